@@ -1,0 +1,48 @@
+"""A stage: one artifact file in, one artifact file out, and nothing else that could change the bytes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from edgekiln.targets.profile import TargetProfile
+
+Kind = Literal["module", "onnx", "onnx-int8", "lib", "bundle", "report"]
+
+# Advance(done, total, text): called from long loops; `text` is a short line such as "loss 0.31  acc 0.92".
+Advance = Callable[[int, int, str], None]
+
+
+def silent(_done: int, _total: int, _text: str) -> None:
+    """Progress for callers that show none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageContext:
+    """What a run may use that cannot change its result."""
+
+    target: "TargetProfile | None" = None  # set only for stages with `uses_target`
+    advance: Advance = silent
+    # Survives a killed run of the same key, for checkpoints: same key, same options, same input.
+    scratch: Path
+    # Notes for the report ("group layer2.0 kept: cutting differs from zeroing"), stored with the metrics.
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(ABC):
+    """Fields are the options and, all of them, part of the cache key."""
+
+    name: ClassVar[str]
+    takes: ClassVar[tuple[Kind, ...]]
+    gives: ClassVar[Kind]
+    version: ClassVar[int] = 1  # raise it when the same options give other bytes
+    uses_target: ClassVar[bool] = False
+    tools: ClassVar[tuple[str, ...]] = ()  # distributions whose version can change the bytes
+    suffix: ClassVar[str]  # of the artifact file, e.g. ".onnx"
+
+    @abstractmethod
+    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        """Read `src`, write `dst`, return metrics for the report. Raises EdgeKilnError."""

@@ -1,0 +1,77 @@
+"""The contract between host and device: what a program takes, gives, and came from. JSON, versioned."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How a uint8 image becomes the model's float input: x = (pixel * scale - mean) / std, per channel."""
+
+    scale: float = 1.0 / 255.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    layout: str = "NCHW"  # or "NHWC": the model input's own axis order; "N*" = flattened vector
+    color: str = "RGB"  # or "L" (grey)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a program."""
+
+    name: str
+    shape: tuple[int, ...]  # static, batch first
+    dtype: str  # numpy name
+    scale: float | None = None  # for quantized tensors: real = (q - zero_point) * scale
+    zero_point: int | None = None
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] = ()  # class names, for a classifier's output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One kernel call of a program, in call order."""
+
+    name: str  # the ONNX tensor it produces
+    op: str  # e.g. "conv2d", "depthwise_conv2d", "dense", "add", "float:Softmax"
+    kernel: str  # C symbol
+    macs: int
+    integer: bool  # False: computed in float between dequantize and quantize
+    reason: str = ""  # why it stayed float
+    # Where the result lies after the call, for per-layer verification: byte offset in the arena, or
+    # None when it is a program output. `layout` is "NHWC" | "NCHW" | "plain".
+    offset: int | None = None
+    output: TensorSpec | None = None
+    layout: str = "plain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramSpec:
+    """What the compile stage made: `program.json` in a lib artifact."""
+
+    name: str
+    target: str
+    machine: str
+    features: tuple[str, ...]
+    isa: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    arena_bytes: int
+    weights_bytes: int
+    code_bytes: int
+    layers: tuple[Layer, ...]
+    model_sha256: str  # of the ONNX file that was compiled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """`manifest.json` of a bundle."""
+
+    schema: int = SCHEMA_VERSION
+    program: ProgramSpec
+    files: Mapping[str, str]  # path in the bundle → sha256
+    provenance: tuple[Mapping[str, Any], ...]  # one record a stage, first to last
+    report: Mapping[str, Any] = field(default_factory=dict)  # accuracy per stage, sizes, notes
