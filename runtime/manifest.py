@@ -46,6 +46,13 @@ class Layer:
     offset: int | None = None
     output: TensorSpec | None = None
     layout: str = "plain"
+    halo: tuple[int, int, int, int] = (
+        0,
+        0,
+        0,
+        0,
+    )  # top, left, bottom, right border in memory, in pixels
+    work: int = 0  # independent items that threads may share; 0: one thread
 
 
 @dataclass(frozen=True, kw_only=True)

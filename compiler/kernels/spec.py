@@ -1,0 +1,89 @@
+"""What a kernel is told about its tensors, and what it gives back."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halo:
+    """Border of an image in memory, in pixels, filled with the zero point by whoever writes the image.
+
+    Zero-point padding thus costs no pass over memory: the consumer of a padded convolution reads the
+    border, and every other consumer skips it.
+    """
+
+    top: int = 0
+    left: int = 0
+    bottom: int = 0
+    right: int = 0
+
+    def union(self, other: "Halo") -> "Halo":
+        return Halo(
+            top=max(self.top, other.top),
+            left=max(self.left, other.left),
+            bottom=max(self.bottom, other.bottom),
+            right=max(self.right, other.right),
+        )
+
+
+NO_HALO = Halo()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nhwc:
+    """A quantized tensor as it lies in memory: [n][top+h+bottom][left+w+right][c] bytes, no other gaps.
+
+    real = (q - zero_point) * scale. A (N, F) matrix is n=N, h=1, w=1, c=F; a (N, T, F) sequence is n=N,
+    h=1, w=T, c=F.
+    """
+
+    n: int
+    h: int
+    w: int
+    c: int
+    dtype: str  # "uint8" or "int8"
+    scale: float  # exactly representable in float32
+    zero_point: int
+    halo: Halo = NO_HALO
+
+    @property
+    def row(self) -> int:
+        """Elements from one row to the next."""
+        return (self.halo.left + self.w + self.halo.right) * self.c
+
+    @property
+    def image(self) -> int:
+        """Elements from one image to the next."""
+        return (self.halo.top + self.h + self.halo.bottom) * self.row
+
+    @property
+    def elements(self) -> int:
+        return self.n * self.image
+
+    def index(self, n: Any, h: Any, w: Any, c: Any) -> Any:
+        """Flat index of an element; numbers or TIR expressions. h and w may reach into the halo."""
+        return n * self.image + (h + self.halo.top) * self.row + (w + self.halo.left) * self.c + c
+
+
+# Bytes that a kernel may read (never use) past the end of a tensor or constant, so that the last
+# channels can be loaded as whole words. The arena planner and the weights file leave this much room.
+OVERREAD_BYTES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """A TensorIR function and the constants that belong to it.
+
+    `func` is low-level TIR (no blocks): its parameters are one-dimensional buffers in the order inputs,
+    `constants`, output; then, when `work` > 0, two int32 scalars `begin, end`: the call computes items
+    begin..end-1 of `work` independent items (rows, say), so threads can share it. Buffers are aligned to
+    64 bytes. The function has no name yet: calls with equal bodies share one symbol.
+    """
+
+    func: Any  # tvm.tirx.PrimFunc
+    constants: "tuple[NDArray[np.generic], ...]" = ()
+    work: int = 0

@@ -1,0 +1,25 @@
+"""Fixtures every room uses."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgekiln.runtime import host
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The project's own data sets, which users do not have."""
+    home = Path(os.environ.get("EDGEKILN_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not home.is_dir():
+        pytest.skip(f"no shared data sets at {home} (set EDGEKILN_SHARED_DATA)")
+    return home
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("isa"):
+        if missing := set(mark.args) - host.cpu_flags():
+            pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
