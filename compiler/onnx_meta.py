@@ -1,0 +1,194 @@
+"""ONNX files as artifacts: read with every check a foreign file needs; the facts we keep inside."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekiln.runtime.errors import InputError, UnsupportedError
+from edgekiln.runtime.manifest import Preprocessing
+
+if TYPE_CHECKING:
+    import onnx
+
+_PREFIX = "edgekiln."
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+_INTEGER_OPS = {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "QGemm"}
+
+# A symbolic extent is its name ("batch"), an unknown one "?".
+Extent = int | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """What a model file says about its own use; empty fields mean that it does not say."""
+
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] = ()
+    data: str = ""  # spec of the data set it was trained on
+    task: str = ""  # "classification" or "reconstruction"
+
+
+def read_meta(model: "onnx.ModelProto") -> Meta:
+    """Raises InputError when an `edgekiln.*` property does not parse."""
+    found = {p.key.removeprefix(_PREFIX): p.value for p in model.metadata_props}
+    try:
+        raw = json.loads(found.get("preprocessing", "null"))
+        labels = tuple(str(label) for label in json.loads(found.get("labels", "[]")))
+        preprocessing = None if raw is None else _preprocessing(raw)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"the model's edgekiln.* metadata is damaged: {error}", hint="export the model again"
+        ) from error
+    return Meta(
+        preprocessing=preprocessing,
+        labels=labels,
+        data=found.get("data", ""),
+        task=found.get("task", ""),
+    )
+
+
+def write_meta(model: "onnx.ModelProto", meta: Meta) -> None:
+    """Replace the `edgekiln.*` properties; foreign ones stay."""
+    import onnx
+
+    kept = {p.key: p.value for p in model.metadata_props if not p.key.startswith(_PREFIX)}
+    ours: dict[str, str] = {}
+    if meta.preprocessing is not None:
+        ours["preprocessing"] = json.dumps(asdict(meta.preprocessing), sort_keys=True)
+    if meta.labels:
+        ours["labels"] = json.dumps(list(meta.labels))
+    if meta.data:
+        ours["data"] = meta.data
+    if meta.task:
+        ours["task"] = meta.task
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, kept | {_PREFIX + k: v for k, v in sorted(ours.items())})
+
+
+def load_model(path: Path) -> "onnx.ModelProto":
+    """Read a self-contained, valid ONNX model with finite weights. Raises InputError otherwise."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except DecodeError as error:
+        raise InputError(
+            f"{path}: not an ONNX file, or cut short", hint="download or export it again"
+        ) from error
+    if not model.graph.node:
+        raise InputError(f"{path}: an ONNX file without any operation", hint="export it again")
+    _check_weights(path, model.graph.initializer)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{path}: not a valid ONNX model: {reason}") from error
+    return model
+
+
+def save_model(model: "onnx.ModelProto", path: Path) -> None:
+    """Write at once or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(model.SerializeToString(deterministic=True))
+    part.replace(path)
+
+
+def is_quantized(model: "onnx.ModelProto") -> bool:
+    """Whether any operation already works on integers (QDQ or the integer operators)."""
+    return any(node.op_type in {QUANTIZE, DEQUANTIZE} | _INTEGER_OPS for node in model.graph.node)
+
+
+def model_input(model: "onnx.ModelProto") -> "onnx.ValueInfoProto":
+    """The one input that is not a weight. Raises UnsupportedError when there are more or none."""
+    weights = {weight.name for weight in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        names = ", ".join(value.name for value in inputs) or "none"
+        raise UnsupportedError(f"a model needs exactly one input, this one has: {names}")
+    value: onnx.ValueInfoProto = inputs[0]
+    return value
+
+
+def extents(value: "onnx.ValueInfoProto") -> tuple[Extent, ...]:
+    """The shape of an input or output, batch first."""
+    dims = value.type.tensor_type.shape.dim
+    return tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dims)
+
+
+def static_shape(model: "onnx.ModelProto") -> tuple[int, ...]:
+    """The input's shape behind the batch. Raises UnsupportedError when an extent is not fixed."""
+    value = model_input(model)
+    shape = extents(value)
+    fixed = tuple(extent for extent in shape[1:] if isinstance(extent, int) and extent > 0)
+    if not shape or len(fixed) != len(shape) - 1:
+        raise UnsupportedError(
+            f"input {value.name!r} has the shape {_text(shape)}: only the batch may be open",
+            hint="export the model for one fixed input size",
+        )
+    return fixed
+
+
+def fixed_batch(model: "onnx.ModelProto") -> int | None:
+    """The batch the model insists on, or None when it takes any."""
+    first, *_ = extents(model_input(model)) or ("?",)
+    return first if isinstance(first, int) and first > 0 else None
+
+
+def set_batch(model: "onnx.ModelProto", batch: int) -> None:
+    """Fix an open batch. Raises UnsupportedError when the model insists on another one."""
+    value = model_input(model)
+    wanted = fixed_batch(model)
+    if wanted is not None and wanted != batch:
+        raise UnsupportedError(f"input {value.name!r} has a fixed batch of {wanted}, not {batch}")
+    opened = value.type.tensor_type.shape.dim[0].dim_param
+    value.type.tensor_type.shape.dim[0].dim_value = batch
+    for other in (*model.graph.output, *model.graph.value_info):
+        for dim in other.type.tensor_type.shape.dim:
+            if opened and dim.dim_param == opened:
+                dim.dim_value = batch
+
+
+def input_layout(model: "onnx.ModelProto") -> str:
+    """A guess from the input's shape: "NCHW", "NHWC" (1, 3 or 4 channels last) or "N*" (flat)."""
+    shape = extents(model_input(model))
+    if len(shape) != 4:
+        return "N*"
+    image_like = {1, 3, 4}
+    return "NHWC" if shape[3] in image_like and shape[1] not in image_like else "NCHW"
+
+
+def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
+    raw = {key: tuple(v) if isinstance(v, list) else v for key, v in raw.items()}
+    return Preprocessing(**raw)
+
+
+def _check_weights(path: Path, weights: "Sequence[onnx.TensorProto]") -> None:
+    import numpy as np
+    import onnx
+
+    for weight in weights:
+        if weight.data_location == onnx.TensorProto.EXTERNAL:
+            raise InputError(
+                f"{path}: weight {weight.name!r} lies in another file",
+                hint="make one file of it: onnx.save(onnx.load('in.onnx'), 'out.onnx')",
+            )
+        try:
+            array = onnx.numpy_helper.to_array(weight)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: weight {weight.name!r} is damaged: {error}") from error
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(
+                f"{path}: weight {weight.name!r} holds NaN or infinity",
+                hint="the training diverged; export a checkpoint from before that",
+            )
+
+
+def _text(shape: Sequence[Extent]) -> str:
+    return "(" + ", ".join(str(extent) for extent in shape) + ")"
