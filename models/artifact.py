@@ -1,0 +1,252 @@
+"""Module artifacts: a factory's name, its arguments and plain tensors, in one file without code."""
+
+import io
+import os
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekiln.models import widths, zoo
+from edgekiln.models.data.dataset import Dataset, Task
+from edgekiln.models.spec import Value
+from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.manifest import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleMeta:
+    """Everything about a module but its tensors. `history` holds JSON values only."""
+
+    factory: str
+    kwargs: Mapping[str, Value] = field(default_factory=dict)
+    input_shape: tuple[int, ...]  # one sample as the module takes it, without the batch axis
+    data: str
+    task: Task = "classification"
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    classes: tuple[str, ...] = ()
+    history: Mapping[str, Any] = field(default_factory=dict)
+
+
+def create(
+    path: Path, model: str, dataset: Dataset, data: str, *, seed: int, **kwargs: Value
+) -> ModuleMeta:
+    """Write the artifact a build starts from: `model` with seeded initial weights, shaped to its data.
+
+    Where the factory has a parameter `classes`, `in_channels`, `image_size` or `features` and the caller
+    gives none, the data set decides it.
+
+    Raises:
+        InputError: the module does not take the data set's samples.
+        others: as `zoo.build`.
+    """
+    import torch
+
+    factory = zoo.resolve(model, **kwargs)
+    fitting = {
+        key: value
+        for key, value in _demands(dataset).items()
+        if factory.accepts(key) and f"{key}=" not in model and key not in kwargs
+    }
+    factory = zoo.resolve(model, **{**fitting, **kwargs})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = zoo.make(factory)
+    _try_forward(module, factory.name, dataset)
+    meta = ModuleMeta(
+        factory=factory.name,
+        kwargs=dict(factory.kwargs),
+        input_shape=dataset.input_shape,
+        data=data,
+        task=dataset.task,
+        preprocessing=dataset.preprocessing,
+        classes=dataset.classes,
+    )
+    save_module(path, module, meta)
+    return meta
+
+
+def save_module(path: Path, module: "nn.Module", meta: ModuleMeta) -> None:
+    """Write atomically; the same weights and meta give the same bytes."""
+    import torch
+
+    state = {
+        name: tensor.detach()
+        .cpu()
+        .contiguous()
+        .clone()  # a view would be stored with its whole base
+        for name, tensor in module.state_dict().items()
+    }
+    content = {"format": FORMAT, **asdict(meta), "heads": widths.head_attributes(module)}
+    buffer = io.BytesIO()  # given a path, torch.save would write the file's name into the file
+    torch.save(_plain({**content, "state": state}), buffer)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(buffer.getvalue())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_module(path: Path) -> "tuple[nn.Module, ModuleMeta]":
+    """Rebuild the module, in evaluation mode, with the widths of its tensors.
+
+    Raises:
+        InputError: not a module artifact, or its tensors do not fit what its factory makes.
+    """
+    content = _load(path)
+    if not isinstance(content, dict) or "factory" not in content:
+        raise InputError(
+            f"{path}: not a module artifact", hint="a checkpoint of plain tensors goes to --init"
+        )
+    if content.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: module format {content.get('format')}, this version reads {FORMAT}",
+            hint="build it again",
+        )
+    meta = ModuleMeta(
+        factory=content["factory"],
+        kwargs=content["kwargs"],
+        input_shape=tuple(content["input_shape"]),
+        data=content["data"],
+        task=content["task"],
+        preprocessing=_preprocessing(content["preprocessing"]),
+        classes=tuple(content["classes"]),
+        history=content["history"],
+    )
+    module = zoo.build(meta.factory, **meta.kwargs)
+    try:
+        widths.load_resized(module, content["state"])
+    except InputError as error:
+        raise InputError(f"{path}: {error.message}", hint=error.hint) from error
+    widths.set_head_attributes(module, content["heads"])
+    return module.eval(), meta
+
+
+def load_checkpoint(path: Path) -> "dict[str, Tensor]":
+    """Read the tensors of a module artifact, or of a state dict saved by `torch.save`.
+
+    Looks inside `{"state_dict": …}` and `{"model": …}`, and drops the `module.` that data-parallel
+    training puts before every name.
+
+    Raises:
+        InputError: anything else; the message says what it is.
+    """
+    import torch
+
+    content = _load(path)
+    for key in ("state", "state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not (
+        isinstance(content, dict)
+        and content
+        and all(isinstance(value, torch.Tensor) for value in content.values())
+    ):
+        raise InputError(
+            f"{path}: not a checkpoint: expected names and tensors, found {_described(content)}",
+            hint="save it by torch.save(model.state_dict(), path)",
+        )
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _load(path: Path) -> Any:
+    import pickle
+
+    import torch
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if kind := _foreign_archive(path):
+        raise InputError(
+            f"{path}: is {kind}",
+            hint="its code cannot be pruned or trained: give package.module:factory and a state dict",
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: holds Python objects, not only tensors",
+            hint="loading it could run foreign code: save it by torch.save(model.state_dict(), path)",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a file of torch.save, or damaged", hint="check where it comes from"
+        ) from error
+
+
+def _foreign_archive(path: Path) -> str | None:
+    """What a zip file of torch's other formats is, by the members only they have."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        members = {name.partition("/")[2] for name in archive.namelist()}
+    if "constants.pkl" in members:
+        return "a TorchScript archive"
+    if members & {"archive_format", "models/model.json", "serialized_exported_program.json"}:
+        return "an exported program (.pt2)"
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """A copy in which nothing is shared but interned strings.
+
+    The pickler writes an object it has met before as a reference, so equal values would otherwise give
+    other bytes whenever two of them happen to be one object.
+    """
+    match value:
+        case str():
+            return sys.intern(value)
+        case Mapping():
+            return {_plain(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return value
+
+
+def _preprocessing(stored: Mapping[str, Any]) -> Preprocessing:
+    listed = {key: tuple(item) if isinstance(item, list) else item for key, item in stored.items()}
+    return Preprocessing(**listed)
+
+
+def _demands(dataset: Dataset) -> dict[str, int]:
+    """What the data set asks of a factory that has these parameters."""
+    samples = dataset.train.x
+    wanted = {"classes": len(dataset.classes)}
+    if samples.ndim == 4:
+        return wanted | {"in_channels": samples.shape[3], "image_size": samples.shape[1]}
+    return wanted | {"features": samples.shape[1]}
+
+
+def _try_forward(module: "nn.Module", name: str, dataset: Dataset) -> None:
+    import torch
+
+    shape = dataset.input_shape
+    try:
+        with torch.inference_mode():
+            output = module.eval()(torch.zeros(1, *shape))
+    except Exception as error:
+        raise InputError(
+            f"{name}: does not take the samples of {dataset.name}, shape {shape}: {error}",
+            hint="choose other data, or resize it: --data NAME?size=32",
+        ) from error
+    wanted = (1, *shape) if dataset.task == "reconstruction" else (1, len(dataset.classes))
+    if not isinstance(output, torch.Tensor) or output.shape != wanted:
+        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise InputError(
+            f"{name}: gives {found} for one sample of {dataset.name}, expected {wanted}",
+            hint=f"{dataset.name} has {len(dataset.classes)} classes: set the factory's own option",
+        )
+
+
+def _described(content: object) -> str:
+    return "a dict of other things" if isinstance(content, dict) else type(content).__name__

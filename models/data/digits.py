@@ -1,0 +1,36 @@
+"""Handwritten digits that come with scikit-learn: the default data set, real and without a download.
+
+The test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI Machine Learning
+Repository, 1998, doi:10.24432/C50P49, CC BY 4.0): 1,797 digits of 13 writers, 8×8 pixels, 17 grey levels.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from edgekiln.models.data.dataset import Source, Split
+
+_WHITE = 16  # the pixels count the set bits of a 4×4 block
+
+
+# As 32×32 RGB the digits fit MLPerf Tiny's image models.
+DEFAULTS: Mapping[str, str] = {
+    "size": "32",
+    "color": "RGB",
+    "test": "400",
+    "val": "100",
+    "calib": "100",
+}
+
+
+def read() -> Source:
+    """8×8 grey images, (1797, 8, 8, 1)."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = np.rint(digits.images * (255 / _WHITE)).astype(np.uint8)
+    return Source(
+        name="digits",
+        classes=tuple(str(name) for name in digits.target_names),
+        train=Split(x=pixels[..., None], y=digits.target.astype(np.int64)),
+    )

@@ -1,0 +1,150 @@
+"""From a data set's name or path to a `Dataset`."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgekiln.models import spec
+from edgekiln.models.data import digits, images
+from edgekiln.models.data.dataset import Dataset, Samples, Source, Split
+from edgekiln.models.data.options import Options, parse
+from edgekiln.models.data.splits import size_of, stratified_order
+from edgekiln.runtime.errors import ConfigError, InputError
+from edgekiln.runtime.manifest import Preprocessing
+
+# Name → reader and the options it is loaded with unless others are given.
+BUNDLED: Mapping[str, tuple[Callable[[], Source], Mapping[str, str]]] = {
+    "digits": (digits.read, digits.DEFAULTS),
+}
+
+_TEST, _VAL, _CALIB = "0.2", "0.1", "0.1"  # of the samples that are not already a test part
+_MAX_CALIB = 512  # more calibration samples do not move a range: by default no more are set aside
+
+
+def load(data: str, seed: int = 0) -> Dataset:
+    """Load `"digits"`, `"photos/?size=96"`, `"cifar.npz?scale=1&mean=0&std=1&layout=NHWC"`, ….
+
+    The seed decides which sample goes to which split, and nothing else. Where mean and standard deviation
+    are not given they are those of the training split, per channel.
+
+    Raises:
+        ConfigError: no such data set, or a wrong option.
+        InputError: the files cannot be read or do not fit; the message names the path.
+    """
+    name, given = spec.split(data)
+    if name in BUNDLED:
+        read, defaults = BUNDLED[name]
+        options = parse(name, {**defaults, **given})
+        return _assemble(name, read(), options, seed)
+    path = Path(name).expanduser()
+    if not path.exists():
+        hint = spec.suggest(name, BUNDLED, what="bundled data sets are")
+        raise ConfigError(f"no data set or file named {name!r}", hint=hint)
+    raise InputError(f"{path}: not a data set")
+
+
+def _assemble(name: str, source: Source, options: Options, seed: int) -> Dataset:
+    """Split, resize, recolor, and work out the preprocessing."""
+    parts = _split(name, source, options, seed)
+    shaped = {part: _shaped(split, options) for part, split in parts.items()}
+    _check_classes(name, source, shaped)
+    return Dataset(
+        name=name,
+        classes=source.classes,
+        task=source.task,
+        preprocessing=_preprocessing(shaped["train"].x, options),
+        notes=(*source.notes, *_notes(shaped)),
+        **shaped,
+    )
+
+
+def _split(name: str, source: Source, options: Options, seed: int) -> dict[str, Split]:
+    pool = source.train.take(stratified_order(source.train.y, seed)[: options.limit])
+    count = len(pool)
+    sizes = {
+        "test": size_of("test", options.test or _TEST, count),
+        "val": size_of("val", options.val or _VAL, count),
+        "calib": size_of("calib", options.calib, count)
+        if options.calib
+        else min(size_of("calib", _CALIB, count), _MAX_CALIB),
+    }
+    parts: dict[str, Split] = {}
+    if source.test is not None:
+        test = source.test.take(stratified_order(source.test.y, seed)[: options.limit])
+        wanted = size_of("test", options.test, len(test)) if options.test else len(test)
+        parts["test"] = test.take(np.arange(min(wanted, len(test))))
+        del sizes["test"]
+    begin = 0
+    for part, size in sizes.items():
+        parts[part] = pool.take(np.arange(begin, min(begin + size, count)))
+        begin += size
+    parts["train"] = pool.take(np.arange(min(begin, count), count))
+    for part, split in parts.items():
+        if len(split) == 0:
+            raise InputError(
+                f"{name}: no samples are left for the {part} split",
+                hint="give more samples, or set the sizes: ?test=0.2&val=0.1&calib=0.1",
+            )
+    return parts
+
+
+def _shaped(split: Split, options: Options) -> Split:
+    x: Samples = split.x
+    if x.dtype == np.uint8:
+        if options.size:
+            x = images.resize(x, *options.size)
+        if options.color:
+            x = images.to_color(x, options.color)
+    return Split(x=x, y=split.y)
+
+
+def _check_classes(name: str, source: Source, parts: Mapping[str, Split]) -> None:
+    if source.task != "classification":
+        return
+    unseen = set(range(len(source.classes))) - set(np.unique(parts["train"].y).tolist())
+    if unseen:
+        names = ", ".join(source.classes[label] for label in sorted(unseen))
+        raise InputError(
+            f"{name}: no training samples of class {names}",
+            hint="every class needs samples to train on; small classes need more of them",
+        )
+
+
+def _preprocessing(x: Samples, options: Options) -> Preprocessing:
+    image = x.dtype == np.uint8
+    scale = options.scale if options.scale is not None else (1 / 255 if image else 1.0)
+    channels = x.shape[-1] if image else 1
+    mean, std = _moments(x.reshape(-1, channels), scale)
+    given = {"mean": options.mean or mean, "std": options.std or std}
+    for key, values in given.items():
+        if len(values) not in (1, channels):
+            raise ConfigError(
+                f"data option {key}: {len(values)} numbers for {channels} channels",
+                hint="give one number, or one for each channel",
+            )
+    return Preprocessing(
+        scale=scale,
+        layout=options.layout if image else "N*",
+        color="L" if image and channels == 1 else "RGB",
+        **given,
+    )
+
+
+def _moments(x: Samples, scale: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of (M, C) samples after scaling, six digits of each."""
+    mean = x.mean(axis=0, dtype=np.float64) * scale
+    std = x.std(axis=0, dtype=np.float64) * scale
+    std[std == 0] = 1.0  # a constant channel: any divisor will do, but not 0
+    return tuple(map(_rounded, mean)), tuple(map(_rounded, std))
+
+
+def _rounded(number: float) -> float:
+    # The last bits of a sum depend on numpy's version and must not change a fingerprint.
+    return float(f"{number:.6g}")
+
+
+def _notes(parts: Mapping[str, Split]) -> list[str]:
+    seen = {sample.tobytes() for part in ("train", "val", "calib") for sample in parts[part].x}
+    twice = sum(sample.tobytes() in seen for sample in parts["test"].x)
+    return [f"{twice} test samples are also training samples"] if twice else []

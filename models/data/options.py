@@ -1,0 +1,91 @@
+"""The options after a data set's `?`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgekiln.models import spec
+from edgekiln.runtime.errors import ConfigError
+
+KEYS = ("scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test")
+_LAYOUTS = ("NCHW", "NHWC", "N*")
+_COLORS = ("RGB", "L")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to load a data set; None: decide from the data.
+
+    Sizes (`val`, `calib`, `test`) stay text: a share of the samples or a count, see `splits.size_of`.
+    """
+
+    scale: float | None = None  # x = (pixel * scale - mean) / std
+    mean: tuple[float, ...] | None = None  # one for all channels, or one each
+    std: tuple[float, ...] | None = None
+    layout: str = "NCHW"
+    color: str | None = None
+    size: tuple[int, int] | None = None  # height, width
+    limit: int | None = None  # at most so many samples of each part of the files
+    val: str | None = None
+    calib: str | None = None
+    test: str | None = None
+
+
+def parse(name: str, given: Mapping[str, str]) -> Options:
+    """Check and convert.
+
+    Raises:
+        ConfigError: an unknown key, or a value that does not fit; the message names both.
+    """
+    for key in given:
+        if key not in KEYS:
+            raise ConfigError(
+                f"{name}: no data option {key!r}", hint=spec.suggest(key, KEYS, what="options are")
+            )
+    get = given.get
+    return Options(
+        scale=_numbers("scale", get("scale"))[0] if "scale" in given else None,
+        mean=_numbers("mean", get("mean")) if "mean" in given else None,
+        std=_positive("std", get("std")) if "std" in given else None,
+        layout=_choice("layout", get("layout", "NCHW"), _LAYOUTS),
+        color=_choice("color", given["color"], _COLORS) if "color" in given else None,
+        size=_size(given["size"]) if "size" in given else None,
+        limit=_count("limit", given["limit"]) if "limit" in given else None,
+        val=get("val"),
+        calib=get("calib"),
+        test=get("test"),
+    )
+
+
+def _wrong(key: str, text: str | None, hint: str) -> ConfigError:
+    return ConfigError(f"data option {key}={text}: does not fit", hint=hint)
+
+
+def _numbers(key: str, text: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in (text or "").split(","))
+    except ValueError:
+        raise _wrong(key, text, "a number, or one for each channel: 0.49,0.48,0.45") from None
+
+
+def _positive(key: str, text: str | None) -> tuple[float, ...]:
+    numbers = _numbers(key, text)
+    if min(numbers) <= 0:
+        raise _wrong(key, text, "it divides the pixels and must be above 0")
+    return numbers
+
+
+def _choice(key: str, text: str, choices: tuple[str, ...]) -> str:
+    if text not in choices:
+        raise _wrong(key, text, f"one of {', '.join(choices)}")
+    return text
+
+
+def _count(key: str, text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise _wrong(key, text, "a whole number above 0")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    return _count("size", height), _count("size", width or height)

@@ -1,0 +1,57 @@
+"""`name?key=value&key=value`: how models and data sets are named on the command line and in recipes."""
+
+import difflib
+from collections.abc import Iterable
+
+from edgekiln.runtime.errors import ConfigError
+
+Value = int | float | bool | str | None
+
+_WORDS: dict[str, Value] = {"true": True, "false": False, "none": None}
+
+
+def split(spec: str) -> tuple[str, dict[str, str]]:
+    """`"cifar.npz?scale=1&mean=0"` → `("cifar.npz", {"scale": "1", "mean": "0"})`.
+
+    Raises:
+        ConfigError: an option without `=`, without a key, or given twice.
+    """
+    name, _, query = spec.partition("?")
+    options: dict[str, str] = {}
+    for item in query.split("&") if query else []:
+        key, equals, value = item.partition("=")
+        if not (key and equals):
+            raise ConfigError(
+                f"{spec}: {item!r} is not an option",
+                hint="write options as name?key=value&key=value",
+            )
+        if key in options:
+            raise ConfigError(f"{spec}: option {key!r} is given twice", hint="keep one of the two")
+        options[key] = value
+    return name, options
+
+
+def join(name: str, options: dict[str, str]) -> str:
+    """The inverse of `split`."""
+    query = "&".join(f"{key}={value}" for key, value in options.items())
+    return f"{name}?{query}" if query else name
+
+
+def typed(text: str) -> Value:
+    """An option's value as the Python value it spells: int, float, true, false, none, else the text."""
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def suggest(wrong: str, names: Iterable[str], *, what: str) -> str:
+    """A hint for a wrong name: the nearest one, or all of them."""
+    known = sorted(names)
+    if near := difflib.get_close_matches(wrong, known, n=1):
+        return f"did you mean {near[0]}?"
+    return f"{what}: {', '.join(known)}"

@@ -1,0 +1,151 @@
+"""From a model's name to a torch module: zoo names and `package.module:factory`."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekiln.models import spec
+from edgekiln.models.spec import Value
+from edgekiln.models.zoo import vision
+from edgekiln.models.zoo.entries import ENTRIES
+from edgekiln.runtime.errors import ConfigError, InputError, MissingToolError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Factory:
+    """A function that makes a module, and the arguments it will get."""
+
+    name: str  # zoo name or "package.module:factory": enough to find it again
+    call: Callable[..., object]
+    kwargs: Mapping[str, Value]
+
+    def accepts(self, parameter: str) -> bool:
+        """Whether the function has a parameter of this name."""
+        return parameter in _parameters(self.call)
+
+
+def resolve(model: str, **kwargs: Value) -> Factory:
+    """Find the factory of `"resnet8?classes=4"` or `"package.module:factory?depth=3"`.
+
+    Later wins: the zoo entry's arguments, those after `?`, then `kwargs`.
+
+    Raises:
+        ConfigError: no such zoo name, module, attribute or parameter.
+        InputError: importing the user's module failed.
+        MissingToolError: timm or torchvision is asked for and not installed.
+    """
+    name, options = spec.split(model)
+    given = {key: spec.typed(value) for key, value in options.items()} | kwargs
+    if ":" in name:
+        call = _find(name)
+    elif entry := ENTRIES.get(name):
+        call, given = _find(entry.factory), {**entry.kwargs, **given}
+    else:
+        hint = spec.suggest(name, ENTRIES, what="models are")
+        raise ConfigError(f"no model named {name!r}", hint=f"{hint} Or give package.module:factory")
+    _check_parameters(name, call, given)
+    return Factory(name, call, given)
+
+
+def build(model: str, **kwargs: Value) -> "nn.Module":
+    """A fresh module in training mode, its weights from torch's global generator.
+
+    Raises:
+        InputError: the factory raised, or returned something else.
+        others: as `resolve`.
+    """
+    return make(resolve(model, **kwargs))
+
+
+def make(factory: Factory) -> "nn.Module":
+    """Call a resolved factory; errors as `build`."""
+    from torch import nn
+
+    try:
+        module = factory.call(**factory.kwargs)
+    except Exception as error:
+        raise InputError(
+            f"{factory.name}: the factory raised {type(error).__name__}: {error}",
+            hint="call it in Python with the same arguments to see where",
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            f"{factory.name}: the factory returned {type(module).__name__}",
+            hint="it must return a torch.nn.Module",
+        )
+    return module
+
+
+def _find(reference: str) -> Callable[..., object]:
+    """`"package.module:a.b"`: each part after the colon is an attribute, or a key of a mapping."""
+    module_name, _, path = reference.partition(":")
+    found: Any = _import(module_name)
+    for part in path.split("."):
+        names = found if isinstance(found, Mapping) else vars(found)
+        if part not in names and not hasattr(found, part):
+            public = [str(name) for name in names if not str(name).startswith("_")]
+            raise ConfigError(
+                f"{reference}: no {part!r} in {module_name}",
+                hint=spec.suggest(part, public, what="there are"),
+            )
+        found = found[part] if isinstance(found, Mapping) else getattr(found, part)
+    if not callable(found):
+        raise ConfigError(
+            f"{reference}: is not a function or class", hint="name the factory itself"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _import(name: str) -> Any:
+    package = name.partition(".")[0]
+    if package in vision.PACKAGES:
+        vision.mend_torchvision()
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # the user's own module, beside which the tool was started
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if package in vision.PACKAGES and error.name in vision.PACKAGES:
+            raise MissingToolError(
+                f"{name}: {error.name} is not installed", hint="pip install 'edgekiln[vision]'"
+            ) from error
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise InputError(
+                f"{name}: importing it raised ModuleNotFoundError: {error}",
+                hint=f"install {error.name} beside edgekiln",
+            ) from error
+        raise ConfigError(
+            f"no module named {name!r}",
+            hint=f"it is looked for in {here} and in the installed packages",
+        ) from error
+    except Exception as error:
+        raise InputError(
+            f"{name}: importing it raised {type(error).__name__}: {error}",
+            hint=f"try: python -c 'import {name}'",
+        ) from error
+
+
+def _parameters(call: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(call).parameters
+    except ValueError:  # some built-in callables have no signature
+        return {}
+
+
+def _check_parameters(name: str, call: Callable[..., object], given: Mapping[str, Value]) -> None:
+    parameters = _parameters(call)
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in given:
+        if key not in parameters:
+            raise ConfigError(
+                f"{name}: no parameter {key!r}",
+                hint=spec.suggest(key, parameters, what="parameters are"),
+            )
