@@ -1,4 +1,4 @@
-"""What machine this is: CPU model, instruction sets, clocks, load. Reads /proc and /sys; standard library only."""
+"""What machine this is: CPU model, instruction sets, clocks, load. From /proc and /sys alone."""
 
 from functools import cache
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @cache
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """CPU features as /proc/cpuinfo spells them ("flags" on x86, "Features" on ARM); empty if unreadable."""
+    """CPU features as /proc/cpuinfo spells them, on x86 and ARM; empty if unreadable."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:

@@ -1,15 +1,20 @@
-"""The contract between host and device: what a program takes, gives, and came from. JSON, versioned."""
+"""The contract between host and device: what a program takes, gives, and came from."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from edgekiln.runtime import codec
+from edgekiln.runtime.errors import BundleError
 
 SCHEMA_VERSION = 1
+REBUILD_HINT = "the file is damaged or not EdgeKiln's: copy it again, or build it again"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How a uint8 image becomes the model's float input: x = (pixel * scale - mean) / std, per channel."""
+    """How a uint8 image becomes the model's input: (pixel * scale - mean) / std per channel."""
 
     scale: float = 1.0 / 255.0
     mean: tuple[float, ...] = (0.0,)
@@ -82,3 +87,36 @@ class Manifest:
     files: Mapping[str, str]  # path in the bundle → sha256
     provenance: tuple[Mapping[str, Any], ...]  # one record a stage, first to last
     report: Mapping[str, Any] = field(default_factory=dict)  # accuracy per stage, sizes, notes
+
+
+Document = TypeVar("Document", ProgramSpec, Manifest)
+
+
+def to_json(document: ProgramSpec | Manifest) -> str:
+    """The text of `program.json` or `manifest.json`; equal documents give equal bytes."""
+    return codec.dumps({"schema": SCHEMA_VERSION, **codec.encode(document)})
+
+
+def from_json(kind: type[Document], text: str | bytes, where: str) -> Document:
+    """Read what `to_json` wrote. `where` names the file in messages.
+
+    Raises:
+        BundleError: not JSON, of another schema version, or with missing, unknown or mistyped keys.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise BundleError(f"{where}: not JSON: {error}", hint=REBUILD_HINT) from error
+    if not isinstance(data, dict) or "schema" not in data:
+        raise BundleError(f"{where}: has no schema version", hint=REBUILD_HINT)
+    if data["schema"] != SCHEMA_VERSION:
+        raise BundleError(
+            f"{where}: schema version {data['schema']!r}, this EdgeKiln reads {SCHEMA_VERSION}",
+            hint="use the EdgeKiln version that built it, or build it again",
+        )
+    if kind is ProgramSpec:  # its version is the file's, not the program's
+        del data["schema"]
+    try:
+        return codec.decode(kind, data)
+    except codec.CodecError as error:
+        raise BundleError(f"{where}: {error}", hint=REBUILD_HINT) from error

@@ -1,0 +1,110 @@
+"""Frozen dataclasses to JSON and back, by their type hints.
+
+Strict: every key must be there, no other key may be, and every value has the annotated type.
+"""
+
+import json
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from numbers import Integral, Real
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+class CodecError(ValueError):
+    """The data has another form than the type; the message names the place: `layers[3].macs`."""
+
+
+def encode(value: object) -> Any:
+    """What `json.dumps` takes: dataclasses become objects, tuples lists, numpy's numbers plain."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [encode(item) for item in value]
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def decode(kind: type[T], data: object, where: str = "") -> T:
+    """The value of type `kind` that `encode` made `data` from.
+
+    Raises:
+        CodecError: a key is missing or unknown, or a value has another type.
+    """
+    value: T = _decode(kind, data, where)
+    return value
+
+
+def dumps(data: object) -> str:
+    """Deterministic JSON text: sorted keys, one line a value, a final newline."""
+    return json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _decode(kind: Any, data: Any, where: str) -> Any:
+    if kind is Any:
+        return data
+    if is_dataclass(kind):
+        return _decode_dataclass(kind, data, where)
+    if get_origin(kind) is not None:
+        return _decode_generic(get_origin(kind), get_args(kind), data, where)
+    if kind is float and type(data) is int:
+        return float(data)  # JSON writers may drop the ".0"
+    return _expect(data, kind, where)
+
+
+def _decode_generic(origin: Any, args: tuple[Any, ...], data: Any, where: str) -> Any:
+    """`X | None`, Literal, tuple (of one type, or one type an item) and Mapping[str, X]."""
+    if origin in (Union, types.UnionType):
+        return None if data is None else _decode(args[0], data, where)
+    if origin is Literal:
+        if data not in args:
+            raise CodecError(f"{_at(where)}wanted one of {', '.join(map(repr, args))}")
+        return data
+    if origin is tuple:
+        items = _expect(data, list, where)
+        kinds = args[:1] * len(items) if args[-1] is ... else args
+        if len(kinds) != len(items):
+            raise CodecError(f"{_at(where)}wanted {len(kinds)} items, found {len(items)}")
+        return tuple(_decode(kinds[i], item, f"{where}[{i}]") for i, item in enumerate(items))
+    items = _expect(data, dict, where)
+    return {key: _decode(args[1], item, _join(where, key)) for key, item in items.items()}
+
+
+def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
+    hints = _hints(kind)
+    items = _expect(data, dict, where)
+    if missing := sorted(hints.keys() - items.keys()):
+        raise CodecError(f"{_at(where)}missing {', '.join(map(repr, missing))}")
+    if extra := sorted(items.keys() - hints.keys()):
+        raise CodecError(f"{_at(where)}unknown {', '.join(map(repr, extra))}")
+    return kind(**{key: _decode(hints[key], items[key], _join(where, key)) for key in hints})
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def _expect(data: Any, kind: type, where: str) -> Any:
+    if type(data) is not kind:
+        raise CodecError(f"{_at(where)}wanted {kind.__name__}, found {type(data).__name__}")
+    return data
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _at(where: str) -> str:
+    return f"{where}: " if where else ""
