@@ -1,0 +1,67 @@
+"""Names a user recognises. `torch.onnx.export` calls nodes node_Conv_138 and tensors getitem_3."""
+
+import ast
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def name_after_modules(model: "onnx.ModelProto") -> None:
+    """Name every node, and the tensor it makes, after the module it came from: "blocks.0.conv1".
+
+    A node with weights takes its module's name; another takes its module's and the operator's:
+    "blocks.0.add". Equal names are counted: "blocks.0.relu", "blocks.0.relu_1". Names of the
+    model's inputs, outputs and weights stay.
+    """
+    weights = {weight.name for weight in model.graph.initializer}
+    kept = {value.name for value in (*model.graph.input, *model.graph.output)} | weights
+    taken = set(kept)
+    renamed: dict[str, str] = {}
+    for node in model.graph.node:
+        node.name = _unique(_name(node, weights), taken)
+        for index, tensor in enumerate(node.output):
+            if tensor and tensor not in kept:
+                renamed[tensor] = node.name if index == 0 else f"{node.name}.{index}"
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                names[index] = renamed.get(name, name)
+    del model.graph.value_info[:]  # shapes under the old names
+
+
+def strip_traces(model: "onnx.ModelProto") -> None:
+    """Remove doc strings and node metadata: they hold paths and stack traces of this machine."""
+    graph = model.graph
+    model.ClearField("doc_string")
+    values = (*graph.input, *graph.output, *graph.value_info)
+    for item in (graph, *graph.node, *graph.initializer, *values):
+        item.ClearField("doc_string")
+        item.ClearField("metadata_props")
+
+
+def _name(node: "onnx.NodeProto", weights: set[str]) -> str:
+    for tensor in node.input[1:2]:
+        if tensor in weights and tensor.endswith(".weight"):
+            return str(tensor.removesuffix(".weight"))
+    operator = str(node.op_type).lower()
+    module = next((_module(p.value) for p in node.metadata_props if p.key == _SCOPES), "")
+    if not module:
+        return operator
+    return module if module.rpartition(".")[2] == operator else f"{module}.{operator}"
+
+
+def _module(scopes: str) -> str:
+    """The innermost of a node's scopes: ['', 'blocks', 'blocks.0', 'add_4'] → "blocks.0"."""
+    return str(["", *ast.literal_eval(scopes)][-2])
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    count, candidate = 0, name
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}_{count}"
+    taken.add(candidate)
+    return candidate

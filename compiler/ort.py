@@ -1,0 +1,60 @@
+"""ONNX Runtime as the oracle: sessions that are quiet, polite and answer with clear errors."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.runtime.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    import onnx
+
+_ERRORS_ONLY = 3  # severity: 0 verbose … 4 fatal
+
+
+def session_options() -> Any:
+    """`onnxruntime.SessionOptions` without warnings, and without threads that spin while idle."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+class Session:
+    """One model, loaded; call it with a batch.
+
+    Args:
+        optimize: all of ONNX Runtime's rewrites. Without it only the basic ones, as quantized
+            models need: the higher levels refuse some valid QDQ graphs (DQ → Slice, 1.32) and
+            fuse operations into integer kernels that round in other places.
+    """
+
+    def __init__(self, model: "onnx.ModelProto", *, optimize: bool) -> None:
+        import onnxruntime as ort
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+        levels = ort.GraphOptimizationLevel
+        options = session_options()
+        options.graph_optimization_level = (
+            levels.ORT_ENABLE_ALL if optimize else levels.ORT_ENABLE_BASIC
+        )
+        try:
+            self._session = ort.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except (state.Fail, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as e:
+            reason = str(e).strip().splitlines()[0]
+            raise UnsupportedError(f"ONNX Runtime cannot load the model: {reason}") from e
+        self._input = self._session.get_inputs()[0].name
+        self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+
+    def __call__(
+        self, batch: NDArray[np.float32], outputs: Sequence[str] | None = None
+    ) -> list[NDArray[Any]]:
+        """Run one batch; `outputs` picks some of the model's by name."""
+        results: list[NDArray[Any]] = self._session.run(outputs, {self._input: batch})
+        return results
