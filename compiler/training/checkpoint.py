@@ -1,0 +1,45 @@
+"""One file that holds all a training needs to go on, written atomically."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from edgekiln.runtime.errors import InputError
+
+FORMAT = 1
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` (tensors, numbers, strings and containers of them) to `path`.
+
+    A killed write leaves the previous checkpoint in place.
+    """
+    import torch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    torch.save({"format": FORMAT, **state}, temporary)
+    os.replace(temporary, path)  # atomic  # noqa: PTH105
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """What `save` wrote, or None when there is no such file.
+
+    Raises:
+        InputError: the file is damaged or of another format.
+    """
+    import torch
+
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as e:  # torch raises pickle, zip and runtime errors alike
+        raise InputError(
+            f"{path}: not a readable checkpoint", hint="delete it to start over"
+        ) from e
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: not a checkpoint of format {FORMAT}", hint="delete it to start over"
+        )
+    return state

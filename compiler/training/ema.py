@@ -1,0 +1,42 @@
+"""Exponential moving average of a network's weights: what is evaluated and kept."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Ema:
+    """Averages parameters and floating-point buffers; integer buffers are copied.
+
+    Batch norm's statistics are averaged too: they must fit the averaged weights.
+    """
+
+    def __init__(self, module: "nn.Module", decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.state = {name: t.detach().clone() for name, t in module.state_dict().items()}
+
+    def update(self, module: "nn.Module") -> None:
+        """Move towards `module`; young averages move faster, to forget the random start."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, tensor in module.state_dict().items():
+            mean = self.state[name]
+            if mean.is_floating_point():
+                mean.lerp_(tensor.detach(), 1 - decay)
+            else:
+                mean.copy_(tensor)
+
+    def state_dict(self) -> "dict[str, int | dict[str, Tensor]]":
+        """Everything `load_state_dict` needs."""
+        return {"updates": self.updates, "state": self.state}
+
+    def load_state_dict(self, saved: dict[str, "int | dict[str, Tensor]"]) -> None:
+        """Continue where `saved` stopped."""
+        updates, state = saved["updates"], saved["state"]
+        assert isinstance(updates, int)
+        assert isinstance(state, dict)
+        self.updates = updates
+        for name, tensor in state.items():
+            self.state[name].copy_(tensor)
