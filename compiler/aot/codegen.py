@@ -1,0 +1,159 @@
+"""TensorIR functions to machine code with plain C signatures: no packed calls, no TVM on the device.
+
+The passes are the CPU part of TVM 0.27's own pipeline up to, not including, the ones that would wrap
+each function for the TVM runtime (AnnotateEntryFunc, SplitHostDevice, MakePackedAPI). Functions with
+blocks (legalised Relax) and low-level ones (our kernels) go the same way.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tvm.ir.transform import Pass
+    from tvm.target import Target
+    from tvm.tirx import AllocBuffer, PrimFunc
+
+# A local array up to this size lives on the stack (and, if LLVM can, in registers); a larger one is
+# handed in by the caller, from the arena. The stack of a small device is a few KiB.
+MAX_STACK_BYTES = 4096
+
+# The annotation by which LowerTVMBuiltin leaves an allocation to LLVM, as a stack slot. Without it only
+# scope "global" may stay on the stack; a local accumulator tile would be asked from the TVM runtime.
+_ON_STACK = "disable_lower_builtin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """One function: `int32_t symbol(pointers…, int32 scalars…, workspace pointers…)`, 0 on success."""
+
+    object: bytes  # a relocatable object file that defines the symbol and needs none but mem*
+    workspace: tuple[int, ...]  # bytes behind each workspace pointer, aligned to 64
+
+
+def compile_function(func: "PrimFunc", symbol: str, tvm_target: Mapping[str, Any]) -> Compiled:
+    """Compile one function. Buffer parameters become pointers aligned to 64 bytes, in order.
+
+    Args:
+        func: TIR with or without blocks, static shapes, no call into a runtime, no parallel loops.
+        tvm_target: a profile's `[tvm]` table.
+    """
+    import tvm
+    from tvm import tirx
+    from tvm.target import Target
+
+    target = Target(dict(tvm_target))
+    module = tvm.IRModule({symbol: func.with_attr("global_symbol", symbol)})
+    module = tirx.transform.BindTarget(target.with_host(target))(module)
+    module = tvm.ir.transform.Sequential(_passes())(module)
+    raw, workspace = _with_pointers(module[symbol], symbol, target)
+    module = tvm.IRModule({symbol: raw})
+    module = tirx.transform.LowerIntrin()(tirx.transform.LowerTVMBuiltin()(module))
+    library = tvm.get_global_func("target.build.llvm")(module, target)
+    return Compiled(object=_object_bytes(library), workspace=workspace)
+
+
+def _passes() -> "list[Pass]":
+    from tvm.s_tir import transform as s_tir
+    from tvm.tirx import transform as tirx
+
+    return [
+        # Blocks to loops. Nothing to do for a function without blocks.
+        s_tir.CanonicalizeLoop(),
+        s_tir.LowerInitBlock(),
+        s_tir.PlanAndUpdateBufferAllocationLocation(),
+        s_tir.ConvertBlocksToOpaque(),
+        s_tir.CompactBufferAllocation(),
+        s_tir.LowerMatchBuffer(),
+        s_tir.StmtSimplify(),
+        s_tir.LowerOpaqueBlock(),
+        # Loops to flat memory, vectors and unrolled code.
+        tirx.FlattenBuffer(),
+        tirx.BF16ComputeLegalize(),
+        tirx.NarrowDataType(32),
+        s_tir.LoopPartition(),
+        tirx.VectorizeLoop(True),
+        tirx.StorageRewrite(),
+        s_tir.HoistIfThenElse(),
+        tirx.UnrollLoop(),
+        s_tir.RenormalizeSplitPattern(),
+        tirx.StmtSimplify(),
+        tirx.RemoveNoOp(),
+        s_tir.RewriteUnsafeSelect(),
+    ]
+
+
+def _with_pointers(
+    func: "PrimFunc", symbol: str, target: "Target"
+) -> "tuple[PrimFunc, tuple[int, ...]]":
+    """Replace buffer parameters by pointers and give every local array its place.
+
+    Returns the function and the bytes of each workspace pointer appended to its parameters.
+    """
+    from tvm import ir, tirx
+    from tvm_ffi import structural_map
+
+    params: list[Any] = []
+    prologue: list[Any] = []
+    for param in func.params:
+        if not tirx.buffer.is_buffer_var(param):
+            params.append(param)
+            continue
+        pointer = tirx.Var(f"{param.name}_ptr", param.data.ty)
+        params.append(pointer)
+        prologue.append(tirx.DeclBuffer(param, data=pointer))
+
+    workspace: list[int] = []
+
+    def place(alloc: "AllocBuffer") -> Any:
+        size = _allocated_bytes(alloc)
+        if size <= MAX_STACK_BYTES or alloc.buffer.scope() == "local":
+            return tirx.AllocBuffer(alloc.buffer, {**(alloc.annotations or {}), _ON_STACK: tirx.IntImm("int32", 1)})
+        pointer = tirx.Var(f"workspace_{len(workspace)}", alloc.buffer.data.ty)
+        params.append(pointer)
+        workspace.append(size)
+        return tirx.DeclBuffer(alloc.buffer, data=pointer)
+
+    def refuse_parallel(loop: Any) -> Any:
+        assert loop.kind != tirx.ForKind.PARALLEL, f"{symbol}: parallel loop; use begin/end instead"
+        return loop
+
+    body = structural_map(func.body, [(tirx.AllocBuffer, place), (tirx.For, refuse_parallel)])
+    success = tirx.stmt.Return(tirx.IntImm("int32", 0))
+    attrs = ir.make_node(
+        "ir.DictAttrs",
+        **{
+            "global_symbol": symbol,
+            "target": target,
+            "calling_conv": 0,  # a plain C function
+            "tirx.is_global_func": True,
+            "tirx.noalias": True,  # `restrict` on every pointer
+        },
+    )
+    raw = tirx.PrimFunc(
+        params,
+        tirx.SeqStmt([*prologue, body, success]),
+        ret_type=ir.PrimType("int32"),
+        attrs=attrs,
+    )
+    return raw, tuple(workspace)
+
+
+def _allocated_bytes(alloc: "AllocBuffer") -> int:
+    import tvm
+
+    dtype = tvm.DataType(alloc.buffer.dtype)
+    count = dtype.lanes
+    for extent in alloc.buffer.shape:
+        count *= int(extent)
+    return int(count * dtype.bits + 7) // 8
+
+
+def _object_bytes(library: Any) -> bytes:
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory(prefix="edgekiln-") as home:
+        path = Path(home, "kernel.o")
+        library.write_to_file(str(path))
+        return path.read_bytes()
