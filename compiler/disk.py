@@ -1,0 +1,54 @@
+"""A full or read-only disk, in words."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgekiln.runtime.errors import StorageError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+MIN_FREE_BYTES = 1 << 20  # with less than this, a write that failed in a library is a full disk
+
+
+@contextmanager
+def explained(root: Path) -> Iterator[None]:
+    """Raise StorageError for disk errors under `root`, also when a library has hidden the cause."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise _full(root) from error
+        if error.errno in NOT_WRITABLE and _under(root, error.filename):
+            raise StorageError(
+                f"the store {root} cannot be written: {error.strerror}",
+                "set EDGEKILN_STORE to a directory that you can write",
+            ) from error
+        raise
+    except (RuntimeError, ValueError) as error:
+        if free_bytes(root) < MIN_FREE_BYTES:
+            raise _full(root) from error
+        raise
+
+
+def free_bytes(path: Path) -> int:
+    """On the disk that holds `path`, or would."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def _full(root: Path) -> StorageError:
+    return StorageError(
+        f"no room left in the store {root} ({free_bytes(root)} bytes free)",
+        "`edgekiln cache gc` removes old artifacts; or set EDGEKILN_STORE to another disk",
+    )
+
+
+def _under(root: Path, filename: object) -> bool:
+    if not isinstance(filename, str):
+        return False
+    path = Path(filename).absolute()
+    return path.is_relative_to(root) or root.is_relative_to(path)
