@@ -38,10 +38,10 @@ class ModuleMeta:
 def create(
     path: Path, model: str, dataset: Dataset, data: str, *, seed: int, **kwargs: Value
 ) -> ModuleMeta:
-    """Write the artifact a build starts from: `model` with seeded initial weights, shaped to its data.
+    """Write the artifact a build starts from: seeded initial weights, shaped to the data set.
 
-    Where the factory has a parameter `classes`, `in_channels`, `image_size` or `features` and the caller
-    gives none, the data set decides it.
+    Where the factory has a parameter `classes`, `in_channels`, `image_size` or `features` and the
+    caller gives none, the data set decides it.
 
     Raises:
         InputError: the module does not take the data set's samples.
@@ -168,14 +168,14 @@ def _load(path: Path) -> Any:
     if kind := _foreign_archive(path):
         raise InputError(
             f"{path}: is {kind}",
-            hint="its code cannot be pruned or trained: give package.module:factory and a state dict",
+            hint="its code cannot be trained: give package.module:factory and a state dict",
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path}: holds Python objects, not only tensors",
-            hint="loading it could run foreign code: save it by torch.save(model.state_dict(), path)",
+            hint="loading it could run code: save it by torch.save(model.state_dict(), path)",
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise InputError(
@@ -199,8 +199,8 @@ def _foreign_archive(path: Path) -> str | None:
 def _plain(value: Any) -> Any:
     """A copy in which nothing is shared but interned strings.
 
-    The pickler writes an object it has met before as a reference, so equal values would otherwise give
-    other bytes whenever two of them happen to be one object.
+    The pickler writes an object it has met before as a reference, so equal values would otherwise
+    give other bytes whenever two of them happen to be one object.
     """
     match value:
         case str():
@@ -214,8 +214,13 @@ def _plain(value: Any) -> Any:
 
 
 def _preprocessing(stored: Mapping[str, Any]) -> Preprocessing:
-    listed = {key: tuple(item) if isinstance(item, list) else item for key, item in stored.items()}
-    return Preprocessing(**listed)
+    return Preprocessing(
+        **{
+            **stored,
+            "mean": tuple(stored["mean"]),
+            "std": tuple(stored["std"]),
+        }  # lists in the file
+    )
 
 
 def _demands(dataset: Dataset) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""`name?key=value&key=value`: how models and data sets are named on the command line and in recipes."""
+"""`name?key=value&key=value`: how models and data sets are named."""
 
 import difflib
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ def join(name: str, options: dict[str, str]) -> str:
 
 
 def typed(text: str) -> Value:
-    """An option's value as the Python value it spells: int, float, true, false, none, else the text."""
+    """The Python value an option spells: int, float, true, false, none, else the text itself."""
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     for kind in (int, float):

@@ -8,8 +8,8 @@ from edgekiln.runtime.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# Integers that attention modules keep about their widths. No tensor's shape tells them: 4 heads of 16
-# have the weights of 8 heads of 8.
+# Integers that attention modules keep about their widths. No tensor's shape tells them: 4 heads
+# of 16 have the weights of 8 heads of 8.
 HEAD_ATTRIBUTES = ("num_heads", "head_dim", "attn_dim")
 
 
@@ -49,7 +49,7 @@ def set_head_attributes(module: "nn.Module", values: Mapping[str, Mapping[str, i
 
 
 def _resize(layer: "nn.Module", name: str, state: "Mapping[str, Tensor]") -> None:
-    """Replace this layer's own tensors by empty ones of the right shape, and tell it its new width."""
+    """Replace this layer's own tensors by empty ones of the right shape; tell it its width."""
     import torch
     from torch import nn
 

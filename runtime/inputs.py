@@ -42,7 +42,7 @@ def preprocess(x: "NDArray[np.generic]", preprocessing: "Preprocessing") -> "NDA
             f"cannot preprocess an array of shape {x.shape}",
             hint="images are (N, H, W, C), vectors are (N, F)",
         )
-    images = _normalize(_recolor(x, preprocessing.color), preprocessing)
+    images = _normalize(recolor(x, preprocessing.color), preprocessing)
     if preprocessing.layout == "NHWC":
         return images
     planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
@@ -170,7 +170,7 @@ def _normalize(x: "NDArray[np.generic]", p: "Preprocessing") -> "NDArray[np.floa
     return out
 
 
-def _recolor(images: "NDArray[np.generic]", color: str) -> "NDArray[np.generic]":
+def recolor(images: "NDArray[np.generic]", color: str) -> "NDArray[np.generic]":
     """(N, H, W, 1 or 3) → the color's channels. Grey is ITU-R 601 luma, as Pillow computes it."""
     if color not in CHANNELS:
         raise InputError(f"unknown color {color!r}", hint="colors are: L, RGB")

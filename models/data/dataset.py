@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.manifest import Preprocessing
 
 Task = Literal["classification", "reconstruction"]
@@ -33,7 +34,6 @@ class Split:
 class Source:
     """What a reader found, before it is split. `test` is None where the files have no such part."""
 
-    name: str
     classes: tuple[str, ...]
     train: Split
     test: Split | None = None
@@ -64,7 +64,7 @@ class Dataset:
         """Of one preprocessed sample, without the batch axis."""
         shape = self.train.x.shape[1:]
         match self.preprocessing.layout:
-            case "NCHW":
+            case "NCHW" if len(shape) == 3:
                 height, width, channels = shape
                 return (channels, height, width)
             case "N*":
@@ -73,8 +73,54 @@ class Dataset:
                 return shape
 
 
+def labelled(where: str, x: NDArray[Any], y: NDArray[Any], classes: int | None = None) -> Split:
+    """Check arrays a user gave and bring them to the form of `Split`.
+
+    Args:
+        where: the path, and the part of it, for messages.
+        x: uint8 (N, H, W) or (N, H, W, 1|3), or floats (N, F).
+        y: integers (N,) or (N, 1).
+        classes: how many there are, where the files say so.
+
+    Raises:
+        InputError: other shapes or types, values that are not finite, counts that differ, labels
+            out of range.
+    """
+    samples = _checked_samples(where, x)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise InputError(
+            f"{where}: labels are {y.dtype} of shape {y.shape}, expected integers of shape (N,)",
+            hint="one class index a sample; one-hot labels: y.argmax(1)",
+        )
+    if len(samples) != len(y):
+        raise InputError(
+            f"{where}: {len(samples)} samples and {len(y)} labels", hint="one label a sample"
+        )
+    if len(y) and (y.min() < 0 or (classes is not None and y.max() >= classes)):
+        wrong = y.min() if y.min() < 0 else y.max()
+        most = "" if classes is None else f" and below {classes}"
+        raise InputError(f"{where}: label {wrong} is out of range", hint=f"labels are ≥ 0{most}")
+    return Split(x=samples, y=y.astype(np.int64))
+
+
+def _checked_samples(where: str, x: NDArray[Any]) -> Samples:
+    if x.ndim == 3 and x.dtype == np.uint8:
+        x = x[..., None]
+    if x.ndim == 4 and x.dtype == np.uint8 and x.shape[3] in (1, 3):
+        return x
+    if x.ndim == 2 and x.dtype.kind == "f":
+        if not np.isfinite(x).all():
+            raise InputError(f"{where}: holds values that are not finite", hint="remove them")
+        return x.astype(np.float32)
+    hint = "images are uint8 (N, H, W) or (N, H, W, 1 or 3); vectors are floats (N, F)"
+    if x.ndim == 4 and x.shape[1] in (1, 3):
+        hint = "put the channels last: x.transpose(0, 2, 3, 1)"
+    raise InputError(f"{where}: samples are {x.dtype} of shape {x.shape}", hint=hint)
+
+
 def _fingerprint(dataset: Dataset) -> str:
-    """SHA-256 (hex) over everything a stage can see: all samples, labels, names and the preprocessing."""
+    """SHA-256 (hex) over all a stage can see: samples, labels, names and the preprocessing."""
     header: dict[str, Any] = {
         "classes": dataset.classes,
         "task": dataset.task,

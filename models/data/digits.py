@@ -1,7 +1,8 @@
-"""Handwritten digits that come with scikit-learn: the default data set, real and without a download.
+"""Handwritten digits that come with scikit-learn: real data without a download.
 
-The test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI Machine Learning
-Repository, 1998, doi:10.24432/C50P49, CC BY 4.0): 1,797 digits of 13 writers, 8×8 pixels, 17 grey levels.
+The test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI Machine
+Learning Repository, 1998, doi:10.24432/C50P49, CC BY 4.0): 1,797 digits of 13 writers, 8×8 pixels,
+17 grey levels.
 """
 
 from collections.abc import Mapping
@@ -30,7 +31,6 @@ def read() -> Source:
     digits = load_digits()
     pixels = np.rint(digits.images * (255 / _WHITE)).astype(np.uint8)
     return Source(
-        name="digits",
         classes=tuple(str(name) for name in digits.target_names),
         train=Split(x=pixels[..., None], y=digits.target.astype(np.int64)),
     )

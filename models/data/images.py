@@ -1,10 +1,23 @@
-"""Image arrays: resizing, grey to colour and back. Pillow does the work."""
+"""Image arrays: resizing, grey to colour and back."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# BT.601 luma, the weights behind Pillow's own RGB → L.
-_LUMA = np.array([0.299, 0.587, 0.114])
+from edgekiln.models.data.dataset import Split
+from edgekiln.models.data.options import Options
+from edgekiln.runtime.inputs import CHANNELS, recolor
+
+
+def shaped(split: Split, options: Options) -> Split:
+    """The split with its images in the size and color asked for; vectors stay as they are."""
+    if split.x.dtype != np.uint8:
+        return split
+    images = split.x.astype(np.uint8, copy=False)
+    if options.size:
+        images = resize(images, *options.size)
+    if options.color and CHANNELS[options.color] != images.shape[3]:
+        images = recolor(images, options.color).astype(np.uint8, copy=False)
+    return Split(x=images, y=split.y)
 
 
 def resize(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -20,12 +33,3 @@ def resize(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
         small = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
         target[...] = np.asarray(small).reshape(height, width, channels)
     return out
-
-
-def to_color(images: NDArray[np.uint8], color: str) -> NDArray[np.uint8]:
-    """(N, H, W, 1|3) → (N, H, W, 1) for "L", (N, H, W, 3) for "RGB"."""
-    if color == "RGB":
-        return np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
-    if images.shape[3] == 1:
-        return images
-    return np.rint(images @ _LUMA)[..., None].astype(np.uint8)

@@ -6,17 +6,29 @@ from pathlib import Path
 import numpy as np
 
 from edgekiln.models import spec
-from edgekiln.models.data import digits, images
+from edgekiln.models.data import cifar, digits, hum, idx, image_folder, images, npz, tones
 from edgekiln.models.data.dataset import Dataset, Samples, Source, Split
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.splits import size_of, stratified_order
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.manifest import Preprocessing
 
+Reader = Callable[[Path, Options], Source]
+
 # Name → reader and the options it is loaded with unless others are given.
 BUNDLED: Mapping[str, tuple[Callable[[], Source], Mapping[str, str]]] = {
     "digits": (digits.read, digits.DEFAULTS),
+    "hum": (hum.read, {}),
+    "tones": (tones.read, {}),
 }
+
+# The first whose `fits` says yes reads a path.
+_FORMATS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
+    (npz.fits, npz.read),
+    (idx.fits, idx.read),
+    (cifar.fits, cifar.read),
+    (Path.is_dir, image_folder.read),
+)
 
 _TEST, _VAL, _CALIB = "0.2", "0.1", "0.1"  # of the samples that are not already a test part
 _MAX_CALIB = 512  # more calibration samples do not move a range: by default no more are set aside
@@ -25,8 +37,8 @@ _MAX_CALIB = 512  # more calibration samples do not move a range: by default no 
 def load(data: str, seed: int = 0) -> Dataset:
     """Load `"digits"`, `"photos/?size=96"`, `"cifar.npz?scale=1&mean=0&std=1&layout=NHWC"`, ….
 
-    The seed decides which sample goes to which split, and nothing else. Where mean and standard deviation
-    are not given they are those of the training split, per channel.
+    The seed decides which sample goes to which split, and nothing else. Where mean and standard
+    deviation are not given they are those of the training split, per channel.
 
     Raises:
         ConfigError: no such data set, or a wrong option.
@@ -41,13 +53,24 @@ def load(data: str, seed: int = 0) -> Dataset:
     if not path.exists():
         hint = spec.suggest(name, BUNDLED, what="bundled data sets are")
         raise ConfigError(f"no data set or file named {name!r}", hint=hint)
-    raise InputError(f"{path}: not a data set")
+    options = parse(name, given)
+    return _assemble(name, _reader(path)(path, options), options, seed)
+
+
+def _reader(path: Path) -> Reader:
+    for fits, reader in _FORMATS:
+        if fits(path):
+            return reader
+    raise InputError(
+        f"{path}: cannot tell what this file is",
+        hint="data is .npz, MNIST's *-images-idx3-ubyte, a CIFAR batch, or a folder of them",
+    )
 
 
 def _assemble(name: str, source: Source, options: Options, seed: int) -> Dataset:
     """Split, resize, recolor, and work out the preprocessing."""
     parts = _split(name, source, options, seed)
-    shaped = {part: _shaped(split, options) for part, split in parts.items()}
+    shaped = {part: images.shaped(split, options) for part, split in parts.items()}
     _check_classes(name, source, shaped)
     return Dataset(
         name=name,
@@ -87,16 +110,6 @@ def _split(name: str, source: Source, options: Options, seed: int) -> dict[str, 
                 hint="give more samples, or set the sizes: ?test=0.2&val=0.1&calib=0.1",
             )
     return parts
-
-
-def _shaped(split: Split, options: Options) -> Split:
-    x: Samples = split.x
-    if x.dtype == np.uint8:
-        if options.size:
-            x = images.resize(x, *options.size)
-        if options.color:
-            x = images.to_color(x, options.color)
-    return Split(x=x, y=split.y)
 
 
 def _check_classes(name: str, source: Source, parts: Mapping[str, Split]) -> None:

@@ -15,7 +15,8 @@ _COLORS = ("RGB", "L")
 class Options:
     """How to load a data set; None: decide from the data.
 
-    Sizes (`val`, `calib`, `test`) stay text: a share of the samples or a count, see `splits.size_of`.
+    Sizes (`val`, `calib`, `test`) stay text: a share of the samples or a count, see
+    `splits.size_of`.
     """
 
     scale: float | None = None  # x = (pixel * scale - mean) / std

@@ -7,9 +7,10 @@ from edgekiln.runtime.errors import ConfigError
 
 
 def stratified_order(y: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """A seeded order of all samples in which every stretch holds the classes in their proportions.
+    """A seeded order of all samples in which every stretch holds the classes in proportion.
 
-    Samples are shuffled, numbered within their class, and sorted by that number as a share of the class.
+    Samples are shuffled, numbered within their class, and sorted by that number's share of the
+    class.
     """
     shuffled = np.random.default_rng(seed).permutation(len(y))
     labels = y[shuffled]

@@ -63,6 +63,47 @@ _ALL = (
         source=_HE,
         description="CIFAR network, projection shortcuts; 0.86 M parameters",
     ),
+    ZooEntry(
+        name="mobilenetv1",
+        factory="edgekiln.models.zoo.mobilenetv1:MobileNetV1",
+        kwargs={"width": 0.25},
+        input_shape=(3, 96, 96),
+        data="digits?size=96",
+        source=f"Howard et al. 2017, arXiv:1704.04861; {_TINY}",
+        description="MLPerf Tiny person detection at width 0.25; 0.21 M parameters",
+    ),
+    ZooEntry(
+        name="mobilenetv2",
+        factory="edgekiln.models.zoo.mobilenetv2:MobileNetV2",
+        input_shape=(3, 64, 64),
+        data="digits?size=64",
+        source="Sandler et al. 2018, arXiv:1801.04381",
+        description="inverted residuals; 3.5 M parameters at width 1 and 1000 classes",
+    ),
+    ZooEntry(
+        name="dscnn",
+        factory="edgekiln.models.zoo.dscnn:DSCNN",
+        input_shape=(1, 49, 10),
+        data="tones",
+        source=f"Zhang et al. 2017, arXiv:1711.07128; {_TINY}",
+        description="MLPerf Tiny keyword spotting; 24 k parameters",
+    ),
+    ZooEntry(
+        name="autoencoder",
+        factory="edgekiln.models.zoo.autoencoder:Autoencoder",
+        input_shape=(640,),
+        data="hum",
+        source=f"Koizumi et al. 2020, arXiv:2006.05822; {_TINY}",
+        description="MLPerf Tiny anomaly detection; 0.27 M parameters",
+    ),
+    ZooEntry(
+        name="vit",
+        factory="edgekiln.models.zoo.vit:ViT",
+        input_shape=(3, 32, 32),
+        data="digits",
+        source="Dosovitskiy et al. 2021, arXiv:2010.11929",
+        description="small vision transformer, 4 blocks of 4 heads; 0.14 M parameters",
+    ),
 )
 
 ENTRIES: Mapping[str, ZooEntry] = {entry.name: entry for entry in _ALL}

@@ -40,10 +40,10 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """Stem, stages of basic blocks, global average pooling, one linear layer.
 
-    Stage i has `depths[i]` blocks of `width * 2**i` channels; every stage but the first halves the image.
+    Stage i has `depths[i]` blocks of `width * 2**i` channels; all but the first halve the image.
 
     Args:
-        image_stem: ImageNet's 7×7 stride-2 convolution and 3×3 pooling, instead of one 3×3 convolution.
+        image_stem: ImageNet's 7×7 stride-2 convolution and 3×3 pooling, not one 3×3 convolution.
         plain_shortcut: 1×1 shortcuts have a bias and no batch normalization.
     """
 
@@ -90,9 +90,10 @@ def resnet8(*, classes: int = 10, width: int = 16, in_channels: int = 3) -> ResN
     """MLPerf Tiny image classification: `resnet_v1_eembc` in the Keras reference.
 
     Banbury et al.: MLPerf Tiny Benchmark, 2021 (arXiv:2106.07597), section 4.1, and
-    mlcommons/tiny `benchmark/training/image_classification/keras_model.py`: three stages of one block,
-    16/32/64 channels, plain 1×1 shortcuts. Differs in two ways: no bias before a batch normalization,
-    which cancels it, and symmetric padding where Keras pads stride 2 at the bottom right only.
+    mlcommons/tiny `benchmark/training/image_classification/keras_model.py`: three stages of one
+    block, 16/32/64 channels, plain 1×1 shortcuts. Differs in two ways: no bias before a batch
+    normalization, which cancels it, and symmetric padding where Keras pads stride 2 at the bottom
+    right only.
     """
     return ResNet(
         (1, 1, 1), width=width, classes=classes, in_channels=in_channels, plain_shortcut=True
@@ -102,8 +103,8 @@ def resnet8(*, classes: int = 10, width: int = 16, in_channels: int = 3) -> ResN
 def resnet20(*, classes: int = 10, width: int = 16, in_channels: int = 3) -> ResNet:
     """The 6n+2 CIFAR network of the paper's section 4.2 with n = 3.
 
-    Shortcuts are projections (option B). The paper's CIFAR networks pad with zero channels (option A),
-    but structural pruning cannot follow a channel through a padding. Costs 1 % more parameters.
+    Shortcuts are projections (option B), which costs 1 % more parameters. The paper's CIFAR
+    networks pad with zero channels (option A), but pruning cannot follow a channel through that.
     """
     return ResNet((3, 3, 3), width=width, classes=classes, in_channels=in_channels)
 
