@@ -6,7 +6,7 @@ for it again. Nodes are in topological order; every tensor has one producer.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgekiln.compiler.kernels.spec import NO_HALO, Halo, Nhwc
 
@@ -23,6 +23,10 @@ class Quant:
     zero_point: int
 
 
+# "NHWC": a tensor whose ONNX order is NCHW lies channels-last in memory. "plain": as ONNX has it.
+Layout = Literal["plain", "NHWC"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
     """A value of the graph. `shape` is ONNX's (NCHW for images) whatever the layout in memory."""
@@ -31,6 +35,7 @@ class Tensor:
     shape: tuple[int, ...]
     dtype: str  # numpy name
     quant: Quant | None = None
+    layout: Layout = "plain"
     halo: Halo = NO_HALO
 
     @property
@@ -43,28 +48,38 @@ class Tensor:
     def nhwc(self) -> Nhwc:
         """How the tensor lies in memory. Only for quantized tensors of rank 1 to 4."""
         assert self.quant is not None, self.name
-        if len(self.shape) == 4:
+        if self.layout == "NHWC":
             n, c, h, w = self.shape
         else:
-            *outer, c = self.shape
-            n, w = (outer[0], outer[1]) if len(outer) == 2 else ((*outer, 1)[0], 1)
-            h = 1
+            *outer, c = self.shape or (1,)
+            n, *middle = outer or [1]
+            h, w = [1, 1, *middle][-2:]
         return Nhwc(
-            n=n, h=h, w=w, c=c, dtype=self.dtype, halo=self.halo,
-            scale=self.quant.scale, zero_point=self.quant.zero_point,
-        )  # fmt: skip
+            n=n,
+            h=h,
+            w=w,
+            c=c,
+            dtype=self.dtype,
+            halo=self.halo,
+            scale=self.quant.scale,
+            zero_point=self.quant.zero_point,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One operation. `op` is an ONNX operator's name in the frontend's graph, an integer operation's
-    ("conv2d", "add", …) or "float" (an island of ONNX nodes) after the lowering.
+    """One operation.
+
+    `op` is an ONNX operator in the frontend's graph; afterwards an integer operation in snake_case
+    ("conv2d", "add", …), an ONNX operator that stayed float, or "float", an island of those.
     """
 
     op: str
     inputs: tuple[str, ...]  # "" for an absent optional input
     outputs: tuple[str, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
+    domain: str = ""
+    reason: str = ""  # why it stayed float
 
     @property
     def name(self) -> str:
@@ -94,6 +109,24 @@ class Graph:
 
     def retype(self, name: str, **changes: Any) -> None:
         self.tensors[name] = replace(self.tensors[name], **changes)
+
+    def insert_edge(self, name: str, inner: Tensor, op: str = "requantize", **attrs: Any) -> None:
+        """Let the graph work on `inner` and convert to it from (or from it to) a program's input
+        (or output) `name`.
+        """
+        self.tensors[inner.name] = inner
+
+        def renamed(names: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(inner.name if other == name else other for other in names)
+
+        self.nodes = [
+            replace(node, inputs=renamed(node.inputs), outputs=renamed(node.outputs))
+            for node in self.nodes
+        ]
+        if name in self.inputs:
+            self.nodes.insert(0, Node(op=op, inputs=(name,), outputs=(inner.name,), attrs=attrs))
+        else:
+            self.nodes.append(Node(op=op, inputs=(inner.name,), outputs=(name,), attrs=attrs))
 
     def quantized(self, names: Iterable[str]) -> Iterator[Tensor]:
         for name in names:

@@ -1,4 +1,4 @@
-"""The lowered model: a straight list of kernel calls. The contract between lowering and the AOT back end."""
+"""The lowered model, a straight list of kernel calls: from the lowering to the AOT back end."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""A stage: one artifact file in, one artifact file out, and nothing else that could change the bytes."""
+"""A stage: one artifact file in, one out, and nothing else that could change the bytes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["module", "onnx", "onnx-int8", "lib", "bundle", "report"]
 
-# Advance(done, total, text): called from long loops; `text` is a short line such as "loss 0.31  acc 0.92".
+# Advance(done, total, text): called from long loops; `text` is short: "loss 0.31  acc 0.92".
 Advance = Callable[[int, int, str], None]
 
 
@@ -27,7 +27,7 @@ class StageContext:
     advance: Advance = silent
     # Survives a killed run of the same key, for checkpoints: same key, same options, same input.
     scratch: Path
-    # Notes for the report ("group layer2.0 kept: cutting differs from zeroing"), stored with the metrics.
+    # For the report ("group layer2.0 kept: cutting differs from zeroing"), stored with the metrics.
     notes: list[str] = field(default_factory=list)
 
 

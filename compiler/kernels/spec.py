@@ -1,7 +1,7 @@
 """What a kernel is told about its tensors, and what it gives back."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Halo:
-    """Border of an image in memory, in pixels, filled with the zero point by whoever writes the image.
+    """Border of an image in memory, in pixels, filled with the zero point by whoever writes it.
 
-    Zero-point padding thus costs no pass over memory: the consumer of a padded convolution reads the
-    border, and every other consumer skips it.
+    Zero-point padding thus costs no pass over memory: a padded convolution reads the border, every
+    other consumer skips it.
     """
 
     top: int = 0
@@ -35,10 +35,10 @@ NO_HALO = Halo()
 
 @dataclass(frozen=True, kw_only=True)
 class Nhwc:
-    """A quantized tensor as it lies in memory: [n][top+h+bottom][left+w+right][c] bytes, no other gaps.
+    """A quantized tensor as it lies in memory: [n][top+h+bottom][left+w+right][c] bytes, no gaps.
 
-    real = (q - zero_point) * scale. A (N, F) matrix is n=N, h=1, w=1, c=F; a (N, T, F) sequence is n=N,
-    h=1, w=T, c=F.
+    real = (q - zero_point) * scale. A (N, F) matrix is n=N, h=1, w=1, c=F; a (N, T, F) sequence is
+    n=N, h=1, w=T, c=F.
     """
 
     n: int
@@ -69,8 +69,35 @@ class Nhwc:
         return n * self.image + (h + self.halo.top) * self.row + (w + self.halo.left) * self.c + c
 
 
+@dataclass(frozen=True, kw_only=True)
+class F32:
+    """A float32 tensor as the program's edge and float islands hold it: dense, without a halo."""
+
+    n: int
+    h: int
+    w: int
+    c: int
+    layout: Literal["NCHW", "NHWC"] = "NHWC"
+
+    @property
+    def elements(self) -> int:
+        return self.n * self.h * self.w * self.c
+
+    @property
+    def strides(self) -> tuple[int, int, int, int]:
+        """Elements from one n, h, w, c to the next."""
+        if self.layout == "NCHW":
+            return self.c * self.h * self.w, self.w, 1, self.h * self.w
+        return self.h * self.w * self.c, self.w * self.c, self.c, 1
+
+    def index(self, n: Any, h: Any, w: Any, c: Any) -> Any:
+        """Flat index of an element; numbers or TIR expressions."""
+        at_n, at_h, at_w, at_c = self.strides
+        return n * at_n + h * at_h + w * at_w + c * at_c
+
+
 # Bytes that a kernel may read (never use) past the end of a tensor or constant, so that the last
-# channels can be loaded as whole words. The arena planner and the weights file leave this much room.
+# channels can be loaded as whole words. The arena planner and the weights file leave this room.
 OVERREAD_BYTES = 64
 
 
@@ -78,10 +105,10 @@ OVERREAD_BYTES = 64
 class Kernel:
     """A TensorIR function and the constants that belong to it.
 
-    `func` is low-level TIR (no blocks): its parameters are one-dimensional buffers in the order inputs,
-    `constants`, output; then, when `work` > 0, two int32 scalars `begin, end`: the call computes items
-    begin..end-1 of `work` independent items (rows, say), so threads can share it. Buffers are aligned to
-    64 bytes. The function has no name yet: calls with equal bodies share one symbol.
+    `func` is low-level TIR (no blocks): its parameters are one-dimensional buffers in the order
+    inputs, `constants`, output; then, when `work` > 0, two int32 scalars `begin, end`: the call
+    computes items begin..end-1 of `work` independent items (rows, say), so threads can share it.
+    Buffers are aligned to 64 bytes. The function has no name yet: equal bodies share one symbol.
     """
 
     func: Any  # tvm.tirx.PrimFunc

@@ -1,0 +1,21 @@
+"""From an ONNX graph to integer operations with a layout: the table of contents."""
+
+from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.passes.activation_dtype import activation_dtype
+from edgekiln.compiler.passes.fuse_residual import fuse_residual
+from edgekiln.compiler.passes.halo import halo
+from edgekiln.compiler.passes.islands import islands
+from edgekiln.compiler.passes.layout import layout
+from edgekiln.compiler.passes.qdq_to_integer import qdq_to_integer
+
+
+def lower_graph(graph: Graph, activation: str) -> None:
+    """Rewrite in place for a target whose dot product takes `activation` bytes."""
+    # 1. Integers: what computes on quantized values, and what stays float.
+    qdq_to_integer(graph)
+    fuse_residual(graph)
+    activation_dtype(graph, activation)
+    islands(graph)
+    # 2. Memory: how the values lie.
+    layout(graph)
+    halo(graph)

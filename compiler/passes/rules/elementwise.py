@@ -1,0 +1,148 @@
+"""Additions, products, clips, concatenations, and any unary function as a table of 256 entries."""
+
+from edgekiln.compiler.graph import Node, Tensor
+from edgekiln.compiler.passes.rewriter import QMAX, QMIN, Rewriter, quantize_scalar
+
+# Elementwise operators: with one quantized input and scalar constants they make a table.
+UNARY = frozenset(
+    "Abs Acos Acosh Add Asin Asinh Atan Atanh Ceil Celu Clip Cos Cosh Div Elu Erf Exp Floor "
+    "Gelu HardSigmoid HardSwish LeakyRelu Log Max Min Mish Mul Neg Pow PRelu Reciprocal Relu "
+    "Round Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Tan Tanh ThresholdedRelu".split()
+)
+
+
+def add(rw: Rewriter, node: Node) -> str | None:
+    return _binary(rw, node, "add")
+
+
+def mul(rw: Rewriter, node: Node) -> str | None:
+    return _binary(rw, node, "mul")
+
+
+def _binary(rw: Rewriter, node: Node, op: str) -> str | None:
+    """Both inputs quantized; the second may be broadcast over the image or be one number."""
+    a, b = rw.source(node.inputs[0]), rw.source(node.inputs[1])
+    if a is None or b is None:
+        return "one of its inputs is not quantized"
+    if a.elements < b.elements:
+        a, b = b, a
+    shape = rw.graph.tensors[node.name].shape
+    if a.shape != shape or not _broadcasts(a, b):
+        return f"broadcasting {b.shape} to {shape} has no integer kernel"
+    epilogue = rw.epilogue(node.name)
+    if epilogue is None:
+        return "its result is not quantized"
+    rw.take(epilogue)
+    attrs = {"lo": epilogue.lo, "hi": epilogue.hi}
+    rw.emit(Node(op=op, inputs=(a.name, b.name), outputs=(epilogue.output,), attrs=attrs))
+    return None
+
+
+def _broadcasts(a: Tensor, b: Tensor) -> bool:
+    """Same shape, one number, or one value per image and channel (squeeze-excite)."""
+    per_channel = (*a.shape[:2], 1, 1) if len(a.shape) == 4 else None
+    return b.shape in (a.shape, per_channel) or b.elements == 1
+
+
+def clip(rw: Rewriter, node: Node) -> str | None:
+    """A Relu or Clip that stands alone between DQ and Q."""
+    x = rw.source(node.inputs[0])
+    bounds = rw.clip_range(node)
+    if x is None or bounds is None:
+        return "its input is not quantized" if x is None else "its bounds are not constant"
+    epilogue = rw.epilogue(node.name)
+    if epilogue is None:
+        return "its result is not quantized"
+    rw.take(epilogue)
+    low, high = (quantize_scalar(bound, epilogue.quant, epilogue.dtype) for bound in bounds)
+    attrs = {"lo": max(epilogue.lo, low), "hi": min(epilogue.hi, high)}
+    rw.emit(Node(op="requantize", inputs=(x.name,), outputs=(epilogue.output,), attrs=attrs))
+    return None
+
+
+def concat(rw: Rewriter, node: Node) -> str | None:
+    """Concat of quantized values; each is requantized to the result's parameters."""
+    sources = [rw.source(name) for name in node.inputs]
+    known = [source for source in sources if source is not None]
+    if len(known) < len(sources):
+        return "one of its inputs is not quantized"
+    rank = len(rw.graph.tensors[node.name].shape)
+    attrs = {"axis": node.attrs["axis"] % rank}
+    inputs = tuple(source.name for source in known)
+    if len({(s.quant, s.dtype) for s in known}) == 1:
+        rw.pass_through(node, "concat", inputs, **attrs)
+        return None
+    epilogue = rw.epilogue(node.name)
+    if epilogue is None:
+        return "its result is not quantized"
+    rw.take(epilogue)
+    attrs |= {"lo": epilogue.lo, "hi": epilogue.hi}
+    rw.emit(Node(op="concat", inputs=inputs, outputs=(epilogue.output,), attrs=attrs))
+    return None
+
+
+def table(rw: Rewriter, q: Node) -> bool:
+    """Replace the float operators before a QuantizeLinear by a table, if one code decides them.
+
+    The operators stay in the graph until nobody needs them.
+    """
+    import numpy as np
+
+    from edgekiln.compiler.frontend import evaluate
+
+    region = _unary_region(rw, q.inputs[0])
+    if region is None:
+        return False
+    nodes, root = region
+    x = rw.graph.tensors[rw.view[root]]
+    assert x.quant is not None
+    codes = np.arange(QMIN[x.dtype], QMAX[x.dtype] + 1)
+    values = ((codes - x.quant.zero_point) * np.float32(x.quant.scale)).astype(np.float32)
+    feeds: dict[str, np.ndarray] = {root: values}
+    for node in nodes:
+        for name in node.inputs:
+            constant = rw.constant(name) if name else None
+            if constant is not None:
+                feeds[name] = constant.reshape(-1) if constant.size == 1 else constant
+    with np.errstate(all="ignore"):  # log(0) on codes that never occur
+        (result,) = evaluate(nodes, feeds, [q.inputs[0]], rw.graph.opset)
+    quant, dtype = rw.scale(q), rw.quantized_dtype(q)
+    with np.errstate(invalid="ignore"):
+        steps = np.rint(result.astype(np.float32) / np.float32(quant.scale)) + quant.zero_point
+    entries = np.nan_to_num(steps, nan=quant.zero_point).clip(QMIN[dtype], QMAX[dtype])
+    attrs = {"table": entries.astype(dtype)}
+    rw.emit(Node(op="table", inputs=(x.name,), outputs=q.outputs, attrs=attrs))
+    return True
+
+
+def _unary_region(rw: Rewriter, output: str) -> tuple[list[Node], str] | None:
+    """The elementwise operators between one quantized value and `output`, and that value."""
+    found: list[Node] = []
+    roots: set[str] = set()
+    stack, seen = [output], set()
+    shape = rw.graph.tensors[output].shape
+    while stack:
+        name = stack.pop()
+        if name in seen or not name:
+            continue
+        seen.add(name)
+        constant = rw.constant(name)
+        if constant is not None:
+            if constant.size != 1:
+                return None
+        elif name in rw.view:
+            roots.add(name)
+        elif name in rw.made and rw.made[name].op in UNARY:
+            if rw.graph.tensors[name].shape != shape:
+                return None
+            found.append(rw.made[name])
+            stack.extend(rw.made[name].inputs)
+        else:
+            return None
+    if len({rw.view[root] for root in roots}) != 1 or not found:
+        return None
+    root = min(roots)
+    if rw.graph.tensors[root].shape != shape or len(roots) != 1:
+        return None
+    order = {node.name: i for i, node in enumerate(rw.nodes)}
+    return sorted(found, key=lambda node: order[node.name]), root

@@ -1,0 +1,207 @@
+"""Convolution and dense layers: int8 weights, int32 accumulation, requantized or dequantized."""
+
+from typing import TYPE_CHECKING, Any
+
+from edgekiln.compiler.graph import Node, Tensor
+from edgekiln.compiler.passes.rewriter import Epilogue, Rewriter
+from edgekiln.compiler.passes.rules.window import pads, strides_and_dilations
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def conv(rw: Rewriter, node: Node) -> str | None:
+    """Conv of rank 3 or 4 with constant int8 weights (OC, IC/groups, KH, KW)."""
+    x = rw.source(node.inputs[0])
+    if x is None:
+        return "its input is not quantized"
+    if len(x.shape) not in (3, 4):
+        return f"convolution over {len(x.shape) - 2} axes has no integer kernel"
+    weight = _weights(rw, node.inputs[1], out_axis=0)
+    if isinstance(weight, str):
+        return weight
+    values, scale = weight
+    kernel = values.shape[2:]
+    strides, dilations = strides_and_dilations(node, len(kernel))
+    padding = pads(node, x.shape[2:], rw.graph.tensors[node.name].shape[2:], kernel)
+    attrs: dict[str, Any] = {
+        "weight": values,
+        "kernel": kernel,
+        "strides": strides,
+        "dilations": dilations,
+        "pads": padding,
+        "groups": node.attrs.get("group", 1),
+    }
+    if len(kernel) == 1:
+        x = _as_image(rw, x)
+        for key, neutral in (("kernel", 1), ("strides", 1), ("dilations", 1)):
+            attrs[key] = (neutral, *attrs[key])
+        attrs["pads"] = (0, padding[0], 0, padding[1])
+        attrs["weight"] = values[:, :, None, :]
+    x, attrs["pads"] = _absorb_pad(rw, x, attrs["pads"])
+    return _emit(rw, node, x, attrs, scale, bias=node.inputs[2:3])
+
+
+def gemm(rw: Rewriter, node: Node) -> str | None:
+    """Gemm with alpha = beta = 1 and a constant B."""
+    if node.attrs.get("alpha", 1.0) != 1.0 or node.attrs.get("beta", 1.0) != 1.0:
+        return "alpha or beta is not 1"
+    if node.attrs.get("transA", 0):
+        return "transA has no integer kernel"
+    return _dense(rw, node, bool(node.attrs.get("transB", 0)), node.inputs[2:3])
+
+
+def matmul(rw: Rewriter, node: Node) -> str | None:
+    """MatMul with a constant matrix on the right."""
+    return _dense(rw, node, False, ())
+
+
+def _dense(rw: Rewriter, node: Node, transposed: bool, bias: tuple[str, ...]) -> str | None:
+    x = rw.source(node.inputs[0])
+    if x is None:
+        return "its input is not quantized"
+    if rw.source(node.inputs[1]) is not None:
+        return "both operands are activations"
+    weight = _weights(rw, node.inputs[1], out_axis=0 if transposed else -1)
+    if isinstance(weight, str):
+        return weight
+    values, scale = weight
+    if values.ndim != 2:
+        return f"its constant operand has rank {values.ndim}"
+    if bias and bias[0] and (value := rw.constant(bias[0])) is not None:
+        out_channels = values.shape[0 if transposed else 1]
+        if value.size not in (1, out_channels) or value.shape[-1:] not in ((1,), (out_channels,)):
+            return "its bias differs from row to row"
+    attrs = {"weight": values if transposed else values.T.copy()}
+    return _emit(rw, node, x, attrs, scale, bias=bias)
+
+
+def _weights(
+    rw: Rewriter, name: str, out_axis: int
+) -> "tuple[NDArray[np.int8], NDArray[np.float32]] | str":
+    """int8 values and per-output-channel scales, or why they are not usable."""
+    import numpy as np
+
+    weight = rw.weights.get(name)
+    if weight is None:
+        return "its weights are not quantized constants"
+    if weight.values.dtype not in (np.int8, np.uint8):
+        return f"its weights are {weight.values.dtype}"
+    if weight.scale.size > 1 and weight.axis != out_axis % weight.values.ndim:
+        return "its weight scales do not run along the output channels"
+    shape = [1] * weight.values.ndim
+    shape[out_axis] = -1
+    centred = weight.values.astype(np.int32) - weight.zero_point.astype(np.int32).reshape(shape)
+    if centred.min(initial=0) < -128 or centred.max(initial=0) > 127:
+        return "its asymmetric weights do not fit int8"
+    channels = weight.values.shape[out_axis]
+    return centred.astype(np.int8), np.broadcast_to(weight.scale, channels)
+
+
+def _emit(
+    rw: Rewriter,
+    node: Node,
+    x: Tensor,
+    attrs: dict[str, Any],
+    weight_scale: "NDArray[np.float32]",
+    *,
+    bias: tuple[str, ...],
+) -> str | None:
+    """ONNX Runtime's own arithmetic (QLinearConv): multiplier = (s_x · s_w) / s_y, in float32."""
+    import numpy as np
+
+    assert x.quant is not None
+    product = np.float32(x.quant.scale) * weight_scale
+    attrs["bias"] = np.zeros(weight_scale.size, np.int32)
+    if bias and bias[0]:
+        value = rw.constant(bias[0])
+        if value is None:
+            return "its bias is not constant"
+        stored = rw.weights.get(bias[0])
+        steps = value.astype(np.float64).reshape(-1) / product.astype(np.float64)
+        if stored is not None and np.allclose(stored.scale, product, rtol=1e-5, atol=0):
+            steps = stored.values.astype(np.float64).reshape(-1)
+        limit = np.iinfo(np.int32)
+        attrs["bias"] = np.broadcast_to(
+            np.rint(steps).clip(limit.min, limit.max).astype(np.int32), weight_scale.size
+        )
+    op = "conv2d" if "kernel" in attrs else "dense"
+    epilogue = rw.epilogue(node.name)
+    shape = rw.graph.tensors[node.name].shape
+    if epilogue is None:
+        attrs["mult"] = product.astype(np.float32)
+        output = node.name
+    else:
+        attrs |= {"lo": epilogue.lo, "hi": epilogue.hi}
+        attrs["mult"] = (product / np.float32(epilogue.quant.scale)).astype(np.float32)
+        rw.take(epilogue)
+        output = epilogue.output
+    if epilogue is None and op == "conv2d" and shape[2:] != (1, 1):
+        _emit_float_image(rw, x, attrs, output)
+    elif op == "conv2d" and len(shape) == 3:
+        assert epilogue is not None
+        _emit_as_sequence(rw, x, attrs, epilogue, shape)
+    else:
+        rw.emit(Node(op=op, inputs=(x.name,), outputs=(output,), attrs=attrs))
+    return None
+
+
+def _as_image(rw: Rewriter, x: Tensor) -> Tensor:
+    """(N, C, W) seen as (N, C, 1, W)."""
+    name = f"{x.name}:image"
+    if name not in rw.graph.tensors:
+        n, c, w = x.shape
+        rw.graph.tensors[name] = Tensor(name=name, shape=(n, c, 1, w), dtype=x.dtype, quant=x.quant)
+        rw.emit(Node(op="reshape", inputs=(x.name,), outputs=(name,)))
+    return rw.graph.tensors[name]
+
+
+def _emit_as_sequence(
+    rw: Rewriter, x: Tensor, attrs: dict[str, Any], epilogue: Epilogue, shape: tuple[int, ...]
+) -> None:
+    """Emit a convolution over (N, C, 1, W) and see its result as (N, C, W) again."""
+    n, c, w = shape
+    name = f"{epilogue.output}:image"
+    rw.graph.tensors[name] = Tensor(
+        name=name,
+        shape=(n, c, 1, w),
+        dtype=epilogue.dtype,
+        quant=epilogue.quant,
+    )
+    rw.emit(Node(op="conv2d", inputs=(x.name,), outputs=(name,), attrs=attrs))
+    rw.emit(Node(op="reshape", inputs=(name,), outputs=(epilogue.output,)))
+
+
+def _emit_float_image(rw: Rewriter, x: Tensor, attrs: dict[str, Any], output: str) -> None:
+    """A float result is written channels-last; everywhere else floats lie as in ONNX."""
+    n, c, *size = rw.graph.tensors[output].shape
+    name = f"{output}:nhwc"
+    rw.graph.tensors[name] = Tensor(name=name, shape=(n, *size, c), dtype="float32")
+    rw.emit(Node(op="conv2d", inputs=(x.name,), outputs=(name,), attrs=attrs))
+    rank = len(size) + 2
+    rw.emit(
+        Node(
+            op="Transpose",
+            inputs=(name,),
+            outputs=(output,),
+            attrs={"perm": (0, rank - 1, *range(1, rank - 1))},
+            reason="a float result of a convolution is reordered at the graph's edge",
+        )
+    )
+
+
+def _absorb_pad(
+    rw: Rewriter, x: Tensor, padding: tuple[int, ...]
+) -> tuple[Tensor, tuple[int, ...]]:
+    """A Pad with zeros before a convolution is more padding of the convolution."""
+    pad = rw.made.get(x.name)
+    if pad is None or pad.op != "pad" or x.quant is None:
+        return x, padding
+    before, after = pad.attrs["before"], pad.attrs["after"]
+    spatial_only = len(before) == 4 and not any(before[:2]) and not any(after[:2])
+    if not spatial_only or min(before + after) < 0 or pad.attrs["value"] != x.quant.zero_point:
+        return x, padding
+    extra = (*before[2:], *after[2:])
+    source = rw.graph.tensors[pad.inputs[0]]
+    return source, tuple(p + e for p, e in zip(padding, extra, strict=True))

@@ -1,0 +1,93 @@
+"""Operations that only move values: done on the integers, whatever follows."""
+
+from edgekiln.compiler.graph import Node, Tensor
+from edgekiln.compiler.passes.rewriter import Epilogue, Rewriter, quantize_scalar
+
+
+def reshape(rw: Rewriter, node: Node) -> str | None:
+    """Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout: the same values, the same order."""
+    if rw.source(node.inputs[0]) is None:
+        return _quantize_first(rw, node, "reshape", {})
+    rw.pass_through(node, "reshape")
+    return None
+
+
+def transpose(rw: Rewriter, node: Node) -> str | None:
+    rank = len(rw.graph.tensors[node.name].shape)
+    perm = tuple(node.attrs.get("perm", range(rank)[::-1]))
+    if rw.source(node.inputs[0]) is None:
+        return _quantize_first(rw, node, "transpose", {"perm": perm})
+    rw.pass_through(node, "transpose", perm=perm)
+    return None
+
+
+def _quantize_first(rw: Rewriter, node: Node, op: str, attrs: dict[str, object]) -> str | None:
+    """Move an input's floats as integers: Q(move(x)) = move(Q(x)), and integers are smaller."""
+    epilogue = rw.epilogue(node.name)
+    if node.inputs[0] not in rw.graph.inputs or epilogue is None or len(epilogue.absorbed) > 1:
+        return "its input is not quantized"
+    source = rw.graph.tensors[node.inputs[0]]
+    name = _quantized_input(rw, source, epilogue)
+    rw.take(epilogue)
+    rw.emit(Node(op=op, inputs=(name,), outputs=(epilogue.output,), attrs=attrs))
+    return None
+
+
+def _quantized_input(rw: Rewriter, source: Tensor, epilogue: Epilogue) -> str:
+    name = f"{epilogue.output}:input"
+    rw.graph.tensors[name] = Tensor(
+        name=name, shape=source.shape, dtype=epilogue.dtype, quant=epilogue.quant
+    )
+    rw.emit(Node(op="quantize", inputs=(source.name,), outputs=(name,)))
+    return name
+
+
+def pad(rw: Rewriter, node: Node) -> str | None:
+    """Pad with a constant, which becomes the nearest quantized value."""
+    x = rw.source(node.inputs[0])
+    if x is None:
+        return "its input is not quantized"
+    mode = node.attrs.get("mode", b"constant")
+    if mode not in (b"constant", "constant"):
+        return f"padding mode {mode!r} has no integer kernel"
+    if len(node.inputs) > 1:
+        amounts = rw.graph.constants.get(node.inputs[1])
+        pads = None if amounts is None else amounts.tolist()
+    else:
+        pads = node.attrs.get("pads")  # opset < 11
+    if pads is None or (len(node.inputs) > 3 and node.inputs[3]):
+        return "its amounts are not constant or not for all axes"
+    value = node.attrs.get("value", 0.0)
+    if len(node.inputs) > 2 and node.inputs[2]:
+        constant = rw.constant(node.inputs[2])
+        if constant is None:
+            return "its value is not constant"
+        value = float(constant.reshape(-1)[0])
+    rank = len(x.shape)
+    if min(pads) < 0:
+        return "negative padding has no integer kernel"
+    assert x.quant is not None
+    fill = quantize_scalar(value, x.quant, x.dtype)
+    rw.pass_through(node, "pad", before=tuple(pads[:rank]), after=tuple(pads[rank:]), value=fill)
+    return None
+
+
+def slice_(rw: Rewriter, node: Node) -> str | None:
+    """Slice with constant bounds and positive steps."""
+    x = rw.source(node.inputs[0])
+    if x is None:
+        return "its input is not quantized"
+    known = [rw.graph.constants.get(name) if name else None for name in node.inputs[1:]]
+    if len(known) < 2 or any(v is None for v, n in zip(known, node.inputs[1:], strict=True) if n):
+        return "its bounds are not constant"
+    bounds: list[list[int]] = [[] if v is None else v.tolist() for v in [*known, None, None]]
+    starts, ends, axes, steps = bounds[:4]
+    rank = len(x.shape)
+    begin, step = [0] * rank, [1] * rank
+    for i, axis in enumerate(axes or range(len(starts))):
+        step[axis % rank] = steps[i] if steps else 1
+        if step[axis % rank] <= 0:
+            return "a negative step has no integer kernel"
+        begin[axis % rank] = slice(starts[i], ends[i]).indices(x.shape[axis % rank])[0]
+    rw.pass_through(node, "slice", begin=tuple(begin), steps=tuple(step))
+    return None
