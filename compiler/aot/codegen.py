@@ -1,8 +1,8 @@
-"""TensorIR functions to machine code with plain C signatures: no packed calls, no TVM on the device.
+"""TensorIR functions to machine code with plain C signatures: nothing of TVM on the device.
 
-The passes are the CPU part of TVM 0.27's own pipeline up to, not including, the ones that would wrap
-each function for the TVM runtime (AnnotateEntryFunc, SplitHostDevice, MakePackedAPI). Functions with
-blocks (legalised Relax) and low-level ones (our kernels) go the same way.
+The passes are the CPU part of TVM 0.27's own pipeline up to, not including, the ones that would
+wrap each function for the TVM runtime (AnnotateEntryFunc, SplitHostDevice, MakePackedAPI).
+Functions with blocks (legalised Relax) and low-level ones (our kernels) go the same way.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 # handed in by the caller, from the arena. The stack of a small device is a few KiB.
 MAX_STACK_BYTES = 4096
 
-# The annotation by which LowerTVMBuiltin leaves an allocation to LLVM, as a stack slot. Without it only
-# scope "global" may stay on the stack; a local accumulator tile would be asked from the TVM runtime.
+# The annotation by which LowerTVMBuiltin leaves an allocation to LLVM, as a stack slot. Without it
+# only scope "global" may stay there; a local accumulator tile would come from the TVM runtime.
 _ON_STACK = "disable_lower_builtin"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """One function: `int32_t symbol(pointers…, int32 scalars…, workspace pointers…)`, 0 on success."""
+    """One function: `int32_t symbol(parameters…, workspace pointers…)`, 0 on success."""
 
     object: bytes  # a relocatable object file that defines the symbol and needs none but mem*
     workspace: tuple[int, ...]  # bytes behind each workspace pointer, aligned to 64
@@ -108,7 +108,8 @@ def _with_pointers(
     def place(alloc: "AllocBuffer") -> Any:
         size = _allocated_bytes(alloc)
         if size <= MAX_STACK_BYTES or alloc.buffer.scope() == "local":
-            return tirx.AllocBuffer(alloc.buffer, {**(alloc.annotations or {}), _ON_STACK: tirx.IntImm("int32", 1)})
+            annotations = dict(alloc.annotations or {}) | {_ON_STACK: tirx.IntImm("int32", 1)}
+            return tirx.AllocBuffer(alloc.buffer, annotations)
         pointer = tirx.Var(f"workspace_{len(workspace)}", alloc.buffer.data.ty)
         params.append(pointer)
         workspace.append(size)

@@ -23,8 +23,8 @@ _SYMBOL = "kernel"
 def load(func: "PrimFunc", tvm_target: Mapping[str, Any]) -> Callable[..., None]:
     """Compile `func` and return it as `f(*arrays, *ints)`, in the order of its parameters.
 
-    Arrays are C-contiguous. They are moved to aligned memory with room to over-read, as in the arena,
-    so an array of any alignment will do; what the function wrote is copied back into the last one.
+    Arrays are C-contiguous. They are moved to aligned memory with room to over-read, as in the
+    arena, so any alignment will do; what the function wrote is copied back into the last one.
     """
     compiled = compile_function(func, _SYMBOL, tvm_target)
     entry = link([compiled.object])[_SYMBOL]
@@ -44,8 +44,8 @@ def load(func: "PrimFunc", tvm_target: Mapping[str, Any]) -> Callable[..., None]
         scratch = [ctypes.c_void_p(block.ctypes.data) for block in workspace]
         code = entry(*native, *scratch)
         assert code == 0, f"the kernel returned {code}"
-        arrays[-1][...] = moved[-1][: arrays[-1].nbytes].view(arrays[-1].dtype).reshape(
-            arrays[-1].shape
+        arrays[-1][...] = (
+            moved[-1][: arrays[-1].nbytes].view(arrays[-1].dtype).reshape(arrays[-1].shape)
         )
 
     return call
