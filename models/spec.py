@@ -1,8 +1,5 @@
 """`name?key=value&key=value`: how models and data sets are named."""
 
-import difflib
-from collections.abc import Iterable
-
 from edgekiln.runtime.errors import ConfigError
 
 Value = int | float | bool | str | None
@@ -47,11 +44,3 @@ def typed(text: str) -> Value:
         except ValueError:
             continue
     return text
-
-
-def suggest(wrong: str, names: Iterable[str], *, what: str) -> str:
-    """A hint for a wrong name: the nearest one, or all of them."""
-    known = sorted(names)
-    if near := difflib.get_close_matches(wrong, known, n=1):
-        return f"did you mean {near[0]}?"
-    return f"{what}: {', '.join(known)}"

@@ -12,6 +12,7 @@ from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.splits import size_of, stratified_order
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.manifest import Preprocessing
+from edgekiln.runtime.typed import did_you_mean
 
 Reader = Callable[[Path, Options], Source]
 
@@ -51,7 +52,7 @@ def load(data: str, seed: int = 0) -> Dataset:
         return _assemble(name, read(), options, seed)
     path = Path(name).expanduser()
     if not path.exists():
-        hint = spec.suggest(name, BUNDLED, what="bundled data sets are")
+        hint = did_you_mean(name, BUNDLED, what="bundled data sets are")
         raise ConfigError(f"no data set or file named {name!r}", hint=hint)
     options = parse(name, given)
     return _assemble(name, _reader(path)(path, options), options, seed)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgekiln.models import spec
 from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.typed import did_you_mean
 
 KEYS = ("scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test")
 _LAYOUTS = ("NCHW", "NHWC", "N*")
@@ -40,7 +40,7 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
     for key in given:
         if key not in KEYS:
             raise ConfigError(
-                f"{name}: no data option {key!r}", hint=spec.suggest(key, KEYS, what="options are")
+                f"{name}: no data option {key!r}", hint=did_you_mean(key, KEYS, what="options are")
             )
     get = given.get
     return Options(

@@ -16,7 +16,7 @@ _PER_CLASS = 150
 _WINDOW, _HOP, _BANDS = 480, 320, 10  # 30 ms windows every 20 ms: 49 frames in a second
 _SYLLABLES = 3
 _PITCHES_HZ = (300, 520, 900, 1560, 2700, 4680)
-_RANGE_DB = (-20.0, 60.0)  # what the 256 levels of a pixel span
+_RANGE_DB = (-15.0, 45.0)  # what the 256 levels of a pixel span
 _GENERATOR_SEED = 4910  # the words are always the same; the loader's seed only splits them
 
 

@@ -13,6 +13,7 @@ from edgekiln.models.spec import Value
 from edgekiln.models.zoo import vision
 from edgekiln.models.zoo.entries import ENTRIES
 from edgekiln.runtime.errors import ConfigError, InputError, MissingToolError
+from edgekiln.runtime.typed import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,8 +49,10 @@ def resolve(model: str, **kwargs: Value) -> Factory:
     elif entry := ENTRIES.get(name):
         call, given = _find(entry.factory), {**entry.kwargs, **given}
     else:
-        hint = spec.suggest(name, ENTRIES, what="models are")
-        raise ConfigError(f"no model named {name!r}", hint=f"{hint} Or give package.module:factory")
+        hint = did_you_mean(name, ENTRIES, what="models are")
+        raise ConfigError(
+            f"no model named {name!r}", hint=f"{hint}; your own is named package.module:factory"
+        )
     _check_parameters(name, call, given)
     return Factory(name, call, given)
 
@@ -93,7 +96,7 @@ def _find(reference: str) -> Callable[..., object]:
             public = [str(name) for name in names if not str(name).startswith("_")]
             raise ConfigError(
                 f"{reference}: no {part!r} in {module_name}",
-                hint=spec.suggest(part, public, what="there are"),
+                hint=did_you_mean(part, public, what="there are"),
             )
         found = found[part] if isinstance(found, Mapping) else getattr(found, part)
     if not callable(found):
@@ -147,5 +150,5 @@ def _check_parameters(name: str, call: Callable[..., object], given: Mapping[str
         if key not in parameters:
             raise ConfigError(
                 f"{name}: no parameter {key!r}",
-                hint=spec.suggest(key, parameters, what="parameters are"),
+                hint=did_you_mean(key, parameters, what="parameters are"),
             )
