@@ -1,4 +1,4 @@
-"""Program files: deterministic tars, read without trust. A `.lib` is bare, a `.ekb` has a manifest."""
+"""Program files: deterministic tars, read without trust: `.lib` and, with a manifest, `.ekb`."""
 
 import hashlib
 import os
@@ -65,7 +65,7 @@ def read_tar(path: Path) -> dict[str, bytes]:
 
 
 def extract(path: Path, directory: Path) -> None:
-    """Write a tar's files below `directory`, which is created. Raises as `read_tar`, StorageError."""
+    """Write a tar's files below `directory`, which is made. Raises as `read_tar`, StorageError."""
     for name, (content, executable) in _read_members(path).items():
         target = directory / name
         try:

@@ -1,18 +1,140 @@
-"""What machine this is: CPU model, instruction sets, clocks, load. From /proc and /sys alone."""
+"""What machine this is, and what state it is in. From /proc and /sys; None where absent."""
 
+import os
+import platform
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+ROOT = Path("/")
+CPU = "sys/devices/system/cpu"
+# Raspberry Pi: one bit a cause, low ones for now (documentation of `vcgencmd get_throttled`).
+PI_THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
+PI_THROTTLED_NOW = 0xF
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What stays as it is during a run."""
+
+    cpu: str  # "AMD EPYC", "Raspberry Pi 5 Model B Rev 1.0"
+    architecture: str
+    cores: int  # logical, online
+    memory_bytes: int | None
+    kernel: str
+    governor: str | None  # None: the kernel does not set the frequency (a virtual machine, say)
+    max_frequency_hz: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What a run may change, or suffer from."""
+
+    load: float | None  # processes running or waiting, one minute's average
+    frequency_hz: float | None
+    temperature_c: float | None  # of the hottest zone
+    throttled_now: bool | None  # by heat or voltage, where the board says so
+    # Counters that only grow; a difference means that somebody else had the core meanwhile.
+    throttle_events: int | None  # by heat or power
+    quota_events: int | None  # by a container's limit
+    stolen_s: float | None  # by the hypervisor
 
 
 @cache
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """CPU features as /proc/cpuinfo spells them, on x86 and ARM; empty if unreadable."""
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        return frozenset()
-    for line in lines:
+    lines = _cpuinfo(cpuinfo)
+    return frozenset((lines.get("flags") or lines.get("Features") or "").split())
+
+
+def machine(root: Path = ROOT) -> Machine:
+    cpuinfo = _cpuinfo(root / "proc/cpuinfo")
+    board = _text(root / "proc/device-tree/model")
+    cpu = cpuinfo.get("model name") or (board or "").rstrip("\0") or cpuinfo.get("Hardware")
+    memory = _fields(root / "proc/meminfo").get("MemTotal:")
+    return Machine(
+        cpu=cpu or "unknown",
+        architecture=platform.machine(),
+        cores=os.cpu_count() or 1,
+        memory_bytes=int(memory[0]) * 1024 if memory else None,
+        kernel=f"{platform.system()} {platform.release()}",
+        governor=_text(root / CPU / "cpu0/cpufreq/scaling_governor"),
+        max_frequency_hz=_scaled(root / CPU / "cpu0/cpufreq/cpuinfo_max_freq", 1e3),
+    )
+
+
+def state(root: Path = ROOT) -> State:
+    load = _text(root / "proc/loadavg")
+    mhz = _cpuinfo(root / "proc/cpuinfo").get("cpu MHz")
+    zones = [_scaled(zone, 1e-3) for zone in root.glob("sys/class/thermal/thermal_zone*/temp")]
+    steal = _fields(root / "proc/stat").get("cpu")
+    throttled = _fields(root / "sys/fs/cgroup/cpu.stat").get("nr_throttled")
+    return State(
+        load=float(load.split()[0]) if load else None,
+        frequency_hz=_scaled(root / CPU / "cpu0/cpufreq/scaling_cur_freq", 1e3)
+        or (float(mhz) * 1e6 if mhz else None),
+        temperature_c=max((zone for zone in zones if zone is not None), default=None),
+        throttled_now=_board_throttled(root),
+        throttle_events=_throttle_events(root),
+        quota_events=int(throttled[0]) if throttled else None,
+        # user nice system idle iowait irq softirq steal, in ticks
+        stolen_s=int(steal[7]) / os.sysconf("SC_CLK_TCK") if steal and len(steal) > 7 else None,
+    )
+
+
+def throttled(before: State, after: State) -> bool | None:
+    """Whether heat, power or a quota slowed the run; None where nothing tells."""
+    signs = [before.throttled_now, after.throttled_now]
+    for old, new in (
+        (before.throttle_events, after.throttle_events),
+        (before.quota_events, after.quota_events),
+    ):
+        signs.append(None if old is None or new is None else new > old)
+    known = [sign for sign in signs if sign is not None]
+    return any(known) if known else None
+
+
+def affinity() -> tuple[int, ...]:
+    """The CPUs this process may run on."""
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def _throttle_events(root: Path) -> int | None:
+    counters = root.glob(f"{CPU}/cpu*/thermal_throttle/*_throttle_count")
+    known = [count for counter in counters if (count := _scaled(counter, 1)) is not None]
+    return int(sum(known)) if known else None
+
+
+def _board_throttled(root: Path) -> bool | None:
+    bits = _text(root / PI_THROTTLED)
+    return (int(bits, 16) & PI_THROTTLED_NOW) != 0 if bits else None
+
+
+def _cpuinfo(path: Path) -> dict[str, str]:
+    """The first processor's lines, and those of the whole machine."""
+    lines: dict[str, str] = {}
+    for line in (_text(path) or "").splitlines():
         key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
+        lines.setdefault(key.strip(), value.strip())
+    return lines
+
+
+def _fields(path: Path) -> dict[str, list[str]]:
+    """First word of a line → its other words."""
+    rows = (line.split() for line in (_text(path) or "").splitlines())
+    return {row[0]: row[1:] for row in rows if row}
+
+
+def _scaled(path: Path, factor: float) -> float | None:
+    text = _text(path)
+    try:
+        return float(text) * factor if text else None
+    except ValueError:
+        return None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace").strip() or None
+    except OSError:
+        return None

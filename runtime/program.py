@@ -1,0 +1,69 @@
+"""A compiled program as a function of arrays."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.inputs import fit
+from edgekiln.runtime.runner import AotRunner, Runner, check_inputs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class LoadedProgram:
+    """Call it with one array an input: a batch of any size, or one sample without a batch axis."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+
+    def __call__(
+        self, *arrays: "NDArray[np.generic]"
+    ) -> "NDArray[np.generic] | list[NDArray[np.generic]]":
+        """The output, or the list of them when the program has several; batch first, as given.
+
+        An input with preprocessing takes uint8 images (N, H, W, C) or the model's own float input.
+        The program's batch is fixed: other batches are run in pieces, the last one padded.
+
+        Raises:
+            InputError: another number of arrays, shape or dtype than the program's; both are named.
+        """
+        specs = self.runner.inputs
+        if len(arrays) != len(specs):
+            check_inputs(arrays, specs)
+        batches = [fit(each, spec, "load") for each, spec in zip(arrays, specs, strict=True)]
+        counts = {len(batch) for batch in batches}
+        if len(counts) > 1:
+            raise InputError(
+                f"the inputs have batches of {', '.join(map(str, sorted(counts)))}",
+                hint="give every input the same number of samples",
+            )
+        results = run_batched(self.runner, batches)
+        return results[0] if len(results) == 1 else results
+
+
+def load(path: str | os.PathLike[str]) -> LoadedProgram:
+    """See `edgekiln.runtime.load`."""
+    return LoadedProgram(AotRunner.open(Path(path)))
+
+
+def run_batched(
+    runner: Runner, batches: "list[NDArray[np.generic]]"
+) -> "list[NDArray[np.generic]]":
+    """Run any number of samples through a program of a fixed batch. Outputs are batch first."""
+    size, total = runner.inputs[0].shape[0], len(batches[0])
+    pieces = []
+    for start in range(0, total, size):
+        chunk = [_padded(batch[start : start + size], size) for batch in batches]
+        pieces.append(runner.run(*chunk))
+    return [np.concatenate(parts)[:total] for parts in zip(*pieces, strict=True)]
+
+
+def _padded(chunk: "NDArray[np.generic]", size: int) -> "NDArray[np.generic]":
+    """The last chunk, filled up with copies of its last sample."""
+    if len(chunk) == size:
+        return chunk
+    return np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])

@@ -1,0 +1,241 @@
+"""Runners: one interface to a compiled program and to ONNX Runtime, the reference it is held to."""
+
+import math
+import platform
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+
+import numpy as np
+
+from edgekiln.runtime import host
+from edgekiln.runtime.bundle import LIBRARY, read_program
+from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
+from edgekiln.runtime.library import Library, Pointers, aligned, view
+from edgekiln.runtime.manifest import REBUILD_HINT, Layer, ProgramSpec, TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Optimization = Literal["disable", "basic", "extended", "all"]
+
+
+class Runner(Protocol):
+    """Something that computes a model's outputs from its inputs."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+
+    def run(self, *arrays: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
+        """One inference: arrays of exactly `inputs`' shapes and dtypes. Raises InputError."""
+        ...
+
+
+class AotRunner:
+    """A compiled program in this process, through its C interface (`model.h`).
+
+    Buffers are allocated once. Threads that share an instance wait for each other; instances share
+    nothing and run in parallel.
+    """
+
+    def __init__(self, spec: ProgramSpec, library: bytes, where: str) -> None:
+        """`library` is libmodel.so; `where` names its origin in messages. Raises BundleError."""
+        check_machine(spec, where)
+        self.spec = spec
+        self._library = Library(library, where)
+        if self._library.arena_bytes != spec.arena_bytes:
+            raise BundleError(
+                f"{where}: libmodel.so wants {self._library.arena_bytes} bytes of arena, "
+                f"program.json says {spec.arena_bytes}",
+                REBUILD_HINT,
+            )
+        self.arena = aligned(spec.arena_bytes)
+        self._in, self._out = Pointers(spec.inputs), Pointers(spec.outputs)
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """From a `.ekb` or `.lib` file. Raises InputError, BundleError."""
+        spec, files = read_program(path)
+        check_machine(spec, str(path))
+        if LIBRARY not in files:
+            raise BundleError(f"{path}: has no {LIBRARY}", REBUILD_HINT)
+        return cls(spec, files[LIBRARY], str(path))
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self.spec.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self.spec.outputs
+
+    def run(self, *arrays: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
+        """One inference. Raises InputError."""
+        check_inputs(arrays, self.inputs)
+        with self._lock:
+            self._set_inputs(arrays)
+            self._library.run(self._in, self._out, self.arena)
+            return [
+                view(buffer, spec).copy()
+                for buffer, spec in zip(self._out.buffers, self.outputs, strict=True)
+            ]
+
+    def walk(
+        self, *arrays: "NDArray[np.generic]"
+    ) -> "list[tuple[Layer, NDArray[np.generic] | None]]":
+        """One inference layer by layer: each with what it computed, in ONNX's shape and axis order.
+
+        The array is None for a layer that does not say where its result lies. Raises InputError.
+        """
+        check_inputs(arrays, self.inputs)
+        with self._lock:
+            self._set_inputs(arrays)
+            results = []
+            for index, layer in enumerate(self.spec.layers):
+                self.step(index)
+                results.append((layer, self.layer_output(layer)))
+            return results
+
+    def step(self, index: int) -> None:
+        """Run one kernel call on what earlier ones left in the arena."""
+        work = self.spec.layers[index].work
+        self._library.step(index, self._in, self._out, self.arena, work)
+
+    def layer_output(self, layer: Layer) -> "NDArray[np.generic] | None":
+        """A copy of what lies where `layer` wrote; valid until a later layer reuses the place."""
+        if layer.output is None:
+            return None
+        if layer.offset is not None:
+            return read_tensor(self.arena[layer.offset :], layer)
+        for buffer, spec in zip(self._out.buffers, self.outputs, strict=True):
+            if spec.name == layer.output.name:
+                return read_tensor(buffer, layer)
+        return None
+
+    def _set_inputs(self, arrays: "tuple[NDArray[np.generic], ...]") -> None:
+        for buffer, array, spec in zip(self._in.buffers, arrays, self.inputs, strict=True):
+            view(buffer, spec)[...] = array
+
+
+class OrtRunner:
+    """ONNX Runtime on the CPU. A batch axis that has only a name is taken to be 1."""
+
+    def __init__(
+        self, model: Path | bytes, *, threads: int = 1, optimization: Optimization = "all"
+    ) -> None:
+        """Raises MissingToolError, or InputError for a model it refuses."""
+        ort = import_onnxruntime()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        levels = ort.GraphOptimizationLevel
+        options.graph_optimization_level = {
+            "disable": levels.ORT_DISABLE_ALL,
+            "basic": levels.ORT_ENABLE_BASIC,
+            "extended": levels.ORT_ENABLE_EXTENDED,
+            "all": levels.ORT_ENABLE_ALL,
+        }[optimization]
+        options.log_severity_level = 3  # errors; its warnings are about graphs that still run
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self.session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exception classes share no base of their own
+            name = "the model" if isinstance(model, bytes) else model
+            raise InputError(
+                f"ONNX Runtime cannot load {name}: {error}",
+                hint="is it a whole .onnx file? Optimization 'basic' accepts some more models",
+            ) from error
+        self.inputs = tuple(map(_ort_spec, self.session.get_inputs()))
+        self.outputs = tuple(map(_ort_spec, self.session.get_outputs()))
+
+    def run(self, *arrays: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
+        """One inference. Raises InputError."""
+        check_inputs(arrays, self.inputs)
+        names = [spec.name for spec in self.inputs]
+        results: list[NDArray[np.generic]] = self.session.run(
+            None, dict(zip(names, arrays, strict=True))
+        )
+        return results
+
+
+def import_onnxruntime() -> Any:
+    """Raises MissingToolError where it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingToolError(
+            "ONNX Runtime is not installed", hint="pip install onnxruntime"
+        ) from error
+    return onnxruntime
+
+
+def check_machine(spec: ProgramSpec, where: str) -> None:
+    """Raises BundleError when this machine cannot execute the program's instructions."""
+    machine = platform.machine()
+    if machine != spec.machine:
+        raise BundleError(
+            f"{where}: made for {spec.machine} ({spec.target}), this machine is {machine}",
+            hint="build it with a --target that fits (`edgekiln targets detect`)",
+        )
+    if missing := sorted(set(spec.features) - host.cpu_flags()):
+        raise BundleError(
+            f"{where}: made for {spec.target}, this CPU lacks {', '.join(missing)}",
+            hint="build it with a --target that fits (`edgekiln targets detect`)",
+        )
+
+
+def check_inputs(arrays: "tuple[NDArray[np.generic], ...]", specs: tuple[TensorSpec, ...]) -> None:
+    """Raises InputError when the count, a shape or a dtype differs."""
+    if len(arrays) != len(specs):
+        raise InputError(
+            f"{len(arrays)} arrays given, the model has {len(specs)} inputs",
+            hint=f"its inputs are: {', '.join(spec.name for spec in specs)}",
+        )
+    for array, spec in zip(arrays, specs, strict=True):
+        if array.shape != spec.shape or array.dtype != spec.dtype:
+            raise InputError(
+                f"input {spec.name!r} is {spec.dtype} {spec.shape}, "
+                f"this array is {array.dtype} {array.shape}",
+                hint="edgekiln.runtime.load(...) also takes batches and uint8 images",
+            )
+
+
+def read_tensor(memory: "NDArray[np.uint8]", layer: Layer) -> "NDArray[np.generic]":
+    """A layer's result from the memory it starts at, without its border, in ONNX's shape.
+
+    An "NHWC" tensor lies as [n][top + h + bottom][left + w + right][c]. A matrix (N, F) is h = w =
+    1, c = F; a sequence (N, T, F) is h = 1, w = T, c = F.
+    """
+    spec = layer.output
+    assert spec is not None, layer.name
+    if layer.layout != "NHWC":
+        return view(memory, spec).copy()
+    is_image = len(spec.shape) == 4
+    n, c, h, w = spec.shape if is_image else _as_planes(spec.shape)
+    top, left, bottom, right = layer.halo
+    stored = (n, top + h + bottom, left + w + right, c)
+    size = math.prod(stored) * np.dtype(spec.dtype).itemsize
+    pixels = memory[:size].view(spec.dtype).reshape(stored)
+    inner = pixels[:, top : top + h, left : left + w]
+    return (inner.transpose(0, 3, 1, 2) if is_image else inner.reshape(spec.shape)).copy()
+
+
+def _as_planes(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """(n, c, h, w) of a tensor that is no image."""
+    *outer, c = shape
+    n, w = (outer[0], outer[1]) if len(outer) == 2 else ((*outer, 1)[0], 1)
+    return n, c, 1, w
+
+
+def _ort_spec(value: Any) -> TensorSpec:
+    kind = value.type.removeprefix("tensor(").removesuffix(")")
+    return TensorSpec(
+        name=value.name,
+        shape=tuple(extent if isinstance(extent, int) else 1 for extent in value.shape),
+        dtype={"float": "float32", "double": "float64"}.get(kind, kind),
+    )
