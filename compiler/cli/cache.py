@@ -1,0 +1,78 @@
+"""`edgekiln cache`: the store's housekeeping."""
+
+import time
+from dataclasses import asdict
+
+import click
+
+from edgekiln.compiler import cache as housekeeping
+from edgekiln.compiler.cli.output import columns, human_bytes, json_option, print_json
+from edgekiln.compiler.store import Store
+
+SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
+    """A number of bytes, with K, M, G or T for the powers of 1024."""
+
+    name = "size"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        digits = value.rstrip("BbKkMmGgTtiI")
+        unit = value[len(digits) :].upper().removesuffix("B").removesuffix("I")
+        try:
+            return int(float(digits) * SIZES[unit])
+        except (ValueError, KeyError, OverflowError):
+            self.fail(f"{value!r} is not a size such as 500M or 2G", param, ctx)
+
+
+@click.group()
+def cache() -> None:
+    """The store of everything that was built: list, clean, locate."""
+
+
+@cache.command()
+@json_option
+def ls(as_json: bool) -> None:
+    """List stored artifacts, the longest unused first."""
+    entries = housekeeping.entries(Store())
+    if as_json:
+        print_json("edgekiln.cache/1", {"artifacts": [asdict(entry) for entry in entries]})
+        return
+    rows = [("KEY", "STAGE", "KIND", "SIZE", "LAST USED")]
+    for entry in entries:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used_s))
+        rows.append((entry.key[:12], entry.stage, entry.kind, human_bytes(entry.bytes), used))
+    columns(rows)
+    total = human_bytes(sum(entry.bytes for entry in entries))
+    click.echo(f"{len(entries)} artifacts, {total}")
+
+
+@cache.command()
+@click.option(
+    "--keep-days", type=click.FloatRange(min=0), help="Remove what was unused for that long.",
+)  # fmt: skip
+@click.option(
+    "--max-size", type=Size(), help="Then remove the longest unused until this much is left."
+)
+@json_option
+def gc(keep_days: float | None, max_size: int | None, as_json: bool) -> None:
+    """Remove old artifacts and what killed builds left (default: unused for 30 days)."""
+    if keep_days is None and max_size is None:
+        keep_days = 30.0
+    swept = housekeeping.sweep(Store(), keep_days, max_size)
+    if as_json:
+        print_json("edgekiln.cache-gc/1", asdict(swept))
+        return
+    click.echo(
+        f"removed {swept.artifacts} artifacts, freed {human_bytes(swept.freed_bytes)}, "
+        f"kept {swept.kept}"
+    )
+    if swept.spared:
+        click.echo(f"{swept.spared} of them are kept only because a build is running")
+
+
+@cache.command()
+def path() -> None:
+    """Print where the store lies."""
+    click.echo(Store().root)

@@ -1,0 +1,89 @@
+"""The `edgekiln` program: subcommands imported when they are asked for, errors as two lines."""
+
+import importlib
+import traceback
+from importlib import metadata
+from typing import Any
+
+import click
+
+from edgekiln.runtime.errors import EXIT_INTERRUPTED, EdgeKilnError
+
+COMMANDS = {
+    "build": "edgekiln.compiler.cli.build:build",
+    "distill": "edgekiln.compiler.cli.stages:distill",
+    "prune": "edgekiln.compiler.cli.stages:prune",
+    "export": "edgekiln.compiler.cli.stages:export",
+    "quantize": "edgekiln.compiler.cli.stages:quantize",
+    "compile": "edgekiln.compiler.cli.stages:compile_",
+    "package": "edgekiln.compiler.cli.stages:package",
+    "run": "edgekiln.compiler.cli.run:run",
+    "verify": "edgekiln.compiler.cli.verify:verify",
+    "bench": "edgekiln.compiler.cli.bench:bench",
+    "targets": "edgekiln.compiler.cli.targets:targets",
+    "models": "edgekiln.compiler.cli.models:models",
+    "cache": "edgekiln.compiler.cli.cache:cache",
+    "doctor": "edgekiln.compiler.cli.doctor:doctor",
+}
+
+EPILOG = """\b
+Exit codes
+  0  done
+  1  a bug of ours, with a traceback
+  2  a wrong option, name or recipe
+  3  a model, checkpoint, data set or image that cannot be read
+  4  something in the model that cannot be compiled
+  5  a program or package that is not installed
+  6  a stage lost more accuracy than --max-drop allows
+  7  two programs that must agree do not
+  8  a bundle that is damaged or made for another machine
+  9  a full or read-only disk
+ 10  training that cannot go on
+ 11  a demanded property does not hold, such as --strict-int8
+ 12  a measurement that failed or was too noisy
+130  interrupted; the same command goes on where it stopped
+"""
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and imports the one that runs."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand; the user's errors become two lines and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except EdgeKilnError as error:
+            if ctx.params["debug"]:
+                traceback.print_exc()
+            click.echo(f"error: {error.message}", err=True)
+            if error.hint:
+                click.echo(f" hint: {error.hint}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            if ctx.params["debug"]:
+                traceback.print_exc()
+            click.echo("interrupted; run the same command again to resume", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(metadata.version("edgekiln"), prog_name="edgekiln")
+@click.option("--debug", is_flag=True, help="Show the traceback of errors, too.")
+def edgekiln(debug: bool) -> None:
+    """A PyTorch model in; a small, fast, verified int8 program for one chip out.
+
+    \b
+      edgekiln build resnet8                      the whole chain, on real digits, for this machine
+      edgekiln bench dist/resnet8-host.ekb        how fast the result is here
+      edgekiln doctor                             what is installed and what is missing
+    """

@@ -1,0 +1,64 @@
+"""Progress on stderr: a bar with the time left on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from edgekiln.compiler.stage import Advance
+
+LINE_EVERY_S = 10.0
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Advance]:
+    """Show how far `label` is while the block runs."""
+    shown = _bar(label) if sys.stderr.isatty() else _lines(label)
+    with shown as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:<9}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None, text="")
+
+        def advance(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total or None, text=text)
+
+        yield advance
+
+
+@contextmanager
+def _lines(label: str) -> Iterator[Advance]:
+    last_s = time.monotonic()
+    last_text = ""
+
+    def advance(done: int, total: int, text: str) -> None:
+        nonlocal last_s, last_text
+        now_s = time.monotonic()
+        news = total == 0 and text != last_text  # e.g. whom we wait for
+        if news or now_s - last_s >= LINE_EVERY_S:
+            last_s, last_text = now_s, text
+            share = f"{done}/{total}  " if total else ""
+            print(f"{label}: {share}{text}", file=sys.stderr, flush=True)
+
+    yield advance

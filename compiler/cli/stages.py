@@ -1,0 +1,138 @@
+"""One command a stage; its options are the stage's fields."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+
+from edgekiln.compiler.cli.output import human_bytes, json_option, print_json
+from edgekiln.compiler.recipe import Option, Recipe, stage_class, stage_options
+from edgekiln.runtime.errors import StorageError
+
+# Here and not in the stages' modules, so that `edgekiln --help` imports none of them.
+SUMMARIES = {
+    "distill": "Train a module, with a teacher or without.",
+    "prune": "Make a module smaller by cutting whole channels.",
+    "export": "Turn a module into float ONNX.",
+    "quantize": "Turn float ONNX into a QDQ int8 model.",
+    "compile": "Turn a QDQ int8 model into the program of one target.",
+    "package": "Pack a program into a bundle.",
+}
+
+
+class StageCommand(click.Command):
+    """Reads an artifact file, writes an artifact file, keeps what it did in the store."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, help=SUMMARIES[name], callback=self.execute)
+        self._complete = False
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The stage is imported only when somebody asks for its options."""
+        if not self._complete:
+            self._complete = True
+            assert self.name is not None
+            cls = stage_class(self.name)
+            self.params += [
+                click.Argument(["src"], metavar="IN"),
+                click.Option(["-o", "--output"], type=click.Path(path_type=Path), required=True,
+                             metavar="OUT", help=f"File to write, {cls.suffix}."),
+            ]  # fmt: skip
+            if cls.uses_target:
+                self.params.append(
+                    click.Option(["--target"], default="host", show_default=True,
+                                 metavar="NAME|FILE.toml", help="Device to build for.")
+                )  # fmt: skip
+            self.params += [option_of(option) for option in stage_options(cls)]
+            json_option(self)
+        return super().get_params(ctx)
+
+    def execute(
+        self, src: str, output: Path, as_json: bool, target: str | None = None, **options: Any
+    ) -> None:
+        """Run the stage on `src`, or find its result, and copy that to `output`."""
+        from edgekiln.compiler.cli.progress import progress
+        from edgekiln.compiler.entry import begin_stage, derive
+        from edgekiln.compiler.store import Store
+        from edgekiln.targets import profile
+
+        assert self.name is not None
+        store = Store()
+        device = profile.load(target) if target else None
+        recipe = Recipe(data=options.get("data") or "", seed=options.get("seed") or 0)
+        artifact = begin_stage(store, self.name, src, recipe)
+        stage = derive(stage_class(self.name)(**options), artifact)
+        with progress(self.name) as advance:
+            made = store.run(stage, artifact, device, advance)
+        copy_out(made.path, output)
+        if as_json:
+            print_json(
+                "edgekiln.stage/1",
+                {
+                    "stage": self.name,
+                    "output": str(output),
+                    "sha256": made.sha256,
+                    "bytes": output.stat().st_size,
+                    "cached": made.cached,
+                    "wall_s": made.wall_s,
+                    "metrics": dict(made.metrics),
+                    "notes": made.notes,
+                },
+            )
+            return
+        for note in (*made.notes, *([made.remark] if made.remark else [])):
+            click.echo(f"note: {note}", err=True)
+        for key, value in made.metrics.items():
+            click.echo(f"{key}: {value:.6g}")
+        when = "cached" if made.cached else f"{made.wall_s:.1f} s"
+        click.echo(f"wrote {output} ({human_bytes(output.stat().st_size)}, {when})")
+
+
+def option_of(option: Option) -> click.Option:
+    """The command-line form of a stage's field."""
+    flag = f"--{option.key}"
+    hint = option.hint
+    if get_origin(hint) in (Union, UnionType):
+        hint = next(arg for arg in get_args(hint) if arg is not type(None))
+    common: dict[str, Any] = {
+        "default": option.default,
+        "help": option.help,
+        "show_default": option.default not in (None, "", ()),
+    }
+    if hint is bool:
+        return click.Option([f"{flag}/--no-{option.key}"], **common)
+    if get_origin(hint) is Literal:
+        return click.Option([flag], type=click.Choice(get_args(hint)), **common)
+    if get_origin(hint) is tuple:
+        return click.Option([flag], type=get_args(hint)[0], multiple=True, **common)
+    return click.Option([flag], type=hint, **common)
+
+
+def copy_out(src: Path, dst: Path) -> None:
+    """Copy an artifact to where the user wants it, whole or not at all. Raises StorageError."""
+    try:
+        dst.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, aside = tempfile.mkstemp(prefix=f".{dst.name}.", dir=dst.parent)
+        os.close(descriptor)
+        try:
+            shutil.copyfile(src, aside)
+            Path(aside).chmod(0o644)
+            Path(aside).replace(dst)
+        finally:
+            Path(aside).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {dst}: {error.strerror}", "choose another place to write to"
+        ) from error
+
+
+distill = StageCommand("distill")
+prune = StageCommand("prune")
+export = StageCommand("export")
+quantize = StageCommand("quantize")
+compile_ = StageCommand("compile")
+package = StageCommand("package")

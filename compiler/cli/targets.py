@@ -1,0 +1,92 @@
+"""`edgekiln targets`: the device profiles."""
+
+from dataclasses import asdict
+
+import click
+
+from edgekiln.compiler.cli.output import columns, human_bytes, json_option, print_json
+from edgekiln.targets import detect as detection
+from edgekiln.targets import profile
+
+SCHEMA = "edgekiln.targets/1"
+
+
+@click.group()
+def targets() -> None:
+    """List and show target profiles; detect which one fits."""
+
+
+@targets.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the target profiles."""
+    names = [name for name in profile.names() if name != profile.HOST]
+    found = [profile.load(name) for name in names]
+    if as_json:
+        print_json(SCHEMA, {"targets": [asdict(target) for target in found]})
+        return
+    here = {fit.profile.name for fit in detection.fits() if fit.fits}
+    rows = [("NAME", "MACHINE", "RUNS HERE", "DESCRIPTION")]
+    rows.append((profile.HOST, "", "yes" if here else "no", "This machine, detected"))
+    for target in found:
+        runs = "yes" if target.name in here else "no"
+        rows.append((target.name, target.machine, runs, target.description))
+    columns(rows)
+
+
+@targets.command()
+@click.argument("name", metavar="NAME|FILE.toml")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Show one profile, after inheritance and detection."""
+    target = profile.load(name)
+    if as_json:
+        print_json(SCHEMA, {"targets": [asdict(target)]})
+        return
+    caches = target.caches
+    sizes = " · ".join(human_bytes(size) for size in (caches.l1d, caches.l2, caches.l3))
+    rows = [
+        ("name", target.name),
+        ("description", target.description),
+        ("base", target.base or "-"),
+        ("machine", target.machine),
+        ("instructions", target.isa),
+        ("features", " ".join(target.features)),
+        ("cores", str(target.cores)),
+        ("L1d · L2 · L3", sizes),
+        ("channels", f"multiples of {target.channel_multiple}"),
+        ("tvm", " ".join(f"{key}={value}" for key, value in target.tvm.items())),
+        ("compiler", " ".join((target.toolchain.cc, *target.toolchain.cflags))),
+        ("power meter", target.meter),
+    ]
+    columns(rows)
+
+
+@targets.command()
+@json_option
+def detect(as_json: bool) -> None:
+    """Say which profile fits this machine, and why."""
+    fits = detection.fits()
+    chosen = detection.best(fits)
+    if as_json:
+        listed = [
+            {
+                "name": fit.profile.name,
+                "fits": fit.fits,
+                "machine": fit.profile.machine,
+                "found": fit.found,
+                "missing": fit.missing,
+            }
+            for fit in fits
+        ]
+        print_json("edgekiln.detect/1", {"chosen": chosen and chosen.name, "profiles": listed})
+        return
+    for fit in fits:
+        word = "fits" if fit.fits else "does not fit"
+        mark = "  ← host" if fit.profile == chosen else ""
+        click.echo(f"{fit.profile.name}: {word}{mark}")
+        if not fit.same_machine:
+            click.echo(f"  is for {fit.profile.machine}")
+        elif fit.missing:
+            click.echo(f"  missing: {' '.join(fit.missing)}")
+        click.echo(f"  found:   {' '.join(fit.found) or 'none of its features'}")
