@@ -1,6 +1,7 @@
 """ONNX Runtime as the oracle: sessions that are quiet, polite and answer with clear errors."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,9 +32,12 @@ class Session:
         optimize: all of ONNX Runtime's rewrites. Without it only the basic ones, as quantized
             models need: the higher levels refuse some valid QDQ graphs (DQ → Slice, 1.32) and
             fuse operations into integer kernels that round in other places.
+        save_to: write the rewritten model there.
     """
 
-    def __init__(self, model: "onnx.ModelProto", *, optimize: bool) -> None:
+    def __init__(
+        self, model: "onnx.ModelProto", *, optimize: bool, save_to: Path | None = None
+    ) -> None:
         import onnxruntime as ort
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -42,6 +46,8 @@ class Session:
         options.graph_optimization_level = (
             levels.ORT_ENABLE_ALL if optimize else levels.ORT_ENABLE_BASIC
         )
+        if save_to is not None:
+            options.optimized_model_filepath = str(save_to)
         try:
             self._session = ort.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]

@@ -1,0 +1,85 @@
+"""From any float ONNX model to one the quantizer understands."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler import onnx_meta, onnx_passes
+from edgekiln.runtime.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    import onnx
+
+# Per-channel QuantizeLinear and DequantizeLinear exist since this operator set.
+MIN_OPSET = 13
+
+
+def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Raise the opset, fold constants and batch norms, pool instead of averaging, name every node.
+
+    Raises:
+        UnsupportedError: already quantized, more than one input, open sizes, or operators that
+            ONNX Runtime or the opset conversion does not know.
+    """
+    if onnx_meta.is_quantized(model):
+        raise UnsupportedError(
+            "the model is quantized already",
+            hint="give the float model, or go on with: edgekiln compile",
+        )
+    onnx_meta.static_shape(model)
+    meta = onnx_meta.read_meta(model)
+    model = _simplify(_upgrade(model))
+    onnx_passes.pool_from_reduce_mean(model)
+    _name_nodes(model)
+    onnx_meta.write_meta(model, meta)
+    return model
+
+
+def _upgrade(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    import onnx
+
+    (opset,) = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")] or [0]
+    if opset >= MIN_OPSET:
+        return model
+    try:
+        raised = onnx.version_converter.convert_version(model, MIN_OPSET)
+    except (RuntimeError, onnx.version_converter.ConvertError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UnsupportedError(
+            f"opset {opset} cannot be raised to {MIN_OPSET}: {reason}",
+            hint=f"export the model with opset {MIN_OPSET} or newer",
+        ) from error
+    raised.ir_version = max(
+        raised.ir_version, onnx.helper.find_min_ir_version_for(raised.opset_import)
+    )
+    return raised
+
+
+def _simplify(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """ONNX Runtime's basic rewrites: constants and batch norms folded, identities dropped.
+
+    They stay within ONNX's own operators; the domains it declares in passing are removed again.
+    """
+    import onnx
+
+    from edgekiln.compiler.ort import Session
+
+    with TemporaryDirectory(prefix="edgekiln-") as folder:
+        path = Path(folder, "simplified.onnx")
+        Session(model, optimize=False, save_to=path)
+        simplified = onnx.load(path)
+    used = {node.domain for node in simplified.graph.node}
+    kept = [entry for entry in simplified.opset_import if entry.domain in used]
+    del simplified.opset_import[:]
+    simplified.opset_import.extend(kept)
+    onnx_passes.drop_unused_weights(simplified)
+    return simplified
+
+
+def _name_nodes(model: "onnx.ModelProto") -> None:
+    """The quantizer, and its `exclude`, know nodes by name; the tensor a node makes is unique."""
+    taken: set[str] = set()
+    for node in model.graph.node:
+        if not node.name or node.name in taken:
+            node.name = node.output[0]
+        taken.add(node.name)

@@ -1,0 +1,177 @@
+"""What a QDQ model is made of: the operations that are integer, those that stayed float and why,
+and whether it keeps the contract every target relies on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.onnx_meta import DEQUANTIZE, QUANTIZE
+from edgekiln.compiler.quantization.qdq import ACTIVATIONS, QUANTIZABLE, WEIGHTED
+
+if TYPE_CHECKING:
+    import onnx
+
+# A bias's scale is the product of two float32 scales, computed in another order.
+_BIAS_SCALE_RTOL = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatOp:
+    """An operation that works on real numbers."""
+
+    name: str
+    op: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """`violations`: each a sentence; none in a model that `quantize` made."""
+
+    integer: tuple[str, ...]  # names of nodes of the form DQ → op (→ activation) → Q or output
+    floats: tuple[FloatOp, ...]
+    violations: tuple[str, ...]
+
+
+def inspect(model: "onnx.ModelProto", exclude: Sequence[str] = ()) -> Structure:
+    """Sort every operation, and check scales, zero points, weights and biases."""
+    graph = _Graph(model)
+    integer: list[str] = []
+    floats: list[FloatOp] = []
+    violations = [text for node in model.graph.node for text in graph.bad_parameters(node)]
+    for node in model.graph.node:
+        if node.op_type in (QUANTIZE, DEQUANTIZE):
+            continue
+        reason = graph.why_float(node)
+        if reason is None:
+            integer.append(node.name)
+            violations += graph.bad_weights(node)
+            continue
+        if any(fnmatchcase(node.name, pattern) for pattern in exclude):
+            reason = "excluded"
+        floats.append(FloatOp(name=node.name, op=node.op_type, reason=reason))
+    return Structure(integer=tuple(integer), floats=tuple(floats), violations=tuple(violations))
+
+
+class _Graph:
+    def __init__(self, model: "onnx.ModelProto") -> None:
+        import onnx
+
+        self.makers = {out: node for node in model.graph.node for out in node.output}
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in model.graph.node:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+        self.constants = {
+            weight.name: onnx.numpy_helper.to_array(weight) for weight in model.graph.initializer
+        }
+        self.outputs = {value.name for value in model.graph.output}
+
+    def why_float(self, node: "onnx.NodeProto") -> str | None:
+        """None when the node is integer."""
+        if node.op_type not in QUANTIZABLE:
+            return "has no integer form"
+        for name in self.operands(node):
+            maker = self.makers.get(name)
+            absorbed = node.op_type in ACTIVATIONS and maker and self.why_float(maker) is None
+            if not absorbed and (maker is None or maker.op_type != DEQUANTIZE):
+                return f"its input {name!r} is float"
+        if not self._ends_in_q(node.output[0]):
+            return "its output is read as float"
+        return None
+
+    def operands(self, node: "onnx.NodeProto") -> list[str]:
+        """Inputs that carry data: without shapes, axes, pads and bounds."""
+        if node.op_type in (*WEIGHTED, "Add", "Sub", "Mul", "Concat"):
+            return [name for name in node.input if name]
+        return list(node.input[:1])
+
+    def _ends_in_q(self, name: str) -> bool:
+        """Read by Q alone, or through one activation, or not at all but as the model's output.
+
+        Float readers are fine behind a weighted operation, whose int32 sums become real numbers
+        without a detour over int8: the logits.
+        """
+        readers = self.readers.get(name, [])
+        if name in self.outputs or not readers:
+            return True
+        maker = self.makers[name]
+        if maker.op_type in WEIGHTED and all(r.op_type != QUANTIZE for r in readers):
+            return all(self._leads_to_output(reader) for reader in readers)
+        return all(
+            reader.op_type == QUANTIZE
+            or (reader.op_type in ACTIVATIONS and self._ends_in_q(reader.output[0]))
+            for reader in readers
+        )
+
+    def _leads_to_output(self, node: "onnx.NodeProto") -> bool:
+        """Whether nothing but a chain of single-input operations lies between it and the output."""
+        while node.output[0] not in self.outputs:
+            readers = self.readers.get(node.output[0], [])
+            if len(readers) != 1 or readers[0].op_type == QUANTIZE:
+                return False
+            node = readers[0]
+        return True
+
+    def bad_parameters(self, node: "onnx.NodeProto") -> list[str]:
+        """Scales and zero points of a Q or DQ node."""
+        if node.op_type not in (QUANTIZE, DEQUANTIZE):
+            return []
+        scale = self.constants.get(node.input[1])
+        if scale is None:
+            return [f"{node.name}: its scale is not a constant"]
+        if not (np.isfinite(scale).all() and (scale > 0).all()):
+            return [f"{node.name}: its scale is not positive"]
+        return []
+
+    def bad_weights(self, node: "onnx.NodeProto") -> list[str]:
+        """Weights must be s8, symmetric and per channel; a bias int32 with scale_x · scale_w."""
+        if node.op_type not in WEIGHTED or self._stored(node.input[1]) is None:
+            return []  # a product of two activations has no weights
+        stored, scale, zero = self._quantized(node.input[1])
+        found = []
+        if stored.dtype != np.int8:
+            found.append(f"{node.name}: its weights are {stored.dtype}, not int8")
+        if zero.any():
+            found.append(f"{node.name}: its weights are not symmetric")
+        if scale.ndim != 1:
+            found.append(f"{node.name}: its weights have one scale, not one per channel")
+        if len(node.input) > 2 and node.input[2]:
+            found += self._bad_bias(node, scale)
+        return found
+
+    def _bad_bias(self, node: "onnx.NodeProto", weight_scale: NDArray[Any]) -> list[str]:
+        if self._stored(node.input[2]) is None:
+            return [f"{node.name}: its bias is not quantized"]
+        stored, scale, _ = self._quantized(node.input[2])
+        if stored.dtype != np.int32:
+            return [f"{node.name}: its bias is {stored.dtype}, not int32"]
+        data = self.makers.get(node.input[0])
+        if data is None or data.input[1] not in self.constants:
+            return []
+        product = self.constants[data.input[1]] * weight_scale
+        if not np.allclose(scale, product, rtol=_BIAS_SCALE_RTOL, atol=0.0):
+            return [f"{node.name}: its bias's scale is not the product of the other two"]
+        return []
+
+    def _stored(self, name: str) -> NDArray[Any] | None:
+        """The integers behind a DQ node, when they are a constant."""
+        maker = self.makers.get(name)
+        if maker is None or maker.op_type != DEQUANTIZE:
+            return None
+        return self.constants.get(maker.input[0])
+
+    def _quantized(self, name: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Integers, scale and zero point of a constant behind a DQ node."""
+        q, scale, *zero = self.makers[name].input
+        no_zero = np.zeros((), np.int8)
+        return (
+            self.constants[q],
+            self.constants[scale],
+            self.constants.get(zero[0], no_zero) if zero else no_zero,
+        )

@@ -1,0 +1,144 @@
+"""The activations' values on calibration data, in bounded memory: ranges, then histograms."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    import onnx
+
+BINS = 2048
+# Of all observed activations of one run together; samples are cut into runs that stay below.
+BUDGET_BYTES = 128 * 2**20
+
+Range = tuple[float, float]
+Batches = Callable[
+    [int], Iterable[NDArray[np.float32]]
+]  # by batch size, the same samples each time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """How often a tensor's values fall into `BINS` equal bins over [low, high], which holds 0.
+
+    Exact zeros (half the values after a ReLU) are counted apart: every quantized range has a level
+    for 0, so they never carry an error.
+    """
+
+    low: float
+    high: float
+    counts: NDArray[np.int64]  # (BINS,), without the exact zeros
+    zeros: int = 0
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """(BINS + 1,), ascending."""
+        return np.linspace(self.low, self.high, BINS + 1)
+
+    @property
+    def centers(self) -> NDArray[np.float64]:
+        """(BINS,)."""
+        edges = self.edges
+        return (edges[:-1] + edges[1:]) / 2
+
+    @property
+    def largest(self) -> float:
+        """The largest magnitude."""
+        return max(-self.low, self.high)
+
+    def clipped_to(self, threshold: float) -> Range:
+        """The range without what is larger in magnitude than `threshold`."""
+        return max(self.low, -threshold), min(self.high, threshold)
+
+
+class Observer:
+    """Runs a float model and looks at its activations.
+
+    Args:
+        model: float; not changed.
+        tensors: names of activations. Those that hold no floats are left out of all results.
+        batch: samples a run at most; less where `BUDGET_BYTES` asks for it.
+    """
+
+    def __init__(self, model: "onnx.ModelProto", tensors: Sequence[str], *, batch: int) -> None:
+        from edgekiln.compiler import onnx_meta
+        from edgekiln.compiler.ort import Session
+
+        self._input = onnx_meta.model_input(model).name
+        shown = _with_outputs(model, [name for name in tensors if name != self._input])
+        self._session = Session(shown, optimize=True)
+        self._tensors = list(tensors)
+        self._fixed = onnx_meta.fixed_batch(model)
+        self._batch = batch
+        self._wanted = [name for name in tensors if name != self._input]
+
+    def ranges(self, batches: Batches) -> dict[str, Range]:
+        """Lowest and highest value of each tensor, widened to hold 0.
+
+        Raises:
+            InputError: an activation is NaN or infinite; the message names the tensor.
+        """
+        found: dict[str, Range] = {}
+        for values in self._runs(batches):
+            for name, array in values.items():
+                low, high = found.get(name, (0.0, 0.0))
+                low, high = min(low, float(array.min())), max(high, float(array.max()))
+                if not np.isfinite(array).all():
+                    raise InputError(
+                        f"activation {name!r} is NaN or infinite on the calibration data",
+                        hint="check the weights, and the data's scale, mean and std",
+                    )
+                found[name] = (low, high)
+        return found
+
+    def histograms(self, batches: Batches, ranges: Mapping[str, Range]) -> dict[str, Histogram]:
+        """Count the values of the same samples, once `ranges` knows where they lie."""
+        counts = {name: np.zeros(BINS, np.int64) for name in ranges}
+        zeros = dict.fromkeys(ranges, 0)
+        for values in self._runs(batches):
+            for name, array in values.items():
+                nonzero = array[array != 0]
+                zeros[name] += array.size - nonzero.size
+                counts[name] += np.histogram(nonzero, BINS, range=_open(ranges[name]))[0]
+        return {
+            name: Histogram(low=low, high=high, counts=counts[name], zeros=zeros[name])
+            for name, (low, high) in ranges.items()
+        }
+
+    def _runs(self, batches: Batches) -> Iterator[dict[str, NDArray[np.float32]]]:
+        for x in batches(self._batch_size(batches)):
+            values: dict[str, NDArray[Any]] = {}
+            if self._input in self._tensors:
+                values[self._input] = x
+            values |= dict(zip(self._wanted, self._session(x, self._wanted), strict=True))
+            yield {name: a for name, a in values.items() if a.dtype == np.float32 and a.size}
+
+    def _batch_size(self, batches: Batches) -> int:
+        if self._fixed is not None:
+            return self._fixed
+        first = next(iter(batches(1)))
+        bytes_a_sample = sum(array.nbytes for array in self._session(first, self._wanted))
+        return max(1, min(self._batch, BUDGET_BYTES // max(1, bytes_a_sample)))
+
+
+def _open(span: Range) -> Range:
+    """A histogram needs a width; a tensor of zeros has none, and no counts either."""
+    low, high = span
+    return (low, high) if low < high else (0.0, 1.0)
+
+
+def _with_outputs(model: "onnx.ModelProto", tensors: Iterable[str]) -> "onnx.ModelProto":
+    import onnx
+
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    present = {value.name for value in shown.graph.output}
+    for name in tensors:
+        if name not in present:
+            shown.graph.output.append(onnx.ValueInfoProto(name=name))
+    return shown

@@ -1,0 +1,28 @@
+"""How much of the signal survives quantization."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+PERFECT_DB = 200.0  # two equal outputs have no noise; the report needs a number
+
+
+class Sqnr:
+    """Signal-to-quantization-noise ratio over any number of batches:
+    10 · log10(Σ f² / Σ (f − q)²) dB, for the float output f and the quantized one q.
+    """
+
+    def __init__(self) -> None:
+        self._signal = self._noise = 0.0
+
+    def add(self, real: NDArray[np.float32], quantized: NDArray[np.float32]) -> None:
+        exact = real.astype(np.float64)
+        self._signal += float(np.sum(exact**2))
+        self._noise += float(np.sum((exact - quantized) ** 2))
+
+    @property
+    def db(self) -> float:
+        if self._noise == 0.0:
+            return PERFECT_DB
+        if self._signal == 0.0:
+            return -PERFECT_DB
+        return min(10.0 * float(np.log10(self._signal / self._noise)), PERFECT_DB)

@@ -1,0 +1,151 @@
+"""Quantize: a float ONNX model becomes the one int8 model of all targets."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler import onnx_meta
+from edgekiln.compiler.quantization.entropy import entropy_range
+from edgekiln.compiler.quantization.mse import mse_range
+from edgekiln.compiler.quantization.percentile import percentile_range
+from edgekiln.compiler.quantization.ranges import Histogram, Observer, Range
+from edgekiln.compiler.stage import Kind, Stage, StageContext
+from edgekiln.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgekiln.compiler.quantization.qcheck import Structure
+    from edgekiln.compiler.samples import Feed
+
+_SQNR_SAMPLES = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize(Stage):
+    """Static int8 quantization: ranges from calibration data, QDQ around every operation."""
+
+    name: ClassVar[str] = "quantize"
+    takes: ClassVar[tuple[Kind, ...]] = ("onnx",)
+    gives: ClassVar[Kind] = "onnx-int8"
+    suffix: ClassVar[str] = ".int8.onnx"
+    tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
+
+    calibration: Literal["minmax", "percentile", "entropy", "mse"] = field(
+        default="minmax", metadata={"help": "How an activation's range is chosen."}
+    )
+    percentile: float = field(
+        default=99.99,
+        metadata={"help": "Share of values inside the range, for --calibration percentile."},
+    )
+    samples: int = field(default=512, metadata={"help": "Calibration samples; 0: all there are."})
+    batch: int = field(default=32, metadata={"help": "Calibration samples a run, at most."})
+    exclude: tuple[str, ...] = field(
+        default=(), metadata={"help": "Operations that stay float, by name; * matches anything."}
+    )
+    data: str = field(
+        default="", metadata={"help": "Data set to calibrate on; the model's own by default."}
+    )
+    data_sha256: str = field(default="", metadata={"derived": True})
+    seed: int = field(default=0, metadata={"help": "Seed of the data set's splits."})
+
+    def __post_init__(self) -> None:
+        if not 50.0 < self.percentile <= 100.0:
+            raise ConfigError(
+                f"quantize: percentile = {self.percentile}", hint="take one above 50, up to 100"
+            )
+        if self.samples < 0 or self.batch < 1:
+            raise ConfigError(
+                f"quantize: samples = {self.samples}, batch = {self.batch}",
+                hint="samples is 0 (all) or more, batch at least 1",
+            )
+
+    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler.quantization import qcheck, qdq
+        from edgekiln.compiler.quantization.prepare import prepare
+        from edgekiln.compiler.samples import feed_for
+
+        model = prepare(onnx_meta.load_model(src))
+        meta = onnx_meta.read_meta(model)
+        shape = onnx_meta.static_shape(model)
+        feed = feed_for(meta, shape, data=self.data, seed=self.seed)
+        onnx_meta.write_meta(model, _completed(meta, feed, self.data))
+        nodes = qdq.quantized_nodes(model, self.exclude)
+        weights = [weight.name for weight in model.graph.initializer]
+        observer = Observer(model, qdq.observed_tensors(nodes, weights), batch=self.batch)
+        quantized = qdq.quantize(model, nodes, self._ranges(observer, feed, ctx))
+        structure = qcheck.inspect(quantized, self.exclude)
+        ctx.notes.extend(_notes(structure))
+        sqnr_db = _sqnr_db(model, quantized, feed)
+        onnx_meta.save_model(quantized, dst)
+        return {
+            "sqnr_db": sqnr_db,
+            "quantized_ops": len(structure.integer),
+            "float_ops": len(structure.floats),
+            "file_bytes": dst.stat().st_size,
+        }
+
+    def _ranges(self, observer: Observer, feed: "Feed", ctx: StageContext) -> dict[str, Range]:
+        calib = feed.dataset.calib
+        passes = 1 if self.calibration == "minmax" else 2
+        total = min(self.samples or len(calib), len(calib)) * passes
+        seen = 0
+
+        def batches(size: int) -> Iterator[NDArray[np.float32]]:
+            nonlocal seen
+            for x, _ in feed.batches(calib, batch=size, samples=self.samples):
+                yield x
+                seen += len(x)
+                ctx.advance(min(seen, total), total, f"calibrating ({self.calibration})")
+
+        ranges = observer.ranges(batches)
+        if self.calibration == "minmax":
+            return ranges
+        histograms = observer.histograms(batches, ranges)
+        return {name: self._estimate(histogram) for name, histogram in histograms.items()}
+
+    def _estimate(self, histogram: Histogram) -> Range:
+        match self.calibration:
+            case "percentile":
+                return percentile_range(histogram, self.percentile)
+            case "entropy":
+                return entropy_range(histogram)
+            case "mse":
+                return mse_range(histogram)
+            case "minmax":
+                return histogram.low, histogram.high
+
+
+def _completed(meta: onnx_meta.Meta, feed: "Feed", data: str) -> onnx_meta.Meta:
+    """What the model says about itself, and what the data set knows where it says nothing."""
+    return replace(
+        meta,
+        preprocessing=feed.preprocessing,
+        labels=meta.labels or feed.dataset.classes,
+        data=meta.data or data,
+        task=meta.task or feed.dataset.task,
+    )
+
+
+def _notes(structure: "Structure") -> list[str]:
+    return [
+        *(f"{op.op} {op.name} stays float: {op.reason}" for op in structure.floats),
+        *structure.violations,
+    ]
+
+
+def _sqnr_db(real: "onnx.ModelProto", quantized: "onnx.ModelProto", feed: "Feed") -> float:
+    """Of the first output, on validation samples: the test split is for the last word only."""
+    from edgekiln.compiler.ort import Session
+    from edgekiln.compiler.quantization.sqnr import Sqnr
+
+    reference, candidate = Session(real, optimize=True), Session(quantized, optimize=False)
+    sqnr = Sqnr()
+    batch = onnx_meta.fixed_batch(real) or 32
+    for x, _ in feed.batches(feed.dataset.val, batch=batch, samples=_SQNR_SAMPLES):
+        sqnr.add(reference(x)[0], candidate(x)[0])
+    return sqnr.db
