@@ -1,0 +1,185 @@
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgekiln.runtime
+from edgekiln.runtime import bundle
+from edgekiln.runtime.errors import BundleError, InputError
+from edgekiln.runtime.program import run_batched
+from edgekiln.runtime.runner import AotRunner, OrtRunner
+from tests.runtime.conftest import toy_sums
+
+DRAW = np.random.default_rng(0)
+
+
+def sample(n=1):
+    return DRAW.uniform(-10, 260, (n, 3, 4, 4)).astype(np.float32)
+
+
+def test_a_program_computes(toy_lib):
+    x = sample()
+    (y,) = AotRunner.open(toy_lib()).run(x)
+    np.testing.assert_array_equal(y, toy_sums(x))
+    assert y.dtype == np.float32
+
+
+def test_results_do_not_change_with_the_next_call(toy_lib):
+    runner = AotRunner.open(toy_lib())
+    x = sample()
+    (first,) = runner.run(x)
+    runner.run(sample())
+    np.testing.assert_array_equal(first, toy_sums(x))
+
+
+def test_walking_shows_every_layer_as_onnx_would(toy_lib):
+    x = sample()
+    (quantize, q), (total, y) = AotRunner.open(toy_lib()).walk(x)
+    assert (quantize.name, total.name) == ("q", "y")
+    np.testing.assert_array_equal(q, np.clip(x + 7, 0, 255).astype(np.uint8))  # no border, NCHW
+    np.testing.assert_array_equal(y, toy_sums(x))
+
+
+def test_load_takes_batches_singles_and_pixels(toy_bundle):
+    program = edgekiln.runtime.load(toy_bundle())
+    x = sample(5)
+    np.testing.assert_array_equal(program(x), toy_sums(x))
+    np.testing.assert_array_equal(program(x[0]), toy_sums(x[:1]))
+    np.testing.assert_array_equal(program(x.astype(np.float64)), toy_sums(x))
+    pixels = DRAW.integers(0, 256, (3, 4, 4, 3), dtype=np.uint8)
+    expected = toy_sums(pixels.transpose(0, 3, 1, 2) * np.float32(0.5))
+    np.testing.assert_array_equal(program(pixels), expected)
+
+
+def test_arrays_need_not_be_contiguous(toy_lib):
+    x = sample(2)
+    program = edgekiln.runtime.load(toy_lib())
+    np.testing.assert_array_equal(program(x[:, :, ::-1, ::-1]), toy_sums(x[:, :, ::-1, ::-1]))
+    (y,) = program.runner.run(x[1:].transpose(0, 1, 3, 2))
+    np.testing.assert_array_equal(y, toy_sums(x[1:]))
+
+
+def test_two_loads_do_not_disturb_each_other(toy_lib):
+    first, second = edgekiln.runtime.load(toy_lib()), edgekiln.runtime.load(toy_lib())
+    x, other = sample(), sample()
+    np.testing.assert_array_equal(first(x), toy_sums(x))
+    np.testing.assert_array_equal(second(other), toy_sums(other))
+    del first
+    np.testing.assert_array_equal(second(x), toy_sums(x))
+
+
+def test_threads_may_share_a_program(toy_lib):
+    program = edgekiln.runtime.load(toy_lib())
+    batches = [sample(20) for _ in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        for x, y in zip(batches, pool.map(program, batches), strict=True):
+            np.testing.assert_array_equal(y, toy_sums(x))
+
+
+def test_loading_and_dropping_leaves_no_descriptor_open(toy_lib):
+    path = toy_lib()
+    edgekiln.runtime.load(path)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(10):
+        edgekiln.runtime.load(path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    ("array", "problem"),
+    [
+        (
+            np.zeros((2, 3, 4, 5), np.float32),
+            "input 'x' is (N, 3, 4, 4), this array is (2, 3, 4, 5)",
+        ),
+        (np.zeros((0, 3, 4, 4), np.float32), "this array is (0, 3, 4, 4)"),
+        (np.zeros((1, 3, 4, 4), np.int32), "input 'x' is float32, this array is int32"),
+        (np.zeros((1, 4, 4, 1), np.int8), "input 'x' is (N, 3, 4, 4), this array is (1, 4, 4, 1)"),
+        (np.float32(1), "this array is ()"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(toy_lib, array, problem):
+    with pytest.raises(InputError) as caught:
+        edgekiln.runtime.load(toy_lib())(array)
+    assert problem in caught.value.message
+    assert caught.value.exit_code == 3
+
+
+def test_the_number_of_inputs_must_be_right(toy_lib):
+    with pytest.raises(InputError, match="2 arrays given, the model has 1 inputs"):
+        edgekiln.runtime.load(toy_lib())(sample(), sample())
+
+
+@pytest.fixture
+def onnx_model(tmp_path):
+    """y = x + x, with a named batch."""
+    onnx = pytest.importorskip("onnx")
+    text = """<ir_version: 10, opset_import: ["" : 18]>
+        g (float[batch, 3, 4, 4] x) => (float[batch, 3, 4, 4] y) { y = Add(x, x) }"""
+    path = tmp_path / "add.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    return path
+
+
+@pytest.mark.parametrize("optimization", ["disable", "basic", "extended", "all"])
+def test_onnx_runtime_has_the_same_interface(onnx_model, optimization):
+    runner = OrtRunner(onnx_model, threads=1, optimization=optimization)
+    (spec,) = runner.inputs
+    assert (spec.name, spec.shape, spec.dtype) == ("x", (1, 3, 4, 4), "float32")
+    x = sample()
+    np.testing.assert_array_equal(runner.run(x)[0], x + x)
+    batch = sample(3)
+    np.testing.assert_array_equal(run_batched(runner, [batch])[0], batch + batch)
+
+
+def test_onnx_runtime_names_a_model_it_refuses(tmp_path):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"junk")
+    with pytest.raises(InputError, match=r"ONNX Runtime cannot load .*broken\.onnx"):
+        OrtRunner(path)
+
+
+def test_a_program_for_another_architecture_is_refused(toy_bundle):
+    path = toy_bundle(machine="aarch64", target="rpi5")
+    with pytest.raises(BundleError) as caught:
+        edgekiln.runtime.load(path)
+    assert caught.value.message.startswith(f"{path}: made for aarch64 (rpi5), this machine is ")
+    assert caught.value.hint
+    assert caught.value.exit_code == 8
+
+
+def test_a_program_for_a_better_cpu_is_refused_before_it_runs(toy_bundle):
+    path = toy_bundle(features=("amx_quantum", "sse_of_humour"))
+    with pytest.raises(BundleError) as caught:
+        edgekiln.runtime.load(path)
+    lacks = "made for host, this CPU lacks amx_quantum, sse_of_humour"
+    assert caught.value.message == f"{path}: {lacks}"
+
+
+def test_a_library_that_is_none_is_refused(toy_lib, tmp_path):
+    files = bundle.read_tar(toy_lib())
+    path = tmp_path / "bad.lib"
+    bundle.write_tar(path, {**files, "libmodel.so": b"\x7fELF junk"}, executable=set())
+    with pytest.raises(BundleError, match=r"bad\.lib: cannot load libmodel\.so"):
+        edgekiln.runtime.load(path)
+
+
+def test_a_library_of_another_program_is_refused(toy_lib):
+    with pytest.raises(BundleError, match=r"wants 192 bytes of arena, program\.json says 256"):
+        edgekiln.runtime.load(toy_lib(arena_bytes=256))
+
+
+def test_the_runtime_needs_numpy_only(toy_bundle):
+    blocked = ["torch", "tvm", "onnx", "onnxruntime", "click", "PIL", "rich", "sklearn"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
+        "import numpy, edgekiln.runtime\n"
+        "import edgekiln.runtime.bench, edgekiln.runtime.__main__\n"
+        "print(edgekiln.runtime.load(sys.argv[1])(numpy.zeros((1, 3, 4, 4), 'float32')).shape)"
+    )
+    output = subprocess.check_output([sys.executable, "-c", code, toy_bundle()], text=True)
+    assert output == "(1, 3)\n"
