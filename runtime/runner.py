@@ -100,6 +100,11 @@ class AotRunner:
                 results.append((layer, self.layer_output(layer)))
             return results
 
+    def begin(self, *arrays: "NDArray[np.generic]") -> None:
+        """Set the inputs for a walk by `step`. Raises InputError."""
+        check_inputs(arrays, self.inputs)
+        self._set_inputs(arrays)
+
     def step(self, index: int) -> None:
         """Run one kernel call on what earlier ones left in the arena."""
         work = self.spec.layers[index].work
@@ -115,6 +120,11 @@ class AotRunner:
             if spec.name == layer.output.name:
                 return read_tensor(buffer, layer)
         return None
+
+    def place(self, layer: Layer, array: "NDArray[np.generic]") -> None:
+        """Put another result where `layer` wrote its own, border aside; later layers read it."""
+        if layer.output is not None and layer.offset is not None:
+            tensor_view(self.arena[layer.offset :], layer)[...] = array
 
     def _set_inputs(self, arrays: "tuple[NDArray[np.generic], ...]") -> None:
         for buffer, array, spec in zip(self._in.buffers, arrays, self.inputs, strict=True):
@@ -206,30 +216,25 @@ def check_inputs(arrays: "tuple[NDArray[np.generic], ...]", specs: tuple[TensorS
 
 
 def read_tensor(memory: "NDArray[np.uint8]", layer: Layer) -> "NDArray[np.generic]":
-    """A layer's result from the memory it starts at, without its border, in ONNX's shape.
+    """A copy of a layer's result from the memory it starts at, in ONNX's shape."""
+    return tensor_view(memory, layer).copy()
 
-    An "NHWC" tensor lies as [n][top + h + bottom][left + w + right][c]. A matrix (N, F) is h = w =
-    1, c = F; a sequence (N, T, F) is h = 1, w = T, c = F.
+
+def tensor_view(memory: "NDArray[np.uint8]", layer: Layer) -> "NDArray[np.generic]":
+    """A layer's result in place, without its border, in ONNX's shape and axis order.
+
+    An "NHWC" tensor lies as [n][top + h + bottom][left + w + right][c].
     """
     spec = layer.output
     assert spec is not None, layer.name
     if layer.layout != "NHWC":
-        return view(memory, spec).copy()
-    is_image = len(spec.shape) == 4
-    n, c, h, w = spec.shape if is_image else _as_planes(spec.shape)
+        return view(memory, spec)
+    n, c, h, w = spec.shape
     top, left, bottom, right = layer.halo
     stored = (n, top + h + bottom, left + w + right, c)
     size = math.prod(stored) * np.dtype(spec.dtype).itemsize
     pixels = memory[:size].view(spec.dtype).reshape(stored)
-    inner = pixels[:, top : top + h, left : left + w]
-    return (inner.transpose(0, 3, 1, 2) if is_image else inner.reshape(spec.shape)).copy()
-
-
-def _as_planes(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """(n, c, h, w) of a tensor that is no image."""
-    *outer, c = shape
-    n, w = (outer[0], outer[1]) if len(outer) == 2 else ((*outer, 1)[0], 1)
-    return n, c, 1, w
+    return pixels[:, top : top + h, left : left + w].transpose(0, 3, 1, 2)
 
 
 def _ort_spec(value: Any) -> TensorSpec:

@@ -1,0 +1,80 @@
+"""Compile: a QDQ int8 model becomes the program of one target."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from edgekiln.compiler.stage import Kind, Stage, StageContext
+from edgekiln.runtime.errors import ConfigError, GateError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compile(Stage):
+    """Lower to integer kernels, and those to a library, a header and a static benchmark runner."""
+
+    name: ClassVar[str] = "compile"
+    takes: ClassVar[tuple[Kind, ...]] = ("onnx-int8",)
+    gives: ClassVar[Kind] = "lib"
+    suffix: ClassVar[str] = ".lib"
+    uses_target: ClassVar[bool] = True
+    tools: ClassVar[tuple[str, ...]] = ("apache-tvm", "apache-tvm-ffi", "onnx")
+
+    program: str = field(
+        default="model", metadata={"help": "Name of the program in its header and reports."}
+    )
+    batch: int = field(default=1, metadata={"help": "Samples per call; fixed in the program."})
+    strict_int8: bool = field(
+        default=False, metadata={"help": "Fail when a quantized operator would stay float."}
+    )
+    toolchain: str = field(default="", metadata={"derived": True})  # the C compiler's version
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ConfigError(f"compile: batch = {self.batch}", hint="one sample or more per call")
+        if not self.program:
+            raise ConfigError("compile: program = ''", hint="give the program a name")
+
+    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler import onnx_meta
+        from edgekiln.compiler.aot.build import RUNNER, build
+        from edgekiln.compiler.frontend import import_onnx
+        from edgekiln.compiler.lower import lower
+        from edgekiln.compiler.passes.pipeline import lower_graph
+        from edgekiln.runtime.bundle import write_tar
+        from edgekiln.targets import isa
+
+        assert ctx.target is not None, "compile uses a target"
+        mk = isa.load(ctx.target.isa)
+        ctx.advance(0, 3, "lowering to integers")
+        graph = import_onnx(src, self.batch)
+        lower_graph(graph, mk.activation)
+        meta = onnx_meta.read_meta(onnx_meta.load_model(src))
+        digest = hashlib.sha256(src.read_bytes()).hexdigest()
+        ctx.advance(1, 3, "generating kernels")
+        program = lower(
+            graph, mk, ctx.target.tvm, name=self.program, meta=meta, model_sha256=digest
+        )
+        stayed_float = [f"{call.name}: {call.reason}" for call in program.calls if call.reason]
+        ctx.notes.extend(f"float: {line}" for line in stayed_float)
+        if self.strict_int8 and stayed_float:
+            raise GateError(
+                f"{len(stayed_float)} operators stayed float: {'; '.join(stayed_float)}",
+                "quantize them, or build without --strict-int8",
+            )
+        ctx.advance(2, 3, f"compiling for {ctx.target.name}")
+        built = build(program, ctx.target)
+        write_tar(dst, built.files, executable={RUNNER})
+        ctx.advance(3, 3, "")
+        spec = built.spec
+        return {
+            "macs": sum(layer.macs for layer in spec.layers),
+            "float_operators": len(stayed_float),
+            "kernels": len({layer.kernel for layer in spec.layers}),
+            "code_bytes": spec.code_bytes,
+            "weights_bytes": spec.weights_bytes,
+            "arena_bytes": spec.arena_bytes,
+            "arena_bound_bytes": built.arena_bound_bytes,
+            "file_bytes": dst.stat().st_size,
+        }
