@@ -1,7 +1,9 @@
-"""A full or read-only disk, in words."""
+"""Writing to disks that may be full or read-only: whole files or none, and errors in words."""
 
 import errno
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +33,24 @@ def explained(root: Path) -> Iterator[None]:
         if free_bytes(root) < MIN_FREE_BYTES:
             raise _full(root) from error
         raise
+
+
+def copy_out(src: Path, dst: Path) -> None:
+    """Copy an artifact to where the user wants it, whole or not at all. Raises StorageError."""
+    try:
+        dst.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, aside = tempfile.mkstemp(prefix=f".{dst.name}.", dir=dst.parent)
+        os.close(descriptor)
+        try:
+            shutil.copyfile(src, aside)
+            Path(aside).chmod(0o644)
+            Path(aside).replace(dst)
+        finally:
+            Path(aside).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {dst}: {error.strerror}", "choose another place to write to"
+        ) from error
 
 
 def free_bytes(path: Path) -> int:

@@ -1,8 +1,5 @@
 """One command a stage; its options are the stage's fields."""
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -11,7 +8,6 @@ import click
 
 from edgekiln.compiler.cli.output import human_bytes, json_option, print_json
 from edgekiln.compiler.recipe import Option, Recipe, stage_class, stage_options
-from edgekiln.runtime.errors import StorageError
 
 # Here and not in the stages' modules, so that `edgekiln --help` imports none of them.
 SUMMARIES = {
@@ -56,6 +52,7 @@ class StageCommand(click.Command):
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
         from edgekiln.compiler.cli.progress import progress
+        from edgekiln.compiler.disk import copy_out
         from edgekiln.compiler.entry import begin_stage, derive
         from edgekiln.compiler.store import Store
         from edgekiln.targets import profile
@@ -110,24 +107,6 @@ def option_of(option: Option) -> click.Option:
     if get_origin(hint) is tuple:
         return click.Option([flag], type=get_args(hint)[0], multiple=True, **common)
     return click.Option([flag], type=hint, **common)
-
-
-def copy_out(src: Path, dst: Path) -> None:
-    """Copy an artifact to where the user wants it, whole or not at all. Raises StorageError."""
-    try:
-        dst.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, aside = tempfile.mkstemp(prefix=f".{dst.name}.", dir=dst.parent)
-        os.close(descriptor)
-        try:
-            shutil.copyfile(src, aside)
-            Path(aside).chmod(0o644)
-            Path(aside).replace(dst)
-        finally:
-            Path(aside).unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {dst}: {error.strerror}", "choose another place to write to"
-        ) from error
 
 
 distill = StageCommand("distill")
