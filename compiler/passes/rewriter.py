@@ -150,7 +150,7 @@ class Rewriter:
     def pass_through(
         self, node: Node, op: str, inputs: tuple[str, ...] = (), **attrs: object
     ) -> None:
-        """Emit an operation that moves or selects values: its result's quantization is its input's."""
+        """Emit an operation that moves or selects values and keeps their quantization."""
         source = self.source(node.inputs[0])
         assert source is not None, node.name
         name = f"{node.name}:int"

@@ -41,6 +41,7 @@ class Compile(Stage):
         from edgekiln.compiler.aot.build import RUNNER, build
         from edgekiln.compiler.frontend import import_onnx
         from edgekiln.compiler.lower import lower
+        from edgekiln.compiler.passes.gate import float_operators
         from edgekiln.compiler.passes.pipeline import lower_graph
         from edgekiln.runtime.bundle import write_tar
         from edgekiln.targets import isa
@@ -50,19 +51,20 @@ class Compile(Stage):
         ctx.advance(0, 3, "lowering to integers")
         graph = import_onnx(src, self.batch)
         lower_graph(graph, mk.activation)
+        stayed_float = float_operators(graph)
+        ctx.notes.extend(f"float: {operator}" for operator in stayed_float)
+        lost = [str(operator) for operator in stayed_float if operator.quantized]
+        if self.strict_int8 and lost:
+            raise GateError(
+                f"{len(lost)} quantized operators stayed float: {'; '.join(lost)}",
+                "change the model so that they can be quantized, or build without --strict-int8",
+            )
         meta = onnx_meta.read_meta(onnx_meta.load_model(src))
         digest = hashlib.sha256(src.read_bytes()).hexdigest()
         ctx.advance(1, 3, "generating kernels")
         program = lower(
             graph, mk, ctx.target.tvm, name=self.program, meta=meta, model_sha256=digest
         )
-        stayed_float = [f"{call.name}: {call.reason}" for call in program.calls if call.reason]
-        ctx.notes.extend(f"float: {line}" for line in stayed_float)
-        if self.strict_int8 and stayed_float:
-            raise GateError(
-                f"{len(stayed_float)} operators stayed float: {'; '.join(stayed_float)}",
-                "quantize them, or build without --strict-int8",
-            )
         ctx.advance(2, 3, f"compiling for {ctx.target.name}")
         built = build(program, ctx.target)
         write_tar(dst, built.files, executable={RUNNER})
@@ -71,6 +73,7 @@ class Compile(Stage):
         return {
             "macs": sum(layer.macs for layer in spec.layers),
             "float_operators": len(stayed_float),
+            "float_operators_quantized": len(lost),
             "kernels": len({layer.kernel for layer in spec.layers}),
             "code_bytes": spec.code_bytes,
             "weights_bytes": spec.weights_bytes,
