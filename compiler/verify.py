@@ -2,9 +2,9 @@
 
 Layers are judged one at a time: each starts from the values ONNX Runtime has, so a rounding tie in
 one layer is not held against the next. The oracle runs at ORT_ENABLE_BASIC, where a QDQ model is
-one layer is not held against the next. The oracle runs at ORT_ENABLE_BASIC, where a QDQ model is
 computed in float between dequantize and quantize: exact integer arithmetic and float differ there
 by one step where a value lies within float error of the middle between two codes.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
