@@ -84,24 +84,10 @@ class AotRunner:
                 for buffer, spec in zip(self._out.buffers, self.outputs, strict=True)
             ]
 
-    def walk(
-        self, *arrays: "NDArray[np.generic]"
-    ) -> "list[tuple[Layer, NDArray[np.generic] | None]]":
-        """One inference layer by layer: each with what it computed, in ONNX's shape and axis order.
-
-        The array is None for a layer that does not say where its result lies. Raises InputError.
-        """
-        check_inputs(arrays, self.inputs)
-        with self._lock:
-            self._set_inputs(arrays)
-            results = []
-            for index, layer in enumerate(self.spec.layers):
-                self.step(index)
-                results.append((layer, self.layer_output(layer)))
-            return results
+    # Layer by layer, for verification: `begin`, then `step` 0, 1, …; not while another thread runs.
 
     def begin(self, *arrays: "NDArray[np.generic]") -> None:
-        """Set the inputs for a walk by `step`. Raises InputError."""
+        """Set the inputs of an inference that `step` computes. Raises InputError."""
         check_inputs(arrays, self.inputs)
         self._set_inputs(arrays)
 
@@ -111,20 +97,28 @@ class AotRunner:
         self._library.step(index, self._in, self._out, self.arena, work)
 
     def layer_output(self, layer: Layer) -> "NDArray[np.generic] | None":
-        """A copy of what lies where `layer` wrote; valid until a later layer reuses the place."""
+        """A copy of what `layer`, just run, computed: in ONNX's shape and axis order.
+
+        None for a layer that does not say where its result lies.
+        """
+        place = self._place_of(layer)
+        return None if place is None else place.copy()
+
+    def place(self, layer: Layer, values: "NDArray[np.generic]") -> None:
+        """Put other values where `layer` wrote, for the layers behind it to read."""
+        place = self._place_of(layer)
+        assert place is not None, layer.name
+        place[...] = values
+
+    def _place_of(self, layer: Layer) -> "NDArray[np.generic] | None":
         if layer.output is None:
             return None
         if layer.offset is not None:
-            return read_tensor(self.arena[layer.offset :], layer)
+            return tensor_in(self.arena[layer.offset :], layer)
         for buffer, spec in zip(self._out.buffers, self.outputs, strict=True):
             if spec.name == layer.output.name:
-                return read_tensor(buffer, layer)
+                return tensor_in(buffer, layer)
         return None
-
-    def place(self, layer: Layer, array: "NDArray[np.generic]") -> None:
-        """Put another result where `layer` wrote its own, border aside; later layers read it."""
-        if layer.output is not None and layer.offset is not None:
-            tensor_view(self.arena[layer.offset :], layer)[...] = array
 
     def _set_inputs(self, arrays: "tuple[NDArray[np.generic], ...]") -> None:
         for buffer, array, spec in zip(self._in.buffers, arrays, self.inputs, strict=True):
@@ -215,19 +209,16 @@ def check_inputs(arrays: "tuple[NDArray[np.generic], ...]", specs: tuple[TensorS
             )
 
 
-def read_tensor(memory: "NDArray[np.uint8]", layer: Layer) -> "NDArray[np.generic]":
-    """A copy of a layer's result from the memory it starts at, in ONNX's shape."""
-    return tensor_view(memory, layer).copy()
+def tensor_in(memory: "NDArray[np.uint8]", layer: Layer) -> "NDArray[np.generic]":
+    """A view of a layer's result in the memory it starts at, without its border, in ONNX's shape.
 
-
-def tensor_view(memory: "NDArray[np.uint8]", layer: Layer) -> "NDArray[np.generic]":
-    """A layer's result in place, without its border, in ONNX's shape and axis order.
-
-    An "NHWC" tensor lies as [n][top + h + bottom][left + w + right][c].
+    An "NHWC" tensor lies as [n][top + h + bottom][left + w + right][c]. Fewer axes than four are
+    (N, F): h = w = 1, c = F; and (N, T, F): h = 1, w = T, c = F; these have no border.
     """
     spec = layer.output
     assert spec is not None, layer.name
-    if layer.layout != "NHWC":
+    if layer.layout != "NHWC" or len(spec.shape) != 4:
+        assert not any(layer.halo), layer.name
         return view(memory, spec)
     n, c, h, w = spec.shape
     top, left, bottom, right = layer.halo

@@ -35,12 +35,29 @@ def test_results_do_not_change_with_the_next_call(toy_lib):
     np.testing.assert_array_equal(first, toy_sums(x))
 
 
-def test_walking_shows_every_layer_as_onnx_would(toy_lib):
+def test_each_layer_shows_what_it_computed_as_onnx_would(toy_lib):
     x = sample()
-    (quantize, q), (total, y) = AotRunner.open(toy_lib()).walk(x)
-    assert (quantize.name, total.name) == ("q", "y")
+    runner = AotRunner.open(toy_lib())
+    quantize, total = runner.spec.layers
+    runner.begin(x)
+    runner.step(0)
+    q = runner.layer_output(quantize)
     np.testing.assert_array_equal(q, np.clip(x + 7, 0, 255).astype(np.uint8))  # no border, NCHW
-    np.testing.assert_array_equal(y, toy_sums(x))
+    runner.step(1)
+    np.testing.assert_array_equal(runner.layer_output(total), toy_sums(x))
+    np.testing.assert_array_equal(q, np.clip(x + 7, 0, 255).astype(np.uint8))  # a copy
+
+
+def test_a_layer_can_be_given_other_inputs(toy_lib):
+    runner = AotRunner.open(toy_lib())
+    quantize, total = runner.spec.layers
+    runner.begin(sample())
+    runner.step(0)
+    values = DRAW.integers(0, 256, (1, 3, 4, 4), dtype=np.uint8)
+    runner.place(quantize, values)
+    runner.step(1)
+    expected = values.astype(np.float32).sum(axis=(2, 3)) - 7 * 16
+    np.testing.assert_array_equal(runner.layer_output(total), expected)
 
 
 def test_load_takes_batches_singles_and_pixels(toy_bundle):
