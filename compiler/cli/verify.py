@@ -1,0 +1,105 @@
+"""`edgekiln verify`: what each step of a build changed, and whether the program is exact."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgekiln.compiler.cli.output import columns, json_option, print_json
+
+if TYPE_CHECKING:
+    from edgekiln.compiler.chain import Link
+    from edgekiln.compiler.verify import Verification
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("program", metavar="BUNDLE|LIB", type=_FILE)
+@click.option(
+    "--int8",
+    "model",
+    metavar="FILE.onnx",
+    type=_FILE,
+    required=True,
+    help="The QDQ model the program was made from.",
+)
+@click.option(
+    "--onnx",
+    "float_model",
+    metavar="FILE.onnx",
+    type=_FILE,
+    help="The float model that was quantized.",
+)
+@click.option("--module", metavar="FILE.pt", type=_FILE, help="The module that was exported.")
+@click.option("--data", default="", help="Data set to compare on (default: the model's own).")
+@click.option("--seed", default=0, show_default=True, help="Seed of the data set's splits.")
+@click.option(
+    "--samples",
+    default=64,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How many held-out samples.",
+)
+@json_option
+def verify(
+    program: Path, model: Path, float_model: Path | None, module: Path | None,
+    data: str, seed: int, samples: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Compare a program with ONNX Runtime, per output and per layer.
+
+    Exit code 7 when a layer differs by more than rounding ties.
+    """
+    from edgekiln.compiler import chain
+    from edgekiln.compiler.verify import verify as run
+    from edgekiln.runtime.runner import AotRunner
+
+    runner = AotRunner.open(program)
+    batches = chain.batches_for(runner.spec, model, data=data, seed=seed, samples=samples)
+    steps: list[tuple[str, chain.Model]] = []
+    if module:
+        steps.append(("PyTorch", chain.torch_model(module)))
+    if float_model:
+        steps.append(("float ONNX", chain.onnx_model(float_model)))
+    steps.append(("int8 ONNX", chain.onnx_model(model)))
+    steps.append(("program", lambda batch: runner.run(batch)[0]))
+    links = chain.links(steps, batches)
+    result = run(program, model, batches)
+    if as_json:
+        content = {"chain": [link.to_json() for link in links], **result.to_json()}
+        print_json("edgekiln.verify/1", content)
+    else:
+        _print(links, result)
+    result.check()
+
+
+def _print(links: "list[Link]", result: "Verification") -> None:
+    columns([
+        ("STEP", "MAX |Δ|", "SQNR", "SAME ANSWER"),
+        *(
+            (
+                f"{link.before} → {link.after}", f"{link.max_abs:.3g}", _db(link.sqnr_db),
+                f"{link.agreement:.2%}",
+            )
+            for link in links
+        ),
+    ])  # fmt: skip
+    click.echo()
+    columns([
+        ("LAYER", "OPERATION", "VALUES", "DIFFERING", "MAX STEPS"),
+        *(
+            (
+                gap.name[-48:], gap.op, f"{gap.elements}", f"{gap.differing}",
+                "-" if gap.max_steps is None else f"{gap.max_steps:.0f}",
+            )
+            for gap in result.layers
+        ),
+    ])  # fmt: skip
+    click.echo()
+    layers = len(result.layers)
+    exact = sum(not gap.differing for gap in result.layers)
+    click.echo(f"{exact} of {layers} layers identical to ONNX Runtime on {result.samples} samples")
+
+
+def _db(value: float | None) -> str:
+    return "identical" if value is None else f"{value:.1f} dB"
