@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def links(
     ]
     return [
         _link(before, after, a, b)
-        for (before, a), (after, b) in zip(results, results[1:], strict=False)
+        for (before, a), (after, b) in pairwise(results)
     ]
 
 

@@ -43,7 +43,7 @@ _FILE = click.Path(path_type=Path)
 )
 @json_option
 def verify(
-    program: Path, model: Path, float_model: Path | None, module: Path | None,
+    *, program: Path, model: Path, float_model: Path | None, module: Path | None,
     data: str, seed: int, samples: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Compare a program with ONNX Runtime, per output and per layer.
