@@ -1,0 +1,1 @@
+"""From a straight list of kernel calls to a program without an interpreter."""

@@ -54,15 +54,12 @@ def load(func: "PrimFunc", tvm_target: Mapping[str, Any]) -> Callable[..., None]
 def link(objects: Sequence[bytes]) -> ctypes.CDLL:
     """Link object files of this machine's own kind and load them into the process."""
     with tempfile.TemporaryDirectory(prefix="edgekiln-jit-") as home:
-        paths = []
-        for index, content in enumerate(objects):
-            path = Path(home, f"{index}.o")
-            path.write_bytes(content)
-            paths.append(str(path))
-        library = Path(home, "jit.so")
-        command = ["cc", "-shared", "-o", str(library), *paths, "-lm"]
-        subprocess.run(command, check=True, capture_output=True)
-        return ctypes.CDLL(str(library))
+        names = [f"{index}.o" for index in range(len(objects))]
+        for name, content in zip(names, objects, strict=True):
+            Path(home, name).write_bytes(content)
+        command = ["cc", "-shared", "-o", "jit.so", *names, "-lm"]
+        subprocess.run(command, cwd=home, check=True, capture_output=True)
+        return ctypes.CDLL(str(Path(home, "jit.so")))
 
 
 def aligned(size: int) -> "NDArray[np.uint8]":

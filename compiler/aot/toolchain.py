@@ -1,0 +1,70 @@
+"""The target's C compiler and its binutils, run where no path of this machine gets out."""
+
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgekiln.runtime.errors import MissingToolError
+from edgekiln.targets.profile import Toolchain
+
+# What makes a program need more than the architecture's baseline, and so must not reach the code
+# that checks whether this machine has more.
+_TUNING_FLAGS = ("-march=", "-mcpu=", "-mtune=", "-mattr=")
+
+_COMMON = ("-std=c11", "-O2", "-fPIC", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
+
+
+class GeneratedCodeError(Exception):
+    """The C compiler refused what we generated: a bug of ours, not the user's mistake."""
+
+
+class Compiler:
+    """Runs one `Toolchain` inside `home`, on relative paths: equal input, equal bytes."""
+
+    def __init__(self, toolchain: Toolchain, home: Path) -> None:
+        self.home = home
+        self._toolchain = toolchain
+
+    def compile(self, source: str, result: str, *flags: str, baseline: bool = False) -> None:
+        """One C or assembler file to an object; `baseline`: for any machine of the architecture."""
+        cflags = self._toolchain.cflags
+        if baseline:
+            cflags = tuple(flag for flag in cflags if not flag.startswith(_TUNING_FLAGS))
+        self._cc(*_COMMON, *cflags, *flags, "-c", source, "-o", result)
+
+    def link(self, result: str, inputs: Iterable[str], *flags: str) -> None:
+        """Link with the compiler as driver. Libraries go into `flags`, which follow the inputs."""
+        ldflags = self._toolchain.ldflags
+        self._cc("-o", result, *inputs, *flags, "-Wl,--build-id=none", *ldflags)
+
+    def tool(self, name: str, *args: str) -> str:
+        """Run a binutils program that belongs to the compiler: "ar", "objcopy", "size"."""
+        path = self._cc(f"-print-prog-name={name}").strip()
+        return self._run(path, *args)
+
+    def _cc(self, *args: str) -> str:
+        return self._run(self._toolchain.cc, *args)
+
+    def _run(self, *command: str) -> str:
+        try:
+            done = subprocess.run(
+                command, cwd=self.home, capture_output=True, text=True, check=False
+            )
+        except OSError:
+            raise MissingToolError(f"{command[0]} is not installed", self._install()) from None
+        if done.returncode == 0:
+            return done.stdout
+        if "cannot find -l" in done.stderr and "-static" in command:
+            raise MissingToolError(
+                f"{command[0]} cannot link a static executable: libc.a is missing", self._install()
+            )
+        raise GeneratedCodeError(f"{' '.join(command)}: {_first_error(done.stderr)}")
+
+    def _install(self) -> str:
+        packages = self._toolchain.packages or ("libc6-dev",)
+        return f"sudo apt-get install {' '.join(packages)}"
+
+
+def _first_error(stderr: str) -> str:
+    lines = stderr.strip().splitlines() or ["failed without a word"]
+    return next((line for line in lines if "error" in line.lower()), lines[-1])

@@ -1,0 +1,27 @@
+/* The command line. */
+#ifndef ARGS_H
+#define ARGS_H
+
+#include "pool.h"
+
+enum { MAX_FILES = 16 };
+
+typedef struct {
+    const char *paths[MAX_FILES];
+    int count;
+} files_t;
+
+typedef struct {
+    const char *command;
+    files_t input, output, expect;
+    int trials, threads;
+    double min_seconds, warmup_seconds;
+    int cpus[MAX_THREADS];
+    int cpu_count; /* 0: roam */
+    int profile;
+} args_t;
+
+/* Exits with EXIT_USAGE on a mistake, with EXIT_OK after --help. */
+args_t args_parse(int argc, char **argv);
+
+#endif

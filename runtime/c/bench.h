@@ -1,0 +1,9 @@
+/* Latency of a model, measured and printed as JSON. */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include "args.h"
+
+void bench(const args_t *args);
+
+#endif

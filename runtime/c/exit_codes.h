@@ -1,0 +1,20 @@
+/* Exit codes, the same as edgekiln/runtime/errors.py. */
+#ifndef EXIT_CODES_H
+#define EXIT_CODES_H
+
+enum exit_code {
+    EXIT_OK = 0,
+    EXIT_BUG = 1,          /* the model's own code failed */
+    EXIT_USAGE = 2,        /* ConfigError */
+    EXIT_INPUT = 3,        /* InputError */
+    EXIT_MISMATCH = 7,     /* MismatchError */
+    EXIT_WRONG_CPU = 8,    /* BundleError: made for another machine */
+    EXIT_STORAGE = 9,      /* StorageError */
+    EXIT_MEASUREMENT = 12, /* MeasurementError */
+};
+
+/* Print "error: …" and " hint: …" (when hint is not NULL) on stderr and exit. */
+_Noreturn void fail(enum exit_code code, const char *hint, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

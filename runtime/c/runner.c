@@ -1,0 +1,103 @@
+/* One executable for a model: measure it, run it, check it. Needs no library and no other file. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "args.h"
+#include "bench.h"
+#include "cpu.h"
+#include "exit_codes.h"
+#include "files.h"
+#include "json.h"
+#include "model.h"
+#include "session.h"
+#include "target.h"
+
+extern const char program_json[]; /* the file, see program.S */
+
+/* An unknown instruction would kill the process without a word. */
+static void check_cpu(void) {
+    static const char *const features[] = TARGET_FEATURES;
+    char missing[1024] = "";
+    for (size_t i = 0; features[i]; i++) {
+        if (cpu_has(features[i])) continue;
+        size_t used = strlen(missing);
+        snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", features[i]);
+    }
+    if (*missing) {
+        fail(EXIT_WRONG_CPU, "build it with a --target that fits this machine",
+             "made for " TARGET_NAME ", this CPU lacks %s", missing);
+    }
+}
+
+static void want_outputs(const files_t *files, const char *option) {
+    if (files->count != model_output_count) {
+        fail(EXIT_USAGE, "see --help", "%s: %d files for a model with %d outputs", option,
+             files->count, (int)model_output_count);
+    }
+}
+
+static session_t infer(const args_t *args) {
+    if (args->input.count == 0) fail(EXIT_USAGE, "see --help", "%s: no --input", args->command);
+    session_t session = session_open(&args->input);
+    session_run(&session);
+    return session;
+}
+
+static void run(const args_t *args) {
+    want_outputs(&args->output, "--output");
+    session_t session = infer(args);
+    for (int i = 0; i < model_output_count; i++) {
+        tensor_write(args->output.paths[i], session.out[i], model_output_bytes[i]);
+    }
+    session_close(&session);
+}
+
+static void compare(const char *path, int index, const unsigned char *got) {
+    size_t size = model_output_bytes[index];
+    unsigned char *expected = tensor_alloc(size);
+    tensor_read(path, expected, size);
+    size_t differing = 0, first = 0;
+    for (size_t i = 0; i < size; i++) {
+        if (got[i] == expected[i]) continue;
+        if (differing++ == 0) first = i;
+    }
+    free(expected);
+    if (differing) {
+        fail(EXIT_MISMATCH, NULL, "output %d differs from %s in %zu of %zu bytes, first at byte %zu",
+             index, path, differing, size, first);
+    }
+}
+
+static void check(const args_t *args) {
+    want_outputs(&args->expect, "--expect");
+    session_t session = infer(args);
+    for (int i = 0; i < model_output_count; i++) {
+        compare(args->expect.paths[i], i, session.out[i]);
+    }
+    json_open('{');
+    json_integer("schema", 1);
+    json_integer("outputs_equal", model_output_count);
+    json_close('}');
+    session_close(&session);
+}
+
+int main(int argc, char **argv) {
+    args_t args = args_parse(argc, argv);
+    if (!strcmp(args.command, "info")) {
+        fputs(program_json, stdout);
+        return EXIT_OK;
+    }
+    check_cpu();
+    if (!strcmp(args.command, "perf")) {
+        bench(&args);
+    } else if (!strcmp(args.command, "run")) {
+        run(&args);
+    } else if (!strcmp(args.command, "check")) {
+        check(&args);
+    } else {
+        fail(EXIT_USAGE, "commands are: perf, run, check, info", "unknown command '%s'",
+             args.command);
+    }
+    return EXIT_OK;
+}

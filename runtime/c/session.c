@@ -1,0 +1,111 @@
+#include "session.h"
+
+#include <stdlib.h>
+
+#include "clock.h"
+#include "exit_codes.h"
+#include "files.h"
+#include "model.h"
+
+enum { PLAN_RUNS = 20 };
+
+typedef struct {
+    session_t *session;
+    int step;
+} step_job_t;
+
+static void *allocate(size_t count, size_t size) {
+    void *data = calloc(count, size);
+    if (!data) fail(EXIT_MEASUREMENT, NULL, "out of memory");
+    return data;
+}
+
+session_t session_open(const files_t *inputs) {
+    if (inputs->count && inputs->count != model_input_count) {
+        fail(EXIT_USAGE, NULL, "--input: %d files for a model with %d inputs", inputs->count,
+             (int)model_input_count);
+    }
+    session_t session = {
+        .in = allocate((size_t)model_input_count, sizeof *session.in),
+        .out = allocate((size_t)model_output_count, sizeof *session.out),
+        .arena = tensor_alloc(model_arena_bytes),
+        .split = allocate((size_t)model_step_count, 1),
+    };
+    for (int i = 0; i < model_input_count; i++) {
+        void *data = tensor_alloc(model_input_bytes[i]);
+        if (inputs->count) tensor_read(inputs->paths[i], data, model_input_bytes[i]);
+        session.in[i] = data;
+    }
+    for (int i = 0; i < model_output_count; i++) {
+        session.out[i] = tensor_alloc(model_output_bytes[i]);
+    }
+    return session;
+}
+
+static int run_items(void *context, int32_t begin, int32_t end) {
+    step_job_t *job = context;
+    session_t *s = job->session;
+    return model_step(job->step, s->in, s->out, s->arena, begin, end);
+}
+
+void session_step(session_t *session, int step) {
+    step_job_t job = {session, step};
+    int32_t work = model_steps[step].work;
+    int status = session->split[step] ? pool_run(session->pool, run_items, &job, work)
+                                      : run_items(&job, 0, work);
+    if (status) fail(EXIT_BUG, NULL, "step %s failed: %d", model_steps[step].name, status);
+}
+
+void session_run(session_t *session) {
+    if (session->pool) {
+        for (int step = 0; step < model_step_count; step++) session_step(session, step);
+        return;
+    }
+    int status = model_run(session->in, session->out, session->arena);
+    if (status) fail(EXIT_BUG, NULL, "model_run failed: %d", status);
+}
+
+/* The shortest of a few runs of one step in its place, the steps before it having just run. */
+static double step_seconds(session_t *session, int step) {
+    double start = clock_seconds();
+    session_step(session, step);
+    return clock_seconds() - start;
+}
+
+void session_use_threads(session_t *session, int threads, const int *cpus) {
+    if (threads == 1) return;
+    session->pool = pool_start(threads, cpus);
+    double *best[2] = {allocate((size_t)model_step_count, sizeof **best),
+                       allocate((size_t)model_step_count, sizeof **best)};
+    for (int run = 0; run < PLAN_RUNS; run++) {
+        for (int shared = 0; shared < 2; shared++) {
+            for (int step = 0; step < model_step_count; step++) {
+                session->split[step] = shared && model_steps[step].work > 1;
+                double seconds = step_seconds(session, step);
+                double *least = &best[shared][step];
+                if (run == 0 || seconds < *least) *least = seconds;
+            }
+        }
+    }
+    int any = 0;
+    for (int step = 0; step < model_step_count; step++) {
+        session->split[step] = model_steps[step].work > 1 && best[1][step] < best[0][step];
+        any |= session->split[step];
+    }
+    free(best[0]);
+    free(best[1]);
+    if (!any) { /* too small to share: the straight calls of model_run are faster still */
+        pool_stop(session->pool);
+        session->pool = NULL;
+    }
+}
+
+void session_close(session_t *session) {
+    if (session->pool) pool_stop(session->pool);
+    for (int i = 0; i < model_input_count; i++) free((void *)(uintptr_t)session->in[i]);
+    for (int i = 0; i < model_output_count; i++) free(session->out[i]);
+    free(session->in);
+    free(session->out);
+    free(session->arena);
+    free(session->split);
+}
