@@ -66,7 +66,7 @@ def toolchain_check(target: TargetProfile, *, needed: bool = True) -> Check:
         area=f"target {target.name}",
         name=tools.cc,
         status="missing" if problem else "ok",
-        found=problem or _version_line(tools.cc),
+        found=problem or compiler_version(tools),
         fix=install_command(tools) if problem else "",
         needed=needed,
     )
@@ -90,9 +90,13 @@ def _trial(tools: Toolchain) -> str:
     return f"{tools.cc} cannot link a program: {reason[-1]}"
 
 
-def _version_line(program: str) -> str:
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    return (done.stdout.splitlines() or [program])[0]
+def compiler_version(tools: Toolchain) -> str:
+    """In its own words, e.g. "gcc (Debian 12.2.0-14+deb12u1) 12.2.0"; "" if it is missing."""
+    try:
+        done = subprocess.run([tools.cc, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return (done.stdout.splitlines() or [""])[0]
 
 
 def _python() -> Iterator[Check]:

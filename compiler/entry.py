@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgekiln.compiler.artifact import Artifact, sha256_of
+from edgekiln.compiler.doctor import compiler_version
 from edgekiln.compiler.recipe import Recipe, load, stage_class
 from edgekiln.compiler.stage import Advance, Kind, Stage, silent
 from edgekiln.compiler.store import Store
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.typed import did_you_mean
+from edgekiln.targets.profile import TargetProfile
 
 S = TypeVar("S", bound=Stage)
 
@@ -114,11 +116,12 @@ def data_of(artifact: Artifact) -> str:
     return ""
 
 
-def derive(stage: S, src: Artifact | None = None) -> S:
-    """Fill the derived fields: `x_sha256` is the hash of what option `x` names.
+def derive(stage: S, src: Artifact | None = None, target: TargetProfile | None = None) -> S:
+    """Fill the derived fields: `x_sha256` is the hash of what option `x` names, `toolchain` the
+    version of the target's C compiler.
 
-    For `data` that is the data set's fingerprint, for anything else the file's or, for a factory,
-    its source file's hash.
+    For `data` the hash is the data set's fingerprint, for anything else the file's or, for a
+    factory, its source file's.
 
     Raises:
         EdgeKilnError: the data set cannot be loaded.
@@ -134,6 +137,8 @@ def derive(stage: S, src: Artifact | None = None) -> S:
         option = hashed.removesuffix("_sha256")
         if option != hashed and option in known:
             changes[hashed] = named_hash(str(getattr(stage, option) or ""))
+    if "toolchain" in known and target:
+        changes["toolchain"] = compiler_version(target.toolchain)
     return replace(stage, **changes)
 
 

@@ -54,16 +54,21 @@ class Recipe:
     skip: tuple[str, ...] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage → field → value
 
-    def stage(self, name: str, **derived: Any) -> Stage:
-        """The stage with this recipe's options. `derived` values win; unknown ones are left out.
+    def stage(self, name: str, fitting: Mapping[str, Any], derived: Mapping[str, Any]) -> Stage:
+        """The stage with this recipe's options.
+
+        Args:
+            fitting: what suits this build, where the recipe says nothing and the stage has the
+                field.
+            derived: what the build has computed.
 
         Raises:
             ConfigError: the stage refuses a value.
         """
         cls = stage_class(name)
         known = {f.name for f in fields(cls)}
-        values = {"data": self.data, "seed": self.seed, **self.options.get(name, {}), **derived}
-        return cls(**{key: value for key, value in values.items() if key in known})
+        suits = {key: value for key, value in fitting.items() if key in known}
+        return cls(**{**suits, **self.options.get(name, {}), **derived})
 
 
 def stage_class(name: str) -> type[Stage]:

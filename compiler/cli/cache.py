@@ -6,7 +6,8 @@ from dataclasses import asdict
 import click
 
 from edgekiln.compiler import cache as housekeeping
-from edgekiln.compiler.cli.output import columns, human_bytes, json_option, print_json
+from edgekiln.compiler.cli.output import columns, json_option, print_json
+from edgekiln.compiler.report import human_bytes
 from edgekiln.compiler.store import Store
 
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}

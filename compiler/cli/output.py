@@ -14,14 +14,6 @@ def print_json(schema: str, content: Mapping[str, Any]) -> None:
     click.echo(json.dumps({"schema": schema, **content}, indent=2, ensure_ascii=False))
 
 
-def human_bytes(count: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
-
-
 def columns(rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows as left-aligned columns, the last one as long as it likes."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]

@@ -6,8 +6,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
-from edgekiln.compiler.cli.output import human_bytes, json_option, print_json
+from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.recipe import Option, Recipe, stage_class, stage_options
+from edgekiln.compiler.report import human_bytes
 
 # Here and not in the stages' modules, so that `edgekiln --help` imports none of them.
 SUMMARIES = {
@@ -62,7 +63,7 @@ class StageCommand(click.Command):
         device = profile.load(target) if target else None
         recipe = Recipe(data=options.get("data") or "", seed=options.get("seed") or 0)
         artifact = begin_stage(store, self.name, src, recipe)
-        stage = derive(stage_class(self.name)(**options), artifact)
+        stage = derive(stage_class(self.name)(**options), artifact, device)
         with progress(self.name) as advance:
             made = store.run(stage, artifact, device, advance)
         copy_out(made.path, output)

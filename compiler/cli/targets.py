@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 import click
 
-from edgekiln.compiler.cli.output import columns, human_bytes, json_option, print_json
+from edgekiln.compiler.cli.output import columns, json_option, print_json
+from edgekiln.compiler.report import human_bytes
 from edgekiln.targets import detect as detection
 from edgekiln.targets import profile
 

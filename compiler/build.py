@@ -1,0 +1,237 @@
+"""The build: stages in a row, a measurement after each, one bundle a target."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekiln.compiler import doctor, entry
+from edgekiln.compiler.artifact import Artifact
+from edgekiln.compiler.disk import copy_out
+from edgekiln.compiler.recipe import STAGES, Recipe
+from edgekiln.compiler.result import BuildResult, FloatOp, Score, Step, TargetResult
+from edgekiln.compiler.stage import Advance
+from edgekiln.compiler.store import Store
+from edgekiln.runtime.errors import AccuracyError, ConfigError
+from edgekiln.targets.profile import TargetProfile
+
+# Where each kind of input enters the chain.
+FIRST = {"module": "distill", "onnx": "quantize", "onnx-int8": "compile"}
+PER_TARGET = ("compile", "package")
+NO_DATA = "no data: --data SPEC measures accuracy"
+
+Progress = Callable[[str], AbstractContextManager[Advance]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for."""
+
+    model: str
+    targets: tuple[TargetProfile, ...]
+    recipe: Recipe
+    out: Path
+    max_drop: float | None = None  # percentage points
+    trial_s: float = 1.0  # length of a latency trial; 0: measure none
+
+
+def build(request: Request, store: Store, progress: Progress) -> BuildResult:
+    """Run the chain from where the input stands. What was built before is found, not made.
+
+    Raises:
+        MissingToolError: before anything runs, when a target's compiler is not there.
+        AccuracyError: a stage lost more than `max_drop`.
+        EdgeKilnError: from the stages.
+    """
+    names = [target.name for target in request.targets]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"target {min(doubled)} is given twice")
+    for target in request.targets:
+        doctor.require_toolchain(target)
+    return _Build(request, store, progress).run()
+
+
+class _Build:
+    """One build under way: its steps so far."""
+
+    def __init__(self, request: Request, store: Store, progress: Progress) -> None:
+        self.request = request
+        self.store = store
+        self.progress = progress
+        self.steps: list[Step] = []
+        self.artifacts: dict[str, Artifact] = {}  # of the shared stages, by kind
+        self.data = request.recipe.data
+        self.name = entry.display_name(request.model)
+
+    def run(self) -> BuildResult:
+        artifact = self._start()
+        for name in self._shared_stages(artifact):
+            artifact = self._stage(name, artifact)
+        targets = tuple(self._target(target, artifact) for target in self.request.targets)
+        return BuildResult(
+            model=self.request.model,
+            data=self.data,
+            seed=self.request.recipe.seed,
+            steps=tuple(self.steps),
+            targets=targets,
+        )
+
+    def _start(self) -> Artifact:
+        """The input as an artifact, scored if it is the user's own model."""
+        request = self.request
+        with self.progress("input") as advance:
+            artifact = entry.start(self.store, request.model, request.recipe, advance)
+        if artifact.kind not in FIRST:
+            raise ConfigError(
+                f"{request.model} is {entry.WORDS[artifact.kind]}: there is nothing left to build",
+                "a build takes a zoo name, package.module:factory, .pt or .onnx",
+            )
+        self.artifacts[artifact.kind] = artifact
+        self.data = self.data or entry.data_of(artifact)
+        if entry.is_file(request.model):
+            self._record("input", artifact, None)
+        return artifact
+
+    def _shared_stages(self, artifact: Artifact) -> Iterator[str]:
+        """From where the input stands to the int8 model."""
+        order = [name for name in STAGES if name not in PER_TARGET]
+        first = FIRST[artifact.kind]
+        for name in order[order.index(first) :] if first in order else ():
+            if name not in self.request.recipe.skip:
+                yield name
+
+    def _stage(self, name: str, src: Artifact, target: TargetProfile | None = None) -> Artifact:
+        artifact = self._run(name, src, target)
+        if target is None:
+            self.artifacts[artifact.kind] = artifact
+        self._record(name, artifact, target)
+        return artifact
+
+    def _run(
+        self, name: str, src: Artifact, target: TargetProfile | None, **derived: Any
+    ) -> Artifact:
+        recipe = self.request.recipe
+        fitting = {
+            "data": self.data,
+            "seed": recipe.seed,
+            "program": self.name,
+            "channel_multiple": self._channel_multiple(),
+        }
+        stage = recipe.stage(name, fitting, derived)
+        stage = entry.derive(stage, src, target)
+        label = f"{name} {target.name}" if target else name
+        with self.progress(label) as advance:
+            return self.store.run(stage, src, target, advance)
+
+    def _channel_multiple(self) -> int:
+        """Pruned widths must fill the vectors of every target."""
+        return math.lcm(*(target.channel_multiple for target in self.request.targets))
+
+    def _record(self, name: str, artifact: Artifact, target: TargetProfile | None) -> None:
+        """Measure the artifact, add the row to the table, and stop if too much was lost."""
+        report, unscored = self._evaluate(artifact, target)
+        step = Step(
+            stage=name,
+            target=target.name if target else "",
+            sha256=artifact.sha256,
+            file_bytes=artifact.path.stat().st_size,
+            score=_score(report),
+            unscored=unscored,
+            parameters=report.get("parameters"),
+            macs=report.get("macs"),
+            metrics=artifact.metrics,
+            notes=artifact.notes,
+            remark=artifact.remark,
+            wall_s=artifact.wall_s,
+            cached=artifact.cached,
+        )
+        self.steps.append(step)
+        if self.request.max_drop is not None:
+            check_drop(self.steps, step, self.request.max_drop)
+
+    def _evaluate(
+        self, artifact: Artifact, target: TargetProfile | None
+    ) -> tuple[Mapping[str, Any], str]:
+        """The evaluation's report, or why there is none."""
+        from edgekiln.compiler.stages.evaluate import Evaluate
+
+        if not self.data:
+            return {}, NO_DATA
+        if target and (reason := doctor.foreign(target)):
+            return {}, reason
+        stage = entry.derive(Evaluate(data=self.data, seed=self.request.recipe.seed))
+        with self.progress("evaluate") as advance:
+            report = self.store.run(stage, artifact, None, advance)
+        content: dict[str, Any] = json.loads(report.path.read_text(encoding="utf-8"))
+        return content, ""
+
+    def _target(self, target: TargetProfile, int8: Artifact) -> TargetResult:
+        """Compile and package for one target."""
+        lib = self._stage("compile", int8, target)
+        steps = [step.lasting() for step in self.steps if step.target in ("", target.name)]
+        bundle = self._run(
+            "package",
+            lib,
+            target,
+            provenance=json.dumps(lib.chain, sort_keys=True),
+            report=json.dumps({"steps": steps}, sort_keys=True),
+        )
+        path = self.request.out / f"{self.name}-{target.name}.ekb"
+        copy_out(bundle.path, path)
+        return _target_result(target, path, bundle.sha256)
+
+
+def check_drop(steps: list[Step], step: Step, max_drop: float) -> None:
+    """Compare `step` with the score before it and with the first one.
+
+    Raises:
+        AccuracyError: more than `max_drop` percentage points were lost.
+    """
+    if step.score is None:
+        return
+    earlier = [
+        other
+        for other in steps[: steps.index(step)]
+        if other.score and other.target in ("", step.target)
+    ]
+    for reference in (earlier[-1], earlier[0]) if earlier else ():
+        assert reference.score is not None
+        lost = 100 * (reference.score.value - step.score.value)
+        if lost > max_drop:
+            raise AccuracyError(
+                f"{step.stage} lost {lost:.2f} points of {step.score.metric}: "
+                f"{reference.score.value:.2%} after {reference.stage}, {step.score.value:.2%} now "
+                f"(n = {step.score.n}; --max-drop {max_drop:g})",
+                f"change [{step.stage}] in the recipe, or allow more",
+            )
+
+
+def _target_result(target: TargetProfile, path: Path, sha256: str) -> TargetResult:
+    from edgekiln.runtime.bundle import Bundle
+
+    program = Bundle.open(path).program
+    return TargetResult(
+        target=target.name,
+        base=target.base,
+        bundle=str(path),
+        bundle_bytes=path.stat().st_size,
+        bundle_sha256=sha256,
+        arena_bytes=program.arena_bytes,
+        weights_bytes=program.weights_bytes,
+        code_bytes=program.code_bytes,
+        layers=len(program.layers),
+        float_ops=tuple(
+            FloatOp(name=layer.name, op=layer.op, reason=layer.reason)
+            for layer in program.layers
+            if not layer.integer
+        ),
+    )
+
+
+def _score(report: Mapping[str, Any]) -> Score | None:
+    if not report:
+        return None
+    return Score(value=report["accuracy"], metric=report["metric"], n=report["n"])

@@ -1,0 +1,104 @@
+"""`edgekiln build`: the whole chain."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from edgekiln.compiler.cli.output import json_option, print_json
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--target",
+    "targets",
+    metavar="NAME|FILE.toml",
+    multiple=True,
+    default=("host",),
+    show_default=True,
+    help="Device to build for; again for more.",
+)
+@click.option(
+    "--recipe",
+    "recipe_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE.toml",
+    help="Options of the stages (default: the model's own recipe).",
+)
+@click.option("--data", metavar="SPEC", help="Data set: a name or a path (default: the model's).")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="dist",
+    show_default=True,
+    metavar="DIR",
+    help="Where the bundles go.",
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(min=0),
+    metavar="PP",
+    help="Stop at a stage that loses more than this many percentage points of accuracy.",
+)
+@click.option("--seed", type=int, help="Seed of weights, splits and shuffling (default: 0).")
+@click.option("--skip", multiple=True, metavar="STAGE", help="Leave out distill or prune.")
+@click.option(
+    "--bench-seconds",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    metavar="S",
+    help="Length of one of 5 latency trials an engine; 0: measure none.",
+)
+@json_option
+def build(
+    *,
+    model: str,
+    targets: tuple[str, ...],
+    recipe_path: Path | None,
+    data: str | None,
+    out: Path,
+    max_drop: float | None,
+    seed: int | None,
+    skip: tuple[str, ...],
+    bench_seconds: float,
+    as_json: bool,
+) -> None:
+    """Build MODEL for one or more targets: distill, prune, export, quantize, compile, package.
+
+    MODEL is a zoo name, package.module:factory, a module (.pt), a float .onnx, or a QDQ int8 .onnx;
+    the chain is entered where it stands. What was built before is not built again.
+
+    \b
+      edgekiln build resnet8
+      edgekiln build mynet.onnx --data photos/ --target x86-64-v3 --target x86-avx512-vnni
+    """
+    from edgekiln.compiler import build as engine
+    from edgekiln.compiler import recipe as recipes
+    from edgekiln.compiler.cli.progress import progress
+    from edgekiln.compiler.entry import default_recipe
+    from edgekiln.compiler.result import SCHEMA
+    from edgekiln.compiler.store import Store
+    from edgekiln.targets import profile
+
+    recipe = recipes.load(recipe_path) if recipe_path else default_recipe(model)
+    recipe = recipes.override(recipe, data=data, seed=seed)
+    skip = recipes.check_skip(skip, "--skip")
+    request = engine.Request(
+        model=model,
+        targets=tuple(profile.load(target) for target in targets),
+        recipe=replace(recipe, skip=(*recipe.skip, *skip)),
+        out=out,
+        max_drop=max_drop,
+        trial_s=bench_seconds,
+    )
+    result = engine.build(request, Store(), progress)
+    if as_json:
+        print_json(SCHEMA, result.to_json())
+        return
+    from rich.console import Console
+
+    from edgekiln.compiler.report import show
+
+    show(result, Console())

@@ -1,0 +1,95 @@
+"""What a build tells: JSON-able, versioned, and the same numbers for the table and for programs."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SCHEMA = "edgekiln.build/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How good a model is on the held-out samples."""
+
+    value: float  # accuracy in [0, 1], or what `metric` says
+    metric: str
+    n: int  # samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One stage of the chain."""
+
+    stage: str  # "input" for the user's own file
+    target: str = ""  # "" for the stages that all targets share
+    sha256: str  # of the artifact
+    file_bytes: int
+    score: Score | None = None
+    unscored: str = ""  # why there is no score
+    parameters: int | None = None
+    macs: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    # Of this run alone:
+    wall_s: float = 0.0
+    cached: bool = False
+    remark: str = ""
+
+    def lasting(self) -> dict[str, Any]:
+        """What goes into the bundle: the same on every run."""
+        passing = ("wall_s", "cached", "remark")
+        return {key: value for key, value in asdict(self).items() if key not in passing}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """One engine on this machine, one inference at a time."""
+
+    engine: str  # "edgekiln", "onnxruntime int8", "onnxruntime float"
+    threads: int
+    median_s: float
+    p90_s: float
+    spread: float  # of the trials' medians: (max - min) / median
+    ratio: float  # to ours; above 1: slower than ours
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatOp:
+    """An operation that is not integer in the program."""
+
+    name: str
+    op: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetResult:
+    """The bundle for one target."""
+
+    target: str
+    base: str
+    bundle: str  # path
+    bundle_bytes: int
+    bundle_sha256: str
+    layers: int
+    float_ops: tuple[FloatOp, ...]
+    arena_bytes: int
+    weights_bytes: int
+    code_bytes: int
+    latencies: tuple[Latency, ...] = ()
+    unmeasured: str = ""  # why there are no latencies
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildResult:
+    """Everything `edgekiln build` reports."""
+
+    model: str
+    data: str
+    seed: int
+    steps: tuple[Step, ...]
+    targets: tuple[TargetResult, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
