@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def name_after_modules(model: "onnx.ModelProto") -> None:
     """Name every node, and the tensor it makes, after the module it came from: "blocks.0.conv1".
 
-    A node with weights takes its module's name; another takes its module's and the operator's:
+    A convolution or Gemm takes its module's name; another node its module's and the operator's:
     "blocks.0.add". Equal names are counted: "blocks.0.relu", "blocks.0.relu_1". Names of the
     model's inputs, outputs and weights stay.
     """
@@ -43,9 +44,10 @@ def strip_traces(model: "onnx.ModelProto") -> None:
 
 
 def _name(node: "onnx.NodeProto", weights: set[str]) -> str:
-    for tensor in node.input[1:2]:
-        if tensor in weights and tensor.endswith(".weight"):
-            return str(tensor.removesuffix(".weight"))
+    if node.op_type in _WEIGHTED:  # the scope of a folded pair is the batch norm's
+        weight = str(node.input[1])
+        if weight in weights and weight.endswith(".weight"):
+            return weight.removesuffix(".weight")
     operator = str(node.op_type).lower()
     module = next((_module(p.value) for p in node.metadata_props if p.key == _SCOPES), "")
     if not module:

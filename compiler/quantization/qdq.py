@@ -157,6 +157,14 @@ def _finish(quantized: "onnx.ModelProto", source: "onnx.ModelProto") -> "onnx.Mo
     return quantized
 
 
+def logits(model: "onnx.ModelProto") -> list[str]:
+    """Where the model's last products are: its outputs, without a Softmax or the like behind."""
+    path = _float_tail(model)
+    makes = {node.output[0] for node in path}
+    ends = [*(node.input[0] for node in path), *(value.name for value in model.graph.output)]
+    return [name for name in ends if name not in makes]
+
+
 def _float_tail(model: "onnx.ModelProto") -> "list[onnx.NodeProto]":
     """Softmax, shape changes and the like between a last product and an output of the model."""
     makers = {out: node for node in model.graph.node for out in node.output}

@@ -70,7 +70,7 @@ class Observer:
         from edgekiln.compiler.ort import Session
 
         self._input = onnx_meta.model_input(model).name
-        shown = _with_outputs(model, [name for name in tensors if name != self._input])
+        shown = with_outputs(model, [name for name in tensors if name != self._input])
         self._session = Session(shown, optimize=True)
         self._tensors = list(tensors)
         self._fixed = onnx_meta.fixed_batch(model)
@@ -132,7 +132,8 @@ def _open(span: Range) -> Range:
     return (low, high) if low < high else (0.0, 1.0)
 
 
-def _with_outputs(model: "onnx.ModelProto", tensors: Iterable[str]) -> "onnx.ModelProto":
+def with_outputs(model: "onnx.ModelProto", tensors: Iterable[str]) -> "onnx.ModelProto":
+    """A copy that also gives these tensors, behind its own outputs."""
     import onnx
 
     shown = onnx.ModelProto()

@@ -1,6 +1,8 @@
 """Export: a trained module becomes a float ONNX model that every later stage can read."""
 
 import logging
+import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 # Trained nets differ by 5e-6 between PyTorch and ONNX Runtime; a wrong operator by 0.1 and more.
 TOLERANCE = 1e-3
 _BATCH = 32
+
+_PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in .*\n(?P<code>.+)')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,24 +179,27 @@ def _leftovers(model: "onnx.ModelProto") -> list[str]:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason in one line: torch wraps it in pages of advice."""
+    """The innermost reason and the user's line in one line: torch wraps them in pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    text = str(error)
+    reason = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    reason = reason.partition(" (unhinted")[0] or type(error).__name__
+    for place in _PLACE.finditer(text):
+        if f"{os.sep}site-packages{os.sep}" not in place["file"]:
+            name = Path(place["file"]).name
+            return f"{reason} ({name}, line {place['line']}: {place['code'].strip()})"
+    return reason
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without torch's warnings about itself. What goes wrong arrives as an exception."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
-    levels = [logger.level for logger in loggers]
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgekiln.compiler.quantization.qcheck import Structure
     from edgekiln.compiler.samples import Feed
 
-_SQNR_SAMPLES = 512
+_SQNR_SAMPLES, _SQNR_BATCH = 512, 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,13 +139,18 @@ def _notes(structure: "Structure") -> list[str]:
 
 
 def _sqnr_db(real: "onnx.ModelProto", quantized: "onnx.ModelProto", feed: "Feed") -> float:
-    """Of the first output, on validation samples: the test split is for the last word only."""
+    """Of the logits, on validation samples: the test split is for the last word only."""
     from edgekiln.compiler.ort import Session
+    from edgekiln.compiler.quantization.qdq import logits
+    from edgekiln.compiler.quantization.ranges import with_outputs
     from edgekiln.compiler.quantization.sqnr import Sqnr
 
-    reference, candidate = Session(real, optimize=True), Session(quantized, optimize=False)
+    compared = logits(real)
+    reference = Session(with_outputs(real, compared), optimize=True)
+    candidate = Session(with_outputs(quantized, compared), optimize=False)
     sqnr = Sqnr()
-    batch = onnx_meta.fixed_batch(real) or 32
+    batch = onnx_meta.fixed_batch(real) or _SQNR_BATCH
     for x, _ in feed.batches(feed.dataset.val, batch=batch, samples=_SQNR_SAMPLES):
-        sqnr.add(reference(x)[0], candidate(x)[0])
+        for exact, rounded in zip(reference(x, compared), candidate(x, compared), strict=True):
+            sqnr.add(exact, rounded)
     return sqnr.db
