@@ -1,0 +1,1 @@
+"""Measurements against other engines; not part of what is installed on a device."""
