@@ -10,10 +10,10 @@
 #include "exit_codes.h"
 
 static const char HELP[] =
-    "usage: runner perf  [--input FILE]... [--trials N] [--min-seconds S] [--warmup-seconds S]\n"
+    "usage: runner perf  [--input FILE] [--trials N] [--min-seconds S] [--warmup-seconds S]\n"
     "                    [--threads N] [--cpu N[,N]...] [--profile]\n"
-    "       runner run   --input FILE... --output FILE...\n"
-    "       runner check --input FILE... --expect FILE...\n"
+    "       runner run   --input FILE --output FILE [--threads N] [--cpu N[,N]...]\n"
+    "       runner check --input FILE --expect FILE [--threads N] [--cpu N[,N]...]\n"
     "       runner info\n"
     "\n"
     "perf   measure latency; JSON on stdout, times in seconds\n"
@@ -21,7 +21,8 @@ static const char HELP[] =
     "check  one inference, its outputs compared byte by byte\n"
     "info   print program.json\n"
     "\n"
-    "Files hold one tensor each, raw, in C order; without --input perf uses zeros.\n"
+    "Files hold one tensor each, raw, in C order; without --input perf uses zeros. Options that\n"
+    "name a file are given once for each input or output.\n"
     "  --trials N          independent trials (5)\n"
     "  --min-seconds S     length of a trial (10)\n"
     "  --warmup-seconds S  before the first trial (1)\n"

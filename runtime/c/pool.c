@@ -9,7 +9,7 @@
 
 #include "exit_codes.h"
 
-/* About 20 µs: longer than a serial step between two shared ones, short against a scheduler tick. */
+/* About 20 µs: longer than most serial steps between shared ones, short against a time slice. */
 enum { SPINS = 5000 };
 
 typedef struct {
@@ -125,9 +125,9 @@ void pool_stop(pool_t *pool) {
 void pin_thread(int cpu) {
     cpu_set_t set;
     CPU_ZERO(&set);
-    if (cpu < CPU_SETSIZE) CPU_SET(cpu, &set);
+    if (cpu < CPU_SETSIZE) CPU_SET((size_t)cpu, &set);
     if (sched_setaffinity(0, sizeof set, &set) != 0) {
-        fail(EXIT_MEASUREMENT, "Cpus_allowed_list in /proc/self/status says which ones are allowed",
+        fail(EXIT_MEASUREMENT, "Cpus_allowed_list in /proc/self/status names the allowed ones",
              "cannot pin a thread to CPU %d: %s", cpu, strerror(errno));
     }
 }

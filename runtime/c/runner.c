@@ -40,6 +40,7 @@ static void want_outputs(const files_t *files, const char *option) {
 static session_t infer(const args_t *args) {
     if (args->input.count == 0) fail(EXIT_USAGE, "see --help", "%s: no --input", args->command);
     session_t session = session_open(&args->input);
+    session_use_threads(&session, args->threads, args->cpu_count ? args->cpus : NULL);
     session_run(&session);
     return session;
 }
@@ -64,8 +65,9 @@ static void compare(const char *path, int index, const unsigned char *got) {
     }
     free(expected);
     if (differing) {
-        fail(EXIT_MISMATCH, NULL, "output %d differs from %s in %zu of %zu bytes, first at byte %zu",
-             index, path, differing, size, first);
+        fail(EXIT_MISMATCH, NULL,
+             "output %d differs from %s in %zu of %zu bytes, first at byte %zu", index, path,
+             differing, size, first);
     }
 }
 

@@ -65,7 +65,6 @@ void session_run(session_t *session) {
     if (status) fail(EXIT_BUG, NULL, "model_run failed: %d", status);
 }
 
-/* The shortest of a few runs of one step in its place, the steps before it having just run. */
 static double step_seconds(session_t *session, int step) {
     double start = clock_seconds();
     session_step(session, step);
@@ -75,6 +74,7 @@ static double step_seconds(session_t *session, int step) {
 void session_use_threads(session_t *session, int threads, const int *cpus) {
     if (threads == 1) return;
     session->pool = pool_start(threads, cpus);
+    /* The shortest of a few runs of each step in its place, alone and shared. */
     double *best[2] = {allocate((size_t)model_step_count, sizeof **best),
                        allocate((size_t)model_step_count, sizeof **best)};
     for (int run = 0; run < PLAN_RUNS; run++) {

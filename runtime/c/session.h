@@ -16,7 +16,7 @@ typedef struct {
 /* Allocate everything and read the inputs; zeros when no file is named. */
 session_t session_open(const files_t *inputs);
 
-/* Start threads and find out which steps gain from them. Call after the first inference. */
+/* Start threads and find out, by running the model, which steps gain from them. */
 void session_use_threads(session_t *session, int threads, const int *cpus);
 
 /* One inference; exits with EXIT_BUG if the model reports an error. */

@@ -4,7 +4,6 @@ import ctypes
 import itertools
 import re
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,22 @@ from edgekiln.compiler.aot import jit
 from edgekiln.compiler.aot.build import Built, build
 from edgekiln.compiler.aot.emit import EXPORTS
 from edgekiln.compiler.kernels.spec import OVERREAD_BYTES
-from edgekiln.compiler.program import Program
 from edgekiln.runtime import manifest
 from edgekiln.runtime.errors import MissingToolError
-from edgekiln.targets.profile import TargetProfile, Toolchain
+from edgekiln.targets.profile import Toolchain
+from tests.compiler.aot import tiny
+from tests.compiler.aot.tiny import N
 
 Array = np.ndarray[Any, Any]
-N = 96
 ALIGN_ERROR = 1
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def built() -> Built:
+    return build(tiny.program(), tiny.PROFILE)
+
+
+@pytest.fixture(scope="module")
 def home(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("lib")
     for name, content in built.files.items():
@@ -34,7 +38,7 @@ def home(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def library(home: Path) -> ctypes.CDLL:
     return ctypes.CDLL(str(home / "libmodel.so"))
 
@@ -51,13 +55,11 @@ def run(library: ctypes.CDLL, x: Array, arena_bytes: int, *, skew: int = 0) -> t
     return status, target[: 4 * N].view(np.int32)
 
 
-def test_the_library_computes_the_calls_in_order(
-    library: ctypes.CDLL, built: Built, expected: Callable[[Array], Array]
-) -> None:
+def test_the_library_computes_the_calls_in_order(library: ctypes.CDLL, built: Built) -> None:
     x = np.random.default_rng(0).integers(-1000, 1000, N).astype(np.int32)
     status, y = run(library, x, built.spec.arena_bytes)
     assert status == 0
-    np.testing.assert_array_equal(y, expected(x))
+    np.testing.assert_array_equal(y, tiny.expected(x))
 
 
 def test_an_unaligned_pointer_is_refused_before_anything_runs(
@@ -68,9 +70,7 @@ def test_an_unaligned_pointer_is_refused_before_anything_runs(
     assert not y.any()
 
 
-def test_steps_in_any_split_give_what_a_run_gives(
-    library: ctypes.CDLL, built: Built, expected: Callable[[Array], Array]
-) -> None:
+def test_steps_in_any_split_give_what_a_run_gives(library: ctypes.CDLL, built: Built) -> None:
     x = np.arange(N, dtype=np.int32)
     source, target, arena = (jit.aligned(n) for n in (4 * N, 4 * N, built.spec.arena_bytes))
     source[: 4 * N] = x.view(np.uint8)
@@ -80,7 +80,7 @@ def test_steps_in_any_split_give_what_a_run_gives(
         for begin, end in itertools.pairwise(bounds):
             address = ctypes.c_void_p(arena.ctypes.data)
             assert library.model_step(step, inputs, outputs, address, begin, end) == 0
-    np.testing.assert_array_equal(target[: 4 * N].view(np.int32), expected(x))
+    np.testing.assert_array_equal(target[: 4 * N].view(np.int32), tiny.expected(x))
 
 
 def test_the_library_tells_its_sizes_without_the_header(library: ctypes.CDLL, built: Built) -> None:
@@ -128,10 +128,8 @@ def test_the_program_description_is_in_the_artifact(built: Built) -> None:
     assert manifest.from_json(manifest.ProgramSpec, text, "program.json") == built.spec
 
 
-def test_two_builds_give_the_same_bytes(
-    program: Program, profile: TargetProfile, built: Built
-) -> None:
-    again = build(program, profile)
+def test_two_builds_give_the_same_bytes(built: Built) -> None:
+    again = build(tiny.program(), tiny.PROFILE)
     assert again.files == built.files
 
 
@@ -140,13 +138,12 @@ def test_no_path_of_this_machine_is_in_the_artifact(built: Built) -> None:
         assert b"edgekiln-aot" not in content, name
 
 
-def test_a_model_name_cannot_break_the_generated_code(
-    program: Program, profile: TargetProfile, tmp_path: Path
-) -> None:
+def test_a_model_name_cannot_break_the_generated_code(tmp_path: Path) -> None:
     hostile = '*/ "\\x" ??/ /* é\n'
+    program = tiny.program()
     calls = (replace(program.calls[0], name=hostile), *program.calls[1:])
     inputs = (replace(program.inputs[0], name=hostile),)
-    made = build(replace(program, name=hostile, inputs=inputs, calls=calls), profile)
+    made = build(replace(program, name=hostile, inputs=inputs, calls=calls), tiny.PROFILE)
     (tmp_path / "hostile.so").write_bytes(made.files["libmodel.so"])
     library = ctypes.CDLL(str(tmp_path / "hostile.so"))
     steps = ctypes.cast(library.model_steps, ctypes.POINTER(ctypes.c_char_p))
@@ -161,28 +158,24 @@ def test_the_header_suits_c11_and_cpp(home: Path, tmp_path: Path) -> None:
         subprocess.run([compiler, *flags, "-c", name, "-o", "use.o"], cwd=tmp_path, check=True)
 
 
-def test_a_missing_compiler_is_named_with_its_packages(
-    program: Program, profile: TargetProfile
-) -> None:
+def test_a_missing_compiler_is_named_with_its_packages() -> None:
     toolchain = Toolchain(cc="arm-none-gcc", packages=("gcc-arm-none", "libc6-dev-arm"))
     with pytest.raises(MissingToolError) as caught:
-        build(program, replace(profile, toolchain=toolchain))
+        build(tiny.program(), replace(tiny.PROFILE, toolchain=toolchain))
     assert caught.value.message == "arm-none-gcc is not installed"
     assert caught.value.hint == "sudo apt-get install gcc-arm-none libc6-dev-arm"
     assert caught.value.exit_code == 5
 
 
-def test_a_missing_static_libc_is_named(
-    program: Program, profile: TargetProfile, tmp_path: Path
-) -> None:
+def test_a_missing_static_libc_is_named(tmp_path: Path) -> None:
     fake = tmp_path / "cc"
     fake.write_text(
         '#!/bin/sh\ncase "$*" in *-static*) echo "ld: cannot find -lc" >&2; exit 1;; esac\n'
         'exec gcc "$@"\n'
     )
     fake.chmod(0o755)
-    toolchain = replace(profile.toolchain, cc=str(fake))
+    toolchain = replace(tiny.PROFILE.toolchain, cc=str(fake))
     message = re.escape(f"{fake} cannot link a static executable: libc.a is missing")
     with pytest.raises(MissingToolError, match=message) as caught:
-        build(program, replace(profile, toolchain=toolchain))
+        build(tiny.program(), replace(tiny.PROFILE, toolchain=toolchain))
     assert caught.value.hint == "sudo apt-get install gcc libc6-dev"

@@ -1,15 +1,15 @@
-"""Small programs of real TensorIR functions, and a profile that any x86-64 machine can run."""
+"""A small program of real TensorIR functions, for a profile that any x86-64 machine can run."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 
-from edgekiln.compiler.aot.build import Built, build
 from edgekiln.compiler.program import Buffer, Call, Const, In, Out, Program, Ref
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.targets.profile import Caches, TargetProfile, Toolchain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 N = 96  # elements of every tensor here
 
@@ -49,33 +49,46 @@ def scratch_function(elements: int) -> Any:
     return builder.get()
 
 
+def double_function() -> Any:
+    """float32 out[i] = 2 * a[i]."""
+    from tvm.script.ir_builder import IRBuilder
+    from tvm.script.ir_builder import tirx as T
+
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name("double")
+        a, out = (T.arg(name, T.buffer((N,), "float32")) for name in ("a", "out"))
+        with T.serial(0, N) as i:
+            T.buffer_store(out, a[i] * T.float32(2), [i])
+    return builder.get()
+
+
 def tensor(name: str) -> TensorSpec:
     return TensorSpec(name=name, shape=(1, N), dtype="int32")
 
 
-@pytest.fixture(scope="session")
-def profile() -> TargetProfile:
-    return TargetProfile(
-        name="test-x86", description="", machine="x86_64", isa="generic", cores=1,
-        tvm={"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64"},
-        features=("sse4_1",), caches=Caches(l1d=0, l2=0, l3=0), channel_multiple=1,
-        toolchain=Toolchain(cc="gcc", packages=("gcc", "libc6-dev")),
-    )  # fmt: skip
+def _add(name: str, *args: In | Out | Ref | Const, work: int = 0) -> Call:
+    return Call(
+        name=name, op="add", func=add_function(work), args=args, work=work, output=tensor(name)
+    )
 
 
-@pytest.fixture(scope="session")
-def constants() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    return np.arange(N, dtype=np.int32), np.full(N, 1000, np.int32)
+PROFILE = TargetProfile(
+    name="test-x86", description="", machine="x86_64", isa="generic", cores=1,
+    tvm={"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64"},
+    features=("sse4_1",), caches=Caches(l1d=0, l2=0, l3=0), channel_multiple=1,
+    toolchain=Toolchain(cc="gcc", packages=("gcc", "libc6-dev")),
+)  # fmt: skip
+
+_RAMP = np.arange(N, dtype=np.int32)
 
 
-@pytest.fixture(scope="session")
-def program(constants: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> Program:
+def program() -> Program:
     """out = ((x + ramp) + 1000) + ramp, the middle in 8 items; then + 1 through scratch memory."""
-    ramp, thousand = constants
+    thousand = np.full(N, 1000, np.int32)
     calls = (
-        _add("a", In(index=0), Const(array=ramp), Ref(buffer="a")),
+        _add("a", In(index=0), Const(array=_RAMP), Ref(buffer="a")),
         _add("b", Ref(buffer="a"), Const(array=thousand), Ref(buffer="b"), work=8),
-        _add("c", Ref(buffer="b"), Const(array=ramp.copy()), Ref(buffer="c")),
+        _add("c", Ref(buffer="b"), Const(array=_RAMP.copy()), Ref(buffer="c")),
         Call(
             name="y", op="float:Inc", func=scratch_function(32 * N), integer=False,
             args=(Ref(buffer="c"), Out(index=0)), output=tensor("y"), reason="a test",
@@ -87,20 +100,18 @@ def program(constants: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> Pro
     )  # fmt: skip
 
 
-def _add(name: str, *args: In | Out | Ref | Const, work: int = 0) -> Call:
-    return Call(
-        name=name, op="add", func=add_function(work), args=args, work=work, output=tensor(name)
-    )
+def expected(x: "NDArray[np.int32]") -> "NDArray[np.int32]":
+    return x + _RAMP + np.int32(1000) + _RAMP + np.int32(1)
 
 
-@pytest.fixture(scope="session")
-def expected(
-    constants: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
-) -> Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
-    ramp, thousand = constants
-    return lambda x: x + ramp + thousand + ramp + 1
-
-
-@pytest.fixture(scope="session")
-def built(program: Program, profile: TargetProfile) -> Built:
-    return build(program, profile)
+def classifier() -> Program:
+    """Float in, float out, no constant and no buffer: scores = 2 * image."""
+    image, scores = (TensorSpec(name=name, shape=(1, N), dtype="float32") for name in "xy")
+    call = Call(
+        name="y", op="double", func=double_function(), args=(In(index=0), Out(index=0)),
+        output=scores,
+    )  # fmt: skip
+    return Program(
+        name="double", inputs=(image,), outputs=(scores,), calls=(call,), model_sha256="0",
+        buffers=(),
+    )  # fmt: skip
