@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from edgekiln.compiler import doctor, entry
 from edgekiln.compiler.artifact import Artifact
 from edgekiln.compiler.disk import copy_out
 from edgekiln.compiler.recipe import STAGES, Recipe
-from edgekiln.compiler.result import BuildResult, FloatOp, Score, Step, TargetResult
+from edgekiln.compiler.result import BuildResult, FloatOp, Latency, Score, Step, TargetResult
 from edgekiln.compiler.stage import Advance
 from edgekiln.compiler.store import Store
 from edgekiln.runtime.errors import AccuracyError, ConfigError
@@ -21,6 +21,7 @@ from edgekiln.targets.profile import TargetProfile
 # Where each kind of input enters the chain.
 FIRST = {"module": "distill", "onnx": "quantize", "onnx-int8": "compile"}
 PER_TARGET = ("compile", "package")
+BESIDE = ("onnx-int8", "onnx")  # what ONNX Runtime is measured on
 NO_DATA = "no data: --data SPEC measures accuracy"
 
 Progress = Callable[[str], AbstractContextManager[Advance]]
@@ -181,7 +182,35 @@ class _Build:
         )
         path = self.request.out / f"{self.name}-{target.name}.ekb"
         copy_out(bundle.path, path)
-        return _target_result(target, path, bundle.sha256)
+        result = _target_result(target, path, bundle.sha256)
+        latencies, unmeasured = self._measure(target, path)
+        return replace(result, latencies=latencies, unmeasured=unmeasured)
+
+    def _measure(self, target: TargetProfile, bundle: Path) -> tuple[tuple[Latency, ...], str]:
+        """Ours, ONNX Runtime's int8 and float, in turn; or why there is no measurement."""
+        from edgekiln.runtime.bench import compare
+
+        if reason := doctor.foreign(target):
+            return (), reason
+        if not self.request.trial_s:
+            return (), "--bench-seconds 0"
+        models = [self.artifacts[kind].path for kind in BESIDE if kind in self.artifacts]
+        with self.progress(f"bench {target.name}"):
+            results = compare(bundle, models, min_seconds=self.request.trial_s)
+        ours_s = results[0].median_s
+        latencies = tuple(
+            Latency(
+                engine=f"{each.engine} {each.precision}",
+                threads=each.threads,
+                median_s=each.median_s,
+                p90_s=each.p90_s,
+                spread=each.spread,
+                ratio=each.median_s / ours_s,
+                warnings=each.warnings,
+            )
+            for each in results
+        )
+        return latencies, ""
 
 
 def check_drop(steps: list[Step], step: Step, max_drop: float) -> None:

@@ -119,7 +119,8 @@ class Store:
             raise InputError(f"no such file: {path}") from None
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
-        if made := self._indexed(sha256, kind):
+        made = self.find(sha256)
+        if made and made.kind == kind:
             return made
 
         def copy(work: Path) -> Made:
@@ -160,6 +161,18 @@ class Store:
             raise DamagedError(f"the stored artifact {home} is damaged ({error})") from error
         if not whole:
             raise DamagedError(f"the stored artifact {path} is damaged (wrong checksum)")
+        return artifact
+
+    def find(self, sha256: str) -> Artifact | None:
+        """The artifact with these bytes, if the store has made or taken in such a one."""
+        self._join()
+        try:
+            key = (self.index / sha256).read_text().strip()
+            artifact = self.read(key)
+        except (OSError, DamagedError):
+            return None
+        if artifact is not None:
+            self._touch(key)
         return artifact
 
     def drop(self, key: str) -> None:
@@ -239,18 +252,6 @@ class Store:
             # Where locks do not work, as on some network disks, another builder may be first.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-
-    def _indexed(self, sha256: str, kind: Kind) -> Artifact | None:
-        try:
-            key = (self.index / sha256).read_text().strip()
-            artifact = self.read(key)
-        except (OSError, DamagedError):
-            return None
-        if artifact is None or artifact.kind != kind:
-            return None
-        self._join()
-        self._touch(key)
-        return artifact
 
     def _remember(self, sha256: str, key: str) -> None:
         entry = self.index / sha256

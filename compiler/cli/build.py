@@ -65,9 +65,9 @@ def build(
     bench_seconds: float,
     as_json: bool,
 ) -> None:
-    """Build MODEL for one or more targets: distill, prune, export, quantize, compile, package.
+    """Build MODEL for one or more targets.
 
-    MODEL is a zoo name, package.module:factory, a module (.pt), a float .onnx, or a QDQ int8 .onnx;
+    The stages are distill, prune, export, quantize, compile and package. MODEL is a zoo name, package.module:factory, a module (.pt), a float .onnx, or a QDQ int8 .onnx;
     the chain is entered where it stands. What was built before is not built again.
 
     \b

@@ -13,7 +13,10 @@ MARKS = {"ok": "ok", "missing": "MISSING", "wrong": "WRONG"}
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Check what builds need; exit code 5 if one for this machine cannot work."""
+    """Check what builds need.
+
+    The exit code is 5 when a build for this machine cannot work.
+    """
     from edgekiln.compiler.doctor import examine
     from edgekiln.runtime.errors import MissingToolError
 
