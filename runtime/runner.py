@@ -151,7 +151,7 @@ class OrtRunner:
         except Exception as error:  # its exception classes share no base of their own
             name = "the model" if isinstance(model, bytes) else model
             raise InputError(
-                f"ONNX Runtime cannot load {name}: {error}",
+                f"ONNX Runtime cannot load {name}: {str(error).strip().splitlines()[0]}",
                 hint="is it a whole .onnx file? Optimization 'basic' accepts some more models",
             ) from error
         self.inputs = tuple(map(_ort_spec, self.session.get_inputs()))

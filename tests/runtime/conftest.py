@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from edgekiln.runtime.manifest import (
 )
 
 FIXTURES = Path(__file__).parent / "fixtures"
+RUNNER_SOURCES = Path(__file__).parent.parent.parent / "runtime/c"
 
 TOY = ProgramSpec(
     name="toy",
@@ -72,6 +73,11 @@ def toy_sums(x: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.trunc(np.clip(x, -7, 248) + 7).sum(axis=(2, 3)) - 7 * 16
 
 
+def toy_files(**changes: Any) -> dict[str, bytes]:
+    """The toy's program.json with these changes."""
+    return {"program.json": manifest.to_json(replace(TOY, **changes)).encode()}
+
+
 @pytest.fixture(scope="session")
 def toy_library(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     library = tmp_path_factory.mktemp("toy") / "libmodel.so"
@@ -80,14 +86,36 @@ def toy_library(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return library.read_bytes()
 
 
+@pytest.fixture(scope="session")
+def toy_runner(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The runner that ships, around the toy."""
+    home = tmp_path_factory.mktemp("toy-runner")
+    (home / "target.h").write_text('#define TARGET_NAME "host"\n#define TARGET_FEATURES {0}\n')
+    (home / "program.c").write_text('const char program_json[] = "{}";\n')
+    sources = [each for each in RUNNER_SOURCES.glob("*.c") if each.name != "example.c"]
+    includes = [f"-I{each}" for each in (home, FIXTURES, RUNNER_SOURCES)]
+    command = [
+        "gcc",
+        "-O1",
+        "-D_GNU_SOURCE",
+        "-static",
+        "-pthread",
+        *includes,
+        "-o",
+        home / "runner",
+    ]
+    command += [*sources, home / "program.c", FIXTURES / "model.c", "-lm"]
+    subprocess.run(command, check=True)
+    return (home / "runner").read_bytes()
+
+
 @pytest.fixture
 def toy_lib(tmp_path: Path, toy_library: bytes) -> Callable[..., Path]:
     """Writes a `.lib` of the toy; keywords change its program.json."""
 
     def write(**changes: Any) -> Path:
         path = tmp_path / "toy.lib"
-        spec = replace(TOY, **changes)
-        files = {"program.json": manifest.to_json(spec).encode(), "libmodel.so": toy_library}
+        files = toy_files(**changes) | {"libmodel.so": toy_library}
         bundle.write_tar(path, files, executable=set())
         return path
 
@@ -96,16 +124,27 @@ def toy_lib(tmp_path: Path, toy_library: bytes) -> Callable[..., Path]:
 
 @pytest.fixture
 def toy_bundle(tmp_path: Path, toy_library: bytes) -> Callable[..., Path]:
-    """Writes a `.ekb` of the toy; keywords change its program."""
+    """Writes a `.ekb` of the toy; keywords change its program, `extra` adds files."""
 
-    def write(**changes: Any) -> Path:
+    def write(extra: Mapping[str, bytes] | None = None, **changes: Any) -> Path:
         spec = replace(TOY, **changes)
-        files = {"program.json": manifest.to_json(spec).encode(), "libmodel.so": toy_library}
+        files = toy_files(**changes) | {"libmodel.so": toy_library} | dict(extra or {})
         hashes = {name: bundle.sha256(content) for name, content in files.items()}
         text = manifest.to_json(Manifest(program=spec, files=hashes, provenance=())).encode()
         sealed = {**files, bundle.MANIFEST: text, bundle.SEAL: bundle.seal(text)}
         path = tmp_path / "toy.ekb"
-        bundle.write_tar(path, sealed, executable=set())
+        bundle.write_tar(path, sealed, executable={"runner"})
         return path
 
     return write
+
+
+@pytest.fixture
+def onnx_model(tmp_path: Path) -> Path:
+    """y = x + x, with a named batch."""
+    onnx = pytest.importorskip("onnx")
+    text = """<ir_version: 10, opset_import: ["" : 18]>
+        add (float[batch, 3, 4, 4] x) => (float[batch, 3, 4, 4] y) { y = Add(x, x) }"""
+    path = tmp_path / "add.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    return path

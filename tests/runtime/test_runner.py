@@ -130,17 +130,6 @@ def test_the_number_of_inputs_must_be_right(toy_lib):
         edgekiln.runtime.load(toy_lib())(sample(), sample())
 
 
-@pytest.fixture
-def onnx_model(tmp_path):
-    """y = x + x, with a named batch."""
-    onnx = pytest.importorskip("onnx")
-    text = """<ir_version: 10, opset_import: ["" : 18]>
-        g (float[batch, 3, 4, 4] x) => (float[batch, 3, 4, 4] y) { y = Add(x, x) }"""
-    path = tmp_path / "add.onnx"
-    onnx.save(onnx.parser.parse_model(text), path)
-    return path
-
-
 @pytest.mark.parametrize("optimization", ["disable", "basic", "extended", "all"])
 def test_onnx_runtime_has_the_same_interface(onnx_model, optimization):
     runner = OrtRunner(onnx_model, threads=1, optimization=optimization)

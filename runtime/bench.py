@@ -1,0 +1,156 @@
+"""Benchmarks: a bundle's own executable and ONNX Runtime, their trials in turn."""
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from edgekiln.runtime import host
+from edgekiln.runtime.contenders import Contender, OrtContender, Placement, ProgramContender
+from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.results import (
+    NOISY_SPREAD,
+    BenchResult,
+    Trial,
+    over_trials,
+    warnings_for,
+)
+
+TRIALS = 5
+MIN_SECONDS = 10.0
+WARMUP_SECONDS = 1.0  # before each trial; less when trials are shorter than that
+
+
+def bench(
+    bundle: Path,
+    *,
+    trials: int = TRIALS,
+    min_seconds: float = MIN_SECONDS,
+    threads: int = 1,
+    profile: bool = False,
+    cpu: int | None = None,
+) -> BenchResult:
+    """Latency of a bundle on this machine, by its own executable.
+
+    Args:
+        threads: they share the work of one inference.
+        profile: time every layer as well, after the trials.
+        cpu: pin the threads to this CPU and those behind it.
+
+    Raises:
+        BundleError: damaged, or made for another machine.
+        MeasurementError: the program failed or hung.
+    """
+    contender = ProgramContender(bundle, placement(threads, cpu), profile=profile)
+    return interleave([contender], trials=trials, min_seconds=min_seconds)[0]
+
+
+def bench_onnx(
+    model: Path,
+    *,
+    trials: int = TRIALS,
+    min_seconds: float = MIN_SECONDS,
+    threads: int = 1,
+    cpu: int | None = None,
+) -> BenchResult:
+    """Latency of ONNX Runtime on a float or QDQ model, measured the same way.
+
+    Raises:
+        MissingToolError: ONNX Runtime is not installed.
+        InputError: it refuses the model.
+        MeasurementError: it failed or hung.
+    """
+    contender = OrtContender(model, placement(threads, cpu))
+    return interleave([contender], trials=trials, min_seconds=min_seconds)[0]
+
+
+def compare(
+    bundle: Path,
+    models: Sequence[Path],
+    *,
+    trials: int = TRIALS,
+    min_seconds: float = MIN_SECONDS,
+    threads: int = 1,
+    profile: bool = False,
+    cpu: int | None = None,
+) -> list[BenchResult]:
+    """The bundle, then ONNX Runtime on each of `models`, in one run. Raises as the two above."""
+    place = placement(threads, cpu)
+    contenders: list[Contender] = [ProgramContender(bundle, place, profile=profile)]
+    contenders += [OrtContender(model, place) for model in models]
+    return interleave(contenders, trials=trials, min_seconds=min_seconds)
+
+
+def interleave(
+    contenders: Sequence[Contender], *, trials: int = TRIALS, min_seconds: float = MIN_SECONDS
+) -> list[BenchResult]:
+    """Run trials in turn, A B A B …, so that a drifting machine treats all contenders alike."""
+    if trials < 1:
+        raise ConfigError(f"trials = {trials}", hint="5 or more show how far trials differ")
+    if not (math.isfinite(min_seconds) and min_seconds > 0):
+        raise ConfigError(f"min-seconds = {min_seconds}", hint="10 is a good length")
+    warmup_seconds = min(WARMUP_SECONDS, min_seconds)
+    with ExitStack() as running:
+        for contender in contenders:
+            running.enter_context(contender)
+        before = host.state()
+        rounds = [
+            [contender.trial(min_seconds, warmup_seconds) for contender in contenders]
+            for _ in range(trials)
+        ]
+        after = host.state()
+        return [
+            _result(contender, taken, before, after)
+            for contender, taken in zip(contenders, zip(*rounds, strict=True), strict=True)
+        ]
+
+
+def _result(
+    contender: Contender, trials: tuple[Trial, ...], before: host.State, after: host.State
+) -> BenchResult:
+    facts, latency, machine = contender.facts(), over_trials(trials), host.machine()
+    return BenchResult(
+        engine=facts.engine,
+        engine_version=facts.engine_version,
+        precision=facts.precision,
+        model=facts.model,
+        model_sha256=facts.model_sha256,
+        target=facts.target,
+        threads=contender.placement.threads,
+        cpus=contender.placement.cpus,
+        affinity=host.affinity(),
+        median_s=latency.median_s,
+        p90_s=latency.p90_s,
+        p99_s=latency.p99_s,
+        min_s=latency.min_s,
+        spread=latency.spread,
+        first_inference_s=facts.first_inference_s,
+        peak_resident_bytes=facts.peak_resident_bytes,
+        program_bytes=facts.program_bytes,
+        arena_bytes=facts.arena_bytes,
+        trials=trials,
+        layers=facts.layers,
+        machine=machine,
+        before=before,
+        after=after,
+        noisy=latency.spread > NOISY_SPREAD,
+        throttled=host.throttled(before, after),
+        warnings=warnings_for(latency, machine, before, after),
+    )
+
+
+def placement(threads: int, cpu: int | None) -> Placement:
+    """Raises ConfigError without a CPU for each thread: spinning threads must not share one."""
+    allowed = host.affinity()
+    if threads < 1 or threads > len(allowed):
+        raise ConfigError(
+            f"threads = {threads}, this process may use {len(allowed)} CPUs",
+            hint=f"give 1 to {len(allowed)}",
+        )
+    cpus = () if cpu is None else tuple(range(cpu, cpu + threads))
+    if not set(cpus) <= set(allowed):
+        raise ConfigError(
+            f"cpu = {cpu} with {threads} threads: not all of them may be used",
+            hint=f"this process may use {', '.join(map(str, allowed))}",
+        )
+    return Placement(threads=threads, cpus=cpus)

@@ -1,0 +1,294 @@
+"""What can be benchmarked: a compiled program and ONNX Runtime, behind one small interface."""
+
+import contextlib
+import hashlib
+import json
+import select
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal, Protocol, Self
+
+from edgekiln.runtime import codec
+from edgekiln.runtime.bundle import EXECUTABLE_MODE, LIBRARY, RUNNER, example_name, read_program
+from edgekiln.runtime.errors import BundleError, InputError, MeasurementError
+from edgekiln.runtime.faults import error_from
+from edgekiln.runtime.manifest import REBUILD_HINT
+from edgekiln.runtime.results import LayerTime, Trial
+from edgekiln.runtime.runner import check_machine, import_onnxruntime
+
+RUNNER_SCHEMA = 1
+PATIENCE = 10.0  # a trial that takes this many times its length hangs
+START_SECONDS = 120.0  # for loading and the first inference, on a slow board
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """How many threads, and the CPU of each; no CPUs: they roam."""
+
+    threads: int
+    cpus: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a contender besides its latencies, after its trials."""
+
+    engine: Literal["edgekiln", "onnxruntime"]
+    engine_version: str
+    precision: Literal["int8", "float"]
+    model: str
+    model_sha256: str
+    target: str
+    first_inference_s: float
+    peak_resident_bytes: int
+    program_bytes: int
+    arena_bytes: int | None
+    layers: tuple[LayerTime, ...]
+
+
+class Contender(Protocol):
+    """Enter it, take trials one by one, ask for the facts, leave it."""
+
+    placement: Placement
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def trial(self, min_seconds: float, warmup_seconds: float) -> Trial: ...
+
+    def facts(self) -> Facts: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RunnerLayer:
+    """What `runner perf --profile` prints of a layer."""
+
+    name: str
+    op: str
+    work: int
+    threads_share: int
+    samples: int
+    median_s: float
+    p90_s: float
+    p99_s: float
+    min_s: float
+    max_s: float
+    mean_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RunnerReport:
+    """What `runner perf` prints."""
+
+    schema: int
+    target: str
+    threads: int
+    shared_steps: int
+    cpus: tuple[int, ...]
+    arena_bytes: int
+    clock: str
+    clock_overhead_s: float
+    first_inference_s: float
+    warmup_calls: int
+    calls_per_sample: int
+    peak_rss_bytes: int
+    trials: tuple[Trial, ...]
+    layers: tuple[_RunnerLayer, ...]
+
+
+class ProgramContender:
+    """A `.ekb` or `.lib`: each trial is a process of its executable."""
+
+    def __init__(self, path: Path, placement: Placement, *, profile: bool = False) -> None:
+        """Raises BundleError when it is damaged or made for another machine."""
+        self.path, self.placement, self.profile = path, placement, profile
+        self.spec, self._files = read_program(path)
+        check_machine(self.spec, str(path))
+        for needed in (RUNNER, LIBRARY):
+            if needed not in self._files:
+                raise BundleError(f"{path}: has no {needed}", REBUILD_HINT)
+        self._reports: list[_RunnerReport] = []
+
+    def __enter__(self) -> Self:
+        self._home = tempfile.TemporaryDirectory(prefix="edgekiln-bench-")
+        home = Path(self._home.name)
+        (home / RUNNER).write_bytes(self._files[RUNNER])
+        (home / RUNNER).chmod(EXECUTABLE_MODE)
+        self._command = [str(home / RUNNER), "perf", "--threads", str(self.placement.threads)]
+        if self.placement.cpus:
+            self._command += ["--cpu", ",".join(map(str, self.placement.cpus))]
+        for index in range(len(self.spec.inputs)):
+            example = self._files.get(example_name("input", index))
+            if example is None:
+                break  # the runner takes zeros
+            (home / f"input_{index}.bin").write_bytes(example)
+            self._command += ["--input", str(home / f"input_{index}.bin")]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._home.cleanup()
+
+    def trial(self, min_seconds: float, warmup_seconds: float) -> Trial:
+        report = self._perf(min_seconds, warmup_seconds)
+        self._reports.append(report)
+        (trial,) = report.trials
+        return trial
+
+    def facts(self) -> Facts:
+        first = self._reports[0]
+        spec = self.spec
+        return Facts(
+            engine="edgekiln",
+            engine_version=metadata.version("edgekiln"),
+            precision="int8" if any(layer.integer for layer in spec.layers) else "float",
+            model=spec.name,
+            model_sha256=spec.model_sha256,
+            target=spec.target,
+            first_inference_s=first.first_inference_s,
+            peak_resident_bytes=max(report.peak_rss_bytes for report in self._reports),
+            program_bytes=len(self._files[LIBRARY]),
+            arena_bytes=spec.arena_bytes,
+            layers=self._layers() if self.profile else (),
+        )
+
+    def _layers(self) -> tuple[LayerTime, ...]:
+        report = self._perf(0.0, 0.0, "--profile")
+        return tuple(
+            LayerTime(
+                name=layer.name,
+                op=layer.op,
+                integer=layer.integer,
+                macs=layer.macs,
+                latency_s=timed.median_s,
+                shared=bool(timed.threads_share),
+            )
+            for layer, timed in zip(self.spec.layers, report.layers, strict=True)
+        )
+
+    def _perf(self, min_seconds: float, warmup_seconds: float, *extra: str) -> _RunnerReport:
+        lengths = ("--min-seconds", str(min_seconds), "--warmup-seconds", str(warmup_seconds))
+        command = [*self._command, "--trials", "1", *lengths, *extra]
+        limit = START_SECONDS + PATIENCE * (min_seconds + warmup_seconds)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=limit, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise _hung(f"{self.path}: the runner", limit) from error
+        except OSError as error:
+            raise MeasurementError(
+                f"{self.path}: cannot start the runner: {error.strerror}",
+                hint="set TMPDIR to a directory that programs may be started from",
+            ) from error
+        if done.returncode:
+            raise error_from(done.returncode, done.stderr, f"{self.path}: the runner")
+        try:
+            return codec.decode(_RunnerReport, json.loads(done.stdout))
+        except ValueError as error:
+            raise MeasurementError(
+                f"{self.path}: the runner's report is of another version: {error}",
+                hint="use the EdgeKiln version that built it, or build it again",
+            ) from error
+
+
+class OrtContender:
+    """ONNX Runtime on a model, in one process for all trials."""
+
+    def __init__(self, model: Path, placement: Placement) -> None:
+        """Raises MissingToolError, or InputError when there is no such file."""
+        import_onnxruntime()
+        self.path, self.placement = model, placement
+        try:
+            content = model.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{model}: {error.strerror}", hint="give the path of an .onnx file"
+            ) from error
+        self._sha256 = hashlib.sha256(content).hexdigest()
+        self._bytes = len(content)
+        self._quantized = b"DequantizeLinear" in content
+        self._peak_bytes = 0
+
+    def __enter__(self) -> Self:
+        places = map(str, (self.placement.threads, *self.placement.cpus))
+        command = [sys.executable, "-m", "edgekiln.runtime.ort_worker", str(self.path), *places]
+        self._errors = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill up
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
+        )
+        self._ready = self._read(START_SECONDS)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def trial(self, min_seconds: float, warmup_seconds: float) -> Trial:
+        request = {"min_seconds": min_seconds, "warmup_seconds": warmup_seconds}
+        stream = _stream(self._process.stdin)
+        with contextlib.suppress(BrokenPipeError):  # it died: reading will say of what
+            stream.write(json.dumps(request) + "\n")
+            stream.flush()
+        answer = self._read(START_SECONDS + PATIENCE * (min_seconds + warmup_seconds))
+        self._peak_bytes = answer["peak_resident_bytes"]
+        return codec.decode(Trial, answer["trial"])
+
+    def facts(self) -> Facts:
+        return Facts(
+            engine="onnxruntime",
+            engine_version=self._ready["version"],
+            precision="int8" if self._quantized else "float",
+            model=self.path.name,
+            model_sha256=self._sha256,
+            target="",
+            first_inference_s=self._ready["first_inference_s"],
+            peak_resident_bytes=self._peak_bytes,
+            program_bytes=self._bytes,
+            arena_bytes=None,
+            layers=(),
+        )
+
+    def _read(self, limit: float) -> dict[str, Any]:
+        stream = _stream(self._process.stdout)
+        if not select.select([stream], [], [], limit)[0]:
+            raise _hung(f"{self.path}: ONNX Runtime", limit)
+        line = stream.readline()
+        if line:
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        code = self._process.wait()
+        self._errors.seek(0)
+        raise error_from(code, self._errors.read(), f"{self.path}: ONNX Runtime")
+
+
+def _stream(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None  # opened with PIPE
+    return pipe
+
+
+def _hung(what: str, limit: float) -> MeasurementError:
+    return MeasurementError(
+        f"{what} did not answer within {limit:.0f} s", hint="is the machine busy or out of memory?"
+    )

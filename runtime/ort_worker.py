@@ -1,0 +1,117 @@
+"""ONNX Runtime in a process of its own, timed on request: `python -m edgekiln.runtime.ort_worker`.
+
+Arguments: model, threads, then the CPUs to be pinned to. Prints one JSON line when ready, then one
+for each line {"min_seconds": …, "warmup_seconds": …} on stdin. Errors go to stderr as the runner's.
+"""
+
+import gc
+import json
+import os
+import resource
+import sys
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekiln.runtime import codec
+from edgekiln.runtime.errors import EdgeKilnError
+from edgekiln.runtime.faults import print_error
+from edgekiln.runtime.results import Trial, trial_of
+from edgekiln.runtime.runner import OrtRunner, import_onnxruntime
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekiln.runtime.manifest import TensorSpec
+
+
+def main(argv: Sequence[str]) -> int:
+    model, threads, *cpus = argv
+    try:
+        if cpus:
+            os.sched_setaffinity(0, map(int, cpus))
+        infer, first_s = prepare(Path(model), int(threads))
+    except EdgeKilnError as error:
+        print_error(error)
+        return error.exit_code
+    _answer({"first_inference_s": first_s, "version": import_onnxruntime().__version__})
+    for line in sys.stdin:
+        request = json.loads(line)
+        _run_for(infer, request["warmup_seconds"])
+        trial = timed(infer, request["min_seconds"])
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        _answer({"trial": codec.encode(trial), "peak_resident_bytes": peak})
+    return 0
+
+
+def prepare(model: Path, threads: int) -> tuple[Callable[[], None], float]:
+    """One inference, set up as ONNX Runtime's documentation advises, and the first one's time.
+
+    All optimisations, sequential execution, threads that spin; inputs and outputs stay where they
+    are (IOBinding), so no call allocates or copies.
+    """
+    ort = import_onnxruntime()
+    runner = OrtRunner(model, threads=threads, optimization="all")
+    binding = runner.session.io_binding()
+    draw = np.random.default_rng(0)
+    for spec in runner.inputs:
+        value = ort.OrtValue.ortvalue_from_numpy(random_input(spec, draw), "cpu")
+        binding.bind_ortvalue_input(spec.name, value)
+    for spec in runner.outputs:
+        binding.bind_output(spec.name, "cpu")
+    run = runner.session.run_with_iobinding
+    start = time.perf_counter()
+    run(binding)
+    first_s = time.perf_counter() - start
+    # Now the shapes of the outputs are known: write to the same memory from here on.
+    for spec, value in zip(runner.outputs, binding.get_outputs(), strict=True):
+        binding.bind_ortvalue_output(spec.name, value)
+    return lambda: run(binding), first_s
+
+
+def random_input(spec: "TensorSpec", draw: np.random.Generator) -> "NDArray[np.generic]":
+    """Ordinary values: none is so small that arithmetic on it would be slow."""
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return draw.standard_normal(spec.shape).astype(dtype)
+    high = 2 if dtype.kind == "b" else 100
+    return draw.integers(0, high, spec.shape).astype(dtype)
+
+
+def timed(infer: Callable[[], None], min_seconds: float) -> Trial:
+    """Every call timed, for at least `min_seconds`."""
+    clock = time.perf_counter
+    latencies = array("d")
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        start = clock()
+        while True:
+            before = clock()
+            infer()
+            after = clock()
+            latencies.append(after - before)
+            if after - start >= min_seconds:
+                return trial_of(latencies, after - start)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _run_for(infer: Callable[[], None], seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    infer()
+    while time.perf_counter() < end:
+        infer()
+
+
+def _answer(data: object) -> None:
+    print(json.dumps(data), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
