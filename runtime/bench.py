@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from edgekiln.runtime import host
-from edgekiln.runtime.contenders import Contender, OrtContender, Placement, ProgramContender
+from edgekiln.runtime.contenders import Contender, Placement, ProgramContender
 from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.ort_contender import OrtContender
 from edgekiln.runtime.results import (
     NOISY_SPREAD,
     BenchResult,

@@ -1,25 +1,21 @@
-"""What can be benchmarked: a compiled program and ONNX Runtime, behind one small interface."""
+"""What can be benchmarked, behind one interface; the first of them is a compiled program."""
 
-import contextlib
-import hashlib
 import json
-import select
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Protocol, Self
+from typing import Literal, Protocol, Self
 
 from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import EXECUTABLE_MODE, LIBRARY, RUNNER, example_name, read_program
-from edgekiln.runtime.errors import BundleError, InputError, MeasurementError
+from edgekiln.runtime.errors import BundleError, MeasurementError
 from edgekiln.runtime.faults import error_from
 from edgekiln.runtime.manifest import REBUILD_HINT
 from edgekiln.runtime.results import LayerTime, Trial
-from edgekiln.runtime.runner import check_machine, import_onnxruntime
+from edgekiln.runtime.runner import check_machine
 
 RUNNER_SCHEMA = 1
 PATIENCE = 10.0  # a trial that takes this many times its length hangs
@@ -190,7 +186,7 @@ class ProgramContender:
                 command, capture_output=True, text=True, timeout=limit, check=False
             )
         except subprocess.TimeoutExpired as error:
-            raise _hung(f"{self.path}: the runner", limit) from error
+            raise hung(f"{self.path}: the runner", limit) from error
         except OSError as error:
             raise MeasurementError(
                 f"{self.path}: cannot start the runner: {error.strerror}",
@@ -207,88 +203,7 @@ class ProgramContender:
             ) from error
 
 
-class OrtContender:
-    """ONNX Runtime on a model, in one process for all trials."""
-
-    def __init__(self, model: Path, placement: Placement) -> None:
-        """Raises MissingToolError, or InputError when there is no such file."""
-        import_onnxruntime()
-        self.path, self.placement = model, placement
-        try:
-            content = model.read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"{model}: {error.strerror}", hint="give the path of an .onnx file"
-            ) from error
-        self._sha256 = hashlib.sha256(content).hexdigest()
-        self._bytes = len(content)
-        self._quantized = b"DequantizeLinear" in content
-        self._peak_bytes = 0
-
-    def __enter__(self) -> Self:
-        places = map(str, (self.placement.threads, *self.placement.cpus))
-        command = [sys.executable, "-m", "edgekiln.runtime.ort_worker", str(self.path), *places]
-        self._errors = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill up
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
-        )
-        self._ready = self._read(START_SECONDS)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._errors.close()
-
-    def trial(self, min_seconds: float, warmup_seconds: float) -> Trial:
-        request = {"min_seconds": min_seconds, "warmup_seconds": warmup_seconds}
-        stream = _stream(self._process.stdin)
-        with contextlib.suppress(BrokenPipeError):  # it died: reading will say of what
-            stream.write(json.dumps(request) + "\n")
-            stream.flush()
-        answer = self._read(START_SECONDS + PATIENCE * (min_seconds + warmup_seconds))
-        self._peak_bytes = answer["peak_resident_bytes"]
-        return codec.decode(Trial, answer["trial"])
-
-    def facts(self) -> Facts:
-        return Facts(
-            engine="onnxruntime",
-            engine_version=self._ready["version"],
-            precision="int8" if self._quantized else "float",
-            model=self.path.name,
-            model_sha256=self._sha256,
-            target="",
-            first_inference_s=self._ready["first_inference_s"],
-            peak_resident_bytes=self._peak_bytes,
-            program_bytes=self._bytes,
-            arena_bytes=None,
-            layers=(),
-        )
-
-    def _read(self, limit: float) -> dict[str, Any]:
-        stream = _stream(self._process.stdout)
-        if not select.select([stream], [], [], limit)[0]:
-            raise _hung(f"{self.path}: ONNX Runtime", limit)
-        line = stream.readline()
-        if line:
-            answer: dict[str, Any] = json.loads(line)
-            return answer
-        code = self._process.wait()
-        self._errors.seek(0)
-        raise error_from(code, self._errors.read(), f"{self.path}: ONNX Runtime")
-
-
-def _stream(pipe: IO[str] | None) -> IO[str]:
-    assert pipe is not None  # opened with PIPE
-    return pipe
-
-
-def _hung(what: str, limit: float) -> MeasurementError:
+def hung(what: str, limit: float) -> MeasurementError:
     return MeasurementError(
         f"{what} did not answer within {limit:.0f} s", hint="is the machine busy or out of memory?"
     )

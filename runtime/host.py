@@ -99,6 +99,15 @@ def affinity() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0)))
 
 
+def peak_resident_bytes(root: Path = ROOT) -> int:
+    """The most memory this process ever had; 0 where /proc does not say.
+
+    Not from getrusage: its ru_maxrss also counts what was there before exec, a copy of the parent.
+    """
+    peak = _fields(root / "proc/self/status").get("VmHWM:")
+    return int(peak[0]) * 1024 if peak else 0
+
+
 def _throttle_events(root: Path) -> int | None:
     counters = root.glob(f"{CPU}/cpu*/thermal_throttle/*_throttle_count")
     known = [count for counter in counters if (count := _scaled(counter, 1)) is not None]

@@ -7,7 +7,6 @@ for each line {"min_seconds": …, "warmup_seconds": …} on stdin. Errors go to
 import gc
 import json
 import os
-import resource
 import sys
 import time
 from array import array
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.runtime import codec
+from edgekiln.runtime import codec, host
 from edgekiln.runtime.errors import EdgeKilnError
 from edgekiln.runtime.faults import print_error
 from edgekiln.runtime.results import Trial, trial_of
@@ -43,8 +42,7 @@ def main(argv: Sequence[str]) -> int:
         request = json.loads(line)
         _run_for(infer, request["warmup_seconds"])
         trial = timed(infer, request["min_seconds"])
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        _answer({"trial": codec.encode(trial), "peak_resident_bytes": peak})
+        _answer({"trial": codec.encode(trial), "peak_resident_bytes": host.peak_resident_bytes()})
     return 0
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgekiln.runtime import bench, contenders, host
+from edgekiln.runtime import bench, contenders, host, ort_contender
 from edgekiln.runtime.errors import BundleError, ConfigError, InputError, MeasurementError
 from edgekiln.runtime.results import BenchResult, over_trials, trial_of, warnings_for
 from tests.runtime.conftest import TOY
@@ -31,7 +31,7 @@ def test_a_bundle_is_measured_by_its_own_executable(measurable):
     assert len(result.trials) == 2
     assert all(trial.wall_s >= 0.02 and trial.samples >= 1 for trial in result.trials)
     assert result.first_inference_s > 0
-    assert 100_000 < result.peak_resident_bytes < 50_000_000
+    assert 100_000 < result.peak_resident_bytes < 5_000_000  # not this Python's
     assert result.arena_bytes == TOY.arena_bytes
     assert [(layer.name, layer.op, layer.macs) for layer in result.layers] == [
         ("q", "quantize", 0),
@@ -75,7 +75,7 @@ def test_onnx_runtime_is_measured_the_same_way(onnx_model):
 def test_trials_of_contenders_alternate(measurable, onnx_model, monkeypatch):
     pytest.importorskip("onnxruntime")
     order = []
-    for kind in (contenders.ProgramContender, contenders.OrtContender):
+    for kind in (contenders.ProgramContender, ort_contender.OrtContender):
         trial = kind.trial
         monkeypatch.setattr(
             kind, "trial", lambda self, *a, t=trial: order.append(self.path.name) or t(self, *a)
