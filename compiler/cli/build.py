@@ -67,8 +67,9 @@ def build(
 ) -> None:
     """Build MODEL for one or more targets.
 
-    The stages are distill, prune, export, quantize, compile and package. MODEL is a zoo name, package.module:factory, a module (.pt), a float .onnx, or a QDQ int8 .onnx;
-    the chain is entered where it stands. What was built before is not built again.
+    The stages are distill, prune, export, quantize, compile and package. MODEL is a zoo name,
+    package.module:factory, a module (.pt), a float .onnx, or a QDQ int8 .onnx; the chain is entered
+    where it stands. What was built before is not built again.
 
     \b
       edgekiln build resnet8
