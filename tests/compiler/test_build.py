@@ -210,7 +210,7 @@ def test_the_second_build_finds_everything(tmp_path: Path) -> None:
 
 def test_a_changed_option_rebuilds_only_what_follows(tmp_path: Path) -> None:
     run(tmp_path)
-    changed = Recipe(data="digits", options={"export": {"seed": 1}})
+    changed = Recipe(data="digits", options={"export": {"accuracy": 0.8}})
     steps = {step.stage: step.cached for step in run(tmp_path, recipe=changed).steps}
     assert steps == {
         "input": True,
@@ -220,6 +220,13 @@ def test_a_changed_option_rebuilds_only_what_follows(tmp_path: Path) -> None:
         "quantize": False,
         "compile": False,
     }
+
+
+def test_a_stage_that_gives_the_same_bytes_again_changes_nothing_after_it(tmp_path: Path) -> None:
+    run(tmp_path)
+    changed = Recipe(data="digits", options={"export": {"seed": 1}})
+    steps = {step.stage: step.cached for step in run(tmp_path, recipe=changed).steps}
+    assert (steps["export"], steps["quantize"], steps["compile"]) == (False, True, True)
 
 
 def test_every_score_has_its_samples(tmp_path: Path) -> None:
