@@ -280,6 +280,7 @@ def test_the_example_program_compiles_and_runs(tmp_path: Path) -> None:
     for name in ("model.h", "libmodel.a"):
         (tmp_path / name).write_bytes(built.files[name])
     (tmp_path / "example.c").write_bytes((SOURCES / "example.c").read_bytes())
+    assert (SOURCES / "example.c").read_text() in (SOURCES.parents[1] / "README.md").read_text()
     flags = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
     command = ["gcc", *flags, "example.c", "libmodel.a", "-o", "example"]
     subprocess.run(command, cwd=tmp_path, check=True)
