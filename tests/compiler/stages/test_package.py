@@ -1,0 +1,163 @@
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekiln.compiler import licences
+from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.stages.package import Package
+from edgekiln.models.data import load as load_data
+from edgekiln.runtime import bundle, load, manifest
+from edgekiln.runtime.bundle import Bundle
+from edgekiln.runtime.errors import BundleError, InputError
+from edgekiln.runtime.manifest import Preprocessing
+from tests.runtime.conftest import FIXTURES, TOY, toy_files, toy_sums
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    path = tmp_path_factory.mktemp("toy") / "libmodel.so"
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", path, FIXTURES / "model.c"], check=True)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def lib(tmp_path, library):
+    def write(**changes):
+        files = toy_files(**changes) | {"libmodel.so": library, "runner": b"#!/bin/sh\n"}
+        bundle.write_tar(tmp_path / "toy.lib", files, executable={"runner"})
+        return tmp_path / "toy.lib"
+
+    return write
+
+
+def packed(lib, tmp_path, **options):
+    context = StageContext(scratch=tmp_path)
+    Package(**options).run(lib, tmp_path / "toy.ekb", context)
+    return Bundle.open(tmp_path / "toy.ekb"), context
+
+
+def test_a_bundle_holds_the_program_and_says_what_it_is(lib, tmp_path):
+    chain = [{"stage": "compile", "version": 1}]
+    opened, context = packed(
+        lib(), tmp_path, provenance=json.dumps(chain), report='{"steps": [1, 2]}'
+    )
+    assert opened.program == TOY
+    assert opened.manifest.provenance == tuple(chain)
+    report = json.loads(opened.files["report.json"])
+    assert report == opened.manifest.report
+    assert report["steps"] == [1, 2]
+    assert report["sizes"]["arena_bytes"] == TOY.arena_bytes
+    assert report["sizes"]["files"]["libmodel.so"] == len(opened.files["libmodel.so"])
+    assert set(opened.files) == {
+        "LICENSES/Apache-2.0.txt",
+        "LICENSES/LGPL-2.1.txt",
+        "LICENSES/NOTICE.txt",
+        "example/input_0.bin",
+        "example/output_0.bin",
+        "libmodel.so",
+        "manifest.json",
+        "manifest.json.sha256",
+        "program.json",
+        "report.json",
+        "runner",
+    }
+    assert context.notes == []
+
+
+def test_the_example_is_what_the_program_computes(lib, tmp_path):
+    opened, _ = packed(lib(), tmp_path, seed=3)
+    x = opened.example("input", 0, TOY.inputs[0])
+    y = opened.example("output", 0, TOY.outputs[0])
+    np.testing.assert_array_equal(y, toy_sums(x))
+    np.testing.assert_array_equal(load(opened.path)(x), y)
+    assert json.loads(opened.files["report.json"])["example"] == {"input": "random, seed 3"}
+
+
+def test_data_gives_the_first_test_sample(lib, tmp_path):
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
+    np.savez(tmp_path / "d.npz", x=images, y=np.arange(60) % 3)
+    spec = f"{tmp_path / 'd.npz'}"
+    opened, _ = packed(lib(), tmp_path, data=spec)
+
+    first = load_data(spec, 0).test.x[0].transpose(2, 0, 1) * np.float32(0.5)
+    np.testing.assert_array_equal(opened.example("input", 0, TOY.inputs[0])[0], first)
+
+
+def test_data_of_another_size_is_refused(lib, tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.zeros((60, 5, 5, 3), np.uint8), y=np.arange(60) % 3)
+    with pytest.raises(InputError, match=r"shape \(3, 5, 5\), the model takes \(3, 4, 4\)"):
+        packed(lib(), tmp_path, data=str(tmp_path / "d.npz"))
+    assert not (tmp_path / "toy.ekb").exists()
+
+
+def test_a_program_for_another_machine_is_packed_without_its_answer(lib, tmp_path):
+    opened, context = packed(lib(machine="m68k", target="amiga"), tmp_path)
+    assert "example/input_0.bin" in opened.files
+    assert "example/output_0.bin" not in opened.files
+    assert context.notes[0].startswith("no expected output: toy: made for m68k (amiga)")
+    assert opened.manifest.report["example"]["no_expected_output"]
+
+
+def test_integer_inputs_get_integers(lib, tmp_path):
+    quantized = replace(TOY.inputs[0], dtype="int8", scale=0.1, zero_point=0, preprocessing=None)
+    opened, _ = packed(lib(inputs=(quantized,), machine="m68k"), tmp_path)
+    x = opened.example("input", 0, quantized)
+    assert x.dtype == np.int8
+    assert x.min() < 0 < x.max()
+
+
+def test_the_same_inputs_give_the_same_bytes_anywhere(lib, tmp_path):
+    opened, _ = packed(lib(), tmp_path)
+    elsewhere = tmp_path / "elsewhere/deeper"
+    elsewhere.mkdir(parents=True)
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from edgekiln.compiler.stage import StageContext\n"
+        "from edgekiln.compiler.stages.package import Package\n"
+        "Package().run(Path(sys.argv[1]), Path('x.ekb'), StageContext(scratch=Path()))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "99", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+    command = [sys.executable, "-c", code, str(tmp_path / "toy.lib")]
+    subprocess.run(command, check=True, cwd=elsewhere, env=environment)
+    assert (elsewhere / "x.ekb").read_bytes() == opened.path.read_bytes()
+
+
+def test_licences_name_what_is_linked_in(lib, tmp_path):
+    opened, _ = packed(lib(), tmp_path)
+    notice = opened.files["LICENSES/NOTICE.txt"].decode()
+    assert "GNU C Library" in notice
+    assert "Nothing of TVM" in notice
+    assert b"GNU LESSER GENERAL PUBLIC LICENSE" in opened.files["LICENSES/LGPL-2.1.txt"]
+    without_runner = licences.notices({"libmodel.a", "model.h"})
+    assert "LICENSES/LGPL-2.1.txt" not in without_runner
+    assert b"GNU C Library" not in without_runner["LICENSES/NOTICE.txt"]
+
+
+def test_the_licence_we_ship_is_our_licence():
+    shipped = licences.notices(())["LICENSES/Apache-2.0.txt"]
+    assert shipped == (ROOT / "LICENSE").read_bytes()
+
+
+def test_a_damaged_program_is_refused(lib, tmp_path):
+    path = lib()
+    path.write_bytes(path.read_bytes()[:700])
+
+    with pytest.raises(BundleError, match=r"toy\.lib: "):
+        packed(path, tmp_path)
+    assert not (tmp_path / "toy.ekb").exists()
+
+
+def test_the_manifest_names_the_input_s_preprocessing(lib, tmp_path):
+    opened, _ = packed(lib(), tmp_path)
+    text = opened.files["manifest.json"]
+    read = manifest.from_json(manifest.Manifest, text, "m")
+    assert read.program.inputs[0].preprocessing == Preprocessing(scale=0.5)
