@@ -1,5 +1,6 @@
 """ONNX Runtime as the oracle: sessions that are quiet, polite and answer with clear errors."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from edgekiln.runtime.errors import UnsupportedError
 if TYPE_CHECKING:
     import onnx
 
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _ERRORS_ONLY = 3  # severity: 0 verbose … 4 fatal
 
 
@@ -53,7 +55,7 @@ class Session:
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except (state.Fail, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as e:
-            reason = str(e).strip().splitlines()[0]
+            reason = _CODE.sub("", str(e).strip().splitlines()[0])
             raise UnsupportedError(f"ONNX Runtime cannot load the model: {reason}") from e
         self._input = self._session.get_inputs()[0].name
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())

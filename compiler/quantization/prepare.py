@@ -21,18 +21,22 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
         UnsupportedError: already quantized, more than one input, open sizes, or operators that
             ONNX Runtime or the opset conversion does not know.
     """
+    import onnx
+
     if onnx_meta.is_quantized(model):
         raise UnsupportedError(
             "the model is quantized already",
             hint="give the float model, or go on with: edgekiln compile",
         )
     onnx_meta.static_shape(model)
-    meta = onnx_meta.read_meta(model)
-    model = _simplify(_upgrade(model))
-    onnx_passes.pool_from_reduce_mean(model)
-    _name_nodes(model)
-    onnx_meta.write_meta(model, meta)
-    return model
+    ready = onnx.ModelProto()
+    ready.CopyFrom(model)
+    _name_nodes(ready)
+    ready = _simplify(_upgrade(ready))
+    onnx_passes.pool_from_reduce_mean(ready)
+    _name_nodes(ready)
+    onnx_meta.write_meta(ready, onnx_meta.read_meta(model))
+    return ready
 
 
 def _upgrade(model: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -77,7 +81,7 @@ def _simplify(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _name_nodes(model: "onnx.ModelProto") -> None:
-    """The quantizer, and its `exclude`, know nodes by name; the tensor a node makes is unique."""
+    """ONNX Runtime and `exclude` know nodes by name; the tensor that a node makes is unique."""
     taken: set[str] = set()
     for node in model.graph.node:
         if not node.name or node.name in taken:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekiln.compiler import onnx_meta
+from edgekiln.compiler.quantization.ranges import Range
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _TAIL = (
     "Transpose",
 )  # fmt: skip
 
-Range = tuple[float, float]
+_DEAD = 1e-30  # a range this small leaves no room for float32 scales and their products
 
 
 def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[onnx.NodeProto]":
@@ -97,7 +98,7 @@ def quantize(
     source.CopyFrom(model)
     tensors = {
         name: TensorData(lowest=np.float32(low), highest=np.float32(high))
-        for name, (low, high) in ranges.items()
+        for name, (low, high) in ((name, _usable(span)) for name, span in ranges.items())
     }
     logging.getLogger().addFilter(_no_advice)
     try:
@@ -119,6 +120,16 @@ def quantize(
     finally:
         logging.getLogger().removeFilter(_no_advice)
     return _finish(quantizer.model.model, model)
+
+
+def _usable(span: Range) -> Range:
+    """The range of a dead tensor, always 0, made [0, 1].
+
+    The quantizer would take scale 1 and zero point 0, and with the ReLU removed negative sums that
+    the ReLU used to cut would come through.
+    """
+    low, high = span
+    return (low, high) if high - low > _DEAD else (0.0, 1.0)
 
 
 def _quantizer_class() -> Any:

@@ -1,0 +1,101 @@
+import numpy as np
+import onnx
+import pytest
+
+from edgekiln.compiler import onnx_meta
+from edgekiln.compiler.onnx_meta import Meta
+from edgekiln.compiler.ort import Session
+from edgekiln.compiler.quantization.prepare import prepare
+from edgekiln.runtime.errors import UnsupportedError
+from tests.compiler.float_models import make, residual
+
+CONV_BN = """
+    c = Conv <kernel_shape = [3, 3]> (x, w)
+    y = BatchNormalization (c, g, b, m, v)
+"""
+
+
+def operators(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+def test_batch_norm_is_folded_into_the_convolution():
+    model = make(
+        CONV_BN,
+        {"w": (4, 3, 3, 3), "g": (4,), "b": (4,), "m": (4,)},
+        x="N, 3, 8, 8",
+        y="N, 4, 6, 6",
+        constants={"v": np.linspace(0.5, 2, 4).astype(np.float32)},
+    )
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    ready = prepare(model)
+    assert operators(ready) == ["Conv"]
+    np.testing.assert_allclose(
+        Session(ready, optimize=True)(x)[0], Session(model, optimize=True)(x)[0], atol=1e-5
+    )
+
+
+def test_an_old_opset_is_raised_until_scales_can_be_per_channel():
+    ready = prepare(residual(opset=11))
+    assert [(entry.domain, entry.version) for entry in ready.opset_import] == [("", 13)]
+    onnx.checker.check_model(ready, full_check=True)
+
+
+def test_a_newer_opset_stays():
+    assert [entry.version for entry in prepare(residual(opset=17)).opset_import] == [17]
+
+
+def test_a_mean_over_the_image_becomes_pooling():
+    model = make(
+        "y = ReduceMean <axes = [2, 3], keepdims = 0> (x)", {}, x="N, 3, 8, 8", y="N, 3", opset=13
+    )
+    assert operators(prepare(model)) == ["GlobalAveragePool", "Flatten"]
+
+
+def test_nodes_without_a_name_get_their_tensors():
+    model = residual()
+    for node in model.graph.node:
+        node.name = "same" if node.op_type == "Relu" else ""
+    names = [node.name for node in prepare(model).graph.node]
+    assert len(set(names)) == len(names)
+    assert all(names)
+
+
+def test_metadata_stays():
+    model = residual()
+    onnx_meta.write_meta(model, Meta(data="digits", task="classification"))
+    assert onnx_meta.read_meta(prepare(model)) == Meta(data="digits", task="classification")
+
+
+def test_the_same_model_gives_the_same_bytes():
+    one, two = (prepare(residual()).SerializeToString(deterministic=True) for _ in "12")
+    assert one == two
+
+
+def test_a_quantized_model_is_refused():
+    model = make(
+        "q = QuantizeLinear (x, s)\n y = DequantizeLinear (q, s)",
+        {},
+        x="N, 4",
+        y="N, 4",
+        constants={"s": np.float32(1)},
+    )
+    with pytest.raises(UnsupportedError) as caught:
+        prepare(model)
+    assert caught.value.message == "the model is quantized already"
+    assert caught.value.hint == "give the float model, or go on with: edgekiln compile"
+    assert caught.value.exit_code == 4
+
+
+def test_open_sizes_are_refused():
+    with pytest.raises(UnsupportedError, match=r"\(N, 3, H, W\): only the batch may be open"):
+        prepare(residual(x="N, 3, H, W"))
+
+
+def test_an_operator_that_nobody_knows_is_named():
+    model = residual()
+    model.opset_import.append(onnx.helper.make_opsetid("my.company", 1))
+    model.graph.node[1].domain = "my.company"
+    model.graph.node[1].op_type = "Magic"
+    with pytest.raises(UnsupportedError, match=r"^ONNX Runtime cannot load the model: .*Magic"):
+        prepare(model)
