@@ -7,7 +7,9 @@
 #include "files.h"
 #include "model.h"
 
-enum { PLAN_RUNS = 20 };
+/* Long enough for another process to let go of the second core for a moment. */
+enum { PLAN_RUNS = 10 };
+static const double PLAN_SECONDS = 0.2;
 
 typedef struct {
     session_t *session;
@@ -77,7 +79,8 @@ void session_use_threads(session_t *session, int threads, const int *cpus) {
     /* The shortest of a few runs of each step in its place, alone and shared. */
     double *best[2] = {allocate((size_t)model_step_count, sizeof **best),
                        allocate((size_t)model_step_count, sizeof **best)};
-    for (int run = 0; run < PLAN_RUNS; run++) {
+    double end = clock_seconds() + PLAN_SECONDS;
+    for (int run = 0; run < PLAN_RUNS || clock_seconds() < end; run++) {
         for (int shared = 0; shared < 2; shared++) {
             for (int step = 0; step < model_step_count; step++) {
                 session->split[step] = shared && model_steps[step].work > 1;
