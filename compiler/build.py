@@ -12,7 +12,15 @@ from edgekiln.compiler import doctor, entry
 from edgekiln.compiler.artifact import Artifact
 from edgekiln.compiler.disk import copy_out
 from edgekiln.compiler.recipe import STAGES, Recipe
-from edgekiln.compiler.result import BuildResult, FloatOp, Latency, Score, Step, TargetResult
+from edgekiln.compiler.result import (
+    BuildResult,
+    FloatOp,
+    Latency,
+    Score,
+    Step,
+    TargetResult,
+    finite,
+)
 from edgekiln.compiler.stage import Advance
 from edgekiln.compiler.store import Store
 from edgekiln.runtime.errors import AccuracyError, ConfigError
@@ -143,7 +151,7 @@ class _Build:
             unscored=unscored,
             parameters=report.get("parameters"),
             macs=report.get("macs"),
-            metrics=artifact.metrics,
+            metrics=finite(artifact.metrics),
             notes=artifact.notes,
             remark=artifact.remark,
             wall_s=artifact.wall_s,
@@ -177,7 +185,6 @@ class _Build:
             "package",
             lib,
             target,
-            provenance=json.dumps(lib.chain, sort_keys=True),
             report=json.dumps({"steps": steps}, sort_keys=True),
         )
         path = self.request.out / f"{self.name}-{target.name}.ekb"

@@ -1,6 +1,7 @@
 """Where a build or a single stage begins: what the user named, and what its stages need to know."""
 
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -118,7 +119,7 @@ def data_of(artifact: Artifact) -> str:
 
 def derive(stage: S, src: Artifact | None = None, target: TargetProfile | None = None) -> S:
     """Fill the derived fields: `x_sha256` is the hash of what option `x` names, `toolchain` the
-    version of the target's C compiler.
+    version of the target's C compiler, `provenance` how `src` came about (JSON).
 
     For `data` the hash is the data set's fingerprint, for anything else the file's or, for a
     factory, its source file's.
@@ -139,6 +140,8 @@ def derive(stage: S, src: Artifact | None = None, target: TargetProfile | None =
             changes[hashed] = named_hash(str(getattr(stage, option) or ""))
     if "toolchain" in known and target:
         changes["toolchain"] = compiler_version(target.toolchain)
+    if "provenance" in known and src:
+        changes["provenance"] = json.dumps(src.chain, sort_keys=True)
     return replace(stage, **changes)
 
 

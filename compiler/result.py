@@ -1,10 +1,16 @@
 """What a build tells: JSON-able, versioned, and the same numbers for the table and for programs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SCHEMA = "edgekiln.build/1"
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no infinity (an SQNR without any noise, say): null."""
+    return {key: value if math.isfinite(value) else None for key, value in metrics.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,7 @@ class Step:
     unscored: str = ""  # why there is no score
     parameters: int | None = None
     macs: int | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     # Of this run alone:
     wall_s: float = 0.0
@@ -90,6 +96,3 @@ class BuildResult:
     seed: int
     steps: tuple[Step, ...]
     targets: tuple[TargetResult, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)

@@ -1,6 +1,5 @@
 """`edgekiln bench`: how fast a bundle is here, with ONNX Runtime beside it."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,9 +53,9 @@ def bench(
         cpu=cpu,
     )
     if as_json:
-        print_json(
-            "edgekiln.benches/1", {"results": [json.loads(each.to_json()) for each in results]}
-        )
+        from edgekiln.compiler.cli.documents import Benches
+
+        print_json("edgekiln.bench-set/1", Benches(results=tuple(results)))
         return
     show(results)
     if not beside:

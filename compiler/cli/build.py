@@ -96,7 +96,7 @@ def build(
     )
     result = engine.build(request, Store(), progress)
     if as_json:
-        print_json(SCHEMA, result.to_json())
+        print_json(SCHEMA, result)
         return
     from rich.console import Console
 

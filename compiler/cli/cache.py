@@ -1,7 +1,6 @@
 """`edgekiln cache`: the store's housekeeping."""
 
 import time
-from dataclasses import asdict
 
 import click
 
@@ -38,7 +37,9 @@ def ls(as_json: bool) -> None:
     """List stored artifacts, the longest unused first."""
     entries = housekeeping.entries(Store())
     if as_json:
-        print_json("edgekiln.cache/1", {"artifacts": [asdict(entry) for entry in entries]})
+        from edgekiln.compiler.cli.documents import Artifacts
+
+        print_json("edgekiln.cache/1", Artifacts(artifacts=entries))
         return
     rows = [("KEY", "STAGE", "KIND", "SIZE", "LAST USED")]
     for entry in entries:
@@ -63,7 +64,7 @@ def gc(keep_days: float | None, max_size: int | None, as_json: bool) -> None:
         keep_days = 30.0
     swept = housekeeping.sweep(Store(), keep_days, max_size)
     if as_json:
-        print_json("edgekiln.cache-gc/1", asdict(swept))
+        print_json("edgekiln.cache-gc/1", swept)
         return
     click.echo(
         f"removed {swept.artifacts} artifacts, freed {human_bytes(swept.freed_bytes)}, "

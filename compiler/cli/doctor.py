@@ -1,7 +1,5 @@
 """`edgekiln doctor`: what is here, what is missing, and how to get it."""
 
-from dataclasses import asdict
-
 import click
 
 from edgekiln.compiler.cli.output import columns, json_option, print_json
@@ -23,8 +21,9 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     checks = examine()
     stops = [check for check in checks if check.stops_the_build]
     if as_json:
-        listed = [asdict(check) for check in checks]
-        print_json("edgekiln.doctor/1", {"host_builds": not stops, "checks": listed})
+        from edgekiln.compiler.cli.documents import Diagnosis
+
+        print_json("edgekiln.doctor/1", Diagnosis(host_builds=not stops, checks=checks))
     else:
         rows = [("AREA", "NAME", "STATUS", "FOUND", "WANTED")]
         for check in checks:

@@ -23,6 +23,7 @@ COMMANDS = {
     "targets": "edgekiln.compiler.cli.targets:targets",
     "models": "edgekiln.compiler.cli.models:models",
     "cache": "edgekiln.compiler.cli.cache:cache",
+    "schema": "edgekiln.compiler.cli.schema:schema",
     "doctor": "edgekiln.compiler.cli.doctor:doctor",
 }
 

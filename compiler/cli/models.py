@@ -1,7 +1,5 @@
 """`edgekiln models`: the zoo."""
 
-from dataclasses import asdict
-
 import click
 
 from edgekiln.compiler.cli.output import columns, json_option, print_json
@@ -19,8 +17,9 @@ def list_(as_json: bool) -> None:
     from edgekiln.models.zoo import ENTRIES
 
     if as_json:
-        listed = [{**asdict(entry), "recipe": str(entry.recipe)} for entry in ENTRIES.values()]
-        print_json("edgekiln.models/1", {"models": listed})
+        from edgekiln.compiler.cli.documents import Models
+
+        print_json("edgekiln.models/1", Models(models=tuple(ENTRIES.values())))
         return
     rows = [("NAME", "INPUT", "DATA", "DESCRIPTION", "SOURCE")]
     for entry in ENTRIES.values():

@@ -1,17 +1,19 @@
 """What commands print: JSON on stdout for programs, tables for people."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
 
-def print_json(schema: str, content: Mapping[str, Any]) -> None:
-    """`schema` names what it is and its version, e.g. "edgekiln.targets/1"."""
-    click.echo(json.dumps({"schema": schema, **content}, indent=2, ensure_ascii=False))
+def print_json(schema: str, content: object) -> None:
+    """Print a document: a dataclass or mapping, and `schema`, its key in `cli.documents`."""
+    from edgekiln.runtime.codec import encode
+
+    document = {"schema": schema, **encode(content)}
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> None:

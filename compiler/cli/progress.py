@@ -49,7 +49,7 @@ def _bar(label: str) -> Iterator[Advance]:
 
 @contextmanager
 def _lines(label: str) -> Iterator[Advance]:
-    last_s = time.monotonic()
+    start_s = last_s = time.monotonic()
     last_text = ""
 
     def advance(done: int, total: int, text: str) -> None:
@@ -62,3 +62,5 @@ def _lines(label: str) -> Iterator[Advance]:
             print(f"{label}: {share}{text}", file=sys.stderr, flush=True)
 
     yield advance
+    if (took_s := time.monotonic() - start_s) >= 1.0:
+        print(f"{label}: {took_s:.1f} s", file=sys.stderr, flush=True)

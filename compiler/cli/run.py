@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgekiln.compiler.cli.documents import Output
     from edgekiln.runtime.manifest import TensorSpec
 
 FILE = click.Path(path_type=Path)
@@ -68,24 +69,27 @@ def run(
     for path, result in zip(outputs, results, strict=False):
         save(path, result)
     if as_json:
-        listed = [described(*pair) for pair in zip(runner.outputs, results, strict=True)]
-        print_json("edgekiln.run/1", {"bundle": str(bundle), "outputs": listed})
+        from edgekiln.compiler.cli.documents import Answers
+
+        listed = (described(*pair) for pair in zip(runner.outputs, results, strict=True))
+        print_json("edgekiln.run/1", Answers(bundle=str(bundle), outputs=tuple(listed)))
         return
     for spec, result in zip(runner.outputs, results, strict=True):
         for line in lines(spec, result):
             click.echo(line)
 
 
-def described(spec: "TensorSpec", result: "NDArray[np.generic]") -> dict[str, Any]:
-    content: dict[str, Any] = {
-        "name": spec.name,
-        "shape": result.shape,
-        "dtype": str(result.dtype),
-        "values": result.tolist(),
-    }
-    if spec.labels:
-        content["answers"] = [spec.labels[i] for i in result.reshape(len(result), -1).argmax(1)]
-    return content
+def described(spec: "TensorSpec", result: "NDArray[np.generic]") -> "Output":
+    from edgekiln.compiler.cli.documents import Output
+
+    best = result.reshape(len(result), -1).argmax(axis=1) if spec.labels else ()
+    return Output(
+        name=spec.name,
+        shape=result.shape,
+        dtype=str(result.dtype),
+        values=result.tolist(),
+        answers=tuple(spec.labels[index] for index in best),
+    )
 
 
 def lines(spec: "TensorSpec", result: "NDArray[np.generic]") -> Iterable[str]:

@@ -55,6 +55,7 @@ class StageCommand(click.Command):
         from edgekiln.compiler.cli.progress import progress
         from edgekiln.compiler.disk import copy_out
         from edgekiln.compiler.entry import begin_stage, derive
+        from edgekiln.compiler.result import finite
         from edgekiln.compiler.store import Store
         from edgekiln.targets import profile
 
@@ -68,19 +69,19 @@ class StageCommand(click.Command):
             made = store.run(stage, artifact, device, advance)
         copy_out(made.path, output)
         if as_json:
-            print_json(
-                "edgekiln.stage/1",
-                {
-                    "stage": self.name,
-                    "output": str(output),
-                    "sha256": made.sha256,
-                    "bytes": output.stat().st_size,
-                    "cached": made.cached,
-                    "wall_s": made.wall_s,
-                    "metrics": dict(made.metrics),
-                    "notes": made.notes,
-                },
+            from edgekiln.compiler.cli.documents import StageRun
+
+            document = StageRun(
+                stage=self.name,
+                output=str(output),
+                sha256=made.sha256,
+                bytes=output.stat().st_size,
+                cached=made.cached,
+                wall_s=made.wall_s,
+                metrics=finite(made.metrics),
+                notes=made.notes,
             )
+            print_json("edgekiln.stage/1", document)
             return
         for note in (*made.notes, *([made.remark] if made.remark else [])):
             click.echo(f"note: {note}", err=True)

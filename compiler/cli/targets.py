@@ -1,7 +1,5 @@
 """`edgekiln targets`: the device profiles."""
 
-from dataclasses import asdict
-
 import click
 
 from edgekiln.compiler.cli.output import columns, json_option, print_json
@@ -24,7 +22,9 @@ def list_(as_json: bool) -> None:
     names = [name for name in profile.names() if name != profile.HOST]
     found = [profile.load(name) for name in names]
     if as_json:
-        print_json(SCHEMA, {"targets": [asdict(target) for target in found]})
+        from edgekiln.compiler.cli.documents import Targets
+
+        print_json(SCHEMA, Targets(targets=tuple(found)))
         return
     here = {fit.profile.name for fit in detection.fits() if fit.fits}
     rows = [("NAME", "MACHINE", "RUNS HERE", "DESCRIPTION")]
@@ -42,7 +42,9 @@ def show(name: str, as_json: bool) -> None:
     """Show one profile, after inheritance and detection."""
     target = profile.load(name)
     if as_json:
-        print_json(SCHEMA, {"targets": [asdict(target)]})
+        from edgekiln.compiler.cli.documents import Targets
+
+        print_json(SCHEMA, Targets(targets=(target,)))
         return
     caches = target.caches
     sizes = " · ".join(human_bytes(size) for size in (caches.l1d, caches.l2, caches.l3))
@@ -70,17 +72,20 @@ def detect(as_json: bool) -> None:
     fits = detection.fits()
     chosen = detection.best(fits)
     if as_json:
-        listed = [
-            {
-                "name": fit.profile.name,
-                "fits": fit.fits,
-                "machine": fit.profile.machine,
-                "found": fit.found,
-                "missing": fit.missing,
-            }
+        from edgekiln.compiler.cli.documents import Detection, ProfileFit
+
+        listed = tuple(
+            ProfileFit(
+                name=fit.profile.name,
+                machine=fit.profile.machine,
+                fits=fit.fits,
+                found=fit.found,
+                missing=fit.missing,
+            )
             for fit in fits
-        ]
-        print_json("edgekiln.detect/1", {"chosen": chosen and chosen.name, "profiles": listed})
+        )
+        document = Detection(chosen=chosen.name if chosen else None, profiles=listed)
+        print_json("edgekiln.detect/1", document)
         return
     for fit in fits:
         word = "fits" if fit.fits else "does not fit"

@@ -1,0 +1,130 @@
+"""What `--json` prints: one type a document. A change that breaks readers gets a new number."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgekiln.compiler.cache import Entry, Swept
+from edgekiln.compiler.chain import Link
+from edgekiln.compiler.doctor import Check
+from edgekiln.compiler.result import BuildResult
+from edgekiln.compiler.verify import Gap
+from edgekiln.models.zoo.entries import ZooEntry
+from edgekiln.runtime.results import BenchResult
+from edgekiln.targets.profile import TargetProfile
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRun:
+    """One stage, run by its own command."""
+
+    stage: str
+    output: str
+    sha256: str
+    bytes: int
+    cached: bool
+    wall_s: float  # of the run that made it
+    metrics: Mapping[str, float | None]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """Target profiles, after inheritance."""
+
+    targets: tuple[TargetProfile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileFit:
+    """How a profile suits this machine, by CPU features."""
+
+    name: str
+    machine: str
+    fits: bool
+    found: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """Which profile "host" is made from; null when none fits."""
+
+    chosen: str | None
+    profiles: tuple[ProfileFit, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The zoo."""
+
+    models: tuple[ZooEntry, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifacts:
+    """What the store holds, the longest unused first."""
+
+    artifacts: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What builds need and what is there."""
+
+    host_builds: bool
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One output of a program, all samples; `answers` are a classifier's best classes."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    values: Any  # nested lists
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a bundle computed."""
+
+    bundle: str
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benches:
+    """The bundle's measurement, then those of ONNX Runtime beside it."""
+
+    results: tuple[BenchResult, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What each step changed, and the program against ONNX Runtime."""
+
+    chain: tuple[Link, ...]
+    samples: int
+    layers: tuple[Gap, ...]
+    outputs: tuple[Gap, ...]
+    agreement: float
+    unchecked: tuple[str, ...]
+    identical: bool
+
+
+DOCUMENTS: Mapping[str, type] = {
+    "edgekiln.bench-set/1": Benches,
+    "edgekiln.build/1": BuildResult,
+    "edgekiln.cache/1": Artifacts,
+    "edgekiln.cache-gc/1": Swept,
+    "edgekiln.detect/1": Detection,
+    "edgekiln.doctor/1": Diagnosis,
+    "edgekiln.models/1": Models,
+    "edgekiln.run/1": Answers,
+    "edgekiln.stage/1": StageRun,
+    "edgekiln.targets/1": Targets,
+    "edgekiln.verify/1": Verified,
+}
