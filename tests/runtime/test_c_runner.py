@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.aot.build import Built, build
+from edgekiln.runtime import host
 from edgekiln.targets import profile as profiles
 from tests.compiler.aot import tiny
 
@@ -272,6 +274,18 @@ def test_the_runner_can_check_every_feature_a_profile_names() -> None:
         profile = profiles.load(name)
         if profile.machine == "x86_64":
             assert [f for f in profile.features if f'"{f}"' not in table] == [], name
+
+
+def test_the_feature_check_agrees_with_the_kernel_on_this_cpu(tmp_path: Path) -> None:
+    names = re.findall(r'^    {"(\w+)",', (SOURCES / "cpu.c").read_text(), re.MULTILINE)
+    (tmp_path / "cpu_test.c").write_text(
+        '#include <stdio.h>\n#include "cpu.h"\nint main(int n, char **v) {\n'
+        "    for (int i = 1; i < n; i++) if (cpu_has(v[i])) puts(v[i]);\n}\n"
+    )
+    sources = ("cpu_test.c", str(SOURCES / "cpu.c"))
+    subprocess.run(["gcc", f"-I{SOURCES}", *sources, "-o", "cpu_test"], cwd=tmp_path, check=True)
+    found = subprocess.check_output(["./cpu_test", *names], cwd=tmp_path, text=True).split()
+    assert set(found) == set(names) & host.cpu_flags()
 
 
 def test_the_example_program_compiles_and_runs(tmp_path: Path) -> None:
