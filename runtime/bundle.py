@@ -1,9 +1,8 @@
 """Program files: deterministic tars, read without trust: `.lib` and, with a manifest, `.ekb`."""
 
 import hashlib
-import os
+import math
 import tarfile
-import tempfile
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from io import BytesIO
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 import numpy as np
 
 from edgekiln.runtime import manifest as documents
-from edgekiln.runtime.errors import BundleError, InputError, StorageError
+from edgekiln.runtime.errors import BundleError, InputError
+from edgekiln.runtime.files import FILE_MODE, cannot_write, written_whole
 from edgekiln.runtime.manifest import REBUILD_HINT, Manifest, ProgramSpec, TensorSpec
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ RUNNER = "runner"
 MANIFEST = "manifest.json"
 SEAL = "manifest.json.sha256"  # the manifest's own hash, as sha256sum writes it
 
-FILE_MODE, EXECUTABLE_MODE = 0o644, 0o755
+EXECUTABLE_MODE = 0o755
 MAX_BYTES = 1 << 32  # larger files are not ours and would not fit a device's memory
 _BLOCK = 512  # the tar format's unit; two zero blocks end an archive
 
@@ -39,19 +39,8 @@ def write_tar(path: Path, files: Mapping[str, bytes | Path], executable: Set[str
     Raises:
         StorageError: the disk is full or read-only.
     """
-    try:
-        handle, work = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            _write_members(stream, files, executable)
-        Path(work).chmod(FILE_MODE)
-        Path(work).replace(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        Path(work).unlink(missing_ok=True)
+    with written_whole(path) as stream:
+        _write_members(stream, files, executable)
 
 
 def read_tar(path: Path) -> dict[str, bytes]:
@@ -74,7 +63,7 @@ def extract(path: Path, directory: Path) -> None:
             target.write_bytes(content)
             target.chmod(EXECUTABLE_MODE if executable else FILE_MODE)
         except OSError as error:
-            raise _cannot_write(target, error) from error
+            raise cannot_write(target, error) from error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,10 +99,16 @@ class Bundle:
         return self.manifest.program
 
     def example(self, kind: str, index: int, spec: TensorSpec) -> "NDArray[np.generic] | None":
-        """The bundled example: kind "input" or "output"; None when it has none."""
-        raw = self.files.get(example_name(kind, index))
+        """The bundled example, kind "input" or "output"; None without one. Raises BundleError."""
+        name = example_name(kind, index)
+        raw = self.files.get(name)
         if raw is None:
             return None
+        wanted = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+        if len(raw) != wanted:
+            raise BundleError(
+                f"{self.path}: {name} has {len(raw)} bytes instead of {wanted}", REBUILD_HINT
+            )
         return np.frombuffer(raw, spec.dtype).reshape(spec.shape).copy()
 
 
@@ -211,10 +206,3 @@ def _check_hashes(path: Path, files: Mapping[str, bytes], hashes: Mapping[str, s
     for name, expected in hashes.items():
         if sha256(files[name]) != expected:
             raise BundleError(f"{path}: {name} does not match its sha256", hint=REBUILD_HINT)
-
-
-def _cannot_write(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"cannot write {path}: {error.strerror or error}",
-        hint="free some space or choose a directory you may write to",
-    )

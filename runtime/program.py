@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.bundle import Bundle
+from edgekiln.runtime.errors import BundleError, InputError, MismatchError
+from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.inputs import fit
 from edgekiln.runtime.runner import AotRunner, Runner, check_inputs
 
@@ -35,12 +37,6 @@ class LoadedProgram:
         if len(arrays) != len(specs):
             check_inputs(arrays, specs)
         batches = [fit(each, spec, "load") for each, spec in zip(arrays, specs, strict=True)]
-        counts = {len(batch) for batch in batches}
-        if len(counts) > 1:
-            raise InputError(
-                f"the inputs have batches of {', '.join(map(str, sorted(counts)))}",
-                hint="give every input the same number of samples",
-            )
         results = run_batched(self.runner, batches)
         return results[0] if len(results) == 1 else results
 
@@ -53,7 +49,17 @@ def load(path: str | os.PathLike[str]) -> LoadedProgram:
 def run_batched(
     runner: Runner, batches: "list[NDArray[np.generic]]"
 ) -> "list[NDArray[np.generic]]":
-    """Run any number of samples through a program of a fixed batch. Outputs are batch first."""
+    """Run any number of samples through a program of a fixed batch. Outputs are batch first.
+
+    Raises:
+        InputError: the inputs have different numbers of samples.
+    """
+    counts = sorted({len(batch) for batch in batches})
+    if len(counts) > 1:
+        raise InputError(
+            f"the inputs have {' and '.join(map(str, counts))} samples",
+            hint="give every input the same number of samples",
+        )
     size, total = runner.inputs[0].shape[0], len(batches[0])
     pieces = []
     for start in range(0, total, size):
@@ -67,3 +73,38 @@ def _padded(chunk: "NDArray[np.generic]", size: int) -> "NDArray[np.generic]":
     if len(chunk) == size:
         return chunk
     return np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
+
+
+def check_example(path: Path) -> list[str]:
+    """Run a bundle's example; the names of the outputs, all of them equal to the expected ones.
+
+    Raises:
+        BundleError: damaged, for another machine, or without an expected output.
+        MismatchError: an output differs.
+    """
+    bundle = Bundle.open(path)
+    runner = AotRunner.open(path)
+    inputs = [bundle.example("input", i, spec) for i, spec in enumerate(runner.inputs)]
+    expected = [bundle.example("output", i, spec) for i, spec in enumerate(runner.outputs)]
+    given = [array for array in inputs if array is not None]
+    if len(given) < len(inputs) or any(array is None for array in expected):
+        raise BundleError(
+            f"{path}: has no example with an expected output",
+            hint="package it on a machine that can run it",
+        )
+    for spec, wanted, got in zip(runner.outputs, expected, runner.run(*given), strict=True):
+        assert wanted is not None
+        differing = int((wanted.view(np.uint8) != got.view(np.uint8)).sum())
+        if differing:
+            raise MismatchError(
+                f"{path}: output {spec.name!r} differs from the expected one in {differing} of "
+                f"{got.nbytes} bytes",
+                hint="this CPU computes otherwise than the one it was packaged on: report it",
+            )
+    return [spec.name for spec in runner.outputs]
+
+
+def save(path: Path, array: "NDArray[np.generic]") -> None:
+    """Write a .npy file, whole or not at all. Raises StorageError."""
+    with written_whole(path) as stream:
+        np.save(stream, array)

@@ -1,0 +1,141 @@
+"""The front for devices: `python -m edgekiln.runtime bench | run | check | info BUNDLE`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekiln.runtime import bench, text
+from edgekiln.runtime.bundle import Bundle
+from edgekiln.runtime.errors import EXIT_INTERRUPTED, ConfigError, EdgeKilnError
+from edgekiln.runtime.faults import print_error
+from edgekiln.runtime.inputs import load_input
+from edgekiln.runtime.manifest import to_json
+from edgekiln.runtime.program import check_example, run_batched, save
+from edgekiln.runtime.runner import AotRunner
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+    except EdgeKilnError as error:
+        print_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="python -m edgekiln.runtime",
+        description="Run and measure bundles on this machine. Exit codes as of `edgekiln`.",
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _add_bench(commands)
+    run = _add(commands, "run", run_command, "Run a bundle on files.")
+    run.add_argument(
+        "--input", action="append", type=Path, required=True, metavar="FILE",
+        help="one for each input: .npy, .npz, .bin or an image",
+    )  # fmt: skip
+    run.add_argument(
+        "--output", action="append", type=Path, default=[], metavar="FILE.npy",
+        help="where to write the outputs, one for each",
+    )  # fmt: skip
+    _add(commands, "check", check_command, "Compare the bundle's example with its expected output.")
+    _add(commands, "info", info_command, "Show what a bundle is; --json prints its manifest.")
+    return top
+
+
+def _add_bench(commands: Any) -> None:
+    command = _add(commands, "bench", bench_command, "Measure the latency of a bundle.")
+    option = command.add_argument
+    option(
+        "--onnx", action="append", type=Path, default=[], metavar="FILE.onnx",
+        help="time ONNX Runtime on this model beside it",
+    )  # fmt: skip
+    option("--trials", type=int, default=bench.TRIALS, help="of each engine (%(default)s)")
+    option("--min-seconds", type=float, default=bench.MIN_SECONDS, help="of a trial (%(default)s)")
+    option("--threads", type=int, default=1, help="that share one inference (%(default)s)")
+    option("--cpu", type=int, help="pin the threads to this CPU and those behind it")
+    option("--profile", action="store_true", help="time every layer, too")
+
+
+def _add(commands: Any, name: str, function: Any, summary: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+    command.set_defaults(command=function)
+    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="a .ekb file")
+    command.add_argument("--json", action="store_true", help="print JSON on stdout")
+    return command
+
+
+def bench_command(arguments: argparse.Namespace) -> None:
+    results = bench.compare(
+        arguments.bundle,
+        arguments.onnx,
+        trials=arguments.trials,
+        min_seconds=arguments.min_seconds,
+        threads=arguments.threads,
+        profile=arguments.profile,
+        cpu=arguments.cpu,
+    )
+    if arguments.json:
+        listed = [json.loads(result.to_json()) for result in results]
+        _print_json("edgekiln.benches/1", {"results": listed})
+    else:
+        print("\n".join(text.bench_lines(results)))
+
+
+def run_command(arguments: argparse.Namespace) -> None:
+    runner = AotRunner.open(arguments.bundle)
+    wrong = "{} {} given, the program has {}"
+    if len(arguments.input) != len(runner.inputs):
+        names = ", ".join(spec.name for spec in runner.inputs)
+        raise ConfigError(
+            wrong.format(len(arguments.input), "inputs", len(runner.inputs)),
+            hint=f"give --input once for each of: {names}",
+        )
+    if arguments.output and len(arguments.output) != len(runner.outputs):
+        raise ConfigError(
+            wrong.format(len(arguments.output), "outputs", len(runner.outputs)),
+            hint="give --output once for each, or not at all",
+        )
+    pairs = zip(arguments.input, runner.inputs, strict=True)
+    results = run_batched(runner, [load_input(path, spec) for path, spec in pairs])
+    for path, result in zip(arguments.output, results, strict=False):
+        save(path, result)
+    outputs = list(zip(runner.outputs, results, strict=True))
+    if arguments.json:
+        listed = [text.output_data(spec, result) for spec, result in outputs]
+        _print_json("edgekiln.run/1", {"bundle": str(arguments.bundle), "outputs": listed})
+    else:
+        for spec, result in outputs:
+            print("\n".join(text.output_lines(spec, result)))
+
+
+def check_command(arguments: argparse.Namespace) -> None:
+    outputs = check_example(arguments.bundle)
+    if arguments.json:
+        _print_json("edgekiln.check/1", {"bundle": str(arguments.bundle), "equal": outputs})
+    else:
+        print(f"{arguments.bundle}: {', '.join(outputs)} as expected, bit by bit")
+
+
+def info_command(arguments: argparse.Namespace) -> None:
+    bundle = Bundle.open(arguments.bundle)
+    if arguments.json:
+        print(to_json(bundle.manifest), end="")
+    else:
+        print("\n".join(text.bundle_lines(bundle)))
+
+
+def _print_json(schema: str, content: Mapping[str, Any]) -> None:
+    print(json.dumps({"schema": schema, **content}, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""Files that appear whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from edgekiln.runtime.errors import StorageError
+
+FILE_MODE = 0o644
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content replaces `path` at the end of the block, unless the block fails.
+
+    Raises:
+        StorageError: the disk is full, read-only or has no such directory.
+    """
+    work = None
+    try:
+        handle, work = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+        Path(work).chmod(FILE_MODE)
+        Path(work).replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        if work is not None:
+            Path(work).unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot write {path}: {error.strerror or error}",
+        hint="free some space or choose a directory you may write to",
+    )

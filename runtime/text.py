@@ -1,0 +1,144 @@
+"""What people read: outputs, benchmarks and bundles as lines of text."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgekiln.runtime.bundle import Bundle
+    from edgekiln.runtime.manifest import TensorSpec
+    from edgekiln.runtime.results import BenchResult, LayerTime
+
+TOP = 5  # classes shown a sample
+SHOWN = 10  # samples, and values of a sample that has no classes
+
+
+def human_bytes(count: int) -> str:
+    if count < 1024:
+        return f"{count} B"
+    size = count / 1024
+    for unit in ("KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Left-aligned, two blanks apart."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        yield "  ".join(cells).rstrip()
+
+
+def output_data(spec: "TensorSpec", result: "NDArray[np.generic]") -> dict[str, Any]:
+    """An output as JSON: all its values and, for a classifier, the best class of each sample."""
+    data = {
+        "name": spec.name,
+        "shape": list(result.shape),
+        "dtype": str(result.dtype),
+        "values": result.tolist(),
+    }
+    if spec.labels:
+        data["answers"] = [spec.labels[i] for i in result.reshape(len(result), -1).argmax(1)]
+    return data
+
+
+def output_lines(spec: "TensorSpec", result: "NDArray[np.generic]") -> Iterator[str]:
+    """A line a sample: the best classes of a classifier, the first numbers of anything else."""
+    yield f"{spec.name}: {result.dtype} {'×'.join(map(str, result.shape))}"
+    flat = result.reshape(len(result), -1)
+    for index, row in enumerate(flat[:SHOWN]):
+        if spec.labels:
+            best = row.argsort()[::-1][:TOP]
+            cells = [f"{spec.labels[i]} {row[i]:.4g}" for i in best]
+        else:
+            cells = [f"{value:.4g}" for value in row[:SHOWN]]
+            cells += ["…"] if len(row) > SHOWN else []
+        yield f"  {index}: {'  '.join(cells)}"
+    if len(flat) > SHOWN:
+        yield f"  and {len(flat) - SHOWN} more samples (--output or --json gives all)"
+
+
+def bench_lines(results: "Sequence[BenchResult]") -> Iterator[str]:
+    """The machine, a line an engine (the first is ours), doubts, then the layers of the first."""
+    ours = results[0]
+    machine, load = ours.machine, ours.before.load
+    yield ", ".join(
+        [
+            machine.cpu,
+            f"{machine.cores} cores",
+            f"governor {machine.governor or 'unknown'}",
+            f"load {'unknown' if load is None else format(load, 'g')}",
+            machine.kernel,
+        ]
+    )
+    pinned = f"pinned to {', '.join(map(str, ours.cpus))}" if ours.cpus else "not pinned"
+    yield f"threads {ours.threads}, {pinned}; {len(ours.trials)} trials each, in turn"
+    yield ""
+    rows: list[tuple[str, ...]] = [
+        ("ENGINE", "MEDIAN", "P90", "P99", "MIN", "SPREAD", "FIRST", "PEAK RSS", "× OURS")
+    ]
+    for each in results:
+        times = (each.median_s, each.p90_s, each.p99_s, each.min_s)
+        rows.append(
+            (
+                f"{each.engine} {each.precision}",
+                *(f"{time_s * 1e6:,.1f} µs" for time_s in times),
+                f"{each.spread:.1%}",
+                f"{each.first_inference_s * 1e6:,.0f} µs",
+                human_bytes(each.peak_resident_bytes),
+                f"{each.median_s / ours.median_s:.2f}",
+            )
+        )
+    yield from columns(rows)
+    yield ""
+    yield f"program {human_bytes(ours.program_bytes)}, arena {human_bytes(ours.arena_bytes or 0)}"
+    for warning in dict.fromkeys(warning for each in results for warning in each.warnings):
+        yield f"warning: {warning}"
+    if ours.layers:
+        yield ""
+        yield from layer_lines(ours.layers)
+
+
+def layer_lines(layers: "Sequence[LayerTime]") -> Iterator[str]:
+    """Where the time goes."""
+    total_s = sum(layer.latency_s for layer in layers) or 1.0
+    rows = [("LAYER", "OP", "TIME", "SHARE", "GMAC/S")]
+    for layer in layers:
+        speed = layer.macs / layer.latency_s / 1e9 if layer.macs and layer.latency_s else None
+        rows.append(
+            (
+                layer.name,
+                layer.op,
+                f"{layer.latency_s * 1e6:,.2f} µs",
+                f"{layer.latency_s / total_s:.1%}",
+                "-" if speed is None else f"{speed:.1f}",
+            )
+        )
+    yield from columns(rows)
+
+
+def bundle_lines(bundle: "Bundle") -> Iterator[str]:
+    """What a bundle is, takes, gives and needs."""
+    spec = bundle.program
+    kept_float = [layer for layer in spec.layers if not layer.integer]
+    yield f"{spec.name} for {spec.target} ({spec.machine}, {spec.isa})"
+    yield f"  needs     {' '.join(spec.features) or 'no special features'}"
+    for direction, tensors in (("takes", spec.inputs), ("gives", spec.outputs)):
+        for tensor in tensors:
+            shape = "×".join(map(str, tensor.shape))
+            yield f"  {direction:<9} {tensor.name}: {tensor.dtype} {shape}"
+    yield (
+        f"  size      weights {human_bytes(spec.weights_bytes)}, code "
+        f"{human_bytes(spec.code_bytes)}, arena {human_bytes(spec.arena_bytes)}"
+    )
+    yield f"  layers    {len(spec.layers)}, {len(kept_float)} of them float"
+    for layer in kept_float:
+        yield f"            {layer.name} ({layer.op}): {layer.reason}"
+    stages = [str(record.get("stage", "?")) for record in bundle.manifest.provenance]
+    yield f"  made by   {' → '.join(stages) or 'unknown'}"
+    yield f"  model     sha256 {spec.model_sha256}"
