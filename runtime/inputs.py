@@ -247,7 +247,8 @@ def _read_npy(path: Path) -> "NDArray[np.generic]":
 
 def _read_npz(path: Path, spec: "TensorSpec") -> "NDArray[np.generic]":
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, for numpy leaves a damaged archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = archive.files
             chosen = spec.name if spec.name in names else names[0] if len(names) == 1 else None
             if chosen is not None:
