@@ -1,20 +1,36 @@
 """What a bundle was made from, as far as the store still has it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekiln.compiler.store import Store
-from edgekiln.runtime.bundle import MANIFEST, Bundle, read_tar
+from edgekiln.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from edgekiln.runtime.manifest import ProgramSpec
 
 
-def models_of(bundle: Path, store: Store | None = None) -> tuple[Path, ...]:
-    """The int8 and the float model that a bundle was made from, as far as the store has them.
+def int8_model(spec: "ProgramSpec") -> Path:
+    """The QDQ model that a program was compiled from. Raises InputError when it is gone."""
+    if artifact := Store().find(spec.model_sha256):
+        return artifact.path
+    raise InputError(
+        f"the store no longer has the int8 model of {spec.name} (sha256 {spec.model_sha256[:12]}…)",
+        "give it by --int8 FILE.onnx",
+    )
+
+
+def models_of(bundle: Path) -> tuple[Path, ...]:
+    """The int8 and the float model of a bundle, those that are still there; none for a `.lib`.
 
     Raises:
         InputError, BundleError: the bundle cannot be read.
     """
+    from edgekiln.runtime.bundle import MANIFEST, Bundle, read_tar
+
     if MANIFEST not in read_tar(bundle):
-        return ()  # a .lib, which knows its history only in the store
-    store = store or Store()
+        return ()
+    store = Store()
     made_from = {
         str(record["kind"]): str(record["sha256"])
         for record in Bundle.open(bundle).manifest.provenance

@@ -21,8 +21,7 @@ _FILE = click.Path(path_type=Path)
     "model",
     metavar="FILE.onnx",
     type=_FILE,
-    required=True,
-    help="The QDQ model the program was made from.",
+    help="The QDQ model the program was made from (default: from the store).",
 )
 @click.option(
     "--onnx",
@@ -43,7 +42,7 @@ _FILE = click.Path(path_type=Path)
 )
 @json_option
 def verify(
-    *, program: Path, model: Path, float_model: Path | None, module: Path | None,
+    *, program: Path, model: Path | None, float_model: Path | None, module: Path | None,
     data: str, seed: int, samples: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Compare a program with ONNX Runtime, per output and per layer.
@@ -51,10 +50,12 @@ def verify(
     Exit code 7 when a layer differs by more than rounding ties.
     """
     from edgekiln.compiler import chain
+    from edgekiln.compiler.origin import int8_model
     from edgekiln.compiler.verify import verify as run
     from edgekiln.runtime.runner import AotRunner
 
     runner = AotRunner.open(program)
+    model = model or int8_model(runner.spec)
     batches = chain.batches_for(runner.spec, model, data=data, seed=seed, samples=samples)
     steps: list[tuple[str, chain.Model]] = []
     if module:
