@@ -17,9 +17,9 @@ def show(result: BuildResult, console: "Console") -> None:
     console.print(f"{result.model}  data {result.data or '-'}  seed {result.seed}", style="bold")
     console.print(_stages(result))
     for step in result.steps:
-        if step.stage == "compile":
-            continue  # its notes are the float operations, listed with their target
-        for note in (*step.notes, *([step.remark] if step.remark else [])):
+        # The compile stage's notes are the float operations, which are listed with their target.
+        notes = () if step.stage == "compile" else step.notes
+        for note in (*notes, *([step.remark] if step.remark else [])):
             console.print(f"note: {step.stage}: {note}", style="dim", highlight=False)
     for target in result.targets:
         _target(target, console)
