@@ -10,7 +10,7 @@ from typing import Any
 
 from edgekiln.compiler import doctor, entry
 from edgekiln.compiler.artifact import Artifact
-from edgekiln.compiler.disk import copy_out
+from edgekiln.compiler.disk import copy_out, writable
 from edgekiln.compiler.recipe import STAGES, Recipe
 from edgekiln.compiler.result import (
     BuildResult,
@@ -23,7 +23,8 @@ from edgekiln.compiler.result import (
 )
 from edgekiln.compiler.stage import Advance
 from edgekiln.compiler.store import Store
-from edgekiln.runtime.errors import AccuracyError, ConfigError
+from edgekiln.runtime import host
+from edgekiln.runtime.errors import AccuracyError, ConfigError, StorageError
 from edgekiln.targets.profile import TargetProfile
 
 # Where each kind of input enters the chain.
@@ -51,7 +52,8 @@ def build(request: Request, store: Store, progress: Progress) -> BuildResult:
     """Run the chain from where the input stands. What was built before is found, not made.
 
     Raises:
-        MissingToolError: before anything runs, when a target's compiler is not there.
+        MissingToolError, StorageError: before anything runs, when a target's compiler is not
+            there or the bundles cannot be written.
         AccuracyError: a stage lost more than `max_drop`.
         EdgeKilnError: from the stages.
     """
@@ -60,6 +62,8 @@ def build(request: Request, store: Store, progress: Progress) -> BuildResult:
         raise ConfigError(f"target {min(doubled)} is given twice")
     for target in request.targets:
         doctor.require_toolchain(target)
+    if not writable(request.out.absolute()):
+        raise StorageError(f"{request.out} cannot be written", "choose another directory by --out")
     return _Build(request, store, progress).run()
 
 
@@ -84,6 +88,7 @@ class _Build:
             model=self.request.model,
             data=self.data,
             seed=self.request.recipe.seed,
+            machine=host.machine(),
             steps=tuple(self.steps),
             targets=targets,
         )

@@ -60,6 +60,13 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
+def writable(path: Path) -> bool:
+    """Whether the directory `path` can be written, or made."""
+    while not path.exists():
+        path = path.parent
+    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+
+
 def _full(root: Path) -> StorageError:
     return StorageError(
         f"no room left in the store {root} ({free_bytes(root)} bytes free)",

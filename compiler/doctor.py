@@ -1,6 +1,5 @@
 """What a build needs and whether this machine has it, each with the command that installs it."""
 
-import os
 import platform
 import re
 import shutil
@@ -13,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from edgekiln.compiler.disk import free_bytes
+from edgekiln.compiler.disk import free_bytes, writable
 from edgekiln.compiler.store import Store
 from edgekiln.runtime.errors import EdgeKilnError, MissingToolError
 from edgekiln.targets import profile
@@ -171,7 +170,7 @@ def _targets() -> Iterator[Check]:
 def _store() -> Check:
     root = Store().root
     free = free_bytes(root)
-    problem = _unwritable(root)
+    problem = "" if writable(root) else "cannot be written"
     status: Status = "missing" if problem else "ok" if free >= NEEDED_BYTES else "wrong"
     return Check(
         area="store",
@@ -181,12 +180,6 @@ def _store() -> Check:
         wanted=f">={NEEDED_BYTES >> 30} GiB free",
         fix="" if status == "ok" else "export EDGEKILN_STORE=/a/larger/disk",
     )
-
-
-def _unwritable(root: Path) -> str:
-    while not root.exists():
-        root = root.parent
-    return "" if os.access(root, os.W_OK | os.X_OK) and root.is_dir() else "cannot be written"
 
 
 def foreign(target: TargetProfile) -> str:

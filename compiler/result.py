@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from edgekiln.runtime.host import Machine
+
 SCHEMA = "edgekiln.build/1"
 
 
@@ -94,5 +96,6 @@ class BuildResult:
     model: str
     data: str
     seed: int
+    machine: Machine  # where it was built and measured
     steps: tuple[Step, ...]
     targets: tuple[TargetResult, ...]

@@ -17,7 +17,7 @@ from edgekiln.compiler.result import BuildResult, Score, Step, TargetResult
 from edgekiln.compiler.stage import Advance, Kind, Stage, StageContext, silent
 from edgekiln.compiler.stages import evaluate
 from edgekiln.compiler.store import Store
-from edgekiln.runtime.errors import AccuracyError, ConfigError, MissingToolError
+from edgekiln.runtime.errors import AccuracyError, ConfigError, MissingToolError, StorageError
 from edgekiln.targets import profile
 from edgekiln.targets.profile import TargetProfile
 
@@ -292,6 +292,12 @@ def test_a_missing_compiler_is_said_before_anything_runs(tmp_path: Path) -> None
         run(tmp_path, targets=(replace(base, toolchain=tools),))
     assert error.value.message == "target x86-64-v3: no-such-gcc is not installed"
     assert error.value.hint == "sudo apt-get install -y gcc-no-such"
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_output_directory_that_cannot_be_is_said_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"net\.pt cannot be written"):
+        run(tmp_path, out=tmp_path / "net.pt")
     assert not (tmp_path / "store").exists()
 
 

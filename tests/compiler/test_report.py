@@ -15,6 +15,7 @@ from edgekiln.compiler.result import (
     TargetResult,
     finite,
 )
+from edgekiln.runtime import host
 
 
 def step(stage: str, value: float, target: str = "", **changes: object) -> Step:
@@ -65,6 +66,7 @@ RESULT = BuildResult(
     model="resnet8",
     data="digits",
     seed=0,
+    machine=host.machine(),
     steps=(
         step("distill", 0.9861),
         step("prune", 0.9833, notes=("group layer3 kept",), cached=True),
