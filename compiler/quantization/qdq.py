@@ -112,7 +112,8 @@ def quantize(
             nodes_to_quantize=[node.name for node in nodes],
             nodes_to_exclude=[],
             op_types_to_quantize=list(QUANTIZABLE),
-            extra_options={},
+            # Also a Transpose or MaxPool right at the input is done on int8.
+            extra_options={"ForceQuantizeNoInputCheck": True},
         )
         quantizer.keep_float = _float_outputs(model)
         quantizer.quantize_model()
