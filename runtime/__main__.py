@@ -85,7 +85,7 @@ def bench_command(arguments: argparse.Namespace) -> None:
     )
     if arguments.json:
         listed = [json.loads(result.to_json()) for result in results]
-        _print_json("edgekiln.benches/1", {"results": listed})
+        _print_json("edgekiln.bench-set/1", {"results": listed})
     else:
         print("\n".join(text.bench_lines(results)))
 

@@ -36,15 +36,14 @@ def columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
 
 def output_data(spec: "TensorSpec", result: "NDArray[np.generic]") -> dict[str, Any]:
     """An output as JSON: all its values and, for a classifier, the best class of each sample."""
-    data = {
+    best = result.reshape(len(result), -1).argmax(1) if spec.labels else ()
+    return {
         "name": spec.name,
         "shape": list(result.shape),
         "dtype": str(result.dtype),
         "values": result.tolist(),
+        "answers": [spec.labels[index] for index in best],
     }
-    if spec.labels:
-        data["answers"] = [spec.labels[i] for i in result.reshape(len(result), -1).argmax(1)]
-    return data
 
 
 def output_lines(spec: "TensorSpec", result: "NDArray[np.generic]") -> Iterator[str]:

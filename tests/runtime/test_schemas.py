@@ -1,0 +1,100 @@
+"""Every JSON document the runtime writes has a schema, and both say the same."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import pytest
+
+from edgekiln.runtime import __main__ as front
+from edgekiln.runtime import bench, manifest
+from edgekiln.runtime.manifest import Manifest, ProgramSpec
+from edgekiln.runtime.results import BenchResult
+from tests.runtime.conftest import TOY, toy_sums
+
+HOME = Path(__file__).parents[2] / "runtime/schemas"
+NAMES = sorted(path.name.removesuffix(".schema.json") for path in HOME.iterdir())
+X = np.random.default_rng(0).uniform(0, 200, (1, 3, 4, 4)).astype(np.float32)
+
+
+def schema(name: str) -> dict[str, Any]:
+    return json.loads((HOME / f"{name}.schema.json").read_text())
+
+
+def validate(name: str, text: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    referencing = pytest.importorskip("referencing")
+    resources = [
+        (f"{each}.schema.json", referencing.Resource.from_contents(schema(each))) for each in NAMES
+    ]
+    registry = referencing.Registry().with_resources(resources)
+    jsonschema.Draft202012Validator(schema(name), registry=registry).validate(json.loads(text))
+
+
+@pytest.fixture
+def measured(toy_bundle, toy_runner):
+    files = {
+        "runner": toy_runner,
+        "example/input_0.bin": X.tobytes(),
+        "example/output_0.bin": toy_sums(X).astype(np.float32).tobytes(),
+    }
+    return toy_bundle(extra=files)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_schemas_are_schemas(name):
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator.check_schema(schema(name))
+    assert schema(name)["title"]
+
+
+def test_a_manifest_fits_its_schema():
+    document = Manifest(
+        program=TOY, files={"a": "b"}, provenance=({"stage": "x"},), report={"r": 1}
+    )
+    validate("manifest", manifest.to_json(document))
+    validate("program", manifest.to_json(TOY))
+
+
+def test_a_benchmark_fits_its_schema(measured):
+    result = bench.bench(measured, trials=2, min_seconds=0.01, profile=True)
+    validate("bench", result.to_json())
+
+
+def test_what_the_front_prints_fits_its_schemas(measured, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", X)
+    for name, arguments in {
+        "bench-set": ["bench", "--trials", "1", "--min-seconds", "0.01"],
+        "run": ["run", "--input", str(tmp_path / "x.npy")],
+        "check": ["check"],
+        "manifest": ["info"],
+    }.items():
+        command, *options = arguments
+        assert front.main([command, str(measured), *options, "--json"]) == 0
+        validate(name, capsys.readouterr().out)
+
+
+def nested(kind: Any) -> Iterator[type]:
+    if is_dataclass(kind):
+        yield kind
+        for hint in get_type_hints(kind).values():
+            yield from nested(hint)
+    for argument in get_args(kind):
+        yield from nested(argument)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("bench", BenchResult), ("manifest", Manifest), ("program", ProgramSpec)]
+)
+def test_schemas_have_the_fields_of_their_types(name, kind):
+    document = schema(name)
+    for part in set(nested(kind)):
+        described = document if part is kind else document["$defs"][part.__name__]
+        wanted = {field.name for field in fields(part)}
+        if part is ProgramSpec and part is kind:
+            wanted |= {"schema"}  # the file's own key
+        assert set(described["properties"]) == set(described["required"]) == wanted
+        assert described["additionalProperties"] is False
