@@ -16,10 +16,12 @@ from edgekiln.compiler.kernels.spec import NO_HALO, OVERREAD_BYTES
 from edgekiln.compiler.program import Call, Const, In, Out, Program, Ref
 from edgekiln.runtime import manifest
 from edgekiln.runtime.bundle import LIBRARY, PROGRAM, RUNNER
+from edgekiln.runtime.errors import StorageError
 from edgekiln.runtime.manifest import Layer, ProgramSpec
 from edgekiln.targets.profile import TargetProfile
 
 ARCHIVE, HEADER = "libmodel.a", "model.h"
+_MADE = (LIBRARY, ARCHIVE, HEADER, RUNNER, PROGRAM)
 
 _RUNNER_SOURCES = (
     "runner.c", "args.c", "bench.c", "cpu.c", "files.c", "json.c", "pool.c", "session.c", "stats.c",
@@ -39,7 +41,8 @@ def build(program: Program, profile: TargetProfile) -> Built:
     """Compile and link a program. Equal programs and profiles give equal bytes.
 
     Raises:
-        MissingToolError: the profile's C compiler, or the C library's static archive, is missing.
+        MissingToolError: the profile's C compiler, or the C library for it, is missing.
+        StorageError: no room for temporary files.
     """
     compiled = functions.compile_functions(program, profile.tvm)
     constants = weights.pack(program)
@@ -51,32 +54,48 @@ def build(program: Program, profile: TargetProfile) -> Built:
         steps=list(_steps(program, compiled, constants, plan)),
         arena_bytes=plan.peak + OVERREAD_BYTES,
     )
-    with tempfile.TemporaryDirectory(prefix="edgekiln-aot-") as directory:
-        home = Path(directory)
-        compiler = Compiler(profile.toolchain, home)
-        _write_sources(home, source, profile, compiled, constants)
-        code_bytes = _make_library(compiler, list(compiled.compiled))
-        spec = ProgramSpec(
-            name=program.name,
-            target=profile.name,
-            machine=profile.machine,
-            features=profile.features,
-            isa=profile.isa,
-            inputs=program.inputs,
-            outputs=program.outputs,
-            arena_bytes=source.arena_bytes,
-            weights_bytes=len(constants.blob),
-            code_bytes=code_bytes,
-            layers=tuple(_layers(program, compiled, plan)),
-            model_sha256=program.model_sha256,
-        )
-        _make_runner(compiler, spec)
-        made = (LIBRARY, ARCHIVE, HEADER, RUNNER, PROGRAM)
-        return Built(
-            files={name: (home / name).read_bytes() for name in made},
-            spec=spec,
-            arena_bound_bytes=plan.bound + OVERREAD_BYTES,
-        )
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgekiln-aot-") as directory:
+            home = Path(directory)
+            compiler = Compiler(profile.toolchain, home)
+            _write_sources(home, source, profile, compiled, constants)
+            code_bytes = _make_library(compiler, list(compiled.compiled))
+            spec = _spec(
+                program,
+                profile,
+                source,
+                tuple(_layers(program, compiled, plan)),
+                weights_bytes=len(constants.blob),
+                code_bytes=code_bytes,
+            )
+            _make_runner(compiler, spec)
+            made = {name: (home / name).read_bytes() for name in _MADE}
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise StorageError(
+            f"cannot work in {where}: {error.strerror}", "free some space, or set TMPDIR"
+        ) from error
+    return Built(files=made, spec=spec, arena_bound_bytes=plan.bound + OVERREAD_BYTES)
+
+
+def _spec(
+    program: Program, profile: TargetProfile, source: emit.Source, layers: tuple[Layer, ...], *,
+    weights_bytes: int, code_bytes: int,
+) -> ProgramSpec:  # fmt: skip
+    return ProgramSpec(
+        name=program.name,
+        target=profile.name,
+        machine=profile.machine,
+        features=profile.features,
+        isa=profile.isa,
+        inputs=program.inputs,
+        outputs=program.outputs,
+        arena_bytes=source.arena_bytes,
+        weights_bytes=weights_bytes,
+        code_bytes=code_bytes,
+        layers=layers,
+        model_sha256=program.model_sha256,
+    )
 
 
 def _workspaces(program: Program, compiled: Functions) -> Iterator[Interval]:

@@ -1,15 +1,22 @@
 """The target's C compiler and its binutils, run where no path of this machine gets out."""
 
+import errno
+import os
+import re
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
-from edgekiln.runtime.errors import MissingToolError
+from edgekiln.runtime.errors import MissingToolError, StorageError
 from edgekiln.targets.profile import Toolchain
 
 # What makes a program need more than the architecture's baseline, and so must not reach the code
 # that checks whether this machine has more.
 _TUNING_FLAGS = ("-march=", "-mcpu=", "-mtune=", "-mattr=")
+
+# Our own headers are always there.
+_MISSING_HEADER = re.compile(r"fatal error: (\S+\.h): No such file or directory")
 
 _COMMON = ("-std=c11", "-O2", "-fPIC", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
 
@@ -48,17 +55,29 @@ class Compiler:
     def _run(self, *command: str) -> str:
         try:
             done = subprocess.run(
-                command, cwd=self.home, capture_output=True, text=True, check=False
-            )
+                command, cwd=self.home, capture_output=True, text=True, errors="replace",
+                check=False, env=os.environ | {"LC_ALL": "C"},
+            )  # fmt: skip
         except OSError:
             raise MissingToolError(f"{command[0]} is not installed", self._install()) from None
-        if done.returncode == 0:
-            return done.stdout
-        if "cannot find -l" in done.stderr and "-static" in command:
+        if done.returncode != 0:
+            self._explain(command, done.stderr)
+        return done.stdout
+
+    def _explain(self, command: tuple[str, ...], stderr: str) -> NoReturn:
+        """Tell a machine that lacks something from a mistake in what we generated."""
+        if "cannot find -l" in stderr and "-static" in command:
             raise MissingToolError(
                 f"{command[0]} cannot link a static executable: libc.a is missing", self._install()
             )
-        raise GeneratedCodeError(f"{' '.join(command)}: {_first_error(done.stderr)}")
+        if header := _MISSING_HEADER.search(stderr):
+            raise MissingToolError(
+                f"{command[0]} has no C library for its target: {header[1]} is missing",
+                self._install(),
+            )
+        if os.strerror(errno.ENOSPC) in stderr:
+            raise StorageError(f"no space left in {self.home.parent}", "free some, or set TMPDIR")
+        raise GeneratedCodeError(f"{' '.join(command)}: {_first_error(stderr)}")
 
     def _install(self) -> str:
         packages = self._toolchain.packages or ("libc6-dev",)

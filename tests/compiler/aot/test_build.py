@@ -2,8 +2,8 @@
 
 import ctypes
 import itertools
-import re
 import subprocess
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import pytest
 from edgekiln.compiler.aot import jit
 from edgekiln.compiler.aot.build import Built, build
 from edgekiln.compiler.aot.emit import EXPORTS
+from edgekiln.compiler.aot.toolchain import GeneratedCodeError
 from edgekiln.compiler.kernels.spec import OVERREAD_BYTES
 from edgekiln.runtime import manifest
-from edgekiln.runtime.errors import MissingToolError
-from edgekiln.targets.profile import Toolchain
+from edgekiln.runtime.errors import MissingToolError, StorageError
+from edgekiln.targets.profile import TargetProfile, Toolchain
 from tests.compiler.aot import tiny
 from tests.compiler.aot.tiny import N
 
@@ -167,15 +168,51 @@ def test_a_missing_compiler_is_named_with_its_packages() -> None:
     assert caught.value.exit_code == 5
 
 
-def test_a_missing_static_libc_is_named(tmp_path: Path) -> None:
-    fake = tmp_path / "cc"
+@pytest.mark.parametrize(
+    ("when", "says", "message"),
+    [
+        (
+            "*-static*",
+            "ld: cannot find -lc: No such file or directory",
+            "cannot link a static executable: libc.a is missing",
+        ),
+        (
+            "*-c*",
+            "stdint.h:9:16: fatal error: stdint.h: No such file or directory",
+            "has no C library for its target: stdint.h is missing",
+        ),
+    ],
+)
+def test_a_missing_c_library_is_named(tmp_path: Path, when: str, says: str, message: str) -> None:
+    compiler = failing_compiler(tmp_path, when, says)
+    with pytest.raises(MissingToolError) as caught:
+        build(tiny.program(), compiler)
+    assert caught.value.message == f"{tmp_path / 'cc'} {message}"
+    assert caught.value.hint == "sudo apt-get install gcc libc6-dev"
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    compiler = failing_compiler(tmp_path, "*-c*", "cannot write model.o: No space left on device")
+    with pytest.raises(StorageError) as caught:
+        build(tiny.program(), compiler)
+    assert caught.value.message == f"no space left in {tempfile.gettempdir()}"
+    assert caught.value.hint == "free some, or set TMPDIR"
+
+
+def test_generated_code_that_does_not_compile_is_our_bug_with_the_compilers_words(
+    tmp_path: Path,
+) -> None:
+    compiler = failing_compiler(tmp_path, "*-c*", "note: x\nmodel.c:1:1: error: odd\nnote: y")
+    with pytest.raises(GeneratedCodeError, match=r"model\.c:1:1: error: odd$"):
+        build(tiny.program(), compiler)
+
+
+def failing_compiler(home: Path, when: str, says: str) -> TargetProfile:
+    """A profile whose C compiler is gcc, until its arguments match a shell pattern."""
+    (home / "says").write_text(says)
+    fake = home / "cc"
     fake.write_text(
-        '#!/bin/sh\ncase "$*" in *-static*) echo "ld: cannot find -lc" >&2; exit 1;; esac\n'
-        'exec gcc "$@"\n'
+        f'#!/bin/sh\ncase "$*" in {when}) cat {home}/says >&2; exit 1;; esac\nexec gcc "$@"\n'
     )
     fake.chmod(0o755)
-    toolchain = replace(tiny.PROFILE.toolchain, cc=str(fake))
-    message = re.escape(f"{fake} cannot link a static executable: libc.a is missing")
-    with pytest.raises(MissingToolError, match=message) as caught:
-        build(tiny.program(), replace(tiny.PROFILE, toolchain=toolchain))
-    assert caught.value.hint == "sudo apt-get install gcc libc6-dev"
+    return replace(tiny.PROFILE, toolchain=replace(tiny.PROFILE.toolchain, cc=str(fake)))
