@@ -123,8 +123,20 @@ def extents(value: "onnx.ValueInfoProto") -> tuple[Extent, ...]:
 
 
 def static_shape(model: "onnx.ModelProto") -> tuple[int, ...]:
-    """The input's shape behind the batch. Raises UnsupportedError when an extent is not fixed."""
+    """The input's shape behind the batch.
+
+    Raises:
+        UnsupportedError: an extent is not fixed, or the input is not float32.
+    """
+    import onnx
+
     value = model_input(model)
+    kind = value.type.tensor_type.elem_type
+    if kind != onnx.TensorProto.FLOAT:
+        raise UnsupportedError(
+            f"input {value.name!r} is {onnx.TensorProto.DataType.Name(kind).lower()}, not float32",
+            hint="export the model with a float32 input",
+        )
     shape = extents(value)
     fixed = tuple(extent for extent in shape[1:] if isinstance(extent, int) and extent > 0)
     if not shape or len(fixed) != len(shape) - 1:

@@ -1,11 +1,12 @@
 """Rewrites of float ONNX graphs that make every operation one the quantizer knows."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler import onnx_meta
 
 if TYPE_CHECKING:
     import onnx
+    from numpy.typing import NDArray
 
 
 def pool_from_reduce_mean(model: "onnx.ModelProto") -> int:
@@ -17,19 +18,42 @@ def pool_from_reduce_mean(model: "onnx.ModelProto") -> int:
     Returns:
         How many were rewritten.
     """
-    import onnx
-
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    ranks = {
-        value.name: len(onnx_meta.extents(value))
-        for value in (*inferred.input, *inferred.value_info, *inferred.output)
-    }
+    ranks = _ranks(model)
     nodes: list[onnx.NodeProto] = []
     rewritten = 0
     for node in model.graph.node:
         image = ranks.get(node.input[0]) == 4 if node.input else False
         if image and node.op_type == "ReduceMean" and _reduced_axes(model, node) == {2, 3}:
             nodes += _pooling(node)
+            rewritten += 1
+        else:
+            nodes.append(node)
+    _replace_nodes(model, nodes)
+    return rewritten
+
+
+def depthwise_from_batch_norm(model: "onnx.ModelProto") -> int:
+    """Rewrite the batch norm of an image to a depthwise 1×1 convolution.
+
+    y = γ (x − μ) / √(σ² + ε) + β is one weight and one bias a channel: as a convolution it has an
+    integer form. Meant for those that no convolution before them takes in (DenseNet, pre-activation
+    ResNets). Left alone: other ranks, statistics that are no constant.
+
+    Returns:
+        How many were rewritten.
+    """
+    import onnx
+
+    ranks = _ranks(model)
+    constants = {w.name: onnx.numpy_helper.to_array(w) for w in model.graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    rewritten = 0
+    for node in model.graph.node:
+        constant = all(name in constants for name in node.input[1:])
+        if node.op_type == "BatchNormalization" and constant and ranks.get(node.input[0]) == 4:
+            conv, weights = _depthwise(node, [constants[name] for name in node.input[1:]])
+            nodes.append(conv)
+            model.graph.initializer.extend(weights)
             rewritten += 1
         else:
             nodes.append(node)
@@ -54,6 +78,15 @@ def drop_unused_weights(model: "onnx.ModelProto") -> None:
     kept = [weight for weight in model.graph.initializer if weight.name in used]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
+
+
+def _ranks(model: "onnx.ModelProto") -> dict[str, int]:
+    """Of every activation whose rank can be inferred."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = (*inferred.input, *inferred.value_info, *inferred.output)
+    return {value.name: len(onnx_meta.extents(value)) for value in values}
 
 
 def _reduced_axes(model: "onnx.ModelProto", node: "onnx.NodeProto") -> set[int]:
@@ -84,6 +117,33 @@ def _pooling(node: "onnx.NodeProto") -> "list[onnx.NodeProto]":
     for made in nodes:
         made.metadata_props.extend(node.metadata_props)
     return nodes
+
+
+def _depthwise(
+    node: "onnx.NodeProto", parameters: "list[NDArray[Any]]"
+) -> "tuple[onnx.NodeProto, list[onnx.TensorProto]]":
+    """The convolution that computes a batch norm, and its weight and bias."""
+    import numpy as np
+    import onnx
+
+    gamma, beta, mean, variance = (array.astype(np.float64) for array in parameters)
+    epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+    slope = gamma / np.sqrt(variance + epsilon)
+    result = node.output[0]
+    weight, bias = f"{result}.weight", f"{result}.bias"
+    tensors = [
+        onnx.numpy_helper.from_array(slope.astype(np.float32).reshape(-1, 1, 1, 1), weight),
+        onnx.numpy_helper.from_array((beta - mean * slope).astype(np.float32), bias),
+    ]
+    conv = onnx.helper.make_node(
+        "Conv",
+        [node.input[0], weight, bias],
+        [result],
+        name=node.name,
+        group=len(slope),
+        kernel_shape=[1, 1],
+    )
+    return conv, tensors
 
 
 def _replace_nodes(model: "onnx.ModelProto", nodes: "list[onnx.NodeProto]") -> None:

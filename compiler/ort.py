@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
-_ERRORS_ONLY = 3  # severity: 0 verbose … 4 fatal
+_FATAL_ONLY = 4  # severity, from 0, verbose. Errors arrive as exceptions
 
 
 def session_options() -> Any:
@@ -22,7 +22,7 @@ def session_options() -> Any:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
@@ -54,15 +54,39 @@ class Session:
             self._session = ort.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-        except (state.Fail, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as e:
-            reason = _CODE.sub("", str(e).strip().splitlines()[0])
-            raise UnsupportedError(f"ONNX Runtime cannot load the model: {reason}") from e
+        except (
+            state.Fail,
+            state.InvalidArgument,
+            state.InvalidGraph,
+            state.NotImplemented,
+            state.RuntimeException,
+        ) as error:
+            raise UnsupportedError(
+                f"ONNX Runtime cannot load the model: {_reason(error)}"
+            ) from error
         self._input = self._session.get_inputs()[0].name
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
     def __call__(
         self, batch: NDArray[np.float32], outputs: Sequence[str] | None = None
     ) -> list[NDArray[Any]]:
-        """Run one batch; `outputs` picks some of the model's by name."""
-        results: list[NDArray[Any]] = self._session.run(outputs, {self._input: batch})
+        """Run one batch; `outputs` picks some of the model's by name.
+
+        Raises:
+            UnsupportedError: the model cannot compute this batch.
+        """
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+        try:
+            results: list[NDArray[Any]] = self._session.run(outputs, {self._input: batch})
+        except (state.Fail, state.InvalidArgument, state.RuntimeException) as error:
+            raise UnsupportedError(
+                f"ONNX Runtime fails on a batch of {len(batch)}: {_reason(error)}",
+                hint="a Reshape to one fixed batch is the usual cause: export with a fixed batch",
+            ) from error
         return results
+
+
+def _reason(error: Exception) -> str:
+    """The first line without ONNX Runtime's error code."""
+    return _CODE.sub("", str(error).strip().splitlines()[0])

@@ -15,7 +15,8 @@ MIN_OPSET = 13
 
 
 def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Raise the opset, fold constants and batch norms, pool instead of averaging, name every node.
+    """Raise the opset, fold constants and batch norms, put operations with an integer form where
+    there is one, and name every node.
 
     Raises:
         UnsupportedError: already quantized, more than one input, open sizes, or operators that
@@ -34,6 +35,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     _name_nodes(ready)
     ready = _simplify(_upgrade(ready))
     onnx_passes.pool_from_reduce_mean(ready)
+    onnx_passes.depthwise_from_batch_norm(ready)
     _name_nodes(ready)
     onnx_meta.write_meta(ready, onnx_meta.read_meta(model))
     return ready

@@ -138,6 +138,14 @@ def test_only_the_batch_may_be_open():
     assert caught.value.exit_code == 4
 
 
+def test_only_float32_inputs_are_taken():
+    model = make("c = Cast <to = 1> (x)\n y = Relu (c)", {}, x="N, 4", y="N, 4")
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    with pytest.raises(UnsupportedError) as caught:
+        onnx_meta.static_shape(model)
+    assert caught.value.message == "input 'x' is uint8, not float32"
+
+
 def test_a_second_input_is_refused():
     model = residual()
     model.graph.input.append(
