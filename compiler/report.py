@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.result import BuildResult, Latency, Step, TargetResult
+from edgekiln.runtime.text import human_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,14 +28,6 @@ def show(result: BuildResult, console: "Console") -> None:
         _target(target, console)
     for line in _next(result):
         console.print(line, highlight=False, soft_wrap=True)
-
-
-def human_bytes(count: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
 
 
 def _stages(result: BuildResult) -> "Table":

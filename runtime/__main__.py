@@ -1,20 +1,18 @@
 """The front for devices: `python -m edgekiln.runtime bench | run | check | info BUNDLE`."""
 
 import argparse
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekiln.runtime import bench, text
 from edgekiln.runtime.bundle import Bundle
-from edgekiln.runtime.errors import EXIT_INTERRUPTED, ConfigError, EdgeKilnError
+from edgekiln.runtime.documents import Answers, Benches, Checked, Output, document
+from edgekiln.runtime.errors import EXIT_INTERRUPTED, EdgeKilnError
 from edgekiln.runtime.faults import print_error
-from edgekiln.runtime.inputs import load_input
 from edgekiln.runtime.manifest import to_json
-from edgekiln.runtime.program import check_example, run_batched, save
-from edgekiln.runtime.runner import AotRunner
+from edgekiln.runtime.program import check_example, run_files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,45 +82,27 @@ def bench_command(arguments: argparse.Namespace) -> None:
         cpu=arguments.cpu,
     )
     if arguments.json:
-        listed = [json.loads(result.to_json()) for result in results]
-        _print_json("edgekiln.bench-set/1", {"results": listed})
+        print(document("edgekiln.bench-set/1", Benches(results=tuple(results))))
     else:
         print("\n".join(text.bench_lines(results)))
 
 
 def run_command(arguments: argparse.Namespace) -> None:
-    runner = AotRunner.open(arguments.bundle)
-    wrong = "{} {} given, the program has {}"
-    if len(arguments.input) != len(runner.inputs):
-        names = ", ".join(spec.name for spec in runner.inputs)
-        raise ConfigError(
-            wrong.format(len(arguments.input), "inputs", len(runner.inputs)),
-            hint=f"give --input once for each of: {names}",
-        )
-    if arguments.output and len(arguments.output) != len(runner.outputs):
-        raise ConfigError(
-            wrong.format(len(arguments.output), "outputs", len(runner.outputs)),
-            hint="give --output once for each, or not at all",
-        )
-    pairs = zip(arguments.input, runner.inputs, strict=True)
-    results = run_batched(runner, [load_input(path, spec) for path, spec in pairs])
-    for path, result in zip(arguments.output, results, strict=False):
-        save(path, result)
-    outputs = list(zip(runner.outputs, results, strict=True))
+    outputs = run_files(arguments.bundle, arguments.input, arguments.output)
     if arguments.json:
-        listed = [text.output_data(spec, result) for spec, result in outputs]
-        _print_json("edgekiln.run/1", {"bundle": str(arguments.bundle), "outputs": listed})
+        listed = tuple(Output.of(spec, result) for spec, result in outputs)
+        print(document("edgekiln.run/1", Answers(bundle=str(arguments.bundle), outputs=listed)))
     else:
         for spec, result in outputs:
             print("\n".join(text.output_lines(spec, result)))
 
 
 def check_command(arguments: argparse.Namespace) -> None:
-    outputs = check_example(arguments.bundle)
+    equal = tuple(check_example(arguments.bundle))
     if arguments.json:
-        _print_json("edgekiln.check/1", {"bundle": str(arguments.bundle), "equal": outputs})
+        print(document("edgekiln.check/1", Checked(bundle=str(arguments.bundle), equal=equal)))
     else:
-        print(f"{arguments.bundle}: {', '.join(outputs)} as expected, bit by bit")
+        print(f"{arguments.bundle}: {', '.join(equal)} as expected, bit by bit")
 
 
 def info_command(arguments: argparse.Namespace) -> None:
@@ -131,10 +111,6 @@ def info_command(arguments: argparse.Namespace) -> None:
         print(to_json(bundle.manifest), end="")
     else:
         print("\n".join(text.bundle_lines(bundle)))
-
-
-def _print_json(schema: str, content: Mapping[str, Any]) -> None:
-    print(json.dumps({"schema": schema, **content}, indent=2, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,22 @@
 """A compiled program as a function of arrays."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.runtime.bundle import Bundle
-from edgekiln.runtime.errors import BundleError, InputError, MismatchError
+from edgekiln.runtime.errors import BundleError, ConfigError, InputError, MismatchError
 from edgekiln.runtime.files import written_whole
-from edgekiln.runtime.inputs import fit
+from edgekiln.runtime.inputs import fit, load_input
 from edgekiln.runtime.runner import AotRunner, Runner, check_inputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from edgekiln.runtime.manifest import TensorSpec
 
 
 class LoadedProgram:
@@ -73,6 +76,34 @@ def _padded(chunk: "NDArray[np.generic]", size: int) -> "NDArray[np.generic]":
     if len(chunk) == size:
         return chunk
     return np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
+
+
+def run_files(
+    path: Path, inputs: Sequence[Path], outputs: Sequence[Path] = ()
+) -> "list[tuple[TensorSpec, NDArray[np.generic]]]":
+    """Run a program on input files and write its outputs as .npy files, when given.
+
+    Raises:
+        ConfigError: another number of files than the program has inputs or outputs.
+        EdgeKilnError: as `AotRunner.open`, `load_input`, `run_batched` and `save`.
+    """
+    runner = AotRunner.open(path)
+    names = ", ".join(spec.name for spec in runner.inputs)
+    if len(inputs) != len(runner.inputs):
+        raise ConfigError(
+            f"{len(inputs)} inputs are given, {path.name} takes {len(runner.inputs)}: {names}",
+            hint="give --input once for each",
+        )
+    if outputs and len(outputs) != len(runner.outputs):
+        raise ConfigError(
+            f"{len(outputs)} outputs are given, {path.name} has {len(runner.outputs)}",
+            hint="give --output once for each, or not at all",
+        )
+    arrays = [load_input(file, spec) for file, spec in zip(inputs, runner.inputs, strict=True)]
+    results = run_batched(runner, arrays)
+    for file, result in zip(outputs, results, strict=False):
+        save(file, result)
+    return list(zip(runner.outputs, results, strict=True))
 
 
 def check_example(path: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """What people read: outputs, benchmarks and bundles as lines of text."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,9 +15,9 @@ TOP = 5  # classes shown a sample
 SHOWN = 10  # samples, and values of a sample that has no classes
 
 
-def human_bytes(count: int) -> str:
+def human_bytes(count: float) -> str:
     if count < 1024:
-        return f"{count} B"
+        return f"{count:.0f} B"
     size = count / 1024
     for unit in ("KiB", "MiB"):
         if size < 1024:
@@ -32,18 +32,6 @@ def columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         yield "  ".join(cells).rstrip()
-
-
-def output_data(spec: "TensorSpec", result: "NDArray[np.generic]") -> dict[str, Any]:
-    """An output as JSON: all its values and, for a classifier, the best class of each sample."""
-    best = result.reshape(len(result), -1).argmax(1) if spec.labels else ()
-    return {
-        "name": spec.name,
-        "shape": list(result.shape),
-        "dtype": str(result.dtype),
-        "values": result.tolist(),
-        "answers": [spec.labels[index] for index in best],
-    }
 
 
 def output_lines(spec: "TensorSpec", result: "NDArray[np.generic]") -> Iterator[str]:

@@ -6,8 +6,8 @@ import click
 
 from edgekiln.compiler import cache as housekeeping
 from edgekiln.compiler.cli.output import columns, json_option, print_json
-from edgekiln.compiler.report import human_bytes
 from edgekiln.compiler.store import Store
+from edgekiln.runtime.text import human_bytes
 
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from edgekiln.compiler.cache import Entry, Swept
 from edgekiln.compiler.chain import Link
@@ -10,7 +9,7 @@ from edgekiln.compiler.doctor import Check
 from edgekiln.compiler.result import BuildResult
 from edgekiln.compiler.verify import Gap
 from edgekiln.models.zoo.entries import ZooEntry
-from edgekiln.runtime.results import BenchResult
+from edgekiln.runtime.documents import Answers, Benches
 from edgekiln.targets.profile import TargetProfile
 
 
@@ -74,32 +73,6 @@ class Diagnosis:
 
     host_builds: bool
     checks: tuple[Check, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Output:
-    """One output of a program, all samples; `answers` are a classifier's best classes."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    values: Any  # nested lists
-    answers: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What a bundle computed."""
-
-    bundle: str
-    outputs: tuple[Output, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Benches:
-    """The bundle's measurement, then those of ONNX Runtime beside it."""
-
-    results: tuple[BenchResult, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

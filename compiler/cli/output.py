@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import click
 
+from edgekiln.runtime import text
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
 
@@ -17,8 +19,6 @@ def print_json(schema: str, content: object) -> None:
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows as left-aligned columns, the last one as long as it likes."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
+    """Print rows as left-aligned columns."""
+    for line in text.columns(rows):
+        click.echo(line)

@@ -8,7 +8,7 @@ import click
 
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.recipe import Option, Recipe, stage_class, stage_options
-from edgekiln.compiler.report import human_bytes
+from edgekiln.runtime.text import human_bytes
 
 # Here and not in the stages' modules, so that `edgekiln --help` imports none of them.
 SUMMARIES = {

@@ -3,7 +3,7 @@
 import click
 
 from edgekiln.compiler.cli.output import columns, json_option, print_json
-from edgekiln.compiler.report import human_bytes
+from edgekiln.runtime.text import human_bytes
 from edgekiln.targets import detect as detection
 from edgekiln.targets import profile
 

@@ -5,7 +5,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from edgekiln.compiler.report import human_bytes, show
+from edgekiln.compiler.report import show
 from edgekiln.compiler.result import (
     BuildResult,
     FloatOp,
@@ -16,6 +16,7 @@ from edgekiln.compiler.result import (
     finite,
 )
 from edgekiln.runtime import host
+from edgekiln.runtime.text import human_bytes
 
 
 def step(stage: str, value: float, target: str = "", **changes: object) -> Step:

@@ -82,11 +82,11 @@ def test_run_counts_inputs_and_outputs(toy_bundle, tmp_path):
     done = front("run", toy_bundle(), *given, *given)
     assert (done.returncode, done.stderr.splitlines()[0]) == (
         2,
-        "error: 2 inputs given, the program has 1",
+        "error: 2 inputs are given, toy.ekb takes 1: x",
     )
     done = front("run", toy_bundle(), *given, "--output", "a.npy", "--output", "b.npy")
     assert done.returncode == 2
-    assert "2 outputs given, the program has 1" in done.stderr
+    assert "2 outputs are given, toy.ekb has 1" in done.stderr
 
 
 def test_run_leaves_no_half_written_output(toy_bundle, tmp_path):
