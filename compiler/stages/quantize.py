@@ -47,6 +47,12 @@ class Quantize(Stage):
     exclude: tuple[str, ...] = field(
         default=(), metadata={"help": "Operations that stay float, by name; * matches anything."}
     )
+    equalize_below: float = field(
+        default=20.0,
+        metadata={
+            "help": "Balance channels across layers when SQNR is below so many dB; 0: never."
+        },
+    )
     data: str = field(
         default="", metadata={"help": "Data set to calibrate on; the model's own by default."}
     )
@@ -65,7 +71,7 @@ class Quantize(Stage):
             )
 
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        from edgekiln.compiler.quantization import qcheck, qdq
+        from edgekiln.compiler.quantization import qcheck
         from edgekiln.compiler.quantization.prepare import prepare
         from edgekiln.compiler.samples import feed_for
 
@@ -74,13 +80,11 @@ class Quantize(Stage):
         shape = onnx_meta.static_shape(model)
         feed = feed_for(meta, shape, data=self.data, seed=self.seed)
         onnx_meta.write_meta(model, _completed(meta, feed, self.data))
-        nodes = qdq.quantized_nodes(model, self.exclude)
-        weights = [weight.name for weight in model.graph.initializer]
-        observer = Observer(model, qdq.observed_tensors(nodes, weights), batch=self.batch)
-        quantized = qdq.quantize(model, nodes, self._ranges(observer, feed, ctx))
+        quantized, sqnr_db = self._integer(model, feed, ctx)
+        if self.equalize_below and sqnr_db < self.equalize_below:
+            quantized, sqnr_db = self._equalized(model, (quantized, sqnr_db), feed, ctx)
         structure = qcheck.inspect(quantized, self.exclude)
         ctx.notes.extend(_notes(structure))
-        sqnr_db = _sqnr_db(model, quantized, feed)
         onnx_meta.save_model(quantized, dst)
         return {
             "sqnr_db": sqnr_db,
@@ -88,6 +92,41 @@ class Quantize(Stage):
             "float_ops": len(structure.floats),
             "file_bytes": dst.stat().st_size,
         }
+
+    def _integer(
+        self, model: "onnx.ModelProto", feed: "Feed", ctx: StageContext
+    ) -> "tuple[onnx.ModelProto, float]":
+        """Calibrate and quantize: the int8 model and its logits' SQNR in dB."""
+        from edgekiln.compiler.quantization import qdq
+
+        nodes = qdq.quantized_nodes(model, self.exclude)
+        weights = [weight.name for weight in model.graph.initializer]
+        observer = Observer(model, qdq.observed_tensors(nodes, weights), batch=self.batch)
+        quantized = qdq.quantize(model, nodes, self._ranges(observer, feed, ctx))
+        return quantized, _sqnr_db(model, quantized, feed)
+
+    def _equalized(
+        self,
+        model: "onnx.ModelProto",
+        before: "tuple[onnx.ModelProto, float]",
+        feed: "Feed",
+        ctx: StageContext,
+    ) -> "tuple[onnx.ModelProto, float]":
+        """The better of `before` and what comes out after balancing the float model's channels."""
+        import onnx
+
+        from edgekiln.compiler.quantization.equalize import equalize
+
+        balanced = onnx.ModelProto()
+        balanced.CopyFrom(model)
+        pairs = equalize(balanced)
+        if not pairs:
+            return before
+        after = self._integer(balanced, feed, ctx)
+        ctx.notes.append(
+            f"equalizing {pairs} pairs of layers: SQNR {before[1]:.1f} → {after[1]:.1f} dB"
+        )
+        return max(before, after, key=lambda result: result[1])
 
     def _ranges(self, observer: Observer, feed: "Feed", ctx: StageContext) -> dict[str, Range]:
         calib = feed.dataset.calib

@@ -146,6 +146,40 @@ def test_excluded_operations_stay_float_and_are_named(float_model):
     assert metrics["float_ops"] >= 2
 
 
+def unbalanced() -> onnx.ModelProto:
+    """A network whose channels differ by a factor of up to 2^16 between two layers."""
+    body = """
+        a = Conv <kernel_shape = [3, 3]> (x, w1)
+        r = Relu (a)
+        c = Conv <kernel_shape = [3, 3]> (r, w2)
+        p = GlobalAveragePool (c)
+        f = Flatten (p)
+        y = Gemm <transB = 1> (f, w3)
+    """
+    model = make(body, {"w1": (16, 3, 3, 3), "w2": (8, 16, 3, 3), "w3": (10, 8)}, x="N, 3, 32, 32")
+    factor = np.exp2(np.linspace(-8, 8, 16)).astype(np.float32)
+    for weight in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(weight)
+        if weight.name == "w1":
+            array = array * factor[:, None, None, None]
+        if weight.name == "w2":
+            array = array / factor[None, :, None, None]
+        weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
+    return model
+
+
+def test_channels_are_balanced_where_quantization_lost_the_signal(tmp_path):
+    src = write(unbalanced(), tmp_path / "m.onnx")
+    _, plain, notes = quantize(src, equalize_below=0.0)
+    assert plain["sqnr_db"] < 10
+    assert notes == []
+    _, balanced, notes = quantize(src)
+    assert balanced["sqnr_db"] > 30
+    assert notes == [
+        f"equalizing 2 pairs of layers: SQNR {plain['sqnr_db']:.1f} → {balanced['sqnr_db']:.1f} dB"
+    ]
+
+
 def test_progress_reaches_its_end(float_model):
     seen = []
     context = StageContext(scratch=float_model.parent, advance=lambda *a: seen.append(a))
