@@ -77,8 +77,10 @@ def compare(
 ) -> list[BenchResult]:
     """The bundle, then ONNX Runtime on each of `models`, in one run. Raises as the two above."""
     place = placement(threads, cpu)
-    contenders: list[Contender] = [ProgramContender(bundle, place, profile=profile)]
-    contenders += [OrtContender(model, place) for model in models]
+    ours = ProgramContender(bundle, place, profile=profile)
+    batch = ours.spec.inputs[0].shape[0]
+    contenders: list[Contender] = [ours]
+    contenders += [OrtContender(model, place, batch=batch) for model in models]
     return interleave(contenders, trials=trials, min_seconds=min_seconds)
 
 
@@ -117,6 +119,7 @@ def _result(
         model=facts.model,
         model_sha256=facts.model_sha256,
         target=facts.target,
+        batch=facts.batch,
         threads=contender.placement.threads,
         cpus=contender.placement.cpus,
         affinity=host.affinity(),

@@ -40,6 +40,7 @@ class Facts:
     model: str
     model_sha256: str
     target: str
+    batch: int
     first_inference_s: float
     peak_resident_bytes: int
     program_bytes: int
@@ -156,6 +157,7 @@ class ProgramContender:
             model=spec.name,
             model_sha256=spec.model_sha256,
             target=spec.target,
+            batch=spec.inputs[0].shape[0],
             first_inference_s=first.first_inference_s,
             peak_resident_bytes=max(report.peak_rss_bytes for report in self._reports),
             program_bytes=len(self._files[LIBRARY]),

@@ -22,10 +22,15 @@ from edgekiln.runtime.runner import import_onnxruntime
 class OrtContender:
     """ONNX Runtime on a model, in one process for all trials."""
 
-    def __init__(self, model: Path, placement: Placement) -> None:
-        """Raises MissingToolError, or InputError when there is no such file."""
+    def __init__(self, model: Path, placement: Placement, *, batch: int = 1) -> None:
+        """`batch` for a model that leaves it open.
+
+        Raises:
+            MissingToolError: ONNX Runtime is not installed.
+            InputError: no such file.
+        """
         import_onnxruntime()
-        self.path, self.placement = model, placement
+        self.path, self.placement, self.batch = model, placement, batch
         try:
             content = model.read_bytes()
         except OSError as error:
@@ -38,7 +43,7 @@ class OrtContender:
         self._peak_bytes = 0
 
     def __enter__(self) -> Self:
-        places = map(str, (self.placement.threads, *self.placement.cpus))
+        places = map(str, (self.placement.threads, self.batch, *self.placement.cpus))
         command = [sys.executable, "-m", "edgekiln.runtime.ort_worker", str(self.path), *places]
         self._errors = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill up
         self._process = subprocess.Popen(
@@ -82,6 +87,7 @@ class OrtContender:
             model=self.path.name,
             model_sha256=self._sha256,
             target="",
+            batch=self._ready["batch"],
             first_inference_s=self._ready["first_inference_s"],
             peak_resident_bytes=self._peak_bytes,
             program_bytes=self._bytes,

@@ -57,6 +57,7 @@ class BenchResult:
     model: str
     model_sha256: str  # of the ONNX file
     target: str  # "" for engines without one
+    batch: int  # samples an inference
     threads: int
     cpus: tuple[int, ...]  # the threads are pinned to; empty: they roam
     affinity: tuple[int, ...]  # CPUs the process may use

@@ -126,12 +126,22 @@ class AotRunner:
 
 
 class OrtRunner:
-    """ONNX Runtime on the CPU. A batch axis that has only a name is taken to be 1."""
+    """ONNX Runtime on the CPU."""
 
     def __init__(
-        self, model: Path | bytes, *, threads: int = 1, optimization: Optimization = "all"
+        self,
+        model: Path | bytes,
+        *,
+        threads: int = 1,
+        optimization: Optimization = "all",
+        batch: int = 1,
     ) -> None:
-        """Raises MissingToolError, or InputError for a model it refuses."""
+        """`batch` is the extent of an axis that has only a name.
+
+        Raises:
+            MissingToolError: ONNX Runtime is not installed.
+            InputError: it refuses the model.
+        """
         ort = import_onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -154,8 +164,8 @@ class OrtRunner:
                 f"ONNX Runtime cannot load {name}: {str(error).strip().splitlines()[0]}",
                 hint="is it a whole .onnx file? Optimization 'basic' accepts some more models",
             ) from error
-        self.inputs = tuple(map(_ort_spec, self.session.get_inputs()))
-        self.outputs = tuple(map(_ort_spec, self.session.get_outputs()))
+        self.inputs = tuple(_ort_spec(each, batch) for each in self.session.get_inputs())
+        self.outputs = tuple(_ort_spec(each, batch) for each in self.session.get_outputs())
 
     def run(self, *arrays: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
         """One inference. Raises InputError."""
@@ -228,10 +238,10 @@ def tensor_in(memory: "NDArray[np.uint8]", layer: Layer) -> "NDArray[np.generic]
     return pixels[:, top : top + h, left : left + w].transpose(0, 3, 1, 2)
 
 
-def _ort_spec(value: Any) -> TensorSpec:
+def _ort_spec(value: Any, batch: int) -> TensorSpec:
     kind = value.type.removeprefix("tensor(").removesuffix(")")
     return TensorSpec(
         name=value.name,
-        shape=tuple(extent if isinstance(extent, int) else 1 for extent in value.shape),
+        shape=tuple(extent if isinstance(extent, int) else batch for extent in value.shape),
         dtype={"float": "float32", "double": "float64"}.get(kind, kind),
     )

@@ -83,6 +83,7 @@ def test_trials_of_contenders_alternate(measurable, onnx_model, monkeypatch):
     ours, theirs = bench.compare(measurable, [onnx_model], **SHORT)
     assert order == ["toy.ekb", "add.onnx"] * 2
     assert (ours.engine, theirs.engine) == ("edgekiln", "onnxruntime")
+    assert ours.batch == theirs.batch == 1
     assert ours.before == theirs.before
 
 

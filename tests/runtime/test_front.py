@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgekiln.runtime import bundle
+from edgekiln.runtime.documents import Output, document
 from tests.runtime.conftest import TOY, toy_sums
 
 X = np.random.default_rng(0).uniform(0, 200, (2, 3, 4, 4)).astype(np.float32)
@@ -65,6 +66,12 @@ def test_run_without_labels_shows_numbers(toy_bundle, tmp_path):
     lines = front("run", path, "--input", tmp_path / "x.npy").stdout.splitlines()
     assert lines[1].split() == ["0:", *(f"{value:.4g}" for value in toy_sums(X)[0])]
     assert lines[-1] == "  and 2 more samples (--output or --json gives all)"
+
+
+def test_json_holds_null_for_what_is_no_number():
+    spec = TOY.outputs[0]
+    output = Output.of(spec, np.float32([[1.0, np.nan, np.inf]]))
+    assert json.loads(document("edgekiln.run/1", output))["values"] == [[1.0, None, None]]
 
 
 def test_run_refuses_what_does_not_fit_in_two_lines(toy_bundle, tmp_path):

@@ -9,8 +9,9 @@ import pytest
 import edgekiln.runtime
 from edgekiln.runtime import bundle
 from edgekiln.runtime.errors import BundleError, InputError
-from edgekiln.runtime.program import run_batched
-from edgekiln.runtime.runner import AotRunner, OrtRunner
+from edgekiln.runtime.manifest import TensorSpec
+from edgekiln.runtime.program import LoadedProgram, run_batched
+from edgekiln.runtime.runner import AotRunner, OrtRunner, check_inputs
 from tests.runtime.conftest import toy_sums
 
 DRAW = np.random.default_rng(0)
@@ -189,3 +190,38 @@ def test_the_runtime_needs_numpy_only(toy_bundle):
     )
     output = subprocess.check_output([sys.executable, "-c", code, toy_bundle()], text=True)
     assert output == "(1, 3)\n"
+
+
+class Fours:
+    """A runner of four samples at a time: y = 2 x, and counts its calls."""
+
+    inputs = (TensorSpec(name="x", shape=(4, 2), dtype="float32"),)
+    outputs = (TensorSpec(name="y", shape=(4, 2), dtype="float32"),)
+    calls = 0
+
+    def run(self, *arrays):
+        check_inputs(arrays, self.inputs)
+        self.calls += 1
+        return [arrays[0] * 2]
+
+
+@pytest.mark.parametrize(("count", "calls"), [(1, 1), (4, 1), (5, 2), (8, 2)])
+def test_a_fixed_batch_takes_any_number_of_samples(count, calls):
+    runner = Fours()
+    x = DRAW.standard_normal((count, 2)).astype(np.float32)
+    np.testing.assert_array_equal(LoadedProgram(runner)(x), x * 2)
+    assert runner.calls == calls
+
+
+def test_inputs_must_have_as_many_samples_each():
+    runner = Fours()
+    runner.inputs = (*Fours.inputs, Fours.inputs[0])
+    with pytest.raises(InputError, match="the inputs have 3 and 5 samples"):
+        LoadedProgram(runner)(np.zeros((5, 2), np.float32), np.zeros((3, 2), np.float32))
+
+
+def test_onnx_runtime_takes_the_batch_it_is_told(onnx_model):
+    runner = OrtRunner(onnx_model, batch=3)
+    assert runner.inputs[0].shape == (3, 3, 4, 4)
+    x = sample(3)
+    np.testing.assert_array_equal(runner.run(x)[0], x + x)
