@@ -1,7 +1,7 @@
 """ONNX Runtime in a process of its own, timed on request: `python -m edgekiln.runtime.ort_worker`.
 
-Arguments: model, threads, batch, then the CPUs to be pinned to. Prints one JSON line when ready, then
-one for each line {"min_seconds": …, "warmup_seconds": …} on stdin. Errors go to stderr as the
+Arguments: model, threads, batch, then the CPUs to be pinned to. Prints one JSON line when ready,
+then one for each line {"min_seconds": …, "warmup_seconds": …} on stdin. Errors go to stderr as the
 runner's do.
 """
 
