@@ -6,6 +6,7 @@ for it again. Nodes are in topological order; every tensor has one producer.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekiln.compiler.kernels.spec import NO_HALO, Halo, Nhwc
@@ -40,20 +41,25 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        count = 1
-        for extent in self.shape:
-            count *= extent
-        return count
+        return prod(self.shape)
+
+    def strides(self) -> tuple[tuple[int, ...], int]:
+        """Elements in memory from one index to the next on each ONNX axis; and to the first one."""
+        if self.layout == "NHWC":
+            memory = self.nhwc()
+            return (memory.image, 1, memory.row, memory.c), memory.index(0, 0, 0, 0)
+        return tuple(prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))), 0
 
     def nhwc(self) -> Nhwc:
-        """How the tensor lies in memory. Only for quantized tensors of rank 1 to 4."""
+        """How a quantized tensor lies in memory; more than four axes are seen as four."""
         assert self.quant is not None, self.name
         if self.layout == "NHWC":
             n, c, h, w = self.shape
         else:
             *outer, c = self.shape or (1,)
             n, *middle = outer or [1]
-            h, w = [1, 1, *middle][-2:]
+            *rows, w = middle or [1]
+            h = prod(rows)
         return Nhwc(
             n=n,
             h=h,

@@ -97,9 +97,12 @@ def _print(links: "list[Link]", result: "Verification") -> None:
         ),
     ])  # fmt: skip
     click.echo()
-    layers = len(result.layers)
-    exact = sum(not gap.differing for gap in result.layers)
-    click.echo(f"{exact} of {layers} layers identical to ONNX Runtime on {result.samples} samples")
+    integers = result.integer_layers
+    exact = sum(not gap.differing for gap in integers)
+    click.echo(
+        f"{exact} of {len(integers)} integer layers identical to ONNX Runtime "
+        f"on {result.samples} samples"
+    )
 
 
 def _db(value: float | None) -> str:

@@ -1,8 +1,9 @@
 """What stayed float, and whether the model meant it to be quantized."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.graph import Graph, Node
 
 # These are where the time goes: in float they are worth a word wherever they stand.
 HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"})
@@ -13,7 +14,7 @@ class FloatOperator:
     name: str  # the ONNX tensor it produces
     op: str
     reason: str
-    quantized: bool  # it stands between DequantizeLinear and QuantizeLinear, or is a heavy one
+    quantized: bool  # it works between DequantizeLinear and QuantizeLinear, or is a heavy one
 
     def __str__(self) -> str:
         return f"{self.op} {self.name!r}: {self.reason}"
@@ -21,20 +22,39 @@ class FloatOperator:
 
 def float_operators(graph: Graph) -> list[FloatOperator]:
     """Every operator inside the islands of a lowered graph, in order."""
+    dequantized = {node.name for node in graph.nodes if node.op == "dequantize"}
+    quantized = {node.inputs[0] for node in graph.nodes if node.op == "quantize"}
     islands = [node for node in graph.nodes if node.op == "float"]
     nodes = [node for island in islands for node in island.attrs["nodes"]]
-    dequantized = {n.name for n in graph.nodes if n.op == "dequantize"}
-    quantized = {n.inputs[0] for n in graph.nodes if n.op == "quantize"}
-    found = []
-    for node in nodes:
-        data = [name for name in node.inputs if name and name not in graph.constants]
-        between = bool(data) and dequantized.issuperset(data) and quantized >= {*node.outputs}
-        found.append(
-            FloatOperator(
-                name=node.name,
-                op=node.op,
-                reason=node.reason,
-                quantized=between or node.op in HEAVY,
-            )
+    enclosed: set[str] = set()
+    for group in _connected(nodes):
+        made = {name for node in group for name in node.outputs}
+        used = {name for node in group for name in node.inputs if name} - {*graph.constants}
+        results = made - used
+        if used - made <= dequantized and results <= quantized:
+            enclosed |= made
+    return [
+        FloatOperator(
+            name=node.name,
+            op=node.op,
+            reason=node.reason,
+            quantized=node.name in enclosed or node.op in HEAVY,
         )
-    return found
+        for node in nodes
+    ]
+
+
+def _connected(nodes: Iterable[Node]) -> list[list[Node]]:
+    """Groups of nodes that hand floats to each other."""
+    groups: list[list[Node]] = []
+    for node in nodes:
+        joined = [node]
+        apart = []
+        for group in groups:
+            made = {name for other in group for name in other.outputs}
+            if made & {*node.inputs}:
+                joined = [*group, *joined]
+            else:
+                apart.append(group)
+        groups = [*apart, joined]
+    return groups

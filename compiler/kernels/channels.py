@@ -1,0 +1,103 @@
+"""Output channels as vectors, vectors as blocks, and constants packed in that order."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Channels start..start+valid-1 in a vector of `lanes`; only `valid` < `lanes` when there are fewer
+    channels than lanes.
+    """
+
+    start: int
+    lanes: int
+    valid: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """`count` blocks of equal vectors, one after the other; `vectors` are those of the first."""
+
+    count: int
+    vectors: tuple[Vector, ...]
+
+    @property
+    def channels(self) -> int:
+        """From one block to the next."""
+        return sum(vector.lanes for vector in self.vectors)
+
+
+def vectors(channels: int, widths: tuple[int, ...]) -> tuple[Vector, ...]:
+    """Cover the channels with few vectors: whole ones, the last one overlapping its predecessor."""
+    widest = next((width for width in widths if width <= channels), None)
+    if widest is None or (widest != widths[0] and channels != widest):
+        # Fewer channels than lanes: one vector, stored in part.
+        lanes = min(width for width in widths if width >= channels)
+        return (Vector(0, lanes, channels),)
+    whole = channels // widest
+    result = [Vector(i * widest, widest, widest) for i in range(whole)]
+    if rest := channels - whole * widest:
+        lanes = min(width for width in widths if width >= rest)
+        result.append(Vector(channels - lanes, lanes, lanes))
+    return tuple(result)
+
+
+def blocks(channels: int, widths: tuple[int, ...], per_block: int) -> tuple[Block, ...]:
+    """Group the vectors; equal neighbours become one block with a count."""
+    every = vectors(channels, widths)
+    chunks = [every[i : i + per_block] for i in range(0, len(every), per_block)]
+    result: list[Block] = []
+    end = 0
+    for chunk in chunks:
+        shape = [vector.lanes for vector in chunk]
+        plain = chunk[0].start == end and len(chunk) == per_block
+        end = chunk[-1].start + chunk[-1].valid
+        regular = plain and end - chunk[0].start == sum(shape)
+        if result and regular and [v.lanes for v in result[-1].vectors] == shape:
+            result[-1] = Block(result[-1].count + 1, result[-1].vectors)
+        else:
+            result.append(Block(1, chunk))
+    return tuple(result)
+
+
+def expand(block: Block) -> "list[tuple[Vector, ...]]":
+    """The vectors of each of the block's repetitions."""
+    step = block.channels
+    return [
+        tuple(Vector(v.start + i * step, v.lanes, v.valid) for v in block.vectors)
+        for i in range(block.count)
+    ]
+
+
+def pack_channels(array: "NDArray[np.generic]", layout: tuple[Block, ...]) -> "NDArray[np.generic]":
+    """(channels,) → one value per lane, in the vectors' order; lanes without a channel are 0."""
+    parts = []
+    for block in layout:
+        for chunk in expand(block):
+            for vector in chunk:
+                part = np.zeros(vector.lanes, array.dtype)
+                part[: vector.valid] = array[vector.start : vector.start + vector.valid]
+                parts.append(part)
+    return np.concatenate(parts)
+
+
+def pack_weights(steps: "NDArray[np.int8]", layout: tuple[Block, ...]) -> "NDArray[np.int8]":
+    """(channels, k steps, 4) → [block][k step][vector][lane][4], flat; missing lanes are 0."""
+    count, _, width = steps.shape[1], None, steps.shape[2]
+    parts = []
+    for block in layout:
+        for chunk in expand(block):
+            rows = np.zeros((count, sum(v.lanes for v in chunk), width), np.int8)
+            lane = 0
+            for vector in chunk:
+                source = steps[vector.start : vector.start + vector.valid]
+                rows[:, lane : lane + vector.valid] = source.transpose(1, 0, 2)
+                lane += vector.lanes
+            parts.append(rows.reshape(-1))
+    return np.concatenate(parts)

@@ -1,0 +1,110 @@
+"""The program's edge: float32 to codes and back, NCHW to channels-last and back."""
+
+from dataclasses import dataclass
+
+from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
+from edgekiln.compiler.kernels.tir import (
+    Buffer, Expr, Index, KernelBuilder, bind, cast, clamp, const, divmod_, float_const,
+    for_vectors, load, loop, store,
+)  # fmt: skip
+from edgekiln.targets.isa.base import MicroKernel, splat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize:
+    """y = saturate(round(x / scale) + zero point), ONNX's QuantizeLinear: a true division.
+
+    NaN becomes the lowest code.
+    """
+
+    x: F32
+    y: Nhwc
+
+    def build(self, mk: MicroKernel) -> Kernel:
+        with KernelBuilder() as k:
+            x = k.tensor(self.x.elements, "float32")
+            y = k.tensor(self.y.elements, self.y.dtype)
+            begin, end = k.items(self.y.n * self.y.h)
+            with loop(begin, end) as item:
+                n, h = divmod_(item, self.y.h)
+                fill_border(y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
+                self._row(mk, x, y, n, h)
+        return k.finish()
+
+    def _row(self, mk: MicroKernel, x: Buffer, y: Buffer, n: Index, h: Index) -> None:
+        source, to = bind(self.x.index(n, h, 0, 0)), bind(self.y.index(n, h, 0, 0))
+        _, _, step_w, step_c = self.x.strides
+        if step_c == 1 or self.y.c == 1:  # the same order on both sides
+            count = self.y.w * self.y.c
+            for_vectors(
+                count, mk.lanes,
+                lambda i, lanes: store(
+                    y, to + i, self._code(mk, load(x, source + i, lanes), lanes), lanes
+                ),
+            )  # fmt: skip
+            return
+        lanes = next((width for width in mk.lanes if width <= self.y.w), 1)
+        with loop(0, self.y.c) as c:
+            plane = bind(source + c * step_c)
+
+            def scatter(w: Index, lanes: int) -> None:
+                codes = self._code(mk, load(x, plane + w * step_w, lanes), lanes)
+                _scatter(y, to + c + w * self.y.c, codes, lanes, self.y.c, self.y.dtype)
+
+            for_vectors(self.y.w, (lanes,), scatter)
+
+    def _code(self, mk: MicroKernel, value: Expr, lanes: int) -> Expr:
+        low, high = (0, 255) if self.y.dtype == "uint8" else (-128, 127)
+        steps = value / splat(float_const(self.y.scale), lanes)
+        low, high = (float_const(bound - self.y.zero_point) for bound in (low, high))
+        code = mk.round_to_int(clamp(steps, low, high, lanes), lanes)
+        zero = splat(const(self.y.zero_point), lanes)
+        return cast(code + zero, self.y.dtype, lanes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dequantize:
+    """y = (x - zero point) · scale."""
+
+    x: Nhwc
+    y: F32
+
+    def build(self, mk: MicroKernel) -> Kernel:
+        with KernelBuilder() as k:
+            x = k.tensor(self.x.elements, self.x.dtype)
+            y = k.tensor(self.y.elements, "float32")
+            begin, end = k.items(self.x.n * self.x.h)
+            with loop(begin, end) as item:
+                n, h = divmod_(item, self.x.h)
+                self._row(mk, x, y, n, h)
+        return k.finish()
+
+    def _row(self, mk: MicroKernel, x: Buffer, y: Buffer, n: Index, h: Index) -> None:
+        source, to = bind(self.x.index(n, h, 0, 0)), bind(self.y.index(n, h, 0, 0))
+        _, _, step_w, step_c = self.y.strides
+        if step_c == 1 or self.x.c == 1:
+            for_vectors(
+                self.x.w * self.x.c, mk.lanes,
+                lambda i, lanes: store(
+                    y, to + i, self._value(mk, load(x, source + i, lanes), lanes), lanes
+                ),
+            )  # fmt: skip
+            return
+        with loop(0, self.x.c) as c, loop(0, self.x.w) as w:
+            code = load(x, source + w * self.x.c + c)
+            store(y, to + c * step_c + w * step_w, self._value(mk, code, 1))
+
+    def _value(self, mk: MicroKernel, code: Expr, lanes: int) -> Expr:
+        centred = mk.widen(code, lanes) - splat(const(self.x.zero_point), lanes)
+        return cast(centred, "float32", lanes) * splat(float_const(self.x.scale), lanes)
+
+
+def _scatter(y: Buffer, to: Index, codes: Expr, lanes: int, step: int, dtype: str) -> None:
+    """Store the lanes `step` elements apart."""
+    from edgekiln.compiler.kernels.tir import register
+
+    scratch = register(dtype, lanes)
+    store(scratch, 0, codes, lanes)
+    for lane in range(lanes):
+        store(y, to + lane * step, load(scratch, lane))

@@ -1,0 +1,136 @@
+"""Pools: maxima of codes, and averages of sums."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.epilogue import store_lanes
+from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.tir import (
+    Buffer, Expr, Index, KernelBuilder, bind, cast, clamp, const, divmod_, float_const,
+    for_vectors, load, loop, maximum, minimum, register, store,
+)  # fmt: skip
+from edgekiln.targets.isa.base import MicroKernel, splat
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BYTE_WIDTHS = (64, 32, 16, 8, 4)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaxPool:
+    """The largest code in each window; x and y have the same quantization.
+
+    A tap outside the image is moved to the window's nearest tap inside: what is seen twice changes
+    no maximum, and the halo, which holds zeros, is never looked at.
+    """
+
+    x: Nhwc
+    y: Nhwc
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int] = (1, 1)
+    pads: tuple[int, int] = (0, 0)
+
+    def build(self, mk: MicroKernel) -> Kernel:
+        del mk  # bytes are compared: no dot product, no int32 lanes
+        with KernelBuilder() as k:
+            x = k.tensor(self.x.elements, self.x.dtype)
+            y = k.tensor(self.y.elements, self.y.dtype)
+            begin, end = k.items(self.y.n * self.y.h)
+            with loop(begin, end) as item:
+                n, h = divmod_(item, self.y.h)
+                fill_border(y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
+                with loop(0, self.y.w) as w:
+                    taps = self._taps(n, h, w)
+                    at = bind(self.y.index(n, h, w, 0))
+                    for_vectors(
+                        self.y.c, _BYTE_WIDTHS,
+                        lambda c, lanes: store(y, at + c, self._max(x, taps, c, lanes), lanes),
+                    )  # fmt: skip
+        return k.finish()
+
+    def _taps(self, n: Index, h: Index, w: Index) -> list[Index]:
+        rows = self._axis(h, 0, self.x.h)
+        columns = self._axis(w, 1, self.x.w)
+        return [bind(self.x.index(n, row, column, 0)) for row in rows for column in columns]
+
+    def _axis(self, out: Index, axis: int, extent: int) -> list[Index]:
+        """Positions of the taps on one axis; one outside is replaced by the nearest inside."""
+        step, count = self.dilations[axis], self.kernel[axis]
+        first = bind(out * self.strides[axis] - self.pads[axis])
+        low, _ = divmod_(maximum(const(0), -first) + (step - 1), step)
+        high, _ = divmod_(const(extent - 1) - first, step)
+        low, high = bind(low), bind(minimum(high, const(count - 1)))
+        return [
+            bind(first + minimum(maximum(const(tap), low), high) * step) for tap in range(count)
+        ]
+
+    def _max(self, x: Buffer, taps: list[Index], c: Index, lanes: int) -> Expr:
+        best = load(x, taps[0] + c, lanes)
+        for tap in taps[1:]:
+            best = maximum(best, load(x, tap + c, lanes))
+        return best
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AveragePool:
+    """y = Σ (x - zero point) · s_x / (s_y · count), over windows that x's halo covers.
+
+    The halo holds the zero point, so padding adds nothing to a sum; whether it counts is `counts`.
+
+    Args:
+        counts: (OH, OW), by what each sum is divided.
+    """
+
+    x: Nhwc
+    y: Nhwc
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    counts: "NDArray[np.int64]"
+    pads: tuple[int, int] = (0, 0)
+    clip: tuple[int, int] = (0, 255)
+
+    def build(self, mk: MicroKernel) -> Kernel:
+        mult = (
+            np.float32(self.x.scale) / (np.float32(self.y.scale) * self.counts.astype(np.float32))
+        ).astype(np.float32)
+        uniform = bool((mult == mult.flat[0]).all())
+        with KernelBuilder() as k:
+            x = k.tensor(self.x.elements, self.x.dtype)
+            mults = k.constant(mult.reshape(-1)[:1] if uniform else mult.reshape(-1))
+            y = k.tensor(self.y.elements, self.y.dtype)
+            begin, end = k.items(self.y.n * self.y.h)
+            with loop(begin, end) as item:
+                n, h = divmod_(item, self.y.h)
+                fill_border(y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
+                with loop(0, self.y.w) as w:
+                    factor = load(mults, 0 if uniform else h * self.y.w + w)
+                    self._pixel(mk, x, y, (n, h, w), factor)
+        return k.finish()
+
+    def _pixel(
+        self, mk: MicroKernel, x: Buffer, y: Buffer, at: tuple[Index, Index, Index], factor: Expr
+    ) -> None:
+        n, h, w = at
+        sh, sw = self.strides
+        first = bind(self.x.index(n, h * sh - self.pads[0], w * sw - self.pads[1], 0))
+        target = bind(self.y.index(n, h, w, 0))
+
+        def body(c: Index, lanes: int) -> None:
+            acc = register("int32", lanes)
+            taps = self.kernel[0] * self.kernel[1]
+            store(acc, 0, splat(const(-taps * self.x.zero_point), lanes), lanes)
+            with loop(0, self.kernel[0]) as kh, loop(0, self.kernel[1]) as kw:
+                source = first + kh * self.x.row + kw * self.x.c + c
+                store(acc, 0, load(acc, 0, lanes) + mk.widen(load(x, source, lanes), lanes), lanes)
+            value = cast(load(acc, 0, lanes), "float32", lanes) * splat(factor, lanes)
+            low, high = (float_const(bound - self.y.zero_point) for bound in self.clip)
+            code = mk.round_to_int(clamp(value, low, high, lanes), lanes)
+            narrow = mk.narrow(code + splat(const(self.y.zero_point), lanes), lanes)
+            store_lanes(y, target + c, narrow, self.y.dtype, lanes, lanes)
+
+        for_vectors(self.y.c, mk.lanes, body)

@@ -1,0 +1,33 @@
+"""Plain arithmetic for any CPU: no intrinsics, so LLVM may use whatever the chip has."""
+
+from edgekiln.targets.isa.base import Expr, MicroKernel, splat, vector
+
+
+class GenericMicroKernel(MicroKernel):
+    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+        from tvm.script.ir_builder import tirx as T
+
+        dtype = vector("int32", lanes)
+        a32, w32 = T.reinterpret(dtype, a), T.reinterpret(dtype, w)
+        top = splat(T.int32(24), lanes)
+        for byte in range(self.k_step):
+            left = splat(T.int32(24 - 8 * byte), lanes)
+            if self.activation == "int8":
+                a_byte = (a32 << left) >> top
+            else:
+                a_byte = (a32 >> splat(T.int32(8 * byte), lanes)) & splat(T.int32(0xFF), lanes)
+            acc = acc + a_byte * ((w32 << left) >> top)
+        return acc
+
+    def round_to_int(self, x: Expr, lanes: int) -> Expr:
+        from tvm.script.ir_builder import tirx as T
+
+        # Adding 1.5·2²³ moves the integer part into the low mantissa bits, rounded half to even:
+        # no call into libm, which `nearbyint` becomes on chips without the instruction.
+        magic = splat(T.float32(1.5 * 2.0**23), lanes)
+        dtype = vector("int32", lanes)
+        return T.reinterpret(dtype, x + magic) - T.reinterpret(dtype, magic)
+
+
+GENERIC_U8 = GenericMicroKernel(name="generic_u8", activation="uint8", lanes=(4,), registers=16)
+GENERIC_S8 = GenericMicroKernel(name="generic_s8", activation="int8", lanes=(4,), registers=16)

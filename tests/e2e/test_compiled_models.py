@@ -1,0 +1,175 @@
+"""Whole QDQ models through the compiler and the C compiler, against ONNX Runtime."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgekiln.compiler.chain import batches_for
+from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.stages.compile import Compile
+from edgekiln.compiler.verify import Verification, verify
+from edgekiln.runtime import host
+from edgekiln.runtime.errors import GateError
+from edgekiln.runtime.runner import AotRunner
+from edgekiln.targets import profile
+from tests.compiler.qdq_models import QdqModel
+
+TARGETS = ["x86-64-v3", "x86-avx512-vnni"]
+
+
+@pytest.fixture(params=TARGETS)
+def target(request: pytest.FixtureRequest) -> profile.TargetProfile:
+    loaded = profile.load(request.param)
+    if missing := set(loaded.features) - host.cpu_flags():
+        pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
+    return loaded
+
+
+def build(model: Path, target: profile.TargetProfile, **options: object) -> Path:
+    out = model.with_suffix(f".{target.name}.lib")
+    context = StageContext(target=target, scratch=model.parent)
+    Compile(**options).run(model, out, context)  # type: ignore[arg-type]
+    return out
+
+
+def check(model: Path, target: profile.TargetProfile, samples: int = 4) -> Verification:
+    """Build and compare on random inputs over the whole range of the input's codes."""
+    program = build(model, target)
+    batches = batches_for(AotRunner.open(program).spec, model, data="", seed=1, samples=samples)
+    result = verify(program, model, batches)
+    result.check()
+    return result
+
+
+def residual_net(path: Path) -> Path:
+    """Convolution, downsampling residual block, pool, dense: every fused form at once."""
+    m = QdqModel(seed=3)
+    x = m.q(m.input("x", 1, 3, 16, 16), scale=0.02, zero=-5)
+    stem = m.op("Relu", m.conv(x, 8, 3, 3, 3, out="stem", pads=[1, 1, 1, 1]), out="stem_relu")
+    a = m.q(stem, scale=0.04, zero=-128)
+    b = m.q(m.conv(a, 16, 8, 3, 3, out="b", strides=[2, 2], pads=[0, 0, 1, 1]), scale=0.3, zero=4)
+    c = m.q(m.conv(b, 16, 16, 3, 3, out="c", pads=[1, 1, 1, 1]), scale=1.513, zero=9)
+    d = m.q(m.conv(a, 16, 8, 1, 1, out="d", strides=[2, 2]), scale=0.1471, zero=-20)
+    e = m.q(m.op("Relu", m.op("Add", c, d, out="sum"), out="sum_relu"), scale=0.8737, zero=-128)
+    pool = m.q(m.op("GlobalAveragePool", e, out="pool"), scale=0.4, zero=-128)
+    flat = m.op("Flatten", pool, out="flat")
+    weight, _ = m.weight(10, 16)
+    m.op("Gemm", flat, weight, out="logits", transB=1)
+    return m.save(path, "logits")
+
+
+def test_a_residual_network_is_exact_layer_by_layer(
+    tmp_path: Path, target: profile.TargetProfile
+) -> None:
+    result = check(residual_net(tmp_path / "net.onnx"), target, samples=8)
+    assert len(result.integer_layers) == 6
+    assert sum(gap.differing for gap in result.integer_layers) <= 8  # float ties
+    assert result.agreement == 1.0
+
+
+def test_mobile_blocks_are_exact(tmp_path: Path, target: profile.TargetProfile) -> None:
+    """Depthwise with stride, squeeze-excite with a hard sigmoid, linear bottleneck, swish."""
+    m = QdqModel(seed=4)
+    x = m.q(m.input("x", 1, 16, 9, 11), scale=0.02)
+    dw = m.conv(x, 16, 1, 3, 3, out="dw", group=16, strides=[2, 2], pads=[1, 1, 1, 1])
+    dw = m.q(
+        m.op("Clip", dw, m.const(0, "float32"), m.const(6, "float32"), out="relu6"), 0.024, -128
+    )
+    gap = m.q(m.op("GlobalAveragePool", dw, out="gap"), 0.02, -128)
+    squeeze = m.q(m.op("Relu", m.conv(gap, 4, 16, 1, 1, out="sq"), out="sq_r"), 0.02, -128)
+    excite = m.q(m.conv(squeeze, 16, 4, 1, 1, out="ex"), 0.03, 1)
+    gate = m.q(m.op("HardSigmoid", excite, out="gate", alpha=1 / 6, beta=0.5), 1 / 255, -128)
+    scaled = m.q(m.op("Mul", dw, gate, out="scaled"), 0.02, -128)
+    point = m.q(m.conv(scaled, 24, 16, 1, 1, out="pw"), 0.1, 7)
+    swish = m.op("Mul", point, m.op("Sigmoid", point, out="sigmoid"), out="swish")
+    y = m.q(swish, 0.05, -122)
+    result = check(m.save(tmp_path / "net.onnx", y), target)
+    assert not result.unchecked or all("float" not in name for name in result.unchecked)
+
+
+def test_pools_concat_and_movement_are_exact(tmp_path: Path, target: profile.TargetProfile) -> None:
+    m = QdqModel(seed=5)
+    x = m.q(m.input("x", 1, 6, 12, 10), scale=0.02, zero=11)
+    a = m.op("MaxPool", x, out="mp", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    b = m.q(
+        m.op("AveragePool", x, out="ap", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        0.013, -4,
+    )  # fmt: skip
+    c = m.q(m.op("Concat", a, b, out="cat", axis=1), 0.021, 9)
+    d = m.q(m.conv(c, 5, 12, 3, 3, out="conv", pads=[1, 1, 1, 1], group=1), 0.4, -3)
+    pad = m.op("Pad", d, m.const([0, 0, 1, 0, 0, 1, 0, 2], "int64"), out="pad")
+    cut = m.op(
+        "Slice", pad, m.const([1], "int64"), m.const([6], "int64"), m.const([2], "int64"),
+        m.const([2], "int64"), out="cut",
+    )  # fmt: skip
+    t = m.op("Transpose", cut, out="t", perm=[0, 2, 1, 3])
+    flat = m.op("Reshape", t, m.const([1, -1], "int64"), out="flat")
+    check(m.save(tmp_path / "net.onnx", flat), target)
+
+
+def test_what_stays_float_is_correct_and_refused_by_the_gate(
+    tmp_path: Path, target: profile.TargetProfile
+) -> None:
+    m = QdqModel(seed=6)
+    x = m.q(m.input("x", 1, 8, 16), scale=0.02)
+    w, _ = m.weight(16, 16, axis=1)
+    m.scales["mm"] = 0.1
+    mm = m.q(m.op("MatMul", x, w, out="mm"), 0.1, 0)
+    norm = m.op(
+        "LayerNormalization", mm, m.const(np.ones(16), "float32"), m.const(np.zeros(16), "float32"),
+        out="ln",
+    )  # fmt: skip
+    soft = m.q(m.op("Softmax", m.op("Gelu", norm, out="gelu"), out="soft"), 1 / 256, -128)
+    path = m.save(tmp_path / "net.onnx", soft)
+    check(path, target)
+    with pytest.raises(GateError, match="3 quantized operators stayed float: LayerNormalization"):
+        build(path, target, strict_int8=True)
+
+
+@st.composite
+def random_nets(draw: st.DrawFn) -> tuple[QdqModel, str]:
+    """A few convolutions, pools and additions on an image of odd sizes."""
+    m = QdqModel(seed=draw(st.integers(0, 2**16)), dtype=draw(st.sampled_from(["int8", "uint8"])))
+    low = {"int8": -128, "uint8": 0}[m.dtype]
+    zero = st.integers(low, low + 255)
+    c, h, w = draw(st.integers(1, 20)), draw(st.integers(3, 13)), draw(st.integers(3, 13))
+    x = m.q(m.input("x", draw(st.integers(1, 2)), c, h, w), scale=0.02, zero=draw(zero))
+    for i in range(draw(st.integers(1, 3))):
+        depthwise = draw(st.booleans())
+        oc = c if depthwise else draw(st.sampled_from([1, 3, 8, 10, 16, 17, 24, 33]))
+        k = draw(st.sampled_from([1, 3, 5]))
+        pads = [draw(st.integers(0, k // 2)) for _ in range(4)]
+        if min(h + pads[0] + pads[2], w + pads[1] + pads[3]) < k:
+            pads = [k // 2] * 4
+        s = draw(st.integers(1, 2))
+        conv = m.conv(
+            x, oc, 1 if depthwise else c, k, k, out=f"conv{i}", pads=pads, strides=[s, s],
+            group=c if depthwise else 1,
+        )  # fmt: skip
+        h, w = (h + pads[0] + pads[2] - k) // s + 1, (w + pads[1] + pads[3] - k) // s + 1
+        if draw(st.booleans()):
+            conv = m.op("Relu", conv, out=f"relu{i}")
+        c = oc
+        y = m.q(conv, scale=draw(st.sampled_from([0.02, 0.1, 0.7])), zero=draw(zero))
+        if draw(st.booleans()):
+            z = m.q(m.conv(y, c, c, 3, 3, out=f"in{i}", pads=[1, 1, 1, 1]), 0.5, draw(zero))
+            y = m.q(m.op("Add", z, y, out=f"add{i}"), 0.4, draw(zero))
+        x = y
+    return m, x
+
+
+@given(net=random_nets())
+@settings(
+    max_examples=6,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_random_networks_are_exact(
+    tmp_path: Path, target: profile.TargetProfile, net: tuple[QdqModel, str]
+) -> None:
+    model, out = net
+    check(model.save(tmp_path / "net.onnx", out), target, samples=2)
