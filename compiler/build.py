@@ -147,15 +147,16 @@ class _Build:
     def _record(self, name: str, artifact: Artifact, target: TargetProfile | None) -> None:
         """Measure the artifact, add the row to the table, and stop if too much was lost."""
         report, unscored = self._evaluate(artifact, target)
+        report = report or costs(artifact)
         step = Step(
             stage=name,
             target=target.name if target else "",
             sha256=artifact.sha256,
-            file_bytes=artifact.path.stat().st_size,
+            file_bytes=report["file_bytes"],
             score=_score(report),
             unscored=unscored,
-            parameters=report.get("parameters"),
-            macs=report.get("macs"),
+            parameters=report["parameters"],
+            macs=report["macs"],
             metrics=finite(artifact.metrics),
             notes=artifact.notes,
             remark=artifact.remark,
@@ -272,7 +273,23 @@ def _target_result(target: TargetProfile, path: Path, sha256: str) -> TargetResu
     )
 
 
+def costs(artifact: Artifact) -> dict[str, Any]:
+    """What an evaluation's report says besides the score, of an artifact that is not evaluated."""
+    if artifact.kind == "lib":  # it may be for another machine
+        sizes = artifact.metrics
+        program_bytes = int(sizes["code_bytes"] + sizes["weights_bytes"])
+        return {"parameters": None, "macs": int(sizes["macs"]), "file_bytes": program_bytes}
+    from edgekiln.compiler.stages.evaluate import open_subject
+
+    subject = open_subject(artifact.path)
+    return {
+        "parameters": subject.parameters,
+        "macs": subject.macs,
+        "file_bytes": subject.file_bytes,
+    }
+
+
 def _score(report: Mapping[str, Any]) -> Score | None:
-    if not report:
+    if "accuracy" not in report:
         return None
     return Score(value=report["accuracy"], metric=report["metric"], n=report["n"])

@@ -19,6 +19,9 @@ def show(result: BuildResult, console: "Console") -> None:
     machine = result.machine
     console.print(f"on {machine.cpu}, {machine.cores} cores", highlight=False)
     console.print(_stages(result))
+    for reason, stages in _unscored(result).items():
+        line = f"accuracy not measured of {', '.join(stages)}: {reason}"
+        console.print(line, highlight=False)
     for step in result.steps:
         # The compile stage's notes are the float operations, which are listed with their target.
         notes = () if step.stage == "compile" else step.notes
@@ -47,14 +50,26 @@ def _stages(result: BuildResult) -> "Table":
     return table
 
 
+def _unscored(result: BuildResult) -> dict[str, list[str]]:
+    """Reason → the rows without a score for that reason."""
+    found: dict[str, list[str]] = {}
+    for step in result.steps:
+        if step.unscored:
+            found.setdefault(step.unscored, []).append(_label(step))
+    return found
+
+
+def _label(step: Step) -> str:
+    return f"{step.stage} {step.target}".strip()
+
+
 def _row(step: Step) -> tuple[str, ...]:
-    label = f"{step.stage} {step.target}".strip()
-    score = step.unscored or "-"
+    score = "-"
     if step.score:
         percent = step.score.metric == "accuracy"
         score = f"{step.score.value:.2%}" if percent else f"{step.score.value:.4f}"
     return (
-        label,
+        _label(step),
         score,
         _count(step.parameters),
         _count(step.macs),

@@ -31,7 +31,7 @@ class Step:
     stage: str  # "input" for the user's own file
     target: str = ""  # "" for the stages that all targets share
     sha256: str  # of the artifact
-    file_bytes: int
+    file_bytes: int  # of a compiled program: code and weights
     score: Score | None = None
     unscored: str = ""  # why there is no score
     parameters: int | None = None

@@ -90,8 +90,8 @@ class Evaluate(Stage):
 
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
         accuracy = float(src.read_text().split()[-1])
-        report = {"accuracy": accuracy, "metric": "accuracy", "n": 400, "macs": 1000}
-        dst.write_text(json.dumps({**report, "parameters": 7}))
+        report = {"accuracy": accuracy, "metric": "accuracy", "n": 400}
+        dst.write_text(json.dumps({**report, "parameters": 7, "macs": 1000, "file_bytes": 5}))
         return {}
 
 
@@ -110,6 +110,9 @@ def _small_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "stage_class", lambda name: CHAIN[name])
     monkeypatch.setattr(evaluate, "Evaluate", Evaluate)
     monkeypatch.setattr(engine, "_target_result", target_result)
+    monkeypatch.setattr(
+        engine, "costs", lambda _artifact: {"parameters": 7, "macs": 9, "file_bytes": 11}
+    )
     kinds: dict[str, Kind] = {".pt": "module", ".onnx": "onnx", ".ekb": "bundle"}
     monkeypatch.setattr(
         entry, "kind_of", lambda path: "onnx-int8" if "int8" in path.name else kinds[path.suffix]

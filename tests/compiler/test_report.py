@@ -132,7 +132,8 @@ def test_what_could_not_be_measured_says_why() -> None:
     unscored = replace(RESULT.steps[2], score=None, unscored="runs on aarch64")
     text = shown(replace(RESULT, steps=(unscored,), targets=(foreign,)))
     assert "latency not measured: runs on aarch64, this machine is x86_64" in text
-    assert row(text, "compile host")[1] == "runs on aarch64"
+    assert row(text, "compile host")[1] == "-"
+    assert "accuracy not measured of compile host: runs on aarch64\n" in text
     assert "next:" not in text
 
 
