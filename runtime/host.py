@@ -30,6 +30,7 @@ class Machine:
 class State:
     """What a run may change, or suffer from."""
 
+    uptime_s: float | None
     load: float | None  # processes running or waiting, one minute's average
     frequency_hz: float | None
     temperature_c: float | None  # of the hottest zone
@@ -64,12 +65,13 @@ def machine(root: Path = ROOT) -> Machine:
 
 
 def state(root: Path = ROOT) -> State:
-    load = _text(root / "proc/loadavg")
+    uptime, load = _text(root / "proc/uptime"), _text(root / "proc/loadavg")
     mhz = _cpuinfo(root / "proc/cpuinfo").get("cpu MHz")
     zones = [_scaled(zone, 1e-3) for zone in root.glob("sys/class/thermal/thermal_zone*/temp")]
     steal = _fields(root / "proc/stat").get("cpu")
     throttled = _fields(root / "sys/fs/cgroup/cpu.stat").get("nr_throttled")
     return State(
+        uptime_s=float(uptime.split()[0]) if uptime else None,
         load=float(load.split()[0]) if load else None,
         frequency_hz=_scaled(root / CPU / "cpu0/cpufreq/scaling_cur_freq", 1e3)
         or (float(mhz) * 1e6 if mhz else None),
@@ -84,14 +86,20 @@ def state(root: Path = ROOT) -> State:
 
 def throttled(before: State, after: State) -> bool | None:
     """Whether heat, power or a quota slowed the run; None where nothing tells."""
-    signs = [before.throttled_now, after.throttled_now]
-    for old, new in (
-        (before.throttle_events, after.throttle_events),
-        (before.quota_events, after.quota_events),
-    ):
-        signs.append(None if old is None or new is None else new > old)
+    by_heat = _grown(before.throttle_events, after.throttle_events)
+    by_quota = _grown(before.quota_events, after.quota_events)
+    signs = (before.throttled_now, after.throttled_now, by_heat, by_quota)
     known = [sign for sign in signs if sign is not None]
     return any(known) if known else None
+
+
+def stolen_share(before: State, after: State, cores: int) -> float | None:
+    """Of all cores' time between two states, what the hypervisor gave to others."""
+    elapsed_s = _grown(before.uptime_s, after.uptime_s)
+    stolen_s = _grown(before.stolen_s, after.stolen_s)
+    if not elapsed_s or stolen_s is None:
+        return None
+    return stolen_s / (elapsed_s * cores)
 
 
 def affinity() -> tuple[int, ...]:
@@ -106,6 +114,10 @@ def peak_resident_bytes(root: Path = ROOT) -> int:
     """
     peak = _fields(root / "proc/self/status").get("VmHWM:")
     return int(peak[0]) * 1024 if peak else 0
+
+
+def _grown(old: float | None, new: float | None) -> float | None:
+    return None if old is None or new is None else new - old
 
 
 def _throttle_events(root: Path) -> int | None:

@@ -12,6 +12,7 @@ from edgekiln.runtime.errors import MeasurementError
 
 SCHEMA = "edgekiln.bench/1"
 NOISY_SPREAD = 0.03  # trials further apart than this say more about the machine than the program
+NOISY_STEAL = 0.01  # share of CPU time
 MAX_RAW = 1000  # samples of a trial that are kept, evenly spread over it
 
 
@@ -149,10 +150,9 @@ def warnings_for(
         found.append("throttled: heat, power or a quota slowed the CPU")
     if before.load is not None and before.load > machine.cores / 2:
         found.append(f"busy: load {before.load:g} on {machine.cores} cores before the run")
-    if before.stolen_s is not None and after.stolen_s is not None:
-        stolen_s = after.stolen_s - before.stolen_s
-        if stolen_s > 0.1:
-            found.append(f"shared: the hypervisor took {stolen_s:.1f} s of CPU time meanwhile")
+    stolen = host.stolen_share(before, after, machine.cores)
+    if stolen is not None and stolen > NOISY_STEAL:
+        found.append(f"shared: the hypervisor took {stolen:.1%} of the CPU time meanwhile")
     if machine.governor not in (None, "performance"):
         found.append(f"governor {machine.governor}: the frequency may change; use performance")
     return tuple(found)

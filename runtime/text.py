@@ -84,11 +84,22 @@ def bench_lines(results: "Sequence[BenchResult]") -> Iterator[str]:
     yield from columns(rows)
     yield ""
     yield f"program {human_bytes(ours.program_bytes)}, arena {human_bytes(ours.arena_bytes or 0)}"
-    for warning in dict.fromkeys(warning for each in results for warning in each.warnings):
-        yield f"warning: {warning}"
+    yield from warning_lines(results)
     if ours.layers:
         yield ""
         yield from layer_lines(ours.layers)
+
+
+def warning_lines(results: "Sequence[BenchResult]") -> Iterator[str]:
+    """Doubts about the machine once, doubts about one engine with its name."""
+    for warning in dict.fromkeys(warning for each in results for warning in each.warnings):
+        doubtful = [each for each in results if warning in each.warnings]
+        names = ", ".join(f"{each.engine} {each.precision}" for each in doubtful)
+        yield (
+            f"warning: {warning}"
+            if len(doubtful) == len(results)
+            else f"warning: {names}: {warning}"
+        )
 
 
 def layer_lines(layers: "Sequence[LayerTime]") -> Iterator[str]:

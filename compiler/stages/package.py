@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgekiln.compiler.stage import Kind, Stage, StageContext
-from edgekiln.runtime.errors import BundleError, InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from edgekiln.runtime.manifest import ProgramSpec, TensorSpec
+    from edgekiln.compiler.example import Example
+    from edgekiln.runtime.manifest import ProgramSpec
 
 REPORT = "report.json"
 REPORT_SCHEMA = "edgekiln.report/1"
@@ -40,19 +37,18 @@ class Package(Stage):
     report: str = field(default="{}", metadata={"derived": True})  # JSON: what build measured
 
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler.example import expected_outputs
         from edgekiln.compiler.licences import notices
         from edgekiln.runtime import bundle, manifest
 
         ctx.advance(0, 2, "example")
         spec, program = bundle.read_program(src)
         files = {**program, **notices(program)}
-        inputs = self._inputs(spec)
-        example: dict[str, Any] = {"input": self._origin()}
-        outputs, missing = expected_outputs(spec, program, inputs)
+        example = self._example(spec)
+        outputs, missing = expected_outputs(example, program)
         if missing:
             ctx.notes.append(f"no expected output: {missing}")
-            example["no_expected_output"] = missing
-        for kind, arrays in (("input", inputs), ("output", outputs)):
+        for kind, arrays in (("input", example.inputs), ("output", outputs)):
             for index, array in enumerate(arrays):
                 files[bundle.example_name(kind, index)] = array.tobytes()
         ctx.advance(1, 2, "packing")
@@ -60,11 +56,11 @@ class Package(Stage):
             "schema": REPORT_SCHEMA,
             **json.loads(self.report),
             "sizes": _sizes(spec, program),
-            "example": example,
+            "example": {"input": example.origin, "no_expected_output": missing},
         }
         files[REPORT] = (json.dumps(report, indent=2, sort_keys=True) + "\n").encode()
         document = manifest.Manifest(
-            program=spec,
+            program=example.spec,
             files={name: bundle.sha256(content) for name, content in files.items()},
             provenance=tuple(json.loads(self.provenance)),
             report=report,
@@ -75,65 +71,12 @@ class Package(Stage):
         ctx.advance(2, 2, "")
         return {"file_bytes": dst.stat().st_size, "files": len(files)}
 
-    def _origin(self) -> str:
+    def _example(self, spec: "ProgramSpec") -> "Example":
+        from edgekiln.compiler.example import data_example, random_example
+
         if self.data:
-            return f"first test sample of {self.data}, seed {self.seed}"
-        return f"random, seed {self.seed}"
-
-    def _inputs(self, spec: "ProgramSpec") -> "list[NDArray[np.generic]]":
-        """One array an input. Raises InputError when the data does not fit the program."""
-        import numpy as np
-
-        if self.data and len(spec.inputs) != 1:
-            raise InputError(
-                f"data {self.data!r} fills one input, {spec.name} has {len(spec.inputs)}",
-                hint="leave --data away: the example is then made of random numbers",
-            )
-        if self.data:
-            return [_first_samples(self.data, self.seed, spec.inputs[0])]
-        draw = np.random.default_rng(self.seed)
-        return [_random(tensor, draw) for tensor in spec.inputs]
-
-
-def expected_outputs(
-    spec: "ProgramSpec", files: Mapping[str, bytes], inputs: "list[NDArray[np.generic]]"
-) -> "tuple[list[NDArray[np.generic]], str]":
-    """What the program computes from `inputs`; or nothing and why, when it cannot run here."""
-    from edgekiln.runtime.bundle import LIBRARY
-    from edgekiln.runtime.runner import AotRunner, check_machine
-
-    try:
-        check_machine(spec, spec.name)
-    except BundleError as error:
-        return [], error.message
-    return AotRunner(spec, files[LIBRARY], spec.name).run(*inputs), ""
-
-
-def _first_samples(data: str, seed: int, spec: "TensorSpec") -> "NDArray[np.generic]":
-    """As many test samples as the program takes at once, as evaluation feeds them."""
-    from edgekiln.compiler.onnx_meta import Meta
-    from edgekiln.compiler.samples import feed_for
-    from edgekiln.runtime.inputs import quantize
-
-    batch, *shape = spec.shape
-    feed = feed_for(Meta(preprocessing=spec.preprocessing), tuple(shape), data=data, seed=seed)
-    samples, _ = next(feed.batches(feed.dataset.test, batch=batch))
-    if len(samples) != batch:
-        raise InputError(
-            f"{data}: {len(samples)} test samples, the program takes {batch} at once",
-            hint="give more data, or build with a smaller --batch",
-        )
-    return quantize(samples, spec)
-
-
-def _random(spec: "TensorSpec", draw: "np.random.Generator") -> "NDArray[np.generic]":
-    import numpy as np
-
-    dtype = np.dtype(spec.dtype)
-    if dtype.kind == "f":
-        return draw.standard_normal(spec.shape).astype(dtype)
-    limits = np.iinfo(dtype)
-    return draw.integers(limits.min, limits.max, spec.shape, dtype, endpoint=True)
+            return data_example(spec, self.data, self.seed)
+        return random_example(spec, self.seed)
 
 
 def _sizes(spec: "ProgramSpec", files: Mapping[str, bytes]) -> dict[str, Any]:

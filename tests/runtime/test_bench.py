@@ -216,6 +216,7 @@ def test_the_median_of_medians_ignores_one_bad_trial():
 def test_doubtful_runs_say_why():
     machine = replace(host.machine(), cores=2, governor="powersave")
     before = host.State(
+        uptime_s=100.0,
         load=1.5,
         frequency_hz=None,
         temperature_c=None,
@@ -224,7 +225,7 @@ def test_doubtful_runs_say_why():
         quota_events=None,
         stolen_s=1.0,
     )
-    after = replace(before, throttle_events=4, stolen_s=1.5)
+    after = replace(before, throttle_events=4, stolen_s=1.5, uptime_s=110.0)
     latency = over_trials([trial_of([1.0], 1.0), trial_of([1.1], 1.0)])
     words = [each.split(":")[0] for each in warnings_for(latency, machine, before, after)]
     assert words == ["noisy", "throttled", "busy", "shared", "governor powersave"]
@@ -233,6 +234,7 @@ def test_doubtful_runs_say_why():
 def test_a_quiet_run_has_no_warnings():
     machine = replace(host.machine(), governor=None)
     quiet = host.State(
+        uptime_s=100.0,
         load=0.0,
         frequency_hz=None,
         temperature_c=None,

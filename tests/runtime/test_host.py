@@ -64,6 +64,7 @@ def test_a_machine_says_what_it_is(tmp_path):
         proc__cpuinfo=CPUINFO_X86,
         proc__meminfo="MemTotal:    1024 kB\n",
         proc__loadavg="0.25 0.10 0.05 1/100 7\n",
+        proc__uptime="77.5 1.0\n",
         proc__stat="cpu  1 0 2 3 4 0 0 500 0 0\n",
         **{
             f"{cpufreq}/scaling_governor": "powersave\n",
@@ -76,7 +77,7 @@ def test_a_machine_says_what_it_is(tmp_path):
     assert machine.cpu == "Some CPU @ 2 GHz"
     assert (machine.governor, machine.max_frequency_hz) == ("powersave", 2e9)
     assert machine.memory_bytes == 1024 * 1024
-    assert state.load == 0.25
+    assert (state.load, state.uptime_s) == (0.25, 77.5)
     assert state.frequency_hz == 1999.5e6
     assert state.temperature_c == 55.5
     assert state.stolen_s == 5.0

@@ -78,7 +78,8 @@ def test_the_example_is_what_the_program_computes(lib, tmp_path):
     y = opened.example("output", 0, TOY.outputs[0])
     np.testing.assert_array_equal(y, toy_sums(x))
     np.testing.assert_array_equal(load(opened.path)(x), y)
-    assert json.loads(opened.files["report.json"])["example"] == {"input": "random, seed 3"}
+    example = json.loads(opened.files["report.json"])["example"]
+    assert example == {"input": "random, seed 3", "no_expected_output": ""}
 
 
 def test_data_gives_the_first_test_sample(lib, tmp_path):
@@ -90,6 +91,21 @@ def test_data_gives_the_first_test_sample(lib, tmp_path):
 
     first = load_data(spec, 0).test.x[0].transpose(2, 0, 1) * np.float32(0.5)
     np.testing.assert_array_equal(opened.example("input", 0, TOY.inputs[0])[0], first)
+
+
+def test_data_tells_a_program_without_metadata_how_to_take_images(lib, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
+    np.savez(tmp_path / "d.npz", x=images, y=np.arange(60) % 3)
+    bare = {
+        "inputs": (replace(TOY.inputs[0], preprocessing=None),),
+        "outputs": (replace(TOY.outputs[0], labels=()),),
+    }
+    opened, _ = packed(lib(**bare), tmp_path, data=f"{tmp_path / 'd.npz'}?scale=0.25&mean=0&std=1")
+    given, result = opened.program.inputs[0], opened.program.outputs[0]
+    assert given.preprocessing.scale == 0.25
+    assert len(result.labels) == 3
+    expected = toy_sums(images.transpose(0, 3, 1, 2) * np.float32(0.25))
+    np.testing.assert_array_equal(load(opened.path)(images), expected)
 
 
 def test_data_of_another_size_is_refused(lib, tmp_path):
