@@ -7,11 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.stages.compile import Compile
 from edgekiln.compiler.stages.evaluate import Evaluate, area_under_curve
 from edgekiln.compiler.stages.export import Export
+from edgekiln.compiler.stages.quantize import Quantize
 from edgekiln.models.artifact import create
 from edgekiln.models.data import load
 from edgekiln.runtime.errors import ConfigError, InputError
+from edgekiln.targets import profile
 from tests.compiler.float_models import make, residual, write
 
 
@@ -90,6 +93,20 @@ def test_a_module_and_its_export_agree(tmp_path):
     assert module["accuracy"] == exported["accuracy"]
     assert module["predictions_sha256"] == exported["predictions_sha256"]
     assert module["macs"] == exported["macs"] == 12_501_632
+
+
+@pytest.mark.isa("avx2", "fma")
+def test_a_compiled_program_predicts_what_its_model_does(tmp_path):
+    src = write(residual(), tmp_path / "float.onnx")
+    here = StageContext(scratch=tmp_path, target=profile.load("x86-64-v3"))
+    Quantize(data="digits").run(src, tmp_path / "int8.onnx", here)
+    Compile().run(tmp_path / "int8.onnx", tmp_path / "m.lib", here)
+    model = evaluate(tmp_path / "int8.onnx", data="digits")
+    program = evaluate(tmp_path / "m.lib", data="digits")
+    assert program["accuracy"] == pytest.approx(model["accuracy"], abs=0.005)  # ties
+    assert (program["n"], program["macs"]) == (model["n"], model["macs"])
+    assert program["parameters"] is None
+    assert program["file_bytes"] < 100_000
 
 
 def test_an_autoencoder_is_judged_by_its_error(tmp_path):
