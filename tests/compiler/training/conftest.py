@@ -10,7 +10,7 @@ from edgekiln.runtime.manifest import Preprocessing
 
 
 def stripes(samples: int, seed: int) -> Split:
-    """Noisy 8×8 images, brighter at the top (class 0), the bottom (1), the left (2) or the right (3)."""
+    """Noisy 8×8 images, brighter at the top, the bottom, the left or the right."""
     draw = np.random.default_rng(seed)
     y = draw.integers(0, 4, samples)
     x = draw.integers(0, 120, (samples, 8, 8, 1))

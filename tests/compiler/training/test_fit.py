@@ -15,7 +15,7 @@ from tests.compiler.training.conftest import tiny
 OPTIONS = FitOptions(epochs=4, batch_size=32, learning_rate=0.01, ema=0.9, augment=Augment(shift=1))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -44,10 +44,10 @@ def test_a_killed_training_resumed_ends_in_the_same_bits(data, tmp_path, optimiz
 
     def die_in_epoch_3(_done: int, _total: int, text: str) -> None:
         if text.startswith("epoch 3/4"):
-            raise Killed
+            raise KilledError
 
     killed, path = tiny(), tmp_path / "killed.pt"
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit(killed, data, Objective(), options, checkpoint_path=path, advance=die_in_epoch_3)
     torch.manual_seed(99)  # another process has other generators
     resumed = tiny(seed=5)
@@ -92,7 +92,7 @@ def test_the_best_epoch_by_validation_is_kept(data, tmp_path):
 
     def remember(_done: int, _total: int, text: str) -> None:
         if "val" in text:
-            seen.append(float(text.split("val ")[1].split()[0]))
+            seen.append(float(text.split("val ")[1].split(maxsplit=1)[0]))
 
     result = fit(
         tiny(), data, Objective(), OPTIONS, checkpoint_path=tmp_path / "c.pt", advance=remember
@@ -170,4 +170,4 @@ def test_curves_are_written_for_tensorboard(data, tmp_path):
         checkpoint_path=tmp_path / "c.pt",
         logs=tmp_path / "logs",
     )
-    assert [f.name for f in (tmp_path / "logs").iterdir()][0].startswith("events.out.tfevents")
+    assert next((tmp_path / "logs").iterdir()).name.startswith("events.out.tfevents")

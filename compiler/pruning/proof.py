@@ -1,0 +1,137 @@
+"""Proof that cutting channels is the same as zeroing them, on the network at hand.
+
+torch-pruning follows channels through a network by the names of autograd's nodes, and takes what
+it does not know for element-wise. Where that is wrong (a shortcut padded with zero channels) it
+still cuts, and the network silently computes something else. Zeroing cannot go wrong that way,
+since nothing moves. The comparison is in float64: in float32, rounding hides shifted channels.
+"""
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler.pruning.graph import ChannelGraph, ChannelGroup, Item
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+TOLERANCE = 1e-9  # of the largest output; float64 sums in another order differ by some 1e-13
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a group may be cut, and if not, why."""
+
+    proven: bool
+    reason: str = ""
+    is_output: bool = False  # the channels are the network's output
+
+
+class Prover:
+    """Tries cuts on copies with random weights: zeros among trained ones could hide a mistake."""
+
+    def __init__(self, module: "nn.Module", example: "Tensor") -> None:
+        """`example` (1, …) gives the input's shape."""
+        import torch
+
+        draw = torch.Generator().manual_seed(0)
+        self._example = example.double()
+        self._x = torch.randn(4, *example.shape[1:], generator=draw, dtype=torch.float64)
+        self._module = _randomized(module, self._x, draw)
+        with torch.no_grad():
+            self._untouched = self._module(self._x)
+
+    def prove(self, group: ChannelGroup) -> Verdict:
+        """Cut half of the group's atoms, chosen at random, and compare with zeroing them."""
+        import torch
+
+        count = len(group.atoms)
+        if count < 2:
+            return Verdict(False, "its channels can only go all together")
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(count)).tolist()
+        channels = sorted(c for atom in order[: count // 2] for c in group.atoms[atom])
+        return self.compare(group.root, cut=channels, zeroed=channels)
+
+    def compare(self, root: str, *, cut: Sequence[int], zeroed: Sequence[int]) -> Verdict:
+        """Cut some channels of a copy, zero some of another, and run both."""
+        import torch
+
+        cut_copy, zeroed_copy = copy.deepcopy(self._module), copy.deepcopy(self._module)
+        with torch.no_grad():
+            zero(ChannelGraph(zeroed_copy, self._example).items(root, zeroed))
+            expected = zeroed_copy(self._x)
+            try:
+                ChannelGraph(cut_copy, self._example).cut(root, cut)
+                found = cut_copy(self._x)
+            # A wrong cut fails wherever the shapes happen to clash.
+            except Exception as error:
+                return Verdict(False, f"cutting breaks the network: {_first_line(error)}")
+        if found.shape != expected.shape:
+            return Verdict(False, "its channels are the network's output", is_output=True)
+        tolerance = TOLERANCE * max(1.0, float(expected.abs().max()))
+        if float((expected - self._untouched).abs().max()) <= tolerance:
+            return Verdict(False, "zeroing it changes no output, which proves nothing")
+        difference = float((found - expected).abs().max())
+        if difference <= tolerance:
+            return Verdict(True)
+        return Verdict(False, f"cutting differs from zeroing by {difference:.2g}")
+
+
+def zero(items: Iterable[Item]) -> None:
+    """Silence channels without moving any: what makes them, and what reads them, becomes 0."""
+    import torch
+    from torch import nn
+
+    with torch.no_grad():
+        for item in items:
+            layer, channels = item.layer, list(item.channels)
+            if item.side == "in":
+                _zero_inputs(layer, channels)
+                continue
+            outputs = 1 if getattr(layer, "transposed", False) else 0
+            for name, axis in (("weight", outputs), ("bias", 0)):
+                tensor = getattr(layer, name, None)
+                if isinstance(tensor, nn.Parameter) and tensor.ndim > axis:
+                    tensor.index_fill_(axis, torch.tensor(channels), 0.0)
+
+
+def _zero_inputs(layer: "nn.Module", channels: list[int]) -> None:
+    import torch
+
+    weight = layer.weight
+    assert isinstance(weight, torch.Tensor)
+    groups = getattr(layer, "groups", 1)
+    assert isinstance(groups, int)
+    if getattr(layer, "transposed", False):
+        weight[channels] = 0.0
+        return
+    # Input c of a grouped convolution is column c mod (inputs a group) of its group's rows.
+    rows, columns = len(weight) // groups, weight.shape[1]
+    for channel in channels:
+        group, column = divmod(channel, columns)
+        weight[group * rows : (group + 1) * rows, column] = 0.0
+
+
+def _randomized(module: "nn.Module", x: "Tensor", draw: "Generator") -> "nn.Module":
+    """A float64 copy with random weights; its batch norms keep signals at the size of `x`."""
+    import torch
+    from torch.nn.modules.batchnorm import _NormBase
+
+    copied = copy.deepcopy(module).cpu().double()
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            noise = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
+            if parameter.ndim > 1:
+                parameter.copy_(noise / parameter[0].numel() ** 0.5)
+            else:
+                parameter.copy_(1 + 0.3 * noise)
+        for layer in copied.modules():
+            if isinstance(layer, _NormBase):
+                layer.momentum = 1.0  # the statistics become those of `x`
+        copied.train()(x)
+    return copied.eval()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

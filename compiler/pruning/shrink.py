@@ -1,0 +1,146 @@
+"""One round of pruning: prove, rank, allocate, cut."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler import costs
+from edgekiln.compiler.pruning.allocate import Candidate, LayerCost, allocate
+from edgekiln.compiler.pruning.graph import ChannelGraph, ChannelGroup
+from edgekiln.compiler.pruning.importance import Scores, channel_importance
+from edgekiln.compiler.pruning.proof import TOLERANCE, Prover, zero
+from edgekiln.runtime.errors import ConfigError, MismatchError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """Which channel groups of a network may be cut, and why the others may not."""
+
+    proven: tuple[ChannelGroup, ...]
+    kept: tuple[str, ...]  # one line a group, for the report
+
+
+def survey(module: "nn.Module", example: "Tensor", keep: Sequence[str] = ()) -> Survey:
+    """Prove every channel group of `module` but the output's and those `keep` names.
+
+    Args:
+        example: (1, …), gives the input's shape.
+        keep: patterns of layer names, as in a shell; their outputs stay.
+
+    Raises:
+        ConfigError: a pattern matches no layer.
+    """
+    _check_patterns(module, keep)
+    prover = Prover(module, example)
+    proven, kept = [], []
+    for group in ChannelGraph(copy.deepcopy(module), example).groups():
+        if any(fnmatchcase(name, pattern) for name in group.producers for pattern in keep):
+            continue
+        verdict = prover.prove(group)
+        if verdict.proven:
+            proven.append(group)
+        elif not verdict.is_output:
+            kept.append(f"group {group.root} kept: {verdict.reason}")
+    return Survey(proven=tuple(proven), kept=tuple(kept))
+
+
+def shrink(
+    module: "nn.Module",
+    example: "Tensor",
+    groups: Sequence[ChannelGroup],
+    scores: Scores,
+    *,
+    budget: int,
+    multiple: int,
+) -> None:
+    """Cut channels of `groups` out of `module`, in place, until `budget` MACs are left.
+
+    Args:
+        groups: of this module, as `survey` proved them.
+        scores: of every weight, as `weight_scores` gives.
+        multiple: widths stay, or become, multiples of this.
+
+    Raises:
+        MismatchError: the network with all cuts is not the one with all those channels zeroed.
+    """
+    importance = channel_importance(module, example, scores)
+    cost = costs.count(module, example)
+    candidates = [
+        Candidate.of(
+            group, importance[group.root].tolist(), _matmul_macs(module, example, group, cost)
+        )
+        for group in groups
+        if group.root in importance
+    ]
+    layers = {
+        name: LayerCost.of(module.get_submodule(name), uses) for name, uses in cost.uses.items()
+    }
+    allocate(candidates, layers, macs=cost.macs, budget=budget, multiple=multiple)
+    before = copy.deepcopy(module)
+    graph = ChannelGraph(module, example)
+    for candidate in candidates:
+        if candidate.cut:
+            graph.cut(candidate.group.root, sorted(candidate.cut))
+    _check_all_cuts(before, module, example, candidates)
+
+
+def _matmul_macs(
+    module: "nn.Module", example: "Tensor", group: ChannelGroup, cost: costs.Costs
+) -> float:
+    """What one channel costs in products of two activations, found by cutting half of them."""
+
+    def between_activations(of: "nn.Module", counted: costs.Costs) -> int:
+        weights = {
+            name: of.get_parameter(f"{name}.weight" if name else "weight") for name in counted.uses
+        }
+        return counted.macs - sum(
+            uses * weights[name].numel() for name, uses in counted.uses.items()
+        )
+
+    before = between_activations(module, cost)
+    if before == 0:
+        return 0.0
+    trial = copy.deepcopy(module)
+    channels = [c for atom in group.atoms[: len(group.atoms) // 2] for c in atom]
+    ChannelGraph(trial, example).cut(group.root, channels)
+    after = between_activations(trial, costs.count(trial, example))
+    return (before - after) / len(channels)
+
+
+def _check_all_cuts(
+    before: "nn.Module", after: "nn.Module", example: "Tensor", candidates: Sequence[Candidate]
+) -> None:
+    """The groups were proven one by one; this is all of them at once, with the real weights."""
+    import torch
+
+    zeroed, cut = before.double().eval(), copy.deepcopy(after).double().eval()
+    graph = ChannelGraph(zeroed, example.double())
+    for candidate in candidates:
+        if candidate.cut:
+            zero(graph.items(candidate.group.root, sorted(candidate.cut)))
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(2, *example.shape[1:], generator=draw, dtype=torch.float64)
+    with torch.no_grad():
+        expected, found = zeroed(x), cut(x)
+    difference = float((found - expected).abs().max())
+    if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
+        raise MismatchError(
+            f"all cuts together differ from zeroing by {difference:.2g}",
+            hint="keep some of the layers: --keep NAME; and please report the model",
+        )
+
+
+def _check_patterns(module: "nn.Module", keep: Sequence[str]) -> None:
+    names = [name for name, _ in module.named_modules()]
+    for pattern in keep:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            shown = ", ".join(name for name, _ in module.named_parameters())[:200]
+            raise ConfigError(
+                f"--keep {pattern}: no layer has such a name",
+                hint=f"there are, among others: {shown}",
+            )
