@@ -9,6 +9,7 @@ import pytest
 import edgekiln.runtime
 from edgekiln.runtime import bundle
 from edgekiln.runtime.errors import BundleError, InputError
+from edgekiln.runtime.library import ALIGN, aligned
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.runtime.program import LoadedProgram, run_batched
 from edgekiln.runtime.runner import AotRunner, OrtRunner, check_inputs
@@ -225,3 +226,47 @@ def test_onnx_runtime_takes_the_batch_it_is_told(onnx_model):
     assert runner.inputs[0].shape == (3, 3, 4, 4)
     x = sample(3)
     np.testing.assert_array_equal(runner.run(x)[0], x + x)
+
+
+def lib_with(path, source, toy_lib):
+    """The toy's `.lib` around another C file."""
+    code, library = path.with_suffix(".c"), path.with_suffix(".so")
+    code.write_text(source)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, code], check=True)
+    files = {**bundle.read_tar(toy_lib()), "libmodel.so": library.read_bytes()}
+    bundle.write_tar(path, files, executable=set())
+    return path
+
+
+def test_a_library_without_the_interface_is_refused(toy_lib, tmp_path):
+    path = lib_with(tmp_path / "other.lib", "int model_run(void) { return 0; }", toy_lib)
+    with pytest.raises(BundleError, match=r"not a program's library: .*model_step"):
+        edgekiln.runtime.load(path)
+
+
+def test_an_error_of_the_program_is_not_taken_for_a_result(toy_lib, tmp_path):
+    source = """
+        #include <stddef.h>
+        const size_t model_arena_bytes = 192;
+        int model_run(void) { return 2; }
+        int model_step(void) { return 2; }"""
+    runner = AotRunner.open(lib_with(tmp_path / "failing.lib", source, toy_lib))
+    with pytest.raises(BundleError, match="model_run returned 2"):
+        runner.run(sample())
+    runner.begin(sample())
+    with pytest.raises(BundleError, match="model_step 0 returned 2"):
+        runner.step(0)
+
+
+def test_a_program_without_a_library_cannot_be_loaded(toy_lib, tmp_path):
+    files = bundle.read_tar(toy_lib())
+    bundle.write_tar(tmp_path / "m4.lib", {"program.json": files["program.json"]}, executable=set())
+    with pytest.raises(BundleError, match=r"m4\.lib: has no libmodel\.so"):
+        edgekiln.runtime.load(tmp_path / "m4.lib")
+
+
+def test_buffers_start_where_the_program_wants_them():
+    for size in (1, 63, 64, 1000):
+        memory = aligned(size)
+        assert memory.ctypes.data % ALIGN == 0
+        assert len(memory) == size

@@ -177,3 +177,17 @@ def test_the_manifest_names_the_input_s_preprocessing(lib, tmp_path):
     text = opened.files["manifest.json"]
     read = manifest.from_json(manifest.Manifest, text, "m")
     assert read.program.inputs[0].preprocessing == Preprocessing(scale=0.5)
+
+
+def test_data_fills_one_input_only(lib, tmp_path):
+    two = (TOY.inputs[0], replace(TOY.inputs[0], name="z"))
+    with pytest.raises(InputError, match="data 'digits' fills one input, toy has 2") as caught:
+        packed(lib(inputs=two, machine="m68k"), tmp_path, data="digits")
+    assert "leave --data away" in caught.value.hint
+
+
+def test_a_batch_larger_than_the_test_split_is_refused(lib, tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.zeros((60, 4, 4, 3), np.uint8), y=np.arange(60) % 3)
+    wide = replace(TOY.inputs[0], shape=(64, 3, 4, 4))
+    with pytest.raises(InputError, match=r"test samples, the program takes 64 at once"):
+        packed(lib(inputs=(wide,), machine="m68k"), tmp_path, data=str(tmp_path / "d.npz"))
