@@ -60,7 +60,7 @@ def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[o
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ConfigError(
                 f"quantize: exclude = {pattern!r} matches no operation",
-                hint=f"operations are: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}",
+                hint=f"operations are: {_some(names)}",
             )
     tail = {node.name for node in _float_tail(model)}
     return [
@@ -71,6 +71,12 @@ def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[o
         and not any(fnmatchcase(node.name, pattern) for pattern in exclude)
         and not _clips_away_zero(model, node)
     ]
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few; of foreign converters' endless names only the end, which tells them apart."""
+    short = [name if len(name) <= 40 else f"…{name[-39:]}" for name in names]
+    return ", ".join(short if len(short) <= 8 else [*short[:8], "…"])
 
 
 def observed_tensors(nodes: "Iterable[onnx.NodeProto]", weights: Iterable[str]) -> list[str]:

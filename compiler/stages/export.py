@@ -48,7 +48,7 @@ class Export(Stage):
         default=64, metadata={"help": "Samples on which ONNX and PyTorch are compared."}
     )
     data: str = field(
-        default="", metadata={"help": "Data set to compare on (default: the model's)."}
+        default="", metadata={"help": "Data set to compare on; the model's own by default."}
     )
     data_sha256: str = field(default="", metadata={"derived": True})
     seed: int = field(default=0, metadata={"help": "Seed of the data set's splits."})

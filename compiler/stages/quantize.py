@@ -123,10 +123,12 @@ class Quantize(Stage):
         if not pairs:
             return before
         after = self._integer(balanced, feed, ctx)
+        better = after[1] > before[1]
         ctx.notes.append(
-            f"equalizing {pairs} pairs of layers: SQNR {before[1]:.1f} → {after[1]:.1f} dB"
+            f"equalizing {pairs} pairs of layers: SQNR {before[1]:.1f} → {after[1]:.1f} dB, "
+            f"{'kept' if better else 'undone'}"
         )
-        return max(before, after, key=lambda result: result[1])
+        return after if better else before
 
     def _ranges(self, observer: Observer, feed: "Feed", ctx: StageContext) -> dict[str, Range]:
         calib = feed.dataset.calib
