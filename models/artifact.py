@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
+_OLD_FORMAT = b"\x80"  # how a pickle begins: torch.save wrote no zip files before version 1.6
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleMeta:
@@ -164,7 +166,12 @@ def _load(path: Path) -> Any:
     import torch
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file", hint="check the path")
+    damaged = InputError(
+        f"{path}: not a file of torch.save, or damaged", hint="check where it comes from"
+    )
+    if not zipfile.is_zipfile(path) and not _begins_with(path, _OLD_FORMAT):
+        raise damaged
     if kind := _foreign_archive(path):
         raise InputError(
             f"{path}: is {kind}",
@@ -178,9 +185,12 @@ def _load(path: Path) -> Any:
             hint="loading it could run code: save it by torch.save(model.state_dict(), path)",
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a file of torch.save, or damaged", hint="check where it comes from"
-        ) from error
+        raise damaged from error
+
+
+def _begins_with(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
 
 
 def _foreign_archive(path: Path) -> str | None:

@@ -13,7 +13,7 @@ from edgekiln.models.data.sound import RATE_HZ, Floats, log_mel
 _NORMAL, _TEST_NORMAL, _ANOMALIES = 2000, 250, 250
 _WINDOW, _HOP, _FRAMES, _BANDS = 1024, 512, 5, 128
 _LENGTH = _WINDOW + _HOP * (_FRAMES - 1)
-_HARMONICS = np.arange(1, 9)
+_HARMONICS = range(1, 9)
 _GENERATOR_SEED = 640  # the sounds are always the same; the loader's seed only splits them
 
 
@@ -40,18 +40,18 @@ def _features(random: np.random.Generator, count: int, *, broken: bool) -> Float
 
     A broken one has a bearing's whine between the harmonics, pulsing once a turn.
     """
-    time_s = np.arange(_LENGTH) / RATE_HZ
-    turn_hz = random.uniform(90, 110, (count, 1))
-    loudness = random.uniform(0.3, 1.0, (count, 1))
-    phases = random.uniform(0, 2 * np.pi, (count, len(_HARMONICS)))
-    waves = random.normal(0, 0.05, (count, _LENGTH))
-    for harmonic, phase in zip(_HARMONICS, phases.T, strict=True):
-        angle = 2 * np.pi * harmonic * turn_hz * time_s + phase[:, None]
-        waves += loudness / harmonic * np.sin(angle)
+
+    def uniform(low: float, high: float) -> Floats:
+        return random.uniform(low, high, (count, 1)).astype(np.float32)
+
+    time_s = np.arange(_LENGTH, dtype=np.float32) / RATE_HZ
+    turn = 2 * np.pi * uniform(90, 110) * time_s  # angle of the shaft, (count, samples)
+    loudness = uniform(0.3, 1.0)
+    waves = 0.05 * random.standard_normal((count, _LENGTH), dtype=np.float32)
+    for harmonic in _HARMONICS:
+        waves += loudness / harmonic * np.sin(harmonic * turn + uniform(0, 2 * np.pi))
     if broken:
-        whine_hz = random.uniform(2500, 5500, (count, 1))
-        strength = random.uniform(0.02, 0.2, (count, 1))
-        pulse = 1 + np.sin(2 * np.pi * turn_hz * time_s)
-        waves += strength * pulse * np.sin(2 * np.pi * whine_hz * time_s)
-    spectra = log_mel(waves.astype(np.float32), window=_WINDOW, hop=_HOP, bands=_BANDS)
+        whine = np.sin(2 * np.pi * uniform(2500, 5500) * time_s)
+        waves += uniform(0.02, 0.2) * (1 + np.sin(turn)) * whine
+    spectra = log_mel(waves, window=_WINDOW, hop=_HOP, bands=_BANDS)
     return spectra.reshape(count, _FRAMES * _BANDS)

@@ -1,6 +1,7 @@
 """From a data set's name or path to a `Dataset`."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,12 @@ def load(data: str, seed: int = 0) -> Dataset:
         ConfigError: no such data set, or a wrong option.
         InputError: the files cannot be read or do not fit; the message names the path.
     """
+    return _load(data, seed, _state(spec.split(data)[0]))
+
+
+@lru_cache(maxsize=1)
+def _load(data: str, seed: int, _files: tuple[object, ...]) -> Dataset:
+    """Every stage of a build asks for the same data; what changed on disk is read again."""
     name, given = spec.split(data)
     if name in BUNDLED:
         read, defaults = BUNDLED[name]
@@ -56,6 +63,15 @@ def load(data: str, seed: int = 0) -> Dataset:
         raise ConfigError(f"no data set or file named {name!r}", hint=hint)
     options = parse(name, given)
     return _assemble(name, _reader(path)(path, options), options, seed)
+
+
+def _state(name: str) -> tuple[object, ...]:
+    """Tells whether the files behind `name` are still the same: their paths, sizes and times."""
+    path = Path(name).expanduser().absolute()
+    if name in BUNDLED or not path.exists():
+        return ()
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return tuple((each, stat.st_size, stat.st_mtime_ns) for each in found if (stat := each.stat()))
 
 
 def _reader(path: Path) -> Reader:

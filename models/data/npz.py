@@ -3,6 +3,7 @@
 """
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -48,18 +49,21 @@ def read(path: Path, _options: Options) -> Source:
 
 
 def _load(path: Path) -> Arrays:
+    damaged = InputError(f"{path}: not a NumPy archive, or damaged", hint="is the file complete?")
+    if not zipfile.is_zipfile(path):
+        raise damaged
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except ValueError as error:  # what numpy raises for an object array, among others
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise damaged from error
         raise InputError(
-            f"{path}: cannot be read without running code stored in it: {error}",
-            hint="save plain arrays: np.savez(path, x_train=…, y_train=…)",
+            f"{path}: holds Python objects, not only arrays",
+            hint="loading it could run code: save plain arrays, np.savez(path, x=…, y=…)",
         ) from error
-    except (OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise InputError(
-            f"{path}: not a NumPy archive, or damaged", hint="is the file complete?"
-        ) from error
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise damaged from error
 
 
 def _part(path: Path, arrays: Arrays, x_key: str, y_key: str) -> Split:

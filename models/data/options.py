@@ -1,5 +1,6 @@
 """The options after a data set's `?`."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -44,9 +45,9 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
             )
     get = given.get
     return Options(
-        scale=_numbers("scale", get("scale"))[0] if "scale" in given else None,
-        mean=_numbers("mean", get("mean")) if "mean" in given else None,
-        std=_positive("std", get("std")) if "std" in given else None,
+        scale=_number("scale", given["scale"]) if "scale" in given else None,
+        mean=_numbers("mean", given["mean"]) if "mean" in given else None,
+        std=_positive("std", given["std"]) if "std" in given else None,
         layout=_choice("layout", get("layout", "NCHW"), _LAYOUTS),
         color=_choice("color", given["color"], _COLORS) if "color" in given else None,
         size=_size(given["size"]) if "size" in given else None,
@@ -57,18 +58,29 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
     )
 
 
-def _wrong(key: str, text: str | None, hint: str) -> ConfigError:
+def _wrong(key: str, text: str, hint: str) -> ConfigError:
     return ConfigError(f"data option {key}={text}: does not fit", hint=hint)
 
 
-def _numbers(key: str, text: str | None) -> tuple[float, ...]:
+def _numbers(key: str, text: str) -> tuple[float, ...]:
+    hint = "a number, or one for each channel: 0.49,0.48,0.45"
     try:
-        return tuple(float(part) for part in (text or "").split(","))
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise _wrong(key, text, "a number, or one for each channel: 0.49,0.48,0.45") from None
+        raise _wrong(key, text, hint) from None
+    if not all(map(math.isfinite, numbers)):
+        raise _wrong(key, text, hint)
+    return numbers
 
 
-def _positive(key: str, text: str | None) -> tuple[float, ...]:
+def _number(key: str, text: str) -> float:
+    numbers = _numbers(key, text)
+    if len(numbers) != 1:
+        raise _wrong(key, text, "one number for all channels")
+    return numbers[0]
+
+
+def _positive(key: str, text: str) -> tuple[float, ...]:
     numbers = _numbers(key, text)
     if min(numbers) <= 0:
         raise _wrong(key, text, "it divides the pixels and must be above 0")
@@ -88,5 +100,7 @@ def _count(key: str, text: str) -> int:
 
 
 def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    return _count("size", height), _count("size", width or height)
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise _wrong("size", text, "pixels of both sides, or height x width: 96x64")
+    return int(sides[0]), int(sides[-1])

@@ -1,0 +1,139 @@
+"""Folders of images, real files written by Pillow."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgekiln.models import data
+from edgekiln.models.data import image_folder
+from edgekiln.runtime.errors import InputError
+
+COLORS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
+
+
+def _fill(folder, *, count=20, size=(8, 6), suffix=".png", first=0):
+    """`count` images a class, each of its own shade."""
+    for name, color in COLORS.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(first, first + count):
+            shade = tuple(max(0, value - number) for value in color)
+            Image.new("RGB", size, shade).save(folder / name / f"{number}{suffix}")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    _fill(folder)
+    return folder
+
+
+def test_classes_are_the_folders_in_alphabetical_order(photos):
+    (photos / ".hidden").mkdir()
+    (photos / "readme.txt").write_text("three colors")
+    (photos / "red" / "notes.txt").write_text("not an image")
+    loaded = data.load(str(photos))
+    assert loaded.classes == ("blue", "green", "red")
+    assert loaded.train.x.shape == (36, 6, 8, 3)
+    for image, label in zip(loaded.train.x, loaded.train.y, strict=True):
+        assert image[0, 0].argmax() == 2 - label  # blue is class 0 and channel 2
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".ppm", ".webp", ".TIFF"])
+def test_the_usual_formats_are_read(tmp_path, suffix):
+    _fill(tmp_path, count=10, suffix=suffix)
+    assert data.load(str(tmp_path)).train.x.shape == (18, 6, 8, 3)
+
+
+def test_train_and_test_folders_are_kept_apart(tmp_path):
+    _fill(tmp_path / "train", count=20)
+    _fill(tmp_path / "test", count=3, first=100)
+    loaded = data.load(str(tmp_path))
+    assert loaded.test.x.max(axis=(1, 2, 3)).tolist() == [150, 149, 148] * 3 or (
+        sorted(loaded.test.x.max(axis=(1, 2, 3))) == [148] * 3 + [149] * 3 + [150] * 3
+    )
+
+
+def test_images_are_resized_and_recolored_as_asked(photos):
+    loaded = data.load(f"{photos}?size=4x5&color=L")
+    assert loaded.train.x.shape[1:] == (4, 5, 1)
+    assert loaded.preprocessing.color == "L"
+
+
+def test_a_limit_keeps_every_class(photos):
+    loaded = data.load(f"{photos}?limit=30")
+    assert len(loaded.train) + len(loaded.val) + len(loaded.calib) + len(loaded.test) == 30
+    assert set(loaded.train.y) == {0, 1, 2}
+
+
+def test_a_photo_that_lies_on_its_side_is_turned(photos):
+    for image in (photos / "red").iterdir():
+        sideways = Image.new("RGB", (6, 8), (250, 0, 0))
+        exif = sideways.getexif()
+        exif[0x0112] = 6  # the camera was turned by 90°
+        sideways.save(image.with_suffix(".jpg"), exif=exif)
+        image.unlink()
+    assert data.load(str(photos)).train.x.shape == (36, 6, 8, 3)
+
+
+def _refused(path):
+    with pytest.raises(InputError) as caught:
+        data.load(str(path))
+    return caught.value.message, caught.value.hint
+
+
+def test_images_of_several_sizes_need_the_option_size(photos):
+    odd = photos / "green" / "odd.png"
+    Image.new("RGB", (9, 6)).save(odd)
+    assert _refused(photos) == (
+        f"{odd}: is 6×9, {photos / 'blue' / '0.png'} is 6×8",
+        "resize all images: add ?size=96",
+    )
+    assert len(data.load(f"{photos}?size=8").classes) == 3
+
+
+@pytest.mark.parametrize("options", ["", "?size=8"])
+def test_a_corrupt_image_is_named(photos, options):
+    corrupt = photos / "green" / "3.png"
+    corrupt.write_bytes(b"not a PNG file")
+    message, hint = _refused(f"{photos}{options}")
+    assert message.startswith(f"{corrupt}: cannot read this image: ")
+    assert hint == "is it complete?"
+
+
+def test_a_cut_image_is_named(photos):
+    cut = photos / "green" / "3.png"
+    noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    Image.fromarray(noise).save(cut)
+    cut.write_bytes(cut.read_bytes()[:-60])
+    assert _refused(photos)[0].startswith(f"{cut}: cannot read this image: ")
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    assert _refused(tmp_path) == (
+        f"{tmp_path}: no class folders in it",
+        "one folder a class: photos/cat/1.png",
+    )
+
+
+def test_a_class_without_images_is_named(photos):
+    (photos / "yellow").mkdir()
+    message, hint = _refused(photos)
+    assert message == f"{photos / 'yellow'}: no images in it"
+    assert hint.startswith("images are .bmp, .gif, ")
+
+
+def test_a_class_of_the_test_part_only_is_named(tmp_path):
+    _fill(tmp_path / "train")
+    _fill(tmp_path / "test")
+    (tmp_path / "test" / "red").rename(tmp_path / "test" / "scarlet")
+    assert _refused(tmp_path) == (
+        f"{tmp_path / 'test'}: class scarlet is in the test part only",
+        f"add training images of it to {tmp_path / 'train'}",
+    )
+
+
+def test_more_pixels_than_memory_should_hold_are_refused_before_decoding(photos, monkeypatch):
+    monkeypatch.setattr(image_folder, "MAX_BYTES", 1 << 30)
+    message, hint = _refused(f"{photos}?size=4096")
+    assert message == f"{photos}: 2.8 GiB of pixels, at most 1 GiB are held"
+    assert hint == "load fewer or smaller images: ?limit=50000&size=96"
