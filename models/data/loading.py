@@ -71,7 +71,8 @@ def _state(name: str) -> tuple[object, ...]:
     if name in BUNDLED or not path.exists():
         return ()
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return tuple((each, stat.st_size, stat.st_mtime_ns) for each in found if (stat := each.stat()))
+    states = ((each, each.stat()) for each in found if each.is_file())
+    return tuple((each, state.st_size, state.st_mtime_ns) for each, state in states)
 
 
 def _reader(path: Path) -> Reader:
