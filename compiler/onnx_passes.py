@@ -18,17 +18,17 @@ def pool_from_reduce_mean(model: "onnx.ModelProto") -> int:
     Returns:
         How many were rewritten.
     """
-    ranks = _ranks(model)
+    known = shapes(model)
     nodes: list[onnx.NodeProto] = []
     rewritten = 0
     for node in model.graph.node:
-        image = ranks.get(node.input[0]) == 4 if node.input else False
+        image = len(known.get(node.input[0], ())) == 4 if node.input else False
         if image and node.op_type == "ReduceMean" and _reduced_axes(model, node) == {2, 3}:
             nodes += _pooling(node)
             rewritten += 1
         else:
             nodes.append(node)
-    _replace_nodes(model, nodes)
+    replace_nodes(model, nodes)
     return rewritten
 
 
@@ -44,20 +44,24 @@ def depthwise_from_batch_norm(model: "onnx.ModelProto") -> int:
     """
     import onnx
 
-    ranks = _ranks(model)
+    known = shapes(model)
     constants = {w.name: onnx.numpy_helper.to_array(w) for w in model.graph.initializer}
     nodes: list[onnx.NodeProto] = []
     rewritten = 0
     for node in model.graph.node:
         constant = all(name in constants for name in node.input[1:])
-        if node.op_type == "BatchNormalization" and constant and ranks.get(node.input[0]) == 4:
+        if (
+            node.op_type == "BatchNormalization"
+            and constant
+            and len(known.get(node.input[0], ())) == 4
+        ):
             conv, weights = _depthwise(node, [constants[name] for name in node.input[1:]])
             nodes.append(conv)
             model.graph.initializer.extend(weights)
             rewritten += 1
         else:
             nodes.append(node)
-    _replace_nodes(model, nodes)
+    replace_nodes(model, nodes)
     return rewritten
 
 
@@ -71,6 +75,15 @@ def batch_norms_after_conv(model: "onnx.ModelProto") -> list[str]:
     ]
 
 
+def shapes(model: "onnx.ModelProto") -> dict[str, tuple[onnx_meta.Extent, ...]]:
+    """Of every activation whose shape can be inferred."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = (*inferred.input, *inferred.value_info, *inferred.output)
+    return {value.name: onnx_meta.extents(value) for value in values}
+
+
 def drop_unused_weights(model: "onnx.ModelProto") -> None:
     """Remove initializers that no node and no output reads."""
     used = {name for node in model.graph.node for name in node.input}
@@ -78,15 +91,6 @@ def drop_unused_weights(model: "onnx.ModelProto") -> None:
     kept = [weight for weight in model.graph.initializer if weight.name in used]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
-
-
-def _ranks(model: "onnx.ModelProto") -> dict[str, int]:
-    """Of every activation whose rank can be inferred."""
-    import onnx
-
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    values = (*inferred.input, *inferred.value_info, *inferred.output)
-    return {value.name: len(onnx_meta.extents(value)) for value in values}
 
 
 def _reduced_axes(model: "onnx.ModelProto", node: "onnx.NodeProto") -> set[int]:
@@ -146,7 +150,8 @@ def _depthwise(
     return conv, tensors
 
 
-def _replace_nodes(model: "onnx.ModelProto", nodes: "list[onnx.NodeProto]") -> None:
+def replace_nodes(model: "onnx.ModelProto", nodes: "list[onnx.NodeProto]") -> None:
+    """Put these nodes, new or of the model, in the place of all; weights nobody reads go."""
     kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(kept)

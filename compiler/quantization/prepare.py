@@ -5,6 +5,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler import onnx_meta, onnx_passes
+from edgekiln.compiler.onnx_linear import gemm_from_matmul
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     ready = _simplify(_upgrade(ready))
     onnx_passes.pool_from_reduce_mean(ready)
     onnx_passes.depthwise_from_batch_norm(ready)
+    gemm_from_matmul(ready)
     _name_nodes(ready)
     onnx_meta.write_meta(ready, onnx_meta.read_meta(model))
     return ready
