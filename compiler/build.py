@@ -46,6 +46,7 @@ class Request:
     out: Path
     max_drop: float | None = None  # percentage points
     trial_s: float = 1.0  # length of a latency trial; 0: measure none
+    logs: Path | None = None  # where training curves go
 
 
 def build(request: Request, store: Store, progress: Progress) -> BuildResult:
@@ -76,6 +77,7 @@ class _Build:
         self.progress = progress
         self.steps: list[Step] = []
         self.artifacts: dict[str, Artifact] = {}  # of the shared stages, by kind
+        self.done: tuple[str, ...] = ()  # stages that the user's module has behind it
         self.data = request.recipe.data
         self.name = entry.display_name(request.model)
 
@@ -106,6 +108,7 @@ class _Build:
         self.artifacts[artifact.kind] = artifact
         self.data = self.data or entry.data_of(artifact)
         if entry.is_file(request.model):
+            self.done = entry.done_stages(artifact)
             self._record("input", artifact, None)
         return artifact
 
@@ -114,7 +117,7 @@ class _Build:
         order = [name for name in STAGES if name not in PER_TARGET]
         first = FIRST[artifact.kind]
         for name in order[order.index(first) :] if first in order else ():
-            if name not in self.request.recipe.skip:
+            if name not in (*self.request.recipe.skip, *self.done):
                 yield name
 
     def _stage(self, name: str, src: Artifact, target: TargetProfile | None = None) -> Artifact:
@@ -138,7 +141,7 @@ class _Build:
         stage = entry.derive(stage, src, target)
         label = f"{name} {target.name}" if target else name
         with self.progress(label) as advance:
-            return self.store.run(stage, src, target, advance)
+            return self.store.run(stage, src, target, advance, self.request.logs)
 
     def _channel_multiple(self) -> int:
         """Pruned widths must fill the vectors of every target."""

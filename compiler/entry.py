@@ -117,6 +117,15 @@ def data_of(artifact: Artifact) -> str:
     return ""
 
 
+def done_stages(artifact: Artifact) -> tuple[str, ...]:
+    """The stages that a module has behind it: a trained one is not trained again."""
+    if artifact.kind != "module":
+        return ()
+    from edgekiln.models.artifact import load_module
+
+    return tuple(load_module(artifact.path)[1].history)
+
+
 def derive(stage: S, src: Artifact | None = None, target: TargetProfile | None = None) -> S:
     """Fill the derived fields: `x_sha256` is the hash of what option `x` names, `toolchain` the
     version of the target's C compiler, `provenance` how `src` came about (JSON).

@@ -75,10 +75,12 @@ class Store:
         src: Artifact | None,
         target: TargetProfile | None = None,
         advance: Advance = silent,
+        logs: Path | None = None,
     ) -> Artifact:
         """The artifact that `stage` makes of `src`: found, or made now.
 
-        A stage that begins a chain takes no input; its `run` is given `os.devnull`.
+        A stage that begins a chain takes no input; its `run` is given `os.devnull`. Training curves
+        go below `logs`; what is found leaves none.
 
         Raises:
             EdgeKilnError: from the stage; StorageError when the disk is full or read-only.
@@ -91,7 +93,8 @@ class Store:
             dst = work / f"artifact{stage.suffix}"
             # What is not in the key is not passed to `run`.
             seen = target if stage.uses_target else None
-            context = StageContext(target=seen, advance=advance, scratch=scratch)
+            curves = logs / stage.name if logs else None
+            context = StageContext(target=seen, advance=advance, scratch=scratch, logs=curves)
             try:
                 metrics = stage.run(src.path if src else Path(os.devnull), dst, context)
             except BaseException:

@@ -51,6 +51,12 @@ from edgekiln.compiler.cli.output import json_option, print_json
     metavar="S",
     help="Length of one of 5 latency trials an engine; 0: measure none.",
 )
+@click.option(
+    "--logs",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where training curves for TensorBoard go.",
+)
 @json_option
 def build(
     *,
@@ -63,6 +69,7 @@ def build(
     seed: int | None,
     skip: tuple[str, ...],
     bench_seconds: float,
+    logs: Path | None,
     as_json: bool,
 ) -> None:
     """Build MODEL for one or more targets.
@@ -93,6 +100,7 @@ def build(
         out=out,
         max_drop=max_drop,
         trial_s=bench_seconds,
+        logs=logs,
     )
     result = engine.build(request, Store(), progress)
     if as_json:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import click
 
 from edgekiln.compiler.cli.output import json_option, print_json
-from edgekiln.compiler.recipe import Option, Recipe, stage_class, stage_options
+from edgekiln.compiler.recipe import SKIPPABLE, Option, Recipe, stage_class, stage_options
 from edgekiln.runtime.text import human_bytes
 
 # Here and not in the stages' modules, so that `edgekiln --help` imports none of them.
@@ -44,12 +44,23 @@ class StageCommand(click.Command):
                     click.Option(["--target"], default="host", show_default=True,
                                  metavar="NAME|FILE.toml", help="Device to build for.")
                 )  # fmt: skip
+            if self.name in SKIPPABLE:  # those that train
+                self.params.append(
+                    click.Option(["--logs"], type=click.Path(path_type=Path), metavar="DIR",
+                                 help="Where training curves for TensorBoard go.")
+                )  # fmt: skip
             self.params += [option_of(option) for option in stage_options(cls)]
             json_option(self)
         return super().get_params(ctx)
 
     def execute(
-        self, src: str, output: Path, as_json: bool, target: str | None = None, **options: Any
+        self,
+        src: str,
+        output: Path,
+        as_json: bool,
+        target: str | None = None,
+        logs: Path | None = None,
+        **options: Any,
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
         from edgekiln.compiler.cli.progress import progress
@@ -66,7 +77,7 @@ class StageCommand(click.Command):
         artifact = begin_stage(store, self.name, src, recipe)
         stage = derive(stage_class(self.name)(**options), artifact, device)
         with progress(self.name) as advance:
-            made = store.run(stage, artifact, device, advance)
+            made = store.run(stage, artifact, device, advance, logs)
         copy_out(made.path, output)
         if as_json:
             from edgekiln.compiler.cli.documents import StageRun

@@ -110,6 +110,7 @@ def _small_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "stage_class", lambda name: CHAIN[name])
     monkeypatch.setattr(evaluate, "Evaluate", Evaluate)
     monkeypatch.setattr(engine, "_target_result", target_result)
+    monkeypatch.setattr(entry, "done_stages", lambda _artifact: ())
     monkeypatch.setattr(
         engine, "costs", lambda _artifact: {"parameters": 7, "macs": 9, "file_bytes": 11}
     )
@@ -185,6 +186,13 @@ def test_the_chain_is_entered_where_the_input_stands(
     tmp_path: Path, name: str, expected: list[str]
 ) -> None:
     assert rows(run(tmp_path, name)) == expected
+
+
+def test_what_a_module_has_behind_it_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry, "done_stages", lambda _artifact: ("distill",))
+    assert rows(run(tmp_path))[:3] == ["input", "prune", "export"]
 
 
 def test_there_is_nothing_left_to_build_from_a_bundle(tmp_path: Path) -> None:
