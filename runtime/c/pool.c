@@ -19,16 +19,23 @@ typedef struct {
     int index, cpu; /* cpu -1: roam */
 } worker_t;
 
+/* A thread's part of a job, claimed by raising `round`: by its own thread or, where that one is
+ * late because its core is busy with something else, by the caller. */
+typedef struct {
+    _Alignas(64) atomic_uint round;
+} share_t;
+
 struct pool {
     int threads;
     worker_t workers[MAX_THREADS];
-    /* Written by the caller before it raises `round`, read by workers after they see it raised. */
+    /* Written by the caller before it raises `round`, read by whoever has claimed a share of it. */
     job_t job;
     void *context;
     int32_t work;
-    int stop;
-    _Alignas(64) atomic_uint round;   /* of jobs given out */
-    _Alignas(64) atomic_int running;  /* workers not yet done with this round */
+    atomic_int stop;
+    share_t shares[MAX_THREADS];
+    _Alignas(64) atomic_uint round;  /* of jobs given out */
+    _Alignas(64) atomic_int pending; /* shares not yet done in this round */
     atomic_int status;
     atomic_int sleeping;
     pthread_mutex_t mutex;
@@ -43,45 +50,54 @@ static void relax(void) {
 #endif
 }
 
-static int share(const pool_t *pool, int index) {
+/* Do a share unless someone else has begun it. A thread that comes late to an old round finds its
+ * shares claimed: no round ends before all of them are done. */
+static void try_share(pool_t *pool, int index, unsigned round) {
+    unsigned before = round - 1;
+    if (!atomic_compare_exchange_strong(&pool->shares[index].round, &before, round)) return;
     int32_t begin = (int32_t)((int64_t)pool->work * index / pool->threads);
     int32_t end = (int32_t)((int64_t)pool->work * (index + 1) / pool->threads);
-    return begin < end ? pool->job(pool->context, begin, end) : 0;
+    int status = begin < end ? pool->job(pool->context, begin, end) : 0;
+    if (status) atomic_store(&pool->status, status);
+    atomic_fetch_sub(&pool->pending, 1);
 }
 
-static void await_round(pool_t *pool, unsigned seen) {
+/* Wait for a round other than `seen`, and return it. */
+static unsigned await_round(pool_t *pool, unsigned seen) {
+    unsigned round;
     for (int i = 0; i < SPINS; i++) {
-        if (atomic_load(&pool->round) != seen) return;
+        if ((round = atomic_load(&pool->round)) != seen) return round;
         relax();
     }
     pthread_mutex_lock(&pool->mutex);
     /* Counted before the last look: the caller looks at the count after raising `round`. */
     atomic_fetch_add(&pool->sleeping, 1);
-    while (atomic_load(&pool->round) == seen) pthread_cond_wait(&pool->wake, &pool->mutex);
+    while ((round = atomic_load(&pool->round)) == seen) {
+        pthread_cond_wait(&pool->wake, &pool->mutex);
+    }
     atomic_fetch_sub(&pool->sleeping, 1);
     pthread_mutex_unlock(&pool->mutex);
+    return round;
 }
 
-static void begin_round(pool_t *pool) {
-    atomic_store(&pool->running, pool->threads - 1);
-    atomic_fetch_add(&pool->round, 1);
+static unsigned begin_round(pool_t *pool) {
+    unsigned round = atomic_fetch_add(&pool->round, 1) + 1;
     if (atomic_load(&pool->sleeping) > 0) {
         pthread_mutex_lock(&pool->mutex);
         pthread_cond_broadcast(&pool->wake);
         pthread_mutex_unlock(&pool->mutex);
     }
+    return round;
 }
 
 static void *worker_main(void *argument) {
     worker_t *self = argument;
     pool_t *pool = self->pool;
     if (self->cpu >= 0) pin_thread(self->cpu);
-    for (unsigned seen = 0;; seen++) {
-        await_round(pool, seen);
-        if (pool->stop) return NULL;
-        int status = share(pool, self->index);
-        if (status) atomic_store(&pool->status, status);
-        atomic_fetch_sub(&pool->running, 1);
+    for (unsigned seen = 0;;) {
+        seen = await_round(pool, seen);
+        if (atomic_load(&pool->stop)) return NULL;
+        try_share(pool, self->index, seen);
     }
 }
 
@@ -106,18 +122,19 @@ int pool_run(pool_t *pool, job_t job, void *context, int32_t work) {
     pool->context = context;
     pool->work = work;
     atomic_store(&pool->status, 0);
-    begin_round(pool);
-    int status = share(pool, 0);
-    for (unsigned spins = 1; atomic_load(&pool->running) > 0; spins++) {
-        /* Where threads outnumber free cores the others need this one. */
+    atomic_store(&pool->pending, pool->threads);
+    unsigned round = begin_round(pool);
+    for (int i = 0; i < pool->threads; i++) try_share(pool, i, round);
+    for (unsigned spins = 1; atomic_load(&pool->pending) > 0; spins++) {
+        /* A thread lost its core in the middle of a share: it may need this one. */
         if (spins % SPINS == 0) sched_yield();
         relax();
     }
-    return status ? status : atomic_load(&pool->status);
+    return atomic_load(&pool->status);
 }
 
 void pool_stop(pool_t *pool) {
-    pool->stop = 1;
+    atomic_store(&pool->stop, 1);
     begin_round(pool);
     for (int i = 1; i < pool->threads; i++) pthread_join(pool->workers[i].thread, NULL);
     free(pool);

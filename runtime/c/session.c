@@ -1,11 +1,13 @@
 #include "session.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "clock.h"
 #include "exit_codes.h"
 #include "files.h"
 #include "model.h"
+#include "stats.h"
 
 /* Long enough for another process to let go of the second core for a moment. */
 enum { PLAN_RUNS = 10 };
@@ -73,10 +75,8 @@ static double step_seconds(session_t *session, int step) {
     return clock_seconds() - start;
 }
 
-void session_use_threads(session_t *session, int threads, const int *cpus) {
-    if (threads == 1) return;
-    session->pool = pool_start(threads, cpus);
-    /* The shortest of a few runs of each step in its place, alone and shared. */
+/* Share the steps that then take less time: the shortest of some runs in their place counts. */
+static void choose_steps(session_t *session) {
     double *best[2] = {allocate((size_t)model_step_count, sizeof **best),
                        allocate((size_t)model_step_count, sizeof **best)};
     double end = clock_seconds() + PLAN_SECONDS;
@@ -90,17 +90,45 @@ void session_use_threads(session_t *session, int threads, const int *cpus) {
             }
         }
     }
-    int any = 0;
     for (int step = 0; step < model_step_count; step++) {
         session->split[step] = model_steps[step].work > 1 && best[1][step] < best[0][step];
-        any |= session->split[step];
     }
     free(best[0]);
     free(best[1]);
-    if (!any) { /* too small to share: the straight calls of model_run are faster still */
-        pool_stop(session->pool);
-        session->pool = NULL;
+}
+
+static double run_seconds(session_t *session, pool_t *pool) {
+    pool_t *own = session->pool;
+    session->pool = pool;
+    double start = clock_seconds();
+    session_run(session);
+    double seconds = clock_seconds() - start;
+    session->pool = own;
+    return seconds;
+}
+
+/* Are threads faster in the median of whole runs, taken in turn with runs of one thread? */
+static int threads_pay(session_t *session) {
+    samples_t alone = {0}, shared = {0};
+    double end = clock_seconds() + PLAN_SECONDS;
+    for (int run = 0; run < PLAN_RUNS || clock_seconds() < end; run++) {
+        samples_add(&alone, run_seconds(session, NULL));
+        samples_add(&shared, run_seconds(session, session->pool));
     }
+    int pay = stats_of(&shared).median < stats_of(&alone).median;
+    samples_free(&alone);
+    samples_free(&shared);
+    return pay;
+}
+
+void session_use_threads(session_t *session, int threads, const int *cpus) {
+    if (threads == 1) return;
+    session->pool = pool_start(threads, cpus);
+    choose_steps(session);
+    if (threads_pay(session)) return;
+    pool_stop(session->pool);
+    session->pool = NULL;
+    memset(session->split, 0, (size_t)model_step_count);
 }
 
 void session_close(session_t *session) {

@@ -16,7 +16,8 @@ typedef struct {
 /* Allocate everything and read the inputs; zeros when no file is named. */
 session_t session_open(const files_t *inputs);
 
-/* Start threads and find out, by running the model, which steps gain from them. */
+/* Start threads and find out, by running the model, which steps gain from them. None does: one
+ * thread stays. */
 void session_use_threads(session_t *session, int threads, const int *cpus);
 
 /* One inference; exits with EXIT_BUG if the model reports an error. */
