@@ -27,6 +27,8 @@ class StageContext:
     advance: Advance = silent
     # Survives a killed run of the same key, for checkpoints: same key, same options, same input.
     scratch: Path
+    # Where training curves for TensorBoard go, if anywhere.
+    logs: Path | None = None
     # For the report ("group layer2.0 kept: cutting differs from zeroing"), stored with the metrics.
     notes: list[str] = field(default_factory=list)
 

@@ -26,6 +26,11 @@ class Score:
         """Higher is better."""
         return -self.loss if self.accuracy is None else self.accuracy
 
+    def metrics(self, split: str) -> dict[str, float]:
+        """For the report, e.g. {"val_loss": 0.1, "val_accuracy": 0.97}."""
+        found = {f"{split}_loss": self.loss}
+        return found if self.accuracy is None else {**found, f"{split}_accuracy": self.accuracy}
+
     def __str__(self) -> str:
         return f"{self.loss:.4g}" if self.accuracy is None else f"{100 * self.accuracy:.1f} %"
 

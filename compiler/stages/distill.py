@@ -1,0 +1,179 @@
+"""Distill: train a module, with a teacher or without."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from edgekiln.compiler.stage import Advance, Kind, Stage, StageContext
+from edgekiln.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgekiln.compiler.training.fit import FitOptions
+    from edgekiln.compiler.training.setting import Setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill(Stage):
+    """Train the module on the data; with a teacher, on what that answers as well."""
+
+    name: ClassVar[str] = "distill"
+    takes: ClassVar[tuple[Kind, ...]] = ("module",)
+    gives: ClassVar[Kind] = "module"
+    suffix: ClassVar[str] = ".pt"
+    tools: ClassVar[tuple[str, ...]] = ("torch",)
+
+    epochs: int = field(default=20, metadata={"help": "Passes over the training samples."})
+    batch_size: int = field(default=64, metadata={"help": "Samples a step, on each process."})
+    optimizer: Literal["adamw", "sgd"] = field(
+        default="adamw", metadata={"help": "AdamW, or SGD with Nesterov momentum."}
+    )
+    learning_rate: float = field(default=3e-3, metadata={"help": "Largest learning rate."})
+    weight_decay: float = field(
+        default=1e-2, metadata={"help": "Of weights; biases and norms are not decayed."}
+    )
+    warmup_epochs: float = field(
+        default=1.0, metadata={"help": "Epochs of rising learning rate; then it falls by a cosine."}
+    )
+    ema: float = field(
+        default=0.99, metadata={"help": "Decay of the average of the weights; 0: no average."}
+    )
+    label_smoothing: float = field(
+        default=0.0, metadata={"help": "Part of the label's weight given to all classes."}
+    )
+    patience: int = field(
+        default=0, metadata={"help": "Stop after so many epochs without gain; 0: never."}
+    )
+    shift: int = field(
+        default=2, metadata={"help": "Shift training images by up to so many pixels."}
+    )
+    flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
+    precision: Literal["float32", "bf16", "auto"] = field(
+        default="float32",
+        metadata={"help": "Of training; auto times both, and may choose differently elsewhere."},
+    )
+    teacher: str = field(
+        default="",
+        metadata={"help": "Zoo name, package.module:factory or .pt file; none: plain training."},
+    )
+    teacher_sha256: str = field(default="", metadata={"derived": True})
+    teacher_epochs: int = field(
+        default=20, metadata={"help": "Epochs to train a teacher from the zoo first."}
+    )
+    alpha: float = field(
+        default=0.7, metadata={"help": "Weight of the teacher's loss; the labels' is the rest."}
+    )
+    temperature: float = field(
+        default=4.0, metadata={"help": "Softens the teacher's and the student's probabilities."}
+    )
+    init: str = field(
+        default="", metadata={"help": "Checkpoint (.pt) to start from: transfer learning."}
+    )
+    init_sha256: str = field(default="", metadata={"derived": True})
+    data: str = field(default="", metadata={"help": "Data set to train on (default: the model's)."})
+    data_sha256: str = field(default="", metadata={"derived": True})
+    seed: int = field(default=0, metadata={"help": "Seed of the splits, the order and the noise."})
+
+    def __post_init__(self) -> None:
+        for name, valid, hint in (
+            ("epochs", self.epochs >= 1, "train for at least one epoch"),
+            ("batch_size", self.batch_size >= 2, "batch norm needs two samples or more"),
+            ("learning_rate", self.learning_rate > 0, "give a positive number"),
+            ("weight_decay", self.weight_decay >= 0, "give 0 or more"),
+            ("warmup_epochs", self.warmup_epochs >= 0, "give 0 or more"),
+            ("ema", 0 <= self.ema < 1, "give 0 (none) or a number below 1, such as 0.99"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "give a number from 0 to below 1"),
+            ("patience", self.patience >= 0, "give 0 (never) or more"),
+            ("shift", self.shift >= 0, "give 0 or more pixels"),
+            ("teacher_epochs", self.teacher_epochs >= 0, "give 0 or more"),
+            ("alpha", 0 <= self.alpha <= 1, "give a number from 0 to 1"),
+            ("temperature", self.temperature > 0, "give a positive number, such as 4"),
+        ):
+            if not valid:
+                value = getattr(self, name)
+                raise ConfigError(f"distill: {name.replace('_', '-')} = {value}", hint=hint)
+
+    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler.training.fit import fit
+        from edgekiln.compiler.training.loss import Objective
+        from edgekiln.compiler.training.setting import open_setting
+        from edgekiln.compiler.training.transfer import take_over
+        from edgekiln.models.artifact import save_module
+
+        setting = open_setting(src, self.data, self.seed)
+        if self.init:
+            ctx.notes.extend(take_over(setting.module, Path(self.init)))
+        teacher = self._teacher(setting, ctx) if self.teacher else None
+        objective = Objective(
+            task=setting.data.task,
+            alpha=self.alpha,
+            temperature=self.temperature,
+            label_smoothing=self.label_smoothing,
+        )
+        result = fit(
+            setting.module,
+            setting.data,
+            objective,
+            self._options(),
+            checkpoint_path=ctx.scratch / "student.ckpt",
+            teacher=teacher,
+            advance=ctx.advance,
+            logs=ctx.logs / "student" if ctx.logs else None,
+        )
+        if self.precision == "auto":
+            ctx.notes.append(f"trained in {result.precision}, the faster one here")
+        metrics = {
+            "epochs": result.epochs,
+            "best_epoch": result.best_epoch,
+            **result.score.metrics("val"),
+        }
+        history = {**setting.meta.history, "distill": metrics}
+        save_module(dst, setting.module, replace(setting.meta, history=history))
+        return metrics
+
+    def _options(self) -> "FitOptions":
+        from edgekiln.compiler.training.batches import Augment
+        from edgekiln.compiler.training.fit import FitOptions
+
+        return FitOptions(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warmup_epochs=self.warmup_epochs,
+            ema=self.ema,
+            patience=self.patience,
+            augment=Augment(shift=self.shift, flip=self.flip),
+            precision=self.precision,
+            seed=self.seed,
+        )
+
+    def _teacher(self, student: "Setting", ctx: StageContext) -> "nn.Module":
+        """Load the teacher; one from the zoo knows nothing and is trained first."""
+        from edgekiln.compiler.training import teacher as teachers
+        from edgekiln.compiler.training.fit import fit
+        from edgekiln.compiler.training.loss import Objective
+
+        if Path(self.teacher).suffix == ".pt":
+            return teachers.from_artifact(Path(self.teacher), student)
+        module = teachers.from_name(self.teacher, student, ctx.scratch, self.seed)
+        if ":" in self.teacher or self.teacher_epochs == 0:
+            return module
+        result = fit(
+            module,
+            student.data,
+            Objective(task=student.data.task, label_smoothing=self.label_smoothing),
+            replace(self._options(), epochs=self.teacher_epochs),
+            checkpoint_path=ctx.scratch / "teacher.ckpt",
+            advance=_named("teacher", ctx.advance),
+            logs=ctx.logs / "teacher" if ctx.logs else None,
+        )
+        ctx.notes.append(f"teacher {self.teacher}: val {result.score}")
+        return module
+
+
+def _named(who: str, advance: Advance) -> Advance:
+    return lambda done, total, text: advance(done, total, f"{who} {text}")

@@ -1,0 +1,200 @@
+"""Prune: a really smaller network, by cutting whole channels and recovering from it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from edgekiln.compiler.stage import Advance, Kind, Stage, StageContext
+from edgekiln.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgekiln.compiler.training.fit import FitOptions
+    from edgekiln.compiler.training.loss import Objective
+    from edgekiln.compiler.training.setting import Setting
+
+# Enough for a ranking: the scores are means, and a batch costs as much as training on it.
+_GRADIENT_BATCHES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune(Stage):
+    """Cut channels until some of the MACs are left; the unpruned network teaches the pruned."""
+
+    name: ClassVar[str] = "prune"
+    takes: ClassVar[tuple[Kind, ...]] = ("module",)
+    gives: ClassVar[Kind] = "module"
+    suffix: ClassVar[str] = ".pt"
+    tools: ClassVar[tuple[str, ...]] = ("torch", "torch-pruning")
+
+    ratio: float = field(default=0.5, metadata={"help": "MACs to keep; 1: all."})
+    importance: Literal["magnitude", "taylor", "fisher", "gradient-share"] = field(
+        default="magnitude", metadata={"help": "What tells the channels to cut."}
+    )
+    steps: int = field(default=1, metadata={"help": "Rounds of cutting and recovering."})
+    recovery_epochs: int = field(default=8, metadata={"help": "Epochs of training after each cut."})
+    batch_size: int = field(default=64, metadata={"help": "Samples a step, on each process."})
+    learning_rate: float = field(default=3e-3, metadata={"help": "Largest learning rate."})
+    weight_decay: float = field(default=1e-2, metadata={"help": "Of weights."})
+    ema: float = field(
+        default=0.99, metadata={"help": "Decay of the average of the weights; 0: no average."}
+    )
+    shift: int = field(
+        default=2, metadata={"help": "Shift training images by up to so many pixels."}
+    )
+    flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
+    alpha: float = field(
+        default=0.7, metadata={"help": "Weight of the unpruned network's answers in the loss."}
+    )
+    temperature: float = field(
+        default=4.0, metadata={"help": "Softens the unpruned network's probabilities."}
+    )
+    keep: tuple[str, ...] = field(
+        default=(), metadata={"help": "Layers whose outputs stay, by name or pattern."}
+    )
+    channel_multiple: int = field(
+        default=8, metadata={"help": "Widths are multiples of this (in a build: the targets')."}
+    )
+    data: str = field(default="", metadata={"help": "Data set to train on (default: the model's)."})
+    data_sha256: str = field(default="", metadata={"derived": True})
+    seed: int = field(default=0, metadata={"help": "Seed of the splits and the order."})
+
+    def __post_init__(self) -> None:
+        for name, valid, hint in (
+            ("ratio", 0 < self.ratio <= 1, "give the part of the MACs to keep, such as 0.5"),
+            ("steps", self.steps >= 1, "cut at least once, or skip the stage: --skip prune"),
+            ("recovery_epochs", self.recovery_epochs >= 0, "give 0 (no training) or more"),
+            ("batch_size", self.batch_size >= 2, "batch norm needs two samples or more"),
+            ("learning_rate", self.learning_rate > 0, "give a positive number"),
+            ("weight_decay", self.weight_decay >= 0, "give 0 or more"),
+            ("ema", 0 <= self.ema < 1, "give 0 (none) or a number below 1, such as 0.99"),
+            ("shift", self.shift >= 0, "give 0 or more pixels"),
+            ("alpha", 0 <= self.alpha <= 1, "give a number from 0 to 1"),
+            ("temperature", self.temperature > 0, "give a positive number, such as 4"),
+            ("channel_multiple", self.channel_multiple >= 1, "give 1 or more"),
+        ):
+            if not valid:
+                value = getattr(self, name)
+                raise ConfigError(f"prune: {name.replace('_', '-')} = {value}", hint=hint)
+
+    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler import costs
+        from edgekiln.compiler.training.setting import open_setting
+        from edgekiln.compiler.training.teacher import frozen_copy
+        from edgekiln.models.artifact import save_module
+
+        setting = open_setting(src, self.data, self.seed)
+        before = costs.count(setting.module, setting.example)
+        module, teacher = setting.module, frozen_copy(setting.module)
+        for step in range(self.steps if self.ratio < 1 else 0):
+            # Equal parts of what is to go: the same number of MACs in every round.
+            kept = 1 - (1 - self.ratio) * (step + 1) / self.steps
+            module = self._round(
+                step, replace(setting, module=module), teacher, int(before.macs * kept), ctx
+            )
+        after = costs.count(module, setting.example)
+        if after.macs > self.ratio * before.macs:
+            ctx.notes.append(
+                f"{after.macs / before.macs:.3f} of the MACs are left, {self.ratio:g} were asked "
+                "for: no more channels may be cut"
+            )
+        metrics = {
+            "macs_before": before.macs,
+            "macs_after": after.macs,
+            "macs_ratio": after.macs / before.macs,
+            "parameters_before": before.parameters,
+            "parameters_after": after.parameters,
+            **_score(module, setting, self.batch_size),
+        }
+        history = {**setting.meta.history, "prune": metrics}
+        save_module(dst, module, replace(setting.meta, history=history))
+        return metrics
+
+    def _round(
+        self, step: int, setting: "Setting", teacher: "nn.Module", budget: int, ctx: StageContext
+    ) -> "nn.Module":
+        """Cut to `budget` MACs and recover; a finished round is read from the scratch directory."""
+        from edgekiln.compiler.pruning.importance import weight_scores
+        from edgekiln.compiler.pruning.shrink import shrink, survey
+        from edgekiln.compiler.training.fit import fit
+        from edgekiln.compiler.training.loss import Objective
+        from edgekiln.models.artifact import load_module, save_module
+
+        label = f"cut {step + 1}/{self.steps}"
+        ctx.advance(0, 1, f"{label}: proving which channels can go")
+        module, example = setting.module, setting.example
+        found = survey(module, example, self.keep)
+        ctx.notes.extend(note for note in found.kept if note not in ctx.notes)
+        if not found.proven:
+            ctx.notes.append("nothing was cut: no group of channels may be")
+            return module
+        done = ctx.scratch / f"round-{step}.pt"
+        if done.exists():
+            return load_module(done)[0]
+        scores = weight_scores(module, self.importance, self._losses(setting))
+        shrink(module, example, found.proven, scores, budget=budget, multiple=self.channel_multiple)
+        if self.recovery_epochs:
+            fit(
+                module,
+                setting.data,
+                Objective(task=setting.data.task, alpha=self.alpha, temperature=self.temperature),
+                self._options(step),
+                checkpoint_path=ctx.scratch / f"round-{step}.ckpt",
+                teacher=teacher,
+                advance=_labelled(label, ctx.advance),
+                logs=ctx.logs / f"round-{step}" if ctx.logs else None,
+            )
+        save_module(done, module, setting.meta)
+        return module
+
+    def _options(self, step: int) -> "FitOptions":
+        from edgekiln.compiler.training.batches import Augment
+        from edgekiln.compiler.training.fit import FitOptions
+
+        return FitOptions(
+            epochs=self.recovery_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            ema=self.ema,
+            augment=Augment(shift=self.shift, flip=self.flip),
+            seed=self.seed + step,  # another order in every round
+        )
+
+    def _losses(self, setting: "Setting") -> "Iterator[Callable[[nn.Module], Tensor]]":
+        """The task's loss on a few training batches, as functions of the network."""
+        from edgekiln.compiler.training.batches import Batches
+        from edgekiln.compiler.training.loss import Objective
+
+        objective = Objective(task=setting.data.task)
+        batches = Batches(
+            split=setting.data.train,
+            preprocessing=setting.data.preprocessing,
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )
+        for x, y in islice(batches.training(0), _GRADIENT_BATCHES):
+            yield partial(_loss, objective, x, y)
+
+
+def _loss(objective: "Objective", x: "Tensor", y: "Tensor", module: "nn.Module") -> "Tensor":
+    return objective(module(x), x, y, None)
+
+
+def _score(module: "nn.Module", setting: "Setting", batch_size: int) -> dict[str, float]:
+    from edgekiln.compiler.training.batches import Batches
+    from edgekiln.compiler.training.loss import Objective
+    from edgekiln.compiler.training.score import score
+
+    batches = Batches(
+        split=setting.data.val, preprocessing=setting.data.preprocessing, batch_size=batch_size
+    )
+    return score(module.eval(), batches, Objective(task=setting.data.task)).metrics("val")
+
+
+def _labelled(label: str, advance: Advance) -> Advance:
+    return lambda done, total, text: advance(done, total, f"{label}: {text}")
