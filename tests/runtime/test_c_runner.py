@@ -193,6 +193,24 @@ def test_the_pool_does_every_item_once_and_races_with_no_one(tmp_path: Path) -> 
     assert (done.stdout, done.stderr) == ("status 0, then 5\n", "")
 
 
+def test_the_runner_is_clean_under_address_and_undefined_behaviour_sanitizers(
+    home: Path, built: Built
+) -> None:
+    for name in ("model.h", "libmodel.a"):
+        (home / name).write_bytes(built.files[name])
+    (home / "target.h").write_text('#define TARGET_NAME "x"\n#define TARGET_FEATURES {0}\n')
+    (home / "program.c").write_text('const char program_json[] = "{}";\n')
+    sources = [str(path) for path in SOURCES.glob("*.c") if path.name != "example.c"]
+    flags = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover", "-D_GNU_SOURCE", "-I.")
+    command = ["gcc", *flags, *sources, "program.c", "libmodel.a", "-lm", "-pthread"]
+    subprocess.run([*command, "-o", "runner"], cwd=home, check=True)
+    x = write_input(home)
+    (home / "expect.bin").write_bytes(tiny.expected(x).tobytes())
+    assert runner(home, "run", "--input", "in.bin", "--output", "out.bin").returncode == 0
+    output(home, "check", "--input", "in.bin", "--expect", "expect.bin", "--threads", "2")
+    assert len(perf(home, "--threads", "2", "--profile")["layers"]) == 4
+
+
 def test_threads_that_gain_nothing_are_not_used(home: Path) -> None:
     """96 additions are not worth waking anyone for."""
     assert perf(home, "--threads", "2")["shared_steps"] == 0
