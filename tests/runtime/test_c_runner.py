@@ -78,6 +78,12 @@ def output(home: Path, *args: str) -> Any:
     return json.loads(done.stdout)
 
 
+def validate(name: str, document: Any) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((SOURCES.parent / "schemas" / f"{name}.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(document)
+
+
 def perf(home: Path, *args: str) -> Any:
     quick = ("--trials", "2", "--min-seconds", "0.02", "--warmup-seconds", "0.01")
     return output(home, "perf", *quick, *args)
@@ -110,6 +116,7 @@ def test_check_accepts_equal_outputs(home: Path) -> None:
     (home / "expect.bin").write_bytes(tiny.expected(x).tobytes())
     report = output(home, "check", "--input", "in.bin", "--expect", "expect.bin")
     assert report == {"schema": 1, "outputs_equal": 1}
+    validate("runner-check", report)
 
 
 def test_check_names_the_first_byte_that_differs(home: Path) -> None:
@@ -154,7 +161,9 @@ def test_a_sample_of_a_tiny_model_is_longer_than_the_clock_is_coarse(home: Path)
 
 
 def test_profile_times_every_layer_apart(home: Path) -> None:
-    layers = perf(home, "--profile")["layers"]
+    report = perf(home, "--profile")
+    validate("runner-perf", report)
+    layers = report["layers"]
     assert [(layer["name"], layer["op"]) for layer in layers] == [
         ("a", "add"), ("b", "add"), ("c", "add"), ("y", "float:Inc"),
     ]  # fmt: skip
