@@ -118,14 +118,23 @@ class ChannelGraph:
             return _width(item) // layer.groups
         if isinstance(layer, nn.GroupNorm):
             return layer.num_channels // layer.num_groups
-        if isinstance(layer, nn.Linear) and (parts := self._head_parts(item)) > 1:
+        if (parts := self._head_parts(item)) > 1:
             return _width(item) // parts
         return 0
 
     def _head_parts(self, item: Item) -> int:
         """Into how many equal parts the enclosing attention splits these channels, if any."""
-        heads = getattr(self._parents.get(item.layer), "num_heads", 1)
-        if not isinstance(heads, int) or _width(item) % heads:
+        from torch import nn
+
+        parent = self._parents.get(item.layer)
+        heads = getattr(parent, "num_heads", 1)
+        if parent is None or not isinstance(item.layer, nn.Linear) or not isinstance(heads, int):
+            return 1
+        # By convention the last layer is the projection: it reads the heads, the others make them.
+        *_, projection = (child for child in parent.children() if isinstance(child, nn.Linear))
+        if item.side != ("in" if item.layer is projection else "out"):
+            return 1
+        if _width(item) % heads:
             return 1
         fused = item.side == "out" and item.name.endswith("qkv")  # timm's name for q, k, v in one
         return 3 * heads if fused else heads
@@ -133,9 +142,10 @@ class ChannelGraph:
     def _update_heads(self, item: Item) -> None:
         """Write the new width of a head where the attention module keeps it, as timm's does."""
         attributes = getattr(self._parents.get(item.layer), "__dict__", {})
-        if item.side != "out" or "head_dim" not in attributes:
+        parts = self._head_parts(item)
+        if parts == 1 or item.side != "out" or "head_dim" not in attributes:
             return
-        attributes["head_dim"] = _width(item) // self._head_parts(item)
+        attributes["head_dim"] = _width(item) // parts
         if "attn_dim" in attributes:
             attributes["attn_dim"] = attributes["num_heads"] * attributes["head_dim"]
 
