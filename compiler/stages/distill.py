@@ -25,12 +25,12 @@ class Distill(Stage):
     suffix: ClassVar[str] = ".pt"
     tools: ClassVar[tuple[str, ...]] = ("torch",)
 
-    epochs: int = field(default=20, metadata={"help": "Passes over the training samples."})
-    batch_size: int = field(default=64, metadata={"help": "Samples a step, on each process."})
+    epochs: int = field(default=16, metadata={"help": "Passes over the training samples."})
+    batch_size: int = field(default=32, metadata={"help": "Samples a step, on each process."})
     optimizer: Literal["adamw", "sgd"] = field(
         default="adamw", metadata={"help": "AdamW, or SGD with Nesterov momentum."}
     )
-    learning_rate: float = field(default=3e-3, metadata={"help": "Largest learning rate."})
+    learning_rate: float = field(default=4e-3, metadata={"help": "Largest learning rate."})
     weight_decay: float = field(
         default=1e-2, metadata={"help": "Of weights; biases and norms are not decayed."}
     )
@@ -38,7 +38,7 @@ class Distill(Stage):
         default=1.0, metadata={"help": "Epochs of rising learning rate; then it falls by a cosine."}
     )
     ema: float = field(
-        default=0.99, metadata={"help": "Decay of the average of the weights; 0: no average."}
+        default=0.98, metadata={"help": "Decay of the average of the weights; 0: no average."}
     )
     label_smoothing: float = field(
         default=0.0, metadata={"help": "Part of the label's weight given to all classes."}

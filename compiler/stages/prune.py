@@ -37,11 +37,11 @@ class Prune(Stage):
     )
     steps: int = field(default=1, metadata={"help": "Rounds of cutting and recovering."})
     recovery_epochs: int = field(default=8, metadata={"help": "Epochs of training after each cut."})
-    batch_size: int = field(default=64, metadata={"help": "Samples a step, on each process."})
+    batch_size: int = field(default=32, metadata={"help": "Samples a step, on each process."})
     learning_rate: float = field(default=3e-3, metadata={"help": "Largest learning rate."})
     weight_decay: float = field(default=1e-2, metadata={"help": "Of weights."})
     ema: float = field(
-        default=0.99, metadata={"help": "Decay of the average of the weights; 0: no average."}
+        default=0.98, metadata={"help": "Decay of the average of the weights; 0: no average."}
     )
     shift: int = field(
         default=2, metadata={"help": "Shift training images by up to so many pixels."}
