@@ -1,0 +1,143 @@
+"""Run a kernel on this machine; make tensors as they lie in memory; numpy's and ORT's own answers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from numpy.typing import NDArray
+
+from edgekiln.compiler.aot import jit
+from edgekiln.compiler.kernels.spec import F32, Halo, Kernel, Nhwc
+from edgekiln.runtime import host
+from edgekiln.targets import isa
+from edgekiln.targets.isa.base import MicroKernel
+
+Array = NDArray[Any]
+
+_V3 = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
+_VNNI = _V3 | {"mcpu": "cascadelake"}
+# The micro-kernels this machine may be able to run: LLVM's target and the CPU flags it needs. AVX-VNNI's
+# intrinsics are AVX-512's at 256 bits, so a CPU that has either form can run its kernels.
+TARGETS = {
+    "generic_u8": (_V3, {"avx2"}),
+    "generic_s8": (_V3, {"avx2"}),
+    "x86_avx2": (_V3, {"avx2", "fma"}),
+    "x86_avx_vnni": (_VNNI, {"avx512_vnni", "avx512vl"}),
+    "x86_vnni": (_VNNI, {"avx512_vnni", "avx512vl"}),
+}
+
+everywhere = pytest.mark.parametrize("name", TARGETS)
+_checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
+quick = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=_checks)
+thorough = settings(max_examples=1000, deadline=None, suppress_health_check=_checks)
+
+
+def microkernel(name: str) -> MicroKernel:
+    if missing := TARGETS[name][1] - host.cpu_flags():
+        pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
+    return isa.load(name)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Codes in ONNX's order (n, c, h, w), and where they lie."""
+
+    tensor: Nhwc
+    values: Array
+
+    def memory(self) -> Array:
+        """The tensor's bytes, border included."""
+        t = self.tensor
+        block = np.full(t.elements, t.zero_point, t.dtype)
+        interior(t, block)[...] = self.values.transpose(0, 2, 3, 1)
+        return block
+
+
+def interior(t: Nhwc, memory: Array) -> Array:
+    """(n, h, w, c) view of what is not border."""
+    rows, columns = t.halo.top + t.h + t.halo.bottom, t.halo.left + t.w + t.halo.right
+    image = memory.reshape(t.n, rows, columns, t.c)
+    return image[:, t.halo.top : t.halo.top + t.h, t.halo.left : t.halo.left + t.w]
+
+
+def bounds(dtype: str) -> tuple[int, int]:
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
+
+
+def run(kernel: Kernel, name: str, inputs: list[Array], out: Nhwc | F32, pieces: int = 3) -> Array:
+    """Run all items in up to `pieces` calls, last one first, and return the output's memory.
+
+    It starts as noise, so an element nobody writes shows.
+    """
+    dtype = out.dtype if isinstance(out, Nhwc) else "float32"
+    result = np.random.default_rng(7).integers(0, 255, out.elements * np.dtype(dtype).itemsize)
+    memory = result.astype(np.uint8).view(dtype)
+    call = jit.load(kernel.func, TARGETS[name][0])
+    if not kernel.work:
+        call(*inputs, *kernel.constants, memory)
+        return memory
+    cuts = np.unique(np.linspace(0, kernel.work, pieces + 1).astype(int))
+    for begin, end in reversed(list(zip(cuts[:-1], cuts[1:], strict=True))):
+        call(*inputs, *kernel.constants, memory, int(begin), int(end))
+    return memory
+
+
+def assert_codes(memory: Array, expected: Codes) -> None:
+    """The same codes and the same border, to the last bit."""
+    np.testing.assert_array_equal(memory, expected.memory())
+
+
+def requantized(value: Array, y: Nhwc, clip: tuple[int, int]) -> Array:
+    """float32 steps → codes: clamp, round half to even, add the zero point."""
+    assert value.dtype == np.float32
+    low, high = (np.float32(bound - y.zero_point) for bound in clip)
+    codes = np.rint(np.clip(value, low, high)).astype(np.int32) + y.zero_point
+    return codes.astype(y.dtype)
+
+
+def summed(a: Codes, b: Codes, y: Nhwc, clip: tuple[int, int]) -> Array:
+    """The codes of a + b, with one rounding in fma (64 bits of mantissa hold the exact sum)."""
+    of_a, of_b = (np.float32(t.tensor.scale / y.scale) for t in (a, b))
+    right = (b.values.astype(np.int32) - b.tensor.zero_point).astype(np.float32) * of_b
+    left = (a.values.astype(np.int32) - a.tensor.zero_point).astype(np.longdouble) * of_a
+    return requantized((left + right).astype(np.float32), y, clip)
+
+
+def ort(op: str, inputs: dict[str, Array], **attributes: Any) -> Array:
+    """One ONNX operator on ONNX Runtime."""
+    import onnx
+    import onnxruntime
+    from onnx import helper
+
+    def info(name: str, array: Array) -> "onnx.ValueInfoProto":
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        return helper.make_tensor_value_info(name, kind, array.shape)
+
+    out = helper.make_empty_tensor_value_info("y")
+    graph = helper.make_graph(
+        [helper.make_node(op, list(inputs), ["y"], **attributes)],
+        "one",
+        [info(name, array) for name, array in inputs.items()],
+        [out],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    feed = {name: np.asarray(array) for name, array in inputs.items()}
+    result: Array = session.run(None, feed)[0]
+    return result
+
+
+def halo(border: int, top: int, left: int, bottom: int, right: int) -> Halo:
+    """A border at least as large as asked for; `border` picks by how much larger each side is."""
+    more = {0: (0, 0, 0, 0), 1: (1, 1, 1, 1), 2: (0, 2, 1, 0), 3: (2, 0, 0, 1)}[border]
+    return Halo(
+        top=top + more[0], left=left + more[1], bottom=bottom + more[2], right=right + more[3]
+    )
