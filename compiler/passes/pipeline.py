@@ -2,6 +2,7 @@
 
 from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.passes.activation_dtype import activation_dtype
+from edgekiln.compiler.passes.drop_identities import drop_identities
 from edgekiln.compiler.passes.fuse_residual import fuse_residual
 from edgekiln.compiler.passes.halo import halo
 from edgekiln.compiler.passes.islands import islands
@@ -13,6 +14,7 @@ def lower_graph(graph: Graph, activation: str) -> None:
     """Rewrite in place for a target whose dot product takes `activation` bytes."""
     # 1. Integers: what computes on quantized values, and what stays float.
     qdq_to_integer(graph)
+    drop_identities(graph)
     fuse_residual(graph)
     activation_dtype(graph, activation)
     islands(graph)
