@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgekiln.compiler import doctor, entry
+from edgekiln.compiler import doctor, entry, measure
 from edgekiln.compiler.artifact import Artifact
 from edgekiln.compiler.disk import copy_out, writable
 from edgekiln.compiler.recipe import STAGES, Recipe
@@ -16,7 +16,6 @@ from edgekiln.compiler.result import (
     BuildResult,
     FloatOp,
     Latency,
-    Score,
     Step,
     TargetResult,
     finite,
@@ -24,7 +23,7 @@ from edgekiln.compiler.result import (
 from edgekiln.compiler.stage import Advance
 from edgekiln.compiler.store import Store
 from edgekiln.runtime import host
-from edgekiln.runtime.errors import AccuracyError, ConfigError, StorageError
+from edgekiln.runtime.errors import ConfigError, StorageError
 from edgekiln.targets.profile import TargetProfile
 
 # Where each kind of input enters the chain.
@@ -150,13 +149,13 @@ class _Build:
     def _record(self, name: str, artifact: Artifact, target: TargetProfile | None) -> None:
         """Measure the artifact, add the row to the table, and stop if too much was lost."""
         report, unscored = self._evaluate(artifact, target)
-        report = report or costs(artifact)
+        report = report or measure.costs(artifact)
         step = Step(
             stage=name,
             target=target.name if target else "",
             sha256=artifact.sha256,
             file_bytes=report["file_bytes"],
-            score=_score(report),
+            score=measure.score_of(report),
             unscored=unscored,
             parameters=report["parameters"],
             macs=report["macs"],
@@ -168,7 +167,7 @@ class _Build:
         )
         self.steps.append(step)
         if self.request.max_drop is not None:
-            check_drop(self.steps, step, self.request.max_drop)
+            measure.check_drop(self.steps, step, self.request.max_drop)
 
     def _evaluate(
         self, artifact: Artifact, target: TargetProfile | None
@@ -204,54 +203,13 @@ class _Build:
 
     def _measure(self, target: TargetProfile, bundle: Path) -> tuple[tuple[Latency, ...], str]:
         """Ours, ONNX Runtime's int8 and float, in turn; or why there is no measurement."""
-        from edgekiln.runtime.bench import compare
-
         if reason := doctor.foreign(target):
             return (), reason
         if not self.request.trial_s:
             return (), "--bench-seconds 0"
         models = [self.artifacts[kind].path for kind in BESIDE if kind in self.artifacts]
         with self.progress(f"bench {target.name}"):
-            results = compare(bundle, models, min_seconds=self.request.trial_s)
-        ours_s = results[0].median_s
-        latencies = tuple(
-            Latency(
-                engine=f"{each.engine} {each.precision}",
-                threads=each.threads,
-                median_s=each.median_s,
-                p90_s=each.p90_s,
-                spread=each.spread,
-                ratio=each.median_s / ours_s,
-                warnings=each.warnings,
-            )
-            for each in results
-        )
-        return latencies, ""
-
-
-def check_drop(steps: list[Step], step: Step, max_drop: float) -> None:
-    """Compare `step` with the score before it and with the first one.
-
-    Raises:
-        AccuracyError: more than `max_drop` percentage points were lost.
-    """
-    if step.score is None:
-        return
-    earlier = [
-        other
-        for other in steps[: steps.index(step)]
-        if other.score and other.target in ("", step.target)
-    ]
-    for reference in (earlier[-1], earlier[0]) if earlier else ():
-        assert reference.score is not None
-        lost = 100 * (reference.score.value - step.score.value)
-        if lost > max_drop:
-            raise AccuracyError(
-                f"{step.stage} lost {lost:.2f} points of {step.score.metric}: "
-                f"{reference.score.value:.2%} after {reference.stage}, {step.score.value:.2%} now "
-                f"(n = {step.score.n}; --max-drop {max_drop:g})",
-                f"change [{step.stage}] in the recipe, or allow more",
-            )
+            return measure.latencies(bundle, models, self.request.trial_s), ""
 
 
 def _target_result(target: TargetProfile, path: Path, sha256: str) -> TargetResult:
@@ -274,25 +232,3 @@ def _target_result(target: TargetProfile, path: Path, sha256: str) -> TargetResu
             if not layer.integer
         ),
     )
-
-
-def costs(artifact: Artifact) -> dict[str, Any]:
-    """What an evaluation's report says besides the score, of an artifact that is not evaluated."""
-    if artifact.kind == "lib":  # it may be for another machine
-        sizes = artifact.metrics
-        program_bytes = int(sizes["code_bytes"] + sizes["weights_bytes"])
-        return {"parameters": None, "macs": int(sizes["macs"]), "file_bytes": program_bytes}
-    from edgekiln.compiler.stages.evaluate import open_subject
-
-    subject = open_subject(artifact.path)
-    return {
-        "parameters": subject.parameters,
-        "macs": subject.macs,
-        "file_bytes": subject.file_bytes,
-    }
-
-
-def _score(report: Mapping[str, Any]) -> Score | None:
-    if "accuracy" not in report:
-        return None
-    return Score(value=report["accuracy"], metric=report["metric"], n=report["n"])
