@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.models import widths, zoo
+from edgekiln.models import spec, widths, zoo
 from edgekiln.models.data.dataset import Dataset, Task
 from edgekiln.models.spec import Value
 from edgekiln.runtime.errors import InputError
@@ -52,10 +52,11 @@ def create(
     import torch
 
     factory = zoo.resolve(model, **kwargs)
+    _, options = spec.split(model)
     fitting = {
         key: value
         for key, value in _demands(dataset).items()
-        if factory.accepts(key) and f"{key}=" not in model and key not in kwargs
+        if factory.accepts(key) and key not in options
     }
     factory = zoo.resolve(model, **{**fitting, **kwargs})
     with torch.random.fork_rng(devices=[]):
@@ -259,7 +260,8 @@ def _try_forward(module: "nn.Module", name: str, dataset: Dataset) -> None:
         found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise InputError(
             f"{name}: gives {found} for one sample of {dataset.name}, expected {wanted}",
-            hint=f"{dataset.name} has {len(dataset.classes)} classes: set the factory's own option",
+            hint="set the factory's own option, e.g. NAME?num_classes="
+            f"{len(dataset.classes)}, or choose other data",
         )
 
 
