@@ -80,11 +80,9 @@ def save_module(path: Path, module: "nn.Module", meta: ModuleMeta) -> None:
     """Write atomically; the same weights and meta give the same bytes."""
     import torch
 
+    # Cloned: a view would be stored with the whole tensor it is cut from.
     state = {
-        name: tensor.detach()
-        .cpu()
-        .contiguous()
-        .clone()  # a view would be stored with its whole base
+        name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in module.state_dict().items()
     }
     content = {"format": FORMAT, **asdict(meta), "heads": widths.head_attributes(module)}
