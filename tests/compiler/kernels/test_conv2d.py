@@ -18,9 +18,7 @@ from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick
 def check_conv(name: str, case: Case) -> None:
     mk = microkernel(name)
     p = Problem(case, mk.activation)
-    conv = Conv2d(
-        y=p.y.tensor, mult=p.mult, clip=p.clip, groups=case.groups, **p.attributes()
-    )
+    conv = Conv2d(y=p.y.tensor, mult=p.mult, clip=p.clip, groups=case.groups, **p.attributes())
     memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
     harness.assert_codes(memory, p.expected())
 
@@ -91,7 +89,9 @@ def test_float_results_are_the_scaled_exact_sums(name: str, case: Case) -> None:
 @pytest.mark.parametrize("check", [check_conv, check_residual, check_float_result])
 @given(case=cases())
 @thorough
-def test_convolutions_by_the_thousand(name: str, check: Callable[[str, Case], None], case: Case) -> None:
+def test_convolutions_by_the_thousand(
+    name: str, check: Callable[[str, Case], None], case: Case
+) -> None:
     check(name, case)
 
 

@@ -1,0 +1,120 @@
+"""The program's edge agrees with ONNX Runtime; copies put every element where the strides say."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekiln.compiler.kernels.convert import Dequantize, Quantize
+from edgekiln.compiler.kernels.copy import Copy
+from edgekiln.compiler.kernels.spec import F32, Nhwc
+from tests.compiler.kernels import harness
+from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run
+from tests.compiler.kernels.test_elementwise import SEEDS, SHAPES, random_codes
+
+LAYOUTS = st.sampled_from(["NCHW", "NHWC"])
+
+
+@everywhere
+@given(SHAPES, SEEDS, LAYOUTS)
+@quick
+def test_quantize_agrees_with_onnx_runtime(
+    name: str, shape: tuple[int, ...], seed: int, layout: str
+) -> None:
+    mk = microkernel(name)
+    rng = np.random.default_rng(seed)
+    y = random_codes(rng, shape, mk.activation, rng.uniform(0.001, 0.1), seed % 4).tensor
+    n, c, h, w = shape
+    # Far beyond both ends, and exact halves, where rounding directions differ.
+    steps = rng.uniform(-300, 300, shape)
+    halves = rng.random(shape) < 0.3
+    values = (np.where(halves, np.round(steps) + 0.5, steps) * y.scale).astype(np.float32)
+    kernel = Quantize(x=F32(n=n, h=h, w=w, c=c, layout=layout), y=y).build(mk)  # type: ignore[arg-type]
+    source = values if layout == "NCHW" else values.transpose(0, 2, 3, 1)
+    memory = run(kernel, name, [np.ascontiguousarray(source).reshape(-1)], y)
+    expected = harness.ort(
+        "QuantizeLinear",
+        {"x": values, "scale": np.float32(y.scale), "zero": np.array(y.zero_point, y.dtype)},
+    )
+    harness.assert_codes(memory, Codes(y, expected))
+
+
+@everywhere
+@pytest.mark.parametrize("count", [1, 7, 32])
+def test_infinities_saturate_and_nan_becomes_the_lowest_code(name: str, count: int) -> None:
+    mk = microkernel(name)
+    low, high = harness.bounds(mk.activation)
+    y = Nhwc(n=1, h=1, w=1, c=3 * count, dtype=mk.activation, scale=0.5, zero_point=low + 9)
+    x = np.array([np.inf, -np.inf, np.nan] * count, np.float32)
+    kernel = Quantize(x=F32(n=1, h=1, w=1, c=3 * count), y=y).build(mk)
+    memory = run(kernel, name, [x], y)
+    assert memory.tolist() == [high, low, low] * count
+
+
+@everywhere
+@given(SHAPES, SEEDS, LAYOUTS)
+@quick
+def test_dequantize_agrees_with_onnx_runtime(
+    name: str, shape: tuple[int, ...], seed: int, layout: str
+) -> None:
+    mk = microkernel(name)
+    rng = np.random.default_rng(seed)
+    x = random_codes(rng, shape, mk.activation, rng.uniform(0.001, 0.1), seed % 4)
+    n, c, h, w = shape
+    out = F32(n=n, h=h, w=w, c=c, layout=layout)  # type: ignore[arg-type]
+    memory = run(Dequantize(x=x.tensor, y=out).build(mk), name, [x.memory()], out)
+    zero = np.array(x.tensor.zero_point, x.tensor.dtype)
+    expected = harness.ort(
+        "DequantizeLinear",
+        {"x": x.values, "scale": np.float32(x.tensor.scale), "zero": zero},
+    )
+    order = expected if layout == "NCHW" else expected.transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(memory, order.reshape(-1))
+
+
+@everywhere
+@given(SHAPES, SEEDS, st.sampled_from(["equal", "other", "shift"]), st.booleans())
+@quick
+def test_copies_requantize_and_fill_the_border(
+    name: str, shape: tuple[int, ...], seed: int, quantization: str, clipped: bool
+) -> None:
+    mk = microkernel(name)
+    rng = np.random.default_rng(seed)
+    x = random_codes(rng, shape, mk.activation, 0.05, seed % 4)
+    y = random_codes(rng, shape, mk.activation, 0.0371, (seed // 4) % 4).tensor
+    if quantization != "other":
+        zero = x.tensor.zero_point if quantization == "equal" else y.zero_point
+        y = Nhwc(**vars(y) | {"scale": x.tensor.scale, "zero_point": zero})
+    low, high = harness.bounds(y.dtype)
+    clip = (low + 30, high - 17) if clipped else (low, high)
+    n, c, h, w = shape
+    strides = [(t.image, t.row, t.c, 1) for t in (x.tensor, y)]
+    kernel = Copy(
+        shape=(n, h, w, c), x=x.tensor, y=y, x_strides=strides[0], y_strides=strides[1],
+        x_offset=x.tensor.index(0, 0, 0, 0), y_offset=y.index(0, 0, 0, 0),
+        clip=clip if clipped else None,
+    ).build(mk)  # fmt: skip
+    memory = run(kernel, name, [x.memory()], y)
+    centred = (x.values.astype(np.int32) - x.tensor.zero_point).astype(np.float32)
+    factor = np.float32(x.tensor.scale / y.scale)
+    harness.assert_codes(memory, Codes(y, harness.requantized(centred * factor, y, clip)))
+
+
+@everywhere
+def test_a_transposition_into_a_slice_leaves_the_rest_filled(name: str) -> None:
+    mk = microkernel(name)
+    rng = np.random.default_rng(0)
+    x = random_codes(rng, (1, 5, 3, 7), mk.activation, 0.05, 0)
+    zero = x.tensor.zero_point
+    y = Nhwc(
+        n=1, h=7, w=5, c=5, dtype=mk.activation, scale=x.tensor.scale, zero_point=zero,
+    )  # fmt: skip
+    # (n, w, h, c), two columns from the left.
+    kernel = Copy(
+        shape=(7, 3, 5), x=x.tensor, y=y, x_strides=(5, 35, 1), y_strides=(25, 5, 1),
+        y_offset=10, fill=zero,
+    ).build(mk)  # fmt: skip
+    memory = run(kernel, name, [x.memory()], y)
+    expected = np.full((7, 5, 5), zero, y.dtype)
+    expected[:, 2:5] = x.values[0].transpose(2, 1, 0)
+    np.testing.assert_array_equal(memory.reshape(7, 5, 5), expected)

@@ -1,0 +1,97 @@
+"""Sums, products and tables against the formula; sums against ONNX Runtime up to float ties."""
+
+from typing import Any, Literal
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekiln.compiler.kernels.elementwise import Binary, Table
+from edgekiln.compiler.kernels.spec import Nhwc
+from tests.compiler.kernels import harness
+from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run
+
+SHAPES = st.tuples(
+    st.integers(1, 2), st.sampled_from([1, 3, 8, 10, 17, 33, 127]), st.integers(1, 6),
+    st.integers(1, 9),
+)  # fmt: skip
+SEEDS = st.integers(0, 2**16)
+
+
+def random_codes(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: str, scale: float, border: int
+) -> Codes:
+    """Codes over the whole range, the zero point anywhere, both ends included."""
+    low, high = harness.bounds(dtype)
+    n, c, h, w = shape
+    tensor = Nhwc(
+        n=n, h=h, w=w, c=c, dtype=dtype, scale=float(np.float32(scale)),
+        zero_point=int(rng.choice([low, high, rng.integers(low, high + 1)])),
+        halo=harness.halo(border, 0, 0, 0, 0),
+    )  # fmt: skip
+    return Codes(tensor, rng.integers(low, high + 1, shape).astype(dtype))
+
+
+@everywhere
+@given(SHAPES, SEEDS, st.sampled_from(["add", "mul"]), st.sampled_from(["same", "channel", "one"]))
+@quick
+def test_sums_and_products_follow_the_formula(
+    name: str, shape: tuple[int, ...], seed: int, kind: Literal["add", "mul"], spread: str
+) -> None:
+    mk = microkernel(name)
+    rng = np.random.default_rng(seed)
+    border = int(rng.integers(0, 4))
+    n, c, h, w = shape
+    small = {"same": shape, "channel": (n, c, 1, 1), "one": (1, 1, 1, 1)}[spread]
+    a = random_codes(rng, shape, mk.activation, rng.uniform(0.01, 0.1), border)
+    b = random_codes(rng, small, mk.activation, rng.uniform(0.01, 0.1), border and 3)
+    factor = 1.0 if kind == "add" else 5 * b.tensor.scale
+    y = random_codes(rng, shape, mk.activation, a.tensor.scale * factor * 1.7, 3 - border).tensor
+    clip = harness.bounds(y.dtype)
+    if seed % 2:
+        clip = (int(clip[0] + 20), int(clip[1] - 100))
+    kernel = Binary(kind=kind, a=a.tensor, b=b.tensor, y=y, clip=clip).build(mk)
+    memory = run(kernel, name, [a.memory(), b.memory()], y)
+    if kind == "add":
+        expected = harness.summed(a, b, y, clip)
+    else:
+        left, right = (t.values.astype(np.int32) - t.tensor.zero_point for t in (a, b))
+        ratio = np.float32(a.tensor.scale * b.tensor.scale / y.scale)
+        expected = harness.requantized((left * right).astype(np.float32) * ratio, y, clip)
+    harness.assert_codes(memory, Codes(y, expected))
+
+
+@everywhere
+@given(SHAPES, SEEDS)
+@quick
+def test_sums_agree_with_dequantized_ones_but_for_ties(
+    name: str, shape: tuple[int, ...], seed: int
+) -> None:
+    mk = microkernel(name)
+    rng = np.random.default_rng(seed)
+    a = random_codes(rng, shape, mk.activation, 0.031, 0)
+    b = random_codes(rng, shape, mk.activation, 0.017, 1)
+    y = random_codes(rng, shape, mk.activation, 0.049, 0).tensor
+    clip = harness.bounds(y.dtype)
+    kernel = Binary(kind="add", a=a.tensor, b=b.tensor, y=y, clip=clip).build(mk)
+    codes = harness.interior(y, run(kernel, name, [a.memory(), b.memory()], y))
+    real = sum(
+        (t.values.astype(np.float64) - t.tensor.zero_point) * t.tensor.scale for t in (a, b)
+    ).transpose(0, 2, 3, 1)  # type: ignore[union-attr]
+    exact = np.clip(real / y.scale + y.zero_point, *clip)
+    assert np.abs(codes - exact).max() <= 0.5 + 1e-4
+
+
+@everywhere
+@given(SHAPES, SEEDS)
+@quick
+def test_a_table_maps_every_code(name: str, shape: tuple[int, ...], seed: int) -> None:
+    mk = microkernel(name)
+    rng = np.random.default_rng(seed)
+    x = random_codes(rng, shape, mk.activation, 0.1, seed % 4)
+    y = random_codes(rng, shape, mk.activation, 0.2, (seed + 1) % 4).tensor
+    low, high = harness.bounds(y.dtype)
+    table: Any = rng.integers(low, high + 1, 256).astype(y.dtype)
+    memory = run(Table(x=x.tensor, y=y, table=table).build(mk), name, [x.memory()], y)
+    expected = table[x.values.astype(np.int32) - low]
+    harness.assert_codes(memory, Codes(y, expected))
