@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edgekiln.runtime.manifest import ProgramSpec
 
-Model = Callable[["NDArray[np.float32]"], "NDArray[np.floating[Any]]"]  # its first output
+Model = Callable[["NDArray[np.float32]"], "NDArray[np.generic]"]  # its first output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +39,10 @@ def links(
     results = [
         (name, np.concatenate([_rows(model(batch)) for batch in batches])) for name, model in models
     ]
-    return [
-        _link(before, after, a, b)
-        for (before, a), (after, b) in pairwise(results)
-    ]
+    return [_link(before, after, a, b) for (before, a), (after, b) in pairwise(results)]
 
 
-def _rows(output: "NDArray[np.floating[Any]]") -> "NDArray[np.float64]":
+def _rows(output: "NDArray[np.generic]") -> "NDArray[np.float64]":
     return output.reshape(len(output), -1).astype(np.float64)
 
 
@@ -75,9 +72,9 @@ def torch_model(path: Path) -> Model:
     module, _ = load_module(path)
     module.eval()
 
-    def run(batch: "NDArray[np.float32]") -> "NDArray[np.floating[Any]]":
+    def run(batch: "NDArray[np.float32]") -> "NDArray[np.generic]":
         with torch.no_grad():
-            result: NDArray[np.floating[Any]] = module(torch.from_numpy(batch)).numpy()
+            result: NDArray[np.generic] = module(torch.from_numpy(batch)).numpy()
         return result
 
     return run

@@ -1,1 +1,1 @@
-"""TensorIR kernels: each a frozen dataclass with `build(mk) -> Kernel`, written once for all chips."""
+"""TensorIR kernels: each a frozen dataclass with `build(mk) -> Kernel`, one for all chips."""

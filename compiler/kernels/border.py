@@ -2,17 +2,23 @@
 
 from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.tir import (
-    Buffer, Expr, Index, bind, for_vectors, loop, store, when,
+    Buffer,
+    Index,
+    bind,
+    for_vectors,
+    loop,
+    store,
+    when,
 )  # fmt: skip
-from edgekiln.targets.isa.base import splat
+from edgekiln.targets.isa.base import Expr, splat
 
 # Bytes per store, widest first.
 _WIDTHS = (64, 32, 16, 8, 4)
 
 
 def fill_border(out: Buffer, y: Nhwc, n: Index, h: Index, zero: Expr) -> None:
-    """Fill the border next to row h of image n: its left and right ends, and, with the first and the
-    last row, the rows above and below.
+    """Fill the border next to row h of image n: its left and right ends, and, with the first and
+    the last row, the rows above and below.
 
     Args:
         zero: the zero point, one element of `out`'s type.

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Vector:
-    """Channels start..start+valid-1 in a vector of `lanes`; only `valid` < `lanes` when there are fewer
-    channels than lanes.
+    """Channels start..start+valid-1 in a vector of `lanes`; `valid` < `lanes` only when there are
+    fewer channels than lanes.
     """
 
     start: int

@@ -1,9 +1,9 @@
 """Convolution as an implicit matrix product, without boundary conditions: the input has a halo.
 
 One work item is a row of output pixels. Output channels are vectors; a register tile of pixels ×
-vectors accumulates over k, the flattened (kh, kw, ic). For one kh the taps (kw, ic) lie side by side
-in memory, so k runs over KW·IC bytes in steps of four whatever the channel count; the last step may
-read bytes of the next pixel, whose weights are zero.
+vectors accumulates over k, the flattened (kh, kw, ic). For one kh the taps (kw, ic) lie side by
+side in memory, so k runs over KW·IC bytes in steps of four whatever the channel count; the last
+step may read bytes of the next pixel, whose weights are zero.
 """
 
 import math
@@ -20,10 +20,20 @@ from edgekiln.compiler.kernels.epilogue import Epilogue, Residual
 from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
 from edgekiln.compiler.kernels.tile import Tile, default_tile
 from edgekiln.compiler.kernels.tir import (
-    Buffer, Expr, Index, KernelBuilder, bind, const, divmod_, load, loop, register, reinterpret,
-    store, turns,
+    Buffer,
+    Index,
+    KernelBuilder,
+    bind,
+    const,
+    divmod_,
+    load,
+    loop,
+    register,
+    reinterpret,
+    store,
+    turns,
 )  # fmt: skip
-from edgekiln.targets.isa.base import MicroKernel, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,10 +5,22 @@ from dataclasses import dataclass
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
-    Buffer, Expr, Index, KernelBuilder, bind, cast, clamp, const, divmod_, float_const,
-    for_vectors, load, loop, store,
+    Buffer,
+    Index,
+    KernelBuilder,
+    bind,
+    cast,
+    clamp,
+    const,
+    divmod_,
+    float_const,
+    for_vectors,
+    load,
+    loop,
+    register,
+    store,
 )  # fmt: skip
-from edgekiln.targets.isa.base import MicroKernel, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +114,6 @@ class Dequantize:
 
 def _scatter(y: Buffer, to: Index, codes: Expr, lanes: int, step: int, dtype: str) -> None:
     """Store the lanes `step` elements apart."""
-    from edgekiln.compiler.kernels.tir import register
-
     scratch = register(dtype, lanes)
     store(scratch, 0, codes, lanes)
     for lane in range(lanes):

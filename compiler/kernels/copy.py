@@ -9,10 +9,21 @@ from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.epilogue import ratio
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
-    Buffer, Expr, Index, KernelBuilder, bind, cast, clamp, const, divmod_, float_const,
-    for_vectors, load, loop, store,
+    Buffer,
+    Index,
+    KernelBuilder,
+    bind,
+    cast,
+    clamp,
+    const,
+    divmod_,
+    float_const,
+    for_vectors,
+    load,
+    loop,
+    store,
 )  # fmt: skip
-from edgekiln.targets.isa.base import MicroKernel, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

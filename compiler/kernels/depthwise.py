@@ -16,10 +16,21 @@ from edgekiln.compiler.kernels.channels import Block, Vector, blocks, expand, pa
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
-    Buffer, Expr, Index, KernelBuilder, bind, cast, const, divmod_, load, loop, register,
-    reinterpret, store, turns,
+    Buffer,
+    Index,
+    KernelBuilder,
+    bind,
+    cast,
+    const,
+    divmod_,
+    load,
+    loop,
+    register,
+    reinterpret,
+    store,
+    turns,
 )  # fmt: skip
-from edgekiln.targets.isa.base import MicroKernel, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +92,8 @@ class Depthwise2d:
     @property
     def _chunks(self) -> int:
         """Groups of up to four rows of the filter."""
-        return math.ceil(self.weight.shape[2] / 4)
+        rows: int = self.weight.shape[2]
+        return math.ceil(rows / 4)
 
     def _packed_weights(self, mk: MicroKernel, layout: tuple[Block, ...]) -> "NDArray[np.int8]":
         """[vector][rows of four][kw][lane][4]; missing rows and lanes are 0."""
@@ -105,7 +117,8 @@ class Depthwise2d:
             return min(self.columns, self.y.w)
         spare = mk.registers - self._chunks * self.weight.shape[3] * mk.weight_registers - 4
         most = max(1, min(self.y.w, spare, 12))
-        kw, stride = self.weight.shape[3], self.strides[1]
+        stride = self.strides[1]
+        kw: int = self.weight.shape[3]
 
         def cost(size: int) -> float:
             image_columns = (size - 1) * stride + (kw - 1) * self.dilations[1] + 1
@@ -187,7 +200,7 @@ class Depthwise2d:
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where a row is: image, output row, first channel, and that channel's lane in the constants."""
+    """Where a row is: image, output row, first channel, that channel's lane in the constants."""
 
     n: Index
     h: Index

@@ -1,4 +1,4 @@
-"""What happens to int32 sums before they are stored: requantize, clip, residual, table; or dequantize."""
+"""What happens to int32 sums before the store: requantize, clip, residual, table; or dequantize."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,9 +7,18 @@ import numpy as np
 
 from edgekiln.compiler.kernels.spec import F32, Nhwc
 from edgekiln.compiler.kernels.tir import (
-    Buffer, Expr, Index, KernelBuilder, bind, cast, clamp, load, register, reinterpret, store,
+    Buffer,
+    Index,
+    KernelBuilder,
+    bind,
+    cast,
+    clamp,
+    load,
+    register,
+    reinterpret,
+    store,
 )  # fmt: skip
-from edgekiln.targets.isa.base import MicroKernel, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Residual:
-    """Fuses `Add(a=result, b=tensor)` into the producer of `result`: the same bits as the two kernels.
+    """Fuses `Add(a=result, b=tensor)` into the producer of `result`: the bits of the two kernels.
 
     The fields describe the result that is no longer stored: its quantization and its own clip.
     """
@@ -31,7 +40,7 @@ class Residual:
 def multiplier(
     x_scale: float, weight_scale: "float | NDArray[np.float32]", y_scale: float | None
 ) -> "NDArray[np.float32]":
-    """Per-channel factor from int32 sums to y: float32(float32(s_x·s_w) / s_y), as ONNX Runtime's MLAS.
+    """Per-channel factor from int32 sums to y: float32(float32(s_x·s_w) / s_y), as in MLAS.
 
     Args:
         y_scale: None when the result is dequantized: float32(s_x·s_w).
@@ -81,8 +90,8 @@ class Epilogue:
     def declare_constants(
         self,
         k: KernelBuilder,
-        bias: "NDArray[np.int32]",
-        mult: "NDArray[np.float32]",
+        bias: "NDArray[np.generic]",
+        mult: "NDArray[np.generic]",
         table: "NDArray[np.uint8] | None",
     ) -> None:
         """`bias` and `mult` are in the order of the vectors, padded to whole ones."""
@@ -164,7 +173,7 @@ def store_lanes(out: Buffer, index: Index, value: Expr, dtype: str, lanes: int, 
 
 
 def lookup(table: Buffer, value: Expr, dtype: str) -> Expr:
-    """table[value], a table of 256 entries by the value's bit pattern; `table` holds bit patterns, too."""
+    """table[value]: 256 entries by the value's bit pattern, bit patterns themselves."""
     at = bind(cast(reinterpret(value, "uint8") if dtype == "int8" else value, "int32"))
     entry = load(table, at)
     return reinterpret(entry, dtype) if dtype == "int8" else entry

@@ -9,10 +9,24 @@ from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.epilogue import store_lanes
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
-    Buffer, Expr, Index, KernelBuilder, bind, cast, clamp, const, divmod_, float_const,
-    for_vectors, load, loop, maximum, minimum, register, store,
+    Buffer,
+    Index,
+    KernelBuilder,
+    bind,
+    cast,
+    clamp,
+    const,
+    divmod_,
+    float_const,
+    for_vectors,
+    load,
+    loop,
+    maximum,
+    minimum,
+    register,
+    store,
 )  # fmt: skip
-from edgekiln.targets.isa.base import MicroKernel, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -113,10 +113,10 @@ def const(value: int) -> Expr:
     return T.int32(value)
 
 
-def float_const(value: float) -> Expr:
+def float_const(value: "float | np.float32") -> Expr:
     from tvm.script.ir_builder import tirx as T
 
-    return T.float32(value)
+    return T.float32(float(value))
 
 
 def load(buffer: Buffer, index: Index, lanes: int = 1) -> Expr:
@@ -134,7 +134,7 @@ def store(buffer: Buffer, index: Index, value: Expr, lanes: int = 1) -> None:
 
 
 def register(dtype: str, lanes: int) -> Buffer:
-    """A variable that holds one vector. Small and indexed by constants only: LLVM keeps it in a register."""
+    """A variable that holds one vector. Indexed by constants only, LLVM keeps it in a register."""
     from tvm.script.ir_builder import tirx as T
 
     return T.alloc_buffer((lanes,), dtype, scope="local")
@@ -182,8 +182,8 @@ def divmod_(value: Expr, divisor: int) -> tuple[Index, Index]:
 def for_vectors(count: int, widths: tuple[int, ...], body: Callable[[Index, int], None]) -> None:
     """Run body(start, lanes) so that every element of 0..count-1 is covered.
 
-    The widest vectors that fit run in a loop; the last one overlaps its predecessor, so a body must be
-    idempotent. What is narrower than every vector goes element by element.
+    The widest vectors that fit run in a loop; the last one overlaps its predecessor, so a body
+    must be idempotent. What is narrower than every vector goes element by element.
     """
     lanes = next((width for width in widths if width <= count), 1)
     whole = count // lanes

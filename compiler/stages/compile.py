@@ -38,12 +38,12 @@ class Compile(Stage):
 
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler import onnx_meta
-        from edgekiln.compiler.aot.build import RUNNER, build
+        from edgekiln.compiler.aot.build import build
         from edgekiln.compiler.frontend import import_onnx
-        from edgekiln.compiler.lower import lower
+        from edgekiln.compiler.lowering.lower import lower
         from edgekiln.compiler.passes.gate import float_operators
         from edgekiln.compiler.passes.pipeline import lower_graph
-        from edgekiln.runtime.bundle import write_tar
+        from edgekiln.runtime.bundle import RUNNER, write_tar
         from edgekiln.targets import isa
 
         assert ctx.target is not None, "compile uses a target"

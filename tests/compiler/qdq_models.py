@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 class QdqModel:
-    """Builds DequantizeLinear → operator → QuantizeLinear chains. Values are named by the caller."""
+    """Builds DequantizeLinear → operator → QuantizeLinear chains; the caller names the values."""
 
     def __init__(self, seed: int = 0, opset: int = 20, dtype: str = "int8") -> None:
         self.rng = np.random.default_rng(seed)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.frontend import node_proto
 from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.lowering.state import Lowering, spec_of
+from edgekiln.compiler.program import Arg, Buffer, Call, Const, Ref
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -154,3 +156,31 @@ def _nbytes(kind: Any) -> int:
     for extent in kind.shape.values:
         count *= int(extent)
     return count * np.dtype(str(kind.dtype)).itemsize
+
+
+def island(low: Lowering, node: Node) -> None:
+    """Float operators: TVM's functions, each a call; temporaries are buffers of their own."""
+    for call in lower_island(low.graph, node, low.tvm_target):
+        for name, size in zip(call.outputs, call.output_bytes, strict=True):
+            if name not in low.graph.tensors:
+                low.buffers[name] = Buffer(name=name, bytes=size)
+        args: list[Arg] = [_operand(low, operand) for operand in (*call.inputs, *call.outputs)]
+        known = low.graph.tensors.get(call.outputs[-1])
+        low.calls.append(
+            Call(
+                name=call.outputs[-1],
+                op="float",
+                func=call.func,
+                args=tuple(args),
+                writes=len(call.outputs),
+                integer=False,
+                reason=node.reason,
+                output=spec_of(known) if known else None,
+            )
+        )
+
+
+def _operand(low: Lowering, operand: Any) -> Arg:
+    if not isinstance(operand, str):
+        return Const(array=operand)
+    return Ref(buffer=operand) if operand in low.buffers else low.place(operand)

@@ -1,0 +1,173 @@
+"""Operations that compute: convolution, dense, elementwise, pools, and the float edge."""
+
+from dataclasses import replace
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.graph import Node, Tensor
+from edgekiln.compiler.kernels.conv2d import Conv2d
+from edgekiln.compiler.kernels.convert import Dequantize, Quantize
+from edgekiln.compiler.kernels.depthwise import Depthwise2d
+from edgekiln.compiler.kernels.elementwise import Binary, Table
+from edgekiln.compiler.kernels.epilogue import Residual
+from edgekiln.compiler.kernels.pool import AveragePool, MaxPool
+from edgekiln.compiler.kernels.spec import F32
+from edgekiln.compiler.lowering.state import Lowering
+
+
+def float_like(shape: tuple[int, ...], like: Tensor) -> F32:
+    """A float tensor in ONNX's order, seen with the axes of its quantized counterpart."""
+    memory = like.nhwc()
+    layout: Literal["NCHW", "NHWC"] = "NCHW" if like.layout == "NHWC" else "NHWC"
+    assert prod(shape) == like.elements
+    return F32(n=memory.n, h=memory.h, w=memory.w, c=memory.c, layout=layout)
+
+
+def quantize(low: Lowering, node: Node) -> None:
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    source = float_like(x.shape, y)
+    if node.attrs.get("channels_last"):
+        source = F32(n=source.n, h=source.h, w=source.w, c=source.c)
+    low.call(node, Quantize(x=source, y=y.nhwc()).build(low.mk))
+
+
+def dequantize(low: Lowering, node: Node) -> None:
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    low.call(node, Dequantize(x=x.nhwc(), y=float_like(y.shape, x)).build(low.mk))
+
+
+def conv2d(low: Lowering, node: Node) -> None:
+    attrs = node.attrs
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    weight = attrs["weight"]
+    residual = None
+    if "own" in attrs:
+        residual = Residual(
+            tensor=low.tensor(node.inputs[1]).nhwc(),
+            scale=attrs["own"].scale,
+            zero_point=attrs["own"].zero_point,
+            clip=(attrs["own_lo"], attrs["own_hi"]),
+        )
+    common: dict[str, Any] = {
+        "x": x.nhwc(),
+        "weight": weight,
+        "bias": attrs["bias"],
+        "mult": attrs["mult"],
+        "strides": attrs["strides"],
+        "dilations": attrs["dilations"],
+        "pads": attrs["pads"][:2],
+        "residual": residual,
+    }
+    macs = y.elements * prod(weight.shape[1:])
+    if y.quant is None:
+        n, *size, c = y.shape if y.name.endswith(":nhwc") else (y.shape[0], 1, 1, y.shape[1])
+        h, w = [1, *size][-2:]
+        out = F32(n=n, h=h, w=w, c=c)
+        kernel = Conv2d(y=out, groups=attrs["groups"], **common).build(low.mk)
+        low.call(node, kernel, macs=macs)
+        return
+    common |= {"y": y.nhwc(), "clip": (attrs["lo"], attrs["hi"])}
+    if attrs["groups"] == weight.shape[0] == x.nhwc().c > 1:
+        low.call(node, Depthwise2d(**common).build(low.mk), op="depthwise_conv2d", macs=macs)
+    else:
+        low.call(node, Conv2d(groups=attrs["groups"], **common).build(low.mk), macs=macs)
+
+
+def dense(low: Lowering, node: Node) -> None:
+    """A 1×1 convolution whose pixels are the rows of a matrix."""
+    attrs = node.attrs
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    channels, features = attrs["weight"].shape
+    rows = x.elements // features
+    source = _matrix(x, rows, features).nhwc()
+    target: Any = F32(n=1, h=1, w=rows, c=channels)
+    clip = (0, 255)
+    if y.quant is not None:
+        target, clip = _matrix(y, rows, channels).nhwc(), (attrs["lo"], attrs["hi"])
+    kernel = Conv2d(
+        x=source,
+        y=target,
+        weight=attrs["weight"][:, :, None, None],
+        bias=attrs["bias"],
+        mult=attrs["mult"],
+        clip=clip,
+    ).build(low.mk)
+    low.call(node, kernel, macs=rows * channels * features)
+
+
+def _matrix(tensor: Tensor, rows: int, features: int) -> Tensor:
+    """The same bytes as (1, rows, features)."""
+    return replace(tensor, shape=(1, rows, features), layout="plain")
+
+
+def binary(low: Lowering, node: Node) -> None:
+    a, b = (low.tensor(name) for name in node.inputs)
+    kernel = Binary(
+        kind=node.op,  # type: ignore[arg-type]
+        a=a.nhwc(),
+        b=b.nhwc(),
+        y=low.tensor(node.name).nhwc(),
+        clip=(node.attrs["lo"], node.attrs["hi"]),
+    )
+    low.call(node, kernel.build(low.mk))
+
+
+def table(low: Lowering, node: Node) -> None:
+    x, y = low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc()
+    low.call(node, Table(x=x, y=y, table=node.attrs["table"]).build(low.mk))
+
+
+def max_pool(low: Lowering, node: Node) -> None:
+    x, y, attrs = low.tensor(node.inputs[0]), low.tensor(node.name), node.attrs
+    kernel = MaxPool(
+        x=x.nhwc(),
+        y=y.nhwc(),
+        kernel=attrs["kernel"],
+        strides=attrs["strides"],
+        dilations=attrs["dilations"],
+        pads=attrs["pads"][:2],
+    )
+    low.call(node, kernel.build(low.mk))
+
+
+def avg_pool(low: Lowering, node: Node) -> None:
+    x, y, attrs = low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc(), node.attrs
+    counts = (_window_counts(node, 0, x.h, y.h), _window_counts(node, 1, x.w, y.w))
+    kernel = AveragePool(
+        x=x,
+        y=y,
+        kernel=attrs["kernel"],
+        strides=attrs["strides"],
+        counts=np.outer(*counts),
+        pads=attrs["pads"][:2],
+        clip=(attrs["lo"], attrs["hi"]),
+    )
+    low.call(node, kernel.build(low.mk))
+
+
+def _window_counts(node: Node, axis: int, extent: int, out: int) -> NDArray[np.int64]:
+    """How many taps of each window on one axis count, as ONNX's AveragePool says."""
+    attrs = node.attrs
+    before, after = attrs["pads"][axis], attrs["pads"][axis + 2]
+    low, high = (-before, extent + after) if attrs["count_include_pad"] else (0, extent)
+    first = np.arange(out) * attrs["strides"][axis] - before
+    counts: NDArray[np.int64] = np.minimum(first + attrs["kernel"][axis], high) - np.maximum(
+        first, low
+    )
+    return counts
+
+
+def global_avg_pool(low: Lowering, node: Node) -> None:
+    x, y, attrs = low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc(), node.attrs
+    kernel = AveragePool(
+        x=x,
+        y=y,
+        kernel=(x.h, x.w),
+        strides=(1, 1),
+        counts=np.array([[x.h * x.w]]),
+        clip=(attrs["lo"], attrs["hi"]),
+    )
+    low.call(node, kernel.build(low.mk))

@@ -1,0 +1,64 @@
+"""The lowered graph becomes a program: a kernel and its arguments for each operation."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.lowering import compute, floats, movement
+from edgekiln.compiler.lowering.state import Lowering, spec_of
+from edgekiln.compiler.program import Program
+
+if TYPE_CHECKING:
+    from edgekiln.compiler.onnx_meta import Meta
+    from edgekiln.targets.isa.base import MicroKernel
+
+LOWERINGS: dict[str, Callable[[Lowering, Node], None]] = {
+    "quantize": compute.quantize,
+    "dequantize": compute.dequantize,
+    "conv2d": compute.conv2d,
+    "dense": compute.dense,
+    "add": compute.binary,
+    "mul": compute.binary,
+    "table": compute.table,
+    "max_pool": compute.max_pool,
+    "avg_pool": compute.avg_pool,
+    "global_avg_pool": compute.global_avg_pool,
+    "requantize": movement.requantize,
+    "reshape": movement.reshape,
+    "transpose": movement.transpose,
+    "pad": movement.pad,
+    "slice": movement.slice_,
+    "concat": movement.concat,
+    "float": floats.island,
+}
+
+
+def lower(
+    graph: Graph,
+    mk: "MicroKernel",
+    tvm_target: Mapping[str, Any],
+    *,
+    name: str,
+    meta: "Meta",
+    model_sha256: str,
+) -> Program:
+    """Choose and build the kernels of a graph that went through `passes.pipeline`."""
+    lowering = Lowering(graph=graph, mk=mk, tvm_target=tvm_target)
+    for node in graph.nodes:
+        LOWERINGS[node.op](lowering, node)
+    inputs = tuple(
+        spec_of(graph.tensors[name], preprocessing=None if i else meta.preprocessing)
+        for i, name in enumerate(graph.inputs)
+    )
+    outputs = tuple(
+        spec_of(graph.tensors[name], labels=() if i else meta.labels)
+        for i, name in enumerate(graph.outputs)
+    )
+    return Program(
+        name=name,
+        inputs=inputs,
+        outputs=outputs,
+        buffers=tuple(lowering.buffers.values()),
+        calls=tuple(lowering.calls),
+        model_sha256=model_sha256,
+    )

@@ -1,0 +1,78 @@
+"""What a lowering keeps: the calls so far, and where each tensor lies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekiln.compiler.graph import Graph, Node, Tensor
+from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.program import Arg, Buffer, Call, Const, In, Out, Ref
+from edgekiln.runtime.manifest import TensorSpec
+
+if TYPE_CHECKING:
+    from edgekiln.targets.isa.base import MicroKernel
+
+
+@dataclass
+class Lowering:
+    graph: Graph
+    mk: "MicroKernel"
+    tvm_target: Mapping[str, Any]
+    calls: list[Call] = field(default_factory=list)
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)  # same bytes under another name
+
+    def tensor(self, name: str) -> Tensor:
+        return self.graph.tensors[name]
+
+    def place(self, name: str) -> Arg:
+        """Where a tensor lies: the program's memory, or a buffer that is made when first named."""
+        name = self.aliases.get(name, name)
+        if name in self.graph.inputs:
+            return In(index=self.graph.inputs.index(name))
+        if name in self.graph.outputs:
+            return Out(index=self.graph.outputs.index(name))
+        if name not in self.buffers:
+            tensor = self.tensor(name)
+            size = tensor.nhwc().elements if tensor.quant else tensor.elements
+            self.buffers[name] = Buffer(name=name, bytes=size * np.dtype(tensor.dtype).itemsize)
+        return Ref(buffer=name)
+
+    def call(
+        self, node: Node, kernel: Kernel, *, op: str = "", macs: int = 0, partial: int | None = None
+    ) -> None:
+        """Append a call. `partial` numbers the calls that together produce one tensor."""
+        inputs = node.inputs if partial is None else node.inputs[partial : partial + 1]
+        last = partial is None or partial == len(node.inputs) - 1
+        result = self.tensor(node.name)
+        self.calls.append(
+            Call(
+                name=node.name if last else f"{node.name}:part{partial}",
+                op=op or node.op,
+                func=kernel.func,
+                args=(
+                    *(self.place(name) for name in inputs),
+                    *(Const(array=array) for array in kernel.constants),
+                    self.place(node.name),
+                ),
+                work=kernel.work,
+                macs=macs,
+                output=spec_of(result) if last else None,
+                layout=result.layout,
+                halo=result.halo,
+            )
+        )
+
+
+def spec_of(tensor: Tensor, **extra: Any) -> TensorSpec:
+    quant = tensor.quant
+    return TensorSpec(
+        name=tensor.name,
+        shape=tensor.shape,
+        dtype=tensor.dtype,
+        scale=quant.scale if quant else None,
+        zero_point=quant.zero_point if quant else None,
+        **extra,
+    )
