@@ -148,6 +148,7 @@ class Prune(Stage):
                 advance=_labelled(label, ctx.advance),
                 logs=ctx.logs / f"round-{step}" if ctx.logs else None,
             )
+        ctx.scratch.mkdir(parents=True, exist_ok=True)
         save_module(done, module, setting.meta)
         return module
 

@@ -1,0 +1,167 @@
+"""The stage as a whole, on a narrow network and few digits."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgekiln.compiler.entry import derive
+from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.stages.distill import Distill
+from edgekiln.models import artifact
+from edgekiln.models import data as sets
+from edgekiln.models.artifact import load_module
+from edgekiln.runtime.errors import ConfigError, InputError
+
+DATA = "digits?limit=400&test=60&val=60&calib=20&size=16"
+QUICK = Distill(epochs=2, batch_size=32)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory) -> Path:
+    return make("resnet8?width=8", tmp_path_factory.mktemp("student") / "student.pt")
+
+
+def make(model: str, path: Path, seed: int = 0) -> Path:
+    artifact.create(path, model, sets.load(DATA, 0), DATA, seed=seed)
+    return path
+
+
+def distill(stage: Distill, src: Path, home: Path, **context: object) -> tuple[Path, StageContext]:
+    ctx = StageContext(scratch=home / "scratch", **context)  # type: ignore[arg-type]
+    stage.run(src, home / "out.pt", ctx)
+    return home / "out.pt", ctx
+
+
+def test_training_helps_and_is_written_down(student, tmp_path):
+    metrics = replace(QUICK, epochs=8, batch_size=16).run(
+        student, tmp_path / "out.pt", StageContext(scratch=tmp_path / "s")
+    )
+    module, meta = load_module(tmp_path / "out.pt")
+    assert metrics["val_accuracy"] > 0.5  # chance is 0.1
+    assert metrics["epochs"] == 8
+    assert meta.history["distill"] == metrics
+    assert meta.factory == "resnet8"
+    assert not module.training
+
+
+def test_the_same_options_give_the_same_bytes(student, tmp_path):
+    for name in ("a", "b"):
+        distill(QUICK, student, tmp_path / name)
+    assert (tmp_path / "a/out.pt").read_bytes() == (tmp_path / "b/out.pt").read_bytes()
+
+
+def test_a_killed_stage_resumes_to_the_same_bytes(student, tmp_path):
+    distill(QUICK, student, tmp_path / "straight")
+
+    def die(done: int, total: int, _text: str) -> None:
+        if done > total / 2 + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(QUICK, student, tmp_path / "killed", advance=die)
+    assert not (tmp_path / "killed/out.pt").exists()
+    distill(QUICK, student, tmp_path / "killed")
+    straight, killed = (tmp_path / f"{name}/out.pt" for name in ("straight", "killed"))
+    assert straight.read_bytes() == killed.read_bytes()
+
+
+def test_a_zoo_teacher_is_trained_first(student, tmp_path):
+    texts: list[str] = []
+    stage = replace(QUICK, teacher="resnet8", teacher_epochs=1)
+    _, ctx = distill(
+        stage, student, tmp_path, advance=lambda _done, _total, text: texts.append(text)
+    )
+    assert texts[0].startswith("teacher epoch 1/1")
+    assert texts[-1].startswith("epoch 2/2")
+    assert ctx.notes[0].startswith("teacher resnet8: val ")
+
+
+def test_a_teacher_can_be_a_module_file(student, tmp_path):
+    teacher = make("resnet8?width=16", tmp_path / "teacher.pt", seed=3)
+    taught, ctx = distill(replace(QUICK, teacher=str(teacher)), student, tmp_path / "taught")
+    plain, _ = distill(QUICK, student, tmp_path / "plain")
+    assert taught.read_bytes() != plain.read_bytes()
+    assert ctx.notes == []
+
+
+def test_a_factory_teacher_comes_as_it_is(student, tmp_path):
+    texts: list[str] = []
+    stage = replace(QUICK, teacher="edgekiln.models.zoo.resnet:resnet8", epochs=1)
+    distill(stage, student, tmp_path, advance=lambda _done, _total, text: texts.append(text))
+    assert not any(text.startswith("teacher") for text in texts)
+
+
+def test_transfer_learning_starts_from_the_checkpoint(student, tmp_path):
+    other = make("resnet8?width=8", tmp_path / "other.pt", seed=9)
+    frozen = replace(QUICK, epochs=1, learning_rate=1e-12, ema=0, init=str(other))
+    out, _ = distill(frozen, student, tmp_path)
+    weight = "blocks.0.conv1.weight"
+    assert torch.allclose(
+        load_module(out)[0].state_dict()[weight], load_module(other)[0].state_dict()[weight]
+    )
+
+
+def test_curves_go_where_the_user_wants_them_and_change_nothing(student, tmp_path):
+    with_logs, _ = distill(QUICK, student, tmp_path / "a", logs=tmp_path / "curves")
+    without, _ = distill(QUICK, student, tmp_path / "b")
+    assert list((tmp_path / "curves/student").glob("events*"))
+    assert with_logs.read_bytes() == without.read_bytes()
+
+
+def test_a_changed_teacher_file_changes_the_key(tmp_path):
+    teacher = make("resnet8?width=8", tmp_path / "teacher.pt")
+    before = derive(replace(QUICK, teacher=str(teacher), data=DATA))
+    make("resnet8?width=8", teacher, seed=1)
+    after = derive(replace(QUICK, teacher=str(teacher), data=DATA))
+    assert before.teacher_sha256 != after.teacher_sha256
+
+
+def test_a_teacher_for_other_classes_is_refused(student, tmp_path):
+    artifact.create(
+        tmp_path / "teacher.pt",
+        "edgekiln.models.zoo.resnet:resnet8",
+        sets.load(DATA, 0),
+        DATA,
+        seed=0,
+    )
+    module, meta = load_module(tmp_path / "teacher.pt")
+    module.head = torch.nn.Linear(64, 3)
+    artifact.save_module(tmp_path / "teacher.pt", module, meta)
+    with pytest.raises(InputError) as caught:
+        distill(replace(QUICK, teacher=str(tmp_path / "teacher.pt")), student, tmp_path)
+    assert caught.value.message == (
+        f"{tmp_path / 'teacher.pt'}: gives (1, 3) for one sample of digits, "
+        "whose classification needs (1, 10)"
+    )
+
+
+def test_a_missing_teacher_file_is_named(student, tmp_path):
+    with pytest.raises(InputError) as caught:
+        distill(replace(QUICK, teacher="nowhere.pt"), student, tmp_path)
+    assert caught.value.message == "nowhere.pt: no such file"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("epochs", 0, "distill: epochs = 0"),
+        ("batch_size", 1, "distill: batch-size = 1"),
+        ("learning_rate", 0.0, "distill: learning-rate = 0.0"),
+        ("ema", 1.0, "distill: ema = 1.0"),
+        ("alpha", 1.5, "distill: alpha = 1.5"),
+        ("temperature", 0.0, "distill: temperature = 0.0"),
+        ("label_smoothing", -0.1, "distill: label-smoothing = -0.1"),
+    ],
+)
+def test_options_out_of_range_are_refused(option, value, message):
+    with pytest.raises(ConfigError) as caught:
+        Distill(**{option: value})
+    assert caught.value.message == message
+    assert caught.value.exit_code == 2
