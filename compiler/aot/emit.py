@@ -148,8 +148,8 @@ _HEADER = """\
  *     static _Alignas(MODEL_ALIGN) unsigned char arena[MODEL_ARENA_BYTES];
  *
  * Every input, every output and the arena start at a multiple of MODEL_ALIGN bytes. The library may
- * read, and ignores, up to MODEL_OVERREAD_BYTES past the end of an input or output. Nothing has to be
- * initialized and nothing in the arena has to survive between two runs.
+ * read, and ignores, up to MODEL_OVERREAD_BYTES past the end of an input or output. Nothing has to
+ * be initialized and nothing in the arena has to survive between two runs.
  * CPU features needed: {features}
  */
 #ifndef MODEL_H
