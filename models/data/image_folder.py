@@ -1,7 +1,8 @@
 """Folders of images, one folder a class: `photos/cat/1.png`, or `photos/train/cat/1.png` and
-`photos/test/cat/7.png`.
+`photos/test/cat/7.png`, with `val` in place of `test` where there is no `test`.
 """
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from edgekiln.models.data.splits import stratified_order
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.inputs import CHANNELS, IMAGE_SUFFIXES, read_image
 
+_HELD_OUT = ("test", "val")
 MAX_BYTES = 4 << 30  # of decoded pixels, which are all held in memory
 
 
@@ -23,9 +25,10 @@ def read(path: Path, options: Options) -> Source:
         InputError: no class folders, no images, a damaged image, images of several sizes without
             the option `size`, or more than 4 GiB of pixels.
     """
-    parts = {name: path / name for name in ("train", "test") if (path / name).is_dir()}
-    if "train" not in parts:
-        parts = {"train": path}
+    parts = {"train": path}
+    if (path / "train").is_dir():
+        held_out = (path / name for name in _HELD_OUT if (path / name).is_dir())
+        parts = {"train": path / "train", **{"test": folder for folder in islice(held_out, 1)}}
     classes = _classes(parts["train"])
     if "test" in parts and (unknown := set(_classes(parts["test"])) - set(classes)):
         raise InputError(

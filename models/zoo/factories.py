@@ -108,11 +108,11 @@ def _find(reference: str) -> Callable[..., object]:
 
 def _import(name: str) -> Any:
     package = name.partition(".")[0]
-    if package in vision.PACKAGES:
-        vision.mend_torchvision()
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # the user's own module, beside which the tool was started
     try:
+        if package in vision.PACKAGES:
+            vision.mend_torchvision()
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if package in vision.PACKAGES and error.name in vision.PACKAGES:
