@@ -2,7 +2,6 @@
 `photos/test/cat/7.png`, with `val` in place of `test` where there is no `test`.
 """
 
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +24,7 @@ def read(path: Path, options: Options) -> Source:
         InputError: no class folders, no images, a damaged image, images of several sizes without
             the option `size`, or more than 4 GiB of pixels.
     """
-    parts = {"train": path}
-    if (path / "train").is_dir():
-        held_out = (path / name for name in _HELD_OUT if (path / name).is_dir())
-        parts = {"train": path / "train", **{"test": folder for folder in islice(held_out, 1)}}
+    parts = _parts(path)
     classes = _classes(parts["train"])
     if "test" in parts and (unknown := set(_classes(parts["test"])) - set(classes)):
         raise InputError(
@@ -46,6 +42,17 @@ def read(path: Path, options: Options) -> Source:
         )
     splits = {name: _decode(part, labels, size, color) for name, (part, labels) in files.items()}
     return Source(classes=classes, train=splits["train"], test=splits.get("test"))
+
+
+def _parts(path: Path) -> dict[str, Path]:
+    """The folder of each part; without a subfolder `train` all is one part."""
+    if not (path / "train").is_dir():
+        return {"train": path}
+    parts = {"train": path / "train"}
+    for name in _HELD_OUT:
+        if (path / name).is_dir():
+            return {**parts, "test": path / name}
+    return parts
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
