@@ -20,8 +20,7 @@ def stripes(samples: int, seed: int) -> Split:
     return Split(x=x.astype(np.uint8), y=y.astype(np.int64))
 
 
-@pytest.fixture(scope="session")
-def data() -> Dataset:
+def small_data() -> Dataset:
     return Dataset(
         name="stripes",
         classes=("top", "bottom", "left", "right"),
@@ -32,6 +31,11 @@ def data() -> Dataset:
         calib=stripes(16, 2),
         test=stripes(64, 3),
     )
+
+
+@pytest.fixture(scope="session")
+def data() -> Dataset:
+    return small_data()
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,76 @@
+"""Data-parallel training by torchrun: two processes, one network."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+from edgekiln.compiler.training.distributed import join
+from edgekiln.compiler.training.fit import FitOptions, fit
+from edgekiln.compiler.training.loss import Objective
+from tests.compiler.training.conftest import small_data, tiny
+
+home, stop = Path(sys.argv[1]), sys.argv[2] == "stop"
+world = join()
+
+def stop_early(done, total, text):
+    if stop and text.startswith("epoch 3"):
+        sys.exit(0)
+
+module = tiny(seed=world.rank)
+options = FitOptions(epochs=4, batch_size=16, learning_rate=0.01, patience=int(sys.argv[3]))
+path = home / "c.ckpt"
+result = fit(
+    module, small_data(), Objective(), options, checkpoint_path=path, advance=stop_early
+)
+torch.save({"state": module.state_dict(), "epochs": result.epochs}, home / f"rank{world.rank}.pt")
+"""
+
+
+def torchrun(home: Path, *, stop: bool = False, patience: int = 0) -> None:
+    home.mkdir(exist_ok=True)
+    script = home / "train.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run(
+        [*command, script, home, "stop" if stop else "run", str(patience)],
+        check=True,
+        env=environment,
+        capture_output=True,
+        timeout=300,
+    )
+
+
+def result(home: Path, rank: int) -> dict[str, object]:
+    return torch.load(home / f"rank{rank}.pt", weights_only=True)
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network_and_resume_to_the_same_bits(tmp_path):
+    torchrun(tmp_path / "straight")
+    straight = [result(tmp_path / "straight", rank) for rank in (0, 1)]
+    assert_same(straight[0]["state"], straight[1]["state"])
+
+    torchrun(tmp_path / "resumed", stop=True)
+    torchrun(tmp_path / "resumed")
+    assert_same(straight[0]["state"], result(tmp_path / "resumed", 0)["state"])
+
+
+@pytest.mark.slow
+def test_all_processes_stop_at_the_same_epoch(tmp_path):
+    torchrun(tmp_path / "run", patience=1)
+    assert result(tmp_path / "run", 0)["epochs"] == result(tmp_path / "run", 1)["epochs"]
