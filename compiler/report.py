@@ -21,12 +21,14 @@ def show(result: BuildResult, console: "Console") -> None:
     console.print(_stages(result))
     for reason, stages in _unscored(result).items():
         line = f"accuracy not measured of {', '.join(stages)}: {reason}"
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     for step in result.steps:
         # The compile stage's notes are the float operations, which are listed with their target.
         notes = () if step.stage == "compile" else step.notes
         for note in (*notes, *([step.remark] if step.remark else [])):
-            console.print(f"note: {step.stage}: {note}", style="dim", highlight=False)
+            console.print(
+                f"note: {step.stage}: {note}", style="dim", highlight=False, soft_wrap=True
+            )
     for target in result.targets:
         _target(target, console)
     for line in _next(result):
@@ -40,7 +42,7 @@ def _stages(result: BuildResult) -> "Table":
     samples = {step.score.n for step in result.steps if step.score}
     heading = " / ".join(sorted(metrics)) or "accuracy"
     if samples:
-        heading += f" (n = {', '.join(str(n) for n in sorted(samples))})"
+        heading += f" (n={', '.join(str(n) for n in sorted(samples))})"
     table = Table()
     table.add_column("stage")
     for name in (heading, "parameters", "MACs", "bytes", "time"):

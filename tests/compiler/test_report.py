@@ -91,7 +91,7 @@ def row(text: str, first: str) -> list[str]:
 
 def test_every_stage_has_its_row() -> None:
     text = shown(RESULT)
-    assert "accuracy (n = 360)" in text
+    assert "accuracy (n=360)" in text
     assert row(text, "distill") == [
         "distill",
         "98.61%",
