@@ -18,9 +18,9 @@ _WHITE = 16  # the pixels count the set bits of a 4×4 block
 DEFAULTS: Mapping[str, str] = {
     "size": "32",
     "color": "RGB",
-    "test": "400",
-    "val": "100",
-    "calib": "100",
+    "test": "0.2226",  # 400 of the 1,797
+    "val": "0.0557",
+    "calib": "0.0557",
 }
 
 

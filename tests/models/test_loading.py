@@ -132,6 +132,11 @@ def test_grey_becomes_color_and_color_grey(tmp_path):
     assert data.load(f"{path}?color=RGB").train.x.shape == (24, 2, 2, 3)
 
 
+def test_the_default_data_set_can_be_limited():
+    digits = data.load("digits?limit=400")
+    assert [len(getattr(digits, part)) for part in PARTS] == [267, 22, 22, 89]
+
+
 def test_test_samples_seen_in_training_are_noted(tmp_path):
     path = tmp_path / "leak.npz"
     x = np.arange(60, dtype=np.uint8).repeat(4).reshape(60, 2, 2)
