@@ -103,10 +103,27 @@ class Store:
                 raise
             return Made(path=dst, kind=stage.gives, metrics=metrics, notes=tuple(context.notes))
 
+        if int(os.environ.get("RANK", "0")) > 0:
+            self._work_along(key_of(recipe), make)
         artifact = self._find_or_make(recipe, src.chain if src else (), make, advance)
         if not artifact.cached:
             shutil.rmtree(scratch, ignore_errors=True)
         return artifact
+
+    def _work_along(self, key: str, make: Maker) -> None:
+        """Under torchrun: train with rank 0, which holds the lock and publishes; drop the result.
+
+        Whoever waited for the lock instead would keep rank 0 waiting for its gradients.
+        """
+        with explained(self.root):
+            self._join()
+            if self._find(key)[0] is None:
+                self._prepare()
+                work = Path(tempfile.mkdtemp(dir=self.tmp, prefix="rank."))
+                try:
+                    make(work)
+                finally:
+                    shutil.rmtree(work, ignore_errors=True)
 
     def ingest(self, path: Path, kind: Kind) -> Artifact:
         """A user's file as an artifact. One that this store made keeps its history.

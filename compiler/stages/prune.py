@@ -120,6 +120,7 @@ class Prune(Stage):
         """Cut to `budget` MACs and recover; a finished round is read from the scratch directory."""
         from edgekiln.compiler.pruning.importance import weight_scores
         from edgekiln.compiler.pruning.shrink import shrink, survey
+        from edgekiln.compiler.training.distributed import join
         from edgekiln.compiler.training.fit import fit
         from edgekiln.compiler.training.loss import Objective
         from edgekiln.models.artifact import load_module, save_module
@@ -148,8 +149,9 @@ class Prune(Stage):
                 advance=_labelled(label, ctx.advance),
                 logs=ctx.logs / f"round-{step}" if ctx.logs else None,
             )
-        ctx.scratch.mkdir(parents=True, exist_ok=True)
-        save_module(done, module, setting.meta)
+        if join().rank == 0:
+            ctx.scratch.mkdir(parents=True, exist_ok=True)
+            save_module(done, module, setting.meta)
         return module
 
     def _options(self, step: int) -> "FitOptions":

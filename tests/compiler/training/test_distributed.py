@@ -74,3 +74,26 @@ def test_two_processes_train_one_network_and_resume_to_the_same_bits(tmp_path):
 def test_all_processes_stop_at_the_same_epoch(tmp_path):
     torchrun(tmp_path / "run", patience=1)
     assert result(tmp_path / "run", 0)["epochs"] == result(tmp_path / "run", 1)["epochs"]
+
+
+@pytest.mark.slow
+def test_the_commands_train_on_all_processes_and_publish_once(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    edgekiln = Path(sys.executable).with_name("edgekiln")
+    data = "digits?limit=200&test=40&val=40&calib=20&size=16"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "EDGEKILN_STORE": str(tmp_path / "store")}
+    for stage, src, options in (
+        ("distill", "resnet8?width=8", ["--epochs", "2"]),
+        ("prune", str(tmp_path / "distill.pt"), ["--recovery-epochs", "1"]),
+    ):
+        output = tmp_path / f"{stage}.pt"
+        subprocess.run(
+            [*command, "--no-python", edgekiln, stage, src, "-o", output, "--data", data, *options],
+            check=True,
+            env=environment,
+            capture_output=True,
+            timeout=300,
+        )
+        assert output.exists()
+    assert list((tmp_path / "store" / "tmp").iterdir()) == []
+    assert list((tmp_path / "store" / "scratch").iterdir()) == []
