@@ -111,10 +111,7 @@ class Store:
         return artifact
 
     def _work_along(self, key: str, make: Maker) -> None:
-        """Under torchrun: train with rank 0, which holds the lock and publishes; drop the result.
-
-        Whoever waited for the lock instead would keep rank 0 waiting for its gradients.
-        """
+        """Under torchrun: train with rank 0, which holds the lock and publishes the same result."""
         with explained(self.root):
             self._join()
             if self._find(key)[0] is None:
