@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from edgekiln.compiler.cache import Entry, Swept
 from edgekiln.compiler.chain import Link
+from edgekiln.compiler.ci.result import CiResult
 from edgekiln.compiler.doctor import Check
 from edgekiln.compiler.result import BuildResult
 from edgekiln.compiler.verify import Gap
@@ -93,6 +94,7 @@ DOCUMENTS: Mapping[str, type] = {
     "edgekiln.build/1": BuildResult,
     "edgekiln.cache/1": Artifacts,
     "edgekiln.cache-gc/1": Swept,
+    "edgekiln.ci/1": CiResult,
     "edgekiln.detect/1": Detection,
     "edgekiln.doctor/1": Diagnosis,
     "edgekiln.models/1": Models,

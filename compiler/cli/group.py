@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "edgekiln.compiler.cli.run:run",
     "verify": "edgekiln.compiler.cli.verify:verify",
     "bench": "edgekiln.compiler.cli.bench:bench",
+    "ci": "edgekiln.compiler.cli.ci:ci",
     "targets": "edgekiln.compiler.cli.targets:targets",
     "models": "edgekiln.compiler.cli.models:models",
     "cache": "edgekiln.compiler.cli.cache:cache",

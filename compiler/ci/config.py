@@ -1,0 +1,178 @@
+"""`edgekiln.toml`: which models for which targets, how each is built, and what it must hold.
+
+[defaults]
+targets = ["host", "x86-64-v3"]
+gates = { min-accuracy = 0.9 }
+[models.resnet8]                      # a zoo model: nothing more is needed
+[models.keywords]
+model = "nets/keywords.onnx"
+[[overrides]]                         # later ones win over earlier ones, and over the models
+target = "x86-*"
+options.quantize.calibration = "mse"
+gates.max-latency-us = 60
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.typed import from_table
+
+FILE = "edgekiln.toml"
+
+Precision = Literal["int8"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """What a bundle must hold. What is not set is not demanded, but for strict-int8."""
+
+    min_accuracy: float | None = field(
+        default=None, metadata={"help": "Least accuracy (or AUC) on the held-out samples, 0 to 1."}
+    )
+    max_latency_us: float | None = field(
+        default=None, metadata={"help": "Highest median latency of one inference, µs."}
+    )
+    max_bytes: int | None = field(
+        default=None, metadata={"help": "Most code and weights, in bytes."}
+    )
+    max_arena_bytes: int | None = field(
+        default=None, metadata={"help": "Most working memory, in bytes."}
+    )
+    max_energy_uj: float | None = field(
+        default=None, metadata={"help": "Highest energy of one inference, µJ."}
+    )
+    strict_int8: bool | None = field(
+        default=None, metadata={"help": "No quantized operator stays float (default: true)."}
+    )
+    max_accuracy_drop: float | None = field(
+        default=None, metadata={"help": "Most percentage points lost against the baseline."}
+    )
+    max_slowdown: float | None = field(
+        default=None,
+        metadata={"help": "Most percent slower than the baseline, beyond the noise of both."},
+    )
+    if_unmeasured: Literal["fail", "skip"] | None = field(
+        default=None,
+        metadata={"help": "What a limit means where nothing could be measured (default: fail)."},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What can be set for everything, for a model, and for a glob of cells."""
+
+    recipe: str | None = field(
+        default=None, metadata={"help": "Recipe file (default: the model's own recipe)."}
+    )
+    data: str | None = field(default=None, metadata={"help": "Data set: a name or a path."})
+    seed: int | None = field(
+        default=None, metadata={"help": "Seed of weights, splits and shuffling."}
+    )
+    skip: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "Stages to leave out: distill, prune."}
+    )
+    options: Mapping[str, Any] = field(
+        default_factory=dict, metadata={"help": "Options of the stages, over the recipe's."}
+    )
+    bench_seconds: float | None = field(
+        default=None,
+        metadata={"help": "Length of one of 5 latency trials; 0: measure none (default: 1)."},
+    )
+    gates: Gates = field(default_factory=Gates, metadata={"help": "What a bundle must hold."})
+
+    def __post_init__(self) -> None:
+        if self.bench_seconds is not None and self.bench_seconds < 0:
+            raise ConfigError(f"bench-seconds = {self.bench_seconds:g}", "0 measures none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defaults(Settings):
+    """Goes for every model that does not say otherwise."""
+
+    targets: tuple[str, ...] = field(
+        default=("host",), metadata={"help": "Names of target profiles, or files."}
+    )
+    precisions: tuple[Precision, ...] = field(
+        default=("int8",), metadata={"help": "Number formats to build."}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Settings):
+    """One model."""
+
+    model: str = field(
+        default="",
+        metadata={
+            "help": "Zoo name, package.module:factory, .pt or .onnx (default: the section's name)."
+        },
+    )
+    targets: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "Instead of the defaults' targets."}
+    )
+    precisions: tuple[Precision, ...] | None = field(
+        default=None, metadata={"help": "Instead of the defaults' precisions."}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Override(Settings):
+    """Settings for the cells that all three globs match."""
+
+    model: str = field(default="*", metadata={"help": "Glob of section names."})
+    target: str = field(default="*", metadata={"help": "Glob of target names."})
+    precision: str = field(default="*", metadata={"help": "Glob of precisions."})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole file."""
+
+    defaults: Defaults = field(
+        default_factory=Defaults, metadata={"help": "For every model and target."}
+    )
+    models: Mapping[str, Model] = field(metadata={"help": "Name → how it is built."})
+    overrides: tuple[Override, ...] = field(
+        default=(), metadata={"help": "For globs of models and targets; later ones win."}
+    )
+
+
+def load(path: Path) -> Config:
+    """Read and check a file.
+
+    Raises:
+        ConfigError: unreadable, an unknown key (with a suggestion) or a wrong type.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no such file: {path}", "`edgekiln ci --help` shows how one looks"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}", "it is a TOML file") from error
+    config = from_table(Config, table, path.name)
+    if not config.models:
+        raise ConfigError(f"{path.name}: no model", "add a section such as [models.resnet8]")
+    return config
+
+
+def merged(*layers: Settings) -> Settings:
+    """One over the other, the last wins: key by key inside `options` and `gates`."""
+    names = [f.name for f in fields(Settings) if f.name not in ("options", "gates")]
+    values: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    gates: dict[str, Any] = {}
+    for layer in layers:
+        values |= {name: value for name in names if (value := getattr(layer, name)) is not None}
+        for stage, table in layer.options.items():
+            both = isinstance(table, Mapping) and isinstance(options.get(stage), Mapping)
+            options[stage] = {**options[stage], **table} if both else table
+        gates |= {
+            f.name: v for f in fields(Gates) if (v := getattr(layer.gates, f.name)) is not None
+        }
+    return Settings(**values, options=options, gates=Gates(**gates))

@@ -1,0 +1,168 @@
+"""Gates: what a bundle must hold by itself, and against the baseline. All are judged, none raises.
+
+Exit codes are those of `edgekiln.runtime.errors`: accuracy 6, other limits 11, and 12 for a limit
+on something that nobody could measure.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from edgekiln.compiler.ci.config import Gates
+from edgekiln.compiler.ci.matrix import Cell
+from edgekiln.compiler.ci.noise import change, incomparable
+from edgekiln.compiler.ci.result import CellResult, CiResult, Verdict
+from edgekiln.compiler.result import Step
+from edgekiln.runtime.errors import AccuracyError, EdgeKilnError, GateError, MeasurementError
+from edgekiln.runtime.typed import kebab
+
+Number = int | float
+
+
+def judge(
+    cells: Sequence[tuple[Cell, CellResult]], baseline: CiResult | None
+) -> tuple[Verdict, ...]:
+    """A verdict for each gate that is set, on each cell that was built."""
+    return tuple(
+        verdict
+        for cell, result in cells
+        if result.build is not None
+        for verdict in _Judge(cell.gates, result, baseline).verdicts()
+    )
+
+
+class _Judge:
+    """The gates of one cell."""
+
+    def __init__(self, gates: Gates, result: CellResult, baseline: CiResult | None) -> None:
+        self.gates = gates
+        self.result = result
+        self.baseline = baseline
+        self.before = baseline.cell(result.id) if baseline else None
+
+    def verdicts(self) -> Iterator[Verdict]:
+        gates, result = self.gates, self.result
+        score = result.score
+        unscored = next((s.unscored for s in reversed(_steps(result)) if s.unscored), "no score")
+        yield from self._limit(
+            "min_accuracy", score.value if score else None, lambda v: f"{v:.2%}", unscored,
+            least=True, scale=1, error=AccuracyError,
+        )  # fmt: skip
+        yield from self._limit(
+            "max_latency_us", result.latency_s, _microseconds, result.unmeasured, scale=1e-6
+        )
+        yield from self._limit("max_bytes", result.program_bytes, _bytes)
+        yield from self._limit("max_arena_bytes", result.arena_bytes, _bytes)
+        yield from self._limit(
+            "max_energy_uj", result.energy_j, lambda v: f"{v * 1e6:,.1f} µJ",
+            result.energy_unmeasured, scale=1e-6,
+        )  # fmt: skip
+        if gates.strict_int8 is not False:
+            yield self._strict_int8()
+        if gates.max_accuracy_drop is not None:
+            yield self._accuracy_drop(gates.max_accuracy_drop)
+        if gates.max_slowdown is not None:
+            yield self._slowdown(gates.max_slowdown)
+
+    def _limit(
+        self, gate: str, value: Number | None, shown: Callable[[Number], str],
+        unmeasured: str = "", *, scale: float = 1, least: bool = False,
+        error: type[EdgeKilnError] = GateError,
+    ) -> Iterator[Verdict]:  # fmt: skip
+        """`value` against the gate's limit times `scale`; nothing when it is not set."""
+        limit: Number | None = getattr(self.gates, gate)
+        if limit is None:
+            return
+        name = kebab(gate)
+        if value is None:
+            yield self._unmeasured(name, unmeasured)
+            return
+        bound = limit * scale
+        holds = value >= bound if least else value <= bound
+        relation = ("≥" if least else "≤") if holds else ("<" if least else ">")
+        message = f"{shown(value)} {relation} {shown(bound)}"
+        yield self._verdict(name, message) if holds else self._failed(name, message, error)
+
+    def _strict_int8(self) -> Verdict:
+        compiled = next(step for step in _steps(self.result) if step.stage == "compile")
+        lost = int(compiled.metrics.get("float_operators_quantized") or 0)
+        if not lost:
+            return self._verdict("strict-int8", "no quantized operator stayed float")
+        names = "; ".join(note.removeprefix("float: ") for note in compiled.notes)
+        return self._failed("strict-int8", f"{lost} quantized operators stayed float: {names}")
+
+    def _accuracy_drop(self, allowed: float) -> Verdict:
+        name = "max-accuracy-drop"
+        now = self.result.score
+        if missing := self._no_baseline():
+            return self._skipped(name, missing)
+        before = self.before.score if self.before else None
+        if now is None or before is None:
+            return self._skipped(name, "no score " + ("here" if now is None else "in the baseline"))
+        if (now.metric, now.n) != (before.metric, before.n):
+            was = f"{before.metric} of {before.n} samples"
+            return self._skipped(name, f"{now.metric} of {now.n} samples, was {was}")
+        drop = 100 * (before.value - now.value)
+        message = f"{before.value:.2%} → {now.value:.2%} (n = {now.n}), allowed −{allowed:g} points"
+        if drop <= allowed:
+            return self._verdict(name, message)
+        return self._failed(name, f"lost {drop:.2f} points: {message}", AccuracyError)
+
+    def _slowdown(self, allowed: float) -> Verdict:
+        name = "max-slowdown"
+        if missing := self._no_baseline():
+            return self._skipped(name, missing)
+        assert self.before is not None
+        before, now = self.before.bench, self.result.bench
+        if before is None or now is None:
+            reason = self.result.unmeasured or "the baseline has no latency"
+            return self._skipped(name, reason)
+        assert self.before.build is not None
+        assert self.result.build is not None
+        if reason := incomparable(self.before.build.machine, self.result.build.machine):
+            return self._skipped(name, reason)
+        found = change(before, now)
+        message = (
+            f"{_microseconds(before.median_s)} → {_microseconds(now.median_s)} "
+            f"({found.slowdown:+.1%}, noise ±{found.noise:.1%}), allowed +{allowed:g}%"
+        )
+        if 100 * found.slowdown <= allowed:
+            return self._verdict(name, message)
+        if not found.significant:
+            return Verdict(
+                cell=self.result.id, gate=name, status="noise",
+                message=f"inside the noise, no regression: {message}",
+            )  # fmt: skip
+        return self._failed(name, message)
+
+    def _no_baseline(self) -> str:
+        if self.baseline is None:
+            return "no baseline given"
+        return "" if self.before and self.before.build else "not in the baseline"
+
+    def _unmeasured(self, gate: str, why: str) -> Verdict:
+        if self.gates.if_unmeasured == "skip":
+            return self._skipped(gate, why)
+        return self._failed(gate, f"cannot be judged: {why}", MeasurementError)
+
+    def _verdict(self, gate: str, message: str) -> Verdict:
+        return Verdict(cell=self.result.id, gate=gate, status="pass", message=message)
+
+    def _skipped(self, gate: str, why: str) -> Verdict:
+        return Verdict(cell=self.result.id, gate=gate, status="skip", message=f"not judged: {why}")
+
+    def _failed(self, gate: str, message: str, error: type[EdgeKilnError] = GateError) -> Verdict:
+        return Verdict(
+            cell=self.result.id, gate=gate, status="fail", message=message,
+            exit_code=error.exit_code,
+        )  # fmt: skip
+
+
+def _steps(result: CellResult) -> tuple[Step, ...]:
+    return result.build.steps if result.build else ()
+
+
+def _microseconds(seconds: Number) -> str:
+    return f"{seconds * 1e6:,.1f} µs"
+
+
+def _bytes(count: Number) -> str:
+    return f"{count:,} bytes"

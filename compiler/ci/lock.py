@@ -1,0 +1,131 @@
+"""`edgekiln.lock`: what every stage of every cell was made from, and the bytes it gave.
+
+Stages that cells share stand there once; names are the stage's and the first digits of its hash.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekiln.compiler.ci.matrix import Cell
+from edgekiln.runtime import codec
+from edgekiln.runtime.bundle import Bundle
+from edgekiln.runtime.errors import ConfigError, MismatchError
+from edgekiln.runtime.files import written_whole
+
+SCHEMA = "edgekiln.lock/1"
+FILE = "edgekiln.lock"
+
+Stage = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """Cell → its stages, first to last."""
+
+    cells: Mapping[str, tuple[Stage, ...]]
+
+    def to_json(self) -> str:
+        stages = {_name(stage): stage for chain in self.cells.values() for stage in chain}
+        names = {cell: [_name(stage) for stage in chain] for cell, chain in self.cells.items()}
+        return codec.dumps({"schema": SCHEMA, "cells": names, "stages": stages})
+
+    def with_cells(self, made: Mapping[str, tuple[Stage, ...]], known: Sequence[Cell]) -> "Lock":
+        """What was made now over what was there, without cells that are no longer configured."""
+        ids = {cell.id for cell in known}
+        both = {**self.cells, **made}
+        return Lock(cells={cell: chain for cell, chain in both.items() if cell in ids})
+
+
+def of_bundle(path: Path, sha256: str) -> tuple[Stage, ...]:
+    """The stages of a bundle, by its own provenance, and packaging, whose output it is."""
+    manifest = Bundle.open(path).manifest
+    chain = [_stage(record) for record in manifest.provenance]
+    packaged = {"stage": "package", "input": chain[-1]["output"], "output": sha256}
+    return (*chain, packaged)
+
+
+def read(path: Path) -> Lock:
+    """Raises ConfigError when it is not there, or damaged."""
+    try:
+        data = json.loads(path.read_bytes())
+        if data["schema"] != SCHEMA:
+            raise ConfigError(
+                f"{path}: schema {data['schema']!r}, this EdgeKiln reads {SCHEMA!r}",
+                "write it again: `edgekiln ci` without --frozen",
+            )
+        stages = data["stages"]
+        return Lock(
+            cells={
+                cell: tuple(stages[name] for name in names) for cell, names in data["cells"].items()
+            }
+        )
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no such file: {path}", "`edgekiln ci` without --frozen writes it"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: damaged ({error})", "take it from version control") from error
+
+
+def write(path: Path, lock: Lock) -> None:
+    """Raises StorageError."""
+    content = lock.to_json().encode()
+    if not path.exists() or path.read_bytes() != content:
+        with written_whole(path) as stream:
+            stream.write(content)
+
+
+def compare(cell: str, locked: Sequence[Stage] | None, made: Sequence[Stage]) -> None:
+    """Raises MismatchError that names the first stage that differs, and in what."""
+    hint = "change back what was changed, or write a new lock: `edgekiln ci` without --frozen"
+    if locked is None:
+        raise MismatchError(f"{cell} is not in {FILE}", hint)
+    for before, now in zip(locked, made, strict=False):
+        difference = next(_differences(before, now), None)
+        if difference is None:
+            continue
+        raise MismatchError(f"{cell}: stage {now['stage']}: {difference}", hint)
+    if len(locked) != len(made):
+        names = [" → ".join(str(stage["stage"]) for stage in chain) for chain in (locked, made)]
+        raise MismatchError(f"{cell}: stages are {names[1]}, the lock says {names[0]}", hint)
+
+
+def _stage(record: Mapping[str, Any]) -> Stage:
+    """What the lock keeps of a store's record; the target by its hash."""
+    kept = {
+        key: record[key]
+        for key in ("stage", "version", "options", "input", "tools")
+        if record.get(key) is not None
+    }
+    if target := record.get("target"):
+        kept["target"] = {"name": target["name"], "sha256": _digest(target)}
+    return {**kept, "output": record["sha256"]}
+
+
+def _differences(before: Stage, now: Stage, where: str = "") -> Iterator[str]:
+    """In reading order, but what a stage gave comes last: it follows from the rest."""
+    keys = sorted({*before, *now}, key=lambda key: (key == "output", key != "stage", key))
+    for key in keys:
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _differences(old, new, f"{where}{key}.")
+        else:
+            yield f"{where}{key} is {_shown(new)}, the lock says {_shown(old)}"
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _name(stage: Stage) -> str:
+    return f"{stage['stage']}-{_digest(stage)[:16]}"
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,143 @@
+"""`report.html`: one file without anything from elsewhere, for people who want to see it all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+from edgekiln.compiler.ci.result import CellResult, CiResult
+from edgekiln.runtime.text import human_bytes
+
+CHART = (300, 60)  # width and height of a history's line, in its own units
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A row of a bar chart, which is a table: start and length are percents of the whole."""
+
+    name: str
+    text: str
+    length: float
+    start: float = 0.0
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One quantity over earlier results, oldest first."""
+
+    name: str
+    values: tuple[str, ...]
+    points: str  # of an SVG polyline
+
+
+def page(results: Sequence[CiResult]) -> str:
+    """The first of `results` in full; the others, newest first, as its history."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    filters: dict[str, Callable[..., object]] = {
+        "bytes": human_bytes,
+        "micro": microseconds,
+        "percent": "{:.2%}".format,
+        "stages": stage_bars,
+        "layers": layer_bars,
+        "sizes": size_bars,
+    }
+    environment.filters.update(filters)
+    source = resources.files("edgekiln.compiler.ci").joinpath("templates/report.html.j2")
+    template = environment.from_string(source.read_text(encoding="utf-8"))
+    result = results[0]
+    machine = next((cell.build.machine for cell in result.cells if cell.build), None)
+    failed = {verdict.cell for verdict in result.verdicts if verdict.failed}
+    failed |= {cell.id for cell in result.cells if cell.failure}
+    history = {cell.id: lines(cell.id, results) for cell in result.cells}
+    return template.render(
+        result=result, machine=machine, failed=failed, history=history, chart=CHART
+    )
+
+
+def stage_bars(cell: CellResult) -> list[Bar]:
+    """When each stage ran, one after the other, by how long making each artifact once took."""
+    steps = cell.build.steps if cell.build else ()
+    total_s = sum(step.wall_s for step in steps) or 1.0
+    bars, start_s = [], 0.0
+    for step in steps:
+        bars.append(
+            Bar(
+                name=step.stage,
+                text=f"{step.wall_s:.1f} s" + (", found in the store" if step.cached else ""),
+                start=100 * start_s / total_s,
+                length=100 * step.wall_s / total_s,
+                detail=step.sha256,
+            )
+        )
+        start_s += step.wall_s
+    return bars
+
+
+def layer_bars(cell: CellResult) -> list[Bar]:
+    """Where the time goes: each layer's share of the sum."""
+    layers = cell.bench.layers if cell.bench else ()
+    total_s = sum(layer.latency_s for layer in layers) or 1.0
+    return [
+        Bar(
+            name=layer.name,
+            text=f"{layer.latency_s * 1e6:,.2f} µs",
+            length=100 * layer.latency_s / total_s,
+            detail=layer.op + ("" if layer.integer else ", float"),
+        )
+        for layer in layers
+    ]
+
+
+def size_bars(cell: CellResult) -> list[Bar]:
+    """Where the bytes are. The arena is working memory, the others are in the program."""
+    if cell.build is None:
+        return []
+    (target,) = cell.build.targets
+    sizes = {
+        "code": target.code_bytes,
+        "weights": target.weights_bytes,
+        "arena": target.arena_bytes,
+    }
+    most = max(*sizes.values(), 1)
+    return [
+        Bar(name=name, text=human_bytes(size), length=100 * size / most, detail=f"{size:,} bytes")
+        for name, size in sizes.items()
+    ]
+
+
+def lines(cell_id: str, results: Sequence[CiResult]) -> list[Line]:
+    """Accuracy, latency and size of a cell over all results that have it; none if only one has."""
+    cells = [cell for result in reversed(results) if (cell := result.cell(cell_id))]
+    kinds: tuple[tuple[str, Sequence[float | None], Callable[[float], str]], ...] = (
+        ("accuracy", [cell.score.value if cell.score else None for cell in cells], "{:.2%}".format),
+        ("latency, µs", [cell.latency_s for cell in cells], microseconds),
+        ("code and weights", [cell.program_bytes for cell in cells], "{:,} bytes".format),
+    )
+    found = []
+    for name, values, shown in kinds:
+        known = [value for value in values if value is not None]
+        if len(known) > 1:
+            texts = tuple(shown(value) for value in known)
+            found.append(Line(name=name, values=texts, points=_points(known)))
+    return found
+
+
+def microseconds(seconds: float) -> str:
+    return f"{seconds * 1e6:,.1f}"
+
+
+def _points(values: Sequence[float]) -> str:
+    """Evenly spaced, the largest value at the top; equal values lie in the middle."""
+    width, height = CHART
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    shift = 0.5 if high == low else 0.0
+    across = width / (len(values) - 1)
+    return " ".join(
+        f"{across * index:.1f},{height * (1 - shift - (value - low) / span):.1f}"
+        for index, value in enumerate(values)
+    )

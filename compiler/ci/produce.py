@@ -1,0 +1,153 @@
+"""A run: cells built in parallel, measured one by one, judged, and published together."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from edgekiln.compiler.ci import attest, baseline, config, gates, lock, matrix
+from edgekiln.compiler.ci.cell import Task, empty, failure_of, make, measure
+from edgekiln.compiler.ci.crew import Crew, Died
+from edgekiln.compiler.ci.junit import junit
+from edgekiln.compiler.ci.matrix import Cell
+from edgekiln.compiler.ci.page import page
+from edgekiln.compiler.ci.publish import replaced, write_sums
+from edgekiln.compiler.ci.result import RESULTS, CellResult, CiResult, Failure
+from edgekiln.compiler.ci.summary import summary
+from edgekiln.runtime.errors import EdgeKilnError
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for."""
+
+    path: Path  # of edgekiln.toml
+    out: Path
+    jobs: int = 0  # 0: one a CPU
+    only: str = "*"
+    frozen: bool = False
+    baseline: str = ""
+
+
+def plan(path: Path, only: str = "*") -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
+    """All cells of a configuration, and those that `only` selects. Raises ConfigError."""
+    found = matrix.cells(config.load(path), path.absolute().parent)
+    return found, matrix.select(found, only)
+
+
+def produce(request: Request, log: Log) -> CiResult:
+    """Make, judge and publish. What is wrong with a cell is in the result: see `exit_code`.
+
+    Raises:
+        EdgeKilnError: the configuration, baseline or lock is wrong, or nothing can be written.
+    """
+    known, chosen = plan(request.path, request.only)
+    home = request.path.absolute().parent
+    lock_path = home / lock.FILE
+    locked = lock.read(lock_path) if request.frozen or lock_path.exists() else lock.Lock(cells={})
+    before = baseline.load(request.baseline, home) if request.baseline else None
+    with replaced(request.out) as directory:
+        tasks = [Task(cell=cell, out=directory) for cell in chosen]
+        with Crew(request.jobs or len(os.sched_getaffinity(0)), home) as crew:
+            results = _make(crew, tasks, log)
+        with Crew(1, home) as crew:  # alone, so that building disturbs no measurement
+            results = _measure(crew, tasks, results, log)
+        chains = {result.id: _chain(directory, result) for result in results if result.bundle}
+        if request.frozen:
+            results = [_frozen(result, locked, chains.get(result.id)) for result in results]
+        result = CiResult(
+            config=request.path.name,
+            baseline=request.baseline,
+            cells=tuple(results),
+            verdicts=gates.judge([*zip(chosen, results, strict=True)], before),
+        )
+        _write(directory, result, before)
+    if not request.frozen:
+        whole = {r.id: chains[r.id] for r in results if r.id in chains and not r.failure}
+        lock.write(lock_path, locked.with_cells(whole, known))
+    return result
+
+
+def exit_code(result: CiResult) -> int:
+    """0, or the code of what is wrong: a broken cell before a gate, then in the file's order."""
+    broken = [cell.failure.exit_code for cell in result.cells if cell.failure]
+    return next(iter([*broken, *(v.exit_code for v in result.verdicts if v.failed)]), 0)
+
+
+def _make(crew: Crew, tasks: Sequence[Task], log: Log) -> list[CellResult]:
+    """Each model's first cell goes first: it runs the stages that the others share."""
+    firsts = {task.cell.name: index for index, task in reversed([*enumerate(tasks)])}
+    order = sorted(range(len(tasks)), key=lambda index: index not in firsts.values())
+    results = [empty(task.cell) for task in tasks]
+    for place, made in crew.run(make, [(tasks[index],) for index in order]):
+        index = order[place]
+        results[index] = _survived(made, results[index])
+        log(_line(results[index]))
+    return results
+
+
+def _measure(
+    crew: Crew, tasks: Sequence[Task], results: list[CellResult], log: Log
+) -> list[CellResult]:
+    measured = list(results)
+    todo = [index for index, result in enumerate(results) if not result.failure]
+    for place, made in crew.run(measure, [(tasks[index], results[index]) for index in todo]):
+        index = todo[place]
+        measured[index] = _survived(made, results[index], doing="bench")
+        bench = measured[index].bench
+        if bench:
+            log(f"{measured[index].id}: {bench.median_s * 1e6:,.1f} µs ± {bench.spread:.1%}")
+    return measured
+
+
+def _survived(
+    made: CellResult | Died, result: CellResult, doing: Literal["build", "bench"] = "build"
+) -> CellResult:
+    if not isinstance(made, Died):
+        return made
+    hint = "SIGKILL is often a lack of memory: try --jobs 1. Running again goes on where it stood"
+    failure = Failure(doing=doing, message=f"the process ended: {made.how}", hint=hint, exit_code=1)
+    return replace(result, failure=failure)
+
+
+def _line(result: CellResult) -> str:
+    if result.failure:
+        return f"{result.id}: FAILED ({result.failure.doing}): {result.failure.message}"
+    assert result.build is not None
+    steps = [
+        f"{step.stage} {'cached' if step.cached else f'{step.wall_s:.1f} s'}"
+        for step in result.build.steps
+    ]
+    return f"{result.id}: {', '.join(steps)}"
+
+
+def _chain(directory: Path, result: CellResult) -> tuple[lock.Stage, ...]:
+    assert result.build is not None
+    return lock.of_bundle(directory / result.bundle, result.build.targets[0].bundle_sha256)
+
+
+def _frozen(
+    result: CellResult, locked: lock.Lock, chain: tuple[lock.Stage, ...] | None
+) -> CellResult:
+    if result.failure or chain is None:
+        return result
+    try:
+        lock.compare(result.id, locked.cells.get(result.id), chain)
+    except EdgeKilnError as error:
+        return replace(result, failure=failure_of(error, "lock"))
+    return result
+
+
+def _write(directory: Path, result: CiResult, before: CiResult | None) -> None:
+    """The papers of each bundle and their sums, then what the run found."""
+    for cell in result.cells:
+        if cell.bundle:
+            attest.write(directory / cell.bundle)
+    write_sums(directory)  # of what is the same on every run
+    (directory / "summary.md").write_text(summary(result, before), encoding="utf-8")
+    (directory / "junit.xml").write_bytes(junit(result))
+    (directory / "report.html").write_text(page([result]), encoding="utf-8")
+    (directory / RESULTS).write_text(result.to_json(), encoding="utf-8")

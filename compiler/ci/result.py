@@ -1,0 +1,150 @@
+"""What a run tells: `results.json`, versioned, and the base of the next run's comparison."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekiln.compiler.result import BuildResult, Latency, Score
+from edgekiln.compiler.verify import Gap
+from edgekiln.runtime import codec
+from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.results import LayerTime
+
+SCHEMA = "edgekiln.ci/1"
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a cell has no bundle, or one that must not be used."""
+
+    doing: Literal["build", "check", "bench", "lock"]
+    message: str
+    hint: str
+    exit_code: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """The bundle's own example run, and every layer against ONNX Runtime."""
+
+    where: Literal["host", "nowhere"]
+    reason: str = ""  # why nowhere
+    equal: tuple[str, ...] = ()  # outputs that are as expected, bit by bit
+    unverified: str = ""  # why no layer was compared
+    samples: int = 0
+    layers: tuple[Gap, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Latency on this machine, alone on it: no other cell is built meanwhile."""
+
+    threads: int
+    median_s: float  # of the trials' medians
+    p90_s: float
+    spread: float  # of the trials' medians: (max - min) / median
+    trial_medians_s: tuple[float, ...]
+    warnings: tuple[str, ...]
+    layers: tuple[LayerTime, ...]
+    peers: tuple[Latency, ...]  # ONNX Runtime beside it
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """One model for one target."""
+
+    id: str
+    name: str
+    model: str
+    target: str
+    precision: str
+    bundle: str = ""  # file name; "" without one
+    build: BuildResult | None = None
+    check: Check | None = None
+    bench: Bench | None = None
+    unmeasured: str = ""  # why there is no latency
+    energy_j: float | None = None  # of one inference
+    energy_unmeasured: str = ""
+    failure: Failure | None = None
+
+    @property
+    def score(self) -> Score | None:
+        """Of the program; where that does not run, of the model it computes bit by bit."""
+        steps = self.build.steps if self.build else ()
+        return next((step.score for step in reversed(steps) if step.score), None)
+
+    @property
+    def program_bytes(self) -> int | None:
+        if self.build is None:
+            return None
+        return self.build.targets[0].code_bytes + self.build.targets[0].weights_bytes
+
+    @property
+    def arena_bytes(self) -> int | None:
+        return self.build.targets[0].arena_bytes if self.build else None
+
+    @property
+    def latency_s(self) -> float | None:
+        return self.bench.median_s if self.bench else None
+
+
+Status = Literal["pass", "noise", "skip", "fail"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One gate on one cell."""
+
+    cell: str
+    gate: str
+    status: Status  # "noise": over the limit, but not beyond what repeating alone would do
+    message: str
+    exit_code: int = 0  # of a failure
+
+    @property
+    def failed(self) -> bool:
+        return self.status == "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CiResult:
+    """A whole run."""
+
+    config: str
+    baseline: str  # "" without one
+    cells: tuple[CellResult, ...]
+    verdicts: tuple[Verdict, ...]
+
+    def cell(self, cell_id: str) -> CellResult | None:
+        return next((cell for cell in self.cells if cell.id == cell_id), None)
+
+    def to_json(self) -> str:
+        return codec.dumps({"schema": SCHEMA, **codec.encode(self)})
+
+
+def read(path: Path) -> CiResult:
+    """From `results.json` or the directory that holds it. Raises InputError."""
+    path = path / RESULTS if path.is_dir() else path
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}", "give a directory that `edgekiln ci` wrote"
+        ) from error
+    return parse(text, str(path))
+
+
+def parse(text: str | bytes, where: str) -> CiResult:
+    """What `to_json` wrote; `where` names it in errors. Raises InputError."""
+    try:
+        data: Any = json.loads(text)
+        schema = data.pop("schema", None) if isinstance(data, dict) else None
+        if schema != SCHEMA:
+            raise codec.CodecError(f"schema {schema!r}, this EdgeKiln reads {SCHEMA!r}")
+        return codec.decode(CiResult, data)
+    except ValueError as error:
+        raise InputError(
+            f"{where}: not results of a run: {error}", "make them again with this version"
+        ) from error

@@ -1,0 +1,68 @@
+"""The JSON Schema of `edgekiln.toml`, for editors, made from the dataclasses that read it."""
+
+import types
+from collections import abc
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from edgekiln.compiler.ci.config import Config, Settings
+from edgekiln.compiler.recipe import STAGES, stage_class, stage_options
+from edgekiln.compiler.schema import schema_of
+from edgekiln.runtime.typed import kebab
+
+SHIPPED = "schemas/edgekiln.schema.json"  # beside `edgekiln.compiler`
+
+
+def config_schema() -> dict[str, Any]:
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "edgekiln.toml",
+        **_table(Config),
+    }
+
+
+def _table(cls: Any) -> dict[str, Any]:
+    """A TOML table that `typed.from_table` reads into the dataclass `cls`."""
+    hints = get_type_hints(cls)
+    properties = {}
+    required = []
+    for f in fields(cls):
+        options = f.name == "options" and issubclass(cls, Settings)
+        content = _stages() if options else _value(hints[f.name])
+        properties[kebab(f.name)] = {"description": f.metadata["help"], **content}
+        if f.default is MISSING and f.default_factory is MISSING:
+            required.append(kebab(f.name))
+    return {
+        "type": "object",
+        "properties": properties,
+        **({"required": required} if required else {}),
+        "additionalProperties": False,
+    }
+
+
+def _value(hint: Any) -> dict[str, Any]:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):  # a table has no null: what is not set is left out
+        return _value(args[0])
+    if origin is tuple:
+        return {"type": "array", "items": _value(args[0])}
+    if origin is abc.Mapping:
+        return {"type": "object", "additionalProperties": _value(args[1])}
+    return _table(hint) if is_dataclass(hint) else schema_of(hint)
+
+
+def _stages() -> Mapping[str, Any]:
+    """A recipe's sections: each stage with its own options."""
+    sections = {}
+    for name in STAGES:
+        options = stage_options(stage_class(name))
+        sections[name] = {
+            "type": "object",
+            "properties": {
+                option.key: {"description": option.help, **_value(option.hint)}
+                for option in options
+            },
+            "additionalProperties": False,
+        }
+    return {"type": "object", "properties": sections, "additionalProperties": False}
