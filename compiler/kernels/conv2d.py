@@ -1,9 +1,9 @@
 """Convolution as an implicit matrix product, without boundary conditions: the input has a halo.
 
-One work item is a row of output pixels. Output channels are vectors; a register tile of pixels ×
-vectors accumulates over k, the flattened (kh, kw, ic). For one kh the taps (kw, ic) lie side by
-side in memory, so k runs over KW·IC bytes in steps of four whatever the channel count; the last
-step may read bytes of the next pixel, whose weights are zero.
+One work item is a row of output pixels, or a tile of them where rows join. Output channels are
+vectors; a register tile of pixels × vectors accumulates over k, the flattened (kh, kw, ic). For one
+kh the taps (kw, ic) lie side by side in memory, so k runs over KW·IC bytes in steps of four
+whatever the channel count; the last step may read bytes of the next pixel, whose weights are zero.
 """
 
 import math
@@ -28,6 +28,7 @@ from edgekiln.compiler.kernels.tir import (
     divmod_,
     load,
     loop,
+    minimum,
     register,
     reinterpret,
     store,
@@ -78,14 +79,14 @@ class Conv2d:
             bias, mult = plan.per_lane(self._folded_bias()), plan.per_lane(self.mult)
             epilogue.declare_constants(k, bias, mult, self.table)
             epilogue.declare_output(k)
-            begin, end = k.items(plan.rows)
-            if isinstance(self.y, Nhwc):
+            begin, end = k.items(plan.work)
+            if isinstance(self.y, Nhwc) and any(vars(self.y.halo).values()):
                 with loop(begin, end) as item:
                     n, h = divmod_(item, self.y.h)
                     fill_border(epilogue.out, self.y, n, h, epilogue.zero())
             for channels in plan.channel_blocks():
                 with loop(begin, end) as item:
-                    for start in plan.tiles():
+                    for start in plan.tiles(item):
                         plan.emit(x, weights, epilogue, channels, item, start)
         return k.finish()
 
@@ -121,21 +122,22 @@ class _Plan:
         run = self.ic * self.kw if self.flat else self.ic
         self.steps = math.ceil(run / mk.k_step)
         self.taps = self.kh if self.flat else self.kh * self.kw
-        self.rows, self.pixels = self._rows()
+        y = conv.y
+        # A 1×1 convolution over dense images sees one long row: tiles need not end with its own.
+        self.joined = self._is_pointwise_and_dense()
+        self.pixels = y.n * y.h * y.w if self.joined else y.w
         count = len(vectors(self.oc, mk.lanes))
         self.tile = conv.tile or default_tile(
             mk, pixels=self.pixels, vectors=count, k_steps=self.taps * self.steps
         )
+        self.work = math.ceil(self.pixels / self.tile.pixels) if self.joined else y.n * y.h
         self.layout = blocks(self.oc, mk.lanes, self.tile.vectors)
 
-    def _rows(self) -> tuple[int, int]:
-        """Work items and pixels of each. A 1×1 convolution over dense images sees one long row."""
-        conv, y = self.conv, self.conv.y
-        tensors = [conv.x, y, *([conv.residual.tensor] if conv.residual else [])]
+    def _is_pointwise_and_dense(self) -> bool:
+        conv = self.conv
+        tensors = [conv.x, conv.y, *([conv.residual.tensor] if conv.residual else [])]
         dense = all(isinstance(t, F32) or not any(vars(t.halo).values()) for t in tensors)
-        if dense and (self.kh, self.kw) == (1, 1) == conv.strides and conv.pads == (0, 0):
-            return 1, y.n * y.h * y.w
-        return y.n * y.h, y.w
+        return dense and (self.kh, self.kw) == (1, 1) == conv.strides and conv.pads == (0, 0)
 
     @cached_property
     def group_lanes(self) -> int:
@@ -171,9 +173,12 @@ class _Plan:
                     )
                 lane += block.count * block.channels
 
-    def tiles(self) -> Iterator[Index]:
-        """First pixels of the tiles of a row; the last one overlaps its predecessor."""
+    def tiles(self, item: Expr) -> Iterator[Index]:
+        """First pixels of the item's tiles; the last one of a row overlaps its predecessor."""
         size = self.tile.pixels
+        if self.joined:
+            yield bind(minimum(item * size, const(self.pixels - size)))
+            return
         whole = self.pixels // size
         with turns(whole) as i:
             yield bind(i * size)
@@ -217,7 +222,7 @@ class _Plan:
 
     def _pixel(self, item: Expr, start: Index) -> tuple[Index, Index, Index]:
         y = self.conv.y
-        if self.pixels != y.w:  # one long row: the flat index is all that counts
+        if self.joined:  # the flat index is all that counts
             return 0, 0, start
         n, h = divmod_(item, y.h) if y.n > 1 else (0, item)
         return n, h, start

@@ -36,8 +36,7 @@ class Copy:
     """y[Σ iₖ·y_strides[k] + y_offset] = requantize(x[Σ iₖ·x_strides[k] + x_offset]).
 
     Args:
-        shape: extents of the moved values, up to four axes, outermost first; merged where the
-            strides allow.
+        shape: extents of the moved values, in any number and order of axes.
         x, y: quantization, memory and border; y's border is filled when `border` says so.
         fill: code for everything in y that is not moved to, border included; None leaves it alone.
     """
@@ -137,9 +136,10 @@ class Copy:
 def _merged(
     shape: "Sequence[int]", x_strides: "Sequence[int]", y_strides: "Sequence[int]"
 ) -> list[tuple[int, int, int]]:
-    """(extent, x stride, y stride) of the axes, neighbours joined where both sides are dense."""
+    """(extent, x stride, y stride) of the axes: in the order of y's memory, joined where dense."""
+    given = zip(shape, x_strides, y_strides, strict=True)
     axes: list[tuple[int, int, int]] = []
-    for extent, a, b in zip(shape, x_strides, y_strides, strict=True):
+    for extent, a, b in sorted(given, key=lambda axis: -axis[2]):
         if extent == 1:
             continue
         if axes and axes[-1][1] == a * extent and axes[-1][2] == b * extent:

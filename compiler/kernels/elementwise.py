@@ -35,7 +35,7 @@ class Binary:
     """y = a + b or y = a · b, in real values; requantized and clipped.
 
     Args:
-        b: shaped like a; or one value an image and channel (h = w = 1); or one value.
+        b: shaped like a; or one value a channel (h = w = 1); or one value. One image serves all.
         clip: lowest and highest code of y.
     """
 
@@ -73,11 +73,11 @@ class Binary:
 
             for_vectors(count, mk.lanes, body)
 
+        image = n if self.b.n == self.y.n else 0
         if whole:
-            at_a, at_b = bind(self.a.index(n, h, 0, 0)), bind(self.b.index(n, h, 0, 0))
+            at_a, at_b = bind(self.a.index(n, h, 0, 0)), bind(self.b.index(image, h, 0, 0))
             run(self.y.w * self.y.c, at_a, lambda c: at_b + c, bind(self.y.index(n, h, 0, 0)))
             return
-        image = n if self.b.n > 1 else 0
         with loop(0, self.y.w) as w:
             at_b = bind(self.b.index(image, 0, 0, 0))
             channel = (lambda c: at_b + c) if self.b.c > 1 else (lambda _: at_b)

@@ -28,6 +28,7 @@ LOWERINGS: dict[str, Callable[[Lowering, Node], None]] = {
     "transpose": movement.transpose,
     "pad": movement.pad,
     "slice": movement.slice_,
+    "repeat": movement.repeat,
     "concat": movement.concat,
     "float": floats.island,
 }

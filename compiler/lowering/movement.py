@@ -87,3 +87,16 @@ def concat(low: Lowering, node: Node) -> None:
         shape = low.tensor(name).shape
         _copy(low, node, i, shape=shape, y_offset=offset, border=i == 0, clip=_clip(node))
         offset += strides[axis] * shape[axis]
+
+
+def repeat(low: Lowering, node: Node) -> None:
+    """Each value several times along each axis: the added axes stand still in the input."""
+    x, y, repeats = low.tensor(node.inputs[0]), low.tensor(node.name), node.attrs["repeats"]
+    (x_strides, _), (y_strides, _) = x.strides(), y.strides()
+    _copy(
+        low,
+        node,
+        shape=(*x.shape, *repeats),
+        x_strides=(*x_strides, *(0 for _ in repeats)),
+        y_strides=(*(s * r for s, r in zip(y_strides, repeats, strict=True)), *y_strides),
+    )

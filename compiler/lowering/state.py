@@ -30,6 +30,10 @@ class Lowering:
     def place(self, name: str) -> Arg:
         """Where a tensor lies: the program's memory, or a buffer that is made when first named."""
         name = self.aliases.get(name, name)
+        if name in self.graph.constants:
+            channels_last = self.tensor(name).layout == "NHWC"
+            array = self.graph.constants[name]
+            return Const(array=array.transpose(0, 2, 3, 1) if channels_last else array)
         if name in self.graph.inputs:
             return In(index=self.graph.inputs.index(name))
         if name in self.graph.outputs:

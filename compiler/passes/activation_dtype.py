@@ -5,8 +5,13 @@ changes no value.
 """
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from edgekiln.compiler.graph import Graph, Node, Quant
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _CODES = ("lo", "hi", "own_lo", "own_hi", "value")  # attributes that are codes of the output
 
@@ -27,6 +32,8 @@ def activation_dtype(graph: Graph, dtype: str) -> None:
         quant = graph.tensors[name].quant
         assert quant is not None
         graph.retype(name, dtype=dtype, quant=_shifted(quant, shift))
+        if name in graph.constants:
+            graph.constants[name] = _shift_array(graph.constants[name], shift)
     graph.nodes = [
         _shift_codes(node, shift) if node.name in moved else node for node in graph.nodes
     ]
@@ -44,9 +51,13 @@ def _shift_codes(node: Node, shift: int) -> Node:
     if "own" in attrs:
         attrs["own"] = _shifted(attrs["own"], shift)
     if "table" in attrs:
-        other = {"int8": "uint8", "uint8": "int8"}[attrs["table"].dtype.name]
-        attrs["table"] = (attrs["table"].astype("int16") + shift).astype(other)
+        attrs["table"] = _shift_array(attrs["table"], shift)
     return replace(node, attrs=attrs)
+
+
+def _shift_array(codes: "NDArray[np.generic]", shift: int) -> "NDArray[np.generic]":
+    other = {"int8": "uint8", "uint8": "int8"}[codes.dtype.name]
+    return (codes.astype("int16") + shift).astype(other)
 
 
 def _convert_edges(graph: Graph, dtype: str) -> None:

@@ -36,6 +36,8 @@ RULES: dict[str, Rule] = {
     "Transpose": movement.transpose,
     "Pad": movement.pad,
     "Slice": movement.slice_,
+    "Split": movement.split,
+    "Resize": movement.resize,
 }
 
 

@@ -65,6 +65,22 @@ class Rewriter:
         """The quantized tensor a float value is a view of; None for true floats and constants."""
         return self.graph.tensors[self.view[name]] if name in self.view else None
 
+    def operand(self, name: str, rank: int) -> Tensor | None:
+        """`source`, or a constant of 8-bit codes with one scale, as a tensor of `rank` axes."""
+        if name not in self.weights:
+            return self.source(name)
+        constant = self.weights[name]
+        if constant.scale.size > 1 or constant.values.dtype.name not in QMIN:
+            return None
+        shape = (*[1] * (rank - constant.values.ndim), *constant.values.shape)
+        key = f"{name}:codes"
+        quant = Quant(scale=float(constant.scale[0]), zero_point=int(constant.zero_point[0]))
+        self.graph.constants[key] = constant.values.reshape(shape)
+        self.graph.tensors[key] = Tensor(
+            name=key, shape=shape, dtype=constant.values.dtype.name, quant=quant
+        )
+        return self.graph.tensors[key]
+
     def constant(self, name: str) -> "NDArray[np.generic] | None":
         """A constant's value, whether it is stored as float or as integers."""
         if name in self.weights:
@@ -148,19 +164,24 @@ class Rewriter:
         self.absorbed.update(node.name for node in epilogue.absorbed)
 
     def pass_through(
-        self, node: Node, op: str, inputs: tuple[str, ...] = (), **attrs: object
+        self, node: Node, op: str, inputs: tuple[str, ...] = (), output: str = "", **attrs: object
     ) -> None:
-        """Emit an operation that moves or selects values and keeps their quantization."""
+        """Emit an operation that moves or selects values and keeps their quantization.
+
+        `inputs` are the integers it reads, the node's first input's if not said; `output` is the
+        node's output it makes, the first if not said.
+        """
         source = self.source(node.inputs[0])
         assert source is not None, node.name
-        name = f"{node.name}:int"
-        shape = self.graph.tensors[node.name].shape
+        output = output or node.name
+        name = f"{output}:int"
+        shape = self.graph.tensors[output].shape
         self.graph.tensors[name] = Tensor(
             name=name, shape=shape, dtype=source.dtype, quant=source.quant
         )
         inputs = inputs or (source.name,)
         self.emit(Node(op=op, inputs=inputs, outputs=(name,), attrs=dict(attrs)))
-        self.view[node.name] = name
+        self.view[output] = name
 
 
 def quantize_scalar(value: float, quant: Quant, dtype: str) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 from edgekiln.compiler.chain import batches_for
 from edgekiln.compiler.stage import StageContext
@@ -108,6 +109,27 @@ def test_pools_concat_and_movement_are_exact(tmp_path: Path, target: profile.Tar
     t = m.op("Transpose", cut, out="t", perm=[0, 2, 1, 3])
     flat = m.op("Reshape", t, m.const([1, -1], "int64"), out="flat")
     check(m.save(tmp_path / "net.onnx", flat), target)
+
+
+def test_constants_splits_and_upsampling_are_exact(
+    tmp_path: Path, target: profile.TargetProfile
+) -> None:
+    m = QdqModel(seed=8)
+    x = m.q(m.input("x", 2, 8, 5, 6), scale=0.02, zero=11)
+    scale = m.const(0.0313, "float32")
+    codes = m.const(m.rng.integers(-128, 128, (8, 1, 1)), "int8")
+    offset = m.op("DequantizeLinear", codes, scale, m.const(-7, "int8"), out="offset")
+    a = m.q(m.op("Add", x, offset, out="a"), 0.0431, 5)
+    m.nodes.append(helper.make_node("Split", [a], ["left", "right"], axis=1, num_outputs=2))
+    m.scales |= {"left": m.scales[a], "right": m.scales[a]}
+    up = m.op(
+        "Resize", "left", "", m.const([1, 1, 2, 3], "float32"), out="up", mode="nearest",
+        coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+    )  # fmt: skip
+    b = m.q(m.conv(up, 5, 4, 3, 3, out="b", pads=[1, 1, 1, 1]), 0.413, -3)
+    c = m.q(m.conv("right", 6, 4, 1, 1, out="c"), 0.217, 3)
+    result = check(m.save(tmp_path / "net.onnx", b, c), target)
+    assert not any(gap.op == "float" for gap in result.layers)
 
 
 def test_what_stays_float_is_correct_and_refused_by_the_gate(

@@ -20,13 +20,13 @@ def mul(rw: Rewriter, node: Node) -> str | None:
 
 
 def _binary(rw: Rewriter, node: Node, op: str) -> str | None:
-    """Both inputs quantized; the second may be broadcast over the image or be one number."""
-    a, b = rw.source(node.inputs[0]), rw.source(node.inputs[1])
+    """Both inputs quantized, one may be constant; one may be broadcast over the image."""
+    shape = rw.graph.tensors[node.name].shape
+    a, b = (rw.operand(name, len(shape)) for name in node.inputs)
     if a is None or b is None:
         return "one of its inputs is not quantized"
     if a.elements < b.elements:
         a, b = b, a
-    shape = rw.graph.tensors[node.name].shape
     if a.shape != shape or not _broadcasts(a, b):
         return f"broadcasting {b.shape} to {shape} has no integer kernel"
     epilogue = rw.epilogue(node.name)
@@ -39,9 +39,13 @@ def _binary(rw: Rewriter, node: Node, op: str) -> str | None:
 
 
 def _broadcasts(a: Tensor, b: Tensor) -> bool:
-    """Same shape, one number, or one value per image and channel (squeeze-excite)."""
-    per_channel = (*a.shape[:2], 1, 1) if len(a.shape) == 4 else None
-    return b.shape in (a.shape, per_channel) or b.elements == 1
+    """Same shape, one number, or one value a channel (squeeze-excite), for each image or all."""
+    rank = len(a.shape)
+    channel = 1 if rank == 4 else rank - 1
+    inner = {a.shape[1:], tuple(a.shape[i] if i == channel else 1 for i in range(1, rank))}
+    return b.elements == 1 or (
+        len(b.shape) == rank and b.shape[0] in (1, a.shape[0]) and b.shape[1:] in inner
+    )
 
 
 def clip(rw: Rewriter, node: Node) -> str | None:

@@ -91,3 +91,45 @@ def slice_(rw: Rewriter, node: Node) -> str | None:
         begin[axis % rank] = slice(starts[i], ends[i]).indices(x.shape[axis % rank])[0]
     rw.pass_through(node, "slice", begin=tuple(begin), steps=tuple(step))
     return None
+
+
+def split(rw: Rewriter, node: Node) -> str | None:
+    """Split: one slice an output."""
+    x = rw.source(node.inputs[0])
+    if x is None:
+        return "its input is not quantized"
+    rank, axis = len(x.shape), node.attrs.get("axis", 0)
+    begin = [0] * rank
+    for output in node.outputs:
+        rw.pass_through(node, "slice", output=output, begin=tuple(begin), steps=(1,) * rank)
+        begin[axis % rank] += rw.graph.tensors[output].shape[axis % rank]
+    return None
+
+
+def resize(rw: Rewriter, node: Node) -> str | None:
+    """Resize to whole multiples by the nearest value: each value is repeated."""
+    x = rw.source(node.inputs[0])
+    if x is None:
+        return "its input is not quantized"
+    mode = node.attrs.get("mode", b"nearest")
+    if mode not in (b"nearest", "nearest"):
+        return f"resizing by mode {mode!r} has no integer kernel"
+    shape = rw.graph.tensors[node.name].shape
+    if any(out % extent for out, extent in zip(shape, x.shape, strict=True)):
+        return "resizing to other than whole multiples has no integer kernel"
+    # Where the output's pixels fall between the input's, this rounding picks the same as repeating.
+    modes = node.attrs.get("coordinate_transformation_mode", b"half_pixel")
+    rounding = node.attrs.get("nearest_mode", b"round_prefer_floor")
+    if (modes, rounding) not in _REPEATING:
+        return f"resizing by {modes!r} and {rounding!r} has no integer kernel"
+    repeats = tuple(out // extent for out, extent in zip(shape, x.shape, strict=True))
+    rw.pass_through(node, "repeat", repeats=repeats)
+    return None
+
+
+_REPEATING = {
+    (b"asymmetric", b"floor"),
+    (b"half_pixel", b"round_prefer_floor"),
+    (b"half_pixel", b"round_prefer_ceil"),
+    (b"pytorch_half_pixel", b"round_prefer_floor"),
+}
