@@ -194,7 +194,8 @@ class Problem:
         other = self.image(codes, np.float32(y.scale * 0.7), zero, self.case.halos[0])
         total = Nhwc(
             n=y.n, h=y.h, w=y.w, c=y.c, dtype=y.dtype, halo=y.halo,
-            scale=float(np.float32(y.scale * 1.3)), zero_point=int(self.rng.integers(low, high + 1)),
+            scale=float(np.float32(y.scale * 1.3)),
+            zero_point=int(self.rng.integers(low, high + 1)),
         )  # fmt: skip
         fused = Residual(
             tensor=other.tensor, scale=y.scale, zero_point=y.zero_point, clip=self.clip

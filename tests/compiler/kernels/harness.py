@@ -1,6 +1,7 @@
-"""Run a kernel on this machine; make tensors as they lie in memory; numpy's and ORT's own answers."""
+"""Run kernels on this machine, on tensors as they lie in memory; numpy's and ORT's answers."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ Array = NDArray[Any]
 
 _V3 = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
 _VNNI = _V3 | {"mcpu": "cascadelake"}
-# The micro-kernels this machine may be able to run: LLVM's target and the CPU flags it needs. AVX-VNNI's
-# intrinsics are AVX-512's at 256 bits, so a CPU that has either form can run its kernels.
+# The micro-kernels this machine may be able to run: LLVM's target and the CPU flags it needs.
+# AVX-VNNI's intrinsics are AVX-512's at 256 bits: a CPU with either form runs its kernels.
 TARGETS = {
     "generic_u8": (_V3, {"avx2"}),
     "generic_s8": (_V3, {"avx2"}),
@@ -80,7 +81,7 @@ def run(kernel: Kernel, name: str, inputs: list[Array], out: Nhwc | F32, pieces:
         call(*inputs, *kernel.constants, memory)
         return memory
     cuts = np.unique(np.linspace(0, kernel.work, pieces + 1).astype(int))
-    for begin, end in reversed(list(zip(cuts[:-1], cuts[1:], strict=True))):
+    for begin, end in reversed(list(pairwise(cuts))):
         call(*inputs, *kernel.constants, memory, int(begin), int(end))
     return memory
 

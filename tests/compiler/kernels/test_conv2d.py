@@ -6,10 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from edgekiln.compiler.kernels.conv2d import Conv2d
 from edgekiln.compiler.kernels.depthwise import Depthwise2d
-from edgekiln.compiler.kernels.spec import F32
+from edgekiln.compiler.kernels.epilogue import Residual
+from edgekiln.compiler.kernels.spec import F32, Nhwc
+from edgekiln.compiler.kernels.tile import Tile
+from edgekiln.targets import isa
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, cases
 from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run, thorough
@@ -82,6 +86,60 @@ def test_a_fused_residual_gives_the_bits_of_the_two_kernels(name: str, case: Cas
 @quick
 def test_float_results_are_the_scaled_exact_sums(name: str, case: Case) -> None:
     check_float_result(name, case)
+
+
+@everywhere
+@given(cases(), st.integers(1, 6), st.integers(1, 3), st.integers(1, 3))
+@quick
+def test_every_register_tile_gives_the_same_bits(
+    name: str, case: Case, pixels: int, vectors: int, splits: int
+) -> None:
+    mk = microkernel(name)
+    p = Problem(case, mk.activation)
+    # A tile is never wider than a row, nor than the vectors there are; the tuner knows that.
+    tile = Tile(pixels=min(pixels, p.y.tensor.w), vectors=vectors, splits=splits)
+    conv = Conv2d(
+        y=p.y.tensor, mult=p.mult, clip=p.clip, groups=case.groups, tile=tile, **p.attributes()
+    )
+    memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
+    harness.assert_codes(memory, p.expected())
+
+
+@everywhere
+@given(cases())
+@quick
+def test_a_fused_table_maps_the_stored_codes(name: str, case: Case) -> None:
+    mk = microkernel(name)
+    p = Problem(case, mk.activation)
+    low, high = harness.bounds(mk.activation)
+    mapped = np.random.default_rng(case.seed).integers(low, high + 1, 256).astype(mk.activation)
+    # By bit pattern, in which -128…-1 follow 127.
+    table = (np.roll(mapped, 128) if low else mapped).view(np.uint8)
+    y = replace(p.y.tensor, zero_point=0)
+    p.y = Codes(y, p.y.values)
+    conv = Conv2d(y=y, mult=p.mult, clip=p.clip, groups=case.groups, table=table, **p.attributes())
+    memory = run(conv.build(mk), name, [p.x.memory()], y, case.pieces)
+    expected = mapped[p.expected().values.astype(np.int32) - low]
+    harness.assert_codes(memory, Codes(y, expected))
+
+
+def test_layers_of_one_shape_share_their_code() -> None:
+    """What differs between them, zero points, clips and scales, is data."""
+    import tvm_ffi
+
+    mk = isa.load("x86_vnni")
+    kernels = []
+    for zero, scale in ((0, 0.1), (100, 0.2)):
+        x = Nhwc(n=1, h=8, w=8, c=16, dtype="uint8", scale=scale, zero_point=zero)
+        conv = Conv2d(
+            x=x, y=replace(x, scale=2 * scale), weight=np.full((16, 16, 1, 1), zero, np.int8),
+            bias=np.full(16, zero, np.int32), mult=np.full(16, scale, np.float32),
+            clip=(zero, 255), residual=Residual(
+                tensor=x, scale=scale, zero_point=zero, clip=(zero, 255)
+            ),
+        )  # fmt: skip
+        kernels.append(conv.build(mk))
+    assert tvm_ffi.structural_equal(kernels[0].func, kernels[1].func)
 
 
 @pytest.mark.slow
