@@ -5,6 +5,7 @@ Stages that cells share stand there once; names are the stage's and the first di
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from edgekiln.runtime.files import written_whole
 
 SCHEMA = "edgekiln.lock/1"
 FILE = "edgekiln.lock"
+
+HASH = re.compile("[0-9a-f]{64}")
 
 Stage = Mapping[str, Any]
 
@@ -43,7 +46,7 @@ class Lock:
 def of_bundle(path: Path, sha256: str) -> tuple[Stage, ...]:
     """The stages of a bundle, by its own provenance, and packaging, whose output it is."""
     manifest = Bundle.open(path).manifest
-    chain = [_stage(record) for record in manifest.provenance]
+    chain = [stage_of(record) for record in manifest.provenance]
     packaged = {"stage": "package", "input": chain[-1]["output"], "output": sha256}
     return (*chain, packaged)
 
@@ -79,22 +82,21 @@ def write(path: Path, lock: Lock) -> None:
             stream.write(content)
 
 
-def compare(cell: str, locked: Sequence[Stage] | None, made: Sequence[Stage]) -> None:
+def compare(locked: Sequence[Stage] | None, made: Sequence[Stage]) -> None:
     """Raises MismatchError that names the first stage that differs, and in what."""
     hint = "change back what was changed, or write a new lock: `edgekiln ci` without --frozen"
     if locked is None:
-        raise MismatchError(f"{cell} is not in {FILE}", hint)
+        raise MismatchError(f"not in {FILE}", hint)
     for before, now in zip(locked, made, strict=False):
-        difference = next(_differences(before, now), None)
-        if difference is None:
-            continue
-        raise MismatchError(f"{cell}: stage {now['stage']}: {difference}", hint)
+        for key, was, value in differences(before, now):
+            found = f"{key} is {shown(value)}, the lock says {shown(was)}"
+            raise MismatchError(f"stage {now['stage']}: {found}", hint)
     if len(locked) != len(made):
         names = [" → ".join(str(stage["stage"]) for stage in chain) for chain in (locked, made)]
-        raise MismatchError(f"{cell}: stages are {names[1]}, the lock says {names[0]}", hint)
+        raise MismatchError(f"stages are {names[1]}, the lock says {names[0]}", hint)
 
 
-def _stage(record: Mapping[str, Any]) -> Stage:
+def stage_of(record: Mapping[str, Any]) -> Stage:
     """What the lock keeps of a store's record; the target by its hash."""
     kept = {
         key: record[key]
@@ -106,20 +108,23 @@ def _stage(record: Mapping[str, Any]) -> Stage:
     return {**kept, "output": record["sha256"]}
 
 
-def _differences(before: Stage, now: Stage, where: str = "") -> Iterator[str]:
-    """In reading order, but what a stage gave comes last: it follows from the rest."""
+def differences(before: Stage, now: Stage, where: str = "") -> Iterator[tuple[str, object, object]]:
+    """Key, value before and now. What a stage gave comes last: it follows from the rest."""
     keys = sorted({*before, *now}, key=lambda key: (key == "output", key != "stage", key))
     for key in keys:
         old, new = before.get(key), now.get(key)
         if old == new:
             continue
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            yield from _differences(old, new, f"{where}{key}.")
+            yield from differences(old, new, f"{where}{key}.")
         else:
-            yield f"{where}{key} is {_shown(new)}, the lock says {_shown(old)}"
+            yield f"{where}{key}", old, new
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A hash by its first digits."""
+    if isinstance(value, str) and HASH.fullmatch(value):
+        return f"{value[:12]}…"
     return "missing" if value is None else json.dumps(value, ensure_ascii=False)
 
 

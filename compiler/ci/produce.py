@@ -135,7 +135,7 @@ def _frozen(
     if result.failure or chain is None:
         return result
     try:
-        lock.compare(result.id, locked.cells.get(result.id), chain)
+        lock.compare(locked.cells.get(result.id), chain)
     except EdgeKilnError as error:
         return replace(result, failure=failure_of(error, "lock"))
     return result

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from edgekiln.compiler.cache import Entry, Swept
 from edgekiln.compiler.chain import Link
+from edgekiln.compiler.ci.compare import Comparison
 from edgekiln.compiler.ci.result import CiResult
 from edgekiln.compiler.doctor import Check
 from edgekiln.compiler.result import BuildResult
@@ -90,11 +91,12 @@ class Verified:
 
 
 DOCUMENTS: Mapping[str, type] = {
-    "edgekiln.bench-set/1": Benches,
+    "edgekiln.bench-set/2": Benches,
     "edgekiln.build/1": BuildResult,
     "edgekiln.cache/1": Artifacts,
     "edgekiln.cache-gc/1": Swept,
     "edgekiln.ci/1": CiResult,
+    "edgekiln.compare/1": Comparison,
     "edgekiln.detect/1": Detection,
     "edgekiln.doctor/1": Diagnosis,
     "edgekiln.models/1": Models,

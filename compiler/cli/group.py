@@ -21,6 +21,8 @@ COMMANDS = {
     "verify": "edgekiln.compiler.cli.verify:verify",
     "bench": "edgekiln.compiler.cli.bench:bench",
     "ci": "edgekiln.compiler.cli.ci:ci",
+    "compare": "edgekiln.compiler.cli.compare:compare",
+    "report": "edgekiln.compiler.cli.report:report",
     "targets": "edgekiln.compiler.cli.targets:targets",
     "models": "edgekiln.compiler.cli.models:models",
     "cache": "edgekiln.compiler.cli.cache:cache",

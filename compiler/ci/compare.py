@@ -1,0 +1,199 @@
+"""What differs between two bundles, or between two runs' results, and whether it means anything."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from edgekiln.compiler.ci import lock, result
+from edgekiln.compiler.ci.noise import change, incomparable
+from edgekiln.compiler.ci.result import CellResult, CiResult
+from edgekiln.compiler.result import Score
+from edgekiln.runtime.bundle import Bundle
+from edgekiln.runtime.errors import ConfigError
+
+Value = float | str | None
+CONFIDENCE = 1.96  # standard errors that 95 % of a normal distribution lie within
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One quantity; null where one side has none."""
+
+    subject: str  # a cell, a file in the bundle, a stage
+    quantity: str
+    before: float | str | None
+    after: float | str | None
+    relative: float | None = None  # after / before - 1
+    # Null for what is exact, where every difference is one.
+    significant: bool | None = None
+    why: str = ""  # what its significance was judged by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Everything that differs."""
+
+    before: str
+    after: str
+    kind: str  # "bundles" or "results"
+    differences: tuple[Difference, ...]
+
+
+def compare(before: Path, after: Path) -> Comparison:
+    """Two `.ekb` files, or two `results.json` or the directories that hold them.
+
+    Raises:
+        ConfigError: one of each.
+        InputError, BundleError: one cannot be read.
+    """
+    kinds = {path.suffix == ".ekb" for path in (before, after)}
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"{before} and {after} are not of one kind", "compare two bundles, or two results"
+        )
+    if kinds == {True}:
+        found = tuple(_bundles(Bundle.open(before), Bundle.open(after)))
+    else:
+        found = tuple(_results(result.read(before), result.read(after)))
+    return Comparison(
+        before=str(before),
+        after=str(after),
+        kind="bundles" if kinds == {True} else "results",
+        differences=found,
+    )
+
+
+def _results(before: CiResult, after: CiResult) -> Iterator[Difference]:
+    ids = dict.fromkeys(cell.id for each in (before, after) for cell in each.cells)
+    for cell_id in ids:
+        old, new = before.cell(cell_id), after.cell(cell_id)
+        if old is None or new is None:
+            yield _plain(cell_id, "cell", *("there" if cell else None for cell in (old, new)))
+        else:
+            yield from _cells(old, new)
+
+
+def _cells(old: CellResult, new: CellResult) -> Iterator[Difference]:
+    failures = [cell.failure.message if cell.failure else None for cell in (old, new)]
+    if failures[0] != failures[1]:
+        yield _plain(new.id, "failure", *failures)
+    hashes = [cell.build.targets[0].bundle_sha256 if cell.build else None for cell in (old, new)]
+    if hashes[0] != hashes[1]:
+        yield _plain(new.id, "bundle sha256", *hashes)
+    yield from _scores(new.id, old.score, new.score)
+    yield from _latency(old, new)
+    yield from _sized(new.id, "code and weights, bytes", old.program_bytes, new.program_bytes)
+    yield from _sized(new.id, "arena, bytes", old.arena_bytes, new.arena_bytes)
+    counts = [len(cell.build.targets[0].float_ops) if cell.build else None for cell in (old, new)]
+    yield from _sized(new.id, "float operations", *counts)
+
+
+def _scores(subject: str, old: Score | None, new: Score | None) -> Iterator[Difference]:
+    if (old and old.value) == (new and new.value):
+        return
+    if old is None or new is None or (old.metric, old.n) != (new.metric, new.n):
+        yield _plain(subject, "score", *(_score_text(score) for score in (old, new)))
+        return
+    significant, why = None, ""
+    if new.metric == "accuracy":
+        # Standard error of a difference of two proportions. The samples are the same ones, which
+        # makes the true error smaller: what is significant here is so in any case.
+        variance = sum(score.value * (1 - score.value) / score.n for score in (old, new))
+        error = CONFIDENCE * math.sqrt(variance)
+        significant = abs(new.value - old.value) > error
+        why = f"n = {new.n}: ±{100 * error:.2f} points at 95 %"
+    yield Difference(
+        subject=subject, quantity=new.metric, before=old.value, after=new.value,
+        relative=_relative(old.value, new.value), significant=significant, why=why,
+    )  # fmt: skip
+
+
+def _latency(old: CellResult, new: CellResult) -> Iterator[Difference]:
+    name = "latency, s"
+    if old.bench is None or new.bench is None or old.build is None or new.build is None:
+        yield from _sized(new.id, name, old.latency_s, new.latency_s)
+        return
+    if reason := incomparable(old.build.machine, new.build.machine):
+        yield Difference(
+            subject=new.id, quantity=name, before=old.latency_s, after=new.latency_s,
+            significant=False, why=reason,
+        )  # fmt: skip
+        return
+    found = change(old.bench, new.bench)
+    yield Difference(
+        subject=new.id, quantity=name, before=old.latency_s, after=new.latency_s,
+        relative=found.slowdown, significant=found.significant,
+        why=f"noise of both: ±{found.noise:.1%}",
+    )  # fmt: skip
+
+
+def _bundles(old: Bundle, new: Bundle) -> Iterator[Difference]:
+    before, after = old.program, new.program
+    for name in ("name", "target", "isa"):
+        if getattr(before, name) != getattr(after, name):
+            yield _plain("program", name, getattr(before, name), getattr(after, name))
+    for name in ("weights_bytes", "code_bytes", "arena_bytes"):
+        label = f"{name.removesuffix('_bytes')}, bytes"
+        yield from _sized("program", label, getattr(before, name), getattr(after, name))
+    yield from _sized("program", "layers", len(before.layers), len(after.layers))
+    floats = [
+        {layer.name: layer.op for layer in p.layers if not layer.integer} for p in (before, after)
+    ]
+    for name in sorted({*floats[0], *floats[1]}):
+        if floats[0].get(name) != floats[1].get(name):
+            yield _plain(f"layer {name}", "float operation", *(each.get(name) for each in floats))
+    yield from _scores("program", *(_reported(bundle) for bundle in (old, new)))
+    yield from _provenance(old, new)
+    for name in sorted({*old.files, *new.files}):
+        yield from _file(name, old.files.get(name), new.files.get(name))
+
+
+def _provenance(old: Bundle, new: Bundle) -> Iterator[Difference]:
+    chains = [[lock.stage_of(r) for r in each.manifest.provenance] for each in (old, new)]
+    for before, after in zip_longest(*chains, fillvalue={}):
+        stage = str({**before, **after}["stage"])
+        for key, was, now in lock.differences(before, after):
+            yield _plain(f"stage {stage}", key, lock.shown(was), lock.shown(now))
+
+
+def _file(name: str, old: bytes | None, new: bytes | None) -> Iterator[Difference]:
+    if old == new:
+        return
+    if old is not None and new is not None and len(old) == len(new):
+        yield Difference(
+            subject=f"file {name}", quantity="content", before=len(old), after=len(new),
+            why=f"{sum(a != b for a, b in zip(old, new, strict=True)):,} bytes differ",
+        )  # fmt: skip
+        return
+    yield from _sized(f"file {name}", "bytes", *(None if f is None else len(f) for f in (old, new)))
+
+
+def _reported(bundle: Bundle) -> Score | None:
+    """The last score that the build measured."""
+    steps = bundle.manifest.report.get("steps", ())
+    scores = [step["score"] for step in steps if step.get("score")]
+    return Score(**scores[-1]) if scores else None
+
+
+def _sized(
+    subject: str, quantity: str, before: float | None, after: float | None
+) -> Iterator[Difference]:
+    if before != after:
+        yield Difference(
+            subject=subject, quantity=quantity, before=before, after=after,
+            relative=_relative(before, after),
+        )  # fmt: skip
+
+
+def _plain(subject: str, quantity: str, before: Value, after: Value) -> Difference:
+    return Difference(subject=subject, quantity=quantity, before=before, after=after)
+
+
+def _relative(before: float | None, after: float | None) -> float | None:
+    return after / before - 1 if before and after is not None else None
+
+
+def _score_text(score: Score | None) -> str | None:
+    return f"{score.metric} {score.value:.4f} (n = {score.n})" if score else None
