@@ -103,24 +103,23 @@ class Store:
                 raise
             return Made(path=dst, kind=stage.gives, metrics=metrics, notes=tuple(context.notes))
 
-        if int(os.environ.get("RANK", "0")) > 0:
-            self._work_along(key_of(recipe), make)
+        if rank := int(os.environ.get("RANK", "0")):
+            self._work_along(f"rank{rank}-{key_of(recipe)}", key_of(recipe), make)
         artifact = self._find_or_make(recipe, src.chain if src else (), make, advance)
         if not artifact.cached:
             shutil.rmtree(scratch, ignore_errors=True)
         return artifact
 
-    def _work_along(self, key: str, make: Maker) -> None:
-        """Under torchrun: train with rank 0, which holds the lock and publishes the same result."""
+    def _work_along(self, name: str, key: str, make: Maker) -> None:
+        """Under torchrun: train with rank 0, which holds the key's lock and publishes."""
         with explained(self.root):
             self._join()
-            if self._find(key)[0] is None:
-                self._prepare()
-                work = Path(tempfile.mkdtemp(dir=self.tmp, prefix="rank."))
-                try:
-                    make(work)
-                finally:
-                    shutil.rmtree(work, ignore_errors=True)
+            if self._find(key)[0] is not None:
+                return
+            self._prepare()
+            with locks.try_exclusive(self.locks / name):  # so that gc spares `work`
+                with tempfile.TemporaryDirectory(prefix=f"{name}.", dir=self.tmp) as work:
+                    make(Path(work))
 
     def ingest(self, path: Path, kind: Kind) -> Artifact:
         """A user's file as an artifact. One that this store made keeps its history.
