@@ -86,7 +86,7 @@ _ALL = (
         input_shape=(1, 49, 10),
         data="tones",
         source=f"Zhang et al. 2017, arXiv:1711.07128; {_TINY}",
-        description="MLPerf Tiny keyword spotting; 24 k parameters",
+        description="MLPerf Tiny keyword spotting; 23 k parameters",
     ),
     ZooEntry(
         name="autoencoder",
