@@ -1,117 +1,26 @@
-"""The store's promises, with real processes, real kills and real disks."""
+"""The store's promises, with real processes and real kills."""
 
 import json
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 from edgekiln.compiler import artifact as artifacts
-from edgekiln.compiler import cache, locks
+from edgekiln.compiler import cache
 from edgekiln.compiler.artifact import Artifact
-from edgekiln.compiler.stage import Kind, Stage, StageContext
 from edgekiln.compiler.store import Store, default_root
-from edgekiln.runtime.errors import InputError, MissingToolError, StorageError, TrainingError
+from edgekiln.runtime.errors import InputError, MissingToolError, TrainingError
 from edgekiln.targets import profile
+from tests.compiler.small_stages import Compile, Resumable, Upper, leftovers, runs
 
 # Python 3.12 and later warn of any fork beside threads, which pytest-xdist has; the children run
 # nothing but the store.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Upper(Stage):
-    """Upper-case a text; every run leaves a line in `log`."""
-
-    name: ClassVar[str] = "upper"
-    takes: ClassVar[tuple[Kind, ...]] = ("module",)
-    gives: ClassVar[Kind] = "module"
-    tools: ClassVar[tuple[str, ...]] = ("numpy",)
-    suffix: ClassVar[str] = ".txt"
-
-    log: str
-    times: int = 1
-    sleep_s: float = 0.0
-    fail: bool = False
-
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        with Path(self.log).open("a") as log:
-            log.write("ran\n")
-        dst.write_text(src.read_text().upper() * self.times)
-        ctx.notes.append("made upper")
-        time.sleep(self.sleep_s)
-        if self.fail:
-            raise TrainingError("diverged", "lower the learning rate")
-        return {"letters": float(dst.stat().st_size)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compile(Upper):
-    name: ClassVar[str] = "compile"
-    uses_target: ClassVar[bool] = True
-
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        assert ctx.target is not None
-        dst.write_text(src.read_text() + ctx.target.name)
-        return {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resumable(Stage):
-    """Counts to ten, a checkpoint a step, and kills its own process once at five."""
-
-    name: ClassVar[str] = "resumable"
-    takes: ClassVar[tuple[Kind, ...]] = ()
-    gives: ClassVar[Kind] = "module"
-    suffix: ClassVar[str] = ".txt"
-
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        assert src.read_bytes() == b""
-        checkpoint = ctx.scratch / "step"
-        first = int(checkpoint.read_text()) if checkpoint.exists() else 0
-        for step in range(first, 10):
-            dst.write_text("half-made")
-            if step == 5 and first == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            checkpoint.write_text(str(step + 1))
-        dst.write_text("done")
-        return {"first": first}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def src(store: Store, tmp_path: Path) -> Artifact:
-    (tmp_path / "in.txt").write_text("abc")
-    return store.ingest(tmp_path / "in.txt", "module")
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    path = tmp_path / "log"
-    path.touch()
-    return path
-
-
-def runs(log: Path) -> int:
-    return len(log.read_text().splitlines())
-
-
-def leftovers(store: Store) -> list[str]:
-    """What lies in the store besides artifacts."""
-    rooms = (store.tmp, store.scratch, store.locks)
-    return [str(path) for room in rooms for path in room.glob("*")]
 
 
 def test_the_second_run_is_found_and_equals_the_first(
@@ -195,20 +104,6 @@ def test_a_killed_run_resumes_from_its_checkpoint(store: Store) -> None:
     assert leftovers(store) == []
 
 
-def test_gc_removes_what_a_killed_run_left_and_spares_its_checkpoint(store: Store) -> None:
-    process = multiprocessing.get_context("fork").Process(
-        target=store.run, args=(Resumable(), None)
-    )
-    process.start()
-    process.join()
-    assert list(store.tmp.glob("*"))
-    cache.sweep(store, keep_days=30)
-    assert list(store.tmp.glob("*")) == list(store.locks.glob("*")) == []
-    assert [path.name for path in store.scratch.glob("*/*")] == ["step"]
-    cache.sweep(store, keep_days=0)
-    assert leftovers(store) == []
-
-
 def test_two_builders_of_the_same_thing_make_it_once(
     store: Store, src: Artifact, log: Path
 ) -> None:
@@ -237,19 +132,6 @@ def test_who_waits_is_told_for_whom(store: Store, src: Artifact, log: Path) -> N
     assert said == [f"waiting: process {first.pid} on {os.uname().nodename} is making the same"]
 
 
-def test_gc_does_not_touch_a_run_that_is_going_on(store: Store, src: Artifact, log: Path) -> None:
-    stage = Upper(log=str(log), sleep_s=0.5)
-    builder = multiprocessing.get_context("fork").Process(target=store.run, args=(stage, src))
-    builder.start()
-    while runs(log) == 0:
-        time.sleep(0.01)
-    swept = cache.sweep(store, keep_days=0)
-    builder.join()
-    assert builder.exitcode == 0
-    assert swept.spared == 1
-    assert store.run(stage, src).cached
-
-
 @pytest.mark.parametrize("damage", ["flipped", "emptied", "removed", "record"])
 def test_a_damaged_artifact_is_named_and_made_again(
     store: Store, src: Artifact, log: Path, damage: str
@@ -271,20 +153,6 @@ def test_a_damaged_artifact_is_named_and_made_again(
     assert store.run(Upper(log=str(log)), src).remark == ""
 
 
-def test_gc_removes_the_longest_unused_first(store: Store, src: Artifact, log: Path) -> None:
-    old = store.run(Upper(log=str(log)), src)
-    new = store.run(Upper(log=str(log), times=2), src)
-    os.utime(old.path.parent, (0, 0))
-    os.utime(src.path.parent, (1, 1))
-    assert [entry.key for entry in cache.entries(store)] == [old.key, src.key, new.key]
-    store = Store(store.root)  # the fixture's own store counts as a running build
-    newest = cache.entries(store)[-1].bytes
-    swept = cache.sweep(store, max_bytes=newest)
-    assert (swept.artifacts, swept.kept) == (2, 1)
-    assert [entry.key for entry in cache.entries(store)] == [new.key]
-    assert not (store.index / old.sha256).exists()
-
-
 def test_a_missing_input_is_named(store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no such file: .*nothing\.pt"):
         store.ingest(tmp_path / "nothing.pt", "module")
@@ -301,60 +169,6 @@ def test_a_missing_tool_is_named_with_the_command_that_installs_it(
     assert error.value.hint == "pip install 'edgekiln[build]'"
 
 
-def test_a_full_disk_is_a_storage_error_that_names_the_room_left(tmp_path: Path, log: Path) -> None:
-    mount = tmp_path / "small"
-    mount.mkdir()
-    if not mounted(mount, "size=256k"):
-        pytest.skip("mounting a small disk needs root")
-    try:
-        store = Store(mount / "store")
-        (tmp_path / "in.txt").write_text("abc")
-        src = store.ingest(tmp_path / "in.txt", "module")
-        with pytest.raises(StorageError, match=r"no room left in the store .* bytes free") as error:
-            store.run(Upper(log=str(log), times=200_000), src)
-        assert "cache gc" in error.value.hint
-        assert leftovers(store) == []
-        assert store.run(Upper(log=str(log)), src).path.read_text() == "ABC"
-        del store, src, error
-    finally:
-        subprocess.run(["umount", "--lazy", mount], check=True)
-
-
-def test_a_read_only_store_serves_what_it_has_and_refuses_the_rest(
-    tmp_path: Path, log: Path
-) -> None:
-    mount = tmp_path / "small"
-    mount.mkdir()
-    if not mounted(mount, "size=256k"):
-        pytest.skip("mounting a read-only disk needs root")
-    try:
-        (tmp_path / "in.txt").write_text("abc")
-        store = Store(mount / "store")
-        made = store.run(Upper(log=str(log)), store.ingest(tmp_path / "in.txt", "module"))
-        del store
-        subprocess.run(["mount", "-o", "remount,ro", mount], check=True)
-        store = Store(mount / "store")
-        src = store.ingest(tmp_path / "in.txt", "module")
-        assert store.run(Upper(log=str(log)), src).sha256 == made.sha256
-        with pytest.raises(StorageError, match="cannot be written: Read-only file system") as error:
-            store.run(Upper(log=str(log), times=2), src)
-        assert "EDGEKILN_STORE" in error.value.hint
-        del store, src, error
-    finally:
-        subprocess.run(["umount", "--lazy", mount], check=True)
-
-
-def mounted(mount: Path, options: str) -> bool:
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(mount)]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
-
-
-def test_a_store_below_a_file_is_a_storage_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="cannot be written: Not a directory"):
-        Store(tmp_path / "file" / "store").run(Resumable(), None)
-
-
 def test_the_store_is_tagged_as_a_cache(store: Store, src: Artifact) -> None:
     first_line = (store.root / "CACHEDIR.TAG").read_text().splitlines()[0]
     assert first_line == "Signature: 8a477f597d28d172789f06886806bc55"
@@ -369,23 +183,3 @@ def test_the_root_comes_from_the_environment(
     assert default_root() == tmp_path / "xdg" / "edgekiln"
     monkeypatch.setenv("EDGEKILN_STORE", str(tmp_path / "own"))
     assert default_root() == tmp_path / "own"
-
-
-def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
-    program = (
-        "import sys, time; from pathlib import Path; from edgekiln.compiler import locks\n"
-        "with locks.exclusive(Path(sys.argv[1]), print): print('held', flush=True); time.sleep(60)"
-    )
-    lock = tmp_path / "lock"
-    with subprocess.Popen(
-        [sys.executable, "-c", program, lock], stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
-        with locks.try_exclusive(lock) as held:
-            assert not held
-        assert locks.holder(lock).startswith(f"process {other.pid} on ")
-        other.kill()
-        other.wait()
-    with locks.try_exclusive(lock) as held:
-        assert held
