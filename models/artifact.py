@@ -99,8 +99,11 @@ def save_module(path: Path, module: "nn.Module", meta: ModuleMeta) -> None:
 def load_module(path: Path) -> "tuple[nn.Module, ModuleMeta]":
     """Rebuild the module, in evaluation mode, with the widths of its tensors.
 
+    The file holds no code, but it names the factory, which is imported and called.
+
     Raises:
         InputError: not a module artifact, or its tensors do not fit what its factory makes.
+        others: as `zoo.build`.
     """
     content = _load(path)
     if not isinstance(content, dict) or "factory" not in content:
@@ -112,22 +115,17 @@ def load_module(path: Path) -> "tuple[nn.Module, ModuleMeta]":
             f"{path}: module format {content.get('format')}, this version reads {FORMAT}",
             hint="build it again",
         )
-    meta = ModuleMeta(
-        factory=content["factory"],
-        kwargs=content["kwargs"],
-        input_shape=tuple(content["input_shape"]),
-        data=content["data"],
-        task=content["task"],
-        preprocessing=_preprocessing(content["preprocessing"]),
-        classes=tuple(content["classes"]),
-        history=content["history"],
-    )
+    try:
+        meta = _meta(content)
+        state, heads = content["state"], content["heads"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: incomplete module artifact", hint="build it again") from error
     module = zoo.build(meta.factory, **meta.kwargs)
     try:
-        widths.load_resized(module, content["state"])
+        widths.load_resized(module, state)
     except InputError as error:
         raise InputError(f"{path}: {error.message}", hint=error.hint) from error
-    widths.set_head_attributes(module, content["heads"])
+    widths.set_head_attributes(module, heads)
     return module.eval(), meta
 
 
@@ -222,13 +220,20 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _preprocessing(stored: Mapping[str, Any]) -> Preprocessing:
-    return Preprocessing(
-        **{
-            **stored,
-            "mean": tuple(stored["mean"]),
-            "std": tuple(stored["std"]),
-        }  # lists in the file
+def _meta(content: Mapping[str, Any]) -> ModuleMeta:
+    """What `save_module` wrote of the meta; its tuples are lists in the file."""
+    pixels = content["preprocessing"]
+    return ModuleMeta(
+        factory=content["factory"],
+        kwargs=content["kwargs"],
+        input_shape=tuple(content["input_shape"]),
+        data=content["data"],
+        task=content["task"],
+        preprocessing=Preprocessing(
+            **{**pixels, "mean": tuple(pixels["mean"]), "std": tuple(pixels["std"])}
+        ),
+        classes=tuple(content["classes"]),
+        history=content["history"],
     )
 
 

@@ -108,6 +108,11 @@ def _find(reference: str) -> Callable[..., object]:
 
 def _import(name: str) -> Any:
     package = name.partition(".")[0]
+    if package in sys.stdlib_module_names:
+        # A module artifact names its factory: one from a stranger must not name `os:system`.
+        raise ConfigError(
+            f"{name}: is part of Python, which has no models", hint="name your own module"
+        )
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # the user's own module, beside which the tool was started
     try:

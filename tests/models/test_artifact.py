@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from edgekiln.models import artifact, data, zoo
-from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.errors import ConfigError, InputError
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +193,24 @@ def test_a_later_format_is_refused(tmp_path, made):
     path = tmp_path / "later.pt"
     torch.save(torch.load(made, weights_only=True) | {"format": 2}, path)
     assert _refusal(path) == f"{path}: module format 2, this version reads 1"
+
+
+def test_an_incomplete_artifact_is_refused(tmp_path, made):
+    path = tmp_path / "incomplete.pt"
+    content = torch.load(made, weights_only=True)
+    del content["classes"]
+    torch.save(content, path)
+    assert _refusal(path) == f"{path}: incomplete module artifact"
+
+
+def test_an_artifact_cannot_call_what_it_likes(tmp_path, made, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "evil.pt"
+    content = torch.load(made, weights_only=True)
+    torch.save(content | {"factory": "os:system", "kwargs": {"command": "touch hacked"}}, path)
+    with pytest.raises(ConfigError, match="os: is part of Python, which has no models"):
+        artifact.load_module(path)
+    assert not (tmp_path / "hacked").exists()
 
 
 def test_a_checkpoint_of_other_things_is_described(tmp_path):

@@ -80,9 +80,16 @@ def test_a_missing_attribute_gets_a_suggestion():
 
 
 def test_something_that_cannot_be_called_is_refused():
-    assert _refused("math:pi", ConfigError) == (
-        "math:pi: is not a function or class",
+    assert _refused("torch:pi", ConfigError) == (
+        "torch:pi: is not a function or class",
         "name the factory itself",
+    )
+
+
+def test_functions_of_python_itself_are_refused():
+    assert _refused("os:system?command=false", ConfigError) == (
+        "os: is part of Python, which has no models",
+        "name your own module",
     )
 
 
@@ -111,8 +118,8 @@ def test_a_factory_that_raises_is_the_users_error():
 
 
 def test_a_factory_must_return_a_module():
-    assert _refused("fractions:Fraction", InputError) == (
-        "fractions:Fraction: the factory returned Fraction",
+    assert _refused("torch:Generator", InputError) == (
+        "torch:Generator: the factory returned Generator",
         "it must return a torch.nn.Module",
     )
 

@@ -8,7 +8,7 @@ import torch
 
 from edgekiln.models import data, zoo
 
-# What the sources count: He et al., table 6; torchvision for the ImageNet networks, whose papers round.
+# He et al., table 6; for the ImageNet networks torchvision's counts, which the papers round.
 STATED = {
     "resnet20": (270_000, 0.01),
     "resnet56": (850_000, 0.01),
