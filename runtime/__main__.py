@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_bench(commands: Any) -> None:
-    command = _add(commands, "bench", bench_command, "Measure the latency of a bundle.")
+    command = _add(commands, "bench", bench_command, "Measure the latency and energy of a bundle.")
     option = command.add_argument
     option(
         "--onnx", action="append", type=Path, default=[], metavar="FILE.onnx",
@@ -61,6 +61,14 @@ def _add_bench(commands: Any) -> None:
     option("--threads", type=int, default=1, help="that share one inference (%(default)s)")
     option("--cpu", type=int, help="pin the threads to this CPU and those behind it")
     option("--profile", action="store_true", help="time every layer, too")
+    option(
+        "--power", default="auto", metavar="METER",
+        help="auto, none, a sensor's name, or a meter's .csv file or serial line (%(default)s)",
+    )  # fmt: skip
+    option(
+        "--strict", action="store_true",
+        help="refuse numbers of a noisy, throttled or overheated run",
+    )  # fmt: skip
 
 
 def _add(commands: Any, name: str, function: Any, summary: str) -> argparse.ArgumentParser:
@@ -80,9 +88,12 @@ def bench_command(arguments: argparse.Namespace) -> None:
         threads=arguments.threads,
         profile=arguments.profile,
         cpu=arguments.cpu,
+        power=arguments.power,
     )
+    if arguments.strict:
+        bench.require_quiet(results)
     if arguments.json:
-        print(document("edgekiln.bench-set/1", Benches(results=tuple(results))))
+        print(document("edgekiln.bench-set/2", Benches(results=tuple(results))))
     else:
         print("\n".join(text.bench_lines(results)))
 

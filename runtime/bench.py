@@ -7,8 +7,10 @@ from pathlib import Path
 
 from edgekiln.runtime import host
 from edgekiln.runtime.contenders import Contender, Placement, ProgramContender
-from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.errors import ConfigError, MeasurementError
 from edgekiln.runtime.ort_contender import OrtContender
+from edgekiln.runtime.power.energy import Window
+from edgekiln.runtime.power.metering import Metering
 from edgekiln.runtime.results import (
     NOISY_SPREAD,
     BenchResult,
@@ -30,20 +32,22 @@ def bench(
     threads: int = 1,
     profile: bool = False,
     cpu: int | None = None,
+    power: str = "none",
 ) -> BenchResult:
-    """Latency of a bundle on this machine, by its own executable.
+    """Latency of a bundle on this machine, by its own executable, and where asked for its energy.
 
     Args:
         threads: they share the work of one inference.
         profile: time every layer as well, after the trials.
         cpu: pin the threads to this CPU and those behind it.
+        power: "auto", "none", a meter's name or its file: see `edgekiln.runtime.power.choice`.
 
     Raises:
         BundleError: damaged, or made for another machine.
-        MeasurementError: the program failed or hung.
+        MeasurementError: the program failed or hung; or the meter that `power` names.
     """
     contender = ProgramContender(bundle, placement(threads, cpu), profile=profile)
-    return interleave([contender], trials=trials, min_seconds=min_seconds)[0]
+    return interleave([contender], trials=trials, min_seconds=min_seconds, power=power)[0]
 
 
 def bench_onnx(
@@ -74,6 +78,7 @@ def compare(
     threads: int = 1,
     profile: bool = False,
     cpu: int | None = None,
+    power: str = "none",
 ) -> list[BenchResult]:
     """The bundle, then ONNX Runtime on each of `models`, in one run. Raises as the two above."""
     place = placement(threads, cpu)
@@ -81,11 +86,15 @@ def compare(
     batch = ours.spec.inputs[0].shape[0]
     contenders: list[Contender] = [ours]
     contenders += [OrtContender(model, place, batch=batch) for model in models]
-    return interleave(contenders, trials=trials, min_seconds=min_seconds)
+    return interleave(contenders, trials=trials, min_seconds=min_seconds, power=power)
 
 
 def interleave(
-    contenders: Sequence[Contender], *, trials: int = TRIALS, min_seconds: float = MIN_SECONDS
+    contenders: Sequence[Contender],
+    *,
+    trials: int = TRIALS,
+    min_seconds: float = MIN_SECONDS,
+    power: str = "none",
 ) -> list[BenchResult]:
     """Run trials in turn, A B A B …, so that a drifting machine treats all contenders alike."""
     if trials < 1:
@@ -94,24 +103,55 @@ def interleave(
         raise ConfigError(f"min-seconds = {min_seconds}", hint="10 is a good length")
     warmup_seconds = min(WARMUP_SECONDS, min_seconds)
     with ExitStack() as running:
+        metering = running.enter_context(Metering(power, min_seconds))
         for contender in contenders:
             running.enter_context(contender)
+        metering.baseline()
         before = host.state()
         rounds = [
             [contender.trial(min_seconds, warmup_seconds) for contender in contenders]
             for _ in range(trials)
         ]
         after = host.state()
+        metering.baseline()
         return [
-            _result(contender, taken, before, after)
+            _result(contender, taken, before, after, metering)
             for contender, taken in zip(contenders, zip(*rounds, strict=True), strict=True)
         ]
 
 
+def require_quiet(results: Sequence[BenchResult]) -> None:
+    """Raises MeasurementError for a run that was throttled, overheated or noisy."""
+    for result in results:
+        marks = [
+            mark
+            for mark, is_set in (
+                ("throttled", result.throttled),
+                ("overheated", result.overheated),
+                (f"noisy: trials differ by {result.spread:.1%}", result.noisy),
+            )
+            if is_set
+        ]
+        if marks:
+            raise MeasurementError(
+                f"{result.engine} {result.precision}: {', '.join(marks)}",
+                hint="let it cool, stop other programs, pin by --cpu; or measure without --strict",
+            )
+
+
 def _result(
-    contender: Contender, trials: tuple[Trial, ...], before: host.State, after: host.State
+    contender: Contender,
+    trials: tuple[Trial, ...],
+    before: host.State,
+    after: host.State,
+    metering: Metering,
 ) -> BenchResult:
     facts, latency, machine = contender.facts(), over_trials(trials), host.machine()
+    windows = [
+        Window(started_s=each.started_s, wall_s=each.wall_s, inferences=each.inferences)
+        for each in trials
+    ]
+    energy = metering.energy(windows)
     return BenchResult(
         engine=facts.engine,
         engine_version=facts.engine_version,
@@ -119,6 +159,7 @@ def _result(
         model=facts.model,
         model_sha256=facts.model_sha256,
         target=facts.target,
+        device="local",
         batch=facts.batch,
         threads=contender.placement.threads,
         cpus=contender.placement.cpus,
@@ -132,6 +173,8 @@ def _result(
         peak_resident_bytes=facts.peak_resident_bytes,
         program_bytes=facts.program_bytes,
         arena_bytes=facts.arena_bytes,
+        energy=energy,
+        energy_unavailable=metering.unavailable,
         trials=trials,
         layers=facts.layers,
         machine=machine,
@@ -139,6 +182,7 @@ def _result(
         after=after,
         noisy=latency.spread > NOISY_SPREAD,
         throttled=host.throttled(before, after),
+        overheated=host.overheated(before, after),
         warnings=warnings_for(latency, machine, before, after),
     )
 

@@ -17,7 +17,6 @@ from edgekiln.runtime.manifest import REBUILD_HINT
 from edgekiln.runtime.results import LayerTime, Trial
 from edgekiln.runtime.runner import check_machine
 
-RUNNER_SCHEMA = 1
 PATIENCE = 10.0  # a trial that takes this many times its length hangs
 START_SECONDS = 120.0  # for loading and the first inference, on a slow board
 
@@ -102,6 +101,7 @@ class _RunnerReport:
     peak_rss_bytes: int
     trials: tuple[Trial, ...]
     layers: tuple[_RunnerLayer, ...]
+    finished_s: float
 
 
 class ProgramContender:

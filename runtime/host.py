@@ -11,6 +11,7 @@ CPU = "sys/devices/system/cpu"
 # Raspberry Pi: one bit a cause, low ones for now (documentation of `vcgencmd get_throttled`).
 PI_THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 PI_THROTTLED_NOW = 0xF
+SLOWING = ("cpufreq-", "Processor")  # types of cooling devices: ARM's, and ACPI's on x86
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,8 @@ class State:
     load: float | None  # processes running or waiting, one minute's average
     frequency_hz: float | None
     temperature_c: float | None  # of the hottest zone
-    throttled_now: bool | None  # by heat or voltage, where the board says so
+    throttled_now: bool | None  # by heat or voltage, where the board or a cooling device says so
+    overheated: bool | None  # a thermal zone is where its cooling begins to slow the machine
     # Counters that only grow; a difference means that somebody else had the core meanwhile.
     throttle_events: int | None  # by heat or power
     quota_events: int | None  # by a container's limit
@@ -76,7 +78,8 @@ def state(root: Path = ROOT) -> State:
         frequency_hz=_scaled(root / CPU / "cpu0/cpufreq/scaling_cur_freq", 1e3)
         or (float(mhz) * 1e6 if mhz else None),
         temperature_c=max((zone for zone in zones if zone is not None), default=None),
-        throttled_now=_board_throttled(root),
+        throttled_now=_throttled_now(root),
+        overheated=_overheated(root),
         throttle_events=_throttle_events(root),
         quota_events=int(throttled[0]) if throttled else None,
         # user nice system idle iowait irq softirq steal, in ticks
@@ -90,6 +93,12 @@ def throttled(before: State, after: State) -> bool | None:
     by_quota = _grown(before.quota_events, after.quota_events)
     signs = (before.throttled_now, after.throttled_now, by_heat, by_quota)
     known = [sign for sign in signs if sign is not None]
+    return any(known) if known else None
+
+
+def overheated(before: State, after: State) -> bool | None:
+    """Whether the run began or ended too hot; None where no thermal zone has a limit."""
+    known = [each for each in (before.overheated, after.overheated) if each is not None]
     return any(known) if known else None
 
 
@@ -126,9 +135,28 @@ def _throttle_events(root: Path) -> int | None:
     return int(sum(known)) if known else None
 
 
-def _board_throttled(root: Path) -> bool | None:
-    bits = _text(root / PI_THROTTLED)
-    return (int(bits, 16) & PI_THROTTLED_NOW) != 0 if bits else None
+def _throttled_now(root: Path) -> bool | None:
+    """A Raspberry Pi's firmware knows, elsewhere the kernel's devices that cool by slowing."""
+    if bits := _text(root / PI_THROTTLED):
+        return (int(bits, 16) & PI_THROTTLED_NOW) != 0
+    slowing = [
+        level
+        for device in root.glob("sys/class/thermal/cooling_device*")
+        if (_text(device / "type") or "").startswith(SLOWING)
+        and (level := _scaled(device / "cur_state", 1)) is not None
+    ]
+    return any(slowing) if slowing else None
+
+
+def _overheated(root: Path) -> bool | None:
+    """Kernel documentation, driver-api/thermal: at a passive trip point the system is slowed."""
+    above = []
+    for kind in root.glob("sys/class/thermal/thermal_zone*/trip_point_*_type"):
+        limit = _scaled(kind.with_name(kind.name.replace("_type", "_temp")), 1e-3)
+        now = _scaled(kind.with_name("temp"), 1e-3)
+        if _text(kind) == "passive" and limit and limit > 0 and now is not None:
+            above.append(now >= limit)
+    return any(above) if above else None
 
 
 def _cpuinfo(path: Path) -> dict[str, str]:

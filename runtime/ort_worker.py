@@ -105,14 +105,14 @@ def timed(infer: Callable[[], None], min_seconds: float) -> Trial:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        start = clock()
+        started_s, start = time.time(), clock()
         while True:
             before = clock()
             infer()
             after = clock()
             latencies.append(after - before)
             if after - start >= min_seconds:
-                return trial_of(latencies, after - start)
+                return trial_of(latencies, after - start, started_s)
     finally:
         if collecting:
             gc.enable()

@@ -9,8 +9,9 @@ from typing import Literal
 
 from edgekiln.runtime import codec, host
 from edgekiln.runtime.errors import MeasurementError
+from edgekiln.runtime.power.energy import Energy
 
-SCHEMA = "edgekiln.bench/1"
+SCHEMA = "edgekiln.bench/2"
 NOISY_SPREAD = 0.03  # trials further apart than this say more about the machine than the program
 NOISY_STEAL = 0.01  # share of CPU time
 MAX_RAW = 1000  # samples of a trial that are kept, evenly spread over it
@@ -21,6 +22,8 @@ class Trial:
     """One uninterrupted row of inferences. The statistics are of all samples, not of those kept."""
 
     samples: int
+    inferences: int  # several a sample where one would be too short to time
+    started_s: float  # Unix time
     wall_s: float
     median_s: float
     p90_s: float
@@ -45,7 +48,7 @@ class LayerTime:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchResult:
-    """The latency of one program on one machine.
+    """The latency, and where a sensor is the energy, of one program on one machine.
 
     `median_s` is the median of the trials' medians, `p90_s` and `p99_s` the medians of theirs;
     `min_s` is over all samples; `spread` is (max - min) / median of the trials' medians.
@@ -58,6 +61,7 @@ class BenchResult:
     model: str
     model_sha256: str  # of the ONNX file
     target: str  # "" for engines without one
+    device: str  # "local", or the address of the device that ran it
     batch: int  # samples an inference
     threads: int
     cpus: tuple[int, ...]  # the threads are pinned to; empty: they roam
@@ -71,6 +75,8 @@ class BenchResult:
     peak_resident_bytes: int  # of the process: for ONNX Runtime, with Python and the library
     program_bytes: int  # libmodel.so, or the .onnx file
     arena_bytes: int | None
+    energy: Energy | None
+    energy_unavailable: str  # why it is None; "" when it is not
     trials: tuple[Trial, ...]
     layers: tuple[LayerTime, ...]  # with profile=True
     machine: host.Machine
@@ -78,6 +84,7 @@ class BenchResult:
     after: host.State
     noisy: bool
     throttled: bool | None  # None: this machine does not tell
+    overheated: bool | None
     warnings: tuple[str, ...]
 
     def to_json(self) -> str:
@@ -121,13 +128,15 @@ def over_trials(trials: Sequence[Trial]) -> Latency:
     )
 
 
-def trial_of(latencies_s: Sequence[float], wall_s: float) -> Trial:
-    """The statistics of a trial's samples, at least one. p90 and p99 by nearest rank."""
+def trial_of(latencies_s: Sequence[float], wall_s: float, started_s: float) -> Trial:
+    """The statistics of a trial of single inferences, at least one. p90 and p99 by nearest rank."""
     ascending = sorted(latencies_s)
     count = len(ascending)
     kept = min(count, MAX_RAW)
     return Trial(
         samples=count,
+        inferences=count,
+        started_s=started_s,
         wall_s=wall_s,
         median_s=statistics.median(ascending),
         p90_s=ascending[math.ceil(0.90 * count) - 1],
@@ -148,6 +157,8 @@ def warnings_for(
         found.append(f"noisy: trials differ by {latency.spread:.1%}, more than {NOISY_SPREAD:.0%}")
     if host.throttled(before, after):
         found.append("throttled: heat, power or a quota slowed the CPU")
+    if host.overheated(before, after):
+        found.append("overheated: a thermal zone reached the temperature where it is cooled")
     if before.load is not None and before.load > machine.cores / 2:
         found.append(f"busy: load {before.load:g} on {machine.cores} cores before the run")
     stolen = host.stolen_share(before, after, machine.cores)

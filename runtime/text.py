@@ -84,10 +84,36 @@ def bench_lines(results: "Sequence[BenchResult]") -> Iterator[str]:
     yield from columns(rows)
     yield ""
     yield f"program {human_bytes(ours.program_bytes)}, arena {human_bytes(ours.arena_bytes or 0)}"
+    yield from energy_lines(results)
     yield from warning_lines(results)
     if ours.layers:
         yield ""
         yield from layer_lines(ours.layers)
+
+
+def energy_lines(results: "Sequence[BenchResult]") -> Iterator[str]:
+    """Joules an inference, and what they are of; or why there are none."""
+    for each in results:
+        if (energy := each.energy) is None:
+            continue
+        yield (
+            f"energy {each.engine} {each.precision}: {si(energy.gross_j, 'J')} an inference, "
+            f"{si(energy.net_j, 'J')} above idle; {si(energy.mean_w, 'W')}, idle "
+            f"{si(energy.idle_before_w, 'W')} before and {si(energy.idle_after_w, 'W')} after"
+        )
+    if (energy := results[0].energy) is not None:
+        period = si(energy.update_period_s, "s")
+        yield f"energy is of {energy.scope}, by {energy.meter} every {period}"
+    else:
+        yield f"energy unavailable: {results[0].energy_unavailable}"
+
+
+def si(value: float, unit: str) -> str:
+    """Three digits: 1.23 mJ."""
+    for factor, prefix in ((1.0, ""), (1e-3, "m"), (1e-6, "µ")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"{value / 1e-9:.3g} n{unit}"
 
 
 def warning_lines(results: "Sequence[BenchResult]") -> Iterator[str]:

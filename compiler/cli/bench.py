@@ -25,17 +25,25 @@ FILE = click.Path(path_type=Path)
 @click.option("--threads", default=1, show_default=True, help="They share one inference.")
 @click.option("--cpu", type=int, help="Pin the threads to this CPU and those behind it.")
 @click.option("--profile", is_flag=True, help="Time every layer, too.")
+@click.option(
+    "--power",
+    default="auto",
+    show_default=True,
+    metavar="METER",
+    help="auto, none, a sensor's name, or the .csv file or serial line of an external meter.",
+)
+@click.option("--strict", is_flag=True, help="Refuse a noisy, throttled or overheated run.")
 @json_option
 def bench(
     *, bundle: Path, models: tuple[Path, ...], trials: int, min_seconds: float, threads: int,
-    cpu: int | None, profile: bool, as_json: bool,
+    cpu: int | None, profile: bool, power: str, strict: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure BUNDLE and, beside it, ONNX Runtime.
 
     Both run on the same threads, trial by trial in turn; the bundle by its own executable.
     """
     from edgekiln.compiler.origin import models_of
-    from edgekiln.runtime.bench import compare
+    from edgekiln.runtime.bench import compare, require_quiet
     from edgekiln.runtime.documents import Benches
     from edgekiln.runtime.text import bench_lines
 
@@ -48,9 +56,12 @@ def bench(
         threads=threads,
         profile=profile,
         cpu=cpu,
+        power=power,
     )
+    if strict:
+        require_quiet(results)
     if as_json:
-        print_json("edgekiln.bench-set/1", Benches(results=tuple(results)))
+        print_json("edgekiln.bench-set/2", Benches(results=tuple(results)))
         return
     for line in bench_lines(results):
         click.echo(line)

@@ -13,7 +13,7 @@
 #include "target.h"
 
 enum {
-    SCHEMA_VERSION = 1,
+    SCHEMA_VERSION = 2,
     MAX_RAW = 1000, /* samples of a trial that go into the JSON, evenly spread over it */
     PROFILE_RUNS = 2000, /* at most; fewer where they take longer than PROFILE_SECONDS */
     CLOCK_READS = 1001,
@@ -76,13 +76,15 @@ static void print_raw(const samples_t *samples) {
 /* One trial: samples until the time is over, printed as an element of "trials". */
 static void run_trial(session_t *session, int calls, double min_seconds) {
     samples_t samples = {0};
-    double start = clock_seconds(), wall;
+    double started = unix_seconds(), start = clock_seconds(), wall;
     do {
         samples_add(&samples, sample(session, calls) / calls);
         wall = clock_seconds() - start;
     } while (wall < min_seconds);
     json_open('{');
     json_integer("samples", (long long)samples.count);
+    json_integer("inferences", (long long)samples.count * calls);
+    json_moment("started_s", started);
     json_number("wall_s", wall);
     print_raw(&samples);
     stats_t stats = stats_of(&samples);
@@ -171,6 +173,7 @@ void bench(const args_t *args) {
     json_open_key("layers", '[');
     if (args->profile) profile(&session, overhead);
     json_close(']');
+    json_moment("finished_s", unix_seconds());
     json_close('}');
     session_close(&session);
 }

@@ -1,4 +1,4 @@
-/* Time that no one adjusts. */
+/* Time that no one adjusts, and Unix time, which other programs have, too. */
 #ifndef CLOCK_H
 #define CLOCK_H
 
@@ -9,6 +9,12 @@
 static inline double clock_seconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_RAW, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static inline double unix_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 

@@ -71,6 +71,12 @@ void json_number(const char *key, double value) {
     printf("%.9g", value);
 }
 
+/* Unix time: %g would cut it to whole seconds. */
+void json_moment(const char *key, double seconds) {
+    next_key(key);
+    printf("%.6f", seconds);
+}
+
 void json_element(long long value) {
     next();
     printf("%lld", value);

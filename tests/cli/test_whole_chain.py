@@ -77,7 +77,7 @@ def test_the_bundle_runs(run: Run) -> None:
 @pytest.mark.usefixtures("built")
 def test_the_bundle_is_measured_with_onnx_runtime_beside_it(run: Run) -> None:
     command = ("bench", "dist/resnet8-host.ekb", "--trials", 1, "--min-seconds", 0.02)
-    results = document(run(*command, "--json"), "edgekiln.bench-set/1")["results"]
+    results = document(run(*command, "--json"), "edgekiln.bench-set/2")["results"]
     engines = [(each["engine"], each["precision"]) for each in results]  # type: ignore[attr-defined]
     assert engines == [
         ("edgekiln", "int8"),

@@ -95,9 +95,9 @@ def test_results_survive_json(measurable):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("[]", "schema None, this EdgeKiln reads 'edgekiln.bench/1'"),
+        ("[]", "schema None, this EdgeKiln reads 'edgekiln.bench/2'"),
         ('{"schema": "edgekiln.bench/9"}', "schema 'edgekiln.bench/9'"),
-        ('{"schema": "edgekiln.bench/1"}', "missing 'affinity', 'after'"),
+        ('{"schema": "edgekiln.bench/2"}', "missing 'affinity', 'after'"),
         ("{", "Expecting property name"),
     ],
 )
@@ -193,7 +193,7 @@ def test_a_noexec_temporary_directory_is_explained(measurable, monkeypatch):
 
 def test_statistics_are_of_all_samples_and_few_are_kept():
     latencies = [float(i) for i in range(1, 100_001)]
-    trial = trial_of(latencies, 12.0)
+    trial = trial_of(latencies, 12.0, 0.0)
     assert (trial.samples, trial.min_s, trial.max_s) == (100_000, 1.0, 100_000.0)
     assert (trial.median_s, trial.p90_s, trial.p99_s) == (50_000.5, 90_000.0, 99_000.0)
     assert len(trial.latencies_s) == 1000
@@ -201,12 +201,12 @@ def test_statistics_are_of_all_samples_and_few_are_kept():
 
 
 def test_one_sample_is_enough():
-    trial = trial_of([0.5], 0.5)
+    trial = trial_of([0.5], 0.5, 0.0)
     assert trial.median_s == trial.p99_s == trial.min_s == 0.5
 
 
 def test_the_median_of_medians_ignores_one_bad_trial():
-    trials = [trial_of([each] * 3, 1.0) for each in (1.0, 1.1, 9.0)]
+    trials = [trial_of([each] * 3, 1.0, 0.0) for each in (1.0, 1.1, 9.0)]
     latency = over_trials(trials)
     assert latency.median_s == 1.1
     assert latency.min_s == 1.0
@@ -221,12 +221,13 @@ def test_doubtful_runs_say_why():
         frequency_hz=None,
         temperature_c=None,
         throttled_now=None,
+        overheated=None,
         throttle_events=3,
         quota_events=None,
         stolen_s=1.0,
     )
     after = replace(before, throttle_events=4, stolen_s=1.5, uptime_s=110.0)
-    latency = over_trials([trial_of([1.0], 1.0), trial_of([1.1], 1.0)])
+    latency = over_trials([trial_of([1.0], 1.0, 0.0), trial_of([1.1], 1.0, 0.0)])
     words = [each.split(":")[0] for each in warnings_for(latency, machine, before, after)]
     assert words == ["noisy", "throttled", "busy", "shared", "governor powersave"]
 
@@ -239,15 +240,16 @@ def test_a_quiet_run_has_no_warnings():
         frequency_hz=None,
         temperature_c=None,
         throttled_now=None,
+        overheated=None,
         throttle_events=None,
         quota_events=None,
         stolen_s=None,
     )
-    assert warnings_for(over_trials([trial_of([1.0], 1.0)]), machine, quiet, quiet) == ()
+    assert warnings_for(over_trials([trial_of([1.0], 1.0, 0.0)]), machine, quiet, quiet) == ()
     assert host.throttled(quiet, quiet) is None
 
 
 def test_json_names_units(measurable):
     data = json.loads(bench.bench(measurable, **SHORT).to_json())
-    assert data["schema"] == "edgekiln.bench/1"
+    assert data["schema"] == "edgekiln.bench/2"
     assert {"median_s", "p90_s", "p99_s", "min_s", "peak_resident_bytes"} <= data.keys()

@@ -138,7 +138,7 @@ def test_info_is_the_program_description(home: Path, built: Built) -> None:
 
 def test_perf_reports_every_trial(home: Path, built: Built) -> None:
     report = perf(home)
-    assert report["schema"] == 1
+    assert report["schema"] == 2
     assert report["target"] == "test-x86"
     assert report["arena_bytes"] == built.spec.arena_bytes
     assert report["first_inference_s"] > 0

@@ -162,7 +162,7 @@ def test_bench_as_json_holds_every_engine(checkable, onnx_model):
     pytest.importorskip("onnxruntime")
     arguments = ("--trials", 1, "--min-seconds", 0.01, "--onnx", onnx_model, "--json")
     data = json.loads(front("bench", checkable(), *arguments).stdout)
-    assert data["schema"] == "edgekiln.bench-set/1"
+    assert data["schema"] == "edgekiln.bench-set/2"
     assert [each["engine"] for each in data["results"]] == ["edgekiln", "onnxruntime"]
 
 

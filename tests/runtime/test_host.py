@@ -132,3 +132,21 @@ def test_this_machine_can_be_read():
     assert host.machine().cores >= 1
     assert host.affinity()
     assert host.peak_resident_bytes() > 1_000_000
+
+
+def test_a_zone_at_its_passive_trip_point_is_too_hot(tmp_path):
+    zone = "sys__class__thermal__thermal_zone0__"
+    limits = {f"{zone}trip_point_0_type": "passive", f"{zone}trip_point_0_temp": "85000"}
+    cool = host.state(tree(tmp_path, **limits, **{f"{zone}temp": "84000"}))
+    hot = host.state(tree(tmp_path, **{f"{zone}temp": "85000"}))
+    assert (cool.overheated, hot.overheated) == (False, True)
+    assert host.overheated(cool, hot) is True
+    assert host.overheated(cool, cool) is False
+
+
+def test_a_device_that_cools_by_slowing_is_throttling(tmp_path):
+    device = "sys__class__thermal__cooling_device0__"
+    files = {f"{device}type": "cpufreq-cpu0", f"{device}cur_state": "0"}
+    assert host.state(tree(tmp_path, **files)).throttled_now is False
+    assert host.state(tree(tmp_path, **{f"{device}cur_state": "2"})).throttled_now is True
+    assert host.state(tree(tmp_path, **{f"{device}type": "fan"})).throttled_now is None

@@ -1,0 +1,80 @@
+"""Energy beside latency: a baseline, the trials, a baseline, all from one run."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Self
+
+from edgekiln.runtime.errors import MeasurementError
+from edgekiln.runtime.power.choice import Unavailable, choose
+from edgekiln.runtime.power.energy import (
+    Energy,
+    Window,
+    check_length,
+    energy_of,
+    idle_seconds,
+)
+from edgekiln.runtime.power.recorder import Recorder
+
+
+class Metering:
+    """The meter of a benchmark. Enter it, take `baseline`s around the trials, ask for `energy`.
+
+    A meter that was found ("auto") and fails costs the run its energy and leaves a reason; one that
+    was asked for by name ends the run with SensorError.
+    """
+
+    def __init__(self, spec: str, trial_s: float) -> None:
+        """`spec` as of `choice.choose`; `trial_s` is the shortest length of a trial."""
+        self.unavailable = ""
+        self._spec, self._trial_s = spec, trial_s
+        self._running = ExitStack()
+        self._recorder: Recorder | None = None
+        self._idle_w: list[float] = []
+
+    def __enter__(self) -> Self:
+        with self._failing():
+            meter = choose(self._spec)
+            if isinstance(meter, Unavailable):
+                self.unavailable = meter.reason
+            else:
+                self._recorder = self._running.enter_context(Recorder(meter))
+                check_length(self._recorder, self._trial_s)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._running.close()
+
+    def baseline(self) -> None:
+        """Wait, and note what the machine takes meanwhile; nothing where nothing is measured."""
+        with self._failing():
+            if self._recorder is not None:
+                self._idle_w.append(
+                    self._recorder.idle_w(idle_seconds(self._recorder, self._trial_s))
+                )
+
+    def energy(self, windows: Sequence[Window]) -> Energy | None:
+        """After both baselines; None: see `unavailable`."""
+        with self._failing():
+            if self._recorder is not None:
+                before_w, after_w = self._idle_w
+                return energy_of(
+                    self._recorder, windows, idle_before_w=before_w, idle_after_w=after_w
+                )
+        return None
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except MeasurementError as error:
+            self._running.close()
+            self._recorder = None
+            if self._spec != "auto":
+                raise
+            self.unavailable = f"{error.message} ({error.hint})"
