@@ -44,16 +44,16 @@ class _Judge:
         unscored = next((s.unscored for s in reversed(_steps(result)) if s.unscored), "no score")
         yield from self._limit(
             "min_accuracy", score.value if score else None, lambda v: f"{v:.2%}", unscored,
-            least=True, scale=1, error=AccuracyError,
+            least=True, error=AccuracyError,
         )  # fmt: skip
         yield from self._limit(
-            "max_latency_us", result.latency_s, _microseconds, result.unmeasured, scale=1e-6
+            "max_latency_us", result.latency_s, _microseconds, result.unmeasured, per=1e6
         )
         yield from self._limit("max_bytes", result.program_bytes, _bytes)
         yield from self._limit("max_arena_bytes", result.arena_bytes, _bytes)
         yield from self._limit(
             "max_energy_uj", result.energy_j, lambda v: f"{v * 1e6:,.1f} µJ",
-            result.energy_unmeasured, scale=1e-6,
+            result.energy_unmeasured, per=1e6,
         )  # fmt: skip
         if gates.strict_int8 is not False:
             yield self._strict_int8()
@@ -64,10 +64,10 @@ class _Judge:
 
     def _limit(
         self, gate: str, value: Number | None, shown: Callable[[Number], str],
-        unmeasured: str = "", *, scale: float = 1, least: bool = False,
+        unmeasured: str = "", *, per: float = 1, least: bool = False,
         error: type[EdgeKilnError] = GateError,
     ) -> Iterator[Verdict]:  # fmt: skip
-        """`value` against the gate's limit times `scale`; nothing when it is not set."""
+        """`value` against the gate's limit, which is in units of 1 / `per`; nothing if unset."""
         limit: Number | None = getattr(self.gates, gate)
         if limit is None:
             return
@@ -75,7 +75,7 @@ class _Judge:
         if value is None:
             yield self._unmeasured(name, unmeasured)
             return
-        bound = limit * scale
+        bound = limit / per  # not times 1e-6, which is not a millionth
         holds = value >= bound if least else value <= bound
         relation = ("≥" if least else "≤") if holds else ("<" if least else ">")
         message = f"{shown(value)} {relation} {shown(bound)}"
@@ -165,4 +165,4 @@ def _microseconds(seconds: Number) -> str:
 
 
 def _bytes(count: Number) -> str:
-    return f"{count:,} bytes"
+    return f"{count:,.0f} bytes"

@@ -14,7 +14,8 @@ SAME = "="
 def summary(result: CiResult, baseline: CiResult | None) -> str:
     """Markdown. Failures first, then a row a cell, then what was inside the noise or skipped."""
     lines = [f"### EdgeKiln: {_headline(result)}", ""]
-    lines += _failures(result)
+    if failures := [*_failures(result)]:
+        lines += [*failures, ""]
     lines += ["| | cell | accuracy | latency | program | arena |", "|-|-|-:|-:|-:|-:|"]
     for cell in result.cells[:LONGEST]:
         lines.append(_row(cell, baseline.cell(cell.id) if baseline else None, result))
@@ -42,7 +43,6 @@ def _failures(result: CiResult) -> Iterator[str]:
     for verdict in result.verdicts:
         if verdict.failed:
             yield f"- ❌ `{verdict.cell}` {verdict.gate}: {_escaped(verdict.message)}"
-    yield ""
 
 
 def _row(cell: CellResult, before: CellResult | None, result: CiResult) -> str:

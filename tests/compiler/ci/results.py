@@ -1,0 +1,76 @@
+"""Results as a run has them, without running one."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from edgekiln.compiler.ci.config import Gates
+from edgekiln.compiler.ci.matrix import Cell
+from edgekiln.compiler.ci.result import Bench, CellResult, Check, CiResult, Verdict
+from edgekiln.compiler.recipe import Recipe
+from edgekiln.compiler.result import BuildResult, FloatOp, Score, Step, TargetResult
+from edgekiln.runtime.host import Machine
+from edgekiln.runtime.results import LayerTime
+from edgekiln.targets import profile
+
+TARGET = "x86-64-v3"
+MACHINE = Machine(
+    cpu="Test CPU", architecture="x86_64", cores=2, memory_bytes=None, kernel="Linux 6",
+    governor=None, max_frequency_hz=None,
+)  # fmt: skip
+
+
+def bench(medians_us: Sequence[float] = (100, 100, 100, 100, 100)) -> Bench:
+    middle = sorted(medians_us)[len(medians_us) // 2]
+    layer = LayerTime(
+        name="conv", op="conv2d", integer=True, macs=1000, latency_s=middle * 1e-6, shared=False
+    )
+    return Bench(
+        threads=1,
+        median_s=middle * 1e-6,
+        p90_s=middle * 1e-6,
+        spread=(max(medians_us) - min(medians_us)) / middle,
+        trial_medians_s=tuple(each * 1e-6 for each in medians_us),
+        warnings=(),
+        layers=(layer,),
+        peers=(),
+    )
+
+
+def result(
+    accuracy: float | None = 0.9, *, arena: int = 1000, quantized_float: int = 0,
+    unscored: str = "", **changes: Any,
+) -> CellResult:  # fmt: skip
+    """Of a cell "net/x86-64-v3/int8" that was built, checked and measured."""
+    score = None if accuracy is None else Score(value=accuracy, metric="accuracy", n=400)
+    compiled = Step(
+        stage="compile", target=TARGET, sha256="c" * 64, file_bytes=300, score=score,
+        unscored=unscored, metrics={"float_operators_quantized": quantized_float},
+        notes=("float: Erf 'gelu': no integer form",) if quantized_float else (), wall_s=1.5,
+    )  # fmt: skip
+    target = TargetResult(
+        target=TARGET, base="", bundle="net-x86-64-v3-int8.ekb", bundle_bytes=900,
+        bundle_sha256="b" * 64, layers=2, arena_bytes=arena, weights_bytes=200, code_bytes=100,
+        float_ops=(FloatOp(name="gelu", op="Erf", reason="no integer form"),) * quantized_float,
+    )  # fmt: skip
+    built = BuildResult(
+        model="net.onnx", data="digits", seed=0, machine=MACHINE, steps=(compiled,),
+        targets=(target,),
+    )  # fmt: skip
+    whole = CellResult(
+        id=f"net/{TARGET}/int8", name="net", model="net.onnx", target=TARGET, precision="int8",
+        bundle=target.bundle, build=built, check=Check(where="host", equal=("y",)), bench=bench(),
+        energy_unmeasured="no sensor",
+    )  # fmt: skip
+    return replace(whole, **changes)
+
+
+def run(*cells: CellResult, verdicts: tuple[Verdict, ...] = ()) -> CiResult:
+    return CiResult(config="edgekiln.toml", baseline="", cells=cells, verdicts=verdicts)
+
+
+def cell(**gates: Any) -> Cell:
+    return Cell(
+        name="net", model="net.onnx", target=profile.load(TARGET), precision="int8",
+        recipe=Recipe(), bench_seconds=1.0, gates=Gates(**gates),
+    )  # fmt: skip

@@ -1,0 +1,61 @@
+"""What differs between two runs, and whether it means anything."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgekiln.compiler.ci.compare import Difference, compare
+from edgekiln.compiler.ci.result import CellResult
+from edgekiln.runtime.errors import ConfigError, InputError
+from tests.compiler.ci.results import bench, result, run
+
+
+def differences(tmp_path: Path, before: CellResult, after: CellResult) -> dict[str, Difference]:
+    for name, cell in (("a", before), ("b", after)):
+        (tmp_path / f"{name}.json").write_text(run(cell).to_json())
+    found = compare(tmp_path / "a.json", tmp_path / "b.json").differences
+    return {difference.quantity: difference for difference in found}
+
+
+def test_equal_results_differ_in_latency_at_most(tmp_path: Path) -> None:
+    found = differences(tmp_path, result(), result(bench=bench((101, 100, 102, 99, 101))))
+    assert list(found) == ["latency, s"]
+    assert not found["latency, s"].significant
+    assert found["latency, s"].why == "noise of both: ±3.0%"
+
+
+def test_a_latency_beyond_the_noise_is_significant(tmp_path: Path) -> None:
+    latency = differences(tmp_path, result(), result(bench=bench((50,) * 5)))["latency, s"]
+    assert latency.significant
+    assert latency.relative == pytest.approx(-0.5)
+
+
+def test_an_accuracy_is_judged_by_the_number_of_samples(tmp_path: Path) -> None:
+    small = differences(tmp_path, result(0.90), result(0.91))["accuracy"]
+    assert not small.significant
+    assert small.why == "n = 400: ±4.06 points at 95 %"
+    assert differences(tmp_path, result(0.90), result(0.80))["accuracy"].significant
+
+
+def test_sizes_are_exact(tmp_path: Path) -> None:
+    arena = differences(tmp_path, result(), result(arena=1500))["arena, bytes"]
+    assert (arena.before, arena.after, arena.relative) == (1000, 1500, 0.5)
+    assert arena.significant is None
+
+
+def test_a_cell_of_one_run_alone_is_named(tmp_path: Path) -> None:
+    found = differences(tmp_path, result(), replace(result(), id="new"))
+    assert (found["cell"].subject, found["cell"].before, found["cell"].after) == (
+        "new", None, "there",
+    )  # fmt: skip
+
+
+def test_a_bundle_is_not_compared_with_results(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="are not of one kind"):
+        compare(tmp_path / "a.ekb", tmp_path / "results.json")
+    with pytest.raises(InputError, match=r"gone\.json: No such file"):
+        compare(tmp_path / "gone.json", tmp_path / "gone.json")
+    (tmp_path / "old.json").write_text('{"schema": "edgekiln.ci/0"}')
+    with pytest.raises(InputError, match="this EdgeKiln reads"):
+        compare(tmp_path / "old.json", tmp_path / "old.json")

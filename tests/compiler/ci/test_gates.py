@@ -1,0 +1,132 @@
+"""Gates: each kind of regression by the right one, with the right code; noise by none."""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from edgekiln.compiler.ci import gates
+from edgekiln.compiler.ci.produce import exit_code
+from edgekiln.compiler.ci.result import CellResult, CiResult, Failure, Verdict
+from tests.compiler.ci.results import MACHINE, bench, cell, result, run
+
+
+def judged(now: CellResult, before: CiResult | None = None, **demanded: Any) -> dict[str, Verdict]:
+    verdicts = gates.judge([(cell(**demanded), now)], before)
+    return {verdict.gate: verdict for verdict in verdicts}
+
+
+@pytest.mark.parametrize(
+    ("demanded", "gate", "changes", "code", "message"),
+    [
+        ({"min_accuracy": 0.91}, "min-accuracy", {}, 6, "90.00% < 91.00%"),
+        ({"max_latency_us": 99.5}, "max-latency-us", {}, 11, "100.0 µs > 99.5 µs"),
+        ({"max_bytes": 299}, "max-bytes", {}, 11, "300 bytes > 299 bytes"),
+        ({"max_arena_bytes": 999}, "max-arena-bytes", {}, 11, "1,000 bytes > 999 bytes"),
+        ({"max_energy_uj": 4}, "max-energy-uj", {"energy_j": 5e-6}, 11, "5.0 µJ > 4.0 µJ"),
+    ],
+)
+def test_a_limit_holds_up_to_it_and_not_beyond(
+    demanded: dict[str, float], gate: str, changes: dict[str, Any], code: int, message: str
+) -> None:
+    verdict = judged(result(**changes), **demanded)[gate]
+    assert (verdict.status, verdict.exit_code, verdict.message) == ("fail", code, message)
+    least = gate == "min-accuracy"
+    allowed = {key: value - 0.01 if least else value + 1 for key, value in demanded.items()}
+    assert judged(result(**changes), **allowed)[gate].status == "pass"
+
+
+def test_a_quantized_operator_that_stays_float_fails_unless_it_is_allowed() -> None:
+    verdict = judged(result(quantized_float=1))["strict-int8"]
+    assert (verdict.status, verdict.exit_code) == ("fail", 11)
+    assert verdict.message == ("1 quantized operators stayed float: Erf 'gelu': no integer form")
+    assert judged(result())["strict-int8"].status == "pass"
+    assert judged(result(quantized_float=1), strict_int8=False) == {}
+
+
+def test_a_limit_on_what_nobody_could_measure_fails_as_a_measurement() -> None:
+    foreign = result(bench=None, unmeasured="this CPU lacks avx512_vnni")
+    verdict = judged(foreign, max_latency_us=5)["max-latency-us"]
+    assert (verdict.status, verdict.exit_code) == ("fail", 12)
+    assert verdict.message == "cannot be judged: this CPU lacks avx512_vnni"
+    skipped = judged(foreign, max_latency_us=5, if_unmeasured="skip")["max-latency-us"]
+    assert skipped.status == "skip"
+    unscored = judged(result(None, unscored="no data"), min_accuracy=0.5)["min-accuracy"]
+    assert (unscored.exit_code, unscored.message) == (12, "cannot be judged: no data")
+    assert judged(result(), max_energy_uj=5)["max-energy-uj"].exit_code == 12
+
+
+def test_worse_weights_are_a_drop_in_accuracy() -> None:
+    verdict = judged(result(0.88), run(result(0.9)), max_accuracy_drop=1.5)["max-accuracy-drop"]
+    assert (verdict.status, verdict.exit_code) == ("fail", 6)
+    assert verdict.message.startswith("lost 2.00 points: 90.00% → 88.00% (n = 400)")
+    assert judged(result(0.88), run(result(0.9)), max_accuracy_drop=2.01)[
+        "max-accuracy-drop"
+    ].status == "pass"  # fmt: skip
+
+
+def test_scores_on_other_samples_are_not_compared() -> None:
+    before = result()
+    assert before.build is not None
+    (step,) = before.build.steps
+    assert step.score is not None
+    fewer = replace(step, score=replace(step.score, n=100))
+    before = replace(before, build=replace(before.build, steps=(fewer,)))
+    verdict = judged(result(0.5), run(before), max_accuracy_drop=1)["max-accuracy-drop"]
+    assert verdict.status == "skip"
+    assert "accuracy of 400 samples, was accuracy of 100 samples" in verdict.message
+
+
+def test_a_real_slowdown_fails() -> None:
+    slow = result(bench=bench((120, 121, 119, 120, 122)))
+    verdict = judged(slow, run(result()), max_slowdown=5)["max-slowdown"]
+    assert (verdict.status, verdict.exit_code) == ("fail", 11)
+    assert verdict.message == "100.0 µs → 120.0 µs (+20.0%, noise ±2.5%), allowed +5%"
+
+
+def test_a_slowdown_inside_the_noise_is_none_and_says_so() -> None:
+    restless = result(bench=bench((108, 96, 131, 99, 125)))
+    verdict = judged(restless, run(result()), max_slowdown=5)["max-slowdown"]
+    assert verdict.status == "noise"
+    assert verdict.message.startswith("inside the noise, no regression: 100.0 µs → 108.0 µs")
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.05, 0.2])
+def test_repeating_alone_raises_no_gate(noise: float) -> None:
+    """Trials of one unchanged program, 20 repeats: a random part each, and a drift a run."""
+    draw = random.Random(f"noise {noise}")
+
+    def measured() -> CellResult:
+        drift = 1 + draw.gauss(0, noise / 4)
+        return result(
+            bench=bench([100 * drift * (1 + abs(draw.gauss(0, noise))) for _ in range(5)])
+        )
+
+    before = run(measured())
+    for _ in range(20):
+        assert not judged(measured(), before, max_slowdown=5)["max-slowdown"].failed
+
+
+def test_latencies_of_two_machines_are_not_compared() -> None:
+    other = result(bench=bench((10,) * 5))
+    assert other.build is not None
+    moved = replace(other.build, machine=replace(MACHINE, cpu="Faster CPU"))
+    verdict = judged(result(), run(replace(other, build=moved)), max_slowdown=5)["max-slowdown"]
+    assert verdict.status == "skip"
+    assert "measured on Faster CPU (2 cores), this is Test CPU (2 cores)" in verdict.message
+
+
+def test_a_new_cell_has_nothing_to_be_compared_with() -> None:
+    found = judged(result(), run(), max_slowdown=5, max_accuracy_drop=1)
+    assert {found["max-slowdown"].message, found["max-accuracy-drop"].message} == {
+        "not judged: not in the baseline"
+    }
+
+
+def test_a_broken_cell_decides_the_exit_code_before_a_gate() -> None:
+    broken = result(failure=Failure(doing="check", message="", hint="", exit_code=7))
+    failed = tuple(judged(result(0.1), min_accuracy=0.9).values())
+    assert exit_code(run(result(), broken, verdicts=failed)) == 7
+    assert exit_code(run(result(), verdicts=failed)) == 6
+    assert exit_code(run(result())) == 0

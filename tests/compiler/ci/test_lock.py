@@ -1,0 +1,86 @@
+"""The lock: what it keeps, and the word for what differs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekiln.compiler.ci import lock
+from edgekiln.compiler.ci.lock import Lock, Stage
+from edgekiln.runtime.errors import ConfigError, MismatchError
+from tests.compiler.ci.results import cell
+
+
+def stage(name: str, output: str, **changes: Any) -> Stage:
+    base = {"stage": name, "version": 1, "options": {"seed": 0}, "input": "i", "output": output}
+    return base | changes
+
+
+CHAIN = (stage("quantize", "q"), stage("compile", "c"))
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (
+            (stage("quantize", "Q", options={"seed": 1}), stage("compile", "C", input="Q")),
+            "stage quantize: options.seed is 1, the lock says 0",
+        ),
+        (
+            (CHAIN[0], stage("compile", "C")),
+            'stage compile: output is "C", the lock says "c"',
+        ),
+        (
+            (CHAIN[0], stage("compile", "C", tools={"onnx": "2"})),
+            'stage compile: tools is {"onnx": "2"}, the lock says missing',
+        ),
+        (CHAIN[:1], "stages are quantize, the lock says quantize → compile"),
+    ],
+)
+def test_the_first_stage_that_differs_is_named_and_in_what(
+    made: tuple[Stage, ...], message: str
+) -> None:
+    with pytest.raises(MismatchError) as error:
+        lock.compare(CHAIN, made)
+    assert error.value.message == message
+    assert error.value.exit_code == 7
+    assert error.value.hint.endswith("write a new lock: `edgekiln ci` without --frozen")
+
+
+def test_equal_chains_are_equal_and_a_new_cell_is_not_in_the_lock() -> None:
+    lock.compare(CHAIN, CHAIN)
+    with pytest.raises(MismatchError, match=r"not in edgekiln\.lock"):
+        lock.compare(None, CHAIN)
+
+
+def test_it_is_read_as_it_was_written_and_shared_stages_stand_there_once(tmp_path: Path) -> None:
+    written = Lock(cells={"net/a/int8": CHAIN, "net/b/int8": (CHAIN[0], stage("compile", "d"))})
+    path = tmp_path / lock.FILE
+    lock.write(path, written)
+    assert lock.read(path) == written
+    assert len(json.loads(path.read_text())["stages"]) == 3
+
+
+def test_cells_of_other_runs_stay_and_those_no_longer_configured_go() -> None:
+    known = cell()
+    before = Lock(cells={"net/gone/int8": CHAIN, known.id: CHAIN[:1]})
+    assert before.with_cells({known.id: CHAIN}, [known]).cells == {known.id: CHAIN}
+    assert before.with_cells({}, [known]).cells == {known.id: CHAIN[:1]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no such file"),
+        ("{", "damaged"),
+        ('{"schema": "edgekiln.lock/1"}', r"damaged \('stages'\)"),
+        ('{"schema": "edgekiln.lock/9"}', "this EdgeKiln reads 'edgekiln.lock/1'"),
+    ],
+)
+def test_a_missing_or_damaged_lock_is_said(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / lock.FILE
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        lock.read(path)

@@ -1,0 +1,111 @@
+"""What people and CI servers read about a run."""
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
+
+from edgekiln.compiler.ci.junit import junit
+from edgekiln.compiler.ci.page import page
+from edgekiln.compiler.ci.result import Check, Failure, Verdict, parse
+from edgekiln.compiler.ci.summary import LIMIT, summary
+from tests.compiler.ci.results import bench, result, run
+
+FAILED = Verdict(cell=result().id, gate="max-bytes", status="fail", message="3 > 2", exit_code=11)
+NOISE = Verdict(cell=result().id, gate="max-slowdown", status="noise", message="inside the noise")
+BROKEN = result(failure=Failure(doing="check", message="y differs", hint="", exit_code=7))
+
+
+def test_results_are_read_as_they_were_written() -> None:
+    written = run(result(), verdicts=(FAILED, NOISE))
+    assert parse(written.to_json(), "results.json") == written
+
+
+def test_the_summary_shows_what_changed_and_by_how_much() -> None:
+    before = run(result(0.9, arena=1000))
+    now = run(result(0.91, arena=1100, bench=bench((80, 80, 81, 80, 80))))
+    row = summary(now, before).splitlines()[4]
+    assert row == (
+        "| ✅ | `net/x86-64-v3/int8` | 91.00% ▲ +1.00 pp | 80.0 µs ▼ -20.0% | 300 B = "
+        "| 1.1 KiB ▲ +10.0% |"
+    )
+
+
+def test_the_summary_begins_with_what_fails_and_folds_the_rest_away() -> None:
+    text = summary(run(BROKEN, verdicts=(FAILED, NOISE)), None)
+    assert text.startswith(
+        "### EdgeKiln: 1 bundles, **1 failed, 1 gates do not hold**\n\n"
+        "- ❌ `net/x86-64-v3/int8` check: y differs\n"
+        "- ❌ `net/x86-64-v3/int8` max-bytes: 3 \\> 2\n"
+    )
+    assert text.index("<details>") < text.index("inside the noise")
+
+
+def test_the_summary_fits_a_comment_however_many_cells_fail() -> None:
+    many = [replace(BROKEN, id=f"net{index}/x/int8") for index in range(3000)]
+    assert len(summary(run(*many), None)) <= LIMIT + 10
+
+
+def test_names_from_a_model_become_no_markup() -> None:
+    failure = Failure(doing="build", message="layer '<b>|x`'", hint="", exit_code=4)
+    assert "layer '\\<b\\>\\|x\\`'" in summary(run(result(failure=failure)), None)
+    assert "<b>" not in page([run(result(failure=failure))])
+
+
+def test_junit_has_a_suite_a_cell_and_a_case_for_everything_that_was_judged() -> None:
+    unrun = result(check=Check(where="nowhere", reason="runs on aarch64"))
+    root = ET.fromstring(
+        junit(run(replace(unrun, failure=BROKEN.failure), verdicts=(FAILED, NOISE)))
+    )
+    (suite,) = root
+    assert suite.attrib == {
+        "name": "net/x86-64-v3/int8", "tests": "4", "errors": "1", "failures": "1", "skipped": "1",
+    }  # fmt: skip
+    assert [case.get("name") for case in suite] == ["build", "check", "max-bytes", "max-slowdown"]
+    failure = suite.find("testcase/failure")
+    assert failure is not None
+    assert failure.attrib == {"message": "3 > 2", "type": "11"}
+
+
+class Html(HTMLParser):
+    """Collects what a page refers to, and checks that its tags are closed in turn."""
+
+    VOID = ("meta", "br", "link", "img")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+        assert self.stack == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.stack.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "srcset") and value:
+                self.references.append(value)
+            if name == "id" and value:
+                self.ids.append(value)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Nothing to close."""
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+
+def test_the_page_stands_alone_and_every_link_leads_somewhere() -> None:
+    html = Html(page([run(result(), verdicts=(FAILED,))]))
+    papers = {f"net-x86-64-v3-int8.ekb{suffix}" for suffix in ("", ".cdx.json", ".intoto.json")}
+    anchors = {f"#{name}" for name in html.ids}
+    assert set(html.references) <= papers | anchors
+    assert len(html.ids) == len(set(html.ids))
+
+
+def test_the_page_shows_earlier_results_as_lines() -> None:
+    now, before = run(result(0.9)), run(result(0.8))
+    text = page([now, before])
+    assert "80.00% → 90.00%" in text
+    assert '<polyline points="0.0,60.0 300.0,0.0"/>' in text
+    assert "polyline points" not in page([now])

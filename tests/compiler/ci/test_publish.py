@@ -1,0 +1,71 @@
+"""A directory is replaced as a whole, or stays."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgekiln.compiler import locks
+from edgekiln.compiler.ci import publish
+from edgekiln.compiler.ci.publish import replaced, write_sums
+from edgekiln.runtime.errors import ConfigError, StorageError
+
+
+def put(directory: Path, text: str) -> None:
+    with replaced(directory) as fresh:
+        (fresh / "results.json").write_text(text)
+        (fresh / text).touch()
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+@pytest.mark.parametrize("exchange", [publish._exchange, lambda *_: False])
+def test_the_new_takes_the_place_of_the_old_and_leaves_nothing_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: Callable[[Path, Path], bool]
+) -> None:
+    monkeypatch.setattr(publish, "_exchange", exchange)
+    put(tmp_path / "dist", "one")
+    put(tmp_path / "dist", "two")
+    assert names(tmp_path / "dist") == ["results.json", "two"]
+    assert names(tmp_path) == ["dist"]
+
+
+def test_a_run_that_fails_leaves_the_old(tmp_path: Path) -> None:
+    put(tmp_path / "dist", "one")
+    with pytest.raises(ZeroDivisionError), replaced(tmp_path / "dist"):
+        _ = 1 / 0
+    assert names(tmp_path / "dist") == ["one", "results.json"]
+    assert names(tmp_path) == ["dist"]
+
+
+def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / ".dist.partial").mkdir()
+    (tmp_path / ".dist.partial" / "half").touch()
+    put(tmp_path / "dist", "one")
+    assert names(tmp_path / "dist") == ["one", "results.json"]
+
+
+def test_files_of_somebody_else_are_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "thesis.tex").touch()
+    with pytest.raises(StorageError) as error:
+        put(tmp_path / "dist", "one")
+    assert error.value.message.endswith("dist holds files that are not of a run of `edgekiln ci`")
+    assert names(tmp_path / "dist") == ["thesis.tex"]
+
+
+def test_two_runs_do_not_write_to_one_directory(tmp_path: Path) -> None:
+    with (
+        locks.try_exclusive(tmp_path / ".dist.lock"),
+        pytest.raises(ConfigError, match=r"process \d+ on .* is writing to"),
+    ):
+        put(tmp_path / "dist", "one")
+
+
+def test_sums_are_what_sha256sum_reads(tmp_path: Path) -> None:
+    (tmp_path / "a.ekb").write_text("a")
+    write_sums(tmp_path)
+    digest = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
+    assert (tmp_path / "SHA256SUMS").read_text() == f"{digest}  a.ekb\n"
