@@ -100,7 +100,7 @@ class Prune(Stage):
         if after.macs > self.ratio * before.macs:
             ctx.notes.append(
                 f"{after.macs / before.macs:.3f} of the MACs are left, {self.ratio:g} were asked "
-                "for: no more channels may be cut"
+                f"for: no more blocks of {self.channel_multiple} channels may be cut"
             )
         metrics = {
             "macs_before": before.macs,

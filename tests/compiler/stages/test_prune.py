@@ -95,7 +95,7 @@ def test_a_goal_out_of_reach_is_said_in_the_notes(source, tmp_path):
     (note,) = ctx.notes
     assert note == (
         f"{metrics['macs_ratio']:.3f} of the MACs are left, 0.01 were asked for: "
-        "no more channels may be cut"
+        "no more blocks of 8 channels may be cut"
     )
 
 
