@@ -6,7 +6,6 @@ from edgekiln.compiler.kernels.tir import (
     Index,
     bind,
     for_vectors,
-    loop,
     store,
     when,
 )  # fmt: skip
@@ -32,13 +31,6 @@ def fill_border(out: Buffer, y: Nhwc, n: Index, h: Index, zero: Expr) -> None:
         if rows:
             with when(h == edge):
                 _fill(out, y.index(n, first, -halo.left, 0), rows * y.row, zero)
-
-
-def fill_borders(out: Buffer, y: Nhwc, n: Index, start: Index, rows: int, zero: Expr) -> None:
-    """Fill the border next to `rows` rows of image n."""
-    if y.halo.left or y.halo.right or y.halo.top or y.halo.bottom:
-        with loop(0, rows) as i:
-            fill_border(out, y, n, bind(start + i), zero)
 
 
 def _fill(out: Buffer, start: Index, count: int, zero: Expr) -> None:

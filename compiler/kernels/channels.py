@@ -89,7 +89,7 @@ def pack_channels(array: "NDArray[np.generic]", layout: tuple[Block, ...]) -> "N
 
 def pack_weights(steps: "NDArray[np.int8]", layout: tuple[Block, ...]) -> "NDArray[np.int8]":
     """(channels, k steps, 4) → [block][k step][vector][lane][4], flat; missing lanes are 0."""
-    count, _, width = steps.shape[1], None, steps.shape[2]
+    _, count, width = steps.shape
     parts = []
     for block in layout:
         for chunk in expand(block):

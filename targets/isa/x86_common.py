@@ -1,7 +1,5 @@
 """What x86 micro-kernels share: rounding by cvtps2dq."""
 
-from typing import Any
-
 from edgekiln.targets.isa.base import Expr, MicroKernel, llvm
 
 
@@ -21,10 +19,3 @@ class X86MicroKernel(MicroKernel):
             return llvm("llvm.x86.sse2.cvtps2dq", "int32x4", x)
         assert lanes == 1, lanes
         return llvm("llvm.x86.sse.cvtss2si", "int32", T.broadcast(x, 4))
-
-
-def as_dtype(value: Expr, dtype: str) -> Any:
-    """The same bits under another type."""
-    from tvm.script.ir_builder import tirx as T
-
-    return T.reinterpret(dtype, value)
