@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from edgekiln.compiler.artifact import Artifact, sha256_of
 from edgekiln.compiler.doctor import compiler_version
+from edgekiln.compiler.generator import generator_sha256
 from edgekiln.compiler.recipe import Recipe, load, stage_class
 from edgekiln.compiler.stage import Advance, Kind, Stage, silent
 from edgekiln.compiler.store import Store
@@ -128,7 +129,8 @@ def done_stages(artifact: Artifact) -> tuple[str, ...]:
 
 def derive(stage: S, src: Artifact | None = None, target: TargetProfile | None = None) -> S:
     """Fill the derived fields: `x_sha256` is the hash of what option `x` names, `toolchain` the
-    version of the target's C compiler, `provenance` how `src` came about (JSON).
+    version of the target's C compiler, `generator` the hash of our own, `provenance` how `src`
+    came about (JSON).
 
     For `data` the hash is the data set's fingerprint, for anything else the file's or, for a
     factory, its source file's.
@@ -149,6 +151,8 @@ def derive(stage: S, src: Artifact | None = None, target: TargetProfile | None =
             changes[hashed] = named_hash(str(getattr(stage, option) or ""))
     if "toolchain" in known and target:
         changes["toolchain"] = compiler_version(target.toolchain)
+    if "generator" in known:
+        changes["generator"] = generator_sha256()
     if "provenance" in known and src:
         changes["provenance"] = json.dumps(src.chain, sort_keys=True)
     return replace(stage, **changes)

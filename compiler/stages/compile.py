@@ -30,6 +30,7 @@ class Compile(Stage):
         default=False, metadata={"help": "Fail when a quantized operator would stay float."}
     )
     toolchain: str = field(default="", metadata={"derived": True})  # the C compiler's version
+    generator: str = field(default="", metadata={"derived": True})  # hash of our own sources
 
     def __post_init__(self) -> None:
         if self.batch < 1:

@@ -1,0 +1,33 @@
+"""The identity of our own code generator, which can change a program's bytes like any option."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import edgekiln.compiler
+import edgekiln.runtime
+import edgekiln.targets
+
+# What turns an int8 model into a program, below the rooms' directories.
+_COMPILER = ("frontend.py", "graph.py", "program.py", "passes", "kernels", "lowering", "aot")
+_SUFFIXES = {".py", ".c", ".h", ".S"}
+
+
+@cache
+def generator_sha256() -> str:
+    """Hash of the sources that make programs: a change in them compiles anew, without a version."""
+    compiler, targets, runtime = (
+        Path(next(iter(package.__path__)))
+        for package in (edgekiln.compiler, edgekiln.targets, edgekiln.runtime)
+    )
+    roots = [*(compiler / name for name in _COMPILER), targets / "isa", runtime / "c"]
+    files = [
+        path
+        for root in roots
+        for path in ([root] if root.is_file() else root.rglob("*"))
+        if path.suffix in _SUFFIXES
+    ]
+    digest = hashlib.sha256()
+    for path in sorted(files, key=lambda path: path.parts):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
