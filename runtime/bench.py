@@ -3,10 +3,13 @@
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgekiln.runtime import host
 from edgekiln.runtime.contenders import Contender, Placement, ProgramContender
+from edgekiln.runtime.device.device import Device
+from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.errors import ConfigError, MeasurementError
 from edgekiln.runtime.ort_contender import OrtContender
 from edgekiln.runtime.power.energy import Window
@@ -33,21 +36,33 @@ def bench(
     profile: bool = False,
     cpu: int | None = None,
     power: str = "none",
+    device: Device | None = None,
 ) -> BenchResult:
-    """Latency of a bundle on this machine, by its own executable, and where asked for its energy.
+    """Latency of a bundle, by its own executable, and where asked for its energy.
 
     Args:
         threads: they share the work of one inference.
         profile: time every layer as well, after the trials.
         cpu: pin the threads to this CPU and those behind it.
         power: "auto", "none", a meter's name or its file: see `edgekiln.runtime.power.choice`.
+        device: where it runs; None: this machine.
 
     Raises:
         BundleError: damaged, or made for another machine.
         MeasurementError: the program failed or hung; or the meter that `power` names.
+        DeviceError: busy, not reachable or lost.
     """
-    contender = ProgramContender(bundle, placement(threads, cpu), profile=profile)
-    return interleave([contender], trials=trials, min_seconds=min_seconds, power=power)[0]
+    return compare(
+        bundle,
+        (),
+        trials=trials,
+        min_seconds=min_seconds,
+        threads=threads,
+        profile=profile,
+        cpu=cpu,
+        power=power,
+        device=device,
+    )[0]
 
 
 def bench_onnx(
@@ -65,8 +80,9 @@ def bench_onnx(
         InputError: it refuses the model.
         MeasurementError: it failed or hung.
     """
-    contender = OrtContender(model, placement(threads, cpu))
-    return interleave([contender], trials=trials, min_seconds=min_seconds)[0]
+    with LocalDevice() as here:
+        contender = OrtContender(model, placement(threads, cpu, here.affinity()))
+        return interleave([contender], here, trials=trials, min_seconds=min_seconds)[0]
 
 
 def compare(
@@ -79,43 +95,64 @@ def compare(
     profile: bool = False,
     cpu: int | None = None,
     power: str = "none",
+    device: Device | None = None,
 ) -> list[BenchResult]:
-    """The bundle, then ONNX Runtime on each of `models`, in one run. Raises as the two above."""
-    place = placement(threads, cpu)
-    ours = ProgramContender(bundle, place, profile=profile)
-    batch = ours.spec.inputs[0].shape[0]
-    contenders: list[Contender] = [ours]
-    contenders += [OrtContender(model, place, batch=batch) for model in models]
-    return interleave(contenders, trials=trials, min_seconds=min_seconds, power=power)
+    """The bundle, then ONNX Runtime on each of `models`, in one run. Raises as the two above.
+
+    ONNX Runtime runs on this machine only: without `device`, and so beside the bundle.
+    """
+    where = LocalDevice() if device is None else device
+    if not where.measures:
+        raise ConfigError(
+            f"{where.name} emulates: its latency would mean nothing",
+            hint="measure on the device itself; `edgekiln devices check` runs the bundle's example",
+        )
+    with where:
+        place = placement(threads, cpu, where.affinity())
+        ours = ProgramContender(bundle, place, where, profile=profile)
+        batch = ours.spec.inputs[0].shape[0]
+        contenders: list[Contender] = [ours]
+        contenders += [OrtContender(model, place, batch=batch) for model in models]
+        return interleave(contenders, where, trials=trials, min_seconds=min_seconds, power=power)
 
 
 def interleave(
     contenders: Sequence[Contender],
+    device: Device,
     *,
     trials: int = TRIALS,
     min_seconds: float = MIN_SECONDS,
     power: str = "none",
 ) -> list[BenchResult]:
-    """Run trials in turn, A B A B …, so that a drifting machine treats all contenders alike."""
+    """Run trials in turn, A B A B …, so that a drifting machine treats all contenders alike.
+
+    `device` is held, and what they run on.
+    """
     if trials < 1:
         raise ConfigError(f"trials = {trials}", hint="5 or more show how far trials differ")
     if not (math.isfinite(min_seconds) and min_seconds > 0):
         raise ConfigError(f"min-seconds = {min_seconds}", hint="10 is a good length")
     warmup_seconds = min(WARMUP_SECONDS, min_seconds)
     with ExitStack() as running:
-        metering = running.enter_context(Metering(power, min_seconds))
+        metering = running.enter_context(Metering(power, min_seconds, device.name))
         for contender in contenders:
             running.enter_context(contender)
         metering.baseline()
-        before = host.state()
+        before = device.state()
         rounds = [
             [contender.trial(min_seconds, warmup_seconds) for contender in contenders]
             for _ in range(trials)
         ]
-        after = host.state()
+        surroundings = _Surroundings(
+            device=device.name,
+            machine=device.machine(),
+            affinity=device.affinity(),
+            before=before,
+            after=device.state(),
+        )
         metering.baseline()
         return [
-            _result(contender, taken, before, after, metering)
+            _result(contender, taken, surroundings, metering)
             for contender, taken in zip(contenders, zip(*rounds, strict=True), strict=True)
         ]
 
@@ -139,14 +176,24 @@ def require_quiet(results: Sequence[BenchResult]) -> None:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Surroundings:
+    """What all contenders of a run have in common."""
+
+    device: str
+    machine: host.Machine
+    affinity: tuple[int, ...]
+    before: host.State
+    after: host.State
+
+
 def _result(
     contender: Contender,
     trials: tuple[Trial, ...],
-    before: host.State,
-    after: host.State,
+    around: _Surroundings,
     metering: Metering,
 ) -> BenchResult:
-    facts, latency, machine = contender.facts(), over_trials(trials), host.machine()
+    facts, latency = contender.facts(), over_trials(trials)
     windows = [
         Window(started_s=each.started_s, wall_s=each.wall_s, inferences=each.inferences)
         for each in trials
@@ -159,11 +206,11 @@ def _result(
         model=facts.model,
         model_sha256=facts.model_sha256,
         target=facts.target,
-        device="local",
+        device=around.device,
         batch=facts.batch,
         threads=contender.placement.threads,
         cpus=contender.placement.cpus,
-        affinity=host.affinity(),
+        affinity=around.affinity,
         median_s=latency.median_s,
         p90_s=latency.p90_s,
         p99_s=latency.p99_s,
@@ -177,28 +224,30 @@ def _result(
         energy_unavailable=metering.unavailable,
         trials=trials,
         layers=facts.layers,
-        machine=machine,
-        before=before,
-        after=after,
+        machine=around.machine,
+        before=around.before,
+        after=around.after,
         noisy=latency.spread > NOISY_SPREAD,
-        throttled=host.throttled(before, after),
-        overheated=host.overheated(before, after),
-        warnings=warnings_for(latency, machine, before, after),
+        throttled=host.throttled(around.before, around.after),
+        overheated=host.overheated(around.before, around.after),
+        warnings=warnings_for(latency, around.machine, around.before, around.after),
     )
 
 
-def placement(threads: int, cpu: int | None) -> Placement:
-    """Raises ConfigError without a CPU for each thread: spinning threads must not share one."""
-    allowed = host.affinity()
+def placement(threads: int, cpu: int | None, allowed: Sequence[int]) -> Placement:
+    """Raises ConfigError without a CPU for each thread: spinning threads must not share one.
+
+    `allowed` are the CPUs that programs may use on the device.
+    """
     if threads < 1 or threads > len(allowed):
         raise ConfigError(
-            f"threads = {threads}, this process may use {len(allowed)} CPUs",
+            f"threads = {threads}, programs may use {len(allowed)} CPUs there",
             hint=f"give 1 to {len(allowed)}",
         )
     cpus = () if cpu is None else tuple(range(cpu, cpu + threads))
     if not set(cpus) <= set(allowed):
         raise ConfigError(
             f"cpu = {cpu} with {threads} threads: not all of them may be used",
-            hint=f"this process may use {', '.join(map(str, allowed))}",
+            hint=f"programs may use {', '.join(map(str, allowed))}",
         )
     return Placement(threads=threads, cpus=cpus)

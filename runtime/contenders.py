@@ -1,21 +1,21 @@
 """What can be benchmarked, behind one interface; the first of them is a compiled program."""
 
 import json
-import subprocess
-import tempfile
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
 from edgekiln.runtime import codec
-from edgekiln.runtime.bundle import EXECUTABLE_MODE, LIBRARY, RUNNER, example_name, read_program
+from edgekiln.runtime.bundle import LIBRARY, RUNNER, example_name, read_program
+from edgekiln.runtime.device.device import Device, Done
 from edgekiln.runtime.errors import BundleError, MeasurementError
 from edgekiln.runtime.faults import error_from
 from edgekiln.runtime.manifest import REBUILD_HINT
 from edgekiln.runtime.results import LayerTime, Trial
-from edgekiln.runtime.runner import check_machine
 
 PATIENCE = 10.0  # a trial that takes this many times its length hangs
 START_SECONDS = 120.0  # for loading and the first inference, on a slow board
@@ -105,32 +105,34 @@ class _RunnerReport:
 
 
 class ProgramContender:
-    """A `.ekb` or `.lib`: each trial is a process of its executable."""
+    """A `.ekb` or `.lib`: each trial is a process of its executable, on a device that is held."""
 
-    def __init__(self, path: Path, placement: Placement, *, profile: bool = False) -> None:
+    def __init__(
+        self, path: Path, placement: Placement, device: Device, *, profile: bool = False
+    ) -> None:
         """Raises BundleError when it is damaged or made for another machine."""
         self.path, self.placement, self.profile = path, placement, profile
         self.spec, self._files = read_program(path)
-        check_machine(self.spec, str(path))
+        device.accept(self.spec, str(path))
+        self._device = device
         for needed in (RUNNER, LIBRARY):
             if needed not in self._files:
                 raise BundleError(f"{path}: has no {needed}", REBUILD_HINT)
         self._reports: list[_RunnerReport] = []
 
     def __enter__(self) -> Self:
-        self._home = tempfile.TemporaryDirectory(prefix="edgekiln-bench-")
-        home = Path(self._home.name)
-        (home / RUNNER).write_bytes(self._files[RUNNER])
-        (home / RUNNER).chmod(EXECUTABLE_MODE)
-        self._command = [str(home / RUNNER), "perf", "--threads", str(self.placement.threads)]
+        runner = self._device.put(self._files[RUNNER])
+        self._names = {runner: RUNNER}
+        self._command = [runner, "perf", "--threads", str(self.placement.threads)]
         if self.placement.cpus:
             self._command += ["--cpu", ",".join(map(str, self.placement.cpus))]
         for index in range(len(self.spec.inputs)):
             example = self._files.get(example_name("input", index))
             if example is None:
                 break  # the runner takes zeros
-            (home / f"input_{index}.bin").write_bytes(example)
-            self._command += ["--input", str(home / f"input_{index}.bin")]
+            place = self._device.put(example)
+            self._names[place] = example_name("input", index)
+            self._command += ["--input", place]
         return self
 
     def __exit__(
@@ -139,13 +141,14 @@ class ProgramContender:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._home.cleanup()
+        """The device keeps the files until it is given back."""
 
     def trial(self, min_seconds: float, warmup_seconds: float) -> Trial:
         report = self._perf(min_seconds, warmup_seconds)
+        ahead_s = 0.0 if self._device.shares_clock else time.time() - report.finished_s
         self._reports.append(report)
         (trial,) = report.trials
-        return trial
+        return replace(trial, started_s=trial.started_s + ahead_s)
 
     def facts(self) -> Facts:
         first = self._reports[0]
@@ -183,19 +186,7 @@ class ProgramContender:
         lengths = ("--min-seconds", str(min_seconds), "--warmup-seconds", str(warmup_seconds))
         command = [*self._command, "--trials", "1", *lengths, *extra]
         limit = START_SECONDS + PATIENCE * (min_seconds + warmup_seconds)
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=limit, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise hung(f"{self.path}: the runner", limit) from error
-        except OSError as error:
-            raise MeasurementError(
-                f"{self.path}: cannot start the runner: {error.strerror}",
-                hint="set TMPDIR to a directory that programs may be started from",
-            ) from error
-        if done.returncode:
-            raise error_from(done.returncode, done.stderr, f"{self.path}: the runner")
+        done = run_runner(self._device, command, limit, str(self.path), self._names)
         try:
             return codec.decode(_RunnerReport, json.loads(done.stdout))
         except ValueError as error:
@@ -203,6 +194,36 @@ class ProgramContender:
                 f"{self.path}: the runner's report is of another version: {error}",
                 hint="use the EdgeKiln version that built it, or build it again",
             ) from error
+
+
+def run_runner(
+    device: Device, command: Sequence[str], timeout_s: float, where: str, names: Mapping[str, str]
+) -> Done:
+    """Run a bundle's executable.
+
+    Args:
+        where: names the bundle in errors.
+        names: path on the device → what users know the file by.
+
+    Raises:
+        MeasurementError: it hangs or cannot be started.
+        EdgeKilnError: the one it ended with.
+    """
+    try:
+        done = device.run(command, timeout_s)
+    except TimeoutError as error:
+        raise hung(f"{where}: the runner", timeout_s) from error
+    except OSError as error:
+        raise MeasurementError(
+            f"{where}: cannot start the runner: {error.strerror}",
+            hint="set TMPDIR, or `dir` of the device, to where programs may be started from",
+        ) from error
+    if done.exit_code:
+        stderr = done.stderr
+        for place, name in names.items():
+            stderr = stderr.replace(place, name)
+        raise error_from(done.exit_code, stderr, f"{where}: the runner")
+    return done
 
 
 def hung(what: str, limit: float) -> MeasurementError:

@@ -82,4 +82,10 @@ class MeasurementError(EdgeKilnError):
     exit_code = 12
 
 
+class DeviceError(EdgeKilnError):
+    """A device is busy, cannot be reached, or was lost."""
+
+    exit_code = 13
+
+
 EXIT_INTERRUPTED = 130  # Ctrl-C, as shells report it

@@ -8,6 +8,22 @@ from pathlib import Path
 
 ROOT = Path("/")
 CPU = "sys/devices/system/cpu"
+# What this module reads; a board that is not this machine sends these files.
+FILES = (
+    *(f"proc/{name}" for name in ("cpuinfo", "meminfo", "uptime", "loadavg", "stat")),
+    "proc/self/status",
+    "proc/device-tree/model",
+    "proc/sys/kernel/osrelease",
+    f"{CPU}/online",
+    f"{CPU}/cpu0/cpufreq/*",
+    f"{CPU}/cpu*/thermal_throttle/*_throttle_count",
+    "sys/class/thermal/thermal_zone*/*temp",
+    "sys/class/thermal/thermal_zone*/trip_point_*_type",
+    "sys/class/thermal/cooling_device*/type",
+    "sys/class/thermal/cooling_device*/cur_state",
+    "sys/devices/platform/soc/soc:firmware/get_throttled",
+    "sys/fs/cgroup/cpu.stat",
+)
 # Raspberry Pi: one bit a cause, low ones for now (documentation of `vcgencmd get_throttled`).
 PI_THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 PI_THROTTLED_NOW = 0xF
@@ -50,17 +66,18 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     return frozenset((lines.get("flags") or lines.get("Features") or "").split())
 
 
-def machine(root: Path = ROOT) -> Machine:
+def machine(root: Path = ROOT, architecture: str = platform.machine()) -> Machine:
+    """`architecture` is what `uname -m` says: no file does."""
     cpuinfo = _cpuinfo(root / "proc/cpuinfo")
     board = _text(root / "proc/device-tree/model")
     cpu = cpuinfo.get("model name") or (board or "").rstrip("\0") or cpuinfo.get("Hardware")
     memory = _fields(root / "proc/meminfo").get("MemTotal:")
     return Machine(
         cpu=cpu or "unknown",
-        architecture=platform.machine(),
-        cores=os.cpu_count() or 1,
+        architecture=architecture,
+        cores=len(_numbers(_text(root / CPU / "online"))) or 1,
         memory_bytes=int(memory[0]) * 1024 if memory else None,
-        kernel=f"{platform.system()} {platform.release()}",
+        kernel=f"Linux {_text(root / 'proc/sys/kernel/osrelease') or '?'}",
         governor=_text(root / CPU / "cpu0/cpufreq/scaling_governor"),
         max_frequency_hz=_scaled(root / CPU / "cpu0/cpufreq/cpuinfo_max_freq", 1e3),
     )
@@ -111,9 +128,10 @@ def stolen_share(before: State, after: State, cores: int) -> float | None:
     return stolen_s / (elapsed_s * cores)
 
 
-def affinity() -> tuple[int, ...]:
+def affinity(root: Path = ROOT) -> tuple[int, ...]:
     """The CPUs this process may run on."""
-    return tuple(sorted(os.sched_getaffinity(0)))
+    allowed = _fields(root / "proc/self/status").get("Cpus_allowed_list:")
+    return _numbers(allowed[0] if allowed else None)
 
 
 def peak_resident_bytes(root: Path = ROOT) -> int:
@@ -157,6 +175,15 @@ def _overheated(root: Path) -> bool | None:
         if _text(kind) == "passive" and limit and limit > 0 and now is not None:
             above.append(now >= limit)
     return any(above) if above else None
+
+
+def _numbers(ranges: str | None) -> tuple[int, ...]:
+    """ "0-2,5" → 0, 1, 2, 5"""
+    found: list[int] = []
+    for part in ranges.split(",") if ranges else ():
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return tuple(found)
 
 
 def _cpuinfo(path: Path) -> dict[str, str]:

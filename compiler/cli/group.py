@@ -45,6 +45,7 @@ Exit codes
  10  training that cannot go on
  11  a demanded property does not hold, such as --strict-int8
  12  a measurement that failed or was too noisy
+ 13  a device that is busy or cannot be reached
 130  interrupted; the same command goes on where it stopped
 """
 

@@ -66,9 +66,14 @@ def choose(spec: str, root: Path = ROOT) -> PowerMeter | Unavailable:
         return detect(root)
     if spec == "none":
         return Unavailable(reason="not asked for")
-    if spec.endswith(".csv") or spec.startswith("/dev/"):
+    if is_external(spec):
         return ExternalMeter(Path(spec))
     return open_meter(spec, root)
+
+
+def is_external(spec: str) -> bool:
+    """Whether it is a file or line of a meter beside the machine."""
+    return spec.endswith(".csv") or spec.startswith("/dev/")
 
 
 def open_meter(spec: str, root: Path = ROOT) -> PowerMeter:

@@ -5,8 +5,9 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
-from edgekiln.runtime.errors import MeasurementError
-from edgekiln.runtime.power.choice import Unavailable, choose
+from edgekiln.runtime.device.device import LOCAL
+from edgekiln.runtime.errors import ConfigError, MeasurementError
+from edgekiln.runtime.power.choice import Unavailable, choose, is_external
 from edgekiln.runtime.power.energy import (
     Energy,
     Window,
@@ -14,6 +15,7 @@ from edgekiln.runtime.power.energy import (
     energy_of,
     idle_seconds,
 )
+from edgekiln.runtime.power.meter import PowerMeter
 from edgekiln.runtime.power.recorder import Recorder
 
 
@@ -24,17 +26,17 @@ class Metering:
     was asked for by name ends the run with SensorError.
     """
 
-    def __init__(self, spec: str, trial_s: float) -> None:
+    def __init__(self, spec: str, trial_s: float, device: str = LOCAL) -> None:
         """`spec` as of `choice.choose`; `trial_s` is the shortest length of a trial."""
         self.unavailable = ""
-        self._spec, self._trial_s = spec, trial_s
+        self._spec, self._trial_s, self._device = spec, trial_s, device
         self._running = ExitStack()
         self._recorder: Recorder | None = None
         self._idle_w: list[float] = []
 
     def __enter__(self) -> Self:
         with self._failing():
-            meter = choose(self._spec)
+            meter = choose(self._spec) if self._device == LOCAL else self._beside()
             if isinstance(meter, Unavailable):
                 self.unavailable = meter.reason
             else:
@@ -67,6 +69,17 @@ class Metering:
                     self._recorder, windows, idle_before_w=before_w, idle_after_w=after_w
                 )
         return None
+
+    def _beside(self) -> PowerMeter | Unavailable:
+        """For another device: its own sensors cannot be read from here."""
+        if self._spec == "none" or is_external(self._spec):
+            return choose(self._spec)
+        if self._spec == "auto":
+            return Unavailable(reason=f"the sensors of {self._device} are not read from here")
+        raise ConfigError(
+            f"power = {self._spec}: the sensors of {self._device} are not read from here",
+            hint="there: python -m edgekiln.runtime bench --power auto; here: a meter's .csv file",
+        )
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

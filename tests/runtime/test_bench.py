@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from edgekiln.runtime import bench, contenders, host, ort_contender
+from edgekiln.runtime.device import local
 from edgekiln.runtime.errors import BundleError, ConfigError, InputError, MeasurementError
 from edgekiln.runtime.results import BenchResult, over_trials, trial_of, warnings_for
 from tests.runtime.conftest import TOY
@@ -113,8 +114,8 @@ def test_what_is_no_result_is_refused(text, problem):
         ({"trials": 0}, "trials = 0"),
         ({"min_seconds": 0.0}, "min-seconds = 0.0"),
         ({"min_seconds": float("nan")}, "min-seconds = nan"),
-        ({"threads": 0}, "threads = 0, this process may use"),
-        ({"threads": 4096}, "threads = 4096, this process may use"),
+        ({"threads": 0}, "threads = 0, programs may use"),
+        ({"threads": 4096}, "threads = 4096, programs may use"),
         ({"cpu": 99999}, "cpu = 99999 with 1 threads: not all of them may be used"),
     ],
 )
@@ -185,7 +186,7 @@ def test_nothing_is_left_in_the_temporary_directory(measurable, tmp_path, monkey
 
 
 def test_a_noexec_temporary_directory_is_explained(measurable, monkeypatch):
-    monkeypatch.setattr(contenders, "EXECUTABLE_MODE", stat.S_IRUSR)
+    monkeypatch.setattr(local, "EXECUTABLE_MODE", stat.S_IRUSR)
     with pytest.raises(MeasurementError, match="cannot start the runner: Permission") as caught:
         bench.bench(measurable, **SHORT)
     assert "TMPDIR" in caught.value.hint

@@ -1,0 +1,40 @@
+"""A bundle's example, on a device: does it compute there what it computed where it was packaged?"""
+
+from pathlib import Path
+
+from edgekiln.runtime.bundle import RUNNER, example_name, read_program
+from edgekiln.runtime.contenders import START_SECONDS, run_runner
+from edgekiln.runtime.device.device import Device
+from edgekiln.runtime.errors import BundleError
+from edgekiln.runtime.manifest import REBUILD_HINT
+
+
+def check_example(bundle: Path, device: Device) -> tuple[str, ...]:
+    """Run the example on a device that is held; the names of the outputs, all as expected.
+
+    Raises:
+        BundleError: damaged, without an example, or made for another machine.
+        MismatchError: an output differs.
+        MeasurementError: the program failed or hung.
+    """
+    spec, files = read_program(bundle)
+    device.accept(spec, str(bundle))
+    if RUNNER not in files:
+        raise BundleError(f"{bundle}: has no {RUNNER}", REBUILD_HINT)
+    runner = device.put(files[RUNNER])
+    command, names = [runner, "check"], {runner: RUNNER}
+    for option, kind, tensors in (
+        ("--input", "input", spec.inputs),
+        ("--expect", "output", spec.outputs),
+    ):
+        for index in range(len(tensors)):
+            name = example_name(kind, index)
+            if name not in files:
+                raise BundleError(
+                    f"{bundle}: has no {name}", hint="package it on a machine that can run it"
+                )
+            place = device.put(files[name])
+            names[place] = name
+            command += [option, place]
+    run_runner(device, command, START_SECONDS, str(bundle), names)
+    return tuple(tensor.name for tensor in spec.outputs)

@@ -1,0 +1,82 @@
+"""This machine."""
+
+import hashlib
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edgekiln.runtime import host
+from edgekiln.runtime.bundle import EXECUTABLE_MODE
+from edgekiln.runtime.device.device import LOCAL, Done
+from edgekiln.runtime.files import cannot_write
+from edgekiln.runtime.host import Machine, State
+from edgekiln.runtime.manifest import ProgramSpec
+from edgekiln.runtime.runner import check_machine
+
+
+class LocalDevice:
+    """Files lie in a temporary directory while the device is held."""
+
+    measures = True
+    shares_clock = True
+
+    def __init__(self) -> None:
+        self.name = LOCAL
+        self._launcher: tuple[str, ...] = ()  # comes before each command
+
+    def __enter__(self) -> Self:
+        self._home = tempfile.TemporaryDirectory(prefix="edgekiln-device-")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._home.cleanup()
+
+    def accept(self, spec: ProgramSpec, where: str) -> None:
+        check_machine(spec, where)
+
+    def put(self, content: bytes) -> str:
+        return str(place(Path(self._home.name), content))
+
+    def run(self, command: Sequence[str], timeout_s: float) -> Done:
+        return execute([*self._launcher, *command], timeout_s)
+
+    def machine(self) -> Machine:
+        return host.machine()
+
+    def state(self) -> State:
+        return host.state()
+
+    def affinity(self) -> tuple[int, ...]:
+        return host.affinity()
+
+
+def place(home: Path, content: bytes) -> Path:
+    """An executable file in `home`, named by its hash. Raises StorageError."""
+    path = home / hashlib.sha256(content).hexdigest()
+    try:
+        if not path.exists():
+            path.write_bytes(content)
+            path.chmod(EXECUTABLE_MODE)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+    return path
+
+
+def execute(command: Sequence[str], timeout_s: float) -> Done:
+    """Run a command here. Raises TimeoutError after killing it, OSError when it cannot start."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError from error
+    return Done(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
