@@ -15,6 +15,23 @@ from edgekiln.targets.isa.base import Expr, splat
 _WIDTHS = (64, 32, 16, 8, 4)
 
 
+def assert_covered(
+    x: Nhwc,
+    out: tuple[int, int],
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    pads: tuple[int, int],
+    dilations: tuple[int, int] = (1, 1),
+) -> None:
+    """No window of `out` positions may leave the image and its border: kernels do not look."""
+    for axis, (extent, before, after) in enumerate(
+        ((x.h, x.halo.top, x.halo.bottom), (x.w, x.halo.left, x.halo.right))
+    ):
+        last = (out[axis] - 1) * strides[axis] + (kernel[axis] - 1) * dilations[axis] - pads[axis]
+        assert pads[axis] <= before, f"padding {pads} but a border of {x.halo}"
+        assert last < extent + after, f"the last window ends at {last} of {extent} + {x.halo}"
+
+
 def fill_border(out: Buffer, y: Nhwc, n: Index, h: Index, zero: Expr) -> None:
     """Fill the border next to row h of image n: its left and right ends, and, with the first and
     the last row, the rows above and below.

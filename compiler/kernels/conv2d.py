@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.channels import Block, blocks, pack_channels, pack_weights, vectors
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual
 from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
@@ -70,6 +70,8 @@ class Conv2d:
     tile: Tile | None = None
 
     def build(self, mk: MicroKernel) -> Kernel:
+        size = self.weight.shape[2:]
+        assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)
         plan = _Plan(self, mk)
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.channels import Block, Vector, blocks, expand, pack_channels
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
@@ -61,6 +61,8 @@ class Depthwise2d:
     columns: int | None = None
 
     def build(self, mk: MicroKernel) -> Kernel:
+        size = self.weight.shape[2:]
+        assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)
         layout = blocks(self.x.c, mk.lanes, 1)
         sums = self.weight.astype(np.int64).sum(axis=(1, 2, 3))
         bias = (self.bias.astype(np.int64) - self.x.zero_point * sums).astype(np.int32)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.epilogue import store_lanes
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
@@ -109,6 +109,7 @@ class AveragePool:
     clip: tuple[int, int] = (0, 255)
 
     def build(self, mk: MicroKernel) -> Kernel:
+        assert_covered(self.x, (self.y.h, self.y.w), self.kernel, self.strides, self.pads)
         mult = (
             np.float32(self.x.scale) / (np.float32(self.y.scale) * self.counts.astype(np.float32))
         ).astype(np.float32)

@@ -33,7 +33,7 @@ everywhere = pytest.mark.parametrize("name", TARGETS)
 _checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
 # Five micro-kernels: 25 cases an operation.
 quick = settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=_checks)
-thorough = settings(max_examples=1000, deadline=None, suppress_health_check=_checks)
+thorough = settings(max_examples=400, deadline=None, suppress_health_check=_checks)
 
 
 def microkernel(name: str) -> MicroKernel:

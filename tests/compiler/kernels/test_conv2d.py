@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edgekiln.compiler.kernels.conv2d import Conv2d
 from edgekiln.compiler.kernels.depthwise import Depthwise2d
 from edgekiln.compiler.kernels.epilogue import Residual
-from edgekiln.compiler.kernels.spec import F32, Nhwc
+from edgekiln.compiler.kernels.spec import F32, Halo, Nhwc
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets import isa
 from tests.compiler.kernels import harness
@@ -121,6 +121,17 @@ def test_a_fused_table_maps_the_stored_codes(name: str, case: Case) -> None:
     memory = run(conv.build(mk), name, [p.x.memory()], y, case.pieces)
     expected = mapped[p.expected().values.astype(np.int32) - low]
     harness.assert_codes(memory, Codes(y, expected))
+
+
+@pytest.mark.parametrize("halo", [Halo(), Halo(top=1, left=1), Halo(bottom=2, right=2)])
+def test_a_border_smaller_than_the_padding_is_refused(halo: Halo) -> None:
+    x = Nhwc(n=1, h=4, w=4, c=4, dtype="uint8", scale=1.0, zero_point=0, halo=halo)
+    conv = Conv2d(
+        x=x, y=replace(x, halo=Halo()), weight=np.ones((4, 4, 3, 3), np.int8), pads=(1, 1),
+        bias=np.zeros(4, np.int32), mult=np.ones(4, np.float32),
+    )  # fmt: skip
+    with pytest.raises(AssertionError, match=r"padding|window"):
+        conv.build(isa.load("generic_u8"))
 
 
 def test_layers_of_one_shape_share_their_code() -> None:
