@@ -43,8 +43,7 @@ class OrtContender:
         self._peak_bytes = 0
 
     def __enter__(self) -> Self:
-        places = map(str, (self.placement.threads, self.batch, *self.placement.cpus))
-        command = [sys.executable, "-m", "edgekiln.runtime.ort_worker", str(self.path), *places]
+        command = self._command()
         self._errors = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill up
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
@@ -55,6 +54,10 @@ class OrtContender:
             self._stop()
             raise
         return self
+
+    def _command(self) -> list[str]:
+        places = map(str, (self.placement.threads, self.batch, *self.placement.cpus))
+        return [sys.executable, "-m", "edgekiln.runtime.ort_worker", str(self.path), *places]
 
     def __exit__(
         self,

@@ -39,13 +39,18 @@ def main(argv: Sequence[str]) -> int:
     except EdgeKilnError as error:
         print_error(error)
         return error.exit_code
+    serve(infer, ready)
+    return 0
+
+
+def serve(infer: Callable[[], None], ready: dict[str, Any]) -> None:
+    """Say what the first inference told, then time trials on request until stdin ends."""
     _answer(ready)
     for line in sys.stdin:
         request = json.loads(line)
         _run_for(infer, request["warmup_seconds"])
         trial = timed(infer, request["min_seconds"])
         _answer({"trial": codec.encode(trial), "peak_resident_bytes": host.peak_resident_bytes()})
-    return 0
 
 
 def prepare(model: Path, threads: int, batch: int) -> tuple[Callable[[], None], dict[str, Any]]:

@@ -1,0 +1,60 @@
+"""The suite: networks people put on edge devices, untrained unless a file with weights is given.
+
+Latency does not depend on the weights' values here: no kernel skips zeros or saturates early.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """`model` as `edgekiln build` takes it; `data` calibrates the quantizer."""
+
+    name: str
+    model: str
+    data: str
+
+
+SUITE = (
+    Network(name="ResNet-8 32×32", model="resnet8", data="digits"),
+    Network(name="MobileNetV1-0.25 96×96", model="mobilenetv1", data="digits?size=96"),
+    Network(name="DS-CNN 49×10", model="dscnn", data="tones"),
+    Network(name="autoencoder 640", model="autoencoder", data="hum"),
+    Network(name="MobileNetV2-1.0 224×224", model="mobilenetv2", data="digits?size=224&limit=600"),
+    Network(name="ResNet-18 224×224", model="resnet18", data="digits?size=224&limit=600"),
+    Network(name="ResNet-20 32×32", model="resnet20", data="digits"),
+    Network(name="ViT 32×32", model="vit", data="digits"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A network's files: the program and the models that the peers run."""
+
+    bundle: Path
+    int8: Path
+    float32: Path
+
+
+def build(network: Network, out: Path, target: str) -> Built:
+    """Export, quantize, compile and package, without training; all of it in the store."""
+    from edgekiln.compiler.build import Request
+    from edgekiln.compiler.build import build as run
+    from edgekiln.compiler.cli.progress import progress
+    from edgekiln.compiler.origin import models_of
+    from edgekiln.compiler.recipe import Recipe
+    from edgekiln.compiler.store import Store
+    from edgekiln.targets import profile
+
+    request = Request(
+        model=network.model,
+        targets=(profile.load(target),),
+        recipe=Recipe(data=network.data, skip=("distill", "prune")),
+        out=out,
+        trial_s=0.0,
+    )
+    result = run(request, Store(), progress)
+    bundle = Path(result.targets[0].bundle)
+    int8, float32 = models_of(bundle)
+    return Built(bundle=bundle, int8=int8, float32=float32)
