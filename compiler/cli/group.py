@@ -23,6 +23,8 @@ COMMANDS = {
     "ci": "edgekiln.compiler.cli.ci:ci",
     "compare": "edgekiln.compiler.cli.compare:compare",
     "report": "edgekiln.compiler.cli.report:report",
+    "sign": "edgekiln.compiler.cli.sign:sign",
+    "verify-signature": "edgekiln.compiler.cli.sign:verify_signature",
     "targets": "edgekiln.compiler.cli.targets:targets",
     "models": "edgekiln.compiler.cli.models:models",
     "cache": "edgekiln.compiler.cli.cache:cache",
