@@ -1,7 +1,7 @@
 """Signatures of bundles by OpenSSH: `ssh-keygen -Y`, which every machine with ssh has.
 
-A signature is a file beside the bundle, `NAME.ekb.sig`. It covers the bundle's bytes, which hold the
-hash of every file inside.
+A signature is a file beside the bundle, `NAME.ekb.sig`. It covers the bundle's bytes, which hold
+the hash of every file inside.
 """
 
 import subprocess
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
+from edgekiln.runtime.files import written_whole
 
 # What a signature is for: one made for mail or git must not pass for a bundle's.
 NAMESPACE = "edgekiln-bundle"
@@ -37,7 +38,8 @@ def sign(bundle: Path, key: Path) -> Path:
             f"{key}: cannot sign with it: {_reason(done)}",
             "`ssh-keygen -t ed25519 -f KEY` makes a key",
         )
-    signature.write_bytes(done.stdout)
+    with written_whole(signature) as stream:
+        stream.write(done.stdout)
     return signature
 
 
@@ -66,7 +68,7 @@ def verify(bundle: Path, allowed: Path, signature: Path | None = None) -> str:
             stdin=bundle,
         )  # fmt: skip
     if not name or checked.returncode:
-        reason = "signed by somebody else" if not name else "changed after it was signed"
+        reason = "changed after it was signed" if name else "signed by somebody else"
         raise BundleError(f"{bundle}: {reason}", "do not run it; ask who made it for a signed copy")
     Bundle.open(bundle)
     return name
@@ -78,7 +80,8 @@ def _allowed_signers(path: Path) -> str:
     kind, *rest = text.split(maxsplit=2)
     if not kind.startswith(("ssh-", "ecdsa-", "sk-")):
         return text
-    name = rest[1].strip() if len(rest) > 1 and rest[1].split() == [rest[1].strip()] else ANYBODY
+    comment = rest[1].split() if len(rest) > 1 else []
+    name = comment[0] if len(comment) == 1 else ANYBODY
     return f'{name} namespaces="{NAMESPACE}" {kind} {rest[0]}\n'
 
 
