@@ -30,10 +30,12 @@ def _headline(result: CiResult) -> str:
     broken = sum(cell.failure is not None for cell in result.cells)
     failed = sum(verdict.failed for verdict in result.verdicts)
     count = f"{len(result.cells)} bundles"
-    if not broken and not failed:
-        judged = sum(verdict.status != "skip" for verdict in result.verdicts)
-        return f"{count}, {judged} gates hold"
-    return f"{count}, **{broken} failed, {failed} gates do not hold**"
+    wrong = [f"{broken} failed"] if broken else []
+    wrong += [f"{failed} gates do not hold"] if failed else []
+    if wrong:
+        return f"{count}, **{', '.join(wrong)}**"
+    judged = sum(verdict.status != "skip" for verdict in result.verdicts)
+    return f"{count}, {judged} gates hold"
 
 
 def _failures(result: CiResult) -> Iterator[str]:
