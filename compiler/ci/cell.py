@@ -15,7 +15,7 @@ from edgekiln.compiler.result import Latency
 from edgekiln.compiler.stage import Advance, silent
 from edgekiln.compiler.store import Store
 from edgekiln.runtime.bench import compare
-from edgekiln.runtime.errors import EdgeKilnError, InputError
+from edgekiln.runtime.errors import BundleError, EdgeKilnError, InputError, MissingToolError
 from edgekiln.runtime.program import check_example
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 8  # compared with ONNX Runtime, layer by layer
 
-Doing = Literal["build", "check", "bench", "lock"]
+Doing = Literal["build", "check", "bench"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,6 @@ def empty(cell: Cell) -> CellResult:
         model=cell.model,
         target=cell.target.name,
         precision=cell.precision,
-        energy_unmeasured="no power meter is read by this command",
     )
 
 
@@ -60,7 +59,7 @@ def make(task: Task) -> CellResult:
         return replace(result, check=_check(task))
     except Exception as error:  # one broken cell must not hide the others
         task.bundle.unlink(missing_ok=True)  # what computes something else must not be shipped
-        return replace(result, bundle="", failure=failure_of(error, doing))
+        return replace(result, bundle="", failure=failure_of(error, doing, task.out))
 
 
 def measure(task: Task, result: CellResult) -> CellResult:
@@ -68,15 +67,14 @@ def measure(task: Task, result: CellResult) -> CellResult:
     try:
         return _bench(task, result)
     except Exception as error:
-        return replace(result, failure=failure_of(error, "bench"))
+        return replace(result, failure=failure_of(error, "bench", task.out))
 
 
-def failure_of(error: Exception, doing: Doing) -> Failure:
+def failure_of(error: Exception, doing: Doing, out: Path) -> Failure:
     """The user's errors in their own words; ours with the traceback, which is printed."""
     if isinstance(error, EdgeKilnError):
-        return Failure(
-            doing=doing, message=error.message, hint=error.hint, exit_code=error.exit_code
-        )
+        message = _lasting(error.message, out)
+        return Failure(doing=doing, message=message, hint=error.hint, exit_code=error.exit_code)
     traceback.print_exception(error)
     return Failure(
         doing=doing,
@@ -84,6 +82,11 @@ def failure_of(error: Exception, doing: Doing) -> Failure:
         hint="this is a bug of EdgeKiln: report it with the traceback in the log",
         exit_code=1,
     )
+
+
+def _lasting(message: str, out: Path) -> str:
+    """Without the name of a directory that will have another one."""
+    return message.replace(f"{out}/", "")
 
 
 def _build(task: Task, result: CellResult) -> CellResult:
@@ -108,13 +111,27 @@ def _quiet(_label: str) -> Iterator[Advance]:
 def _check(task: Task) -> Check:
     """Raises MismatchError when the program does not compute what it should."""
     if reason := doctor.foreign(task.cell.target):
-        return Check(where="nowhere", reason=f"{reason}; no emulator is known for this target")
+        return _emulated(task, reason)
     equal = tuple(check_example(task.bundle))
     try:
         samples, layers = _against_onnxruntime(task)
     except InputError as error:  # e.g. a program with two inputs
         return Check(where="host", equal=equal, unverified=error.message)
     return Check(where="host", equal=equal, samples=samples, layers=layers)
+
+
+def _emulated(task: Task, reason: str) -> Check:
+    """Right results, no latencies. Raises MismatchError."""
+    from edgekiln.runtime.device.example import check_example as check_on
+    from edgekiln.runtime.device.qemu import QemuDevice
+
+    try:
+        with QemuDevice() as device:
+            equal = check_on(task.bundle, device)
+    except (BundleError, MissingToolError) as error:
+        why = _lasting(error.message, task.out)
+        return Check(where="nowhere", reason=f"{reason}; not emulated: {why}")
+    return Check(where="emulator", reason=reason, equal=equal, unverified="emulated")
 
 
 def _against_onnxruntime(task: Task) -> "tuple[int, tuple[Gap, ...]]":
@@ -133,14 +150,16 @@ def _against_onnxruntime(task: Task) -> "tuple[int, tuple[Gap, ...]]":
 
 def _bench(task: Task, result: CellResult) -> CellResult:
     if reason := doctor.foreign(task.cell.target):
-        return replace(result, unmeasured=reason)
+        return replace(result, unmeasured=reason, energy_unmeasured=reason)
     if not task.cell.bench_seconds:
-        return replace(result, unmeasured="bench-seconds = 0")
+        reason = "bench-seconds = 0"
+        return replace(result, unmeasured=reason, energy_unmeasured=reason)
     ours, *others = compare(
         task.bundle,
         origin.models_of(task.bundle),
         min_seconds=task.cell.bench_seconds,
         profile=True,
+        power=task.cell.target.meter,
     )
     bench = Bench(
         threads=ours.threads,
@@ -152,7 +171,9 @@ def _bench(task: Task, result: CellResult) -> CellResult:
         layers=ours.layers,
         peers=tuple(_peer(each, ours.median_s) for each in others),
     )
-    return replace(result, bench=bench)
+    return replace(
+        result, bench=bench, energy=ours.energy, energy_unmeasured=ours.energy_unavailable
+    )
 
 
 def _peer(result: "BenchResult", ours_s: float) -> Latency:

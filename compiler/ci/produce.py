@@ -1,13 +1,13 @@
 """A run: cells built in parallel, measured one by one, judged, and published together."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from edgekiln.compiler.ci import attest, baseline, config, gates, lock, matrix
-from edgekiln.compiler.ci.cell import Task, empty, failure_of, make, measure
+from edgekiln.compiler.ci.cell import Task, empty, make, measure
 from edgekiln.compiler.ci.crew import Crew, Died
 from edgekiln.compiler.ci.junit import junit
 from edgekiln.compiler.ci.matrix import Cell
@@ -15,7 +15,7 @@ from edgekiln.compiler.ci.page import page
 from edgekiln.compiler.ci.publish import replaced, write_sums
 from edgekiln.compiler.ci.result import RESULTS, CellResult, CiResult, Failure
 from edgekiln.compiler.ci.summary import summary
-from edgekiln.runtime.errors import EdgeKilnError
+from edgekiln.runtime.errors import MismatchError
 
 Log = Callable[[str], None]
 
@@ -57,7 +57,7 @@ def produce(request: Request, log: Log) -> CiResult:
             results = _measure(crew, tasks, results, log)
         chains = {result.id: _chain(directory, result) for result in results if result.bundle}
         if request.frozen:
-            results = [_frozen(result, locked, chains.get(result.id)) for result in results]
+            results = [_frozen(result, locked, chains) for result in results]
         result = CiResult(
             config=request.path.name,
             baseline=request.baseline,
@@ -130,14 +130,17 @@ def _chain(directory: Path, result: CellResult) -> tuple[lock.Stage, ...]:
 
 
 def _frozen(
-    result: CellResult, locked: lock.Lock, chain: tuple[lock.Stage, ...] | None
+    result: CellResult, locked: lock.Lock, chains: Mapping[str, tuple[lock.Stage, ...]]
 ) -> CellResult:
-    if result.failure or chain is None:
+    if result.failure or result.id not in chains:
         return result
     try:
-        lock.compare(locked.cells.get(result.id), chain)
-    except EdgeKilnError as error:
-        return replace(result, failure=failure_of(error, "lock"))
+        lock.compare(locked.cells.get(result.id), chains[result.id])
+    except MismatchError as error:
+        failure = Failure(
+            doing="lock", message=error.message, hint=error.hint, exit_code=error.exit_code
+        )
+        return replace(result, failure=failure)
     return result
 
 

@@ -9,6 +9,7 @@ from edgekiln.compiler.result import BuildResult, Latency, Score
 from edgekiln.compiler.verify import Gap
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.power.energy import Energy
 from edgekiln.runtime.results import LayerTime
 
 SCHEMA = "edgekiln.ci/1"
@@ -29,8 +30,8 @@ class Failure:
 class Check:
     """The bundle's own example run, and every layer against ONNX Runtime."""
 
-    where: Literal["host", "nowhere"]
-    reason: str = ""  # why nowhere
+    where: Literal["host", "emulator", "nowhere"]
+    reason: str = ""  # why not on the host
     equal: tuple[str, ...] = ()  # outputs that are as expected, bit by bit
     unverified: str = ""  # why no layer was compared
     samples: int = 0
@@ -65,7 +66,7 @@ class CellResult:
     check: Check | None = None
     bench: Bench | None = None
     unmeasured: str = ""  # why there is no latency
-    energy_j: float | None = None  # of one inference
+    energy: Energy | None = None
     energy_unmeasured: str = ""
     failure: Failure | None = None
 
@@ -88,6 +89,11 @@ class CellResult:
     @property
     def latency_s(self) -> float | None:
         return self.bench.median_s if self.bench else None
+
+    @property
+    def energy_j(self) -> float | None:
+        """Gross, of one inference."""
+        return self.energy.gross_j if self.energy else None
 
 
 Status = Literal["pass", "noise", "skip", "fail"]

@@ -175,6 +175,14 @@ def test_a_regression_is_caught_by_its_gate(
     assert (project.home / "dist" / f"net-{TARGET}-int8.ekb").exists()
 
 
+def test_a_slower_program_is_caught_beyond_the_noise(project: Project) -> None:
+    project.set("bench-seconds = 0", "bench-seconds = 0.05")
+    project.set("max-arena-bytes = 4096", "max-arena-bytes = 65536")
+    project.model("arena")  # a detour, which takes twice the time
+    done = project.ci("--baseline", "before")
+    assert (done.returncode, project.failed()) == (11, {"max-slowdown": 11}), done.stdout
+
+
 def test_frozen_names_the_stage_that_differs(project: Project) -> None:
     assert project.ci("--frozen").returncode == 0
     path = project.home / "edgekiln.lock"
@@ -238,6 +246,14 @@ def test_a_killed_run_ends_in_the_same_bytes_in_another_place_and_store(
     sound: Project, tmp_path: Path
 ) -> None:
     killed_at_random(sound, tmp_path, times=3)
+
+
+@pytest.mark.slow
+def test_measuring_the_same_twenty_times_is_no_regression(project: Project) -> None:
+    project.set("bench-seconds = 0", "bench-seconds = 0.2")
+    for _ in range(20):
+        done = project.ci("--baseline", "before", "--frozen")
+        assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from edgekiln.compiler.ci.result import Bench, CellResult, Check, CiResult, Verd
 from edgekiln.compiler.recipe import Recipe
 from edgekiln.compiler.result import BuildResult, FloatOp, Score, Step, TargetResult
 from edgekiln.runtime.host import Machine
+from edgekiln.runtime.power.energy import Energy
 from edgekiln.runtime.results import LayerTime
 from edgekiln.targets import profile
 
@@ -37,9 +38,16 @@ def bench(medians_us: Sequence[float] = (100, 100, 100, 100, 100)) -> Bench:
     )
 
 
+def energy(joules: float) -> Energy:
+    return Energy(
+        meter="rapl", scope="package", update_period_s=0.001, gross_j=joules, net_j=joules / 2,
+        mean_w=10, idle_before_w=5, idle_after_w=5, trials_gross_j=(joules,),
+    )  # fmt: skip
+
+
 def result(
     accuracy: float | None = 0.9, *, arena: int = 1000, quantized_float: int = 0,
-    unscored: str = "", **changes: Any,
+    unscored: str = "", joules: float | None = None, **changes: Any,
 ) -> CellResult:  # fmt: skip
     """Of a cell "net/x86-64-v3/int8" that was built, checked and measured."""
     score = None if accuracy is None else Score(value=accuracy, metric="accuracy", n=400)
@@ -60,7 +68,8 @@ def result(
     whole = CellResult(
         id=f"net/{TARGET}/int8", name="net", model="net.onnx", target=TARGET, precision="int8",
         bundle=target.bundle, build=built, check=Check(where="host", equal=("y",)), bench=bench(),
-        energy_unmeasured="no sensor",
+        energy=None if joules is None else energy(joules),
+        energy_unmeasured="no sensor" if joules is None else "",
     )  # fmt: skip
     return replace(whole, **changes)
 

@@ -24,7 +24,7 @@ def judged(now: CellResult, before: CiResult | None = None, **demanded: Any) -> 
         ({"max_latency_us": 99.5}, "max-latency-us", {}, 11, "100.0 µs > 99.5 µs"),
         ({"max_bytes": 299}, "max-bytes", {}, 11, "300 bytes > 299 bytes"),
         ({"max_arena_bytes": 999}, "max-arena-bytes", {}, 11, "1,000 bytes > 999 bytes"),
-        ({"max_energy_uj": 4}, "max-energy-uj", {"energy_j": 5e-6}, 11, "5.0 µJ > 4.0 µJ"),
+        ({"max_energy_uj": 4}, "max-energy-uj", {"joules": 5e-6}, 11, "5.0 µJ > 4.0 µJ"),
     ],
 )
 def test_a_limit_holds_up_to_it_and_not_beyond(

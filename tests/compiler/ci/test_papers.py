@@ -1,13 +1,21 @@
 """What people and CI servers read about a run."""
 
+import json
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import jsonschema
+
+from edgekiln.compiler.ci.compare import compare
 from edgekiln.compiler.ci.junit import junit
 from edgekiln.compiler.ci.page import page
 from edgekiln.compiler.ci.result import Check, Failure, Verdict, parse
 from edgekiln.compiler.ci.summary import LIMIT, summary
+from edgekiln.compiler.cli.documents import DOCUMENTS
+from edgekiln.compiler.schema import document_schema
+from edgekiln.runtime.codec import encode
 from tests.compiler.ci.results import bench, result, run
 
 FAILED = Verdict(cell=result().id, gate="max-bytes", status="fail", message="3 > 2", exit_code=11)
@@ -18,6 +26,18 @@ BROKEN = result(failure=Failure(doing="check", message="y differs", hint="", exi
 def test_results_are_read_as_they_were_written() -> None:
     written = run(result(), verdicts=(FAILED, NOISE))
     assert parse(written.to_json(), "results.json") == written
+
+
+def test_results_and_comparisons_are_what_their_schemas_say(tmp_path: Path) -> None:
+    written = run(result(joules=1e-6), verdicts=(FAILED, NOISE))
+    (tmp_path / "a.json").write_text(written.to_json())
+    (tmp_path / "b.json").write_text(run(BROKEN).to_json())
+    compared = encode(compare(tmp_path / "a.json", tmp_path / "b.json"))
+    for name, document in (
+        ("edgekiln.ci/1", json.loads(written.to_json())),
+        ("edgekiln.compare/1", {"schema": "edgekiln.compare/1", **compared}),
+    ):
+        jsonschema.validate(document, document_schema(name, DOCUMENTS[name]))
 
 
 def test_the_summary_shows_what_changed_and_by_how_much() -> None:
