@@ -1,8 +1,6 @@
 """The work on one cell, in a process of its own: build it, check it, measure it."""
 
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,8 +9,8 @@ from edgekiln.compiler import doctor, origin
 from edgekiln.compiler.build import Request, build
 from edgekiln.compiler.ci.matrix import Cell
 from edgekiln.compiler.ci.result import Bench, CellResult, Check, Failure
+from edgekiln.compiler.progress import lines
 from edgekiln.compiler.result import Latency
-from edgekiln.compiler.stage import Advance, silent
 from edgekiln.compiler.store import Store
 from edgekiln.runtime.bench import compare
 from edgekiln.runtime.errors import BundleError, EdgeKilnError, InputError, MissingToolError
@@ -94,18 +92,12 @@ def _build(task: Task, result: CellResult) -> CellResult:
     request = Request(
         model=cell.model, targets=(cell.target,), recipe=cell.recipe, out=aside, trial_s=0
     )
-    built = build(request, Store(), _quiet)
+    built = build(request, Store(), lambda label: lines(f"{cell.id}: {label}"))
     (target,) = built.targets
     Path(target.bundle).replace(task.bundle)
     aside.rmdir()
     named = replace(target, bundle=cell.bundle, unmeasured="")
     return replace(result, bundle=cell.bundle, build=replace(built, targets=(named,)))
-
-
-@contextmanager
-def _quiet(_label: str) -> Iterator[Advance]:
-    """The log has a line a cell; bars of several processes would run into each other."""
-    yield silent
 
 
 def _check(task: Task) -> Check:

@@ -1,19 +1,17 @@
 """Progress on stderr: a bar with the time left on a terminal, a line now and then elsewhere."""
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from edgekiln.compiler.progress import lines
 from edgekiln.compiler.stage import Advance
-
-LINE_EVERY_S = 10.0
 
 
 @contextmanager
 def progress(label: str) -> Iterator[Advance]:
     """Show how far `label` is while the block runs."""
-    shown = _bar(label) if sys.stderr.isatty() else _lines(label)
+    shown = _bar(label) if sys.stderr.isatty() else lines(label)
     with shown as advance:
         yield advance
 
@@ -45,22 +43,3 @@ def _bar(label: str) -> Iterator[Advance]:
             bar.update(task, completed=done, total=total or None, text=text)
 
         yield advance
-
-
-@contextmanager
-def _lines(label: str) -> Iterator[Advance]:
-    start_s = last_s = time.monotonic()
-    last_text = ""
-
-    def advance(done: int, total: int, text: str) -> None:
-        nonlocal last_s, last_text
-        now_s = time.monotonic()
-        news = total == 0 and text != last_text  # e.g. whom we wait for
-        if news or now_s - last_s >= LINE_EVERY_S:
-            last_s, last_text = now_s, text
-            share = f"{done}/{total}  " if total else ""
-            print(f"{label}: {share}{text}", file=sys.stderr, flush=True)
-
-    yield advance
-    if (took_s := time.monotonic() - start_s) >= 1.0:
-        print(f"{label}: {took_s:.1f} s", file=sys.stderr, flush=True)
