@@ -2,19 +2,38 @@
 
 from dataclasses import replace
 
-from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.graph import Graph, Node, Tensor
 from edgekiln.compiler.kernels.spec import NO_HALO, Halo
 
 
 def halo(graph: Graph) -> None:
     """Give each image the largest border any convolution or average pool reads."""
     for node in graph.nodes:
-        if any(node.attrs.get("pads", ())) and node.op in ("conv2d", "avg_pool"):
-            top, left, bottom, right = node.attrs["pads"]
-            border = Halo(top=top, left=left, bottom=bottom, right=right)
+        if node.op in ("conv2d", "avg_pool"):
             source = graph.tensors[node.inputs[0]]
+            border = _reach(node, source, graph.tensors[node.name])
             graph.retype(source.name, halo=source.halo.union(border))
     _copy_borderless(graph)
+
+
+def _reach(node: Node, image: Tensor, result: Tensor) -> Halo:
+    """How far the windows reach over the image: less than the pads where a stride skips their end,
+    more where `ceil_mode` adds a window.
+    """
+    top, left, _, _ = node.attrs["pads"]
+    nhwc = result.shape[1:3] if result.name.endswith(":nhwc") else result.shape[2:4]
+    sizes = zip(image.shape[2:], nhwc, node.attrs["kernel"], strict=True)
+    over = [
+        (out - 1) * stride + (taps - 1) * dilation + 1 - before - extent
+        for (extent, out, taps), stride, dilation, before in zip(
+            sizes,
+            node.attrs["strides"],
+            node.attrs.get("dilations", (1, 1)),
+            (top, left),
+            strict=True,
+        )
+    ]
+    return Halo(top=top, left=left, bottom=max(0, over[0]), right=max(0, over[1]))
 
 
 def _copy_borderless(graph: Graph) -> None:

@@ -99,6 +99,11 @@ def test_pools_concat_and_movement_are_exact(tmp_path: Path, target: profile.Tar
         m.op("AveragePool", x, out="ap", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
         0.013, -4,
     )  # fmt: skip
+    odd = m.op(
+        "AveragePool", x, out="ceil", kernel_shape=[3, 2], strides=[2, 3], ceil_mode=1,
+        pads=[0, 1, 1, 0], count_include_pad=1,
+    )  # fmt: skip
+    ceil = m.q(odd, 0.0117, 3)
     c = m.q(m.op("Concat", a, b, out="cat", axis=1), 0.021, 9)
     d = m.q(m.conv(c, 5, 12, 3, 3, out="conv", pads=[1, 1, 1, 1], group=1), 0.4, -3)
     pad = m.op("Pad", d, m.const([0, 0, 1, 0, 0, 1, 0, 2], "int64"), out="pad")
@@ -108,7 +113,7 @@ def test_pools_concat_and_movement_are_exact(tmp_path: Path, target: profile.Tar
     )  # fmt: skip
     t = m.op("Transpose", cut, out="t", perm=[0, 2, 1, 3])
     flat = m.op("Reshape", t, m.const([1, -1], "int64"), out="flat")
-    check(m.save(tmp_path / "net.onnx", flat), target)
+    check(m.save(tmp_path / "net.onnx", flat, ceil), target)
 
 
 def test_constants_splits_and_upsampling_are_exact(
