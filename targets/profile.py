@@ -15,7 +15,7 @@ HOST = "host"  # not a file: detected, see `edgekiln.targets.detect`
 
 @dataclass(frozen=True, kw_only=True)
 class Caches:
-    """Bytes per core (l1d, l2) or shared (l3); 0 where there is none."""
+    """Bytes of the cache a core uses, shared or not; 0 where there is none."""
 
     l1d: int
     l2: int
@@ -46,6 +46,7 @@ class TargetProfile:
     caches: Caches
     channel_multiple: int  # pruned widths are multiples of this: the vector's lanes
     toolchain: Toolchain
+    qemu_cpu: str = ""  # QEMU's model that has these features, for `--device qemu:…`
     meter: str = "auto"  # power meter; "none" where there is no sensor
     base: str = ""  # the profile this one was derived from
 

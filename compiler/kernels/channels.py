@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.targets.isa.base import MicroKernel
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -87,17 +89,19 @@ def pack_channels(array: "NDArray[np.generic]", layout: tuple[Block, ...]) -> "N
     return np.concatenate(parts)
 
 
-def pack_weights(steps: "NDArray[np.int8]", layout: tuple[Block, ...]) -> "NDArray[np.int8]":
-    """(channels, k steps, 4) → [block][k step][vector][lane][4], flat; missing lanes are 0."""
+def pack_weights(
+    steps: "NDArray[np.int8]", layout: tuple[Block, ...], mk: MicroKernel
+) -> "NDArray[np.int8]":
+    """(channels, k steps, k_step) → [block][k step][vector][lane][k_step]; missing lanes are 0."""
     _, count, width = steps.shape
     parts = []
     for block in layout:
         for chunk in expand(block):
-            rows = np.zeros((count, sum(v.lanes for v in chunk), width), np.int8)
-            lane = 0
+            rows = []
             for vector in chunk:
+                row = np.zeros((count, vector.lanes, width), np.int8)
                 source = steps[vector.start : vector.start + vector.valid]
-                rows[:, lane : lane + vector.valid] = source.transpose(1, 0, 2)
-                lane += vector.lanes
-            parts.append(rows.reshape(-1))
+                row[:, : vector.valid] = source.transpose(1, 0, 2)
+                rows.append(mk.arrange(row))
+            parts.append(np.concatenate(rows, axis=1).reshape(-1))
     return np.concatenate(parts)

@@ -30,7 +30,6 @@ from edgekiln.compiler.kernels.tir import (
     loop,
     minimum,
     register,
-    reinterpret,
     store,
     turns,
 )  # fmt: skip
@@ -116,22 +115,24 @@ class _Plan:
     """The numbers of one convolution on one instruction set."""
 
     def __init__(self, conv: Conv2d, mk: MicroKernel) -> None:
-        self.conv, self.mk = conv, mk
+        self.conv = conv
         oc, self.ic, self.kh, self.kw = conv.weight.shape
         self.oc = oc // conv.groups
+        y = conv.y
+        # A 1×1 convolution over dense images sees one long row: tiles need not end with its own.
+        self.joined = self._is_pointwise_and_dense()
+        self.pixels = y.n * y.h * y.w if self.joined else y.w
+        self.mk = mk = mk if self.pixels >= mk.rows else mk.single
         # Taps that lie side by side in memory: a row of the kernel, or one pixel's channels.
         self.flat = conv.groups == 1 and (conv.dilations[1] == 1 or self.kw == 1)
         run = self.ic * self.kw if self.flat else self.ic
         self.steps = math.ceil(run / mk.k_step)
         self.taps = self.kh if self.flat else self.kh * self.kw
-        y = conv.y
-        # A 1×1 convolution over dense images sees one long row: tiles need not end with its own.
-        self.joined = self._is_pointwise_and_dense()
-        self.pixels = y.n * y.h * y.w if self.joined else y.w
-        count = len(vectors(self.oc, mk.lanes))
+        columns = vectors(self.oc, mk.lanes)
         self.tile = conv.tile or default_tile(
-            mk, pixels=self.pixels, vectors=count, k_steps=self.taps * self.steps
-        )
+            mk, pixels=self.pixels, vectors=len(columns), lanes=columns[0].lanes,
+            k_steps=self.taps * self.steps,
+        )  # fmt: skip
         self.work = math.ceil(self.pixels / self.tile.pixels) if self.joined else y.n * y.h
         self.layout = blocks(self.oc, mk.lanes, self.tile.vectors)
 
@@ -146,13 +147,13 @@ class _Plan:
         return sum(block.count * block.channels for block in self.layout)
 
     def packed_weights(self) -> "NDArray[np.int8]":
-        """[group][block][tap][step][vector][lane][4]."""
+        """[group][block][tap][step][vector][lane][k_step]."""
         conv, width = self.conv, self.mk.k_step
         runs = conv.weight.transpose(0, 2, 3, 1).reshape(conv.weight.shape[0], self.taps, -1)
         steps = np.zeros((len(runs), self.taps, self.steps * width), np.int8)
         steps[:, :, : runs.shape[2]] = runs
         steps = steps.reshape(conv.groups, self.oc, self.taps * self.steps, width)
-        return np.concatenate([pack_weights(group, self.layout) for group in steps])
+        return np.concatenate([pack_weights(group, self.layout, self.mk) for group in steps])
 
     def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
         groups = values.reshape(self.conv.groups, self.oc)
@@ -192,10 +193,13 @@ class _Plan:
         start: Index,
     ) -> None:  # fmt: skip
         """One register tile: sums, then the epilogue of each vector."""
-        conv = self.conv
+        conv, mk = self.conv, self.mk
         chosen = channels.block.vectors
         sums = [
-            [[register("int32", v.lanes) for v in chosen] for _ in range(self.tile.pixels)]
+            [
+                [register("int32", mk.rows * v.lanes) for v in chosen]
+                for _ in range(self.tile.pixels // mk.rows)
+            ]
             for _ in range(self.tile.splits)
         ]
         self._start_sums(sums, epilogue, channels)
@@ -209,17 +213,18 @@ class _Plan:
         other = None
         if conv.residual:
             other = bind(conv.residual.tensor.index(n, h, w, channels.y_channel))
-        for pixel in range(self.tile.pixels):
+        for row in range(self.tile.pixels // mk.rows):
             lane = 0
             for v, vector in enumerate(chosen):
-                acc = load(sums[0][pixel][v], 0, vector.lanes)
+                acc = load(sums[0][row][v], 0, mk.rows * vector.lanes)
                 for part in sums[1:]:
-                    acc = acc + load(part[pixel][v], 0, vector.lanes)
-                place = pixel * conv.y.c + vector.start - chosen[0].start
-                epilogue.emit(
-                    acc, channels.lane + lane, y + place, None if other is None else other + place,
-                    vector.lanes, vector.valid,
-                )  # fmt: skip
+                    acc = acc + load(part[row][v], 0, mk.rows * vector.lanes)
+                for pixel, value in enumerate(mk.finish(acc, vector.lanes), row * mk.rows):
+                    place = pixel * conv.y.c + vector.start - chosen[0].start
+                    beside = None if other is None else other + place
+                    epilogue.emit(
+                        value, channels.lane + lane, y + place, beside, vector.lanes, vector.valid
+                    )
                 lane += vector.lanes
 
     def _pixel(self, item: Expr, start: Index) -> tuple[Index, Index, Index]:
@@ -232,17 +237,15 @@ class _Plan:
     def _start_sums(
         self, sums: list[list[list[Buffer]]], epilogue: Epilogue, channels: _Channels
     ) -> None:
+        """The bias in the first split, zero in the others."""
         for part, tile in enumerate(sums):
             for row in tile:
                 lane = 0
                 for vector, acc in zip(channels.block.vectors, row, strict=True):
-                    value = (
-                        splat(const(0), vector.lanes)
-                        if part
-                        else epilogue.bias(channels.lane + lane, vector.lanes)
-                    )
-                    store(acc, 0, value, vector.lanes)
-                    lane += vector.lanes
+                    n = vector.lanes
+                    value = splat(const(0), n) if part else epilogue.bias(channels.lane + lane, n)
+                    store(acc, 0, self.mk.start(value, n), self.mk.rows * n)
+                    lane += n
 
     def _accumulate(
         self, x: Buffer, weights: Buffer, channels: _Channels, first: Index,
@@ -250,40 +253,48 @@ class _Plan:
     ) -> None:  # fmt: skip
         conv, width = self.conv, self.mk.k_step
         step_bytes = channels.block.channels * width
-        splits = self.tile.splits
-        whole = self.steps // splits
+        per_load = self.mk.x_bytes // width
+        turn = per_load * math.ceil(self.tile.splits / per_load)
+        whole, rest = divmod(self.steps, turn)
         down, right = conv.dilations[0] * conv.x.row, conv.dilations[1] * conv.x.c
         with turns(self.kh) as kh, turns(1 if self.flat else self.kw) as kw:
             source = bind(first + kh * down + kw * right)
             tap = kh if self.flat else kh * self.kw + kw
             packed = bind(channels.weights + tap * (self.steps * step_bytes))
-            with turns(whole) as i:
-                for part in range(splits):
-                    step = i * splits + part
-                    self._step(
-                        x, weights, channels, source + step * width, packed + step * step_bytes,
-                        sums[part],
-                    )  # fmt: skip
-            for part in range(self.steps % splits):
-                step = whole * splits + part
-                self._step(
-                    x, weights, channels, source + step * width, packed + step * step_bytes,
-                    sums[part],
-                )  # fmt: skip
+
+            def steps(start: Index, count: int) -> None:
+                """In turn to the splits."""
+                for at in range(0, count, per_load):
+                    pixels = self._pixels(x, source + (start + at) * width)
+                    for i in range(at, min(at + per_load, count)):
+                        self._step(
+                            pixels, i - at, weights, packed + (start + i) * step_bytes, channels,
+                            sums[i % self.tile.splits],
+                        )  # fmt: skip
+
+            if whole:
+                with turns(whole) as i:
+                    steps(i * turn, turn)
+            steps(whole * turn, rest)
+
+    def _pixels(self, x: Buffer, source: Index) -> list[Expr]:
+        """The next bytes of each pixel of the tile."""
+        stride = self.conv.strides[1] * self.conv.x.c
+        count = self.mk.x_bytes
+        return [load(x, source + pixel * stride, count) for pixel in range(self.tile.pixels)]
 
     def _step(
-        self, x: Buffer, weights: Buffer, channels: _Channels, source: Index, packed: Index,
+        self, pixels: list[Expr], step: int, weights: Buffer, packed: Index, channels: _Channels,
         sums: list[list[Buffer]],
     ) -> None:  # fmt: skip
-        """Four k of every accumulator: one broadcast a pixel, one load a vector of weights."""
-        mk, width = self.mk, self.mk.k_step
-        pixel_stride = self.conv.strides[1] * self.conv.x.c
-        for pixel, row in enumerate(sums):
-            word = reinterpret(load(x, source + pixel * pixel_stride, width), "int32")
+        """`k_step` more products for every lane of every accumulator."""
+        mk = self.mk
+        for row, accumulators in enumerate(sums):
+            group = pixels[row * mk.rows : (row + 1) * mk.rows]
             lane = 0
-            for vector, acc in zip(channels.block.vectors, row, strict=True):
-                count = vector.lanes * width
-                a = reinterpret(splat(word, vector.lanes), mk.activation, count)
-                w = load(weights, packed + lane * width, count)
-                store(acc, 0, mk.dot(load(acc, 0, vector.lanes), a, w, vector.lanes), vector.lanes)
+            for vector, acc in zip(channels.block.vectors, accumulators, strict=True):
+                a = mk.operand(group, step, vector.lanes)
+                w = load(weights, packed + lane * mk.k_step, vector.lanes * mk.k_step)
+                total = mk.dot(load(acc, 0, mk.rows * vector.lanes), a, w, vector.lanes)
+                store(acc, 0, total, mk.rows * vector.lanes)
                 lane += vector.lanes

@@ -20,17 +20,14 @@ from edgekiln.compiler.kernels.tir import (
     Index,
     KernelBuilder,
     bind,
-    cast,
-    const,
     divmod_,
     load,
     loop,
     register,
-    reinterpret,
     store,
     turns,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +60,9 @@ class Depthwise2d:
     def build(self, mk: MicroKernel) -> Kernel:
         size = self.weight.shape[2:]
         assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)
-        layout = blocks(self.x.c, mk.lanes, 1)
+        mk = mk.single
+        # Wider vectors would leave too few registers for columns.
+        layout = blocks(self.x.c, tuple(n for n in mk.lanes if mk.width(n) <= 2), 1)
         sums = self.weight.astype(np.int64).sum(axis=(1, 2, 3))
         bias = (self.bias.astype(np.int64) - self.x.zero_point * sums).astype(np.int32)
         with KernelBuilder() as k:
@@ -110,14 +109,15 @@ class Depthwise2d:
                 part[:, :, : vector.valid] = filters[
                     :, :, vector.start : vector.start + vector.valid
                 ]
-                parts.append(part.reshape(-1))
+                parts.append(mk.arrange(part).reshape(-1))
         return np.concatenate(parts)
 
-    def _tile(self, mk: MicroKernel) -> int:
+    def _tile(self, mk: MicroKernel, lanes: int) -> int:
         """Output columns at once: enough to reuse image columns, as many as registers hold."""
         if self.columns:
             return min(self.columns, self.y.w)
-        spare = mk.registers - self._chunks * self.weight.shape[3] * mk.weight_registers - 4
+        taps = self._chunks * self.weight.shape[3] * mk.weight_registers
+        spare = (mk.registers - 4) // mk.width(lanes) - taps
         most = max(1, min(self.y.w, spare, 12))
         stride = self.strides[1]
         kw: int = self.weight.shape[3]
@@ -132,7 +132,7 @@ class Depthwise2d:
         self, mk: MicroKernel, x: Buffer, weights: Buffer, epilogue: Epilogue, vector: Vector,
         at: "_Place",
     ) -> None:  # fmt: skip
-        size = self._tile(mk)
+        size = self._tile(mk, vector.lanes)
         whole = self.y.w // size
         with turns(whole) as i:
             self._columns(mk, x, weights, epilogue, vector, at, bind(i * size), size)
@@ -164,11 +164,11 @@ class Depthwise2d:
                 for tap in range(kw)
             ]
             for column, uses in self._uses(size).items():
-                word = self._interleave(x, first + column * self.x.c, chunk, lanes)
-                a = register("int32", lanes)
-                store(a, 0, word, lanes)
+                rows = self._rows(x, first + column * self.x.c, chunk, lanes)
+                a = register(mk.activation, lanes * mk.k_step)
+                store(a, 0, mk.interleave(rows, lanes), lanes * mk.k_step)
                 for output, tap in uses:
-                    data = reinterpret(load(a, 0, lanes), mk.activation, lanes * mk.k_step)
+                    data = load(a, 0, lanes * mk.k_step)
                     acc = sums[output]
                     store(acc, 0, mk.dot(load(acc, 0, lanes), data, taps[tap], lanes), lanes)
         for output, acc in enumerate(sums):
@@ -187,17 +187,10 @@ class Depthwise2d:
                 uses.setdefault(column, []).append((output, tap))
         return dict(sorted(uses.items()))
 
-    def _interleave(self, x: Buffer, column: Index, chunk: int, lanes: int) -> Expr:
-        """Rows 4·chunk… of an image column as the bytes of int32 lanes."""
-        word = None
-        for byte in range(min(4, self.weight.shape[2] - 4 * chunk)):
-            row = (4 * chunk + byte) * self.dilations[0]
-            raw = reinterpret(load(x, column + row * self.x.row, lanes), "uint8", lanes)
-            wide = cast(raw, "int32", lanes)
-            if byte:
-                wide = wide << splat(const(8 * byte), lanes)
-            word = wide if word is None else word | wide
-        return word
+    def _rows(self, x: Buffer, column: Index, chunk: int, lanes: int) -> list[Expr]:
+        """Rows 4·chunk… of an image column."""
+        rows = range(4 * chunk, min(4 * chunk + 4, self.weight.shape[2]))
+        return [load(x, column + row * self.dilations[0] * self.x.row, lanes) for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True)

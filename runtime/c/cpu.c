@@ -77,6 +77,37 @@ int cpu_has(const char *feature) {
     return 0;
 }
 
+#elif defined(__aarch64__) || defined(__arm__)
+
+#include <sys/auxv.h>
+
+/* The kernel's own list of what programs may use: Linux, arch/arm{64,}/include/uapi/asm/hwcap.h,
+   with the names of /proc/cpuinfo. Numbers, for a C library may be older than the processor. */
+static const struct {
+    const char *name;
+    unsigned long word;
+    int bit;
+} FEATURES[] = {
+#ifdef __aarch64__
+    {"fp", AT_HWCAP, 0},        {"asimd", AT_HWCAP, 1},     {"crc32", AT_HWCAP, 7},
+    {"atomics", AT_HWCAP, 8},   {"fphp", AT_HWCAP, 9},      {"asimdhp", AT_HWCAP, 10},
+    {"asimdrdm", AT_HWCAP, 12}, {"jscvt", AT_HWCAP, 13},    {"fcma", AT_HWCAP, 14},
+    {"lrcpc", AT_HWCAP, 15},    {"asimddp", AT_HWCAP, 20},  {"sve", AT_HWCAP, 22},
+    {"asimdfhm", AT_HWCAP, 23}, {"i8mm", AT_HWCAP2, 13},    {"bf16", AT_HWCAP2, 14},
+#else
+    {"neon", AT_HWCAP, 12},     {"vfpv3", AT_HWCAP, 13},    {"vfpv4", AT_HWCAP, 16},
+    {"idiva", AT_HWCAP, 17},    {"idivt", AT_HWCAP, 18},
+#endif
+};
+
+int cpu_has(const char *feature) {
+    for (size_t i = 0; i < sizeof FEATURES / sizeof *FEATURES; i++) {
+        if (strcmp(FEATURES[i].name, feature) != 0) continue;
+        return getauxval(FEATURES[i].word) >> FEATURES[i].bit & 1;
+    }
+    return 0;
+}
+
 #else
 #error "cpu.c has no feature check for this architecture"
 #endif

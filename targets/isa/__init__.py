@@ -8,6 +8,10 @@ from edgekiln.targets.isa.base import MicroKernel
 MICROKERNELS: dict[str, str] = {
     "generic_u8": "edgekiln.targets.isa.generic:GENERIC_U8",
     "generic_s8": "edgekiln.targets.isa.generic:GENERIC_S8",
+    "arm_neon": "edgekiln.targets.isa.arm_neon:ARM_NEON",
+    "arm_dotprod": "edgekiln.targets.isa.arm_dotprod:ARM_DOTPROD",
+    "arm_i8mm": "edgekiln.targets.isa.arm_i8mm:ARM_I8MM",
+    "armv7_neon": "edgekiln.targets.isa.arm_neon:ARMV7_NEON",
     "x86_avx2": "edgekiln.targets.isa.x86_avx2:AVX2",
     "x86_avx_vnni": "edgekiln.targets.isa.x86_vnni:AVX_VNNI",
     "x86_vnni": "edgekiln.targets.isa.x86_vnni:AVX512_VNNI",

@@ -1,8 +1,16 @@
 """What one instruction set offers a kernel."""
 
+import math
+import operator
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Expr = Any  # tvm.ir.Expr; TVM ships no types
 
@@ -26,33 +34,46 @@ def llvm(name: str, dtype: str, *args: Expr) -> Expr:
     return T.call_llvm_pure_intrin(dtype, T.llvm_lookup_intrinsic_id(name), *args)
 
 
+def pick(vectors: Sequence[Expr], indices: Sequence[int]) -> Expr:
+    """The lanes of `vectors`, laid end to end, at constant `indices`; not more than there are."""
+    from tvm import tirx
+
+    return tirx.Shuffle(list(vectors), list(indices))
+
+
 @dataclass(frozen=True, kw_only=True)
 class MicroKernel(ABC):
     """The few instructions every kernel is written against; the methods build TIR expressions.
 
-    A vector has int32 lanes, and each lane of a dot product consumes `k_step` pairs of bytes. The
-    fields from `registers` on describe the machine to the choice of a register tile.
+    A vector has int32 lanes, and each lane of a dot product consumes `k_step` pairs of bytes. A
+    matrix product (convolution, dense) holds its sums in accumulators: a vector of output channels
+    for each of `rows` neighbouring pixels. The fields from `registers` on describe the machine to
+    the choice of a register tile.
     """
-
-    k_step: ClassVar[int] = 4
 
     name: str
     activation: str  # numpy name of the activations' type: what `dot` multiplies
     lanes: tuple[int, ...]  # int32 lanes of the vectors there are, widest first
+    k_step: int = 4
+    x_bytes: int = 4  # of a pixel that a matrix product loads at once, a multiple of `k_step`
+    rows: int = 1  # pixels whose sums share an accumulator
     registers: int  # vector registers
+    register_lanes: int = 0  # int32 lanes of a register; 0: every vector is one
     weight_registers: int = 1  # live registers per weight vector during `dot`
+    pixel_registers: int = 0  # live registers per pixel, besides its sums
     scratch_registers: int = 1  # what `dot` needs besides accumulators and weights
     dot_latency: int = 5  # cycles until an accumulator can be used again
-    dots_per_cycle: float = 1.0
+    dots_per_cycle: float = 1.0  # registers' worth
+    epilogue_cycles: float = 6.0  # per register: convert, scale, clamp, round, narrow, store
 
     @abstractmethod
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-        """acc + Σ₄ a·w, exact modulo 2³².
+        """acc + Σ a·w over `k_step` pairs, exact modulo 2³².
 
         Args:
-            acc: int32 × lanes.
-            a: `activation` × 4·lanes; lane i uses bytes 4i to 4i+3.
-            w: int8 × 4·lanes, in the same order.
+            acc: an accumulator; int32 × lanes when `rows` is 1.
+            a: what `operand` makes; `activation` × 4·lanes, k_step a lane, when `rows` is 1.
+            w: int8 × k_step·lanes, in the order of `arrange`.
         """
 
     @abstractmethod
@@ -78,7 +99,55 @@ class MicroKernel(ABC):
 
         return T.Cast(vector(self.activation, lanes), x)
 
-    def fits(self, pixels: int, vectors: int) -> bool:
+    def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
+        """The second factor of `dot`: k_step bytes of `rows` pixels, for every lane.
+
+        Args:
+            pixels: `activation` × x_bytes of each.
+            step: which k_step bytes of them.
+        """
+        from tvm.script.ir_builder import tirx as T
+
+        del step  # x_bytes are k_step bytes
+        word = T.reinterpret("int32", pixels[0])
+        return T.reinterpret(vector(self.activation, 4 * lanes), splat(word, lanes))
+
+    def start(self, sums: Expr, lanes: int) -> Expr:
+        """The accumulator whose every pixel has the int32 × lanes `sums`."""
+        del lanes
+        return sums
+
+    def finish(self, acc: Expr, lanes: int) -> list[Expr]:
+        """The int32 × lanes of each pixel of an accumulator."""
+        del lanes
+        return [acc]
+
+    def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
+        """Up to four `activation` × lanes as `dot` takes them: a byte of each, lane by lane."""
+        from tvm.script.ir_builder import tirx as T
+
+        def word(row: Expr, place: int) -> Expr:
+            wide = T.Cast(vector("int32", lanes), T.reinterpret(vector("uint8", lanes), row))
+            return wide << splat(T.int32(8 * place), lanes) if place else wide
+
+        words = reduce(operator.or_, (word(row, place) for place, row in enumerate(rows)))
+        return T.reinterpret(vector(self.activation, 4 * lanes), words)
+
+    def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
+        """(…, lanes, k_step) weights of a vector in the order in which `dot` takes their bytes."""
+        return weights
+
+    @property
+    def single(self) -> "MicroKernel":
+        """The same instruction set with one row an accumulator: for lone pixels and depthwise."""
+        return self
+
+    def width(self, lanes: int) -> int:
+        """Registers that a vector takes."""
+        return math.ceil(lanes / (self.register_lanes or self.lanes[0]))
+
+    def fits(self, pixels: int, vectors: int, lanes: int) -> bool:
         """Whether a register tile of pixels × vectors stays in registers."""
-        live = pixels * vectors + vectors * self.weight_registers + self.scratch_registers
+        live = vectors * (pixels + self.weight_registers) * self.width(lanes)
+        live += pixels * self.pixel_registers + self.scratch_registers
         return live <= self.registers

@@ -20,13 +20,20 @@ class GenericMicroKernel(MicroKernel):
         return acc
 
     def round_to_int(self, x: Expr, lanes: int) -> Expr:
-        from tvm.script.ir_builder import tirx as T
+        return round_by_adding(x, lanes)
 
-        # Adding 1.5·2²³ moves the integer part into the low mantissa bits, rounded half to even:
-        # no call into libm, which `nearbyint` becomes on chips without the instruction.
-        magic = splat(T.float32(1.5 * 2.0**23), lanes)
-        dtype = vector("int32", lanes)
-        return T.reinterpret(dtype, x + magic) - T.reinterpret(dtype, magic)
+
+def round_by_adding(x: Expr, lanes: int) -> Expr:
+    """float32 → int32, half to even, for |x| < 2²².
+
+    Adding 1.5·2²³ moves the integer part into the low mantissa bits, rounded: no call into libm,
+    which `nearbyint` becomes on chips without the instruction.
+    """
+    from tvm.script.ir_builder import tirx as T
+
+    magic = splat(T.float32(1.5 * 2.0**23), lanes)
+    dtype = vector("int32", lanes)
+    return T.reinterpret(dtype, x + magic) - T.reinterpret(dtype, magic)
 
 
 GENERIC_U8 = GenericMicroKernel(name="generic_u8", activation="uint8", lanes=(4,), registers=16)

@@ -1,0 +1,72 @@
+"""What Arm micro-kernels share: registers of 128 bits, and vectors of up to four of them."""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+
+from edgekiln.targets.isa.base import Expr, MicroKernel, llvm, pick, splat, vector
+
+QUAD = 4  # int32 lanes of a register
+
+
+class ArmMicroKernel(MicroKernel):
+    """A vector of 16 lanes is four registers, whose results leave as one register of 16 bytes."""
+
+    def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
+        """One of the words of a pixel that `x_bytes` brought, for every lane."""
+        from tvm.script.ir_builder import tirx as T
+
+        words = T.reinterpret(vector("int32", self.x_bytes // 4), pixels[0])
+        word = splat(pick([words], [step]), lanes)
+        return T.reinterpret(vector(self.activation, 4 * lanes), word)
+
+    def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
+        """ZIP bytes, then ZIP the pairs: half an instruction a row, where shifts need two."""
+        from tvm.script.ir_builder import tirx as T
+
+        pairs = [zipped(*pair, lanes) for pair in self.row_pairs(rows, lanes)]
+        low, high = (T.reinterpret(vector("int16", lanes), pair) for pair in pairs)
+        return T.reinterpret(vector("int8", 4 * lanes), zipped(low, high, lanes))
+
+    def row_pairs(self, rows: Sequence[Expr], lanes: int) -> list[tuple[Expr, Expr]]:
+        """Four rows two by two; those that are missing are zero."""
+        from tvm.script.ir_builder import tirx as T
+
+        zero = T.broadcast(T.int8(0), lanes)
+        first, second, third, fourth, *_ = *rows, zero, zero, zero
+        return [(first, second), (third, fourth)]
+
+
+class A64MicroKernel(ArmMicroKernel):
+    """AArch64 converts with a rounding of its own choice."""
+
+    def round_to_int(self, x: Expr, lanes: int) -> Expr:
+        if lanes == 1:
+            return llvm("llvm.aarch64.neon.fcvtns.i32.f32", "int32", x)
+
+        def convert(x4: Expr) -> Expr:
+            return llvm("llvm.aarch64.neon.fcvtns.v4i32.v4f32", "int32x4", x4)
+
+        return by_register(convert, lanes, (x, QUAD))
+
+
+def by_register(
+    step: Callable[..., Expr], lanes: int, *operands: tuple[Expr, int], result: int = QUAD
+) -> Expr:
+    """`step` on each register's share of the operands.
+
+    Args:
+        operands: vectors, each with how many of its elements belong to four lanes.
+        result: elements that a step returns.
+    """
+    if lanes == QUAD:
+        return step(*(x for x, _ in operands))
+    shares = [
+        step(*(pick([x], range(i * share, (i + 1) * share)) for x, share in operands))
+        for i in range(lanes // QUAD)
+    ]
+    return pick(shares, range(lanes // QUAD * result))
+
+
+def zipped(a: Expr, b: Expr, lanes: int) -> Expr:
+    """a₀ b₀ a₁ b₁ …"""
+    return pick([a, b], [*chain(*((i, lanes + i) for i in range(lanes)))])

@@ -1,0 +1,116 @@
+"""Arm's Advanced SIMD without dot products: Cortex-A53, A72 (AArch64) and A7 (ARMv7).
+
+SMULL multiplies eight s8·s8 pairs to int16: at most 2¹⁴, so it is exact. Two of these may not fit
+int16 (2·(-128)² = 2¹⁵), so products are never added there: SADALP adds neighbouring ones to an
+int32 lane, exactly. A lane's first two bytes and its last two go to different multiplications, so
+both operands come in this order: the first two bytes of up to eight lanes, then their last two.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from edgekiln.targets.isa.arm_common import QUAD, A64MicroKernel, ArmMicroKernel, zipped
+from edgekiln.targets.isa.base import Expr, llvm, pick, splat
+from edgekiln.targets.isa.generic import round_by_adding
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+GROUP = 8  # lanes whose bytes are in order of pairs: two of them fill a register
+
+
+class _WideningMicroKernel(ArmMicroKernel):
+    def _multiply(self, a: Expr, w: Expr) -> Expr:
+        """int16x8 products of two int8x8."""
+        raise NotImplementedError
+
+    def _add_pairs(self, acc: Expr, products: Expr) -> Expr:
+        """int32x4 `acc` and the sums of neighbours of int16x8 `products`."""
+        raise NotImplementedError
+
+    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+        sums = [pick([acc], range(i, i + QUAD)) for i in range(0, lanes, QUAD)]
+        group = min(lanes, GROUP)
+        for start in range(0, 4 * lanes, 2 * QUAD):
+            bytes_ = range(start, start + 2 * QUAD)
+            products = self._multiply(pick([a], bytes_), pick([w], bytes_))
+            lane = start // (4 * group) * group + start % (2 * group) // 2
+            sums[lane // QUAD] = self._add_pairs(sums[lane // QUAD], products)
+        return pick(sums, range(lanes))
+
+    def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
+        from tvm.script.ir_builder import tirx as T
+
+        group = min(lanes, GROUP)
+        pairs = T.reinterpret(f"int16x{self.x_bytes // 2}", pixels[0])
+        both = [splat(pick([pairs], [2 * step + half]), group) for half in (0, 1)]
+        words = pick(both * (lanes // group), range(2 * lanes))
+        return T.reinterpret(f"int8x{4 * lanes}", words)
+
+    def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
+        pairs = [zipped(*pair, lanes) for pair in self.row_pairs(rows, lanes)]
+        group = 2 * min(lanes, GROUP)
+        places = [
+            half * 2 * lanes + start + i
+            for start in range(0, 2 * lanes, group)
+            for half in (0, 1)
+            for i in range(group)
+        ]
+        return pick(pairs, places)
+
+    def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
+        *outer, lanes, k_step = weights.shape
+        group = min(lanes, GROUP)
+        pairs = weights.reshape(*outer, lanes // group, group, 2, 2)
+        return pairs.swapaxes(-2, -3).reshape(*outer, lanes, k_step)
+
+
+class NeonMicroKernel(A64MicroKernel, _WideningMicroKernel):
+    def _multiply(self, a: Expr, w: Expr) -> Expr:
+        return llvm("llvm.aarch64.neon.smull.v8i16", "int16x8", a, w)
+
+    def _add_pairs(self, acc: Expr, products: Expr) -> Expr:
+        return acc + llvm("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4", products)
+
+
+class Armv7MicroKernel(_WideningMicroKernel):
+    def _multiply(self, a: Expr, w: Expr) -> Expr:
+        return llvm("llvm.arm.neon.vmulls.v8i16", "int16x8", a, w)
+
+    def _add_pairs(self, acc: Expr, products: Expr) -> Expr:
+        return llvm("llvm.arm.neon.vpadals.v4i32.v8i16", "int32x4", acc, products)
+
+    def round_to_int(self, x: Expr, lanes: int) -> Expr:
+        return round_by_adding(x, lanes)  # ARMv7's VCVT only truncates
+
+
+# Cycles of the Cortex-A72 (its Software Optimization Guide, "ASIMD integer instructions"): SMULL
+# one a cycle, SADALP one a cycle on the other pipe and its result to the next one after 1.
+ARM_NEON = NeonMicroKernel(
+    name="arm_neon",
+    activation="int8",
+    lanes=(16, 8, 4),
+    x_bytes=8,
+    registers=32,
+    register_lanes=QUAD,
+    pixel_registers=1,
+    scratch_registers=4,
+    dot_latency=2,
+    dots_per_cycle=0.5,
+    epilogue_cycles=3.5,
+)
+# The Cortex-A7 has pipes of 64 bits: each of these instructions takes two cycles.
+ARMV7_NEON = Armv7MicroKernel(
+    name="armv7_neon",
+    activation="int8",
+    lanes=(8, 4),
+    x_bytes=8,
+    registers=16,
+    register_lanes=QUAD,
+    pixel_registers=1,
+    scratch_registers=5,
+    dot_latency=8,
+    dots_per_cycle=0.125,
+    epilogue_cycles=16.0,
+)

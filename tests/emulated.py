@@ -1,0 +1,125 @@
+"""Run a compiled function of another chip under QEMU, on numpy arrays: the sibling of `aot.jit`."""
+
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from edgekiln.compiler.aot.codegen import compile_function
+from edgekiln.runtime.device.qemu import EMULATORS
+from edgekiln.targets.profile import TargetProfile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from tvm.tirx import PrimFunc
+
+# Reads a call from stdin, makes it, writes the last array to stdout. Every argument is passed as a
+# word: what the kernel takes as int32 is the low half of its register, on both Arm ABIs.
+_CALLER = r"""
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGN = 64, OVERREAD = 64, MOST = 24 };
+int32_t kernel(uintptr_t, ...);
+
+static uint32_t number(void) {
+    uint32_t value;
+    if (fread(&value, sizeof value, 1, stdin) != 1) exit(2);
+    return value;
+}
+
+/* Noise where a kernel may read but must not care. */
+static void *room(uint32_t bytes) {
+    size_t size = (bytes + OVERREAD + ALIGN - 1) / ALIGN * ALIGN;
+    return memset(aligned_alloc(ALIGN, size), 0xa5, size);
+}
+
+int main(void) {
+    uintptr_t a[MOST] = {0};
+    uint32_t arrays = number(), ints = number(), workspaces = number(), size = 0, count = 0;
+    void *last = NULL;
+    if (arrays + ints + workspaces > MOST) return 3;
+    for (uint32_t i = 0; i < arrays; i++) {
+        size = number();
+        last = room(size);
+        if (fread(last, 1, size, stdin) != size) return 2;
+        a[count++] = (uintptr_t)last;
+    }
+    for (uint32_t i = 0; i < ints; i++) a[count++] = number();
+    for (uint32_t i = 0; i < workspaces; i++) a[count++] = (uintptr_t)room(number());
+    int32_t (*call)() = (int32_t(*)())kernel;
+    if (call(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13],
+             a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23]))
+        return 4;
+    fwrite(last, 1, size, stdout);
+    return 0;
+}
+"""
+
+
+def emulator(target: TargetProfile) -> tuple[str, ...]:
+    """The command that runs the target's executables here."""
+    return EMULATORS[target.machine], "-cpu", target.qemu_cpu
+
+
+def require(target: TargetProfile) -> None:
+    """Skip the test when the target's compiler or its emulator is not installed."""
+    for tool in (target.toolchain.cc, EMULATORS[target.machine]):
+        if shutil.which(tool) is None:
+            packages = " ".join(target.toolchain.packages)
+            pytest.skip(f"{tool} is not installed (apt-get install {packages})")
+
+
+def load(func: "PrimFunc", target: TargetProfile) -> Callable[..., None]:
+    """Compile `func` for `target` and return it as `f(*arrays, *ints)`, as `jit.load` does."""
+    compiled = compile_function(func, "kernel", target.tvm)
+    program = _link(compiled.object, target)
+
+    def call(*args: "NDArray[Any] | int") -> None:
+        arrays = [arg for arg in args if isinstance(arg, np.ndarray)]
+        ints = [arg for arg in args if isinstance(arg, int)]
+        request = [struct.pack("<3I", len(arrays), len(ints), len(compiled.workspace))]
+        for array in arrays:
+            request += [struct.pack("<I", array.nbytes), array.tobytes()]
+        request += [struct.pack("<i", value) for value in ints]
+        request += [struct.pack("<I", size) for size in compiled.workspace]
+        with tempfile.TemporaryDirectory(prefix="edgekiln-emulated-") as home:
+            path = Path(home, "program")
+            path.write_bytes(program)
+            path.chmod(0o755)
+            done = subprocess.run(
+                [*emulator(target), str(path)], input=b"".join(request), capture_output=True,
+                check=True,
+            )  # fmt: skip
+        result = arrays[-1]
+        result[...] = np.frombuffer(done.stdout, result.dtype).reshape(result.shape)
+
+    return call
+
+
+def _link(kernel: bytes, target: TargetProfile) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="edgekiln-emulated-") as directory:
+        home = Path(directory)
+        (home / "caller.o").write_bytes(_caller(target.toolchain.cc))
+        (home / "kernel.o").write_bytes(kernel)
+        command = [target.toolchain.cc, "-static", "-s", "caller.o", "kernel.o", "-o", "program"]
+        subprocess.run([*command, "-lm"], cwd=home, check=True, capture_output=True)
+        return (home / "program").read_bytes()
+
+
+@cache
+def _caller(cc: str) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="edgekiln-emulated-") as directory:
+        home = Path(directory)
+        (home / "caller.c").write_text(_CALLER)
+        subprocess.run([cc, "-O1", "-w", "-c", "caller.c"], cwd=home, check=True)
+        return (home / "caller.o").read_bytes()
