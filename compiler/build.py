@@ -149,19 +149,22 @@ class _Build:
     def _record(self, name: str, artifact: Artifact, target: TargetProfile | None) -> None:
         """Measure the artifact, add the row to the table, and stop if too much was lost."""
         report, unscored = self._evaluate(artifact, target)
+        score = measure.score_of(report)
         report = report or measure.costs(artifact)
+        # Only the user's own model comes trained for preprocessing that we cannot know.
+        doubt = measure.doubt(score, self.data, self.request.recipe.seed) if name == "input" else ""
         step = Step(
             stage=name,
             target=target.name if target else "",
             sha256=artifact.sha256,
             file_bytes=report["file_bytes"],
-            score=measure.score_of(report),
+            score=score,
             unscored=unscored,
             parameters=report["parameters"],
             macs=report["macs"],
             metrics=finite(artifact.metrics),
             notes=artifact.notes,
-            remark=artifact.remark,
+            remark=artifact.remark or doubt,
             wall_s=artifact.wall_s,
             cached=artifact.cached,
         )

@@ -8,6 +8,9 @@ from edgekiln.compiler.artifact import Artifact
 from edgekiln.compiler.result import Latency, Score, Step
 from edgekiln.runtime.errors import AccuracyError
 
+# A trained model is better than this many times chance.
+GUESSING = 1.5
+
 
 def score_of(report: Mapping[str, Any]) -> Score | None:
     """The score in an evaluation's report; None in that of `costs`."""
@@ -30,6 +33,21 @@ def costs(artifact: Artifact) -> dict[str, Any]:
         "macs": subject.macs,
         "file_bytes": subject.file_bytes,
     }
+
+
+def doubt(score: Score | None, data: str, seed: int) -> str:
+    """A word on a user's trained model that scores like one that guesses."""
+    from edgekiln.models.data import load
+
+    if score is None or score.metric != "accuracy":
+        return ""
+    classes = len(load(data, seed).classes)
+    if score.value * classes > GUESSING:
+        return ""
+    return (
+        f"{score.value:.2%} is what guessing one of {classes} classes gives: the model may want "
+        "other preprocessing, e.g. --data 'PATH?scale=1' for raw pixels or 'PATH?mean=0.5&std=0.5'"
+    )
 
 
 def check_drop(steps: Sequence[Step], step: Step, max_drop: float) -> None:

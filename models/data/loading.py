@@ -40,8 +40,9 @@ _MAX_CALIB = 512  # more calibration samples do not move a range: by default no 
 def load(data: str, seed: int = 0) -> Dataset:
     """Load `"digits"`, `"photos/?size=96"`, `"cifar.npz?scale=1&mean=0&std=1&layout=NHWC"`, ….
 
-    The seed decides which sample goes to which split, and nothing else. Where mean and standard
-    deviation are not given they are those of the training split, per channel.
+    The seed decides which sample goes to which split, and nothing else. Without any of scale, mean
+    and std the samples are normalized by the training split's own moments, per channel; who gives
+    one of them means just that, the others being 1/255, 0 and 1.
 
     Raises:
         ConfigError: no such data set, or a wrong option.
@@ -147,7 +148,10 @@ def _preprocessing(x: Samples, options: Options) -> Preprocessing:
     image = x.dtype == np.uint8
     scale = options.scale if options.scale is not None else (1 / 255 if image else 1.0)
     channels = x.shape[-1] if image else 1
-    mean, std = _moments(x.reshape(-1, channels), scale)
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    if (options.scale, options.mean, options.std) == (None, None, None):
+        mean, std = _moments(x.reshape(-1, channels), scale)
     given = {"mean": options.mean or mean, "std": options.std or std}
     for key, values in given.items():
         if len(values) not in (1, channels):

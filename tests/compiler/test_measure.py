@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgekiln.compiler.artifact import Artifact
-from edgekiln.compiler.measure import check_drop, costs, score_of
+from edgekiln.compiler.measure import check_drop, costs, doubt, score_of
 from edgekiln.compiler.result import Score, Step
 from edgekiln.runtime.errors import AccuracyError
 
@@ -49,3 +49,11 @@ def test_a_program_for_another_machine_has_its_costs_from_the_compiler() -> None
     )
     assert costs(lib) == {"parameters": None, "macs": 9, "file_bytes": 42}
     assert score_of(costs(lib)) is None
+
+
+def test_a_trained_model_that_guesses_is_doubted() -> None:
+    guess = Score(value=0.11, metric="accuracy", n=400)
+    assert doubt(guess, "digits", 0).startswith("11.00% is what guessing one of 10 classes gives")
+    assert doubt(Score(value=0.5, metric="accuracy", n=400), "digits", 0) == ""
+    assert doubt(Score(value=0.1, metric="auc", n=400), "hum", 0) == ""
+    assert doubt(None, "digits", 0) == ""

@@ -97,6 +97,13 @@ def test_training_pixels_are_standardized_by_default():
     assert x.std(axis=(0, 2, 3)) == pytest.approx(1, abs=1e-4)
 
 
+def test_who_gives_a_scale_means_just_that() -> None:
+    raw = data.load("digits?scale=1").preprocessing
+    assert (raw.scale, raw.mean, raw.std) == (1.0, (0.0,), (1.0,))
+    half = data.load("digits?mean=0.5").preprocessing
+    assert (half.scale, half.mean, half.std) == (1 / 255, (0.5,), (1.0,))
+
+
 def test_preprocessing_is_what_the_user_says():
     loaded = data.load("digits?scale=1&mean=0&std=1&layout=NHWC")
     assert loaded.preprocessing == Preprocessing(
