@@ -11,7 +11,7 @@ from edgekiln.compiler.ci.matrix import Cell
 from edgekiln.compiler.ci.result import Bench, CellResult, Check, Failure
 from edgekiln.compiler.progress import lines
 from edgekiln.compiler.result import Latency
-from edgekiln.compiler.store import Store
+from edgekiln.compiler.shared import open_store
 from edgekiln.runtime.bench import compare
 from edgekiln.runtime.errors import BundleError, EdgeKilnError, InputError, MissingToolError
 from edgekiln.runtime.program import check_example
@@ -31,6 +31,7 @@ class Task:
 
     cell: Cell
     out: Path
+    store: str = ""  # URL of the store behind the machine's own
 
     @property
     def bundle(self) -> Path:
@@ -92,7 +93,7 @@ def _build(task: Task, result: CellResult) -> CellResult:
     request = Request(
         model=cell.model, targets=(cell.target,), recipe=cell.recipe, out=aside, trial_s=0
     )
-    built = build(request, Store(), lambda label: lines(f"{cell.id}: {label}"))
+    built = build(request, open_store(task.store), lambda label: lines(f"{cell.id}: {label}"))
     (target,) = built.targets
     Path(target.bundle).replace(task.bundle)
     aside.rmdir()

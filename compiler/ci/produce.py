@@ -15,6 +15,7 @@ from edgekiln.compiler.ci.page import page
 from edgekiln.compiler.ci.publish import replaced, write_sums
 from edgekiln.compiler.ci.result import RESULTS, CellResult, CiResult, Failure
 from edgekiln.compiler.ci.summary import summary
+from edgekiln.compiler.shared import open_store
 from edgekiln.runtime.errors import MismatchError
 
 Log = Callable[[str], None]
@@ -30,6 +31,7 @@ class Request:
     only: str = "*"
     frozen: bool = False
     baseline: str = ""
+    store: str = ""  # URL of the store behind the machine's own
 
 
 def plan(path: Path, only: str = "*") -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
@@ -46,11 +48,12 @@ def produce(request: Request, log: Log) -> CiResult:
     """
     known, chosen = plan(request.path, request.only)
     home = request.path.absolute().parent
+    open_store(request.store)  # a wrong URL is said before anything runs
     lock_path = home / lock.FILE
     locked = lock.read(lock_path) if request.frozen or lock_path.exists() else lock.Lock(cells={})
     before = baseline.load(request.baseline, home) if request.baseline else None
     with replaced(request.out) as directory:
-        tasks = [Task(cell=cell, out=directory) for cell in chosen]
+        tasks = [Task(cell=cell, out=directory, store=request.store) for cell in chosen]
         with Crew(request.jobs or len(os.sched_getaffinity(0)), home) as crew:
             results = _make(crew, tasks, log)
         with Crew(1, home) as crew:  # alone, so that building disturbs no measurement

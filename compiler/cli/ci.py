@@ -27,6 +27,10 @@ FILE = click.Path(path_type=Path)
     help="Earlier results, to compare with. git:REF reads edgekiln.results.json of a commit.",
 )  # fmt: skip
 @click.option(
+    "--store", default="", metavar="URL",
+    help="Shared store behind this machine's own: a directory, s3://…, gs://…",
+)  # fmt: skip
+@click.option(
     "--matrix", is_flag=True, help="Print the jobs for GitHub's strategy.matrix; build nothing."
 )
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of CONFIG, for editors.")
@@ -34,7 +38,7 @@ FILE = click.Path(path_type=Path)
 @click.pass_context
 def ci(
     ctx: click.Context, *, config: Path, out: Path, jobs: int | None, only: str, frozen: bool,
-    baseline: str, matrix: bool, schema: bool, as_json: bool,
+    baseline: str, store: str, matrix: bool, schema: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Build, check, measure and judge every model for every target of CONFIG.
 
@@ -63,7 +67,13 @@ def ci(
         click.echo(json.dumps(fan_out(plan(config, only)[1])))
         return
     request = Request(
-        path=config, out=out, jobs=jobs or 0, only=only, frozen=frozen, baseline=baseline
+        path=config,
+        out=out,
+        jobs=jobs or 0,
+        only=only,
+        frozen=frozen,
+        baseline=baseline,
+        store=store,
     )
     result = produce(request, lambda line: click.echo(line, err=True))
     click.echo(result.to_json() if as_json else (out / "summary.md").read_text("utf-8"), nl=False)
