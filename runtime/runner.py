@@ -188,17 +188,31 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def check_machine(spec: ProgramSpec, where: str) -> None:
-    """Raises BundleError when this machine cannot execute the program's instructions."""
-    machine = platform.machine()
+def check_machine(
+    spec: ProgramSpec,
+    where: str,
+    *,
+    machine: str = "",
+    flags: frozenset[str] | None = None,
+    on: str = "this machine",
+) -> None:
+    """Raises BundleError when a machine, by default this one, cannot execute the program.
+
+    Args:
+        machine: what `uname -m` says there.
+        flags: its CPU's features.
+        on: its name in messages.
+    """
+    machine = machine or platform.machine()
     if machine != spec.machine:
         raise BundleError(
-            f"{where}: made for {spec.machine} ({spec.target}), this machine is {machine}",
+            f"{where}: made for {spec.machine} ({spec.target}), {on} is {machine}",
             hint="build it with a --target that fits (`edgekiln targets detect`)",
         )
-    if missing := sorted(set(spec.features) - host.cpu_flags()):
+    if missing := sorted(set(spec.features) - (host.cpu_flags() if flags is None else flags)):
+        cpu = "this CPU" if flags is None else on
         raise BundleError(
-            f"{where}: made for {spec.target}, this CPU lacks {', '.join(missing)}",
+            f"{where}: made for {spec.target}, {cpu} lacks {', '.join(missing)}",
             hint="build it with a --target that fits (`edgekiln targets detect`)",
         )
 

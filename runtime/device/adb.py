@@ -1,0 +1,39 @@
+"""Android's debug bridge, by its client. Programs must be static: Android has another C library."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Sequence
+
+from edgekiln.runtime.errors import MissingToolError
+
+DIRECTORY = "/data/local/tmp/edgekiln"  # where the shell user may start programs
+# The client's own words, on stderr with exit code 1; a program's errors look otherwise.
+LOST = re.compile(
+    r"^(?:adb: |error: (?:device |no devices|closed|more than one|protocol fault|insufficient)).*",
+    re.MULTILINE,
+)
+
+
+class AdbShell:
+    """A phone with USB debugging, or one reached by `adb connect`."""
+
+    def __init__(self, serial: str = "", *, directory: str = "") -> None:
+        """`serial` as `adb devices` lists it; "" where there is one phone only."""
+        if shutil.which("adb") is None:
+            raise MissingToolError("adb is not installed", "sudo apt-get install adb")
+        self.name = f"adb:{serial}"
+        self.directory = directory or DIRECTORY
+        self._client = ["adb", *(("-s", serial) if serial else ())]
+
+    def command(self, script: str, arguments: Sequence[str]) -> list[str]:
+        """-T: bytes as they are, stderr and the exit code apart (protocol "shell_v2")."""
+        remote = shlex.join(["sh", "-c", script, "edgekiln", *arguments])
+        return [*self._client, "shell", "-T", remote]
+
+    def lost(self, exit_code: int, stderr: str) -> str | None:
+        said = LOST.search(stderr)
+        return said.group().strip() if exit_code and said else None
+
+    def close(self) -> None:
+        """Nothing is held: the client's server is everybody's."""

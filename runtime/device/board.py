@@ -1,0 +1,237 @@
+"""A board that is reached by a shell: by ssh, by adb."""
+
+import getpass
+import hashlib
+import platform
+import secrets
+import select
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, TypeVar
+
+from edgekiln.runtime import host
+from edgekiln.runtime.device import scripts
+from edgekiln.runtime.device.device import Done
+from edgekiln.runtime.device.shell import ConnectionLost, Shell, run_script
+from edgekiln.runtime.errors import DeviceError, MissingToolError, StorageError
+from edgekiln.runtime.host import Machine, State
+from edgekiln.runtime.manifest import ProgramSpec
+from edgekiln.runtime.runner import check_machine
+
+T = TypeVar("T")
+ATTEMPTS = 3  # at a lost connection
+PAUSE_S = 1.0  # before the second attempt, twice that before the third
+NO_SPACE = "No space left on device"
+
+
+class Board:
+    """Held by one run at a time; its files are kept by content, so that none is sent twice."""
+
+    measures = True
+    shares_clock = False
+
+    def __init__(self, shell: Shell, *, timeout_s: float = 30.0, keep: bool = True) -> None:
+        """
+        Args:
+            timeout_s: for everything but the program itself.
+            keep: whether sent files stay on the board for the next run.
+        """
+        self.name, self.sent_bytes = shell.name, 0
+        self._shell, self._timeout_s, self._keep = shell, timeout_s, keep
+        self._token = secrets.token_hex(8)
+        self._holder: subprocess.Popen[bytes] | None = None
+        self._contents: dict[str, bytes] = {}  # hash → content, of what must be there
+        self._machine: Machine | None = None
+        self._flags: frozenset[str] = frozenset()
+        self._cpus: tuple[int, ...] = ()
+
+    def __enter__(self) -> Self:
+        self._try(lambda: None)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._let_go()
+        self._shell.close()
+
+    def accept(self, spec: ProgramSpec, where: str) -> None:
+        machine = self.machine()
+        check_machine(spec, where, machine=machine.architecture, flags=self._flags, on=self.name)
+
+    def put(self, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        self._contents[digest] = content
+        self._try(lambda: self._send(digest))
+        return f"{self._shell.directory}/{digest}"
+
+    def run(self, command: Sequence[str], timeout_s: float) -> Done:
+        done = self._try(lambda: self._script(scripts.RUN, *command, timeout_s=timeout_s))
+        return Done(
+            exit_code=done.returncode,
+            stdout=done.stdout.decode(errors="replace"),
+            stderr=done.stderr.decode(errors="replace"),
+        )
+
+    def machine(self) -> Machine:
+        if self._machine is None:
+            with tempfile.TemporaryDirectory(prefix="edgekiln-board-") as home:
+                root, architecture = self._look(Path(home))
+                self._machine = host.machine(root, architecture)
+                self._flags = host.cpu_flags(root / "proc/cpuinfo")
+                self._cpus = host.affinity(root)
+        return self._machine
+
+    def state(self) -> State:
+        with tempfile.TemporaryDirectory(prefix="edgekiln-board-") as home:
+            root, _architecture = self._look(Path(home))
+            return host.state(root)
+
+    def affinity(self) -> tuple[int, ...]:
+        self.machine()
+        return self._cpus
+
+    # Holding, and what happens when the connection breaks.
+
+    def _try(self, action: Callable[[], T]) -> T:
+        """Do it while the board is held; after a lost connection, take the board again.
+
+        Raises DeviceError when the last attempt fails.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                if self._holder is None:
+                    self._hold()
+                return action()
+            except ConnectionLost as error:
+                self._let_go()
+                if attempt == ATTEMPTS:
+                    raise DeviceError(
+                        f"{self.name}: connection lost: {error}",
+                        hint=f"tried {ATTEMPTS} times; is the board on, and this its address?",
+                    ) from error
+                time.sleep(PAUSE_S * attempt)
+        raise AssertionError
+
+    def _hold(self) -> None:
+        """Take the board, and bring back to it what this run has put there."""
+        owner = f"{getpass.getuser()}@{platform.node()}"
+        keep = "1" if self._keep else "0"
+        arguments = (self._shell.directory, self._token, owner, keep)
+        with tempfile.TemporaryFile() as errors:
+            self._holder = subprocess.Popen(
+                self._shell.command(scripts.HOLD, arguments),
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+            )  # fmt: skip
+            said = _first_line(self._holder, self._timeout_s)
+            if said != "held":
+                code = self._stop_holder()
+                errors.seek(0)
+                raise self._refused(code, said, errors.read().decode(errors="replace"))
+        for digest in self._contents:
+            self._send(digest)
+
+    def _refused(self, code: int, said: str, stderr: str) -> Exception:
+        reason = self._shell.lost(code, stderr)
+        if reason is not None:
+            return ConnectionLost(reason)
+        if code == scripts.BUSY:
+            return DeviceError(
+                f"{self.name} is busy: {said or 'another run'} measures there",
+                hint="wait for it; a tracker queues runs by itself: --device rpc://…",
+            )
+        if code == scripts.LACKING:
+            return MissingToolError(
+                f"{self.name}: {said}", hint="install util-linux and coreutils there, or BusyBox"
+            )
+        if NO_SPACE in stderr:
+            return self._full()
+        last = stderr.strip().splitlines()[-1:] or [f"no answer within {self._timeout_s:.0f} s"]
+        return DeviceError(
+            f"{self.name}: cannot use {self._shell.directory}: {last[0]}",
+            hint="set `dir` of the device to a directory you may write to",
+        )
+
+    def _let_go(self) -> None:
+        if self._holder is not None:
+            self._stop_holder()
+
+    def _stop_holder(self) -> int:
+        """Its stdin ends, and the board cleans up; without a connection, it does by itself."""
+        holder, self._holder = self._holder, None
+        assert holder is not None
+        try:
+            holder.communicate(timeout=self._timeout_s)
+        except subprocess.TimeoutExpired:
+            holder.kill()
+            holder.communicate()
+        return holder.returncode
+
+    # Files
+
+    def _send(self, digest: str) -> None:
+        content = self._contents[digest]
+        if self._script(scripts.HAVE, digest).returncode == 0:
+            return
+        done = self._script(scripts.PUT, digest, stdin=content)
+        if done.returncode == 0:
+            self.sent_bytes += len(content)
+            return
+        said = done.stderr.decode(errors="replace").strip()
+        if NO_SPACE in said:
+            raise self._full()
+        if done.returncode == scripts.GARBLED:
+            raise ConnectionLost(f"of {len(content)} bytes, others arrived")
+        raise StorageError(
+            f"{self.name}: cannot write below {self._shell.directory}: {said}",
+            hint="set `dir` of the device to a directory you may write to",
+        )
+
+    def _full(self) -> StorageError:
+        return StorageError(
+            f"{self.name}: no space left for {self._shell.directory}",
+            hint="free some space there, or set `dir` of the device to another disk",
+        )
+
+    def _look(self, root: Path) -> tuple[Path, str]:
+        """Write below `root` what the board's /proc and /sys say; and its architecture."""
+        done = self._try(lambda: self._script(scripts.LOOK, *host.FILES))
+        architecture = ""
+        for entry in done.stdout.split(b"\x1e")[1:]:
+            name, _, content = entry.partition(b"\x1f")
+            if name == b"architecture":
+                architecture = content.decode().strip()
+                continue
+            file = root / name.decode()
+            if root in file.resolve().parents:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+        return root, architecture
+
+    def _script(
+        self, script: str, *arguments: str, stdin: bytes = b"", timeout_s: float | None = None
+    ) -> "subprocess.CompletedProcess[bytes]":
+        """`timeout_s` is a program's; without one, a board that does not answer is lost."""
+        try:
+            limit = timeout_s or self._timeout_s
+            return run_script(self._shell, script, *arguments, stdin=stdin, timeout_s=limit)
+        except TimeoutError as error:
+            if timeout_s is not None:
+                raise
+            raise ConnectionLost(f"no answer within {self._timeout_s:.0f} s") from error
+
+
+def _first_line(process: "subprocess.Popen[bytes]", timeout_s: float) -> str:
+    """Without its end; "" when there is none in time."""
+    stream: IO[bytes] | None = process.stdout
+    assert stream is not None
+    if not select.select([stream], [], [], timeout_s)[0]:
+        return ""
+    return stream.readline().decode(errors="replace").strip()

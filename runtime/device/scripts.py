@@ -1,0 +1,82 @@
+"""What runs on a board: fixed programs for its `sh`; everything that varies comes as arguments.
+
+They need a POSIX shell, coreutils' or BusyBox's or Toybox's `sha256sum` and `flock`, no Python.
+`$1` is the directory on the board. Messages are in English, whatever the board's language: some are
+looked for.
+"""
+
+BUSY = 75  # exit codes of our own, beside those of the programs that the scripts call
+GARBLED = 76
+LACKING = 77
+
+# Hold the board until stdin ends, however that happens; then leave nothing of the run behind.
+# Arguments: directory, token of this holder, who we are in words, keep (1) or remove (0) the files.
+# A holder of the same token is this very run, before its connection broke: it is ended.
+HOLD = r"""
+export LC_ALL=C; umask 077; dir=$1
+for tool in sha256sum flock; do
+  command -v $tool >/dev/null || { echo "no $tool on the board"; exit 77; }
+done
+mkdir -p "$dir" || exit 1
+exec 3<&0 9>>"$dir/lock"
+tries=0
+until flock -n 9; do
+  read -r token pid words <"$dir/owner"
+  if [ "$token" = "$2" ]; then kill "$pid"; else echo "$words"; exit 75; fi
+  tries=$((tries + 1)); [ $tries -gt 10 ] && exit 75
+  sleep 1
+done
+leave() {
+  kill $reader 2>/dev/null
+  [ -f "$dir/running" ] && kill -9 $(cat "$dir/running") 2>/dev/null
+  rm -f "$dir/owner" "$dir/running" "$dir"/part.*
+  [ "$4" = 1 ] || rm -rf "$dir"
+}
+trap 'leave "$@"' EXIT
+trap 'exit 1' HUP INT TERM
+echo "$2 $$ $3" | cat >"$dir/owner" || exit 1  # cat says "No space left", some shells do not
+find "$dir" -type f -name '????????????????????????????????????????????????????????????????' \
+  -mtime +30 -exec rm -f {} +
+cat <&3 >/dev/null 9>&- & reader=$!
+echo held
+wait $reader
+"""
+
+# Arguments: directory, hash. Succeeds when an undamaged file of that hash is there.
+HAVE = r"""
+export LC_ALL=C; cd "$1" 2>/dev/null || exit 1
+[ -f "$2" ] || exit 1
+real=$(sha256sum <"$2") && [ "${real%% *}" = "$2" ] && touch "$2" && exit 0
+rm -f "$2"; exit 1
+"""
+
+# Arguments: directory, hash. The content is on stdin; a cut connection ends it early.
+PUT = r"""
+export LC_ALL=C; umask 077; part="$1/part.$$"
+trap 'rm -f "$part"' EXIT
+trap 'exit 1' HUP INT TERM
+cat >"$part" || exit 1
+real=$(sha256sum <"$part") || exit 1
+[ "${real%% *}" = "$2" ] || { echo "${real%% *} arrived" >&2; exit 76; }
+chmod 700 "$part" && mv "$part" "$1/$2"
+"""
+
+# Arguments: directory, then the command. HOLD ends it when the connection does.
+RUN = r"""
+running="$1/running"; shift
+"$@" & echo $! >"$running"
+wait $!; code=$?
+rm -f "$running"; exit $code
+"""
+
+# Arguments: directory, then patterns of files below /. A file is 036 name 037 content.
+LOOK = r"""
+shift; cd /
+printf '\036architecture\037'; uname -m
+for pattern; do
+  for file in $pattern; do
+    [ -f "$file" ] && [ -r "$file" ] && { printf '\036%s\037' "$file"; cat "$file" 2>/dev/null; }
+  done
+done
+exit 0
+"""

@@ -1,0 +1,50 @@
+"""A way to a board: something that runs scripts there."""
+
+import subprocess
+from collections.abc import Sequence
+from typing import Protocol
+
+SIGNALLED = 128  # a shell's exit code for a program that a signal killed, plus its number
+
+
+class ConnectionLost(Exception):  # noqa: N818  # a fact that is handled, until it stays one
+    """The way to the board broke; the text says how."""
+
+
+class Shell(Protocol):
+    """Raises ConnectionLost where the way itself fails."""
+
+    name: str  # as the user gave it: "ssh://pi@10.0.0.7"
+    directory: str  # on the board; ours alone
+
+    def command(self, script: str, arguments: Sequence[str]) -> list[str]:
+        """What to start on this machine so that `script` runs there with its stdin, stdout and
+        stderr here."""
+        ...
+
+    def lost(self, exit_code: int, stderr: str) -> str | None:
+        """Why the way failed, when it was the way; None when the script itself ended so."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is shared between commands."""
+        ...
+
+
+def run_script(
+    shell: Shell, script: str, *arguments: str, stdin: bytes = b"", timeout_s: float
+) -> "subprocess.CompletedProcess[bytes]":
+    """Raises ConnectionLost, TimeoutError, and OSError when the client cannot be started."""
+    command = shell.command(script, (shell.directory, *arguments))
+    try:
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError from error
+    reason = shell.lost(done.returncode, done.stderr.decode(errors="replace"))
+    if reason is not None:
+        raise ConnectionLost(reason)
+    if done.returncode > SIGNALLED:
+        done.returncode = SIGNALLED - done.returncode
+    return done
