@@ -1,5 +1,6 @@
 """The work on one cell, in a process of its own: build it, check it, measure it."""
 
+import os
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,8 @@ class Task:
 
     cell: Cell
     out: Path
-    store: str = ""  # URL of the store behind the machine's own
+    root: Path  # of the machine's own store
+    store: str = ""  # URL of the one behind it
 
     @property
     def bundle(self) -> Path:
@@ -50,6 +52,7 @@ def empty(cell: Cell) -> CellResult:
 
 def make(task: Task) -> CellResult:
     """Build the bundle and check it. What goes wrong is in the result."""
+    _use_store(task)
     result = empty(task.cell)
     doing: Doing = "build"
     try:
@@ -63,10 +66,16 @@ def make(task: Task) -> CellResult:
 
 def measure(task: Task, result: CellResult) -> CellResult:
     """Add the latency, or why there is none."""
+    _use_store(task)
     try:
         return _bench(task, result)
     except Exception as error:
         return replace(result, failure=failure_of(error, "bench", task.out))
+
+
+def _use_store(task: Task) -> None:
+    """The parent's: a relative path in its environment would be another one in this directory."""
+    os.environ["EDGEKILN_STORE"] = str(task.root)
 
 
 def failure_of(error: Exception, doing: Doing, out: Path) -> Failure:
@@ -109,7 +118,7 @@ def _check(task: Task) -> Check:
     try:
         samples, layers = _against_onnxruntime(task)
     except InputError as error:  # e.g. a program with two inputs
-        return Check(where="host", equal=equal, unverified=error.message)
+        return Check(where="host", equal=equal, unverified=_lasting(error.message, task.out))
     return Check(where="host", equal=equal, samples=samples, layers=layers)
 
 

@@ -48,12 +48,13 @@ def produce(request: Request, log: Log) -> CiResult:
     """
     known, chosen = plan(request.path, request.only)
     home = request.path.absolute().parent
-    open_store(request.store)  # a wrong URL is said before anything runs
+    store = _absolute(request.store)
+    root = open_store(store).root  # a wrong URL is said before anything runs
     lock_path = home / lock.FILE
     locked = lock.read(lock_path) if request.frozen or lock_path.exists() else lock.Lock(cells={})
     before = baseline.load(request.baseline, home) if request.baseline else None
     with replaced(request.out) as directory:
-        tasks = [Task(cell=cell, out=directory, store=request.store) for cell in chosen]
+        tasks = [Task(cell=cell, out=directory, root=root, store=store) for cell in chosen]
         with Crew(request.jobs or len(os.sched_getaffinity(0)), home) as crew:
             results = _make(crew, tasks, log)
         with Crew(1, home) as crew:  # alone, so that building disturbs no measurement
@@ -69,8 +70,7 @@ def produce(request: Request, log: Log) -> CiResult:
         )
         _write(directory, result, before)
     if not request.frozen:
-        whole = {r.id: chains[r.id] for r in results if r.id in chains and not r.failure}
-        lock.write(lock_path, locked.with_cells(whole, known))
+        lock.write(lock_path, locked.with_cells(chains, known))
     return result
 
 
@@ -78,6 +78,11 @@ def exit_code(result: CiResult) -> int:
     """0, or the code of what is wrong: a broken cell before a gate, then in the file's order."""
     broken = [cell.failure.exit_code for cell in result.cells if cell.failure]
     return next(iter([*broken, *(v.exit_code for v in result.verdicts if v.failed)]), 0)
+
+
+def _absolute(url: str) -> str:
+    """A directory by its full path: the processes work in another one."""
+    return str(Path(url).absolute()) if url and "://" not in url else url
 
 
 def _make(crew: Crew, tasks: Sequence[Task], log: Log) -> list[CellResult]:
