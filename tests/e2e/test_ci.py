@@ -206,6 +206,29 @@ def test_a_broken_cell_does_not_hide_the_others(project: Project) -> None:
     assert states[f"gone/{TARGET}/int8"]["message"] == "no such file: gone.onnx"
 
 
+def test_a_damaged_artifact_in_the_store_is_made_again(project: Project, sound: Project) -> None:
+    store = project.home.parent / "store"
+    shutil.copytree(project.env["EDGEKILN_STORE"], store)
+    project.env["EDGEKILN_STORE"] = "../store"  # relative to where the command is started
+    (program,) = store.glob("objects/*/artifact.lib")
+    content = bytearray(program.read_bytes())
+    content[len(content) // 2] ^= 1
+    program.write_bytes(content)
+    assert project.ci("--frozen").returncode == 0
+    assert project.lasting() == sound.lasting()
+    assert bytes(content) != program.read_bytes()
+    (cell,) = project.result.cells
+    assert cell.build is not None
+    assert "is damaged (wrong checksum): made again" in cell.build.steps[-1].remark
+
+
+def test_a_store_that_cannot_be_written_is_named(project: Project) -> None:
+    project.env["EDGEKILN_STORE"] = str(project.home / "edgekiln.toml")
+    done = project.ci()
+    assert (done.returncode, project.failed()) == (9, {"build": 9})
+    assert f"the store {project.home}/edgekiln.toml cannot be written" in done.stderr
+
+
 def test_without_a_baseline_or_config_it_says_what_to_do(project: Project) -> None:
     done = project.ci("--baseline", "git:HEAD")
     assert done.returncode == 3
