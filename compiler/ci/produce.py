@@ -9,12 +9,10 @@ from typing import Literal
 from edgekiln.compiler.ci import attest, baseline, config, gates, lock, matrix
 from edgekiln.compiler.ci.cell import Task, empty, make, measure
 from edgekiln.compiler.ci.crew import Crew, Died
-from edgekiln.compiler.ci.junit import junit
+from edgekiln.compiler.ci.documents import write_documents
 from edgekiln.compiler.ci.matrix import Cell
-from edgekiln.compiler.ci.page import page
-from edgekiln.compiler.ci.publish import replaced, write_sums
-from edgekiln.compiler.ci.result import RESULTS, CellResult, CiResult, Failure
-from edgekiln.compiler.ci.summary import summary
+from edgekiln.compiler.ci.publish import replaced
+from edgekiln.compiler.ci.result import CellResult, CiResult, Failure
 from edgekiln.compiler.shared import open_store
 from edgekiln.runtime.errors import MismatchError
 
@@ -41,7 +39,7 @@ def plan(path: Path, only: str = "*") -> tuple[tuple[Cell, ...], tuple[Cell, ...
 
 
 def produce(request: Request, log: Log) -> CiResult:
-    """Make, judge and publish. What is wrong with a cell is in the result: see `exit_code`.
+    """Make, judge and publish. What is wrong with a cell is in the result: see `result.exit_code`.
 
     Raises:
         EdgeKilnError: the configuration, baseline or lock is wrong, or nothing can be written.
@@ -67,17 +65,15 @@ def produce(request: Request, log: Log) -> CiResult:
             baseline=request.baseline,
             cells=tuple(results),
             verdicts=gates.judge([*zip(chosen, results, strict=True)], before),
+            left_out=tuple(cell.id for cell in known if cell not in chosen),
         )
-        _write(directory, result, before)
+        for cell in results:
+            if cell.bundle:
+                attest.write(directory / cell.bundle)
+        write_documents(directory, result, before)
     if not request.frozen:
         lock.write(lock_path, locked.with_cells(chains, known))
     return result
-
-
-def exit_code(result: CiResult) -> int:
-    """0, or the code of what is wrong: a broken cell before a gate, then in the file's order."""
-    broken = [cell.failure.exit_code for cell in result.cells if cell.failure]
-    return next(iter([*broken, *(v.exit_code for v in result.verdicts if v.failed)]), 0)
 
 
 def _absolute(url: str) -> str:
@@ -150,15 +146,3 @@ def _frozen(
         )
         return replace(result, failure=failure)
     return result
-
-
-def _write(directory: Path, result: CiResult, before: CiResult | None) -> None:
-    """The papers of each bundle and their sums, then what the run found."""
-    for cell in result.cells:
-        if cell.bundle:
-            attest.write(directory / cell.bundle)
-    write_sums(directory)  # of what is the same on every run
-    (directory / "summary.md").write_text(summary(result, before), encoding="utf-8")
-    (directory / "junit.xml").write_bytes(junit(result))
-    (directory / "report.html").write_text(page([result]), encoding="utf-8")
-    (directory / RESULTS).write_text(result.to_json(), encoding="utf-8")

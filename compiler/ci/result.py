@@ -122,12 +122,19 @@ class CiResult:
     baseline: str  # "" without one
     cells: tuple[CellResult, ...]
     verdicts: tuple[Verdict, ...]
+    left_out: tuple[str, ...] = ()  # cells that are configured, and not of this run
 
     def cell(self, cell_id: str) -> CellResult | None:
         return next((cell for cell in self.cells if cell.id == cell_id), None)
 
     def to_json(self) -> str:
         return codec.dumps({"schema": SCHEMA, **codec.encode(self)})
+
+
+def exit_code(result: CiResult) -> int:
+    """0, or the code of what is wrong: a broken cell before a gate, then in the file's order."""
+    broken = [cell.failure.exit_code for cell in result.cells if cell.failure]
+    return next(iter([*broken, *(v.exit_code for v in result.verdicts if v.failed)]), 0)
 
 
 def read(path: Path) -> CiResult:

@@ -109,7 +109,8 @@ def _legend(result: CiResult, baseline: CiResult | None) -> Iterator[str]:
         yield "No baseline: nothing to compare with."
         return
     yield f"Against `{result.baseline}`. ≈: inside the noise of both measurements; {SAME}: equal."
-    gone = [cell.id for cell in baseline.cells if result.cell(cell.id) is None]
+    known = {*(cell.id for cell in result.cells), *result.left_out}
+    gone = [cell.id for cell in baseline.cells if cell.id not in known]
     if gone:
         yield f"Only in the baseline: {', '.join(f'`{cell}`' for cell in gone)}."
 

@@ -59,7 +59,9 @@ def ci(
 
         click.echo(json.dumps(config_schema(), indent=1, ensure_ascii=False))
         return
-    from edgekiln.compiler.ci.produce import Request, exit_code, plan, produce
+    from edgekiln.compiler.ci.documents import SUMMARY
+    from edgekiln.compiler.ci.produce import Request, plan, produce
+    from edgekiln.compiler.ci.result import exit_code
 
     if matrix:
         from edgekiln.compiler.ci.matrix import fan_out
@@ -76,5 +78,5 @@ def ci(
         store=store,
     )
     result = produce(request, lambda line: click.echo(line, err=True))
-    click.echo(result.to_json() if as_json else (out / "summary.md").read_text("utf-8"), nl=False)
+    click.echo(result.to_json() if as_json else (out / SUMMARY).read_text("utf-8"), nl=False)
     ctx.exit(exit_code(result))

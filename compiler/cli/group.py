@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": "edgekiln.compiler.cli.verify:verify",
     "bench": "edgekiln.compiler.cli.bench:bench",
     "ci": "edgekiln.compiler.cli.ci:ci",
+    "gather": "edgekiln.compiler.cli.gather:gather",
     "compare": "edgekiln.compiler.cli.compare:compare",
     "report": "edgekiln.compiler.cli.report:report",
     "sign": "edgekiln.compiler.cli.sign:sign",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from edgekiln.compiler.ci.config import Gates
@@ -9,7 +10,9 @@ from edgekiln.compiler.ci.matrix import Cell
 from edgekiln.compiler.ci.result import Bench, CellResult, Check, CiResult, Verdict
 from edgekiln.compiler.recipe import Recipe
 from edgekiln.compiler.result import BuildResult, FloatOp, Score, Step, TargetResult
+from edgekiln.runtime.bundle import MANIFEST, SEAL, seal, write_tar
 from edgekiln.runtime.host import Machine
+from edgekiln.runtime.manifest import Manifest, ProgramSpec, to_json
 from edgekiln.runtime.power.energy import Energy
 from edgekiln.runtime.results import LayerTime
 from edgekiln.targets import profile
@@ -72,6 +75,16 @@ def result(
         energy_unmeasured="no sensor" if joules is None else "",
     )  # fmt: skip
     return replace(whole, **changes)
+
+
+def write_bundle(path: Path) -> None:
+    """A whole bundle with nothing in it."""
+    spec = ProgramSpec(
+        name="net", target=TARGET, machine="x86_64", features=(), isa="generic", inputs=(),
+        outputs=(), arena_bytes=0, weights_bytes=0, code_bytes=0, layers=(), model_sha256="0",
+    )  # fmt: skip
+    manifest = to_json(Manifest(program=spec, files={}, provenance=())).encode()
+    write_tar(path, {MANIFEST: manifest, SEAL: seal(manifest)}, executable=set())
 
 
 def run(*cells: CellResult, verdicts: tuple[Verdict, ...] = ()) -> CiResult:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from edgekiln.compiler.ci import gates
-from edgekiln.compiler.ci.produce import exit_code
-from edgekiln.compiler.ci.result import CellResult, CiResult, Failure, Verdict
+from edgekiln.compiler.ci.result import CellResult, CiResult, Failure, Verdict, exit_code
 from tests.compiler.ci.results import MACHINE, bench, cell, result, run
 
 

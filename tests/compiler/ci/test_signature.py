@@ -8,9 +8,8 @@ import pytest
 
 from edgekiln.compiler.ci import signature
 from edgekiln.compiler.ci.signature import sign, verify
-from edgekiln.runtime.bundle import MANIFEST, SEAL, seal, write_tar
 from edgekiln.runtime.errors import BundleError, InputError
-from edgekiln.runtime.manifest import Manifest, ProgramSpec, to_json
+from tests.compiler.ci.results import write_bundle
 
 pytestmark = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="needs ssh-keygen")
 
@@ -23,13 +22,8 @@ def key(path: Path, comment: str = "builder@example.org") -> Path:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    spec = ProgramSpec(
-        name="net", target="host", machine="x86_64", features=(), isa="generic", inputs=(),
-        outputs=(), arena_bytes=0, weights_bytes=0, code_bytes=0, layers=(), model_sha256="0",
-    )  # fmt: skip
-    manifest = to_json(Manifest(program=spec, files={}, provenance=())).encode()
     path = tmp_path / "net.ekb"
-    write_tar(path, {MANIFEST: manifest, SEAL: seal(manifest)}, executable=set())
+    write_bundle(path)
     return path
 
 

@@ -1,0 +1,20 @@
+"""What lies beside the bundles: sums, and what the run found, for each kind of reader."""
+
+from pathlib import Path
+
+from edgekiln.compiler.ci.junit import junit
+from edgekiln.compiler.ci.page import page
+from edgekiln.compiler.ci.publish import write_sums
+from edgekiln.compiler.ci.result import RESULTS, CiResult
+from edgekiln.compiler.ci.summary import summary
+
+SUMMARY = "summary.md"
+
+
+def write_documents(directory: Path, result: CiResult, baseline: CiResult | None) -> None:
+    """Into a directory that holds the bundles and their papers, and nothing else yet."""
+    write_sums(directory)  # of what is the same on every run
+    (directory / SUMMARY).write_text(summary(result, baseline), encoding="utf-8")
+    (directory / "junit.xml").write_bytes(junit(result))
+    (directory / "report.html").write_text(page([result]), encoding="utf-8")
+    (directory / RESULTS).write_text(result.to_json(), encoding="utf-8")
