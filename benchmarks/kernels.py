@@ -95,7 +95,7 @@ def inner_loop(mk: MicroKernel, target: Mapping[str, Any]) -> float:
     """GMAC/s of the k loop alone, its data in L1: two lengths of k, and the difference."""
     times, layers = [], []
     for channels in (256, 512):
-        layer = Layer("k loop", 4, (channels, 2 * mk.lanes[0]), 1)
+        layer = Layer("k loop", 4, (channels, 2 * mk.register), 1)
         kernel, x, y = kernel_of(layer, mk)
         times.append(seconds(kernel, target, (x.elements, y.elements)))
         layers.append(layer)

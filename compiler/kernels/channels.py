@@ -35,24 +35,31 @@ class Block:
         return sum(vector.lanes for vector in self.vectors)
 
 
-def vectors(channels: int, widths: tuple[int, ...]) -> tuple[Vector, ...]:
-    """Cover the channels with few vectors: whole ones, the last one overlapping its predecessor."""
-    widest = next((width for width in widths if width <= channels), None)
-    if widest is None or (widest != widths[0] and channels != widest):
-        # Fewer channels than lanes: one vector, stored in part.
-        lanes = min(width for width in widths if width >= channels)
-        return (Vector(0, lanes, channels),)
-    whole = channels // widest
-    result = [Vector(i * widest, widest, widest) for i in range(whole)]
-    if rest := channels - whole * widest:
-        lanes = min(width for width in widths if width >= rest)
-        result.append(Vector(channels - lanes, lanes, lanes))
+def vectors(channels: int, mk: MicroKernel, most: int | None = None) -> tuple[Vector, ...]:
+    """Cover the channels with few registers: whole vectors, the last one overlapping what is before
+    it.
+
+    Args:
+        most: lanes that a vector may have.
+    """
+    widths = [lanes for lanes in mk.lanes if most is None or lanes <= most]
+    register = min(mk.register, widths[0])
+    if channels < register:  # one vector, stored in part
+        return (Vector(0, min(width for width in widths if width >= channels), channels),)
+    result: list[Vector] = []
+    rest = channels
+    for width in widths:
+        while rest >= width and (width >= register or rest == width):
+            result.append(Vector(channels - rest, width, width))
+            rest -= width
+    if rest:
+        width = min(width for width in widths if width >= rest)
+        result.append(Vector(channels - width, width, width))
     return tuple(result)
 
 
-def blocks(channels: int, widths: tuple[int, ...], per_block: int) -> tuple[Block, ...]:
+def blocks(every: tuple[Vector, ...], per_block: int) -> tuple[Block, ...]:
     """Group the vectors; equal neighbours become one block with a count."""
-    every = vectors(channels, widths)
     chunks = [every[i : i + per_block] for i in range(0, len(every), per_block)]
     result: list[Block] = []
     end = 0

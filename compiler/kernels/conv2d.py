@@ -8,17 +8,24 @@ whatever the channel count; the last step may read bytes of the next pixel, whos
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
-from edgekiln.compiler.kernels.channels import Block, blocks, pack_channels, pack_weights, vectors
+from edgekiln.compiler.kernels.channels import (
+    Block,
+    Vector,
+    blocks,
+    pack_channels,
+    pack_weights,
+    vectors,
+)
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual
 from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
-from edgekiln.compiler.kernels.tile import Tile, default_tile
+from edgekiln.compiler.kernels.tile import Tile, cycles, default_tile
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
@@ -128,13 +135,23 @@ class _Plan:
         run = self.ic * self.kw if self.flat else self.ic
         self.steps = math.ceil(run / mk.k_step)
         self.taps = self.kh if self.flat else self.kh * self.kw
-        columns = vectors(self.oc, mk.lanes)
-        self.tile = conv.tile or default_tile(
-            mk, pixels=self.pixels, vectors=len(columns), lanes=columns[0].lanes,
-            k_steps=self.taps * self.steps,
-        )  # fmt: skip
+        columns, self.tile = self._tiling(conv.tile)
         self.work = math.ceil(self.pixels / self.tile.pixels) if self.joined else y.n * y.h
-        self.layout = blocks(self.oc, mk.lanes, self.tile.vectors)
+        self.layout = blocks(columns, self.tile.vectors)
+
+    def _tiling(self, given: Tile | None) -> tuple[tuple[Vector, ...], Tile]:
+        """The output channels as vectors, and the register tile: the cheapest of every width."""
+        if given:
+            return vectors(self.oc, self.mk, given.lanes), given
+        numbers = {"pixels": self.pixels, "k_steps": self.taps * self.steps}
+        choices = []
+        for lanes in self.mk.lanes:
+            columns = vectors(self.oc, self.mk, lanes)
+            tile = default_tile(self.mk, columns=columns, **numbers)
+            tile = replace(tile, lanes=lanes)
+            choices.append((cycles(self.mk, tile, columns=columns, **numbers), columns, tile))
+        _, columns, tile = min(choices, key=lambda choice: choice[0])
+        return columns, tile
 
     def _is_pointwise_and_dense(self) -> bool:
         conv = self.conv

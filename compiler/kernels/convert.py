@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.epilogue import all_codes, codes
 from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -10,7 +11,6 @@ from edgekiln.compiler.kernels.tir import (
     KernelBuilder,
     bind,
     cast,
-    clamp,
     const,
     divmod_,
     float_const,
@@ -61,18 +61,14 @@ class Quantize:
             plane = bind(source + c * step_c)
 
             def scatter(w: Index, lanes: int) -> None:
-                codes = self._code(mk, load(x, plane + w * step_w, lanes), lanes)
-                _scatter(y, to + c + w * self.y.c, codes, lanes, self.y.c, self.y.dtype)
+                found = self._code(mk, load(x, plane + w * step_w, lanes), lanes)
+                _scatter(y, to + c + w * self.y.c, found, lanes, self.y.c, self.y.dtype)
 
             for_vectors(self.y.w, (lanes,), scatter)
 
     def _code(self, mk: MicroKernel, value: Expr, lanes: int) -> Expr:
-        low, high = (0, 255) if self.y.dtype == "uint8" else (-128, 127)
         steps = value / splat(float_const(self.y.scale), lanes)
-        low, high = (float_const(bound - self.y.zero_point) for bound in (low, high))
-        code = mk.round_to_int(clamp(steps, low, high, lanes), lanes)
-        zero = splat(const(self.y.zero_point), lanes)
-        return cast(code + zero, self.y.dtype, lanes)
+        return codes(mk, steps, self.y, all_codes(self.y), lanes)
 
 
 @dataclass(frozen=True, kw_only=True)

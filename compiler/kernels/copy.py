@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.kernels.border import fill_border
-from edgekiln.compiler.kernels.epilogue import ratio
+from edgekiln.compiler.kernels.epilogue import all_codes, codes, ratio
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -119,18 +119,15 @@ class Copy:
     def _value(self, mk: MicroKernel, code: Expr, lanes: int) -> Expr:
         if self._is_plain:
             return code
-        low, high = self.clip or ((0, 255) if self.y.dtype == "uint8" else (-128, 127))
-        zero = splat(const(self.y.zero_point), lanes)
+        clip = self.clip or all_codes(self.y)
         centred = cast(code, "int32", lanes) - splat(const(self.x.zero_point), lanes)
         factor = ratio(self.x.scale, self.y.scale)
         if factor == np.float32(1):
-            shifted = centred + zero
-            return cast(clamp(shifted, const(low), const(high), lanes), self.y.dtype, lanes)
+            shifted = centred + splat(const(self.y.zero_point), lanes)
+            low, high = map(const, clip)
+            return cast(clamp(shifted, low, high, lanes), self.y.dtype, lanes)
         value = cast(centred, "float32", lanes) * splat(float_const(factor), lanes)
-        low, high = (float_const(bound - self.y.zero_point) for bound in (low, high))
-        return cast(
-            mk.round_to_int(clamp(value, low, high, lanes), lanes) + zero, self.y.dtype, lanes
-        )
+        return codes(mk, value, self.y, clip, lanes)
 
 
 def _merged(

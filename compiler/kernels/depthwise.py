@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
-from edgekiln.compiler.kernels.channels import Block, Vector, blocks, expand, pack_channels
+from edgekiln.compiler.kernels.channels import Block, Vector, blocks, expand, pack_channels, vectors
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
@@ -62,7 +62,8 @@ class Depthwise2d:
         assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)
         mk = mk.single
         # Wider vectors would leave too few registers for columns.
-        layout = blocks(self.x.c, tuple(n for n in mk.lanes if mk.width(n) <= 2), 1)
+        most = max(lanes for lanes in mk.lanes if mk.width(lanes) <= mk.depthwise_registers)
+        layout = blocks(vectors(self.x.c, mk, most), 1)
         sums = self.weight.astype(np.int64).sum(axis=(1, 2, 3))
         bias = (self.bias.astype(np.int64) - self.x.zero_point * sums).astype(np.int32)
         with KernelBuilder() as k:

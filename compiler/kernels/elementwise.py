@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgekiln.compiler.kernels.border import fill_border
-from edgekiln.compiler.kernels.epilogue import lookup, ratio
+from edgekiln.compiler.kernels.epilogue import codes, lookup, ratio
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -15,7 +15,6 @@ from edgekiln.compiler.kernels.tir import (
     KernelBuilder,
     bind,
     cast,
-    clamp,
     const,
     divmod_,
     float_const,
@@ -96,9 +95,7 @@ class Binary:
         else:
             factor = ratio(self.a.scale * self.b.scale, self.y.scale)
             value = cast(left * right, "float32", lanes) * splat(float_const(factor), lanes)
-        low, high = (float_const(bound - self.y.zero_point) for bound in self.clip)
-        code = mk.round_to_int(clamp(value, low, high, lanes), lanes)
-        return mk.narrow(code + splat(const(self.y.zero_point), lanes), lanes)
+        return codes(mk, value, self.y, self.clip, lanes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,12 +13,14 @@ from edgekiln.compiler.kernels.tir import (
     bind,
     cast,
     clamp,
+    const,
+    float_const,
     load,
     register,
     reinterpret,
     store,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, splat
+from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,17 +72,13 @@ class Epilogue:
         self._floats: list[np.float32] = []
         self._ints: list[int] = []
         if isinstance(y, Nhwc):
-            if residual:
-                self._add_clip(residual.clip, residual.zero_point)
-            self._add_clip(clip, y.zero_point)
-            self._ints.append(y.zero_point)
+            self._floats += _steps(clip, y.zero_point)
+            self._ints += [y.zero_point, *clip]
             if residual:
                 other = residual.tensor
+                self._floats += _steps(residual.clip, residual.zero_point)
                 self._floats += [ratio(residual.scale, y.scale), ratio(other.scale, y.scale)]
                 self._ints.append(other.zero_point)
-
-    def _add_clip(self, clip: tuple[int, int], zero_point: int) -> None:
-        self._floats += [np.float32(bound - zero_point) for bound in clip]
 
     def declare_inputs(self, k: KernelBuilder) -> None:
         if self._residual:
@@ -101,6 +99,11 @@ class Epilogue:
             floats = np.array(self._floats, np.float32).view(np.int32)
             self._numbers = k.constant(np.concatenate([floats, np.array(self._ints, np.int32)]))
         self._table = None if table is None else k.constant(table)
+        # |sum| ≤ 2³¹, and |code - zero point| ≤ 255.
+        largest = 2.0**31 * float(mult.astype(np.float64).max())
+        if self._residual:
+            largest = 255.0 * float(sum(self._floats[4:6]))
+        self._bounded = largest < 2.0**31
 
     def declare_output(self, k: KernelBuilder) -> None:
         self._out = k.tensor(self._y.elements, _dtype(self._y))
@@ -129,11 +132,9 @@ class Epilogue:
         if isinstance(self._y, F32):
             store_lanes(self._out, y, value, "float32", lanes, valid)
             return
-        value = clamp(value, self._float(0), self._float(1), lanes)
         if self._residual:
             value = self._plus_residual(value, other, lanes)
-        whole = self._mk.round_to_int(value, lanes) + splat(self._int(0), lanes)
-        narrow = self._mk.narrow(whole, lanes)
+        narrow = self._mk.quantize(value, self._clip(), lanes)
         if self._table is None:
             store_lanes(self._out, y, narrow, self._y.dtype, lanes, valid)
         else:
@@ -144,17 +145,48 @@ class Epilogue:
 
     def _plus_residual(self, value: Expr, other: Index, lanes: int) -> Expr:
         mk = self._mk
+        value = clamp(value, self._float(2), self._float(3), lanes)
         own = cast(mk.round_to_int(value, lanes), "float32", lanes)
-        raw = mk.widen(load(self._other, other, lanes), lanes) - splat(self._int(1), lanes)
+        raw = mk.widen(load(self._other, other, lanes), lanes) - splat(self._int(3), lanes)
         scaled = cast(raw, "float32", lanes) * splat(self._float(5), lanes)
-        total = mk.fma(own, splat(self._float(4), lanes), scaled, lanes)
-        return clamp(total, self._float(2), self._float(3), lanes)
+        return mk.fma(own, splat(self._float(4), lanes), scaled, lanes)
+
+    def _clip(self) -> Clip:
+        return Clip(
+            zero=self._int(0), low=self._int(1), high=self._int(2),
+            low_steps=self._float(0), high_steps=self._float(1), bounded=self._bounded,
+        )  # fmt: skip
 
     def _float(self, index: int) -> Expr:
         return reinterpret(load(self._numbers, index), "float32")
 
     def _int(self, index: int) -> Expr:
         return load(self._numbers, len(self._floats) + index)
+
+
+def _steps(clip: tuple[int, int], zero_point: int) -> list[np.float32]:
+    return [np.float32(bound - zero_point) for bound in clip]
+
+
+def codes(mk: MicroKernel, value: Expr, y: Nhwc, clip: tuple[int, int], lanes: int) -> Expr:
+    """float32 steps → codes of y: round half to even, add the zero point, clip. NaN is the lowest.
+
+    Its numbers are part of the code, unlike those of `Epilogue`.
+    """
+    low, high = _steps(clip, y.zero_point)
+    fixed = Clip(
+        zero=const(y.zero_point), low=const(clip[0]), high=const(clip[1]),
+        low_steps=float_const(low), high_steps=float_const(high), bounded=False,
+    )  # fmt: skip
+    if y.dtype == mk.activation:
+        return mk.quantize(value, fixed, lanes)
+    whole = mk.round_to_int(clamp(value, fixed.low_steps, fixed.high_steps, lanes), lanes)
+    return cast(whole + splat(fixed.zero, lanes), y.dtype, lanes)
+
+
+def all_codes(y: Nhwc) -> tuple[int, int]:
+    """The lowest and the highest code."""
+    return (0, 255) if y.dtype == "uint8" else (-128, 127)
 
 
 def store_lanes(out: Buffer, index: Index, value: Expr, dtype: str, lanes: int, valid: int) -> None:

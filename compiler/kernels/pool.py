@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
-from edgekiln.compiler.kernels.epilogue import store_lanes
+from edgekiln.compiler.kernels.epilogue import codes, store_lanes
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -14,10 +14,8 @@ from edgekiln.compiler.kernels.tir import (
     KernelBuilder,
     bind,
     cast,
-    clamp,
     const,
     divmod_,
-    float_const,
     for_vectors,
     load,
     loop,
@@ -143,9 +141,7 @@ class AveragePool:
                 source = first + kh * self.x.row + kw * self.x.c + c
                 store(acc, 0, load(acc, 0, lanes) + mk.widen(load(x, source, lanes), lanes), lanes)
             value = cast(load(acc, 0, lanes), "float32", lanes) * splat(factor, lanes)
-            low, high = (float_const(bound - self.y.zero_point) for bound in self.clip)
-            code = mk.round_to_int(clamp(value, low, high, lanes), lanes)
-            narrow = mk.narrow(code + splat(const(self.y.zero_point), lanes), lanes)
-            store_lanes(y, target + c, narrow, self.y.dtype, lanes, lanes)
+            result = codes(mk, value, self.y, self.clip, lanes)
+            store_lanes(y, target + c, result, self.y.dtype, lanes, lanes)
 
         for_vectors(self.y.c, mk.lanes, body)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from edgekiln.compiler.kernels.channels import Vector
 from edgekiln.targets.isa.base import MicroKernel
 
 # What the model charges beside dot products and epilogue. Measured on Zen 4 and Sapphire Rapids it
@@ -14,52 +15,60 @@ _TILE_CYCLES = 12.0  # addresses, loop control, the first loads
 class Tile:
     """`pixels` × `vectors` accumulators, each `splits` times: partial sums over k hide the latency
     of the dot product where the tile alone is too small to.
+
+    Args:
+        lanes: of the widest vector that may be used; None: the instruction set's widest.
     """
 
     pixels: int
     vectors: int
     splits: int = 1
+    lanes: int | None = None
 
 
-def default_tile(mk: MicroKernel, *, pixels: int, vectors: int, lanes: int, k_steps: int) -> Tile:
+def default_tile(
+    mk: MicroKernel, *, pixels: int, columns: tuple[Vector, ...], k_steps: int
+) -> Tile:
     """The cheapest tile by a count of instructions.
 
     Args:
         pixels: in one row of the output, which tiles cover with overlap; at least `mk.rows`.
-        vectors: of output channels.
-        lanes: of the first, widest vector.
+        columns: the output channels.
         k_steps: dot products per accumulator.
     """
-    candidates = [
-        Tile(pixels=p, vectors=v, splits=_splits(mk, p, v, lanes, k_steps))
-        for v in range(1, min(vectors, mk.registers) + 1)
-        for p in range(mk.rows, min(pixels, mk.registers) + 1, mk.rows)
-        if mk.fits(p, v, lanes)
-    ]
-    return min(candidates, key=lambda tile: _cycles(mk, tile, pixels, vectors, lanes, k_steps))
+    candidates = []
+    for count in range(1, len(columns) + 1):
+        registers = max(_registers(mk, columns, count))
+        for p in range(mk.rows, min(pixels, mk.registers) + 1, mk.rows):
+            if mk.fits(p, registers):
+                splits = _splits(mk, p, registers, k_steps)
+                candidates.append(Tile(pixels=p, vectors=count, splits=splits))
+    return min(candidates, key=lambda tile: cycles(mk, tile, pixels, columns, k_steps))
 
 
-def _splits(mk: MicroKernel, pixels: int, vectors: int, lanes: int, k_steps: int) -> int:
-    """Enough independent sums to keep the dot units busy, as far as registers allow."""
-    sums = pixels * vectors * mk.width(lanes)
-    wanted = math.ceil(mk.dot_latency * mk.dots_per_cycle / sums)
-    while wanted > 1 and (wanted > k_steps or not mk.fits(pixels * wanted, vectors, lanes)):
-        wanted -= 1
-    return wanted
-
-
-def _cycles(
-    mk: MicroKernel, tile: Tile, pixels: int, vectors: int, lanes: int, k_steps: int
+def cycles(
+    mk: MicroKernel, tile: Tile, pixels: int, columns: tuple[Vector, ...], k_steps: int
 ) -> float:
-    total = 0.0
-    full, rest = divmod(vectors, tile.vectors)
-    for count, width in ((full, tile.vectors), (1 if rest else 0, rest)):
-        registers = width * mk.width(lanes)
-        sums = tile.pixels * registers
-        dots = sums / mk.dots_per_cycle
+    """What `pixels` cost, roughly."""
+    total = tile.pixels * sum(mk.width(v.lanes) * mk.epilogue_cost(v.lanes) for v in columns)
+    for registers in _registers(mk, columns, tile.vectors):
+        dots = tile.pixels * registers / mk.dots_per_cycle
         # Two broadcasts or one register of weights can be loaded in a cycle.
         loads = tile.pixels * mk.k_step / mk.x_bytes / 2 + registers
         latency = mk.dot_latency / tile.splits
-        step = max(dots, loads, latency)
-        total += count * (k_steps * step + sums * mk.epilogue_cycles + _TILE_CYCLES)
+        total += k_steps * max(dots, loads, latency) + _TILE_CYCLES
     return total * math.ceil(pixels / tile.pixels)
+
+
+def _registers(mk: MicroKernel, columns: tuple[Vector, ...], per_block: int) -> list[int]:
+    """Registers of each block of channels."""
+    widths = [mk.width(v.lanes) for v in columns]
+    return [sum(widths[i : i + per_block]) for i in range(0, len(widths), per_block)]
+
+
+def _splits(mk: MicroKernel, pixels: int, registers: int, k_steps: int) -> int:
+    """Enough independent sums to keep the dot units busy, as far as registers allow."""
+    wanted = math.ceil(mk.dot_latency * mk.dots_per_cycle / (pixels * registers))
+    while wanted > 1 and (wanted > k_steps or not mk.fits(pixels * wanted, registers)):
+        wanted -= 1
+    return wanted

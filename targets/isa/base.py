@@ -42,6 +42,18 @@ def pick(vectors: Sequence[Expr], indices: Sequence[int]) -> Expr:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Clip:
+    """The codes that a result may have: scalars, which the generated code reads from memory."""
+
+    zero: Expr  # int32: the code of zero
+    low: Expr  # int32 codes
+    high: Expr
+    low_steps: Expr  # float32: low - zero and high - zero
+    high_steps: Expr
+    bounded: bool  # no value before clipping reaches 2³¹
+
+
+@dataclass(frozen=True, kw_only=True)
 class MicroKernel(ABC):
     """The few instructions every kernel is written against; the methods build TIR expressions.
 
@@ -62,6 +74,7 @@ class MicroKernel(ABC):
     weight_registers: int = 1  # live registers per weight vector during `dot`
     pixel_registers: int = 0  # live registers per pixel, besides its sums
     scratch_registers: int = 1  # what `dot` needs besides accumulators and weights
+    depthwise_registers: int = 2  # of a vector: wider ones leave too few registers for columns
     dot_latency: int = 5  # cycles until an accumulator can be used again
     dots_per_cycle: float = 1.0  # registers' worth
     epilogue_cycles: float = 6.0  # per register: convert, scale, clamp, round, narrow, store
@@ -98,6 +111,16 @@ class MicroKernel(ABC):
         from tvm.script.ir_builder import tirx as T
 
         return T.Cast(vector(self.activation, lanes), x)
+
+    def quantize(self, value: Expr, clip: Clip, lanes: int) -> Expr:
+        """float32 steps → `activation`: round half to even, add the zero point, clip."""
+        from tvm.script.ir_builder import tirx as T
+
+        # Clipped first, what is rounded is small.
+        value = T.max(value, splat(clip.low_steps, lanes))
+        value = T.min(value, splat(clip.high_steps, lanes))
+        whole = self.round_to_int(value, lanes) + splat(clip.zero, lanes)
+        return self.narrow(whole, lanes)
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
         """The second factor of `dot`: k_step bytes of `rows` pixels, for every lane.
@@ -142,12 +165,22 @@ class MicroKernel(ABC):
         """The same instruction set with one row an accumulator: for lone pixels and depthwise."""
         return self
 
+    @property
+    def register(self) -> int:
+        """int32 lanes of a register."""
+        return self.register_lanes or self.lanes[0]
+
     def width(self, lanes: int) -> int:
         """Registers that a vector takes."""
-        return math.ceil(lanes / (self.register_lanes or self.lanes[0]))
+        return math.ceil(lanes / self.register)
 
-    def fits(self, pixels: int, vectors: int, lanes: int) -> bool:
-        """Whether a register tile of pixels × vectors stays in registers."""
-        live = vectors * (pixels + self.weight_registers) * self.width(lanes)
+    def epilogue_cost(self, lanes: int) -> float:
+        """`epilogue_cycles` of a register in a vector of `lanes`."""
+        del lanes
+        return self.epilogue_cycles
+
+    def fits(self, pixels: int, registers: int) -> bool:
+        """Whether a tile of pixels × registers of channels stays in registers."""
+        live = registers * (pixels + self.weight_registers)
         live += pixels * self.pixel_registers + self.scratch_registers
         return live <= self.registers

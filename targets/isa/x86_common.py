@@ -1,21 +1,148 @@
-"""What x86 micro-kernels share: rounding by cvtps2dq."""
+"""What x86 micro-kernels share. A wide vector is two or four registers: bytes enter them by unpack
+instructions and leave by pack instructions, which work on every 128-bit part of a register alike.
+"""
 
-from edgekiln.targets.isa.base import Expr, MicroKernel, llvm
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, llvm, pick, splat, vector
+
+PART = 4  # int32 lanes in 128 bits
+_SATURATED = 32767.0  # from here on every code is the highest
 
 
 class X86MicroKernel(MicroKernel):
     """Rounds with the processor's own mode (half to even): one instruction instead of two."""
 
     def round_to_int(self, x: Expr, lanes: int) -> Expr:
+        return self.by_register(_round, lanes, (x, 1))
+
+    def quantize(self, value: Expr, clip: Clip, lanes: int) -> Expr:
+        """Packing saturates: what is left of clipping is one look at the bytes."""
+        if self.width(lanes) == 1:
+            return super().quantize(value, clip, lanes)
         from tvm.script.ir_builder import tirx as T
 
-        if lanes == 16:
-            passthru, mask, current_mode = T.broadcast(T.int32(0), 16), T.int16(-1), T.int32(4)
-            name = "llvm.x86.avx512.mask.cvtps2dq.512"
-            return llvm(name, "int32x16", x, passthru, mask, current_mode)
-        if lanes == 8:
-            return llvm("llvm.x86.avx.cvt.ps2dq.256", "int32x8", x)
-        if lanes == 4:
-            return llvm("llvm.x86.sse2.cvtps2dq", "int32x4", x)
-        assert lanes == 1, lanes
-        return llvm("llvm.x86.sse.cvtss2si", "int32", T.broadcast(x, 4))
+        if not clip.bounded:  # cvtps2dq makes the lowest int32 of what is too large, and of NaN
+            value = T.min(splat(T.float32(_SATURATED), lanes), value)
+        whole, size = self.round_to_int(value, lanes), self.register
+        dwords = [_Packed(whole, range(lanes)).part(at, size) for at in range(0, lanes, size)]
+        pairs = zip(dwords[::2], dwords[1::2], strict=True)
+        zero = splat(T.Cast("int16", clip.zero), 2 * size)
+        words = [_pack("packssdw", 32, *pair).plus(zero) for pair in pairs]
+        if len(words) == 1:
+            words = [words[0].part(at, size) for at in (0, size)]
+        codes = _pack("packuswb", 16, *words).in_order()
+        low, high = (splat(T.Cast("uint8", bound), lanes) for bound in (clip.low, clip.high))
+        return T.min(T.max(codes, low), high)
+
+    def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
+        """Parts of the rows go where unpacking leaves the lanes in order."""
+        count = self.width(lanes)
+        if count == 1:
+            return super().interleave(rows, lanes)
+        from tvm.script.ir_builder import tirx as T
+
+        parts, total = self.register // PART, 4 * self.register
+        # Word v of part p becomes lanes 4p to 4p+3 of register v; beyond `count` none is used.
+        words = [v % count * parts + p for p in range(parts) for v in range(PART)]
+        places = [4 * word + byte for word in words for byte in range(4)]
+        spread = [pick([row] * (PART // count), places) for row in rows]
+        spread += spread[-1:] * (4 - len(spread))  # anything: their weights are zero
+        registers = []
+        for half in range(count // 2):
+            low, high = (
+                _unpack(a, b, half=half, size=1, total=total) for a, b in (spread[:2], spread[2:])
+            )
+            registers += [_unpack(low, high, half=lower, size=2, total=total) for lower in (0, 1)]
+        return T.reinterpret(vector(self.activation, 4 * lanes), pick(registers, range(4 * lanes)))
+
+    def epilogue_cost(self, lanes: int) -> float:
+        return self.epilogue_cycles * (0.6 if self.width(lanes) > 1 else 1.0)
+
+    def by_register(
+        self, step: Callable[..., Expr], lanes: int, *operands: tuple[Expr, int]
+    ) -> Expr:
+        """`step` on each register's share of the operands; its results laid end to end.
+
+        Args:
+            step: gets its share of each operand, and how many lanes that is.
+            operands: vectors, each with how many of its elements belong to a lane.
+        """
+        size = self.register
+        if lanes <= size:
+            return step(*(x for x, _ in operands), lanes)
+        shares = [
+            step(*(pick([x], range(at * n, (at + size) * n)) for x, n in operands), size)
+            for at in range(0, lanes, size)
+        ]
+        return pick(shares, range(lanes))
+
+
+class _Packed(NamedTuple):
+    """A vector, and which lane each of its elements is."""
+
+    value: Expr
+    lanes: Sequence[int]
+
+    def part(self, start: int, count: int) -> "_Packed":
+        stop = start + count
+        return _Packed(pick([self.value], range(start, stop)), self.lanes[start:stop])
+
+    def plus(self, words: Expr) -> "_Packed":
+        """The saturated sum with int16 `words`."""
+        dtype = vector("int16", len(self.lanes))
+        return _Packed(llvm("llvm.sadd.sat", dtype, self.value, words), self.lanes)
+
+    def in_order(self) -> Expr:
+        places = sorted(range(len(self.lanes)), key=self.lanes.__getitem__)
+        return pick([self.value], places)
+
+
+def _pack(instruction: str, bits: int, a: _Packed, b: _Packed) -> _Packed:
+    """Both in one register, with saturation: of each 128-bit part first a's elements, then b's.
+
+    Args:
+        bits: of their elements, 32 or 16.
+    """
+    count, step = len(a.lanes), 128 // bits
+    sets = {128: ("sse2", ".128"), 256: ("avx2", ""), 512: ("avx512", ".512")}
+    extension, suffix = sets[count * bits]
+    dtype = vector("int16" if bits == 32 else "uint8", 2 * count)
+    value = llvm(f"llvm.x86.{extension}.{instruction}{suffix}", dtype, a.value, b.value)
+    starts = range(0, count, step)
+    return _Packed(value, [*chain(*(x.lanes[at : at + step] for at in starts for x in (a, b)))])
+
+
+def _unpack(a: Expr, b: Expr, *, half: int, size: int, total: int) -> Expr:
+    """PUNPCKL or PUNPCKH: the elements of one half of each 128-bit part, from a and b in turn.
+
+    Args:
+        half: 0 or 1.
+        size: bytes of an element.
+        total: bytes of a register.
+    """
+    places = [
+        x * total + element + byte
+        for part in range(8 * half, total, 16)
+        for element in range(part, part + 8, size)
+        for x in (0, 1)
+        for byte in range(size)
+    ]
+    return pick([a, b], places)
+
+
+def _round(x: Expr, lanes: int) -> Expr:
+    from tvm.script.ir_builder import tirx as T
+
+    if lanes == 16:
+        passthru, mask, current_mode = T.broadcast(T.int32(0), 16), T.int16(-1), T.int32(4)
+        name = "llvm.x86.avx512.mask.cvtps2dq.512"
+        return llvm(name, "int32x16", x, passthru, mask, current_mode)
+    if lanes == 8:
+        return llvm("llvm.x86.avx.cvt.ps2dq.256", "int32x8", x)
+    if lanes == 4:
+        return llvm("llvm.x86.sse2.cvtps2dq", "int32x4", x)
+    assert lanes == 1, lanes
+    return llvm("llvm.x86.sse.cvtss2si", "int32", T.broadcast(x, 4))
