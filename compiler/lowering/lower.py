@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.graph import Graph, Node
-from edgekiln.compiler.lowering import compute, floats, movement
+from edgekiln.compiler.lowering import compute, floats, movement, rows
 from edgekiln.compiler.lowering.state import Lowering, spec_of
 from edgekiln.compiler.program import Program
 
@@ -17,6 +17,7 @@ LOWERINGS: dict[str, Callable[[Lowering, Node], None]] = {
     "dequantize": compute.dequantize,
     "conv2d": compute.conv2d,
     "dense": compute.dense,
+    "matmul": rows.matmul,
     "add": compute.binary,
     "mul": compute.binary,
     "table": compute.table,

@@ -45,10 +45,20 @@ class Lowering:
         return Ref(buffer=name)
 
     def call(
-        self, node: Node, kernel: Kernel, *, op: str = "", macs: int = 0, partial: int | None = None
+        self,
+        node: Node,
+        kernel: Kernel,
+        *,
+        op: str = "",
+        macs: int = 0,
+        partial: int | None = None,
+        inputs: tuple[str, ...] | None = None,
     ) -> None:
-        """Append a call. `partial` numbers the calls that together produce one tensor."""
-        inputs = node.inputs if partial is None else node.inputs[partial : partial + 1]
+        """Append a call. `partial` numbers the calls that together produce one tensor; `inputs`
+        are what the kernel reads, the node's own if not said.
+        """
+        if inputs is None:
+            inputs = node.inputs if partial is None else node.inputs[partial : partial + 1]
         last = partial is None or partial == len(node.inputs) - 1
         result = self.tensor(node.name)
         self.calls.append(

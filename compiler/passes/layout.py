@@ -10,6 +10,10 @@ SPREADING = frozenset(
     {"add", "mul", "requantize", "table", "concat", "conv2d", "pad", "slice", "repeat"}
 )
 
+# They work on rows, dense along the last ONNX axis: where a neighbour wants an image channels-last,
+# it is copied.
+ROW_OPS = frozenset({"matmul"})
+
 
 def layout(graph: Graph) -> None:
     """Choose each rank-4 tensor's layout, then let dense layers absorb flattened images."""
@@ -36,6 +40,7 @@ def layout(graph: Graph) -> None:
     for name in images - {*graph.inputs, *graph.outputs}:
         graph.retype(name, layout="NHWC")
     _reorder_edges(graph, images)
+    _reorder_rows(graph)
     _absorb_flatten(graph)
 
 
@@ -56,6 +61,36 @@ def _reorder_edges(graph: Graph, images: set[str]) -> None:
     for name in sorted(images & {*graph.inputs, *graph.outputs}):
         inner = replace(graph.tensors[name], name=f"{name}:NHWC", layout="NHWC")
         graph.insert_edge(name, inner, "transpose", perm=(0, 1, 2, 3))
+
+
+def _reorder_rows(graph: Graph) -> None:
+    """Put a copy between an operation on rows and a tensor that lies channels-last."""
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if node.op not in ROW_OPS:
+            nodes.append(node)
+            continue
+        plain: dict[str, str] = {}
+        for tensor in graph.quantized((*node.inputs, *node.outputs)):
+            if tensor.layout == "NHWC":
+                plain[tensor.name] = f"{tensor.name}:rows:{node.name}"
+                graph.tensors[plain[tensor.name]] = replace(
+                    tensor, name=plain[tensor.name], layout="plain"
+                )
+        rows = replace(
+            node,
+            inputs=tuple(plain.get(name, name) for name in node.inputs),
+            outputs=tuple(plain.get(name, name) for name in node.outputs),
+        )
+        copies = [_copy(plain[name], name) for name in node.outputs if name in plain]
+        nodes += [_copy(name, plain[name]) for name in dict.fromkeys(node.inputs) if name in plain]
+        nodes += [rows, *copies]
+    graph.nodes = nodes
+
+
+def _copy(source: str, to: str) -> Node:
+    """The same axes, whatever the layouts."""
+    return Node(op="transpose", inputs=(source,), outputs=(to,), attrs={"perm": (0, 1, 2, 3)})
 
 
 def _absorb_flatten(graph: Graph) -> None:

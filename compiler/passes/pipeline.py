@@ -4,6 +4,7 @@ from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.passes.activation_dtype import activation_dtype
 from edgekiln.compiler.passes.drop_identities import drop_identities
 from edgekiln.compiler.passes.fuse_residual import fuse_residual
+from edgekiln.compiler.passes.fuse_transpose import fuse_transpose
 from edgekiln.compiler.passes.halo import halo
 from edgekiln.compiler.passes.islands import islands
 from edgekiln.compiler.passes.layout import layout
@@ -16,6 +17,7 @@ def lower_graph(graph: Graph, activation: str) -> None:
     qdq_to_integer(graph)
     drop_identities(graph)
     fuse_residual(graph)
+    fuse_transpose(graph)
     activation_dtype(graph, activation)
     islands(graph)
     # 2. Memory: how the values lie.

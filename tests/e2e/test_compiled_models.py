@@ -137,6 +137,33 @@ def test_constants_splits_and_upsampling_are_exact(
     assert not any(gap.op == "float" for gap in result.layers)
 
 
+def test_products_of_activations_are_exact(tmp_path: Path, target: profile.TargetProfile) -> None:
+    """Attention: heads split and joined by transposes, 1/√d, shared keys; then channels-last."""
+    m = QdqModel(seed=9)
+    image = m.q(m.input("x", 2, 12, 3, 5), scale=0.02, zero=11)
+    conv = m.q(m.conv(image, 12, 12, 1, 1, out="conv"), 0.413, -3)  # an image of 15 pixels
+    tokens = m.op("Reshape", conv, m.const([2, 12, 15], "int64"), out="tokens")
+    heads = m.op("Reshape", tokens, m.const([2, 4, 3, 15], "int64"), out="heads")
+    q = m.op("Transpose", heads, out="q", perm=[0, 2, 1, 3])  # (2, 3, 4, 15)
+    k = m.op("Transpose", heads, out="k", perm=[0, 2, 3, 1])  # (2, 3, 15, 4)
+    scaled = m.op("Div", m.op("MatMul", q, k, out="qk"), m.const(2, "float32"), out="scaled")
+    scores = m.q(scaled, 9.1, -7)
+    mixed = m.q(m.op("MatMul", scores, q, out="mixed"), 4000.0, 5)
+    joined = m.op("Transpose", mixed, out="joined", perm=[0, 2, 1, 3])  # (2, 4, 3, 15)
+    codes = m.const(m.rng.integers(-128, 128, (1, 12, 5, 7)), "int8")
+    matrix = m.op(
+        "DequantizeLinear", codes, m.const(0.0313, "float32"), m.const(-7, "int8"), out="matrix"
+    )
+    rows = m.q(m.op("MatMul", conv, matrix, out="rows"), 3.1, 2)  # reads, and is, an image
+    last = m.q(m.conv(rows, 3, 12, 1, 1, out="last"), 2.1, 3)
+    plain = m.op("MatMul", tokens, m.op("Transpose", tokens, out="tt", perm=[0, 2, 1]), out="raw")
+    result = check(m.save(tmp_path / "net.onnx", joined, last, plain), target)
+    layers = {gap.op for gap in result.layers}
+    assert "matmul" in layers
+    assert "float" not in layers
+    assert not [gap for gap in result.integer_layers if gap.differing > gap.elements / 500]
+
+
 def test_what_stays_float_is_correct_and_refused_by_the_gate(
     tmp_path: Path, target: profile.TargetProfile
 ) -> None:

@@ -53,8 +53,65 @@ def gemm(rw: Rewriter, node: Node) -> str | None:
 
 
 def matmul(rw: Rewriter, node: Node) -> str | None:
-    """MatMul with a constant matrix on the right."""
+    """MatMul: with a constant matrix on the right a dense layer, else a product of activations."""
+    weight = rw.weights.get(node.inputs[1])
+    if weight is None or weight.values.ndim > 2:
+        return _product(rw, node)
     return _dense(rw, node, False, ())
+
+
+def _product(rw: Rewriter, node: Node) -> str | None:
+    """(…, M, K) by (…, K, N), one scale each; a following scalar factor joins the multiplier."""
+    import numpy as np
+
+    shape = rw.graph.tensors[node.name].shape
+    a, b = (rw.operand(name, len(shape)) for name in node.inputs)
+    if a is None or b is None or a.quant is None or b.quant is None:
+        return "one of its inputs is not quantized"
+    if not len(a.shape) == len(b.shape) == len(shape) >= 2:
+        return f"a product of shapes {a.shape} and {b.shape} has no integer kernel"
+    product = np.float32(a.quant.scale) * np.float32(b.quant.scale)
+    factor, output, factors = _scalar_factor(rw, node.name)
+    epilogue = rw.epilogue(output)
+    if epilogue is None:
+        attrs: dict[str, Any] = {"mult": product}
+        rw.emit(Node(op="matmul", inputs=(a.name, b.name), outputs=node.outputs, attrs=attrs))
+        return None
+    rw.take(epilogue)
+    rw.absorbed.update(factors)
+    attrs = {
+        "mult": product * factor / np.float32(epilogue.quant.scale),
+        "lo": epilogue.lo,
+        "hi": epilogue.hi,
+    }
+    outputs = (epilogue.output,)
+    rw.emit(Node(op="matmul", inputs=(a.name, b.name), outputs=outputs, attrs=attrs))
+    return None
+
+
+def _scalar_factor(rw: Rewriter, name: str) -> "tuple[np.float32, str, list[str]]":
+    """The product of the Mul and Div by one constant that alone use a value, what they make, and
+    who they are: 1/√d in attention.
+    """
+    import numpy as np
+
+    factor, found = np.float32(1), []
+    while name not in rw.graph.outputs and len(rw.users.get(name, ())) == 1:
+        (user,) = rw.users[name]
+        others = [other for other in user.inputs if other != name]
+        value = rw.constant(others[0]) if len(others) == 1 else None
+        if value is None or value.size != 1:
+            break
+        scalar = np.float32(value.reshape(-1)[0])
+        if user.op == "Mul":
+            factor *= scalar
+        elif user.op == "Div" and user.inputs[0] == name:
+            factor /= scalar
+        else:
+            break
+        name = user.name
+        found.append(name)
+    return factor, name, found
 
 
 def _dense(rw: Rewriter, node: Node, transposed: bool, bias: tuple[str, ...]) -> str | None:
@@ -62,7 +119,7 @@ def _dense(rw: Rewriter, node: Node, transposed: bool, bias: tuple[str, ...]) ->
     if x is None:
         return "its input is not quantized"
     if rw.source(node.inputs[1]) is not None:
-        return "both operands are activations"
+        return "its right operand is no constant"
     weight = _weights(rw, node.inputs[1], out_axis=0 if transposed else -1)
     if isinstance(weight, str):
         return weight

@@ -1,0 +1,69 @@
+"""Operations on rows: products of two activations."""
+
+from math import prod
+
+from edgekiln.compiler.graph import Node, Tensor
+from edgekiln.compiler.kernels.matmul import Matrices, MatMul
+from edgekiln.compiler.kernels.spec import F32, Nhwc
+from edgekiln.compiler.lowering.state import Lowering
+from edgekiln.compiler.program import Buffer, Call, Const, Ref
+
+
+def matmul(low: Lowering, node: Node) -> None:
+    """Two calls: one packs the right operand into a buffer of its own, one multiplies."""
+    a, b, y = low.tensor(node.inputs[0]), low.tensor(node.inputs[1]), low.tensor(node.name)
+    assert a.quant is not None, node.name
+    assert b.quant is not None, node.name
+    *batch, m, n = (y.shape[axis] for axis in _axes(node, "y_perm", y))
+    axes = tuple(i for i, extent in enumerate(batch) if extent > 1)
+    result: Nhwc | F32 = F32(n=1, h=1, w=1, c=y.elements) if y.quant is None else y.nhwc()
+    product = MatMul(
+        batch=tuple(batch[axis] for axis in axes),
+        m=m,
+        k=a.shape[_axes(node, "a_perm", a)[-1]],
+        n=n,
+        a=_matrices(a, _axes(node, "a_perm", a), axes),
+        b=_matrices(b, _axes(node, "b_perm", b), axes),
+        y=_matrices(y, _axes(node, "y_perm", y), axes),
+        result=result,
+        zero_points=(a.quant.zero_point, b.quant.zero_point),
+        mult=node.attrs["mult"],
+        clip=(node.attrs.get("lo", 0), node.attrs.get("hi", 0)),
+    )
+    packed = Buffer(name=f"{node.name}:packed", bytes=product.packed_bytes(low.mk))
+    low.buffers[packed.name] = packed
+    kernel = product.pack(low.mk)
+    low.calls.append(
+        Call(
+            name=packed.name,
+            op="matmul_pack",
+            func=kernel.func,
+            args=(
+                low.place(b.name),
+                *(Const(array=array) for array in kernel.constants),
+                Ref(buffer=packed.name),
+            ),
+            work=kernel.work,
+        )
+    )
+    macs = prod((*product.batch, product.m, product.k, product.n))
+    low.call(node, product.build(low.mk), macs=macs, inputs=(a.name, packed.name))
+
+
+def _axes(node: Node, key: str, tensor: Tensor) -> tuple[int, ...]:
+    """The tensor's axes in the order (…batch, row, column) of the product."""
+    axes: tuple[int, ...] = node.attrs.get(key, tuple(range(len(tensor.shape))))
+    return axes
+
+
+def _matrices(tensor: Tensor, axes: tuple[int, ...], batch: tuple[int, ...]) -> Matrices:
+    """Where the matrices of a tensor lie; one of extent 1 on a batch axis serves all."""
+    strides, offset = tensor.strides()
+    assert offset == 0, f"{tensor.name}: a border around an operand of a product"
+    steps = [strides[axis] if tensor.shape[axis] > 1 else 0 for axis in axes]
+    return Matrices(
+        elements=tensor.elements,
+        batch=tuple(steps[axis] for axis in batch),
+        row=strides[axes[-2]],
+        column=strides[axes[-1]],
+    )

@@ -1,0 +1,114 @@
+"""Products of two activations against the exact sums, and against ONNX Runtime's QLinearMatMul."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekiln.compiler.kernels.epilogue import multiplier
+from edgekiln.compiler.kernels.matmul import MatMul, Matrices
+from edgekiln.compiler.kernels.spec import F32, Nhwc
+from tests.compiler.kernels import harness
+from tests.compiler.kernels.harness import Array, everywhere, microkernel, quick
+
+SIZES = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 19, 33, 64, 65])
+
+
+def stacked(batch: tuple[int, ...], rows: int, columns: int, *, transposed: bool) -> Matrices:
+    """Matrices one after the other; each transposed in memory or not."""
+    step = rows * columns
+    return Matrices(
+        elements=step * prod(batch),
+        batch=tuple(step * prod(batch[i + 1 :]) for i in range(len(batch))),
+        row=1 if transposed else columns,
+        column=rows if transposed else 1,
+    )
+
+
+def multiplied(product: MatMul, name: str, a: Array, b: Array) -> Array:
+    """Both kernels, on operands as they lie in memory."""
+    mk = microkernel(name)
+    packed = Nhwc(
+        n=1, h=1, w=1, c=product.packed_bytes(mk), dtype="int8", scale=1.0, zero_point=0
+    )  # fmt: skip
+    weights = harness.run(product.pack(mk), name, [b], packed)
+    return harness.run(product.build(mk), name, [a, weights], product.result)
+
+
+@everywhere
+@given(
+    batch=st.sampled_from([(), (1,), (3,), (2, 3)]),
+    size=st.tuples(SIZES, SIZES, SIZES),
+    transposed=st.booleans(),
+    as_float=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+@quick
+def test_products_are_exact(
+    name: str,
+    batch: tuple[int, ...],
+    size: tuple[int, int, int],
+    transposed: bool,
+    as_float: bool,
+    seed: int,
+) -> None:
+    mk = microkernel(name)
+    rng = np.random.default_rng(seed)
+    m, k, n = size
+    low, high = harness.bounds(mk.activation)
+    a: Any = rng.integers(low, high + 1, (*batch, m, k)).astype(mk.activation)
+    b: Any = rng.integers(low, high + 1, (*batch, k, n)).astype(mk.activation)
+    za, zb, zy = (int(rng.choice([low, high, rng.integers(low, high + 1)])) for _ in range(3))
+    scale_y = None if as_float else 0.01 * 0.02 * 3000 * k**0.5
+    y = Nhwc(
+        n=1, h=1, w=1, c=prod(batch) * m * n, dtype=mk.activation, scale=scale_y or 1.0,
+        zero_point=zy,
+    )  # fmt: skip
+    mult = multiplier(0.01, 0.02, scale_y)[0]
+    product = MatMul(
+        batch=batch, m=m, k=k, n=n,
+        a=stacked(batch, m, k, transposed=False),
+        b=stacked(batch, k, n, transposed=transposed),
+        y=stacked(batch, m, n, transposed=False),
+        result=F32(n=1, h=1, w=1, c=y.c) if as_float else y,
+        zero_points=(za, zb), mult=mult, clip=(low + 20, high - 30),
+    )  # fmt: skip
+    lying = np.ascontiguousarray(b.swapaxes(-1, -2) if transposed else b)
+    memory = multiplied(product, name, a.reshape(-1), lying.reshape(-1))
+    sums = (a.astype(np.int64) - za) @ (b.astype(np.int64) - zb)
+    expected: Array = sums.astype(np.int32).astype(np.float32) * mult
+    if not as_float:
+        expected = harness.requantized(expected, y, (low + 20, high - 30))
+    np.testing.assert_array_equal(memory, expected.reshape(-1))
+
+
+@everywhere
+@given(size=st.tuples(SIZES, SIZES, SIZES), seed=st.integers(0, 2**16))
+@quick
+def test_products_are_onnx_runtimes(name: str, size: tuple[int, int, int], seed: int) -> None:
+    mk = microkernel(name)
+    rng = np.random.default_rng(seed)
+    m, k, n = size
+    low, high = harness.bounds(mk.activation)
+    a: Any = rng.integers(low, high + 1, (2, m, k)).astype(mk.activation)
+    b: Any = rng.integers(low, high + 1, (2, k, n)).astype(mk.activation)
+    za, zb, zy = (int(z) for z in rng.integers(low, high + 1, 3))
+    scales = [np.float32(s) for s in (0.013, 0.021, 0.7 * k**0.5)]
+    y = Nhwc(
+        n=1, h=1, w=1, c=2 * m * n, dtype=mk.activation, scale=float(scales[2]), zero_point=zy
+    )  # fmt: skip
+    product = MatMul(
+        batch=(2,), m=m, k=k, n=n,
+        a=stacked((2,), m, k, transposed=False),
+        b=stacked((2,), k, n, transposed=False),
+        y=stacked((2,), m, n, transposed=False),
+        result=y, zero_points=(za, zb), mult=multiplier(*map(float, scales))[0],
+        clip=(low, high),
+    )  # fmt: skip
+    memory = multiplied(product, name, a.reshape(-1), b.reshape(-1))
+    zeros = [np.array(z, mk.activation) for z in (za, zb, zy)]
+    inputs = {"a": a, "sa": scales[0], "za": zeros[0], "b": b, "sb": scales[1], "zb": zeros[1]}
+    expected = harness.ort("QLinearMatMul", inputs | {"sy": scales[2], "zy": zeros[2]})
+    np.testing.assert_array_equal(memory, expected.reshape(-1))
