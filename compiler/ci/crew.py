@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 # A fresh interpreter each: torch, TVM and ONNX Runtime do not survive a fork.
 SPAWN = multiprocessing.get_context("spawn")
+DISMISSAL_S = 10.0  # for an idle process to end by itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,9 @@ class Crew:
         self, _kind: type[BaseException] | None, _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        for worker in (*self._idle, *(worker for _, worker in self._busy.values())):
+        for worker in self._idle:
+            worker.dismiss()
+        for _, worker in self._busy.values():
             worker.end()
 
     def run(
@@ -73,6 +76,13 @@ class _Worker:
         self.process = SPAWN.Process(target=_serve, args=(theirs, directory))
         self.process.start()
         theirs.close()  # so that its end is the process's end
+
+    def dismiss(self) -> None:
+        """Let an idle process end by itself, so that its libraries can tidy up."""
+        self.connection.close()
+        self.process.join(DISMISSAL_S)
+        self.process.terminate()
+        self.process.join()
 
     def end(self) -> str:
         """Stop the process, if it has not ended by itself; how it ended."""

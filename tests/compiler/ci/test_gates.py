@@ -117,6 +117,7 @@ def test_latencies_of_two_machines_are_not_compared() -> None:
 
 
 def test_a_new_cell_has_nothing_to_be_compared_with() -> None:
+    assert "max-slowdown" not in judged(result(), None, max_slowdown=5)
     found = judged(result(), run(), max_slowdown=5, max_accuracy_drop=1)
     assert {found["max-slowdown"].message, found["max-accuracy-drop"].message} == {
         "not judged: not in the baseline"
