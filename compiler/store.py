@@ -117,9 +117,11 @@ class Store:
             if self._find(key)[0] is not None:
                 return
             self._prepare()
-            with locks.try_exclusive(self.locks / name):  # so that gc spares `work`
-                with tempfile.TemporaryDirectory(prefix=f"{name}.", dir=self.tmp) as work:
-                    make(Path(work))
+            with (
+                locks.try_exclusive(self.locks / name),  # so that gc spares `work`
+                tempfile.TemporaryDirectory(prefix=f"{name}.", dir=self.tmp) as work,
+            ):
+                make(Path(work))
 
     def ingest(self, path: Path, kind: Kind) -> Artifact:
         """A user's file as an artifact. One that this store made keeps its history.
