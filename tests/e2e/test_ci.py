@@ -210,7 +210,10 @@ def test_a_damaged_artifact_in_the_store_is_made_again(project: Project, sound: 
     store = project.home.parent / "store"
     shutil.copytree(project.env["EDGEKILN_STORE"], store)
     project.env["EDGEKILN_STORE"] = "../store"  # relative to where the command is started
-    (program,) = store.glob("objects/*/artifact.lib")
+    (built,) = (cell.build for cell in sound.result.cells)
+    assert built is not None
+    key = (store / "index" / built.steps[-1].sha256).read_text()
+    program = store / "objects" / key / "artifact.lib"
     content = bytearray(program.read_bytes())
     content[len(content) // 2] ^= 1
     program.write_bytes(content)
