@@ -14,6 +14,7 @@ from typing import Literal
 
 from edgekiln.compiler.disk import free_bytes, writable
 from edgekiln.compiler.store import Store
+from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.runtime.errors import EdgeKilnError, MissingToolError
 from edgekiln.targets import profile
 from edgekiln.targets.detect import runs_here
@@ -46,7 +47,7 @@ class Check:
 
 def examine() -> tuple[Check, ...]:
     """Every check, in the order in which to mend things."""
-    return (*_python(), *_packages(), *_targets(), _store())
+    return (*_python(), *_packages(), *_targets(), *emulators(), _store())
 
 
 def require_toolchain(target: TargetProfile) -> None:
@@ -165,6 +166,21 @@ def _targets() -> Iterator[Check]:
     for name in profile.names():
         if name != profile.HOST:
             yield toolchain_check(profile.load(name), needed=False)
+
+
+def emulators() -> Iterator[Check]:
+    """What runs other machines' programs here, for those who check them without a board."""
+    targets = (profile.load(name) for name in profile.names() if name != profile.HOST)
+    for name in sorted({EMULATORS[target.machine] for target in targets if target.qemu_cpu}):
+        found = shutil.which(name)
+        yield Check(
+            area="emulator",
+            name=name,
+            status="ok" if found else "missing",
+            found=found or "not installed",
+            fix="" if found else "sudo apt-get install -y qemu-user",
+            needed=False,
+        )
 
 
 def _store() -> Check:

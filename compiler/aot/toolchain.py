@@ -13,7 +13,7 @@ from edgekiln.targets.profile import Toolchain
 
 # What makes a program need more than the architecture's baseline, and so must not reach the code
 # that checks whether this machine has more.
-_TUNING_FLAGS = ("-march=", "-mcpu=", "-mtune=", "-mattr=")
+_TUNING_FLAGS = ("-march=", "-mcpu=", "-mtune=", "-mattr=", "-mfpu=")
 
 # Our own headers are always there.
 _MISSING_HEADER = re.compile(r"fatal error: (\S+\.h): No such file or directory")

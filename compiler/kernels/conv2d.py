@@ -129,7 +129,8 @@ class _Plan:
         # A 1×1 convolution over dense images sees one long row: tiles need not end with its own.
         self.joined = self._is_pointwise_and_dense()
         self.pixels = y.n * y.h * y.w if self.joined else y.w
-        self.mk = mk = mk if self.pixels >= mk.rows else mk.single
+        pixels = conv.tile.pixels if conv.tile else self.pixels // mk.rows * mk.rows
+        self.mk = mk = mk if pixels and pixels % mk.rows == 0 else mk.single
         # Taps that lie side by side in memory: a row of the kernel, or one pixel's channels.
         self.flat = conv.groups == 1 and (conv.dilations[1] == 1 or self.kw == 1)
         run = self.ic * self.kw if self.flat else self.ic

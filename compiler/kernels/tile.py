@@ -52,11 +52,12 @@ def cycles(
     """What `pixels` cost, roughly."""
     total = tile.pixels * sum(mk.width(v.lanes) * mk.epilogue_cost(v.lanes) for v in columns)
     for registers in _registers(mk, columns, tile.vectors):
-        dots = tile.pixels * registers / mk.dots_per_cycle
+        dots = tile.pixels * (registers + mk.operand_dots) / mk.dots_per_cycle
         # Two broadcasts or one register of weights can be loaded in a cycle.
         loads = tile.pixels * mk.k_step / mk.x_bytes / 2 + registers
         latency = mk.dot_latency / tile.splits
-        total += k_steps * max(dots, loads, latency) + _TILE_CYCLES
+        work = dots + loads if mk.in_order else max(dots, loads)
+        total += k_steps * max(work, latency) + _TILE_CYCLES
     return total * math.ceil(pixels / tile.pixels)
 
 

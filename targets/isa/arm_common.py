@@ -11,6 +11,10 @@ QUAD = 4  # int32 lanes of a register
 class ArmMicroKernel(MicroKernel):
     """A vector of 16 lanes is four registers, whose results leave as one register of 16 bytes."""
 
+    def epilogue_cost(self, lanes: int) -> float:
+        """A narrower vector leaves as half a register or a quarter, by as many instructions."""
+        return self.epilogue_cycles * (1 + 0.1 * (16 // lanes - 1))
+
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
         """One of the words of a pixel that `x_bytes` brought, for every lane."""
         from tvm.script.ir_builder import tirx as T

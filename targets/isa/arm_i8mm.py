@@ -57,5 +57,6 @@ ARM_I8MM = I8mmMicroKernel(
     scratch_registers=4,
     dot_latency=3,
     dots_per_cycle=4.0,
+    operand_dots=0.5,  # ZIP for two pixels
     epilogue_cycles=1.75,
 )

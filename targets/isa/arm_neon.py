@@ -98,6 +98,8 @@ ARM_NEON = NeonMicroKernel(
     scratch_registers=4,
     dot_latency=2,
     dots_per_cycle=0.5,
+    operand_dots=0.5,  # two DUP, beside two SMULL and two SADALP
+    in_order=True,  # the Cortex-A53; it does not harm the A72
     epilogue_cycles=3.5,
 )
 # The Cortex-A7 has pipes of 64 bits: each of these instructions takes two cycles.
@@ -112,5 +114,7 @@ ARMV7_NEON = Armv7MicroKernel(
     scratch_registers=5,
     dot_latency=8,
     dots_per_cycle=0.125,
+    operand_dots=0.5,
+    in_order=True,
     epilogue_cycles=16.0,
 )

@@ -77,6 +77,8 @@ class MicroKernel(ABC):
     depthwise_registers: int = 2  # of a vector: wider ones leave too few registers for columns
     dot_latency: int = 5  # cycles until an accumulator can be used again
     dots_per_cycle: float = 1.0  # registers' worth
+    operand_dots: float = 0.0  # what `operand` takes for a pixel, in dot products of a register
+    in_order: bool = False  # loads do not hide behind dot products
     epilogue_cycles: float = 6.0  # per register: convert, scale, clamp, round, narrow, store
 
     @abstractmethod

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from edgekiln.compiler.aot import jit
 from edgekiln.compiler.kernels.spec import F32, Halo, Kernel, Nhwc
 from edgekiln.runtime import host
-from edgekiln.targets import isa
+from edgekiln.targets import isa, profile
 from edgekiln.targets.isa.base import MicroKernel
+from tests import emulated
 
 Array = NDArray[Any]
 
@@ -29,15 +30,28 @@ TARGETS = {
     "x86_vnni": (_VNNI, {"avx512_vnni", "avx512vl"}),
 }
 
+# Other chips' micro-kernels, and the profile whose processor QEMU shows them.
+EMULATED = {
+    "arm_neon": "rpi4",
+    "arm_dotprod": "rpi5",
+    "arm_i8mm": "neoverse-v1",
+    "armv7_neon": "rpi2-armv7",
+}
+
 everywhere = pytest.mark.parametrize("name", TARGETS)
+on_arm = pytest.mark.parametrize("name", EMULATED)
 _checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
-# Five micro-kernels: 25 cases an operation.
+# Five micro-kernels: 25 cases an operation. Fewer under QEMU, which takes longer.
 quick = settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=_checks)
+emulated_quick = settings(quick, max_examples=2)
+emulated_thorough = settings(quick, max_examples=60, derandomize=False)
 thorough = settings(max_examples=400, deadline=None, suppress_health_check=_checks)
 
 
 def microkernel(name: str) -> MicroKernel:
-    if missing := TARGETS[name][1] - host.cpu_flags():
+    if name in EMULATED:
+        emulated.require(profile.load(EMULATED[name]))
+    elif missing := TARGETS[name][1] - host.cpu_flags():
         pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
     return isa.load(name)
 
@@ -77,7 +91,10 @@ def run(kernel: Kernel, name: str, inputs: list[Array], out: Nhwc | F32, pieces:
     dtype = out.dtype if isinstance(out, Nhwc) else "float32"
     result = np.random.default_rng(7).integers(0, 255, out.elements * np.dtype(dtype).itemsize)
     memory = result.astype(np.uint8).view(dtype)
-    call = jit.load(kernel.func, TARGETS[name][0])
+    if name in EMULATED:
+        call = emulated.load(kernel.func, profile.load(EMULATED[name]))
+    else:
+        call = jit.load(kernel.func, TARGETS[name][0])
     if not kernel.work:
         call(*inputs, *kernel.constants, memory)
         return memory

@@ -60,6 +60,18 @@ def check_float_result(name: str, case: Case) -> None:
     np.testing.assert_array_equal(memory, expected.transpose(0, 2, 3, 1).reshape(-1))
 
 
+def check_tile(name: str, case: Case, pixels: int, vectors: int, splits: int) -> None:
+    mk = microkernel(name)
+    p = Problem(case, mk.activation)
+    # A tile is never wider than a row, nor than the vectors there are; the tuner knows that.
+    tile = Tile(pixels=min(pixels, p.y.tensor.w), vectors=vectors, splits=splits)
+    conv = Conv2d(
+        y=p.y.tensor, mult=p.mult, clip=p.clip, groups=case.groups, tile=tile, **p.attributes()
+    )
+    memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
+    harness.assert_codes(memory, p.expected())
+
+
 @everywhere
 @given(cases())
 @quick
@@ -94,15 +106,7 @@ def test_float_results_are_the_scaled_exact_sums(name: str, case: Case) -> None:
 def test_every_register_tile_gives_the_same_bits(
     name: str, case: Case, pixels: int, vectors: int, splits: int
 ) -> None:
-    mk = microkernel(name)
-    p = Problem(case, mk.activation)
-    # A tile is never wider than a row, nor than the vectors there are; the tuner knows that.
-    tile = Tile(pixels=min(pixels, p.y.tensor.w), vectors=vectors, splits=splits)
-    conv = Conv2d(
-        y=p.y.tensor, mult=p.mult, clip=p.clip, groups=case.groups, tile=tile, **p.attributes()
-    )
-    memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
-    harness.assert_codes(memory, p.expected())
+    check_tile(name, case, pixels, vectors, splits)
 
 
 @everywhere

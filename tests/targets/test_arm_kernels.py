@@ -1,0 +1,59 @@
+"""Kernels on Arm's micro-kernels agree with ONNX Runtime, bit by bit, under QEMU."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.compiler.kernels.convolutions import Case, cases
+from tests.compiler.kernels.harness import emulated_quick, emulated_thorough, on_arm
+from tests.compiler.kernels.test_conv2d import (
+    check_conv,
+    check_depthwise,
+    check_float_result,
+    check_residual,
+    check_tile,
+)
+
+Check = Callable[[str, Case], None]
+
+
+@on_arm
+@given(cases())
+@emulated_quick
+def test_convolution_agrees_with_onnx_runtime(name: str, case: Case) -> None:
+    check_conv(name, case)
+
+
+@on_arm
+@given(cases(depthwise=True))
+@emulated_quick
+def test_depthwise_convolution_agrees_with_onnx_runtime(name: str, case: Case) -> None:
+    check_depthwise(name, case)
+
+
+@on_arm
+@given(cases(), st.integers(1, 6), st.integers(1, 3), st.integers(1, 3))
+@emulated_quick
+def test_every_register_tile_gives_the_same_bits(
+    name: str, case: Case, pixels: int, vectors: int, splits: int
+) -> None:
+    check_tile(name, case, pixels, vectors, splits)
+
+
+@pytest.mark.slow
+@on_arm
+@pytest.mark.parametrize("check", [check_conv, check_residual, check_float_result])
+@given(case=cases())
+@emulated_thorough
+def test_many_convolutions(name: str, check: Check, case: Case) -> None:
+    check(name, case)
+
+
+@pytest.mark.slow
+@on_arm
+@given(cases(depthwise=True))
+@emulated_thorough
+def test_many_depthwise_convolutions(name: str, case: Case) -> None:
+    check_depthwise(name, case)
