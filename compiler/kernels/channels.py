@@ -1,5 +1,6 @@
 """Output channels as vectors, vectors as blocks, and constants packed in that order."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,10 @@ from edgekiln.targets.isa.base import MicroKernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+# Which channel of a vector each of its lanes has, by the vector's lanes; None: they are in order.
+Order = Callable[[int], Sequence[int] | None]
 
 
 @dataclass(frozen=True)
@@ -84,15 +89,18 @@ def expand(block: Block) -> "list[tuple[Vector, ...]]":
     ]
 
 
-def pack_channels(array: "NDArray[np.generic]", layout: tuple[Block, ...]) -> "NDArray[np.generic]":
-    """(channels,) → one value per lane, in the vectors' order; lanes without a channel are 0."""
+def pack_channels(
+    array: "NDArray[np.generic]", layout: tuple[Block, ...], order: Order | None = None
+) -> "NDArray[np.generic]":
+    """(channels, …) → one row per lane, in the vectors' order; lanes without a channel are 0."""
     parts = []
     for block in layout:
         for chunk in expand(block):
             for vector in chunk:
-                part = np.zeros(vector.lanes, array.dtype)
+                part = np.zeros((vector.lanes, *array.shape[1:]), array.dtype)
                 part[: vector.valid] = array[vector.start : vector.start + vector.valid]
-                parts.append(part)
+                places = order(vector.lanes) if order else None
+                parts.append(part if places is None else part[places])
     return np.concatenate(parts)
 
 

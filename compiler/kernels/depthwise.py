@@ -2,7 +2,11 @@
 
 For each column of the image up to four rows are interleaved into the bytes of an int32 lane, once;
 one dot product then multiplies them by a column of the filter. Output columns slide over the image
-columns of their tile, so a column serves every tap that reaches it.
+columns of their tile, so a column serves every tap that reaches it, and leave as soon as their last
+one has come.
+
+Where channels are few and the step is one, neighbouring pixels fill a vector: to a filter that
+repeats, they are more channels.
 """
 
 import math
@@ -12,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
-from edgekiln.compiler.kernels.channels import Block, Vector, blocks, expand, pack_channels, vectors
+from edgekiln.compiler.kernels.channels import Vector, blocks, expand, pack_channels, vectors
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
@@ -32,6 +36,8 @@ from edgekiln.targets.isa.base import Expr, MicroKernel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_MOST_COLUMNS = 6  # of a tile: more would save little and make long code
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Depthwise2d:
@@ -41,7 +47,7 @@ class Depthwise2d:
         x: with a halo of at least `pads`; y has as many channels.
         weight: (C, 1, KH, KW) int8.
         bias, mult, clip, residual, table: as in `Conv2d`.
-        columns: output columns of a register tile; chosen when None.
+        columns: vectors of output columns in a register tile; chosen when None.
     """
 
     x: Nhwc
@@ -60,138 +66,155 @@ class Depthwise2d:
     def build(self, mk: MicroKernel) -> Kernel:
         size = self.weight.shape[2:]
         assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)
-        mk = mk.single
+        return _Plan(self, mk.single).build()
+
+
+class _Plan:
+    """The numbers of one depthwise convolution on one instruction set."""
+
+    def __init__(self, conv: Depthwise2d, mk: MicroKernel) -> None:
+        self.conv, self.mk = conv, mk
+        self.kh: int = conv.weight.shape[2]
+        self.kw: int = conv.weight.shape[3]
+        self.chunks = math.ceil(self.kh / 4)  # groups of up to four rows of the filter
         # Wider vectors would leave too few registers for columns.
         most = max(lanes for lanes in mk.lanes if mk.width(lanes) <= mk.depthwise_registers)
-        layout = blocks(vectors(self.x.c, mk, most), 1)
-        sums = self.weight.astype(np.int64).sum(axis=(1, 2, 3))
-        bias = (self.bias.astype(np.int64) - self.x.zero_point * sums).astype(np.int32)
+        self.together = 1  # pixels in a vector
+        if conv.strides[1] == 1 and most % conv.x.c == 0 and conv.y.w * conv.x.c >= most:
+            self.together = most // conv.x.c
+        self.layout = blocks(vectors(conv.x.c * self.together, mk, most), 1)
+
+    def build(self) -> Kernel:
+        conv, mk = self.conv, self.mk
         with KernelBuilder() as k:
-            x = k.tensor(self.x.elements, self.x.dtype)
-            epilogue = Epilogue(mk, self.y, self.clip, self.residual)
+            x = k.tensor(conv.x.elements, conv.x.dtype)
+            epilogue = Epilogue(mk, conv.y, conv.clip, conv.residual)
             epilogue.declare_inputs(k)
-            weights = k.constant(self._packed_weights(mk, layout))
-            lanes = pack_channels(bias, layout), pack_channels(self.mult, layout)
-            epilogue.declare_constants(k, *lanes, self.table)
+            weights = k.constant(self._packed_weights())
+            epilogue.declare_constants(
+                k, self._per_lane(self._folded_bias()), self._per_lane(conv.mult), conv.table
+            )
             epilogue.declare_output(k)
-            begin, end = k.items(self.y.n * self.y.h)
+            begin, end = k.items(conv.y.n * conv.y.h)
             with loop(begin, end) as item:
-                n, h = divmod_(item, self.y.h)
-                fill_border(epilogue.out, self.y, n, h, epilogue.zero())
+                n, h = divmod_(item, conv.y.h)
+                fill_border(epilogue.out, conv.y, n, h, epilogue.zero())
             lane = 0
-            for block in layout:
+            for block in self.layout:
                 (vector,) = block.vectors
                 with turns(block.count) as i, loop(begin, end) as item:
-                    n, h = divmod_(item, self.y.h)
+                    n, h = divmod_(item, conv.y.h)
                     at = _Place(
                         n=n, h=h, channel=bind(vector.start + i * vector.lanes),
                         lane=bind(lane + i * vector.lanes),
                     )  # fmt: skip
-                    self._row(mk, x, weights, epilogue, vector, at)
+                    self._row(x, weights, epilogue, vector, at)
                 lane += block.count * vector.lanes
         return k.finish()
 
-    @property
-    def _chunks(self) -> int:
-        """Groups of up to four rows of the filter."""
-        rows: int = self.weight.shape[2]
-        return math.ceil(rows / 4)
+    def _folded_bias(self) -> "NDArray[np.int32]":
+        """bias - zero_point · Σ weight, modulo 2³²: then sums need no subtraction."""
+        conv = self.conv
+        sums = conv.weight.astype(np.int64).sum(axis=(1, 2, 3))
+        folded = conv.bias.astype(np.int64) - conv.x.zero_point * sums
+        result: NDArray[np.int32] = folded.astype(np.int32)
+        return result
 
-    def _packed_weights(self, mk: MicroKernel, layout: tuple[Block, ...]) -> "NDArray[np.int8]":
+    def _per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
+        repeated = np.concatenate([values] * self.together)
+        return pack_channels(repeated, self.layout, self.mk.interleaved)
+
+    def _packed_weights(self) -> "NDArray[np.int8]":
         """[vector][rows of four][kw][lane][4]; missing rows and lanes are 0."""
-        c, _, kh, kw = self.weight.shape
-        padded = np.zeros((c, self._chunks * mk.k_step, kw), np.int8)
-        padded[:, :kh] = self.weight[:, 0]
-        filters = padded.reshape(c, self._chunks, mk.k_step, kw).transpose(1, 3, 0, 2)
-        parts = []
-        for block in layout:
+        width = self.mk.k_step
+        padded = np.zeros((len(self.conv.weight), self.chunks * width, self.kw), np.int8)
+        padded[:, : self.kh] = self.conv.weight[:, 0]
+        filters = padded.reshape(-1, self.chunks, width, self.kw).transpose(0, 1, 3, 2)
+        lanes: NDArray[np.int8] = self._per_lane(filters).astype(np.int8, copy=False)
+        parts, start = [], 0
+        for block in self.layout:
             for (vector,) in expand(block):
-                part = np.zeros((self._chunks, kw, vector.lanes, mk.k_step), np.int8)
-                part[:, :, : vector.valid] = filters[
-                    :, :, vector.start : vector.start + vector.valid
-                ]
-                parts.append(mk.arrange(part).reshape(-1))
+                part = lanes[start : start + vector.lanes].transpose(1, 2, 0, 3)
+                parts.append(self.mk.arrange(part).reshape(-1))
+                start += vector.lanes
         return np.concatenate(parts)
 
-    def _tile(self, mk: MicroKernel, lanes: int) -> int:
-        """Output columns at once: enough to reuse image columns, as many as registers hold."""
-        if self.columns:
-            return min(self.columns, self.y.w)
-        taps = self._chunks * self.weight.shape[3] * mk.weight_registers
-        spare = (mk.registers - 4) // mk.width(lanes) - taps
-        most = max(1, min(self.y.w, spare, 12))
-        stride = self.strides[1]
-        kw: int = self.weight.shape[3]
+    def _tile(self) -> int:
+        """Vectors of output columns at once: enough to reuse image columns."""
+        every = self.conv.y.w // self.together
+        if self.conv.columns:
+            return min(self.conv.columns, every)
 
         def cost(size: int) -> float:
-            image_columns = (size - 1) * stride + (kw - 1) * self.dilations[1] + 1
-            return math.ceil(self.y.w / size) * (size * (kw + 6) + 6 * image_columns)
+            tiles = math.ceil(self.conv.y.w / (size * self.together))
+            return tiles * (size * (self.kw + 6) + 6 * len(self._uses(size)))
 
-        return min(range(1, most + 1), key=cost)
+        return min(range(1, min(every, _MOST_COLUMNS) + 1), key=cost)
 
     def _row(
-        self, mk: MicroKernel, x: Buffer, weights: Buffer, epilogue: Epilogue, vector: Vector,
-        at: "_Place",
-    ) -> None:  # fmt: skip
-        size = self._tile(mk, vector.lanes)
-        whole = self.y.w // size
-        with turns(whole) as i:
-            self._columns(mk, x, weights, epilogue, vector, at, bind(i * size), size)
-        if self.y.w % size:
-            start = self.y.w - size
-            self._columns(mk, x, weights, epilogue, vector, at, start, size)
+        self, x: Buffer, weights: Buffer, epilogue: Epilogue, vector: Vector, at: "_Place"
+    ) -> None:
+        size = self._tile()
+        pixels = size * self.together
+        with turns(self.conv.y.w // pixels) as i:
+            self._columns(x, weights, epilogue, vector, at, bind(i * pixels), size)
+        if self.conv.y.w % pixels:
+            self._columns(x, weights, epilogue, vector, at, self.conv.y.w - pixels, size)
 
     def _columns(
-        self, mk: MicroKernel, x: Buffer, weights: Buffer, epilogue: Epilogue, vector: Vector,
-        at: "_Place", start: Index, size: int,
+        self, x: Buffer, weights: Buffer, epilogue: Epilogue, vector: Vector, at: "_Place",
+        start: Index, size: int,
     ) -> None:  # fmt: skip
-        """One register tile: `size` output columns of one row and one vector of channels."""
-        lanes, kw = vector.lanes, self.weight.shape[3]
+        """One register tile: `size` vectors of output columns of one row."""
+        conv, mk, lanes = self.conv, self.mk, vector.lanes
+        count = lanes * mk.k_step
         sums = [register("int32", lanes) for _ in range(size)]
-        for acc in sums:
-            store(acc, 0, epilogue.bias(at.lane, lanes), lanes)
-        packed = bind(at.lane * (self._chunks * kw * mk.k_step))
-        first = bind(
-            self.x.index(
-                at.n,
-                at.h * self.strides[0] - self.pads[0],
-                start * self.strides[1] - self.pads[1],
-                at.channel,
-            )
-        )
-        for chunk in range(self._chunks):
-            taps = [
-                load(weights, packed + (chunk * kw + tap) * lanes * mk.k_step, lanes * mk.k_step)
-                for tap in range(kw)
-            ]
-            for column, uses in self._uses(size).items():
-                rows = self._rows(x, first + column * self.x.c, chunk, lanes)
-                a = register(mk.activation, lanes * mk.k_step)
-                store(a, 0, mk.interleave(rows, lanes), lanes * mk.k_step)
+        packed = bind(at.lane * (self.chunks * self.kw * mk.k_step))
+        top, left = at.h * conv.strides[0] - conv.pads[0], start * conv.strides[1] - conv.pads[1]
+        first = bind(conv.x.index(at.n, top, left, at.channel))
+        for column, uses in self._uses(size).items():
+            for output, tap in uses:
+                if tap == 0:
+                    store(sums[output], 0, epilogue.bias(at.lane, lanes), lanes)
+            for chunk in range(self.chunks):
+                rows = self._rows(x, first + column * conv.x.c, chunk, lanes)
+                a = register(mk.activation, count)
+                store(a, 0, mk.interleave(rows, lanes), count)
                 for output, tap in uses:
-                    data = load(a, 0, lanes * mk.k_step)
-                    acc = sums[output]
-                    store(acc, 0, mk.dot(load(acc, 0, lanes), data, taps[tap], lanes), lanes)
-        for output, acc in enumerate(sums):
-            y = bind(self.y.index(at.n, at.h, start + output, at.channel))
-            other = None
-            if self.residual:
-                other = bind(self.residual.tensor.index(at.n, at.h, start + output, at.channel))
-            epilogue.emit(load(acc, 0, lanes), at.lane, y, other, lanes, vector.valid)
+                    w = load(weights, packed + (chunk * self.kw + tap) * count, count)
+                    acc = load(sums[output], 0, lanes)
+                    store(sums[output], 0, mk.dot(acc, load(a, 0, count), w, lanes), lanes)
+            for output, tap in uses:
+                if tap == self.kw - 1:
+                    pixel = start + output * self.together
+                    self._finish(epilogue, vector, at, pixel, sums[output])
+
+    def _finish(
+        self, epilogue: Epilogue, vector: Vector, at: "_Place", w: Index, acc: Buffer
+    ) -> None:
+        y = bind(self.conv.y.index(at.n, at.h, w, at.channel))
+        other = None
+        if self.conv.residual:
+            other = bind(self.conv.residual.tensor.index(at.n, at.h, w, at.channel))
+        lanes = vector.lanes
+        order = self.mk.interleaved(lanes)
+        epilogue.emit(load(acc, 0, lanes), at.lane, y, other, lanes, vector.valid, order)
 
     def _uses(self, size: int) -> dict[int, list[tuple[int, int]]]:
-        """Image column → (output column, tap) pairs that read it, from left to right."""
+        """Image column → (vector of output columns, tap) pairs that read it, from left to right."""
         uses: dict[int, list[tuple[int, int]]] = {}
         for output in range(size):
-            for tap in range(self.weight.shape[3]):
-                column = output * self.strides[1] + tap * self.dilations[1]
+            for tap in range(self.kw):
+                column = output * self.together * self.conv.strides[1]
+                column += tap * self.conv.dilations[1]
                 uses.setdefault(column, []).append((output, tap))
         return dict(sorted(uses.items()))
 
     def _rows(self, x: Buffer, column: Index, chunk: int, lanes: int) -> list[Expr]:
         """Rows 4·chunk… of an image column."""
-        rows = range(4 * chunk, min(4 * chunk + 4, self.weight.shape[2]))
-        return [load(x, column + row * self.dilations[0] * self.x.row, lanes) for row in rows]
+        step = self.conv.dilations[0] * self.conv.x.row
+        rows = range(4 * chunk, min(4 * chunk + 4, self.kh))
+        return [load(x, column + row * step, lanes) for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What happens to int32 sums before the store: requantize, clip, residual, table; or dequantize."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from edgekiln.compiler.kernels.tir import (
     reinterpret,
     store,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, splat
+from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, pick, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +67,7 @@ class Epilogue:
     def __init__(
         self, mk: MicroKernel, y: Nhwc | F32, clip: tuple[int, int], residual: Residual | None
     ) -> None:
-        self._mk = mk
+        self.mk = mk
         self._y = y
         self._residual = residual
         self._floats: list[np.float32] = []
@@ -119,7 +120,10 @@ class Epilogue:
     def bias(self, at: Index, lanes: int) -> Expr:
         return load(self._bias, at, lanes)
 
-    def emit(self, acc: Expr, at: Index, y: Index, other: Index, lanes: int, valid: int) -> None:
+    def emit(
+        self, acc: Expr, at: Index, y: Index, other: Index, lanes: int, valid: int,
+        order: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         """Store the first `valid` lanes.
 
         Args:
@@ -127,14 +131,15 @@ class Epilogue:
             at: of these channels in `mult`.
             y: flat index in the output.
             other: flat index in the residual tensor; unused without one.
+            order: which channel each lane is, for quantized results; None: they are in order.
         """
         value = cast(acc, "float32", lanes) * load(self._mult, at, lanes)
         if isinstance(self._y, F32):
             store_lanes(self._out, y, value, "float32", lanes, valid)
             return
         if self._residual:
-            value = self._plus_residual(value, other, lanes)
-        narrow = self._mk.quantize(value, self._clip(), lanes)
+            value = self._plus_residual(value, other, lanes, order)
+        narrow = self.mk.quantize(value, self._clip(), lanes, order)
         if self._table is None:
             store_lanes(self._out, y, narrow, self._y.dtype, lanes, valid)
         else:
@@ -143,11 +148,15 @@ class Epilogue:
             for lane in range(valid):
                 store(self._out, y + lane, lookup(self._table, load(scratch, lane), self._y.dtype))
 
-    def _plus_residual(self, value: Expr, other: Index, lanes: int) -> Expr:
-        mk = self._mk
+    def _plus_residual(
+        self, value: Expr, other: Index, lanes: int, order: Sequence[int] | None
+    ) -> Expr:
+        mk = self.mk
         value = clamp(value, self._float(2), self._float(3), lanes)
         own = cast(mk.round_to_int(value, lanes), "float32", lanes)
-        raw = mk.widen(load(self._other, other, lanes), lanes) - splat(self._int(3), lanes)
+        codes = load(self._other, other, lanes)
+        codes = codes if order is None else pick([codes], order)
+        raw = mk.widen(codes, lanes) - splat(self._int(3), lanes)
         scaled = cast(raw, "float32", lanes) * splat(self._float(5), lanes)
         return mk.fma(own, splat(self._float(4), lanes), scaled, lanes)
 

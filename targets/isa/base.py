@@ -41,6 +41,11 @@ def pick(vectors: Sequence[Expr], indices: Sequence[int]) -> Expr:
     return tirx.Shuffle(list(vectors), list(indices))
 
 
+def inverse(order: Sequence[int]) -> list[int]:
+    """The permutation that undoes `order`."""
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Clip:
     """The codes that a result may have: scalars, which the generated code reads from memory."""
@@ -114,15 +119,22 @@ class MicroKernel(ABC):
 
         return T.Cast(vector(self.activation, lanes), x)
 
-    def quantize(self, value: Expr, clip: Clip, lanes: int) -> Expr:
-        """float32 steps → `activation`: round half to even, add the zero point, clip."""
+    def quantize(
+        self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None
+    ) -> Expr:
+        """float32 steps → `activation`: round half to even, add the zero point, clip.
+
+        Args:
+            order: where in the result each lane goes; None: they stay.
+        """
         from tvm.script.ir_builder import tirx as T
 
         # Clipped first, what is rounded is small.
         value = T.max(value, splat(clip.low_steps, lanes))
         value = T.min(value, splat(clip.high_steps, lanes))
         whole = self.round_to_int(value, lanes) + splat(clip.zero, lanes)
-        return self.narrow(whole, lanes)
+        codes = self.narrow(whole, lanes)
+        return codes if order is None else pick([codes], inverse(order))
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
         """The second factor of `dot`: k_step bytes of `rows` pixels, for every lane.
@@ -148,7 +160,10 @@ class MicroKernel(ABC):
         return [acc]
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
-        """Up to four `activation` × lanes as `dot` takes them: a byte of each, lane by lane."""
+        """Up to four `activation` × lanes as `dot` takes them: a byte of each, lane by lane.
+
+        The lanes come in the order of `interleaved`.
+        """
         from tvm.script.ir_builder import tirx as T
 
         def word(row: Expr, place: int) -> Expr:
@@ -157,6 +172,11 @@ class MicroKernel(ABC):
 
         words = reduce(operator.or_, (word(row, place) for place, row in enumerate(rows)))
         return T.reinterpret(vector(self.activation, 4 * lanes), words)
+
+    def interleaved(self, lanes: int) -> Sequence[int] | None:
+        """Which of a row's elements each lane of `interleave` has; None: its own."""
+        del lanes
+        return None
 
     def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
         """(…, lanes, k_step) weights of a vector in the order in which `dot` takes their bytes."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, llvm, pick, splat, vector
+from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, inverse, llvm, pick, splat, vector
 
 PART = 4  # int32 lanes in 128 bits
 _SATURATED = 32767.0  # from here on every code is the highest
@@ -18,16 +18,20 @@ class X86MicroKernel(MicroKernel):
     def round_to_int(self, x: Expr, lanes: int) -> Expr:
         return self.by_register(_round, lanes, (x, 1))
 
-    def quantize(self, value: Expr, clip: Clip, lanes: int) -> Expr:
+    def quantize(
+        self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None
+    ) -> Expr:
         """Packing saturates: what is left of clipping is one look at the bytes."""
         if self.width(lanes) == 1:
-            return super().quantize(value, clip, lanes)
+            return super().quantize(value, clip, lanes, order)
         from tvm.script.ir_builder import tirx as T
 
         if not clip.bounded:  # cvtps2dq makes the lowest int32 of what is too large, and of NaN
             value = T.min(splat(T.float32(_SATURATED), lanes), value)
         whole, size = self.round_to_int(value, lanes), self.register
-        dwords = [_Packed(whole, range(lanes)).part(at, size) for at in range(0, lanes, size)]
+        dwords = [
+            _Packed(whole, order or range(lanes)).part(at, size) for at in range(0, lanes, size)
+        ]
         pairs = zip(dwords[::2], dwords[1::2], strict=True)
         zero = splat(T.Cast("int16", clip.zero), 2 * size)
         words = [_pack("packssdw", 32, *pair).plus(zero) for pair in pairs]
@@ -38,25 +42,33 @@ class X86MicroKernel(MicroKernel):
         return T.min(T.max(codes, low), high)
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
-        """Parts of the rows go where unpacking leaves the lanes in order."""
-        count = self.width(lanes)
-        if count == 1:
+        if self.width(lanes) == 1:
             return super().interleave(rows, lanes)
         from tvm.script.ir_builder import tirx as T
 
-        parts, total = self.register // PART, 4 * self.register
-        # Word v of part p becomes lanes 4p to 4p+3 of register v; beyond `count` none is used.
-        words = [v % count * parts + p for p in range(parts) for v in range(PART)]
-        places = [4 * word + byte for word in words for byte in range(4)]
-        spread = [pick([row] * (PART // count), places) for row in rows]
-        spread += spread[-1:] * (4 - len(spread))  # anything: their weights are zero
-        registers = []
-        for half in range(count // 2):
-            low, high = (
-                _unpack(a, b, half=half, size=1, total=total) for a, b in (spread[:2], spread[2:])
-            )
-            registers += [_unpack(low, high, half=lower, size=2, total=total) for lower in (0, 1)]
+        a, b, c, d, *_ = *rows, *[rows[-1]] * 3  # beyond the rows anything: its weights are zero
+        first = [_unpack(a, b, half, 1, lanes) for half in (0, 1)]
+        second = [_unpack(c, d, half, 1, lanes) for half in (0, 1)]
+        if self.width(lanes) == 2:  # registers half full: join them
+            first, second = ([pick(halves, range(2 * lanes))] for halves in (first, second))
+        registers = [
+            _unpack(*pair, half, 2, 4 * self.register)
+            for pair in zip(first, second, strict=True)
+            for half in (0, 1)
+        ]
         return T.reinterpret(vector(self.activation, 4 * lanes), pick(registers, range(4 * lanes)))
+
+    def interleaved(self, lanes: int) -> Sequence[int] | None:
+        """As unpacking leaves them; packing brings them back to their places."""
+        if self.width(lanes) == 1:
+            return None
+        groups = lanes // 16  # of a row's bytes, 128 bits each
+        return [
+            16 * (part % groups) + 8 * (part // groups) + 4 * register + lane
+            for register in range(self.width(lanes))
+            for part in range(self.register // PART)
+            for lane in range(PART)
+        ]
 
     def epilogue_cost(self, lanes: int) -> float:
         return self.epilogue_cycles * (0.6 if self.width(lanes) > 1 else 1.0)
@@ -96,8 +108,7 @@ class _Packed(NamedTuple):
         return _Packed(llvm("llvm.sadd.sat", dtype, self.value, words), self.lanes)
 
     def in_order(self) -> Expr:
-        places = sorted(range(len(self.lanes)), key=self.lanes.__getitem__)
-        return pick([self.value], places)
+        return pick([self.value], inverse(self.lanes))
 
 
 def _pack(instruction: str, bits: int, a: _Packed, b: _Packed) -> _Packed:
@@ -115,13 +126,13 @@ def _pack(instruction: str, bits: int, a: _Packed, b: _Packed) -> _Packed:
     return _Packed(value, [*chain(*(x.lanes[at : at + step] for at in starts for x in (a, b)))])
 
 
-def _unpack(a: Expr, b: Expr, *, half: int, size: int, total: int) -> Expr:
+def _unpack(a: Expr, b: Expr, half: int, size: int, total: int) -> Expr:
     """PUNPCKL or PUNPCKH: the elements of one half of each 128-bit part, from a and b in turn.
 
     Args:
         half: 0 or 1.
         size: bytes of an element.
-        total: bytes of a register.
+        total: bytes of a.
     """
     places = [
         x * total + element + byte

@@ -19,6 +19,7 @@ AVX512_VNNI = VnniMicroKernel(
     activation="uint8",
     lanes=(64, 32, 16, 8, 4),
     register_lanes=16,
+    depthwise_registers=4,
     registers=32,
     dots_per_cycle=1.0,
 )
@@ -27,6 +28,7 @@ AVX_VNNI = VnniMicroKernel(
     activation="uint8",
     lanes=(32, 16, 8, 4),
     register_lanes=8,
+    depthwise_registers=4,
     registers=16,
     dots_per_cycle=2.0,
 )

@@ -37,7 +37,7 @@ class Case:
 
 @st.composite
 def cases(draw: Any, *, depthwise: bool = False) -> Case:
-    groups = draw(st.sampled_from([3, 8, 17, 40, 96] if depthwise else [1, 1, 1, 2, 3]))
+    groups = draw(st.sampled_from([3, 8, 17, 32, 40, 64, 96] if depthwise else [1, 1, 1, 2, 3]))
     few = CHANNELS[:8] if groups > 1 else CHANNELS
     channels = (1, 1) if depthwise else (draw(st.sampled_from(few)), draw(st.sampled_from(few)))
     kernel = draw(st.sampled_from([(1, 1), (3, 3), (3, 3), (5, 5), (1, 3), (7, 2), (2, 2)]))
