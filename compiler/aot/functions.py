@@ -4,12 +4,13 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.aot.codegen import Compiled, compile_function
 from edgekiln.compiler.program import Program
+from edgekiln.runtime.errors import EdgeKilnError, UnsupportedError
 
 if TYPE_CHECKING:
     from tvm.tirx import PrimFunc
@@ -24,16 +25,41 @@ class Functions:
 
 
 def compile_functions(program: Program, tvm_target: Mapping[str, Any]) -> Functions:
-    """Compile every distinct function once; calls with structurally equal functions share it."""
+    """Compile every distinct function once; calls with structurally equal functions share it.
+
+    Raises:
+        UnsupportedError: TVM made a function of a float operator that its code generator refuses.
+    """
     symbols, distinct = _name(program)
+    floats = {
+        symbol: call.reason
+        for call, symbol in zip(program.calls, symbols, strict=True)
+        if not call.integer
+    }
     # TVM's passes and LLVM run outside the interpreter lock, so threads use the cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = {
             symbol: pool.submit(compile_function, func, symbol, tvm_target)
             for symbol, func in distinct.items()
         }
-        compiled = {symbol: job.result() for symbol, job in jobs.items()}
+        compiled = {symbol: _result(job, floats.get(symbol, "")) for symbol, job in jobs.items()}
     return Functions(symbols=symbols, compiled=compiled)
+
+
+def _result(job: "Future[Compiled]", operators: str) -> Compiled:
+    """Our kernels compile, or that is a bug; TVM's functions may be beyond its code generator."""
+    try:
+        return job.result()
+    except EdgeKilnError:
+        raise
+    except Exception as error:  # TVM raises whatever its layers raise
+        if not operators:
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UnsupportedError(
+            f"float operators cannot be compiled ({operators}): {lines[-1]}",
+            "replace the operator in the model, or quantize the part that uses it",
+        ) from error
 
 
 def _name(program: Program) -> "tuple[tuple[str, ...], dict[str, PrimFunc]]":
