@@ -21,7 +21,7 @@ from edgekiln.compiler.kernels.tir import (
     reinterpret,
     store,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, pick, splat
+from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, inverse, pick, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,10 +131,11 @@ class Epilogue:
             at: of these channels in `mult`.
             y: flat index in the output.
             other: flat index in the residual tensor; unused without one.
-            order: which channel each lane is, for quantized results; None: they are in order.
+            order: which channel each lane is; None: they are in order.
         """
         value = cast(acc, "float32", lanes) * load(self._mult, at, lanes)
         if isinstance(self._y, F32):
+            value = value if order is None else pick([value], inverse(order))
             store_lanes(self._out, y, value, "float32", lanes, valid)
             return
         if self._residual:

@@ -143,18 +143,12 @@ class _Plan:
         self.product, self.mk = product, mk.single
         mk = self.mk
         self.steps = math.ceil(product.k / mk.k_step)
-        columns = vectors(product.n, mk.lanes)
+        columns = vectors(product.n, mk)
         # A row's sum of codes takes a register, like what the row itself does.
         with_sums = replace(mk, pixel_registers=mk.pixel_registers + 1)
-        tile = default_tile(
-            with_sums,
-            pixels=product.m,
-            vectors=len(columns),
-            lanes=columns[0].lanes,
-            k_steps=self.steps,
-        )
+        tile = default_tile(with_sums, pixels=product.m, columns=columns, k_steps=self.steps)
         self.rows = tile.pixels
-        self.layout = blocks(product.n, mk.lanes, tile.vectors)
+        self.layout = blocks(columns, tile.vectors)
 
     @cached_property
     def matrix_bytes(self) -> int:
@@ -316,4 +310,5 @@ class _Tile:
             for vector, acc in zip(chosen, accumulators, strict=True):
                 value = load(acc, 0, vector.lanes) - splat(correction, vector.lanes)
                 y = to + row * self.plan.product.y.row + vector.start - chosen[0].start
-                epilogue.emit(value, 0, y, None, vector.lanes, vector.valid)
+                order = self.plan.mk.interleaved(vector.lanes)
+                epilogue.emit(value, 0, y, None, vector.lanes, vector.valid, order)

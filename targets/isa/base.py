@@ -162,7 +162,7 @@ class MicroKernel(ABC):
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
         """Up to four `activation` × lanes as `dot` takes them: a byte of each, lane by lane.
 
-        The lanes come in the order of `interleaved`.
+        Bytes of missing rows are 0. The lanes come in the order of `interleaved`.
         """
         from tvm.script.ir_builder import tirx as T
 

@@ -46,7 +46,8 @@ class X86MicroKernel(MicroKernel):
             return super().interleave(rows, lanes)
         from tvm.script.ir_builder import tirx as T
 
-        a, b, c, d, *_ = *rows, *[rows[-1]] * 3  # beyond the rows anything: its weights are zero
+        zero = T.broadcast(T.uint8(0), lanes)
+        a, b, c, d, *_ = *rows, zero, zero, zero
         first = [_unpack(a, b, half, 1, lanes) for half in (0, 1)]
         second = [_unpack(c, d, half, 1, lanes) for half in (0, 1)]
         if self.width(lanes) == 2:  # registers half full: join them
