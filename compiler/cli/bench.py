@@ -32,22 +32,32 @@ FILE = click.Path(path_type=Path)
     metavar="METER",
     help="auto, none, a sensor's name, or the .csv file or serial line of an external meter.",
 )
+@click.option(
+    "--device",
+    metavar="NAME|ADDRESS",
+    help="Where BUNDLE runs (default: here, beside ONNX Runtime); see `edgekiln devices`.",
+)
 @click.option("--strict", is_flag=True, help="Refuse a noisy, throttled or overheated run.")
 @json_option
 def bench(
     *, bundle: Path, models: tuple[Path, ...], trials: int, min_seconds: float, threads: int,
-    cpu: int | None, profile: bool, power: str, strict: bool, as_json: bool,
+    cpu: int | None, profile: bool, power: str, device: str | None,
+    strict: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure BUNDLE and, beside it, ONNX Runtime.
 
-    Both run on the same threads, trial by trial in turn; the bundle by its own executable.
+    Both run on the same threads, trial by trial in turn; the bundle by its own executable. On
+    another device, BUNDLE is measured alone.
     """
+    from edgekiln.compiler.devices import open_device
     from edgekiln.compiler.origin import models_of
     from edgekiln.runtime.bench import compare, require_quiet
     from edgekiln.runtime.documents import Benches
     from edgekiln.runtime.text import bench_lines
 
-    beside = models or models_of(bundle)
+    if device and models:
+        raise click.UsageError("--onnx runs on this machine: leave it out with --device")
+    beside = () if device else models or models_of(bundle)
     results = compare(
         bundle,
         beside,
@@ -57,6 +67,7 @@ def bench(
         profile=profile,
         cpu=cpu,
         power=power,
+        device=open_device(device, bundle) if device else None,
     )
     if strict:
         require_quiet(results)
@@ -65,5 +76,5 @@ def bench(
         return
     for line in bench_lines(results):
         click.echo(line)
-    if not beside:
+    if not beside and not device:
         click.echo("ONNX Runtime: the store no longer has the model; give it by --onnx FILE")

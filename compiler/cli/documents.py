@@ -11,7 +11,9 @@ from edgekiln.compiler.doctor import Check
 from edgekiln.compiler.result import BuildResult
 from edgekiln.compiler.verify import Gap
 from edgekiln.models.zoo.entries import ZooEntry
+from edgekiln.runtime.device.address import DeviceEntry
 from edgekiln.runtime.documents import Answers, Benches
+from edgekiln.runtime.host import Machine, State
 from edgekiln.targets.profile import TargetProfile
 
 
@@ -90,6 +92,26 @@ class Verified:
     identical: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """The devices of devices.toml, by name."""
+
+    devices: Mapping[str, DeviceEntry]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceCheck:
+    """A device that was reached; `equal` names the example's outputs, all as expected."""
+
+    device: str
+    measures: bool
+    reached_s: float
+    machine: Machine
+    state: State
+    cpus: tuple[int, ...]
+    equal: tuple[str, ...]
+
+
 DOCUMENTS: Mapping[str, type] = {
     "edgekiln.bench-set/2": Benches,
     "edgekiln.build/1": BuildResult,
@@ -98,6 +120,8 @@ DOCUMENTS: Mapping[str, type] = {
     "edgekiln.ci/1": CiResult,
     "edgekiln.compare/1": Comparison,
     "edgekiln.detect/1": Detection,
+    "edgekiln.device-check/1": DeviceCheck,
+    "edgekiln.devices/1": Devices,
     "edgekiln.doctor/1": Diagnosis,
     "edgekiln.models/1": Models,
     "edgekiln.run/1": Answers,

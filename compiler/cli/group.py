@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "edgekiln.compiler.cli.report:report",
     "sign": "edgekiln.compiler.cli.sign:sign",
     "verify-signature": "edgekiln.compiler.cli.sign:verify_signature",
+    "devices": "edgekiln.compiler.cli.devices:devices",
     "targets": "edgekiln.compiler.cli.targets:targets",
     "models": "edgekiln.compiler.cli.models:models",
     "cache": "edgekiln.compiler.cli.cache:cache",

@@ -1,6 +1,8 @@
 """This machine."""
 
 import hashlib
+import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -73,10 +75,16 @@ def place(home: Path, content: bytes) -> Path:
 
 def execute(command: Sequence[str], timeout_s: float) -> Done:
     """Run a command here. Raises TimeoutError after killing it, OSError when it cannot start."""
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, errors="replace", start_new_session=True,
+    )  # fmt: skip
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
+        stdout, stderr = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         raise TimeoutError from error
-    return Done(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+    finally:
+        if process.poll() is None:  # too late, or interrupted
+            os.killpg(process.pid, signal.SIGKILL)  # an emulator's or a script's children, too
+            process.communicate()
+    return Done(exit_code=process.returncode, stdout=stdout, stderr=stderr)

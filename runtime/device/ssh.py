@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from edgekiln.runtime.errors import MissingToolError
 
@@ -34,13 +33,11 @@ class SshShell:
         self.name = f"ssh://{host}" + (f":{port}" if port else "")
         self.directory = directory or DIRECTORY
         self._host = host
-        # Short, and not below $TMPDIR: a socket's path has at most 107 characters.
-        self._home = tempfile.mkdtemp(prefix="edgekiln-ssh-", dir="/tmp")
+        self._home = ""  # of the shared connection's socket, while there is one
         options = {
             "BatchMode": "yes",  # never ask: nobody may be there
             "StrictHostKeyChecking": "yes",
             "ControlMaster": "auto",
-            "ControlPath": f"{self._home}/%C",
             "ControlPersist": "60",
             "ConnectTimeout": str(CONNECT_S),
             "ServerAliveInterval": str(ALIVE_S),
@@ -53,8 +50,11 @@ class SshShell:
 
     def command(self, script: str, arguments: Sequence[str]) -> list[str]:
         """ssh joins its arguments and gives them to the user's shell there: quoted once."""
+        if not self._home:
+            # Short, and not below $TMPDIR: a socket's path has at most 107 characters.
+            self._home = tempfile.mkdtemp(prefix="edgekiln-ssh-", dir="/tmp")
         remote = shlex.join(["sh", "-c", script, "edgekiln", *arguments])
-        return ["ssh", *self._options, "--", self._host, remote]
+        return ["ssh", *self._connection(), "--", self._host, remote]
 
     def lost(self, exit_code: int, stderr: str) -> str | None:
         if exit_code != FAILED:
@@ -63,7 +63,11 @@ class SshShell:
         return said[-1].strip() if said else "ssh said nothing"
 
     def close(self) -> None:
-        if Path(self._home).exists():
-            command = ["ssh", *self._options, "-O", "exit", "--", self._host]
+        if self._home:
+            command = ["ssh", *self._connection(), "-O", "exit", "--", self._host]
             subprocess.run(command, capture_output=True, check=False, timeout=CONNECT_S)
             shutil.rmtree(self._home, ignore_errors=True)
+            self._home = ""
+
+    def _connection(self) -> list[str]:
+        return [*self._options, f"-oControlPath={self._home}/%C"]

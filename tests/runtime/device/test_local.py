@@ -2,11 +2,11 @@
 
 import platform
 import shutil
+import time
 
 import pytest
 
 from edgekiln.runtime import bench, host
-from edgekiln.runtime.device import qemu
 from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.device.qemu import QemuDevice
@@ -78,8 +78,13 @@ def test_a_machine_that_qemu_does_not_emulate_is_refused(checkable):
         check_example(checkable(machine="m68k", target="amiga"), device)
 
 
-def test_emulators_are_named_as_qemu_names_them():
-    assert qemu.EMULATORS["aarch64"] == "qemu-aarch64"
+def test_a_program_that_hangs_is_ended_with_its_children():
+    with LocalDevice() as device:
+        script = device.put(b"#!/bin/sh\nsleep 60\n")
+        start = time.monotonic()
+        with pytest.raises(TimeoutError):
+            device.run([script], 0.2)
+        assert time.monotonic() - start < 10
 
 
 def test_a_result_names_its_device(checkable):

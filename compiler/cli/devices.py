@@ -1,0 +1,92 @@
+"""`edgekiln devices`: boards and emulators by name."""
+
+import time
+from pathlib import Path
+
+import click
+
+from edgekiln.compiler.cli.output import columns, json_option, print_json
+
+
+@click.group()
+def devices() -> None:
+    """List and check devices; offer this machine to a tracker.
+
+    Names stand in devices.toml, in the current directory or in ~/.config/edgekiln.
+    """
+
+
+@devices.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the devices of devices.toml."""
+    from edgekiln.runtime.device.address import FORMS, named
+
+    entries = named()
+    if as_json:
+        from edgekiln.compiler.cli.documents import Devices
+
+        print_json("edgekiln.devices/1", Devices(devices=entries))
+        return
+    rows = [("NAME", "ADDRESS")]
+    rows += [(name, entry.url) for name, entry in entries.items()]
+    columns(rows)
+    if not entries:
+        click.echo(f"no devices.toml; addresses are {FORMS}")
+
+
+@devices.command()
+@click.argument("device", metavar="NAME|ADDRESS")
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@json_option
+def check(device: str, bundle: Path | None, as_json: bool) -> None:
+    """Reach a device, say what it is, and run the example of BUNDLE there."""
+    from edgekiln.compiler.cli.documents import DeviceCheck
+    from edgekiln.compiler.devices import open_device
+    from edgekiln.runtime.device.example import check_example
+
+    start = time.monotonic()
+    with open_device(device, bundle) as held:
+        reached_s = time.monotonic() - start
+        machine, state, cpus = held.machine(), held.state(), held.affinity()
+        equal = check_example(bundle, held) if bundle is not None else ()
+        name, measures = held.name, held.measures
+    found = DeviceCheck(
+        device=name, measures=measures, reached_s=reached_s,
+        machine=machine, state=state, cpus=cpus, equal=equal,
+    )  # fmt: skip
+    if as_json:
+        print_json("edgekiln.device-check/1", found)
+        return
+    click.echo(f"{name}: reached in {reached_s:.1f} s")
+    if measures:
+        load = "unknown" if state.load is None else f"{state.load:g}"
+        click.echo(f"  {machine.cpu}, {machine.architecture}, {machine.cores} cores, load {load}")
+        click.echo(f"  {machine.kernel}, governor {machine.governor or 'none'}")
+    else:
+        click.echo("  emulates: it computes the right bits and tells no latency")
+    if bundle is not None:
+        click.echo(f"  {bundle}: {', '.join(equal)} as expected, bit by bit")
+
+
+@devices.command()
+@click.option("--tracker", required=True, metavar="HOST:PORT", help="TVM's RPC tracker.")
+@click.option("--key", required=True, help="What clients ask for, e.g. rpi5.")
+@click.option(
+    "--address", default="127.0.0.1", show_default=True, help="Where clients reach this machine."
+)
+@click.option("--port", default=9090, show_default=True, help="The first free one from here on.")
+def serve(tracker: str, key: str, address: str, port: int) -> None:
+    """Offer this machine to a tracker, until Ctrl-C.
+
+    Anyone who reaches the port can run programs here: use it inside a trusted network, or on the
+    loopback address behind an ssh tunnel.
+    """
+    from edgekiln.runtime.device.rpc_server import serve as start
+
+    server = start(tracker, key, address=address, port=port)
+    click.echo(f"serving as {key!r} at {address}:{server.port}, for the tracker at {tracker}")
+    try:
+        server.proc.join()
+    finally:
+        server.terminate()

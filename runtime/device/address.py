@@ -1,0 +1,140 @@
+"""Addresses of devices, and their names in devices.toml."""
+
+import os
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from edgekiln.runtime.device.device import LOCAL, Device
+from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.typed import did_you_mean, from_table
+
+FILE = "devices.toml"
+FORMS = "local, qemu[:CPU], ssh://USER@HOST[:PORT], adb:[SERIAL], rpc://TRACKER:PORT/KEY"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceEntry:
+    """One table of devices.toml: an address, and what is special about the device."""
+
+    url: str
+    dir: str = ""  # on a board reached by ssh or adb; "" is the default of the two
+    keep: bool = True  # whether sent files stay there for the next run
+    timeout_s: float = 30.0  # for everything but the program itself
+    priority: int = 1  # in a tracker's queue; higher goes first
+    ssh_config: str = ""  # instead of ~/.ssh/config
+
+
+def find_file() -> Path | None:
+    """$EDGEKILN_DEVICES, ./devices.toml, or the user's own; None where there is none."""
+    if given := os.environ.get("EDGEKILN_DEVICES"):
+        return Path(given)
+    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    for path in (Path(FILE), Path(config) / "edgekiln" / FILE):
+        if path.is_file():
+            return path
+    return None
+
+
+def named() -> dict[str, DeviceEntry]:
+    """The devices of devices.toml. Raises ConfigError when it cannot be read."""
+    path = find_file()
+    if path is None:
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(
+            f"{path}: {error}", 'tables such as [pi5] with url = "ssh://…"'
+        ) from error
+    return {name: _entry(table, f"{path}: [{name}]") for name, table in tables.items()}
+
+
+def find(spec: str) -> DeviceEntry:
+    """The entry of a name, or one made of an address.
+
+    Raises:
+        ConfigError: neither a name of devices.toml nor an address.
+    """
+    if _is_address(spec):
+        return DeviceEntry(url=spec)
+    known = named()
+    if spec not in known:
+        hint = did_you_mean(spec, known) if known else f"addresses are {FORMS}"
+        raise ConfigError(f"no device named {spec!r}", hint)
+    entry = known[spec]
+    if not _is_address(entry.url):
+        raise ConfigError(f"[{spec}]: url = {entry.url!r}", hint=f"addresses are {FORMS}")
+    return entry
+
+
+def open_device(entry: DeviceEntry) -> Device:
+    """Not yet held: that is entering it. Raises ConfigError, MissingToolError."""
+    kind, _, rest = entry.url.partition(":")
+    if kind == LOCAL:
+        from edgekiln.runtime.device.local import LocalDevice
+
+        return LocalDevice()
+    if kind == "qemu":
+        from edgekiln.runtime.device.qemu import ANY_CPU, QemuDevice
+
+        return QemuDevice(rest or ANY_CPU)
+    if kind == "rpc":
+        return _open_rpc(entry)
+    from edgekiln.runtime.device.board import Board
+
+    shell = _open_adb(entry, rest) if kind == "adb" else _open_ssh(entry)
+    return Board(shell, timeout_s=entry.timeout_s, keep=entry.keep)
+
+
+def with_cpu(entry: DeviceEntry, cpu: str) -> DeviceEntry:
+    """`qemu` alone emulates this CPU; every other address names its device already."""
+    return replace(entry, url=f"qemu:{cpu}") if entry.url in ("qemu", "qemu:") else entry
+
+
+def _open_ssh(entry: DeviceEntry) -> Any:
+    from edgekiln.runtime.device.ssh import SshShell
+
+    host, port = _host_and_port(entry.url)
+    user = urlsplit(entry.url).username
+    full = f"{user}@{host}" if user else host
+    return SshShell(full, port, directory=entry.dir, config=entry.ssh_config)
+
+
+def _open_adb(entry: DeviceEntry, serial: str) -> Any:
+    from edgekiln.runtime.device.adb import AdbShell
+
+    return AdbShell(serial, directory=entry.dir)
+
+
+def _open_rpc(entry: DeviceEntry) -> Device:
+    from edgekiln.runtime.device.rpc import RpcDevice
+
+    host, port = _host_and_port(entry.url)
+    key = urlsplit(entry.url).path.strip("/")
+    if port is None or not key:
+        raise ConfigError(f"{entry.url}: no port or no key", hint=f"addresses are {FORMS}")
+    return RpcDevice(host, port, key, priority=entry.priority, timeout_s=entry.timeout_s)
+
+
+def _host_and_port(url: str) -> tuple[str, int | None]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(f"{url}: {error}", hint=f"addresses are {FORMS}") from error
+    if not host or host.startswith("-"):
+        raise ConfigError(f"{url}: no host", hint=f"addresses are {FORMS}")
+    return host, port
+
+
+def _is_address(spec: str) -> bool:
+    return spec in (LOCAL, "qemu") or spec.startswith(("qemu:", "adb:", "ssh://", "rpc://"))
+
+
+def _entry(table: object, where: str) -> DeviceEntry:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} is not a table", 'e.g. [pi5] with url = "ssh://pi@10.0.0.7"')
+    return from_table(DeviceEntry, table, where)

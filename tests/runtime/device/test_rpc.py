@@ -1,0 +1,154 @@
+"""Boards of a farm: a real tracker, and two servers that are given out one run at a time."""
+
+import socket
+import threading
+import time
+
+import pytest
+
+from edgekiln.runtime import bench
+from edgekiln.runtime.device import rpc, rpc_server
+from edgekiln.runtime.device.example import check_example
+from edgekiln.runtime.device.rpc import RpcDevice
+from edgekiln.runtime.errors import BundleError, ConfigError, DeviceError, MismatchError
+
+for module in ("tvm", "tornado", "psutil", "cloudpickle"):
+    pytest.importorskip(module)
+
+KEY = "toy-board"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def tracker():
+    from tvm.rpc.tracker import Tracker
+
+    port = free_port()
+    running = Tracker("127.0.0.1", port=port, port_end=port + 50, silent=True)
+    yield running.port
+    running.terminate()
+
+
+@pytest.fixture(scope="module")
+def farm(tracker):
+    """The tracker's port, with two boards behind it."""
+    running = [rpc_server.serve(f"127.0.0.1:{tracker}", KEY, port=free_port()) for _ in range(2)]
+    yield tracker
+    for board in running:
+        board.terminate()
+
+
+@pytest.fixture
+def device(farm):
+    return RpcDevice("127.0.0.1", farm, KEY)
+
+
+def test_a_board_checks_and_measures(device, checkable):
+    with device:
+        assert check_example(checkable(), device) == ("y",)
+        assert device.sent_bytes > 0
+    result = bench.bench(checkable(), trials=2, min_seconds=0.05, device=device)
+    assert result.device == device.name == f"rpc://127.0.0.1:{device._tracker[1]}/{KEY}"
+    assert result.median_s > 0
+    assert result.machine.cores >= 1
+
+
+def test_nothing_is_sent_twice(device, checkable):
+    with device:
+        check_example(checkable(), device)
+        first = device.sent_bytes
+        check_example(checkable(), device)
+        assert device.sent_bytes == first
+
+
+def test_the_runners_own_errors_come_through(device, checkable):
+    with device, pytest.raises(MismatchError, match=r"example/output_0\.bin"):
+        check_example(checkable(wrong=True), device)
+
+
+def test_a_wrong_architecture_is_refused(device, checkable):
+    with device, pytest.raises(BundleError, match=r"made for riscv64 .*, rpc://"):
+        check_example(checkable(machine="riscv64"), device)
+
+
+def test_a_program_that_hangs_is_ended(device):
+    with device:
+        script = device.put(b"#!/bin/sh\nsleep 60\n")
+        with pytest.raises(TimeoutError):
+            device.run([script], 0.2)
+
+
+def test_a_third_run_waits_for_one_of_two_boards(farm):
+    held = [RpcDevice("127.0.0.1", farm, KEY) for _ in range(2)]
+    for each in held:
+        each.__enter__()
+    got = threading.Event()
+
+    def third():
+        with RpcDevice("127.0.0.1", farm, KEY):
+            got.set()
+
+    waiting = threading.Thread(target=third, daemon=True)
+    waiting.start()
+    assert not got.wait(1.0)
+    for each in held:
+        each.__exit__(None, None, None)
+    assert got.wait(30.0)
+    waiting.join(30.0)
+
+
+def test_the_queue_is_by_priority(farm):
+    held = [RpcDevice("127.0.0.1", farm, KEY) for _ in range(2)]
+    for each in held:
+        each.__enter__()
+    order = []
+
+    def run(priority):
+        with RpcDevice("127.0.0.1", farm, KEY, priority=priority):
+            order.append(priority)
+            time.sleep(0.2)
+
+    threads = []
+    for priority in (1, 9):
+        threads.append(threading.Thread(target=run, args=(priority,), daemon=True))
+        threads[-1].start()
+        time.sleep(1.0)  # in the queue, one after the other
+    held[0].__exit__(None, None, None)
+    threads[1].join(30.0)
+    held[1].__exit__(None, None, None)
+    threads[0].join(30.0)
+    assert order[0] == 9
+
+
+def test_a_lost_board_is_replaced_by_another(tracker, checkable, monkeypatch):
+    monkeypatch.setattr(rpc, "PAUSE_S", 0.1)
+    own = "board-that-dies"
+    first = rpc_server.serve(f"127.0.0.1:{tracker}", own, port=free_port())
+    with RpcDevice("127.0.0.1", tracker, own) as device:
+        check_example(checkable(), device)
+        second = rpc_server.serve(f"127.0.0.1:{tracker}", own, port=free_port())
+        first.terminate()
+        assert check_example(checkable(), device) == ("y",)
+    second.terminate()
+
+
+def test_without_a_tracker_its_address_is_named(monkeypatch):
+    monkeypatch.setattr(rpc, "PAUSE_S", 0.01)
+    port = free_port()
+    with pytest.raises(DeviceError) as caught, RpcDevice("127.0.0.1", port, KEY):
+        pass
+    assert f"connection lost: tracker 127.0.0.1:{port}: Connection refused" in caught.value.message
+    assert caught.value.exit_code == 13
+    with pytest.raises(DeviceError, match="Connection refused") as caught:
+        rpc_server.serve(f"127.0.0.1:{port}", KEY)
+    assert "rpc_tracker" in caught.value.hint
+
+
+def test_a_tracker_without_a_port_is_a_usage_error():
+    with pytest.raises(ConfigError, match="tracker = 'somewhere'"):
+        rpc_server.serve("somewhere", KEY)
