@@ -20,7 +20,9 @@ from edgekiln.compiler.kernels.tir import (
     register,
     store,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
+
+_MOST_PLANES = 4  # of an image whose pixels are put together in registers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,15 @@ class Quantize:
                 ),
             )  # fmt: skip
             return
+        planes = [bind(source + c * step_c) for c in range(self.y.c)]
+
+        def pixels(w: Index, lanes: int) -> None:
+            found = [self._code(mk, load(x, plane + w * step_w, lanes), lanes) for plane in planes]
+            self._store_pixels(y, to + w * self.y.c, found, lanes)
+
+        if self.y.c <= _MOST_PLANES:
+            for_vectors(self.y.w, tuple(n for n in mk.lanes if n <= mk.register), pixels)
+            return
         lanes = next((width for width in mk.lanes if width <= self.y.w), 1)
         with loop(0, self.y.c) as c:
             plane = bind(source + c * step_c)
@@ -65,6 +76,16 @@ class Quantize:
                 _scatter(y, to + c + w * self.y.c, found, lanes, self.y.c, self.y.dtype)
 
             for_vectors(self.y.w, (lanes,), scatter)
+
+    def _store_pixels(self, y: Buffer, to: Index, planes: list[Expr], lanes: int) -> None:
+        """Codes of one plane each, as whole pixels."""
+        count = self.y.c
+        if lanes == 1:
+            for c, code in enumerate(planes):
+                store(y, to + c, code)
+            return
+        order = [plane * lanes + lane for lane in range(lanes) for plane in range(count)]
+        store(y, to, pick(planes, order), lanes * count)
 
     def _code(self, mk: MicroKernel, value: Expr, lanes: int) -> Expr:
         steps = value / splat(float_const(self.y.scale), lanes)
