@@ -1,13 +1,11 @@
 """Devices as the command line opens them: by name or address, with the profile's CPU emulated."""
 
-import shutil
-import subprocess
 from pathlib import Path
 
 from edgekiln.runtime.bundle import read_program
 from edgekiln.runtime.device import address
 from edgekiln.runtime.device.device import Device
-from edgekiln.runtime.device.qemu import ANY_CPU, EMULATORS
+from edgekiln.runtime.device.qemu import ANY_CPU
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.manifest import ProgramSpec
 from edgekiln.targets import profile
@@ -27,15 +25,8 @@ def open_device(spec: str, bundle: Path | None = None) -> Device:
 
 
 def emulated_cpu(program: ProgramSpec) -> str:
-    """The target's own CPU where this QEMU knows it, else one with every feature."""
-    emulator = EMULATORS.get(program.machine, "")
+    """What the target's profile names, else a CPU with every feature."""
     try:
-        wanted = profile.load(program.target).tvm.get("mcpu", ANY_CPU)
-    except ConfigError:  # built from a profile of the user's own
+        return profile.load(program.target).qemu_cpu or ANY_CPU
+    except ConfigError:  # built from a profile of the user's own, which is not here
         return ANY_CPU
-    if shutil.which(emulator) is None:
-        return ANY_CPU  # the device says what is missing
-    listed = subprocess.run(
-        [emulator, "-cpu", "help"], capture_output=True, text=True, check=False
-    ).stdout
-    return wanted if wanted in listed.split() else ANY_CPU

@@ -78,10 +78,12 @@ def test_bench_on_a_device_leaves_onnx_runtime_out(cli: Cli) -> None:
     assert "--onnx runs on this machine" in result.stderr
 
 
-@pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="no qemu-user")
-def test_qemu_alone_emulates_what_it_knows_or_everything() -> None:
+@pytest.mark.parametrize(
+    ("target", "cpu"), [("rpi5", "cortex-a76"), ("x86-64-v3", "max"), ("the users own", "max")]
+)
+def test_qemu_alone_emulates_the_profiles_cpu(target: str, cpu: str) -> None:
     spec = ProgramSpec(
-        name="x", target="x86-64-v3", machine="x86_64", features=(), isa="", inputs=(), outputs=(),
+        name="x", target=target, machine="x86_64", features=(), isa="", inputs=(), outputs=(),
         arena_bytes=0, weights_bytes=0, code_bytes=0, layers=(), model_sha256="",
     )  # fmt: skip
-    assert emulated_cpu(spec) == "max"
+    assert emulated_cpu(spec) == cpu
