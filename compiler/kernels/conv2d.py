@@ -40,7 +40,7 @@ from edgekiln.compiler.kernels.tir import (
     store,
     turns,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -139,6 +139,9 @@ class _Plan:
         columns, self.tile = self._tiling(conv.tile)
         self.work = math.ceil(self.pixels / self.tile.pixels) if self.joined else y.n * y.h
         self.layout = blocks(columns, self.tile.vectors)
+        # Pixels whose results leave together: where one vector is all of a pixel.
+        alone = conv.groups == 1 and self.oc == columns[0].lanes
+        self.together = min(self.tile.pixels, mk.lanes[0] // self.oc) if alone else 1
 
     def _tiling(self, given: Tile | None) -> tuple[tuple[Vector, ...], Tile]:
         """The output channels as vectors, and the register tile: the cheapest of every width."""
@@ -175,7 +178,8 @@ class _Plan:
 
     def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
         groups = values.reshape(self.conv.groups, self.oc)
-        return np.concatenate([pack_channels(group, self.layout) for group in groups])
+        lanes = np.concatenate([pack_channels(group, self.layout) for group in groups])
+        return np.concatenate([lanes] * self.together)
 
     def channel_blocks(self) -> Iterator[_Channels]:
         """Every block of every group, inside loops where they are alike."""
@@ -231,19 +235,45 @@ class _Plan:
         other = None
         if conv.residual:
             other = bind(conv.residual.tensor.index(n, h, w, channels.y_channel))
-        for row in range(self.tile.pixels // mk.rows):
+        for pixel, lane, vector, value in self._joined_pixels([*self._results(sums, chosen)]):
+            place = pixel * conv.y.c + vector.start - chosen[0].start
+            beside = None if other is None else other + place
+            epilogue.emit(
+                value, channels.lane + lane, y + place, beside, vector.lanes, vector.valid
+            )
+
+    def _results(
+        self, sums: list[list[list[Buffer]]], chosen: tuple[Vector, ...]
+    ) -> Iterator[tuple[int, int, Vector, Expr]]:
+        """Pixel, first lane, vector and sums of all that a tile computes."""
+        rows = self.mk.rows
+        for row in range(self.tile.pixels // rows):
             lane = 0
             for v, vector in enumerate(chosen):
-                acc = load(sums[0][row][v], 0, mk.rows * vector.lanes)
+                acc = load(sums[0][row][v], 0, rows * vector.lanes)
                 for part in sums[1:]:
-                    acc = acc + load(part[row][v], 0, mk.rows * vector.lanes)
-                for pixel, value in enumerate(mk.finish(acc, vector.lanes), row * mk.rows):
-                    place = pixel * conv.y.c + vector.start - chosen[0].start
-                    beside = None if other is None else other + place
-                    epilogue.emit(
-                        value, channels.lane + lane, y + place, beside, vector.lanes, vector.valid
-                    )
+                    acc = acc + load(part[row][v], 0, rows * vector.lanes)
+                for pixel, value in enumerate(self.mk.finish(acc, vector.lanes), row * rows):
+                    yield pixel, lane, vector, value
                 lane += vector.lanes
+
+    def _joined_pixels(
+        self, results: list[tuple[int, int, Vector, Expr]]
+    ) -> Iterator[tuple[int, int, Vector, Expr]]:
+        """Neighbouring pixels as one wide vector, where they lie side by side in memory."""
+        while results:
+            pixel, lane, vector, _ = results[0]
+            most = min(self.together, len(results))
+            count = next(
+                n for n in range(most, 0, -1) if n == 1 or n * vector.lanes in self.mk.lanes
+            )
+            values = [value for *_, value in results[:count]]
+            lanes = count * vector.lanes
+            if count > 1:
+                vector = Vector(vector.start, lanes, lanes)
+                values = [pick(values, range(lanes))]
+            yield pixel, lane, vector, values[0]
+            results = results[count:]
 
     def _pixel(self, item: Expr, start: Index) -> tuple[Index, Index, Index]:
         y = self.conv.y
