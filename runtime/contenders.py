@@ -84,6 +84,15 @@ class _RunnerLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _RunnerState:
+    """The machine, as the runner sees it where no Python is."""
+
+    frequency_hz: float | None
+    temperature_c: float | None
+    throttled: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class _RunnerReport:
     """What `runner perf` prints."""
 
@@ -95,12 +104,15 @@ class _RunnerReport:
     arena_bytes: int
     clock: str
     clock_overhead_s: float
+    governor: str | None
+    before: _RunnerState
     first_inference_s: float
     warmup_calls: int
     calls_per_sample: int
     peak_rss_bytes: int
     trials: tuple[Trial, ...]
     layers: tuple[_RunnerLayer, ...]
+    after: _RunnerState
     finished_s: float
 
 

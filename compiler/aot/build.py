@@ -24,7 +24,8 @@ ARCHIVE, HEADER = "libmodel.a", "model.h"
 _MADE = (LIBRARY, ARCHIVE, HEADER, RUNNER, PROGRAM)
 
 _RUNNER_SOURCES = (
-    "runner.c", "args.c", "bench.c", "cpu.c", "files.c", "json.c", "pool.c", "session.c", "stats.c",
+    "runner.c", "accuracy.c", "args.c", "bench.c", "cpu.c", "files.c", "json.c", "pool.c",
+    "session.c", "state.c", "stats.c",
 )  # fmt: skip
 
 

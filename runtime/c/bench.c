@@ -9,6 +9,7 @@
 #include "json.h"
 #include "model.h"
 #include "session.h"
+#include "state.h"
 #include "stats.h"
 #include "target.h"
 
@@ -161,6 +162,8 @@ void bench(const args_t *args) {
 
     json_open('{');
     print_setup(args, &session, overhead);
+    governor_print("governor", args->cpu_count ? args->cpus[0] : 0);
+    state_print("before");
     json_number("first_inference_s", first);
     json_integer("warmup_calls", warmup_calls);
     json_integer("calls_per_sample", calls);
@@ -173,6 +176,7 @@ void bench(const args_t *args) {
     json_open_key("layers", '[');
     if (args->profile) profile(&session, overhead);
     json_close(']');
+    state_print("after");
     json_moment("finished_s", unix_seconds());
     json_close('}');
     session_close(&session);

@@ -77,6 +77,11 @@ void json_moment(const char *key, double seconds) {
     printf("%.6f", seconds);
 }
 
+void json_null(const char *key) {
+    next_key(key);
+    fputs("null", stdout);
+}
+
 void json_element(long long value) {
     next();
     printf("%lld", value);

@@ -11,6 +11,7 @@ void json_string(const char *key, const char *text);
 void json_integer(const char *key, long long value);
 void json_number(const char *key, double value);
 void json_moment(const char *key, double seconds);
+void json_null(const char *key);
 void json_element(long long value);    /* of an array */
 void json_numbers(const char *key, const double *values, size_t count);
 

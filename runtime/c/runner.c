@@ -1,8 +1,9 @@
-/* One executable for a model: measure it, run it, check it. Needs no library and no other file. */
+/* One executable for a model: measure, run, check it. Needs no library and no other file. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "accuracy.h"
 #include "args.h"
 #include "bench.h"
 #include "cpu.h"
@@ -30,10 +31,10 @@ static void check_cpu(void) {
     }
 }
 
-static void want_outputs(const files_t *files, const char *option) {
-    if (files->count != model_output_count) {
-        fail(EXIT_USAGE, "see --help", "%s: %d files for a model with %d outputs", option,
-             files->count, (int)model_output_count);
+static void want_files(const files_t *files, int32_t wanted, const char *option) {
+    if (files->count != wanted) {
+        fail(EXIT_USAGE, "see --help", "%s: %d files for a model with %d %ss", option, files->count,
+             (int)wanted, strcmp(option, "--input") ? "output" : "input");
     }
 }
 
@@ -46,7 +47,7 @@ static session_t infer(const args_t *args) {
 }
 
 static void run(const args_t *args) {
-    want_outputs(&args->output, "--output");
+    want_files(&args->output, model_output_count, "--output");
     session_t session = infer(args);
     for (int i = 0; i < model_output_count; i++) {
         tensor_write(args->output.paths[i], session.out[i], model_output_bytes[i]);
@@ -72,7 +73,7 @@ static void compare(const char *path, int index, const unsigned char *got) {
 }
 
 static void check(const args_t *args) {
-    want_outputs(&args->expect, "--expect");
+    want_files(&args->expect, model_output_count, "--expect");
     session_t session = infer(args);
     for (int i = 0; i < model_output_count; i++) {
         compare(args->expect.paths[i], i, session.out[i]);
@@ -93,12 +94,16 @@ int main(int argc, char **argv) {
     check_cpu();
     if (!strcmp(args.command, "perf")) {
         bench(&args);
+    } else if (!strcmp(args.command, "accuracy")) {
+        want_files(&args.input, model_input_count, "--input");
+        want_files(&args.output, model_output_count, "--output");
+        accuracy(&args);
     } else if (!strcmp(args.command, "run")) {
         run(&args);
     } else if (!strcmp(args.command, "check")) {
         check(&args);
     } else {
-        fail(EXIT_USAGE, "commands are: perf, run, check, info", "unknown command '%s'",
+        fail(EXIT_USAGE, "commands are: perf, accuracy, run, check, info", "unknown command '%s'",
              args.command);
     }
     return EXIT_OK;
