@@ -5,8 +5,8 @@ one dot product then multiplies them by a column of the filter. Output columns s
 columns of their tile, so a column serves every tap that reaches it, and leave as soon as their last
 one has come.
 
-Where channels are few and the step is one, neighbouring pixels fill a vector: to a filter that
-repeats, they are more channels.
+Where channels are few, several pixels fill a vector: to a filter that repeats, they are more
+channels.
 """
 
 import math
@@ -31,11 +31,13 @@ from edgekiln.compiler.kernels.tir import (
     store,
     turns,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel
+from edgekiln.targets.isa.base import Expr, MicroKernel, pick
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Between pixels that share a vector: all of them are read, and up to 32 bytes behind the last.
+_MOST_STRIDE = 2
 _MOST_COLUMNS = 6  # of a tile: more would save little and make long code
 
 
@@ -80,7 +82,7 @@ class _Plan:
         # Wider vectors would leave too few registers for columns.
         most = max(lanes for lanes in mk.lanes if mk.width(lanes) <= mk.depthwise_registers)
         self.together = 1  # pixels in a vector
-        if conv.strides[1] == 1 and most % conv.x.c == 0 and conv.y.w * conv.x.c >= most:
+        if conv.strides[1] <= _MOST_STRIDE and most % conv.x.c == 0 and conv.y.w * conv.x.c >= most:
             self.together = most // conv.x.c
         self.layout = blocks(vectors(conv.x.c * self.together, mk, most), 1)
 
@@ -211,10 +213,17 @@ class _Plan:
         return dict(sorted(uses.items()))
 
     def _rows(self, x: Buffer, column: Index, chunk: int, lanes: int) -> list[Expr]:
-        """Rows 4·chunk… of an image column."""
+        """Rows 4·chunk… of an image column; of several, a stride apart, where pixels share a
+        vector.
+        """
         step = self.conv.dilations[0] * self.conv.x.row
-        rows = range(4 * chunk, min(4 * chunk + 4, self.kh))
-        return [load(x, column + row * step, lanes) for row in rows]
+        rows = [column + row * step for row in range(4 * chunk, min(4 * chunk + 4, self.kh))]
+        stride = self.conv.strides[1]
+        if self.together == 1 or stride == 1:
+            return [load(x, row, lanes) for row in rows]
+        c = self.conv.x.c
+        chosen = [pixel * stride * c + at for pixel in range(self.together) for at in range(c)]
+        return [pick([load(x, row, stride * lanes)], chosen) for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True)
