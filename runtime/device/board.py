@@ -50,7 +50,11 @@ class Board:
         self._cpus: tuple[int, ...] = ()
 
     def __enter__(self) -> Self:
-        self._try(lambda: None)
+        try:
+            self._try(lambda: None)
+        except BaseException:
+            self._shell.close()  # there will be no exit without an entrance
+            raise
         return self
 
     def __exit__(

@@ -210,6 +210,14 @@ def test_a_killed_client_leaves_no_process_and_no_file(sshd, checkable, home):
     wait_until(lambda: left_on(home) == ["lock"])
 
 
+def test_a_refused_entrance_leaves_nothing_here(open_board, home):
+    home.write_text("not a directory")
+    before = set(Path("/tmp").glob("edgekiln-ssh-*"))
+    with pytest.raises(DeviceError), open_board():
+        pass
+    assert set(Path("/tmp").glob("edgekiln-ssh-*")) <= before
+
+
 def test_a_wrong_host_key_is_refused(sshd, home, tmp_path, monkeypatch):
     monkeypatch.setattr(board, "PAUSE_S", 0.01)
     config = tmp_path / "ssh_config"
