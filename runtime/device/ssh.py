@@ -10,6 +10,7 @@ from edgekiln.runtime.errors import MissingToolError
 
 FAILED = 255  # ssh's own exit code, for every failure of the connection
 DIRECTORY = ".cache/edgekiln"  # below the home directory, where commands start
+SOCKETS = "/tmp"  # not $TMPDIR: a socket's path has at most 107 characters
 CONNECT_S = 10
 ALIVE_S = 5  # a connection is lost that is silent for three times as long
 
@@ -51,8 +52,7 @@ class SshShell:
     def command(self, script: str, arguments: Sequence[str]) -> list[str]:
         """ssh joins its arguments and gives them to the user's shell there: quoted once."""
         if not self._home:
-            # Short, and not below $TMPDIR: a socket's path has at most 107 characters.
-            self._home = tempfile.mkdtemp(prefix="edgekiln-ssh-", dir="/tmp")
+            self._home = tempfile.mkdtemp(prefix="edgekiln-ssh-", dir=SOCKETS)
         remote = shlex.join(["sh", "-c", script, "edgekiln", *arguments])
         return ["ssh", *self._connection(), "--", self._host, remote]
 

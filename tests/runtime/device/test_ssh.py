@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -210,12 +211,13 @@ def test_a_killed_client_leaves_no_process_and_no_file(sshd, checkable, home):
     wait_until(lambda: left_on(home) == ["lock"])
 
 
-def test_a_refused_entrance_leaves_nothing_here(open_board, home):
+def test_a_refused_entrance_leaves_nothing_here(open_board, home, monkeypatch):
     home.write_text("not a directory")
-    before = set(Path("/tmp").glob("edgekiln-ssh-*"))
-    with pytest.raises(DeviceError), open_board():
-        pass
-    assert set(Path("/tmp").glob("edgekiln-ssh-*")) <= before
+    with tempfile.TemporaryDirectory(dir="/tmp") as sockets:
+        monkeypatch.setattr(ssh, "SOCKETS", sockets)
+        with pytest.raises(DeviceError), open_board():
+            pass
+        assert list(Path(sockets).iterdir()) == []
 
 
 def test_a_wrong_host_key_is_refused(sshd, home, tmp_path, monkeypatch):
