@@ -18,6 +18,8 @@ LOWERINGS: dict[str, Callable[[Lowering, Node], None]] = {
     "conv2d": compute.conv2d,
     "dense": compute.dense,
     "matmul": rows.matmul,
+    "softmax": rows.softmax,
+    "layer_norm": rows.layer_norm,
     "add": compute.binary,
     "mul": compute.binary,
     "table": compute.table,

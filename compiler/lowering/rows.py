@@ -1,9 +1,10 @@
-"""Operations on rows: products of two activations."""
+"""Operations on rows: products of two activations, softmax, layer normalization."""
 
 from math import prod
 
 from edgekiln.compiler.graph import Node, Tensor
-from edgekiln.compiler.kernels.matmul import Matrices, MatMul
+from edgekiln.compiler.kernels.matmul import MatMul, Matrices
+from edgekiln.compiler.kernels.rows import LayerNorm, Softmax
 from edgekiln.compiler.kernels.spec import F32, Nhwc
 from edgekiln.compiler.lowering.state import Lowering
 from edgekiln.compiler.program import Buffer, Call, Const, Ref
@@ -48,6 +49,26 @@ def matmul(low: Lowering, node: Node) -> None:
     )
     macs = prod((*product.batch, product.m, product.k, product.n))
     low.call(node, product.build(low.mk), macs=macs, inputs=(a.name, packed.name))
+
+
+def softmax(low: Lowering, node: Node) -> None:
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    clip = (node.attrs["lo"], node.attrs["hi"])
+    kernel = Softmax(x=x.nhwc(), y=y.nhwc(), count=x.shape[-1], clip=clip)
+    low.call(node, kernel.build(low.mk))
+
+
+def layer_norm(low: Lowering, node: Node) -> None:
+    x, y, attrs = low.tensor(node.inputs[0]), low.tensor(node.name), node.attrs
+    kernel = LayerNorm(
+        x=x.nhwc(),
+        y=y.nhwc(),
+        gamma=attrs["gamma"],
+        beta=attrs["beta"],
+        epsilon=attrs["epsilon"],
+        clip=(attrs["lo"], attrs["hi"]),
+    )
+    low.call(node, kernel.build(low.mk))
 
 
 def _axes(node: Node, key: str, tensor: Tensor) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ SPREADING = frozenset(
 
 # They work on rows, dense along the last ONNX axis: where a neighbour wants an image channels-last,
 # it is copied.
-ROW_OPS = frozenset({"matmul"})
+ROW_OPS = frozenset({"matmul", "softmax", "layer_norm"})
 
 
 def layout(graph: Graph) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from edgekiln.compiler.graph import Graph, Node, Tensor
 from edgekiln.compiler.passes.rewriter import QuantizedConstant, Rewriter
-from edgekiln.compiler.passes.rules import elementwise, linear, movement, pooling
+from edgekiln.compiler.passes.rules import elementwise, linear, movement, pooling, rows
 
 # A rule emits the integer form and returns None, or says why there is none.
 Rule = Callable[[Rewriter, Node], str | None]
@@ -22,6 +22,8 @@ RULES: dict[str, Rule] = {
     "Relu": elementwise.clip,
     "Clip": elementwise.clip,
     "Concat": elementwise.concat,
+    "Softmax": rows.softmax,
+    "LayerNormalization": rows.layer_norm,
     "MaxPool": pooling.max_pool,
     "AveragePool": pooling.average_pool,
     "GlobalAveragePool": pooling.global_average_pool,

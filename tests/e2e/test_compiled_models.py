@@ -164,6 +164,21 @@ def test_products_of_activations_are_exact(tmp_path: Path, target: profile.Targe
     assert not [gap for gap in result.integer_layers if gap.differing > gap.elements / 500]
 
 
+def test_softmax_and_layer_normalization_differ_at_ties_only(
+    tmp_path: Path, target: profile.TargetProfile
+) -> None:
+    m = QdqModel(seed=10)
+    x = m.q(m.input("x", 1, 6, 20), scale=0.02, zero=7)
+    scale, bias = (m.const(m.rng.normal(size=20), "float32") for _ in range(2))
+    norm = m.q(m.op("LayerNormalization", x, scale, bias, out="norm", epsilon=1e-6), 0.031, -11)
+    soft = m.q(m.op("Softmax", norm, out="soft", axis=-1), 1 / 256, -128)
+    path = m.save(tmp_path / "net.onnx", soft)
+    result = check(path, target, samples=8)
+    assert {"layer_norm", "softmax"} <= {gap.op for gap in result.integer_layers}
+    assert max(gap.max_steps or 0 for gap in result.integer_layers) <= 1
+    build(path, target, strict_int8=True)  # the gate has nothing to refuse
+
+
 def test_what_stays_float_is_correct_and_refused_by_the_gate(
     tmp_path: Path, target: profile.TargetProfile
 ) -> None:

@@ -8,6 +8,8 @@ import pytest
 from edgekiln.compiler.frontend import import_onnx
 from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.kernels.spec import Halo
+from edgekiln.compiler.passes.drop_identities import drop_identities
+from edgekiln.compiler.passes.fuse_transpose import fuse_transpose
 from edgekiln.compiler.passes.pipeline import lower_graph
 from edgekiln.compiler.passes.qdq_to_integer import qdq_to_integer
 from tests.compiler.qdq_models import QdqModel
@@ -90,10 +92,37 @@ def test_any_unary_function_becomes_a_table(tmp_path: Path) -> None:
 def test_what_has_no_integer_form_says_why(tmp_path: Path) -> None:
     m = QdqModel()
     x = m.q(m.input("x", 1, 8))
-    y = m.q(m.op("Softmax", x, out="softmax"))
+    y = m.q(m.op("LogSoftmax", x, out="log"))
     graph = integers(m.save(tmp_path / "m.onnx", y))
-    assert ops(graph) == ["quantize", "dequantize", "Softmax", "quantize", "dequantize"]
-    assert graph.nodes[2].reason == "Softmax has no integer form"
+    assert ops(graph) == ["quantize", "dequantize", "LogSoftmax", "quantize", "dequantize"]
+    assert graph.nodes[2].reason == "LogSoftmax has no integer form"
+
+
+def test_attention_reads_and_writes_through_its_transposes(tmp_path: Path) -> None:
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 5, 2, 4))
+    q = m.op("Transpose", x, out="q", perm=[0, 2, 1, 3])
+    k = m.op("Transpose", x, out="k", perm=[0, 2, 3, 1])
+    scores = m.op("Mul", m.op("MatMul", q, k, out="qk"), m.const(0.5, "float32"), out="scaled")
+    weights = m.q(m.op("Softmax", m.q(scores), out="softmax", axis=-1))
+    mixed = m.op("Transpose", m.q(m.op("MatMul", weights, q, out="v")), out="y", perm=[0, 2, 1, 3])
+    graph = integers(m.save(tmp_path / "m.onnx", m.q(mixed)))
+    drop_identities(graph)
+    fuse_transpose(graph)
+    products = [node for node in graph.nodes if node.op == "matmul"]
+    assert [op for op in ops(graph) if op not in ("quantize", "reshape")] == [
+        "matmul", "softmax", "matmul", "dequantize",
+    ]  # fmt: skip
+    assert products[0].attrs["b_perm"] == (0, 2, 3, 1)
+    assert products[1].attrs["y_perm"] == (0, 2, 1, 3)
+
+
+def test_softmax_along_another_axis_stays_float(tmp_path: Path) -> None:
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 8, 4))
+    graph = integers(m.save(tmp_path / "m.onnx", m.q(m.op("Softmax", x, out="s", axis=1))))
+    (reason,) = (node.reason for node in graph.nodes if node.op == "Softmax")
+    assert reason == "it runs along another axis than the last"
 
 
 def test_a_float_convolution_is_named_with_its_reason(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""Softmax and layer normalization against float64: codes differ only at ties, by one."""
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekiln.compiler.kernels.rows import LayerNorm, Softmax
+from edgekiln.compiler.kernels.spec import Nhwc
+from tests.compiler.kernels import harness
+from tests.compiler.kernels.harness import Array, everywhere, microkernel, quick
+
+SIZES = st.sampled_from([1, 2, 5, 8, 10, 16, 31, 64, 100, 197])
+SEEDS = st.integers(0, 2**16)
+
+
+def rows_of(dtype: str, count: int, scale: float, zero_point: int) -> Nhwc:
+    return Nhwc(n=1, h=1, w=3, c=count, dtype=dtype, scale=scale, zero_point=zero_point)
+
+
+def assert_within_ties(memory: Array, expected: Array, y: Nhwc) -> None:
+    """`expected` in real values; a code may be the other one where they lie in the middle."""
+    low, high = harness.bounds(y.dtype)
+    exact = np.clip(expected / y.scale + y.zero_point, low, high).reshape(-1)
+    assert np.abs(memory - exact).max() <= 0.5 + 1e-3
+
+
+@everywhere
+@given(count=SIZES, seed=SEEDS)
+@quick
+def test_softmax(name: str, count: int, seed: int) -> None:
+    mk = microkernel(name)
+    rng = np.random.default_rng(seed)
+    low, high = harness.bounds(mk.activation)
+    x = rows_of(mk.activation, count, float(np.float32(rng.choice([0.003, 0.05, 1.3]))), 9)
+    y = rows_of(mk.activation, count, 1 / 256, low)
+    codes: Any = rng.integers(low, high + 1, (3, count)).astype(mk.activation)
+    kernel = Softmax(x=x, y=y, count=count, clip=(low, high)).build(mk)
+    memory = harness.run(kernel, name, [codes.reshape(-1)], y)
+    powers = np.exp((codes.astype(np.float64) - codes.max(axis=1, keepdims=True)) * x.scale)
+    assert_within_ties(memory, powers / powers.sum(axis=1, keepdims=True), y)
+
+
+@everywhere
+@given(count=SIZES, seed=SEEDS)
+@quick
+def test_layer_normalization(name: str, count: int, seed: int) -> None:
+    mk = microkernel(name)
+    rng = np.random.default_rng(seed)
+    low, high = harness.bounds(mk.activation)
+    x = rows_of(mk.activation, count, float(np.float32(0.031)), int(rng.integers(low, high)))
+    y = rows_of(mk.activation, count, float(np.float32(0.027)), int(rng.integers(low, high)))
+    codes: Any = rng.integers(low, high + 1, (3, count)).astype(mk.activation)
+    codes[0] = codes[0, 0]  # no variance at all
+    gamma, beta = (rng.normal(size=count).astype(np.float32) for _ in range(2))
+    kernel = LayerNorm(
+        x=x, y=y, gamma=gamma, beta=beta, epsilon=1e-5, clip=(low, high)
+    ).build(mk)  # fmt: skip
+    memory = harness.run(kernel, name, [codes.reshape(-1)], y)
+    real = (codes.astype(np.float64) - x.zero_point) * x.scale
+    centred = real - real.mean(axis=1, keepdims=True)
+    normal = centred / np.sqrt(centred.var(axis=1, keepdims=True) + 1e-5)
+    assert_within_ties(memory, normal * gamma + beta, y)
