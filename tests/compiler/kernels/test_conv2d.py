@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,14 +36,19 @@ def check_depthwise(name: str, case: Case) -> None:
     harness.assert_codes(memory, p.expected())
 
 
-def check_residual(name: str, case: Case) -> None:
+def check_residual(name: str, case: Case, *, depthwise: bool = False) -> None:
     mk = microkernel(name)
     p = Problem(case, mk.activation)
     fused, other, total = p.residual()
     clip = harness.bounds(total.dtype)
-    conv = Conv2d(
-        y=total, mult=p.mult, clip=clip, groups=case.groups, residual=fused, **p.attributes()
-    )
+    common: dict[str, Any] = {
+        "y": total,
+        "mult": p.mult,
+        "clip": clip,
+        "residual": fused,
+        **p.attributes(),
+    }
+    conv = Depthwise2d(**common) if depthwise else Conv2d(groups=case.groups, **common)
     memory = run(conv.build(mk), name, [p.x.memory(), other.memory()], total, case.pieces)
     own = replace(p.expected(), tensor=p.y.tensor)
     harness.assert_codes(memory, Codes(total, harness.summed(own, other, total, clip)))
@@ -91,6 +97,13 @@ def test_depthwise_convolution_agrees_with_onnx_runtime(name: str, case: Case) -
 @quick
 def test_a_fused_residual_gives_the_bits_of_the_two_kernels(name: str, case: Case) -> None:
     check_residual(name, case)
+
+
+@everywhere
+@given(cases(depthwise=True))
+@quick
+def test_a_residual_fused_into_a_depthwise_convolution(name: str, case: Case) -> None:
+    check_residual(name, case, depthwise=True)
 
 
 @everywhere
