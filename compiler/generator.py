@@ -21,13 +21,10 @@ def generator_sha256() -> str:
         for package in (edgekiln.compiler, edgekiln.targets, edgekiln.runtime)
     )
     roots = [*(compiler / name for name in _COMPILER), targets / "isa", runtime / "c"]
-    files = [
-        path
-        for root in roots
-        for path in ([root] if root.is_file() else root.rglob("*"))
-        if path.suffix in _SUFFIXES
-    ]
     digest = hashlib.sha256()
-    for path in sorted(files, key=lambda path: path.parts):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for root in roots:
+        # In an order that does not depend on where the packages lie.
+        for path in [root] if root.is_file() else sorted(root.rglob("*")):
+            if path.suffix in _SUFFIXES:
+                digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
