@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgekiln.compiler.kernels.border import fill_border
-from edgekiln.compiler.kernels.epilogue import codes, lookup, ratio
+from edgekiln.compiler.kernels.epilogue import lookup, ratio
+from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -17,7 +18,6 @@ from edgekiln.compiler.kernels.tir import (
     cast,
     const,
     divmod_,
-    float_const,
     for_vectors,
     load,
     loop,
@@ -48,16 +48,28 @@ class Binary:
         with KernelBuilder() as k:
             a = k.tensor(self.a.elements, self.a.dtype)
             b = k.tensor(self.b.elements, self.b.dtype)
+            numbers = self._numbers(k)
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
-                fill_border(y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
-                self._row(mk, (a, b, y), n, h)
+                fill_border(y, self.y, n, h, numbers.zero)
+                self._row(mk, numbers, (a, b, y), n, h)
         return k.finish()
 
+    def _numbers(self, k: KernelBuilder) -> Numbers:
+        factors = [ratio(self.a.scale * self.b.scale, self.y.scale)]
+        if self.kind == "add":
+            factors = [ratio(side.scale, self.y.scale) for side in (self.a, self.b)]
+        return Numbers(k, self.y, self.clip, factors, (self.a.zero_point, self.b.zero_point))
+
     def _row(
-        self, mk: MicroKernel, buffers: tuple[Buffer, Buffer, Buffer], n: Index, h: Index
+        self,
+        mk: MicroKernel,
+        numbers: Numbers,
+        buffers: tuple[Buffer, Buffer, Buffer],
+        n: Index,
+        h: Index,
     ) -> None:
         a, b, y = buffers
         whole = (self.b.h, self.b.w, self.b.c) == (self.y.h, self.y.w, self.y.c)
@@ -67,7 +79,7 @@ class Binary:
                 one = self.b.c == 1 and not whole
                 other = load(b, from_b(at), 1 if one else lanes)
                 other = splat(other, lanes) if one else other
-                value = self._value(mk, load(a, from_a + at, lanes), other, lanes)
+                value = self._value(mk, numbers, load(a, from_a + at, lanes), other, lanes)
                 store(y, to + at, value, lanes)
 
             for_vectors(count, mk.lanes, body)
@@ -83,19 +95,17 @@ class Binary:
             at_a, to = bind(self.a.index(n, h, w, 0)), bind(self.y.index(n, h, w, 0))
             run(self.y.c, at_a, channel, to)
 
-    def _value(self, mk: MicroKernel, a: Expr, b: Expr, lanes: int) -> Expr:
+    def _value(self, mk: MicroKernel, numbers: Numbers, a: Expr, b: Expr, lanes: int) -> Expr:
         """The codes of y from those of a and b."""
-        left = mk.widen(a, lanes) - splat(const(self.a.zero_point), lanes)
-        right = mk.widen(b, lanes) - splat(const(self.b.zero_point), lanes)
+        left = mk.widen(a, lanes) - splat(numbers.int(0), lanes)
+        right = mk.widen(b, lanes) - splat(numbers.int(1), lanes)
+        of_a = splat(numbers.float(0), lanes)
         if self.kind == "add":
-            of_a, of_b = ratio(self.a.scale, self.y.scale), ratio(self.b.scale, self.y.scale)
-            scaled = cast(right, "float32", lanes) * splat(float_const(of_b), lanes)
-            wide = cast(left, "float32", lanes)
-            value = mk.fma(wide, splat(float_const(of_a), lanes), scaled, lanes)
+            scaled = cast(right, "float32", lanes) * splat(numbers.float(1), lanes)
+            value = mk.fma(cast(left, "float32", lanes), of_a, scaled, lanes)
         else:
-            factor = ratio(self.a.scale * self.b.scale, self.y.scale)
-            value = cast(left * right, "float32", lanes) * splat(float_const(factor), lanes)
-        return codes(mk, value, self.y, self.clip, lanes)
+            value = cast(left * right, "float32", lanes) * of_a
+        return mk.quantize(value, numbers.clip, lanes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -28,7 +29,7 @@ from edgekiln.compiler.kernels.tir import (
     store,
     turns,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, pick, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,14 +56,14 @@ class Softmax:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             exponent = np.float32(self.x.scale * np.log2(np.e))
-            numbers = _Numbers(k, self.y, self.clip, exponent, np.float32(1 / self.y.scale))
+            numbers = Numbers(k, self.y, self.clip, (exponent, np.float32(1 / self.y.scale)))
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.x.elements // self.count)
             with loop(begin, end) as row:
                 self._row(mk, x, y, numbers, bind(row * self.count))
         return k.finish()
 
-    def _row(self, mk: MicroKernel, x: Buffer, y: Buffer, numbers: "_Numbers", at: Index) -> None:
+    def _row(self, mk: MicroKernel, x: Buffer, y: Buffer, numbers: Numbers, at: Index) -> None:
         def code(i: Index, lanes: int) -> Expr:
             return mk.widen(load(x, at + i, lanes), lanes)
 
@@ -71,12 +72,12 @@ class Softmax:
 
         def power(i: Index, lanes: int) -> Expr:
             below = cast(code(i, lanes) - splat(top, lanes), "float32", lanes)
-            value = bind(_exp2(mk, below * splat(numbers.own(0), lanes), lanes))
+            value = bind(_exp2(mk, below * splat(numbers.float(0), lanes), lanes))
             store(powers, i, value, lanes)
             return value
 
         total = _fold(mk, self.count, "float32", float_const(0.0), power, lambda a, b: a + b)
-        factor = bind(numbers.own(1) / total)
+        factor = bind(numbers.float(1) / total)
 
         def quantize(i: Index, lanes: int) -> None:
             steps = load(powers, i, lanes) * splat(factor, lanes)
@@ -105,7 +106,7 @@ class LayerNorm:
             beta = k.constant((self.beta / of_y).astype(np.float32))
             # In units of x's step: the zero point leaves with the mean.
             small = np.float32(self.epsilon / self.x.scale**2)
-            numbers = _Numbers(k, self.y, self.clip, small, np.float32(1 / count))
+            numbers = Numbers(k, self.y, self.clip, (small, np.float32(1 / count)))
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.x.elements // count)
             with loop(begin, end) as row:
@@ -113,7 +114,7 @@ class LayerNorm:
         return k.finish()
 
     def _row(
-        self, mk: MicroKernel, buffers: tuple[Buffer, ...], numbers: "_Numbers", at: Index
+        self, mk: MicroKernel, buffers: tuple[Buffer, ...], numbers: Numbers, at: Index
     ) -> None:
         from tvm.script.ir_builder import tirx as T
 
@@ -124,7 +125,7 @@ class LayerNorm:
             return mk.widen(load(x, at + i, lanes), lanes)
 
         total = _fold(mk, count, "int32", const(0), code, lambda a, b: a + b)
-        mean = bind(cast(total, "float32") * numbers.own(1))
+        mean = bind(cast(total, "float32") * numbers.float(1))
 
         def centred(i: Index, lanes: int) -> Expr:
             return cast(code(i, lanes), "float32", lanes) - splat(mean, lanes)
@@ -134,8 +135,8 @@ class LayerNorm:
             return value * value
 
         squares = _fold(mk, count, "float32", float_const(0.0), square, lambda a, b: a + b)
-        variance = squares * numbers.own(1)
-        inverse = bind(float_const(1.0) / T.sqrt(variance + numbers.own(0)))
+        variance = squares * numbers.float(1)
+        inverse = bind(float_const(1.0) / T.sqrt(variance + numbers.float(0)))
 
         def normalize(i: Index, lanes: int) -> None:
             scaled = centred(i, lanes) * splat(inverse, lanes)
@@ -143,28 +144,6 @@ class LayerNorm:
             store(y, at + i, mk.quantize(steps, numbers.clip, lanes), lanes)
 
         for_vectors(count, mk.lanes, normalize)
-
-
-class _Numbers:
-    """A kernel's own float32 numbers and its output's clip, loaded from a constant."""
-
-    def __init__(self, k: KernelBuilder, y: Nhwc, clip: tuple[int, int], *own: np.float32) -> None:
-        steps = [np.float32(bound - y.zero_point) for bound in clip]
-        floats = np.array([*own, *steps], np.float32).view(np.int32)
-        codes = np.array([y.zero_point, *clip], np.int32)
-        self._buffer = k.constant(np.concatenate([floats, codes]))
-        self._own = len(own)
-
-    def own(self, index: int) -> Expr:
-        return reinterpret(load(self._buffer, index), "float32")
-
-    @property
-    def clip(self) -> Clip:
-        zero, low, high = (load(self._buffer, self._own + 2 + i) for i in range(3))
-        return Clip(
-            zero=zero, low=low, high=high, low_steps=self.own(self._own),
-            high_steps=self.own(self._own + 1), bounded=False,
-        )  # fmt: skip
 
 
 def _fold(
