@@ -13,7 +13,6 @@ from edgekiln.compiler.kernels.tir import (
     KernelBuilder,
     bind,
     cast,
-    clamp,
     const,
     float_const,
     load,
@@ -153,7 +152,7 @@ class Epilogue:
         self, value: Expr, other: Index, lanes: int, order: Sequence[int] | None
     ) -> Expr:
         mk = self.mk
-        value = clamp(value, self._float(2), self._float(3), lanes)
+        value = mk.clamp(value, self._float(2), self._float(3), lanes)
         own = cast(mk.round_to_int(value, lanes), "float32", lanes)
         codes = load(self._other, other, lanes)
         codes = codes if order is None else pick([codes], order)
@@ -190,7 +189,7 @@ def codes(mk: MicroKernel, value: Expr, y: Nhwc, clip: tuple[int, int], lanes: i
     )  # fmt: skip
     if y.dtype == mk.activation:
         return mk.quantize(value, fixed, lanes)
-    whole = mk.round_to_int(clamp(value, fixed.low_steps, fixed.high_steps, lanes), lanes)
+    whole = mk.round_to_int(mk.clamp(value, fixed.low_steps, fixed.high_steps, lanes), lanes)
     return cast(whole + splat(fixed.zero, lanes), y.dtype, lanes)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import chain
 
-from edgekiln.targets.isa.base import Expr, MicroKernel, llvm, pick, splat, vector
+from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, inverse, llvm, pick, splat, vector
 
 QUAD = 4  # int32 lanes of a register
 
@@ -51,6 +51,42 @@ class A64MicroKernel(ArmMicroKernel):
             return llvm("llvm.aarch64.neon.fcvtns.v4i32.v4f32", "int32x4", x4)
 
         return by_register(convert, lanes, (x, QUAD))
+
+    def clamp(self, value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
+        """FMAXNM and FMINNM return the number when the other one is NaN."""
+        dtype = vector("float32", lanes)
+        value = llvm("llvm.maxnum", dtype, value, splat(low, lanes))
+        return llvm("llvm.minnum", dtype, value, splat(high, lanes))
+
+    def quantize(
+        self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None
+    ) -> Expr:
+        """Conversion and narrowing saturate: what is left of clipping is one look at the bytes."""
+        if lanes == 1:
+            return super().quantize(value, clip, lanes, order)
+        from tvm.script.ir_builder import tirx as T
+
+        if not clip.bounded:  # FCVTNS makes 0 of NaN
+            low_steps = splat(clip.low_steps, lanes)
+            value = llvm("llvm.maxnum", vector("float32", lanes), value, low_steps)
+        words = by_register(_saturated_words, lanes, (self.round_to_int(value, lanes), QUAD))
+        zero = splat(T.Cast("int16", clip.zero), lanes)
+        codes = _saturated_bytes(llvm("llvm.sadd.sat", vector("int16", lanes), words, zero), lanes)
+        low, high = (splat(T.Cast("int8", bound), lanes) for bound in (clip.low, clip.high))
+        codes = T.min(T.max(codes, low), high)
+        return codes if order is None else pick([codes], inverse(order))
+
+
+def _saturated_words(x4: Expr) -> Expr:
+    return llvm("llvm.aarch64.neon.sqxtn.v4i16", "int16x4", x4)
+
+
+def _saturated_bytes(words: Expr, lanes: int) -> Expr:
+    name = "llvm.aarch64.neon.sqxtn.v8i8"
+    if lanes == QUAD:
+        return pick([llvm(name, "int8x8", pick([words, words], range(8)))], range(lanes))
+    halves = [pick([words], range(at, at + 8)) for at in range(0, lanes, 8)]
+    return pick([llvm(name, "int8x8", half) for half in halves], range(lanes))
 
 
 def by_register(

@@ -7,10 +7,17 @@ both operands come in this order: the first two bytes of up to eight lanes, then
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from edgekiln.targets.isa.arm_common import QUAD, A64MicroKernel, ArmMicroKernel, zipped
-from edgekiln.targets.isa.base import Expr, llvm, pick, splat
+from edgekiln.targets.isa.arm_common import (
+    QUAD,
+    A64MicroKernel,
+    ArmMicroKernel,
+    by_register,
+    zipped,
+)
+from edgekiln.targets.isa.base import Clip, Expr, inverse, llvm, pick, splat
 from edgekiln.targets.isa.generic import round_by_adding
 
 if TYPE_CHECKING:
@@ -83,6 +90,22 @@ class Armv7MicroKernel(_WideningMicroKernel):
 
     def round_to_int(self, x: Expr, lanes: int) -> Expr:
         return round_by_adding(x, lanes)  # ARMv7's VCVT only truncates
+
+    def quantize(
+        self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None
+    ) -> Expr:
+        """VMAX and VMIN keep NaN, so they clip only where there is none."""
+        if lanes == 1 or not clip.bounded:
+            return super().quantize(value, clip, lanes, order)
+        from tvm.script.ir_builder import tirx as T
+
+        for name, bound in (("vmaxs", clip.low_steps), ("vmins", clip.high_steps)):
+            intrinsic = partial(llvm, f"llvm.arm.neon.{name}.v4f32", "float32x4")
+            bounds = splat(bound, lanes)
+            value = by_register(intrinsic, lanes, (value, QUAD), (bounds, QUAD))
+        codes = self.narrow(self.round_to_int(value, lanes), lanes)
+        codes = codes + splat(T.Cast("int8", clip.zero), lanes)  # each wraps, their sum is right
+        return codes if order is None else pick([codes], inverse(order))
 
 
 # Cycles of the Cortex-A72 (its Software Optimization Guide, "ASIMD integer instructions"): SMULL

@@ -119,6 +119,12 @@ class MicroKernel(ABC):
 
         return T.Cast(vector(self.activation, lanes), x)
 
+    def clamp(self, value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
+        """float32 `value` inside [low, high] (scalars); `low` where it is NaN."""
+        from tvm.script.ir_builder import tirx as T
+
+        return T.min(T.max(value, splat(low, lanes)), splat(high, lanes))
+
     def quantize(
         self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None
     ) -> Expr:
@@ -127,11 +133,8 @@ class MicroKernel(ABC):
         Args:
             order: where in the result each lane goes; None: they stay.
         """
-        from tvm.script.ir_builder import tirx as T
-
         # Clipped first, what is rounded is small.
-        value = T.max(value, splat(clip.low_steps, lanes))
-        value = T.min(value, splat(clip.high_steps, lanes))
+        value = self.clamp(value, clip.low_steps, clip.high_steps, lanes)
         whole = self.round_to_int(value, lanes) + splat(clip.zero, lanes)
         codes = self.narrow(whole, lanes)
         return codes if order is None else pick([codes], inverse(order))

@@ -38,7 +38,11 @@ EMULATED = {
     "armv7_neon": "rpi2-armv7",
 }
 
-everywhere = pytest.mark.parametrize("name", TARGETS)
+# Under QEMU every call is a process: a test of all kernels there is a slow one.
+everywhere = pytest.mark.parametrize(
+    "name", [*TARGETS, *(pytest.param(name, marks=pytest.mark.slow) for name in EMULATED)]
+)
+here = pytest.mark.parametrize("name", TARGETS)
 on_arm = pytest.mark.parametrize("name", EMULATED)
 _checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
 # Five micro-kernels: 25 cases an operation. Fewer under QEMU, which takes longer.

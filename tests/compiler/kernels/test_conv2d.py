@@ -17,7 +17,15 @@ from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets import isa
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, cases
-from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run, thorough
+from tests.compiler.kernels.harness import (
+    Codes,
+    everywhere,
+    here,
+    microkernel,
+    quick,
+    run,
+    thorough,
+)
 
 
 def check_conv(name: str, case: Case) -> None:
@@ -171,7 +179,7 @@ def test_layers_of_one_shape_share_their_code() -> None:
 
 
 @pytest.mark.slow
-@everywhere
+@here
 @pytest.mark.parametrize("check", [check_conv, check_residual, check_float_result])
 @given(case=cases())
 @thorough
@@ -182,7 +190,7 @@ def test_convolutions_by_the_thousand(
 
 
 @pytest.mark.slow
-@everywhere
+@here
 @given(cases(depthwise=True))
 @thorough
 def test_depthwise_convolutions_by_the_thousand(name: str, case: Case) -> None:
