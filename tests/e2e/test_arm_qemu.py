@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.stages.package import Package
 from edgekiln.runtime import bundle, host
 from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.runtime.runner import AotRunner
@@ -39,7 +41,8 @@ int main(void) {
 
 def load(name: str) -> TargetProfile:
     target = profile.load(name)
-    emulated.require(target)
+    if target.qemu_cpu:
+        emulated.require(target)
     return target
 
 
@@ -179,6 +182,22 @@ def test_the_libraries_give_the_executables_bits(name: str, libs: Libs) -> None:
         sysroot = Path("/usr", target.toolchain.cc.removesuffix("-gcc"))  # where Debian puts it
         command = [*emulated.emulator(target), "-L", str(sysroot), "./caller"]
         assert subprocess.check_output(command, cwd=home, input=libs.inputs[0]) == libs.outputs[0]
+
+
+@pytest.mark.parametrize("name", ["rpi5", "rpi2-armv7"])
+def test_a_bundle_carries_the_output_to_expect_on_the_board(
+    name: str, libs: Libs, tmp_path: Path
+) -> None:
+    context = StageContext(target=profile.load(name), scratch=tmp_path)
+    packed = {}
+    for target in (name, REFERENCE):
+        bundle_file = tmp_path / f"{target}.ekb"
+        libs(target)
+        Package().run(libs.model.with_suffix(f".{target}.lib"), bundle_file, context)
+        packed[target] = bundle.read_tar(bundle_file)
+    for kind in ("input", "output"):
+        example = bundle.example_name(kind, 0)
+        assert packed[name][example] == packed[REFERENCE][example]
 
 
 @pytest.mark.parametrize("name", SOME)
