@@ -16,8 +16,8 @@ class DotprodMicroKernel(A64MicroKernel):
         return by_register(sdot, lanes, (acc, QUAD), (a, 4 * QUAD), (w, 4 * QUAD))
 
 
-# Cycles of the Cortex-A76 and Neoverse N1 (their Software Optimization Guides, "ASIMD integer
-# instructions"): SDOT 2 a cycle, result after 2. The epilogue's 7 instructions take the same pipes.
+# Cycles by LLVM's model of the Neoverse N1, the server's Cortex-A76: SDOT two a cycle, result after
+# 2. The epilogue's 6 instructions take the same pipes.
 ARM_DOTPROD = DotprodMicroKernel(
     name="arm_dotprod",
     activation="int8",

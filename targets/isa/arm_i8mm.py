@@ -42,8 +42,7 @@ class I8mmMicroKernel(A64MicroKernel):
         return [pick([acc], [PAIR * pixel + at for at in channels]) for pixel in range(PAIR)]
 
 
-# Cycles of the Neoverse V1 (its Software Optimization Guide, "ASIMD integer instructions"): SMMLA
-# four a cycle, result after 3.
+# Cycles by LLVM's model of the Neoverse V1: SMMLA four a cycle, result after 3.
 ARM_I8MM = I8mmMicroKernel(
     name="arm_i8mm",
     activation="int8",

@@ -108,8 +108,8 @@ class Armv7MicroKernel(_WideningMicroKernel):
         return codes if order is None else pick([codes], inverse(order))
 
 
-# Cycles of the Cortex-A72 (its Software Optimization Guide, "ASIMD integer instructions"): SMULL
-# one a cycle, SADALP one a cycle on the other pipe and its result to the next one after 1.
+# Cycles by LLVM's model of the Cortex-A72: SMULL one a cycle, SADALP one a cycle on the other pipe
+# and its result to the next one after 1.
 ARM_NEON = NeonMicroKernel(
     name="arm_neon",
     activation="int8",
@@ -125,7 +125,8 @@ ARM_NEON = NeonMicroKernel(
     in_order=True,  # the Cortex-A53; it does not harm the A72
     epilogue_cycles=3.5,
 )
-# The Cortex-A7 has pipes of 64 bits: each of these instructions takes two cycles.
+# The Cortex-A7 has pipes of 64 bits, so we take two cycles for each of these instructions; LLVM has
+# no model of it.
 ARMV7_NEON = Armv7MicroKernel(
     name="armv7_neon",
     activation="int8",

@@ -149,7 +149,7 @@ def test_inner_loops_keep_their_sums_in_registers(
         assert loop["by element"] == loop["dot"]
 
 
-# Dot products a cycle: Software Optimization Guides of the Neoverse N1 and V1.
+# Dot products a cycle, by the same models.
 @pytest.mark.parametrize(
     ("name", "cpu", "peak"), [("arm_dotprod", "neoverse-n1", 2), ("arm_i8mm", "neoverse-v1", 4)]
 )
