@@ -78,7 +78,11 @@ class ExternalMeter:
 
     def _wait(self, enough: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
-        while self._read() or not enough():
+        while True:
+            while self._read():  # all that is there, without a pause in which more comes
+                pass
+            if enough():
+                return
             if time.monotonic() > deadline:
                 raise SensorError(
                     f"{self.path}: nothing new for {PATIENCE_S:.0f} s"
