@@ -17,9 +17,7 @@ from edgekiln.benchmarks import run as suite
 def main(target: str, trials: int, seconds: float, threads: int, only: str, out: Path) -> None:
     """Time the suite's int8 programs and every installed peer; write results.json and .md."""
     rows = []
-    for row in suite.run(
-        out, target=target, trials=trials, seconds=seconds, threads=threads, only=only
-    ):
+    for row in suite.run(target=target, trials=trials, seconds=seconds, threads=threads, only=only):
         rows.append(row)
         click.echo(f"{row.network}: {row.ours.median_s * 1e6:.1f} µs, {row.speedup:.2f}×", err=True)
     settings = {"target": target, "trials": trials, "seconds": seconds, "threads": threads}

@@ -34,31 +34,17 @@ def openvino(model: Path, threads: int) -> Infer:
     shape = tuple(network.input(0).shape)
     value = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     request.set_input_tensor(ov.Tensor(value))
-    return request.infer
+    infer: Infer = request.infer
+    return infer
 
 
-def litert(model: Path, threads: int) -> Infer:
-    """The interpreter with XNNPACK, LiteRT's default delegate on CPUs; takes `.tflite`."""
-    import numpy as np
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(model), num_threads=threads)
-    interpreter.allocate_tensors()
-    for spec in interpreter.get_input_details():
-        interpreter.set_tensor(spec["index"], np.zeros(spec["shape"], spec["dtype"]))
-    return interpreter.invoke
-
-
-# engine → (set-up, distribution, suffix of the models it reads)
-ENGINES: dict[str, tuple[Callable[[Path, int], Infer], str, str]] = {
-    "openvino": (openvino, "openvino", ".onnx"),
-    "litert": (litert, "ai-edge-litert", ".tflite"),
-}
+# engine → (set-up, distribution); they read QDQ ONNX
+ENGINES: dict[str, tuple[Callable[[Path, int], Infer], str]] = {"openvino": (openvino, "openvino")}
 
 
 def available() -> list[str]:
-    modules = {"openvino": "openvino", "litert": "ai_edge_litert"}
-    return [name for name in ENGINES if find_spec(modules[name])]
+    """The engines that are installed."""
+    return [name for name in ENGINES if find_spec(name)]
 
 
 class PeerContender(OrtContender):
@@ -85,7 +71,7 @@ def main(argv: list[str]) -> int:
     engine, model, threads, *cpus = argv
     if cpus:
         os.sched_setaffinity(0, map(int, cpus))
-    prepare, distribution, _ = ENGINES[engine]
+    prepare, distribution = ENGINES[engine]
     infer = prepare(Path(model), int(threads))
     start = time.perf_counter()
     infer()

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -76,11 +77,11 @@ def measure(network: Network, built: Built, *, trials: int, seconds: float, thre
         ("edgekiln", "int8", program),
         ("onnxruntime", "int8", OrtContender(built.int8, place)),
         ("onnxruntime", "float", OrtContender(built.float32, place)),
+        *(
+            (engine, "int8", peers.PeerContender(engine, built.int8, place))
+            for engine in peers.available()
+        ),
     ]
-    for engine in peers.available():
-        if peers.ENGINES[engine][2] == ".onnx":
-            contender = peers.PeerContender(engine, built.int8, place)
-            contenders.append((engine, "int8", contender))
     medians: list[list[float]] = [[] for _ in contenders]
     lowest = [float("inf")] * len(contenders)
     with ExitStack() as stack:
@@ -132,14 +133,13 @@ def _check(built: Built) -> tuple[int, int]:
     return sum(gap.differing for gap in layers), sum(gap.elements for gap in layers)
 
 
-def run(
-    out: Path, *, target: str, trials: int, seconds: float, threads: int, only: str
-) -> Iterator[Row]:
+def run(*, target: str, trials: int, seconds: float, threads: int, only: str) -> Iterator[Row]:
     """Build all networks first, then measure while nothing else of ours runs."""
     chosen = [n for n in networks.SUITE if only.lower() in n.name.lower()]
-    built = [(network, networks.build(network, out, target)) for network in chosen]
-    for network, files in built:
-        yield measure(network, files, trials=trials, seconds=seconds, threads=threads)
+    with tempfile.TemporaryDirectory(prefix="edgekiln-suite-") as home:
+        built = [(network, networks.build(network, Path(home), target)) for network in chosen]
+        for network, files in built:
+            yield measure(network, files, trials=trials, seconds=seconds, threads=threads)
 
 
 def document(rows: list[Row], **settings: Any) -> dict[str, Any]:
