@@ -18,7 +18,7 @@ import numpy as np
 BLOCKS, CALLS = 7, 50
 
 
-def stock(model: Path, target: dict[str, Any]) -> Callable[[Any], None]:
+def stock(model: Path, target: dict[str, Any]) -> Callable[[Any], Any]:
     """TVM's own importer, default CPU pipeline and virtual machine."""
     import onnx
     import tvm
@@ -33,7 +33,7 @@ def stock(model: Path, target: dict[str, Any]) -> Callable[[Any], None]:
     return lambda x: machine["main"](tvm.runtime.tensor(x))
 
 
-def ours(bundle: Path) -> Callable[[Any], None]:
+def ours(bundle: Path) -> Callable[[Any], Any]:
     from edgekiln.runtime.runner import AotRunner
 
     return AotRunner.open(bundle).run
