@@ -19,12 +19,13 @@ RUN apt-get update \
         gcc-arm-none-eabi libnewlib-arm-none-eabi \
         git openssh-client qemu-user \
     && rm -rf /var/lib/apt/lists/*
+# An index with CPU builds of PyTorch; without one pip brings CUDA along, several GB.
+ARG PIP_EXTRA_INDEX_URL=""
 # The wheel is our own, and pins what can change a build's bytes.
 # hadolint ignore=DL3013
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     wheel=$(ls /wheels/edgekiln-*.whl) \
-    && pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
-        "${wheel}[build]" \
+    && pip install --no-cache-dir "${wheel}[build]" \
     && useradd --uid 1000 --create-home edgekiln \
     && install --directory --owner edgekiln /store /work
 ENV EDGEKILN_STORE=/store
