@@ -88,7 +88,7 @@ class Conv2d:
             epilogue.declare_constants(k, bias, mult, self.table)
             epilogue.declare_output(k)
             begin, end = k.items(plan.work)
-            if isinstance(self.y, Nhwc) and any(vars(self.y.halo).values()):
+            if isinstance(self.y, Nhwc) and self.y.halo:
                 with loop(begin, end) as item:
                     n, h = divmod_(item, self.y.h)
                     fill_border(epilogue.out, self.y, n, h, epilogue.zero())
@@ -160,7 +160,7 @@ class _Plan:
     def _is_pointwise_and_dense(self) -> bool:
         conv = self.conv
         tensors = [conv.x, conv.y, *([conv.residual.tensor] if conv.residual else [])]
-        dense = all(isinstance(t, F32) or not any(vars(t.halo).values()) for t in tensors)
+        dense = all(isinstance(t, F32) or not t.halo for t in tensors)
         return dense and (self.kh, self.kw) == (1, 1) == conv.strides and conv.pads == (0, 0)
 
     @cached_property

@@ -75,7 +75,7 @@ class Copy:
         )  # fmt: skip
 
     def _borders(self, y: Buffer) -> None:
-        if any(vars(self.y.halo).values()):
+        if self.y.halo:
             with loop(0, self.y.n * self.y.h) as item:
                 n, h = divmod_(item, self.y.h)
                 fill_border(y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))

@@ -21,6 +21,10 @@ class Halo:
     bottom: int = 0
     right: int = 0
 
+    def __bool__(self) -> bool:
+        """Whether there is a border at all."""
+        return any((self.top, self.left, self.bottom, self.right))
+
     def union(self, other: "Halo") -> "Halo":
         return Halo(
             top=max(self.top, other.top),

@@ -39,7 +39,7 @@ def _reach(node: Node, image: Tensor, result: Tensor) -> Halo:
 def _copy_borderless(graph: Graph) -> None:
     """The program's own input has no border: copy it into an image that has one."""
     for tensor in list(graph.quantized(graph.inputs)):
-        if not any(vars(tensor.halo).values()):
+        if not tensor.halo:
             continue
         graph.retype(tensor.name, halo=NO_HALO)
         graph.insert_edge(tensor.name, replace(tensor, name=f"{tensor.name}:bordered"))

@@ -53,7 +53,7 @@ def memory_order(tensor: Tensor) -> tuple[int, ...]:
 def is_plain(tensor: Tensor) -> bool:
     """Whether the values lie in ONNX's order, whatever the layout is called."""
     order = memory_order(tensor)
-    return order == tuple(sorted(order)) and not any(vars(tensor.halo).values())
+    return order == tuple(sorted(order)) and not tensor.halo
 
 
 def _reorder_edges(graph: Graph, images: set[str]) -> None:
