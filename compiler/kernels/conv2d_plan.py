@@ -1,0 +1,139 @@
+"""The numbers of a convolution: its register tile, its blocks of channels, its packed constants."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekiln.compiler.kernels.channels import (
+    Block,
+    Vector,
+    blocks,
+    pack_channels,
+    pack_weights,
+    vectors,
+)
+from edgekiln.compiler.kernels.spec import F32
+from edgekiln.compiler.kernels.tile import Tile, cycles, default_tile
+from edgekiln.compiler.kernels.tir import Index, bind, const, divmod_, minimum, turns
+from edgekiln.targets.isa.base import Expr, MicroKernel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekiln.compiler.kernels.conv2d import Conv2d
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The block of output channels that is being emitted."""
+
+    block: Block
+    x_offset: Index  # of the group's first input channel
+    weights: Index  # of the block's packed weights
+    lane: Index  # of its first lane in bias and mult
+    y_channel: Index  # its first output channel
+
+
+class Plan:
+    """The numbers of one convolution on one instruction set."""
+
+    def __init__(self, conv: "Conv2d", mk: MicroKernel) -> None:
+        self.conv = conv
+        oc, self.ic, self.kh, self.kw = conv.weight.shape
+        self.oc = oc // conv.groups
+        y = conv.y
+        # A 1×1 convolution over dense images sees one long row: tiles need not end with its own.
+        self.joined = self._is_pointwise_and_dense()
+        self.pixels = y.n * y.h * y.w if self.joined else y.w
+        pixels = conv.tile.pixels if conv.tile else self.pixels // mk.rows * mk.rows
+        self.mk = mk = mk if pixels and pixels % mk.rows == 0 else mk.single
+        # Taps that lie side by side in memory: a row of the kernel, or one pixel's channels.
+        self.flat = conv.groups == 1 and (conv.dilations[1] == 1 or self.kw == 1)
+        run = self.ic * self.kw if self.flat else self.ic
+        self.steps = math.ceil(run / mk.k_step)
+        self.taps = self.kh if self.flat else self.kh * self.kw
+        columns, self.tile = self._tiling(conv.tile)
+        self.work = math.ceil(self.pixels / self.tile.pixels) if self.joined else y.n * y.h
+        self.layout = blocks(columns, self.tile.vectors)
+        # Pixels whose results leave together: where one vector is all of a pixel.
+        alone = conv.groups == 1 and self.oc == columns[0].lanes
+        self.together = min(self.tile.pixels, mk.lanes[0] // self.oc) if alone else 1
+
+    def _tiling(self, given: Tile | None) -> tuple[tuple[Vector, ...], Tile]:
+        """The output channels as vectors, and the register tile: the cheapest of every width."""
+        if given:
+            return vectors(self.oc, self.mk, given.lanes), given
+        numbers = {"pixels": self.pixels, "k_steps": self.taps * self.steps}
+        choices = []
+        for lanes in self.mk.lanes:
+            columns = vectors(self.oc, self.mk, lanes)
+            tile = default_tile(self.mk, columns=columns, **numbers)
+            tile = replace(tile, lanes=lanes)
+            choices.append((cycles(self.mk, tile, columns=columns, **numbers), columns, tile))
+        _, columns, tile = min(choices, key=lambda choice: choice[0])
+        return columns, tile
+
+    def _is_pointwise_and_dense(self) -> bool:
+        conv = self.conv
+        tensors = [conv.x, conv.y, *([conv.residual.tensor] if conv.residual else [])]
+        dense = all(isinstance(t, F32) or not t.halo for t in tensors)
+        return dense and (self.kh, self.kw) == (1, 1) == conv.strides and conv.pads == (0, 0)
+
+    @cached_property
+    def group_lanes(self) -> int:
+        return sum(block.count * block.channels for block in self.layout)
+
+    def packed_weights(self) -> "NDArray[np.int8]":
+        """[group][block][tap][step][vector][lane][k_step]."""
+        conv, width = self.conv, self.mk.k_step
+        runs = conv.weight.transpose(0, 2, 3, 1).reshape(conv.weight.shape[0], self.taps, -1)
+        steps = np.zeros((len(runs), self.taps, self.steps * width), np.int8)
+        steps[:, :, : runs.shape[2]] = runs
+        steps = steps.reshape(conv.groups, self.oc, self.taps * self.steps, width)
+        return np.concatenate([pack_weights(group, self.layout, self.mk) for group in steps])
+
+    def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
+        groups = values.reshape(self.conv.groups, self.oc)
+        lanes = np.concatenate([pack_channels(group, self.layout) for group in groups])
+        return np.concatenate([lanes] * self.together)
+
+    def channel_blocks(self) -> Iterator[Channels]:
+        """Every block of every group, inside loops where they are alike."""
+        lane = 0
+        block_bytes = self.taps * self.steps * self.mk.k_step
+        with turns(self.conv.groups) as g:
+            for block in self.layout:
+                with turns(block.count) as i:
+                    at = bind(g * self.group_lanes + i * block.channels + lane)
+                    yield Channels(
+                        block=block,
+                        x_offset=g * self.ic,
+                        weights=bind(at * block_bytes),
+                        lane=at,
+                        y_channel=bind(g * self.oc + i * block.channels + block.vectors[0].start),
+                    )
+                lane += block.count * block.channels
+
+    def tiles(self, item: Expr) -> Iterator[Index]:
+        """First pixels of the item's tiles; the last one of a row overlaps its predecessor."""
+        size = self.tile.pixels
+        if self.joined:
+            yield bind(minimum(item * size, const(self.pixels - size)))
+            return
+        whole = self.pixels // size
+        with turns(whole) as i:
+            yield bind(i * size)
+        if self.pixels % size:
+            yield self.pixels - size
+
+    def pixel(self, item: Expr, start: Index) -> tuple[Index, Index, Index]:
+        """n, h and w of a tile's first pixel."""
+        y = self.conv.y
+        if self.joined:  # the flat index is all that counts
+            return 0, 0, start
+        n, h = divmod_(item, y.h) if y.n > 1 else (0, item)
+        return n, h, start
