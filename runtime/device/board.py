@@ -7,24 +7,22 @@ import secrets
 import select
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TypeVar
 
 from edgekiln.runtime import host
-from edgekiln.runtime.device import scripts
+from edgekiln.runtime.device import held, scripts
 from edgekiln.runtime.device.device import Done
-from edgekiln.runtime.device.shell import ConnectionLost, Shell, run_script
+from edgekiln.runtime.device.held import ConnectionLost
+from edgekiln.runtime.device.shell import Shell, run_script
 from edgekiln.runtime.errors import DeviceError, MissingToolError, StorageError
 from edgekiln.runtime.host import Machine, State
 from edgekiln.runtime.manifest import ProgramSpec
 from edgekiln.runtime.runner import check_machine
 
 T = TypeVar("T")
-ATTEMPTS = 3  # at a lost connection
-PAUSE_S = 1.0  # before the second attempt, twice that before the third
 NO_SPACE = "No space left on device"
 
 
@@ -105,27 +103,18 @@ class Board:
     # Holding, and what happens when the connection breaks.
 
     def _try(self, action: Callable[[], T]) -> T:
-        """Do it while the board is held; after a lost connection, take the board again.
-
-        Raises DeviceError when the last attempt fails.
-        """
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                if self._holder is None:
-                    self._hold()
-                return action()
-            except ConnectionLost as error:
-                self._let_go()
-                if attempt == ATTEMPTS:
-                    raise DeviceError(
-                        f"{self.name}: connection lost: {error}",
-                        hint=f"tried {ATTEMPTS} times; is the board on, and this its address?",
-                    ) from error
-                time.sleep(PAUSE_S * attempt)
-        raise AssertionError
+        return held.attempt(
+            action,
+            take=self._hold,
+            let_go=self._let_go,
+            device=self.name,
+            question="is the board on, and this its address?",
+        )
 
     def _hold(self) -> None:
         """Take the board, and bring back to it what this run has put there."""
+        if self._holder is not None:
+            return
         owner = f"{getpass.getuser()}@{platform.node()}"
         keep = "1" if self._keep else "0"
         arguments = (self._shell.directory, self._token, owner, keep)

@@ -9,22 +9,21 @@ import hashlib
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from edgekiln.runtime import codec
+from edgekiln.runtime.device import held
 from edgekiln.runtime.device.device import Done
-from edgekiln.runtime.errors import DeviceError, MissingToolError, StorageError
+from edgekiln.runtime.device.held import ConnectionLost
+from edgekiln.runtime.errors import MissingToolError, StorageError
 from edgekiln.runtime.host import Machine, State
 from edgekiln.runtime.manifest import ProgramSpec
 from edgekiln.runtime.runner import check_machine
 
 T = TypeVar("T")
-ATTEMPTS = 3
-PAUSE_S = 1.0
 CONNECT_S = 10.0
 INSTALL_HINT = "pip install 'edgekiln[rpc]'"
 
@@ -56,7 +55,7 @@ class RpcDevice:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._session = None  # ends the session; the board removes its files
+        self._let_go()  # ends the session; the board removes its files
 
     def accept(self, spec: ProgramSpec, where: str) -> None:
         flags = frozenset(self._facts["flags"])
@@ -89,31 +88,28 @@ class RpcDevice:
         return tuple(self._facts["affinity"])
 
     def _try(self, action: Callable[[], T]) -> T:
-        """Do it while a board is held; after a lost connection, ask for a board again."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                if self._session is None:
-                    self._hold()
-                return action()
-            except ConnectionError as error:
-                self._session = None
-                if attempt == ATTEMPTS:
-                    raise DeviceError(
-                        f"{self.name}: connection lost: {error}",
-                        hint=f"tried {ATTEMPTS} times; does the tracker run, and a board's server?",
-                    ) from error
-                time.sleep(PAUSE_S * attempt)
-        raise AssertionError
+        return held.attempt(
+            action,
+            take=self._hold,
+            let_go=self._let_go,
+            device=self.name,
+            question="does the tracker run, and a board's server?",
+        )
+
+    def _let_go(self) -> None:
+        self._session = None
 
     def _hold(self) -> None:
         """Wait in the queue for a board, and give it what this run has put on the last one."""
+        if self._session is not None:
+            return
         rpc = import_rpc()
         reach(self._tracker)
         try:
             tracker = rpc.TrackerSession(self._tracker)
             self._session = tracker.request(self._key, priority=self._priority)
         except (OSError, RuntimeError) as error:
-            raise ConnectionError(str(error).strip().splitlines()[-1]) from error
+            raise ConnectionLost(str(error).strip().splitlines()[-1]) from error
         self._facts = self._call("look", "")
         for digest in self._contents:
             self._send(digest)
@@ -126,7 +122,7 @@ class RpcDevice:
         self.sent_bytes += len(content)
 
     def _call(self, verb: str, request: str, timeout_s: float = 0.0) -> Any:
-        """In a thread of its own: the call itself knows no timeout. Raises ConnectionError."""
+        """In a thread of its own: the call itself knows no timeout. Raises ConnectionLost."""
         session = self._session
         results: SimpleQueue[str | Exception] = SimpleQueue()
 
@@ -141,19 +137,19 @@ class RpcDevice:
         try:
             result = results.get(timeout=limit)
         except Empty:
-            raise ConnectionError(f"no answer within {limit:.0f} s") from None
+            raise ConnectionLost(f"no answer within {limit:.0f} s") from None
         if isinstance(result, Exception):
             said = str(result).strip().splitlines()[-1:] or [type(result).__name__]
-            raise ConnectionError(said[0]) from result
+            raise ConnectionLost(said[0]) from result
         return json.loads(result)
 
 
 def reach(address: tuple[str, int]) -> None:
-    """TVM itself would try for a minute, and print. Raises ConnectionError."""
+    """TVM itself would try for a minute, and print. Raises ConnectionLost."""
     try:
         socket.create_connection(address, CONNECT_S).close()
     except OSError as error:
-        raise ConnectionError(f"tracker {address[0]}:{address[1]}: {error.strerror}") from error
+        raise ConnectionLost(f"tracker {address[0]}:{address[1]}: {error.strerror}") from error
 
 
 def import_rpc() -> Any:

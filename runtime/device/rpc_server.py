@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekiln.runtime import codec, host
+from edgekiln.runtime.device.held import ConnectionLost
 from edgekiln.runtime.device.local import execute, place
 from edgekiln.runtime.device.rpc import INSTALL_HINT, import_rpc, reach
 from edgekiln.runtime.errors import ConfigError, DeviceError, MissingToolError, StorageError
@@ -43,7 +44,7 @@ def serve(tracker: str, key: str, *, address: str = "127.0.0.1", port: int = 909
         )
     except ImportError as error:
         raise MissingToolError(f"TVM's RPC server: {error}", INSTALL_HINT) from error
-    except (OSError, RuntimeError) as error:
+    except (ConnectionLost, OSError, RuntimeError) as error:
         raise DeviceError(
             f"cannot serve at {address}:{port} for {tracker}: {error}",
             hint="start the tracker first: python -m tvm.exec.rpc_tracker",

@@ -4,11 +4,9 @@ import subprocess
 from collections.abc import Sequence
 from typing import Protocol
 
+from edgekiln.runtime.device.held import ConnectionLost
+
 SIGNALLED = 128  # a shell's exit code for a program that a signal killed, plus its number
-
-
-class ConnectionLost(Exception):  # noqa: N818  # a fact that is handled, until it stays one
-    """The way to the board broke; the text says how."""
 
 
 class Shell(Protocol):

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from edgekiln.runtime import bench
-from edgekiln.runtime.device import board
+from edgekiln.runtime.device import held
 from edgekiln.runtime.device.adb import AdbShell
 from edgekiln.runtime.device.board import Board
 from edgekiln.runtime.device.example import check_example
@@ -50,11 +50,11 @@ def test_a_phone_checks_and_measures(log, checkable, tmp_path):
     [("R58M", "error: device 'R58M' not found"), ("", "adb: more than one device/emulator")],
 )
 def test_the_clients_own_words_are_given(log, monkeypatch, serial, words):
-    monkeypatch.setattr(board, "PAUSE_S", 0.01)
+    monkeypatch.setattr(held, "PAUSE_S", 0.01)
     with pytest.raises(DeviceError) as caught, Board(AdbShell(serial)):
         pass
     assert caught.value.message == f"adb:{serial}: connection lost: {words}"
-    assert log.read_text().count("called ") == board.ATTEMPTS
+    assert log.read_text().count("called ") == held.ATTEMPTS
 
 
 def test_a_programs_error_is_not_taken_for_the_clients():

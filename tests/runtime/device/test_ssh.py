@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgekiln.runtime import bench
-from edgekiln.runtime.device import board, ssh
+from edgekiln.runtime.device import held, ssh
 from edgekiln.runtime.device.board import Board
 from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.errors import (
@@ -173,7 +173,7 @@ def test_a_connection_cut_in_the_middle_is_made_again(open_board, checkable, ssh
 
 
 def test_a_board_that_is_gone_is_named(checkable, monkeypatch, tmp_path, home):
-    monkeypatch.setattr(board, "PAUSE_S", 0.01)
+    monkeypatch.setattr(held, "PAUSE_S", 0.01)
     own = server.start(tmp_path)
     shell = ssh.SshShell(
         f"{server.getpass.getuser()}@127.0.0.1", own.port,
@@ -221,7 +221,7 @@ def test_a_refused_entrance_leaves_nothing_here(open_board, home, monkeypatch):
 
 
 def test_a_wrong_host_key_is_refused(sshd, home, tmp_path, monkeypatch):
-    monkeypatch.setattr(board, "PAUSE_S", 0.01)
+    monkeypatch.setattr(held, "PAUSE_S", 0.01)
     config = tmp_path / "ssh_config"
     known = tmp_path / "known"
     known.write_text("")
