@@ -3,6 +3,7 @@
 import hashlib
 import math
 import tarfile
+import zlib
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from io import BytesIO
@@ -28,6 +29,11 @@ SEAL = "manifest.json.sha256"  # the manifest's own hash, as sha256sum writes it
 EXECUTABLE_MODE = 0o755
 MAX_BYTES = 1 << 32  # larger files are not ours and would not fit a device's memory
 _BLOCK = 512  # the tar format's unit; two zero blocks end an archive
+
+
+def with_checksum(runner: bytes) -> bytes:
+    """The executable and its CRC-32, by which it sees whether it was damaged: c/checksum.c."""
+    return runner + zlib.crc32(runner).to_bytes(4, "little")
 
 
 def write_tar(path: Path, files: Mapping[str, bytes | Path], executable: Set[str]) -> None:

@@ -97,6 +97,9 @@ class _RunnerReport:
     """What `runner perf` prints."""
 
     schema: int
+    edgekiln_version: str
+    model: str
+    model_sha256: str
     target: str
     threads: int
     shared_steps: int

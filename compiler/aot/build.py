@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from edgekiln.compiler.aot.weights import Weights
 from edgekiln.compiler.kernels.spec import NO_HALO, OVERREAD_BYTES
 from edgekiln.compiler.program import Call, Const, In, Out, Program, Ref
 from edgekiln.runtime import manifest
-from edgekiln.runtime.bundle import LIBRARY, PROGRAM, RUNNER
+from edgekiln.runtime.bundle import LIBRARY, PROGRAM, RUNNER, with_checksum
 from edgekiln.runtime.errors import StorageError
 from edgekiln.runtime.manifest import Layer, ProgramSpec
 from edgekiln.targets.profile import TargetProfile
@@ -24,8 +25,8 @@ ARCHIVE, HEADER = "libmodel.a", "model.h"
 _MADE = (LIBRARY, ARCHIVE, HEADER, RUNNER, PROGRAM)
 
 _RUNNER_SOURCES = (
-    "runner.c", "accuracy.c", "args.c", "bench.c", "cpu.c", "files.c", "json.c", "pool.c",
-    "session.c", "state.c", "stats.c",
+    "runner.c", "accuracy.c", "args.c", "bench.c", "checksum.c", "cpu.c", "files.c", "json.c",
+    "pool.c", "session.c", "state.c", "stats.c",
 )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def build(program: Program, profile: TargetProfile) -> Built:
                 weights_bytes=len(constants.blob),
                 code_bytes=code_bytes,
             )
-            _make_runner(compiler, spec)
+            _make_runner(compiler, program, spec)
             made = {name: (home / name).read_bytes() for name in _MADE}
     except OSError as error:
         where = tempfile.gettempdir()
@@ -199,13 +200,17 @@ def _section_bytes(table: str, section: str) -> int:
     return next(int(row[1]) for row in rows if row[:1] == [section])
 
 
-def _make_runner(compiler: Compiler, spec: ProgramSpec) -> None:
+def _make_runner(compiler: Compiler, program: Program, spec: ProgramSpec) -> None:
     """The benchmark executable, with the model and its program.json inside. Needs no library."""
+    identity = emit.identity(program, metadata.version("edgekiln"))
+    (compiler.home / "identity.c").write_text(identity, encoding="utf-8")
     (compiler.home / PROGRAM).write_text(manifest.to_json(spec), encoding="utf-8")
     objects = []
-    for source in (*_RUNNER_SOURCES, "program.S"):
+    for source in (*_RUNNER_SOURCES, "identity.c", "program.S"):
         objects.append(f"{source}.o")
         # For any machine of this architecture: it must be able to say that this one is not enough.
         compiler.compile(source, objects[-1], "-D_GNU_SOURCE", "-pthread", baseline=True)
     flags = ("-static", "-pthread", "-s", "-Wl,--gc-sections", "-lm")
     compiler.link(RUNNER, [*objects, ARCHIVE], *flags)
+    runner = compiler.home / RUNNER
+    runner.write_bytes(with_checksum(runner.read_bytes()))

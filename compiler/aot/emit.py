@@ -8,6 +8,7 @@ import numpy as np
 
 from edgekiln.compiler.aot.planner import ALIGN
 from edgekiln.compiler.kernels.spec import OVERREAD_BYTES
+from edgekiln.compiler.program import Program
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.targets.profile import TargetProfile
 
@@ -95,6 +96,17 @@ def weights_assembly() -> str:
 def program_assembly() -> str:
     """`program.S`: the file program.json as a C string, for the runner's `info`."""
     return _ASSEMBLY.format(symbol="program_json", align=1, file="program.json")
+
+
+def identity(program: Program, edgekiln_version: str) -> str:
+    """`identity.c`: what the runner reports of itself."""
+    texts = {
+        "model_name": program.name,
+        "model_sha256": program.model_sha256,
+        "edgekiln_version": edgekiln_version,
+    }
+    lines = (f"const char {name}[] = {_string(text)};" for name, text in texts.items())
+    return "\n".join(('#include "identity.h"', *lines, ""))
 
 
 def target_header(profile: TargetProfile) -> str:

@@ -33,7 +33,7 @@ static const char HELP[] =
     "  --profile           also time every layer, in a run of its own\n"
     "\n"
     "exit codes: 0 done, 1 bug in the model's code, 2 usage, 3 input file, 7 outputs differ,\n"
-    "            8 this CPU lacks an instruction set, 9 cannot write, 12 cannot measure\n";
+    "            8 damaged, or made for another CPU, 9 cannot write, 12 cannot measure\n";
 
 static const char SEE_HELP[] = "see --help";
 

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "clock.h"
+#include "identity.h"
 #include "json.h"
 #include "model.h"
 #include "session.h"
@@ -14,7 +15,7 @@
 #include "target.h"
 
 enum {
-    SCHEMA_VERSION = 2,
+    SCHEMA_VERSION = 3,
     MAX_RAW = 1000, /* samples of a trial that go into the JSON, evenly spread over it */
     PROFILE_RUNS = 2000, /* at most; fewer where they take longer than PROFILE_SECONDS */
     CLOCK_READS = 1001,
@@ -139,6 +140,9 @@ static void print_setup(const args_t *args, const session_t *session, double ove
     int shared = 0;
     for (int step = 0; step < model_step_count; step++) shared += session->split[step];
     json_integer("schema", SCHEMA_VERSION);
+    json_string("edgekiln_version", edgekiln_version);
+    json_string("model", model_name);
+    json_string("model_sha256", model_sha256);
     json_string("target", TARGET_NAME);
     json_integer("threads", args->threads);
     json_integer("shared_steps", shared);

@@ -8,7 +8,7 @@ enum exit_code {
     EXIT_USAGE = 2,        /* ConfigError */
     EXIT_INPUT = 3,        /* InputError */
     EXIT_MISMATCH = 7,     /* MismatchError */
-    EXIT_WRONG_CPU = 8,    /* BundleError: made for another machine */
+    EXIT_BUNDLE = 8,       /* BundleError: damaged, or made for another machine */
     EXIT_STORAGE = 9,      /* StorageError */
     EXIT_MEASUREMENT = 12, /* MeasurementError */
 };

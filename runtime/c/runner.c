@@ -9,12 +9,11 @@
 #include "cpu.h"
 #include "exit_codes.h"
 #include "files.h"
+#include "identity.h"
 #include "json.h"
 #include "model.h"
 #include "session.h"
 #include "target.h"
-
-extern const char program_json[]; /* the file, see program.S */
 
 /* An unknown instruction would kill the process without a word. */
 static void check_cpu(void) {
@@ -26,7 +25,7 @@ static void check_cpu(void) {
         snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", features[i]);
     }
     if (*missing) {
-        fail(EXIT_WRONG_CPU, "build it with a --target that fits this machine",
+        fail(EXIT_BUNDLE, "build it with a --target that fits this machine",
              "made for " TARGET_NAME ", this CPU lacks %s", missing);
     }
 }
@@ -87,6 +86,7 @@ static void check(const args_t *args) {
 
 int main(int argc, char **argv) {
     args_t args = args_parse(argc, argv);
+    check_executable();
     if (!strcmp(args.command, "info")) {
         fputs(program_json, stdout);
         return EXIT_OK;

@@ -19,9 +19,9 @@ from edgekiln.runtime.manifest import (
     ProgramSpec,
     TensorSpec,
 )
+from tests.runtime import c_runner
 
 FIXTURES = Path(__file__).parent / "fixtures"
-RUNNER_SOURCES = Path(__file__).parent.parent.parent / "runtime/c"
 
 TOY = ProgramSpec(
     name="toy",
@@ -90,23 +90,7 @@ def toy_library(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def toy_runner(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The runner that ships, around the toy."""
     home = tmp_path_factory.mktemp("toy-runner")
-    (home / "target.h").write_text('#define TARGET_NAME "host"\n#define TARGET_FEATURES {0}\n')
-    (home / "program.c").write_text('const char program_json[] = "{}";\n')
-    sources = [each for each in RUNNER_SOURCES.glob("*.c") if each.name != "example.c"]
-    includes = [f"-I{each}" for each in (home, FIXTURES, RUNNER_SOURCES)]
-    command = [
-        "gcc",
-        "-O1",
-        "-D_GNU_SOURCE",
-        "-static",
-        "-pthread",
-        *includes,
-        "-o",
-        home / "runner",
-    ]
-    command += [*sources, home / "program.c", FIXTURES / "model.c", "-lm"]
-    subprocess.run(command, check=True)
-    return (home / "runner").read_bytes()
+    return c_runner.link(home, [FIXTURES / "model.c"], "-O1", "-static").read_bytes()
 
 
 @pytest.fixture

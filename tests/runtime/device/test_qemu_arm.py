@@ -1,14 +1,14 @@
 """A program for Arm on this machine: the runner that ships, around the toy, under QEMU."""
 
 import shutil
-import subprocess
 
 import pytest
 
 from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.device.qemu import QemuDevice
 from edgekiln.runtime.errors import BundleError
-from tests.runtime.conftest import FIXTURES, RUNNER_SOURCES
+from tests.runtime import c_runner
+from tests.runtime.conftest import FIXTURES
 
 GCC = "aarch64-linux-gnu-gcc"
 pytestmark = pytest.mark.skipif(
@@ -21,16 +21,11 @@ pytestmark = pytest.mark.skipif(
 def arm_runner(tmp_path_factory):
     """The runner, for a target that needs dot products."""
     home = tmp_path_factory.mktemp("arm")
-    (home / "target.h").write_text(
-        '#define TARGET_NAME "rpi5"\n#define TARGET_FEATURES {"asimddp", 0}\n'
-    )
-    (home / "program.c").write_text('const char program_json[] = "{}";\n')
-    sources = [each for each in RUNNER_SOURCES.glob("*.c") if each.name != "example.c"]
-    includes = [f"-I{each}" for each in (home, FIXTURES, RUNNER_SOURCES)]
-    options = ["-O1", "-D_GNU_SOURCE", "-static", "-pthread", *includes, "-o", home / "runner"]
-    files = [*sources, home / "program.c", FIXTURES / "model.c", "-lm"]
-    subprocess.run([GCC, *options, *files], check=True)
-    return (home / "runner").read_bytes()
+    runner = c_runner.link(
+        home, [FIXTURES / "model.c"], "-O1", "-static",
+        cc=GCC, target="rpi5", features=["asimddp"],
+    )  # fmt: skip
+    return runner.read_bytes()
 
 
 @pytest.fixture
