@@ -134,7 +134,7 @@ def interleave(
         raise ConfigError(f"min-seconds = {min_seconds}", hint="10 is a good length")
     warmup_seconds = min(WARMUP_SECONDS, min_seconds)
     with ExitStack() as running:
-        metering = running.enter_context(Metering(power, min_seconds, device.name))
+        metering = running.enter_context(Metering(power, min_seconds, device))
         for contender in contenders:
             running.enter_context(contender)
         metering.baseline()

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import IO, Self, TypeVar
 
 from edgekiln.runtime import host
-from edgekiln.runtime.device import held, scripts
+from edgekiln.runtime.device import held, records, scripts
 from edgekiln.runtime.device.device import Done
 from edgekiln.runtime.device.held import ConnectionLost
 from edgekiln.runtime.device.shell import Shell, run_script
@@ -23,6 +23,7 @@ from edgekiln.runtime.manifest import ProgramSpec
 from edgekiln.runtime.runner import check_machine
 
 T = TypeVar("T")
+ARCHITECTURE = "architecture"  # a record of LOOK: what `uname -m` says
 NO_SPACE = "No space left on device"
 
 
@@ -32,14 +33,17 @@ class Board:
     measures = True
     shares_clock = False
 
-    def __init__(self, shell: Shell, *, timeout_s: float = 30.0, keep: bool = True) -> None:
+    def __init__(
+        self, shell: Shell, *, timeout_s: float = 30.0, keep: bool = True, root: str = "/"
+    ) -> None:
         """
         Args:
             timeout_s: for everything but the program itself.
             keep: whether sent files stay on the board for the next run.
+            root: where /proc and /sys are on the board.
         """
         self.name, self.sent_bytes = shell.name, 0
-        self._shell, self._timeout_s, self._keep = shell, timeout_s, keep
+        self._shell, self._timeout_s, self._keep, self._root = shell, timeout_s, keep, root
         self._token = secrets.token_hex(8)
         self._holder: subprocess.Popen[bytes] | None = None
         self._contents: dict[str, bytes] = {}  # hash → content, of what must be there
@@ -85,7 +89,9 @@ class Board:
     def machine(self) -> Machine:
         if self._machine is None:
             with tempfile.TemporaryDirectory(prefix="edgekiln-board-") as home:
-                root, architecture = self._look(Path(home))
+                root = Path(home)
+                self._look(root)
+                architecture = (root / ARCHITECTURE).read_text().strip()
                 self._machine = host.machine(root, architecture)
                 self._flags = host.cpu_flags(root / "proc/cpuinfo")
                 self._cpus = host.affinity(root)
@@ -93,12 +99,20 @@ class Board:
 
     def state(self) -> State:
         with tempfile.TemporaryDirectory(prefix="edgekiln-board-") as home:
-            root, _architecture = self._look(Path(home))
-            return host.state(root)
+            self._look(Path(home))
+            return host.state(Path(home))
 
     def affinity(self) -> tuple[int, ...]:
         self.machine()
         return self._cpus
+
+    def follow(self, patterns: Sequence[str], period_s: float) -> "subprocess.Popen[bytes]":
+        """What prints the first lines of those files as `records`, until it is killed."""
+        arguments = (self._shell.directory, self._root, str(period_s), *patterns)
+        command = self._shell.command(scripts.FOLLOW, arguments)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
 
     # Holding, and what happens when the connection breaks.
 
@@ -193,20 +207,11 @@ class Board:
             hint="free some space there, or set `dir` of the device to another disk",
         )
 
-    def _look(self, root: Path) -> tuple[Path, str]:
-        """Write below `root` what the board's /proc and /sys say; and its architecture."""
-        done = self._try(lambda: self._script(scripts.LOOK, *host.FILES))
-        architecture = ""
-        for entry in done.stdout.split(b"\x1e")[1:]:
-            name, _, content = entry.partition(b"\x1f")
-            if name == b"architecture":
-                architecture = content.decode().strip()
-                continue
-            file = root / name.decode()
-            if root in file.resolve().parents:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(content)
-        return root, architecture
+    def _look(self, root: Path) -> None:
+        """Copy host.FILES of the board below `root`, and ARCHITECTURE."""
+        done = self._try(lambda: self._script(scripts.LOOK, self._root, *host.FILES))
+        for name, content in records.parse(done.stdout):
+            records.write(root, name, content)
 
     def _script(
         self, script: str, *arguments: str, stdin: bytes = b"", timeout_s: float | None = None

@@ -69,9 +69,9 @@ wait $!; code=$?
 rm -f "$running"; exit $code
 """
 
-# Arguments: directory, then patterns of files below /. A file is 036 name 037 content.
+# Arguments: directory, where / is, then patterns of files below it. Prints `records`.
 LOOK = r"""
-shift; cd /
+cd "$2" || exit 1; shift 2
 printf '\036architecture\037'; uname -m
 for pattern; do
   for file in $pattern; do
@@ -79,4 +79,25 @@ for pattern; do
   done
 done
 exit 0
+"""
+
+# The first lines of files, every so often, until nobody reads any more; what vcgencmd says is one
+# of them. Arguments: directory, where / is, seconds, then patterns. Prints `records`, in rounds. No
+# process is started besides that program and the pause: this runs beside what is measured.
+FOLLOW = r"""
+export LC_ALL=C; cd "$2" || exit 1; period=$3; shift 3
+copy() {
+  for pattern; do
+    for file in $pattern; do
+      if [ "$file" = usr/bin/vcgencmd ]; then
+        [ -x "$file" ] && printf '\036%s.said\037%s' "$file" "$("$file" pmic_read_adc 2>&1)"
+      elif [ -f "$file" ] && [ -r "$file" ]; then
+        line=; read -r line 2>/dev/null <"$file"
+        printf '\036%s\037%s' "$file" "$line"
+      fi
+    done
+  done
+  printf '\035\n'
+}
+while copy "$@"; do sleep "$period"; done 2>/dev/null
 """

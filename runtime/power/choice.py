@@ -26,6 +26,8 @@ AUTO = ("ina3221", "rpi5-pmic", "hwmon", "rapl", "power-supply")
 class _Sensor(Protocol):
     """What the modules above are."""
 
+    FILES: tuple[str, ...]  # patterns below `root` of all that it reads
+
     def open_meter(self, root: Path, argument: str = "") -> PowerMeter: ...
 
 
@@ -78,9 +80,19 @@ def is_external(spec: str) -> bool:
 
 def open_meter(spec: str, root: Path = ROOT) -> PowerMeter:
     """NAME or NAME:DETAIL. Raises as `choose`."""
+    sensor, argument = _sensor(spec)
+    return sensor.open_meter(root, argument)
+
+
+def files(spec: str) -> tuple[str, ...]:
+    """Patterns of the files that tell which sensors of `spec` there are, and what they read."""
+    names = AUTO if spec == "auto" else (spec,)
+    return tuple(pattern for name in names for pattern in _sensor(name)[0].FILES)
+
+
+def _sensor(spec: str) -> tuple[_Sensor, str]:
     name, _, argument = spec.partition(":")
     if name not in METERS:
         known = ("auto", "none", *METERS)
         raise ConfigError(f"no power meter named {name!r}", did_you_mean(name, known))
-    sensor = cast("_Sensor", importlib.import_module(METERS[name]))
-    return sensor.open_meter(root, argument)
+    return cast("_Sensor", importlib.import_module(METERS[name])), argument

@@ -11,6 +11,7 @@ from edgekiln.runtime.power.integrator import Integrator
 from edgekiln.runtime.power.meter import PowerMeter, SensorError, reading, word
 
 CHIPS = "sys/class/hwmon/hwmon*"
+FILES = (f"{CHIPS}/name", f"{CHIPS}/energy*", f"{CHIPS}/power*", f"{CHIPS}/update_interval")
 # Drivers of sensors in the supply of a board or machine. Others measure a part: a GPU, a disk.
 WHOLE_MACHINE = ("ina219", "ina226", "ina220", "ina230", "ina231", "ina238", "power_meter")
 PERIOD_S = 0.05  # of reading, where the driver does not say how often it converts

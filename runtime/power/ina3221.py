@@ -13,6 +13,13 @@ from edgekiln.runtime.power.integrator import Integrator
 from edgekiln.runtime.power.meter import PowerMeter, SensorError, reading, word
 
 CHIPS = "sys/bus/i2c/drivers/ina3221*/*"
+FILES = (
+    f"{CHIPS}/hwmon/hwmon*/in[123]_label",
+    f"{CHIPS}/hwmon/hwmon*/in[123]_input",
+    f"{CHIPS}/hwmon/hwmon*/curr[123]_input",
+    f"{CHIPS}/iio:device*/rail_name_[012]",
+    f"{CHIPS}/iio:device*/in_*[012]_input",
+)
 TOP_RAILS = ("VDD_IN", "POM_5V_IN")  # Orin NX, Orin Nano, Xavier NX, TX2; Nano
 PERIOD_S = 0.05  # of reading; a conversion takes 2 ms and is averaged (datasheet, table 6)
 

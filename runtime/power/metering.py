@@ -5,9 +5,10 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
-from edgekiln.runtime.device.device import LOCAL
+from edgekiln.runtime.device.board import Board
+from edgekiln.runtime.device.device import LOCAL, Device
 from edgekiln.runtime.errors import ConfigError, MeasurementError
-from edgekiln.runtime.power.choice import Unavailable, choose, is_external
+from edgekiln.runtime.power.choice import Unavailable, choose, files, is_external
 from edgekiln.runtime.power.energy import (
     Energy,
     Window,
@@ -16,7 +17,8 @@ from edgekiln.runtime.power.energy import (
     idle_seconds,
 )
 from edgekiln.runtime.power.meter import PowerMeter
-from edgekiln.runtime.power.recorder import Recorder
+from edgekiln.runtime.power.mirror import Mirror
+from edgekiln.runtime.power.recorder import SHORTEST_PERIOD_S, Recorder
 
 
 class Metering:
@@ -26,17 +28,24 @@ class Metering:
     was asked for by name ends the run with SensorError.
     """
 
-    def __init__(self, spec: str, trial_s: float, device: str = LOCAL) -> None:
-        """`spec` as of `choice.choose`; `trial_s` is the shortest length of a trial."""
+    def __init__(self, spec: str, trial_s: float, device: Device) -> None:
+        """
+        Args:
+            spec: as of `choice.choose`.
+            trial_s: the shortest length of a trial.
+            device: held, and what the joules are of.
+        """
         self.unavailable = ""
         self._spec, self._trial_s, self._device = spec, trial_s, device
         self._running = ExitStack()
         self._recorder: Recorder | None = None
         self._idle_w: list[float] = []
+        self._copies = ""  # where they are, of the device's files
 
     def __enter__(self) -> Self:
         with self._failing():
-            meter = choose(self._spec) if self._device == LOCAL else self._beside()
+            here = self._device.name == LOCAL or self._spec == "none" or is_external(self._spec)
+            meter = choose(self._spec) if here else self._afar()
             if isinstance(meter, Unavailable):
                 self.unavailable = meter.reason
             else:
@@ -70,22 +79,32 @@ class Metering:
                 )
         return None
 
-    def _beside(self) -> PowerMeter | Unavailable:
-        """For another device: its own sensors cannot be read from here."""
-        if self._spec == "none" or is_external(self._spec):
-            return choose(self._spec)
-        if self._spec == "auto":
-            return Unavailable(reason=f"the sensors of {self._device} are not read from here")
-        raise ConfigError(
-            f"power = {self._spec}: the sensors of {self._device} are not read from here",
-            hint="there: python -m edgekiln.runtime bench --power auto; here: a meter's .csv file",
-        )
+    def _afar(self) -> PowerMeter | Unavailable:
+        """The board's own sensors, where there is a shell to read them by."""
+        patterns = files(self._spec)
+        if not isinstance(self._device, Board) or not patterns:
+            reason = f"{self._spec} of {self._device.name} cannot be read from here"
+            if self._spec == "auto":
+                return Unavailable(reason=reason)
+            raise ConfigError(
+                reason,
+                hint="there: python -m edgekiln.runtime bench; here: a meter's .csv file",
+            )
+        mirror = self._running.enter_context(Mirror(self._device))
+        self._copies = f"{mirror.root}/"
+        mirror.follow(patterns, SHORTEST_PERIOD_S)
+        meter = choose(self._spec, mirror.root)
+        if not isinstance(meter, Unavailable):
+            mirror.follow(files(meter.name), max(meter.update_period_s, SHORTEST_PERIOD_S))
+        return meter
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
         try:
             yield
         except MeasurementError as error:
+            if self._copies:  # the user knows the files by their names on the board
+                error.message = error.message.replace(self._copies, f"{self._device.name}:/")
             self._running.close()
             self._recorder = None
             if self._spec != "auto":

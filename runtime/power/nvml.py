@@ -10,6 +10,7 @@ from edgekiln.runtime.power.integrator import Integrator
 from edgekiln.runtime.power.meter import PowerMeter, SensorError
 
 LIBRARY = "libnvidia-ml.so.1"
+FILES = ()  # a library, which only the machine itself can call
 PERIOD_S = 0.1  # Yang et al., "Part-time Power Measurements", SC 2024, table 1: 15 to 100 ms
 NOT_SUPPORTED = 3  # NVML_ERROR_NOT_SUPPORTED
 NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE

@@ -9,6 +9,10 @@ from edgekiln.runtime.power.integrator import Integrator
 from edgekiln.runtime.power.meter import PowerMeter, SensorError, reading, word
 
 SUPPLIES = "sys/class/power_supply/*"
+FILES = tuple(
+    f"{SUPPLIES}/{name}"
+    for name in ("type", "scope", "status", "power_now", "current_now", "voltage_now")
+)
 PERIOD_S = 1.0  # Smart Battery Data Specification 1.1, Current(): averaged over a second at most
 
 

@@ -7,6 +7,7 @@ from edgekiln.runtime.power.meter import SensorError, reading, word
 
 # Not intel-rapl-mmio: the same packages again. Not intel-rapl:0:0: a part of a package.
 ZONES = "sys/class/powercap/intel-rapl:[0-9]*"
+FILES = (f"{ZONES}/name", f"{ZONES}/energy_uj", f"{ZONES}/max_energy_range_uj")
 PERIOD_S = 0.001  # Intel SDM volume 3B, 15.10.3: "updated every ~1ms"
 READ_HINT = (
     "until the next boot: sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj; for good, in "

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from edgekiln.runtime import bench
+from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.errors import ConfigError, MeasurementError
 from edgekiln.runtime.power import choice, metering
 from edgekiln.runtime.power.meter import SensorError
@@ -96,7 +97,7 @@ def test_a_meter_that_does_not_exist_is_a_usage_error(measurable):
 
 def test_no_thread_is_left_behind(meter):
     before = threading.active_count()
-    with metering.Metering(str(meter), 1.0):
+    with metering.Metering(str(meter), 1.0, LocalDevice()):
         assert threading.active_count() > before
     assert threading.active_count() == before
 

@@ -190,8 +190,8 @@ def vcgencmd(root):
 
 
 def test_the_pi_5_sums_its_rails(root, vcgencmd):
-    program = vcgencmd(f"[ $1 = pmic_read_adc ] && cat <<'END'\n{ADC}END")
-    assert rpi5_pmic.watts(program) == pytest.approx(0.1 * 3.7 + 2.0 * 0.8)
+    vcgencmd(f"[ $1 = pmic_read_adc ] && cat <<'END'\n{ADC}END")
+    assert rpi5_pmic.watts(root) == pytest.approx(0.1 * 3.7 + 2.0 * 0.8)
     assert rpi5_pmic.open_meter(root).scope == "rails of the board"
 
 
