@@ -2,6 +2,7 @@
 
 from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.tir import (
+    BYTE_WIDTHS,
     Buffer,
     Index,
     bind,
@@ -10,9 +11,6 @@ from edgekiln.compiler.kernels.tir import (
     when,
 )  # fmt: skip
 from edgekiln.targets.isa.base import Expr, splat
-
-# Bytes per store, widest first.
-_WIDTHS = (64, 32, 16, 8, 4)
 
 
 def assert_covered(
@@ -52,4 +50,6 @@ def fill_border(out: Buffer, y: Nhwc, n: Index, h: Index, zero: Expr) -> None:
 
 def _fill(out: Buffer, start: Index, count: int, zero: Expr) -> None:
     base = bind(start)
-    for_vectors(count, _WIDTHS, lambda at, lanes: store(out, base + at, splat(zero, lanes), lanes))
+    for_vectors(
+        count, BYTE_WIDTHS, lambda at, lanes: store(out, base + at, splat(zero, lanes), lanes)
+    )

@@ -36,7 +36,7 @@ class Conv2d:
         mult: (OC,) float32, see `epilogue.multiplier`.
         pads: top, left.
         clip: lowest and highest code of y.
-        table: 256 codes by which y is replaced before it is stored.
+        table: 256 codes that replace those of y, the lowest first, before they are stored.
     """
 
     x: Nhwc
@@ -50,7 +50,7 @@ class Conv2d:
     groups: int = 1
     clip: tuple[int, int] = (0, 255)
     residual: Residual | None = None
-    table: "NDArray[np.uint8] | None" = None
+    table: "NDArray[np.generic] | None" = None
     tile: Tile | None = None
 
     def build(self, mk: MicroKernel) -> Kernel:

@@ -9,6 +9,7 @@ from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.epilogue import all_codes, codes, ratio
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
+    BYTE_WIDTHS,
     Buffer,
     Index,
     KernelBuilder,
@@ -27,8 +28,6 @@ from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_BYTE_WIDTHS = (64, 32, 16, 8, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +69,7 @@ class Copy:
     def _fill(self, y: Buffer, code: int) -> None:
         value = cast(const(code), self.y.dtype)
         for_vectors(
-            self.y.elements, _BYTE_WIDTHS,
+            self.y.elements, BYTE_WIDTHS,
             lambda at, lanes: store(y, at, splat(value, lanes), lanes),
         )  # fmt: skip
 
@@ -97,7 +96,7 @@ class Copy:
         """The innermost axis: vectors where both sides are dense."""
         source, to = at
         if steps == (1, 1):
-            widths = _BYTE_WIDTHS if self._is_plain else mk.lanes
+            widths = BYTE_WIDTHS if self._is_plain else mk.lanes
             for_vectors(
                 count, widths,
                 lambda i, lanes: store(

@@ -62,7 +62,7 @@ class Depthwise2d:
     pads: tuple[int, int] = (0, 0)
     clip: tuple[int, int] = (0, 255)
     residual: Residual | None = None
-    table: "NDArray[np.uint8] | None" = None
+    table: "NDArray[np.generic] | None" = None
     columns: int | None = None
 
     def build(self, mk: MicroKernel) -> Kernel:

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from edgekiln.compiler.kernels.border import fill_border
-from edgekiln.compiler.kernels.epilogue import lookup, ratio
+from edgekiln.compiler.kernels.epilogue import ratio
 from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
+    BYTE_WIDTHS,
     Buffer,
     Index,
     KernelBuilder,
@@ -26,6 +25,7 @@ from edgekiln.compiler.kernels.tir import (
 from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -121,19 +121,18 @@ class Table:
     table: "NDArray[np.generic]"
 
     def build(self, mk: MicroKernel) -> Kernel:
-        del mk  # one load a code on every instruction set
-        # Indexed by the bit pattern, in which -128…-1 follow 127.
-        ordered = np.roll(self.table, 128) if self.x.dtype == "int8" else self.table
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
-            table = k.constant(ordered.view(np.uint8))
+            table = k.constant(mk.pack_table(self.table))
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
                 fill_border(y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
                 source, to = bind(self.x.index(n, h, 0, 0)), bind(self.y.index(n, h, 0, 0))
-                with loop(0, self.y.w * self.y.c) as i:
-                    code = lookup(table, load(x, source + i), self.y.dtype)
-                    store(y, to + i, code)
+
+                def body(i: Index, lanes: int) -> None:
+                    store(y, to + i, mk.lookup(table, load(x, source + i, lanes), lanes), lanes)
+
+                for_vectors(self.y.w * self.y.c, BYTE_WIDTHS, body)
         return k.finish()

@@ -11,7 +11,6 @@ from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
     KernelBuilder,
-    bind,
     cast,
     const,
     float_const,
@@ -90,7 +89,7 @@ class Epilogue:
         k: KernelBuilder,
         bias: "NDArray[np.generic]",
         mult: "NDArray[np.generic]",
-        table: "NDArray[np.uint8] | None",
+        table: "NDArray[np.generic] | None",
     ) -> None:
         """`bias` and `mult` are in the order of the vectors, padded to whole ones."""
         self._bias = k.constant(bias)
@@ -98,7 +97,7 @@ class Epilogue:
         if self._floats:
             floats = np.array(self._floats, np.float32).view(np.int32)
             self._numbers = k.constant(np.concatenate([floats, np.array(self._ints, np.int32)]))
-        self._table = None if table is None else k.constant(table)
+        self._table = None if table is None else k.constant(self.mk.pack_table(table))
         # |sum| ≤ 2³¹, and |code - zero point| ≤ 255.
         largest = 2.0**31 * float(mult.astype(np.float64).max())
         if self._residual:
@@ -139,14 +138,10 @@ class Epilogue:
             return
         if self._residual:
             value = self._plus_residual(value, other, lanes, order)
-        narrow = self.mk.quantize(value, self._clip(), lanes, order)
-        if self._table is None:
-            store_lanes(self._out, y, narrow, self._y.dtype, lanes, valid)
-        else:
-            scratch = register(self._y.dtype, lanes)
-            store(scratch, 0, narrow, lanes)
-            for lane in range(valid):
-                store(self._out, y + lane, lookup(self._table, load(scratch, lane), self._y.dtype))
+        codes = self.mk.quantize(value, self._clip(), lanes, order)
+        if self._table is not None:
+            codes = self.mk.lookup(self._table, codes, lanes)
+        store_lanes(self._out, y, codes, self._y.dtype, lanes, valid)
 
     def _plus_residual(
         self, value: Expr, other: Index, lanes: int, order: Sequence[int] | None
@@ -211,13 +206,6 @@ def store_lanes(out: Buffer, index: Index, value: Expr, dtype: str, lanes: int, 
             store(out, index + done, load(scratch, done, width), width)
             done += width
         width //= 2
-
-
-def lookup(table: Buffer, value: Expr, dtype: str) -> Expr:
-    """table[value]: 256 entries by the value's bit pattern, bit patterns themselves."""
-    at = bind(cast(reinterpret(value, "uint8") if dtype == "int8" else value, "int32"))
-    entry = load(table, at)
-    return reinterpret(entry, dtype) if dtype == "int8" else entry
 
 
 def _dtype(y: Nhwc | F32) -> str:

@@ -9,6 +9,7 @@ from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.epilogue import codes, store_lanes
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
+    BYTE_WIDTHS,
     Buffer,
     Index,
     KernelBuilder,
@@ -28,8 +29,6 @@ from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_BYTE_WIDTHS = (64, 32, 16, 8, 4)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,7 +59,7 @@ class MaxPool:
                     taps = self._taps(n, h, w)
                     at = bind(self.y.index(n, h, w, 0))
                     for_vectors(
-                        self.y.c, _BYTE_WIDTHS,
+                        self.y.c, BYTE_WIDTHS,
                         lambda c, lanes: store(y, at + c, self._max(x, taps, c, lanes), lanes),
                     )  # fmt: skip
         return k.finish()

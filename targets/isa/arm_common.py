@@ -3,9 +3,20 @@
 from collections.abc import Callable, Sequence
 from itertools import chain
 
-from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, inverse, llvm, pick, splat, vector
+from edgekiln.targets.isa.base import (
+    Clip,
+    Expr,
+    MicroKernel,
+    in_shares,
+    inverse,
+    llvm,
+    pick,
+    splat,
+    vector,
+)
 
 QUAD = 4  # int32 lanes of a register
+_TBL_ENTRIES = 64  # bytes of the four registers that TBL and TBX look into
 
 
 class ArmMicroKernel(MicroKernel):
@@ -75,6 +86,33 @@ class A64MicroKernel(ArmMicroKernel):
         low, high = (splat(T.Cast("int8", bound), lanes) for bound in (clip.low, clip.high))
         codes = T.min(T.max(codes, low), high)
         return codes if order is None else pick([codes], inverse(order))
+
+    def lookup(self, table: Expr, codes: Expr, lanes: int) -> Expr:
+        """TBL and TBX look up 64 entries; TBX leaves alone what lies outside of them."""
+
+        def step(share: Expr, size: int) -> Expr:
+            return _lookup(table, share, size)
+
+        return in_shares(step, codes, lanes, 8, 16)
+
+
+def _lookup(table: Expr, codes: Expr, lanes: int) -> Expr:
+    """A register, or half of one."""
+    from tvm.script.ir_builder import tirx as T
+
+    dtype = vector("int8", lanes)
+    found = None
+    for start in range(0, 256, _TBL_ENTRIES):
+        rows = [
+            T.reinterpret("int8x16", table[T.ramp(start + at, 1, 16)])
+            for at in range(0, _TBL_ENTRIES, 16)
+        ]
+        places = codes - T.broadcast(T.Cast("int8", T.int32(start)), lanes)
+        if found is None:
+            found = llvm(f"llvm.aarch64.neon.tbl4.v{lanes}i8", dtype, *rows, places)
+        else:
+            found = llvm(f"llvm.aarch64.neon.tbx4.v{lanes}i8", dtype, found, *rows, places)
+    return found
 
 
 def _saturated_words(x4: Expr) -> Expr:

@@ -3,7 +3,7 @@
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,21 @@ def pick(vectors: Sequence[Expr], indices: Sequence[int]) -> Expr:
     from tvm import tirx
 
     return tirx.Shuffle(list(vectors), list(indices))
+
+
+def in_shares(
+    step: Callable[[Expr, int], Expr], x: Expr, lanes: int, least: int, most: int
+) -> Expr:
+    """`step(share, its lanes)` on `most` lanes of x at a time, the results laid end to end; where
+    there are fewer than `least`, x is repeated.
+    """
+    if lanes < least:
+        whole = splat(x, least) if lanes == 1 else pick([x] * (least // lanes), range(least))
+        return pick([step(whole, least)], range(lanes))
+    if lanes <= most:
+        return step(x, lanes)
+    shares = [step(pick([x], range(at, at + most)), most) for at in range(0, lanes, most)]
+    return pick(shares, range(lanes))
 
 
 def inverse(order: Sequence[int]) -> list[int]:
@@ -184,6 +199,23 @@ class MicroKernel(ABC):
     def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
         """(…, lanes, k_step) weights of a vector in the order in which `dot` takes their bytes."""
         return weights
+
+    def pack_table(self, table: "NDArray[np.generic]") -> "NDArray[np.uint8]":
+        """256 codes, the lowest code's first, as the bytes that `lookup` reads."""
+        entries: NDArray[np.uint8] = table.view("uint8").reshape(2, 128)
+        # By bit pattern -128…-1 follow 127.
+        return (entries[::-1] if self.activation == "int8" else entries).reshape(-1)
+
+    def lookup(self, table: Expr, codes: Expr, lanes: int) -> Expr:
+        """The entry of each of `activation` × lanes codes.
+
+        Args:
+            table: a buffer with the bytes of `pack_table`.
+        """
+        from tvm.script.ir_builder import tirx as T
+
+        places = T.Cast(vector("int32", lanes), T.reinterpret(vector("uint8", lanes), codes))
+        return T.reinterpret(vector(self.activation, lanes), table[places])
 
     @property
     def single(self) -> "MicroKernel":

@@ -2,13 +2,30 @@
 instructions and leave by pack instructions, which work on every 128-bit part of a register alike.
 """
 
+import operator
 from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import chain
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, inverse, llvm, pick, splat, vector
+from edgekiln.targets.isa.base import (
+    Clip,
+    Expr,
+    MicroKernel,
+    in_shares,
+    inverse,
+    llvm,
+    pick,
+    splat,
+    vector,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PART = 4  # int32 lanes in 128 bits
+_ROW = 16  # bytes in 128 bits: the entries of a table that one instruction looks up
 _SATURATED = 32767.0  # from here on every code is the highest
 
 
@@ -70,6 +87,24 @@ class X86MicroKernel(MicroKernel):
             for part in range(self.register // PART)
             for lane in range(PART)
         ]
+
+    def pack_table(self, table: "NDArray[np.generic]") -> "NDArray[np.uint8]":
+        """Rows of 16 entries, each but the first of a half XORed with the row before it."""
+        halves = super().pack_table(table).reshape(2, 8, _ROW)
+        packed = halves.copy()
+        packed[:, 1:] ^= halves[:, :-1]
+        return packed.reshape(-1)
+
+    def lookup(self, table: Expr, codes: Expr, lanes: int) -> Expr:
+        """PSHUFB finds one of 16 entries, and 0 where the top bit of an index is set.
+
+        So in either half of the table the rows up to a code's own answer; their XOR is its entry.
+        """
+
+        def step(share: Expr, size: int) -> Expr:
+            return _lookup(table, share, size)
+
+        return in_shares(step, codes, lanes, _ROW, 4 * self.register)
 
     def epilogue_cost(self, lanes: int) -> float:
         return self.epilogue_cycles * (0.6 if self.width(lanes) > 1 else 1.0)
@@ -158,3 +193,24 @@ def _round(x: Expr, lanes: int) -> Expr:
         return llvm("llvm.x86.sse2.cvtps2dq", "int32x4", x)
     assert lanes == 1, lanes
     return llvm("llvm.x86.sse.cvtss2si", "int32", T.broadcast(x, 4))
+
+
+def _lookup(table: Expr, codes: Expr, lanes: int) -> Expr:
+    """`lanes` bytes: one register of 128, 256 or 512 bits."""
+    from tvm.script.ir_builder import tirx as T
+
+    name = {16: "ssse3.pshuf.b.128", 32: "avx2.pshuf.b", 64: "avx512.pshuf.b.512"}[lanes]
+    within = codes & T.broadcast(T.uint8(127), lanes)
+    found = []
+    for half in (0, 128):
+        rows = [
+            llvm(
+                f"llvm.x86.{name}",
+                vector("uint8", lanes),
+                pick([table[T.ramp(half + start, 1, _ROW)]] * (lanes // _ROW), range(lanes)),
+                within - T.broadcast(T.uint8(start), lanes),
+            )
+            for start in range(0, 128, _ROW)
+        ]
+        found.append(reduce(operator.xor, rows))
+    return T.Select(codes < T.broadcast(T.uint8(128), lanes), *found)
