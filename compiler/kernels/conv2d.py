@@ -36,7 +36,6 @@ class Conv2d:
         mult: (OC,) float32, see `epilogue.multiplier`.
         pads: top, left.
         clip: lowest and highest code of y.
-        table: 256 codes that replace those of y, the lowest first, before they are stored.
     """
 
     x: Nhwc
@@ -50,7 +49,6 @@ class Conv2d:
     groups: int = 1
     clip: tuple[int, int] = (0, 255)
     residual: Residual | None = None
-    table: "NDArray[np.generic] | None" = None
     tile: Tile | None = None
 
     def build(self, mk: MicroKernel) -> Kernel:
@@ -63,7 +61,7 @@ class Conv2d:
             epilogue.declare_inputs(k)
             weights = k.constant(plan.packed_weights())
             bias, mult = plan.per_lane(self._folded_bias()), plan.per_lane(self.mult)
-            epilogue.declare_constants(k, bias, mult, self.table)
+            epilogue.declare_constants(k, bias, mult)
             epilogue.declare_output(k)
             begin, end = k.items(plan.work)
             if isinstance(self.y, Nhwc) and self.y.halo:

@@ -1,9 +1,12 @@
 """The program's edge: float32 to codes and back, NCHW to channels-last and back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgekiln.compiler.kernels.border import fill_border
-from edgekiln.compiler.kernels.epilogue import all_codes, codes
+from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -11,9 +14,7 @@ from edgekiln.compiler.kernels.tir import (
     KernelBuilder,
     bind,
     cast,
-    const,
     divmod_,
-    float_const,
     for_vectors,
     load,
     loop,
@@ -38,30 +39,36 @@ class Quantize:
     def build(self, mk: MicroKernel) -> Kernel:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, "float32")
+            numbers = Numbers(k, self.y, floats=(np.float32(self.y.scale),))
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
-                fill_border(y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
-                self._row(mk, x, y, n, h)
+                fill_border(y, self.y, n, h, numbers.zero)
+                self._row(mk, numbers, (x, y), n, h)
         return k.finish()
 
-    def _row(self, mk: MicroKernel, x: Buffer, y: Buffer, n: Index, h: Index) -> None:
+    def _row(
+        self, mk: MicroKernel, numbers: Numbers, buffers: tuple[Buffer, Buffer], n: Index, h: Index
+    ) -> None:
+        def code(index: Index, lanes: int) -> Expr:
+            steps = load(x, index, lanes) / splat(numbers.float(0), lanes)
+            return numbers.codes(mk, steps, lanes)
+
+        x, y = buffers
         source, to = bind(self.x.index(n, h, 0, 0)), bind(self.y.index(n, h, 0, 0))
         _, _, step_w, step_c = self.x.strides
         if step_c == 1 or self.y.c == 1:  # the same order on both sides
             count = self.y.w * self.y.c
             for_vectors(
                 count, mk.lanes,
-                lambda i, lanes: store(
-                    y, to + i, self._code(mk, load(x, source + i, lanes), lanes), lanes
-                ),
+                lambda i, lanes: store(y, to + i, code(source + i, lanes), lanes),
             )  # fmt: skip
             return
         planes = [bind(source + c * step_c) for c in range(self.y.c)]
 
         def pixels(w: Index, lanes: int) -> None:
-            found = [self._code(mk, load(x, plane + w * step_w, lanes), lanes) for plane in planes]
+            found = [code(plane + w * step_w, lanes) for plane in planes]
             self._store_pixels(y, to + w * self.y.c, found, lanes)
 
         if self.y.c <= _MOST_PLANES:
@@ -72,7 +79,7 @@ class Quantize:
             plane = bind(source + c * step_c)
 
             def scatter(w: Index, lanes: int) -> None:
-                found = self._code(mk, load(x, plane + w * step_w, lanes), lanes)
+                found = code(plane + w * step_w, lanes)
                 _scatter(y, to + c + w * self.y.c, found, lanes, self.y.c, self.y.dtype)
 
             for_vectors(self.y.w, (lanes,), scatter)
@@ -87,10 +94,6 @@ class Quantize:
         order = [plane * lanes + lane for lane in range(lanes) for plane in range(count)]
         store(y, to, pick(planes, order), lanes * count)
 
-    def _code(self, mk: MicroKernel, value: Expr, lanes: int) -> Expr:
-        steps = value / splat(float_const(self.y.scale), lanes)
-        return codes(mk, steps, self.y, all_codes(self.y), lanes)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Dequantize:
@@ -102,31 +105,34 @@ class Dequantize:
     def build(self, mk: MicroKernel) -> Kernel:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
+            scale = k.constant(np.array([self.x.scale], np.float32))
+            zero = k.constant(np.array([self.x.zero_point], np.int32))
             y = k.tensor(self.y.elements, "float32")
             begin, end = k.items(self.x.n * self.x.h)
+
+            def value(index: Index, lanes: int) -> Expr:
+                centred = mk.widen(load(x, index, lanes), lanes) - splat(load(zero, 0), lanes)
+                return cast(centred, "float32", lanes) * splat(load(scale, 0), lanes)
+
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.x.h)
-                self._row(mk, x, y, n, h)
+                self._row(mk, value, y, n, h)
         return k.finish()
 
-    def _row(self, mk: MicroKernel, x: Buffer, y: Buffer, n: Index, h: Index) -> None:
+    def _row(
+        self, mk: MicroKernel, value: Callable[[Index, int], Expr], y: Buffer, n: Index, h: Index
+    ) -> None:
+        """`value(index, lanes)` are real values of x."""
         source, to = bind(self.x.index(n, h, 0, 0)), bind(self.y.index(n, h, 0, 0))
         _, _, step_w, step_c = self.y.strides
         if step_c == 1 or self.x.c == 1:
             for_vectors(
                 self.x.w * self.x.c, mk.lanes,
-                lambda i, lanes: store(
-                    y, to + i, self._value(mk, load(x, source + i, lanes), lanes), lanes
-                ),
+                lambda i, lanes: store(y, to + i, value(source + i, lanes), lanes),
             )  # fmt: skip
             return
         with loop(0, self.x.c) as c, loop(0, self.x.w) as w:
-            code = load(x, source + w * self.x.c + c)
-            store(y, to + c * step_c + w * step_w, self._value(mk, code, 1))
-
-    def _value(self, mk: MicroKernel, code: Expr, lanes: int) -> Expr:
-        centred = mk.widen(code, lanes) - splat(const(self.x.zero_point), lanes)
-        return cast(centred, "float32", lanes) * splat(float_const(self.x.scale), lanes)
+            store(y, to + c * step_c + w * step_w, value(source + w * self.x.c + c, 1))
 
 
 def _scatter(y: Buffer, to: Index, codes: Expr, lanes: int, step: int, dtype: str) -> None:

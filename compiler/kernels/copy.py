@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgekiln.compiler.kernels.border import fill_border
-from edgekiln.compiler.kernels.epilogue import all_codes, codes, ratio
-from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.epilogue import ratio
+from edgekiln.compiler.kernels.numbers import Numbers
+from edgekiln.compiler.kernels.spec import Kernel, Nhwc, piece
 from edgekiln.compiler.kernels.tir import (
     BYTE_WIDTHS,
     Buffer,
@@ -18,11 +17,11 @@ from edgekiln.compiler.kernels.tir import (
     clamp,
     const,
     divmod_,
-    float_const,
     for_vectors,
     load,
     loop,
     store,
+    when,
 )  # fmt: skip
 from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
@@ -52,32 +51,41 @@ class Copy:
     fill: int | None = None
 
     def build(self, mk: MicroKernel) -> Kernel:
-        axes = _merged(self.shape, self.x_strides, self.y_strides)
-        *outer, (count, x_step, y_step) = axes
+        axes = _with_items(_merged(self.shape, self.x_strides, self.y_strides))
+        (items, *first), *outer, (count, *steps) = axes
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
+            numbers = self._numbers(k)
             y = k.tensor(self.y.elements, self.y.dtype)
-            if self.fill is not None:
-                self._fill(y, self.fill)
-            if self.border:
-                self._borders(y)
-            self._loops(outer, self.x_offset, self.y_offset, lambda source, to: self._run(
-                mk, x, y, (source, to), count, (x_step, y_step)
-            ))  # fmt: skip
+            begin, end = const(0), const(items)
+            if self.fill is None:
+                begin, end = k.items(items)
+            else:  # everything, and then the values: threads would get into each other's way
+                self._fill(y, cast(numbers.int(1), self.y.dtype))
+            if self.border and self.y.halo:
+                with when(begin == 0):
+                    self._borders(y, numbers.zero)
+            with loop(begin, end) as item:
+                source, to = self.x_offset + item * first[0], self.y_offset + item * first[1]
+                self._loops(outer, bind(source), bind(to), lambda source, to: self._run(
+                    mk, numbers, (x, y), (source, to), count, (steps[0], steps[1])
+                ))  # fmt: skip
         return k.finish()
 
-    def _fill(self, y: Buffer, code: int) -> None:
-        value = cast(const(code), self.y.dtype)
+    def _numbers(self, k: KernelBuilder) -> Numbers:
+        factor = ratio(self.x.scale, self.y.scale)
+        return Numbers(k, self.y, self.clip, (factor,), (self.x.zero_point, self.fill or 0))
+
+    def _fill(self, y: Buffer, code: Expr) -> None:
         for_vectors(
             self.y.elements, BYTE_WIDTHS,
-            lambda at, lanes: store(y, at, splat(value, lanes), lanes),
+            lambda at, lanes: store(y, at, splat(code, lanes), lanes),
         )  # fmt: skip
 
-    def _borders(self, y: Buffer) -> None:
-        if self.y.halo:
-            with loop(0, self.y.n * self.y.h) as item:
-                n, h = divmod_(item, self.y.h)
-                fill_border(y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
+    def _borders(self, y: Buffer, zero: Expr) -> None:
+        with loop(0, self.y.n * self.y.h) as item:
+            n, h = divmod_(item, self.y.h)
+            fill_border(y, self.y, n, h, zero)
 
     def _loops(
         self, axes: "Sequence[tuple[int, int, int]]", source: Index, to: Index, body: "_Body"
@@ -90,22 +98,22 @@ class Copy:
             self._loops(axes[1:], bind(source + i * x_step), bind(to + i * y_step), body)
 
     def _run(
-        self, mk: MicroKernel, x: Buffer, y: Buffer, at: tuple[Index, Index], count: int,
-        steps: tuple[int, int],
+        self, mk: MicroKernel, numbers: Numbers, buffers: tuple[Buffer, Buffer],
+        at: tuple[Index, Index], count: int, steps: tuple[int, int],
     ) -> None:  # fmt: skip
         """The innermost axis: vectors where both sides are dense."""
-        source, to = at
+        (x, y), (source, to) = buffers, at
         if steps == (1, 1):
             widths = BYTE_WIDTHS if self._is_plain else mk.lanes
             for_vectors(
                 count, widths,
                 lambda i, lanes: store(
-                    y, to + i, self._value(mk, load(x, source + i, lanes), lanes), lanes
+                    y, to + i, self._value(mk, numbers, load(x, source + i, lanes), lanes), lanes
                 ),
             )  # fmt: skip
             return
         with loop(0, count) as i:
-            value = self._value(mk, load(x, source + i * steps[0]), 1)
+            value = self._value(mk, numbers, load(x, source + i * steps[0]), 1)
             store(y, to + i * steps[1], value)
 
     @property
@@ -115,18 +123,16 @@ class Copy:
         same = (a.dtype, a.scale, a.zero_point) == (b.dtype, b.scale, b.zero_point)
         return same and self.clip is None
 
-    def _value(self, mk: MicroKernel, code: Expr, lanes: int) -> Expr:
+    def _value(self, mk: MicroKernel, numbers: Numbers, code: Expr, lanes: int) -> Expr:
         if self._is_plain:
             return code
-        clip = self.clip or all_codes(self.y)
-        centred = cast(code, "int32", lanes) - splat(const(self.x.zero_point), lanes)
-        factor = ratio(self.x.scale, self.y.scale)
-        if factor == np.float32(1):
-            shifted = centred + splat(const(self.y.zero_point), lanes)
-            low, high = map(const, clip)
-            return cast(clamp(shifted, low, high, lanes), self.y.dtype, lanes)
-        value = cast(centred, "float32", lanes) * splat(float_const(factor), lanes)
-        return codes(mk, value, self.y, clip, lanes)
+        centred = cast(code, "int32", lanes) - splat(numbers.int(0), lanes)
+        if self.x.scale != self.y.scale:
+            value = cast(centred, "float32", lanes) * splat(numbers.float(0), lanes)
+            return numbers.codes(mk, value, lanes)
+        clip = numbers.clip
+        shifted = centred + splat(clip.zero, lanes)
+        return cast(clamp(shifted, clip.low, clip.high, lanes), self.y.dtype, lanes)
 
 
 def _merged(
@@ -143,6 +149,15 @@ def _merged(
         else:
             axes.append((extent, a, b))
     return axes or [(1, 1, 1)]
+
+
+def _with_items(axes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """With an axis in front of the innermost one, which is cut for it where there is none."""
+    if len(axes) > 1:
+        return axes
+    ((extent, a, b),) = axes
+    size = piece(extent)
+    return [(extent // size, size * a, size * b), (size, a, b)]
 
 
 if TYPE_CHECKING:

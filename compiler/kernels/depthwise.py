@@ -48,7 +48,7 @@ class Depthwise2d:
     Args:
         x: with a halo of at least `pads`; y has as many channels.
         weight: (C, 1, KH, KW) int8.
-        bias, mult, clip, residual, table: as in `Conv2d`.
+        bias, mult, clip, residual: as in `Conv2d`.
         columns: vectors of output columns in a register tile; chosen when None.
     """
 
@@ -62,7 +62,6 @@ class Depthwise2d:
     pads: tuple[int, int] = (0, 0)
     clip: tuple[int, int] = (0, 255)
     residual: Residual | None = None
-    table: "NDArray[np.generic] | None" = None
     columns: int | None = None
 
     def build(self, mk: MicroKernel) -> Kernel:
@@ -94,7 +93,7 @@ class _Plan:
             epilogue.declare_inputs(k)
             weights = k.constant(self._packed_weights())
             epilogue.declare_constants(
-                k, self._per_lane(self._folded_bias()), self._per_lane(conv.mult), conv.table
+                k, self._per_lane(self._folded_bias()), self._per_lane(conv.mult)
             )
             epilogue.declare_output(k)
             begin, end = k.items(conv.y.n * conv.y.h)

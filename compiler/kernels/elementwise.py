@@ -15,7 +15,6 @@ from edgekiln.compiler.kernels.tir import (
     KernelBuilder,
     bind,
     cast,
-    const,
     divmod_,
     for_vectors,
     load,
@@ -105,7 +104,7 @@ class Binary:
             value = mk.fma(cast(left, "float32", lanes), of_a, scaled, lanes)
         else:
             value = cast(left * right, "float32", lanes) * of_a
-        return mk.quantize(value, numbers.clip, lanes)
+        return numbers.codes(mk, value, lanes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,11 +123,12 @@ class Table:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             table = k.constant(mk.pack_table(self.table))
+            numbers = Numbers(k, self.y)
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
-                fill_border(y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
+                fill_border(y, self.y, n, h, numbers.zero)
                 source, to = bind(self.x.index(n, h, 0, 0)), bind(self.y.index(n, h, 0, 0))
 
                 def body(i: Index, lanes: int) -> None:

@@ -1,4 +1,4 @@
-"""What happens to int32 sums before the store: requantize, clip, residual, table; or dequantize."""
+"""What happens to int32 sums before the store: requantize, clip, residual; or dequantize."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,6 @@ from edgekiln.compiler.kernels.tir import (
     Index,
     KernelBuilder,
     cast,
-    const,
-    float_const,
     load,
     register,
     reinterpret,
@@ -89,7 +87,6 @@ class Epilogue:
         k: KernelBuilder,
         bias: "NDArray[np.generic]",
         mult: "NDArray[np.generic]",
-        table: "NDArray[np.generic] | None",
     ) -> None:
         """`bias` and `mult` are in the order of the vectors, padded to whole ones."""
         self._bias = k.constant(bias)
@@ -97,7 +94,6 @@ class Epilogue:
         if self._floats:
             floats = np.array(self._floats, np.float32).view(np.int32)
             self._numbers = k.constant(np.concatenate([floats, np.array(self._ints, np.int32)]))
-        self._table = None if table is None else k.constant(self.mk.pack_table(table))
         # |sum| ≤ 2³¹, and |code - zero point| ≤ 255.
         largest = 2.0**31 * float(mult.astype(np.float64).max())
         if self._residual:
@@ -139,8 +135,6 @@ class Epilogue:
         if self._residual:
             value = self._plus_residual(value, other, lanes, order)
         codes = self.mk.quantize(value, self._clip(), lanes, order)
-        if self._table is not None:
-            codes = self.mk.lookup(self._table, codes, lanes)
         store_lanes(self._out, y, codes, self._y.dtype, lanes, valid)
 
     def _plus_residual(
@@ -170,27 +164,6 @@ class Epilogue:
 
 def _steps(clip: tuple[int, int], zero_point: int) -> list[np.float32]:
     return [np.float32(bound - zero_point) for bound in clip]
-
-
-def codes(mk: MicroKernel, value: Expr, y: Nhwc, clip: tuple[int, int], lanes: int) -> Expr:
-    """float32 steps → codes of y: round half to even, add the zero point, clip. NaN is the lowest.
-
-    Its numbers are part of the code, unlike those of `Epilogue`.
-    """
-    low, high = _steps(clip, y.zero_point)
-    fixed = Clip(
-        zero=const(y.zero_point), low=const(clip[0]), high=const(clip[1]),
-        low_steps=float_const(low), high_steps=float_const(high), bounded=False,
-    )  # fmt: skip
-    if y.dtype == mk.activation:
-        return mk.quantize(value, fixed, lanes)
-    whole = mk.round_to_int(mk.clamp(value, fixed.low_steps, fixed.high_steps, lanes), lanes)
-    return cast(whole + splat(fixed.zero, lanes), y.dtype, lanes)
-
-
-def all_codes(y: Nhwc) -> tuple[int, int]:
-    """The lowest and the highest code."""
-    return (0, 255) if y.dtype == "uint8" else (-128, 127)
 
 
 def store_lanes(out: Buffer, index: Index, value: Expr, dtype: str, lanes: int, valid: int) -> None:

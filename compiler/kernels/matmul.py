@@ -112,7 +112,7 @@ class MatMul:
             packed = k.tensor(self.packed_bytes(mk), "int8")
             zero = k.constant(np.array([of_b], np.int32))
             epilogue = Epilogue(mk, self.result, self.clip, None)
-            epilogue.declare_constants(k, bias, np.full(lanes, self.mult, np.float32), None)
+            epilogue.declare_constants(k, bias, np.full(lanes, self.mult, np.float32))
             epilogue.declare_output(k)
             rows = plan.rows
             tiles = math.ceil(self.m / rows)

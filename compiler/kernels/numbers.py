@@ -6,22 +6,27 @@ import numpy as np
 
 from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.tir import KernelBuilder, cast, load, reinterpret
-from edgekiln.targets.isa.base import Clip, Expr
+from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, splat
 
 
 class Numbers:
-    """A kernel's constant with its output's zero point and clip, and numbers of its own."""
+    """A kernel's constant with its output's zero point and clip, and numbers of its own.
+
+    Args:
+        clip: lowest and highest code of y; None: of its type.
+    """
 
     def __init__(
         self,
         k: KernelBuilder,
         y: Nhwc,
-        clip: tuple[int, int],
-        floats: Sequence[np.float32],
+        clip: tuple[int, int] | None = None,
+        floats: Sequence[np.float32] = (),
         ints: Sequence[int] = (),
     ) -> None:
-        steps = [np.float32(bound - y.zero_point) for bound in clip]
-        codes = np.array([y.zero_point, *clip, *ints], np.int32)
+        bounds = clip or all_codes(y.dtype)
+        steps = [np.float32(bound - y.zero_point) for bound in bounds]
+        codes = np.array([y.zero_point, *bounds, *ints], np.int32)
         bits = np.array([*steps, *floats], np.float32).view(np.int32)
         self._dtype = y.dtype
         self._buffer = k.constant(np.concatenate([bits, codes]))
@@ -30,10 +35,6 @@ class Numbers:
     def float(self, index: int) -> Expr:
         """The index-th of `floats`."""
         return reinterpret(load(self._buffer, 2 + index), "float32")
-
-    def int(self, index: int) -> Expr:
-        """The index-th of `ints`."""
-        return load(self._buffer, self._ints + index)
 
     @property
     def zero(self) -> Expr:
@@ -46,3 +47,22 @@ class Numbers:
             zero=self.int(-3), low=self.int(-2), high=self.int(-1),
             low_steps=self.float(-2), high_steps=self.float(-1), bounded=False,
         )  # fmt: skip
+
+    def codes(self, mk: MicroKernel, value: Expr, lanes: int) -> Expr:
+        """float32 steps → codes of y: round half to even, add the zero point, clip. NaN is the
+        lowest.
+        """
+        clip = self.clip
+        if self._dtype == mk.activation:
+            return mk.quantize(value, clip, lanes)
+        whole = mk.round_to_int(mk.clamp(value, clip.low_steps, clip.high_steps, lanes), lanes)
+        return cast(whole + splat(clip.zero, lanes), self._dtype, lanes)
+
+    def int(self, index: int) -> Expr:
+        """The index-th of `ints`."""
+        return load(self._buffer, self._ints + index)
+
+
+def all_codes(dtype: str) -> tuple[int, int]:
+    """The lowest and the highest code."""
+    return (0, 255) if dtype == "uint8" else (-128, 127)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
-from edgekiln.compiler.kernels.epilogue import codes, store_lanes
+from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     BYTE_WIDTHS,
@@ -50,11 +50,12 @@ class MaxPool:
         del mk  # bytes are compared: no dot product, no int32 lanes
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
+            numbers = Numbers(k, self.y)
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
-                fill_border(y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
+                fill_border(y, self.y, n, h, numbers.zero)
                 with loop(0, self.y.w) as w:
                     taps = self._taps(n, h, w)
                     at = bind(self.y.index(n, h, w, 0))
@@ -114,33 +115,34 @@ class AveragePool:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             mults = k.constant(mult.reshape(-1)[:1] if uniform else mult.reshape(-1))
+            zeros = self.kernel[0] * self.kernel[1] * self.x.zero_point
+            numbers = Numbers(k, self.y, self.clip, ints=(zeros,))
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
-                fill_border(y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
+                fill_border(y, self.y, n, h, numbers.zero)
                 with loop(0, self.y.w) as w:
                     factor = load(mults, 0 if uniform else h * self.y.w + w)
-                    self._pixel(mk, x, y, (n, h, w), factor)
+                    self._pixel(mk, numbers, (x, y), (n, h, w), factor)
         return k.finish()
 
     def _pixel(
-        self, mk: MicroKernel, x: Buffer, y: Buffer, at: tuple[Index, Index, Index], factor: Expr
-    ) -> None:
-        n, h, w = at
+        self, mk: MicroKernel, numbers: Numbers, buffers: tuple[Buffer, Buffer],
+        at: tuple[Index, Index, Index], factor: Expr,
+    ) -> None:  # fmt: skip
+        (x, y), (n, h, w) = buffers, at
         sh, sw = self.strides
         first = bind(self.x.index(n, h * sh - self.pads[0], w * sw - self.pads[1], 0))
         target = bind(self.y.index(n, h, w, 0))
 
         def body(c: Index, lanes: int) -> None:
             acc = register("int32", lanes)
-            taps = self.kernel[0] * self.kernel[1]
-            store(acc, 0, splat(const(-taps * self.x.zero_point), lanes), lanes)
+            store(acc, 0, splat(-numbers.int(0), lanes), lanes)
             with loop(0, self.kernel[0]) as kh, loop(0, self.kernel[1]) as kw:
                 source = first + kh * self.x.row + kw * self.x.c + c
                 store(acc, 0, load(acc, 0, lanes) + mk.widen(load(x, source, lanes), lanes), lanes)
             value = cast(load(acc, 0, lanes), "float32", lanes) * splat(factor, lanes)
-            result = codes(mk, value, self.y, self.clip, lanes)
-            store_lanes(y, target + c, result, self.y.dtype, lanes, lanes)
+            store(y, target + c, numbers.codes(mk, value, lanes), lanes)
 
         for_vectors(self.y.c, mk.lanes, body)

@@ -81,7 +81,7 @@ class Softmax:
 
         def quantize(i: Index, lanes: int) -> None:
             steps = load(powers, i, lanes) * splat(factor, lanes)
-            store(y, at + i, mk.quantize(steps, numbers.clip, lanes), lanes)
+            store(y, at + i, numbers.codes(mk, steps, lanes), lanes)
 
         for_vectors(self.count, mk.lanes, quantize)
 
@@ -141,7 +141,7 @@ class LayerNorm:
         def normalize(i: Index, lanes: int) -> None:
             scaled = centred(i, lanes) * splat(inverse, lanes)
             steps = mk.fma(scaled, load(gamma, i, lanes), load(beta, i, lanes), lanes)
-            store(y, at + i, mk.quantize(steps, numbers.clip, lanes), lanes)
+            store(y, at + i, numbers.codes(mk, steps, lanes), lanes)
 
         for_vectors(count, mk.lanes, normalize)
 

@@ -100,6 +100,16 @@ class F32:
         return n * at_n + h * at_h + w * at_w + c * at_c
 
 
+# Bytes of an item of what is one long run in memory: enough to be worth a thread's while.
+_PIECE, _LEAST_PIECE = 4096, 64
+
+
+def piece(count: int) -> int:
+    """How many of `count` elements side by side to give to an item: an even share."""
+    size = next(size for size in range(min(count, _PIECE), 0, -1) if count % size == 0)
+    return size if size >= _LEAST_PIECE else count
+
+
 # Bytes that a kernel may read (never use) past the end of a tensor or constant, so that the last
 # channels can be loaded as whole words. The arena planner and the weights file leave this room.
 OVERREAD_BYTES = 64

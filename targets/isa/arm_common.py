@@ -100,19 +100,14 @@ def _lookup(table: Expr, codes: Expr, lanes: int) -> Expr:
     """A register, or half of one."""
     from tvm.script.ir_builder import tirx as T
 
-    dtype = vector("int8", lanes)
-    found = None
+    name, dtype = f"llvm.aarch64.neon.tb{{}}4.v{lanes}i8", vector("uint8", lanes)
+    found: tuple[Expr, ...] = ()
     for start in range(0, 256, _TBL_ENTRIES):
-        rows = [
-            T.reinterpret("int8x16", table[T.ramp(start + at, 1, 16)])
-            for at in range(0, _TBL_ENTRIES, 16)
-        ]
-        places = codes - T.broadcast(T.Cast("int8", T.int32(start)), lanes)
-        if found is None:
-            found = llvm(f"llvm.aarch64.neon.tbl4.v{lanes}i8", dtype, *rows, places)
-        else:
-            found = llvm(f"llvm.aarch64.neon.tbx4.v{lanes}i8", dtype, found, *rows, places)
-    return found
+        rows = [table[T.ramp(start + at, 1, 16)] for at in range(0, _TBL_ENTRIES, 16)]
+        places = T.reinterpret(dtype, codes) - T.broadcast(T.uint8(start), lanes)
+        kind = "x" if found else "l"
+        found = (llvm(name.format(kind), dtype, *found, *rows, places),)
+    return T.reinterpret(vector("int8", lanes), *found)
 
 
 def _saturated_words(x4: Expr) -> Expr:

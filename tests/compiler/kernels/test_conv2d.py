@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.kernels.conv2d import Conv2d
 from edgekiln.compiler.kernels.depthwise import Depthwise2d
-from edgekiln.compiler.kernels.epilogue import Residual
 from edgekiln.compiler.kernels.spec import F32, Halo, Nhwc
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets import isa
@@ -130,22 +129,6 @@ def test_every_register_tile_gives_the_same_bits(
     check_tile(name, case, pixels, vectors, splits)
 
 
-@everywhere
-@given(cases())
-@quick
-def test_a_fused_table_maps_the_stored_codes(name: str, case: Case) -> None:
-    mk = microkernel(name)
-    p = Problem(case, mk.activation)
-    low, high = harness.bounds(mk.activation)
-    mapped = np.random.default_rng(case.seed).integers(low, high + 1, 256).astype(mk.activation)
-    y = replace(p.y.tensor, zero_point=0)
-    p.y = Codes(y, p.y.values)
-    conv = Conv2d(y=y, mult=p.mult, clip=p.clip, groups=case.groups, table=mapped, **p.attributes())
-    memory = run(conv.build(mk), name, [p.x.memory()], y, case.pieces)
-    expected = mapped[p.expected().values.astype(np.int32) - low]
-    harness.assert_codes(memory, Codes(y, expected))
-
-
 @pytest.mark.parametrize("halo", [Halo(), Halo(top=1, left=1), Halo(bottom=2, right=2)])
 def test_a_border_smaller_than_the_padding_is_refused(halo: Halo) -> None:
     x = Nhwc(n=1, h=4, w=4, c=4, dtype="uint8", scale=1.0, zero_point=0, halo=halo)
@@ -155,25 +138,6 @@ def test_a_border_smaller_than_the_padding_is_refused(halo: Halo) -> None:
     )  # fmt: skip
     with pytest.raises(AssertionError, match=r"padding|window"):
         conv.build(isa.load("generic_u8"))
-
-
-def test_layers_of_one_shape_share_their_code() -> None:
-    """What differs between them, zero points, clips and scales, is data."""
-    import tvm_ffi
-
-    mk = isa.load("x86_vnni")
-    kernels = []
-    for zero, scale in ((0, 0.1), (100, 0.2)):
-        x = Nhwc(n=1, h=8, w=8, c=16, dtype="uint8", scale=scale, zero_point=zero)
-        conv = Conv2d(
-            x=x, y=replace(x, scale=2 * scale), weight=np.full((16, 16, 1, 1), zero, np.int8),
-            bias=np.full(16, zero, np.int32), mult=np.full(16, scale, np.float32),
-            clip=(zero, 255), residual=Residual(
-                tensor=x, scale=scale, zero_point=zero, clip=(zero, 255)
-            ),
-        )  # fmt: skip
-        kernels.append(conv.build(mk))
-    assert tvm_ffi.structural_equal(kernels[0].func, kernels[1].func)
 
 
 @pytest.mark.slow
