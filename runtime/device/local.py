@@ -61,14 +61,16 @@ class LocalDevice:
 
 
 def place(home: Path, content: bytes) -> Path:
-    """An executable file in `home`, named by its hash. Raises StorageError."""
+    """An executable file in `home`, named by its hash, there whole or not. Raises StorageError."""
     path = home / hashlib.sha256(content).hexdigest()
+    part = path.with_name(f"part.{os.getpid()}")
     try:
         if not path.exists():
-            path.write_bytes(content)
-            path.chmod(EXECUTABLE_MODE)
+            part.write_bytes(content)
+            part.chmod(EXECUTABLE_MODE)
+            part.replace(path)
     except OSError as error:
-        path.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
     return path
 

@@ -115,6 +115,8 @@ class RpcDevice:
             self._send(digest)
 
     def _send(self, digest: str) -> None:
+        if self._call("have", digest)["here"]:
+            return
         content = self._contents[digest]
         answer = self._call("put", base64.b64encode(content).decode())
         if answer["problem"]:

@@ -1,10 +1,13 @@
-"""The board's side of `rpc`: three verbs for the session that holds the board.
+"""The board's side of `rpc`: four verbs for the session that holds the board.
 
 TVM's server runs each session in a process of its own, in a directory that it removes afterwards.
+Files are kept elsewhere by their content, so that none is sent twice, and linked into it.
 """
 
 import base64
+import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from edgekiln.runtime.device.held import ConnectionLost
 from edgekiln.runtime.device.local import execute, place
 from edgekiln.runtime.device.rpc import INSTALL_HINT, import_rpc, reach
 from edgekiln.runtime.errors import ConfigError, DeviceError, MissingToolError, StorageError
+
+KEEP_DAYS = 30  # files that no run has used for so long go, as on boards behind ssh
 
 
 def serve(tracker: str, key: str, *, address: str = "127.0.0.1", port: int = 9090) -> Any:
@@ -55,7 +60,7 @@ def register() -> None:
     """Called in the server's process, before any session."""
     from tvm_ffi import register_global_func
 
-    for verb, function in {"look": look, "put": put, "run": run}.items():
+    for verb, function in {"look": look, "have": have, "put": put, "run": run}.items():
         register_global_func(f"edgekiln.{verb}", function, override=True)
 
 
@@ -70,13 +75,43 @@ def look(_request: str) -> str:
     )
 
 
+def have(digest: str) -> str:
+    """Whether a file of this hash is kept here, undamaged."""
+    path = _kept() / Path(digest).name
+    here = path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    if here:
+        path.touch()
+        _use(path)
+    else:
+        path.unlink(missing_ok=True)
+    return json.dumps({"here": here})
+
+
 def put(content: str) -> str:
     """Base64: strings are what every version of TVM's RPC carries."""
+    kept = _kept()
     try:
-        place(Path.cwd(), base64.b64decode(content))
+        kept.mkdir(parents=True, exist_ok=True)
+        for path in kept.iterdir():
+            if time.time() - path.stat().st_mtime > KEEP_DAYS * 86_400:
+                path.unlink(missing_ok=True)
+        _use(place(kept, base64.b64decode(content)))
+    except OSError as error:
+        return json.dumps({"problem": f"cannot write below {kept}: {error.strerror}"})
     except StorageError as error:
         return json.dumps({"problem": error.message})
     return json.dumps({"problem": ""})
+
+
+def _kept() -> Path:
+    return Path.home() / ".cache/edgekiln/boards"
+
+
+def _use(path: Path) -> None:
+    """In the session's directory, under the same name."""
+    place = Path.cwd() / path.name
+    if not place.exists():
+        place.symlink_to(path)
 
 
 def run(request: str) -> str:
