@@ -16,15 +16,24 @@ class Network:
     data: str
 
 
+_IMAGES = "digits?size=224&limit=600"
+# DeiT-tiny's shape (Touvron et al. 2021, arXiv:2012.12877, table 1), with mean pooling.
+_DEIT = "vit?image_size=224&patch=16&dim=192&depth=12&num_heads=3&mlp_ratio=4"
+
 SUITE = (
     Network(name="ResNet-8 32×32", model="resnet8", data="digits"),
     Network(name="MobileNetV1-0.25 96×96", model="mobilenetv1", data="digits?size=96"),
     Network(name="DS-CNN 49×10", model="dscnn", data="tones"),
     Network(name="autoencoder 640", model="autoencoder", data="hum"),
-    Network(name="MobileNetV2-1.0 224×224", model="mobilenetv2", data="digits?size=224&limit=600"),
-    Network(name="ResNet-18 224×224", model="resnet18", data="digits?size=224&limit=600"),
+    Network(name="MobileNetV2-1.0 224×224", model="mobilenetv2", data=_IMAGES),
+    Network(name="MobileNetV3-small 224×224", model="mobilenetv3", data=_IMAGES),
+    Network(name="EfficientNet-lite0 224×224", model="efficientnet-lite0", data=_IMAGES),
+    Network(name="SqueezeNet 224×224", model="squeezenet", data=_IMAGES),
+    Network(name="ShuffleNetV2 224×224", model="shufflenetv2", data=_IMAGES),
+    Network(name="ResNet-18 224×224", model="resnet18", data=_IMAGES),
     Network(name="ResNet-20 32×32", model="resnet20", data="digits"),
     Network(name="ViT 32×32", model="vit", data="digits"),
+    Network(name="DeiT-tiny 224×224", model=_DEIT, data=_IMAGES),
 )
 
 

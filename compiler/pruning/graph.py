@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgekiln.runtime.errors import UnsupportedError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -42,7 +44,11 @@ class ChannelGraph:
     """The channel groups of a module. Cutting changes that module, in place."""
 
     def __init__(self, module: "nn.Module", example: "Tensor") -> None:
-        """Trace `module` on `example` (1, …); leaves it in evaluation mode."""
+        """Trace `module` on `example` (1, …); leaves it in evaluation mode.
+
+        Raises:
+            UnsupportedError: channels cannot be followed through the module.
+        """
         import torch
         import torch_pruning as tp
 
@@ -53,9 +59,15 @@ class ChannelGraph:
         }
         with torch.enable_grad():
             # In a list: torch-pruning first tries `module(*example)`, which would unpack the batch.
-            self._graph = tp.DependencyGraph().build_dependency(
-                module, example_inputs=[example], verbose=False
-            )
+            try:
+                self._graph = tp.DependencyGraph().build_dependency(
+                    module, example_inputs=[example], verbose=False
+                )
+            except (ArithmeticError, LookupError, ValueError) as error:  # of a reshape it mistakes
+                raise UnsupportedError(
+                    f"torch-pruning cannot follow the channels of {type(module).__name__}: {error}",
+                    "leave pruning out: --skip prune",
+                ) from error
 
     def groups(self) -> list[ChannelGroup]:
         """All groups of more than one channel that begin at a convolution or linear layer."""

@@ -21,9 +21,11 @@ _STEM, _LAST = 32, 1280
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1×1, depthwise 3×3, project 1×1 without activation; table 1 and figure 4."""
+    """Expand 1×1, depthwise, project 1×1 without activation; table 1 and figure 4."""
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int, expansion: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, stride: int, expansion: int, kernel: int = 3
+    ) -> None:
         super().__init__()
         hidden = inputs * expansion
         layers: list[nn.Module] = []
@@ -33,9 +35,9 @@ class InvertedResidual(nn.Module):
             conv_bn_relu(
                 hidden,
                 hidden,
-                3,
+                kernel,
                 stride=stride,
-                padding=1,
+                padding=kernel // 2,
                 depthwise=True,
                 activation=nn.ReLU6,
             ),

@@ -8,12 +8,17 @@ import torch
 
 from edgekiln.models import data, zoo
 
-# He et al., table 6; for the ImageNet networks torchvision's counts, which the papers round.
+# He et al., table 6; for the ImageNet networks torchvision's (EfficientNet-Lite: timm's) counts,
+# which the papers round.
 STATED = {
     "resnet20": (270_000, 0.01),
     "resnet56": (850_000, 0.01),
     "resnet18": (11_689_512, 0),
     "mobilenetv2": (3_504_872, 0),
+    "mobilenetv3": (2_542_856, 0),
+    "efficientnet-lite0": (4_652_008, 0),
+    "squeezenet": (1_235_496, 0),
+    "shufflenetv2": (2_278_604, 0),
 }
 
 # "Total params" of the Keras models in mlcommons/tiny.
@@ -85,6 +90,10 @@ def test_the_zoo_lists_itself_without_torch():
         ("resnet20", "resnet20?width=8"),
         ("mobilenetv1", "mobilenetv1?width=0.125"),
         ("mobilenetv2", "mobilenetv2?width=0.35"),
+        ("mobilenetv3", "mobilenetv3?width=0.5"),
+        ("efficientnet-lite0", "efficientnet-lite0?width=0.5"),
+        ("squeezenet", "squeezenet?width=0.5"),
+        ("shufflenetv2", "shufflenetv2?width=0.5"),
         ("dscnn", "dscnn?width=32"),
         ("autoencoder", "autoencoder?width=64"),
         ("vit", "vit?dim=32"),

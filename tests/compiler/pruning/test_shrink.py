@@ -9,8 +9,9 @@ from torch import nn
 from edgekiln.compiler import costs
 from edgekiln.compiler.pruning.importance import weight_scores
 from edgekiln.compiler.pruning.shrink import shrink, survey
+from edgekiln.models import zoo
 from edgekiln.models.artifact import ModuleMeta, load_module, save_module
-from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.errors import ConfigError, UnsupportedError
 from tests.compiler.pruning import networks
 from tests.compiler.pruning.networks import EXAMPLE
 
@@ -181,3 +182,8 @@ def test_each_criterion_finds_channels_that_do_nothing(criterion):
         shrink(module, EXAMPLE, found.proven, scores, budget=budget, multiple=8)
         assert torch.equal(module[0][0].weight, alive)
         assert torch.allclose(module.eval()(x), expected, atol=1e-5)
+
+
+def test_a_network_that_cannot_be_followed_is_named() -> None:
+    with pytest.raises(UnsupportedError, match="cannot follow the channels of ShuffleNetV2"):
+        survey(zoo.build("shufflenetv2?width=0.5"), torch.zeros(1, 3, 64, 64), ())
