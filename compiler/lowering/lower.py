@@ -31,6 +31,7 @@ LOWERINGS: dict[str, Callable[[Lowering, Node], None]] = {
     "transpose": movement.transpose,
     "pad": movement.pad,
     "slice": movement.slice_,
+    "interleave": movement.interleave,
     "repeat": movement.repeat,
     "concat": movement.concat,
     "float": floats.island,

@@ -5,6 +5,7 @@ from typing import Any
 
 from edgekiln.compiler.graph import Node
 from edgekiln.compiler.kernels.copy import Copy
+from edgekiln.compiler.kernels.interleave import Interleave
 from edgekiln.compiler.lowering.state import Lowering
 from edgekiln.compiler.passes.layout import is_plain, memory_order
 
@@ -87,6 +88,12 @@ def concat(low: Lowering, node: Node) -> None:
         shape = low.tensor(name).shape
         _copy(low, node, i, shape=shape, y_offset=offset, border=i == 0, clip=_clip(node))
         offset += strides[axis] * shape[axis]
+
+
+def interleave(low: Lowering, node: Node) -> None:
+    xs = tuple(low.tensor(name).nhwc() for name in node.inputs)
+    y = low.tensor(node.name).nhwc()
+    low.call(node, Interleave(xs=xs, y=y, starts=node.attrs["starts"]).build(low.mk))
 
 
 def repeat(low: Lowering, node: Node) -> None:

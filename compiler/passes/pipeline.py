@@ -4,6 +4,8 @@ from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.passes.activation_dtype import activation_dtype
 from edgekiln.compiler.passes.drop_identities import drop_identities
 from edgekiln.compiler.passes.fuse_residual import fuse_residual
+from edgekiln.compiler.passes.fuse_shuffle import fuse_shuffle
+from edgekiln.compiler.passes.fuse_tables import fuse_tables
 from edgekiln.compiler.passes.fuse_transpose import fuse_transpose
 from edgekiln.compiler.passes.halo import halo
 from edgekiln.compiler.passes.islands import islands
@@ -16,6 +18,8 @@ def lower_graph(graph: Graph, activation: str) -> None:
     # 1. Integers: what computes on quantized values, and what stays float.
     qdq_to_integer(graph)
     drop_identities(graph)
+    fuse_tables(graph)
+    fuse_shuffle(graph)
     fuse_residual(graph)
     fuse_transpose(graph)
     activation_dtype(graph, activation)

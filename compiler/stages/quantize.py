@@ -98,11 +98,13 @@ class Quantize(Stage):
     ) -> "tuple[onnx.ModelProto, float]":
         """Calibrate and quantize: the int8 model and its logits' SQNR in dB."""
         from edgekiln.compiler.quantization import qdq
+        from edgekiln.compiler.quantization.joint import joint_ranges
 
         nodes = qdq.quantized_nodes(model, self.exclude)
         weights = [weight.name for weight in model.graph.initializer]
         observer = Observer(model, qdq.observed_tensors(nodes, weights), batch=self.batch)
-        quantized = qdq.quantize(model, nodes, self._ranges(observer, feed, ctx))
+        ranges = joint_ranges(model, nodes, self._ranges(observer, feed, ctx))
+        quantized = qdq.quantize(model, nodes, ranges)
         return quantized, _sqnr_db(model, quantized, feed)
 
     def _equalized(

@@ -91,6 +91,27 @@ def test_mobile_blocks_are_exact(tmp_path: Path, target: profile.TargetProfile) 
     assert not result.unchecked or all("float" not in name for name in result.unchecked)
 
 
+def test_gates_and_shuffles_are_exact(tmp_path: Path, target: profile.TargetProfile) -> None:
+    """Hard-swish with a quantized gate, concat and channel shuffle, the mean of tokens."""
+    m = QdqModel(seed=6)
+    x = m.q(m.input("x", 1, 12, 5, 6), scale=0.02, zero=11)
+    a = m.q(m.conv(x, 20, 12, 1, 1, out="a"), 0.05, -7)
+    gate = m.q(m.op("HardSigmoid", a, out="gate", alpha=1 / 6, beta=0.5), 1 / 255, -128)
+    swish = m.q(m.op("Mul", a, gate, out="swish"), 0.031, -100)
+    b = m.q(m.conv(x, 20, 12, 1, 1, out="b"), 0.031, -100)
+    both = m.q(m.op("Concat", swish, b, out="both", axis=1), 0.031, -100)
+    split = m.op("Reshape", both, m.const([1, 2, 20, 5, 6], "int64"), out="split")
+    swap = m.op("Transpose", split, out="swap", perm=[0, 2, 1, 3, 4])
+    mixed = m.op("Reshape", swap, m.const([1, 40, 5, 6], "int64"), out="mixed")
+    m.nodes.append(helper.make_node("Split", [mixed], ["left", "right"], axis=1, num_outputs=2))
+    m.scales |= {"left": m.scales[both], "right": m.scales[both]}
+    c = m.q(m.conv("left", 8, 20, 3, 3, out="c", pads=[1, 1, 1, 1]), 0.4, -3)
+    tokens = m.op("Reshape", "right", m.const([1, 20, 30], "int64"), out="tokens")
+    mean = m.op("ReduceMean", tokens, m.const([1], "int64"), out="mean", keepdims=0)
+    result = check(m.save(tmp_path / "net.onnx", c, m.q(mean, 0.02, 5)), target)
+    assert not any(gap.op in ("float", "mul", "concat") for gap in result.layers)
+
+
 def test_pools_concat_and_movement_are_exact(tmp_path: Path, target: profile.TargetProfile) -> None:
     m = QdqModel(seed=5)
     x = m.q(m.input("x", 1, 6, 12, 10), scale=0.02, zero=11)

@@ -74,7 +74,7 @@ def global_average_pool(rw: Rewriter, node: Node) -> str | None:
 
 
 def reduce_mean(rw: Rewriter, node: Node) -> str | None:
-    """ReduceMean over exactly the image axes, with or without keepdims."""
+    """ReduceMean over exactly the image axes, or over the tokens of (N, T, C)."""
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
@@ -83,8 +83,8 @@ def reduce_mean(rw: Rewriter, node: Node) -> str | None:
         constant = rw.graph.constants.get(node.inputs[1])
         axes = None if constant is None else constant.tolist()
     rank = len(x.shape)
-    if rank != 4 or axes is None or sorted(a % rank for a in axes) != [2, 3]:
-        return "a mean over other than the image axes has no integer kernel"
+    if axes is None or sorted(a % rank for a in axes) != {3: [1], 4: [2, 3]}.get(rank):
+        return "a mean over other than the image axes or the tokens has no integer kernel"
     return _emit(rw, node, "global_avg_pool", {})
 
 
@@ -98,6 +98,8 @@ def _emit(rw: Rewriter, node: Node, op: str, attrs: dict[str, object]) -> str | 
     bounds = {"lo": epilogue.lo, "hi": epilogue.hi}
     shape = rw.graph.tensors[epilogue.output].shape
     full = x.shape[:2] + shape[2:] if op == "avg_pool" else (*x.shape[:2], 1, 1)
+    if len(x.shape) == 3:  # (N, T, C) lies like an image of one row: its mean is a matrix of rows
+        full = (x.shape[0], 1, x.shape[2])
     if math.prod(full) != math.prod(shape) or len(shape) == 4:
         rw.emit(
             Node(op=op, inputs=(x.name,), outputs=(epilogue.output,), attrs={**attrs, **bounds})

@@ -1,0 +1,69 @@
+"""Channels of several images taken in turn: the channel shuffle, with what it concatenates."""
+
+from dataclasses import dataclass
+
+from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.tir import (
+    Buffer,
+    Index,
+    KernelBuilder,
+    bind,
+    cast,
+    const,
+    divmod_,
+    for_vectors,
+    load,
+    loop,
+    store,
+)  # fmt: skip
+from edgekiln.targets.isa.base import MicroKernel, pick
+
+_WIDTHS = (64, 32, 16, 8, 4)  # bytes a store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interleave:
+    """y[…, i·G + j] = xs[j][…, starts[j] + i], G being the number of images.
+
+    Args:
+        xs: images of one size and quantization, that of y.
+        starts: first channel of each that is taken.
+    """
+
+    xs: tuple[Nhwc, ...]
+    y: Nhwc
+    starts: tuple[int, ...]
+
+    def build(self, mk: MicroKernel) -> Kernel:
+        del mk  # a permutation of bytes on every instruction set
+        groups = len(self.xs)
+        widths = tuple(width // groups for width in _WIDTHS if width % groups == 0)
+        with KernelBuilder() as k:
+            xs = [k.tensor(x.elements, x.dtype) for x in self.xs]
+            y = k.tensor(self.y.elements, self.y.dtype)
+            begin, end = k.items(self.y.n * self.y.h)
+            with loop(begin, end) as item:
+                n, h = divmod_(item, self.y.h)
+                fill_border(y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
+                with loop(0, self.y.w) as w:
+                    self._pixel(xs, y, (n, h, w), widths)
+        return k.finish()
+
+    def _pixel(
+        self, xs: list[Buffer], y: Buffer, at: tuple[Index, Index, Index], widths: tuple[int, ...]
+    ) -> None:
+        groups = len(xs)
+        sources = [bind(x.index(*at, start)) for x, start in zip(self.xs, self.starts, strict=True)]
+        to = bind(self.y.index(*at, 0))
+
+        def body(i: Index, lanes: int) -> None:
+            parts = [load(x, source + i, lanes) for x, source in zip(xs, sources, strict=True)]
+            if lanes == 1:
+                for j, part in enumerate(parts):
+                    store(y, to + i * groups + j, part)
+                return
+            order = [j * lanes + lane for lane in range(lanes) for j in range(groups)]
+            store(y, to + i * groups, pick(parts, order), lanes * groups)
+
+        for_vectors(self.y.c // groups, widths, body)

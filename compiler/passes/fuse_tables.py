@@ -1,0 +1,75 @@
+"""Functions of one quantized value become one table: x · sigmoid(x), a table behind a table."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler.graph import Graph, Node, Tensor
+from edgekiln.compiler.passes.qdq_to_integer import remove_unused
+from edgekiln.compiler.passes.rewriter import QMIN
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def fuse_tables(graph: Graph) -> None:
+    """Compose tables, and products of functions of one value (hard-swish, swish), into tables.
+
+    The bits do not change: entries are computed by the kernels' own arithmetic.
+    """
+    known: dict[str, tuple[str, NDArray[np.generic]]] = {}
+    fused: dict[str, Node] = {}
+    for node in graph.nodes:
+        found = _table(graph, known, node) or _product(graph, known, node)
+        if found is None:
+            continue
+        known[node.name] = root, table = found
+        fused[node.name] = replace(node, op="table", inputs=(root,), attrs={"table": table})
+    graph.nodes = [fused.get(node.name, node) for node in graph.nodes]
+    remove_unused(graph)
+
+
+def _table(
+    graph: Graph, known: "dict[str, tuple[str, NDArray[np.generic]]]", node: Node
+) -> "tuple[str, NDArray[np.generic]] | None":
+    if node.op != "table":
+        return None
+    (source,) = node.inputs
+    if source not in known:
+        return source, node.attrs["table"]
+    root, before = known[source]
+    return root, node.attrs["table"][before.astype(int) - QMIN[graph.tensors[source].dtype]]
+
+
+def _product(
+    graph: Graph, known: "dict[str, tuple[str, NDArray[np.generic]]]", node: Node
+) -> "tuple[str, NDArray[np.generic]] | None":
+    import numpy as np
+
+    from edgekiln.compiler.kernels.epilogue import ratio
+
+    if node.op != "mul":
+        return None
+    sides = [graph.tensors[name] for name in node.inputs]
+    functions = [known.get(side.name, (side.name, _codes(side))) for side in sides]
+    (root, a), (other, b) = functions
+    result = graph.tensors[node.name]
+    if root != other or any(side.shape != result.shape for side in sides):
+        return None
+    assert sides[0].quant is not None
+    assert sides[1].quant is not None
+    assert result.quant is not None
+    whole = (a.astype(np.int32) - sides[0].quant.zero_point) * (
+        b.astype(np.int32) - sides[1].quant.zero_point
+    )
+    factor = ratio(sides[0].quant.scale * sides[1].quant.scale, result.quant.scale)
+    steps = np.rint(whole.astype(np.float32) * factor) + result.quant.zero_point
+    return root, steps.clip(node.attrs["lo"], node.attrs["hi"]).astype(result.dtype)
+
+
+def _codes(tensor: Tensor) -> "NDArray[np.generic]":
+    """Each code of the tensor's type: the function that changes nothing."""
+    import numpy as np
+
+    low = QMIN[tensor.dtype]
+    return np.arange(low, low + 256).astype(tensor.dtype)
