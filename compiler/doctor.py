@@ -51,7 +51,9 @@ def examine() -> tuple[Check, ...]:
 
 
 def require_toolchain(target: TargetProfile) -> None:
-    """Raise MissingToolError when the target's C compiler is not there or cannot link a program."""
+    """Raise MissingToolError when the target's C compiler is not there or cannot link a program, or
+    the emulator is not there that measures a microcontroller's stack.
+    """
     check = toolchain_check(target)
     if check.status != "ok":
         raise MissingToolError(f"target {target.name}: {check.found}", check.fix)
@@ -60,8 +62,9 @@ def require_toolchain(target: TargetProfile) -> None:
 def toolchain_check(target: TargetProfile, *, needed: bool = True) -> Check:
     """Try the compiler on the smallest program, with the target's own flags."""
     tools = target.toolchain
-    problem = "" if shutil.which(tools.cc) else f"{tools.cc} is not installed"
-    problem = problem or _trial(tools)
+    needs = [tools.cc, *([EMULATORS[target.machine]] if target.board else [])]
+    problem = next((f"{tool} is not installed" for tool in needs if not shutil.which(tool)), "")
+    problem = problem or _trial(target)
     return Check(
         area=f"target {target.name}",
         name=tools.cc,
@@ -76,12 +79,19 @@ def install_command(tools: Toolchain) -> str:
     return f"sudo apt-get install -y {' '.join(tools.packages)}"
 
 
-def _trial(tools: Toolchain) -> str:
-    """What goes wrong when a static program is linked; "" if nothing does."""
+# What a program of an operating system needs of the C library, and a microcontroller's image.
+_HOSTED = ("#include <pthread.h>", ("-static", "-pthread"))
+_BARE = ("#include <stdio.h>", ("--specs=rdimon.specs",))
+
+
+def _trial(target: TargetProfile) -> str:
+    """What goes wrong when a program is linked; "" if nothing does."""
+    tools = target.toolchain
+    include, options = _BARE if target.memory else _HOSTED
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory, "trial.c")
-        source.write_text("#include <pthread.h>\nint main(void) { return 0; }\n")
-        flags = (*tools.cflags, "-static", "-pthread", *tools.ldflags)
+        source.write_text(f"{include}\nint main(void) {{ return 0; }}\n")
+        flags = (*tools.cflags, *options, *tools.ldflags)
         command = [tools.cc, *flags, str(source), "-o", str(source.with_suffix(""))]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
@@ -171,14 +181,16 @@ def _targets() -> Iterator[Check]:
 def emulators() -> Iterator[Check]:
     """What runs other machines' programs here, for those who check them without a board."""
     targets = (profile.load(name) for name in profile.names() if name != profile.HOST)
-    for name in sorted({EMULATORS[target.machine] for target in targets if target.qemu_cpu}):
+    emulated = {EMULATORS[each.machine] for each in targets if each.qemu_cpu or each.board}
+    for name in sorted(emulated):
         found = shutil.which(name)
+        package = "qemu-system-arm" if name == "qemu-system-arm" else "qemu-user"
         yield Check(
             area="emulator",
             name=name,
             status="ok" if found else "missing",
             found=found or "not installed",
-            fix="" if found else "sudo apt-get install -y qemu-user",
+            fix="" if found else f"sudo apt-get install -y {package}",
             needed=False,
         )
 

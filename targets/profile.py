@@ -33,6 +33,25 @@ class Toolchain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What a microcontroller has for program, weights and data, bytes."""
+
+    flash_bytes: int
+    ram_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A board of QEMU's with the microcontroller's core: where programs for it are checked."""
+
+    machine: str  # of `qemu-system-arm -M`
+    code_origin: int  # addresses of its memories
+    code_bytes: int
+    ram_origin: int
+    ram_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class TargetProfile:
     """One device. `tvm` is given to `tvm.target.Target` unchanged."""
 
@@ -48,6 +67,8 @@ class TargetProfile:
     toolchain: Toolchain
     qemu_cpu: str = ""  # QEMU's model that has these features, for `--device qemu:…`
     meter: str = "auto"  # power meter; "none" where there is no sensor
+    memory: Memory | None = None  # of a microcontroller: there is no operating system
+    board: Board | None = None  # what stands in for it, with QEMU
     base: str = ""  # the profile this one was derived from
 
 

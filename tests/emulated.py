@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from edgekiln.compiler.aot import firmware
 from edgekiln.compiler.aot.codegen import compile_function
-from edgekiln.runtime.device.qemu import EMULATORS
+from edgekiln.runtime.device.qemu import EMULATORS, board_command
 from edgekiln.targets.profile import TargetProfile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tvm.tirx import PrimFunc
 
-# Reads a call from stdin, makes it, writes the last array to stdout. Every argument is passed as a
-# word: what the kernel takes as int32 is the low half of its register, on both Arm ABIs.
+# Reads a call from a file, makes it, writes the last array to another. Every argument is passed as
+# a word: what the kernel takes as int32 is the low half of its register, on every Arm ABI.
 _CALLER = r"""
 #include <stdint.h>
 #include <stdio.h>
@@ -29,29 +30,33 @@ _CALLER = r"""
 #include <string.h>
 
 enum { ALIGN = 64, OVERREAD = 64, MOST = 24 };
+static FILE *request;
 int32_t kernel(uintptr_t, ...);
 
 static uint32_t number(void) {
     uint32_t value;
-    if (fread(&value, sizeof value, 1, stdin) != 1) exit(2);
+    if (fread(&value, sizeof value, 1, request) != 1) exit(2);
     return value;
 }
 
 /* Noise where a kernel may read but must not care. */
 static void *room(uint32_t bytes) {
-    size_t size = (bytes + OVERREAD + ALIGN - 1) / ALIGN * ALIGN;
-    return memset(aligned_alloc(ALIGN, size), 0xa5, size);
+    size_t size = bytes + OVERREAD;
+    uintptr_t start = (uintptr_t)malloc(size + ALIGN);
+    return memset((void *)((start + ALIGN - 1) / ALIGN * ALIGN), 0xa5, size);
 }
 
 int main(void) {
     uintptr_t a[MOST] = {0};
+    request = fopen("request", "rb");
+    if (!request) return 2;
     uint32_t arrays = number(), ints = number(), workspaces = number(), size = 0, count = 0;
     void *last = NULL;
     if (arrays + ints + workspaces > MOST) return 3;
     for (uint32_t i = 0; i < arrays; i++) {
         size = number();
         last = room(size);
-        if (fread(last, 1, size, stdin) != size) return 2;
+        if (fread(last, 1, size, request) != size) return 2;
         a[count++] = (uintptr_t)last;
     }
     for (uint32_t i = 0; i < ints; i++) a[count++] = number();
@@ -60,8 +65,9 @@ int main(void) {
     if (call(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13],
              a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23]))
         return 4;
-    fwrite(last, 1, size, stdout);
-    return 0;
+    FILE *response = fopen("response", "wb");
+    if (!response || fwrite(last, 1, size, response) != size) return 5;
+    return fclose(response) ? 5 : 0;
 }
 """
 
@@ -69,6 +75,13 @@ int main(void) {
 def emulator(target: TargetProfile) -> tuple[str, ...]:
     """The command that runs the target's executables here."""
     return EMULATORS[target.machine], "-cpu", target.qemu_cpu
+
+
+def command(target: TargetProfile, program: str) -> list[str]:
+    """Runs a program, or a microcontroller's image, without arguments."""
+    if target.board:
+        return board_command(target.board.machine, program, ())
+    return [*emulator(target), program]
 
 
 def require(target: TargetProfile) -> None:
@@ -96,12 +109,11 @@ def load(func: "PrimFunc", target: TargetProfile) -> Callable[..., None]:
             path = Path(home, "program")
             path.write_bytes(program)
             path.chmod(0o755)
-            done = subprocess.run(
-                [*emulator(target), str(path)], input=b"".join(request), capture_output=True,
-                check=True,
-            )  # fmt: skip
+            Path(home, "request").write_bytes(b"".join(request))
+            subprocess.run(command(target, str(path)), cwd=home, capture_output=True, check=True)
+            response = Path(home, "response").read_bytes()
         result = arrays[-1]
-        result[...] = np.frombuffer(done.stdout, result.dtype).reshape(result.shape)
+        result[...] = np.frombuffer(response, result.dtype).reshape(result.shape)
 
     return call
 
@@ -109,17 +121,27 @@ def load(func: "PrimFunc", target: TargetProfile) -> Callable[..., None]:
 def _link(kernel: bytes, target: TargetProfile) -> bytes:
     with tempfile.TemporaryDirectory(prefix="edgekiln-emulated-") as directory:
         home = Path(directory)
-        (home / "caller.o").write_bytes(_caller(target.toolchain.cc))
         (home / "kernel.o").write_bytes(kernel)
-        command = [target.toolchain.cc, "-static", "-s", "caller.o", "kernel.o", "-o", "program"]
-        subprocess.run([*command, "-lm"], cwd=home, check=True, capture_output=True)
+        cc, *flags = compiler(target)
+        (home / "caller.o").write_bytes(_caller(cc, *flags))
+        extra = ["-static"]
+        if target.board:
+            firmware.write_sources(home)
+            extra = [firmware.STARTUP, *firmware.link_flags(target.board)]
+        command = [cc, *flags, "-s", "caller.o", "kernel.o", *extra, "-o", "program", "-lm"]
+        subprocess.run(command, cwd=home, check=True, capture_output=True)
         return (home / "program").read_bytes()
 
 
+def compiler(target: TargetProfile) -> list[str]:
+    """A microcontroller's core decides about the ABI and the C library; the others have one."""
+    return [target.toolchain.cc, *(target.toolchain.cflags if target.board else ())]
+
+
 @cache
-def _caller(cc: str) -> bytes:
+def _caller(*cc: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="edgekiln-emulated-") as directory:
         home = Path(directory)
         (home / "caller.c").write_text(_CALLER)
-        subprocess.run([cc, "-O1", "-w", "-c", "caller.c"], cwd=home, check=True)
+        subprocess.run([*cc, "-O1", "-w", "-c", "caller.c"], cwd=home, check=True)
         return (home / "caller.o").read_bytes()

@@ -2,7 +2,6 @@
 
 from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.tir import (
-    BYTE_WIDTHS,
     Buffer,
     Index,
     bind,
@@ -10,7 +9,7 @@ from edgekiln.compiler.kernels.tir import (
     store,
     when,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Expr, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 
 def assert_covered(
@@ -30,7 +29,7 @@ def assert_covered(
         assert last < extent + after, f"the last window ends at {last} of {extent} + {x.halo}"
 
 
-def fill_border(out: Buffer, y: Nhwc, n: Index, h: Index, zero: Expr) -> None:
+def fill_border(mk: MicroKernel, out: Buffer, y: Nhwc, n: Index, h: Index, zero: Expr) -> None:
     """Fill the border next to row h of image n: its left and right ends, and, with the first and
     the last row, the rows above and below.
 
@@ -39,17 +38,17 @@ def fill_border(out: Buffer, y: Nhwc, n: Index, h: Index, zero: Expr) -> None:
     """
     halo = y.halo
     if halo.left:
-        _fill(out, y.index(n, h, -halo.left, 0), halo.left * y.c, zero)
+        _fill(mk, out, y.index(n, h, -halo.left, 0), halo.left * y.c, zero)
     if halo.right:
-        _fill(out, y.index(n, h, y.w, 0), halo.right * y.c, zero)
+        _fill(mk, out, y.index(n, h, y.w, 0), halo.right * y.c, zero)
     for rows, edge, first in ((halo.top, 0, -halo.top), (halo.bottom, y.h - 1, y.h)):
         if rows:
             with when(h == edge):
-                _fill(out, y.index(n, first, -halo.left, 0), rows * y.row, zero)
+                _fill(mk, out, y.index(n, first, -halo.left, 0), rows * y.row, zero)
 
 
-def _fill(out: Buffer, start: Index, count: int, zero: Expr) -> None:
+def _fill(mk: MicroKernel, out: Buffer, start: Index, count: int, zero: Expr) -> None:
     base = bind(start)
     for_vectors(
-        count, BYTE_WIDTHS, lambda at, lanes: store(out, base + at, splat(zero, lanes), lanes)
+        count, mk.byte_lanes, lambda at, lanes: store(out, base + at, splat(zero, lanes), lanes)
     )

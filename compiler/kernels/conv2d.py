@@ -54,7 +54,7 @@ class Conv2d:
     def build(self, mk: MicroKernel) -> Kernel:
         size = self.weight.shape[2:]
         assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)
-        plan = Plan(self, mk)
+        plan = Plan(self, mk.products)
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             epilogue = Epilogue(mk, self.y, self.clip, self.residual)
@@ -67,7 +67,7 @@ class Conv2d:
             if isinstance(self.y, Nhwc) and self.y.halo:
                 with loop(begin, end) as item:
                     n, h = divmod_(item, self.y.h)
-                    fill_border(epilogue.out, self.y, n, h, epilogue.zero())
+                    fill_border(mk, epilogue.out, self.y, n, h, epilogue.zero())
             tile = TileEmitter(plan, x, weights, epilogue)
             for channels in plan.channel_blocks():
                 with loop(begin, end) as item:

@@ -44,7 +44,7 @@ class Quantize:
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
-                fill_border(y, self.y, n, h, numbers.zero)
+                fill_border(mk, y, self.y, n, h, numbers.zero)
                 self._row(mk, numbers, (x, y), n, h)
         return k.finish()
 

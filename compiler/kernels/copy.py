@@ -8,7 +8,6 @@ from edgekiln.compiler.kernels.epilogue import ratio
 from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc, piece
 from edgekiln.compiler.kernels.tir import (
-    BYTE_WIDTHS,
     Buffer,
     Index,
     KernelBuilder,
@@ -61,10 +60,10 @@ class Copy:
             if self.fill is None:
                 begin, end = k.items(items)
             else:  # everything, and then the values: threads would get into each other's way
-                self._fill(y, cast(numbers.int(1), self.y.dtype))
+                self._fill(mk, y, cast(numbers.int(1), self.y.dtype))
             if self.border and self.y.halo:
                 with when(begin == 0):
-                    self._borders(y, numbers.zero)
+                    self._borders(mk, y, numbers.zero)
             with loop(begin, end) as item:
                 source, to = self.x_offset + item * first[0], self.y_offset + item * first[1]
                 self._loops(outer, bind(source), bind(to), lambda source, to: self._run(
@@ -76,16 +75,16 @@ class Copy:
         factor = ratio(self.x.scale, self.y.scale)
         return Numbers(k, self.y, self.clip, (factor,), (self.x.zero_point, self.fill or 0))
 
-    def _fill(self, y: Buffer, code: Expr) -> None:
+    def _fill(self, mk: MicroKernel, y: Buffer, code: Expr) -> None:
         for_vectors(
-            self.y.elements, BYTE_WIDTHS,
+            self.y.elements, mk.byte_lanes,
             lambda at, lanes: store(y, at, splat(code, lanes), lanes),
         )  # fmt: skip
 
-    def _borders(self, y: Buffer, zero: Expr) -> None:
+    def _borders(self, mk: MicroKernel, y: Buffer, zero: Expr) -> None:
         with loop(0, self.y.n * self.y.h) as item:
             n, h = divmod_(item, self.y.h)
-            fill_border(y, self.y, n, h, zero)
+            fill_border(mk, y, self.y, n, h, zero)
 
     def _loops(
         self, axes: "Sequence[tuple[int, int, int]]", source: Index, to: Index, body: "_Body"
@@ -104,7 +103,7 @@ class Copy:
         """The innermost axis: vectors where both sides are dense."""
         (x, y), (source, to) = buffers, at
         if steps == (1, 1):
-            widths = BYTE_WIDTHS if self._is_plain else mk.lanes
+            widths = mk.byte_lanes if self._is_plain else mk.lanes
             for_vectors(
                 count, widths,
                 lambda i, lanes: store(

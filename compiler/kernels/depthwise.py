@@ -99,7 +99,7 @@ class _Plan:
             begin, end = k.items(conv.y.n * conv.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, conv.y.h)
-                fill_border(epilogue.out, conv.y, n, h, epilogue.zero())
+                fill_border(mk, epilogue.out, conv.y, n, h, epilogue.zero())
             lane = 0
             for block in self.layout:
                 (vector,) = block.vectors

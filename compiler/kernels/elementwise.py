@@ -9,7 +9,6 @@ from edgekiln.compiler.kernels.epilogue import ratio
 from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
-    BYTE_WIDTHS,
     Buffer,
     Index,
     KernelBuilder,
@@ -52,7 +51,7 @@ class Binary:
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
-                fill_border(y, self.y, n, h, numbers.zero)
+                fill_border(mk, y, self.y, n, h, numbers.zero)
                 self._row(mk, numbers, (a, b, y), n, h)
         return k.finish()
 
@@ -128,11 +127,11 @@ class Table:
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
-                fill_border(y, self.y, n, h, numbers.zero)
+                fill_border(mk, y, self.y, n, h, numbers.zero)
                 source, to = bind(self.x.index(n, h, 0, 0)), bind(self.y.index(n, h, 0, 0))
 
                 def body(i: Index, lanes: int) -> None:
                     store(y, to + i, mk.lookup(table, load(x, source + i, lanes), lanes), lanes)
 
-                for_vectors(self.y.w * self.y.c, BYTE_WIDTHS, body)
+                for_vectors(self.y.w * self.y.c, mk.byte_lanes, body)
         return k.finish()

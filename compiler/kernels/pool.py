@@ -9,7 +9,6 @@ from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
-    BYTE_WIDTHS,
     Buffer,
     Index,
     KernelBuilder,
@@ -47,7 +46,6 @@ class MaxPool:
     pads: tuple[int, int] = (0, 0)
 
     def build(self, mk: MicroKernel) -> Kernel:
-        del mk  # bytes are compared: no dot product, no int32 lanes
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             numbers = Numbers(k, self.y)
@@ -55,12 +53,12 @@ class MaxPool:
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
-                fill_border(y, self.y, n, h, numbers.zero)
+                fill_border(mk, y, self.y, n, h, numbers.zero)
                 with loop(0, self.y.w) as w:
                     taps = self._taps(n, h, w)
                     at = bind(self.y.index(n, h, w, 0))
                     for_vectors(
-                        self.y.c, BYTE_WIDTHS,
+                        self.y.c, mk.byte_lanes,
                         lambda c, lanes: store(y, at + c, self._max(x, taps, c, lanes), lanes),
                     )  # fmt: skip
         return k.finish()
@@ -121,7 +119,7 @@ class AveragePool:
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
-                fill_border(y, self.y, n, h, numbers.zero)
+                fill_border(mk, y, self.y, n, h, numbers.zero)
                 with loop(0, self.y.w) as w:
                     factor = load(mults, 0 if uniform else h * self.y.w + w)
                     self._pixel(mk, numbers, (x, y), (n, h, w), factor)

@@ -52,11 +52,12 @@ def cycles(
     """What `pixels` cost, roughly."""
     total = tile.pixels * sum(mk.width(v.lanes) * mk.epilogue_cost(v.lanes) for v in columns)
     for registers in _registers(mk, columns, tile.vectors):
-        dots = tile.pixels * (registers + mk.operand_dots) / mk.dots_per_cycle
+        dots = tile.pixels * (registers + mk.operand_dots) + registers * mk.weight_dots
         # Two broadcasts or one register of weights can be loaded in a cycle.
         loads = tile.pixels * mk.k_step / mk.x_bytes / 2 + registers
         latency = mk.dot_latency / tile.splits
-        work = dots + loads if mk.in_order else max(dots, loads)
+        busy = dots / mk.dots_per_cycle
+        work = busy + loads if mk.in_order else max(busy, loads)
         total += k_steps * max(work, latency) + _TILE_CYCLES
     return total * math.ceil(pixels / tile.pixels)
 

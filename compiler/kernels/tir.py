@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 Buffer = Any  # tvm.tirx.Buffer
 Index = Any  # int or an int32 expression
 
-# Bytes at once where bytes are only moved, compared or looked up, widest first.
-BYTE_WIDTHS = (64, 32, 16, 8, 4)
-
 
 class KernelBuilder:
     """Collects one function: parameters first, then its body, inside `with`.

@@ -1,6 +1,12 @@
-"""QEMU's user mode: another processor's instructions on this one. Right results, no latencies."""
+"""QEMU: another processor's instructions on this one. Right results, no latencies.
+
+Programs for an operating system run in its user mode, images for a microcontroller on one of the
+boards that it emulates whole.
+"""
 
 import shutil
+from collections.abc import Sequence
+from urllib.parse import quote
 
 from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.errors import BundleError, MissingToolError
@@ -9,11 +15,23 @@ from edgekiln.runtime.manifest import ProgramSpec
 # platform.machine() of a device → QEMU's name of it
 EMULATORS = {
     "aarch64": "qemu-aarch64",
+    "armv7e-m": "qemu-system-arm",
     "armv7l": "qemu-arm",
+    "armv8.1-m": "qemu-system-arm",
     "riscv64": "qemu-riscv64",
     "x86_64": "qemu-x86_64",
 }
 ANY_CPU = "max"  # every feature this QEMU knows
+_BARE = ("-display", "none", "-monitor", "none", "-serial", "none")
+
+
+def board_command(machine: str, image: str, arguments: Sequence[str]) -> list[str]:
+    """Runs an image on an emulated board: semihosting gives it arguments, files, an exit code."""
+    # A blank ends an argument and a comma an option: the image's startup knows %XX.
+    given = [f",arg={quote(argument, safe='/')}" for argument in ("runner", *arguments)]
+    semihosting = f"enable=on,target=native{''.join(given)}"
+    command = ["qemu-system-arm", "-M", machine, *_BARE, "-semihosting-config", semihosting]
+    return [*command, "-kernel", image]
 
 
 class QemuDevice(LocalDevice):

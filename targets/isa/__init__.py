@@ -11,6 +11,8 @@ MICROKERNELS: dict[str, str] = {
     "arm_neon": "edgekiln.targets.isa.arm_neon:ARM_NEON",
     "arm_dotprod": "edgekiln.targets.isa.arm_dotprod:ARM_DOTPROD",
     "arm_i8mm": "edgekiln.targets.isa.arm_i8mm:ARM_I8MM",
+    "arm_dsp": "edgekiln.targets.isa.arm_dsp:ARM_DSP",
+    "arm_mve": "edgekiln.targets.isa.arm_mve:ARM_MVE",
     "armv7_neon": "edgekiln.targets.isa.arm_neon:ARMV7_NEON",
     "x86_avx2": "edgekiln.targets.isa.x86_avx2:AVX2",
     "x86_avx_vnni": "edgekiln.targets.isa.x86_vnni:AVX_VNNI",

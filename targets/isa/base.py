@@ -86,6 +86,8 @@ class MicroKernel(ABC):
     name: str
     activation: str  # numpy name of the activations' type: what `dot` multiplies
     lanes: tuple[int, ...]  # int32 lanes of the vectors there are, widest first
+    # Bytes at once where bytes are only moved, compared or looked up, widest first.
+    byte_lanes: tuple[int, ...] = (64, 32, 16, 8, 4)
     k_step: int = 4
     x_bytes: int = 4  # of a pixel that a matrix product loads at once, a multiple of `k_step`
     rows: int = 1  # pixels whose sums share an accumulator
@@ -98,6 +100,7 @@ class MicroKernel(ABC):
     dot_latency: int = 5  # cycles until an accumulator can be used again
     dots_per_cycle: float = 1.0  # registers' worth
     operand_dots: float = 0.0  # what `operand` takes for a pixel, in dot products of a register
+    weight_dots: float = 0.0  # what widening a register of weights takes, likewise
     in_order: bool = False  # loads do not hide behind dot products
     epilogue_cycles: float = 6.0  # per register: convert, scale, clamp, round, narrow, store
 
@@ -220,6 +223,11 @@ class MicroKernel(ABC):
     @property
     def single(self) -> "MicroKernel":
         """The same instruction set with one row an accumulator: for lone pixels and depthwise."""
+        return self
+
+    @property
+    def products(self) -> "MicroKernel":
+        """The form in which matrix products are computed: its vectors and steps may be others."""
         return self
 
     @property

@@ -11,7 +11,11 @@ from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.runtime.errors import MissingToolError
 from edgekiln.targets import isa, profile
 
-ARM = [name for name in profile.names()[1:] if not name.startswith("x86")]
+ARM = [
+    name
+    for name in profile.names()[1:]
+    if not name.startswith("x86") and not profile.load(name).memory
+]
 FEATURE = re.compile(r'\{"(\w+)", AT_HWCAP2?, \d+\}')
 
 
@@ -68,8 +72,9 @@ def test_a_missing_emulator_is_named_and_stops_no_build(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     checks = {check.name: check for check in doctor.emulators()}
-    assert set(checks) == {"qemu-aarch64", "qemu-arm"}
-    for check in checks.values():
+    assert set(checks) == {"qemu-aarch64", "qemu-arm", "qemu-system-arm"}
+    for name, check in checks.items():
+        package = "qemu-system-arm" if name == "qemu-system-arm" else "qemu-user"
         assert (check.status, check.found) == ("missing", "not installed")
-        assert check.fix == "sudo apt-get install -y qemu-user"
+        assert check.fix == f"sudo apt-get install -y {package}"
         assert not check.stops_the_build

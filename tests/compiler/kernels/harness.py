@@ -36,6 +36,8 @@ EMULATED = {
     "arm_dotprod": "rpi5",
     "arm_i8mm": "neoverse-v1",
     "armv7_neon": "rpi2-armv7",
+    "arm_dsp": "cortex-m4",
+    "arm_mve": "cortex-m55",
 }
 
 # Under QEMU every call is a process: a test of all kernels there is a slow one.

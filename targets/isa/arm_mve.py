@@ -1,0 +1,106 @@
+"""Armv8.1-M's vector extension (MVE, Helium): Cortex-M55.
+
+VMLADAVA multiplies sixteen s8·s8 pairs and adds them all to one int32 in a general register,
+modulo 2³². So a matrix product has scalar sums, one for each pixel and channel; everything else
+works on four int32 lanes. There a byte lane is what VLDRB widens while it loads: the factors of a
+dot product lie row by row, the first of every lane, the second of every lane, and so on.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from edgekiln.targets.isa.arm_dsp import round_scalar
+from edgekiln.targets.isa.base import Expr, MicroKernel, llvm, pick, splat, vector
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+QUAD = 4  # int32 lanes of a register
+
+
+class _MveMicroKernel(MicroKernel):
+    """A scalar is a vector of one lane, in the registers of the floating-point unit."""
+
+    def round_to_int(self, x: Expr, lanes: int) -> Expr:
+        """VCVTN rounds half to even and saturates."""
+        from tvm.script.ir_builder import tirx as T
+
+        if lanes == 1:
+            return round_scalar(x)
+        return llvm("llvm.arm.mve.vcvtn", vector("int32", lanes), T.int32(0), x)
+
+    def clamp(self, value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
+        """VMAXNM and VMINNM return the number when the other one is NaN."""
+        dtype = vector("float32", lanes)
+        value = llvm("llvm.maxnum", dtype, value, splat(low, lanes))
+        return llvm("llvm.minnum", dtype, value, splat(high, lanes))
+
+
+class MveVectors(_MveMicroKernel):
+    @property
+    def products(self) -> MicroKernel:
+        return _PRODUCTS
+
+    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+        for start in range(0, 4 * lanes, lanes):
+            row = range(start, start + lanes)
+            acc = acc + self.widen(pick([a], row), lanes) * self.widen(pick([w], row), lanes)
+        return acc
+
+    def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
+        del step  # x_bytes are k_step bytes
+        return pick([pixels[0]] * lanes, [byte for byte in range(4) for _ in range(lanes)])
+
+    def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
+        from tvm.script.ir_builder import tirx as T
+
+        zero = T.broadcast(T.int8(0), lanes)
+        return pick([*rows, *[zero] * (4 - len(rows))], range(4 * lanes))
+
+    def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
+        return weights.swapaxes(-1, -2).reshape(weights.shape)
+
+
+class MveProducts(_MveMicroKernel):
+    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+        from tvm.script.ir_builder import tirx as T
+
+        del lanes
+        signed = subtract = exchange = T.int32(0)
+        return llvm("llvm.arm.mve.vmldava", "int32", signed, subtract, exchange, acc, a, w)
+
+    def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
+        del step, lanes  # x_bytes are k_step bytes
+        return pixels[0]
+
+
+# Cycles by Arm's Cortex-M55 optimization guide: an instruction on a vector takes two, and loads
+# overlap with multiplications.
+ARM_MVE = MveVectors(
+    name="arm_mve",
+    activation="int8",
+    lanes=(QUAD,),
+    byte_lanes=(16, 8, 4),
+    registers=8,
+    depthwise_registers=1,
+    dot_latency=8,
+    dots_per_cycle=0.125,
+    in_order=True,
+    epilogue_cycles=16.0,
+)
+# Sums are in even general registers, of which loops and addresses leave six.
+_PRODUCTS = MveProducts(
+    name="arm_mve",
+    activation="int8",
+    lanes=(1,),
+    byte_lanes=(16, 8, 4),
+    k_step=16,
+    x_bytes=16,
+    registers=6,
+    weight_registers=0,
+    scratch_registers=0,
+    dot_latency=2,
+    dots_per_cycle=0.5,
+    epilogue_cycles=14.0,
+)
