@@ -45,7 +45,7 @@ class Interleave:
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
-                fill_border(y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
+                fill_border(mk, y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
                 with loop(0, self.y.w) as w:
                     self._pixel(xs, y, (n, h, w), widths)
         return k.finish()
