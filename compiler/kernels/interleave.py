@@ -19,8 +19,6 @@ from edgekiln.compiler.kernels.tir import (
 )  # fmt: skip
 from edgekiln.targets.isa.base import MicroKernel, pick
 
-_WIDTHS = (64, 32, 16, 8, 4)  # bytes a store
-
 
 @dataclass(frozen=True, kw_only=True)
 class Interleave:
@@ -36,9 +34,8 @@ class Interleave:
     starts: tuple[int, ...]
 
     def build(self, mk: MicroKernel) -> Kernel:
-        del mk  # a permutation of bytes on every instruction set
         groups = len(self.xs)
-        widths = tuple(width // groups for width in _WIDTHS if width % groups == 0)
+        widths = tuple(width // groups for width in mk.byte_lanes if width % groups == 0)
         with KernelBuilder() as k:
             xs = [k.tensor(x.elements, x.dtype) for x in self.xs]
             y = k.tensor(self.y.elements, self.y.dtype)
