@@ -5,9 +5,11 @@ import shlex
 import shutil
 from collections.abc import Sequence
 
+from edgekiln.runtime.device.held import ConnectionLost
 from edgekiln.runtime.errors import MissingToolError
 
 DIRECTORY = "/data/local/tmp/edgekiln"  # where the shell user may start programs
+DONE = 78  # instead of 0, with which the client also ends when a phone is unplugged
 # The client's own words, on stderr with exit code 1; a program's errors look otherwise.
 LOST = re.compile(
     r"^(?:adb: |error: (?:device |no devices|closed|more than one|protocol fault|insufficient)).*",
@@ -29,11 +31,14 @@ class AdbShell:
     def command(self, script: str, arguments: Sequence[str]) -> list[str]:
         """-T: bytes as they are, stderr and the exit code apart (protocol "shell_v2")."""
         remote = shlex.join(["sh", "-c", script, "edgekiln", *arguments])
-        return [*self._client, "shell", "-T", remote]
+        return [*self._client, "shell", "-T", f"{remote} && exit {DONE}"]
 
-    def lost(self, exit_code: int, stderr: str) -> str | None:
-        said = LOST.search(stderr)
-        return said.group().strip() if exit_code and said else None
+    def outcome(self, exit_code: int, stderr: str) -> int:
+        if exit_code == 0:
+            raise ConnectionLost("the phone went away")
+        if said := LOST.search(stderr):
+            raise ConnectionLost(said.group().strip())
+        return 0 if exit_code == DONE else exit_code
 
     def close(self) -> None:
         """Nothing is held: the client's server is everybody's."""

@@ -146,9 +146,10 @@ class Board:
             self._send(digest)
 
     def _refused(self, code: int, said: str, stderr: str) -> Exception:
-        reason = self._shell.lost(code, stderr)
-        if reason is not None:
-            return ConnectionLost(reason)
+        try:
+            code = self._shell.outcome(code, stderr)
+        except ConnectionLost as error:
+            return error
         if code == scripts.BUSY:
             return DeviceError(
                 f"{self.name} is busy: {said or 'another run'} measures there",

@@ -4,8 +4,6 @@ import subprocess
 from collections.abc import Sequence
 from typing import Protocol
 
-from edgekiln.runtime.device.held import ConnectionLost
-
 SIGNALLED = 128  # a shell's exit code for a program that a signal killed, plus its number
 
 
@@ -20,8 +18,8 @@ class Shell(Protocol):
         stderr here."""
         ...
 
-    def lost(self, exit_code: int, stderr: str) -> str | None:
-        """Why the way failed, when it was the way; None when the script itself ended so."""
+    def outcome(self, exit_code: int, stderr: str) -> int:
+        """The script's own exit code. Raises ConnectionLost when it was the way that failed."""
         ...
 
     def close(self) -> None:
@@ -40,9 +38,7 @@ def run_script(
         )
     except subprocess.TimeoutExpired as error:
         raise TimeoutError from error
-    reason = shell.lost(done.returncode, done.stderr.decode(errors="replace"))
-    if reason is not None:
-        raise ConnectionLost(reason)
+    done.returncode = shell.outcome(done.returncode, done.stderr.decode(errors="replace"))
     if done.returncode > SIGNALLED:
         done.returncode = SIGNALLED - done.returncode
     return done

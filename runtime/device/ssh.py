@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 
+from edgekiln.runtime.device.held import ConnectionLost
 from edgekiln.runtime.errors import MissingToolError
 
 FAILED = 255  # ssh's own exit code, for every failure of the connection
@@ -56,11 +57,11 @@ class SshShell:
         remote = shlex.join(["sh", "-c", script, "edgekiln", *arguments])
         return ["ssh", *self._connection(), "--", self._host, remote]
 
-    def lost(self, exit_code: int, stderr: str) -> str | None:
+    def outcome(self, exit_code: int, stderr: str) -> int:
         if exit_code != FAILED:
-            return None
+            return exit_code
         said = [line for line in stderr.strip().splitlines() if not line.startswith("@")]
-        return said[-1].strip() if said else "ssh said nothing"
+        raise ConnectionLost(said[-1].strip() if said else "ssh said nothing")
 
     def close(self) -> None:
         if self._home:

@@ -1,9 +1,9 @@
-"""What is given to Android's client: a stand-in for `adb` on PATH is the phone as well.
+"""Android's real client, and a phone that only speaks its protocol."""
 
-It checks the form of the client's command line and runs what the phone's shell would be given.
-"""
-
-import stat
+import shutil
+import socket
+import subprocess
+import threading
 
 import pytest
 
@@ -12,56 +12,91 @@ from edgekiln.runtime.device import held
 from edgekiln.runtime.device.adb import AdbShell
 from edgekiln.runtime.device.board import Board
 from edgekiln.runtime.device.example import check_example
-from edgekiln.runtime.errors import DeviceError, MissingToolError
+from edgekiln.runtime.device.held import ConnectionLost
+from edgekiln.runtime.errors import DeviceError, MismatchError, MissingToolError
+from tests.runtime.device import adbd
 
-ADB = """#!/bin/sh
-printf '%s\\n' "called $1 $2 $3 $4" >>"$ADB_LOG"
-[ "$1" = -s ] || { echo "adb: more than one device/emulator" >&2; exit 1; }
-[ "$2" = emulator-5554 ] || { echo "error: device '$2' not found" >&2; exit 1; }
-[ "$3 $4" = "shell -T" ] && [ $# = 5 ] || { echo "adb: usage" >&2; exit 1; }
-exec sh -c "$5"
-"""
+ADB = shutil.which("adb")
+with_adb = pytest.mark.skipif(ADB is None, reason="adb is not installed")
+
+
+@pytest.fixture(scope="module")
+def phone(tmp_path_factory):
+    """Connected to a server of the client's that is ours alone."""
+    with pytest.MonkeyPatch.context() as patch, adbd.phone() as running:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        patch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # of the client's keys
+        subprocess.run([ADB, "connect", f"127.0.0.1:{running.port}"], check=True)
+        yield running
+        subprocess.run([ADB, "kill-server"], check=True)
 
 
 @pytest.fixture
-def log(tmp_path, monkeypatch):
-    program = tmp_path / "bin/adb"
-    program.parent.mkdir()
-    program.write_text(ADB)
-    program.chmod(stat.S_IRWXU)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    monkeypatch.setenv("ADB_LOG", str(tmp_path / "log"))
-    return tmp_path / "log"
+def open_phone(phone, tmp_path):
+    home = tmp_path / "phone's storage"  # a space and a quote, as arguments must survive
+    return lambda: Board(AdbShell(f"127.0.0.1:{phone.port}", directory=str(home)))
 
 
-def test_a_phone_checks_and_measures(log, checkable, tmp_path):
-    home = tmp_path / "phone's storage"
-    device = Board(AdbShell("emulator-5554", directory=str(home)))
-    with device:
-        assert check_example(checkable(), device) == ("y",)
-    result = bench.bench(checkable(), trials=1, min_seconds=0.05, device=device)
-    assert result.device == "adb:emulator-5554"
-    assert set(log.read_text().splitlines()) == {"called -s emulator-5554 shell -T"}
-    assert sorted(path.name for path in home.iterdir() if len(path.name) != 64) == ["lock"]
+@with_adb
+def test_a_phone_checks_and_measures(open_phone, checkable, tmp_path):
+    path = checkable()
+    with open_phone() as device:
+        assert check_example(path, device) == ("y",)
+        first = device.sent_bytes
+    assert first > 0
+    device = open_phone()
+    result = bench.bench(path, trials=1, min_seconds=0.05, device=device)
+    assert result.device == device.name
+    assert result.median_s > 0
+    assert device.sent_bytes == 0
+    left = [path.name for path in (tmp_path / "phone's storage").iterdir() if len(path.name) != 64]
+    assert left == ["lock"]
 
 
-@pytest.mark.parametrize(
-    ("serial", "words"),
-    [("R58M", "error: device 'R58M' not found"), ("", "adb: more than one device/emulator")],
-)
-def test_the_clients_own_words_are_given(log, monkeypatch, serial, words):
+@with_adb
+def test_the_runners_own_errors_come_through(open_phone, checkable):
+    with open_phone() as device, pytest.raises(MismatchError, match=r"example/output_0\.bin"):
+        check_example(checkable(wrong=True), device)
+
+
+@with_adb
+def test_a_large_file_arrives_whole(open_phone, tmp_path):
+    """Larger than the protocol's messages, and of every byte."""
+    content = bytes(range(256)) * 8192
+    with open_phone() as device:
+        place = device.put(content)
+    assert (tmp_path / place).read_bytes() == content
+
+
+@with_adb
+def test_a_cable_pulled_in_the_middle_is_noticed_and_the_run_goes_on(open_phone, phone, checkable):
+    """The client's server connects again by itself."""
+    device = open_phone()
+    cut = threading.Timer(1.0, phone.cut)
+    cut.start()
+    result = bench.bench(checkable(), trials=1, min_seconds=2.0, device=device)
+    cut.join()
+    assert len(phone.connections) == 1
+    assert result.median_s > 0
+
+
+@with_adb
+@pytest.mark.usefixtures("phone")
+def test_the_clients_own_words_are_given(monkeypatch):
     monkeypatch.setattr(held, "PAUSE_S", 0.01)
-    with pytest.raises(DeviceError) as caught, Board(AdbShell(serial)):
+    with pytest.raises(DeviceError) as caught, Board(AdbShell("R58M")):
         pass
-    assert caught.value.message == f"adb:{serial}: connection lost: {words}"
-    assert log.read_text().count("called ") == held.ATTEMPTS
+    assert caught.value.message == "adb:R58M: connection lost: error: device 'R58M' not found"
+    assert caught.value.exit_code == 13
 
 
 def test_a_programs_error_is_not_taken_for_the_clients():
     shell = AdbShell.__new__(AdbShell)
-    assert shell.lost(8, "error: made for rpi5, this CPU lacks asimddp\n") is None
-    assert shell.lost(1, "error: device offline\n") == "error: device offline"
-    assert shell.lost(0, "error: device offline\n") is None
+    assert shell.outcome(8, "error: made for rpi5, this CPU lacks asimddp\n") == 8
+    with pytest.raises(ConnectionLost, match="error: device offline"):
+        shell.outcome(1, "error: device offline\n")
 
 
 def test_without_a_client_the_package_is_named(monkeypatch):
