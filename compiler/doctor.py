@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekiln.compiler.disk import free_bytes, writable
+from edgekiln.compiler.estimate.tools import LLVM_TOOLS, llvm_tool
 from edgekiln.compiler.store import Store
 from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.runtime.errors import EdgeKilnError, MissingToolError
@@ -47,7 +48,7 @@ class Check:
 
 def examine() -> tuple[Check, ...]:
     """Every check, in the order in which to mend things."""
-    return (*_python(), *_packages(), *_targets(), *emulators(), _store())
+    return (*_python(), *_packages(), *_targets(), *emulators(), *_estimates(), _store())
 
 
 def require_toolchain(target: TargetProfile) -> None:
@@ -191,6 +192,23 @@ def emulators() -> Iterator[Check]:
             status="ok" if found else "missing",
             found=found or "not installed",
             fix="" if found else f"sudo apt-get install -y {package}",
+            needed=False,
+        )
+
+
+def _estimates() -> Iterator[Check]:
+    """LLVM's pipeline models, for `edgekiln estimate`; QEMU is among the emulators."""
+    for name in LLVM_TOOLS:
+        try:
+            found, fix = llvm_tool(name), ""
+        except MissingToolError as error:
+            found, fix = "not installed", error.hint
+        yield Check(
+            area="estimates",
+            name=name,
+            status="missing" if fix else "ok",
+            found=found,
+            fix=fix,
             needed=False,
         )
 

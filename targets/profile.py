@@ -66,6 +66,7 @@ class TargetProfile:
     channel_multiple: int  # pruned widths are multiples of this: the vector's lanes
     toolchain: Toolchain
     qemu_cpu: str = ""  # QEMU's model that has these features, for `--device qemu:…`
+    scheduling_model: str = ""  # the processor whose pipeline LLVM models most like this one's
     meter: str = "auto"  # power meter; "none" where there is no sensor
     memory: Memory | None = None  # of a microcontroller: there is no operating system
     board: Board | None = None  # what stands in for it, with QEMU

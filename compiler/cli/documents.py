@@ -8,6 +8,8 @@ from edgekiln.compiler.chain import Link
 from edgekiln.compiler.ci.compare import Comparison
 from edgekiln.compiler.ci.result import CiResult
 from edgekiln.compiler.doctor import Check
+from edgekiln.compiler.estimate.beside import Beside
+from edgekiln.compiler.estimate.program import Estimate
 from edgekiln.compiler.result import BuildResult
 from edgekiln.compiler.verify import Gap
 from edgekiln.models.zoo.entries import ZooEntry
@@ -93,6 +95,14 @@ class Verified:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Estimated:
+    """An estimate, and apart from it what was measured where the program runs here."""
+
+    estimate: Estimate
+    measured: Beside | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Devices:
     """The devices of devices.toml, by name."""
 
@@ -123,6 +133,7 @@ DOCUMENTS: Mapping[str, type] = {
     "edgekiln.device-check/1": DeviceCheck,
     "edgekiln.devices/1": Devices,
     "edgekiln.doctor/1": Diagnosis,
+    "edgekiln.estimate/1": Estimated,
     "edgekiln.models/1": Models,
     "edgekiln.run/1": Answers,
     "edgekiln.stage/1": StageRun,

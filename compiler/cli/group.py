@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "edgekiln.compiler.cli.run:run",
     "verify": "edgekiln.compiler.cli.verify:verify",
     "bench": "edgekiln.compiler.cli.bench:bench",
+    "estimate": "edgekiln.compiler.cli.estimate:estimate",
     "ci": "edgekiln.compiler.cli.ci:ci",
     "gather": "edgekiln.compiler.cli.gather:gather",
     "compare": "edgekiln.compiler.cli.compare:compare",

@@ -1,0 +1,115 @@
+"""`edgekiln estimate`: what a bundle would cost on a chip that is not here."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgekiln.compiler.cli.output import columns, json_option, print_json
+
+if TYPE_CHECKING:
+    from edgekiln.compiler.estimate.beside import Beside
+    from edgekiln.compiler.estimate.program import Estimate, LayerEstimate
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("bundle", metavar="BUNDLE|LIB", type=FILE)
+@click.option(
+    "--target",
+    metavar="NAME|FILE.toml",
+    help="The profile it was built for (default: by the name in the bundle).",
+)
+@click.option(
+    "--model",
+    default="",
+    metavar="CPU",
+    help="The processor whose pipeline LLVM models (default: native where BUNDLE runs here, else "
+    "the profile's).",
+)
+@json_option
+def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> None:
+    """Estimate BUNDLE's cycles, layer by layer, without the chip.
+
+    Executed instructions are counted exactly, under QEMU or on this CPU; llvm-mca models their
+    cycles and knows neither caches nor memory. A bundle that runs here is also measured, so that
+    you see how far to trust the model.
+    """
+    from edgekiln.compiler.cli.progress import progress
+    from edgekiln.compiler.estimate.beside import measure, runs_here
+    from edgekiln.compiler.estimate.cost import NATIVE
+    from edgekiln.compiler.estimate.program import program
+    from edgekiln.targets import profile
+
+    chosen = profile.load(target) if target else None
+    here = runs_here(bundle)
+    with progress("estimate") as advance:
+        model = model or (NATIVE if here else "")
+        result = program(bundle, target=chosen, model=model, advance=advance)
+        beside = measure(bundle, result) if here else None
+    if as_json:
+        from edgekiln.compiler.cli.documents import Estimated
+
+        print_json("edgekiln.estimate/1", Estimated(estimate=result, measured=beside))
+        return
+    click.echo(
+        f"{result.program} for {result.target}: {result.method}, model {result.model} of LLVM "
+        f"{result.llvm}"
+    )
+    click.echo()
+    columns([_head(beside), *_rows(result, beside)])
+    click.echo()
+    for line in _notes(result, beside):
+        click.echo(line)
+
+
+def _head(beside: "Beside | None") -> tuple[str, ...]:
+    measured = ("MEASURED", "CYCLES/NS") if beside else ()
+    return (
+        "LAYER", "OP", "MAC", "INSTRUCTIONS", "EST. CYCLES", "SHARE", "MAC/CYCLE", "OF PEAK",
+        *measured,
+    )  # fmt: skip
+
+
+def _rows(result: "Estimate", beside: "Beside | None") -> list[tuple[str, ...]]:
+    layers = [*result.layers, result.total]
+    measured: list[float | None] = [None] * len(layers)
+    if beside:
+        measured = [*beside.layers_s, sum(beside.layers_s)]
+    return [_row(layer, result, time_s) for layer, time_s in zip(layers, measured, strict=True)]
+
+
+def _row(layer: "LayerEstimate", result: "Estimate", measured_s: float | None) -> tuple[str, ...]:
+    speed = layer.macs_per_cycle
+    measured: tuple[str, ...] = ()
+    if measured_s is not None:
+        measured = (f"{measured_s * 1e6:,.2f} µs", _rate(layer.cycles, measured_s))
+    return (
+        layer.name[-40:], layer.op, f"{layer.macs:,}" if layer.macs else "-",
+        f"{layer.instructions:,}", f"{layer.cycles:,.0f}",
+        f"{layer.cycles / result.total.cycles:.1%}",
+        f"{speed:.1f}" if layer.macs else "-",
+        f"{speed / result.peak_macs_per_cycle:.0%}" if layer.macs else "-", *measured,
+    )  # fmt: skip
+
+
+def _rate(cycles: float, measured_s: float) -> str:
+    """What would be the same for every layer if the model were right."""
+    return f"{cycles / measured_s / 1e9:.2f}" if measured_s else "-"
+
+
+def _notes(result: "Estimate", beside: "Beside | None") -> list[str]:
+    notes = [
+        f"peak {result.peak_macs_per_cycle:g} MAC a cycle, by the micro-kernel's dot products",
+        "cycles are estimated (llvm-mca): no caches, no memory, no branch misses; not a latency",
+    ]
+    if result.unknown_share:
+        share = f"{result.unknown_share:.2%}"
+        notes.append(f"{share} of the instructions are not in the model: one cycle each")
+    if beside:
+        notes.append(
+            f"measured here, {beside.cpu}: the model is right where CYCLES/NS is the clock's "
+            f"frequency; rank correlation over the layers {beside.rank_correlation:.2f}"
+        )
+    return notes

@@ -1,0 +1,87 @@
+"""Cycles of basic blocks by `llvm-mca`, LLVM's models of processors' pipelines."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgekiln.compiler.estimate import tools
+from edgekiln.compiler.estimate.executed import Block
+from edgekiln.runtime.errors import ConfigError
+
+# Enough rounds for the first one's start not to count: many of short blocks, few of long ones.
+_LONG = 64  # instructions
+_ROUNDS = {False: 100, True: 12}
+
+# llvm-mca gives every call 100 cycles, for it does not know what is called; we have counted that.
+_CALL = re.compile(r"(blx?|blr|br|ret\w*|call\w*)\b.*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """Whose cycles: arguments of `llvm-mca`."""
+
+    triple: str
+    cpu: str  # e.g. "neoverse-n1", or "native"
+    features: str = ""
+    jump: str  # an instruction that stands for a call or a return
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cycles:
+    """What the model says, and of whom."""
+
+    cpu: str  # the model's name: "native" has become one
+    of: Mapping[Block, float]
+    unknown: Mapping[Block, int]  # instructions the model lacks; each is counted as one cycle
+
+
+def cycles(blocks: Iterable[Block], pipeline: Pipeline) -> Cycles:
+    """Cycles of one execution of each block, in a steady state.
+
+    Raises:
+        MissingToolError: llvm-mca is not installed.
+        ConfigError: LLVM has no model of this processor.
+    """
+    every = sorted(set(blocks))
+    of: dict[Block, float] = {}
+    unknown: dict[Block, int] = {}
+    name = pipeline.cpu
+    for long in (False, True):
+        chosen = [block for block in every if (len(block) > _LONG) == long]
+        if not chosen:
+            continue
+        report = _run(chosen, pipeline, _ROUNDS[long])
+        name = report["TargetInfo"]["CPUName"]
+        regions = {region["Name"]: region["SummaryView"] for region in report["CodeRegions"]}
+        for index, block in enumerate(chosen):
+            summary = regions.get(f"b{index}", {"Instructions": 0, "TotalCycles": 0})
+            known = summary["Instructions"] // _ROUNDS[long]
+            unknown[block] = len(block) - known
+            of[block] = summary["TotalCycles"] / _ROUNDS[long] + unknown[block]
+    return Cycles(cpu=name, of=of, unknown=unknown)
+
+
+def _run(blocks: list[Block], pipeline: Pipeline, rounds: int) -> dict[str, Any]:
+    lines = []
+    for index, block in enumerate(blocks):
+        lines += [f"# LLVM-MCA-BEGIN b{index}"]
+        lines += [_CALL.sub(pipeline.jump, text) for text in block if text]
+        lines += [f"# LLVM-MCA-END b{index}"]
+    command = [
+        tools.llvm_tool("llvm-mca"), f"-mtriple={pipeline.triple}", f"-mcpu={pipeline.cpu}",
+        f"-mattr={pipeline.features}", f"-iterations={rounds}", "-json", "-resource-pressure=0",
+        "-instruction-info=0", "-skip-unsupported-instructions=any",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False
+    )
+    if "unable to find" in done.stderr or "not a recognized" in done.stderr:
+        raise ConfigError(
+            f"LLVM has no pipeline model of {pipeline.cpu!r} for {pipeline.triple}",
+            f"`{command[0]} {command[1]} -mcpu=help` lists the processors it knows",
+        )
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report

@@ -1,0 +1,115 @@
+"""Estimate a bundle, layer by layer."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekiln.compiler.aot.build import ARCHIVE, HEADER
+from edgekiln.compiler.aot.emit import nbytes
+from edgekiln.compiler.estimate import counted, tools
+from edgekiln.compiler.estimate.cost import Cost, costs, peak_macs_per_cycle, pipeline
+from edgekiln.compiler.stage import Advance, silent
+from edgekiln.runtime.bundle import example_name, read_program
+from edgekiln.runtime.errors import BundleError
+from edgekiln.runtime.manifest import Layer
+from edgekiln.targets import profile
+from edgekiln.targets.profile import TargetProfile
+
+METHOD = "estimated (llvm-mca)"
+_MAIN = "program.c"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerEstimate:
+    """One kernel call of a program."""
+
+    name: str
+    op: str
+    macs: int
+    instructions: int
+    cycles: float
+
+    @property
+    def macs_per_cycle(self) -> float:
+        return self.macs / max(self.cycles, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Never a measurement: `method` says so wherever it is shown."""
+
+    method: str = METHOD
+    program: str
+    target: str
+    model: str  # LLVM's pipeline model, e.g. "neoverse-n1"
+    llvm: str  # LLVM's release, for the models change
+    peak_macs_per_cycle: float  # of the micro-kernel's dot products
+    unknown_share: float  # of the instructions: the model lacks them, each is taken as one cycle
+    layers: tuple[LayerEstimate, ...]
+    total: LayerEstimate
+
+
+def program(
+    path: Path, *, target: TargetProfile | None = None, model: str = "", advance: Advance = silent
+) -> Estimate:
+    """Count a bundle's or lib's instructions and estimate their cycles.
+
+    Args:
+        target: what it was built for; None: the profile that the program names.
+        model: LLVM's name of a processor; "": the profile's.
+
+    Raises:
+        BundleError: damaged, or without its library.
+        MissingToolError: a compiler, QEMU or LLVM is not installed.
+        UnsupportedError: nothing here can count the target's instructions, or no model is named.
+        ConfigError: no such profile, or LLVM has no such model.
+    """
+    spec, contents = read_program(path)
+    target = target or profile.load(spec.target)
+    pipe = pipeline(target, model)
+    if ARCHIVE not in contents:
+        raise BundleError(f"{path}: has no {ARCHIVE}", "build it again")
+    advance(0, 2, "counting instructions")
+    with tempfile.TemporaryDirectory(prefix="edgekiln-estimate-") as directory:
+        home = Path(directory)
+        (home / _MAIN).write_bytes(counted.source(_MAIN))
+        for name in (ARCHIVE, HEADER):
+            (home / name).write_bytes(contents[name])
+        inputs = []
+        for index, tensor in enumerate(spec.inputs):
+            inputs.append(f"input_{index}.bin")
+            example = contents.get(example_name("input", index))
+            (home / inputs[-1]).write_bytes(example or bytes(nbytes(tensor)))
+        executed = counted.run(target, home, _MAIN, [ARCHIVE], *inputs)
+    advance(1, 2, f"asking llvm-mca for {len(executed.code)} instructions")
+    of, cpu = costs(executed, pipe)
+    nothing = Cost(instructions=0, cycles=0.0, unknown=0)
+    every = [of.get(index, nothing) for index in range(len(spec.layers))]
+    layers = tuple(map(_layer, spec.layers, every))
+    total = LayerEstimate(
+        name="total",
+        op="",
+        macs=sum(layer.macs for layer in layers),
+        instructions=sum(layer.instructions for layer in layers),
+        cycles=sum(layer.cycles for layer in layers),
+    )
+    return Estimate(
+        program=spec.name,
+        target=target.name,
+        model=cpu,
+        llvm=tools.llvm_release(),
+        peak_macs_per_cycle=peak_macs_per_cycle(target),
+        unknown_share=sum(cost.unknown for cost in every) / max(total.instructions, 1),
+        layers=layers,
+        total=total,
+    )
+
+
+def _layer(layer: Layer, cost: Cost) -> LayerEstimate:
+    return LayerEstimate(
+        name=layer.name,
+        op=layer.op,
+        macs=layer.macs,
+        instructions=cost.instructions,
+        cycles=cost.cycles,
+    )

@@ -1,0 +1,54 @@
+"""The programs that an estimate needs, where they are and which packages bring them."""
+
+import re
+import shutil
+import subprocess
+
+from edgekiln.runtime.device.qemu import EMULATORS
+from edgekiln.runtime.errors import MissingToolError
+
+LLVM_RELEASES = (19, 20, 21)  # their names end so on Debian; 19 first: estimates are comparable
+LLVM_PACKAGE = f"llvm-{LLVM_RELEASES[0]}"
+LLVM_TOOLS = ("llvm-mca", "llvm-mc", "llvm-objdump")
+HOST_CC = "gcc"  # compiles QEMU's plugin
+
+
+def llvm_tool(name: str) -> str:
+    """The path of one of `LLVM_TOOLS`. Raises MissingToolError."""
+    for release in LLVM_RELEASES:
+        if path := shutil.which(f"{name}-{release}"):
+            return path
+    raise MissingToolError(f"{name} is not installed", f"sudo apt-get install -y {LLVM_PACKAGE}")
+
+
+def llvm_release() -> str:
+    """E.g. "19.1.7". Raises MissingToolError."""
+    text = subprocess.run(
+        [llvm_tool("llvm-mca"), "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    match = re.search(r"version (\S+)", text)
+    return match[1] if match else "unknown"
+
+
+def emulator(machine: str) -> str:
+    """QEMU's name for the machine's emulator. Raises MissingToolError."""
+    name = EMULATORS[machine]
+    if shutil.which(name) is None:
+        raise MissingToolError(f"{name} is not installed", "sudo apt-get install -y qemu-user")
+    return name
+
+
+def emulator_release(name: str) -> tuple[int, int]:
+    """E.g. (7, 2)."""
+    text = subprocess.run([name, "--version"], capture_output=True, text=True, check=True).stdout
+    match = re.search(r"version (\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def require_host_compiler() -> None:
+    """Raises MissingToolError."""
+    if shutil.which(HOST_CC) is None:
+        raise MissingToolError(
+            f"{HOST_CC} is not installed: it compiles the counter for QEMU",
+            "sudo apt-get install -y gcc libc6-dev",
+        )
