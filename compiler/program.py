@@ -1,9 +1,9 @@
 """The lowered model, a straight list of kernel calls: from the lowering to the AOT back end."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edgekiln.compiler.kernels.spec import Halo
+from edgekiln.compiler.kernels.spec import Code, Halo
 from edgekiln.runtime.manifest import TensorSpec
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Call:
 
     name: str  # the ONNX tensor it produces
     op: str
-    func: Any  # tvm.tirx.PrimFunc, see kernels.spec.Kernel
+    code: Code
     args: tuple[Arg, ...]
     work: int = 0
     writes: int = 1

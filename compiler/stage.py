@@ -25,6 +25,8 @@ class StageContext:
 
     target: "TargetProfile | None" = None  # set only for stages with `uses_target`
     advance: Advance = silent
+    # Where what can be made again may be kept, such as machine code; None: nowhere.
+    objects: Path | None = None
     # Survives a killed run of the same key, for checkpoints: same key, same options, same input.
     scratch: Path
     # Where training curves for TensorBoard go, if anywhere.

@@ -2,6 +2,7 @@
 
     objects/<key>/{artifact.onnx, record.json}    published by one rename, then never written
     index/<sha256 of an artifact>                 the key that made it
+    compiled/<key>                                machine code, see aot/cache.py
     scratch/<key>/                                checkpoints of a run that has not finished
     tmp/, locks/                                  of runs now going on; gc removes what is stale
 
@@ -66,6 +67,7 @@ class Store:
         self.scratch = self.root / "scratch"
         self.tmp = self.root / "tmp"
         self.locks = self.root / "locks"
+        self.compiled = self.root / "compiled"
         self.in_use = self.root / "in-use"  # held by whoever may be reading artifacts
         self._member: locks.Shared | None = None
 
@@ -94,7 +96,9 @@ class Store:
             # What is not in the key is not passed to `run`.
             seen = target if stage.uses_target else None
             curves = logs / stage.name if logs else None
-            context = StageContext(target=seen, advance=advance, scratch=scratch, logs=curves)
+            context = StageContext(
+                target=seen, advance=advance, scratch=scratch, logs=curves, objects=self.compiled
+            )
             try:
                 metrics = stage.run(src.path if src else Path(os.devnull), dst, context)
             except BaseException:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from edgekiln.compiler.aot import emit, functions, planner, weights
+from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache
 from edgekiln.compiler.aot.functions import Functions
 from edgekiln.compiler.aot.planner import Interval, Plan
 from edgekiln.compiler.aot.toolchain import Compiler
@@ -39,14 +40,14 @@ class Built:
     arena_bound_bytes: int  # no plan can need less
 
 
-def build(program: Program, profile: TargetProfile) -> Built:
-    """Compile and link a program. Equal programs and profiles give equal bytes.
+def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACHE) -> Built:
+    """Compile and link a program. Equal programs and profiles give equal bytes, cached or not.
 
     Raises:
         MissingToolError: the profile's C compiler, or the C library for it, is missing.
         StorageError: no room for temporary files.
     """
-    compiled = functions.compile_functions(program, profile.tvm)
+    compiled = functions.compile_functions(program, profile.tvm, cache)
     constants = weights.pack(program)
     plan = planner.plan([*planner.lifetimes(program), *_workspaces(program, compiled)])
     source = emit.Source(
@@ -59,7 +60,7 @@ def build(program: Program, profile: TargetProfile) -> Built:
     try:
         with tempfile.TemporaryDirectory(prefix="edgekiln-aot-") as directory:
             home = Path(directory)
-            compiler = Compiler(profile.toolchain, home)
+            compiler = Compiler(profile.toolchain, home, cache)
             _write_sources(home, source, profile, compiled, constants)
             code_bytes = _make_library(compiler, list(compiled.compiled))
             spec = _spec(
@@ -178,9 +179,8 @@ def _write_sources(
 
 def _make_library(compiler: Compiler, symbols: list[str]) -> int:
     """libmodel.a and libmodel.so; returns the bytes of machine code."""
-    compiler.compile("model.c", "model.c.o")
-    compiler.compile("weights.S", "weights.o")
-    objects = ["model.c.o", *(f"{symbol}.kernel.o" for symbol in symbols), "weights.o"]
+    code, constants = compiler.compile(["model.c", "weights.S"])
+    objects = [code, *(f"{symbol}.kernel.o" for symbol in symbols), constants]
     # One relocatable object, so that kernels are no one's symbols but the library's own, without
     # the half-precision helpers TVM adds to each of its objects (sections nothing refers to).
     roots = [f"-Wl,--undefined={name}" for name in emit.EXPORTS]
@@ -205,11 +205,9 @@ def _make_runner(compiler: Compiler, program: Program, spec: ProgramSpec) -> Non
     identity = emit.identity(program, metadata.version("edgekiln"))
     (compiler.home / "identity.c").write_text(identity, encoding="utf-8")
     (compiler.home / PROGRAM).write_text(manifest.to_json(spec), encoding="utf-8")
-    objects = []
-    for source in (*_RUNNER_SOURCES, "identity.c", "program.S"):
-        objects.append(f"{source}.o")
-        # For any machine of this architecture: it must be able to say that this one is not enough.
-        compiler.compile(source, objects[-1], "-D_GNU_SOURCE", "-pthread", baseline=True)
+    # For any machine of this architecture: it must be able to say that this one is not enough.
+    sources = (*_RUNNER_SOURCES, "identity.c", "program.S")
+    objects = compiler.compile(sources, "-D_GNU_SOURCE", "-pthread", baseline=True)
     flags = ("-static", "-pthread", "-s", "-Wl,--gc-sections", "-lm")
     compiler.link(RUNNER, [*objects, ARCHIVE], *flags)
     runner = compiler.home / RUNNER

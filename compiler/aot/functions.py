@@ -1,19 +1,26 @@
 """The distinct functions of a program, named and compiled."""
 
+import hashlib
+import json
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache, key_of
 from edgekiln.compiler.aot.codegen import Compiled, compile_function
-from edgekiln.compiler.program import Program
+from edgekiln.compiler.generator import kernels_sha256
+from edgekiln.compiler.program import Call, Program
 from edgekiln.runtime.errors import EdgeKilnError, UnsupportedError
 
 if TYPE_CHECKING:
     from tvm.tirx import PrimFunc
+
+_TOOLS = ("apache-tvm", "apache-tvm-ffi")
+_NAME_DIGITS = 12  # of a hash, hexadecimal: enough to tell the functions of any program apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,26 +31,64 @@ class Functions:
     compiled: Mapping[str, Compiled]
 
 
-def compile_functions(program: Program, tvm_target: Mapping[str, Any]) -> Functions:
-    """Compile every distinct function once; calls with structurally equal functions share it.
+def compile_functions(
+    program: Program, tvm_target: Mapping[str, Any], cache: ObjectCache = NO_CACHE
+) -> Functions:
+    """Compile every distinct function once, or find it in the cache.
 
     Raises:
         UnsupportedError: TVM made a function of a float operator that its code generator refuses.
     """
-    symbols, distinct = _name(program)
+    names = [_name(call) for call in program.calls]
     floats = {
         symbol: call.reason
-        for call, symbol in zip(program.calls, symbols, strict=True)
+        for call, (symbol, _) in zip(program.calls, names, strict=True)
         if not call.integer
     }
+    found: dict[str, Compiled] = {}
+    jobs: dict[str, Future[Compiled]] = {}
     # TVM's passes and LLVM run outside the interpreter lock, so threads use the cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = {
-            symbol: pool.submit(compile_function, func, symbol, tvm_target)
-            for symbol, func in distinct.items()
+        for call, (symbol, identity) in zip(program.calls, names, strict=True):
+            if symbol in found or symbol in jobs:
+                continue
+            key = _key(symbol, identity, tvm_target)
+            if cached := _find(cache, key):
+                found[symbol] = cached
+            else:
+                func = call.code.func  # made here, while threads compile those before it
+                jobs[symbol] = pool.submit(_make, func, symbol, tvm_target, cache, key)
+        found |= {symbol: _result(job, floats.get(symbol, "")) for symbol, job in jobs.items()}
+    symbols = tuple(symbol for symbol, _ in names)
+    return Functions(symbols=symbols, compiled={symbol: found[symbol] for symbol in symbols})
+
+
+def _key(symbol: str, identity: str, tvm_target: Mapping[str, Any]) -> str:
+    return key_of(
+        {
+            "symbol": symbol,
+            "function": identity,
+            "target": tvm_target,
+            "generator": kernels_sha256(),
+            "tools": {tool: metadata.version(tool) for tool in _TOOLS},
         }
-        compiled = {symbol: _result(job, floats.get(symbol, "")) for symbol, job in jobs.items()}
-    return Functions(symbols=symbols, compiled=compiled)
+    )
+
+
+def _find(cache: ObjectCache, key: str) -> Compiled | None:
+    content = cache.get(key)
+    if content is None:
+        return None
+    head, _, code = content.partition(b"\n")
+    return Compiled(object=code, workspace=tuple(json.loads(head)))
+
+
+def _make(
+    func: "PrimFunc", symbol: str, tvm_target: Mapping[str, Any], cache: ObjectCache, key: str
+) -> Compiled:
+    made = compile_function(func, symbol, tvm_target)
+    cache.put(key, json.dumps(made.workspace).encode() + b"\n" + made.object)
+    return made
 
 
 def _result(job: "Future[Compiled]", operators: str) -> Compiled:
@@ -62,22 +107,18 @@ def _result(job: "Future[Compiled]", operators: str) -> Compiled:
         ) from error
 
 
-def _name(program: Program) -> "tuple[tuple[str, ...], dict[str, PrimFunc]]":
-    """A symbol for each call, e.g. conv2d_0, dense_2; and the function of each symbol."""
-    from tvm_ffi import structural_equal, structural_hash
+def _name(call: Call) -> tuple[str, str]:
+    """The symbol of a call's function, e.g. conv2d_3f9a1c04e2b7, and the hash it ends with.
 
-    by_hash: dict[int, list[tuple[str, PrimFunc]]] = {}
-    counter: Counter[str] = Counter()
-    symbols = []
-    for call in program.calls:
-        func = call.func.without_attr("global_symbol")  # a name is no difference
-        twins = by_hash.setdefault(structural_hash(func), [])
-        symbol = next((name for name, other in twins if structural_equal(func, other)), None)
-        if symbol is None:
-            stem = re.sub(r"\W+", "_", call.op).strip("_").lower()
-            symbol = f"{stem}_{counter[stem]}"
-            counter[stem] += 1
-            twins.append((symbol, func))
-        symbols.append(symbol)
-    named = {name: func for twins in by_hash.values() for name, func in twins}
-    return tuple(symbols), {name: named[name] for name in dict.fromkeys(symbols)}
+    The name tells the code: it is the same in every program for every target.
+    """
+    identity = call.code.signature or _text_sha256(call.code.func)
+    stem = re.sub(r"\W+", "_", call.op).strip("_").lower()
+    return f"{stem}_{identity[:_NAME_DIGITS]}", identity
+
+
+def _text_sha256(func: "PrimFunc") -> str:
+    from tvm import ir
+
+    text = ir.save_json(func.without_attr("global_symbol"))  # a name is no difference
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -5,9 +5,12 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
+from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache, key_of
 from edgekiln.runtime.errors import MissingToolError, StorageError
 from edgekiln.targets.profile import Toolchain
 
@@ -28,16 +31,45 @@ class GeneratedCodeError(Exception):
 class Compiler:
     """Runs one `Toolchain` inside `home`, on relative paths: equal input, equal bytes."""
 
-    def __init__(self, toolchain: Toolchain, home: Path) -> None:
+    def __init__(self, toolchain: Toolchain, home: Path, cache: ObjectCache = NO_CACHE) -> None:
         self.home = home
         self._toolchain = toolchain
+        self._cache = cache
 
-    def compile(self, source: str, result: str, *flags: str, baseline: bool = False) -> None:
-        """One C or assembler file to an object; `baseline`: for any machine of the architecture."""
+    def compile(self, sources: Iterable[str], *flags: str, baseline: bool = False) -> list[str]:
+        """C and assembler files to objects side by side; returns their names, in order.
+
+        Args:
+            baseline: for any machine of the architecture.
+        """
         cflags = self._toolchain.cflags
         if baseline:
             cflags = tuple(flag for flag in cflags if not flag.startswith(_TUNING_FLAGS))
-        self._cc(*_COMMON, *cflags, *flags, "-c", source, "-o", result)
+        options = (*_COMMON, *cflags, *flags)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(lambda source: self._compile(source, options), sources))
+
+    def _compile(self, source: str, options: tuple[str, ...]) -> str:
+        """What goes into a C file's object is all in its preprocessed text: the cache's key."""
+        result = self.home / f"{source}.o"
+        compile_ = (*options, "-c", source, "-o", result.name)
+        if not source.endswith(".c") or self._cache.root is None:
+            self._cc(*compile_)
+            return result.name
+        text = self._cc(*options, "-E", "-P", source)
+        key = key_of(
+            {"cc": self._toolchain.cc, "version": self._version, "options": options, "text": text}
+        )
+        if cached := self._cache.get(key):
+            result.write_bytes(cached)
+        else:
+            self._cc(*compile_)
+            self._cache.put(key, result.read_bytes())
+        return result.name
+
+    @cached_property
+    def _version(self) -> str:
+        return self._cc("--version")
 
     def link(self, result: str, inputs: Iterable[str], *flags: str) -> None:
         """Link with the compiler as driver. Libraries go into `flags`, which follow the inputs."""

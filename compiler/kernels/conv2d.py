@@ -6,7 +6,7 @@ kh the taps (kw, ic) lie side by side in memory, so k runs over KW·IC bytes in 
 whatever the channel count; the last step may read bytes of the next pixel, whose weights are zero.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,8 @@ import numpy as np
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.conv2d_plan import Plan
 from edgekiln.compiler.kernels.conv2d_tile import TileEmitter
-from edgekiln.compiler.kernels.epilogue import Epilogue, Residual
+from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased
+from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.tir import KernelBuilder, divmod_, loop
@@ -22,6 +23,16 @@ from edgekiln.targets.isa.base import MicroKernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+def _erased(conv: "Conv2d") -> "Conv2d":
+    return replace(
+        conv,
+        x=conv.x.unscaled,
+        weight=np.zeros_like(conv.weight),
+        bias=np.zeros_like(conv.bias),
+        **erased(conv.y, conv.mult, conv.residual),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +62,7 @@ class Conv2d:
     residual: Residual | None = None
     tile: Tile | None = None
 
+    @shared(_erased)
     def build(self, mk: MicroKernel) -> Kernel:
         size = self.weight.shape[2:]
         assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)

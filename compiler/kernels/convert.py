@@ -1,12 +1,13 @@
 """The program's edge: float32 to codes and back, NCHW to channels-last and back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.numbers import Numbers
+from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -26,6 +27,10 @@ from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
 
 
+def _erased_quantize(kernel: "Quantize") -> "Quantize":
+    return replace(kernel, y=kernel.y.unscaled)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quantize:
     """y = saturate(round(x / scale) + zero point), ONNX's QuantizeLinear: a true division.
@@ -36,6 +41,7 @@ class Quantize:
     x: F32
     y: Nhwc
 
+    @shared(_erased_quantize)
     def build(self, mk: MicroKernel) -> Kernel:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, "float32")
@@ -95,6 +101,10 @@ class Quantize:
         store(y, to, pick(planes, order), lanes * count)
 
 
+def _erased_dequantize(kernel: "Dequantize") -> "Dequantize":
+    return replace(kernel, x=kernel.x.unscaled)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dequantize:
     """y = (x - zero point) · scale."""
@@ -102,6 +112,7 @@ class Dequantize:
     x: Nhwc
     y: F32
 
+    @shared(_erased_dequantize)
     def build(self, mk: MicroKernel) -> Kernel:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)

@@ -1,11 +1,12 @@
 """Moves: requantize, transpose, pad, slice, concatenate, reorder; one kernel over strides."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.epilogue import ratio
 from edgekiln.compiler.kernels.numbers import Numbers
+from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc, piece
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -26,6 +27,16 @@ from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+def _erased(copy: "Copy") -> "Copy":
+    """There are three kinds of code: codes as they are, moved by a difference, or scaled."""
+    x, y = copy.x.unscaled, copy.y.unscaled
+    copy = replace(copy, fill=None if copy.fill is None else 0)
+    if copy.is_plain:
+        return replace(copy, x=x, y=y)
+    scaled = copy.x.scale != copy.y.scale
+    return replace(copy, x=replace(x, scale=2.0) if scaled else x, y=y, clip=(0, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +60,7 @@ class Copy:
     border: bool = True
     fill: int | None = None
 
+    @shared(_erased)
     def build(self, mk: MicroKernel) -> Kernel:
         axes = _with_items(_merged(self.shape, self.x_strides, self.y_strides))
         (items, *first), *outer, (count, *steps) = axes
@@ -56,10 +68,11 @@ class Copy:
             x = k.tensor(self.x.elements, self.x.dtype)
             numbers = self._numbers(k)
             y = k.tensor(self.y.elements, self.y.dtype)
-            begin, end = const(0), const(items)
             if self.fill is None:
                 begin, end = k.items(items)
             else:  # everything, and then the values: threads would get into each other's way
+                k.no_items()
+                begin, end = const(0), const(items)
                 self._fill(mk, y, cast(numbers.int(1), self.y.dtype))
             if self.border and self.y.halo:
                 with when(begin == 0):
@@ -103,7 +116,7 @@ class Copy:
         """The innermost axis: vectors where both sides are dense."""
         (x, y), (source, to) = buffers, at
         if steps == (1, 1):
-            widths = mk.byte_lanes if self._is_plain else mk.lanes
+            widths = mk.byte_lanes if self.is_plain else mk.lanes
             for_vectors(
                 count, widths,
                 lambda i, lanes: store(
@@ -116,14 +129,14 @@ class Copy:
             store(y, to + i * steps[1], value)
 
     @property
-    def _is_plain(self) -> bool:
+    def is_plain(self) -> bool:
         """Whether the codes are copied as they are."""
         a, b = self.x, self.y
         same = (a.dtype, a.scale, a.zero_point) == (b.dtype, b.scale, b.zero_point)
         return same and self.clip is None
 
     def _value(self, mk: MicroKernel, numbers: Numbers, code: Expr, lanes: int) -> Expr:
-        if self._is_plain:
+        if self.is_plain:
             return code
         centred = cast(code, "int32", lanes) - splat(numbers.int(0), lanes)
         if self.x.scale != self.y.scale:

@@ -10,14 +10,15 @@ channels.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.channels import Vector, blocks, expand, pack_channels, vectors
-from edgekiln.compiler.kernels.epilogue import Epilogue, Residual
+from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased
+from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -39,6 +40,16 @@ if TYPE_CHECKING:
 # Between pixels that share a vector: all of them are read, and up to 32 bytes behind the last.
 _MOST_STRIDE = 2
 _MOST_COLUMNS = 6  # of a tile: more would save little and make long code
+
+
+def _erased(conv: "Depthwise2d") -> "Depthwise2d":
+    return replace(
+        conv,
+        x=conv.x.unscaled,
+        weight=np.zeros_like(conv.weight),
+        bias=np.zeros_like(conv.bias),
+        **erased(conv.y, conv.mult, conv.residual),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,6 +75,7 @@ class Depthwise2d:
     residual: Residual | None = None
     columns: int | None = None
 
+    @shared(_erased)
     def build(self, mk: MicroKernel) -> Kernel:
         size = self.weight.shape[2:]
         assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)

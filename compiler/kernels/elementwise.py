@@ -1,12 +1,15 @@
 """Sums and products of two quantized tensors, and any unary function as a table."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.epilogue import ratio
 from edgekiln.compiler.kernels.numbers import Numbers
+from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -23,8 +26,12 @@ from edgekiln.compiler.kernels.tir import (
 from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+
+def _erased_binary(binary: "Binary") -> "Binary":
+    a, b, y = binary.a.unscaled, binary.b.unscaled, binary.y.unscaled
+    return replace(binary, a=a, b=b, y=y, clip=(0, 0))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +49,7 @@ class Binary:
     y: Nhwc
     clip: tuple[int, int] = (0, 255)
 
+    @shared(_erased_binary)
     def build(self, mk: MicroKernel) -> Kernel:
         with KernelBuilder() as k:
             a = k.tensor(self.a.elements, self.a.dtype)
@@ -106,6 +114,11 @@ class Binary:
         return numbers.codes(mk, value, lanes)
 
 
+def _erased_table(kernel: "Table") -> "Table":
+    table = np.zeros_like(kernel.table)
+    return replace(kernel, x=kernel.x.unscaled, y=kernel.y.unscaled, table=table)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
     """y = table[x], any function of one code.
@@ -118,6 +131,7 @@ class Table:
     y: Nhwc
     table: "NDArray[np.generic]"
 
+    @shared(_erased_table)
     def build(self, mk: MicroKernel) -> Kernel:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)

@@ -1,8 +1,8 @@
 """What happens to int32 sums before the store: requantize, clip, residual; or dequantize."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -94,11 +94,7 @@ class Epilogue:
         if self._floats:
             floats = np.array(self._floats, np.float32).view(np.int32)
             self._numbers = k.constant(np.concatenate([floats, np.array(self._ints, np.int32)]))
-        # |sum| ≤ 2³¹, and |code - zero point| ≤ 255.
-        largest = 2.0**31 * float(mult.astype(np.float64).max())
-        if self._residual:
-            largest = 255.0 * float(sum(self._floats[4:6]))
-        self._bounded = largest < 2.0**31
+        self._bounded = _is_bounded(self._y, mult, self._residual)
 
     def declare_output(self, k: KernelBuilder) -> None:
         self._out = k.tensor(self._y.elements, _dtype(self._y))
@@ -164,6 +160,32 @@ class Epilogue:
 
 def _steps(clip: tuple[int, int], zero_point: int) -> list[np.float32]:
     return [np.float32(bound - zero_point) for bound in clip]
+
+
+def erased(
+    y: Nhwc | F32, mult: "NDArray[np.float32]", residual: Residual | None = None
+) -> dict[str, Any]:
+    """Fields `y`, `mult`, `clip` and `residual` that stand for all that give an epilogue the same
+    code.
+    """
+    own = 0.0 if _is_bounded(y, mult, residual) else 2.0**31  # values that decide the same
+    if residual:
+        tensor = replace(residual.tensor.unscaled, scale=0.0)
+        residual = Residual(tensor=tensor, scale=own, zero_point=0, clip=(0, 0))
+    return {
+        "y": y.unscaled if isinstance(y, Nhwc) else y,
+        "mult": np.full_like(mult, own),
+        "clip": (0, 0),
+        "residual": residual,
+    }
+
+
+def _is_bounded(y: Nhwc | F32, mult: "NDArray[np.generic]", residual: Residual | None) -> bool:
+    """Whether no value before clipping reaches 2³¹: |sum| ≤ 2³¹, |code - zero point| ≤ 255."""
+    if isinstance(y, Nhwc) and residual:
+        scales = residual.scale, residual.tensor.scale
+        return 255.0 * sum(float(ratio(scale, y.scale)) for scale in scales) < 2.0**31
+    return float(mult.astype(np.float64).max()) < 1.0
 
 
 def store_lanes(out: Buffer, index: Index, value: Expr, dtype: str, lanes: int, valid: int) -> None:

@@ -1,8 +1,9 @@
 """Channels of several images taken in turn: the channel shuffle, with what it concatenates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -20,6 +21,11 @@ from edgekiln.compiler.kernels.tir import (
 from edgekiln.targets.isa.base import MicroKernel, pick
 
 
+def _erased(kernel: "Interleave") -> "Interleave":
+    xs = tuple(x.unscaled for x in kernel.xs)
+    return replace(kernel, xs=xs, y=replace(kernel.y, scale=1.0))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Interleave:
     """y[…, i·G + j] = xs[j][…, starts[j] + i], G being the number of images.
@@ -33,6 +39,7 @@ class Interleave:
     y: Nhwc
     starts: tuple[int, ...]
 
+    @shared(_erased)
     def build(self, mk: MicroKernel) -> Kernel:
         groups = len(self.xs)
         widths = tuple(width // groups for width in mk.byte_lanes if width % groups == 0)

@@ -17,7 +17,8 @@ from functools import cached_property
 import numpy as np
 
 from edgekiln.compiler.kernels.channels import Block, blocks, vectors
-from edgekiln.compiler.kernels.epilogue import Epilogue
+from edgekiln.compiler.kernels.epilogue import Epilogue, erased
+from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
 from edgekiln.compiler.kernels.tile import default_tile
 from edgekiln.compiler.kernels.tir import (
@@ -59,6 +60,17 @@ class Matrices:
         return sum((i * step for i, step in zip(indices, self.batch, strict=True)), 0)
 
 
+def _erased(product: "MatMul") -> "MatMul":
+    numbers = erased(product.result, np.atleast_1d(product.mult))
+    return replace(
+        product,
+        result=numbers["y"],
+        mult=numbers["mult"][0],
+        clip=numbers["clip"],
+        zero_points=(0, 0),
+    )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MatMul:
     """y = epilogue(Σ (a - z_a)(b - z_b)): (m, k) by (k, n) for each index of `batch`.
@@ -89,6 +101,7 @@ class MatMul:
     def packed_bytes(self, mk: MicroKernel) -> int:
         return math.prod(self.batch) * _Plan(self, mk).matrix_bytes
 
+    @shared(_erased)
     def pack(self, mk: MicroKernel) -> Kernel:
         plan = _Plan(self, mk)
         with KernelBuilder() as k:
@@ -102,6 +115,7 @@ class MatMul:
                     plan.pack(b, packed, zero, block, at, source + column * self.b.column)
         return k.finish()
 
+    @shared(_erased)
     def build(self, mk: MicroKernel) -> Kernel:
         plan = _Plan(self, mk)
         of_a, of_b = self.zero_points[0], plan.shifted_zero_point

@@ -1,12 +1,13 @@
 """Pools: maxima of codes, and averages of sums."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.numbers import Numbers
+from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def _erased_max(pool: "MaxPool") -> "MaxPool":
+    return replace(pool, x=pool.x.unscaled, y=pool.y.unscaled)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaxPool:
     """The largest code in each window; x and y have the same quantization.
@@ -45,6 +50,7 @@ class MaxPool:
     dilations: tuple[int, int] = (1, 1)
     pads: tuple[int, int] = (0, 0)
 
+    @shared(_erased_max)
     def build(self, mk: MicroKernel) -> Kernel:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
@@ -86,6 +92,11 @@ class MaxPool:
         return best
 
 
+def _erased_average(pool: "AveragePool") -> "AveragePool":
+    counts = np.where(pool.counts == pool.counts.flat[0], 1, 2)  # all the same or not
+    return replace(pool, x=pool.x.unscaled, y=pool.y.unscaled, counts=counts, clip=(0, 0))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AveragePool:
     """y = Σ (x - zero point) · s_x / (s_y · count), over windows that x's halo covers.
@@ -104,12 +115,13 @@ class AveragePool:
     pads: tuple[int, int] = (0, 0)
     clip: tuple[int, int] = (0, 255)
 
+    @shared(_erased_average)
     def build(self, mk: MicroKernel) -> Kernel:
         assert_covered(self.x, (self.y.h, self.y.w), self.kernel, self.strides, self.pads)
         mult = (
             np.float32(self.x.scale) / (np.float32(self.y.scale) * self.counts.astype(np.float32))
         ).astype(np.float32)
-        uniform = bool((mult == mult.flat[0]).all())
+        uniform = bool((self.counts == self.counts.flat[0]).all())
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             mults = k.constant(mult.reshape(-1)[:1] if uniform else mult.reshape(-1))

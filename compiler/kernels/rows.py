@@ -5,12 +5,13 @@ those of ONNX's float operators up to the last bits: a code differs, by one, onl
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.compiler.kernels.numbers import Numbers
+from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -43,6 +44,10 @@ _LOWEST_EXPONENT = -126  # of a normal float32
 _MANTISSA_BITS = 23
 
 
+def _erased(softmax: "Softmax") -> "Softmax":
+    return replace(softmax, x=softmax.x.unscaled, y=softmax.y.unscaled, clip=(0, 0))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Softmax:
     """y = exp(x - max) / Σ exp(x - max) over rows of `count` values that lie side by side."""
@@ -52,6 +57,7 @@ class Softmax:
     count: int
     clip: tuple[int, int]
 
+    @shared(_erased)
     def build(self, mk: MicroKernel) -> Kernel:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
@@ -86,6 +92,18 @@ class Softmax:
         for_vectors(self.count, mk.lanes, quantize)
 
 
+def _erased_norm(norm: "LayerNorm") -> "LayerNorm":
+    return replace(
+        norm,
+        x=norm.x.unscaled,
+        y=norm.y.unscaled,
+        gamma=np.zeros_like(norm.gamma),
+        beta=np.zeros_like(norm.beta),
+        epsilon=0.0,
+        clip=(0, 0),
+    )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerNorm:
     """y = (x - mean) / √(variance + epsilon) · gamma + beta over rows of len(gamma) values."""
@@ -97,6 +115,7 @@ class LayerNorm:
     epsilon: float
     clip: tuple[int, int]
 
+    @shared(_erased_norm)
     def build(self, mk: MicroKernel) -> Kernel:
         count = self.gamma.size
         with KernelBuilder() as k:

@@ -1,6 +1,8 @@
 """What a kernel is told about its tensors, and what it gives back."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -53,6 +55,11 @@ class Nhwc:
     scale: float  # exactly representable in float32
     zero_point: int
     halo: Halo = NO_HALO
+
+    @property
+    def unscaled(self) -> "Nhwc":
+        """The same memory with numbers that stand for any: of kernels that keep them in memory."""
+        return replace(self, scale=1.0, zero_point=0)
 
     @property
     def row(self) -> int:
@@ -116,15 +123,40 @@ OVERREAD_BYTES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
+class Code:
+    """A TensorIR function, made when it is asked for: never, if its machine code is cached.
+
+    `signature` is a hash of all that determines the function; equal ones stand for equal functions.
+    Empty: only the function itself can tell.
+    """
+
+    emit: Callable[[], Any]  # → tvm.tirx.PrimFunc
+    signature: str = ""
+
+    @classmethod
+    def of(cls, func: Any) -> "Code":
+        """A function that was made already."""
+        return cls(emit=lambda: func)
+
+    @cached_property
+    def func(self) -> Any:
+        return self.emit()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Kernel:
     """A TensorIR function and the constants that belong to it.
 
-    `func` is low-level TIR (no blocks): its parameters are one-dimensional buffers in the order
-    inputs, `constants`, output; then, when `work` > 0, two int32 scalars `begin, end`: the call
-    computes items begin..end-1 of `work` independent items (rows, say), so threads can share it.
-    Buffers are aligned to 64 bytes. The function has no name yet: equal bodies share one symbol.
+    The function is low-level TIR (no blocks): its parameters are one-dimensional buffers in the
+    order inputs, `constants`, output; then, when `work` > 0, two int32 scalars `begin, end`: the
+    call computes items begin..end-1 of `work` independent items (rows, say), so threads can share
+    it. Buffers are aligned to 64 bytes. It has no name yet: equal functions share one symbol.
     """
 
-    func: Any  # tvm.tirx.PrimFunc
+    code: Code
     constants: "tuple[NDArray[np.generic], ...]" = ()
     work: int = 0
+
+    @property
+    def func(self) -> Any:
+        return self.code.func

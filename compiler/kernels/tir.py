@@ -6,12 +6,13 @@ register tile is a Python loop and every shape has code made for it.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.kernels.spec import Code, Kernel
 from edgekiln.targets.isa.base import Expr, splat, vector
 
 if TYPE_CHECKING:
@@ -25,16 +26,20 @@ class KernelBuilder:
     """Collects one function: parameters first, then its body, inside `with`.
 
     The order of the calls is the order of the parameters: `tensor` for inputs, `constant`, `tensor`
-    for the output, `items`.
+    for the output, `items`, or `no_items` for a function that cannot be shared by threads. Inside
+    `declarations` the body behind them is left out, and nothing of TVM is touched.
     """
 
     def __init__(self) -> None:
         self._constants: list[NDArray[np.generic]] = []
         self._stack = ExitStack()
         self._buffers = 0
+        self._declaring = _declaring.get()
         self.work = 0
 
     def __enter__(self) -> Self:
+        if self._declaring:
+            return self
         from tvm.script.ir_builder import IRBuilder
         from tvm.script.ir_builder import tirx as T
 
@@ -48,10 +53,13 @@ class KernelBuilder:
         kind: type[BaseException] | None,
         error: BaseException | None,
         at: TracebackType | None,
-    ) -> None:
+    ) -> bool:
         self._stack.__exit__(kind, error, at)
+        return isinstance(error, _Declared)
 
     def tensor(self, elements: int, dtype: str) -> Buffer:
+        if self._declaring:
+            return None
         from tvm.script.ir_builder import tirx as T
 
         self._buffers += 1
@@ -63,15 +71,41 @@ class KernelBuilder:
 
     def items(self, work: int) -> tuple[Expr, Expr]:
         """Declare `work` independent items; returns this call's range of them."""
+        self.work = work
+        self.no_items()
         from tvm.script.ir_builder import tirx as T
 
-        self.work = work
         return T.arg("begin", T.int32()), T.arg("end", T.int32())
+
+    def no_items(self) -> None:
+        """All parameters are declared."""
+        if self._declaring:
+            raise _Declared
 
     def finish(self) -> Kernel:
         """After `with`: the function and its constants."""
-        func = self._ir.get()
-        return Kernel(func=func, constants=tuple(self._constants), work=self.work)
+        code = Code(emit=self._emitted)
+        return Kernel(code=code, constants=tuple(self._constants), work=self.work)
+
+    def _emitted(self) -> Any:
+        return self._ir.get()
+
+
+class _Declared(Exception):  # noqa: N818, for it is no error
+    """Leaves the body of `with KernelBuilder()`."""
+
+
+_declaring = ContextVar("_declaring", default=False)
+
+
+@contextmanager
+def declarations() -> Iterator[None]:
+    """Kernels built inside have constants and work, and no function."""
+    token = _declaring.set(True)
+    try:
+        yield
+    finally:
+        _declaring.reset(token)
 
 
 def loop(start: Index, stop: Index) -> Any:

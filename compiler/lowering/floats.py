@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.frontend import node_proto
 from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.kernels.spec import Code
 from edgekiln.compiler.lowering.state import Lowering, spec_of
 from edgekiln.compiler.program import Arg, Buffer, Call, Const, Ref
 from edgekiln.runtime.errors import UnsupportedError
@@ -170,7 +171,7 @@ def island(low: Lowering, node: Node) -> None:
             Call(
                 name=call.outputs[-1],
                 op="float",
-                func=call.func,
+                code=Code.of(call.func),
                 args=tuple(args),
                 writes=len(call.outputs),
                 integer=False,

@@ -38,7 +38,7 @@ def matmul(low: Lowering, node: Node) -> None:
         Call(
             name=packed.name,
             op="matmul_pack",
-            func=kernel.func,
+            code=kernel.code,
             args=(
                 low.place(b.name),
                 *(Const(array=array) for array in kernel.constants),

@@ -65,7 +65,7 @@ class Lowering:
             Call(
                 name=node.name if last else f"{node.name}:part{partial}",
                 op=op or node.op,
-                func=kernel.func,
+                code=kernel.code,
                 args=(
                     *(self.place(name) for name in inputs),
                     *(Const(array=array) for array in kernel.constants),

@@ -41,6 +41,7 @@ class Compile(Stage):
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler import onnx_meta
         from edgekiln.compiler.aot.build import build
+        from edgekiln.compiler.aot.cache import ObjectCache
         from edgekiln.compiler.frontend import import_onnx
         from edgekiln.compiler.lowering.lower import lower
         from edgekiln.compiler.passes.gate import float_operators
@@ -68,7 +69,7 @@ class Compile(Stage):
             graph, mk, ctx.target.tvm, name=self.program, meta=meta, model_sha256=digest
         )
         ctx.advance(2, 3, f"compiling for {ctx.target.name}")
-        built = build(program, ctx.target)
+        built = build(program, ctx.target, ObjectCache(root=ctx.objects))
         write_tar(dst, built.files, executable={RUNNER})
         ctx.advance(3, 3, "")
         spec = built.spec

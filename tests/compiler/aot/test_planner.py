@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.aot import planner
 from edgekiln.compiler.aot.planner import ALIGN, Interval
+from edgekiln.compiler.kernels.spec import Code
 from edgekiln.compiler.program import Buffer, Call, Const, In, Out, Program, Ref
 
 
@@ -63,7 +64,7 @@ def test_the_local_search_reaches_a_bound_that_greedy_orders_miss() -> None:
 
 
 def _call(name: str, *args: In | Out | Ref | Const, writes: int = 1) -> Call:
-    return Call(name=name, op="copy", func=None, args=args, writes=writes)
+    return Call(name=name, op="copy", code=Code(emit=lambda: None), args=args, writes=writes)
 
 
 def _program(*calls: Call) -> Program:

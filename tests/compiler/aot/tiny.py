@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekiln.compiler.kernels.spec import Code
 from edgekiln.compiler.program import Buffer, Call, Const, In, Out, Program, Ref
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.targets.profile import Caches, TargetProfile, Toolchain
@@ -68,7 +69,12 @@ def tensor(name: str) -> TensorSpec:
 
 def _add(name: str, *args: In | Out | Ref | Const, work: int = 0) -> Call:
     return Call(
-        name=name, op="add", func=add_function(work), args=args, work=work, output=tensor(name)
+        name=name,
+        op="add",
+        code=Code(emit=lambda: add_function(work)),
+        args=args,
+        work=work,
+        output=tensor(name),
     )
 
 
@@ -90,8 +96,9 @@ def program() -> Program:
         _add("b", Ref(buffer="a"), Const(array=thousand), Ref(buffer="b"), work=8),
         _add("c", Ref(buffer="b"), Const(array=_RAMP.copy()), Ref(buffer="c")),
         Call(
-            name="y", op="float:Inc", func=scratch_function(32 * N), integer=False,
-            args=(Ref(buffer="c"), Out(index=0)), output=tensor("y"), reason="a test",
+            name="y", op="float:Inc", code=Code(emit=lambda: scratch_function(32 * N)),
+            integer=False, reason="a test", output=tensor("y"),
+            args=(Ref(buffer="c"), Out(index=0)),
         ),
     )  # fmt: skip
     return Program(
@@ -108,7 +115,7 @@ def classifier() -> Program:
     """Float in, float out, no constant and no buffer: scores = 2 * image."""
     image, scores = (TensorSpec(name=name, shape=(1, N), dtype="float32") for name in "xy")
     call = Call(
-        name="y", op="double", func=double_function(), args=(In(index=0), Out(index=0)),
+        name="y", op="double", code=Code(emit=double_function), args=(In(index=0), Out(index=0)),
         output=scores,
     )  # fmt: skip
     return Program(

@@ -1,0 +1,59 @@
+"""Object files that can be made again, each under the hash of everything that determines it.
+
+A file holds the hash of its content before the content: what is not what was written is as good as
+not there. It gets its name by one rename, so any number of processes may write at once.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_DIGEST_BYTES = 32
+
+
+def key_of(what: Mapping[str, Any]) -> str:
+    """The key of a thing from everything that can change its bytes, as JSON."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectCache:
+    """Files in `root`; None: nothing is kept. It helps where it can: no disk error is an error."""
+
+    root: Path | None = None
+
+    def get(self, key: str) -> bytes | None:
+        """What was stored under `key`, if it is there and whole."""
+        if self.root is None:
+            return None
+        path = self.root / key
+        try:
+            stored = path.read_bytes()
+        except OSError:
+            return None
+        digest, content = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+        with contextlib.suppress(OSError):
+            if hashlib.sha256(content).digest() != digest:
+                path.unlink(missing_ok=True)
+                return None
+            os.utime(path)  # gc goes by the last use
+        return content
+
+    def put(self, key: str, content: bytes) -> None:
+        if self.root is None:
+            return
+        with contextlib.suppress(OSError):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.root, prefix=".") as aside:
+                whole = Path(aside, key)
+                whole.write_bytes(hashlib.sha256(content).digest() + content)
+                whole.replace(self.root / key)
+
+
+NO_CACHE = ObjectCache()

@@ -1,0 +1,74 @@
+"""Kernels of one shape share one function, and know which without making it.
+
+What a kernel depends on splits in two: numbers that lie in memory, its constants, and the rest,
+which determines its code. The code is made of a kernel whose numbers are erased, so that it cannot
+depend on them, and only when somebody asks for it; its signature is a hash of what is left.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from functools import wraps
+from typing import TypeVar
+
+import numpy as np
+
+from edgekiln.compiler.kernels.spec import Code, Kernel
+from edgekiln.compiler.kernels.tir import declarations
+from edgekiln.targets.isa.base import MicroKernel
+
+K = TypeVar("K")
+Builder = Callable[[K, MicroKernel], Kernel]
+
+
+def shared(erase: Callable[[K], K]) -> Callable[[Builder[K]], Builder[K]]:
+    """Decorates a method that builds a kernel with `KernelBuilder`.
+
+    Args:
+        erase: the kernel that stands for all with the same code.
+    """
+
+    def decorate(build: Builder[K]) -> Builder[K]:
+        @wraps(build)
+        def declare(kernel: K, mk: MicroKernel) -> Kernel:
+            with declarations():
+                declared = build(kernel, mk)
+            general = erase(kernel)
+            code = Code(
+                emit=lambda: build(general, mk).func,
+                signature=_signature(build.__qualname__, general, mk),
+            )
+            return replace(declared, code=code)
+
+        return declare
+
+    return decorate
+
+
+def _signature(method: str, kernel: object, mk: MicroKernel) -> str:
+    text = json.dumps([method, describe(kernel), describe(mk)], allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def describe(value: object) -> object:
+    """The value as JSON, arrays by their hash: equal descriptions, equal values.
+
+    Raises:
+        TypeError: of a type that kernels and micro-kernels are not made of.
+    """
+    match value:
+        case None | bool() | int() | str() | float():
+            return value
+        case np.generic():
+            return [str(value.dtype), value.item()]
+        case np.ndarray():
+            digest = hashlib.sha256(value.tobytes()).hexdigest()
+            return [str(value.dtype), list(value.shape), digest]
+        case tuple():
+            return [describe(item) for item in value]
+        case _ if is_dataclass(value):
+            own = {f.name: describe(getattr(value, f.name)) for f in fields(value)}
+            return {"": type(value).__qualname__, **own}
+        case _:
+            raise TypeError(f"no part of a signature: {value!r}")
