@@ -1,28 +1,134 @@
-"""`python -m edgekiln.benchmarks`: build the suite and measure it against other engines."""
+"""`python -m edgekiln.benchmarks`: measure our programs against other engines."""
 
+import sys
 from pathlib import Path
 
 import click
 
-from edgekiln.benchmarks import run as suite
+from edgekiln.benchmarks import markdown, measure, networks, page, record
+from edgekiln.benchmarks.networks import Network
+from edgekiln.benchmarks.peers.peer import PRECISIONS, Precision
+from edgekiln.benchmarks.prepare import Workshop
+from edgekiln.runtime import host
+from edgekiln.runtime.errors import ConfigError, EdgeKilnError
 
 
-@click.command()
+@click.group()
+def main() -> None:
+    """Measurements against other engines."""
+
+
+@main.command()
+@click.option("--suite", type=click.Choice(list(networks.SUITES)), default="x86", show_default=True)
+@click.option("--networks", "names", default="", metavar="TEXT,…", help="Those with TEXT in them.")
+@click.option(
+    "--precision", default=",".join(PRECISIONS), show_default=True, help="int8, float32 or both."
+)
+@click.option("--threads", default="1,2", show_default=True, help="Of every engine, in turn.")
 @click.option("--target", default="host", show_default=True, metavar="NAME|FILE.toml")
-@click.option("--trials", default=5, show_default=True, help="Trials of each engine, in turn.")
-@click.option("--seconds", default=1.0, show_default=True, help="Length of a trial.")
-@click.option("--threads", default=1, show_default=True, help="Threads of every engine.")
-@click.option("--only", default="", metavar="TEXT", help="Networks with TEXT in their name.")
-@click.option("--out", default="bench-results", type=click.Path(path_type=Path), show_default=True)
-def main(target: str, trials: int, seconds: float, threads: int, only: str, out: Path) -> None:
-    """Time the suite's int8 programs and every installed peer; write results.json and .md."""
-    rows = []
-    for row in suite.run(target=target, trials=trials, seconds=seconds, threads=threads, only=only):
-        rows.append(row)
-        click.echo(f"{row.network}: {row.ours.median_s * 1e6:.1f} µs, {row.speedup:.2f}×", err=True)
-    settings = {"target": target, "trials": trials, "seconds": seconds, "threads": threads}
-    suite.publish(out, rows, **settings)
-    click.echo(suite.markdown(rows))
+@click.option("--trials", default=3, show_default=True, help="Of each engine, in turn.")
+@click.option("--seconds", default=0.2, show_default=True, help="Length of a trial.")
+@click.option(
+    "--peers-python",
+    multiple=True,
+    metavar="PATH",
+    help="Another environment's Python, for peers that are not in this one.",
+)
+@click.option("--build-only", is_flag=True, help="Prepare everything, time nothing.")
+@click.option("--time-only", is_flag=True, help="Time what is prepared, build nothing.")
+@click.option(
+    "--work",
+    default="benchmarks/prepared",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where programs and the peers' model files are kept.",
+)
+@click.option("--out", default="bench-results", show_default=True, type=click.Path(path_type=Path))
+def run(
+    suite: str,
+    names: str,
+    precision: str,
+    threads: str,
+    target: str,
+    trials: int,
+    seconds: float,
+    peers_python: tuple[str, ...],
+    build_only: bool,
+    time_only: bool,
+    work: Path,
+    out: Path,
+) -> None:
+    """Build the suite, time every engine, write results.json, .md and .html.
+
+    Both halves can be repeated: what is prepared is kept, and results of other networks stay.
+    """
+    try:
+        chosen = _networks(suite, names)
+        precisions = tuple(p for p in PRECISIONS if p in precision.split(","))
+        pythons = (sys.executable, *peers_python)
+        workshop = Workshop(work, target, pythons, PRECISIONS)
+        if not time_only:
+            for network in chosen:
+                prepared = workshop.prepare(network)
+                missing = ", ".join(f"{a.engine} {a.precision}" for a in prepared.absent)
+                click.echo(f"{network.name}: prepared; without {missing or 'nothing'}", err=True)
+        if not build_only:
+            counts = [int(count) for count in threads.split(",")]
+            _time(workshop, chosen, precisions, counts, target, trials, seconds, out)
+    except EdgeKilnError as error:
+        click.echo(f"error: {error.message}\n hint: {error.hint}", err=True)
+        sys.exit(error.exit_code)
+
+
+def _networks(suite: str, names: str) -> list[Network]:
+    wanted = [name.strip().lower() for name in names.split(",")]
+    chosen = [n for n in networks.SUITES[suite] if any(w in n.name.lower() for w in wanted)]
+    if not chosen:
+        known = ", ".join(network.name for network in networks.SUITES[suite])
+        raise ConfigError(f"no network has {names!r} in its name", f"there are: {known}")
+    return chosen
+
+
+def _time(
+    workshop: Workshop,
+    chosen: list[Network],
+    precisions: tuple[Precision, ...],
+    threads: list[int],
+    target: str,
+    trials: int,
+    seconds: float,
+    out: Path,
+) -> None:
+    from edgekiln.benchmarks import peak
+
+    out.mkdir(parents=True, exist_ok=True)
+    kept = record.load(out / "results.json")
+    found = record.Results(
+        machine=host.machine(),
+        target=target,
+        trials=trials,
+        seconds=seconds,
+        peaks=peak.peaks(target),
+        rows=kept.rows if kept else (),
+    )
+    order = [network.name for suite in networks.SUITES.values() for network in suite]
+    for count in threads:
+        for network in chosen:
+            row = measure.measure(
+                workshop.load(network),
+                workshop.home(network),
+                precisions=precisions,
+                threads=count,
+                trials=trials,
+                seconds=seconds,
+            )
+            found = found.with_row(row, order)
+            record.save(out / "results.json", found)  # what is measured stays
+            ratio = row.speedup("int8")
+            said = f"{ratio:.2f}× over the fastest int8 peer" if ratio else "measured"
+            click.echo(f"{network.name}, {count} threads: {said}", err=True)
+    (out / "results.md").write_text(markdown.markdown(found), encoding="utf-8")
+    (out / "results.html").write_text(page.page(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,15 @@ Latency does not depend on the weights' values here: no kernel skips zeros or sa
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgekiln.benchmarks.peers.peer import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,12 +24,17 @@ class Network:
     model: str
     data: str
 
+    @property
+    def slug(self) -> str:
+        """Its name as that of a folder: "resnet-8-32x32"."""
+        return self.name.lower().replace("×", "x").replace(" ", "-")
+
 
 _IMAGES = "digits?size=224&limit=600"
 # DeiT-tiny's shape (Touvron et al. 2021, arXiv:2012.12877, table 1), with mean pooling.
 _DEIT = "vit?image_size=224&patch=16&dim=192&depth=12&num_heads=3&mlp_ratio=4"
 
-SUITE = (
+X86 = (
     Network(name="ResNet-8 32×32", model="resnet8", data="digits"),
     Network(name="MobileNetV1-0.25 96×96", model="mobilenetv1", data="digits?size=96"),
     Network(name="DS-CNN 49×10", model="dscnn", data="tones"),
@@ -37,13 +51,17 @@ SUITE = (
 )
 
 
+SUITES = {"x86": X86}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A network's files: the program and the models that the peers run."""
+    """What our build made of a network, by precision, and what it made it from."""
 
-    bundle: Path
-    int8: Path
-    float32: Path
+    bundles: "Mapping[Precision, Path]"
+    models: "Mapping[Precision, Path]"  # ONNX
+    module: Path
+    module_sha256: str
 
 
 def build(network: Network, out: Path, target: str) -> Built:
@@ -51,9 +69,9 @@ def build(network: Network, out: Path, target: str) -> Built:
     from edgekiln.compiler.build import Request
     from edgekiln.compiler.build import build as run
     from edgekiln.compiler.cli.progress import progress
-    from edgekiln.compiler.origin import models_of
     from edgekiln.compiler.recipe import Recipe
     from edgekiln.compiler.store import Store
+    from edgekiln.runtime.bundle import Bundle
     from edgekiln.targets import profile
 
     request = Request(
@@ -63,7 +81,30 @@ def build(network: Network, out: Path, target: str) -> Built:
         out=out,
         trial_s=0.0,
     )
-    result = run(request, Store(), progress)
-    bundle = Path(result.targets[0].bundle)
-    int8, float32 = models_of(bundle)
-    return Built(bundle=bundle, int8=int8, float32=float32)
+    store = Store()
+    bundle = Path(run(request, store, progress).targets[0].bundle)
+    made_from = {
+        str(record["kind"]): str(record["sha256"])
+        for record in Bundle.open(bundle).manifest.provenance
+    }
+
+    def path(kind: str) -> Path:
+        artifact = store.find(made_from[kind])
+        assert artifact is not None, kind  # it was made, or found, just now
+        return artifact.path
+
+    return Built(
+        bundles={"int8": bundle},
+        models={"int8": path("onnx-int8"), "float32": path("onnx")},
+        module=path("module"),
+        module_sha256=made_from["module"],
+    )
+
+
+def samples(network: Network, count: int) -> "NDArray[np.float32]":
+    """The first of the data the network is calibrated on, as its module takes them."""
+    from edgekiln.models import data
+    from edgekiln.runtime.inputs import preprocess
+
+    dataset = data.load(network.data, 0)
+    return preprocess(dataset.calib.x[:count], dataset.preprocessing)

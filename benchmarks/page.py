@@ -1,0 +1,133 @@
+"""The results as one HTML page that needs nothing else: bar charts in inline SVG."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgekiln.benchmarks.peers.peer import PRECISIONS, Precision
+from edgekiln.benchmarks.record import OURS, Layer, Results, Row
+
+_TEMPLATE = Path(__file__).with_name("page.html.j2")
+WIDTH = 640  # of a chart's bars, in its own units
+BAR, GAP = 22, 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One engine, or one operation of ours."""
+
+    name: str
+    text: str
+    length: float
+    ours: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    title: str  # read aloud: what the bars say in words
+    bars: tuple[Bar, ...]
+
+    @property
+    def height(self) -> int:
+        return len(self.bars) * (BAR + GAP)
+
+
+def page(results: Results) -> str:
+    """The page's text."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        results=results,
+        sections=list(_sections(results)),
+        absent=_absent(results),
+        latency=partial(_latency_chart),
+        layers=partial(_layer_chart, results),
+        rows=lambda row, precision: _layer_rows(results, row.layers[precision], precision),
+        bar=BAR,
+        gap=GAP,
+        width=WIDTH,
+    )
+
+
+def _sections(results: Results) -> Iterator[dict[str, Any]]:
+    for threads in results.threads():
+        for precision in PRECISIONS:
+            rows = [row for row in results.rows if row.threads == threads]
+            shown = [r for r in rows if any(t.precision == precision for t in r.timings)]
+            if shown:
+                yield {
+                    "id": f"{precision}-{threads}",
+                    "precision": precision,
+                    "threads": threads,
+                    "rows": shown,
+                    "mean": results.mean_speedup(threads, precision),
+                }
+
+
+def _latency_chart(row: Row, precision: Precision) -> Chart:
+    timings = sorted((t for t in row.timings if t.precision == precision), key=lambda t: t.median_s)
+    longest = max(t.median_s for t in timings)
+    bars = tuple(
+        Bar(
+            name=f"{t.engine} {t.version}".strip(),
+            text=f"{t.median_s * 1e6:,.1f} µs ±{t.spread / 2:.0%}",
+            length=WIDTH * t.median_s / longest,
+            ours=t.engine == OURS,
+        )
+        for t in timings
+    )
+    words = "; ".join(f"{bar.name}: {bar.text}" for bar in bars)
+    return Chart(title=f"{row.network}, {precision}, median latency. {words}", bars=bars)
+
+
+def _layer_chart(results: Results, row: Row, precision: Precision) -> Chart:
+    """Where our time goes, by operation; the text says how near to the peak its arithmetic is."""
+    layers = row.layers[precision]
+    groups: dict[str, list[Layer]] = {}
+    for layer in layers:
+        groups.setdefault(layer.op, []).append(layer)
+    seconds = {op: sum(layer.latency_s for layer in group) for op, group in groups.items()}
+    longest, total = max(seconds.values()), sum(seconds.values())
+    bars = []
+    for op, group in sorted(groups.items(), key=lambda item: -seconds[item[0]]):
+        macs = sum(layer.macs for layer in group)
+        share = macs / seconds[op] / results.peaks[precision] if seconds[op] else 0.0
+        rate = f", {share:.0%} of the peak" if macs else ""
+        text = f"{seconds[op] / total:.0%}, {seconds[op] * 1e6:,.1f} µs in {len(group)} calls{rate}"
+        bars.append(Bar(name=op, text=text, length=WIDTH * seconds[op] / longest, ours=True))
+    words = "; ".join(f"{bar.name}: {bar.text}" for bar in bars)
+    return Chart(title=f"{row.network}, time by operation. {words}", bars=tuple(bars))
+
+
+def _layer_rows(
+    results: Results, layers: tuple[Layer, ...], precision: Precision
+) -> list[tuple[str, str, str, str, str]]:
+    """Name, operation, µs, GMAC/s and share of the peak of every layer, in the program's order."""
+    peak = results.peaks[precision]
+    return [
+        (
+            layer.name,
+            layer.op,
+            f"{layer.latency_s * 1e6:.2f}",
+            f"{layer.mac_per_s / 1e9:.0f}" if layer.macs else "–",
+            f"{layer.mac_per_s / peak:.0%}" if layer.macs else "–",
+        )
+        for layer in layers
+    ]
+
+
+def _absent(results: Results) -> list[tuple[str, str, str]]:
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for row in results.rows:
+        for gone in row.absent:
+            place = found.setdefault((f"{gone.engine} {gone.precision}", gone.reason), {})
+            place[row.network] = None
+    every = len({row.network for row in results.rows})
+    return [
+        (engine, "every network" if len(where) == every else ", ".join(where), reason)
+        for (engine, reason), where in found.items()
+    ]

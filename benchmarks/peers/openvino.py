@@ -1,0 +1,35 @@
+"""OpenVINO: reads the suite's ONNX files, the QDQ ones in int8."""
+
+from pathlib import Path
+from typing import Any
+
+from edgekiln.benchmarks.peers.peer import Infer
+
+
+def prepare(model: Path, threads: int) -> Infer:
+    """Latency hint, one stream, threads kept to their cores, tensors allocated before (OpenVINO's
+    "Optimizing for Latency").
+    """
+    import numpy as np
+    import openvino as ov
+
+    core = ov.Core()
+    network = core.read_model(model)
+    network.reshape(
+        {network.input(0): [1, *(d.get_length() for d in network.input(0).partial_shape[1:])]}
+    )
+    config: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": True,
+        "ENABLE_HYPER_THREADING": False,
+    }
+    if "float" in model.name:
+        config["INFERENCE_PRECISION_HINT"] = "f32"  # else bfloat16 where the CPU has it
+    request = core.compile_model(network, "CPU", config).create_infer_request()
+    shape = tuple(network.input(0).shape)
+    value = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    request.set_input_tensor(ov.Tensor(value))
+    infer: Infer = request.infer
+    return infer

@@ -1,0 +1,119 @@
+"""What the suite measured: rows of timings, kept as JSON, to which later runs add."""
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgekiln.benchmarks.peers.peer import Precision
+from edgekiln.runtime import codec
+from edgekiln.runtime.host import Machine
+
+SCHEMA = "edgekiln.benchmarks/2"
+OURS = "edgekiln"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """One engine on one network: the median of its trials' medians, and how far these are apart."""
+
+    engine: str
+    version: str
+    precision: Precision
+    median_s: float
+    min_s: float
+    spread: float  # (max - min) / median of the trials' medians
+
+
+@dataclass(frozen=True, kw_only=True)
+class Absent:
+    """An engine that is not in the row, and why."""
+
+    engine: str
+    precision: Precision
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A call of our program, timed on its own."""
+
+    name: str
+    op: str
+    macs: int
+    latency_s: float
+
+    @property
+    def mac_per_s(self) -> float:
+        return self.macs / self.latency_s if self.latency_s else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One network with one number of threads; layers by precision."""
+
+    network: str
+    threads: int
+    macs: int
+    differing: int  # integers that are not ONNX Runtime's, of `checked`
+    checked: int
+    timings: tuple[Timing, ...]
+    absent: tuple[Absent, ...]
+    layers: Mapping[Precision, tuple[Layer, ...]]
+
+    def timing(self, engine: str, precision: Precision) -> Timing | None:
+        found = (t for t in self.timings if (t.engine, t.precision) == (engine, precision))
+        return next(found, None)
+
+    def fastest_peer(self, precision: Precision) -> Timing | None:
+        peers = [t for t in self.timings if t.engine != OURS and t.precision == precision]
+        return min(peers, key=lambda timing: timing.median_s, default=None)
+
+    def speedup(self, precision: Precision) -> float | None:
+        """Over the fastest peer of the same precision; None where either is absent."""
+        ours, peer = self.timing(OURS, precision), self.fastest_peer(precision)
+        return peer.median_s / ours.median_s if ours and peer else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Everything in results.json. `peaks` are MAC/s on one core by precision."""
+
+    schema: str = SCHEMA
+    machine: Machine
+    target: str
+    trials: int
+    seconds: float
+    peaks: Mapping[Precision, float]
+    rows: tuple[Row, ...] = ()
+
+    def with_row(self, row: Row, order: Iterable[str]) -> "Results":
+        """With this row in place of an older one of its network and threads."""
+        places = {name: place for place, name in enumerate(order)}
+        key = (row.network, row.threads)
+        rows = [other for other in self.rows if (other.network, other.threads) != key]
+        rows.append(row)
+        rows.sort(key=lambda r: (r.threads, places.get(r.network, len(places))))
+        return replace(self, rows=tuple(rows))
+
+    def threads(self) -> list[int]:
+        return sorted({row.threads for row in self.rows})
+
+    def mean_speedup(self, threads: int, precision: Precision) -> float | None:
+        """Geometric mean over the networks that have one."""
+        found = [row.speedup(precision) for row in self.rows if row.threads == threads]
+        known = [ratio for ratio in found if ratio is not None]
+        return statistics.geometric_mean(known) if known else None
+
+
+def load(path: Path) -> Results | None:
+    """The results of earlier runs; None where there are none of this form."""
+    try:
+        return codec.decode(Results, json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def save(path: Path, results: Results) -> None:
+    path.write_text(codec.dumps(codec.encode(results)), encoding="utf-8")
