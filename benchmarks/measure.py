@@ -21,6 +21,7 @@ class PeerContender(OrtContender):
 
     def __init__(self, entry: Entry, model: Path, place: Placement) -> None:
         super().__init__(model, place)
+        self.title = entry.engine
         self._entry = entry
 
     def _command(self) -> list[str]:

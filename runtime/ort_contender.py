@@ -22,6 +22,8 @@ from edgekiln.runtime.runner import import_onnxruntime
 class OrtContender:
     """ONNX Runtime on a model, in one process for all trials."""
 
+    title: str = "ONNX Runtime"  # in messages
+
     def __init__(self, model: Path, placement: Placement, *, batch: int = 1) -> None:
         """`batch` for a model that leaves it open.
 
@@ -101,14 +103,14 @@ class OrtContender:
     def _read(self, limit: float) -> dict[str, Any]:
         stream = _stream(self._process.stdout)
         if not select.select([stream], [], [], limit)[0]:
-            raise hung(f"{self.path}: ONNX Runtime", limit)
+            raise hung(f"{self.path}: {self.title}", limit)
         line = stream.readline()
         if line:
             answer: dict[str, Any] = json.loads(line)
             return answer
         code = self._process.wait()
         self._errors.seek(0)
-        raise error_from(code, self._errors.read(), f"{self.path}: ONNX Runtime")
+        raise error_from(code, self._errors.read(), f"{self.path}: {self.title}")
 
 
 def _stream(pipe: IO[str] | None) -> IO[str]:

@@ -50,8 +50,10 @@ def prepare(model: Path, threads: int) -> Infer:
 
     interpreter = Interpreter(model_path=str(model), num_threads=threads)
     interpreter.allocate_tensors()
+    draw = np.random.default_rng(0)
     for detail in interpreter.get_input_details():
-        value = np.random.default_rng(0).standard_normal(detail["shape"]).astype(np.float32)
-        interpreter.set_tensor(detail["index"], value)
+        codes = np.issubdtype(detail["dtype"], np.integer)
+        value = draw.normal(0, 40 if codes else 1, detail["shape"])
+        interpreter.set_tensor(detail["index"], value.clip(-128, 127).astype(detail["dtype"]))
     infer: Infer = interpreter.invoke
     return infer
