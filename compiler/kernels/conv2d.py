@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.compiler.kernels.border import assert_covered, fill_border
+from edgekiln.compiler.kernels.border import assert_covered
+from edgekiln.compiler.kernels.conv2d_matrix import MatrixEmitter, MatrixPlan
 from edgekiln.compiler.kernels.conv2d_plan import Plan
 from edgekiln.compiler.kernels.conv2d_tile import TileEmitter
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
 from edgekiln.compiler.kernels.tile import Tile
-from edgekiln.compiler.kernels.tir import KernelBuilder, divmod_, loop
+from edgekiln.compiler.kernels.tir import KernelBuilder
 from edgekiln.targets.isa.base import MicroKernel
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Conv2d:
     def build(self, mk: MicroKernel) -> Kernel:
         size = self.weight.shape[2:]
         assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)
-        plan = Plan(self, mk.products)
+        plan = self._plan(mk)
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             epilogue = Epilogue(mk, self.y, self.clip, self.residual)
@@ -74,18 +75,22 @@ class Conv2d:
             weights = k.constant(plan.packed_weights())
             bias, mult = plan.per_lane(self._folded_bias()), plan.per_lane(self.mult)
             epilogue.declare_constants(k, bias, mult)
-            epilogue.declare_output(k)
-            begin, end = k.items(plan.work)
-            if isinstance(self.y, Nhwc) and self.y.halo:
-                with loop(begin, end) as item:
-                    n, h = divmod_(item, self.y.h)
-                    fill_border(mk, epilogue.out, self.y, n, h, epilogue.zero())
-            tile = TileEmitter(plan, x, weights, epilogue)
-            for channels in plan.channel_blocks():
-                with loop(begin, end) as item:
-                    for start in plan.tiles(item):
-                        tile.emit(channels, item, start)
+            if isinstance(plan, MatrixPlan):
+                configuration = k.constant(plan.tile.configuration())
+                epilogue.declare_output(k)
+                MatrixEmitter(plan, x, weights, epilogue, configuration).emit(*k.items(plan.work))
+            else:
+                epilogue.declare_output(k)
+                TileEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))
         return k.finish()
+
+    def _plan(self, mk: MicroKernel) -> Plan | MatrixPlan:
+        """On vectors or on the matrix unit, whichever takes fewer cycles."""
+        plan = Plan(self, mk.products)
+        if mk.matrix is None or self.tile is not None:
+            return plan
+        matrix = MatrixPlan(self, mk)
+        return matrix if matrix.cycles < plan.cycles else plan
 
     def _folded_bias(self) -> "NDArray[np.int32]":
         """bias - zero_point · Σ weight, modulo 2³²: then sums need no subtraction."""

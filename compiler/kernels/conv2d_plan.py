@@ -38,46 +38,26 @@ class Channels:
     y_channel: Index  # its first output channel
 
 
-class Plan:
-    """The numbers of one convolution on one instruction set."""
+class Packing:
+    """How a convolution's constants lie in memory: channels in blocks, k in taps of equal steps.
+
+    Each kind of plan says of how many steps of `k_step` bytes, and what the blocks are.
+    """
+
+    steps: int  # of a tap
+    layout: tuple[Block, ...]
 
     def __init__(self, conv: "Conv2d", mk: MicroKernel) -> None:
-        self.conv = conv
+        self.conv, self.mk = conv, mk
         oc, self.ic, self.kh, self.kw = conv.weight.shape
         self.oc = oc // conv.groups
-        y = conv.y
-        # A 1×1 convolution over dense images sees one long row: tiles need not end with its own.
-        self.joined = self._is_pointwise_and_dense()
-        self.pixels = y.n * y.h * y.w if self.joined else y.w
-        pixels = conv.tile.pixels if conv.tile else self.pixels // mk.rows * mk.rows
-        self.mk = mk = mk if pixels and pixels % mk.rows == 0 else mk.single
         # Taps that lie side by side in memory: a row of the kernel, or one pixel's channels.
         self.flat = conv.groups == 1 and (conv.dilations[1] == 1 or self.kw == 1)
-        run = self.ic * self.kw if self.flat else self.ic
-        self.steps = math.ceil(run / mk.k_step)
+        self.run = self.ic * self.kw if self.flat else self.ic  # bytes of a tap
         self.taps = self.kh if self.flat else self.kh * self.kw
-        columns, self.tile = self._tiling(conv.tile)
-        self.work = math.ceil(self.pixels / self.tile.pixels) if self.joined else y.n * y.h
-        self.layout = blocks(columns, self.tile.vectors)
-        # Pixels whose results leave together: where one vector is all of a pixel.
-        alone = conv.groups == 1 and self.oc == columns[0].lanes
-        self.together = min(self.tile.pixels, mk.lanes[0] // self.oc) if alone else 1
 
-    def _tiling(self, given: Tile | None) -> tuple[tuple[Vector, ...], Tile]:
-        """The output channels as vectors, and the register tile: the cheapest of every width."""
-        if given:
-            return vectors(self.oc, self.mk, given.lanes), given
-        numbers = {"pixels": self.pixels, "k_steps": self.taps * self.steps}
-        choices = []
-        for lanes in self.mk.lanes:
-            columns = vectors(self.oc, self.mk, lanes)
-            tile = default_tile(self.mk, columns=columns, **numbers)
-            tile = replace(tile, lanes=lanes)
-            choices.append((cycles(self.mk, tile, columns=columns, **numbers), columns, tile))
-        _, columns, tile = min(choices, key=lambda choice: choice[0])
-        return columns, tile
-
-    def _is_pointwise_and_dense(self) -> bool:
+    def is_pointwise_and_dense(self) -> bool:
+        """Whether all pixels make one long row: tiles need not end with the image's own."""
         conv = self.conv
         tensors = [conv.x, conv.y, *([conv.residual.tensor] if conv.residual else [])]
         dense = all(isinstance(t, F32) or not t.halo for t in tensors)
@@ -93,13 +73,12 @@ class Plan:
         runs = conv.weight.transpose(0, 2, 3, 1).reshape(conv.weight.shape[0], self.taps, -1)
         steps = np.zeros((len(runs), self.taps, self.steps * width), np.int8)
         steps[:, :, : runs.shape[2]] = runs
-        steps = steps.reshape(conv.groups, self.oc, self.taps * self.steps, width)
-        return np.concatenate([pack_weights(group, self.layout, self.mk) for group in steps])
+        by_group = steps.reshape(conv.groups, self.oc, self.taps * self.steps, width)
+        return np.concatenate([pack_weights(group, self.layout, self.mk) for group in by_group])
 
     def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
         groups = values.reshape(self.conv.groups, self.oc)
-        lanes = np.concatenate([pack_channels(group, self.layout) for group in groups])
-        return np.concatenate([lanes] * self.together)
+        return np.concatenate([pack_channels(group, self.layout) for group in groups])
 
     def channel_blocks(self) -> Iterator[Channels]:
         """Every block of every group, inside loops where they are alike."""
@@ -117,6 +96,53 @@ class Plan:
                         y_channel=bind(g * self.oc + i * block.channels + block.vectors[0].start),
                     )
                 lane += block.count * block.channels
+
+
+class Plan(Packing):
+    """The numbers of one convolution on vectors."""
+
+    def __init__(self, conv: "Conv2d", mk: MicroKernel) -> None:
+        super().__init__(conv, mk)
+        y = conv.y
+        self.joined = self.is_pointwise_and_dense()
+        self.pixels = y.n * y.h * y.w if self.joined else y.w
+        pixels = conv.tile.pixels if conv.tile else self.pixels // mk.rows * mk.rows
+        self.mk = mk = mk if pixels and pixels % mk.rows == 0 else mk.single
+        self.steps = math.ceil(self.run / mk.k_step)
+        columns, self.tile = self._tiling(conv.tile)
+        self._columns = columns
+        self.work = math.ceil(self.pixels / self.tile.pixels) if self.joined else y.n * y.h
+        self.layout = blocks(columns, self.tile.vectors)
+        # Pixels whose results leave together: where one vector is all of a pixel.
+        alone = conv.groups == 1 and self.oc == columns[0].lanes
+        self.together = min(self.tile.pixels, mk.lanes[0] // self.oc) if alone else 1
+
+    def _tiling(self, given: Tile | None) -> tuple[tuple[Vector, ...], Tile]:
+        """The output channels as vectors, and the register tile: the cheapest of every width."""
+        if given:
+            return vectors(self.oc, self.mk, given.lanes), given
+        numbers = self._numbers()
+        choices = []
+        for lanes in self.mk.lanes:
+            columns = vectors(self.oc, self.mk, lanes)
+            tile = default_tile(self.mk, columns=columns, **numbers)
+            tile = replace(tile, lanes=lanes)
+            choices.append((cycles(self.mk, tile, columns=columns, **numbers), columns, tile))
+        _, columns, tile = min(choices, key=lambda choice: choice[0])
+        return columns, tile
+
+    @property
+    def cycles(self) -> float:
+        """Of the whole convolution, roughly."""
+        y = self.conv.y
+        rows = self.conv.groups * (1 if self.joined else y.n * y.h)
+        return rows * cycles(self.mk, self.tile, columns=self._columns, **self._numbers())
+
+    def _numbers(self) -> dict[str, int]:
+        return {"pixels": self.pixels, "k_steps": self.taps * self.steps}
+
+    def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
+        return np.concatenate([super().per_lane(values)] * self.together)
 
     def tiles(self, item: Expr) -> Iterator[Index]:
         """First pixels of the item's tiles; the last one of a row overlaps its predecessor."""

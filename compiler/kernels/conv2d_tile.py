@@ -4,15 +4,19 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.channels import Vector
 from edgekiln.compiler.kernels.conv2d_plan import Channels, Plan
 from edgekiln.compiler.kernels.epilogue import Epilogue
+from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
     bind,
     const,
+    divmod_,
     load,
+    loop,
     register,
     store,
     turns,
@@ -22,14 +26,25 @@ from edgekiln.targets.isa.base import Expr, pick, splat
 
 @dataclass(frozen=True)
 class TileEmitter:
-    """Emits the code of register tiles, all alike but for their place."""
+    """Emits the loops over register tiles."""
 
     plan: Plan
     x: Buffer
     weights: Buffer
     epilogue: Epilogue
 
-    def emit(self, channels: Channels, item: Expr, start: Index) -> None:
+    def emit(self, begin: Expr, end: Expr) -> None:
+        y = self.plan.conv.y
+        if isinstance(y, Nhwc) and y.halo:
+            with loop(begin, end) as item:
+                n, h = divmod_(item, y.h)
+                fill_border(self.epilogue.out, y, n, h, self.epilogue.zero())
+        for channels in self.plan.channel_blocks():
+            with loop(begin, end) as item:
+                for start in self.plan.tiles(item):
+                    self._tile(channels, item, start)
+
+    def _tile(self, channels: Channels, item: Expr, start: Index) -> None:
         """One register tile: sums, then the epilogue of each vector."""
         conv, mk = self.plan.conv, self.plan.mk
         chosen = channels.block.vectors

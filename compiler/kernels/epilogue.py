@@ -107,6 +107,11 @@ class Epilogue:
         """The output's zero point, for its border."""
         return cast(self._int(0), _dtype(self._y))
 
+    @property
+    def biases(self) -> Buffer:
+        """int32, one a lane."""
+        return self._bias
+
     def bias(self, at: Index, lanes: int) -> Expr:
         return load(self._bias, at, lanes)
 

@@ -17,6 +17,7 @@ MICROKERNELS: dict[str, str] = {
     "x86_avx2": "edgekiln.targets.isa.x86_avx2:AVX2",
     "x86_avx_vnni": "edgekiln.targets.isa.x86_vnni:AVX_VNNI",
     "x86_vnni": "edgekiln.targets.isa.x86_vnni:AVX512_VNNI",
+    "x86_amx": "edgekiln.targets.isa.x86_amx:X86_AMX",
 }
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from edgekiln.targets.isa.matrix import MatrixUnit
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -103,6 +105,7 @@ class MicroKernel(ABC):
     weight_dots: float = 0.0  # what widening a register of weights takes, likewise
     in_order: bool = False  # loads do not hide behind dot products
     epilogue_cycles: float = 6.0  # per register: convert, scale, clamp, round, narrow, store
+    matrix: MatrixUnit | None = None  # beside the vectors, where the chip has one
 
     @abstractmethod
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:

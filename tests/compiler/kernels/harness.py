@@ -14,7 +14,7 @@ from edgekiln.compiler.kernels.spec import F32, Halo, Kernel, Nhwc
 from edgekiln.runtime import host
 from edgekiln.targets import isa, profile
 from edgekiln.targets.isa.base import MicroKernel
-from tests import emulated
+from tests import amx, emulated
 
 Array = NDArray[Any]
 
@@ -28,6 +28,7 @@ TARGETS = {
     "x86_avx2": (_V3, {"avx2", "fma"}),
     "x86_avx_vnni": (_VNNI, {"avx512_vnni", "avx512vl"}),
     "x86_vnni": (_VNNI, {"avx512_vnni", "avx512vl"}),
+    "x86_amx": (amx.TVM, {"avx512_vnni", "avx512vl"}),
 }
 
 # Other chips' micro-kernels, and the profile whose processor QEMU shows them.
@@ -47,7 +48,7 @@ everywhere = pytest.mark.parametrize(
 here = pytest.mark.parametrize("name", TARGETS)
 on_arm = pytest.mark.parametrize("name", EMULATED)
 _checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
-# Five micro-kernels: 25 cases an operation. Fewer under QEMU, which takes longer.
+# Six micro-kernels: 30 cases an operation. Fewer under QEMU, which takes longer.
 quick = settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=_checks)
 emulated_quick = settings(quick, max_examples=2)
 emulated_thorough = settings(quick, max_examples=60, derandomize=False)
@@ -59,6 +60,8 @@ def microkernel(name: str) -> MicroKernel:
         emulated.require(profile.load(EMULATED[name]))
     elif missing := TARGETS[name][1] - host.cpu_flags():
         pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
+    elif name == "x86_amx":
+        amx.ready()
     return isa.load(name)
 
 

@@ -1,0 +1,129 @@
+"""Tiles of a matrix unit: how many of its registers one inner loop fills, and that loop's code."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple
+
+from edgekiln.compiler.kernels.channels import Vector, vectors
+from edgekiln.compiler.kernels.tir import Buffer, Index
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.matrix import MatrixUnit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_WORD = 4  # bytes of k that meet in one int32
+_TILE_CYCLES = 40.0  # addresses, loop control, the first loads
+_MOST_ACROSS = 4  # accumulators beside each other: their results leave as one vector of 64 lanes
+
+
+class Place(NamedTuple):
+    """Where a register's rows lie."""
+
+    buffer: Buffer
+    at: Index
+    stride: int  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixTile:
+    """`down` × `across` accumulators, each `splits` times: partial sums over k hide the product's
+    latency where there are few.
+
+    Args:
+        rows: pixels of an accumulator.
+        depth: bytes of k that one product takes.
+    """
+
+    unit: MatrixUnit
+    rows: int
+    down: int
+    across: int
+    splits: int
+    depth: int
+
+    @property
+    def pixels(self) -> int:
+        return self.down * self.rows
+
+    @property
+    def lanes(self) -> int:
+        """Channels of the widest block."""
+        return self.across * self.unit.columns
+
+    @property
+    def _sums(self) -> int:
+        return self.down * self.across * self.splits
+
+    def fits(self) -> bool:
+        return self._sums + self.down + 1 <= self.unit.registers
+
+    def accumulator(self, split: int, row: int, column: int) -> int:
+        return (split * self.down + row) * self.across + column
+
+    def configuration(self) -> "NDArray[np.uint8]":
+        """Accumulators, then left operands, then right ones."""
+        rights = self.unit.registers - self._sums - self.down
+        word_rows = self.depth // _WORD
+        return self.unit.configuration(
+            [(self.rows, self.unit.columns * _WORD)] * self._sums
+            + [(self.rows, self.depth)] * self.down
+            + [(word_rows, self.unit.columns * _WORD)] * rights
+        )
+
+    def multiply(self, split: int, lefts: Sequence[Place], rights: Sequence[Place]) -> None:
+        """One step of k for every accumulator of a split; `rights` may be fewer than `across`."""
+        first_left = self._sums
+        first_right = first_left + self.down
+        for row, place in enumerate(lefts):
+            self.unit.load(first_left + row, *place)
+        for column, place in enumerate(rights):
+            right = first_right + column % (self.unit.registers - first_right)
+            self.unit.load(right, *place)
+            for row in range(self.down):
+                self.unit.dot(self.accumulator(split, row, column), first_left + row, right)
+
+    def cycles(self, mk: MicroKernel, across: int, steps: int, results: int) -> float:
+        """What one tile takes, roughly: its products, while the results of another one leave.
+
+        Args:
+            across: accumulators beside each other that are in use.
+            steps: of k.
+            results: of `across`, those that are stored.
+        """
+        unit = self.unit
+        loads = self.down * self.rows / unit.rows * unit.load_cycles
+        loads += across * self.depth / unit.row_bytes * unit.stream_cycles
+        dots = self.down * across * unit.dot_cycles
+        products = steps * max(dots, loads, unit.dot_latency / min(self.splits, steps))
+        lanes = results * unit.columns
+        epilogue = self.pixels * mk.width(lanes) * mk.epilogue_cost(lanes)
+        epilogue += self.down * across * self.splits * unit.store_cycles
+        return max(products, epilogue) + _TILE_CYCLES
+
+
+def columns(channels: int, mk: MicroKernel, lanes: int) -> tuple[Vector, ...]:
+    """The channels as vectors of whole accumulators, up to `lanes` wide."""
+    assert mk.matrix
+    size = mk.matrix.columns
+    return vectors(channels, replace(mk, lanes=tuple(n for n in mk.lanes if n >= size)), lanes)
+
+
+def depth(unit: MatrixUnit, run: int) -> int:
+    """Bytes of k a step: `run` bytes in as few steps as there can be, all alike."""
+    return _WORD * math.ceil(run / (_WORD * math.ceil(run / unit.row_bytes)))
+
+
+def tiles(unit: MatrixUnit, pixels: int, depth: int) -> Iterator[MatrixTile]:
+    """Every tile that fits in the registers and in a run of `pixels`."""
+    for down, across, splits in product((1, 2, 3), (1, 2, _MOST_ACROSS), (1, 2, 4)):
+        count = math.ceil(pixels / (down * unit.rows))
+        rows = math.ceil(pixels / (down * count))
+        tile = MatrixTile(
+            unit=unit, rows=rows, down=down, across=across, splits=splits, depth=depth
+        )
+        if tile.fits() and tile.pixels <= pixels:
+            yield tile
