@@ -16,7 +16,7 @@ _TILES = "amx_tile"
 def permit(features: Collection[str], where: str) -> None:
     """Ask for the tile registers if `features` has them. Once more does no harm.
 
-    The process keeps them, its later threads and forks have them, too. In C: `cpu_permits`.
+    The process keeps them, its later threads and forks have them, too. In C: `cpu_request`.
 
     Args:
         where: origin of the program, for the message.
@@ -30,7 +30,7 @@ def permit(features: Collection[str], where: str) -> None:
     if libc.syscall(_SYS_ARCH_PRCTL, _REQ_XCOMP_PERM, _XTILEDATA) != 0:
         reason = os.strerror(ctypes.get_errno())
         raise BundleError(
-            f"{where}: Linux refuses the AMX tile registers: {reason}",
-            "it takes Linux 5.16 and a virtual machine or container that passes them on; "
-            "or build it with --target x86-avx512-vnni",
+            f"{where}: Linux refuses {_TILES}: {reason}",
+            "it takes Linux 5.16 and a virtual machine or container that passes it on; "
+            "or build it with another --target",
         )

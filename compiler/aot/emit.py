@@ -64,6 +64,7 @@ def header(source: Source, profile: TargetProfile) -> str:
     ]
     return _HEADER.format(
         name=_comment(source.name), target=profile.name, features=" ".join(profile.features),
+        request=_REQUEST if "amx_tile" in profile.features else "",
         align=ALIGN, overread=OVERREAD_BYTES, arena=source.arena_bytes,
         inputs=len(source.inputs), outputs=len(source.outputs), steps=len(source.steps),
         sizes="\n".join(sizes),
@@ -151,6 +152,16 @@ def _string(text: str) -> str:
     return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in text.encode()) + '"'
 
 
+_REQUEST = """\
+ *
+ * Linux gives a process the AMX tiles when it asks for them, once, before the first run; without
+ * that the first kernel is an illegal instruction. Threads started later have them, too:
+ *
+ *     #include <sys/syscall.h>
+ *     #include <unistd.h>
+ *     if (syscall(SYS_arch_prctl, 0x1023, 18) != 0) perror("ARCH_REQ_XCOMP_PERM, XTILEDATA");
+"""
+
 _HEADER = """\
 /* {name} for {target}. Made by EdgeKiln.
  *
@@ -163,7 +174,7 @@ _HEADER = """\
  * read, and ignores, up to MODEL_OVERREAD_BYTES past the end of an input or output. Nothing has to
  * be initialized and nothing in the arena has to survive between two runs.
  * CPU features needed: {features}
- */
+{request} */
 #ifndef MODEL_H
 #define MODEL_H
 

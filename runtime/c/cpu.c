@@ -7,6 +7,9 @@
 #if defined(__x86_64__)
 
 #include <cpuid.h>
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum reg { EAX, EBX, ECX, EDX };
 
@@ -77,6 +80,14 @@ int cpu_has(const char *feature) {
     return 0;
 }
 
+/* Linux, Documentation/arch/x86/xstate.rst; XCR0's bit 18 are the tiles. */
+enum { REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18 };
+
+int cpu_request(const char *feature) {
+    if (strcmp(feature, "amx_tile") != 0) return 0;
+    return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0 ? 0 : errno;
+}
+
 #elif defined(__aarch64__) || defined(__arm__)
 
 #include <sys/auxv.h>
@@ -105,6 +116,11 @@ int cpu_has(const char *feature) {
         if (strcmp(FEATURES[i].name, feature) != 0) continue;
         return getauxval(FEATURES[i].word) >> FEATURES[i].bit & 1;
     }
+    return 0;
+}
+
+int cpu_request(const char *feature) {
+    (void)feature;
     return 0;
 }
 

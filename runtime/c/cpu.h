@@ -6,4 +6,8 @@
  * this file does not know. */
 int cpu_has(const char *feature);
 
+/* Ask the operating system for a feature that it gives only on request, for this process and its
+ * later threads. 0, also for features that need no request; or an errno. */
+int cpu_request(const char *feature);
+
 #endif

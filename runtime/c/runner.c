@@ -28,6 +28,14 @@ static void check_cpu(void) {
         fail(EXIT_BUNDLE, "build it with a --target that fits this machine",
              "made for " TARGET_NAME ", this CPU lacks %s", missing);
     }
+    for (size_t i = 0; features[i]; i++) {
+        int error = cpu_request(features[i]);
+        if (!error) continue;
+        fail(EXIT_BUNDLE,
+             "it takes Linux 5.16 and a virtual machine or container that passes it on; "
+             "or build it with another --target",
+             "made for " TARGET_NAME ", Linux refuses %s: %s", features[i], strerror(error));
+    }
 }
 
 static void want_files(const files_t *files, int32_t wanted, const char *option) {

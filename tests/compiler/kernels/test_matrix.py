@@ -1,0 +1,115 @@
+"""Kernels on tiles agree with their oracles whatever the tile: the vectors' bits, on AMX."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekiln.compiler.kernels import matrix
+from edgekiln.compiler.kernels.conv2d import Conv2d
+from edgekiln.compiler.kernels.spec import F32, Halo, Nhwc
+from edgekiln.targets import isa
+from edgekiln.targets.isa.base import MicroKernel
+from tests.compiler.kernels import harness
+from tests.compiler.kernels.convolutions import Case, Problem, cases
+from tests.compiler.kernels.harness import Codes, microkernel, run
+
+AMX = "x86_amx"
+CYCLES = st.sampled_from([1.0, 16.0, 300.0])
+some = settings(harness.quick, max_examples=15)
+
+
+def tiled(
+    dot: float = 16.0, load: float = 8.0, stream: float = 16.0, late: float = 52.0
+) -> MicroKernel:
+    """Vectors are so slow that everything goes to tiles, of a shape that the cycles decide."""
+    mk = microkernel(AMX)
+    assert mk.matrix
+    unit = replace(
+        mk.matrix, dot_cycles=dot, load_cycles=load, stream_cycles=stream, dot_latency=late
+    )
+    return replace(mk, dots_per_cycle=1e-6, matrix=unit)
+
+
+MACHINES = st.builds(tiled, CYCLES, CYCLES, CYCLES, CYCLES)
+
+
+@given(cases(), MACHINES)
+@some
+def test_convolution_agrees_with_onnx_runtime(case: Case, mk: MicroKernel) -> None:
+    p = Problem(case, mk.activation)
+    conv = Conv2d(y=p.y.tensor, mult=p.mult, clip=p.clip, groups=case.groups, **p.attributes())
+    memory = run(conv.build(mk), AMX, [p.x.memory()], p.y.tensor, case.pieces)
+    harness.assert_codes(memory, p.expected())
+
+
+@given(cases(), MACHINES)
+@some
+def test_a_fused_residual_gives_the_bits_of_the_two_kernels(case: Case, mk: MicroKernel) -> None:
+    p = Problem(case, mk.activation)
+    fused, other, total = p.residual()
+    clip = harness.bounds(total.dtype)
+    conv = Conv2d(
+        y=total, mult=p.mult, clip=clip, residual=fused, groups=case.groups, **p.attributes()
+    )
+    memory = run(conv.build(mk), AMX, [p.x.memory(), other.memory()], total, case.pieces)
+    own = replace(p.expected(), tensor=p.y.tensor)
+    harness.assert_codes(memory, Codes(total, harness.summed(own, other, total, clip)))
+
+
+@given(cases(), MACHINES)
+@some
+def test_float_results_are_the_scaled_exact_sums(case: Case, mk: MicroKernel) -> None:
+    p = Problem(case, mk.activation)
+    n, c, h, w = p.oracle_shape
+    out = F32(n=n, h=h, w=w, c=c)
+    mult = (p.x_scale * p.w_scale).astype(np.float32)
+    conv = Conv2d(y=out, mult=mult, groups=case.groups, **p.attributes())
+    memory = run(conv.build(mk), AMX, [p.x.memory()], out, case.pieces)
+    expected = p.sums().astype(np.float32) * mult[:, None, None]
+    np.testing.assert_array_equal(memory, expected.transpose(0, 2, 3, 1).reshape(-1))
+
+
+def convolution(size: int, channels: tuple[int, int], kernel: int) -> Conv2d:
+    pad, (ic, oc) = kernel // 2, channels
+    border = Halo(top=pad, left=pad, bottom=pad, right=pad)
+    x = Nhwc(
+        n=1, h=size, w=size, c=ic, dtype="uint8", scale=0.1, zero_point=0, halo=border
+    )  # fmt: skip
+    return Conv2d(
+        x=x, y=replace(x, c=oc), weight=np.ones((oc, ic, kernel, kernel), np.int8),
+        bias=np.zeros(oc, np.int32), mult=np.ones(oc, np.float32), pads=(pad, pad),
+    )  # fmt: skip
+
+
+def on_tiles(conv: Conv2d) -> bool:
+    """Whether its code configures tiles."""
+    return "ldtilecfg" in str(conv.build(isa.load(AMX)).func.script())
+
+
+@pytest.mark.parametrize(
+    ("conv", "expected"),
+    [
+        pytest.param(convolution(56, (64, 64), 3), True, id="3x3"),
+        pytest.param(convolution(7, (512, 512), 3), True, id="small image"),
+        pytest.param(convolution(56, (64, 256), 1), True, id="1x1"),
+        pytest.param(convolution(16, (64, 128), 1), True, id="few rows"),
+        pytest.param(convolution(1, (512, 1000), 1), False, id="one row"),
+    ],
+)
+def test_a_layer_goes_to_tiles_where_they_take_fewer_cycles(conv: Conv2d, expected: bool) -> None:
+    assert on_tiles(conv) is expected
+
+
+@given(st.integers(1, 5000))
+def test_steps_share_k_evenly_and_read_no_more_than_a_register_behind_it(run: int) -> None:
+    unit = isa.load(AMX).matrix
+    assert unit
+    size = matrix.depth(unit, run)
+    steps = -(-run // size)
+    assert size % 4 == 0
+    assert size <= unit.row_bytes
+    assert steps == -(-run // unit.row_bytes)
+    assert 0 <= steps * size - run < unit.row_bytes

@@ -1,0 +1,93 @@
+"""Whole networks on AMX tiles, through the runner: the bytes of the same network on VNNI."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekiln.runtime import bundle, host
+from edgekiln.runtime.runner import AotRunner
+from edgekiln.targets import profile
+from edgekiln.targets.profile import TargetProfile
+from tests import amx
+from tests.compiler.qdq_models import QdqModel
+from tests.e2e.test_compiled_models import build
+
+VNNI = "x86-avx512-vnni"
+TILES = b"\xc4\xe2\x78\x49\xc0"  # TILERELEASE: the end of every kernel that uses them
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> TargetProfile:
+    """`x86-amx` where there is AMX, otherwise with an emulator in the runner."""
+    real = profile.load("x86-amx")
+    if not set(real.features) - host.cpu_flags():
+        return real
+    if missing := set(profile.load(VNNI).features) - host.cpu_flags():
+        pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
+    return amx.emulated_target(tmp_path_factory.mktemp("amx"))
+
+
+def residual_net(path: Path) -> Path:
+    """First layer, 3×3 with a residual, a downsampling block, a wide 1×1, pool and dense."""
+    m = QdqModel(seed=5)
+    x = m.q(m.input("x", 1, 3, 20, 20), scale=0.02, zero=-5)
+    a = m.q(m.conv(x, 32, 3, 3, 3, out="a", strides=[2, 2], pads=[0, 0, 1, 1]), scale=0.07, zero=3)
+    b = m.q(m.conv(a, 32, 32, 3, 3, out="b", pads=[1, 1, 1, 1]), scale=0.6, zero=4)
+    c = m.q(m.op("Relu", m.op("Add", a, b, out="sum"), out="relu"), scale=0.5, zero=-128)
+    d = m.q(m.conv(c, 72, 32, 3, 3, out="d", strides=[2, 2], pads=[1, 1, 1, 1]), scale=3.1)
+    e = m.q(m.conv(d, 40, 72, 1, 1, out="e"), scale=9.1)
+    pool = m.q(m.op("GlobalAveragePool", e, out="pool"), scale=4.0)
+    weight, _ = m.weight(10, 40)
+    m.op("Gemm", m.op("Flatten", pool, out="flat"), weight, out="logits", transB=1)
+    return m.save(path, "logits")
+
+
+def attention_net(path: Path) -> Path:
+    """softmax-free attention over 40 tokens of 64 features, and a dense layer for each token."""
+    m = QdqModel(seed=6)
+    x = m.q(m.input("x", 1, 40, 64), scale=0.02)
+    wide, _ = m.weight(64, 96, axis=1)
+    hidden = m.q(m.op("MatMul", x, wide, out="hidden"), scale=0.3)
+    back, _ = m.weight(96, 64, axis=1)
+    key = m.q(m.op("MatMul", hidden, back, out="key"), scale=4.0, zero=-7)
+    turned = m.op("Transpose", key, out="turned", perm=[0, 2, 1])
+    scores = m.q(m.op("MatMul", x, turned, out="scores"), scale=2.0, zero=11)
+    m.op("MatMul", scores, key, out="mixed")
+    return m.save(path, "mixed")
+
+
+@pytest.mark.parametrize("net", [residual_net, attention_net])
+def test_tiles_give_the_bytes_of_vectors_with_one_thread_and_two(
+    tmp_path: Path, target: TargetProfile, net: Callable[[Path], Path]
+) -> None:
+    model = net(tmp_path / "net.onnx")
+    vectors = AotRunner.open(build(model, replace(profile.load(VNNI), name="vnni")))
+    home = tmp_path / "tiles"
+    bundle.extract(build(model, target), home)
+    assert (home / "libmodel.so").read_bytes().count(TILES) > 1
+    rng = np.random.default_rng(2)
+    for scale in (1.0, 10.0):
+        x = rng.normal(scale=scale, size=vectors.inputs[0].shape).astype(np.float32)
+        (home / "x.bin").write_bytes(x.tobytes())
+        (expected,) = vectors.run(x)
+        for threads in ("1", "2"):
+            command = ["./runner", "run", "--input", "x.bin", "--output", "y.bin"]
+            subprocess.run(
+                [*command, "--threads", threads], cwd=home, env={"PATH": os.environ["PATH"]},
+                check=True,
+            )  # fmt: skip
+            assert (home / "y.bin").read_bytes() == expected.tobytes()
+
+
+def test_a_program_with_tiles_runs_in_this_process(tmp_path: Path, target: TargetProfile) -> None:
+    model = residual_net(tmp_path / "net.onnx")
+    amx.ready()
+    vectors = AotRunner.open(build(model, replace(profile.load(VNNI), name="vnni")))
+    tiles = AotRunner.open(build(model, target))
+    x = np.random.default_rng(3).normal(size=vectors.inputs[0].shape).astype(np.float32)
+    np.testing.assert_array_equal(tiles.run(x)[0], vectors.run(x)[0])

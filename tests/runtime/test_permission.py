@@ -1,0 +1,45 @@
+"""Tile registers must be asked for: a refusal is a sentence, not an illegal instruction."""
+
+from pathlib import Path
+
+import pytest
+
+from edgekiln.runtime import host
+from edgekiln.runtime.errors import BundleError
+from edgekiln.runtime.permit import permit
+from tests.runtime import c_runner
+
+HINT = (
+    "it takes Linux 5.16 and a virtual machine or container that passes it on; "
+    "or build it with another --target"
+)
+refusing = pytest.mark.skipif(
+    "amx_tile" in host.cpu_flags(), reason="this machine grants what the test wants refused"
+)
+MODEL = Path(__file__).parent / "fixtures" / "model.c"
+
+
+@refusing
+def test_a_runner_says_that_linux_refuses_the_tiles(tmp_path: Path) -> None:
+    """A CPU that has them, as far as the runner can see, under a kernel that does not."""
+    cpu = tmp_path / "any_cpu.c"
+    cpu.write_text("int __wrap_cpu_has(const char *name) { return name != 0; }\n")
+    c_runner.link(
+        tmp_path, [MODEL, cpu], "-Wl,--wrap=cpu_has", target="x86-amx", features=["amx_tile"]
+    )
+    done = c_runner.run(tmp_path, "perf")
+    assert done.returncode == 8
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("error: made for x86-amx, Linux refuses amx_tile: ")
+    assert hint == f" hint: {HINT}"
+
+
+@refusing
+def test_a_program_in_this_process_is_refused_with_the_same_words() -> None:
+    with pytest.raises(BundleError, match=r"net\.ekb: Linux refuses amx_tile: ") as error:
+        permit(["avx2", "amx_tile"], "net.ekb")
+    assert error.value.hint == HINT
+
+
+def test_a_program_without_tiles_asks_for_nothing() -> None:
+    permit(["avx2", "avx512f"], "net.ekb")
