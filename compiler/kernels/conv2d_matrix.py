@@ -133,7 +133,7 @@ class MatrixEmitter:
         first, last = (divmod_(at * rows, self.plan.work)[0] for at in (begin, end))
         with loop(first, last) as row:
             n, h = divmod_(row, y.h)
-            fill_border(self.epilogue.out, y, n, h, self.epilogue.zero())
+            fill_border(self.plan.mk, self.epilogue.out, y, n, h, self.epilogue.zero())
 
     def _start(self, item: Expr) -> tuple[Index, Index]:
         """A tile's run, and its first pixel in it; the last tile overlaps its predecessor."""

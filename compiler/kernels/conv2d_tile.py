@@ -38,7 +38,7 @@ class TileEmitter:
         if isinstance(y, Nhwc) and y.halo:
             with loop(begin, end) as item:
                 n, h = divmod_(item, y.h)
-                fill_border(self.epilogue.out, y, n, h, self.epilogue.zero())
+                fill_border(self.plan.mk, self.epilogue.out, y, n, h, self.epilogue.zero())
         for channels in self.plan.channel_blocks():
             with loop(begin, end) as item:
                 for start in self.plan.tiles(item):
