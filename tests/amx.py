@@ -33,16 +33,23 @@ def ready() -> None:
         ctypes.CDLL(str(library))
 
 
-def emulated_target(home: Path) -> TargetProfile:
-    """`x86-amx` whose runner brings the emulator, and asks the CPU for no more than VNNI.
+def target() -> TargetProfile:
+    """`x86-amx`; where the CPU has no AMX, one that asks it for no more than VNNI."""
+    amx, base = profile.load("x86-amx"), profile.load("x86-avx512-vnni")
+    if not set(amx.features) - host.cpu_flags():
+        return amx
+    return replace(amx, features=base.features, tvm=TVM, toolchain=base.toolchain)
+
+
+def with_emulator(built: TargetProfile, home: Path) -> TargetProfile:
+    """The same, its runner with the emulator inside, for a process that has none.
+
+    Its libmodel.so has one, too, which must not outlive it: take that of `target`.
 
     Args:
         home: where the emulator's object file is put.
     """
     emulator = home / "amx_emulator.o"
     subprocess.run(["cc", *_FLAGS, "-c", "-o", emulator, _SOURCE], check=True)
-    amx, base = profile.load("x86-amx"), profile.load("x86-avx512-vnni")
-    ldflags = (*base.toolchain.ldflags, str(emulator))
-    return replace(
-        amx, features=base.features, tvm=TVM, toolchain=replace(base.toolchain, ldflags=ldflags)
-    )
+    ldflags = (*built.toolchain.ldflags, str(emulator))
+    return replace(built, toolchain=replace(built.toolchain, ldflags=ldflags))

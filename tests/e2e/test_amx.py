@@ -3,7 +3,6 @@
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 from edgekiln.runtime import bundle, host
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
-from edgekiln.targets.profile import TargetProfile
 from tests import amx
 from tests.compiler.qdq_models import QdqModel
 from tests.e2e.test_compiled_models import build
@@ -21,15 +19,10 @@ VNNI = "x86-avx512-vnni"
 TILES = b"\xc4\xe2\x78\x49\xc0"  # TILERELEASE: the end of every kernel that uses them
 
 
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> TargetProfile:
-    """`x86-amx` where there is AMX, otherwise with an emulator in the runner."""
-    real = profile.load("x86-amx")
-    if not set(real.features) - host.cpu_flags():
-        return real
+@pytest.fixture(autouse=True)
+def _with_vectors() -> None:
     if missing := set(profile.load(VNNI).features) - host.cpu_flags():
         pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
-    return amx.emulated_target(tmp_path_factory.mktemp("amx"))
 
 
 def residual_net(path: Path) -> Path:
@@ -63,11 +56,14 @@ def attention_net(path: Path) -> Path:
 
 @pytest.mark.parametrize("net", [residual_net, attention_net])
 def test_tiles_give_the_bytes_of_vectors_with_one_thread_and_two(
-    tmp_path: Path, target: TargetProfile, net: Callable[[Path], Path]
+    tmp_path: Path, net: Callable[[Path], Path]
 ) -> None:
     model = net(tmp_path / "net.onnx")
-    vectors = AotRunner.open(build(model, replace(profile.load(VNNI), name="vnni")))
+    vectors = AotRunner.open(build(model, profile.load(VNNI)))
     home = tmp_path / "tiles"
+    target = amx.target()
+    if "amx_tile" not in target.features:
+        target = amx.with_emulator(target, tmp_path)
     bundle.extract(build(model, target), home)
     assert (home / "libmodel.so").read_bytes().count(TILES) > 1
     rng = np.random.default_rng(2)
@@ -84,10 +80,10 @@ def test_tiles_give_the_bytes_of_vectors_with_one_thread_and_two(
             assert (home / "y.bin").read_bytes() == expected.tobytes()
 
 
-def test_a_program_with_tiles_runs_in_this_process(tmp_path: Path, target: TargetProfile) -> None:
+def test_a_program_with_tiles_runs_in_this_process(tmp_path: Path) -> None:
     model = residual_net(tmp_path / "net.onnx")
     amx.ready()
-    vectors = AotRunner.open(build(model, replace(profile.load(VNNI), name="vnni")))
-    tiles = AotRunner.open(build(model, target))
+    vectors = AotRunner.open(build(model, profile.load(VNNI)))
+    tiles = AotRunner.open(build(model, amx.target()))
     x = np.random.default_rng(3).normal(size=vectors.inputs[0].shape).astype(np.float32)
     np.testing.assert_array_equal(tiles.run(x)[0], vectors.run(x)[0])
