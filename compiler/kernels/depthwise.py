@@ -1,7 +1,7 @@
 """Depthwise convolution: one filter a channel, vectors over channels.
 
-For each column of the image up to four rows are interleaved into the bytes of an int32 lane, once;
-one dot product then multiplies them by a column of the filter. Output columns slide over the image
+For each column of the image up to `k_step` rows are interleaved into int32 lanes, once; one dot
+product then multiplies them by a column of the filter. Output columns slide over the image
 columns of their tile, so a column serves every tap that reaches it, and leave as soon as their last
 one has come.
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 # Between pixels that share a vector: all of them are read, and up to 32 bytes behind the last.
 _MOST_STRIDE = 2
+_LANE_BYTES = 4  # of the operands of a dot product
 _MOST_COLUMNS = 6  # of a tile: more would save little and make long code
 
 
@@ -79,7 +80,7 @@ class Depthwise2d:
     def build(self, mk: MicroKernel) -> Kernel:
         size = self.weight.shape[2:]
         assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)
-        return _Plan(self, mk.single).build()
+        return _Plan(self, mk.depthwise).build()
 
 
 class _Plan:
@@ -89,7 +90,7 @@ class _Plan:
         self.conv, self.mk = conv, mk
         self.kh: int = conv.weight.shape[2]
         self.kw: int = conv.weight.shape[3]
-        self.chunks = math.ceil(self.kh / 4)  # groups of up to four rows of the filter
+        self.chunks = math.ceil(self.kh / mk.k_step)  # groups of rows of the filter
         # Wider vectors would leave too few registers for columns.
         most = max(lanes for lanes in mk.lanes if mk.width(lanes) <= mk.depthwise_registers)
         self.together = 1  # pixels in a vector
@@ -138,7 +139,7 @@ class _Plan:
         return pack_channels(repeated, self.layout, self.mk.interleaved)
 
     def _packed_weights(self) -> "NDArray[np.int8]":
-        """[vector][rows of four][kw][lane][4]; missing rows and lanes are 0."""
+        """[vector][rows by the k_step][kw][lane][k_step]; missing rows and lanes are 0."""
         width = self.mk.k_step
         padded = np.zeros((len(self.conv.weight), self.chunks * width, self.kw), np.int8)
         padded[:, : self.kh] = self.conv.weight[:, 0]
@@ -180,9 +181,9 @@ class _Plan:
     ) -> None:  # fmt: skip
         """One register tile: `size` vectors of output columns of one row."""
         conv, mk, lanes = self.conv, self.mk, vector.lanes
-        count = lanes * mk.k_step
+        count = lanes * _LANE_BYTES
         sums = [register("int32", lanes) for _ in range(size)]
-        packed = bind(at.lane * (self.chunks * self.kw * mk.k_step))
+        packed = bind(at.lane * (self.chunks * self.kw * _LANE_BYTES))
         top, left = at.h * conv.strides[0] - conv.pads[0], start * conv.strides[1] - conv.pads[1]
         first = bind(conv.x.index(at.n, top, left, at.channel))
         for column, uses in self._uses(size).items():
@@ -224,11 +225,12 @@ class _Plan:
         return dict(sorted(uses.items()))
 
     def _rows(self, x: Buffer, column: Index, chunk: int, lanes: int) -> list[Expr]:
-        """Rows 4·chunk… of an image column; of several, a stride apart, where pixels share a
+        """The chunk's rows of an image column; of several, a stride apart, where pixels share a
         vector.
         """
         step = self.conv.dilations[0] * self.conv.x.row
-        rows = [column + row * step for row in range(4 * chunk, min(4 * chunk + 4, self.kh))]
+        first = chunk * self.mk.k_step
+        rows = [column + row * step for row in range(first, min(first + self.mk.k_step, self.kh))]
         stride = self.conv.strides[1]
         if self.together == 1 or stride == 1:
             return [load(x, row, lanes) for row in rows]

@@ -4,13 +4,14 @@ Numbers of one layer lie in memory, so that layers of one shape share one functi
 those of ONNX's float operators up to the last bits: a code differs, by one, only at a tie.
 """
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.compiler.kernels.numbers import Numbers
+from edgekiln.compiler.kernels.numbers import Numbers, all_codes
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
@@ -22,11 +23,11 @@ from edgekiln.compiler.kernels.tir import (
     const,
     float_const,
     for_vectors,
+    from_lane,
     load,
     loop,
     maximum,
     register,
-    reinterpret,
     store,
     turns,
 )  # fmt: skip
@@ -34,14 +35,6 @@ from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-# 2^f for |f| ≤ 1/2, highest power first: exp2f of Moshier's Cephes library, relative error 2e-7.
-_EXP2 = (
-    1.535336188319500e-4, 1.339887440266574e-3, 9.618437357674640e-3, 5.550332471162809e-2,
-    2.402264791363012e-1, 6.931472028550421e-1, 1.0,
-)  # fmt: skip
-_LOWEST_EXPONENT = -126  # of a normal float32
-_MANTISSA_BITS = 23
 
 
 def _erased(softmax: "Softmax") -> "Softmax":
@@ -61,29 +54,36 @@ class Softmax:
     def build(self, mk: MicroKernel) -> Kernel:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
-            exponent = np.float32(self.x.scale * np.log2(np.e))
-            numbers = Numbers(k, self.y, self.clip, (exponent, np.float32(1 / self.y.scale)))
+            # A code can be no more than 255 below the largest: the powers are known.
+            table = k.constant(np.array(mk.powers(np.exp(-self.x.scale)), np.float32))
+            numbers = Numbers(k, self.y, self.clip, (np.float32(1 / self.y.scale),))
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.x.elements // self.count)
             with loop(begin, end) as row:
-                self._row(mk, x, y, numbers, bind(row * self.count))
+                self._row(mk, (x, table, y), numbers, bind(row * self.count))
         return k.finish()
 
-    def _row(self, mk: MicroKernel, x: Buffer, y: Buffer, numbers: Numbers, at: Index) -> None:
-        def code(i: Index, lanes: int) -> Expr:
-            return mk.widen(load(x, at + i, lanes), lanes)
+    def _row(
+        self, mk: MicroKernel, buffers: tuple[Buffer, ...], numbers: Numbers, at: Index
+    ) -> None:
+        x, table, y = buffers
+        lowest = cast(const(all_codes(self.x.dtype)[0]), self.x.dtype)
 
-        top = bind(_fold(mk, self.count, "int32", const(-128), code, maximum))
+        def code(i: Index, lanes: int) -> Expr:
+            return load(x, at + i, lanes)
+
+        largest = _fold(mk.byte_lanes, self.count, self.x.dtype, lowest, code, maximum)
+        top = bind(cast(largest, "int32"))
         powers = register("float32", self.count)
 
         def power(i: Index, lanes: int) -> Expr:
-            below = cast(code(i, lanes) - splat(top, lanes), "float32", lanes)
-            value = bind(_exp2(mk, below * splat(numbers.float(0), lanes), lanes))
+            below = splat(top, lanes) - mk.widen(code(i, lanes), lanes)
+            value = bind(mk.power(table, below, lanes))
             store(powers, i, value, lanes)
             return value
 
-        total = _fold(mk, self.count, "float32", float_const(0.0), power, lambda a, b: a + b)
-        factor = bind(numbers.float(1) / total)
+        total = _fold(mk.lanes, self.count, "float32", float_const(0.0), power, operator.add)
+        factor = bind(numbers.float(0) / total)
 
         def quantize(i: Index, lanes: int) -> None:
             steps = load(powers, i, lanes) * splat(factor, lanes)
@@ -143,7 +143,7 @@ class LayerNorm:
         def code(i: Index, lanes: int) -> Expr:
             return mk.widen(load(x, at + i, lanes), lanes)
 
-        total = _fold(mk, count, "int32", const(0), code, lambda a, b: a + b)
+        total = _fold(mk.lanes, count, "int32", const(0), code, operator.add)
         mean = bind(cast(total, "float32") * numbers.float(1))
 
         def centred(i: Index, lanes: int) -> Expr:
@@ -153,7 +153,7 @@ class LayerNorm:
             value = bind(centred(i, lanes))
             return value * value
 
-        squares = _fold(mk, count, "float32", float_const(0.0), square, lambda a, b: a + b)
+        squares = _fold(mk.lanes, count, "float32", float_const(0.0), square, operator.add)
         variance = squares * numbers.float(1)
         inverse = bind(float_const(1.0) / T.sqrt(variance + numbers.float(0)))
 
@@ -166,43 +166,31 @@ class LayerNorm:
 
 
 def _fold(
-    mk: MicroKernel,
+    widths: tuple[int, ...],
     count: int,
     dtype: str,
     neutral: Expr,
     term: Callable[[Index, int], Expr],
     combine: Callable[[Expr, Expr], Expr],
 ) -> Expr:
-    """Combine `term(start, lanes)` over 0..count-1, each element once: a scalar."""
-    total = register(dtype, 1)
-    store(total, 0, neutral)
-    done = 0
-    for lanes in (*mk.lanes, 1):
-        times = (count - done) // lanes
-        if not times:
-            continue
-        partial = register(dtype, lanes)
-        store(partial, 0, splat(neutral, lanes), lanes)
-        with turns(times) as i:
-            value = combine(load(partial, 0, lanes), term(bind(done + i * lanes), lanes))
-            store(partial, 0, value, lanes)
-        done += times * lanes
-        across, half = load(partial, 0, lanes), lanes // 2
-        while half:
-            across = bind(across)
-            across = combine(pick([across], range(half)), pick([across], range(half, 2 * half)))
-            half //= 2
-        store(total, 0, combine(load(total, 0), across))
-    return load(total, 0)
+    """Combine `term(start, lanes)` over 0..count-1, each element once: a scalar.
 
-
-def _exp2(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
-    """2^x for x ≤ 0, in float32: the fraction by a polynomial, the rest into the exponent."""
-    x = bind(maximum(x, splat(float_const(_LOWEST_EXPONENT), lanes)))
-    whole = bind(mk.round_to_int(x, lanes))
-    fraction = bind(x - cast(whole, "float32", lanes))
-    power = splat(float_const(_EXP2[0]), lanes)
-    for coefficient in _EXP2[1:]:
-        power = mk.fma(power, fraction, splat(float_const(coefficient), lanes), lanes)
-    bits = reinterpret(power, "int32", lanes) + (whole << splat(const(_MANTISSA_BITS), lanes))
-    return reinterpret(bits, "float32", lanes)
+    The last vector overlaps its predecessor; what that one had already is `neutral`.
+    """
+    lanes = next((width for width in widths if width <= count), 1)
+    partial = register(dtype, lanes)
+    store(partial, 0, splat(neutral, lanes), lanes)
+    with turns(count // lanes) as i:
+        value = combine(load(partial, 0, lanes), term(bind(i * lanes), lanes))
+        store(partial, 0, value, lanes)
+    across, rest = bind(load(partial, 0, lanes)), count % lanes
+    last = min(width for width in widths if rest <= width <= count) if rest else 0
+    while True:
+        if lanes == last:
+            value = from_lane(lanes - rest, term(count - lanes, lanes), neutral, lanes)
+            across = bind(combine(across, value))
+        if lanes == 1:
+            return across
+        half = lanes // 2
+        across = bind(combine(pick([across], range(half)), pick([across], range(half, lanes))))
+        lanes = half

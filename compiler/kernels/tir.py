@@ -204,6 +204,13 @@ def clamp(value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
     return minimum(maximum(value, splat(low, lanes)), splat(high, lanes))
 
 
+def from_lane(first: int, value: Expr, before: Expr, lanes: int) -> Expr:
+    """`value` from the lane `first` on, the scalar `before` in those before it."""
+    from tvm.script.ir_builder import tirx as T
+
+    return T.Select(T.ramp(0, 1, lanes) >= T.broadcast(first, lanes), value, splat(before, lanes))
+
+
 def divmod_(value: Expr, divisor: int) -> tuple[Index, Index]:
     """Quotient and remainder of a non-negative value."""
     from tvm.script.ir_builder import tirx as T

@@ -184,9 +184,9 @@ class MicroKernel(ABC):
         return [acc]
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
-        """Up to four `activation` × lanes as `dot` takes them: a byte of each, lane by lane.
+        """Up to `k_step` `activation` × lanes as `dot` takes them: a code of each, lane by lane.
 
-        Bytes of missing rows are 0. The lanes come in the order of `interleaved`.
+        Codes of missing rows are 0. The lanes come in the order of `interleaved`.
         """
         from tvm.script.ir_builder import tirx as T
 
@@ -223,15 +223,33 @@ class MicroKernel(ABC):
         places = T.Cast(vector("int32", lanes), T.reinterpret(vector("uint8", lanes), codes))
         return T.reinterpret(vector(self.activation, lanes), table[places])
 
+    def powers(self, base: float) -> list[float]:
+        """base⁰ to base²⁵⁵, as `power` reads them."""
+        return [base**exponent for exponent in range(256)]
+
+    def power(self, table: Expr, exponent: Expr, lanes: int) -> Expr:
+        """The base of `powers` to an int32 exponent in 0..255: float32 × lanes.
+
+        Args:
+            table: a float32 buffer with what `powers` returned.
+        """
+        del lanes
+        return table[exponent]
+
     @property
     def single(self) -> "MicroKernel":
-        """The same instruction set with one row an accumulator: for lone pixels and depthwise."""
+        """The same instruction set with one row an accumulator: for lone pixels."""
         return self
 
     @property
     def products(self) -> "MicroKernel":
         """The form in which matrix products are computed: its vectors and steps may be others."""
         return self
+
+    @property
+    def depthwise(self) -> "MicroKernel":
+        """The same instruction set where `interleave` makes the operands of `dot`."""
+        return self.single
 
     @property
     def register(self) -> int:

@@ -1,16 +1,48 @@
 """x86 with AVX2 and no VNNI.
 
 `vpmaddubsw` would multiply u8 by s8 directly, but it saturates to int16: 2·255·127 does not fit. So
-bytes are split into even and odd int16 lanes, and `vpmaddwd`, which is exact, multiplies those.
+bytes become int16, and `vpmaddwd`, which is exact, multiplies those.
 """
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from edgekiln.targets.isa.base import Expr, llvm
 from edgekiln.targets.isa.x86_common import X86MicroKernel
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 
 class Avx2MicroKernel(X86MicroKernel):
+    """Splits each word into its even and its odd byte: a broadcast pixel costs two instructions for
+    all of its channels.
+    """
+
+    @property
+    def depthwise(self) -> "Avx2WordMicroKernel":
+        return _WORDS
+
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         return self.by_register(_dot, lanes, (acc, 1), (a, 4), (w, 4))
+
+
+class Avx2WordMicroKernel(X86MicroKernel):
+    """Multiplies words: rows are widened while they are interleaved, weights when packed."""
+
+    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+        return self.by_register(_add_products, lanes, (acc, 1), (a, 4), (w, 4))
+
+    def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
+        from tvm.script.ir_builder import tirx as T
+
+        zero = T.broadcast(T.uint8(0), lanes)
+        first, second, *_ = *rows, zero
+        return super().interleave([first, zero, second, zero], lanes)
+
+    def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
+        return weights.astype("int16").view("int8")
 
 
 def _dot(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
@@ -25,11 +57,16 @@ def _dot(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
     a_odd = a16 >> T.Cast(f"uint16x{words}", eight)
     w_even = (w16 << eight) >> eight
     w_odd = w16 >> eight
+    return _add_products(_add_products(acc, a_even, w_even, lanes), a_odd, w_odd, lanes)
+
+
+def _add_products(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+    """Two int16 products a lane; `a` and `w` in any form of as many bytes."""
+    from tvm.script.ir_builder import tirx as T
+
     name = "llvm.x86.avx2.pmadd.wd" if lanes == 8 else "llvm.x86.sse2.pmadd.wd"
-    for a_half, w_half in ((a_even, w_even), (a_odd, w_odd)):
-        signed = T.reinterpret(f"int16x{words}", a_half)
-        acc = acc + llvm(name, f"int32x{lanes}", signed, w_half)
-    return acc
+    words = (T.reinterpret(f"int16x{2 * lanes}", operand) for operand in (a, w))
+    return acc + llvm(name, f"int32x{lanes}", *words)
 
 
 AVX2 = Avx2MicroKernel(
@@ -42,4 +79,12 @@ AVX2 = Avx2MicroKernel(
     scratch_registers=3,
     dot_latency=2,  # only the final vpaddd's depend on each other
     dots_per_cycle=1.0,  # two vpmaddwd
+)
+_WORDS = Avx2WordMicroKernel(
+    name="x86_avx2",
+    activation="uint8",
+    lanes=AVX2.lanes,
+    k_step=2,
+    register_lanes=AVX2.register_lanes,
+    registers=AVX2.registers,
 )

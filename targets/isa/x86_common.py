@@ -106,6 +106,28 @@ class X86MicroKernel(MicroKernel):
 
         return in_shares(step, codes, lanes, _ROW, 4 * self.register)
 
+    def powers(self, base: float) -> list[float]:
+        """For each group of an exponent's bits that picks a lane, a register of powers."""
+        lanes, bits = self.register, self.register.bit_length() - 1
+        return [base ** (index << shift) for shift in range(0, 8, bits) for index in range(lanes)]
+
+    def power(self, table: Expr, exponent: Expr, lanes: int) -> Expr:
+        """VPERMPS looks only at an index's lowest bits; the powers of the groups are multiplied."""
+        size, bits = self.register, self.register.bit_length() - 1
+
+        def step(share: Expr, _: int) -> Expr:
+            from tvm.script.ir_builder import tirx as T
+
+            shifts = range(0, 8, bits)
+            rows = (table[T.ramp(group * size, 1, size)] for group in range(len(shifts)))
+            factors = (
+                _permuted(row, share >> splat(T.int32(shift), size) if shift else share, size)
+                for row, shift in zip(rows, shifts, strict=True)
+            )
+            return reduce(operator.mul, factors)
+
+        return in_shares(step, exponent, lanes, size, size)
+
     def epilogue_cost(self, lanes: int) -> float:
         return self.epilogue_cycles * (0.6 if self.width(lanes) > 1 else 1.0)
 
@@ -214,3 +236,9 @@ def _lookup(table: Expr, codes: Expr, lanes: int) -> Expr:
         ]
         found.append(reduce(operator.xor, rows))
     return T.Select(codes < T.broadcast(T.uint8(128), lanes), *found)
+
+
+def _permuted(values: Expr, indices: Expr, lanes: int) -> Expr:
+    """VPERMPS: values[indices], by their lowest bits."""
+    name = {8: "avx2.permps", 16: "avx512.permvar.sf.512"}[lanes]
+    return llvm(f"llvm.x86.{name}", vector("float32", lanes), values, indices)
