@@ -38,6 +38,7 @@ RULES: dict[str, Rule] = {
     "Transpose": movement.transpose,
     "Pad": movement.pad,
     "Slice": movement.slice_,
+    "Gather": movement.gather,
     "Split": movement.split,
     "Resize": movement.resize,
 }

@@ -158,6 +158,23 @@ def test_constants_splits_and_upsampling_are_exact(
     assert not any(gap.op == "float" for gap in result.layers)
 
 
+def test_a_class_token_is_exact(tmp_path: Path, target: profile.TargetProfile) -> None:
+    m = QdqModel(seed=11)
+    x = m.q(m.input("x", 1, 6, 20), scale=0.02, zero=11)
+    codes = m.const(m.rng.integers(-128, 128, (1, 1, 20)), "int8")
+    token = m.op(
+        "DequantizeLinear", codes, m.const(0.0313, "float32"), m.const(-7, "int8"), out="token"
+    )
+    rows = m.q(m.op("Concat", token, x, out="rows", axis=1), 0.0278, 4)
+    first = m.op("Gather", rows, m.const(0, "int64"), out="first", axis=1)
+    others = m.op("Gather", rows, m.const([1, 3, 5], "int64"), out="others", axis=1)
+    weight, _ = m.weight(20, 10, axis=1)
+    y = m.q(m.op("MatMul", first, weight, out="y"), 0.217, 3)
+    z = m.q(m.op("MatMul", others, weight, out="z"), 0.217, 3)
+    result = check(m.save(tmp_path / "net.onnx", y, z), target)
+    assert not any(gap.op == "float" for gap in result.layers)
+
+
 def test_products_of_activations_are_exact(tmp_path: Path, target: profile.TargetProfile) -> None:
     """Attention: heads split and joined by transposes, 1/√d, shared keys; then channels-last."""
     m = QdqModel(seed=9)

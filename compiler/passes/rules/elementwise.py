@@ -65,12 +65,14 @@ def clip(rw: Rewriter, node: Node) -> str | None:
 
 
 def concat(rw: Rewriter, node: Node) -> str | None:
-    """Concat of quantized values; each is requantized to the result's parameters."""
-    sources = [rw.source(name) for name in node.inputs]
+    """Concat of quantized values, constants too (a class token); each is requantized to the
+    result's parameters.
+    """
+    rank = len(rw.graph.tensors[node.name].shape)
+    sources = [rw.operand(name, rank) for name in node.inputs]
     known = [source for source in sources if source is not None]
     if len(known) < len(sources):
         return "one of its inputs is not quantized"
-    rank = len(rw.graph.tensors[node.name].shape)
     attrs = {"axis": node.attrs["axis"] % rank}
     inputs = tuple(source.name for source in known)
     if len({(s.quant, s.dtype) for s in known}) == 1:

@@ -1,5 +1,8 @@
 """Operations that only move values: done on the integers, whatever follows."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 from edgekiln.compiler.graph import Node, Tensor
 from edgekiln.compiler.passes.rewriter import Epilogue, Rewriter, quantize_scalar
 
@@ -90,6 +93,28 @@ def slice_(rw: Rewriter, node: Node) -> str | None:
             return "a negative step has no integer kernel"
         begin[axis % rank] = slice(starts[i], ends[i]).indices(x.shape[axis % rank])[0]
     rw.pass_through(node, "slice", begin=tuple(begin), steps=tuple(step))
+    return None
+
+
+def gather(rw: Rewriter, node: Node) -> str | None:
+    """Gather of constant indices in even steps: a slice; a single number also drops the axis."""
+    x, indices = rw.source(node.inputs[0]), rw.graph.constants.get(node.inputs[1])
+    if x is None:
+        return "its input is not quantized"
+    if indices is None or indices.ndim > 1:
+        return "its indices are not one constant row"
+    rank, axis = len(x.shape), node.attrs.get("axis", 0)
+    places = [int(index) % x.shape[axis % rank] for index in indices.reshape(-1)]
+    distances = {b - a for a, b in pairwise(places)} or {1}
+    if len(distances) > 1 or min(distances) <= 0:
+        return "its indices do not go up in even steps"
+    begin, steps, shape = [0] * rank, [1] * rank, list(x.shape)
+    begin[axis], steps[axis], shape[axis] = places[0], distances.pop(), len(places)
+    taken = f"{node.name}:taken"
+    rw.graph.tensors[taken] = replace(x, name=taken, shape=tuple(shape))
+    attrs = {"begin": tuple(begin), "steps": tuple(steps)}
+    rw.emit(Node(op="slice", inputs=(x.name,), outputs=(taken,), attrs=attrs))
+    rw.pass_through(node, "reshape", (taken,))
     return None
 
 
