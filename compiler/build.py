@@ -23,7 +23,7 @@ from edgekiln.compiler.result import (
 from edgekiln.compiler.stage import Advance
 from edgekiln.compiler.store import Store
 from edgekiln.runtime import host
-from edgekiln.runtime.errors import ConfigError, StorageError
+from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError, StorageError
 from edgekiln.targets.profile import TargetProfile
 
 # Where each kind of input enters the chain.
@@ -180,11 +180,15 @@ class _Build:
 
         if not self.data:
             return {}, NO_DATA
-        if target and (reason := doctor.foreign(target)):
-            return {}, reason
         stage = entry.derive(Evaluate(data=self.data, seed=self.request.recipe.seed))
-        with self.progress("evaluate") as advance:
-            report = self.store.run(stage, artifact, None, advance)
+        try:
+            with self.progress("evaluate") as advance:
+                report = self.store.run(stage, artifact, None, advance)
+        except (BundleError, MissingToolError) as error:
+            reason = doctor.foreign(target) if target else ""
+            if not reason:
+                raise
+            return {}, f"{reason}; not emulated: {error.message}"
         content: dict[str, Any] = json.loads(report.path.read_text(encoding="utf-8"))
         return content, ""
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import read_program
 from edgekiln.runtime.device import address
 from edgekiln.runtime.device.device import Device
@@ -22,6 +23,15 @@ def open_device(spec: str, bundle: Path | None = None) -> Device:
     if bundle is not None and entry.url in ("qemu", "qemu:"):
         entry = address.with_cpu(entry, emulated_cpu(read_program(bundle)[0]))
     return address.open_device(entry)
+
+
+def identity(spec: str, bundle: Path) -> str:
+    """What machine a device is, in words: equal words, equal machine. Raises as `open_device`.
+
+    DeviceError: it is busy, or cannot be reached.
+    """
+    with open_device(spec, bundle) as device:
+        return codec.dumps(codec.encode(device.machine()))
 
 
 def emulated_cpu(program: ProgramSpec) -> str:

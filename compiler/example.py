@@ -1,9 +1,7 @@
 """The example a bundle carries: inputs, what the program makes of them, where they are from."""
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +12,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekiln.runtime.manifest import ProgramSpec, TensorSpec
-
-EMULATION_TIMEOUT_S = 600.0  # of one inference; a large network takes seconds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,28 +84,12 @@ def expected_outputs(
 
 def _emulated(example: Example, runner: bytes) -> "list[NDArray[np.generic]]":
     """What the executable computes under QEMU; nothing where that cannot run it."""
-    from edgekiln.runtime.device.qemu import QemuDevice
+    from edgekiln.compiler.emulated import predict
 
-    spec = example.spec
-    with tempfile.TemporaryDirectory(prefix="edgekiln-example-") as directory, QemuDevice() as qemu:
-        home = Path(directory)
-        try:
-            qemu.accept(spec, spec.name)
-        except (BundleError, MissingToolError):
-            return []
-        command = [qemu.put(runner), "run"]
-        for index, array in enumerate(example.inputs):
-            (home / f"input_{index}.bin").write_bytes(array.tobytes())
-            command += ["--input", str(home / f"input_{index}.bin")]
-        results = [home / f"output_{index}.bin" for index in range(len(spec.outputs))]
-        for path in results:
-            command += ["--output", str(path)]
-        if qemu.run(command, EMULATION_TIMEOUT_S).exit_code != 0:
-            return []
-        return [
-            np.frombuffer(path.read_bytes(), tensor.dtype).reshape(tensor.shape)
-            for path, tensor in zip(results, spec.outputs, strict=True)
-        ]
+    try:
+        return predict(example.spec, runner, example.inputs)
+    except (BundleError, MissingToolError):
+        return []
 
 
 def _random(spec: "TensorSpec", draw: np.random.Generator) -> "NDArray[np.generic]":

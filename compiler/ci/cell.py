@@ -4,24 +4,20 @@ import os
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from edgekiln.compiler import doctor, origin
+from edgekiln.compiler import doctor
+from edgekiln.compiler.artifact import Artifact
 from edgekiln.compiler.build import Request, build
+from edgekiln.compiler.ci.check import check, lasting
 from edgekiln.compiler.ci.matrix import Cell
-from edgekiln.compiler.ci.result import Bench, CellResult, Check, Failure
+from edgekiln.compiler.ci.result import CellResult, Failure
+from edgekiln.compiler.ci.timing import timing
+from edgekiln.compiler.devices import open_device
 from edgekiln.compiler.progress import lines
-from edgekiln.compiler.result import Latency
 from edgekiln.compiler.shared import open_store
-from edgekiln.runtime.bench import compare
-from edgekiln.runtime.errors import BundleError, EdgeKilnError, InputError, MissingToolError
-from edgekiln.runtime.program import check_example
-
-if TYPE_CHECKING:
-    from edgekiln.compiler.verify import Gap
-    from edgekiln.runtime.results import BenchResult
-
-SAMPLES = 8  # compared with ONNX Runtime, layer by layer
+from edgekiln.compiler.store import Store
+from edgekiln.runtime.errors import EdgeKilnError
 
 Doing = Literal["build", "check", "bench"]
 
@@ -34,6 +30,7 @@ class Task:
     out: Path
     root: Path  # of the machine's own store
     store: str = ""  # URL of the one behind it
+    remeasure: bool = False
 
     @property
     def bundle(self) -> Path:
@@ -58,7 +55,7 @@ def make(task: Task) -> CellResult:
     try:
         result = _build(task, result)
         doing = "check"
-        return replace(result, check=_check(task))
+        return replace(result, check=check(_built(task, result), task.cell, open_store(task.store)))
     except Exception as error:  # one broken cell must not hide the others
         task.bundle.unlink(missing_ok=True)  # what computes something else must not be shipped
         return replace(result, bundle="", failure=failure_of(error, doing, task.out))
@@ -68,7 +65,7 @@ def measure(task: Task, result: CellResult) -> CellResult:
     """Add the latency, or why there is none."""
     _use_store(task)
     try:
-        return _bench(task, result)
+        return _timed(task, result)
     except Exception as error:
         return replace(result, failure=failure_of(error, "bench", task.out))
 
@@ -81,7 +78,7 @@ def _use_store(task: Task) -> None:
 def failure_of(error: Exception, doing: Doing, out: Path) -> Failure:
     """The user's errors in their own words; ours with the traceback, which is printed."""
     if isinstance(error, EdgeKilnError):
-        message = _lasting(error.message, out)
+        message = lasting(error.message, out)
         return Failure(doing=doing, message=message, hint=error.hint, exit_code=error.exit_code)
     traceback.print_exception(error)
     return Failure(
@@ -90,11 +87,6 @@ def failure_of(error: Exception, doing: Doing, out: Path) -> Failure:
         hint="this is a bug of EdgeKiln: report it with the traceback in the log",
         exit_code=1,
     )
-
-
-def _lasting(message: str, out: Path) -> str:
-    """Without the name of a directory that will have another one."""
-    return message.replace(f"{out}/", "")
 
 
 def _build(task: Task, result: CellResult) -> CellResult:
@@ -110,81 +102,31 @@ def _build(task: Task, result: CellResult) -> CellResult:
     return replace(result, bundle=cell.bundle, build=replace(built, targets=(named,)))
 
 
-def _check(task: Task) -> Check:
-    """Raises MismatchError when the program does not compute what it should."""
-    if reason := doctor.foreign(task.cell.target):
-        return _emulated(task, reason)
-    equal = tuple(check_example(task.bundle))
-    try:
-        samples, layers = _against_onnxruntime(task)
-    except InputError as error:  # e.g. a program with two inputs
-        return Check(where="host", equal=equal, unverified=_lasting(error.message, task.out))
-    return Check(where="host", equal=equal, samples=samples, layers=layers)
-
-
-def _emulated(task: Task, reason: str) -> Check:
-    """Right results, no latencies. Raises MismatchError."""
-    from edgekiln.runtime.device.example import check_example as check_on
-    from edgekiln.runtime.device.qemu import QemuDevice
-
-    try:
-        with QemuDevice() as device:
-            equal = check_on(task.bundle, device)
-    except (BundleError, MissingToolError) as error:
-        why = _lasting(error.message, task.out)
-        return Check(where="nowhere", reason=f"{reason}; not emulated: {why}")
-    return Check(where="emulator", reason=reason, equal=equal, unverified="emulated")
-
-
-def _against_onnxruntime(task: Task) -> "tuple[int, tuple[Gap, ...]]":
-    from edgekiln.compiler import chain
-    from edgekiln.compiler.verify import verify
-    from edgekiln.runtime.runner import AotRunner
-
-    spec = AotRunner.open(task.bundle).spec
-    model = origin.int8_model(spec)
-    recipe = task.cell.recipe
-    batches = chain.batches_for(spec, model, data=recipe.data, seed=recipe.seed, samples=SAMPLES)
-    result = verify(task.bundle, model, batches)
-    result.check()
-    return result.samples, result.layers
-
-
-def _bench(task: Task, result: CellResult) -> CellResult:
-    if reason := doctor.foreign(task.cell.target):
-        return replace(result, unmeasured=reason, energy_unmeasured=reason)
-    if not task.cell.bench_seconds:
-        reason = "bench-seconds = 0"
-        return replace(result, unmeasured=reason, energy_unmeasured=reason)
-    ours, *others = compare(
-        task.bundle,
-        origin.models_of(task.bundle),
-        min_seconds=task.cell.bench_seconds,
-        profile=True,
-        power=task.cell.target.meter,
+def _built(task: Task, result: CellResult) -> Artifact:
+    """The bundle where it is shipped from, so that a signature beside it is found."""
+    assert result.build is not None
+    (target,) = result.build.targets
+    return Artifact(
+        path=task.bundle, kind="bundle", sha256=target.bundle_sha256, key="", chain=(), metrics={}
     )
-    bench = Bench(
-        threads=ours.threads,
-        median_s=ours.median_s,
-        p90_s=ours.p90_s,
-        spread=ours.spread,
-        trial_medians_s=tuple(trial.median_s for trial in ours.trials),
-        warnings=ours.warnings,
-        layers=ours.layers,
-        peers=tuple(_peer(each, ours.median_s) for each in others),
-    )
+
+
+def _unmeasurable(cell: Cell) -> str:
+    """Why there will be no latency; "" if there will."""
+    if not cell.bench_seconds:
+        return "bench-seconds = 0"
+    if not cell.device:
+        return doctor.foreign(cell.target)
+    return "" if open_device(cell.device).measures else f"{cell.device} emulates"
+
+
+def _timed(task: Task, result: CellResult) -> CellResult:
+    if reason := _unmeasurable(task.cell):
+        return replace(result, unmeasured=reason, energy_unmeasured=reason)
+    found = timing(_built(task, result), task.cell, Store(task.root), again=task.remeasure)
     return replace(
-        result, bench=bench, energy=ours.energy, energy_unmeasured=ours.energy_unavailable
-    )
-
-
-def _peer(result: "BenchResult", ours_s: float) -> Latency:
-    return Latency(
-        engine=f"{result.engine} {result.precision}",
-        threads=result.threads,
-        median_s=result.median_s,
-        p90_s=result.p90_s,
-        spread=result.spread,
-        ratio=result.median_s / ours_s,
-        warnings=result.warnings,
+        result,
+        bench=found.bench,
+        energy=found.energy,
+        energy_unmeasured=found.energy_unmeasured,
     )

@@ -112,10 +112,10 @@ def _scores(subject: str, old: Score | None, new: Score | None) -> Iterator[Diff
 
 def _latency(old: CellResult, new: CellResult) -> Iterator[Difference]:
     name = "latency, s"
-    if old.bench is None or new.bench is None or old.build is None or new.build is None:
+    if old.bench is None or new.bench is None:
         yield from _sized(new.id, name, old.latency_s, new.latency_s)
         return
-    if reason := incomparable(old.build.machine, new.build.machine):
+    if reason := incomparable(old.bench.machine, new.bench.machine):
         yield Difference(
             subject=new.id, quantity=name, before=old.latency_s, after=new.latency_s,
             significant=False, why=reason,

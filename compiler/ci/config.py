@@ -82,6 +82,13 @@ class Settings:
         default=None,
         metadata={"help": "Length of one of 5 latency trials; 0: measure none (default: 1)."},
     )
+    device: str | None = field(
+        default=None,
+        metadata={
+            "help": "Where bundles are checked and measured: a name of devices.toml, or an address "
+            "(default: this machine; QEMU checks what it cannot run)."
+        },
+    )
     gates: Gates = field(default_factory=Gates, metadata={"help": "What a bundle must hold."})
 
     def __post_init__(self) -> None:

@@ -116,8 +116,7 @@ class _Judge:
         if before is None or now is None:
             reason = self.result.unmeasured or "the baseline has no latency"
             return self._skipped(name, reason)
-        assert self.result.build is not None
-        if reason := incomparable(self.before.build.machine, self.result.build.machine):
+        if reason := incomparable(before.machine, now.machine):
             return self._skipped(name, reason)
         found = change(before, now)
         message = (

@@ -30,6 +30,7 @@ class Cell:
     precision: Precision
     recipe: Recipe
     bench_seconds: float
+    device: str = ""  # name or address; "": this machine
     gates: Gates
 
     @property
@@ -88,6 +89,7 @@ def _of_model(config: Config, name: str, home: Path) -> Iterator[Cell]:
                 precision=precision,
                 recipe=_shared(recipe, name, named),
                 bench_seconds=_or(settings.bench_seconds, BENCH_SECONDS),
+                device=settings.device or "",
                 gates=settings.gates,
             )
 

@@ -30,6 +30,7 @@ class Request:
     frozen: bool = False
     baseline: str = ""
     store: str = ""  # URL of the store behind the machine's own
+    remeasure: bool = False  # also what this machine has measured before
 
 
 def plan(path: Path, only: str = "*") -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
@@ -52,7 +53,10 @@ def produce(request: Request, log: Log) -> CiResult:
     locked = lock.read(lock_path) if request.frozen or lock_path.exists() else lock.Lock(cells={})
     before = baseline.load(request.baseline, home) if request.baseline else None
     with replaced(request.out) as directory:
-        tasks = [Task(cell=cell, out=directory, root=root, store=store) for cell in chosen]
+        tasks = [
+            Task(cell=cell, out=directory, root=root, store=store, remeasure=request.remeasure)
+            for cell in chosen
+        ]
         with Crew(request.jobs or len(os.sched_getaffinity(0)), home) as crew:
             results = _make(crew, tasks, log)
         with Crew(1, home) as crew:  # alone, so that building disturbs no measurement
@@ -103,7 +107,8 @@ def _measure(
         measured[index] = _survived(made, results[index], doing="bench")
         bench = measured[index].bench
         if bench:
-            log(f"{measured[index].id}: {bench.median_s * 1e6:,.1f} µs ± {bench.spread:.1%}")
+            when = f", measured {bench.measured}" if bench.remembered else ""
+            log(f"{measured[index].id}: {bench.median_s * 1e6:,.1f} µs ± {bench.spread:.1%}{when}")
     return measured
 
 

@@ -9,10 +9,11 @@ from edgekiln.compiler.result import BuildResult, Latency, Score
 from edgekiln.compiler.verify import Gap
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.host import Machine
 from edgekiln.runtime.power.energy import Energy
 from edgekiln.runtime.results import LayerTime
 
-SCHEMA = "edgekiln.ci/1"
+SCHEMA = "edgekiln.ci/2"
 RESULTS = "results.json"
 
 
@@ -30,7 +31,8 @@ class Failure:
 class Check:
     """The bundle's own example run, and every layer against ONNX Runtime."""
 
-    where: Literal["host", "emulator", "nowhere"]
+    where: Literal["host", "device", "emulator", "nowhere"]
+    device: str = ""  # its name, where it was not the host
     reason: str = ""  # why not on the host
     equal: tuple[str, ...] = ()  # outputs that are as expected, bit by bit
     unverified: str = ""  # why no layer was compared
@@ -40,8 +42,12 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Latency on this machine, alone on it: no other cell is built meanwhile."""
+    """Latency on one machine, alone on it: no other cell is built here meanwhile."""
 
+    device: str  # "local", or as the configuration names it
+    machine: Machine
+    measured: str  # when: "2026-11-24 12:00 UTC"
+    remembered: bool = False  # by an earlier run, of the same bytes on the same machine
     threads: int
     median_s: float  # of the trials' medians
     p90_s: float
@@ -49,7 +55,7 @@ class Bench:
     trial_medians_s: tuple[float, ...]
     warnings: tuple[str, ...]
     layers: tuple[LayerTime, ...]
-    peers: tuple[Latency, ...]  # ONNX Runtime beside it
+    peers: tuple[Latency, ...]  # ONNX Runtime beside it, on this machine only
 
 
 @dataclass(frozen=True, kw_only=True)

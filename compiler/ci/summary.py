@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from edgekiln.compiler.ci.noise import change, incomparable
 from edgekiln.compiler.ci.result import CellResult, CiResult
+from edgekiln.runtime.device.device import LOCAL
 from edgekiln.runtime.text import human_bytes
 
 LIMIT = 60_000  # characters; GitHub cuts comments at 65,536
@@ -75,9 +76,11 @@ def _latency(cell: CellResult, before: CellResult | None) -> str:
     if cell.bench is None:
         return "–"
     text = f"{cell.bench.median_s * 1e6:,.1f} µs"
-    if before is None or before.bench is None or before.build is None or cell.build is None:
+    if cell.bench.device != LOCAL:
+        text += f" on {_escaped(cell.bench.device)}"
+    if before is None or before.bench is None:
         return text
-    if incomparable(before.build.machine, cell.build.machine):
+    if incomparable(before.bench.machine, cell.bench.machine):
         return text
     found = change(before.bench, cell.bench)
     if not found.significant:
@@ -105,6 +108,12 @@ def _arrow(difference: float) -> str:
 
 
 def _legend(result: CiResult, baseline: CiResult | None) -> Iterator[str]:
+    old = sum(cell.bench is not None and cell.bench.remembered for cell in result.cells)
+    if old:
+        yield (
+            f"{old} latencies are of an earlier run, of the same bytes on the same machine: "
+            "`--remeasure` measures again."
+        )
     if baseline is None:
         yield "No baseline: nothing to compare with."
         return

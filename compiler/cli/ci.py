@@ -31,6 +31,10 @@ FILE = click.Path(path_type=Path)
     help="Shared store behind this machine's own: a directory, s3://…, gs://…",
 )  # fmt: skip
 @click.option(
+    "--remeasure", is_flag=True,
+    help="Measure again what this machine has measured: the same bytes are remembered.",
+)  # fmt: skip
+@click.option(
     "--matrix", is_flag=True, help="Print the jobs for GitHub's strategy.matrix; build nothing."
 )
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of CONFIG, for editors.")
@@ -38,7 +42,7 @@ FILE = click.Path(path_type=Path)
 @click.pass_context
 def ci(
     ctx: click.Context, *, config: Path, out: Path, jobs: int | None, only: str, frozen: bool,
-    baseline: str, store: str, matrix: bool, schema: bool, as_json: bool,
+    baseline: str, store: str, remeasure: bool, matrix: bool, schema: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Build, check, measure and judge every model for every target of CONFIG.
 
@@ -76,6 +80,7 @@ def ci(
         frozen=frozen,
         baseline=baseline,
         store=store,
+        remeasure=remeasure,
     )
     result = produce(request, lambda line: click.echo(line, err=True))
     click.echo(result.to_json() if as_json else (out / SUMMARY).read_text("utf-8"), nl=False)

@@ -15,7 +15,7 @@ FILE = click.Path(path_type=Path)
 )  # fmt: skip
 def sign(*, bundles: tuple[Path, ...], key: Path) -> None:
     """Write BUNDLE.sig beside each BUNDLE, by ssh-keygen. Ed25519 keys are best."""
-    from edgekiln.compiler.ci.signature import sign as run
+    from edgekiln.runtime.signature import sign as run
 
     for bundle in bundles:
         click.echo(f"wrote {run(bundle, key)}")
@@ -29,7 +29,7 @@ def sign(*, bundles: tuple[Path, ...], key: Path) -> None:
 )  # fmt: skip
 def verify_signature(*, bundles: tuple[Path, ...], allowed: Path) -> None:
     """Check that each BUNDLE is whole and signed by somebody allowed. Exit code 8 if not."""
-    from edgekiln.compiler.ci.signature import verify
+    from edgekiln.runtime.signature import verify
 
     for bundle in bundles:
         click.echo(f"{bundle}: signed by {verify(bundle, allowed)}")

@@ -13,17 +13,22 @@ from numpy.typing import NDArray
 from edgekiln.compiler import onnx_meta
 from edgekiln.compiler.onnx_meta import Meta
 from edgekiln.compiler.stage import Kind, Stage, StageContext
-from edgekiln.runtime.errors import ConfigError, InputError, UnsupportedError
+from edgekiln.runtime.errors import BundleError, ConfigError, InputError, UnsupportedError
 
 if TYPE_CHECKING:
     from edgekiln.compiler.samples import Feed
+    from edgekiln.runtime.manifest import ProgramSpec
 
 _BATCH = 64
+# Under QEMU a program does 0.05 to 0.1 GMAC/s: this is a minute at most.
+_EMULATED_MACS = 3_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Stage):
     """Run the test split through the model: top-1 accuracy, or the AUC of an autoencoder's error.
+
+    Another machine's program runs under QEMU, a large one on the first samples only.
 
     The report is JSON: {"metric": "accuracy" | "auc", "accuracy": the metric in [0, 1], "n",
     "parameters" (null for a compiled program), "macs", "file_bytes", "predictions_sha256"}.
@@ -53,10 +58,13 @@ class Evaluate(Stage):
 
         subject = open_subject(src)
         feed = feed_for(subject.meta, subject.shape, data=self.data, seed=self.seed)
-        truth = feed.dataset.test.y[: self.samples or None]
+        samples = self.samples
+        if not samples and feed.dataset.task == "classification":  # an AUC takes both kinds
+            samples = subject.patience
+        truth = feed.dataset.test.y[: samples or None]
         outputs: list[NDArray[np.float32]] = []
         done = 0
-        for x, _ in feed.batches(feed.dataset.test, batch=subject.batch, samples=self.samples):
+        for x, _ in feed.batches(feed.dataset.test, batch=subject.batch, samples=samples):
             y = subject.predict(x).reshape(len(x), -1)
             outputs.append(_errors(x, y) if feed.dataset.task == "reconstruction" else y)
             done += len(x)
@@ -85,6 +93,7 @@ class Subject:
     parameters: int | None
     macs: int
     file_bytes: int
+    patience: int = 0  # samples worth waiting for; 0: all there are
 
 
 def open_subject(path: Path) -> Subject:
@@ -203,30 +212,51 @@ def _onnx(path: Path) -> Subject:
 
 
 def _program(path: Path) -> Subject:
-    """A compiled program, in this process. `file_bytes` is its code and weights."""
+    """A compiled program, in this process or under QEMU. `file_bytes` is its code and weights."""
+    from edgekiln.runtime.bundle import read_program
     from edgekiln.runtime.inputs import quantize
-    from edgekiln.runtime.runner import AotRunner
 
-    runner = AotRunner.open(path)
-    if len(runner.inputs) != 1:
-        raise UnsupportedError(f"a model needs exactly one input, this has {len(runner.inputs)}")
-    (given,), result = runner.inputs, runner.outputs[0]
+    spec, files = read_program(path)
+    if len(spec.inputs) != 1:
+        raise UnsupportedError(f"a model needs exactly one input, this has {len(spec.inputs)}")
+    (given,), result = spec.inputs, spec.outputs[0]
+    batch = given.shape[0]
+    macs = sum(layer.macs for layer in spec.layers) // batch
+    run, emulated = _executor(spec, files)
 
     def predict(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        y = runner.run(quantize(x, given))[0].astype(np.float32)
+        y = run(quantize(x, given))[0].astype(np.float32)
         if result.scale is not None:
             y = (y - np.float32(result.zero_point or 0)) * np.float32(result.scale)
         return y
 
+    # Whole calls only, and in one start of the emulator as many as the others take at once.
+    at_once = batch * max(1, _BATCH // batch) if emulated else batch
     return Subject(
-        predict=_padded(predict, given.shape[0]),
-        batch=given.shape[0],
+        predict=_padded(predict, at_once),
+        batch=at_once,
         shape=given.shape[1:],
         meta=Meta(preprocessing=given.preprocessing, labels=result.labels),
         parameters=None,
-        macs=sum(layer.macs for layer in runner.spec.layers) // given.shape[0],
-        file_bytes=runner.spec.code_bytes + runner.spec.weights_bytes,
+        macs=macs,
+        file_bytes=spec.code_bytes + spec.weights_bytes,
+        patience=max(1, _EMULATED_MACS // max(macs, 1)) if emulated else 0,
     )
+
+
+def _executor(
+    spec: "ProgramSpec", files: Mapping[str, bytes]
+) -> tuple[Callable[[NDArray[Any]], "list[NDArray[Any]]"], bool]:
+    """What runs the program, and whether that is QEMU."""
+    from edgekiln.compiler.emulated import predict
+    from edgekiln.runtime.bundle import LIBRARY, RUNNER
+    from edgekiln.runtime.runner import AotRunner, check_machine
+
+    try:
+        check_machine(spec, spec.name)
+    except BundleError:
+        return lambda x: predict(spec, files[RUNNER], (x,)), True
+    return AotRunner(spec, files[LIBRARY], spec.name).run, False
 
 
 def _padded(

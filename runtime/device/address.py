@@ -25,6 +25,8 @@ class DeviceEntry:
     timeout_s: float = 30.0  # for everything but the program itself
     priority: int = 1  # in a tracker's queue; higher goes first
     ssh_config: str = ""  # instead of ~/.ssh/config
+    # A public key, or a file of allowed signers: what they have not signed does not run there.
+    require_signature: str = ""
 
 
 def find_file() -> Path | None:
@@ -49,7 +51,7 @@ def named() -> dict[str, DeviceEntry]:
         raise ConfigError(
             f"{path}: {error}", 'tables such as [pi5] with url = "ssh://…"'
         ) from error
-    return {name: _entry(table, f"{path}: [{name}]") for name, table in tables.items()}
+    return {name: _entry(table, f"{path}: [{name}]", path.parent) for name, table in tables.items()}
 
 
 def find(spec: str) -> DeviceEntry:
@@ -72,6 +74,15 @@ def find(spec: str) -> DeviceEntry:
 
 def open_device(entry: DeviceEntry) -> Device:
     """Not yet held: that is entering it. Raises ConfigError, MissingToolError."""
+    device = _open(entry)
+    if not entry.require_signature:
+        return device
+    from edgekiln.runtime.device.guarded import GuardedDevice
+
+    return GuardedDevice(device, Path(entry.require_signature))
+
+
+def _open(entry: DeviceEntry) -> Device:
     kind, _, rest = entry.url.partition(":")
     if kind == LOCAL:
         from edgekiln.runtime.device.local import LocalDevice
@@ -134,7 +145,10 @@ def _is_address(spec: str) -> bool:
     return spec in (LOCAL, "qemu") or spec.startswith(("qemu:", "adb:", "ssh://", "rpc://"))
 
 
-def _entry(table: object, where: str) -> DeviceEntry:
+def _entry(table: object, where: str, home: Path) -> DeviceEntry:
+    """A key's file is named relative to `home`, the directory of devices.toml."""
     if not isinstance(table, dict):
         raise ConfigError(f"{where} is not a table", 'e.g. [pi5] with url = "ssh://pi@10.0.0.7"')
-    return from_table(DeviceEntry, table, where)
+    entry = from_table(DeviceEntry, table, where)
+    key = entry.require_signature
+    return replace(entry, require_signature=str(home / key)) if key else entry

@@ -1,8 +1,8 @@
 """The chain: where it is entered, what it shares, when it stops. With small stages of our own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from edgekiln.compiler import doctor, entry, measure, recipe
 from edgekiln.compiler.build import Request, build
 from edgekiln.compiler.recipe import Recipe
 from edgekiln.compiler.result import BuildResult, Score, TargetResult
-from edgekiln.compiler.stage import Advance, Kind, silent
+from edgekiln.compiler.stage import Advance, Kind, StageContext, silent
 from edgekiln.compiler.stages import evaluate
 from edgekiln.compiler.store import Store
 from edgekiln.runtime.errors import AccuracyError, ConfigError, MissingToolError, StorageError
@@ -174,12 +174,24 @@ def test_without_data_nothing_is_scored_and_the_table_says_why(
     assert {step.unscored for step in result.steps} == {"no data: --data SPEC measures accuracy"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class NotEmulated(Evaluate):
+    """As where the emulator is missing."""
+
+    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        if src.suffix == ".lib":
+            raise MissingToolError("no QEMU", "install it")
+        return super().run(src, dst, ctx)
+
+
 def test_a_program_for_another_machine_is_built_and_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "foreign", lambda target: f"this CPU lacks {target.features[-1]}")
+    monkeypatch.setattr(evaluate, "Evaluate", NotEmulated)
     result = run(tmp_path)
-    assert result.steps[-1].unscored == "this CPU lacks avx512_vnni"
+    assert result.steps[0].score is not None
+    assert result.steps[-1].unscored == "this CPU lacks avx512_vnni; not emulated: no QEMU"
     assert result.targets[1].unmeasured == "this CPU lacks avx512_vnni"
 
 

@@ -30,6 +30,9 @@ def bench(medians_us: Sequence[float] = (100, 100, 100, 100, 100)) -> Bench:
         name="conv", op="conv2d", integer=True, macs=1000, latency_s=middle * 1e-6, shared=False
     )
     return Bench(
+        device="local",
+        machine=MACHINE,
+        measured="2026-01-01 00:00 UTC",
         threads=1,
         median_s=middle * 1e-6,
         p90_s=middle * 1e-6,

@@ -7,15 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.stages import evaluate as stage
 from edgekiln.compiler.stages.compile import Compile
 from edgekiln.compiler.stages.evaluate import Evaluate, area_under_curve
 from edgekiln.compiler.stages.export import Export
 from edgekiln.compiler.stages.quantize import Quantize
 from edgekiln.models.artifact import create
 from edgekiln.models.data import load
-from edgekiln.runtime.errors import ConfigError, InputError
+from edgekiln.runtime.errors import ConfigError, InputError, MissingToolError
 from edgekiln.targets import profile
 from tests.compiler.float_models import make, residual, write
+from tests.emulated import require
 
 
 def evaluate(src: Path, **options) -> dict:
@@ -107,6 +109,32 @@ def test_a_compiled_program_predicts_what_its_model_does(tmp_path):
     assert (program["n"], program["macs"]) == (model["n"], model["macs"])
     assert program["parameters"] is None
     assert program["file_bytes"] < 100_000
+
+
+def test_a_program_for_another_machine_predicts_the_same_bits_under_qemu(tmp_path, monkeypatch):
+    target = profile.load("rpi5")
+    require(target)
+    src = write(residual(), tmp_path / "float.onnx")
+    Quantize(data="digits").run(src, tmp_path / "int8.onnx", StageContext(scratch=tmp_path))
+    for name in ("x86-64-v3", "rpi5"):
+        there = StageContext(scratch=tmp_path, target=profile.load(name))
+        Compile().run(tmp_path / "int8.onnx", tmp_path / f"{name}.lib", there)
+    here = evaluate(tmp_path / "x86-64-v3.lib", data="digits")
+    there = evaluate(tmp_path / "rpi5.lib", data="digits")
+    assert there | {"file_bytes": 0} == here | {"file_bytes": 0}
+    monkeypatch.setattr(stage, "_EMULATED_MACS", 70 * here["macs"])  # as if it were a large one
+    assert evaluate(tmp_path / "rpi5.lib", data="digits")["n"] == 70
+
+
+def test_without_an_emulator_it_says_which_is_missing(tmp_path, monkeypatch):
+    require(target := profile.load("rpi5"))
+    src = write(residual(), tmp_path / "float.onnx")
+    there = StageContext(scratch=tmp_path, target=target)
+    Quantize(data="digits").run(src, tmp_path / "int8.onnx", there)
+    Compile().run(tmp_path / "int8.onnx", tmp_path / "m.lib", there)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(MissingToolError, match="qemu-aarch64 is not installed"):
+        evaluate(tmp_path / "m.lib", data="digits")
 
 
 def test_an_autoencoder_is_judged_by_its_error(tmp_path):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler.ci import signature
-from edgekiln.compiler.ci.signature import sign, verify
+from edgekiln.runtime import signature
+from edgekiln.runtime.signature import sign, verify
 from edgekiln.runtime.errors import BundleError, InputError
 from tests.compiler.ci.results import write_bundle
 

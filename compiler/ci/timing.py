@@ -1,0 +1,119 @@
+"""How fast a bundle is, and what it draws; on the machine that has measured it, remembered."""
+
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from edgekiln.compiler import origin
+from edgekiln.compiler.artifact import Artifact, key_of, recipe_of
+from edgekiln.compiler.ci.matrix import Cell
+from edgekiln.compiler.ci.result import Bench
+from edgekiln.compiler.devices import identity, open_device
+from edgekiln.compiler.result import Latency
+from edgekiln.compiler.stage import Kind, Stage, StageContext
+from edgekiln.compiler.store import Store
+from edgekiln.runtime import codec
+from edgekiln.runtime.device.device import LOCAL
+from edgekiln.runtime.power.energy import Energy
+
+if TYPE_CHECKING:
+    from edgekiln.runtime.results import BenchResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What one run of a benchmark tells."""
+
+    bench: Bench
+    energy: Energy | None
+    energy_unmeasured: str
+
+
+def timing(bundle: Artifact, cell: Cell, store: Store, *, again: bool) -> Timing:
+    """Measured now, or found: the same bytes on the same machine, unless `again` is asked for.
+
+    `store` is this machine's own: others shall not take its latencies for theirs.
+
+    Raises:
+        DeviceError, MeasurementError, BundleError: as `edgekiln.runtime.bench.compare`.
+    """
+    device = cell.device or LOCAL
+    stage = TimeBundle(
+        device=device,
+        machine=f"{platform.node()}: {identity(device, bundle.path)}",
+        min_seconds=cell.bench_seconds,
+        power=cell.target.meter,
+    )
+    if again:
+        store.drop(key_of(recipe_of(stage, bundle, None)))
+    report = store.run(stage, bundle)
+    found = codec.decode(Timing, json.loads(report.path.read_text(encoding="utf-8")))
+    return replace(found, bench=replace(found.bench, remembered=report.cached))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeBundle(Stage):
+    """Measure the bundle; on this machine, ONNX Runtime beside it."""
+
+    name: ClassVar[str] = "bench"
+    takes: ClassVar[tuple[Kind, ...]] = ("bundle",)
+    gives: ClassVar[Kind] = "report"
+    suffix: ClassVar[str] = ".json"
+    tools: ClassVar[tuple[str, ...]] = ("edgekiln", "onnxruntime")
+
+    device: str
+    machine: str  # which one that is, in words
+    min_seconds: float
+    power: str
+
+    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
+        from edgekiln.runtime.bench import compare
+
+        here = self.device == LOCAL
+        ours, *others = compare(
+            src,
+            origin.models_of(src) if here else (),
+            min_seconds=self.min_seconds,
+            profile=True,
+            power=self.power,
+            device=None if here else open_device(self.device, src),
+        )
+        taken = Timing(
+            bench=_bench(ours, others, self.device),
+            energy=ours.energy,
+            energy_unmeasured=ours.energy_unavailable,
+        )
+        dst.write_text(codec.dumps(codec.encode(taken)), encoding="utf-8")
+        return {"median_s": ours.median_s}
+
+
+def _bench(ours: "BenchResult", others: "list[BenchResult]", device: str) -> Bench:
+    return Bench(
+        device=device,
+        machine=ours.machine,
+        measured=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        threads=ours.threads,
+        median_s=ours.median_s,
+        p90_s=ours.p90_s,
+        spread=ours.spread,
+        trial_medians_s=tuple(trial.median_s for trial in ours.trials),
+        warnings=ours.warnings,
+        layers=ours.layers,
+        peers=tuple(_peer(each, ours.median_s) for each in others),
+    )
+
+
+def _peer(result: "BenchResult", ours_s: float) -> Latency:
+    return Latency(
+        engine=f"{result.engine} {result.precision}",
+        threads=result.threads,
+        median_s=result.median_s,
+        p90_s=result.p90_s,
+        spread=result.spread,
+        ratio=result.median_s / ours_s,
+        warnings=result.warnings,
+    )
