@@ -11,6 +11,7 @@ from typing import Literal, Protocol, Self
 
 from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import LIBRARY, RUNNER, example_name, read_program
+from edgekiln.runtime.device.admission import admit
 from edgekiln.runtime.device.device import Device, Done
 from edgekiln.runtime.errors import BundleError, MeasurementError
 from edgekiln.runtime.faults import error_from
@@ -128,7 +129,7 @@ class ProgramContender:
         """Raises BundleError when it is damaged or made for another machine."""
         self.path, self.placement, self.profile = path, placement, profile
         self.spec, self._files = read_program(path)
-        device.accept(self.spec, str(path))
+        admit(device, self.spec, path)
         self._device = device
         for needed in (RUNNER, LIBRARY):
             if needed not in self._files:

@@ -30,8 +30,8 @@ def sign(bundle: Path, key: Path) -> Path:
         MissingToolError: there is no ssh-keygen.
     """
     Bundle.open(bundle)
-    _require(key, "key")
-    signature = bundle.with_name(bundle.name + SUFFIX)
+    require_file(key, "key")
+    signature = place(bundle)
     done = _run("-Y", "sign", "-q", "-n", NAMESPACE, "-f", str(key), stdin=bundle)
     if done.returncode:
         raise InputError(
@@ -41,6 +41,11 @@ def sign(bundle: Path, key: Path) -> Path:
     with written_whole(signature) as stream:
         stream.write(done.stdout)
     return signature
+
+
+def place(bundle: Path) -> Path:
+    """Where the signature of a bundle lies."""
+    return bundle.with_name(bundle.name + SUFFIX)
 
 
 def verify(bundle: Path, allowed: Path, signature: Path | None = None) -> str:
@@ -54,9 +59,9 @@ def verify(bundle: Path, allowed: Path, signature: Path | None = None) -> str:
         InputError: a file cannot be read.
         MissingToolError: there is no ssh-keygen.
     """
-    signature = signature or bundle.with_name(bundle.name + SUFFIX)
+    signature = signature or place(bundle)
     for path, what in ((bundle, "bundle"), (allowed, "file of allowed signers")):
-        _require(path, what)
+        require_file(path, what)
     if not signature.is_file():
         raise BundleError(f"{bundle}: not signed", f"`edgekiln sign {bundle} --key KEY` signs it")
     with tempfile.TemporaryDirectory() as directory:
@@ -103,7 +108,8 @@ def _run(*arguments: str, stdin: Path | None = None) -> subprocess.CompletedProc
         ) from None
 
 
-def _require(path: Path, what: str) -> None:
+def require_file(path: Path, what: str) -> None:
+    """Raises InputError."""
     if not path.is_file():
         raise InputError(f"no such {what}: {path}")
 

@@ -17,6 +17,7 @@ from edgekiln.compiler.devices import open_device
 from edgekiln.compiler.progress import lines
 from edgekiln.compiler.shared import open_store
 from edgekiln.compiler.store import Store
+from edgekiln.runtime import signature
 from edgekiln.runtime.errors import EdgeKilnError
 
 Doing = Literal["build", "check", "bench"]
@@ -31,6 +32,7 @@ class Task:
     root: Path  # of the machine's own store
     store: str = ""  # URL of the one behind it
     remeasure: bool = False
+    key: Path | None = None  # that signs the bundle
 
     @property
     def bundle(self) -> Path:
@@ -57,7 +59,9 @@ def make(task: Task) -> CellResult:
         doing = "check"
         return replace(result, check=check(_built(task, result), task.cell, open_store(task.store)))
     except Exception as error:  # one broken cell must not hide the others
-        task.bundle.unlink(missing_ok=True)  # what computes something else must not be shipped
+        # What computes something else must not be shipped.
+        for path in (task.bundle, signature.place(task.bundle)):
+            path.unlink(missing_ok=True)
         return replace(result, bundle="", failure=failure_of(error, doing, task.out))
 
 
@@ -98,6 +102,8 @@ def _build(task: Task, result: CellResult) -> CellResult:
     (target,) = built.targets
     Path(target.bundle).replace(task.bundle)
     aside.rmdir()
+    if task.key:
+        signature.sign(task.bundle, task.key)
     named = replace(target, bundle=cell.bundle, unmeasured="")
     return replace(result, bundle=cell.bundle, build=replace(built, targets=(named,)))
 

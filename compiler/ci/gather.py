@@ -10,6 +10,7 @@ from edgekiln.compiler.ci.publish import replaced
 from edgekiln.compiler.ci.result import CiResult, read
 from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.signature import place
 
 PAPERS = ("", attest.SBOM_SUFFIX, attest.PROVENANCE_SUFFIX)
 
@@ -30,6 +31,8 @@ def gather(parts: Sequence[Path], out: Path, baseline: CiResult | None) -> CiRes
                 Bundle.open(part / bundle)
                 for name in (f"{bundle}{suffix}" for suffix in PAPERS):
                     shutil.copyfile(part / name, directory / name)
+                if (signed := place(part / bundle)).exists():
+                    shutil.copyfile(signed, directory / signed.name)
         write_documents(directory, whole, baseline)
     return whole
 

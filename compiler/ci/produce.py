@@ -15,6 +15,7 @@ from edgekiln.compiler.ci.publish import replaced
 from edgekiln.compiler.ci.result import CellResult, CiResult, Failure
 from edgekiln.compiler.shared import open_store
 from edgekiln.runtime.errors import MismatchError
+from edgekiln.runtime.signature import require_file
 
 Log = Callable[[str], None]
 
@@ -31,6 +32,7 @@ class Request:
     baseline: str = ""
     store: str = ""  # URL of the store behind the machine's own
     remeasure: bool = False  # also what this machine has measured before
+    key: Path | None = None  # that signs the bundles
 
 
 def plan(path: Path, only: str = "*") -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
@@ -48,15 +50,18 @@ def produce(request: Request, log: Log) -> CiResult:
     known, chosen = plan(request.path, request.only)
     home = request.path.absolute().parent
     store = _absolute(request.store)
-    root = open_store(store).root  # a wrong URL is said before anything runs
+    root = open_store(store).root  # a wrong URL is said before anything runs, and so is a wrong key
+    if request.key:
+        require_file(request.key, "key")
     lock_path = home / lock.FILE
     locked = lock.read(lock_path) if request.frozen or lock_path.exists() else lock.Lock(cells={})
     before = baseline.load(request.baseline, home) if request.baseline else None
     with replaced(request.out) as directory:
-        tasks = [
-            Task(cell=cell, out=directory, root=root, store=store, remeasure=request.remeasure)
-            for cell in chosen
-        ]
+        shared = Task(
+            cell=chosen[0], out=directory, root=root, store=store,
+            remeasure=request.remeasure, key=request.key and request.key.absolute(),
+        )  # fmt: skip
+        tasks = [replace(shared, cell=cell) for cell in chosen]
         with Crew(request.jobs or len(os.sched_getaffinity(0)), home) as crew:
             results = _make(crew, tasks, log)
         with Crew(1, home) as crew:  # alone, so that building disturbs no measurement

@@ -31,6 +31,9 @@ FILE = click.Path(path_type=Path)
     help="Shared store behind this machine's own: a directory, s3://…, gs://…",
 )  # fmt: skip
 @click.option(
+    "--key", type=FILE, metavar="FILE", help="Sign every bundle by this key: see `edgekiln sign`."
+)
+@click.option(
     "--remeasure", is_flag=True,
     help="Measure again what this machine has measured: the same bytes are remembered.",
 )  # fmt: skip
@@ -42,7 +45,8 @@ FILE = click.Path(path_type=Path)
 @click.pass_context
 def ci(
     ctx: click.Context, *, config: Path, out: Path, jobs: int | None, only: str, frozen: bool,
-    baseline: str, store: str, remeasure: bool, matrix: bool, schema: bool, as_json: bool,
+    baseline: str, store: str, key: Path | None, remeasure: bool, matrix: bool, schema: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Build, check, measure and judge every model for every target of CONFIG.
 
@@ -81,6 +85,7 @@ def ci(
         baseline=baseline,
         store=store,
         remeasure=remeasure,
+        key=key,
     )
     result = produce(request, lambda line: click.echo(line, err=True))
     click.echo(result.to_json() if as_json else (out / SUMMARY).read_text("utf-8"), nl=False)

@@ -127,7 +127,7 @@ DOCUMENTS: Mapping[str, type] = {
     "edgekiln.build/1": BuildResult,
     "edgekiln.cache/1": Artifacts,
     "edgekiln.cache-gc/1": Swept,
-    "edgekiln.ci/1": CiResult,
+    "edgekiln.ci/2": CiResult,
     "edgekiln.compare/1": Comparison,
     "edgekiln.detect/1": Detection,
     "edgekiln.device-check/1": DeviceCheck,

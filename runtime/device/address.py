@@ -75,11 +75,9 @@ def find(spec: str) -> DeviceEntry:
 def open_device(entry: DeviceEntry) -> Device:
     """Not yet held: that is entering it. Raises ConfigError, MissingToolError."""
     device = _open(entry)
-    if not entry.require_signature:
-        return device
-    from edgekiln.runtime.device.guarded import GuardedDevice
-
-    return GuardedDevice(device, Path(entry.require_signature))
+    if entry.require_signature:
+        device.signers = Path(entry.require_signature)
+    return device
 
 
 def _open(entry: DeviceEntry) -> Device:

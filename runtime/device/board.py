@@ -31,6 +31,7 @@ class Board:
     """Held by one run at a time; its files are kept by content, so that none is sent twice."""
 
     measures = True
+    signers: Path | None = None
     shares_clock = False
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -29,6 +30,8 @@ class Device(Protocol):
     name: str  # "local", "ssh://pi@10.0.0.7"
     measures: bool  # False: emulated, its times mean nothing
     shares_clock: bool  # with this process
+    # A public key, or a file of allowed signers, see `signature.verify`; None: anybody's bundles.
+    signers: Path | None
 
     def __enter__(self) -> Self: ...
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from edgekiln.runtime.bundle import RUNNER, example_name, read_program
 from edgekiln.runtime.contenders import START_SECONDS, run_runner
+from edgekiln.runtime.device.admission import admit
 from edgekiln.runtime.device.device import Device
 from edgekiln.runtime.errors import BundleError
 from edgekiln.runtime.manifest import REBUILD_HINT
@@ -18,7 +19,7 @@ def check_example(bundle: Path, device: Device) -> tuple[str, ...]:
         MeasurementError: the program failed or hung.
     """
     spec, files = read_program(bundle)
-    device.accept(spec, str(bundle))
+    admit(device, spec, bundle)
     if RUNNER not in files:
         raise BundleError(f"{bundle}: has no {RUNNER}", REBUILD_HINT)
     runner = device.put(files[RUNNER])

@@ -23,6 +23,7 @@ class LocalDevice:
     """Files lie in a temporary directory while the device is held."""
 
     measures = True
+    signers: Path | None = None
     shares_clock = True
 
     def __init__(self) -> None:

@@ -10,6 +10,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -32,6 +33,7 @@ class RpcDevice:
     """Any board of a key. After a lost connection the run goes on on the next free one."""
 
     measures = True
+    signers: Path | None = None
     shares_clock = False
 
     def __init__(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgekiln.runtime import signature
-from edgekiln.runtime.signature import sign, verify
 from edgekiln.runtime.errors import BundleError, InputError
+from edgekiln.runtime.signature import sign, verify
 from tests.compiler.ci.results import write_bundle
 
 pytestmark = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="needs ssh-keygen")

@@ -34,7 +34,7 @@ def test_results_and_comparisons_are_what_their_schemas_say(tmp_path: Path) -> N
     (tmp_path / "b.json").write_text(run(BROKEN).to_json())
     compared = encode(compare(tmp_path / "a.json", tmp_path / "b.json"))
     for name, document in (
-        ("edgekiln.ci/1", json.loads(written.to_json())),
+        ("edgekiln.ci/2", json.loads(written.to_json())),
         ("edgekiln.compare/1", {"schema": "edgekiln.compare/1", **compared}),
     ):
         jsonschema.validate(document, document_schema(name, DOCUMENTS[name]))

@@ -1,0 +1,105 @@
+"""A board that runs only what somebody trusted has signed; a real sshd, a real ssh-keygen."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from edgekiln.runtime import bench
+from edgekiln.runtime.device import address
+from edgekiln.runtime.device.example import check_example
+from edgekiln.runtime.errors import BundleError, InputError
+from edgekiln.runtime.signature import sign
+from tests.runtime.device import sshd as server
+
+pytestmark = pytest.mark.skipif(
+    server.SSHD is None or not shutil.which("ssh-keygen"), reason="OpenSSH is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory):
+    running = server.start(tmp_path_factory.mktemp("sshd"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """`team` is whom the board trusts; `other` is somebody else."""
+    for name in ("team", "other"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", tmp_path / name]
+        subprocess.run(command, check=True)
+    return tmp_path
+
+
+@pytest.fixture
+def home(tmp_path):
+    """The directory on the board."""
+    return tmp_path / "board"
+
+
+@pytest.fixture
+def board(sshd, keys, home, monkeypatch):
+    """Opens the board as devices.toml names it."""
+    table = keys / "devices.toml"
+    table.write_text(
+        f'[board]\nurl = "{sshd.url}"\ndir = "{home}"\nssh-config = "{sshd.config}"\n'
+        'require-signature = "team.pub"\n'
+    )
+    monkeypatch.setenv("EDGEKILN_DEVICES", str(table))
+    return lambda: address.open_device(address.find("board"))
+
+
+def sent_to(home):
+    """Files of bundles on the board."""
+    return [path.name for path in home.iterdir() if len(path.name) == 64] if home.exists() else []
+
+
+def test_what_the_team_has_signed_is_checked_and_measured(board, checkable, keys):
+    path = checkable()
+    sign(path, keys / "team")
+    with board() as device:
+        assert check_example(path, device) == ("y",)
+    assert bench.bench(path, trials=1, min_seconds=0.02, device=board()).median_s > 0
+
+
+def checked(path, device):
+    with device:
+        check_example(path, device)
+
+
+USES = {
+    "check": checked,
+    "bench": lambda path, device: bench.bench(path, trials=1, min_seconds=0.02, device=device),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("signer", ["nobody", "other", "changed"])
+def test_anything_else_is_refused_before_a_byte_is_sent(board, checkable, keys, home, signer, use):
+    path = checkable()
+    if signer == "changed":
+        sign(path, keys / "team")
+        checkable(wrong=True)
+        reason = "changed after it was signed"
+    elif signer == "other":
+        sign(path, keys / "other")
+        reason = "signed by somebody else"
+    else:
+        reason = "not signed"
+    with pytest.raises(BundleError) as caught:
+        USES[use](path, board())
+    name = board().name
+    assert caught.value.message == f"{path}: {reason}; {name} runs only what team.pub has signed"
+    assert caught.value.exit_code == 8
+    assert sent_to(home) == []
+
+
+def test_a_key_that_is_not_there_lets_nothing_through(board, checkable, keys, home):
+    path = checkable()
+    sign(path, keys / "team")
+    (keys / "team.pub").unlink()
+    with pytest.raises(InputError, match="no such file of allowed signers"), board() as device:
+        check_example(path, device)
+    assert sent_to(home) == []
