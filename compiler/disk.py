@@ -29,6 +29,11 @@ def explained(root: Path) -> Iterator[None]:
                 "set EDGEKILN_STORE to a directory that you can write",
             ) from error
         raise
+    except StorageError as error:  # of a file that a stage was writing
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM and str(root) in error.message:
+            raise _full(root) from error
+        raise
     except (RuntimeError, ValueError) as error:
         if free_bytes(root) < MIN_FREE_BYTES:
             raise _full(root) from error

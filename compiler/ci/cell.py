@@ -1,6 +1,7 @@
 """The work on one cell, in a process of its own: build it, check it, measure it."""
 
 import os
+import shutil
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,10 +99,12 @@ def _build(task: Task, result: CellResult) -> CellResult:
     request = Request(
         model=cell.model, targets=(cell.target,), recipe=cell.recipe, out=aside, trial_s=0
     )
-    built = build(request, open_store(task.store), lambda label: lines(f"{cell.id}: {label}"))
-    (target,) = built.targets
-    Path(target.bundle).replace(task.bundle)
-    aside.rmdir()
+    try:
+        built = build(request, open_store(task.store), lambda label: lines(f"{cell.id}: {label}"))
+        (target,) = built.targets
+        Path(target.bundle).replace(task.bundle)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     if task.key:
         signature.sign(task.bundle, task.key)
     named = replace(target, bundle=cell.bundle, unmeasured="")

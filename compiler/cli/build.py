@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from edgekiln.compiler.cli.output import json_option, print_json
+from edgekiln.compiler.cli.store import store_option
 
 
 @click.command()
@@ -57,6 +58,7 @@ from edgekiln.compiler.cli.output import json_option, print_json
     metavar="DIR",
     help="Where training curves for TensorBoard go.",
 )
+@store_option
 @json_option
 def build(
     *,
@@ -70,6 +72,7 @@ def build(
     skip: tuple[str, ...],
     bench_seconds: float,
     logs: Path | None,
+    store_url: str,
     as_json: bool,
 ) -> None:
     """Build MODEL for one or more targets.
@@ -87,7 +90,7 @@ def build(
     from edgekiln.compiler.cli.progress import progress
     from edgekiln.compiler.entry import default_recipe
     from edgekiln.compiler.result import SCHEMA
-    from edgekiln.compiler.store import Store
+    from edgekiln.compiler.shared import open_store
     from edgekiln.targets import profile
 
     recipe = recipes.load(recipe_path) if recipe_path else default_recipe(model)
@@ -102,7 +105,7 @@ def build(
         trial_s=bench_seconds,
         logs=logs,
     )
-    result = engine.build(request, Store(), progress)
+    result = engine.build(request, open_store(store_url), progress)
     if as_json:
         print_json(SCHEMA, result)
         return

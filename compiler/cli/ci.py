@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from edgekiln.compiler.cli.output import json_option
+from edgekiln.compiler.cli.store import store_option
 
 FILE = click.Path(path_type=Path)
 
@@ -26,10 +27,7 @@ FILE = click.Path(path_type=Path)
     "--baseline", default="", metavar="DIR|FILE|git:REF",
     help="Earlier results, to compare with. git:REF reads edgekiln.results.json of a commit.",
 )  # fmt: skip
-@click.option(
-    "--store", default="", metavar="URL",
-    help="Shared store behind this machine's own: a directory, s3://…, gs://…",
-)  # fmt: skip
+@store_option
 @click.option(
     "--key", type=FILE, metavar="FILE", help="Sign every bundle by this key: see `edgekiln sign`."
 )
@@ -45,7 +43,7 @@ FILE = click.Path(path_type=Path)
 @click.pass_context
 def ci(
     ctx: click.Context, *, config: Path, out: Path, jobs: int | None, only: str, frozen: bool,
-    baseline: str, store: str, key: Path | None, remeasure: bool, matrix: bool, schema: bool,
+    baseline: str, store_url: str, key: Path | None, remeasure: bool, matrix: bool, schema: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Build, check, measure and judge every model for every target of CONFIG.
@@ -83,7 +81,7 @@ def ci(
         only=only,
         frozen=frozen,
         baseline=baseline,
-        store=store,
+        store=store_url,
         remeasure=remeasure,
         key=key,
     )

@@ -7,6 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import click
 
 from edgekiln.compiler.cli.output import json_option, print_json
+from edgekiln.compiler.cli.store import store_option
 from edgekiln.compiler.recipe import SKIPPABLE, Option, Recipe, stage_class, stage_options
 from edgekiln.runtime.text import human_bytes
 
@@ -50,6 +51,7 @@ class StageCommand(click.Command):
                                  help="Where training curves for TensorBoard go.")
                 )  # fmt: skip
             self.params += [option_of(option) for option in stage_options(cls)]
+            store_option(self)
             json_option(self)
         return super().get_params(ctx)
 
@@ -60,6 +62,7 @@ class StageCommand(click.Command):
         as_json: bool,
         target: str | None = None,
         logs: Path | None = None,
+        store_url: str = "",
         **options: Any,
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
@@ -67,11 +70,11 @@ class StageCommand(click.Command):
         from edgekiln.compiler.disk import copy_out
         from edgekiln.compiler.entry import begin_stage, derive
         from edgekiln.compiler.result import finite
-        from edgekiln.compiler.store import Store
+        from edgekiln.compiler.shared import open_store
         from edgekiln.targets import profile
 
         assert self.name is not None
-        store = Store()
+        store = open_store(store_url)
         device = profile.load(target) if target else None
         recipe = Recipe(data=options.get("data") or "", seed=options.get("seed") or 0)
         artifact = begin_stage(store, self.name, src, recipe)
