@@ -232,6 +232,7 @@ def _target_result(target: TargetProfile, path: Path, sha256: str) -> TargetResu
         arena_bytes=program.arena_bytes,
         weights_bytes=program.weights_bytes,
         code_bytes=program.code_bytes,
+        footprint=program.footprint,
         layers=len(program.layers),
         float_ops=tuple(
             FloatOp(name=layer.name, op=layer.op, reason=layer.reason)

@@ -15,7 +15,7 @@ from typing import Literal
 from edgekiln.compiler.disk import free_bytes, writable
 from edgekiln.compiler.estimate.tools import LLVM_TOOLS, llvm_tool
 from edgekiln.compiler.store import Store
-from edgekiln.runtime.device.qemu import EMULATORS
+from edgekiln.runtime.device.qemu import EMULATORS, package_of
 from edgekiln.runtime.errors import EdgeKilnError, MissingToolError
 from edgekiln.targets import profile
 from edgekiln.targets.detect import runs_here
@@ -185,13 +185,12 @@ def emulators() -> Iterator[Check]:
     emulated = {EMULATORS[each.machine] for each in targets if each.qemu_cpu or each.board}
     for name in sorted(emulated):
         found = shutil.which(name)
-        package = "qemu-system-arm" if name == "qemu-system-arm" else "qemu-user"
         yield Check(
             area="emulator",
             name=name,
             status="ok" if found else "missing",
             found=found or "not installed",
-            fix="" if found else f"sudo apt-get install -y {package}",
+            fix="" if found else f"sudo apt-get install -y {package_of(name)}",
             needed=False,
         )
 

@@ -12,7 +12,7 @@ import edgekiln.targets
 
 # What turns an int8 model into a program, below the rooms' directories.
 _COMPILER = ("frontend.py", "graph.py", "program.py", "passes", "kernels", "lowering", "aot")
-_SUFFIXES = {".py", ".c", ".h", ".S"}
+_SUFFIXES = {".py", ".c", ".h", ".S", ".ld"}
 
 
 @cache

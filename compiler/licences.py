@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from importlib import metadata, resources
 
-from edgekiln.runtime.bundle import RUNNER
+from edgekiln.runtime.bundle import IMAGE, RUNNER
 
 HOME = "LICENSES"
 
@@ -28,6 +28,16 @@ runner
 """
 
 
+_IMAGE = """\
+
+firmware.elf
+    EdgeKiln's C runtime (Apache-2.0), and statically linked parts of the toolchain: newlib,
+    Copyright (C) Red Hat Incorporated and others, under BSD and similar licences, see
+    https://sourceware.org/newlib/COPYING.NEWLIB; and libgcc, GPL-3.0 with the GCC Runtime Library
+    Exception, which asks for nothing here.
+"""
+
+
 def notices(files: Collection[str]) -> Mapping[str, bytes]:
     """Path in the bundle → text, for a program made of `files`."""
     texts = {
@@ -36,9 +46,11 @@ def notices(files: Collection[str]) -> Mapping[str, bytes]:
         ).encode(),
         "Apache-2.0.txt": _full_text("Apache-2.0"),
     }
-    if RUNNER in files:  # the one file with foreign code linked in
+    if RUNNER in files:  # like IMAGE, a file with foreign code linked in
         texts["NOTICE.txt"] += _RUNNER.encode()
         texts["LGPL-2.1.txt"] = _full_text("LGPL-2.1")
+    if IMAGE in files:
+        texts["NOTICE.txt"] += _IMAGE.encode()
     return {f"{HOME}/{name}": text for name, text in texts.items()}
 
 

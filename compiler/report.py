@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.result import BuildResult, Latency, Step, TargetResult
-from edgekiln.runtime.text import human_bytes
+from edgekiln.runtime.text import footprint_lines, human_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,6 +102,8 @@ def _target(target: TargetResult, console: "Console") -> None:
         )
     )
     console.print(f"program: {sizes}", highlight=False)
+    for line in footprint_lines(target.footprint):
+        console.print(line, highlight=False)
     console.print(_float_ops(target), highlight=False)
     console.print(
         f"bundle: {target.bundle} ({human_bytes(target.bundle_bytes)})",

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgekiln.runtime.host import Machine
+from edgekiln.runtime.manifest import Footprint
 
 SCHEMA = "edgekiln.build/1"
 
@@ -85,6 +86,7 @@ class TargetResult:
     arena_bytes: int
     weights_bytes: int
     code_bytes: int
+    footprint: Footprint | None = None  # of a microcontroller's memories
     latencies: tuple[Latency, ...] = ()
     unmeasured: str = ""  # why there are no latencies
 

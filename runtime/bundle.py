@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PROGRAM = "program.json"
 LIBRARY = "libmodel.so"
 RUNNER = "runner"
+IMAGE = "firmware.elf"  # for an emulated board: what a microcontroller has instead of RUNNER
 MANIFEST = "manifest.json"
 SEAL = "manifest.json.sha256"  # the manifest's own hash, as sha256sum writes it
 
@@ -116,6 +117,11 @@ class Bundle:
                 f"{self.path}: {name} has {len(raw)} bytes instead of {wanted}", REBUILD_HINT
             )
         return np.frombuffer(raw, spec.dtype).reshape(spec.shape).copy()
+
+
+def executable(files: Mapping[str, bytes]) -> str | None:
+    """The name of the file that can run the program by itself."""
+    return next((name for name in (RUNNER, IMAGE) if name in files), None)
 
 
 def example_name(kind: str, index: int) -> str:

@@ -131,6 +131,11 @@ class ProgramContender:
         self.spec, self._files = read_program(path)
         admit(device, self.spec, path)
         self._device = device
+        if self.spec.footprint:
+            raise BundleError(
+                f"{path}: made for {self.spec.target}, of which an emulator tells no times",
+                hint="link libmodel.a into a firmware of yours and time model_run there",
+            )
         for needed in (RUNNER, LIBRARY):
             if needed not in self._files:
                 raise BundleError(f"{path}: has no {needed}", REBUILD_HINT)

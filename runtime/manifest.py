@@ -61,6 +61,19 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """What a program takes of a microcontroller's memories, and how much there is."""
+
+    board: str  # the board of QEMU's system mode that its image, `firmware.elf`, is for
+    flash_bytes: int  # code, with what it uses of the C library; weights; variables' initial values
+    flash_available_bytes: int
+    ram_bytes: int  # arena, with inputs and outputs in it; stack; variables
+    ram_available_bytes: int
+    stack_bytes: int  # measured, of one call of model_run
+    variables_bytes: int  # of the C library: the program itself has none
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProgramSpec:
     """What the compile stage made: `program.json` in a lib artifact."""
 
@@ -76,6 +89,7 @@ class ProgramSpec:
     code_bytes: int
     layers: tuple[Layer, ...]
     model_sha256: str  # of the ONNX file that was compiled
+    footprint: Footprint | None = None  # of a microcontroller's program
 
 
 @dataclass(frozen=True, kw_only=True)

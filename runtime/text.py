@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekiln.runtime.bundle import Bundle
-    from edgekiln.runtime.manifest import TensorSpec
+    from edgekiln.runtime.manifest import Footprint, TensorSpec
     from edgekiln.runtime.results import BenchResult, LayerTime
 
 TOP = 5  # classes shown a sample
@@ -146,6 +146,18 @@ def layer_lines(layers: "Sequence[LayerTime]") -> Iterator[str]:
     yield from columns(rows)
 
 
+def footprint_lines(footprint: "Footprint | None") -> Iterator[str]:
+    """What a microcontroller's program takes, and of how much."""
+    if footprint is None:
+        return
+    flash, ram = human_bytes(footprint.flash_bytes), human_bytes(footprint.ram_bytes)
+    yield f"flash     {flash} of {human_bytes(footprint.flash_available_bytes)}"
+    yield (
+        f"RAM       {ram} of {human_bytes(footprint.ram_available_bytes)}: the arena, with inputs "
+        f"and outputs, and {human_bytes(footprint.stack_bytes)} of stack"
+    )
+
+
 def bundle_lines(bundle: "Bundle") -> Iterator[str]:
     """What a bundle is, takes, gives and needs."""
     spec = bundle.program
@@ -160,6 +172,8 @@ def bundle_lines(bundle: "Bundle") -> Iterator[str]:
         f"  size      weights {human_bytes(spec.weights_bytes)}, code "
         f"{human_bytes(spec.code_bytes)}, arena {human_bytes(spec.arena_bytes)}"
     )
+    for line in footprint_lines(spec.footprint):
+        yield f"  {line}"
     yield f"  layers    {len(spec.layers)}, {len(kept_float)} of them float"
     for layer in kept_float:
         yield f"            {layer.name} ({layer.op}): {layer.reason}"

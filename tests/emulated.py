@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edgekiln.compiler.aot import firmware
+from edgekiln.compiler.aot import microcontroller
 from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.runtime.device.qemu import EMULATORS, board_command
 from edgekiln.targets.profile import TargetProfile
@@ -126,8 +126,8 @@ def _link(kernel: bytes, target: TargetProfile) -> bytes:
         (home / "caller.o").write_bytes(_caller(cc, *flags))
         extra = ["-static"]
         if target.board:
-            firmware.write_sources(home)
-            extra = [firmware.STARTUP, *firmware.link_flags(target.board)]
+            microcontroller.write_sources(home)
+            extra = [microcontroller.STARTUP, *microcontroller.link_flags(target)]
         command = [cc, *flags, "-s", "caller.o", "kernel.o", *extra, "-o", "program", "-lm"]
         subprocess.run(command, cwd=home, check=True, capture_output=True)
         return (home / "program").read_bytes()

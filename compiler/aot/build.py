@@ -1,14 +1,18 @@
-"""Program in, files of a lib artifact out: libmodel.so, libmodel.a, model.h, runner."""
+"""Program in, files of a lib artifact out: libmodel.a, model.h, libmodel.so, runner.
+
+A microcontroller has neither shared libraries nor files: it gets libmodel.a, model.h and an image
+for an emulated board, and a footprint.
+"""
 
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 
-from edgekiln.compiler.aot import emit, functions, planner, weights
+from edgekiln.compiler.aot import emit, functions, microcontroller, planner, weights
 from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache
 from edgekiln.compiler.aot.functions import Functions
 from edgekiln.compiler.aot.planner import Interval, Plan
@@ -17,13 +21,12 @@ from edgekiln.compiler.aot.weights import Weights
 from edgekiln.compiler.kernels.spec import NO_HALO, OVERREAD_BYTES
 from edgekiln.compiler.program import Call, Const, In, Out, Program, Ref
 from edgekiln.runtime import manifest
-from edgekiln.runtime.bundle import LIBRARY, PROGRAM, RUNNER, with_checksum
+from edgekiln.runtime.bundle import IMAGE, LIBRARY, PROGRAM, RUNNER, with_checksum
 from edgekiln.runtime.errors import StorageError
 from edgekiln.runtime.manifest import Layer, ProgramSpec
 from edgekiln.targets.profile import TargetProfile
 
-ARCHIVE, HEADER = "libmodel.a", "model.h"
-_MADE = (LIBRARY, ARCHIVE, HEADER, RUNNER, PROGRAM)
+ARCHIVE, HEADER, OBJECT = "libmodel.a", "model.h", "model.o"
 
 _RUNNER_SOURCES = (
     "runner.c", "accuracy.c", "args.c", "bench.c", "checksum.c", "cpu.c", "files.c", "json.c",
@@ -45,34 +48,40 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
 
     Raises:
         MissingToolError: the profile's C compiler, or the C library for it, is missing.
+        GateError: the program does not fit a microcontroller's memories.
         StorageError: no room for temporary files.
     """
     compiled = functions.compile_functions(program, profile.tvm, cache)
     constants = weights.pack(program)
-    plan = planner.plan([*planner.lifetimes(program), *_workspaces(program, compiled)])
+    edges = _edges(program) if profile.memory else {}
+    intervals = [*planner.lifetimes(program), *_workspaces(program, compiled)]
+    plan = planner.plan([*intervals, *planner.edges(program, edges)])
     source = emit.Source(
         name=program.name,
         inputs=program.inputs,
         outputs=program.outputs,
         steps=list(_steps(program, compiled, constants, plan)),
         arena_bytes=plan.peak + OVERREAD_BYTES,
+        places=_places(program, plan) if edges else None,
     )
     try:
         with tempfile.TemporaryDirectory(prefix="edgekiln-aot-") as directory:
             home = Path(directory)
             compiler = Compiler(profile.toolchain, home, cache)
             _write_sources(home, source, profile, compiled, constants)
-            code_bytes = _make_library(compiler, list(compiled.compiled))
-            spec = _spec(
-                program,
-                profile,
-                source,
-                tuple(_layers(program, compiled, plan)),
-                weights_bytes=len(constants.blob),
-                code_bytes=code_bytes,
-            )
-            _make_runner(compiler, program, spec)
-            made = {name: (home / name).read_bytes() for name in _MADE}
+            _make_archive(compiler, list(compiled.compiled), source)
+            spec = _spec(program, profile, source, tuple(_layers(program, compiled, plan)))
+            spec = replace(spec, weights_bytes=len(constants.blob))
+            if profile.memory:
+                spec = microcontroller.finish(compiler, profile, spec)
+                (home / PROGRAM).write_text(manifest.to_json(spec), encoding="utf-8")
+                names: tuple[str, ...] = (ARCHIVE, HEADER, IMAGE, PROGRAM)
+            else:
+                spec = replace(spec, code_bytes=_make_library(compiler))
+                (home / PROGRAM).write_text(manifest.to_json(spec), encoding="utf-8")
+                _make_runner(compiler, program)
+                names = (LIBRARY, ARCHIVE, HEADER, RUNNER, PROGRAM)
+            made = {name: (home / name).read_bytes() for name in names}
     except OSError as error:
         where = tempfile.gettempdir()
         raise StorageError(
@@ -81,10 +90,23 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
     return Built(files=made, spec=spec, arena_bound_bytes=plan.bound + OVERREAD_BYTES)
 
 
+def _edges(program: Program) -> dict[In | Out, int]:
+    """The bytes of each input and output."""
+    inputs = {In(index=i): emit.nbytes(spec) for i, spec in enumerate(program.inputs)}
+    return inputs | {Out(index=i): emit.nbytes(spec) for i, spec in enumerate(program.outputs)}
+
+
+def _places(program: Program, plan: Plan) -> emit.Places:
+    return emit.Places(
+        inputs=tuple(plan.offsets[str(In(index=i))] for i in range(len(program.inputs))),
+        outputs=tuple(plan.offsets[str(Out(index=i))] for i in range(len(program.outputs))),
+    )
+
+
 def _spec(
-    program: Program, profile: TargetProfile, source: emit.Source, layers: tuple[Layer, ...], *,
-    weights_bytes: int, code_bytes: int,
-) -> ProgramSpec:  # fmt: skip
+    program: Program, profile: TargetProfile, source: emit.Source, layers: tuple[Layer, ...]
+) -> ProgramSpec:
+    """Without the sizes of what is not linked yet."""
     return ProgramSpec(
         name=program.name,
         target=profile.name,
@@ -94,8 +116,8 @@ def _spec(
         inputs=program.inputs,
         outputs=program.outputs,
         arena_bytes=source.arena_bytes,
-        weights_bytes=weights_bytes,
-        code_bytes=code_bytes,
+        weights_bytes=0,
+        code_bytes=0,
         layers=layers,
         model_sha256=program.model_sha256,
     )
@@ -177,21 +199,26 @@ def _write_sources(
                 shutil.copyfileobj(reader, writer)
 
 
-def _make_library(compiler: Compiler, symbols: list[str]) -> int:
-    """libmodel.a and libmodel.so; returns the bytes of machine code."""
+def _make_archive(compiler: Compiler, symbols: list[str], source: emit.Source) -> None:
+    """libmodel.a."""
     code, constants = compiler.compile(["model.c", "weights.S"])
     objects = [code, *(f"{symbol}.kernel.o" for symbol in symbols), constants]
+    exports = (*emit.EXPORTS, *(emit.PLACES if source.places else ()))
     # One relocatable object, so that kernels are no one's symbols but the library's own, without
     # the half-precision helpers TVM adds to each of its objects (sections nothing refers to).
-    roots = [f"-Wl,--undefined={name}" for name in emit.EXPORTS]
+    roots = [f"-Wl,--undefined={name}" for name in exports]
     compiler.link("all.o", objects, "-r", "-nostdlib", "-Wl,--gc-sections", *roots)
-    keep = [f"--keep-global-symbol={name}" for name in emit.EXPORTS]
-    compiler.tool("objcopy", "--strip-debug", *keep, "all.o", "model.o")
-    compiler.tool("ar", "rcsD", ARCHIVE, "model.o")
+    keep = [f"--keep-global-symbol={name}" for name in exports]
+    compiler.tool("objcopy", "--strip-debug", *keep, "all.o", OBJECT)
+    compiler.tool("ar", "rcsD", ARCHIVE, OBJECT)
+
+
+def _make_library(compiler: Compiler) -> int:
+    """libmodel.so; returns the bytes of machine code."""
     # libc and libm enter only where a kernel uses memcpy, expf and the like.
     libraries = ("-Wl,--as-needed", "-lm", "-lc")
     shared = ("-shared", "-nostdlib", "-s", f"-Wl,-soname,{LIBRARY}", "-Wl,-z,noseparate-code")
-    compiler.link(LIBRARY, ["model.o"], *shared, *libraries)
+    compiler.link(LIBRARY, [OBJECT], *shared, *libraries)
     return _section_bytes(compiler.tool("size", "-A", "-d", LIBRARY), ".text")
 
 
@@ -200,11 +227,10 @@ def _section_bytes(table: str, section: str) -> int:
     return next(int(row[1]) for row in rows if row[:1] == [section])
 
 
-def _make_runner(compiler: Compiler, program: Program, spec: ProgramSpec) -> None:
+def _make_runner(compiler: Compiler, program: Program) -> None:
     """The benchmark executable, with the model and its program.json inside. Needs no library."""
     identity = emit.identity(program, metadata.version("edgekiln"))
     (compiler.home / "identity.c").write_text(identity, encoding="utf-8")
-    (compiler.home / PROGRAM).write_text(manifest.to_json(spec), encoding="utf-8")
     # For any machine of this architecture: it must be able to say that this one is not enough.
     sources = (*_RUNNER_SOURCES, "identity.c", "program.S")
     objects = compiler.compile(sources, "-D_GNU_SOURCE", "-pthread", baseline=True)

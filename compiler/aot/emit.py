@@ -14,6 +14,7 @@ from edgekiln.targets.profile import TargetProfile
 
 # What a library offers; every other symbol is local to it.
 FUNCTIONS = ("model_run", "model_step")
+PLACES = ("model_input_offsets", "model_output_offsets")  # only of microcontrollers
 EXPORTS = (
     *FUNCTIONS, "model_steps", "model_arena_bytes", "model_input_count", "model_output_count",
     "model_step_count", "model_input_bytes", "model_output_bytes",
@@ -43,6 +44,15 @@ class Source:
     outputs: Sequence[TensorSpec]
     steps: Sequence[Step]
     arena_bytes: int
+    places: "Places | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where in the arena inputs and outputs may lie: byte offsets, multiples of 64."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
 
 
 def arena(offset: int) -> str:
@@ -62,8 +72,19 @@ def header(source: Source, profile: TargetProfile) -> str:
         for kind, specs in (("INPUT", source.inputs), ("OUTPUT", source.outputs))
         for index, spec in enumerate(specs)
     ]
+    places = ""
+    if source.places:
+        offsets = [
+            f"#define MODEL_{kind}_{index}_OFFSET {offset}"
+            for kind, given in (("INPUT", source.places.inputs), ("OUTPUT", source.places.outputs))
+            for index, offset in enumerate(given)
+        ]
+        places = _PLACES.format(offsets="\n".join(offsets))
     return _HEADER.format(
-        name=_comment(source.name), target=profile.name, features=" ".join(profile.features),
+        places=places, needs=_NEEDS[bool(source.places)].format(
+            features=" ".join(profile.features), cflags=" ".join(profile.toolchain.cflags)
+        ),
+        name=_comment(source.name), target=profile.name,
         request=_REQUEST if "amx_tile" in profile.features else "",
         align=ALIGN, overread=OVERREAD_BYTES, arena=source.arena_bytes,
         inputs=len(source.inputs), outputs=len(source.outputs), steps=len(source.steps),
@@ -73,7 +94,14 @@ def header(source: Source, profile: TargetProfile) -> str:
 
 def code(source: Source) -> str:
     """`model.c`: straight calls in order; then the same calls by number."""
+    places = ""
+    if source.places:
+        places = _PLACES_CODE.format(
+            inputs=", ".join(map(str, source.places.inputs)),
+            outputs=", ".join(map(str, source.places.outputs)),
+        )
     return _CODE.format(
+        places=places,
         declarations="\n".join(_declarations(source.steps)),
         weights=WEIGHTS,
         input_bytes=", ".join(str(nbytes(spec)) for spec in source.inputs),
@@ -173,7 +201,7 @@ _HEADER = """\
  * Every input, every output and the arena start at a multiple of MODEL_ALIGN bytes. The library may
  * read, and ignores, up to MODEL_OVERREAD_BYTES past the end of an input or output. Nothing has to
  * be initialized and nothing in the arena has to survive between two runs.
- * CPU features needed: {features}
+{needs}
 {request} */
 #ifndef MODEL_H
 #define MODEL_H
@@ -192,7 +220,7 @@ extern "C" {{
 #define MODEL_INPUT_COUNT {inputs}
 #define MODEL_OUTPUT_COUNT {outputs}
 {sizes}
-
+{places}
 #define MODEL_E_ALIGN 1 /* a pointer is not a multiple of MODEL_ALIGN */
 #define MODEL_E_STEP 2  /* no such step, or the kernel failed */
 
@@ -223,6 +251,31 @@ extern const size_t model_input_bytes[MODEL_INPUT_COUNT], model_output_bytes[MOD
 #endif
 """
 
+# Of a machine with an operating system, and of a microcontroller.
+_NEEDS = (
+    " * CPU features needed: {features}",
+    """\
+ *
+ * Compile with {cflags}
+ * and link libmodel.a, the C library and -lm with -Wl,--gc-sections: weights are read-only data and
+ * stay in flash, no heap and no variable is used. The floating-point unit must be switched on and
+ * round to nearest, as after reset; interrupts may come at any time.""",
+)
+
+_PLACES = """\
+
+/* Where inputs and outputs may lie in the arena, so that they take no memory of their own, e.g.
+ * in[0] = arena + MODEL_INPUT_0_OFFSET. A run overwrites its inputs. */
+{offsets}
+extern const size_t model_input_offsets[MODEL_INPUT_COUNT];
+extern const size_t model_output_offsets[MODEL_OUTPUT_COUNT];
+"""
+
+_PLACES_CODE = """\
+const size_t model_input_offsets[MODEL_INPUT_COUNT] = {{{inputs}}};
+const size_t model_output_offsets[MODEL_OUTPUT_COUNT] = {{{outputs}}};
+"""
+
 _CODE = """\
 #include "model.h"
 
@@ -246,7 +299,7 @@ const int32_t model_output_count = MODEL_OUTPUT_COUNT;
 const int32_t model_step_count = MODEL_STEP_COUNT;
 const size_t model_input_bytes[MODEL_INPUT_COUNT] = {{{input_bytes}}};
 const size_t model_output_bytes[MODEL_OUTPUT_COUNT] = {{{output_bytes}}};
-
+{places}
 const model_step_t model_steps[MODEL_STEP_COUNT] = {{
 {table}
 }};

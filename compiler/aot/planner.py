@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgekiln.compiler.program import Program, Ref
+from edgekiln.compiler.program import In, Out, Program, Ref
 
 ALIGN = 64
 # Each step costs a first-fit, O(n²): together about a tenth of a second for 100 buffers.
@@ -60,6 +60,27 @@ def lifetimes(program: Program) -> list[Interval]:
         Interval(name=b.name, bytes=b.bytes, first=first[b.name], last=last[b.name])
         for b in program.buffers
         if b.name in first
+    ]
+
+
+def edges(program: Program, sizes: Mapping[In | Out, int]) -> list[Interval]:
+    """Inputs until their last reader and outputs from their first writer on, those of `sizes`, as
+    if they lay in the arena.
+    """
+    last = len(program.calls) - 1
+    users: dict[In | Out, list[int]] = {edge: [] for edge in sizes}
+    for index, call in enumerate(program.calls):
+        for arg in call.args:
+            if isinstance(arg, In | Out) and arg in users:
+                users[arg].append(index)
+    return [
+        Interval(
+            name=str(edge),
+            bytes=sizes[edge],
+            first=0 if isinstance(edge, In) else min(users[edge], default=last),
+            last=last if isinstance(edge, Out) else max(users[edge], default=0),
+        )
+        for edge in sizes
     ]
 
 

@@ -53,7 +53,8 @@ class Compile(Stage):
         mk = isa.load(ctx.target.isa)
         ctx.advance(0, 3, "lowering to integers")
         graph = import_onnx(src, self.batch)
-        lower_graph(graph, mk.activation)
+        microcontroller = ctx.target.memory is not None
+        lower_graph(graph, mk.activation, integer_edges=microcontroller)
         stayed_float = float_operators(graph)
         ctx.notes.extend(f"float: {operator}" for operator in stayed_float)
         lost = [str(operator) for operator in stayed_float if operator.quantized]
@@ -73,7 +74,15 @@ class Compile(Stage):
         write_tar(dst, built.files, executable={RUNNER})
         ctx.advance(3, 3, "")
         spec = built.spec
+        memories = {}
+        if spec.footprint:
+            memories = {
+                "flash_bytes": spec.footprint.flash_bytes,
+                "ram_bytes": spec.footprint.ram_bytes,
+                "stack_bytes": spec.footprint.stack_bytes,
+            }
         return {
+            **memories,
             "macs": sum(layer.macs for layer in spec.layers),
             "float_operators": len(stayed_float),
             "float_operators_quantized": len(lost),

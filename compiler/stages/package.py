@@ -80,9 +80,12 @@ class Package(Stage):
 
 
 def _sizes(spec: "ProgramSpec", files: Mapping[str, bytes]) -> dict[str, Any]:
+    from edgekiln.runtime.codec import encode
+
     return {
         "arena_bytes": spec.arena_bytes,
         "weights_bytes": spec.weights_bytes,
         "code_bytes": spec.code_bytes,
+        "footprint": encode(spec.footprint),
         "files": {name: len(content) for name, content in sorted(files.items())},
     }

@@ -41,6 +41,24 @@ void tensor_read(const char *path, void *data, size_t size) {
     }
 }
 
+void tensor_compare(const char *path, int index, const void *data, size_t size) {
+    const unsigned char *got = data;
+    unsigned char *expected = malloc(size);
+    if (!expected) fail(EXIT_MEASUREMENT, NULL, "out of memory: %zu bytes", size);
+    tensor_read(path, expected, size);
+    size_t differing = 0, first = 0;
+    for (size_t i = 0; i < size; i++) {
+        if (got[i] == expected[i]) continue;
+        if (differing++ == 0) first = i;
+    }
+    free(expected);
+    if (differing) {
+        fail(EXIT_MISMATCH, NULL,
+             "output %d differs from %s in %zu of %zu bytes, first at byte %zu", index, path,
+             differing, size, first);
+    }
+}
+
 void tensor_write(const char *path, const void *data, size_t size) {
     size_t length = strlen(path) + sizeof ".part";
     char *part = malloc(length);

@@ -1,6 +1,5 @@
 /* One executable for a model: measure, run, check it. Needs no library and no other file. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "accuracy.h"
@@ -62,28 +61,11 @@ static void run(const args_t *args) {
     session_close(&session);
 }
 
-static void compare(const char *path, int index, const unsigned char *got) {
-    size_t size = model_output_bytes[index];
-    unsigned char *expected = tensor_alloc(size);
-    tensor_read(path, expected, size);
-    size_t differing = 0, first = 0;
-    for (size_t i = 0; i < size; i++) {
-        if (got[i] == expected[i]) continue;
-        if (differing++ == 0) first = i;
-    }
-    free(expected);
-    if (differing) {
-        fail(EXIT_MISMATCH, NULL,
-             "output %d differs from %s in %zu of %zu bytes, first at byte %zu", index, path,
-             differing, size, first);
-    }
-}
-
 static void check(const args_t *args) {
     want_files(&args->expect, model_output_count, "--expect");
     session_t session = infer(args);
     for (int i = 0; i < model_output_count; i++) {
-        compare(args->expect.paths[i], i, session.out[i]);
+        tensor_compare(args->expect.paths[i], i, session.out[i], model_output_bytes[i]);
     }
     json_open('{');
     json_integer("schema", 1);

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from edgekiln.runtime.bundle import RUNNER, example_name, read_program
+from edgekiln.runtime.bundle import RUNNER, example_name, executable, read_program
 from edgekiln.runtime.contenders import START_SECONDS, run_runner
 from edgekiln.runtime.device.admission import admit
 from edgekiln.runtime.device.device import Device
@@ -20,10 +20,11 @@ def check_example(bundle: Path, device: Device) -> tuple[str, ...]:
     """
     spec, files = read_program(bundle)
     admit(device, spec, bundle)
-    if RUNNER not in files:
+    program = executable(files)
+    if program is None:
         raise BundleError(f"{bundle}: has no {RUNNER}", REBUILD_HINT)
-    runner = device.put(files[RUNNER])
-    command, names = [runner, "check"], {runner: RUNNER}
+    runner = device.put(files[program])
+    command, names = [runner, "check"], {runner: program}
     for option, kind, tensors in (
         ("--input", "input", spec.inputs),
         ("--expect", "output", spec.outputs),

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from urllib.parse import quote
 
+from edgekiln.runtime.device.device import Done
 from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.errors import BundleError, MissingToolError
 from edgekiln.runtime.manifest import ProgramSpec
@@ -23,6 +24,11 @@ EMULATORS = {
 }
 ANY_CPU = "max"  # every feature this QEMU knows
 _BARE = ("-display", "none", "-monitor", "none", "-serial", "none")
+
+
+def package_of(emulator: str) -> str:
+    """Debian's package with it."""
+    return emulator if emulator.startswith("qemu-system") else "qemu-user"
 
 
 def board_command(machine: str, image: str, arguments: Sequence[str]) -> list[str]:
@@ -43,6 +49,12 @@ class QemuDevice(LocalDevice):
         super().__init__()
         self.name = f"qemu:{cpu}"
         self._cpu = cpu
+        self._board = ""  # the one that the program's image is for; its CPU is given with it
+
+    def run(self, command: Sequence[str], timeout_s: float) -> Done:
+        if self._board:
+            command = board_command(self._board, command[0], command[1:])
+        return super().run(command, timeout_s)
 
     def accept(self, spec: ProgramSpec, where: str) -> None:
         """Raises MissingToolError when this QEMU is not installed, too."""
@@ -50,10 +62,13 @@ class QemuDevice(LocalDevice):
         if emulator is None:
             raise BundleError(
                 f"{where}: made for {spec.machine} ({spec.target}), which {self.name} is not",
-                hint=f"QEMU's user mode emulates {', '.join(sorted(EMULATORS))}",
+                hint=f"QEMU emulates {', '.join(sorted(EMULATORS))}",
             )
         if shutil.which(emulator) is None:
             raise MissingToolError(
-                f"{emulator} is not installed", hint="sudo apt-get install qemu-user"
+                f"{emulator} is not installed", hint=f"sudo apt-get install {package_of(emulator)}"
             )
-        self._launcher = (emulator, "-cpu", self._cpu)
+        if spec.footprint:
+            self._board = spec.footprint.board
+        else:
+            self._launcher = (emulator, "-cpu", self._cpu)

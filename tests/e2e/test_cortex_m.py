@@ -1,0 +1,195 @@
+"""Whole programs for microcontrollers on QEMU's boards: the bits of the program for x86."""
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from edgekiln.compiler.aot import microcontroller
+from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.stages.package import Package
+from edgekiln.runtime import bundle
+from edgekiln.runtime.device.example import check_example
+from edgekiln.runtime.device.local import LocalDevice
+from edgekiln.runtime.device.qemu import QemuDevice, board_command
+from edgekiln.runtime.errors import BundleError, GateError
+from edgekiln.runtime.inputs import quantize
+from edgekiln.runtime.manifest import ProgramSpec, TensorSpec
+from edgekiln.targets import profile
+from edgekiln.targets.profile import Memory, TargetProfile
+from tests import emulated
+from tests.compiler.qdq_models import QdqModel
+from tests.e2e.test_arm_qemu import reference
+from tests.e2e.test_compiled_models import build, random_nets, residual_net
+
+MICROCONTROLLERS = [name for name in profile.names()[1:] if profile.load(name).memory]
+KIB = 1024
+
+CALLER = r"""
+#include <stdio.h>
+#include "model.h"
+static _Alignas(MODEL_ALIGN) unsigned char arena[MODEL_ARENA_BYTES];
+static _Alignas(MODEL_ALIGN) unsigned char in[MODEL_INPUT_0_BYTES + MODEL_OVERREAD_BYTES];
+static _Alignas(MODEL_ALIGN) unsigned char out[MODEL_OUTPUT_0_BYTES];
+int main(void) {
+    FILE *x = fopen("x.bin", "rb"), *y = fopen("y.bin", "wb");
+    if (!x || !y || fread(in, 1, sizeof in, x) != MODEL_INPUT_0_BYTES) return 2;
+    int status = model_run((const void *const[]){in}, (void *const[]){out}, arena);
+    fwrite(out, 1, MODEL_OUTPUT_0_BYTES, y);
+    return fclose(y) ? 3 : status;
+}
+"""
+
+
+class Lib:
+    """A model's program for one microcontroller, in a directory."""
+
+    def __init__(self, model: Path, target: TargetProfile) -> None:
+        emulated.require(target)
+        self.target = target
+        self.path = build(model, target)
+        self.home = model.parent / f"{model.stem}-{target.name}"
+        bundle.extract(self.path, self.home)
+        self.spec: ProgramSpec = bundle.read_program(self.path)[0]
+
+    def run(self, command: list[str], x: bytes) -> bytes:
+        """The program's output as floats, for an input of floats."""
+        (self.home / "x.bin").write_bytes(codes(x, self.spec.inputs[0]))
+        subprocess.run(command, cwd=self.home, check=True)
+        return floats((self.home / "y.bin").read_bytes(), self.spec.outputs[0])
+
+    def run_image(self, x: bytes) -> bytes:
+        assert self.target.board is not None
+        arguments = ["run", "--input", "x.bin", "--output", "y.bin"]
+        return self.run(board_command(self.target.board.machine, bundle.IMAGE, arguments), x)
+
+
+def codes(x: bytes, spec: TensorSpec) -> bytes:
+    return quantize(np.frombuffer(x, np.float32).reshape(spec.shape), spec).tobytes()
+
+
+def floats(y: bytes, spec: TensorSpec) -> bytes:
+    if spec.scale is None:
+        return y
+    values = np.frombuffer(y, spec.dtype).astype(np.int32) - spec.zero_point
+    return (values.astype(np.float32) * np.float32(spec.scale)).tobytes()
+
+
+def check_bits(model: Path, names: list[str], samples: int = 3) -> dict[str, Lib]:
+    inputs, expected = reference(model, samples)
+    libs = {name: Lib(model, profile.load(name)) for name in names}
+    for lib in libs.values():
+        assert [lib.run_image(x) for x in inputs] == expected, lib.target.name
+    return libs
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return residual_net(tmp_path_factory.mktemp("cortex m") / "net.onnx")
+
+
+@pytest.fixture(scope="module")
+def libs(model: Path) -> dict[str, Lib]:
+    return check_bits(model, MICROCONTROLLERS)
+
+
+def test_a_microcontroller_computes_the_bits_of_x86(libs: dict[str, Lib]) -> None:
+    for lib in libs.values():  # the fixture compared their outputs
+        assert {layer.integer for layer in lib.spec.layers} == {True}
+        assert [tensor.dtype for tensor in lib.spec.inputs] == ["int8"]
+        assert sorted(bundle.read_program(lib.path)[1]) == [
+            "firmware.elf", "libmodel.a", "model.h", "program.json",
+        ]  # fmt: skip
+
+
+def test_flash_and_ram_are_what_is_linked(libs: dict[str, Lib]) -> None:
+    for lib in libs.values():
+        spec, needs = lib.spec, lib.spec.footprint
+        assert needs is not None
+        assert needs.flash_bytes == spec.code_bytes + spec.weights_bytes
+        assert needs.ram_bytes == spec.arena_bytes + needs.stack_bytes + needs.variables_bytes
+        assert needs.variables_bytes == 0
+        assert 64 < needs.stack_bytes < 2 * KIB
+
+
+def test_the_library_needs_neither_heap_nor_files(libs: dict[str, Lib]) -> None:
+    for lib in libs.values():
+        command = ["arm-none-eabi-nm", "-u", "libmodel.a"]
+        listing = subprocess.check_output(command, cwd=lib.home, text=True)
+        wanted = {line.split()[1] for line in listing.splitlines() if " U " in line}
+        assert wanted <= {"memcpy", "memset", "memmove"}
+
+
+def test_a_users_firmware_links_the_library(libs: dict[str, Lib], model: Path) -> None:
+    """With buffers of its own for input and output."""
+    inputs, outputs = reference(model, 1)
+    lib = libs["cortex-m7"]
+    assert lib.target.board is not None
+    (lib.home / "caller.c").write_text(CALLER)
+    microcontroller.write_sources(lib.home)
+    command = [
+        lib.target.toolchain.cc, "caller.c", microcontroller.STARTUP, "libmodel.a",
+        *microcontroller.link_flags(lib.target), "-lm", "-o", "caller.elf",
+    ]  # fmt: skip
+    subprocess.run(command, cwd=lib.home, check=True)
+    assert (
+        lib.run(board_command(lib.target.board.machine, "caller.elf", []), inputs[0]) == outputs[0]
+    )
+
+
+def test_a_bundle_is_checked_on_the_emulated_board(libs: dict[str, Lib], tmp_path: Path) -> None:
+    lib = libs["cortex-m4"]
+    packed = tmp_path / "m4.ekb"
+    Package().run(lib.path, packed, StageContext(target=lib.target, scratch=tmp_path))
+    with QemuDevice() as device:
+        assert check_example(packed, device) == tuple(each.name for each in lib.spec.outputs)
+    with LocalDevice() as device, pytest.raises(BundleError, match="made for armv7e-m"):
+        check_example(packed, device)
+
+
+@pytest.mark.parametrize(
+    ("flash_bytes", "ram_bytes", "message"),
+    [
+        (4096, 1 << 20, r"takes .* of flash \(weights .* code .*\), .* more than the 4.0 KiB"),
+        (1 << 20, 1024, r"takes .* of RAM \(arena .*\), .* more than the 1.0 KiB"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_with_by_how_much(
+    model: Path, flash_bytes: int, ram_bytes: int, message: str
+) -> None:
+    memory = Memory(flash_bytes=flash_bytes, ram_bytes=ram_bytes)
+    target = replace(profile.load("cortex-m4"), name="small", memory=memory)
+    emulated.require(target)
+    with pytest.raises(GateError, match=message) as error:
+        build(model, target)
+    assert 'extends = "small"' in error.value.hint
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MICROCONTROLLERS)
+@given(net=random_nets())
+@settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_random_models_give_the_bits_of_x86(
+    tmp_path: Path, name: str, net: tuple[QdqModel, str]
+) -> None:
+    network, out = net
+    check_bits(network.save(tmp_path / "net.onnx", out), [name])
+
+
+@pytest.mark.data
+def test_mlperf_tinys_resnet_takes_less_than_64_kib_of_ram(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "resnet8.onnx"
+    model.write_bytes((shared_data / "mlperf_tiny" / "ic_resnet8_int8_qdq.onnx").read_bytes())
+    lib = check_bits(model, ["cortex-m7"], samples=1)["cortex-m7"]
+    assert lib.spec.footprint is not None
+    assert lib.spec.footprint.ram_bytes <= 64 * KIB
+    assert all(each.output.dtype != "int32" for each in lib.spec.layers if each.output)
