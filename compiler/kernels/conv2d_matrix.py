@@ -62,11 +62,12 @@ class MatrixPlan(Packing):
         self.tap_steps = math.ceil(self.run / depth)
         self.steps = self.tap_steps * depth // mk.k_step
         self.unrolled = self.taps * self.tap_steps <= _MOST_UNROLLED
+        in_turn = self.taps * self.tap_steps if self.unrolled else self.tap_steps
         self.cycles, self.runs, self.tile = min(
             (
                 (self._cycles(runs, tile), runs, tile)
                 for runs in self._all_runs()
-                for tile in matrix.tiles(self.unit, runs.pixels, depth)
+                for tile in matrix.tiles(self.unit, runs.pixels, depth, in_turn)
             ),
             key=lambda choice: choice[0],
         )
@@ -87,12 +88,9 @@ class MatrixPlan(Packing):
 
     def _cycles(self, runs: _Runs, tile: MatrixTile) -> float:
         """Of the whole convolution."""
-        in_a_row = self.taps * self.tap_steps if self.unrolled else self.tap_steps
-        if tile.splits > in_a_row:
-            return math.inf
         steps = self.taps * self.tap_steps
         widths = [v.lanes // self.unit.columns for v in self._columns(tile)]
-        each = sum(tile.cycles(self.mk, across, steps, across) for across in widths)
+        each = sum(tile.cycles(self.mk, across, steps) for across in widths)
         return each * self.conv.groups * runs.count * math.ceil(runs.pixels / tile.pixels)
 
     def _columns(self, tile: MatrixTile) -> tuple[Vector, ...]:

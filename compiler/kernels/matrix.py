@@ -36,6 +36,7 @@ class MatrixTile:
     Args:
         rows: pixels of an accumulator.
         depth: bytes of k that one product takes.
+        beside: accumulators before those, in every row, that are no results.
     """
 
     unit: MatrixUnit
@@ -44,6 +45,7 @@ class MatrixTile:
     across: int
     splits: int
     depth: int
+    beside: int = 0
 
     @property
     def pixels(self) -> int:
@@ -56,13 +58,13 @@ class MatrixTile:
 
     @property
     def _sums(self) -> int:
-        return self.down * self.across * self.splits
+        return self.down * (self.beside + self.across) * self.splits
 
     def fits(self) -> bool:
         return self._sums + self.down + 1 <= self.unit.registers
 
     def accumulator(self, split: int, row: int, column: int) -> int:
-        return (split * self.down + row) * self.across + column
+        return (split * self.down + row) * (self.beside + self.across) + column
 
     def configuration(self) -> "NDArray[np.uint8]":
         """Accumulators, then left operands, then right ones."""
@@ -86,22 +88,21 @@ class MatrixTile:
             for row in range(self.down):
                 self.unit.dot(self.accumulator(split, row, column), first_left + row, right)
 
-    def cycles(self, mk: MicroKernel, across: int, steps: int, results: int) -> float:
+    def cycles(self, mk: MicroKernel, across: int, steps: int) -> float:
         """What one tile takes, roughly: its products, while the results of another one leave.
 
         Args:
-            across: accumulators beside each other that are in use.
+            across: results beside each other that are in use.
             steps: of k.
-            results: of `across`, those that are stored.
         """
-        unit = self.unit
-        loads = self.down * self.rows / unit.rows * unit.load_cycles
+        unit, lanes = self.unit, across * self.unit.columns
+        loads = (self.down * self.rows / unit.rows + self.beside) * unit.load_cycles
         loads += across * self.depth / unit.row_bytes * unit.stream_cycles
-        dots = self.down * across * unit.dot_cycles
-        products = steps * max(dots, loads, unit.dot_latency / min(self.splits, steps))
-        lanes = results * unit.columns
+        sums = self.down * (self.beside + across)
+        latency = unit.dot_latency / min(self.splits, steps)
+        products = steps * max(sums * unit.dot_cycles, loads, latency)
         epilogue = self.pixels * mk.width(lanes) * mk.epilogue_cost(lanes)
-        epilogue += self.down * across * self.splits * unit.store_cycles
+        epilogue += sums * self.splits * unit.store_cycles
         return max(products, epilogue) + _TILE_CYCLES
 
 
@@ -117,13 +118,16 @@ def depth(unit: MatrixUnit, run: int) -> int:
     return _WORD * math.ceil(run / (_WORD * math.ceil(run / unit.row_bytes)))
 
 
-def tiles(unit: MatrixUnit, pixels: int, depth: int) -> Iterator[MatrixTile]:
-    """Every tile that fits in the registers and in a run of `pixels`."""
+def tiles(
+    unit: MatrixUnit, pixels: int, depth: int, steps: int, beside: int = 0
+) -> Iterator[MatrixTile]:
+    """Every tile that fits in the registers and in a run of `pixels`, and splits up to `steps`."""
     for down, across, splits in product((1, 2, 3), (1, 2, _MOST_ACROSS), (1, 2, 4)):
         count = math.ceil(pixels / (down * unit.rows))
         rows = math.ceil(pixels / (down * count))
         tile = MatrixTile(
-            unit=unit, rows=rows, down=down, across=across, splits=splits, depth=depth
-        )
-        if tile.fits() and tile.pixels <= pixels:
+            unit=unit, rows=rows, down=down, across=across, splits=splits, depth=depth,
+            beside=beside,
+        )  # fmt: skip
+        if tile.fits() and tile.pixels <= pixels and splits <= steps:
             yield tile

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edgekiln.compiler.kernels.epilogue import multiplier
 from edgekiln.compiler.kernels.matmul import MatMul, Matrices
 from edgekiln.compiler.kernels.spec import F32, Nhwc
+from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, everywhere, microkernel, quick
 
@@ -27,9 +28,8 @@ def stacked(batch: tuple[int, ...], rows: int, columns: int, *, transposed: bool
     )
 
 
-def multiplied(product: MatMul, name: str, a: Array, b: Array) -> Array:
+def multiplied(product: MatMul, mk: MicroKernel, name: str, a: Array, b: Array) -> Array:
     """Both kernels, on operands as they lie in memory."""
-    mk = microkernel(name)
     packed = Nhwc(
         n=1, h=1, w=1, c=product.packed_bytes(mk), dtype="int8", scale=1.0, zero_point=0
     )  # fmt: skip
@@ -37,24 +37,10 @@ def multiplied(product: MatMul, name: str, a: Array, b: Array) -> Array:
     return harness.run(product.build(mk), name, [a, weights], product.result)
 
 
-@everywhere
-@given(
-    batch=st.sampled_from([(), (1,), (3,), (2, 3)]),
-    size=st.tuples(SIZES, SIZES, SIZES),
-    transposed=st.booleans(),
-    as_float=st.booleans(),
-    seed=st.integers(0, 2**16),
-)
-@quick
-def test_products_are_exact(
-    name: str,
-    batch: tuple[int, ...],
-    size: tuple[int, int, int],
-    transposed: bool,
-    as_float: bool,
-    seed: int,
-) -> None:
-    mk = microkernel(name)
+def check_exact(
+    mk: MicroKernel, name: str, batch: tuple[int, ...], size: tuple[int, int, int],
+    transposed: bool, as_float: bool, seed: int,
+) -> None:  # fmt: skip
     rng = np.random.default_rng(seed)
     m, k, n = size
     low, high = harness.bounds(mk.activation)
@@ -76,12 +62,32 @@ def test_products_are_exact(
         zero_points=(za, zb), mult=mult, clip=(low + 20, high - 30),
     )  # fmt: skip
     lying = np.ascontiguousarray(b.swapaxes(-1, -2) if transposed else b)
-    memory = multiplied(product, name, a.reshape(-1), lying.reshape(-1))
+    memory = multiplied(product, mk, name, a.reshape(-1), lying.reshape(-1))
     sums = (a.astype(np.int64) - za) @ (b.astype(np.int64) - zb)
     expected: Array = sums.astype(np.int32).astype(np.float32) * mult
     if not as_float:
         expected = harness.requantized(expected, y, (low + 20, high - 30))
     np.testing.assert_array_equal(memory, expected.reshape(-1))
+
+
+@everywhere
+@given(
+    batch=st.sampled_from([(), (1,), (3,), (2, 3)]),
+    size=st.tuples(SIZES, SIZES, SIZES),
+    transposed=st.booleans(),
+    as_float=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+@quick
+def test_products_are_exact(
+    name: str,
+    batch: tuple[int, ...],
+    size: tuple[int, int, int],
+    transposed: bool,
+    as_float: bool,
+    seed: int,
+) -> None:
+    check_exact(microkernel(name), name, batch, size, transposed, as_float, seed)
 
 
 @everywhere
@@ -107,7 +113,7 @@ def test_products_are_onnx_runtimes(name: str, size: tuple[int, int, int], seed:
         result=y, zero_points=(za, zb), mult=multiplier(*map(float, scales))[0],
         clip=(low, high),
     )  # fmt: skip
-    memory = multiplied(product, name, a.reshape(-1), b.reshape(-1))
+    memory = multiplied(product, mk, name, a.reshape(-1), b.reshape(-1))
     zeros = [np.array(z, mk.activation) for z in (za, zb, zy)]
     inputs = {"a": a, "sa": scales[0], "za": zeros[0], "b": b, "sb": scales[1], "zb": zeros[1]}
     expected = harness.ort("QLinearMatMul", inputs | {"sy": scales[2], "zy": zeros[2]})

@@ -15,6 +15,7 @@ from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, cases
 from tests.compiler.kernels.harness import Codes, microkernel, run
+from tests.compiler.kernels.test_matmul import SIZES, check_exact
 
 AMX = "x86_amx"
 CYCLES = st.sampled_from([1.0, 16.0, 300.0])
@@ -70,6 +71,22 @@ def test_float_results_are_the_scaled_exact_sums(case: Case, mk: MicroKernel) ->
     memory = run(conv.build(mk), AMX, [p.x.memory()], out, case.pieces)
     expected = p.sums().astype(np.float32) * mult[:, None, None]
     np.testing.assert_array_equal(memory, expected.transpose(0, 2, 3, 1).reshape(-1))
+
+
+@given(
+    batch=st.sampled_from([(), (2, 3)]),
+    size=st.tuples(SIZES, st.sampled_from([1, 3, 16, 63, 64, 65, 130, 200]), SIZES),
+    transposed=st.booleans(),
+    as_float=st.booleans(),
+    seed=st.integers(0, 2**16),
+    mk=MACHINES,
+)
+@some
+def test_products_of_activations_are_exact(
+    batch: tuple[int, ...], size: tuple[int, int, int], transposed: bool, as_float: bool, seed: int,
+    mk: MicroKernel,
+) -> None:  # fmt: skip
+    check_exact(mk, AMX, batch, size, transposed, as_float, seed)
 
 
 def convolution(size: int, channels: tuple[int, int], kernel: int) -> Conv2d:
