@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from edgekiln.compiler.aot import microcontroller
+from edgekiln.compiler.emulated import predict
 from edgekiln.compiler.stage import StageContext
 from edgekiln.compiler.stages.package import Package
 from edgekiln.runtime import bundle
@@ -138,6 +139,16 @@ def test_a_users_firmware_links_the_library(libs: dict[str, Lib], model: Path) -
     assert (
         lib.run(board_command(lib.target.board.machine, "caller.elf", []), inputs[0]) == outputs[0]
     )
+
+
+def test_a_data_set_is_predicted_in_one_run_of_the_image(libs: dict[str, Lib], model: Path) -> None:
+    lib = libs["cortex-m55"]
+    inputs, outputs = reference(model, 3)
+    spec, files = bundle.read_program(lib.path)
+    samples = b"".join(codes(x, spec.inputs[0]) for x in inputs)
+    batch = np.frombuffer(samples, np.int8).reshape(-1, *spec.inputs[0].shape[1:])
+    (found,) = predict(spec, files[bundle.IMAGE], [batch])
+    assert floats(found.tobytes(), spec.outputs[0]) == b"".join(outputs)
 
 
 def test_a_bundle_is_checked_on_the_emulated_board(libs: dict[str, Lib], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-/* A microcontroller's program on an emulated board: the `run` and `check` of the runner, and `stack`,
- * which measures what model_run needs. Inputs and outputs lie in the arena, as model.h offers. */
+/* A microcontroller's program on an emulated board: `run`, `accuracy` and `check` as of the runner,
+ * and `stack`, which measures what model_run needs. Inputs and outputs lie in the arena, as model.h
+ * offers. */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,36 +36,54 @@ static void files_of(int argc, char **argv, const char *option, int count, const
     if (found != count) fail(EXIT_USAGE, NULL, "%s: %d files, not %d", option, found, count);
 }
 
-static void infer_files(int argc, char **argv) {
-    const char *inputs[MODEL_INPUT_COUNT];
-    files_of(argc, argv, "--input", MODEL_INPUT_COUNT, inputs);
+static FILE *open_file(const char *path, const char *mode) {
+    FILE *file = fopen(path, mode);
+    if (!file) fail(*mode == 'r' ? EXIT_INPUT : EXIT_STORAGE, NULL, "cannot open %s", path);
+    return file;
+}
+
+/* The next sample of each file; 0 behind the last. */
+static int read_inputs(FILE *const *files, const char *const *paths) {
     for (int i = 0; i < MODEL_INPUT_COUNT; i++) {
-        tensor_read(inputs[i], arena + model_input_offsets[i], model_input_bytes[i]);
+        size_t size = model_input_bytes[i];
+        size_t got = fread(arena + model_input_offsets[i], 1, size, files[i]);
+        if (i == 0 && got == 0) return 0;
+        if (got < size) {
+            fail(EXIT_INPUT, "raw tensors in C order, one after the other",
+                 "%s: not whole tensors of %zu bytes, or fewer than of others", paths[i], size);
+        }
     }
-    infer();
+    return 1;
 }
 
-/* Semihosting cannot rename, so not by files.h. */
-static void write_file(const char *path, const void *data, size_t size) {
-    FILE *file = fopen(path, "wb");
-    int done = file && fwrite(data, 1, size, file) == size;
-    if (file && fclose(file)) done = 0;
-    if (!done) fail(EXIT_STORAGE, NULL, "cannot write %s", path);
-}
-
+/* As many inferences as the files hold samples; semihosting cannot rename, so not by files.h. */
 static void run(int argc, char **argv) {
-    const char *outputs[MODEL_OUTPUT_COUNT];
+    const char *inputs[MODEL_INPUT_COUNT], *outputs[MODEL_OUTPUT_COUNT];
+    FILE *samples[MODEL_INPUT_COUNT], *results[MODEL_OUTPUT_COUNT];
+    files_of(argc, argv, "--input", MODEL_INPUT_COUNT, inputs);
     files_of(argc, argv, "--output", MODEL_OUTPUT_COUNT, outputs);
-    infer_files(argc, argv);
+    for (int i = 0; i < MODEL_INPUT_COUNT; i++) samples[i] = open_file(inputs[i], "rb");
+    for (int i = 0; i < MODEL_OUTPUT_COUNT; i++) results[i] = open_file(outputs[i], "wb");
+    while (read_inputs(samples, inputs)) {
+        infer();
+        for (int i = 0; i < MODEL_OUTPUT_COUNT; i++) {
+            fwrite(out[i], 1, model_output_bytes[i], results[i]);
+        }
+    }
     for (int i = 0; i < MODEL_OUTPUT_COUNT; i++) {
-        write_file(outputs[i], out[i], model_output_bytes[i]);
+        int failed = ferror(results[i]);
+        if (fclose(results[i]) || failed) fail(EXIT_STORAGE, NULL, "cannot write %s", outputs[i]);
     }
 }
 
 static void check(int argc, char **argv) {
-    const char *expected[MODEL_OUTPUT_COUNT];
+    const char *inputs[MODEL_INPUT_COUNT], *expected[MODEL_OUTPUT_COUNT];
+    files_of(argc, argv, "--input", MODEL_INPUT_COUNT, inputs);
     files_of(argc, argv, "--expect", MODEL_OUTPUT_COUNT, expected);
-    infer_files(argc, argv);
+    for (int i = 0; i < MODEL_INPUT_COUNT; i++) {
+        tensor_read(inputs[i], arena + model_input_offsets[i], model_input_bytes[i]);
+    }
+    infer();
     for (int i = 0; i < MODEL_OUTPUT_COUNT; i++) {
         tensor_compare(expected[i], i, out[i], model_output_bytes[i]);
     }
@@ -84,14 +103,14 @@ static void stack(void) {
 int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     place_tensors();
-    if (!strcmp(command, "run")) {
+    if (!strcmp(command, "run") || !strcmp(command, "accuracy")) {
         run(argc, argv);
     } else if (!strcmp(command, "check")) {
         check(argc, argv);
     } else if (!strcmp(command, "stack")) {
         stack();
     } else {
-        fail(EXIT_USAGE, "commands are: run, check, stack", "unknown command '%s'", command);
+        fail(EXIT_USAGE, "commands are: run, accuracy, check, stack", "unknown command '%s'", command);
     }
     return EXIT_OK;
 }
