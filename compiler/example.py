@@ -70,16 +70,14 @@ def expected_outputs(
     example: Example, files: Mapping[str, bytes]
 ) -> "tuple[list[NDArray[np.generic]], str]":
     """What the program of `files` computes, here or under QEMU; or nothing, and why."""
-    from edgekiln.runtime.bundle import LIBRARY, executable
+    from edgekiln.runtime.bundle import LIBRARY, executable_name
     from edgekiln.runtime.runner import AotRunner, check_machine
 
     spec = example.spec
     try:
         check_machine(spec, spec.name)
     except BundleError as error:
-        program = executable(files)
-        assert program is not None, "a lib has one"
-        outputs = _emulated(example, files[program])
+        outputs = _emulated(example, files[executable_name(files, spec.name)])
         return outputs, "" if outputs else error.message
     return AotRunner(spec, files[LIBRARY], spec.name).run(*example.inputs), ""
 

@@ -103,7 +103,7 @@ def _target(target: TargetResult, console: "Console") -> None:
     )
     console.print(f"program: {sizes}", highlight=False)
     for line in footprint_lines(target.footprint):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(_float_ops(target), highlight=False)
     console.print(
         f"bundle: {target.bundle} ({human_bytes(target.bundle_bytes)})",

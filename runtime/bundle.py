@@ -119,9 +119,12 @@ class Bundle:
         return np.frombuffer(raw, spec.dtype).reshape(spec.shape).copy()
 
 
-def executable(files: Mapping[str, bytes]) -> str | None:
-    """The name of the file that can run the program by itself."""
-    return next((name for name in (RUNNER, IMAGE) if name in files), None)
+def executable_name(files: Mapping[str, bytes], where: str) -> str:
+    """The file that runs a program by itself: RUNNER or IMAGE. Raises BundleError without one."""
+    found = next((name for name in (RUNNER, IMAGE) if name in files), None)
+    if found is None:
+        raise BundleError(f"{where}: has no {RUNNER}", REBUILD_HINT)
+    return found
 
 
 def example_name(kind: str, index: int) -> str:

@@ -249,13 +249,14 @@ def _executor(
 ) -> tuple[Callable[[NDArray[Any]], "list[NDArray[Any]]"], bool]:
     """What runs the program, and whether that is QEMU."""
     from edgekiln.compiler.emulated import predict
-    from edgekiln.runtime.bundle import LIBRARY, RUNNER
+    from edgekiln.runtime.bundle import LIBRARY, executable_name
     from edgekiln.runtime.runner import AotRunner, check_machine
 
     try:
         check_machine(spec, spec.name)
     except BundleError:
-        return lambda x: predict(spec, files[RUNNER], (x,)), True
+        program = files[executable_name(files, spec.name)]
+        return lambda x: predict(spec, program, (x,)), True
     return AotRunner(spec, files[LIBRARY], spec.name).run, False
 
 

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from edgekiln.runtime.bundle import RUNNER, example_name, executable, read_program
+from edgekiln.runtime.bundle import example_name, executable_name, read_program
 from edgekiln.runtime.contenders import START_SECONDS, run_runner
 from edgekiln.runtime.device.admission import admit
 from edgekiln.runtime.device.device import Device
 from edgekiln.runtime.errors import BundleError
-from edgekiln.runtime.manifest import REBUILD_HINT
 
 
 def check_example(bundle: Path, device: Device) -> tuple[str, ...]:
@@ -20,9 +19,7 @@ def check_example(bundle: Path, device: Device) -> tuple[str, ...]:
     """
     spec, files = read_program(bundle)
     admit(device, spec, bundle)
-    program = executable(files)
-    if program is None:
-        raise BundleError(f"{bundle}: has no {RUNNER}", REBUILD_HINT)
+    program = executable_name(files, str(bundle))
     runner = device.put(files[program])
     command, names = [runner, "check"], {runner: program}
     for option, kind, tensors in (
