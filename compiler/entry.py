@@ -132,7 +132,8 @@ def derive(stage: S, src: Artifact | None = None, target: TargetProfile | None =
     version of the target's C compiler, `generator` the hash of our own, `provenance` how `src`
     came about (JSON).
 
-    For `data` the hash is the data set's fingerprint, for anything else the file's or, for a
+    For `data` the hash is the data set's fingerprint, for `tuning` that of the file which is used,
+    be it the target's own; for anything else the file's or, for a
     factory, its source file's.
 
     Raises:
@@ -145,7 +146,9 @@ def derive(stage: S, src: Artifact | None = None, target: TargetProfile | None =
         changes["data"] = data
         if data:
             changes["data_sha256"] = fingerprint(data, getattr(stage, "seed", 0))
-    for hashed in known - {"data_sha256"}:
+    if "tuning_sha256" in known and target:
+        changes["tuning_sha256"] = tuning_sha256(getattr(stage, "tuning"), target)  # noqa: B009
+    for hashed in known - {"data_sha256", "tuning_sha256"}:
         option = hashed.removesuffix("_sha256")
         if option != hashed and option in known:
             changes[hashed] = named_hash(str(getattr(stage, option) or ""))
@@ -156,6 +159,17 @@ def derive(stage: S, src: Artifact | None = None, target: TargetProfile | None =
     if "provenance" in known and src:
         changes["provenance"] = json.dumps(src.chain, sort_keys=True)
     return replace(stage, **changes)
+
+
+def tuning_sha256(given: str, target: TargetProfile) -> str:
+    """Hash of the tuning file; "" if there is none. Raises ConfigError."""
+    from edgekiln.compiler.tuning.table import file_for, read
+
+    path = file_for(given, target)
+    if path is None:
+        return ""
+    read(path)  # says what is wrong with it before any stage runs
+    return sha256_of(path)
 
 
 @cache

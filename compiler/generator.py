@@ -11,7 +11,10 @@ import edgekiln.runtime
 import edgekiln.targets
 
 # What turns an int8 model into a program, below the rooms' directories.
-_COMPILER = ("frontend.py", "graph.py", "program.py", "passes", "kernels", "lowering", "aot")
+_COMPILER = (
+    "frontend.py", "graph.py", "program.py", "passes", "kernels", "lowering", "aot",
+    "tuning/table.py",
+)  # fmt: skip
 _SUFFIXES = {".py", ".c", ".h", ".S", ".ld"}
 
 

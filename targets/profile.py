@@ -10,6 +10,7 @@ from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean, from_table
 
 PROFILES = Path(__file__).parent / "profiles"
+TUNING = Path(__file__).parent / "tuning"  # measured register tiles, a file a profile
 HOST = "host"  # not a file: detected, see `edgekiln.targets.detect`
 
 

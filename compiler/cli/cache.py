@@ -36,10 +36,13 @@ def cache() -> None:
 def ls(as_json: bool) -> None:
     """List stored artifacts, the longest unused first."""
     entries = housekeeping.entries(Store())
+    objects = housekeeping.objects(Store())
+    object_bytes = sum(entry.bytes for entry in objects)
     if as_json:
         from edgekiln.compiler.cli.documents import Artifacts
 
-        print_json("edgekiln.cache/1", Artifacts(artifacts=entries))
+        shown = Artifacts(artifacts=entries, objects=len(objects), object_bytes=object_bytes)
+        print_json("edgekiln.cache/1", shown)
         return
     rows = [("KEY", "STAGE", "KIND", "SIZE", "LAST USED")]
     for entry in entries:
@@ -48,6 +51,7 @@ def ls(as_json: bool) -> None:
     columns(rows)
     total = human_bytes(sum(entry.bytes for entry in entries))
     click.echo(f"{len(entries)} artifacts, {total}")
+    click.echo(f"{len(objects)} compiled objects, {human_bytes(object_bytes)}")
 
 
 @cache.command()
@@ -67,8 +71,8 @@ def gc(keep_days: float | None, max_size: int | None, as_json: bool) -> None:
         print_json("edgekiln.cache-gc/1", swept)
         return
     click.echo(
-        f"removed {swept.artifacts} artifacts, freed {human_bytes(swept.freed_bytes)}, "
-        f"kept {swept.kept}"
+        f"removed {swept.artifacts} artifacts and {swept.objects} compiled objects, "
+        f"freed {human_bytes(swept.freed_bytes)}, kept {swept.kept}"
     )
     if swept.spared:
         click.echo(f"{swept.spared} of them are kept only because a build is running")

@@ -11,6 +11,7 @@ from edgekiln.compiler.doctor import Check
 from edgekiln.compiler.estimate.beside import Beside
 from edgekiln.compiler.estimate.program import Estimate
 from edgekiln.compiler.result import BuildResult
+from edgekiln.compiler.tuning.tune import Tuned
 from edgekiln.compiler.verify import Gap
 from edgekiln.models.zoo.entries import ZooEntry
 from edgekiln.runtime.device.address import DeviceEntry
@@ -71,6 +72,8 @@ class Artifacts:
     """What the store holds, the longest unused first."""
 
     artifacts: tuple[Entry, ...]
+    objects: int  # compiled ones, which compilations share
+    object_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,14 @@ class Estimated:
 
     estimate: Estimate
     measured: Beside | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What was measured for each kind of layer, and the file that now holds it."""
+
+    tuned: Tuned
+    file: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +145,7 @@ DOCUMENTS: Mapping[str, type] = {
     "edgekiln.devices/1": Devices,
     "edgekiln.doctor/1": Diagnosis,
     "edgekiln.estimate/1": Estimated,
+    "edgekiln.tune/1": Tuning,
     "edgekiln.models/1": Models,
     "edgekiln.run/1": Answers,
     "edgekiln.stage/1": StageRun,

@@ -19,6 +19,7 @@ COMMANDS = {
     "package": "edgekiln.compiler.cli.stages:package",
     "run": "edgekiln.compiler.cli.run:run",
     "verify": "edgekiln.compiler.cli.verify:verify",
+    "tune": "edgekiln.compiler.cli.tune:tune",
     "bench": "edgekiln.compiler.cli.bench:bench",
     "estimate": "edgekiln.compiler.cli.estimate:estimate",
     "ci": "edgekiln.compiler.cli.ci:ci",

@@ -63,6 +63,29 @@ class Conv2d:
     residual: Residual | None = None
     tile: Tile | None = None
 
+    @property
+    def label(self) -> str:
+        oc, ic, kh, kw = self.weight.shape
+        by = f"/{self.strides[0]}" if self.strides != (1, 1) else ""
+        groups = f", {self.groups} groups" if self.groups > 1 else ""
+        plus = " + residual" if self.residual else ""
+        return f"conv {kh}×{kw}{by} {ic * self.groups}→{oc}{groups}, {self.y.h}×{self.y.w}{plus}"
+
+    @property
+    def shape(self) -> "Conv2d":
+        """It without its numbers and its tile."""
+        return replace(_erased(self), tile=None)
+
+    def tiles(self, mk: MicroKernel) -> list[Tile]:
+        """What `tile` may be, the default first, then what looks best; none on a matrix unit."""
+        plan = replace(self, tile=None)._plan(mk)
+        if isinstance(plan, MatrixPlan):
+            return []
+        found = plan.tiles()
+        if len(found) > 1 and sum(block.count for block in plan.layout) > 1:
+            found.insert(1, replace(found[0], items_first=True))
+        return found
+
     @shared(_erased)
     def build(self, mk: MicroKernel) -> Kernel:
         size = self.weight.shape[2:]

@@ -17,7 +17,7 @@ from edgekiln.compiler.kernels.channels import (
     vectors,
 )
 from edgekiln.compiler.kernels.spec import F32
-from edgekiln.compiler.kernels.tile import Tile, cycles, default_tile
+from edgekiln.compiler.kernels.tile import Tile, cycles, ranked
 from edgekiln.compiler.kernels.tir import Index, bind, const, divmod_, minimum, turns
 from edgekiln.targets.isa.base import Expr, MicroKernel
 
@@ -119,17 +119,19 @@ class Plan(Packing):
 
     def _tiling(self, given: Tile | None) -> tuple[tuple[Vector, ...], Tile]:
         """The output channels as vectors, and the register tile: the cheapest of every width."""
-        if given:
-            return vectors(self.oc, self.mk, given.lanes), given
-        numbers = self._numbers()
-        choices = []
-        for lanes in self.mk.lanes:
-            columns = vectors(self.oc, self.mk, lanes)
-            tile = default_tile(self.mk, columns=columns, **numbers)
-            tile = replace(tile, lanes=lanes)
-            choices.append((cycles(self.mk, tile, columns=columns, **numbers), columns, tile))
-        _, columns, tile = min(choices, key=lambda choice: choice[0])
-        return columns, tile
+        tile = given or self.tiles()[0]
+        return vectors(self.oc, self.mk, tile.lanes), tile
+
+    def tiles(self) -> list[Tile]:
+        """Every register tile, the cheapest first."""
+        mk = self.mk
+        widths = {vectors(self.oc, mk, lanes): lanes for lanes in reversed(mk.lanes)}
+        choices = [
+            (cost, replace(tile, lanes=lanes))
+            for columns, lanes in reversed(widths.items())
+            for cost, tile in ranked(mk, columns=columns, **self._numbers())
+        ]
+        return [tile for _, tile in sorted(choices, key=lambda choice: choice[0])]
 
     @property
     def cycles(self) -> float:
@@ -144,7 +146,7 @@ class Plan(Packing):
     def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
         return np.concatenate([super().per_lane(values)] * self.together)
 
-    def tiles(self, item: Expr) -> Iterator[Index]:
+    def starts(self, item: Expr) -> Iterator[Index]:
         """First pixels of the item's tiles; the last one of a row overlaps its predecessor."""
         size = self.tile.pixels
         if self.joined:

@@ -39,10 +39,18 @@ class TileEmitter:
             with loop(begin, end) as item:
                 n, h = divmod_(item, y.h)
                 fill_border(self.plan.mk, self.epilogue.out, y, n, h, self.epilogue.zero())
-        for channels in self.plan.channel_blocks():
+        if self.plan.tile.items_first:
             with loop(begin, end) as item:
-                for start in self.plan.tiles(item):
-                    self._tile(channels, item, start)
+                for channels in self.plan.channel_blocks():
+                    self._item(channels, item)
+        else:
+            for channels in self.plan.channel_blocks():
+                with loop(begin, end) as item:
+                    self._item(channels, item)
+
+    def _item(self, channels: Channels, item: Expr) -> None:
+        for start in self.plan.starts(item):
+            self._tile(channels, item, start)
 
     def _tile(self, channels: Channels, item: Expr, start: Index) -> None:
         """One register tile: sums, then the epilogue of each vector."""

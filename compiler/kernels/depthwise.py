@@ -20,6 +20,7 @@ from edgekiln.compiler.kernels.channels import Vector, blocks, expand, pack_chan
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
@@ -61,7 +62,7 @@ class Depthwise2d:
         x: with a halo of at least `pads`; y has as many channels.
         weight: (C, 1, KH, KW) int8.
         bias, mult, clip, residual: as in `Conv2d`.
-        columns: vectors of output columns in a register tile; chosen when None.
+        tile: `pixels` counts vectors of output columns; chosen when None.
     """
 
     x: Nhwc
@@ -74,7 +75,32 @@ class Depthwise2d:
     pads: tuple[int, int] = (0, 0)
     clip: tuple[int, int] = (0, 255)
     residual: Residual | None = None
-    columns: int | None = None
+    tile: Tile | None = None
+
+    @property
+    def label(self) -> str:
+        c, _, kh, kw = self.weight.shape
+        by = f"/{self.strides[0]}" if self.strides != (1, 1) else ""
+        plus = " + residual" if self.residual else ""
+        return f"depthwise {kh}×{kw}{by} {c}, {self.y.h}×{self.y.w}{plus}"
+
+    @property
+    def shape(self) -> "Depthwise2d":
+        """It without its numbers and its tile."""
+        return replace(_erased(self), tile=None)
+
+    def tiles(self, mk: MicroKernel) -> list[Tile]:
+        """What `tile` may be, the default first."""
+        mk = mk.single
+        found = []
+        for lanes in mk.lanes:
+            plan = _Plan(replace(self, tile=Tile(pixels=1, vectors=1, lanes=lanes)), mk)
+            sizes = range(1, min(self.y.w // plan.together, _MOST_COLUMNS) + 1)
+            if mk.width(lanes) <= 2 * mk.depthwise_registers:
+                found += [Tile(pixels=size, vectors=1, lanes=lanes) for size in sizes]
+        default = _Plan(replace(self, tile=None), mk)
+        chosen = Tile(pixels=default.tile(), vectors=1, lanes=default.lanes)
+        return sorted(found, key=lambda tile: (tile != chosen, abs(tile.pixels - chosen.pixels)))
 
     @shared(_erased)
     def build(self, mk: MicroKernel) -> Kernel:
@@ -93,6 +119,9 @@ class _Plan:
         self.chunks = math.ceil(self.kh / mk.k_step)  # groups of rows of the filter
         # Wider vectors would leave too few registers for columns.
         most = max(lanes for lanes in mk.lanes if mk.width(lanes) <= mk.depthwise_registers)
+        if conv.tile and conv.tile.lanes:
+            most = conv.tile.lanes
+        self.lanes = most
         self.together = 1  # pixels in a vector
         if conv.strides[1] <= _MOST_STRIDE and most % conv.x.c == 0 and conv.y.w * conv.x.c >= most:
             self.together = most // conv.x.c
@@ -153,11 +182,11 @@ class _Plan:
                 start += vector.lanes
         return np.concatenate(parts)
 
-    def _tile(self) -> int:
+    def tile(self) -> int:
         """Vectors of output columns at once: enough to reuse image columns."""
         every = self.conv.y.w // self.together
-        if self.conv.columns:
-            return min(self.conv.columns, every)
+        if self.conv.tile:
+            return min(self.conv.tile.pixels, every)
 
         def cost(size: int) -> float:
             tiles = math.ceil(self.conv.y.w / (size * self.together))
@@ -168,7 +197,7 @@ class _Plan:
     def _row(
         self, x: Buffer, weights: Buffer, epilogue: Epilogue, vector: Vector, at: "_Place"
     ) -> None:
-        size = self._tile()
+        size = self.tile()
         pixels = size * self.together
         with turns(self.conv.y.w // pixels) as i:
             self._columns(x, weights, epilogue, vector, at, bind(i * pixels), size)

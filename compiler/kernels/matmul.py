@@ -20,6 +20,7 @@ from edgekiln.compiler.kernels.matmul_plan import Operands, Plan
 from edgekiln.compiler.kernels.matmul_tile import TileEmitter
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
+from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.tir import (
     Index,
     KernelBuilder,
@@ -74,6 +75,7 @@ class MatMul:
         zero_points: of a and of b, as codes of the micro-kernel's activation type.
         mult: see `epilogue.multiplier`.
         clip: lowest and highest code of y.
+        tile: rows and vectors of columns in a register tile, one sum each; chosen when None.
     """
 
     batch: tuple[int, ...]
@@ -87,6 +89,22 @@ class MatMul:
     zero_points: tuple[int, int]
     mult: np.float32
     clip: tuple[int, int] = (0, 255)
+    tile: Tile | None = None
+
+    @property
+    def label(self) -> str:
+        times = f"{math.prod(self.batch)} × " if self.batch else ""
+        return f"product {times}{self.m}×{self.k} by {self.k}×{self.n}"
+
+    @property
+    def shape(self) -> "MatMul":
+        """It without its numbers and its tile."""
+        return replace(_erased(self), tile=None)
+
+    def tiles(self, mk: MicroKernel) -> list[Tile]:
+        """What `tile` may be, the default first, then what looks best; none on a matrix unit."""
+        plan = Plan(replace(self, tile=None), mk)
+        return [] if plan.tile else [tile for _, tile in plan.ranked()]
 
     def packed_bytes(self, mk: MicroKernel) -> int:
         return math.prod(self.batch) * Plan(self, mk).matrix_bytes

@@ -4,14 +4,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.compiler.kernels import matrix
 from edgekiln.compiler.kernels.channels import Block, blocks, vectors
 from edgekiln.compiler.kernels.matrix import MatrixTile
-from edgekiln.compiler.kernels.tile import cycles, default_tile
+from edgekiln.compiler.kernels.tile import Tile, ranked
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
@@ -51,18 +51,20 @@ class Plan:
         self.product, self.mk = product, mk.single
         mk = self.mk
         self.steps = math.ceil(product.k / mk.k_step)
-        columns = vectors(product.n, mk)
-        # A row's sum of codes takes a register, like what the row itself does.
-        with_sums = replace(mk, pixel_registers=mk.pixel_registers + 1)
-        numbers: dict[str, Any] = {
-            "pixels": product.m, "columns": columns, "k_steps": self.steps
-        }  # fmt: skip
-        tile = default_tile(with_sums, **numbers)
+        self._columns = vectors(product.n, mk)
+        cost, tile = self.ranked()[0]
+        tile = product.tile or tile
         self.rows = tile.pixels
-        self.layout = blocks(columns, tile.vectors)
+        self.layout = blocks(self._columns, tile.vectors)
         self.tile: MatrixTile | None = None
-        if mk.matrix:
-            self._use_tiles(mk.matrix, cycles(with_sums, tile, **numbers))
+        if mk.matrix and not product.tile:
+            self._use_tiles(mk.matrix, cost)
+
+    def ranked(self) -> list[tuple[float, Tile]]:
+        """Every register tile and its cycles, the cheapest first."""
+        # A row's sum of codes takes a register, like what the row itself does.
+        mk = replace(self.mk, pixel_registers=self.mk.pixel_registers + 1)
+        return ranked(mk, pixels=self.product.m, columns=self._columns, k_steps=self.steps)
 
     def _use_tiles(self, unit: MatrixUnit, most_cycles: float) -> None:
         """On the matrix unit, if it takes fewer cycles."""

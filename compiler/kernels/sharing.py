@@ -37,7 +37,7 @@ def shared(erase: Callable[[K], K]) -> Callable[[Builder[K]], Builder[K]]:
             general = erase(kernel)
             code = Code(
                 emit=lambda: build(general, mk).func,
-                signature=_signature(build.__qualname__, general, mk),
+                signature=signature(build.__qualname__, general, mk),
             )
             return replace(declared, code=code)
 
@@ -46,17 +46,14 @@ def shared(erase: Callable[[K], K]) -> Callable[[Builder[K]], Builder[K]]:
     return decorate
 
 
-def _signature(method: str, kernel: object, mk: MicroKernel) -> str:
-    text = json.dumps([method, describe(kernel), describe(mk)], allow_nan=False)
+def signature(*parts: object) -> str:
+    """A hash of kernels, micro-kernels and names: equal signatures, equal parts."""
+    text = json.dumps([_described(part) for part in parts], allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def describe(value: object) -> object:
-    """The value as JSON, arrays by their hash: equal descriptions, equal values.
-
-    Raises:
-        TypeError: of a type that kernels and micro-kernels are not made of.
-    """
+def _described(value: object) -> object:
+    """The value as JSON, arrays by their hash."""
     match value:
         case None | bool() | int() | str() | float():
             return value
@@ -66,9 +63,9 @@ def describe(value: object) -> object:
             digest = hashlib.sha256(value.tobytes()).hexdigest()
             return [str(value.dtype), list(value.shape), digest]
         case tuple():
-            return [describe(item) for item in value]
+            return [_described(item) for item in value]
         case _ if is_dataclass(value):
-            own = {f.name: describe(getattr(value, f.name)) for f in fields(value)}
+            own = {f.name: _described(getattr(value, f.name)) for f in fields(value)}
             return {"": type(value).__qualname__, **own}
         case _:
             raise TypeError(f"no part of a signature: {value!r}")

@@ -156,6 +156,7 @@ class Kernel:
     code: Code
     constants: "tuple[NDArray[np.generic], ...]" = ()
     work: int = 0
+    tensors: tuple[int, ...] = ()  # bytes of the inputs and of the output
 
     @property
     def func(self) -> Any:

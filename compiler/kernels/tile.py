@@ -10,6 +10,8 @@ from edgekiln.targets.isa.base import MicroKernel
 # need only be right to a factor: it keeps tiny k loops from choosing tiny tiles.
 _TILE_CYCLES = 12.0  # addresses, loop control, the first loads
 
+VERSION = 1  # of tuning files: raise it when a tile means something else, or others will be best
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
@@ -18,32 +20,36 @@ class Tile:
 
     Args:
         lanes: of the widest vector that may be used; None: the instruction set's widest.
+        items_first: a work item's channels are all computed before the next item, so that its input
+            stays in the cache; else all items of a block of channels, so that its weights do.
     """
 
     pixels: int
     vectors: int
     splits: int = 1
     lanes: int | None = None
+    items_first: bool = False
 
 
-def default_tile(
+def ranked(
     mk: MicroKernel, *, pixels: int, columns: tuple[Vector, ...], k_steps: int
-) -> Tile:
-    """The cheapest tile by a count of instructions.
+) -> list[tuple[float, Tile]]:
+    """Every tile that stays in registers, and its cost by a count of instructions, cheapest first.
 
     Args:
         pixels: in one row of the output, which tiles cover with overlap; at least `mk.rows`.
         columns: the output channels.
         k_steps: dot products per accumulator.
     """
-    candidates = []
+    found = []
     for count in range(1, len(columns) + 1):
         registers = max(_registers(mk, columns, count))
         for p in range(mk.rows, min(pixels, mk.registers) + 1, mk.rows):
             if mk.fits(p, registers):
                 splits = _splits(mk, p, registers, k_steps)
-                candidates.append(Tile(pixels=p, vectors=count, splits=splits))
-    return min(candidates, key=lambda tile: cycles(mk, tile, pixels, columns, k_steps))
+                tile = Tile(pixels=p, vectors=count, splits=splits)
+                found.append((cycles(mk, tile, pixels, columns, k_steps), tile))
+    return sorted(found, key=lambda choice: choice[0])
 
 
 def cycles(

@@ -32,6 +32,7 @@ class KernelBuilder:
 
     def __init__(self) -> None:
         self._constants: list[NDArray[np.generic]] = []
+        self._tensors: list[int] = []
         self._stack = ExitStack()
         self._buffers = 0
         self._declaring = _declaring.get()
@@ -58,6 +59,10 @@ class KernelBuilder:
         return isinstance(error, _Declared)
 
     def tensor(self, elements: int, dtype: str) -> Buffer:
+        self._tensors.append(elements * np.dtype(dtype).itemsize)
+        return self._parameter(elements, dtype)
+
+    def _parameter(self, elements: int, dtype: str) -> Buffer:
         if self._declaring:
             return None
         from tvm.script.ir_builder import tirx as T
@@ -67,7 +72,7 @@ class KernelBuilder:
 
     def constant(self, array: "NDArray[np.generic]") -> Buffer:
         self._constants.append(np.ascontiguousarray(array))
-        return self.tensor(array.size, str(array.dtype))
+        return self._parameter(array.size, str(array.dtype))
 
     def items(self, work: int) -> tuple[Expr, Expr]:
         """Declare `work` independent items; returns this call's range of them."""
@@ -85,7 +90,12 @@ class KernelBuilder:
     def finish(self) -> Kernel:
         """After `with`: the function and its constants."""
         code = Code(emit=self._emitted)
-        return Kernel(code=code, constants=tuple(self._constants), work=self.work)
+        return Kernel(
+            code=code,
+            constants=tuple(self._constants),
+            work=self.work,
+            tensors=tuple(self._tensors),
+        )
 
     def _emitted(self) -> Any:
         return self._ir.get()

@@ -66,14 +66,16 @@ def conv2d(low: Lowering, node: Node) -> None:
         n, *size, c = y.shape if y.name.endswith(":nhwc") else (y.shape[0], 1, 1, y.shape[1])
         h, w = [1, *size][-2:]
         out = F32(n=n, h=h, w=w, c=c)
-        kernel = Conv2d(y=out, groups=attrs["groups"], **common).build(low.mk)
-        low.call(node, kernel, macs=macs)
+        kernel = low.tuned(node, Conv2d(y=out, groups=attrs["groups"], **common))
+        low.call(node, kernel.build(low.mk), macs=macs)
         return
     common |= {"y": y.nhwc(), "clip": (attrs["lo"], attrs["hi"])}
     if attrs["groups"] == weight.shape[0] == x.nhwc().c > 1:
-        low.call(node, Depthwise2d(**common).build(low.mk), op="depthwise_conv2d", macs=macs)
+        depthwise = low.tuned(node, Depthwise2d(**common))
+        low.call(node, depthwise.build(low.mk), op="depthwise_conv2d", macs=macs)
     else:
-        low.call(node, Conv2d(groups=attrs["groups"], **common).build(low.mk), macs=macs)
+        kernel = low.tuned(node, Conv2d(groups=attrs["groups"], **common))
+        low.call(node, kernel.build(low.mk), macs=macs)
 
 
 def dense(low: Lowering, node: Node) -> None:
@@ -94,8 +96,8 @@ def dense(low: Lowering, node: Node) -> None:
         bias=attrs["bias"],
         mult=attrs["mult"],
         clip=clip,
-    ).build(low.mk)
-    low.call(node, kernel, macs=rows * channels * features)
+    )
+    low.call(node, low.tuned(node, kernel).build(low.mk), macs=rows * channels * features)
 
 
 def _matrix(tensor: Tensor, rows: int, features: int) -> Tensor:

@@ -7,6 +7,7 @@ from edgekiln.compiler.graph import Graph, Node
 from edgekiln.compiler.lowering import compute, floats, movement, rows
 from edgekiln.compiler.lowering.state import Lowering, spec_of
 from edgekiln.compiler.program import Program
+from edgekiln.compiler.tuning.table import Choices
 
 if TYPE_CHECKING:
     from edgekiln.compiler.onnx_meta import Meta
@@ -46,9 +47,14 @@ def lower(
     name: str,
     meta: "Meta",
     model_sha256: str,
+    choices: Choices | None = None,
 ) -> Program:
-    """Choose and build the kernels of a graph that went through `passes.pipeline`."""
-    lowering = Lowering(graph=graph, mk=mk, tvm_target=tvm_target)
+    """Choose and build the kernels of a graph that went through `passes.pipeline`.
+
+    Args:
+        choices: of register tiles; remembers the layers that had one. None: the kernels' defaults.
+    """
+    lowering = Lowering(graph=graph, mk=mk, tvm_target=tvm_target, choices=choices or Choices())
     for node in graph.nodes:
         LOWERINGS[node.op](lowering, node)
     inputs = tuple(

@@ -31,6 +31,7 @@ def matmul(low: Lowering, node: Node) -> None:
         mult=node.attrs["mult"],
         clip=(node.attrs.get("lo", 0), node.attrs.get("hi", 0)),
     )
+    product = low.tuned(node, product)
     packed = Buffer(name=f"{node.name}:packed", bytes=product.packed_bytes(low.mk))
     low.buffers[packed.name] = packed
     kernel = product.pack(low.mk)

@@ -9,6 +9,7 @@ import numpy as np
 from edgekiln.compiler.graph import Graph, Node, Tensor
 from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.program import Arg, Buffer, Call, Const, In, Out, Ref
+from edgekiln.compiler.tuning.table import Choices, T
 from edgekiln.runtime.manifest import TensorSpec
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Lowering:
     calls: list[Call] = field(default_factory=list)
     buffers: dict[str, Buffer] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)  # same bytes under another name
+    choices: Choices = field(default_factory=Choices)  # of register tiles
 
     def tensor(self, name: str) -> Tensor:
         return self.graph.tensors[name]
@@ -43,6 +45,10 @@ class Lowering:
             size = tensor.nhwc().elements if tensor.quant else tensor.elements
             self.buffers[name] = Buffer(name=name, bytes=size * np.dtype(tensor.dtype).itemsize)
         return Ref(buffer=name)
+
+    def tuned(self, node: Node, kernel: T) -> T:
+        """The kernel with the register tile that was chosen for it."""
+        return self.choices.tuned(node.name, kernel, self.mk)
 
     def call(
         self,

@@ -29,6 +29,10 @@ class Compile(Stage):
     strict_int8: bool = field(
         default=False, metadata={"help": "Fail when a quantized operator would stay float."}
     )
+    tuning: str = field(
+        default="", metadata={"help": "Tuning file (default: the target's own, if it has one)."}
+    )
+    tuning_sha256: str = field(default="", metadata={"derived": True})
     toolchain: str = field(default="", metadata={"derived": True})  # the C compiler's version
     generator: str = field(default="", metadata={"derived": True})  # hash of our own sources
 
@@ -46,6 +50,7 @@ class Compile(Stage):
         from edgekiln.compiler.lowering.lower import lower
         from edgekiln.compiler.passes.gate import float_operators
         from edgekiln.compiler.passes.pipeline import lower_graph
+        from edgekiln.compiler.tuning import table
         from edgekiln.runtime.bundle import RUNNER, write_tar
         from edgekiln.targets import isa
 
@@ -66,9 +71,13 @@ class Compile(Stage):
         meta = onnx_meta.read_meta(onnx_meta.load_model(src))
         digest = hashlib.sha256(src.read_bytes()).hexdigest()
         ctx.advance(1, 3, "generating kernels")
+        file = table.file_for(self.tuning, ctx.target)
+        choices = table.Choices.of(table.read(file) if file else (), ctx.target)
         program = lower(
-            graph, mk, ctx.target.tvm, name=self.program, meta=meta, model_sha256=digest
-        )
+            graph, mk, ctx.target.tvm, name=self.program, meta=meta, model_sha256=digest,
+            choices=choices,
+        )  # fmt: skip
+        ctx.notes.extend(choices.notes(file))
         ctx.advance(2, 3, f"compiling for {ctx.target.name}")
         built = build(program, ctx.target, ObjectCache(root=ctx.objects))
         write_tar(dst, built.files, executable={RUNNER})

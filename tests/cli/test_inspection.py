@@ -59,15 +59,23 @@ def test_models_list_names_the_zoo_with_input_data_and_source(cli: Cli) -> None:
 
 def test_cache_lists_and_removes_what_was_stored(cli: Cli, tmp_path: Path) -> None:
     assert cli("cache", "path").stdout == f"{tmp_path / 'store'}\n"
-    assert cli("cache", "ls").stdout.endswith("\n0 artifacts, 0 B\n")
+    assert cli("cache", "ls").stdout.endswith("\n0 artifacts, 0 B\n0 compiled objects, 0 B\n")
     (tmp_path / "x.pt").write_bytes(b"x" * 2048)
     key = Store().ingest(tmp_path / "x.pt", "module").key
     assert key[:12] in cli("cache", "ls").stdout
     listed = json.loads(cli("cache", "ls", "--json").stdout)["artifacts"]
     assert [(each["key"], each["kind"]) for each in listed] == [(key, "module")]
-    assert cli("cache", "gc").stdout.startswith("removed 0 artifacts, freed 0 B, kept 1")
+    assert cli("cache", "gc").stdout.startswith(
+        "removed 0 artifacts and 0 compiled objects, freed 0 B, kept 1"
+    )
     os.utime(Store().objects / key, (0, 0))
-    assert cli("cache", "gc").stdout.startswith("removed 1 artifacts, freed 2.")
+    (Store().compiled).mkdir()
+    (Store().compiled / "old").write_bytes(b"code")
+    os.utime(Store().compiled / "old", (0, 0))
+    assert cli("cache", "ls").stdout.endswith("\n1 compiled objects, 4 B\n")
+    removed = cli("cache", "gc").stdout
+    assert removed.startswith("removed 1 artifacts and 1 compiled objects, freed 2.")
+    assert list(Store().compiled.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""`edgekiln tune`: the fastest register tile of every layer, measured."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgekiln.compiler.cli.output import columns, json_option, print_json
+
+if TYPE_CHECKING:
+    from edgekiln.compiler.tuning.table import Row
+    from edgekiln.compiler.tuning.tune import Tuned
+
+TRIALS = 9
+
+
+@click.command()
+@click.argument("model")
+@click.option("--target", default="host", show_default=True, metavar="NAME|FILE.toml",
+              help="Device to tune for.")  # fmt: skip
+@click.option(
+    "--device",
+    metavar="NAME|ADDRESS",
+    help="Where candidates are measured (default: here); see `edgekiln devices`.",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=TRIALS,
+    show_default=True,
+    help="Trials of all candidates, at most: three in a row that agree are enough.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Tuning file; what it holds for other layers stays (default: TARGET.jsonl).",
+)
+@json_option
+def tune(
+    *, model: str, target: str, device: str | None, trials: int, out: Path | None, as_json: bool
+) -> None:
+    """Measure register tiles for the layers of MODEL, a QDQ int8 .onnx.
+
+    `edgekiln compile --tuning FILE` uses the result; the bits that a program computes stay the
+    same. For a target that cannot run here, without a device, candidates are not measured but
+    estimated.
+
+    \b
+      edgekiln tune model.int8.onnx --target rpi5 --device ssh://pi@10.0.0.7 --out rpi5.jsonl
+      edgekiln compile model.int8.onnx --target rpi5 --tuning rpi5.jsonl -o model.lib
+    """
+    from edgekiln.compiler.cli.progress import progress
+    from edgekiln.compiler.devices import open_device
+    from edgekiln.compiler.entry import begin_stage
+    from edgekiln.compiler.recipe import Recipe
+    from edgekiln.compiler.store import Store
+    from edgekiln.compiler.tuning import table
+    from edgekiln.compiler.tuning.tune import tune as run
+    from edgekiln.targets import profile
+
+    store = Store()
+    device_profile = profile.load(target)
+    out = out or Path(f"{device_profile.name}.jsonl")
+    before = table.read(out) if out.exists() else ()
+    artifact = begin_stage(store, "compile", model, Recipe())
+    with progress("tune") as advance:
+        tuned = run(
+            artifact.path,
+            device_profile,
+            device=open_device(device) if device else None,
+            trials=trials,
+            objects=store.compiled,
+            advance=advance,
+        )
+    table.write(out, table.merged(before, tuned.rows))
+    if as_json:
+        from edgekiln.compiler.cli.documents import Tuning
+
+        print_json("edgekiln.tune/1", Tuning(tuned=tuned, file=str(out)))
+        return
+    columns([("LAYER", "CALLS", "DEFAULT", "TUNED", "GAIN", "TILE"), *_lines(tuned)])
+    click.echo(
+        f"{tuned.method}: {tuned.gain:.3f}× over these layers, {tuned.trials} trials; "
+        f"wrote {len(tuned.rows)} rows to {out}"
+    )
+
+
+def _lines(tuned: "Tuned") -> list[tuple[str, ...]]:
+    return [
+        (
+            row.layer, str(calls), _cost(row.default_cost, row), _cost(row.tile_cost, row),
+            f"{row.default_cost / row.tile_cost:.2f}×", _tile(row),
+        )
+        for row, calls in zip(tuned.rows, tuned.calls, strict=True)
+    ]  # fmt: skip
+
+
+def _cost(value: float, row: "Row") -> str:
+    return f"{value * 1e6:.2f} µs" if row.unit == "s" else f"{value:.0f} cycles"
+
+
+def _tile(row: "Row") -> str:
+    tile = row.tile
+    if tile == row.default:
+        return "default"
+    splits = f" × {tile.splits} splits" if tile.splits > 1 else ""
+    lanes = f", {tile.lanes} lanes" if tile.lanes else ""
+    return f"{tile.pixels} × {tile.vectors}{splits}{lanes}{', items first' * tile.items_first}"

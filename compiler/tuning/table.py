@@ -1,0 +1,159 @@
+"""Tuning files: which register tile was measured to be the best, a line of JSON a kind of layer."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
+
+from edgekiln.compiler.kernels.sharing import signature
+from edgekiln.compiler.kernels.tile import VERSION, Tile
+from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.files import written_whole
+from edgekiln.runtime.typed import from_table, kebab
+from edgekiln.targets.profile import TUNING, TargetProfile
+
+if TYPE_CHECKING:
+    from edgekiln.compiler.kernels.spec import Kernel
+    from edgekiln.targets.isa.base import MicroKernel
+
+
+class Tunable(Protocol):
+    """A kernel whose register tile changes its speed and not its results. None: its default."""
+
+    @property
+    def tile(self) -> Tile | None: ...
+    @property
+    def label(self) -> str:
+        """For people: what it computes."""
+        ...
+
+    @property
+    def shape(self) -> Self:
+        """Without its numbers and its tile: what a choice depends on."""
+        ...
+
+    def tiles(self, mk: "MicroKernel") -> list[Tile]:
+        """What its tile may be, the default first, then what looks best."""
+        ...
+
+    def build(self, mk: "MicroKernel") -> "Kernel": ...
+
+
+T = TypeVar("T", bound=Tunable)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One kind of layer on one target; costs are medians of one run that measured both tiles."""
+
+    layer: str
+    target: str
+    version: int  # of the kernels: `kernels.tile.VERSION`
+    signature: str
+    method: str  # the CPU that measured, or how it was estimated
+    unit: Literal["s", "cycles"]
+    default: Tile
+    default_cost: float
+    tile: Tile
+    tile_cost: float
+
+
+def read(path: Path) -> tuple[Row, ...]:
+    """Raises ConfigError: no such file, or a line that is not a row; the message says which."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise ConfigError(f"no such tuning file: {path}", "`edgekiln tune` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a tuning file ({error})") from error
+    return tuple(_row(line, f"{path}, line {number}") for number, line in enumerate(lines, 1))
+
+
+def _row(line: str, where: str) -> Row:
+    try:
+        values = json.loads(line)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: not a JSON object", "`edgekiln tune` writes such files")
+    return from_table(Row, values, where)
+
+
+def merged(before: Iterable[Row], now: Iterable[Row]) -> list[Row]:
+    """Both; of two for the same layer and target, what is new."""
+    return list({(row.target, row.signature): row for row in (*before, *now)}.values())
+
+
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """In an order that depends on nothing but the rows. Raises StorageError."""
+    ordered = sorted(rows, key=lambda row: (row.target, row.layer, row.signature))
+    lines = [json.dumps(_plain(asdict(row)), ensure_ascii=False) + "\n" for row in ordered]
+    with written_whole(path) as stream:
+        stream.write("".join(lines).encode())
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        kebab(key): _plain(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def file_for(given: str, target: TargetProfile) -> Path | None:
+    """The file that was given, else the one that ships for the target or what it derives from."""
+    if given:
+        return Path(given)
+    shipped = (TUNING / f"{name}.jsonl" for name in (target.name, target.base) if name)
+    return next((path for path in shipped if path.is_file()), None)
+
+
+@dataclass
+class Choices:
+    """The tiles of a program's layers: from a tuning file where it has them, else defaults."""
+
+    rows: dict[str, Row] = field(default_factory=dict)  # by signature
+    stale: int = 0  # rows of another version of the kernels
+    layers: dict[str, list[str]] = field(default_factory=dict)  # signature → the calls that have it
+    kernels: dict[str, Tunable] = field(default_factory=dict)  # of each, without its numbers
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], target: TargetProfile) -> Self:
+        """Of the rows for this target or what it derives from."""
+        ours = [row for row in rows if row.target in (target.name, target.base)]
+        current = {row.signature: row for row in ours if row.version == VERSION}
+        return cls(rows=current, stale=sum(row.version != VERSION for row in ours))
+
+    def tuned(self, name: str, kernel: T, mk: "MicroKernel") -> T:
+        """The kernel with its tile.
+
+        Raises:
+            ConfigError: the file's tile is none that this kernel can have.
+        """
+        shape = kernel.shape
+        key = signature(shape, mk.name)
+        self.layers.setdefault(key, []).append(name)
+        self.kernels[key] = shape
+        row = self.rows.get(key)
+        if row is None or row.tile == row.default:
+            return kernel
+        if replace(row.tile, items_first=False) not in shape.tiles(mk):
+            raise ConfigError(
+                f"tuning of {row.layer} for {row.target}: no such tile: {asdict(row.tile)}",
+                "tune again: `edgekiln tune`",
+            )
+        return replace(kernel, tile=row.tile)  # type: ignore[type-var]  # all are dataclasses
+
+    def notes(self, source: Path | None) -> list[str]:
+        """For the report: which layers are tuned and which are not."""
+        named = source.name if source else "no tuning file"
+        default = [names for key, names in self.layers.items() if key not in self.rows]
+        count = sum(map(len, self.layers.values()))
+        left = [name for names in default for name in names]
+        said = [f"tiles ({named}): {count - len(left)} of {count} layers measured"]
+        if left and len(left) < count:
+            said.append(f"tiles by default: {', '.join(left)}")
+        if self.stale:
+            said.append(f"tiles ({named}): {self.stale} rows of other kernels ignored; tune again")
+        return said

@@ -1,0 +1,25 @@
+"""Layers with a choice of register tile, for the x86-64-v3 that every test machine runs."""
+
+import numpy as np
+
+from edgekiln.compiler.kernels.conv2d import Conv2d
+from edgekiln.compiler.kernels.spec import Nhwc
+
+NAME = "x86-64-v3"  # of the target
+ISA = "x86_avx2"
+
+
+def conv(channels: int = 16) -> Conv2d:
+    """1×1 over 8×8 pixels, with some numbers."""
+    rng = np.random.default_rng(0)
+
+    def image(count: int) -> Nhwc:
+        return Nhwc(n=1, h=8, w=8, c=count, dtype="uint8", scale=0.1, zero_point=3)
+
+    return Conv2d(
+        x=image(16),
+        y=image(channels),
+        weight=rng.integers(-127, 128, (channels, 16, 1, 1)).astype(np.int8),
+        bias=np.zeros(channels, np.int32),
+        mult=np.full(channels, 1e-3, np.float32),
+    )

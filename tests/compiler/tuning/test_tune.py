@@ -1,0 +1,113 @@
+"""The tuner measures real programs, and what it chooses changes no bit."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekiln.compiler.chain import batches_for
+from edgekiln.compiler.ci.lock import stage_of
+from edgekiln.compiler.entry import derive
+from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.stages.compile import Compile
+from edgekiln.compiler.store import Store
+from edgekiln.compiler.tuning import table, tune
+from edgekiln.runtime.errors import ConfigError, UnsupportedError
+from edgekiln.runtime.runner import AotRunner
+from edgekiln.targets import isa, profile
+from tests.compiler.qdq_models import QdqModel
+from tests.compiler.tuning.layers import ISA, NAME
+
+TARGET = profile.load(NAME)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A convolution, a depthwise one, and a dense layer: two kinds of kernels."""
+    m = QdqModel(seed=5)
+    x = m.q(m.input("x", 1, 16, 9, 9), scale=0.02)
+    a = m.q(m.conv(x, 40, 16, 3, 3, out="a", pads=[1, 1, 1, 1]), 0.3, 4)
+    b = m.q(m.conv(a, 40, 1, 3, 3, out="b", group=40, pads=[1, 1, 1, 1]), 0.3, 4)
+    c = m.q(m.conv(b, 10, 40, 1, 1, out="c"), 0.9, 4)
+    return m.save(tmp_path_factory.mktemp("tune") / "net.onnx", c)
+
+
+@pytest.fixture(scope="module")
+def tuned(model: Path) -> tune.Tuned:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(tune, "CANDIDATES", 2)
+    result = tune.tune(model, TARGET, trials=1)
+    patch.undo()
+    return result
+
+
+def test_every_kind_of_layer_is_measured_here(tuned: tune.Tuned) -> None:
+    assert [row.layer for row in tuned.rows] == [
+        "conv 3×3 16→40, 9×9", "depthwise 3×3 40, 9×9", "conv 1×1 40→10, 9×9",
+    ]  # fmt: skip
+    assert {(row.target, row.unit) for row in tuned.rows} == {(NAME, "s")}
+    assert all(0 < row.tile_cost <= row.default_cost for row in tuned.rows)
+    assert tuned.calls == (1, 1, 1)
+    assert tuned.gain >= 1
+
+
+def test_measuring_ends_when_trials_agree(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = iter([[[2.0, 1.0]], [[1.0, 2.0]], *[[[2.0, 1.0]]] * 9])
+    monkeypatch.setattr(tune.Trial, "measure", lambda *_: (next(costs), "a CPU"))
+    trial = tune.Trial(file=model, target=TARGET, sizes=(2,))
+    taken, method, unit = tune._take(trial, 9, None, lambda *_: None)
+    assert (len(taken), method, unit) == (5, "a CPU", "s")
+
+
+def compiled(model: Path, home: Path, tuning: str) -> tuple[Path, list[str]]:
+    context = StageContext(target=TARGET, scratch=home)
+    Compile(tuning=tuning).run(model, home / "net.lib", context)
+    return home / "net.lib", context.notes
+
+
+def test_tuned_code_gives_the_same_bits(model: Path, tuned: tune.Tuned, tmp_path: Path) -> None:
+    choices = tune._layers(model, TARGET, isa.load(ISA))
+    rows = []
+    for row in tuned.rows:
+        others = choices.kernels[row.signature].tiles(isa.load(ISA))
+        rows.append(replace(row, tile=others[1 if len(others) < 9 else 8]))
+    table.write(tmp_path / "t.jsonl", rows)
+    (tmp_path / "default").mkdir()
+    plain, said = compiled(model, tmp_path / "default", "")
+    assert said[-1] == "tiles (no tuning file): 0 of 3 layers measured"
+    file, said = compiled(model, tmp_path, str(tmp_path / "t.jsonl"))
+    assert said[-1] == "tiles (t.jsonl): 3 of 3 layers measured"
+    a, b = AotRunner.open(plain), AotRunner.open(file)
+    names = [{layer.kernel for layer in runner.spec.layers} for runner in (a, b)]
+    assert len(names[0] ^ names[1]) == 6  # other code for all three
+    for batch in batches_for(a.spec, model, data="", seed=2, samples=3):
+        np.testing.assert_array_equal(a.run(batch)[0], b.run(batch)[0])
+
+
+def test_a_tuning_file_is_part_of_the_programs_key_and_lock(
+    model: Path, tuned: tune.Tuned, tmp_path: Path
+) -> None:
+    store, file = Store(tmp_path / "store"), tmp_path / "t.jsonl"
+    source = store.ingest(model, "onnx-int8")
+
+    def stage(tuning: str) -> Compile:
+        return derive(Compile(tuning=tuning), source, TARGET)
+
+    table.write(file, tuned.rows)
+    before = stage(str(file)).tuning_sha256
+    table.write(file, tuned.rows[1:])
+    made = store.run(stage(str(file)), source, TARGET)
+    locked = stage_of(made.chain[-1])["options"]["tuning_sha256"]
+    assert locked == stage(str(file)).tuning_sha256 != before
+    assert stage("").tuning_sha256 == ""
+    with pytest.raises(ConfigError, match="no such tuning file: gone"):
+        stage("gone")
+
+
+def test_a_model_without_a_choice_is_refused(tmp_path: Path) -> None:
+    m = QdqModel(seed=1)
+    x = m.q(m.input("x", 1, 4, 4, 4), scale=0.02)
+    path = m.save(tmp_path / "relu.onnx", m.q(m.op("Relu", x, out="r"), 0.02))
+    with pytest.raises(UnsupportedError, match="no layer with a choice of tiles"):
+        tune.tune(path, TARGET, trials=1)
