@@ -1,5 +1,8 @@
 """Machine code that was made before: the same bytes, verified, shared by all kernels of a shape."""
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +13,11 @@ from edgekiln.compiler.aot.build import build
 from edgekiln.compiler.aot.cache import ObjectCache
 from edgekiln.compiler.kernels.spec import Code
 from edgekiln.compiler.program import Program
+from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.stages.compile import Compile
+from edgekiln.targets import profile
 from tests.compiler.aot import tiny
+from tests.compiler.qdq_models import QdqModel
 
 
 @pytest.fixture
@@ -81,3 +88,48 @@ def test_a_writer_leaves_nothing_but_its_entry(cache: ObjectCache) -> None:
     assert cache.get("k") == b"second"
     assert cache.root is not None
     assert [path.name for path in cache.root.iterdir()] == ["k"]
+
+
+def test_readers_beside_writers_see_whole_entries_or_none(cache: ObjectCache) -> None:
+    content = bytes(range(256)) * 400
+
+    def work(turn: int) -> bool:
+        cache.put("k", content)
+        return cache.get("k") in (None, content) and turn >= 0
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(64)))
+    assert cache.get("k") == content
+
+
+def test_other_weights_compile_without_tvm(tmp_path: Path) -> None:
+    """What a warm compilation of a network does: in a process that cannot import TVM."""
+    target = profile.load("x86-64-v3")
+    objects = tmp_path / "compiled"
+    cold, warm = (_network(tmp_path / f"{seed}.onnx", seed) for seed in (1, 2))
+    context = StageContext(target=target, scratch=tmp_path, objects=objects)
+    Compile().run(cold, tmp_path / "cold.lib", context)
+    before = len(list(objects.iterdir()))
+    code = (
+        "import sys; from pathlib import Path; sys.modules['tvm'] = None;"
+        "from edgekiln.compiler.stage import StageContext;"
+        "from edgekiln.compiler.stages.compile import Compile;"
+        "from edgekiln.targets import profile;"
+        "model, lib, objects = map(Path, sys.argv[1:]);"
+        "context = StageContext(target=profile.load('x86-64-v3'), scratch=Path(), objects=objects);"
+        "Compile().run(model, lib, context)"
+    )
+    lib = tmp_path / "warm.lib"
+    subprocess.run([sys.executable, "-c", code, warm, lib, objects], check=True)
+    assert len(list(objects.iterdir())) <= before + 2  # model.c and identity.c may differ
+    Compile().run(warm, tmp_path / "again.lib", StageContext(target=target, scratch=tmp_path))
+    assert lib.read_bytes() == (tmp_path / "again.lib").read_bytes()
+
+
+def _network(path: Path, seed: int) -> Path:
+    """A convolution, a pool and a dense layer, whose weights and scales come from `seed`."""
+    m = QdqModel(seed=seed)
+    x = m.q(m.input("x", 1, 8, 6, 6), scale=0.02 * seed, zero=seed)
+    a = m.q(m.conv(x, 16, 8, 3, 3, out="a", pads=[1, 1, 1, 1]), 0.3 * seed, 4 - seed)
+    pool = m.q(m.op("GlobalAveragePool", a, out="pool"), scale=0.4 * seed, zero=-128)
+    return m.save(path, m.q(m.conv(pool, 10, 16, 1, 1, out="c"), 0.9, 4))
