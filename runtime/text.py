@@ -26,6 +26,11 @@ def human_bytes(count: float) -> str:
     return f"{size:.1f} GiB"
 
 
+def counted(count: int, thing: str) -> str:
+    """ "1 bundle", "3 bundles"."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     """Left-aligned, two blanks apart."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]

@@ -16,6 +16,7 @@ from edgekiln.compiler.devices import identity, open_device
 from edgekiln.compiler.stage import Kind, Stage, StageContext
 from edgekiln.compiler.store import Store
 from edgekiln.runtime import codec, host
+from edgekiln.runtime.device.admission import require_signature
 from edgekiln.runtime.device.device import LOCAL
 from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
@@ -28,9 +29,14 @@ QEMU = "qemu"
 
 
 def check(bundle: Artifact, cell: Cell, store: Store) -> Check:
-    """Raises MismatchError when the program does not compute what it should, DeviceError."""
+    """Raises MismatchError when the program does not compute what it should.
+
+    BundleError: the device demands a signature. DeviceError: it is busy, or cannot be reached.
+    """
     reason = "" if cell.device else doctor.foreign(cell.target)
     device = cell.device or (QEMU if reason else LOCAL)
+    if cell.device:  # also where the result is remembered and nothing will run
+        require_signature(open_device(device), bundle.path)
     stage = CheckBundle(
         device=device,
         executor=_executor(device, bundle.path, EMULATORS.get(cell.target.machine, "")),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from edgekiln.compiler.ci.result import CellResult, CiResult
-from edgekiln.runtime.text import human_bytes
+from edgekiln.runtime.text import counted, human_bytes
 
 CHART = (300, 60)  # width and height of a history's line, in its own units
 
@@ -39,6 +39,7 @@ def page(results: Sequence[CiResult]) -> str:
     )
     filters: dict[str, Callable[..., object]] = {
         "bytes": human_bytes,
+        "counted": counted,
         "micro": microseconds,
         "percent": "{:.2%}".format,
         "stages": stage_bars,

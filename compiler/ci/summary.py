@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from edgekiln.compiler.ci.noise import change, incomparable
 from edgekiln.compiler.ci.result import CellResult, CiResult
 from edgekiln.runtime.device.device import LOCAL
-from edgekiln.runtime.text import human_bytes
+from edgekiln.runtime.text import counted, human_bytes
 
 LIMIT = 60_000  # characters; GitHub cuts comments at 65,536
 LONGEST = 40  # rows of a table
@@ -30,13 +30,13 @@ def summary(result: CiResult, baseline: CiResult | None) -> str:
 def _headline(result: CiResult) -> str:
     broken = sum(cell.failure is not None for cell in result.cells)
     failed = sum(verdict.failed for verdict in result.verdicts)
-    count = f"{len(result.cells)} bundles"
+    count = counted(len(result.cells), "bundle")
     wrong = [f"{broken} failed"] if broken else []
-    wrong += [f"{failed} gates do not hold"] if failed else []
+    wrong += [f"{counted(failed, 'gate')} missed"] if failed else []
     if wrong:
         return f"{count}, **{', '.join(wrong)}**"
     judged = sum(verdict.status != "skip" for verdict in result.verdicts)
-    return f"{count}, {judged} gates hold"
+    return f"{count}, {counted(judged, 'gate')} passed"
 
 
 def _failures(result: CiResult) -> Iterator[str]:
@@ -111,8 +111,8 @@ def _legend(result: CiResult, baseline: CiResult | None) -> Iterator[str]:
     old = sum(cell.bench is not None and cell.bench.remembered for cell in result.cells)
     if old:
         yield (
-            f"{old} latencies are of an earlier run, of the same bytes on the same machine: "
-            "`--remeasure` measures again."
+            f"{counted(old, 'latency figure')} of an earlier run, of the same bytes on the same "
+            "machine: `--remeasure` measures again."
         )
     if baseline is None:
         yield "No baseline: nothing to compare with."

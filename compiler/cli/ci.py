@@ -33,7 +33,7 @@ FILE = click.Path(path_type=Path)
 )
 @click.option(
     "--remeasure", is_flag=True,
-    help="Measure again what this machine has measured: the same bytes are remembered.",
+    help="Measure again: this machine remembers the latency of a bundle by its bytes.",
 )  # fmt: skip
 @click.option(
     "--matrix", is_flag=True, help="Print the jobs for GitHub's strategy.matrix; build nothing."

@@ -53,7 +53,7 @@ def test_the_summary_shows_what_changed_and_by_how_much() -> None:
 def test_the_summary_begins_with_what_fails_and_folds_the_rest_away() -> None:
     text = summary(run(BROKEN, verdicts=(FAILED, NOISE)), None)
     assert text.startswith(
-        "### EdgeKiln: 1 bundles, **1 failed, 1 gates do not hold**\n\n"
+        "### EdgeKiln: 1 bundle, **1 failed, 1 gate missed**\n\n"
         "- ❌ `net/x86-64-v3/int8` check: y differs\n"
         "- ❌ `net/x86-64-v3/int8` max-bytes: 3 \\> 2\n"
     )

@@ -1,0 +1,31 @@
+"""One cold run of `edgekiln ci` for all tests of it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgekiln.targets import detect, profile
+from tests.e2e.ci_project import TARGET, Project
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A run from a cold store, which nothing is wrong with. Tests copy it."""
+    if not detect.runs_here(profile.load(TARGET)).fits:
+        pytest.skip(f"this CPU does not run {TARGET}")
+    home = tmp_path_factory.mktemp("sound")
+    project = Project(home / "project", home / "store", hash_seed=1)
+    done = project.ci()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project
+
+
+@pytest.fixture
+def project(sound: Project, tmp_path: Path) -> Project:
+    """The same again, in another directory; what was built is in the store."""
+    copy = Project(tmp_path / "project", Path(sound.env["EDGEKILN_STORE"]))
+    shutil.copy(sound.home / "edgekiln.lock", copy.home)
+    shutil.copytree(sound.home / "dist", copy.home / "before")
+    copy.set("bench-seconds = 0.02", "bench-seconds = 0")
+    return copy
