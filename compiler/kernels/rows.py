@@ -5,12 +5,12 @@ those of ONNX's float operators up to the last bits: a code differs, by one, onl
 """
 
 import operator
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.kernels.fold import fold
 from edgekiln.compiler.kernels.numbers import Numbers, all_codes
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
@@ -23,15 +23,13 @@ from edgekiln.compiler.kernels.tir import (
     const,
     float_const,
     for_vectors,
-    from_lane,
     load,
     loop,
     maximum,
     register,
     store,
-    turns,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,7 +70,7 @@ class Softmax:
         def code(i: Index, lanes: int) -> Expr:
             return load(x, at + i, lanes)
 
-        largest = _fold(mk.byte_lanes, self.count, self.x.dtype, lowest, code, maximum)
+        largest = fold(mk.byte_lanes, self.count, self.x.dtype, lowest, code, maximum)
         top = bind(cast(largest, "int32"))
         powers = register("float32", self.count)
 
@@ -82,7 +80,7 @@ class Softmax:
             store(powers, i, value, lanes)
             return value
 
-        total = _fold(mk.lanes, self.count, "float32", float_const(0.0), power, operator.add)
+        total = fold(mk.lanes, self.count, "float32", float_const(0.0), power, operator.add)
         factor = bind(numbers.float(0) / total)
 
         def quantize(i: Index, lanes: int) -> None:
@@ -143,7 +141,7 @@ class LayerNorm:
         def code(i: Index, lanes: int) -> Expr:
             return mk.widen(load(x, at + i, lanes), lanes)
 
-        total = _fold(mk.lanes, count, "int32", const(0), code, operator.add)
+        total = fold(mk.lanes, count, "int32", const(0), code, operator.add)
         mean = bind(cast(total, "float32") * numbers.float(1))
 
         def centred(i: Index, lanes: int) -> Expr:
@@ -153,7 +151,7 @@ class LayerNorm:
             value = bind(centred(i, lanes))
             return value * value
 
-        squares = _fold(mk.lanes, count, "float32", float_const(0.0), square, operator.add)
+        squares = fold(mk.lanes, count, "float32", float_const(0.0), square, operator.add)
         variance = squares * numbers.float(1)
         inverse = bind(float_const(1.0) / T.sqrt(variance + numbers.float(0)))
 
@@ -163,34 +161,3 @@ class LayerNorm:
             store(y, at + i, numbers.codes(mk, steps, lanes), lanes)
 
         for_vectors(count, mk.lanes, normalize)
-
-
-def _fold(
-    widths: tuple[int, ...],
-    count: int,
-    dtype: str,
-    neutral: Expr,
-    term: Callable[[Index, int], Expr],
-    combine: Callable[[Expr, Expr], Expr],
-) -> Expr:
-    """Combine `term(start, lanes)` over 0..count-1, each element once: a scalar.
-
-    The last vector overlaps its predecessor; what that one had already is `neutral`.
-    """
-    lanes = next((width for width in widths if width <= count), 1)
-    partial = register(dtype, lanes)
-    store(partial, 0, splat(neutral, lanes), lanes)
-    with turns(count // lanes) as i:
-        value = combine(load(partial, 0, lanes), term(bind(i * lanes), lanes))
-        store(partial, 0, value, lanes)
-    across, rest = bind(load(partial, 0, lanes)), count % lanes
-    last = min(width for width in widths if rest <= width <= count) if rest else 0
-    while True:
-        if lanes == last:
-            value = from_lane(lanes - rest, term(count - lanes, lanes), neutral, lanes)
-            across = bind(combine(across, value))
-        if lanes == 1:
-            return across
-        half = lanes // 2
-        across = bind(combine(pick([across], range(half)), pick([across], range(half, lanes))))
-        lanes = half
