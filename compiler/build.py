@@ -11,7 +11,7 @@ from typing import Any
 from edgekiln.compiler import doctor, entry, measure
 from edgekiln.compiler.artifact import Artifact
 from edgekiln.compiler.disk import copy_out, writable
-from edgekiln.compiler.recipe import STAGES, Recipe
+from edgekiln.compiler.recipe import STAGES, Precision, Recipe
 from edgekiln.compiler.result import (
     BuildResult,
     FloatOp,
@@ -42,6 +42,7 @@ class Request:
     model: str
     targets: tuple[TargetProfile, ...]
     recipe: Recipe
+    precision: Precision = "int8"
     out: Path
     max_drop: float | None = None  # percentage points
     trial_s: float = 1.0  # length of a latency trial; 0: measure none
@@ -89,6 +90,7 @@ class _Build:
             model=self.request.model,
             data=self.data,
             seed=self.request.recipe.seed,
+            precision=self.request.precision,
             machine=host.machine(),
             steps=tuple(self.steps),
             targets=targets,
@@ -104,6 +106,11 @@ class _Build:
                 f"{request.model} is {entry.WORDS[artifact.kind]}: there is nothing left to build",
                 "a build takes a zoo name, package.module:factory, .pt or .onnx",
             )
+        if artifact.kind == "onnx-int8" and request.precision != "int8":
+            raise ConfigError(
+                f"{request.model} is quantized: it cannot become a {request.precision} program",
+                "give the float model it was made from",
+            )
         self.artifacts[artifact.kind] = artifact
         self.data = self.data or entry.data_of(artifact)
         if entry.is_file(request.model):
@@ -112,8 +119,9 @@ class _Build:
         return artifact
 
     def _shared_stages(self, artifact: Artifact) -> Iterator[str]:
-        """From where the input stands to the int8 model."""
-        order = [name for name in STAGES if name not in PER_TARGET]
+        """From where the input stands to the model that is compiled."""
+        left_out = PER_TARGET if self.request.precision == "int8" else (*PER_TARGET, "quantize")
+        order = [name for name in STAGES if name not in left_out]
         first = FIRST[artifact.kind]
         for name in order[order.index(first) :] if first in order else ():
             if name not in (*self.request.recipe.skip, *self.done):
@@ -192,9 +200,9 @@ class _Build:
         content: dict[str, Any] = json.loads(report.path.read_text(encoding="utf-8"))
         return content, ""
 
-    def _target(self, target: TargetProfile, int8: Artifact) -> TargetResult:
+    def _target(self, target: TargetProfile, model: Artifact) -> TargetResult:
         """Compile and package for one target."""
-        lib = self._stage("compile", int8, target)
+        lib = self._stage("compile", model, target)
         steps = [step.lasting() for step in self.steps if step.target in ("", target.name)]
         bundle = self._run(
             "package",
@@ -202,11 +210,15 @@ class _Build:
             target,
             report=json.dumps({"steps": steps}, sort_keys=True),
         )
-        path = self.request.out / f"{self.name}-{target.name}.ekb"
+        path = self.request.out / f"{self._bundle_name(target)}.ekb"
         copy_out(bundle.path, path)
         result = _target_result(target, path, bundle.sha256)
         latencies, unmeasured = self._measure(target, path)
         return replace(result, latencies=latencies, unmeasured=unmeasured)
+
+    def _bundle_name(self, target: TargetProfile) -> str:
+        precision = self.request.precision
+        return f"{self.name}-{target.name}" + (f"-{precision}" if precision != "int8" else "")
 
     def _measure(self, target: TargetProfile, bundle: Path) -> tuple[tuple[Latency, ...], str]:
         """Ours, ONNX Runtime's int8 and float, in turn; or why there is no measurement."""
@@ -237,6 +249,6 @@ def _target_result(target: TargetProfile, path: Path, sha256: str) -> TargetResu
         float_ops=tuple(
             FloatOp(name=layer.name, op=layer.op, reason=layer.reason)
             for layer in program.layers
-            if not layer.integer
+            if not layer.integer and layer.reason
         ),
     )

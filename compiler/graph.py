@@ -1,4 +1,4 @@
-"""The integer graph: what the passes transform, between ONNX and kernels.
+"""The graph: what the passes transform, between ONNX and kernels.
 
 Tensors carry their quantization, which neither ONNX's nor Relax's types can, so no pass has to look
 for it again. Nodes are in topological order; every tensor has one producer.
@@ -51,8 +51,8 @@ class Tensor:
         return tuple(prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))), 0
 
     def nhwc(self) -> Nhwc:
-        """How a quantized tensor lies in memory; more than four axes are seen as four."""
-        assert self.quant is not None, self.name
+        """How the array lies in memory; more than four axes are seen as four."""
+        quant = self.quant or Quant(scale=1.0, zero_point=0)
         if self.layout == "NHWC":
             n, c, h, w = self.shape
         else:
@@ -67,8 +67,8 @@ class Tensor:
             c=c,
             dtype=self.dtype,
             halo=self.halo,
-            scale=self.quant.scale,
-            zero_point=self.quant.zero_point,
+            scale=quant.scale,
+            zero_point=quant.zero_point,
         )
 
 
@@ -133,6 +133,13 @@ class Graph:
             self.nodes.insert(0, Node(op=op, inputs=(name,), outputs=(inner.name,), attrs=attrs))
         else:
             self.nodes.append(Node(op=op, inputs=(inner.name,), outputs=(name,), attrs=attrs))
+
+    def arrays(self, names: Iterable[str]) -> Iterator[Tensor]:
+        """Those that kernels of our own work on: quantized or float32."""
+        for name in names:
+            tensor = self.tensors.get(name)
+            if tensor is not None and (tensor.quant is not None or tensor.dtype == "float32"):
+                yield tensor
 
     def quantized(self, names: Iterable[str]) -> Iterator[Tensor]:
         for name in names:

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from edgekiln.runtime.manifest import ProgramSpec
 
 
-def int8_model(spec: "ProgramSpec") -> Path:
-    """The QDQ model that a program was compiled from. Raises InputError when it is gone."""
+def source_model(spec: "ProgramSpec") -> Path:
+    """The ONNX model that a program was compiled from. Raises InputError when it is gone."""
     if artifact := Store().find(spec.model_sha256):
         return artifact.path
     raise InputError(
-        f"the store no longer has the int8 model of {spec.name} (sha256 {spec.model_sha256[:12]}…)",
-        "give it by --int8 FILE.onnx",
+        f"the store no longer has the model of {spec.name} (sha256 {spec.model_sha256[:12]}…)",
+        "give it by --model FILE.onnx",
     )
 
 

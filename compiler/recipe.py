@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from edgekiln.compiler.stage import Stage
 from edgekiln.runtime.errors import ConfigError
@@ -27,6 +27,7 @@ STAGES = {
     "compile": "edgekiln.compiler.stages.compile:Compile",
     "package": "edgekiln.compiler.stages.package:Package",
 }
+Precision = Literal["int8", "float32"]  # of a program's numbers
 SKIPPABLE = ("distill", "prune")  # they give what they take
 SHARED = {"data": str, "seed": int}
 

@@ -15,7 +15,8 @@ LONGEST_LIST = 8  # float operations shown; the JSON holds all
 
 def show(result: BuildResult, console: "Console") -> None:
     """Print the stages, then for each target the latencies, what stayed float, and the bundle."""
-    console.print(f"{result.model}  data {result.data or '-'}  seed {result.seed}", style="bold")
+    settings = f"data {result.data or '-'}  seed {result.seed}  {result.precision}"
+    console.print(f"{result.model}  {settings}", style="bold")
     machine = result.machine
     console.print(f"on {machine.cpu}, {machine.cores} cores", highlight=False)
     console.print(_stages(result))

@@ -65,7 +65,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class FloatOp:
-    """An operation that is not integer in the program."""
+    """An operation that stayed float, or that has no kernel of ours."""
 
     name: str
     op: str
@@ -98,6 +98,7 @@ class BuildResult:
     model: str
     data: str
     seed: int
+    precision: str = "int8"
     machine: Machine  # where it was built and measured
     steps: tuple[Step, ...]
     targets: tuple[TargetResult, ...]

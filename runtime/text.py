@@ -181,7 +181,8 @@ def bundle_lines(bundle: "Bundle") -> Iterator[str]:
         yield f"  {line}"
     yield f"  layers    {len(spec.layers)}, {len(kept_float)} of them float"
     for layer in kept_float:
-        yield f"            {layer.name} ({layer.op}): {layer.reason}"
+        if layer.reason:
+            yield f"            {layer.name} ({layer.op}): {layer.reason}"
     stages = [str(record.get("stage", "?")) for record in bundle.manifest.provenance]
     yield f"  made by   {' → '.join(stages) or 'unknown'}"
     yield f"  model     sha256 {spec.model_sha256}"

@@ -97,7 +97,12 @@ def failure_of(error: Exception, doing: Doing, out: Path) -> Failure:
 def _build(task: Task, result: CellResult) -> CellResult:
     cell, aside = task.cell, task.out / f".{task.cell.bundle}"
     request = Request(
-        model=cell.model, targets=(cell.target,), recipe=cell.recipe, out=aside, trial_s=0
+        model=cell.model,
+        targets=(cell.target,),
+        recipe=cell.recipe,
+        precision=cell.precision,
+        out=aside,
+        trial_s=0,
     )
     try:
         built = build(request, open_store(task.store), lambda label: lines(f"{cell.id}: {label}"))

@@ -106,7 +106,7 @@ class CheckBundle(Stage):
         from edgekiln.runtime.runner import AotRunner
 
         spec = AotRunner.open(bundle).spec
-        model = origin.int8_model(spec)
+        model = origin.source_model(spec)
         batches = chain.batches_for(spec, model, data=self.data, seed=self.seed, samples=SAMPLES)
         result = verify(bundle, model, batches)
         result.check()

@@ -18,12 +18,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekiln.compiler.recipe import Precision
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import from_table
 
 FILE = "edgekiln.toml"
-
-Precision = Literal["int8"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekiln.compiler import recipe as recipes
-from edgekiln.compiler.ci.config import Config, Gates, Model, Precision, Settings, merged
-from edgekiln.compiler.recipe import STAGES, Recipe
+from edgekiln.compiler.ci.config import Config, Gates, Model, Settings, merged
+from edgekiln.compiler.recipe import STAGES, Precision, Recipe
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean
 from edgekiln.targets import profile

@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
+
+if TYPE_CHECKING:
+    from edgekiln.compiler.recipe import Precision
 
 
 @click.command()
@@ -26,6 +30,13 @@ from edgekiln.compiler.cli.store import store_option
     type=click.Path(path_type=Path),
     metavar="FILE.toml",
     help="Options of the stages (default: the model's own recipe).",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["int8", "float32"]),
+    default="int8",
+    show_default=True,
+    help="Of the program's numbers; float32 leaves out the quantization.",
 )
 @click.option("--data", metavar="SPEC", help="Data set: a name or a path (default: the model's).")
 @click.option(
@@ -65,6 +76,7 @@ def build(
     model: str,
     targets: tuple[str, ...],
     recipe_path: Path | None,
+    precision: "Precision",
     data: str | None,
     out: Path,
     max_drop: float | None,
@@ -100,6 +112,7 @@ def build(
         model=model,
         targets=tuple(profile.load(target) for target in targets),
         recipe=replace(recipe, skip=(*recipe.skip, *skip)),
+        precision=precision,
         out=out,
         max_drop=max_drop,
         trial_s=bench_seconds,

@@ -17,11 +17,10 @@ _FILE = click.Path(path_type=Path)
 @click.command()
 @click.argument("program", metavar="BUNDLE|LIB", type=_FILE)
 @click.option(
-    "--int8",
-    "model",
+    "--model",
     metavar="FILE.onnx",
     type=_FILE,
-    help="The QDQ model the program was made from (default: from the store).",
+    help="The model the program was made from, QDQ or float (default: from the store).",
 )
 @click.option(
     "--onnx",
@@ -50,19 +49,21 @@ def verify(
     Exit code 7 when a layer differs by more than rounding ties.
     """
     from edgekiln.compiler import chain
-    from edgekiln.compiler.origin import int8_model
+    from edgekiln.compiler.entry import kind_of
+    from edgekiln.compiler.origin import source_model
     from edgekiln.compiler.verify import verify as run
     from edgekiln.runtime.runner import AotRunner
 
     runner = AotRunner.open(program)
-    model = model or int8_model(runner.spec)
+    model = model or source_model(runner.spec)
     batches = chain.batches_for(runner.spec, model, data=data, seed=seed, samples=samples)
     steps: list[tuple[str, chain.Model]] = []
     if module:
         steps.append(("PyTorch", chain.torch_model(module)))
-    if float_model:
+    quantized = kind_of(model) == "onnx-int8"
+    if float_model and quantized:
         steps.append(("float ONNX", chain.onnx_model(float_model)))
-    steps.append(("int8 ONNX", chain.onnx_model(model)))
+    steps.append(("int8 ONNX" if quantized else "float ONNX", chain.onnx_model(model)))
     steps.append(("program", lambda batch: runner.run(batch)[0]))
     links = chain.links(steps, batches)
     result = run(program, model, batches)

@@ -105,8 +105,8 @@ def pack_channels(
 
 
 def pack_weights(
-    steps: "NDArray[np.int8]", layout: tuple[Block, ...], mk: MicroKernel
-) -> "NDArray[np.int8]":
+    steps: "NDArray[np.generic]", layout: tuple[Block, ...], mk: MicroKernel
+) -> "NDArray[np.generic]":
     """(channels, k steps, k_step) → [block][k step][vector][lane][k_step]; missing lanes are 0."""
     _, count, width = steps.shape
     parts = []
@@ -114,7 +114,7 @@ def pack_weights(
         for chunk in expand(block):
             rows = []
             for vector in chunk:
-                row = np.zeros((count, vector.lanes, width), np.int8)
+                row = np.zeros((count, vector.lanes, width), steps.dtype)
                 source = steps[vector.start : vector.start + vector.valid]
                 row[:, : vector.valid] = source.transpose(1, 0, 2)
                 rows.append(mk.arrange(row))

@@ -17,7 +17,7 @@ from edgekiln.compiler.kernels.conv2d_plan import Plan
 from edgekiln.compiler.kernels.conv2d_tile import TileEmitter
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
+from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.tir import KernelBuilder
 from edgekiln.targets.isa.base import MicroKernel
@@ -51,7 +51,7 @@ class Conv2d:
     """
 
     x: Nhwc
-    y: Nhwc | F32
+    y: Nhwc
     weight: "NDArray[np.int8]"
     bias: "NDArray[np.int32]"
     mult: "NDArray[np.float32]"

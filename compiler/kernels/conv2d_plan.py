@@ -16,7 +16,6 @@ from edgekiln.compiler.kernels.channels import (
     pack_weights,
     vectors,
 )
-from edgekiln.compiler.kernels.spec import F32
 from edgekiln.compiler.kernels.tile import Tile, cycles, ranked
 from edgekiln.compiler.kernels.tir import Index, bind, const, divmod_, minimum, turns
 from edgekiln.targets.isa.base import Expr, MicroKernel
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekiln.compiler.kernels.conv2d import Conv2d
+    from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Packing:
     steps: int  # of a tap
     layout: tuple[Block, ...]
 
-    def __init__(self, conv: "Conv2d", mk: MicroKernel) -> None:
+    def __init__(self, conv: "Conv2d | FloatConv2d", mk: MicroKernel) -> None:
         self.conv, self.mk = conv, mk
         oc, self.ic, self.kh, self.kw = conv.weight.shape
         self.oc = oc // conv.groups
@@ -60,18 +60,18 @@ class Packing:
         """Whether all pixels make one long row: tiles need not end with the image's own."""
         conv = self.conv
         tensors = [conv.x, conv.y, *([conv.residual.tensor] if conv.residual else [])]
-        dense = all(isinstance(t, F32) or not t.halo for t in tensors)
+        dense = not any(t.halo for t in tensors)
         return dense and (self.kh, self.kw) == (1, 1) == conv.strides and conv.pads == (0, 0)
 
     @cached_property
     def group_lanes(self) -> int:
         return sum(block.count * block.channels for block in self.layout)
 
-    def packed_weights(self) -> "NDArray[np.int8]":
+    def packed_weights(self) -> "NDArray[np.generic]":
         """[group][block][tap][step][vector][lane][k_step]."""
         conv, width = self.conv, self.mk.k_step
         runs = conv.weight.transpose(0, 2, 3, 1).reshape(conv.weight.shape[0], self.taps, -1)
-        steps = np.zeros((len(runs), self.taps, self.steps * width), np.int8)
+        steps = np.zeros((len(runs), self.taps, self.steps * width), conv.weight.dtype)
         steps[:, :, : runs.shape[2]] = runs
         by_group = steps.reshape(conv.groups, self.oc, self.taps * self.steps, width)
         return np.concatenate([pack_weights(group, self.layout, self.mk) for group in by_group])
@@ -101,7 +101,7 @@ class Packing:
 class Plan(Packing):
     """The numbers of one convolution on vectors."""
 
-    def __init__(self, conv: "Conv2d", mk: MicroKernel) -> None:
+    def __init__(self, conv: "Conv2d | FloatConv2d", mk: MicroKernel) -> None:
         super().__init__(conv, mk)
         y = conv.y
         self.joined = self.is_pointwise_and_dense()

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.channels import Vector
 from edgekiln.compiler.kernels.conv2d_plan import Channels, Plan
-from edgekiln.compiler.kernels.epilogue import Epilogue
-from edgekiln.compiler.kernels.spec import Nhwc
+from edgekiln.compiler.kernels.float_epilogue import AnyEpilogue
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
     bind,
+    cast,
     const,
     divmod_,
     load,
@@ -31,11 +31,11 @@ class TileEmitter:
     plan: Plan
     x: Buffer
     weights: Buffer
-    epilogue: Epilogue
+    epilogue: AnyEpilogue
 
     def emit(self, begin: Expr, end: Expr) -> None:
         y = self.plan.conv.y
-        if isinstance(y, Nhwc) and y.halo:
+        if y.halo:
             with loop(begin, end) as item:
                 n, h = divmod_(item, y.h)
                 fill_border(self.plan.mk, self.epilogue.out, y, n, h, self.epilogue.zero())
@@ -58,7 +58,7 @@ class TileEmitter:
         chosen = channels.block.vectors
         sums = [
             [
-                [register("int32", mk.rows * v.lanes) for v in chosen]
+                [register(mk.accumulator, mk.rows * v.lanes) for v in chosen]
                 for _ in range(self.plan.tile.pixels // mk.rows)
             ]
             for _ in range(self.plan.tile.splits)
@@ -89,7 +89,7 @@ class TileEmitter:
                 for vector, acc in zip(channels.block.vectors, row, strict=True):
                     n = vector.lanes
                     bias = self.epilogue.bias(channels.lane + lane, n)
-                    value = splat(const(0), n) if part else bias
+                    value = splat(cast(const(0), mk.accumulator), n) if part else bias
                     store(acc, 0, mk.start(value, n), mk.rows * n)
                     lane += n
 

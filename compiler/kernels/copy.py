@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.epilogue import ratio
 from edgekiln.compiler.kernels.numbers import Numbers
@@ -46,7 +48,8 @@ class Copy:
     Args:
         shape: extents of the moved values, in any number and order of axes.
         x, y: quantization, memory and border; y's border is filled when `border` says so.
-        fill: code for everything in y that is not moved to, border included; None leaves it alone.
+        fill: code (of floats, value) for everything in y that is not moved to, border included;
+            None leaves it alone.
     """
 
     shape: tuple[int, ...]
@@ -58,7 +61,7 @@ class Copy:
     y_offset: int = 0
     clip: tuple[int, int] | None = None
     border: bool = True
-    fill: int | None = None
+    fill: float | None = None
 
     @shared(_erased)
     def build(self, mk: MicroKernel) -> Kernel:
@@ -73,7 +76,7 @@ class Copy:
             else:  # everything, and then the values: threads would get into each other's way
                 k.no_items()
                 begin, end = const(0), const(items)
-                self._fill(mk, y, cast(numbers.int(1), self.y.dtype))
+                self._fill(mk, y, cast(numbers.float(1), self.y.dtype))
             if self.border and self.y.halo:
                 with when(begin == 0):
                     self._borders(mk, y, numbers.zero)
@@ -85,8 +88,8 @@ class Copy:
         return k.finish()
 
     def _numbers(self, k: KernelBuilder) -> Numbers:
-        factor = ratio(self.x.scale, self.y.scale)
-        return Numbers(k, self.y, self.clip, (factor,), (self.x.zero_point, self.fill or 0))
+        floats = (ratio(self.x.scale, self.y.scale), np.float32(self.fill or 0))
+        return Numbers(k, self.y, self.clip, floats, (self.x.zero_point,))
 
     def _fill(self, mk: MicroKernel, y: Buffer, code: Expr) -> None:
         for_vectors(

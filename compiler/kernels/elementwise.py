@@ -60,7 +60,10 @@ class Binary:
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
                 fill_border(mk, y, self.y, n, h, numbers.zero)
-                self._row(mk, numbers, (a, b, y), n, h)
+                combine_row(
+                    mk, (self.a, self.b, self.y), (a, b, y), (n, h),
+                    lambda a, b, lanes: self._value(mk, numbers, a, b, lanes),
+                )  # fmt: skip
         return k.finish()
 
     def _numbers(self, k: KernelBuilder) -> Numbers:
@@ -68,38 +71,6 @@ class Binary:
         if self.kind == "add":
             factors = [ratio(side.scale, self.y.scale) for side in (self.a, self.b)]
         return Numbers(k, self.y, self.clip, factors, (self.a.zero_point, self.b.zero_point))
-
-    def _row(
-        self,
-        mk: MicroKernel,
-        numbers: Numbers,
-        buffers: tuple[Buffer, Buffer, Buffer],
-        n: Index,
-        h: Index,
-    ) -> None:
-        a, b, y = buffers
-        whole = (self.b.h, self.b.w, self.b.c) == (self.y.h, self.y.w, self.y.c)
-
-        def run(count: int, from_a: Index, from_b: Callable[[Index], Index], to: Index) -> None:
-            def body(at: Index, lanes: int) -> None:
-                one = self.b.c == 1 and not whole
-                other = load(b, from_b(at), 1 if one else lanes)
-                other = splat(other, lanes) if one else other
-                value = self._value(mk, numbers, load(a, from_a + at, lanes), other, lanes)
-                store(y, to + at, value, lanes)
-
-            for_vectors(count, mk.lanes, body)
-
-        image = n if self.b.n == self.y.n else 0
-        if whole:
-            at_a, at_b = bind(self.a.index(n, h, 0, 0)), bind(self.b.index(image, h, 0, 0))
-            run(self.y.w * self.y.c, at_a, lambda c: at_b + c, bind(self.y.index(n, h, 0, 0)))
-            return
-        with loop(0, self.y.w) as w:
-            at_b = bind(self.b.index(image, 0, 0, 0))
-            channel = (lambda c: at_b + c) if self.b.c > 1 else (lambda _: at_b)
-            at_a, to = bind(self.a.index(n, h, w, 0)), bind(self.y.index(n, h, w, 0))
-            run(self.y.c, at_a, channel, to)
 
     def _value(self, mk: MicroKernel, numbers: Numbers, a: Expr, b: Expr, lanes: int) -> Expr:
         """The codes of y from those of a and b."""
@@ -112,6 +83,42 @@ class Binary:
         else:
             value = cast(left * right, "float32", lanes) * of_a
         return numbers.codes(mk, value, lanes)
+
+
+def combine_row(
+    mk: MicroKernel,
+    tensors: tuple[Nhwc, Nhwc, Nhwc],
+    buffers: tuple[Buffer, Buffer, Buffer],
+    at: tuple[Index, Index],
+    value: Callable[[Expr, Expr, int], Expr],
+) -> None:
+    """Store `value` of each pair of elements of a and b in row `at` (n, h) of y.
+
+    Args:
+        tensors: a, b and y; b may have one value a channel or one value, and one image.
+    """
+    (of_a, of_b, of_y), (a, b, y), (n, h) = tensors, buffers, at
+    whole = (of_b.h, of_b.w, of_b.c) == (of_y.h, of_y.w, of_y.c)
+
+    def run(count: int, from_a: Index, from_b: Callable[[Index], Index], to: Index) -> None:
+        def body(at: Index, lanes: int) -> None:
+            one = of_b.c == 1 and not whole
+            other = load(b, from_b(at), 1 if one else lanes)
+            other = splat(other, lanes) if one else other
+            store(y, to + at, value(load(a, from_a + at, lanes), other, lanes), lanes)
+
+        for_vectors(count, mk.lanes, body)
+
+    image = n if of_b.n == of_y.n else 0
+    if whole:
+        at_a, at_b = bind(of_a.index(n, h, 0, 0)), bind(of_b.index(image, h, 0, 0))
+        run(of_y.w * of_y.c, at_a, lambda c: at_b + c, bind(of_y.index(n, h, 0, 0)))
+        return
+    with loop(0, of_y.w) as w:
+        at_b = bind(of_b.index(image, 0, 0, 0))
+        channel = (lambda c: at_b + c) if of_b.c > 1 else (lambda _: at_b)
+        at_a, to = bind(of_a.index(n, h, w, 0)), bind(of_y.index(n, h, w, 0))
+        run(of_y.c, at_a, channel, to)
 
 
 def _erased_table(kernel: "Table") -> "Table":

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekiln.compiler.kernels.spec import F32, Nhwc
+from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
     KernelBuilder,
     cast,
+    const,
     load,
     register,
     reinterpret,
@@ -31,9 +32,9 @@ class Residual:
     """
 
     tensor: Nhwc
-    scale: float
-    zero_point: int
-    clip: tuple[int, int]
+    scale: float = 1.0
+    zero_point: int = 0
+    clip: tuple[float, float]
 
 
 def multiplier(
@@ -61,14 +62,14 @@ class Epilogue:
     """
 
     def __init__(
-        self, mk: MicroKernel, y: Nhwc | F32, clip: tuple[int, int], residual: Residual | None
+        self, mk: MicroKernel, y: Nhwc, clip: tuple[int, int], residual: Residual | None
     ) -> None:
         self.mk = mk
         self._y = y
         self._residual = residual
         self._floats: list[np.float32] = []
         self._ints: list[int] = []
-        if isinstance(y, Nhwc):
+        if y.dtype != "float32":
             self._floats += _steps(clip, y.zero_point)
             self._ints += [y.zero_point, *clip]
             if residual:
@@ -97,7 +98,7 @@ class Epilogue:
         self._bounded = _is_bounded(self._y, mult, self._residual)
 
     def declare_output(self, k: KernelBuilder) -> None:
-        self._out = k.tensor(self._y.elements, _dtype(self._y))
+        self._out = k.tensor(self._y.elements, self._y.dtype)
 
     @property
     def out(self) -> Buffer:
@@ -105,7 +106,7 @@ class Epilogue:
 
     def zero(self) -> Expr:
         """The output's zero point, for its border."""
-        return cast(self._int(0), _dtype(self._y))
+        return cast(self._int(0) if self._ints else const(0), self._y.dtype)
 
     @property
     def biases(self) -> Buffer:
@@ -129,7 +130,7 @@ class Epilogue:
             order: which channel each lane is; None: they are in order.
         """
         value = cast(acc, "float32", lanes) * load(self._mult, at, lanes)
-        if isinstance(self._y, F32):
+        if self._y.dtype == "float32":
             value = value if order is None else pick([value], inverse(order))
             store_lanes(self._out, y, value, "float32", lanes, valid)
             return
@@ -163,12 +164,12 @@ class Epilogue:
         return load(self._numbers, len(self._floats) + index)
 
 
-def _steps(clip: tuple[int, int], zero_point: int) -> list[np.float32]:
+def _steps(clip: tuple[float, float], zero_point: int) -> list[np.float32]:
     return [np.float32(bound - zero_point) for bound in clip]
 
 
 def erased(
-    y: Nhwc | F32, mult: "NDArray[np.float32]", residual: Residual | None = None
+    y: Nhwc, mult: "NDArray[np.float32]", residual: Residual | None = None
 ) -> dict[str, Any]:
     """Fields `y`, `mult`, `clip` and `residual` that stand for all that give an epilogue the same
     code.
@@ -178,16 +179,16 @@ def erased(
         tensor = replace(residual.tensor.unscaled, scale=0.0)
         residual = Residual(tensor=tensor, scale=own, zero_point=0, clip=(0, 0))
     return {
-        "y": y.unscaled if isinstance(y, Nhwc) else y,
+        "y": y.unscaled,
         "mult": np.full_like(mult, own),
         "clip": (0, 0),
         "residual": residual,
     }
 
 
-def _is_bounded(y: Nhwc | F32, mult: "NDArray[np.generic]", residual: Residual | None) -> bool:
+def _is_bounded(y: Nhwc, mult: "NDArray[np.generic]", residual: Residual | None) -> bool:
     """Whether no value before clipping reaches 2³¹: |sum| ≤ 2³¹, |code - zero point| ≤ 255."""
-    if isinstance(y, Nhwc) and residual:
+    if residual:
         scales = residual.scale, residual.tensor.scale
         return 255.0 * sum(float(ratio(scale, y.scale)) for scale in scales) < 2.0**31
     return float(mult.astype(np.float64).max()) < 1.0
@@ -206,7 +207,3 @@ def store_lanes(out: Buffer, index: Index, value: Expr, dtype: str, lanes: int, 
             store(out, index + done, load(scratch, done, width), width)
             done += width
         width //= 2
-
-
-def _dtype(y: Nhwc | F32) -> str:
-    return y.dtype if isinstance(y, Nhwc) else "float32"

@@ -19,7 +19,7 @@ from edgekiln.compiler.kernels.matmul_matrix import MatrixEmitter
 from edgekiln.compiler.kernels.matmul_plan import Operands, Plan
 from edgekiln.compiler.kernels.matmul_tile import TileEmitter
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
+from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.tir import (
     Index,
@@ -85,7 +85,7 @@ class MatMul:
     a: Matrices
     b: Matrices
     y: Matrices
-    result: Nhwc | F32
+    result: Nhwc
     zero_points: tuple[int, int]
     mult: np.float32
     clip: tuple[int, int] = (0, 255)

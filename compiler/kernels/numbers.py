@@ -13,20 +13,21 @@ class Numbers:
     """A kernel's constant with its output's zero point and clip, and numbers of its own.
 
     Args:
-        clip: lowest and highest code of y; None: of its type.
+        clip: lowest and highest code of y, of floats value; None: of its type.
     """
 
     def __init__(
         self,
         k: KernelBuilder,
         y: Nhwc,
-        clip: tuple[int, int] | None = None,
+        clip: tuple[float, float] | None = None,
         floats: Sequence[np.float32] = (),
         ints: Sequence[int] = (),
     ) -> None:
         bounds = clip or all_codes(y.dtype)
         steps = [np.float32(bound - y.zero_point) for bound in bounds]
-        codes = np.array([y.zero_point, *bounds, *ints], np.int32)
+        whole = (0, 0) if y.dtype == "float32" else bounds
+        codes = np.array([y.zero_point, *whole, *ints], np.int32)
         bits = np.array([*steps, *floats], np.float32).view(np.int32)
         self._dtype = y.dtype
         self._buffer = k.constant(np.concatenate([bits, codes]))
@@ -50,9 +51,11 @@ class Numbers:
 
     def codes(self, mk: MicroKernel, value: Expr, lanes: int) -> Expr:
         """float32 steps → codes of y: round half to even, add the zero point, clip. NaN is the
-        lowest.
+        lowest. Floats are clipped alone.
         """
         clip = self.clip
+        if self._dtype == "float32":
+            return mk.clamp(value, clip.low_steps, clip.high_steps, lanes)
         if self._dtype == mk.activation:
             return mk.quantize(value, clip, lanes)
         whole = mk.round_to_int(mk.clamp(value, clip.low_steps, clip.high_steps, lanes), lanes)

@@ -113,7 +113,7 @@ class AveragePool:
     strides: tuple[int, int]
     counts: "NDArray[np.int64]"
     pads: tuple[int, int] = (0, 0)
-    clip: tuple[int, int] = (0, 255)
+    clip: tuple[float, float] = (0, 255)
 
     @shared(_erased_average)
     def build(self, mk: MicroKernel) -> Kernel:
@@ -147,8 +147,8 @@ class AveragePool:
         target = bind(self.y.index(n, h, w, 0))
 
         def body(c: Index, lanes: int) -> None:
-            acc = register("int32", lanes)
-            store(acc, 0, splat(-numbers.int(0), lanes), lanes)
+            acc = register(mk.accumulator, lanes)
+            store(acc, 0, splat(cast(-numbers.int(0), mk.accumulator), lanes), lanes)
             with loop(0, self.kernel[0]) as kh, loop(0, self.kernel[1]) as kw:
                 source = first + kh * self.x.row + kw * self.x.c + c
                 store(acc, 0, load(acc, 0, lanes) + mk.widen(load(x, source, lanes), lanes), lanes)

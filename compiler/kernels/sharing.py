@@ -7,6 +7,7 @@ depend on them, and only when somebody asks for it; its signature is a hash of w
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from functools import wraps
@@ -46,6 +47,11 @@ def shared(erase: Callable[[K], K]) -> Callable[[Builder[K]], Builder[K]]:
     return decorate
 
 
+def itself(kernel: K) -> K:
+    """Nothing to erase: no number lies in memory."""
+    return kernel
+
+
 def signature(*parts: object) -> str:
     """A hash of kernels, micro-kernels and names: equal signatures, equal parts."""
     text = json.dumps([_described(part) for part in parts], allow_nan=False)
@@ -55,6 +61,8 @@ def signature(*parts: object) -> str:
 def _described(value: object) -> object:
     """The value as JSON, arrays by their hash."""
     match value:
+        case float() if math.isinf(value):  # a bound that is none
+            return str(value)
         case None | bool() | int() | str() | float():
             return value
         case np.generic():

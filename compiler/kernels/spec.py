@@ -41,19 +41,19 @@ NO_HALO = Halo()
 
 @dataclass(frozen=True, kw_only=True)
 class Nhwc:
-    """A quantized tensor as it lies in memory: [n][top+h+bottom][left+w+right][c] bytes, no gaps.
+    """A tensor as it lies in memory: [n][top+h+bottom][left+w+right][c], no gaps.
 
-    real = (q - zero_point) * scale. A (N, F) matrix is n=N, h=1, w=1, c=F; a (N, T, F) sequence is
-    n=N, h=1, w=T, c=F.
+    real = (q - zero_point) * scale; float32 values stand for themselves. A (N, F) matrix is n=N,
+    h=1, w=1, c=F; a (N, T, F) sequence is n=N, h=1, w=T, c=F.
     """
 
     n: int
     h: int
     w: int
     c: int
-    dtype: str  # "uint8" or "int8"
-    scale: float  # exactly representable in float32
-    zero_point: int
+    dtype: str  # "uint8", "int8" or "float32"
+    scale: float = 1.0  # exactly representable in float32
+    zero_point: int = 0
     halo: Halo = NO_HALO
 
     @property

@@ -53,6 +53,7 @@ def conv2d(low: Lowering, node: Node) -> None:
         )
     common: dict[str, Any] = {
         "x": x.nhwc(),
+        "y": y.nhwc(),
         "weight": weight,
         "bias": attrs["bias"],
         "mult": attrs["mult"],
@@ -61,16 +62,11 @@ def conv2d(low: Lowering, node: Node) -> None:
         "pads": attrs["pads"][:2],
         "residual": residual,
     }
+    if y.quant is not None:
+        common["clip"] = (attrs["lo"], attrs["hi"])
     macs = y.elements * prod(weight.shape[1:])
-    if y.quant is None:
-        n, *size, c = y.shape if y.name.endswith(":nhwc") else (y.shape[0], 1, 1, y.shape[1])
-        h, w = [1, *size][-2:]
-        out = F32(n=n, h=h, w=w, c=c)
-        kernel = low.tuned(node, Conv2d(y=out, groups=attrs["groups"], **common))
-        low.call(node, kernel.build(low.mk), macs=macs)
-        return
-    common |= {"y": y.nhwc(), "clip": (attrs["lo"], attrs["hi"])}
-    if attrs["groups"] == weight.shape[0] == x.nhwc().c > 1:
+    one_each = attrs["groups"] == weight.shape[0] == x.nhwc().c > 1
+    if one_each and y.quant is not None:
         depthwise = low.tuned(node, Depthwise2d(**common))
         low.call(node, depthwise.build(low.mk), op="depthwise_conv2d", macs=macs)
     else:
@@ -84,23 +80,18 @@ def dense(low: Lowering, node: Node) -> None:
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     channels, features = attrs["weight"].shape
     rows = x.elements // features
-    source = _matrix(x, rows, features).nhwc()
-    target: Any = F32(n=1, h=1, w=rows, c=channels)
-    clip = (0, 255)
-    if y.quant is not None:
-        target, clip = _matrix(y, rows, channels).nhwc(), (attrs["lo"], attrs["hi"])
     kernel = Conv2d(
-        x=source,
-        y=target,
+        x=as_matrix(x, rows, features).nhwc(),
+        y=as_matrix(y, rows, channels).nhwc(),
         weight=attrs["weight"][:, :, None, None],
         bias=attrs["bias"],
         mult=attrs["mult"],
-        clip=clip,
+        clip=(attrs.get("lo", 0), attrs.get("hi", 0)),
     )
     low.call(node, low.tuned(node, kernel).build(low.mk), macs=rows * channels * features)
 
 
-def _matrix(tensor: Tensor, rows: int, features: int) -> Tensor:
+def as_matrix(tensor: Tensor, rows: int, features: int) -> Tensor:
     """The same bytes as (1, rows, features)."""
     return replace(tensor, shape=(1, rows, features), layout="plain")
 
@@ -147,7 +138,7 @@ def avg_pool(low: Lowering, node: Node) -> None:
         pads=attrs["pads"][:2],
         clip=(attrs["lo"], attrs["hi"]),
     )
-    low.call(node, kernel.build(low.mk))
+    low.call(node, kernel.build(low.kernels_of(node)))
 
 
 def _window_counts(node: Node, axis: int, extent: int, out: int) -> NDArray[np.int64]:
@@ -172,4 +163,4 @@ def global_avg_pool(low: Lowering, node: Node) -> None:
         counts=np.array([[x.h * x.w]]),
         clip=(attrs["lo"], attrs["hi"]),
     )
-    low.call(node, kernel.build(low.mk))
+    low.call(node, kernel.build(low.kernels_of(node)))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.graph import Graph, Node
-from edgekiln.compiler.lowering import compute, floats, movement, rows
+from edgekiln.compiler.lowering import compute, float_kernels, floats, movement, rows
 from edgekiln.compiler.lowering.state import Lowering, spec_of
 from edgekiln.compiler.program import Program
 from edgekiln.compiler.tuning.table import Choices
@@ -37,6 +37,17 @@ LOWERINGS: dict[str, Callable[[Lowering, Node], None]] = {
     "concat": movement.concat,
     "float": floats.island,
 }
+# Operations on floats whose kernels are others.
+FLOAT_LOWERINGS: dict[str, Callable[[Lowering, Node], None]] = {
+    "conv2d": float_kernels.conv2d,
+    "dense": float_kernels.dense,
+    "matmul": float_kernels.matmul,
+    "softmax": float_kernels.softmax,
+    "layer_norm": float_kernels.layer_norm,
+    "add": float_kernels.binary,
+    "mul": float_kernels.binary,
+    "function": float_kernels.function,
+}
 
 
 def lower(
@@ -56,7 +67,8 @@ def lower(
     """
     lowering = Lowering(graph=graph, mk=mk, tvm_target=tvm_target, choices=choices or Choices())
     for node in graph.nodes:
-        LOWERINGS[node.op](lowering, node)
+        on_floats = node.op in FLOAT_LOWERINGS and lowering.is_float(node)
+        (FLOAT_LOWERINGS if on_floats else LOWERINGS)[node.op](lowering, node)
     inputs = tuple(
         spec_of(graph.tensors[name], preprocessing=None if i else meta.preprocessing)
         for i, name in enumerate(graph.inputs)

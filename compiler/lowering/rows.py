@@ -5,7 +5,6 @@ from math import prod
 from edgekiln.compiler.graph import Node, Tensor
 from edgekiln.compiler.kernels.matmul import MatMul, Matrices
 from edgekiln.compiler.kernels.rows import LayerNorm, Softmax
-from edgekiln.compiler.kernels.spec import F32, Nhwc
 from edgekiln.compiler.lowering.state import Lowering
 from edgekiln.compiler.program import Buffer, Call, Const, Ref
 
@@ -15,18 +14,17 @@ def matmul(low: Lowering, node: Node) -> None:
     a, b, y = low.tensor(node.inputs[0]), low.tensor(node.inputs[1]), low.tensor(node.name)
     assert a.quant is not None, node.name
     assert b.quant is not None, node.name
-    *batch, m, n = (y.shape[axis] for axis in _axes(node, "y_perm", y))
+    *batch, m, n = (y.shape[axis] for axis in axes_of(node, "y_perm", y))
     axes = tuple(i for i, extent in enumerate(batch) if extent > 1)
-    result: Nhwc | F32 = F32(n=1, h=1, w=1, c=y.elements) if y.quant is None else y.nhwc()
     product = MatMul(
         batch=tuple(batch[axis] for axis in axes),
         m=m,
-        k=a.shape[_axes(node, "a_perm", a)[-1]],
+        k=a.shape[axes_of(node, "a_perm", a)[-1]],
         n=n,
-        a=_matrices(a, _axes(node, "a_perm", a), axes),
-        b=_matrices(b, _axes(node, "b_perm", b), axes),
-        y=_matrices(y, _axes(node, "y_perm", y), axes),
-        result=result,
+        a=matrices(a, axes_of(node, "a_perm", a), axes),
+        b=matrices(b, axes_of(node, "b_perm", b), axes),
+        y=matrices(y, axes_of(node, "y_perm", y), axes),
+        result=y.nhwc(),
         zero_points=(a.quant.zero_point, b.quant.zero_point),
         mult=node.attrs["mult"],
         clip=(node.attrs.get("lo", 0), node.attrs.get("hi", 0)),
@@ -72,13 +70,13 @@ def layer_norm(low: Lowering, node: Node) -> None:
     low.call(node, kernel.build(low.mk))
 
 
-def _axes(node: Node, key: str, tensor: Tensor) -> tuple[int, ...]:
+def axes_of(node: Node, key: str, tensor: Tensor) -> tuple[int, ...]:
     """The tensor's axes in the order (…batch, row, column) of the product."""
     axes: tuple[int, ...] = node.attrs.get(key, tuple(range(len(tensor.shape))))
     return axes
 
 
-def _matrices(tensor: Tensor, axes: tuple[int, ...], batch: tuple[int, ...]) -> Matrices:
+def matrices(tensor: Tensor, axes: tuple[int, ...], batch: tuple[int, ...]) -> Matrices:
     """Where the matrices of a tensor lie; one of extent 1 on a batch axis serves all."""
     strides, offset = tensor.strides()
     assert offset == 0, f"{tensor.name}: a border around an operand of a product"

@@ -11,6 +11,7 @@ from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.program import Arg, Buffer, Call, Const, In, Out, Ref
 from edgekiln.compiler.tuning.table import Choices, T
 from edgekiln.runtime.manifest import TensorSpec
+from edgekiln.targets import isa
 
 if TYPE_CHECKING:
     from edgekiln.targets.isa.base import MicroKernel
@@ -29,6 +30,14 @@ class Lowering:
     def tensor(self, name: str) -> Tensor:
         return self.graph.tensors[name]
 
+    def is_float(self, node: Node) -> bool:
+        """Whether an operation works on floats."""
+        return node.op != "quantize" and self.tensor(node.inputs[0]).quant is None
+
+    def kernels_of(self, node: Node) -> "MicroKernel":
+        """The micro-kernel that fits what an operation works on."""
+        return isa.for_floats(self.mk) if self.is_float(node) else self.mk
+
     def place(self, name: str) -> Arg:
         """Where a tensor lies: the program's memory, or a buffer that is made when first named."""
         name = self.aliases.get(name, name)
@@ -42,7 +51,7 @@ class Lowering:
             return Out(index=self.graph.outputs.index(name))
         if name not in self.buffers:
             tensor = self.tensor(name)
-            size = tensor.nhwc().elements if tensor.quant else tensor.elements
+            size = tensor.nhwc().elements if tensor.halo else tensor.elements
             self.buffers[name] = Buffer(name=name, bytes=size * np.dtype(tensor.dtype).itemsize)
         return Ref(buffer=name)
 
@@ -79,6 +88,8 @@ class Lowering:
                 ),
                 work=kernel.work,
                 macs=macs,
+                integer=not self.is_float(node),
+                reason=node.reason,
                 output=spec_of(result) if last else None,
                 layout=result.layout,
                 halo=result.halo,

@@ -6,7 +6,7 @@ from edgekiln.compiler.graph import Graph, Node
 def fuse_residual(graph: Graph) -> None:
     """Fuse where the convolution's result is used by the addition alone.
 
-    The bits do not change: the convolution is still rounded to its own quantization first.
+    The bits do not change: codes are still rounded to the convolution's own quantization first.
     """
     producers, users = graph.producers(), graph.consumers()
     position = {node.name: i for i, node in enumerate(graph.nodes)}
@@ -28,9 +28,10 @@ def fuse_residual(graph: Graph) -> None:
         if not other:
             continue  # x + x
         fused[add.name] = Node(
-            op="conv2d",
+            op=conv.op,
             inputs=(conv.inputs[0], other),
             outputs=add.outputs,
+            reason=conv.reason,
             attrs={
                 **conv.attrs,
                 "own": graph.tensors[conv.name].quant,
@@ -47,10 +48,15 @@ def fuse_residual(graph: Graph) -> None:
         del graph.tensors[name]
 
 
+def _on_floats(graph: Graph, node: Node) -> bool:
+    return all(tensor.quant is None for tensor in graph.arrays(node.inputs))
+
+
 def _fusible(graph: Graph, node: Node | None, users: list[Node]) -> bool:
     return (
         node is not None
-        and node.op == "conv2d"
+        and (node.op == "conv2d" or (node.op == "dense" and _on_floats(graph, node)))
+        and "lo" in node.attrs
         and len(node.inputs) == 1
         and len(users) == 1
         and node.name not in graph.outputs

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.passes.islands import is_float
 
 # These are where the time goes: in float they are worth a word wherever they stand.
 HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"})
@@ -21,11 +22,10 @@ class FloatOperator:
 
 
 def float_operators(graph: Graph) -> list[FloatOperator]:
-    """Every operator inside the islands of a lowered graph, in order."""
+    """Every operator that is still ONNX's after `qdq_to_integer`, in order."""
     dequantized = {node.name for node in graph.nodes if node.op == "dequantize"}
     quantized = {node.inputs[0] for node in graph.nodes if node.op == "quantize"}
-    islands = [node for node in graph.nodes if node.op == "float"]
-    nodes = [node for island in islands for node in island.attrs["nodes"]]
+    nodes = [node for node in graph.nodes if is_float(node)]
     enclosed: set[str] = set()
     for group in _connected(nodes):
         made = {name for node in group for name in node.outputs}

@@ -21,8 +21,7 @@ def _reach(node: Node, image: Tensor, result: Tensor) -> Halo:
     more where `ceil_mode` adds a window.
     """
     top, left, _, _ = node.attrs["pads"]
-    nhwc = result.shape[1:3] if result.name.endswith(":nhwc") else result.shape[2:4]
-    sizes = zip(image.shape[2:], nhwc, node.attrs["kernel"], strict=True)
+    sizes = zip(image.shape[2:], result.shape[2:], node.attrs["kernel"], strict=True)
     over = [
         (out - 1) * stride + (taps - 1) * dilation + 1 - before - extent
         for (extent, out, taps), stride, dilation, before in zip(
@@ -38,7 +37,7 @@ def _reach(node: Node, image: Tensor, result: Tensor) -> Halo:
 
 def _copy_borderless(graph: Graph) -> None:
     """The program's own input has no border: copy it into an image that has one."""
-    for tensor in list(graph.quantized(graph.inputs)):
+    for tensor in list(graph.arrays(graph.inputs)):
         if not tensor.halo:
             continue
         graph.retype(tensor.name, halo=NO_HALO)

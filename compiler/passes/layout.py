@@ -7,12 +7,13 @@ from edgekiln.compiler.graph import Graph, Node, Tensor
 IMAGE_OPS = frozenset({"conv2d", "max_pool", "avg_pool", "global_avg_pool", "interleave"})
 # Their operands and results must agree, so the layout spreads through them.
 SPREADING = frozenset(
-    {"add", "mul", "requantize", "table", "concat", "conv2d", "pad", "slice", "repeat"}
+    {"add", "mul", "requantize", "table", "function", "concat", "conv2d", "pad", "slice", "repeat"}
 )
 
-# They work on rows, dense along the last ONNX axis: where a neighbour wants an image channels-last,
-# it is copied.
-ROW_OPS = frozenset({"matmul", "softmax", "layer_norm"})
+# They work on rows, dense along the last ONNX axis, or want all in ONNX's order: where a neighbour
+# wants an image channels-last, it is copied.
+ROW_OPS = frozenset({"dense", "matmul", "softmax", "layer_norm", "float"})
+FLOAT_EDGES = frozenset({"quantize", "dequantize"})  # their float side is such an operand
 
 
 def layout(graph: Graph) -> None:
@@ -21,7 +22,7 @@ def layout(graph: Graph) -> None:
         tensor.name
         for node in graph.nodes
         if node.op in IMAGE_OPS
-        for tensor in graph.quantized((*node.inputs, *node.outputs))
+        for tensor in graph.arrays((*node.inputs, *node.outputs))
         if len(tensor.shape) == 4
     }
     while True:
@@ -29,7 +30,7 @@ def layout(graph: Graph) -> None:
         for node in graph.nodes:
             names = {
                 tensor.name
-                for tensor in graph.quantized((*node.inputs, *node.outputs))
+                for tensor in graph.arrays((*node.inputs, *node.outputs))
                 if len(tensor.shape) == 4
             }
             if node.op in SPREADING and names & grown:
@@ -57,7 +58,7 @@ def is_plain(tensor: Tensor) -> bool:
 
 
 def _reorder_edges(graph: Graph, images: set[str]) -> None:
-    """An 8-bit image that is the program's input or output stays as ONNX has it, behind a copy."""
+    """An image that is the program's input or output stays as ONNX has it, behind a copy."""
     for name in sorted(images & {*graph.inputs, *graph.outputs}):
         inner = replace(graph.tensors[name], name=f"{name}:NHWC", layout="NHWC")
         graph.insert_edge(name, inner, "transpose", perm=(0, 1, 2, 3))
@@ -67,12 +68,13 @@ def _reorder_rows(graph: Graph) -> None:
     """Put a copy between an operation on rows and a tensor that lies channels-last."""
     nodes: list[Node] = []
     for node in graph.nodes:
-        if node.op not in ROW_OPS:
+        if node.op not in ROW_OPS | FLOAT_EDGES:
             nodes.append(node)
             continue
         plain: dict[str, str] = {}
-        for tensor in graph.quantized((*node.inputs, *node.outputs)):
-            if tensor.layout == "NHWC":
+        for tensor in graph.arrays((*node.inputs, *node.outputs)):
+            on_edge = node.op in FLOAT_EDGES and tensor.quant is not None
+            if tensor.layout == "NHWC" and not on_edge:
                 plain[tensor.name] = f"{tensor.name}:rows:{node.name}"
                 graph.tensors[plain[tensor.name]] = replace(
                     tensor, name=plain[tensor.name], layout="plain"

@@ -44,6 +44,10 @@ RULES: dict[str, Rule] = {
 }
 
 
+def is_quantized(graph: Graph) -> bool:
+    return any(node.op in ("QuantizeLinear", "DequantizeLinear") for node in graph.nodes)
+
+
 def qdq_to_integer(graph: Graph) -> None:
     """Rewrite in place. Afterwards only "dequantize" and "quantize" join floats and integers."""
     rewriter = Rewriter(graph)

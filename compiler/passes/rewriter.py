@@ -37,10 +37,10 @@ class Epilogue:
     """What follows an operator up to and including its QuantizeLinear."""
 
     output: str  # the quantized tensor
-    quant: Quant
+    quant: Quant | None  # None: floats, which are their own codes
     dtype: str
-    lo: int  # clip range in the quantized domain, activation included
-    hi: int
+    lo: float  # clip range in the quantized domain, activation included
+    hi: float
     absorbed: tuple[Node, ...]
 
 
@@ -155,6 +155,11 @@ class Rewriter:
             float("-inf") if low is None else low,
             float("inf") if high is None else high,
         )
+
+    def code(self, value: float, like: Tensor) -> float:
+        """The code that stands for `value` in a tensor quantized like this one."""
+        assert like.quant is not None, like.name
+        return quantize_scalar(value, like.quant, like.dtype)
 
     def take(self, epilogue: Epilogue, shape: tuple[int, ...] | None = None) -> None:
         """Type the epilogue's output and skip the nodes that it stands for."""

@@ -1,4 +1,4 @@
-"""Compile: a QDQ int8 model becomes the program of one target."""
+"""Compile: a QDQ int8 model, or a float one, becomes the program of one target."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from edgekiln.runtime.errors import ConfigError, GateError
 
 @dataclass(frozen=True, kw_only=True)
 class Compile(Stage):
-    """Lower to integer kernels, and those to a library, a header and a static benchmark runner."""
+    """Lower to kernels, and those to a library, a header and a static benchmark runner."""
 
     name: ClassVar[str] = "compile"
     version: ClassVar[int] = 3  # the runner's report and commands are of its third form
-    takes: ClassVar[tuple[Kind, ...]] = ("onnx-int8",)
+    takes: ClassVar[tuple[Kind, ...]] = ("onnx-int8", "onnx")
     gives: ClassVar[Kind] = "lib"
     suffix: ClassVar[str] = ".lib"
     uses_target: ClassVar[bool] = True
@@ -48,7 +48,6 @@ class Compile(Stage):
         from edgekiln.compiler.aot.cache import ObjectCache
         from edgekiln.compiler.frontend import import_onnx
         from edgekiln.compiler.lowering.lower import lower
-        from edgekiln.compiler.passes.gate import float_operators
         from edgekiln.compiler.passes.pipeline import lower_graph
         from edgekiln.compiler.tuning import table
         from edgekiln.runtime.bundle import RUNNER, write_tar
@@ -56,11 +55,10 @@ class Compile(Stage):
 
         assert ctx.target is not None, "compile uses a target"
         mk = isa.load(ctx.target.isa)
-        ctx.advance(0, 3, "lowering to integers")
+        ctx.advance(0, 3, "lowering")
         graph = import_onnx(src, self.batch)
         microcontroller = ctx.target.memory is not None
-        lower_graph(graph, mk.activation, integer_edges=microcontroller)
-        stayed_float = float_operators(graph)
+        stayed_float = lower_graph(graph, mk.activation, integer_edges=microcontroller)
         ctx.notes.extend(f"float: {operator}" for operator in stayed_float)
         lost = [str(operator) for operator in stayed_float if operator.quantized]
         if self.strict_int8 and lost:

@@ -18,6 +18,26 @@ MICROKERNELS: dict[str, str] = {
     "x86_avx_vnni": "edgekiln.targets.isa.x86_vnni:AVX_VNNI",
     "x86_vnni": "edgekiln.targets.isa.x86_vnni:AVX512_VNNI",
     "x86_amx": "edgekiln.targets.isa.x86_amx:X86_AMX",
+    "generic_f32": "edgekiln.targets.isa.float32:GENERIC",
+    "arm_f32": "edgekiln.targets.isa.float32:NEON",
+    "armv7_f32": "edgekiln.targets.isa.float32:ARMV7",
+    "x86_fma_f32": "edgekiln.targets.isa.float32:AVX2",
+    "x86_avx512_f32": "edgekiln.targets.isa.float32:AVX512",
+}
+# The float32 micro-kernel of the same chips.
+FLOAT32: dict[str, str] = {
+    "generic_u8": "generic_f32",
+    "generic_s8": "generic_f32",
+    "arm_neon": "arm_f32",
+    "arm_dotprod": "arm_f32",
+    "arm_i8mm": "arm_f32",
+    "arm_dsp": "generic_f32",
+    "arm_mve": "generic_f32",
+    "armv7_neon": "armv7_f32",
+    "x86_avx2": "x86_fma_f32",
+    "x86_avx_vnni": "x86_fma_f32",
+    "x86_vnni": "x86_avx512_f32",
+    "x86_amx": "x86_avx512_f32",
 }
 
 
@@ -31,3 +51,8 @@ def load(name: str) -> MicroKernel:
     microkernel = getattr(import_module(module), attribute)
     assert isinstance(microkernel, MicroKernel)
     return microkernel
+
+
+def for_floats(mk: MicroKernel) -> MicroKernel:
+    """What the chips of an integer micro-kernel offer floats."""
+    return load(FLOAT32[mk.name])

@@ -107,6 +107,11 @@ class MicroKernel(ABC):
     epilogue_cycles: float = 6.0  # per register: convert, scale, clamp, round, narrow, store
     matrix: MatrixUnit | None = None  # beside the vectors, where the chip has one
 
+    @property
+    def accumulator(self) -> str:
+        """numpy name of the sums' type."""
+        return "int32"
+
     @abstractmethod
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         """acc + Σ a·w over `k_step` pairs, exact modulo 2³².
@@ -129,7 +134,7 @@ class MicroKernel(ABC):
         return llvm("llvm.fma", vector("float32", lanes), a, b, c)
 
     def widen(self, x: Expr, lanes: int) -> Expr:
-        """Bytes → int32."""
+        """Activations → `accumulator`."""
         from tvm.script.ir_builder import tirx as T
 
         return T.Cast(vector("int32", lanes), x)

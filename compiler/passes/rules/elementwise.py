@@ -1,7 +1,7 @@
 """Additions, products, clips, concatenations, and any unary function as a table of 256 entries."""
 
 from edgekiln.compiler.graph import Node, Tensor
-from edgekiln.compiler.passes.rewriter import QMAX, QMIN, Rewriter, quantize_scalar
+from edgekiln.compiler.passes.rewriter import QMAX, QMIN, Rewriter
 
 # Elementwise operators: with one quantized input and scalar constants they make a table.
 UNARY = frozenset(
@@ -58,7 +58,7 @@ def clip(rw: Rewriter, node: Node) -> str | None:
     if epilogue is None:
         return "its result is not quantized"
     rw.take(epilogue)
-    low, high = (quantize_scalar(bound, epilogue.quant, epilogue.dtype) for bound in bounds)
+    low, high = (rw.code(bound, rw.graph.tensors[epilogue.output]) for bound in bounds)
     attrs = {"lo": max(epilogue.lo, low), "hi": min(epilogue.hi, high)}
     rw.emit(Node(op="requantize", inputs=(x.name,), outputs=(epilogue.output,), attrs=attrs))
     return None

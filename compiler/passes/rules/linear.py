@@ -1,9 +1,10 @@
 """Convolution and dense layers: int8 weights, int32 accumulation, requantized or dequantized."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.graph import Node, Tensor
-from edgekiln.compiler.passes.rewriter import Epilogue, Rewriter
+from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules.window import pads, strides_and_dilations
 
 if TYPE_CHECKING:
@@ -22,11 +23,19 @@ def conv(rw: Rewriter, node: Node) -> str | None:
     if isinstance(weight, str):
         return weight
     values, scale = weight
-    kernel = values.shape[2:]
+    x, attrs = window(rw, node, x, values)
+    return _emit(rw, node, x, attrs, scale, bias=node.inputs[2:3])
+
+
+def window(
+    rw: Rewriter, node: Node, x: Tensor, weight: "NDArray[np.generic]"
+) -> tuple[Tensor, dict[str, Any]]:
+    """A Conv's input as an image, and what a conv2d says about its window."""
+    kernel = weight.shape[2:]
     strides, dilations = strides_and_dilations(node, len(kernel))
     padding = pads(node, x.shape[2:], rw.graph.tensors[node.name].shape[2:], kernel)
     attrs: dict[str, Any] = {
-        "weight": values,
+        "weight": weight,
         "kernel": kernel,
         "strides": strides,
         "dilations": dilations,
@@ -38,9 +47,9 @@ def conv(rw: Rewriter, node: Node) -> str | None:
         for key, neutral in (("kernel", 1), ("strides", 1), ("dilations", 1)):
             attrs[key] = (neutral, *attrs[key])
         attrs["pads"] = (0, padding[0], 0, padding[1])
-        attrs["weight"] = values[:, :, None, :]
+        attrs["weight"] = weight[:, :, None, :]
     x, attrs["pads"] = _absorb_pad(rw, x, attrs["pads"])
-    return _emit(rw, node, x, attrs, scale, bias=node.inputs[2:3])
+    return x, attrs
 
 
 def gemm(rw: Rewriter, node: Node) -> str | None:
@@ -77,6 +86,7 @@ def _product(rw: Rewriter, node: Node) -> str | None:
         attrs: dict[str, Any] = {"mult": product}
         rw.emit(Node(op="matmul", inputs=(a.name, b.name), outputs=node.outputs, attrs=attrs))
         return None
+    assert epilogue.quant is not None
     rw.take(epilogue)
     rw.absorbed.update(factors)
     attrs = {
@@ -183,25 +193,32 @@ def _emit(
         attrs["bias"] = np.broadcast_to(
             np.rint(steps).clip(limit.min, limit.max).astype(np.int32), weight_scale.size
         )
-    op = "conv2d" if "kernel" in attrs else "dense"
     epilogue = rw.epilogue(node.name)
-    shape = rw.graph.tensors[node.name].shape
     if epilogue is None:
         attrs["mult"] = product.astype(np.float32)
-        output = node.name
-    else:
-        attrs |= {"lo": epilogue.lo, "hi": epilogue.hi}
-        attrs["mult"] = (product / np.float32(epilogue.quant.scale)).astype(np.float32)
-        rw.take(epilogue)
-        output = epilogue.output
-    if epilogue is None and op == "conv2d" and shape[2:] != (1, 1):
-        _emit_float_image(rw, x, attrs, output)
-    elif op == "conv2d" and len(shape) == 3:
-        assert epilogue is not None
-        _emit_as_sequence(rw, x, attrs, epilogue, shape)
-    else:
-        rw.emit(Node(op=op, inputs=(x.name,), outputs=(output,), attrs=attrs))
+        emit_linear(rw, node.name, x, attrs)
+        return None
+    assert epilogue.quant is not None
+    attrs |= {"lo": epilogue.lo, "hi": epilogue.hi}
+    attrs["mult"] = (product / np.float32(epilogue.quant.scale)).astype(np.float32)
+    rw.take(epilogue)
+    emit_linear(rw, epilogue.output, x, attrs)
     return None
+
+
+def emit_linear(rw: Rewriter, output: str, x: Tensor, attrs: dict[str, Any]) -> None:
+    """A dense layer, or a convolution, whose result over (N, C, W) is made as (N, C, 1, W)."""
+    result = rw.graph.tensors[output]
+    if "kernel" not in attrs:
+        rw.emit(Node(op="dense", inputs=(x.name,), outputs=(output,), attrs=attrs))
+    elif len(result.shape) == 4:
+        rw.emit(Node(op="conv2d", inputs=(x.name,), outputs=(output,), attrs=attrs))
+    else:
+        n, c, w = result.shape
+        image = replace(result, name=f"{output}:image", shape=(n, c, 1, w))
+        rw.graph.tensors[image.name] = image
+        rw.emit(Node(op="conv2d", inputs=(x.name,), outputs=(image.name,), attrs=attrs))
+        rw.emit(Node(op="reshape", inputs=(image.name,), outputs=(output,)))
 
 
 def _as_image(rw: Rewriter, x: Tensor) -> Tensor:
@@ -214,50 +231,16 @@ def _as_image(rw: Rewriter, x: Tensor) -> Tensor:
     return rw.graph.tensors[name]
 
 
-def _emit_as_sequence(
-    rw: Rewriter, x: Tensor, attrs: dict[str, Any], epilogue: Epilogue, shape: tuple[int, ...]
-) -> None:
-    """Emit a convolution over (N, C, 1, W) and see its result as (N, C, W) again."""
-    n, c, w = shape
-    name = f"{epilogue.output}:image"
-    rw.graph.tensors[name] = Tensor(
-        name=name,
-        shape=(n, c, 1, w),
-        dtype=epilogue.dtype,
-        quant=epilogue.quant,
-    )
-    rw.emit(Node(op="conv2d", inputs=(x.name,), outputs=(name,), attrs=attrs))
-    rw.emit(Node(op="reshape", inputs=(name,), outputs=(epilogue.output,)))
-
-
-def _emit_float_image(rw: Rewriter, x: Tensor, attrs: dict[str, Any], output: str) -> None:
-    """A float result is written channels-last; everywhere else floats lie as in ONNX."""
-    n, c, *size = rw.graph.tensors[output].shape
-    name = f"{output}:nhwc"
-    rw.graph.tensors[name] = Tensor(name=name, shape=(n, *size, c), dtype="float32")
-    rw.emit(Node(op="conv2d", inputs=(x.name,), outputs=(name,), attrs=attrs))
-    rank = len(size) + 2
-    rw.emit(
-        Node(
-            op="Transpose",
-            inputs=(name,),
-            outputs=(output,),
-            attrs={"perm": (0, rank - 1, *range(1, rank - 1))},
-            reason="a float result of a convolution is reordered at the graph's edge",
-        )
-    )
-
-
 def _absorb_pad(
     rw: Rewriter, x: Tensor, padding: tuple[int, ...]
 ) -> tuple[Tensor, tuple[int, ...]]:
     """A Pad with zeros before a convolution is more padding of the convolution."""
     pad = rw.made.get(x.name)
-    if pad is None or pad.op != "pad" or x.quant is None:
+    if pad is None or pad.op != "pad":
         return x, padding
     before, after = pad.attrs["before"], pad.attrs["after"]
     spatial_only = len(before) == 4 and not any(before[:2]) and not any(after[:2])
-    if not spatial_only or min(before + after) < 0 or pad.attrs["value"] != x.quant.zero_point:
+    if not spatial_only or min(before + after) < 0 or pad.attrs["value"] != rw.code(0.0, x):
         return x, padding
     extra = (*before[2:], *after[2:])
     source = rw.graph.tensors[pad.inputs[0]]

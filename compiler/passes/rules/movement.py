@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from edgekiln.compiler.graph import Node, Tensor
-from edgekiln.compiler.passes.rewriter import Epilogue, Rewriter, quantize_scalar
+from edgekiln.compiler.passes.rewriter import Epilogue, Rewriter
 
 
 def reshape(rw: Rewriter, node: Node) -> str | None:
@@ -69,8 +69,7 @@ def pad(rw: Rewriter, node: Node) -> str | None:
     rank = len(x.shape)
     if min(pads) < 0:
         return "negative padding has no integer kernel"
-    assert x.quant is not None
-    fill = quantize_scalar(value, x.quant, x.dtype)
+    fill = rw.code(value, x)
     rw.pass_through(node, "pad", before=tuple(pads[:rank]), after=tuple(pads[rank:]), value=fill)
     return None
 

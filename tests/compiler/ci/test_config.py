@@ -106,7 +106,10 @@ def test_stages_are_shared_because_pruned_widths_suit_every_target(tmp_path: Pat
         ),
         (
             '[models.resnet8]\nprecisions = ["int4"]',
-            "edgekiln.toml: models.resnet8: precisions[0] must be one of int8, found 'int4'",
+            (
+                "edgekiln.toml: models.resnet8: precisions[0] must be one of int8, float32, "
+                "found 'int4'"
+            ),
             "",
         ),
         (

@@ -41,6 +41,15 @@ EMULATED = {
     "arm_mve": "cortex-m55",
 }
 
+FLOAT_TARGETS = {
+    "generic_f32": (_V3, {"avx2", "fma"}),
+    "x86_fma_f32": (_V3, {"avx2", "fma"}),
+    "x86_avx512_f32": (_VNNI, {"avx512_vnni", "avx512vl"}),
+}
+FLOAT_EMULATED = {"arm_f32": "rpi4", "armv7_f32": "rpi2-armv7"}
+
+_EVERY_TARGET, _EVERY_EMULATED = TARGETS | FLOAT_TARGETS, EMULATED | FLOAT_EMULATED
+
 # AMX's vectors are x86_vnni's, and its tiles have tests of their own.
 _VECTORS = [name for name in TARGETS if name != "x86_amx"]
 # Under QEMU every call is a process: a test of all kernels there is a slow one.
@@ -48,6 +57,8 @@ everywhere = pytest.mark.parametrize(
     "name", [*_VECTORS, *(pytest.param(name, marks=pytest.mark.slow) for name in EMULATED)]
 )
 here = pytest.mark.parametrize("name", _VECTORS)
+floats_here = pytest.mark.parametrize("name", FLOAT_TARGETS)
+floats_everywhere = pytest.mark.parametrize("name", [*FLOAT_TARGETS, *FLOAT_EMULATED])
 on_arm = pytest.mark.parametrize("name", EMULATED)
 _checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
 # Five micro-kernels: 25 cases an operation. Fewer under QEMU, which takes longer.
@@ -58,9 +69,9 @@ thorough = settings(max_examples=400, deadline=None, suppress_health_check=_chec
 
 
 def microkernel(name: str) -> MicroKernel:
-    if name in EMULATED:
-        emulated.require(profile.load(EMULATED[name]))
-    elif missing := TARGETS[name][1] - host.cpu_flags():
+    if name in _EVERY_EMULATED:
+        emulated.require(profile.load(_EVERY_EMULATED[name]))
+    elif missing := _EVERY_TARGET[name][1] - host.cpu_flags():
         pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
     elif name == "x86_amx":
         amx.ready()
@@ -102,10 +113,10 @@ def run(kernel: Kernel, name: str, inputs: list[Array], out: Nhwc | F32, pieces:
     dtype = out.dtype if isinstance(out, Nhwc) else "float32"
     result = np.random.default_rng(7).integers(0, 255, out.elements * np.dtype(dtype).itemsize)
     memory = result.astype(np.uint8).view(dtype)
-    if name in EMULATED:
-        call = emulated.load(kernel.func, profile.load(EMULATED[name]))
+    if name in _EVERY_EMULATED:
+        call = emulated.load(kernel.func, profile.load(_EVERY_EMULATED[name]))
     else:
-        call = jit.load(kernel.func, TARGETS[name][0])
+        call = jit.load(kernel.func, _EVERY_TARGET[name][0])
     if not kernel.work:
         call(*inputs, *kernel.constants, memory)
         return memory

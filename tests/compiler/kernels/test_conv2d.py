@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.kernels.conv2d import Conv2d
 from edgekiln.compiler.kernels.depthwise import Depthwise2d
-from edgekiln.compiler.kernels.spec import F32, Halo, Nhwc
+from edgekiln.compiler.kernels.spec import Halo, Nhwc
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets import isa
 from tests.compiler.kernels import harness
@@ -65,7 +65,7 @@ def check_float_result(name: str, case: Case) -> None:
     mk = microkernel(name)
     p = Problem(case, mk.activation)
     n, c, h, w = p.oracle_shape
-    out = F32(n=n, h=h, w=w, c=c)
+    out = Nhwc(n=n, h=h, w=w, c=c, dtype="float32")
     mult = (p.x_scale * p.w_scale).astype(np.float32)
     conv = Conv2d(y=out, mult=mult, groups=case.groups, **p.attributes())
     memory = run(conv.build(mk), name, [p.x.memory()], out, case.pieces)

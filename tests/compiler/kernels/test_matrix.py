@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.kernels import matrix
 from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.spec import F32, Halo, Nhwc
+from edgekiln.compiler.kernels.spec import Halo, Nhwc
 from edgekiln.targets import isa
 from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness
@@ -65,7 +65,7 @@ def test_a_fused_residual_gives_the_bits_of_the_two_kernels(case: Case, mk: Micr
 def test_float_results_are_the_scaled_exact_sums(case: Case, mk: MicroKernel) -> None:
     p = Problem(case, mk.activation)
     n, c, h, w = p.oracle_shape
-    out = F32(n=n, h=h, w=w, c=c)
+    out = Nhwc(n=n, h=h, w=w, c=c, dtype="float32")
     mult = (p.x_scale * p.w_scale).astype(np.float32)
     conv = Conv2d(y=out, mult=mult, groups=case.groups, **p.attributes())
     memory = run(conv.build(mk), AMX, [p.x.memory()], out, case.pieces)

@@ -1,0 +1,77 @@
+"""Convolution of floats: the implicit matrix product of `conv2d`, a product a lane and step."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekiln.compiler.kernels.border import assert_covered
+from edgekiln.compiler.kernels.conv2d_plan import Plan
+from edgekiln.compiler.kernels.conv2d_tile import TileEmitter
+from edgekiln.compiler.kernels.epilogue import Residual
+from edgekiln.compiler.kernels.float_epilogue import (
+    NO_CLIP,
+    FloatEpilogue,
+    erased,
+    erased_residual,
+)
+from edgekiln.compiler.kernels.function import Function
+from edgekiln.compiler.kernels.sharing import shared
+from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.tile import Tile
+from edgekiln.compiler.kernels.tir import KernelBuilder
+from edgekiln.targets.isa.base import MicroKernel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def _erased(conv: "FloatConv2d") -> "FloatConv2d":
+    return replace(
+        conv,
+        weight=np.zeros_like(conv.weight),
+        bias=np.zeros_like(conv.bias),
+        clip=erased(conv.clip),
+        residual=erased_residual(conv.residual),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FloatConv2d:
+    """y = epilogue(bias + Σ x·weight).
+
+    Args:
+        x: with a halo of at least `pads`.
+        weight: (OC, IC / groups, KH, KW) float32.
+        bias: (OC,) float32.
+        pads: top, left.
+        clip, residual, function: see `FloatEpilogue`.
+    """
+
+    x: Nhwc
+    y: Nhwc
+    weight: "NDArray[np.float32]"
+    bias: "NDArray[np.float32]"
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    pads: tuple[int, int] = (0, 0)
+    groups: int = 1
+    clip: tuple[float, float] = NO_CLIP
+    residual: Residual | None = None
+    function: Function = ()
+    tile: Tile | None = None
+
+    @shared(_erased)
+    def build(self, mk: MicroKernel) -> Kernel:
+        size = self.weight.shape[2:]
+        assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)
+        plan = Plan(self, mk)
+        with KernelBuilder() as k:
+            x = k.tensor(self.x.elements, "float32")
+            epilogue = FloatEpilogue(mk, self.y, self.clip, self.residual, self.function)
+            epilogue.declare_inputs(k)
+            weights = k.constant(plan.packed_weights())
+            epilogue.declare_constants(k, plan.per_lane(self.bias))
+            epilogue.declare_output(k)
+            TileEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))
+        return k.finish()

@@ -1,0 +1,137 @@
+"""Products of two float activations, batched: a register tile of rows × vectors of columns."""
+
+import math
+from dataclasses import dataclass, replace
+
+from edgekiln.compiler.kernels.channels import Block, blocks, vectors
+from edgekiln.compiler.kernels.epilogue import store_lanes
+from edgekiln.compiler.kernels.float_epilogue import NO_CLIP, Bounds, erased
+from edgekiln.compiler.kernels.function import Function, apply
+from edgekiln.compiler.kernels.matmul import Matrices
+from edgekiln.compiler.kernels.sharing import shared
+from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.kernels.tile import ranked
+from edgekiln.compiler.kernels.tir import (
+    Buffer,
+    Index,
+    KernelBuilder,
+    bind,
+    const,
+    divmod_,
+    float_const,
+    load,
+    loop,
+    minimum,
+    register,
+    store,
+    turns,
+)  # fmt: skip
+from edgekiln.targets.isa.base import MicroKernel, splat
+
+
+def _erased(product: "FloatMatMul") -> "FloatMatMul":
+    return replace(product, clip=erased(product.clip))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatMatMul:
+    """y = function(clip(a · b)): (m, k) by (k, n) for each index of `batch`.
+
+    Args:
+        a, b, y: with column stride 1.
+        clip: lowest and highest value before `function`.
+    """
+
+    batch: tuple[int, ...]
+    m: int
+    k: int
+    n: int
+    a: Matrices
+    b: Matrices
+    y: Matrices
+    clip: tuple[float, float] = NO_CLIP
+    function: Function = ()
+
+    @shared(_erased)
+    def build(self, mk: MicroKernel) -> Kernel:
+        columns = vectors(self.n, mk)
+        (_, tile), *_ = ranked(mk, pixels=self.m, columns=columns, k_steps=self.k)
+        rows, tiles = tile.pixels, math.ceil(self.m / tile.pixels)
+        with KernelBuilder() as k:
+            a, b = (k.tensor(side.elements, "float32") for side in (self.a, self.b))
+            bounds = Bounds(k, self.clip)
+            y = k.tensor(self.y.elements, "float32")
+            begin, end = k.items(math.prod(self.batch) * tiles)
+            with loop(begin, end) as item:
+                matrix, part = divmod_(item, tiles)
+                first = bind(minimum(part * rows, const(self.m - rows)))
+                indices = self._indices(bind(matrix))
+                left = bind(self.a.at(indices) + first * self.a.row)
+                right = bind(self.b.at(indices))
+                to = bind(self.y.at(indices) + first * self.y.row)
+                for block in blocks(columns, tile.vectors):
+                    with turns(block.count) as i:
+                        column = bind(block.vectors[0].start + i * block.channels)
+                        emit = _Tile(self, mk, rows, block)
+                        emit.multiply(a, b, (left, right + column))
+                        emit.finish(y, bounds, to + column)
+        return k.finish()
+
+    def _indices(self, matrix: Index) -> tuple[Index, ...]:
+        """The batch axes of the `matrix`th product."""
+        indices: list[Index] = []
+        for extent in reversed(self.batch):
+            matrix, index = divmod_(matrix, extent)
+            indices.insert(0, bind(index))
+        return tuple(indices)
+
+
+class _Tile:
+    """The sums of some rows × the vectors of a block."""
+
+    def __init__(self, product: FloatMatMul, mk: MicroKernel, rows: int, block: Block) -> None:
+        self.product, self.mk, self.vectors = product, mk, block.vectors
+        self.sums = [[register("float32", v.lanes) for v in self.vectors] for _ in range(rows)]
+        for row in self.sums:
+            for vector, acc in zip(self.vectors, row, strict=True):
+                store(acc, 0, splat(float_const(0.0), vector.lanes), vector.lanes)
+
+    def multiply(self, a: Buffer, b: Buffer, at: tuple[Index, Index]) -> None:
+        """Add all k products, as many at a time as one load brings of a row of a."""
+        left, right = at
+        depth = self.mk.x_bytes
+        whole, rest = divmod(self.product.k, depth)
+        if whole:
+            with turns(whole) as i:
+                self._add(a, b, bind(left + i * depth), bind(right + i * depth * self._row), depth)
+        if rest:
+            self._add(a, b, left + whole * depth, right + whole * depth * self._row, rest)
+
+    @property
+    def _row(self) -> int:
+        return self.product.b.row
+
+    def _add(self, a: Buffer, b: Buffer, left: Index, right: Index, depth: int) -> None:
+        stride = self.product.a.row
+        rows = [load(a, left + i * stride, self.mk.x_bytes) for i in range(len(self.sums))]
+        first = self.vectors[0].start
+        for step in range(depth):
+            columns = [
+                bind(load(b, right + step * self._row + v.start - first, v.lanes))
+                for v in self.vectors
+            ]
+            for row, accumulators in zip(rows, self.sums, strict=True):
+                for vector, acc, column in zip(self.vectors, accumulators, columns, strict=True):
+                    n = vector.lanes
+                    factor = self.mk.operand([row], step, n)
+                    store(acc, 0, self.mk.dot(load(acc, 0, n), factor, column, n), n)
+
+    def finish(self, y: Buffer, bounds: Bounds, to: Index) -> None:
+        first = self.vectors[0].start
+        for i, row in enumerate(self.sums):
+            for vector, acc in zip(self.vectors, row, strict=True):
+                n = vector.lanes
+                value = bounds.clamp(load(acc, 0, n), n)
+                value = apply(self.mk, self.product.function, value, n)
+                at = to + i * self.product.y.row + vector.start - first
+                store_lanes(y, at, value, "float32", n, vector.valid)

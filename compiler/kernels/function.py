@@ -1,0 +1,61 @@
+"""Any function of one float, as a straight list of steps that kernels apply to whole vectors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgekiln.compiler.kernels import vector_math
+from edgekiln.compiler.kernels.tir import bind, float_const, maximum, minimum
+from edgekiln.targets.isa.base import Expr, MicroKernel, llvm, splat, vector
+
+
+@dataclass(frozen=True)
+class Step:
+    """`op`, a key of `ARITHMETIC` or `FUNCTIONS`, on constants (float) and values (int): value 0 is
+    the function's argument, value i the result of the i-th step.
+    """
+
+    op: str
+    operands: tuple[int | float, ...]
+
+
+# Its result is that of the last step; without steps, its argument.
+Function = tuple[Step, ...]
+
+ARITHMETIC: dict[str, Callable[[Expr, Expr], Expr]] = {
+    "Add": lambda a, b: a + b,
+    "Sub": lambda a, b: a - b,
+    "Mul": lambda a, b: a * b,
+    "Div": lambda a, b: a / b,
+    "Max": maximum,
+    "Min": minimum,
+}
+
+
+def _sqrt(_mk: MicroKernel, x: Expr, lanes: int) -> Expr:
+    return llvm("llvm.sqrt", vector("float32", lanes), x)
+
+
+FUNCTIONS: dict[str, Callable[[MicroKernel, Expr, int], Expr]] = {
+    "Exp": vector_math.exp,
+    "Sigmoid": vector_math.sigmoid,
+    "Tanh": vector_math.tanh,
+    "Erf": vector_math.erf,
+    "Sqrt": _sqrt,
+}
+
+
+def apply(mk: MicroKernel, function: Function, x: Expr, lanes: int) -> Expr:
+    """function(x), lane by lane."""
+    values = [bind(x)]
+    for step in function:
+        operands = [
+            values[operand] if isinstance(operand, int) else splat(float_const(operand), lanes)
+            for operand in step.operands
+        ]
+        if step.op in ARITHMETIC:
+            left, right = operands
+            values.append(bind(ARITHMETIC[step.op](left, right)))
+        else:
+            (argument,) = operands
+            values.append(bind(FUNCTIONS[step.op](mk, argument, lanes)))
+    return values[-1]

@@ -1,0 +1,58 @@
+"""A function of floats joins the kernel that makes its argument: its last step before the store."""
+
+from dataclasses import replace
+
+from edgekiln.compiler.graph import Graph, Node
+
+# Their kernels apply a function.
+PRODUCERS = frozenset({"conv2d", "dense", "matmul", "layer_norm", "add", "mul"})
+MOVES = frozenset({"reshape", "transpose"})  # a function may as well come before them
+
+
+def fuse_function(graph: Graph) -> None:
+    """Fuse where the function alone uses the result, moved or not."""
+    producers, users = graph.producers(), graph.consumers()
+    names: dict[str, str] = {}
+    functions: dict[str, object] = {}
+    gone: set[str] = set()
+    for node in graph.nodes:
+        if node.op != "function":
+            continue
+        chain = [producers.get(node.inputs[0])]
+        while (last := chain[-1]) and last.op in MOVES and _is_alone(graph, last, users):
+            chain.append(producers.get(last.inputs[0]))
+        if not (last and _takes_function(graph, last, users)):
+            continue
+        functions[last.name] = node.attrs["function"]
+        gone.add(node.name)
+        first, *between = (made.name for made in chain if made)
+        names[first] = node.name
+        names |= {name: f"{name}:function" for name in between}  # no longer ONNX's value
+    graph.nodes = [
+        _renamed(node, names, functions) for node in graph.nodes if node.name not in gone
+    ]
+    for old, new in names.items():
+        tensor = graph.tensors.pop(old)
+        graph.tensors.setdefault(new, replace(tensor, name=new))
+
+
+def _renamed(node: Node, names: dict[str, str], functions: dict[str, object]) -> Node:
+    attrs = node.attrs
+    if node.name in functions:
+        attrs = {**attrs, "function": functions[node.name]}
+    return replace(
+        node,
+        inputs=tuple(names.get(name, name) for name in node.inputs),
+        outputs=tuple(names.get(name, name) for name in node.outputs),
+        attrs=attrs,
+    )
+
+
+def _takes_function(graph: Graph, producer: Node, users: dict[str, list[Node]]) -> bool:
+    on_floats = all(tensor.quant is None for tensor in graph.arrays(producer.inputs[:1]))
+    return producer.op in PRODUCERS and on_floats and _is_alone(graph, producer, users)
+
+
+def _is_alone(graph: Graph, node: Node, users: dict[str, list[Node]]) -> bool:
+    """Whether one operation alone uses its result."""
+    return len(users[node.name]) == 1 and node.name not in graph.outputs

@@ -1,0 +1,107 @@
+"""float32 on every instruction set: a lane takes one product at a time, by a fused multiply-add.
+
+Where `MicroKernel` speaks of bytes, these count elements.
+"""
+
+from collections.abc import Sequence
+
+from edgekiln.targets.isa.arm_common import QUAD, A64MicroKernel, ArmMicroKernel
+from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
+from edgekiln.targets.isa.generic import GenericMicroKernel, round_by_adding
+from edgekiln.targets.isa.x86_common import X86MicroKernel
+
+
+class Float32MicroKernel(MicroKernel):
+    @property
+    def accumulator(self) -> str:
+        return "float32"
+
+    def widen(self, x: Expr, lanes: int) -> Expr:
+        del lanes
+        return x
+
+    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+        return self.fma(a, w, acc, lanes)
+
+    def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
+        (pixel,) = pixels
+        return splat(pixel if self.x_bytes == 1 else pick([pixel], [step]), lanes)
+
+
+class X86Float32(Float32MicroKernel, X86MicroKernel):
+    pass
+
+
+class A64Float32(Float32MicroKernel, A64MicroKernel):
+    """FMLA takes its factor from a lane of a register: one load brings it for four steps."""
+
+
+class Armv7Float32(Float32MicroKernel, ArmMicroKernel):
+    """VFMA has no such form: VLD1 loads one element into every lane."""
+
+    def round_to_int(self, x: Expr, lanes: int) -> Expr:
+        return round_by_adding(x, lanes)
+
+
+class GenericFloat32(Float32MicroKernel, GenericMicroKernel):
+    pass
+
+
+# Zen 4 (Agner Fog's tables): an FMA of 512 bits a cycle or two of 256, results after 4.
+AVX512 = X86Float32(
+    name="x86_avx512_f32",
+    activation="float32",
+    lanes=(16, 8, 4),
+    k_step=1,
+    x_bytes=1,
+    registers=32,
+    dot_latency=4,
+    epilogue_cycles=2.0,
+)
+AVX2 = X86Float32(
+    name="x86_fma_f32",
+    activation="float32",
+    lanes=(8, 4),
+    k_step=1,
+    x_bytes=1,
+    registers=16,
+    dot_latency=4,
+    dots_per_cycle=2.0,
+    epilogue_cycles=2.0,
+)
+# Cortex-A76's optimization guide: FMLA two a cycle, and after 4, or 2 from one to the next.
+NEON = A64Float32(
+    name="arm_f32",
+    activation="float32",
+    lanes=(16, 8, 4),
+    k_step=1,
+    x_bytes=QUAD,
+    registers=32,
+    register_lanes=QUAD,
+    pixel_registers=1,
+    dot_latency=4,
+    dots_per_cycle=2.0,
+    epilogue_cycles=2.0,
+)
+# The Cortex-A7 has pipes of 64 bits: two cycles for each instruction.
+ARMV7 = Armv7Float32(
+    name="armv7_f32",
+    activation="float32",
+    lanes=(8, 4),
+    k_step=1,
+    x_bytes=1,
+    registers=16,
+    register_lanes=QUAD,
+    dot_latency=8,
+    dots_per_cycle=0.5,
+    epilogue_cycles=4.0,
+)
+GENERIC = GenericFloat32(
+    name="generic_f32",
+    activation="float32",
+    lanes=(4,),
+    k_step=1,
+    x_bytes=1,
+    registers=16,
+    dot_latency=4,
+)
