@@ -62,6 +62,9 @@ def show(name: str, as_json: bool) -> None:
         ("compiler", " ".join((target.toolchain.cc, *target.toolchain.cflags))),
         ("power meter", target.meter),
     ]
+    if target.memory:
+        flash, ram = target.memory.flash_bytes, target.memory.ram_bytes
+        rows.append(("flash · RAM", f"{human_bytes(flash)} · {human_bytes(ram)}"))
     columns(rows)
 
 

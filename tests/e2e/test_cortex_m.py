@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from edgekiln.benchmarks.networks import SUITE, Network
+from edgekiln.benchmarks.networks import build as build_network
 from edgekiln.compiler.aot import microcontroller
 from edgekiln.compiler.emulated import predict
 from edgekiln.compiler.stage import StageContext
@@ -23,7 +25,7 @@ from edgekiln.targets import profile
 from edgekiln.targets.profile import Memory, TargetProfile
 from tests import emulated
 from tests.compiler.qdq_models import QdqModel
-from tests.e2e.test_arm_qemu import reference
+from tests.e2e.test_arm_qemu import REFERENCE, reference
 from tests.e2e.test_compiled_models import build, random_nets, residual_net
 
 MICROCONTROLLERS = [name for name in profile.names()[1:] if profile.load(name).memory]
@@ -192,6 +194,21 @@ def test_random_models_give_the_bits_of_x86(
 ) -> None:
     network, out = net
     check_bits(network.save(tmp_path / "net.onnx", out), [name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", SUITE[:5], ids=lambda network: network.model)
+def test_the_suites_small_networks_give_the_bits_of_x86(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: Network
+) -> None:
+    monkeypatch.setenv("EDGEKILN_STORE", str(tmp_path / "store"))
+    model = tmp_path / "net.onnx"
+    model.write_bytes(build_network(network, tmp_path, REFERENCE).int8.read_bytes())
+    large = network.model == "mobilenetv2"  # its weights are more than the Cortex-M4's flash
+    libs = check_bits(model, MICROCONTROLLERS[large:], samples=1)
+    if network.model == "mobilenetv1":
+        footprints = [lib.spec.footprint for lib in libs.values()]
+        assert all(each and each.ram_bytes <= 128 * KIB for each in footprints)
 
 
 @pytest.mark.data
