@@ -48,7 +48,7 @@ def _product(
 
     from edgekiln.compiler.kernels.epilogue import ratio
 
-    if node.op != "mul":
+    if node.op != "mul" or graph.tensors[node.name].quant is None:
         return None
     sides = [graph.tensors[name] for name in node.inputs]
     functions = [known.get(side.name, (side.name, _codes(side))) for side in sides]
