@@ -15,6 +15,7 @@ test: check
 # The long versions: thousands of random kernels, real training runs, the CIFAR-10 test set.
 slow: $(VENV)/.dev
 	$(BIN)/pytest -n auto -m slow $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto -m "not slow" --hypothesis-profile=many tests/compiler/kernels
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

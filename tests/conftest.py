@@ -4,10 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from edgekiln.runtime import host
 
 ROOT = Path(__file__).resolve().parent.parent
+
+MANY = "many"  # the profile in which tests that are content with few examples take more
+settings.register_profile(MANY)
 
 
 @pytest.fixture(scope="session")

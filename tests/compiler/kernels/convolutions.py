@@ -1,7 +1,9 @@
 """Random quantized convolutions, and ONNX Runtime's QLinearConv as their oracle."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,8 @@ class Case:
 def cases(draw: Any, *, depthwise: bool = False) -> Case:
     groups = draw(st.sampled_from([3, 8, 17, 32, 40, 64, 96] if depthwise else [1, 1, 1, 2, 3]))
     few = CHANNELS[:8] if groups > 1 else CHANNELS
-    channels = (1, 1) if depthwise else (draw(st.sampled_from(few)), draw(st.sampled_from(few)))
+    outputs = few if groups > 1 else (*few, 1000)
+    channels = (1, 1) if depthwise else (draw(st.sampled_from(few)), draw(st.sampled_from(outputs)))
     kernel = draw(st.sampled_from([(1, 1), (3, 3), (3, 3), (5, 5), (1, 3), (7, 2), (2, 2)]))
     dilations = draw(st.sampled_from([(1, 1), (1, 1), (1, 1), (2, 2), (1, 3)]))
     reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
@@ -62,6 +65,15 @@ def cases(draw: Any, *, depthwise: bool = False) -> Case:
         clipped=draw(st.booleans()),
         pieces=draw(st.sampled_from([1, 2, 5])),
     )
+
+
+def with_other_numbers(case: Case) -> Iterator[Case]:
+    """The same shape with zero points at both ends, all-saturating data, and clipped or not: what
+    shares the shape's code.
+    """
+    corners = product(("low", "high"), ("low", "high"), ("random", "saturating"), (False, True))
+    for seed, (x_zero, y_zero, data, clipped) in enumerate(corners, case.seed):
+        yield replace(case, seed=seed, zeros=(x_zero, y_zero), data=data, clipped=clipped)
 
 
 _ZEROS = st.sampled_from(["low", "high", "some"])

@@ -1,5 +1,6 @@
 """Run kernels on this machine, on tensors as they lie in memory; numpy's and ORT's answers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,6 +16,7 @@ from edgekiln.runtime import host
 from edgekiln.targets import isa, profile
 from edgekiln.targets.isa.base import MicroKernel
 from tests import amx, emulated
+from tests.conftest import MANY
 
 Array = NDArray[Any]
 
@@ -61,11 +63,16 @@ floats_here = pytest.mark.parametrize("name", FLOAT_TARGETS)
 floats_everywhere = pytest.mark.parametrize("name", [*FLOAT_TARGETS, *FLOAT_EMULATED])
 on_arm = pytest.mark.parametrize("name", EMULATED)
 _checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
-# Five micro-kernels: 25 cases an operation. Fewer under QEMU, which takes longer.
-quick = settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=_checks)
+# Five micro-kernels: 25 cases an operation, by --hypothesis-profile=many 200 that are always new.
+# Fewer under QEMU, which takes longer.
+_many = settings.get_current_profile_name() == MANY
+quick = settings(
+    max_examples=40 if _many else 5, deadline=None, derandomize=not _many,
+    suppress_health_check=_checks,
+)  # fmt: skip
 emulated_quick = settings(quick, max_examples=2)
 emulated_thorough = settings(quick, max_examples=60, derandomize=False)
-thorough = settings(max_examples=400, deadline=None, suppress_health_check=_checks)
+thorough = settings(max_examples=40, deadline=None, suppress_health_check=_checks)
 
 
 def microkernel(name: str) -> MicroKernel:
@@ -113,10 +120,7 @@ def run(kernel: Kernel, name: str, inputs: list[Array], out: Nhwc | F32, pieces:
     dtype = out.dtype if isinstance(out, Nhwc) else "float32"
     result = np.random.default_rng(7).integers(0, 255, out.elements * np.dtype(dtype).itemsize)
     memory = result.astype(np.uint8).view(dtype)
-    if name in _EVERY_EMULATED:
-        call = emulated.load(kernel.func, profile.load(_EVERY_EMULATED[name]))
-    else:
-        call = jit.load(kernel.func, _EVERY_TARGET[name][0])
+    call = _loaded(kernel, name)
     if not kernel.work:
         call(*inputs, *kernel.constants, memory)
         return memory
@@ -124,6 +128,22 @@ def run(kernel: Kernel, name: str, inputs: list[Array], out: Nhwc | F32, pieces:
     for begin, end in reversed(list(pairwise(cuts))):
         call(*inputs, *kernel.constants, memory, int(begin), int(end))
     return memory
+
+
+def _loaded(kernel: Kernel, name: str) -> Callable[..., None]:
+    """The kernel's function, compiled; of cases that share it, once."""
+    key = (kernel.code.signature, name)
+    if key not in _LATEST:
+        if name in _EVERY_EMULATED:
+            call = emulated.load(kernel.func, profile.load(_EVERY_EMULATED[name]))
+        else:
+            call = jit.load(kernel.func, _EVERY_TARGET[name][0])
+        _LATEST.clear()
+        _LATEST[key] = call
+    return _LATEST[key]
+
+
+_LATEST: dict[tuple[str, str], Callable[..., None]] = {}
 
 
 def assert_codes(memory: Array, expected: Codes) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from edgekiln.compiler.kernels.spec import Halo, Nhwc
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets import isa
 from tests.compiler.kernels import harness
-from tests.compiler.kernels.convolutions import Case, Problem, cases
+from tests.compiler.kernels.convolutions import Case, Problem, cases, with_other_numbers
 from tests.compiler.kernels.harness import (
     Codes,
     everywhere,
@@ -149,11 +150,18 @@ def test_convolutions_by_the_thousand(
     name: str, check: Callable[[str, Case], None], case: Case
 ) -> None:
     check(name, case)
+    for other in with_other_numbers(case):
+        check(name, other)
 
 
 @pytest.mark.slow
 @here
-@given(cases(depthwise=True))
+@pytest.mark.parametrize("check", [check_depthwise, partial(check_residual, depthwise=True)])
+@given(case=cases(depthwise=True))
 @thorough
-def test_depthwise_convolutions_by_the_thousand(name: str, case: Case) -> None:
-    check_depthwise(name, case)
+def test_depthwise_convolutions_by_the_thousand(
+    name: str, check: Callable[[str, Case], None], case: Case
+) -> None:
+    check(name, case)
+    for other in with_other_numbers(case):
+        check(name, other)
