@@ -111,10 +111,23 @@ class F32:
 _PIECE, _LEAST_PIECE = 4096, 64
 
 
-def piece(count: int) -> int:
-    """How many of `count` elements side by side to give to an item: an even share."""
-    size = next(size for size in range(min(count, _PIECE), 0, -1) if count % size == 0)
-    return size if size >= _LEAST_PIECE else count
+def piece(count: int, size: int = 1) -> int:
+    """How many of `count` units of `size` elements side by side to give to an item: even shares."""
+    most = max(1, min(count, _PIECE // size))
+    share = next(share for share in range(most, 0, -1) if count % share == 0)
+    return share if share * size >= _LEAST_PIECE else count
+
+
+def in_rows(*tensors: Nhwc) -> tuple[Nhwc, ...]:
+    """Tensors of one shape with their pixels in other rows, each enough for an item; as they are
+    where a border lies between the pixels.
+    """
+    shapes = {(t.n, t.h, t.w, t.c) for t in tensors}
+    if len(shapes) > 1 or any(t.halo for t in tensors):
+        return tensors
+    n, h, w, c = shapes.pop()
+    row = piece(n * h * w, c)
+    return tuple(replace(t, n=1, h=n * h * w // row, w=row) for t in tensors)
 
 
 # Bytes that a kernel may read (never use) past the end of a tensor or constant, so that the last

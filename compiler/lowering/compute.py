@@ -14,7 +14,7 @@ from edgekiln.compiler.kernels.depthwise import Depthwise2d
 from edgekiln.compiler.kernels.elementwise import Binary, Table
 from edgekiln.compiler.kernels.epilogue import Residual
 from edgekiln.compiler.kernels.pool import AveragePool, MaxPool
-from edgekiln.compiler.kernels.spec import F32
+from edgekiln.compiler.kernels.spec import F32, in_rows
 from edgekiln.compiler.lowering.state import Lowering
 
 
@@ -97,19 +97,19 @@ def as_matrix(tensor: Tensor, rows: int, features: int) -> Tensor:
 
 
 def binary(low: Lowering, node: Node) -> None:
-    a, b = (low.tensor(name) for name in node.inputs)
+    a, b, y = in_rows(*(low.tensor(name).nhwc() for name in (*node.inputs, node.name)))
     kernel = Binary(
         kind=node.op,  # type: ignore[arg-type]
-        a=a.nhwc(),
-        b=b.nhwc(),
-        y=low.tensor(node.name).nhwc(),
+        a=a,
+        b=b,
+        y=y,
         clip=(node.attrs["lo"], node.attrs["hi"]),
     )
     low.call(node, kernel.build(low.mk))
 
 
 def table(low: Lowering, node: Node) -> None:
-    x, y = low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc()
+    x, y = in_rows(low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc())
     low.call(node, Table(x=x, y=y, table=node.attrs["table"]).build(low.mk))
 
 

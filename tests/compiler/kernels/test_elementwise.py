@@ -1,13 +1,15 @@
 """Sums, products and tables against the formula; sums against ONNX Runtime up to float ties."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.kernels.elementwise import Binary, Table
-from edgekiln.compiler.kernels.spec import Nhwc
+from edgekiln.compiler.kernels.spec import Halo, Nhwc, in_rows
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run
 
@@ -80,6 +82,21 @@ def test_sums_agree_with_dequantized_ones_but_for_ties(
     ).transpose(0, 2, 3, 1)  # type: ignore[union-attr]
     exact = np.clip(real / y.scale + y.zero_point, *clip)
     assert np.abs(codes - exact).max() <= 0.5 + 1e-4
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows"),
+    [((1, 1, 197, 768), 197), ((2, 7, 7, 96), 7), ((1, 1, 1009, 1), 1), ((1, 64, 64, 3), 4)],
+)
+def test_what_lies_side_by_side_is_shared_in_even_rows(
+    shape: tuple[int, int, int, int], rows: int
+) -> None:
+    n, h, w, c = shape
+    x = Nhwc(n=n, h=h, w=w, c=c, dtype="int8", scale=1.0, zero_point=0)
+    (flat,) = in_rows(x)
+    assert (flat.n, flat.h, flat.w * rows, flat.c) == (1, rows, n * h * w, c)
+    bordered = replace(x, halo=Halo(top=1))
+    assert in_rows(x, bordered) == (x, bordered)
 
 
 @everywhere
