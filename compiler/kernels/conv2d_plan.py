@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,7 +18,16 @@ from edgekiln.compiler.kernels.channels import (
     vectors,
 )
 from edgekiln.compiler.kernels.tile import Tile, cycles, ranked
-from edgekiln.compiler.kernels.tir import Index, bind, const, divmod_, minimum, turns
+from edgekiln.compiler.kernels.tir import (
+    Index,
+    bind,
+    const,
+    divmod_,
+    loop,
+    maximum,
+    minimum,
+    turns,
+)  # fmt: skip
 from edgekiln.targets.isa.base import Expr, MicroKernel
 
 if TYPE_CHECKING:
@@ -80,13 +90,17 @@ class Packing:
         groups = values.reshape(self.conv.groups, self.oc)
         return np.concatenate([pack_channels(group, self.layout) for group in groups])
 
-    def channel_blocks(self) -> Iterator[Channels]:
-        """Every block of every group, inside loops where they are alike."""
-        lane = 0
+    def channel_blocks(self, share: tuple[Expr, Expr] | None = None) -> Iterator[Channels]:
+        """Every block of every group, inside loops where they are alike.
+
+        Args:
+            share: of the blocks of the only group, the first one and the one behind the last.
+        """
+        lane = done = 0
         block_bytes = self.taps * self.steps * self.mk.k_step
         with turns(self.conv.groups) as g:
             for block in self.layout:
-                with turns(block.count) as i:
+                with _some_turns(block.count, done, share) as i:
                     at = bind(g * self.group_lanes + i * block.channels + lane)
                     yield Channels(
                         block=block,
@@ -96,6 +110,7 @@ class Packing:
                         y_channel=bind(g * self.oc + i * block.channels + block.vectors[0].start),
                     )
                 lane += block.count * block.channels
+                done += block.count
 
 
 class Plan(Packing):
@@ -113,6 +128,11 @@ class Plan(Packing):
         self._columns = columns
         self.work = math.ceil(self.pixels / self.tile.pixels) if self.joined else y.n * y.h
         self.layout = blocks(columns, self.tile.vectors)
+        # All there is lies in one item: its blocks of channels become the items.
+        count = sum(block.count for block in self.layout)
+        self.by_channels = self.work == conv.groups == 1 < count and not y.halo
+        if self.by_channels:
+            self.work = count
         # Pixels whose results leave together: where one vector is all of a pixel.
         alone = conv.groups == 1 and self.oc == columns[0].lanes
         self.together = min(self.tile.pixels, mk.lanes[0] // self.oc) if alone else 1
@@ -165,3 +185,16 @@ class Plan(Packing):
             return 0, 0, start
         n, h = divmod_(item, y.h) if y.n > 1 else (0, item)
         return n, h, start
+
+
+def _some_turns(
+    count: int, before: int, share: tuple[Expr, Expr] | None
+) -> AbstractContextManager[Index]:
+    """`turns(count)`; with a share those of them that it has, when `before` of its kind precede."""
+    if share is None:
+        return turns(count)
+    begin, end = share
+    some: AbstractContextManager[Index] = loop(
+        maximum(begin - before, const(0)), minimum(end - before, const(count))
+    )
+    return some

@@ -39,7 +39,10 @@ class TileEmitter:
             with loop(begin, end) as item:
                 n, h = divmod_(item, y.h)
                 fill_border(self.plan.mk, self.epilogue.out, y, n, h, self.epilogue.zero())
-        if self.plan.tile.items_first:
+        if self.plan.by_channels:
+            for channels in self.plan.channel_blocks((begin, end)):
+                self._item(channels, const(0))
+        elif self.plan.tile.items_first:
             with loop(begin, end) as item:
                 for channels in self.plan.channel_blocks():
                     self._item(channels, item)

@@ -130,6 +130,19 @@ def test_every_register_tile_gives_the_same_bits(
     check_tile(name, case, pixels, vectors, splits)
 
 
+@here
+@pytest.mark.parametrize("channels", [10, 127, 1000])
+def test_a_lone_pixel_is_shared_by_channels(name: str, channels: int) -> None:
+    case = Case(
+        seed=5, n=1, size=(1, 1), groups=1, channels=(33, channels), kernel=(1, 1),
+        strides=(1, 1), dilations=(1, 1), pads=(0, 0, 0, 0), zeros=("some", "high"),
+        data="random", halos=(0, 0), clipped=False, pieces=4,
+    )  # fmt: skip
+    check_conv(name, case)
+    check_residual(name, case)
+    check_float_result(name, case)
+
+
 @pytest.mark.parametrize("halo", [Halo(), Halo(top=1, left=1), Halo(bottom=2, right=2)])
 def test_a_border_smaller_than_the_padding_is_refused(halo: Halo) -> None:
     x = Nhwc(n=1, h=4, w=4, c=4, dtype="uint8", scale=1.0, zero_point=0, halo=halo)
