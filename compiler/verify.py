@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 MAX_STEPS = 4
 # Ties are rare: more than this share of differing codes in a layer is a wrong kernel.
 MAX_TIE_SHARE = 0.02
-# Float results differ in their last bits: sums are taken in another order.
+# Float results differ in their last bits, because sums are taken in another order: by about √k·2⁻²⁴
+# of the result for k terms, 108 dB for the 4,608 of a 3×3 convolution over 512 channels. 80 dB, a
+# relative error of 1e-4 in a layer, leaves room for sums that nearly cancel; a wrong kernel is far
+# below it.
 MIN_FLOAT_SQNR_DB = 80.0
 
 

@@ -11,8 +11,10 @@ from edgekiln.compiler.stage import StageContext
 from edgekiln.compiler.stages.compile import Compile
 from edgekiln.compiler.verify import verify
 from edgekiln.runtime import host
+from edgekiln.runtime.runner import OrtRunner
 from edgekiln.targets import profile
 from tests.compiler import float_models
+from tests.e2e import test_arm_qemu
 
 MOBILE = """
     a = Conv <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (x, w1, b1)
@@ -59,3 +61,16 @@ def test_every_layer_is_onnx_runtimes_but_for_the_last_bits(
     assert not any(gap.op == "float" for gap in result.layers)
     assert not result.integer_layers
     assert result.outputs[0].max_abs < 1e-5
+
+
+@pytest.mark.parametrize("name", ["rpi4", "rpi2-armv7"])
+def test_arm_programs_agree_with_onnx_runtime_under_qemu(tmp_path: Path, name: str) -> None:
+    target = test_arm_qemu.load(name)
+    path = tmp_path / "m.onnx"
+    onnx.save(mobile(), path)
+    x = np.random.default_rng(1).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    found = test_arm_qemu.run(test_arm_qemu.lib(path, target), target, x.tobytes())
+    (expected,) = OrtRunner(path).run(x)
+    np.testing.assert_allclose(
+        np.frombuffer(found, np.float32), expected.reshape(-1), rtol=1e-4, atol=1e-6
+    )
