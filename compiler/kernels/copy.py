@@ -25,10 +25,12 @@ from edgekiln.compiler.kernels.tir import (
     store,
     when,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_MOST_PLANES = 4  # of an image whose pixels are put together in registers
 
 
 def _erased(copy: "Copy") -> "Copy":
@@ -80,11 +82,18 @@ class Copy:
             if self.border and self.y.halo:
                 with when(begin == 0):
                     self._borders(mk, y, numbers.zero)
+            pixels = outer.pop()[0] if _are_planes(outer, count, steps[1]) else 0
             with loop(begin, end) as item:
                 source, to = self.x_offset + item * first[0], self.y_offset + item * first[1]
-                self._loops(outer, bind(source), bind(to), lambda source, to: self._run(
-                    mk, numbers, (x, y), (source, to), count, (steps[0], steps[1])
-                ))  # fmt: skip
+
+                def run(source: Index, to: Index) -> None:
+                    at = source, to
+                    if pixels:
+                        self._pixels(mk, numbers, (x, y), at, pixels, count, steps[0])
+                    else:
+                        self._run(mk, numbers, (x, y), at, count, (steps[0], steps[1]))
+
+                self._loops(outer, bind(source), bind(to), run)
         return k.finish()
 
     def _numbers(self, k: KernelBuilder) -> Numbers:
@@ -131,6 +140,25 @@ class Copy:
             value = self._value(mk, numbers, load(x, source + i * steps[0]), 1)
             store(y, to + i * steps[1], value)
 
+    def _pixels(
+        self, mk: MicroKernel, numbers: Numbers, buffers: tuple[Buffer, Buffer],
+        at: tuple[Index, Index], count: int, planes: int, step: int,
+    ) -> None:  # fmt: skip
+        """Pixels whose channels are planes in x, `step` apart, and put together in registers."""
+        (x, y), (source, to) = buffers, at
+
+        def body(i: Index, lanes: int) -> None:
+            places = [bind(source + plane * step + i) for plane in range(planes)]
+            values = [self._value(mk, numbers, load(x, place, lanes), lanes) for place in places]
+            if lanes == 1:
+                for plane, value in enumerate(values):
+                    store(y, to + i * planes + plane, value)
+                return
+            order = [plane * lanes + lane for lane in range(lanes) for plane in range(planes)]
+            store(y, to + i * planes, pick(values, order), lanes * planes)
+
+        for_vectors(count, tuple(n for n in mk.lanes if n <= mk.register), body)
+
     @property
     def is_plain(self) -> bool:
         """Whether the codes are copied as they are."""
@@ -148,6 +176,11 @@ class Copy:
         clip = numbers.clip
         shifted = centred + splat(clip.zero, lanes)
         return cast(clamp(shifted, clip.low, clip.high, lanes), self.y.dtype, lanes)
+
+
+def _are_planes(outer: "Sequence[tuple[int, int, int]]", count: int, step: int) -> bool:
+    """Whether `count` channels side by side come from planes whose pixels are."""
+    return bool(outer) and outer[-1][1:] == (1, count) and step == 1 and count <= _MOST_PLANES
 
 
 def _merged(

@@ -9,6 +9,7 @@ from edgekiln.compiler.kernels.convert import Dequantize, Quantize
 from edgekiln.compiler.kernels.copy import Copy
 from edgekiln.compiler.kernels.spec import F32, Nhwc
 from tests.compiler.kernels import harness
+from tests.compiler.kernels.floats import Floats
 from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run
 from tests.compiler.kernels.test_elementwise import SEEDS, SHAPES, random_codes
 
@@ -118,3 +119,22 @@ def test_a_transposition_into_a_slice_leaves_the_rest_filled(name: str) -> None:
     expected = np.full((7, 5, 5), zero, y.dtype)
     expected[:, 2:5] = x.values[0].transpose(2, 1, 0)
     np.testing.assert_array_equal(memory.reshape(7, 5, 5), expected)
+
+
+@everywhere
+@pytest.mark.parametrize(("channels", "width"), [(3, 23), (2, 5), (4, 16), (1, 7)])
+def test_planes_become_pixels_with_a_border(name: str, channels: int, width: int) -> None:
+    mk = microkernel(name)
+    shape = (2, channels, 3, width)
+    values = np.random.default_rng(width).normal(size=shape).astype(np.float32)
+    x = Nhwc(n=1, h=1, w=1, c=values.size, dtype="float32")
+    y = Nhwc(
+        n=2, h=3, w=width, c=channels, dtype="float32", halo=harness.halo(3, 1, 0, 0, 1)
+    )  # fmt: skip
+    n, c, h, w = (int(np.prod(shape[axis + 1 :])) for axis in range(4))
+    kernel = Copy(
+        shape=(2, 3, width, channels), x=x, y=y, x_strides=(n, h, w, c),
+        y_strides=(y.image, y.row, y.c, 1), y_offset=y.index(0, 0, 0, 0),
+    ).build(mk)  # fmt: skip
+    memory = run(kernel, name, [values.reshape(-1)], y)
+    np.testing.assert_array_equal(memory, Floats(y, values).memory())
