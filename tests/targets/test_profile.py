@@ -100,6 +100,7 @@ def test_every_tvm_table_is_a_target_as_it_stands(name: str) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_every_profile_names_a_microkernel(name: str) -> None:
-    from edgekiln.targets.isa import MICROKERNELS
+    from edgekiln.targets.isa import FLOAT32, MICROKERNELS
 
     assert load(name).isa in MICROKERNELS
+    assert FLOAT32[load(name).isa] in MICROKERNELS
