@@ -1,19 +1,32 @@
 """Kernels on Arm's micro-kernels agree with ONNX Runtime, bit by bit, under QEMU."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.compiler.kernels.convolutions import Case, cases
-from tests.compiler.kernels.harness import emulated_quick, emulated_thorough, on_arm
+from tests.compiler.kernels.harness import (
+    emulated_quick,
+    emulated_thorough,
+    microkernel,
+    on_arm,
+)
 from tests.compiler.kernels.test_conv2d import (
     check_conv,
     check_depthwise,
     check_float_result,
     check_residual,
     check_tile,
+)
+from tests.compiler.kernels.test_matmul import PRODUCTS, check_exact
+from tests.compiler.kernels.test_rows import (
+    SEEDS,
+    SIZES,
+    check_layer_normalization,
+    check_softmax,
 )
 
 Check = Callable[[str, Case], None]
@@ -40,6 +53,23 @@ def test_every_register_tile_gives_the_same_bits(
     name: str, case: Case, pixels: int, vectors: int, splits: int
 ) -> None:
     check_tile(name, case, pixels, vectors, splits)
+
+
+@on_arm
+@PRODUCTS
+@emulated_quick
+def test_products_of_activations_are_exact(name: str, **product: Any) -> None:
+    check_exact(microkernel(name), name, **product)
+
+
+@on_arm
+@pytest.mark.parametrize("check", [check_softmax, check_layer_normalization])
+@given(count=SIZES, seed=SEEDS)
+@emulated_quick
+def test_rows_are_exact_but_for_ties(
+    name: str, check: Callable[[str, int, int], None], count: int, seed: int
+) -> None:
+    check(name, count, seed)
 
 
 @pytest.mark.slow

@@ -71,24 +71,20 @@ def check_exact(
     np.testing.assert_array_equal(memory, expected.reshape(-1))
 
 
-@everywhere
-@given(
+PRODUCTS = given(
     batch=st.sampled_from([(), (1,), (3,), (2, 3)]),
     size=st.tuples(SIZES, SIZES, SIZES),
     transposed=st.booleans(),
     as_float=st.booleans(),
     seed=st.integers(0, 2**16),
 )
+
+
+@everywhere
+@PRODUCTS
 @quick
-def test_products_are_exact(
-    name: str,
-    batch: tuple[int, ...],
-    size: tuple[int, int, int],
-    transposed: bool,
-    as_float: bool,
-    seed: int,
-) -> None:
-    check_exact(microkernel(name), name, batch, size, transposed, as_float, seed)
+def test_products_are_exact(name: str, **product: Any) -> None:
+    check_exact(microkernel(name), name, **product)
 
 
 @everywhere
