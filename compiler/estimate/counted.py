@@ -50,7 +50,5 @@ def _link(target: TargetProfile, home: Path, main: str, marks: str, objects: Seq
     for name in ("mark.h", marks):
         (home / name).write_bytes(source(name))
     compiler = Compiler(target.toolchain, home)
-    for name in (main, marks):
-        compiler.compile(name, f"{name}.o", "-D_GNU_SOURCE")
-    flags = ("-static", "-no-pie", "-lm")
-    compiler.link(_EXECUTABLE, [f"{main}.o", f"{marks}.o", *objects], *flags)
+    compiled = compiler.compile((main, marks), "-D_GNU_SOURCE")
+    compiler.link(_EXECUTABLE, [*compiled, *objects], "-static", "-no-pie", "-lm")

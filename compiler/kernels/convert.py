@@ -22,13 +22,17 @@ from edgekiln.compiler.kernels.tir import (
     register,
     store,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
+from edgekiln.targets.isa.base import Divisor, Expr, MicroKernel, pick, splat
 
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
 
 
+# Where a quotient by reciprocals is exact: nothing that decides it underflows or overflows.
+_USUAL_SCALES = (2.0**-100, 2.0**100)
+
+
 def _erased_quantize(kernel: "Quantize") -> "Quantize":
-    return replace(kernel, y=kernel.y.unscaled)
+    return replace(kernel, y=kernel.y.unscaled) if kernel.usual else kernel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +45,16 @@ class Quantize:
     x: F32
     y: Nhwc
 
+    @property
+    def usual(self) -> bool:
+        low, high = _USUAL_SCALES
+        return low < self.y.scale < high
+
     @shared(_erased_quantize)
     def build(self, mk: MicroKernel) -> Kernel:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, "float32")
-            numbers = Numbers(k, self.y, floats=(np.float32(self.y.scale),))
+            numbers = Numbers(k, self.y, floats=Divisor.numbers(self.y.scale))
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
@@ -58,8 +67,10 @@ class Quantize:
         self, mk: MicroKernel, numbers: Numbers, buffers: tuple[Buffer, Buffer], n: Index, h: Index
     ) -> None:
         def code(index: Index, lanes: int) -> Expr:
-            steps = load(x, index, lanes) / splat(numbers.float(0), lanes)
-            return numbers.codes(mk, steps, lanes)
+            value, divisor = load(x, index, lanes), Divisor(*map(numbers.float, range(4)))
+            if self.usual:
+                return numbers.codes(mk, mk.quotient(value, divisor, lanes), lanes)
+            return numbers.codes(mk, value / splat(divisor.value, lanes), lanes)
 
         x, y = buffers
         source, to = bind(self.x.index(n, h, 0, 0)), bind(self.y.index(n, h, 0, 0))

@@ -75,6 +75,24 @@ class Clip:
     bounded: bool  # no value before clipping reaches 2³¹
 
 
+@dataclass(frozen=True)
+class Divisor:
+    """What many numbers are divided by: float32 scalars, which the generated code reads."""
+
+    value: Expr
+    negative: Expr
+    reciprocal: Expr  # rounded once
+    most: Expr  # larger dividends saturate any code
+
+    @staticmethod
+    def numbers(value: float) -> "tuple[np.float32, ...]":
+        """The fields, of a positive value."""
+        import numpy as np
+
+        divisor = np.float32(value)
+        return divisor, -divisor, np.float32(1) / divisor, divisor * np.float32(2**20)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MicroKernel(ABC):
     """The few instructions every kernel is written against; the methods build TIR expressions.
@@ -132,6 +150,10 @@ class MicroKernel(ABC):
         Kernels say it explicitly: left to itself the compiler may fuse or not, and the bits differ.
         """
         return llvm("llvm.fma", vector("float32", lanes), a, b, c)
+
+    def quotient(self, x: Expr, divisor: Divisor, lanes: int) -> Expr:
+        """x / divisor in float32, rounded once, to be quantized; NaN stays so or becomes small."""
+        return x / splat(divisor.value, lanes)
 
     def widen(self, x: Expr, lanes: int) -> Expr:
         """Activations → `accumulator`."""
