@@ -23,6 +23,8 @@ from edgekiln.compiler.kernels.tir import (
 )  # fmt: skip
 from edgekiln.targets.isa.base import Expr, pick, splat
 
+Result = tuple[int, int, Vector, Expr]  # pixel, first lane, channels, sums
+
 
 @dataclass(frozen=True)
 class TileEmitter:
@@ -77,7 +79,8 @@ class TileEmitter:
         other = None
         if conv.residual:
             other = bind(conv.residual.tensor.index(n, h, w, channels.y_channel))
-        for pixel, lane, vector, value in self._joined_pixels([*self._results(sums, chosen)]):
+        results = [*self._joined_channels([*self._results(sums, chosen)])]
+        for pixel, lane, vector, value in self._joined_pixels(results):
             place = pixel * conv.y.c + vector.start - chosen[0].start
             beside = None if other is None else other + place
             at = channels.lane + lane
@@ -148,7 +151,7 @@ class TileEmitter:
 
     def _results(
         self, sums: list[list[list[Buffer]]], chosen: tuple[Vector, ...]
-    ) -> Iterator[tuple[int, int, Vector, Expr]]:
+    ) -> Iterator[Result]:
         """Pixel, first lane, vector and sums of all that a tile computes."""
         mk, rows = self.plan.mk, self.plan.mk.rows
         for row in range(self.plan.tile.pixels // rows):
@@ -161,9 +164,22 @@ class TileEmitter:
                     yield pixel, lane, vector, value
                 lane += vector.lanes
 
-    def _joined_pixels(
-        self, results: list[tuple[int, int, Vector, Expr]]
-    ) -> Iterator[tuple[int, int, Vector, Expr]]:
+    def _joined_channels(self, results: list[Result]) -> Iterator[Result]:
+        """Scalar sums of neighbouring channels as one vector, where there are enough of them."""
+        count = self.plan.mk.joins
+        while results:
+            pixel, lane, vector, value = results[0]
+            group = results[:count]
+            places = [(p, v.start, v.lanes) for p, _, v, _ in group]
+            if count > 1 and places == [(pixel, vector.start + i, 1) for i in range(count)]:
+                vector = Vector(vector.start, count, count)
+                value = pick([each for *_, each in group], range(count))
+                results = results[count:]
+            else:
+                results = results[1:]
+            yield pixel, lane, vector, value
+
+    def _joined_pixels(self, results: list[Result]) -> Iterator[Result]:
         """Neighbouring pixels as one wide vector, where they lie side by side in memory."""
         while results:
             pixel, lane, vector, _ = results[0]

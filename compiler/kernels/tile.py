@@ -57,6 +57,8 @@ def cycles(
 ) -> float:
     """What `pixels` cost, roughly."""
     total = tile.pixels * sum(mk.width(v.lanes) * mk.epilogue_cost(v.lanes) for v in columns)
+    if tile.vectors % mk.joins == 0:
+        total /= mk.joins
     for registers in _registers(mk, columns, tile.vectors):
         dots = tile.pixels * (registers + mk.operand_dots) + registers * mk.weight_dots
         # Two broadcasts or one register of weights can be loaded in a cycle.

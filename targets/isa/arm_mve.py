@@ -89,15 +89,16 @@ ARM_MVE = MveVectors(
     in_order=True,
     epilogue_cycles=16.0,
 )
-# Sums are in even general registers, of which loops and addresses leave six.
+# Sums are in even general registers, of which there are eight.
 _PRODUCTS = MveProducts(
     name="arm_mve",
     activation="int8",
     lanes=(1,),
     byte_lanes=(16, 8, 4),
     k_step=16,
+    joins=QUAD,
     x_bytes=16,
-    registers=6,
+    registers=8,
     weight_registers=0,
     scratch_registers=0,
     dot_latency=2,

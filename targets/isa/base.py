@@ -111,6 +111,7 @@ class MicroKernel(ABC):
     k_step: int = 4
     x_bytes: int = 4  # of a pixel that a matrix product loads at once, a multiple of `k_step`
     rows: int = 1  # pixels whose sums share an accumulator
+    joins: int = 1  # scalar sums of neighbouring channels that leave a matrix product as a vector
     registers: int  # vector registers
     register_lanes: int = 0  # int32 lanes of a register; 0: every vector is one
     weight_registers: int = 1  # live registers per weight vector during `dot`
