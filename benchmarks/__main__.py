@@ -32,7 +32,7 @@ def main() -> None:
     "--peers-python",
     multiple=True,
     metavar="PATH",
-    help="Another environment's Python, for peers that are not in this one.",
+    help="Another environment's Python, asked for each peer before this one.",
 )
 @click.option("--build-only", is_flag=True, help="Prepare everything, time nothing.")
 @click.option("--time-only", is_flag=True, help="Time what is prepared, build nothing.")
@@ -65,7 +65,7 @@ def run(
     try:
         chosen = _networks(suite, names)
         precisions = tuple(p for p in PRECISIONS if p in precision.split(","))
-        pythons = (sys.executable, *peers_python)
+        pythons = (*peers_python, sys.executable)
         workshop = Workshop(work, target, pythons, PRECISIONS)
         if not time_only:
             for network in chosen:

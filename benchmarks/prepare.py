@@ -55,7 +55,7 @@ class Workshop:
 
     folder: Path
     target: str
-    pythons: Sequence[str]  # one of them has each peer
+    pythons: Sequence[str]  # each peer runs in the first that has it
     precisions: Sequence[Precision]
     _found: dict[str, str] = field(default_factory=dict)  # distribution → Python
 
