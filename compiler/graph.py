@@ -29,6 +29,16 @@ Layout = Literal["plain", "NHWC"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """The channels of a concatenation's result that one of its operands is, in the same memory."""
+
+    whole: str  # the result
+    start: int  # its first channel that is the operand's
+    channels: int  # of the result
+    completes: bool  # whether nothing of the result is missing when the operand is there
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tensor:
     """A value of the graph. `shape` is ONNX's (NCHW for images) whatever the layout in memory."""
 
@@ -38,6 +48,7 @@ class Tensor:
     quant: Quant | None = None
     layout: Layout = "plain"
     halo: Halo = NO_HALO
+    part: Part | None = None
 
     @property
     def elements(self) -> int:
@@ -47,7 +58,7 @@ class Tensor:
         """Elements in memory from one index to the next on each ONNX axis; and to the first one."""
         if self.layout == "NHWC":
             memory = self.nhwc()
-            return (memory.image, 1, memory.row, memory.c), memory.index(0, 0, 0, 0)
+            return (memory.image, 1, memory.row, memory.pixel), memory.index(0, 0, 0, 0)
         return tuple(prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))), 0
 
     def nhwc(self) -> Nhwc:
@@ -69,6 +80,7 @@ class Tensor:
             halo=self.halo,
             scale=quant.scale,
             zero_point=quant.zero_point,
+            pitch=self.part.channels if self.part else 0,
         )
 
 

@@ -70,6 +70,7 @@ class Call:
     output: TensorSpec | None = None  # what it produces, for per-layer verification
     layout: str = "plain"  # of the output in memory: "NHWC" or "plain"
     halo: Halo | None = None
+    where: Ref | None = None  # where `output` begins, if not where the call writes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,7 +164,7 @@ def _steps(
 
 def _layers(program: Program, compiled: Functions, plan: Plan) -> Iterator[Layer]:
     for call, symbol in zip(program.calls, compiled.symbols, strict=True):
-        target = call.args[-1]
+        target = call.where or call.args[-1]
         halo = call.halo or NO_HALO
         yield Layer(
             name=call.name,

@@ -109,6 +109,7 @@ class Conv2d:
 
     def _plan(self, mk: MicroKernel) -> Plan | MatrixPlan:
         """On vectors or on the matrix unit, whichever takes fewer cycles."""
+        assert not (self.residual and self.y.pixel != self.y.c), "one place serves both"
         plan = Plan(self, mk.products)
         if mk.matrix is None or self.tile is not None:
             return plan

@@ -134,7 +134,7 @@ class Plan(Packing):
         if self.by_channels:
             self.work = count
         # Pixels whose results leave together: where one vector is all of a pixel.
-        alone = conv.groups == 1 and self.oc == columns[0].lanes
+        alone = conv.groups == 1 and self.oc == columns[0].lanes == conv.y.pixel
         self.together = min(self.tile.pixels, mk.lanes[0] // self.oc) if alone else 1
 
     def _tiling(self, given: Tile | None) -> tuple[tuple[Vector, ...], Tile]:

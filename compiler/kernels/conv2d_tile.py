@@ -81,7 +81,7 @@ class TileEmitter:
             other = bind(conv.residual.tensor.index(n, h, w, channels.y_channel))
         results = [*self._joined_channels([*self._results(sums, chosen)])]
         for pixel, lane, vector, value in self._joined_pixels(results):
-            place = pixel * conv.y.c + vector.start - chosen[0].start
+            place = pixel * conv.y.pixel + vector.start - chosen[0].start
             beside = None if other is None else other + place
             at = channels.lane + lane
             self.epilogue.emit(value, at, y + place, beside, vector.lanes, vector.valid)

@@ -41,7 +41,8 @@ NO_HALO = Halo()
 
 @dataclass(frozen=True, kw_only=True)
 class Nhwc:
-    """A tensor as it lies in memory: [n][top+h+bottom][left+w+right][c], no gaps.
+    """A tensor as it lies in memory: [n][top+h+bottom][left+w+right][c], no gaps, or, as the channels
+    of a wider image, with `pitch` elements from one pixel to the next.
 
     real = (q - zero_point) * scale; float32 values stand for themselves. A (N, F) matrix is n=N,
     h=1, w=1, c=F; a (N, T, F) sequence is n=N, h=1, w=T, c=F.
@@ -55,6 +56,12 @@ class Nhwc:
     scale: float = 1.0  # exactly representable in float32
     zero_point: int = 0
     halo: Halo = NO_HALO
+    pitch: int = 0  # 0: c
+
+    @property
+    def pixel(self) -> int:
+        """Elements from one pixel to the next."""
+        return self.pitch or self.c
 
     @property
     def unscaled(self) -> "Nhwc":
@@ -64,7 +71,7 @@ class Nhwc:
     @property
     def row(self) -> int:
         """Elements from one row to the next."""
-        return (self.halo.left + self.w + self.halo.right) * self.c
+        return (self.halo.left + self.w + self.halo.right) * self.pixel
 
     @property
     def image(self) -> int:
@@ -77,7 +84,9 @@ class Nhwc:
 
     def index(self, n: Any, h: Any, w: Any, c: Any) -> Any:
         """Flat index of an element; numbers or TIR expressions. h and w may reach into the halo."""
-        return n * self.image + (h + self.halo.top) * self.row + (w + self.halo.left) * self.c + c
+        return (
+            n * self.image + (h + self.halo.top) * self.row + (w + self.halo.left) * self.pixel + c
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +102,11 @@ class F32:
     @property
     def elements(self) -> int:
         return self.n * self.h * self.w * self.c
+
+    @property
+    def pixel(self) -> int:
+        """Elements from one pixel to the next; of NHWC."""
+        return self.c
 
     @property
     def strides(self) -> tuple[int, int, int, int]:

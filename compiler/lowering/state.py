@@ -41,6 +41,8 @@ class Lowering:
     def place(self, name: str) -> Arg:
         """Where a tensor lies: the program's memory, or a buffer that is made when first named."""
         name = self.aliases.get(name, name)
+        if part := self.tensor(name).part:
+            return Ref(buffer=self._buffer(part.whole), offset=part.start)
         if name in self.graph.constants:
             channels_last = self.tensor(name).layout == "NHWC"
             array = self.graph.constants[name]
@@ -49,11 +51,15 @@ class Lowering:
             return In(index=self.graph.inputs.index(name))
         if name in self.graph.outputs:
             return Out(index=self.graph.outputs.index(name))
+        return Ref(buffer=self._buffer(name))
+
+    def _buffer(self, name: str) -> str:
+        """A tensor's own buffer."""
         if name not in self.buffers:
             tensor = self.tensor(name)
             size = tensor.nhwc().elements if tensor.halo else tensor.elements
             self.buffers[name] = Buffer(name=name, bytes=size * np.dtype(tensor.dtype).itemsize)
-        return Ref(buffer=name)
+        return name
 
     def tuned(self, node: Node, kernel: T) -> T:
         """The kernel with the register tile that was chosen for it."""
@@ -70,21 +76,26 @@ class Lowering:
         inputs: tuple[str, ...] | None = None,
     ) -> None:
         """Append a call. `partial` numbers the calls that together produce one tensor; `inputs`
-        are what the kernel reads, the node's own if not said.
+        are what the kernel reads, the node's own if not said. A call that completes a concatenation
+        is known by the whole it completes.
         """
         if inputs is None:
             inputs = node.inputs if partial is None else node.inputs[partial : partial + 1]
         last = partial is None or partial == len(node.inputs) - 1
-        result = self.tensor(node.name)
+        result, to = self.tensor(node.name), self.place(node.name)
+        where = None
+        if part := result.part:
+            last, result = part.completes, self.tensor(part.whole)
+            where = Ref(buffer=part.whole)
         self.calls.append(
             Call(
-                name=node.name if last else f"{node.name}:part{partial}",
+                name=result.name if last else f"{node.name}:part{partial or 0}",
                 op=op or node.op,
                 code=kernel.code,
                 args=(
                     *(self.place(name) for name in inputs),
                     *(Const(array=array) for array in kernel.constants),
-                    self.place(node.name),
+                    to,
                 ),
                 work=kernel.work,
                 macs=macs,
@@ -93,6 +104,7 @@ class Lowering:
                 output=spec_of(result) if last else None,
                 layout=result.layout,
                 halo=result.halo,
+                where=where,
             )
         )
 

@@ -3,6 +3,7 @@
 from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.passes.activation_dtype import activation_dtype
 from edgekiln.compiler.passes.codes_at_edges import codes_at_edges
+from edgekiln.compiler.passes.concat_in_place import concat_in_place
 from edgekiln.compiler.passes.drop_identities import drop_identities
 from edgekiln.compiler.passes.float_kernels import float_kernels
 from edgekiln.compiler.passes.fuse_function import fuse_function
@@ -48,4 +49,5 @@ def lower_graph(
     # 3. Memory: how the values lie.
     layout(graph)
     halo(graph)
+    concat_in_place(graph)
     return stayed_float

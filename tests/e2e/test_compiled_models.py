@@ -112,6 +112,24 @@ def test_gates_and_shuffles_are_exact(tmp_path: Path, target: profile.TargetProf
     assert not any(gap.op in ("float", "mul", "concat") for gap in result.layers)
 
 
+def test_operands_written_into_their_concatenation_are_exact(
+    tmp_path: Path, target: profile.TargetProfile
+) -> None:
+    """A SqueezeNet's fire module: neither half of the result is copied."""
+    m = QdqModel(seed=7)
+    x = m.q(m.input("x", 2, 8, 5, 6), scale=0.02, zero=11)
+    pooled = m.op("MaxPool", x, out="pooled", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    squeezed = m.q(m.conv(pooled, 16, 8, 1, 1, out="squeezed"), 0.05, -7)
+    a = m.q(m.conv(squeezed, 64, 16, 1, 1, out="a"), 0.31, -100)
+    b = m.q(m.conv(squeezed, 64, 16, 3, 3, out="b", pads=[1, 1, 1, 1]), 0.31, -100)
+    both = m.q(m.op("Concat", a, b, out="both", axis=1), 0.31, -100)
+    y = m.q(m.conv(both, 8, 128, 1, 1, out="y"), 4.0, -3)
+    result = check(m.save(tmp_path / "net.onnx", y), target)
+    compared = {gap.name: gap for gap in result.integer_layers}
+    assert compared["both_q"].elements == 4 * 128 * 5 * 6
+    assert not any(gap.op == "concat" for gap in result.layers)
+
+
 def test_pools_concat_and_movement_are_exact(tmp_path: Path, target: profile.TargetProfile) -> None:
     m = QdqModel(seed=5)
     x = m.q(m.input("x", 1, 6, 12, 10), scale=0.02, zero=11)

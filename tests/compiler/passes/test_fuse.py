@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from edgekiln.compiler.frontend import import_onnx
-from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.graph import Graph, Part
 from edgekiln.compiler.passes.pipeline import lower_graph
 from tests.compiler.qdq_models import QdqModel
 
@@ -112,3 +113,34 @@ def test_the_mean_of_the_tokens_is_an_integer_pool(tmp_path: Path) -> None:
     graph = lowered(m.save(tmp_path / "m.onnx", m.q(mean)))
     assert ops(graph)[:2] == ["quantize", "global_avg_pool"]
     assert "float" not in ops(graph)
+
+
+def fire(m: QdqModel, channels: tuple[int, int], scale: float = 0.5) -> str:
+    """Two convolutions side by side, concatenated; the second with its own scale."""
+    x = m.q(m.input("x", 1, 8, 5, 6))
+    a = m.q(m.conv(x, channels[0], 8, 1, 1, out="a"), scale=0.5, zero=1)
+    b = m.q(m.conv(x, channels[1], 8, 3, 3, out="b", pads=[1, 1, 1, 1]), scale=scale, zero=1)
+    joined = m.q(m.op("Concat", a, b, out="joined", axis=1), scale=0.5, zero=1)
+    return m.q(m.conv(joined, 4, sum(channels), 1, 1, out="y"), scale=2.0)
+
+
+def test_the_operands_of_a_concat_are_written_where_its_result_lies(tmp_path: Path) -> None:
+    m = QdqModel()
+    graph = lowered(m.save(tmp_path / "m.onnx", fire(m, (64, 128))))
+    assert "concat" not in ops(graph)
+    parts = [graph.tensors[name].part for name in ("a_q", "b_q")]
+    assert parts == [
+        Part(whole="joined_q", start=0, channels=192, completes=False),
+        Part(whole="joined_q", start=64, channels=192, completes=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("channels", "scale"), [((32, 64), 0.5), ((64, 64), 0.25)], ids=["unaligned", "other scale"]
+)
+def test_operands_that_cannot_lie_there_are_copied(
+    tmp_path: Path, channels: tuple[int, int], scale: float
+) -> None:
+    m = QdqModel()
+    graph = lowered(m.save(tmp_path / "m.onnx", fire(m, channels, scale)))
+    assert "concat" in ops(graph)

@@ -1,0 +1,57 @@
+"""A concatenation without a pass over memory: its operands are written where its result lies."""
+
+from edgekiln.compiler.graph import Graph, Node, Part, Tensor
+
+# Kernels take buffers at multiples of 64 bytes.
+_ALIGN = 64
+
+
+def concat_in_place(graph: Graph) -> None:
+    """Make the operands parts of the result, where each of them is a convolution's or a maximum
+    pool's own result that nobody else reads, and none needs other parameters or a border.
+    """
+    producers, users = graph.producers(), graph.consumers()
+    order = {node.name: place for place, node in enumerate(graph.nodes)}
+    gone: set[str] = set()
+    for node in graph.nodes:
+        if node.op != "concat" or not _is_in_place(graph, producers, users, node):
+            continue
+        result = graph.tensors[node.name]
+        last = max(node.inputs, key=lambda name: order[name])
+        start = 0
+        for name in node.inputs:
+            part = Part(
+                whole=node.name, start=start, channels=result.shape[1], completes=name == last
+            )
+            graph.retype(name, part=part)
+            start += graph.tensors[name].shape[1]
+        gone.add(node.name)
+    graph.nodes = [node for node in graph.nodes if node.name not in gone]
+
+
+def _is_in_place(
+    graph: Graph, producers: dict[str, Node], users: dict[str, list[Node]], node: Node
+) -> bool:
+    result = graph.tensors[node.name]
+    image = result.layout == "NHWC" and len(result.shape) == 4 and node.attrs["axis"] == 1
+    if not image or "lo" in node.attrs or result.halo or node.name in graph.outputs:
+        return False
+    operands = [graph.tensors[name] for name in node.inputs]
+    return (
+        len(set(node.inputs)) == len(node.inputs)
+        and all(operand.shape[1] % _ALIGN == 0 for operand in operands)
+        and all(_is_free(graph, producers, users, operand) for operand in operands)
+    )
+
+
+def _is_free(
+    graph: Graph, producers: dict[str, Node], users: dict[str, list[Node]], operand: Tensor
+) -> bool:
+    """Whether the tensor may lie anywhere: made by a kernel that can, read by one node."""
+    maker = producers.get(operand.name)
+    if maker is None or operand.name in graph.outputs or len(users[operand.name]) > 1:
+        return False
+    if operand.part or operand.halo or operand.layout != "NHWC":
+        return False
+    dense = maker.op == "conv2d" and maker.attrs["groups"] == 1 and "own" not in maker.attrs
+    return dense or maker.op == "max_pool"
