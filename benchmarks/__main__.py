@@ -66,7 +66,7 @@ def run(
         chosen = _networks(suite, names)
         precisions = tuple(p for p in PRECISIONS if p in precision.split(","))
         pythons = (*peers_python, sys.executable)
-        workshop = Workshop(work, target, pythons, PRECISIONS)
+        workshop = Workshop(work, target, pythons)
         if not time_only:
             for network in chosen:
                 prepared = workshop.prepare(network)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekiln.benchmarks.peers.peer import Precision
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import NDArray
-
-    from edgekiln.benchmarks.peers.peer import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,7 @@ X86 = (
 
 
 SUITES = {"x86": X86}
+_BUILT: tuple[Precision, ...] = ("int8",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,19 +75,23 @@ def build(network: Network, out: Path, target: str) -> Built:
     from edgekiln.runtime.bundle import Bundle
     from edgekiln.targets import profile
 
-    request = Request(
-        model=network.model,
-        targets=(profile.load(target),),
-        recipe=Recipe(data=network.data, skip=("distill", "prune")),
-        out=out,
-        trial_s=0.0,
-    )
     store = Store()
-    bundle = Path(run(request, store, progress).targets[0].bundle)
-    made_from = {
-        str(record["kind"]): str(record["sha256"])
-        for record in Bundle.open(bundle).manifest.provenance
-    }
+    bundles: dict[Precision, Path] = {}
+    made_from: dict[str, str] = {}
+    for precision in _BUILT:
+        request = Request(
+            model=network.model,
+            targets=(profile.load(target),),
+            recipe=Recipe(data=network.data, skip=("distill", "prune")),
+            out=out,
+            trial_s=0.0,
+        )
+        bundle = Path(run(request, store, progress).targets[0].bundle)
+        bundles[precision] = bundle
+        made_from |= {
+            str(record["kind"]): str(record["sha256"])
+            for record in Bundle.open(bundle).manifest.provenance
+        }
 
     def path(kind: str) -> Path:
         artifact = store.find(made_from[kind])
@@ -94,7 +99,7 @@ def build(network: Network, out: Path, target: str) -> Built:
         return artifact.path
 
     return Built(
-        bundles={"int8": bundle},
+        bundles=bundles,
         models={"int8": path("onnx-int8"), "float32": path("onnx")},
         module=path("module"),
         module_sha256=made_from["module"],

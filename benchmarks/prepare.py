@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ import numpy as np
 from edgekiln.benchmarks import networks
 from edgekiln.benchmarks.networks import Built, Network
 from edgekiln.benchmarks.peers import PEERS
-from edgekiln.benchmarks.peers.peer import Peer, Precision
+from edgekiln.benchmarks.peers.peer import PRECISIONS, Peer, Precision
 from edgekiln.benchmarks.record import OURS, Absent
+from edgekiln.compiler.artifact import sha256_of
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import ConfigError
 
@@ -42,7 +44,6 @@ class Prepared:
     """A network, ready to be timed."""
 
     network: str
-    module_sha256: str  # of the weights that all engines share
     entries: tuple[Entry, ...] = ()
     absent: tuple[Absent, ...] = ()
     differing: int = 0  # integers that are not ONNX Runtime's, of `checked`
@@ -56,7 +57,6 @@ class Workshop:
     folder: Path
     target: str
     pythons: Sequence[str]  # each peer runs in the first that has it
-    precisions: Sequence[Precision]
     _found: dict[str, str] = field(default_factory=dict)  # distribution → Python
 
     def home(self, network: Network) -> Path:
@@ -76,26 +76,18 @@ class Workshop:
         """Build our programs, check the integer one, and convert for every peer."""
         home = self.home(network)
         home.mkdir(parents=True, exist_ok=True)
-        before = self._before(network)
         built = networks.build(network, home, self.target)
-        entries, absent = self._ours(home, built)
         differing, checked = _check(built)
-        source = home / "module.pt"
-        shutil.copy(built.module, source)
-        samples = home / "samples.npy"
-        np.save(samples, networks.samples(network, _SAMPLES))
-        same = before is not None and before.module_sha256 == built.module_sha256
-        for peer in PEERS:
-            for precision in self.precisions:
-                known = _known(before, peer, precision) if before and same else None
-                found = known or self._convert(home, peer, precision)
-                if isinstance(found, Entry):
-                    entries.append(found)
-                else:
-                    absent.append(found)
+        self._share(network, built)
+        entries, absent = _ours(home, built)
+        for peer, precision in product(PEERS, PRECISIONS):
+            found = self._peer(home, peer, precision)
+            if isinstance(found, Entry):
+                entries.append(found)
+            else:
+                absent.append(found)
         prepared = Prepared(
             network=network.name,
-            module_sha256=built.module_sha256,
             entries=tuple(entries),
             absent=tuple(absent),
             differing=differing,
@@ -104,29 +96,20 @@ class Workshop:
         (home / "prepared.json").write_text(codec.dumps(codec.encode(prepared)), encoding="utf-8")
         return prepared
 
-    def _before(self, network: Network) -> Prepared | None:
-        try:
-            return self.load(network)
-        except (ConfigError, ValueError):
-            return None
+    def _share(self, network: Network, built: Built) -> None:
+        """What converters start from. Files made from other weights go."""
+        home = self.home(network)
+        module = home / "module.pt"
+        if module.is_file() and sha256_of(module) != built.module_sha256:
+            for peer in PEERS:
+                for old in home.glob(f"{peer.name}-*"):
+                    old.unlink()
+        shutil.copy(built.module, module)
+        np.save(home / "samples.npy", networks.samples(network, _SAMPLES))
 
-    def _ours(self, home: Path, built: Built) -> tuple[list[Entry], list[Absent]]:
-        """Our programs, and ONNX Runtime on the models they were compiled from."""
-        entries = []
-        for precision in self.precisions:
-            if bundle := built.bundles.get(precision):
-                entries.append(Entry(engine=OURS, precision=precision, file=bundle.name))
-            onnx = f"{precision}.onnx"
-            shutil.copy(built.models[precision], home / onnx)
-            python = sys.executable
-            entries.append(
-                Entry(engine="onnxruntime", precision=precision, file=onnx, python=python)
-            )
-        missing = [p for p in self.precisions if p not in built.bundles]
-        absent = [Absent(engine=OURS, precision=p, reason=_NO_FLOAT) for p in missing]
-        return entries, absent
+    def _peer(self, home: Path, peer: Peer, precision: Precision) -> Entry | Absent:
+        """The peer's model file, made now if it is not there."""
 
-    def _convert(self, home: Path, peer: Peer, precision: Precision) -> Entry | Absent:
         def absent(reason: str) -> Absent:
             return Absent(engine=peer.name, precision=precision, reason=reason)
 
@@ -135,21 +118,11 @@ class Workshop:
         python = self._python(peer)
         if not python:
             return absent(f"{peer.distribution} is not installed")
-        if not peer.suffix:
-            return Entry(
-                engine=peer.name, precision=precision, file=f"{precision}.onnx", python=python
-            )
-        name = f"{peer.name}-{precision}{peer.suffix}"
-        command = [python, "-m", "edgekiln.benchmarks.peers.convert", peer.name, precision]
-        command += [str(home / file) for file in ("module.pt", "samples.npy", name)]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=_CONVERT_SECONDS
-            )
-        except subprocess.TimeoutExpired:
-            return absent(f"the conversion took more than {_CONVERT_SECONDS:.0f} s")
-        if done.returncode:
-            return absent((done.stderr.strip().splitlines() or ["no reason given"])[-1])
+        name = f"{peer.name}-{precision}{peer.suffix}" if peer.suffix else f"{precision}.onnx"
+        if not (home / name).is_file() and (
+            reason := _convert(home, peer, precision, name, python)
+        ):
+            return absent(reason)
         return Entry(engine=peer.name, precision=precision, file=name, python=python)
 
     def _python(self, peer: Peer) -> str:
@@ -165,12 +138,34 @@ class Workshop:
         return self._found[peer.distribution]
 
 
-def _known(before: Prepared, peer: Peer, precision: Precision) -> Entry | Absent | None:
-    """What an earlier run made for a peer that has files of its own."""
-    if not peer.suffix:
-        return None
-    found = (e for e in before.entries if (e.engine, e.precision) == (peer.name, precision))
-    return next(found, None)
+def _ours(home: Path, built: Built) -> tuple[list[Entry], list[Absent]]:
+    """Our programs, and ONNX Runtime on the models they were compiled from."""
+    entries, absent = [], []
+    for precision, model in built.models.items():
+        onnx = f"{precision}.onnx"
+        shutil.copy(model, home / onnx)
+        if bundle := built.bundles.get(precision):
+            entries.append(Entry(engine=OURS, precision=precision, file=bundle.name))
+        else:
+            absent.append(Absent(engine=OURS, precision=precision, reason=_NO_FLOAT))
+        entries.append(
+            Entry(engine="onnxruntime", precision=precision, file=onnx, python=sys.executable)
+        )
+    return entries, absent
+
+
+def _convert(home: Path, peer: Peer, precision: Precision, name: str, python: str) -> str:
+    """Why there is no such file now; "" where there is."""
+    command = [python, "-m", "edgekiln.benchmarks.peers.convert", peer.name, precision]
+    command += [str(home / file) for file in ("module.pt", "samples.npy", name)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_CONVERT_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"the conversion took more than {_CONVERT_SECONDS:.0f} s"
+    words = done.stderr.strip().splitlines() or ["no reason given"]
+    return words[-1] if done.returncode else ""
 
 
 def _check(built: Built) -> tuple[int, int]:

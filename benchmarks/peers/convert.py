@@ -26,7 +26,8 @@ def main(argv: Sequence[str]) -> int:
         first_line = (str(error).strip() or repr(error)).splitlines()[0]
         print(f"{type(error).__name__}: {first_line[:300]}", file=sys.stderr)
         return 1
-    for part in unfinished.parent.glob(f"{unfinished.stem}.*"):
+    parts = unfinished.parent.glob(f"{unfinished.stem}.*")
+    for part in sorted(parts, key=lambda part: part == unfinished):  # what is looked for comes last
         part.rename(part.with_name(part.name.removeprefix("unfinished-")))
     return 0
 

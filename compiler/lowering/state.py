@@ -41,6 +41,8 @@ class Lowering:
     def place(self, name: str) -> Arg:
         """Where a tensor lies: the program's memory, or a buffer that is made when first named."""
         name = self.aliases.get(name, name)
+        if name in self.buffers:
+            return Ref(buffer=name)
         if part := self.tensor(name).part:
             return Ref(buffer=self._buffer(part.whole), offset=part.start)
         if name in self.graph.constants:

@@ -30,7 +30,7 @@ UNARY = (
     "Abs", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "Neg",
     "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh",
 )  # fmt: skip
-POOLS = ("AveragePool", "GlobalAveragePool", "MaxPool")
+POOLS = ("AveragePool", "GlobalAveragePool", "MaxPool", "ReduceMean")
 MOVES = (
     "Concat", "Flatten", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose",
     "Unsqueeze",
