@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.benchmarks.peers.peer import Precision
+from edgekiln.benchmarks.peers.peer import PRECISIONS, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,6 @@ X86 = (
 
 
 SUITES = {"x86": X86}
-_BUILT: tuple[Precision, ...] = ("int8",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +77,12 @@ def build(network: Network, out: Path, target: str) -> Built:
     store = Store()
     bundles: dict[Precision, Path] = {}
     made_from: dict[str, str] = {}
-    for precision in _BUILT:
+    for precision in PRECISIONS:
         request = Request(
             model=network.model,
             targets=(profile.load(target),),
             recipe=Recipe(data=network.data, skip=("distill", "prune")),
+            precision=precision,
             out=out,
             trial_s=0.0,
         )

@@ -25,7 +25,6 @@ from edgekiln.runtime import codec
 from edgekiln.runtime.errors import ConfigError
 
 _CONVERT_SECONDS = 600.0
-_NO_FLOAT = "EdgeKiln builds no float programs yet"
 _SAMPLES = 32  # that the other engines are calibrated on
 
 
@@ -79,7 +78,7 @@ class Workshop:
         built = networks.build(network, home, self.target)
         differing, checked = _check(built)
         self._share(network, built)
-        entries, absent = _ours(home, built)
+        entries, absent = _ours(home, built), list[Absent]()
         for peer, precision in product(PEERS, PRECISIONS):
             found = self._peer(home, peer, precision)
             if isinstance(found, Entry):
@@ -138,20 +137,17 @@ class Workshop:
         return self._found[peer.distribution]
 
 
-def _ours(home: Path, built: Built) -> tuple[list[Entry], list[Absent]]:
+def _ours(home: Path, built: Built) -> list[Entry]:
     """Our programs, and ONNX Runtime on the models they were compiled from."""
-    entries, absent = [], []
-    for precision, model in built.models.items():
+    entries = []
+    for precision, bundle in built.bundles.items():
         onnx = f"{precision}.onnx"
-        shutil.copy(model, home / onnx)
-        if bundle := built.bundles.get(precision):
-            entries.append(Entry(engine=OURS, precision=precision, file=bundle.name))
-        else:
-            absent.append(Absent(engine=OURS, precision=precision, reason=_NO_FLOAT))
-        entries.append(
-            Entry(engine="onnxruntime", precision=precision, file=onnx, python=sys.executable)
-        )
-    return entries, absent
+        shutil.copy(built.models[precision], home / onnx)
+        entries += [
+            Entry(engine=OURS, precision=precision, file=bundle.name),
+            Entry(engine="onnxruntime", precision=precision, file=onnx, python=sys.executable),
+        ]
+    return entries
 
 
 def _convert(home: Path, peer: Peer, precision: Precision, name: str, python: str) -> str:
@@ -169,14 +165,18 @@ def _convert(home: Path, peer: Peer, precision: Precision, name: str, python: st
 
 
 def _check(built: Built) -> tuple[int, int]:
-    """Integers that differ from ONNX Runtime's, each layer on the same inputs; raises if many."""
+    """Integers that differ from ONNX Runtime's, each layer on the same inputs; raises if many, or
+    if floats differ by more than another order of their sums.
+    """
     from edgekiln.compiler.chain import batches_for
-    from edgekiln.compiler.verify import verify
+    from edgekiln.compiler.verify import Gap, verify
     from edgekiln.runtime.runner import AotRunner
 
-    bundle, model = built.bundles["int8"], built.models["int8"]
-    batches = batches_for(AotRunner.open(bundle).spec, model, data="", seed=0, samples=2)
-    result = verify(bundle, model, batches)
-    result.check()
-    layers = result.integer_layers
+    layers: list[Gap] = []
+    for precision, bundle in built.bundles.items():
+        model = built.models[precision]
+        batches = batches_for(AotRunner.open(bundle).spec, model, data="", seed=0, samples=2)
+        result = verify(bundle, model, batches)
+        result.check()
+        layers += result.integer_layers
     return sum(gap.differing for gap in layers), sum(gap.elements for gap in layers)

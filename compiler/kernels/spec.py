@@ -41,8 +41,8 @@ NO_HALO = Halo()
 
 @dataclass(frozen=True, kw_only=True)
 class Nhwc:
-    """A tensor as it lies in memory: [n][top+h+bottom][left+w+right][c], no gaps, or, as the channels
-    of a wider image, with `pitch` elements from one pixel to the next.
+    """A tensor as it lies in memory: [n][top+h+bottom][left+w+right][c], no gaps; or channels of a
+    wider image, with `pitch` elements from one pixel to the next.
 
     real = (q - zero_point) * scale; float32 values stand for themselves. A (N, F) matrix is n=N,
     h=1, w=1, c=F; a (N, T, F) sequence is n=N, h=1, w=T, c=F.

@@ -44,7 +44,8 @@ class Lowering:
         if name in self.buffers:
             return Ref(buffer=name)
         if part := self.tensor(name).part:
-            return Ref(buffer=self._buffer(part.whole), offset=part.start)
+            offset = part.start * np.dtype(self.tensor(name).dtype).itemsize
+            return Ref(buffer=self._buffer(part.whole), offset=offset)
         if name in self.graph.constants:
             channels_last = self.tensor(name).layout == "NHWC"
             array = self.graph.constants[name]
