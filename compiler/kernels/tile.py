@@ -9,6 +9,9 @@ from edgekiln.targets.isa.base import MicroKernel
 # What the model charges beside dot products and epilogue. Measured on Zen 4 and Sapphire Rapids it
 # need only be right to a factor: it keeps tiny k loops from choosing tiny tiles.
 _TILE_CYCLES = 12.0  # addresses, loop control, the first loads
+# Weights of a block that does not stay in the first-level cache come at half the rate.
+_NEAR_BYTES = 32 << 10
+_FAR_LOADS = 2
 
 VERSION = 1  # of tuning files: raise it when a tile means something else, or others will be best
 
@@ -62,7 +65,9 @@ def cycles(
     for registers in _registers(mk, columns, tile.vectors):
         dots = tile.pixels * (registers + mk.operand_dots) + registers * mk.weight_dots
         # Two broadcasts or one register of weights can be loaded in a cycle.
-        loads = tile.pixels * mk.k_step / mk.x_bytes / 2 + registers
+        near = k_steps * registers * mk.register * mk.k_step <= _NEAR_BYTES
+        loads = tile.pixels * mk.k_step / mk.x_bytes / 2
+        loads += registers if near else registers * _FAR_LOADS
         latency = mk.dot_latency / tile.splits
         busy = dots / mk.dots_per_cycle
         work = busy + loads if mk.in_order else max(busy, loads)

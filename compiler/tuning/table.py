@@ -136,7 +136,7 @@ class Choices:
         self.layers.setdefault(key, []).append(name)
         self.kernels[key] = shape
         row = self.rows.get(key)
-        if row is None or row.tile == row.default:
+        if row is None:
             return kernel
         if replace(row.tile, items_first=False) not in shape.tiles(mk):
             raise ConfigError(
