@@ -138,7 +138,10 @@ class Choices:
         row = self.rows.get(key)
         if row is None:
             return kernel
-        if replace(row.tile, items_first=False) not in shape.tiles(mk):
+        every = shape.tiles(mk)
+        if every and row.tile == every[0]:
+            return kernel  # shares its code with untuned programs
+        if replace(row.tile, items_first=False) not in every:
             raise ConfigError(
                 f"tuning of {row.layer} for {row.target}: no such tile: {asdict(row.tile)}",
                 "tune again: `edgekiln tune`",
