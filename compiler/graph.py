@@ -4,7 +4,7 @@ Tensors carry their quantization, which neither ONNX's nor Relax's types can, so
 for it again. Nodes are in topological order; every tensor has one producer.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
@@ -103,6 +103,18 @@ class Node:
     def name(self) -> str:
         return self.outputs[0]
 
+    def renamed(self, names: Mapping[str, str]) -> "Node":
+        """With other operands and results, those of operators inside an island too."""
+        attrs = self.attrs
+        if self.op == "float":
+            attrs = {**attrs, "nodes": tuple(node.renamed(names) for node in attrs["nodes"])}
+        return replace(
+            self,
+            inputs=tuple(names.get(name, name) for name in self.inputs),
+            outputs=tuple(names.get(name, name) for name in self.outputs),
+            attrs=attrs,
+        )
+
 
 @dataclass
 class Graph:
@@ -133,14 +145,7 @@ class Graph:
         (or output) `name`.
         """
         self.tensors[inner.name] = inner
-
-        def renamed(names: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(inner.name if other == name else other for other in names)
-
-        self.nodes = [
-            replace(node, inputs=renamed(node.inputs), outputs=renamed(node.outputs))
-            for node in self.nodes
-        ]
+        self.nodes = [node.renamed({name: inner.name}) for node in self.nodes]
         if name in self.inputs:
             self.nodes.insert(0, Node(op=op, inputs=(name,), outputs=(inner.name,), attrs=attrs))
         else:

@@ -7,34 +7,18 @@ The rest stays ONNX operators, for islands.
 from edgekiln.compiler.graph import Graph, Node
 from edgekiln.compiler.passes.float_rewriter import FloatRewriter
 from edgekiln.compiler.passes.islands import is_float
+from edgekiln.compiler.passes.qdq_to_integer import RULES as INTEGER_RULES
 from edgekiln.compiler.passes.qdq_to_integer import Rule, remove_unused
-from edgekiln.compiler.passes.rules import elementwise, floats, functions, movement, pooling
+from edgekiln.compiler.passes.rules import floats, functions
 
+# Of the others, a rule that asks nothing of the numbers holds for floats as well.
 RULES: dict[str, Rule] = {
+    **INTEGER_RULES,
     "Conv": floats.conv,
     "Gemm": floats.gemm,
     "MatMul": floats.matmul,
     "Softmax": floats.softmax,
     "LayerNormalization": floats.layer_norm,
-    "Add": elementwise.add,
-    "Mul": elementwise.mul,
-    "Concat": elementwise.concat,
-    "MaxPool": pooling.max_pool,
-    "AveragePool": pooling.average_pool,
-    "GlobalAveragePool": pooling.global_average_pool,
-    "GlobalMaxPool": pooling.global_max_pool,
-    "ReduceMean": pooling.reduce_mean,
-    "Reshape": movement.reshape,
-    "Flatten": movement.reshape,
-    "Squeeze": movement.reshape,
-    "Unsqueeze": movement.reshape,
-    "Identity": movement.reshape,
-    "Dropout": movement.reshape,
-    "Transpose": movement.transpose,
-    "Pad": movement.pad,
-    "Slice": movement.slice_,
-    "Split": movement.split,
-    "Resize": movement.resize,
 }
 
 

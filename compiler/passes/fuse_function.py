@@ -29,23 +29,19 @@ def fuse_function(graph: Graph) -> None:
         names[first] = node.name
         names |= {name: f"{name}:function" for name in between}  # no longer ONNX's value
     graph.nodes = [
-        _renamed(node, names, functions) for node in graph.nodes if node.name not in gone
+        _with_function(node, functions).renamed(names)
+        for node in graph.nodes
+        if node.name not in gone
     ]
     for old, new in names.items():
         tensor = graph.tensors.pop(old)
         graph.tensors.setdefault(new, replace(tensor, name=new))
 
 
-def _renamed(node: Node, names: dict[str, str], functions: dict[str, object]) -> Node:
-    attrs = node.attrs
-    if node.name in functions:
-        attrs = {**attrs, "function": functions[node.name]}
-    return replace(
-        node,
-        inputs=tuple(names.get(name, name) for name in node.inputs),
-        outputs=tuple(names.get(name, name) for name in node.outputs),
-        attrs=attrs,
-    )
+def _with_function(node: Node, functions: dict[str, object]) -> Node:
+    if node.name not in functions:
+        return node
+    return replace(node, attrs={**node.attrs, "function": functions[node.name]})
 
 
 def _takes_function(graph: Graph, producer: Node, users: dict[str, list[Node]]) -> bool:

@@ -79,11 +79,7 @@ def _reorder_rows(graph: Graph) -> None:
                 graph.tensors[plain[tensor.name]] = replace(
                     tensor, name=plain[tensor.name], layout="plain"
                 )
-        rows = replace(
-            node,
-            inputs=tuple(plain.get(name, name) for name in node.inputs),
-            outputs=tuple(plain.get(name, name) for name in node.outputs),
-        )
+        rows = node.renamed(plain)
         copies = [_copy(plain[name], name) for name in node.outputs if name in plain]
         nodes += [_copy(name, plain[name]) for name in dict.fromkeys(node.inputs) if name in plain]
         nodes += [rows, *copies]

@@ -94,3 +94,17 @@ def test_an_operator_without_a_kernel_is_an_island_between_kernels(tmp_path: Pat
     ]  # fmt: skip
     island: Any = graph.nodes[3]
     assert island.reason == "CumSum: CumSum has no float kernel"
+
+
+def test_an_island_reads_copies_of_images_in_onnx_order(tmp_path: Path) -> None:
+    """And names them so inside: the program's input, which a convolution reads too."""
+    model = float_models.make(
+        "c = Conv (x, w)\n s = Sub (x, c)\n y = Conv (s, w)\n",
+        {"w": (3, 3, 1, 1)},
+        y="N, 3, 32, 32",
+    )
+    graph = lowered(tmp_path, model)
+    (island,) = (node for node in graph.nodes if node.op == "float")
+    (inner,) = island.attrs["nodes"]
+    assert (inner.inputs, inner.outputs) == (island.inputs, island.outputs)
+    assert {graph.tensors[name].layout for name in island.inputs} == {"plain"}
