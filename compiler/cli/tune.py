@@ -43,8 +43,8 @@ def tune(
     """Measure register tiles for the layers of MODEL, a QDQ int8 .onnx.
 
     `edgekiln compile --tuning FILE` uses the result; the bits that a program computes stay the
-    same. For a target that cannot run here, without a device, candidates are not measured but
-    estimated.
+    same. On an emulated device, or without a device for a target that cannot run here, candidates
+    are not measured but estimated.
 
     \b
       edgekiln tune model.int8.onnx --target rpi5 --device ssh://pi@10.0.0.7 --out rpi5.jsonl

@@ -58,7 +58,8 @@ def tune(
 
     Args:
         trials: at most; fewer when the last `STEADY` agree.
-        device: where to measure; None: here, or by estimate where the target cannot run.
+        device: where to measure; None: here. An emulated device, or a target that cannot run here,
+            gives estimates.
         objects: where compiled candidates are kept.
 
     Raises:
@@ -125,7 +126,8 @@ def _take(
     trial: Trial, trials: int, device: "Device | None", advance: Advance
 ) -> tuple[list[Costs], str, Literal["s", "cycles"]]:
     """The costs of each trial, what they were taken on, and their unit."""
-    if device is None and not runs_here(trial.target):
+    measures = runs_here(trial.target).fits if device is None else device.measures
+    if not measures:
         advance(1, 2, "estimating")
         costs, method = trial.estimate()  # the same every time
         return [costs], method, "cycles"

@@ -16,6 +16,7 @@ from edgekiln.compiler.tuning import table, tune
 from edgekiln.runtime.errors import ConfigError, UnsupportedError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import isa, profile
+from tests.compiler.estimate.tools import require
 from tests.compiler.qdq_models import QdqModel
 from tests.compiler.tuning.layers import ISA, NAME
 
@@ -111,3 +112,14 @@ def test_a_model_without_a_choice_is_refused(tmp_path: Path) -> None:
     path = m.save(tmp_path / "relu.onnx", m.q(m.op("Relu", x, out="r"), 0.02))
     with pytest.raises(UnsupportedError, match="no layer with a choice of tiles"):
         tune.tune(path, TARGET, trials=1)
+
+
+def test_a_target_that_cannot_run_here_is_estimated(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune, "CANDIDATES", 2)
+    target = require("rpi4")
+    result = tune.tune(model, target, trials=5)
+    assert result.method.startswith("estimated (llvm-mca)")
+    assert {(row.target, row.unit) for row in result.rows} == {("rpi4", "cycles")}
+    assert result.trials == 1
