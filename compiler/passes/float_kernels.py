@@ -17,6 +17,7 @@ RULES: dict[str, Rule] = {
     "Conv": floats.conv,
     "Gemm": floats.gemm,
     "MatMul": floats.matmul,
+    "BatchNormalization": floats.batch_norm,
     "Softmax": floats.softmax,
     "LayerNormalization": floats.layer_norm,
 }

@@ -66,6 +66,32 @@ def _dense(rw: Rewriter, node: Node, weight: "NDArray[np.generic]") -> str | Non
     return _emit(rw, result, node.inputs[0], {"weight": weight.T}, bias)
 
 
+def batch_norm(rw: Rewriter, node: Node) -> str | None:
+    """γ (x - μ) / √(σ² + ε) + β of an image: weights of the convolution before it, else of a
+    depthwise one with a single tap.
+    """
+    import numpy as np
+
+    constants = [rw.constant(name) for name in node.inputs[1:5]]
+    x = rw.source(node.inputs[0])
+    known = [value.astype(np.float64) for value in constants if value is not None]
+    if x is None or len(known) < 4 or len(x.shape) != 4:
+        return "its statistics are not constant, or it is not of an image"
+    gamma, beta, mean, variance = known
+    slope = gamma / np.sqrt(variance + node.attrs.get("epsilon", 1e-5))
+    offset = beta - mean * slope
+    conv = rw.made.get(x.name)
+    alone = len(rw.users[x.name]) == 1 and x.name not in rw.graph.outputs
+    if conv is None or conv.op != "conv2d" or not alone or np.isfinite(conv.attrs["lo"]):
+        attrs: dict[str, Any] = dict.fromkeys(("kernel", "strides", "dilations"), (1, 1))
+        attrs |= {"pads": (0, 0, 0, 0), "groups": len(slope)}
+        attrs["weight"] = slope.reshape(-1, 1, 1, 1)
+        return _finish(rw, node, x.name, attrs, offset)
+    rw.nodes = [other for other in rw.nodes if other is not conv]
+    attrs = {**conv.attrs, "weight": conv.attrs["weight"] * slope.reshape(-1, 1, 1, 1)}
+    return _finish(rw, node, conv.inputs[0], attrs, conv.attrs["bias"] * slope + offset)
+
+
 def softmax(rw: Rewriter, node: Node) -> str | None:
     shape = rw.graph.tensors[node.name].shape
     axis = node.attrs.get("axis", -1 if rw.graph.opset >= 13 else 1)
@@ -105,19 +131,26 @@ def _emit(
     """A dense layer or convolution with its bias times `factor`, and the clips behind it."""
     import numpy as np
 
-    weight: NDArray[np.float32] = np.ascontiguousarray(attrs["weight"])
-    channels = len(weight)
+    channels = len(attrs["weight"])
     value: NDArray[np.generic] | None = np.zeros(channels, np.float32)
     if bias and bias[0]:
         value = rw.constant(bias[0])
     if value is None or value.size not in (1, channels):
         return "its bias is not one constant a channel"
-    one_each = np.broadcast_to(value.reshape(-1), channels)
+    one_each = np.broadcast_to(value.reshape(-1).astype(np.float32), channels)
+    return _finish(rw, node, x, attrs, one_each * np.float32(factor))
+
+
+def _finish(
+    rw: Rewriter, node: Node, x: str, attrs: dict[str, Any], bias: "NDArray[np.floating[Any]]"
+) -> str | None:
+    import numpy as np
+
     epilogue = rw.epilogue(node.name)
     assert epilogue is not None
     attrs |= {
-        "weight": weight,
-        "bias": (one_each * factor).astype(np.float32),
+        "weight": np.ascontiguousarray(attrs["weight"], np.float32),
+        "bias": bias.astype(np.float32),
         "lo": epilogue.lo,
         "hi": epilogue.hi,
     }

@@ -108,3 +108,25 @@ def test_an_island_reads_copies_of_images_in_onnx_order(tmp_path: Path) -> None:
     (inner,) = island.attrs["nodes"]
     assert (inner.inputs, inner.outputs) == (island.inputs, island.outputs)
     assert {graph.tensors[name].layout for name in island.inputs} == {"plain"}
+
+
+def test_a_batch_norm_joins_the_convolution_before_it_or_is_one(tmp_path: Path) -> None:
+    model = float_models.make(
+        "c = Conv (x, w)\n n = BatchNormalization (c, g, b, m, v)\n r = Relu (n)\n"
+        "y = BatchNormalization (r, g, b, m, v)\n",
+        {"w": (8, 3, 1, 1), "g": (8,), "b": (8,), "m": (8,)},
+        y="N, 8, 32, 32",
+        constants={"v": np.linspace(0.5, 2, 8, dtype=np.float32)},
+    )
+    graph = lowered(tmp_path, model)
+    assert ops(graph) == ["transpose", "conv2d", "conv2d", "transpose"]
+    first, second = graph.nodes[1:3]
+    assert (first.name, first.attrs["lo"]) == ("r", 0.0)
+    weights = {w.name: onnx.numpy_helper.to_array(w) for w in model.graph.initializer}
+    slope = weights["g"] / np.sqrt(weights["v"] + 1e-5)
+    scaled = weights["w"] * slope.reshape(-1, 1, 1, 1)
+    np.testing.assert_allclose(first.attrs["weight"], scaled, rtol=1e-6)
+    np.testing.assert_allclose(second.attrs["weight"].reshape(-1), slope, rtol=1e-6)
+    np.testing.assert_allclose(
+        second.attrs["bias"], weights["b"] - weights["m"] * slope, rtol=1e-5, atol=1e-6
+    )
