@@ -17,7 +17,7 @@ RUN apt-get update \
         gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
         gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
         gcc-arm-none-eabi libnewlib-arm-none-eabi \
-        git openssh-client qemu-user \
+        git openssh-client qemu-user qemu-system-arm \
     && rm -rf /var/lib/apt/lists/*
 # An index with CPU builds of PyTorch; without one pip brings CUDA along, several GB.
 ARG PIP_EXTRA_INDEX_URL=""
