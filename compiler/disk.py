@@ -15,6 +15,14 @@ NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEX
 MIN_FREE_BYTES = 1 << 20  # with less than this, a write that failed in a library is a full disk
 
 
+def default_root() -> Path:
+    """Where the store lies if nobody says otherwise."""
+    if home := os.environ.get("EDGEKILN_STORE"):
+        return Path(home).expanduser().absolute()
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "edgekiln"
+
+
 @contextmanager
 def explained(root: Path) -> Iterator[None]:
     """Raise StorageError for disk errors under `root`, also when a library has hidden the cause."""

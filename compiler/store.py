@@ -23,7 +23,7 @@ from typing import cast
 
 from edgekiln.compiler import locks
 from edgekiln.compiler.artifact import FORMAT, Artifact, Record, key_of, recipe_of, sha256_of
-from edgekiln.compiler.disk import explained
+from edgekiln.compiler.disk import default_root, explained
 from edgekiln.compiler.stage import Advance, Kind, Stage, StageContext, silent
 from edgekiln.runtime.errors import InputError, StorageError
 from edgekiln.targets.profile import TargetProfile
@@ -48,13 +48,6 @@ class Made:
 
 
 Maker = Callable[[Path], Made]  # from the directory to work in
-
-
-def default_root() -> Path:
-    if home := os.environ.get("EDGEKILN_STORE"):
-        return Path(home).expanduser().absolute()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "edgekiln"
 
 
 class Store:
@@ -93,12 +86,12 @@ class Store:
         def make(work: Path) -> Made:
             scratch.mkdir(parents=True, exist_ok=True)
             dst = work / f"artifact{stage.suffix}"
-            # What is not in the key is not passed to `run`.
-            seen = target if stage.uses_target else None
-            curves = logs / stage.name if logs else None
             context = StageContext(
-                target=seen, advance=advance, scratch=scratch, logs=curves, objects=self.compiled
-            )
+                # What is not in the key is not passed to `run`.
+                target=target if stage.uses_target else None,
+                advance=advance, scratch=scratch, objects=self.compiled,
+                logs=logs / stage.name if logs else None,
+            )  # fmt: skip
             try:
                 metrics = stage.run(src.path if src else Path(os.devnull), dst, context)
             except BaseException:

@@ -41,6 +41,7 @@ class Tunable(Protocol):
 
 
 T = TypeVar("T", bound=Tunable)
+Unit = Literal["s", "cycles"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Row:
     version: int  # of the kernels: `kernels.tile.VERSION`
     signature: str
     method: str  # the CPU that measured, or how it was estimated
-    unit: Literal["s", "cycles"]
+    unit: Unit
     default: Tile
     default_cost: float
     tile: Tile

@@ -5,13 +5,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.aot.cache import ObjectCache
 from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tile import VERSION, Tile
 from edgekiln.compiler.stage import Advance, silent
-from edgekiln.compiler.tuning.table import Choices, Row, Tunable
+from edgekiln.compiler.tuning.table import Choices, Row, Tunable, Unit
 from edgekiln.compiler.tuning.trial import Costs, Trial, prepare
 from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.targets import isa
@@ -69,38 +69,54 @@ def tune(
     """
     mk = isa.load(target.isa)
     choices = _layers(model, target, mk)
-    every = {key: kernel.tiles(mk)[:CANDIDATES] for key, kernel in choices.kernels.items()}
-    tiles = [found for found in every.values() if found]
-    kernels = {key: kernel for key, kernel in choices.kernels.items() if every[key]}
-    if not kernels:
+    layers = [
+        _Layer(key=key, kernel=kernel, tiles=tiles[:CANDIDATES])
+        for key, kernel in choices.kernels.items()
+        if (tiles := kernel.tiles(mk))
+    ]
+    if not layers:
         raise UnsupportedError(
             f"{model}: no layer with a choice of tiles", "it needs no tuning: build it"
         )
-    advance(0, trials + 1, f"compiling {sum(map(len, tiles))} candidates")
-    built = [
-        _build(kernel, mk, found) for kernel, found in zip(kernels.values(), tiles, strict=True)
-    ]
+    advance(0, trials + 1, f"compiling {sum(len(layer.tiles) for layer in layers)} candidates")
+    built = [layer.candidates(mk) for layer in layers]
     with tempfile.TemporaryDirectory(prefix="edgekiln-tune-") as home:
         trial = prepare(built, target, ObjectCache(root=objects), Path(home))
         taken, method, unit = _take(trial, trials, device, advance)
-    medians = _medians(taken)
-    rows = [
-        Row(
-            layer=kernel.label,
+    rows = tuple(
+        layer.row(costs, target, method, unit)
+        for layer, costs in zip(layers, _medians(taken), strict=True)
+    )
+    calls = tuple(len(choices.layers[layer.key]) for layer in layers)
+    return Tuned(rows=rows, calls=calls, trials=len(taken), method=method)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    """A kind of layer and the tiles to try, the default first."""
+
+    key: str
+    kernel: Tunable
+    tiles: Sequence[Tile]
+
+    def candidates(self, mk: "MicroKernel") -> list[Kernel]:
+        kernel: Any = self.kernel  # all of them are dataclasses
+        return [replace(kernel, tile=tile).build(mk) for tile in self.tiles]
+
+    def row(self, costs: Sequence[float], target: TargetProfile, method: str, unit: Unit) -> Row:
+        chosen = _choice(costs)
+        return Row(
+            layer=self.kernel.label,
             target=target.base if target.name == HOST else target.name,
             version=VERSION,
-            signature=key,
+            signature=self.key,
             method=method,
             unit=unit,
-            default=found[0],
+            default=self.tiles[0],
             default_cost=costs[0],
-            tile=found[_choice(costs)],
-            tile_cost=costs[_choice(costs)],
+            tile=self.tiles[chosen],
+            tile_cost=costs[chosen],
         )
-        for (key, kernel), found, costs in zip(kernels.items(), tiles, medians, strict=True)
-    ]
-    calls = tuple(len(choices.layers[row.signature]) for row in rows)
-    return Tuned(rows=tuple(rows), calls=calls, trials=len(taken), method=method)
 
 
 def _layers(model: Path, target: TargetProfile, mk: "MicroKernel") -> Choices:
@@ -118,13 +134,9 @@ def _layers(model: Path, target: TargetProfile, mk: "MicroKernel") -> Choices:
     return choices
 
 
-def _build(kernel: Tunable, mk: "MicroKernel", tiles: Sequence[Tile]) -> list[Kernel]:
-    return [replace(kernel, tile=tile).build(mk) for tile in tiles]  # type: ignore[type-var]
-
-
 def _take(
     trial: Trial, trials: int, device: "Device | None", advance: Advance
-) -> tuple[list[Costs], str, Literal["s", "cycles"]]:
+) -> tuple[list[Costs], str, Unit]:
     """The costs of each trial, what they were taken on, and their unit."""
     measures = runs_here(trial.target).fits if device is None else device.measures
     if not measures:

@@ -13,7 +13,8 @@ import pytest
 from edgekiln.compiler import artifact as artifacts
 from edgekiln.compiler import cache
 from edgekiln.compiler.artifact import Artifact
-from edgekiln.compiler.store import Store, default_root
+from edgekiln.compiler.disk import default_root
+from edgekiln.compiler.store import Store
 from edgekiln.runtime.errors import InputError, MissingToolError, TrainingError
 from edgekiln.targets import profile
 from tests.compiler.small_stages import Compile, Resumable, Upper, leftovers, runs
