@@ -8,6 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekiln.compiler.build import Request
+from edgekiln.compiler.build import build as build_bundles
+from edgekiln.compiler.origin import models_of
+from edgekiln.compiler.progress import lines
+from edgekiln.compiler.recipe import Recipe
+from edgekiln.compiler.store import Store
 from edgekiln.runtime import bundle, host
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
@@ -54,11 +60,8 @@ def attention_net(path: Path) -> Path:
     return m.save(path, "mixed")
 
 
-@pytest.mark.parametrize("net", [residual_net, attention_net])
-def test_tiles_give_the_bytes_of_vectors_with_one_thread_and_two(
-    tmp_path: Path, net: Callable[[Path], Path]
-) -> None:
-    model = net(tmp_path / "net.onnx")
+def check_bytes(model: Path, tmp_path: Path) -> None:
+    """Both programs on the same inputs, the one with tiles with one thread and with two."""
     vectors = AotRunner.open(build(model, profile.load(VNNI)))
     home = tmp_path / "tiles"
     target = amx.target()
@@ -78,6 +81,30 @@ def test_tiles_give_the_bytes_of_vectors_with_one_thread_and_two(
                 check=True,
             )  # fmt: skip
             assert (home / "y.bin").read_bytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("net", [residual_net, attention_net])
+def test_tiles_give_the_bytes_of_vectors_with_one_thread_and_two(
+    tmp_path: Path, net: Callable[[Path], Path]
+) -> None:
+    check_bytes(net(tmp_path / "net.onnx"), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "data"), [("resnet8", "digits"), ("resnet18", "digits?size=64"), ("vit", "digits")]
+)
+def test_the_zoo_gives_the_bytes_of_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: str
+) -> None:
+    monkeypatch.setenv("EDGEKILN_STORE", str(tmp_path / "store"))
+    request = Request(
+        model=name, targets=(profile.load(VNNI),), out=tmp_path / "out", trial_s=0.0,
+        recipe=Recipe(data=data, skip=("distill", "prune")),
+    )  # fmt: skip
+    built = build_bundles(request, Store(), lines)
+    int8, *_ = models_of(Path(built.targets[0].bundle))
+    check_bytes(int8, tmp_path)
 
 
 def test_a_program_with_tiles_runs_in_this_process(tmp_path: Path) -> None:

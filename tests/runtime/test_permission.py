@@ -1,12 +1,15 @@
 """Tile registers must be asked for: a refusal is a sentence, not an illegal instruction."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from edgekiln.compiler.aot.build import build
 from edgekiln.runtime import host
 from edgekiln.runtime.errors import BundleError
 from edgekiln.runtime.permit import permit
+from tests.compiler.aot import tiny
 from tests.runtime import c_runner
 
 HINT = (
@@ -43,3 +46,10 @@ def test_a_program_in_this_process_is_refused_with_the_same_words() -> None:
 
 def test_a_program_without_tiles_asks_for_nothing() -> None:
     permit(["avx2", "avx512f"], "net.ekb")
+
+
+def test_the_header_says_how_to_ask_where_it_is_needed() -> None:
+    plain = tiny.PROFILE
+    for profile in (plain, replace(plain, features=(*plain.features, "amx_tile"))):
+        header = build(tiny.program(), profile).files["model.h"]
+        assert (b"syscall(SYS_arch_prctl, 0x1023, 18)" in header) == (profile is not plain)

@@ -37,13 +37,24 @@ def tiled(
 MACHINES = st.builds(tiled, CYCLES, CYCLES, CYCLES, CYCLES)
 
 
-@given(cases(), MACHINES)
-@some
-def test_convolution_agrees_with_onnx_runtime(case: Case, mk: MicroKernel) -> None:
+def check_convolution(case: Case, mk: MicroKernel) -> None:
     p = Problem(case, mk.activation)
     conv = Conv2d(y=p.y.tensor, mult=p.mult, clip=p.clip, groups=case.groups, **p.attributes())
     memory = run(conv.build(mk), AMX, [p.x.memory()], p.y.tensor, case.pieces)
     harness.assert_codes(memory, p.expected())
+
+
+@given(cases(), MACHINES)
+@some
+def test_convolution_agrees_with_onnx_runtime(case: Case, mk: MicroKernel) -> None:
+    check_convolution(case, mk)
+
+
+@pytest.mark.slow
+@given(cases(), MACHINES)
+@harness.thorough
+def test_convolutions_by_the_thousand(case: Case, mk: MicroKernel) -> None:
+    check_convolution(case, mk)
 
 
 @given(cases(), MACHINES)
@@ -83,6 +94,23 @@ def test_float_results_are_the_scaled_exact_sums(case: Case, mk: MicroKernel) ->
 )
 @some
 def test_products_of_activations_are_exact(
+    batch: tuple[int, ...], size: tuple[int, int, int], transposed: bool, as_float: bool, seed: int,
+    mk: MicroKernel,
+) -> None:  # fmt: skip
+    check_exact(mk, AMX, batch, size, transposed, as_float, seed)
+
+
+@pytest.mark.slow
+@given(
+    batch=st.sampled_from([(), (2, 3)]),
+    size=st.tuples(st.integers(1, 200), st.integers(1, 300), st.integers(1, 200)),
+    transposed=st.booleans(),
+    as_float=st.booleans(),
+    seed=st.integers(0, 2**16),
+    mk=MACHINES,
+)
+@harness.thorough
+def test_products_by_the_thousand(
     batch: tuple[int, ...], size: tuple[int, int, int], transposed: bool, as_float: bool, seed: int,
     mk: MicroKernel,
 ) -> None:  # fmt: skip
