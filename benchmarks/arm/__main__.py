@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -17,6 +17,8 @@ from edgekiln.benchmarks import networks
 from edgekiln.benchmarks.arm import peers, sysroot
 from edgekiln.benchmarks.arm.peers import PeerEstimate
 from edgekiln.benchmarks.networks import Built, Network
+from edgekiln.compiler.estimate.program import METHOD
+from edgekiln.runtime import codec
 from edgekiln.runtime.errors import MissingToolError
 from edgekiln.targets import profile
 
@@ -61,12 +63,23 @@ def main(root: Path, peers_python: str, out: Path, targets: Sequence[str], only:
     sysroot.make(root)
     out.mkdir(parents=True, exist_ok=True)
     chosen = [each for each in networks.SUITES["x86"] if each.model in MODELS and only in each.name]
-    rows = []
     for row in _rows(chosen, targets, root=root.resolve(), python=peers_python, out=out):
-        rows.append(row)
+        _publish(out, row)
         click.echo(f"{row.network} on {row.target}: {row.cycles:,.0f} cycles, {row.lead:.2f}×")
-    document = {"schema": SCHEMA, "method": "estimated (llvm-mca)", "rows": list(map(asdict, rows))}
-    (out / "results.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _publish(out: Path, row: Row) -> None:
+    """Add a row to the results, in place of an earlier one of the same network and chip."""
+    path = out / "results.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    rows = [codec.decode(Row, each) for each in found]
+    rows = [each for each in rows if (each.network, each.target) != (row.network, row.target)]
+    names = [network.name for network in networks.SUITES["x86"]]
+    rows = sorted(
+        [*rows, row], key=lambda each: (names.index(each.network), each.peak_macs_per_cycle)
+    )
+    document = {"schema": SCHEMA, "method": METHOD, "rows": codec.encode(rows)}
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (out / "results.md").write_text(markdown(rows), encoding="utf-8")
 
 

@@ -81,7 +81,7 @@ def program(
             example = contents.get(example_name("input", index))
             (home / inputs[-1]).write_bytes(example or bytes(nbytes(tensor)))
         executed = counted.run(target, home, _MAIN, [ARCHIVE], *inputs)
-    advance(1, 2, f"asking llvm-mca for {len(executed.code)} instructions")
+    advance(1, 2, "asking llvm-mca")
     of, cpu = costs(executed, pipe)
     nothing = Cost(instructions=0, cycles=0.0, unknown=0)
     every = [of.get(index, nothing) for index in range(len(spec.layers))]
