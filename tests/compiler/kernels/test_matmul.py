@@ -5,6 +5,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,8 +41,9 @@ def multiplied(product: MatMul, mk: MicroKernel, name: str, a: Array, b: Array) 
 
 def check_exact(
     mk: MicroKernel, name: str, batch: tuple[int, ...], size: tuple[int, int, int],
-    transposed: bool, as_float: bool, seed: int,
+    transposed: bool, as_float: bool, seed: int, tile: int | None = None,
 ) -> None:  # fmt: skip
+    """`tile` counts into the tiles that the product may have."""
     rng = np.random.default_rng(seed)
     m, k, n = size
     low, high = harness.bounds(mk.activation)
@@ -62,6 +64,8 @@ def check_exact(
         result=replace(y, dtype="float32") if as_float else y,
         zero_points=(za, zb), mult=mult, clip=(low + 20, high - 30),
     )  # fmt: skip
+    if tile is not None:
+        product = replace(product, tile=product.tiles(mk)[tile])
     lying = np.ascontiguousarray(b.swapaxes(-1, -2) if transposed else b)
     memory = multiplied(product, mk, name, a.reshape(-1), lying.reshape(-1))
     sums = (a.astype(np.int64) - za) @ (b.astype(np.int64) - zb)
@@ -85,6 +89,12 @@ PRODUCTS = given(
 @quick
 def test_products_are_exact(name: str, **product: Any) -> None:
     check_exact(microkernel(name), name, **product)
+
+
+@pytest.mark.parametrize("tile", [1, -1])
+def test_every_register_tile_gives_the_same_bits(tile: int) -> None:
+    name = "x86_avx2"
+    check_exact(microkernel(name), name, (2,), (9, 21, 24), False, False, seed=1, tile=tile)
 
 
 @everywhere
