@@ -105,6 +105,18 @@ def test_the_chain_is_entered_where_the_input_stands(
     assert rows(run(tmp_path, name)) == expected
 
 
+def test_a_float_build_leaves_out_the_quantization_and_says_so(tmp_path: Path) -> None:
+    result = run(tmp_path, "net.onnx", precision="float32")
+    assert rows(result) == ["input", "compile x86-64-v3", "compile x86-avx512-vnni"]
+    assert result.precision == "float32"
+    assert Path(result.targets[0].bundle).name == "net-x86-64-v3-float32.ekb"
+
+
+def test_a_quantized_model_gives_no_float_program(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"int8\.onnx is quantized: it cannot become a float32"):
+        run(tmp_path, "net.int8.onnx", precision="float32")
+
+
 def test_what_a_module_has_behind_it_is_not_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
