@@ -10,8 +10,7 @@ from edgekiln.benchmarks.peers.peer import PRECISIONS, Precision
 from edgekiln.benchmarks.record import OURS, Layer, Results, Row
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
-WIDTH = 640  # of a chart's bars, in its own units
-BAR, GAP = 22, 6
+STEP_PX = 42  # from one bar of a chart to the next: a line of words, and the bar below it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +19,7 @@ class Bar:
 
     name: str
     text: str
-    length: float
+    share: float  # of the longest, in percent
     ours: bool
 
 
@@ -31,7 +30,7 @@ class Chart:
 
     @property
     def height(self) -> int:
-        return len(self.bars) * (BAR + GAP)
+        return len(self.bars) * STEP_PX
 
 
 def page(results: Results) -> str:
@@ -44,12 +43,10 @@ def page(results: Results) -> str:
         results=results,
         sections=list(_sections(results)),
         absent=_absent(results),
-        latency=partial(_latency_chart),
+        latency=_latency_chart,
         layers=partial(_layer_chart, results),
         rows=lambda row, precision: _layer_rows(results, row.layers[precision], precision),
-        bar=BAR,
-        gap=GAP,
-        width=WIDTH,
+        step=STEP_PX,
     )
 
 
@@ -75,7 +72,7 @@ def _latency_chart(row: Row, precision: Precision) -> Chart:
         Bar(
             name=f"{t.engine} {t.version}".strip(),
             text=f"{t.median_s * 1e6:,.1f} µs ±{t.spread / 2:.0%}",
-            length=WIDTH * t.median_s / longest,
+            share=100 * t.median_s / longest,
             ours=t.engine == OURS,
         )
         for t in timings
@@ -98,7 +95,7 @@ def _layer_chart(results: Results, row: Row, precision: Precision) -> Chart:
         share = macs / seconds[op] / results.peaks[precision] if seconds[op] else 0.0
         rate = f", {share:.0%} of the peak" if macs else ""
         text = f"{seconds[op] / total:.0%}, {seconds[op] * 1e6:,.1f} µs in {len(group)} calls{rate}"
-        bars.append(Bar(name=op, text=text, length=WIDTH * seconds[op] / longest, ours=True))
+        bars.append(Bar(name=op, text=text, share=100 * seconds[op] / longest, ours=True))
     words = "; ".join(f"{bar.name}: {bar.text}" for bar in bars)
     return Chart(title=f"{row.network}, time by operation. {words}", bars=tuple(bars))
 

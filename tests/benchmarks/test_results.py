@@ -111,8 +111,8 @@ def test_the_page_stands_alone_and_says_its_charts_in_words(results: Results) ->
 
 def test_bars_are_as_long_as_their_engines_take(results: Results) -> None:
     (chart, *_) = re.findall(r"<svg.*?</svg>", page.page(results), re.DOTALL)
-    lengths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', chart)]
-    assert lengths == [80.0, 160.0, 640.0]
+    lengths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)%"', chart)]
+    assert lengths == [12.5, 25.0, 100.0]
 
 
 def test_a_page_without_layers_or_peers_is_still_a_page(results: Results) -> None:
