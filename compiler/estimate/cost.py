@@ -57,5 +57,5 @@ def peak_macs_per_cycle(target: TargetProfile) -> float:
     """Products of bytes that the target's dot instruction adds in a cycle, at best."""
     from edgekiln.targets import isa
 
-    mk = isa.load(target.isa)
+    mk = isa.load(target.isa).products
     return mk.dots_per_cycle * mk.register * mk.k_step

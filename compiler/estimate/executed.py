@@ -28,6 +28,7 @@ _CONDITION = "(eq|ne|cs|hs|cc|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le|al)"
 _BRANCH = re.compile(
     rf"(b\.\w+|cbn?z|tbn?z|blr|br|ret\w*"  # AArch64
     rf"|bl?x?{_CONDITION}?(\.w)?"  # both Arms
+    r"|le(tp)?|wls(tp\.\d+)?|tb[bh]|pop(\.w)?.*\bpc"  # Thumb
     r"|j\w+|call\w*)\b"  # x86
 )
 

@@ -1,4 +1,4 @@
-"""Count the instructions of a program for another machine: QEMU's user mode and our plugin."""
+"""Count the instructions of a program for another machine: QEMU and our plugin."""
 
 import hashlib
 import subprocess
@@ -19,12 +19,17 @@ SOURCES = ("blocks.c", "mark.h")
 # machine → LLVM's triple and features, all of which its disassembler and assembler shall know
 ASSEMBLERS: Mapping[str, tuple[str, str]] = {
     "aarch64": ("aarch64-linux-gnu", "+all"),
+    "armv7e-m": ("thumbv7em-none-eabihf", "+fp-armv8d16sp"),
     "armv7l": ("armv7l-linux-gnueabihf", "+neon,+vfp4,+hwdiv-arm"),
+    "armv8.1-m": ("thumbv8.1m.main-none-eabihf", "+mve.fp,+lob"),
 }
 
 
-def count(command: Sequence[str], machine: str, cpu: str, home: Path) -> Executed:
-    """Run `command` in `home` on an emulated `cpu` and count what its marks enclose.
+def count(command: Sequence[str], machine: str, home: Path, mark: int = 0) -> Executed:
+    """Run `command`, an emulator and its arguments, in `home`; count what the marks enclose.
+
+    Args:
+        mark: the address of the program's function `mark`, where there are no system calls.
 
     Raises:
         MissingToolError: QEMU, gcc or LLVM is not installed.
@@ -32,16 +37,16 @@ def count(command: Sequence[str], machine: str, cpu: str, home: Path) -> Execute
     """
     name = tools.emulator(machine)
     counts = home / "counts.txt"
-    plugin = _plugin(name)
+    plugin = f"{_plugin(name)},out={counts}" + (f",mark={mark:x}" if mark else "")
     done = subprocess.run(
-        [name, "-cpu", cpu, "-plugin", f"{plugin},out={counts}", *command],
+        [name, "-plugin", plugin, *command[1:]],
         cwd=home, capture_output=True, text=True, errors="replace", check=False,
     )  # fmt: skip
     if done.returncode != 0:
         raise MeasurementError(
             f"{name}: the counted program ended with {done.returncode}: "
             f"{done.stderr.strip()[-300:] or 'without a word'}",
-            hint=f"does {name} -cpu {cpu} run it without `-plugin`?",
+            hint=f"does `{' '.join(command)}` run it, without `-plugin`?",
         )
     return _read(counts, machine)
 
@@ -86,17 +91,22 @@ def _read(counts: Path, machine: str) -> Executed:
             sections[int(section)][at] += int(times)
             words[at] = word
             at += len(word) // 2
-    texts = _disassemble(sorted(set(words.values())), machine)
-    return Executed(
-        sections, {at: Instruction(texts[word], len(word) // 2) for at, word in words.items()}
-    )
+    places = sorted(words)
+    texts = _disassemble([words[at] for at in places], machine)
+    code = {
+        at: Instruction(text, len(words[at]) // 2) for at, text in zip(places, texts, strict=True)
+    }
+    return Executed(sections, code)
 
 
-def _disassemble(words: list[str], machine: str) -> dict[str, str]:
-    """Hexadecimal instruction → its text; "" for what LLVM cannot read."""
+def _disassemble(words: list[str], machine: str) -> list[str]:
+    """Of hexadecimal instructions in order, for Thumb's IT and VPT tell what follows them; "" for
+    what LLVM cannot read.
+    """
     triple, features = ASSEMBLERS[machine]
-    # Two bytes: the C library's Thumb code, which LLVM takes for broken Arm code.
-    whole = [word for word in words if len(word) == 8]
+    # Two bytes in Arm code: the C library's Thumb, which LLVM takes for broken Arm code.
+    thumb = triple.startswith("thumb")
+    whole = [word for word in words if thumb or len(word) == 8]
     lines = "".join(f"[{' '.join(_bytes(word))}]\n" for word in whole)
     done = subprocess.run(
         [tools.llvm_tool("llvm-mc"), "--disassemble", f"-triple={triple}", f"-mattr={features}"],
@@ -104,10 +114,8 @@ def _disassemble(words: list[str], machine: str) -> dict[str, str]:
     )  # fmt: skip
     refused = {int(part.split(":")[1]) for part in done.stderr.splitlines() if "warning:" in part}
     texts = (line.strip().replace("\t", " ") for line in done.stdout.splitlines()[1:])
-    known = {
-        word: "" if number in refused else next(texts) for number, word in enumerate(whole, start=1)
-    }
-    return dict.fromkeys(words, "") | known
+    known = ("" if line in refused else next(texts) for line in range(1, len(whole) + 1))
+    return [next(known) if thumb or len(word) == 8 else "" for word in words]
 
 
 def _bytes(word: str) -> list[str]:

@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 
-from edgekiln.runtime.device.qemu import EMULATORS
+from edgekiln.runtime.device.qemu import EMULATORS, package_of
 from edgekiln.runtime.errors import MissingToolError
 
 LLVM_RELEASES = (19, 20, 21)  # their names end so on Debian; 19 first: estimates are comparable
@@ -34,7 +34,9 @@ def emulator(machine: str) -> str:
     """QEMU's name for the machine's emulator. Raises MissingToolError."""
     name = EMULATORS[machine]
     if shutil.which(name) is None:
-        raise MissingToolError(f"{name} is not installed", "sudo apt-get install -y qemu-user")
+        raise MissingToolError(
+            f"{name} is not installed", f"sudo apt-get install -y {package_of(name)}"
+        )
     return name
 
 

@@ -1,15 +1,16 @@
 /* One inference of a model, each of its steps a section. Arguments: a file for each input. */
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "mark.h"
 #include "model.h"
 
+/* Not aligned_alloc, which newlib declares and does not have. */
 static void *room(size_t bytes) {
-    size_t size = (bytes + MODEL_OVERREAD_BYTES + MODEL_ALIGN - 1) / MODEL_ALIGN * MODEL_ALIGN;
-    void *data = aligned_alloc(MODEL_ALIGN, size);
-    if (!data) exit(1);
-    return data;
+    uintptr_t start = (uintptr_t)malloc(bytes + MODEL_OVERREAD_BYTES + MODEL_ALIGN);
+    if (!start) exit(1);
+    return (void *)((start + MODEL_ALIGN - 1) / MODEL_ALIGN * MODEL_ALIGN);
 }
 
 int main(int argc, char **argv) {

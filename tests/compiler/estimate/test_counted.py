@@ -12,11 +12,13 @@ LOOP = {
     "x86_64": "1: dec %%eax; jne 1b",
     "aarch64": "1: subs %w0, %w0, #1; b.ne 1b",
     "armv7l": "1: subs %0, %0, #1; bne 1b",
+    "armv7e-m": "1: subs %0, %0, #1; bne 1b",
+    "armv8.1-m": "mov lr, %0; 1: nop; le lr, 1b",
 }
 MAIN = """
 #include "mark.h"
 {mode} static void loop(int rounds) {{
-    __asm__ volatile(".balign 16; {body}" : "+{register}"(rounds));
+    __asm__ volatile(".balign 16; {body}" : "+{register}"(rounds) : : "cc", {clobbered});
 }}
 int main(void) {{
     loop(77);
@@ -31,15 +33,17 @@ int main(void) {{
 """
 
 
-@pytest.mark.parametrize("name", ["x86-64-v3", "rpi5", "rpi2-armv7"])
+@pytest.mark.parametrize("name", ["x86-64-v3", "rpi5", "rpi2-armv7", "cortex-m4", "cortex-m55"])
 def test_a_loop_is_counted_exactly_in_its_section(name: str, tmp_path: Path) -> None:
     target = require(name)
     register = "a" if target.machine == "x86_64" else "r"
     body = LOOP[target.machine]
     # Our kernels are Arm code; C compilers make Thumb code.
     mode = '__attribute__((noinline, target("arm")))' if target.machine == "armv7l" else ""
-    (tmp_path / "main.c").write_text(MAIN.format(body=body, register=register, mode=mode))
-    executed = counted.run(target, tmp_path, "main.c", [])
+    clobbered = '"lr"' if target.machine == "armv8.1-m" else '"memory"'
+    main = MAIN.format(body=body, register=register, mode=mode, clobbered=clobbered)
+    (tmp_path / "loops.c").write_text(main)
+    executed = counted.run(target, tmp_path, "loops.c", [])
     assert set(executed.sections) == {0, 1}
     rounds = {}
     for section, executions in executed.sections.items():

@@ -90,6 +90,21 @@ def test_an_estimate_is_the_same_every_time(lib: Path) -> None:
     assert program(lib) == program(lib)
 
 
+@pytest.mark.parametrize(("name", "peak"), [("cortex-m7", 2), ("cortex-m55", 8)])
+def test_a_microcontrollers_layers_are_counted_on_its_board(
+    name: str, peak: float, tmp_path: Path
+) -> None:
+    """The instructions of the kernels alone, exactly: neither start-up nor semihosting."""
+    built = build(residual_net(tmp_path / "net.onnx"), require(name))
+    estimate = program(built)
+    assert (estimate.method, estimate.model, estimate.peak_macs_per_cycle) == (METHOD, name, peak)
+    for layer in estimate.layers:
+        assert layer.macs / (2 * peak) < layer.instructions < 1_000_000
+        assert 0 < layer.macs_per_cycle < peak or not layer.macs
+    assert estimate.unknown_share < 0.05
+    assert program(built) == estimate
+
+
 def test_an_unknown_model_is_refused(lib: Path) -> None:
     with pytest.raises(ConfigError, match="no pipeline model of 'cortex-z99'") as caught:
         program(lib, model="cortex-z99")

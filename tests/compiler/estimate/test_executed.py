@@ -20,7 +20,17 @@ def test_a_loop_is_a_block_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "branch", ["b.ne #-8", "cbz x0, #8", "bl #64", "bxeq lr", "jne 0x40", "ret"]
+    "branch",
+    [
+        "b.ne #-8",
+        "cbz x0, #8",
+        "bl #64",
+        "bxeq lr",
+        "le lr, #-82",
+        "pop.w {r4, pc}",
+        "jne 0x40",
+        "ret",
+    ],
 )
 def test_a_block_ends_at_a_branch(branch: str) -> None:
     listing = code("add", branch, "add", "mul")
@@ -28,7 +38,9 @@ def test_a_block_ends_at_a_branch(branch: str) -> None:
     assert basic_blocks(executions, listing) == {("add", branch): 2, ("add", "mul"): 2}
 
 
-@pytest.mark.parametrize("plain", ["bic v0.4s, #1", "bfi w0, w1, #1, #2", "bsl v0.16b", "bit v0"])
+@pytest.mark.parametrize(
+    "plain", ["bic v0.4s, #1", "bfi w0, w1, #1, #2", "bsl v0.16b", "bit v0", "pop {r4}"]
+)
 def test_what_only_looks_like_a_branch_ends_nothing(plain: str) -> None:
     listing = code("add", plain, "mul")
     assert basic_blocks(dict.fromkeys(listing, 1), listing) == {("add", plain, "mul"): 1}
