@@ -11,6 +11,7 @@ from edgekiln.benchmarks.arm import driver, sysroot
 from edgekiln.compiler.estimate import qemu
 from edgekiln.compiler.estimate.cost import costs, pipeline
 from edgekiln.compiler.estimate.executed import Executed
+from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.targets.profile import TargetProfile
 
 # Calls from Python: the interpreter, its way into C, and numpy. Everything else is the engine's,
@@ -41,9 +42,10 @@ def estimate(engine: str, model: Path, target: TargetProfile, root: Path) -> Pee
     with tempfile.TemporaryDirectory(prefix="edgekiln-arm-") as directory:
         home = Path(directory)
         shutil.copy(driver.__file__, home / "driver.py")
-        command = [*sysroot.command(root, target), "driver.py", engine, str(model.resolve())]
-        cpu = CPUS.get(target.name, target.qemu_cpu)
-        executed = qemu.count([*command, "maps.txt"], target.machine, cpu, home)
+        emulator = [EMULATORS[target.machine], "-cpu", CPUS.get(target.name, target.qemu_cpu)]
+        python = sysroot.command(root, target)
+        command = [*emulator, *python, "driver.py", engine, str(model.resolve()), "maps.txt"]
+        executed = qemu.count(command, target.machine, home)
         maps = (home / "maps.txt").read_text()
     own = _engine_only(executed, maps)
     of, _ = costs(own, pipeline(target))
