@@ -1,7 +1,7 @@
 """The results as Markdown: a table for each number of threads and precision, then the layers."""
 
 from edgekiln.benchmarks.peers.peer import PRECISIONS, Precision
-from edgekiln.benchmarks.record import OURS, Layer, Results, Row
+from edgekiln.benchmarks.record import OURS, Layer, Results, Row, mac_per_s
 
 _LAYERS = 12  # of a network that are shown, the slowest first
 
@@ -98,7 +98,7 @@ def _layers(results: Results, row: Row, precision: Precision) -> str:
         "|---|---|---|---|---|",
     ]
     for layer in slowest[:_LAYERS]:
-        rate = _rate(results, layer.macs, layer.latency_s, precision)
+        rate = _rate(results, [layer], precision)
         name = layer.name[-40:].replace("|", "")
         lines.append(f"| {name} | {layer.op} | {layer.latency_s * 1e6:.2f} | {rate} |")
     return "\n".join([*lines, ""])
@@ -115,12 +115,12 @@ def _group(
     results: Results, op: str, layers: list[Layer], total: float, precision: Precision
 ) -> str:
     seconds = sum(layer.latency_s for layer in layers)
-    rate = _rate(results, sum(layer.macs for layer in layers), seconds, precision)
+    rate = _rate(results, layers, precision)
     return f"| {op} | {len(layers)} | {seconds / total:.0%} | {rate} |"
 
 
-def _rate(results: Results, macs: int, seconds: float, precision: Precision) -> str:
-    if not macs or not seconds:
+def _rate(results: Results, layers: list[Layer], precision: Precision) -> str:
+    rate = mac_per_s(layers)
+    if rate is None:
         return "– | –"
-    share = macs / seconds / results.peaks[precision]
-    return f"{macs / seconds / 1e9:.0f} | {share:.0%}"
+    return f"{rate / 1e9:.0f} | {rate / results.peaks[precision]:.0%}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekiln.benchmarks.peers.peer import PRECISIONS, Precision
-from edgekiln.benchmarks.record import OURS, Layer, Results, Row
+from edgekiln.benchmarks.record import OURS, Layer, Results, Row, mac_per_s
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 STEP_PX = 42  # from one bar of a chart to the next: a line of words, and the bar below it
@@ -91,11 +91,10 @@ def _layer_chart(results: Results, row: Row, precision: Precision) -> Chart:
     longest, total = max(seconds.values()), sum(seconds.values())
     bars = []
     for op, group in sorted(groups.items(), key=lambda item: -seconds[item[0]]):
-        macs = sum(layer.macs for layer in group)
-        share = macs / seconds[op] / results.peaks[precision] if seconds[op] else 0.0
-        rate = f", {share:.0%} of the peak" if macs else ""
-        text = f"{seconds[op] / total:.0%}, {seconds[op] * 1e6:,.1f} µs in {len(group)} calls{rate}"
-        bars.append(Bar(name=op, text=text, share=100 * seconds[op] / longest, ours=True))
+        rate = mac_per_s(group)
+        share = "" if rate is None else f", {rate / results.peaks[precision]:.0%} of the peak"
+        text = f"{seconds[op] / total:.0%}, {seconds[op] * 1e6:,.1f} µs in {len(group)} calls"
+        bars.append(Bar(name=op, text=text + share, share=100 * seconds[op] / longest, ours=True))
     words = "; ".join(f"{bar.name}: {bar.text}" for bar in bars)
     return Chart(title=f"{row.network}, time by operation. {words}", bars=tuple(bars))
 
@@ -104,17 +103,13 @@ def _layer_rows(
     results: Results, layers: tuple[Layer, ...], precision: Precision
 ) -> list[tuple[str, str, str, str, str]]:
     """Name, operation, µs, GMAC/s and share of the peak of every layer, in the program's order."""
-    peak = results.peaks[precision]
-    return [
-        (
-            layer.name,
-            layer.op,
-            f"{layer.latency_s * 1e6:.2f}",
-            f"{layer.mac_per_s / 1e9:.0f}" if layer.macs else "–",
-            f"{layer.mac_per_s / peak:.0%}" if layer.macs else "–",
-        )
-        for layer in layers
-    ]
+    rows = []
+    for layer in layers:
+        rate = mac_per_s([layer])
+        gmacs = "–" if rate is None else f"{rate / 1e9:.0f}"
+        share = "–" if rate is None else f"{rate / results.peaks[precision]:.0%}"
+        rows.append((layer.name, layer.op, f"{layer.latency_s * 1e6:.2f}", gmacs, share))
+    return rows
 
 
 def _absent(results: Results) -> list[tuple[str, str, str]]:

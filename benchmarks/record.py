@@ -12,6 +12,8 @@ from edgekiln.runtime.host import Machine
 
 SCHEMA = "edgekiln.benchmarks/2"
 OURS = "edgekiln"
+# The runner takes its clock's own time off each layer's: what is left of less than this is noise.
+SHORTEST_S = 100e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +46,12 @@ class Layer:
     macs: int
     latency_s: float
 
-    @property
-    def mac_per_s(self) -> float:
-        return self.macs / self.latency_s if self.latency_s else 0.0
+
+def mac_per_s(layers: Iterable[Layer]) -> float | None:
+    """Of these layers together; None where they have none, or too short a time for the clock."""
+    timed = [layer for layer in layers if layer.latency_s >= SHORTEST_S]
+    macs = sum(layer.macs for layer in timed)
+    return macs / sum(layer.latency_s for layer in timed) if macs else None
 
 
 @dataclass(frozen=True, kw_only=True)
