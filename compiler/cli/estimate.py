@@ -89,7 +89,7 @@ def _row(layer: "LayerEstimate", result: "Estimate", measured_s: float | None) -
         layer.name[-40:], layer.op, f"{layer.macs:,}" if layer.macs else "-",
         f"{layer.instructions:,}", f"{layer.cycles:,.0f}",
         f"{layer.cycles / result.total.cycles:.1%}",
-        f"{speed:.1f}" if layer.macs else "-",
+        f"{speed:.2f}" if layer.macs else "-",
         f"{speed / result.peak_macs_per_cycle:.0%}" if layer.macs else "-", *measured,
     )  # fmt: skip
 
