@@ -13,6 +13,8 @@ from pathlib import Path
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
+LOG = "sshd.log"
+
 
 @dataclass
 class Sshd:
@@ -20,7 +22,6 @@ class Sshd:
 
     port: int
     config: Path
-    log: Path
     process: subprocess.Popen[bytes]
 
     @property
@@ -36,6 +37,14 @@ class Sshd:
         self.cut()
         self.process.terminate()
         self.process.wait()
+
+    def reboot(self, seconds: float) -> None:
+        """Nobody answers for so long, and no program of before is left."""
+        self.cut()
+        self.process.terminate()
+        self.process.wait()
+        time.sleep(seconds)
+        self.process = _listen(self.config.parent)
 
     def cut(self) -> None:
         """End all connections as a pulled cable would: no program on the board is told."""
@@ -56,7 +65,6 @@ def _kill_sshd(pid: int) -> None:
 
 def start(home: Path) -> Sshd:
     """Raises AssertionError with the log when it does not come up."""
-    assert SSHD is not None
     Path("/run/sshd").mkdir(exist_ok=True)  # its own wish, for separating privileges
     for name in ("host", "user"):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / name]
@@ -79,12 +87,16 @@ def start(home: Path) -> Sshd:
     }  # fmt: skip
     for name, options in (("sshd_config", server), ("ssh_config", client)):
         (home / name).write_text("".join(f"{key} {value}\n" for key, value in options.items()))
-    log = home / "sshd.log"
-    process = subprocess.Popen([SSHD, "-D", "-f", home / "sshd_config", "-E", log])
+    process = _listen(home)
     for _ in range(100):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return Sshd(port=port, config=home / "ssh_config", log=log, process=process)
-        assert process.poll() is None, log.read_text()
+                return Sshd(port=port, config=home / "ssh_config", process=process)
+        assert process.poll() is None, (home / LOG).read_text()
         time.sleep(0.05)
-    raise AssertionError(log.read_text())
+    raise AssertionError((home / LOG).read_text())
+
+
+def _listen(home: Path) -> subprocess.Popen[bytes]:
+    assert SSHD is not None
+    return subprocess.Popen([SSHD, "-D", "-f", home / "sshd_config", "-E", home / LOG])

@@ -1,6 +1,8 @@
 """A board behind a real sshd, and everything that can go wrong on the way."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -169,6 +171,24 @@ def test_a_connection_cut_in_the_middle_is_made_again(open_board, checkable, ssh
     result = bench.bench(path, trials=2, min_seconds=2.0, device=device)
     cut.join()
     assert len(result.trials) == 2
+    assert left_on(home) == ["lock"]
+
+
+def test_a_board_that_reboots_in_the_middle_is_taken_again(open_board, checkable, sshd, home):
+    """Its programs are gone, its files are not; the trial is done anew."""
+
+    def reboot_while_running():
+        wait_until((home / "running").exists, 60)
+        pid = int((home / "running").read_text())
+        sshd.reboot(1.0)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    reboot = threading.Thread(target=reboot_while_running)
+    reboot.start()
+    result = bench.bench(checkable(), trials=1, min_seconds=2.0, device=open_board())
+    reboot.join()
+    assert len(result.trials) == 1
     assert left_on(home) == ["lock"]
 
 
