@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.result import BuildResult, Latency, Step, TargetResult
 from edgekiln.runtime.text import footprint_lines, human_bytes
+from edgekiln.targets.profile import HOST
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,7 @@ def show(result: BuildResult, console: "Console") -> None:
                 f"note: {step.stage}: {note}", style="dim", highlight=False, soft_wrap=True
             )
     for target in result.targets:
-        _target(target, console)
+        _target(target, result.precision, console)
     for line in _next(result):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -85,9 +86,9 @@ def _count(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"
 
 
-def _target(target: TargetResult, console: "Console") -> None:
-    base = f" (by {target.base})" if target.base else ""
-    console.print(f"\n{target.target}{base}", style="bold")
+def _target(target: TargetResult, precision: str, console: "Console") -> None:
+    detected = f" (by {target.base})" if target.target == HOST else ""
+    console.print(f"\n{target.target}{detected}", style="bold")
     if target.latencies:
         console.print(_latencies(target.latencies))
         for warning in dict.fromkeys(w for row in target.latencies for w in row.warnings):
@@ -105,7 +106,7 @@ def _target(target: TargetResult, console: "Console") -> None:
     console.print(f"program: {sizes}", highlight=False)
     for line in footprint_lines(target.footprint):
         console.print(line, highlight=False, soft_wrap=True)
-    console.print(_float_ops(target), highlight=False)
+    console.print(_float_ops(target, precision), highlight=False)
     console.print(
         f"bundle: {target.bundle} ({human_bytes(target.bundle_bytes)})",
         highlight=False,
@@ -132,10 +133,11 @@ def _latencies(rows: tuple[Latency, ...]) -> "Table":
     return table
 
 
-def _float_ops(target: TargetResult) -> str:
+def _float_ops(target: TargetResult, precision: str) -> str:
+    what = "float operations" if precision == "int8" else "operations without a float32 kernel"
     if not target.float_ops:
-        return f"float operations: none of {target.layers}"
-    lines = [f"float operations: {len(target.float_ops)} of {target.layers}"]
+        return f"{what}: none of {target.layers}"
+    lines = [f"{what}: {len(target.float_ops)} of {target.layers}"]
     lines += [f"  {op.op} {op.name}: {op.reason}" for op in target.float_ops[:LONGEST_LIST]]
     if (more := len(target.float_ops) - LONGEST_LIST) > 0:
         lines.append(f"  and {more} more (--json lists them)")

@@ -117,6 +117,8 @@ def test_what_stayed_float_is_named_with_its_reason() -> None:
     assert "float operations: 1 of 13\n  float:Softmax probs: no integer form" in shown(RESULT)
     none = replace(RESULT, targets=(replace(TARGET, float_ops=()),))
     assert "float operations: none of 13" in shown(none)
+    floats = replace(none, precision="float32")
+    assert "operations without a float32 kernel: none of 13" in shown(floats)
     many = tuple(FloatOp(name=f"n{i}", op="float:Exp", reason="why") for i in range(11))
     assert "and 3 more" in shown(replace(RESULT, targets=(replace(TARGET, float_ops=many),)))
 
