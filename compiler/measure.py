@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.artifact import Artifact
 from edgekiln.compiler.result import Latency, Score, Step
 from edgekiln.runtime.errors import AccuracyError
+
+if TYPE_CHECKING:
+    from edgekiln.runtime.results import BenchResult
 
 # A trained model is better than this many times chance.
 GUESSING = 1.5
@@ -81,16 +84,17 @@ def latencies(bundle: Path, models: Sequence[Path], trial_s: float) -> tuple[Lat
     from edgekiln.runtime.bench import compare
 
     results = compare(bundle, models, min_seconds=trial_s)
-    ours_s = results[0].median_s
-    return tuple(
-        Latency(
-            engine=f"{each.engine} {each.precision}",
-            threads=each.threads,
-            median_s=each.median_s,
-            p90_s=each.p90_s,
-            spread=each.spread,
-            ratio=each.median_s / ours_s,
-            warnings=each.warnings,
-        )
-        for each in results
+    return tuple(latency_of(each, results[0].median_s) for each in results)
+
+
+def latency_of(result: "BenchResult", ours_s: float) -> Latency:
+    """The row of a table in which our program takes `ours_s`."""
+    return Latency(
+        engine=f"{result.engine} {result.precision}",
+        threads=result.threads,
+        median_s=result.median_s,
+        p90_s=result.p90_s,
+        spread=result.spread,
+        ratio=result.median_s / ours_s,
+        warnings=result.warnings,
     )

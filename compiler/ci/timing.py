@@ -13,7 +13,7 @@ from edgekiln.compiler.artifact import Artifact, key_of, recipe_of
 from edgekiln.compiler.ci.matrix import Cell
 from edgekiln.compiler.ci.result import Bench
 from edgekiln.compiler.devices import identity, open_device
-from edgekiln.compiler.result import Latency
+from edgekiln.compiler.measure import latency_of
 from edgekiln.compiler.stage import Kind, Stage, StageContext
 from edgekiln.compiler.store import Store
 from edgekiln.runtime import codec
@@ -103,17 +103,5 @@ def _bench(ours: "BenchResult", others: "list[BenchResult]", device: str) -> Ben
         trial_medians_s=tuple(trial.median_s for trial in ours.trials),
         warnings=ours.warnings,
         layers=ours.layers,
-        peers=tuple(_peer(each, ours.median_s) for each in others),
-    )
-
-
-def _peer(result: "BenchResult", ours_s: float) -> Latency:
-    return Latency(
-        engine=f"{result.engine} {result.precision}",
-        threads=result.threads,
-        median_s=result.median_s,
-        p90_s=result.p90_s,
-        spread=result.spread,
-        ratio=result.median_s / ours_s,
-        warnings=result.warnings,
+        peers=tuple(latency_of(each, ours.median_s) for each in others),
     )

@@ -25,6 +25,7 @@ from edgekiln.compiler.kernels.tir import (
     register,
     store,
     turns,
+    unravel,
 )  # fmt: skip
 from edgekiln.targets.isa.base import MicroKernel, splat
 
@@ -65,7 +66,7 @@ class FloatMatMul:
             with loop(begin, end) as item:
                 matrix, part = divmod_(item, tiles)
                 first = bind(minimum(part * rows, const(self.m - rows)))
-                indices = self._indices(bind(matrix))
+                indices = unravel(self.batch, bind(matrix))
                 left = bind(self.a.at(indices) + first * self.a.row)
                 right = bind(self.b.at(indices))
                 to = bind(self.y.at(indices) + first * self.y.row)
@@ -76,14 +77,6 @@ class FloatMatMul:
                         emit.multiply(a, b, (left, right + column))
                         emit.finish(y, bounds, to + column)
         return k.finish()
-
-    def _indices(self, matrix: Index) -> tuple[Index, ...]:
-        """The batch axes of the `matrix`th product."""
-        indices: list[Index] = []
-        for extent in reversed(self.batch):
-            matrix, index = divmod_(matrix, extent)
-            indices.insert(0, bind(index))
-        return tuple(indices)
 
 
 class _Tile:

@@ -29,6 +29,7 @@ from edgekiln.compiler.kernels.tir import (
     divmod_,
     loop,
     minimum,
+    unravel,
 )  # fmt: skip
 from edgekiln.targets.isa.base import MicroKernel
 
@@ -118,7 +119,7 @@ class MatMul:
             packed = k.tensor(self.packed_bytes(mk), "int8")
             begin, end = k.items(math.prod(self.batch))
             with loop(begin, end) as item:
-                source = bind(self.b.at(self._indices(item)))
+                source = bind(self.b.at(unravel(self.batch, item)))
                 for block, at, column in plan.blocks(item):
                     plan.pack(b, packed, zero, block, at, source + column * self.b.column)
         return k.finish()
@@ -151,17 +152,9 @@ class MatMul:
                     bind(matrix),
                     bind(minimum(tile * plan.rows, const(self.m - plan.rows))),
                 )
-                indices = self._indices(matrix)
+                indices = unravel(self.batch, matrix)
                 source = bind(self.a.at(indices) + first * self.a.row)
                 to = bind(self.y.at(indices) + first * self.y.row)
                 for block, at, column in plan.blocks(matrix):
                     emitter.emit(block, source, at, to + column)
         return k.finish()
-
-    def _indices(self, matrix: Index) -> tuple[Index, ...]:
-        """The batch axes of the `matrix`th product."""
-        indices: list[Index] = []
-        for extent in reversed(self.batch):
-            matrix, index = divmod_(matrix, extent)
-            indices.insert(0, bind(index))
-        return tuple(indices)

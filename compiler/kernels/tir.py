@@ -4,7 +4,7 @@ Kernels build low-level TIR (flat buffers, explicit vectors, no blocks) statemen
 register tile is a Python loop and every shape has code made for it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -228,6 +228,15 @@ def divmod_(value: Expr, divisor: int) -> tuple[Index, Index]:
     if divisor == 1:
         return value, const(0)
     return T.truncdiv(value, const(divisor)), T.truncmod(value, const(divisor))
+
+
+def unravel(shape: Sequence[int], index: Index) -> tuple[Index, ...]:
+    """The index on each axis of the `index`th element, as numpy.unravel_index."""
+    indices: list[Index] = []
+    for extent in reversed(shape):
+        index, own = divmod_(index, extent)
+        indices.insert(0, bind(own))
+    return tuple(indices)
 
 
 def for_vectors(count: int, widths: tuple[int, ...], body: Callable[[Index, int], None]) -> None:

@@ -16,7 +16,7 @@ from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.lowering.compute import as_matrix
 from edgekiln.compiler.lowering.rows import axes_of, matrices
 from edgekiln.compiler.lowering.state import Lowering
-from edgekiln.compiler.program import Buffer, Call, Const, Ref
+from edgekiln.compiler.program import Buffer
 
 
 def _finish(node: Node) -> dict[str, Any]:
@@ -106,7 +106,6 @@ def _columns_together(
     """Copy a matrix operand of `shape` (…batch, k, n) into a dense buffer of its own."""
     dense = tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
     packed = Buffer(name=f"{node.name}:columns", bytes=4 * prod(shape))
-    low.buffers[packed.name] = packed
     flat = Nhwc(n=1, h=1, w=1, c=prod(shape), dtype="float32")
     kernel = Copy(
         shape=shape,
@@ -115,20 +114,7 @@ def _columns_together(
         x_strides=(*right.batch, right.row, right.column),
         y_strides=dense,
     ).build(low.kernels_of(node))
-    low.calls.append(
-        Call(
-            name=packed.name,
-            op="matmul_pack",
-            code=kernel.code,
-            args=(
-                low.place(b.name),
-                *(Const(array=array) for array in kernel.constants),
-                Ref(buffer=packed.name),
-            ),
-            work=kernel.work,
-            integer=False,
-        )
-    )
+    low.pack(node, kernel, b.name, packed)
     return Matrices(elements=flat.c, batch=dense[:-2], row=dense[-2], column=1)
 
 

@@ -6,7 +6,7 @@ from edgekiln.compiler.graph import Node, Tensor
 from edgekiln.compiler.kernels.matmul import MatMul, Matrices
 from edgekiln.compiler.kernels.rows import LayerNorm, Softmax
 from edgekiln.compiler.lowering.state import Lowering
-from edgekiln.compiler.program import Buffer, Call, Const, Ref
+from edgekiln.compiler.program import Buffer
 
 
 def matmul(low: Lowering, node: Node) -> None:
@@ -31,21 +31,7 @@ def matmul(low: Lowering, node: Node) -> None:
     )
     product = low.tuned(node, product)
     packed = Buffer(name=f"{node.name}:packed", bytes=product.packed_bytes(low.mk))
-    low.buffers[packed.name] = packed
-    kernel = product.pack(low.mk)
-    low.calls.append(
-        Call(
-            name=packed.name,
-            op="matmul_pack",
-            code=kernel.code,
-            args=(
-                low.place(b.name),
-                *(Const(array=array) for array in kernel.constants),
-                Ref(buffer=packed.name),
-            ),
-            work=kernel.work,
-        )
-    )
+    low.pack(node, product.pack(low.mk), b.name, packed)
     macs = prod((*product.batch, product.m, product.k, product.n))
     low.call(node, product.build(low.mk), macs=macs, inputs=(a.name, packed.name))
 

@@ -68,6 +68,24 @@ class Lowering:
         """The kernel with the register tile that was chosen for it."""
         return self.choices.tuned(node.name, kernel, self.mk)
 
+    def pack(self, node: Node, kernel: Kernel, operand: str, packed: Buffer) -> None:
+        """Append a call that copies an operand of `node` into a buffer of its own."""
+        self.buffers[packed.name] = packed
+        self.calls.append(
+            Call(
+                name=packed.name,
+                op=f"{node.op}_pack",
+                code=kernel.code,
+                args=(
+                    self.place(operand),
+                    *(Const(array=array) for array in kernel.constants),
+                    Ref(buffer=packed.name),
+                ),
+                work=kernel.work,
+                integer=not self.is_float(node),
+            )
+        )
+
     def call(
         self,
         node: Node,
