@@ -1,20 +1,13 @@
 """Convolution of floats: the implicit matrix product of `conv2d`, a product a lane and step."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from edgekiln.compiler.kernels.border import assert_covered
 from edgekiln.compiler.kernels.conv2d_plan import Plan
 from edgekiln.compiler.kernels.conv2d_tile import TileEmitter
 from edgekiln.compiler.kernels.epilogue import Residual
-from edgekiln.compiler.kernels.float_epilogue import (
-    NO_CLIP,
-    FloatEpilogue,
-    erased,
-    erased_residual,
-)
+from edgekiln.compiler.kernels.float_epilogue import NO_CLIP, FloatEpilogue, erased_convolution
 from edgekiln.compiler.kernels.function import Function
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
@@ -23,17 +16,8 @@ from edgekiln.compiler.kernels.tir import KernelBuilder
 from edgekiln.targets.isa.base import MicroKernel
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
-
-
-def _erased(conv: "FloatConv2d") -> "FloatConv2d":
-    return replace(
-        conv,
-        weight=np.zeros_like(conv.weight),
-        bias=np.zeros_like(conv.bias),
-        clip=erased(conv.clip),
-        residual=erased_residual(conv.residual),
-    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,7 +45,7 @@ class FloatConv2d:
     function: Function = ()
     tile: Tile | None = None
 
-    @shared(_erased)
+    @shared(erased_convolution)
     def build(self, mk: MicroKernel) -> Kernel:
         size = self.weight.shape[2:]
         assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)

@@ -6,7 +6,7 @@ channels are few, several pixels fill a vector: to a filter that repeats, they a
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.channels import Vector, blocks, pack_channels, vectors
 from edgekiln.compiler.kernels.epilogue import Residual
-from edgekiln.compiler.kernels.float_epilogue import NO_CLIP, FloatEpilogue, erased, erased_residual
+from edgekiln.compiler.kernels.float_epilogue import NO_CLIP, FloatEpilogue, erased_convolution
 from edgekiln.compiler.kernels.function import Function
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
@@ -40,16 +40,6 @@ _MOST_STRIDE = 2
 _MOST_COLUMNS = 8  # of a tile: more would save little and make long code
 
 
-def _erased(conv: "FloatDepthwise2d") -> "FloatDepthwise2d":
-    return replace(
-        conv,
-        weight=np.zeros_like(conv.weight),
-        bias=np.zeros_like(conv.bias),
-        clip=erased(conv.clip),
-        residual=erased_residual(conv.residual),
-    )
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FloatDepthwise2d:
     """y = epilogue(bias + Σ x·weight), channel by channel.
@@ -72,7 +62,7 @@ class FloatDepthwise2d:
     residual: Residual | None = None
     function: Function = ()
 
-    @shared(_erased)
+    @shared(erased_convolution)
     def build(self, mk: MicroKernel) -> Kernel:
         size = self.weight.shape[2:]
         assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)

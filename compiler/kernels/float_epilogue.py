@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,11 @@ from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
+    from edgekiln.compiler.kernels.float_depthwise import FloatDepthwise2d
+
+C = TypeVar("C", "FloatConv2d", "FloatDepthwise2d")
+
 NO_CLIP = (float("-inf"), float("inf"))
 
 
@@ -35,6 +40,17 @@ def erased(clip: tuple[float, float]) -> tuple[float, float]:
 
 def erased_residual(residual: Residual | None) -> Residual | None:
     return replace(residual, clip=erased(residual.clip)) if residual else None
+
+
+def erased_convolution(conv: C) -> C:
+    """The convolution that stands for all with the same code."""
+    return replace(
+        conv,
+        weight=np.zeros_like(conv.weight),
+        bias=np.zeros_like(conv.bias),
+        clip=erased(conv.clip),
+        residual=erased_residual(conv.residual),
+    )
 
 
 class Bounds:

@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from edgekiln.runtime.manifest import (
     TensorSpec,
 )
 from tests.runtime import c_runner
+from tests.runtime.device import sshd as server
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -76,6 +77,14 @@ def toy_sums(x: NDArray[np.generic]) -> NDArray[np.generic]:
 def toy_files(**changes: Any) -> dict[str, bytes]:
     """The toy's program.json with these changes."""
     return {"program.json": manifest.to_json(replace(TOY, **changes)).encode()}
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Sshd]:
+    """A board's; tests that ask for it skip where `server.SSHD` is None."""
+    running = server.start(tmp_path_factory.mktemp("sshd"))
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="session")

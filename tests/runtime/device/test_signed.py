@@ -17,13 +17,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory):
-    running = server.start(tmp_path_factory.mktemp("sshd"))
-    yield running
-    running.stop()
-
-
 @pytest.fixture
 def keys(tmp_path):
     """`team` is whom the board trusts; `other` is somebody else."""

@@ -28,13 +28,6 @@ from tests.runtime.device import sshd as server
 pytestmark = pytest.mark.skipif(server.SSHD is None, reason="openssh-server is not installed")
 
 
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory):
-    running = server.start(tmp_path_factory.mktemp("sshd"))
-    yield running
-    running.stop()
-
-
 @pytest.fixture
 def home(tmp_path):
     """The directory on the board."""

@@ -21,13 +21,6 @@ CHIP = "sys/class/hwmon/hwmon3"
 PMIC = "echo 'VDD_CORE_A current(7)=2.5A'; echo 'VDD_CORE_V volt(15)=2.0V'"
 
 
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory):
-    running = server.start(tmp_path_factory.mktemp("sshd"))
-    yield running
-    running.stop()
-
-
 @pytest.fixture
 def board(sshd, tmp_path, root):
     (root / "proc").symlink_to("/proc")
