@@ -5,9 +5,9 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from edgekiln.benchmarks.peers.peer import Precision
 from edgekiln.benchmarks.prepare import Entry, Prepared
 from edgekiln.benchmarks.record import OURS, Absent, Layer, Row, Timing
+from edgekiln.compiler.recipe import Precision
 from edgekiln.runtime.bench import placement
 from edgekiln.runtime.contenders import Contender, Facts, Placement, ProgramContender
 from edgekiln.runtime.device.local import LocalDevice

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.benchmarks.peers.peer import PRECISIONS, Precision
+from edgekiln.compiler.recipe import PRECISIONS, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,9 +18,10 @@ import numpy as np
 from edgekiln.benchmarks import networks
 from edgekiln.benchmarks.networks import Built, Network
 from edgekiln.benchmarks.peers import PEERS
-from edgekiln.benchmarks.peers.peer import PRECISIONS, Peer, Precision
+from edgekiln.benchmarks.peers.peer import Peer
 from edgekiln.benchmarks.record import OURS, Absent
 from edgekiln.compiler.artifact import sha256_of
+from edgekiln.compiler.recipe import PRECISIONS, Precision
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import ConfigError
 

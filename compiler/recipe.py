@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from edgekiln.compiler.stage import Stage
 from edgekiln.runtime.errors import ConfigError
@@ -28,6 +28,7 @@ STAGES = {
     "package": "edgekiln.compiler.stages.package:Package",
 }
 Precision = Literal["int8", "float32"]  # of a program's numbers
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SKIPPABLE = ("distill", "prune")  # they give what they take
 SHARED = {"data": str, "seed": int}
 

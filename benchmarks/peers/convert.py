@@ -6,11 +6,15 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.benchmarks.peers import BY_NAME
-from edgekiln.benchmarks.peers.peer import Convert, Precision, Source
+from edgekiln.benchmarks.peers.peer import Convert, Source
+
+if TYPE_CHECKING:
+    from edgekiln.compiler.recipe import Precision
 
 
 def main(argv: Sequence[str]) -> int:

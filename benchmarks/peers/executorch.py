@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.benchmarks.peers.peer import Infer, Precision, Source
+from edgekiln.benchmarks.peers.peer import Infer, Source
+from edgekiln.compiler.recipe import Precision
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,8 @@ Images are taken channels-last, as its kernels want them (litert-torch: `to_chan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.benchmarks.peers.peer import Infer, Precision, Source
+from edgekiln.benchmarks.peers.peer import Infer, Source
+from edgekiln.compiler.recipe import Precision
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,7 +5,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from edgekiln.benchmarks.peers.peer import Infer, Precision, Source
+from edgekiln.benchmarks.peers.peer import Infer, Source
+from edgekiln.compiler.recipe import Precision
 
 
 def convert(source: Source, precision: Precision, target: Path) -> None:  # noqa: ARG001

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler.recipe import Precision
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Precision = Literal["int8", "float32"]
-PRECISIONS: tuple[Precision, ...] = ("int8", "float32")
 Infer = Callable[[], None]
 
 

@@ -2,15 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
-
-if TYPE_CHECKING:
-    from edgekiln.compiler.recipe import Precision
+from edgekiln.compiler.recipe import PRECISIONS, Precision
 
 
 @click.command()
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["int8", "float32"]),
+    type=click.Choice(PRECISIONS),
     default="int8",
     show_default=True,
     help="Of the program's numbers; float32 leaves out the quantization.",
@@ -76,7 +73,7 @@ def build(
     model: str,
     targets: tuple[str, ...],
     recipe_path: Path | None,
-    precision: "Precision",
+    precision: Precision,
     data: str | None,
     out: Path,
     max_drop: float | None,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgekiln.benchmarks import markdown, networks, page, record
-from edgekiln.benchmarks.peers.peer import Precision
 from edgekiln.benchmarks.record import Absent, Layer, Results, Row, Timing
+from edgekiln.compiler.recipe import Precision
 from edgekiln.runtime import host
 
 ORDER = ("small <net>", "large")
