@@ -106,4 +106,6 @@ def _tile(row: "Row") -> str:
         return "default"
     splits = f" × {tile.splits} splits" if tile.splits > 1 else ""
     lanes = f", {tile.lanes} lanes" if tile.lanes else ""
-    return f"{tile.pixels} × {tile.vectors}{splits}{lanes}{', items first' * tile.items_first}"
+    order = ", items first" if tile.items_first else ""
+    algorithm = f"{tile.algorithm} " if tile.algorithm != row.default.algorithm else ""
+    return f"{algorithm}{tile.pixels} × {tile.vectors}{splits}{lanes}{order}"

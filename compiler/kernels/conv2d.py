@@ -18,7 +18,7 @@ from edgekiln.compiler.kernels.conv2d_tile import TileEmitter
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
-from edgekiln.compiler.kernels.tile import Tile
+from edgekiln.compiler.kernels.tile import Tile, in_turn
 from edgekiln.compiler.kernels.tir import KernelBuilder
 from edgekiln.targets.isa.base import MicroKernel
 
@@ -77,14 +77,9 @@ class Conv2d:
         return replace(_erased(self), tile=None)
 
     def tiles(self, mk: MicroKernel) -> list[Tile]:
-        """What `tile` may be, the default first, then what looks best; none on a matrix unit."""
-        plan = replace(self, tile=None)._plan(mk)
-        if isinstance(plan, MatrixPlan):
-            return []
-        found = plan.tiles()
-        if len(found) > 1 and sum(block.count for block in plan.layout) > 1:
-            found.insert(1, replace(found[0], items_first=True))
-        return found
+        """What `tile` may be, the default first, then what looks best."""
+        plans = replace(self, tile=None)._plans(mk)
+        return in_turn(*(plan.tiles() for plan in plans))
 
     @shared(_erased)
     def build(self, mk: MicroKernel) -> Kernel:
@@ -108,13 +103,19 @@ class Conv2d:
         return k.finish()
 
     def _plan(self, mk: MicroKernel) -> Plan | MatrixPlan:
-        """On vectors or on the matrix unit, whichever takes fewer cycles."""
+        """By the algorithm of its tile, or whichever takes fewer cycles."""
         assert not (self.residual and self.y.pixel != self.y.c), "one place serves both"
-        plan = Plan(self, mk.products)
-        if mk.matrix is None or self.tile is not None:
-            return plan
-        matrix = MatrixPlan(self, mk)
-        return matrix if matrix.cycles < plan.cycles else plan
+        return self._plans(mk)[0]
+
+    def _plans(self, mk: MicroKernel) -> "list[Plan | MatrixPlan]":
+        """One for each algorithm there is, or that of its tile alone; the cheapest first."""
+        algorithm = self.tile and self.tile.algorithm
+        plans: list[Plan | MatrixPlan] = []
+        if algorithm in (None, "direct"):
+            plans.append(Plan(self, mk.products))
+        if mk.matrix and algorithm in (None, "matrix"):
+            plans.append(MatrixPlan(self, mk))
+        return sorted(plans, key=lambda plan: plan.cycles)
 
     def _folded_bias(self) -> "NDArray[np.int32]":
         """bias - zero_point · Σ weight, modulo 2³²: then sums need no subtraction."""

@@ -143,7 +143,7 @@ class Plan(Packing):
         return vectors(self.oc, self.mk, tile.lanes), tile
 
     def tiles(self) -> list[Tile]:
-        """Every register tile, the cheapest first."""
+        """Every register tile, the cheapest first; that one in the other loop order, too."""
         mk = self.mk
         widths = {vectors(self.oc, mk, lanes): lanes for lanes in reversed(mk.lanes)}
         choices = [
@@ -151,7 +151,10 @@ class Plan(Packing):
             for columns, lanes in reversed(widths.items())
             for cost, tile in ranked(mk, columns=columns, **self._numbers())
         ]
-        return [tile for _, tile in sorted(choices, key=lambda choice: choice[0])]
+        found = [tile for _, tile in sorted(choices, key=lambda choice: choice[0])]
+        if len(vectors(self.oc, mk, found[0].lanes)) > found[0].vectors:
+            found.insert(1, replace(found[0], items_first=True))
+        return found
 
     @property
     def cycles(self) -> float:

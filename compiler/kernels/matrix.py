@@ -7,6 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgekiln.compiler.kernels.channels import Vector, vectors
+from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.tir import Buffer, Index
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.matrix import MatrixUnit
@@ -59,6 +60,11 @@ class MatrixTile:
     @property
     def _sums(self) -> int:
         return self.down * (self.beside + self.across) * self.splits
+
+    @property
+    def choice(self) -> Tile:
+        """It as a layer's choice, for which it stands together with how the layer is cut."""
+        return Tile(pixels=self.pixels, vectors=self.across, splits=self.splits, algorithm="matrix")
 
     def fits(self) -> bool:
         return self._sums + self.down + 1 <= self.unit.registers

@@ -1,7 +1,10 @@
 """Register tiles: how many pixels and vectors of channels one inner loop computes."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Literal
 
 from edgekiln.compiler.kernels.channels import Vector
 from edgekiln.targets.isa.base import MicroKernel
@@ -16,15 +19,21 @@ _FAR_LOADS = 2
 VERSION = 1  # of tuning files: raise it when a tile means something else, or others will be best
 
 
+# How a product is computed: dot products of vectors, or the products of a matrix unit.
+Algorithm = Literal["direct", "matrix"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tile:
     """`pixels` × `vectors` accumulators, each `splits` times: partial sums over k hide the latency
     of the dot product where the tile alone is too small to.
 
     Args:
+        vectors: of channels; on a matrix unit its accumulators beside each other.
         lanes: of the widest vector that may be used; None: the instruction set's widest.
         items_first: a work item's channels are all computed before the next item, so that its input
             stays in the cache; else all items of a block of channels, so that its weights do.
+        algorithm: what the other fields are a choice of.
     """
 
     pixels: int
@@ -32,6 +41,16 @@ class Tile:
     splits: int = 1
     lanes: int | None = None
     items_first: bool = False
+    algorithm: Algorithm = "direct"
+
+
+def in_turn(*rankings: Sequence[Tile]) -> list[Tile]:
+    """The tiles of several algorithms, each the best first: the first of each, the second, …
+
+    Models rank the tiles of one algorithm better than they compare two.
+    """
+    rows = zip_longest(*rankings)
+    return [tile for row in rows for tile in row if tile is not None]
 
 
 def ranked(

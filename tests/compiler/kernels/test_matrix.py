@@ -37,9 +37,13 @@ def tiled(
 MACHINES = st.builds(tiled, CYCLES, CYCLES, CYCLES, CYCLES)
 
 
-def check_convolution(case: Case, mk: MicroKernel) -> None:
+def check_convolution(case: Case, mk: MicroKernel, tile: int | None = None) -> None:
+    """`tile` counts into the tiles that the convolution may have, round and round."""
     p = Problem(case, mk.activation)
     conv = Conv2d(y=p.y.tensor, mult=p.mult, clip=p.clip, groups=case.groups, **p.attributes())
+    if tile is not None:
+        every = conv.tiles(mk)
+        conv = replace(conv, tile=every[tile % len(every)])
     memory = run(conv.build(mk), AMX, [p.x.memory()], p.y.tensor, case.pieces)
     harness.assert_codes(memory, p.expected())
 
@@ -48,6 +52,12 @@ def check_convolution(case: Case, mk: MicroKernel) -> None:
 @some
 def test_convolution_agrees_with_onnx_runtime(case: Case, mk: MicroKernel) -> None:
     check_convolution(case, mk)
+
+
+@given(cases(), st.integers(0))
+@some
+def test_every_choice_of_a_tile_gives_the_same_bits(case: Case, tile: int) -> None:
+    check_convolution(case, microkernel(AMX), tile)
 
 
 @pytest.mark.slow
@@ -146,6 +156,14 @@ def on_tiles(conv: Conv2d) -> bool:
 )
 def test_a_layer_goes_to_tiles_where_they_take_fewer_cycles(conv: Conv2d, expected: bool) -> None:
     assert on_tiles(conv) is expected
+
+
+def test_a_choice_is_between_the_best_of_both_whichever_is_the_default() -> None:
+    for conv, default in ((convolution(56, (64, 64), 3), "matrix"),
+                          (convolution(1, (64, 64), 1), "direct")):  # fmt: skip
+        first, second, *_ = conv.tiles(isa.load(AMX))
+        assert first.algorithm == default
+        assert {first.algorithm, second.algorithm} == {"direct", "matrix"}
 
 
 @given(st.integers(1, 5000))
