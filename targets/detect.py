@@ -73,7 +73,7 @@ def host_profile() -> TargetProfile:
         base,
         name=profile.HOST,
         description=f"This machine, by {base.name}",
-        base=base.name,
+        bases=(base.name, *base.bases),
         cores=cores,
         caches=read_caches(base.caches),
         tvm={**base.tvm, "num-cores": cores},

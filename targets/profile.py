@@ -71,7 +71,12 @@ class TargetProfile:
     meter: str = "auto"  # power meter; "none" where there is no sensor
     memory: Memory | None = None  # of a microcontroller: there is no operating system
     board: Board | None = None  # what stands in for it, with QEMU
-    base: str = ""  # the profile this one was derived from
+    bases: tuple[str, ...] = ()  # the profiles this one was derived from, nearest first
+
+    @property
+    def base(self) -> str:
+        """The profile this one was derived from; empty: none."""
+        return self.bases[0] if self.bases else ""
 
 
 def names() -> tuple[str, ...]:
@@ -121,7 +126,9 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     parent_path = beside if parent.endswith(".toml") else _find(parent)
     if parent_path in (*seen, path):
         raise ConfigError(f"{path.name}: extends {parent} in a circle")
-    return {**_merge(_read(parent_path, (*seen, path)), table), "base": Path(parent).stem}
+    base = _read(parent_path, (*seen, path))
+    bases = [Path(parent).stem, *base.get("bases", ())]
+    return {**_merge(base, table), "bases": bases}
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ _SOURCE = Path(__file__).with_name("amx_emulator.c")
 _FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC")
 # Tiles beside what an older CPU has: all that Sapphire Rapids adds would be illegal here, too.
 TVM = {
-    **profile.load("x86-avx512-vnni").tvm,
+    **profile.load("x86-avx512-vbmi").tvm,
     "mattr": ["+amx-tile", "+amx-int8"],
 }
 
@@ -34,8 +34,8 @@ def ready() -> None:
 
 
 def target() -> TargetProfile:
-    """`x86-amx`; where the CPU has no AMX, one that asks it for no more than VNNI."""
-    amx, base = profile.load("x86-amx"), profile.load("x86-avx512-vnni")
+    """`x86-amx`; where the CPU has no AMX, one that asks it for no more than VBMI."""
+    amx, base = profile.load("x86-amx"), profile.load("x86-avx512-vbmi")
     if not set(amx.features) - host.cpu_flags():
         return amx
     return replace(amx, features=base.features, tvm=TVM, toolchain=base.toolchain)

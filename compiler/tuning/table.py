@@ -103,10 +103,12 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def file_for(given: str, target: TargetProfile) -> Path | None:
-    """The file that was given, else the one that ships for the target or what it derives from."""
+    """The file that was given, else the one that ships for the target or the nearest of what it
+    derives from.
+    """
     if given:
         return Path(given)
-    shipped = (TUNING / f"{name}.jsonl" for name in (target.name, target.base) if name)
+    shipped = (TUNING / f"{name}.jsonl" for name in (target.name, *target.bases))
     return next((path for path in shipped if path.is_file()), None)
 
 
@@ -121,8 +123,12 @@ class Choices:
 
     @classmethod
     def of(cls, rows: Sequence[Row], target: TargetProfile) -> Self:
-        """Of the rows for this target or what it derives from."""
-        ours = [row for row in rows if row.target in (target.name, target.base)]
+        """Of the rows for this target or what it derives from; of two, the nearer one's."""
+        lineage = (*reversed(target.bases), target.name)
+        ours = sorted(
+            (row for row in rows if row.target in lineage),
+            key=lambda row: lineage.index(row.target),
+        )
         current = {row.signature: row for row in ours if row.version == VERSION}
         return cls(rows=current, stale=sum(row.version != VERSION for row in ours))
 
@@ -133,7 +139,7 @@ class Choices:
             ConfigError: the file's tile is none that this kernel can have.
         """
         shape = kernel.shape
-        key = signature(shape, mk.name)
+        key = signature(shape, mk.tuned_as or mk.name)
         self.layers.setdefault(key, []).append(name)
         self.kernels[key] = shape
         row = self.rows.get(key)

@@ -17,6 +17,7 @@ MICROKERNELS: dict[str, str] = {
     "x86_avx2": "edgekiln.targets.isa.x86_avx2:AVX2",
     "x86_avx_vnni": "edgekiln.targets.isa.x86_vnni:AVX_VNNI",
     "x86_vnni": "edgekiln.targets.isa.x86_vnni:AVX512_VNNI",
+    "x86_vbmi": "edgekiln.targets.isa.x86_vnni:AVX512_VBMI",
     "x86_amx": "edgekiln.targets.isa.x86_amx:X86_AMX",
     "generic_f32": "edgekiln.targets.isa.float32:GENERIC",
     "arm_f32": "edgekiln.targets.isa.float32:NEON",
@@ -37,6 +38,7 @@ FLOAT32: dict[str, str] = {
     "x86_avx2": "x86_fma_f32",
     "x86_avx_vnni": "x86_fma_f32",
     "x86_vnni": "x86_avx512_f32",
+    "x86_vbmi": "x86_avx512_f32",
     "x86_amx": "x86_avx512_f32",
 }
 

@@ -104,6 +104,7 @@ class MicroKernel(ABC):
     """
 
     name: str
+    tuned_as: str = ""  # the micro-kernel whose measured tiles are this one's, too
     activation: str  # numpy name of the activations' type: what `dot` multiplies
     lanes: tuple[int, ...]  # int32 lanes of the vectors there are, widest first
     # Bytes at once where bytes are only moved, compared or looked up, widest first.

@@ -1,15 +1,15 @@
 """x86 with AMX: TDPBUSD multiplies 16 rows of 64 u8 by 64 × 16 s8 and adds them to 16 × 16 int32.
 
 Eight tile registers of 16 rows of 64 bytes. What makes no matrices (depthwise filters, elementwise
-operations, layers too small for a tile) goes to AVX-512 VNNI, which every such chip has. Linux
-gives a process the tiles when it asks for them, see `edgekiln.runtime.permit`.
+operations, layers too small for a tile) goes to AVX-512 with VNNI and VBMI, which every such chip
+has. Linux gives a process the tiles when it asks for them, see `edgekiln.runtime.permit`.
 """
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.targets.isa.matrix import Buffer, MatrixUnit
-from edgekiln.targets.isa.x86_vnni import AVX512_VNNI
+from edgekiln.targets.isa.x86_vnni import AVX512_VBMI
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,8 +81,9 @@ def _address(buffer: Buffer, at: Any) -> Any:
 # Cycles of Sapphire Rapids: Intel 64 and IA-32 Architectures Optimization Reference Manual, chapter
 # on Intel AMX, "Instruction Throughput and Latency". The second cache gives a line a cycle at best.
 X86_AMX = replace(
-    AVX512_VNNI,
+    AVX512_VBMI,
     name="x86_amx",
+    tuned_as="",
     dots_per_cycle=2.0,  # ports 0 and 5
     matrix=AmxUnit(
         registers=8,

@@ -1,7 +1,15 @@
 """x86 with VNNI: `vpdpbusd` multiplies four u8·s8 pairs and adds them to an int32 lane, exactly."""
 
-from edgekiln.targets.isa.base import Expr, llvm
+from typing import TYPE_CHECKING, Any
+
+from edgekiln.targets.isa.base import Expr, MicroKernel, in_shares, llvm, vector
 from edgekiln.targets.isa.x86_common import X86MicroKernel
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_ROW = 64  # bytes of a register: the entries of a table that it holds
 
 
 class VnniMicroKernel(X86MicroKernel):
@@ -9,20 +17,45 @@ class VnniMicroKernel(X86MicroKernel):
         return self.by_register(_vpdpbusd, lanes, (acc, 1), (a, 4), (w, 4))
 
 
+class VbmiMicroKernel(VnniMicroKernel):
+    """Has VPERMI2B: one of the 128 bytes in two registers, for each of 64 indices."""
+
+    def pack_table(self, table: "NDArray[np.generic]") -> "NDArray[np.uint8]":
+        return MicroKernel.pack_table(self, table)
+
+    def lookup(self, table: Expr, codes: Expr, lanes: int) -> Expr:
+        """In both halves of the table, by an index's lowest bits; its top bit says in which."""
+
+        def step(share: Expr, size: int) -> Expr:
+            from tvm.script.ir_builder import tirx as T
+
+            rows = [table[T.ramp(start, 1, _ROW)] for start in range(0, 256, _ROW)]
+            halves = (_vpermi2b(share, *rows[at : at + 2]) for at in (0, 2))
+            return T.Select(share < T.broadcast(T.uint8(128), size), *halves)
+
+        return in_shares(step, codes, lanes, _ROW, _ROW)
+
+
 def _vpdpbusd(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
     # LLVM picks the VEX or the EVEX form by the target's features; the intrinsic is the same.
     return llvm(f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", f"int32x{lanes}", acc, a, w)
 
 
-AVX512_VNNI = VnniMicroKernel(
-    name="x86_vnni",
-    activation="uint8",
-    lanes=(64, 32, 16, 8, 4),
-    register_lanes=16,
-    depthwise_registers=4,
-    registers=32,
-    dots_per_cycle=1.0,
-)
+def _vpermi2b(indices: Expr, low: Expr, high: Expr) -> Expr:
+    name = f"llvm.x86.avx512.vpermi2var.qi.{8 * _ROW}"
+    return llvm(name, vector("uint8", _ROW), low, indices, high)
+
+
+_AVX512: dict[str, Any] = {
+    "activation": "uint8",
+    "lanes": (64, 32, 16, 8, 4),
+    "register_lanes": 16,
+    "depthwise_registers": 4,
+    "registers": 32,
+    "dots_per_cycle": 1.0,
+}
+AVX512_VNNI = VnniMicroKernel(name="x86_vnni", **_AVX512)
+AVX512_VBMI = VbmiMicroKernel(name="x86_vbmi", tuned_as="x86_vnni", **_AVX512)
 AVX_VNNI = VnniMicroKernel(
     name="x86_avx_vnni",
     activation="uint8",

@@ -1,4 +1,4 @@
-"""Whole networks on AMX tiles, through the runner: the bytes of the same network on VNNI."""
+"""Whole networks on AMX tiles, through the runner: the bytes of the same network on vectors."""
 
 import os
 import subprocess
@@ -21,13 +21,13 @@ from tests import amx
 from tests.compiler.qdq_models import QdqModel
 from tests.e2e.test_compiled_models import build
 
-VNNI = "x86-avx512-vnni"
+VECTORS = "x86-avx512-vbmi"
 TILES = b"\xc4\xe2\x78\x49\xc0"  # TILERELEASE: the end of every kernel that uses them
 
 
 @pytest.fixture(autouse=True)
 def _with_vectors() -> None:
-    if missing := set(profile.load(VNNI).features) - host.cpu_flags():
+    if missing := set(profile.load(VECTORS).features) - host.cpu_flags():
         pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
 
 
@@ -62,7 +62,7 @@ def attention_net(path: Path) -> Path:
 
 def check_bytes(model: Path, tmp_path: Path) -> None:
     """Both programs on the same inputs, the one with tiles with one thread and with two."""
-    vectors = AotRunner.open(build(model, profile.load(VNNI)))
+    vectors = AotRunner.open(build(model, profile.load(VECTORS)))
     home = tmp_path / "tiles"
     target = amx.target()
     if "amx_tile" not in target.features:
@@ -99,7 +99,7 @@ def test_the_zoo_gives_the_bytes_of_vectors(
 ) -> None:
     monkeypatch.setenv("EDGEKILN_STORE", str(tmp_path / "store"))
     request = Request(
-        model=name, targets=(profile.load(VNNI),), out=tmp_path / "out", trial_s=0.0,
+        model=name, targets=(profile.load(VECTORS),), out=tmp_path / "out", trial_s=0.0,
         recipe=Recipe(data=data, skip=("distill", "prune")),
     )  # fmt: skip
     built = build_bundles(request, Store(), lines)
@@ -110,7 +110,7 @@ def test_the_zoo_gives_the_bytes_of_vectors(
 def test_a_program_with_tiles_runs_in_this_process(tmp_path: Path) -> None:
     model = residual_net(tmp_path / "net.onnx")
     amx.ready()
-    vectors = AotRunner.open(build(model, profile.load(VNNI)))
+    vectors = AotRunner.open(build(model, profile.load(VECTORS)))
     tiles = AotRunner.open(build(model, amx.target()))
     x = np.random.default_rng(3).normal(size=vectors.inputs[0].shape).astype(np.float32)
     np.testing.assert_array_equal(tiles.run(x)[0], vectors.run(x)[0])

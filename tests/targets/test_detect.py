@@ -12,6 +12,7 @@ from edgekiln.targets.profile import Caches
 
 V3 = frozenset(profile.load("x86-64-v3").features)
 VNNI = frozenset(profile.load("x86-avx512-vnni").features)
+VBMI = frozenset(profile.load("x86-avx512-vbmi").features)
 AMX = frozenset(profile.load("x86-amx").features)
 
 
@@ -27,6 +28,7 @@ def on(monkeypatch: pytest.MonkeyPatch, flags: frozenset[str], machine: str = "x
         (V3, "x86-64-v3"),
         (VNNI, "x86-avx512-vnni"),
         (VNNI - {"avx512_vnni"}, "x86-64-v3"),
+        (VBMI, "x86-avx512-vbmi"),
         (AMX, "x86-amx"),
     ],
 )

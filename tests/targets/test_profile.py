@@ -35,7 +35,7 @@ def test_a_profile_inherits_key_by_key(tmp_path: Path) -> None:
 def test_a_profile_may_extend_a_file_beside_it(tmp_path: Path) -> None:
     written(tmp_path, OWN)
     other = written(tmp_path, 'name = "other"\nextends = "mine.toml"\n', "other.toml")
-    assert (load(other).cores, load(other).base) == (2, "mine")
+    assert (load(other).cores, load(other).bases) == (2, ("mine", "x86-64-v3"))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.conftest import MANY
 Array = NDArray[Any]
 
 _V3 = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
-_VNNI = _V3 | {"mcpu": "cascadelake"}
+_VNNI, _VBMI = _V3 | {"mcpu": "cascadelake"}, _V3 | {"mcpu": "icelake-server"}
 # The micro-kernels this machine may be able to run: LLVM's target and the CPU flags it needs.
 # AVX-VNNI's intrinsics are AVX-512's at 256 bits: a CPU with either form runs its kernels.
 TARGETS = {
@@ -30,7 +30,8 @@ TARGETS = {
     "x86_avx2": (_V3, {"avx2", "fma"}),
     "x86_avx_vnni": (_VNNI, {"avx512_vnni", "avx512vl"}),
     "x86_vnni": (_VNNI, {"avx512_vnni", "avx512vl"}),
-    "x86_amx": (amx.TVM, {"avx512_vnni", "avx512vl"}),
+    "x86_vbmi": (_VBMI, {"avx512_vnni", "avx512vbmi", "gfni"}),
+    "x86_amx": (amx.TVM, {"avx512_vnni", "avx512vbmi", "gfni"}),
 }
 
 # Other chips' micro-kernels, and the profile whose processor QEMU shows them.
@@ -52,7 +53,7 @@ FLOAT_EMULATED = {"arm_f32": "rpi4", "armv7_f32": "rpi2-armv7"}
 
 _EVERY_TARGET, _EVERY_EMULATED = TARGETS | FLOAT_TARGETS, EMULATED | FLOAT_EMULATED
 
-# AMX's vectors are x86_vnni's, and its tiles have tests of their own.
+# AMX's vectors are x86_vbmi's, and its tiles have tests of their own.
 _VECTORS = [name for name in TARGETS if name != "x86_amx"]
 # Under QEMU every call is a process: a test of all kernels there is a slow one.
 everywhere = pytest.mark.parametrize(
@@ -63,7 +64,7 @@ floats_here = pytest.mark.parametrize("name", FLOAT_TARGETS)
 floats_everywhere = pytest.mark.parametrize("name", [*FLOAT_TARGETS, *FLOAT_EMULATED])
 on_arm = pytest.mark.parametrize("name", EMULATED)
 _checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
-# Five micro-kernels: 25 cases an operation, by --hypothesis-profile=many 200 that are always new.
+# Six micro-kernels: 30 cases an operation, by --hypothesis-profile=many 200 that are always new.
 # Fewer under QEMU, which takes longer.
 _many = settings.get_current_profile_name() == MANY
 quick = settings(

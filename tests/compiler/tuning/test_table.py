@@ -90,6 +90,21 @@ def test_a_row_decides_the_tile_of_its_layer_alone() -> None:
     assert left == "tiles by default: z"
 
 
+def test_what_a_target_derives_from_lends_it_its_file_and_rows() -> None:
+    base, derived = (profile.load(f"x86-avx512-{name}") for name in ("vnni", "vbmi"))
+    here = replace(derived, name=profile.HOST, bases=(derived.name, *derived.bases))
+    assert file_for("", here) == file_for("", derived) == file_for("", base)
+    known = Choices()
+    known.tuned("y", conv(), isa.load(base.isa))
+    (key,) = known.kernels
+    mk = isa.load(here.isa)
+    theirs, ours = conv().tiles(mk)[1:3]
+    row = replace(ROW, target=base.name, signature=key, tile=theirs)
+    nearer = replace(row, target=derived.name, tile=ours)
+    assert Choices.of([row], here).tuned("y", conv(), mk).tile == theirs
+    assert Choices.of([nearer, row], here).tuned("y", conv(), mk).tile == ours
+
+
 def test_rows_of_other_kernels_and_targets_are_left() -> None:
     mk, target = isa.load(ISA), profile.load(NAME)
     row = tuned_row(conv().tiles(mk)[-1])
