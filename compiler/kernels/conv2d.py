@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.border import assert_covered
 from edgekiln.compiler.kernels.conv2d_matrix import MatrixEmitter, MatrixPlan
 from edgekiln.compiler.kernels.conv2d_plan import Plan
@@ -65,11 +66,7 @@ class Conv2d:
 
     @property
     def label(self) -> str:
-        oc, ic, kh, kw = self.weight.shape
-        by = f"/{self.strides[0]}" if self.strides != (1, 1) else ""
-        groups = f", {self.groups} groups" if self.groups > 1 else ""
-        plus = " + residual" if self.residual else ""
-        return f"conv {kh}×{kw}{by} {ic * self.groups}→{oc}{groups}, {self.y.h}×{self.y.w}{plus}"
+        return label.of_convolution("conv", self)
 
     @property
     def shape(self) -> "Conv2d":
@@ -79,7 +76,7 @@ class Conv2d:
     def tiles(self, mk: MicroKernel) -> list[Tile]:
         """What `tile` may be, the default first, then what looks best."""
         plans = replace(self, tile=None)._plans(mk)
-        return in_turn(*(plan.tiles() for plan in plans))
+        return in_turn(*(plan.ranked for plan in plans))
 
     @shared(_erased)
     def build(self, mk: MicroKernel) -> Kernel:
@@ -105,17 +102,17 @@ class Conv2d:
     def _plan(self, mk: MicroKernel) -> Plan | MatrixPlan:
         """By the algorithm of its tile, or whichever takes fewer cycles."""
         assert not (self.residual and self.y.pixel != self.y.c), "one place serves both"
-        return self._plans(mk)[0]
+        return min(self._plans(mk), key=lambda plan: plan.ranked[0][0])
 
     def _plans(self, mk: MicroKernel) -> "list[Plan | MatrixPlan]":
-        """One for each algorithm there is, or that of its tile alone; the cheapest first."""
+        """One for each algorithm there is, or that of its tile alone."""
         algorithm = self.tile and self.tile.algorithm
         plans: list[Plan | MatrixPlan] = []
         if algorithm in (None, "direct"):
             plans.append(Plan(self, mk.products))
         if mk.matrix and algorithm in (None, "matrix"):
             plans.append(MatrixPlan(self, mk))
-        return sorted(plans, key=lambda plan: plan.cycles)
+        return plans
 
     def _folded_bias(self) -> "NDArray[np.int32]":
         """bias - zero_point · Σ weight, modulo 2³²: then sums need no subtraction."""

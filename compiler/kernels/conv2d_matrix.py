@@ -21,7 +21,6 @@ from edgekiln.compiler.kernels.conv2d_plan import Channels, Packing
 from edgekiln.compiler.kernels.epilogue import Epilogue
 from edgekiln.compiler.kernels.matrix import MatrixTile, Place
 from edgekiln.compiler.kernels.spec import Nhwc
-from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
@@ -64,7 +63,7 @@ class MatrixPlan(Packing):
         self.steps = self.tap_steps * depth // mk.k_step
         self.unrolled = self.taps * self.tap_steps <= _MOST_UNROLLED
         in_turn = self.taps * self.tap_steps if self.unrolled else self.tap_steps
-        ranked = sorted(
+        ways = sorted(
             (
                 (self._cycles(runs, tile), runs, tile)
                 for runs in self._all_runs()
@@ -72,17 +71,13 @@ class MatrixPlan(Packing):
             ),
             key=lambda way: way[0],
         )
-        self._ways: dict[Tile, tuple[float, _Runs, MatrixTile]] = {}
-        for way in ranked:  # of those that are one choice, the cheapest stands for all
-            self._ways.setdefault(way[-1].choice, way)
-        self.cycles, self.runs, self.tile = self._ways[conv.tile or self.tiles()[0]]
+        self.ranked = [(cycles, tile.choice) for cycles, _, tile in ways]
+        chosen = conv.tile or self.ranked[0][1]
+        # Of ways that are one choice, the cheapest stands for all.
+        _, self.runs, self.tile = next(way for way in ways if way[-1].choice == chosen)
         self.layout = blocks(self._columns(self.tile), 1)
         self.per_run = math.ceil(self.runs.pixels / self.tile.pixels)
         self.work = self.runs.count * self.per_run
-
-    def tiles(self) -> list[Tile]:
-        """Every tile of the unit, the cheapest first."""
-        return list(self._ways)
 
     def _all_runs(self) -> list[_Runs]:
         """The ways to see the output as runs."""

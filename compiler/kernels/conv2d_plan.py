@@ -11,13 +11,12 @@ import numpy as np
 
 from edgekiln.compiler.kernels.channels import (
     Block,
-    Vector,
     blocks,
     pack_channels,
     pack_weights,
     vectors,
 )
-from edgekiln.compiler.kernels.tile import Tile, cycles, ranked
+from edgekiln.compiler.kernels.tile import Tile, ranked
 from edgekiln.compiler.kernels.tir import (
     Index,
     bind,
@@ -124,8 +123,8 @@ class Plan(Packing):
         pixels = conv.tile.pixels if conv.tile else self.pixels // mk.rows * mk.rows
         self.mk = mk = mk if pixels and pixels % mk.rows == 0 else mk.single
         self.steps = math.ceil(self.run / mk.k_step)
-        columns, self.tile = self._tiling(conv.tile)
-        self._columns = columns
+        self.tile = conv.tile or self.ranked[0][1]
+        columns = vectors(self.oc, mk, self.tile.lanes)
         self.work = math.ceil(self.pixels / self.tile.pixels) if self.joined else y.n * y.h
         self.layout = blocks(columns, self.tile.vectors)
         # All there is lies in one item: its blocks of channels become the items.
@@ -137,34 +136,23 @@ class Plan(Packing):
         alone = conv.groups == 1 and self.oc == columns[0].lanes == conv.y.pixel
         self.together = min(self.tile.pixels, mk.lanes[0] // self.oc) if alone else 1
 
-    def _tiling(self, given: Tile | None) -> tuple[tuple[Vector, ...], Tile]:
-        """The output channels as vectors, and the register tile: the cheapest of every width."""
-        tile = given or self.tiles()[0]
-        return vectors(self.oc, self.mk, tile.lanes), tile
-
-    def tiles(self) -> list[Tile]:
-        """Every register tile, the cheapest first; that one in the other loop order, too."""
-        mk = self.mk
-        widths = {vectors(self.oc, mk, lanes): lanes for lanes in reversed(mk.lanes)}
-        choices = [
-            (cost, replace(tile, lanes=lanes))
-            for columns, lanes in reversed(widths.items())
-            for cost, tile in ranked(mk, columns=columns, **self._numbers())
-        ]
-        found = [tile for _, tile in sorted(choices, key=lambda choice: choice[0])]
-        if len(vectors(self.oc, mk, found[0].lanes)) > found[0].vectors:
-            found.insert(1, replace(found[0], items_first=True))
-        return found
-
-    @property
-    def cycles(self) -> float:
-        """Of the whole convolution, roughly."""
+    @cached_property
+    def ranked(self) -> list[tuple[float, Tile]]:
+        """Every register tile and its cycles, the cheapest first; that one in the other loop order,
+        too.
+        """
         y = self.conv.y
         rows = self.conv.groups * (1 if self.joined else y.n * y.h)
-        return rows * cycles(self.mk, self.tile, columns=self._columns, **self._numbers())
-
-    def _numbers(self) -> dict[str, int]:
-        return {"pixels": self.pixels, "k_steps": self.taps * self.steps}
+        found = [
+            (rows * cycles, tile)
+            for cycles, tile in ranked(
+                self.mk, pixels=self.pixels, channels=self.oc, k_steps=self.taps * self.steps
+            )
+        ]
+        cycles, best = found[0]
+        if len(vectors(self.oc, self.mk, best.lanes)) > best.vectors:
+            found.insert(1, (cycles, replace(best, items_first=True)))
+        return found
 
     def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
         return np.concatenate([super().per_lane(values)] * self.together)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.channels import Vector, blocks, expand, pack_channels, vectors
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased
@@ -79,10 +80,7 @@ class Depthwise2d:
 
     @property
     def label(self) -> str:
-        c, _, kh, kw = self.weight.shape
-        by = f"/{self.strides[0]}" if self.strides != (1, 1) else ""
-        plus = " + residual" if self.residual else ""
-        return f"depthwise {kh}×{kw}{by} {c}, {self.y.h}×{self.y.w}{plus}"
+        return label.of_depthwise("depthwise", self)
 
     @property
     def shape(self) -> "Depthwise2d":

@@ -1,8 +1,9 @@
 """Convolution of floats: the implicit matrix product of `conv2d`, a product a lane and step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.border import assert_covered
 from edgekiln.compiler.kernels.conv2d_plan import Plan
 from edgekiln.compiler.kernels.conv2d_tile import TileEmitter
@@ -44,6 +45,19 @@ class FloatConv2d:
     residual: Residual | None = None
     function: Function = ()
     tile: Tile | None = None
+
+    @property
+    def label(self) -> str:
+        return label.of_convolution("float conv", self)
+
+    @property
+    def shape(self) -> "FloatConv2d":
+        """It without its numbers and its tile."""
+        return replace(erased_convolution(self), tile=None)
+
+    def tiles(self, mk: MicroKernel) -> list[Tile]:
+        """What `tile` may be, the default first, then what looks best."""
+        return [tile for _, tile in Plan(replace(self, tile=None), mk).ranked]
 
     @shared(erased_convolution)
     def build(self, mk: MicroKernel) -> Kernel:

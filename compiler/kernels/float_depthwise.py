@@ -6,11 +6,12 @@ channels are few, several pixels fill a vector: to a filter that repeats, they a
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.channels import Vector, blocks, pack_channels, vectors
 from edgekiln.compiler.kernels.epilogue import Residual
@@ -18,6 +19,7 @@ from edgekiln.compiler.kernels.float_epilogue import NO_CLIP, FloatEpilogue, era
 from edgekiln.compiler.kernels.function import Function
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
@@ -49,6 +51,7 @@ class FloatDepthwise2d:
         weight: (C, 1, KH, KW) float32.
         bias: (C,) float32.
         clip, residual, function: see `FloatEpilogue`.
+        tile: `pixels` counts vectors of output columns; chosen when None.
     """
 
     x: Nhwc
@@ -61,6 +64,31 @@ class FloatDepthwise2d:
     clip: tuple[float, float] = NO_CLIP
     residual: Residual | None = None
     function: Function = ()
+    tile: Tile | None = None
+
+    @property
+    def label(self) -> str:
+        return label.of_depthwise("float depthwise", self)
+
+    @property
+    def shape(self) -> "FloatDepthwise2d":
+        """It without its numbers and its tile."""
+        return replace(erased_convolution(self), tile=None)
+
+    def tiles(self, mk: MicroKernel) -> list[Tile]:
+        """What `tile` may be, the default first, then what differs from it least."""
+        default = _Plan(replace(self, tile=None), mk).tile
+        plans = [
+            _Plan(replace(self, tile=replace(default, lanes=lanes)), mk)
+            for lanes in mk.lanes
+            if lanes <= mk.register
+        ]
+        found = [
+            replace(default, pixels=columns, lanes=plan.tile.lanes)
+            for plan in plans
+            for columns in range(1, plan.most_columns + 1)
+        ]
+        return sorted(found, key=lambda tile: (tile != default, abs(tile.pixels - default.pixels)))
 
     @shared(erased_convolution)
     def build(self, mk: MicroKernel) -> Kernel:
@@ -76,14 +104,15 @@ class _Plan:
         self.conv, self.mk = conv, mk
         self.kh: int = conv.weight.shape[2]
         self.kw: int = conv.weight.shape[3]
-        most = mk.register
+        most = conv.tile.lanes if conv.tile and conv.tile.lanes else mk.register
         self.together = 1  # pixels in a vector
         if conv.strides[1] <= _MOST_STRIDE and most % conv.x.c == 0 and conv.y.w * conv.x.c >= most:
             self.together = most // conv.x.c
         self.layout = blocks(vectors(conv.x.c * self.together, mk, most), 1)
         # The sums and a row of the filter stay in registers, beside one of the image.
         room = mk.registers - self.kw - 1
-        self.columns = max(1, min(_MOST_COLUMNS, room, conv.y.w // self.together))
+        self.most_columns = max(1, min(_MOST_COLUMNS, room, conv.y.w // self.together))
+        self.tile = conv.tile or Tile(pixels=self.most_columns, vectors=1, lanes=most)
 
     def build(self) -> Kernel:
         conv = self.conv
@@ -128,7 +157,7 @@ class _Plan:
 
     def _tiles(self) -> Iterator[Index]:
         """First output columns; the last tile may overlap the one before."""
-        pixels = self.columns * self.together
+        pixels = self.tile.pixels * self.together
         with turns(self.conv.y.w // pixels) as i:
             yield bind(i * pixels)
         if self.conv.y.w % pixels:
@@ -139,7 +168,7 @@ class _Plan:
         start: Index,
     ) -> None:  # fmt: skip
         conv, lanes = self.conv, vector.lanes
-        sums = [register("float32", lanes) for _ in range(self.columns)]
+        sums = [register("float32", lanes) for _ in range(self.tile.pixels)]
         for total in sums:
             store(total, 0, epilogue.bias(at.lane, lanes), lanes)
         top, left = at.h * conv.strides[0] - conv.pads[0], start * conv.strides[1] - conv.pads[1]
@@ -167,7 +196,7 @@ class _Plan:
     def _uses(self) -> dict[int, list[tuple[int, int]]]:
         """Image column → (vector of output columns, tap) pairs that read it, from left to right."""
         uses: dict[int, list[tuple[int, int]]] = {}
-        for output in range(self.columns):
+        for output in range(self.tile.pixels):
             for tap in range(self.kw):
                 column = output * self.together * self.conv.strides[1]
                 column += tap * self.conv.dilations[1]

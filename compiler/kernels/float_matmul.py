@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass, replace
+from itertools import chain
 
+from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.channels import Block, blocks, vectors
 from edgekiln.compiler.kernels.epilogue import store_lanes
 from edgekiln.compiler.kernels.float_epilogue import NO_CLIP, Bounds, erased
@@ -10,7 +12,7 @@ from edgekiln.compiler.kernels.function import Function, apply
 from edgekiln.compiler.kernels.matmul import Matrices
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel
-from edgekiln.compiler.kernels.tile import ranked
+from edgekiln.compiler.kernels.tile import Tile, ranked
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
@@ -41,6 +43,7 @@ class FloatMatMul:
     Args:
         a, b, y: with column stride 1.
         clip: lowest and highest value before `function`.
+        tile: rows and vectors of columns in a register tile; chosen when None.
     """
 
     batch: tuple[int, ...]
@@ -52,11 +55,26 @@ class FloatMatMul:
     y: Matrices
     clip: tuple[float, float] = NO_CLIP
     function: Function = ()
+    tile: Tile | None = None
+
+    @property
+    def label(self) -> str:
+        return label.of_product("float product", self)
+
+    @property
+    def shape(self) -> "FloatMatMul":
+        """It without its numbers and its tile."""
+        return replace(_erased(self), tile=None)
+
+    def tiles(self, mk: MicroKernel) -> list[Tile]:
+        """What `tile` may be, the default first, then what looks best."""
+        found = ranked(mk, pixels=self.m, channels=self.n, k_steps=self.k)
+        return [tile for _, tile in found]
 
     @shared(_erased)
     def build(self, mk: MicroKernel) -> Kernel:
-        columns = vectors(self.n, mk)
-        (_, tile), *_ = ranked(mk, pixels=self.m, columns=columns, k_steps=self.k)
+        tile = self.tile or self.tiles(mk)[0]
+        columns = vectors(self.n, mk, tile.lanes)
         rows, tiles = tile.pixels, math.ceil(self.m / tile.pixels)
         with KernelBuilder() as k:
             a, b = (k.tensor(side.elements, "float32") for side in (self.a, self.b))
@@ -73,26 +91,29 @@ class FloatMatMul:
                 for block in blocks(columns, tile.vectors):
                     with turns(block.count) as i:
                         column = bind(block.vectors[0].start + i * block.channels)
-                        emit = _Tile(self, mk, rows, block)
+                        emit = _Tile(self, mk, tile, block)
                         emit.multiply(a, b, (left, right + column))
                         emit.finish(y, bounds, to + column)
         return k.finish()
 
 
 class _Tile:
-    """The sums of some rows × the vectors of a block."""
+    """The sums of some rows × the vectors of a block, of each split."""
 
-    def __init__(self, product: FloatMatMul, mk: MicroKernel, rows: int, block: Block) -> None:
+    def __init__(self, product: FloatMatMul, mk: MicroKernel, tile: Tile, block: Block) -> None:
         self.product, self.mk, self.vectors = product, mk, block.vectors
-        self.sums = [[register("float32", v.lanes) for v in self.vectors] for _ in range(rows)]
-        for row in self.sums:
+        self.sums = [
+            [[register("float32", v.lanes) for v in self.vectors] for _ in range(tile.pixels)]
+            for _ in range(tile.splits)
+        ]
+        for row in chain.from_iterable(self.sums):
             for vector, acc in zip(self.vectors, row, strict=True):
                 store(acc, 0, splat(float_const(0.0), vector.lanes), vector.lanes)
 
     def multiply(self, a: Buffer, b: Buffer, at: tuple[Index, Index]) -> None:
-        """Add all k products, as many at a time as one load brings of a row of a."""
+        """Add all k products, in turn to the splits."""
         left, right = at
-        depth = self.mk.x_bytes
+        depth = self.mk.x_bytes * math.ceil(len(self.sums) / self.mk.x_bytes)
         whole, rest = divmod(self.product.k, depth)
         if whole:
             with turns(whole) as i:
@@ -105,26 +126,32 @@ class _Tile:
         return self.product.b.row
 
     def _add(self, a: Buffer, b: Buffer, left: Index, right: Index, depth: int) -> None:
-        stride = self.product.a.row
-        rows = [load(a, left + i * stride, self.mk.x_bytes) for i in range(len(self.sums))]
+        """`depth` products, as many at a time as one load brings of a row of a."""
+        per_load = self.mk.x_bytes
         first = self.vectors[0].start
         for step in range(depth):
+            if step % per_load == 0:
+                at = left + step
+                rows = [
+                    load(a, at + i * self.product.a.row, per_load) for i in range(len(self.sums[0]))
+                ]
             columns = [
                 bind(load(b, right + step * self._row + v.start - first, v.lanes))
                 for v in self.vectors
             ]
-            for row, accumulators in zip(rows, self.sums, strict=True):
+            for row, accumulators in zip(rows, self.sums[step % len(self.sums)], strict=True):
                 for vector, acc, column in zip(self.vectors, accumulators, columns, strict=True):
                     n = vector.lanes
-                    factor = self.mk.operand([row], step, n)
+                    factor = self.mk.operand([row], step % per_load, n)
                     store(acc, 0, self.mk.dot(load(acc, 0, n), factor, column, n), n)
 
     def finish(self, y: Buffer, bounds: Bounds, to: Index) -> None:
         first = self.vectors[0].start
-        for i, row in enumerate(self.sums):
-            for vector, acc in zip(self.vectors, row, strict=True):
+        for i, splits in enumerate(zip(*self.sums, strict=True)):
+            for vector, *parts in zip(self.vectors, *splits, strict=True):
                 n = vector.lanes
-                value = bounds.clamp(load(acc, 0, n), n)
+                values = [load(part, 0, n) for part in parts]
+                value = bounds.clamp(sum(values[1:], values[0]), n)
                 value = apply(self.mk, self.product.function, value, n)
                 at = to + i * self.product.y.row + vector.start - first
                 store_lanes(y, at, value, "float32", n, vector.valid)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.epilogue import Epilogue, erased
 from edgekiln.compiler.kernels.matmul_matrix import MatrixEmitter
 from edgekiln.compiler.kernels.matmul_plan import Operands, Plan
@@ -76,7 +77,7 @@ class MatMul:
         zero_points: of a and of b, as codes of the micro-kernel's activation type.
         mult: see `epilogue.multiplier`.
         clip: lowest and highest code of y.
-        tile: rows and vectors of columns in a register tile, one sum each; chosen when None.
+        tile: rows and vectors of columns in a register tile; chosen when None.
     """
 
     batch: tuple[int, ...]
@@ -94,8 +95,7 @@ class MatMul:
 
     @property
     def label(self) -> str:
-        times = f"{math.prod(self.batch)} × " if self.batch else ""
-        return f"product {times}{self.m}×{self.k} by {self.k}×{self.n}"
+        return label.of_product("product", self)
 
     @property
     def shape(self) -> "MatMul":
@@ -103,9 +103,8 @@ class MatMul:
         return replace(_erased(self), tile=None)
 
     def tiles(self, mk: MicroKernel) -> list[Tile]:
-        """What `tile` may be, the default first, then what looks best; none on a matrix unit."""
-        plan = Plan(replace(self, tile=None), mk)
-        return [] if plan.tile else [tile for _, tile in plan.ranked()]
+        """What `tile` may be, the default first, then what looks best."""
+        return Plan(replace(self, tile=None), mk).tiles
 
     def packed_bytes(self, mk: MicroKernel) -> int:
         return math.prod(self.batch) * Plan(self, mk).matrix_bytes

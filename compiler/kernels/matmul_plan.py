@@ -11,7 +11,7 @@ import numpy as np
 from edgekiln.compiler.kernels import matrix
 from edgekiln.compiler.kernels.channels import Block, blocks, vectors
 from edgekiln.compiler.kernels.matrix import MatrixTile
-from edgekiln.compiler.kernels.tile import Tile, ranked
+from edgekiln.compiler.kernels.tile import Tile, in_turn, ranked
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
@@ -51,37 +51,38 @@ class Plan:
         self.product, self.mk = product, mk.single
         mk = self.mk
         self.steps = math.ceil(product.k / mk.k_step)
-        self._columns = vectors(product.n, mk)
-        cost, tile = self.ranked()[0]
-        tile = product.tile or tile
-        self.rows = tile.pixels
-        self.layout = blocks(self._columns, tile.vectors)
-        self.tile: MatrixTile | None = None
-        if mk.matrix and not product.tile:
-            self._use_tiles(mk.matrix, cost)
+        on_vectors = self._ranked()
+        on_unit = self._ranked_on_unit(mk.matrix) if mk.matrix else []
+        self.tiles = in_turn(on_vectors, [(cost, tile.choice) for cost, tile in on_unit])
+        chosen = product.tile or self.tiles[0]
+        self.rows, self.splits = chosen.pixels, chosen.splits
+        self.tile = next((tile for _, tile in on_unit if tile.choice == chosen), None)
+        if self.tile is None:
+            self.layout = blocks(vectors(product.n, mk, chosen.lanes), chosen.vectors)
+        else:
+            self.steps = math.ceil(product.k / self.tile.depth) * self.tile.depth // mk.k_step
+            self.layout = blocks(matrix.columns(product.n, mk, self.tile.lanes), 1)
 
-    def ranked(self) -> list[tuple[float, Tile]]:
-        """Every register tile and its cycles, the cheapest first."""
+    def _ranked(self) -> list[tuple[float, Tile]]:
+        """Every tile of vectors and its cycles, the cheapest first."""
         # A row's sum of codes takes a register, like what the row itself does.
         mk = replace(self.mk, pixel_registers=self.mk.pixel_registers + 1)
-        return ranked(mk, pixels=self.product.m, columns=self._columns, k_steps=self.steps)
+        product = self.product
+        return ranked(mk, pixels=product.m, channels=product.n, k_steps=self.steps)
 
-    def _use_tiles(self, unit: MatrixUnit, most_cycles: float) -> None:
-        """On the matrix unit, if it takes fewer cycles."""
+    def _ranked_on_unit(self, unit: MatrixUnit) -> list[tuple[float, MatrixTile]]:
+        """Likewise, of the matrix unit."""
         m, k, n = self.product.m, self.product.k, self.product.n
         depth = matrix.depth(unit, k)
         steps = math.ceil(k / depth)
 
-        def tile_cycles(tile: MatrixTile) -> float:
+        def cycles(tile: MatrixTile) -> float:
             widths = [v.lanes // unit.columns for v in matrix.columns(n, self.mk, tile.lanes)]
             each = sum(tile.cycles(self.mk, across, steps) for across in widths)
             return each * math.ceil(m / tile.pixels)
 
-        tile = min(matrix.tiles(unit, m, depth, steps, beside=1), key=tile_cycles)
-        if tile_cycles(tile) < most_cycles:
-            self.tile, self.rows = tile, tile.pixels
-            self.steps = steps * depth // self.mk.k_step
-            self.layout = blocks(matrix.columns(n, self.mk, tile.lanes), 1)
+        tiles = matrix.tiles(unit, m, depth, steps, beside=1)
+        return sorted(((cycles(tile), tile) for tile in tiles), key=lambda choice: choice[0])
 
     def tile_ones(self) -> "NDArray[np.int8]":
         """Right operands that sum a row: for each step but the last, then for the last one."""

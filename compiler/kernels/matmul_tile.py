@@ -1,5 +1,6 @@
 """A product of activations on vectors: one register tile of rows × vectors of columns."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -43,65 +44,86 @@ class TileEmitter:
         """
         a, packed = self.operands.a, self.operands.packed
         plan, product, mk = self.plan, self.plan.product, self.plan.mk
-        tile = _Tile.start(plan, packed, self.epilogue, weights, block)
+        splits = [_Sums(plan, block, self._start(block, weights))]
+        zeros = [splat(const(0), vector.lanes) for vector in block.vectors]
+        splits += [_Sums(plan, block, zeros) for _ in range(1, plan.splits)]
         per_load = mk.x_bytes // mk.k_step
-        whole, rest = divmod(product.k // mk.k_step, per_load)
+        turn = per_load * math.ceil(plan.splits / per_load)
+        whole, rest = divmod(product.k // mk.k_step, turn)
 
-        def load_and_add(first: Index, depths: list[int]) -> None:
-            base = bind(source + first * mk.k_step)
-            rows = [load(a, base + row * product.a.row, mk.x_bytes) for row in range(plan.rows)]
-            for i, depth in enumerate(depths):
-                tile.add(rows, i, packed, weights, first + i, depth)
+        def add(first: Index, depths: list[int]) -> None:
+            """Steps of k, in turn to the splits."""
+            for at in range(0, len(depths), per_load):
+                base = bind(source + (first + at) * mk.k_step)
+                rows = [load(a, base + row * product.a.row, mk.x_bytes) for row in range(plan.rows)]
+                for i, depth in enumerate(depths[at : at + per_load]):
+                    split = splits[(at + i) % plan.splits]
+                    split.add(rows, i, packed, weights, first + at + i, depth)
 
         if whole:
             with turns(whole) as i:
-                load_and_add(i * per_load, [mk.k_step] * per_load)
+                add(i * turn, [mk.k_step] * turn)
         tail = product.k % mk.k_step
-        if rest or tail:
-            load_and_add(whole * per_load, [mk.k_step] * rest + [tail] * (tail > 0))
-        tile.finish(self.epilogue, self.operands.zero, to)
+        add(whole * turn, [mk.k_step] * rest + [tail] * (tail > 0))
+        self._finish(splits, block, to)
 
-
-@dataclass(frozen=True)
-class _Tile:
-    """The accumulators of some rows × the vectors of a block, and of each row's own sum."""
-
-    plan: Plan
-    block: Block
-    sums: list[list[Buffer]]
-    row_sums: list[Buffer]
-
-    @classmethod
-    def start(
-        cls, plan: Plan, packed: Buffer, epilogue: Epilogue, weights: Index, block: Block
-    ) -> "_Tile":
-        """K·z_a·z_b - z_a·Σ b in every row, zero in their own sums."""
-        mk, rows = plan.mk, range(plan.rows)
-        sums = [[register("int32", v.lanes) for v in block.vectors] for _ in rows]
-        at = bind(weights + plan.steps * block.channels * mk.k_step)
-        lane = 0
-        for v, vector in enumerate(block.vectors):
-            n, count = vector.lanes, vector.lanes * mk.k_step
-            term = reinterpret(load(packed, at + lane * mk.k_step, count), "int32", n)
-            first = bind(term + epilogue.bias(0, n))
-            for row in rows:
-                store(sums[row][v], 0, first, n)
+    def _start(self, block: Block, weights: Index) -> list[Expr]:
+        """K·z_a·z_b - z_a·Σ b of each vector."""
+        width = self.plan.mk.k_step
+        at = bind(weights + self.plan.steps * block.channels * width)
+        values, lane = [], 0
+        for vector in block.vectors:
+            n = vector.lanes
+            packed = load(self.operands.packed, at + lane * width, n * width)
+            values.append(bind(reinterpret(packed, "int32", n) + self.epilogue.bias(0, n)))
             lane += n
-        row_sums = [register("int32", mk.lanes[-1]) for _ in rows]
-        for total in row_sums:
-            store(total, 0, splat(const(0), mk.lanes[-1]), mk.lanes[-1])
-        return cls(plan, block, sums, row_sums)
+        return values
+
+    def _finish(self, splits: list["_Sums"], block: Block, to: Index) -> None:
+        for row in range(self.plan.rows):
+            of_row = _total([split.of_rows[row] for split in splits])
+            correction = bind(of_row * load(self.operands.zero, 0))
+            for v, vector in enumerate(block.vectors):
+                n = vector.lanes
+                value = _total([split.products[row][v] for split in splits], n)
+                y = to + row * self.plan.product.y.row + vector.start - block.vectors[0].start
+                self.epilogue.emit(
+                    value - splat(correction, n), 0, y, None, n, vector.valid,
+                    self.plan.mk.interleaved(n),
+                )  # fmt: skip
+
+
+def _total(parts: list[Buffer], lanes: int = 1) -> Expr:
+    """The sum of accumulators."""
+    values = [load(part, 0, lanes) for part in parts]
+    return sum(values[1:], values[0])
+
+
+class _Sums:
+    """The accumulators of some rows × the vectors of a block, which start as `values` in every row;
+    and of each row's own sum.
+    """
+
+    def __init__(self, plan: Plan, block: Block, values: list[Expr]) -> None:
+        self.mk, self.block = plan.mk, block
+        rows, few = range(plan.rows), self.mk.lanes[-1]
+        self.products = [[register("int32", v.lanes) for v in block.vectors] for _ in rows]
+        self.of_rows = [register("int32", few) for _ in rows]
+        for row, total in zip(self.products, self.of_rows, strict=True):
+            for acc, vector, value in zip(row, block.vectors, values, strict=True):
+                store(acc, 0, value, vector.lanes)
+            store(total, 0, splat(const(0), few), few)
 
     def add(
         self, rows: list[Expr], step: int, packed: Buffer, weights: Index, index: Index, depth: int
     ) -> None:
         """Four more k of every accumulator; behind `depth` the packed codes are 0."""
-        mk = self.plan.mk
+        mk = self.mk
         at = bind(weights + index * (self.block.channels * mk.k_step))
         few = mk.lanes[-1]
         one = splat(cast(const(1), mk.activation), few)
         ones = reinterpret(mk.interleave([one] * depth, few), "int8", few * mk.k_step)
-        for row, accumulators, total in zip(rows, self.sums, self.row_sums, strict=True):
+        for row, accumulators, total in zip(rows, self.products, self.of_rows, strict=True):
             lane = 0
             for vector, acc in zip(self.block.vectors, accumulators, strict=True):
                 n = vector.lanes
@@ -111,13 +133,3 @@ class _Tile:
                 lane += n
             a = mk.operand([row], step, few)
             store(total, 0, mk.dot(load(total, 0, few), a, ones, few), few)
-
-    def finish(self, epilogue: Epilogue, zero: Buffer, to: Index) -> None:
-        chosen = self.block.vectors
-        for row, accumulators in enumerate(self.sums):
-            correction = bind(load(self.row_sums[row], 0) * load(zero, 0))
-            for vector, acc in zip(chosen, accumulators, strict=True):
-                value = load(acc, 0, vector.lanes) - splat(correction, vector.lanes)
-                y = to + row * self.plan.product.y.row + vector.start - chosen[0].start
-                order = self.plan.mk.interleaved(vector.lanes)
-                epilogue.emit(value, 0, y, None, vector.lanes, vector.valid, order)

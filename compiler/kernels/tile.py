@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
-from edgekiln.compiler.kernels.channels import Vector
+from edgekiln.compiler.kernels.channels import Vector, vectors
 from edgekiln.targets.isa.base import MicroKernel
 
 # What the model charges beside dot products and epilogue. Measured on Zen 4 and Sapphire Rapids it
@@ -44,40 +44,44 @@ class Tile:
     algorithm: Algorithm = "direct"
 
 
-def in_turn(*rankings: Sequence[Tile]) -> list[Tile]:
-    """The tiles of several algorithms, each the best first: the first of each, the second, …
+def in_turn(*rankings: Sequence[tuple[float, Tile]]) -> list[Tile]:
+    """The tiles of several algorithms with their cycles, each the cheapest first: the cheapest of
+    all, the first ones of the others, every second one, …
 
-    Models rank the tiles of one algorithm better than they compare two.
+    So some of each are among the first: a model ranks the tiles of one algorithm better than it
+    compares two.
     """
-    rows = zip_longest(*rankings)
-    return [tile for row in rows for tile in row if tile is not None]
+    in_order = sorted(filter(None, rankings), key=lambda ranking: ranking[0][0])
+    rows = zip_longest(*in_order)
+    return list(dict.fromkeys(choice[1] for row in rows for choice in row if choice))
 
 
 def ranked(
-    mk: MicroKernel, *, pixels: int, columns: tuple[Vector, ...], k_steps: int
+    mk: MicroKernel, *, pixels: int, channels: int, k_steps: int
 ) -> list[tuple[float, Tile]]:
     """Every tile that stays in registers, and its cost by a count of instructions, cheapest first.
 
     Args:
         pixels: in one row of the output, which tiles cover with overlap; at least `mk.rows`.
-        columns: the output channels.
+        channels: of the output.
         k_steps: dot products per accumulator.
     """
     found = []
-    for count in range(1, len(columns) + 1):
-        registers = max(_registers(mk, columns, count))
-        for p in range(mk.rows, min(pixels, mk.registers) + 1, mk.rows):
-            if mk.fits(p, registers):
-                splits = _splits(mk, p, registers, k_steps)
-                tile = Tile(pixels=p, vectors=count, splits=splits)
-                found.append((cycles(mk, tile, pixels, columns, k_steps), tile))
+    widths = {vectors(channels, mk, lanes): lanes for lanes in reversed(mk.lanes)}
+    for columns, lanes in reversed(widths.items()):
+        for count in range(1, len(columns) + 1):
+            registers = max(_registers(mk, columns, count))
+            for p in range(mk.rows, min(pixels, mk.registers) + 1, mk.rows):
+                if mk.fits(p, registers):
+                    splits = _splits(mk, p, registers, k_steps)
+                    tile = Tile(pixels=p, vectors=count, splits=splits, lanes=lanes)
+                    found.append((_cycles(mk, tile, pixels, channels, k_steps), tile))
     return sorted(found, key=lambda choice: choice[0])
 
 
-def cycles(
-    mk: MicroKernel, tile: Tile, pixels: int, columns: tuple[Vector, ...], k_steps: int
-) -> float:
+def _cycles(mk: MicroKernel, tile: Tile, pixels: int, channels: int, k_steps: int) -> float:
     """What `pixels` cost, roughly."""
+    columns = vectors(channels, mk, tile.lanes)
     total = tile.pixels * sum(mk.width(v.lanes) * mk.epilogue_cost(v.lanes) for v in columns)
     if tile.vectors % mk.joins == 0:
         total /= mk.joins

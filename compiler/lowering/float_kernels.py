@@ -52,9 +52,11 @@ def conv2d(low: Lowering, node: Node) -> None:
     }
     macs = y.elements * prod(weight.shape[1:])
     if attrs["groups"] == weight.shape[0] == x.nhwc().c > 1:
-        low.call(node, FloatDepthwise2d(**common).build(mk), op="depthwise_conv2d", macs=macs)
+        depthwise = low.tuned(node, FloatDepthwise2d(**common))
+        low.call(node, depthwise.build(mk), op="depthwise_conv2d", macs=macs)
     else:
-        low.call(node, FloatConv2d(groups=attrs["groups"], **common).build(mk), macs=macs)
+        kernel = low.tuned(node, FloatConv2d(groups=attrs["groups"], **common))
+        low.call(node, kernel.build(mk), macs=macs)
 
 
 def dense(low: Lowering, node: Node) -> None:
@@ -71,6 +73,7 @@ def dense(low: Lowering, node: Node) -> None:
         residual=_residual(low, node),
         **_finish(node),
     )
+    kernel = low.tuned(node, kernel)
     low.call(node, kernel.build(low.kernels_of(node)), macs=rows * channels * features)
 
 
@@ -96,6 +99,7 @@ def matmul(low: Lowering, node: Node) -> None:
         y=matrices(y, axes_of(node, "y_perm", y), axes),
         **_finish(node),
     )
+    product = low.tuned(node, product)
     macs = prod((*extents, m, k, n))
     low.call(node, product.build(low.kernels_of(node)), macs=macs, inputs=inputs)
 

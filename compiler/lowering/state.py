@@ -66,7 +66,7 @@ class Lowering:
 
     def tuned(self, node: Node, kernel: T) -> T:
         """The kernel with the register tile that was chosen for it."""
-        return self.choices.tuned(node.name, kernel, self.mk)
+        return self.choices.tuned(node.name, kernel, self.kernels_of(node))
 
     def pack(self, node: Node, kernel: Kernel, operand: str, packed: Buffer) -> None:
         """Append a call that copies an operand of `node` into a buffer of its own."""
