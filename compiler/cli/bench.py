@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from edgekiln.compiler.cli.devices import device_option
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.runtime.bench import MIN_SECONDS, TRIALS
 
@@ -32,11 +33,7 @@ FILE = click.Path(path_type=Path)
     metavar="METER",
     help="auto, none, a sensor's name, or the .csv file or serial line of an external meter.",
 )
-@click.option(
-    "--device",
-    metavar="NAME|ADDRESS",
-    help="Where BUNDLE runs (default: here, beside ONNX Runtime); see `edgekiln devices`.",
-)
+@device_option
 @click.option("--strict", is_flag=True, help="Refuse a noisy, throttled or overheated run.")
 @json_option
 def bench(

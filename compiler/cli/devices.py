@@ -7,6 +7,12 @@ import click
 
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 
+device_option = click.option(
+    "--device",
+    metavar="NAME|ADDRESS",
+    help="Where programs are measured (default: here); see `edgekiln devices`.",
+)
+
 
 @click.group()
 def devices() -> None:

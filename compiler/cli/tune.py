@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekiln.compiler.cli.devices import device_option
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ TRIALS = 9
 @click.argument("model")
 @click.option("--target", default="host", show_default=True, metavar="NAME|FILE.toml",
               help="Device to tune for.")  # fmt: skip
-@click.option(
-    "--device",
-    metavar="NAME|ADDRESS",
-    help="Where candidates are measured (default: here); see `edgekiln devices`.",
-)
+@device_option
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
@@ -40,11 +37,11 @@ TRIALS = 9
 def tune(
     *, model: str, target: str, device: str | None, trials: int, out: Path | None, as_json: bool
 ) -> None:
-    """Measure register tiles for the layers of MODEL, a QDQ int8 .onnx.
+    """Measure register tiles for the layers of MODEL, a QDQ int8 or a float .onnx.
 
-    `edgekiln compile --tuning FILE` uses the result; the bits that a program computes stay the
-    same. On an emulated device, or without a device for a target that cannot run here, candidates
-    are not measured but estimated.
+    `edgekiln compile --tuning FILE` uses the result; the bits that an int8 program computes stay
+    the same. On an emulated device, or without a device for a target that cannot run here,
+    candidates are not measured but estimated.
 
     \b
       edgekiln tune model.int8.onnx --target rpi5 --device ssh://pi@10.0.0.7 --out rpi5.jsonl

@@ -112,14 +112,22 @@ def file_for(given: str, target: TargetProfile) -> Path | None:
     return next((path for path in shipped if path.is_file()), None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One kind of layer: what it computes, on which micro-kernel, and the calls that are of it."""
+
+    kernel: Tunable  # without its numbers
+    mk: "MicroKernel"
+    calls: list[str]
+
+
 @dataclass
 class Choices:
     """The tiles of a program's layers: from a tuning file where it has them, else defaults."""
 
     rows: dict[str, Row] = field(default_factory=dict)  # by signature
     stale: int = 0  # rows of another version of the kernels
-    layers: dict[str, list[str]] = field(default_factory=dict)  # signature → the calls that have it
-    kernels: dict[str, Tunable] = field(default_factory=dict)  # of each, without its numbers
+    layers: dict[str, Layer] = field(default_factory=dict)  # by signature
 
     @classmethod
     def of(cls, rows: Sequence[Row], target: TargetProfile) -> Self:
@@ -140,8 +148,7 @@ class Choices:
         """
         shape = kernel.shape
         key = signature(shape, mk.tuned_as or mk.name)
-        self.layers.setdefault(key, []).append(name)
-        self.kernels[key] = shape
+        self.layers.setdefault(key, Layer(kernel=shape, mk=mk, calls=[])).calls.append(name)
         row = self.rows.get(key)
         if row is None:
             return kernel
@@ -158,9 +165,9 @@ class Choices:
     def notes(self, source: Path | None) -> list[str]:
         """For the report: which layers are tuned and which are not."""
         named = source.name if source else "no tuning file"
-        default = [names for key, names in self.layers.items() if key not in self.rows]
-        count = sum(map(len, self.layers.values()))
-        left = [name for names in default for name in names]
+        default = [layer for key, layer in self.layers.items() if key not in self.rows]
+        count = sum(len(layer.calls) for layer in self.layers.values())
+        left = [name for layer in default for name in layer.calls]
         said = [f"tiles ({named}): {count - len(left)} of {count} layers measured"]
         if left and len(left) < count:
             said.append(f"tiles by default: {', '.join(left)}")

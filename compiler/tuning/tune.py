@@ -11,7 +11,7 @@ from edgekiln.compiler.aot.cache import ObjectCache
 from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tile import VERSION, Tile
 from edgekiln.compiler.stage import Advance, silent
-from edgekiln.compiler.tuning.table import Choices, Row, Tunable, Unit
+from edgekiln.compiler.tuning.table import Choices, Layer, Row, Unit
 from edgekiln.compiler.tuning.trial import Costs, Trial, prepare
 from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.targets import isa
@@ -20,7 +20,6 @@ from edgekiln.targets.profile import HOST, TargetProfile
 
 if TYPE_CHECKING:
     from edgekiln.runtime.device.device import Device
-    from edgekiln.targets.isa.base import MicroKernel
 
 CANDIDATES = 8  # of a layer: the model of `kernels.tile` ranks better than it predicts
 STEADY = 3  # trials in a row that give the same choice end the measurement
@@ -54,7 +53,7 @@ def tune(
     objects: Path | None = None,
     advance: Advance = silent,
 ) -> Tuned:
-    """Tune every kind of layer of a QDQ model.
+    """Tune every kind of layer of a model, QDQ or float.
 
     Args:
         trials: at most; fewer when the last `STEADY` agree.
@@ -67,19 +66,17 @@ def tune(
         UnsupportedError: it has no layer with a choice.
         EdgeKilnError: the device cannot be reached, or cannot run the target's programs.
     """
-    mk = isa.load(target.isa)
-    choices = _layers(model, target, mk)
+    choices = _layers(model, target)
     layers = [
-        _Layer(key=key, kernel=kernel, tiles=tiles[:CANDIDATES])
-        for key, kernel in choices.kernels.items()
-        if (tiles := kernel.tiles(mk))
+        _Candidates(key=key, layer=layer, tiles=layer.kernel.tiles(layer.mk)[:CANDIDATES])
+        for key, layer in choices.layers.items()
     ]
     if not layers:
         raise UnsupportedError(
             f"{model}: no layer with a choice of tiles", "it needs no tuning: build it"
         )
     advance(0, trials + 1, f"compiling {sum(len(layer.tiles) for layer in layers)} candidates")
-    built = [layer.candidates(mk) for layer in layers]
+    built = [layer.kernels() for layer in layers]
     with tempfile.TemporaryDirectory(prefix="edgekiln-tune-") as home:
         trial = prepare(built, target, ObjectCache(root=objects), Path(home))
         taken, method, unit = _take(trial, trials, device, advance)
@@ -87,26 +84,26 @@ def tune(
         layer.row(costs, target, method, unit)
         for layer, costs in zip(layers, _medians(taken), strict=True)
     )
-    calls = tuple(len(choices.layers[layer.key]) for layer in layers)
+    calls = tuple(len(layer.layer.calls) for layer in layers)
     return Tuned(rows=rows, calls=calls, trials=len(taken), method=method)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Layer:
+class _Candidates:
     """A kind of layer and the tiles to try, the default first."""
 
     key: str
-    kernel: Tunable
+    layer: Layer
     tiles: Sequence[Tile]
 
-    def candidates(self, mk: "MicroKernel") -> list[Kernel]:
-        kernel: Any = self.kernel  # all of them are dataclasses
-        return [replace(kernel, tile=tile).build(mk) for tile in self.tiles]
+    def kernels(self) -> list[Kernel]:
+        kernel: Any = self.layer.kernel  # all of them are dataclasses
+        return [replace(kernel, tile=tile).build(self.layer.mk) for tile in self.tiles]
 
     def row(self, costs: Sequence[float], target: TargetProfile, method: str, unit: Unit) -> Row:
         chosen = _choice(costs)
         return Row(
-            layer=self.kernel.label,
+            layer=self.layer.kernel.label,
             target=target.base if target.name == HOST else target.name,
             version=VERSION,
             signature=self.key,
@@ -119,13 +116,14 @@ class _Layer:
         )
 
 
-def _layers(model: Path, target: TargetProfile, mk: "MicroKernel") -> Choices:
+def _layers(model: Path, target: TargetProfile) -> Choices:
     """The layers of a model that have a choice."""
     from edgekiln.compiler import onnx_meta
     from edgekiln.compiler.frontend import import_onnx
     from edgekiln.compiler.lowering.lower import lower
     from edgekiln.compiler.passes.pipeline import lower_graph
 
+    mk = isa.load(target.isa)
     graph = import_onnx(model, 1)
     lower_graph(graph, mk.activation)
     choices = Choices()

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +93,21 @@ def put(content: str) -> str:
     kept = _kept()
     try:
         kept.mkdir(parents=True, exist_ok=True)
-        for path in kept.iterdir():
-            if time.time() - path.stat().st_mtime > KEEP_DAYS * 86_400:
-                path.unlink(missing_ok=True)
+        _drop_old(kept)
         _use(place(kept, base64.b64decode(content)))
     except OSError as error:
         return json.dumps({"problem": f"cannot write below {kept}: {error.strerror}"})
     except StorageError as error:
         return json.dumps({"problem": error.message})
     return json.dumps({"problem": ""})
+
+
+@cache
+def _drop_old(kept: Path) -> None:
+    """Once in a session, which is a process of its own."""
+    for path in kept.iterdir():
+        if time.time() - path.stat().st_mtime > KEEP_DAYS * 86_400:
+            path.unlink(missing_ok=True)
 
 
 def _kept() -> Path:

@@ -13,7 +13,6 @@ from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
 from edgekiln.compiler.kernels.float_depthwise import FloatDepthwise2d
 from edgekiln.compiler.kernels.function import Step
 from edgekiln.compiler.kernels.spec import Nhwc
-from edgekiln.compiler.kernels.tile import Tile
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, cases
 from tests.compiler.kernels.floats import UNIT, assert_within, random_floats
@@ -119,18 +118,14 @@ def test_residual_clip_and_function_come_in_this_order(name: str, case: Case) ->
 
 
 @floats_here
-@given(
-    case=cases(),
-    pixels=st.integers(1, 5),
-    vectors=st.integers(1, 3),
-    splits=st.integers(1, 3),
-)
+@given(cases() | cases(depthwise=True), st.integers(0))
 @few
-def test_every_register_tile_gives_the_sums(
-    name: str, case: Case, pixels: int, vectors: int, splits: int
-) -> None:
+def test_every_register_tile_gives_the_sums(name: str, case: Case, tile: int) -> None:
     mk, p = microkernel(name), Problem(case)
-    tile = Tile(pixels=min(pixels, p.y.w), vectors=vectors, splits=splits)
-    kernel = FloatConv2d(groups=case.groups, tile=tile, **p.attributes()).build(mk)
-    memory = run(kernel, name, [p.x.memory()], p.y, case.pieces)
-    assert_within(memory, p.y, p.sums, p.bound + splits * UNIT * np.abs(p.sums))
+    kernel = conv2d(case, p.attributes())
+    every = kernel.tiles(mk)
+    chosen = every[tile % len(every)]
+    memory = run(
+        conv2d(case, p.attributes(), tile=chosen).build(mk), name, [p.x.memory()], p.y, case.pieces
+    )
+    assert_within(memory, p.y, p.sums, p.bound + chosen.splits * UNIT * np.abs(p.sums))

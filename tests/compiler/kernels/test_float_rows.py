@@ -1,6 +1,7 @@
 """Softmax, layer normalization, products and functions of floats, against float64."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,13 @@ def test_layer_normalization(name: str, rows: int, count: int) -> None:
 @given(
     batch=st.sampled_from([(), (2,), (2, 3)]),
     size=st.tuples(*[st.sampled_from([1, 3, 5, 16, 17, 40])] * 3),
+    tile=st.none() | st.integers(0),
 )
 @few
-def test_products(name: str, batch: tuple[int, ...], size: tuple[int, int, int]) -> None:
+def test_products(
+    name: str, batch: tuple[int, ...], size: tuple[int, int, int], tile: int | None
+) -> None:
+    """`tile` counts into the tiles that a product may have, round and round; None: its default."""
     rng = np.random.default_rng(sum(size))
     m, k, n = size
     a, b = (rng.normal(size=(*batch, *s)).astype(np.float32) for s in ((m, k), (k, n)))
@@ -81,11 +86,16 @@ def test_products(name: str, batch: tuple[int, ...], size: tuple[int, int, int])
         y=stacked(batch, m, n, transposed=False),
         function=(Step("Mul", (0, 0.5)),),
     )  # fmt: skip
-    kernel = product.build(microkernel(name))
+    mk = microkernel(name)
+    if tile is not None:
+        every = product.tiles(mk)
+        product = replace(product, tile=every[tile % len(every)])
+    kernel = product.build(mk)
     found = run(kernel, name, [a.reshape(-1), b.reshape(-1)], row(math.prod(batch) * m * n))
     exact, sizes = (x @ y for x, y in ((a, b), (np.abs(a), np.abs(b))))
     exact = a.astype(np.float64) @ b.astype(np.float64)
-    assert (np.abs(found.reshape(exact.shape) * 2 - exact) <= (k + 1) * UNIT * sizes).all()
+    splits = product.tile.splits if product.tile else 1
+    assert (np.abs(found.reshape(exact.shape) * 2 - exact) <= (k + splits) * UNIT * sizes).all()
 
 
 UNARY = {

@@ -5,7 +5,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +13,7 @@ from edgekiln.compiler.kernels.matmul import MatMul, Matrices
 from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness
-from tests.compiler.kernels.harness import Array, everywhere, microkernel, quick
+from tests.compiler.kernels.harness import Array, everywhere, here, microkernel, quick
 
 SIZES = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 19, 33, 64, 65])
 
@@ -43,7 +42,7 @@ def check_exact(
     mk: MicroKernel, name: str, batch: tuple[int, ...], size: tuple[int, int, int],
     transposed: bool, as_float: bool, seed: int, tile: int | None = None,
 ) -> None:  # fmt: skip
-    """`tile` counts into the tiles that the product may have."""
+    """`tile` counts into the tiles that the product may have, round and round."""
     rng = np.random.default_rng(seed)
     m, k, n = size
     low, high = harness.bounds(mk.activation)
@@ -65,7 +64,8 @@ def check_exact(
         zero_points=(za, zb), mult=mult, clip=(low + 20, high - 30),
     )  # fmt: skip
     if tile is not None:
-        product = replace(product, tile=product.tiles(mk)[tile])
+        every = product.tiles(mk)
+        product = replace(product, tile=every[tile % len(every)])
     lying = np.ascontiguousarray(b.swapaxes(-1, -2) if transposed else b)
     memory = multiplied(product, mk, name, a.reshape(-1), lying.reshape(-1))
     sums = (a.astype(np.int64) - za) @ (b.astype(np.int64) - zb)
@@ -91,10 +91,28 @@ def test_products_are_exact(name: str, **product: Any) -> None:
     check_exact(microkernel(name), name, **product)
 
 
-@pytest.mark.parametrize("tile", [1, -1])
-def test_every_register_tile_gives_the_same_bits(tile: int) -> None:
-    name = "x86_avx2"
-    check_exact(microkernel(name), name, (2,), (9, 21, 24), False, False, seed=1, tile=tile)
+@here
+@given(size=st.tuples(SIZES, SIZES, SIZES), tile=st.integers(0))
+@quick
+def test_every_register_tile_gives_the_same_bits(
+    name: str, size: tuple[int, int, int], tile: int
+) -> None:
+    check_exact(microkernel(name), name, (2,), size, False, False, seed=1, tile=tile)
+
+
+def test_a_product_of_few_rows_has_splits_and_every_width_among_its_tiles() -> None:
+    mk = microkernel("x86_vnni")
+    product = MatMul(
+        batch=(), m=1, k=64, n=64,
+        a=stacked((), 1, 64, transposed=False),
+        b=stacked((), 64, 64, transposed=False),
+        y=stacked((), 1, 64, transposed=False),
+        result=Nhwc(n=1, h=1, w=1, c=64, dtype="uint8"),
+        zero_points=(0, 0), mult=np.float32(1),
+    )  # fmt: skip
+    tiles = product.tiles(mk)
+    assert {tile.lanes for tile in tiles} >= {16, 32, 64}
+    assert tiles[0].splits > 1
 
 
 @everywhere

@@ -110,6 +110,14 @@ def test_products_of_activations_are_exact(
     check_exact(mk, AMX, batch, size, transposed, as_float, seed)
 
 
+@given(size=st.tuples(SIZES, SIZES, SIZES), tile=st.integers(0))
+@some
+def test_every_choice_of_a_products_tile_gives_the_same_bits(
+    size: tuple[int, int, int], tile: int
+) -> None:
+    check_exact(microkernel(AMX), AMX, (2,), size, False, False, seed=1, tile=tile)
+
+
 @pytest.mark.slow
 @given(
     batch=st.sampled_from([(), (2, 3)]),

@@ -75,7 +75,7 @@ def tuned_row(tile: Tile) -> Row:
     """A row for the layer of `conv()`, by way of a `Choices` that has met it."""
     choices = Choices()
     choices.tuned("y", conv(), isa.load(ISA))
-    (key,) = choices.kernels
+    (key,) = choices.layers
     return replace(ROW, signature=key, tile=tile)
 
 
@@ -96,7 +96,7 @@ def test_what_a_target_derives_from_lends_it_its_file_and_rows() -> None:
     assert file_for("", here) == file_for("", derived) == file_for("", base)
     known = Choices()
     known.tuned("y", conv(), isa.load(base.isa))
-    (key,) = known.kernels
+    (key,) = known.layers
     mk = isa.load(here.isa)
     theirs, ours = conv().tiles(mk)[1:3]
     row = replace(ROW, target=base.name, signature=key, tile=theirs)

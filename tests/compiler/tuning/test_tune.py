@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.reference
 import pytest
 
 from edgekiln.compiler.chain import batches_for
@@ -17,6 +19,7 @@ from edgekiln.runtime.errors import ConfigError, UnsupportedError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import isa, profile
 from tests.compiler.estimate.tools import require
+from tests.compiler.float_models import make
 from tests.compiler.qdq_models import QdqModel
 from tests.compiler.tuning.layers import ISA, NAME
 
@@ -68,10 +71,10 @@ def compiled(model: Path, home: Path, tuning: str) -> tuple[Path, list[str]]:
 
 
 def test_tuned_code_gives_the_same_bits(model: Path, tuned: tune.Tuned, tmp_path: Path) -> None:
-    choices = tune._layers(model, TARGET, isa.load(ISA))
+    choices = tune._layers(model, TARGET)
     rows = []
     for row in tuned.rows:
-        others = choices.kernels[row.signature].tiles(isa.load(ISA))
+        others = choices.layers[row.signature].kernel.tiles(isa.load(ISA))
         rows.append(replace(row, tile=others[1 if len(others) < 9 else 8]))
     table.write(tmp_path / "t.jsonl", rows)
     (tmp_path / "default").mkdir()
@@ -84,6 +87,30 @@ def test_tuned_code_gives_the_same_bits(model: Path, tuned: tune.Tuned, tmp_path
     assert len(names[0] ^ names[1]) == 6  # other code for all three
     for batch in batches_for(a.spec, model, data="", seed=2, samples=3):
         np.testing.assert_array_equal(a.run(batch)[0], b.run(batch)[0])
+
+
+def test_float_layers_are_tuned_and_built_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = """
+        a = Conv <group = 8, kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, w1)
+        b = Conv (a, w2)
+        y = MatMul (b, a)
+    """
+    weights = {"w1": (8, 1, 3, 3), "w2": (8, 8, 1, 1)}
+    path = tmp_path / "float.onnx"
+    onnx.save(make(body, weights, x="1, 8, 9, 9", y="1, 8, 9, 9"), path)
+    monkeypatch.setattr(tune, "CANDIDATES", 2)
+    found = tune.tune(path, TARGET, trials=1)
+    assert [row.layer for row in found.rows] == [
+        "float depthwise 3×3 8, 9×9", "float conv 1×1 8→8, 9×9", "float product 8 × 9×9 by 9×9",
+    ]  # fmt: skip
+    table.write(tmp_path / "t.jsonl", found.rows)
+    file, said = compiled(path, tmp_path, str(tmp_path / "t.jsonl"))
+    assert said[-1] == "tiles (t.jsonl): 3 of 3 layers measured"
+    (x,) = batches_for(AotRunner.open(file).spec, path, data="", seed=2, samples=1)
+    expected = onnx.reference.ReferenceEvaluator(onnx.load(path)).run(None, {"x": x})[0]
+    np.testing.assert_allclose(AotRunner.open(file).run(x)[0], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_tuning_file_is_part_of_the_programs_key_and_lock(
