@@ -1,9 +1,33 @@
-"""Reductions of a row, vector by vector."""
+"""Reductions of rows: vector by vector, then the lanes of several rows' vectors at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from edgekiln.compiler.kernels.tir import Index, bind, from_lane, load, register, store, turns
-from edgekiln.targets.isa.base import Expr, pick, splat
+from edgekiln.compiler.kernels.tir import (
+    Buffer,
+    Index,
+    bind,
+    cast,
+    const,
+    from_lane,
+    load,
+    register,
+    reinterpret,
+    store,
+    to_lane,
+    turns,
+)  # fmt: skip
+from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
+
+_ROWS = 4  # that are worked on at once, where there are as many
+_TOP_BIT = 0x80  # of a byte
+
+Combine = Callable[[Expr, Expr], Expr]
+
+
+def rows_at_once(mk: MicroKernel, rows: int, count: int, most: int = _ROWS) -> int:
+    """How many of `rows` rows of `count` values to take together, `most` or less."""
+    lanes = min((width for width in mk.lanes if width <= count), default=1)
+    return _ROWS if min(most, rows, lanes) >= _ROWS else 1
 
 
 def fold(
@@ -12,26 +36,124 @@ def fold(
     dtype: str,
     neutral: Expr,
     term: Callable[[Index, int], Expr],
-    combine: Callable[[Expr, Expr], Expr],
+    combine: Combine,
 ) -> Expr:
-    """Combine `term(start, lanes)` over 0..count-1, each element once: a scalar.
+    """Combine `term(start, lanes)` over 0..count-1, each element once: a scalar."""
+    partial, lanes = fold_vectors(widths, count, dtype, neutral, term, combine)
+    return fold_lanes([partial], lanes, combine)
+
+
+def fold_vectors(
+    widths: tuple[int, ...],
+    count: int,
+    dtype: str,
+    neutral: Expr,
+    term: Callable[[Index, int], Expr],
+    combine: Combine,
+) -> tuple[Expr, int]:
+    """As `fold`, but leaves a vector, and says how many lanes it has.
 
     The last vector overlaps its predecessor; what that one had already is `neutral`.
     """
     lanes = next((width for width in widths if width <= count), 1)
-    partial = register(dtype, lanes)
-    store(partial, 0, splat(neutral, lanes), lanes)
-    with turns(count // lanes) as i:
-        value = combine(load(partial, 0, lanes), term(bind(i * lanes), lanes))
-        store(partial, 0, value, lanes)
-    across, rest = bind(load(partial, 0, lanes)), count % lanes
-    last = min(width for width in widths if rest <= width <= count) if rest else 0
-    while True:
-        if lanes == last:
-            value = from_lane(lanes - rest, term(count - lanes, lanes), neutral, lanes)
-            across = bind(combine(across, value))
-        if lanes == 1:
-            return across
-        half = lanes // 2
-        across = bind(combine(pick([across], range(half)), pick([across], range(half, lanes))))
-        lanes = half
+    whole, rest = divmod(count, lanes)
+    if whole == 1:
+        partial = bind(term(0, lanes))
+    else:
+        kept = register(dtype, lanes)
+        store(kept, 0, splat(neutral, lanes), lanes)
+        with turns(whole) as i:
+            value = combine(load(kept, 0, lanes), term(bind(i * lanes), lanes))
+            store(kept, 0, value, lanes)
+        partial = bind(load(kept, 0, lanes))
+    last = min(width for width in widths if rest <= width <= count) if rest else lanes
+    while lanes > last:
+        (partial,) = _halved([partial], lanes, lanes, combine)
+        lanes //= 2
+    if rest:
+        value = from_lane(lanes - rest, term(count - lanes, lanes), neutral, lanes)
+        partial = bind(combine(partial, value))
+    return partial, lanes
+
+
+def fold_lanes(vectors: Sequence[Expr], lanes: int, combine: Combine) -> Expr:
+    """Combine the lanes of each vector: one lane of the result for each of them, in their order.
+
+    Two vectors are halved in one operation, so four take little more than one.
+
+    Args:
+        vectors: a power of two of them, not more than their lanes.
+    """
+    group = lanes  # that are left of each vector
+    while group > 1:
+        pairs = len(vectors) > 1
+        vectors = _halved(vectors, lanes, group, combine)
+        group //= 2
+        lanes = lanes if pairs else lanes // 2
+    (folded,) = vectors
+    return folded
+
+
+def fold_dots(
+    mk: MicroKernel,
+    x: Buffer,
+    at: Index,
+    count: int,
+    factors: Sequence[Callable[[Expr, int], Expr]],
+) -> tuple[list[Expr], int]:
+    """Σ x·factor(x) over `count` codes from `at` on, for each factor: vectors of int32, exact
+    modulo 2³², and how many lanes they have.
+
+    Args:
+        factors: int8, of vectors of codes.
+    """
+    mk = mk.single
+    fitting = [n for n in mk.lanes if n <= mk.register and n * mk.k_step <= count]
+    lanes = max(fitting, default=mk.lanes[-1])
+    width, zero = lanes * mk.k_step, cast(const(0), mk.activation)
+    sums = [register("int32", lanes) for _ in factors]
+    for total in sums:
+        store(total, 0, splat(const(0), lanes), lanes)
+
+    def add(codes: Expr) -> None:
+        codes = bind(codes)
+        for total, factor in zip(sums, factors, strict=True):
+            products = mk.dot(load(total, 0, lanes), codes, factor(codes, width), lanes)
+            store(total, 0, products, lanes)
+
+    whole, rest = divmod(count, width)
+    if whole:
+        with turns(whole) as i:
+            add(load(x, at + i * width, width))
+        if rest:
+            add(from_lane(width - rest, load(x, at + count - width, width), zero, width))
+    else:
+        add(to_lane(count, load(x, at, width), zero, width))
+    return [bind(load(total, 0, lanes)) for total in sums], lanes
+
+
+def ones(codes: Expr, count: int) -> Expr:
+    """The factors of a sum."""
+    del codes
+    return splat(cast(const(1), "int8"), count)
+
+
+def signed(mk: MicroKernel, codes: Expr, count: int) -> Expr:
+    """Codes as int8: unsigned ones less 128."""
+    if mk.activation == "int8":
+        return codes
+    return reinterpret(codes ^ splat(cast(const(_TOP_BIT), "uint8"), count), "int8", count)
+
+
+def lane(vector: Expr, index: int, lanes: int) -> Expr:
+    """One lane, a scalar, of what `fold_lanes` made."""
+    return vector if lanes == 1 else pick([vector], [index])
+
+
+def _halved(vectors: Sequence[Expr], lanes: int, group: int, combine: Combine) -> list[Expr]:
+    """Combine the halves of each `group` of lanes, of two vectors together where there are two."""
+    pairs = [vectors[i : i + 2] for i in range(0, len(vectors), 2)]
+    half, total = group // 2, lanes * len(pairs[0])
+    first = [start + i for start in range(0, total, group) for i in range(half)]
+    second = [i + half for i in first]
+    return [bind(combine(pick(pair, first), pick(pair, second))) for pair in pairs]

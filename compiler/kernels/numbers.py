@@ -14,6 +14,7 @@ class Numbers:
 
     Args:
         clip: lowest and highest code of y, of floats value; None: of its type.
+        bounded: no value before clipping reaches 2³¹.
     """
 
     def __init__(
@@ -23,13 +24,15 @@ class Numbers:
         clip: tuple[float, float] | None = None,
         floats: Sequence[np.float32] = (),
         ints: Sequence[int] = (),
+        *,
+        bounded: bool = False,
     ) -> None:
         bounds = clip or all_codes(y.dtype)
         steps = [np.float32(bound - y.zero_point) for bound in bounds]
         whole = (0, 0) if y.dtype == "float32" else bounds
         codes = np.array([y.zero_point, *whole, *ints], np.int32)
         bits = np.array([*steps, *floats], np.float32).view(np.int32)
-        self._dtype = y.dtype
+        self._dtype, self._bounded = y.dtype, bounded
         self._buffer = k.constant(np.concatenate([bits, codes]))
         self._ints = len(bits) + 3
 
@@ -46,7 +49,7 @@ class Numbers:
     def clip(self) -> Clip:
         return Clip(
             zero=self.int(-3), low=self.int(-2), high=self.int(-1),
-            low_steps=self.float(-2), high_steps=self.float(-1), bounded=False,
+            low_steps=self.float(-2), high_steps=self.float(-1), bounded=self._bounded,
         )  # fmt: skip
 
     def codes(self, mk: MicroKernel, value: Expr, lanes: int) -> Expr:

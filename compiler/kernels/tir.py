@@ -221,6 +221,13 @@ def from_lane(first: int, value: Expr, before: Expr, lanes: int) -> Expr:
     return T.Select(T.ramp(0, 1, lanes) >= T.broadcast(first, lanes), value, splat(before, lanes))
 
 
+def to_lane(count: int, value: Expr, after: Expr, lanes: int) -> Expr:
+    """`value` in the first `count` lanes, the scalar `after` in those behind."""
+    from tvm.script.ir_builder import tirx as T
+
+    return T.Select(T.ramp(0, 1, lanes) < T.broadcast(count, lanes), value, splat(after, lanes))
+
+
 def divmod_(value: Expr, divisor: int) -> tuple[Index, Index]:
     """Quotient and remainder of a non-negative value."""
     from tvm.script.ir_builder import tirx as T

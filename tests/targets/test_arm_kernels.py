@@ -23,6 +23,7 @@ from tests.compiler.kernels.test_conv2d import (
 )
 from tests.compiler.kernels.test_matmul import PRODUCTS, check_exact
 from tests.compiler.kernels.test_rows import (
+    ROWS,
     SEEDS,
     SIZES,
     check_layer_normalization,
@@ -64,12 +65,12 @@ def test_products_of_activations_are_exact(name: str, **product: Any) -> None:
 
 @on_arm
 @pytest.mark.parametrize("check", [check_softmax, check_layer_normalization])
-@given(count=SIZES, seed=SEEDS)
+@given(rows=ROWS, count=SIZES, seed=SEEDS)
 @emulated_quick
 def test_rows_are_exact_but_for_ties(
-    name: str, check: Callable[[str, int, int], None], count: int, seed: int
+    name: str, check: Callable[[str, int, int, int], None], rows: int, count: int, seed: int
 ) -> None:
-    check(name, count, seed)
+    check(name, rows, count, seed)
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ from edgekiln.compiler.passes.rewriter import Rewriter
 
 # A row's powers wait on the stack until their sum is known; small devices have few KiB of it.
 MAX_SOFTMAX_ROW = 1024
+# The squares of longer rows may not fit their int32 sum.
+MAX_LAYER_NORM_ROW = 1 << 17
 
 
 def softmax(rw: Rewriter, node: Node) -> str | None:
@@ -27,6 +29,8 @@ def layer_norm(rw: Rewriter, node: Node) -> str | None:
         return "its input is not quantized"
     if node.attrs.get("axis", -1) % len(x.shape) != len(x.shape) - 1:
         return "it runs along other axes than the last"
+    if x.shape[-1] > MAX_LAYER_NORM_ROW:
+        return f"rows of more than {MAX_LAYER_NORM_ROW} values have no integer kernel"
     if any(rw.users.get(name) for name in node.outputs[1:]):
         return "its mean or deviation is used"
     constants = [rw.constant(name) for name in node.inputs[1:] if name]
