@@ -81,13 +81,18 @@ def tune(
         f"{tuned.method}: {tuned.gain:.3f}× over these layers, {tuned.trials} trials; "
         f"wrote {len(tuned.rows)} rows to {out}"
     )
+    if tuned.undecided:
+        click.echo(
+            f"{tuned.undecided} layers keep the default: what looked faster varied by more than it "
+            "won; measure on a quieter machine"
+        )
 
 
 def _lines(tuned: "Tuned") -> list[tuple[str, ...]]:
     return [
         (
             row.layer, str(calls), _cost(row.default_cost, row), _cost(row.tile_cost, row),
-            f"{row.default_cost / row.tile_cost:.2f}×", _tile(row),
+            _gain(row), _tile(row),
         )
         for row, calls in zip(tuned.rows, tuned.calls, strict=True)
     ]  # fmt: skip
@@ -95,6 +100,11 @@ def _lines(tuned: "Tuned") -> list[tuple[str, ...]]:
 
 def _cost(value: float, row: "Row") -> str:
     return f"{value * 1e6:.2f} µs" if row.unit == "s" else f"{value:.0f} cycles"
+
+
+def _gain(row: "Row") -> str:
+    spread = f" ±{row.gain_spread / 2:.1%}" if row.gain_spread else ""
+    return f"{row.default_cost / row.tile_cost:.2f}×{spread}"
 
 
 def _tile(row: "Row") -> str:

@@ -46,7 +46,9 @@ Unit = Literal["s", "cycles"]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One kind of layer on one target; costs are medians of one run that measured both tiles."""
+    """One kind of layer on one target; costs are medians over the trials of one run, in which the
+    default and the tile took turns.
+    """
 
     layer: str
     target: str
@@ -58,6 +60,7 @@ class Row:
     default_cost: float
     tile: Tile
     tile_cost: float
+    gain_spread: float | None = None  # of default cost / tile cost: largest - smallest of a trial
 
 
 def read(path: Path) -> tuple[Row, ...]:

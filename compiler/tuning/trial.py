@@ -6,7 +6,7 @@ two of one layer the caches see other layers, as in a network.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.program import Arg, Call, Const, In, Out, Program
 from edgekiln.runtime.bundle import RUNNER, write_tar
 from edgekiln.runtime.manifest import TensorSpec
-from edgekiln.targets.profile import TargetProfile
+from edgekiln.targets.profile import Memory, TargetProfile
 
 if TYPE_CHECKING:
     from edgekiln.runtime.device.device import Device
@@ -79,8 +79,19 @@ def prepare(
         model_sha256="",
     )
     file = home / "tuning.lib"
-    write_tar(file, build(program, target, cache).files, executable={RUNNER})
+    built = build(program, _with_room(target), cache)
+    write_tar(file, built.files, executable={RUNNER})
     return Trial(file=file, target=target, sizes=tuple(map(len, layers)))
+
+
+def _with_room(target: TargetProfile) -> TargetProfile:
+    """All candidates need more memory than the microcontroller that will run one of each has: they
+    may fill the emulated board.
+    """
+    if target.board is None:
+        return target
+    memory = Memory(flash_bytes=target.board.code_bytes, ram_bytes=target.board.ram_bytes)
+    return replace(target, memory=memory)
 
 
 def _calls(layers: Sequence[Sequence[Kernel]]) -> Iterator[Call]:

@@ -1,6 +1,5 @@
 """Measure the register tiles that look best for each kind of layer, and keep the fastest."""
 
-import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from edgekiln.compiler.kernels.tile import VERSION, Tile
 from edgekiln.compiler.stage import Advance, silent
 from edgekiln.compiler.tuning.table import Choices, Layer, Row, Unit
 from edgekiln.compiler.tuning.trial import Costs, Trial, prepare
+from edgekiln.compiler.tuning.verdict import Verdict
 from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.targets import isa
 from edgekiln.targets.detect import runs_here
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 CANDIDATES = 8  # of a layer: the model of `kernels.tile` ranks better than it predicts
 STEADY = 3  # trials in a row that give the same choice end the measurement
-_WORTH = 1.02  # a tile that is not better by this is not worth a change from the default
-_TOLD_S = 5e-8  # what clocks can tell of one call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +31,7 @@ class Tuned:
 
     rows: tuple[Row, ...]
     calls: tuple[int, ...]
+    undecided: int  # rows whose default stays because what looked faster varied by more than it won
     trials: int
     method: str  # on what the costs were measured, or how estimated
 
@@ -63,9 +62,15 @@ def tune(
 
     Raises:
         InputError: not a model that can be read.
-        UnsupportedError: it has no layer with a choice.
+        UnsupportedError: it has no layer with a choice; or `device` would have to measure a
+            microcontroller.
         EdgeKilnError: the device cannot be reached, or cannot run the target's programs.
     """
+    if target.memory and device and device.measures:
+        raise UnsupportedError(
+            f"{target.name}: {device.name} cannot measure a microcontroller's programs",
+            "leave out --device: its candidates are estimated",
+        )
     choices = _layers(model, target)
     layers = [
         _Candidates(key=key, layer=layer, tiles=layer.kernel.tiles(layer.mk)[:CANDIDATES])
@@ -80,12 +85,17 @@ def tune(
     with tempfile.TemporaryDirectory(prefix="edgekiln-tune-") as home:
         trial = prepare(built, target, ObjectCache(root=objects), Path(home))
         taken, method, unit = _take(trial, trials, device, advance)
-    rows = tuple(
-        layer.row(costs, target, method, unit)
-        for layer, costs in zip(layers, _medians(taken), strict=True)
+    verdicts = _verdicts(taken)
+    return Tuned(
+        rows=tuple(
+            layer.row(verdict, target, method, unit)
+            for layer, verdict in zip(layers, verdicts, strict=True)
+        ),
+        calls=tuple(len(layer.layer.calls) for layer in layers),
+        undecided=sum(verdict.undecided for verdict in verdicts),
+        trials=len(taken),
+        method=method,
     )
-    calls = tuple(len(layer.layer.calls) for layer in layers)
-    return Tuned(rows=rows, calls=calls, trials=len(taken), method=method)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +110,7 @@ class _Candidates:
         kernel: Any = self.layer.kernel  # all of them are dataclasses
         return [replace(kernel, tile=tile).build(self.layer.mk) for tile in self.tiles]
 
-    def row(self, costs: Sequence[float], target: TargetProfile, method: str, unit: Unit) -> Row:
-        chosen = _choice(costs)
+    def row(self, verdict: Verdict, target: TargetProfile, method: str, unit: Unit) -> Row:
         return Row(
             layer=self.layer.kernel.label,
             target=target.base if target.name == HOST else target.name,
@@ -110,9 +119,10 @@ class _Candidates:
             method=method,
             unit=unit,
             default=self.tiles[0],
-            default_cost=costs[0],
-            tile=self.tiles[chosen],
-            tile_cost=costs[chosen],
+            default_cost=verdict.costs[0],
+            tile=self.tiles[verdict.chosen],
+            tile_cost=verdict.costs[verdict.chosen],
+            gain_spread=verdict.gain_spreads[verdict.chosen],
         )
 
 
@@ -147,22 +157,13 @@ def _take(
         advance(1 + len(taken), trials + 1, f"trial {len(taken) + 1}")
         costs, method = trial.measure(device)
         taken.append(costs)
-        chosen.append([_choice(medians) for medians in _medians(taken)])
+        chosen.append([verdict.chosen for verdict in _verdicts(taken)])
     return taken, method, "s"
 
 
-def _medians(taken: Sequence[Costs]) -> Costs:
-    return [
-        [statistics.median(one) for one in zip(*layer, strict=True)]
-        for layer in zip(*taken, strict=True)
-    ]
-
-
-def _choice(costs: Sequence[float]) -> int:
-    """The cheapest candidate, if it is worth it. (Whole cycles are always told.)"""
-    best = min(range(len(costs)), key=costs.__getitem__)
-    worth = costs[0] > _WORTH * costs[best] and costs[0] - costs[best] > _TOLD_S
-    return best if worth else 0
+def _verdicts(taken: Sequence[Costs]) -> list[Verdict]:
+    """Of each layer."""
+    return [Verdict.of(layer) for layer in zip(*taken, strict=True)]
 
 
 def _is_steady(chosen: Sequence[Sequence[int]]) -> bool:

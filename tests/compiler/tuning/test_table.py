@@ -17,6 +17,7 @@ ROW = Row(
     layer="conv 3×3 16→16, 8×8", target=NAME, version=VERSION, signature="0" * 64, method="a CPU",
     unit="s", default=Tile(pixels=4, vectors=1, lanes=16), default_cost=2e-6,
     tile=Tile(pixels=8, vectors=1, splits=2, items_first=True), tile_cost=1e-6,
+    gain_spread=0.05,
 )  # fmt: skip
 
 
@@ -57,6 +58,12 @@ def test_a_malformed_line_is_refused_by_its_number(tmp_path: Path, text: str, me
     path.write_text(f"{line()}\n{text}\n")
     with pytest.raises(ConfigError, match=f"^{re.escape(f'{path}, line 2')}: {re.escape(message)}"):
         read(path)
+
+
+def test_a_row_from_before_spreads_were_kept_is_read(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(line(**{"gain-spread": "gone"}))
+    (row,) = read(tmp_path / "t.jsonl")
+    assert row.gain_spread is None
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

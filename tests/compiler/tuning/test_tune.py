@@ -10,6 +10,7 @@ import pytest
 
 from edgekiln.compiler.chain import batches_for
 from edgekiln.compiler.ci.lock import stage_of
+from edgekiln.compiler.devices import open_device
 from edgekiln.compiler.entry import derive
 from edgekiln.compiler.stage import StageContext
 from edgekiln.compiler.stages.compile import Compile
@@ -18,6 +19,7 @@ from edgekiln.compiler.tuning import table, tune
 from edgekiln.runtime.errors import ConfigError, UnsupportedError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import isa, profile
+from edgekiln.targets.profile import Memory
 from tests.compiler.estimate.tools import require
 from tests.compiler.float_models import make
 from tests.compiler.qdq_models import QdqModel
@@ -52,16 +54,17 @@ def test_every_kind_of_layer_is_measured_here(tuned: tune.Tuned) -> None:
     ]  # fmt: skip
     assert {(row.target, row.unit) for row in tuned.rows} == {(NAME, "s")}
     assert all(0 < row.tile_cost <= row.default_cost for row in tuned.rows)
+    assert all(row.gain_spread == 0 for row in tuned.rows)  # of one trial
     assert tuned.calls == (1, 1, 1)
     assert tuned.gain >= 1
 
 
 def test_measuring_ends_when_trials_agree(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    costs = iter([[[2.0, 1.0]], [[1.0, 2.0]], *[[[2.0, 1.0]]] * 9])
+    costs = iter([[[2.0, 1.0]], [[1.0, 2.0]], *[[[1.0, 2.0]]] * 9])
     monkeypatch.setattr(tune.Trial, "measure", lambda *_: (next(costs), "a CPU"))
     trial = tune.Trial(file=model, target=TARGET, sizes=(2,))
     taken, method, unit = tune._take(trial, 9, None, lambda *_: None)
-    assert (len(taken), method, unit) == (5, "a CPU", "s")
+    assert (len(taken), method, unit) == (4, "a CPU", "s")
 
 
 def compiled(model: Path, home: Path, tuning: str) -> tuple[Path, list[str]]:
@@ -150,3 +153,19 @@ def test_a_target_that_cannot_run_here_is_estimated(
     assert result.method.startswith("estimated (llvm-mca)")
     assert {(row.target, row.unit) for row in result.rows} == {("rpi4", "cycles")}
     assert result.trials == 1
+
+
+def test_candidates_of_a_microcontroller_may_need_more_memory_than_it_has(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune, "CANDIDATES", 2)
+    chip = require("cortex-m4")
+    small = replace(chip, memory=Memory(flash_bytes=20_000, ram_bytes=20_000))
+    result = tune.tune(model, small, trials=1)
+    assert {(row.target, row.unit) for row in result.rows} == {("cortex-m4", "cycles")}
+
+
+def test_no_device_measures_a_microcontroller(model: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"^cortex-m4: local cannot measure") as caught:
+        tune.tune(model, profile.load("cortex-m4"), trials=1, device=open_device("local"))
+    assert caught.value.hint == "leave out --device: its candidates are estimated"
