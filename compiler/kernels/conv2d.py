@@ -9,32 +9,22 @@ whatever the channel count; the last step may read bytes of the next pixel, whos
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.border import assert_covered
 from edgekiln.compiler.kernels.conv2d_matrix import MatrixEmitter, MatrixPlan
 from edgekiln.compiler.kernels.conv2d_plan import Plan
 from edgekiln.compiler.kernels.conv2d_tile import TileEmitter
-from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased
+from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased_convolution
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.sums import folded_bias, is_rectified
 from edgekiln.compiler.kernels.tile import Tile, in_turn
 from edgekiln.compiler.kernels.tir import KernelBuilder
 from edgekiln.targets.isa.base import MicroKernel
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
-
-
-def _erased(conv: "Conv2d") -> "Conv2d":
-    return replace(
-        conv,
-        x=conv.x.unscaled,
-        weight=np.zeros_like(conv.weight),
-        bias=np.zeros_like(conv.bias),
-        **erased(conv.y, conv.mult, conv.residual),
-    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,24 +61,24 @@ class Conv2d:
     @property
     def shape(self) -> "Conv2d":
         """It without its numbers and its tile."""
-        return replace(_erased(self), tile=None)
+        return replace(erased_convolution(self), tile=None)
 
     def tiles(self, mk: MicroKernel) -> list[Tile]:
         """What `tile` may be, the default first, then what looks best."""
         plans = replace(self, tile=None)._plans(mk)
         return in_turn(*(plan.ranked for plan in plans))
 
-    @shared(_erased)
+    @shared(erased_convolution)
     def build(self, mk: MicroKernel) -> Kernel:
         size = self.weight.shape[2:]
         assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)
         plan = self._plan(mk)
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
-            epilogue = Epilogue(mk, self.y, self.clip, self.residual)
+            epilogue = Epilogue(mk, self.y, self.clip, self.residual, rectified=is_rectified(self))
             epilogue.declare_inputs(k)
             weights = k.constant(plan.packed_weights())
-            bias, mult = plan.per_lane(self._folded_bias()), plan.per_lane(self.mult)
+            bias, mult = plan.per_lane(folded_bias(self)), plan.per_lane(self.mult)
             epilogue.declare_constants(k, bias, mult)
             if isinstance(plan, MatrixPlan):
                 configuration = k.constant(plan.tile.configuration())
@@ -113,11 +103,3 @@ class Conv2d:
         if mk.matrix and algorithm in (None, "matrix"):
             plans.append(MatrixPlan(self, mk))
         return plans
-
-    def _folded_bias(self) -> "NDArray[np.int32]":
-        """bias - zero_point · Σ weight, modulo 2³²: then sums need no subtraction."""
-        sums = self.weight.astype(np.int64).sum(axis=(1, 2, 3))
-        folded: NDArray[np.int32] = (self.bias.astype(np.int64) - self.x.zero_point * sums).astype(
-            np.int32
-        )
-        return folded

@@ -18,9 +18,10 @@ import numpy as np
 from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.channels import Vector, blocks, expand, pack_channels, vectors
-from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased
+from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased_convolution
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.sums import folded_bias, is_rectified
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -43,16 +44,6 @@ if TYPE_CHECKING:
 _MOST_STRIDE = 2
 _LANE_BYTES = 4  # of the operands of a dot product
 _MOST_COLUMNS = 6  # of a tile: more would save little and make long code
-
-
-def _erased(conv: "Depthwise2d") -> "Depthwise2d":
-    return replace(
-        conv,
-        x=conv.x.unscaled,
-        weight=np.zeros_like(conv.weight),
-        bias=np.zeros_like(conv.bias),
-        **erased(conv.y, conv.mult, conv.residual),
-    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,7 +76,7 @@ class Depthwise2d:
     @property
     def shape(self) -> "Depthwise2d":
         """It without its numbers and its tile."""
-        return replace(_erased(self), tile=None)
+        return replace(erased_convolution(self), tile=None)
 
     def tiles(self, mk: MicroKernel) -> list[Tile]:
         """What `tile` may be, the default first."""
@@ -100,7 +91,7 @@ class Depthwise2d:
         chosen = Tile(pixels=default.tile(), vectors=1, lanes=default.lanes)
         return sorted(found, key=lambda tile: (tile != chosen, abs(tile.pixels - chosen.pixels)))
 
-    @shared(_erased)
+    @shared(erased_convolution)
     def build(self, mk: MicroKernel) -> Kernel:
         size = self.weight.shape[2:]
         assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)
@@ -129,12 +120,11 @@ class _Plan:
         conv, mk = self.conv, self.mk
         with KernelBuilder() as k:
             x = k.tensor(conv.x.elements, conv.x.dtype)
-            epilogue = Epilogue(mk, conv.y, conv.clip, conv.residual)
+            epilogue = Epilogue(mk, conv.y, conv.clip, conv.residual, rectified=is_rectified(conv))
             epilogue.declare_inputs(k)
             weights = k.constant(self._packed_weights())
-            epilogue.declare_constants(
-                k, self._per_lane(self._folded_bias()), self._per_lane(conv.mult)
-            )
+            bias, mult = self._per_lane(folded_bias(conv)), self._per_lane(conv.mult)
+            epilogue.declare_constants(k, bias, mult)
             epilogue.declare_output(k)
             begin, end = k.items(conv.y.n * conv.y.h)
             with loop(begin, end) as item:
@@ -152,14 +142,6 @@ class _Plan:
                     self._row(x, weights, epilogue, vector, at)
                 lane += block.count * vector.lanes
         return k.finish()
-
-    def _folded_bias(self) -> "NDArray[np.int32]":
-        """bias - zero_point · Σ weight, modulo 2³²: then sums need no subtraction."""
-        conv = self.conv
-        sums = conv.weight.astype(np.int64).sum(axis=(1, 2, 3))
-        folded = conv.bias.astype(np.int64) - conv.x.zero_point * sums
-        result: NDArray[np.int32] = folded.astype(np.int32)
-        return result
 
     def _per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
         repeated = np.concatenate([values] * self.together)

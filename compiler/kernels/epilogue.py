@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from edgekiln.compiler.kernels.numbers import all_codes
 from edgekiln.compiler.kernels.spec import Nhwc
+from edgekiln.compiler.kernels.sums import START, is_rectified
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
@@ -22,6 +24,11 @@ from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, inverse, pick, sp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from edgekiln.compiler.kernels.conv2d import Conv2d
+    from edgekiln.compiler.kernels.depthwise import Depthwise2d
+
+C = TypeVar("C", "Conv2d", "Depthwise2d")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +66,22 @@ class Epilogue:
 
     Numbers that differ between layers of one shape (clips, zero points, ratios of scales) live in
     memory, not in the code, so that such layers share one function.
+
+    Sums start from what `bias` loads; `emit` takes sums that did.
+
+    Args:
+        rectified: whether `sums.is_rectified`.
     """
 
     def __init__(
-        self, mk: MicroKernel, y: Nhwc, clip: tuple[int, int], residual: Residual | None
-    ) -> None:
+        self, mk: MicroKernel, y: Nhwc, clip: tuple[int, int], residual: Residual | None,
+        *, rectified: bool = False,
+    ) -> None:  # fmt: skip
         self.mk = mk
         self._y = y
         self._residual = residual
+        self._rectified = rectified and mk.sums_as_floats
+        self._saturating = clip == all_codes(y.dtype)
         self._floats: list[np.float32] = []
         self._ints: list[int] = []
         if y.dtype != "float32":
@@ -89,13 +104,21 @@ class Epilogue:
         bias: "NDArray[np.generic]",
         mult: "NDArray[np.generic]",
     ) -> None:
-        """`bias` and `mult` are in the order of the vectors, padded to whole ones."""
-        self._bias = k.constant(bias)
+        """`bias` and `mult` are in the order of the vectors, padded to whole ones.
+
+        Args:
+            bias: taken modulo 2³².
+        """
+        self._lanes = len(mult)
+        self._bounded = self._rectified or _is_bounded(self._y, mult, self._residual)
+        if self._rectified:
+            bias = bias + START
+            mult = np.concatenate([mult, mult.astype(np.float32) * np.float32(-(2.0**23))])
+        self._bias = k.constant(bias.astype(np.int32))
         self._mult = k.constant(mult)
         if self._floats:
             floats = np.array(self._floats, np.float32).view(np.int32)
             self._numbers = k.constant(np.concatenate([floats, np.array(self._ints, np.int32)]))
-        self._bounded = _is_bounded(self._y, mult, self._residual)
 
     def declare_output(self, k: KernelBuilder) -> None:
         self._out = k.tensor(self._y.elements, self._y.dtype)
@@ -110,7 +133,7 @@ class Epilogue:
 
     @property
     def biases(self) -> Buffer:
-        """int32, one a lane."""
+        """int32, one a lane: what `bias` loads from."""
         return self._bias
 
     def bias(self, at: Index, lanes: int) -> Expr:
@@ -129,7 +152,7 @@ class Epilogue:
             other: flat index in the residual tensor; unused without one.
             order: which channel each lane is; None: they are in order.
         """
-        value = cast(acc, "float32", lanes) * load(self._mult, at, lanes)
+        value = self._scaled(acc, at, lanes)
         if self._y.dtype == "float32":
             value = value if order is None else pick([value], inverse(order))
             store_lanes(self._out, y, value, "float32", lanes, valid)
@@ -138,6 +161,13 @@ class Epilogue:
             value = self._plus_residual(value, other, lanes, order)
         codes = self.mk.quantize(value, self._clip(), lanes, order)
         store_lanes(self._out, y, codes, self._y.dtype, lanes, valid)
+
+    def _scaled(self, acc: Expr, at: Index, lanes: int) -> Expr:
+        mult = load(self._mult, at, lanes)
+        if not self._rectified:
+            return cast(acc, "float32", lanes) * mult
+        start = load(self._mult, at + self._lanes, lanes)
+        return self.mk.fma(reinterpret(acc, "float32", lanes), mult, start, lanes)
 
     def _plus_residual(
         self, value: Expr, other: Index, lanes: int, order: Sequence[int] | None
@@ -155,6 +185,7 @@ class Epilogue:
         return Clip(
             zero=self._int(0), low=self._int(1), high=self._int(2),
             low_steps=self._float(0), high_steps=self._float(1), bounded=self._bounded,
+            rectified=self._rectified, saturating=self._saturating,
         )  # fmt: skip
 
     def _float(self, index: int) -> Expr:
@@ -168,20 +199,34 @@ def _steps(clip: tuple[float, float], zero_point: int) -> list[np.float32]:
     return [np.float32(bound - zero_point) for bound in clip]
 
 
+def erased_convolution(conv: C) -> C:
+    """The convolution that stands for all with the same code."""
+    return replace(
+        conv,
+        x=conv.x.unscaled,
+        weight=np.zeros_like(conv.weight),
+        bias=np.zeros_like(conv.bias),
+        **erased(conv.y, conv.mult, conv.clip, conv.residual, rectified=is_rectified(conv)),
+    )
+
+
 def erased(
-    y: Nhwc, mult: "NDArray[np.float32]", residual: Residual | None = None
-) -> dict[str, Any]:
+    y: Nhwc, mult: "NDArray[np.float32]", clip: tuple[int, int], residual: Residual | None = None,
+    *, rectified: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Fields `y`, `mult`, `clip` and `residual` that stand for all that give an epilogue the same
-    code.
+    code: values that decide the same.
     """
-    own = 0.0 if _is_bounded(y, mult, residual) else 2.0**31  # values that decide the same
+    own = 0.0 if rectified or _is_bounded(y, mult, residual) else 2.0**31
+    low, high = all_codes(y.dtype)
+    saturating = clip[1] == high if rectified else clip == (low, high)
     if residual:
         tensor = replace(residual.tensor.unscaled, scale=0.0)
         residual = Residual(tensor=tensor, scale=own, zero_point=0, clip=(0, 0))
     return {
-        "y": y.unscaled,
+        "y": replace(y, scale=1.0, zero_point=low if rectified else high),
         "mult": np.full_like(mult, own),
-        "clip": (0, 0),
+        "clip": (low, high if saturating else low),
         "residual": residual,
     }
 

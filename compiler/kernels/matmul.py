@@ -54,7 +54,7 @@ class Matrices:
 
 
 def _erased(product: "MatMul") -> "MatMul":
-    numbers = erased(product.result, np.atleast_1d(product.mult))
+    numbers = erased(product.result, np.atleast_1d(product.mult), product.clip)
     return replace(
         product,
         result=numbers["y"],
@@ -128,7 +128,7 @@ class MatMul:
         plan = Plan(self, mk)
         of_a, of_b = self.zero_points[0], plan.shifted_zero_point
         lanes = max(v.lanes for block in plan.layout for v in block.vectors)
-        bias = np.full(lanes, self.k * of_a * of_b, np.int64).astype(np.int32)  # modulo 2³²
+        bias = np.full(lanes, self.k * of_a * of_b, np.int64)
         with KernelBuilder() as k:
             a = k.tensor(self.a.elements, mk.activation)
             packed = k.tensor(self.packed_bytes(mk), "int8")

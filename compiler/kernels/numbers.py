@@ -28,6 +28,7 @@ class Numbers:
         bounded: bool = False,
     ) -> None:
         bounds = clip or all_codes(y.dtype)
+        self._saturating = clip is None
         steps = [np.float32(bound - y.zero_point) for bound in bounds]
         whole = (0, 0) if y.dtype == "float32" else bounds
         codes = np.array([y.zero_point, *whole, *ints], np.int32)
@@ -50,6 +51,7 @@ class Numbers:
         return Clip(
             zero=self.int(-3), low=self.int(-2), high=self.int(-1),
             low_steps=self.float(-2), high_steps=self.float(-1), bounded=self._bounded,
+            saturating=self._saturating,
         )  # fmt: skip
 
     def codes(self, mk: MicroKernel, value: Expr, lanes: int) -> Expr:

@@ -73,6 +73,8 @@ class Clip:
     low_steps: Expr  # float32: low - zero and high - zero
     high_steps: Expr
     bounded: bool  # no value before clipping reaches 2³¹
+    rectified: bool = False  # low and zero are 0, the lowest code
+    saturating: bool = False  # low and high are the lowest and the highest code of their type
 
 
 @dataclass(frozen=True)
@@ -264,6 +266,11 @@ class MicroKernel(ABC):
         """
         del lanes
         return table[exponent]
+
+    @property
+    def sums_as_floats(self) -> bool:
+        """Whether `kernels.sums` pays: one multiply-add for a conversion and a multiplication."""
+        return False
 
     @property
     def single(self) -> "MicroKernel":

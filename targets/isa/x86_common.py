@@ -32,6 +32,10 @@ _SATURATED = 32767.0  # from here on every code is the highest
 class X86MicroKernel(MicroKernel):
     """Rounds with the processor's own mode (half to even): one instruction instead of two."""
 
+    @property
+    def sums_as_floats(self) -> bool:
+        return True
+
     def round_to_int(self, x: Expr, lanes: int) -> Expr:
         return self.by_register(_round, lanes, (x, 1))
 
@@ -50,13 +54,17 @@ class X86MicroKernel(MicroKernel):
             _Packed(whole, order or range(lanes)).part(at, size) for at in range(0, lanes, size)
         ]
         pairs = zip(dwords[::2], dwords[1::2], strict=True)
-        zero = splat(T.Cast("int16", clip.zero), 2 * size)
-        words = [_pack("packssdw", 32, *pair).plus(zero) for pair in pairs]
+        words = [_pack("packssdw", 32, *pair) for pair in pairs]
+        if not clip.rectified:
+            zero = splat(T.Cast("int16", clip.zero), 2 * size)
+            words = [pair.plus(zero) for pair in words]
         if len(words) == 1:
             words = [words[0].part(at, size) for at in (0, size)]
         codes = _pack("packuswb", 16, *words).in_order()
+        if clip.saturating:
+            return codes
         low, high = (splat(T.Cast("uint8", bound), lanes) for bound in (clip.low, clip.high))
-        return T.min(T.max(codes, low), high)
+        return T.min(codes if clip.rectified else T.max(codes, low), high)
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
         if self.width(lanes) == 1:

@@ -113,7 +113,7 @@ class Problem:
         self.clip = (low, high)
         if case.clipped:
             a, b = sorted(int(v) for v in rng.integers(low, high + 1, 2))
-            self.clip = (a, b)
+            self.clip = (low if case.zeros[1] == "low" else a, b)  # as a ReLU's
 
     def image(
         self, codes: Array, scale: np.float32, zero: int, border: int,

@@ -17,7 +17,7 @@ def key(kernel: Conv2d, name: str = ISA) -> str:
 
 
 def test_other_numbers_have_the_same_signature() -> None:
-    layer = conv()
+    layer = replace(conv(), clip=(0, 60))
     y = replace(layer.y, scale=0.7, zero_point=200)
     other = replace(
         layer, x=replace(layer.x, scale=3.0, zero_point=9), y=y, weight=-layer.weight, clip=(7, 99),
@@ -35,6 +35,8 @@ def test_other_numbers_have_the_same_signature() -> None:
         {"tile": Tile(pixels=2, vectors=1)},
         {"tile": Tile(pixels=2, vectors=1, items_first=True)},
         {"mult": np.full(16, 2.0, np.float32)},  # sums that can leave int32 need another clip
+        {"clip": (3, 255)},  # what narrowing alone does not clip
+        {"y": replace(conv().y, zero_point=0)},  # a ReLU's sums
         {"groups": 2, "weight": np.zeros((16, 8, 1, 1), np.int8)},
     ],
 )
