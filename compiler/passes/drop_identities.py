@@ -1,11 +1,22 @@
-"""A reshape that changes neither shape nor quantization is no work: two names become one."""
+"""What changes no code is no work: a reshape to the same shape, a product that is another scale."""
 
 from dataclasses import replace
 
 from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.passes.fuse_tables import every_code, product_codes
+from edgekiln.compiler.passes.qdq_to_integer import remove_unused
+
+# The scales of what they read are in the multipliers that they have already.
+_KNOW_SCALES = frozenset({"conv2d", "dense", "matmul"})
 
 
 def drop_identities(graph: Graph) -> None:
+    """Drop reshapes first, so that products meet those who read them."""
+    _drop_reshapes(graph)
+    _drop_scalings(graph)
+
+
+def _drop_reshapes(graph: Graph) -> None:
     """Let the producer write under the reshape's name, where it can have any layout and halo.
 
     Left alone: a reshape of a program's input or output, which keep the names the model gave them.
@@ -38,3 +49,37 @@ def _is_identity(graph: Graph, node: Node) -> bool:
         return False
     x, y = graph.tensors[node.inputs[0]], graph.tensors[node.name]
     return (x.shape, x.dtype, x.quant) == (y.shape, y.dtype, y.quant)
+
+
+def _drop_scalings(graph: Graph) -> None:
+    """Let convolutions and products read what a multiplication by a constant reads, where that
+    leaves every code as it is: 1/√d in attention, when the quantizer scaled the range with it.
+    """
+    same = {node.name: source for node in graph.nodes if (source := _same_codes(graph, node))}
+    graph.nodes = [
+        replace(node, inputs=tuple(same.get(name, name) for name in node.inputs))
+        if node.op in _KNOW_SCALES
+        else node
+        for node in graph.nodes
+    ]
+    remove_unused(graph)
+
+
+def _same_codes(graph: Graph, node: Node) -> str | None:
+    """The operand of a product with a constant whose codes, and zero point, are the result's."""
+    import numpy as np
+
+    if node.op != "mul" or graph.tensors[node.name].quant is None:
+        return None
+    factors = [name for name in node.inputs if name in graph.constants]
+    others = [name for name in node.inputs if name not in graph.constants]
+    if len(factors) != 1 or len(others) != 1 or graph.constants[factors[0]].size != 1:
+        return None
+    x, factor, y = (graph.tensors[name] for name in (*others, *factors, node.name))
+    if (x.shape, x.dtype) != (y.shape, y.dtype) or x.quant is None or y.quant is None:
+        return None
+    codes = every_code(x)
+    constant = graph.constants[factor.name].reshape(-1)
+    made = product_codes(node, (x, codes), (factor, constant), y)
+    unchanged = x.quant.zero_point == y.quant.zero_point and np.array_equal(made, codes)
+    return x.name if unchanged else None

@@ -44,30 +44,46 @@ def _table(
 def _product(
     graph: Graph, known: "dict[str, tuple[str, NDArray[np.generic]]]", node: Node
 ) -> "tuple[str, NDArray[np.generic]] | None":
-    import numpy as np
-
-    from edgekiln.compiler.kernels.epilogue import ratio
-
     if node.op != "mul" or graph.tensors[node.name].quant is None:
         return None
     sides = [graph.tensors[name] for name in node.inputs]
-    functions = [known.get(side.name, (side.name, _codes(side))) for side in sides]
+    functions = [known.get(side.name, (side.name, every_code(side))) for side in sides]
     (root, a), (other, b) = functions
     result = graph.tensors[node.name]
     if root != other or any(side.shape != result.shape for side in sides):
         return None
-    assert sides[0].quant is not None
-    assert sides[1].quant is not None
+    return root, product_codes(node, (sides[0], a), (sides[1], b), result)
+
+
+def product_codes(
+    node: Node,
+    a: "tuple[Tensor, NDArray[np.generic]]",
+    b: "tuple[Tensor, NDArray[np.generic]]",
+    result: Tensor,
+) -> "NDArray[np.generic]":
+    """What a "mul" makes of codes of its operands, by its kernel's own arithmetic.
+
+    Args:
+        a, b: an operand's tensor, and codes that it may have.
+    """
+    import numpy as np
+
+    from edgekiln.compiler.kernels.epilogue import ratio
+
+    (of_a, a_codes), (of_b, b_codes) = a, b
+    assert of_a.quant is not None
+    assert of_b.quant is not None
     assert result.quant is not None
-    whole = (a.astype(np.int32) - sides[0].quant.zero_point) * (
-        b.astype(np.int32) - sides[1].quant.zero_point
+    whole = (a_codes.astype(np.int32) - of_a.quant.zero_point) * (
+        b_codes.astype(np.int32) - of_b.quant.zero_point
     )
-    factor = ratio(sides[0].quant.scale * sides[1].quant.scale, result.quant.scale)
+    factor = ratio(of_a.quant.scale * of_b.quant.scale, result.quant.scale)
     steps = np.rint(whole.astype(np.float32) * factor) + result.quant.zero_point
-    return root, steps.clip(node.attrs["lo"], node.attrs["hi"]).astype(result.dtype)
+    codes: NDArray[np.generic] = steps.clip(node.attrs["lo"], node.attrs["hi"]).astype(result.dtype)
+    return codes
 
 
-def _codes(tensor: Tensor) -> "NDArray[np.generic]":
+def every_code(tensor: Tensor) -> "NDArray[np.generic]":
     """Each code of the tensor's type: the function that changes nothing."""
     import numpy as np
 

@@ -1,6 +1,9 @@
-"""transpose → matmul → transpose is one product: its kernels read and write with any strides."""
+"""Transposes that are no work: of operands and results of products, whose kernels read and write
+with any strides; and of images that lie channels-last already.
+"""
 
 from dataclasses import replace
+from math import prod
 
 from edgekiln.compiler.graph import Graph, Node
 from edgekiln.compiler.passes.qdq_to_integer import remove_unused
@@ -40,3 +43,38 @@ def fuse_transpose(graph: Graph) -> None:
 def _dense(transpose: Node, last_stays: bool) -> bool:
     perm = transpose.attrs["perm"]
     return not last_stays or perm[-1] == len(perm) - 1
+
+
+def pixels_as_rows(graph: Graph) -> None:
+    """(N, C, H, W) → (N, C, H·W) → (N, H·W, C) becomes (N, C, H, W) → (N, H, W, C) → (N, H·W, C):
+    the patches of a vision transformer, which a convolution writes in this order.
+    """
+    producers = graph.producers()
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        flat = producers.get(node.inputs[0]) if node.op == "transpose" else None
+        if flat is None or not _flattens_pixels(graph, flat) or node.attrs["perm"] != (0, 2, 1):
+            nodes.append(node)
+            continue
+        image = graph.tensors[flat.inputs[0]]
+        n, c, h, w = image.shape
+        pixels = replace(image, name=f"{node.name}:pixels", shape=(n, h, w, c))
+        graph.tensors[pixels.name] = pixels
+        nodes += [
+            Node(
+                op="transpose",
+                inputs=(image.name,),
+                outputs=(pixels.name,),
+                attrs={"perm": (0, 2, 3, 1)},
+            ),
+            Node(op="reshape", inputs=(pixels.name,), outputs=node.outputs),
+        ]
+    graph.nodes = nodes
+    remove_unused(graph)
+
+
+def _flattens_pixels(graph: Graph, node: Node) -> bool:
+    if node.op != "reshape":
+        return False
+    image, rows = graph.tensors[node.inputs[0]], graph.tensors[node.name]
+    return len(image.shape) == 4 and rows.shape == (*image.shape[:2], prod(image.shape[2:]))

@@ -10,7 +10,7 @@ from edgekiln.compiler.passes.fuse_function import fuse_function
 from edgekiln.compiler.passes.fuse_residual import fuse_residual
 from edgekiln.compiler.passes.fuse_shuffle import fuse_shuffle
 from edgekiln.compiler.passes.fuse_tables import fuse_tables
-from edgekiln.compiler.passes.fuse_transpose import fuse_transpose
+from edgekiln.compiler.passes.fuse_transpose import fuse_transpose, pixels_as_rows
 from edgekiln.compiler.passes.gate import FloatOperator, float_operators
 from edgekiln.compiler.passes.halo import halo
 from edgekiln.compiler.passes.islands import islands
@@ -42,6 +42,7 @@ def lower_graph(
     fuse_residual(graph)
     fuse_function(graph)
     fuse_transpose(graph)
+    pixels_as_rows(graph)
     activation_dtype(graph, activation)
     if integer_edges:
         codes_at_edges(graph)

@@ -220,6 +220,29 @@ def test_products_of_activations_are_exact(tmp_path: Path, target: profile.Targe
     assert not [gap for gap in result.integer_layers if gap.differing > gap.elements / 500]
 
 
+@pytest.mark.parametrize("scaled", [0.1065, 0.0917], ids=["same codes", "other codes"])
+def test_patches_are_rows_and_queries_scaled_without_a_pass_over_memory(
+    tmp_path: Path, target: profile.TargetProfile, scaled: float
+) -> None:
+    m = QdqModel(seed=12)
+    image = m.q(m.input("x", 1, 3, 8, 8), scale=0.02, zero=11)
+    patches = m.q(m.conv(image, 12, 3, 2, 2, out="patches", strides=[2, 2]), 0.213, -3)
+    flat = m.op("Reshape", patches, m.const([1, 12, 16], "int64"), out="flat")
+    rows = m.op("Transpose", flat, out="rows", perm=[0, 2, 1])
+    heads = m.op("Reshape", rows, m.const([1, 16, 2, 6], "int64"), out="heads")
+    queries = m.op("Transpose", heads, out="queries", perm=[0, 2, 1, 3])
+    half = m.op(
+        "DequantizeLinear", m.const([127], "int8"), m.const(0.5 / 127, "float32"),
+        m.const(0, "int8"), out="half",
+    )  # fmt: skip
+    halves = m.q(m.op("Mul", queries, half, out="halves"), scaled, -3)
+    keys = m.op("Transpose", heads, out="keys", perm=[0, 2, 3, 1])
+    scores = m.q(m.op("MatMul", halves, keys, out="scores"), 4.1, -7)
+    result = check(m.save(tmp_path / "net.onnx", scores), target)
+    moves = {gap.op for gap in result.layers} & {"mul", "transpose", "reshape", "float"}
+    assert moves == (set() if scaled == 0.1065 else {"mul"})
+
+
 def test_softmax_and_layer_normalization_differ_at_ties_only(
     tmp_path: Path, target: profile.TargetProfile
 ) -> None:
