@@ -7,7 +7,7 @@ import numpy as np
 
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.epilogue import ratio
-from edgekiln.compiler.kernels.numbers import Numbers
+from edgekiln.compiler.kernels.numbers import Numbers, all_codes
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc, piece
 from edgekiln.compiler.kernels.tir import (
@@ -29,6 +29,8 @@ from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
 
@@ -176,6 +178,20 @@ class Copy:
         clip = numbers.clip
         shifted = centred + splat(clip.zero, lanes)
         return cast(clamp(shifted, clip.low, clip.high, lanes), self.y.dtype, lanes)
+
+
+def requantization(x: Nhwc, y: Nhwc, clip: tuple[int, int]) -> "NDArray[np.generic] | None":
+    """The code of y for each of x, by the copy's own arithmetic; None if it is the same one."""
+    low, high = all_codes(x.dtype)
+    codes = np.arange(low, high + 1)
+    centred = codes - x.zero_point
+    steps = (
+        centred
+        if x.scale == y.scale
+        else np.rint(centred.astype(np.float32) * ratio(x.scale, y.scale))
+    )
+    made = (steps + y.zero_point).clip(*clip)
+    return None if np.array_equal(made, codes) else made.astype(y.dtype)
 
 
 def _are_planes(outer: "Sequence[tuple[int, int, int]]", count: int, step: int) -> bool:

@@ -1,6 +1,9 @@
 """Channels of several images taken in turn: the channel shuffle, with what it concatenates."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.sharing import shared
@@ -18,26 +21,32 @@ from edgekiln.compiler.kernels.tir import (
     loop,
     store,
 )  # fmt: skip
-from edgekiln.targets.isa.base import MicroKernel, pick
+from edgekiln.targets.isa.base import Expr, MicroKernel, pick
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def _erased(kernel: "Interleave") -> "Interleave":
     xs = tuple(x.unscaled for x in kernel.xs)
-    return replace(kernel, xs=xs, y=replace(kernel.y, scale=1.0))
+    tables = tuple(None if table is None else np.zeros_like(table) for table in kernel.tables)
+    return replace(kernel, xs=xs, y=replace(kernel.y, scale=1.0), tables=tables)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Interleave:
-    """y[…, i·G + j] = xs[j][…, starts[j] + i], G being the number of images.
+    """y[…, i·G + j] = tables[j][xs[j][…, starts[j] + i]], G being the number of images.
 
     Args:
-        xs: images of one size and quantization, that of y.
+        xs: images of one size.
         starts: first channel of each that is taken.
+        tables: codes of y by the codes of each, lowest first; None where they are y's already.
     """
 
     xs: tuple[Nhwc, ...]
     y: Nhwc
     starts: tuple[int, ...]
+    tables: "tuple[NDArray[np.generic] | None, ...]"
 
     @shared(_erased)
     def build(self, mk: MicroKernel) -> Kernel:
@@ -45,24 +54,34 @@ class Interleave:
         widths = tuple(width // groups for width in mk.byte_lanes if width % groups == 0)
         with KernelBuilder() as k:
             xs = [k.tensor(x.elements, x.dtype) for x in self.xs]
+            tables = [None if t is None else k.constant(mk.pack_table(t)) for t in self.tables]
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
                 fill_border(mk, y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
                 with loop(0, self.y.w) as w:
-                    self._pixel(xs, y, (n, h, w), widths)
+                    self._pixel(mk, (xs, tables, y), (n, h, w), widths)
         return k.finish()
 
     def _pixel(
-        self, xs: list[Buffer], y: Buffer, at: tuple[Index, Index, Index], widths: tuple[int, ...]
-    ) -> None:
+        self, mk: MicroKernel, buffers: tuple[list[Buffer], list[Buffer | None], Buffer],
+        at: tuple[Index, Index, Index], widths: tuple[int, ...],
+    ) -> None:  # fmt: skip
+        xs, tables, y = buffers
         groups = len(xs)
         sources = [bind(x.index(*at, start)) for x, start in zip(self.xs, self.starts, strict=True)]
         to = bind(self.y.index(*at, 0))
 
+        def codes(x: Buffer, table: Buffer | None, at: Index, lanes: int) -> Expr:
+            own = load(x, at, lanes)
+            return own if table is None else mk.lookup(table, own, lanes)
+
         def body(i: Index, lanes: int) -> None:
-            parts = [load(x, source + i, lanes) for x, source in zip(xs, sources, strict=True)]
+            parts = [
+                codes(x, table, source + i, lanes)
+                for x, table, source in zip(xs, tables, sources, strict=True)
+            ]
             if lanes == 1:
                 for j, part in enumerate(parts):
                     store(y, to + i * groups + j, part)

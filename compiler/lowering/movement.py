@@ -4,7 +4,7 @@ from math import prod
 from typing import Any
 
 from edgekiln.compiler.graph import Node
-from edgekiln.compiler.kernels.copy import Copy
+from edgekiln.compiler.kernels.copy import Copy, requantization
 from edgekiln.compiler.kernels.interleave import Interleave
 from edgekiln.compiler.lowering.state import Lowering
 from edgekiln.compiler.passes.layout import is_plain, memory_order
@@ -92,8 +92,10 @@ def concat(low: Lowering, node: Node) -> None:
 
 def interleave(low: Lowering, node: Node) -> None:
     xs = tuple(low.tensor(name).nhwc() for name in node.inputs)
-    y = low.tensor(node.name).nhwc()
-    low.call(node, Interleave(xs=xs, y=y, starts=node.attrs["starts"]).build(low.mk))
+    y, clip = low.tensor(node.name).nhwc(), _clip(node)
+    tables = tuple(None if clip is None else requantization(x, y, clip) for x in xs)
+    kernel = Interleave(xs=xs, y=y, starts=node.attrs["starts"], tables=tables)
+    low.call(node, kernel.build(low.mk))
 
 
 def repeat(low: Lowering, node: Node) -> None:

@@ -5,6 +5,7 @@ the two channel axes, reshape back: the G groups of channels taken in turn.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from edgekiln.compiler.graph import Graph, Node
 from edgekiln.compiler.passes.qdq_to_integer import remove_unused
@@ -13,7 +14,9 @@ _SWAP = (0, 2, 1, 3, 4)
 
 
 def fuse_shuffle(graph: Graph) -> None:
-    """Emit "interleave": channel i·G + j of the result is channel starts[j] + i of input j."""
+    """Emit "interleave": channel i·G + j of the result is channel starts[j] + i of input j,
+    requantized within "lo" and "hi" where the concatenation did that.
+    """
     producers = graph.producers()
     fused: dict[str, Node] = {}
     for node in graph.nodes:
@@ -36,18 +39,19 @@ def _shuffle(graph: Graph, producers: dict[str, Node], node: Node) -> Node | Non
     n, groups, channels, h, w = graph.tensors[split.name].shape
     if not source.shape == result.shape == (n, groups * channels, h, w):
         return None
-    inputs, starts = (source.name,) * groups, tuple(channels * j for j in range(groups))
     concat = producers.get(source.name)
     if concat is not None and _joins(graph, concat, groups, channels):
-        inputs, starts = concat.inputs, (0,) * groups
-    return replace(node, op="interleave", inputs=inputs, attrs={"starts": starts})
+        attrs: dict[str, Any] = {"starts": (0,) * groups}
+        attrs |= {key: concat.attrs[key] for key in ("lo", "hi") if key in concat.attrs}
+        return replace(node, op="interleave", inputs=concat.inputs, attrs=attrs)
+    starts = tuple(channels * j for j in range(groups))
+    return replace(node, op="interleave", inputs=(source.name,) * groups, attrs={"starts": starts})
 
 
 def _joins(graph: Graph, concat: Node, groups: int, channels: int) -> bool:
     """Whether a concatenation's operands are the groups, as they are."""
     return (
         concat.op == "concat"
-        and "lo" not in concat.attrs
         and concat.attrs["axis"] == 1
         and len(concat.inputs) == groups
         and all(graph.tensors[name].shape[1] == channels for name in concat.inputs)
@@ -67,4 +71,5 @@ def _slice(graph: Graph, fused: dict[str, Node], node: Node) -> Node | None:
     if not same or set(node.attrs["steps"]) != {1} or begin[1] % groups or channels % groups:
         return None
     starts = tuple(start + begin[1] // groups for start in shuffle.attrs["starts"])
-    return replace(node, op="interleave", inputs=shuffle.inputs, attrs={"starts": starts})
+    attrs = {**shuffle.attrs, "starts": starts}
+    return replace(node, op="interleave", inputs=shuffle.inputs, attrs=attrs)

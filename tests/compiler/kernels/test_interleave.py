@@ -1,4 +1,6 @@
-"""Channels taken in turn, from anywhere in their images, borders left and right included."""
+"""Channels taken in turn, from anywhere in their images, borders left and right included; through
+tables, too.
+"""
 
 from dataclasses import replace
 
@@ -26,7 +28,14 @@ def test_channels_come_in_turn(name: str, groups: int, count: int, extra: int, s
     xs = [random_codes(rng, shape, mk.activation, 0.1, border) for border in range(groups)]
     xs = [Codes(replace(x.tensor, zero_point=xs[0].tensor.zero_point), x.values) for x in xs]
     y = replace(xs[0].tensor, c=count * groups, halo=harness.halo(seed % 4, 0, 0, 0, 0))
+    low, high = harness.bounds(mk.activation)
+    tables = [rng.integers(low, high + 1, 256).astype(mk.activation) for _ in range(groups - 1)]
     parts = [x.values[:, start : start + count] for x, start in zip(xs, starts, strict=True)]
+    parts[1:] = [
+        table[part.astype(int) - low] for table, part in zip(tables, parts[1:], strict=True)
+    ]
     expected = np.stack(parts, axis=2).reshape(y.n, y.c, y.h, y.w)
-    kernel = Interleave(xs=tuple(x.tensor for x in xs), y=y, starts=starts).build(mk)
+    kernel = Interleave(
+        xs=tuple(x.tensor for x in xs), y=y, starts=starts, tables=(None, *tables)
+    ).build(mk)  # fmt: skip
     harness.assert_codes(run(kernel, name, [x.memory() for x in xs], y), Codes(y, expected))

@@ -64,11 +64,13 @@ def shuffle(m: QdqModel, x: str, shape: tuple[int, ...]) -> str:
     return m.op("Reshape", swap, m.const([n, c, h, w], "int64"), out=f"{x}_shuffled")
 
 
-def shuffle_unit(m: QdqModel) -> tuple[str, str]:
-    """Concat of equal scales, shuffle, split: between two units of a ShuffleNetV2."""
+def shuffle_unit(m: QdqModel, scale: float = 0.5) -> tuple[str, str]:
+    """Concat, shuffle, split: between two units of a ShuffleNetV2; the second operand with its own
+    scale.
+    """
     x = m.q(m.input("x", 1, 6, 4, 5), scale=0.05, zero=3)
     a = m.q(m.conv(x, 6, 6, 1, 1, out="a"), scale=0.5, zero=1)
-    b = m.q(m.conv(x, 6, 6, 1, 1, out="b"), scale=0.5, zero=1)
+    b = m.q(m.conv(x, 6, 6, 1, 1, out="b"), scale=scale, zero=1)
     joined = m.q(m.op("Concat", a, b, out="joined", axis=1), scale=0.5, zero=1)
     mixed = shuffle(m, joined, (1, 12, 4, 5))
     halves = (
@@ -85,9 +87,10 @@ def shuffle_unit(m: QdqModel) -> tuple[str, str]:
     )
 
 
-def test_concat_shuffle_and_split_are_one_copy_for_each_half(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scale", [0.5, 0.125], ids=["one scale", "two scales"])
+def test_concat_shuffle_and_split_are_one_copy_for_each_half(tmp_path: Path, scale: float) -> None:
     m = QdqModel()
-    graph = lowered(m.save(tmp_path / "m.onnx", *shuffle_unit(m)))
+    graph = lowered(m.save(tmp_path / "m.onnx", *shuffle_unit(m, scale)))
     copies = [node for node in graph.nodes if node.op == "interleave"]
     assert [node.inputs for node in copies] == [("a_q", "b_q")] * 2
     assert [node.attrs["starts"] for node in copies] == [(0, 0), (3, 3)]
