@@ -5,7 +5,9 @@ from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
     bind,
+    divmod_,
     for_vectors,
+    loop,
     store,
     when,
 )  # fmt: skip
@@ -52,3 +54,20 @@ def _fill(mk: MicroKernel, out: Buffer, start: Index, count: int, zero: Expr) ->
     for_vectors(
         count, mk.byte_lanes, lambda at, lanes: store(out, base + at, splat(zero, lanes), lanes)
     )
+
+
+def fill_share(
+    mk: MicroKernel, out: Buffer, y: Nhwc, share: tuple[Expr, Expr, int], zero: Expr
+) -> None:
+    """Fill the border next to as large a share of the rows as a call has of the items.
+
+    Args:
+        share: the call's first item, the one behind its last, and how many there are.
+    """
+    if not y.halo:
+        return
+    begin, end, work = share
+    first, last = (divmod_(at * (y.n * y.h), work)[0] for at in (begin, end))
+    with loop(first, last) as row:
+        n, h = divmod_(row, y.h)
+        fill_border(mk, out, y, n, h, zero)

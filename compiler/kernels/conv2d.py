@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.border import assert_covered
 from edgekiln.compiler.kernels.conv2d_matrix import MatrixEmitter, MatrixPlan
-from edgekiln.compiler.kernels.conv2d_plan import Plan
-from edgekiln.compiler.kernels.conv2d_tile import TileEmitter
+from edgekiln.compiler.kernels.conv2d_vectors import VectorPlan, emit, vector_plans
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased_convolution
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
@@ -25,6 +24,8 @@ from edgekiln.targets.isa.base import MicroKernel
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+AnyPlan = VectorPlan | MatrixPlan
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +40,7 @@ class Conv2d:
         mult: (OC,) float32, see `epilogue.multiplier`.
         pads: top, left.
         clip: lowest and highest code of y.
+        filtering: whether it may be Winograd's, with weights that take eight times the bytes.
     """
 
     x: Nhwc
@@ -53,6 +55,7 @@ class Conv2d:
     clip: tuple[int, int] = (0, 255)
     residual: Residual | None = None
     tile: Tile | None = None
+    filtering: bool = True
 
     @property
     def label(self) -> str:
@@ -86,20 +89,17 @@ class Conv2d:
                 MatrixEmitter(plan, x, weights, epilogue, configuration).emit(*k.items(plan.work))
             else:
                 epilogue.declare_output(k)
-                TileEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))
+                emit(plan, x, weights, epilogue, k.items(plan.work))
         return k.finish()
 
-    def _plan(self, mk: MicroKernel) -> Plan | MatrixPlan:
+    def _plan(self, mk: MicroKernel) -> AnyPlan:
         """By the algorithm of its tile, or whichever takes fewer cycles."""
         assert not (self.residual and self.y.pixel != self.y.c), "one place serves both"
         return min(self._plans(mk), key=lambda plan: plan.ranked[0][0])
 
-    def _plans(self, mk: MicroKernel) -> "list[Plan | MatrixPlan]":
+    def _plans(self, mk: MicroKernel) -> list[AnyPlan]:
         """One for each algorithm there is, or that of its tile alone."""
-        algorithm = self.tile and self.tile.algorithm
-        plans: list[Plan | MatrixPlan] = []
-        if algorithm in (None, "direct"):
-            plans.append(Plan(self, mk.products))
-        if mk.matrix and algorithm in (None, "matrix"):
+        plans: list[AnyPlan] = [*vector_plans(self, mk)]
+        if mk.matrix and (self.tile is None or self.tile.algorithm == "matrix"):
             plans.append(MatrixPlan(self, mk))
         return plans

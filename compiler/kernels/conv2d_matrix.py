@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.kernels import matrix
-from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.border import fill_share
 from edgekiln.compiler.kernels.channels import Vector, blocks
 from edgekiln.compiler.kernels.conv2d_plan import Channels, Packing
 from edgekiln.compiler.kernels.epilogue import Epilogue
 from edgekiln.compiler.kernels.matrix import MatrixTile, Place
-from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
@@ -113,7 +112,8 @@ class MatrixEmitter:
 
     def emit(self, begin: Expr, end: Expr) -> None:
         plan = self.plan
-        self._fill_border(begin, end)
+        share = (begin, end, plan.work)
+        fill_share(plan.mk, self.epilogue.out, plan.conv.y, share, self.epilogue.zero())
         plan.unit.configure(self.configuration)
         half = plan.tile.splits * plan.tile.pixels * plan.tile.lanes
         scratch = register("int32", 2 * half)
@@ -125,17 +125,6 @@ class MatrixEmitter:
                     done = bind(item - 1)
                     self._results(channels, done, scratch, bind(divmod_(done, 2)[1] * half))
         plan.unit.release()
-
-    def _fill_border(self, begin: Expr, end: Expr) -> None:
-        """A share of the output's rows as large as this call's share of the tiles."""
-        y = self.plan.conv.y
-        if not (isinstance(y, Nhwc) and y.halo):
-            return
-        rows = y.n * y.h
-        first, last = (divmod_(at * rows, self.plan.work)[0] for at in (begin, end))
-        with loop(first, last) as row:
-            n, h = divmod_(row, y.h)
-            fill_border(self.plan.mk, self.epilogue.out, y, n, h, self.epilogue.zero())
 
     def _start(self, item: Expr) -> tuple[Index, Index]:
         """A tile's run, and its first pixel in it; the last tile overlaps its predecessor."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from edgekiln.compiler.kernels import winograd
 from edgekiln.compiler.kernels.numbers import all_codes
 from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.sums import START, is_rectified
@@ -204,7 +205,7 @@ def erased_convolution(conv: C) -> C:
     return replace(
         conv,
         x=conv.x.unscaled,
-        weight=np.zeros_like(conv.weight),
+        weight=winograd.erased(conv.weight),
         bias=np.zeros_like(conv.bias),
         **erased(conv.y, conv.mult, conv.clip, conv.residual, rectified=is_rectified(conv)),
     )

@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.border import assert_covered
-from edgekiln.compiler.kernels.conv2d_plan import Plan
-from edgekiln.compiler.kernels.conv2d_tile import TileEmitter
+from edgekiln.compiler.kernels.conv2d_vectors import emit, vector_plans
 from edgekiln.compiler.kernels.epilogue import Residual
 from edgekiln.compiler.kernels.float_epilogue import NO_CLIP, FloatEpilogue, erased_convolution
 from edgekiln.compiler.kernels.function import Function
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
-from edgekiln.compiler.kernels.tile import Tile
+from edgekiln.compiler.kernels.tile import Tile, in_turn
 from edgekiln.compiler.kernels.tir import KernelBuilder
 from edgekiln.targets.isa.base import MicroKernel
 
@@ -31,6 +30,7 @@ class FloatConv2d:
         bias: (OC,) float32.
         pads: top, left.
         clip, residual, function: see `FloatEpilogue`.
+        filtering: as in `Conv2d`; its results are rounded otherwise.
     """
 
     x: Nhwc
@@ -45,6 +45,7 @@ class FloatConv2d:
     residual: Residual | None = None
     function: Function = ()
     tile: Tile | None = None
+    filtering: bool = True
 
     @property
     def label(self) -> str:
@@ -57,13 +58,13 @@ class FloatConv2d:
 
     def tiles(self, mk: MicroKernel) -> list[Tile]:
         """What `tile` may be, the default first, then what looks best."""
-        return [tile for _, tile in Plan(replace(self, tile=None), mk).ranked]
+        return in_turn(*(plan.ranked for plan in vector_plans(replace(self, tile=None), mk)))
 
     @shared(erased_convolution)
     def build(self, mk: MicroKernel) -> Kernel:
         size = self.weight.shape[2:]
         assert_covered(self.x, (self.y.h, self.y.w), size, self.strides, self.pads, self.dilations)
-        plan = Plan(self, mk)
+        plan = min(vector_plans(self, mk), key=lambda plan: plan.ranked[0][0])
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, "float32")
             epilogue = FloatEpilogue(mk, self.y, self.clip, self.residual, self.function)
@@ -71,5 +72,5 @@ class FloatConv2d:
             weights = k.constant(plan.packed_weights())
             epilogue.declare_constants(k, plan.per_lane(self.bias))
             epilogue.declare_output(k)
-            TileEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))
+            emit(plan, x, weights, epilogue, k.items(plan.work))
         return k.finish()

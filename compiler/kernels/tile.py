@@ -19,8 +19,9 @@ _FAR_LOADS = 2
 VERSION = 1  # of tuning files: raise it when a tile means something else, or others will be best
 
 
-# How a product is computed: dot products of vectors, or the products of a matrix unit.
-Algorithm = Literal["direct", "matrix"]
+# How a product is computed: dot products of vectors, the products of a matrix unit, or Winograd's
+# filtering.
+Algorithm = Literal["direct", "matrix", "winograd"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,9 @@ class Tile:
     of the dot product where the tile alone is too small to.
 
     Args:
-        vectors: of channels; on a matrix unit its accumulators beside each other.
+        pixels: in Winograd's filtering tiles of 4×4 pixels.
+        vectors: of channels; on a matrix unit its accumulators beside each other; in Winograd's
+            filtering such registers full of tiles that are transformed together.
         lanes: of the widest vector that may be used; None: the instruction set's widest.
         items_first: a work item's channels are all computed before the next item, so that its input
             stays in the cache; else all items of a block of channels, so that its weights do.

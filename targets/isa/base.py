@@ -283,6 +283,13 @@ class MicroKernel(ABC):
         return self
 
     @property
+    def filtering(self) -> "MicroKernel | None":
+        """What multiplies in Winograd's filtering: the same vectors with operands that hold sums
+        of codes, or floats. None: that would not pay.
+        """
+        return None
+
+    @property
     def depthwise(self) -> "MicroKernel":
         """The same instruction set where `interleave` makes the operands of `dot`."""
         return self.single

@@ -29,7 +29,9 @@ class Float32MicroKernel(MicroKernel):
 
 
 class X86Float32(Float32MicroKernel, X86MicroKernel):
-    pass
+    @property
+    def filtering(self) -> MicroKernel:
+        return self
 
 
 class A64Float32(Float32MicroKernel, A64MicroKernel):

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from edgekiln.targets.isa.base import (
     Clip,
@@ -157,6 +157,30 @@ class X86MicroKernel(MicroKernel):
             for at in range(0, lanes, size)
         ]
         return pick(shares, range(lanes))
+
+
+class PairMicroKernel(X86MicroKernel):
+    """Operands of a dot product are words: a pair of them a lane."""
+
+    @classmethod
+    def of(cls, mk: MicroKernel, dots_per_cycle: float | None = None) -> Self:
+        """The form of an instruction set that multiplies bytes."""
+        return cls(
+            name=f"{mk.name}_pairs",
+            activation="int16",
+            lanes=mk.lanes,
+            k_step=2,
+            x_bytes=2,
+            register_lanes=mk.register_lanes,
+            registers=mk.registers,
+            dots_per_cycle=dots_per_cycle or mk.dots_per_cycle,
+        )
+
+    def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
+        from tvm.script.ir_builder import tirx as T
+
+        pair = T.reinterpret("int32", pixels[step])
+        return T.reinterpret(vector(self.activation, 2 * lanes), splat(pair, lanes))
 
 
 class _Packed(NamedTuple):

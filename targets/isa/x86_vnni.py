@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.targets.isa.base import Expr, MicroKernel, in_shares, llvm, vector
-from edgekiln.targets.isa.x86_common import X86MicroKernel
+from edgekiln.targets.isa.x86_common import PairMicroKernel, X86MicroKernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +15,17 @@ _ROW = 64  # bytes of a register: the entries of a table that it holds
 class VnniMicroKernel(X86MicroKernel):
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         return self.by_register(_vpdpbusd, lanes, (acc, 1), (a, 4), (w, 4))
+
+    @property
+    def filtering(self) -> MicroKernel:
+        return VnniPairMicroKernel.of(self)
+
+
+class VnniPairMicroKernel(PairMicroKernel):
+    """`vpdpwssd` multiplies two s16·s16 pairs a lane, at the rate of `vpdpbusd`."""
+
+    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+        return self.by_register(_vpdpwssd, lanes, (acc, 1), (a, 2), (w, 2))
 
 
 class VbmiMicroKernel(VnniMicroKernel):
@@ -39,6 +50,10 @@ class VbmiMicroKernel(VnniMicroKernel):
 def _vpdpbusd(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
     # LLVM picks the VEX or the EVEX form by the target's features; the intrinsic is the same.
     return llvm(f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", f"int32x{lanes}", acc, a, w)
+
+
+def _vpdpwssd(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+    return llvm(f"llvm.x86.avx512.vpdpwssd.{32 * lanes}", f"int32x{lanes}", acc, a, w)
 
 
 def _vpermi2b(indices: Expr, low: Expr, high: Expr) -> Expr:

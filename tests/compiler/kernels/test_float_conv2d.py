@@ -15,6 +15,7 @@ from edgekiln.compiler.kernels.function import Step
 from edgekiln.compiler.kernels.spec import Nhwc
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, cases
+from tests.compiler.kernels.filtering import filtering_error, may_be_filtered
 from tests.compiler.kernels.floats import UNIT, assert_within, random_floats
 from tests.compiler.kernels.harness import (
     Array,
@@ -43,9 +44,11 @@ class Problem:
         shape = {"n": case.n, "dtype": "float32"}
         self.x = random_floats(rng, Nhwc(h=h, w=w, c=ic, halo=border, **shape))  # type: ignore[arg-type]
         self.sums = self._oracle(self.x.values, self.weight, self.bias)
-        sizes = self._oracle(*(np.abs(a) for a in (self.x.values, self.weight, self.bias)))
+        sizes = [np.abs(a) for a in (self.x.values, self.weight, self.bias)]
         terms = self.weight[0].size + 1
-        self.bound = terms * UNIT * sizes
+        self.bound = terms * UNIT * self._oracle(*sizes)
+        if may_be_filtered(case, self.sums.shape):
+            self.bound += filtering_error(*sizes, case.pads)
         halo = harness.halo(case.halos[1], 0, 0, 0, 0)
         *_, oh, ow = self.sums.shape
         self.y = Nhwc(h=oh, w=ow, c=oc, halo=halo, **shape)  # type: ignore[arg-type]

@@ -169,9 +169,9 @@ def test_a_layer_goes_to_tiles_where_they_take_fewer_cycles(conv: Conv2d, expect
 def test_a_choice_is_between_the_best_of_both_whichever_is_the_default() -> None:
     for conv, default in ((convolution(56, (64, 64), 3), "matrix"),
                           (convolution(1, (64, 64), 1), "direct")):  # fmt: skip
-        first, second, *_ = conv.tiles(isa.load(AMX))
-        assert first.algorithm == default
-        assert {first.algorithm, second.algorithm} == {"direct", "matrix"}
+        best = [tile.algorithm for tile in conv.tiles(isa.load(AMX))[:3]]
+        assert best[0] == default
+        assert set(best) >= {"direct", "matrix"}
 
 
 @given(st.integers(1, 5000))

@@ -1,0 +1,147 @@
+"""The numbers of a convolution by Winograd's filtering: its blocks of tiles, its packed weights."""
+
+import math
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekiln.compiler.kernels import winograd
+from edgekiln.compiler.kernels.channels import Vector, blocks, expand, pack_channels, vectors
+from edgekiln.compiler.kernels.tile import Tile
+from edgekiln.compiler.kernels.winograd import FILTER, POINTS, TILE, WINDOW
+from edgekiln.targets.isa.base import MicroKernel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekiln.compiler.kernels.conv2d import Conv2d
+    from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
+
+# Both scratch memories lie on the stack, where the threads of small C libraries have little.
+_MOST_SCRATCH_BYTES = 448 << 10
+# Cycles on Zen 4, by measurement of ResNet-18's, ResNet-20's and SqueezeNet's layers.
+_WINDOW_CYCLES = 130.0  # to transform a register of channels
+_RESULT_CYCLES = 60.0  # to transform a register of channels back, before the epilogue
+_PRODUCT_CYCLES = 60.0  # to begin and end the products of a group
+_MEMORY_BYTES_PER_CYCLE = 8.0  # of weights beyond the second-level cache
+_FAR_BYTES = 1 << 20
+_GROUPS = (1, 2, 4)  # of tiles that an item may transform
+
+
+def applies(conv: "Conv2d | FloatConv2d", mk: MicroKernel) -> bool:
+    """Whether it may be computed so: with integers, if the bits stay the same."""
+    if not conv.filtering:
+        return False
+    y, channels = conv.y, conv.weight.shape[1]
+    plain = conv.strides == conv.dilations == (1, 1) and conv.groups == 1
+    small = conv.weight.shape[2:] == (FILTER, FILTER) and min(y.h, y.w) >= TILE
+    if mk.filtering is None or not (plain and small and channels >= min(_widths(mk))):
+        return False
+    return winograd.is_exact(conv.weight)
+
+
+def _widths(mk: MicroKernel) -> tuple[int, ...]:
+    """Elements of the vectors that transform windows, widest first."""
+    assert mk.filtering
+    lanes = (lanes for lanes in mk.lanes if lanes <= mk.register)
+    return tuple(mk.filtering.k_step * each for each in lanes)
+
+
+class WinogradPlan:
+    """The numbers of one convolution by tiles of 4×4 results."""
+
+    def __init__(self, conv: "Conv2d | FloatConv2d", mk: MicroKernel) -> None:
+        assert mk.filtering
+        self.conv, self.mk, self.products = conv, mk, mk.filtering
+        self._element: int = np.dtype(self.products.activation).itemsize
+        y = conv.y
+        self.oc, self.ic = conv.weight.shape[:2]
+        self.widths = _widths(mk)
+        self.down, self.across = math.ceil(y.h / TILE), math.ceil(y.w / TILE)
+        self.every = y.n * self.down * self.across  # tile of the output
+        self.k_steps = math.ceil(self.ic / self.products.k_step)
+        self.depth = self.k_steps * self.products.k_step  # elements of a point
+        tile = conv.tile or self.ranked[0][1]
+        self.layout = blocks(self._columns(tile), 1)
+        self.group = tile.pixels  # tiles whose sums are in registers at once
+        self.size = self._size(tile)
+        # Items are blocks of tiles, and where blocks of channels are alike, of these, too.
+        self.shares = self.layout[0].count if len(self.layout) == 1 else 1
+        self.work = math.ceil(self.every / self.size) * self.shares
+        # Pixels whose results leave together: where one vector is all of a pixel.
+        (vector,) = self.layout[0].vectors
+        alone = self.oc == vector.lanes == y.pixel
+        self.together = min(TILE, mk.lanes[0] // self.oc) if alone else 1
+
+    def _columns(self, tile: Tile) -> tuple[Vector, ...]:
+        return vectors(self.oc, self.mk, tile.lanes)
+
+    @cached_property
+    def ranked(self) -> list[tuple[float, Tile]]:
+        """Every way to cut the work and its cycles, the cheapest first."""
+        most = min((self.mk.registers - 2) // WINDOW, self.every)
+        widths = {vectors(self.oc, self.mk, lanes): lanes for lanes in reversed(self.mk.lanes)}
+        every = [
+            Tile(pixels=group, vectors=count, lanes=lanes, algorithm="winograd")
+            for group, count in product(range(max(1, most - 2), most + 1), _GROUPS)
+            for lanes in reversed(widths.values())
+            if group * (count - 1) < self.every
+        ]
+        fitting = [tile for tile in every if self._scratch_bytes(tile) <= _MOST_SCRATCH_BYTES]
+        costs = [(self._cycles(tile), tile) for tile in fitting or every[:1]]
+        return sorted(costs, key=lambda way: way[0])
+
+    def _scratch_bytes(self, tile: Tile) -> int:
+        widest = max(vector.lanes for vector in self._columns(tile))
+        each = POINTS * self.depth * self._element + 4 * TILE * WINDOW * widest
+        bytes_: int = self._size(tile) * each
+        return bytes_
+
+    def _size(self, tile: Tile) -> int:
+        """Tiles of an item."""
+        return min(tile.pixels * tile.vectors, self.every)
+
+    def _cycles(self, tile: Tile) -> float:
+        """Of the whole convolution, roughly."""
+        mk, registers = self.mk, sum(self.mk.width(v.lanes) for v in self._columns(tile))
+        size = self._size(tile)
+        windows = _WINDOW_CYCLES * self.ic / self.widths[0]
+        results = sum(
+            mk.width(v.lanes) * (_RESULT_CYCLES + TILE * TILE * mk.epilogue_cost(v.lanes))
+            for v in self._columns(tile)
+        )
+        dots = WINDOW * tile.pixels / self.products.dots_per_cycle
+        loads = WINDOW * (tile.pixels + 1) / 2
+        each = self.k_steps * max(dots, loads) + _PRODUCT_CYCLES
+        products = math.ceil(size / tile.pixels) * WINDOW * registers * each
+        weights = self._element * POINTS * self.depth * self.oc
+        if weights > _FAR_BYTES:
+            products = max(products, weights / _MEMORY_BYTES_PER_CYCLE)
+        items = math.ceil(self.every / size)
+        cycles: float = items * (size * (windows + results) + products)
+        return cycles
+
+    def part(self, lanes: int) -> int:
+        """Lanes of a vector that fill a register."""
+        return min(lanes, self.mk.register)
+
+    def packed_weights(self) -> "NDArray[np.generic]":
+        """[vector][column of points][register][step][row of points][lane][k_step]."""
+        points = winograd.transformed_weights(self.conv.weight)
+        padded = np.zeros((self.oc, self.depth, POINTS), points.dtype)
+        padded[:, : self.ic] = points
+        lanes, start, parts = pack_channels(padded, self.layout), 0, []
+        for block in self.layout:
+            for (vector,) in expand(block):
+                part = self.part(vector.lanes)
+                own = lanes[start : start + vector.lanes].reshape(
+                    -1, part, self.k_steps, self.products.k_step, WINDOW, WINDOW
+                )
+                parts.append(own.transpose(5, 0, 2, 4, 1, 3).reshape(-1))
+                start += vector.lanes
+        return np.concatenate(parts)
+
+    def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
+        return np.concatenate([pack_channels(values, self.layout)] * self.together)
