@@ -9,6 +9,7 @@ import numpy as np
 from edgekiln.compiler.aot import templates
 from edgekiln.compiler.aot.planner import ALIGN
 from edgekiln.compiler.kernels.spec import OVERREAD_BYTES
+from edgekiln.compiler.kernels.winograd_plan import MOST_SCRATCH_BYTES
 from edgekiln.compiler.program import Program
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.targets.profile import TargetProfile
@@ -20,6 +21,8 @@ EXPORTS = (
     *FUNCTIONS, "model_steps", "model_arena_bytes", "model_input_count", "model_output_count",
     "model_step_count", "model_input_bytes", "model_output_bytes",
 )  # fmt: skip
+# Scratch memories, and more than all else takes.
+_STACK_BYTES = MOST_SCRATCH_BYTES + (64 << 10)
 # Hidden, for it lies in another file than its users and is no one else's business.
 WEIGHTS = "model_weights"
 
@@ -83,7 +86,8 @@ def header(source: Source, profile: TargetProfile) -> str:
         places = templates.PLACES.format(offsets="\n".join(offsets))
     return templates.HEADER.format(
         places=places, needs=templates.NEEDS[bool(source.places)].format(
-            features=" ".join(profile.features), cflags=" ".join(profile.toolchain.cflags)
+            features=" ".join(profile.features), cflags=" ".join(profile.toolchain.cflags),
+            stack=_STACK_BYTES >> 10,
         ),
         name=_comment(source.name), target=profile.name,
         request=templates.REQUEST if "amx_tile" in profile.features else "",

@@ -74,7 +74,7 @@ extern const size_t model_input_bytes[MODEL_INPUT_COUNT], model_output_bytes[MOD
 
 # Of a machine with an operating system, and of a microcontroller.
 NEEDS = (
-    " * CPU features needed: {features}",
+    " * CPU features needed: {features}\n * Stack of a thread: up to {stack} KiB",
     """\
  *
  * Compile with {cflags}

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from edgekiln.compiler.kernels.conv2d import Conv2d
     from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
 
-# Both scratch memories lie on the stack, where the threads of small C libraries have little.
-_MOST_SCRATCH_BYTES = 448 << 10
+MOST_SCRATCH_BYTES = 448 << 10  # both scratch memories lie on the stack
 # Cycles on Zen 4, by measurement of ResNet-18's, ResNet-20's and SqueezeNet's layers.
 _WINDOW_CYCLES = 130.0  # to transform a register of channels
 _RESULT_CYCLES = 60.0  # to transform a register of channels back, before the epilogue
@@ -39,7 +38,22 @@ def applies(conv: "Conv2d | FloatConv2d", mk: MicroKernel) -> bool:
     small = conv.weight.shape[2:] == (FILTER, FILTER) and min(y.h, y.w) >= TILE
     if mk.filtering is None or not (plain and small and channels >= min(_widths(mk))):
         return False
-    return winograd.is_exact(conv.weight)
+    return winograd.is_exact(conv.weight) and _scratch_bytes(mk, channels, mk.register) <= (
+        MOST_SCRATCH_BYTES
+    )
+
+
+def _scratch_bytes(mk: MicroKernel, channels: int, lanes: int) -> int:
+    """Of a tile.
+
+    Args:
+        channels: of the input.
+        lanes: of a vector of output channels.
+    """
+    assert mk.filtering
+    element = np.dtype(mk.filtering.activation).itemsize
+    step = mk.filtering.k_step
+    return POINTS * math.ceil(channels / step) * step * int(element) + 4 * TILE * WINDOW * lanes
 
 
 def _widths(mk: MicroKernel) -> tuple[int, ...]:
@@ -55,7 +69,6 @@ class WinogradPlan:
     def __init__(self, conv: "Conv2d | FloatConv2d", mk: MicroKernel) -> None:
         assert mk.filtering
         self.conv, self.mk, self.products = conv, mk, mk.filtering
-        self._element: int = np.dtype(self.products.activation).itemsize
         y = conv.y
         self.oc, self.ic = conv.weight.shape[:2]
         self.widths = _widths(mk)
@@ -85,19 +98,17 @@ class WinogradPlan:
         widths = {vectors(self.oc, self.mk, lanes): lanes for lanes in reversed(self.mk.lanes)}
         every = [
             Tile(pixels=group, vectors=count, lanes=lanes, algorithm="winograd")
-            for group, count in product(range(max(1, most - 2), most + 1), _GROUPS)
+            for group, count in product(range(1, most + 1), _GROUPS)
             for lanes in reversed(widths.values())
             if group * (count - 1) < self.every
         ]
-        fitting = [tile for tile in every if self._scratch_bytes(tile) <= _MOST_SCRATCH_BYTES]
-        costs = [(self._cycles(tile), tile) for tile in fitting or every[:1]]
+        costs = [(self._cycles(tile), tile) for tile in every if self._fits(tile)]
         return sorted(costs, key=lambda way: way[0])
 
-    def _scratch_bytes(self, tile: Tile) -> int:
+    def _fits(self, tile: Tile) -> bool:
         widest = max(vector.lanes for vector in self._columns(tile))
-        each = POINTS * self.depth * self._element + 4 * TILE * WINDOW * widest
-        bytes_: int = self._size(tile) * each
-        return bytes_
+        each = _scratch_bytes(self.mk, self.ic, widest)
+        return self._size(tile) * each <= MOST_SCRATCH_BYTES
 
     def _size(self, tile: Tile) -> int:
         """Tiles of an item."""
@@ -116,7 +127,7 @@ class WinogradPlan:
         loads = WINDOW * (tile.pixels + 1) / 2
         each = self.k_steps * max(dots, loads) + _PRODUCT_CYCLES
         products = math.ceil(size / tile.pixels) * WINDOW * registers * each
-        weights = self._element * POINTS * self.depth * self.oc
+        weights = np.dtype(self.products.activation).itemsize * POINTS * self.depth * self.oc
         if weights > _FAR_BYTES:
             products = max(products, weights / _MEMORY_BYTES_PER_CYCLE)
         items = math.ceil(self.every / size)

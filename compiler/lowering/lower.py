@@ -59,13 +59,17 @@ def lower(
     meta: "Meta",
     model_sha256: str,
     choices: Choices | None = None,
+    compact: bool = False,
 ) -> Program:
     """Choose and build the kernels of a graph that went through `passes.pipeline`.
 
     Args:
         choices: of register tiles; remembers the layers that had one. None: the kernels' defaults.
+        compact: whether constants must not grow for speed.
     """
-    lowering = Lowering(graph=graph, mk=mk, tvm_target=tvm_target, choices=choices or Choices())
+    lowering = Lowering(
+        graph=graph, mk=mk, tvm_target=tvm_target, choices=choices or Choices(), compact=compact
+    )
     for node in graph.nodes:
         on_floats = node.op in FLOAT_LOWERINGS and lowering.is_float(node)
         (FLOAT_LOWERINGS if on_floats else LOWERINGS)[node.op](lowering, node)

@@ -26,6 +26,7 @@ class Lowering:
     buffers: dict[str, Buffer] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)  # same bytes under another name
     choices: Choices = field(default_factory=Choices)  # of register tiles
+    compact: bool = False  # constants must not grow for speed
 
     def tensor(self, name: str) -> Tensor:
         return self.graph.tensors[name]

@@ -29,6 +29,13 @@ class Compile(Stage):
     strict_int8: bool = field(
         default=False, metadata={"help": "Fail when a quantized operator would stay float."}
     )
+    compact: bool = field(
+        default=False,
+        metadata={
+            "help": "Fewer bytes rather than less time: without Winograd's filtering, which makes "
+            "3×3 convolutions faster and their weights four to eight times as large."
+        },
+    )
     tuning: str = field(
         default="", metadata={"help": "Tuning file (default: the target's own, if it has one)."}
     )
@@ -73,7 +80,7 @@ class Compile(Stage):
         choices = table.Choices.of(table.read(file) if file else (), ctx.target)
         program = lower(
             graph, mk, ctx.target.tvm, name=self.program, meta=meta, model_sha256=digest,
-            choices=choices,
+            choices=choices, compact=self.compact,
         )  # fmt: skip
         ctx.notes.extend(choices.notes(file))
         ctx.advance(2, 3, f"compiling for {ctx.target.name}")
