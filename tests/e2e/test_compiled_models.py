@@ -71,6 +71,23 @@ def test_a_residual_network_is_exact_layer_by_layer(
     assert result.agreement == 1.0
 
 
+def test_a_compact_program_has_smaller_weights_and_the_same_bits(
+    tmp_path: Path, target: profile.TargetProfile
+) -> None:
+    m = QdqModel(seed=8)
+    x = m.q(m.input("x", 1, 32, 12, 13), scale=0.02, zero=-5)
+    y = m.q(m.conv(x, 32, 32, 3, 3, out="y", pads=[1, 1, 1, 1]), scale=2.0, zero=4)
+    model = m.save(tmp_path / "net.onnx", y)
+    outputs, weights = [], []
+    for compact in (False, True):
+        runner = AotRunner.open(build(model, target, compact=compact))
+        (batch,) = batches_for(runner.spec, model, data="", seed=1, samples=1)
+        outputs.append(runner.run(batch)[0])
+        weights.append(runner.spec.weights_bytes)
+    np.testing.assert_array_equal(*outputs)
+    assert weights[0] - weights[1] == 32 * 32 * (2 * 36 - 9)
+
+
 def test_mobile_blocks_are_exact(tmp_path: Path, target: profile.TargetProfile) -> None:
     """Depthwise with stride, squeeze-excite with a hard sigmoid, linear bottleneck, swish."""
     m = QdqModel(seed=4)
