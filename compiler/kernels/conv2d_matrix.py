@@ -66,7 +66,7 @@ class MatrixPlan(Packing):
             (
                 (self._cycles(runs, tile), runs, tile)
                 for runs in self._all_runs()
-                for tile in matrix.tiles(self.unit, runs.pixels, depth, in_turn)
+                for tile in matrix.tiles(self.unit, runs.pixels, self.oc, depth, in_turn)
             ),
             key=lambda way: way[0],
         )

@@ -139,7 +139,7 @@ class Plan(Packing):
     @cached_property
     def ranked(self) -> list[tuple[float, Tile]]:
         """Every register tile and its cycles, the cheapest first; that one in the other loop order,
-        too.
+        too, where there is another.
         """
         y = self.conv.y
         rows = self.conv.groups * (1 if self.joined else y.n * y.h)
@@ -150,7 +150,8 @@ class Plan(Packing):
             )
         ]
         cycles, best = found[0]
-        if len(vectors(self.oc, self.mk, best.lanes)) > best.vectors:
+        items = self.pixels > best.pixels if self.joined else y.n * y.h > 1
+        if items and len(vectors(self.oc, self.mk, best.lanes)) > best.vectors:
             found.insert(1, (cycles, replace(best, items_first=True)))
         return found
 

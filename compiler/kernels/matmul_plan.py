@@ -81,7 +81,7 @@ class Plan:
             each = sum(tile.cycles(self.mk, across, steps) for across in widths)
             return each * math.ceil(m / tile.pixels)
 
-        tiles = matrix.tiles(unit, m, depth, steps, beside=1)
+        tiles = matrix.tiles(unit, m, n, depth, steps, beside=1)
         return sorted(((cycles(tile), tile) for tile in tiles), key=lambda choice: choice[0])
 
     def tile_ones(self) -> "NDArray[np.int8]":

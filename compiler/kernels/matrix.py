@@ -125,10 +125,13 @@ def depth(unit: MatrixUnit, run: int) -> int:
 
 
 def tiles(
-    unit: MatrixUnit, pixels: int, depth: int, steps: int, beside: int = 0
+    unit: MatrixUnit, pixels: int, channels: int, depth: int, steps: int, beside: int = 0
 ) -> Iterator[MatrixTile]:
-    """Every tile that fits in the registers and in a run of `pixels`, and splits up to `steps`."""
-    for down, across, splits in product((1, 2, 3), (1, 2, _MOST_ACROSS), (1, 2, 4)):
+    """Every tile that fits in the registers and in a run of `pixels`, splits up to `steps`, and is
+    no wider than `channels` need.
+    """
+    widths = [n for n in (1, 2, _MOST_ACROSS) if n == 1 or n // 2 * unit.columns < channels]
+    for down, across, splits in product((1, 2, 3), widths, (1, 2, 4)):
         count = math.ceil(pixels / (down * unit.rows))
         rows = math.ceil(pixels / (down * count))
         tile = MatrixTile(

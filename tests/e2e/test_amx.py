@@ -13,8 +13,12 @@ from edgekiln.compiler.build import build as build_bundles
 from edgekiln.compiler.origin import models_of
 from edgekiln.compiler.progress import lines
 from edgekiln.compiler.recipe import Recipe
+from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.stages.compile import Compile
 from edgekiln.compiler.store import Store
+from edgekiln.compiler.tuning import table, tune
 from edgekiln.runtime import bundle, host
+from edgekiln.runtime.bundle import read_program
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests import amx
@@ -114,3 +118,20 @@ def test_a_program_with_tiles_runs_in_this_process(tmp_path: Path) -> None:
     tiles = AotRunner.open(build(model, amx.target()))
     x = np.random.default_rng(3).normal(size=vectors.inputs[0].shape).astype(np.float32)
     np.testing.assert_array_equal(tiles.run(x)[0], vectors.run(x)[0])
+
+
+@pytest.mark.skipif("amx_tile" in host.cpu_flags(), reason="this machine's tiles are fast")
+def test_tuning_leaves_tiles_where_vectors_are_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emulated tiles are slow: measured beside vectors, they lose every layer."""
+    monkeypatch.setattr(tune, "CANDIDATES", 2)
+    model, target = attention_net(tmp_path / "net.onnx"), amx.with_emulator(amx.target(), tmp_path)
+    tuned = tune.tune(model, target, trials=1)
+    assert "matrix" in {row.default.algorithm for row in tuned.rows}
+    assert {row.tile.algorithm for row in tuned.rows} == {"direct"}
+    table.write(tmp_path / "t.jsonl", tuned.rows)
+    context = StageContext(target=target, scratch=tmp_path)
+    Compile(tuning=str(tmp_path / "t.jsonl")).run(model, tmp_path / "net.lib", context)
+    assert context.notes[-1] == "tiles (t.jsonl): 4 of 4 layers measured"
+    assert TILES not in read_program(tmp_path / "net.lib")[1]["libmodel.so"]
