@@ -77,18 +77,8 @@ class FloatDepthwise2d:
 
     def tiles(self, mk: MicroKernel) -> list[Tile]:
         """What `tile` may be, the default first, then what differs from it least."""
-        default = _Plan(replace(self, tile=None), mk).tile
-        plans = [
-            _Plan(replace(self, tile=replace(default, lanes=lanes)), mk)
-            for lanes in mk.lanes
-            if lanes <= mk.register
-        ]
-        found = [
-            replace(default, pixels=columns, lanes=plan.tile.lanes)
-            for plan in plans
-            for columns in range(1, plan.most_columns + 1)
-        ]
-        return sorted(found, key=lambda tile: (tile != default, abs(tile.pixels - default.pixels)))
+        most = _Plan(replace(self, tile=None), mk).tile.pixels
+        return [Tile(pixels=columns, vectors=1) for columns in range(most, 0, -1)]
 
     @shared(erased_convolution)
     def build(self, mk: MicroKernel) -> Kernel:
@@ -104,15 +94,15 @@ class _Plan:
         self.conv, self.mk = conv, mk
         self.kh: int = conv.weight.shape[2]
         self.kw: int = conv.weight.shape[3]
-        most = conv.tile.lanes if conv.tile and conv.tile.lanes else mk.register
+        most = mk.register
         self.together = 1  # pixels in a vector
         if conv.strides[1] <= _MOST_STRIDE and most % conv.x.c == 0 and conv.y.w * conv.x.c >= most:
             self.together = most // conv.x.c
         self.layout = blocks(vectors(conv.x.c * self.together, mk, most), 1)
         # The sums and a row of the filter stay in registers, beside one of the image.
         room = mk.registers - self.kw - 1
-        self.most_columns = max(1, min(_MOST_COLUMNS, room, conv.y.w // self.together))
-        self.tile = conv.tile or Tile(pixels=self.most_columns, vectors=1, lanes=most)
+        columns = max(1, min(_MOST_COLUMNS, room, conv.y.w // self.together))
+        self.tile = conv.tile or Tile(pixels=columns, vectors=1)
 
     def build(self) -> Kernel:
         conv = self.conv
