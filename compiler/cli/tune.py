@@ -27,6 +27,7 @@ TRIALS = 9
     show_default=True,
     help="Trials of all candidates, at most: three in a row that agree are enough.",
 )
+@click.option("--compact", is_flag=True, help="Tune what `edgekiln compile --compact` builds.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -35,8 +36,9 @@ TRIALS = 9
 )
 @json_option
 def tune(
-    *, model: str, target: str, device: str | None, trials: int, out: Path | None, as_json: bool
-) -> None:
+    *, model: str, target: str, device: str | None, trials: int, compact: bool, out: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Measure register tiles for the layers of MODEL, a QDQ int8 or a float .onnx.
 
     `edgekiln compile --tuning FILE` uses the result; the bits that an int8 program computes stay
@@ -67,6 +69,7 @@ def tune(
             device_profile,
             device=open_device(device) if device else None,
             trials=trials,
+            compact=compact,
             objects=store.compiled,
             advance=advance,
         )

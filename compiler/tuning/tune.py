@@ -49,6 +49,7 @@ def tune(
     *,
     trials: int,
     device: "Device | None" = None,
+    compact: bool = False,
     objects: Path | None = None,
     advance: Advance = silent,
 ) -> Tuned:
@@ -58,6 +59,7 @@ def tune(
         trials: at most; fewer when the last `STEADY` agree.
         device: where to measure; None: here. An emulated device, or a target that cannot run here,
             gives estimates.
+        compact: the layers of a program that is compiled so.
         objects: where compiled candidates are kept.
 
     Raises:
@@ -71,7 +73,7 @@ def tune(
             f"{target.name}: {device.name} cannot measure a microcontroller's programs",
             "leave out --device: its candidates are estimated",
         )
-    choices = _layers(model, target)
+    choices = _layers(model, target, compact)
     layers = [
         _Candidates(key=key, layer=layer, tiles=layer.kernel.tiles(layer.mk)[:CANDIDATES])
         for key, layer in choices.layers.items()
@@ -126,7 +128,7 @@ class _Candidates:
         )
 
 
-def _layers(model: Path, target: TargetProfile) -> Choices:
+def _layers(model: Path, target: TargetProfile, compact: bool) -> Choices:
     """The layers of a model that have a choice."""
     from edgekiln.compiler import onnx_meta
     from edgekiln.compiler.frontend import import_onnx
@@ -135,10 +137,13 @@ def _layers(model: Path, target: TargetProfile) -> Choices:
 
     mk = isa.load(target.isa)
     graph = import_onnx(model, 1)
-    lower_graph(graph, mk.activation)
+    lower_graph(graph, mk.activation, integer_edges=target.memory is not None)
     choices = Choices()
     meta = onnx_meta.read_meta(onnx_meta.load_model(model))
-    lower(graph, mk, target.tvm, name="tuning", meta=meta, model_sha256="", choices=choices)
+    lower(
+        graph, mk, target.tvm, name="tuning", meta=meta, model_sha256="", choices=choices,
+        compact=compact,
+    )  # fmt: skip
     return choices
 
 

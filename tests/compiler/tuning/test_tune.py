@@ -74,7 +74,7 @@ def compiled(model: Path, home: Path, tuning: str) -> tuple[Path, list[str]]:
 
 
 def test_tuned_code_gives_the_same_bits(model: Path, tuned: tune.Tuned, tmp_path: Path) -> None:
-    choices = tune._layers(model, TARGET)
+    choices = tune._layers(model, TARGET, compact=False)
     rows = []
     for row in tuned.rows:
         others = choices.layers[row.signature].kernel.tiles(isa.load(ISA))
@@ -169,3 +169,18 @@ def test_no_device_measures_a_microcontroller(model: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"^cortex-m4: local cannot measure") as caught:
         tune.tune(model, profile.load("cortex-m4"), trials=1, device=open_device("local"))
     assert caught.value.hint == "leave out --device: its candidates are estimated"
+
+
+def test_the_layers_of_a_compact_program_are_tuned_for_themselves(model: Path) -> None:
+    plain, compact = (tune._layers(model, TARGET, compact) for compact in (False, True))
+
+    def algorithms(choices: table.Choices) -> set[str]:
+        return {
+            tile.algorithm
+            for layer in choices.layers.values()
+            for tile in layer.kernel.tiles(layer.mk)
+        }
+
+    assert algorithms(plain) == {"direct", "winograd"}
+    assert algorithms(compact) == {"direct"}
+    assert len(plain.layers.keys() - compact.layers.keys()) == 2  # the convolutions
