@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.epilogue import ratio
-from edgekiln.compiler.kernels.numbers import Numbers
+from edgekiln.compiler.kernels.numbers import Numbers, all_codes
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
@@ -23,7 +23,7 @@ from edgekiln.compiler.kernels.tir import (
     loop,
     store,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 def _erased_binary(binary: "Binary") -> "Binary":
     a, b, y = binary.a.unscaled, binary.b.unscaled, binary.y.unscaled
-    return replace(binary, a=a, b=b, y=y, clip=(0, 0))
+    a = a if binary.bounded else replace(a, scale=2.0**31)
+    clip = binary.clip if binary.saturates else (0, 0)
+    return replace(binary, a=a, b=b, y=y, clip=clip)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +56,9 @@ class Binary:
         with KernelBuilder() as k:
             a = k.tensor(self.a.elements, self.a.dtype)
             b = k.tensor(self.b.elements, self.b.dtype)
-            numbers = self._numbers(k)
+            zeros = self.a.zero_point, self.b.zero_point
+            clip = None if self.saturates else self.clip
+            numbers = Numbers(k, self.y, clip, self.factors, zeros, bounded=self.bounded)
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
@@ -66,23 +70,38 @@ class Binary:
                 )  # fmt: skip
         return k.finish()
 
-    def _numbers(self, k: KernelBuilder) -> Numbers:
-        factors = [ratio(self.a.scale * self.b.scale, self.y.scale)]
-        if self.kind == "add":
-            factors = [ratio(side.scale, self.y.scale) for side in (self.a, self.b)]
-        return Numbers(k, self.y, self.clip, factors, (self.a.zero_point, self.b.zero_point))
+    @property
+    def factors(self) -> list[np.float32]:
+        """What the codes, or their products, are multiplied by."""
+        if self.kind == "mul":
+            return [ratio(self.a.scale * self.b.scale, self.y.scale)]
+        return [ratio(side.scale, self.y.scale) for side in (self.a, self.b)]
+
+    @property
+    def saturates(self) -> bool:
+        """Whether the clip is that of the type."""
+        return self.clip == all_codes(self.y.dtype)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether no value before clipping reaches 2³¹: |code - zero point| ≤ 255."""
+        most = 255.0**2 if self.kind == "mul" else 255.0
+        return most * float(sum(self.factors)) < 2.0**31
 
     def _value(self, mk: MicroKernel, numbers: Numbers, a: Expr, b: Expr, lanes: int) -> Expr:
         """The codes of y from those of a and b."""
-        left = mk.widen(a, lanes) - splat(numbers.int(0), lanes)
-        right = mk.widen(b, lanes) - splat(numbers.int(1), lanes)
-        of_a = splat(numbers.float(0), lanes)
+        left, right = mk.floats(a, lanes), mk.floats(b, lanes)
+        to_zero_a, to_zero_b = (
+            splat(cast(-(numbers.int(index) + side.excess), "float32"), lanes)
+            for index, side in enumerate((left, right))
+        )
+        of_a, steps_b = splat(numbers.float(0), lanes), right.value + to_zero_b
         if self.kind == "add":
-            scaled = cast(right, "float32", lanes) * splat(numbers.float(1), lanes)
-            value = mk.fma(cast(left, "float32", lanes), of_a, scaled, lanes)
-        else:
-            value = cast(left * right, "float32", lanes) * of_a
-        return numbers.codes(mk, value, lanes)
+            scaled = steps_b * splat(numbers.float(1), lanes)
+            value = mk.fma(left.value + to_zero_a, of_a, scaled, lanes)
+        else:  # the product is exact, and b's part in it may be the same for many a
+            value = mk.fma(left.value, steps_b, to_zero_a * steps_b, lanes) * of_a
+        return numbers.codes(mk, value, lanes, left.order)
 
 
 def combine_row(
@@ -98,27 +117,35 @@ def combine_row(
         tensors: a, b and y; b may have one value a channel or one value, and one image.
     """
     (of_a, of_b, of_y), (a, b, y), (n, h) = tensors, buffers, at
-    whole = (of_b.h, of_b.w, of_b.c) == (of_y.h, of_y.w, of_y.c)
-
-    def run(count: int, from_a: Index, from_b: Callable[[Index], Index], to: Index) -> None:
-        def body(at: Index, lanes: int) -> None:
-            one = of_b.c == 1 and not whole
-            other = load(b, from_b(at), 1 if one else lanes)
-            other = splat(other, lanes) if one else other
-            store(y, to + at, value(load(a, from_a + at, lanes), other, lanes), lanes)
-
-        for_vectors(count, mk.lanes, body)
-
     image = n if of_b.n == of_y.n else 0
-    if whole:
-        at_a, at_b = bind(of_a.index(n, h, 0, 0)), bind(of_b.index(image, h, 0, 0))
-        run(of_y.w * of_y.c, at_a, lambda c: at_b + c, bind(of_y.index(n, h, 0, 0)))
+    row, from_a, to = of_y.w * of_y.c, bind(of_a.index(n, h, 0, 0)), bind(of_y.index(n, h, 0, 0))
+
+    def combine(at: Index, other: Expr, lanes: int) -> None:
+        store(y, to + at, value(load(a, from_a + at, lanes), other, lanes), lanes)
+
+    if (of_b.h, of_b.w, of_b.c) == (of_y.h, of_y.w, of_y.c):
+        from_b = bind(of_b.index(image, h, 0, 0))
+        for_vectors(row, mk.lanes, lambda i, n: combine(i, load(b, from_b + i, n), n))
         return
-    with loop(0, of_y.w) as w:
-        at_b = bind(of_b.index(image, 0, 0, 0))
-        channel = (lambda c: at_b + c) if of_b.c > 1 else (lambda _: at_b)
-        at_a, to = bind(of_a.index(n, h, w, 0)), bind(of_y.index(n, h, w, 0))
-        run(of_y.c, at_a, channel, to)
+    from_b = bind(of_b.index(image, 0, 0, 0))
+    if of_b.c == 1:
+        for_vectors(row, mk.lanes, lambda i, n: combine(i, splat(load(b, from_b), n), n))
+        return
+    pixels = _in_a_vector(mk, of_y)
+
+    def body(c: Index, lanes: int) -> None:
+        other = load(b, from_b + c, lanes // pixels)
+        other = other if pixels == 1 else pick([other] * pixels, range(lanes))
+        with loop(0, of_y.w // pixels) as group:
+            combine(group * (pixels * of_y.c) + c, other, lanes)
+
+    for_vectors(pixels * of_y.c, mk.lanes, body)
+
+
+def _in_a_vector(mk: MicroKernel, of_y: Nhwc) -> int:
+    """How many pixels to take at once: they fill a vector, and a row is a multiple of them."""
+    fitting = (lanes // of_y.c for lanes in mk.lanes if lanes % of_y.c == 0)
+    return next((pixels for pixels in fitting if of_y.w % pixels == 0), 1)
 
 
 def _erased_table(kernel: "Table") -> "Table":

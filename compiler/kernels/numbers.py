@@ -6,7 +6,7 @@ import numpy as np
 
 from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.tir import KernelBuilder, cast, load, reinterpret
-from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, splat
+from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, inverse, pick, splat
 
 
 class Numbers:
@@ -54,17 +54,23 @@ class Numbers:
             saturating=self._saturating,
         )  # fmt: skip
 
-    def codes(self, mk: MicroKernel, value: Expr, lanes: int) -> Expr:
+    def codes(
+        self, mk: MicroKernel, value: Expr, lanes: int, order: Sequence[int] | None = None
+    ) -> Expr:
         """float32 steps → codes of y: round half to even, add the zero point, clip. NaN is the
         lowest. Floats are clipped alone.
+
+        Args:
+            order: where in the result each lane goes; None: they stay.
         """
         clip = self.clip
+        if self._dtype == mk.activation != "float32":
+            return mk.quantize(value, clip, lanes, order)
+        value = value if order is None else pick([value], inverse(order))
+        value = mk.clamp(value, clip.low_steps, clip.high_steps, lanes)
         if self._dtype == "float32":
-            return mk.clamp(value, clip.low_steps, clip.high_steps, lanes)
-        if self._dtype == mk.activation:
-            return mk.quantize(value, clip, lanes)
-        whole = mk.round_to_int(mk.clamp(value, clip.low_steps, clip.high_steps, lanes), lanes)
-        return cast(whole + splat(clip.zero, lanes), self._dtype, lanes)
+            return value
+        return cast(mk.round_to_int(value, lanes) + splat(clip.zero, lanes), self._dtype, lanes)
 
     def int(self, index: int) -> Expr:
         """The index-th of `ints`."""

@@ -1,4 +1,6 @@
-"""Functions of one quantized value become one table: x · sigmoid(x), a table behind a table."""
+"""Functions of one quantized value become one table: x · sigmoid(x), 0.125 · x, a table behind a
+table.
+"""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,9 +13,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_CONSTANT = ""  # depends on no tensor
+
 
 def fuse_tables(graph: Graph) -> None:
-    """Compose tables, and products of functions of one value (hard-swish, swish), into tables.
+    """Compose tables, and products of functions of one value (hard-swish, a scale), into tables.
 
     The bits do not change: entries are computed by the kernels' own arithmetic.
     """
@@ -47,12 +51,13 @@ def _product(
     if node.op != "mul" or graph.tensors[node.name].quant is None:
         return None
     sides = [graph.tensors[name] for name in node.inputs]
-    functions = [known.get(side.name, (side.name, every_code(side))) for side in sides]
-    (root, a), (other, b) = functions
+    (root, a), (other, b) = (_function(graph, known, side) for side in sides)
     result = graph.tensors[node.name]
-    if root != other or any(side.shape != result.shape for side in sides):
+    roots = {root, other} - {_CONSTANT}
+    varying = [side for side in sides if side.name not in graph.constants]
+    if len(roots) != 1 or any(side.shape != result.shape for side in varying):
         return None
-    return root, product_codes(node, (sides[0], a), (sides[1], b), result)
+    return roots.pop(), product_codes(node, (sides[0], a), (sides[1], b), result)
 
 
 def product_codes(
@@ -81,6 +86,16 @@ def product_codes(
     steps = np.rint(whole.astype(np.float32) * factor) + result.quant.zero_point
     codes: NDArray[np.generic] = steps.clip(node.attrs["lo"], node.attrs["hi"]).astype(result.dtype)
     return codes
+
+
+def _function(
+    graph: Graph, known: "dict[str, tuple[str, NDArray[np.generic]]]", tensor: Tensor
+) -> "tuple[str, NDArray[np.generic]]":
+    """What the tensor's codes depend on, and how; one number depends on nothing."""
+    constant = graph.constants.get(tensor.name)
+    if constant is not None and constant.size == 1:
+        return _CONSTANT, constant.reshape(1)
+    return known.get(tensor.name, (tensor.name, every_code(tensor)))
 
 
 def every_code(tensor: Tensor) -> "NDArray[np.generic]":

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgekiln.targets.isa.matrix import MatrixUnit
 
@@ -75,6 +75,14 @@ class Clip:
     bounded: bool  # no value before clipping reaches 2³¹
     rectified: bool = False  # low and zero are 0, the lowest code
     saturating: bool = False  # low and high are the lowest and the highest code of their type
+
+
+class Floats(NamedTuple):
+    """Codes in float32, exactly; but for a constant, where that makes them cheaper."""
+
+    value: Expr
+    excess: int = 0  # of `value` over the codes
+    order: Sequence[int] | None = None  # which of the codes each lane has; None: its own
 
 
 @dataclass(frozen=True)
@@ -164,6 +172,12 @@ class MicroKernel(ABC):
         from tvm.script.ir_builder import tirx as T
 
         return T.Cast(vector("int32", lanes), x)
+
+    def floats(self, x: Expr, lanes: int) -> Floats:
+        """Activations → float32."""
+        from tvm.script.ir_builder import tirx as T
+
+        return Floats(T.Cast(vector("float32", lanes), self.widen(x, lanes)))
 
     def narrow(self, x: Expr, lanes: int) -> Expr:
         """int32 → `activation`; every lane is inside its range."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from edgekiln.targets.isa.base import (
     Clip,
     Expr,
+    Floats,
     MicroKernel,
     in_shares,
     inverse,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 PART = 4  # int32 lanes in 128 bits
 _ROW = 16  # bytes in 128 bits: the entries of a table that one instruction looks up
 _SATURATED = 32767.0  # from here on every code is the highest
+# A float32 of this size counts whole numbers in its second byte; its first one, the highest.
+_EXCESS, _EXCESS_BYTE = 32768, 0x47
 
 
 class X86MicroKernel(MicroKernel):
@@ -95,6 +98,17 @@ class X86MicroKernel(MicroKernel):
             for part in range(self.register // PART)
             for lane in range(PART)
         ]
+
+    def floats(self, x: Expr, lanes: int) -> Floats:
+        """Unpacked between constant bytes, a code is the lowest integer bits of a float32."""
+        if self.width(lanes) == 1:
+            return super().floats(x, lanes)
+        from tvm.script.ir_builder import tirx as T
+
+        zero, top = (T.broadcast(T.uint8(byte), lanes) for byte in (0, _EXCESS_BYTE))
+        bytes_ = self.interleave([zero, x, zero, top], lanes)
+        value = T.reinterpret(vector("float32", lanes), bytes_)
+        return Floats(value, _EXCESS, self.interleaved(lanes))
 
     def pack_table(self, table: "NDArray[np.generic]") -> "NDArray[np.uint8]":
         """Rows of 16 entries, each but the first of a half XORed with the row before it."""

@@ -47,6 +47,19 @@ def test_a_table_behind_a_table_is_one_table(tmp_path: Path) -> None:
     assert ops(graph) == ["quantize", "table", "dequantize"]
 
 
+def test_a_product_with_one_number_is_one_table(tmp_path: Path) -> None:
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 5, 16), scale=0.05, zero=3)
+    quant = m.const(0.01, "float32"), m.const(-128, "int8")
+    factor = m.op("DequantizeLinear", m.const([-80], "int8"), *quant, out="factor")
+    y = m.q(m.op("Mul", factor, x, out="scaled"), scale=0.02, zero=-7)
+    graph = lowered(m.save(tmp_path / "m.onnx", y))
+    assert ops(graph) == ["quantize", "table", "dequantize"]
+    codes = np.arange(-128, 128)
+    expected = np.clip(np.rint((codes - 3) * 0.05 * 0.48 / 0.02) - 7, -128, 127)
+    assert np.array_equal(graph.nodes[1].attrs["table"], expected)
+
+
 def test_a_product_of_two_values_stays_a_product(tmp_path: Path) -> None:
     m = QdqModel()
     x = m.q(m.input("x", 1, 4, 3, 3))
