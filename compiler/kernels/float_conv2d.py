@@ -49,7 +49,7 @@ class FloatConv2d:
 
     @property
     def label(self) -> str:
-        return label.of_convolution("float conv", self)
+        return label.of_convolution("float conv", self) + label.of_function(self.function)
 
     @property
     def shape(self) -> "FloatConv2d":

@@ -68,7 +68,7 @@ class FloatDepthwise2d:
 
     @property
     def label(self) -> str:
-        return label.of_depthwise("float depthwise", self)
+        return label.of_depthwise("float depthwise", self) + label.of_function(self.function)
 
     @property
     def shape(self) -> "FloatDepthwise2d":

@@ -59,7 +59,7 @@ class FloatMatMul:
 
     @property
     def label(self) -> str:
-        return label.of_product("float product", self)
+        return label.of_product("float product", self) + label.of_function(self.function)
 
     @property
     def shape(self) -> "FloatMatMul":

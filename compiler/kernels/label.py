@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
     from edgekiln.compiler.kernels.float_depthwise import FloatDepthwise2d
     from edgekiln.compiler.kernels.float_matmul import FloatMatMul
+    from edgekiln.compiler.kernels.function import Function
     from edgekiln.compiler.kernels.matmul import MatMul
 
 
@@ -36,3 +37,8 @@ def of_product(kind: str, product: "MatMul | FloatMatMul") -> str:
     """How many matrices, and their sizes."""
     times = f"{math.prod(product.batch)} × " if product.batch else ""
     return f"{kind} {times}{product.m}×{product.k} by {product.k}×{product.n}"
+
+
+def of_function(function: "Function") -> str:
+    """What follows the sums: " + Mul, Erf"."""
+    return f" + {', '.join(step.op for step in function)}" if function else ""

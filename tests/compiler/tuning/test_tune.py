@@ -98,7 +98,8 @@ def test_float_layers_are_tuned_and_built_so(
     body = """
         a = Conv <group = 8, kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, w1)
         b = Conv (a, w2)
-        y = MatMul (b, a)
+        c = Sigmoid (b)
+        y = MatMul (c, a)
     """
     weights = {"w1": (8, 1, 3, 3), "w2": (8, 8, 1, 1)}
     path = tmp_path / "float.onnx"
@@ -106,7 +107,8 @@ def test_float_layers_are_tuned_and_built_so(
     monkeypatch.setattr(tune, "CANDIDATES", 2)
     found = tune.tune(path, TARGET, trials=1)
     assert [row.layer for row in found.rows] == [
-        "float depthwise 3×3 8, 9×9", "float conv 1×1 8→8, 9×9", "float product 8 × 9×9 by 9×9",
+        "float depthwise 3×3 8, 9×9", "float conv 1×1 8→8, 9×9 + Sigmoid",
+        "float product 8 × 9×9 by 9×9",
     ]  # fmt: skip
     table.write(tmp_path / "t.jsonl", found.rows)
     file, said = compiled(path, tmp_path, str(tmp_path / "t.jsonl"))
