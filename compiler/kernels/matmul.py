@@ -6,7 +6,7 @@ The right operand is first packed like a convolution's weights, then the same re
     Σ (a - z_a)(b - z_b) = Σ a·b - z_a·Σ b - z_b·Σ a + K·z_a·z_b        (sums over k, exact)
 
 Σ b is taken while packing and lies behind the packed bytes, one int32 a lane, as one step more; Σ a
-is one more accumulator a row, a product with ones.
+before the products of its row, by dot products with ones.
 """
 
 import math
@@ -17,6 +17,7 @@ import numpy as np
 from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.epilogue import Epilogue, erased
 from edgekiln.compiler.kernels.matmul_matrix import MatrixEmitter
+from edgekiln.compiler.kernels.matmul_pack import Packer
 from edgekiln.compiler.kernels.matmul_plan import Operands, Plan
 from edgekiln.compiler.kernels.matmul_tile import TileEmitter
 from edgekiln.compiler.kernels.sharing import shared
@@ -116,11 +117,12 @@ class MatMul:
             b = k.tensor(self.b.elements, mk.activation)
             zero = k.constant(np.array([-self.zero_points[0]], np.int32))
             packed = k.tensor(self.packed_bytes(mk), "int8")
+            packer = Packer(plan, b, packed, zero)
             begin, end = k.items(math.prod(self.batch))
             with loop(begin, end) as item:
                 source = bind(self.b.at(unravel(self.batch, item)))
                 for block, at, column in plan.blocks(item):
-                    plan.pack(b, packed, zero, block, at, source + column * self.b.column)
+                    packer.emit(block, at, source + column * self.b.column)
         return k.finish()
 
     @shared(_erased)
@@ -154,6 +156,5 @@ class MatMul:
                 indices = unravel(self.batch, matrix)
                 source = bind(self.a.at(indices) + first * self.a.row)
                 to = bind(self.y.at(indices) + first * self.y.row)
-                for block, at, column in plan.blocks(matrix):
-                    emitter.emit(block, source, at, to + column)
+                emitter.emit(plan.blocks(matrix), source, to)
         return k.finish()

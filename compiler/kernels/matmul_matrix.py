@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edgekiln.compiler.kernels.channels import Block
 from edgekiln.compiler.kernels.epilogue import Epilogue
-from edgekiln.compiler.kernels.matmul_plan import Operands, Plan
+from edgekiln.compiler.kernels.matmul_plan import Operands, PlacedBlock, Plan
 from edgekiln.compiler.kernels.matrix import MatrixTile, Place
 from edgekiln.compiler.kernels.tir import (
     Buffer,
@@ -50,8 +50,13 @@ class MatrixEmitter:
         yield
         self.unit.release()
 
-    def emit(self, block: Block, source: Index, weights: Index, to: Index) -> None:
-        """One tile: products, then the results row by row. The arguments are `TileEmitter`'s."""
+    def emit(self, places: Iterator[PlacedBlock], source: Index, to: Index) -> None:
+        """A tile of rows in every block of columns. The arguments are `TileEmitter`'s."""
+        for block, weights, column in places:
+            self._emit(block, source, weights, to + column)
+
+    def _emit(self, block: Block, source: Index, weights: Index, to: Index) -> None:
+        """One tile: products, then the results row by row."""
         (vector,) = block.vectors
         self._start(block, weights)
         self._accumulate(block, source, weights)
