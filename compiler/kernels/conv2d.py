@@ -40,7 +40,7 @@ class Conv2d:
         mult: (OC,) float32, see `epilogue.multiplier`.
         pads: top, left.
         clip: lowest and highest code of y.
-        filtering: whether it may be Winograd's, with weights that take eight times the bytes.
+        compact: whether the weights must take no more bytes than these.
     """
 
     x: Nhwc
@@ -55,7 +55,7 @@ class Conv2d:
     clip: tuple[int, int] = (0, 255)
     residual: Residual | None = None
     tile: Tile | None = None
-    filtering: bool = True
+    compact: bool = False
 
     @property
     def label(self) -> str:

@@ -10,6 +10,7 @@ a column overlap their predecessors, so that no window leaves the border of x.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from edgekiln.compiler.kernels import winograd
 from edgekiln.compiler.kernels.border import fill_share
@@ -33,7 +34,7 @@ from edgekiln.compiler.kernels.tir import (
     turns,
     when,
 )  # fmt: skip
-from edgekiln.compiler.kernels.winograd import POINTS, TILE, WINDOW
+from edgekiln.compiler.kernels.winograd import FILTER, POINTS, TILE, WINDOW
 from edgekiln.compiler.kernels.winograd_plan import WinogradPlan
 from edgekiln.targets.isa.base import Expr, pick, splat
 
@@ -45,6 +46,31 @@ class _Channels:
     vector: Vector
     first: Index  # output channel
     lane: Index  # in bias, mult and packed weights
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    windows: Buffer  # transformed
+    halves: Buffer  # sums transformed in one direction
+    weights: Buffer  # transformed, of a register of output channels, where they are compact
+
+
+class _Part(NamedTuple):
+    """A register of a vector of output channels."""
+
+    start: Index  # its first lane
+    lanes: int
+    pitch: int  # lanes of the vector
+
+
+class _Place(NamedTuple):
+    """Where weights begin."""
+
+    buffer: Buffer
+    index: Index
+
+    def plus(self, offset: Index) -> "_Place":
+        return _Place(self.buffer, bind(self.index + offset))
 
 
 @dataclass(frozen=True)
@@ -60,17 +86,26 @@ class WinogradEmitter:
         plan = self.plan
         share = (begin, end, plan.work)
         fill_share(plan.mk, self.epilogue.out, plan.conv.y, share, self.epilogue.zero())
-        windows = register(plan.products.activation, plan.size * POINTS * plan.depth)
-        widest = max(vector.lanes for block in plan.layout for vector in block.vectors)
-        halves = register(self._sums, plan.size * TILE * WINDOW * widest)
+        scratch = self._scratch()
         with loop(begin, end) as item:
             block, own = divmod_(item, plan.shares)
             start = bind(minimum(block * plan.size, const(plan.every - plan.size)))
             with when((own == 0) | (item == begin)):
-                self._transform_windows(start, windows)
+                self._transform_windows(start, scratch.windows)
             for channels in self._vectors(own):
-                self._multiply(channels, windows, halves)
-                self._finish(channels, halves, start)
+                self._multiply(channels, scratch)
+                self._finish(channels, scratch.halves, start)
+
+    def _scratch(self) -> _Scratch:
+        plan = self.plan
+        point = POINTS * plan.depth
+        widest = max(vector.lanes for block in plan.layout for vector in block.vectors)
+        weights = point * plan.part(widest) if plan.compact else 1
+        return _Scratch(
+            windows=register(plan.products.activation, plan.size * point),
+            halves=register(self._sums, plan.size * TILE * WINDOW * widest),
+            weights=register(plan.products.activation, weights),
+        )
 
     @property
     def _sums(self) -> str:
@@ -124,30 +159,56 @@ class WinogradEmitter:
             for j, value in enumerate(winograd.input_transform(row, dtype, lanes)):
                 store(windows, to + (i * WINDOW + j) * self.plan.depth, value, lanes)
 
-    def _multiply(self, channels: _Channels, windows: Buffer, halves: Buffer) -> None:
+    def _multiply(self, channels: _Channels, scratch: _Scratch) -> None:
         """[tile][row of results][column of points][lane]."""
         plan, lanes = self.plan, channels.vector.lanes
-        registers, part = lanes // plan.part(lanes), plan.part(lanes)
-        packed = bind(channels.lane * (POINTS * plan.depth))
-        with loop(0, WINDOW) as j, turns(registers) as r:
-            weights = bind(packed + (j * registers + r) * (plan.depth * WINDOW * part))
+        part = plan.part(lanes)
+        with turns(lanes // part) as r:
+            lane = bind(channels.lane + r * part)
+            points = _Place(self.weights, bind(lane * (POINTS * plan.depth)))
+            if plan.compact:
+                points = _Place(scratch.weights, 0)
+                self._transform_weights(lane * (FILTER**2 * plan.depth), points.buffer, part)
+            own = _Part(r * part, part, lanes)
+            with loop(0, WINDOW) as j:
+                weights = points.plus(j * (plan.depth * WINDOW * part))
+                with turns(plan.size // plan.group) as i:
+                    self._sum(weights, scratch, i * plan.group, j, own)
+                if plan.size % plan.group:
+                    first = plan.size - plan.group
+                    self._sum(weights, scratch, first, j, own)
 
-            def product(first: Index) -> None:
-                sums = self._products(windows, weights, first, j, part)
-                for tile, points in enumerate(zip(*sums, strict=True)):
-                    values = [reinterpret(load(p, 0, part), self._sums, part) for p in points]
-                    results = winograd.output_transform([*map(bind, values)], self._sums, part)
-                    for i, value in enumerate(results):
-                        row = ((first + tile) * TILE + i) * WINDOW + j
-                        store(halves, row * lanes + r * part, value, part)
+    def _transform_weights(self, packed: Index, points: Buffer, lanes: int) -> None:
+        """[column of points][step][row of points][lane][k_step], of all input channels."""
+        plan, mk = self.plan, self.plan.products
+        dtype, count = mk.activation, lanes * mk.k_step
+        with turns(plan.k_steps) as step:
+            source = bind(packed + step * (FILTER**2 * count))
 
-            with turns(plan.size // plan.group) as i:
-                product(bind(i * plan.group))
-            if plan.size % plan.group:
-                product(plan.size - plan.group)
+            def weights(column: int) -> list[Expr]:
+                places = (source + (row * FILTER + column) * count for row in range(FILTER))
+                return [bind(cast(load(self.weights, at, count), dtype, count)) for at in places]
+
+            columns = [
+                winograd.filter_transform(weights(column), dtype, count) for column in range(FILTER)
+            ]
+            for i, row in enumerate(zip(*columns, strict=True)):
+                for j, value in enumerate(winograd.filter_transform(row, dtype, count)):
+                    place = ((j * plan.k_steps + step) * WINDOW + i) * count
+                    store(points, place, value, count)
+
+    def _sum(self, weights: _Place, scratch: _Scratch, first: Index, j: Expr, own: _Part) -> None:
+        """The products of a group of tiles with a column of points, transformed."""
+        first, lanes = bind(first), own.lanes
+        sums = self._products(scratch.windows, weights, first, j, lanes)
+        for tile, points in enumerate(zip(*sums, strict=True)):
+            values = [bind(reinterpret(load(p, 0, lanes), self._sums, lanes)) for p in points]
+            for i, value in enumerate(winograd.output_transform(values, self._sums, lanes)):
+                row = ((first + tile) * TILE + i) * WINDOW + j
+                store(scratch.halves, row * own.pitch + own.start, value, lanes)
 
     def _products(
-        self, windows: Buffer, weights: Expr, first: Index, j: Expr, lanes: int
+        self, windows: Buffer, weights: _Place, first: Index, j: Expr, lanes: int
     ) -> list[list[Buffer]]:
         """Sums over the input channels of a column of points: of each point those of each tile."""
         plan, mk = self.plan, self.plan.products
@@ -158,8 +219,8 @@ class WinogradEmitter:
         source = bind((first * POINTS + j) * plan.depth)
         with turns(plan.k_steps) as step:
             for i, row in enumerate(sums):
-                at = weights + (step * WINDOW + i) * (lanes * mk.k_step)
-                w = load(self.weights, at, lanes * mk.k_step)
+                at = weights.index + (step * WINDOW + i) * (lanes * mk.k_step)
+                w = load(weights.buffer, at, lanes * mk.k_step)
                 for tile, acc in enumerate(row):
                     point = source + (tile * POINTS + i * WINDOW) * plan.depth
                     pixel = load(windows, point + step * mk.k_step, mk.x_bytes)

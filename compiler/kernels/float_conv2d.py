@@ -30,7 +30,7 @@ class FloatConv2d:
         bias: (OC,) float32.
         pads: top, left.
         clip, residual, function: see `FloatEpilogue`.
-        filtering: as in `Conv2d`; its results are rounded otherwise.
+        compact: as in `Conv2d`.
     """
 
     x: Nhwc
@@ -45,7 +45,7 @@ class FloatConv2d:
     residual: Residual | None = None
     function: Function = ()
     tile: Tile | None = None
-    filtering: bool = True
+    compact: bool = False
 
     @property
     def label(self) -> str:

@@ -37,6 +37,8 @@ class Tile:
         items_first: a work item's channels are all computed before the next item, so that its input
             stays in the cache; else all items of a block of channels, so that its weights do.
         algorithm: what the other fields are a choice of.
+        compact: Winograd's filtering transforms the weights in every call, from memory where they
+            take no more bytes than otherwise.
     """
 
     pixels: int
@@ -45,6 +47,7 @@ class Tile:
     lanes: int | None = None
     items_first: bool = False
     algorithm: Algorithm = "direct"
+    compact: bool = False
 
 
 def in_turn(*rankings: Sequence[tuple[float, Tile]]) -> list[Tile]:

@@ -4,11 +4,11 @@ Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A for a window d of 6×6 pixels, a filter g
 S. Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv:1509.09308, section 4.3). The
 products of all input channels are summed before Aᵀ: 36 products of matrices.
 
-It is exact in integers. The rows of G are multiplied by what makes them whole, the columns of Aᵀ by
-what is left to 24, and its rows divided by what they have in common: then the results, R = 3·2ˢ
-times too large in either direction (s: `SHIFTS`), are sums and products of integers. Modulo 2³² a
-division by 9 is a multiplication by its inverse, and 2 to the sum of both s is shifted out: right
-whenever the result itself keeps so many bits from the top (`is_exact`).
+It is exact in integers. The rows of G are multiplied by what makes them whole (two by -6, not 6),
+the columns of Aᵀ by what is left to 24, and its rows divided by what they have in common: then the
+results, R = 3·2ˢ times too large in either direction (s: `SHIFTS`), are sums and products of
+integers. Modulo 2³² a division by 9 is a multiplication by its inverse, and 2 to the sum of both s
+is shifted out: right whenever the result itself keeps so many bits from the top (`is_exact`).
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ FILTER = 3
 
 SHIFTS = (3, 2, 1, 1)  # the i-th of four results is 3·2ˢ times too large
 _INVERSE_OF_9 = pow(9, -1, 2**32)
-_G = ((6, 0, 0), (-1, -1, -1), (-1, 1, -1), (1, 2, 4), (1, -2, 4), (0, 0, 6))
+_G = ((6, 0, 0), (1, 1, 1), (1, -1, 1), (1, 2, 4), (1, -2, 4), (0, 0, 6))
 
 
 def transformed_weights(weight: "NDArray[np.int8] | NDArray[np.float32]") -> "NDArray[np.generic]":
@@ -75,15 +75,29 @@ def input_transform(d: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
     ]
 
 
+def filter_transform(g: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
+    """G g in one direction: three weights, six points; what `transformed_weights` computes."""
+    ends = bind(g[0] + g[2])
+    even, odd = bind(g[0] + _times(4, g[2], dtype, lanes)), bind(_times(2, g[1], dtype, lanes))
+    return [
+        bind(_times(6, g[0], dtype, lanes)),
+        bind(ends + g[1]),
+        bind(ends - g[1]),
+        bind(even + odd),
+        bind(even - odd),
+        bind(_times(6, g[2], dtype, lanes)),
+    ]
+
+
 def output_transform(m: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
     """Aᵀ m in one direction: six points, four results, each 3·2ˢ times too large."""
     p, q = bind(m[1] + m[2]), bind(m[1] - m[2])
     r, s = bind(m[3] + m[4]), bind(m[3] - m[4])
     return [
-        bind(m[0] + _times(4, p, dtype, lanes) + r),
-        bind(_times(2, q, dtype, lanes) + s),
-        bind(p + r),
-        bind(q + _times(2, s, dtype, lanes) + m[5]),
+        bind(m[0] - _times(4, p, dtype, lanes) + r),
+        bind(s - _times(2, q, dtype, lanes)),
+        bind(r - p),
+        bind(_times(2, s, dtype, lanes) - q + m[5]),
     ]
 
 

@@ -70,9 +70,7 @@ def conv2d(low: Lowering, node: Node) -> None:
         depthwise = low.tuned(node, Depthwise2d(**common))
         low.call(node, depthwise.build(low.mk), op="depthwise_conv2d", macs=macs)
     else:
-        kernel = low.tuned(
-            node, Conv2d(groups=attrs["groups"], filtering=not low.compact, **common)
-        )
+        kernel = low.tuned(node, Conv2d(groups=attrs["groups"], compact=low.compact, **common))
         low.call(node, kernel.build(low.mk), macs=macs)
 
 

@@ -55,9 +55,7 @@ def conv2d(low: Lowering, node: Node) -> None:
         depthwise = low.tuned(node, FloatDepthwise2d(**common))
         low.call(node, depthwise.build(mk), op="depthwise_conv2d", macs=macs)
     else:
-        kernel = low.tuned(
-            node, FloatConv2d(groups=attrs["groups"], filtering=not low.compact, **common)
-        )
+        kernel = low.tuned(node, FloatConv2d(groups=attrs["groups"], compact=low.compact, **common))
         low.call(node, kernel.build(mk), macs=macs)
 
 

@@ -32,8 +32,8 @@ class Compile(Stage):
     compact: bool = field(
         default=False,
         metadata={
-            "help": "Fewer bytes rather than less time: without Winograd's filtering, which makes "
-            "3×3 convolutions faster and their weights four to eight times as large."
+            "help": "Fewer bytes rather than less time: the weights of 3×3 convolutions, four to "
+            "eight times as large where that is faster, are kept as they are."
         },
     )
     tuning: str = field(

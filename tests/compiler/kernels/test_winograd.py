@@ -135,10 +135,11 @@ def test_layers_of_one_shape_share_code_only_if_filtered_alike() -> None:
     assert small.code.signature == other.code.signature != large.code.signature
 
 
-def test_what_must_stay_small_is_not_filtered() -> None:
+def test_compact_weights_take_no_more_bytes_than_the_filters() -> None:
     mk = isa.load("x86_vnni")
     large = convolution(64)
-    compact = replace(large, filtering=False)
+    compact = replace(large, compact=True)
+    assert {tile.algorithm for tile in compact.tiles(mk)[:2]} == {"direct", "winograd"}
     sizes = [max(c.nbytes for c in conv.build(mk).constants) for conv in (large, compact)]
     assert sizes == [64 * 16 * 36 * 2, 64 * 16 * 9]
 

@@ -176,13 +176,13 @@ def test_no_device_measures_a_microcontroller(model: Path) -> None:
 def test_the_layers_of_a_compact_program_are_tuned_for_themselves(model: Path) -> None:
     plain, compact = (tune._layers(model, TARGET, compact) for compact in (False, True))
 
-    def algorithms(choices: table.Choices) -> set[str]:
+    def ways(choices: table.Choices) -> set[tuple[str, bool]]:
         return {
-            tile.algorithm
+            (tile.algorithm, tile.compact)
             for layer in choices.layers.values()
             for tile in layer.kernel.tiles(layer.mk)
         }
 
-    assert algorithms(plain) == {"direct", "winograd"}
-    assert algorithms(compact) == {"direct"}
+    assert ways(plain) == {("direct", False), ("winograd", False), ("winograd", True)}
+    assert ways(compact) == {("direct", False), ("winograd", True)}
     assert len(plain.layers.keys() - compact.layers.keys()) == 2  # the convolutions
