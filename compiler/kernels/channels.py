@@ -1,7 +1,8 @@
 """Output channels as vectors, vectors as blocks, and constants packed in that order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,42 @@ def vectors(channels: int, mk: MicroKernel, most: int | None = None) -> tuple[Ve
         width = min(width for width in widths if width >= rest)
         result.append(Vector(channels - width, width, width))
     return tuple(result)
+
+
+def cover(channels: int, mk: MicroKernel, most: int) -> tuple[Vector, ...]:
+    """Cover the channels so that the epilogue is cheapest: where it costs little more for a wide
+    vector than for a narrow one, one wide vector, which overlaps what is before it or is stored in
+    part, may do for several.
+
+    Args:
+        most: lanes that a vector may have.
+    """
+
+    def cost(chosen: tuple[int, ...]) -> float:
+        return sum(mk.width(lanes) * mk.epilogue_cost(lanes) for lanes in chosen)
+
+    plain = vectors(channels, mk, most)
+    whole = channels // most * most
+    widths = [lanes for lanes in mk.lanes if mk.register <= lanes <= most]
+    rests = _covers(channels - whole, widths)
+    best = ((most,) * (whole // most) + min(rests, key=lambda rest: (cost(rest), len(rest))))
+    if cost(best) >= cost(tuple(vector.lanes for vector in plain)):
+        return plain
+    starts = accumulate(best[:-1], initial=0)
+    return tuple(
+        Vector(max(0, min(start, channels - lanes)), lanes, min(lanes, channels))
+        for start, lanes in zip(starts, best, strict=True)
+    )
+
+
+def _covers(channels: int, widths: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Widths, not ascending, that hold the channels, the last one perhaps in part."""
+    if channels <= 0:
+        yield ()
+        return
+    for at, width in enumerate(widths):
+        for more in _covers(channels - width, widths[at:]):
+            yield (width, *more)
 
 
 def blocks(every: tuple[Vector, ...], per_block: int) -> tuple[Block, ...]:

@@ -36,6 +36,7 @@ class Tile:
         lanes: of the widest vector that may be used; None: the instruction set's widest.
         items_first: a work item's channels are all computed before the next item, so that its input
             stays in the cache; else all items of a block of channels, so that its weights do.
+        rows: of the output of a depthwise convolution.
         algorithm: what the other fields are a choice of.
         compact: Winograd's filtering transforms the weights in every call, from memory where they
             take no more bytes than otherwise.
@@ -46,6 +47,7 @@ class Tile:
     splits: int = 1
     lanes: int | None = None
     items_first: bool = False
+    rows: int = 1
     algorithm: Algorithm = "direct"
     compact: bool = False
 

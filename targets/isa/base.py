@@ -129,6 +129,9 @@ class MicroKernel(ABC):
     pixel_registers: int = 0  # live registers per pixel, besides its sums
     scratch_registers: int = 1  # what `dot` needs besides accumulators and weights
     depthwise_registers: int = 2  # of a vector: wider ones leave too few registers for columns
+    # Output rows of a depthwise convolution at once, where they share image rows. 1: its tiles keep
+    # the sums of neighbouring columns in registers; more: it keeps image columns and weights there.
+    depthwise_rows: int = 1
     dot_latency: int = 5  # cycles until an accumulator can be used again
     dots_per_cycle: float = 1.0  # registers' worth
     operand_dots: float = 0.0  # what `operand` takes for a pixel, in dot products of a register

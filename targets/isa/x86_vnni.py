@@ -66,6 +66,7 @@ _AVX512: dict[str, Any] = {
     "lanes": (64, 32, 16, 8, 4),
     "register_lanes": 16,
     "depthwise_registers": 4,
+    "depthwise_rows": 2,
     "registers": 32,
     "dots_per_cycle": 1.0,
 }
