@@ -80,7 +80,7 @@ def cover(channels: int, mk: MicroKernel, most: int) -> tuple[Vector, ...]:
     whole = channels // most * most
     widths = [lanes for lanes in mk.lanes if mk.register <= lanes <= most]
     rests = _covers(channels - whole, widths)
-    best = ((most,) * (whole // most) + min(rests, key=lambda rest: (cost(rest), len(rest))))
+    best = (most,) * (whole // most) + min(rests, key=lambda rest: (cost(rest), len(rest)))
     if cost(best) >= cost(tuple(vector.lanes for vector in plain)):
         return plain
     starts = accumulate(best[:-1], initial=0)

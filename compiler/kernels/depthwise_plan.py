@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _MOST_STRIDE = 2
 _MOST_COLUMNS = 6  # of a tile: more would save little and make long code
 _TURN_COLUMNS = 2  # of a turn of a sweep: more would need more registers
+_SWEPT_REGISTERS = 2  # of a vector: more would leave no room for the weights of two rows
+_SPARE_REGISTERS = 6  # for the epilogue, and what the processor works on ahead of time
 
 Step = tuple[int, int]  # output row of a band, group of `k_step` image rows: factors of the row
 
@@ -37,7 +39,8 @@ class Plan:
 
     def __init__(self, conv: "Depthwise2d", mk: MicroKernel) -> None:
         self.conv, self.mk = conv, mk
-        _, _, self.kh, self.kw = conv.weight.shape
+        self.kh: int = conv.weight.shape[2]
+        self.kw: int = conv.weight.shape[3]
         # Wider vectors would leave too few registers for columns.
         most = max(lanes for lanes in mk.lanes if mk.width(lanes) <= mk.depthwise_registers)
         if conv.tile and conv.tile.lanes:
@@ -50,8 +53,8 @@ class Plan:
         cheapest = cover if self.sweeps else vectors
         self.layout = blocks(cheapest(channels, mk, most), 1)
         self.rows = conv.tile.rows if conv.tile else self._shared_rows()
-        self.columns = self._columns()
         self.steps = [(row, chunk) for row in range(self.rows) for chunk in self.chunks_of(row)]
+        self.columns = self._columns()
 
     @property
     def sweeps(self) -> bool:
@@ -86,6 +89,16 @@ class Plan:
         """Where each tap finds its column, for a vector of output columns."""
         first = output * self.together * self.conv.strides[1]
         return [first + tap * self.conv.dilations[1] for tap in range(self.kw)]
+
+    def parts(self, lanes: int) -> int:
+        """How many parts of a vector are swept one after the other."""
+        return max(1, self.mk.width(lanes) // _SWEPT_REGISTERS) if self.rows > 1 else 1
+
+    def in_registers(self, lanes: int, rows: int) -> bool:
+        """Whether a sweep over so many rows of a band keeps its weights in registers."""
+        weights, chunks = len(self.steps) * self.kw, self.chunks_of(rows - 1).stop
+        width = self.mk.width(lanes // self.parts(lanes))
+        return (weights + chunks * self.kw + 1) * width + _SPARE_REGISTERS <= self.mk.registers
 
     def folded_bias(self) -> "NDArray[np.int32]":
         """bias - zero_point · Σ weight, modulo 2³²: then sums need no subtraction."""
@@ -133,7 +146,9 @@ class Plan:
         if self.conv.tile:
             return min(self.conv.tile.pixels, every)
         if self.sweeps:
-            return min(_TURN_COLUMNS, every)
+            # Where no weights are loaded, a turn of one column does nearly as well as one of two.
+            alone = every % _TURN_COLUMNS and self.in_registers(self.lanes, self.rows)
+            return 1 if alone else min(_TURN_COLUMNS, every)
 
         def cost(size: int) -> float:
             """Enough columns to reuse those of the image."""

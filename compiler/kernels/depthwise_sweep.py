@@ -15,8 +15,6 @@ from edgekiln.compiler.kernels.tir import Buffer, Index, bind, load, register, s
 from edgekiln.targets.isa.base import pick
 
 _STRIP = 28  # vectors of output columns whose sums wait in the first-level cache
-_SWEPT_REGISTERS = 2  # of a vector: more would leave no room for weights
-_SPARE_REGISTERS = 6  # for the epilogue, and what the processor works on ahead of time
 
 Window = dict[tuple[int, int], Buffer]  # image column, chunk → what `dot` takes
 
@@ -44,9 +42,7 @@ class Sweep:
         plan = self.operands.plan
         width = plan.conv.y.w
         strip = min(_STRIP, width // plan.together)
-        parts = 1
-        if plan.rows > 1:
-            parts = max(1, plan.mk.width(at.vector.lanes) // _SWEPT_REGISTERS)
+        parts = plan.parts(at.vector.lanes)
         waiting = register("int32", strip * rows * at.vector.lanes) if parts > 1 else None
 
         def swept(start: Index, count: int) -> None:
@@ -89,14 +85,6 @@ class _Part:
         return range(self.plan.chunks_of(self.rows - 1).stop)
 
     @property
-    def in_registers(self) -> bool:
-        """Whether the weights are."""
-        plan = self.plan
-        live = len(plan.steps) * plan.kw + plan.kw * len(self.chunks) + 1
-        live *= plan.mk.width(self.lanes)
-        return live + _SPARE_REGISTERS <= plan.mk.registers
-
-    @property
     def last(self) -> bool:
         return (self.index + 1) * self.lanes == self.at.vector.lanes
 
@@ -135,18 +123,16 @@ class _Part:
         seen = dict(window)
         column = bind(self.start + begin * plan.together)
         first = self.sweep.operands.first(self.at, column)
-        if self.in_registers:
-            groups = [[output] for output in range(size)]
-        else:
-            groups = [list(range(size))]
-        for outputs in groups:
+        in_registers = plan.in_registers(self.at.vector.lanes, self.rows)
+        together = 1 if in_registers else size
+        for outputs in (range(size)[at : at + together] for at in range(0, size, together)):
             wanted = {at for output in outputs for at in plan.image_columns(output)}
             for key in ((at, chunk) for at in sorted(wanted) for chunk in self.chunks):
                 if key not in seen:
                     seen[key] = self._interleaved(first, *key)
             for row in range(self.rows):
                 lane = self.at.lane
-                if not self.in_registers:
+                if not in_registers:
                     lane = bind(lane + load(self.sweep.zeros, self.at.h + row + column))
                 sums = {output: register("int32", lanes) for output in outputs}
                 for acc in sums.values():

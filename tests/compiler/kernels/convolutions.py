@@ -39,7 +39,9 @@ class Case:
 
 @st.composite
 def cases(draw: Any, *, depthwise: bool = False) -> Case:
-    groups = draw(st.sampled_from([3, 8, 17, 32, 40, 64, 96] if depthwise else [1, 1, 1, 2, 3]))
+    groups = draw(
+        st.sampled_from([3, 8, 17, 24, 32, 40, 58, 64, 96, 116] if depthwise else [1, 1, 1, 2, 3])
+    )
     few = CHANNELS[:8] if groups > 1 else CHANNELS
     outputs = few if groups > 1 else (*few, 1000)
     channels = (1, 1) if depthwise else (draw(st.sampled_from(few)), draw(st.sampled_from(outputs)))

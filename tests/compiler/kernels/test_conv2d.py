@@ -44,6 +44,17 @@ def check_depthwise(name: str, case: Case) -> None:
     harness.assert_codes(memory, p.expected())
 
 
+def check_depthwise_tile(name: str, case: Case, tile: int) -> None:
+    """`tile` counts into the tiles that the convolution may have, round and round."""
+    mk = microkernel(name)
+    p = Problem(case, mk.activation)
+    conv = Depthwise2d(y=p.y.tensor, mult=p.mult, clip=p.clip, **p.attributes())
+    every = conv.tiles(mk)
+    conv = replace(conv, tile=every[tile % len(every)])
+    memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
+    harness.assert_codes(memory, p.expected())
+
+
 def check_residual(name: str, case: Case, *, depthwise: bool = False) -> None:
     mk = microkernel(name)
     p = Problem(case, mk.activation)
@@ -111,6 +122,32 @@ def test_a_fused_residual_gives_the_bits_of_the_two_kernels(name: str, case: Cas
 @given(cases(depthwise=True))
 @quick
 def test_a_residual_fused_into_a_depthwise_convolution(name: str, case: Case) -> None:
+    check_residual(name, case, depthwise=True)
+
+
+@everywhere
+@given(cases(depthwise=True), st.integers(0, 50))
+@quick
+def test_every_tile_of_a_depthwise_convolution_gives_the_same_bits(
+    name: str, case: Case, tile: int
+) -> None:
+    check_depthwise_tile(name, case, tile)
+
+
+@here
+@pytest.mark.parametrize("channels", [16, 58, 116])
+@pytest.mark.parametrize("height", [1, 4, 5])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_long_rows_are_computed_in_strips(
+    name: str, channels: int, height: int, kernel: int
+) -> None:
+    half = kernel // 2
+    case = Case(
+        seed=3, n=2, size=(height, 131), groups=channels, channels=(1, 1), kernel=(kernel, kernel),
+        strides=(1, 1), dilations=(1, 1), pads=(half, half, half, half), zeros=("some", "low"),
+        data="random", halos=(0, 1), clipped=False, pieces=2,
+    )  # fmt: skip
+    check_depthwise(name, case)
     check_residual(name, case, depthwise=True)
 
 
