@@ -78,7 +78,7 @@ def cover(channels: int, mk: MicroKernel, most: int) -> tuple[Vector, ...]:
 
     plain = vectors(channels, mk, most)
     whole = channels // most * most
-    widths = [lanes for lanes in mk.lanes if mk.register <= lanes <= most]
+    widths = [lanes for lanes in mk.lanes if min(mk.register, most) <= lanes <= most]
     rests = _covers(channels - whole, widths)
     best = (most,) * (whole // most) + min(rests, key=lambda rest: (cost(rest), len(rest)))
     if cost(best) >= cost(tuple(vector.lanes for vector in plain)):

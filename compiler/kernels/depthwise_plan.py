@@ -100,14 +100,6 @@ class Plan:
         width = self.mk.width(lanes // self.parts(lanes))
         return (weights + chunks * self.kw + 1) * width + _SPARE_REGISTERS <= self.mk.registers
 
-    def folded_bias(self) -> "NDArray[np.int32]":
-        """bias - zero_point · Σ weight, modulo 2³²: then sums need no subtraction."""
-        conv = self.conv
-        sums = conv.weight.astype(np.int64).sum(axis=(1, 2, 3))
-        folded = conv.bias.astype(np.int64) - conv.x.zero_point * sums
-        result: NDArray[np.int32] = folded.astype(np.int32)
-        return result
-
     def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
         repeated = np.concatenate([values] * self.together)
         return pack_channels(repeated, self.layout, self.mk.interleaved)
