@@ -1,4 +1,8 @@
-"""Tuning files: which register tile was measured to be the best, a line of JSON a kind of layer."""
+"""Tuning files: which register tile was measured to be the best, a line of JSON a kind of layer.
+
+A line holds the fields of `Row`, and its tiles those of `Tile`, with "-" for "_"; what has a
+default may be missing.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
