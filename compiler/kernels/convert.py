@@ -27,12 +27,12 @@ from edgekiln.targets.isa.base import Divisor, Expr, MicroKernel, pick, splat
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
 
 
-# Where a quotient by reciprocals is exact: nothing that decides it underflows or overflows.
+# Nothing that decides a product with the reciprocal of such a scale underflows or overflows.
 _USUAL_SCALES = (2.0**-100, 2.0**100)
 
 
 def _erased_quantize(kernel: "Quantize") -> "Quantize":
-    return replace(kernel, y=kernel.y.unscaled) if kernel.usual else kernel
+    return replace(kernel, y=kernel.y.unscaled) if kernel.by_reciprocal else kernel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +46,29 @@ class Quantize:
     y: Nhwc
 
     @property
-    def usual(self) -> bool:
+    def by_reciprocal(self) -> bool:
+        """Whether products with the reciprocal have the codes of quotients, as nearly always.
+
+        A code changes at k + ½. So it is the same unless a quotient lies where rounding to float32
+        would begin to reach k + ½, half way to one of its neighbours, as closely as the product is
+        exact. Of such a place times the scale (exact in float64) the nearest x tells.
+        """
         low, high = _USUAL_SCALES
-        return low < self.y.scale < high
+        if not low < self.y.scale < high:
+            return False
+        halves = np.arange(256, dtype=np.float32) + np.float32(0.5)
+        beside = np.stack([np.nextafter(halves, np.float32(end)) for end in (0, 512)])
+        places = (halves.astype(np.float64) + beside) / 2 * self.y.scale
+        nearest = places.astype(np.float32).astype(np.float64)
+        return bool((abs(nearest - places) > places * 2.0**-46).all())
 
     @shared(_erased_quantize)
     def build(self, mk: MicroKernel) -> Kernel:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, "float32")
-            numbers = Numbers(k, self.y, floats=Divisor.numbers(self.y.scale))
+            numbers = Numbers(
+                k, self.y, floats=Divisor.numbers(self.y.scale), bounded=self.by_reciprocal
+            )
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
@@ -68,7 +82,7 @@ class Quantize:
     ) -> None:
         def code(index: Index, lanes: int) -> Expr:
             value, divisor = load(x, index, lanes), Divisor(*map(numbers.float, range(4)))
-            if self.usual:
+            if self.by_reciprocal:
                 return numbers.codes(mk, mk.quotient(value, divisor, lanes), lanes)
             return numbers.codes(mk, value / splat(divisor.value, lanes), lanes)
 
@@ -89,7 +103,7 @@ class Quantize:
             self._store_pixels(y, to + w * self.y.c, found, lanes)
 
         if self.y.c <= _MOST_PLANES:
-            for_vectors(self.y.w, tuple(n for n in mk.lanes if n <= mk.register), pixels)
+            for_vectors(self.y.w, mk.lanes, pixels)
             return
         lanes = next((width for width in mk.lanes if width <= self.y.w), 1)
         with loop(0, self.y.c) as c:

@@ -14,7 +14,7 @@ from edgekiln.compiler.kernels.depthwise import Depthwise2d
 from edgekiln.compiler.kernels.elementwise import Binary, Table
 from edgekiln.compiler.kernels.epilogue import Residual
 from edgekiln.compiler.kernels.pool import AveragePool, MaxPool
-from edgekiln.compiler.kernels.spec import F32, in_rows
+from edgekiln.compiler.kernels.spec import F32, Nhwc, in_rows
 from edgekiln.compiler.lowering.state import Lowering
 
 
@@ -31,12 +31,22 @@ def quantize(low: Lowering, node: Node) -> None:
     source = float_like(x.shape, y)
     if node.attrs.get("channels_last"):
         source = F32(n=source.n, h=source.h, w=source.w, c=source.c)
-    low.call(node, Quantize(x=source, y=y.nhwc()).build(low.mk))
+    codes, floats = _one_order(y.nhwc(), source)
+    low.call(node, Quantize(x=floats, y=codes).build(low.mk))
 
 
 def dequantize(low: Lowering, node: Node) -> None:
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
-    low.call(node, Dequantize(x=x.nhwc(), y=float_like(y.shape, x)).build(low.mk))
+    codes, floats = _one_order(x.nhwc(), float_like(y.shape, x))
+    low.call(node, Dequantize(x=codes, y=floats).build(low.mk))
+
+
+def _one_order(codes: Nhwc, floats: F32) -> tuple[Nhwc, F32]:
+    """Both `in_rows` where their elements come in one order; as they are where they do not."""
+    if floats.layout == "NCHW" and codes.c > 1:
+        return codes, floats
+    (rows,) = in_rows(codes)
+    return rows, F32(n=rows.n, h=rows.h, w=rows.w, c=rows.c)
 
 
 def conv2d(low: Lowering, node: Node) -> None:

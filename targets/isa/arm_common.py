@@ -5,7 +5,6 @@ from itertools import chain
 
 from edgekiln.targets.isa.base import (
     Clip,
-    Divisor,
     Expr,
     MicroKernel,
     in_shares,
@@ -54,25 +53,6 @@ class ArmMicroKernel(MicroKernel):
 
 class A64MicroKernel(ArmMicroKernel):
     """AArch64 converts with a rounding of its own choice."""
-
-    def quotient(self, x: Expr, divisor: Divisor, lanes: int) -> Expr:
-        """Five multiplications take a third of a FDIV's time.
-
-        The first correction leaves one of the two neighbours of the exact quotient, and its
-        remainder is exact; from there the second one rounds correctly, for the reciprocal does
-        (Markstein 1990, "Computation of elementary functions on the IBM RISC System/6000").
-        """
-        if lanes == 1:
-            return super().quotient(x, divisor, lanes)
-        most = splat(divisor.most, lanes)
-        dtype = vector("float32", lanes)
-        x = llvm("llvm.minnum", dtype, llvm("llvm.maxnum", dtype, x, -most), most)
-        reciprocal, negative = splat(divisor.reciprocal, lanes), splat(divisor.negative, lanes)
-        quotient = x * reciprocal
-        for _ in range(2):
-            remainder = self.fma(quotient, negative, x, lanes)
-            quotient = self.fma(remainder, reciprocal, quotient, lanes)
-        return quotient
 
     def round_to_int(self, x: Expr, lanes: int) -> Expr:
         if lanes == 1:

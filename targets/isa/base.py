@@ -87,11 +87,15 @@ class Floats(NamedTuple):
 
 @dataclass(frozen=True)
 class Divisor:
-    """What many numbers are divided by: float32 scalars, which the generated code reads."""
+    """What many numbers are divided by: float32 scalars, which the generated code reads.
+
+    The reciprocal is a sum of two: a product with it is the quotient but for 2⁻⁴⁶ of it, before it
+    is rounded.
+    """
 
     value: Expr
-    negative: Expr
-    reciprocal: Expr  # rounded once
+    reciprocal: Expr
+    rest: Expr
     most: Expr  # larger dividends saturate any code
 
     @staticmethod
@@ -100,7 +104,10 @@ class Divisor:
         import numpy as np
 
         divisor = np.float32(value)
-        return divisor, -divisor, np.float32(1) / divisor, divisor * np.float32(2**20)
+        exact = 1 / np.float64(divisor)
+        reciprocal = np.float32(exact)
+        rest = np.float32(exact - np.float64(reciprocal))
+        return divisor, reciprocal, rest, divisor * np.float32(2**20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +174,16 @@ class MicroKernel(ABC):
         return llvm("llvm.fma", vector("float32", lanes), a, b, c)
 
     def quotient(self, x: Expr, divisor: Divisor, lanes: int) -> Expr:
-        """x / divisor in float32, rounded once, to be quantized; NaN stays so or becomes small."""
-        return x / splat(divisor.value, lanes)
+        """x / divisor in float32, to be quantized: below 2³¹; NaN stays so or becomes small.
+
+        By its reciprocal, so it may be rounded to the other one of its two neighbours.
+        """
+        return self.product(self.clamp(x, -divisor.most, divisor.most, lanes), divisor, lanes)
+
+    def product(self, x: Expr, divisor: Divisor, lanes: int) -> Expr:
+        """A finite x times the reciprocal."""
+        rest = x * splat(divisor.rest, lanes)
+        return self.fma(x, splat(divisor.reciprocal, lanes), rest, lanes)
 
     def widen(self, x: Expr, lanes: int) -> Expr:
         """Activations → `accumulator`."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from edgekiln.targets.isa.base import (
     Clip,
+    Divisor,
     Expr,
     Floats,
     MicroKernel,
@@ -41,6 +42,12 @@ class X86MicroKernel(MicroKernel):
 
     def round_to_int(self, x: Expr, lanes: int) -> Expr:
         return self.by_register(_round, lanes, (x, 1))
+
+    def quotient(self, x: Expr, divisor: Divisor, lanes: int) -> Expr:
+        """What is too small may become NaN: cvtps2dq makes the lowest int32 of either."""
+        from tvm.script.ir_builder import tirx as T
+
+        return self.product(T.min(splat(divisor.most, lanes), x), divisor, lanes)
 
     def quantize(
         self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None

@@ -10,9 +10,11 @@ from edgekiln.compiler.kernels.copy import Copy
 from edgekiln.compiler.kernels.spec import F32, Nhwc
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.floats import Floats
-from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run
+from tests.compiler.kernels.harness import Array, Codes, everywhere, microkernel, quick, run
 from tests.compiler.kernels.test_elementwise import SEEDS, SHAPES, random_codes
 
+# A float divided by it lies nearly half way between 45.5 and the next float.
+ODD = float.fromhex("0x1.c8000ap-5")
 LAYOUTS = st.sampled_from(["NCHW", "NHWC"])
 
 
@@ -40,16 +42,57 @@ def test_quantize_agrees_with_onnx_runtime(
     harness.assert_codes(memory, Codes(y, expected))
 
 
+def around(places: Array, count: int = 3) -> Array:
+    """The float32 numbers nearest to `places`, none of them 0, and `count` on either side."""
+    nearest = places.astype(np.float32).view(np.int32)
+    return np.concatenate([nearest + step for step in range(-count, count + 1)]).view(np.float32)
+
+
 @everywhere
+@given(st.floats(2.0**-99, 2.0**99, width=32) | st.floats(2.0**-10, 2.0**-3, width=32), SEEDS)
+@quick
+def test_codes_change_where_those_of_quotients_do(name: str, scale: float, seed: int) -> None:
+    check_changes(name, scale, seed)
+
+
+@everywhere
+@pytest.mark.parametrize("scale", [ODD, 2.0**-120, 2.0**100, 1.0])
+def test_scales_whose_reciprocal_does_not_serve(name: str, scale: float) -> None:
+    assert quantizer(name, scale, 4, 9).by_reciprocal == (scale == 1.0)
+    check_changes(name, scale, 1)
+
+
+def quantizer(name: str, scale: float, count: int, zero: int) -> Quantize:
+    tensor = Nhwc(
+        n=1, h=1, w=1, c=count, dtype=microkernel(name).activation, scale=scale, zero_point=zero
+    )
+    return Quantize(x=F32(n=1, h=1, w=1, c=count), y=tensor)
+
+
+def check_changes(name: str, scale: float, seed: int) -> None:
+    """At every place where the code changes, and the floats next to it."""
+    low, high = harness.bounds(microkernel(name).activation)
+    zero = int(np.random.default_rng(seed).integers(low, high + 1))
+    x = around((np.arange(low - zero - 1, high - zero + 1) + 0.5) * scale)
+    kernel = quantizer(name, scale, len(x), zero)
+    memory = run(kernel.build(microkernel(name)), name, [x], kernel.y)
+    np.testing.assert_array_equal(
+        memory, harness.requantized(x / np.float32(scale), kernel.y, (low, high))
+    )
+
+
+@everywhere
+@pytest.mark.parametrize("scale", [0.5, 0.7, ODD])
 @pytest.mark.parametrize("count", [1, 7, 32])
-def test_infinities_saturate_and_nan_becomes_the_lowest_code(name: str, count: int) -> None:
+def test_infinities_saturate_and_nan_becomes_the_lowest_code(
+    name: str, count: int, scale: float
+) -> None:
     mk = microkernel(name)
     low, high = harness.bounds(mk.activation)
-    y = Nhwc(n=1, h=1, w=1, c=3 * count, dtype=mk.activation, scale=0.5, zero_point=low + 9)
-    x = np.array([np.inf, -np.inf, np.nan] * count, np.float32)
-    kernel = Quantize(x=F32(n=1, h=1, w=1, c=3 * count), y=y).build(mk)
-    memory = run(kernel, name, [x], y)
-    assert memory.tolist() == [high, low, low] * count
+    x = np.array([np.inf, -np.inf, np.nan, 3e38, -3e38] * count, np.float32)
+    kernel = quantizer(name, float(np.float32(scale)), len(x), low + 9)
+    memory = run(kernel.build(mk), name, [x], kernel.y)
+    assert memory.tolist() == [high, low, low, high, low] * count
 
 
 @everywhere
