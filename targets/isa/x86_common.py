@@ -53,13 +53,32 @@ class X86MicroKernel(MicroKernel):
         self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None
     ) -> Expr:
         """Packing saturates: what is left of clipping is one look at the bytes."""
-        if self.width(lanes) == 1:
+        one = self.width(lanes) == 1
+        if one and not clip.rectified:
             return super().quantize(value, clip, lanes, order)
         from tvm.script.ir_builder import tirx as T
 
         if not clip.bounded:  # cvtps2dq makes the lowest int32 of what is too large, and of NaN
             value = T.min(splat(T.float32(_SATURATED), lanes), value)
-        whole, size = self.round_to_int(value, lanes), self.register
+        whole = self.round_to_int(value, lanes)
+        codes = self._saturated(whole, lanes) if one else self._packed(whole, clip, lanes, order)
+        if clip.saturating:
+            return codes
+        low, high = (splat(T.Cast("uint8", bound), lanes) for bound in (clip.low, clip.high))
+        return T.min(codes if clip.rectified else T.max(codes, low), high)
+
+    def _saturated(self, whole: Expr, lanes: int) -> Expr:
+        """int32 → uint8 in one register. LLVM knows VPMOVUSDB by this form."""
+        from tvm.script.ir_builder import tirx as T
+
+        least, most = (splat(T.int32(bound), lanes) for bound in (0, 255))
+        return self.narrow(T.min(T.max(whole, least), most), lanes)
+
+    def _packed(self, whole: Expr, clip: Clip, lanes: int, order: Sequence[int] | None) -> Expr:
+        """int32 → uint8, the zero point added, from several registers to one."""
+        from tvm.script.ir_builder import tirx as T
+
+        size = self.register
         dwords = [
             _Packed(whole, order or range(lanes)).part(at, size) for at in range(0, lanes, size)
         ]
@@ -70,11 +89,7 @@ class X86MicroKernel(MicroKernel):
             words = [pair.plus(zero) for pair in words]
         if len(words) == 1:
             words = [words[0].part(at, size) for at in (0, size)]
-        codes = _pack("packuswb", 16, *words).in_order()
-        if clip.saturating:
-            return codes
-        low, high = (splat(T.Cast("uint8", bound), lanes) for bound in (clip.low, clip.high))
-        return T.min(codes if clip.rectified else T.max(codes, low), high)
+        return _pack("packuswb", 16, *words).in_order()
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
         if self.width(lanes) == 1:
