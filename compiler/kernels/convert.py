@@ -22,7 +22,8 @@ from edgekiln.compiler.kernels.tir import (
     register,
     store,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Divisor, Expr, MicroKernel, pick, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
+from edgekiln.targets.isa.codes import Divisor
 
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
 

@@ -21,7 +21,8 @@ from edgekiln.compiler.kernels.tir import (
     reinterpret,
     store,
 )  # fmt: skip
-from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, inverse, pick, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, inverse, pick, splat
+from edgekiln.targets.isa.codes import Clip
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

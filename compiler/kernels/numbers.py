@@ -6,7 +6,8 @@ import numpy as np
 
 from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.tir import KernelBuilder, cast, load, reinterpret
-from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, inverse, pick, splat
+from edgekiln.targets.isa.base import Expr, MicroKernel, inverse, pick, splat
+from edgekiln.targets.isa.codes import Clip
 
 
 class Numbers:

@@ -47,7 +47,9 @@ def is_rectified(conv: "Conv2d | Depthwise2d") -> bool:
     start, weight = folded_bias(conv), conv.weight
     least = start + 255 * weight.clip(max=0).sum(axis=(1, 2, 3), dtype=np.int64)
     most = start + 255 * weight.clip(min=0).sum(axis=(1, 2, 3), dtype=np.int64)
-    if least.min() < -START or most.max() >= _INFINITE - START or mult.max() >= _FAR:
+    counts = mult > 0  # 0 times any bits at all is the code 0
+    least, most, mult = least[counts], most[counts], mult[counts]
+    if not ((least >= -START) & (most < _INFINITE - START) & (mult < _FAR)).all():
         return False
     largest = (START + most.clip(min=0)).astype(np.int32).view(np.float32).astype(np.float64)
     exact = (most <= _ONES) | (mult * _ONES >= 255)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 
 from edgekiln.targets.isa.base import (
-    Clip,
     Expr,
     MicroKernel,
     in_shares,
@@ -14,6 +13,7 @@ from edgekiln.targets.isa.base import (
     splat,
     vector,
 )
+from edgekiln.targets.isa.codes import Clip
 
 QUAD = 4  # int32 lanes of a register
 _TBL_ENTRIES = 64  # bytes of the four registers that TBL and TBX look into

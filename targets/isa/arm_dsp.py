@@ -7,7 +7,8 @@ in pairs the same way, so weights need no order of their own.
 
 from collections.abc import Sequence
 
-from edgekiln.targets.isa.base import Clip, Expr, MicroKernel, llvm
+from edgekiln.targets.isa.base import Expr, MicroKernel, llvm
+from edgekiln.targets.isa.codes import Clip
 
 
 class DspMicroKernel(MicroKernel):

@@ -17,7 +17,8 @@ from edgekiln.targets.isa.arm_common import (
     by_register,
     zipped,
 )
-from edgekiln.targets.isa.base import Clip, Expr, inverse, llvm, pick, splat
+from edgekiln.targets.isa.base import Expr, inverse, llvm, pick, splat
+from edgekiln.targets.isa.codes import Clip
 from edgekiln.targets.isa.generic import round_by_adding
 
 if TYPE_CHECKING:

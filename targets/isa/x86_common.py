@@ -5,22 +5,19 @@ instructions and leave by pack instructions, which work on every 128-bit part of
 import operator
 from collections.abc import Callable, Sequence
 from functools import reduce
-from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from edgekiln.targets.isa.base import (
-    Clip,
-    Divisor,
     Expr,
-    Floats,
     MicroKernel,
     in_shares,
-    inverse,
     llvm,
     pick,
     splat,
     vector,
 )
+from edgekiln.targets.isa.codes import Clip, Divisor, Floats
+from edgekiln.targets.isa.x86_packing import Packed, pack, unpack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,16 +77,16 @@ class X86MicroKernel(MicroKernel):
 
         size = self.register
         dwords = [
-            _Packed(whole, order or range(lanes)).part(at, size) for at in range(0, lanes, size)
+            Packed(whole, order or range(lanes)).part(at, size) for at in range(0, lanes, size)
         ]
         pairs = zip(dwords[::2], dwords[1::2], strict=True)
-        words = [_pack("packssdw", 32, *pair) for pair in pairs]
+        words = [pack("packssdw", 32, *pair) for pair in pairs]
         if not clip.rectified:
             zero = splat(T.Cast("int16", clip.zero), 2 * size)
             words = [pair.plus(zero) for pair in words]
         if len(words) == 1:
             words = [words[0].part(at, size) for at in (0, size)]
-        return _pack("packuswb", 16, *words).in_order()
+        return pack("packuswb", 16, *words).in_order()
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
         if self.width(lanes) == 1:
@@ -98,12 +95,12 @@ class X86MicroKernel(MicroKernel):
 
         zero = T.broadcast(T.uint8(0), lanes)
         a, b, c, d, *_ = *rows, zero, zero, zero
-        first = [_unpack(a, b, half, 1, lanes) for half in (0, 1)]
-        second = [_unpack(c, d, half, 1, lanes) for half in (0, 1)]
+        first = [unpack(a, b, half, 1, lanes) for half in (0, 1)]
+        second = [unpack(c, d, half, 1, lanes) for half in (0, 1)]
         if self.width(lanes) == 2:  # registers half full: join them
             first, second = ([pick(halves, range(2 * lanes))] for halves in (first, second))
         registers = [
-            _unpack(*pair, half, 2, 4 * self.register)
+            unpack(*pair, half, 2, 4 * self.register)
             for pair in zip(first, second, strict=True)
             for half in (0, 1)
         ]
@@ -217,58 +214,6 @@ class PairMicroKernel(X86MicroKernel):
 
         pair = T.reinterpret("int32", pixels[step])
         return T.reinterpret(vector(self.activation, 2 * lanes), splat(pair, lanes))
-
-
-class _Packed(NamedTuple):
-    """A vector, and which lane each of its elements is."""
-
-    value: Expr
-    lanes: Sequence[int]
-
-    def part(self, start: int, count: int) -> "_Packed":
-        stop = start + count
-        return _Packed(pick([self.value], range(start, stop)), self.lanes[start:stop])
-
-    def plus(self, words: Expr) -> "_Packed":
-        """The saturated sum with int16 `words`."""
-        dtype = vector("int16", len(self.lanes))
-        return _Packed(llvm("llvm.sadd.sat", dtype, self.value, words), self.lanes)
-
-    def in_order(self) -> Expr:
-        return pick([self.value], inverse(self.lanes))
-
-
-def _pack(instruction: str, bits: int, a: _Packed, b: _Packed) -> _Packed:
-    """Both in one register, with saturation: of each 128-bit part first a's elements, then b's.
-
-    Args:
-        bits: of their elements, 32 or 16.
-    """
-    count, step = len(a.lanes), 128 // bits
-    sets = {128: ("sse2", ".128"), 256: ("avx2", ""), 512: ("avx512", ".512")}
-    extension, suffix = sets[count * bits]
-    dtype = vector("int16" if bits == 32 else "uint8", 2 * count)
-    value = llvm(f"llvm.x86.{extension}.{instruction}{suffix}", dtype, a.value, b.value)
-    starts = range(0, count, step)
-    return _Packed(value, [*chain(*(x.lanes[at : at + step] for at in starts for x in (a, b)))])
-
-
-def _unpack(a: Expr, b: Expr, half: int, size: int, total: int) -> Expr:
-    """PUNPCKL or PUNPCKH: the elements of one half of each 128-bit part, from a and b in turn.
-
-    Args:
-        half: 0 or 1.
-        size: bytes of an element.
-        total: bytes of a.
-    """
-    places = [
-        x * total + element + byte
-        for part in range(8 * half, total, 16)
-        for element in range(part, part + 8, size)
-        for x in (0, 1)
-        for byte in range(size)
-    ]
-    return pick([a, b], places)
 
 
 def _round(x: Expr, lanes: int) -> Expr:

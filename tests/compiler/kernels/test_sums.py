@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.epilogue import Residual
+from edgekiln.compiler.kernels.epilogue import Residual, erased_convolution
 from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.sums import START, is_rectified
 from tests.compiler.kernels import harness
@@ -30,7 +30,7 @@ sums = st.one_of(
 multipliers = st.one_of(
     st.floats(0, 1, width=32),
     st.floats(0, 2.0**40, width=32),
-    st.sampled_from([0.0, 1e-45, 2.0**-126, LEAST, LEAST - 2.0**-39, 0.5, 1.0, 2.0**30]),
+    st.sampled_from([0.0, 0.0, 1e-45, 2.0**-126, LEAST, LEAST - 2.0**-39, 0.5, 1.0, 2.0**30]),
 )
 channels = st.lists(st.tuples(sums, multipliers), min_size=1, max_size=CHANNELS)
 
@@ -92,6 +92,7 @@ def test_vectors_of_every_width(name: str, channels: int) -> None:
         (2**26, 0.01, True),
         (LAST - 1, 0.01, False),  # beyond int32 once scaled
         (LAST, 1e-45, False),
+        (LAST, 0.0, True),  # 0 or NaN: the code 0
         (0, 2.0**30, False),
     ],
 )
@@ -106,6 +107,13 @@ def test_weights_that_reach_too_far_count() -> None:
     conv = layer(np.array([2**23]), np.array([1e-9]))
     assert not is_rectified(conv)
     assert is_rectified(replace(conv, weight=-np.abs(conv.weight)))
+
+
+def test_a_layer_and_what_stands_for_it_are_rectified_alike() -> None:
+    conv = layer(np.zeros(4), np.full(4, 0.01))
+    wide = replace(conv, weight=np.full((4, 50_000, 1, 1), 6, np.int8))
+    for each in (conv, wide, replace(conv, clip=(1, 255)), replace(conv, mult=conv.mult * 0)):
+        assert is_rectified(erased_convolution(each)) == is_rectified(each)
 
 
 def test_only_a_result_that_ends_at_its_zero_point_is_rectified() -> None:
