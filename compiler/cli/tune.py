@@ -114,8 +114,13 @@ def _tile(row: "Row") -> str:
     tile = row.tile
     if tile == row.default:
         return "default"
-    splits = f" × {tile.splits} splits" if tile.splits > 1 else ""
-    lanes = f", {tile.lanes} lanes" if tile.lanes else ""
-    order = ", items first" if tile.items_first else ""
     algorithm = f"{tile.algorithm} " if tile.algorithm != row.default.algorithm else ""
-    return f"{algorithm}{tile.pixels} × {tile.vectors}{splits}{lanes}{order}"
+    more = (
+        (f" × {tile.splits} splits", tile.splits > 1),
+        (f" × {tile.rows} rows", tile.rows > 1),
+        (f", {tile.lanes} lanes", tile.lanes),
+        (", items first", tile.items_first),
+        (", compact", tile.compact),
+    )
+    shown = "".join(text for text, differs in more if differs)
+    return f"{algorithm}{tile.pixels} × {tile.vectors}{shown}"

@@ -21,7 +21,7 @@ from edgekiln.targets.profile import HOST, TargetProfile
 if TYPE_CHECKING:
     from edgekiln.runtime.device.device import Device
 
-CANDIDATES = 8  # of a layer: the model of `kernels.tile` ranks better than it predicts
+CANDIDATES = 12  # of a layer: the model of `kernels.tile` ranks better than it predicts
 STEADY = 3  # trials in a row that give the same choice end the measurement
 
 
