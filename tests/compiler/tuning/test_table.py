@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgekiln.compiler.kernels.tile import VERSION, Tile
+from edgekiln.compiler.tuning import table
 from edgekiln.compiler.tuning.table import Choices, Row, file_for, merged, read, write
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.targets import isa, profile
@@ -97,10 +98,14 @@ def test_a_row_decides_the_tile_of_its_layer_alone() -> None:
     assert left == "tiles by default: z"
 
 
-def test_what_a_target_derives_from_lends_it_its_file_and_rows() -> None:
+def test_what_a_target_derives_from_lends_it_its_file_and_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base, derived = (profile.load(f"x86-avx512-{name}") for name in ("vnni", "vbmi"))
     here = replace(derived, name=profile.HOST, bases=(derived.name, *derived.bases))
-    assert file_for("", here) == file_for("", derived) == file_for("", base)
+    monkeypatch.setattr(table, "TUNING", tmp_path)
+    (file := tmp_path / f"{base.name}.jsonl").touch()
+    assert file_for("", here) == file_for("", derived) == file
     known = Choices()
     known.tuned("y", conv(), isa.load(base.isa))
     (key,) = known.layers
