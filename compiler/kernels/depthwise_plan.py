@@ -21,7 +21,7 @@ _MOST_STRIDE = 2
 _MOST_COLUMNS = 6  # of a tile: more would save little and make long code
 _TURN_COLUMNS = 2  # of a turn of a sweep: more would need more registers
 _SWEPT_REGISTERS = 2  # of a vector: more would leave no room for the weights of two rows
-_SPARE_REGISTERS = 6  # for the epilogue, and what the processor works on ahead of time
+_SPARE_REGISTERS = 10  # for the epilogue, and what the processor works on ahead of time
 
 Step = tuple[int, int]  # output row of a band, group of `k_step` image rows: factors of the row
 
@@ -50,8 +50,8 @@ class Plan:
         if conv.strides[1] <= _MOST_STRIDE and most % conv.x.c == 0 and conv.y.w * conv.x.c >= most:
             self.together = most // conv.x.c
         channels = conv.x.c * self.together
-        cheapest = cover if self.sweeps else vectors
-        self.layout = blocks(cheapest(channels, mk, most), 1)
+        covering = cover if self.sweeps else vectors
+        self.layout = blocks(covering(channels, mk, most), 1)
         self.rows = conv.tile.rows if conv.tile else self._shared_rows()
         self.steps = [(row, chunk) for row in range(self.rows) for chunk in self.chunks_of(row)]
         self.columns = self._columns()
@@ -96,9 +96,23 @@ class Plan:
 
     def in_registers(self, lanes: int, rows: int) -> bool:
         """Whether a sweep over so many rows of a band keeps its weights in registers."""
-        weights, chunks = len(self.steps) * self.kw, self.chunks_of(rows - 1).stop
+        chunks = self.chunks_of(rows - 1).stop
+        live = len(self.steps) * self.kw + (len(self.kept(1)) + 1) * chunks + 1
         width = self.mk.width(lanes // self.parts(lanes))
-        return (weights + chunks * self.kw + 1) * width + _SPARE_REGISTERS <= self.mk.registers
+        return live * width + _SPARE_REGISTERS <= self.mk.registers
+
+    def seen(self, size: int) -> set[int]:
+        """The image columns that so many vectors of output columns need."""
+        return {column for output in range(size) for column in self.image_columns(output)}
+
+    def kept(self, size: int) -> list[int]:
+        """Those that the vectors of output columns before them have seen, too."""
+        ahead, seen = self.ahead(size), self.seen(size)
+        return sorted(column for column in seen if column + ahead in seen)
+
+    def ahead(self, size: int) -> int:
+        """Image columns from so many vectors of output columns to the next ones."""
+        return size * self.together * self.conv.strides[1]
 
     def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
         repeated = np.concatenate([values] * self.together)
@@ -106,14 +120,12 @@ class Plan:
 
     def packed_weights(self) -> "NDArray[np.int8]":
         """[vector][step][kw][lane][k_step]; missing rows and lanes are 0."""
-        width = self.mk.k_step
         filters = np.stack([self._factors(step) for step in self.steps], axis=1)
         lanes: NDArray[np.int8] = self.per_lane(filters).astype(np.int8, copy=False)
         parts, start = [], 0
         for block in self.layout:
             for (vector,) in expand(block):
                 part = lanes[start : start + vector.lanes].transpose(1, 2, 0, 3)
-                assert part.shape[-1] == width
                 parts.append(self.mk.arrange(part).reshape(-1))
                 start += vector.lanes
         return np.concatenate(parts)
@@ -138,14 +150,20 @@ class Plan:
         if self.conv.tile:
             return min(self.conv.tile.pixels, every)
         if self.sweeps:
-            # Where no weights are loaded, a turn of one column does nearly as well as one of two.
-            alone = every % _TURN_COLUMNS and self.in_registers(self.lanes, self.rows)
-            return 1 if alone else min(_TURN_COLUMNS, every)
+            return min(self._turn_columns(every), every)
 
         def cost(size: int) -> float:
             """Enough columns to reuse those of the image."""
             tiles = math.ceil(self.conv.y.w / (size * self.together))
-            image = {column for output in range(size) for column in self.image_columns(output)}
-            return tiles * (size * (self.kw + 6) + 6 * len(image))
+            return tiles * (size * (self.kw + 6) + 6 * len(self.seen(size)))
 
         return min(range(1, min(every, _MOST_COLUMNS) + 1), key=cost)
+
+    def _turn_columns(self, every: int) -> int:
+        """Two where they share image columns in registers, or weights that must be loaded."""
+        if self.in_registers(self.lanes, self.rows):
+            return 1 if every % _TURN_COLUMNS or not self.kept(1) else _TURN_COLUMNS
+        chunks = self.chunks_of(self.rows - 1).stop
+        live = len(self.seen(_TURN_COLUMNS)) * chunks + _TURN_COLUMNS
+        width = self.mk.width(self.lanes // self.parts(self.lanes))
+        return _TURN_COLUMNS if live * width <= self.mk.registers else 1

@@ -93,19 +93,17 @@ class _Part:
         plan, size = self.plan, min(self.plan.columns, count)
         whole, rest = divmod(count, size)
         first = self.sweep.operands.first(self.at, self.start)
-        columns = {column for output in range(size) for column in plan.image_columns(output)}
-        ahead = size * plan.together * plan.conv.strides[1]  # image columns from turn to turn
+        kept = plan.kept(size) if count > size else ()
         window: Window = {
             (column, chunk): self._interleaved(first, column, chunk)
-            for column in sorted(columns)
-            if column + ahead in columns and (whole > 1 or rest)
+            for column in kept
             for chunk in self.chunks
         }
         with turns(whole) as i:
             seen = self._turn(window, bind(i * size), size)
             count = self.lanes * LANE_BYTES
             for (column, chunk), operand in window.items():
-                store(operand, 0, load(seen[column + ahead, chunk], 0, count), count)
+                store(operand, 0, load(seen[column + plan.ahead(size), chunk], 0, count), count)
         if rest:
             self._turn(window, whole * size, rest)
 
