@@ -60,14 +60,20 @@ class Interleave:
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
                 fill_border(mk, y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
-                with loop(0, self.y.w) as w:
-                    self._pixel(mk, (xs, tables, y), (n, h, w), widths)
+                buffers, count, last = (xs, tables, y), self.y.c // groups, self.y.w - 1
+                # All but the last pixel may write into the next one, which is written after it.
+                fitting = (width for width in widths if count <= width <= 2 * count)
+                over = min(fitting, default=count)
+                with loop(0, last) as w:
+                    self._pixel(mk, buffers, (n, h, w), over, widths)
+                self._pixel(mk, buffers, (n, h, last), count, widths)
         return k.finish()
 
     def _pixel(
         self, mk: MicroKernel, buffers: tuple[list[Buffer], list[Buffer | None], Buffer],
-        at: tuple[Index, Index, Index], widths: tuple[int, ...],
+        at: tuple[Index, Index, Index], count: int, widths: tuple[int, ...],
     ) -> None:  # fmt: skip
+        """Of each image `count` channels, which may be more than are wanted."""
         xs, tables, y = buffers
         groups = len(xs)
         sources = [bind(x.index(*at, start)) for x, start in zip(self.xs, self.starts, strict=True)]
@@ -89,4 +95,4 @@ class Interleave:
             order = [j * lanes + lane for lane in range(lanes) for j in range(groups)]
             store(y, to + i * groups, pick(parts, order), lanes * groups)
 
-        for_vectors(self.y.c // groups, widths, body)
+        for_vectors(count, widths, body)

@@ -29,7 +29,7 @@ class Numbers:
         bounded: bool = False,
     ) -> None:
         bounds = clip or all_codes(y.dtype)
-        self._saturating = clip is None
+        self._saturating = bounds == all_codes(y.dtype)
         steps = [np.float32(bound - y.zero_point) for bound in bounds]
         whole = (0, 0) if y.dtype == "float32" else bounds
         codes = np.array([y.zero_point, *whole, *ints], np.int32)
@@ -76,6 +76,11 @@ class Numbers:
     def int(self, index: int) -> Expr:
         """The index-th of `ints`."""
         return load(self._buffer, self._ints + index)
+
+
+def erased_clip(clip: tuple[int, int], dtype: str) -> tuple[int, int]:
+    """One that stands for all with the same code: where the type clips there is none."""
+    return clip if clip == all_codes(dtype) else (0, 0)
 
 
 def all_codes(dtype: str) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from edgekiln.compiler.kernels.fold import (
     rows_at_once,
     signed,
 )  # fmt: skip
-from edgekiln.compiler.kernels.numbers import Numbers, all_codes
+from edgekiln.compiler.kernels.numbers import Numbers, all_codes, erased_clip
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.spec import Kernel, Nhwc
 from edgekiln.compiler.kernels.tir import (
@@ -59,7 +59,7 @@ _LEAST_VARIANCE = 2.0**-60  # whose root has a reciprocal
 def _erased(softmax: "Softmax") -> "Softmax":
     x = replace(softmax.x.unscaled, scale=0.0 if softmax.direct else 1.0)
     y = softmax.y.unscaled if softmax.bounded else softmax.y
-    return replace(softmax, x=x, y=y, clip=(0, 0))
+    return replace(softmax, x=x, y=y, clip=erased_clip(softmax.clip, y.dtype))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,9 +90,8 @@ class Softmax:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             table = k.constant(np.array(mk.powers(np.exp(step)), np.float32))
-            numbers = Numbers(
-                k, self.y, self.clip, (np.float32(1 / self.y.scale),), bounded=self.bounded
-            )
+            whole = np.float32(1 / self.y.scale)
+            numbers = Numbers(k, self.y, self.clip, (whole,), bounded=self.bounded)
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(math.ceil(rows / together))
             with loop(begin, end) as item:
@@ -179,7 +178,7 @@ def _erased_norm(norm: "LayerNorm") -> "LayerNorm":
         gamma=np.zeros_like(norm.gamma),
         beta=np.full_like(norm.beta, 0.0 if norm.bounded else _MOST_STEPS),
         epsilon=1.0,
-        clip=(0, 0),
+        clip=erased_clip(norm.clip, norm.y.dtype),
     )
 
 
