@@ -82,8 +82,14 @@ class Depthwise2d:
             if mk.width(lanes) <= 2 * mk.depthwise_registers:
                 tile = Tile(pixels=1, vectors=1, lanes=lanes)
                 found += Plan(replace(self, tile=tile), mk).tiles()
-        chosen = Plan(replace(self, tile=None), mk).tile
-        return sorted(found, key=lambda tile: (tile != chosen, abs(tile.pixels - chosen.pixels)))
+        default = Plan(replace(self, tile=None), mk)
+        chosen = default.tile
+
+        def distance(tile: Tile) -> float:
+            ratio = (tile.lanes or default.lanes) / default.lanes
+            return abs(tile.pixels - chosen.pixels) + abs(math.log2(ratio))
+
+        return sorted(found, key=lambda tile: (tile != chosen, distance(tile)))
 
     @shared(erased_convolution)
     def build(self, mk: MicroKernel) -> Kernel:

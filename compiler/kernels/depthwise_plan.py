@@ -67,8 +67,7 @@ class Plan:
 
     def tiles(self) -> list[Tile]:
         """Every choice with vectors of these lanes."""
-        most = _TURN_COLUMNS if self.sweeps else _MOST_COLUMNS
-        sizes = range(1, min(self.conv.y.w // self.together, most) + 1)
+        sizes = range(1, min(self.conv.y.w // self.together, _MOST_COLUMNS) + 1)
         rows = sorted({1, self._shared_rows()})
         return [
             Tile(pixels=size, vectors=1, lanes=self.lanes, rows=count)
