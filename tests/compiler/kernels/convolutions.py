@@ -71,10 +71,10 @@ def cases(draw: Any, *, depthwise: bool = False) -> Case:
 
 def with_other_numbers(case: Case) -> Iterator[Case]:
     """The same shape with zero points at both ends, all-saturating data, and clipped or not: what
-    shares the shape's code.
+    shares the shape's code, and then what shares the code of another form of the epilogue.
     """
-    corners = product(("low", "high"), ("low", "high"), ("random", "saturating"), (False, True))
-    for seed, (x_zero, y_zero, data, clipped) in enumerate(corners, case.seed):
+    corners = product((False, True), ("low", "high"), ("low", "high"), ("random", "saturating"))
+    for seed, (clipped, y_zero, x_zero, data) in enumerate(corners, case.seed):
         yield replace(case, seed=seed, zeros=(x_zero, y_zero), data=data, clipped=clipped)
 
 
