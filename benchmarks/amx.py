@@ -30,6 +30,8 @@ PEAK = 1024  # products a cycle
 PIPELINE = mca.Pipeline(triple="x86_64", cpu="sapphirerapids", jump="jmp 1")
 _INSTRUCTION = re.compile(r" *([0-9a-f]+): +\t?(.*?)(?: *#.*)?")
 
+_ROUND = "cvtps2dq"  # once for each register of results
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -83,13 +85,13 @@ def instructions(code: bytes) -> dict[int, str]:
 
 
 def results_loop(code: dict[int, str]) -> tuple[str, ...]:
-    """The innermost loop that makes floats of sums."""
+    """The innermost loop that rounds results."""
     loops = []
     for at, text in code.items():
         jump = re.match(r"j\w+ +(?:0x)?([0-9a-f]+)$", text)
         if jump and (start := int(jump[1], 16)) <= at:
             body = tuple(i for place, i in code.items() if start <= place <= at)
-            if any("cvtdq2ps" in i for i in body):
+            if any(_ROUND in i for i in body):
                 loops.append(body)
     shortest = min(loops, key=len)
     return tuple(re.sub(r"^(j\w+) .*", r"\1 1", i) for i in shortest)
@@ -111,7 +113,7 @@ def estimate(layer: Layer) -> tuple[str, float, float]:
         stores += each * tile.splits * tile.down * across * unit.store_cycles
     code = instructions(compile_function(conv.build(mk).func, "kernel", target.tvm).object)
     body = results_loop(code)
-    registers = sum("cvtdq2ps" in instruction for instruction in body)  # of results
+    registers = sum(_ROUND in instruction for instruction in body)  # of results
     per_pixel = mca.cycles([body], PIPELINE).of[body] / registers * tile.across
     blocks = sum(block.count for block in plan.layout)
     results = per_pixel * conv.y.h * conv.y.w * blocks
