@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgekiln.benchmarks.record import OURS, Layer, Results, Row, mac_per_s
+from edgekiln.benchmarks.record import COUNTED, OURS, Layer, Results, Row, mac_per_s
 from edgekiln.compiler.recipe import PRECISIONS, Precision
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -41,6 +41,7 @@ def page(results: Results) -> str:
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         results=results,
+        counted=COUNTED,
         sections=list(_sections(results)),
         absent=_absent(results),
         latency=_latency_chart,

@@ -15,6 +15,12 @@ OURS = "edgekiln"
 # The runner takes its clock's own time off each layer's: what is left of less than this is noise.
 SHORTEST_S = 100e-9
 
+# Of every GMAC/s that is shown.
+COUNTED = (
+    "Products are counted by the definition of a convolution; Winograd's filtering needs fewer, "
+    "and may go beyond the peak."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
