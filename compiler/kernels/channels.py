@@ -64,6 +64,14 @@ def vectors(channels: int, mk: MicroKernel, most: int | None = None) -> tuple[Ve
     return tuple(result)
 
 
+def distinct_lanes(channels: int, mk: MicroKernel) -> list[int]:
+    """The most lanes that a vector may have, once for each way to cover the channels that this
+    makes; widest first.
+    """
+    ways = {vectors(channels, mk, lanes): lanes for lanes in reversed(mk.lanes)}
+    return list(reversed(ways.values()))
+
+
 def cover(channels: int, mk: MicroKernel, most: int) -> tuple[Vector, ...]:
     """Cover the channels so that the epilogue is cheapest: where it costs little more for a wide
     vector than for a narrow one, one wide vector, which overlaps what is before it or is stored in

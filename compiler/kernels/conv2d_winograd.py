@@ -8,7 +8,7 @@ a column overlap their predecessors, so that no window leaves the border of x.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -117,7 +117,7 @@ class WinogradEmitter:
         plan, lane = self.plan, 0
         for block in plan.layout:
             (vector,) = block.vectors
-            with turns(block.count) if plan.shares == 1 else _only(own) as i:
+            with turns(block.count) if plan.shares == 1 else nullcontext(own) as i:
                 at = i * vector.lanes
                 yield _Channels(vector, bind(at + vector.start), bind(at + lane))
             lane += block.count * vector.lanes
@@ -152,12 +152,9 @@ class WinogradEmitter:
             places = (source + (row * x.row + column * x.pixel) for row in range(WINDOW))
             return [bind(cast(load(self.x, place, lanes), dtype, lanes)) for place in places]
 
-        columns = [
-            winograd.input_transform(pixels(column), dtype, lanes) for column in range(WINDOW)
-        ]
-        for i, row in enumerate(zip(*columns, strict=True)):
-            for j, value in enumerate(winograd.input_transform(row, dtype, lanes)):
-                store(windows, to + (i * WINDOW + j) * self.plan.depth, value, lanes)
+        columns = map(pixels, range(WINDOW))
+        for i, j, value in winograd.both_ways(winograd.input_transform, columns, dtype, lanes):
+            store(windows, to + (i * WINDOW + j) * self.plan.depth, value, lanes)
 
     def _multiply(self, channels: _Channels, scratch: _Scratch) -> None:
         """[tile][row of results][column of points][lane]."""
@@ -189,13 +186,10 @@ class WinogradEmitter:
                 places = (source + (row * FILTER + column) * count for row in range(FILTER))
                 return [bind(cast(load(self.weights, at, count), dtype, count)) for at in places]
 
-            columns = [
-                winograd.filter_transform(weights(column), dtype, count) for column in range(FILTER)
-            ]
-            for i, row in enumerate(zip(*columns, strict=True)):
-                for j, value in enumerate(winograd.filter_transform(row, dtype, count)):
-                    place = ((j * plan.k_steps + step) * WINDOW + i) * count
-                    store(points, place, value, count)
+            columns = map(weights, range(FILTER))
+            for i, j, value in winograd.both_ways(winograd.filter_transform, columns, dtype, count):
+                place = ((j * plan.k_steps + step) * WINDOW + i) * count
+                store(points, place, value, count)
 
     def _sum(self, weights: _Place, scratch: _Scratch, first: Index, j: Expr, own: _Part) -> None:
         """The products of a group of tiles with a column of points, transformed."""
@@ -263,8 +257,3 @@ class WinogradEmitter:
 def _within(tensor: Nhwc, i: int, j: int) -> int:
     """From a tile's first pixel to the j-th of its i-th row."""
     return i * tensor.row + j * tensor.pixel
-
-
-@contextmanager
-def _only(index: Expr) -> Iterator[Expr]:
-    yield index

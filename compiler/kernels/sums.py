@@ -14,7 +14,7 @@ The bits stay those of a finite float ≥ 0 while -START ≤ s < _INFINITE - STA
 whether all of that holds for every sum that the layer's weights can make.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,14 +39,21 @@ def folded_bias(conv: "Conv2d | Depthwise2d") -> "NDArray[np.int64]":
     return folded
 
 
+def sum_range(weight: "NDArray[Any]") -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
+    """The least and the largest sum of codes, 0 to 255, times the weights of each channel."""
+    least, most = (
+        255 * part.sum(axis=(1, 2, 3), dtype=np.int64)
+        for part in (weight.clip(max=0), weight.clip(min=0))
+    )
+    return least, most
+
+
 def is_rectified(conv: "Conv2d | Depthwise2d") -> bool:
     """Whether y is max(0, sum · mult), and the sums may be floats by their bits."""
     y, mult = conv.y, conv.mult.astype(np.float64)
     if y.dtype != "uint8" or conv.residual or not y.zero_point == conv.clip[0] == 0:
         return False
-    start, weight = folded_bias(conv), conv.weight
-    least = start + 255 * weight.clip(max=0).sum(axis=(1, 2, 3), dtype=np.int64)
-    most = start + 255 * weight.clip(min=0).sum(axis=(1, 2, 3), dtype=np.int64)
+    least, most = (folded_bias(conv) + end for end in sum_range(conv.weight))
     counts = mult > 0  # 0 times any bits at all is the code 0
     least, most, mult = least[counts], most[counts], mult[counts]
     if not ((least >= -START) & (most < _INFINITE - START) & (mult < _FAR)).all():

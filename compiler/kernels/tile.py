@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
-from edgekiln.compiler.kernels.channels import Vector, vectors
+from edgekiln.compiler.kernels.channels import Vector, distinct_lanes, vectors
 from edgekiln.targets.isa.base import MicroKernel
 
 # What the model charges beside dot products and epilogue. Measured on Zen 4 and Sapphire Rapids it
@@ -75,8 +75,8 @@ def ranked(
         k_steps: dot products per accumulator.
     """
     found = []
-    widths = {vectors(channels, mk, lanes): lanes for lanes in reversed(mk.lanes)}
-    for columns, lanes in reversed(widths.items()):
+    for lanes in distinct_lanes(channels, mk):
+        columns = vectors(channels, mk, lanes)
         for count in range(1, len(columns) + 1):
             registers = max(_registers(mk, columns, count))
             for p in range(mk.rows, min(pixels, mk.registers) + 1, mk.rows):

@@ -11,16 +11,19 @@ integers. Modulo 2³² a division by 9 is a multiplication by its inverse, and 2
 is shifted out: right whenever the result itself keeps so many bits from the top (`is_exact`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekiln.compiler.kernels.sums import sum_range
 from edgekiln.compiler.kernels.tir import bind, reinterpret
 from edgekiln.targets.isa.base import Expr, splat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Transform = Callable[[Sequence[Expr], str, int], list[Expr]]
 
 TILE = 4  # results in either direction
 WINDOW = 6  # pixels they depend on
@@ -47,16 +50,24 @@ def is_exact(weight: "NDArray[np.generic]") -> bool:
     """
     if weight.dtype != np.int8:
         return True
-    filters = weight.reshape(len(weight), -1).astype(np.int64)
-    most = max(
-        int(np.maximum(sign * filters, 0).sum(axis=1).max(initial=0)) * 255 for sign in (1, -1)
-    )
-    return most >> (31 - 2 * max(SHIFTS)) == 0
+    least, most = sum_range(weight)
+    bits = 31 - 2 * max(SHIFTS)
+    return max(-int(least.min()), int(most.max())) >> bits == 0
 
 
 def erased(weight: "NDArray[np.int8]") -> "NDArray[np.int8]":
     """Weights that stand for all of which `is_exact` says the same."""
     return np.full_like(weight, 0 if is_exact(weight) else -128)
+
+
+def both_ways(
+    transform: Transform, columns: Iterable[Sequence[Expr]], dtype: str, lanes: int
+) -> Iterator[tuple[int, int, Expr]]:
+    """A transform of every column, then of every row: row, column and value of each point."""
+    done = [transform(column, dtype, lanes) for column in columns]
+    for i, row in enumerate(zip(*done, strict=True)):
+        for j, value in enumerate(transform(row, dtype, lanes)):
+            yield i, j, value
 
 
 def input_transform(d: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:

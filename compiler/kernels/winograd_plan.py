@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekiln.compiler.kernels import winograd
-from edgekiln.compiler.kernels.channels import Vector, blocks, expand, pack_channels, vectors
+from edgekiln.compiler.kernels.channels import (
+    Vector,
+    blocks,
+    distinct_lanes,
+    expand,
+    pack_channels,
+    vectors,
+)  # fmt: skip
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.winograd import FILTER, POINTS, TILE, WINDOW
 from edgekiln.targets.isa.base import MicroKernel
@@ -95,11 +102,10 @@ class WinogradPlan:
     def ranked(self) -> list[tuple[float, Tile]]:
         """Every way to cut the work and its cycles, the cheapest first."""
         most = min((self.mk.registers - 2) // WINDOW, self.every)
-        widths = {vectors(self.oc, self.mk, lanes): lanes for lanes in reversed(self.mk.lanes)}
         every = [
             Tile(pixels=group, vectors=count, lanes=lanes, algorithm="winograd", compact=compact)
             for group, count in product(range(1, most + 1), _GROUPS)
-            for lanes in reversed(widths.values())
+            for lanes in distinct_lanes(self.oc, self.mk)
             for compact in ((True,) if self.conv.compact else (False, True))
             if group * (count - 1) < self.every
         ]
