@@ -8,7 +8,7 @@ import click
 from edgekiln.benchmarks import markdown, measure, networks, page, record
 from edgekiln.benchmarks.networks import Network
 from edgekiln.benchmarks.prepare import Workshop
-from edgekiln.compiler.recipe import PRECISIONS, Precision
+from edgekiln.compiler.build.recipe import PRECISIONS, Precision
 from edgekiln.runtime import host
 from edgekiln.runtime.errors import ConfigError, EdgeKilnError
 

@@ -21,9 +21,9 @@ import numpy as np
 
 from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.compiler.estimate import mca, tools
+from edgekiln.compiler.ir.memory import Halo, Nhwc
 from edgekiln.compiler.kernels.conv2d import Conv2d
 from edgekiln.compiler.kernels.conv2d_matrix import MatrixPlan
-from edgekiln.compiler.kernels.spec import Halo, Nhwc
 from edgekiln.targets import isa, profile
 
 PEAK = 1024  # products a cycle

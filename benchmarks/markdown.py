@@ -1,7 +1,7 @@
 """The results as Markdown: a table for each number of threads and precision, then the layers."""
 
 from edgekiln.benchmarks.record import COUNTED, OURS, Layer, Results, Row, mac_per_s
-from edgekiln.compiler.recipe import PRECISIONS, Precision
+from edgekiln.compiler.build.recipe import PRECISIONS, Precision
 
 _LAYERS = 12  # of a network that are shown, the slowest first
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgekiln.benchmarks.prepare import Entry, Prepared
 from edgekiln.benchmarks.record import OURS, Absent, Layer, Row, Timing
-from edgekiln.compiler.recipe import Precision
+from edgekiln.compiler.build.recipe import Precision
 from edgekiln.runtime.bench import placement
 from edgekiln.runtime.contenders import Contender, Facts, Placement, ProgramContender
 from edgekiln.runtime.device.local import LocalDevice

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.recipe import PRECISIONS, Precision
+from edgekiln.compiler.build.recipe import PRECISIONS, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,11 +66,11 @@ class Built:
 
 def build(network: Network, out: Path, target: str) -> Built:
     """Export, quantize, compile and package, without training; all of it in the store."""
-    from edgekiln.compiler.build import Request
-    from edgekiln.compiler.build import build as run
+    from edgekiln.compiler.build.driver import Request
+    from edgekiln.compiler.build.driver import build as run
+    from edgekiln.compiler.build.recipe import Recipe
     from edgekiln.compiler.cli.progress import progress
-    from edgekiln.compiler.recipe import Recipe
-    from edgekiln.compiler.store import Store
+    from edgekiln.compiler.pipeline.store import Store
     from edgekiln.runtime.bundle import Bundle
     from edgekiln.targets import profile
 

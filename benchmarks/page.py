@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekiln.benchmarks.record import COUNTED, OURS, Layer, Results, Row, mac_per_s
-from edgekiln.compiler.recipe import PRECISIONS, Precision
+from edgekiln.compiler.build.recipe import PRECISIONS, Precision
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 STEP_PX = 42  # from one bar of a chart to the next: a line of words, and the bar below it

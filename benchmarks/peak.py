@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekiln.compiler.recipe import Precision
+from edgekiln.compiler.build.recipe import Precision
 from edgekiln.targets import isa, profile
 
 if TYPE_CHECKING:

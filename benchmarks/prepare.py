@@ -20,8 +20,8 @@ from edgekiln.benchmarks.networks import Built, Network
 from edgekiln.benchmarks.peers import PEERS
 from edgekiln.benchmarks.peers.peer import Peer
 from edgekiln.benchmarks.record import OURS, Absent
-from edgekiln.compiler.artifact import sha256_of
-from edgekiln.compiler.recipe import PRECISIONS, Precision
+from edgekiln.compiler.build.recipe import PRECISIONS, Precision
+from edgekiln.compiler.pipeline.artifact import sha256_of
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import ConfigError
 
@@ -169,8 +169,8 @@ def _check(built: Built) -> tuple[int, int]:
     """Integers that differ from ONNX Runtime's, each layer on the same inputs; raises if many, or
     if floats differ by more than another order of their sums.
     """
-    from edgekiln.compiler.chain import batches_for
-    from edgekiln.compiler.verify import Gap, verify
+    from edgekiln.compiler.evaluation.layerwise import Gap, verify
+    from edgekiln.compiler.evaluation.parity import batches_for
     from edgekiln.runtime.runner import AotRunner
 
     layers: list[Gap] = []

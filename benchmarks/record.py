@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgekiln.compiler.recipe import Precision
+from edgekiln.compiler.build.recipe import Precision
 from edgekiln.runtime import codec
 from edgekiln.runtime.host import Machine
 

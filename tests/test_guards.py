@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from edgekiln.compiler.build.recipe import STAGES, stage_class
 from edgekiln.compiler.cli import group
-from edgekiln.compiler.recipe import STAGES, stage_class
 from edgekiln.runtime import errors
 from edgekiln.runtime.errors import EdgeKilnError
 from edgekiln.targets import profile

@@ -14,7 +14,7 @@ from edgekiln.benchmarks.peers import BY_NAME
 from edgekiln.benchmarks.peers.peer import Convert, Source
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.recipe import Precision
+    from edgekiln.compiler.build.recipe import Precision
 
 
 def main(argv: Sequence[str]) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.benchmarks.peers.peer import Infer, Source
-from edgekiln.compiler.recipe import Precision
+from edgekiln.compiler.build.recipe import Precision
 
 if TYPE_CHECKING:
     import numpy as np

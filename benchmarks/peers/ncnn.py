@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from edgekiln.benchmarks.peers.peer import Infer, Source
-from edgekiln.compiler.recipe import Precision
+from edgekiln.compiler.build.recipe import Precision
 
 
 def convert(source: Source, precision: Precision, target: Path) -> None:  # noqa: ARG001

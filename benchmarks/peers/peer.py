@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.recipe import Precision
+from edgekiln.compiler.build.recipe import Precision
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,8 +18,8 @@ from edgekiln.compiler.aot.functions import Functions
 from edgekiln.compiler.aot.planner import Interval, Plan
 from edgekiln.compiler.aot.toolchain import Compiler
 from edgekiln.compiler.aot.weights import Weights
-from edgekiln.compiler.kernels.spec import NO_HALO, OVERREAD_BYTES
-from edgekiln.compiler.program import Call, Const, In, Out, Program, Ref
+from edgekiln.compiler.ir.memory import NO_HALO, OVERREAD_BYTES
+from edgekiln.compiler.ir.program import Call, Const, In, Out, Program, Ref
 from edgekiln.runtime import manifest
 from edgekiln.runtime.bundle import IMAGE, LIBRARY, PROGRAM, RUNNER, with_checksum
 from edgekiln.runtime.errors import StorageError

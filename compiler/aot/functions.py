@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache, key_of
 from edgekiln.compiler.aot.codegen import Compiled, compile_function
-from edgekiln.compiler.generator import kernels_sha256
-from edgekiln.compiler.program import Call, Program
+from edgekiln.compiler.ir.program import Call, Program
+from edgekiln.compiler.pipeline.fingerprint import kernels_sha256
 from edgekiln.runtime.errors import EdgeKilnError, UnsupportedError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekiln.compiler.aot.codegen import compile_function
-from edgekiln.compiler.kernels.spec import OVERREAD_BYTES
+from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgekiln.compiler.program import In, Out, Program, Ref
+from edgekiln.compiler.ir.program import In, Out, Program, Ref
 
 ALIGN = 64
 # Each step costs a first-fit, O(n²): together about a tenth of a second for 100 buffers.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.aot.planner import ALIGN
-from edgekiln.compiler.kernels.spec import OVERREAD_BYTES
-from edgekiln.compiler.program import Const, Program
+from edgekiln.compiler.ir.memory import OVERREAD_BYTES
+from edgekiln.compiler.ir.program import Const, Program
 
 if TYPE_CHECKING:
     import numpy as np

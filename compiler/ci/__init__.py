@@ -1,0 +1,1 @@
+"""Models times targets: build, check, measure, judge, publish."""

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from edgekiln.compiler import doctor
-from edgekiln.compiler.artifact import Artifact
-from edgekiln.compiler.build import Request, build
+from edgekiln.compiler.build.driver import Request, build
 from edgekiln.compiler.ci.check import check, lasting
 from edgekiln.compiler.ci.matrix import Cell
 from edgekiln.compiler.ci.result import CellResult, Failure
 from edgekiln.compiler.ci.timing import timing
-from edgekiln.compiler.devices import open_device
-from edgekiln.compiler.progress import lines
-from edgekiln.compiler.shared import open_store
-from edgekiln.compiler.store import Store
+from edgekiln.compiler.devices.named import open_device
+from edgekiln.compiler.documents.progress import lines
+from edgekiln.compiler.environment import doctor
+from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.pipeline.remote_store import open_store
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime import signature
 from edgekiln.runtime.errors import EdgeKilnError
 

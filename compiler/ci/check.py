@@ -8,13 +8,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from edgekiln.compiler import doctor, entry, origin
-from edgekiln.compiler.artifact import Artifact
+from edgekiln.compiler.build import resolve
 from edgekiln.compiler.ci.matrix import Cell
 from edgekiln.compiler.ci.result import Check
-from edgekiln.compiler.devices import identity, open_device
-from edgekiln.compiler.stage import Kind, Stage, StageContext
-from edgekiln.compiler.store import Store
+from edgekiln.compiler.devices.named import identity, open_device
+from edgekiln.compiler.environment import doctor
+from edgekiln.compiler.pipeline import source_models
+from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime import codec, host
 from edgekiln.runtime.device.admission import require_signature
 from edgekiln.runtime.device.device import LOCAL
@@ -22,7 +24,7 @@ from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.verify import Gap
+    from edgekiln.compiler.evaluation.layerwise import Gap
 
 SAMPLES = 8  # compared with ONNX Runtime, layer by layer
 QEMU = "qemu"
@@ -44,7 +46,7 @@ def check(bundle: Artifact, cell: Cell, store: Store) -> Check:
         seed=cell.recipe.seed,
     )
     try:
-        report = store.run(entry.derive(stage), bundle)
+        report = store.run(resolve.derive(stage), bundle)
     except (BundleError, MissingToolError) as error:
         if not reason:
             raise
@@ -101,13 +103,13 @@ class CheckBundle(Stage):
         )
 
     def _against_onnxruntime(self, bundle: Path) -> "tuple[int, tuple[Gap, ...]]":
-        from edgekiln.compiler import chain
-        from edgekiln.compiler.verify import verify
+        from edgekiln.compiler.evaluation import parity
+        from edgekiln.compiler.evaluation.layerwise import verify
         from edgekiln.runtime.runner import AotRunner
 
         spec = AotRunner.open(bundle).spec
-        model = origin.source_model(spec)
-        batches = chain.batches_for(spec, model, data=self.data, seed=self.seed, samples=SAMPLES)
+        model = source_models.source_model(spec)
+        batches = parity.batches_for(spec, model, data=self.data, seed=self.seed, samples=SAMPLES)
         result = verify(bundle, model, batches)
         result.check()
         return result.samples, result.layers

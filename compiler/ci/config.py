@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from edgekiln.compiler.recipe import Precision
+from edgekiln.compiler.build.recipe import Precision
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import from_table
 

@@ -6,11 +6,11 @@ on something that nobody could measure.
 
 from collections.abc import Callable, Iterator, Sequence
 
+from edgekiln.compiler.build.result import Step
 from edgekiln.compiler.ci.config import Gates
 from edgekiln.compiler.ci.matrix import Cell
 from edgekiln.compiler.ci.noise import change, incomparable
 from edgekiln.compiler.ci.result import CellResult, CiResult, Verdict
-from edgekiln.compiler.result import Step
 from edgekiln.runtime.errors import AccuracyError, EdgeKilnError, GateError, MeasurementError
 from edgekiln.runtime.typed import kebab
 

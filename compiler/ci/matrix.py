@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from edgekiln.compiler import recipe as recipes
+from edgekiln.compiler.build import recipe as recipes
+from edgekiln.compiler.build.recipe import STAGES, Precision, Recipe
 from edgekiln.compiler.ci.config import Config, Gates, Model, Settings, merged
-from edgekiln.compiler.recipe import STAGES, Precision, Recipe
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean
 from edgekiln.targets import profile
@@ -112,7 +112,7 @@ def _settings(config: Config, name: str, target: str, precision: str) -> Setting
 
 def _recipe(model: str, settings: Settings, home: Path, where: str) -> Recipe:
     """The model's recipe with the settings over it."""
-    from edgekiln.compiler.entry import default_recipe
+    from edgekiln.compiler.build.resolve import default_recipe
 
     base = recipes.load(home / settings.recipe) if settings.recipe else default_recipe(model)
     base = recipes.override(base, data=settings.data, seed=settings.seed)

@@ -13,7 +13,7 @@ from edgekiln.compiler.ci.documents import write_documents
 from edgekiln.compiler.ci.matrix import Cell
 from edgekiln.compiler.ci.publish import replaced
 from edgekiln.compiler.ci.result import CellResult, CiResult, Failure
-from edgekiln.compiler.shared import open_store
+from edgekiln.compiler.pipeline.remote_store import open_store
 from edgekiln.runtime.errors import MismatchError
 from edgekiln.runtime.signature import require_file
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgekiln.compiler import locks
-from edgekiln.compiler.artifact import sha256_of
 from edgekiln.compiler.ci.result import RESULTS
+from edgekiln.compiler.pipeline import locks
+from edgekiln.compiler.pipeline.artifact import sha256_of
 from edgekiln.runtime.errors import ConfigError, StorageError
 from edgekiln.runtime.files import cannot_write
 

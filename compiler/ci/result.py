@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgekiln.compiler.result import BuildResult, Latency, Score
-from edgekiln.compiler.verify import Gap
+from edgekiln.compiler.build.result import BuildResult, Latency, Score
+from edgekiln.compiler.evaluation.layerwise import Gap
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.host import Machine

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from edgekiln.compiler.build.recipe import STAGES, stage_class, stage_options
 from edgekiln.compiler.ci.config import Config, Settings
-from edgekiln.compiler.recipe import STAGES, stage_class, stage_options
-from edgekiln.compiler.schema import schema_of
+from edgekiln.compiler.documents.json_schema import schema_of
 from edgekiln.runtime.typed import kebab
 
-SHIPPED = "schemas/edgekiln.schema.json"  # beside `edgekiln.compiler`
+SHIPPED = "schemas/edgekiln.schema.json"  # beside `edgekiln.compiler.documents`
 
 
 def config_schema() -> dict[str, Any]:

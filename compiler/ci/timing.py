@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from edgekiln.compiler import origin
-from edgekiln.compiler.artifact import Artifact, key_of, recipe_of
+from edgekiln.compiler.build.scoring import latency_of
 from edgekiln.compiler.ci.matrix import Cell
 from edgekiln.compiler.ci.result import Bench
-from edgekiln.compiler.devices import identity, open_device
-from edgekiln.compiler.measure import latency_of
-from edgekiln.compiler.stage import Kind, Stage, StageContext
-from edgekiln.compiler.store import Store
+from edgekiln.compiler.devices.named import identity, open_device
+from edgekiln.compiler.pipeline import source_models
+from edgekiln.compiler.pipeline.artifact import Artifact, key_of, recipe_of
+from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime import codec
 from edgekiln.runtime.device.device import LOCAL
 from edgekiln.runtime.power.energy import Energy
@@ -76,7 +76,7 @@ class TimeBundle(Stage):
         here = self.device == LOCAL
         ours, *others = compare(
             src,
-            origin.models_of(src) if here else (),
+            source_models.models_of(src) if here else (),
             min_seconds=self.min_seconds,
             profile=True,
             power=self.power,

@@ -46,8 +46,8 @@ def bench(
     Both run on the same threads, trial by trial in turn; the bundle by its own executable. On
     another device, BUNDLE is measured alone.
     """
-    from edgekiln.compiler.devices import open_device
-    from edgekiln.compiler.origin import models_of
+    from edgekiln.compiler.devices.named import open_device
+    from edgekiln.compiler.pipeline.source_models import models_of
     from edgekiln.runtime.bench import compare, require_quiet
     from edgekiln.runtime.documents import Benches
     from edgekiln.runtime.text import bench_lines

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
+from edgekiln.compiler.build.recipe import PRECISIONS, Precision
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
-from edgekiln.compiler.recipe import PRECISIONS, Precision
 
 
 @click.command()
@@ -94,12 +94,12 @@ def build(
       edgekiln build resnet8
       edgekiln build mynet.onnx --data photos/ --target x86-64-v3 --target x86-avx512-vnni
     """
-    from edgekiln.compiler import build as engine
-    from edgekiln.compiler import recipe as recipes
+    from edgekiln.compiler.build import driver as engine
+    from edgekiln.compiler.build import recipe as recipes
+    from edgekiln.compiler.build.resolve import default_recipe
+    from edgekiln.compiler.build.result import SCHEMA
     from edgekiln.compiler.cli.progress import progress
-    from edgekiln.compiler.entry import default_recipe
-    from edgekiln.compiler.result import SCHEMA
-    from edgekiln.compiler.shared import open_store
+    from edgekiln.compiler.pipeline.remote_store import open_store
     from edgekiln.targets import profile
 
     recipe = recipes.load(recipe_path) if recipe_path else default_recipe(model)
@@ -121,6 +121,6 @@ def build(
         return
     from rich.console import Console
 
-    from edgekiln.compiler.report import show
+    from edgekiln.compiler.cli.tables import show
 
     show(result, Console())

@@ -4,9 +4,9 @@ import time
 
 import click
 
-from edgekiln.compiler import cache as housekeeping
 from edgekiln.compiler.cli.output import columns, json_option, print_json
-from edgekiln.compiler.store import Store
+from edgekiln.compiler.pipeline import gc as housekeeping
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.text import human_bytes
 
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}

@@ -48,7 +48,7 @@ def list_(as_json: bool) -> None:
 def check(device: str, bundle: Path | None, as_json: bool) -> None:
     """Reach a device, say what it is, and run the example of BUNDLE there."""
     from edgekiln.compiler.cli.documents import DeviceCheck
-    from edgekiln.compiler.devices import open_device
+    from edgekiln.compiler.devices.named import open_device
     from edgekiln.runtime.device.example import check_example
 
     start = time.monotonic()

@@ -15,7 +15,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     The exit code is 5 when a build for this machine cannot work.
     """
-    from edgekiln.compiler.doctor import examine
+    from edgekiln.compiler.environment.doctor import examine
     from edgekiln.runtime.errors import MissingToolError
 
     checks = examine()

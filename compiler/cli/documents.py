@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgekiln.compiler.cache import Entry, Swept
-from edgekiln.compiler.chain import Link
+from edgekiln.compiler.autotune.tune import Tuned
+from edgekiln.compiler.build.result import BuildResult
 from edgekiln.compiler.ci.compare import Comparison
 from edgekiln.compiler.ci.result import CiResult
-from edgekiln.compiler.doctor import Check
+from edgekiln.compiler.environment.doctor import Check
 from edgekiln.compiler.estimate.beside import Beside
 from edgekiln.compiler.estimate.program import Estimate
-from edgekiln.compiler.result import BuildResult
-from edgekiln.compiler.tuning.tune import Tuned
-from edgekiln.compiler.verify import Gap
+from edgekiln.compiler.evaluation.layerwise import Gap
+from edgekiln.compiler.evaluation.parity import Link
+from edgekiln.compiler.pipeline.gc import Entry, Swept
 from edgekiln.models.zoo.entries import ZooEntry
 from edgekiln.runtime.device.address import DeviceEntry
 from edgekiln.runtime.documents import Answers, Benches

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edgekiln.compiler.progress import lines
-from edgekiln.compiler.stage import Advance
+from edgekiln.compiler.documents.progress import lines
+from edgekiln.compiler.pipeline.stage import Advance
 
 
 @contextmanager

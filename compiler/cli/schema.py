@@ -13,7 +13,7 @@ def schema(name: str | None) -> None:
     NAME is what a document's own key "schema" says, e.g. edgekiln.build/1.
     """
     from edgekiln.compiler.cli.documents import DOCUMENTS
-    from edgekiln.compiler.schema import document_schema
+    from edgekiln.compiler.documents.json_schema import document_schema
     from edgekiln.runtime.errors import ConfigError
     from edgekiln.runtime.typed import did_you_mean
 

@@ -6,9 +6,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
+from edgekiln.compiler.build.recipe import SKIPPABLE, Option, Recipe, stage_class, stage_options
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
-from edgekiln.compiler.recipe import SKIPPABLE, Option, Recipe, stage_class, stage_options
 from edgekiln.runtime.text import human_bytes
 
 # Here and not in the stages' modules, so that `edgekiln --help` imports none of them.
@@ -66,11 +66,11 @@ class StageCommand(click.Command):
         **options: Any,
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
+        from edgekiln.compiler.build.resolve import begin_stage, derive
+        from edgekiln.compiler.build.result import finite
         from edgekiln.compiler.cli.progress import progress
-        from edgekiln.compiler.disk import copy_out
-        from edgekiln.compiler.entry import begin_stage, derive
-        from edgekiln.compiler.result import finite
-        from edgekiln.compiler.shared import open_store
+        from edgekiln.compiler.pipeline.atomic_io import copy_out
+        from edgekiln.compiler.pipeline.remote_store import open_store
         from edgekiln.targets import profile
 
         assert self.name is not None

@@ -9,8 +9,8 @@ from edgekiln.compiler.cli.devices import device_option
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 if TYPE_CHECKING:
+    from edgekiln.compiler.autotune.tune import Tuned
     from edgekiln.compiler.tuning.table import Row
-    from edgekiln.compiler.tuning.tune import Tuned
 
 TRIALS = 9
 
@@ -49,13 +49,13 @@ def tune(
       edgekiln tune model.int8.onnx --target rpi5 --device ssh://pi@10.0.0.7 --out rpi5.jsonl
       edgekiln compile model.int8.onnx --target rpi5 --tuning rpi5.jsonl -o model.lib
     """
+    from edgekiln.compiler.autotune.tune import tune as run
+    from edgekiln.compiler.build.recipe import Recipe
+    from edgekiln.compiler.build.resolve import begin_stage
     from edgekiln.compiler.cli.progress import progress
-    from edgekiln.compiler.devices import open_device
-    from edgekiln.compiler.entry import begin_stage
-    from edgekiln.compiler.recipe import Recipe
-    from edgekiln.compiler.store import Store
+    from edgekiln.compiler.devices.named import open_device
+    from edgekiln.compiler.pipeline.store import Store
     from edgekiln.compiler.tuning import table
-    from edgekiln.compiler.tuning.tune import tune as run
     from edgekiln.targets import profile
 
     store = Store()

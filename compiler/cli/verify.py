@@ -8,8 +8,8 @@ import click
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.chain import Link
-    from edgekiln.compiler.verify import Verification
+    from edgekiln.compiler.evaluation.layerwise import Verification
+    from edgekiln.compiler.evaluation.parity import Link
 
 _FILE = click.Path(path_type=Path)
 
@@ -48,24 +48,24 @@ def verify(
 
     Exit code 7 when a layer differs by more than rounding ties.
     """
-    from edgekiln.compiler import chain
-    from edgekiln.compiler.entry import kind_of
-    from edgekiln.compiler.origin import source_model
-    from edgekiln.compiler.verify import verify as run
+    from edgekiln.compiler.build.resolve import kind_of
+    from edgekiln.compiler.evaluation import parity
+    from edgekiln.compiler.evaluation.layerwise import verify as run
+    from edgekiln.compiler.pipeline.source_models import source_model
     from edgekiln.runtime.runner import AotRunner
 
     runner = AotRunner.open(program)
     model = model or source_model(runner.spec)
-    batches = chain.batches_for(runner.spec, model, data=data, seed=seed, samples=samples)
-    steps: list[tuple[str, chain.Model]] = []
+    batches = parity.batches_for(runner.spec, model, data=data, seed=seed, samples=samples)
+    steps: list[tuple[str, parity.Model]] = []
     if module:
-        steps.append(("PyTorch", chain.torch_model(module)))
+        steps.append(("PyTorch", parity.torch_model(module)))
     quantized = kind_of(model) == "onnx-int8"
     if float_model and quantized:
-        steps.append(("float ONNX", chain.onnx_model(float_model)))
-    steps.append(("int8 ONNX" if quantized else "float ONNX", chain.onnx_model(model)))
+        steps.append(("float ONNX", parity.onnx_model(float_model)))
+    steps.append(("int8 ONNX" if quantized else "float ONNX", parity.onnx_model(model)))
     steps.append(("program", lambda batch: runner.run(batch)[0]))
-    links = chain.links(steps, batches)
+    links = parity.links(steps, batches)
     result = run(program, model, batches)
     if as_json:
         content = {"chain": [link.to_json() for link in links], **result.to_json()}

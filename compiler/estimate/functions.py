@@ -12,7 +12,7 @@ from edgekiln.compiler.aot.codegen import Compiled, compile_function
 from edgekiln.compiler.aot.planner import ALIGN
 from edgekiln.compiler.estimate import counted
 from edgekiln.compiler.estimate.cost import Cost, costs, pipeline
-from edgekiln.compiler.kernels.spec import OVERREAD_BYTES
+from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.targets.profile import TargetProfile
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from edgekiln.compiler.aot.build import ARCHIVE, HEADER
 from edgekiln.compiler.aot.emit import nbytes
 from edgekiln.compiler.estimate import counted, tools
 from edgekiln.compiler.estimate.cost import Cost, costs, peak_macs_per_cycle, pipeline
-from edgekiln.compiler.stage import Advance, silent
+from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.runtime.bundle import example_name, read_program
 from edgekiln.runtime.errors import BundleError
 from edgekiln.runtime.manifest import Layer

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from edgekiln.compiler.disk import explained
 from edgekiln.compiler.estimate import tools
 from edgekiln.compiler.estimate.executed import Executed, Instruction
-from edgekiln.compiler.store import Store
+from edgekiln.compiler.pipeline.atomic_io import explained
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import MeasurementError
 
 SOURCES = ("blocks.c", "mark.h")

@@ -1,6 +1,6 @@
 """The halo of an output: whoever writes a row writes its border too."""
 
-from edgekiln.compiler.kernels.spec import Nhwc
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,

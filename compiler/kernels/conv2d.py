@@ -9,13 +9,14 @@ whatever the channel count; the last step may read bytes of the next pixel, whos
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.border import assert_covered
 from edgekiln.compiler.kernels.conv2d_matrix import MatrixEmitter, MatrixPlan
 from edgekiln.compiler.kernels.conv2d_vectors import VectorPlan, emit, vector_plans
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased_convolution
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.sums import folded_bias, is_rectified
 from edgekiln.compiler.kernels.tile import Tile, in_turn
 from edgekiln.compiler.kernels.tir import KernelBuilder

@@ -12,11 +12,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels import winograd
 from edgekiln.compiler.kernels.border import fill_share
 from edgekiln.compiler.kernels.channels import Vector
 from edgekiln.compiler.kernels.float_epilogue import AnyEpilogue
-from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,

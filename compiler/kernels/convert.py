@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgekiln.compiler.ir.memory import F32, Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import F32, Kernel, Nhwc
+from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,

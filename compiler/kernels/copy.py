@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.epilogue import ratio
 from edgekiln.compiler.kernels.numbers import Numbers, all_codes
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel, Nhwc, piece
+from edgekiln.compiler.kernels.spec import Kernel, piece
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,

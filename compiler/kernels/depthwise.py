@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.depthwise_operands import Operands, Place
@@ -24,7 +25,7 @@ from edgekiln.compiler.kernels.depthwise_sweep import Sweep, zeros_for
 from edgekiln.compiler.kernels.depthwise_tile import Tiles
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, erased_convolution
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.sums import folded_bias, is_rectified
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.tir import (

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels import winograd
 from edgekiln.compiler.kernels.numbers import all_codes
-from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.sums import START, is_rectified
 from edgekiln.compiler.kernels.tir import (
     Buffer,

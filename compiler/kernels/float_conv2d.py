@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.border import assert_covered
 from edgekiln.compiler.kernels.conv2d_vectors import emit, vector_plans
@@ -10,7 +11,7 @@ from edgekiln.compiler.kernels.epilogue import Residual
 from edgekiln.compiler.kernels.float_epilogue import NO_CLIP, FloatEpilogue, erased_convolution
 from edgekiln.compiler.kernels.function import Function
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tile import Tile, in_turn
 from edgekiln.compiler.kernels.tir import KernelBuilder
 from edgekiln.targets.isa.base import MicroKernel

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.channels import Vector, blocks, pack_channels, vectors
@@ -18,7 +19,7 @@ from edgekiln.compiler.kernels.epilogue import Residual
 from edgekiln.compiler.kernels.float_epilogue import NO_CLIP, FloatEpilogue, erased_convolution
 from edgekiln.compiler.kernels.function import Function
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.tir import (
     Buffer,

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.elementwise import combine_row
 from edgekiln.compiler.kernels.float_epilogue import NO_CLIP, Bounds, erased
 from edgekiln.compiler.kernels.function import ARITHMETIC, Function, apply
 from edgekiln.compiler.kernels.sharing import itself, shared
-from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tir import (
     Index,
     KernelBuilder,

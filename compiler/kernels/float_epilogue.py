@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.epilogue import Epilogue, Residual, store_lanes
 from edgekiln.compiler.kernels.function import Function, apply
-from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,

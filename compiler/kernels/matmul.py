@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels import label
 from edgekiln.compiler.kernels.epilogue import Epilogue, erased
 from edgekiln.compiler.kernels.matmul_matrix import MatrixEmitter
@@ -21,7 +22,7 @@ from edgekiln.compiler.kernels.matmul_pack import Packer
 from edgekiln.compiler.kernels.matmul_plan import Operands, Plan
 from edgekiln.compiler.kernels.matmul_tile import TileEmitter
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.tir import (
     Index,

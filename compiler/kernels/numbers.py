@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgekiln.compiler.kernels.spec import Nhwc
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.tir import KernelBuilder, cast, load, reinterpret
 from edgekiln.targets.isa.base import Expr, MicroKernel, inverse, pick, splat
 from edgekiln.targets.isa.codes import Clip

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.fold import (
     fold_dots,
     fold_lanes,
@@ -26,7 +27,7 @@ from edgekiln.compiler.kernels.fold import (
 )  # fmt: skip
 from edgekiln.compiler.kernels.numbers import Numbers, all_codes, erased_clip
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel, Nhwc
+from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,

@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from edgekiln.compiler.kernels.spec import Code, Kernel
+from edgekiln.compiler.ir.memory import Code
+from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tir import declarations
 from edgekiln.targets.isa.base import MicroKernel
 

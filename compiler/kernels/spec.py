@@ -1,124 +1,13 @@
 """What a kernel is told about its tensors, and what it gives back."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from edgekiln.compiler.ir.memory import Code, Nhwc
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True, kw_only=True)
-class Halo:
-    """Border of an image in memory, in pixels, filled with the zero point by whoever writes it.
-
-    Zero-point padding thus costs no pass over memory: a padded convolution reads the border, every
-    other consumer skips it.
-    """
-
-    top: int = 0
-    left: int = 0
-    bottom: int = 0
-    right: int = 0
-
-    def __bool__(self) -> bool:
-        """Whether there is a border at all."""
-        return any((self.top, self.left, self.bottom, self.right))
-
-    def union(self, other: "Halo") -> "Halo":
-        return Halo(
-            top=max(self.top, other.top),
-            left=max(self.left, other.left),
-            bottom=max(self.bottom, other.bottom),
-            right=max(self.right, other.right),
-        )
-
-
-NO_HALO = Halo()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Nhwc:
-    """A tensor as it lies in memory: [n][top+h+bottom][left+w+right][c], no gaps; or channels of a
-    wider image, with `pitch` elements from one pixel to the next.
-
-    real = (q - zero_point) * scale; float32 values stand for themselves. A (N, F) matrix is n=N,
-    h=1, w=1, c=F; a (N, T, F) sequence is n=N, h=1, w=T, c=F.
-    """
-
-    n: int
-    h: int
-    w: int
-    c: int
-    dtype: str  # "uint8", "int8" or "float32"
-    scale: float = 1.0  # exactly representable in float32
-    zero_point: int = 0
-    halo: Halo = NO_HALO
-    pitch: int = 0  # 0: c
-
-    @property
-    def pixel(self) -> int:
-        """Elements from one pixel to the next."""
-        return self.pitch or self.c
-
-    @property
-    def unscaled(self) -> "Nhwc":
-        """The same memory with numbers that stand for any: of kernels that keep them in memory."""
-        return replace(self, scale=1.0, zero_point=0)
-
-    @property
-    def row(self) -> int:
-        """Elements from one row to the next."""
-        return (self.halo.left + self.w + self.halo.right) * self.pixel
-
-    @property
-    def image(self) -> int:
-        """Elements from one image to the next."""
-        return (self.halo.top + self.h + self.halo.bottom) * self.row
-
-    @property
-    def elements(self) -> int:
-        return self.n * self.image
-
-    def index(self, n: Any, h: Any, w: Any, c: Any) -> Any:
-        """Flat index of an element; numbers or TIR expressions. h and w may reach into the halo."""
-        return (
-            n * self.image + (h + self.halo.top) * self.row + (w + self.halo.left) * self.pixel + c
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class F32:
-    """A float32 tensor as the program's edge and float islands hold it: dense, without a halo."""
-
-    n: int
-    h: int
-    w: int
-    c: int
-    layout: Literal["NCHW", "NHWC"] = "NHWC"
-
-    @property
-    def elements(self) -> int:
-        return self.n * self.h * self.w * self.c
-
-    @property
-    def pixel(self) -> int:
-        """Elements from one pixel to the next; of NHWC."""
-        return self.c
-
-    @property
-    def strides(self) -> tuple[int, int, int, int]:
-        """Elements from one n, h, w, c to the next."""
-        if self.layout == "NCHW":
-            return self.c * self.h * self.w, self.w, 1, self.h * self.w
-        return self.h * self.w * self.c, self.w * self.c, self.c, 1
-
-    def index(self, n: Any, h: Any, w: Any, c: Any) -> Any:
-        """Flat index of an element; numbers or TIR expressions."""
-        at_n, at_h, at_w, at_c = self.strides
-        return n * at_n + h * at_h + w * at_w + c * at_c
 
 
 # Bytes of an item of what is one long run in memory: enough to be worth a thread's while.
@@ -142,32 +31,6 @@ def in_rows(*tensors: Nhwc) -> tuple[Nhwc, ...]:
     n, h, w, c = shapes.pop()
     row = piece(n * h * w, c)
     return tuple(replace(t, n=1, h=n * h * w // row, w=row) for t in tensors)
-
-
-# Bytes that a kernel may read (never use) past the end of a tensor or constant, so that the last
-# channels can be loaded as whole words. The arena planner and the weights file leave this room.
-OVERREAD_BYTES = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Code:
-    """A TensorIR function, made when it is asked for: never, if its machine code is cached.
-
-    `signature` is a hash of all that determines the function; equal ones stand for equal functions.
-    Empty: only the function itself can tell.
-    """
-
-    emit: Callable[[], Any]  # → tvm.tirx.PrimFunc
-    signature: str = ""
-
-    @classmethod
-    def of(cls, func: Any) -> "Code":
-        """A function that was made already."""
-        return cls(emit=lambda: func)
-
-    @cached_property
-    def func(self) -> Any:
-        return self.emit()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from edgekiln.compiler.kernels.spec import Code, Kernel
+from edgekiln.compiler.ir.memory import Code
+from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.targets.isa.base import Expr, splat, vector
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""From the graph to a program: a kernel for each operation."""

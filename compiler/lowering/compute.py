@@ -7,14 +7,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.graph import Node, Tensor
+from edgekiln.compiler.ir.graph import Node, Tensor
+from edgekiln.compiler.ir.memory import F32, Nhwc
 from edgekiln.compiler.kernels.conv2d import Conv2d
 from edgekiln.compiler.kernels.convert import Dequantize, Quantize
 from edgekiln.compiler.kernels.depthwise import Depthwise2d
 from edgekiln.compiler.kernels.elementwise import Binary, Table
 from edgekiln.compiler.kernels.epilogue import Residual
 from edgekiln.compiler.kernels.pool import AveragePool, MaxPool
-from edgekiln.compiler.kernels.spec import F32, Nhwc, in_rows
+from edgekiln.compiler.kernels.spec import in_rows
 from edgekiln.compiler.lowering.state import Lowering
 
 

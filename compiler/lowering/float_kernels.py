@@ -3,7 +3,9 @@
 from math import prod
 from typing import Any
 
-from edgekiln.compiler.graph import Node, Tensor
+from edgekiln.compiler.ir.graph import Node, Tensor
+from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.ir.program import Buffer
 from edgekiln.compiler.kernels.copy import Copy
 from edgekiln.compiler.kernels.epilogue import Residual
 from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
@@ -12,11 +14,9 @@ from edgekiln.compiler.kernels.float_elementwise import FloatBinary, Map
 from edgekiln.compiler.kernels.float_matmul import FloatMatMul
 from edgekiln.compiler.kernels.float_rows import FloatLayerNorm, FloatSoftmax
 from edgekiln.compiler.kernels.matmul import Matrices
-from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.compiler.lowering.compute import as_matrix
 from edgekiln.compiler.lowering.rows import axes_of, matrices
 from edgekiln.compiler.lowering.state import Lowering
-from edgekiln.compiler.program import Buffer
 
 
 def _finish(node: Node) -> dict[str, Any]:

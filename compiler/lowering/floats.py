@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.frontend import node_proto
-from edgekiln.compiler.graph import Graph, Node
-from edgekiln.compiler.kernels.spec import Code
+from edgekiln.compiler.ir.graph import Graph, Node
+from edgekiln.compiler.ir.import_onnx import node_proto
+from edgekiln.compiler.ir.memory import Code
+from edgekiln.compiler.ir.program import Arg, Buffer, Call, Const, Ref
 from edgekiln.compiler.lowering.state import Lowering, spec_of
-from edgekiln.compiler.program import Arg, Buffer, Call, Const, Ref
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.ir.graph import Graph, Node
+from edgekiln.compiler.ir.program import Program
 from edgekiln.compiler.lowering import compute, float_kernels, floats, movement, rows
 from edgekiln.compiler.lowering.state import Lowering, spec_of
-from edgekiln.compiler.program import Program
 from edgekiln.compiler.tuning.table import Choices
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.onnx_meta import Meta
+    from edgekiln.compiler.onnx_model.io import Meta
     from edgekiln.targets.isa.base import MicroKernel
 
 LOWERINGS: dict[str, Callable[[Lowering, Node], None]] = {

@@ -3,7 +3,7 @@
 from math import prod
 from typing import Any
 
-from edgekiln.compiler.graph import Node
+from edgekiln.compiler.ir.graph import Node
 from edgekiln.compiler.kernels.copy import Copy, requantization
 from edgekiln.compiler.kernels.interleave import Interleave
 from edgekiln.compiler.lowering.state import Lowering

@@ -2,11 +2,11 @@
 
 from math import prod
 
-from edgekiln.compiler.graph import Node, Tensor
+from edgekiln.compiler.ir.graph import Node, Tensor
+from edgekiln.compiler.ir.program import Buffer
 from edgekiln.compiler.kernels.matmul import MatMul, Matrices
 from edgekiln.compiler.kernels.rows import LayerNorm, Softmax
 from edgekiln.compiler.lowering.state import Lowering
-from edgekiln.compiler.program import Buffer
 
 
 def matmul(low: Lowering, node: Node) -> None:

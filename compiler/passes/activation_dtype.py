@@ -7,7 +7,7 @@ changes no value.
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.graph import Graph, Node, Quant
+from edgekiln.compiler.ir.graph import Graph, Node, Quant
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ reads stays as it is, and so does an output that no dequantization makes.
 
 from dataclasses import replace
 
-from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.ir.graph import Graph, Node
 
 
 def codes_at_edges(graph: Graph) -> None:

@@ -1,6 +1,6 @@
 """A concatenation without a pass over memory: its operands are written where its result lies."""
 
-from edgekiln.compiler.graph import Graph, Node, Part, Tensor
+from edgekiln.compiler.ir.graph import Graph, Node, Part, Tensor
 
 # Kernels take buffers at multiples of 64 bytes.
 _ALIGN = 64

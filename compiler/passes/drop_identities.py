@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.ir.graph import Graph, Node
 from edgekiln.compiler.passes.fuse_tables import every_code, product_codes
 from edgekiln.compiler.passes.qdq_to_integer import remove_unused
 

@@ -4,7 +4,7 @@ integer form in a quantized one.
 The rest stays ONNX operators, for islands.
 """
 
-from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.ir.graph import Graph, Node
 from edgekiln.compiler.passes.float_rewriter import FloatRewriter
 from edgekiln.compiler.passes.islands import is_float
 from edgekiln.compiler.passes.qdq_to_integer import RULES as INTEGER_RULES

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from edgekiln.compiler.graph import Node, Tensor
+from edgekiln.compiler.ir.graph import Node, Tensor
 from edgekiln.compiler.passes.rewriter import Epilogue, Rewriter
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.ir.graph import Graph, Node
 
 # Their kernels apply a function.
 PRODUCERS = frozenset({"conv2d", "dense", "matmul", "layer_norm", "add", "mul"})

@@ -1,6 +1,6 @@
 """conv2d → add becomes one conv2d with a residual operand: the sum never leaves the registers."""
 
-from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.ir.graph import Graph, Node
 
 
 def fuse_residual(graph: Graph) -> None:

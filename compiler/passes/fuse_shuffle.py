@@ -7,7 +7,7 @@ the two channel axes, reshape back: the G groups of channels taken in turn.
 from dataclasses import replace
 from typing import Any
 
-from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.ir.graph import Graph, Node
 from edgekiln.compiler.passes.qdq_to_integer import remove_unused
 
 _SWAP = (0, 2, 1, 3, 4)

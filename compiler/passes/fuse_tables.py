@@ -5,7 +5,7 @@ table.
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.graph import Graph, Node, Tensor
+from edgekiln.compiler.ir.graph import Graph, Node, Tensor
 from edgekiln.compiler.passes.qdq_to_integer import remove_unused
 from edgekiln.compiler.passes.rewriter import QMIN
 

@@ -5,7 +5,7 @@ with any strides; and of images that lie channels-last already.
 from dataclasses import replace
 from math import prod
 
-from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.ir.graph import Graph, Node
 from edgekiln.compiler.passes.qdq_to_integer import remove_unused
 
 

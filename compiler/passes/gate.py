@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.ir.graph import Graph, Node
 from edgekiln.compiler.passes.islands import is_float
 
 # These are where the time goes: in float they are worth a word wherever they stand.

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from edgekiln.compiler.graph import Graph, Node, Tensor
-from edgekiln.compiler.kernels.spec import NO_HALO, Halo
+from edgekiln.compiler.ir.graph import Graph, Node, Tensor
+from edgekiln.compiler.ir.memory import NO_HALO, Halo
 
 
 def halo(graph: Graph) -> None:

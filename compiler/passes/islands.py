@@ -1,6 +1,6 @@
 """Gather the operators that stayed float into islands, which TVM's Relax pipeline lowers."""
 
-from edgekiln.compiler.graph import Graph, Node
+from edgekiln.compiler.ir.graph import Graph, Node
 from edgekiln.compiler.passes.qdq_to_integer import schedule
 
 

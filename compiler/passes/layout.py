@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from edgekiln.compiler.graph import Graph, Node, Tensor
+from edgekiln.compiler.ir.graph import Graph, Node, Tensor
 
 IMAGE_OPS = frozenset({"conv2d", "max_pool", "avg_pool", "global_avg_pool", "interleave"})
 # Their operands and results must agree, so the layout spreads through them.

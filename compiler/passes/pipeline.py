@@ -1,6 +1,6 @@
 """From an ONNX graph to operations of our own with a layout: the table of contents."""
 
-from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.passes.activation_dtype import activation_dtype
 from edgekiln.compiler.passes.codes_at_edges import codes_at_edges
 from edgekiln.compiler.passes.concat_in_place import concat_in_place

@@ -6,7 +6,7 @@ What has no integer form stays an ONNX operator between dequantize and quantize,
 from collections.abc import Callable
 from dataclasses import replace
 
-from edgekiln.compiler.graph import Graph, Node, Tensor
+from edgekiln.compiler.ir.graph import Graph, Node, Tensor
 from edgekiln.compiler.passes.rewriter import QuantizedConstant, Rewriter
 from edgekiln.compiler.passes.rules import elementwise, linear, movement, pooling, rows
 

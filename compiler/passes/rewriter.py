@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.graph import Graph, Node, Quant, Tensor
+from edgekiln.compiler.ir.graph import Graph, Node, Quant, Tensor
 
 if TYPE_CHECKING:
     import numpy as np

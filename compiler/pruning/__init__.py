@@ -1,0 +1,1 @@
+"""Cutting channels, and the proof that the cut is right."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler import costs
 from edgekiln.compiler.pruning.allocate import Candidate, LayerCost, allocate
 from edgekiln.compiler.pruning.graph import ChannelGraph, ChannelGroup
 from edgekiln.compiler.pruning.importance import Scores, channel_importance
 from edgekiln.compiler.pruning.proof import TOLERANCE, Prover, zero
+from edgekiln.models import cost
 from edgekiln.runtime.errors import ConfigError, MismatchError
 
 if TYPE_CHECKING:
@@ -69,18 +69,18 @@ def shrink(
         MismatchError: the network with all cuts is not the one with all those channels zeroed.
     """
     importance = channel_importance(module, example, scores)
-    cost = costs.count(module, example)
+    costs = cost.count(module, example)
     candidates = [
         Candidate.of(
-            group, importance[group.root].tolist(), _matmul_macs(module, example, group, cost)
+            group, importance[group.root].tolist(), _matmul_macs(module, example, group, costs)
         )
         for group in groups
         if group.root in importance
     ]
     layers = {
-        name: LayerCost.of(module.get_submodule(name), uses) for name, uses in cost.uses.items()
+        name: LayerCost.of(module.get_submodule(name), uses) for name, uses in costs.uses.items()
     }
-    allocate(candidates, layers, macs=cost.macs, budget=budget, multiple=multiple)
+    allocate(candidates, layers, macs=costs.macs, budget=budget, multiple=multiple)
     before = copy.deepcopy(module)
     graph = ChannelGraph(module, example)
     for candidate in candidates:
@@ -90,11 +90,11 @@ def shrink(
 
 
 def _matmul_macs(
-    module: "nn.Module", example: "Tensor", group: ChannelGroup, cost: costs.Costs
+    module: "nn.Module", example: "Tensor", group: ChannelGroup, costs: cost.Costs
 ) -> float:
     """What one channel costs in products of two activations, found by cutting half of them."""
 
-    def between_activations(of: "nn.Module", counted: costs.Costs) -> int:
+    def between_activations(of: "nn.Module", counted: cost.Costs) -> int:
         weights = {
             name: of.get_parameter(f"{name}.weight" if name else "weight") for name in counted.uses
         }
@@ -102,13 +102,13 @@ def _matmul_macs(
             uses * weights[name].numel() for name, uses in counted.uses.items()
         )
 
-    before = between_activations(module, cost)
+    before = between_activations(module, costs)
     if before == 0:
         return 0.0
     trial = copy.deepcopy(module)
     channels = [c for atom in group.atoms[: len(group.atoms) // 2] for c in atom]
     ChannelGraph(trial, example).cut(group.root, channels)
-    after = between_activations(trial, costs.count(trial, example))
+    after = between_activations(trial, cost.count(trial, example))
     return (before - after) / len(channels)
 
 

@@ -1,0 +1,1 @@
+"""Ranges, rounding, and the QDQ model they make."""

@@ -4,8 +4,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler import onnx_meta, onnx_passes
-from edgekiln.compiler.onnx_linear import gemm_from_matmul
+from edgekiln.compiler.onnx_model import io, rewrites
+from edgekiln.compiler.onnx_model.gemm import gemm_from_matmul
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -25,21 +25,21 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """
     import onnx
 
-    if onnx_meta.is_quantized(model):
+    if io.is_quantized(model):
         raise UnsupportedError(
             "the model is quantized already",
             hint="give the float model, or go on with: edgekiln compile",
         )
-    onnx_meta.static_shape(model)
+    io.static_shape(model)
     ready = onnx.ModelProto()
     ready.CopyFrom(model)
     _name_nodes(ready)
     ready = _simplify(_upgrade(ready))
-    onnx_passes.pool_from_reduce_mean(ready)
-    onnx_passes.depthwise_from_batch_norm(ready)
+    rewrites.pool_from_reduce_mean(ready)
+    rewrites.depthwise_from_batch_norm(ready)
     gemm_from_matmul(ready)
     _name_nodes(ready)
-    onnx_meta.write_meta(ready, onnx_meta.read_meta(model))
+    io.write_meta(ready, io.read_meta(model))
     return ready
 
 
@@ -70,7 +70,7 @@ def _simplify(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """
     import onnx
 
-    from edgekiln.compiler.ort import Session
+    from edgekiln.compiler.onnx_model.session import Session
 
     with TemporaryDirectory(prefix="edgekiln-") as folder:
         path = Path(folder, "simplified.onnx")
@@ -80,7 +80,7 @@ def _simplify(model: "onnx.ModelProto") -> "onnx.ModelProto":
     kept = [entry for entry in simplified.opset_import if entry.domain in used]
     del simplified.opset_import[:]
     simplified.opset_import.extend(kept)
-    onnx_passes.drop_unused_weights(simplified)
+    rewrites.drop_unused_weights(simplified)
     return simplified
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.onnx_meta import DEQUANTIZE, QUANTIZE
+from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
 from edgekiln.compiler.quantization.qdq import ACTIVATIONS, QUANTIZABLE, WEIGHTED
 
 if TYPE_CHECKING:

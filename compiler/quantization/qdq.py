@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekiln.compiler import onnx_meta
+from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.quantization.ranges import Range
 from edgekiln.runtime.errors import ConfigError
 
@@ -162,14 +162,14 @@ def _finish(quantized: "onnx.ModelProto", source: "onnx.ModelProto") -> "onnx.Mo
     """Without the quantizer's own marks, with ours, and only the operator domains in use."""
     import onnx
 
-    meta = onnx_meta.read_meta(source)
+    meta = io.read_meta(source)
     used = {node.domain for node in quantized.graph.node}
     kept = [entry for entry in quantized.opset_import if entry.domain in used]
     del quantized.opset_import[:]
     quantized.opset_import.extend(kept)
     del quantized.metadata_props[:]
     del quantized.graph.value_info[:]
-    onnx_meta.write_meta(quantized, meta)
+    io.write_meta(quantized, meta)
     quantized.producer_name, quantized.producer_version = "edgekiln", ""
     onnx.checker.check_model(quantized, full_check=True)
     return quantized

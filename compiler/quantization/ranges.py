@@ -66,14 +66,14 @@ class Observer:
     """
 
     def __init__(self, model: "onnx.ModelProto", tensors: Sequence[str], *, batch: int) -> None:
-        from edgekiln.compiler import onnx_meta
-        from edgekiln.compiler.ort import Session
+        from edgekiln.compiler.onnx_model import io
+        from edgekiln.compiler.onnx_model.session import Session
 
-        self._input = onnx_meta.model_input(model).name
+        self._input = io.model_input(model).name
         shown = with_outputs(model, [name for name in tensors if name != self._input])
         self._session = Session(shown, optimize=True)
         self._tensors = list(tensors)
-        self._fixed = onnx_meta.fixed_batch(model)
+        self._fixed = io.fixed_batch(model)
         self._batch = batch
         self._wanted = [name for name in tensors if name != self._input]
 

@@ -1,0 +1,1 @@
+"""What a build does, one file a stage."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from edgekiln.compiler.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
 from edgekiln.runtime.errors import ConfigError, GateError
 
 
@@ -50,11 +50,11 @@ class Compile(Stage):
             raise ConfigError("compile: program = ''", hint="give the program a name")
 
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        from edgekiln.compiler import onnx_meta
         from edgekiln.compiler.aot.build import build
         from edgekiln.compiler.aot.cache import ObjectCache
-        from edgekiln.compiler.frontend import import_onnx
+        from edgekiln.compiler.ir.import_onnx import import_onnx
         from edgekiln.compiler.lowering.lower import lower
+        from edgekiln.compiler.onnx_model import io
         from edgekiln.compiler.passes.pipeline import lower_graph
         from edgekiln.compiler.tuning import table
         from edgekiln.runtime.bundle import RUNNER, write_tar
@@ -73,7 +73,7 @@ class Compile(Stage):
                 f"{len(lost)} quantized operators stayed float: {'; '.join(lost)}",
                 "change the model so that they can be quantized, or build without --strict-int8",
             )
-        meta = onnx_meta.read_meta(onnx_meta.load_model(src))
+        meta = io.read_meta(io.load_model(src))
         digest = hashlib.sha256(src.read_bytes()).hexdigest()
         ctx.advance(1, 3, "generating kernels")
         file = table.file_for(self.tuning, ctx.target)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from edgekiln.compiler.stage import Advance, Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.stage import Advance, Kind, Stage, StageContext
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:

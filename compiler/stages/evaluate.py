@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler import onnx_meta
-from edgekiln.compiler.onnx_meta import Meta
-from edgekiln.compiler.stage import Kind, Stage, StageContext
+from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model.io import Meta
+from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
 from edgekiln.runtime.errors import BundleError, ConfigError, InputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.samples import Feed
+    from edgekiln.compiler.onnx_model.feed import Feed
     from edgekiln.runtime.manifest import ProgramSpec
 
 _BATCH = 64
@@ -54,7 +54,7 @@ class Evaluate(Stage):
             raise ConfigError(f"evaluate: samples = {self.samples}", hint="0 takes all there are")
 
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        from edgekiln.compiler.samples import feed_for
+        from edgekiln.compiler.onnx_model.feed import feed_for
 
         subject = open_subject(src)
         feed = feed_for(subject.meta, subject.shape, data=self.data, seed=self.seed)
@@ -163,8 +163,8 @@ def _errors(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float3
 def _module(path: Path) -> Subject:
     import torch
 
-    from edgekiln.compiler.costs import count
     from edgekiln.models.artifact import load_module
+    from edgekiln.models.cost import count
 
     module, about = load_module(path)
     costs = count(module, torch.zeros(1, *about.input_shape))
@@ -192,19 +192,19 @@ def _module(path: Path) -> Subject:
 
 def _onnx(path: Path) -> Subject:
     """Float models run with all of ONNX Runtime's optimisation, int8 ones as they are written."""
-    from edgekiln.compiler.onnx_costs import onnx_costs
-    from edgekiln.compiler.ort import Session
+    from edgekiln.compiler.onnx_model.cost import onnx_costs
+    from edgekiln.compiler.onnx_model.session import Session
 
-    model = onnx_meta.load_model(path)
-    shape = onnx_meta.static_shape(model)
-    session = Session(model, optimize=not onnx_meta.is_quantized(model))
-    fixed = onnx_meta.fixed_batch(model)
+    model = io.load_model(path)
+    shape = io.static_shape(model)
+    session = Session(model, optimize=not io.is_quantized(model))
+    fixed = io.fixed_batch(model)
     costs = onnx_costs(model)
     return Subject(
         predict=_padded(lambda x: session(x)[0], fixed),
         batch=fixed or _BATCH,
         shape=shape,
-        meta=onnx_meta.read_meta(model),
+        meta=io.read_meta(model),
         parameters=costs.parameters,
         macs=costs.macs,
         file_bytes=path.stat().st_size,
@@ -248,7 +248,7 @@ def _executor(
     spec: "ProgramSpec", files: Mapping[str, bytes]
 ) -> tuple[Callable[[NDArray[Any]], "list[NDArray[Any]]"], bool]:
     """What runs the program, and whether that is QEMU."""
-    from edgekiln.compiler.emulated import predict
+    from edgekiln.compiler.devices.emulated import predict
     from edgekiln.runtime.bundle import LIBRARY, executable_name
     from edgekiln.runtime.runner import AotRunner, check_machine
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgekiln.compiler import onnx_meta
-from edgekiln.compiler.onnx_meta import Meta
-from edgekiln.compiler.stage import Kind, Stage, StageContext
+from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model.io import Meta
+from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
 from edgekiln.runtime.errors import ConfigError, MismatchError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from edgekiln.compiler.samples import Feed
+    from edgekiln.compiler.onnx_model.feed import Feed
     from edgekiln.models.artifact import ModuleMeta
 
 # Trained nets differ by 5e-6 between PyTorch and ONNX Runtime; a wrong operator by 0.1 and more.
@@ -58,7 +58,7 @@ class Export(Stage):
             raise ConfigError(f"export: samples = {self.samples}", hint="compare on at least one")
 
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        from edgekiln.compiler.samples import feed_for
+        from edgekiln.compiler.onnx_model.feed import feed_for
         from edgekiln.models.artifact import load_module
 
         module, about = load_module(src)
@@ -71,11 +71,11 @@ class Export(Stage):
         feed = feed_for(meta, about.input_shape, data=self.data, seed=self.seed)
         ctx.advance(0, 2, "tracing the module")
         model = to_onnx(module, about, opset=self.opset)
-        onnx_meta.write_meta(model, meta)
+        io.write_meta(model, meta)
         ctx.advance(1, 2, "comparing with PyTorch")
         metrics = _parity(module, model, feed, samples=self.samples)
         ctx.notes.extend(_leftovers(model))
-        onnx_meta.save_model(model, dst)
+        io.save_model(model, dst)
         ctx.advance(2, 2, "")
         return metrics | {"nodes": len(model.graph.node), "file_bytes": dst.stat().st_size}
 
@@ -90,7 +90,7 @@ def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.Mo
     import onnx
     import torch
 
-    from edgekiln.compiler import onnx_names, onnx_passes
+    from edgekiln.compiler.onnx_model import names, rewrites
 
     example = torch.zeros(2, *about.input_shape)  # torch takes a batch of 1 for a constant
     try:
@@ -115,9 +115,9 @@ def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.Mo
     model: onnx.ModelProto = program.model_proto
     _check_opset(model, opset)
     _check_ends(model, about.factory)
-    onnx_passes.pool_from_reduce_mean(model)
-    onnx_names.name_after_modules(model)
-    onnx_names.strip_traces(model)
+    rewrites.pool_from_reduce_mean(model)
+    names.name_after_modules(model)
+    names.strip_traces(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -147,7 +147,7 @@ def _parity(
     """Compare on held-out samples. Raises MismatchError above `TOLERANCE` of the largest output."""
     import torch
 
-    from edgekiln.compiler.ort import Session
+    from edgekiln.compiler.onnx_model.session import Session
 
     session = Session(model, optimize=True)
     theirs: list[NDArray[Any]] = []
@@ -170,7 +170,7 @@ def _parity(
 
 
 def _leftovers(model: "onnx.ModelProto") -> list[str]:
-    from edgekiln.compiler.onnx_passes import batch_norms_after_conv
+    from edgekiln.compiler.onnx_model.rewrites import batch_norms_after_conv
 
     return [
         f"batch norm {name} is not folded: its convolution has a second reader"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from edgekiln.compiler.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
 
 
 @dataclass(frozen=True, kw_only=True)

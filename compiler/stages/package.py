@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgekiln.compiler.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.example import Example
+    from edgekiln.compiler.packaging.golden_example import Example
     from edgekiln.runtime.manifest import ProgramSpec
 
 REPORT = "report.json"
@@ -37,8 +37,8 @@ class Package(Stage):
     report: str = field(default="{}", metadata={"derived": True})  # JSON: what build measured
 
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        from edgekiln.compiler.example import expected_outputs
-        from edgekiln.compiler.licences import notices
+        from edgekiln.compiler.packaging.golden_example import expected_outputs
+        from edgekiln.compiler.packaging.licences import notices
         from edgekiln.runtime import bundle, manifest
 
         ctx.advance(0, 2, "example")
@@ -72,7 +72,7 @@ class Package(Stage):
         return {"file_bytes": dst.stat().st_size, "files": len(files)}
 
     def _example(self, spec: "ProgramSpec") -> "Example":
-        from edgekiln.compiler.example import data_example, random_example
+        from edgekiln.compiler.packaging.golden_example import data_example, random_example
 
         if self.data:
             return data_example(spec, self.data, self.seed)

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from edgekiln.compiler.stage import Advance, Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.stage import Advance, Kind, Stage, StageContext
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,13 +82,13 @@ class Prune(Stage):
                 raise ConfigError(f"prune: {name.replace('_', '-')} = {value}", hint=hint)
 
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        from edgekiln.compiler import costs
         from edgekiln.compiler.training.setting import open_setting
         from edgekiln.compiler.training.teacher import frozen_copy
+        from edgekiln.models import cost
         from edgekiln.models.artifact import save_module
 
         setting = open_setting(src, self.data, self.seed)
-        before = costs.count(setting.module, setting.example)
+        before = cost.count(setting.module, setting.example)
         module, teacher = setting.module, frozen_copy(setting.module)
         for step in range(self.steps if self.ratio < 1 else 0):
             # Equal parts of what is to go: the same number of MACs in every round.
@@ -96,7 +96,7 @@ class Prune(Stage):
             module = self._round(
                 step, replace(setting, module=module), teacher, int(before.macs * kept), ctx
             )
-        after = costs.count(module, setting.example)
+        after = cost.count(module, setting.example)
         if after.macs > self.ratio * before.macs:
             ctx.notes.append(
                 f"{after.macs / before.macs:.3f} of the MACs are left, {self.ratio:g} were asked "

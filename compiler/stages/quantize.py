@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler import onnx_meta
+from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
 from edgekiln.compiler.quantization.entropy import entropy_range
 from edgekiln.compiler.quantization.mse import mse_range
 from edgekiln.compiler.quantization.percentile import percentile_range
 from edgekiln.compiler.quantization.ranges import Histogram, Observer, Range
-from edgekiln.compiler.stage import Kind, Stage, StageContext
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     import onnx
 
+    from edgekiln.compiler.onnx_model.feed import Feed
     from edgekiln.compiler.quantization.qcheck import Structure
-    from edgekiln.compiler.samples import Feed
 
 _SQNR_SAMPLES, _SQNR_BATCH = 512, 32
 
@@ -71,21 +71,21 @@ class Quantize(Stage):
             )
 
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler.onnx_model.feed import feed_for
         from edgekiln.compiler.quantization import qcheck
         from edgekiln.compiler.quantization.prepare import prepare
-        from edgekiln.compiler.samples import feed_for
 
-        model = prepare(onnx_meta.load_model(src))
-        meta = onnx_meta.read_meta(model)
-        shape = onnx_meta.static_shape(model)
+        model = prepare(io.load_model(src))
+        meta = io.read_meta(model)
+        shape = io.static_shape(model)
         feed = feed_for(meta, shape, data=self.data, seed=self.seed)
-        onnx_meta.write_meta(model, _completed(meta, feed, self.data))
+        io.write_meta(model, _completed(meta, feed, self.data))
         quantized, sqnr_db = self._integer(model, feed, ctx)
         if self.equalize_below and sqnr_db < self.equalize_below:
             quantized, sqnr_db = self._equalized(model, (quantized, sqnr_db), feed, ctx)
         structure = qcheck.inspect(quantized, self.exclude)
         ctx.notes.extend(_notes(structure))
-        onnx_meta.save_model(quantized, dst)
+        io.save_model(quantized, dst)
         return {
             "sqnr_db": sqnr_db,
             "quantized_ops": len(structure.integer),
@@ -163,7 +163,7 @@ class Quantize(Stage):
                 return histogram.low, histogram.high
 
 
-def _completed(meta: onnx_meta.Meta, feed: "Feed", data: str) -> onnx_meta.Meta:
+def _completed(meta: io.Meta, feed: "Feed", data: str) -> io.Meta:
     """What the model says about itself, and what the data set knows where it says nothing."""
     return replace(
         meta,
@@ -183,7 +183,7 @@ def _notes(structure: "Structure") -> list[str]:
 
 def _sqnr_db(real: "onnx.ModelProto", quantized: "onnx.ModelProto", feed: "Feed") -> float:
     """Of the logits, on validation samples: the test split is for the last word only."""
-    from edgekiln.compiler.ort import Session
+    from edgekiln.compiler.onnx_model.session import Session
     from edgekiln.compiler.quantization.qdq import logits
     from edgekiln.compiler.quantization.ranges import with_outputs
     from edgekiln.compiler.quantization.sqnr import Sqnr
@@ -192,7 +192,7 @@ def _sqnr_db(real: "onnx.ModelProto", quantized: "onnx.ModelProto", feed: "Feed"
     reference = Session(with_outputs(real, compared), optimize=True)
     candidate = Session(with_outputs(quantized, compared), optimize=False)
     sqnr = Sqnr()
-    batch = onnx_meta.fixed_batch(real) or _SQNR_BATCH
+    batch = io.fixed_batch(real) or _SQNR_BATCH
     for x, _ in feed.batches(feed.dataset.val, batch=batch, samples=_SQNR_SAMPLES):
         for exact, rounded in zip(reference(x, compared), candidate(x, compared), strict=True):
             sqnr.add(exact, rounded)

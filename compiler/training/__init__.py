@@ -1,0 +1,1 @@
+"""Fitting a module to data, and its parts."""

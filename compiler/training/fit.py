@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.stage import Advance, silent
+from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.training import checkpoint, optimizer, precision
 from edgekiln.compiler.training.batches import Augment, Batches
 from edgekiln.compiler.training.distributed import World, join

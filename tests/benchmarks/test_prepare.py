@@ -11,7 +11,7 @@ from edgekiln.benchmarks.peers import BY_NAME
 from edgekiln.benchmarks.peers.peer import Peer
 from edgekiln.benchmarks.prepare import Entry, Workshop
 from edgekiln.benchmarks.record import Absent
-from edgekiln.compiler.artifact import sha256_of
+from edgekiln.compiler.pipeline.artifact import sha256_of
 from edgekiln.runtime.errors import ConfigError
 
 NETWORK = networks.X86[0]

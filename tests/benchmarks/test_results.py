@@ -9,7 +9,7 @@ import pytest
 
 from edgekiln.benchmarks import markdown, networks, page, record
 from edgekiln.benchmarks.record import Absent, Layer, Results, Row, Timing
-from edgekiln.compiler.recipe import Precision
+from edgekiln.compiler.build.recipe import Precision
 from edgekiln.runtime import host
 
 ORDER = ("small <net>", "large")

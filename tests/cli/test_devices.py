@@ -11,8 +11,8 @@ import pytest
 from click.testing import Result
 
 from edgekiln.compiler.cli.documents import DOCUMENTS
-from edgekiln.compiler.devices import emulated_cpu
-from edgekiln.compiler.schema import document_schema
+from edgekiln.compiler.devices.named import emulated_cpu
+from edgekiln.compiler.documents.json_schema import document_schema
 from edgekiln.runtime.manifest import ProgramSpec
 
 Cli = Callable[..., Result]

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from click.testing import Result
 
-from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.package import Package
 from tests.compiler.estimate.tools import require
 from tests.e2e.test_compiled_models import build, residual_net

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from edgekiln.compiler.build.recipe import STAGES
 from edgekiln.compiler.cli import targets as targets_command
 from edgekiln.compiler.cli.group import COMMANDS
 from edgekiln.compiler.cli.stages import SUMMARIES
-from edgekiln.compiler.recipe import STAGES
 from edgekiln.runtime.errors import StorageError
 from edgekiln.targets import profile
 

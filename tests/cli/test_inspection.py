@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from edgekiln.compiler import doctor
-from edgekiln.compiler.store import Store
+from edgekiln.compiler.environment import doctor
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.models.zoo import ENTRIES
 from edgekiln.targets import profile
 from edgekiln.targets.detect import fits

@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 
 from edgekiln.compiler.cli.documents import DOCUMENTS
-from edgekiln.compiler.schema import document_schema
+from edgekiln.compiler.documents.json_schema import document_schema
 
 Cli = Callable[..., Result]
 

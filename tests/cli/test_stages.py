@@ -8,9 +8,9 @@ from typing import Literal
 import pytest
 from click.testing import Result
 
+from edgekiln.compiler.build.recipe import Option
 from edgekiln.compiler.cli.stages import option_of
-from edgekiln.compiler.onnx_meta import is_quantized, load_model
-from edgekiln.compiler.recipe import Option
+from edgekiln.compiler.onnx_model.io import is_quantized, load_model
 
 Cli = Callable[..., Result]
 

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from click.testing import Result
 
-from edgekiln.compiler.tuning import tune
+from edgekiln.compiler.autotune import tune
 from tests.compiler.qdq_models import QdqModel
 
 Cli = Callable[..., Result]

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from edgekiln.compiler.cli.documents import DOCUMENTS
 from edgekiln.compiler.cli.group import edgekiln
-from edgekiln.compiler.schema import document_schema
+from edgekiln.compiler.documents.json_schema import document_schema
 
 Run = Callable[..., Result]
 

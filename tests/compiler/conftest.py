@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler.artifact import Artifact
-from edgekiln.compiler.store import Store
+from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.pipeline.store import Store
 
 
 @pytest.fixture

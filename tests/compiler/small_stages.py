@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from edgekiln.compiler.stage import Kind, Stage, StageContext
-from edgekiln.compiler.store import Store
+from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import TrainingError
 
 

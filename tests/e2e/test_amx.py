@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekiln.compiler.build import Request
-from edgekiln.compiler.build import build as build_bundles
-from edgekiln.compiler.origin import models_of
-from edgekiln.compiler.progress import lines
-from edgekiln.compiler.recipe import Recipe
-from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.autotune import tune
+from edgekiln.compiler.build.driver import Request
+from edgekiln.compiler.build.driver import build as build_bundles
+from edgekiln.compiler.build.recipe import Recipe
+from edgekiln.compiler.documents.progress import lines
+from edgekiln.compiler.pipeline.source_models import models_of
+from edgekiln.compiler.pipeline.stage import StageContext
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.stages.compile import Compile
-from edgekiln.compiler.store import Store
-from edgekiln.compiler.tuning import table, tune
+from edgekiln.compiler.tuning import table
 from edgekiln.runtime import bundle, host
 from edgekiln.runtime.bundle import read_program
 from edgekiln.runtime.runner import AotRunner

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.package import Package
 from edgekiln.runtime import bundle, host
 from edgekiln.runtime.device.qemu import EMULATORS

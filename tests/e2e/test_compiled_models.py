@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from edgekiln.compiler.chain import batches_for
-from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.evaluation.layerwise import Verification, verify
+from edgekiln.compiler.evaluation.parity import batches_for
+from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.compile import Compile
-from edgekiln.compiler.verify import Verification, verify
 from edgekiln.runtime import host
 from edgekiln.runtime.errors import GateError, UnsupportedError
 from edgekiln.runtime.runner import AotRunner

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from edgekiln.compiler import build as engine
 from edgekiln.compiler.aot import microcontroller
+from edgekiln.compiler.build import driver as engine
+from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.cli.progress import progress
-from edgekiln.compiler.emulated import predict
-from edgekiln.compiler.recipe import Recipe
-from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.devices.emulated import predict
+from edgekiln.compiler.pipeline.stage import StageContext
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.stages.package import Package
-from edgekiln.compiler.store import Store
 from edgekiln.runtime import bundle
 from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.device.local import LocalDevice

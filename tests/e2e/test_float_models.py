@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.evaluation.layerwise import verify
+from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.compile import Compile
-from edgekiln.compiler.verify import verify
 from edgekiln.runtime import host
 from edgekiln.runtime.runner import OrtRunner
 from edgekiln.targets import profile

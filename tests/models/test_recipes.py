@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgekiln.compiler import recipe
+from edgekiln.compiler.build import recipe
 from edgekiln.models import zoo
 from edgekiln.models.zoo.entries import RECIPES
 

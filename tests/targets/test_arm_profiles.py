@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler import doctor
+from edgekiln.compiler.environment import doctor
 from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.runtime.errors import MissingToolError
 from edgekiln.targets import isa, profile

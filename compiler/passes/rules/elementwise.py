@@ -1,6 +1,6 @@
 """Additions, products, clips, concatenations, and any unary function as a table of 256 entries."""
 
-from edgekiln.compiler.graph import Node, Tensor
+from edgekiln.compiler.ir.graph import Node, Tensor
 from edgekiln.compiler.passes.rewriter import QMAX, QMIN, Rewriter
 
 # Elementwise operators: with one quantized input and scalar constants they make a table.
@@ -94,7 +94,7 @@ def table(rw: Rewriter, q: Node) -> bool:
     """
     import numpy as np
 
-    from edgekiln.compiler.frontend import evaluate
+    from edgekiln.compiler.ir.import_onnx import evaluate
 
     region = _unary_region(rw, q.inputs[0])
     if region is None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.graph import Node
+from edgekiln.compiler.ir.graph import Node
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules.linear import emit_linear, window
 

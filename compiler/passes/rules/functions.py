@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edgekiln.compiler.graph import Node
+from edgekiln.compiler.ir.graph import Node
 from edgekiln.compiler.kernels.function import ARITHMETIC, FUNCTIONS, Function, Step
 from edgekiln.compiler.passes.float_rewriter import FloatRewriter
 

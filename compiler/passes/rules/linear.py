@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.graph import Node, Tensor
+from edgekiln.compiler.ir.graph import Node, Tensor
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules.window import pads, strides_and_dilations
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from edgekiln.compiler.graph import Node, Tensor
+from edgekiln.compiler.ir.graph import Node, Tensor
 from edgekiln.compiler.passes.rewriter import Epilogue, Rewriter
 
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from edgekiln.compiler.graph import Node
+from edgekiln.compiler.ir.graph import Node
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules.window import pads, strides_and_dilations
 

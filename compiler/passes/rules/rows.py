@@ -1,6 +1,6 @@
 """Softmax and layer normalization over the last axis, between DQ and Q."""
 
-from edgekiln.compiler.graph import Node
+from edgekiln.compiler.ir.graph import Node
 from edgekiln.compiler.passes.rewriter import Rewriter
 
 # A row's powers wait on the stack until their sum is known; small devices have few KiB of it.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from edgekiln.compiler.graph import Node
+from edgekiln.compiler.ir.graph import Node
 
 
 def strides_and_dilations(node: Node, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

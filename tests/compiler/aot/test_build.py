@@ -15,7 +15,7 @@ from edgekiln.compiler.aot import jit
 from edgekiln.compiler.aot.build import Built, build
 from edgekiln.compiler.aot.emit import EXPORTS
 from edgekiln.compiler.aot.toolchain import GeneratedCodeError
-from edgekiln.compiler.kernels.spec import OVERREAD_BYTES
+from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.runtime import manifest
 from edgekiln.runtime.errors import MissingToolError, StorageError
 from edgekiln.targets.profile import TargetProfile, Toolchain

@@ -11,9 +11,9 @@ import pytest
 from edgekiln.compiler.aot import functions
 from edgekiln.compiler.aot.build import build
 from edgekiln.compiler.aot.cache import ObjectCache
-from edgekiln.compiler.kernels.spec import Code
-from edgekiln.compiler.program import Program
-from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.ir.memory import Code
+from edgekiln.compiler.ir.program import Program
+from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.compile import Compile
 from edgekiln.targets import profile
 from tests.compiler.aot import tiny
@@ -112,7 +112,7 @@ def test_other_weights_compile_without_tvm(tmp_path: Path) -> None:
     before = len(list(objects.iterdir()))
     code = (
         "import sys; from pathlib import Path; sys.modules['tvm'] = None;"
-        "from edgekiln.compiler.stage import StageContext;"
+        "from edgekiln.compiler.pipeline.stage import StageContext;"
         "from edgekiln.compiler.stages.compile import Compile;"
         "from edgekiln.targets import profile;"
         "model, lib, objects = map(Path, sys.argv[1:]);"

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.aot import planner
 from edgekiln.compiler.aot.planner import ALIGN, Interval
-from edgekiln.compiler.kernels.spec import Code
-from edgekiln.compiler.program import Buffer, Call, Const, In, Out, Program, Ref
+from edgekiln.compiler.ir.memory import Code
+from edgekiln.compiler.ir.program import Buffer, Call, Const, In, Out, Program, Ref
 
 
 @st.composite

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekiln.compiler.kernels.spec import Code
-from edgekiln.compiler.program import Buffer, Call, Const, In, Out, Program, Ref
+from edgekiln.compiler.ir.memory import Code
+from edgekiln.compiler.ir.program import Buffer, Call, Const, In, Out, Program, Ref
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.targets.profile import Caches, TargetProfile, Toolchain
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgekiln.compiler.build.recipe import Recipe
+from edgekiln.compiler.build.result import BuildResult, FloatOp, Score, Step, TargetResult
 from edgekiln.compiler.ci.config import Gates
 from edgekiln.compiler.ci.matrix import Cell
 from edgekiln.compiler.ci.result import Bench, CellResult, Check, CiResult, Verdict
-from edgekiln.compiler.recipe import Recipe
-from edgekiln.compiler.result import BuildResult, FloatOp, Score, Step, TargetResult
 from edgekiln.runtime.bundle import MANIFEST, SEAL, seal, write_tar
 from edgekiln.runtime.host import Machine
 from edgekiln.runtime.manifest import Manifest, ProgramSpec, to_json

@@ -14,7 +14,7 @@ from edgekiln.compiler.ci.page import page
 from edgekiln.compiler.ci.result import Check, Failure, Verdict, parse
 from edgekiln.compiler.ci.summary import LIMIT, summary
 from edgekiln.compiler.cli.documents import DOCUMENTS
-from edgekiln.compiler.schema import document_schema
+from edgekiln.compiler.documents.json_schema import document_schema
 from edgekiln.runtime.codec import encode
 from tests.compiler.ci.results import bench, result, run
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler import locks
 from edgekiln.compiler.ci import publish
 from edgekiln.compiler.ci.publish import replaced, write_sums
+from edgekiln.compiler.pipeline import locks
 from edgekiln.runtime.errors import ConfigError, StorageError
 
 

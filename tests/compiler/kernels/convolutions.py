@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.epilogue import Residual, multiplier
-from edgekiln.compiler.kernels.spec import Nhwc
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, Codes
 

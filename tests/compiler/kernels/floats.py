@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgekiln.compiler.kernels.spec import Nhwc
+from edgekiln.compiler.ir.memory import Nhwc
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from edgekiln.compiler.aot import jit
-from edgekiln.compiler.kernels.spec import F32, Halo, Kernel, Nhwc
+from edgekiln.compiler.ir.memory import F32, Halo, Nhwc
+from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.runtime import host
 from edgekiln.targets import isa, profile
 from edgekiln.targets.isa.base import MicroKernel

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekiln.compiler.ir.memory import Halo, Nhwc
 from edgekiln.compiler.kernels.conv2d import Conv2d
 from edgekiln.compiler.kernels.depthwise import Depthwise2d
-from edgekiln.compiler.kernels.spec import Halo, Nhwc
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets import isa
 from tests.compiler.kernels import harness

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekiln.compiler.ir.memory import F32, Nhwc
 from edgekiln.compiler.kernels.convert import Dequantize, Quantize
 from edgekiln.compiler.kernels.copy import Copy
-from edgekiln.compiler.kernels.spec import F32, Nhwc
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.floats import Floats
 from tests.compiler.kernels.harness import Array, Codes, everywhere, microkernel, quick, run

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.epilogue import Residual
 from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
 from edgekiln.compiler.kernels.float_depthwise import FloatDepthwise2d
 from edgekiln.compiler.kernels.function import Step
-from edgekiln.compiler.kernels.spec import Nhwc
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, cases
 from tests.compiler.kernels.filtering import filtering_error, may_be_filtered

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.epilogue import multiplier
 from edgekiln.compiler.kernels.matmul import MatMul, Matrices
-from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, everywhere, here, microkernel, quick

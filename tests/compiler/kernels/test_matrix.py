@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekiln.compiler.ir.memory import Halo, Nhwc
 from edgekiln.compiler.kernels import matrix
 from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.spec import Halo, Nhwc
 from edgekiln.targets import isa
 from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness

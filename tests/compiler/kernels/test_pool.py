@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.pool import AveragePool, MaxPool
-from edgekiln.compiler.kernels.spec import Nhwc
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run
 from tests.compiler.kernels.test_elementwise import random_codes

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.rows import LayerNorm, Softmax
-from edgekiln.compiler.kernels.spec import Nhwc
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, everywhere, microkernel, quick
 

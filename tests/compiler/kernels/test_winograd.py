@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels import winograd, winograd_plan
 from edgekiln.compiler.kernels.conv2d import Conv2d
 from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
-from edgekiln.compiler.kernels.spec import Nhwc
 from edgekiln.targets import isa
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, with_other_numbers

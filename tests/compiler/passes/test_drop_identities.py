@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from edgekiln.compiler.frontend import import_onnx
-from edgekiln.compiler.graph import Graph
-from edgekiln.compiler.kernels.spec import Halo
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.import_onnx import import_onnx
+from edgekiln.compiler.ir.memory import Halo
 from edgekiln.compiler.passes.drop_identities import drop_identities
 from edgekiln.compiler.passes.pipeline import lower_graph
 from edgekiln.compiler.passes.qdq_to_integer import qdq_to_integer

@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekiln.compiler.frontend import import_onnx
-from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.import_onnx import import_onnx
 from edgekiln.compiler.passes.pipeline import lower_graph
 from tests.compiler import float_models
 

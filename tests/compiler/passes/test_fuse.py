@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekiln.compiler.frontend import import_onnx
-from edgekiln.compiler.graph import Graph, Part
+from edgekiln.compiler.ir.graph import Graph, Part
+from edgekiln.compiler.ir.import_onnx import import_onnx
 from edgekiln.compiler.passes.pipeline import lower_graph
 from tests.compiler.qdq_models import QdqModel
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekiln.compiler.frontend import import_onnx
-from edgekiln.compiler.graph import Graph
-from edgekiln.compiler.kernels.spec import Halo
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.import_onnx import import_onnx
+from edgekiln.compiler.ir.memory import Halo
 from edgekiln.compiler.passes.drop_identities import drop_identities
 from edgekiln.compiler.passes.fuse_transpose import fuse_transpose
 from edgekiln.compiler.passes.pipeline import lower_graph

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgekiln.compiler import costs
 from edgekiln.compiler.pruning.importance import weight_scores
 from edgekiln.compiler.pruning.shrink import shrink, survey
-from edgekiln.models import zoo
+from edgekiln.models import cost, zoo
 from edgekiln.models.artifact import ModuleMeta, load_module, save_module
 from edgekiln.runtime.errors import ConfigError, UnsupportedError
 from tests.compiler.pruning import networks
@@ -24,7 +23,7 @@ def seeded() -> None:
 
 def prune(module: nn.Module, ratio: float, multiple: int = 8, keep: tuple[str, ...] = ()) -> float:
     """Cut to `ratio`; returns the ratio reached."""
-    before = costs.count(module, EXAMPLE).macs
+    before = cost.count(module, EXAMPLE).macs
     found = survey(module, EXAMPLE, keep)
     shrink(
         module,
@@ -34,7 +33,7 @@ def prune(module: nn.Module, ratio: float, multiple: int = 8, keep: tuple[str, .
         budget=int(ratio * before),
         multiple=multiple,
     )
-    return costs.count(module, EXAMPLE).macs / before
+    return cost.count(module, EXAMPLE).macs / before
 
 
 def widths(module: nn.Module) -> dict[str, int]:
@@ -67,7 +66,7 @@ def test_a_pruned_network_is_saved_and_loaded_without_a_difference(network, tmp_
     x = torch.randn(4, 3, 8, 8)
     with torch.no_grad():
         assert torch.equal(loaded(x), module.eval()(x))
-    assert costs.count(loaded, EXAMPLE) == costs.count(module, EXAMPLE)
+    assert cost.count(loaded, EXAMPLE) == cost.count(module, EXAMPLE)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +175,7 @@ def test_each_criterion_finds_channels_that_do_nothing(criterion):
     x = torch.randn(8, 3, 8, 8)
     scores = weight_scores(module, criterion, [lambda m: m(x).square().mean()] * 2)
     found = survey(module, EXAMPLE, ("1.0", "3"))
-    budget = int(0.6 * costs.count(module, EXAMPLE).macs)
+    budget = int(0.6 * cost.count(module, EXAMPLE).macs)
     with torch.no_grad():
         expected = copy.deepcopy(module).eval()(x)
         shrink(module, EXAMPLE, found.proven, scores, budget=budget, multiple=8)

@@ -2,7 +2,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekiln.compiler.ort import Session
+from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.compiler.quantization.equalize import equalize
 from tests.compiler.float_models import make, residual
 

@@ -2,9 +2,9 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekiln.compiler import onnx_meta
-from edgekiln.compiler.onnx_meta import Meta
-from edgekiln.compiler.ort import Session
+from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model.io import Meta
+from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.compiler.quantization.prepare import prepare
 from edgekiln.runtime.errors import UnsupportedError
 from tests.compiler.float_models import make, residual
@@ -63,8 +63,8 @@ def test_nodes_without_a_name_get_their_tensors():
 
 def test_metadata_stays():
     model = residual()
-    onnx_meta.write_meta(model, Meta(data="digits", task="classification"))
-    assert onnx_meta.read_meta(prepare(model)) == Meta(data="digits", task="classification")
+    io.write_meta(model, Meta(data="digits", task="classification"))
+    assert io.read_meta(prepare(model)) == Meta(data="digits", task="classification")
 
 
 def test_the_same_model_gives_the_same_bytes():

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekiln.compiler.ort import Session
+from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.compiler.quantization import qcheck, qdq
 from edgekiln.compiler.quantization.ranges import Observer
 from edgekiln.compiler.quantization.sqnr import Sqnr

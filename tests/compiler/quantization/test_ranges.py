@@ -2,7 +2,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekiln.compiler.ort import Session
+from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.compiler.quantization import ranges
 from edgekiln.compiler.quantization.ranges import BINS, Observer
 from edgekiln.runtime.errors import InputError

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgekiln.compiler.entry import derive
-from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.build.resolve import derive
+from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.distill import Distill
 from edgekiln.models import artifact
 from edgekiln.models import data as sets

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages import evaluate as stage
 from edgekiln.compiler.stages.compile import Compile
 from edgekiln.compiler.stages.evaluate import Evaluate, area_under_curve

@@ -7,10 +7,10 @@ import onnx
 import pytest
 import torch
 
-from edgekiln.compiler import onnx_meta
-from edgekiln.compiler.onnx_passes import batch_norms_after_conv
-from edgekiln.compiler.ort import Session
-from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model.rewrites import batch_norms_after_conv
+from edgekiln.compiler.onnx_model.session import Session
+from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.export import Export
 from edgekiln.models.artifact import create, load_module
 from edgekiln.models.data import load
@@ -88,7 +88,7 @@ def module(path: Path, model: str) -> Path:
 def export(src: Path, dst: Path, stage: Export | None = None) -> tuple[onnx.ModelProto, list[str]]:
     context = StageContext(scratch=dst.parent)
     (stage or Export()).run(src, dst, context)
-    return onnx_meta.load_model(dst), context.notes
+    return io.load_model(dst), context.notes
 
 
 def test_the_onnx_model_computes_what_the_module_does(resnet, exported):
@@ -105,7 +105,7 @@ def test_the_graph_is_what_the_quantizer_wants(exported):
     operators = {node.op_type for node in model.graph.node}
     assert operators == {"Conv", "Relu", "Add", "GlobalAveragePool", "Reshape", "Gemm"}
     assert batch_norms_after_conv(model) == notes == []
-    assert onnx_meta.extents(onnx_meta.model_input(model)) == ("batch", 3, 32, 32)
+    assert io.extents(io.model_input(model)) == ("batch", 3, 32, 32)
     assert [entry.version for entry in model.opset_import] == [20]
 
 
@@ -126,7 +126,7 @@ def test_nodes_are_named_after_the_modules(exported):
 
 def test_the_model_carries_its_use(exported):
     model, _ = exported
-    meta, digits = onnx_meta.read_meta(model), load("digits", 0)
+    meta, digits = io.read_meta(model), load("digits", 0)
     assert meta.preprocessing == digits.preprocessing
     assert meta.labels == digits.classes
     assert (meta.data, meta.task) == ("digits", "classification")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekiln.compiler import licences
-from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.packaging import licences
+from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.package import Package
 from edgekiln.models.data import load as load_data
 from edgekiln.runtime import bundle, load, manifest
@@ -137,7 +137,7 @@ def test_the_same_inputs_give_the_same_bytes_anywhere(lib, tmp_path):
     elsewhere.mkdir(parents=True)
     code = (
         "import sys; from pathlib import Path\n"
-        "from edgekiln.compiler.stage import StageContext\n"
+        "from edgekiln.compiler.pipeline.stage import StageContext\n"
         "from edgekiln.compiler.stages.package import Package\n"
         "Package().run(Path(sys.argv[1]), Path('x.ekb'), StageContext(scratch=Path()))"
     )

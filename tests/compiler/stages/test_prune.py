@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgekiln.compiler import costs
-from edgekiln.compiler.stage import StageContext
+from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.prune import Prune
-from edgekiln.models import artifact
+from edgekiln.models import artifact, cost
 from edgekiln.models import data as sets
 from edgekiln.models.artifact import load_module, save_module
 from edgekiln.runtime.errors import ConfigError, InputError
@@ -42,10 +41,10 @@ def prune(
 def test_the_network_is_really_smaller(source, tmp_path):
     metrics, _ = prune(QUICK, source, tmp_path)
     module, meta = load_module(tmp_path / "out.pt")
-    cost = costs.count(module, torch.zeros(1, *meta.input_shape))
-    assert metrics["macs_after"] == cost.macs <= 0.6 * metrics["macs_before"]
+    costs = cost.count(module, torch.zeros(1, *meta.input_shape))
+    assert metrics["macs_after"] == costs.macs <= 0.6 * metrics["macs_before"]
     assert metrics["macs_after"] > 0.4 * metrics["macs_before"]
-    assert metrics["parameters_after"] == cost.parameters < metrics["parameters_before"]
+    assert metrics["parameters_after"] == costs.parameters < metrics["parameters_before"]
     assert meta.history["prune"] == metrics
     assert all(b.shape == () or b.numel() for b in module.buffers())  # no masks among them
 

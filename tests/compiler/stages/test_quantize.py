@@ -5,9 +5,9 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekiln.compiler import onnx_meta
+from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.quantization import qcheck
-from edgekiln.compiler.stage import StageContext
 from edgekiln.compiler.stages.quantize import Quantize
 from edgekiln.models.data import load
 from edgekiln.runtime.errors import ConfigError, EdgeKilnError, InputError, UnsupportedError
@@ -26,7 +26,7 @@ def quantize(src: Path, **options) -> tuple[onnx.ModelProto, dict[str, float], l
     dst = src.with_name("int8.onnx")
     context = StageContext(scratch=src.parent)
     metrics = Quantize(**{"data": "digits", "samples": 64} | options).run(src, dst, context)
-    return onnx_meta.load_model(dst), dict(metrics), context.notes
+    return io.load_model(dst), dict(metrics), context.notes
 
 
 def refused(src: Path, kind: type[EdgeKilnError], **options) -> EdgeKilnError:
@@ -83,7 +83,7 @@ def test_the_same_input_gives_the_same_bytes(float_model):
 def test_a_users_model_learns_its_use_from_the_data(float_model):
     model, _, _ = quantize(float_model)
     digits = load("digits", 0)
-    assert onnx_meta.read_meta(model) == onnx_meta.Meta(
+    assert io.read_meta(model) == io.Meta(
         preprocessing=digits.preprocessing,
         labels=digits.classes,
         data="digits",
@@ -93,15 +93,15 @@ def test_a_users_model_learns_its_use_from_the_data(float_model):
 
 def test_what_a_model_says_about_itself_stays(tmp_path):
     model = residual()
-    meta = onnx_meta.Meta(
+    meta = io.Meta(
         preprocessing=load("digits", 0).preprocessing,
         labels=tuple("abcdefghij"),
         data="digits",
         task="classification",
     )
-    onnx_meta.write_meta(model, meta)
+    io.write_meta(model, meta)
     int8, _, _ = quantize(write(model, tmp_path / "m.onnx"), data="")
-    assert onnx_meta.read_meta(int8) == meta
+    assert io.read_meta(int8) == meta
 
 
 def test_a_channels_last_model_gets_channels_last_samples(tmp_path):
@@ -118,7 +118,7 @@ def test_a_channels_last_model_gets_channels_last_samples(tmp_path):
         y="1, 10",
     )
     int8, metrics, _ = quantize(write(model, tmp_path / "m.onnx"))
-    meta = onnx_meta.read_meta(int8)
+    meta = io.read_meta(int8)
     assert meta.preprocessing is not None
     assert meta.preprocessing.layout == "NHWC"
     assert metrics["float_ops"] == 0
@@ -128,7 +128,7 @@ def test_a_fixed_batch_and_an_old_opset_are_no_obstacle(tmp_path):
     model = residual(opset=11, x="2, 3, 32, 32", y="2, 10")
     model.ir_version = 6
     int8, metrics, _ = quantize(write(model, tmp_path / "m.onnx"))
-    assert onnx_meta.fixed_batch(int8) == 2
+    assert io.fixed_batch(int8) == 2
     assert metrics["quantized_ops"] == 6
     assert metrics["sqnr_db"] > 30
 

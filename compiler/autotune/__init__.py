@@ -1,0 +1,1 @@
+"""Register tiles, measured or estimated on the target."""

@@ -1,0 +1,1 @@
+"""From a request to bundles: the chain of stages and its measurements."""

@@ -1,0 +1,249 @@
+"""The build: stages in a row, a measurement after each, one bundle a target."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgekiln.compiler.build import resolve, scoring
+from edgekiln.compiler.build.recipe import STAGES, Precision, Recipe
+from edgekiln.compiler.build.result import BuildResult, FloatOp, Latency, Step, TargetResult, finite
+from edgekiln.compiler.environment import doctor
+from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.pipeline.atomic_io import copy_out, writable
+from edgekiln.compiler.pipeline.stage import Advance
+from edgekiln.compiler.pipeline.store import Store
+from edgekiln.runtime import host
+from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError, StorageError
+from edgekiln.targets.profile import TargetProfile
+
+# Where each kind of input enters the chain.
+FIRST = {"module": "distill", "onnx": "quantize", "onnx-int8": "compile"}
+PER_TARGET = ("compile", "package")
+BESIDE = ("onnx-int8", "onnx")  # what ONNX Runtime is measured on
+NO_DATA = "no data: --data SPEC measures accuracy"
+
+Progress = Callable[[str], AbstractContextManager[Advance]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for."""
+
+    model: str
+    targets: tuple[TargetProfile, ...]
+    recipe: Recipe
+    precision: Precision = "int8"
+    out: Path
+    max_drop: float | None = None  # percentage points
+    trial_s: float = 1.0  # length of a latency trial; 0: measure none
+    logs: Path | None = None  # where training curves go
+
+
+def build(request: Request, store: Store, progress: Progress) -> BuildResult:
+    """Run the chain from where the input stands. What was built before is found, not made.
+
+    Raises:
+        MissingToolError, StorageError: before anything runs, when a target's compiler is not
+            there or the bundles cannot be written.
+        AccuracyError: a stage lost more than `max_drop`.
+        EdgeKilnError: from the stages.
+    """
+    names = [target.name for target in request.targets]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"target {min(doubled)} is given twice")
+    for target in request.targets:
+        doctor.require_toolchain(target)
+    if not writable(request.out.absolute()):
+        raise StorageError(f"{request.out} cannot be written", "choose another directory by --out")
+    return _Build(request, store, progress).run()
+
+
+class _Build:
+    """One build under way: its steps so far."""
+
+    def __init__(self, request: Request, store: Store, progress: Progress) -> None:
+        self.request = request
+        self.store = store
+        self.progress = progress
+        self.steps: list[Step] = []
+        self.artifacts: dict[str, Artifact] = {}  # of the shared stages, by kind
+        self.done: tuple[str, ...] = ()  # stages that the user's module has behind it
+        self.data = request.recipe.data
+        self.name = resolve.display_name(request.model)
+
+    def run(self) -> BuildResult:
+        artifact = self._start()
+        for name in self._shared_stages(artifact):
+            artifact = self._stage(name, artifact)
+        targets = tuple(self._target(target, artifact) for target in self.request.targets)
+        return BuildResult(
+            model=self.request.model,
+            data=self.data,
+            seed=self.request.recipe.seed,
+            precision=self.request.precision,
+            machine=host.machine(),
+            steps=tuple(self.steps),
+            targets=targets,
+        )
+
+    def _start(self) -> Artifact:
+        """The input as an artifact, scored if it is the user's own model."""
+        request = self.request
+        with self.progress("input") as advance:
+            artifact = resolve.start(self.store, request.model, request.recipe, advance)
+        if artifact.kind not in FIRST:
+            raise ConfigError(
+                f"{request.model} is {resolve.WORDS[artifact.kind]}: there is nothing left to "
+                "build",
+                "a build takes a zoo name, package.module:factory, .pt or .onnx",
+            )
+        if artifact.kind == "onnx-int8" and request.precision != "int8":
+            raise ConfigError(
+                f"{request.model} is quantized: it cannot become a {request.precision} program",
+                "give the float model it was made from",
+            )
+        self.artifacts[artifact.kind] = artifact
+        self.data = self.data or resolve.data_of(artifact)
+        if resolve.is_file(request.model):
+            self.done = resolve.done_stages(artifact)
+            self._record("input", artifact, None)
+        return artifact
+
+    def _shared_stages(self, artifact: Artifact) -> Iterator[str]:
+        """From where the input stands to the model that is compiled."""
+        left_out = PER_TARGET if self.request.precision == "int8" else (*PER_TARGET, "quantize")
+        order = [name for name in STAGES if name not in left_out]
+        first = FIRST[artifact.kind]
+        for name in order[order.index(first) :] if first in order else ():
+            if name not in (*self.request.recipe.skip, *self.done):
+                yield name
+
+    def _stage(self, name: str, src: Artifact, target: TargetProfile | None = None) -> Artifact:
+        artifact = self._run(name, src, target)
+        if target is None:
+            self.artifacts[artifact.kind] = artifact
+        self._record(name, artifact, target)
+        return artifact
+
+    def _run(
+        self, name: str, src: Artifact, target: TargetProfile | None, **derived: Any
+    ) -> Artifact:
+        recipe = self.request.recipe
+        fitting = {
+            "data": self.data,
+            "seed": recipe.seed,
+            "program": self.name,
+            "channel_multiple": self._channel_multiple(),
+        }
+        stage = recipe.stage(name, fitting, derived)
+        stage = resolve.derive(stage, src, target)
+        label = f"{name} {target.name}" if target else name
+        with self.progress(label) as advance:
+            return self.store.run(stage, src, target, advance, self.request.logs)
+
+    def _channel_multiple(self) -> int:
+        """Pruned widths must fill the vectors of every target."""
+        return math.lcm(*(target.channel_multiple for target in self.request.targets))
+
+    def _record(self, name: str, artifact: Artifact, target: TargetProfile | None) -> None:
+        """Measure the artifact, add the row to the table, and stop if too much was lost."""
+        report, unscored = self._evaluate(artifact, target)
+        score = scoring.score_of(report)
+        report = report or scoring.costs(artifact)
+        # Only the user's own model comes trained for preprocessing that we cannot know.
+        doubt = scoring.doubt(score, self.data, self.request.recipe.seed) if name == "input" else ""
+        step = Step(
+            stage=name,
+            target=target.name if target else "",
+            sha256=artifact.sha256,
+            file_bytes=report["file_bytes"],
+            score=score,
+            unscored=unscored,
+            parameters=report["parameters"],
+            macs=report["macs"],
+            metrics=finite(artifact.metrics),
+            notes=artifact.notes,
+            remark=artifact.remark or doubt,
+            wall_s=artifact.wall_s,
+            cached=artifact.cached,
+        )
+        self.steps.append(step)
+        if self.request.max_drop is not None:
+            scoring.check_drop(self.steps, step, self.request.max_drop)
+
+    def _evaluate(
+        self, artifact: Artifact, target: TargetProfile | None
+    ) -> tuple[Mapping[str, Any], str]:
+        """The evaluation's report, or why there is none."""
+        from edgekiln.compiler.stages.evaluate import Evaluate
+
+        if not self.data:
+            return {}, NO_DATA
+        stage = resolve.derive(Evaluate(data=self.data, seed=self.request.recipe.seed))
+        try:
+            with self.progress("evaluate") as advance:
+                report = self.store.run(stage, artifact, None, advance)
+        except (BundleError, MissingToolError) as error:
+            reason = doctor.foreign(target) if target else ""
+            if not reason:
+                raise
+            return {}, f"{reason}; not emulated: {error.message}"
+        content: dict[str, Any] = json.loads(report.path.read_text(encoding="utf-8"))
+        return content, ""
+
+    def _target(self, target: TargetProfile, model: Artifact) -> TargetResult:
+        """Compile and package for one target."""
+        lib = self._stage("compile", model, target)
+        steps = [step.lasting() for step in self.steps if step.target in ("", target.name)]
+        bundle = self._run(
+            "package",
+            lib,
+            target,
+            report=json.dumps({"steps": steps}, sort_keys=True),
+        )
+        path = self.request.out / f"{self._bundle_name(target)}.ekb"
+        copy_out(bundle.path, path)
+        result = _target_result(target, path, bundle.sha256)
+        latencies, unmeasured = self._measure(target, path)
+        return replace(result, latencies=latencies, unmeasured=unmeasured)
+
+    def _bundle_name(self, target: TargetProfile) -> str:
+        precision = self.request.precision
+        return f"{self.name}-{target.name}" + (f"-{precision}" if precision != "int8" else "")
+
+    def _measure(self, target: TargetProfile, bundle: Path) -> tuple[tuple[Latency, ...], str]:
+        """Ours, ONNX Runtime's int8 and float, in turn; or why there is no measurement."""
+        if reason := doctor.foreign(target):
+            return (), reason
+        if not self.request.trial_s:
+            return (), "--bench-seconds 0"
+        models = [self.artifacts[kind].path for kind in BESIDE if kind in self.artifacts]
+        with self.progress(f"bench {target.name}"):
+            return scoring.latencies(bundle, models, self.request.trial_s), ""
+
+
+def _target_result(target: TargetProfile, path: Path, sha256: str) -> TargetResult:
+    from edgekiln.runtime.bundle import Bundle
+
+    program = Bundle.open(path).program
+    return TargetResult(
+        target=target.name,
+        base=target.base,
+        bundle=str(path),
+        bundle_bytes=path.stat().st_size,
+        bundle_sha256=sha256,
+        arena_bytes=program.arena_bytes,
+        weights_bytes=program.weights_bytes,
+        code_bytes=program.code_bytes,
+        footprint=program.footprint,
+        layers=len(program.layers),
+        float_ops=tuple(
+            FloatOp(name=layer.name, op=layer.op, reason=layer.reason)
+            for layer in program.layers
+            if not layer.integer and layer.reason
+        ),
+    )

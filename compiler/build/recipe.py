@@ -1,0 +1,165 @@
+"""Recipes: what each stage of a build does, from TOML, typed by the stages' own fields.
+
+data = "digits"             # of every stage, unless its section says otherwise
+seed = 0
+skip = ["prune"]            # stages to leave out
+[distill]
+epochs = 12
+"""
+
+import importlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from edgekiln.compiler.pipeline.stage import Stage
+from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.typed import convert, did_you_mean, kebab
+
+# The chain, in its order. A new stage is one file and one line.
+STAGES = {
+    "distill": "edgekiln.compiler.stages.distill:Distill",
+    "prune": "edgekiln.compiler.stages.prune:Prune",
+    "export": "edgekiln.compiler.stages.export:Export",
+    "quantize": "edgekiln.compiler.stages.quantize:Quantize",
+    "compile": "edgekiln.compiler.stages.compile:Compile",
+    "package": "edgekiln.compiler.stages.package:Package",
+}
+Precision = Literal["int8", "float32"]  # of a program's numbers
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+SKIPPABLE = ("distill", "prune")  # they give what they take
+SHARED = {"data": str, "seed": int}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """A stage's field, as recipes and the command line see it."""
+
+    field: str
+    hint: Any  # its annotation
+    default: Any
+    help: str
+
+    @property
+    def key(self) -> str:
+        return kebab(self.field)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Options for a build; what is not set is left to the stages' defaults."""
+
+    data: str = ""
+    seed: int = 0
+    skip: tuple[str, ...] = ()
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage → field → value
+
+    def stage(self, name: str, fitting: Mapping[str, Any], derived: Mapping[str, Any]) -> Stage:
+        """The stage with this recipe's options.
+
+        Args:
+            fitting: what suits this build, where the recipe says nothing and the stage has the
+                field.
+            derived: what the build has computed.
+
+        Raises:
+            ConfigError: the stage refuses a value.
+        """
+        cls = stage_class(name)
+        known = {f.name for f in fields(cls)}
+        suits = {key: value for key, value in fitting.items() if key in known}
+        return cls(**{**suits, **self.options.get(name, {}), **derived})
+
+
+def stage_class(name: str) -> type[Stage]:
+    module, _, attribute = STAGES[name].partition(":")
+    cls: type[Stage] = getattr(importlib.import_module(module), attribute)
+    return cls
+
+
+def stage_options(cls: type[Stage]) -> tuple[Option, ...]:
+    """The fields a user may set. Those marked `derived` are computed, part of the key alone."""
+    hints = get_type_hints(cls)
+    return tuple(
+        Option(
+            field=f.name,
+            hint=hints[f.name],
+            default=f.default if f.default is not MISSING else None,
+            help=f.metadata.get("help", ""),
+        )
+        for f in fields(cls)
+        if not f.metadata.get("derived")
+    )
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe file.
+
+    Raises:
+        ConfigError: unreadable, or an unknown section or key, or a wrong type.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no such recipe file: {path}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}", "a recipe is a TOML file") from error
+    return parse(table, path.name)
+
+
+def parse(table: Mapping[str, Any], where: str) -> Recipe:
+    """Check a recipe's table; `where` names it in errors."""
+    shared: dict[str, Any] = {}
+    options: dict[str, dict[str, Any]] = {}
+    for key, value in table.items():
+        if key in SHARED:
+            shared[key] = convert(value, SHARED[key], f"{where}: {key}")
+        elif key == "skip":
+            shared["skip"] = check_skip(convert(value, tuple[str, ...], f"{where}: skip"), where)
+        elif key in STAGES:
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{where}: {key} must be a section", f"write [{key}]")
+            options[key] = _section(key, value, f"{where}: [{key}]")
+        else:
+            raise ConfigError(
+                f"{where}: unknown section or key {key!r}",
+                did_you_mean(key, (*SHARED, "skip", *STAGES), what="a recipe has"),
+            )
+    return Recipe(options=options, **shared)
+
+
+def check_skip(names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """The names of stages to skip, if all of them can be."""
+    for name in names:
+        if name not in SKIPPABLE:
+            raise ConfigError(
+                f"{where}: cannot skip {name!r}", f"can be skipped: {', '.join(SKIPPABLE)}"
+            )
+    return names
+
+
+def override(recipe: Recipe, *, data: str | None = None, seed: int | None = None) -> Recipe:
+    """The recipe with what the command line says, which goes for every stage."""
+    changes: dict[str, Any] = {}
+    if data is not None:
+        changes["data"] = data
+    if seed is not None:
+        changes["seed"] = seed
+    options = {
+        name: {key: value for key, value in section.items() if key not in changes}
+        for name, section in recipe.options.items()
+    }
+    return replace(recipe, options=options, **changes)
+
+
+def _section(stage: str, table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    known = {option.key: option for option in stage_options(stage_class(stage))}
+    values = {}
+    for key, value in table.items():
+        if key not in known:
+            hint = did_you_mean(key, known, what="keys are")
+            raise ConfigError(f"{where}: unknown key {key!r}", hint)
+        values[known[key].field] = convert(value, known[key].hint, f"{where}: {key}")
+    return values

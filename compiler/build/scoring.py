@@ -1,0 +1,100 @@
+"""What a build measures: scores and sizes of artifacts, latencies of engines."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekiln.compiler.build.result import Latency, Score, Step
+from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.runtime.errors import AccuracyError
+
+if TYPE_CHECKING:
+    from edgekiln.runtime.results import BenchResult
+
+# A trained model is better than this many times chance.
+GUESSING = 1.5
+
+
+def score_of(report: Mapping[str, Any]) -> Score | None:
+    """The score in an evaluation's report; None in that of `costs`."""
+    if "accuracy" not in report:
+        return None
+    return Score(value=report["accuracy"], metric=report["metric"], n=report["n"])
+
+
+def costs(artifact: Artifact) -> dict[str, Any]:
+    """What an evaluation's report says besides the score, of an artifact that is not evaluated."""
+    if artifact.kind == "lib":  # it may be for another machine
+        sizes = artifact.metrics
+        program_bytes = int(sizes["code_bytes"] + sizes["weights_bytes"])
+        return {"parameters": None, "macs": int(sizes["macs"]), "file_bytes": program_bytes}
+    from edgekiln.compiler.stages.evaluate import open_subject
+
+    subject = open_subject(artifact.path)
+    return {
+        "parameters": subject.parameters,
+        "macs": subject.macs,
+        "file_bytes": subject.file_bytes,
+    }
+
+
+def doubt(score: Score | None, data: str, seed: int) -> str:
+    """A word on a user's trained model that scores like one that guesses."""
+    from edgekiln.models.data import load
+
+    if score is None or score.metric != "accuracy":
+        return ""
+    classes = len(load(data, seed).classes)
+    if score.value * classes > GUESSING:
+        return ""
+    return (
+        f"{score.value:.2%} is what guessing one of {classes} classes gives: the model may want "
+        "other preprocessing, e.g. --data 'PATH?scale=1' for raw pixels or 'PATH?mean=0.5&std=0.5'"
+    )
+
+
+def check_drop(steps: Sequence[Step], step: Step, max_drop: float) -> None:
+    """Compare the last `step` with the score before it and with the first one, of as many samples.
+
+    Raises:
+        AccuracyError: more than `max_drop` percentage points were lost.
+    """
+    if step.score is None:
+        return
+    earlier = [
+        (other, other.score)
+        for other in steps[: steps.index(step)]
+        if other.score
+        and other.target in ("", step.target)
+        and other.score.n == step.score.n  # an emulated program may have seen the first ones only
+    ]
+    for reference, score in (earlier[-1], earlier[0]) if earlier else ():
+        lost = 100 * (score.value - step.score.value)
+        if lost > max_drop:
+            raise AccuracyError(
+                f"{step.stage} lost {lost:.2f} points of {score.metric}: "
+                f"{score.value:.2%} after {reference.stage}, {step.score.value:.2%} now "
+                f"(n = {step.score.n}; --max-drop {max_drop:g})",
+                f"change [{step.stage}] in the recipe, or allow more",
+            )
+
+
+def latencies(bundle: Path, models: Sequence[Path], trial_s: float) -> tuple[Latency, ...]:
+    """Ours, then ONNX Runtime's on each of `models`; their trials take turns."""
+    from edgekiln.runtime.bench import compare
+
+    results = compare(bundle, models, min_seconds=trial_s)
+    return tuple(latency_of(each, results[0].median_s) for each in results)
+
+
+def latency_of(result: "BenchResult", ours_s: float) -> Latency:
+    """The row of a table in which our program takes `ours_s`."""
+    return Latency(
+        engine=f"{result.engine} {result.precision}",
+        threads=result.threads,
+        median_s=result.median_s,
+        p90_s=result.p90_s,
+        spread=result.spread,
+        ratio=result.median_s / ours_s,
+        warnings=result.warnings,
+    )

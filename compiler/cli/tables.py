@@ -1,0 +1,153 @@
+"""The build's result as tables for people."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler.build.result import BuildResult, Latency, Step, TargetResult
+from edgekiln.runtime.text import footprint_lines, human_bytes
+from edgekiln.targets.profile import HOST
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+LONGEST_LIST = 8  # float operations shown; the JSON holds all
+
+
+def show(result: BuildResult, console: "Console") -> None:
+    """Print the stages, then for each target the latencies, what stayed float, and the bundle."""
+    settings = f"data {result.data or '-'}  seed {result.seed}  {result.precision}"
+    console.print(f"{result.model}  {settings}", style="bold")
+    machine = result.machine
+    console.print(f"on {machine.cpu}, {machine.cores} cores", highlight=False)
+    console.print(_stages(result))
+    for reason, stages in _unscored(result).items():
+        line = f"accuracy not measured of {', '.join(stages)}: {reason}"
+        console.print(line, highlight=False, soft_wrap=True)
+    for step in result.steps:
+        # The compile stage's notes are the float operations, which are listed with their target.
+        notes = () if step.stage == "compile" else step.notes
+        for note in (*notes, *([step.remark] if step.remark else [])):
+            console.print(
+                f"note: {step.stage}: {note}", style="dim", highlight=False, soft_wrap=True
+            )
+    for target in result.targets:
+        _target(target, result.precision, console)
+    for line in _next(result):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _stages(result: BuildResult) -> "Table":
+    from rich.table import Table
+
+    metrics = {step.score.metric for step in result.steps if step.score}
+    samples = {step.score.n for step in result.steps if step.score}
+    heading = " / ".join(sorted(metrics)) or "accuracy"
+    if samples:
+        heading += f" (n={', '.join(str(n) for n in sorted(samples))})"
+    table = Table()
+    table.add_column("stage")
+    for name in (heading, "parameters", "MACs", "bytes", "time"):
+        table.add_column(name, justify="right")
+    for step in result.steps:
+        table.add_row(*_row(step))
+    return table
+
+
+def _unscored(result: BuildResult) -> dict[str, list[str]]:
+    """Reason → the rows without a score for that reason."""
+    found: dict[str, list[str]] = {}
+    for step in result.steps:
+        if step.unscored:
+            found.setdefault(step.unscored, []).append(_label(step))
+    return found
+
+
+def _label(step: Step) -> str:
+    return f"{step.stage} {step.target}".strip()
+
+
+def _row(step: Step) -> tuple[str, ...]:
+    score = "-"
+    if step.score:
+        percent = step.score.metric == "accuracy"
+        score = f"{step.score.value:.2%}" if percent else f"{step.score.value:.4f}"
+    return (
+        _label(step),
+        score,
+        _count(step.parameters),
+        _count(step.macs),
+        f"{step.file_bytes:,}",
+        "cached" if step.cached else f"{step.wall_s:.1f} s",
+    )
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
+
+
+def _target(target: TargetResult, precision: str, console: "Console") -> None:
+    detected = f" (by {target.base})" if target.target == HOST else ""
+    console.print(f"\n{target.target}{detected}", style="bold")
+    if target.latencies:
+        console.print(_latencies(target.latencies))
+        for warning in dict.fromkeys(w for row in target.latencies for w in row.warnings):
+            console.print(f"warning: {warning}", style="yellow", highlight=False)
+    else:
+        console.print(f"latency not measured: {target.unmeasured}", highlight=False)
+    sizes = ", ".join(
+        f"{name} {human_bytes(count)}"
+        for name, count in (
+            ("code", target.code_bytes),
+            ("weights", target.weights_bytes),
+            ("arena", target.arena_bytes),
+        )
+    )
+    console.print(f"program: {sizes}", highlight=False)
+    for line in footprint_lines(target.footprint):
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print(_float_ops(target, precision), highlight=False)
+    console.print(
+        f"bundle: {target.bundle} ({human_bytes(target.bundle_bytes)})",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _latencies(rows: tuple[Latency, ...]) -> "Table":
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("engine")
+    for name in ("threads", "median µs", "p90 µs", "spread", "× ours"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            row.engine,
+            str(row.threads),
+            f"{row.median_s * 1e6:,.1f}",
+            f"{row.p90_s * 1e6:,.1f}",
+            f"{row.spread:.1%}",
+            f"{row.ratio:.2f}",
+        )
+    return table
+
+
+def _float_ops(target: TargetResult, precision: str) -> str:
+    what = "float operations" if precision == "int8" else "operations without a float32 kernel"
+    if not target.float_ops:
+        return f"{what}: none of {target.layers}"
+    lines = [f"{what}: {len(target.float_ops)} of {target.layers}"]
+    lines += [f"  {op.op} {op.name}: {op.reason}" for op in target.float_ops[:LONGEST_LIST]]
+    if (more := len(target.float_ops) - LONGEST_LIST) > 0:
+        lines.append(f"  and {more} more (--json lists them)")
+    return "\n".join(lines)
+
+
+def _next(result: BuildResult) -> Iterator[str]:
+    """Commands to try, for the first bundle that runs here."""
+    measured = [target.bundle for target in result.targets if target.latencies]
+    if measured:
+        yield ""
+        yield f"next: edgekiln bench {measured[0]}"
+        yield f"      edgekiln verify {measured[0]}"

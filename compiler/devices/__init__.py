@@ -1,0 +1,1 @@
+"""Devices by name, and the emulators that stand in for them."""

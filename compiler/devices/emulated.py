@@ -1,0 +1,54 @@
+"""A program of another machine, run here under QEMU: its bits, not its latencies."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekiln.compiler.devices.named import emulated_cpu
+from edgekiln.runtime.contenders import run_runner
+from edgekiln.runtime.device.qemu import QemuDevice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edgekiln.runtime.manifest import ProgramSpec
+
+TIMEOUT_S = 600.0  # of all samples; one of a large network takes seconds
+
+
+def predict(
+    spec: "ProgramSpec", runner: bytes, inputs: "Sequence[NDArray[np.generic]]"
+) -> "list[NDArray[np.generic]]":
+    """The outputs by `runner accuracy`, the executable of the program, on its target's CPU.
+
+    Args:
+        inputs: an array each, batch first: any multiple of the program's own batch.
+
+    Raises:
+        BundleError: QEMU has no such CPU.
+        MissingToolError: QEMU is not installed.
+        EdgeKilnError: the one the program ended with.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="edgekiln-emulated-") as directory,
+        QemuDevice(emulated_cpu(spec)) as qemu,
+    ):
+        qemu.accept(spec, spec.name)
+        home = Path(directory)
+        command = [qemu.put(runner), "accuracy"]
+        for index, array in enumerate(inputs):
+            given = home / f"input_{index}.bin"
+            given.write_bytes(array.tobytes())
+            command += ["--input", str(given)]
+        results = [home / f"output_{index}.bin" for index in range(len(spec.outputs))]
+        for path in results:
+            command += ["--output", str(path)]
+        run_runner(qemu, command, TIMEOUT_S, spec.name, {})
+        return [
+            np.frombuffer(path.read_bytes(), tensor.dtype).reshape(-1, *tensor.shape[1:])
+            for path, tensor in zip(results, spec.outputs, strict=True)
+        ]

@@ -1,0 +1,1 @@
+"""Progress and JSON documents, for people and for programs."""

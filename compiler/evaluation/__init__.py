@@ -1,0 +1,1 @@
+"""What a model or a program computes, held against a reference."""

@@ -1,0 +1,1 @@
+"""The integer graph between ONNX and kernels, and the program that comes of it."""

@@ -1,0 +1,85 @@
+"""The lowered model, a straight list of kernel calls: from the lowering to the AOT back end."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler.ir.memory import Code, Halo
+from edgekiln.runtime.manifest import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Buffer:
+    """A tensor that lives in the arena from its first writer to its last reader."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class In:
+    """Argument: the program's i-th input."""
+
+    index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Out:
+    """Argument: the program's i-th output."""
+
+    index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ref:
+    """Argument: a place in the arena, `offset` bytes into the buffer."""
+
+    buffer: str
+    offset: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Const:
+    """Argument: a read-only array; equal arrays are stored once, each aligned to 64 bytes."""
+
+    array: "NDArray[np.generic]"
+
+
+Arg = In | Out | Ref | Const
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One kernel call; `args` match the function's buffer parameters, the last one is written.
+
+    A function from a float island may write several buffers: `writes` counts them, from the end.
+    """
+
+    name: str  # the ONNX tensor it produces
+    op: str
+    code: Code
+    args: tuple[Arg, ...]
+    work: int = 0
+    writes: int = 1
+    macs: int = 0
+    integer: bool = True
+    reason: str = ""  # why it stayed float
+    output: TensorSpec | None = None  # what it produces, for per-layer verification
+    layout: str = "plain"  # of the output in memory: "NHWC" or "plain"
+    halo: Halo | None = None
+    where: Ref | None = None  # where `output` begins, if not where the call writes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """Everything the AOT back end needs."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    buffers: tuple[Buffer, ...]
+    calls: tuple[Call, ...]
+    model_sha256: str

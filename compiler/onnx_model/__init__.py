@@ -1,0 +1,1 @@
+"""Reading, checking and rewriting ONNX models."""

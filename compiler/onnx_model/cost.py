@@ -1,0 +1,80 @@
+"""What an ONNX model costs: parameters, multiply-accumulates of one sample, weight bytes."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Of one inference with batch 1."""
+
+    parameters: int  # weights and biases, without scales, zero points and shapes
+    macs: int  # of convolutions, Gemm and MatMul
+    weight_bytes: int  # of the parameters as stored
+
+
+def onnx_costs(model: "onnx.ModelProto") -> Costs:
+    """Count. Nodes whose shape cannot be inferred count 0 multiply-accumulates."""
+    import onnx
+
+    from edgekiln.compiler.onnx_model import io
+
+    single = onnx.ModelProto()
+    single.CopyFrom(model)
+    if io.fixed_batch(single) is None:
+        io.set_batch(single, 1)
+    graph = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
+    shapes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        shape = io.extents(value)
+        shapes[value.name] = tuple(e if isinstance(e, int) else 0 for e in shape)
+    batch = io.fixed_batch(single) or 1
+    macs = sum(_macs(node, shapes) for node in graph.node) // batch
+    count, size = _parameters(graph)
+    return Costs(parameters=count, macs=macs, weight_bytes=size)
+
+
+def _macs(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
+    """Output elements times the length of each one's dot product."""
+    operands = [shapes.get(name, ()) for name in node.input[:2]]
+    out = shapes.get(node.output[0], ())
+    if len(operands) < 2 or not (all(operands) and out):
+        return 0
+    data, weight = operands
+    if node.op_type == "Conv":  # weight: (OC, IC / groups, *kernel)
+        return prod(out) * prod(weight[1:])
+    if node.op_type == "ConvTranspose":  # weight: (IC, OC / groups, *kernel), one use per input
+        return prod(data) * prod(weight[1:])
+    if node.op_type == "MatMul":
+        return prod(out) * data[-1]
+    if node.op_type == "Gemm":
+        transposed = any(a.name == "transA" and a.i for a in node.attribute)
+        return prod(out) * data[0 if transposed else 1]
+    return 0
+
+
+def _parameters(graph: "onnx.GraphProto") -> tuple[int, int]:
+    import onnx
+
+    plumbing = {
+        name
+        for node in graph.node
+        if node.op_type in (QUANTIZE, DEQUANTIZE)
+        for name in node.input[1:]
+    }
+    numeric = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
+    numeric |= {onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT32}
+    count = size = 0
+    for weight in graph.initializer:
+        if weight.name in plumbing or not weight.dims or weight.data_type not in numeric:
+            continue
+        elements = prod(weight.dims)
+        count += elements
+        size += elements * onnx.helper.tensor_dtype_to_np_dtype(weight.data_type).itemsize
+    return count, size

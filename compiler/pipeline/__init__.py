@@ -1,0 +1,1 @@
+"""The engine: stages, artifacts, and the store that keeps them."""

@@ -1,0 +1,155 @@
+"""Housekeeping in the store: list, and remove what is old; artifacts and compiled objects alike."""
+
+import contextlib
+import json
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekiln.compiler.pipeline import locks
+from edgekiln.compiler.pipeline.atomic_io import explained
+from edgekiln.compiler.pipeline.store import Store
+
+DAY_S = 86_400
+OBJECT = "object"
+KEEP_WHILE_IN_USE_S = DAY_S  # what a running build may still read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One stored artifact, or an object file that compilations share."""
+
+    key: str
+    stage: str
+    kind: str
+    bytes: int
+    used_s: float  # when it was last used, Unix time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """What `sweep` did."""
+
+    artifacts: int  # removed
+    objects: int  # removed
+    freed_bytes: int
+    kept: int
+    spared: int  # kept only because a build is running
+
+
+def entries(store: Store) -> tuple[Entry, ...]:
+    """Every artifact, the longest unused first; damaged ones too, so gc can remove them."""
+    found = []
+    for home in store.objects.glob("*"):
+        try:
+            record = json.loads((home / "record.json").read_text(encoding="utf-8"))
+            stage, kind = record["recipe"]["stage"], record["kind"]
+        except (OSError, ValueError, KeyError, TypeError):
+            stage, kind = "?", "damaged"
+        try:
+            used_s = home.stat().st_mtime
+        except FileNotFoundError:
+            continue  # removed while we look
+        found.append(Entry(key=home.name, stage=stage, kind=kind, bytes=_size(home), used_s=used_s))
+    return tuple(sorted(found, key=_age_order))
+
+
+def _age_order(entry: Entry) -> tuple[float, str]:
+    return entry.used_s, entry.key
+
+
+def objects(store: Store) -> tuple[Entry, ...]:
+    """Every compiled object, the longest unused first."""
+    found = []
+    for path in store.compiled.glob("[!.]*"):
+        with contextlib.suppress(FileNotFoundError):  # removed while we look
+            stat = path.stat()
+            found.append(
+                Entry(
+                    key=path.name, stage="compile", kind=OBJECT, bytes=stat.st_size,
+                    used_s=stat.st_mtime,
+                )
+            )  # fmt: skip
+    return tuple(sorted(found, key=_age_order))
+
+
+def sweep(
+    store: Store, keep_days: float | None = None, max_bytes: int | None = None, now_s: float = 0
+) -> Swept:
+    """Remove what was unused for `keep_days`, then the longest unused until `max_bytes` are left.
+
+    Leftovers of killed runs go in any case, unfinished checkpoints after `keep_days`. While a
+    build is running, what was used within the last day stays.
+    """
+    now_s = now_s or time.time()
+    listed = sorted((*entries(store), *objects(store)), key=_age_order)
+    left_bytes = sum(entry.bytes for entry in listed)
+    busy = locks.in_use(store.in_use)
+    removed: Counter[bool] = Counter()  # objects or not
+    freed = spared = 0
+    with explained(store.root):
+        for entry in listed:
+            old = keep_days is not None and now_s - entry.used_s >= keep_days * DAY_S
+            if not old and (max_bytes is None or left_bytes <= max_bytes):
+                continue
+            if busy and now_s - entry.used_s < KEEP_WHILE_IN_USE_S:
+                spared += 1
+                continue
+            if entry.kind == OBJECT:
+                (store.compiled / entry.key).unlink(missing_ok=True)
+            else:
+                store.drop(entry.key)
+            removed[entry.kind == OBJECT] += 1
+            freed += entry.bytes
+            left_bytes -= entry.bytes
+        freed += _remove_leftovers(store, keep_days, now_s)
+    return Swept(
+        artifacts=removed[False],
+        objects=removed[True],
+        freed_bytes=freed,
+        kept=len(listed) - removed.total(),
+        spared=spared,
+    )
+
+
+def _remove_leftovers(store: Store, keep_days: float | None, now_s: float) -> int:
+    """Working directories, locks and checkpoints of processes that are gone; bytes freed."""
+    freed = 0
+    keys = {path.name.partition(".")[0] for path in store.tmp.glob("*")}
+    keys |= {path.name for path in (*store.locks.glob("*"), *store.scratch.glob("*"))}
+    for key in keys:
+        with locks.try_exclusive(store.locks / key) as free:  # removes the lock file, too
+            if not free:
+                continue
+            scratch = store.scratch / key
+            stale = list(store.tmp.glob(f"{key}.*"))
+            if keep_days is not None and _age_s(scratch, now_s) >= keep_days * DAY_S:
+                stale.append(scratch)
+            for path in stale:
+                freed += _size(path)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+    for path in store.compiled.glob(".*"):  # of a writer that was killed
+        if _age_s(path, now_s) >= DAY_S:
+            freed += _size(path)
+            shutil.rmtree(path, ignore_errors=True)
+    for entry in store.index.glob("*"):
+        if not (store.objects / entry.read_text().strip()).exists():
+            entry.unlink(missing_ok=True)
+    return freed
+
+
+def _age_s(path: Path, now_s: float) -> float:
+    try:
+        return now_s - path.stat().st_mtime
+    except FileNotFoundError:
+        return -1.0
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else iter([path])
+    return sum(file.stat().st_size for file in files if file.is_file())

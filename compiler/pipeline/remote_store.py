@@ -1,0 +1,123 @@
+"""A store with a second one behind it that many machines share, anywhere fsspec reaches.
+
+There, `<key>.tar` holds an artifact and its record. What is found is verified: the record's recipe
+must have that key, and the artifact the record's hash. Anything else is as good as not there, and
+is replaced. So any number of writers may be at it; a file of theirs is the same as ours, or broken.
+"""
+
+import json
+import shutil
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgekiln.compiler.pipeline.artifact import FORMAT, Artifact, Record, key_of
+from edgekiln.compiler.pipeline.store import Maker, Store
+from edgekiln.runtime.bundle import read_tar, sha256, write_tar
+from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError
+
+RECORD = "record.json"
+
+
+def open_store(url: str = "") -> Store:
+    """The machine's own store, and behind it, when given, the one at `url`.
+
+    Raises:
+        ConfigError: not a URL that fsspec knows.
+        MissingToolError: its protocol needs a package that is not installed.
+    """
+    return SharedStore(url) if url else Store()
+
+
+class SharedStore(Store):
+    """Looks behind before it makes, and leaves a copy there of what it made.
+
+    The store behind is help, not a need: when it cannot be reached, that is said, and work goes on.
+    """
+
+    def __init__(self, url: str, root: Path | None = None) -> None:
+        super().__init__(root)
+        from fsspec.core import url_to_fs
+
+        self.url = url
+        try:
+            self._fs, self._home = url_to_fs(url)
+        except ImportError as error:
+            raise MissingToolError(f"store {url}: {error}", "pip install it, e.g. s3fs") from error
+        except ValueError as error:
+            raise ConfigError(
+                f"store {url}: {error}", "give a directory, or a URL such as s3://bucket/edgekiln"
+            ) from error
+
+    def _publish(
+        self, key: str, recipe: Record, before: tuple[Record, ...], make: Maker
+    ) -> Artifact:
+        if self._attempt("read", lambda: self._fetch(key)):
+            artifact = self.read(key)
+            assert artifact is not None, key
+            return artifact
+        artifact = super()._publish(key, recipe, before, make)
+        self._attempt("write", lambda: self._offer(key))
+        return artifact
+
+    def _attempt(self, verb: str, action: Callable[[], Any]) -> Any:
+        """None when the store behind fails, in any of the ways of its many protocols."""
+        try:
+            return action()
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            print(f"note: cannot {verb} the store {self.url}: {reason}", file=sys.stderr)
+            return None
+
+    def _fetch(self, key: str) -> bool:
+        """Whether the artifact was there, whole, and is now in this store."""
+        work = self._workdir(key)
+        try:
+            packed = work / "packed.tar"
+            try:
+                self._fs.get_file(self._place(key), str(packed))
+            except FileNotFoundError:
+                return False
+            record, content = _verified(key, packed)
+            packed.unlink()
+            (work / record["file"]).write_bytes(content)
+            (work / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+            self._rename(work, self.objects / key)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        self._remember(record["sha256"], key)
+        return True
+
+    def _offer(self, key: str) -> None:
+        """Under another name first: nobody shall read half a file."""
+        work = self._workdir(key)
+        try:
+            home = self.objects / key
+            packed = work / "packed.tar"
+            write_tar(packed, {path.name: path for path in home.iterdir()}, executable=set())
+            aside = f"{self._place(key)}.{uuid.uuid4().hex}"
+            self._fs.makedirs(self._home, exist_ok=True)
+            self._fs.put_file(str(packed), aside)
+            self._fs.mv(aside, self._place(key))
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _place(self, key: str) -> str:
+        return f"{self._home}/{key}.tar"
+
+
+def _verified(key: str, packed: Path) -> tuple[dict[str, Any], bytes]:
+    """Record and artifact. Raises BundleError when they are not what the key stands for."""
+    files = read_tar(packed)
+    try:
+        record: dict[str, Any] = json.loads(files[RECORD])
+        content = files[record["file"]]
+        right = record["format"] == FORMAT and key_of(record["recipe"]) == key
+        whole = sha256(content) == record["sha256"] and "/" not in record["file"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{key[:12]}… is damaged ({error})") from error
+    if not (right and whole):
+        raise BundleError(f"{key[:12]}… is damaged or belongs to another key")
+    return record, content

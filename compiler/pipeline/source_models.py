@@ -1,0 +1,39 @@
+"""What a bundle was made from, as far as the store still has it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler.pipeline.store import Store
+from edgekiln.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from edgekiln.runtime.manifest import ProgramSpec
+
+
+def source_model(spec: "ProgramSpec") -> Path:
+    """The ONNX model that a program was compiled from. Raises InputError when it is gone."""
+    if artifact := Store().find(spec.model_sha256):
+        return artifact.path
+    raise InputError(
+        f"the store no longer has the model of {spec.name} (sha256 {spec.model_sha256[:12]}…)",
+        "give it by --model FILE.onnx",
+    )
+
+
+def models_of(bundle: Path) -> tuple[Path, ...]:
+    """The int8 and the float model of a bundle, those that are still there; none for a `.lib`.
+
+    Raises:
+        InputError, BundleError: the bundle cannot be read.
+    """
+    from edgekiln.runtime.bundle import MANIFEST, Bundle, read_tar
+
+    if MANIFEST not in read_tar(bundle):
+        return ()
+    store = Store()
+    made_from = {
+        str(record["kind"]): str(record["sha256"])
+        for record in Bundle.open(bundle).manifest.provenance
+    }
+    found = [store.find(made_from[kind]) for kind in ("onnx-int8", "onnx") if kind in made_from]
+    return tuple(artifact.path for artifact in found if artifact)

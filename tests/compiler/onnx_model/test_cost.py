@@ -1,0 +1,41 @@
+from edgekiln.compiler.onnx_model.cost import Costs, onnx_costs
+from tests.compiler.float_models import make, residual
+
+
+def test_convolutions_and_the_head_are_counted():
+    convs = 32 * 32 * 8 * (3 * 9 + 8 * 9)
+    parameters = 8 * 27 + 8 + 8 * 72 + 8 + 80 + 10
+    assert onnx_costs(residual()) == Costs(
+        parameters=parameters, macs=convs + 80, weight_bytes=4 * parameters
+    )
+
+
+def test_the_batch_does_not_count():
+    assert onnx_costs(residual(x="4, 3, 32, 32", y="4, 10")) == onnx_costs(residual())
+
+
+def test_groups_divide_the_work():
+    depthwise = make(
+        "y = Conv <group = 6, kernel_shape = [3, 3], strides = [2, 2]> (x, w)",
+        {"w": (6, 1, 3, 3)},
+        x="N, 6, 9, 9",
+        y="N, 6, 4, 4",
+    )
+    assert onnx_costs(depthwise).macs == 4 * 4 * 6 * 9
+
+
+def test_products_of_activations_count():
+    attention = make(
+        "k = Transpose <perm = [0, 2, 1]> (x)\n y = MatMul (x, k)", {}, x="N, 5, 7", y="N, 5, 5"
+    )
+    assert onnx_costs(attention) == Costs(parameters=0, macs=5 * 5 * 7, weight_bytes=0)
+
+
+def test_transposed_convolutions_count_each_input_once():
+    model = make(
+        "y = ConvTranspose <kernel_shape = [2, 2], strides = [2, 2]> (x, w)",
+        {"w": (4, 6, 2, 2)},
+        x="N, 4, 5, 5",
+        y="N, 6, 10, 10",
+    )
+    assert onnx_costs(model).macs == 5 * 5 * 4 * 6 * 4

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from edgekiln.compiler.onnx_model.feed import feed_for
+from edgekiln.compiler.onnx_model.io import Meta
+from edgekiln.models.data import load
+from edgekiln.runtime.errors import ConfigError, InputError
+from edgekiln.runtime.manifest import Preprocessing
+
+
+def feed(meta: Meta | None = None, shape=(3, 32, 32), data="digits"):
+    return feed_for(meta or Meta(), shape, data=data, seed=0)
+
+
+def test_batches_give_the_first_samples_in_order():
+    digits = load("digits", 0)
+    pairs = list(feed().batches(digits.test, batch=32, samples=70))
+    assert [len(x) for x, _ in pairs] == [32, 32, 6]
+    np.testing.assert_array_equal(np.concatenate([y for _, y in pairs]), digits.test.y[:70])
+    assert pairs[0][0].dtype == np.float32
+
+
+def test_the_models_own_preprocessing_wins_over_the_datas():
+    own = Preprocessing(scale=1.0, mean=(0.0,), std=(2.0,))
+    given = feed(Meta(preprocessing=own))
+    (x, _), *_ = given.batches(given.dataset.test, batch=1)
+    assert given.preprocessing == own
+    np.testing.assert_array_equal(x[0].transpose(1, 2, 0), given.dataset.test.x[0] / 2)
+
+
+def test_the_models_own_data_is_the_default():
+    assert feed(Meta(data="digits"), data="").dataset.name == "digits"
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout"), [((3, 32, 32), "NCHW"), ((32, 32, 3), "NHWC"), ((3072,), "N*")]
+)
+def test_the_layout_that_fits_is_taken(shape, layout):
+    assert feed(shape=shape).preprocessing.layout == layout
+
+
+def test_a_layout_the_model_names_is_not_changed():
+    own = Preprocessing(layout="NHWC")
+    with pytest.raises(InputError) as caught:
+        feed(Meta(preprocessing=own))
+    assert caught.value.message == (
+        "samples of digits have the shape (32, 32, 3), the model takes (3, 32, 32)"
+    )
+    assert caught.value.hint == (
+        "give data of the model's size, or resize it: --data 'PATH?size=HEIGHTxWIDTH'"
+    )
+
+
+def test_no_data_at_all_is_an_error():
+    with pytest.raises(ConfigError, match="does not name the data it was trained on"):
+        feed(data="")

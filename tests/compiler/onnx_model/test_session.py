@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from edgekiln.compiler.onnx_model.session import Session
+from edgekiln.runtime.errors import UnsupportedError
+from tests.compiler.float_models import make, residual
+
+
+def test_outputs_are_picked_by_name():
+    session = Session(residual(), optimize=True)
+    assert session.outputs == ("y",)
+    (y,) = session(np.zeros((2, 3, 32, 32), np.float32), ["y"])
+    assert y.shape == (2, 10)
+
+
+def test_a_batch_the_model_cannot_reshape_is_explained(capfd):
+    model = make(
+        "y = Reshape (x, shape)", {}, x="N, 4", y="1, 4", constants={"shape": np.array([1, 4])}
+    )
+    session = Session(model, optimize=True)
+    with pytest.raises(UnsupportedError) as caught:
+        session(np.zeros((3, 4), np.float32))
+    assert caught.value.message.startswith("ONNX Runtime fails on a batch of 3: Non-zero status")
+    assert "\n" not in caught.value.message
+    assert caught.value.exit_code == 4
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_printed(capfd):
+    Session(residual(), optimize=False)(np.zeros((1, 3, 32, 32), np.float32))
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,68 @@
+"""Disks that are full, read-only or no directory at all."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgekiln.compiler.pipeline.store import Store
+from edgekiln.runtime.errors import StorageError
+from tests.compiler.small_stages import Resumable, Upper, leftovers
+
+# Python 3.12 and later warn of any fork beside threads, which pytest-xdist has; the children run
+# nothing but the store.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
+
+def test_a_full_disk_is_a_storage_error_that_names_the_room_left(tmp_path: Path, log: Path) -> None:
+    mount = tmp_path / "small"
+    mount.mkdir()
+    if not mounted(mount, "size=256k"):
+        pytest.skip("mounting a small disk needs root")
+    try:
+        store = Store(mount / "store")
+        (tmp_path / "in.txt").write_text("abc")
+        src = store.ingest(tmp_path / "in.txt", "module")
+        with pytest.raises(StorageError, match=r"no room left in the store .* bytes free") as error:
+            store.run(Upper(log=str(log), times=200_000), src)
+        assert "cache gc" in error.value.hint
+        assert leftovers(store) == []
+        assert store.run(Upper(log=str(log)), src).path.read_text() == "ABC"
+        del store, src, error
+    finally:
+        subprocess.run(["umount", "--lazy", mount], check=True)
+
+
+def test_a_read_only_store_serves_what_it_has_and_refuses_the_rest(
+    tmp_path: Path, log: Path
+) -> None:
+    mount = tmp_path / "small"
+    mount.mkdir()
+    if not mounted(mount, "size=256k"):
+        pytest.skip("mounting a read-only disk needs root")
+    try:
+        (tmp_path / "in.txt").write_text("abc")
+        store = Store(mount / "store")
+        made = store.run(Upper(log=str(log)), store.ingest(tmp_path / "in.txt", "module"))
+        del store
+        subprocess.run(["mount", "-o", "remount,ro", mount], check=True)
+        store = Store(mount / "store")
+        src = store.ingest(tmp_path / "in.txt", "module")
+        assert store.run(Upper(log=str(log)), src).sha256 == made.sha256
+        with pytest.raises(StorageError, match="cannot be written: Read-only file system") as error:
+            store.run(Upper(log=str(log), times=2), src)
+        assert "EDGEKILN_STORE" in error.value.hint
+        del store, src, error
+    finally:
+        subprocess.run(["umount", "--lazy", mount], check=True)
+
+
+def mounted(mount: Path, options: str) -> bool:
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(mount)]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def test_a_store_below_a_file_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot be written: Not a directory"):
+        Store(tmp_path / "file" / "store").run(Resumable(), None)

@@ -1,0 +1,97 @@
+"""A shared store in S3: moto's server on loopback, spoken to by s3fs."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgekiln.compiler.cli.group import edgekiln
+from edgekiln.compiler.pipeline.remote_store import SharedStore
+from tests.compiler.float_models import residual, write
+from tests.compiler.test_shared import Never, Write
+
+pytestmark = pytest.mark.skipif(
+    find_spec("moto") is None or find_spec("s3fs") is None, reason="needs moto and s3fs (extra dev)"
+)
+
+BUCKET = "team"
+URL = f"s3://{BUCKET}/edgekiln"
+SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+server.start()
+print("SERVING", *server.get_host_and_port(), flush=True)
+sys.stdin.read()
+server.stop()
+"""
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """In a process of its own, so that its threads and sockets are not the tests'."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", SERVER], text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as server:  # fmt: skip
+        assert server.stdout is not None
+        line = next(line for line in server.stdout if line.startswith("SERVING"))
+        _, host, port = line.split()
+        yield f"http://{host}:{port}"
+        server.terminate()
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """As users have it: the address and the keys are in the environment."""
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    s3fs.S3FileSystem.clear_instance_cache()
+    fs = s3fs.S3FileSystem()
+    if fs.exists(BUCKET):
+        fs.rm(BUCKET, recursive=True)
+    fs.mkdir(BUCKET)
+    return URL
+
+
+def test_what_one_machine_made_another_finds_verified(bucket: str, tmp_path: Path) -> None:
+    made = SharedStore(bucket, tmp_path / "one").run(Write(), None)
+    found = SharedStore(bucket, tmp_path / "two").run(Never(), None)
+    assert (made.cached, found.cached) == (False, True)
+    assert found.path.read_text() == "text"
+
+
+def test_what_is_damaged_there_is_made_again_and_mended(
+    bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import s3fs
+
+    SharedStore(bucket, tmp_path / "one").run(Write(), None)
+    fs = s3fs.S3FileSystem()
+    (packed,) = fs.ls(bucket)
+    fs.pipe(packed, fs.cat(packed)[:1000])
+    fs.invalidate_cache()
+    assert not SharedStore(bucket, tmp_path / "two").run(Write(), None).cached
+    assert "note: cannot read the store" in capsys.readouterr().err
+    assert SharedStore(bucket, tmp_path / "three").run(Never(), None).cached
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_stages_command_shares_what_it_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write(residual(), tmp_path / "net.onnx")
+    for machine, when in (("one", " s)"), ("two", "cached)")):
+        monkeypatch.setenv("EDGEKILN_STORE", str(tmp_path / machine))
+        arguments = ["quantize", model, "-o", tmp_path / f"{machine}.onnx", "--data", "digits"]
+        done = CliRunner().invoke(edgekiln, [*map(str, arguments), "--store", URL])
+        assert done.exit_code == 0, done.output
+        assert when in done.output
+    assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()

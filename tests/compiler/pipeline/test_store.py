@@ -1,0 +1,186 @@
+"""The store's promises, with real processes and real kills."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgekiln.compiler.pipeline import artifact as artifacts
+from edgekiln.compiler.pipeline import gc
+from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.pipeline.atomic_io import default_root
+from edgekiln.compiler.pipeline.store import Store
+from edgekiln.runtime.errors import InputError, MissingToolError, TrainingError
+from edgekiln.targets import profile
+from tests.compiler.small_stages import Compile, Resumable, Upper, leftovers, runs
+
+# Python 3.12 and later warn of any fork beside threads, which pytest-xdist has; the children run
+# nothing but the store.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
+
+def test_the_second_run_is_found_and_equals_the_first(
+    store: Store, src: Artifact, log: Path
+) -> None:
+    first = store.run(Upper(log=str(log)), src)
+    second = store.run(Upper(log=str(log)), src)
+    assert first.path.read_text() == "ABC"
+    assert (first.cached, second.cached) == (False, True)
+    assert replace(second, cached=False) == first
+    assert first.notes == ("made upper",)
+    assert runs(log) == 1
+    assert leftovers(store) == []
+
+
+def test_a_changed_option_version_or_input_is_another_artifact(
+    store: Store, src: Artifact, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other.txt").write_text("xyz")
+    other = store.ingest(tmp_path / "other.txt", "module")
+    keys = {store.run(Upper(log=str(log)), src).key}
+    keys.add(store.run(Upper(log=str(log), times=2), src).key)
+    keys.add(store.run(Upper(log=str(log)), other).key)
+    monkeypatch.setattr(Upper, "version", 2)
+    keys.add(store.run(Upper(log=str(log)), src).key)
+    monkeypatch.setattr(artifacts.metadata, "version", lambda _tool: "999")
+    keys.add(store.run(Upper(log=str(log)), src).key)
+    assert len(keys) == 5
+    assert runs(log) == 5
+
+
+def test_only_stages_that_use_the_target_depend_on_it(
+    store: Store, src: Artifact, log: Path
+) -> None:
+    avx2, vnni = profile.load("x86-64-v3"), profile.load("x86-avx512-vnni")
+    assert store.run(Upper(log=str(log)), src, avx2) == replace(
+        store.run(Upper(log=str(log)), src, vnni), cached=False
+    )
+    made = [
+        store.run(Compile(log=str(log)), src, target).path.read_text() for target in (avx2, vnni)
+    ]
+    assert made == ["abcx86-64-v3", "abcx86-avx512-vnni"]
+
+
+def test_the_chain_names_every_step_first_to_last(store: Store, src: Artifact, log: Path) -> None:
+    last = store.run(Upper(log=str(log), times=2), store.run(Upper(log=str(log)), src))
+    assert [record["stage"] for record in last.chain] == ["input", "upper", "upper"]
+    for before, after in zip(last.chain, last.chain[1:], strict=False):
+        assert after["input"] == before["sha256"]
+    assert last.chain[-1]["options"]["times"] == 2
+    assert "numpy" in last.chain[-1]["tools"]
+    assert "wall_s" not in json.dumps(last.chain)
+
+
+def test_an_artifact_copied_out_keeps_its_history_when_it_comes_back(
+    store: Store, src: Artifact, log: Path, tmp_path: Path
+) -> None:
+    made = store.run(Upper(log=str(log)), src)
+    (tmp_path / "copy.txt").write_bytes(made.path.read_bytes())
+    assert store.ingest(tmp_path / "copy.txt", "module").chain == made.chain
+
+
+def test_a_failed_stage_leaves_nothing_behind(store: Store, src: Artifact, log: Path) -> None:
+    with pytest.raises(TrainingError, match="diverged"):
+        store.run(Upper(log=str(log), fail=True), src)
+    assert leftovers(store) == []
+    assert [entry.stage for entry in gc.entries(store)] == ["input"]
+
+
+def test_a_killed_run_resumes_from_its_checkpoint(store: Store) -> None:
+    process = multiprocessing.get_context("fork").Process(
+        target=store.run, args=(Resumable(), None)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert gc.entries(store) == ()
+    resumed = store.run(Resumable(), None)
+    assert resumed.path.read_text() == "done"
+    assert resumed.metrics == {"first": 5}
+    assert leftovers(store) == []
+
+
+def test_two_builders_of_the_same_thing_make_it_once(
+    store: Store, src: Artifact, log: Path
+) -> None:
+    stage = Upper(log=str(log), sleep_s=0.5)
+    context = multiprocessing.get_context("fork")
+    builders = [context.Process(target=store.run, args=(stage, src)) for _ in range(4)]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join()
+    assert [builder.exitcode for builder in builders] == [0, 0, 0, 0]
+    assert runs(log) == 1
+    assert leftovers(store) == []
+
+
+def test_who_waits_is_told_for_whom(store: Store, src: Artifact, log: Path) -> None:
+    stage = Upper(log=str(log), sleep_s=0.5)
+    first = multiprocessing.get_context("fork").Process(target=store.run, args=(stage, src))
+    first.start()
+    while runs(log) == 0:
+        time.sleep(0.01)
+    said: list[str] = []
+    artifact = store.run(stage, src, None, lambda _done, _total, text: said.append(text))
+    first.join()
+    assert artifact.cached
+    assert said == [f"waiting: process {first.pid} on {os.uname().nodename} is making the same"]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "emptied", "removed", "record"])
+def test_a_damaged_artifact_is_named_and_made_again(
+    store: Store, src: Artifact, log: Path, damage: str
+) -> None:
+    made = store.run(Upper(log=str(log)), src)
+    if damage == "flipped":
+        made.path.write_text("ABX")
+    elif damage == "emptied":
+        made.path.write_text("")
+    elif damage == "removed":
+        made.path.unlink()
+    else:
+        (made.path.parent / "record.json").write_text("{")
+    again = store.run(Upper(log=str(log)), src)
+    assert again.path.read_text() == "ABC"
+    assert not again.cached
+    assert str(made.path.parent) in again.remark
+    assert again.remark.endswith(": made again")
+    assert store.run(Upper(log=str(log)), src).remark == ""
+
+
+def test_a_missing_input_is_named(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no such file: .*nothing\.pt"):
+        store.ingest(tmp_path / "nothing.pt", "module")
+    with pytest.raises(InputError, match="is a directory"):
+        store.ingest(tmp_path, "module")
+
+
+def test_a_missing_tool_is_named_with_the_command_that_installs_it(
+    store: Store, src: Artifact, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Upper, "tools", ("no-such-distribution",))
+    with pytest.raises(MissingToolError, match="no-such-distribution is not installed") as error:
+        store.run(Upper(log=str(log)), src)
+    assert error.value.hint == "pip install 'edgekiln[build]'"
+
+
+def test_the_store_is_tagged_as_a_cache(store: Store, src: Artifact) -> None:
+    first_line = (store.root / "CACHEDIR.TAG").read_text().splitlines()[0]
+    assert first_line == "Signature: 8a477f597d28d172789f06886806bc55"
+    assert src.path.is_relative_to(store.root)
+
+
+def test_the_root_comes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.delenv("EDGEKILN_STORE", raising=False)
+    assert default_root() == tmp_path / "xdg" / "edgekiln"
+    monkeypatch.setenv("EDGEKILN_STORE", str(tmp_path / "own"))
+    assert default_root() == tmp_path / "own"
