@@ -69,7 +69,7 @@ def build(network: Network, out: Path, target: str) -> Built:
     from edgekiln.compiler.build.driver import Request
     from edgekiln.compiler.build.driver import build as run
     from edgekiln.compiler.build.recipe import Recipe
-    from edgekiln.compiler.cli.progress import progress
+    from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.pipeline.store import Store
     from edgekiln.runtime.bundle import Bundle
     from edgekiln.targets import profile

@@ -98,7 +98,7 @@ def build(
     from edgekiln.compiler.build import recipe as recipes
     from edgekiln.compiler.build.resolve import default_recipe
     from edgekiln.compiler.build.result import SCHEMA
-    from edgekiln.compiler.cli.progress import progress
+    from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.pipeline.remote_store import open_store
     from edgekiln.targets import profile
 

@@ -36,7 +36,7 @@ def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> 
     cycles and knows neither caches nor memory. A bundle that runs here is also measured, so that
     you see how far to trust the model.
     """
-    from edgekiln.compiler.cli.progress import progress
+    from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.estimate.beside import measure, runs_here
     from edgekiln.compiler.estimate.cost import NATIVE
     from edgekiln.compiler.estimate.program import program

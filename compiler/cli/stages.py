@@ -68,7 +68,7 @@ class StageCommand(click.Command):
         """Run the stage on `src`, or find its result, and copy that to `output`."""
         from edgekiln.compiler.build.resolve import begin_stage, derive
         from edgekiln.compiler.build.result import finite
-        from edgekiln.compiler.cli.progress import progress
+        from edgekiln.compiler.documents.progress import progress
         from edgekiln.compiler.pipeline.atomic_io import copy_out
         from edgekiln.compiler.pipeline.remote_store import open_store
         from edgekiln.targets import profile

@@ -52,8 +52,8 @@ def tune(
     from edgekiln.compiler.autotune.tune import tune as run
     from edgekiln.compiler.build.recipe import Recipe
     from edgekiln.compiler.build.resolve import begin_stage
-    from edgekiln.compiler.cli.progress import progress
     from edgekiln.compiler.devices.named import open_device
+    from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.pipeline.store import Store
     from edgekiln.compiler.tuning import table
     from edgekiln.targets import profile

@@ -1,4 +1,4 @@
-"""Progress as lines on stderr: news at once, the rest now and then."""
+"""Progress on stderr: a bar with the time left on a terminal, a line now and then elsewhere."""
 
 import sys
 import time
@@ -8,6 +8,14 @@ from contextlib import contextmanager
 from edgekiln.compiler.pipeline.stage import Advance
 
 LINE_EVERY_S = 10.0
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Advance]:
+    """Show how far `label` is while the block runs."""
+    shown = _bar(label) if sys.stderr.isatty() else lines(label)
+    with shown as advance:
+        yield advance
 
 
 @contextmanager
@@ -28,3 +36,32 @@ def lines(label: str) -> Iterator[Advance]:
     yield advance
     if (took_s := time.monotonic() - start_s) >= 1.0:
         print(f"{label}: {took_s:.1f} s", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:<9}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None, text="")
+
+        def advance(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total or None, text=text)
+
+        yield advance

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from edgekiln.compiler.aot import microcontroller
 from edgekiln.compiler.build import driver as engine
 from edgekiln.compiler.build.recipe import Recipe
-from edgekiln.compiler.cli.progress import progress
 from edgekiln.compiler.devices.emulated import predict
+from edgekiln.compiler.documents.progress import progress
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.stages.package import Package

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from edgekiln.compiler.cli import progress as module
-from edgekiln.compiler.cli.progress import progress
+from edgekiln.compiler.documents import progress as module
+from edgekiln.compiler.documents.progress import progress
 
 
 def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
