@@ -64,6 +64,30 @@ class Built:
     module_sha256: str
 
 
+def export(network: Network, files: "Mapping[Precision, Path]") -> None:
+    """Write the network as ONNX, float and int8, to `files`, unless they are there."""
+    import shutil
+
+    from edgekiln.compiler.build import driver
+    from edgekiln.compiler.build.recipe import Recipe
+    from edgekiln.compiler.documents.progress import progress
+    from edgekiln.compiler.pipeline.store import Store
+    from edgekiln.targets import profile
+
+    if all(file.is_file() for file in files.values()):
+        return
+    request = driver.Request(
+        model=network.model,
+        targets=(profile.load("x86-64-v3"),),
+        recipe=Recipe(data=network.data, skip=("distill", "prune")),
+        out=next(iter(files.values())).parent,
+    )
+    made = driver.shared_artifacts(request, Store(), progress)
+    for precision, file in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made["onnx" if precision == "float32" else "onnx-int8"].path, file)
+
+
 def build(network: Network, out: Path, target: str) -> Built:
     """Export, quantize, compile and package, without training; all of it in the store."""
     from edgekiln.compiler.build.driver import Request

@@ -14,7 +14,7 @@ from edgekiln.compiler.build.result import BuildResult, FloatOp, Latency, Step, 
 from edgekiln.compiler.environment import doctor
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.atomic_io import copy_out, writable
-from edgekiln.compiler.pipeline.stage import Advance
+from edgekiln.compiler.pipeline.stage import Advance, Kind
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime import host
 from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError, StorageError
@@ -62,6 +62,17 @@ def build(request: Request, store: Store, progress: Progress) -> BuildResult:
     return _Build(request, store, progress).run()
 
 
+def shared_artifacts(request: Request, store: Store, progress: Progress) -> Mapping[Kind, Artifact]:
+    """What a build makes before it comes to its targets, by kind; unscored."""
+    under_way = _Build(request, store, progress)
+    artifact = under_way.start()
+    made = {artifact.kind: artifact}
+    for name in under_way.shared_stages(artifact):
+        artifact = under_way.run_stage(name, artifact, None)
+        made[artifact.kind] = artifact
+    return made
+
+
 class _Build:
     """One build under way: its steps so far."""
 
@@ -76,8 +87,8 @@ class _Build:
         self.name = resolve.display_name(request.model)
 
     def run(self) -> BuildResult:
-        artifact = self._start()
-        for name in self._shared_stages(artifact):
+        artifact = self.start()
+        for name in self.shared_stages(artifact):
             artifact = self._stage(name, artifact)
         targets = tuple(self._target(target, artifact) for target in self.request.targets)
         return BuildResult(
@@ -90,7 +101,7 @@ class _Build:
             targets=targets,
         )
 
-    def _start(self) -> Artifact:
+    def start(self) -> Artifact:
         """The input as an artifact, scored if it is the user's own model."""
         request = self.request
         with self.progress("input") as advance:
@@ -113,7 +124,7 @@ class _Build:
             self._record("input", artifact, None)
         return artifact
 
-    def _shared_stages(self, artifact: Artifact) -> Iterator[str]:
+    def shared_stages(self, artifact: Artifact) -> Iterator[str]:
         """From where the input stands to the model that is compiled."""
         left_out = PER_TARGET if self.request.precision == "int8" else (*PER_TARGET, "quantize")
         order = [name for name in STAGES if name not in left_out]
@@ -123,13 +134,13 @@ class _Build:
                 yield name
 
     def _stage(self, name: str, src: Artifact, target: TargetProfile | None = None) -> Artifact:
-        artifact = self._run(name, src, target)
+        artifact = self.run_stage(name, src, target)
         if target is None:
             self.artifacts[artifact.kind] = artifact
         self._record(name, artifact, target)
         return artifact
 
-    def _run(
+    def run_stage(
         self, name: str, src: Artifact, target: TargetProfile | None, **derived: Any
     ) -> Artifact:
         recipe = self.request.recipe
@@ -199,7 +210,7 @@ class _Build:
         """Compile and package for one target."""
         lib = self._stage("compile", model, target)
         steps = [step.lasting() for step in self.steps if step.target in ("", target.name)]
-        bundle = self._run(
+        bundle = self.run_stage(
             "package",
             lib,
             target,

@@ -1,0 +1,60 @@
+"""Where two records of one program differ; names of buffers, layers and operations may."""
+
+from collections.abc import Iterator
+from itertools import zip_longest
+
+from edgekiln.benchmarks.replay.record import Record
+
+# Of a call: what its code is, what it works on, and what is said of it besides its names.
+_CALL = ("tir", "object", "workspace", "work", "writes", "macs", "integer", "layout", "halo")
+_TENSOR = ("shape", "dtype", "scale", "zero_point")
+_NOTHING: Record = {}
+
+
+def differences(before: Record, after: Record) -> Iterator[str]:
+    """A line for each difference, in the order of the calls."""
+    old, new = _places(before), _places(after)
+    for index, (was, now) in enumerate(zip_longest(before["calls"], after["calls"])):
+        if was is None or now is None:
+            where = "only before" if now is None else "only after"
+            yield f"call {index}: {where}: {_title(was or now)}"
+            continue
+        for key in _CALL:
+            if key in was and key in now and was[key] != now[key]:
+                yield f"call {index} ({_title(now)}): {key}: {was[key]} → {now[key]}"
+        arguments = [old.get(arg, arg) for arg in was["args"]]
+        others = [new.get(arg, arg) for arg in now["args"]]
+        if arguments != others:
+            yield f"call {index} ({_title(now)}): arguments: {arguments} → {others}"
+        if was["where"] and old.get(was["where"]) != new.get(now["where"]):
+            yield f"call {index} ({_title(now)}): where: {was['where']} → {now['where']}"
+        if _tensor(was["output"]) != _tensor(now["output"]):
+            yield f"call {index} ({_title(now)}): output: {was['output']} → {now['output']}"
+    for key in ("inputs", "outputs", "peak", "weights"):
+        if key in before and key in after and before[key] != after[key]:
+            yield f"{key}: {before[key]} → {after[key]}"
+    if "offsets" in before and "offsets" in after:
+        (was_at, now_at) = (list(record["offsets"].values()) for record in (before, after))
+        if sorted(was_at) != sorted(now_at):
+            yield "offsets in the arena differ"
+
+
+def _title(call: Record) -> str:
+    return f"{call['op']} {call['name']!r}"
+
+
+def _places(record: Record) -> dict[str, str]:
+    """Each argument in the arena by its buffer's number: names are no difference."""
+    number = {name: index for index, (name, _) in enumerate(record["buffers"])}
+    sizes = dict(record["buffers"])
+    found = {}
+    for call in record["calls"]:
+        for arg in (*call["args"], call["where"] or ""):
+            buffer, _, offset = arg.rpartition("+")
+            if buffer in number:
+                found[arg] = f"buffer {number[buffer]} of {sizes[buffer]} bytes, at {offset}"
+    return found
+
+
+def _tensor(spec: Record | None) -> list[object]:
+    return [(spec or _NOTHING).get(key) for key in _TENSOR]

@@ -1,0 +1,156 @@
+"""One program, described so that two revisions can be compared: its kernels by the hash of their
+TensorIR and of their machine code, its constants by theirs, and where everything lies.
+
+Names are left out of the hashes: a kernel that was renamed is the same kernel.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekiln.compiler.aot import emit, planner, weights
+from edgekiln.compiler.aot.codegen import compile_function
+from edgekiln.compiler.ir.import_onnx import import_onnx
+from edgekiln.compiler.ir.memory import Code
+from edgekiln.compiler.ir.program import Arg, Const, In, Out, Program, Ref
+from edgekiln.compiler.lowering.lower import lower
+from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.passes.pipeline import lower_graph
+from edgekiln.compiler.tuning import table
+from edgekiln.targets import isa
+from edgekiln.targets.profile import TargetProfile
+
+_DIGITS = 24  # of a hash, hexadecimal
+_SYMBOL = "kernel"  # machine code holds its function's name: one for all
+
+Record = dict[str, Any]  # JSON
+
+
+@dataclass
+class Recorder:
+    """Makes records; remembers the kernels it has seen.
+
+    Args:
+        machine_code: whether each kernel is compiled, too, which takes minutes a network.
+        objects: hashes of machine code by TensorIR and target, kept from an earlier run or empty.
+    """
+
+    machine_code: bool = True
+    objects: dict[str, Any] = field(default_factory=dict)
+    _functions: dict[str, tuple[str, Any]] = field(default_factory=dict)
+
+    def record(self, model: Path, profile: TargetProfile) -> Record:
+        """What `compile` makes of an ONNX model for one target."""
+        program = lowered(model, profile)
+        calls = [
+            {
+                "name": call.name,
+                "op": call.op,
+                **self._code(call.code, profile.tvm),
+                "args": [_argument(arg) for arg in call.args],
+                "work": call.work,
+                "writes": call.writes,
+                "macs": call.macs,
+                "integer": call.integer,
+                "reason": call.reason,
+                "output": asdict(call.output) if call.output else None,
+                "layout": call.layout,
+                "halo": asdict(call.halo) if call.halo else None,
+                "where": _argument(call.where) if call.where else None,
+            }
+            for call in program.calls
+        ]
+        record = {
+            "inputs": [asdict(spec) for spec in program.inputs],
+            "outputs": [asdict(spec) for spec in program.outputs],
+            "buffers": [[buffer.name, buffer.bytes] for buffer in program.buffers],
+            "calls": calls,
+            "weights": _sha(weights.pack(program).blob),
+        }
+        if self.machine_code:  # which tells how much scratch memory a kernel asks for
+            plan = planner.plan([*_intervals(program, calls), *_edges(program, profile)])
+            record |= {"offsets": dict(plan.offsets), "peak": plan.peak}
+        return record
+
+    def _code(self, code: Code, tvm_target: Mapping[str, Any]) -> Record:
+        tir, function = self._tir(code)
+        if not self.machine_code:
+            return {"tir": tir}
+        target = _sha(json.dumps(tvm_target, sort_keys=True).encode())
+        key = f"{tir}|{target}"
+        if key not in self.objects:
+            compiled = compile_function(function, _SYMBOL, tvm_target)
+            self.objects[key] = [_sha(compiled.object), list(compiled.workspace)]
+        machine, workspace = self.objects[key]
+        return {"tir": tir, "object": machine, "workspace": workspace}
+
+    def _tir(self, code: Code) -> tuple[str, Any]:
+        """The hash of the function's TensorIR, and the function."""
+        if code.signature not in self._functions or not code.signature:
+            from tvm import ir
+
+            function = code.func.without_attr("global_symbol")
+            found = (_sha(ir.save_json(function).encode()), function)
+            if not code.signature:
+                return found
+            self._functions[code.signature] = found
+        return self._functions[code.signature]
+
+
+def lowered(model: Path, profile: TargetProfile) -> Program:
+    """The program of a model for a target, before anything is compiled."""
+    mk = isa.load(profile.isa)
+    graph = import_onnx(model, 1)
+    lower_graph(graph, mk.activation, integer_edges=profile.memory is not None)
+    file = table.file_for("", profile)
+    return lower(
+        graph,
+        mk,
+        profile.tvm,
+        name="model",
+        meta=io.read_meta(io.load_model(model)),
+        model_sha256="0" * 64,
+        choices=table.Choices.of(table.read(file) if file else (), profile),
+    )
+
+
+def _intervals(program: Program, calls: list[Record]) -> list[planner.Interval]:
+    """Buffers, and the scratch memory of each call."""
+    return planner.lifetimes(program) + [
+        planner.Interval(
+            name=f"{call['name']}: workspace {slot}", bytes=size, first=index, last=index
+        )
+        for index, call in enumerate(calls)
+        for slot, size in enumerate(call["workspace"])
+    ]
+
+
+def _edges(program: Program, profile: TargetProfile) -> list[planner.Interval]:
+    """Inputs and outputs, where they lie in the arena, too."""
+    if profile.memory is None:
+        return []
+    inputs = {In(index=i): emit.nbytes(spec) for i, spec in enumerate(program.inputs)}
+    outputs = {Out(index=i): emit.nbytes(spec) for i, spec in enumerate(program.outputs)}
+    return planner.edges(program, inputs | outputs)
+
+
+def _argument(arg: Arg) -> str:
+    match arg:
+        case In(index=index):
+            return f"in{index}"
+        case Out(index=index):
+            return f"out{index}"
+        case Ref(buffer=buffer, offset=offset):
+            return f"{buffer}+{offset}"
+        case Const(array=array):
+            content = _sha(np.ascontiguousarray(array).tobytes())
+            return f"{array.dtype}{list(array.shape)}:{content}"
+
+
+def _sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
