@@ -22,8 +22,8 @@ import numpy as np
 from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.compiler.estimate import mca, tools
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.conv2d_matrix import MatrixPlan
+from edgekiln.compiler.kernels.conv2d.emit_matrix import MatrixPlan
+from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
 from edgekiln.targets import isa, profile
 
 PEAK = 1024  # products a cycle

@@ -19,9 +19,9 @@ import numpy as np
 from edgekiln.compiler.aot import jit
 from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.depthwise import Depthwise2d
-from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
+from edgekiln.compiler.kernels.depthwise.kernel import Depthwise2d
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.runtime.permit import permit
 from edgekiln.targets import isa, profile
 from edgekiln.targets.isa.base import MicroKernel

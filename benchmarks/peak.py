@@ -10,7 +10,7 @@ from edgekiln.compiler.build.recipe import Precision
 from edgekiln.targets import isa, profile
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.kernels.spec import Kernel
+    from edgekiln.compiler.kernels.types import Kernel
     from edgekiln.targets.isa.base import MicroKernel
 
 _TURNS = 200_000

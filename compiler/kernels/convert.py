@@ -9,7 +9,6 @@ from edgekiln.compiler.ir.memory import F32, Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
@@ -23,6 +22,7 @@ from edgekiln.compiler.kernels.tir import (
     register,
     store,
 )  # fmt: skip
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
 from edgekiln.targets.isa.codes import Divisor
 

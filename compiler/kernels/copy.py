@@ -7,10 +7,9 @@ import numpy as np
 
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
-from edgekiln.compiler.kernels.epilogue import ratio
+from edgekiln.compiler.kernels.epilogue.requantize import ratio
 from edgekiln.compiler.kernels.numbers import Numbers, all_codes
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel, piece
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
@@ -26,6 +25,7 @@ from edgekiln.compiler.kernels.tir import (
     store,
     when,
 )  # fmt: skip
+from edgekiln.compiler.kernels.types import Kernel, piece
 from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import numpy as np
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
@@ -22,6 +21,7 @@ from edgekiln.compiler.kernels.tir import (
     loop,
     store,
 )  # fmt: skip
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import Expr, MicroKernel, pick
 
 if TYPE_CHECKING:

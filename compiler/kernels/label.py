@@ -4,13 +4,13 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.kernels.conv2d import Conv2d
-    from edgekiln.compiler.kernels.depthwise import Depthwise2d
-    from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
-    from edgekiln.compiler.kernels.float_depthwise import FloatDepthwise2d
-    from edgekiln.compiler.kernels.float_matmul import FloatMatMul
+    from edgekiln.compiler.kernels.conv2d.floats import FloatConv2d
+    from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
+    from edgekiln.compiler.kernels.depthwise.emit_fma import FloatDepthwise2d
+    from edgekiln.compiler.kernels.depthwise.kernel import Depthwise2d
     from edgekiln.compiler.kernels.function import Function
-    from edgekiln.compiler.kernels.matmul import MatMul
+    from edgekiln.compiler.kernels.matmul.emit_unpacked import FloatMatMul
+    from edgekiln.compiler.kernels.matmul.kernel import MatMul
 
 
 def of_convolution(kind: str, conv: "Conv2d | FloatConv2d") -> str:

@@ -10,7 +10,6 @@ from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tir import (
     Buffer,
     Index,
@@ -28,6 +27,7 @@ from edgekiln.compiler.kernels.tir import (
     store,
     turns,
 )  # fmt: skip
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import Expr, MicroKernel, splat
 
 if TYPE_CHECKING:

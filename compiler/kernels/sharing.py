@@ -16,8 +16,8 @@ from typing import TypeVar
 import numpy as np
 
 from edgekiln.compiler.ir.memory import Code
-from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tir import declarations
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
 
 K = TypeVar("K")

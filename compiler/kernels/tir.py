@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from edgekiln.compiler.ir.memory import Code
-from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import Expr, splat, vector
 
 if TYPE_CHECKING:

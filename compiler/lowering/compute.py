@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.graph import Node, Tensor
 from edgekiln.compiler.ir.memory import F32, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
+from edgekiln.compiler.kernels.binary import Binary, Table
+from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
 from edgekiln.compiler.kernels.convert import Dequantize, Quantize
-from edgekiln.compiler.kernels.depthwise import Depthwise2d
-from edgekiln.compiler.kernels.elementwise import Binary, Table
-from edgekiln.compiler.kernels.epilogue import Residual
+from edgekiln.compiler.kernels.depthwise.kernel import Depthwise2d
+from edgekiln.compiler.kernels.epilogue.requantize import Residual
 from edgekiln.compiler.kernels.pool import AveragePool, MaxPool
-from edgekiln.compiler.kernels.spec import in_rows
+from edgekiln.compiler.kernels.types import in_rows
 from edgekiln.compiler.lowering.state import Lowering
 
 

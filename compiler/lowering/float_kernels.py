@@ -6,14 +6,14 @@ from typing import Any
 from edgekiln.compiler.ir.graph import Node, Tensor
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.ir.program import Buffer
+from edgekiln.compiler.kernels.conv2d.floats import FloatConv2d
 from edgekiln.compiler.kernels.copy import Copy
-from edgekiln.compiler.kernels.epilogue import Residual
-from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
-from edgekiln.compiler.kernels.float_depthwise import FloatDepthwise2d
-from edgekiln.compiler.kernels.float_elementwise import FloatBinary, Map
-from edgekiln.compiler.kernels.float_matmul import FloatMatMul
-from edgekiln.compiler.kernels.float_rows import FloatLayerNorm, FloatSoftmax
-from edgekiln.compiler.kernels.matmul import Matrices
+from edgekiln.compiler.kernels.depthwise.emit_fma import FloatDepthwise2d
+from edgekiln.compiler.kernels.epilogue.requantize import Residual
+from edgekiln.compiler.kernels.matmul.emit_unpacked import FloatMatMul
+from edgekiln.compiler.kernels.matmul.kernel import Matrices
+from edgekiln.compiler.kernels.softmax import FloatLayerNorm, FloatSoftmax
+from edgekiln.compiler.kernels.unary import FloatBinary, Map
 from edgekiln.compiler.lowering.compute import as_matrix
 from edgekiln.compiler.lowering.rows import axes_of, matrices
 from edgekiln.compiler.lowering.state import Lowering

@@ -4,8 +4,8 @@ from math import prod
 
 from edgekiln.compiler.ir.graph import Node, Tensor
 from edgekiln.compiler.ir.program import Buffer
-from edgekiln.compiler.kernels.matmul import MatMul, Matrices
-from edgekiln.compiler.kernels.rows import LayerNorm, Softmax
+from edgekiln.compiler.kernels.layer_norm import LayerNorm, Softmax
+from edgekiln.compiler.kernels.matmul.kernel import MatMul, Matrices
 from edgekiln.compiler.lowering.state import Lowering
 
 

@@ -255,7 +255,7 @@ class MicroKernel(ABC):
 
     @property
     def sums_as_floats(self) -> bool:
-        """Whether `kernels.sums` pays: one multiply-add for a conversion and a multiplication."""
+        """Whether `kernels.epilogue.sums` pays: a multiply-add for a conversion and a product."""
         return False
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.aot.codegen import compile_function
-from edgekiln.compiler.kernels.conv2d import Conv2d
+from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
 from edgekiln.compiler.kernels.tir import KernelBuilder, load, store
 from edgekiln.targets import profile
 from edgekiln.targets.isa.base import MicroKernel
