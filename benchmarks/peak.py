@@ -29,7 +29,9 @@ def peaks(target: str) -> dict[Precision, float]:
 
 def _rate(mk: "MicroKernel", tvm_target: Mapping[str, Any], precision: Precision) -> float:
     from edgekiln.compiler.aot import jit
-    from edgekiln.compiler.kernels.tir import KernelBuilder, load, loop, register, store
+    from edgekiln.compiler.kernels.builder import KernelBuilder
+    from edgekiln.compiler.kernels.tir import loop, register, store
+    from edgekiln.targets.isa.expressions import load
 
     lanes = mk.register
     accumulators = mk.registers // 2

@@ -1,36 +1,19 @@
-"""What a kernel is told about its tensors, and what it gives back."""
+"""What a kernel is once it is built, and how tensors are cut into even shares of work."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.memory import Code, Nhwc
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+# `tvm.tirx.PrimFunc`: kernels hand it on and never look into it, and TVM ships no types.
+PrimFunc = Any
 
-
-# Bytes of an item of what is one long run in memory: enough to be worth a thread's while.
-_PIECE, _LEAST_PIECE = 4096, 64
-
-
-def piece(count: int, size: int = 1) -> int:
-    """How many of `count` units of `size` elements side by side to give to an item: even shares."""
-    most = max(1, min(count, _PIECE // size))
-    share = next(share for share in range(most, 0, -1) if count % share == 0)
-    return share if share * size >= _LEAST_PIECE else count
-
-
-def in_rows(*tensors: Nhwc) -> tuple[Nhwc, ...]:
-    """Tensors of one shape with their pixels in other rows, each enough for an item; as they are
-    where a border lies between the pixels.
-    """
-    shapes = {(t.n, t.h, t.w, t.c) for t in tensors}
-    if len(shapes) > 1 or any(t.halo for t in tensors):
-        return tensors
-    n, h, w, c = shapes.pop()
-    row = piece(n * h * w, c)
-    return tuple(replace(t, n=1, h=n * h * w // row, w=row) for t in tensors)
+# Elements of a work item that is one long run in memory: at most, and at least to be worth a
+# thread's while.
+_MOST_SHARE, _LEAST_SHARE = 4096, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +24,39 @@ class Kernel:
     order inputs, `constants`, output; then, when `work` > 0, two int32 scalars `begin, end`: the
     call computes items begin..end-1 of `work` independent items (rows, say), so threads can share
     it. Buffers are aligned to 64 bytes. It has no name yet: equal functions share one symbol.
+
+    Args:
+        tensors: bytes of each input and of the output.
     """
 
     code: Code
-    constants: "tuple[NDArray[np.generic], ...]" = ()
+    constants: tuple[NDArray[np.generic], ...] = ()
     work: int = 0
-    tensors: tuple[int, ...] = ()  # bytes of the inputs and of the output
+    tensors: tuple[int, ...] = ()
 
     @property
-    def func(self) -> Any:
+    def func(self) -> PrimFunc:
+        """The function, which is made when it is first asked for."""
         return self.code.func
+
+
+def even_share(count: int, size: int = 1) -> int:
+    """How many of `count` units of `size` elements side by side to give to a work item, so that all
+    items have as many.
+    """
+    most = max(1, min(count, _MOST_SHARE // size))
+    share = next(share for share in range(most, 0, -1) if count % share == 0)
+    return share if share * size >= _LEAST_SHARE else count
+
+
+def in_rows(*tensors: Nhwc) -> tuple[Nhwc, ...]:
+    """Return tensors of one shape with their pixels in other rows, each enough for a work item.
+
+    They are returned as they are where a border lies between the pixels.
+    """
+    shapes = {(t.n, t.h, t.w, t.c) for t in tensors}
+    if len(shapes) > 1 or any(t.halo for t in tensors):
+        return tensors
+    n, h, w, c = shapes.pop()
+    row = even_share(n * h * w, c)
+    return tuple(replace(t, n=1, h=n * h * w // row, w=row) for t in tensors)

@@ -1,89 +1,102 @@
-"""Sums and products of two float tensors, and any function of one."""
+"""Functions of one value: of a code by a lookup table, of a float step by step."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.binary import combine_row
 from edgekiln.compiler.kernels.border import fill_border
-from edgekiln.compiler.kernels.epilogue.floats import NO_CLIP, Bounds, erased
-from edgekiln.compiler.kernels.function import ARITHMETIC, Function, apply
-from edgekiln.compiler.kernels.sharing import itself, shared
-from edgekiln.compiler.kernels.tir import (
-    Index,
-    KernelBuilder,
-    bind,
-    divmod_,
-    float_const,
-    for_vectors,
-    load,
-    loop,
-    store,
-)  # fmt: skip
+from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.compiler.kernels.function import Function, apply
+from edgekiln.compiler.kernels.numbers import Numbers
+from edgekiln.compiler.kernels.sharing import shared
+from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
 from edgekiln.compiler.kernels.types import Kernel
-from edgekiln.targets.isa.base import Expr, MicroKernel
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, float_const, load
 
 
-def _erased(binary: "FloatBinary") -> "FloatBinary":
-    return replace(binary, clip=erased(binary.clip))
-
-
-@dataclass(frozen=True, kw_only=True)
-class FloatBinary:
-    """y = function(clip(a ∘ b)), ∘ an operation of `ARITHMETIC`.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lookup:
+    """y = table[x], any function of one code.
 
     Args:
-        kind: key of `ARITHMETIC`.
-        b: shaped like a; or one value a channel (h = w = 1); or one value. One image serves all.
-        clip: lowest and highest value before `function`.
+        table: (256,) codes of y by the code of x, lowest first.
     """
 
-    kind: str
-    a: Nhwc
-    b: Nhwc
+    x: Nhwc
     y: Nhwc
-    clip: tuple[float, float] = NO_CLIP
-    function: Function = ()
+    table: NDArray[np.generic]
 
-    @shared(_erased)
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code."""
+        table = np.zeros_like(self.table)
+        return replace(self, x=self.x.unscaled, y=self.y.unscaled, table=table)
+
+    @shared
     def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
         with KernelBuilder() as k:
-            a, b = (k.tensor(side.elements, "float32") for side in (self.a, self.b))
-            bounds = Bounds(k, self.clip)
-            y = k.tensor(self.y.elements, "float32")
-            begin, end = k.items(self.y.n * self.y.h)
-
-            def value(left: Expr, right: Expr, lanes: int) -> Expr:
-                result = bounds.clamp(ARITHMETIC[self.kind](left, right), lanes)
-                return apply(mk, self.function, result, lanes)
-
-            with loop(begin, end) as item:
-                n, h = divmod_(item, self.y.h)
-                fill_border(mk, y, self.y, n, h, float_const(0.0))
-                combine_row(mk, (self.a, self.b, self.y), (a, b, y), (n, h), value)
+            x = k.tensor(self.x.elements, self.x.dtype)
+            table = k.constant(mk.pack_table(self.table))
+            numbers = Numbers(k, self.y)
+            y = k.tensor(self.y.elements, self.y.dtype)
+            items = k.items(self.y.n * self.y.h)
+            _emit_rows(
+                mk, (self.x, self.y), (x, y), items, mk.byte_lanes, lambda: numbers.zero,
+                lambda codes, lanes: mk.lookup(table, codes, lanes),
+            )  # fmt: skip
         return k.finish()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Map:
-    """y = function(x), element by element."""
+    """y = function(x), element by element, of floats."""
 
     x: Nhwc
     y: Nhwc
     function: Function
 
-    @shared(itself)
+    @property
+    def erased(self) -> Self:
+        """The kernel itself, for no number lies in memory."""
+        return self
+
+    @shared
     def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
         with KernelBuilder() as k:
             x, y = (k.tensor(side.elements, "float32") for side in (self.x, self.y))
-            begin, end = k.items(self.y.n * self.y.h)
-            with loop(begin, end) as item:
-                n, h = divmod_(item, self.y.h)
-                fill_border(mk, y, self.y, n, h, float_const(0.0))
-                source, to = bind(self.x.index(n, h, 0, 0)), bind(self.y.index(n, h, 0, 0))
-
-                def body(i: Index, lanes: int) -> None:
-                    value = apply(mk, self.function, load(x, source + i, lanes), lanes)
-                    store(y, to + i, value, lanes)
-
-                for_vectors(self.y.w * self.y.c, mk.lanes, body)
+            items = k.items(self.y.n * self.y.h)
+            _emit_rows(
+                mk, (self.x, self.y), (x, y), items, mk.lanes, lambda: float_const(0.0),
+                lambda values, lanes: apply(mk, self.function, values, lanes),
+            )  # fmt: skip
         return k.finish()
+
+
+def _emit_rows(
+    mk: MicroKernel, tensors: tuple[Nhwc, Nhwc], buffers: tuple[Buffer, Buffer],
+    items: tuple[Expr, Expr], widths: tuple[int, ...], zero: Callable[[], Expr],
+    value: Callable[[Expr, int], Expr],
+) -> None:  # fmt: skip
+    """Store `value` of each vector of x in y, row by row, and y's border.
+
+    Args:
+        tensors, buffers: x and y.
+        zero: what is in y's border.
+    """
+    (of_x, of_y), (x, y) = tensors, buffers
+    with loop(*items) as item:
+        n, h = divmod_(item, of_y.h)
+        fill_border(mk, y, of_y, n, h, zero())
+        source, to = let(of_x.index(n, h, 0, 0)), let(of_y.index(n, h, 0, 0))
+
+        def body(i: Index, lanes: int) -> None:
+            store(y, to + i, value(load(x, source + i, lanes), lanes), lanes)
+
+        for_vectors(of_y.w * of_y.c, widths, body)

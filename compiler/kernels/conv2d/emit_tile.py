@@ -6,22 +6,10 @@ from dataclasses import dataclass
 
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.channels import Vector
-from edgekiln.compiler.kernels.conv2d.plan import Channels, Plan
-from edgekiln.compiler.kernels.epilogue.floats import AnyEpilogue
-from edgekiln.compiler.kernels.tir import (
-    Buffer,
-    Index,
-    bind,
-    cast,
-    const,
-    divmod_,
-    load,
-    loop,
-    register,
-    store,
-    turns,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, pick, splat
+from edgekiln.compiler.kernels.conv2d.plan import Channels, DirectPlan
+from edgekiln.compiler.kernels.epilogue.base import Epilogue
+from edgekiln.compiler.kernels.tir import divmod_, let, loop, register, repeat, store
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, load, shuffle, splat
 
 Result = tuple[int, int, Vector, Expr]  # pixel, first lane, channels, sums
 
@@ -30,10 +18,10 @@ Result = tuple[int, int, Vector, Expr]  # pixel, first lane, channels, sums
 class TileEmitter:
     """Emits the loops over register tiles."""
 
-    plan: Plan
+    plan: DirectPlan
     x: Buffer
     weights: Buffer
-    epilogue: AnyEpilogue
+    epilogue: Epilogue
 
     def emit(self, begin: Expr, end: Expr) -> None:
         y = self.plan.conv.y
@@ -71,14 +59,14 @@ class TileEmitter:
         self._start_sums(channels, sums)
         n, h, w = self.plan.pixel(item, start)
         sh, sw = conv.strides
-        first = bind(
+        first = let(
             conv.x.index(n, h * sh - conv.pads[0], w * sw - conv.pads[1], channels.x_offset)
         )
         self._accumulate(channels, first, sums)
-        y = bind(conv.y.index(n, h, w, channels.y_channel))
+        y = let(conv.y.index(n, h, w, channels.y_channel))
         other = None
         if conv.residual:
-            other = bind(conv.residual.tensor.index(n, h, w, channels.y_channel))
+            other = let(conv.residual.tensor.index(n, h, w, channels.y_channel))
         results = [*self._joined_channels([*self._results(sums, chosen)])]
         for pixel, lane, vector, value in self._joined_pixels(results):
             place = pixel * conv.y.pixel + vector.start - chosen[0].start
@@ -107,10 +95,10 @@ class TileEmitter:
         turn = per_load * math.ceil(self.plan.tile.splits / per_load)
         whole, rest = divmod(plan.steps, turn)
         down, right = conv.dilations[0] * conv.x.row, conv.dilations[1] * conv.x.c
-        with turns(plan.kh) as kh, turns(1 if plan.flat else plan.kw) as kw:
-            source = bind(first + kh * down + kw * right)
+        with repeat(plan.kh) as kh, repeat(1 if plan.flat else plan.kw) as kw:
+            source = let(first + kh * down + kw * right)
             tap = kh if plan.flat else kh * plan.kw + kw
-            packed = bind(channels.weights + tap * (plan.steps * step_bytes))
+            packed = let(channels.weights + tap * (plan.steps * step_bytes))
 
             def steps(start: Index, count: int) -> None:
                 """In turn to the splits."""
@@ -122,7 +110,7 @@ class TileEmitter:
                         self._step(pixels, i - at, weights, channels, part)
 
             if whole:
-                with turns(whole) as i:
+                with repeat(whole) as i:
                     steps(i * turn, turn)
             steps(whole * turn, rest)
 
@@ -173,7 +161,7 @@ class TileEmitter:
             places = [(p, v.start, v.lanes) for p, _, v, _ in group]
             if count > 1 and places == [(pixel, vector.start + i, 1) for i in range(count)]:
                 vector = Vector(vector.start, count, count)
-                value = pick([each for *_, each in group], range(count))
+                value = shuffle([each for *_, each in group], range(count))
                 results = results[count:]
             else:
                 results = results[1:]
@@ -191,6 +179,6 @@ class TileEmitter:
             lanes = count * vector.lanes
             if count > 1:
                 vector = Vector(vector.start, lanes, lanes)
-                values = [pick(values, range(lanes))]
+                values = [shuffle(values, range(lanes))]
             yield pixel, lane, vector, values[0]
             results = results[count:]

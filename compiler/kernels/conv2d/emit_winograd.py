@@ -18,25 +18,29 @@ from edgekiln.compiler.kernels.channels import Vector
 from edgekiln.compiler.kernels.conv2d import winograd
 from edgekiln.compiler.kernels.conv2d.winograd import FILTER, POINTS, TILE, WINDOW
 from edgekiln.compiler.kernels.conv2d.winograd_plan import WinogradPlan
-from edgekiln.compiler.kernels.epilogue.floats import AnyEpilogue
+from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.tir import (
-    Buffer,
-    Index,
-    bind,
-    cast,
-    const,
     divmod_,
     for_vectors,
-    load,
+    let,
     loop,
-    minimum,
     register,
-    reinterpret,
+    repeat,
     store,
-    turns,
     when,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, pick, splat
+)
+from edgekiln.targets.isa.expressions import (
+    Buffer,
+    Expr,
+    Index,
+    cast,
+    const,
+    load,
+    minimum,
+    reinterpret,
+    shuffle,
+    splat,
+)
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,11 @@ class _Place(NamedTuple):
     """Where weights begin."""
 
     buffer: Buffer
-    index: Index
+    at: Index
 
     def plus(self, offset: Index) -> "_Place":
-        return _Place(self.buffer, bind(self.index + offset))
+        """The place so many elements behind."""
+        return _Place(self.buffer, let(self.at + offset))
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class WinogradEmitter:
     plan: WinogradPlan
     x: Buffer
     weights: Buffer
-    epilogue: AnyEpilogue
+    epilogue: Epilogue
 
     def emit(self, begin: Expr, end: Expr) -> None:
         plan = self.plan
@@ -89,7 +94,7 @@ class WinogradEmitter:
         scratch = self._scratch()
         with loop(begin, end) as item:
             block, own = divmod_(item, plan.shares)
-            start = bind(minimum(block * plan.size, const(plan.every - plan.size)))
+            start = let(minimum(block * plan.size, const(plan.every - plan.size)))
             with when((own == 0) | (item == begin)):
                 self._transform_windows(start, scratch.windows)
             for channels in self._vectors(own):
@@ -117,9 +122,9 @@ class WinogradEmitter:
         plan, lane = self.plan, 0
         for block in plan.layout:
             (vector,) = block.vectors
-            with turns(block.count) if plan.shares == 1 else nullcontext(own) as i:
+            with repeat(block.count) if plan.shares == 1 else nullcontext(own) as i:
                 at = i * vector.lanes
-                yield _Channels(vector, bind(at + vector.start), bind(at + lane))
+                yield _Channels(vector, let(at + vector.start), let(at + lane))
             lane += block.count * vector.lanes
 
     def _place(self, tile: Expr) -> tuple[Index, Index, Index]:
@@ -128,15 +133,15 @@ class WinogradEmitter:
         n, tile = divmod_(tile, plan.down * plan.across) if y.n > 1 else (0, tile)
         down, across = divmod_(tile, plan.across)
         h, w = minimum(down * TILE, const(y.h - TILE)), minimum(across * TILE, const(y.w - TILE))
-        return n, bind(h), bind(w)
+        return n, let(h), let(w)
 
     def _transform_windows(self, start: Expr, windows: Buffer) -> None:
         """[tile][row of points][column of points][input channel]."""
         plan, x, (top, left) = self.plan, self.plan.conv.x, self.plan.conv.pads
-        with turns(plan.size) as tile:
+        with repeat(plan.size) as tile:
             n, h, w = self._place(start + tile)
-            source = bind(x.index(n, h - top, w - left, 0))
-            to = bind(tile * (POINTS * plan.depth))
+            source = let(x.index(n, h - top, w - left, 0))
+            to = let(tile * (POINTS * plan.depth))
             for_vectors(
                 plan.ic,
                 plan.widths,
@@ -150,7 +155,7 @@ class WinogradEmitter:
 
         def pixels(column: int) -> list[Expr]:
             places = (source + (row * x.row + column * x.pixel) for row in range(WINDOW))
-            return [bind(cast(load(self.x, place, lanes), dtype, lanes)) for place in places]
+            return [let(cast(load(self.x, place, lanes), dtype, lanes)) for place in places]
 
         columns = map(pixels, range(WINDOW))
         for i, j, value in winograd.both_ways(winograd.input_transform, columns, dtype, lanes):
@@ -160,16 +165,16 @@ class WinogradEmitter:
         """[tile][row of results][column of points][lane]."""
         plan, lanes = self.plan, channels.vector.lanes
         part = plan.part(lanes)
-        with turns(lanes // part) as r:
-            lane = bind(channels.lane + r * part)
-            points = _Place(self.weights, bind(lane * (POINTS * plan.depth)))
+        with repeat(lanes // part) as r:
+            lane = let(channels.lane + r * part)
+            points = _Place(self.weights, let(lane * (POINTS * plan.depth)))
             if plan.compact:
                 points = _Place(scratch.weights, 0)
                 self._transform_weights(lane * (FILTER**2 * plan.depth), points.buffer, part)
             own = _Part(r * part, part, lanes)
             with loop(0, WINDOW) as j:
                 weights = points.plus(j * (plan.depth * WINDOW * part))
-                with turns(plan.size // plan.group) as i:
+                with repeat(plan.size // plan.group) as i:
                     self._sum(weights, scratch, i * plan.group, j, own)
                 if plan.size % plan.group:
                     first = plan.size - plan.group
@@ -179,12 +184,12 @@ class WinogradEmitter:
         """[column of points][step][row of points][lane][k_step], of all input channels."""
         plan, mk = self.plan, self.plan.products
         dtype, count = mk.activation, lanes * mk.k_step
-        with turns(plan.k_steps) as step:
-            source = bind(packed + step * (FILTER**2 * count))
+        with repeat(plan.k_steps) as step:
+            source = let(packed + step * (FILTER**2 * count))
 
             def weights(column: int) -> list[Expr]:
                 places = (source + (row * FILTER + column) * count for row in range(FILTER))
-                return [bind(cast(load(self.weights, at, count), dtype, count)) for at in places]
+                return [let(cast(load(self.weights, at, count), dtype, count)) for at in places]
 
             columns = map(weights, range(FILTER))
             for i, j, value in winograd.both_ways(winograd.filter_transform, columns, dtype, count):
@@ -193,10 +198,10 @@ class WinogradEmitter:
 
     def _sum(self, weights: _Place, scratch: _Scratch, first: Index, j: Expr, own: _Part) -> None:
         """The products of a group of tiles with a column of points, transformed."""
-        first, lanes = bind(first), own.lanes
+        first, lanes = let(first), own.lanes
         sums = self._products(scratch.windows, weights, first, j, lanes)
         for tile, points in enumerate(zip(*sums, strict=True)):
-            values = [bind(reinterpret(load(p, 0, lanes), self._sums, lanes)) for p in points]
+            values = [let(reinterpret(load(p, 0, lanes), self._sums, lanes)) for p in points]
             for i, value in enumerate(winograd.output_transform(values, self._sums, lanes)):
                 row = ((first + tile) * TILE + i) * WINDOW + j
                 store(scratch.halves, row * own.pitch + own.start, value, lanes)
@@ -210,10 +215,10 @@ class WinogradEmitter:
         zero = splat(cast(const(0), mk.accumulator), lanes)
         for acc in (acc for row in sums for acc in row):
             store(acc, 0, zero, lanes)
-        source = bind((first * POINTS + j) * plan.depth)
-        with turns(plan.k_steps) as step:
+        source = let((first * POINTS + j) * plan.depth)
+        with repeat(plan.k_steps) as step:
             for i, row in enumerate(sums):
-                at = weights.index + (step * WINDOW + i) * (lanes * mk.k_step)
+                at = weights.at + (step * WINDOW + i) * (lanes * mk.k_step)
                 w = load(weights.buffer, at, lanes * mk.k_step)
                 for tile, acc in enumerate(row):
                     point = source + (tile * POINTS + i * WINDOW) * plan.depth
@@ -224,31 +229,31 @@ class WinogradEmitter:
 
     def _finish(self, channels: _Channels, halves: Buffer, start: Expr) -> None:
         conv, lanes = self.plan.conv, channels.vector.lanes
-        with turns(self.plan.size) as tile:
+        with repeat(self.plan.size) as tile:
             place = (*self._place(start + tile), channels.first)
-            y = bind(conv.y.index(*place))
-            other = bind(conv.residual.tensor.index(*place)) if conv.residual else None
+            y = let(conv.y.index(*place))
+            other = let(conv.residual.tensor.index(*place)) if conv.residual else None
             for i in range(TILE):
                 row = (tile * TILE + i) * (WINDOW * lanes)
-                points = [bind(load(halves, row + j * lanes, lanes)) for j in range(WINDOW)]
+                points = [let(load(halves, row + j * lanes, lanes)) for j in range(WINDOW)]
                 results = winograd.output_transform(points, self._sums, lanes)
                 self._emit_row(channels, i, results, y, other)
 
     def _emit_row(
-        self, channels: _Channels, i: int, results: Sequence[Expr], y: Index, other: Index
+        self, channels: _Channels, i: int, results: Sequence[Expr], y: Index, other: Index | None
     ) -> None:
         """The i-th row of a tile's results."""
         conv, vector, together = self.plan.conv, channels.vector, self.plan.together
         bias = self.epilogue.bias(channels.lane, vector.lanes)
         sums = [
-            bind(winograd.unscaled(value, i, j, self._sums, vector.lanes) + bias)
+            let(winograd.unscaled(value, i, j, self._sums, vector.lanes) + bias)
             for j, value in enumerate(results)
         ]
         lanes, valid = together * vector.lanes, together * vector.valid
         for j in range(0, TILE, together):
-            total = sums[j] if together == 1 else pick(sums[j : j + together], range(lanes))
+            total = sums[j] if together == 1 else shuffle(sums[j : j + together], range(lanes))
             beside = None
-            if conv.residual:
+            if conv.residual and other is not None:
                 beside = other + _within(conv.residual.tensor, i, j)
             at = y + _within(conv.y, i, j)
             self.epilogue.emit(total, channels.lane, at, beside, lanes, valid)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.kernels.channels import (
     Block,
@@ -16,24 +16,11 @@ from edgekiln.compiler.kernels.channels import (
     pack_weights,
     vectors,
 )
+from edgekiln.compiler.kernels.conv2d.spec import ConvolutionSpec
 from edgekiln.compiler.kernels.tile import Tile, ranked
-from edgekiln.compiler.kernels.tir import (
-    Index,
-    bind,
-    const,
-    divmod_,
-    loop,
-    maximum,
-    minimum,
-    turns,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgekiln.compiler.kernels.conv2d.floats import FloatConv2d
-    from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
+from edgekiln.compiler.kernels.tir import divmod_, let, loop, repeat
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Expr, Index, const, maximum, minimum
 
 
 @dataclass(frozen=True)
@@ -56,7 +43,7 @@ class Packing:
     steps: int  # of a tap
     layout: tuple[Block, ...]
 
-    def __init__(self, conv: "Conv2d | FloatConv2d", mk: MicroKernel) -> None:
+    def __init__(self, conv: ConvolutionSpec, mk: MicroKernel) -> None:
         self.conv, self.mk = conv, mk
         oc, self.ic, self.kh, self.kw = conv.weight.shape
         self.oc = oc // conv.groups
@@ -76,7 +63,7 @@ class Packing:
     def group_lanes(self) -> int:
         return sum(block.count * block.channels for block in self.layout)
 
-    def packed_weights(self) -> "NDArray[np.generic]":
+    def packed_weights(self) -> NDArray[np.generic]:
         """[group][block][tap][step][vector][lane][k_step]."""
         conv, width = self.conv, self.mk.k_step
         runs = conv.weight.transpose(0, 2, 3, 1).reshape(conv.weight.shape[0], self.taps, -1)
@@ -85,7 +72,7 @@ class Packing:
         by_group = steps.reshape(conv.groups, self.oc, self.taps * self.steps, width)
         return np.concatenate([pack_weights(group, self.layout, self.mk) for group in by_group])
 
-    def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
+    def per_lane(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
         groups = values.reshape(self.conv.groups, self.oc)
         return np.concatenate([pack_channels(group, self.layout) for group in groups])
 
@@ -97,25 +84,25 @@ class Packing:
         """
         lane = done = 0
         block_bytes = self.taps * self.steps * self.mk.k_step
-        with turns(self.conv.groups) as g:
+        with repeat(self.conv.groups) as g:
             for block in self.layout:
-                with _some_turns(block.count, done, share) as i:
-                    at = bind(g * self.group_lanes + i * block.channels + lane)
+                with _some_blocks(block.count, done, share) as i:
+                    at = let(g * self.group_lanes + i * block.channels + lane)
                     yield Channels(
                         block=block,
                         x_offset=g * self.ic,
-                        weights=bind(at * block_bytes),
+                        weights=let(at * block_bytes),
                         lane=at,
-                        y_channel=bind(g * self.oc + i * block.channels + block.vectors[0].start),
+                        y_channel=let(g * self.oc + i * block.channels + block.vectors[0].start),
                     )
                 lane += block.count * block.channels
                 done += block.count
 
 
-class Plan(Packing):
+class DirectPlan(Packing):
     """The numbers of one convolution on vectors."""
 
-    def __init__(self, conv: "Conv2d | FloatConv2d", mk: MicroKernel) -> None:
+    def __init__(self, conv: ConvolutionSpec, mk: MicroKernel) -> None:
         super().__init__(conv, mk)
         y = conv.y
         self.joined = self.is_pointwise_and_dense()
@@ -155,18 +142,18 @@ class Plan(Packing):
             found.insert(1, (cycles, replace(best, items_first=True)))
         return found
 
-    def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
+    def per_lane(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
         return np.concatenate([super().per_lane(values)] * self.together)
 
     def starts(self, item: Expr) -> Iterator[Index]:
         """First pixels of the item's tiles; the last one of a row overlaps its predecessor."""
         size = self.tile.pixels
         if self.joined:
-            yield bind(minimum(item * size, const(self.pixels - size)))
+            yield let(minimum(item * size, const(self.pixels - size)))
             return
         whole = self.pixels // size
-        with turns(whole) as i:
-            yield bind(i * size)
+        with repeat(whole) as i:
+            yield let(i * size)
         if self.pixels % size:
             yield self.pixels - size
 
@@ -179,12 +166,12 @@ class Plan(Packing):
         return n, h, start
 
 
-def _some_turns(
+def _some_blocks(
     count: int, before: int, share: tuple[Expr, Expr] | None
 ) -> AbstractContextManager[Index]:
-    """`turns(count)`; with a share those of them that it has, when `before` of its kind precede."""
+    """`repeat(count)`, or the part of it that a share has when `before` other blocks precede."""
     if share is None:
-        return turns(count)
+        return repeat(count)
     begin, end = share
     some: AbstractContextManager[Index] = loop(
         maximum(begin - before, const(0)), minimum(end - before, const(count))

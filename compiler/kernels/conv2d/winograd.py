@@ -12,16 +12,14 @@ is shifted out: right whenever the result itself keeps so many bits from the top
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgekiln.compiler.kernels.epilogue.sums import sum_range
-from edgekiln.compiler.kernels.tir import bind, reinterpret
-from edgekiln.targets.isa.base import Expr, splat
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from edgekiln.compiler.kernels.epilogue.sums import Weights, sum_range
+from edgekiln.compiler.kernels.tir import let
+from edgekiln.targets.isa.expressions import Expr, reinterpret, splat
 
 Transform = Callable[[Sequence[Expr], str, int], list[Expr]]
 
@@ -35,7 +33,7 @@ _INVERSE_OF_9 = pow(9, -1, 2**32)
 _G = ((6, 0, 0), (1, 1, 1), (1, -1, 1), (1, 2, 4), (1, -2, 4), (0, 0, 6))
 
 
-def transformed_weights(weight: "NDArray[np.int8] | NDArray[np.float32]") -> "NDArray[np.generic]":
+def transformed_weights(weight: Weights) -> NDArray[np.generic]:
     """(OC, IC, 3, 3) filters → (OC, IC, 36): int8 as int16, at most 7²·127; float32 stays so."""
     integer = weight.dtype == np.int8
     filters: NDArray[Any] = weight.astype(np.int32 if integer else np.float64)
@@ -44,7 +42,7 @@ def transformed_weights(weight: "NDArray[np.int8] | NDArray[np.float32]") -> "ND
     return points.reshape(*weight.shape[:2], POINTS).astype(np.int16 if integer else np.float32)
 
 
-def is_exact(weight: "NDArray[np.generic]") -> bool:
+def is_exact(weight: Weights) -> bool:
     """Whether no sum of codes (0 to 255) times weights can lose its sign to a shift. Floats have no
     such bound.
     """
@@ -55,7 +53,7 @@ def is_exact(weight: "NDArray[np.generic]") -> bool:
     return max(-int(least.min()), int(most.max())) >> bits == 0
 
 
-def erased(weight: "NDArray[np.int8]") -> "NDArray[np.int8]":
+def erased(weight: Weights) -> Weights:
     """Weights that stand for all of which `is_exact` says the same."""
     return np.full_like(weight, 0 if is_exact(weight) else -128)
 
@@ -72,43 +70,43 @@ def both_ways(
 
 def input_transform(d: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
     """Bᵀ d in one direction: six pixels, six points. Codes stay inside int16, also twice."""
-    inner = bind(d[4] - _times(4, d[2], dtype, lanes))
-    outer = bind(d[3] - _times(4, d[1], dtype, lanes))
-    even = bind(d[4] - d[2])
-    odd = bind(_times(2, d[3] - d[1], dtype, lanes))
+    inner = let(d[4] - _times(4, d[2], dtype, lanes))
+    outer = let(d[3] - _times(4, d[1], dtype, lanes))
+    even = let(d[4] - d[2])
+    odd = let(_times(2, d[3] - d[1], dtype, lanes))
     return [
-        bind(_times(4, d[0] - d[2], dtype, lanes) + even),
-        bind(inner + outer),
-        bind(inner - outer),
-        bind(even + odd),
-        bind(even - odd),
-        bind((d[5] - d[3]) - _times(2, odd, dtype, lanes)),
+        let(_times(4, d[0] - d[2], dtype, lanes) + even),
+        let(inner + outer),
+        let(inner - outer),
+        let(even + odd),
+        let(even - odd),
+        let((d[5] - d[3]) - _times(2, odd, dtype, lanes)),
     ]
 
 
 def filter_transform(g: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
     """G g in one direction: three weights, six points; what `transformed_weights` computes."""
-    ends = bind(g[0] + g[2])
-    even, odd = bind(g[0] + _times(4, g[2], dtype, lanes)), bind(_times(2, g[1], dtype, lanes))
+    ends = let(g[0] + g[2])
+    even, odd = let(g[0] + _times(4, g[2], dtype, lanes)), let(_times(2, g[1], dtype, lanes))
     return [
-        bind(_times(6, g[0], dtype, lanes)),
-        bind(ends + g[1]),
-        bind(ends - g[1]),
-        bind(even + odd),
-        bind(even - odd),
-        bind(_times(6, g[2], dtype, lanes)),
+        let(_times(6, g[0], dtype, lanes)),
+        let(ends + g[1]),
+        let(ends - g[1]),
+        let(even + odd),
+        let(even - odd),
+        let(_times(6, g[2], dtype, lanes)),
     ]
 
 
 def output_transform(m: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
     """Aᵀ m in one direction: six points, four results, each 3·2ˢ times too large."""
-    p, q = bind(m[1] + m[2]), bind(m[1] - m[2])
-    r, s = bind(m[3] + m[4]), bind(m[3] - m[4])
+    p, q = let(m[1] + m[2]), let(m[1] - m[2])
+    r, s = let(m[3] + m[4]), let(m[3] - m[4])
     return [
-        bind(m[0] - _times(4, p, dtype, lanes) + r),
-        bind(s - _times(2, q, dtype, lanes)),
-        bind(r - p),
-        bind(_times(2, s, dtype, lanes) - q + m[5]),
+        let(m[0] - _times(4, p, dtype, lanes) + r),
+        let(s - _times(2, q, dtype, lanes)),
+        let(r - p),
+        let(_times(2, s, dtype, lanes) - q + m[5]),
     ]
 
 

@@ -3,9 +3,10 @@
 import math
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.kernels.channels import (
     Vector,
@@ -16,28 +17,16 @@ from edgekiln.compiler.kernels.channels import (
     vectors,
 )  # fmt: skip
 from edgekiln.compiler.kernels.conv2d import winograd
+from edgekiln.compiler.kernels.conv2d.spec import ConvolutionSpec
 from edgekiln.compiler.kernels.conv2d.winograd import FILTER, POINTS, TILE, WINDOW
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets.isa.base import MicroKernel
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgekiln.compiler.kernels.conv2d.floats import FloatConv2d
-    from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
-
 MOST_SCRATCH_BYTES = 640 << 10  # the scratch memories lie on the stack
-# Cycles on Zen 4, by measurement of ResNet-18's, ResNet-20's and SqueezeNet's layers.
-_WINDOW_CYCLES = 130.0  # to transform a register of channels
-_RESULT_CYCLES = 60.0  # to transform a register of channels back, before the epilogue
-_PRODUCT_CYCLES = 60.0  # to begin and end the products of a group
-_WEIGHT_CYCLES = 75.0  # to transform a register of weights, mostly 36 stores
-# Weights beyond the second-level cache come from memory: in a network they share the third one.
-_FAR_BYTES, _MEMORY_BYTES_PER_CYCLE = 1 << 20, 2.5
 _GROUPS = (1, 2, 4, 8)  # of tiles that an item may transform
 
 
-def applies(conv: "Conv2d | FloatConv2d", mk: MicroKernel) -> bool:
+def applies(conv: ConvolutionSpec, mk: MicroKernel) -> bool:
     """Whether it may be computed so: with integers, if the bits stay the same."""
     y, channels = conv.y, conv.weight.shape[1]
     plain = conv.strides == conv.dilations == (1, 1) and conv.groups == 1
@@ -72,7 +61,7 @@ def _widths(mk: MicroKernel) -> tuple[int, ...]:
 class WinogradPlan:
     """The numbers of one convolution by tiles of 4×4 results."""
 
-    def __init__(self, conv: "Conv2d | FloatConv2d", mk: MicroKernel) -> None:
+    def __init__(self, conv: ConvolutionSpec, mk: MicroKernel) -> None:
         assert mk.filtering
         self.conv, self.mk, self.products = conv, mk, mk.filtering
         y = conv.y
@@ -123,24 +112,25 @@ class WinogradPlan:
 
     def _cycles(self, tile: Tile) -> float:
         """Of the whole convolution, roughly."""
-        mk, registers = self.mk, sum(self.mk.width(v.lanes) for v in self._columns(tile))
+        mk, costs = self.mk, self.mk.filtering_costs
+        registers = sum(self.mk.width(v.lanes) for v in self._columns(tile))
         size = self._size(tile)
-        windows = _WINDOW_CYCLES * self.ic / self.widths[0]
+        windows = costs.window_cycles * self.ic / self.widths[0]
         results = sum(
-            mk.width(v.lanes) * (_RESULT_CYCLES + TILE * TILE * mk.epilogue_cost(v.lanes))
+            mk.width(v.lanes) * (costs.result_cycles + TILE * TILE * mk.epilogue_cost(v.lanes))
             for v in self._columns(tile)
         )
         dots = WINDOW * tile.pixels / self.products.dots_per_cycle
-        loads = WINDOW * (tile.pixels + 1) / 2
-        each = self.k_steps * max(dots, loads) + _PRODUCT_CYCLES
+        loads = WINDOW * (tile.pixels + 1) / mk.loop_costs.loads_per_cycle
+        each = self.k_steps * max(dots, loads) + costs.product_cycles
         products = math.ceil(size / tile.pixels) * WINDOW * registers * each
         if tile.compact:
-            products += registers * self.k_steps * _WEIGHT_CYCLES
+            products += registers * self.k_steps * costs.weight_cycles
         weights = self.conv.weight.nbytes
         if not tile.compact:
             weights = np.dtype(self.products.activation).itemsize * POINTS * self.depth * self.oc
-        if weights > _FAR_BYTES:
-            products = max(products, weights / _MEMORY_BYTES_PER_CYCLE)
+        if weights > costs.far_bytes:
+            products = max(products, weights / costs.memory_bytes_per_cycle)
         items = math.ceil(self.every / size)
         cycles: float = items * (size * (windows + results) + products)
         return cycles
@@ -149,7 +139,7 @@ class WinogradPlan:
         """Lanes of a vector that fill a register."""
         return min(lanes, self.mk.register)
 
-    def packed_weights(self) -> "NDArray[np.generic]":
+    def packed_weights(self) -> NDArray[np.generic]:
         """[vector][register][column of points][step][row of points][lane][k_step]; compact ones
         [vector][register][step][row of the filter][column][lane][k_step].
         """
@@ -176,5 +166,5 @@ class WinogradPlan:
         """Of weights in memory."""
         return (FILTER, FILTER) if self.compact else (WINDOW, WINDOW)
 
-    def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
+    def per_lane(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
         return np.concatenate([pack_channels(values, self.layout)] * self.together)

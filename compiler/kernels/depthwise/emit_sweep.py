@@ -10,16 +10,16 @@ import math
 from dataclasses import dataclass
 
 from edgekiln.compiler.kernels.depthwise.operands import LANE_BYTES, Operands, Place
-from edgekiln.compiler.kernels.depthwise.plan import Plan
-from edgekiln.compiler.kernels.tir import Buffer, Index, bind, load, register, store, turns
-from edgekiln.targets.isa.base import pick
+from edgekiln.compiler.kernels.depthwise.plan import InterleavedPlan
+from edgekiln.compiler.kernels.tir import let, register, repeat, store
+from edgekiln.targets.isa.expressions import Buffer, Index, load, shuffle
 
 _STRIP = 28  # vectors of output columns whose sums wait in the first-level cache
 
 Window = dict[tuple[int, int], Buffer]  # image column, chunk → what `dot` takes
 
 
-def zeros_for(plan: Plan) -> int:
+def zeros_for(plan: InterleavedPlan) -> int:
     """How many zeros a sweep wants."""
     return plan.conv.y.h + plan.conv.y.w
 
@@ -52,8 +52,8 @@ class Sweep:
                     index=part, lanes=at.vector.lanes // parts,
                 ).emit(count)  # fmt: skip
 
-        with turns(width // (strip * plan.together)) as i:
-            swept(bind(i * (strip * plan.together)), strip)
+        with repeat(width // (strip * plan.together)) as i:
+            swept(let(i * (strip * plan.together)), strip)
         if rest := math.ceil(width % (strip * plan.together) / plan.together):
             swept(width - rest * plan.together, rest)
 
@@ -74,10 +74,10 @@ class _Part:
     start: Index
     index: int
     lanes: int
-    waiting: Buffer
+    waiting: Buffer | None
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> InterleavedPlan:
         return self.sweep.operands.plan
 
     @property
@@ -99,8 +99,8 @@ class _Part:
             for column in kept
             for chunk in self.chunks
         }
-        with turns(whole) as i:
-            seen = self._turn(window, bind(i * size), size)
+        with repeat(whole) as i:
+            seen = self._turn(window, let(i * size), size)
             count = self.lanes * LANE_BYTES
             for (column, chunk), operand in window.items():
                 store(operand, 0, load(seen[column + plan.ahead(size), chunk], 0, count), count)
@@ -119,7 +119,7 @@ class _Part:
         """
         plan, epilogue, lanes = self.plan, self.sweep.operands.epilogue, self.lanes
         seen = dict(window)
-        column = bind(self.start + begin * plan.together)
+        column = let(self.start + begin * plan.together)
         first = self.sweep.operands.first(self.at, column)
         in_registers = plan.in_registers(self.at.vector.lanes, self.rows)
         together = 1 if in_registers else size
@@ -131,7 +131,7 @@ class _Part:
             for row in range(self.rows):
                 lane = self.at.lane
                 if not in_registers:
-                    lane = bind(lane + load(self.sweep.zeros, self.at.h + row + column))
+                    lane = let(lane + load(self.sweep.zeros, self.at.h + row + column))
                 sums = {output: register("int32", lanes) for output in outputs}
                 for acc in sums.values():
                     store(acc, 0, epilogue.bias(lane + self.index * lanes, lanes), lanes)
@@ -158,7 +158,7 @@ class _Part:
         whole = operands.interleaved(self.at, first, column, chunk, self.rows)
         own = range(self.index * count, (self.index + 1) * count)
         operand = register(self.plan.mk.activation, count)
-        store(operand, 0, pick([whole], own), count)
+        store(operand, 0, shuffle([whole], own), count)
         return operand
 
     def _finish(self, lane: Index, row: int, output: Index, acc: Buffer) -> None:
@@ -166,9 +166,11 @@ class _Part:
         place = (output * self.rows + row) * vector.lanes
         sums = load(acc, 0, self.lanes)
         if not self.last:
+            assert self.waiting is not None
             store(self.waiting, place + before, sums, self.lanes)
             return
         if before:
-            sums = pick([load(self.waiting, place, before), sums], range(vector.lanes))
+            assert self.waiting is not None
+            sums = shuffle([load(self.waiting, place, before), sums], range(vector.lanes))
         column = self.start + output * self.plan.together
         self.sweep.operands.finish(self.at, lane, row, column, sums)

@@ -7,7 +7,8 @@ come. This is for processors with few registers.
 from dataclasses import dataclass
 
 from edgekiln.compiler.kernels.depthwise.operands import LANE_BYTES, Operands, Place
-from edgekiln.compiler.kernels.tir import Index, bind, load, register, store, turns
+from edgekiln.compiler.kernels.tir import let, register, repeat, store
+from edgekiln.targets.isa.expressions import Index, load
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Tiles:
         plan = self.operands.plan
         width, size = plan.conv.y.w, plan.columns
         pixels = size * plan.together
-        with turns(width // pixels) as i:
-            self._tile(at, bind(i * pixels), size)
+        with repeat(width // pixels) as i:
+            self._tile(at, let(i * pixels), size)
         if width % pixels:
             self._tile(at, width - pixels, size)
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from edgekiln.compiler.kernels.channels import Vector
-from edgekiln.compiler.kernels.depthwise.plan import Plan, Step
-from edgekiln.compiler.kernels.epilogue.requantize import Epilogue
-from edgekiln.compiler.kernels.tir import Buffer, Index, bind, load
-from edgekiln.targets.isa.base import Expr, pick
+from edgekiln.compiler.kernels.depthwise.plan import InterleavedPlan, Step
+from edgekiln.compiler.kernels.epilogue.base import Epilogue
+from edgekiln.compiler.kernels.tir import let
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, load, shuffle
 
 LANE_BYTES = 4  # of the operands of a dot product
 
@@ -26,7 +26,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Operands:
-    plan: Plan
+    plan: InterleavedPlan
     x: Buffer
     weights: Buffer
     epilogue: Epilogue
@@ -35,7 +35,8 @@ class Operands:
         """Flat index of what the upper left tap of the output column reads."""
         conv = self.plan.conv
         top, left = at.h * conv.strides[0] - conv.pads[0], column * conv.strides[1] - conv.pads[1]
-        return bind(conv.x.index(at.n, top, left, at.channel))
+        first: Index = let(conv.x.index(at.n, top, left, at.channel))
+        return first
 
     def interleaved(self, at: Place, first: Index, column: int, chunk: int, rows: int) -> Expr:
         """A chunk of an image column, counted from `first`, for so many output rows."""
@@ -52,10 +53,10 @@ class Operands:
     def finish(self, at: Place, lane: Index, row: int, column: Index, sums: Expr) -> None:
         """Store the results of a vector of pixels from `column` on, in a row of the band."""
         conv, vector, h = self.plan.conv, at.vector, at.h + row
-        y = bind(conv.y.index(at.n, h, column, at.channel))
+        y = let(conv.y.index(at.n, h, column, at.channel))
         other = None
         if conv.residual:
-            other = bind(conv.residual.tensor.index(at.n, h, column, at.channel))
+            other = let(conv.residual.tensor.index(at.n, h, column, at.channel))
         order = self.plan.mk.interleaved(vector.lanes)
         self.epilogue.emit(sums, lane, y, other, vector.lanes, vector.valid, order)
 
@@ -71,4 +72,6 @@ class Operands:
             return [load(self.x, column + row * step, lanes) for row in every]
         c = conv.x.c
         chosen = [pixel * stride * c + at for pixel in range(plan.together) for at in range(c)]
-        return [pick([load(self.x, column + row * step, stride * lanes)], chosen) for row in every]
+        return [
+            shuffle([load(self.x, column + row * step, stride * lanes)], chosen) for row in every
+        ]

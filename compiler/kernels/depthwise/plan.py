@@ -3,30 +3,26 @@ columns of the output are computed at once, and its weights in that order.
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.kernels.channels import blocks, cover, expand, pack_channels, vectors
+from edgekiln.compiler.kernels.depthwise.spec import DepthwiseSpec
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets.isa.base import MicroKernel
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgekiln.compiler.kernels.depthwise.kernel import Depthwise2d
 
 # Between pixels that share a vector: all of them are read, and up to 32 bytes behind the last.
 _MOST_STRIDE = 2
 _MOST_COLUMNS = 6  # of a tile: more would save little and make long code
-_TURN_COLUMNS = 2  # of a turn of a sweep: more would need more registers
+_STEP_COLUMNS = 2  # of a turn of a sweep: more would need more registers
 _SWEPT_REGISTERS = 2  # of a vector: more would leave no room for the weights of two rows
 _SPARE_REGISTERS = 10  # for the epilogue, and what the processor works on ahead of time
 
 Step = tuple[int, int]  # output row of a band, group of `k_step` image rows: factors of the row
 
 
-class Plan:
+class InterleavedPlan:
     """Output rows go in bands, and image rows in chunks of `k_step`, counted from a band's top.
 
     Attributes:
@@ -37,7 +33,7 @@ class Plan:
         layout: the vectors of channels, or of the channels of several pixels.
     """
 
-    def __init__(self, conv: "Depthwise2d", mk: MicroKernel) -> None:
+    def __init__(self, conv: DepthwiseSpec, mk: MicroKernel) -> None:
         self.conv, self.mk = conv, mk
         self.kh: int = conv.weight.shape[2]
         self.kw: int = conv.weight.shape[3]
@@ -113,11 +109,11 @@ class Plan:
         """Image columns from so many vectors of output columns to the next ones."""
         return size * self.together * self.conv.strides[1]
 
-    def per_lane(self, values: "NDArray[np.generic]") -> "NDArray[np.generic]":
+    def per_lane(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
         repeated = np.concatenate([values] * self.together)
         return pack_channels(repeated, self.layout, self.mk.interleaved)
 
-    def packed_weights(self) -> "NDArray[np.int8]":
+    def packed_weights(self) -> NDArray[np.int8]:
         """[vector][step][kw][lane][k_step]; missing rows and lanes are 0."""
         filters = np.stack([self._factors(step) for step in self.steps], axis=1)
         lanes: NDArray[np.int8] = self.per_lane(filters).astype(np.int8, copy=False)
@@ -129,7 +125,7 @@ class Plan:
                 start += vector.lanes
         return np.concatenate(parts)
 
-    def _factors(self, step: Step) -> "NDArray[np.int8]":
+    def _factors(self, step: Step) -> NDArray[np.int8]:
         """(C, KW, k_step): those of a chunk's rows for an output row."""
         row, chunk = step
         width, first = self.mk.k_step, row * self.conv.strides[0]
@@ -149,20 +145,23 @@ class Plan:
         if self.conv.tile:
             return min(self.conv.tile.pixels, every)
         if self.sweeps:
-            return min(self._turn_columns(every), every)
+            return min(self._step_columns(every), every)
+
+        costs = self.mk.loop_costs
 
         def cost(size: int) -> float:
             """Enough columns to reuse those of the image."""
             tiles = math.ceil(self.conv.y.w / (size * self.together))
-            return tiles * (size * (self.kw + 6) + 6 * len(self.seen(size)))
+            results = size * (self.kw + costs.result_dots)
+            return tiles * (results + costs.interleave_dots * len(self.seen(size)))
 
         return min(range(1, min(every, _MOST_COLUMNS) + 1), key=cost)
 
-    def _turn_columns(self, every: int) -> int:
+    def _step_columns(self, every: int) -> int:
         """Two where they share image columns in registers, or weights that must be loaded."""
         if self.in_registers(self.lanes, self.rows):
-            return 1 if every % _TURN_COLUMNS or not self.kept(1) else _TURN_COLUMNS
+            return 1 if every % _STEP_COLUMNS or not self.kept(1) else _STEP_COLUMNS
         chunks = self.chunks_of(self.rows - 1).stop
-        live = len(self.seen(_TURN_COLUMNS)) * chunks + _TURN_COLUMNS
+        live = len(self.seen(_STEP_COLUMNS)) * chunks + _STEP_COLUMNS
         width = self.mk.width(self.lanes // self.parts(self.lanes))
-        return _TURN_COLUMNS if live * width <= self.mk.registers else 1
+        return _STEP_COLUMNS if live * width <= self.mk.registers else 1

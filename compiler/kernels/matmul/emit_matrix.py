@@ -8,19 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from edgekiln.compiler.kernels.channels import Block
-from edgekiln.compiler.kernels.epilogue.requantize import Epilogue
-from edgekiln.compiler.kernels.matmul.plan import Operands, PlacedBlock, Plan
+from edgekiln.compiler.kernels.epilogue.base import Epilogue
+from edgekiln.compiler.kernels.matmul.plan import Operands, PackedPlan, PlacedBlock
 from edgekiln.compiler.kernels.matrix import MatrixTile, Place
-from edgekiln.compiler.kernels.tir import (
-    Buffer,
-    Index,
-    bind,
-    load,
-    loop,
-    register,
-    turns,
-)  # fmt: skip
-from edgekiln.targets.isa.base import splat
+from edgekiln.compiler.kernels.tir import let, loop, register, repeat
+from edgekiln.targets.isa.expressions import Buffer, Index, load, splat
 from edgekiln.targets.isa.matrix import MatrixUnit
 
 
@@ -28,7 +20,7 @@ from edgekiln.targets.isa.matrix import MatrixUnit
 class MatrixEmitter:
     """Emits the code of a tile."""
 
-    plan: Plan
+    plan: PackedPlan
     operands: Operands
     epilogue: Epilogue
     configuration: Buffer
@@ -68,7 +60,7 @@ class MatrixEmitter:
     def _start(self, block: Block, weights: Index) -> None:
         """-z_a·Σ b in every row of the first split's results, zero in the others."""
         tile, width = self.tile, self.plan.mk.k_step
-        behind = bind(weights + self.plan.steps * block.channels * width)
+        behind = let(weights + self.plan.steps * block.channels * width)
         for split in range(tile.splits):
             for row in range(tile.down):
                 self.unit.zero(tile.accumulator(split, row, 0))
@@ -86,7 +78,7 @@ class MatrixEmitter:
         last = steps - 1
         whole = last // tile.splits
         if whole:
-            with turns(whole) as turn:
+            with repeat(whole) as turn:
                 for split in range(tile.splits):
                     self._step(block, source, weights, (split, turn * tile.splits + split, 0))
         for step in range(whole * tile.splits, steps):
@@ -124,10 +116,10 @@ class MatrixEmitter:
         tile, (vector,), mk = self.tile, block.vectors, self.plan.mk
         lanes = vector.lanes
         with loop(0, tile.pixels) as row:
-            places = [bind((split * tile.pixels + row) * width) for split in range(tile.splits)]
+            places = [let((split * tile.pixels + row) * width) for split in range(tile.splits)]
             of_row = [load(scratch, at) for at in places]
             sums = [load(scratch, at + self.unit.columns, lanes) for at in places]
-            correction = bind(sum(of_row[1:], of_row[0]) * load(self.operands.zero, 0))
+            correction = let(sum(of_row[1:], of_row[0]) * load(self.operands.zero, 0))
             value = sum(sums[1:], sums[0]) + self.epilogue.bias(0, lanes)
             y = to + row * self.plan.product.y.row
             self.epilogue.emit(

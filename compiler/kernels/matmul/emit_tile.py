@@ -7,21 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from edgekiln.compiler.kernels.channels import Block
-from edgekiln.compiler.kernels.epilogue.requantize import Epilogue
+from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.fold import fold_dots, fold_lanes, lane, ones
-from edgekiln.compiler.kernels.matmul.plan import Operands, PlacedBlock, Plan
-from edgekiln.compiler.kernels.tir import (
-    Buffer,
-    Index,
-    bind,
-    const,
-    load,
-    register,
-    reinterpret,
-    store,
-    turns,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, splat
+from edgekiln.compiler.kernels.matmul.plan import Operands, PackedPlan, PlacedBlock
+from edgekiln.compiler.kernels.tir import let, register, repeat, store
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, const, load, reinterpret, splat
 
 _TOGETHER = 4  # rows whose codes are summed at once
 
@@ -30,7 +20,7 @@ _TOGETHER = 4  # rows whose codes are summed at once
 class TileEmitter:
     """Emits the code of a register tile."""
 
-    plan: Plan
+    plan: PackedPlan
     operands: Operands
     epilogue: Epilogue
 
@@ -57,10 +47,10 @@ class TileEmitter:
         found: list[Expr] = []
         for first in range(0, plan.rows, together):
             rows = (min(first + i, plan.rows - 1) for i in range(together))
-            starts = [bind(source + row * plan.product.a.row) for row in rows]
+            starts = [let(source + row * plan.product.a.row) for row in rows]
             sums = [fold_dots(mk, self.operands.a, at, plan.product.k, [ones]) for at in starts]
             vectors, lanes = [vector for (vector,), _ in sums], sums[0][1]
-            totals = bind(fold_lanes(vectors, lanes, operator.add) * zero)
+            totals = let(fold_lanes(vectors, lanes, operator.add) * zero)
             found += [lane(totals, row, together) for row in range(together)]
         return found[: plan.rows]
 
@@ -80,14 +70,14 @@ class TileEmitter:
         def add(first: Index, count: int) -> None:
             """Steps of k, in turn to the splits. Behind k the packed codes are 0."""
             for at in range(0, count, per_load):
-                base = bind(source + (first + at) * mk.k_step)
+                base = let(source + (first + at) * mk.k_step)
                 rows = [load(a, base + row * product.a.row, mk.x_bytes) for row in range(plan.rows)]
                 for i in range(min(per_load, count - at)):
                     split = splits[(at + i) % plan.splits]
                     split.add(rows, i, packed, weights, first + at + i)
 
         if whole:
-            with turns(whole) as i:
+            with repeat(whole) as i:
                 add(i * turn, turn)
         add(whole * turn, math.ceil(product.k / mk.k_step) - whole * turn)
         self._finish(splits, block, to, corrections)
@@ -95,12 +85,12 @@ class TileEmitter:
     def _start(self, block: Block, weights: Index) -> list[Expr]:
         """K·z_a·z_b - z_a·Σ b of each vector."""
         width = self.plan.mk.k_step
-        at = bind(weights + self.plan.steps * block.channels * width)
+        at = let(weights + self.plan.steps * block.channels * width)
         values, lane = [], 0
         for vector in block.vectors:
             n = vector.lanes
             packed = load(self.operands.packed, at + lane * width, n * width)
-            values.append(bind(reinterpret(packed, "int32", n) + self.epilogue.bias(0, n)))
+            values.append(let(reinterpret(packed, "int32", n) + self.epilogue.bias(0, n)))
             lane += n
         return values
 
@@ -129,7 +119,7 @@ class _Sums:
     row.
     """
 
-    def __init__(self, plan: Plan, block: Block, values: list[Expr]) -> None:
+    def __init__(self, plan: PackedPlan, block: Block, values: list[Expr]) -> None:
         self.mk, self.block = plan.mk, block
         self.products = [
             [register("int32", v.lanes) for v in block.vectors] for _ in range(plan.rows)
@@ -143,7 +133,7 @@ class _Sums:
     ) -> None:
         """Four more k of every accumulator."""
         mk = self.mk
-        at = bind(weights + index * (self.block.channels * mk.k_step))
+        at = let(weights + index * (self.block.channels * mk.k_step))
         for row, accumulators in zip(rows, self.products, strict=True):
             lane = 0
             for vector, acc in zip(self.block.vectors, accumulators, strict=True):

@@ -9,20 +9,19 @@ import numpy as np
 
 from edgekiln.compiler.kernels.channels import Block
 from edgekiln.compiler.kernels.fold import signed
-from edgekiln.compiler.kernels.matmul.plan import Plan
-from edgekiln.compiler.kernels.tir import (
+from edgekiln.compiler.kernels.matmul.plan import PackedPlan
+from edgekiln.compiler.kernels.tir import let, register, repeat, store
+from edgekiln.targets.isa.expressions import (
     Buffer,
+    Expr,
     Index,
-    bind,
     cast,
     const,
     load,
-    register,
     reinterpret,
-    store,
-    turns,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, pick, splat
+    shuffle,
+    splat,
+)
 
 _SQUARE = 4  # rows and columns of what is transposed in registers
 
@@ -31,7 +30,7 @@ _SQUARE = 4  # rows and columns of what is transposed in registers
 class Packer:
     """Packs the blocks of a plan."""
 
-    plan: Plan
+    plan: PackedPlan
     b: Buffer
     packed: Buffer
     zero: Buffer  # -z_a
@@ -42,8 +41,8 @@ class Packer:
         lane = 0
         for vector in block.vectors:
             first = (vector.start - block.vectors[0].start) * plan.product.b.column
-            column = _Column(self, block, bind(to + lane * width), vector.lanes)
-            column.emit(bind(source + first))
+            column = _Column(self, block, let(to + lane * width), vector.lanes)
+            column.emit(let(source + first))
             lane += vector.lanes
 
 
@@ -75,7 +74,7 @@ class _Column:
     def _add(self, step: Index, codes: Expr) -> None:
         """A step's codes, as int8."""
         mk, lanes = self.mk, self.lanes
-        codes = bind(codes)
+        codes = let(codes)
         self._store(step, codes)
         ones = splat(cast(const(1), mk.activation), lanes * mk.k_step)
         store(self.sums, 0, mk.dot(load(self.sums, 0, lanes), ones, codes, lanes), lanes)
@@ -94,16 +93,16 @@ class _Column:
         places: Any = np.arange(lanes * mk.k_step).reshape(1, lanes, mk.k_step)
         order = mk.arrange(places).reshape(-1).tolist()
         columns = [min(c, self.plan.product.n - 1) for c in mk.interleaved(lanes) or range(lanes)]
-        with turns(whole) as i:
+        with repeat(whole) as i:
             starts = (source + c * self.plan.product.b.column + i * width for c in columns)
             loaded = [
                 reinterpret(load(self.packer.b, start, width), "int32", square) for start in starts
             ]
-            rows = [bind(pick(loaded[j::square], range(lanes))) for j in range(square)]
+            rows = [let(shuffle(loaded[j::square], range(lanes))) for j in range(square)]
             for j, words in enumerate(_transposed(rows, lanes)):
                 codes = reinterpret(words, mk.activation, lanes * mk.k_step)
                 if order != sorted(order):
-                    codes = pick([codes], order)
+                    codes = shuffle([codes], order)
                 self._add(i * square + j, signed(mk, codes, lanes * mk.k_step))
         return whole * square
 
@@ -111,7 +110,7 @@ class _Column:
         """Each step from the first on, and how many k it has: the whole ones in a loop."""
         whole, rest = divmod(self.plan.product.k, self.mk.k_step)
         if whole > first:
-            with turns(whole - first) as i:
+            with repeat(whole - first) as i:
                 yield first + i, self.mk.k_step
         if rest:
             yield whole, rest
@@ -119,7 +118,7 @@ class _Column:
     def _rows(self, source: Index, step: Index, depth: int) -> None:
         """Up to four rows side by side."""
         mk, row = self.mk, self.plan.product.b.row
-        at = bind(source + step * (mk.k_step * row))
+        at = let(source + step * (mk.k_step * row))
         rows = [signed(mk, self._codes(at + i * row), self.lanes) for i in range(depth)]
         rows = [reinterpret(codes, mk.activation, self.lanes) for codes in rows]
         count = self.lanes * mk.k_step
@@ -152,7 +151,7 @@ def _transposed(rows: list[Expr], lanes: int) -> list[Expr]:
             for vector in (0, 1)
             for i in range(size)
         ]
-        return bind(pick([a, b], places))
+        return let(shuffle([a, b], places))
 
     a, b, c, d = rows
     return [

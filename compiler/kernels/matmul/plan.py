@@ -4,23 +4,19 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.kernels import matrix
 from edgekiln.compiler.kernels.channels import Block, blocks, vectors
+from edgekiln.compiler.kernels.matmul.spec import MatMulSpec
 from edgekiln.compiler.kernels.matrix import MatrixTile
-from edgekiln.compiler.kernels.tile import Tile, in_turn, ranked
-from edgekiln.compiler.kernels.tir import Buffer, Index, bind, turns
+from edgekiln.compiler.kernels.tile import Tile, alternating, ranked
+from edgekiln.compiler.kernels.tir import let, repeat
 from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Buffer, Index
 from edgekiln.targets.isa.matrix import MatrixUnit
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgekiln.compiler.kernels.matmul.kernel import MatMul
-
 
 PlacedBlock = tuple[
     Block, Index, Index
@@ -36,16 +32,16 @@ class Operands:
     zero: Buffer  # z_b
 
 
-class Plan:
+class PackedPlan:
     """The numbers of one product on one instruction set."""
 
-    def __init__(self, product: "MatMul", mk: MicroKernel) -> None:
+    def __init__(self, product: MatMulSpec, mk: MicroKernel) -> None:
         self.product, self.mk = product, mk.single
         mk = self.mk
         self.steps = math.ceil(product.k / mk.k_step)
         on_vectors = self._ranked()
         on_unit = self._ranked_on_unit(mk.matrix) if mk.matrix else []
-        self.tiles = in_turn(on_vectors, [(cost, tile.choice) for cost, tile in on_unit])
+        self.tiles = alternating(on_vectors, [(cost, tile.choice) for cost, tile in on_unit])
         chosen = product.tile or self.tiles[0]
         self.rows, self.splits = chosen.pixels, chosen.splits
         self.tile = next((tile for _, tile in on_unit if tile.choice == chosen), None)
@@ -74,7 +70,7 @@ class Plan:
         tiles = matrix.tiles(unit, m, n, depth, steps, beside=1)
         return sorted(((cycles(tile), tile) for tile in tiles), key=lambda choice: choice[0])
 
-    def tile_ones(self) -> "NDArray[np.int8]":
+    def tile_ones(self) -> NDArray[np.int8]:
         """Right operands that sum a row: for each step but the last, then for the last one."""
         assert self.tile
         depth, columns = self.tile.depth, self.tile.unit.columns
@@ -98,7 +94,29 @@ class Plan:
         start = 0
         for block in self.layout:
             size = block.channels * (self.steps + 1) * self.mk.k_step
-            with turns(block.count) as i:
-                at = bind(matrix * self.matrix_bytes + i * size + start)
-                yield block, at, bind(i * block.channels + block.vectors[0].start)
+            with repeat(block.count) as i:
+                at = let(matrix * self.matrix_bytes + i * size + start)
+                yield block, at, let(i * block.channels + block.vectors[0].start)
             start += block.count * size
+
+
+class UnpackedPlan:
+    """The numbers of one product whose right operand is read as it lies: of floats."""
+
+    def __init__(self, product: MatMulSpec, mk: MicroKernel) -> None:
+        self.product, self.mk = product, mk
+        self.tile = product.tile or self.tiles[0]
+
+    @cached_property
+    def tiles(self) -> list[Tile]:
+        """Every tile, the cheapest first."""
+        product = self.product
+        found = ranked(self.mk, pixels=product.m, channels=product.n, k_steps=product.k)
+        return [tile for _, tile in found]
+
+    def blocks(self) -> Iterator[tuple[Block, Index]]:
+        """Every block of columns, and its first column."""
+        columns = vectors(self.product.n, self.mk, self.tile.lanes)
+        for block in blocks(columns, self.tile.vectors):
+            with repeat(block.count) as i:
+                yield block, let(block.vectors[0].start + i * block.channels)
