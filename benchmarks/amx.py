@@ -22,8 +22,9 @@ import numpy as np
 from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.compiler.estimate import mca, tools
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.conv2d_matrix import MatrixPlan
+from edgekiln.compiler.kernels.conv2d.kernel import Convolution
+from edgekiln.compiler.kernels.conv2d.matrix_plan import MatrixPlan
+from edgekiln.compiler.kernels.epilogue.finish import Requantize
 from edgekiln.targets import isa, profile
 
 PEAK = 1024  # products a cycle
@@ -56,17 +57,17 @@ LAYERS = (
 )
 
 
-def convolution(layer: Layer) -> Conv2d:
+def convolution(layer: Layer) -> Convolution:
     """With "same" padding, into an image that is padded, too."""
     pad, (ic, oc) = layer.kernel // 2, layer.channels
     common: dict[str, Any] = {"n": 1, "dtype": "uint8", "scale": 0.1, "zero_point": 0}
     border = Halo(top=pad, left=pad, bottom=pad, right=pad)
     out = (layer.size + 2 * pad - layer.kernel) // layer.stride + 1
-    return Conv2d(
+    return Convolution(
         x=Nhwc(h=layer.size, w=layer.size, c=ic, halo=border, **common),
         y=Nhwc(h=out, w=out, c=oc, halo=border, **common),
         weight=np.ones((oc, ic, layer.kernel, layer.kernel), np.int8),
-        bias=np.zeros(oc, np.int32), mult=np.full(oc, 1e-3, np.float32),
+        bias=np.zeros(oc, np.int32), finish=Requantize(mult=np.full(oc, 1e-3, np.float32)),
         strides=(layer.stride, layer.stride), pads=(pad, pad),
     )  # fmt: skip
 

@@ -19,9 +19,10 @@ import numpy as np
 from edgekiln.compiler.aot import jit
 from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.depthwise import Depthwise2d
-from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.kernels.conv2d.kernel import Convolution
+from edgekiln.compiler.kernels.depthwise.kernel import Depthwise
+from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.runtime.permit import permit
 from edgekiln.targets import isa, profile
 from edgekiln.targets.isa.base import MicroKernel
@@ -85,11 +86,11 @@ def kernel_of(layer: Layer, mk: MicroKernel) -> tuple[Kernel, Nhwc, Nhwc]:
         "y": y,
         "weight": rng.integers(-127, 128, shape).astype(np.int8),
         "bias": np.zeros(oc, np.int32),
-        "mult": np.full(oc, 1e-3, np.float32),
+        "finish": Requantize(mult=np.full(oc, 1e-3, np.float32)),
         "strides": (layer.stride, layer.stride),
         "pads": (pad, pad),
     }
-    conv = Depthwise2d(**common) if layer.depthwise else Conv2d(**common)
+    conv = Depthwise(**common) if layer.depthwise else Convolution(**common)
     return conv.build(mk), x, y
 
 

@@ -10,7 +10,7 @@ from edgekiln.compiler.build.recipe import Precision
 from edgekiln.targets import isa, profile
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.kernels.spec import Kernel
+    from edgekiln.compiler.kernels.types import Kernel
     from edgekiln.targets.isa.base import MicroKernel
 
 _TURNS = 200_000
@@ -29,7 +29,9 @@ def peaks(target: str) -> dict[Precision, float]:
 
 def _rate(mk: "MicroKernel", tvm_target: Mapping[str, Any], precision: Precision) -> float:
     from edgekiln.compiler.aot import jit
-    from edgekiln.compiler.kernels.tir import KernelBuilder, load, loop, register, store
+    from edgekiln.compiler.kernels.builder import KernelBuilder
+    from edgekiln.compiler.kernels.tir import loop, register, store
+    from edgekiln.targets.isa.expressions import load
 
     lanes = mk.register
     accumulators = mk.registers // 2

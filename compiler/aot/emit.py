@@ -10,7 +10,7 @@ from edgekiln.compiler.aot import templates
 from edgekiln.compiler.aot.planner import ALIGN
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Program
-from edgekiln.compiler.kernels.winograd_plan import MOST_SCRATCH_BYTES
+from edgekiln.compiler.kernels.conv2d.winograd_plan import MOST_SCRATCH_BYTES
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.targets.profile import TargetProfile
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.aot.build import build
 from edgekiln.compiler.aot.cache import ObjectCache
 from edgekiln.compiler.ir.program import Arg, Call, Const, In, Out, Program
-from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.runtime.bundle import RUNNER, write_tar
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.targets.profile import Memory, TargetProfile

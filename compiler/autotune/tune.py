@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from edgekiln.compiler.aot.cache import ObjectCache
 from edgekiln.compiler.autotune.trial import Costs, Trial, prepare
 from edgekiln.compiler.autotune.verdict import Verdict
-from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tile import VERSION, Tile
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.tuning.table import Choices, Layer, Row, Unit
 from edgekiln.runtime.errors import UnsupportedError

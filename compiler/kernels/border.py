@@ -1,17 +1,9 @@
 """The halo of an output: whoever writes a row writes its border too."""
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.tir import (
-    Buffer,
-    Index,
-    bind,
-    divmod_,
-    for_vectors,
-    loop,
-    store,
-    when,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, splat
+from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store, when
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, splat
 
 
 def assert_covered(
@@ -50,7 +42,7 @@ def fill_border(mk: MicroKernel, out: Buffer, y: Nhwc, n: Index, h: Index, zero:
 
 
 def _fill(mk: MicroKernel, out: Buffer, start: Index, count: int, zero: Expr) -> None:
-    base = bind(start)
+    base = let(start)
     for_vectors(
         count, mk.byte_lanes, lambda at, lanes: store(out, base + at, splat(zero, lanes), lanes)
     )

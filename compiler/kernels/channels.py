@@ -3,15 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.targets.isa.base import MicroKernel
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 # Which channel of a vector each of its lanes has, by the vector's lanes; None: they are in order.
 Order = Callable[[int], Sequence[int] | None]
@@ -135,8 +131,8 @@ def expand(block: Block) -> "list[tuple[Vector, ...]]":
 
 
 def pack_channels(
-    array: "NDArray[np.generic]", layout: tuple[Block, ...], order: Order | None = None
-) -> "NDArray[np.generic]":
+    array: NDArray[np.generic], layout: tuple[Block, ...], order: Order | None = None
+) -> NDArray[np.generic]:
     """(channels, …) → one row per lane, in the vectors' order; lanes without a channel are 0."""
     parts = []
     for block in layout:
@@ -150,8 +146,8 @@ def pack_channels(
 
 
 def pack_weights(
-    steps: "NDArray[np.generic]", layout: tuple[Block, ...], mk: MicroKernel
-) -> "NDArray[np.generic]":
+    steps: NDArray[np.generic], layout: tuple[Block, ...], mk: MicroKernel
+) -> NDArray[np.generic]:
     """(channels, k steps, k_step) → [block][k step][vector][lane][k_step]; missing lanes are 0."""
     _, count, width = steps.shape
     parts = []

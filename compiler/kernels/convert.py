@@ -2,39 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from edgekiln.compiler.ir.memory import F32, Nhwc
 from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel
-from edgekiln.compiler.kernels.tir import (
-    Buffer,
-    Index,
-    KernelBuilder,
-    bind,
-    cast,
-    divmod_,
-    for_vectors,
-    load,
-    loop,
-    register,
-    store,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
+from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, register, store
+from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Divisor
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, load, shuffle, splat
 
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
 
 
 # Nothing that decides a product with the reciprocal of such a scale underflows or overflows.
 _USUAL_SCALES = (2.0**-100, 2.0**100)
-
-
-def _erased_quantize(kernel: "Quantize") -> "Quantize":
-    return replace(kernel, y=kernel.y.unscaled) if kernel.by_reciprocal else kernel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +51,14 @@ class Quantize:
         nearest = places.astype(np.float32).astype(np.float64)
         return bool((abs(nearest - places) > places * 2.0**-46).all())
 
-    @shared(_erased_quantize)
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code."""
+        return replace(self, y=self.y.unscaled) if self.by_reciprocal else self
+
+    @shared
     def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, "float32")
             numbers = Numbers(
@@ -89,7 +82,7 @@ class Quantize:
             return numbers.codes(mk, value / splat(divisor.value, lanes), lanes)
 
         x, y = buffers
-        source, to = bind(self.x.index(n, h, 0, 0)), bind(self.y.index(n, h, 0, 0))
+        source, to = let(self.x.index(n, h, 0, 0)), let(self.y.index(n, h, 0, 0))
         _, _, step_w, step_c = self.x.strides
         if step_c == 1 or self.y.c == 1:  # the same order on both sides
             count = self.y.w * self.y.c
@@ -98,7 +91,7 @@ class Quantize:
                 lambda i, lanes: store(y, to + i, code(source + i, lanes), lanes),
             )  # fmt: skip
             return
-        planes = [bind(source + c * step_c) for c in range(self.y.c)]
+        planes = [let(source + c * step_c) for c in range(self.y.c)]
 
         def pixels(w: Index, lanes: int) -> None:
             found = [code(plane + w * step_w, lanes) for plane in planes]
@@ -109,7 +102,7 @@ class Quantize:
             return
         lanes = next((width for width in mk.lanes if width <= self.y.w), 1)
         with loop(0, self.y.c) as c:
-            plane = bind(source + c * step_c)
+            plane = let(source + c * step_c)
 
             def scatter(w: Index, lanes: int) -> None:
                 found = code(plane + w * step_w, lanes)
@@ -125,11 +118,7 @@ class Quantize:
                 store(y, to + c, code)
             return
         order = [plane * lanes + lane for lane in range(lanes) for plane in range(count)]
-        store(y, to, pick(planes, order), lanes * count)
-
-
-def _erased_dequantize(kernel: "Dequantize") -> "Dequantize":
-    return replace(kernel, x=kernel.x.unscaled)
+        store(y, to, shuffle(planes, order), lanes * count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +128,14 @@ class Dequantize:
     x: Nhwc
     y: F32
 
-    @shared(_erased_dequantize)
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code."""
+        return replace(self, x=self.x.unscaled)
+
+    @shared
     def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             scale = k.constant(np.array([self.x.scale], np.float32))
@@ -161,7 +156,7 @@ class Dequantize:
         self, mk: MicroKernel, value: Callable[[Index, int], Expr], y: Buffer, n: Index, h: Index
     ) -> None:
         """`value(index, lanes)` are real values of x."""
-        source, to = bind(self.x.index(n, h, 0, 0)), bind(self.y.index(n, h, 0, 0))
+        source, to = let(self.x.index(n, h, 0, 0)), let(self.y.index(n, h, 0, 0))
         _, _, step_w, step_c = self.y.strides
         if step_c == 1 or self.x.c == 1:
             for_vectors(

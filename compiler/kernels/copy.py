@@ -1,49 +1,26 @@
 """Moves: requantize, transpose, pad, slice, concatenate, reorder; one kernel over strides."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
-from edgekiln.compiler.kernels.epilogue import ratio
+from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.compiler.kernels.epilogue.scales import ratio
 from edgekiln.compiler.kernels.numbers import Numbers, all_codes
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel, piece
-from edgekiln.compiler.kernels.tir import (
-    Buffer,
-    Index,
-    KernelBuilder,
-    bind,
-    cast,
-    clamp,
-    const,
-    divmod_,
-    for_vectors,
-    load,
-    loop,
-    store,
-    when,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
+from edgekiln.compiler.kernels.tir import clamp, divmod_, for_vectors, let, loop, store, when
+from edgekiln.compiler.kernels.types import Kernel, even_share
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, load, shuffle, splat
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+_Body = Callable[[Index, Index], None]  # from where, to where
 
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
-
-
-def _erased(copy: "Copy") -> "Copy":
-    """There are three kinds of code: codes as they are, moved by a difference, or scaled."""
-    x, y = copy.x.unscaled, copy.y.unscaled
-    copy = replace(copy, fill=None if copy.fill is None else 0)
-    if copy.is_plain:
-        return replace(copy, x=x, y=y)
-    scaled = copy.x.scale != copy.y.scale
-    return replace(copy, x=replace(x, scale=2.0) if scaled else x, y=y, clip=(0, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +45,19 @@ class Copy:
     border: bool = True
     fill: float | None = None
 
-    @shared(_erased)
+    @property
+    def erased(self) -> Self:
+        """There are three kinds of code: codes as they are, moved by a difference, or scaled."""
+        x, y = self.x.unscaled, self.y.unscaled
+        fill = None if self.fill is None else 0
+        if self.is_plain:
+            return replace(self, x=x, y=y, fill=fill)
+        x = replace(x, scale=2.0) if self.x.scale != self.y.scale else x
+        return replace(self, x=x, y=y, fill=fill, clip=(0, 0))
+
+    @shared
     def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
         axes = _with_items(_merged(self.shape, self.x_strides, self.y_strides))
         (items, *first), *outer, (count, *steps) = axes
         with KernelBuilder() as k:
@@ -96,7 +84,7 @@ class Copy:
                     else:
                         self._run(mk, numbers, (x, y), at, count, (steps[0], steps[1]))
 
-                self._loops(outer, bind(source), bind(to), run)
+                self._loops(outer, let(source), let(to), run)
         return k.finish()
 
     def _numbers(self, k: KernelBuilder) -> Numbers:
@@ -115,14 +103,14 @@ class Copy:
             fill_border(mk, y, self.y, n, h, zero)
 
     def _loops(
-        self, axes: "Sequence[tuple[int, int, int]]", source: Index, to: Index, body: "_Body"
+        self, axes: Sequence[tuple[int, int, int]], source: Index, to: Index, body: _Body
     ) -> None:
         if not axes:
             body(source, to)
             return
         extent, x_step, y_step = axes[0]
         with loop(0, extent) as i:
-            self._loops(axes[1:], bind(source + i * x_step), bind(to + i * y_step), body)
+            self._loops(axes[1:], let(source + i * x_step), let(to + i * y_step), body)
 
     def _run(
         self, mk: MicroKernel, numbers: Numbers, buffers: tuple[Buffer, Buffer],
@@ -151,14 +139,14 @@ class Copy:
         (x, y), (source, to) = buffers, at
 
         def body(i: Index, lanes: int) -> None:
-            places = [bind(source + plane * step + i) for plane in range(planes)]
+            places = [let(source + plane * step + i) for plane in range(planes)]
             values = [self._value(mk, numbers, load(x, place, lanes), lanes) for place in places]
             if lanes == 1:
                 for plane, value in enumerate(values):
                     store(y, to + i * planes + plane, value)
                 return
             order = [plane * lanes + lane for lane in range(lanes) for plane in range(planes)]
-            store(y, to + i * planes, pick(values, order), lanes * planes)
+            store(y, to + i * planes, shuffle(values, order), lanes * planes)
 
         for_vectors(count, tuple(n for n in mk.lanes if n <= mk.register), body)
 
@@ -181,7 +169,7 @@ class Copy:
         return cast(clamp(shifted, clip.low, clip.high, lanes), self.y.dtype, lanes)
 
 
-def requantization(x: Nhwc, y: Nhwc, clip: tuple[int, int]) -> "NDArray[np.generic] | None":
+def requantization(x: Nhwc, y: Nhwc, clip: tuple[int, int]) -> NDArray[np.generic] | None:
     """The code of y for each of x, by the copy's own arithmetic; None if it is the same one."""
     low, high = all_codes(x.dtype)
     codes = np.arange(low, high + 1)
@@ -195,13 +183,13 @@ def requantization(x: Nhwc, y: Nhwc, clip: tuple[int, int]) -> "NDArray[np.gener
     return None if np.array_equal(made, codes) else made.astype(y.dtype)
 
 
-def _are_planes(outer: "Sequence[tuple[int, int, int]]", count: int, step: int) -> bool:
+def _are_planes(outer: Sequence[tuple[int, int, int]], count: int, step: int) -> bool:
     """Whether `count` channels side by side come from planes whose pixels are."""
     return bool(outer) and outer[-1][1:] == (1, count) and step == 1 and count <= _MOST_PLANES
 
 
 def _merged(
-    shape: "Sequence[int]", x_strides: "Sequence[int]", y_strides: "Sequence[int]"
+    shape: Sequence[int], x_strides: Sequence[int], y_strides: Sequence[int]
 ) -> list[tuple[int, int, int]]:
     """(extent, x stride, y stride) of the axes: in the order of y's memory, joined where dense."""
     given = zip(shape, x_strides, y_strides, strict=True)
@@ -221,11 +209,5 @@ def _with_items(axes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     if len(axes) > 1:
         return axes
     ((extent, a, b),) = axes
-    size = piece(extent)
+    size = even_share(extent)
     return [(extent // size, size * a, size * b), (size, a, b)]
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    _Body = Callable[[Index, Index], None]

@@ -2,21 +2,20 @@
 
 from collections.abc import Callable, Sequence
 
-from edgekiln.compiler.kernels.tir import (
+from edgekiln.compiler.kernels.tir import from_lane, let, register, repeat, store, to_lane
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import (
     Buffer,
+    Expr,
     Index,
-    bind,
     cast,
     const,
-    from_lane,
     load,
-    register,
+    minimum,
     reinterpret,
-    store,
-    to_lane,
-    turns,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
+    shuffle,
+    splat,
+)
 
 _ROWS = 4  # that are worked on at once, where there are as many
 _TOP_BIT = 0x80  # of a byte
@@ -58,21 +57,21 @@ def fold_vectors(
     lanes = next((width for width in widths if width <= count), 1)
     whole, rest = divmod(count, lanes)
     if whole == 1:
-        partial = bind(term(0, lanes))
+        partial = let(term(0, lanes))
     else:
         kept = register(dtype, lanes)
         store(kept, 0, splat(neutral, lanes), lanes)
-        with turns(whole) as i:
-            value = combine(load(kept, 0, lanes), term(bind(i * lanes), lanes))
+        with repeat(whole) as i:
+            value = combine(load(kept, 0, lanes), term(let(i * lanes), lanes))
             store(kept, 0, value, lanes)
-        partial = bind(load(kept, 0, lanes))
+        partial = let(load(kept, 0, lanes))
     last = min(width for width in widths if rest <= width <= count) if rest else lanes
     while lanes > last:
         (partial,) = _halved([partial], lanes, lanes, combine)
         lanes //= 2
     if rest:
         value = from_lane(lanes - rest, term(count - lanes, lanes), neutral, lanes)
-        partial = bind(combine(partial, value))
+        partial = let(combine(partial, value))
     return partial, lanes
 
 
@@ -92,6 +91,21 @@ def fold_lanes(vectors: Sequence[Expr], lanes: int, combine: Combine) -> Expr:
         lanes = lanes if pairs else lanes // 2
     (folded,) = vectors
     return folded
+
+
+def row_starts(item: Expr, rows: int, together: int, count: int) -> list[Index]:
+    """Where the rows of an item begin; the last item's overlap the one before.
+
+    Args:
+        rows: of `count` values each; an item has `together` of them.
+    """
+    first = let(minimum(item * together, const(rows - together)))
+    return [let((first + row) * count) for row in range(together)]
+
+
+def fold_rows(rows: Sequence[tuple[Expr, int]], combine: Combine) -> Expr:
+    """What is left of each row, in one lane each, of what `fold_vectors` left of it."""
+    return let(fold_lanes([vector for vector, _ in rows], rows[0][1], combine))
 
 
 def fold_dots(
@@ -116,20 +130,20 @@ def fold_dots(
         store(total, 0, splat(const(0), lanes), lanes)
 
     def add(codes: Expr) -> None:
-        codes = bind(codes)
+        codes = let(codes)
         for total, factor in zip(sums, factors, strict=True):
             products = mk.dot(load(total, 0, lanes), codes, factor(codes, width), lanes)
             store(total, 0, products, lanes)
 
     whole, rest = divmod(count, width)
     if whole:
-        with turns(whole) as i:
+        with repeat(whole) as i:
             add(load(x, at + i * width, width))
         if rest:
             add(from_lane(width - rest, load(x, at + count - width, width), zero, width))
     else:
         add(to_lane(count, load(x, at, width), zero, width))
-    return [bind(load(total, 0, lanes)) for total in sums], lanes
+    return [let(load(total, 0, lanes)) for total in sums], lanes
 
 
 def ones(codes: Expr, count: int) -> Expr:
@@ -147,7 +161,7 @@ def signed(mk: MicroKernel, codes: Expr, count: int) -> Expr:
 
 def lane(vector: Expr, index: int, lanes: int) -> Expr:
     """One lane, a scalar, of what `fold_lanes` made."""
-    return vector if lanes == 1 else pick([vector], [index])
+    return vector if lanes == 1 else shuffle([vector], [index])
 
 
 def _halved(vectors: Sequence[Expr], lanes: int, group: int, combine: Combine) -> list[Expr]:
@@ -156,4 +170,4 @@ def _halved(vectors: Sequence[Expr], lanes: int, group: int, combine: Combine) -
     half, total = group // 2, lanes * len(pairs[0])
     first = [start + i for start in range(0, total, group) for i in range(half)]
     second = [i + half for i in first]
-    return [bind(combine(pick(pair, first), pick(pair, second))) for pair in pairs]
+    return [let(combine(shuffle(pair, first), shuffle(pair, second))) for pair in pairs]

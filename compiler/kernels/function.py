@@ -4,8 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgekiln.compiler.kernels import vector_math
-from edgekiln.compiler.kernels.tir import bind, float_const, maximum, minimum
-from edgekiln.targets.isa.base import Expr, MicroKernel, llvm, splat, vector
+from edgekiln.compiler.kernels.tir import let
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import (
+    Expr,
+    float_const,
+    llvm,
+    maximum,
+    minimum,
+    splat,
+    vector,
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ FUNCTIONS: dict[str, Callable[[MicroKernel, Expr, int], Expr]] = {
 
 def apply(mk: MicroKernel, function: Function, x: Expr, lanes: int) -> Expr:
     """function(x), lane by lane."""
-    values = [bind(x)]
+    values = [let(x)]
     for step in function:
         operands = [
             values[operand] if isinstance(operand, int) else splat(float_const(operand), lanes)
@@ -54,8 +63,8 @@ def apply(mk: MicroKernel, function: Function, x: Expr, lanes: int) -> Expr:
         ]
         if step.op in ARITHMETIC:
             left, right = operands
-            values.append(bind(ARITHMETIC[step.op](left, right)))
+            values.append(let(ARITHMETIC[step.op](left, right)))
         else:
             (argument,) = operands
-            values.append(bind(FUNCTIONS[step.op](mk, argument, lanes)))
+            values.append(let(FUNCTIONS[step.op](mk, argument, lanes)))
     return values[-1]

@@ -1,37 +1,19 @@
 """Channels of several images taken in turn: the channel shuffle, with what it concatenates."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel
-from edgekiln.compiler.kernels.tir import (
-    Buffer,
-    Index,
-    KernelBuilder,
-    bind,
-    cast,
-    const,
-    divmod_,
-    for_vectors,
-    load,
-    loop,
-    store,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, pick
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-
-def _erased(kernel: "Interleave") -> "Interleave":
-    xs = tuple(x.unscaled for x in kernel.xs)
-    tables = tuple(None if table is None else np.zeros_like(table) for table in kernel.tables)
-    return replace(kernel, xs=xs, y=replace(kernel.y, scale=1.0), tables=tables)
+from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
+from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, load, shuffle
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,10 +29,18 @@ class Interleave:
     xs: tuple[Nhwc, ...]
     y: Nhwc
     starts: tuple[int, ...]
-    tables: "tuple[NDArray[np.generic] | None, ...]"
+    tables: tuple[NDArray[np.generic] | None, ...]
 
-    @shared(_erased)
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code."""
+        xs = tuple(x.unscaled for x in self.xs)
+        tables = tuple(None if table is None else np.zeros_like(table) for table in self.tables)
+        return replace(self, xs=xs, y=replace(self.y, scale=1.0), tables=tables)
+
+    @shared
     def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
         groups = len(self.xs)
         widths = tuple(width // groups for width in mk.byte_lanes if width % groups == 0)
         with KernelBuilder() as k:
@@ -77,8 +67,8 @@ class Interleave:
         """Of each image `count` channels, which may be more than are wanted."""
         xs, tables, y = buffers
         groups = len(xs)
-        sources = [bind(x.index(*at, start)) for x, start in zip(self.xs, self.starts, strict=True)]
-        to = bind(self.y.index(*at, 0))
+        sources = [let(x.index(*at, start)) for x, start in zip(self.xs, self.starts, strict=True)]
+        to = let(self.y.index(*at, 0))
 
         def codes(x: Buffer, table: Buffer | None, at: Index, lanes: int) -> Expr:
             own = load(x, at, lanes)
@@ -94,6 +84,6 @@ class Interleave:
                     store(y, to + i * groups + j, part)
                 return
             order = [j * lanes + lane for lane in range(lanes) for j in range(groups)]
-            store(y, to + i * groups, pick(parts, order), lanes * groups)
+            store(y, to + i * groups, shuffle(parts, order), lanes * groups)
 
         for_vectors(count, widths, body)

@@ -4,20 +4,18 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.kernels.channels import Vector, vectors
 from edgekiln.compiler.kernels.tile import Tile
-from edgekiln.compiler.kernels.tir import Buffer, Index
 from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Buffer, Index
 from edgekiln.targets.isa.matrix import MatrixUnit
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 _WORD = 4  # bytes of k that meet in one int32
-_TILE_CYCLES = 40.0  # addresses, loop control, the first loads
 _MOST_ACROSS = 4  # accumulators beside each other: their results leave as one vector of 64 lanes
 
 
@@ -72,7 +70,7 @@ class MatrixTile:
     def accumulator(self, split: int, row: int, column: int) -> int:
         return (split * self.down + row) * (self.beside + self.across) + column
 
-    def configuration(self) -> "NDArray[np.uint8]":
+    def configuration(self) -> NDArray[np.uint8]:
         """Accumulators, then left operands, then right ones."""
         rights = self.unit.registers - self._sums - self.down
         word_rows = self.depth // _WORD
@@ -109,7 +107,7 @@ class MatrixTile:
         products = steps * max(sums * unit.dot_cycles, loads, latency)
         epilogue = self.pixels * mk.width(lanes) * mk.epilogue_cost(lanes)
         epilogue += sums * self.splits * unit.store_cycles
-        return max(products, epilogue) + _TILE_CYCLES
+        return max(products, epilogue) + unit.tile_cycles
 
 
 def columns(channels: int, mk: MicroKernel, lanes: int) -> tuple[Vector, ...]:

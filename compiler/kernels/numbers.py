@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.tir import KernelBuilder, cast, load, reinterpret
-from edgekiln.targets.isa.base import Expr, MicroKernel, inverse, pick, splat
+from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip
+from edgekiln.targets.isa.expressions import Expr, cast, inverse, load, reinterpret, shuffle, splat
 
 
 class Numbers:
@@ -67,7 +68,7 @@ class Numbers:
         clip = self.clip
         if self._dtype == mk.activation != "float32":
             return mk.quantize(value, clip, lanes, order)
-        value = value if order is None else pick([value], inverse(order))
+        value = value if order is None else shuffle([value], inverse(order))
         value = mk.clamp(value, clip.low_steps, clip.high_steps, lanes)
         if self._dtype == "float32":
             return value

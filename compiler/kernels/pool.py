@@ -2,44 +2,34 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
+from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel
-from edgekiln.compiler.kernels.tir import (
+from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, register, repeat, store
+from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import (
     Buffer,
+    Expr,
     Index,
-    KernelBuilder,
-    bind,
     cast,
     const,
-    divmod_,
-    for_vectors,
     load,
-    loop,
     maximum,
     minimum,
-    register,
-    store,
-    turns,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, splat
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    splat,
+)
 
 # Sums of so many codes stay inside 16 bits: half the instructions, on any chip with vectors.
 _MOST_IN_WORDS = 256
 _WORDS = {"uint8": "uint16", "int8": "int16"}
-
-
-def _erased_max(pool: "MaxPool") -> "MaxPool":
-    return replace(pool, x=pool.x.unscaled, y=pool.y.unscaled)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,8 +47,14 @@ class MaxPool:
     dilations: tuple[int, int] = (1, 1)
     pads: tuple[int, int] = (0, 0)
 
-    @shared(_erased_max)
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code."""
+        return replace(self, x=self.x.unscaled, y=self.y.unscaled)
+
+    @shared
     def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             numbers = Numbers(k, self.y)
@@ -69,7 +65,7 @@ class MaxPool:
                 fill_border(mk, y, self.y, n, h, numbers.zero)
                 with loop(0, self.y.w) as w:
                     taps = self._taps(n, h, w)
-                    at = bind(self.y.index(n, h, w, 0))
+                    at = let(self.y.index(n, h, w, 0))
                     for_vectors(
                         self.y.c, mk.byte_lanes,
                         lambda c, lanes: store(y, at + c, self._max(x, taps, c, lanes), lanes),
@@ -79,29 +75,22 @@ class MaxPool:
     def _taps(self, n: Index, h: Index, w: Index) -> list[Index]:
         rows = self._axis(h, 0, self.x.h)
         columns = self._axis(w, 1, self.x.w)
-        return [bind(self.x.index(n, row, column, 0)) for row in rows for column in columns]
+        return [let(self.x.index(n, row, column, 0)) for row in rows for column in columns]
 
     def _axis(self, out: Index, axis: int, extent: int) -> list[Index]:
         """Positions of the taps on one axis; one outside is replaced by the nearest inside."""
         step, count = self.dilations[axis], self.kernel[axis]
-        first = bind(out * self.strides[axis] - self.pads[axis])
+        first = let(out * self.strides[axis] - self.pads[axis])
         low, _ = divmod_(maximum(const(0), -first) + (step - 1), step)
         high, _ = divmod_(const(extent - 1) - first, step)
-        low, high = bind(low), bind(minimum(high, const(count - 1)))
-        return [
-            bind(first + minimum(maximum(const(tap), low), high) * step) for tap in range(count)
-        ]
+        low, high = let(low), let(minimum(high, const(count - 1)))
+        return [let(first + minimum(maximum(const(tap), low), high) * step) for tap in range(count)]
 
     def _max(self, x: Buffer, taps: list[Index], c: Index, lanes: int) -> Expr:
         best = load(x, taps[0] + c, lanes)
         for tap in taps[1:]:
             best = maximum(best, load(x, tap + c, lanes))
         return best
-
-
-def _erased_average(pool: "AveragePool") -> "AveragePool":
-    counts = np.where(pool.counts == pool.counts.flat[0], 1, 2)  # all the same or not
-    return replace(pool, x=pool.x.unscaled, y=pool.y.unscaled, counts=counts, clip=(0, 0))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,12 +107,19 @@ class AveragePool:
     y: Nhwc
     kernel: tuple[int, int]
     strides: tuple[int, int]
-    counts: "NDArray[np.int64]"
+    counts: NDArray[np.int64]
     pads: tuple[int, int] = (0, 0)
     clip: tuple[float, float] = (0, 255)
 
-    @shared(_erased_average)
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code."""
+        counts = np.where(self.counts == self.counts.flat[0], 1, 2)  # all the same or not
+        return replace(self, x=self.x.unscaled, y=self.y.unscaled, counts=counts, clip=(0, 0))
+
+    @shared
     def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
         assert_covered(self.x, (self.y.h, self.y.w), self.kernel, self.strides, self.pads)
         mult = (
             np.float32(self.x.scale) / (np.float32(self.y.scale) * self.counts.astype(np.float32))
@@ -150,8 +146,8 @@ class AveragePool:
     ) -> None:  # fmt: skip
         (x, y), (n, h, w) = buffers, at
         sh, sw = self.strides
-        first = bind(self.x.index(n, h * sh - self.pads[0], w * sw - self.pads[1], 0))
-        target = bind(self.y.index(n, h, w, 0))
+        first = let(self.x.index(n, h * sh - self.pads[0], w * sw - self.pads[1], 0))
+        target = let(self.y.index(n, h, w, 0))
 
         def body(c: Index, lanes: int) -> None:
             total = self._sum(mk, x, first + c, lanes) - splat(cast(numbers.int(0), dtype), lanes)
@@ -172,7 +168,7 @@ class AveragePool:
 
         total = _zeros(mk.accumulator, lanes)
         words = _WORDS.get(self.x.dtype) if columns <= _MOST_IN_WORDS else None
-        with turns(rows) as kh:
+        with repeat(rows) as kh:
             if words is None:
                 add(total, kh, lambda codes: mk.widen(codes, lanes))
             else:

@@ -9,13 +9,6 @@ from typing import Literal
 from edgekiln.compiler.kernels.channels import Vector, distinct_lanes, vectors
 from edgekiln.targets.isa.base import MicroKernel
 
-# What the model charges beside dot products and epilogue. Measured on Zen 4 and Sapphire Rapids it
-# need only be right to a factor: it keeps tiny k loops from choosing tiny tiles.
-_TILE_CYCLES = 12.0  # addresses, loop control, the first loads
-# Weights of a block that does not stay in the first-level cache come at half the rate.
-_NEAR_BYTES = 32 << 10
-_FAR_LOADS = 2
-
 VERSION = 2  # of tuning files: raise it when a tile means something else, or others will be best
 
 
@@ -52,7 +45,7 @@ class Tile:
     compact: bool = False
 
 
-def in_turn(*rankings: Sequence[tuple[float, Tile]]) -> list[Tile]:
+def alternating(*rankings: Sequence[tuple[float, Tile]]) -> list[Tile]:
     """The tiles of several algorithms with their cycles, each the cheapest first: the cheapest of
     all, the first ones of the others, every second one, …
 
@@ -89,20 +82,21 @@ def ranked(
 
 def _cycles(mk: MicroKernel, tile: Tile, pixels: int, channels: int, k_steps: int) -> float:
     """What `pixels` cost, roughly."""
+    costs = mk.loop_costs
     columns = vectors(channels, mk, tile.lanes)
     total = tile.pixels * sum(mk.width(v.lanes) * mk.epilogue_cost(v.lanes) for v in columns)
     if tile.vectors % mk.joins == 0:
         total /= mk.joins
     for registers in _registers(mk, columns, tile.vectors):
         dots = tile.pixels * (registers + mk.operand_dots) + registers * mk.weight_dots
-        # Two broadcasts or one register of weights can be loaded in a cycle.
-        near = k_steps * registers * mk.register * mk.k_step <= _NEAR_BYTES
-        loads = tile.pixels * mk.k_step / mk.x_bytes / 2
-        loads += registers if near else registers * _FAR_LOADS
+        # A register of weights takes the time of a whole cycle's loads.
+        near = k_steps * registers * mk.register * mk.k_step <= costs.near_bytes
+        loads = tile.pixels * mk.k_step / mk.x_bytes / costs.loads_per_cycle
+        loads += registers if near else registers * costs.far_loads
         latency = mk.dot_latency / tile.splits
         busy = dots / mk.dots_per_cycle
         work = busy + loads if mk.in_order else max(busy, loads)
-        total += k_steps * max(work, latency) + _TILE_CYCLES
+        total += k_steps * max(work, latency) + costs.tile_cycles
     return total * math.ceil(pixels / tile.pixels)
 
 

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.graph import Node, Tensor
 from edgekiln.compiler.ir.memory import F32, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
+from edgekiln.compiler.kernels.binary import Binary, factors
+from edgekiln.compiler.kernels.conv2d.kernel import Convolution
 from edgekiln.compiler.kernels.convert import Dequantize, Quantize
-from edgekiln.compiler.kernels.depthwise import Depthwise2d
-from edgekiln.compiler.kernels.elementwise import Binary, Table
-from edgekiln.compiler.kernels.epilogue import Residual
+from edgekiln.compiler.kernels.depthwise.kernel import Depthwise
+from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.epilogue.sums import Residual
 from edgekiln.compiler.kernels.pool import AveragePool, MaxPool
-from edgekiln.compiler.kernels.spec import in_rows
+from edgekiln.compiler.kernels.types import in_rows
+from edgekiln.compiler.kernels.unary import Lookup
 from edgekiln.compiler.lowering.state import Lowering
 
 
@@ -67,21 +69,22 @@ def conv2d(low: Lowering, node: Node) -> None:
         "y": y.nhwc(),
         "weight": weight,
         "bias": attrs["bias"],
-        "mult": attrs["mult"],
+        "finish": Requantize(mult=attrs["mult"]),
         "strides": attrs["strides"],
         "dilations": attrs["dilations"],
         "pads": attrs["pads"][:2],
         "residual": residual,
     }
     if y.quant is not None:
-        common["clip"] = (attrs["lo"], attrs["hi"])
+        clip = (attrs["lo"], attrs["hi"])
+        common["finish"] = Requantize(mult=attrs["mult"], clip=clip)
     macs = y.elements * prod(weight.shape[1:])
     one_each = attrs["groups"] == weight.shape[0] == x.nhwc().c > 1
     if one_each and y.quant is not None:
-        depthwise = low.tuned(node, Depthwise2d(**common))
+        depthwise = low.tuned(node, Depthwise(**common))
         low.call(node, depthwise.build(low.mk), op="depthwise_conv2d", macs=macs)
     else:
-        kernel = low.tuned(node, Conv2d(groups=attrs["groups"], compact=low.compact, **common))
+        kernel = low.tuned(node, Convolution(groups=attrs["groups"], compact=low.compact, **common))
         low.call(node, kernel.build(low.mk), macs=macs)
 
 
@@ -91,13 +94,12 @@ def dense(low: Lowering, node: Node) -> None:
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     channels, features = attrs["weight"].shape
     rows = x.elements // features
-    kernel = Conv2d(
+    kernel = Convolution(
         x=as_matrix(x, rows, features).nhwc(),
         y=as_matrix(y, rows, channels).nhwc(),
         weight=attrs["weight"][:, :, None, None],
         bias=attrs["bias"],
-        mult=attrs["mult"],
-        clip=(attrs.get("lo", 0), attrs.get("hi", 0)),
+        finish=Requantize(mult=attrs["mult"], clip=(attrs.get("lo", 0), attrs.get("hi", 0))),
     )
     low.call(node, low.tuned(node, kernel).build(low.mk), macs=rows * channels * features)
 
@@ -109,19 +111,16 @@ def as_matrix(tensor: Tensor, rows: int, features: int) -> Tensor:
 
 def binary(low: Lowering, node: Node) -> None:
     a, b, y = in_rows(*(low.tensor(name).nhwc() for name in (*node.inputs, node.name)))
-    kernel = Binary(
-        kind=node.op,  # type: ignore[arg-type]
-        a=a,
-        b=b,
-        y=y,
-        clip=(node.attrs["lo"], node.attrs["hi"]),
-    )
+    kind = node.op.capitalize()
+    clip = (node.attrs["lo"], node.attrs["hi"])
+    finish = Requantize(mult=factors(kind, a, b, y), clip=clip)
+    kernel = Binary(kind=kind, a=a, b=b, y=y, finish=finish)
     low.call(node, kernel.build(low.mk))
 
 
 def table(low: Lowering, node: Node) -> None:
     x, y = in_rows(low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc())
-    low.call(node, Table(x=x, y=y, table=node.attrs["table"]).build(low.mk))
+    low.call(node, Lookup(x=x, y=y, table=node.attrs["table"]).build(low.mk))
 
 
 def max_pool(low: Lowering, node: Node) -> None:

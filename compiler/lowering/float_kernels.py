@@ -6,23 +6,26 @@ from typing import Any
 from edgekiln.compiler.ir.graph import Node, Tensor
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.ir.program import Buffer
+from edgekiln.compiler.kernels.binary import Binary
+from edgekiln.compiler.kernels.conv2d.kernel import Convolution
 from edgekiln.compiler.kernels.copy import Copy
-from edgekiln.compiler.kernels.epilogue import Residual
-from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
-from edgekiln.compiler.kernels.float_depthwise import FloatDepthwise2d
-from edgekiln.compiler.kernels.float_elementwise import FloatBinary, Map
-from edgekiln.compiler.kernels.float_matmul import FloatMatMul
-from edgekiln.compiler.kernels.float_rows import FloatLayerNorm, FloatSoftmax
-from edgekiln.compiler.kernels.matmul import Matrices
+from edgekiln.compiler.kernels.depthwise.kernel import Depthwise
+from edgekiln.compiler.kernels.epilogue.finish import FloatFinish
+from edgekiln.compiler.kernels.epilogue.sums import Residual
+from edgekiln.compiler.kernels.layer_norm import LayerNorm
+from edgekiln.compiler.kernels.matmul.kernel import MatMul
+from edgekiln.compiler.kernels.matmul.spec import Matrices
+from edgekiln.compiler.kernels.softmax import Softmax
+from edgekiln.compiler.kernels.unary import Map
 from edgekiln.compiler.lowering.compute import as_matrix
 from edgekiln.compiler.lowering.rows import axes_of, matrices
 from edgekiln.compiler.lowering.state import Lowering
 
 
-def _finish(node: Node) -> dict[str, Any]:
+def _finish(node: Node) -> FloatFinish:
     """What a kernel does before the store."""
     attrs = node.attrs
-    return {"clip": (attrs["lo"], attrs["hi"]), "function": attrs.get("function", ())}
+    return FloatFinish(clip=(attrs["lo"], attrs["hi"]), function=attrs.get("function", ()))
 
 
 def _residual(low: Lowering, node: Node) -> Residual | None:
@@ -48,14 +51,14 @@ def conv2d(low: Lowering, node: Node) -> None:
         "dilations": attrs["dilations"],
         "pads": attrs["pads"][:2],
         "residual": _residual(low, node),
-        **_finish(node),
+        "finish": _finish(node),
     }
     macs = y.elements * prod(weight.shape[1:])
     if attrs["groups"] == weight.shape[0] == x.nhwc().c > 1:
-        depthwise = low.tuned(node, FloatDepthwise2d(**common))
+        depthwise = low.tuned(node, Depthwise(**common))
         low.call(node, depthwise.build(mk), op="depthwise_conv2d", macs=macs)
     else:
-        kernel = low.tuned(node, FloatConv2d(groups=attrs["groups"], compact=low.compact, **common))
+        kernel = low.tuned(node, Convolution(groups=attrs["groups"], compact=low.compact, **common))
         low.call(node, kernel.build(mk), macs=macs)
 
 
@@ -65,13 +68,13 @@ def dense(low: Lowering, node: Node) -> None:
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     channels, features = attrs["weight"].shape
     rows = x.elements // features
-    kernel = FloatConv2d(
+    kernel = Convolution(
         x=as_matrix(x, rows, features).nhwc(),
         y=as_matrix(y, rows, channels).nhwc(),
         weight=attrs["weight"][:, :, None, None],
         bias=attrs["bias"],
         residual=_residual(low, node),
-        **_finish(node),
+        finish=_finish(node),
     )
     kernel = low.tuned(node, kernel)
     low.call(node, kernel.build(low.kernels_of(node)), macs=rows * channels * features)
@@ -89,7 +92,7 @@ def matmul(low: Lowering, node: Node) -> None:
     if right.column != 1:
         right = _columns_together(low, node, b, right, (*extents, k, n))
         inputs = (a.name, f"{node.name}:columns")
-    product = FloatMatMul(
+    product = MatMul(
         batch=extents,
         m=m,
         k=k,
@@ -97,7 +100,8 @@ def matmul(low: Lowering, node: Node) -> None:
         a=matrices(a, axes_of(node, "a_perm", a), axes),
         b=right,
         y=matrices(y, axes_of(node, "y_perm", y), axes),
-        **_finish(node),
+        result=y.nhwc(),
+        finish=_finish(node),
     )
     product = low.tuned(node, product)
     macs = prod((*extents, m, k, n))
@@ -123,15 +127,16 @@ def _columns_together(
 
 
 def softmax(low: Lowering, node: Node) -> None:
-    x = low.tensor(node.inputs[0])
-    kernel = FloatSoftmax(rows=x.elements // x.shape[-1], count=x.shape[-1])
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    kernel = Softmax(x=x.nhwc(), y=y.nhwc(), count=x.shape[-1])
     low.call(node, kernel.build(low.kernels_of(node)))
 
 
 def layer_norm(low: Lowering, node: Node) -> None:
     attrs = node.attrs
-    kernel = FloatLayerNorm(
-        rows=low.tensor(node.name).elements // attrs["gamma"].size,
+    kernel = LayerNorm(
+        x=low.tensor(node.inputs[0]).nhwc(),
+        y=low.tensor(node.name).nhwc(),
         gamma=attrs["gamma"],
         beta=attrs["beta"],
         epsilon=attrs["epsilon"],
@@ -142,12 +147,12 @@ def layer_norm(low: Lowering, node: Node) -> None:
 
 def binary(low: Lowering, node: Node) -> None:
     a, b = (low.tensor(name) for name in node.inputs)
-    kernel = FloatBinary(
+    kernel = Binary(
         kind=node.op.capitalize(),
         a=a.nhwc(),
         b=b.nhwc(),
         y=low.tensor(node.name).nhwc(),
-        **_finish(node),
+        finish=_finish(node),
     )
     low.call(node, kernel.build(low.kernels_of(node)))
 

@@ -2,10 +2,15 @@
 
 from math import prod
 
+import numpy as np
+
 from edgekiln.compiler.ir.graph import Node, Tensor
 from edgekiln.compiler.ir.program import Buffer
-from edgekiln.compiler.kernels.matmul import MatMul, Matrices
-from edgekiln.compiler.kernels.rows import LayerNorm, Softmax
+from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.layer_norm import LayerNorm
+from edgekiln.compiler.kernels.matmul.kernel import MatMul
+from edgekiln.compiler.kernels.matmul.spec import Matrices
+from edgekiln.compiler.kernels.softmax import Softmax
 from edgekiln.compiler.lowering.state import Lowering
 
 
@@ -16,6 +21,7 @@ def matmul(low: Lowering, node: Node) -> None:
     assert b.quant is not None, node.name
     *batch, m, n = (y.shape[axis] for axis in axes_of(node, "y_perm", y))
     axes = tuple(i for i, extent in enumerate(batch) if extent > 1)
+    clip = (node.attrs.get("lo", 0), node.attrs.get("hi", 0))
     product = MatMul(
         batch=tuple(batch[axis] for axis in axes),
         m=m,
@@ -26,8 +32,7 @@ def matmul(low: Lowering, node: Node) -> None:
         y=matrices(y, axes_of(node, "y_perm", y), axes),
         result=y.nhwc(),
         zero_points=(a.quant.zero_point, b.quant.zero_point),
-        mult=node.attrs["mult"],
-        clip=(node.attrs.get("lo", 0), node.attrs.get("hi", 0)),
+        finish=Requantize(mult=np.atleast_1d(node.attrs["mult"]), clip=clip),
     )
     product = low.tuned(node, product)
     packed = Buffer(name=f"{node.name}:packed", bytes=product.packed_bytes(low.mk))

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekiln.compiler.ir.graph import Graph, Node, Tensor
 from edgekiln.compiler.ir.program import Arg, Buffer, Call, Const, In, Out, Ref
-from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.compiler.tuning.table import Choices, T
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.targets import isa

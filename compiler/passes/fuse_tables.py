@@ -73,7 +73,7 @@ def product_codes(
     """
     import numpy as np
 
-    from edgekiln.compiler.kernels.epilogue import ratio
+    from edgekiln.compiler.kernels.epilogue.scales import ratio
 
     (of_a, a_codes), (of_b, b_codes) = a, b
     assert of_a.quant is not None

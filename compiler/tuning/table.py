@@ -18,7 +18,7 @@ from edgekiln.runtime.typed import from_table, kebab
 from edgekiln.targets.profile import TUNING, TargetProfile
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.kernels.spec import Kernel
+    from edgekiln.compiler.kernels.types import Kernel
     from edgekiln.targets.isa.base import MicroKernel
 
 

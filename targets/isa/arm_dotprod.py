@@ -5,7 +5,7 @@ serve four steps: LLVM picks this form for a broadcast of a word.
 """
 
 from edgekiln.targets.isa.arm_common import QUAD, A64MicroKernel, by_register
-from edgekiln.targets.isa.base import Expr, llvm
+from edgekiln.targets.isa.expressions import Expr, llvm
 
 
 class DotprodMicroKernel(A64MicroKernel):

@@ -17,8 +17,8 @@ from edgekiln.targets.isa.arm_common import (
     by_register,
     zipped,
 )
-from edgekiln.targets.isa.base import Expr, inverse, llvm, pick, splat
 from edgekiln.targets.isa.codes import Clip
+from edgekiln.targets.isa.expressions import Expr, cast, inverse, llvm, reinterpret, shuffle, splat
 from edgekiln.targets.isa.generic import round_by_adding
 
 if TYPE_CHECKING:
@@ -38,23 +38,21 @@ class _WideningMicroKernel(ArmMicroKernel):
         raise NotImplementedError
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-        sums = [pick([acc], range(i, i + QUAD)) for i in range(0, lanes, QUAD)]
+        sums = [shuffle([acc], range(i, i + QUAD)) for i in range(0, lanes, QUAD)]
         group = min(lanes, GROUP)
         for start in range(0, 4 * lanes, 2 * QUAD):
             bytes_ = range(start, start + 2 * QUAD)
-            products = self._multiply(pick([a], bytes_), pick([w], bytes_))
+            products = self._multiply(shuffle([a], bytes_), shuffle([w], bytes_))
             lane = start // (4 * group) * group + start % (2 * group) // 2
             sums[lane // QUAD] = self._add_pairs(sums[lane // QUAD], products)
-        return pick(sums, range(lanes))
+        return shuffle(sums, range(lanes))
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
-        from tvm.script.ir_builder import tirx as T
-
         group = min(lanes, GROUP)
-        pairs = T.reinterpret(f"int16x{self.x_bytes // 2}", pixels[0])
-        both = [splat(pick([pairs], [2 * step + half]), group) for half in (0, 1)]
-        words = pick(both * (lanes // group), range(2 * lanes))
-        return T.reinterpret(f"int8x{4 * lanes}", words)
+        pairs = reinterpret(pixels[0], f"int16x{self.x_bytes // 2}")
+        both = [splat(shuffle([pairs], [2 * step + half]), group) for half in (0, 1)]
+        words = shuffle(both * (lanes // group), range(2 * lanes))
+        return reinterpret(words, f"int8x{4 * lanes}")
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
         pairs = [zipped(*pair, lanes) for pair in self.row_pairs(rows, lanes)]
@@ -65,7 +63,7 @@ class _WideningMicroKernel(ArmMicroKernel):
             for half in (0, 1)
             for i in range(group)
         ]
-        return pick(pairs, places)
+        return shuffle(pairs, places)
 
     def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
         *outer, lanes, k_step = weights.shape
@@ -98,15 +96,13 @@ class Armv7MicroKernel(_WideningMicroKernel):
         """VMAX and VMIN keep NaN, so they clip only where there is none."""
         if lanes == 1 or not clip.bounded:
             return super().quantize(value, clip, lanes, order)
-        from tvm.script.ir_builder import tirx as T
-
         for name, bound in (("vmaxs", clip.low_steps), ("vmins", clip.high_steps)):
             intrinsic = partial(llvm, f"llvm.arm.neon.{name}.v4f32", "float32x4")
             bounds = splat(bound, lanes)
             value = by_register(intrinsic, lanes, (value, QUAD), (bounds, QUAD))
         codes = self.narrow(self.round_to_int(value, lanes), lanes)
-        codes = codes + splat(T.Cast("int8", clip.zero), lanes)  # each wraps, their sum is right
-        return codes if order is None else pick([codes], inverse(order))
+        codes = codes + splat(cast(clip.zero, "int8"), lanes)  # each wraps, their sum is right
+        return codes if order is None else shuffle([codes], inverse(order))
 
 
 # Cycles by LLVM's model of the Cortex-A72: SMULL one a cycle, SADALP one a cycle on the other pipe

@@ -3,70 +3,37 @@
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekiln.targets.isa.codes import Clip, Divisor, Floats
+from edgekiln.targets.isa.costs import ZEN4_FILTERING, ZEN4_LOOP, FilteringCosts, LoopCosts
+from edgekiln.targets.isa.expressions import (
+    Buffer,
+    Expr,
+    cast,
+    const,
+    inverse,
+    llvm,
+    maximum,
+    minimum,
+    reinterpret,
+    shuffle,
+    splat,
+    vector,
+)
 from edgekiln.targets.isa.matrix import MatrixUnit
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Expr = Any  # tvm.ir.Expr; TVM ships no types
-
-
-def vector(dtype: str, lanes: int) -> str:
-    """TVM's name of a vector type; one lane is a scalar."""
-    return dtype if lanes == 1 else f"{dtype}x{lanes}"
-
-
-def splat(value: Expr, lanes: int) -> Expr:
-    """`value` in every lane."""
-    from tvm.script.ir_builder import tirx as T
-
-    return value if lanes == 1 else T.broadcast(value, lanes)
-
-
-def llvm(name: str, dtype: str, *args: Expr) -> Expr:
-    """Call an LLVM intrinsic that reads and writes no memory."""
-    from tvm.script.ir_builder import tirx as T
-
-    return T.call_llvm_pure_intrin(dtype, T.llvm_lookup_intrinsic_id(name), *args)
-
-
-def pick(vectors: Sequence[Expr], indices: Sequence[int]) -> Expr:
-    """The lanes of `vectors`, laid end to end, at constant `indices`; not more than there are."""
-    from tvm import tirx
-
-    return tirx.Shuffle(list(vectors), list(indices))
-
-
-def in_shares(
-    step: Callable[[Expr, int], Expr], x: Expr, lanes: int, least: int, most: int
-) -> Expr:
-    """`step(share, its lanes)` on `most` lanes of x at a time, the results laid end to end; where
-    there are fewer than `least`, x is repeated.
-    """
-    if lanes < least:
-        whole = splat(x, least) if lanes == 1 else pick([x] * (least // lanes), range(least))
-        return pick([step(whole, least)], range(lanes))
-    if lanes <= most:
-        return step(x, lanes)
-    shares = [step(pick([x], range(at, at + most)), most) for at in range(0, lanes, most)]
-    return pick(shares, range(lanes))
-
-
-def inverse(order: Sequence[int]) -> list[int]:
-    """The permutation that undoes `order`."""
-    return sorted(range(len(order)), key=order.__getitem__)
-
 
 @dataclass(frozen=True, kw_only=True)
 class MicroKernel(ABC):
-    """The few instructions every kernel is written against; the methods build TIR expressions.
+    """The few instructions every kernel is written against. The methods build TIR expressions.
 
     A vector has int32 lanes, and each lane of a dot product consumes `k_step` pairs of bytes. A
     matrix product (convolution, dense) holds its sums in accumulators: a vector of output channels
@@ -80,7 +47,7 @@ class MicroKernel(ABC):
     lanes: tuple[int, ...]  # int32 lanes of the vectors there are, widest first
     # Bytes at once where bytes are only moved, compared or looked up, widest first.
     byte_lanes: tuple[int, ...] = (64, 32, 16, 8, 4)
-    k_step: int = 4
+    k_step: int = 4  # pairs of bytes that a lane of a dot product takes
     x_bytes: int = 4  # of a pixel that a matrix product loads at once, a multiple of `k_step`
     rows: int = 1  # pixels whose sums share an accumulator
     joins: int = 1  # scalar sums of neighbouring channels that leave a matrix product as a vector
@@ -99,6 +66,8 @@ class MicroKernel(ABC):
     weight_dots: float = 0.0  # what widening a register of weights takes, likewise
     in_order: bool = False  # loads do not hide behind dot products
     epilogue_cycles: float = 6.0  # per register: convert, scale, clamp, round, narrow, store
+    loop_costs: LoopCosts = ZEN4_LOOP
+    filtering_costs: FilteringCosts = ZEN4_FILTERING
     matrix: MatrixUnit | None = None  # beside the vectors, where the chip has one
 
     @property
@@ -141,27 +110,23 @@ class MicroKernel(ABC):
 
     def widen(self, x: Expr, lanes: int) -> Expr:
         """Activations → `accumulator`."""
-        from tvm.script.ir_builder import tirx as T
 
-        return T.Cast(vector("int32", lanes), x)
+        return cast(x, "int32", lanes)
 
     def floats(self, x: Expr, lanes: int) -> Floats:
         """Activations → float32."""
-        from tvm.script.ir_builder import tirx as T
 
-        return Floats(T.Cast(vector("float32", lanes), self.widen(x, lanes)))
+        return Floats(cast(self.widen(x, lanes), "float32", lanes))
 
     def narrow(self, x: Expr, lanes: int) -> Expr:
         """int32 → `activation`; every lane is inside its range."""
-        from tvm.script.ir_builder import tirx as T
 
-        return T.Cast(vector(self.activation, lanes), x)
+        return cast(x, self.activation, lanes)
 
     def clamp(self, value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
         """float32 `value` inside [low, high] (scalars); `low` where it is NaN."""
-        from tvm.script.ir_builder import tirx as T
 
-        return T.min(T.max(value, splat(low, lanes)), splat(high, lanes))
+        return minimum(maximum(value, splat(low, lanes)), splat(high, lanes))
 
     def quantize(
         self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None
@@ -175,7 +140,7 @@ class MicroKernel(ABC):
         value = self.clamp(value, clip.low_steps, clip.high_steps, lanes)
         whole = self.round_to_int(value, lanes) + splat(clip.zero, lanes)
         codes = self.narrow(whole, lanes)
-        return codes if order is None else pick([codes], inverse(order))
+        return codes if order is None else shuffle([codes], inverse(order))
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
         """The second factor of `dot`: k_step bytes of `rows` pixels, for every lane.
@@ -184,11 +149,10 @@ class MicroKernel(ABC):
             pixels: `activation` × x_bytes of each.
             step: which k_step bytes of them.
         """
-        from tvm.script.ir_builder import tirx as T
 
         del step  # x_bytes are k_step bytes
-        word = T.reinterpret("int32", pixels[0])
-        return T.reinterpret(vector(self.activation, 4 * lanes), splat(word, lanes))
+        word = reinterpret(pixels[0], "int32")
+        return reinterpret(splat(word, lanes), self.activation, 4 * lanes)
 
     def start(self, sums: Expr, lanes: int) -> Expr:
         """The accumulator whose every pixel has the int32 × lanes `sums`."""
@@ -205,14 +169,13 @@ class MicroKernel(ABC):
 
         Codes of missing rows are 0. The lanes come in the order of `interleaved`.
         """
-        from tvm.script.ir_builder import tirx as T
 
         def word(row: Expr, place: int) -> Expr:
-            wide = T.Cast(vector("int32", lanes), T.reinterpret(vector("uint8", lanes), row))
-            return wide << splat(T.int32(8 * place), lanes) if place else wide
+            wide = cast(reinterpret(row, "uint8", lanes), "int32", lanes)
+            return wide << splat(const(8 * place), lanes) if place else wide
 
         words = reduce(operator.or_, (word(row, place) for place, row in enumerate(rows)))
-        return T.reinterpret(vector(self.activation, 4 * lanes), words)
+        return reinterpret(words, self.activation, 4 * lanes)
 
     def interleaved(self, lanes: int) -> Sequence[int] | None:
         """Which of a row's elements each lane of `interleave` has; None: its own."""
@@ -229,22 +192,21 @@ class MicroKernel(ABC):
         # By bit pattern -128…-1 follow 127.
         return (entries[::-1] if self.activation == "int8" else entries).reshape(-1)
 
-    def lookup(self, table: Expr, codes: Expr, lanes: int) -> Expr:
+    def lookup(self, table: Buffer, codes: Expr, lanes: int) -> Expr:
         """The entry of each of `activation` × lanes codes.
 
         Args:
             table: a buffer with the bytes of `pack_table`.
         """
-        from tvm.script.ir_builder import tirx as T
 
-        places = T.Cast(vector("int32", lanes), T.reinterpret(vector("uint8", lanes), codes))
-        return T.reinterpret(vector(self.activation, lanes), table[places])
+        places = cast(reinterpret(codes, "uint8", lanes), "int32", lanes)
+        return reinterpret(table[places], self.activation, lanes)
 
     def powers(self, base: float) -> list[float]:
         """base⁰ to base²⁵⁵, as `power` reads them."""
         return [base**exponent for exponent in range(256)]
 
-    def power(self, table: Expr, exponent: Expr, lanes: int) -> Expr:
+    def power(self, table: Buffer, exponent: Expr, lanes: int) -> Expr:
         """The base of `powers` to an int32 exponent in 0..255: float32 × lanes.
 
         Args:
@@ -255,7 +217,7 @@ class MicroKernel(ABC):
 
     @property
     def sums_as_floats(self) -> bool:
-        """Whether `kernels.sums` pays: one multiply-add for a conversion and a multiplication."""
+        """Whether `kernels.epilogue.sums` pays: a multiply-add for a conversion and a product."""
         return False
 
     @property

@@ -6,7 +6,8 @@ Where `MicroKernel` speaks of bytes, these count elements.
 from collections.abc import Sequence
 
 from edgekiln.targets.isa.arm_common import QUAD, A64MicroKernel, ArmMicroKernel
-from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Expr, shuffle, splat
 from edgekiln.targets.isa.generic import GenericMicroKernel, round_by_adding
 from edgekiln.targets.isa.x86_common import X86MicroKernel
 
@@ -25,7 +26,7 @@ class Float32MicroKernel(MicroKernel):
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
         (pixel,) = pixels
-        return splat(pixel if self.x_bytes == 1 else pick([pixel], [step]), lanes)
+        return splat(pixel if self.x_bytes == 1 else shuffle([pixel], [step]), lanes)
 
 
 class X86Float32(Float32MicroKernel, X86MicroKernel):

@@ -2,7 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.targets.isa.base import Expr, MicroKernel, in_shares, llvm, vector
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import (
+    Buffer,
+    Expr,
+    by_parts,
+    const,
+    llvm,
+    load,
+    select,
+    splat,
+    vector,
+)
 from edgekiln.targets.isa.x86_common import PairMicroKernel, X86MicroKernel
 
 if TYPE_CHECKING:
@@ -34,17 +45,15 @@ class VbmiMicroKernel(VnniMicroKernel):
     def pack_table(self, table: "NDArray[np.generic]") -> "NDArray[np.uint8]":
         return MicroKernel.pack_table(self, table)
 
-    def lookup(self, table: Expr, codes: Expr, lanes: int) -> Expr:
+    def lookup(self, table: Buffer, codes: Expr, lanes: int) -> Expr:
         """In both halves of the table, by an index's lowest bits; its top bit says in which."""
 
         def step(share: Expr, size: int) -> Expr:
-            from tvm.script.ir_builder import tirx as T
-
-            rows = [table[T.ramp(start, 1, _ROW)] for start in range(0, 256, _ROW)]
+            rows = [load(table, start, _ROW) for start in range(0, 256, _ROW)]
             halves = (_vpermi2b(share, *rows[at : at + 2]) for at in (0, 2))
-            return T.Select(share < T.broadcast(T.uint8(128), size), *halves)
+            return select(share < splat(const(128, "uint8"), size), *halves)
 
-        return in_shares(step, codes, lanes, _ROW, _ROW)
+        return by_parts(step, codes, lanes, _ROW, _ROW)
 
 
 def _vpdpbusd(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:

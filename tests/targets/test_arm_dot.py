@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.aot.codegen import compile_function
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.tir import KernelBuilder, load, store
+from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
+from edgekiln.compiler.kernels.tir import store
 from edgekiln.targets import profile
 from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import load
 from tests import emulated
 from tests.compiler.kernels.convolutions import Case, Problem
 from tests.compiler.kernels.harness import EMULATED, microkernel, on_arm

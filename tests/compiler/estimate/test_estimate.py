@@ -11,8 +11,8 @@ from edgekiln.compiler.estimate.cost import peak_macs_per_cycle
 from edgekiln.compiler.estimate.functions import functions
 from edgekiln.compiler.estimate.program import METHOD, program
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.runtime.bundle import read_tar, write_tar
 from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError, UnsupportedError
 from edgekiln.targets import isa

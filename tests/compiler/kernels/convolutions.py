@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.epilogue import Residual, multiplier
+from edgekiln.compiler.kernels.epilogue.requantize import Residual, multiplier
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, Codes
 

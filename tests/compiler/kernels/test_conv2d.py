@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.depthwise import Depthwise2d
+from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
+from edgekiln.compiler.kernels.depthwise.kernel import Depthwise2d
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets import isa
 from tests.compiler.kernels import harness

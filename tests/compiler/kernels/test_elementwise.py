@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.elementwise import Binary, Table
-from edgekiln.compiler.kernels.spec import in_rows
+from edgekiln.compiler.kernels.binary import Binary, Table
+from edgekiln.compiler.kernels.types import in_rows
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.epilogue import Residual
-from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
-from edgekiln.compiler.kernels.float_depthwise import FloatDepthwise2d
+from edgekiln.compiler.kernels.conv2d.floats import FloatConv2d
+from edgekiln.compiler.kernels.depthwise.emit_fma import FloatDepthwise2d
+from edgekiln.compiler.kernels.epilogue.requantize import Residual
 from edgekiln.compiler.kernels.function import Step
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, cases

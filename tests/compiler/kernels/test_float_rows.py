@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.float_elementwise import FloatBinary, Map
-from edgekiln.compiler.kernels.float_matmul import FloatMatMul
-from edgekiln.compiler.kernels.float_rows import FloatLayerNorm, FloatSoftmax
 from edgekiln.compiler.kernels.function import Step
+from edgekiln.compiler.kernels.matmul.emit_unpacked import FloatMatMul
+from edgekiln.compiler.kernels.softmax import FloatLayerNorm, FloatSoftmax
+from edgekiln.compiler.kernels.unary import FloatBinary, Map
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.floats import UNIT, assert_within, random_floats
 from tests.compiler.kernels.harness import (

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.epilogue import multiplier
-from edgekiln.compiler.kernels.matmul import MatMul, Matrices
+from edgekiln.compiler.kernels.epilogue.requantize import multiplier
+from edgekiln.compiler.kernels.matmul.kernel import MatMul, Matrices
 from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, everywhere, here, microkernel, quick

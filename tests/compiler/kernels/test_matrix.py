@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Halo, Nhwc
 from edgekiln.compiler.kernels import matrix
-from edgekiln.compiler.kernels.conv2d import Conv2d
+from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
 from edgekiln.targets import isa
 from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness

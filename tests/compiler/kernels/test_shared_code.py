@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.ir.memory import F32, Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
+from edgekiln.compiler.kernels.binary import Binary, Table
+from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
 from edgekiln.compiler.kernels.convert import Dequantize, Quantize
 from edgekiln.compiler.kernels.copy import Copy
-from edgekiln.compiler.kernels.depthwise import Depthwise2d
-from edgekiln.compiler.kernels.elementwise import Binary, Table
-from edgekiln.compiler.kernels.epilogue import Residual
+from edgekiln.compiler.kernels.depthwise.kernel import Depthwise2d
+from edgekiln.compiler.kernels.epilogue.requantize import Residual
+from edgekiln.compiler.kernels.layer_norm import LayerNorm, Softmax
 from edgekiln.compiler.kernels.pool import AveragePool, MaxPool
-from edgekiln.compiler.kernels.rows import LayerNorm, Softmax
-from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets import isa
 from edgekiln.targets.isa.base import MicroKernel
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgekiln.compiler.kernels.conv2d import Conv2d
+from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
 from edgekiln.compiler.kernels.sharing import signature
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets import isa

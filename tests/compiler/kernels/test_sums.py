@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.epilogue import Residual, erased_convolution
-from edgekiln.compiler.kernels.sums import START, is_rectified
+from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
+from edgekiln.compiler.kernels.epilogue.requantize import Residual, erased_convolution
+from edgekiln.compiler.kernels.epilogue.sums import START, is_rectified
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, microkernel, quick, run
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels import winograd, winograd_plan
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
+from edgekiln.compiler.kernels.conv2d import winograd, winograd_plan
+from edgekiln.compiler.kernels.conv2d.floats import FloatConv2d
+from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
 from edgekiln.targets import isa
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, with_other_numbers

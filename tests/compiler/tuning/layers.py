@@ -3,7 +3,7 @@
 import numpy as np
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
+from edgekiln.compiler.kernels.conv2d.kernel import Conv2d
 
 NAME = "x86-64-v3"  # of the target
 ISA = "x86_avx2"

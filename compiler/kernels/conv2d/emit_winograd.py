@@ -1,0 +1,264 @@
+"""3×3 convolution by Winograd's filtering: transforms around products of matrices.
+
+The windows of a block of tiles are transformed into a scratch memory; then, for a vector of output
+channels, the products of a column of six points are summed in registers over the input channels,
+and transformed in this direction before they leave for a second scratch; from there they go through
+the other direction to the epilogue. Both scratches stay in the caches. Tiles at the end of a row or
+a column overlap their predecessors, so that no window leaves the border of x.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.kernels.border import fill_share
+from edgekiln.compiler.kernels.channels import Vector
+from edgekiln.compiler.kernels.conv2d import winograd
+from edgekiln.compiler.kernels.conv2d.winograd import FILTER, POINTS, TILE, WINDOW
+from edgekiln.compiler.kernels.conv2d.winograd_plan import WinogradPlan
+from edgekiln.compiler.kernels.epilogue.base import Epilogue
+from edgekiln.compiler.kernels.tir import (
+    divmod_,
+    for_vectors,
+    let,
+    loop,
+    register,
+    repeat,
+    store,
+    when,
+)
+from edgekiln.targets.isa.expressions import (
+    Buffer,
+    Expr,
+    Index,
+    cast,
+    const,
+    load,
+    minimum,
+    reinterpret,
+    shuffle,
+    splat,
+)
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """The vector of output channels that is being emitted."""
+
+    vector: Vector
+    first: Index  # output channel
+    lane: Index  # in bias, mult and packed weights
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    windows: Buffer  # transformed
+    halves: Buffer  # sums transformed in one direction
+    weights: Buffer  # transformed, of a register of output channels, where they are compact
+
+
+class _Part(NamedTuple):
+    """A register of a vector of output channels."""
+
+    start: Index  # its first lane
+    lanes: int
+    pitch: int  # lanes of the vector
+
+
+class _Place(NamedTuple):
+    """Where weights begin."""
+
+    buffer: Buffer
+    at: Index
+
+    def plus(self, offset: Index) -> "_Place":
+        """The place so many elements behind."""
+        return _Place(self.buffer, let(self.at + offset))
+
+
+@dataclass(frozen=True)
+class WinogradEmitter:
+    """Emits the loops over tiles."""
+
+    plan: WinogradPlan
+    x: Buffer
+    weights: Buffer
+    epilogue: Epilogue
+
+    def emit(self, begin: Expr, end: Expr) -> None:
+        plan = self.plan
+        share = (begin, end, plan.work)
+        fill_share(plan.mk, self.epilogue.out, plan.conv.y, share, self.epilogue.zero())
+        scratch = self._scratch()
+        with loop(begin, end) as item:
+            block, own = divmod_(item, plan.shares)
+            start = let(minimum(block * plan.size, const(plan.every - plan.size)))
+            with when((own == 0) | (item == begin)):
+                self._transform_windows(start, scratch.windows)
+            for channels in self._vectors(own):
+                self._multiply(channels, scratch)
+                self._finish(channels, scratch.halves, start)
+
+    def _scratch(self) -> _Scratch:
+        plan = self.plan
+        point = POINTS * plan.depth
+        widest = max(vector.lanes for block in plan.layout for vector in block.vectors)
+        weights = point * plan.part(widest) if plan.compact else 1
+        return _Scratch(
+            windows=register(plan.products.activation, plan.size * point),
+            halves=register(self._sums, plan.size * TILE * WINDOW * widest),
+            weights=register(plan.products.activation, weights),
+        )
+
+    @property
+    def _sums(self) -> str:
+        """The type of sums: integers are computed modulo 2³², as C's are only if unsigned."""
+        return self.plan.products.accumulator.replace("int32", "uint32")
+
+    def _vectors(self, own: Expr) -> Iterator[_Channels]:
+        """The item's vectors of channels: its own one, or all."""
+        plan, lane = self.plan, 0
+        for block in plan.layout:
+            (vector,) = block.vectors
+            with repeat(block.count) if plan.shares == 1 else nullcontext(own) as i:
+                at = i * vector.lanes
+                yield _Channels(vector, let(at + vector.start), let(at + lane))
+            lane += block.count * vector.lanes
+
+    def _place(self, tile: Expr) -> tuple[Index, Index, Index]:
+        """n, h and w of a tile's first pixel."""
+        plan, y = self.plan, self.plan.conv.y
+        n, tile = divmod_(tile, plan.down * plan.across) if y.n > 1 else (0, tile)
+        down, across = divmod_(tile, plan.across)
+        h, w = minimum(down * TILE, const(y.h - TILE)), minimum(across * TILE, const(y.w - TILE))
+        return n, let(h), let(w)
+
+    def _transform_windows(self, start: Expr, windows: Buffer) -> None:
+        """[tile][row of points][column of points][input channel]."""
+        plan, x, (top, left) = self.plan, self.plan.conv.x, self.plan.conv.pads
+        with repeat(plan.size) as tile:
+            n, h, w = self._place(start + tile)
+            source = let(x.index(n, h - top, w - left, 0))
+            to = let(tile * (POINTS * plan.depth))
+            for_vectors(
+                plan.ic,
+                plan.widths,
+                lambda channel, lanes: self._transform_window(
+                    source + channel, windows, to + channel, lanes
+                ),
+            )
+
+    def _transform_window(self, source: Index, windows: Buffer, to: Index, lanes: int) -> None:
+        x, dtype = self.plan.conv.x, self.plan.products.activation
+
+        def pixels(column: int) -> list[Expr]:
+            places = (source + (row * x.row + column * x.pixel) for row in range(WINDOW))
+            return [let(cast(load(self.x, place, lanes), dtype, lanes)) for place in places]
+
+        columns = map(pixels, range(WINDOW))
+        for i, j, value in winograd.both_ways(winograd.input_transform, columns, dtype, lanes):
+            store(windows, to + (i * WINDOW + j) * self.plan.depth, value, lanes)
+
+    def _multiply(self, channels: _Channels, scratch: _Scratch) -> None:
+        """[tile][row of results][column of points][lane]."""
+        plan, lanes = self.plan, channels.vector.lanes
+        part = plan.part(lanes)
+        with repeat(lanes // part) as r:
+            lane = let(channels.lane + r * part)
+            points = _Place(self.weights, let(lane * (POINTS * plan.depth)))
+            if plan.compact:
+                points = _Place(scratch.weights, 0)
+                self._transform_weights(lane * (FILTER**2 * plan.depth), points.buffer, part)
+            own = _Part(r * part, part, lanes)
+            with loop(0, WINDOW) as j:
+                weights = points.plus(j * (plan.depth * WINDOW * part))
+                with repeat(plan.size // plan.group) as i:
+                    self._sum(weights, scratch, i * plan.group, j, own)
+                if plan.size % plan.group:
+                    first = plan.size - plan.group
+                    self._sum(weights, scratch, first, j, own)
+
+    def _transform_weights(self, packed: Index, points: Buffer, lanes: int) -> None:
+        """[column of points][step][row of points][lane][k_step], of all input channels."""
+        plan, mk = self.plan, self.plan.products
+        dtype, count = mk.activation, lanes * mk.k_step
+        with repeat(plan.k_steps) as step:
+            source = let(packed + step * (FILTER**2 * count))
+
+            def weights(column: int) -> list[Expr]:
+                places = (source + (row * FILTER + column) * count for row in range(FILTER))
+                return [let(cast(load(self.weights, at, count), dtype, count)) for at in places]
+
+            columns = map(weights, range(FILTER))
+            for i, j, value in winograd.both_ways(winograd.filter_transform, columns, dtype, count):
+                place = ((j * plan.k_steps + step) * WINDOW + i) * count
+                store(points, place, value, count)
+
+    def _sum(self, weights: _Place, scratch: _Scratch, first: Index, j: Expr, own: _Part) -> None:
+        """The products of a group of tiles with a column of points, transformed."""
+        first, lanes = let(first), own.lanes
+        sums = self._products(scratch.windows, weights, first, j, lanes)
+        for tile, points in enumerate(zip(*sums, strict=True)):
+            values = [let(reinterpret(load(p, 0, lanes), self._sums, lanes)) for p in points]
+            for i, value in enumerate(winograd.output_transform(values, self._sums, lanes)):
+                row = ((first + tile) * TILE + i) * WINDOW + j
+                store(scratch.halves, row * own.pitch + own.start, value, lanes)
+
+    def _products(
+        self, windows: Buffer, weights: _Place, first: Index, j: Expr, lanes: int
+    ) -> list[list[Buffer]]:
+        """Sums over the input channels of a column of points: of each point those of each tile."""
+        plan, mk = self.plan, self.plan.products
+        sums = [[register(mk.accumulator, lanes) for _ in range(plan.group)] for _ in range(WINDOW)]
+        zero = splat(cast(const(0), mk.accumulator), lanes)
+        for acc in (acc for row in sums for acc in row):
+            store(acc, 0, zero, lanes)
+        source = let((first * POINTS + j) * plan.depth)
+        with repeat(plan.k_steps) as step:
+            for i, row in enumerate(sums):
+                at = weights.at + (step * WINDOW + i) * (lanes * mk.k_step)
+                w = load(weights.buffer, at, lanes * mk.k_step)
+                for tile, acc in enumerate(row):
+                    point = source + (tile * POINTS + i * WINDOW) * plan.depth
+                    pixel = load(windows, point + step * mk.k_step, mk.x_bytes)
+                    total = mk.dot(load(acc, 0, lanes), mk.operand([pixel], 0, lanes), w, lanes)
+                    store(acc, 0, total, lanes)
+        return sums
+
+    def _finish(self, channels: _Channels, halves: Buffer, start: Expr) -> None:
+        conv, lanes = self.plan.conv, channels.vector.lanes
+        with repeat(self.plan.size) as tile:
+            place = (*self._place(start + tile), channels.first)
+            y = let(conv.y.index(*place))
+            other = let(conv.residual.tensor.index(*place)) if conv.residual else None
+            for i in range(TILE):
+                row = (tile * TILE + i) * (WINDOW * lanes)
+                points = [let(load(halves, row + j * lanes, lanes)) for j in range(WINDOW)]
+                results = winograd.output_transform(points, self._sums, lanes)
+                self._emit_row(channels, i, results, y, other)
+
+    def _emit_row(
+        self, channels: _Channels, i: int, results: Sequence[Expr], y: Index, other: Index | None
+    ) -> None:
+        """The i-th row of a tile's results."""
+        conv, vector, together = self.plan.conv, channels.vector, self.plan.together
+        bias = self.epilogue.bias(channels.lane, vector.lanes)
+        sums = [
+            let(winograd.unscaled(value, i, j, self._sums, vector.lanes) + bias)
+            for j, value in enumerate(results)
+        ]
+        lanes, valid = together * vector.lanes, together * vector.valid
+        for j in range(0, TILE, together):
+            total = sums[j] if together == 1 else shuffle(sums[j : j + together], range(lanes))
+            beside = None
+            if conv.residual and other is not None:
+                beside = other + _within(conv.residual.tensor, i, j)
+            at = y + _within(conv.y, i, j)
+            self.epilogue.emit(total, channels.lane, at, beside, lanes, valid)
+
+
+def _within(tensor: Nhwc, i: int, j: int) -> int:
+    """From a tile's first pixel to the j-th of its i-th row."""
+    return i * tensor.row + j * tensor.pixel

@@ -1,0 +1,122 @@
+"""The numbers of a product of activations: its tile, its blocks of columns."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.kernels import matrix
+from edgekiln.compiler.kernels.channels import Block, blocks, vectors
+from edgekiln.compiler.kernels.matmul.spec import MatMulSpec
+from edgekiln.compiler.kernels.matrix import MatrixTile
+from edgekiln.compiler.kernels.tile import Tile, alternating, ranked
+from edgekiln.compiler.kernels.tir import let, repeat
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Buffer, Index
+from edgekiln.targets.isa.matrix import MatrixUnit
+
+PlacedBlock = tuple[
+    Block, Index, Index
+]  # a block of columns, its packed bytes and its first column
+
+
+@dataclass(frozen=True)
+class Operands:
+    """What a product reads."""
+
+    a: Buffer
+    packed: Buffer
+    zero: Buffer  # z_b
+
+
+class PackedPlan:
+    """The numbers of one product on one instruction set."""
+
+    def __init__(self, product: MatMulSpec, mk: MicroKernel) -> None:
+        self.product, self.mk = product, mk.single
+        mk = self.mk
+        self.steps = math.ceil(product.k / mk.k_step)
+        on_vectors = self._ranked()
+        on_unit = self._ranked_on_unit(mk.matrix) if mk.matrix else []
+        self.tiles = alternating(on_vectors, [(cost, tile.choice) for cost, tile in on_unit])
+        chosen = product.tile or self.tiles[0]
+        self.rows, self.splits = chosen.pixels, chosen.splits
+        self.tile = next((tile for _, tile in on_unit if tile.choice == chosen), None)
+        if self.tile is None:
+            self.layout = blocks(vectors(product.n, mk, chosen.lanes), chosen.vectors)
+        else:
+            self.steps = math.ceil(product.k / self.tile.depth) * self.tile.depth // mk.k_step
+            self.layout = blocks(matrix.columns(product.n, mk, self.tile.lanes), 1)
+
+    def _ranked(self) -> list[tuple[float, Tile]]:
+        """Every tile of vectors and its cycles, the cheapest first."""
+        product = self.product
+        return ranked(self.mk, pixels=product.m, channels=product.n, k_steps=self.steps)
+
+    def _ranked_on_unit(self, unit: MatrixUnit) -> list[tuple[float, MatrixTile]]:
+        """Likewise, of the matrix unit."""
+        m, k, n = self.product.m, self.product.k, self.product.n
+        depth = matrix.depth(unit, k)
+        steps = math.ceil(k / depth)
+
+        def cycles(tile: MatrixTile) -> float:
+            widths = [v.lanes // unit.columns for v in matrix.columns(n, self.mk, tile.lanes)]
+            each = sum(tile.cycles(self.mk, across, steps) for across in widths)
+            return each * math.ceil(m / tile.pixels)
+
+        tiles = matrix.tiles(unit, m, n, depth, steps, beside=1)
+        return sorted(((cycles(tile), tile) for tile in tiles), key=lambda choice: choice[0])
+
+    def tile_ones(self) -> NDArray[np.int8]:
+        """Right operands that sum a row: for each step but the last, then for the last one."""
+        assert self.tile
+        depth, columns = self.tile.depth, self.tile.unit.columns
+        last = np.arange(depth) < self.product.k - (self.product.k - 1) // depth * depth
+        words = np.array([np.ones(depth, bool), last]).reshape(2, -1, 1, self.mk.k_step)
+        return np.broadcast_to(words, (*words.shape[:2], columns, self.mk.k_step)).astype(np.int8)
+
+    @cached_property
+    def matrix_bytes(self) -> int:
+        """[block][step][vector][lane][4], the last step being -z_a·Σ b."""
+        lanes = sum(block.count * block.channels for block in self.layout)
+        return lanes * (self.steps + 1) * self.mk.k_step
+
+    @property
+    def shifted_zero_point(self) -> int:
+        """z_b of the codes as int8."""
+        return self.product.zero_points[1] - (128 if self.mk.activation == "uint8" else 0)
+
+    def blocks(self, matrix: Index) -> Iterator[PlacedBlock]:
+        """Every block of columns."""
+        start = 0
+        for block in self.layout:
+            size = block.channels * (self.steps + 1) * self.mk.k_step
+            with repeat(block.count) as i:
+                at = let(matrix * self.matrix_bytes + i * size + start)
+                yield block, at, let(i * block.channels + block.vectors[0].start)
+            start += block.count * size
+
+
+class UnpackedPlan:
+    """The numbers of one product whose right operand is read as it lies: of floats."""
+
+    def __init__(self, product: MatMulSpec, mk: MicroKernel) -> None:
+        self.product, self.mk = product, mk
+        self.tile = product.tile or self.tiles[0]
+
+    @cached_property
+    def tiles(self) -> list[Tile]:
+        """Every tile, the cheapest first."""
+        product = self.product
+        found = ranked(self.mk, pixels=product.m, channels=product.n, k_steps=product.k)
+        return [tile for _, tile in found]
+
+    def blocks(self) -> Iterator[tuple[Block, Index]]:
+        """Every block of columns, and its first column."""
+        columns = vectors(self.product.n, self.mk, self.tile.lanes)
+        for block in blocks(columns, self.tile.vectors):
+            with repeat(block.count) as i:
+                yield block, let(block.vectors[0].start + i * block.channels)
