@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.ir.graph import Graph, Node
 from edgekiln.compiler.ir.program import Program
-from edgekiln.compiler.lowering import compute, float_kernels, floats, movement, rows
+from edgekiln.compiler.lowering import compute, fallback, float_kernels, movement, rows
 from edgekiln.compiler.lowering.state import Lowering, spec_of
 from edgekiln.compiler.tuning.table import Choices
 
@@ -35,7 +35,7 @@ LOWERINGS: dict[str, Callable[[Lowering, Node], None]] = {
     "interleave": movement.interleave,
     "repeat": movement.repeat,
     "concat": movement.concat,
-    "float": floats.island,
+    "float": fallback.island,
 }
 # Operations on floats whose kernels are others.
 FLOAT_LOWERINGS: dict[str, Callable[[Lowering, Node], None]] = {

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from edgekiln.compiler.ir.graph import Graph, Node
-from edgekiln.compiler.passes.fuse_tables import every_code, product_codes
+from edgekiln.compiler.passes.fuse_lookups import every_code, product_codes
 from edgekiln.compiler.passes.qdq_to_integer import remove_unused
 
 # The scales of what they read are in the multipliers that they have already.

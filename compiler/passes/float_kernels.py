@@ -5,11 +5,12 @@ The rest stays ONNX operators, for islands.
 """
 
 from edgekiln.compiler.ir.graph import Graph, Node
+from edgekiln.compiler.passes import functions
+from edgekiln.compiler.passes.fallback import is_float
 from edgekiln.compiler.passes.float_rewriter import FloatRewriter
-from edgekiln.compiler.passes.islands import is_float
 from edgekiln.compiler.passes.qdq_to_integer import RULES as INTEGER_RULES
 from edgekiln.compiler.passes.qdq_to_integer import Rule, remove_unused
-from edgekiln.compiler.passes.rules import floats, functions
+from edgekiln.compiler.passes.rules import floats
 
 # Of the others, a rule that asks nothing of the numbers holds for floats as well.
 RULES: dict[str, Rule] = {

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgekiln.compiler.ir.graph import Graph, Node
-from edgekiln.compiler.passes.islands import is_float
+from edgekiln.compiler.passes.fallback import is_float
 
 # These are where the time goes: in float they are worth a word wherever they stand.
 HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"})

@@ -5,15 +5,15 @@ from edgekiln.compiler.passes.activation_dtype import activation_dtype
 from edgekiln.compiler.passes.codes_at_edges import codes_at_edges
 from edgekiln.compiler.passes.concat_in_place import concat_in_place
 from edgekiln.compiler.passes.drop_identities import drop_identities
+from edgekiln.compiler.passes.fallback import islands
 from edgekiln.compiler.passes.float_kernels import float_kernels
 from edgekiln.compiler.passes.fuse_function import fuse_function
+from edgekiln.compiler.passes.fuse_lookups import fuse_tables
 from edgekiln.compiler.passes.fuse_residual import fuse_residual
 from edgekiln.compiler.passes.fuse_shuffle import fuse_shuffle
-from edgekiln.compiler.passes.fuse_tables import fuse_tables
 from edgekiln.compiler.passes.fuse_transpose import fuse_transpose, pixels_as_rows
 from edgekiln.compiler.passes.gate import FloatOperator, float_operators
 from edgekiln.compiler.passes.halo import halo
-from edgekiln.compiler.passes.islands import islands
 from edgekiln.compiler.passes.layout import layout
 from edgekiln.compiler.passes.qdq_to_integer import is_quantized, qdq_to_integer
 
