@@ -1,30 +1,27 @@
-"""Gather the operators that stayed float into islands, which TVM's Relax pipeline lowers."""
+"""Gather the operators without a kernel of ours into subgraphs, which TVM's Relax lowers."""
 
-from edgekiln.compiler.ir.graph import Graph, Node
-from edgekiln.compiler.passes.qdq_to_integer import schedule
-
-
-def is_float(node: Node) -> bool:
-    """Whether a node is still an ONNX operator."""
-    return node.op[:1].isupper()
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.onnx_op import Subgraph, is_onnx
+from edgekiln.compiler.ir.rewrite import graph_pass, schedule
 
 
-def islands(graph: Graph) -> None:
-    """Group consecutive float operators, after moving them together as far as the order allows."""
-    nodes = schedule(graph, graph.nodes, is_float)
+@graph_pass
+def fallback_subgraphs(graph: Graph) -> None:
+    """Group consecutive ONNX operators, after moving them together as far as the order allows."""
     groups: list[list[Node]] = []
-    for node in nodes:
-        if is_float(node) and groups and is_float(groups[-1][0]):
+    for node in schedule(graph, graph.nodes, is_onnx):
+        if is_onnx(node) and groups and is_onnx(groups[-1][0]):
             groups[-1].append(node)
         else:
             groups.append([node])
     users = graph.consumers()
     graph.nodes = [
-        _island(graph, group, users) if is_float(group[0]) else group[0] for group in groups
+        _subgraph(graph, group, users) if is_onnx(group[0]) else group[0] for group in groups
     ]
 
 
-def _island(graph: Graph, nodes: list[Node], users: dict[str, list[Node]]) -> Node:
+def _subgraph(graph: Graph, nodes: list[Node], users: dict[str, list[Node]]) -> Node:
     inside = {node.name for node in nodes}
     made = {name for node in nodes for name in node.outputs}
     used = dict.fromkeys(name for node in nodes for name in node.inputs if name)
@@ -35,11 +32,7 @@ def _island(graph: Graph, nodes: list[Node], users: dict[str, list[Node]]) -> No
         for name in node.outputs
         if name in graph.outputs or any(u.name not in inside for u in users.get(name, ()))
     )
-    reasons = dict.fromkeys(f"{node.op}: {node.reason}" for node in nodes)
+    reasons = dict.fromkeys(f"{node.op.kind}: {node.reason}" for node in nodes)
     return Node(
-        op="float",
-        inputs=inputs,
-        outputs=outputs,
-        attrs={"nodes": tuple(nodes)},
-        reason="; ".join(reasons),
+        op=Subgraph(nodes=tuple(nodes)), inputs=inputs, outputs=outputs, reason="; ".join(reasons)
     )
