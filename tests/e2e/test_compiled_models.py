@@ -128,7 +128,7 @@ def test_gates_and_shuffles_are_exact(tmp_path: Path, target: profile.TargetProf
     tokens = m.op("Reshape", "right", m.const([1, 20, 30], "int64"), out="tokens")
     mean = m.op("ReduceMean", tokens, m.const([1], "int64"), out="mean", keepdims=0)
     result = check(m.save(tmp_path / "net.onnx", c, m.q(mean, 0.02, 5)), target)
-    assert not any(gap.op in ("float", "mul", "concat") for gap in result.layers)
+    assert not any(gap.op in ("fallback", "mul", "concat") for gap in result.layers)
 
 
 def test_operands_written_into_their_concatenation_are_exact(
@@ -192,7 +192,7 @@ def test_constants_splits_and_upsampling_are_exact(
     b = m.q(m.conv(up, 5, 4, 3, 3, out="b", pads=[1, 1, 1, 1]), 0.413, -3)
     c = m.q(m.conv("right", 6, 4, 1, 1, out="c"), 0.217, 3)
     result = check(m.save(tmp_path / "net.onnx", b, c), target)
-    assert not any(gap.op == "float" for gap in result.layers)
+    assert not any(gap.op == "fallback" for gap in result.layers)
 
 
 def test_a_class_token_is_exact(tmp_path: Path, target: profile.TargetProfile) -> None:
@@ -209,7 +209,7 @@ def test_a_class_token_is_exact(tmp_path: Path, target: profile.TargetProfile) -
     y = m.q(m.op("MatMul", first, weight, out="y"), 0.217, 3)
     z = m.q(m.op("MatMul", others, weight, out="z"), 0.217, 3)
     result = check(m.save(tmp_path / "net.onnx", y, z), target)
-    assert not any(gap.op == "float" for gap in result.layers)
+    assert not any(gap.op == "fallback" for gap in result.layers)
 
 
 def test_products_of_activations_are_exact(tmp_path: Path, target: profile.TargetProfile) -> None:
@@ -235,7 +235,7 @@ def test_products_of_activations_are_exact(tmp_path: Path, target: profile.Targe
     result = check(m.save(tmp_path / "net.onnx", joined, last, plain), target)
     layers = {gap.op for gap in result.layers}
     assert "matmul" in layers
-    assert "float" not in layers
+    assert "fallback" not in layers
     assert not [gap for gap in result.integer_layers if gap.differing > gap.elements / 500]
 
 
@@ -258,8 +258,9 @@ def test_patches_are_rows_and_queries_scaled_without_a_pass_over_memory(
     keys = m.op("Transpose", heads, out="keys", perm=[0, 2, 3, 1])
     scores = m.q(m.op("MatMul", halves, keys, out="scores"), 4.1, -7)
     result = check(m.save(tmp_path / "net.onnx", scores), target)
-    moves = {gap.op for gap in result.layers} & {"mul", "table", "transpose", "reshape", "float"}
-    assert moves == (set() if scaled == 0.1065 else {"table"})
+    passes = {"mul", "lookup", "transpose", "reshape", "fallback"}
+    moves = {gap.op for gap in result.layers} & passes
+    assert moves == (set() if scaled == 0.1065 else {"lookup"})
 
 
 def test_softmax_and_layer_normalization_differ_at_ties_only(

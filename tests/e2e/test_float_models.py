@@ -58,7 +58,7 @@ def test_every_layer_is_onnx_runtimes_but_for_the_last_bits(
     batches = [rng.normal(size=(1, 3, 32, 32)).astype(np.float32) for _ in range(3)]
     result = verify(program, path, batches)
     result.check()
-    assert not any(gap.op == "float" for gap in result.layers)
+    assert not any(gap.op == "fallback" for gap in result.layers)
     assert not result.integer_layers
     assert result.outputs[0].max_abs < 1e-5
 

@@ -1,43 +1,48 @@
 """Elementwise float operators of one value and constants become one function of that value."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from edgekiln.compiler.ir.graph import Node
-from edgekiln.compiler.kernels.function import ARITHMETIC, FUNCTIONS, Function, Step
-from edgekiln.compiler.passes.float_rewriter import FloatRewriter
+from edgekiln.compiler.ir.function import Function, Step
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
+from edgekiln.compiler.ir.ops import Map
+from edgekiln.compiler.kernels.function import ARITHMETIC, FUNCTIONS
+from edgekiln.compiler.passes.rewriter import Rewriter
 
 Operand = int | float
 # What an operator computes from its operands and attributes: steps whose values are counted from
 # `first` on.
-Steps = Callable[[tuple[Operand, ...], Mapping[str, Any], int], list[Step]]
+Steps = Callable[[tuple[Operand, ...], Onnx, int], list[Step]]
 
 
-def _one(op: str) -> Steps:
-    return lambda operands, _attrs, _first: [Step(op, operands)]
+def _one(op_type: str) -> Steps:
+    return lambda operands, _op, _first: [Step(op_type, operands)]
 
 
-def _hard_sigmoid(
-    operands: tuple[Operand, ...], attrs: Mapping[str, Any], first: int
-) -> list[Step]:
+def _gate(x: Operand, alpha: float, beta: float, first: int) -> list[Step]:
+    """alpha·x + beta, between 0 and 1."""
     return [
-        Step("Mul", (operands[0], attrs.get("alpha", 0.2))),
-        Step("Add", (first, attrs.get("beta", 0.5))),
+        Step("Mul", (x, alpha)),
+        Step("Add", (first, beta)),
         Step("Max", (first + 1, 0.0)),
         Step("Min", (first + 2, 1.0)),
     ]
 
 
-def _hard_swish(operands: tuple[Operand, ...], _attrs: Mapping[str, Any], first: int) -> list[Step]:
-    gate = _hard_sigmoid(operands, {"alpha": 1 / 6}, first)
+def _hard_sigmoid(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[Step]:
+    return _gate(operands[0], op.real("alpha", 0.2), op.real("beta", 0.5), first)
+
+
+def _hard_swish(operands: tuple[Operand, ...], _op: Onnx, first: int) -> list[Step]:
+    gate = _gate(operands[0], 1 / 6, 0.5, first)
     return [*gate, Step("Mul", (operands[0], first + len(gate) - 1))]
 
 
-def _gelu(operands: tuple[Operand, ...], attrs: Mapping[str, Any], first: int) -> list[Step]:
+def _gelu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[Step]:
     """x·Φ(x), by erf or, with approximate = tanh, as the ONNX operator specification says."""
     (x,) = operands
-    if attrs.get("approximate", b"none") == b"tanh":
+    if op.text("approximate", "none") == "tanh":
         return [
             Step("Mul", (x, x)),
             Step("Mul", (first, 0.044715)),
@@ -58,21 +63,21 @@ def _gelu(operands: tuple[Operand, ...], attrs: Mapping[str, Any], first: int) -
     ]
 
 
-def _leaky_relu(operands: tuple[Operand, ...], attrs: Mapping[str, Any], first: int) -> list[Step]:
+def _leaky_relu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[Step]:
     """max(x, 0) + alpha·min(x, 0)."""
     (x,) = operands
     return [
         Step("Max", (x, 0.0)),
         Step("Min", (x, 0.0)),
-        Step("Mul", (first + 1, attrs.get("alpha", 0.01))),
+        Step("Mul", (first + 1, op.real("alpha", 0.01))),
         Step("Add", (first, first + 2)),
     ]
 
 
 STEPS: dict[str, Steps] = {
     **{op: _one(op) for op in (*ARITHMETIC, *FUNCTIONS)},
-    "Neg": lambda operands, _attrs, _first: [Step("Mul", (*operands, -1.0))],
-    "Reciprocal": lambda operands, _attrs, _first: [Step("Div", (1.0, *operands))],
+    "Neg": lambda operands, _op, _first: [Step("Mul", (*operands, -1.0))],
+    "Reciprocal": lambda operands, _op, _first: [Step("Div", (1.0, *operands))],
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_swish,
     "Gelu": _gelu,
@@ -83,7 +88,7 @@ STEPS: dict[str, Steps] = {
 class Seen:
     """The functions found so far in a walk over the graph, each with the value it starts from."""
 
-    def __init__(self, rw: FloatRewriter) -> None:
+    def __init__(self, rw: Rewriter) -> None:
         self._rw = rw
         self._known: dict[str, tuple[str, Function]] = {}
 
@@ -92,9 +97,9 @@ class Seen:
 
         Functions inside it go when nobody else needs them.
         """
-        rw, bounds = self._rw, self._rw.clip_range(node)
+        rw, op, bounds = self._rw, onnx_op(node), self._rw.clip_range(node)
         clip = bounds is not None
-        if not clip and node.op not in STEPS:
+        if not clip and op.op_type not in STEPS:
             return False
         names = [name for name in (node.inputs[:1] if clip else node.inputs) if name]
         roots = {self._root(name) for name in names if rw.constant(name) is None}
@@ -113,11 +118,10 @@ class Seen:
         if bounds is not None:
             steps += _clip(known[0], bounds, first)
         else:
-            steps += STEPS[node.op](known, node.attrs, first)
+            steps += STEPS[op.op_type](known, op, first)
         function = tuple(steps)
         self._known[node.name] = (root, function)
-        attrs = {"function": function}
-        rw.emit(Node(op="function", inputs=(root,), outputs=node.outputs, attrs=attrs))
+        rw.make(Map(function=function), (root,), node.name)
         return True
 
     def _root(self, name: str) -> str:
