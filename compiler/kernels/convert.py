@@ -18,8 +18,6 @@ from edgekiln.targets.isa.codes import Divisor
 from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, load, shuffle, splat
 
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
-
-
 # Nothing that decides a product with the reciprocal of such a scale underflows or overflows.
 _USUAL_SCALES = (2.0**-100, 2.0**100)
 
@@ -75,6 +73,8 @@ class Quantize:
     def _row(
         self, mk: MicroKernel, numbers: Numbers, buffers: tuple[Buffer, Buffer], n: Index, h: Index
     ) -> None:
+        """Emit one row, in the way that the order of x's elements allows."""
+
         def code(index: Index, lanes: int) -> Expr:
             value, divisor = load(x, index, lanes), Divisor(*map(numbers.float, range(4)))
             if self.by_reciprocal:
@@ -91,6 +91,7 @@ class Quantize:
                 lambda i, lanes: store(y, to + i, code(source + i, lanes), lanes),
             )  # fmt: skip
             return
+        # Channels are planes in x, and neighbours in y.
         planes = [let(source + c * step_c) for c in range(self.y.c)]
 
         def pixels(w: Index, lanes: int) -> None:
@@ -111,7 +112,7 @@ class Quantize:
             for_vectors(self.y.w, (lanes,), scatter)
 
     def _store_pixels(self, y: Buffer, to: Index, planes: list[Expr], lanes: int) -> None:
-        """Codes of one plane each, as whole pixels."""
+        """Store the codes of all planes as whole pixels."""
         count = self.y.c
         if lanes == 1:
             for c, code in enumerate(planes):
@@ -155,7 +156,7 @@ class Dequantize:
     def _row(
         self, mk: MicroKernel, value: Callable[[Index, int], Expr], y: Buffer, n: Index, h: Index
     ) -> None:
-        """`value(index, lanes)` are real values of x."""
+        """Emit one row; `value(index, lanes)` are real values of x."""
         source, to = let(self.x.index(n, h, 0, 0)), let(self.y.index(n, h, 0, 0))
         _, _, step_w, step_c = self.y.strides
         if step_c == 1 or self.x.c == 1:

@@ -1,4 +1,9 @@
-"""Channels of several images taken in turn: the channel shuffle, with what it concatenates."""
+"""Channels of several images taken in turn: the channel shuffle, with what it concatenates.
+
+x₀:  a b c …  ┐
+              ├─▶  y:  a A b B c C …
+x₁:  A B C …  ┘
+"""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -53,6 +58,7 @@ class Interleave:
                 fill_border(mk, y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
                 buffers, count, last = (xs, tables, y), self.y.c // groups, self.y.w - 1
                 # All but the last pixel may write into the next one, which is written after it.
+                # So one wide vector may do for several narrow ones.
                 fitting = (width for width in widths if count <= width <= 2 * count)
                 over = min(fitting, default=count)
                 with loop(0, last) as w:
@@ -64,7 +70,7 @@ class Interleave:
         self, mk: MicroKernel, buffers: tuple[list[Buffer], list[Buffer | None], Buffer],
         at: tuple[Index, Index, Index], count: int, widths: tuple[int, ...],
     ) -> None:  # fmt: skip
-        """Of each image `count` channels, which may be more than are wanted."""
+        """Emit a pixel: `count` channels of each image, which may be more than are wanted."""
         xs, tables, y = buffers
         groups = len(xs)
         sources = [let(x.index(*at, start)) for x, start in zip(self.xs, self.starts, strict=True)]

@@ -72,6 +72,7 @@ class LayerNorm:
 
     @property
     def rows(self) -> int:
+        """How many rows there are."""
         return self.x.elements // self.gamma.size
 
     @property
@@ -119,6 +120,7 @@ class _OfCodes:
     mk: MicroKernel
 
     def build(self) -> Kernel:
+        """The kernel."""
         norm, count = self.norm, self.norm.gamma.size
         together = rows_at_once(self.mk, norm.rows, count)
         with KernelBuilder() as k:
@@ -138,6 +140,7 @@ class _OfCodes:
         return k.finish()
 
     def _rows(self, buffers: _Buffers, numbers: Numbers, starts: list[Index]) -> None:
+        """Emit the rows that begin at `starts`."""
         x, gamma, beta, y = buffers
         moments = self._moments(x, numbers, starts)
         for row, at in enumerate(starts):
@@ -145,7 +148,7 @@ class _OfCodes:
             self._normalize(numbers, (x, gamma, beta, y), at, own)
 
     def _moments(self, x: Buffer, numbers: Numbers, starts: list[Index]) -> tuple[Expr, Expr, Expr]:
-        """Of each row round(mean), 1 / deviation, and (round(mean) - mean) / deviation."""
+        """Return round(mean), 1 / deviation and (round(mean) - mean) / deviation of each row."""
         mk, n, count = self.mk, len(starts), self.norm.gamma.size
         factors = (ones, partial(signed, mk))
         found = [fold_dots(mk, x, at, count, factors) for at in starts]
@@ -170,7 +173,7 @@ class _OfCodes:
         self, numbers: Numbers, buffers: _Buffers, at: Index,
         moments: list[Expr],
     ) -> None:  # fmt: skip
-        """One row, of which `moments` are known."""
+        """Store the results of one row, of which `moments` are known."""
         mk, (x, gamma, beta, y) = self.mk, buffers
         middle, inverse, offset = moments
 
@@ -185,7 +188,7 @@ class _OfCodes:
 
 
 def _of_floats(norm: LayerNorm, mk: MicroKernel) -> Kernel:
-    """Row by row: the mean, then the variance about it, then the results."""
+    """The kernel that computes row by row the mean, the variance about it, and the results."""
     rows, count = norm.rows, norm.gamma.size
     with KernelBuilder() as k:
         x = k.tensor(rows * count, "float32")
@@ -198,6 +201,7 @@ def _of_floats(norm: LayerNorm, mk: MicroKernel) -> Kernel:
 
 
 def _float_row(norm: LayerNorm, mk: MicroKernel, buffers: _Buffers, at: Index) -> None:
+    """Emit one row."""
     x, gamma, beta, y = buffers
     count = norm.gamma.size
     share = float_const(1 / count)

@@ -62,7 +62,7 @@ def signature(*parts: object) -> str:
 
 
 def _described(value: object) -> object:
-    """The value as JSON, arrays by their hash."""
+    """The value as JSON: arrays by their hash, dataclasses by their name and fields."""
     match value:
         case float() if math.isinf(value):  # a bound that is none
             return str(value)

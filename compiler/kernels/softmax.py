@@ -64,6 +64,7 @@ class Softmax:
 
     @property
     def rows(self) -> int:
+        """How many rows there are."""
         return self.x.elements // self.count
 
     @property
@@ -102,9 +103,11 @@ class _OfCodes:
     mk: MicroKernel
 
     def build(self) -> Kernel:
+        """The kernel."""
         softmax, mk, count = self.softmax, self.mk, self.softmax.count
         most = _POWERS_BYTES // (4 * count)
         together = rows_at_once(mk, softmax.rows, count, most)
+        # Exponents count up from the lowest code, or down from a row's largest one.
         step = softmax.x.scale if softmax.direct else -softmax.x.scale
         with KernelBuilder() as k:
             x = k.tensor(softmax.x.elements, softmax.x.dtype)
@@ -121,6 +124,7 @@ class _OfCodes:
     def _rows(
         self, buffers: tuple[Buffer, Buffer, Buffer], numbers: Numbers, starts: list[Index]
     ) -> None:
+        """Emit the rows that begin at `starts`."""
         x, table, y = buffers
         exponents = self._exponents(x, starts)
         powers = [register("float32", self.softmax.count) for _ in starts]
@@ -175,6 +179,7 @@ class _OfCodes:
     def _quantize(
         self, numbers: Numbers, powers: Buffer, factor: Expr, to: tuple[Buffer, Index]
     ) -> None:
+        """Store the codes of a row's powers times `factor`."""
         factor, (y, at) = let(factor), to
 
         def quantize(i: Index, lanes: int) -> None:
@@ -185,7 +190,7 @@ class _OfCodes:
 
 
 def _of_floats(softmax: Softmax, mk: MicroKernel) -> Kernel:
-    """exp(x - max) / Σ exp(x - max), row by row."""
+    """The kernel that computes exp(x - max) / Σ exp(x - max), row by row."""
     rows, count = softmax.rows, softmax.count
     with KernelBuilder() as k:
         x = k.tensor(rows * count, "float32")
@@ -197,6 +202,7 @@ def _of_floats(softmax: Softmax, mk: MicroKernel) -> Kernel:
 
 
 def _float_row(mk: MicroKernel, count: int, buffers: tuple[Buffer, Buffer], at: Index) -> None:
+    """Emit one row: its maximum, its powers and their sum, and then the quotients."""
     x, y = buffers
 
     def value(i: Index, lanes: int) -> Expr:

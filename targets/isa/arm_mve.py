@@ -55,7 +55,7 @@ class MveVectors(_MveMicroKernel):
         zero = splat(const(0, "int8"), lanes)
         return shuffle([*rows, *[zero] * (4 - len(rows))], range(4 * lanes))
 
-    def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
+    def arrange(self, weights: "NDArray[np.generic]") -> "NDArray[np.generic]":
         return weights.swapaxes(-1, -2).reshape(weights.shape)
 
 

@@ -65,7 +65,7 @@ class _WideningMicroKernel(ArmMicroKernel):
         ]
         return shuffle(pairs, places)
 
-    def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
+    def arrange(self, weights: "NDArray[np.generic]") -> "NDArray[np.generic]":
         *outer, lanes, k_step = weights.shape
         group = min(lanes, GROUP)
         pairs = weights.reshape(*outer, lanes // group, group, 2, 2)

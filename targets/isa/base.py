@@ -182,8 +182,8 @@ class MicroKernel(ABC):
         del lanes
         return None
 
-    def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
-        """(…, lanes, k_step) weights of a vector in the order in which `dot` takes their bytes."""
+    def arrange(self, weights: "NDArray[np.generic]") -> "NDArray[np.generic]":
+        """(…, lanes, k_step) bytes of a vector's weights in the order in which `dot` takes them."""
         return weights
 
     def pack_table(self, table: "NDArray[np.generic]") -> "NDArray[np.uint8]":

@@ -49,7 +49,7 @@ class Avx2WordMicroKernel(X86MicroKernel):
         first, second, *_ = *rows, zero
         return super().interleave([first, zero, second, zero], lanes)
 
-    def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
+    def arrange(self, weights: "NDArray[np.generic]") -> "NDArray[np.generic]":
         return weights.astype("int16").view("int8")
 
 

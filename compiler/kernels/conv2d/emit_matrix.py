@@ -29,12 +29,14 @@ class MatrixEmitter:
     configuration: Buffer
 
     def emit(self, begin: Expr, end: Expr) -> None:
+        """Emit the items begin..end-1, and the border's share of them."""
         plan = self.plan
         share = (begin, end, plan.work)
         fill_share(plan.mk, self.epilogue.out, plan.conv.y, share, self.epilogue.zero())
         plan.unit.configure(self.configuration)
         half = plan.tile.splits * plan.tile.pixels * plan.tile.lanes
         scratch = register("int32", 2 * half)
+        # Two halves in turn: item i's sums come while item i-1's results leave.
         for channels in plan.channel_blocks():
             with loop(begin, end + 1) as item:
                 with when(item < end):
@@ -45,13 +47,14 @@ class MatrixEmitter:
         plan.unit.release()
 
     def _start(self, item: Expr) -> tuple[Index, Index]:
-        """A tile's run, and its first pixel in it; the last tile overlaps its predecessor."""
+        """A tile's run, and its first pixel in the run. The last tile overlaps its predecessor."""
         plan = self.plan
         run, tile = divmod_(item, plan.per_run) if plan.runs.count > 1 else (0, item)
         last = plan.runs.pixels - plan.tile.pixels
         return let(run), let(minimum(tile * plan.tile.pixels, const(last)))
 
     def _sums(self, channels: Channels, item: Expr, scratch: Buffer, to: Index) -> None:
+        """Compute a tile's sums and store them in the half that begins at `to`."""
         plan, tile = self.plan, self.plan.tile
         conv, (vector,) = plan.conv, channels.block.vectors
         across = range(vector.lanes // plan.unit.columns)
@@ -70,7 +73,7 @@ class MatrixEmitter:
                     plan.unit.store(acc, scratch, at, 4 * vector.lanes)
 
     def _start_sums(self, channels: Channels, across: int) -> None:
-        """The bias in every row of the first split, zero in the others."""
+        """Set every row of the first split to the bias, the others to zero."""
         unit, tile = self.plan.unit, self.plan.tile
         for split in range(tile.splits):
             for row in range(tile.down):
@@ -84,6 +87,11 @@ class MatrixEmitter:
                         )
 
     def _accumulate(self, channels: Channels, first: Index) -> None:
+        """Add all products.
+
+        Args:
+            first: where in x the upper left tap of the tile's first pixel is.
+        """
         plan, conv, splits = self.plan, self.plan.conv, self.plan.tile.splits
         down, right = conv.dilations[0] * conv.x.row, conv.dilations[1] * conv.x.c
         kws = 1 if plan.flat else plan.kw
@@ -99,15 +107,21 @@ class MatrixEmitter:
             source = let(first + kh * down + kw * right)
             packed = let(channels.weights + (kh * kws + kw) * tap_bytes)
             whole, rest = divmod(plan.tap_steps, splits)
-            with repeat(whole) as turn:
+            with repeat(whole) as group:
                 for split in range(splits):
-                    self._step(channels, split, source, packed, turn * splits + split)
+                    self._step(channels, split, source, packed, group * splits + split)
             for split in range(rest):
                 self._step(channels, split, source, packed, whole * splits + split)
 
     def _step(
         self, channels: Channels, split: int, source: Index, packed: Index, step: Index
     ) -> None:
+        """Add the products of one step of a tap.
+
+        Args:
+            source: where in x the tap of the first pixel is.
+            packed: where the weights of the tap are.
+        """
         plan, tile, x = self.plan, self.plan.tile, self.plan.conv.x
         pixel = plan.conv.strides[1] * x.c
         lanes = channels.block.channels
@@ -121,7 +135,7 @@ class MatrixEmitter:
         tile.multiply(split, lefts, rights)
 
     def _results(self, channels: Channels, item: Expr, scratch: Buffer, at: Index) -> None:
-        """The epilogue of a tile's pixels, one after the other."""
+        """Emit the epilogue of a tile's pixels, one after the other."""
         plan, tile = self.plan, self.plan.tile
         conv, (vector,) = plan.conv, channels.block.vectors
         run, start = self._start(item)
@@ -140,7 +154,7 @@ class MatrixEmitter:
                 self.epilogue.emit(total, channels.lane, y, other, vector.lanes, vector.valid)
 
     def _position(self, run: Index, pixel: Expr) -> tuple[Index, Index, Index]:
-        """n, h and w in y; w reaches its width for pixels between two rows."""
+        """Where a pixel of a run is in y: n, h and w. Between two rows w is y's width or more."""
         n, h = self._row(run)
         if self.plan.runs.pitch:
             h, w = divmod_(pixel, self.plan.runs.pitch)
@@ -148,7 +162,7 @@ class MatrixEmitter:
         return n, h, pixel
 
     def _row(self, run: Index) -> tuple[Index, Index]:
-        """n and h of a run's first pixel."""
+        """Where a run's first pixel is: n and h."""
         runs = self.plan.runs
         if runs.count == 1:  # one row, or an image, or all pixels in a row
             return 0, 0

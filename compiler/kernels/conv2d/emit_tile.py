@@ -11,7 +11,8 @@ from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.tir import divmod_, let, loop, register, repeat, store
 from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, load, shuffle, splat
 
-Result = tuple[int, int, Vector, Expr]  # pixel, first lane, channels, sums
+# What a tile computes for one pixel and vector: pixel, first lane, channels, sums.
+Result = tuple[int, int, Vector, Expr]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class TileEmitter:
     epilogue: Epilogue
 
     def emit(self, begin: Expr, end: Expr) -> None:
+        """Emit the items begin..end-1: the border of their rows, then their tiles."""
         y = self.plan.conv.y
         if y.halo:
             with loop(begin, end) as item:
@@ -42,13 +44,15 @@ class TileEmitter:
                     self._item(channels, item)
 
     def _item(self, channels: Channels, item: Expr) -> None:
+        """Emit an item's tiles of one block of channels."""
         for start in self.plan.starts(item):
             self._tile(channels, item, start)
 
     def _tile(self, channels: Channels, item: Expr, start: Index) -> None:
-        """One register tile: sums, then the epilogue of each vector."""
+        """Emit one register tile: sums, then the epilogue of each vector."""
         conv, mk = self.plan.conv, self.plan.mk
         chosen = channels.block.vectors
+        # By split, row of accumulators and vector.
         sums = [
             [
                 [register(mk.accumulator, mk.rows * v.lanes) for v in chosen]
@@ -75,7 +79,7 @@ class TileEmitter:
             self.epilogue.emit(value, at, y + place, beside, vector.lanes, vector.valid)
 
     def _start_sums(self, channels: Channels, sums: list[list[list[Buffer]]]) -> None:
-        """The bias in the first split, zero in the others."""
+        """Set the first split to the bias, the others to zero."""
         mk = self.plan.mk
         for part, tile in enumerate(sums):
             for row in tile:
@@ -88,12 +92,18 @@ class TileEmitter:
                     lane += n
 
     def _accumulate(self, channels: Channels, first: Index, sums: list[list[list[Buffer]]]) -> None:
+        """Add all products.
+
+        Args:
+            first: where in x the upper left tap of the tile's first pixel is.
+        """
         plan, conv, mk = self.plan, self.plan.conv, self.plan.mk
         width = mk.k_step
         step_bytes = channels.block.channels * width
         per_load = mk.x_bytes // width
-        turn = per_load * math.ceil(self.plan.tile.splits / per_load)
-        whole, rest = divmod(plan.steps, turn)
+        # Steps after which both the splits and the loads of pixels begin anew.
+        unrolled = per_load * math.ceil(self.plan.tile.splits / per_load)
+        whole, rest = divmod(plan.steps, unrolled)
         down, right = conv.dilations[0] * conv.x.row, conv.dilations[1] * conv.x.c
         with repeat(plan.kh) as kh, repeat(1 if plan.flat else plan.kw) as kw:
             source = let(first + kh * down + kw * right)
@@ -101,7 +111,7 @@ class TileEmitter:
             packed = let(channels.weights + tap * (plan.steps * step_bytes))
 
             def steps(start: Index, count: int) -> None:
-                """In turn to the splits."""
+                """Add some steps of a tap, in turn to the splits."""
                 for at in range(0, count, per_load):
                     pixels = self._pixels(source + (start + at) * width)
                     for i in range(at, min(at + per_load, count)):
@@ -111,11 +121,11 @@ class TileEmitter:
 
             if whole:
                 with repeat(whole) as i:
-                    steps(i * turn, turn)
-            steps(whole * turn, rest)
+                    steps(i * unrolled, unrolled)
+            steps(whole * unrolled, rest)
 
     def _pixels(self, source: Index) -> list[Expr]:
-        """The next bytes of each pixel of the tile."""
+        """The next elements of each pixel of the tile."""
         conv, count = self.plan.conv, self.plan.mk.x_bytes
         stride = conv.strides[1] * conv.x.c
         pixels = range(self.plan.tile.pixels)
@@ -125,7 +135,7 @@ class TileEmitter:
         self, pixels: list[Expr], step: int, weights: Index, channels: Channels,
         sums: list[list[Buffer]],
     ) -> None:  # fmt: skip
-        """`k_step` more products for every lane of every accumulator."""
+        """Add `k_step` more products to every lane of every accumulator."""
         mk = self.plan.mk
         for row, accumulators in enumerate(sums):
             group = pixels[row * mk.rows : (row + 1) * mk.rows]
@@ -140,7 +150,7 @@ class TileEmitter:
     def _results(
         self, sums: list[list[list[Buffer]]], chosen: tuple[Vector, ...]
     ) -> Iterator[Result]:
-        """Pixel, first lane, vector and sums of all that a tile computes."""
+        """Yield all that a tile computes, its splits added up."""
         mk, rows = self.plan.mk, self.plan.mk.rows
         for row in range(self.plan.tile.pixels // rows):
             lane = 0
@@ -153,7 +163,7 @@ class TileEmitter:
                 lane += vector.lanes
 
     def _joined_channels(self, results: list[Result]) -> Iterator[Result]:
-        """Scalar sums of neighbouring channels as one vector, where there are enough of them."""
+        """Join scalar sums of neighbouring channels in a vector, where there are enough of them."""
         count = self.plan.mk.joins
         while results:
             pixel, lane, vector, value = results[0]
@@ -168,7 +178,7 @@ class TileEmitter:
             yield pixel, lane, vector, value
 
     def _joined_pixels(self, results: list[Result]) -> Iterator[Result]:
-        """Neighbouring pixels as one wide vector, where they lie side by side in memory."""
+        """Join neighbouring pixels in one wide vector, where they lie side by side in memory."""
         while results:
             pixel, lane, vector, _ = results[0]
             most = min(self.plan.together, len(results))

@@ -54,6 +54,8 @@ class _Channels:
 
 @dataclass(frozen=True)
 class _Scratch:
+    """What lies between the steps, in the caches."""
+
     windows: Buffer  # transformed
     halves: Buffer  # sums transformed in one direction
     weights: Buffer  # transformed, of a register of output channels, where they are compact
@@ -88,6 +90,7 @@ class WinogradEmitter:
     epilogue: Epilogue
 
     def emit(self, begin: Expr, end: Expr) -> None:
+        """Emit the items begin..end-1, and the border's share of them."""
         plan = self.plan
         share = (begin, end, plan.work)
         fill_share(plan.mk, self.epilogue.out, plan.conv.y, share, self.epilogue.zero())
@@ -95,6 +98,7 @@ class WinogradEmitter:
         with loop(begin, end) as item:
             block, own = divmod_(item, plan.shares)
             start = let(minimum(block * plan.size, const(plan.every - plan.size)))
+            # Items with the same tiles share the windows that the first of them transformed.
             with when((own == 0) | (item == begin)):
                 self._transform_windows(start, scratch.windows)
             for channels in self._vectors(own):
@@ -102,6 +106,7 @@ class WinogradEmitter:
                 self._finish(channels, scratch.halves, start)
 
     def _scratch(self) -> _Scratch:
+        """Memory of a call, on its stack."""
         plan = self.plan
         point = POINTS * plan.depth
         widest = max(vector.lanes for block in plan.layout for vector in block.vectors)
@@ -114,7 +119,7 @@ class WinogradEmitter:
 
     @property
     def _sums(self) -> str:
-        """The type of sums: integers are computed modulo 2³², as C's are only if unsigned."""
+        """The type of sums. Integers are computed modulo 2³², as C's are only if unsigned."""
         return self.plan.products.accumulator.replace("int32", "uint32")
 
     def _vectors(self, own: Expr) -> Iterator[_Channels]:
@@ -128,7 +133,7 @@ class WinogradEmitter:
             lane += block.count * vector.lanes
 
     def _place(self, tile: Expr) -> tuple[Index, Index, Index]:
-        """n, h and w of a tile's first pixel."""
+        """Where a tile's first pixel is: n, h and w. The last tiles of an image begin earlier."""
         plan, y = self.plan, self.plan.conv.y
         n, tile = divmod_(tile, plan.down * plan.across) if y.n > 1 else (0, tile)
         down, across = divmod_(tile, plan.across)
@@ -136,7 +141,7 @@ class WinogradEmitter:
         return n, let(h), let(w)
 
     def _transform_windows(self, start: Expr, windows: Buffer) -> None:
-        """[tile][row of points][column of points][input channel]."""
+        """Transform an item's windows into [tile][row of points][column of points][channel]."""
         plan, x, (top, left) = self.plan, self.plan.conv.x, self.plan.conv.pads
         with repeat(plan.size) as tile:
             n, h, w = self._place(start + tile)
@@ -151,6 +156,7 @@ class WinogradEmitter:
             )
 
     def _transform_window(self, source: Index, windows: Buffer, to: Index, lanes: int) -> None:
+        """Transform `lanes` channels of one window, whose first pixel is at `source`."""
         x, dtype = self.plan.conv.x, self.plan.products.activation
 
         def pixels(column: int) -> list[Expr]:
@@ -162,11 +168,14 @@ class WinogradEmitter:
             store(windows, to + (i * WINDOW + j) * self.plan.depth, value, lanes)
 
     def _multiply(self, channels: _Channels, scratch: _Scratch) -> None:
-        """[tile][row of results][column of points][lane]."""
+        """Multiply an item's windows by a vector's weights into [tile][row of results][column of
+        points][lane].
+        """
         plan, lanes = self.plan, channels.vector.lanes
         part = plan.part(lanes)
         with repeat(lanes // part) as r:
             lane = let(channels.lane + r * part)
+            # One register of the vector after the other: six sums a tile fill the registers.
             points = _Place(self.weights, let(lane * (POINTS * plan.depth)))
             if plan.compact:
                 points = _Place(scratch.weights, 0)
@@ -181,7 +190,9 @@ class WinogradEmitter:
                     self._sum(weights, scratch, first, j, own)
 
     def _transform_weights(self, packed: Index, points: Buffer, lanes: int) -> None:
-        """[column of points][step][row of points][lane][k_step], of all input channels."""
+        """Transform a register's weights of all input channels into [column of points][step][row
+        of points][lane][k_step].
+        """
         plan, mk = self.plan, self.plan.products
         dtype, count = mk.activation, lanes * mk.k_step
         with repeat(plan.k_steps) as step:
@@ -197,7 +208,7 @@ class WinogradEmitter:
                 store(points, place, value, count)
 
     def _sum(self, weights: _Place, scratch: _Scratch, first: Index, j: Expr, own: _Part) -> None:
-        """The products of a group of tiles with a column of points, transformed."""
+        """Multiply a group of tiles by a column of points, and transform the sums."""
         first, lanes = let(first), own.lanes
         sums = self._products(scratch.windows, weights, first, j, lanes)
         for tile, points in enumerate(zip(*sums, strict=True)):
@@ -209,7 +220,7 @@ class WinogradEmitter:
     def _products(
         self, windows: Buffer, weights: _Place, first: Index, j: Expr, lanes: int
     ) -> list[list[Buffer]]:
-        """Sums over the input channels of a column of points: of each point those of each tile."""
+        """Sum a column of points over the input channels. Returns the sums by point and tile."""
         plan, mk = self.plan, self.plan.products
         sums = [[register(mk.accumulator, lanes) for _ in range(plan.group)] for _ in range(WINDOW)]
         zero = splat(cast(const(0), mk.accumulator), lanes)
@@ -228,6 +239,7 @@ class WinogradEmitter:
         return sums
 
     def _finish(self, channels: _Channels, halves: Buffer, start: Expr) -> None:
+        """Transform the sums in the other direction, tile by tile, and emit their epilogue."""
         conv, lanes = self.plan.conv, channels.vector.lanes
         with repeat(self.plan.size) as tile:
             place = (*self._place(start + tile), channels.first)
@@ -242,7 +254,7 @@ class WinogradEmitter:
     def _emit_row(
         self, channels: _Channels, i: int, results: Sequence[Expr], y: Index, other: Index | None
     ) -> None:
-        """The i-th row of a tile's results."""
+        """Emit the epilogue of the i-th row of a tile's results."""
         conv, vector, together = self.plan.conv, channels.vector, self.plan.together
         bias = self.epilogue.bias(channels.lane, vector.lanes)
         sums = [
@@ -260,5 +272,5 @@ class WinogradEmitter:
 
 
 def _within(tensor: Nhwc, i: int, j: int) -> int:
-    """From a tile's first pixel to the j-th of its i-th row."""
+    """How many elements lie between a tile's first pixel and the j-th of its i-th row."""
     return i * tensor.row + j * tensor.pixel

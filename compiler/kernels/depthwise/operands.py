@@ -13,19 +13,19 @@ LANE_BYTES = 4  # of the operands of a dot product
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A vector of the channels of a band: image, first output row, first channel, and that
-    channel's lane in the constants.
-    """
+    """Where a vector of the channels of a band is."""
 
     vector: Vector
-    n: Index
-    h: Index
-    channel: Index
-    lane: Index
+    n: Index  # image
+    h: Index  # first output row
+    channel: Index  # first channel
+    lane: Index  # of the first channel, in the constants
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operands:
+    """What the two ways through a band have in common."""
+
     plan: InterleavedPlan
     x: Buffer
     weights: Buffer
@@ -39,7 +39,9 @@ class Operands:
         return first
 
     def interleaved(self, at: Place, first: Index, column: int, chunk: int, rows: int) -> Expr:
-        """A chunk of an image column, counted from `first`, for so many output rows."""
+        """A chunk of an image column, counted from `first`, for so many output rows: as `dot` takes
+        it.
+        """
         start, lanes = first + column * self.plan.conv.x.c, at.vector.lanes
         return self.plan.mk.interleave(self._image_rows(start, chunk, rows, lanes), lanes)
 

@@ -11,7 +11,7 @@ from edgekiln.targets.isa.expressions import Buffer, Index, float_const, load, s
 
 
 class UnpackedTile:
-    """The sums of some rows × the vectors of a block, of each split."""
+    """The sums of some rows × the vectors of a block: one for each split, row and vector."""
 
     def __init__(self, plan: UnpackedPlan, block: Block) -> None:
         self.product, self.mk, self.vectors = plan.product, plan.mk, block.vectors
@@ -25,7 +25,11 @@ class UnpackedTile:
                 store(acc, 0, splat(float_const(0.0), vector.lanes), vector.lanes)
 
     def multiply(self, a: Buffer, b: Buffer, at: tuple[Index, Index]) -> None:
-        """Add all k products, in turn to the splits."""
+        """Add all k products, in turn to the splits.
+
+        Args:
+            at: where the first row in a, and the first column in b, begin.
+        """
         left, right = at
         depth = self.mk.x_bytes * math.ceil(len(self.sums) / self.mk.x_bytes)
         whole, rest = divmod(self.product.k, depth)
@@ -37,10 +41,11 @@ class UnpackedTile:
 
     @property
     def _row(self) -> int:
+        """How many elements lie from one row of b to the next."""
         return self.product.b.row
 
     def _add(self, a: Buffer, b: Buffer, left: Index, right: Index, depth: int) -> None:
-        """`depth` products, as many at a time as one load brings of a row of a."""
+        """Add `depth` products, as many at a time as one load brings of a row of a."""
         per_load = self.mk.x_bytes
         first = self.vectors[0].start
         for step in range(depth):
