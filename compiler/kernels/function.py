@@ -19,17 +19,18 @@ from edgekiln.targets.isa.expressions import (
 
 @dataclass(frozen=True)
 class Step:
-    """`op`, a key of `ARITHMETIC` or `FUNCTIONS`, on constants (float) and values (int): value 0 is
-    the function's argument, value i the result of the i-th step.
+    """One operation on constants (float) and values (int): value 0 is the function's argument,
+    value i the result of the i-th step.
     """
 
-    op: str
+    op: str  # a key of `ARITHMETIC` or `FUNCTIONS`
     operands: tuple[int | float, ...]
 
 
-# Its result is that of the last step; without steps, its argument.
+# Its result is that of the last step, or its argument where there are no steps.
 Function = tuple[Step, ...]
 
+# By the names of ONNX's operators.
 ARITHMETIC: dict[str, Callable[[Expr, Expr], Expr]] = {
     "Add": lambda a, b: a + b,
     "Sub": lambda a, b: a - b,
@@ -54,7 +55,8 @@ FUNCTIONS: dict[str, Callable[[MicroKernel, Expr, int], Expr]] = {
 
 
 def apply(mk: MicroKernel, function: Function, x: Expr, lanes: int) -> Expr:
-    """function(x), lane by lane."""
+    """Return function(x), lane by lane."""
+    # Every value has a name, for later steps may use it again.
     values = [let(x)]
     for step in function:
         operands = [

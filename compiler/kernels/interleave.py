@@ -1,4 +1,9 @@
-"""Channels of several images taken in turn: the channel shuffle, with what it concatenates."""
+"""Channels of several images taken in turn: the channel shuffle, with what it concatenates.
+
+x₀:  a b c …  ┐
+              ├─▶  y:  a A b B c C …
+x₁:  A B C …  ┘
+"""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -10,10 +15,10 @@ from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
+from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store_interleaved
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, load, shuffle
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, load
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +46,7 @@ class Interleave:
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
         """The kernel."""
+        # As many parts as images are shuffled into one vector.
         groups = len(self.xs)
         widths = tuple(width // groups for width in mk.byte_lanes if width % groups == 0)
         with KernelBuilder() as k:
@@ -53,6 +59,7 @@ class Interleave:
                 fill_border(mk, y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
                 buffers, count, last = (xs, tables, y), self.y.c // groups, self.y.w - 1
                 # All but the last pixel may write into the next one, which is written after it.
+                # So one wide vector may do for several narrow ones.
                 fitting = (width for width in widths if count <= width <= 2 * count)
                 over = min(fitting, default=count)
                 with loop(0, last) as w:
@@ -64,13 +71,15 @@ class Interleave:
         self, mk: MicroKernel, buffers: tuple[list[Buffer], list[Buffer | None], Buffer],
         at: tuple[Index, Index, Index], count: int, widths: tuple[int, ...],
     ) -> None:  # fmt: skip
-        """Of each image `count` channels, which may be more than are wanted."""
+        """Emit a pixel: `count` channels of each image, which may be more than are wanted."""
         xs, tables, y = buffers
         groups = len(xs)
+        # Where the first channel wanted of each image is.
         sources = [let(x.index(*at, start)) for x, start in zip(self.xs, self.starts, strict=True)]
         to = let(self.y.index(*at, 0))
 
         def codes(x: Buffer, table: Buffer | None, at: Index, lanes: int) -> Expr:
+            # What has y's codes already needs no table.
             own = load(x, at, lanes)
             return own if table is None else mk.lookup(table, own, lanes)
 
@@ -79,11 +88,6 @@ class Interleave:
                 codes(x, table, source + i, lanes)
                 for x, table, source in zip(xs, tables, sources, strict=True)
             ]
-            if lanes == 1:
-                for j, part in enumerate(parts):
-                    store(y, to + i * groups + j, part)
-                return
-            order = [j * lanes + lane for lane in range(lanes) for j in range(groups)]
-            store(y, to + i * groups, shuffle(parts, order), lanes * groups)
+            store_interleaved(y, to + i * groups, parts, lanes)
 
         for_vectors(count, widths, body)

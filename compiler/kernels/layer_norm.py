@@ -72,6 +72,7 @@ class LayerNorm:
 
     @property
     def rows(self) -> int:
+        """How many rows there are."""
         return self.x.elements // self.gamma.size
 
     @property
@@ -119,10 +120,12 @@ class _OfCodes:
     mk: MicroKernel
 
     def build(self) -> Kernel:
+        """The kernel."""
         norm, count = self.norm, self.norm.gamma.size
         together = rows_at_once(self.mk, norm.rows, count)
         with KernelBuilder() as k:
             x = k.tensor(norm.x.elements, norm.x.dtype)
+            # Results are wanted in steps of y.
             of_y = np.float64(norm.y.scale)
             gamma = k.constant((norm.gamma / of_y).astype(np.float32))
             beta = k.constant((norm.beta / of_y).astype(np.float32))
@@ -138,6 +141,7 @@ class _OfCodes:
         return k.finish()
 
     def _rows(self, buffers: _Buffers, numbers: Numbers, starts: list[Index]) -> None:
+        """Emit the rows that begin at `starts`."""
         x, gamma, beta, y = buffers
         moments = self._moments(x, numbers, starts)
         for row, at in enumerate(starts):
@@ -145,8 +149,9 @@ class _OfCodes:
             self._normalize(numbers, (x, gamma, beta, y), at, own)
 
     def _moments(self, x: Buffer, numbers: Numbers, starts: list[Index]) -> tuple[Expr, Expr, Expr]:
-        """Of each row round(mean), 1 / deviation, and (round(mean) - mean) / deviation."""
+        """Return round(mean), 1 / deviation and (round(mean) - mean) / deviation of each row."""
         mk, n, count = self.mk, len(starts), self.norm.gamma.size
+        # Sums of codes and of squares in one pass, by dot products.
         factors = (ones, partial(signed, mk))
         found = [fold_dots(mk, x, at, count, factors) for at in starts]
         total, squares = (
@@ -156,11 +161,15 @@ class _OfCodes:
         if mk.activation == "uint8":  # so far Σ x·(x - 128)
             squares = squares + total * splat(const(128), n)
         share, zero = splat(numbers.float(1), n), splat(float_const(0.0), n)
+        # round(mean): from here on everything is small, and exact in integers.
         middle = let(mk.round_to_int(cast(total, "float32", n) * share, n))
+        # Σ d, then Σ d², still int32.
         rest = let(total - middle * splat(const(count), n))
         spread = cast(squares - middle * (total + rest), "float32", n)
         rest = let(cast(rest, "float32", n))
+        # -(Σ d) / n: how far the rounded mean is off.
         below = let(zero - rest * share)
+        # Σ d² - (Σ d)² / n, rounded once, over n.
         variance = mk.fma(rest, below, spread, n) * share
         one = splat(float_const(1.0), n)
         inverse = let(one / square_root(variance + splat(numbers.float(0), n)))
@@ -170,13 +179,14 @@ class _OfCodes:
         self, numbers: Numbers, buffers: _Buffers, at: Index,
         moments: list[Expr],
     ) -> None:  # fmt: skip
-        """One row, of which `moments` are known."""
+        """Store the results of one row, of which `moments` are known."""
         mk, (x, gamma, beta, y) = self.mk, buffers
         middle, inverse, offset = moments
 
         def normalize(i: Index, lanes: int) -> None:
             whole = mk.widen(load(x, at + i, lanes), lanes) - splat(middle, lanes)
             scale, start = splat(inverse, lanes), splat(offset, lanes)
+            # (x - mean) / deviation, the mean's rest being in `start`.
             normal = mk.fma(cast(whole, "float32", lanes), scale, start, lanes)
             steps = mk.fma(normal, load(gamma, i, lanes), load(beta, i, lanes), lanes)
             store(y, at + i, numbers.codes(mk, steps, lanes), lanes)
@@ -185,7 +195,7 @@ class _OfCodes:
 
 
 def _of_floats(norm: LayerNorm, mk: MicroKernel) -> Kernel:
-    """Row by row: the mean, then the variance about it, then the results."""
+    """The kernel that computes row by row the mean, the variance about it, and the results."""
     rows, count = norm.rows, norm.gamma.size
     with KernelBuilder() as k:
         x = k.tensor(rows * count, "float32")
@@ -198,6 +208,7 @@ def _of_floats(norm: LayerNorm, mk: MicroKernel) -> Kernel:
 
 
 def _float_row(norm: LayerNorm, mk: MicroKernel, buffers: _Buffers, at: Index) -> None:
+    """Emit one row."""
     x, gamma, beta, y = buffers
     count = norm.gamma.size
     share = float_const(1 / count)
@@ -205,12 +216,14 @@ def _float_row(norm: LayerNorm, mk: MicroKernel, buffers: _Buffers, at: Index) -
     def value(i: Index, lanes: int) -> Expr:
         return load(x, at + i, lanes)
 
+    # First the mean, for the variance about it loses no bits.
     mean = let(fold(mk.lanes, count, "float32", float_const(0.0), value, operator.add) * share)
 
     def centred(i: Index, lanes: int) -> Expr:
         return value(i, lanes) - splat(mean, lanes)
 
     def square(i: Index, lanes: int) -> Expr:
+        # Used twice, computed once.
         difference = let(centred(i, lanes))
         return difference * difference
 

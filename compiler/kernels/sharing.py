@@ -43,8 +43,10 @@ def shared(build: Builder[K]) -> Builder[K]:
 
     @wraps(build)
     def declare(kernel: K, mk: MicroKernel) -> Kernel:
+        # Parameters alone: constants and work, without a function.
         with declarations():
             declared = build(kernel, mk)
+        # The code must not depend on the kernel's own numbers, so it never sees them.
         general = kernel.erased
         code = Code(
             emit=lambda: build(general, mk).func,
@@ -62,7 +64,7 @@ def signature(*parts: object) -> str:
 
 
 def _described(value: object) -> object:
-    """The value as JSON, arrays by their hash."""
+    """The value as JSON: arrays by their hash, dataclasses by their name and fields."""
     match value:
         case float() if math.isinf(value):  # a bound that is none
             return str(value)

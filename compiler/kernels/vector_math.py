@@ -46,6 +46,7 @@ def exp(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     x = let(clamp(x, low, high, lanes))
     n = let(mk.round_to_int(x * splat(float_const(1 / np.log(2)), lanes), lanes))
     whole = let(cast(n, "float32", lanes))
+    # r = x - n·ln 2, by two multiply-adds that lose no bits of it.
     for part in _LN2:
         x = mk.fma(whole, splat(float_const(-part), lanes), x, lanes)
     power = _polynomial(mk, let(x), _EXP[::-1], lanes)
@@ -61,10 +62,12 @@ def sigmoid(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
 
 
 def tanh(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
+    """The hyperbolic tangent."""
     return _odd_ratio(mk, x, _TANH, _TANH_BOUND, lanes)
 
 
 def erf(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
+    """The error function."""
     return _odd_ratio(mk, x, _ERF, _ERF_BOUND, lanes)
 
 
@@ -72,6 +75,7 @@ def _odd_ratio(
     mk: MicroKernel, x: Expr, terms: tuple[Sequence[float], Sequence[float]], bound: float,
     lanes: int,
 ) -> Expr:  # fmt: skip
+    # x·P(x²) / Q(x²); beyond the bound the function is constant in float32.
     x = let(clamp(x, float_const(-bound), float_const(bound), lanes))
     square = let(x * x)
     above, below = (_polynomial(mk, square, part, lanes) for part in terms)

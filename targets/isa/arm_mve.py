@@ -37,6 +37,8 @@ class _MveMicroKernel(MicroKernel):
 
 
 class MveVectors(_MveMicroKernel):
+    """Four int32 lanes, for all that makes no matrices."""
+
     @property
     def products(self) -> MicroKernel:
         return _PRODUCTS
@@ -55,11 +57,13 @@ class MveVectors(_MveMicroKernel):
         zero = splat(const(0, "int8"), lanes)
         return shuffle([*rows, *[zero] * (4 - len(rows))], range(4 * lanes))
 
-    def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
+    def arrange(self, weights: "NDArray[np.generic]") -> "NDArray[np.generic]":
         return weights.swapaxes(-1, -2).reshape(weights.shape)
 
 
 class MveProducts(_MveMicroKernel):
+    """Scalar sums of sixteen products an instruction."""
+
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         del lanes
         signed = subtract = exchange = const(0)

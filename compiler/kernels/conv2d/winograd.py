@@ -12,39 +12,43 @@ is shifted out: right whenever the result itself keeps so many bits from the top
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.kernels.epilogue.sums import Weights, sum_range
 from edgekiln.compiler.kernels.tir import let
-from edgekiln.targets.isa.expressions import Expr, reinterpret, splat
+from edgekiln.targets.isa.expressions import Expr, const, float_const, reinterpret, splat
 
 Transform = Callable[[Sequence[Expr], str, int], list[Expr]]
 
 TILE = 4  # results in either direction
 WINDOW = 6  # pixels they depend on
 POINTS = WINDOW * WINDOW
-FILTER = 3
+FILTER = 3  # weights in either direction
 
 SHIFTS = (3, 2, 1, 1)  # the i-th of four results is 3·2ˢ times too large
+# An exact division by 9 modulo 2³² is a multiplication by this.
 _INVERSE_OF_9 = pow(9, -1, 2**32)
+# G of the paper, each row times what makes it whole.
 _G = ((6, 0, 0), (1, 1, 1), (1, -1, 1), (1, 2, 4), (1, -2, 4), (0, 0, 6))
 
 
 def transformed_weights(weight: Weights) -> NDArray[np.generic]:
-    """(OC, IC, 3, 3) filters → (OC, IC, 36): int8 as int16, at most 7²·127; float32 stays so."""
+    """Return (OC, IC, 3, 3) filters as (OC, IC, 36) points: int8 as int16, at most 7²·127; float32
+    as such.
+    """
     integer = weight.dtype == np.int8
-    filters: NDArray[Any] = weight.astype(np.int32 if integer else np.float64)
-    g = np.array(_G, filters.dtype)
-    points: NDArray[Any] = g @ filters @ g.T
+    # float64 holds the integers exactly, too: they are below 2¹³.
+    g = np.array(_G, np.float64)
+    points: NDArray[np.float64] = g @ weight.astype(np.float64) @ g.T
     return points.reshape(*weight.shape[:2], POINTS).astype(np.int16 if integer else np.float32)
 
 
 def is_exact(weight: Weights) -> bool:
-    """Whether no sum of codes (0 to 255) times weights can lose its sign to a shift. Floats have no
-    such bound.
+    """Whether no sum of codes (0 to 255) times weights can lose its sign to a shift.
+
+    Floats have no such bound.
     """
     if weight.dtype != np.int8:
         return True
@@ -54,14 +58,14 @@ def is_exact(weight: Weights) -> bool:
 
 
 def erased(weight: Weights) -> Weights:
-    """Weights that stand for all of which `is_exact` says the same."""
+    """Return weights that stand for all of which `is_exact` says the same."""
     return np.full_like(weight, 0 if is_exact(weight) else -128)
 
 
 def both_ways(
     transform: Transform, columns: Iterable[Sequence[Expr]], dtype: str, lanes: int
 ) -> Iterator[tuple[int, int, Expr]]:
-    """A transform of every column, then of every row: row, column and value of each point."""
+    """Transform every column, then every row. Yields row, column and value of each point."""
     done = [transform(column, dtype, lanes) for column in columns]
     for i, row in enumerate(zip(*done, strict=True)):
         for j, value in enumerate(transform(row, dtype, lanes)):
@@ -69,7 +73,16 @@ def both_ways(
 
 
 def input_transform(d: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
-    """Bᵀ d in one direction: six pixels, six points. Codes stay inside int16, also twice."""
+    """Return Bᵀ d in one direction: six points of six pixels. Codes stay inside int16, even when
+    both directions are done.
+
+        Bᵀ = 4  0 -5  0  1  0
+             0 -4 -4  1  1  0
+             0  4 -4 -1  1  0
+             0 -2 -1  2  1  0
+             0  2 -1 -2  1  0
+             0  4  0 -5  0  1
+    """
     inner = let(d[4] - _times(4, d[2], dtype, lanes))
     outer = let(d[3] - _times(4, d[1], dtype, lanes))
     even = let(d[4] - d[2])
@@ -85,7 +98,9 @@ def input_transform(d: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
 
 
 def filter_transform(g: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
-    """G g in one direction: three weights, six points; what `transformed_weights` computes."""
+    """Return G g in one direction: six points of three weights, as `transformed_weights` computes
+    them.
+    """
     ends = let(g[0] + g[2])
     even, odd = let(g[0] + _times(4, g[2], dtype, lanes)), let(_times(2, g[1], dtype, lanes))
     return [
@@ -99,7 +114,7 @@ def filter_transform(g: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
 
 
 def output_transform(m: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
-    """Aᵀ m in one direction: six points, four results, each 3·2ˢ times too large."""
+    """Return Aᵀ m in one direction: four results of six points, each 3·2ˢ times too large."""
     p, q = let(m[1] + m[2]), let(m[1] - m[2])
     r, s = let(m[3] + m[4]), let(m[3] - m[4])
     return [
@@ -111,17 +126,18 @@ def output_transform(m: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
 
 
 def unscaled(value: Expr, row: int, column: int, dtype: str, lanes: int) -> Expr:
-    """A result of the output transform in both directions without its factor: int32, or float32."""
-    from tvm.script.ir_builder import tirx as T
-
+    """Return a result of the output transform in both directions without its factor: int32, or
+    float32.
+    """
     shift = SHIFTS[row] + SHIFTS[column]
     if dtype == "float32":
-        return value * splat(T.float32(1 / (9 << shift)), lanes)
-    ninth = reinterpret(value * splat(T.uint32(_INVERSE_OF_9), lanes), "int32", lanes)
-    return ninth >> splat(T.int32(shift), lanes)
+        return value * splat(float_const(1 / (9 << shift)), lanes)
+    ninth = reinterpret(value * splat(const(_INVERSE_OF_9, "uint32"), lanes), "int32", lanes)
+    return ninth >> splat(const(shift), lanes)
 
 
 def _times(factor: int, value: Expr, dtype: str, lanes: int) -> Expr:
+    """`value` times a number that the type holds."""
     from tvm import tirx
 
     return value * splat(tirx.const(factor, dtype), lanes)

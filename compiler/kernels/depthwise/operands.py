@@ -13,19 +13,19 @@ LANE_BYTES = 4  # of the operands of a dot product
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A vector of the channels of a band: image, first output row, first channel, and that
-    channel's lane in the constants.
-    """
+    """Where a vector of the channels of a band is."""
 
     vector: Vector
-    n: Index
-    h: Index
-    channel: Index
-    lane: Index
+    n: Index  # image
+    h: Index  # first output row
+    channel: Index  # first channel
+    lane: Index  # of the first channel, in the constants
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operands:
+    """What the two ways through a band have in common."""
+
     plan: InterleavedPlan
     x: Buffer
     weights: Buffer
@@ -39,13 +39,16 @@ class Operands:
         return first
 
     def interleaved(self, at: Place, first: Index, column: int, chunk: int, rows: int) -> Expr:
-        """A chunk of an image column, counted from `first`, for so many output rows."""
+        """A chunk of an image column, counted from `first`, for so many output rows: as `dot` takes
+        it.
+        """
         start, lanes = first + column * self.plan.conv.x.c, at.vector.lanes
         return self.plan.mk.interleave(self._image_rows(start, chunk, rows, lanes), lanes)
 
     def factors(self, lane: Index, lanes: int, step: Step, tap: int, start: int = 0) -> Index:
         """Flat index of the weights of a vector's lanes, from the lane `start` on."""
         plan = self.plan
+        # The weights of a vector: [step][tap][lane][k_step].
         place = plan.steps.index(step) * plan.kw + tap
         vector = lane * (len(plan.steps) * plan.kw * LANE_BYTES)
         return vector + (place * lanes + start) * LANE_BYTES
@@ -57,6 +60,7 @@ class Operands:
         other = None
         if conv.residual:
             other = let(conv.residual.tensor.index(at.n, h, column, at.channel))
+        # Interleaving may leave the lanes in another order; the epilogue undoes it.
         order = self.plan.mk.interleaved(vector.lanes)
         self.epilogue.emit(sums, lane, y, other, vector.lanes, vector.valid, order)
 
@@ -66,11 +70,13 @@ class Operands:
         """
         plan, conv = self.plan, self.plan.conv
         step, size = conv.dilations[0] * conv.x.row, plan.mk.k_step
+        # The last chunk of a band may have fewer rows.
         every = range(plan.height(rows))[chunk * size : (chunk + 1) * size]
         stride = conv.strides[1]
         if plan.together == 1 or stride == 1:
             return [load(self.x, column + row * step, lanes) for row in every]
         c = conv.x.c
+        # One load brings the pixels between, too, and a shuffle drops them.
         chosen = [pixel * stride * c + at for pixel in range(plan.together) for at in range(c)]
         return [
             shuffle([load(self.x, column + row * step, stride * lanes)], chosen) for row in every

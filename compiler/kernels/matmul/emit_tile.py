@@ -13,7 +13,8 @@ from edgekiln.compiler.kernels.matmul.plan import Operands, PackedPlan, PlacedBl
 from edgekiln.compiler.kernels.tir import let, register, repeat, store
 from edgekiln.targets.isa.expressions import Buffer, Expr, Index, const, load, reinterpret, splat
 
-_TOGETHER = 4  # rows whose codes are summed at once
+# Rows whose codes are summed at once: their lanes are folded together.
+_TOGETHER = 4
 
 
 @dataclass(frozen=True)
@@ -25,27 +26,28 @@ class TileEmitter:
     epilogue: Epilogue
 
     def ready(self) -> AbstractContextManager[None]:
-        """Around all tiles: vectors need no preparation."""
+        """What surrounds all tiles: vectors need no preparation."""
         return nullcontext()
 
     def emit(self, places: Iterator[PlacedBlock], source: Index, to: Index) -> None:
-        """A tile of rows in every block of columns.
+        """Emit a tile of rows in every block of columns.
 
         Args:
-            source: of its first row in a.
-            to: of its first result in the first column.
+            source: where in a its first row is.
+            to: where in y the result of its first row and of column 0 goes.
         """
         corrections = self._corrections(source)
         for block, weights, column in places:
             self._emit(block, source, weights, to + column, corrections)
 
     def _corrections(self, source: Index) -> list[Expr]:
-        """z_b·Σ a of each row."""
+        """Return z_b·Σ a of each row."""
         plan, mk = self.plan, self.plan.mk
         together = min(_TOGETHER, mk.lanes[-1])
         zero = splat(load(self.operands.zero, 0), together)
         found: list[Expr] = []
         for first in range(0, plan.rows, together):
+            # Where rows are missing the last one is summed again.
             rows = (min(first + i, plan.rows - 1) for i in range(together))
             starts = [let(source + row * plan.product.a.row) for row in rows]
             sums = [fold_dots(mk, self.operands.a, at, plan.product.k, [ones]) for at in starts]
@@ -57,19 +59,22 @@ class TileEmitter:
     def _emit(
         self, block: Block, source: Index, weights: Index, to: Index, corrections: list[Expr]
     ) -> None:
-        """One register tile: sums, corrections, then the epilogue of each vector."""
+        """Emit one register tile: sums, corrections, then the epilogue of each vector."""
         a, packed = self.operands.a, self.operands.packed
         plan, product, mk = self.plan, self.plan.product, self.plan.mk
+        # Only one of the partial sums may start from the correction.
         splits = [_Sums(plan, block, self._start(block, weights))]
         zeros = [splat(const(0), vector.lanes) for vector in block.vectors]
         splits += [_Sums(plan, block, zeros) for _ in range(1, plan.splits)]
+        # Steps that one load of a row brings.
         per_load = mk.x_bytes // mk.k_step
-        turn = per_load * math.ceil(plan.splits / per_load)
-        whole = product.k // mk.k_step // turn
+        unrolled = per_load * math.ceil(plan.splits / per_load)
+        whole = product.k // mk.k_step // unrolled
 
         def add(first: Index, count: int) -> None:
-            """Steps of k, in turn to the splits. Behind k the packed codes are 0."""
+            """Add steps of k, in turn to the splits. Behind k the packed codes are 0."""
             for at in range(0, count, per_load):
+                # Every row of the tile lies `row` elements behind the one before.
                 base = let(source + (first + at) * mk.k_step)
                 rows = [load(a, base + row * product.a.row, mk.x_bytes) for row in range(plan.rows)]
                 for i in range(min(per_load, count - at)):
@@ -78,13 +83,14 @@ class TileEmitter:
 
         if whole:
             with repeat(whole) as i:
-                add(i * turn, turn)
-        add(whole * turn, math.ceil(product.k / mk.k_step) - whole * turn)
+                add(i * unrolled, unrolled)
+        add(whole * unrolled, math.ceil(product.k / mk.k_step) - whole * unrolled)
         self._finish(splits, block, to, corrections)
 
     def _start(self, block: Block, weights: Index) -> list[Expr]:
-        """K·z_a·z_b - z_a·Σ b of each vector."""
+        """What the sums of each vector start from: K·z_a·z_b - z_a·Σ b."""
         width = self.plan.mk.k_step
+        # Behind the last step: one int32 a lane.
         at = let(weights + self.plan.steps * block.channels * width)
         values, lane = [], 0
         for vector in block.vectors:
@@ -100,6 +106,7 @@ class TileEmitter:
         for row in range(self.plan.rows):
             for v, vector in enumerate(block.vectors):
                 n = vector.lanes
+                # Partial sums of k become one.
                 value = _total([split.products[row][v] for split in splits], n)
                 y = to + row * self.plan.product.y.row + vector.start - block.vectors[0].start
                 self.epilogue.emit(
@@ -138,6 +145,7 @@ class _Sums:
             lane = 0
             for vector, acc in zip(self.block.vectors, accumulators, strict=True):
                 n = vector.lanes
+                # LLVM loads it once for all rows.
                 codes = load(packed, at + lane * mk.k_step, n * mk.k_step)
                 a = mk.operand([row], step, n)
                 store(acc, 0, mk.dot(load(acc, 0, n), a, codes, n), n)

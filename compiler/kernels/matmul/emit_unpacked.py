@@ -11,7 +11,7 @@ from edgekiln.targets.isa.expressions import Buffer, Index, float_const, load, s
 
 
 class UnpackedTile:
-    """The sums of some rows × the vectors of a block, of each split."""
+    """The sums of some rows × the vectors of a block: one for each split, row and vector."""
 
     def __init__(self, plan: UnpackedPlan, block: Block) -> None:
         self.product, self.mk, self.vectors = plan.product, plan.mk, block.vectors
@@ -25,8 +25,13 @@ class UnpackedTile:
                 store(acc, 0, splat(float_const(0.0), vector.lanes), vector.lanes)
 
     def multiply(self, a: Buffer, b: Buffer, at: tuple[Index, Index]) -> None:
-        """Add all k products, in turn to the splits."""
+        """Add all k products, in turn to the splits.
+
+        Args:
+            at: where the first row in a, and the first column in b, begin.
+        """
         left, right = at
+        # Products after which both the splits and the loads of rows begin anew.
         depth = self.mk.x_bytes * math.ceil(len(self.sums) / self.mk.x_bytes)
         whole, rest = divmod(self.product.k, depth)
         if whole:
@@ -37,13 +42,15 @@ class UnpackedTile:
 
     @property
     def _row(self) -> int:
+        """How many elements lie from one row of b to the next."""
         return self.product.b.row
 
     def _add(self, a: Buffer, b: Buffer, left: Index, right: Index, depth: int) -> None:
-        """`depth` products, as many at a time as one load brings of a row of a."""
+        """Add `depth` products, as many at a time as one load brings of a row of a."""
         per_load = self.mk.x_bytes
         first = self.vectors[0].start
         for step in range(depth):
+            # One load brings several elements of each row of a.
             if step % per_load == 0:
                 at = left + step
                 rows = [
@@ -56,6 +63,7 @@ class UnpackedTile:
             for row, accumulators in zip(rows, self.sums[step % len(self.sums)], strict=True):
                 for vector, acc, column in zip(self.vectors, accumulators, columns, strict=True):
                     n = vector.lanes
+                    # One of these elements, in every lane.
                     factor = self.mk.operand([row], step % per_load, n)
                     store(acc, 0, self.mk.dot(load(acc, 0, n), factor, column, n), n)
 

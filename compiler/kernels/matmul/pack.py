@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,8 @@ from edgekiln.targets.isa.expressions import (
     splat,
 )
 
-_SQUARE = 4  # rows and columns of what is transposed in registers
+# Rows and columns of what is transposed in registers.
+_SQUARE = 4
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,15 @@ class Packer:
     plan: PackedPlan
     b: Buffer
     packed: Buffer
-    zero: Buffer  # -z_a
+    zero: Buffer  # -z_a, one int32
 
     def emit(self, block: Block, to: Index, source: Index) -> None:
-        """One block: each vector's steps, then its -z_a·Σ b."""
+        """Pack one block: each vector's steps, then its -z_a·Σ b.
+
+        Args:
+            to: where its packed bytes begin.
+            source: where in b its first column begins.
+        """
         plan, width = self.plan, self.plan.mk.k_step
         lane = 0
         for vector in block.vectors:
@@ -47,7 +52,7 @@ class Packer:
 
 
 class _Column:
-    """A vector of columns, which is packed to `to`; and their sums."""
+    """A vector of columns, which is packed to `to`, and their sums."""
 
     def __init__(self, packer: Packer, block: Block, to: Index, lanes: int) -> None:
         self.packer, self.plan, self.mk = packer, packer.plan, packer.plan.mk
@@ -56,32 +61,42 @@ class _Column:
         self.sums = register("int32", lanes)
 
     def emit(self, source: Index) -> None:
+        """Pack all steps and add up the sums.
+
+        Args:
+            source: where in b the first of the columns begins.
+        """
         mk, lanes = self.mk, self.lanes
         store(self.sums, 0, splat(const(0), lanes), lanes)
+        # Columns that lie side by side in memory are transposed word by word.
         done = self._words(source) if self.plan.product.b.row == 1 else 0
         for step, depth in self._steps(done):
             self._rows(source, step, depth)
+        # The matrix unit's last step may reach further than k.
         zeros = splat(cast(const(0), "int8"), lanes * mk.k_step)
         for step in range(math.ceil(self.plan.product.k / mk.k_step), self.plan.steps):
             self._store(step, zeros)  # k does not reach it
+        # Behind the last step: -z_a·Σ b, as the bytes of int32.
         term = load(self.sums, 0, lanes) * splat(load(self.packer.zero, 0), lanes)
         self._store(self.plan.steps, reinterpret(term, "int8", lanes * mk.k_step))
 
     def _store(self, step: Index, codes: Expr) -> None:
+        """Store what `dot` takes in a step."""
         count = self.lanes * self.mk.k_step
         store(self.packer.packed, self.to + step * self.step_bytes, codes, count)
 
     def _add(self, step: Index, codes: Expr) -> None:
-        """A step's codes, as int8."""
+        """Store the codes of a step, int8, and add them to the sums."""
         mk, lanes = self.mk, self.lanes
         codes = let(codes)
         self._store(step, codes)
+        # A dot product with ones sums what has just been packed, in the same order.
         ones = splat(cast(const(1), mk.activation), lanes * mk.k_step)
         store(self.sums, 0, mk.dot(load(self.sums, 0, lanes), ones, codes, lanes), lanes)
 
     def _words(self, source: Index) -> int:
-        """Steps whose codes lie side by side in each column: whole words, as many as make squares
-        to be transposed. Returns how many steps that are.
+        """Pack the steps whose codes lie side by side in each column: whole words, as many as make
+        squares to be transposed. Returns how many steps those are.
         """
         mk, lanes = self.mk, self.lanes
         square = min(_SQUARE, lanes)
@@ -90,10 +105,11 @@ class _Column:
         if not whole:
             return 0
         # The bytes of a word, and the columns, in the orders of `interleave`.
-        places: Any = np.arange(lanes * mk.k_step).reshape(1, lanes, mk.k_step)
-        order = mk.arrange(places).reshape(-1).tolist()
+        places = np.arange(lanes * mk.k_step, dtype=np.int16).reshape(1, lanes, mk.k_step)
+        order: list[int] = mk.arrange(places).reshape(-1).tolist()
         columns = [min(c, self.plan.product.n - 1) for c in mk.interleaved(lanes) or range(lanes)]
         with repeat(whole) as i:
+            # Each column gives a square's row of words.
             starts = (source + c * self.plan.product.b.column + i * width for c in columns)
             loaded = [
                 reinterpret(load(self.packer.b, start, width), "int32", square) for start in starts
@@ -101,13 +117,14 @@ class _Column:
             rows = [let(shuffle(loaded[j::square], range(lanes))) for j in range(square)]
             for j, words in enumerate(_transposed(rows, lanes)):
                 codes = reinterpret(words, mk.activation, lanes * mk.k_step)
+                # Where `dot` wants the bytes of a word in another order.
                 if order != sorted(order):
                     codes = shuffle([codes], order)
                 self._add(i * square + j, signed(mk, codes, lanes * mk.k_step))
         return whole * square
 
     def _steps(self, first: int) -> Iterator[tuple[Index, int]]:
-        """Each step from the first on, and how many k it has: the whole ones in a loop."""
+        """Yield each step from the first on, and how many k it has: the whole ones in a loop."""
         whole, rest = divmod(self.plan.product.k, self.mk.k_step)
         if whole > first:
             with repeat(whole - first) as i:
@@ -116,17 +133,19 @@ class _Column:
             yield whole, rest
 
     def _rows(self, source: Index, step: Index, depth: int) -> None:
-        """Up to four rows side by side."""
+        """Pack a step of up to four rows, each with its columns side by side."""
         mk, row = self.mk, self.plan.product.b.row
         at = let(source + step * (mk.k_step * row))
         rows = [signed(mk, self._codes(at + i * row), self.lanes) for i in range(depth)]
         rows = [reinterpret(codes, mk.activation, self.lanes) for codes in rows]
+        # Interleaved as image rows are, then back to int8.
         count = self.lanes * mk.k_step
         self._add(step, reinterpret(mk.interleave(rows, self.lanes), "int8", count))
 
     def _codes(self, at: Index) -> Expr:
         """One code of each of the columns from `at` on."""
         column, lanes = self.plan.product.b.column, self.lanes
+        # A row of b is dense.
         if column == 1:
             return load(self.packer.b, at, lanes)
         gathered = register(self.mk.activation, lanes)
@@ -138,7 +157,10 @@ class _Column:
 
 
 def _transposed(rows: list[Expr], lanes: int) -> list[Expr]:
-    """Squares side by side in the lanes of as many vectors as a square has rows."""
+    """Transpose squares that lie side by side in the lanes of as many vectors as they have rows.
+
+    Two rounds of unpacking: of single lanes from neighbouring rows, then of pairs of lanes.
+    """
     if len(rows) == 1:
         return rows
 
