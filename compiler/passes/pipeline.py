@@ -143,9 +143,8 @@ class Runner:
         if self.inspection.dump is not None:
             self.inspection.dump.mkdir(parents=True, exist_ok=True)
             file = self.inspection.dump / f"{len(self.done):02}-{name}.txt"
-            text = printed(self.graph) if changed else "as before\n"
             with written_whole(file) as stream:
-                stream.write(text.encode())
+                stream.write(printed(self.graph).encode())
         if self.inspection.check and changed:
             found = faults(self.graph)
             if found:
