@@ -130,14 +130,12 @@ class _Candidates:
 
 def _layers(model: Path, target: TargetProfile, compact: bool) -> Choices:
     """The layers of a model that have a choice."""
-    from edgekiln.compiler.ir.import_onnx import import_onnx
     from edgekiln.compiler.lowering.lower import lower
     from edgekiln.compiler.onnx_model import io
-    from edgekiln.compiler.passes.pipeline import lower_graph
+    from edgekiln.compiler.passes.pipeline import lowered
 
     mk = isa.load(target.isa)
-    graph = import_onnx(model, 1)
-    lower_graph(graph, mk.activation, integer_edges=target.memory is not None)
+    graph, _ = lowered(model, target)
     choices = Choices()
     meta = io.read_meta(io.load_model(model))
     lower(

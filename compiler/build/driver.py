@@ -41,6 +41,8 @@ class Request:
     max_drop: float | None = None  # percentage points
     trial_s: float = 1.0  # length of a latency trial; 0: measure none
     logs: Path | None = None  # where training curves go
+    check_ir: bool = False  # check the graph after each pass
+    dump_ir: Path | None = None  # where the graphs go as text
 
 
 def build(request: Request, store: Store, progress: Progress) -> BuildResult:
@@ -208,6 +210,7 @@ class _Build:
 
     def _target(self, target: TargetProfile, model: Artifact) -> TargetResult:
         """Compile and package for one target."""
+        self._inspect(target, model)
         lib = self._stage("compile", model, target)
         steps = [step.lasting() for step in self.steps if step.target in ("", target.name)]
         bundle = self.run_stage(
@@ -221,6 +224,16 @@ class _Build:
         result = _target_result(target, path, bundle.sha256)
         latencies, unmeasured = self._measure(target, path)
         return replace(result, latencies=latencies, unmeasured=unmeasured)
+
+    def _inspect(self, target: TargetProfile, model: Artifact) -> None:
+        """Check the compiler's graphs and write them out, as far as that was asked for."""
+        from edgekiln.compiler.stages.compile import inspect_passes
+
+        check, dump = self.request.check_ir, self.request.dump_ir
+        if check or dump:
+            batch = self.request.recipe.options.get("compile", {}).get("batch", 1)
+            home = dump / target.name if dump else None
+            inspect_passes(model.path, target, batch, check=check, dump=home)
 
     def _bundle_name(self, target: TargetProfile) -> str:
         precision = self.request.precision

@@ -66,6 +66,13 @@ from edgekiln.compiler.cli.store import store_option
     metavar="DIR",
     help="Where training curves for TensorBoard go.",
 )
+@click.option("--check-ir", is_flag=True, help="Check the graph after each compiler pass.")
+@click.option(
+    "--dump-ir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write the graph as text after each compiler pass, a directory a target.",
+)
 @store_option
 @json_option
 def build(
@@ -81,6 +88,8 @@ def build(
     skip: tuple[str, ...],
     bench_seconds: float,
     logs: Path | None,
+    check_ir: bool,
+    dump_ir: Path | None,
     store_url: str,
     as_json: bool,
 ) -> None:
@@ -114,6 +123,8 @@ def build(
         max_drop=max_drop,
         trial_s=bench_seconds,
         logs=logs,
+        check_ir=check_ir,
+        dump_ir=dump_ir,
     )
     result = engine.build(request, open_store(store_url), progress)
     if as_json:

@@ -22,6 +22,18 @@ SUMMARIES = {
 }
 
 
+# Of no stage, and so of no key: what is looked at changes no program.
+INSPECTION: list[click.Parameter] = [
+    click.Option(["--check-ir"], is_flag=True, help="Check the graph after each compiler pass."),
+    click.Option(
+        ["--dump-ir"],
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Write the graph as text after each compiler pass.",
+    ),
+]
+
+
 class StageCommand(click.Command):
     """Reads an artifact file, writes an artifact file, keeps what it did in the store."""
 
@@ -50,6 +62,8 @@ class StageCommand(click.Command):
                     click.Option(["--logs"], type=click.Path(path_type=Path), metavar="DIR",
                                  help="Where training curves for TensorBoard go.")
                 )  # fmt: skip
+            if self.name == "compile":
+                self.params += INSPECTION
             self.params += [option_of(option) for option in stage_options(cls)]
             store_option(self)
             json_option(self)
@@ -63,6 +77,8 @@ class StageCommand(click.Command):
         target: str | None = None,
         logs: Path | None = None,
         store_url: str = "",
+        check_ir: bool = False,
+        dump_ir: Path | None = None,
         **options: Any,
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
@@ -78,6 +94,11 @@ class StageCommand(click.Command):
         device = profile.load(target) if target else None
         recipe = Recipe(data=options.get("data") or "", seed=options.get("seed") or 0)
         artifact = begin_stage(store, self.name, src, recipe)
+        if device is not None and (check_ir or dump_ir):
+            from edgekiln.compiler.stages.compile import inspect_passes
+
+            batch = options["batch"]
+            inspect_passes(artifact.path, device, batch, check=check_ir, dump=dump_ir)
         stage = derive(stage_class(self.name)(**options), artifact, device)
         with progress(self.name) as advance:
             made = store.run(stage, artifact, device, advance, logs)

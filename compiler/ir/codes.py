@@ -41,6 +41,10 @@ class Quant(Codes):
     scale: float
     zero_point: int
 
+    def value(self, code: float) -> np.float32:
+        """What a code stands for."""
+        return np.float32(code - self.zero_point) * np.float32(self.scale)
+
     def __str__(self) -> str:
         sign = "+" if self.zero_point < 0 else "-"
         return f"(q {sign} {abs(self.zero_point)})·{self.scale:.6g}"
@@ -64,9 +68,10 @@ class IntFinish(Codes):
     def shifted(self, by: int) -> Self:
         return replace(self, qmin=self.qmin + by, qmax=self.qmax + by)
 
-    def within(self, low: float, high: float) -> "IntFinish":
-        """Clipped to the codes `low` and `high` as well."""
-        return IntFinish(qmin=max(self.qmin, int(low)), qmax=min(self.qmax, int(high)))
+    def clipped(self, low: float, high: float) -> "IntFinish":
+        """Clipped to low..high after that."""
+        qmin, qmax = (max(int(low), min(int(high), limit)) for limit in self.limits)
+        return IntFinish(qmin=qmin, qmax=qmax)
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -85,9 +90,11 @@ class FloatFinish:
         clip = "" if self == FloatFinish(function=self.function) else f"{self.low:g}..{self.high:g}"
         return " → ".join([*([clip] if clip else []), *map(str, self.function)])
 
-    def within(self, low: float, high: float) -> "FloatFinish":
-        """Clipped to the values `low` and `high` as well."""
-        return replace(self, low=max(self.low, low), high=min(self.high, high))
+    def clipped(self, low: float, high: float) -> "FloatFinish":
+        """Clipped to low..high after that; there is no function yet."""
+        assert not self.function, self
+        below, above = (max(low, min(high, limit)) for limit in self.limits)
+        return FloatFinish(low=below, high=above)
 
     @property
     def limits(self) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """ONNX → graph: static shapes, constants folded, nothing interpreted yet."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ DYNAMIC = frozenset(
     "If Loop Scan SequenceMap NonZero Unique NonMaxSuppression Compress StringSplit Bernoulli "
     "Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split()
 )
-# These keep their int8 constants: the lowering wants the integers, not the floats they stand for.
-NEVER_FOLDED = frozenset({"DequantizeLinear", "QuantizeLinear"})
+# It keeps its int8 constant: the lowering wants the integers, not the floats they stand for.
+NEVER_FOLDED = "DequantizeLinear"
 
 
 def import_onnx(path: Path, batch: int = 1) -> Graph:
@@ -38,7 +39,9 @@ def import_onnx(path: Path, batch: int = 1) -> Graph:
     _fix_batch(model.graph, batch, path)
     model = _infer_shapes(model, path)
     graph = _read(model)
+    _drop_unused_outputs(graph)
     _fold_constants(graph)
+    _name_outputs(graph, path)
     _check_static(graph, path)
     return graph
 
@@ -136,7 +139,7 @@ def _fold_constants(graph: Graph) -> None:
             last = op.integer("end", len(source.shape))
             shape = source.shape[op.integer("start", 0) : last]
             graph.constants[node.name] = np.asarray(shape, np.int64)
-        elif op.op_type not in NEVER_FOLDED and all(
+        elif op.op_type != NEVER_FOLDED and all(
             name in graph.constants for name in node.inputs if name
         ):
             feeds = {name: graph.constants[name] for name in node.inputs if name}
@@ -159,3 +162,46 @@ def _check_static(graph: Graph, path: Path) -> None:
                     f"{path}: operator {node.op.kind} (tensor {name!r}) has no static shape",
                     "export the model with fixed sizes; only the batch may be dynamic",
                 )
+
+
+def _drop_unused_outputs(graph: Graph) -> None:
+    """Forget last results that are optional and that nobody reads, such as Dropout's mask: ONNX
+    often knows no type of theirs.
+    """
+    read = {name for node in graph.nodes for name in node.inputs} | {*graph.outputs}
+    nodes = []
+    for node in graph.nodes:
+        kept = list(node.outputs)
+        while len(kept) > 1 and kept[-1] not in read and _is_optional(graph, node, len(kept) - 1):
+            graph.tensors.pop(kept.pop(), None)
+        nodes.append(replace(node, outputs=tuple(kept)))
+    graph.nodes = nodes
+
+
+def _is_optional(graph: Graph, node: Node, place: int) -> bool:
+    op = onnx_op(node)
+    if op.domain or not onnx.defs.has(op.op_type):
+        return False
+    outputs = onnx.defs.get_schema(op.op_type, graph.opset).outputs
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    return place < len(outputs) and outputs[place].option == optional
+
+
+def _name_outputs(graph: Graph, path: Path) -> None:
+    """Give each of the program's outputs a writer and a name of its own.
+
+    A value that the model names twice becomes two outputs with the same numbers.
+    """
+    made = {name for node in graph.nodes for name in node.outputs}
+    for place, name in enumerate(graph.outputs):
+        if name not in made:
+            kind = "an input" if name in graph.inputs else "a constant"
+            raise UnsupportedError(
+                f"{path}: the model's output {name!r} is {kind}",
+                "leave it out of the model's outputs: nothing computes it",
+            )
+        if name in graph.outputs[:place]:
+            copy = graph.put(replace(graph.tensors[name], name=f"{name}:{place}"))
+            identity = Onnx(op_type="Identity")
+            graph.nodes.append(Node(op=identity, inputs=(name,), outputs=(copy.name,)))
+            graph.outputs[place] = copy.name

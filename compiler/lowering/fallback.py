@@ -1,6 +1,6 @@
 """Fallback subgraphs → TensorIR functions, by TVM's own importer and Relax pipeline."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -34,7 +34,7 @@ class _FallbackCall:
     func: TvmObject  # tvm.tirx.PrimFunc; parameters: inputs, then outputs
     inputs: tuple[_Operand, ...]
     outputs: tuple[str, ...]
-    output_bytes: tuple[int, ...]
+    types: tuple[tuple[str, tuple[int, ...]], ...]  # of the outputs: numpy name and shape
 
 
 def subgraph(low: Lowering, node: Node, op: Subgraph) -> None:
@@ -44,8 +44,9 @@ def subgraph(low: Lowering, node: Node, op: Subgraph) -> None:
         UnsupportedError: TVM's importer or legaliser does not know an operator.
     """
     for call in _functions(low.graph, node, op, low.tvm_target):
-        for name, size in zip(call.outputs, call.output_bytes, strict=True):
+        for name, (dtype, shape) in zip(call.outputs, call.types, strict=True):
             if name not in low.graph.tensors:
+                size = prod(shape) * np.dtype(dtype).itemsize
                 low.buffers[name] = Buffer(name=name, bytes=size)
         known = low.graph.tensors.get(call.outputs[-1])
         low.calls.append(
@@ -89,7 +90,22 @@ def _functions(
             f"float operators {', '.join(kinds)} cannot be compiled: {_first_line(error)}",
             "replace the operator in the model, or quantize the part that uses it",
         ) from error
-    return _calls(module, node)
+    calls = _calls(module, node)
+    _check_types(graph, node, calls)
+    return calls
+
+
+def _check_types(graph: Graph, node: Node, calls: Iterable[_FallbackCall]) -> None:
+    """TVM makes what the graph says, or would write over other memory."""
+    for call in calls:
+        for name, (dtype, shape) in zip(call.outputs, call.types, strict=True):
+            tensor = graph.tensors.get(name)
+            if tensor is not None and (dtype, shape) != (tensor.dtype, tensor.shape):
+                raise UnsupportedError(
+                    f"{node.reason}; TVM makes {dtype}{list(shape)} of {name!r}, which is "
+                    f"{tensor.dtype}{list(tensor.shape)}",
+                    "replace the operator in the model",
+                )
 
 
 def _first_line(error: Exception) -> str:
@@ -168,7 +184,7 @@ def _calls(module: TvmObject, node: Node) -> list[_FallbackCall]:
                     func=module[value.args[0]],
                     inputs=resolve(value.args[1]),
                     outputs=names,
-                    output_bytes=tuple(_nbytes(kind) for kind in fields),
+                    types=tuple(_type(kind) for kind in fields),
                 )
             )
     results = resolve(main.body.body)
@@ -176,15 +192,25 @@ def _calls(module: TvmObject, node: Node) -> list[_FallbackCall]:
 
 
 def _named(
-    calls: Iterable[_FallbackCall], results: tuple[_Operand, ...], node: Node
+    calls: Sequence[_FallbackCall], results: tuple[_Operand, ...], node: Node
 ) -> list[_FallbackCall]:
     """The calls with the graph's own names for what the subgraph makes."""
-    names = [result for result in results if isinstance(result, str)]
-    final = dict(zip(names, node.outputs, strict=False))
-    if len(final) < len(node.outputs) or len(names) < len(results):
+    made = {name for call in calls for name in call.outputs}
+    if len(results) != len(node.outputs):
         raise UnsupportedError(
-            f"the model's outputs {', '.join(node.outputs)} are equal or constant",
-            "remove the duplicate output from the model",
+            f"{node.reason}; TVM makes {len(results)} of its results, the model uses "
+            f"{', '.join(node.outputs)}",
+            "leave the other results out of the model, or replace the operator",
+        )
+    final = {
+        result: output
+        for result, output in zip(results, node.outputs, strict=True)
+        if isinstance(result, str) and result in made
+    }
+    if len(final) < len(node.outputs):
+        raise UnsupportedError(
+            f"{node.reason}; TVM makes no value of its own for each of {', '.join(node.outputs)}",
+            "leave results that are equal, constant or not known to TVM out of the model",
         )
     return [
         replace(
@@ -196,6 +222,5 @@ def _named(
     ]
 
 
-def _nbytes(kind: TvmObject) -> int:
-    extents = (int(extent) for extent in kind.shape.values)
-    return prod(extents) * np.dtype(str(kind.dtype)).itemsize
+def _type(kind: TvmObject) -> tuple[str, tuple[int, ...]]:
+    return str(kind.dtype), tuple(int(extent) for extent in kind.shape.values)

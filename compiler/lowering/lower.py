@@ -6,11 +6,12 @@ from edgekiln.compiler.ir import linear as products_of
 from edgekiln.compiler.ir import moves, onnx_op, ops
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
-from edgekiln.compiler.ir.program import Program
+from edgekiln.compiler.ir.program import Out, Program
 from edgekiln.compiler.lowering import compute, fallback, linear, movement, products, rows
 from edgekiln.compiler.lowering.state import Lowering, spec_of
 from edgekiln.compiler.onnx_model.io import Meta
 from edgekiln.compiler.tuning.table import Choices
+from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.targets.isa.base import MicroKernel
 
 
@@ -36,6 +37,7 @@ def lower(
     )
     for node in graph.nodes:
         _lower(lowering, node)
+    _check_outputs(lowering)
     inputs = tuple(
         spec_of(graph.tensors[name], preprocessing=None if i else meta.preprocessing)
         for i, name in enumerate(graph.inputs)
@@ -52,6 +54,22 @@ def lower(
         calls=tuple(lowering.calls),
         model_sha256=model_sha256,
     )
+
+
+def _check_outputs(low: Lowering) -> None:
+    """Whether some call writes each of the program's outputs."""
+    written = {
+        arg.index
+        for call in low.calls
+        for arg in call.args[len(call.args) - call.writes :]
+        if isinstance(arg, Out)
+    }
+    for index, name in enumerate(low.graph.outputs):
+        if index not in written:
+            raise UnsupportedError(
+                f"nothing computes the model's output {name!r}",
+                "leave it out of the model's outputs",
+            )
 
 
 def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912  # one case an operation

@@ -143,6 +143,7 @@ class Codes(Numbers):
         stored = walk.weights.get(name)
         if stored is not None and np.allclose(stored.scale, product, rtol=1e-5, atol=0):
             steps = stored.values.astype(np.float64).reshape(-1)
+            steps -= stored.zero_point.astype(np.float64)
         limit = np.iinfo(np.int32)
         whole = np.rint(steps).clip(limit.min, limit.max).astype(np.int32)
         return np.broadcast_to(whole, channels)
@@ -183,8 +184,7 @@ class Floats(Numbers):
             bound = walk.clip_range(user)
             if bound is None:
                 break
-            low, high = (max(bound[0], min(bound[1], limit)) for limit in finish.limits)
-            finish = FloatFinish(low=low, high=high)
+            finish = finish.clipped(*bound)
             absorbed.append(user)
             name = user.name
         return Epilogue(
@@ -226,12 +226,10 @@ def _quantized(
     walk: Walk, q: Node, bounds: list[tuple[float, float]], absorbed: list[Node]
 ) -> Epilogue:
     quant, dtype = walk.scale(q), walk.quantized_dtype(q)
-    qmin, qmax = QMIN[dtype], QMAX[dtype]
-    for low, high in bounds:
+    finish = IntFinish(qmin=QMIN[dtype], qmax=QMAX[dtype])
+    for bound in bounds:
         # Quantization is monotone, so clipping before it and after it are the same.
-        qmin = max(qmin, quantize_scalar(low, quant, dtype))
-        qmax = min(qmax, quantize_scalar(high, quant, dtype))
-    finish = IntFinish(qmin=qmin, qmax=max(qmin, qmax))
+        finish = finish.clipped(*(quantize_scalar(limit, quant, dtype) for limit in bound))
     return Epilogue(
         output=q.name, quant=quant, dtype=dtype, finish=finish, absorbed=tuple(absorbed)
     )

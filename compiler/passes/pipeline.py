@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.import_onnx import import_onnx
 from edgekiln.compiler.ir.printer import printed
 from edgekiln.compiler.ir.rewrite import Pass
 from edgekiln.compiler.ir.validate import faults
@@ -28,6 +29,8 @@ from edgekiln.compiler.passes.layout import layout
 from edgekiln.compiler.passes.qdq_to_integer import is_quantized, qdq_to_integer
 from edgekiln.runtime.errors import EdgeKilnError
 from edgekiln.runtime.files import written_whole
+from edgekiln.targets import isa
+from edgekiln.targets.profile import TargetProfile
 
 Phase = Literal["integers", "floats", "fusion", "codes", "memory"]
 
@@ -140,9 +143,8 @@ class Runner:
         if self.inspection.dump is not None:
             self.inspection.dump.mkdir(parents=True, exist_ok=True)
             file = self.inspection.dump / f"{len(self.done):02}-{name}.txt"
-            text = printed(self.graph) if changed else "as before\n"
             with written_whole(file) as stream:
-                stream.write(text.encode())
+                stream.write(printed(self.graph).encode())
         if self.inspection.check and changed:
             found = faults(self.graph)
             if found:
@@ -184,3 +186,17 @@ def lower_graph(
     stayed_float = float_operators(graph) if quantized else []
     runner.run("floats", "fusion", "codes", "memory")
     return stayed_float
+
+
+def lowered(
+    model: Path, target: TargetProfile, batch: int = 1, inspection: Inspection | None = None
+) -> tuple[Graph, list[FloatOperator]]:
+    """An ONNX model after all passes for a target, and what stayed float in it.
+
+    Raises:
+        EdgeKilnError: the model cannot be read or compiled; a pass failed.
+    """
+    graph = import_onnx(model, batch)
+    activation = isa.load(target.isa).activation
+    edges = target.memory is not None  # a microcontroller's
+    return graph, lower_graph(graph, activation, integer_edges=edges, inspection=inspection)

@@ -91,7 +91,10 @@ class Walk:
         return scale is not None and scale.size == 1 and kind
 
     def clip_range(self, node: Node) -> tuple[float, float] | None:
-        """Bounds of a Relu or a Clip with constant bounds; None for anything else."""
+        """Bounds of a Relu or a Clip with constant bounds; None for anything else.
+
+        The lower one is not above the upper one: of a Clip with min > max everything is max.
+        """
         if is_operator(node, "Relu"):
             return 0.0, INFINITY
         if not is_operator(node, "Clip"):
@@ -105,7 +108,7 @@ class Walk:
                     return None
                 bounds[i] = float(value.reshape(-1)[0])
         low, high = bounds
-        return low, high
+        return min(low, high), high
 
 
 def is_operator(node: Node, op_type: str) -> bool:
@@ -117,5 +120,6 @@ def quantize_scalar(value: float, quant: Quant, dtype: str) -> int:
     """ONNX QuantizeLinear of one number: round half to even, saturate."""
     if np.isinf(value):
         return QMAX[dtype] if value > 0 else QMIN[dtype]
-    steps = np.rint(np.float32(value) / np.float32(quant.scale)) + quant.zero_point
+    with np.errstate(over="ignore"):  # infinity saturates, too
+        steps = np.rint(np.float32(value) / np.float32(quant.scale)) + quant.zero_point
     return int(np.clip(steps, QMIN[dtype], QMAX[dtype]))

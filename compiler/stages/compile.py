@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
 from edgekiln.runtime.errors import ConfigError, GateError
+from edgekiln.targets.profile import TargetProfile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +53,9 @@ class Compile(Stage):
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.aot.build import build
         from edgekiln.compiler.aot.cache import ObjectCache
-        from edgekiln.compiler.ir.import_onnx import import_onnx
         from edgekiln.compiler.lowering.lower import lower
         from edgekiln.compiler.onnx_model import io
-        from edgekiln.compiler.passes.pipeline import lower_graph
+        from edgekiln.compiler.passes.pipeline import lowered
         from edgekiln.compiler.tuning import table
         from edgekiln.runtime.bundle import RUNNER, write_tar
         from edgekiln.targets import isa
@@ -63,9 +63,7 @@ class Compile(Stage):
         assert ctx.target is not None, "compile uses a target"
         mk = isa.load(ctx.target.isa)
         ctx.advance(0, 3, "lowering")
-        graph = import_onnx(src, self.batch)
-        microcontroller = ctx.target.memory is not None
-        stayed_float = lower_graph(graph, mk.activation, integer_edges=microcontroller)
+        graph, stayed_float = lowered(src, ctx.target, self.batch)
         ctx.notes.extend(f"float: {operator}" for operator in stayed_float)
         lost = [str(operator) for operator in stayed_float if operator.quantized]
         if self.strict_int8 and lost:
@@ -107,3 +105,21 @@ class Compile(Stage):
             "arena_bound_bytes": built.arena_bound_bytes,
             "file_bytes": dst.stat().st_size,
         }
+
+
+def inspect_passes(
+    model: Path, target: TargetProfile, batch: int, *, check: bool, dump: Path | None
+) -> None:
+    """Run the passes that `compile` runs, to look at them: beside the stage, so that what is asked
+    for is there whether the program is compiled or found in the store.
+
+    Args:
+        check: look for faults in the graph after each pass.
+        dump: a directory for the graph's printed form after each pass.
+
+    Raises:
+        EdgeKilnError: from the passes.
+    """
+    from edgekiln.compiler.passes.pipeline import Inspection, lowered
+
+    lowered(model, target, batch, Inspection(check=check, dump=dump))

@@ -70,7 +70,7 @@ def clip(rw: Rewriter, node: Node) -> str | None:
         return "its result is not quantized"
     rw.take(epilogue)
     low, high = (rw.code(bound, rw.graph.tensors[epilogue.output]) for bound in bounds)
-    finish = _of_codes(epilogue).within(low, high)
+    finish = IntFinish(qmin=int(low), qmax=int(high)).clipped(*_of_codes(epilogue).limits)
     rw.make(Requantize(finish=finish), (x.name,), epilogue.output)
     return None
 

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from edgekiln.compiler.ir.codes import Fill
-from edgekiln.compiler.ir.moves import Pad, Repeat, Reshape, Slice, Transpose
+import numpy as np
+
+from edgekiln.compiler.ir.codes import Fill, IntFinish
+from edgekiln.compiler.ir.moves import Pad, Repeat, Requantize, Reshape, Slice, Transpose
 from edgekiln.compiler.ir.node import Node, Op
 from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.ir.ops import Quantize
@@ -15,6 +17,8 @@ from edgekiln.compiler.passes.walk import Epilogue
 
 def reshape(rw: Rewriter, node: Node) -> str | None:
     """Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout: the same values, the same order."""
+    if any(rw.users.get(name) or name in rw.graph.outputs for name in node.outputs[1:]):
+        return "its mask is used"
     if rw.source(node.inputs[0]) is None:
         return _quantize_first(rw, node, Reshape())
     rw.move(node, Reshape())
@@ -50,32 +54,62 @@ def _quantized_input(rw: Rewriter, source: Tensor, epilogue: Epilogue) -> str:
 
 
 def pad(rw: Rewriter, node: Node) -> str | None:
-    """Pad with a constant, which becomes the nearest quantized value."""
+    """Pad with a constant, coded in the scale in which it is used: the input's, if that has a code
+    for it; else the result's.
+    """
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
+    amounts, value = _pad_amounts(rw, node), _pad_value(rw, node)
+    if isinstance(amounts, str):
+        return amounts
+    if value is None:
+        return "its value is not constant"
+    rank = len(x.shape)
+    fill = Fill(value=rw.code(value, x))
+    op = Pad(before=amounts[:rank], after=amounts[rank:], fill=fill)
+    if x.quant is None or x.quant.value(fill.value) == np.float32(value):
+        rw.move(node, op)
+        return None
+    return _pad_requantized(rw, node, x, op, value)
+
+
+def _pad_amounts(rw: Rewriter, node: Node) -> tuple[int, ...] | str:
+    """So many values before each axis, then after each; or why there is no kernel."""
     op = onnx_op(node)
     mode = op.text("mode", "constant")
     if mode != "constant":
         return f"padding mode {mode!r} has no integer kernel"
+    amounts = op.integers("pads")  # opset < 11
     if len(node.inputs) > 1:
-        amounts = rw.graph.constants.get(node.inputs[1])
-        pads = None if amounts is None else tuple(amounts.tolist())
-    else:
-        pads = op.integers("pads")  # opset < 11
-    if pads is None or (len(node.inputs) > 3 and node.inputs[3]):
+        constant = rw.graph.constants.get(node.inputs[1])
+        amounts = None if constant is None else tuple(constant.tolist())
+    if amounts is None or (len(node.inputs) > 3 and node.inputs[3]):
         return "its amounts are not constant or not for all axes"
-    value = op.real("value", 0.0)
-    if len(node.inputs) > 2 and node.inputs[2]:
-        constant = rw.constant(node.inputs[2])
-        if constant is None:
-            return "its value is not constant"
-        value = float(constant.reshape(-1)[0])
-    rank = len(x.shape)
-    if min(pads) < 0:
-        return "negative padding has no integer kernel"
-    fill = Fill(value=rw.code(value, x))
-    rw.move(node, Pad(before=pads[:rank], after=pads[rank:], fill=fill))
+    return "negative padding has no integer kernel" if min(amounts) < 0 else amounts
+
+
+def _pad_value(rw: Rewriter, node: Node) -> float | None:
+    if len(node.inputs) <= 2 or not node.inputs[2]:
+        return onnx_op(node).real("value", 0.0)
+    constant = rw.constant(node.inputs[2])
+    return None if constant is None else float(constant.reshape(-1)[0])
+
+
+def _pad_requantized(rw: Rewriter, node: Node, x: Tensor, op: Pad, value: float) -> str | None:
+    """Requantize to the result's parameters, and pad with its code for the value."""
+    epilogue = rw.epilogue(node.name)
+    if epilogue is None:
+        return f"its input's codes have none for {value:g}"
+    rw.take(epilogue)
+    result, finish = rw.graph.tensors[epilogue.output], epilogue.finish
+    assert isinstance(finish, IntFinish), node.name
+    inner = x
+    if (x.quant, x.dtype) != (result.quant, result.dtype) or len(epilogue.absorbed) > 1:
+        inner = rw.graph.put(replace(result, name=f"{result.name}:inner", shape=x.shape))
+        rw.make(Requantize(finish=finish), (x.name,), inner.name)
+    code = max(finish.qmin, min(finish.qmax, rw.code(value, result)))
+    rw.make(replace(op, fill=Fill(value=code)), (inner.name,), result.name)
     return None
 
 
