@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from edgekiln.compiler.aot import microcontroller
+from edgekiln.compiler.aot.backends import microcontroller
 from edgekiln.compiler.aot.toolchain import Compiler
 from edgekiln.compiler.estimate import qemu, steps
 from edgekiln.compiler.estimate.executed import Executed

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from edgekiln.compiler.aot import microcontroller
+from edgekiln.compiler.aot.backends import microcontroller
 from edgekiln.compiler.build import driver as engine
 from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.devices.emulated import predict
