@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean, from_table
@@ -12,6 +12,9 @@ from edgekiln.runtime.typed import did_you_mean, from_table
 PROFILES = Path(__file__).parent / "profiles"
 TUNING = Path(__file__).parent / "tuning"  # measured register tiles, a file a profile
 HOST = "host"  # not a file: detected, see `edgekiln.targets.detect`
+
+# What runs programs: a machine with an operating system, or a chip without one.
+DeviceKind = Literal["hosted", "microcontroller"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,11 @@ class TargetProfile:
     memory: Memory | None = None  # of a microcontroller: there is no operating system
     board: Board | None = None  # what stands in for it, with QEMU
     bases: tuple[str, ...] = ()  # the profiles this one was derived from, nearest first
+
+    @property
+    def kind(self) -> DeviceKind:
+        """What the device is; a profile with `[memory]` is a microcontroller's."""
+        return "microcontroller" if self.memory else "hosted"
 
     @property
     def base(self) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from edgekiln.compiler.aot import emit, planner, weights
+from edgekiln.compiler.aot import planner, weights
+from edgekiln.compiler.aot.backends.table import BACKENDS
 from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.compiler.ir.import_onnx import import_onnx
 from edgekiln.compiler.ir.memory import Code
@@ -73,7 +74,10 @@ class Recorder:
             "weights": _sha(weights.pack(program).blob),
         }
         if self.machine_code:  # which tells how much scratch memory a kernel asks for
-            plan = planner.plan([*_intervals(program, calls), *_edges(program, profile)])
+            intervals = _intervals(program, calls)
+            if BACKENDS[profile.kind].EDGES_IN_ARENA:
+                intervals += planner.edges(program)
+            plan = planner.plan(intervals)
             record |= {"offsets": dict(plan.offsets), "peak": plan.peak}
         return record
 
@@ -106,7 +110,7 @@ def lowered(model: Path, profile: TargetProfile) -> Program:
     """The program of a model for a target, before anything is compiled."""
     mk = isa.load(profile.isa)
     graph = import_onnx(model, 1)
-    lower_graph(graph, mk.activation, integer_edges=profile.memory is not None)
+    lower_graph(graph, mk.activation, integer_edges=BACKENDS[profile.kind].INTEGER_EDGES)
     file = table.file_for("", profile)
     return lower(
         graph,
@@ -128,15 +132,6 @@ def _intervals(program: Program, calls: list[Record]) -> list[planner.Interval]:
         for index, call in enumerate(calls)
         for slot, size in enumerate(call["workspace"])
     ]
-
-
-def _edges(program: Program, profile: TargetProfile) -> list[planner.Interval]:
-    """Inputs and outputs, where they lie in the arena, too."""
-    if profile.memory is None:
-        return []
-    inputs = {In(index=i): emit.nbytes(spec) for i, spec in enumerate(program.inputs)}
-    outputs = {Out(index=i): emit.nbytes(spec) for i, spec in enumerate(program.outputs)}
-    return planner.edges(program, inputs | outputs)
 
 
 def _argument(arg: Arg) -> str:

@@ -1,13 +1,10 @@
 """The C text of a program: `model.h` for its user, `model.c` for the compiler, `weights.S`."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from edgekiln.compiler.aot import templates
-from edgekiln.compiler.aot.planner import ALIGN
+from edgekiln.compiler.aot.planner import ALIGN, nbytes
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Program
 from edgekiln.compiler.kernels.winograd_plan import MOST_SCRATCH_BYTES
@@ -85,7 +82,7 @@ def header(source: Source, profile: TargetProfile) -> str:
         ]
         places = templates.PLACES.format(offsets="\n".join(offsets))
     return templates.HEADER.format(
-        places=places, needs=templates.NEEDS[bool(source.places)].format(
+        places=places, needs=templates.NEEDS[profile.kind].format(
             features=" ".join(profile.features), cflags=" ".join(profile.toolchain.cflags),
             stack=_STACK_BYTES >> 10,
         ),
@@ -147,10 +144,6 @@ def target_header(profile: TargetProfile) -> str:
     """`target.h`: what the runner checks before it runs the first kernel."""
     features = "".join(f"{_string(feature)}, " for feature in profile.features)
     return f"#define TARGET_NAME {_string(profile.name)}\n#define TARGET_FEATURES {{{features}0}}\n"
-
-
-def nbytes(spec: TensorSpec) -> int:
-    return math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
 
 
 def _declarations(steps: Iterable[Step]) -> Iterable[str]:

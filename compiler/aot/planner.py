@@ -5,11 +5,15 @@ over good orders nearly always reaches the lower bound (the most bytes alive at 
 does not, a short deterministic local search goes on.
 """
 
+import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgekiln.compiler.ir.program import In, Out, Program, Ref
+from edgekiln.runtime.manifest import TensorSpec
 
 ALIGN = 64
 # Each step costs a first-fit, O(n²): together about a tenth of a second for 100 buffers.
@@ -63,10 +67,17 @@ def lifetimes(program: Program) -> list[Interval]:
     ]
 
 
-def edges(program: Program, sizes: Mapping[In | Out, int]) -> list[Interval]:
-    """Inputs until their last reader and outputs from their first writer on, those of `sizes`, as
-    if they lay in the arena.
+def nbytes(spec: TensorSpec) -> int:
+    """Bytes that an input or output of a program takes."""
+    return math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+
+
+def edges(program: Program) -> list[Interval]:
+    """Inputs until their last reader and outputs from their first writer on, as if they lay in
+    the arena.
     """
+    sizes: dict[In | Out, int] = {In(index=i): nbytes(s) for i, s in enumerate(program.inputs)}
+    sizes |= {Out(index=i): nbytes(spec) for i, spec in enumerate(program.outputs)}
     last = len(program.calls) - 1
     users: dict[In | Out, list[int]] = {edge: [] for edge in sizes}
     for index, call in enumerate(program.calls):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekiln.compiler.aot.backends.table import BACKENDS
 from edgekiln.compiler.aot.cache import ObjectCache
 from edgekiln.compiler.autotune.trial import Costs, Trial, prepare
 from edgekiln.compiler.autotune.verdict import Verdict
@@ -68,7 +69,7 @@ def tune(
             microcontroller.
         EdgeKilnError: the device cannot be reached, or cannot run the target's programs.
     """
-    if target.memory and device and device.measures:
+    if target.kind == "microcontroller" and device and device.measures:
         raise UnsupportedError(
             f"{target.name}: {device.name} cannot measure a microcontroller's programs",
             "leave out --device: its candidates are estimated",
@@ -137,7 +138,7 @@ def _layers(model: Path, target: TargetProfile, compact: bool) -> Choices:
 
     mk = isa.load(target.isa)
     graph = import_onnx(model, 1)
-    lower_graph(graph, mk.activation, integer_edges=target.memory is not None)
+    lower_graph(graph, mk.activation, integer_edges=BACKENDS[target.kind].INTEGER_EDGES)
     choices = Choices()
     meta = io.read_meta(io.load_model(model))
     lower(

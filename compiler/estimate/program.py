@@ -4,8 +4,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekiln.compiler.aot.build import ARCHIVE, HEADER
-from edgekiln.compiler.aot.emit import nbytes
+from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER
+from edgekiln.compiler.aot.planner import nbytes
 from edgekiln.compiler.estimate import counted, tools
 from edgekiln.compiler.estimate.cost import Cost, costs, peak_macs_per_cycle, pipeline
 from edgekiln.compiler.pipeline.stage import Advance, silent

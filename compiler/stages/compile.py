@@ -50,6 +50,7 @@ class Compile(Stage):
             raise ConfigError("compile: program = ''", hint="give the program a name")
 
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler.aot.backends.table import BACKENDS
         from edgekiln.compiler.aot.build import build
         from edgekiln.compiler.aot.cache import ObjectCache
         from edgekiln.compiler.ir.import_onnx import import_onnx
@@ -64,8 +65,8 @@ class Compile(Stage):
         mk = isa.load(ctx.target.isa)
         ctx.advance(0, 3, "lowering")
         graph = import_onnx(src, self.batch)
-        microcontroller = ctx.target.memory is not None
-        stayed_float = lower_graph(graph, mk.activation, integer_edges=microcontroller)
+        integer_edges = BACKENDS[ctx.target.kind].INTEGER_EDGES
+        stayed_float = lower_graph(graph, mk.activation, integer_edges=integer_edges)
         ctx.notes.extend(f"float: {operator}" for operator in stayed_float)
         lost = [str(operator) for operator in stayed_float if operator.quantized]
         if self.strict_int8 and lost:
