@@ -9,8 +9,8 @@ from pathlib import Path
 
 from edgekiln.benchmarks.arm import driver, sysroot
 from edgekiln.compiler.estimate import qemu
+from edgekiln.compiler.estimate.basic_blocks import Executed
 from edgekiln.compiler.estimate.cost import costs, pipeline
-from edgekiln.compiler.estimate.executed import Executed
 from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.targets.profile import TargetProfile
 

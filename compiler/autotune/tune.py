@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.aot.backends.table import BACKENDS
 from edgekiln.compiler.aot.cache import ObjectCache
-from edgekiln.compiler.autotune.trial import Costs, Trial, prepare
-from edgekiln.compiler.autotune.verdict import Verdict
+from edgekiln.compiler.autotune.candidate_program import Costs, Trial, prepare
+from edgekiln.compiler.autotune.tile_verdict import Verdict
 from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tile import VERSION, Tile
 from edgekiln.compiler.pipeline.stage import Advance, silent

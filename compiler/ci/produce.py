@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from edgekiln.compiler.ci import attest, baseline, config, gates, lock, matrix
-from edgekiln.compiler.ci.cell import Task, empty, make, measure
-from edgekiln.compiler.ci.crew import Crew, Died
 from edgekiln.compiler.ci.documents import write_documents
+from edgekiln.compiler.ci.job import Task, empty, make, measure
 from edgekiln.compiler.ci.matrix import Cell
 from edgekiln.compiler.ci.publish import replaced
 from edgekiln.compiler.ci.result import CellResult, CiResult, Failure
+from edgekiln.compiler.ci.worker_pool import Crew, Died
 from edgekiln.compiler.pipeline.remote_store import open_store
 from edgekiln.runtime.errors import MismatchError
 from edgekiln.runtime.signature import require_file

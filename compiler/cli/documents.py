@@ -8,7 +8,7 @@ from edgekiln.compiler.build.result import BuildResult
 from edgekiln.compiler.ci.compare import Comparison
 from edgekiln.compiler.ci.result import CiResult
 from edgekiln.compiler.environment.doctor import Check
-from edgekiln.compiler.estimate.beside import Beside
+from edgekiln.compiler.estimate.measured_reference import Beside
 from edgekiln.compiler.estimate.program import Estimate
 from edgekiln.compiler.evaluation.layerwise import Gap
 from edgekiln.compiler.evaluation.parity import Link

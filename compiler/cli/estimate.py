@@ -8,7 +8,7 @@ import click
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.estimate.beside import Beside
+    from edgekiln.compiler.estimate.measured_reference import Beside
     from edgekiln.compiler.estimate.program import Estimate, LayerEstimate
 
 FILE = click.Path(path_type=Path)
@@ -37,8 +37,8 @@ def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> 
     you see how far to trust the model.
     """
     from edgekiln.compiler.documents.progress import progress
-    from edgekiln.compiler.estimate.beside import measure, runs_here
     from edgekiln.compiler.estimate.cost import NATIVE
+    from edgekiln.compiler.estimate.measured_reference import measure, runs_here
     from edgekiln.compiler.estimate.program import program
     from edgekiln.targets import profile
 

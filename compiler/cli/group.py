@@ -23,7 +23,7 @@ COMMANDS = {
     "bench": "edgekiln.compiler.cli.bench:bench",
     "estimate": "edgekiln.compiler.cli.estimate:estimate",
     "ci": "edgekiln.compiler.cli.ci:ci",
-    "gather": "edgekiln.compiler.cli.gather:gather",
+    "gather": "edgekiln.compiler.cli.merge:gather",
     "compare": "edgekiln.compiler.cli.compare:compare",
     "report": "edgekiln.compiler.cli.report:report",
     "sign": "edgekiln.compiler.cli.sign:sign",

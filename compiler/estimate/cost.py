@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from edgekiln.compiler.estimate import mca
-from edgekiln.compiler.estimate.executed import Executed, basic_blocks
+from edgekiln.compiler.estimate.basic_blocks import Executed, basic_blocks
 from edgekiln.compiler.estimate.mca import Pipeline
 from edgekiln.compiler.estimate.qemu import ASSEMBLERS
 from edgekiln.compiler.estimate.steps import MACHINE, TRIPLE

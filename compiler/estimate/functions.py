@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.aot.codegen import Compiled, compile_function
 from edgekiln.compiler.aot.planner import ALIGN
-from edgekiln.compiler.estimate import counted
+from edgekiln.compiler.estimate import instruction_counter
 from edgekiln.compiler.estimate.cost import Cost, costs, pipeline
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.targets.profile import TargetProfile
@@ -44,7 +44,7 @@ def functions(
             (home / f"{name}.o").write_bytes(each.object)
         lines = _main(names, candidates, compiled)
         (home / _MAIN).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        executed = counted.run(target, home, _MAIN, [f"{name}.o" for name in names])
+        executed = instruction_counter.run(target, home, _MAIN, [f"{name}.o" for name in names])
     of, _ = costs(executed, pipe)
     return [of[index] for index in range(len(names))]
 

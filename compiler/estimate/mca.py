@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekiln.compiler.estimate import tools
-from edgekiln.compiler.estimate.executed import Block
+from edgekiln.compiler.estimate.basic_blocks import Block
 from edgekiln.runtime.errors import ConfigError
 
 # Enough rounds for the first one's start not to count: many of short blocks, few of long ones.

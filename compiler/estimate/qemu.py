@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from edgekiln.compiler.estimate import tools
-from edgekiln.compiler.estimate.executed import Executed, Instruction
+from edgekiln.compiler.estimate.basic_blocks import Executed, Instruction
 from edgekiln.compiler.pipeline.atomic_io import explained
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import MeasurementError

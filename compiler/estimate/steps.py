@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from edgekiln.compiler.estimate import tools
-from edgekiln.compiler.estimate.executed import Executed, Instruction
+from edgekiln.compiler.estimate.basic_blocks import Executed, Instruction
 from edgekiln.runtime.errors import MeasurementError
 
 MACHINE = "x86_64"

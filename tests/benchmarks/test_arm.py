@@ -6,7 +6,7 @@ from pathlib import Path
 from edgekiln.benchmarks.arm import sysroot
 from edgekiln.benchmarks.arm.__main__ import Row, _publish
 from edgekiln.benchmarks.arm.peers import PeerEstimate, _engine_only
-from edgekiln.compiler.estimate.executed import Executed, Instruction
+from edgekiln.compiler.estimate.basic_blocks import Executed, Instruction
 from edgekiln.targets import profile
 
 MAPS = """\

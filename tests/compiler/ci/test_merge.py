@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgekiln.compiler.ci import attest
-from edgekiln.compiler.ci.gather import gather
+from edgekiln.compiler.ci.merge import gather
 from edgekiln.compiler.ci.result import CellResult, Verdict, exit_code, read
 from edgekiln.runtime.errors import BundleError, ConfigError
 from tests.compiler.ci.results import result, run, write_bundle

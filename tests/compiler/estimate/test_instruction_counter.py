@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler.estimate import counted
-from edgekiln.compiler.estimate.executed import basic_blocks
+from edgekiln.compiler.estimate.basic_blocks import basic_blocks
 from tests.compiler.estimate.tools import require
 
 LOOP = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from edgekiln.compiler.aot.backends import microcontroller
 from edgekiln.compiler.aot.toolchain import Compiler
 from edgekiln.compiler.estimate import qemu, steps
-from edgekiln.compiler.estimate.executed import Executed
+from edgekiln.compiler.estimate.basic_blocks import Executed
 from edgekiln.runtime.device.qemu import EMULATORS, board_command
 from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.targets.detect import runs_here

@@ -1,6 +1,6 @@
 """Which candidate replaces the default: one whose gain is more than the gain's spread."""
 
-from edgekiln.compiler.autotune.verdict import Verdict
+from edgekiln.compiler.autotune.tile_verdict import Verdict
 
 
 def test_a_steady_gain_wins_however_the_machine_drifts() -> None:

@@ -25,7 +25,7 @@ def gather(ctx: click.Context, *, parts: tuple[Path, ...], out: Path, baseline: 
     """
     from edgekiln.compiler.ci import baseline as baselines
     from edgekiln.compiler.ci.documents import SUMMARY
-    from edgekiln.compiler.ci.gather import gather as run
+    from edgekiln.compiler.ci.merge import gather as run
     from edgekiln.compiler.ci.result import exit_code
 
     before = baselines.load(baseline, Path.cwd()) if baseline else None
