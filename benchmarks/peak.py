@@ -18,7 +18,7 @@ _BLOCKS = 40
 
 
 def peaks(target: str) -> dict[Precision, float]:
-    """MAC/s of one core by precision: the best of many short blocks, for others only add time."""
+    """One core's MAC/s by precision: the best of many short blocks, for noise only adds time."""
     loaded = profile.load(target)
     mk = isa.load(loaded.isa)
     return {

@@ -19,7 +19,7 @@ BLOCKS, CALLS = 7, 50
 
 
 def stock(model: Path, target: dict[str, Any]) -> Callable[[Any], Any]:
-    """TVM's own importer, default CPU pipeline and virtual machine."""
+    """Prepare TVM's own importer, default CPU pipeline and virtual machine."""
     import onnx
     import tvm
     from tvm import relax
@@ -40,7 +40,7 @@ def ours(bundle: Path) -> Callable[[Any], Any]:
 
 
 def compare(model: Path, bundle: Path) -> dict[str, float]:
-    """Median seconds a call of each, and their ratio."""
+    """The median seconds a call of each, and their ratio."""
     from edgekiln.runtime.runner import AotRunner
     from edgekiln.targets import profile
 

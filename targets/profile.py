@@ -45,7 +45,7 @@ class Memory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Board:
+class EmulatedBoard:
     """A board of QEMU's with the microcontroller's core: where programs for it are checked."""
 
     machine: str  # of `qemu-system-arm -M`
@@ -73,7 +73,7 @@ class TargetProfile:
     scheduling_model: str = ""  # the processor whose pipeline LLVM models most like this one's
     meter: str = "auto"  # power meter; "none" where there is no sensor
     memory: Memory | None = None  # of a microcontroller: there is no operating system
-    board: Board | None = None  # what stands in for it, with QEMU
+    board: EmulatedBoard | None = None  # what stands in for it, with QEMU
     bases: tuple[str, ...] = ()  # the profiles this one was derived from, nearest first
 
     @property

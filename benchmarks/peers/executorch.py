@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.benchmarks.peers.peer import Infer, Source
+from edgekiln.benchmarks.peers.peer import Infer, SourceNetwork
 from edgekiln.compiler.build.recipe import Precision
 
 if TYPE_CHECKING:
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def convert(source: Source, precision: Precision, target: Path) -> None:
-    """As ExecuTorch's XNNPACK guide says; int8 symmetric, weights per channel."""
+def convert(source: SourceNetwork, precision: Precision, target: Path) -> None:
+    """Convert as ExecuTorch's XNNPACK guide says; int8 is symmetric, weights per channel."""
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
@@ -46,7 +46,7 @@ def _quantized(graph: Any, samples: "NDArray[np.float32]") -> Any:
 
 
 def prepare(model: Path, threads: int) -> Infer:
-    """The runtime's Python bindings, their inputs set once, without copies of the outputs."""
+    """Prepare the runtime's Python bindings: inputs are set once, outputs are not copied."""
     import torch
     from executorch.extension.pybindings import portable_lib as runtime
 

@@ -7,8 +7,9 @@ from edgekiln.benchmarks.peers.peer import Infer
 
 
 def prepare(model: Path, threads: int) -> Infer:
-    """Latency hint, one stream, threads kept to their cores, tensors allocated before (OpenVINO's
-    "Optimizing for Latency").
+    """Prepare as OpenVINO's "Optimizing for Latency" says.
+
+    It has the latency hint, one stream, threads kept to their cores, tensors allocated before.
     """
     import numpy as np
     import openvino as ov

@@ -44,7 +44,7 @@ def _title(call: Record) -> str:
 
 
 def _places(record: Record) -> dict[str, str]:
-    """Each argument in the arena by its buffer's number: names are no difference."""
+    """Name each argument in the arena by its buffer's number: names are no difference."""
     number = {name: index for index, (name, _) in enumerate(record["buffers"])}
     sizes = dict(record["buffers"])
     found = {}

@@ -33,8 +33,8 @@ Record = dict[str, Any]  # JSON
 
 
 @dataclass
-class Recorder:
-    """Makes records; remembers the kernels it has seen.
+class ReplayRecorder:
+    """Makes records, and remembers the kernels it has seen.
 
     Args:
         machine_code: whether each kernel is compiled, too, which takes minutes a network.
@@ -124,7 +124,7 @@ def lowered(model: Path, profile: TargetProfile) -> Program:
 
 
 def _intervals(program: Program, calls: list[Record]) -> list[planner.Interval]:
-    """Buffers, and the scratch memory of each call."""
+    """The lives of buffers and of each call's scratch memory."""
     return planner.lifetimes(program) + [
         planner.Interval(
             name=f"{call['name']}: workspace {slot}", bytes=size, first=index, last=index

@@ -16,7 +16,7 @@ from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER, OBJECT
 from edgekiln.compiler.aot.backends.table import BACKENDS
 from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache
 from edgekiln.compiler.aot.functions import Functions
-from edgekiln.compiler.aot.planner import Interval, Plan
+from edgekiln.compiler.aot.planner import ArenaPlan, Interval
 from edgekiln.compiler.aot.toolchain import Compiler
 from edgekiln.compiler.aot.weights import Weights
 from edgekiln.compiler.ir.memory import NO_HALO, OVERREAD_BYTES
@@ -50,7 +50,7 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
     if backend.EDGES_IN_ARENA:
         intervals += planner.edges(program)
     plan = planner.plan(intervals)
-    source = emit.Source(
+    source = emit.PlacedProgram(
         name=program.name,
         inputs=program.inputs,
         outputs=program.outputs,
@@ -76,7 +76,7 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
     return Built(files=made, spec=spec, arena_bound_bytes=plan.bound + OVERREAD_BYTES)
 
 
-def _places(program: Program, plan: Plan) -> emit.Places:
+def _places(program: Program, plan: ArenaPlan) -> emit.Places:
     return emit.Places(
         inputs=tuple(plan.offsets[str(In(index=i))] for i in range(len(program.inputs))),
         outputs=tuple(plan.offsets[str(Out(index=i))] for i in range(len(program.outputs))),
@@ -84,9 +84,9 @@ def _places(program: Program, plan: Plan) -> emit.Places:
 
 
 def _spec(
-    program: Program, profile: TargetProfile, source: emit.Source, layers: tuple[Layer, ...]
+    program: Program, profile: TargetProfile, source: emit.PlacedProgram, layers: tuple[Layer, ...]
 ) -> ProgramSpec:
-    """Without the sizes of what is not linked yet."""
+    """The program's description, without the sizes of what is not linked yet."""
     return ProgramSpec(
         name=program.name,
         target=profile.name,
@@ -104,7 +104,7 @@ def _spec(
 
 
 def _workspaces(program: Program, compiled: Functions) -> Iterator[Interval]:
-    """Scratch memory a function asks for: alive during its call only."""
+    """The scratch memory that each function asks for, alive during its call only."""
     for index, symbol in enumerate(compiled.symbols):
         for slot, size in enumerate(compiled.compiled[symbol].workspace):
             name = _workspace(program.calls[index], slot)
@@ -116,8 +116,8 @@ def _workspace(call: Call, slot: int) -> str:
 
 
 def _steps(
-    program: Program, compiled: Functions, constants: Weights, plan: Plan
-) -> Iterator[emit.Step]:
+    program: Program, compiled: Functions, constants: Weights, plan: ArenaPlan
+) -> Iterator[emit.PlacedCall]:
     offsets = iter(constants.offsets)
     for call, symbol in zip(program.calls, compiled.symbols, strict=True):
         pointers = []
@@ -132,7 +132,7 @@ def _steps(
                 case Const():
                     pointers.append(emit.constant(next(offsets)))
         scratch = range(len(compiled.compiled[symbol].workspace))
-        yield emit.Step(
+        yield emit.PlacedCall(
             name=call.name,
             op=call.op,
             symbol=symbol,
@@ -142,7 +142,7 @@ def _steps(
         )
 
 
-def _layers(program: Program, compiled: Functions, plan: Plan) -> Iterator[Layer]:
+def _layers(program: Program, compiled: Functions, plan: ArenaPlan) -> Iterator[Layer]:
     for call, symbol in zip(program.calls, compiled.symbols, strict=True):
         target = call.where or call.args[-1]
         halo = call.halo or NO_HALO
@@ -162,7 +162,11 @@ def _layers(program: Program, compiled: Functions, plan: Plan) -> Iterator[Layer
 
 
 def _write_sources(
-    home: Path, source: emit.Source, profile: TargetProfile, compiled: Functions, constants: Weights
+    home: Path,
+    source: emit.PlacedProgram,
+    profile: TargetProfile,
+    compiled: Functions,
+    constants: Weights,
 ) -> None:
     (home / HEADER).write_text(emit.header(source, profile), encoding="utf-8")
     (home / "model.c").write_text(emit.code(source), encoding="utf-8")
@@ -179,8 +183,8 @@ def _write_sources(
                 shutil.copyfileobj(reader, writer)
 
 
-def _make_archive(compiler: Compiler, symbols: list[str], source: emit.Source) -> None:
-    """libmodel.a."""
+def _make_archive(compiler: Compiler, symbols: list[str], source: emit.PlacedProgram) -> None:
+    """Make libmodel.a, which holds one object file."""
     code, constants = compiler.compile(["model.c", "weights.S"])
     objects = [code, *(f"{symbol}.kernel.o" for symbol in symbols), constants]
     exports = (*emit.EXPORTS, *(emit.PLACES if source.places else ()))

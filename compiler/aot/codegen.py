@@ -1,4 +1,4 @@
-"""TensorIR functions to machine code with plain C signatures: nothing of TVM on the device.
+"""Compile TensorIR functions to plain C functions, which need nothing of TVM on the device.
 
 The passes are the CPU part of TVM 0.27's own pipeline up to, not including, the ones that would
 wrap each function for the TVM runtime (AnnotateEntryFunc, SplitHostDevice, MakePackedAPI).
@@ -143,7 +143,7 @@ def _with_pointers(
 
 
 def _aligned_frame() -> list[Any]:
-    """A register on the stack that nobody needs and LLVM may not drop, so that it aligns the frame.
+    """Statements that keep an unused register on the stack, so that LLVM aligns the frame for it.
 
     Left to itself it spills registers of 64 bytes to a stack aligned to 16, where stores and loads
     that cross cache lines take twice as long, in one build or program and not in the next.

@@ -92,7 +92,7 @@ def _make(
 
 
 def _result(job: "Future[Compiled]", operators: str) -> Compiled:
-    """Our kernels compile, or that is a bug; TVM's functions may be beyond its code generator."""
+    """The compiled function. Our kernels compile, or that is a bug; TVM's own may be refused."""
     try:
         return job.result()
     except EdgeKilnError:

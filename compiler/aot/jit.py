@@ -63,7 +63,7 @@ def link(objects: Sequence[bytes]) -> ctypes.CDLL:
 
 
 def aligned(size: int) -> "NDArray[np.uint8]":
-    """`size` zero bytes at a multiple of 64, with `OVERREAD_BYTES` more behind them."""
+    """Allocate `size` zero bytes at a multiple of 64, with `OVERREAD_BYTES` more behind them."""
     block = np.zeros(size + OVERREAD_BYTES + ALIGN, np.uint8)
     start = -block.ctypes.data % ALIGN
     return block[start : start + size + OVERREAD_BYTES]

@@ -1,5 +1,12 @@
 """Where each buffer lies in the arena: the smallest peak over the program's life.
 
+    bytes                      A buffer is a rectangle: it lies at some height for the calls
+      ^  +-----+  +--------+   during which it is alive. Rectangles may be moved up and down, not
+      |  |  b  |  |   d    |   sideways, and must not overlap; the plan is where they lie, and its
+      |  +-----+--+--+-----+   peak is the height of the pile.
+      |  |     a     |
+      +--+-----------+----> calls
+
 Offline placement of intervals is NP-hard. Networks have few buffers alive at once, so a first-fit
 over good orders nearly always reaches the lower bound (the most bytes alive at one time); where it
 does not, a short deterministic local search goes on.
@@ -34,13 +41,13 @@ class Interval:
 
     @property
     def room(self) -> int:
-        """Bytes it takes in the arena."""
+        """The bytes it takes in the arena."""
         return -(-self.bytes // ALIGN) * ALIGN
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Offsets by buffer name, multiples of 64. `bound` is the peak no plan can go below."""
+class ArenaPlan:
+    """Offsets by buffer name, multiples of 64. No plan can have a peak below `bound`."""
 
     offsets: Mapping[str, int]
     peak: int
@@ -48,7 +55,7 @@ class Plan:
 
 
 def lifetimes(program: Program) -> list[Interval]:
-    """From the first call that names a buffer, which must write it, to the last."""
+    """Each buffer's life: from the first call that names it, which must write it, to the last."""
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for index, call in enumerate(program.calls):
@@ -68,13 +75,14 @@ def lifetimes(program: Program) -> list[Interval]:
 
 
 def nbytes(spec: TensorSpec) -> int:
-    """Bytes that an input or output of a program takes."""
+    """The bytes that an input or output of a program takes."""
     return math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
 
 
 def edges(program: Program) -> list[Interval]:
-    """Inputs until their last reader and outputs from their first writer on, as if they lay in
-    the arena.
+    """The lives of inputs and outputs that lie in the arena, too.
+
+    An input lives until its last reader, an output from its first writer on.
     """
     sizes: dict[In | Out, int] = {In(index=i): nbytes(s) for i, s in enumerate(program.inputs)}
     sizes |= {Out(index=i): nbytes(spec) for i, spec in enumerate(program.outputs)}
@@ -95,8 +103,8 @@ def edges(program: Program) -> list[Interval]:
     ]
 
 
-def plan(intervals: Sequence[Interval]) -> Plan:
-    """Place every interval. Deterministic: equal input, equal plan."""
+def plan(intervals: Sequence[Interval]) -> ArenaPlan:
+    """Place every interval. Equal input gives an equal plan."""
     bound = _bound(intervals)
     best_order = list(intervals)
     best, peak = _first_fit(best_order)
@@ -108,7 +116,7 @@ def plan(intervals: Sequence[Interval]) -> Plan:
             best, peak, best_order = offsets, height, order
     if peak > bound:
         best, peak = _search(best_order, best, peak, bound)
-    return Plan(offsets=best, peak=peak, bound=bound)
+    return ArenaPlan(offsets=best, peak=peak, bound=bound)
 
 
 def _bound(intervals: Sequence[Interval]) -> int:
@@ -141,7 +149,7 @@ def _orders(intervals: Sequence[Interval]) -> Iterable[list[Interval]]:
 
 
 def _first_fit(order: Iterable[Interval]) -> tuple[dict[str, int], int]:
-    """Each at the lowest offset free during its whole life. Returns offsets and the peak."""
+    """Put each at the lowest offset free during its whole life. Returns offsets and the peak."""
     placed: list[tuple[int, Interval]] = []
     peak = 0
     for interval in order:

@@ -24,7 +24,7 @@ Record = Mapping[str, Any]
 
 
 def write(bundle: Path) -> None:
-    """Beside the bundle: NAME.ekb.cdx.json and NAME.ekb.intoto.json."""
+    """Write NAME.ekb.cdx.json and NAME.ekb.intoto.json beside the bundle."""
     opened = Bundle.open(bundle)
     digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
     for suffix, content in (

@@ -1,4 +1,4 @@
-"""From the configuration to cells: one model for one target, with everything settled."""
+"""From the configuration to jobs: one model for one target, with everything settled."""
 
 import math
 import re
@@ -21,8 +21,8 @@ BENCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One bundle to make."""
+class Job:
+    """One bundle to make: a model for a target in a precision, with its options settled."""
 
     name: str  # the model's section
     model: str  # what `edgekiln build` takes
@@ -39,39 +39,39 @@ class Cell:
 
     @property
     def bundle(self) -> str:
-        """File name."""
+        """The bundle's file name."""
         return f"{self.name}-{self.target.name}-{self.precision}.ekb"
 
 
-def cells(config: Config, home: Path) -> tuple[Cell, ...]:
-    """Every cell, in the order of the file. Paths in it are relative to `home`, its directory.
+def jobs(config: Config, home: Path) -> tuple[Job, ...]:
+    """Every job, in the order of the file. Paths in it are relative to `home`, its directory.
 
     Raises:
-        ConfigError: an unknown target, model, stage or option; two cells of one name.
+        ConfigError: an unknown target, model, stage or option; two jobs of one name.
     """
-    found = [cell for name in config.models for cell in _of_model(config, name, home)]
-    doubled = {cell.id for cell in found if [c.id for c in found].count(cell.id) > 1}
+    found = [job for name in config.models for job in _of_model(config, name, home)]
+    doubled = {job.id for job in found if [c.id for c in found].count(job.id) > 1}
     if doubled:
         raise ConfigError(f"{min(doubled)} is there twice", "give each target once")
     return tuple(found)
 
 
-def select(all_cells: tuple[Cell, ...], only: str) -> tuple[Cell, ...]:
-    """The cells whose id MODEL/TARGET/PRECISION, or model alone, the glob matches."""
-    chosen = tuple(c for c in all_cells if fnmatchcase(c.id, only) or fnmatchcase(c.name, only))
+def select(all_jobs: tuple[Job, ...], only: str) -> tuple[Job, ...]:
+    """The jobs whose id MODEL/TARGET/PRECISION, or model alone, the glob matches."""
+    chosen = tuple(c for c in all_jobs if fnmatchcase(c.id, only) or fnmatchcase(c.name, only))
     if not chosen:
-        ids = ", ".join(cell.id for cell in all_cells)
-        raise ConfigError(f"--only {only}: no such cell", f"cells are: {ids}")
+        ids = ", ".join(job.id for job in all_jobs)
+        raise ConfigError(f"--only {only}: no such job", f"jobs are: {ids}")
     return chosen
 
 
-def fan_out(chosen: tuple[Cell, ...]) -> dict[str, Any]:
-    """A job a model, as GitHub's `strategy.matrix` takes it: targets share a model's training."""
-    names = dict.fromkeys(cell.name for cell in chosen)
+def fan_out(chosen: tuple[Job, ...]) -> dict[str, Any]:
+    """One entry a model for GitHub's `strategy.matrix`: targets share a model's training."""
+    names = dict.fromkeys(job.name for job in chosen)
     return {"include": [{"model": name, "only": f"{name}/*"} for name in names]}
 
 
-def _of_model(config: Config, name: str, home: Path) -> Iterator[Cell]:
+def _of_model(config: Config, name: str, home: Path) -> Iterator[Job]:
     entry = config.models[name]
     if not NAME.fullmatch(name):
         raise ConfigError(
@@ -82,7 +82,7 @@ def _of_model(config: Config, name: str, home: Path) -> Iterator[Cell]:
         for precision in entry.precisions or config.defaults.precisions:
             settings = _settings(config, name, target.name, precision)
             recipe = _recipe(entry.model or name, settings, home, f"options of {name}")
-            yield Cell(
+            yield Job(
                 name=name,
                 model=entry.model or name,
                 target=target,

@@ -23,7 +23,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def _table(cls: Any) -> dict[str, Any]:
-    """A TOML table that `typed.from_table` reads into the dataclass `cls`."""
+    """The schema of a TOML table that `typed.from_table` reads into the dataclass `cls`."""
     hints = get_type_hints(cls)
     properties = {}
     required = []
@@ -53,7 +53,7 @@ def _value(hint: Any) -> dict[str, Any]:
 
 
 def _stages() -> Mapping[str, Any]:
-    """A recipe's sections: each stage with its own options."""
+    """The schema of a recipe's sections: each stage with its own options."""
     sections = {}
     for name in STAGES:
         options = stage_options(stage_class(name))

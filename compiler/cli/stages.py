@@ -38,17 +38,17 @@ class StageCommand(click.Command):
             self.params += [
                 click.Argument(["src"], metavar="IN"),
                 click.Option(["-o", "--output"], type=click.Path(path_type=Path), required=True,
-                             metavar="OUT", help=f"File to write, {cls.suffix}."),
+                             metavar="OUT", help=f"Write the result, a {cls.suffix} file, here."),
             ]  # fmt: skip
             if cls.uses_target:
                 self.params.append(
                     click.Option(["--target"], default="host", show_default=True,
-                                 metavar="NAME|FILE.toml", help="Device to build for.")
+                                 metavar="NAME|FILE.toml", help="Build for this device.")
                 )  # fmt: skip
             if self.name in SKIPPABLE:  # those that train
                 self.params.append(
                     click.Option(["--logs"], type=click.Path(path_type=Path), metavar="DIR",
-                                 help="Where training curves for TensorBoard go.")
+                                 help="Write training curves for TensorBoard to this directory.")
                 )  # fmt: skip
             self.params += [option_of(option) for option in stage_options(cls)]
             store_option(self)

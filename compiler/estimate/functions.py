@@ -52,7 +52,7 @@ def functions(
 def _main(
     names: Sequence[str], candidates: "Sequence[tuple[PrimFunc, int]]", compiled: Sequence[Compiled]
 ) -> Iterator[str]:
-    """C that calls every kernel once, each a section, on memory that they share."""
+    """The lines of a C program that calls every kernel once, each a section, on shared memory."""
     sizes = [
         [*_tensor_bytes(func), *each.workspace]
         for (func, _), each in zip(candidates, compiled, strict=True)
@@ -77,7 +77,7 @@ def _main(
 
 
 def _tensor_bytes(func: "PrimFunc") -> list[int]:
-    """Bytes of the function's buffers, in order."""
+    """The bytes of each of the function's buffers, in order."""
     import tvm
     from tvm import tirx
 

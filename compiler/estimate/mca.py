@@ -23,7 +23,7 @@ _PLACEHOLDER = re.compile(r"(tdp|tile|ldtilecfg|sttilecfg)")
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """Whose cycles: arguments of `llvm-mca`."""
+    """The processor whose pipeline is modelled, as arguments of `llvm-mca`."""
 
     triple: str
     cpu: str  # e.g. "neoverse-n1", or "native"
@@ -33,7 +33,7 @@ class Pipeline:
 
 @dataclass(frozen=True, kw_only=True)
 class Cycles:
-    """What the model says, and of whom."""
+    """The cycles that a model says each block takes."""
 
     cpu: str  # the model's name: "native" has become one
     of: Mapping[Block, float]
@@ -41,7 +41,7 @@ class Cycles:
 
 
 def cycles(blocks: Iterable[Block], pipeline: Pipeline) -> Cycles:
-    """Cycles of one execution of each block, in a steady state.
+    """The cycles of one execution of each block, in a steady state.
 
     Raises:
         MissingToolError: llvm-mca is not installed.

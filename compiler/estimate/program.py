@@ -36,7 +36,7 @@ class LayerEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Never a measurement: `method` says so wherever it is shown."""
+    """The estimated cost of a program. `method` says wherever it is shown that it is estimated."""
 
     method: str = METHOD
     program: str

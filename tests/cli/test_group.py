@@ -9,7 +9,7 @@ from click.testing import Result
 
 from edgekiln.compiler.build.recipe import STAGES
 from edgekiln.compiler.cli import targets as targets_command
-from edgekiln.compiler.cli.group import COMMANDS
+from edgekiln.compiler.cli.group import ALIASES, COMMANDS
 from edgekiln.compiler.cli.stages import SUMMARIES
 from edgekiln.runtime.errors import StorageError
 from edgekiln.targets import profile
@@ -55,6 +55,17 @@ def test_a_wrong_option_is_the_parsers_error(cli: Cli) -> None:
     assert result.exit_code == 2
     assert "No such option '--targe'" in result.stderr
     assert cli("biuld").exit_code == 2
+
+
+def test_an_earlier_name_of_a_command_still_works_and_is_not_listed(cli: Cli) -> None:
+    listed = cli("--help").output.split()
+    for earlier, name in ALIASES.items():
+        assert (
+            cli(earlier, "--help").output.splitlines()[2:]
+            == (cli(name, "--help").output.splitlines()[2:])
+        )
+        assert name in listed
+        assert earlier not in listed
 
 
 def test_help_lists_every_command_and_exit_code(cli: Cli) -> None:

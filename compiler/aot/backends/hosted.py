@@ -49,7 +49,7 @@ def _section_bytes(table: str, section: str) -> int:
 
 
 def _make_runner(compiler: Compiler, program: Program) -> None:
-    """The benchmark executable, with the model and its program.json inside. Needs no library."""
+    """Link the benchmark executable, which holds model and program.json and needs no library."""
     identity = emit.identity(program, metadata.version("edgekiln"))
     (compiler.home / "identity.c").write_text(identity, encoding="utf-8")
     # For any machine of this architecture: it must be able to say that this one is not enough.

@@ -13,7 +13,7 @@ from edgekiln.runtime.device.qemu import board_command
 from edgekiln.runtime.errors import GateError, MeasurementError
 from edgekiln.runtime.manifest import Footprint, ProgramSpec
 from edgekiln.runtime.text import human_bytes
-from edgekiln.targets.profile import Board, TargetProfile
+from edgekiln.targets.profile import EmulatedBoard, TargetProfile
 
 INTEGER_EDGES = True  # sensors give codes, and converting takes flash and time
 EDGES_IN_ARENA = True  # so that they share what little memory there is
@@ -63,14 +63,14 @@ def finish(
 
 
 def write_sources(home: Path) -> None:
-    """Startup code, linker script and the image's `main`, into `home`."""
+    """Write the startup code, the linker script and the image's `main` to `home`."""
     for entry in (files("edgekiln.runtime") / "c" / "firmware").iterdir():
         if entry.is_file():
             (home / entry.name).write_bytes(entry.read_bytes())
 
 
 def link_flags(profile: TargetProfile) -> tuple[str, ...]:
-    """What the compiler needs, as linker of an image, besides objects; "rdimon" is semihosting."""
+    """What the compiler needs to link an image, besides objects; "rdimon" is semihosting."""
     board, core = profile.board, profile.toolchain.cflags
     assert board is not None
     memories = {
@@ -106,9 +106,10 @@ def _make_image(compiler: Compiler, profile: TargetProfile) -> None:
     compiler.link(IMAGE, [*objects, ARCHIVE], "-s", *link_flags(profile), "-lm")
 
 
-def _measure_stack(home: Path, board: Board) -> int:
-    """Bytes that one inference takes, by the traces it leaves; the same for every input, as no
-    kernel recurses or allocates.
+def _measure_stack(home: Path, board: EmulatedBoard) -> int:
+    """The bytes of stack that one inference takes, by the traces it leaves.
+
+    They are the same for every input, as no kernel recurses or allocates.
     """
     try:
         done = execute(board_command(board.machine, str(home / IMAGE), ["stack"]), _TIMEOUT_S)
@@ -126,7 +127,7 @@ def _measure_stack(home: Path, board: Board) -> int:
 
 
 def _check(target: str, spec: ProgramSpec) -> None:
-    """Raises GateError when it takes more than there is."""
+    """Raises GateError when the program takes more memory than there is."""
     needs = spec.footprint
     assert needs is not None
     flash = (

@@ -62,8 +62,8 @@ def test_every_kind_of_layer_is_measured_here(tuned: tune.Tuned) -> None:
 
 def test_measuring_ends_when_trials_agree(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = iter([[[2.0, 1.0]], [[1.0, 2.0]], *[[[1.0, 2.0]]] * 9])
-    monkeypatch.setattr(tune.Trial, "measure", lambda *_: (next(costs), "a CPU"))
-    trial = tune.Trial(file=model, target=TARGET, sizes=(2,))
+    monkeypatch.setattr(tune.CandidateProgram, "measure", lambda *_: (next(costs), "a CPU"))
+    trial = tune.CandidateProgram(file=model, target=TARGET, sizes=(2,))
     taken, method, unit = tune._take(trial, 9, None, lambda *_: None)
     assert (len(taken), method, unit) == (4, "a CPU", "s")
 
