@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from edgekiln.benchmarks.record import COUNTED, OURS, LayerTiming, NetworkRow, Results, mac_per_s
 from edgekiln.compiler.build.recipe import PRECISIONS, Precision
@@ -51,7 +50,7 @@ def page(results: Results) -> str:
     )
 
 
-def _sections(results: Results) -> Iterator[dict[str, Any]]:
+def _sections(results: Results) -> Iterator[dict[str, object]]:
     for threads in results.threads():
         for precision in PRECISIONS:
             rows = [row for row in results.rows if row.threads == threads]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def peaks(target: str) -> dict[Precision, float]:
     }
 
 
-def _rate(mk: "MicroKernel", tvm_target: Mapping[str, Any], precision: Precision) -> float:
+def _rate(mk: "MicroKernel", tvm_target: Mapping[str, object], precision: Precision) -> float:
     from edgekiln.compiler.aot import jit
     from edgekiln.compiler.kernels.tir import KernelBuilder, load, loop, register, store
 

@@ -18,7 +18,7 @@ import numpy as np
 BLOCKS, CALLS = 7, 50
 
 
-def stock(model: Path, target: dict[str, Any]) -> Callable[[Any], Any]:
+def stock(model: Path, target: dict[str, object]) -> Callable[[Any], Any]:
     """Prepare TVM's own importer, default CPU pipeline and virtual machine."""
     import onnx
     import tvm

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from edgekiln.runtime.errors import MissingToolError
 from edgekiln.targets.profile import TargetProfile
@@ -104,5 +103,5 @@ def _wheels(home: Path) -> None:
     _run([*pip, *flags, *engines, *WHEELS])
 
 
-def _run(arguments: list[Any]) -> None:
+def _run(arguments: list[object]) -> None:
     subprocess.run(list(map(str, arguments)), check=True, capture_output=True, text=True)

@@ -1,7 +1,6 @@
 """OpenVINO: reads the suite's ONNX files, the QDQ ones in int8."""
 
 from pathlib import Path
-from typing import Any
 
 from edgekiln.benchmarks.peers.peer import Infer
 
@@ -19,7 +18,7 @@ def prepare(model: Path, threads: int) -> Infer:
     network.reshape(
         {network.input(0): [1, *(d.get_length() for d in network.input(0).partial_shape[1:])]}
     )
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,

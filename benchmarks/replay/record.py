@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 
@@ -26,10 +26,50 @@ from edgekiln.compiler.tuning import table
 from edgekiln.targets import isa
 from edgekiln.targets.profile import TargetProfile
 
+if TYPE_CHECKING:
+    from tvm.tirx import PrimFunc
+
 _DIGITS = 24  # of a hash, hexadecimal
 _SYMBOL = "kernel"  # machine code holds its function's name: one for all
 
-Record = dict[str, Any]  # JSON
+TensorRecord = dict[str, object]  # the fields of a `TensorSpec`
+
+
+class CodeRecord(TypedDict):
+    """A kernel: hashes of its TensorIR and of its machine code, and its scratch memory in bytes."""
+
+    tir: str
+    object: NotRequired[str]
+    workspace: NotRequired[list[int]]
+
+
+class CallRecord(CodeRecord):
+    """One call of a program, with names and numbers as `ir.program.Call` has them."""
+
+    name: str
+    op: str
+    args: list[str]
+    work: int
+    writes: int
+    macs: int
+    integer: bool
+    reason: str
+    output: TensorRecord | None
+    layout: str
+    halo: dict[str, int] | None
+    where: str | None
+
+
+class Record(TypedDict):
+    """A program for one target. `offsets` and `peak` are of its arena, in bytes."""
+
+    inputs: list[TensorRecord]
+    outputs: list[TensorRecord]
+    buffers: list[tuple[str, int]]
+    calls: list[CallRecord]
+    weights: str
+    offsets: NotRequired[dict[str, int]]
+    peak: NotRequired[int]
 
 
 @dataclass
@@ -42,13 +82,13 @@ class ReplayRecorder:
     """
 
     machine_code: bool = True
-    objects: dict[str, Any] = field(default_factory=dict)
-    _functions: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    objects: dict[str, tuple[str, list[int]]] = field(default_factory=dict)
+    _functions: "dict[str, tuple[str, PrimFunc]]" = field(default_factory=dict)
 
     def record(self, model: Path, profile: TargetProfile) -> Record:
         """What `compile` makes of an ONNX model for one target."""
         program = lowered(model, profile)
-        calls = [
+        calls: list[CallRecord] = [
             {
                 "name": call.name,
                 "op": call.op,
@@ -66,10 +106,10 @@ class ReplayRecorder:
             }
             for call in program.calls
         ]
-        record = {
+        record: Record = {
             "inputs": [asdict(spec) for spec in program.inputs],
             "outputs": [asdict(spec) for spec in program.outputs],
-            "buffers": [[buffer.name, buffer.bytes] for buffer in program.buffers],
+            "buffers": [(buffer.name, buffer.bytes) for buffer in program.buffers],
             "calls": calls,
             "weights": _sha(weights.pack(program).blob),
         }
@@ -78,10 +118,10 @@ class ReplayRecorder:
             if BACKENDS[profile.kind].EDGES_IN_ARENA:
                 intervals += planner.edges(program)
             plan = planner.plan(intervals)
-            record |= {"offsets": dict(plan.offsets), "peak": plan.peak}
+            record["offsets"], record["peak"] = dict(plan.offsets), plan.peak
         return record
 
-    def _code(self, code: Code, tvm_target: Mapping[str, Any]) -> Record:
+    def _code(self, code: Code, tvm_target: Mapping[str, object]) -> CodeRecord:
         tir, function = self._tir(code)
         if not self.machine_code:
             return {"tir": tir}
@@ -89,11 +129,11 @@ class ReplayRecorder:
         key = f"{tir}|{target}"
         if key not in self.objects:
             compiled = compile_function(function, _SYMBOL, tvm_target)
-            self.objects[key] = [_sha(compiled.object), list(compiled.workspace)]
+            self.objects[key] = (_sha(compiled.object), list(compiled.workspace))
         machine, workspace = self.objects[key]
         return {"tir": tir, "object": machine, "workspace": workspace}
 
-    def _tir(self, code: Code) -> tuple[str, Any]:
+    def _tir(self, code: Code) -> "tuple[str, PrimFunc]":
         """The hash of the function's TensorIR, and the function."""
         if code.signature not in self._functions or not code.signature:
             from tvm import ir
@@ -123,7 +163,7 @@ def lowered(model: Path, profile: TargetProfile) -> Program:
     )
 
 
-def _intervals(program: Program, calls: list[Record]) -> list[planner.Interval]:
+def _intervals(program: Program, calls: list[CallRecord]) -> list[planner.Interval]:
     """The lives of buffers and of each call's scratch memory."""
     return planner.lifetimes(program) + [
         planner.Interval(

@@ -12,12 +12,11 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 _DIGEST_BYTES = 32
 
 
-def key_of(what: Mapping[str, Any]) -> str:
+def key_of(what: Mapping[str, object]) -> str:
     """The key of a thing, made from everything that can change its bytes, as JSON."""
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekiln.compiler.aot.backends.table import BACKENDS
 from edgekiln.compiler.aot.cache import ObjectCache
@@ -110,8 +110,11 @@ class _Candidates:
     tiles: Sequence[Tile]
 
     def kernels(self) -> list[Kernel]:
-        kernel: Any = self.layer.kernel  # all of them are dataclasses
-        return [replace(kernel, tile=tile).build(self.layer.mk) for tile in self.tiles]
+        kernel, mk = self.layer.kernel, self.layer.mk
+        return [
+            replace(kernel, tile=tile).build(mk)  # type: ignore[type-var]  # all are dataclasses
+            for tile in self.tiles
+        ]
 
     def row(
         self, verdict: TileVerdict, target: TargetProfile, method: str, unit: Unit

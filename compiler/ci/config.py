@@ -79,7 +79,7 @@ class Settings:
     skip: tuple[str, ...] | None = field(
         default=None, metadata={"help": "The stages to leave out: distill, prune."}
     )
-    options: Mapping[str, Any] = field(
+    options: Mapping[str, Any] = field(  # of any type: the stages check them
         default_factory=dict,
         metadata={"help": "The stages' options, which go before the recipe's."},
     )
@@ -120,7 +120,7 @@ class Model(Settings):
     model: str = field(
         default="",
         metadata={
-            "help": "Zoo name, package.module:factory, .pt or .onnx file (default: the section's name)."
+            "help": "A zoo name, package.module:factory, .pt or .onnx (default: the section)."
         },
     )
     targets: tuple[str, ...] | None = field(
@@ -176,14 +176,17 @@ def load(path: Path) -> Config:
 def merged(*layers: Settings) -> Settings:
     """Lay one over the other; the last wins, key by key inside `options` and `gates`."""
     names = [f.name for f in fields(Settings) if f.name not in ("options", "gates")]
-    values: dict[str, Any] = {}
-    options: dict[str, Any] = {}
+    values: dict[str, Any] = {}  # of any type: they were checked when they were read
     gates: dict[str, Any] = {}
+    options: dict[str, object] = {}
     for layer in layers:
         values |= {name: value for name in names if (value := getattr(layer, name)) is not None}
         for stage, table in layer.options.items():
-            both = isinstance(table, Mapping) and isinstance(options.get(stage), Mapping)
-            options[stage] = {**options[stage], **table} if both else table
+            below = options.get(stage)
+            if isinstance(table, Mapping) and isinstance(below, Mapping):
+                options[stage] = {**below, **table}
+            else:
+                options[stage] = table
         gates |= {
             f.name: v for f in fields(Gates) if (v := getattr(layer.gates, f.name)) is not None
         }

@@ -22,7 +22,7 @@ FILE = "edgekiln.lock"
 
 HASH = re.compile("[0-9a-f]{64}")
 
-Stage = Mapping[str, Any]
+Stage = Mapping[str, object]  # what `stage_of` keeps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,5 +132,5 @@ def _name(stage: Stage) -> str:
     return f"{stage['stage']}-{_digest(stage)[:16]}"
 
 
-def _digest(value: Mapping[str, Any]) -> str:
+def _digest(value: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

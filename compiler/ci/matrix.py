@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from edgekiln.compiler.build import recipe as recipes
 from edgekiln.compiler.build.recipe import STAGES, Precision, Recipe
@@ -65,7 +64,7 @@ def select(all_jobs: tuple[Job, ...], only: str) -> tuple[Job, ...]:
     return chosen
 
 
-def fan_out(chosen: tuple[Job, ...]) -> dict[str, Any]:
+def fan_out(chosen: tuple[Job, ...]) -> dict[str, object]:
     """One entry a model for GitHub's `strategy.matrix`: targets share a model's training."""
     names = dict.fromkeys(job.name for job in chosen)
     return {"include": [{"model": name, "only": f"{name}/*"} for name in names]}
@@ -128,8 +127,8 @@ def _recipe(model: str, settings: Settings, home: Path, where: str) -> Recipe:
 
 
 def _layered(
-    below: Mapping[str, Mapping[str, Any]], above: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Mapping[str, Any]]:
+    below: Mapping[str, Mapping[str, object]], above: Mapping[str, Mapping[str, object]]
+) -> dict[str, Mapping[str, object]]:
     stages = {*below, *above}
     return {stage: {**below.get(stage, {}), **above.get(stage, {})} for stage in sorted(stages)}
 
@@ -137,7 +136,7 @@ def _layered(
 def _shared(recipe: Recipe, name: str, targets: list[TargetProfile]) -> Recipe:
     """What must be the same for every target of a model, so that its stages run once."""
     widths = math.lcm(*(target.channel_multiple for target in targets))
-    shared: dict[str, dict[str, Any]] = {
+    shared: dict[str, dict[str, object]] = {
         "prune": {"channel_multiple": widths},
         "compile": {"program": name},
     }

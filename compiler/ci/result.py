@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from edgekiln.compiler.build.result import BuildResult, Latency, Score
 from edgekiln.compiler.evaluation.layerwise import Gap
@@ -158,7 +158,7 @@ def read(path: Path) -> CiResult:
 def parse(text: str | bytes, where: str) -> CiResult:
     """Parse what `to_json` wrote; `where` names it in errors. Raises InputError."""
     try:
-        data: Any = json.loads(text)
+        data: object = json.loads(text)
         schema = data.pop("schema", None) if isinstance(data, dict) else None
         if schema != SCHEMA:
             raise codec.CodecError(f"schema {schema!r}, this EdgeKiln reads {SCHEMA!r}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class WorkerPool:
             worker.end()
 
     def run(
-        self, function: Callable[..., T], tasks: Sequence[tuple[Any, ...]]
+        self, function: Callable[..., T], tasks: Sequence[tuple[object, ...]]
     ) -> Iterator[tuple[int, T | WorkerCrash]]:
         """Call `function(*task)` for each task; yield its index and result as they come."""
         waiting = deque(enumerate(tasks))

@@ -66,7 +66,7 @@ def cycles(blocks: Iterable[Block], pipeline: Pipeline) -> Cycles:
     return Cycles(cpu=name, of=of, unknown=unknown)
 
 
-def _run(blocks: list[Block], pipeline: Pipeline, rounds: int) -> dict[str, Any]:
+def _run(blocks: list[Block], pipeline: Pipeline, rounds: int) -> Mapping[str, Any]:
     lines = []
     for index, block in enumerate(blocks):
         lines += [f"# LLVM-MCA-BEGIN b{index}"]
@@ -86,5 +86,5 @@ def _run(blocks: list[Block], pipeline: Pipeline, rounds: int) -> dict[str, Any]
             f"LLVM has no pipeline model of {pipeline.cpu!r} for {pipeline.triple}",
             f"`{command[0]} {command[1]} -mcpu=help` lists the processors it knows",
         )
-    report: dict[str, Any] = json.loads(done.stdout)
+    report: Mapping[str, Any] = json.loads(done.stdout)  # llvm-mca's own form
     return report

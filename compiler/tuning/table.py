@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar
 
 from edgekiln.compiler.kernels.sharing import signature
 from edgekiln.compiler.kernels.tile import VERSION, Tile
@@ -105,7 +105,7 @@ def write(path: Path, rows: Iterable[TuningRow]) -> None:
         stream.write("".join(lines).encode())
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def _plain(values: dict[str, object]) -> dict[str, object]:
     return {
         kebab(key): _plain(value) if isinstance(value, dict) else value
         for key, value in values.items()
