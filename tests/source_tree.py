@@ -2,7 +2,7 @@
 
 import ast
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -90,8 +90,3 @@ def circles(graph: Mapping[str, frozenset[str]]) -> list[frozenset[str]]:
         if name not in order:
             visit(name)
     return sorted((one for one in found if len(one) > 1), key=lambda one: (-len(one), min(one)))
-
-
-def names(kind: type[ast.AST], path: Path) -> Iterator[ast.AST]:
-    """Every node of a kind in a file."""
-    return (node for node in ast.walk(tree(path)) if isinstance(node, kind))

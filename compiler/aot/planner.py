@@ -24,7 +24,7 @@ from edgekiln.runtime.manifest import TensorSpec
 
 ALIGN = 64
 # Each step costs a first-fit, O(n²): together about a tenth of a second for 100 buffers.
-_SEARCH_STEPS = 300
+SEARCH_STEPS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +103,12 @@ def edges(program: Program) -> list[Interval]:
     ]
 
 
-def plan(intervals: Sequence[Interval]) -> ArenaPlan:
-    """Place every interval. Equal input gives an equal plan."""
+def plan(intervals: Sequence[Interval], *, search_steps: int = SEARCH_STEPS) -> ArenaPlan:
+    """Place every interval. Equal input gives an equal plan.
+
+    Args:
+        search_steps: how long to search where no greedy order reaches the bound; 0: not at all.
+    """
     bound = _bound(intervals)
     best_order = list(intervals)
     best, peak = _first_fit(best_order)
@@ -115,7 +119,7 @@ def plan(intervals: Sequence[Interval]) -> ArenaPlan:
         if height < peak:
             best, peak, best_order = offsets, height, order
     if peak > bound:
-        best, peak = _search(best_order, best, peak, bound)
+        best, peak = _search(best_order, best, peak, bound, search_steps)
     return ArenaPlan(offsets=best, peak=peak, bound=bound)
 
 
@@ -165,11 +169,11 @@ def _first_fit(order: Iterable[Interval]) -> tuple[dict[str, int], int]:
 
 
 def _search(
-    order: list[Interval], best: dict[str, int], peak: int, bound: int
+    order: list[Interval], best: dict[str, int], peak: int, bound: int, steps: int
 ) -> tuple[dict[str, int], int]:
     """Move one interval at a time to another place in the order; keep what is not worse."""
     rng = random.Random(0)
-    for _ in range(_SEARCH_STEPS):
+    for _ in range(steps):
         if peak == bound:
             break
         trial = list(order)

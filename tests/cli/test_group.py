@@ -59,6 +59,7 @@ def test_a_wrong_option_is_the_parsers_error(cli: Cli) -> None:
 
 def test_an_earlier_name_of_a_command_still_works_and_is_not_listed(cli: Cli) -> None:
     listed = cli("--help").output.split()
+    assert ALIASES
     for earlier, name in ALIASES.items():
         assert (
             cli(earlier, "--help").output.splitlines()[2:]
