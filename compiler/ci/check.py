@@ -49,13 +49,13 @@ def check(bundle: Artifact, job: Job, store: Store) -> BundleCheck:
         seed=job.recipe.seed,
     )
     try:
-        report = store.run(resolve.derive(stage), bundle)
+        made = store.run(resolve.derive(stage), bundle)
     except (BundleError, MissingToolError) as error:
         if not reason:
             raise
         why = lasting(error.message, bundle.path.parent)
         return BundleCheck(where="nowhere", reason=f"{reason}; not emulated: {why}")
-    found = codec.decode(BundleCheck, json.loads(report.path.read_text(encoding="utf-8")))
+    found = codec.decode(BundleCheck, json.loads(made.path.read_text(encoding="utf-8")))
     return replace(found, reason=reason)
 
 

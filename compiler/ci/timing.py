@@ -52,9 +52,9 @@ def timing(bundle: Artifact, job: Job, store: Store, *, again: bool) -> BundleTi
     )
     if again:
         store.drop(key_of(recipe_of(stage, bundle, None)))
-    report = store.run(stage, bundle)
-    found = codec.decode(BundleTiming, json.loads(report.path.read_text(encoding="utf-8")))
-    return replace(found, bench=replace(found.bench, remembered=report.cached))
+    made = store.run(stage, bundle)
+    found = codec.decode(BundleTiming, json.loads(made.path.read_text(encoding="utf-8")))
+    return replace(found, bench=replace(found.bench, remembered=made.cached))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,9 +55,9 @@ def cycles(blocks: Iterable[Block], pipeline: Pipeline) -> Cycles:
         chosen = [block for block in every if (len(block) > _LONG) == long]
         if not chosen:
             continue
-        report = _run(chosen, pipeline, _ROUNDS[long])
-        name = report["TargetInfo"]["CPUName"]
-        regions = {region["Name"]: region["SummaryView"] for region in report["CodeRegions"]}
+        analysis = _run(chosen, pipeline, _ROUNDS[long])
+        name = analysis["TargetInfo"]["CPUName"]
+        regions = {region["Name"]: region["SummaryView"] for region in analysis["CodeRegions"]}
         for index, block in enumerate(chosen):
             summary = regions.get(f"b{index}", {"Instructions": 0, "TotalCycles": 0})
             known = summary["Instructions"] // _ROUNDS[long]
@@ -86,5 +86,5 @@ def _run(blocks: list[Block], pipeline: Pipeline, rounds: int) -> Mapping[str, A
             f"LLVM has no pipeline model of {pipeline.cpu!r} for {pipeline.triple}",
             f"`{command[0]} {command[1]} -mcpu=help` lists the processors it knows",
         )
-    report: Mapping[str, Any] = json.loads(done.stdout)  # llvm-mca's own form
-    return report
+    analysis: Mapping[str, Any] = json.loads(done.stdout)  # llvm-mca's own form
+    return analysis

@@ -8,7 +8,6 @@ import pytest
 from click.testing import Result
 
 from edgekiln.compiler.build.recipe import STAGES
-from edgekiln.compiler.cli import targets as targets_command
 from edgekiln.compiler.cli.group import ALIASES, COMMANDS
 from edgekiln.compiler.cli.stages import SUMMARIES
 from edgekiln.runtime.errors import StorageError
@@ -44,7 +43,7 @@ def test_ctrl_c_says_how_to_go_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> 
     def interrupt(_name: str) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(targets_command.profile, "load", interrupt)
+    monkeypatch.setattr(profile, "load", interrupt)
     result = cli("targets", "show", "x")
     assert result.exit_code == 130
     assert result.stderr == "interrupted; run the same command again to resume\n"

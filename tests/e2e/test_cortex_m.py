@@ -79,7 +79,7 @@ def codes(x: bytes, spec: TensorSpec) -> bytes:
 
 
 def floats(y: bytes, spec: TensorSpec) -> bytes:
-    if spec.scale is None:
+    if spec.scale is None or spec.zero_point is None:
         return y
     values = np.frombuffer(y, spec.dtype).astype(np.int32) - spec.zero_point
     return (values.astype(np.float32) * np.float32(spec.scale)).tobytes()

@@ -216,7 +216,7 @@ def test_a_fixed_batch_takes_any_number_of_samples(count, calls):
 
 def test_inputs_must_have_as_many_samples_each():
     runner = Fours()
-    runner.inputs = (*Fours.inputs, Fours.inputs[0])
+    runner.inputs = (*Fours.inputs, Fours.inputs[0])  # type: ignore[assignment]
     with pytest.raises(InputError, match="the inputs have 3 and 5 samples"):
         LoadedProgram(runner)(np.zeros((5, 2), np.float32), np.zeros((3, 2), np.float32))
 

@@ -78,7 +78,7 @@ def test_what_the_front_prints_fits_its_schemas(measured, tmp_path, capsys):
 
 
 def nested(kind: Any) -> Iterator[type]:
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         yield kind
         for hint in get_type_hints(kind).values():
             yield from nested(hint)

@@ -29,7 +29,7 @@ def judged(
     ],
 )
 def test_a_limit_holds_up_to_it_and_not_beyond(
-    demanded: dict[str, float], gate: str, changes: dict[str, Any], code: int, message: str
+    demanded: dict[str, Any], gate: str, changes: dict[str, Any], code: int, message: str
 ) -> None:
     verdict = judged(result(**changes), **demanded)[gate]
     assert (verdict.status, verdict.exit_code, verdict.message) == ("fail", code, message)

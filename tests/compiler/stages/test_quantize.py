@@ -40,7 +40,7 @@ def refused(src: Path, kind: type[EdgeKilnError], **options) -> EdgeKilnError:
 def test_every_method_gives_an_integer_model_close_to_the_float_one(float_model, method):
     model, metrics, notes = quantize(float_model, calibration=method)
     structure = qcheck.inspect(model)
-    assert structure.floats == structure.violations == ()
+    assert (structure.floats, structure.violations) == ((), ())
     assert notes == []
     assert (metrics["quantized_ops"], metrics["float_ops"]) == (6, 0)
     # Digits have large areas of one value: a peak that makes KL clip right there.
