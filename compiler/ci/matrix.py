@@ -1,4 +1,4 @@
-"""From the configuration to jobs: one model for one target, with everything settled."""
+"""The configuration becomes jobs: one model for one target, with everything settled."""
 
 import math
 import re
