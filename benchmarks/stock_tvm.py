@@ -11,14 +11,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BLOCKS, CALLS = 7, 50
 
 
-def stock(model: Path, target: dict[str, object]) -> Callable[[Any], Any]:
+def stock(model: Path, target: dict[str, object]) -> Callable[["NDArray[np.float32]"], object]:
     """Prepare TVM's own importer, default CPU pipeline and virtual machine."""
     import onnx
     import tvm
@@ -33,7 +36,7 @@ def stock(model: Path, target: dict[str, object]) -> Callable[[Any], Any]:
     return lambda x: machine["main"](tvm.runtime.tensor(x))
 
 
-def ours(bundle: Path) -> Callable[[Any], Any]:
+def ours(bundle: Path) -> Callable[["NDArray[np.float32]"], object]:
     from edgekiln.runtime.runner import AotRunner
 
     return AotRunner.open(bundle).run

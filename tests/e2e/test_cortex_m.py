@@ -27,8 +27,8 @@ from edgekiln.targets import profile
 from edgekiln.targets.profile import Memory, TargetProfile
 from tests import emulated
 from tests.compiler.qdq_models import QdqModel
+from tests.e2e.compiled_models import build, random_nets, residual_net
 from tests.e2e.test_arm_qemu import REFERENCE, reference
-from tests.e2e.test_compiled_models import build, random_nets, residual_net
 
 MICROCONTROLLERS = [
     name for name in profile.names()[1:] if profile.load(name).kind == "microcontroller"
