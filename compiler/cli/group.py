@@ -73,7 +73,7 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:  # as click has it
         """Run the subcommand; the user's errors become two lines and an exit code."""
         try:
             return super().invoke(ctx)

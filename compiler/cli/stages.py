@@ -63,7 +63,7 @@ class StageCommand(click.Command):
         target: str | None = None,
         logs: Path | None = None,
         store_url: str = "",
-        **options: Any,
+        **options: Any,  # of the types of the stage's fields
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
         from edgekiln.compiler.build.resolve import begin_stage, derive
@@ -111,7 +111,7 @@ def option_of(option: Option) -> click.Option:
     hint = option.hint
     if get_origin(hint) in (Union, UnionType):
         hint = next(arg for arg in get_args(hint) if arg is not type(None))
-    common: dict[str, Any] = {
+    common: dict[str, Any] = {  # keyword arguments of click's
         "default": option.default,
         "help": option.help,
         "show_default": option.default not in (None, "", ()),
