@@ -35,7 +35,7 @@ _ROUND = "cvtps2dq"  # once for each register of results
 
 
 @dataclass(frozen=True)
-class Layer:
+class AmxLayer:
     name: str
     size: int  # of the input
     channels: tuple[int, int]
@@ -44,21 +44,21 @@ class Layer:
 
 
 LAYERS = (
-    Layer("7×7/2 3→64, 224×224", 224, (3, 64), 7, 2),
-    Layer("3×3 64→64, 56×56", 56, (64, 64), 3),
-    Layer("3×3/2 64→128, 56×56", 56, (64, 128), 3, 2),
-    Layer("1×1/2 64→128, 56×56", 56, (64, 128), 1, 2),
-    Layer("3×3 128→128, 28×28", 28, (128, 128), 3),
-    Layer("3×3/2 128→256, 28×28", 28, (128, 256), 3, 2),
-    Layer("3×3 256→256, 14×14", 14, (256, 256), 3),
-    Layer("3×3/2 256→512, 14×14", 14, (256, 512), 3, 2),
-    Layer("3×3 512→512, 7×7", 7, (512, 512), 3),
-    Layer("1×1 64→256, 56×56 (ResNet-50)", 56, (64, 256), 1),
+    AmxLayer("7×7/2 3→64, 224×224", 224, (3, 64), 7, 2),
+    AmxLayer("3×3 64→64, 56×56", 56, (64, 64), 3),
+    AmxLayer("3×3/2 64→128, 56×56", 56, (64, 128), 3, 2),
+    AmxLayer("1×1/2 64→128, 56×56", 56, (64, 128), 1, 2),
+    AmxLayer("3×3 128→128, 28×28", 28, (128, 128), 3),
+    AmxLayer("3×3/2 128→256, 28×28", 28, (128, 256), 3, 2),
+    AmxLayer("3×3 256→256, 14×14", 14, (256, 256), 3),
+    AmxLayer("3×3/2 256→512, 14×14", 14, (256, 512), 3, 2),
+    AmxLayer("3×3 512→512, 7×7", 7, (512, 512), 3),
+    AmxLayer("1×1 64→256, 56×56 (ResNet-50)", 56, (64, 256), 1),
 )
 
 
-def convolution(layer: Layer) -> Convolution:
-    """With "same" padding, into an image that is padded, too."""
+def convolution(layer: AmxLayer) -> Convolution:
+    """The convolution with "same" padding, into an image that is padded, too."""
     pad, (ic, oc) = layer.kernel // 2, layer.channels
     common: dict[str, Any] = {"n": 1, "dtype": "uint8", "scale": 0.1, "zero_point": 0}
     border = Halo(top=pad, left=pad, bottom=pad, right=pad)
@@ -98,7 +98,7 @@ def results_loop(code: dict[int, str]) -> tuple[str, ...]:
     return tuple(re.sub(r"^(j\w+) .*", r"\1 1", i) for i in shortest)
 
 
-def estimate(layer: Layer) -> tuple[str, float, float]:
+def estimate(layer: AmxLayer) -> tuple[str, float, float]:
     """The tile, and the shares of the peak `beside` and `after`."""
     conv, target = convolution(layer), profile.load("x86-amx")
     mk = isa.load(target.isa)

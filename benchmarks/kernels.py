@@ -31,7 +31,7 @@ BLOCKS, BLOCK_SECONDS = 200, 0.002
 
 
 @dataclass(frozen=True)
-class Layer:
+class KernelCase:
     """A convolution with "same" padding; `depthwise` has as many groups as channels."""
 
     name: str
@@ -52,23 +52,23 @@ class Layer:
 
 
 LAYERS = (
-    Layer("3×3 64→64, 56×56", 56, (64, 64), 3),
-    Layer("3×3 512→512, 7×7", 7, (512, 512), 3),
-    Layer("1×1 64→256, 56×56", 56, (64, 256), 1),
-    Layer("1×1 256→64, 56×56", 56, (256, 64), 1),
-    Layer("3×3 16→16, 32×32", 32, (16, 16), 3),
-    Layer("3×3 32→32, 16×16", 16, (32, 32), 3),
-    Layer("3×3 64→64, 8×8", 8, (64, 64), 3),
-    Layer("3×3 3→16, 32×32", 32, (3, 16), 3),
-    Layer("7×7/2 3→64, 224×224", 224, (3, 64), 7, stride=2),
-    Layer("depthwise 3×3, 64, 48×48", 48, (64, 64), 3, depthwise=True),
-    Layer("depthwise 3×3/2, 64, 48×48", 48, (64, 64), 3, stride=2, depthwise=True),
-    Layer("dense 1280→1000", 1, (1280, 1000), 1),
-    Layer("dense 640→128", 1, (640, 128), 1),
+    KernelCase("3×3 64→64, 56×56", 56, (64, 64), 3),
+    KernelCase("3×3 512→512, 7×7", 7, (512, 512), 3),
+    KernelCase("1×1 64→256, 56×56", 56, (64, 256), 1),
+    KernelCase("1×1 256→64, 56×56", 56, (256, 64), 1),
+    KernelCase("3×3 16→16, 32×32", 32, (16, 16), 3),
+    KernelCase("3×3 32→32, 16×16", 16, (32, 32), 3),
+    KernelCase("3×3 64→64, 8×8", 8, (64, 64), 3),
+    KernelCase("3×3 3→16, 32×32", 32, (3, 16), 3),
+    KernelCase("7×7/2 3→64, 224×224", 224, (3, 64), 7, stride=2),
+    KernelCase("depthwise 3×3, 64, 48×48", 48, (64, 64), 3, depthwise=True),
+    KernelCase("depthwise 3×3/2, 64, 48×48", 48, (64, 64), 3, stride=2, depthwise=True),
+    KernelCase("dense 1280→1000", 1, (1280, 1000), 1),
+    KernelCase("dense 640→128", 1, (640, 128), 1),
 )
 
 
-def kernel_of(layer: Layer, mk: MicroKernel) -> tuple[Kernel, Nhwc, Nhwc]:
+def kernel_of(layer: KernelCase, mk: MicroKernel) -> tuple[Kernel, Nhwc, Nhwc]:
     """The layer with random weights, its input and its output."""
     pad, (ic, oc) = layer.kernel // 2, layer.channels
     rng = np.random.default_rng(0)
@@ -95,10 +95,10 @@ def kernel_of(layer: Layer, mk: MicroKernel) -> tuple[Kernel, Nhwc, Nhwc]:
 
 
 def inner_loop(mk: MicroKernel, target: Mapping[str, Any]) -> float:
-    """GMAC/s of the k loop alone, its data in L1: two lengths of k, and the difference."""
+    """The GMAC/s of the k loop alone, its data in L1, from the times of two lengths of k."""
     times, layers = [], []
     for channels in (256, 512):
-        layer = Layer("k loop", 4, (channels, 2 * mk.register), 1)
+        layer = KernelCase("k loop", 4, (channels, 2 * mk.register), 1)
         kernel, x, y = kernel_of(layer, mk)
         times.append(seconds(kernel, target, (x.elements, y.elements)))
         layers.append(layer)
@@ -106,7 +106,7 @@ def inner_loop(mk: MicroKernel, target: Mapping[str, Any]) -> float:
 
 
 def seconds(kernel: Kernel, target: Mapping[str, Any], sizes: tuple[int, int]) -> float:
-    """Time of one call; `sizes` are the bytes of its input and of its output."""
+    """The time of one call; `sizes` are the bytes of its input and of its output."""
     compiled = compile_function(kernel.func, "kernel", target)
     entry = jit.link([compiled.object])["kernel"]
     rng = np.random.default_rng(1)

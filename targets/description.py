@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+# What runs programs: a machine with an operating system, or a chip without one.
+DeviceKind = Literal["hosted", "microcontroller"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class Memory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Board:
+class EmulatedBoard:
     """A board of QEMU's with the microcontroller's core: where programs for it are checked."""
 
     machine: str  # of `qemu-system-arm -M`
@@ -61,8 +64,20 @@ class TargetProfile:
     scheduling_model: str = ""  # the processor whose pipeline LLVM models most like this one's
     meter: str = "auto"  # power meter; "none" where there is no sensor
     memory: Memory | None = None  # of a microcontroller: there is no operating system
-    board: Board | None = None  # what stands in for it, with QEMU
+    board: EmulatedBoard | None = None  # what stands in for it, with QEMU
     bases: tuple[str, ...] = ()  # the profiles this one was derived from, nearest first
+
+    @property
+    def kind(self) -> DeviceKind:
+        """What the device is; a profile with `[memory]` is a microcontroller's."""
+        return "microcontroller" if self.memory else "hosted"
+
+    @property
+    def integer_edges(self) -> bool:
+        """Whether programs take and give codes: a sensor gives codes, and to convert takes flash
+        and time. Elsewhere users give and get float32, as the model they trained does.
+        """
+        return self.kind == "microcontroller"
 
     @property
     def base(self) -> str:

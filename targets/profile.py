@@ -3,13 +3,20 @@
 What a profile is and how its file is read are shown here, too: whoever wants one imports this.
 """
 
-from edgekiln.targets.description import Board, Caches, Memory, TargetProfile, Toolchain
+from edgekiln.targets.description import (
+    Caches,
+    DeviceKind,
+    EmulatedBoard,
+    Memory,
+    TargetProfile,
+    Toolchain,
+)
 from edgekiln.targets.detect import host_profile
 from edgekiln.targets.files import HOST, PROFILES, TUNING, names, read
 
 __all__ = [
-    "HOST", "PROFILES", "TUNING", "Board", "Caches", "Memory", "TargetProfile", "Toolchain", "load",
-    "names",
+    "HOST", "PROFILES", "TUNING", "Caches", "DeviceKind", "EmulatedBoard", "Memory",
+    "TargetProfile", "Toolchain", "load", "names",
 ]  # fmt: skip
 
 

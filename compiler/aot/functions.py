@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache, key_of
 from edgekiln.compiler.aot.codegen import Compiled, compile_function
@@ -32,7 +32,7 @@ class Functions:
 
 
 def compile_functions(
-    program: Program, tvm_target: Mapping[str, Any], cache: ObjectCache = NO_CACHE
+    program: Program, tvm_target: Mapping[str, object], cache: ObjectCache = NO_CACHE
 ) -> Functions:
     """Compile every distinct function once, or find it in the cache.
 
@@ -63,7 +63,7 @@ def compile_functions(
     return Functions(symbols=symbols, compiled={symbol: found[symbol] for symbol in symbols})
 
 
-def _key(symbol: str, identity: str, tvm_target: Mapping[str, Any]) -> str:
+def _key(symbol: str, identity: str, tvm_target: Mapping[str, object]) -> str:
     return key_of(
         {
             "symbol": symbol,
@@ -84,7 +84,7 @@ def _find(cache: ObjectCache, key: str) -> Compiled | None:
 
 
 def _make(
-    func: "PrimFunc", symbol: str, tvm_target: Mapping[str, Any], cache: ObjectCache, key: str
+    func: "PrimFunc", symbol: str, tvm_target: Mapping[str, object], cache: ObjectCache, key: str
 ) -> Compiled:
     made = compile_function(func, symbol, tvm_target)
     cache.put(key, json.dumps(made.workspace).encode() + b"\n" + made.object)
@@ -92,7 +92,7 @@ def _make(
 
 
 def _result(job: "Future[Compiled]", operators: str) -> Compiled:
-    """Our kernels compile, or that is a bug; TVM's functions may be beyond its code generator."""
+    """The compiled function. Our kernels compile, or that is a bug; TVM's own may be refused."""
     try:
         return job.result()
     except EdgeKilnError:

@@ -19,11 +19,20 @@ FILE = click.Path(path_type=Path)
     type=FILE,
     multiple=True,
     metavar="FILE.onnx",
-    help="Model for ONNX Runtime (default: the bundle's own, where the store still has them).",
+    help="Measure ONNX Runtime on this model (default: the bundle's own, if the store has them).",
 )
-@click.option("--trials", default=TRIALS, show_default=True, help="Trials of each engine, in turn.")
-@click.option("--min-seconds", default=MIN_SECONDS, show_default=True, help="Length of a trial.")
-@click.option("--threads", default=1, show_default=True, help="They share one inference.")
+@click.option(
+    "--trials",
+    default=TRIALS,
+    show_default=True,
+    help="Measure each engine so many times, in turn.",
+)
+@click.option(
+    "--min-seconds", default=MIN_SECONDS, show_default=True, help="Let a trial last so long."
+)
+@click.option(
+    "--threads", default=1, show_default=True, help="Share each inference among so many threads."
+)
 @click.option("--cpu", type=int, help="Pin the threads to this CPU and those behind it.")
 @click.option("--profile", is_flag=True, help="Time every layer, too.")
 @click.option(
@@ -31,7 +40,7 @@ FILE = click.Path(path_type=Path)
     default="auto",
     show_default=True,
     metavar="METER",
-    help="auto, none, a sensor's name, or the .csv file or serial line of an external meter.",
+    help="Measure energy by: auto, none, a sensor, or an external meter's .csv or serial line.",
 )
 @device_option
 @click.option("--strict", is_flag=True, help="Refuse a noisy, throttled or overheated run.")

@@ -19,30 +19,34 @@ from edgekiln.compiler.cli.store import store_option
     multiple=True,
     default=("host",),
     show_default=True,
-    help="Device to build for; again for more.",
+    help="Build for this device; give it again for more.",
 )
 @click.option(
     "--recipe",
     "recipe_path",
     type=click.Path(path_type=Path),
     metavar="FILE.toml",
-    help="Options of the stages (default: the model's own recipe).",
+    help="Take the stages' options from this file (default: the model's own recipe).",
 )
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
     default="int8",
     show_default=True,
-    help="Of the program's numbers; float32 leaves out the quantization.",
+    help="Compute in these numbers; float32 leaves out the quantization.",
 )
-@click.option("--data", metavar="SPEC", help="Data set: a name or a path (default: the model's).")
+@click.option(
+    "--data",
+    metavar="SPEC",
+    help="Train and test on this data set, a name or a path (default: the model's).",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default="dist",
     show_default=True,
     metavar="DIR",
-    help="Where the bundles go.",
+    help="Write the bundles to this directory.",
 )
 @click.option(
     "--max-drop",
@@ -50,21 +54,23 @@ from edgekiln.compiler.cli.store import store_option
     metavar="PP",
     help="Stop at a stage that loses more than this many percentage points of accuracy.",
 )
-@click.option("--seed", type=int, help="Seed of weights, splits and shuffling (default: 0).")
-@click.option("--skip", multiple=True, metavar="STAGE", help="Leave out distill or prune.")
+@click.option("--seed", type=int, help="Draw weights, splits and orders by this seed (default: 0).")
+@click.option(
+    "--skip", multiple=True, metavar="STAGE", help="Leave out this stage: distill or prune."
+)
 @click.option(
     "--bench-seconds",
     type=click.FloatRange(min=0),
     default=1.0,
     show_default=True,
     metavar="S",
-    help="Length of one of 5 latency trials an engine; 0: measure none.",
+    help="Let each of an engine's 5 latency trials last so long; 0 measures none.",
 )
 @click.option(
     "--logs",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Where training curves for TensorBoard go.",
+    help="Write training curves for TensorBoard to this directory.",
 )
 @click.option("--check-ir", is_flag=True, help="Check the graph after each compiler pass.")
 @click.option(

@@ -10,7 +10,7 @@ from edgekiln.compiler.cli.output import columns, json_option, print_json
 device_option = click.option(
     "--device",
     metavar="NAME|ADDRESS",
-    help="Where programs are measured (default: here); see `edgekiln devices`.",
+    help="Run on this device (default: this machine), see `edgekiln devices`.",
 )
 
 
@@ -76,12 +76,19 @@ def check(device: str, bundle: Path | None, as_json: bool) -> None:
 
 
 @devices.command()
-@click.option("--tracker", required=True, metavar="HOST:PORT", help="TVM's RPC tracker.")
-@click.option("--key", required=True, help="What clients ask for, e.g. rpi5.")
 @click.option(
-    "--address", default="127.0.0.1", show_default=True, help="Where clients reach this machine."
+    "--tracker", required=True, metavar="HOST:PORT", help="The address of TVM's RPC tracker."
 )
-@click.option("--port", default=9090, show_default=True, help="The first free one from here on.")
+@click.option("--key", required=True, help="The name by which clients ask for it, e.g. rpi5.")
+@click.option(
+    "--address",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address at which clients reach this machine.",
+)
+@click.option(
+    "--port", default=9090, show_default=True, help="Listen on the first free port from here on."
+)
 def serve(tracker: str, key: str, address: str, port: int) -> None:
     """Offer this machine to a tracker, until Ctrl-C.
 

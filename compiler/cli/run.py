@@ -18,7 +18,7 @@ FILE = click.Path(path_type=Path)
     multiple=True,
     required=True,
     metavar="FILE",
-    help="One for each input of the model: .npy, .npz, .bin or an image.",
+    help="Read an input of the model from this .npy, .npz, .bin or image; once for each.",
 )
 @click.option(
     "--output",
@@ -26,7 +26,7 @@ FILE = click.Path(path_type=Path)
     type=FILE,
     multiple=True,
     metavar="FILE.npy",
-    help="Where to write the outputs, one for each.",
+    help="Write an output to this file; once for each.",
 )
 @json_option
 def run(

@@ -50,17 +50,17 @@ class StageCommand(click.Command):
             self.params += [
                 click.Argument(["src"], metavar="IN"),
                 click.Option(["-o", "--output"], type=click.Path(path_type=Path), required=True,
-                             metavar="OUT", help=f"File to write, {cls.suffix}."),
+                             metavar="OUT", help=f"Write the result, a {cls.suffix} file, here."),
             ]  # fmt: skip
             if cls.uses_target:
                 self.params.append(
                     click.Option(["--target"], default="host", show_default=True,
-                                 metavar="NAME|FILE.toml", help="Device to build for.")
+                                 metavar="NAME|FILE.toml", help="Build for this device.")
                 )  # fmt: skip
             if self.name in SKIPPABLE:  # those that train
                 self.params.append(
                     click.Option(["--logs"], type=click.Path(path_type=Path), metavar="DIR",
-                                 help="Where training curves for TensorBoard go.")
+                                 help="Write training curves for TensorBoard to this directory.")
                 )  # fmt: skip
             if self.name == "compile":
                 self.params += INSPECTION
@@ -79,7 +79,7 @@ class StageCommand(click.Command):
         store_url: str = "",
         check_ir: bool = False,
         dump_ir: Path | None = None,
-        **options: Any,
+        **options: Any,  # of the types of the stage's fields
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
         from edgekiln.compiler.build.resolve import begin_stage, derive
@@ -132,7 +132,7 @@ def option_of(option: Option) -> click.Option:
     hint = option.hint
     if get_origin(hint) in (Union, UnionType):
         hint = next(arg for arg in get_args(hint) if arg is not type(None))
-    common: dict[str, Any] = {
+    common: dict[str, Any] = {  # keyword arguments of click's
         "default": option.default,
         "help": option.help,
         "show_default": option.default not in (None, "", ()),

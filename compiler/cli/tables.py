@@ -55,7 +55,7 @@ def _stages(result: BuildResult) -> "Table":
 
 
 def _unscored(result: BuildResult) -> dict[str, list[str]]:
-    """Reason → the rows without a score for that reason."""
+    """The rows without a score, by the reason."""
     found: dict[str, list[str]] = {}
     for step in result.steps:
         if step.unscored:
@@ -145,7 +145,7 @@ def _float_ops(target: TargetResult, precision: str) -> str:
 
 
 def _next(result: BuildResult) -> Iterator[str]:
-    """Commands to try, for the first bundle that runs here."""
+    """The commands to try next, for the first bundle that runs here."""
     measured = [target.bundle for target in result.targets if target.latencies]
     if measured:
         yield ""

@@ -20,24 +20,26 @@ _FILE = click.Path(path_type=Path)
     "--model",
     metavar="FILE.onnx",
     type=_FILE,
-    help="The model the program was made from, QDQ or float (default: from the store).",
+    help="Compare with this model, QDQ or float (default: the one in the store it was made from).",
 )
 @click.option(
     "--onnx",
     "float_model",
     metavar="FILE.onnx",
     type=_FILE,
-    help="The float model that was quantized.",
+    help="Show, too, what quantizing this float model changed.",
 )
-@click.option("--module", metavar="FILE.pt", type=_FILE, help="The module that was exported.")
-@click.option("--data", default="", help="Data set to compare on (default: the model's own).")
-@click.option("--seed", default=0, show_default=True, help="Seed of the data set's splits.")
+@click.option(
+    "--module", metavar="FILE.pt", type=_FILE, help="Show, too, what exporting this module changed."
+)
+@click.option("--data", default="", help="Compare on this data set (default: the model's own).")
+@click.option("--seed", default=0, show_default=True, help="Split the data set by this seed.")
 @click.option(
     "--samples",
     default=64,
     show_default=True,
     type=click.IntRange(min=1),
-    help="How many held-out samples.",
+    help="Compare on so many held-out samples.",
 )
 @json_option
 def verify(

@@ -88,7 +88,7 @@ _BARE = ("#include <stdio.h>", ("--specs=rdimon.specs",))
 def _trial(target: TargetProfile) -> str:
     """What goes wrong when a program is linked; "" if nothing does."""
     tools = target.toolchain
-    include, options = _BARE if target.memory else _HOSTED
+    include, options = _BARE if target.kind == "microcontroller" else _HOSTED
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory, "trial.c")
         source.write_text(f"{include}\nint main(void) {{ return 0; }}\n")

@@ -198,5 +198,7 @@ def lowered(
     """
     graph = import_onnx(model, batch)
     activation = isa.load(target.isa).activation
-    edges = target.memory is not None  # a microcontroller's
-    return graph, lower_graph(graph, activation, integer_edges=edges, inspection=inspection)
+    stayed_float = lower_graph(
+        graph, activation, integer_edges=target.integer_edges, inspection=inspection
+    )
+    return graph, stayed_float

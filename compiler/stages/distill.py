@@ -32,7 +32,7 @@ class Distill(Stage):
     )
     learning_rate: float = field(default=4e-3, metadata={"help": "Largest learning rate."})
     weight_decay: float = field(
-        default=1e-2, metadata={"help": "Of weights; biases and norms are not decayed."}
+        default=1e-2, metadata={"help": "How much weights decay a step; biases and norms do not."}
     )
     warmup_epochs: float = field(
         default=1.0, metadata={"help": "Epochs of rising learning rate; then it falls by a cosine."}
@@ -52,7 +52,9 @@ class Distill(Stage):
     flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
     precision: Literal["float32", "bf16", "auto"] = field(
         default="float32",
-        metadata={"help": "Of training; auto times both, and may choose differently elsewhere."},
+        metadata={
+            "help": "Train in these numbers; auto times both, and may choose differently elsewhere."
+        },
     )
     teacher: str = field(
         default="",

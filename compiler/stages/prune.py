@@ -39,7 +39,9 @@ class Prune(Stage):
     recovery_epochs: int = field(default=8, metadata={"help": "Epochs of training after each cut."})
     batch_size: int = field(default=32, metadata={"help": "Samples a step, on each process."})
     learning_rate: float = field(default=3e-3, metadata={"help": "Largest learning rate."})
-    weight_decay: float = field(default=1e-2, metadata={"help": "Of weights."})
+    weight_decay: float = field(
+        default=1e-2, metadata={"help": "How much weights decay a step, as AdamW defines it."}
+    )
     ema: float = field(
         default=0.98, metadata={"help": "Decay of the average of the weights; 0: no average."}
     )

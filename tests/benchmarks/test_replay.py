@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekiln.benchmarks.replay.compare import differences
-from edgekiln.benchmarks.replay.record import Record, Recorder
+from edgekiln.benchmarks.replay.record import Record, ReplayRecorder
 from edgekiln.targets import profile
 from tests.benchmarks.replay_models import MODELS
 
@@ -22,7 +22,7 @@ TARGETS = [name for name in profile.names() if name != profile.HOST]
 
 def kernels(model: str, target: str, home: Path) -> list[list[str]]:
     """Operation, hash of the TensorIR and, for some targets, of the machine code of each call."""
-    recorder = Recorder(machine_code=target in COMPILED)
+    recorder = ReplayRecorder(machine_code=target in COMPILED)
     made = recorder.record(MODELS[model](home / "model.onnx"), profile.load(target))
     return [[call["tir"], call.get("object", "")] for call in made["calls"]]
 
@@ -40,7 +40,7 @@ def test_kernels_are_those_that_were_committed(model: str, target: str, tmp_path
 
 
 def recorded(home: Path) -> Record:
-    recorder = Recorder(machine_code=False)
+    recorder = ReplayRecorder(machine_code=False)
     return recorder.record(MODELS["tokens"](home / "model.onnx"), profile.load("x86-64-v3"))
 
 
@@ -58,7 +58,7 @@ def test_another_kernel_is_named_with_its_call(tmp_path: Path) -> None:
 def test_names_are_no_difference(tmp_path: Path) -> None:
     before, after = recorded(tmp_path), recorded(tmp_path)
     names = {name: f"renamed {name}" for name, _ in after["buffers"]}
-    after["buffers"] = [[names[name], size] for name, size in after["buffers"]]
+    after["buffers"] = [(names[name], size) for name, size in after["buffers"]]
     for call in after["calls"]:
         call["name"] = f"renamed {call['name']}"
         for index, arg in enumerate(call["args"]):

@@ -11,7 +11,7 @@ from click.testing import Result
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.package import Package
 from tests.compiler.estimate.tools import require
-from tests.e2e.test_compiled_models import build, residual_net
+from tests.e2e.compiled_models import build, residual_net
 
 Cli = Callable[..., Result]
 

@@ -24,7 +24,7 @@ from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests import amx
 from tests.compiler.qdq_models import QdqModel
-from tests.e2e.test_compiled_models import build
+from tests.e2e.compiled_models import build
 
 VECTORS = "x86-avx512-vbmi"
 TILES = b"\xc4\xe2\x78\x49\xc0"  # TILERELEASE: the end of every kernel that uses them

@@ -17,7 +17,7 @@ from edgekiln.targets import profile
 from edgekiln.targets.profile import TargetProfile
 from tests import emulated
 from tests.compiler.qdq_models import QdqModel
-from tests.e2e.test_compiled_models import build, random_nets, residual_net
+from tests.e2e.compiled_models import build, random_nets, residual_net
 
 REFERENCE = "x86-64-v3"
 ARM = [name for name in profile.names()[1:] if profile.load(name).machine in ("aarch64", "armv7l")]

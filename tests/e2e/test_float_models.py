@@ -71,6 +71,5 @@ def test_arm_programs_agree_with_onnx_runtime_under_qemu(tmp_path: Path, name: s
     x = np.random.default_rng(1).normal(size=(1, 3, 32, 32)).astype(np.float32)
     found = test_arm_qemu.run(test_arm_qemu.lib(path, target), target, x.tobytes())
     (expected,) = OrtRunner(path).run(x)
-    np.testing.assert_allclose(
-        np.frombuffer(found, np.float32), expected.reshape(-1), rtol=1e-4, atol=1e-6
-    )
+    flat = np.asarray(expected, np.float32).reshape(-1)
+    np.testing.assert_allclose(np.frombuffer(found, np.float32), flat, rtol=1e-4, atol=1e-6)

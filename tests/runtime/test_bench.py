@@ -76,11 +76,16 @@ def test_onnx_runtime_is_measured_the_same_way(onnx_model):
 def test_trials_of_contenders_alternate(measurable, onnx_model, monkeypatch):
     pytest.importorskip("onnxruntime")
     order = []
+
+    def noting(trial):
+        def noted(self, *arguments):
+            order.append(self.path.name)
+            return trial(self, *arguments)
+
+        return noted
+
     for kind in (contenders.ProgramContender, ort_contender.OrtContender):
-        trial = kind.trial
-        monkeypatch.setattr(
-            kind, "trial", lambda self, *a, t=trial: order.append(self.path.name) or t(self, *a)
-        )
+        monkeypatch.setattr(kind, "trial", noting(kind.trial))
     ours, theirs = bench.compare(measurable, [onnx_model], **SHORT)
     assert order == ["toy.ekb", "add.onnx"] * 2
     assert (ours.engine, theirs.engine) == ("edgekiln", "onnxruntime")

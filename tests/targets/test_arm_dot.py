@@ -64,6 +64,7 @@ def data(shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> np.ndar
 def test_a_dot_product_is_exact_where_every_byte_is_extreme(name: str, kind: str) -> None:
     mk, target = microkernel(name), profile.load(EMULATED[name])
     rng = np.random.default_rng(1)
+    assert mk.lanes
     for lanes in mk.lanes:
         steps = mk.x_bytes // mk.k_step
         x = data((mk.rows, steps, mk.k_step), kind, rng)
@@ -79,6 +80,7 @@ def test_a_dot_product_is_exact_where_every_byte_is_extreme(name: str, kind: str
 def test_interleaved_rows_meet_their_weights(name: str) -> None:
     mk, target = microkernel(name).single, profile.load(EMULATED[name])
     rng = np.random.default_rng(2)
+    assert mk.lanes
     for lanes in mk.lanes:
         x, w = data((4, lanes), "extremes", rng), data((lanes, 4), "extremes", rng)
         sums, out = np.arange(lanes, dtype=np.int32), np.zeros(lanes, np.int32)

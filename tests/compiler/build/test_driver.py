@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from edgekiln.compiler.build import driver as engine
-from edgekiln.compiler.build.driver import Request, build, recipe, resolve, scoring
+from edgekiln.compiler.build import recipe, resolve, scoring
+from edgekiln.compiler.build.driver import Request, build
 from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.build.result import BuildResult, Score, TargetResult
 from edgekiln.compiler.environment import doctor

@@ -165,6 +165,7 @@ def test_options_describe_the_fields_a_user_may_set() -> None:
 
 
 def test_every_stage_of_the_chain_describes_every_option() -> None:
+    assert recipe.STAGES
     for name in recipe.STAGES:
         cls = stage_class(name)
         assert cls.name == name

@@ -19,7 +19,7 @@ from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError, 
 from edgekiln.targets import isa
 from edgekiln.targets.profile import TargetProfile
 from tests.compiler.estimate.tools import require
-from tests.e2e.test_compiled_models import build, residual_net
+from tests.e2e.compiled_models import build, residual_net
 
 
 def convolution(target: TargetProfile, channels: int, size: int, kernel: int = 1) -> Kernel:

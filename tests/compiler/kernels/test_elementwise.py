@@ -31,7 +31,7 @@ def random_codes(
     n, c, h, w = shape
     tensor = Nhwc(
         n=n, h=h, w=w, c=c, dtype=dtype, scale=float(np.float32(scale)),
-        zero_point=int(rng.choice([low, high, rng.integers(low, high + 1)])),
+        zero_point=int(rng.choice([low, high, rng.integers(low, high + 1)])),  # type: ignore[arg-type]
         halo=harness.halo(border, 0, 0, 0, 0),
     )  # fmt: skip
     return Codes(tensor, rng.integers(low, high + 1, shape).astype(dtype))

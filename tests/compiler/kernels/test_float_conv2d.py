@@ -45,7 +45,7 @@ class Problem:
         shape = {"n": case.n, "dtype": "float32"}
         self.x = random_floats(rng, Nhwc(h=h, w=w, c=ic, halo=border, **shape))  # type: ignore[arg-type]
         self.sums = self._oracle(self.x.values, self.weight, self.bias)
-        sizes = [np.abs(a) for a in (self.x.values, self.weight, self.bias)]
+        sizes = np.abs(self.x.values), np.abs(self.weight), np.abs(self.bias)
         terms = self.weight[0].size + 1
         self.bound = terms * UNIT * self._oracle(*sizes)
         if may_be_filtered(case, self.sums.shape):

@@ -50,7 +50,7 @@ def check_exact(
     low, high = harness.bounds(mk.activation)
     a: Any = rng.integers(low, high + 1, (*batch, m, k)).astype(mk.activation)
     b: Any = rng.integers(low, high + 1, (*batch, k, n)).astype(mk.activation)
-    za, zb, zy = (int(rng.choice([low, high, rng.integers(low, high + 1)])) for _ in range(3))
+    za, zb, zy = (int(rng.choice([low, high, rng.integers(low, high + 1)])) for _ in range(3))  # type: ignore[arg-type]
     scale_y = None if as_float else 0.01 * 0.02 * 3000 * k**0.5
     y = Nhwc(
         n=1, h=1, w=1, c=prod(batch) * m * n, dtype=mk.activation, scale=scale_y or 1.0,

@@ -76,13 +76,15 @@ def test_a_batch_norm_joins_the_convolution_before_it_or_is_one(tmp_path: Path) 
     assert kinds(graph) == ["conv2d", "conv2d"]
     first, second = every(graph, Conv2d)
     assert (graph.nodes[0].name, first.finish) == ("r", FloatFinish(low=0.0))
-    weights = {w.name: onnx.numpy_helper.to_array(w) for w in model.graph.initializer}
+    weights = {
+        w.name: onnx.numpy_helper.to_array(w).astype(np.float64) for w in model.graph.initializer
+    }
     slope = weights["g"] / np.sqrt(weights["v"] + 1e-5)
     scaled = weights["w"] * slope.reshape(-1, 1, 1, 1)
-    np.testing.assert_allclose(first.weight, scaled, rtol=1e-6)
-    np.testing.assert_allclose(second.weight.reshape(-1), slope, rtol=1e-6)
+    np.testing.assert_allclose(first.weight.astype(np.float64), scaled, rtol=1e-6)
+    np.testing.assert_allclose(second.weight.reshape(-1).astype(np.float64), slope, rtol=1e-6)
     offset = weights["b"] - weights["m"] * slope
-    np.testing.assert_allclose(second.bias, offset, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(second.bias.astype(np.float64), offset, rtol=1e-5, atol=1e-6)
 
 
 def test_a_batch_norm_behind_a_bound_from_above_is_a_convolution_of_its_own(

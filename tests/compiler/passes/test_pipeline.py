@@ -6,6 +6,7 @@ import pytest
 
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.import_onnx import import_onnx
+from edgekiln.compiler.ir.rewrite import Pass
 from edgekiln.compiler.ir.validate import faults
 from edgekiln.compiler.passes import pipeline
 from edgekiln.compiler.passes.pipeline import (
@@ -91,7 +92,7 @@ def fail(graph: Graph) -> bool:
     ],
 )
 def test_a_pass_that_fails_is_named_with_those_before_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: pipeline.Pass, what: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Pass, what: str
 ) -> None:
     m = QdqModel()
     graph = import_onnx(m.save(tmp_path / "m.onnx", shortcut(m)))

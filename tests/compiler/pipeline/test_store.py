@@ -1,5 +1,6 @@
 """The store's promises, with real processes and real kills."""
 
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler.pipeline import artifact as artifacts
 from edgekiln.compiler.pipeline import gc
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.atomic_io import default_root
@@ -47,7 +47,7 @@ def test_a_changed_option_version_or_input_is_another_artifact(
     keys.add(store.run(Upper(log=str(log)), other).key)
     monkeypatch.setattr(Upper, "version", 2)
     keys.add(store.run(Upper(log=str(log)), src).key)
-    monkeypatch.setattr(artifacts.metadata, "version", lambda _tool: "999")
+    monkeypatch.setattr(importlib.metadata, "version", lambda _tool: "999")
     keys.add(store.run(Upper(log=str(log)), src).key)
     assert len(keys) == 5
     assert runs(log) == 5

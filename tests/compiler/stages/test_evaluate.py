@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from tests.compiler.float_models import make, residual, write
 from tests.emulated import require
 
 
-def evaluate(src: Path, **options) -> dict:
+def evaluate(src: Path, **options) -> dict[str, Any]:
     dst = src.with_name("report.json")
     metrics = Evaluate(**options).run(src, dst, StageContext(scratch=src.parent))
     report = json.loads(dst.read_text(encoding="utf-8"))
@@ -117,8 +118,8 @@ def test_a_program_for_another_machine_predicts_the_same_bits_under_qemu(tmp_pat
     src = write(residual(), tmp_path / "float.onnx")
     Quantize(data="digits").run(src, tmp_path / "int8.onnx", StageContext(scratch=tmp_path))
     for name in ("x86-64-v3", "rpi5"):
-        there = StageContext(scratch=tmp_path, target=profile.load(name))
-        Compile().run(tmp_path / "int8.onnx", tmp_path / f"{name}.lib", there)
+        ctx = StageContext(scratch=tmp_path, target=profile.load(name))
+        Compile().run(tmp_path / "int8.onnx", tmp_path / f"{name}.lib", ctx)
     here = evaluate(tmp_path / "x86-64-v3.lib", data="digits")
     there = evaluate(tmp_path / "rpi5.lib", data="digits")
     assert there | {"file_bytes": 0} == here | {"file_bytes": 0}

@@ -1,6 +1,7 @@
 """A board behind a real sshd, and everything that can go wrong on the way."""
 
 import contextlib
+import getpass
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.errors import (
     BundleError,
     DeviceError,
+    EdgeKilnError,
     MismatchError,
     MissingToolError,
     StorageError,
@@ -37,7 +39,7 @@ def home(tmp_path):
 @pytest.fixture
 def open_board(sshd, home):
     def connect(**options):
-        user = server.getpass.getuser()
+        user = getpass.getuser()
         shell = ssh.SshShell(
             f"{user}@127.0.0.1", sshd.port, directory=str(home), config=str(sshd.config)
         )
@@ -134,7 +136,7 @@ def test_missing_instructions_are_refused_before_anything_is_sent(open_board, ch
 
 def test_an_executable_of_another_processor_is_not_a_traceback(open_board, checkable):
     foreign = b"\x7fELF\x02\x01\x01" + b"\0" * 200
-    with open_board() as device, pytest.raises(Exception, match="the runner") as caught:
+    with open_board() as device, pytest.raises(EdgeKilnError, match="the runner") as caught:
         check_example(checkable(runner=foreign), device)
     assert caught.value.exit_code in (8, 12)
 
@@ -144,7 +146,7 @@ def test_two_jobs_for_one_board_do_not_meet(open_board, checkable, home):
         with pytest.raises(DeviceError) as caught, open_board():
             pass
         assert check_example(checkable(), first) == ("y",)
-    assert f"{first.name} is busy: {server.getpass.getuser()}@" in caught.value.message
+    assert f"{first.name} is busy: {getpass.getuser()}@" in caught.value.message
     assert caught.value.exit_code == 13
     assert left_on(home) == ["lock"]
     with open_board() as second:
@@ -189,7 +191,7 @@ def test_a_board_that_is_gone_is_named(checkable, monkeypatch, tmp_path, home):
     monkeypatch.setattr(held, "PAUSE_S", 0.01)
     own = server.start(tmp_path)
     shell = ssh.SshShell(
-        f"{server.getpass.getuser()}@127.0.0.1", own.port,
+        f"{getpass.getuser()}@127.0.0.1", own.port,
         directory=str(home), config=str(own.config),
     )  # fmt: skip
     with Board(shell) as device:
@@ -212,7 +214,7 @@ def test_a_killed_client_leaves_no_process_and_no_file(sshd, checkable, home):
         "shell = ssh.SshShell(host, int(port), directory=home, config=config)\n"
         "bench.bench(Path(bundle), trials=1, min_seconds=60.0, device=board.Board(shell))\n"
     )
-    user = f"{server.getpass.getuser()}@127.0.0.1"
+    user = f"{getpass.getuser()}@127.0.0.1"
     arguments = [user, str(sshd.port), str(home), str(sshd.config), str(checkable())]
     client = subprocess.Popen([sys.executable, "-c", program, *arguments])
     wait_until((home / "running").exists, 60)

@@ -1,5 +1,6 @@
 """Energy of a board behind a real sshd, by sensors that lie in a tree of the test's own."""
 
+import getpass
 import threading
 import time
 
@@ -24,7 +25,7 @@ PMIC = "echo 'VDD_CORE_A current(7)=2.5A'; echo 'VDD_CORE_V volt(15)=2.0V'"
 @pytest.fixture
 def board(sshd, tmp_path, root):
     (root / "proc").symlink_to("/proc")
-    user = f"{server.getpass.getuser()}@127.0.0.1"
+    user = f"{getpass.getuser()}@127.0.0.1"
     home = str(tmp_path / "board")
     shell = SshShell(user, sshd.port, directory=home, config=str(sshd.config))
     return Board(shell, root=str(root))

@@ -15,8 +15,8 @@ class Instruction:
 
 
 @dataclass(frozen=True)
-class Executed:
-    """Exact counts of one run, in sections (a layer, a kernel, an inference)."""
+class ExecutionCounts:
+    """How often each instruction of a run was executed, in sections (a layer, a kernel …)."""
 
     sections: Mapping[int, Mapping[int, int]]  # section → address → executions
     code: Mapping[int, Instruction]  # by address
@@ -34,7 +34,7 @@ _BRANCH = re.compile(
 
 
 def basic_blocks(executions: Mapping[int, int], code: Mapping[int, Instruction]) -> Counter[Block]:
-    """Block → executions. Neighbours that ran equally often are one block, up to a branch."""
+    """How often each block ran. Neighbours that ran equally often are one, up to a branch."""
     found: Counter[Block] = Counter()
     for addresses in _runs(executions, code):
         found[tuple(code[at].text for at in addresses)] += executions[addresses[0]]

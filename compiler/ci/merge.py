@@ -1,4 +1,4 @@
-"""The parts of a run that several machines made, `--only` a part each, as one."""
+"""The parts of a run that several machines made, `--only` a part each, become one."""
 
 import shutil
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from edgekiln.runtime.signature import place
 PAPERS = ("", attest.SBOM_SUFFIX, attest.PROVENANCE_SUFFIX)
 
 
-def gather(parts: Sequence[Path], out: Path, baseline: CiResult | None) -> CiResult:
-    """Put together what `edgekiln ci` wrote to each directory of `parts`.
+def merge(parts: Sequence[Path], out: Path, baseline: CiResult | None) -> CiResult:
+    """Merge what `edgekiln ci` wrote to each directory of `parts` into `out`.
 
     Raises:
-        ConfigError: a cell is in two parts, or the parts are of different configurations.
+        ConfigError: a job is in two parts, or the parts are of different configurations.
         InputError, BundleError: a part, or a bundle in it, is missing or damaged.
         StorageError: `out` cannot be replaced.
     """
@@ -27,7 +27,7 @@ def gather(parts: Sequence[Path], out: Path, baseline: CiResult | None) -> CiRes
     whole = _joined(results)
     with replaced(out) as directory:
         for part, result in zip(parts, results, strict=True):
-            for bundle in filter(None, (cell.bundle for cell in result.cells)):
+            for bundle in filter(None, (job.bundle for job in result.cells)):
                 Bundle.open(part / bundle)
                 for name in (f"{bundle}{suffix}" for suffix in PAPERS):
                     shutil.copyfile(part / name, directory / name)
@@ -38,16 +38,16 @@ def gather(parts: Sequence[Path], out: Path, baseline: CiResult | None) -> CiRes
 
 
 def _joined(results: Sequence[CiResult]) -> CiResult:
-    ids = [cell.id for result in results for cell in result.cells]
-    if doubled := {cell for cell in ids if ids.count(cell) > 1}:
+    ids = [job.id for result in results for job in result.cells]
+    if doubled := {job for job in ids if ids.count(job) > 1}:
         raise ConfigError(f"{min(doubled)} is in two of the parts", "give each part once")
     if len(configs := {result.config for result in results}) > 1:
         raise ConfigError(f"the parts are of {' and '.join(sorted(configs))}")
-    missing = dict.fromkeys(cell for result in results for cell in result.left_out)
+    missing = dict.fromkeys(job for result in results for job in result.left_out)
     return CiResult(
         config=results[0].config,
         baseline=results[0].baseline,
-        cells=tuple(cell for result in results for cell in result.cells),
+        cells=tuple(job for result in results for job in result.cells),
         verdicts=tuple(verdict for result in results for verdict in result.verdicts),
-        left_out=tuple(cell for cell in missing if cell not in ids),
+        left_out=tuple(job for job in missing if job not in ids),
     )

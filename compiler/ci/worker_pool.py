@@ -1,4 +1,4 @@
-"""Processes that work off tasks. One that dies takes its task with it and nothing else."""
+"""Processes that work off tasks. A crash takes one task with it and nothing else."""
 
 import multiprocessing
 import os
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 T = TypeVar("T")
 
@@ -20,17 +20,17 @@ DISMISSAL_S = 10.0  # for an idle process to end by itself
 
 
 @dataclass(frozen=True, kw_only=True)
-class Died:
-    """The process that worked on a task is gone."""
+class WorkerCrash:
+    """The process that worked on a task ended before it had a result."""
 
     how: str  # "killed by SIGKILL", "exit code 3"
 
 
-class Crew:
-    """Use as a context; at its end, also by an error, the processes are ended."""
+class WorkerPool:
+    """Runs tasks in processes. It is a context, at whose end, however it ends, they are ended."""
 
     def __init__(self, size: int, directory: Path) -> None:
-        """At most `size` processes, which work in `directory`."""
+        """Start at most `size` processes, which work in `directory`."""
         self.size = size
         self.directory = directory
         self._idle: list[_Worker] = []
@@ -49,8 +49,8 @@ class Crew:
             worker.end()
 
     def run(
-        self, function: Callable[..., T], tasks: Sequence[tuple[Any, ...]]
-    ) -> Iterator[tuple[int, T | Died]]:
+        self, function: Callable[..., T], tasks: Sequence[tuple[object, ...]]
+    ) -> Iterator[tuple[int, T | WorkerCrash]]:
         """Call `function(*task)` for each task; yield its index and result as they come."""
         waiting = deque(enumerate(tasks))
         while waiting or self._busy:
@@ -63,10 +63,10 @@ class Crew:
                 assert isinstance(connection, Connection)
                 index, worker = self._busy.pop(connection)
                 try:
-                    result: T | Died = connection.recv()
+                    result: T | WorkerCrash = connection.recv()
                     self._idle.append(worker)
                 except EOFError:
-                    result = Died(how=worker.end())
+                    result = WorkerCrash(how=worker.end())
                 yield index, result
 
 
@@ -85,7 +85,7 @@ class _Worker:
         self.process.join()
 
     def end(self) -> str:
-        """Stop the process, if it has not ended by itself; how it ended."""
+        """Stop the process, if it has not ended by itself; returns how it ended."""
         self.process.terminate()
         self.process.join()
         self.connection.close()
@@ -94,7 +94,7 @@ class _Worker:
 
 
 def _serve(connection: Connection, directory: Path) -> None:
-    """Until the other end is closed: when the parent ends, however it ends, so does this."""
+    """Work off tasks until the other end is closed, as it is when the parent ends in any way."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this
     os.dup2(sys.stderr.fileno(), 1)  # what libraries print must not mix with --json
     os.chdir(directory)

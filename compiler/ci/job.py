@@ -1,4 +1,4 @@
-"""The work on one cell, in a process of its own: build it, check it, measure it."""
+"""The work on one job, in a process of its own: build the bundle, check it, measure it."""
 
 import os
 import shutil
@@ -9,8 +9,8 @@ from typing import Literal
 
 from edgekiln.compiler.build.driver import Request, build
 from edgekiln.compiler.ci.check import check, lasting
-from edgekiln.compiler.ci.matrix import Cell
-from edgekiln.compiler.ci.result import CellResult, Failure
+from edgekiln.compiler.ci.matrix import Job
+from edgekiln.compiler.ci.result import Failure, JobResult
 from edgekiln.compiler.ci.timing import timing
 from edgekiln.compiler.devices.named import open_device
 from edgekiln.compiler.documents.progress import lines
@@ -26,9 +26,9 @@ Doing = Literal["build", "check", "bench"]
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A cell, and the directory its bundle lies in, or will."""
+    """A job, and the directory its bundle lies in, or will."""
 
-    cell: Cell
+    job: Job
     out: Path
     root: Path  # of the machine's own store
     store: str = ""  # URL of the one behind it
@@ -37,36 +37,36 @@ class Task:
 
     @property
     def bundle(self) -> Path:
-        return self.out / self.cell.bundle
+        return self.out / self.job.bundle
 
 
-def empty(cell: Cell) -> CellResult:
-    return CellResult(
-        id=cell.id,
-        name=cell.name,
-        model=cell.model,
-        target=cell.target.name,
-        precision=cell.precision,
+def empty(job: Job) -> JobResult:
+    return JobResult(
+        id=job.id,
+        name=job.name,
+        model=job.model,
+        target=job.target.name,
+        precision=job.precision,
     )
 
 
-def make(task: Task) -> CellResult:
+def make(task: Task) -> JobResult:
     """Build the bundle and check it. What goes wrong is in the result."""
     _use_store(task)
-    result = empty(task.cell)
+    result = empty(task.job)
     doing: Doing = "build"
     try:
         result = _build(task, result)
         doing = "check"
-        return replace(result, check=check(_built(task, result), task.cell, open_store(task.store)))
-    except Exception as error:  # one broken cell must not hide the others
+        return replace(result, check=check(_built(task, result), task.job, open_store(task.store)))
+    except Exception as error:  # one broken job must not hide the others
         # What computes something else must not be shipped.
         for path in (task.bundle, signature.place(task.bundle)):
             path.unlink(missing_ok=True)
         return replace(result, bundle="", failure=failure_of(error, doing, task.out))
 
 
-def measure(task: Task, result: CellResult) -> CellResult:
+def measure(task: Task, result: JobResult) -> JobResult:
     """Add the latency, or why there is none."""
     _use_store(task)
     try:
@@ -76,12 +76,12 @@ def measure(task: Task, result: CellResult) -> CellResult:
 
 
 def _use_store(task: Task) -> None:
-    """The parent's: a relative path in its environment would be another one in this directory."""
+    """Use the parent's store: a relative path in the environment would be another one here."""
     os.environ["EDGEKILN_STORE"] = str(task.root)
 
 
 def failure_of(error: Exception, doing: Doing, out: Path) -> Failure:
-    """The user's errors in their own words; ours with the traceback, which is printed."""
+    """Describe an error: a user's in its own words, one of ours with its traceback printed."""
     if isinstance(error, EdgeKilnError):
         message = lasting(error.message, out)
         return Failure(doing=doing, message=message, hint=error.hint, exit_code=error.exit_code)
@@ -94,29 +94,29 @@ def failure_of(error: Exception, doing: Doing, out: Path) -> Failure:
     )
 
 
-def _build(task: Task, result: CellResult) -> CellResult:
-    cell, aside = task.cell, task.out / f".{task.cell.bundle}"
+def _build(task: Task, result: JobResult) -> JobResult:
+    job, aside = task.job, task.out / f".{task.job.bundle}"
     request = Request(
-        model=cell.model,
-        targets=(cell.target,),
-        recipe=cell.recipe,
-        precision=cell.precision,
+        model=job.model,
+        targets=(job.target,),
+        recipe=job.recipe,
+        precision=job.precision,
         out=aside,
         trial_s=0,
     )
     try:
-        built = build(request, open_store(task.store), lambda label: lines(f"{cell.id}: {label}"))
+        built = build(request, open_store(task.store), lambda label: lines(f"{job.id}: {label}"))
         (target,) = built.targets
         Path(target.bundle).replace(task.bundle)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     if task.key:
         signature.sign(task.bundle, task.key)
-    named = replace(target, bundle=cell.bundle, unmeasured="")
-    return replace(result, bundle=cell.bundle, build=replace(built, targets=(named,)))
+    named = replace(target, bundle=job.bundle, unmeasured="")
+    return replace(result, bundle=job.bundle, build=replace(built, targets=(named,)))
 
 
-def _built(task: Task, result: CellResult) -> Artifact:
+def _built(task: Task, result: JobResult) -> Artifact:
     """The bundle where it is shipped from, so that a signature beside it is found."""
     assert result.build is not None
     (target,) = result.build.targets
@@ -125,19 +125,19 @@ def _built(task: Task, result: CellResult) -> Artifact:
     )
 
 
-def _unmeasurable(cell: Cell) -> str:
+def _unmeasurable(job: Job) -> str:
     """Why there will be no latency; "" if there will."""
-    if not cell.bench_seconds:
+    if not job.bench_seconds:
         return "bench-seconds = 0"
-    if not cell.device:
-        return doctor.foreign(cell.target)
-    return "" if open_device(cell.device).measures else f"{cell.device} emulates"
+    if not job.device:
+        return doctor.foreign(job.target)
+    return "" if open_device(job.device).measures else f"{job.device} emulates"
 
 
-def _timed(task: Task, result: CellResult) -> CellResult:
-    if reason := _unmeasurable(task.cell):
+def _timed(task: Task, result: JobResult) -> JobResult:
+    if reason := _unmeasurable(task.job):
         return replace(result, unmeasured=reason, energy_unmeasured=reason)
-    found = timing(_built(task, result), task.cell, Store(task.root), again=task.remeasure)
+    found = timing(_built(task, result), task.job, Store(task.root), again=task.remeasure)
     return replace(
         result,
         bench=found.bench,

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from edgekiln.compiler.aot import microcontroller
+from edgekiln.compiler.aot.backends import microcontroller
 from edgekiln.compiler.aot.toolchain import Compiler
 from edgekiln.compiler.estimate import qemu, steps
-from edgekiln.compiler.estimate.executed import Executed
+from edgekiln.compiler.estimate.basic_blocks import ExecutionCounts
 from edgekiln.runtime.device.qemu import EMULATORS, board_command
 from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.targets.detect import runs_here
@@ -18,7 +18,7 @@ _EXECUTABLE = "./counted"
 
 def run(
     target: TargetProfile, home: Path, main: str, objects: Sequence[str], *arguments: str
-) -> Executed:
+) -> ExecutionCounts:
     """Link `main`, a C file in `home` that calls `mark`, with `objects`; run and count it.
 
     A microcontroller's startup code comes to `home`, too, and with it a main.c: not yours.
@@ -64,7 +64,7 @@ def _link(target: TargetProfile, home: Path, main: str, marks: str, objects: Seq
 
 
 def _link_image(target: TargetProfile, home: Path, main: str, objects: Sequence[str]) -> int:
-    """Of a microcontroller, for its emulated board; returns where `mark` is."""
+    """Link an image for a microcontroller's emulated board; returns where `mark` lies."""
     _write("mark.h", "mark_board.c", home=home)
     microcontroller.write_sources(home)
     compiler = Compiler(target.toolchain, home)

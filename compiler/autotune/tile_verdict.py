@@ -10,7 +10,7 @@ _TOLD_S = 5e-8  # what clocks can tell of one call; whole cycles are always told
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class TileVerdict:
     """The candidates of a layer, the default first, after some trials.
 
     Candidates take turns, so what disturbs one trial disturbs both sides of its gain, default cost
@@ -24,7 +24,7 @@ class Verdict:
 
     @classmethod
     def of(cls, trials: Sequence[Sequence[float]]) -> Self:
-        """Of the costs of every candidate in each trial."""
+        """Judge by the costs of every candidate in each trial."""
         gains = [*zip(*([costs[0] / cost for cost in costs] for costs in trials), strict=True)]
         return cls(
             costs=tuple(statistics.median(one) for one in zip(*trials, strict=True)),

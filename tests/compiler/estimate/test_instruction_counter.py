@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler.estimate import counted
-from edgekiln.compiler.estimate.executed import basic_blocks
+from edgekiln.compiler.estimate import instruction_counter
+from edgekiln.compiler.estimate.basic_blocks import basic_blocks
 from tests.compiler.estimate.tools import require
 
 LOOP = {
@@ -43,7 +43,7 @@ def test_a_loop_is_counted_exactly_in_its_section(name: str, tmp_path: Path) -> 
     clobbered = '"lr"' if target.machine == "armv8.1-m" else '"memory"'
     main = MAIN.format(body=body, register=register, mode=mode, clobbered=clobbered)
     (tmp_path / "loops.c").write_text(main)
-    executed = counted.run(target, tmp_path, "loops.c", [])
+    executed = instruction_counter.run(target, tmp_path, "loops.c", [])
     assert set(executed.sections) == {0, 1}
     rounds = {}
     for section, executions in executed.sections.items():

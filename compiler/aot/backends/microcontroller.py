@@ -4,14 +4,19 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
+from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER, write_spec
 from edgekiln.compiler.aot.toolchain import Compiler
-from edgekiln.runtime.bundle import IMAGE
+from edgekiln.compiler.ir.program import Program
+from edgekiln.runtime.bundle import IMAGE, PROGRAM
 from edgekiln.runtime.device.local import execute
 from edgekiln.runtime.device.qemu import board_command
 from edgekiln.runtime.errors import GateError, MeasurementError
 from edgekiln.runtime.manifest import Footprint, ProgramSpec
 from edgekiln.runtime.text import human_bytes
-from edgekiln.targets.profile import Board, TargetProfile
+from edgekiln.targets.profile import EmulatedBoard, TargetProfile
+
+EDGES_IN_ARENA = True  # so that they share what little memory there is
+FILES: tuple[str, ...] = (ARCHIVE, HEADER, IMAGE, PROGRAM)
 
 STARTUP = "startup.c"
 _SCRIPT = "firmware.ld"
@@ -21,8 +26,13 @@ _TIMEOUT_S = 600.0  # of one emulated inference; a large network takes seconds
 _FREE = "-Wl,--gc-sections"
 
 
-def finish(compiler: Compiler, profile: TargetProfile, spec: ProgramSpec) -> ProgramSpec:
-    """Link the image and measure what the program takes; libmodel.a is there already.
+def finish(
+    compiler: Compiler,
+    program: Program,  # noqa: ARG001 all of it is in the archive
+    profile: TargetProfile,
+    spec: ProgramSpec,
+) -> ProgramSpec:
+    """Link the image and measure what the program takes; see `Backend.finish`.
 
     Raises:
         GateError: the program does not fit `profile.memory`.
@@ -47,18 +57,19 @@ def finish(compiler: Compiler, profile: TargetProfile, spec: ProgramSpec) -> Pro
     ram_bytes = footprint.ram_bytes + stack_bytes
     spec = replace(spec, footprint=replace(footprint, stack_bytes=stack_bytes, ram_bytes=ram_bytes))
     _check(profile.name, spec)
+    write_spec(compiler.home, spec)
     return spec
 
 
 def write_sources(home: Path) -> None:
-    """Startup code, linker script and the image's `main`, into `home`."""
+    """Write the startup code, the linker script and the image's `main` to `home`."""
     for entry in (files("edgekiln.runtime") / "c" / "firmware").iterdir():
         if entry.is_file():
             (home / entry.name).write_bytes(entry.read_bytes())
 
 
 def link_flags(profile: TargetProfile) -> tuple[str, ...]:
-    """What the compiler needs, as linker of an image, besides objects; "rdimon" is semihosting."""
+    """What the compiler needs to link an image, besides objects; "rdimon" is semihosting."""
     board, core = profile.board, profile.toolchain.cflags
     assert board is not None
     memories = {
@@ -78,10 +89,10 @@ class _Sizes:
 
 
 def _linked_sizes(compiler: Compiler, profile: TargetProfile) -> _Sizes:
-    """Of a program that calls model_run and nothing else, with what it needs of the C library."""
+    """The sizes of a program that calls model_run and nothing else, with the C library it needs."""
     core = profile.toolchain.cflags  # by which the driver chooses a C library
     flags = (*core, "-nostartfiles", "--specs=nosys.specs", _FREE, f"-Wl,--entry={_ENTRY}", "-lm")
-    compiler.link("linked.elf", ["libmodel.a"], f"-Wl,--undefined={_ENTRY}", *flags)
+    compiler.link("linked.elf", [ARCHIVE], f"-Wl,--undefined={_ENTRY}", *flags)
     table = compiler.tool("size", "linked.elf").splitlines()[1]
     text, data, bss = map(int, table.split()[:3])
     return _Sizes(flash_bytes=text + data, variables_bytes=data + bss)
@@ -91,12 +102,13 @@ def _make_image(compiler: Compiler, profile: TargetProfile) -> None:
     assert profile.board is not None
     write_sources(compiler.home)
     objects = compiler.compile(_IMAGE_SOURCES)
-    compiler.link(IMAGE, [*objects, "libmodel.a"], "-s", *link_flags(profile), "-lm")
+    compiler.link(IMAGE, [*objects, ARCHIVE], "-s", *link_flags(profile), "-lm")
 
 
-def _measure_stack(home: Path, board: Board) -> int:
-    """Bytes that one inference takes, by the traces it leaves; the same for every input, as no
-    kernel recurses or allocates.
+def _measure_stack(home: Path, board: EmulatedBoard) -> int:
+    """The bytes of stack that one inference takes, by the traces it leaves.
+
+    They are the same for every input, as no kernel recurses or allocates.
     """
     try:
         done = execute(board_command(board.machine, str(home / IMAGE), ["stack"]), _TIMEOUT_S)
@@ -114,7 +126,7 @@ def _measure_stack(home: Path, board: Board) -> int:
 
 
 def _check(target: str, spec: ProgramSpec) -> None:
-    """Raises GateError when it takes more than there is."""
+    """Raises GateError when the program takes more memory than there is."""
     needs = spec.footprint
     assert needs is not None
     flash = (

@@ -1,4 +1,4 @@
-"""`edgekiln gather`: one result of what several CI jobs made."""
+"""`edgekiln merge`: the parts of a run that several machines made become one result."""
 
 from pathlib import Path
 
@@ -11,24 +11,24 @@ DIRECTORY = click.Path(path_type=Path, file_okay=False)
 @click.argument("parts", metavar="DIR...", type=DIRECTORY, nargs=-1, required=True)
 @click.option(
     "--out", type=DIRECTORY, default="dist", show_default=True, metavar="DIR",
-    help="Replaced as a whole.",
+    help="The directory to write; it is replaced as a whole.",
 )  # fmt: skip
 @click.option(
     "--baseline", default="", metavar="DIR|FILE|git:REF",
-    help="Earlier results, for the summary. The gates were judged by the jobs.",
+    help="Compare with these earlier results in the summary. The gates were judged in each part.",
 )  # fmt: skip
 @click.pass_context
-def gather(ctx: click.Context, *, parts: tuple[Path, ...], out: Path, baseline: str) -> None:
-    """Put the parts of a run together that jobs made with `edgekiln ci --only`.
+def merge(ctx: click.Context, *, parts: tuple[Path, ...], out: Path, baseline: str) -> None:
+    """Merge the parts of a run that several machines made with `edgekiln ci --only`.
 
     The exit code is that of one run of all of them.
     """
     from edgekiln.compiler.ci import baseline as baselines
     from edgekiln.compiler.ci.documents import SUMMARY
-    from edgekiln.compiler.ci.gather import gather as run
+    from edgekiln.compiler.ci.merge import merge as merged
     from edgekiln.compiler.ci.result import exit_code
 
     before = baselines.load(baseline, Path.cwd()) if baseline else None
-    result = run(parts, out, before)
+    result = merged(parts, out, before)
     click.echo((out / SUMMARY).read_text(encoding="utf-8"), nl=False)
     ctx.exit(exit_code(result))

@@ -22,21 +22,21 @@ from edgekiln.targets.profile import Memory, TargetProfile
 if TYPE_CHECKING:
     from edgekiln.runtime.device.device import Device
 
-Costs = list[list[float]]  # of each layer, of each of its candidates
+LayerCosts = list[list[float]]  # of each layer, of each of its candidates
 
 _TRIAL_SECONDS = 0.01  # of whole inferences, which nobody looks at: the profile follows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class CandidateProgram:
     """Candidates of several layers, compiled into one program."""
 
     file: Path
     target: TargetProfile
     sizes: tuple[int, ...]  # candidates of each layer
 
-    def measure(self, device: "Device | None") -> tuple[Costs, str]:
-        """Seconds, medians over the inferences of a few seconds; and on which CPU.
+    def measure(self, device: "Device | None") -> tuple[LayerCosts, str]:
+        """Medians over the inferences of a few seconds, in seconds; and on which CPU.
 
         Raises:
             EdgeKilnError: as `runtime.bench.bench`.
@@ -47,8 +47,8 @@ class Trial:
         seconds = {layer.name: layer.latency_s for layer in result.layers}
         return self._by_layer(seconds), result.machine.cpu
 
-    def estimate(self) -> tuple[Costs, str]:
-        """Cycles without the device, see `compiler.estimate`; and by which model.
+    def estimate(self) -> tuple[LayerCosts, str]:
+        """Cycles, estimated without the device (see `compiler.estimate`); and by which model.
 
         Raises:
             EdgeKilnError: as `compiler.estimate.program.program`.
@@ -59,7 +59,7 @@ class Trial:
         cycles = {layer.name: layer.cycles for layer in result.layers}
         return self._by_layer(cycles), f"{result.method}, {result.model}"
 
-    def _by_layer(self, costs: Mapping[str, float]) -> Costs:
+    def _by_layer(self, costs: Mapping[str, float]) -> LayerCosts:
         return [
             [costs[_name(layer, index)] for index in range(size)]
             for layer, size in enumerate(self.sizes)
@@ -68,7 +68,7 @@ class Trial:
 
 def prepare(
     layers: Sequence[Sequence[Kernel]], target: TargetProfile, cache: ObjectCache, home: Path
-) -> Trial:
+) -> CandidateProgram:
     """Compile the candidates of each layer; the program lies in `home`."""
     program = Program(
         name="tuning",
@@ -81,7 +81,7 @@ def prepare(
     file = home / "tuning.lib"
     built = build(program, _with_room(target), cache)
     write_tar(file, built.files, executable={RUNNER})
-    return Trial(file=file, target=target, sizes=tuple(map(len, layers)))
+    return CandidateProgram(file=file, target=target, sizes=tuple(map(len, layers)))
 
 
 def _with_room(target: TargetProfile) -> TargetProfile:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgekiln.compiler.estimate.executed import Instruction, basic_blocks
+from edgekiln.compiler.estimate.basic_blocks import Instruction, basic_blocks
 
 
 def code(*texts: str) -> dict[int, Instruction]:

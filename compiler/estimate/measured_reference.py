@@ -1,4 +1,4 @@
-"""The real time of a program that runs here, beside its estimate: how far is that to be trusted?"""
+"""The real time of a program that runs here, by which one can judge its estimate."""
 
 import platform
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ _TRIALS, _TRIAL_S = 3, 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beside:
-    """Measured, layer by layer, on this machine's CPU."""
+class MeasuredReference:
+    """What a program's layers take on this machine's CPU, measured."""
 
     cpu: str
     median_s: float  # of whole inferences
@@ -32,11 +32,11 @@ def runs_here(path: Path) -> bool:
     return here and MANIFEST in contents
 
 
-def measure(path: Path, estimate: Estimate) -> Beside:
-    """Short trials of a bundle that runs here. Raises MeasurementError: it failed or hung."""
+def measure(path: Path, estimate: Estimate) -> MeasuredReference:
+    """Time a bundle that runs here, in short trials. Raises MeasurementError: it failed or hung."""
     result = bench(path, trials=_TRIALS, min_seconds=_TRIAL_S, profile=True)
     layers_s = tuple(layer.latency_s for layer in result.layers)
-    return Beside(
+    return MeasuredReference(
         cpu=result.machine.cpu,
         median_s=result.median_s,
         layers_s=layers_s,
@@ -45,7 +45,7 @@ def measure(path: Path, estimate: Estimate) -> Beside:
 
 
 def _spearman(a: Sequence[float], b: Sequence[float]) -> float:
-    """Correlation of ranks; 0 where there is nothing to rank."""
+    """The correlation of ranks; 0 where there is nothing to rank."""
     if len(a) < 2:
         return 0.0
     of_a, of_b = (np.argsort(np.argsort(values)) for values in (a, b))
