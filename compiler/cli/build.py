@@ -1,13 +1,12 @@
 """`edgekiln build`: the whole chain."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from edgekiln.compiler.build.recipe import PRECISIONS, Precision
+from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option, store_option
 from edgekiln.compiler.cli.output import json_option, print_json
-from edgekiln.compiler.cli.store import store_option
 
 
 @click.command()
@@ -46,15 +45,15 @@ from edgekiln.compiler.cli.store import store_option
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     metavar="PP",
     help="Stop at a stage that loses more than this many percentage points of accuracy.",
 )
-@click.option("--seed", type=int, help="Seed of weights, splits and shuffling (default: 0).")
+@click.option("--seed", type=SEED, help="Seed of weights, splits and shuffling (default: 0).")
 @click.option("--skip", multiple=True, metavar="STAGE", help="Leave out distill or prune.")
 @click.option(
     "--bench-seconds",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=1.0,
     show_default=True,
     metavar="S",
@@ -66,6 +65,7 @@ from edgekiln.compiler.cli.store import store_option
     metavar="DIR",
     help="Where training curves for TensorBoard go.",
 )
+@allow_factory_option
 @store_option
 @json_option
 def build(
@@ -81,6 +81,7 @@ def build(
     skip: tuple[str, ...],
     bench_seconds: float,
     logs: Path | None,
+    allow_factory: tuple[str, ...],
     store_url: str,
     as_json: bool,
 ) -> None:
@@ -103,12 +104,17 @@ def build(
     from edgekiln.targets import profile
 
     recipe = recipes.load(recipe_path) if recipe_path else default_recipe(model)
-    recipe = recipes.override(recipe, data=data, seed=seed)
-    skip = recipes.check_skip(skip, "--skip")
+    recipe = recipes.override(
+        recipe,
+        data=data,
+        seed=seed,
+        skip=recipes.check_skip(skip, "--skip"),
+        allow_factories=allow_factory,
+    )
     request = engine.Request(
         model=model,
         targets=tuple(profile.load(target) for target in targets),
-        recipe=replace(recipe, skip=(*recipe.skip, *skip)),
+        recipe=recipe,
         precision=precision,
         out=out,
         max_drop=max_drop,

@@ -16,6 +16,7 @@ from edgekiln.runtime import host
 from edgekiln.runtime.errors import GateError, UnsupportedError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
+from tests.compiler import artifacts
 from tests.compiler.qdq_models import QdqModel
 
 TARGETS = ["x86-64-v3", "x86-avx512-vnni"]
@@ -32,7 +33,7 @@ def target(request: pytest.FixtureRequest) -> profile.TargetProfile:
 def build(model: Path, target: profile.TargetProfile, **options: object) -> Path:
     out = model.with_suffix(f".{target.name}.lib")
     context = StageContext(target=target, scratch=model.parent)
-    Compile(**options).run(model, out, context)  # type: ignore[arg-type]
+    Compile(**options).run(artifacts.of(model), out, context)  # type: ignore[arg-type]
     return out
 
 
