@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from edgekiln.compiler.cli.devices import device_option
+from edgekiln.compiler.cli.options import Finite
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.runtime.bench import MIN_SECONDS, TRIALS
 
@@ -22,7 +23,10 @@ FILE = click.Path(path_type=Path)
     help="Model for ONNX Runtime (default: the bundle's own, where the store still has them).",
 )
 @click.option("--trials", default=TRIALS, show_default=True, help="Trials of each engine, in turn.")
-@click.option("--min-seconds", default=MIN_SECONDS, show_default=True, help="Length of a trial.")
+@click.option(
+    "--min-seconds", type=Finite(min=0), default=MIN_SECONDS, show_default=True,
+    help="Length of a trial.",
+)  # fmt: skip
 @click.option("--threads", default=1, show_default=True, help="They share one inference.")
 @click.option("--cpu", type=int, help="Pin the threads to this CPU and those behind it.")
 @click.option("--profile", is_flag=True, help="Time every layer, too.")

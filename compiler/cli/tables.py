@@ -44,7 +44,7 @@ def _stages(result: BuildResult) -> "Table":
     heading = " / ".join(sorted(metrics)) or "accuracy"
     table = Table()
     table.add_column("stage")
-    for name in (heading, "samples", "parameters", "MACs", "bytes", "time"):
+    for name in (heading, "n", "parameters", "MACs", "bytes", "time"):
         table.add_column(name, justify="right")
     for step in result.steps:
         table.add_row(*_row(step))

@@ -134,6 +134,9 @@ def sweep(
 def _remove_leftovers(store: Store, keep_days: float | None, now_s: float) -> int:
     """Working directories, locks and checkpoints of processes that are gone; bytes freed."""
     freed = 0
+    for path in _children(store.locks):
+        if path.is_symlink() or not path.is_file():
+            freed += _remove(path)  # no lock of ours
     keys = {path.name.partition(".")[0] for path in _children(store.tmp)}
     keys |= {path.name for path in (*_children(store.locks), *_children(store.scratch))}
     for key in keys:

@@ -51,6 +51,6 @@ def parse_record(text: str | bytes, key: str) -> StoredRecord:
         raise DamagedError(f"the record of {key[:12]}… belongs to another key")
     if not all(type(number) in (int, float) for number in record.metrics.values()):
         raise DamagedError(f"the record of {key[:12]}… is damaged (a metric is no number)")
-    if not record.chain or Path(record.file).name != record.file or record.file == RECORD:
+    if not record.chain or record.file in ("", RECORD) or Path(record.file).name != record.file:
         raise DamagedError(f"the record of {key[:12]}… is damaged (names no file of its own)")
     return record

@@ -97,8 +97,7 @@ class Store(Layout):
             if rank := int(os.environ.get("RANK", "0")):
                 self._work_along(f"rank{rank}-{key_of(recipe)}", key_of(recipe), make)
             artifact = self._find_or_make(recipe, given.chain, make, advance)
-        if not artifact.cached:
-            shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)  # also when found: its maker may be killed
         return artifact
 
     def _work_along(self, name: str, key: str, make: Maker) -> None:
