@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache, key_of
 from edgekiln.compiler.aot.codegen import Compiled, compile_function
 from edgekiln.compiler.ir.program import Call, Program
-from edgekiln.compiler.pipeline.fingerprint import kernels_sha256
+from edgekiln.compiler.pipeline.fingerprint import code_sha256
 from edgekiln.runtime.errors import EdgeKilnError, UnsupportedError
 
 if TYPE_CHECKING:
     from tvm.tirx import PrimFunc
 
+# What makes machine code of a signature: whoever writes the kernel, and whoever compiles it.
+_MAKERS = ("edgekiln.compiler.lowering.lower", "edgekiln.compiler.aot.codegen")
 _TOOLS = ("apache-tvm", "apache-tvm-ffi")
 _NAME_DIGITS = 12  # of a hash, hexadecimal: enough to tell the functions of any program apart
 
@@ -69,7 +71,7 @@ def _key(symbol: str, identity: str, tvm_target: Mapping[str, object]) -> str:
             "symbol": symbol,
             "function": identity,
             "target": tvm_target,
-            "generator": kernels_sha256(),
+            "code": code_sha256(*_MAKERS),
             "tools": {tool: metadata.version(tool) for tool in _TOOLS},
         }
     )

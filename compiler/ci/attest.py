@@ -120,7 +120,7 @@ def _materials(chain: tuple[Record, ...]) -> Iterator[dict[str, object]]:
         options = record.get("options", {})
         if record["stage"] == "input":
             yield {"name": f"input ({record['kind']})", "digest": {"sha256": record["sha256"]}}
-        if digest := options.get("data_sha256"):
+        if digest := record.get("uses", {}).get("data"):
             if digest not in seen:
                 yield {"name": f"data {options.get('data', '')}", "digest": {"sha256": digest}}
             seen.add(digest)

@@ -8,15 +8,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from edgekiln.compiler.build import resolve
 from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.result import BundleCheck
 from edgekiln.compiler.devices.named import identity, open_device
 from edgekiln.compiler.environment import doctor
 from edgekiln.compiler.pipeline import source_models
-from edgekiln.compiler.pipeline.artifact import Artifact
-from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.pipeline.store import Store
+from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.runtime import codec, host
 from edgekiln.runtime.device.admission import require_signature
 from edgekiln.runtime.device.device import LOCAL
@@ -25,6 +25,7 @@ from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
 
 if TYPE_CHECKING:
     from edgekiln.compiler.evaluation.layerwise import Gap
+    from edgekiln.targets.profile import TargetProfile
 
 SAMPLES = 8  # compared with ONNX Runtime, layer by layer
 QEMU = "qemu"
@@ -49,7 +50,7 @@ def check(bundle: Artifact, job: Job, store: Store) -> BundleCheck:
         seed=job.recipe.seed,
     )
     try:
-        made = store.run(resolve.derive(stage), bundle)
+        made = store.run(stage, bundle)
     except (BundleError, MissingToolError) as error:
         if not reason:
             raise
@@ -72,11 +73,13 @@ class CheckBundle(Stage):
     device: str  # "local", "qemu", or where the configuration says
     executor: str  # what would compute: a CPU or an emulator, in words
     data: str
-    data_sha256: str = ""
     seed: int
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
-        found = self._here(src) if self.device == LOCAL else self._there(src)
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
+        return used_data(self.data, self.seed)
+
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
+        found = self._here(src.path) if self.device == LOCAL else self._there(src.path)
         dst.write_text(codec.dumps(codec.encode(found)), encoding="utf-8")
         return {"layers": len(found.layers)}
 
@@ -111,7 +114,7 @@ class CheckBundle(Stage):
         from edgekiln.runtime.runner import AotRunner
 
         spec = AotRunner.open(bundle).spec
-        model = source_models.source_model(spec)
+        model = source_models.source_model(spec).path
         batches = parity.batches_for(spec, model, data=self.data, seed=self.seed, samples=SAMPLES)
         result = verify(bundle, model, batches)
         result.check()

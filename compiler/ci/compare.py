@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from edgekiln.compiler.build.result import Score
 from edgekiln.compiler.ci import lock, result
 from edgekiln.compiler.ci.noise import change, incomparable
 from edgekiln.compiler.ci.result import CiResult, JobResult
+from edgekiln.compiler.packaging.report import Score
 from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.errors import ConfigError
 

@@ -100,7 +100,7 @@ def stage_of(record: Mapping[str, Any]) -> Stage:
     """What the lock keeps of a store's record; the target by its hash."""
     kept = {
         key: record[key]
-        for key in ("stage", "version", "options", "input", "tools")
+        for key in ("stage", "code", "options", "input", "uses", "tools")
         if record.get(key) is not None
     }
     if target := record.get("target"):

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgekiln.compiler.build.result import BuildResult, Latency, Score
+from edgekiln.compiler.build.result import BuildResult, Latency
 from edgekiln.compiler.evaluation.layerwise import Gap
+from edgekiln.compiler.packaging.report import Score
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.host import Machine

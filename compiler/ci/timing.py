@@ -13,8 +13,9 @@ from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.result import Bench
 from edgekiln.compiler.devices.named import identity, open_device
 from edgekiln.compiler.pipeline import source_models
-from edgekiln.compiler.pipeline.artifact import Artifact, key_of, recipe_of
-from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.key import key_of, recipe_of
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime import codec
 from edgekiln.runtime.device.device import LOCAL
@@ -72,17 +73,17 @@ class TimeBundle(Stage):
     min_seconds: float
     power: str
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
         from edgekiln.runtime.bench import compare
 
         here = self.device == LOCAL
         ours, *others = compare(
-            src,
-            source_models.models_of(src) if here else (),
+            src.path,
+            source_models.models_of(src.path) if here else (),
             min_seconds=self.min_seconds,
             profile=True,
             power=self.power,
-            device=None if here else open_device(self.device, src),
+            device=None if here else open_device(self.device, src.path),
         )
         taken = BundleTiming(
             bench=_bench(ours, others, self.device),

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from edgekiln.compiler.cli.devices import device_option
+from edgekiln.compiler.cli.options import Finite
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.runtime.bench import MIN_SECONDS, TRIALS
 
@@ -28,7 +29,11 @@ FILE = click.Path(path_type=Path)
     help="Measure each engine so many times, in turn.",
 )
 @click.option(
-    "--min-seconds", default=MIN_SECONDS, show_default=True, help="Let a trial last so long."
+    "--min-seconds",
+    type=Finite(min=0),
+    default=MIN_SECONDS,
+    show_default=True,
+    help="Let a trial last so long.",
 )
 @click.option(
     "--threads", default=1, show_default=True, help="Share each inference among so many threads."

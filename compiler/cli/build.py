@@ -1,13 +1,12 @@
 """`edgekiln build`: the whole chain."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from edgekiln.compiler.build.recipe import PRECISIONS, Precision
+from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option, store_option
 from edgekiln.compiler.cli.output import json_option, print_json
-from edgekiln.compiler.cli.store import store_option
 
 
 @click.command()
@@ -50,17 +49,19 @@ from edgekiln.compiler.cli.store import store_option
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     metavar="PP",
     help="Stop at a stage that loses more than this many percentage points of accuracy.",
 )
-@click.option("--seed", type=int, help="Draw weights, splits and orders by this seed (default: 0).")
+@click.option(
+    "--seed", type=SEED, help="Draw weights, splits and orders by this seed (default: 0)."
+)
 @click.option(
     "--skip", multiple=True, metavar="STAGE", help="Leave out this stage: distill or prune."
 )
 @click.option(
     "--bench-seconds",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=1.0,
     show_default=True,
     metavar="S",
@@ -79,6 +80,7 @@ from edgekiln.compiler.cli.store import store_option
     metavar="DIR",
     help="Write the graph as text after each compiler pass, a directory a target.",
 )
+@allow_factory_option
 @store_option
 @json_option
 def build(
@@ -96,6 +98,7 @@ def build(
     logs: Path | None,
     check_ir: bool,
     dump_ir: Path | None,
+    allow_factory: tuple[str, ...],
     store_url: str,
     as_json: bool,
 ) -> None:
@@ -118,12 +121,17 @@ def build(
     from edgekiln.targets import profile
 
     recipe = recipes.load(recipe_path) if recipe_path else default_recipe(model)
-    recipe = recipes.override(recipe, data=data, seed=seed)
-    skip = recipes.check_skip(skip, "--skip")
+    recipe = recipes.override(
+        recipe,
+        data=data,
+        seed=seed,
+        skip=recipes.check_skip(skip, "--skip"),
+        allow_factories=allow_factory,
+    )
     request = engine.Request(
         model=model,
         targets=tuple(profile.load(target) for target in targets),
-        recipe=replace(recipe, skip=(*recipe.skip, *skip)),
+        recipe=recipe,
         precision=precision,
         out=out,
         max_drop=max_drop,

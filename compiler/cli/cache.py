@@ -4,6 +4,7 @@ import time
 
 import click
 
+from edgekiln.compiler.cli.options import Finite
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 from edgekiln.compiler.pipeline import gc as housekeeping
 from edgekiln.compiler.pipeline.store import Store
@@ -56,7 +57,7 @@ def ls(as_json: bool) -> None:
 
 @cache.command()
 @click.option(
-    "--keep-days", type=click.FloatRange(min=0), help="Remove what was not used for so many days.",
+    "--keep-days", type=Finite(min=0), help="Remove what was not used for so many days.",
 )  # fmt: skip
 @click.option(
     "--max-size", type=Size(), help="Then remove the longest unused until this much is left."

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekiln.compiler.cli.options import SEED, allow_factory_option
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ _FILE = click.Path(path_type=Path)
     "--module", metavar="FILE.pt", type=_FILE, help="Show, too, what exporting this module changed."
 )
 @click.option("--data", default="", help="Compare on this data set (default: the model's own).")
-@click.option("--seed", default=0, show_default=True, help="Split the data set by this seed.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Split the data set by this seed."
+)
 @click.option(
     "--samples",
     default=64,
@@ -41,10 +44,11 @@ _FILE = click.Path(path_type=Path)
     type=click.IntRange(min=1),
     help="Compare on so many held-out samples.",
 )
+@allow_factory_option
 @json_option
 def verify(
     *, program: Path, model: Path | None, float_model: Path | None, module: Path | None,
-    data: str, seed: int, samples: int, as_json: bool,
+    data: str, seed: int, samples: int, allow_factory: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Compare a program with ONNX Runtime, per output and per layer.
 
@@ -53,15 +57,19 @@ def verify(
     from edgekiln.compiler.build.resolve import kind_of
     from edgekiln.compiler.evaluation import parity
     from edgekiln.compiler.evaluation.layerwise import verify as run
-    from edgekiln.compiler.pipeline.source_models import source_model
+    from edgekiln.compiler.pipeline.places import data_place
+    from edgekiln.compiler.pipeline.source_models import known_model, source_model
+    from edgekiln.compiler.pipeline.store import Store
     from edgekiln.runtime.runner import AotRunner
 
     runner = AotRunner.open(program)
-    model = model or source_model(runner.spec)
+    source = known_model(model) if model else source_model(runner.spec)
+    model = source.path
+    data = data or data_place(Store(), source.chain)
     batches = parity.batches_for(runner.spec, model, data=data, seed=seed, samples=samples)
     steps: list[tuple[str, parity.Model]] = []
     if module:
-        steps.append(("PyTorch", parity.torch_model(module)))
+        steps.append(("PyTorch", parity.torch_model(module, allow_factory)))
     quantized = kind_of(model) == "onnx-int8"
     if float_model and quantized:
         steps.append(("float ONNX", parity.onnx_model(float_model)))

@@ -1,6 +1,6 @@
 """How far the steps of a build are apart: PyTorch → float ONNX → int8 ONNX → program."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -63,13 +63,13 @@ def _link(before: str, after: str, a: "NDArray[np.float64]", b: "NDArray[np.floa
     )
 
 
-def torch_model(path: Path) -> Model:
-    """A module artifact. Raises InputError."""
+def torch_model(path: Path, allow: Collection[str] = ()) -> Model:
+    """A module artifact; `allow` is as in `load_module`. Raises InputError."""
     import torch
 
     from edgekiln.models.artifact import load_module
 
-    module, _ = load_module(path)
+    module, _ = load_module(path, allow)
     module.eval()
 
     def run(batch: "NDArray[np.float32]") -> "NDArray[np.generic]":

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import onnx
+
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.import_onnx import import_onnx
 from edgekiln.compiler.ir.printer import printed
@@ -189,14 +191,21 @@ def lower_graph(
 
 
 def lowered(
-    model: Path, target: TargetProfile, batch: int = 1, inspection: Inspection | None = None
+    model: Path,
+    target: TargetProfile,
+    batch: int = 1,
+    inspection: Inspection | None = None,
+    loaded: onnx.ModelProto | None = None,
 ) -> tuple[Graph, list[FloatOperator]]:
     """An ONNX model after all passes for a target, and what stayed float in it.
+
+    Args:
+        loaded: the model, if the caller has read it already; it is not changed.
 
     Raises:
         EdgeKilnError: the model cannot be read or compiled; a pass failed.
     """
-    graph = import_onnx(model, batch)
+    graph = import_onnx(model, batch, loaded)
     activation = isa.load(target.isa).activation
     stayed_float = lower_graph(
         graph, activation, integer_edges=target.integer_edges, inspection=inspection

@@ -3,9 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from edgekiln.compiler.pipeline.stage import Advance, Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Advance, Stage, StageContext
+from edgekiln.compiler.stages.uses_data import used_data
+from edgekiln.compiler.stages.uses_module import (
+    data_of_module,
+    file_sha256,
+    named_model,
+    used_factory,
+)
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -13,6 +21,7 @@ if TYPE_CHECKING:
 
     from edgekiln.compiler.training.fit import FitOptions
     from edgekiln.compiler.training.setting import Setting
+    from edgekiln.targets.profile import TargetProfile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +69,6 @@ class Distill(Stage):
         default="",
         metadata={"help": "Zoo name, package.module:factory or .pt file; none: plain training."},
     )
-    teacher_sha256: str = field(default="", metadata={"derived": True})
     teacher_epochs: int = field(
         default=20, metadata={"help": "Epochs to train a teacher from the zoo first."}
     )
@@ -73,9 +81,7 @@ class Distill(Stage):
     init: str = field(
         default="", metadata={"help": "Checkpoint (.pt) to start from: transfer learning."}
     )
-    init_sha256: str = field(default="", metadata={"derived": True})
     data: str = field(default="", metadata={"help": "Data set to train on (default: the model's)."})
-    data_sha256: str = field(default="", metadata={"derived": True})
     seed: int = field(default=0, metadata={"help": "Seed of the splits, the order and the noise."})
 
     def __post_init__(self) -> None:
@@ -97,14 +103,25 @@ class Distill(Stage):
                 value = getattr(self, name)
                 raise ConfigError(f"distill: {name.replace('_', '-')} = {value}", hint=hint)
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+    def settled(self, src: Artifact | None) -> Self:
+        return replace(self, data=self.data or data_of_module(src))
+
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
+        return {
+            **used_data(self.data, self.seed),
+            **used_factory(src),
+            "teacher": named_model(self.teacher),
+            "init": file_sha256(self.init),
+        }
+
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.training.fit import fit
         from edgekiln.compiler.training.loss import Objective
         from edgekiln.compiler.training.setting import open_setting
         from edgekiln.compiler.training.transfer import take_over
         from edgekiln.models.artifact import save_module
 
-        setting = open_setting(src, self.data, self.seed)
+        setting = open_setting(src.path, self.data, self.seed, ctx.allow)
         if self.init:
             ctx.notes.extend(take_over(setting.module, Path(self.init)))
         teacher = self._teacher(setting, ctx) if self.teacher else None
@@ -160,7 +177,7 @@ class Distill(Stage):
         from edgekiln.compiler.training.loss import Objective
 
         if Path(self.teacher).suffix == ".pt":
-            return teachers.from_artifact(Path(self.teacher), student)
+            return teachers.from_artifact(Path(self.teacher), student, ctx.allow)
         module = teachers.from_name(self.teacher, student, ctx.scratch, self.seed)
         if ":" in self.teacher or self.teacher_epochs == 0:
             return module

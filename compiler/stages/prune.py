@@ -5,9 +5,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from edgekiln.compiler.pipeline.stage import Advance, Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Advance, Stage, StageContext
+from edgekiln.compiler.stages.uses_data import used_data
+from edgekiln.compiler.stages.uses_module import data_of_module, used_factory
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from edgekiln.compiler.training.fit import FitOptions
     from edgekiln.compiler.training.loss import Objective
     from edgekiln.compiler.training.setting import Setting
+    from edgekiln.targets.profile import TargetProfile
 
 # Enough for a ranking: the scores are means, and a batch costs as much as training on it.
 _GRADIENT_BATCHES = 16
@@ -62,7 +66,6 @@ class Prune(Stage):
         default=8, metadata={"help": "Widths are multiples of this (in a build: the targets')."}
     )
     data: str = field(default="", metadata={"help": "Data set to train on (default: the model's)."})
-    data_sha256: str = field(default="", metadata={"derived": True})
     seed: int = field(default=0, metadata={"help": "Seed of the splits and the order."})
 
     def __post_init__(self) -> None:
@@ -83,13 +86,19 @@ class Prune(Stage):
                 value = getattr(self, name)
                 raise ConfigError(f"prune: {name.replace('_', '-')} = {value}", hint=hint)
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+    def settled(self, src: Artifact | None) -> Self:
+        return replace(self, data=self.data or data_of_module(src))
+
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
+        return {**used_data(self.data, self.seed), **used_factory(src)}
+
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.training.setting import open_setting
         from edgekiln.compiler.training.teacher import frozen_copy
         from edgekiln.models import cost
         from edgekiln.models.artifact import save_module
 
-        setting = open_setting(src, self.data, self.seed)
+        setting = open_setting(src.path, self.data, self.seed, ctx.allow)
         before = cost.count(setting.module, setting.example)
         module, teacher = setting.module, frozen_copy(setting.module)
         for step in range(self.steps if self.ratio < 1 else 0):
@@ -137,7 +146,7 @@ class Prune(Stage):
             return module
         done = ctx.scratch / f"round-{step}.pt"
         if done.exists():
-            return load_module(done)[0]
+            return load_module(done, {setting.meta.factory})[0]
         scores = weight_scores(module, self.importance, self._losses(setting))
         shrink(module, example, found.proven, scores, budget=budget, multiple=self.channel_multiple)
         if self.recovery_epochs:

@@ -1,5 +1,6 @@
 """A module and the data it is trained on, checked to fit each other before an hour is spent."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +30,11 @@ class Setting:
         return torch.zeros(1, *self.data.input_shape)
 
 
-def open_setting(src: Path, data: str, seed: int) -> Setting:
+def open_setting(src: Path, data: str, seed: int, allow: Collection[str] = ()) -> Setting:
     """Load the module artifact `src`, and the data set `data` or, with "", the module's own.
+
+    Args:
+        allow: factories that `src` may name, as in `edgekiln.models.artifact.load_module`.
 
     Raises:
         ConfigError: no data set is named anywhere.
@@ -39,7 +43,7 @@ def open_setting(src: Path, data: str, seed: int) -> Setting:
     from edgekiln.models.artifact import load_module
     from edgekiln.models.data import load
 
-    module, meta = load_module(src)
+    module, meta = load_module(src, allow)
     check_finite(module, str(src))
     if not (data or meta.data):
         raise ConfigError(

@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 
 from edgekiln.compiler.cli.documents import DOCUMENTS
-from edgekiln.compiler.devices.named import emulated_cpu
+from edgekiln.compiler.devices.emulated import emulated_cpu
 from edgekiln.compiler.documents.json_schema import document_schema
 from edgekiln.runtime.manifest import ProgramSpec
 

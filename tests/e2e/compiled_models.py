@@ -10,13 +10,14 @@ from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.compile import Compile
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
+from tests.compiler import artifacts
 from tests.compiler.qdq_models import QdqModel
 
 
 def build(model: Path, target: profile.TargetProfile, **options: object) -> Path:
     out = model.with_suffix(f".{target.name}.lib")
     context = StageContext(target=target, scratch=model.parent)
-    Compile(**options).run(model, out, context)  # type: ignore[arg-type]
+    Compile(**options).run(artifacts.of(model), out, context)  # type: ignore[arg-type]
     return out
 
 

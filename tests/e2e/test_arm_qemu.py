@@ -16,6 +16,7 @@ from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from edgekiln.targets.profile import TargetProfile
 from tests import emulated
+from tests.compiler import artifacts
 from tests.compiler.qdq_models import QdqModel
 from tests.e2e.compiled_models import build, random_nets, residual_net
 
@@ -193,7 +194,8 @@ def test_a_bundle_carries_the_output_to_expect_on_the_board(
     for target in (name, REFERENCE):
         bundle_file = tmp_path / f"{target}.ekb"
         libs(target)
-        Package().run(libs.model.with_suffix(f".{target}.lib"), bundle_file, context)
+        lib = artifacts.of(libs.model.with_suffix(f".{target}.lib"))
+        Package().run(lib, bundle_file, context)
         packed[target] = bundle.read_tar(bundle_file)
     for kind in ("input", "output"):
         example = bundle.example_name(kind, 0)

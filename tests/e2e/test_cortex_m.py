@@ -26,6 +26,7 @@ from edgekiln.runtime.manifest import ProgramSpec, TensorSpec
 from edgekiln.targets import profile
 from edgekiln.targets.profile import Memory, TargetProfile
 from tests import emulated
+from tests.compiler import artifacts
 from tests.compiler.qdq_models import QdqModel
 from tests.e2e.compiled_models import build, random_nets, residual_net
 from tests.e2e.test_arm_qemu import REFERENCE, reference
@@ -164,7 +165,7 @@ def test_a_data_set_is_predicted_in_one_run_of_the_image(libs: dict[str, Lib], m
 def test_a_bundle_is_checked_on_the_emulated_board(libs: dict[str, Lib], tmp_path: Path) -> None:
     lib = libs["cortex-m4"]
     packed = tmp_path / "m4.ekb"
-    Package().run(lib.path, packed, StageContext(target=lib.target, scratch=tmp_path))
+    Package().run(artifacts.of(lib.path), packed, StageContext(target=lib.target, scratch=tmp_path))
     with QemuDevice() as device:
         assert check_example(packed, device) == tuple(each.name for each in lib.spec.outputs)
     with LocalDevice() as device, pytest.raises(BundleError, match="made for armv7e-m"):

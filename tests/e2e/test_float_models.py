@@ -13,7 +13,7 @@ from edgekiln.compiler.stages.compile import Compile
 from edgekiln.runtime import host
 from edgekiln.runtime.runner import OrtRunner
 from edgekiln.targets import profile
-from tests.compiler import float_models
+from tests.compiler import artifacts, float_models
 from tests.e2e import test_arm_qemu
 
 MOBILE = """
@@ -53,7 +53,7 @@ def test_every_layer_is_onnx_runtimes_but_for_the_last_bits(
         pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
     path, program = tmp_path / "m.onnx", tmp_path / "m.lib"
     onnx.save(make(), path)
-    Compile().run(path, program, StageContext(target=target, scratch=tmp_path))
+    Compile().run(artifacts.of(path), program, StageContext(target=target, scratch=tmp_path))
     rng = np.random.default_rng(0)
     batches = [rng.normal(size=(1, 3, 32, 32)).astype(np.float32) for _ in range(3)]
     result = verify(program, path, batches)

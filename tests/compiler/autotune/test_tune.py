@@ -10,7 +10,6 @@ import pytest
 
 from edgekiln.compiler.autotune import tune
 from edgekiln.compiler.autotune.candidate_program import CandidateProgram
-from edgekiln.compiler.build.resolve import derive
 from edgekiln.compiler.ci.lock import stage_of
 from edgekiln.compiler.devices.named import open_device
 from edgekiln.compiler.evaluation.parity import batches_for
@@ -22,6 +21,7 @@ from edgekiln.runtime.errors import ConfigError, UnsupportedError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import isa, profile
 from edgekiln.targets.profile import Memory
+from tests.compiler import artifacts
 from tests.compiler.estimate.tools import require
 from tests.compiler.float_models import make
 from tests.compiler.qdq_models import QdqModel
@@ -71,7 +71,7 @@ def test_measuring_ends_when_trials_agree(model: Path, monkeypatch: pytest.Monke
 
 def compiled(model: Path, home: Path, tuning: str) -> tuple[Path, list[str]]:
     context = StageContext(target=TARGET, scratch=home)
-    Compile(tuning=tuning).run(model, home / "net.lib", context)
+    Compile(tuning=tuning).run(artifacts.of(model), home / "net.lib", context)
     return home / "net.lib", context.notes
 
 
@@ -129,19 +129,20 @@ def test_a_tuning_file_is_part_of_the_programs_key_and_lock(
     store, file = Store(tmp_path / "store"), tmp_path / "t.jsonl"
     source = store.ingest(model, "onnx-int8")
 
-    def stage(tuning: str) -> Compile:
-        return derive(Compile(tuning=tuning), source, TARGET)
+    def used(tuning: str) -> str | None:
+        return Compile(tuning=tuning).uses(source, TARGET).get("tuning")
 
     table.write(file, tuned.rows)
-    before = stage(str(file)).tuning_sha256
+    before = used(str(file))
     table.write(file, tuned.rows[1:])
-    made = store.run(stage(str(file)), source, TARGET)
-    options = stage_of(made.chain[-1])["options"]
-    assert isinstance(options, dict)
-    assert options["tuning_sha256"] == stage(str(file)).tuning_sha256 != before
-    assert stage("").tuning_sha256 == ""
+    made = store.run(Compile(tuning=str(file)), source, TARGET)
+    uses = stage_of(made.chain[-1])["uses"]
+    assert isinstance(uses, dict)
+    locked = uses["tuning"]
+    assert locked == used(str(file)) != before
+    assert used("") is None
     with pytest.raises(ConfigError, match="no such tuning file: gone"):
-        stage("gone")
+        store.run(Compile(tuning="gone"), source, TARGET)
 
 
 def test_a_model_without_a_choice_is_refused(tmp_path: Path) -> None:

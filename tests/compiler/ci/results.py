@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from edgekiln.compiler.build.recipe import Recipe
-from edgekiln.compiler.build.result import BuildResult, FloatOp, Score, Step, TargetResult
+from edgekiln.compiler.build.result import BuildResult, FloatOp, Step, TargetResult
 from edgekiln.compiler.ci.config import Gates
 from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.result import Bench, BundleCheck, CiResult, GateVerdict, JobResult
+from edgekiln.compiler.packaging.report import Score
 from edgekiln.runtime.bundle import MANIFEST, SEAL, seal, write_tar
 from edgekiln.runtime.host import Machine
 from edgekiln.runtime.manifest import Manifest, ProgramSpec, to_json
@@ -56,7 +57,7 @@ def result(
     unscored: str = "", joules: float | None = None, **changes: Any,
 ) -> JobResult:  # fmt: skip
     """Of a job "net/x86-64-v3/int8" that was built, checked and measured."""
-    score = None if accuracy is None else Score(value=accuracy, metric="accuracy", n=400)
+    score = None if accuracy is None else Score(value=accuracy, metric="accuracy", n=400, of=400)
     compiled = Step(
         stage="compile", target=TARGET, sha256="c" * 64, file_bytes=300, score=score,
         unscored=unscored, metrics={"float_operators_quantized": quantized_float},

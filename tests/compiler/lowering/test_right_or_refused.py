@@ -14,7 +14,7 @@ from edgekiln.compiler.stages.compile import Compile
 from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
-from tests.compiler import float_models
+from tests.compiler import artifacts, float_models
 from tests.compiler.qdq_models import QdqModel
 
 TARGET = profile.load("x86-64-v3")
@@ -22,7 +22,7 @@ TARGET = profile.load("x86-64-v3")
 
 def program(model: Path) -> AotRunner:
     out = model.with_suffix(".lib")
-    Compile().run(model, out, StageContext(target=TARGET, scratch=model.parent))
+    Compile().run(artifacts.of(model), out, StageContext(target=TARGET, scratch=model.parent))
     return AotRunner.open(out)
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgekiln.compiler.build.resolve import derive
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.distill import Distill
 from edgekiln.models import artifact
 from edgekiln.models import data as sets
 from edgekiln.models.artifact import load_module
 from edgekiln.runtime.errors import ConfigError, InputError
+from tests.compiler import artifacts
 
 DATA = "digits?limit=400&test=60&val=60&calib=20&size=16"
 QUICK = Distill(epochs=2, batch_size=32)
@@ -35,13 +35,13 @@ def make(model: str, path: Path, seed: int = 0) -> Path:
 
 def distill(stage: Distill, src: Path, home: Path, **context: object) -> tuple[Path, StageContext]:
     ctx = StageContext(scratch=home / "scratch", **context)  # type: ignore[arg-type]
-    stage.run(src, home / "out.pt", ctx)
+    stage.run(artifacts.of(src), home / "out.pt", ctx)
     return home / "out.pt", ctx
 
 
 def test_training_helps_and_is_written_down(student, tmp_path):
     metrics = replace(QUICK, epochs=8, batch_size=16).run(
-        student, tmp_path / "out.pt", StageContext(scratch=tmp_path / "s")
+        artifacts.of(student), tmp_path / "out.pt", StageContext(scratch=tmp_path / "s")
     )
     module, meta = load_module(tmp_path / "out.pt")
     assert metrics["val_accuracy"] > 0.5  # chance is 0.1
@@ -117,10 +117,10 @@ def test_curves_go_where_the_user_wants_them_and_change_nothing(student, tmp_pat
 
 def test_a_changed_teacher_file_changes_the_key(tmp_path):
     teacher = make("resnet8?width=8", tmp_path / "teacher.pt")
-    before = derive(replace(QUICK, teacher=str(teacher), data=DATA))
+    stage = replace(QUICK, teacher=str(teacher), data=DATA)
+    before = stage.uses(None, None)["teacher"]
     make("resnet8?width=8", teacher, seed=1)
-    after = derive(replace(QUICK, teacher=str(teacher), data=DATA))
-    assert before.teacher_sha256 != after.teacher_sha256
+    assert before != stage.uses(None, None)["teacher"]
 
 
 def test_a_teacher_for_other_classes_is_refused(student, tmp_path):

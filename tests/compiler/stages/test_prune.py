@@ -13,6 +13,7 @@ from edgekiln.models import artifact, cost
 from edgekiln.models import data as sets
 from edgekiln.models.artifact import load_module, save_module
 from edgekiln.runtime.errors import ConfigError, InputError
+from tests.compiler import artifacts
 
 DATA = "digits?limit=200&test=40&val=40&calib=20&size=16"
 QUICK = Prune(ratio=0.6, recovery_epochs=1, channel_multiple=2)
@@ -35,7 +36,7 @@ def prune(
 ) -> tuple[dict[str, float], StageContext]:
     ctx = StageContext(scratch=home / "scratch", **context)  # type: ignore[arg-type]
     home.mkdir(exist_ok=True)
-    return dict(stage.run(src, home / "out.pt", ctx)), ctx
+    return dict(stage.run(artifacts.of(src), home / "out.pt", ctx)), ctx
 
 
 def test_the_network_is_really_smaller(source, tmp_path):

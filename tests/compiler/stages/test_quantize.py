@@ -11,6 +11,7 @@ from edgekiln.compiler.quantization import qcheck
 from edgekiln.compiler.stages.quantize import Quantize
 from edgekiln.models.data import load
 from edgekiln.runtime.errors import ConfigError, EdgeKilnError, InputError, UnsupportedError
+from tests.compiler import artifacts
 from tests.compiler.float_models import make, residual, write
 
 METHODS = ("minmax", "percentile", "entropy", "mse")
@@ -25,7 +26,9 @@ def float_model(tmp_path) -> Path:
 def quantize(src: Path, **options) -> tuple[onnx.ModelProto, dict[str, float], list[str]]:
     dst = src.with_name("int8.onnx")
     context = StageContext(scratch=src.parent)
-    metrics = Quantize(**{"data": "digits", "samples": 64} | options).run(src, dst, context)
+    metrics = Quantize(**{"data": "digits", "samples": 64} | options).run(
+        artifacts.of(src), dst, context
+    )
     return io.load_model(dst), dict(metrics), context.notes
 
 
@@ -184,7 +187,7 @@ def test_progress_reaches_its_end(float_model):
     seen = []
     context = StageContext(scratch=float_model.parent, advance=lambda *a: seen.append(a))
     Quantize(data="digits", samples=70, calibration="mse").run(
-        float_model, float_model.with_name("int8.onnx"), context
+        artifacts.of(float_model), float_model.with_name("int8.onnx"), context
     )
     assert seen[-1] == (140, 140, "calibrating (mse)")
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
@@ -197,7 +200,7 @@ def test_an_interrupt_leaves_no_file(float_model):
     context = StageContext(scratch=float_model.parent, advance=interrupt)
     dst = float_model.with_name("int8.onnx")
     with pytest.raises(KeyboardInterrupt):
-        Quantize(data="digits").run(float_model, dst, context)
+        Quantize(data="digits").run(artifacts.of(float_model), dst, context)
     assert [path.name for path in float_model.parent.iterdir()] == ["float.onnx"]
 
 
@@ -259,6 +262,8 @@ def test_mlperf_tinys_resnet_keeps_its_accuracy(shared_data, cifar10, tmp_path, 
     assert [note.split()[0] for note in notes] == ["Softmax"]
     assert metrics["sqnr_db"] > 27
     report = Evaluate(data=cifar10).run(
-        src.with_name("int8.onnx"), tmp_path / "r.json", StageContext(scratch=tmp_path)
+        artifacts.of(src.with_name("int8.onnx")),
+        tmp_path / "r.json",
+        StageContext(scratch=tmp_path),
     )
     assert report["accuracy"] == pytest.approx(0.8719, abs=0.004)
