@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 import numpy as np
 
 from edgekiln.runtime import host
+from edgekiln.runtime.amx_permission import request_amx_permission
 from edgekiln.runtime.bundle import LIBRARY, read_program
 from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
 from edgekiln.runtime.library import Library, Pointers, aligned, view
 from edgekiln.runtime.manifest import REBUILD_HINT, Layer, ProgramSpec, TensorSpec
-from edgekiln.runtime.permit import permit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +45,7 @@ class AotRunner:
     def __init__(self, spec: ProgramSpec, library: bytes, where: str) -> None:
         """`library` is libmodel.so; `where` names its origin in messages. Raises BundleError."""
         check_machine(spec, where)
-        permit(spec.features, where)
+        request_amx_permission(spec.features, where)
         self.spec = spec
         self._library = Library(library, where)
         if self._library.arena_bytes != spec.arena_bytes:

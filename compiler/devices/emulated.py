@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.devices.named import emulated_cpu
-from edgekiln.runtime.contenders import run_runner
 from edgekiln.runtime.device.qemu import QemuDevice
+from edgekiln.runtime.engines import run_runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from edgekiln.runtime.bundle import example_name, executable_name, read_program
-from edgekiln.runtime.contenders import START_SECONDS, run_runner
 from edgekiln.runtime.device.admission import admit
 from edgekiln.runtime.device.device import Device
+from edgekiln.runtime.engines import START_SECONDS, run_runner
 from edgekiln.runtime.errors import BundleError
 
 

@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from edgekiln.runtime import codec
-from edgekiln.runtime.device import held
+from edgekiln.runtime.device import lease
 from edgekiln.runtime.device.device import Done
-from edgekiln.runtime.device.held import ConnectionLost
+from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.errors import MissingToolError, StorageError
 from edgekiln.runtime.host import Machine, State
 from edgekiln.runtime.manifest import ProgramSpec
@@ -57,7 +57,7 @@ class RpcDevice:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._let_go()  # ends the session; the board removes its files
+        self._release()  # ends the session; the board removes its files
 
     def accept(self, spec: ProgramSpec, where: str) -> None:
         flags = frozenset(self._facts["flags"])
@@ -90,18 +90,18 @@ class RpcDevice:
         return tuple(self._facts["affinity"])
 
     def _try(self, action: Callable[[], T]) -> T:
-        return held.attempt(
+        return lease.attempt(
             action,
-            take=self._hold,
-            let_go=self._let_go,
+            acquire=self._acquire,
+            release=self._release,
             device=self.name,
             question="does the tracker run, and a board's server?",
         )
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._session = None
 
-    def _hold(self) -> None:
+    def _acquire(self) -> None:
         """Wait in the queue for a board, and give it what this run has put on the last one."""
         if self._session is not None:
             return

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekiln.runtime import codec, host
-from edgekiln.runtime.device.held import ConnectionLost
+from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.device.local import execute, place
 from edgekiln.runtime.device.rpc import INSTALL_HINT, import_rpc, reach
 from edgekiln.runtime.errors import ConfigError, DeviceError, MissingToolError, StorageError

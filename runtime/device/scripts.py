@@ -12,7 +12,7 @@ LACKING = 77
 # Hold the board until stdin ends, however that happens; then leave nothing of the run behind.
 # Arguments: directory, token of this holder, who we are in words, keep (1) or remove (0) the files.
 # A holder of the same token is this very run, before its connection broke: it is ended.
-HOLD = r"""
+LEASE = r"""
 export LC_ALL=C; umask 077; dir=$1
 for tool in sha256sum flock; do
   command -v $tool >/dev/null || { echo "no $tool on the board"; exit 77; }
@@ -61,7 +61,7 @@ real=$(sha256sum <"$part") || exit 1
 chmod 700 "$part" && mv "$part" "$1/$2"
 """
 
-# Arguments: directory, then the command. HOLD ends it when the connection does.
+# Arguments: directory, then the command. LEASE ends it when the connection does.
 RUN = r"""
 running="$1/running"; shift
 "$@" & echo $! >"$running"

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekiln.benchmarks.measure import PeerContender
+from edgekiln.benchmarks.measure import PeerEngine
 from edgekiln.benchmarks.peers import PEERS, convert
 from edgekiln.benchmarks.prepare import Entry
-from edgekiln.runtime.contenders import Placement
+from edgekiln.runtime.engines import Placement
 from tests.compiler.qdq_models import QdqModel
 
 
@@ -35,8 +35,8 @@ def test_a_peer_is_timed_in_its_own_process(tmp_path: Path):
     y = m.q(m.conv(m.q(m.input("x", 1, 3, 8, 8)), 4, 3, 3, 3, out="y"))
     model = m.save(tmp_path / "int8.onnx", y)
     entry = Entry(engine="openvino", precision="int8", file="int8.onnx", python=sys.executable)
-    with PeerContender(entry, model, Placement(threads=1, cpus=())) as contender:
-        trial = contender.trial(0.01, 0.0)
-        facts = contender.facts()
+    with PeerEngine(entry, model, Placement(threads=1, cpus=())) as engine:
+        trial = engine.trial(0.01, 0.0)
+        facts = engine.facts()
     assert 0 < trial.min_s <= trial.median_s
     assert facts.engine_version

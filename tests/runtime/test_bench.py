@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgekiln.runtime import bench, contenders, host, ort_contender
+from edgekiln.runtime import bench, engines, host, ort_engine
 from edgekiln.runtime.device import local
 from edgekiln.runtime.errors import BundleError, ConfigError, InputError, MeasurementError
 from edgekiln.runtime.results import BenchResult, over_trials, trial_of, warnings_for
@@ -73,10 +73,10 @@ def test_onnx_runtime_is_measured_the_same_way(onnx_model):
     assert result.program_bytes == onnx_model.stat().st_size
 
 
-def test_trials_of_contenders_alternate(measurable, onnx_model, monkeypatch):
+def test_trials_of_engines_alternate(measurable, onnx_model, monkeypatch):
     pytest.importorskip("onnxruntime")
     order = []
-    for kind in (contenders.ProgramContender, ort_contender.OrtContender):
+    for kind in (engines.ProgramEngine, ort_engine.OrtEngine):
         trial = kind.trial
         monkeypatch.setattr(
             kind, "trial", lambda self, *a, t=trial: order.append(self.path.name) or t(self, *a)
@@ -162,7 +162,7 @@ def test_a_runner_that_fails_is_named_with_its_own_words(toy_bundle, script, kin
 
 
 def test_a_runner_that_hangs_is_ended(toy_bundle, monkeypatch):
-    monkeypatch.setattr(contenders, "START_SECONDS", 0.1)
+    monkeypatch.setattr(engines, "START_SECONDS", 0.1)
     with pytest.raises(MeasurementError, match="the runner did not answer within 0 s"):
         bench.bench(scripted(toy_bundle, "exec sleep 60"), trials=1, min_seconds=0.01)
 

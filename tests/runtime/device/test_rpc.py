@@ -7,7 +7,7 @@ import time
 import pytest
 
 from edgekiln.runtime import bench
-from edgekiln.runtime.device import held, rpc_server
+from edgekiln.runtime.device import lease, rpc_server
 from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.device.rpc import RpcDevice
 from edgekiln.runtime.errors import BundleError, ConfigError, DeviceError, MismatchError
@@ -131,7 +131,7 @@ def test_the_queue_is_by_priority(farm):
 
 
 def test_a_lost_board_is_replaced_by_another(tracker, checkable, monkeypatch):
-    monkeypatch.setattr(held, "PAUSE_S", 0.1)
+    monkeypatch.setattr(lease, "PAUSE_S", 0.1)
     own = "board-that-dies"
     first = rpc_server.serve(f"127.0.0.1:{tracker}", own, port=free_port())
     with RpcDevice("127.0.0.1", tracker, own) as device:
@@ -143,7 +143,7 @@ def test_a_lost_board_is_replaced_by_another(tracker, checkable, monkeypatch):
 
 
 def test_without_a_tracker_its_address_is_named(monkeypatch):
-    monkeypatch.setattr(held, "PAUSE_S", 0.01)
+    monkeypatch.setattr(lease, "PAUSE_S", 0.01)
     port = free_port()
     with pytest.raises(DeviceError) as caught, RpcDevice("127.0.0.1", port, KEY):
         pass

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import IO, Self, TypeVar
 
 from edgekiln.runtime import host
-from edgekiln.runtime.device import held, records, scripts
+from edgekiln.runtime.device import lease, records, scripts
 from edgekiln.runtime.device.device import Done
-from edgekiln.runtime.device.held import ConnectionLost
+from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.device.shell import Shell, run_script
 from edgekiln.runtime.errors import DeviceError, MissingToolError, StorageError
 from edgekiln.runtime.host import Machine, State
@@ -27,7 +27,7 @@ ARCHITECTURE = "architecture"  # a record of LOOK: what `uname -m` says
 NO_SPACE = "No space left on device"
 
 
-class Board:
+class ShellDevice:
     """Held by one run at a time; its files are kept by content, so that none is sent twice."""
 
     measures = True
@@ -66,7 +66,7 @@ class Board:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._let_go()
+        self._release()
         self._shell.close()
 
     def accept(self, spec: ProgramSpec, where: str) -> None:
@@ -118,15 +118,15 @@ class Board:
     # Holding, and what happens when the connection breaks.
 
     def _try(self, action: Callable[[], T]) -> T:
-        return held.attempt(
+        return lease.attempt(
             action,
-            take=self._hold,
-            let_go=self._let_go,
+            acquire=self._acquire,
+            release=self._release,
             device=self.name,
             question="is the board on, and this its address?",
         )
 
-    def _hold(self) -> None:
+    def _acquire(self) -> None:
         """Take the board, and bring back to it what this run has put there."""
         if self._holder is not None:
             return
@@ -135,7 +135,7 @@ class Board:
         arguments = (self._shell.directory, self._token, owner, keep)
         with tempfile.TemporaryFile() as errors:
             self._holder = subprocess.Popen(
-                self._shell.command(scripts.HOLD, arguments),
+                self._shell.command(scripts.LEASE, arguments),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             )  # fmt: skip
             said = _first_line(self._holder, self._timeout_s)
@@ -168,7 +168,7 @@ class Board:
             hint="set `dir` of the device to a directory you may write to",
         )
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._holder is not None:
             self._stop_holder()
 

@@ -7,8 +7,8 @@ import pytest
 
 from edgekiln.compiler.aot.build import build
 from edgekiln.runtime import host
+from edgekiln.runtime.amx_permission import request_amx_permission
 from edgekiln.runtime.errors import BundleError
-from edgekiln.runtime.permit import permit
 from tests.compiler.aot import tiny
 from tests.runtime import c_runner
 
@@ -40,12 +40,12 @@ def test_a_runner_says_that_linux_refuses_the_tiles(tmp_path: Path) -> None:
 @refusing
 def test_a_program_in_this_process_is_refused_with_the_same_words() -> None:
     with pytest.raises(BundleError, match=r"net\.ekb: Linux refuses amx_tile: ") as error:
-        permit(["avx2", "amx_tile"], "net.ekb")
+        request_amx_permission(["avx2", "amx_tile"], "net.ekb")
     assert error.value.hint == HINT
 
 
 def test_a_program_without_tiles_asks_for_nothing() -> None:
-    permit(["avx2", "avx512f"], "net.ekb")
+    request_amx_permission(["avx2", "avx512f"], "net.ekb")
 
 
 def test_the_header_says_how_to_ask_where_it_is_needed() -> None:

@@ -32,7 +32,7 @@ class Placement:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of a contender besides its latencies, after its trials."""
+    """What is known of an engine besides its latencies, after its trials."""
 
     engine: Literal["edgekiln", "onnxruntime"]
     engine_version: str
@@ -48,7 +48,7 @@ class Facts:
     layers: tuple[LayerTime, ...]
 
 
-class Contender(Protocol):
+class Engine(Protocol):
     """Enter it, take trials one by one, ask for the facts, leave it."""
 
     placement: Placement
@@ -120,7 +120,7 @@ class _RunnerReport:
     finished_s: float
 
 
-class ProgramContender:
+class ProgramEngine:
     """A `.ekb` or `.lib`: each trial is a process of its executable, on a device that is held."""
 
     def __init__(
