@@ -14,6 +14,7 @@ from edgekiln.runtime.errors import ConfigError, MeasurementError
 from edgekiln.runtime.ort_engine import OrtEngine
 from edgekiln.runtime.power.energy import Window
 from edgekiln.runtime.power.metering import Metering
+from edgekiln.runtime.program import batch_of
 from edgekiln.runtime.results import (
     NOISY_SPREAD,
     BenchResult,
@@ -96,12 +97,17 @@ def compare(
     cpu: int | None = None,
     power: str = "none",
     device: Device | None = None,
+    signers: Path | None = None,
 ) -> list[BenchResult]:
     """The bundle, then ONNX Runtime on each of `models`, in one run. Raises as the two above.
 
     ONNX Runtime runs on this machine only: without `device`, and so beside the bundle.
+
+    Args:
+        signers: who must have signed the bundle; None: as the device has it.
     """
     where = LocalDevice() if device is None else device
+    where.signers = signers or where.signers
     if not where.measures:
         raise ConfigError(
             f"{where.name} emulates: its latency would mean nothing",
@@ -110,7 +116,7 @@ def compare(
     with where:
         place = placement(threads, cpu, where.affinity())
         ours = ProgramEngine(bundle, place, where, profile=profile)
-        batch = ours.spec.inputs[0].shape[0]
+        batch = batch_of(ours.spec) or 1
         engines: list[Engine] = [ours]
         engines += [OrtEngine(model, place, batch=batch) for model in models]
         return interleave(engines, where, trials=trials, min_seconds=min_seconds, power=power)

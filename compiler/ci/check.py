@@ -18,6 +18,7 @@ from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime import codec, host
+from edgekiln.runtime.bundle import ProgramFile
 from edgekiln.runtime.device.admission import require_signature
 from edgekiln.runtime.device.device import LOCAL
 from edgekiln.runtime.device.qemu import EMULATORS
@@ -38,7 +39,7 @@ def check(bundle: Artifact, cell: Cell, store: Store) -> Check:
     reason = "" if cell.device else doctor.foreign(cell.target)
     device = cell.device or (QEMU if reason else LOCAL)
     if cell.device:  # also where the result is remembered and nothing will run
-        require_signature(open_device(device), bundle.path)
+        require_signature(open_device(device), ProgramFile.open(bundle.path))
     stage = CheckBundle(
         device=device,
         executor=_executor(device, bundle.path, EMULATORS.get(cell.target.machine, "")),

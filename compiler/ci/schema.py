@@ -49,7 +49,7 @@ def _value(hint: Any) -> dict[str, Any]:
         return {"type": "array", "items": _value(args[0])}
     if origin is abc.Mapping:
         return {"type": "object", "additionalProperties": _value(args[1])}
-    return _table(hint) if is_dataclass(hint) else schema_of(hint)
+    return _table(hint) if is_dataclass(hint) else schema_of(hint, {})
 
 
 def _stages() -> Mapping[str, Any]:

@@ -13,14 +13,16 @@ from types import TracebackType
 from typing import IO, Self, TypeVar
 
 from edgekiln.runtime import host
+from edgekiln.runtime.bundle import ProgramFile, executable_name
 from edgekiln.runtime.device import lease, records, scripts
 from edgekiln.runtime.device.device import Done
 from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.device.shell import Shell, run_script
-from edgekiln.runtime.errors import DeviceError, MissingToolError, StorageError
+from edgekiln.runtime.errors import BundleError, DeviceError, MissingToolError, StorageError
 from edgekiln.runtime.host import Machine, State
 from edgekiln.runtime.manifest import ProgramSpec
 from edgekiln.runtime.runner import check_machine
+from edgekiln.runtime.signature import NAMESPACE, read_signature
 
 T = TypeVar("T")
 ARCHITECTURE = "architecture"  # a record of LOOK: what `uname -m` says
@@ -48,6 +50,7 @@ class ShellDevice:
         self._token = secrets.token_hex(8)
         self._holder: subprocess.Popen[bytes] | None = None
         self._contents: dict[str, bytes] = {}  # hash → content, of what must be there
+        self._authorized: ProgramFile | None = None  # the board's own side has to let it in
         self._machine: Machine | None = None
         self._flags: frozenset[str] = frozenset()
         self._cpus: tuple[int, ...] = ()
@@ -73,6 +76,10 @@ class ShellDevice:
         machine = self.machine()
         check_machine(spec, where, machine=machine.architecture, flags=self._flags, on=self.name)
 
+    def authorize(self, opened: ProgramFile) -> None:
+        self._try(lambda: self._admit(opened))
+        self._authorized = opened
+
     def put(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
         self._contents[digest] = content
@@ -80,7 +87,9 @@ class ShellDevice:
         return f"{self._shell.directory}/{digest}"
 
     def run(self, command: Sequence[str], timeout_s: float) -> Done:
-        done = self._try(lambda: self._script(scripts.RUN, *command, timeout_s=timeout_s))
+        done = self._try(lambda: self._start(command, timeout_s))
+        if done.returncode == scripts.DENIED:
+            raise BundleError(f"{self.name}: {_last_line(done)}", "ask whom it trusts to sign it")
         return Done(
             exit_code=done.returncode,
             stdout=done.stdout.decode(errors="replace"),
@@ -145,6 +154,8 @@ class ShellDevice:
                 raise self._refused(code, said, errors.read().decode(errors="replace"))
         for digest in self._contents:
             self._send(digest)
+        if self._authorized is not None:
+            self._admit(self._authorized)
 
     def _refused(self, code: int, said: str, stderr: str) -> Exception:
         try:
@@ -182,6 +193,39 @@ class ShellDevice:
             holder.kill()
             holder.communicate()
         return holder.returncode
+
+    # The board's own policy
+
+    def _admit(self, opened: ProgramFile) -> None:
+        """Let the board verify the bundle itself, where it demands signatures."""
+        if self._script(scripts.DEMANDS, self._root).returncode != 0:
+            return
+        where = str(opened.path)
+        name = executable_name(opened.files, where)
+        parts = (opened.content, read_signature(opened.path), opened.files[name])
+        digests = [hashlib.sha256(part).hexdigest() for part in parts]
+        for digest, part in zip(digests, parts, strict=True):
+            self._contents[digest] = part
+            self._send(digest)
+        done = self._script(scripts.ADMIT, self._root, *digests, name, NAMESPACE)
+        if done.returncode == scripts.LACKING:
+            raise MissingToolError(
+                f"{self.name} demands signatures: {_last_line(done)}",
+                hint="install openssh-client and tar there, or remove its allowed_signers",
+            )
+        if done.returncode == scripts.DENIED:
+            raise BundleError(
+                f"{where}: {_last_line(done)}; {self.name} runs only what its own "
+                "allowed_signers have signed",
+                hint="do not run it; ask who made it for a signed copy",
+            )
+        if done.returncode != 0:
+            raise ConnectionLost(_last_line(done))
+
+    def _start(
+        self, command: Sequence[str], timeout_s: float
+    ) -> "subprocess.CompletedProcess[bytes]":
+        return self._script(scripts.RUN, self._root, *command, timeout_s=timeout_s)
 
     # Files
 
@@ -226,6 +270,12 @@ class ShellDevice:
             if timeout_s is not None:
                 raise
             raise ConnectionLost(f"no answer within {self._timeout_s:.0f} s") from error
+
+
+def _last_line(done: "subprocess.CompletedProcess[bytes]") -> str:
+    """Of what a script said is wrong."""
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"exit code {done.returncode}"
 
 
 def _first_line(process: "subprocess.Popen[bytes]", timeout_s: float) -> str:

@@ -150,8 +150,8 @@ def test_a_program_without_a_runner_cannot_be_measured(toy_bundle):
             "the runner: was killed by signal 4: it printed nothing",
         ),
         ("echo oops >&2; exit 77", MeasurementError, "the runner: exit code 77: oops"),
-        ("echo '{\"schema\": 1}'", MeasurementError, "the runner's report is of another version"),
-        ("echo hello", MeasurementError, "the runner's report is of another version"),
+        ("echo '{\"schema\": 1}'", MeasurementError, "the runner is of another version"),
+        ("echo hello", MeasurementError, "the runner is of another version"),
     ],
 )
 def test_a_runner_that_fails_is_named_with_its_own_words(toy_bundle, script, kind, message):
