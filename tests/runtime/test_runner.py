@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from edgekiln.runtime.library import ALIGN, aligned
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.runtime.program import LoadedProgram, run_batched
 from edgekiln.runtime.runner import AotRunner, OrtRunner, check_inputs
-from tests.runtime.conftest import toy_sums
+from tests.runtime.conftest import TOY, toy_sums
 
 DRAW = np.random.default_rng(0)
 
@@ -179,6 +180,25 @@ def test_a_library_that_is_none_is_refused(toy_lib, tmp_path):
 def test_a_library_of_another_program_is_refused(toy_lib):
     with pytest.raises(BundleError, match=r"says bytes of arena: 192, its description 256"):
         edgekiln.runtime.load(toy_lib(arena_bytes=256))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"outputs": ()}, r"says bytes of outputs: \[12\], its description \[\]"),
+        ({"inputs": TOY.inputs * 2}, r"bytes of inputs: \[192\], its description \[192, 192\]"),
+        (
+            {"outputs": (replace(TOY.outputs[0], shape=(1, 2), labels=()),)},
+            r"bytes of outputs: \[12\], its description \[8\]",
+        ),
+        ({"layers": TOY.layers[:1]}, r"items of its steps: \[4, 0\], its description \[4\]"),
+    ],
+)
+def test_a_resealed_bundle_that_is_not_its_library_s_is_refused(toy_bundle, changes, problem):
+    """Memory is made by the description, and written by the library."""
+    with pytest.raises(BundleError, match=problem) as caught:
+        edgekiln.runtime.load(toy_bundle(**changes))
+    assert caught.value.exit_code == 8
 
 
 def test_the_runtime_needs_numpy_only(toy_bundle):
