@@ -23,7 +23,7 @@ from edgekiln.compiler.kernels.conv2d.kernel import Convolution
 from edgekiln.compiler.kernels.depthwise.kernel import Depthwise
 from edgekiln.compiler.kernels.epilogue.finish import Requantize
 from edgekiln.compiler.kernels.types import Kernel
-from edgekiln.runtime.permit import permit
+from edgekiln.runtime.amx_permission import request_amx_permission
 from edgekiln.targets import isa, profile
 from edgekiln.targets.isa.base import MicroKernel
 
@@ -137,7 +137,7 @@ def _fastest(call: Callable[[], object]) -> float:
 
 def main(name: str = "x86-avx512-vnni") -> None:
     target = profile.load(name)
-    permit(target.features, name)
+    request_amx_permission(target.features, name)
     mk = isa.load(target.isa)
     peak = inner_loop(mk, target.tvm)
     print(f"{mk.name}: the inner loop alone, {peak:.0f} GMAC/s")

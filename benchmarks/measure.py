@@ -9,14 +9,14 @@ from edgekiln.benchmarks.prepare import Prepared, PreparedModel
 from edgekiln.benchmarks.record import OURS, Absent, LayerTiming, NetworkRow, Timing
 from edgekiln.compiler.build.recipe import Precision
 from edgekiln.runtime.bench import placement
-from edgekiln.runtime.contenders import Contender, Facts, Placement, ProgramContender
 from edgekiln.runtime.device.local import LocalDevice
+from edgekiln.runtime.engines import Engine, Facts, Placement, ProgramEngine
 from edgekiln.runtime.errors import EdgeKilnError
-from edgekiln.runtime.ort_contender import OrtContender
+from edgekiln.runtime.ort_engine import OrtEngine
 from edgekiln.runtime.results import Trial
 
 
-class PeerEngine(OrtContender):
+class PeerEngine(OrtEngine):
     """A peer in a process of its own, timed by the same loop as ONNX Runtime."""
 
     def __init__(self, entry: PreparedModel, model: Path, place: Placement) -> None:
@@ -46,7 +46,7 @@ def measure(
     with ExitStack() as stack:
         device = stack.enter_context(LocalDevice())
         place = placement(threads, 0, device.affinity())
-        engines: dict[PreparedModel, Contender] = {}
+        engines: dict[PreparedModel, Engine] = {}
         for entry in entries:
             try:
                 engine = _engine(entry, home / entry.file, place, device)
@@ -73,11 +73,11 @@ def measure(
     )
 
 
-def _engine(entry: PreparedModel, path: Path, place: Placement, device: LocalDevice) -> Contender:
+def _engine(entry: PreparedModel, path: Path, place: Placement, device: LocalDevice) -> Engine:
     if entry.engine == OURS:
-        return ProgramContender(path, place, device, profile=True)
+        return ProgramEngine(path, place, device, profile=True)
     if entry.engine == "onnxruntime":
-        return OrtContender(path, place)
+        return OrtEngine(path, place)
     return PeerEngine(entry, path, place)
 
 

@@ -15,7 +15,7 @@ from edgekiln.compiler.aot.build import build
 from edgekiln.compiler.aot.cache import ObjectCache
 from edgekiln.compiler.ir.program import Arg, Call, Const, In, Out, Program
 from edgekiln.compiler.kernels.types import Kernel
-from edgekiln.runtime.bundle import RUNNER, write_tar
+from edgekiln.runtime.bundle import write_lib
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.targets.profile import Memory, TargetProfile
 
@@ -80,7 +80,7 @@ def prepare(
     )
     file = home / "tuning.lib"
     built = build(program, _with_room(target), cache)
-    write_tar(file, built.files, executable={RUNNER})
+    write_lib(file, built.files)
     return CandidateProgram(file=file, target=target, sizes=tuple(map(len, layers)))
 
 

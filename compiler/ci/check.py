@@ -18,6 +18,7 @@ from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.runtime import codec, host
+from edgekiln.runtime.bundle import ProgramFile
 from edgekiln.runtime.device.admission import require_signature
 from edgekiln.runtime.device.device import LOCAL
 from edgekiln.runtime.device.qemu import EMULATORS
@@ -42,7 +43,7 @@ def check(bundle: Artifact, job: Job, store: Store) -> BundleCheck:
     reason = "" if job.device else doctor.foreign(job.target)
     device = job.device or (QEMU if reason else LOCAL)
     if job.device:  # also where the result is remembered and nothing will run
-        require_signature(open_device(device), bundle.path)
+        require_signature(open_device(device), ProgramFile.open(bundle.path))
     stage = CheckBundle(
         device=device,
         executor=_executor(device, bundle.path, EMULATORS.get(job.target.machine, "")),

@@ -54,7 +54,7 @@ def _value(hint: object) -> dict[str, object]:
         return {"type": "object", "additionalProperties": _value(args[1])}
     if isinstance(hint, type) and is_dataclass(hint):
         return _table(hint)
-    return schema_of(hint)
+    return schema_of(hint, {})
 
 
 def _stages() -> Mapping[str, object]:

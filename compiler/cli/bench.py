@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from edgekiln.compiler.cli.devices import device_option
+from edgekiln.compiler.cli.devices import allowed_signers_option, device_option
 from edgekiln.compiler.cli.options import Finite
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.runtime.bench import MIN_SECONDS, TRIALS
@@ -48,12 +48,13 @@ FILE = click.Path(path_type=Path)
     help="Measure energy by: auto, none, a sensor, or an external meter's .csv or serial line.",
 )
 @device_option
+@allowed_signers_option
 @click.option("--strict", is_flag=True, help="Refuse a noisy, throttled or overheated run.")
 @json_option
 def bench(
     *, bundle: Path, models: tuple[Path, ...], trials: int, min_seconds: float, threads: int,
     cpu: int | None, profile: bool, power: str, device: str | None,
-    strict: bool, as_json: bool,
+    allowed_signers: Path | None, strict: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure BUNDLE and, beside it, ONNX Runtime.
 
@@ -79,6 +80,7 @@ def bench(
         cpu=cpu,
         power=power,
         device=open_device(device, bundle) if device else None,
+        signers=allowed_signers,
     )
     if strict:
         require_quiet(results)

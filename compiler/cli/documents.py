@@ -10,6 +10,7 @@ from edgekiln.compiler.ci.result import CiResult
 from edgekiln.compiler.environment.doctor import Check
 from edgekiln.compiler.estimate.measured_reference import MeasuredReference
 from edgekiln.compiler.estimate.program import Estimate
+from edgekiln.compiler.evaluation.judgement import Judgement
 from edgekiln.compiler.evaluation.layerwise import Gap
 from edgekiln.compiler.evaluation.parity import Link
 from edgekiln.compiler.pipeline.gc import Entry, Swept
@@ -94,6 +95,7 @@ class Verified:
     outputs: tuple[Gap, ...]
     agreement: float
     unchecked: tuple[str, ...]
+    judged: tuple[Judgement, ...]
     identical: bool
 
 

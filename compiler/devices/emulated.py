@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.runtime.contenders import run_runner
 from edgekiln.runtime.device.qemu import ANY_CPU, QemuDevice
+from edgekiln.runtime.engines import run_runner
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.targets import profile
 

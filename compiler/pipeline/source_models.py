@@ -44,12 +44,13 @@ def models_of(bundle: Path) -> tuple[Path, ...]:
     """
     from edgekiln.runtime.bundle import MANIFEST, Bundle, read_tar
 
-    if MANIFEST not in read_tar(bundle):
+    files = read_tar(bundle)
+    if MANIFEST not in files:
         return ()
     store = Store()
     made_from = {
-        str(record["kind"]): str(record["sha256"])
-        for record in Bundle.open(bundle).manifest.provenance
+        str(record.get("kind")): str(record.get("sha256"))
+        for record in Bundle.verified(bundle, files).manifest.provenance
     }
     found = [store.find(made_from[kind]) for kind in ("onnx-int8", "onnx") if kind in made_from]
     return tuple(artifact.path for artifact in found if artifact)

@@ -65,7 +65,7 @@ class Compile(Stage):
         from edgekiln.compiler.onnx_model import io
         from edgekiln.compiler.passes.pipeline import lowered
         from edgekiln.compiler.tuning import table
-        from edgekiln.runtime.bundle import RUNNER, write_tar
+        from edgekiln.runtime.bundle import write_lib
         from edgekiln.targets import isa
 
         assert ctx.target is not None, "compile uses a target"
@@ -91,7 +91,7 @@ class Compile(Stage):
         ctx.notes.extend(choices.notes(file))
         ctx.advance(2, 3, f"compiling for {ctx.target.name}")
         built = build(program, ctx.target, ObjectCache(root=ctx.objects))
-        write_tar(dst, built.files, executable={RUNNER})
+        write_lib(dst, built.files)
         ctx.advance(3, 3, "")
         spec = built.spec
         memories = {}

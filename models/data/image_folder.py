@@ -11,7 +11,7 @@ from edgekiln.models.data.dataset import Source, Split
 from edgekiln.models.data.options import Options
 from edgekiln.models.data.splits import stratified_order
 from edgekiln.runtime.errors import InputError
-from edgekiln.runtime.inputs import CHANNELS, IMAGE_SUFFIXES, read_image
+from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
 
 _HELD_OUT = ("test", "val")
 MAX_BYTES = 4 << 30  # of decoded pixels, which are all held in memory

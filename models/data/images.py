@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from edgekiln.models.data.dataset import Split
 from edgekiln.models.data.options import Options
-from edgekiln.runtime.inputs import CHANNELS, recolor
+from edgekiln.runtime.images import CHANNELS
+from edgekiln.runtime.inputs import recolor
 
 
 def shaped(split: Split, options: Options) -> Split:

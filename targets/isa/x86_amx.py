@@ -2,7 +2,8 @@
 
 There are eight tile registers of 16 rows of 64 bytes. What makes no matrices (depthwise filters,
 elementwise operations, layers too small for a tile) goes to AVX-512 with VNNI and VBMI, which every
-such chip has. Linux gives a process the tiles when it asks for them, see `edgekiln.runtime.permit`.
+such chip has. Linux gives a process the tiles when it asks for them, see
+`edgekiln.runtime.amx_permission`.
 """
 
 from dataclasses import dataclass, replace

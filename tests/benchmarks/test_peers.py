@@ -11,7 +11,7 @@ from edgekiln.benchmarks.measure import PeerEngine
 from edgekiln.benchmarks.peers import PEERS, convert
 from edgekiln.benchmarks.peers.peer import Peer
 from edgekiln.benchmarks.prepare import PreparedModel
-from edgekiln.runtime.contenders import Placement
+from edgekiln.runtime.engines import Placement
 from tests.compiler.qdq_models import QdqModel
 
 

@@ -60,7 +60,7 @@ def test_an_unknown_device_is_a_usage_error(cli: Cli) -> None:
 def test_a_device_that_is_off_has_its_own_exit_code(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgekiln.runtime.device.held.PAUSE_S", 0.01)
+    monkeypatch.setattr("edgekiln.runtime.device.lease.PAUSE_S", 0.01)
     result = cli("devices", "check", "ssh://nobody@127.0.0.1:1")
     assert result.exit_code == 13
     assert "ssh://nobody@127.0.0.1:1: connection lost: " in result.stderr

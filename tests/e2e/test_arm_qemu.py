@@ -164,7 +164,7 @@ def test_a_program_for_another_processor_refuses_to_run(
     name: str, cpu: str, lacks: str, libs: Libs
 ) -> None:
     target, home = libs(name)
-    command = [EMULATORS[target.machine], "-cpu", cpu, "./runner", "perf"]
+    command = [EMULATORS[target.machine], "-cpu", cpu, "./runner", "perf", "--json"]
     done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
     assert done.returncode == 8
     assert done.stderr == (

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 
+from edgekiln.compiler.documents import runtime_schemas
 from edgekiln.runtime import __main__ as front
 from edgekiln.runtime import bench, manifest
 from edgekiln.runtime.manifest import Manifest, ProgramSpec
@@ -75,6 +76,20 @@ def test_what_the_front_prints_fits_its_schemas(measured, tmp_path, capsys):
         command, *options = arguments
         assert front.main([command, str(measured), *options, "--json"]) == 0
         validate(name, capsys.readouterr().out)
+
+
+def test_the_schemas_are_those_of_the_types():
+    """After a change: python -m edgekiln.compiler.documents.runtime_schemas"""
+    shipped = {path.name: path.read_text() for path in HOME.iterdir()}
+    assert shipped == runtime_schemas.texts()
+
+
+def test_fields_are_described_by_their_comments():
+    layer = schema("manifest")["$defs"]["Layer"]["properties"]
+    assert layer["kernel"]["description"] == "C symbol."
+    assert layer["offset"]["description"].startswith("Where the result lies after the call")
+    assert layer["halo"]["description"] == "Top, left, bottom, right border in memory, in pixels."
+    assert "description" not in layer["macs"]
 
 
 def nested(kind: Any) -> Iterator[type]:

@@ -16,7 +16,7 @@ FILES: tuple[str, ...] = (LIBRARY, ARCHIVE, HEADER, RUNNER, PROGRAM)
 
 _RUNNER_SOURCES = (
     "runner.c", "accuracy.c", "args.c", "bench.c", "checksum.c", "cpu.c", "files.c", "json.c",
-    "pool.c", "session.c", "state.c", "stats.c",
+    "pool.c", "report_json.c", "report_text.c", "session.c", "state.c", "stats.c",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from edgekiln.compiler.ir.memory import Halo, Nhwc
 from edgekiln.compiler.kernels.conv2d.kernel import Convolution
 from edgekiln.compiler.kernels.epilogue.finish import Requantize
 from edgekiln.compiler.kernels.types import Kernel
-from edgekiln.runtime.bundle import read_tar, write_tar
+from edgekiln.runtime.bundle import read_program, write_lib
 from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError, UnsupportedError
 from edgekiln.targets import isa
 from edgekiln.targets.profile import TargetProfile
@@ -115,8 +115,8 @@ def test_an_unknown_model_is_refused(lib: Path) -> None:
 
 
 def test_a_program_without_its_library_is_refused(lib: Path, tmp_path: Path) -> None:
-    files = {name: text for name, text in read_tar(lib).items() if name != "libmodel.a"}
-    write_tar(tmp_path / "bare.lib", files, executable=set())
+    files = {name: text for name, text in read_program(lib)[1].items() if name != "libmodel.a"}
+    write_lib(tmp_path / "bare.lib", files)
     with pytest.raises(BundleError, match=r"bare\.lib: has no libmodel\.a"):
         program(tmp_path / "bare.lib")
 

@@ -34,7 +34,7 @@ def library(tmp_path_factory):
 def lib(tmp_path, library):
     def write(**changes):
         files = toy_files(**changes) | {"libmodel.so": library, "runner": b"#!/bin/sh\n"}
-        bundle.write_tar(tmp_path / "toy.lib", files, executable={"runner"})
+        bundle.write_lib(tmp_path / "toy.lib", files)
         return tmp_path / "toy.lib"
 
     return write

@@ -7,12 +7,12 @@ import time
 import pytest
 
 from edgekiln.runtime import bench
-from edgekiln.runtime.device.board import Board
+from edgekiln.runtime.device.shell_device import ShellDevice
 from edgekiln.runtime.device.ssh import SshShell
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.power.meter import SensorError
 from edgekiln.runtime.power.metering import Metering
-from edgekiln.runtime.power.mirror import Mirror
+from edgekiln.runtime.power.remote_sysfs import RemoteSysfsPoller
 from tests.runtime.device import sshd as server
 
 pytestmark = pytest.mark.skipif(server.SSHD is None, reason="openssh-server is not installed")
@@ -28,7 +28,7 @@ def board(sshd, tmp_path, root):
     user = f"{getpass.getuser()}@127.0.0.1"
     home = str(tmp_path / "board")
     shell = SshShell(user, sshd.port, directory=home, config=str(sshd.config))
-    return Board(shell, root=str(root))
+    return ShellDevice(shell, root=str(root))
 
 
 @pytest.fixture
@@ -53,16 +53,16 @@ def test_a_boards_own_sensor_gives_the_energy_of_its_trials(board, measurable):
 
 def test_what_a_sensor_shows_later_arrives(board, ina226):
     before = threading.active_count()
-    with board, Mirror(board) as mirror:
-        mirror.follow([f"{CHIP}/power1_input"], 0.05)
-        copy = mirror.root / CHIP / "power1_input"
+    with board, RemoteSysfsPoller(board) as poller:
+        poller.follow([f"{CHIP}/power1_input"], 0.05)
+        copy = poller.root / CHIP / "power1_input"
         assert int(copy.read_text()) == WATTS * 1e6
         (ina226 / "power1_input").write_text("1000000\n")
         deadline = time.monotonic() + 10
         while copy.read_text() != "1000000":
             assert time.monotonic() < deadline
             time.sleep(0.02)
-    assert not mirror.root.exists()
+    assert not poller.root.exists()
     assert threading.active_count() == before
 
 

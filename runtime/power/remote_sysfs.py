@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from edgekiln.runtime.device import records
-from edgekiln.runtime.device.board import Board
+from edgekiln.runtime.device.shell_device import ShellDevice
 from edgekiln.runtime.power.meter import SensorError
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 PATIENCE_S = 10.0  # for the first copies
 
 
-class Mirror:
+class RemoteSysfsPoller:
     """Below `root`, files of a board that is held."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: ShellDevice) -> None:
         self._board = board
         self._stream: _Stream | None = None
 
@@ -70,7 +70,7 @@ class _Stream:
     def __init__(self, process: "subprocess.Popen[bytes]", root: Path) -> None:
         self.complete = threading.Event()
         self._process, self._root, self._wanted = process, root, True
-        self._thread = threading.Thread(target=self._receive, name="power mirror", daemon=True)
+        self._thread = threading.Thread(target=self._receive, name="remote sysfs", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

@@ -13,7 +13,7 @@ _XTILEDATA = 18  # the tile registers, in the numbering of XSAVE's components
 _TILES = "amx_tile"
 
 
-def permit(features: Collection[str], where: str) -> None:
+def request_amx_permission(features: Collection[str], where: str) -> None:
     """Ask for the tile registers if `features` has them. Once more does no harm.
 
     The process keeps them, its later threads and forks have them, too. In C: `cpu_request`.

@@ -1,5 +1,6 @@
 """Tile registers must be asked for: a refusal is a sentence, not an illegal instruction."""
 
+import ctypes
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import pytest
 
 from edgekiln.compiler.aot.build import build
 from edgekiln.runtime import host
+from edgekiln.runtime.amx_permission import request_amx_permission
 from edgekiln.runtime.errors import BundleError
-from edgekiln.runtime.permit import permit
 from tests.compiler.aot import tiny
 from tests.runtime import c_runner
 
@@ -40,12 +41,36 @@ def test_a_runner_says_that_linux_refuses_the_tiles(tmp_path: Path) -> None:
 @refusing
 def test_a_program_in_this_process_is_refused_with_the_same_words() -> None:
     with pytest.raises(BundleError, match=r"net\.ekb: Linux refuses amx_tile: ") as error:
-        permit(["avx2", "amx_tile"], "net.ekb")
+        request_amx_permission(["avx2", "amx_tile"], "net.ekb")
     assert error.value.hint == HINT
 
 
-def test_a_program_without_tiles_asks_for_nothing() -> None:
-    permit(["avx2", "avx512f"], "net.ekb")
+class Libc:
+    """Counts system calls, and grants them."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, ...]] = []
+
+    def syscall(self, *arguments: int) -> int:
+        self.calls.append(arguments)
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("features", "calls"),
+    [
+        (["avx2", "avx512f"], []),
+        ([], []),
+        (["avx2", "amx_tile"], [(158, 0x1023, 18)]),
+    ],
+)
+def test_linux_is_asked_for_tiles_and_for_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, features: list[str], calls: list[tuple[int, ...]]
+) -> None:
+    libc = Libc()
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_arguments, **_options: libc)
+    request_amx_permission(features, "net.ekb")
+    assert libc.calls == calls
 
 
 def test_the_header_says_how_to_ask_where_it_is_needed() -> None:

@@ -1,4 +1,4 @@
-"""ONNX Runtime as a contender, in a process of its own for all trials."""
+"""ONNX Runtime as an engine, in a process of its own for all trials."""
 
 import contextlib
 import hashlib
@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from edgekiln.runtime import codec
-from edgekiln.runtime.contenders import PATIENCE, START_SECONDS, Facts, Placement, hung
+from edgekiln.runtime.engines import PATIENCE, START_SECONDS, Facts, Placement, hung
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.faults import error_from
 from edgekiln.runtime.results import Trial
 from edgekiln.runtime.runner import import_onnxruntime
 
 
-class OrtContender:
+class OrtEngine:
     """ONNX Runtime on a model, in one process for all trials."""
 
     title: str = "ONNX Runtime"  # in messages

@@ -1,4 +1,4 @@
-"""Work on a device that must be held, and may be lost."""
+"""Work under a lease: while it lasts, nobody else uses the device; the connection may be lost."""
 
 import time
 from collections.abc import Callable
@@ -16,13 +16,17 @@ class ConnectionLost(Exception):  # noqa: N818  # a fact that is handled, until 
 
 
 def attempt(
-    action: Callable[[], T], *, take: Callable[[], None], let_go: Callable[[], None], device: str,
+    action: Callable[[], T],
+    *,
+    acquire: Callable[[], None],
+    release: Callable[[], None],
+    device: str,
     question: str,
-) -> T:  # fmt: skip
-    """Do it while the device is held; after a lost connection, take the device again.
+) -> T:
+    """Do it under the lease of the device; after a lost connection, acquire the lease again.
 
     Args:
-        take: does nothing when the device is held.
+        acquire: does nothing while the lease is held.
         device: its name, for the error.
         question: what the user should ask himself then.
 
@@ -31,10 +35,10 @@ def attempt(
     """
     for number in range(1, ATTEMPTS + 1):
         try:
-            take()
+            acquire()
             return action()
         except ConnectionLost as error:
-            let_go()
+            release()
             if number == ATTEMPTS:
                 raise DeviceError(
                     f"{device}: connection lost: {error}",

@@ -1,6 +1,5 @@
 """What can be benchmarked, behind one interface; the first of them is a compiled program."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +9,15 @@ from types import TracebackType
 from typing import Literal, Protocol, Self
 
 from edgekiln.runtime import codec
-from edgekiln.runtime.bundle import LIBRARY, RUNNER, example_name, read_program
+from edgekiln.runtime.bundle import LIBRARY, RUNNER, ProgramFile, example_name
 from edgekiln.runtime.device.admission import admit
 from edgekiln.runtime.device.device import Device, Done
-from edgekiln.runtime.errors import BundleError, MeasurementError
+from edgekiln.runtime.errors import BundleError, ConfigError, MeasurementError
 from edgekiln.runtime.faults import error_from
 from edgekiln.runtime.manifest import REBUILD_HINT
+from edgekiln.runtime.program import batch_of
 from edgekiln.runtime.results import LayerTime, Trial
+from edgekiln.runtime.runner_documents import RunnerReport
 
 PATIENCE = 10.0  # a trial that takes this many times its length hangs
 START_SECONDS = 120.0  # for loading and the first inference, on a slow board
@@ -32,7 +33,7 @@ class Placement:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of a contender besides its latencies, after its trials."""
+    """What is known of an engine besides its latencies, after its trials."""
 
     engine: Literal["edgekiln", "onnxruntime"]
     engine_version: str
@@ -48,7 +49,7 @@ class Facts:
     layers: tuple[LayerTime, ...]
 
 
-class Contender(Protocol):
+class Engine(Protocol):
     """Enter it, take trials one by one, ask for the facts, leave it."""
 
     placement: Placement
@@ -67,60 +68,7 @@ class Contender(Protocol):
     def facts(self) -> Facts: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class _RunnerLayer:
-    """What `runner perf --profile` prints of a layer."""
-
-    name: str
-    op: str
-    work: int
-    threads_share: int
-    samples: int
-    median_s: float
-    p90_s: float
-    p99_s: float
-    min_s: float
-    max_s: float
-    mean_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _RunnerState:
-    """The machine, as the runner sees it where no Python is."""
-
-    frequency_hz: float | None
-    temperature_c: float | None
-    throttled: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _RunnerReport:
-    """What `runner perf` prints."""
-
-    schema: int
-    edgekiln_version: str
-    model: str
-    model_sha256: str
-    target: str
-    threads: int
-    shared_steps: int
-    cpus: tuple[int, ...]
-    arena_bytes: int
-    clock: str
-    clock_overhead_s: float
-    governor: str | None
-    before: _RunnerState
-    first_inference_s: float
-    warmup_calls: int
-    calls_per_sample: int
-    peak_rss_bytes: int
-    trials: tuple[Trial, ...]
-    layers: tuple[_RunnerLayer, ...]
-    after: _RunnerState
-    finished_s: float
-
-
-class ProgramContender:
+class ProgramEngine:
     """A `.ekb` or `.lib`: each trial is a process of its executable, on a device that is held."""
 
     def __init__(
@@ -128,8 +76,9 @@ class ProgramContender:
     ) -> None:
         """Raises BundleError when it is damaged or made for another machine."""
         self.path, self.placement, self.profile = path, placement, profile
-        self.spec, self._files = read_program(path)
-        admit(device, self.spec, path)
+        opened = ProgramFile.open(path)
+        admit(device, opened)
+        self.spec, self._files = opened.spec, opened.files
         self._device = device
         if self.spec.footprint:
             raise BundleError(
@@ -139,12 +88,13 @@ class ProgramContender:
         for needed in (RUNNER, LIBRARY):
             if needed not in self._files:
                 raise BundleError(f"{path}: has no {needed}", REBUILD_HINT)
-        self._reports: list[_RunnerReport] = []
+        self._reports: list[RunnerReport] = []
 
     def __enter__(self) -> Self:
         runner = self._device.put(self._files[RUNNER])
         self._names = {runner: RUNNER}
-        self._command = [runner, "perf", "--threads", str(self.placement.threads)]
+        self._command = [runner, "perf", "--json", "--samples"]
+        self._command += ["--threads", str(self.placement.threads)]
         if self.placement.cpus:
             self._command += ["--cpu", ",".join(map(str, self.placement.cpus))]
         for index in range(len(self.spec.inputs)):
@@ -181,7 +131,7 @@ class ProgramContender:
             model=spec.name,
             model_sha256=spec.model_sha256,
             target=spec.target,
-            batch=spec.inputs[0].shape[0],
+            batch=batch_of(spec) or 1,
             first_inference_s=first.first_inference_s,
             peak_resident_bytes=max(report.peak_rss_bytes for report in self._reports),
             program_bytes=len(self._files[LIBRARY]),
@@ -203,16 +153,16 @@ class ProgramContender:
             for layer, timed in zip(self.spec.layers, report.layers, strict=True)
         )
 
-    def _perf(self, min_seconds: float, warmup_seconds: float, *extra: str) -> _RunnerReport:
+    def _perf(self, min_seconds: float, warmup_seconds: float, *extra: str) -> RunnerReport:
         lengths = ("--min-seconds", str(min_seconds), "--warmup-seconds", str(warmup_seconds))
         command = [*self._command, "--trials", "1", *lengths, *extra]
         limit = START_SECONDS + PATIENCE * (min_seconds + warmup_seconds)
-        done = run_runner(self._device, command, limit, str(self.path), self._names)
         try:
-            return codec.decode(_RunnerReport, json.loads(done.stdout))
-        except ValueError as error:
+            done = run_runner(self._device, command, limit, str(self.path), self._names)
+            return codec.decode(RunnerReport, codec.loads(done.stdout))
+        except (ConfigError, ValueError) as error:  # it does not know our options, or we its answer
             raise MeasurementError(
-                f"{self.path}: the runner's report is of another version: {error}",
+                f"{self.path}: the runner is of another version: {error}",
                 hint="use the EdgeKiln version that built it, or build it again",
             ) from error
 

@@ -13,21 +13,23 @@ from types import TracebackType
 from typing import IO, Self, TypeVar
 
 from edgekiln.runtime import host
-from edgekiln.runtime.device import held, records, scripts
+from edgekiln.runtime.bundle import ProgramFile, executable_name
+from edgekiln.runtime.device import lease, records, scripts
 from edgekiln.runtime.device.device import Done
-from edgekiln.runtime.device.held import ConnectionLost
+from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.device.shell import Shell, run_script
-from edgekiln.runtime.errors import DeviceError, MissingToolError, StorageError
+from edgekiln.runtime.errors import BundleError, DeviceError, MissingToolError, StorageError
 from edgekiln.runtime.host import Machine, State
 from edgekiln.runtime.manifest import ProgramSpec
 from edgekiln.runtime.runner import check_machine
+from edgekiln.runtime.signature import NAMESPACE, read_signature
 
 T = TypeVar("T")
 ARCHITECTURE = "architecture"  # a record of LOOK: what `uname -m` says
 NO_SPACE = "No space left on device"
 
 
-class Board:
+class ShellDevice:
     """Held by one run at a time; its files are kept by content, so that none is sent twice."""
 
     measures = True
@@ -48,6 +50,7 @@ class Board:
         self._token = secrets.token_hex(8)
         self._holder: subprocess.Popen[bytes] | None = None
         self._contents: dict[str, bytes] = {}  # hash → content, of what must be there
+        self._authorized: ProgramFile | None = None  # the board's own side has to let it in
         self._machine: Machine | None = None
         self._flags: frozenset[str] = frozenset()
         self._cpus: tuple[int, ...] = ()
@@ -66,12 +69,16 @@ class Board:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._let_go()
+        self._release()
         self._shell.close()
 
     def accept(self, spec: ProgramSpec, where: str) -> None:
         machine = self.machine()
         check_machine(spec, where, machine=machine.architecture, flags=self._flags, on=self.name)
+
+    def authorize(self, opened: ProgramFile) -> None:
+        self._try(lambda: self._admit(opened))
+        self._authorized = opened
 
     def put(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
@@ -80,7 +87,9 @@ class Board:
         return f"{self._shell.directory}/{digest}"
 
     def run(self, command: Sequence[str], timeout_s: float) -> Done:
-        done = self._try(lambda: self._script(scripts.RUN, *command, timeout_s=timeout_s))
+        done = self._try(lambda: self._start(command, timeout_s))
+        if done.returncode == scripts.DENIED:
+            raise BundleError(f"{self.name}: {_last_line(done)}", "ask whom it trusts to sign it")
         return Done(
             exit_code=done.returncode,
             stdout=done.stdout.decode(errors="replace"),
@@ -118,15 +127,15 @@ class Board:
     # Holding, and what happens when the connection breaks.
 
     def _try(self, action: Callable[[], T]) -> T:
-        return held.attempt(
+        return lease.attempt(
             action,
-            take=self._hold,
-            let_go=self._let_go,
+            acquire=self._acquire,
+            release=self._release,
             device=self.name,
             question="is the board on, and this its address?",
         )
 
-    def _hold(self) -> None:
+    def _acquire(self) -> None:
         """Take the board, and bring back to it what this run has put there."""
         if self._holder is not None:
             return
@@ -135,7 +144,7 @@ class Board:
         arguments = (self._shell.directory, self._token, owner, keep)
         with tempfile.TemporaryFile() as errors:
             self._holder = subprocess.Popen(
-                self._shell.command(scripts.HOLD, arguments),
+                self._shell.command(scripts.LEASE, arguments),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             )  # fmt: skip
             said = _first_line(self._holder, self._timeout_s)
@@ -145,6 +154,8 @@ class Board:
                 raise self._refused(code, said, errors.read().decode(errors="replace"))
         for digest in self._contents:
             self._send(digest)
+        if self._authorized is not None:
+            self._admit(self._authorized)
 
     def _refused(self, code: int, said: str, stderr: str) -> Exception:
         try:
@@ -168,7 +179,7 @@ class Board:
             hint="set `dir` of the device to a directory you may write to",
         )
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._holder is not None:
             self._stop_holder()
 
@@ -182,6 +193,39 @@ class Board:
             holder.kill()
             holder.communicate()
         return holder.returncode
+
+    # The board's own policy
+
+    def _admit(self, opened: ProgramFile) -> None:
+        """Let the board verify the bundle itself, where it demands signatures."""
+        if self._script(scripts.DEMANDS, self._root).returncode != 0:
+            return
+        where = str(opened.path)
+        name = executable_name(opened.files, where)
+        parts = (opened.content, read_signature(opened.path), opened.files[name])
+        digests = [hashlib.sha256(part).hexdigest() for part in parts]
+        for digest, part in zip(digests, parts, strict=True):
+            self._contents[digest] = part
+            self._send(digest)
+        done = self._script(scripts.ADMIT, self._root, *digests, name, NAMESPACE)
+        if done.returncode == scripts.LACKING:
+            raise MissingToolError(
+                f"{self.name} demands signatures: {_last_line(done)}",
+                hint="install openssh-client and tar there, or remove its allowed_signers",
+            )
+        if done.returncode == scripts.DENIED:
+            raise BundleError(
+                f"{where}: {_last_line(done)}; {self.name} runs only what its own "
+                "allowed_signers have signed",
+                hint="do not run it; ask who made it for a signed copy",
+            )
+        if done.returncode != 0:
+            raise ConnectionLost(_last_line(done))
+
+    def _start(
+        self, command: Sequence[str], timeout_s: float
+    ) -> "subprocess.CompletedProcess[bytes]":
+        return self._script(scripts.RUN, self._root, *command, timeout_s=timeout_s)
 
     # Files
 
@@ -226,6 +270,12 @@ class Board:
             if timeout_s is not None:
                 raise
             raise ConnectionLost(f"no answer within {self._timeout_s:.0f} s") from error
+
+
+def _last_line(done: "subprocess.CompletedProcess[bytes]") -> str:
+    """Of what a script said is wrong."""
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"exit code {done.returncode}"
 
 
 def _first_line(process: "subprocess.Popen[bytes]", timeout_s: float) -> str:
