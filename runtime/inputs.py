@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.runtime.errors import InputError, MissingToolError
+from edgekiln.runtime.errors import EdgeKilnError, InputError, MissingToolError
+from edgekiln.runtime.pixels import upright_8_bit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,19 +137,20 @@ def read_image(path: Path, height: int, width: int, color: str) -> "NDArray[np.u
         MissingToolError: Pillow is not installed.
     """
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ImportError as error:
         raise MissingToolError(
             f"{path}: reading images needs Pillow", hint="pip install 'pillow>=10'"
         ) from error
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert(color)
+            upright = upright_8_bit(image, path).convert(color)
             if upright.size != (width, height):
                 upright = upright.resize((width, height), Image.Resampling.BILINEAR)
             pixels = np.asarray(upright, dtype=np.uint8)
-    # Pillow's decoders raise whatever the damaged bytes lead them to, SyntaxError among it.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except EdgeKilnError:
+        raise
+    except Exception as error:  # whatever damaged bytes lead Pillow's decoders to
         raise InputError(
             f"{path}: cannot read this image: {error}", hint="is it complete?"
         ) from error
