@@ -34,6 +34,7 @@ def upright_8_bit(image: "Image", path: Path) -> "Image":
 
     tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
     upright = ImageOps.exif_transpose(image)
+    share: NDArray[np.floating]
     if image.mode == "F":
         share = _share_of_floats(np.asarray(upright), path)
     elif image.mode == "I" or image.mode.startswith("I;"):
