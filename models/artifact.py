@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.models import spec, widths, zoo
+from edgekiln.models.checkpoint import tensors_in
 from edgekiln.models.data.dataset import Dataset, Task
+from edgekiln.models.interface import one_output
 from edgekiln.models.spec import Value
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.manifest import Preprocessing
@@ -130,31 +132,19 @@ def load_module(path: Path) -> "tuple[nn.Module, ModuleMeta]":
 
 
 def load_checkpoint(path: Path) -> "dict[str, Tensor]":
-    """Read the tensors of a module artifact, or of a state dict saved by `torch.save`.
-
-    Looks inside `{"state_dict": …}` and `{"model": …}`, and drops the `module.` that data-parallel
-    training puts before every name.
+    """Read the tensors of a module artifact, or of any checkpoint that `tensors_in` knows.
 
     Raises:
         InputError: anything else; the message says what it is.
     """
-    import torch
-
     content = _load(path)
-    for key in ("state", "state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not (
-        isinstance(content, dict)
-        and content
-        and all(isinstance(value, torch.Tensor) for value in content.values())
-    ):
+    tensors = tensors_in(content)
+    if not tensors:
         raise InputError(
             f"{path}: not a checkpoint: expected names and tensors, found {_described(content)}",
             hint="save it by torch.save(model.state_dict(), path)",
         )
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    return tensors
 
 
 def _load(path: Path) -> Any:
@@ -247,20 +237,10 @@ def _demands(dataset: Dataset) -> dict[str, int]:
 
 
 def _try_forward(module: "nn.Module", name: str, dataset: Dataset) -> None:
-    import torch
-
+    found = tuple(one_output(module, dataset, name).shape)
     shape = dataset.input_shape
-    try:
-        with torch.inference_mode():
-            output = module.eval()(torch.zeros(1, *shape))
-    except Exception as error:
-        raise InputError(
-            f"{name}: does not take the samples of {dataset.name}, shape {shape}: {error}",
-            hint="choose other data, or resize it: --data NAME?size=32",
-        ) from error
     wanted = (1, *shape) if dataset.task == "reconstruction" else (1, len(dataset.classes))
-    if not isinstance(output, torch.Tensor) or output.shape != wanted:
-        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if found != wanted:
         raise InputError(
             f"{name}: gives {found} for one sample of {dataset.name}, expected {wanted}",
             hint="set the factory's own option, e.g. NAME?num_classes="

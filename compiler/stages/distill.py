@@ -11,8 +11,8 @@ from edgekiln.runtime.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
+    from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.compiler.training.fit import FitOptions
-    from edgekiln.compiler.training.setting import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,15 +96,15 @@ class Distill(Stage):
                 raise ConfigError(f"distill: {name.replace('_', '-')} = {value}", hint=hint)
 
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler.training.context import open_context
         from edgekiln.compiler.training.fit import fit
         from edgekiln.compiler.training.loss import Objective
-        from edgekiln.compiler.training.setting import open_setting
-        from edgekiln.compiler.training.transfer import take_over
+        from edgekiln.compiler.training.transfer import load_matching_weights
         from edgekiln.models.artifact import save_module
 
-        setting = open_setting(src, self.data, self.seed)
+        setting = open_context(src, self.data, self.seed)
         if self.init:
-            ctx.notes.extend(take_over(setting.module, Path(self.init)))
+            ctx.notes.extend(load_matching_weights(setting.module, Path(self.init)))
         teacher = self._teacher(setting, ctx) if self.teacher else None
         objective = Objective(
             task=setting.data.task,
@@ -151,7 +151,7 @@ class Distill(Stage):
             seed=self.seed,
         )
 
-    def _teacher(self, student: "Setting", ctx: StageContext) -> "nn.Module":
+    def _teacher(self, student: "TrainingContext", ctx: StageContext) -> "nn.Module":
         """Load the teacher; one from the zoo knows nothing and is trained first."""
         from edgekiln.compiler.training import teacher as teachers
         from edgekiln.compiler.training.fit import fit

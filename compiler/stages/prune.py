@@ -13,9 +13,9 @@ from edgekiln.runtime.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.compiler.training.fit import FitOptions
     from edgekiln.compiler.training.loss import Objective
-    from edgekiln.compiler.training.setting import Setting
 
 # Enough for a ranking: the scores are means, and a batch costs as much as training on it.
 _GRADIENT_BATCHES = 16
@@ -82,13 +82,13 @@ class Prune(Stage):
                 raise ConfigError(f"prune: {name.replace('_', '-')} = {value}", hint=hint)
 
     def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        from edgekiln.compiler.training.setting import open_setting
+        from edgekiln.compiler.training.context import open_context
         from edgekiln.compiler.training.teacher import frozen_copy
         from edgekiln.models import cost
         from edgekiln.models.artifact import save_module
 
-        setting = open_setting(src, self.data, self.seed)
-        before = cost.count(setting.module, setting.example)
+        setting = open_context(src, self.data, self.seed)
+        before = cost.count(setting.module, setting.samples[:1])
         module, teacher = setting.module, frozen_copy(setting.module)
         for step in range(self.steps if self.ratio < 1 else 0):
             # Equal parts of what is to go: the same number of MACs in every round.
@@ -96,7 +96,7 @@ class Prune(Stage):
             module = self._round(
                 step, replace(setting, module=module), teacher, int(before.macs * kept), ctx
             )
-        after = cost.count(module, setting.example)
+        after = cost.count(module, setting.samples[:1])
         if after.macs > self.ratio * before.macs:
             ctx.notes.append(
                 f"{after.macs / before.macs:.3f} of the MACs are left, {self.ratio:g} were asked "
@@ -115,7 +115,12 @@ class Prune(Stage):
         return metrics
 
     def _round(
-        self, step: int, setting: "Setting", teacher: "nn.Module", budget: int, ctx: StageContext
+        self,
+        step: int,
+        setting: "TrainingContext",
+        teacher: "nn.Module",
+        budget: int,
+        ctx: StageContext,
     ) -> "nn.Module":
         """Cut to `budget` MACs and recover; a finished round is read from the scratch directory."""
         from edgekiln.compiler.pruning.importance import weight_scores
@@ -127,8 +132,8 @@ class Prune(Stage):
 
         label = f"cut {step + 1}/{self.steps}"
         ctx.advance(0, 1, f"{label}: proving which channels can go")
-        module, example = setting.module, setting.example
-        found = survey(module, example, self.keep)
+        module, samples = setting.module, setting.samples
+        found = survey(module, samples, self.keep)
         ctx.notes.extend(note for note in found.kept if note not in ctx.notes)
         if not found.proven:
             ctx.notes.append("nothing was cut: no group of channels may be")
@@ -137,7 +142,7 @@ class Prune(Stage):
         if done.exists():
             return load_module(done)[0]
         scores = weight_scores(module, self.importance, self._losses(setting))
-        shrink(module, example, found.proven, scores, budget=budget, multiple=self.channel_multiple)
+        shrink(module, samples, found.proven, scores, budget=budget, multiple=self.channel_multiple)
         if self.recovery_epochs:
             fit(
                 module,
@@ -168,7 +173,7 @@ class Prune(Stage):
             seed=self.seed + step,  # another order in every round
         )
 
-    def _losses(self, setting: "Setting") -> "Iterator[Callable[[nn.Module], Tensor]]":
+    def _losses(self, setting: "TrainingContext") -> "Iterator[Callable[[nn.Module], Tensor]]":
         """The task's loss on a few training batches, as functions of the network."""
         from edgekiln.compiler.training.batches import Batches
         from edgekiln.compiler.training.loss import Objective
@@ -188,7 +193,7 @@ def _loss(objective: "Objective", x: "Tensor", y: "Tensor", module: "nn.Module")
     return objective(module(x), x, y, None)
 
 
-def _score(module: "nn.Module", setting: "Setting", batch_size: int) -> dict[str, float]:
+def _score(module: "nn.Module", setting: "TrainingContext", batch_size: int) -> dict[str, float]:
     from edgekiln.compiler.training.batches import Batches
     from edgekiln.compiler.training.loss import Objective
     from edgekiln.compiler.training.score import score

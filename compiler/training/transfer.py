@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekiln.models.checkpoint import under_own_names
 from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def take_over(module: "nn.Module", checkpoint: Path) -> list[str]:
+def load_matching_weights(module: "nn.Module", checkpoint: Path) -> list[str]:
     """Copy the tensors of `checkpoint` into `module` where name and shape agree.
 
     Returns:
@@ -20,8 +21,8 @@ def take_over(module: "nn.Module", checkpoint: Path) -> list[str]:
     """
     from edgekiln.models.artifact import load_checkpoint
 
-    given = load_checkpoint(checkpoint)
     own = module.state_dict()
+    given = under_own_names(load_checkpoint(checkpoint), own)
     fitting = {
         name: tensor for name, tensor in given.items() if _shape(own, name) == tuple(tensor.shape)
     }
