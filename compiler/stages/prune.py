@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.compiler.training.fit import FitOptions
     from edgekiln.compiler.training.loss import Objective
+    from edgekiln.compiler.training.score import Score
 
 # Enough for a ranking: the scores are means, and a batch costs as much as training on it.
 _GRADIENT_BATCHES = 16
@@ -87,16 +88,23 @@ class Prune(Stage):
         from edgekiln.models import cost
         from edgekiln.models.artifact import save_module
 
-        setting = open_context(src, self.data, self.seed)
-        before = cost.count(setting.module, setting.samples[:1])
-        module, teacher = setting.module, frozen_copy(setting.module)
+        context = open_context(src, self.data, self.seed)
+        before = cost.count(context.module, context.samples[:1])
+        module, teacher = context.module, frozen_copy(context.module)
+        score_before = _score(teacher, context, self.batch_size)
         for step in range(self.steps if self.ratio < 1 else 0):
             # Equal parts of what is to go: the same number of MACs in every round.
             kept = 1 - (1 - self.ratio) * (step + 1) / self.steps
             module = self._round(
-                step, replace(setting, module=module), teacher, int(before.macs * kept), ctx
+                step, replace(context, module=module), teacher, int(before.macs * kept), ctx
             )
-        after = cost.count(module, setting.samples[:1])
+        after = cost.count(module, context.samples[:1])
+        score_after = _score(module, context, self.batch_size)
+        if score_after.is_worse_than(score_before):
+            ctx.notes.append(
+                f"pruning made it worse: val {score_before} before, {score_after} after; "
+                "raise --ratio or --recovery-epochs"
+            )
         if after.macs > self.ratio * before.macs:
             ctx.notes.append(
                 f"{after.macs / before.macs:.3f} of the MACs are left, {self.ratio:g} were asked "
@@ -108,16 +116,17 @@ class Prune(Stage):
             "macs_ratio": after.macs / before.macs,
             "parameters_before": before.parameters,
             "parameters_after": after.parameters,
-            **_score(module, setting, self.batch_size),
+            **score_before.metrics("val", "_before"),
+            **score_after.metrics("val"),
         }
-        history = {**setting.meta.history, "prune": metrics}
-        save_module(dst, module, replace(setting.meta, history=history))
+        history = {**context.meta.history, "prune": metrics}
+        save_module(dst, module, replace(context.meta, history=history))
         return metrics
 
     def _round(
         self,
         step: int,
-        setting: "TrainingContext",
+        context: "TrainingContext",
         teacher: "nn.Module",
         budget: int,
         ctx: StageContext,
@@ -132,7 +141,7 @@ class Prune(Stage):
 
         label = f"cut {step + 1}/{self.steps}"
         ctx.advance(0, 1, f"{label}: proving which channels can go")
-        module, samples = setting.module, setting.samples
+        module, samples = context.module, context.samples
         found = survey(module, samples, self.keep)
         ctx.notes.extend(note for note in found.kept if note not in ctx.notes)
         if not found.proven:
@@ -141,13 +150,22 @@ class Prune(Stage):
         done = ctx.scratch / f"round-{step}.pt"
         if done.exists():
             return load_module(done)[0]
-        scores = weight_scores(module, self.importance, self._losses(setting))
-        shrink(module, samples, found.proven, scores, budget=budget, multiple=self.channel_multiple)
+        scores = weight_scores(module, self.importance, self._losses(context))
+        ctx.notes.extend(
+            shrink(
+                module,
+                samples,
+                found.proven,
+                scores,
+                budget=budget,
+                multiple=self.channel_multiple,
+            )
+        )
         if self.recovery_epochs:
             fit(
                 module,
-                setting.data,
-                Objective(task=setting.data.task, alpha=self.alpha, temperature=self.temperature),
+                context.data,
+                Objective(task=context.data.task, alpha=self.alpha, temperature=self.temperature),
                 self._options(step),
                 checkpoint_path=ctx.scratch / f"round-{step}.ckpt",
                 teacher=teacher,
@@ -156,7 +174,7 @@ class Prune(Stage):
             )
         if join().rank == 0:
             ctx.scratch.mkdir(parents=True, exist_ok=True)
-            save_module(done, module, setting.meta)
+            save_module(done, module, context.meta)
         return module
 
     def _options(self, step: int) -> "FitOptions":
@@ -173,15 +191,15 @@ class Prune(Stage):
             seed=self.seed + step,  # another order in every round
         )
 
-    def _losses(self, setting: "TrainingContext") -> "Iterator[Callable[[nn.Module], Tensor]]":
+    def _losses(self, context: "TrainingContext") -> "Iterator[Callable[[nn.Module], Tensor]]":
         """The task's loss on a few training batches, as functions of the network."""
         from edgekiln.compiler.training.batches import Batches
         from edgekiln.compiler.training.loss import Objective
 
-        objective = Objective(task=setting.data.task)
+        objective = Objective(task=context.data.task)
         batches = Batches(
-            split=setting.data.train,
-            preprocessing=setting.data.preprocessing,
+            split=context.data.train,
+            preprocessing=context.data.preprocessing,
             batch_size=self.batch_size,
             seed=self.seed,
         )
@@ -193,15 +211,15 @@ def _loss(objective: "Objective", x: "Tensor", y: "Tensor", module: "nn.Module")
     return objective(module(x), x, y, None)
 
 
-def _score(module: "nn.Module", setting: "TrainingContext", batch_size: int) -> dict[str, float]:
+def _score(module: "nn.Module", context: "TrainingContext", batch_size: int) -> "Score":
     from edgekiln.compiler.training.batches import Batches
     from edgekiln.compiler.training.loss import Objective
     from edgekiln.compiler.training.score import score
 
     batches = Batches(
-        split=setting.data.val, preprocessing=setting.data.preprocessing, batch_size=batch_size
+        split=context.data.val, preprocessing=context.data.preprocessing, batch_size=batch_size
     )
-    return score(module.eval(), batches, Objective(task=setting.data.task)).metrics("val")
+    return score(module.eval(), batches, Objective(task=context.data.task))
 
 
 def _labelled(label: str, advance: Advance) -> Advance:

@@ -26,10 +26,18 @@ class Score:
         """Higher is better."""
         return -self.loss if self.accuracy is None else self.accuracy
 
-    def metrics(self, split: str) -> dict[str, float]:
+    def metrics(self, split: str, suffix: str = "") -> dict[str, float]:
         """For the report, e.g. {"val_loss": 0.1, "val_accuracy": 0.97}."""
-        found = {f"{split}_loss": self.loss}
-        return found if self.accuracy is None else {**found, f"{split}_accuracy": self.accuracy}
+        found = {f"{split}_loss{suffix}": self.loss}
+        if self.accuracy is not None:
+            found[f"{split}_accuracy{suffix}"] = self.accuracy
+        return found
+
+    def is_worse_than(self, other: "Score") -> bool:
+        """By more than chance: a point of accuracy, or a twentieth of the loss."""
+        if self.accuracy is None or other.accuracy is None:
+            return self.loss > 1.05 * other.loss
+        return self.accuracy < other.accuracy - 0.01
 
     def __str__(self) -> str:
         return f"{self.loss:.4g}" if self.accuracy is None else f"{100 * self.accuracy:.1f} %"

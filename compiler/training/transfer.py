@@ -9,6 +9,8 @@ from edgekiln.runtime.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_COUNTER = "num_batches_tracked"  # changes nothing, and older checkpoints lack it
+
 
 def load_matching_weights(module: "nn.Module", checkpoint: Path) -> list[str]:
     """Copy the tensors of `checkpoint` into `module` where name and shape agree.
@@ -40,7 +42,7 @@ def load_matching_weights(module: "nn.Module", checkpoint: Path) -> list[str]:
         if name in own and name not in fitting
     ]:
         notes.append(f"init: other shape, initialized anew: {', '.join(differing)}")
-    if missing := [name for name in own if name not in given]:
+    if missing := [name for name in own if name not in given and not name.endswith(_COUNTER)]:
         notes.append(f"init: not in the checkpoint, initialized anew: {', '.join(missing)}")
     if unknown := [name for name in given if name not in own]:
         notes.append(f"init: not in the model, left out: {', '.join(unknown)}")
