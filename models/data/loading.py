@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from edgekiln.models import spec
-from edgekiln.models.data import cifar, digits, hum, idx, image_folder, images, npz, tones
+from edgekiln.models.data import (
+    anomaly_sound,
+    cifar,
+    digits,
+    idx,
+    image_folder,
+    images,
+    npz,
+    tones,
+)
 from edgekiln.models.data.dataset import Dataset, Samples, Source, Split
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.splits import size_of, stratified_order
@@ -22,7 +31,7 @@ Reader = Callable[[Path, Options], Source]
 # Name → reader and the options it is loaded with unless others are given.
 BUNDLED: Mapping[str, tuple[Callable[[], Source], Mapping[str, str]]] = {
     "digits": (digits.read, digits.DEFAULTS),
-    "hum": (hum.read, {}),
+    "hum": (anomaly_sound.read, {}),
     "tones": (tones.read, {}),
 }
 

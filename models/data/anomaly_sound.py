@@ -1,4 +1,4 @@
-"""Synthetic machine hum for anomaly detection: generated, not recorded.
+"""Synthetic anomaly audio, the data set `hum`: generated sound of machines, not recorded.
 
 It has the form of the MLPerf Tiny task (five frames of 128 log-mel bands, trained on normal sound
 only) so that the autoencoder can be built and measured without a download. It says nothing about
