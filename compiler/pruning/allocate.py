@@ -134,7 +134,7 @@ def _take(candidate: Candidate, count: int, layers: Mapping[str, LayerCost]) -> 
 
 
 def _fewer(candidate: Candidate, count: int, layers: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """By layer, how many outputs and inputs go with the next `count` atoms."""
+    """Count the outputs and inputs that each layer loses with the next `count` atoms."""
     channels = count * len(candidate.group.atoms[0])
     fewer: dict[str, tuple[int, int]] = {}
     for item in candidate.group.items:

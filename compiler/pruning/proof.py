@@ -24,7 +24,7 @@ TOLERANCE = 1e-9  # of the largest output; float64 sums in another order differ 
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CutVerdict:
     """Whether a group may be cut, and if not, why."""
 
     proven: bool
@@ -55,18 +55,18 @@ class Prover:
                 hint="leave pruning out: --skip prune",
             ) from error
 
-    def prove(self, group: ChannelGroup) -> Verdict:
+    def prove(self, group: ChannelGroup) -> CutVerdict:
         """Cut half of the group's atoms, chosen at random, and compare with zeroing them."""
         import torch
 
         count = len(group.atoms)
         if count < 2:
-            return Verdict(False, "its channels can only go all together")
+            return CutVerdict(False, "its channels can only go all together")
         order = torch.randperm(count, generator=torch.Generator().manual_seed(count)).tolist()
         channels = sorted(c for atom in order[: count // 2] for c in group.atoms[atom])
         return self.compare(group.root, cut=channels, zeroed=channels)
 
-    def compare(self, root: str, *, cut: Sequence[int], zeroed: Sequence[int]) -> Verdict:
+    def compare(self, root: str, *, cut: Sequence[int], zeroed: Sequence[int]) -> CutVerdict:
         """Cut some channels of a copy, zero some of another, and run both."""
         import torch
 
@@ -79,16 +79,16 @@ class Prover:
                 found = cut_copy(self._x)
             # A wrong cut fails wherever the shapes happen to clash.
             except Exception as error:
-                return Verdict(False, f"cutting breaks the network: {first_line(error)}")
+                return CutVerdict(False, f"cutting breaks the network: {first_line(error)}")
         if found.shape != expected.shape:
-            return Verdict(False, "its channels are the network's output", is_output=True)
+            return CutVerdict(False, "its channels are the network's output", is_output=True)
         tolerance = TOLERANCE * max(1.0, float(expected.abs().max()))
         if float((expected - self._untouched).abs().max()) <= tolerance:
-            return Verdict(False, "zeroing it changes no output, which proves nothing")
+            return CutVerdict(False, "zeroing it changes no output, which proves nothing")
         difference = float((found - expected).abs().max())
         if difference <= tolerance:
-            return Verdict(True)
-        return Verdict(False, f"cutting differs from zeroing by {difference:.2g}")
+            return CutVerdict(True)
+        return CutVerdict(False, f"cutting differs from zeroing by {difference:.2g}")
 
 
 def zero(items: Iterable[Item]) -> None:

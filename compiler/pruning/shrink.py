@@ -106,11 +106,11 @@ def shrink(
 
 
 def _matmul_macs(
-    module: "nn.Module", samples: "Tensor", group: ChannelGroup, costs: cost.Costs
+    module: "nn.Module", samples: "Tensor", group: ChannelGroup, costs: cost.ModuleCosts
 ) -> float:
     """What one channel costs in products of two activations, found by cutting half of them."""
 
-    def between_activations(of: "nn.Module", counted: cost.Costs) -> int:
+    def between_activations(of: "nn.Module", counted: cost.ModuleCosts) -> int:
         return counted.macs - sum(
             uses * _weight(of.get_submodule(name)).numel() for name, uses in counted.uses.items()
         )

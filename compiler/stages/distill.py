@@ -43,7 +43,7 @@ class Distill(Stage):
         },
     )
     weight_decay: float = field(
-        default=1e-2, metadata={"help": "Of weights; biases and norms are not decayed."}
+        default=1e-2, metadata={"help": "Decay of the weights; biases and norms are not decayed."}
     )
     warmup_epochs: float = field(
         default=1.0, metadata={"help": "Epochs of rising learning rate; then it falls by a cosine."}
@@ -63,7 +63,9 @@ class Distill(Stage):
     flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
     precision: Literal["float32", "bf16", "auto"] = field(
         default="float32",
-        metadata={"help": "Of training; auto times both, and may choose differently elsewhere."},
+        metadata={
+            "help": "Numbers to train in; auto times both, and may choose otherwise elsewhere."
+        },
     )
     teacher: str = field(
         default="",

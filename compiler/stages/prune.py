@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.compiler.training.fit import FitOptions
     from edgekiln.compiler.training.loss import Objective
-    from edgekiln.compiler.training.score import Score
+    from edgekiln.compiler.training.score import SplitScore
 
 # Enough for a ranking: the scores are means, and a batch costs as much as training on it.
 _GRADIENT_BATCHES = 16
@@ -40,7 +40,9 @@ class Prune(Stage):
     recovery_epochs: int = field(default=8, metadata={"help": "Epochs of training after each cut."})
     batch_size: int = field(default=32, metadata={"help": "Samples a step, on each process."})
     learning_rate: float = field(default=3e-3, metadata={"help": "Largest learning rate."})
-    weight_decay: float = field(default=1e-2, metadata={"help": "Of weights."})
+    weight_decay: float = field(
+        default=1e-2, metadata={"help": "Decay of the weights; biases and norms are not decayed."}
+    )
     ema: float = field(
         default=0.98, metadata={"help": "Decay of the average of the weights; 0: no average."}
     )
@@ -211,7 +213,7 @@ def _loss(objective: "Objective", x: "Tensor", y: "Tensor", module: "nn.Module")
     return objective(module(x), x, y, None)
 
 
-def _score(module: "nn.Module", context: "TrainingContext", batch_size: int) -> "Score":
+def _score(module: "nn.Module", context: "TrainingContext", batch_size: int) -> "SplitScore":
     from edgekiln.compiler.training.batches import Batches
     from edgekiln.compiler.training.loss import Objective
     from edgekiln.compiler.training.score import score

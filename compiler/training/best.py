@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.training.score import Score
+from edgekiln.compiler.training.score import SplitScore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,11 +24,11 @@ class Best:
     state: dict[str, "Tensor"] = field(default_factory=dict)
 
     @property
-    def score(self) -> Score:
-        """Of the weights kept."""
-        return Score(self.loss, self.accuracy)
+    def score(self) -> SplitScore:
+        """The score of the weights kept."""
+        return SplitScore(self.loss, self.accuracy)
 
-    def offer(self, score: Score, epoch: int, state: "Mapping[str, Tensor]") -> None:
+    def offer(self, score: SplitScore, epoch: int, state: "Mapping[str, Tensor]") -> None:
         """Keep a copy of `state`, the weights after `epoch`, if they are better."""
         better = score.value > self.value
         if not (better or (score.value == self.value and score.loss < self.loss)):

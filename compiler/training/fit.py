@@ -18,7 +18,7 @@ from edgekiln.compiler.training.optimizer import OptimizerName
 from edgekiln.compiler.training.precision import Precision
 from edgekiln.compiler.training.reproducible import reproducible, seed_everything
 from edgekiln.compiler.training.schedule import learning_rate
-from edgekiln.compiler.training.score import Score, score
+from edgekiln.compiler.training.score import SplitScore, score
 from edgekiln.runtime.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class FitResult:
 
     epochs: int  # run, of those asked for
     best_epoch: int  # counted from 1, its weights were kept; 0: those that training began with
-    start: Score  # of the weights that training began with, on the validation split
-    score: Score  # of the kept weights, likewise: never worse
+    start: SplitScore  # of the weights that training began with, on the validation split
+    score: SplitScore  # of the kept weights, likewise: never worse
     precision: Precision
 
 
@@ -133,7 +133,7 @@ class _Run:
             size=world.size,
         )
         self.epoch = 0
-        self.start = Score(math.nan, None)
+        self.start = SplitScore(math.nan, None)
         self.best = Best()
         self.precision: Precision = options.precision
 
@@ -151,7 +151,7 @@ class _Run:
             self.ema.load_state_dict(saved["ema"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.epoch, self.precision = saved["epoch"], saved["precision"]
-            self.best, self.start = Best(**saved["best"]), Score(**saved["start"])
+            self.best, self.start = Best(**saved["best"]), SplitScore(**saved["start"])
             return
         self.start = self._validate()
         if math.isfinite(self.start.loss):
@@ -248,7 +248,7 @@ class _Run:
     def _kept(self) -> dict[str, "Tensor"]:
         return self.ema.state if self.options.ema else self.module.state_dict()
 
-    def _validate(self) -> Score:
+    def _validate(self) -> SplitScore:
         from torch.func import functional_call
 
         self.module.eval()
@@ -270,7 +270,7 @@ class _Run:
             warmup=round(self.options.warmup_epochs * steps),
         )
 
-    def _tell(self, advance: Advance, step: int, loss: float, current: Score | None) -> None:
+    def _tell(self, advance: Advance, step: int, loss: float, current: SplitScore | None) -> None:
         steps = len(self.training)
         epoch = self.epoch if current else self.epoch + 1
         last = current or (self.best.score if self.best.epoch else None)

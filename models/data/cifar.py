@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models.data import restricted_pickle
-from edgekiln.models.data.dataset import Source, Split, labelled
+from edgekiln.models.data.dataset import Split, UnsplitData, labelled
 from edgekiln.models.data.limits import check_size
 from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import InputError
@@ -68,7 +68,7 @@ def fits(path: Path) -> bool:
     return _layout(path) is not None
 
 
-def read(path: Path, _options: Options) -> Source:
+def read(path: Path, _options: Options) -> UnsplitData:
     """A folder gives a training and a test part, a file one part.
 
     Raises:
@@ -77,13 +77,15 @@ def read(path: Path, _options: Options) -> Source:
     layout = _layout(path)
     assert layout is not None  # `fits` found it
     if path.is_file():
-        return Source(classes=_class_names(path.parent, layout), train=_read_file(path, layout))
+        return UnsplitData(
+            classes=_class_names(path.parent, layout), train=_read_file(path, layout)
+        )
     parts = [_read_file(path / name, layout) for name in layout.train]
     train = Split(
         x=np.concatenate([part.x for part in parts]), y=np.concatenate([part.y for part in parts])
     )
     test = _read_file(path / layout.test, layout)
-    return Source(classes=_class_names(path, layout), train=train, test=test)
+    return UnsplitData(classes=_class_names(path, layout), train=train, test=test)
 
 
 def _layout(path: Path) -> _Layout | None:

@@ -34,7 +34,7 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class UnsplitData:
     """What a reader found, before it is split.
 
     `test` and `val` are None where the files have no such part: then `train` is split.
@@ -68,7 +68,7 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of one preprocessed sample, without the batch axis."""
+        """The shape of one preprocessed sample, without the batch axis."""
         shape = self.train.x.shape[1:]
         match self.preprocessing.layout:
             case "NCHW" if len(shape) == 3:

@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.models.data.dataset import Source, Split, class_numbers, labelled
+from edgekiln.models.data.dataset import Split, UnsplitData, class_numbers, labelled
 from edgekiln.models.data.limits import check_size
 from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import InputError
@@ -27,7 +27,7 @@ def fits(path: Path) -> bool:
     return _is_images(path)
 
 
-def read(path: Path, _options: Options) -> Source:
+def read(path: Path, _options: Options) -> UnsplitData:
     """Raises InputError: no labels beside the images, a damaged file, or counts that differ."""
     if path.is_dir():
         images = _images_of(path, "train")
@@ -38,7 +38,7 @@ def read(path: Path, _options: Options) -> Source:
     else:
         train, test = _read_pair(path), None
     parts = [part for part in (train, test) if part is not None]
-    return Source(classes=class_numbers(str(path), parts), train=train, test=test)
+    return UnsplitData(classes=class_numbers(str(path), parts), train=train, test=test)
 
 
 def _images_of(folder: Path, part: str) -> Path | None:

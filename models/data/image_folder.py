@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.models.data.dataset import Source, Split
+from edgekiln.models.data.dataset import Split, UnsplitData
 from edgekiln.models.data.limits import check_pixels
 from edgekiln.models.data.options import Options
 from edgekiln.models.data.splits import stratified_order
@@ -33,7 +33,7 @@ class _Parts:
     notes: tuple[str, ...] = ()
 
 
-def read(path: Path, options: Options) -> Source:
+def read(path: Path, options: Options) -> UnsplitData:
     """Images in the size and color of the options; RGB and their own size where none is given.
 
     Raises:
@@ -55,7 +55,7 @@ def read(path: Path, options: Options) -> Source:
     count = sum(len(part) for part, _ in files.values())
     check_pixels(str(path), count, size, CHANNELS[color])
     splits = {name: _decode(part, labels, size, color) for name, (part, labels) in files.items()}
-    return Source(
+    return UnsplitData(
         classes=classes,
         train=splits["train"],
         test=splits.get("test"),

@@ -1,4 +1,4 @@
-"""From a data set's name or path to a `Dataset`."""
+"""Loads a `Dataset` by its name or path."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -19,17 +19,17 @@ from edgekiln.models.data import (
     npz,
     tones,
 )
-from edgekiln.models.data.dataset import Dataset, Samples, Source, Split
+from edgekiln.models.data.dataset import Dataset, Samples, Split, UnsplitData
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.splits import size_of, stratified_order
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.manifest import Preprocessing
 from edgekiln.runtime.typed import did_you_mean
 
-Reader = Callable[[Path, Options], Source]
+Reader = Callable[[Path, Options], UnsplitData]
 
 # Name → reader and the options it is loaded with unless others are given.
-BUNDLED: Mapping[str, tuple[Callable[[], Source], Mapping[str, str]]] = {
+BUNDLED: Mapping[str, tuple[Callable[[], UnsplitData], Mapping[str, str]]] = {
     "digits": (digits.read, digits.DEFAULTS),
     "hum": (anomaly_sound.read, {}),
     "tones": (tones.read, {}),
@@ -108,7 +108,7 @@ def _reader(path: Path) -> Reader:
     )
 
 
-def _assemble(name: str, source: Source, options: Options, seed: int) -> Dataset:
+def _assemble(name: str, source: UnsplitData, options: Options, seed: int) -> Dataset:
     """Split, resize, recolor, and work out the preprocessing."""
     parts = _split(name, source, options, seed)
     shaped = {part: images.shaped(split, options, name) for part, split in parts.items()}
@@ -123,7 +123,7 @@ def _assemble(name: str, source: Source, options: Options, seed: int) -> Dataset
     )
 
 
-def _split(name: str, source: Source, options: Options, seed: int) -> dict[str, Split]:
+def _split(name: str, source: UnsplitData, options: Options, seed: int) -> dict[str, Split]:
     pool = source.train.take(stratified_order(source.train.y, seed)[: options.limit])
     count = len(pool)
     sizes = {
@@ -158,7 +158,7 @@ def _split(name: str, source: Source, options: Options, seed: int) -> dict[str, 
     return parts
 
 
-def _check_classes(name: str, source: Source, parts: Mapping[str, Split]) -> None:
+def _check_classes(name: str, source: UnsplitData, parts: Mapping[str, Split]) -> None:
     if source.task != "classification":
         return
     if len(source.classes) < 2:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekiln.models.data.arrays import Arrays, read_archive
-from edgekiln.models.data.dataset import Source, Split, Task, class_numbers, labelled
+from edgekiln.models.data.dataset import Split, Task, UnsplitData, class_numbers, labelled
 from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import InputError
 
@@ -23,7 +23,7 @@ def fits(path: Path) -> bool:
     return path.suffix == ".npz"
 
 
-def read(path: Path, _options: Options) -> Source:
+def read(path: Path, _options: Options) -> UnsplitData:
     """Raises InputError: unreadable, pickled, keys missing, or arrays that do not fit."""
     arrays = read_archive(path)
     train_keys = _found(arrays, _TRAIN)
@@ -55,7 +55,7 @@ def read(path: Path, _options: Options) -> Source:
         classes, task = (), "reconstruction"
     else:
         classes, task = _names(path, arrays, [train, *held_out.values()]), "classification"
-    return Source(
+    return UnsplitData(
         classes=classes,
         train=train,
         test=held_out.get("test"),
