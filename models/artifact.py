@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekiln.models import spec, widths, zoo
 from edgekiln.models.data.dataset import Dataset, Task
+from edgekiln.models.interface import one_output
 from edgekiln.models.spec import Value
 from edgekiln.models.torch_file import is_state, read_torch_file
 from edgekiln.runtime import codec
@@ -199,20 +200,10 @@ def _demands(dataset: Dataset) -> dict[str, int]:
 
 
 def _try_forward(module: "nn.Module", name: str, dataset: Dataset) -> None:
-    import torch
-
+    found = tuple(one_output(module, dataset, name).shape)
     shape = dataset.input_shape
-    try:
-        with torch.inference_mode():
-            output = module.eval()(torch.zeros(1, *shape))
-    except Exception as error:
-        raise InputError(
-            f"{name}: does not take the samples of {dataset.name}, shape {shape}: {error}",
-            hint="choose other data, or resize it: --data NAME?size=32",
-        ) from error
     wanted = (1, *shape) if dataset.task == "reconstruction" else (1, len(dataset.classes))
-    if not isinstance(output, torch.Tensor) or output.shape != wanted:
-        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if found != wanted:
         raise InputError(
             f"{name}: gives {found} for one sample of {dataset.name}, expected {wanted}",
             hint="set the factory's own option, e.g. NAME?num_classes="

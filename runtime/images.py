@@ -1,12 +1,13 @@
 """Image files as pixels of eight bits, whatever their own depth."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.runtime.errors import InputError, MissingToolError
 from edgekiln.runtime.limits import INPUTS, read_file
+from edgekiln.runtime.pixels import upright_8_bit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,22 +16,20 @@ IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 )
 CHANNELS = {"L": 1, "RGB": 3}
-_SAMPLE_FORMAT = 339  # TIFF's tag; 2: signed
-_SIGNED = 2
 _HINT = "is it complete, and an image?"
 
 
 def read_image(path: Path, height: int, width: int, color: str) -> "NDArray[np.uint8]":
     """An image file as (height, width, C) uint8: upright as its EXIF says, resized bilinearly.
 
-    Images of other depths are brought to eight bits first, see `_eight_bits`.
+    Images of other depths are brought to eight bits first, see `upright_8_bit`.
 
     Raises:
         InputError: the file is not an image, damaged, or larger than allowed.
         MissingToolError: Pillow is not installed.
     """
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ImportError as error:
         raise MissingToolError(
             f"{path}: reading images needs Pillow", hint="pip install 'pillow>=10'"
@@ -42,7 +41,7 @@ def read_image(path: Path, height: int, width: int, color: str) -> "NDArray[np.u
         with Image.open(BytesIO(raw)) as image:
             # Header alone so far: nothing is decoded before it is known how much it will be.
             INPUTS.check(image.width * image.height * 4, str(path))
-            upright = _eight_bits(ImageOps.exif_transpose(image), image).convert(color)
+            upright = upright_8_bit(image, path).convert(color)
             if upright.size != (width, height):
                 upright = upright.resize((width, height), Image.Resampling.BILINEAR)
             pixels = np.asarray(upright, dtype=np.uint8)
@@ -53,37 +52,3 @@ def read_image(path: Path, height: int, width: int, color: str) -> "NDArray[np.u
         reason = str(error) or type(error).__name__
         raise InputError(f"{path}: cannot read this image: {reason}", hint=_HINT) from error
     return pixels.reshape(height, width, CHANNELS[color])
-
-
-def _eight_bits(upright: Any, image: Any) -> Any:
-    """The image with black as 0 and white as 255; Pillow's own conversion cuts values above 255.
-
-    In sixteen bits white is 65535. Containers of 32 bits, integers and floats, have no white of
-    their own: it is the smallest of 1 (floats only), 255, 65535 and the integer type's largest
-    value that no pixel exceeds.
-
-    Args:
-        upright: the pixels. image: the file, which knows their type.
-    """
-    from PIL import Image
-
-    if not upright.mode.startswith(("I", "F")):
-        return upright
-    values = np.asarray(upright)
-    if upright.mode == "F":
-        whites = [1.0, 255.0, 65535.0]
-    elif upright.mode.startswith("I;16"):
-        whites = [65535.0]
-    else:
-        tags = getattr(image, "tag_v2", None)
-        signed = tags is None or tags.get(_SAMPLE_FORMAT) in (_SIGNED, (_SIGNED,))
-        values = values if signed else values.astype(np.int32).view(np.uint32)
-        whites = [255.0, 65535.0, float((1 << 31) - 1 if signed else (1 << 32) - 1)]
-    levels = values.astype(np.float64)
-    low, high = levels.min(), levels.max()
-    white = next((each for each in whites if high <= each), None)
-    if white is None or not low >= 0:
-        raise ValueError(
-            f"its values go from {low:g} to {high:g}, where 0 to {whites[-1]:g} can be scaled"
-        )
-    return Image.fromarray(np.rint(levels * (255.0 / white)).astype(np.uint8))

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.training.setting import Setting, check_finite, check_fits
+from edgekiln.compiler.training.context import TrainingContext, check_finite, check_fits
 from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgekiln.runtime.manifest import Preprocessing
 
 
-def from_artifact(path: Path, student: Setting, allow: Collection[str] = ()) -> "nn.Module":
+def from_artifact(path: Path, student: TrainingContext, allow: Collection[str] = ()) -> "nn.Module":
     """The trained module in `path`, taking the student's input.
 
     Args:
@@ -32,7 +32,7 @@ def from_artifact(path: Path, student: Setting, allow: Collection[str] = ()) -> 
     return module
 
 
-def from_name(name: str, student: Setting, scratch: Path, seed: int) -> "nn.Module":
+def from_name(name: str, student: TrainingContext, scratch: Path, seed: int) -> "nn.Module":
     """A zoo model or factory, built for the student's data; the weights are the factory's own."""
     from edgekiln.models import artifact
 

@@ -1,4 +1,4 @@
-"""Synthetic machine hum for anomaly detection: generated, not recorded.
+"""Synthetic anomaly audio, the data set `hum`: generated sound of machines, not recorded.
 
 It has the form of the MLPerf Tiny task (five frames of 128 log-mel bands, trained on normal sound
 only) so that the autoencoder can be built and measured without a download. It says nothing about
@@ -7,7 +7,7 @@ how well the model finds faults of real machines.
 
 import numpy as np
 
-from edgekiln.models.data.dataset import Source, Split
+from edgekiln.models.data.dataset import Split, UnsplitData
 from edgekiln.models.data.sound import RATE_HZ, Floats, log_mel
 
 _NORMAL, _TEST_NORMAL, _ANOMALIES = 2000, 250, 250
@@ -17,13 +17,13 @@ _HARMONICS = range(1, 9)
 _GENERATOR_SEED = 640  # the sounds are always the same; the loader's seed only splits them
 
 
-def read() -> Source:
+def read() -> UnsplitData:
     """(N, 640) log-mel energies in dB; anomalies, y = 1, are in the test part only."""
     random = np.random.default_rng(_GENERATOR_SEED)
     normal = _features(random, _NORMAL + _TEST_NORMAL, broken=False)
     anomalies = _features(random, _ANOMALIES, broken=True)
     train, test_normal = np.split(normal, [_NORMAL])
-    return Source(
+    return UnsplitData(
         classes=("normal", "anomaly"),
         train=Split(x=train, y=np.zeros(_NORMAL, np.int64)),
         test=Split(

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgekiln.compiler.training.setting import check_finite, check_fits, open_setting
+from edgekiln.compiler.training.context import check_finite, check_fits, open_context
 from edgekiln.compiler.training.teacher import adapt_input
-from edgekiln.compiler.training.transfer import take_over
+from edgekiln.compiler.training.transfer import load_matching_weights
 from edgekiln.models import artifact
 from edgekiln.models.artifact import ModuleMeta, save_module
 from edgekiln.runtime.errors import ConfigError, InputError
@@ -34,10 +34,10 @@ def test_data_of_another_shape_is_refused_with_both_shapes(data):
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(288, 4))
     with pytest.raises(InputError) as caught:
         check_fits(module, data, "net.pt")
-    assert caught.value.message.startswith(
-        "net.pt: the samples of stripes have shape (1, 8, 8), "
-        "the model's first weight 0.weight has (8, 3, 3, 3): "
-    )
+    message = caught.value.message
+    assert message.startswith("net.pt: does not take the samples of stripes, shape (1, 8, 8): ")
+    assert message.endswith("; the model's first weight 0.weight has (8, 3, 3, 3)")
+    assert caught.value.hint == "choose other data, or have it resized: --data NAME?size=32"
 
 
 def test_outputs_of_another_number_than_the_classes_are_refused(data):
@@ -55,7 +55,7 @@ def test_a_module_without_data_asks_for_some(tmp_path):
 
     save_module(tmp_path / "m.pt", zoo.build("resnet8"), meta)
     with pytest.raises(ConfigError) as caught:
-        open_setting(tmp_path / "m.pt", "", 0)
+        open_context(tmp_path / "m.pt", "", 0)
     assert caught.value.message == f"{tmp_path / 'm.pt'}: does not name the data it is trained on"
 
 
@@ -65,9 +65,9 @@ def test_the_modules_own_preprocessing_is_kept(tmp_path):
     spec = "digits?limit=240&test=40&val=40&calib=20"
     dataset = replace(sets.load(spec, 0), preprocessing=Preprocessing(mean=(0.5,), std=(0.25,)))
     artifact.create(tmp_path / "m.pt", "resnet8?width=8", dataset, spec, seed=0)
-    setting = open_setting(tmp_path / "m.pt", "", 0)
-    assert setting.data.preprocessing.mean == (0.5,)
-    assert setting.example.shape == (1, 3, 32, 32)
+    context = open_context(tmp_path / "m.pt", "", 0)
+    assert context.data.preprocessing.mean == (0.5,)
+    assert context.samples.shape == (4, 3, 32, 32)
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
@@ -104,7 +104,7 @@ def test_transfer_takes_what_fits_and_names_the_rest(tmp_path):
     state["module.extra"] = torch.zeros(1)
     torch.save({"state_dict": state}, tmp_path / "pretrained.pt")
     before = module[6].weight.clone()
-    notes = take_over(module, tmp_path / "pretrained.pt")
+    notes = load_matching_weights(module, tmp_path / "pretrained.pt")
     assert notes == [
         "init: other shape, initialized anew: 6.weight (10, 128) → (4, 128)",
         "init: not in the checkpoint, initialized anew: 6.bias",
@@ -117,7 +117,60 @@ def test_transfer_takes_what_fits_and_names_the_rest(tmp_path):
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     torch.save({"a.weight": torch.zeros(3), "b.weight": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(InputError) as caught:
-        take_over(tiny(), tmp_path / "other.pt")
+        load_matching_weights(tiny(), tmp_path / "other.pt")
     assert caught.value.message.startswith(
         f"{tmp_path / 'other.pt'}: no tensor fits the model: it has a.weight, b.weight, …"
     )
+
+
+def wrapped(state: dict[str, torch.Tensor]) -> dict[str, object]:
+    """What frameworks write, by the name of the one that does."""
+    return {
+        "compiled": {f"_orig_mod.{name}": tensor for name, tensor in state.items()},
+        "parallel and compiled": {
+            "model": {f"module._orig_mod.{name}": tensor for name, tensor in state.items()}
+        },
+        "lightning": {
+            "epoch": 3,
+            "state_dict": {
+                **{f"model.{name}": tensor for name, tensor in state.items()},
+                "criterion.weight": torch.ones(4),
+            },
+            "optimizer_states": [{"state": {0: {"step": torch.zeros(1)}}}],
+        },
+        "lightning with a wrapper": {
+            "state_dict": {f"net.backbone.{name}": tensor for name, tensor in state.items()}
+        },
+        "tutorial": {
+            "epoch": 3,
+            "model_state_dict": state,
+            "optimizer_state_dict": {"state": {0: {"exp_avg": torch.zeros(3)}}},
+            "loss": torch.zeros(()),
+        },
+        "nested": {"model": {"state_dict": state}},
+    }
+
+
+@pytest.mark.parametrize("kind", wrapped({}))
+def test_checkpoints_of_other_frameworks_are_read(tmp_path, kind):
+    given, module = tiny(seed=1), tiny(seed=2)
+    torch.save(wrapped(given.state_dict())[kind], tmp_path / "pretrained.pt")
+    assert load_matching_weights(module, tmp_path / "pretrained.pt") == []
+    for name, tensor in given.state_dict().items():
+        assert torch.equal(module.state_dict()[name], tensor)
+
+
+def test_a_prefix_that_is_the_models_own_stays(tmp_path):
+    given, module = nn.Module(), nn.Module()
+    given.model, module.model = tiny(seed=1), tiny(seed=2)
+    torch.save(given.state_dict(), tmp_path / "own.pt")
+    assert load_matching_weights(module, tmp_path / "own.pt") == []
+    assert torch.equal(module.model[0].weight, given.model[0].weight)
+
+
+def test_a_checkpoint_that_holds_itself_has_no_tensors(tmp_path):
+    endless: dict[str, object] = {}
+    endless["model"] = endless
+    torch.save(endless, tmp_path / "endless.pt")
+    with pytest.raises(InputError, match="not a checkpoint"):
+        load_matching_weights(tiny(), tmp_path / "endless.pt")

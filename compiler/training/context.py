@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekiln.models.interface import one_output, samples_of
 from edgekiln.runtime.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from edgekiln.models.data.dataset import Dataset
 
 
+_SAMPLES = 4  # enough to run a network and see that two do the same
+
+
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class TrainingContext:
     """What a training stage works on."""
 
     module: "nn.Module"
@@ -23,14 +27,12 @@ class Setting:
     data: "Dataset"  # with the module's own preprocessing: its weights were made for that
 
     @property
-    def example(self) -> "Tensor":
-        """A sample of zeros, (1, …), as the module takes it."""
-        import torch
-
-        return torch.zeros(1, *self.data.input_shape)
+    def samples(self) -> "Tensor":
+        """A few training samples, (N, …), as the module takes them."""
+        return samples_of(self.data, _SAMPLES)
 
 
-def open_setting(src: Path, data: str, seed: int, allow: Collection[str] = ()) -> Setting:
+def open_context(src: Path, data: str, seed: int, allow: Collection[str] = ()) -> TrainingContext:
     """Load the module artifact `src`, and the data set `data` or, with "", the module's own.
 
     Args:
@@ -52,7 +54,7 @@ def open_setting(src: Path, data: str, seed: int, allow: Collection[str] = ()) -
         )
     dataset = replace(load(data or meta.data, seed), preprocessing=meta.preprocessing)
     check_fits(module, dataset, str(src))
-    return Setting(module=module, meta=replace(meta, data=data or meta.data), data=dataset)
+    return TrainingContext(module=module, meta=replace(meta, data=data or meta.data), data=dataset)
 
 
 def check_finite(module: "nn.Module", name: str) -> None:
@@ -68,33 +70,12 @@ def check_finite(module: "nn.Module", name: str) -> None:
 
 def check_fits(module: "nn.Module", data: "Dataset", name: str) -> None:
     """Raise InputError unless `module` turns a sample of `data` into what its task asks for."""
-    import torch
-
+    found = tuple(one_output(module, data, name).shape)
     shape = data.input_shape
-    try:
-        with torch.no_grad():
-            output = module.eval()(torch.zeros(1, *shape))
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise InputError(
-            f"{name}: the samples of {data.name} have shape {shape}, "
-            f"{_first_weight(module)}: {_first_line(error)}",
-            hint="choose other data, or have it resized: --data NAME?size=32",
-        ) from error
     wanted = (1, *shape) if data.task == "reconstruction" else (1, len(data.classes))
-    if tuple(output.shape) != wanted:
+    if found != wanted:
         raise InputError(
-            f"{name}: gives {tuple(output.shape)} for one sample of {data.name}, "
+            f"{name}: gives {found} for one sample of {data.name}, "
             f"whose {data.task} needs {wanted}",
             hint="build the model for this data, and take over the weights by --init",
         )
-
-
-def _first_weight(module: "nn.Module") -> str:
-    for name, parameter in module.named_parameters():
-        if parameter.ndim > 1:
-            return f"the model's first weight {name} has {tuple(parameter.shape)}"
-    return "the model has no weights"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
