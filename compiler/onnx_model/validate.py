@@ -37,6 +37,7 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
         UnsupportedError: a model too large, or of parts that no program can hold.
     """
     import onnx
+    from onnx import inliner
 
     _check_text(model, where)
     if not model.graph.node:
@@ -51,7 +52,7 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
     try:
         onnx.checker.check_model(model)
         if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
+            model = inliner.inline_local_functions(model)
             _check_sizes(model.graph, where)
     except (onnx.checker.ValidationError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not a valid ONNX model: {_first_line(error)}") from error

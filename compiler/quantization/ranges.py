@@ -111,16 +111,21 @@ class Observer:
         }
 
     def _runs(self, batches: Batches) -> Iterator[dict[str, NDArray[np.float32]]]:
+        if not self._tensors:  # a session that is asked for nothing gives all it has
+            return
         for x in batches(self._batch_size(batches)):
             values: dict[str, NDArray[Any]] = {}
             if self._input in self._tensors:
                 values[self._input] = x
-            values |= dict(zip(self._wanted, self._session(x, self._wanted), strict=True))
+            if self._wanted:
+                values |= dict(zip(self._wanted, self._session(x, self._wanted), strict=True))
             yield {name: a for name, a in values.items() if a.dtype == np.float32 and a.size}
 
     def _batch_size(self, batches: Batches) -> int:
         if self._fixed is not None:
             return self._fixed
+        if not self._wanted:
+            return self._batch
         first = next(iter(batches(1)))
         bytes_a_sample = sum(array.nbytes for array in self._session(first, self._wanted))
         return max(1, min(self._batch, BUDGET_BYTES // max(1, bytes_a_sample)))
