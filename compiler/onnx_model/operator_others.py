@@ -93,11 +93,13 @@ _INTEGER = (
         attributes=("axis",), limits="to 8 bits, one scale a tensor"),
     Operator(name="DequantizeLinear", role="integer", float_form=FALLBACK, integer="dequantize",
         attributes=("axis",), limits="of 8 bits one scale a tensor, of constants one a channel"),
+    Operator(name="DynamicQuantizeLinear", role="integer", float_form=FALLBACK),
+    Operator(name="MatMulInteger", role="integer", float_form=FALLBACK),
     *(
         Operator(name=name, role="integer", domain=domain,
             limits="give the model in QDQ form, or in float")
         for domain, listed in (
-            ("", "ConvInteger DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul"),
+            ("", "ConvInteger QLinearConv QLinearMatMul"),
             ("com.microsoft", ("QGemm QLinearAdd QLinearAveragePool QLinearConcat "
                 "QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul QLinearSigmoid "
                 "QLinearSoftmax")),

@@ -145,7 +145,7 @@ def check(model: "onnx.ModelProto", where: str = "") -> None:
         if row is None:
             domain = f" of {node.domain}" if node.domain else ""
             raise UnsupportedError(f"{label}{domain} is unknown", hint=_SUPPORTED)
-        if row.role == "refused":
+        if row.role != "folded" and not (row.integer or row.float_form):
             raise UnsupportedError(f"{label} is not supported: {row.limits}", hint=_SUPPORTED)
         opset = opsets.get(row.domain, 1)
         for name in unread_attributes(node, opset):

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model import operands, operators
 from edgekiln.runtime.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
             _check_sizes(model.graph, where)
     except (onnx.checker.ValidationError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not a valid ONNX model: {_first_line(error)}") from error
-    _check_ends(model.graph, where)
+    _check_inputs(model.graph, where)
     _check_shapes(model, where)
     return model
 
@@ -175,20 +175,12 @@ def _multiplied(graph: "onnx.GraphProto") -> Iterator[str]:
             yield from node.input
 
 
-def _check_ends(graph: "onnx.GraphProto", where: str) -> None:
-    """Inputs are tensors, and somebody makes every output."""
+def _check_inputs(graph: "onnx.GraphProto", where: str) -> None:
     for value in graph.input:
         if value.type.WhichOneof("value") != "tensor_type":
             raise UnsupportedError(
                 f"{where}: input {value.name!r} is no tensor",
                 hint="export a model that takes tensors",
-            )
-    made = {name for node in graph.node for name in node.output}
-    made |= {value.name for value in graph.input} | {weight.name for weight in graph.initializer}
-    for value in graph.output:
-        if value.name not in made:
-            raise InputError(
-                f"{where}: output {value.name!r} is made by no operation", hint="export it again"
             )
 
 
@@ -218,6 +210,7 @@ def _check_shapes(model: "onnx.ModelProto", where: str) -> None:
                 f"{where}: tensor {value.name!r} has no elements",
                 hint="take the part out of the model that computes nothing",
             )
+    operands.check(inferred.graph, where)
 
 
 def _of_data(graph: "onnx.GraphProto") -> set[str]:

@@ -150,6 +150,8 @@ class _Graph:
         if _weights(node) is None or self._stored(node.input[1]) is None:
             return []  # a product of two activations has no weights
         stored, scale, zero = self._quantized(node.input[1])
+        if node.op_type == "MatMul" and stored.ndim != 2:
+            return []  # an operand like an activation
         found = []
         if stored.dtype != np.int8:
             found.append(f"{node.name}: its weights are {stored.dtype}, not int8")
