@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LIMIT = "EDGEKILN_MAX_ELEMENTS"
 _MAX_ELEMENTS = 2**28  # of one tensor: 1 GiB of float32
+_SHAPE_ARITHMETIC = 1024  # elements of a constant whose values may say what shapes there are
 _WEIGHTS_ARE_NO_INPUTS = 4  # version of ONNX's file format since when they need not be listed
 # Attributes that are extents of a window or of what lies around it.
 _EXTENTS = frozenset(
@@ -192,11 +193,20 @@ def _check_shapes(model: "onnx.ModelProto", where: str) -> None:
     """
     import onnx
 
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    del bare.graph.value_info[:]
-    for value in bare.graph.output:
-        value.type.tensor_type.ClearField("shape")
+    bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    bare.graph.name = model.graph.name
+    bare.graph.node.extend(model.graph.node)
+    bare.graph.input.extend(model.graph.input)
+    for weight in model.graph.initializer:
+        if math.prod(weight.dims) <= _SHAPE_ARITHMETIC:
+            bare.graph.initializer.append(weight)
+        else:  # its shape is enough, and much smaller
+            bare.graph.input.append(
+                onnx.helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
+            )
+    for value in model.graph.output:
+        kind = value.type.tensor_type.elem_type
+        bare.graph.output.append(onnx.helper.make_tensor_value_info(value.name, kind, None))
     try:
         inferred = onnx.shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
