@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.onnx_model import operators, validate
+from edgekiln.compiler.onnx_model import operators, rewriting, validate
 
 if TYPE_CHECKING:
     import onnx
@@ -17,10 +17,8 @@ def settle(model: "onnx.ModelProto") -> "onnx.ModelProto":
     computable: computed Resize sizes, `view(x.size(0), -1)`, weights from ConstantOfShape. Integers
     behind DequantizeLinear stay integers. Results larger than the loader's limit stay operators.
     """
-    import onnx
-
     while True:
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        model = rewriting.with_shapes(model)
         if not fold(model):
             return model
 

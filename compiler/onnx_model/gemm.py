@@ -111,7 +111,9 @@ def _scaled(facts: Facts, name: str, factor: float, wanted: str) -> str:
     if name not in facts.constants or factor == 1.0:
         return name
     value = facts.constants[name]
-    return facts.add(wanted, (value * value.dtype.type(factor)).astype(value.dtype))
+    with np.errstate(over="ignore"):  # what is infinite then is not quantized
+        scaled = (value * value.dtype.type(factor)).astype(value.dtype)
+    return facts.add(wanted, scaled)
 
 
 def _full_rows(facts: Facts, name: str, features: int, wanted: str) -> str:

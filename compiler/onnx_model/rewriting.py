@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.onnx_model import io
+from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +86,7 @@ def facts_of(model: "onnx.ModelProto") -> Facts:
     """Infer shapes and look everything up once."""
     import onnx
 
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    inferred = with_shapes(model).graph
     values = (*inferred.input, *inferred.value_info, *inferred.output)
     floats = {v.name for v in values if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
     weights = model.graph.initializer
@@ -103,6 +104,17 @@ def facts_of(model: "onnx.ModelProto") -> Facts:
         readers=readers,
         outputs=frozenset(value.name for value in model.graph.output),
     )
+
+
+def with_shapes(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """A copy that declares each shape that can be inferred. InputError when they contradict."""
+    import onnx
+
+    try:
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"the model's shapes do not fit: {reason}") from error
 
 
 def drop_unused_weights(model: "onnx.ModelProto") -> None:

@@ -177,19 +177,26 @@ def _multiplied(graph: "onnx.GraphProto") -> Iterator[str]:
 
 
 def _check_inputs(graph: "onnx.GraphProto", where: str) -> None:
+    import onnx
+
     for value in graph.input:
         if value.type.WhichOneof("value") != "tensor_type":
             raise UnsupportedError(
                 f"{where}: input {value.name!r} is no tensor",
                 hint="export a model that takes tensors",
             )
+        if value.type.tensor_type.elem_type not in onnx.TensorProto.DataType.values()[1:]:
+            raise InputError(
+                f"{where}: input {value.name!r} is of no type that ONNX knows",
+                hint="export it again",
+            )
 
 
 def _check_shapes(model: "onnx.ModelProto", where: str) -> None:
     """Infer every shape, and hold what comes out to the limits.
 
-    What the file itself says about results is left out: exporters of old wrote the shapes of
-    another batch there.
+    What the file itself says about results is left out, and corrected: exporters of old wrote the
+    shapes of another batch there.
     """
     import onnx
 
@@ -221,6 +228,33 @@ def _check_shapes(model: "onnx.ModelProto", where: str) -> None:
                 hint="take the part out of the model that computes nothing",
             )
     operands.check(inferred.graph, where)
+    _correct(model.graph, inferred.graph)
+
+
+def _correct(graph: "onnx.GraphProto", inferred: "onnx.GraphProto") -> None:
+    """Replace the shapes declared of outputs, and drop those of other results, that are wrong."""
+    known = {value.name: value for value in (*inferred.value_info, *inferred.output)}
+    for value in graph.output:
+        if value.name in known and _contradict(value, known[value.name]):
+            value.type.CopyFrom(known[value.name].type)
+    right = [
+        v for v in graph.value_info if v.name not in known or not _contradict(v, known[v.name])
+    ]
+    if len(right) < len(graph.value_info):
+        del graph.value_info[:]
+        graph.value_info.extend(right)
+
+
+def _contradict(declared: "onnx.ValueInfoProto", found: "onnx.ValueInfoProto") -> bool:
+    if not (
+        declared.type.tensor_type.HasField("shape") and found.type.tensor_type.HasField("shape")
+    ):
+        return False
+    ours, theirs = declared.type.tensor_type.shape.dim, found.type.tensor_type.shape.dim
+    return len(ours) != len(theirs) or any(
+        a.HasField("dim_value") and b.HasField("dim_value") and a.dim_value != b.dim_value
+        for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def _of_data(graph: "onnx.GraphProto") -> set[str]:

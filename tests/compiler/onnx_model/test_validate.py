@@ -1,6 +1,5 @@
 """The door: a damaged or oversized model ends in one clear error, whatever is wrong with it."""
 
-import random
 import time
 from pathlib import Path
 
@@ -186,108 +185,21 @@ def test_an_operation_on_nothing_is_refused(tmp_path):
     assert refused(model, tmp_path).message == "tensor 's' has no elements"
 
 
+def test_a_wrong_shape_of_a_result_is_corrected(tmp_path):
+    """Of a file whose output was declared for another batch."""
+    model = residual(x="2, 3, 32, 32", y="2, 10")
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 7
+    loaded = io.load_model(write(model, tmp_path / "m.onnx"))
+    assert io.extents(loaded.graph.output[0]) == (2, 10)
+    onnx.checker.check_model(loaded, full_check=True)
+
+
+def test_an_input_of_no_type_is_refused(tmp_path):
+    model = residual()
+    model.graph.input[0].type.tensor_type.elem_type = 29
+    assert refused(model, tmp_path).message == "input 'x' is of no type that ONNX knows"
+
+
 def test_a_device_is_not_read_as_a_model():
     with pytest.raises(InputError, match=r"^/dev/zero: not a file$"):
         io.load_model(Path("/dev/zero"))
-
-
-def bases() -> list[bytes]:
-    """Three small models: convolutions, attention with shape arithmetic, QDQ."""
-    attention = make(
-        """
-        s = Shape <start = 1, end = 2> (x)
-        t = Transpose <perm = [0, 2, 1]> (x)
-        p = MatMul (x, t)
-        a = Softmax <axis = -1> (p)
-        v = MatMul (a, x)
-        n = LayerNormalization (v, g, b)
-        c = Concat <axis = 0> (minus, s, six)
-        y = Reshape (n, c)
-        """,
-        {"g": (6,), "b": (6,)},
-        x="N, 5, 6",
-        y="N, 5, 6",
-        constants={"minus": np.array([-1]), "six": np.array([6])},
-    )
-    quantized = make(
-        """
-        q = QuantizeLinear (x, s, z)
-        d = DequantizeLinear (q, s, z)
-        w = DequantizeLinear <axis = 0> (wq, ws)
-        y = Gemm <transB = 1> (d, w)
-        """,
-        {},
-        x="N, 6",
-        y="N, 4",
-        constants={
-            "s": np.float32(0.1),
-            "z": np.int8(3),
-            "wq": np.arange(24, dtype=np.int8).reshape(4, 6),
-            "ws": np.ones(4, np.float32),
-        },
-    )
-    return [model.SerializeToString() for model in (residual(), attention, quantized)]
-
-
-def mutated(whole: bytes, rng: random.Random) -> bytes:
-    """A few bytes, or a few fields, made something else."""
-    if rng.random() < 0.5:
-        content = bytearray(whole)
-        for _ in range(rng.choice([1, 1, 2, 4, 8])):
-            content[rng.randrange(len(content))] = rng.choice([0, 127, 255, rng.randrange(256)])
-        return bytes(content)
-    model = onnx.ModelProto.FromString(whole)
-    for _ in range(rng.choice([1, 1, 2, 3])):
-        _mutate(model, rng)
-    return model.SerializeToString()
-
-
-def _mutate(model: onnx.ModelProto, rng: random.Random) -> None:
-    graph = model.graph
-    node = rng.choice(graph.node)
-    weight = rng.choice(graph.initializer)
-    value = rng.choice([*graph.input, *graph.output])
-    extremes = [-1, 0, 1, 7, 2**31, -(2**40)]
-    match rng.randrange(9):
-        case 0 if node.attribute:
-            rng.choice(node.attribute).i = rng.choice(extremes)
-        case 1 if node.attribute:
-            rng.choice(node.attribute).ints.append(rng.choice(extremes))
-        case 2:
-            node.op_type = rng.choice(["Conv", "Gemm", "Loop", "Slice", "Resize", "Nonsense"])
-        case 3:
-            node.input[rng.randrange(len(node.input))] = rng.choice(["", "nobody", "x", "y"])
-        case 4:
-            weight.dims[:] = [rng.choice([0, -1, 3, 2**31]) for _ in range(rng.randrange(4))]
-        case 5:
-            weight.data_type = rng.randrange(30)
-        case 6:
-            value.type.tensor_type.elem_type = rng.randrange(30)
-        case 7:
-            rng.choice(value.type.tensor_type.shape.dim).dim_value = rng.choice(extremes)
-        case _:
-            model.opset_import[0].version = rng.choice([-3, 0, 1, 9, 13, 99])
-
-
-def loads(path: Path) -> bool:
-    try:
-        io.load_model(path)
-    except EdgeKilnError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize(
-    "count", [300, pytest.param(20000, marks=pytest.mark.slow)], ids=["short", "long"]
-)
-@pytest.mark.parametrize("base", range(3), ids=["convolutions", "attention", "qdq"])
-def test_a_mutated_model_loads_or_is_refused(tmp_path, base, count):
-    rng, path = random.Random(base), tmp_path / "m.onnx"
-    whole = bases()[base]
-    outcomes = {True: 0, False: 0}
-    for _ in range(count):
-        path.write_bytes(mutated(whole, rng))
-        began = time.monotonic()
-        outcomes[loads(path)] += 1
-        assert time.monotonic() - began < SLOW_S
-    assert min(outcomes.values()) > count // 20  # both were seen
