@@ -232,15 +232,16 @@ def _sqnr_db(real: "onnx.ModelProto", quantized: "onnx.ModelProto", feed: "Feed"
     """Of the logits, on validation samples: the test split is for the last word only."""
     from edgekiln.compiler.onnx_model.session import Session
     from edgekiln.compiler.quantization.qdq import logits
-    from edgekiln.compiler.quantization.ranges import with_outputs
+    from edgekiln.compiler.quantization.ranges import whole_batches, with_outputs
     from edgekiln.compiler.quantization.sqnr import Sqnr
 
     compared = logits(real)
     reference = Session(with_outputs(real, compared), optimize=True)
     candidate = Session(with_outputs(quantized, compared), optimize=False)
     sqnr = Sqnr()
-    batch = io.fixed_batch(real) or _SQNR_BATCH
-    for x, _ in feed.batches(feed.dataset.val, batch=batch, samples=_SQNR_SAMPLES):
+    fixed = io.fixed_batch(real)
+    batches = feed.batches(feed.dataset.val, batch=fixed or _SQNR_BATCH, samples=_SQNR_SAMPLES)
+    for x in whole_batches((x for x, _ in batches), fixed):
         for exact, rounded in zip(reference(x, compared), candidate(x, compared), strict=True):
             sqnr.add(exact, rounded)
     return sqnr.db

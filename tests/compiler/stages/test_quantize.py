@@ -119,6 +119,13 @@ def test_a_fixed_batch_and_an_old_opset_are_no_obstacle(tmp_path):
     assert metrics["sqnr_db"] > 30
 
 
+def test_samples_beyond_the_last_whole_batch_are_left_out(tmp_path):
+    model = residual(x="7, 3, 32, 32", y="7, 10")
+    int8, metrics, _ = quantize(write(model, tmp_path / "m.onnx"))
+    assert io.fixed_batch(int8) == 7
+    assert metrics["sqnr_db"] > 30
+
+
 def test_what_stays_float_is_named(tmp_path):
     model = make("l = Gemm <transB = 1> (x, w)\n y = Softmax (l)", {"w": (10, 3072)}, x="N, 3072")
     _, metrics, notes = quantize(write(model, tmp_path / "m.onnx"))

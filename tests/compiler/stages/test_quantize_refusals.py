@@ -88,6 +88,13 @@ def test_a_quantized_model_is_refused(float_model):
     assert error.exit_code == 4
 
 
+def test_a_fixed_batch_larger_than_the_data_is_refused(tmp_path):
+    src = write(residual(x="5000, 3, 32, 32", y="5000, 10"), tmp_path / "m.onnx")
+    error = refused(src, InputError)
+    assert error.message == "the data has fewer samples than the model's fixed batch of 5000"
+    assert error.hint == "give more data, or export the model with an open batch"
+
+
 def test_open_image_sizes_are_refused(tmp_path):
     src = write(residual(x="N, 3, H, W"), tmp_path / "m.onnx")
     assert refused(src, UnsupportedError).message == (
