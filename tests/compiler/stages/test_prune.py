@@ -53,7 +53,9 @@ def test_the_network_is_really_smaller(source, tmp_path):
 
 def test_what_a_cut_costs_is_said(source, tmp_path):
     trained = tmp_path / "trained.pt"
-    Distill(epochs=6, batch_size=16).run(source, trained, StageContext(scratch=tmp_path / "d"))
+    Distill(epochs=6, batch_size=16).run(
+        artifacts.of(source), trained, StageContext(scratch=tmp_path / "d")
+    )
     stage = replace(QUICK, ratio=0.1, recovery_epochs=0)
     metrics, ctx = prune(stage, trained, tmp_path)
     before, after = metrics["val_accuracy_before"], metrics["val_accuracy"]
