@@ -116,12 +116,14 @@ class Binary:
 
         def value(a: Expr, b: Expr, lanes: int) -> Expr:
             left, right = mk.floats(a, lanes), mk.floats(b, lanes)
+            # What takes the zero points off, with what `floats` added to the codes.
             to_zero_a, to_zero_b = (
                 splat(cast(-(numbers.int(index) + side.excess), "float32"), lanes)
                 for index, side in enumerate((left, right))
             )
             of_a, steps_b = splat(numbers.float(0), lanes), right.value + to_zero_b
             if self.kind == "Add":
+                # One rounding in the product of b, one in the fused sum.
                 scaled = steps_b * splat(numbers.float(1), lanes)
                 steps = mk.fma(left.value + to_zero_a, of_a, scaled, lanes)
             else:  # the product is exact, and b's part in it may be the same for many a
@@ -141,6 +143,7 @@ class Binary:
     ) -> None:  # fmt: skip
         """Store `value` of each pair of elements of a and b in row `at` (n, h) of y."""
         (a, b, y), (n, h), of_b, of_y = buffers, at, self.b, self.y
+        # One image of b may serve all of a's.
         image = n if of_b.n == of_y.n else 0
         row = of_y.w * of_y.c
         from_a, to = let(self.a.index(n, h, 0, 0)), let(of_y.index(n, h, 0, 0))
@@ -148,11 +151,13 @@ class Binary:
         def combine(at: Index, other: Expr, lanes: int) -> None:
             store(y, to + at, value(load(a, from_a + at, lanes), other, lanes), lanes)
 
+        # Shaped alike: both are read side by side.
         if (of_b.h, of_b.w, of_b.c) == (of_y.h, of_y.w, of_y.c):
             from_b = let(of_b.index(image, h, 0, 0))
             for_vectors(row, mk.lanes, lambda i, n: combine(i, load(b, from_b + i, n), n))
             return
         from_b = let(of_b.index(image, 0, 0, 0))
+        # One value: in every lane.
         if of_b.c == 1:
             for_vectors(row, mk.lanes, lambda i, n: combine(i, splat(load(b, from_b), n), n))
             return
@@ -161,6 +166,7 @@ class Binary:
 
         def body(c: Index, lanes: int) -> None:
             other = load(b, from_b + c, lanes // pixels)
+            # Of several pixels at once: the same channels for each.
             other = other if pixels == 1 else shuffle([other] * pixels, range(lanes))
             with loop(0, of_y.w // pixels) as group:
                 combine(group * (pixels * of_y.c) + c, other, lanes)

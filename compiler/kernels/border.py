@@ -20,6 +20,7 @@ def assert_covered(
     for axis, (extent, before, after) in enumerate(
         ((x.h, x.halo.top, x.halo.bottom), (x.w, x.halo.left, x.halo.right))
     ):
+        # The last tap of the last window on this axis.
         last = (out[axis] - 1) * strides[axis] + (kernel[axis] - 1) * dilations[axis] - pads[axis]
         assert pads[axis] <= before, f"padding {pads} but a border of {x.halo}"
         assert last < extent + after, f"the last window ends at {last} of {extent} + {x.halo}"
@@ -64,6 +65,7 @@ def fill_share(
     if not y.halo:
         return
     begin, end, work = share
+    # Shares of rows that differ by one at most, and together are all rows.
     first, last = (divmod_(at * (y.n * y.h), work)[0] for at in (begin, end))
     with loop(first, last) as row:
         n, h = divmod_(row, y.h)

@@ -60,6 +60,7 @@ def vectors(channels: int, mk: MicroKernel, most: int | None = None) -> tuple[Ve
             rest -= width
     if rest:
         width = min(width for width in widths if width >= rest)
+        # The rest: a vector that ends with the last channel and begins before it.
         result.append(Vector(channels - width, width, width))
     return tuple(result)
 
@@ -89,6 +90,7 @@ def cover(channels: int, mk: MicroKernel, most: int) -> tuple[Vector, ...]:
     widths = [lanes for lanes in mk.lanes if min(mk.register, most) <= lanes <= most]
     rests = _covers(channels - whole, widths)
     best = (most,) * (whole // most) + min(rests, key=lambda rest: (cost(rest), len(rest)))
+    # Where nothing is gained, what overlaps least.
     if cost(best) >= cost(tuple(vector.lanes for vector in plain)):
         return plain
     starts = accumulate(best[:-1], initial=0)
@@ -118,6 +120,7 @@ def blocks(every: tuple[Vector, ...], per_block: int) -> tuple[Block, ...]:
     for chunk in chunks:
         shape = [vector.lanes for vector in chunk]
         # Only what lies side by side without overlapping can be one step of a loop.
+        # Whether it begins where the one before ended.
         plain = chunk[0].start == end and len(chunk) == per_block
         end = chunk[-1].start + chunk[-1].valid
         regular = plain and end - chunk[0].start == sum(shape)

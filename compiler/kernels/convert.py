@@ -11,7 +11,14 @@ from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, register, store
+from edgekiln.compiler.kernels.tir import (
+    divmod_,
+    for_vectors,
+    let,
+    loop,
+    register,
+    store,
+)
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Divisor
@@ -43,6 +50,7 @@ class Quantize:
         low, high = _USUAL_SCALES
         if not low < self.y.scale < high:
             return False
+        # The places where codes change: halves, by distance from the zero point.
         halves = np.arange(256, dtype=np.float32) + np.float32(0.5)
         beside = np.stack([np.nextafter(halves, np.float32(end)) for end in (0, 512)])
         places = (halves.astype(np.float64) + beside) / 2 * self.y.scale
@@ -76,15 +84,18 @@ class Quantize:
         """Emit one row, in the way that the order of x's elements allows."""
 
         def code(index: Index, lanes: int) -> Expr:
+            # The divisor's numbers are read from memory, so that scales share code.
             value, divisor = load(x, index, lanes), Divisor(*map(numbers.float, range(4)))
             if self.by_reciprocal:
                 return numbers.codes(mk, mk.quotient(value, divisor, lanes), lanes)
+            # The rare scale for which only a true division has ONNX's codes.
             return numbers.codes(mk, value / splat(divisor.value, lanes), lanes)
 
         x, y = buffers
         source, to = let(self.x.index(n, h, 0, 0)), let(self.y.index(n, h, 0, 0))
         _, _, step_w, step_c = self.x.strides
         if step_c == 1 or self.y.c == 1:  # the same order on both sides
+            # A row has no padding on either side.
             count = self.y.w * self.y.c
             for_vectors(
                 count, mk.lanes,
@@ -98,9 +109,11 @@ class Quantize:
             found = [code(plane + w * step_w, lanes) for plane in planes]
             self._store_pixels(y, to + w * self.y.c, found, lanes)
 
+        # Few channels, as of a camera's image: pixels are put together in registers.
         if self.y.c <= _MOST_PLANES:
             for_vectors(self.y.w, mk.lanes, pixels)
             return
+        # Many channels: a vector of one plane is stored lane by lane.
         lanes = next((width for width in mk.lanes if width <= self.y.w), 1)
         with loop(0, self.y.c) as c:
             plane = let(source + c * step_c)
@@ -118,6 +131,7 @@ class Quantize:
             for c, code in enumerate(planes):
                 store(y, to + c, code)
             return
+        # The first pixel of each plane, then the second one of each, and so on.
         order = [plane * lanes + lane for lane in range(lanes) for plane in range(count)]
         store(y, to, shuffle(planes, order), lanes * count)
 
@@ -165,6 +179,7 @@ class Dequantize:
                 lambda i, lanes: store(y, to + i, value(source + i, lanes), lanes),
             )  # fmt: skip
             return
+        # To planes: element by element, as only edges of programs do.
         with loop(0, self.x.c) as c, loop(0, self.x.w) as w:
             store(y, to + c * step_c + w * step_w, value(source + w * self.x.c + c, 1))
 

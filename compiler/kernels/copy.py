@@ -13,7 +13,15 @@ from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.epilogue.scales import ratio
 from edgekiln.compiler.kernels.numbers import Numbers, all_codes
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.tir import clamp, divmod_, for_vectors, let, loop, store, when
+from edgekiln.compiler.kernels.tir import (
+    clamp,
+    divmod_,
+    for_vectors,
+    let,
+    loop,
+    store,
+    when,
+)
 from edgekiln.compiler.kernels.types import Kernel, even_share
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, load, shuffle, splat
@@ -61,6 +69,7 @@ class Copy:
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
         """The kernel."""
+        # What is moved as few long axes: the first makes work items, the last is vectorized.
         axes = _with_items(_merged(self.shape, self.x_strides, self.y_strides))
         (items, *first), *outer, (count, *steps) = axes
         with KernelBuilder() as k:
@@ -74,8 +83,10 @@ class Copy:
                 begin, end = const(0), const(items)
                 self._fill(mk, y, cast(numbers.float(1), self.y.dtype))
             if self.border and self.y.halo:
+                # The first call alone writes the border, which is no item's own.
                 with when(begin == 0):
                     self._borders(mk, y, numbers.zero)
+            # Planes that become pixels: two axes are moved at once, a vector of pixels at a time.
             pixels = outer.pop()[0] if _are_planes(outer, count, steps[1]) else 0
             with loop(begin, end) as item:
                 source, to = self.x_offset + item * first[0], self.y_offset + item * first[1]
@@ -123,7 +134,9 @@ class Copy:
     ) -> None:  # fmt: skip
         """Move the innermost axis: by vectors where both sides are dense."""
         (x, y), (source, to) = buffers, at
+        # Both sides lie side by side.
         if steps == (1, 1):
+            # Codes that stay as they are need no lane of int32 each.
             widths = mk.byte_lanes if self.is_plain else mk.lanes
             for_vectors(
                 count, widths,
@@ -132,6 +145,7 @@ class Copy:
                 ),
             )  # fmt: skip
             return
+        # One side does not: element by element.
         with loop(0, count) as i:
             value = self._value(mk, numbers, load(x, source + i * steps[0]), 1)
             store(y, to + i * steps[1], value)
@@ -152,9 +166,11 @@ class Copy:
                 for plane, value in enumerate(values):
                     store(y, to + i * planes + plane, value)
                 return
+            # The first pixel of each plane, then the second one of each, and so on.
             order = [plane * lanes + lane for lane in range(lanes) for plane in range(planes)]
             store(y, to + i * planes, shuffle(values, order), lanes * planes)
 
+        # Wider vectors would be shuffled from several registers at once.
         for_vectors(count, tuple(n for n in mk.lanes if n <= mk.register), body)
 
     @property
@@ -168,6 +184,7 @@ class Copy:
         """What is stored in y for a code of x."""
         if self.is_plain:
             return code
+        # Requantized: away from x's zero point first.
         centred = cast(code, "int32", lanes) - splat(numbers.int(0), lanes)
         if self.x.scale != self.y.scale:
             value = cast(centred, "float32", lanes) * splat(numbers.float(0), lanes)
@@ -179,10 +196,11 @@ class Copy:
 
 
 def requantization(x: Nhwc, y: Nhwc, clip: tuple[int, int]) -> NDArray[np.generic] | None:
-    """The code of y for each code of x, lowest first, by the arithmetic of `Copy`; None if they are
-    all the same.
+    """The code of y for each code of x, lowest first, by the arithmetic of `Copy`; None if every
+    code stays as it is.
     """
     low, high = all_codes(x.dtype)
+    # Every code there is.
     codes = np.arange(low, high + 1)
     centred = codes - x.zero_point
     steps = (
@@ -206,6 +224,7 @@ def _merged(
     given = zip(shape, x_strides, y_strides, strict=True)
     axes: list[_Axis] = []
     for extent, a, b in sorted(given, key=lambda axis: -axis[2]):
+        # An axis of one step is none.
         if extent == 1:
             continue
         # This axis continues where one step of the axis before it ends, in x and in y.

@@ -52,6 +52,7 @@ class FilterSpec(Sums):
     def described(self, kind: str, channels: str) -> str:
         """For people: its kind, its filter, its channels and its result's size."""
         kh, kw = self.weight.shape[2:]
+        # As people write it: "conv 3×3/2 64→128, 28×28 + residual".
         by = f"/{self.strides[0]}" if self.strides != (1, 1) else ""
         plus = " + residual" if self.residual else ""
         what = f"{self.finish.prefix}{kind} {kh}×{kw}{by} {channels}"

@@ -63,6 +63,7 @@ def fold_vectors(
     if whole == 1:
         partial = let(term(0, lanes))
     else:
+        # What was combined so far stays in a register.
         kept = register(dtype, lanes)
         store(kept, 0, splat(neutral, lanes), lanes)
         with repeat(whole) as i:
@@ -92,6 +93,7 @@ def fold_lanes(vectors: Sequence[Expr], lanes: int, combine: Combine) -> Expr:
     """
     group = lanes  # that are left of each vector
     while group > 1:
+        # Two vectors become one of as many lanes, a lone one is halved.
         pairs = len(vectors) > 1
         vectors = _halved(vectors, lanes, group, combine)
         group //= 2
@@ -129,6 +131,7 @@ def fold_dots(
         factors: int8, of vectors of codes.
     """
     mk = mk.single
+    # Vectors of one register at most: their lanes are folded afterwards.
     fitting = [n for n in mk.lanes if n <= mk.register and n * mk.k_step <= count]
     lanes = max(fitting, default=mk.lanes[-1])
     width, zero = lanes * mk.k_step, cast(const(0), mk.activation)

@@ -56,6 +56,7 @@ FUNCTIONS: dict[str, Callable[[MicroKernel, Expr, int], Expr]] = {
 
 def apply(mk: MicroKernel, function: Function, x: Expr, lanes: int) -> Expr:
     """Return function(x), lane by lane."""
+    # Every value has a name, for later steps may use it again.
     values = [let(x)]
     for step in function:
         operands = [

@@ -46,6 +46,7 @@ class Interleave:
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
         """The kernel."""
+        # As many parts as images are shuffled into one vector.
         groups = len(self.xs)
         widths = tuple(width // groups for width in mk.byte_lanes if width % groups == 0)
         with KernelBuilder() as k:
@@ -73,10 +74,12 @@ class Interleave:
         """Emit a pixel: `count` channels of each image, which may be more than are wanted."""
         xs, tables, y = buffers
         groups = len(xs)
+        # Where the first channel wanted of each image is.
         sources = [let(x.index(*at, start)) for x, start in zip(self.xs, self.starts, strict=True)]
         to = let(self.y.index(*at, 0))
 
         def codes(x: Buffer, table: Buffer | None, at: Index, lanes: int) -> Expr:
+            # What has y's codes already needs no table.
             own = load(x, at, lanes)
             return own if table is None else mk.lookup(table, own, lanes)
 

@@ -125,6 +125,7 @@ class _OfCodes:
         together = rows_at_once(self.mk, norm.rows, count)
         with KernelBuilder() as k:
             x = k.tensor(norm.x.elements, norm.x.dtype)
+            # Results are wanted in steps of y.
             of_y = np.float64(norm.y.scale)
             gamma = k.constant((norm.gamma / of_y).astype(np.float32))
             beta = k.constant((norm.beta / of_y).astype(np.float32))
@@ -150,6 +151,7 @@ class _OfCodes:
     def _moments(self, x: Buffer, numbers: Numbers, starts: list[Index]) -> tuple[Expr, Expr, Expr]:
         """Return round(mean), 1 / deviation and (round(mean) - mean) / deviation of each row."""
         mk, n, count = self.mk, len(starts), self.norm.gamma.size
+        # Sums of codes and of squares in one pass, by dot products.
         factors = (ones, partial(signed, mk))
         found = [fold_dots(mk, x, at, count, factors) for at in starts]
         total, squares = (
@@ -159,11 +161,15 @@ class _OfCodes:
         if mk.activation == "uint8":  # so far Σ x·(x - 128)
             squares = squares + total * splat(const(128), n)
         share, zero = splat(numbers.float(1), n), splat(float_const(0.0), n)
+        # round(mean): from here on everything is small, and exact in integers.
         middle = let(mk.round_to_int(cast(total, "float32", n) * share, n))
+        # Σ d, then Σ d², still int32.
         rest = let(total - middle * splat(const(count), n))
         spread = cast(squares - middle * (total + rest), "float32", n)
         rest = let(cast(rest, "float32", n))
+        # -(Σ d) / n: how far the rounded mean is off.
         below = let(zero - rest * share)
+        # Σ d² - (Σ d)² / n, rounded once, over n.
         variance = mk.fma(rest, below, spread, n) * share
         one = splat(float_const(1.0), n)
         inverse = let(one / square_root(variance + splat(numbers.float(0), n)))
@@ -180,6 +186,7 @@ class _OfCodes:
         def normalize(i: Index, lanes: int) -> None:
             whole = mk.widen(load(x, at + i, lanes), lanes) - splat(middle, lanes)
             scale, start = splat(inverse, lanes), splat(offset, lanes)
+            # (x - mean) / deviation, the mean's rest being in `start`.
             normal = mk.fma(cast(whole, "float32", lanes), scale, start, lanes)
             steps = mk.fma(normal, load(gamma, i, lanes), load(beta, i, lanes), lanes)
             store(y, at + i, numbers.codes(mk, steps, lanes), lanes)
@@ -209,12 +216,14 @@ def _float_row(norm: LayerNorm, mk: MicroKernel, buffers: _Buffers, at: Index) -
     def value(i: Index, lanes: int) -> Expr:
         return load(x, at + i, lanes)
 
+    # First the mean, for the variance about it loses no bits.
     mean = let(fold(mk.lanes, count, "float32", float_const(0.0), value, operator.add) * share)
 
     def centred(i: Index, lanes: int) -> Expr:
         return value(i, lanes) - splat(mean, lanes)
 
     def square(i: Index, lanes: int) -> Expr:
+        # Used twice, computed once.
         difference = let(centred(i, lanes))
         return difference * difference
 

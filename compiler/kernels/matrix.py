@@ -92,7 +92,7 @@ class MatrixTile:
         )
 
     def multiply(self, split: int, lefts: Sequence[Place], rights: Sequence[Place]) -> None:
-        """Emit a step of k for every accumulator of a split; `rights` may be fewer than `across`."""
+        """Emit a step of k for every accumulator of a split. `rights` may be fewer than across."""
         first_left = self._sums
         first_right = first_left + self.down
         for row, place in enumerate(lefts):

@@ -65,6 +65,7 @@ class MaxPool:
                 n, h = divmod_(item, self.y.h)
                 fill_border(mk, y, self.y, n, h, numbers.zero)
                 with loop(0, self.y.w) as w:
+                    # Where the taps are is computed once for all channels.
                     taps = self._taps(n, h, w)
                     at = let(self.y.index(n, h, w, 0))
                     for_vectors(
@@ -91,6 +92,7 @@ class MaxPool:
 
     def _max(self, x: Buffer, taps: list[Index], c: Index, lanes: int) -> Expr:
         """The largest of the taps, for `lanes` channels from `c` on."""
+        # A maximum of codes is the code of the maximum: nothing is requantized.
         best = load(x, taps[0] + c, lanes)
         for tap in taps[1:]:
             best = maximum(best, load(x, tap + c, lanes))
@@ -125,13 +127,16 @@ class AveragePool:
     def build(self, mk: MicroKernel) -> Kernel:
         """The kernel."""
         assert_covered(self.x, (self.y.h, self.y.w), self.kernel, self.strides, self.pads)
+        # s_x over s_y times the count, each rounded to float32.
         mult = (
             np.float32(self.x.scale) / (np.float32(self.y.scale) * self.counts.astype(np.float32))
         ).astype(np.float32)
         uniform = bool((self.counts == self.counts.flat[0]).all())
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
+            # Windows that padding cuts have factors of their own.
             mults = k.constant(mult.reshape(-1)[:1] if uniform else mult.reshape(-1))
+            # The zero point leaves with the sum: every tap of the window, border included, has it.
             zeros = self.kernel[0] * self.kernel[1] * self.x.zero_point
             numbers = Numbers(k, self.y, self.clip, ints=(zeros,))
             y = k.tensor(self.y.elements, self.y.dtype)
@@ -150,6 +155,7 @@ class AveragePool:
     ) -> None:  # fmt: skip
         (x, y), (n, h, w) = buffers, at
         sh, sw = self.strides
+        # The window may begin in the halo.
         first = let(self.x.index(n, h * sh - self.pads[0], w * sw - self.pads[1], 0))
         target = let(self.y.index(n, h, w, 0))
 
@@ -170,6 +176,7 @@ class AveragePool:
                 codes = load(x, first + kh * self.x.row + kw * self.x.pixel, lanes)
                 store(sums, 0, load(sums, 0, lanes) + widened(codes), lanes)
 
+        # Sums stay in a register over the whole window.
         total = _zeros(mk.accumulator, lanes)
         words = _WORDS.get(self.x.dtype) if columns <= _MOST_IN_WORDS else None
         with repeat(rows) as kh:
@@ -187,6 +194,7 @@ class AveragePool:
     def _taps(self) -> tuple[int, int]:
         """Rows and columns of the window. Those of a small image that it covers are one row."""
         rows, columns = self.kernel
+        # No pixels lie between the rows of the window.
         dense = self.x.row == columns * self.x.pixel
         return (1, rows * columns) if dense and rows * columns <= _MOST_IN_WORDS else self.kernel
 

@@ -43,8 +43,10 @@ def shared(build: Builder[K]) -> Builder[K]:
 
     @wraps(build)
     def declare(kernel: K, mk: MicroKernel) -> Kernel:
+        # Parameters alone: constants and work, without a function.
         with declarations():
             declared = build(kernel, mk)
+        # The code must not depend on the kernel's own numbers, so it never sees them.
         general = kernel.erased
         code = Code(
             emit=lambda: build(general, mk).func,

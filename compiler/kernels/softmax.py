@@ -106,11 +106,13 @@ class _OfCodes:
         """The kernel."""
         softmax, mk, count = self.softmax, self.mk, self.softmax.count
         most = _POWERS_BYTES // (4 * count)
+        # As many rows as their powers have room on the stack.
         together = rows_at_once(mk, softmax.rows, count, most)
         # Exponents count up from the lowest code, or down from a row's largest one.
         step = softmax.x.scale if softmax.direct else -softmax.x.scale
         with KernelBuilder() as k:
             x = k.tensor(softmax.x.elements, softmax.x.dtype)
+            # All powers that codes can ask for, in the form that the chip looks up.
             table = k.constant(np.array(mk.powers(np.exp(step)), np.float32))
             whole = np.float32(1 / softmax.y.scale)
             numbers = Numbers(k, softmax.y, self.clip, (whole,), bounded=softmax.bounded)
@@ -130,6 +132,7 @@ class _OfCodes:
         powers = [register("float32", self.softmax.count) for _ in starts]
         totals = [self._sum(table, *row) for row in zip(exponents, powers, strict=True)]
         total = fold_rows(totals, operator.add)
+        # One division for each row, all rows in one vector.
         factors = let(splat(numbers.float(0), len(starts)) / total)
         for row, at in enumerate(starts):
             self._quantize(numbers, powers[row], lane(factors, row, len(starts)), (y, at))
@@ -157,6 +160,7 @@ class _OfCodes:
         if self.softmax.direct:
             return [above(at) for at in starts]
         count, least = self.softmax.count, cast(const(lowest), dtype)
+        # The largest code of each row, all rows in one vector.
         tops = fold_rows(
             [fold_vectors(mk.byte_lanes, count, dtype, least, codes(at), maximum) for at in starts],
             maximum,
@@ -169,6 +173,7 @@ class _OfCodes:
         mk = self.mk
 
         def power(i: Index, lanes: int) -> Expr:
+            # Kept on the stack, for the quotient.
             value = let(mk.power(table, exponents(i, lanes), lanes))
             store(powers, i, value, lanes)
             return value
@@ -208,6 +213,7 @@ def _float_row(mk: MicroKernel, count: int, buffers: tuple[Buffer, Buffer], at: 
     def value(i: Index, lanes: int) -> Expr:
         return load(x, at + i, lanes)
 
+    # Powers of differences from the largest value are at most 1.
     top = let(fold(mk.lanes, count, "float32", float_const(_LOWEST), value, maximum))
 
     def power(i: Index, lanes: int) -> Expr:
@@ -216,6 +222,7 @@ def _float_row(mk: MicroKernel, count: int, buffers: tuple[Buffer, Buffer], at: 
         return result
 
     total = fold(mk.lanes, count, "float32", float_const(0.0), power, operator.add)
+    # One division a row, then products.
     factor = let(float_const(1.0) / total)
     done = 0  # each power once: overlapping vectors would scale some twice
     for lanes in (*mk.lanes, 1):

@@ -63,6 +63,7 @@ def alternating(*rankings: Sequence[tuple[float, Tile]]) -> list[Tile]:
     Args:
         rankings: tiles with their cycles, of each algorithm the cheapest first.
     """
+    # The ranking whose first tile is cheapest comes first.
     in_order = sorted(filter(None, rankings), key=lambda ranking: ranking[0][0])
     rows = zip_longest(*in_order)
     return list(dict.fromkeys(choice[1] for row in rows for choice in row if choice))
@@ -84,6 +85,7 @@ def ranked(
         columns = vectors(channels, mk, lanes)
         for count in range(1, len(columns) + 1):
             registers = max(_registers(mk, columns, count))
+            # Tiles have whole accumulators' worth of pixels.
             for p in range(mk.rows, min(pixels, mk.registers) + 1, mk.rows):
                 if mk.fits(p, registers):
                     splits = _splits(mk, p, registers, k_steps)
@@ -123,6 +125,7 @@ def _registers(mk: MicroKernel, columns: tuple[Vector, ...], per_block: int) -> 
 
 def _splits(mk: MicroKernel, pixels: int, registers: int, k_steps: int) -> int:
     """Enough independent sums to keep the dot units busy, as far as registers allow."""
+    # As many sums as dot products can be under way at once.
     wanted = math.ceil(mk.dot_latency * mk.dots_per_cycle / (pixels * registers))
     while wanted > 1 and (wanted > k_steps or not mk.fits(pixels * wanted, registers)):
         wanted -= 1

@@ -92,6 +92,7 @@ def _emit_rows(
     """
     (of_x, of_y), (x, y) = tensors, buffers
     with loop(*items) as item:
+        # Borders are written with the row that they touch.
         n, h = divmod_(item, of_y.h)
         fill_border(mk, y, of_y, n, h, zero())
         source, to = let(of_x.index(n, h, 0, 0)), let(of_y.index(n, h, 0, 0))

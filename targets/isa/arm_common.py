@@ -23,7 +23,8 @@ from edgekiln.targets.isa.expressions import (
 )
 
 QUAD = 4  # int32 lanes of a register
-_TBL_ENTRIES = 64  # bytes of the four registers that TBL and TBX look into
+# Bytes of the four registers that TBL and TBX look into.
+_TBL_ENTRIES = 64
 
 
 class ArmMicroKernel(MicroKernel):
@@ -34,7 +35,7 @@ class ArmMicroKernel(MicroKernel):
         return self.epilogue_cycles * (1 + 0.1 * (16 // lanes - 1))
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
-        """One of the words of a pixel that `x_bytes` brought, for every lane."""
+        """Return one of the words of a pixel that `x_bytes` brought, for every lane."""
         words = reinterpret(pixels[0], "int32", self.x_bytes // 4)
         word = splat(shuffle([words], [step]), lanes)
         return reinterpret(word, self.activation, 4 * lanes)
@@ -46,7 +47,7 @@ class ArmMicroKernel(MicroKernel):
         return reinterpret(zipped(low, high, lanes), "int8", 4 * lanes)
 
     def row_pairs(self, rows: Sequence[Expr], lanes: int) -> list[tuple[Expr, Expr]]:
-        """Four rows two by two; those that are missing are zero."""
+        """Return four rows two by two; those that are missing are zero."""
         zero = splat(const(0, "int8"), lanes)
         first, second, third, fourth, *_ = *rows, zero, zero, zero
         return [(first, second), (third, fourth)]
@@ -96,11 +97,13 @@ class A64MicroKernel(ArmMicroKernel):
 
 
 def _lookup(table: Buffer, codes: Expr, lanes: int) -> Expr:
-    """A register, or half of one."""
+    """Look up the codes of a register, or of half of one."""
     name, dtype = f"llvm.aarch64.neon.tb{{}}4.v{lanes}i8", vector("uint8", lanes)
     found: tuple[Expr, ...] = ()
     for start in range(0, 256, _TBL_ENTRIES):
+        # Four registers of entries, for a quarter of all codes.
         rows = [load(table, start + at, 16) for at in range(0, _TBL_ENTRIES, 16)]
+        # Indices beyond the four registers leave what was found before.
         places = reinterpret(codes, dtype) - splat(const(start, "uint8"), lanes)
         kind = "x" if found else "l"
         found = (llvm(name.format(kind), dtype, *found, *rows, places),)
@@ -109,10 +112,12 @@ def _lookup(table: Buffer, codes: Expr, lanes: int) -> Expr:
 
 
 def _saturated_words(x4: Expr) -> Expr:
+    """SQXTN: narrow four int32 to int16, with saturation."""
     return llvm("llvm.aarch64.neon.sqxtn.v4i16", "int16x4", x4)
 
 
 def _saturated_bytes(words: Expr, lanes: int) -> Expr:
+    """SQXTN: narrow int16 to int8, with saturation."""
     name = "llvm.aarch64.neon.sqxtn.v8i8"
     if lanes == QUAD:
         return shuffle([llvm(name, "int8x8", shuffle([words, words], range(8)))], range(lanes))
@@ -123,7 +128,7 @@ def _saturated_bytes(words: Expr, lanes: int) -> Expr:
 def by_register(
     step: Callable[..., Expr], lanes: int, *operands: tuple[Expr, int], result: int = QUAD
 ) -> Expr:
-    """`step` on each register's share of the operands.
+    """Apply `step` to each register's share of the operands.
 
     Args:
         operands: vectors, each with how many of its elements belong to four lanes.
@@ -139,5 +144,5 @@ def by_register(
 
 
 def zipped(a: Expr, b: Expr, lanes: int) -> Expr:
-    """a₀ b₀ a₁ b₁ …"""
+    """Return a₀ b₀ a₁ b₁ …"""
     return shuffle([a, b], [*chain(*((i, lanes + i) for i in range(lanes)))])

@@ -13,6 +13,8 @@ from edgekiln.targets.isa.expressions import Expr, const, llvm, maximum, minimum
 
 
 class DspMicroKernel(MicroKernel):
+    """Two products an instruction, in general registers."""
+
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         del lanes
         for of_a, of_w in zip(_halves(a), _halves(w), strict=True):
@@ -34,12 +36,12 @@ class DspMicroKernel(MicroKernel):
 
 
 def round_scalar(x: Expr) -> Expr:
-    """float32 → int32: VCVTR rounds as FPSCR says, half to even after reset, and saturates."""
+    """Round float32 to int32: VCVTR does as FPSCR says, half to even after reset, and saturates."""
     return reinterpret(llvm("llvm.arm.vcvtr", "float32", x), "int32")
 
 
 def _halves(bytes_: Expr) -> list[Expr]:
-    """int8x4 as two words of two s16: bytes 0 and 2, bytes 1 and 3."""
+    """Return int8x4 as two words of two s16: bytes 0 and 2, bytes 1 and 3."""
     word = reinterpret(bytes_, "int32")
     turned = llvm("llvm.fshr", "int32", word, word, const(8))
     return [llvm("llvm.arm.sxtb16", "int32", part) for part in (word, turned)]

@@ -11,16 +11,18 @@ from edgekiln.targets.isa.arm_common import A64MicroKernel, by_register
 from edgekiln.targets.isa.arm_dotprod import ARM_DOTPROD, DotprodMicroKernel
 from edgekiln.targets.isa.expressions import Expr, llvm, reinterpret, shuffle
 
-PAIR = 2  # pixels, and channels, of an accumulator register
+PAIR = 2  # pixels of an accumulator register, and channels, too
 
 
 class I8mmMicroKernel(A64MicroKernel):
+    """Accumulators hold two pixels."""
+
     @property
     def single(self) -> DotprodMicroKernel:
         return ARM_DOTPROD
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
-        """Eight bytes of either pixel; the same for all channels."""
+        """Return eight bytes of either pixel; the same for all channels."""
         del lanes
         first, second = (reinterpret(pixel, "int64x2") for pixel in pixels)
         return reinterpret(shuffle([first, second], [step, PAIR + step]), "int8x16")
@@ -32,10 +34,12 @@ class I8mmMicroKernel(A64MicroKernel):
         return by_register(smmla, PAIR * lanes, (acc, 4), (w, 16))
 
     def start(self, sums: Expr, lanes: int) -> Expr:
+        # Each sum goes to both pixels: c₀ c₁ c₀ c₁.
         columns = [c + i for c in range(0, lanes, PAIR) for i in (0, 1, 0, 1)]
         return shuffle([sums, sums], columns)
 
     def finish(self, acc: Expr, lanes: int) -> list[Expr]:
+        # The first two lanes of a register are one pixel's, the others the other one's.
         channels = [2 * PAIR * (c // PAIR) + c % PAIR for c in range(lanes)]
         return [shuffle([acc], [PAIR * pixel + at for at in channels]) for pixel in range(PAIR)]
 

@@ -37,6 +37,8 @@ class _MveMicroKernel(MicroKernel):
 
 
 class MveVectors(_MveMicroKernel):
+    """Four int32 lanes, for all that makes no matrices."""
+
     @property
     def products(self) -> MicroKernel:
         return _PRODUCTS
@@ -60,6 +62,8 @@ class MveVectors(_MveMicroKernel):
 
 
 class MveProducts(_MveMicroKernel):
+    """Scalar sums of sixteen products an instruction."""
+
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         del lanes
         signed = subtract = exchange = const(0)

@@ -29,20 +29,24 @@ GROUP = 8  # lanes whose bytes are in order of pairs: two of them fill a registe
 
 
 class _WideningMicroKernel(ArmMicroKernel):
+    """Multiplies bytes to words, and adds pairs of words to int32."""
+
     def _multiply(self, a: Expr, w: Expr) -> Expr:
-        """int16x8 products of two int8x8."""
+        """Return the int16x8 products of two int8x8."""
         raise NotImplementedError
 
     def _add_pairs(self, acc: Expr, products: Expr) -> Expr:
-        """int32x4 `acc` and the sums of neighbours of int16x8 `products`."""
+        """Return int32x4 `acc` plus the sums of neighbours of int16x8 `products`."""
         raise NotImplementedError
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+        # A register of sums for each four lanes.
         sums = [shuffle([acc], range(i, i + QUAD)) for i in range(0, lanes, QUAD)]
         group = min(lanes, GROUP)
         for start in range(0, 4 * lanes, 2 * QUAD):
             bytes_ = range(start, start + 2 * QUAD)
             products = self._multiply(shuffle([a], bytes_), shuffle([w], bytes_))
+            # Half of a group's bytes belong to all of its lanes, two bytes each.
             lane = start // (4 * group) * group + start % (2 * group) // 2
             sums[lane // QUAD] = self._add_pairs(sums[lane // QUAD], products)
         return shuffle(sums, range(lanes))
@@ -73,6 +77,8 @@ class _WideningMicroKernel(ArmMicroKernel):
 
 
 class NeonMicroKernel(A64MicroKernel, _WideningMicroKernel):
+    """AArch64."""
+
     def _multiply(self, a: Expr, w: Expr) -> Expr:
         return llvm("llvm.aarch64.neon.smull.v8i16", "int16x8", a, w)
 
@@ -81,6 +87,8 @@ class NeonMicroKernel(A64MicroKernel, _WideningMicroKernel):
 
 
 class Armv7MicroKernel(_WideningMicroKernel):
+    """ARMv7, which has no conversion that rounds."""
+
     def _multiply(self, a: Expr, w: Expr) -> Expr:
         return llvm("llvm.arm.neon.vmulls.v8i16", "int16x8", a, w)
 

@@ -72,12 +72,12 @@ class MicroKernel(ABC):
 
     @property
     def accumulator(self) -> str:
-        """numpy name of the sums' type."""
+        """The sums' type, by its numpy name."""
         return "int32"
 
     @abstractmethod
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-        """acc + Σ a·w over `k_step` pairs, exact modulo 2³².
+        """Return acc + Σ a·w over `k_step` pairs, exact modulo 2³².
 
         Args:
             acc: an accumulator; int32 × lanes when `rows` is 1.
@@ -87,51 +87,51 @@ class MicroKernel(ABC):
 
     @abstractmethod
     def round_to_int(self, x: Expr, lanes: int) -> Expr:
-        """float32 → int32, half to even. `x` is finite and far inside int32's range."""
+        """Round float32 to int32, half to even. `x` is finite and far inside int32's range."""
 
     def fma(self, a: Expr, b: Expr, c: Expr, lanes: int) -> Expr:
-        """a·b + c in float32, rounded once.
+        """Return a·b + c in float32, rounded once.
 
         Kernels say it explicitly: left to itself the compiler may fuse or not, and the bits differ.
         """
         return llvm("llvm.fma", vector("float32", lanes), a, b, c)
 
     def quotient(self, x: Expr, divisor: Divisor, lanes: int) -> Expr:
-        """x / divisor in float32, to be quantized: below 2³¹; NaN stays so or becomes small.
+        """Return x / divisor in float32, to be quantized: below 2³¹; NaN stays so or becomes small.
 
-        By its reciprocal, so it may be rounded to the other one of its two neighbours.
+        It is computed by the reciprocal, so it may be rounded to the other one of its neighbours.
         """
         return self.product(self.clamp(x, -divisor.most, divisor.most, lanes), divisor, lanes)
 
     def product(self, x: Expr, divisor: Divisor, lanes: int) -> Expr:
-        """A finite x times the reciprocal."""
+        """Return a finite x times the reciprocal."""
         rest = x * splat(divisor.rest, lanes)
         return self.fma(x, splat(divisor.reciprocal, lanes), rest, lanes)
 
     def widen(self, x: Expr, lanes: int) -> Expr:
-        """Activations → `accumulator`."""
+        """Convert activations to the type of sums."""
 
         return cast(x, "int32", lanes)
 
     def floats(self, x: Expr, lanes: int) -> Floats:
-        """Activations → float32."""
+        """Convert activations to float32."""
 
         return Floats(cast(self.widen(x, lanes), "float32", lanes))
 
     def narrow(self, x: Expr, lanes: int) -> Expr:
-        """int32 → `activation`; every lane is inside its range."""
+        """Convert int32 to activations; every lane is inside their range."""
 
         return cast(x, self.activation, lanes)
 
     def clamp(self, value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
-        """float32 `value` inside [low, high] (scalars); `low` where it is NaN."""
+        """Return the float32 `value` inside [low, high] (scalars); `low` where it is NaN."""
 
         return minimum(maximum(value, splat(low, lanes)), splat(high, lanes))
 
     def quantize(
         self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None
     ) -> Expr:
-        """float32 steps → `activation`: round half to even, add the zero point, clip.
+        """Make activations of float32 steps: round half to even, add the zero point, clip.
 
         Args:
             order: where in the result each lane goes; None: they stay.
@@ -143,7 +143,7 @@ class MicroKernel(ABC):
         return codes if order is None else shuffle([codes], inverse(order))
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
-        """The second factor of `dot`: k_step bytes of `rows` pixels, for every lane.
+        """Return the second factor of `dot`: k_step bytes of `rows` pixels, for every lane.
 
         Args:
             pixels: `activation` × x_bytes of each.
@@ -155,17 +155,18 @@ class MicroKernel(ABC):
         return reinterpret(splat(word, lanes), self.activation, 4 * lanes)
 
     def start(self, sums: Expr, lanes: int) -> Expr:
-        """The accumulator whose every pixel has the int32 × lanes `sums`."""
+        """Return the accumulator whose every pixel has the int32 × lanes `sums`."""
         del lanes
         return sums
 
     def finish(self, acc: Expr, lanes: int) -> list[Expr]:
-        """The int32 × lanes of each pixel of an accumulator."""
+        """Return the int32 × lanes of each pixel of an accumulator."""
         del lanes
         return [acc]
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
-        """Up to `k_step` `activation` × lanes as `dot` takes them: a code of each, lane by lane.
+        """Interleave up to `k_step` rows of `activation` × lanes as `dot` takes them: a code of
+        each row, lane by lane.
 
         Codes of missing rows are 0. The lanes come in the order of `interleaved`.
         """
@@ -174,6 +175,7 @@ class MicroKernel(ABC):
             wide = cast(reinterpret(row, "uint8", lanes), "int32", lanes)
             return wide << splat(const(8 * place), lanes) if place else wide
 
+        # Shifts and ORs serve any chip; most have something better.
         words = reduce(operator.or_, (word(row, place) for place, row in enumerate(rows)))
         return reinterpret(words, self.activation, 4 * lanes)
 
@@ -187,13 +189,14 @@ class MicroKernel(ABC):
         return weights
 
     def pack_table(self, table: "NDArray[np.generic]") -> "NDArray[np.uint8]":
-        """256 codes, the lowest code's first, as the bytes that `lookup` reads."""
+        """Return 256 codes, the lowest code's first, as the bytes that `lookup` reads."""
+        # `lookup` takes the bits of a code for an unsigned index.
         entries: NDArray[np.uint8] = table.view("uint8").reshape(2, 128)
         # By bit pattern -128…-1 follow 127.
         return (entries[::-1] if self.activation == "int8" else entries).reshape(-1)
 
     def lookup(self, table: Buffer, codes: Expr, lanes: int) -> Expr:
-        """The entry of each of `activation` × lanes codes.
+        """Return the entry of each of `activation` × lanes codes.
 
         Args:
             table: a buffer with the bytes of `pack_table`.
@@ -203,11 +206,11 @@ class MicroKernel(ABC):
         return reinterpret(table[places], self.activation, lanes)
 
     def powers(self, base: float) -> list[float]:
-        """base⁰ to base²⁵⁵, as `power` reads them."""
+        """Return base⁰ to base²⁵⁵, as `power` reads them."""
         return [base**exponent for exponent in range(256)]
 
     def power(self, table: Buffer, exponent: Expr, lanes: int) -> Expr:
-        """The base of `powers` to an int32 exponent in 0..255: float32 × lanes.
+        """Return the base of `powers` to an int32 exponent in 0..255: float32 × lanes.
 
         Args:
             table: a float32 buffer with what `powers` returned.
@@ -248,7 +251,7 @@ class MicroKernel(ABC):
         return self.register_lanes or self.lanes[0]
 
     def width(self, lanes: int) -> int:
-        """Registers that a vector takes."""
+        """How many registers a vector takes."""
         return math.ceil(lanes / self.register)
 
     def epilogue_cost(self, lanes: int) -> float:
@@ -258,6 +261,7 @@ class MicroKernel(ABC):
 
     def fits(self, pixels: int, registers: int) -> bool:
         """Whether a tile of pixels × registers of channels stays in registers."""
+        # Sums, weights, pixels, and whatever `dot` itself needs.
         live = registers * (pixels + self.weight_registers)
         live += pixels * self.pixel_registers + self.scratch_registers
         return live <= self.registers

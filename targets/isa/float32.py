@@ -13,6 +13,8 @@ from edgekiln.targets.isa.x86_common import X86MicroKernel
 
 
 class Float32MicroKernel(MicroKernel):
+    """Sums are float32, and a dot product is a multiply-add."""
+
     @property
     def accumulator(self) -> str:
         return "float32"
@@ -30,6 +32,8 @@ class Float32MicroKernel(MicroKernel):
 
 
 class X86Float32(Float32MicroKernel, X86MicroKernel):
+    """Takes its factor from memory, into every lane."""
+
     @property
     def filtering(self) -> MicroKernel:
         return self
@@ -47,7 +51,7 @@ class Armv7Float32(Float32MicroKernel, ArmMicroKernel):
 
 
 class GenericFloat32(Float32MicroKernel, GenericMicroKernel):
-    pass
+    """Whatever LLVM makes of multiply-adds."""
 
 
 # Zen 4 (Agner Fog's tables): an FMA of 512 bits a cycle or two of 256, results after 4.

@@ -5,11 +5,14 @@ from edgekiln.targets.isa.expressions import Expr, const, float_const, reinterpr
 
 
 class GenericMicroKernel(MicroKernel):
+    """Shifts bytes out of words and multiplies them in int32."""
+
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         dtype = vector("int32", lanes)
         a32, w32 = reinterpret(a, dtype), reinterpret(w, dtype)
         top = splat(const(24), lanes)
         for byte in range(self.k_step):
+            # To the top and down again, with its sign.
             left = splat(const(24 - 8 * byte), lanes)
             if self.activation == "int8":
                 a_byte = (a32 << left) >> top
@@ -23,7 +26,7 @@ class GenericMicroKernel(MicroKernel):
 
 
 def round_by_adding(x: Expr, lanes: int) -> Expr:
-    """float32 → int32, half to even, for |x| < 2²².
+    """Round float32 to int32, half to even, for |x| < 2²².
 
     Adding 1.5·2²³ moves the integer part into the low mantissa bits, rounded: no call into libm,
     which `nearbyint` becomes on chips without the instruction.

@@ -34,6 +34,8 @@ class Avx2MicroKernel(X86MicroKernel):
 
 
 class Avx2PairMicroKernel(PairMicroKernel):
+    """Multiplies words that are words already."""
+
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         return self.by_register(_add_products, lanes, (acc, 1), (a, 2), (w, 2))
 
@@ -67,7 +69,7 @@ def _dot(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
 
 
 def _add_products(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-    """Two int16 products a lane; `a` and `w` in any form of as many bytes."""
+    """Add two int16 products a lane; `a` and `w` are in any form of as many bytes."""
     name = "llvm.x86.avx2.pmadd.wd" if lanes == 8 else "llvm.x86.sse2.pmadd.wd"
     words = (reinterpret(operand, f"int16x{2 * lanes}") for operand in (a, w))
     return acc + llvm(name, f"int32x{lanes}", *words)
@@ -79,7 +81,7 @@ AVX2 = Avx2MicroKernel(
     lanes=(32, 16, 8, 4),
     register_lanes=8,
     registers=16,
-    weight_registers=2,
+    weight_registers=2,  # even and odd bytes as words
     scratch_registers=3,
     dot_latency=2,  # only the final vpaddd's depend on each other
     dots_per_cycle=1.0,  # two vpmaddwd

@@ -70,12 +70,12 @@ class X86MicroKernel(MicroKernel):
         return minimum(codes if clip.rectified else maximum(codes, low), high)
 
     def _saturated(self, whole: Expr, lanes: int) -> Expr:
-        """int32 → uint8 in one register. LLVM knows VPMOVUSDB by this form."""
+        """Convert int32 to uint8 in one register. LLVM knows VPMOVUSDB by this form."""
         least, most = (splat(const(bound), lanes) for bound in (0, 255))
         return self.narrow(minimum(maximum(whole, least), most), lanes)
 
     def _packed(self, whole: Expr, clip: Clip, lanes: int, order: Sequence[int] | None) -> Expr:
-        """int32 → uint8, the zero point added, from several registers to one."""
+        """Convert int32 to uint8 and add the zero point, from several registers to one."""
         size = self.register
         dwords = [
             Packed(whole, order or range(lanes)).part(at, size) for at in range(0, lanes, size)
@@ -86,6 +86,7 @@ class X86MicroKernel(MicroKernel):
             zero = splat(cast(clip.zero, "int16"), 2 * size)
             words = [pair.plus(zero) for pair in words]
         if len(words) == 1:
+            # Two registers made one of words: its halves are what PACKUSWB takes.
             words = [words[0].part(at, size) for at in (0, size)]
         return pack("packuswb", 16, *words).in_order()
 
@@ -106,7 +107,7 @@ class X86MicroKernel(MicroKernel):
         return reinterpret(shuffle(registers, range(4 * lanes)), self.activation, 4 * lanes)
 
     def interleaved(self, lanes: int) -> Sequence[int] | None:
-        """As unpacking leaves them; packing brings them back to their places."""
+        """The lanes as unpacking leaves them; packing brings them back to their places."""
         if self.width(lanes) == 1:
             return None
         groups = lanes // 16  # of a row's bytes, 128 bits each
@@ -127,7 +128,7 @@ class X86MicroKernel(MicroKernel):
         return Floats(value, _EXCESS, self.interleaved(lanes))
 
     def pack_table(self, table: "NDArray[np.generic]") -> "NDArray[np.uint8]":
-        """Rows of 16 entries, each but the first of a half XORed with the row before it."""
+        """Return rows of 16 entries, each but the first of a half XORed with the row before it."""
         halves = super().pack_table(table).reshape(2, 8, _ROW)
         packed = halves.copy()
         packed[:, 1:] ^= halves[:, :-1]
@@ -145,7 +146,7 @@ class X86MicroKernel(MicroKernel):
         return by_parts(step, codes, lanes, _ROW, 4 * self.register)
 
     def powers(self, base: float) -> list[float]:
-        """For each group of an exponent's bits that picks a lane, a register of powers."""
+        """Return a register of powers for each group of an exponent's bits that picks a lane."""
         lanes, bits = self.register, self.register.bit_length() - 1
         return [base ** (index << shift) for shift in range(0, 8, bits) for index in range(lanes)]
 
@@ -171,7 +172,7 @@ class X86MicroKernel(MicroKernel):
     def by_register(
         self, step: Callable[..., Expr], lanes: int, *operands: tuple[Expr, int]
     ) -> Expr:
-        """`step` on each register's share of the operands; its results laid end to end.
+        """Apply `step` to each register's share of the operands; its results are laid end to end.
 
         Args:
             step: gets its share of each operand, and how many lanes that is.
@@ -223,8 +224,9 @@ def _round(x: Expr, lanes: int) -> Expr:
 
 
 def _lookup(table: Buffer, codes: Expr, lanes: int) -> Expr:
-    """`lanes` bytes: one register of 128, 256 or 512 bits."""
+    """Look up `lanes` bytes: one register of 128, 256 or 512 bits."""
     name = {16: "ssse3.pshuf.b.128", 32: "avx2.pshuf.b", 64: "avx512.pshuf.b.512"}[lanes]
+    # The top bit says which half; it would make PSHUFB answer 0.
     within = codes & splat(const(127, "uint8"), lanes)
     found = []
     for half in (0, 128):
@@ -237,11 +239,12 @@ def _lookup(table: Buffer, codes: Expr, lanes: int) -> Expr:
             )
             for start in range(0, 128, _ROW)
         ]
+        # The XOR of all rows up to a code's own is its entry.
         found.append(reduce(operator.xor, rows))
     return select(codes < splat(const(128, "uint8"), lanes), *found)
 
 
 def _permuted(values: Expr, indices: Expr, lanes: int) -> Expr:
-    """VPERMPS: values[indices], by their lowest bits."""
+    """VPERMPS: return values[indices], the indices by their lowest bits."""
     name = {8: "avx2.permps", 16: "avx512.permvar.sf.512"}[lanes]
     return llvm(f"llvm.x86.{name}", vector("float32", lanes), values, indices)

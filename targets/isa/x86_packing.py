@@ -18,7 +18,7 @@ class Packed(NamedTuple):
         return Packed(shuffle([self.value], range(start, stop)), self.lanes[start:stop])
 
     def plus(self, words: Expr) -> "Packed":
-        """The saturated sum with int16 `words`."""
+        """Return the saturated sum with int16 `words`."""
         dtype = vector("int16", len(self.lanes))
         return Packed(llvm("llvm.sadd.sat", dtype, self.value, words), self.lanes)
 
@@ -27,7 +27,8 @@ class Packed(NamedTuple):
 
 
 def pack(instruction: str, bits: int, a: Packed, b: Packed) -> Packed:
-    """Both in one register, with saturation: of each 128-bit part first a's elements, then b's.
+    """Pack both in one register, with saturation: of each 128-bit part first a's elements, then
+    b's.
 
     Args:
         bits: of their elements, 32 or 16.
@@ -42,7 +43,7 @@ def pack(instruction: str, bits: int, a: Packed, b: Packed) -> Packed:
 
 
 def unpack(a: Expr, b: Expr, half: int, size: int, total: int) -> Expr:
-    """PUNPCKL or PUNPCKH: the elements of one half of each 128-bit part, from a and b in turn.
+    """PUNPCKL or PUNPCKH: take the elements of one half of each 128-bit part, from a and b in turn.
 
     Args:
         half: 0 or 1.

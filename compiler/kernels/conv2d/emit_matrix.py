@@ -34,11 +34,13 @@ class MatrixEmitter:
         share = (begin, end, plan.work)
         fill_share(plan.mk, self.epilogue.out, plan.conv.y, share, self.epilogue.zero())
         plan.unit.configure(self.configuration)
+        # int32 of all splits of a tile.
         half = plan.tile.splits * plan.tile.pixels * plan.tile.lanes
         scratch = register("int32", 2 * half)
         # Two halves in turn: item i's sums come while item i-1's results leave.
         for channels in plan.channel_blocks():
             with loop(begin, end + 1) as item:
+                # The loop runs once more than there are items: the last results leave in it.
                 with when(item < end):
                     self._sums(channels, item, scratch, let(divmod_(item, 2)[1] * half))
                 with when(item > begin):
@@ -49,6 +51,7 @@ class MatrixEmitter:
     def _start(self, item: Expr) -> tuple[Index, Index]:
         """A tile's run, and its first pixel in the run. The last tile overlaps its predecessor."""
         plan = self.plan
+        # A single run needs no division.
         run, tile = divmod_(item, plan.per_run) if plan.runs.count > 1 else (0, item)
         last = plan.runs.pixels - plan.tile.pixels
         return let(run), let(minimum(tile * plan.tile.pixels, const(last)))
@@ -62,6 +65,7 @@ class MatrixEmitter:
         run, start = self._start(item)
         n, h = self._row(run)
         (sh, sw), (top, left) = conv.strides, conv.pads
+        # Where the tile's first pixel finds its upper left tap.
         first = let(conv.x.index(n, h * sh - top, start * sw - left, channels.x_offset))
         self._accumulate(channels, first)
         for split in range(tile.splits):
@@ -82,6 +86,7 @@ class MatrixEmitter:
                     if split:
                         unit.zero(acc)
                     else:
+                        # A stride of 0 loads the same row of biases into every row.
                         unit.load(
                             acc, self.epilogue.biases, channels.lane + column * unit.columns, 0
                         )
@@ -97,6 +102,7 @@ class MatrixEmitter:
         kws = 1 if plan.flat else plan.kw
         tap_bytes = plan.steps * plan.mk.k_step * channels.block.channels
         if plan.unrolled:
+            # Few steps are code one after the other: every address is known.
             steps = product(range(plan.kh), range(kws), range(plan.tap_steps))
             for i, (row, column, step) in enumerate(steps):
                 source = first + (row * down + column * right)
@@ -104,6 +110,7 @@ class MatrixEmitter:
                 self._step(channels, i % splits, source, packed, step)
             return
         with repeat(plan.kh) as kh, repeat(kws) as kw:
+            # Many are a loop over taps, and one over groups of steps that serve all splits.
             source = let(first + kh * down + kw * right)
             packed = let(channels.weights + (kh * kws + kw) * tap_bytes)
             whole, rest = divmod(plan.tap_steps, splits)
@@ -126,11 +133,13 @@ class MatrixEmitter:
         pixel = plan.conv.strides[1] * x.c
         lanes = channels.block.channels
         word = lanes * plan.mk.k_step  # from one row of a right operand to the next
+        # A row of a left operand is a pixel's share of k, and pixels are a stride apart.
         lefts = [
             Place(self.x, source + step * tile.depth + row * tile.rows * pixel, pixel)
             for row in range(tile.down)
         ]
         at = packed + step * (tile.depth // plan.mk.k_step * word)
+        # A right operand holds a share of k of some columns, in the order of `vpdpbusd`.
         rights = [Place(self.weights, at + i, word) for i in range(0, word, plan.unit.row_bytes)]
         tile.multiply(split, lefts, rights)
 
@@ -141,6 +150,7 @@ class MatrixEmitter:
         run, start = self._start(item)
         with loop(0, tile.pixels) as pixel:
             n, h, w = self._position(run, start + pixel)
+            # Pixels between two rows were computed, and are dropped here.
             with when(w < conv.y.w) if plan.runs.pitch else nullcontext():
                 sums = [
                     load(scratch, at + (split * tile.pixels + pixel) * vector.lanes, vector.lanes)
@@ -150,6 +160,7 @@ class MatrixEmitter:
                 other = None
                 if conv.residual:
                     other = let(conv.residual.tensor.index(n, h, w, channels.y_channel))
+                # Partial sums of k become one.
                 total = sum(sums[1:], sums[0])
                 self.epilogue.emit(total, channels.lane, y, other, vector.lanes, vector.valid)
 

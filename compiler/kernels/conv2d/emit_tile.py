@@ -31,6 +31,7 @@ class TileEmitter:
             with loop(begin, end) as item:
                 n, h = divmod_(item, y.h)
                 fill_border(self.plan.mk, self.epilogue.out, y, n, h, self.epilogue.zero())
+        # Three orders: whatever is used again soonest stays in the cache.
         if self.plan.by_channels:
             for channels in self.plan.channel_blocks((begin, end)):
                 self._item(channels, const(0))
@@ -61,6 +62,7 @@ class TileEmitter:
             for _ in range(self.plan.tile.splits)
         ]
         self._start_sums(channels, sums)
+        # Where the tile's first pixel finds its upper left tap.
         n, h, w = self.plan.pixel(item, start)
         sh, sw = conv.strides
         first = let(
@@ -71,9 +73,11 @@ class TileEmitter:
         other = None
         if conv.residual:
             other = let(conv.residual.tensor.index(n, h, w, channels.y_channel))
+        # Narrow results are joined to vectors before they are requantized.
         results = [*self._joined_channels([*self._results(sums, chosen)])]
         for pixel, lane, vector, value in self._joined_pixels(results):
             place = pixel * conv.y.pixel + vector.start - chosen[0].start
+            # The residual's image has the same pixels, but another border.
             beside = None if other is None else other + place
             at = channels.lane + lane
             self.epilogue.emit(value, at, y + place, beside, vector.lanes, vector.valid)
@@ -87,6 +91,7 @@ class TileEmitter:
                 for vector, acc in zip(channels.block.vectors, row, strict=True):
                     n = vector.lanes
                     bias = self.epilogue.bias(channels.lane + lane, n)
+                    # Only one of the partial sums may have the bias.
                     value = splat(cast(const(0), mk.accumulator), n) if part else bias
                     store(acc, 0, mk.start(value, n), mk.rows * n)
                     lane += n
@@ -100,12 +105,14 @@ class TileEmitter:
         plan, conv, mk = self.plan, self.plan.conv, self.plan.mk
         width = mk.k_step
         step_bytes = channels.block.channels * width
+        # Steps that one load of a pixel brings.
         per_load = mk.x_bytes // width
         # Steps after which both the splits and the loads of pixels begin anew.
         unrolled = per_load * math.ceil(self.plan.tile.splits / per_load)
         whole, rest = divmod(plan.steps, unrolled)
         down, right = conv.dilations[0] * conv.x.row, conv.dilations[1] * conv.x.c
         with repeat(plan.kh) as kh, repeat(1 if plan.flat else plan.kw) as kw:
+            # Of one tap: k lies side by side from here on, in the image and in the weights.
             source = let(first + kh * down + kw * right)
             tap = kh if plan.flat else kh * plan.kw + kw
             packed = let(channels.weights + tap * (plan.steps * step_bytes))
@@ -138,9 +145,11 @@ class TileEmitter:
         """Add `k_step` more products to every lane of every accumulator."""
         mk = self.plan.mk
         for row, accumulators in enumerate(sums):
+            # Neighbouring pixels share an accumulator where the instruction takes several.
             group = pixels[row * mk.rows : (row + 1) * mk.rows]
             lane = 0
             for vector, acc in zip(channels.block.vectors, accumulators, strict=True):
+                # LLVM loads or broadcasts this once for all vectors.
                 a = mk.operand(group, step, vector.lanes)
                 w = load(self.weights, weights + lane * mk.k_step, vector.lanes * mk.k_step)
                 total = mk.dot(load(acc, 0, mk.rows * vector.lanes), a, w, vector.lanes)
@@ -157,6 +166,7 @@ class TileEmitter:
             for v, vector in enumerate(chosen):
                 acc = load(sums[0][row][v], 0, rows * vector.lanes)
                 for part in sums[1:]:
+                    # Partial sums of k become one.
                     acc = acc + load(part[row][v], 0, rows * vector.lanes)
                 for pixel, value in enumerate(mk.finish(acc, vector.lanes), row * rows):
                     yield pixel, lane, vector, value
@@ -169,6 +179,7 @@ class TileEmitter:
             pixel, lane, vector, value = results[0]
             group = results[:count]
             places = [(p, v.start, v.lanes) for p, _, v, _ in group]
+            # Only channels of one pixel, next to each other and all scalar, make a vector.
             if count > 1 and places == [(pixel, vector.start + i, 1) for i in range(count)]:
                 vector = Vector(vector.start, count, count)
                 value = shuffle([each for *_, each in group], range(count))
@@ -181,6 +192,7 @@ class TileEmitter:
         """Join neighbouring pixels in one wide vector, where they lie side by side in memory."""
         while results:
             pixel, lane, vector, _ = results[0]
+            # A vector of so many pixels must exist.
             most = min(self.plan.together, len(results))
             count = next(
                 n for n in range(most, 0, -1) if n == 1 or n * vector.lanes in self.plan.mk.lanes

@@ -96,12 +96,13 @@ class WinogradEmitter:
         fill_share(plan.mk, self.epilogue.out, plan.conv.y, share, self.epilogue.zero())
         scratch = self._scratch()
         with loop(begin, end) as item:
-            block, own = divmod_(item, plan.shares)
+            block, share_of_channels = divmod_(item, plan.shares)
+            # The last block of tiles overlaps its predecessor.
             start = let(minimum(block * plan.size, const(plan.every - plan.size)))
             # Items with the same tiles share the windows that the first of them transformed.
-            with when((own == 0) | (item == begin)):
+            with when((share_of_channels == 0) | (item == begin)):
                 self._transform_windows(start, scratch.windows)
-            for channels in self._vectors(own):
+            for channels in self._vectors(share_of_channels):
                 self._multiply(channels, scratch)
                 self._finish(channels, scratch.halves, start)
 
@@ -109,6 +110,7 @@ class WinogradEmitter:
         """Memory of a call, on its stack."""
         plan = self.plan
         point = POINTS * plan.depth
+        # One register stands where there is nothing to keep.
         widest = max(vector.lanes for block in plan.layout for vector in block.vectors)
         weights = point * plan.part(widest) if plan.compact else 1
         return _Scratch(
@@ -122,12 +124,13 @@ class WinogradEmitter:
         """The type of sums. Integers are computed modulo 2³², as C's are only if unsigned."""
         return self.plan.products.accumulator.replace("int32", "uint32")
 
-    def _vectors(self, own: Expr) -> Iterator[_Channels]:
-        """The item's vectors of channels: its own one, or all."""
+    def _vectors(self, share: Expr) -> Iterator[_Channels]:
+        """An item's vectors of channels: the one that is its share, or all."""
         plan, lane = self.plan, 0
         for block in plan.layout:
             (vector,) = block.vectors
-            with repeat(block.count) if plan.shares == 1 else nullcontext(own) as i:
+            with repeat(block.count) if plan.shares == 1 else nullcontext(share) as i:
+                # Where every item has all vectors this is a loop over equal ones.
                 at = i * vector.lanes
                 yield _Channels(vector, let(at + vector.start), let(at + lane))
             lane += block.count * vector.lanes
@@ -137,6 +140,7 @@ class WinogradEmitter:
         plan, y = self.plan, self.plan.conv.y
         n, tile = divmod_(tile, plan.down * plan.across) if y.n > 1 else (0, tile)
         down, across = divmod_(tile, plan.across)
+        # A tile at the end of a row or a column begins earlier, and stays inside the image.
         h, w = minimum(down * TILE, const(y.h - TILE)), minimum(across * TILE, const(y.w - TILE))
         return n, let(h), let(w)
 
@@ -144,8 +148,10 @@ class WinogradEmitter:
         """Transform an item's windows into [tile][row of points][column of points][channel]."""
         plan, x, (top, left) = self.plan, self.plan.conv.x, self.plan.conv.pads
         with repeat(plan.size) as tile:
+            # A window begins a filter's padding before its tile.
             n, h, w = self._place(start + tile)
             source = let(x.index(n, h - top, w - left, 0))
+            # All channels of a point lie side by side, as products want them.
             to = let(tile * (POINTS * plan.depth))
             for_vectors(
                 plan.ic,
@@ -161,10 +167,12 @@ class WinogradEmitter:
 
         def pixels(column: int) -> list[Expr]:
             places = (source + (row * x.row + column * x.pixel) for row in range(WINDOW))
+            # Codes become words here, which hold all that transforms make of them.
             return [let(cast(load(self.x, place, lanes), dtype, lanes)) for place in places]
 
         columns = map(pixels, range(WINDOW))
         for i, j, value in winograd.both_ways(winograd.input_transform, columns, dtype, lanes):
+            # Points are `depth` apart, for their channels lie between.
             store(windows, to + (i * WINDOW + j) * self.plan.depth, value, lanes)
 
     def _multiply(self, channels: _Channels, scratch: _Scratch) -> None:
@@ -178,16 +186,19 @@ class WinogradEmitter:
             # One register of the vector after the other: six sums a tile fill the registers.
             points = _Place(self.weights, let(lane * (POINTS * plan.depth)))
             if plan.compact:
+                # Compact weights are transformed now, into memory that stays in the cache.
                 points = _Place(scratch.weights, 0)
                 self._transform_weights(lane * (FILTER**2 * plan.depth), points.buffer, part)
-            own = _Part(r * part, part, lanes)
+            place = _Part(r * part, part, lanes)
+            # Column by column, so that the six sums of one are transformed together.
             with loop(0, WINDOW) as j:
                 weights = points.plus(j * (plan.depth * WINDOW * part))
                 with repeat(plan.size // plan.group) as i:
-                    self._sum(weights, scratch, i * plan.group, j, own)
+                    self._sum(weights, scratch, i * plan.group, j, place)
                 if plan.size % plan.group:
+                    # The last group overlaps its predecessor: what is stored twice is the same.
                     first = plan.size - plan.group
-                    self._sum(weights, scratch, first, j, own)
+                    self._sum(weights, scratch, first, j, place)
 
     def _transform_weights(self, packed: Index, points: Buffer, lanes: int) -> None:
         """Transform a register's weights of all input channels into [column of points][step][row
@@ -202,20 +213,22 @@ class WinogradEmitter:
                 places = (source + (row * FILTER + column) * count for row in range(FILTER))
                 return [let(cast(load(self.weights, at, count), dtype, count)) for at in places]
 
+            # Three weights become six points, in both directions.
             columns = map(weights, range(FILTER))
             for i, j, value in winograd.both_ways(winograd.filter_transform, columns, dtype, count):
                 place = ((j * plan.k_steps + step) * WINDOW + i) * count
                 store(points, place, value, count)
 
-    def _sum(self, weights: _Place, scratch: _Scratch, first: Index, j: Expr, own: _Part) -> None:
+    def _sum(self, weights: _Place, scratch: _Scratch, first: Index, j: Expr, part: _Part) -> None:
         """Multiply a group of tiles by a column of points, and transform the sums."""
-        first, lanes = let(first), own.lanes
+        first, lanes = let(first), part.lanes
         sums = self._products(scratch.windows, weights, first, j, lanes)
+        # Six sums become four, so less is stored than was summed.
         for tile, points in enumerate(zip(*sums, strict=True)):
             values = [let(reinterpret(load(p, 0, lanes), self._sums, lanes)) for p in points]
             for i, value in enumerate(winograd.output_transform(values, self._sums, lanes)):
                 row = ((first + tile) * TILE + i) * WINDOW + j
-                store(scratch.halves, row * own.pitch + own.start, value, lanes)
+                store(scratch.halves, row * part.pitch + part.start, value, lanes)
 
     def _products(
         self, windows: Buffer, weights: _Place, first: Index, j: Expr, lanes: int
@@ -226,10 +239,13 @@ class WinogradEmitter:
         zero = splat(cast(const(0), mk.accumulator), lanes)
         for acc in (acc for row in sums for acc in row):
             store(acc, 0, zero, lanes)
+        # Point (i, j) of the group's first tile, of the first channels.
         source = let((first * POINTS + j) * plan.depth)
         with repeat(plan.k_steps) as step:
+            # A register of weights serves all tiles of the group.
             for i, row in enumerate(sums):
                 at = weights.at + (step * WINDOW + i) * (lanes * mk.k_step)
+                # Weights of a step lie in the order in which the six rows of points want them.
                 w = load(weights.buffer, at, lanes * mk.k_step)
                 for tile, acc in enumerate(row):
                     point = source + (tile * POINTS + i * WINDOW) * plan.depth
@@ -245,6 +261,7 @@ class WinogradEmitter:
             place = (*self._place(start + tile), channels.first)
             y = let(conv.y.index(*place))
             other = let(conv.residual.tensor.index(*place)) if conv.residual else None
+            # Each row of four has its six columns of half transformed sums side by side.
             for i in range(TILE):
                 row = (tile * TILE + i) * (WINDOW * lanes)
                 points = [let(load(halves, row + j * lanes, lanes)) for j in range(WINDOW)]
@@ -256,12 +273,14 @@ class WinogradEmitter:
     ) -> None:
         """Emit the epilogue of the i-th row of a tile's results."""
         conv, vector, together = self.plan.conv, channels.vector, self.plan.together
+        # The bias is added last: sums in the transformed domain cannot start from it.
         bias = self.epilogue.bias(channels.lane, vector.lanes)
         sums = [
             let(winograd.unscaled(value, i, j, self._sums, vector.lanes) + bias)
             for j, value in enumerate(results)
         ]
         lanes, valid = together * vector.lanes, together * vector.valid
+        # Pixels whose channels fill less than a vector leave together.
         for j in range(0, TILE, together):
             total = sums[j] if together == 1 else shuffle(sums[j : j + together], range(lanes))
             beside = None

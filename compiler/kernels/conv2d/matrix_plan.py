@@ -56,10 +56,12 @@ class MatrixPlan(Packing):
         self.unit = mk.matrix
         depth = matrix.depth(self.unit, self.run)
         self.tap_steps = math.ceil(self.run / depth)
+        # As the packing counts them, in steps of the vectors' dot products.
         self.steps = self.tap_steps * depth // mk.k_step
         self.unrolled = self.taps * self.tap_steps <= _MOST_UNROLLED
         # Splits take turns within one iteration of the innermost loop.
         in_turn = self.taps * self.tap_steps if self.unrolled else self.tap_steps
+        # Every way to cut the work, with every tile that it allows.
         ways = sorted(
             (
                 (self._cycles(runs, tile), runs, tile)
@@ -80,9 +82,11 @@ class MatrixPlan(Packing):
         """The ways to see the output as runs of pixels at equal distances."""
         y, x = self.conv.y, self.conv.x
         if self.is_pointwise_and_dense():
+            # The whole batch is one run, without anything to drop.
             return [_Runs(count=1, pixels=y.n * y.h * y.w)]
         found = [_Runs(count=y.n * y.h, pixels=y.w)]
         if self.conv.strides == (1, 1) and y.h > 1:
+            # With stride 1 the rows of x follow each other at the same distance of pixels.
             pitch = x.row // x.c
             found.append(_Runs(count=y.n, pixels=(y.h - 1) * pitch + y.w, pitch=pitch))
         return found
@@ -90,6 +94,7 @@ class MatrixPlan(Packing):
     def _cycles(self, runs: _Runs, tile: MatrixTile) -> float:
         """The cycles of the whole convolution."""
         steps = self.taps * self.tap_steps
+        # Accumulators beside each other, of each block of channels.
         widths = [v.lanes // self.unit.columns for v in self._columns(tile)]
         each = sum(tile.cycles(self.mk, across, steps) for across in widths)
         return each * self.conv.groups * runs.count * math.ceil(runs.pixels / tile.pixels)

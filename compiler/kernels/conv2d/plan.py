@@ -66,6 +66,7 @@ class Packing:
 
     def __init__(self, conv: ConvolutionSpec, mk: MicroKernel) -> None:
         self.conv, self.mk = conv, mk
+        # Of a group, where there are several.
         oc, self.ic, self.kh, self.kw = conv.weight.shape
         self.oc = oc // conv.groups
         # Taps that lie side by side in memory: a row of the kernel, or one pixel's channels.
@@ -77,6 +78,7 @@ class Packing:
         """Whether all pixels make one long row: tiles need not end with the image's own."""
         conv = self.conv
         tensors = [conv.x, conv.y, *([conv.residual.tensor] if conv.residual else [])]
+        # A border between two rows would lie inside a tile.
         dense = not any(t.halo for t in tensors)
         return dense and (self.kh, self.kw) == (1, 1) == conv.strides and conv.pads == (0, 0)
 
@@ -88,10 +90,12 @@ class Packing:
     def packed_weights(self) -> NDArray[np.generic]:
         """The weights in the order [group][block][tap][step][vector][lane][k_step]."""
         conv, width = self.conv, self.mk.k_step
+        # As the image has them: a pixel's channels side by side.
         runs = conv.weight.transpose(0, 2, 3, 1).reshape(conv.weight.shape[0], self.taps, -1)
         # The last step of a tap is filled with zeros.
         steps = np.zeros((len(runs), self.taps, self.steps * width), conv.weight.dtype)
         steps[:, :, : runs.shape[2]] = runs
+        # Groups have the same shape, so one layout serves all.
         by_group = steps.reshape(conv.groups, self.oc, self.taps * self.steps, width)
         return np.concatenate([pack_weights(group, self.layout, self.mk) for group in by_group])
 
@@ -112,6 +116,7 @@ class Packing:
         with repeat(self.conv.groups) as g:
             for block in self.layout:
                 with _some_blocks(block.count, done, share) as i:
+                    # The lanes before this block: its place in the constants, and in the weights.
                     at = let(g * self.group_lanes + i * block.channels + lane)
                     yield Channels(
                         block=block,
@@ -138,6 +143,7 @@ class DirectPlan(Packing):
         super().__init__(conv, mk)
         y = conv.y
         self.joined = self.is_pointwise_and_dense()
+        # What tiles are cut from: all pixels, or a row of them.
         self.pixels = y.n * y.h * y.w if self.joined else y.w
         # Accumulators of several pixels serve only tiles that have a multiple of them.
         pixels = conv.tile.pixels if conv.tile else self.pixels // mk.rows * mk.rows
@@ -162,6 +168,7 @@ class DirectPlan(Packing):
         the other loop order, where there is another.
         """
         y = self.conv.y
+        # How often a row of pixels is computed.
         rows = self.conv.groups * (1 if self.joined else y.n * y.h)
         found = [
             (rows * cycles, tile)
@@ -170,6 +177,7 @@ class DirectPlan(Packing):
             )
         ]
         cycles, best = found[0]
+        # With one item, or one block, there is only one order.
         items = self.pixels > best.pixels if self.joined else y.n * y.h > 1
         if items and len(vectors(self.oc, self.mk, best.lanes)) > best.vectors:
             found.insert(1, (cycles, replace(best, items_first=True)))
@@ -180,9 +188,10 @@ class DirectPlan(Packing):
         return np.concatenate([super().per_lane(values)] * self.together)
 
     def starts(self, item: Expr) -> Iterator[Index]:
-        """The first pixel of each tile of an item; the last one of a row overlaps the one before."""
+        """The first pixel of each tile of an item. A last one overlaps the one before it."""
         size = self.tile.pixels
         if self.joined:
+            # An item is a tile, and the last one begins earlier.
             yield let(minimum(item * size, const(self.pixels - size)))
             return
         whole = self.pixels // size
@@ -206,6 +215,7 @@ def _some_blocks(
     """`repeat(count)`, or the part of it that a share has when `before` other blocks precede."""
     if share is None:
         return repeat(count)
+    # The share counts blocks of all kinds, this loop those of one.
     begin, end = share
     some: AbstractContextManager[Index] = loop(
         maximum(begin - before, const(0)), minimum(end - before, const(count))

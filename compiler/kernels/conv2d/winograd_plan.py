@@ -51,6 +51,7 @@ def applies(conv: ConvolutionSpec, mk: MicroKernel) -> bool:
     y, channels = conv.y, conv.weight.shape[1]
     plain = conv.strides == conv.dilations == (1, 1) and conv.groups == 1
     small = conv.weight.shape[2:] == (FILTER, FILTER) and min(y.h, y.w) >= TILE
+    # Fewer channels than a vector would leave the transforms half empty.
     if mk.filtering is None or not (plain and small and channels >= min(_widths(mk))):
         return False
     fits = _scratch_bytes(mk, channels, 1, mk.register, compact=True) <= MOST_SCRATCH_BYTES
@@ -66,6 +67,7 @@ def _scratch_bytes(mk: MicroKernel, channels: int, tiles: int, lanes: int, *, co
     """
     assert mk.filtering
     point = math.ceil(channels / mk.filtering.k_step) * mk.filtering.k_step
+    # Bytes of a point of one tile.
     point *= np.dtype(mk.filtering.activation).itemsize
     weights = POINTS * point * min(lanes, mk.register) if compact else 0
     return tiles * (POINTS * point + 4 * TILE * WINDOW * lanes) + weights
@@ -101,6 +103,7 @@ class WinogradPlan:
         self.every = y.n * self.down * self.across
         self.k_steps = math.ceil(self.ic / self.products.k_step)
         self.depth = self.k_steps * self.products.k_step
+        # The choice: tiles at once, groups of them, lanes, and how weights lie.
         tile = conv.tile or self.ranked[0][1]
         self.layout = blocks(self._columns(tile), 1)
         self.compact = tile.compact
@@ -128,6 +131,7 @@ class WinogradPlan:
             for group, count in product(range(1, most + 1), _GROUPS)
             for lanes in distinct_lanes(self.oc, self.mk)
             for compact in ((True,) if self.conv.compact else (False, True))
+            # More groups than there are tiles for would be the same as fewer.
             if group * (count - 1) < self.every
         ]
         costs = [(self._cycles(tile), tile) for tile in every if self._fits(tile)]

@@ -43,12 +43,14 @@ class Sweep:
         """All columns of a band of `rows`."""
         plan = self.operands.plan
         width = plan.conv.y.w
+        # A strip is as long as its sums fit in the cache.
         strip = min(_STRIP, width // plan.together)
         parts = plan.parts(at.vector.lanes)
         # Sums of the parts of a vector that were swept before the last one.
         waiting = register("int32", strip * rows * at.vector.lanes) if parts > 1 else None
 
         def swept(start: Index, count: int) -> None:
+            # The parts of a vector are swept one after the other, each with its weights.
             for part in range(parts):
                 _Part(
                     sweep=self, at=at, rows=rows, start=start, waiting=waiting,
@@ -57,6 +59,7 @@ class Sweep:
 
         with repeat(width // (strip * plan.together)) as i:
             swept(let(i * (strip * plan.together)), strip)
+        # The last strip overlaps its predecessor.
         if rest := math.ceil(width % (strip * plan.together) / plan.together):
             swept(width - rest * plan.together, rest)
 
@@ -98,6 +101,7 @@ class _Part:
         plan, size = self.plan, min(self.plan.columns, count)
         whole, rest = divmod(count, size)
         first = self.sweep.operands.first(self.at, self.start)
+        # Columns that a step hands on to the next one.
         kept = plan.kept(size) if count > size else ()
         window: Window = {
             (column, chunk): self._interleaved(first, column, chunk)
@@ -124,19 +128,23 @@ class _Part:
             All image columns that it needed.
         """
         plan, epilogue, lanes = self.plan, self.sweep.operands.epilogue, self.lanes
+        # What is in registers now, and what this step adds.
         seen = dict(window)
         column = let(self.start + begin * plan.together)
         first = self.sweep.operands.first(self.at, column)
         in_registers = plan.in_registers(self.at.vector.lanes, self.rows)
+        # Weights in registers serve one column after the other; loaded ones all at once.
         together = 1 if in_registers else size
         for outputs in (range(size)[at : at + together] for at in range(0, size, together)):
             wanted = {at for output in outputs for at in plan.image_columns(output)}
             for key in ((at, chunk) for at in sorted(wanted) for chunk in self.chunks):
+                # Each image column is interleaved once for all rows and taps.
                 if key not in seen:
                     seen[key] = self._interleaved(first, *key)
             for row in range(self.rows):
                 lane = self.at.lane
                 if not in_registers:
+                    # See `Sweep.zeros`: the index is the lane's, but LLVM cannot know.
                     lane = let(lane + load(self.sweep.zeros, self.at.h + row + column))
                 sums = {output: register("int32", lanes) for output in outputs}
                 for acc in sums.values():
@@ -155,6 +163,7 @@ class _Part:
                 at = operands.factors(
                     lane, self.at.vector.lanes, (row, chunk), tap, self.index * lanes
                 )
+                # Loaded once for all columns of the step.
                 w = load(operands.weights, at, count)
                 for output, acc in sums.items():
                     a = load(window[plan.image_columns(output)[tap], chunk], 0, count)
@@ -180,6 +189,7 @@ class _Part:
             return
         if before:
             assert self.waiting is not None
+            # The last part has the others' sums at hand: together they fill the packing.
             sums = shuffle([load(self.waiting, place, before), sums], range(vector.lanes))
         column = self.start + output * self.plan.together
         self.sweep.operands.finish(self.at, lane, row, column, sums)

@@ -26,6 +26,7 @@ class Tiles:
         with repeat(width // pixels) as i:
             self._tile(at, let(i * pixels), size)
         if width % pixels:
+            # The last tile overlaps its predecessor.
             self._tile(at, width - pixels, size)
 
     def _tile(self, at: Place, start: Index, size: int) -> None:
@@ -39,6 +40,7 @@ class Tiles:
             for output, tap in uses:
                 if tap == 0:
                     store(sums[output], 0, operands.epilogue.bias(at.lane, lanes), lanes)
+            # The column is interleaved once and multiplied by every tap that reaches it.
             for step in plan.steps:
                 a = register(mk.activation, count)
                 _, chunk = step
@@ -48,6 +50,7 @@ class Tiles:
                     acc = load(sums[output], 0, lanes)
                     store(sums[output], 0, mk.dot(acc, load(a, 0, count), w, lanes), lanes)
             for output, tap in uses:
+                # After its last tap a sum leaves.
                 if tap == plan.kw - 1:
                     acc = load(sums[output], 0, lanes)
                     operands.finish(at, at.lane, 0, start + output * plan.together, acc)

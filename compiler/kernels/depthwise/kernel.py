@@ -47,6 +47,7 @@ class Depthwise(DepthwiseSpec):
         for lanes in mk.lanes:
             if mk.width(lanes) <= 2 * mk.depthwise_registers:
                 tile = Tile(pixels=1, vectors=1, lanes=lanes)
+                # Every width of vectors that leaves room for some columns.
                 found += InterleavedPlan(replace(self, tile=tile), mk).tiles()
         default = InterleavedPlan(replace(self, tile=None), mk)
         chosen, width = default.tile, default.lanes
@@ -74,6 +75,7 @@ class Depthwise(DepthwiseSpec):
                     FmaEmitter(plan, x, weights, epilogue).emit(*items)
                 case InterleavedPlan():
                     operands = Operands(plan=plan, x=x, weights=weights, epilogue=epilogue)
+                    # Sweeps keep image columns in registers, tiles keep sums there.
                     columns: Sweep | Tiles = Tiles(operands)
                     if plan.sweeps:
                         zeros = k.constant(np.zeros(zeros_for(plan), np.int32))
@@ -110,6 +112,7 @@ def _emit_bands(columns: Sweep | Tiles, items: tuple[Expr, Expr]) -> None:
                 vector=vector, n=n, h=let(band * rows),
                 channel=let(vector.start + i * vector.lanes), lane=let(lane + i * vector.lanes),
             )  # fmt: skip
+            # The last band may have fewer rows; its code is another one.
             if rest := y.h % rows:
                 with when(band < bands - 1):
                     columns.emit(at, rows)

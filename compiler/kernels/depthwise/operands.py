@@ -48,6 +48,7 @@ class Operands:
     def factors(self, lane: Index, lanes: int, step: Step, tap: int, start: int = 0) -> Index:
         """Flat index of the weights of a vector's lanes, from the lane `start` on."""
         plan = self.plan
+        # The weights of a vector: [step][tap][lane][k_step].
         place = plan.steps.index(step) * plan.kw + tap
         vector = lane * (len(plan.steps) * plan.kw * LANE_BYTES)
         return vector + (place * lanes + start) * LANE_BYTES
@@ -59,6 +60,7 @@ class Operands:
         other = None
         if conv.residual:
             other = let(conv.residual.tensor.index(at.n, h, column, at.channel))
+        # Interleaving may leave the lanes in another order; the epilogue undoes it.
         order = self.plan.mk.interleaved(vector.lanes)
         self.epilogue.emit(sums, lane, y, other, vector.lanes, vector.valid, order)
 
@@ -68,11 +70,13 @@ class Operands:
         """
         plan, conv = self.plan, self.plan.conv
         step, size = conv.dilations[0] * conv.x.row, plan.mk.k_step
+        # The last chunk of a band may have fewer rows.
         every = range(plan.height(rows))[chunk * size : (chunk + 1) * size]
         stride = conv.strides[1]
         if plan.together == 1 or stride == 1:
             return [load(self.x, column + row * step, lanes) for row in every]
         c = conv.x.c
+        # One load brings the pixels between, too, and a shuffle drops them.
         chosen = [pixel * stride * c + at for pixel in range(plan.together) for at in range(c)]
         return [
             shuffle([load(self.x, column + row * step, stride * lanes)], chosen) for row in every

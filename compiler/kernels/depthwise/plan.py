@@ -66,6 +66,7 @@ class InterleavedPlan:
         if conv.strides[1] <= _MOST_STRIDE and most % conv.x.c == 0 and conv.y.w * conv.x.c >= most:
             self.together = most // conv.x.c
         channels = conv.x.c * self.together
+        # Sweeps may waste lanes of wide vectors, whose epilogue costs less a lane.
         covering = cover if self.sweeps else vectors
         self.layout = blocks(covering(channels, mk, most), 1)
         self.rows = conv.tile.rows if conv.tile else self._shared_rows()
@@ -84,7 +85,9 @@ class InterleavedPlan:
 
     def tiles(self) -> list[Tile]:
         """Every choice with vectors of these lanes."""
+        # Longer tiles would make long code.
         sizes = range(1, min(self.conv.y.w // self.together, _MOST_COLUMNS) + 1)
+        # One row at a time is a choice, too: it needs fewer registers.
         rows = sorted({1, self._shared_rows()})
         return [
             Tile(pixels=size, vectors=1, lanes=self.lanes, rows=count)
@@ -155,6 +158,7 @@ class InterleavedPlan:
         row, chunk = step
         width, first = self.mk.k_step, row * self.conv.strides[0]
         rows = max(self.chunks_of(row).stop * width, first + self.kh)
+        # Above and below the filter its factors are 0.
         padded = np.zeros((len(self.conv.weight), rows, self.kw), np.int8)
         padded[:, first : first + self.kh] = self.conv.weight[:, 0]
         return padded[:, chunk * width : (chunk + 1) * width].transpose(0, 2, 1)
@@ -170,6 +174,7 @@ class InterleavedPlan:
         every = self.conv.y.w // self.together
         if self.conv.tile:
             return min(self.conv.tile.pixels, every)
+        # A sweep hands columns on from step to step, and needs no long ones.
         if self.sweeps:
             return min(self._step_columns(every), every)
 

@@ -82,6 +82,7 @@ class CodesEpilogue(Epilogue):
         order: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
         value = self._scaled(acc, at, lanes)
+        # Dequantized sums: nothing to round or clip.
         if self._y.dtype == "float32":
             value = value if order is None else shuffle([value], inverse(order))
             store_lanes(self._out, y, value, "float32", lanes, valid)
@@ -96,6 +97,7 @@ class CodesEpilogue(Epilogue):
         mult = load(self._mult, at, lanes)
         if not self._rectified:
             return cast(acc, "float32", lanes) * mult
+        # One multiply-add in place of a conversion and a product, see `sums`.
         start = load(self._mult, at + self._lanes, lanes)
         return self.mk.fma(reinterpret(acc, "float32", lanes), mult, start, lanes)
 
@@ -104,8 +106,10 @@ class CodesEpilogue(Epilogue):
     ) -> Expr:
         """Round and clip the result as if it were stored, and add the other tensor's codes."""
         mk = self.mk
+        # As `Add`'s first operand was clipped and rounded when it was still stored.
         value = mk.clamp(value, self._float(2), self._float(3), lanes)
         rounded = cast(mk.round_to_int(value, lanes), "float32", lanes)
+        # In the order of the lanes, which interleaving may have changed.
         codes = load(self._other, other, lanes)
         codes = codes if order is None else shuffle([codes], order)
         raw = mk.widen(codes, lanes) - splat(self._int(3), lanes)
@@ -133,6 +137,7 @@ def _steps(clip: tuple[float, float], zero_point: int) -> list[np.float32]:
 def is_bounded(y: Nhwc, mult: NDArray[np.float32], residual: Residual | None) -> bool:
     """Whether no value before clipping reaches 2³¹: |sum| ≤ 2³¹, |code - zero point| ≤ 255."""
     if residual:
+        # Both terms are codes times a ratio of scales.
         scales = residual.scale, residual.tensor.scale
         return _MOST_STEPS * sum(float(ratio(scale, y.scale)) for scale in scales) < 2.0**31
     return float(mult.astype(np.float64).max()) < 1.0

@@ -75,6 +75,7 @@ class FloatEpilogue(Epilogue):
     ) -> None:  # fmt: skip
         del at, order  # float lanes are in order and have no numbers of their own
         if other is not None:
+            # As `Add`'s first operand was clipped when it was still stored.
             acc = self._result_bounds.clamp(acc, lanes) + load(self._other, other, lanes)
         value = apply(self.mk, self._function, self._bounds.clamp(acc, lanes), lanes)
         store_lanes(self._out, y, value, "float32", lanes, valid)

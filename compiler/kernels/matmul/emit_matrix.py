@@ -54,6 +54,7 @@ class MatrixEmitter:
         (vector,) = block.vectors
         self._start(block, weights)
         self._accumulate(block, source, weights)
+        # A row of the scratch memory.
         width = self.unit.columns + vector.lanes  # Σ a, and the results
         scratch = register("int32", self.tile.splits * self.tile.pixels * width)
         self._store(scratch, width)
@@ -62,6 +63,7 @@ class MatrixEmitter:
     def _start(self, block: Block, weights: Index) -> None:
         """Set every row of the first split's results to -z_a·Σ b, the others to zero."""
         tile, width = self.tile, self.plan.mk.k_step
+        # Where the packed matrix has -z_a·Σ b.
         behind = let(weights + self.plan.steps * block.channels * width)
         for split in range(tile.splits):
             for row in range(tile.down):
@@ -72,12 +74,14 @@ class MatrixEmitter:
                         self.unit.zero(acc)
                     else:
                         at = behind + column * self.unit.columns * width
+                        # A stride of 0 loads the same sums into every row.
                         self.unit.load(acc, self.operands.packed, at, 0)
 
     def _accumulate(self, block: Block, source: Index, weights: Index) -> None:
         """Add the products of all steps of k, in turn to the splits."""
         tile, size = self.tile, self.tile.depth
         steps = self.plan.steps * self.plan.mk.k_step // size
+        # The last step has ones of its own, and is never part of the loop.
         last = steps - 1
         whole = last // tile.splits
         if whole:
@@ -108,6 +112,7 @@ class MatrixEmitter:
         codes = [
             Place(self.operands.packed, packed + i, word) for i in range(0, word, unit.row_bytes)
         ]
+        # The ones are the first of the right operands.
         tile.multiply(split, lefts, [Place(self.ones, of_ones, unit.row_bytes), *codes])
 
     def _store(self, scratch: Buffer, width: int) -> None:
@@ -126,8 +131,10 @@ class MatrixEmitter:
         lanes = vector.lanes
         with loop(0, tile.pixels) as row:
             places = [let((split * tile.pixels + row) * width) for split in range(tile.splits)]
+            # Σ a lies in every lane of its accumulator; one is enough.
             of_row = [load(scratch, at) for at in places]
             sums = [load(scratch, at + self.unit.columns, lanes) for at in places]
+            # z_b·Σ a, the same for all columns of the row.
             correction = let(sum(of_row[1:], of_row[0]) * load(self.operands.zero, 0))
             value = sum(sums[1:], sums[0]) + self.epilogue.bias(0, lanes)
             y = to + row * self.plan.product.y.row

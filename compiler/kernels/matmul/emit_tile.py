@@ -62,9 +62,11 @@ class TileEmitter:
         """Emit one register tile: sums, corrections, then the epilogue of each vector."""
         a, packed = self.operands.a, self.operands.packed
         plan, product, mk = self.plan, self.plan.product, self.plan.mk
+        # Only one of the partial sums may start from the correction.
         splits = [_Sums(plan, block, self._start(block, weights))]
         zeros = [splat(const(0), vector.lanes) for vector in block.vectors]
         splits += [_Sums(plan, block, zeros) for _ in range(1, plan.splits)]
+        # Steps that one load of a row brings.
         per_load = mk.x_bytes // mk.k_step
         unrolled = per_load * math.ceil(plan.splits / per_load)
         whole = product.k // mk.k_step // unrolled
@@ -72,6 +74,7 @@ class TileEmitter:
         def add(first: Index, count: int) -> None:
             """Add steps of k, in turn to the splits. Behind k the packed codes are 0."""
             for at in range(0, count, per_load):
+                # Every row of the tile lies `row` elements behind the one before.
                 base = let(source + (first + at) * mk.k_step)
                 rows = [load(a, base + row * product.a.row, mk.x_bytes) for row in range(plan.rows)]
                 for i in range(min(per_load, count - at)):
@@ -87,6 +90,7 @@ class TileEmitter:
     def _start(self, block: Block, weights: Index) -> list[Expr]:
         """What the sums of each vector start from: K·z_a·z_b - z_a·Σ b."""
         width = self.plan.mk.k_step
+        # Behind the last step: one int32 a lane.
         at = let(weights + self.plan.steps * block.channels * width)
         values, lane = [], 0
         for vector in block.vectors:
@@ -102,6 +106,7 @@ class TileEmitter:
         for row in range(self.plan.rows):
             for v, vector in enumerate(block.vectors):
                 n = vector.lanes
+                # Partial sums of k become one.
                 value = _total([split.products[row][v] for split in splits], n)
                 y = to + row * self.plan.product.y.row + vector.start - block.vectors[0].start
                 self.epilogue.emit(
@@ -140,6 +145,7 @@ class _Sums:
             lane = 0
             for vector, acc in zip(self.block.vectors, accumulators, strict=True):
                 n = vector.lanes
+                # LLVM loads it once for all rows.
                 codes = load(packed, at + lane * mk.k_step, n * mk.k_step)
                 a = mk.operand([row], step, n)
                 store(acc, 0, mk.dot(load(acc, 0, n), a, codes, n), n)

@@ -31,6 +31,7 @@ class UnpackedTile:
             at: where the first row in a, and the first column in b, begin.
         """
         left, right = at
+        # Products after which both the splits and the loads of rows begin anew.
         depth = self.mk.x_bytes * math.ceil(len(self.sums) / self.mk.x_bytes)
         whole, rest = divmod(self.product.k, depth)
         if whole:
@@ -49,6 +50,7 @@ class UnpackedTile:
         per_load = self.mk.x_bytes
         first = self.vectors[0].start
         for step in range(depth):
+            # One load brings several elements of each row of a.
             if step % per_load == 0:
                 at = left + step
                 rows = [
@@ -61,6 +63,7 @@ class UnpackedTile:
             for row, accumulators in zip(rows, self.sums[step % len(self.sums)], strict=True):
                 for vector, acc, column in zip(self.vectors, accumulators, columns, strict=True):
                     n = vector.lanes
+                    # One of these elements, in every lane.
                     factor = self.mk.operand([row], step % per_load, n)
                     store(acc, 0, self.mk.dot(load(acc, 0, n), factor, column, n), n)
 

@@ -58,8 +58,10 @@ class MatMul(MatMulSpec):
         plan = PackedPlan(self, mk)
         with KernelBuilder() as k:
             b = k.tensor(self.b.elements, mk.activation)
+            # -z_a, by which Σ b is multiplied while packing.
             zero = k.constant(np.array([-self.zero_points[0]], np.int32))
             packed = k.tensor(self.packed_bytes(mk), "int8")
+            # A work item is one matrix of the batch.
             packer = Packer(plan, b, packed, zero)
             begin, end = k.items(math.prod(self.batch))
             with loop(begin, end) as item:
@@ -78,10 +80,12 @@ class MatMul(MatMulSpec):
         with KernelBuilder() as k:
             a = k.tensor(self.a.elements, mk.activation)
             packed = k.tensor(self.packed_bytes(mk), "int8")
+            # z_b, by which Σ a is multiplied.
             zero = k.constant(np.array([plan.shifted_zero_point], np.int32))
             epilogue = self._epilogue(plan, mk)
             epilogue.declare_constants(k, lambda every: every)
             operands = Operands(a, packed, zero)
+            # The plan says whether vectors or the matrix unit multiply.
             if plan.tile is None:
                 emitter: TileEmitter | MatrixEmitter = TileEmitter(plan, operands, epilogue)
             else:
@@ -98,6 +102,7 @@ class MatMul(MatMulSpec):
                     let(matrix),
                     let(minimum(tile * plan.rows, const(self.m - plan.rows))),
                 )
+                # Operands find their matrix by strides: batch axes may be broadcast or permuted.
                 indices = unravel(self.batch, matrix)
                 source = let(self.a.at(indices) + first * self.a.row)
                 to = let(self.y.at(indices) + first * self.y.row)
@@ -134,6 +139,7 @@ class MatMul(MatMulSpec):
                 right = let(self.b.at(indices))
                 to = let(self.y.at(indices) + first * self.y.row)
                 for block, column in plan.blocks():
+                    # Each block has accumulators of its own, which stay in registers over k.
                     tile = UnpackedTile(plan, block)
                     tile.multiply(a, b, (left, right + column))
                     tile.finish(epilogue, to + column)

@@ -68,12 +68,15 @@ class _Column:
         """
         mk, lanes = self.mk, self.lanes
         store(self.sums, 0, splat(const(0), lanes), lanes)
+        # Columns that lie side by side in memory are transposed word by word.
         done = self._words(source) if self.plan.product.b.row == 1 else 0
         for step, depth in self._steps(done):
             self._rows(source, step, depth)
+        # The matrix unit's last step may reach further than k.
         zeros = splat(cast(const(0), "int8"), lanes * mk.k_step)
         for step in range(math.ceil(self.plan.product.k / mk.k_step), self.plan.steps):
             self._store(step, zeros)  # k does not reach it
+        # Behind the last step: -z_a·Σ b, as the bytes of int32.
         term = load(self.sums, 0, lanes) * splat(load(self.packer.zero, 0), lanes)
         self._store(self.plan.steps, reinterpret(term, "int8", lanes * mk.k_step))
 
@@ -87,6 +90,7 @@ class _Column:
         mk, lanes = self.mk, self.lanes
         codes = let(codes)
         self._store(step, codes)
+        # A dot product with ones sums what has just been packed, in the same order.
         ones = splat(cast(const(1), mk.activation), lanes * mk.k_step)
         store(self.sums, 0, mk.dot(load(self.sums, 0, lanes), ones, codes, lanes), lanes)
 
@@ -105,6 +109,7 @@ class _Column:
         order: list[int] = mk.arrange(places).reshape(-1).tolist()
         columns = [min(c, self.plan.product.n - 1) for c in mk.interleaved(lanes) or range(lanes)]
         with repeat(whole) as i:
+            # Each column gives a square's row of words.
             starts = (source + c * self.plan.product.b.column + i * width for c in columns)
             loaded = [
                 reinterpret(load(self.packer.b, start, width), "int32", square) for start in starts
@@ -112,6 +117,7 @@ class _Column:
             rows = [let(shuffle(loaded[j::square], range(lanes))) for j in range(square)]
             for j, words in enumerate(_transposed(rows, lanes)):
                 codes = reinterpret(words, mk.activation, lanes * mk.k_step)
+                # Where `dot` wants the bytes of a word in another order.
                 if order != sorted(order):
                     codes = shuffle([codes], order)
                 self._add(i * square + j, signed(mk, codes, lanes * mk.k_step))
@@ -132,12 +138,14 @@ class _Column:
         at = let(source + step * (mk.k_step * row))
         rows = [signed(mk, self._codes(at + i * row), self.lanes) for i in range(depth)]
         rows = [reinterpret(codes, mk.activation, self.lanes) for codes in rows]
+        # Interleaved as image rows are, then back to int8.
         count = self.lanes * mk.k_step
         self._add(step, reinterpret(mk.interleave(rows, self.lanes), "int8", count))
 
     def _codes(self, at: Index) -> Expr:
         """One code of each of the columns from `at` on."""
         column, lanes = self.plan.product.b.column, self.lanes
+        # A row of b is dense.
         if column == 1:
             return load(self.packer.b, at, lanes)
         gathered = register(self.mk.activation, lanes)

@@ -58,16 +58,19 @@ class PackedPlan:
     def __init__(self, product: MatMulSpec, mk: MicroKernel) -> None:
         self.product, self.mk = product, mk.single
         mk = self.mk
+        # Rows of a product are lone pixels: `single` has one an accumulator.
         self.steps = math.ceil(product.k / mk.k_step)
         on_vectors = self._ranked()
         on_unit = self._ranked_on_unit(mk.matrix) if mk.matrix else []
         self.tiles = alternating(on_vectors, [(cost, tile.choice) for cost, tile in on_unit])
+        # The choice stands for a tile of vectors or for one of the unit.
         chosen = product.tile or self.tiles[0]
         self.rows, self.splits = chosen.pixels, chosen.splits
         self.tile = next((tile for _, tile in on_unit if tile.choice == chosen), None)
         if self.tile is None:
             self.layout = blocks(vectors(product.n, mk, chosen.lanes), chosen.vectors)
         else:
+            # The unit's steps, counted as the packing counts them.
             self.steps = math.ceil(product.k / self.tile.depth) * self.tile.depth // mk.k_step
             self.layout = blocks(matrix.columns(product.n, mk, self.tile.lanes), 1)
 
@@ -84,10 +87,12 @@ class PackedPlan:
 
         def cycles(tile: MatrixTile) -> float:
             """Of one matrix, roughly."""
+            # Accumulators beside each other, of each block of columns.
             widths = [v.lanes // unit.columns for v in matrix.columns(n, self.mk, tile.lanes)]
             each = sum(tile.cycles(self.mk, across, steps) for across in widths)
             return each * math.ceil(m / tile.pixels)
 
+        # One more accumulator in every row is for Σ a.
         tiles = matrix.tiles(unit, m, n, depth, steps, beside=1)
         return sorted(((cycles(tile), tile) for tile in tiles), key=lambda choice: choice[0])
 
@@ -115,6 +120,7 @@ class PackedPlan:
         """Every block of columns of a matrix, inside loops where blocks are alike."""
         start = 0
         for block in self.layout:
+            # The sums of columns lie behind each block.
             size = block.channels * (self.steps + 1) * self.mk.k_step
             with repeat(block.count) as i:
                 at = let(matrix * self.matrix_bytes + i * size + start)
