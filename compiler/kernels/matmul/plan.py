@@ -93,7 +93,7 @@ class PackedPlan:
             return each * math.ceil(m / tile.pixels)
 
         # One more accumulator in every row is for Σ a.
-        tiles = matrix.tiles(unit, m, n, depth, steps, beside=1)
+        tiles = matrix.tiles(unit, m, n, depth, steps, extra=1)
         return sorted(((cycles(tile), tile) for tile in tiles), key=lambda choice: choice[0])
 
     def tile_ones(self) -> NDArray[np.int8]:
