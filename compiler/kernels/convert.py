@@ -31,7 +31,7 @@ _USUAL_SCALES = (2.0**-100, 2.0**100)
 
 @dataclass(frozen=True, kw_only=True)
 class Quantize:
-    """y = saturate(round(x / scale) + zero point), ONNX's QuantizeLinear: a true division.
+    """Computes y = saturate(round(x / scale) + zero point), ONNX's QuantizeLinear: a true division.
 
     NaN becomes the lowest code.
     """
@@ -64,7 +64,7 @@ class Quantize:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, "float32")
             numbers = Numbers(
@@ -138,7 +138,7 @@ class Quantize:
 
 @dataclass(frozen=True, kw_only=True)
 class Dequantize:
-    """y = (x - zero point) · scale."""
+    """Computes y = (x - zero point) · scale."""
 
     x: Nhwc
     y: F32
@@ -150,7 +150,7 @@ class Dequantize:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             scale = k.constant(np.array([self.x.scale], np.float32))

@@ -36,7 +36,7 @@ _MOST_PLANES = 4  # of an image whose pixels are put together in registers
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """y[Σ iₖ·y_strides[k] + y_offset] = requantize(x[Σ iₖ·x_strides[k] + x_offset]).
+    """Moves values: y[Σ iₖ·y_strides[k] + y_offset] = requantize(x[Σ iₖ·x_strides[k] + x_offset]).
 
     Args:
         shape: extents of the moved values, in any number and order of axes.
@@ -68,7 +68,7 @@ class Copy:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         # What is moved as few long axes: the first makes work items, the last is vectorized.
         axes = _with_items(_merged(self.shape, self.x_strides, self.y_strides))
         (items, *first), *outer, (count, *steps) = axes

@@ -23,7 +23,7 @@ from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, l
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Interleave:
-    """y[…, i·G + j] = tables[j][xs[j][…, starts[j] + i]], G being the number of images.
+    """Computes y[…, i·G + j] = tables[j][xs[j][…, starts[j] + i]], G being the number of images.
 
     Args:
         xs: images of one size.
@@ -45,7 +45,7 @@ class Interleave:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         # As many parts as images are shuffled into one vector.
         groups = len(self.xs)
         widths = tuple(width // groups for width in mk.byte_lanes if width % groups == 0)

@@ -86,7 +86,7 @@ class PackedPlan:
         steps = math.ceil(k / depth)
 
         def cycles(tile: MatrixTile) -> float:
-            """Of one matrix, roughly."""
+            """Count the cycles of one matrix, roughly."""
             # Accumulators beside each other, of each block of columns.
             widths = [v.lanes // unit.columns for v in matrix.columns(n, self.mk, tile.lanes)]
             each = sum(tile.cycles(self.mk, across, steps) for across in widths)
