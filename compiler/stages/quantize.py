@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgekiln.models.data.dataset import Dataset, Split
 
 _SQNR_SAMPLES, _SQNR_BATCH = 512, 32
-_LEAST_CALIBRATION = 64
+_LEAST_CALIBRATION = 32
 
 
 @dataclass(frozen=True, kw_only=True)
