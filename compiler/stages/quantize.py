@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgekiln.targets.profile import TargetProfile
 
 _SQNR_SAMPLES, _SQNR_BATCH = 512, 32
-_LEAST_CALIBRATION = 64
+_LEAST_CALIBRATION = 32
 
 
 @dataclass(frozen=True, kw_only=True)
