@@ -1,7 +1,6 @@
 """Module artifacts: a factory's name, its arguments and plain tensors, in one file without code."""
 
 import io
-import os
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -14,10 +13,11 @@ from edgekiln.models.spec import Value
 from edgekiln.models.torch_file import is_state, read_torch_file
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.manifest import Preprocessing
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 FORMAT = 1
 
@@ -87,12 +87,8 @@ def save_module(path: Path, module: "nn.Module", meta: ModuleMeta) -> None:
     content = {"format": FORMAT, **asdict(meta), "heads": widths.head_attributes(module)}
     buffer = io.BytesIO()  # given a path, torch.save would write the file's name into the file
     torch.save(_plain({**content, "state": state}), buffer)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as stream:
+        stream.write(buffer.getvalue())
 
 
 def read_meta(path: Path) -> ModuleMeta:
@@ -135,6 +131,34 @@ def load_module(path: Path, allow: Collection[str] = ()) -> "tuple[nn.Module, Mo
         raise InputError(f"{path}: {error.message}", hint=error.hint) from error
     widths.set_head_attributes(module, content["heads"])
     return module.eval(), meta
+
+
+def load_checkpoint(path: Path) -> "dict[str, Tensor]":
+    """Read the tensors of a module artifact, or of a state dict saved by `torch.save`.
+
+    Looks inside `{"state_dict": …}` and `{"model": …}`, and drops the `module.` that data-parallel
+    training puts before every name.
+
+    Raises:
+        InputError: anything else; the message says what it is.
+    """
+    import torch
+
+    content = read_torch_file(path)
+    for key in ("state", "state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not (
+        isinstance(content, dict)
+        and content
+        and all(isinstance(value, torch.Tensor) for value in content.values())
+    ):
+        raise InputError(
+            f"{path}: not a checkpoint: expected names and tensors, found {_described(content)}",
+            hint="save it by torch.save(model.state_dict(), path)",
+        )
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -218,3 +242,7 @@ def _try_forward(module: "nn.Module", name: str, dataset: Dataset) -> None:
             hint="set the factory's own option, e.g. NAME?num_classes="
             f"{len(dataset.classes)}, or choose other data",
         )
+
+
+def _described(content: object) -> str:
+    return "a dict of other things" if isinstance(content, dict) else type(content).__name__

@@ -1,65 +1,12 @@
-"""Files of `torch.save`, read without running what is in them; and checkpoints among them."""
+"""Files of `torch.save`, read without running what is in them."""
 
 import zipfile
-from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekiln.runtime.errors import InputError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-# What stands before every name in the state of a wrapped module.
-_WRAPPERS = ("module.", "_orig_mod.", "model.")
 _OLD_FORMAT = b"\x80"  # how a pickle begins: torch.save wrote no zip files before version 1.6
-
-
-def load_checkpoint(path: Path, names: Collection[str] = ()) -> "dict[str, Tensor]":
-    """Read the tensors of a module artifact, or of a state dict saved by `torch.save`.
-
-    Looks inside `{"state_dict": …}`, `{"model": …}` and `{"model_state_dict": …}`, and drops what
-    wrappers put before every name: data-parallel training `module.`, torch.compile `_orig_mod.`,
-    Lightning most often `model.`.
-
-    Args:
-        names: of the tensors of the module that will take them: a prefix that stands before these,
-            too, is no wrapper's.
-
-    Raises:
-        InputError: anything else; the message says what it is.
-    """
-    content = read_torch_file(path)
-    for key in ("state", "state_dict", "model", "model_state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not (content and is_state(content)):
-        raise InputError(
-            f"{path}: not a checkpoint: expected names and tensors, found {_described(content)}",
-            hint="save it by torch.save(model.state_dict(), path)",
-        )
-    return _unwrapped(content, names)
-
-
-def _unwrapped(state: "dict[str, Tensor]", names: Collection[str]) -> "dict[str, Tensor]":
-    """With as many wrappers off as make the most names known; without names, all of them."""
-    layers = [state]
-    while (peeled := {_peeled(name): tensor for name, tensor in layers[-1].items()}).keys() != (
-        layers[-1].keys()
-    ):
-        # Without names to go by, a prefix that some names lack is no wrapper's.
-        if not names and peeled.keys() & layers[-1].keys():
-            break
-        layers.append(peeled)
-    known = set(names)
-    return max(layers, key=lambda layer: len(layer.keys() & known)) if known else layers[-1]
-
-
-def _peeled(name: str) -> str:
-    """Without the outermost wrapper's prefix."""
-    prefix = next((each for each in _WRAPPERS if name.startswith(each)), "")
-    return name.removeprefix(prefix)
 
 
 def read_torch_file(path: Path) -> Any:
@@ -121,7 +68,3 @@ def is_state(content: object) -> bool:
         isinstance(name, str) and isinstance(tensor, torch.Tensor)
         for name, tensor in content.items()
     )
-
-
-def _described(content: object) -> str:
-    return "a dict of other things" if isinstance(content, dict) else type(content).__name__

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from edgekiln.runtime.bundle import Bundle
-from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
+from edgekiln.runtime.errors import BundleError, InputError, MissingToolError, debian_hint
 from edgekiln.runtime.files import written_whole
 
 # What a signature is for: one made for mail or git must not pass for a bundle's.
@@ -104,7 +104,7 @@ def _run(*arguments: str, stdin: Path | None = None) -> subprocess.CompletedProc
             )
     except FileNotFoundError:
         raise MissingToolError(
-            "ssh-keygen is not installed", "sudo apt-get install -y openssh-client"
+            "ssh-keygen is not installed", debian_hint("openssh-client")
         ) from None
 
 

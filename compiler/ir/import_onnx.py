@@ -21,23 +21,16 @@ DYNAMIC = frozenset(
 NEVER_FOLDED = frozenset({"DequantizeLinear", "QuantizeLinear"})
 
 
-def import_onnx(path: Path, batch: int = 1, loaded: "onnx.ModelProto | None" = None) -> Graph:
+def import_onnx(path: Path, batch: int = 1) -> Graph:
     """Read an ONNX model for one fixed batch size.
-
-    Args:
-        path: of the file, which errors name.
-        loaded: what `load_model` has made of it, if the caller has it already; it is not changed.
 
     Raises:
         InputError: not a valid ONNX model.
         UnsupportedError: control flow, or a shape that is not static once the batch is fixed.
     """
-    import onnx
-
     from edgekiln.compiler.onnx_model.io import load_model
 
-    model = onnx.ModelProto()
-    model.CopyFrom(loaded or load_model(path))
+    model = load_model(path)
     _refuse_dynamic(model.graph, path)
     _fix_batch(model.graph, batch, path)
     model = _infer_shapes(model, path)

@@ -74,7 +74,7 @@ class Compile(Stage):
         assert ctx.target is not None, "compile uses a target"
         mk = isa.load(ctx.target.isa)
         ctx.advance(0, 3, "lowering")
-        graph = import_onnx(src.path, self.batch, src.read(io.load_model))
+        graph = import_onnx(src.path, self.batch)
         microcontroller = ctx.target.memory is not None
         stayed_float = lower_graph(graph, mk.activation, integer_edges=microcontroller)
         ctx.notes.extend(f"float: {operator}" for operator in stayed_float)

@@ -18,10 +18,10 @@ def take_over(module: "nn.Module", checkpoint: Path) -> list[str]:
     Raises:
         InputError: the file cannot be read, or no tensor fits.
     """
-    from edgekiln.models.torch_file import load_checkpoint
+    from edgekiln.models.artifact import load_checkpoint
 
+    given = load_checkpoint(checkpoint)
     own = module.state_dict()
-    given = load_checkpoint(checkpoint, own)
     fitting = {
         name: tensor for name, tensor in given.items() if _shape(own, name) == tuple(tensor.shape)
     }
