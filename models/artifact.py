@@ -94,6 +94,8 @@ def save_module(path: Path, module: "nn.Module", meta: ModuleMeta) -> None:
 def read_meta(path: Path) -> ModuleMeta:
     """What a module artifact says of itself; nothing that it names is imported or called.
 
+    `kwargs` are as the file has them: `load_module` judges them.
+
     Raises:
         InputError: not a module artifact.
     """
@@ -116,20 +118,27 @@ def load_module(path: Path, allow: Collection[str] = ()) -> "tuple[nn.Module, Mo
         others: as `zoo.build`.
     """
     content = _content(path)
-    meta = _meta(path, content)
+    factory = str(content["factory"])
     of_the_zoo = {name for e in zoo.ENTRIES.values() for name in (e.name, e.factory)}
-    if meta.factory not in of_the_zoo and meta.factory not in allow:
+    if factory not in of_the_zoo and factory not in allow:
         raise InputError(
-            f"{path}: asks for {meta.factory!r} to be called, which is not of the zoo",
-            hint=f"if you trust the file and know this function: --allow-factory {meta.factory}, "
-            f'or allow-factories = ["{meta.factory}"] in the recipe',
+            f"{path}: asks for {factory!r} to be called, which is not of the zoo",
+            hint=f"if you trust the file and know this function: --allow-factory {factory}, "
+            f'or allow-factories = ["{factory}"] in the recipe',
         )
+    meta = _meta(path, content)
+    if not all(isinstance(value, int | float | str | None) for value in meta.kwargs.values()):
+        raise InputError(f"{path}: its factory's arguments are no plain values", "build it again")
+    state: Any = content.get("state")
+    heads: Any = content.get("heads")
+    if not (is_state(state) and widths.are_head_attributes(heads)):
+        raise InputError(f"{path}: incomplete module artifact", hint="build it again")
     module = zoo.build(meta.factory, **meta.kwargs)
     try:
-        widths.load_resized(module, content["state"])
+        widths.load_resized(module, state)
+        widths.set_head_attributes(module, heads)
     except InputError as error:
         raise InputError(f"{path}: {error.message}", hint=error.hint) from error
-    widths.set_head_attributes(module, content["heads"])
     return module.eval(), meta
 
 
@@ -179,7 +188,7 @@ def _plain(value: Any) -> Any:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """The whole file, if it is a module artifact with all its parts."""
+    """The whole file, if it is a module artifact of this format."""
     content = read_torch_file(path)
     if not isinstance(content, dict) or "factory" not in content:
         raise InputError(
@@ -190,8 +199,6 @@ def _content(path: Path) -> dict[str, Any]:
             f"{path}: module format {content.get('format')}, this version reads {FORMAT}",
             hint="build it again",
         )
-    if not (is_state(content.get("state")) and isinstance(content.get("heads"), dict)):
-        raise InputError(f"{path}: incomplete module artifact", hint="build it again")
     return content
 
 
@@ -200,11 +207,8 @@ def _meta(path: Path, content: Mapping[str, Any]) -> ModuleMeta:
     names = {field.name for field in fields(ModuleMeta)}
     stored = {key: value for key, value in content.items() if key in names}
     kwargs = stored.get("kwargs")
-    if not isinstance(kwargs, dict) or not all(
-        isinstance(name, str) and isinstance(value, int | float | str | None)
-        for name, value in kwargs.items()
-    ):
-        raise InputError(f"{path}: its factory's arguments are no plain values", "build it again")
+    if not isinstance(kwargs, dict) or not all(isinstance(name, str) for name in kwargs):
+        raise InputError(f"{path}: its factory's arguments have no names", "build it again")
     try:
         return replace(codec.decode(ModuleMeta, {**stored, "kwargs": {}}), kwargs=kwargs)
     except (codec.CodecError, RecursionError) as error:

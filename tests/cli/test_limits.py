@@ -167,7 +167,7 @@ def test_a_file_that_runs_a_command_is_refused_whatever_the_function(
     content = torch.load(tmp_path / "net.pt", weights_only=True)
     for factory, kwargs in (
         ("torch.utils.collect_env:run", {"command": "touch hacked"}),
-        ("setuptools._distutils.spawn:spawn", {"cmd": "touch hacked"}),
+        ("setuptools._distutils.spawn:spawn", {"cmd": ["touch", "hacked"]}),
         ("os:system", {"command": "touch hacked"}),
     ):
         torch.save(content | {"factory": factory, "kwargs": kwargs}, tmp_path / "net.pt")

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from edgekiln.models import artifact, data, zoo
-from edgekiln.runtime.errors import ConfigError, InputError
+from edgekiln.runtime.errors import ConfigError, InputError, StorageError
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_a_failed_save_leaves_nothing_half_made(made):
     before = made.read_bytes()
     directory = made.with_name("directory.pt")
     directory.mkdir()
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(StorageError, match="directory"):
         artifact.save_module(directory, module, meta)
     assert made.read_bytes() == before
     assert {path.name for path in made.parent.iterdir()} == {made.name, directory.name}
@@ -208,7 +208,7 @@ def test_an_incomplete_artifact_is_refused(tmp_path, made):
     [
         ("os:system", {"command": "touch hacked"}),
         ("torch.utils.collect_env:run", {"command": "touch hacked"}),
-        ("setuptools._distutils.spawn:spawn", {"cmd": "touch hacked"}),
+        ("setuptools._distutils.spawn:spawn", {"cmd": ["touch", "hacked"]}),
         ("beside:hack", {}),
     ],
 )
@@ -251,18 +251,42 @@ def test_what_python_itself_brings_is_never_called(tmp_path, made):
         artifact.load_module(path, {"os:system"})
 
 
-@pytest.mark.parametrize("kwargs", [[], {"classes": [1]}, {3: 4}, {"classes": {"a": 1}}])
-def test_arguments_of_a_factory_are_plain_values(tmp_path, made, kwargs):
+@pytest.mark.parametrize(
+    ("kwargs", "fault"),
+    [
+        ([], "have no names"),
+        ({3: 4}, "have no names"),
+        ({"classes": [1]}, "are no plain values"),
+        ({"classes": {"a": 1}}, "are no plain values"),
+    ],
+)
+def test_arguments_of_a_factory_are_named_plain_values(tmp_path, made, kwargs, fault):
     path = tmp_path / "odd.pt"
     torch.save(torch.load(made, weights_only=True) | {"kwargs": kwargs}, path)
-    assert _refusal(path) == f"{path}: its factory's arguments are no plain values"
+    assert _refusal(path) == f"{path}: its factory's arguments {fault}"
+
+
+def test_a_part_that_the_network_lacks_is_refused(tmp_path, made):
+    path = tmp_path / "odd.pt"
+    heads = {"heads": {"nowhere": {"num_heads": 3}}}
+    torch.save(torch.load(made, weights_only=True) | heads, path)
+    assert _refusal(path) == f"{path}: no part of the model is named 'nowhere'"
+
+
+@pytest.mark.parametrize("damage", [{"state": {}}, {"heads": []}, {"classes": None}, {"kwargs": 3}])
+def test_the_factory_is_judged_before_anything_else(tmp_path, made, damage):
+    path = tmp_path / "odd.pt"
+    content = torch.load(made, weights_only=True) | {"factory": "os:system"} | damage
+    torch.save(content, path)
+    assert _refusal(path) == f"{path}: asks for 'os:system' to be called, which is not of the zoo"
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"history": [1]}, {"input_shape": "abc"}, {"preprocessing": None}, {"task": "x"},
-        {"classes": [1, 2]}, {"factory": 7}, {"state": {"a": 1}}, {"heads": None},
+        {"classes": [1, 2]}, {"state": {"a": 1}}, {"heads": None}, {"heads": []},
+        {"heads": {"head": {"__class__": 3}}}, {"heads": {"head": {"num_heads": "3"}}},
     ],
 )  # fmt: skip
 def test_parts_of_another_type_are_refused(tmp_path, made, change):
