@@ -26,10 +26,6 @@ NEVER_FOLDED = "DequantizeLinear"
 def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = None) -> Graph:
     """Read an ONNX model for one fixed batch size.
 
-    Args:
-        path: of the file, which errors name.
-        loaded: what `load_model` has made of it, if the caller has it already; it is not changed.
-
     Raises:
         InputError: not a valid ONNX model.
         UnsupportedError: an operator, attribute or operand that no program can be made of, or a
