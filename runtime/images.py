@@ -17,7 +17,8 @@ IMAGE_SUFFIXES = frozenset(
 CHANNELS = {"L": 1, "RGB": 3}
 _SAMPLE_FORMAT = 339  # TIFF's tag; 2: signed
 _SIGNED = 2
-_HINT = "is it complete, and an image?"
+_DEEP = ("I", "F")  # Pillow's modes of more than eight bits; they are scaled in float64
+_HINT = "is it complete?"
 
 
 def read_image(path: Path, height: int, width: int, color: str) -> "NDArray[np.uint8]":
@@ -41,7 +42,8 @@ def read_image(path: Path, height: int, width: int, color: str) -> "NDArray[np.u
     try:
         with Image.open(BytesIO(raw)) as image:
             # Header alone so far: nothing is decoded before it is known how much it will be.
-            INPUTS.check(image.width * image.height * 4, str(path))
+            deep = image.mode.startswith(_DEEP)
+            INPUTS.check(image.width * image.height * (32 if deep else 8), str(path))
             upright = _eight_bits(ImageOps.exif_transpose(image), image).convert(color)
             if upright.size != (width, height):
                 upright = upright.resize((width, height), Image.Resampling.BILINEAR)
@@ -67,7 +69,7 @@ def _eight_bits(upright: Any, image: Any) -> Any:
     """
     from PIL import Image
 
-    if not upright.mode.startswith(("I", "F")):
+    if not upright.mode.startswith(_DEEP):
         return upright
     values = np.asarray(upright)
     if upright.mode == "F":

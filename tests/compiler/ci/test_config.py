@@ -152,7 +152,9 @@ def test_github_gets_a_job_a_model(tmp_path: Path) -> None:
 
 def test_the_shipped_schema_is_that_of_the_dataclasses() -> None:
     """After a change: edgekiln ci --schema > compiler/documents/schemas/edgekiln.schema.json"""
-    shipped = resources.files("edgekiln.compiler").joinpath(SHIPPED).read_text(encoding="utf-8")
+    shipped = (
+        resources.files("edgekiln.compiler.documents").joinpath(SHIPPED).read_text(encoding="utf-8")
+    )
     assert json.loads(shipped) == json.loads(json.dumps(config_schema()))
 
 
