@@ -15,7 +15,7 @@ class Compile(Stage):
     """Lower to kernels, and those to a library, a header and a static benchmark runner."""
 
     name: ClassVar[str] = "compile"
-    version: ClassVar[int] = 3  # the runner's report and commands are of its third form
+    version: ClassVar[int] = 4  # the runner's report and options are of their fourth form
     takes: ClassVar[tuple[Kind, ...]] = ("onnx-int8", "onnx")
     gives: ClassVar[Kind] = "lib"
     suffix: ClassVar[str] = ".lib"
