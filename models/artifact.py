@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.models import spec, widths, zoo
+from edgekiln.models.checkpoint import tensors_in
 from edgekiln.models.data.dataset import Dataset, Task
 from edgekiln.models.interface import one_output
 from edgekiln.models.spec import Value
-from edgekiln.models.checkpoint import tensors_in
 from edgekiln.models.torch_file import is_state, read_torch_file
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError

@@ -4,7 +4,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from edgekiln.models.checkpoint import tensors_in
 from edgekiln.runtime.errors import InputError
 
 _OLD_FORMAT = b"\x80"  # how a pickle begins: torch.save wrote no zip files before version 1.6

@@ -16,6 +16,7 @@ IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 )
 CHANNELS = {"L": 1, "RGB": 3}
+_DEEP = ("I", "F")  # Pillow's modes of more than eight bits; they are scaled in float64
 _HINT = "is it complete, and an image?"
 
 
@@ -40,7 +41,8 @@ def read_image(path: Path, height: int, width: int, color: str) -> "NDArray[np.u
     try:
         with Image.open(BytesIO(raw)) as image:
             # Header alone so far: nothing is decoded before it is known how much it will be.
-            INPUTS.check(image.width * image.height * 4, str(path))
+            deep = image.mode.startswith(_DEEP)
+            INPUTS.check(image.width * image.height * (32 if deep else 8), str(path))
             upright = upright_8_bit(image, path).convert(color)
             if upright.size != (width, height):
                 upright = upright.resize((width, height), Image.Resampling.BILINEAR)

@@ -15,7 +15,7 @@ _LARGEST = 1e140  # its square is still a number; float32 ends at 3.4e38
 
 
 @dataclass
-class Difference:
+class TensorDifference:
     """Sums over as many pieces of a tensor as are added."""
 
     elements: int = 0

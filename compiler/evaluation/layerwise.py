@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekiln.compiler.evaluation.difference import Difference
+from edgekiln.compiler.evaluation.difference import TensorDifference
 from edgekiln.compiler.evaluation.judgement import Judgement, close
 from edgekiln.compiler.evaluation.oracle import Oracle
 from edgekiln.compiler.evaluation.referee import Referee
@@ -96,7 +96,7 @@ class _Tally:
     name: str
     op: str
     scale: float | None
-    difference: Difference = field(default_factory=Difference)
+    difference: TensorDifference = field(default_factory=TensorDifference)
 
     @classmethod
     def of(cls, layer: "Layer") -> "_Tally":

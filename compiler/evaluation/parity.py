@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekiln.compiler.evaluation.difference import Difference
+from edgekiln.compiler.evaluation.difference import TensorDifference
 from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _link(before: str, after: str, a: "NDArray[np.float64]", b: "NDArray[np.floa
             f"{before} and {after} give outputs of shapes {a.shape[1:]} and {b.shape[1:]}",
             "give the models of one build",
         )
-    found = Difference()
+    found = TensorDifference()
     found.add(b, a)
     return Link(
         before=before,

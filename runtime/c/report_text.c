@@ -26,7 +26,7 @@ static stats_t over_trials(const report_t *report, figure_t figure) {
 }
 
 static void print_us(const char *label, double seconds) {
-    printf("%s %.1f us", label, seconds * 1e6);
+    printf("%s %.*f us", label, seconds < 100e-6 ? 3 : 1, seconds * 1e6);
 }
 
 static void print_setup(const report_t *report) {

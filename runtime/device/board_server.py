@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edgekiln.runtime.device import wire
 from edgekiln.runtime.device.lease import ConnectionLost
-from edgekiln.runtime.device.session import Session
+from edgekiln.runtime.device.session import ClientSession
 from edgekiln.runtime.device.tracker import TrackerConnection
 from edgekiln.runtime.errors import ConfigError, DeviceError
 from edgekiln.runtime.limits import read_file
@@ -109,7 +109,7 @@ class BoardServer:
             while True:
                 try:
                     with self._next_client() as client:
-                        Session(client, self._offer.signers).serve()
+                        ClientSession(client, self._offer.signers).serve()
                 except ConnectionLost:
                     self._reach_again()
         finally:

@@ -35,7 +35,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LIBC = ctypes.CDLL(None)
 
 
-class Session:
+class ClientSession:
     """From a client's hello to its end, however that comes."""
 
     def __init__(self, client: socket.socket, signers: Path | None) -> None:

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgekiln.compiler.evaluation.difference import APART, Difference
+from edgekiln.compiler.evaluation.difference import APART, TensorDifference
 from edgekiln.compiler.evaluation.judgement import Judgement
 from edgekiln.compiler.evaluation.layerwise import Verification, verify
 from edgekiln.compiler.evaluation.parity import batches_for, links
@@ -163,11 +163,11 @@ def test_a_program_is_judged_by_what_is_exact(changes: dict[str, object], ok: bo
 
 def test_what_is_no_number_is_equal_to_its_like_and_far_from_all_else() -> None:
     nan, inf = np.nan, np.inf
-    same = Difference()
+    same = TensorDifference()
     same.add(np.array([nan, inf, -inf, 1.0]), np.array([nan, inf, -inf, 1.0]))
     assert (same.differing, same.max_abs, same.sqnr_db) == (0, 0.0, None)
     for ours, theirs in ((nan, 1.0), (1.0, nan), (inf, -inf), (inf, 1.0), (nan, inf)):
-        other = Difference()
+        other = TensorDifference()
         other.add(np.array([ours, 2.0]), np.array([theirs, 2.0]))
         assert (other.elements, other.differing, other.max_abs) == (2, 1, APART)
         assert other.sqnr_db is not None
