@@ -8,11 +8,7 @@ pages in its navigation; a page that is missing there, or a link that leads nowh
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import command_line
-import documents
-import profiles
-import python_api
-import root_pages
+from generators import command_line, documents, profiles, python_api, root_pages
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 

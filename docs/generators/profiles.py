@@ -9,7 +9,8 @@ INTRODUCTION = """# Targets
 
 A target is one TOML file, `targets/profiles/NAME.toml`. `--target` takes a name of this page,
 `host`, or the path of a file of your own; `host` is the profile that fits this machine
-(`edgekiln targets detect` says which, and why). Numbers have their sources as comments in the files.
+(`edgekiln targets detect` says which, and why). Numbers have their sources as comments in the
+files.
 
 Your own chip is a few lines over one that is near to it, see
 [a chip](../contributing.md#add-a-chip):
