@@ -16,6 +16,7 @@ from edgekiln.compiler.pipeline.artifact import Artifact, sha256_of
 from edgekiln.compiler.pipeline.fingerprint import generator_sha256
 from edgekiln.compiler.pipeline.stage import Advance, Kind, Stage, silent
 from edgekiln.compiler.pipeline.store import Store
+from edgekiln.models.zoo import vision
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.typed import did_you_mean
 from edgekiln.targets.profile import TargetProfile
@@ -194,8 +195,10 @@ def _source(module: str) -> Path | None:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # as the zoo does when it imports the factory
     try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
+        if module.partition(".")[0] in vision.PACKAGES:
+            vision.mend_torchvision()
+        found = importlib.util.find_spec(module)  # which imports the packages around it
+    except Exception:
         return None  # `zoo.resolve` will say what is wrong
     return Path(found.origin) if found and found.has_location and found.origin else None
 
