@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,30 +101,35 @@ class World:
             "BROWSER": "true", "COLUMNS": "120", "PYTHONPATH": str(home),
         }  # fmt: skip
 
-    def run(self, block: Block) -> None:
-        """Do with a block what its reader does; fails with what the command printed."""
+    def failure(self, chosen: Iterable[Block]) -> str:
+        """Do with each block what its reader does; what the first that fails has printed, or ""."""
+        return next(filter(None, map(self._failure, chosen)), "")
+
+    def _failure(self, block: Block) -> str:
         if block.language == "c":
             (self.home / "example.c").write_text(block.text)
-        elif block.language == "toml":
+            return ""
+        if block.language == "toml":
             (self.home / "devices.toml").write_text(block.text)
-            self.shell("edgekiln devices list")
-        elif block.language == "python":
-            self._start([sys.executable, "-c", block.text])
-        elif block.language == "shell":
-            self.shell(block.text)
-        else:
-            assert block.language == "text", f"a reader cannot run a block of {block.language}"
+            return self._start("bash", "-c", "edgekiln devices list")
+        if block.language == "python":
+            return self._start(sys.executable, "-c", block.text)
+        if block.language == "shell":
+            return self._start("bash", "-euo", "pipefail", "-c", block.text)
+        return "" if block.language == "text" else f"a reader cannot run {block.language}"
 
-    def shell(self, text: str) -> None:
-        self._start(["bash", "-euo", "pipefail", "-c", text])
+    def prepare(self, text: str) -> None:
+        """Commands that a reader has run before."""
+        failure = self._start("bash", "-euo", "pipefail", "-c", text)
+        assert not failure, failure
 
-    def _start(self, command: list[str]) -> None:
+    def _start(self, *command: str) -> str:
         done = subprocess.run(
             command, cwd=self.home, env=self.env, capture_output=True, text=True, check=False,
             timeout=600, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        said = done.stdout[-2000:] + done.stderr[-3000:]
-        assert done.returncode == 0, f"{command[-1]}\nexit code {done.returncode}\n{said}"
+        said = f"{command[-1]}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return said if done.returncode else ""
 
 
 def _shims(folder: Path, recipe: Path) -> None:
@@ -177,7 +182,7 @@ def models(world: World) -> None:
 
 def bundles(world: World) -> None:
     """What a build of ResNet-8 has left, a photo of a digit, a small model to tune, the clone."""
-    world.shell("edgekiln build resnet8 --target host --out dist")
+    world.prepare("edgekiln build resnet8 --target host --out dist")
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
     Image.fromarray(pixels).save(world.home / "digit.png")
     classifier(world.home / "small-int8.onnx")
@@ -193,7 +198,7 @@ def project(world: World) -> None:
     (world.home / "nets").mkdir()
     classifier(world.home / "nets" / "net.onnx")
     (world.home / "edgekiln.toml").write_text(PROJECT)
-    world.shell("""
+    world.prepare("""
         git init --quiet --initial-branch main
         edgekiln ci
         cp dist/results.json edgekiln.results.json
@@ -207,7 +212,7 @@ def project(world: World) -> None:
 
 def board(world: World, server: sshd.Sshd) -> None:
     """The README's Pi is this machine behind a real sshd: it gets this machine's bundle."""
-    world.shell("edgekiln build resnet8 --target host --out here")
+    world.prepare("edgekiln build resnet8 --target host --out here")
     shutil.copy(world.home / "here" / "resnet8-host.ekb", world.home / "dist" / "resnet8-rpi5.ekb")
     table = {"url": server.url, "dir": str(world.user / "board"), "ssh-config": str(server.config)}
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]

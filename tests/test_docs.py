@@ -93,13 +93,12 @@ def test_no_page_fetches_anything_from_elsewhere(site: Path) -> None:
 
 
 def test_references_name_every_command_and_every_target(site: Path) -> None:
-    commands = (site / "reference" / "cli.html").read_text()
-    context = click.Context(edgekiln)
-    for name in edgekiln.list_commands(context):
-        assert f'id="edgekiln-{name}"' in commands
-    targets = (site / "reference" / "targets.html").read_text()
-    for path in (ROOT / "targets" / "profiles").glob("*.toml"):
-        assert f'id="{path.stem}"' in targets
+    headings = re.compile(r'<h2 id="([^"]+)"')
+    commands = headings.findall((site / "reference" / "cli.html").read_text())
+    named = edgekiln.list_commands(click.Context(edgekiln))
+    assert {f"edgekiln-{name}" for name in named} < set(commands)
+    targets = headings.findall((site / "reference" / "targets.html").read_text())
+    assert set(targets) == {path.stem for path in (ROOT / "targets" / "profiles").glob("*.toml")}
 
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)

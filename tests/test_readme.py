@@ -30,10 +30,9 @@ def world(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_commands_of_the_readme_do_what_it_says(section: str, world: World) -> None:
-    PREPARED.get(section, lambda _: None)(world)
-    for block in BLOCKS:
-        if block.section == section:
-            world.run(block)
+    if prepare := PREPARED.get(section):
+        prepare(world)
+    assert world.failure(block for block in BLOCKS if block.section == section) == ""
 
 
 @pytest.fixture
@@ -50,12 +49,10 @@ def server(tmp_path: Path) -> Iterator[sshd.Sshd]:
 def test_commands_for_other_devices_do_what_the_readme_says(
     world: World, server: sshd.Sshd
 ) -> None:
-    names, *commands = [block for block in BLOCKS if block.section == BOARD]
-    world.run(names)
-    here, there = commands[0].text.split("\n\n")
-    world.shell(here)
+    names, here, there = (block for block in BLOCKS if block.section == BOARD)
+    assert world.failure([names, here]) == ""
     board(world, server)
-    world.shell(there)
+    assert world.failure([there]) == ""
 
 
 def test_every_command_of_the_readme_is_in_a_block_that_is_run() -> None:
