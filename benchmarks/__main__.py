@@ -15,33 +15,49 @@ from edgekiln.runtime.errors import ConfigError, EdgeKilnError
 
 @click.group()
 def main() -> None:
-    """Measurements against other engines."""
+    """Measure our programs against other engines."""
 
 
 @main.command()
 @click.option("--suite", type=click.Choice(list(networks.SUITES)), default="x86", show_default=True)
-@click.option("--networks", "names", default="", metavar="TEXT,…", help="Those with TEXT in them.")
 @click.option(
-    "--precision", default=",".join(PRECISIONS), show_default=True, help="int8, float32 or both."
+    "--networks",
+    "names",
+    default="",
+    metavar="TEXT,…",
+    help="Take the networks whose name has one of these texts.",
 )
-@click.option("--threads", default="1,2", show_default=True, help="Of every engine, in turn.")
+@click.option(
+    "--precision",
+    default=",".join(PRECISIONS),
+    show_default=True,
+    help="Measure int8, float32 or both.",
+)
+@click.option(
+    "--threads",
+    default="1,2",
+    show_default=True,
+    help="Give every engine so many threads, in turn.",
+)
 @click.option("--target", default="host", show_default=True, metavar="NAME|FILE.toml")
-@click.option("--trials", default=3, show_default=True, help="Of each engine, in turn.")
-@click.option("--seconds", default=0.2, show_default=True, help="Length of a trial.")
+@click.option(
+    "--trials", default=3, show_default=True, help="Run so many trials of each engine, in turn."
+)
+@click.option("--seconds", default=0.2, show_default=True, help="Let a trial last so long.")
 @click.option(
     "--peers-python",
     multiple=True,
     metavar="PATH",
-    help="Another environment's Python, asked for each peer before this one.",
+    help="Look for each peer in this Python first.",
 )
-@click.option("--build-only", is_flag=True, help="Prepare everything, time nothing.")
-@click.option("--time-only", is_flag=True, help="Time what is prepared, build nothing.")
+@click.option("--build-only", is_flag=True, help="Prepare everything and time nothing.")
+@click.option("--time-only", is_flag=True, help="Time what is prepared and build nothing.")
 @click.option(
     "--work",
     default="benchmarks/prepared",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Where programs and the peers' model files are kept.",
+    help="Keep programs and the peers' model files in this directory.",
 )
 @click.option("--out", default="bench-results", show_default=True, type=click.Path(path_type=Path))
 def run(

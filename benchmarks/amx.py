@@ -22,8 +22,9 @@ import numpy as np
 from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.compiler.estimate import mca, tools
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.conv2d_matrix import MatrixPlan
+from edgekiln.compiler.kernels.conv2d.kernel import Convolution
+from edgekiln.compiler.kernels.conv2d.matrix_plan import MatrixPlan
+from edgekiln.compiler.kernels.epilogue.finish import Requantize
 from edgekiln.targets import isa, profile
 
 PEAK = 1024  # products a cycle
@@ -34,7 +35,7 @@ _ROUND = "cvtps2dq"  # once for each register of results
 
 
 @dataclass(frozen=True)
-class Layer:
+class AmxLayer:
     name: str
     size: int  # of the input
     channels: tuple[int, int]
@@ -43,30 +44,30 @@ class Layer:
 
 
 LAYERS = (
-    Layer("7×7/2 3→64, 224×224", 224, (3, 64), 7, 2),
-    Layer("3×3 64→64, 56×56", 56, (64, 64), 3),
-    Layer("3×3/2 64→128, 56×56", 56, (64, 128), 3, 2),
-    Layer("1×1/2 64→128, 56×56", 56, (64, 128), 1, 2),
-    Layer("3×3 128→128, 28×28", 28, (128, 128), 3),
-    Layer("3×3/2 128→256, 28×28", 28, (128, 256), 3, 2),
-    Layer("3×3 256→256, 14×14", 14, (256, 256), 3),
-    Layer("3×3/2 256→512, 14×14", 14, (256, 512), 3, 2),
-    Layer("3×3 512→512, 7×7", 7, (512, 512), 3),
-    Layer("1×1 64→256, 56×56 (ResNet-50)", 56, (64, 256), 1),
+    AmxLayer("7×7/2 3→64, 224×224", 224, (3, 64), 7, 2),
+    AmxLayer("3×3 64→64, 56×56", 56, (64, 64), 3),
+    AmxLayer("3×3/2 64→128, 56×56", 56, (64, 128), 3, 2),
+    AmxLayer("1×1/2 64→128, 56×56", 56, (64, 128), 1, 2),
+    AmxLayer("3×3 128→128, 28×28", 28, (128, 128), 3),
+    AmxLayer("3×3/2 128→256, 28×28", 28, (128, 256), 3, 2),
+    AmxLayer("3×3 256→256, 14×14", 14, (256, 256), 3),
+    AmxLayer("3×3/2 256→512, 14×14", 14, (256, 512), 3, 2),
+    AmxLayer("3×3 512→512, 7×7", 7, (512, 512), 3),
+    AmxLayer("1×1 64→256, 56×56 (ResNet-50)", 56, (64, 256), 1),
 )
 
 
-def convolution(layer: Layer) -> Conv2d:
-    """With "same" padding, into an image that is padded, too."""
+def convolution(layer: AmxLayer) -> Convolution:
+    """The convolution with "same" padding, into an image that is padded, too."""
     pad, (ic, oc) = layer.kernel // 2, layer.channels
     common: dict[str, Any] = {"n": 1, "dtype": "uint8", "scale": 0.1, "zero_point": 0}
     border = Halo(top=pad, left=pad, bottom=pad, right=pad)
     out = (layer.size + 2 * pad - layer.kernel) // layer.stride + 1
-    return Conv2d(
+    return Convolution(
         x=Nhwc(h=layer.size, w=layer.size, c=ic, halo=border, **common),
         y=Nhwc(h=out, w=out, c=oc, halo=border, **common),
         weight=np.ones((oc, ic, layer.kernel, layer.kernel), np.int8),
-        bias=np.zeros(oc, np.int32), mult=np.full(oc, 1e-3, np.float32),
+        bias=np.zeros(oc, np.int32), finish=Requantize(mult=np.full(oc, 1e-3, np.float32)),
         strides=(layer.stride, layer.stride), pads=(pad, pad),
     )  # fmt: skip
 
@@ -97,7 +98,7 @@ def results_loop(code: dict[int, str]) -> tuple[str, ...]:
     return tuple(re.sub(r"^(j\w+) .*", r"\1 1", i) for i in shortest)
 
 
-def estimate(layer: Layer) -> tuple[str, float, float]:
+def estimate(layer: AmxLayer) -> tuple[str, float, float]:
     """The tile, and the shares of the peak `beside` and `after`."""
     conv, target = convolution(layer), profile.load("x86-amx")
     mk = isa.load(target.isa)

@@ -19,10 +19,11 @@ import numpy as np
 from edgekiln.compiler.aot import jit
 from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.depthwise import Depthwise2d
-from edgekiln.compiler.kernels.spec import Kernel
-from edgekiln.runtime.permit import permit
+from edgekiln.compiler.kernels.conv2d.kernel import Convolution
+from edgekiln.compiler.kernels.depthwise.kernel import Depthwise
+from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.runtime.amx_permission import request_amx_permission
 from edgekiln.targets import isa, profile
 from edgekiln.targets.isa.base import MicroKernel
 
@@ -30,7 +31,7 @@ BLOCKS, BLOCK_SECONDS = 200, 0.002
 
 
 @dataclass(frozen=True)
-class Layer:
+class KernelCase:
     """A convolution with "same" padding; `depthwise` has as many groups as channels."""
 
     name: str
@@ -51,23 +52,23 @@ class Layer:
 
 
 LAYERS = (
-    Layer("3×3 64→64, 56×56", 56, (64, 64), 3),
-    Layer("3×3 512→512, 7×7", 7, (512, 512), 3),
-    Layer("1×1 64→256, 56×56", 56, (64, 256), 1),
-    Layer("1×1 256→64, 56×56", 56, (256, 64), 1),
-    Layer("3×3 16→16, 32×32", 32, (16, 16), 3),
-    Layer("3×3 32→32, 16×16", 16, (32, 32), 3),
-    Layer("3×3 64→64, 8×8", 8, (64, 64), 3),
-    Layer("3×3 3→16, 32×32", 32, (3, 16), 3),
-    Layer("7×7/2 3→64, 224×224", 224, (3, 64), 7, stride=2),
-    Layer("depthwise 3×3, 64, 48×48", 48, (64, 64), 3, depthwise=True),
-    Layer("depthwise 3×3/2, 64, 48×48", 48, (64, 64), 3, stride=2, depthwise=True),
-    Layer("dense 1280→1000", 1, (1280, 1000), 1),
-    Layer("dense 640→128", 1, (640, 128), 1),
+    KernelCase("3×3 64→64, 56×56", 56, (64, 64), 3),
+    KernelCase("3×3 512→512, 7×7", 7, (512, 512), 3),
+    KernelCase("1×1 64→256, 56×56", 56, (64, 256), 1),
+    KernelCase("1×1 256→64, 56×56", 56, (256, 64), 1),
+    KernelCase("3×3 16→16, 32×32", 32, (16, 16), 3),
+    KernelCase("3×3 32→32, 16×16", 16, (32, 32), 3),
+    KernelCase("3×3 64→64, 8×8", 8, (64, 64), 3),
+    KernelCase("3×3 3→16, 32×32", 32, (3, 16), 3),
+    KernelCase("7×7/2 3→64, 224×224", 224, (3, 64), 7, stride=2),
+    KernelCase("depthwise 3×3, 64, 48×48", 48, (64, 64), 3, depthwise=True),
+    KernelCase("depthwise 3×3/2, 64, 48×48", 48, (64, 64), 3, stride=2, depthwise=True),
+    KernelCase("dense 1280→1000", 1, (1280, 1000), 1),
+    KernelCase("dense 640→128", 1, (640, 128), 1),
 )
 
 
-def kernel_of(layer: Layer, mk: MicroKernel) -> tuple[Kernel, Nhwc, Nhwc]:
+def kernel_of(layer: KernelCase, mk: MicroKernel) -> tuple[Kernel, Nhwc, Nhwc]:
     """The layer with random weights, its input and its output."""
     pad, (ic, oc) = layer.kernel // 2, layer.channels
     rng = np.random.default_rng(0)
@@ -85,19 +86,19 @@ def kernel_of(layer: Layer, mk: MicroKernel) -> tuple[Kernel, Nhwc, Nhwc]:
         "y": y,
         "weight": rng.integers(-127, 128, shape).astype(np.int8),
         "bias": np.zeros(oc, np.int32),
-        "mult": np.full(oc, 1e-3, np.float32),
+        "finish": Requantize(mult=np.full(oc, 1e-3, np.float32)),
         "strides": (layer.stride, layer.stride),
         "pads": (pad, pad),
     }
-    conv = Depthwise2d(**common) if layer.depthwise else Conv2d(**common)
+    conv = Depthwise(**common) if layer.depthwise else Convolution(**common)
     return conv.build(mk), x, y
 
 
 def inner_loop(mk: MicroKernel, target: Mapping[str, Any]) -> float:
-    """GMAC/s of the k loop alone, its data in L1: two lengths of k, and the difference."""
+    """The GMAC/s of the k loop alone, its data in L1, from the times of two lengths of k."""
     times, layers = [], []
     for channels in (256, 512):
-        layer = Layer("k loop", 4, (channels, 2 * mk.register), 1)
+        layer = KernelCase("k loop", 4, (channels, 2 * mk.register), 1)
         kernel, x, y = kernel_of(layer, mk)
         times.append(seconds(kernel, target, (x.elements, y.elements)))
         layers.append(layer)
@@ -105,7 +106,7 @@ def inner_loop(mk: MicroKernel, target: Mapping[str, Any]) -> float:
 
 
 def seconds(kernel: Kernel, target: Mapping[str, Any], sizes: tuple[int, int]) -> float:
-    """Time of one call; `sizes` are the bytes of its input and of its output."""
+    """The time of one call; `sizes` are the bytes of its input and of its output."""
     compiled = compile_function(kernel.func, "kernel", target)
     entry = jit.link([compiled.object])["kernel"]
     rng = np.random.default_rng(1)
@@ -136,7 +137,7 @@ def _fastest(call: Callable[[], object]) -> float:
 
 def main(name: str = "x86-avx512-vnni") -> None:
     target = profile.load(name)
-    permit(target.features, name)
+    request_amx_permission(target.features, name)
     mk = isa.load(target.isa)
     peak = inner_loop(mk, target.tvm)
     print(f"{mk.name}: the inner loop alone, {peak:.0f} GMAC/s")

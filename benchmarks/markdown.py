@@ -1,13 +1,13 @@
 """The results as Markdown: a table for each number of threads and precision, then the layers."""
 
-from edgekiln.benchmarks.record import COUNTED, OURS, Layer, Results, Row, mac_per_s
+from edgekiln.benchmarks.record import COUNTED, OURS, LayerTiming, NetworkRow, Results, mac_per_s
 from edgekiln.compiler.build.recipe import PRECISIONS, Precision
 
 _LAYERS = 12  # of a network that are shown, the slowest first
 
 
 def markdown(results: Results) -> str:
-    """Everything but the raw numbers, which are in results.json."""
+    """The text, with everything but the raw numbers, which are in results.json."""
     parts = [_intro(results)]
     for threads in results.threads():
         for precision in PRECISIONS:
@@ -56,7 +56,7 @@ def _table(results: Results, threads: int, precision: Precision) -> list[str]:
     return [*lines, ""]
 
 
-def _cell(row: Row, engine: str, precision: Precision) -> str:
+def _cell(row: NetworkRow, engine: str, precision: Precision) -> str:
     timing = row.timing(engine, precision)
     if timing is None:
         return "–"
@@ -81,7 +81,7 @@ def _absent(results: Results) -> list[str]:
     return ["## Not measured\n", *lines, ""]
 
 
-def _layers(results: Results, row: Row, precision: Precision) -> str:
+def _layers(results: Results, row: NetworkRow, precision: Precision) -> str:
     layers = row.layers[precision]
     total = sum(layer.latency_s for layer in layers) or 1.0
     slowest = sorted(layers, key=lambda layer: -layer.latency_s)
@@ -104,22 +104,22 @@ def _layers(results: Results, row: Row, precision: Precision) -> str:
     return "\n".join([*lines, ""])
 
 
-def _by_op(layers: tuple[Layer, ...]) -> list[tuple[str, list[Layer]]]:
-    groups: dict[str, list[Layer]] = {}
+def _by_op(layers: tuple[LayerTiming, ...]) -> list[tuple[str, list[LayerTiming]]]:
+    groups: dict[str, list[LayerTiming]] = {}
     for layer in layers:
         groups.setdefault(layer.op, []).append(layer)
     return sorted(groups.items(), key=lambda item: -sum(layer.latency_s for layer in item[1]))
 
 
 def _group(
-    results: Results, op: str, layers: list[Layer], total: float, precision: Precision
+    results: Results, op: str, layers: list[LayerTiming], total: float, precision: Precision
 ) -> str:
     seconds = sum(layer.latency_s for layer in layers)
     rate = _rate(results, layers, precision)
     return f"| {op} | {len(layers)} | {seconds / total:.0%} | {rate} |"
 
 
-def _rate(results: Results, layers: list[Layer], precision: Precision) -> str:
+def _rate(results: Results, layers: list[LayerTiming], precision: Precision) -> str:
     rate = mac_per_s(layers)
     if rate is None:
         return "– | –"

@@ -5,21 +5,21 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from edgekiln.benchmarks.prepare import Entry, Prepared
-from edgekiln.benchmarks.record import OURS, Absent, Layer, Row, Timing
+from edgekiln.benchmarks.prepare import Prepared, PreparedModel
+from edgekiln.benchmarks.record import OURS, Absent, LayerTiming, NetworkRow, Timing
 from edgekiln.compiler.build.recipe import Precision
 from edgekiln.runtime.bench import placement
-from edgekiln.runtime.contenders import Contender, Facts, Placement, ProgramContender
 from edgekiln.runtime.device.local import LocalDevice
+from edgekiln.runtime.engines import Engine, Facts, Placement, ProgramEngine
 from edgekiln.runtime.errors import EdgeKilnError
-from edgekiln.runtime.ort_contender import OrtContender
+from edgekiln.runtime.ort_engine import OrtEngine
 from edgekiln.runtime.results import Trial
 
 
-class PeerContender(OrtContender):
+class PeerEngine(OrtEngine):
     """A peer in a process of its own, timed by the same loop as ONNX Runtime."""
 
-    def __init__(self, entry: Entry, model: Path, place: Placement) -> None:
+    def __init__(self, entry: PreparedModel, model: Path, place: Placement) -> None:
         super().__init__(model, place)
         self.title = entry.engine
         self._entry = entry
@@ -38,50 +38,50 @@ def measure(
     threads: int,
     trials: int,
     seconds: float,
-) -> Row:
-    """Trials of all engines in turn, so that a slow spell of the machine meets all of them."""
+) -> NetworkRow:
+    """Time all engines in turn, so that a slow spell of the machine meets all of them."""
     entries = [entry for entry in prepared.entries if entry.precision in precisions]
     absent = [gone for gone in prepared.absent if gone.precision in precisions]
-    found: dict[Entry, list[Trial]] = {}
+    found: dict[PreparedModel, list[Trial]] = {}
     with ExitStack() as stack:
         device = stack.enter_context(LocalDevice())
         place = placement(threads, 0, device.affinity())
-        contenders: dict[Entry, Contender] = {}
+        engines: dict[PreparedModel, Engine] = {}
         for entry in entries:
             try:
-                contender = _contender(entry, home / entry.file, place, device)
-                contenders[entry] = stack.enter_context(contender)
+                engine = _engine(entry, home / entry.file, place, device)
+                engines[entry] = stack.enter_context(engine)
             except EdgeKilnError as error:
                 absent.append(
                     Absent(engine=entry.engine, precision=entry.precision, reason=error.message)
                 )
         for _ in range(trials):
-            for entry, contender in contenders.items():
-                trial = contender.trial(seconds, seconds / 2)
+            for entry, engine in engines.items():
+                trial = engine.trial(seconds, seconds / 2)
                 found.setdefault(entry, []).append(trial)
-        facts = {entry: contender.facts() for entry, contender in contenders.items()}
-    layers = {e.precision: _layers(facts[e]) for e in contenders if e.engine == OURS}
-    return Row(
+        facts = {entry: engine.facts() for entry, engine in engines.items()}
+    layers = {e.precision: _layers(facts[e]) for e in engines if e.engine == OURS}
+    return NetworkRow(
         network=prepared.network,
         threads=threads,
         macs=max((sum(layer.macs for layer in found) for found in layers.values()), default=0),
         differing=prepared.differing,
         checked=prepared.checked,
-        timings=tuple(_timing(entry, found[entry], facts[entry]) for entry in contenders),
+        timings=tuple(_timing(entry, found[entry], facts[entry]) for entry in engines),
         absent=tuple(absent),
         layers=layers,
     )
 
 
-def _contender(entry: Entry, path: Path, place: Placement, device: LocalDevice) -> Contender:
+def _engine(entry: PreparedModel, path: Path, place: Placement, device: LocalDevice) -> Engine:
     if entry.engine == OURS:
-        return ProgramContender(path, place, device, profile=True)
+        return ProgramEngine(path, place, device, profile=True)
     if entry.engine == "onnxruntime":
-        return OrtContender(path, place)
-    return PeerContender(entry, path, place)
+        return OrtEngine(path, place)
+    return PeerEngine(entry, path, place)
 
 
-def _timing(entry: Entry, trials: list[Trial], facts: Facts) -> Timing:
+def _timing(entry: PreparedModel, trials: list[Trial], facts: Facts) -> Timing:
     medians = [trial.median_s for trial in trials]
     median = statistics.median(medians)
     return Timing(
@@ -94,8 +94,8 @@ def _timing(entry: Entry, trials: list[Trial], facts: Facts) -> Timing:
     )
 
 
-def _layers(facts: Facts) -> tuple[Layer, ...]:
+def _layers(facts: Facts) -> tuple[LayerTiming, ...]:
     return tuple(
-        Layer(name=layer.name, op=layer.op, macs=layer.macs, latency_s=layer.latency_s)
+        LayerTiming(name=layer.name, op=layer.op, macs=layer.macs, latency_s=layer.latency_s)
         for layer in facts.layers
     )

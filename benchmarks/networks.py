@@ -26,7 +26,7 @@ class Network:
 
     @property
     def slug(self) -> str:
-        """Its name as that of a folder: "resnet-8-32x32"."""
+        """The name as a folder has it, e.g. "resnet-8-32x32"."""
         return self.name.lower().replace("×", "x").replace(" ", "-")
 
 
@@ -55,7 +55,7 @@ SUITES = {"x86": X86}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Built:
+class CompiledNetwork:
     """What our build made of a network, by precision, and what it made it from."""
 
     bundles: "Mapping[Precision, Path]"
@@ -88,7 +88,7 @@ def export(network: Network, files: "Mapping[Precision, Path]") -> None:
         shutil.copy(made["onnx" if precision == "float32" else "onnx-int8"].path, file)
 
 
-def build(network: Network, out: Path, target: str) -> Built:
+def build(network: Network, out: Path, target: str) -> CompiledNetwork:
     """Export, quantize, compile and package, without training; all of it in the store."""
     from edgekiln.compiler.build.driver import Request
     from edgekiln.compiler.build.driver import build as run
@@ -122,7 +122,7 @@ def build(network: Network, out: Path, target: str) -> Built:
         assert artifact is not None, kind  # it was made, or found, just now
         return artifact.path
 
-    return Built(
+    return CompiledNetwork(
         bundles=bundles,
         models={"int8": path("onnx-int8"), "float32": path("onnx")},
         module=path("module"),

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from edgekiln.benchmarks.record import COUNTED, OURS, Layer, Results, Row, mac_per_s
+from edgekiln.benchmarks.record import COUNTED, OURS, LayerTiming, NetworkRow, Results, mac_per_s
 from edgekiln.compiler.build.recipe import PRECISIONS, Precision
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -14,8 +13,8 @@ STEP_PX = 42  # from one bar of a chart to the next: a line of words, and the ba
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bar:
-    """One engine, or one operation of ours."""
+class ChartBar:
+    """The bar of one engine, or of one operation of ours."""
 
     name: str
     text: str
@@ -26,7 +25,7 @@ class Bar:
 @dataclass(frozen=True, kw_only=True)
 class Chart:
     title: str  # read aloud: what the bars say in words
-    bars: tuple[Bar, ...]
+    bars: tuple[ChartBar, ...]
 
     @property
     def height(self) -> int:
@@ -51,7 +50,7 @@ def page(results: Results) -> str:
     )
 
 
-def _sections(results: Results) -> Iterator[dict[str, Any]]:
+def _sections(results: Results) -> Iterator[dict[str, object]]:
     for threads in results.threads():
         for precision in PRECISIONS:
             rows = [row for row in results.rows if row.threads == threads]
@@ -66,11 +65,11 @@ def _sections(results: Results) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _latency_chart(row: Row, precision: Precision) -> Chart:
+def _latency_chart(row: NetworkRow, precision: Precision) -> Chart:
     timings = sorted((t for t in row.timings if t.precision == precision), key=lambda t: t.median_s)
     longest = max(t.median_s for t in timings)
     bars = tuple(
-        Bar(
+        ChartBar(
             name=f"{t.engine} {t.version}".strip(),
             text=f"{t.median_s * 1e6:,.1f} µs ±{t.spread / 2:.0%}",
             share=100 * t.median_s / longest,
@@ -82,10 +81,10 @@ def _latency_chart(row: Row, precision: Precision) -> Chart:
     return Chart(title=f"{row.network}, {precision}, median latency. {words}", bars=bars)
 
 
-def _layer_chart(results: Results, row: Row, precision: Precision) -> Chart:
+def _layer_chart(results: Results, row: NetworkRow, precision: Precision) -> Chart:
     """Where our time goes, by operation; the text says how near to the peak its arithmetic is."""
     layers = row.layers[precision]
-    groups: dict[str, list[Layer]] = {}
+    groups: dict[str, list[LayerTiming]] = {}
     for layer in layers:
         groups.setdefault(layer.op, []).append(layer)
     seconds = {op: sum(layer.latency_s for layer in group) for op, group in groups.items()}
@@ -95,15 +94,17 @@ def _layer_chart(results: Results, row: Row, precision: Precision) -> Chart:
         rate = mac_per_s(group)
         share = "" if rate is None else f", {rate / results.peaks[precision]:.0%} of the peak"
         text = f"{seconds[op] / total:.0%}, {seconds[op] * 1e6:,.1f} µs in {len(group)} calls"
-        bars.append(Bar(name=op, text=text + share, share=100 * seconds[op] / longest, ours=True))
+        bars.append(
+            ChartBar(name=op, text=text + share, share=100 * seconds[op] / longest, ours=True)
+        )
     words = "; ".join(f"{bar.name}: {bar.text}" for bar in bars)
     return Chart(title=f"{row.network}, time by operation. {words}", bars=tuple(bars))
 
 
 def _layer_rows(
-    results: Results, layers: tuple[Layer, ...], precision: Precision
+    results: Results, layers: tuple[LayerTiming, ...], precision: Precision
 ) -> list[tuple[str, str, str, str, str]]:
-    """Name, operation, µs, GMAC/s and share of the peak of every layer, in the program's order."""
+    """Each layer's name, operation, µs, GMAC/s and share of the peak, in the program's order."""
     rows = []
     for layer in layers:
         rate = mac_per_s([layer])

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from edgekiln.compiler.build.recipe import Precision
 from edgekiln.targets import isa, profile
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.kernels.spec import Kernel
+    from edgekiln.compiler.kernels.types import Kernel
     from edgekiln.targets.isa.base import MicroKernel
 
 _TURNS = 200_000
@@ -18,7 +18,7 @@ _BLOCKS = 40
 
 
 def peaks(target: str) -> dict[Precision, float]:
-    """MAC/s of one core by precision: the best of many short blocks, for others only add time."""
+    """One core's MAC/s by precision: the best of many short blocks, for noise only adds time."""
     loaded = profile.load(target)
     mk = isa.load(loaded.isa)
     return {
@@ -27,9 +27,11 @@ def peaks(target: str) -> dict[Precision, float]:
     }
 
 
-def _rate(mk: "MicroKernel", tvm_target: Mapping[str, Any], precision: Precision) -> float:
+def _rate(mk: "MicroKernel", tvm_target: Mapping[str, object], precision: Precision) -> float:
     from edgekiln.compiler.aot import jit
-    from edgekiln.compiler.kernels.tir import KernelBuilder, load, loop, register, store
+    from edgekiln.compiler.kernels.builder import KernelBuilder
+    from edgekiln.compiler.kernels.tir import loop, register, store
+    from edgekiln.targets.isa.expressions import load
 
     lanes = mk.register
     accumulators = mk.registers // 2

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekiln.benchmarks import networks
-from edgekiln.benchmarks.networks import Built, Network
+from edgekiln.benchmarks.networks import CompiledNetwork, Network
 from edgekiln.benchmarks.peers import PEERS
 from edgekiln.benchmarks.peers.peer import Peer
 from edgekiln.benchmarks.record import OURS, Absent
@@ -30,7 +30,7 @@ _SAMPLES = 32  # that the other engines are calibrated on
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class PreparedModel:
     """A model file of one engine, and the Python that has its runtime; "" for our own programs."""
 
     engine: str
@@ -44,7 +44,7 @@ class Prepared:
     """A network, ready to be timed."""
 
     network: str
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[PreparedModel, ...] = ()
     absent: tuple[Absent, ...] = ()
     differing: int = 0  # integers that are not ONNX Runtime's, of `checked`
     checked: int = 0
@@ -63,7 +63,7 @@ class Workshop:
         return self.folder / network.slug
 
     def load(self, network: Network) -> Prepared:
-        """Raises ConfigError where `prepare` has not been."""
+        """Read what `prepare` made. Raises ConfigError where there is nothing."""
         try:
             text = (self.home(network) / "prepared.json").read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -82,7 +82,7 @@ class Workshop:
         entries, absent = _ours(home, built), list[Absent]()
         for peer, precision in product(PEERS, PRECISIONS):
             found = self._peer(home, peer, precision)
-            if isinstance(found, Entry):
+            if isinstance(found, PreparedModel):
                 entries.append(found)
             else:
                 absent.append(found)
@@ -96,8 +96,8 @@ class Workshop:
         (home / "prepared.json").write_text(codec.dumps(codec.encode(prepared)), encoding="utf-8")
         return prepared
 
-    def _share(self, network: Network, built: Built) -> None:
-        """What converters start from. Files made from other weights go."""
+    def _share(self, network: Network, built: CompiledNetwork) -> None:
+        """Write what converters start from, and remove files made from other weights."""
         home = self.home(network)
         module = home / "module.pt"
         if module.is_file() and sha256_of(module) != built.module_sha256:
@@ -107,7 +107,7 @@ class Workshop:
         shutil.copy(built.module, module)
         np.save(home / "samples.npy", networks.samples(network, _SAMPLES))
 
-    def _peer(self, home: Path, peer: Peer, precision: Precision) -> Entry | Absent:
+    def _peer(self, home: Path, peer: Peer, precision: Precision) -> PreparedModel | Absent:
         """The peer's model file, made now if it is not there."""
 
         def absent(reason: str) -> Absent:
@@ -123,10 +123,10 @@ class Workshop:
             reason := _convert(home, peer, precision, name, python)
         ):
             return absent(reason)
-        return Entry(engine=peer.name, precision=precision, file=name, python=python)
+        return PreparedModel(engine=peer.name, precision=precision, file=name, python=python)
 
     def _python(self, peer: Peer) -> str:
-        """The first that has the peer's runtime; "" for none."""
+        """The first Python that has the peer's runtime; "" for none."""
         if peer.distribution not in self._found:
             test = f"import importlib.metadata as m; m.version({peer.distribution!r})"
             runs = (
@@ -138,21 +138,23 @@ class Workshop:
         return self._found[peer.distribution]
 
 
-def _ours(home: Path, built: Built) -> list[Entry]:
+def _ours(home: Path, built: CompiledNetwork) -> list[PreparedModel]:
     """Our programs, and ONNX Runtime on the models they were compiled from."""
     entries = []
     for precision, bundle in built.bundles.items():
         onnx = f"{precision}.onnx"
         shutil.copy(built.models[precision], home / onnx)
         entries += [
-            Entry(engine=OURS, precision=precision, file=bundle.name),
-            Entry(engine="onnxruntime", precision=precision, file=onnx, python=sys.executable),
+            PreparedModel(engine=OURS, precision=precision, file=bundle.name),
+            PreparedModel(
+                engine="onnxruntime", precision=precision, file=onnx, python=sys.executable
+            ),
         ]
     return entries
 
 
 def _convert(home: Path, peer: Peer, precision: Precision, name: str, python: str) -> str:
-    """Why there is no such file now; "" where there is."""
+    """Convert; returns why there is no such file now, "" where there is."""
     command = [python, "-m", "edgekiln.benchmarks.peers.convert", peer.name, precision]
     command += [str(home / file) for file in ("module.pt", "samples.npy", name)]
     try:
@@ -165,9 +167,10 @@ def _convert(home: Path, peer: Peer, precision: Precision, name: str, python: st
     return words[-1] if done.returncode else ""
 
 
-def _check(built: Built) -> tuple[int, int]:
-    """Integers that differ from ONNX Runtime's, each layer on the same inputs; raises if many, or
-    if floats differ by more than another order of their sums.
+def _check(built: CompiledNetwork) -> tuple[int, int]:
+    """Count the integers that differ from ONNX Runtime's, each layer on the same inputs.
+
+    Raises an error if they are many, or if floats differ by more than another order of their sums.
     """
     from edgekiln.compiler.evaluation.layerwise import Gap, verify
     from edgekiln.compiler.evaluation.parity import batches_for

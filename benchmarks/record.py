@@ -36,7 +36,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Absent:
-    """An engine that is not in the row, and why."""
+    """An engine that has no timing, and why."""
 
     engine: str
     precision: Precision
@@ -44,7 +44,7 @@ class Absent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class LayerTiming:
     """A call of our program, timed on its own."""
 
     name: str
@@ -53,15 +53,15 @@ class Layer:
     latency_s: float
 
 
-def mac_per_s(layers: Iterable[Layer]) -> float | None:
-    """Of these layers together; None where they have none, or too short a time for the clock."""
+def mac_per_s(layers: Iterable[LayerTiming]) -> float | None:
+    """The MAC/s of these layers together; None without MACs, or too short for the clock."""
     timed = [layer for layer in layers if layer.latency_s >= SHORTEST_S]
     macs = sum(layer.macs for layer in timed)
     return macs / sum(layer.latency_s for layer in timed) if macs else None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class NetworkRow:
     """One network with one number of threads; layers by precision."""
 
     network: str
@@ -71,7 +71,7 @@ class Row:
     checked: int
     timings: tuple[Timing, ...]
     absent: tuple[Absent, ...]
-    layers: Mapping[Precision, tuple[Layer, ...]]
+    layers: Mapping[Precision, tuple[LayerTiming, ...]]
 
     def timing(self, engine: str, precision: Precision) -> Timing | None:
         found = (t for t in self.timings if (t.engine, t.precision) == (engine, precision))
@@ -82,7 +82,7 @@ class Row:
         return min(peers, key=lambda timing: timing.median_s, default=None)
 
     def speedup(self, precision: Precision) -> float | None:
-        """Over the fastest peer of the same precision; None where either is absent."""
+        """How many times our latency the fastest peer takes; None where either is absent."""
         ours, peer = self.timing(OURS, precision), self.fastest_peer(precision)
         return peer.median_s / ours.median_s if ours and peer else None
 
@@ -97,10 +97,10 @@ class Results:
     trials: int
     seconds: float
     peaks: Mapping[Precision, float]
-    rows: tuple[Row, ...] = ()
+    rows: tuple[NetworkRow, ...] = ()
 
-    def with_row(self, row: Row, order: Iterable[str]) -> "Results":
-        """With this row in place of an older one of its network and threads."""
+    def with_row(self, row: NetworkRow, order: Iterable[str]) -> "Results":
+        """The results with this row in place of an older one of its network and threads."""
         places = {name: place for place, name in enumerate(order)}
         key = (row.network, row.threads)
         rows = [other for other in self.rows if (other.network, other.threads) != key]
@@ -112,7 +112,7 @@ class Results:
         return sorted({row.threads for row in self.rows})
 
     def mean_speedup(self, threads: int, precision: Precision) -> float | None:
-        """Geometric mean over the networks that have one."""
+        """The geometric mean of the speedups of networks that have one."""
         found = [row.speedup(precision) for row in self.rows if row.threads == threads]
         known = [ratio for ratio in found if ratio is not None]
         return statistics.geometric_mean(known) if known else None

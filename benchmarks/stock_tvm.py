@@ -11,15 +11,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BLOCKS, CALLS = 7, 50
 
 
-def stock(model: Path, target: dict[str, Any]) -> Callable[[Any], Any]:
-    """TVM's own importer, default CPU pipeline and virtual machine."""
+def stock(model: Path, target: dict[str, object]) -> Callable[["NDArray[np.float32]"], object]:
+    """Prepare TVM's own importer, default CPU pipeline and virtual machine."""
     import onnx
     import tvm
     from tvm import relax
@@ -33,14 +36,14 @@ def stock(model: Path, target: dict[str, Any]) -> Callable[[Any], Any]:
     return lambda x: machine["main"](tvm.runtime.tensor(x))
 
 
-def ours(bundle: Path) -> Callable[[Any], Any]:
+def ours(bundle: Path) -> Callable[["NDArray[np.float32]"], object]:
     from edgekiln.runtime.runner import AotRunner
 
     return AotRunner.open(bundle).run
 
 
 def compare(model: Path, bundle: Path) -> dict[str, float]:
-    """Median seconds a call of each, and their ratio."""
+    """The median seconds a call of each, and their ratio."""
     from edgekiln.runtime.runner import AotRunner
     from edgekiln.targets import profile
 

@@ -3,24 +3,24 @@
 import io
 import os
 import sys
-import zipfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.models import spec, widths, zoo
 from edgekiln.models.data.dataset import Dataset, Task
+from edgekiln.models.interface import one_output
 from edgekiln.models.spec import Value
+from edgekiln.models.torch_file import is_state, read_torch_file
+from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.manifest import Preprocessing
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 FORMAT = 1
-
-_OLD_FORMAT = b"\x80"  # how a pickle begins: torch.save wrote no zip files before version 1.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,111 +96,46 @@ def save_module(path: Path, module: "nn.Module", meta: ModuleMeta) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load_module(path: Path) -> "tuple[nn.Module, ModuleMeta]":
+def read_meta(path: Path) -> ModuleMeta:
+    """What a module artifact says of itself; nothing that it names is imported or called.
+
+    Raises:
+        InputError: not a module artifact.
+    """
+    return _meta(path, _content(path))
+
+
+def load_module(path: Path, allow: Collection[str] = ()) -> "tuple[nn.Module, ModuleMeta]":
     """Rebuild the module, in evaluation mode, with the widths of its tensors.
 
-    The file holds no code, but it names the factory, which is imported and called.
+    The file holds no code, but it names the factory, which is imported and called: one of the zoo,
+    or one that the user allows. Whoever wrote the file chose the name, and some functions that are
+    installed everywhere run any command.
+
+    Args:
+        allow: factories besides the zoo's, as "package.module:factory".
 
     Raises:
-        InputError: not a module artifact, or its tensors do not fit what its factory makes.
+        InputError: not a module artifact, a factory that is not allowed, or its tensors do not fit
+            what its factory makes.
         others: as `zoo.build`.
     """
-    content = _load(path)
-    if not isinstance(content, dict) or "factory" not in content:
+    content = _content(path)
+    meta = _meta(path, content)
+    of_the_zoo = {name for e in zoo.ENTRIES.values() for name in (e.name, e.factory)}
+    if meta.factory not in of_the_zoo and meta.factory not in allow:
         raise InputError(
-            f"{path}: not a module artifact", hint="a checkpoint of plain tensors goes to --init"
+            f"{path}: asks for {meta.factory!r} to be called, which is not of the zoo",
+            hint=f"if you trust the file and know this function: --allow-factory {meta.factory}, "
+            f'or allow-factories = ["{meta.factory}"] in the recipe',
         )
-    if content.get("format") != FORMAT:
-        raise InputError(
-            f"{path}: module format {content.get('format')}, this version reads {FORMAT}",
-            hint="build it again",
-        )
-    try:
-        meta = _meta(content)
-        state, heads = content["state"], content["heads"]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: incomplete module artifact", hint="build it again") from error
     module = zoo.build(meta.factory, **meta.kwargs)
     try:
-        widths.load_resized(module, state)
+        widths.load_resized(module, content["state"])
     except InputError as error:
         raise InputError(f"{path}: {error.message}", hint=error.hint) from error
-    widths.set_head_attributes(module, heads)
+    widths.set_head_attributes(module, content["heads"])
     return module.eval(), meta
-
-
-def load_checkpoint(path: Path) -> "dict[str, Tensor]":
-    """Read the tensors of a module artifact, or of a state dict saved by `torch.save`.
-
-    Looks inside `{"state_dict": …}` and `{"model": …}`, and drops the `module.` that data-parallel
-    training puts before every name.
-
-    Raises:
-        InputError: anything else; the message says what it is.
-    """
-    import torch
-
-    content = _load(path)
-    for key in ("state", "state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not (
-        isinstance(content, dict)
-        and content
-        and all(isinstance(value, torch.Tensor) for value in content.values())
-    ):
-        raise InputError(
-            f"{path}: not a checkpoint: expected names and tensors, found {_described(content)}",
-            hint="save it by torch.save(model.state_dict(), path)",
-        )
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
-
-
-def _load(path: Path) -> Any:
-    import pickle
-
-    import torch
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file", hint="check the path")
-    damaged = InputError(
-        f"{path}: not a file of torch.save, or damaged", hint="check where it comes from"
-    )
-    if not zipfile.is_zipfile(path) and not _begins_with(path, _OLD_FORMAT):
-        raise damaged
-    if kind := _foreign_archive(path):
-        raise InputError(
-            f"{path}: is {kind}",
-            hint="its code cannot be trained: give package.module:factory and a state dict",
-        )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: holds Python objects, not only tensors",
-            hint="loading it could run code: save it by torch.save(model.state_dict(), path)",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise damaged from error
-
-
-def _begins_with(path: Path, start: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(start)) == start
-
-
-def _foreign_archive(path: Path) -> str | None:
-    """What a zip file of torch's other formats is, by the members only they have."""
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        members = {name.partition("/")[2] for name in archive.namelist()}
-    if "constants.pkl" in members:
-        return "a TorchScript archive"
-    if members & {"archive_format", "models/model.json", "serialized_exported_program.json"}:
-        return "an exported program (.pt2)"
-    return None
 
 
 def _plain(value: Any) -> Any:
@@ -220,21 +155,39 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _meta(content: Mapping[str, Any]) -> ModuleMeta:
-    """What `save_module` wrote of the meta; its tuples are lists in the file."""
-    pixels = content["preprocessing"]
-    return ModuleMeta(
-        factory=content["factory"],
-        kwargs=content["kwargs"],
-        input_shape=tuple(content["input_shape"]),
-        data=content["data"],
-        task=content["task"],
-        preprocessing=Preprocessing(
-            **{**pixels, "mean": tuple(pixels["mean"]), "std": tuple(pixels["std"])}
-        ),
-        classes=tuple(content["classes"]),
-        history=content["history"],
-    )
+def _content(path: Path) -> dict[str, Any]:
+    """The whole file, if it is a module artifact with all its parts."""
+    content = read_torch_file(path)
+    if not isinstance(content, dict) or "factory" not in content:
+        raise InputError(
+            f"{path}: not a module artifact", hint="a checkpoint of plain tensors goes to --init"
+        )
+    if content.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: module format {content.get('format')}, this version reads {FORMAT}",
+            hint="build it again",
+        )
+    if not (is_state(content.get("state")) and isinstance(content.get("heads"), dict)):
+        raise InputError(f"{path}: incomplete module artifact", hint="build it again")
+    return content
+
+
+def _meta(path: Path, content: Mapping[str, Any]) -> ModuleMeta:
+    """What `save_module` wrote of the meta."""
+    names = {field.name for field in fields(ModuleMeta)}
+    stored = {key: value for key, value in content.items() if key in names}
+    kwargs = stored.get("kwargs")
+    if not isinstance(kwargs, dict) or not all(
+        isinstance(name, str) and isinstance(value, int | float | str | None)
+        for name, value in kwargs.items()
+    ):
+        raise InputError(f"{path}: its factory's arguments are no plain values", "build it again")
+    try:
+        return replace(codec.decode(ModuleMeta, {**stored, "kwargs": {}}), kwargs=kwargs)
+    except (codec.CodecError, RecursionError) as error:
+        raise InputError(
+            f"{path}: incomplete module artifact ({error})", hint="build it again"
+        ) from error
 
 
 def _demands(dataset: Dataset) -> dict[str, int]:
@@ -247,26 +200,12 @@ def _demands(dataset: Dataset) -> dict[str, int]:
 
 
 def _try_forward(module: "nn.Module", name: str, dataset: Dataset) -> None:
-    import torch
-
+    found = tuple(one_output(module, dataset, name).shape)
     shape = dataset.input_shape
-    try:
-        with torch.inference_mode():
-            output = module.eval()(torch.zeros(1, *shape))
-    except Exception as error:
-        raise InputError(
-            f"{name}: does not take the samples of {dataset.name}, shape {shape}: {error}",
-            hint="choose other data, or resize it: --data NAME?size=32",
-        ) from error
     wanted = (1, *shape) if dataset.task == "reconstruction" else (1, len(dataset.classes))
-    if not isinstance(output, torch.Tensor) or output.shape != wanted:
-        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if found != wanted:
         raise InputError(
             f"{name}: gives {found} for one sample of {dataset.name}, expected {wanted}",
             hint="set the factory's own option, e.g. NAME?num_classes="
             f"{len(dataset.classes)}, or choose other data",
         )
-
-
-def _described(content: object) -> str:
-    return "a dict of other things" if isinstance(content, dict) else type(content).__name__

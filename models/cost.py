@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Costs:
-    """Of one inference with batch 1."""
+class ModuleCosts:
+    """What one inference with batch 1 costs."""
 
     parameters: int
     macs: int
@@ -20,7 +20,7 @@ class Costs:
     uses: Mapping[str, int] = field(default_factory=dict)
 
 
-def count(module: "nn.Module", example: "Tensor") -> Costs:
+def count(module: "nn.Module", example: "Tensor") -> ModuleCosts:
     """Run `module` once, in evaluation mode, on `example` (1, …) and count.
 
     MACs are those of convolutions, linear layers and matrix products, attention's among them;
@@ -38,7 +38,7 @@ def count(module: "nn.Module", example: "Tensor") -> Costs:
             module(example)
     finally:
         module.train(training)
-    return Costs(
+    return ModuleCosts(
         parameters=sum(p.numel() for p in module.parameters()) - watch.folded,
         macs=flops.get_total_flops() // 2,
         uses=watch.uses,

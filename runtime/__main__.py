@@ -1,4 +1,4 @@
-"""The front for devices: `python -m edgekiln.runtime bench | run | check | info BUNDLE`."""
+"""The front for devices: `python -m edgekiln.runtime bench | run | check | info | serve`."""
 
 import argparse
 import sys
@@ -46,7 +46,28 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add(commands, "check", check_command, "Compare the bundle's example with its expected output.")
     _add(commands, "info", info_command, "Show what a bundle is; --json prints its manifest.")
+    for name in ("bench", "run", "check"):
+        commands.choices[name].add_argument(
+            "--allowed-signers", type=Path, metavar="FILE",
+            help="public key or allowed_signers file: refuse what they have not signed",
+        )  # fmt: skip
+    _add_serve(commands)
     return top
+
+
+def _add_serve(commands: Any) -> None:
+    summary = "Offer this machine to a tracker, until SIGTERM or Ctrl-C."
+    command = commands.add_parser("serve", help=summary, description=summary)
+    command.set_defaults(command=serve_command)
+    option = command.add_argument
+    option("--tracker", required=True, metavar="HOST:PORT", help="TVM's RPC tracker")
+    option("--key", required=True, help="what clients ask for, e.g. rpi5")
+    option("--address", default="127.0.0.1", help="listened at, for clients (%(default)s)")
+    option("--port", type=int, default=9090, help="the first free one from here on (%(default)s)")
+    option(
+        "--allowed-signers", type=Path, metavar="FILE",
+        help="public key or allowed_signers file: refuse what they have not signed",
+    )  # fmt: skip
 
 
 def _add_bench(commands: Any) -> None:
@@ -89,6 +110,7 @@ def bench_command(arguments: argparse.Namespace) -> None:
         profile=arguments.profile,
         cpu=arguments.cpu,
         power=arguments.power,
+        signers=arguments.allowed_signers,
     )
     if arguments.strict:
         bench.require_quiet(results)
@@ -99,7 +121,9 @@ def bench_command(arguments: argparse.Namespace) -> None:
 
 
 def run_command(arguments: argparse.Namespace) -> None:
-    outputs = run_files(arguments.bundle, arguments.input, arguments.output)
+    outputs = run_files(
+        arguments.bundle, arguments.input, arguments.output, signers=arguments.allowed_signers
+    )
     if arguments.json:
         listed = tuple(Output.of(spec, result) for spec, result in outputs)
         print(document("edgekiln.run/1", Answers(bundle=str(arguments.bundle), outputs=listed)))
@@ -109,7 +133,7 @@ def run_command(arguments: argparse.Namespace) -> None:
 
 
 def check_command(arguments: argparse.Namespace) -> None:
-    equal = tuple(check_example(arguments.bundle))
+    equal = tuple(check_example(arguments.bundle, signers=arguments.allowed_signers))
     if arguments.json:
         print(document("edgekiln.check/1", Checked(bundle=str(arguments.bundle), equal=equal)))
     else:
@@ -122,6 +146,19 @@ def info_command(arguments: argparse.Namespace) -> None:
         print(to_json(bundle.manifest), end="")
     else:
         print("\n".join(text.bundle_lines(bundle)))
+
+
+def serve_command(arguments: argparse.Namespace) -> None:
+    from edgekiln.runtime.device import board_server
+
+    offer = board_server.offer_of(
+        arguments.tracker,
+        arguments.key,
+        address=arguments.address,
+        port=arguments.port,
+        signers=arguments.allowed_signers,
+    )
+    board_server.run(offer)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekiln.runtime import host
-from edgekiln.runtime.contenders import Contender, Placement, ProgramContender
 from edgekiln.runtime.device.device import Device
 from edgekiln.runtime.device.local import LocalDevice
+from edgekiln.runtime.engines import Engine, Placement, ProgramEngine
 from edgekiln.runtime.errors import ConfigError, MeasurementError
-from edgekiln.runtime.ort_contender import OrtContender
+from edgekiln.runtime.ort_engine import OrtEngine
 from edgekiln.runtime.power.energy import Window
 from edgekiln.runtime.power.metering import Metering
+from edgekiln.runtime.program import batch_of
 from edgekiln.runtime.results import (
     NOISY_SPREAD,
     BenchResult,
@@ -81,8 +82,8 @@ def bench_onnx(
         MeasurementError: it failed or hung.
     """
     with LocalDevice() as here:
-        contender = OrtContender(model, placement(threads, cpu, here.affinity()))
-        return interleave([contender], here, trials=trials, min_seconds=min_seconds)[0]
+        engine = OrtEngine(model, placement(threads, cpu, here.affinity()))
+        return interleave([engine], here, trials=trials, min_seconds=min_seconds)[0]
 
 
 def compare(
@@ -96,12 +97,17 @@ def compare(
     cpu: int | None = None,
     power: str = "none",
     device: Device | None = None,
+    signers: Path | None = None,
 ) -> list[BenchResult]:
     """The bundle, then ONNX Runtime on each of `models`, in one run. Raises as the two above.
 
     ONNX Runtime runs on this machine only: without `device`, and so beside the bundle.
+
+    Args:
+        signers: who must have signed the bundle; None: as the device has it.
     """
     where = LocalDevice() if device is None else device
+    where.signers = signers or where.signers
     if not where.measures:
         raise ConfigError(
             f"{where.name} emulates: its latency would mean nothing",
@@ -109,22 +115,22 @@ def compare(
         )
     with where:
         place = placement(threads, cpu, where.affinity())
-        ours = ProgramContender(bundle, place, where, profile=profile)
-        batch = ours.spec.inputs[0].shape[0]
-        contenders: list[Contender] = [ours]
-        contenders += [OrtContender(model, place, batch=batch) for model in models]
-        return interleave(contenders, where, trials=trials, min_seconds=min_seconds, power=power)
+        ours = ProgramEngine(bundle, place, where, profile=profile)
+        batch = batch_of(ours.spec) or 1
+        engines: list[Engine] = [ours]
+        engines += [OrtEngine(model, place, batch=batch) for model in models]
+        return interleave(engines, where, trials=trials, min_seconds=min_seconds, power=power)
 
 
 def interleave(
-    contenders: Sequence[Contender],
+    engines: Sequence[Engine],
     device: Device,
     *,
     trials: int = TRIALS,
     min_seconds: float = MIN_SECONDS,
     power: str = "none",
 ) -> list[BenchResult]:
-    """Run trials in turn, A B A B …, so that a drifting machine treats all contenders alike.
+    """Run trials in turn, A B A B …, so that a drifting machine treats all engines alike.
 
     `device` is held, and what they run on.
     """
@@ -135,13 +141,12 @@ def interleave(
     warmup_seconds = min(WARMUP_SECONDS, min_seconds)
     with ExitStack() as running:
         metering = running.enter_context(Metering(power, min_seconds, device))
-        for contender in contenders:
-            running.enter_context(contender)
+        for engine in engines:
+            running.enter_context(engine)
         metering.baseline()
         before = device.state()
         rounds = [
-            [contender.trial(min_seconds, warmup_seconds) for contender in contenders]
-            for _ in range(trials)
+            [engine.trial(min_seconds, warmup_seconds) for engine in engines] for _ in range(trials)
         ]
         surroundings = _Surroundings(
             device=device.name,
@@ -152,8 +157,8 @@ def interleave(
         )
         metering.baseline()
         return [
-            _result(contender, taken, surroundings, metering)
-            for contender, taken in zip(contenders, zip(*rounds, strict=True), strict=True)
+            _result(engine, taken, surroundings, metering)
+            for engine, taken in zip(engines, zip(*rounds, strict=True), strict=True)
         ]
 
 
@@ -178,7 +183,7 @@ def require_quiet(results: Sequence[BenchResult]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Surroundings:
-    """What all contenders of a run have in common."""
+    """What all engines of a run have in common."""
 
     device: str
     machine: host.Machine
@@ -188,12 +193,12 @@ class _Surroundings:
 
 
 def _result(
-    contender: Contender,
+    engine: Engine,
     trials: tuple[Trial, ...],
     around: _Surroundings,
     metering: Metering,
 ) -> BenchResult:
-    facts, latency = contender.facts(), over_trials(trials)
+    facts, latency = engine.facts(), over_trials(trials)
     windows = [
         Window(started_s=each.started_s, wall_s=each.wall_s, inferences=each.inferences)
         for each in trials
@@ -208,8 +213,8 @@ def _result(
         target=facts.target,
         device=around.device,
         batch=facts.batch,
-        threads=contender.placement.threads,
-        cpus=contender.placement.cpus,
+        threads=engine.placement.threads,
+        cpus=engine.placement.cpus,
         affinity=around.affinity,
         median_s=latency.median_s,
         p90_s=latency.p90_s,

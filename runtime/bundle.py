@@ -1,20 +1,24 @@
-"""Program files: deterministic tars, read without trust: `.lib` and, with a manifest, `.ekb`."""
+"""Program files, read without trust: `.ekb`, with a manifest, and `.lib`, the compiler's own.
+
+A file is read once. What is verified is those bytes, and what runs is those bytes: nothing that
+happens to the file meanwhile can come between.
+"""
 
 import hashlib
 import math
-import tarfile
 import zlib
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from edgekiln.runtime import limits
 from edgekiln.runtime import manifest as documents
-from edgekiln.runtime.errors import BundleError, InputError
-from edgekiln.runtime.files import FILE_MODE, cannot_write, written_whole
+from edgekiln.runtime.archive import read_members, write_members
+from edgekiln.runtime.errors import BundleError
+from edgekiln.runtime.files import EXECUTABLE_MODE, FILE_MODE, cannot_write, written_whole
 from edgekiln.runtime.manifest import REBUILD_HINT, Manifest, ProgramSpec, TensorSpec
 
 if TYPE_CHECKING:
@@ -26,10 +30,7 @@ RUNNER = "runner"
 IMAGE = "firmware.elf"  # for an emulated board: what a microcontroller has instead of RUNNER
 MANIFEST = "manifest.json"
 SEAL = "manifest.json.sha256"  # the manifest's own hash, as sha256sum writes it
-
-EXECUTABLE_MODE = 0o755
-MAX_BYTES = 1 << 32  # larger files are not ours and would not fit a device's memory
-_BLOCK = 512  # the tar format's unit; two zero blocks end an archive
+SUMS = "SHA256SUMS"  # of a `.lib`: a line for every other file, as sha256sum writes it
 
 
 def with_checksum(runner: bytes) -> bytes:
@@ -38,16 +39,24 @@ def with_checksum(runner: bytes) -> bytes:
 
 
 def write_tar(path: Path, files: Mapping[str, bytes | Path], executable: Set[str]) -> None:
-    """Write `files` (name → content, or the file to copy) so that equal contents give equal bytes.
-
-    Names are sorted; times, owners and modes are fixed; nothing is compressed. Appears at `path`
-    whole or not at all.
+    """Write `files` as `archive.write_members` does; at `path` whole or not at all.
 
     Raises:
         StorageError: the disk is full or read-only.
     """
     with written_whole(path) as stream:
-        _write_members(stream, files, executable)
+        write_members(stream, files, executable)
+
+
+def write_lib(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a `.lib`: the files of a program, and SUMS. Raises StorageError."""
+    lines = (f"{sha256(content)}  {name}\n" for name, content in sorted(files.items()))
+    write_tar(path, {**files, SUMS: "".join(lines).encode()}, executable={RUNNER})
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a program's file. Raises InputError: no such file, or a larger one."""
+    return limits.read_file(path, limits.BUNDLES, hint="give the path of a bundle")
 
 
 def read_tar(path: Path) -> dict[str, bytes]:
@@ -57,18 +66,18 @@ def read_tar(path: Path) -> dict[str, bytes]:
         InputError: no such file, or it cannot be read.
         BundleError: truncated, damaged, or with links, devices or paths that lead outside.
     """
-    return {name: content for name, (content, _executable) in _read_members(path).items()}
+    return _contents(read_content(path), path)
 
 
 def extract(path: Path, directory: Path) -> None:
     """Write a tar's files below `directory`, which is made. Raises as `read_tar`, StorageError."""
-    for name, (content, executable) in _read_members(path).items():
+    for name, member in read_members(read_content(path), str(path)).items():
         target = directory / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)  # never write through a link that stands there
-            target.write_bytes(content)
-            target.chmod(EXECUTABLE_MODE if executable else FILE_MODE)
+            target.write_bytes(member.content)
+            target.chmod(EXECUTABLE_MODE if member.executable else FILE_MODE)
         except OSError as error:
             raise cannot_write(target, error) from error
 
@@ -98,7 +107,7 @@ class Bundle:
         if files[SEAL] != seal(files[MANIFEST]):
             raise BundleError(f"{path}: {MANIFEST} does not match its sha256", hint=REBUILD_HINT)
         manifest = documents.from_json(Manifest, files[MANIFEST], f"{path}: {MANIFEST}")
-        _check_hashes(path, files, manifest.files)
+        _check_hashes(path, files, manifest.files, {MANIFEST, SEAL}, "the manifest")
         return cls(path=path, manifest=manifest, files=files)
 
     @property
@@ -107,16 +116,32 @@ class Bundle:
 
     def example(self, kind: str, index: int, spec: TensorSpec) -> "NDArray[np.generic] | None":
         """The bundled example, kind "input" or "output"; None without one. Raises BundleError."""
-        name = example_name(kind, index)
-        raw = self.files.get(name)
-        if raw is None:
-            return None
-        wanted = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
-        if len(raw) != wanted:
-            raise BundleError(
-                f"{self.path}: {name} has {len(raw)} bytes instead of {wanted}", REBUILD_HINT
-            )
-        return np.frombuffer(raw, spec.dtype).reshape(spec.shape).copy()
+        return example_tensor(self.files, str(self.path), kind, index, spec)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProgramFile:
+    """An opened `.ekb` or `.lib`, its hashes checked, and the very bytes it was read as."""
+
+    path: Path
+    content: bytes
+    spec: ProgramSpec
+    files: Mapping[str, bytes]
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Raises BundleError with the exact reason, or InputError when there is no such file."""
+        return cls.parse(path, read_content(path))
+
+    @classmethod
+    def parse(cls, path: Path, content: bytes) -> Self:
+        """The program that `content`, read from `path`, is. Raises BundleError."""
+        files: Mapping[str, bytes] = _contents(content, path)
+        if {MANIFEST, SEAL} & files.keys() or path.suffix == ".ekb":
+            spec = Bundle.verified(path, files).program
+        else:
+            spec, files = _verified_lib(path, files)
+        return cls(path=path, content=content, spec=spec, files=files)
 
 
 def executable_name(files: Mapping[str, bytes], where: str) -> str:
@@ -131,6 +156,20 @@ def example_name(kind: str, index: int) -> str:
     return f"example/{kind}_{index}.bin"
 
 
+def example_tensor(
+    files: Mapping[str, bytes], where: str, kind: str, index: int, spec: TensorSpec
+) -> "NDArray[np.generic] | None":
+    """The example among a program's files, as `Bundle.example`."""
+    name = example_name(kind, index)
+    raw = files.get(name)
+    if raw is None:
+        return None
+    wanted = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+    if len(raw) != wanted:
+        raise BundleError(f"{where}: {name} has {len(raw)} bytes instead of {wanted}", REBUILD_HINT)
+    return np.frombuffer(raw, spec.dtype).reshape(spec.shape).copy()
+
+
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -141,83 +180,54 @@ def seal(manifest: bytes) -> bytes:
 
 
 def read_program(path: Path) -> tuple[ProgramSpec, Mapping[str, bytes]]:
-    """The program and its files, of a `.lib` or, verified, of a `.ekb`. Raises as `Bundle.open`."""
-    files = read_tar(path)
-    if MANIFEST in files:
-        opened = Bundle.verified(path, files)
-        return opened.program, opened.files
+    """The program and its files, of a `.lib` or of a `.ekb`, verified. Raises as `Bundle.open`."""
+    opened = ProgramFile.open(path)
+    return opened.spec, opened.files
+
+
+def _contents(raw: bytes, path: Path) -> dict[str, bytes]:
+    return {name: member.content for name, member in read_members(raw, str(path)).items()}
+
+
+def _verified_lib(
+    path: Path, files: Mapping[str, bytes]
+) -> tuple[ProgramSpec, Mapping[str, bytes]]:
+    """The program, and the files without SUMS."""
     if PROGRAM not in files:
         raise BundleError(
             f"{path}: has no {PROGRAM}: not a compiled program",
             hint="programs are the .ekb or .lib files that `edgekiln build` or `compile` write",
         )
-    return documents.from_json(ProgramSpec, files[PROGRAM], f"{path}: {PROGRAM}"), files
+    if SUMS not in files:
+        raise BundleError(
+            f"{path}: has no {SUMS}, and no {MANIFEST}: nothing says whether it is whole",
+            hint="compile it again, with this EdgeKiln",
+        )
+    _check_hashes(path, files, _sums(path, files[SUMS]), {SUMS}, SUMS)
+    spec = documents.from_json(ProgramSpec, files[PROGRAM], f"{path}: {PROGRAM}")
+    return spec, {name: content for name, content in files.items() if name != SUMS}
 
 
-def _write_members(
-    stream: BinaryIO, files: Mapping[str, bytes | Path], executable: Set[str]
+def _sums(path: Path, text: bytes) -> dict[str, str]:
+    """Name → hash."""
+    hashes = {}
+    for line in text.decode(errors="replace").splitlines():
+        digest, blanks, name = line[:64], line[64:66], line[66:]
+        if blanks != "  " or not name:
+            raise BundleError(f"{path}: {SUMS} is not as sha256sum writes it", REBUILD_HINT)
+        hashes[name] = digest
+    return hashes
+
+
+def _check_hashes(
+    path: Path, files: Mapping[str, bytes], hashes: Mapping[str, str], own: Set[str], listing: str
 ) -> None:
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name in sorted(files):
-            source = files[name]
-            content = source if isinstance(source, bytes) else source.read_bytes()
-            member = tarfile.TarInfo(name)  # mtime, uid, gid 0 and no owner names
-            member.size = len(content)
-            member.mode = EXECUTABLE_MODE if name in executable else FILE_MODE
-            tar.addfile(member, BytesIO(content))
-
-
-def _read_members(path: Path) -> dict[str, tuple[bytes, bool]]:
-    """Name → (content, executable)."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BundleError(f"{path}: larger than {MAX_BYTES} bytes", hint=REBUILD_HINT)
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path}: {error.strerror or error}", hint="give the path of a bundle"
-        ) from error
-    members: dict[str, tuple[bytes, bool]] = {}
-    end = 0
-    try:
-        with tarfile.open(fileobj=BytesIO(raw), mode="r:") as tar:
-            for member in tar:
-                _check_member(path, member, members)
-                stream = tar.extractfile(member)
-                assert stream is not None  # a regular file
-                members[member.name] = (stream.read(), bool(member.mode & 0o100))
-                end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
-    except (tarfile.TarError, EOFError) as error:
-        raise BundleError(f"{path}: not a whole tar: {error}", hint=REBUILD_HINT) from error
-    # tarfile takes a damaged header behind the first member for the end of the archive.
-    if len(raw) < end + 2 * _BLOCK or any(raw[end:]):
-        raise BundleError(
-            f"{path}: truncated or damaged after {end} of {len(raw)} bytes", hint=REBUILD_HINT
-        )
-    return members
-
-
-def _check_member(path: Path, member: tarfile.TarInfo, seen: Mapping[str, object]) -> None:
-    name = PurePosixPath(member.name)
-    problem = None
-    if member.type != tarfile.REGTYPE or member.sparse is not None or member.size < 0:
-        problem = "is not a plain file"
-    elif name.is_absolute() or ".." in name.parts or str(name) != member.name or name.name == "":
-        problem = "leads outside or is not in normal form"
-    elif member.name in seen or any(str(parent) in seen for parent in name.parents):
-        problem = "stands there twice"
-    if problem:
-        raise BundleError(
-            f"{path}: member {member.name!r} {problem}", hint="EdgeKiln writes no such files"
-        )
-
-
-def _check_hashes(path: Path, files: Mapping[str, bytes], hashes: Mapping[str, str]) -> None:
-    present = files.keys() - {MANIFEST, SEAL}
+    """Every file but `own` stands in `listing`, with its hash."""
+    present = files.keys() - own
     if missing := sorted(hashes.keys() - present):
         raise BundleError(f"{path}: {', '.join(missing)} missing", hint=REBUILD_HINT)
     if extra := sorted(present - hashes.keys()):
-        raise BundleError(f"{path}: {', '.join(extra)} not in the manifest", hint=REBUILD_HINT)
+        raise BundleError(f"{path}: {', '.join(extra)} not in {listing}", hint=REBUILD_HINT)
     for name, expected in hashes.items():
         if sha256(files[name]) != expected:
             raise BundleError(f"{path}: {name} does not match its sha256", hint=REBUILD_HINT)

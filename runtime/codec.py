@@ -4,6 +4,7 @@ Strict: every key must be there, no other key may be, and every value has the an
 """
 
 import json
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -12,6 +13,8 @@ from numbers import Integral, Real
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+
+MAX_DEPTH = 64  # of containers in each other; ours have less than ten
 
 
 class CodecError(ValueError):
@@ -35,6 +38,21 @@ def encode(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+def loads(text: str | bytes) -> Any:
+    """JSON from a file that anybody may have written: what it gives can be written again.
+
+    Raises:
+        ValueError: not JSON, or what JSON of ours never holds: numbers that are not finite,
+            containers deeper than MAX_DEPTH, halves of surrogate pairs.
+    """
+    try:
+        data = json.loads(text)
+        _check_plain(data, 0)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}") from None
+    return data
+
+
 def decode(kind: type[T], data: object, where: str = "") -> T:
     """The value of type `kind` that `encode` made `data` from.
 
@@ -50,6 +68,22 @@ def dumps(data: object) -> str:
     return json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def _check_plain(data: Any, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    if isinstance(data, dict):
+        for key, item in data.items():
+            _check_plain(key, depth)
+            _check_plain(item, depth + 1)
+    elif isinstance(data, list):
+        for item in data:
+            _check_plain(item, depth + 1)
+    elif isinstance(data, str):
+        data.encode()  # UnicodeEncodeError is a ValueError
+    elif isinstance(data, float) and not math.isfinite(data):
+        raise ValueError(f"{data} is no number of JSON's")
+
+
 def _decode(kind: Any, data: Any, where: str) -> Any:
     if kind is Any:
         return data
@@ -58,7 +92,7 @@ def _decode(kind: Any, data: Any, where: str) -> Any:
     if get_origin(kind) is not None:
         return _decode_generic(get_origin(kind), get_args(kind), data, where)
     if kind is float and type(data) is int:
-        return float(data)  # JSON writers may drop the ".0"
+        return _as_float(data, where)  # JSON writers may drop the ".0"
     return _expect(data, kind, where)
 
 
@@ -67,7 +101,7 @@ def _decode_generic(origin: Any, args: tuple[Any, ...], data: Any, where: str) -
     if origin in (Union, types.UnionType):
         return None if data is None else _decode(args[0], data, where)
     if origin is Literal:
-        if data not in args:
+        if not isinstance(data, str | int) or data not in args:
             raise CodecError(f"{_at(where)}wanted one of {', '.join(map(repr, args))}")
         return data
     if origin is tuple:
@@ -94,6 +128,13 @@ def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
 def _hints(kind: type) -> dict[str, Any]:
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def _as_float(data: int, where: str) -> float:
+    try:
+        return float(data)
+    except OverflowError as error:
+        raise CodecError(f"{_at(where)}{error}") from error
 
 
 def _expect(data: Any, kind: type, where: str) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgekiln.runtime.codec import encode
 from edgekiln.runtime.results import BenchResult
+from edgekiln.runtime.text import labelled_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,12 +23,11 @@ class Output:
     name: str
     shape: tuple[int, ...]
     dtype: str
-    values: Any  # nested lists; null for what is no finite number
-    answers: tuple[str, ...]
+    values: Any  # nested lists, or one number; null for what is no finite number
+    answers: tuple[str, ...]  # the label of the largest value, one a sample; none without labels
 
     @classmethod
     def of(cls, spec: "TensorSpec", result: "NDArray[np.generic]") -> Self:
-        best = result.reshape(len(result), -1).argmax(1) if spec.labels else ()
         values = result
         if result.dtype.kind == "f" and not np.isfinite(result).all():
             values = np.where(np.isfinite(result), result.astype(object), np.array(None))
@@ -36,7 +36,7 @@ class Output:
             shape=result.shape,
             dtype=str(result.dtype),
             values=values.tolist(),
-            answers=tuple(spec.labels[index] for index in best),
+            answers=tuple(spec.labels[row.argmax()] for row in labelled_rows(spec, result)),
         )
 
 

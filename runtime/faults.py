@@ -2,7 +2,7 @@
 
 import sys
 
-from edgekiln.runtime.errors import EdgeKilnError, MeasurementError
+from edgekiln.runtime.errors import DeviceError, EdgeKilnError, MeasurementError
 
 _BY_CODE = {kind.exit_code: kind for kind in EdgeKilnError.__subclasses__()}
 
@@ -11,6 +11,12 @@ def print_error(error: EdgeKilnError) -> None:
     print(f"error: {error.message}", file=sys.stderr)
     if error.hint:
         print(f" hint: {error.hint}", file=sys.stderr)
+
+
+def error_of(exit_code: object, message: object, hint: object) -> EdgeKilnError:
+    """The error that another process told of; of an unknown kind it is a DeviceError."""
+    kind = _BY_CODE.get(exit_code, DeviceError) if isinstance(exit_code, int) else DeviceError
+    return kind(str(message), str(hint))
 
 
 def error_from(exit_code: int, stderr: str, what: str) -> EdgeKilnError:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 from edgekiln.runtime.errors import StorageError
 
 FILE_MODE = 0o644
+EXECUTABLE_MODE = 0o755
 
 
 @contextmanager

@@ -1,23 +1,20 @@
 """From what a user has (arrays, images, raw bytes) to what a program takes."""
 
 import math
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.runtime.errors import InputError, MissingToolError
+from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
+from edgekiln.runtime.limits import INPUTS, read_file
+from edgekiln.runtime.npy import read_npy, read_npz
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekiln.runtime.manifest import Preprocessing, TensorSpec
-
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
-)
-CHANNELS = {"L": 1, "RGB": 3}
 
 
 def preprocess(x: "NDArray[np.generic]", preprocessing: "Preprocessing") -> "NDArray[np.float32]":
@@ -53,59 +50,67 @@ def preprocess(x: "NDArray[np.generic]", preprocessing: "Preprocessing") -> "NDA
     raise InputError(f"unknown layout {preprocessing.layout!r}", hint="layouts are: NCHW, NHWC, N*")
 
 
-def load_input(path: Path, spec: "TensorSpec") -> "NDArray[np.generic]":
-    """Read a file as input of a program: (N, *spec.shape[1:]) of spec.dtype, C order.
+def load_input(path: Path, spec: "TensorSpec", *, batched: bool = True) -> "NDArray[np.generic]":
+    """Read a file as input of a program, see `fit`.
 
     `.npy`, `.npz` (never pickled), raw `.bin` in the input's own dtype and shape, or an image,
     which is resized to the model's input. uint8 images in an array are preprocessed as well.
 
     Raises:
-        InputError: unreadable, or another shape or dtype than the program's.
+        InputError: unreadable, too large, or another shape or dtype than the program's.
         MissingToolError: an image without Pillow.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file", hint="--input takes .npy, .npz, .bin or an image")
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return fit(_read_npy(path), spec, str(path))
+        return fit(read_npy(path), spec, str(path), batched=batched)
     if suffix == ".npz":
-        return fit(_read_npz(path, spec), spec, str(path))
+        return fit(read_npz(path, spec.name), spec, str(path), batched=batched)
     if suffix == ".bin":
-        return _read_raw(path, spec)
+        return _read_raw(path, spec, batched)
     if suffix in IMAGE_SUFFIXES:
-        return _read_as_image(path, spec)
+        return _read_as_image(path, spec, batched)
     raise InputError(
         f"{path}: cannot tell what this file is",
         hint=f"inputs are .npy, .npz, .bin, {', '.join(sorted(IMAGE_SUFFIXES))}",
     )
 
 
-def fit(array: "NDArray[np.generic]", spec: "TensorSpec", where: str) -> "NDArray[np.generic]":
-    """Bring an array to (N, *spec.shape[1:]) of spec.dtype without guessing.
+def fit(
+    array: "NDArray[np.generic]", spec: "TensorSpec", where: str, *, batched: bool = True
+) -> "NDArray[np.generic]":
+    """Bring an array to an input's shape and dtype without guessing.
 
-    Taken: the input's own shape with any batch or none; float64 for float32; and, when the input
-    has preprocessing, uint8 images (N, H, W, C) or one (H, W, C), which are preprocessed.
+    Taken: the input's own shape, without its first axis where that has one item; float64 for
+    float32; and, when the input has preprocessing, uint8 images (N, H, W, C) or one (H, W, C),
+    which are preprocessed.
+
+    Args:
+        batched: the first axis is the samples': any number of them, or one without the axis, is
+            taken. Otherwise the array has exactly the input's shape.
 
     Raises:
         InputError: anything else; the message starts with `where` and names both shapes.
     """
-    per_sample = spec.shape[1:]
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if spec.preprocessing is not None and array.dtype == np.uint8 and spec.dtype != "uint8":
         sized = _as_images(array, spec)
-        if sized is not None:
+        if sized is not None and (batched or len(sized) == spec.shape[0]):
             return quantize(preprocess(sized, spec.preprocessing), spec)
-    if array.shape == per_sample:
+    one = bool(spec.shape) and array.shape == spec.shape[1:]
+    if one and (batched or spec.shape[0] == 1):
         array = array[None]
-    if array.ndim == 0 or array.shape[1:] != per_sample or len(array) == 0:
+    elif not _has_shape(array, spec, batched):
         raise InputError(
-            f"{where}: input {spec.name!r} is {_shape_text(spec)}, this array is {array.shape}",
-            hint=_shape_hint(spec),
+            f"{where}: input {spec.name!r} is {_shape_text(spec, batched)}, "
+            f"this array is {array.shape}",
+            hint=_shape_hint(spec, batched),
         )
     wanted = np.dtype(spec.dtype)
     if array.dtype == wanted:
-        return np.ascontiguousarray(array)
+        return np.ascontiguousarray(array).reshape(array.shape)  # it gives 0-d arrays an axis
     if array.dtype.kind == "f" and (wanted.kind == "f" or spec.scale is not None):
-        return quantize(np.ascontiguousarray(array, dtype=np.float32), spec)
+        return quantize(array.astype(np.float32, order="C"), spec)
     raise InputError(
         f"{where}: input {spec.name!r} is {spec.dtype}, this array is {array.dtype}",
         hint=f"convert it: array.astype({spec.dtype!r})",
@@ -122,37 +127,14 @@ def quantize(real: "NDArray[np.float32]", spec: "TensorSpec") -> "NDArray[np.gen
             f"input {spec.name!r} is {spec.dtype} without a scale",
             hint=f"give it {spec.dtype} values",
         )
+    if np.isnan(real).any():
+        raise InputError(
+            f"input {spec.name!r}: NaN has no {spec.dtype} code", hint="take the NaN out"
+        )
     limits = np.iinfo(wanted)
     levels = np.rint(real / np.float32(spec.scale)) + np.float32(spec.zero_point or 0)
     q: NDArray[np.generic] = np.clip(levels, limits.min, limits.max).astype(wanted)
     return q
-
-
-def read_image(path: Path, height: int, width: int, color: str) -> "NDArray[np.uint8]":
-    """An image file as (height, width, C) uint8: upright as its EXIF says, resized bilinearly.
-
-    Raises:
-        InputError: the file is not an image, or damaged.
-        MissingToolError: Pillow is not installed.
-    """
-    try:
-        from PIL import Image, ImageOps
-    except ImportError as error:
-        raise MissingToolError(
-            f"{path}: reading images needs Pillow", hint="pip install 'pillow>=10'"
-        ) from error
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert(color)
-            if upright.size != (width, height):
-                upright = upright.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(upright, dtype=np.uint8)
-    # Pillow's decoders raise whatever the damaged bytes lead them to, SyntaxError among it.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{path}: cannot read this image: {error}", hint="is it complete?"
-        ) from error
-    return pixels.reshape(height, width, CHANNELS[color])
 
 
 def _normalize(x: "NDArray[np.generic]", p: "Preprocessing") -> "NDArray[np.float32]":
@@ -219,69 +201,50 @@ def _as_images(array: "NDArray[np.generic]", spec: "TensorSpec") -> "NDArray[np.
     return None
 
 
-def _read_as_image(path: Path, spec: "TensorSpec") -> "NDArray[np.generic]":
+def _read_as_image(path: Path, spec: "TensorSpec", batched: bool) -> "NDArray[np.generic]":
     size = _image_size(spec)
     if spec.preprocessing is None or size is None:
         raise InputError(
-            f"{path}: input {spec.name!r} {_shape_text(spec)} has no preprocessing for images",
+            f"{path}: input {spec.name!r} {_shape_text(spec, batched)} has no preprocessing for "
+            "images",
             hint="give the preprocessed array as .npy",
         )
     pixels = read_image(path, *size, spec.preprocessing.color)[None]
     if spec.dtype == "uint8" and spec.scale is None:
-        return fit(pixels, spec, str(path))
-    return quantize(preprocess(pixels, spec.preprocessing), spec)
+        return fit(pixels, spec, str(path), batched=batched)
+    ready = quantize(preprocess(pixels, spec.preprocessing), spec)
+    return fit(ready, spec, str(path), batched=batched)
 
 
-def _read_npy(path: Path) -> "NDArray[np.generic]":
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+def _read_raw(path: Path, spec: "TensorSpec", batched: bool) -> "NDArray[np.generic]":
+    raw = read_file(path, INPUTS, hint="raw files are .bin")
+    shape = spec.shape[1:] if batched else spec.shape
+    wanted = np.dtype(spec.dtype).itemsize * math.prod(shape)
+    if not raw or len(raw) % wanted or not (batched or len(raw) == wanted):
         raise InputError(
-            f"{path}: not a NumPy array: {error}", hint="save it with np.save"
-        ) from error
-    if not isinstance(array, np.ndarray):  # a .npz by another name
-        array.close()
-        raise InputError(f"{path}: holds several arrays", hint="name it .npz")
-    return array
-
-
-def _read_npz(path: Path, spec: "TensorSpec") -> "NDArray[np.generic]":
-    try:
-        # Opened here, for numpy leaves a damaged archive open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = archive.files
-            chosen = spec.name if spec.name in names else names[0] if len(names) == 1 else None
-            if chosen is not None:
-                return np.asarray(archive[chosen])
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: not an archive of NumPy arrays: {error}", hint="save it with np.savez"
-        ) from error
-    raise InputError(
-        f"{path}: has no array named {spec.name!r}",
-        hint=f"its arrays are: {', '.join(names) or 'none'}",
-    )
-
-
-def _read_raw(path: Path, spec: "TensorSpec") -> "NDArray[np.generic]":
-    raw = path.read_bytes()
-    per_sample = np.dtype(spec.dtype).itemsize * math.prod(spec.shape[1:])
-    if not raw or len(raw) % per_sample:
-        raise InputError(
-            f"{path}: {len(raw)} bytes, input {spec.name!r} takes {per_sample} a sample",
-            hint=f"raw files are {spec.dtype} {_shape_text(spec)} in C order",
+            f"{path}: {len(raw)} bytes, input {spec.name!r} takes {wanted}"
+            + (" a sample" if batched else ""),
+            hint=f"raw files are {spec.dtype} {_shape_text(spec, batched)} in C order",
         )
-    return np.frombuffer(raw, spec.dtype).reshape(-1, *spec.shape[1:]).copy()
+    array = np.frombuffer(raw, spec.dtype).copy()
+    return array.reshape(-1, *shape) if batched else array.reshape(shape)
 
 
-def _shape_text(spec: "TensorSpec") -> str:
-    return f"({', '.join(['N', *map(str, spec.shape[1:])])})"
+def _has_shape(array: "NDArray[np.generic]", spec: "TensorSpec", batched: bool) -> bool:
+    if not batched:
+        return array.shape == spec.shape
+    return array.ndim > 0 and array.shape[1:] == spec.shape[1:] and len(array) > 0
 
 
-def _shape_hint(spec: "TensorSpec") -> str:
+def _shape_text(spec: "TensorSpec", batched: bool) -> str:
+    return f"({', '.join(['N', *map(str, spec.shape[1:])])})" if batched else str(spec.shape)
+
+
+def _shape_hint(spec: "TensorSpec", batched: bool) -> str:
+    given = f"give {spec.dtype} {_shape_text(spec, batched)}"
     size = _image_size(spec)
     if spec.preprocessing is None or size is None:
-        return f"give {spec.dtype} {_shape_text(spec)}"
+        return given
+    count = "N" if batched else spec.shape[0]
     channels = CHANNELS.get(spec.preprocessing.color, 3)
-    images = f"(N, {size[0]}, {size[1]}, {channels})"
-    return f"give {spec.dtype} {_shape_text(spec)} or uint8 images {images}"
+    return f"{given} or uint8 images ({count}, {size[0]}, {size[1]}, {channels})"

@@ -11,13 +11,24 @@ import numpy as np
 
 from edgekiln.runtime.bundle import LIBRARY
 from edgekiln.runtime.errors import BundleError
-from edgekiln.runtime.manifest import REBUILD_HINT, TensorSpec
+from edgekiln.runtime.manifest import REBUILD_HINT, ProgramSpec, TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ALIGN = 64  # MODEL_ALIGN of model.h
+MAX_TENSORS, MAX_STEPS = 1 << 16, 1 << 24  # more is not a program's, and not worth reading
 OVERREAD = 64  # bytes a kernel may read, never use, past the end of a tensor
+
+
+class _Step(ctypes.Structure):
+    """`model_step_t` of model.h."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("op", ctypes.c_char_p),
+        ("work", ctypes.c_int32),
+    )
 
 
 class Library:
@@ -29,6 +40,7 @@ class Library:
 
     def __init__(self, content: bytes, where: str) -> None:
         """Raises BundleError: not a library for this machine, or not a program's."""
+        self._where = where
         descriptor = os.memfd_create("libmodel.so")
         try:
             with os.fdopen(descriptor, "wb", closefd=False) as stream:
@@ -40,7 +52,7 @@ class Library:
         weakref.finalize(self, _unload, library._handle, descriptor)
         try:
             self._run, self._step = library.model_run, library.model_step
-            self.arena_bytes: int = ctypes.c_size_t.in_dll(library, "model_arena_bytes").value
+            self._facts = _facts(library)
         except (AttributeError, ValueError) as error:
             raise BundleError(f"{where}: not a program's library: {error}", REBUILD_HINT) from error
         pointers = ctypes.POINTER(ctypes.c_void_p)
@@ -48,6 +60,28 @@ class Library:
         self._step.argtypes = (
             ctypes.c_int, pointers, pointers, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32,
         )  # fmt: skip
+
+    def check(self, spec: ProgramSpec) -> None:
+        """Compare what the program's description says with what the library says of itself.
+
+        The library reads and writes by its own numbers; memory is made by the description's.
+
+        Raises:
+            BundleError: they differ.
+        """
+        told = {
+            "bytes of arena": spec.arena_bytes,
+            "bytes of inputs": [byte_count(tensor) for tensor in spec.inputs],
+            "bytes of outputs": [byte_count(tensor) for tensor in spec.outputs],
+            "items of its steps": [layer.work for layer in spec.layers],
+        }
+        for what, number in told.items():
+            if self._facts[what] != number:
+                raise BundleError(
+                    f"{self._where}: {LIBRARY} says {what}: {self._facts[what]}, its description "
+                    f"{number}",
+                    REBUILD_HINT,
+                )
 
     def run(self, inputs: "Pointers", outputs: "Pointers", arena: "NDArray[np.uint8]") -> None:
         """`model_run`. Raises BundleError when it reports an error."""
@@ -64,6 +98,34 @@ class Library:
             raise BundleError(f"model_step {index} returned {status}", REBUILD_HINT)
 
 
+def _facts(library: ctypes.CDLL) -> dict[str, int | list[int]]:
+    """What model.h declares "for those who load the library without this file".
+
+    Raises ValueError, as ctypes does, where a name is missing.
+    """
+
+    def number(name: str, kind: type[ctypes.c_size_t] | type[ctypes.c_int32]) -> int:
+        return int(kind.in_dll(library, name).value)
+
+    def sizes(direction: str) -> list[int]:
+        count = number(f"model_{direction}_count", ctypes.c_int32)
+        if not 0 <= count <= MAX_TENSORS:
+            raise ValueError(f"{count} {direction}s")
+        return list((ctypes.c_size_t * count).in_dll(library, f"model_{direction}_bytes"))
+
+    count = number("model_step_count", ctypes.c_int32)
+    if not 0 <= count <= MAX_STEPS:
+        raise ValueError(f"{count} steps")
+    return {
+        "bytes of arena": number("model_arena_bytes", ctypes.c_size_t),
+        "bytes of inputs": sizes("input"),
+        "bytes of outputs": sizes("output"),
+        "items of its steps": [
+            step.work for step in (_Step * count).in_dll(library, "model_steps")
+        ],
+    }
+
+
 class Pointers:
     """Buffers for the tensors of one direction, and the array of pointers C takes."""
 
@@ -74,8 +136,14 @@ class Pointers:
 
 
 def aligned(size: int) -> "NDArray[np.uint8]":
-    """Zeroed bytes that start at a multiple of ALIGN."""
-    raw = np.zeros(size + ALIGN, np.uint8)
+    """Zeroed bytes that start at a multiple of ALIGN. Raises BundleError: there are not so many."""
+    try:
+        raw = np.zeros(size + ALIGN, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise BundleError(
+            f"the program takes {size} bytes at once, which this machine has not",
+            "run it where there is more memory",
+        ) from error
     start = -raw.ctypes.data % ALIGN
     return raw[start : start + size]
 

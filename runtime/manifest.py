@@ -1,7 +1,7 @@
 """The contract between host and device: what a program takes, gives, and came from."""
 
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -9,6 +9,12 @@ from edgekiln.runtime import codec
 from edgekiln.runtime.errors import BundleError
 
 SCHEMA_VERSION = 1
+# What programs compute with, by numpy's names and with the bytes of a value.
+DTYPES = {
+    "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4,
+    "int64": 8, "uint64": 8, "float16": 2, "float32": 4, "float64": 8,
+}  # fmt: skip
+MAX_TENSOR_BYTES = 1 << 40  # more than any machine's memory: products stay exact below it
 REBUILD_HINT = "the file is damaged or not EdgeKiln's: copy it again, or build it again"
 
 
@@ -115,10 +121,11 @@ def from_json(kind: type[Document], text: str | bytes, where: str) -> Document:
     """Read what `to_json` wrote. `where` names the file in messages.
 
     Raises:
-        BundleError: not JSON, of another schema version, or with missing, unknown or mistyped keys.
+        BundleError: not JSON, of another schema version, with missing, unknown or mistyped keys, or
+            with values that no program has.
     """
     try:
-        data = json.loads(text)
+        data = codec.loads(text)
     except ValueError as error:
         raise BundleError(f"{where}: not JSON: {error}", hint=REBUILD_HINT) from error
     if not isinstance(data, dict) or "schema" not in data:
@@ -131,6 +138,61 @@ def from_json(kind: type[Document], text: str | bytes, where: str) -> Document:
     if kind is ProgramSpec:  # its version is the file's, not the program's
         del data["schema"]
     try:
-        return codec.decode(kind, data)
+        document = codec.decode(kind, data)
     except codec.CodecError as error:
         raise BundleError(f"{where}: {error}", hint=REBUILD_HINT) from error
+    program = document.program if isinstance(document, Manifest) else document
+    if problem := next(_impossible(program), None):
+        raise BundleError(f"{where}: {problem}", hint=REBUILD_HINT)
+    return document
+
+
+def _impossible(program: ProgramSpec) -> Iterator[str]:
+    """What no program of ours has, and later code need not look for again, in words."""
+    for name in ("arena_bytes", "weights_bytes", "code_bytes"):
+        if getattr(program, name) < 0:
+            yield f"{name} is negative"
+    for tensor in (*program.inputs, *program.outputs):
+        yield from _impossible_tensor(tensor)
+    for layer in program.layers:
+        yield from _impossible_layer(layer, program.arena_bytes)
+
+
+def _impossible_tensor(tensor: TensorSpec) -> Iterator[str]:
+    if tensor.dtype not in DTYPES:
+        yield f"{tensor.name!r}: dtype {tensor.dtype!r} is none of {', '.join(DTYPES)}"
+    elif any(extent < 0 for extent in tensor.shape):
+        yield f"{tensor.name!r}: shape {tensor.shape} has a negative extent"
+    elif math.prod(tensor.shape) * DTYPES[tensor.dtype] > MAX_TENSOR_BYTES:
+        yield f"{tensor.name!r}: shape {tensor.shape} is larger than any memory"
+    if tensor.scale is not None and tensor.scale <= 0:
+        yield f"{tensor.name!r}: scale {tensor.scale} is not above 0"
+    if tensor.preprocessing is not None and 0 in tensor.preprocessing.std:
+        yield f"{tensor.name!r}: preprocessing divides by a std of 0"
+
+
+def _impossible_layer(layer: Layer, arena_bytes: int) -> Iterator[str]:
+    if min(layer.macs, layer.work, *layer.halo) < 0:
+        yield f"layer {layer.name!r}: a count is negative"
+    if layer.output is None:
+        return
+    yield from _impossible_tensor(layer.output)
+    image = len(layer.output.shape) == 4 and layer.layout == "NHWC"
+    if any(layer.halo) and not image:
+        yield f"layer {layer.name!r}: a border, and no image"
+    if layer.offset is not None and layer.output.dtype in DTYPES:
+        end = layer.offset + stored_bytes(layer)
+        if layer.offset < 0 or end > arena_bytes:
+            yield f"layer {layer.name!r}: lies at {layer.offset}, outside the arena"
+
+
+def stored_bytes(layer: Layer) -> int:
+    """What the result of a layer takes in memory, its border included."""
+    tensor = layer.output
+    assert tensor is not None, layer.name
+    shape = tensor.shape
+    if any(layer.halo):
+        n, c, h, w = shape
+        top, left, bottom, right = layer.halo
+        shape = (n, c, top + h + bottom, left + w + right)
+    return math.prod(shape) * DTYPES[tensor.dtype]

@@ -21,6 +21,7 @@ import numpy as np
 from edgekiln.runtime import codec, host
 from edgekiln.runtime.errors import EdgeKilnError
 from edgekiln.runtime.faults import print_error
+from edgekiln.runtime.program import batch_of
 from edgekiln.runtime.results import Trial, trial_of
 from edgekiln.runtime.runner import OrtRunner, import_onnxruntime
 
@@ -77,7 +78,7 @@ def prepare(model: Path, threads: int, batch: int) -> tuple[Callable[[], None], 
         binding.bind_ortvalue_output(spec.name, value)
     ready = {
         "first_inference_s": first_s,
-        "batch": runner.inputs[0].shape[0],
+        "batch": batch_of(runner) or 1,
         "version": ort.__version__,
     }
     return _without_wrapper(runner.session, binding), ready

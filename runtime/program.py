@@ -3,15 +3,16 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from edgekiln.runtime.bundle import Bundle
+from edgekiln.runtime.bundle import example_tensor
 from edgekiln.runtime.errors import BundleError, ConfigError, InputError, MismatchError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.inputs import fit, load_input
-from edgekiln.runtime.runner import AotRunner, Runner, check_inputs
+from edgekiln.runtime.runner import AotRunner, Runner, check_count
+from edgekiln.runtime.trust import open_trusted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 
 class LoadedProgram:
-    """Call it with one array an input: a batch of any size, or one sample without a batch axis."""
+    """Call it with one array an input; threads and forked children may call it, too.
+
+    Where the first axes of all inputs and outputs have one extent, that is the batch: then any
+    number of samples is taken, or one without a batch axis. Of other programs every array has
+    exactly the program's own shape.
+    """
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
@@ -28,7 +34,7 @@ class LoadedProgram:
     def __call__(
         self, *arrays: "NDArray[np.generic]"
     ) -> "NDArray[np.generic] | list[NDArray[np.generic]]":
-        """The output, or the list of them when the program has several; batch first, as given.
+        """The output, or the list of them when the program has several.
 
         An input with preprocessing takes uint8 images (N, H, W, C) or the model's own float input.
         The program's batch is fixed: other batches are run in pieces, the last one padded.
@@ -37,36 +43,67 @@ class LoadedProgram:
             InputError: another number of arrays, shape or dtype than the program's; both are named.
         """
         specs = self.runner.inputs
-        if len(arrays) != len(specs):
-            check_inputs(arrays, specs)
-        batches = [fit(each, spec, "load") for each, spec in zip(arrays, specs, strict=True)]
-        results = run_batched(self.runner, batches)
+        check_count(arrays, specs)
+        batched = batch_of(self.runner) is not None
+        given = [
+            fit(np.asarray(each), spec, "load", batched=batched)
+            for each, spec in zip(arrays, specs, strict=True)
+        ]
+        results = run_batched(self.runner, given)
         return results[0] if len(results) == 1 else results
 
 
-def load(path: str | os.PathLike[str]) -> LoadedProgram:
+def load(
+    path: str | os.PathLike[str], *, signers: str | os.PathLike[str] | None = None
+) -> LoadedProgram:
     """See `edgekiln.runtime.load`."""
-    return LoadedProgram(AotRunner.open(Path(path)))
+    return LoadedProgram(AotRunner.open(Path(path), Path(signers) if signers else None))
 
 
-def run_batched(
-    runner: Runner, batches: "list[NDArray[np.generic]]"
-) -> "list[NDArray[np.generic]]":
-    """Run any number of samples through a program of a fixed batch. Outputs are batch first.
+class TakesTensors(Protocol):
+    """What takes and gives tensors: a runner, a program's description."""
+
+    @property
+    def inputs(self) -> "tuple[TensorSpec, ...]": ...
+
+    @property
+    def outputs(self) -> "tuple[TensorSpec, ...]": ...
+
+
+def batch_of(program: TakesTensors) -> int | None:
+    """Samples of one inference: what the first axes of all inputs and outputs have in common.
+
+    None where they have no such axis, or others: then no axis is known to be the samples'.
+    """
+    extents = {spec.shape[:1] for spec in (*program.inputs, *program.outputs)}
+    if not program.inputs or len(extents) != 1:
+        return None
+    (shared,) = extents
+    return shared[0] if shared else None
+
+
+def run_batched(runner: Runner, given: "list[NDArray[np.generic]]") -> "list[NDArray[np.generic]]":
+    """One inference, or, of a program with a batch, as many as the samples need.
+
+    Args:
+        given: as `fit` makes them.
 
     Raises:
         InputError: the inputs have different numbers of samples.
     """
-    counts = sorted({len(batch) for batch in batches})
+    size = batch_of(runner)
+    if size is None:
+        return runner.run(*given)
+    counts = sorted({len(batch) for batch in given})
     if len(counts) > 1:
         raise InputError(
             f"the inputs have {' and '.join(map(str, counts))} samples",
             hint="give every input the same number of samples",
         )
-    size, total = runner.inputs[0].shape[0], len(batches[0])
+    total = len(given[0])
     pieces = []
     for start in range(0, total, size):
-        chunk = [_padded(batch[start : start + size], size) for batch in batches]
+        chunk = [_padded(batch[start : start + size], size) for batch in given]
         pieces.append(runner.run(*chunk))
     return [np.concatenate(parts)[:total] for parts in zip(*pieces, strict=True)]
 
@@ -79,7 +116,11 @@ def _padded(chunk: "NDArray[np.generic]", size: int) -> "NDArray[np.generic]":
 
 
 def run_files(
-    path: Path, inputs: Sequence[Path], outputs: Sequence[Path] = ()
+    path: Path,
+    inputs: Sequence[Path],
+    outputs: Sequence[Path] = (),
+    *,
+    signers: Path | None = None,
 ) -> "list[tuple[TensorSpec, NDArray[np.generic]]]":
     """Run a program on input files and write its outputs as .npy files, when given.
 
@@ -87,7 +128,7 @@ def run_files(
         ConfigError: another number of files than the program has inputs or outputs.
         EdgeKilnError: as `AotRunner.open`, `load_input`, `run_batched` and `save`.
     """
-    runner = AotRunner.open(path)
+    runner = AotRunner.open(path, signers)
     names = ", ".join(spec.name for spec in runner.inputs)
     if len(inputs) != len(runner.inputs):
         raise ConfigError(
@@ -99,24 +140,35 @@ def run_files(
             f"{len(outputs)} outputs are given, {path.name} has {len(runner.outputs)}",
             hint="give --output once for each, or not at all",
         )
-    arrays = [load_input(file, spec) for file, spec in zip(inputs, runner.inputs, strict=True)]
+    batched = batch_of(runner) is not None
+    arrays = [
+        load_input(file, spec, batched=batched)
+        for file, spec in zip(inputs, runner.inputs, strict=True)
+    ]
     results = run_batched(runner, arrays)
     for file, result in zip(outputs, results, strict=False):
         save(file, result)
     return list(zip(runner.outputs, results, strict=True))
 
 
-def check_example(path: Path) -> list[str]:
+def check_example(path: Path, *, signers: Path | None = None) -> list[str]:
     """Run a bundle's example; the names of the outputs, all of them equal to the expected ones.
 
     Raises:
-        BundleError: damaged, for another machine, or without an expected output.
+        BundleError: damaged, for another machine, not signed where that is demanded, or without an
+            expected output.
         MismatchError: an output differs.
     """
-    bundle = Bundle.open(path)
-    runner = AotRunner.open(path)
-    inputs = [bundle.example("input", i, spec) for i, spec in enumerate(runner.inputs)]
-    expected = [bundle.example("output", i, spec) for i, spec in enumerate(runner.outputs)]
+    opened = open_trusted(path, signers)
+    runner = AotRunner.of(opened)
+    expected = [
+        example_tensor(opened.files, str(path), "output", index, spec)
+        for index, spec in enumerate(runner.outputs)
+    ]
+    inputs = [
+        example_tensor(opened.files, str(path), "input", index, spec)
+        for index, spec in enumerate(runner.inputs)
+    ]
     given = [array for array in inputs if array is not None]
     if len(given) < len(inputs) or any(array is None for array in expected):
         raise BundleError(
@@ -125,7 +177,8 @@ def check_example(path: Path) -> list[str]:
         )
     for spec, wanted, got in zip(runner.outputs, expected, runner.run(*given), strict=True):
         assert wanted is not None
-        differing = int((wanted.view(np.uint8) != got.view(np.uint8)).sum())
+        theirs, ours = (np.frombuffer(each.tobytes(), np.uint8) for each in (wanted, got))
+        differing = int((theirs != ours).sum())
         if differing:
             raise MismatchError(
                 f"{path}: output {spec.name!r} differs from the expected one in {differing} of "

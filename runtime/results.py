@@ -106,7 +106,7 @@ class BenchResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Latency:
+class LatencySummary:
     """Over trials."""
 
     median_s: float
@@ -116,10 +116,10 @@ class Latency:
     spread: float
 
 
-def over_trials(trials: Sequence[Trial]) -> Latency:
+def over_trials(trials: Sequence[Trial]) -> LatencySummary:
     medians = [trial.median_s for trial in trials]
     middle = statistics.median(medians)
-    return Latency(
+    return LatencySummary(
         median_s=middle,
         p90_s=statistics.median(trial.p90_s for trial in trials),
         p99_s=statistics.median(trial.p99_s for trial in trials),
@@ -149,7 +149,7 @@ def trial_of(latencies_s: Sequence[float], wall_s: float, started_s: float) -> T
 
 
 def warnings_for(
-    latency: Latency, machine: host.Machine, before: host.State, after: host.State
+    latency: LatencySummary, machine: host.Machine, before: host.State, after: host.State
 ) -> tuple[str, ...]:
     """What makes the numbers doubtful, for people."""
     found = []

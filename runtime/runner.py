@@ -1,19 +1,23 @@
 """Runners: one interface to a compiled program and to ONNX Runtime, the reference it is held to."""
 
 import math
+import os
 import platform
 import threading
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 
 from edgekiln.runtime import host
-from edgekiln.runtime.bundle import LIBRARY, read_program
+from edgekiln.runtime.amx_permission import request_amx_permission
+from edgekiln.runtime.bundle import LIBRARY, ProgramFile
 from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
 from edgekiln.runtime.library import Library, Pointers, aligned, view
 from edgekiln.runtime.manifest import REBUILD_HINT, Layer, ProgramSpec, TensorSpec
-from edgekiln.runtime.permit import permit
+from edgekiln.runtime.trust import open_trusted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,33 +43,34 @@ class AotRunner:
     """A compiled program in this process, through its C interface (`model.h`).
 
     Buffers are allocated once. Threads that share an instance wait for each other; instances share
-    nothing and run in parallel.
+    nothing and run in parallel. A forked child may use its copy, whatever the parent's threads were
+    doing.
     """
 
     def __init__(self, spec: ProgramSpec, library: bytes, where: str) -> None:
         """`library` is libmodel.so; `where` names its origin in messages. Raises BundleError."""
         check_machine(spec, where)
-        permit(spec.features, where)
+        request_amx_permission(spec.features, where)
         self.spec = spec
         self._library = Library(library, where)
-        if self._library.arena_bytes != spec.arena_bytes:
-            raise BundleError(
-                f"{where}: libmodel.so wants {self._library.arena_bytes} bytes of arena, "
-                f"program.json says {spec.arena_bytes}",
-                REBUILD_HINT,
-            )
+        self._library.check(spec)
         self.arena = aligned(spec.arena_bytes)
         self._in, self._out = Pointers(spec.inputs), Pointers(spec.outputs)
         self._lock = threading.Lock()
+        _RUNNERS.add(self)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """From a `.ekb` or `.lib` file. Raises InputError, BundleError."""
-        spec, files = read_program(path)
-        check_machine(spec, str(path))
-        if LIBRARY not in files:
-            raise BundleError(f"{path}: has no {LIBRARY}", REBUILD_HINT)
-        return cls(spec, files[LIBRARY], str(path))
+    def open(cls, path: Path, signers: Path | None = None) -> Self:
+        """From a `.ekb` or `.lib` file. Raises as `trust.open_trusted`, and BundleError."""
+        return cls.of(open_trusted(path, signers))
+
+    @classmethod
+    def of(cls, opened: ProgramFile) -> Self:
+        """Of a file that was read, and verified where that is demanded. Raises BundleError."""
+        check_machine(opened.spec, str(opened.path))
+        if LIBRARY not in opened.files:
+            raise BundleError(f"{opened.path}: has no {LIBRARY}", REBUILD_HINT)
+        return cls(opened.spec, opened.files[LIBRARY], str(opened.path))
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -125,6 +130,21 @@ class AotRunner:
     def _set_inputs(self, arrays: "tuple[NDArray[np.generic], ...]") -> None:
         for buffer, array, spec in zip(self._in.buffers, arrays, self.inputs, strict=True):
             view(buffer, spec)[...] = array
+
+
+_RUNNERS: "weakref.WeakSet[AotRunner]" = weakref.WeakSet()
+
+
+def _unlock_in_child() -> None:
+    """The thread that held a lock at the fork is not in the child: nobody would release it.
+
+    What it left half-computed in a runner's buffers is overwritten by the next inference.
+    """
+    for runner in _RUNNERS:
+        runner._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 class OrtRunner:
@@ -219,13 +239,18 @@ def check_machine(
         )
 
 
-def check_inputs(arrays: "tuple[NDArray[np.generic], ...]", specs: tuple[TensorSpec, ...]) -> None:
-    """Raises InputError when the count, a shape or a dtype differs."""
+def check_count(arrays: Sequence[object], specs: tuple[TensorSpec, ...]) -> None:
+    """Raises InputError when there are more or fewer arrays than inputs."""
     if len(arrays) != len(specs):
         raise InputError(
             f"{len(arrays)} arrays given, the model has {len(specs)} inputs",
             hint=f"its inputs are: {', '.join(spec.name for spec in specs)}",
         )
+
+
+def check_inputs(arrays: "tuple[NDArray[np.generic], ...]", specs: tuple[TensorSpec, ...]) -> None:
+    """Raises InputError when the count, a shape or a dtype differs."""
+    check_count(arrays, specs)
     for array, spec in zip(arrays, specs, strict=True):
         if array.shape != spec.shape or array.dtype != spec.dtype:
             raise InputError(

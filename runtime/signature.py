@@ -1,21 +1,27 @@
 """Signatures of bundles by OpenSSH: `ssh-keygen -Y`, which every machine with ssh has.
 
 A signature is a file beside the bundle, `NAME.ekb.sig`. It covers the bundle's bytes, which hold
-the hash of every file inside.
+the hash of every file inside. What is verified is what was read, once: the bytes go to ssh-keygen
+by its stdin, and the signature and the keys as copies of its own.
 """
 
 import subprocess
 import tempfile
 from pathlib import Path
 
-from edgekiln.runtime.bundle import Bundle
+from edgekiln.runtime.bundle import MANIFEST, ProgramFile, read_content
 from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
 from edgekiln.runtime.files import written_whole
+from edgekiln.runtime.limits import Limit, read_file
 
 # What a signature is for: one made for mail or git must not pass for a bundle's.
 NAMESPACE = "edgekiln-bundle"
 SUFFIX = ".sig"
 ANYBODY = "signer"  # the name under which a bare public key is allowed
+KEYS = Limit(
+    what="a file of keys or a signature", variable="EDGEKILN_MAX_KEY_BYTES", default=1 << 20
+)
+_KEYS_HINT = "a public key (.pub), or an allowed_signers file as ssh-keygen(1) describes"
 
 
 def sign(bundle: Path, key: Path) -> Path:
@@ -29,10 +35,11 @@ def sign(bundle: Path, key: Path) -> Path:
         BundleError, InputError: the bundle cannot be read.
         MissingToolError: there is no ssh-keygen.
     """
-    Bundle.open(bundle)
+    content = read_content(bundle)
+    _require_bundle(ProgramFile.parse(bundle, content))
     require_file(key, "key")
     signature = place(bundle)
-    done = _run("-Y", "sign", "-q", "-n", NAMESPACE, "-f", str(key), stdin=bundle)
+    done = _run("-Y", "sign", "-q", "-n", NAMESPACE, "-f", str(key), stdin=content)
     if done.returncode:
         raise InputError(
             f"{key}: cannot sign with it: {_reason(done)}",
@@ -59,49 +66,81 @@ def verify(bundle: Path, allowed: Path, signature: Path | None = None) -> str:
         InputError: a file cannot be read.
         MissingToolError: there is no ssh-keygen.
     """
+    require_file(bundle, "bundle")
+    content = read_content(bundle)
+    name = verify_content(content, bundle, read_signature(bundle, signature), allowed)
+    _require_bundle(ProgramFile.parse(bundle, content))
+    return name
+
+
+def verify_program(opened: ProgramFile, allowed: Path) -> str:
+    """Who signed the very bytes that were opened. Raises as `verify`."""
+    _require_bundle(opened)
+    return verify_content(opened.content, opened.path, read_signature(opened.path), allowed)
+
+
+def read_signature(bundle: Path, signature: Path | None = None) -> bytes:
+    """The signature of a bundle. Raises BundleError where there is none."""
     signature = signature or place(bundle)
-    for path, what in ((bundle, "bundle"), (allowed, "file of allowed signers")):
-        require_file(path, what)
     if not signature.is_file():
         raise BundleError(f"{bundle}: not signed", f"`edgekiln sign {bundle} --key KEY` signs it")
+    return read_file(signature, KEYS, hint="sign the bundle again")
+
+
+def verify_content(content: bytes, bundle: Path, signature: bytes, allowed: Path) -> str:
+    """Who made `signature` for `content`; `bundle` names them in errors. Raises as `verify`."""
+    require_file(allowed, "file of allowed signers")
+    signers = _allowed_signers(allowed)
     with tempfile.TemporaryDirectory() as directory:
-        signers = Path(directory) / "allowed_signers"
-        signers.write_text(_allowed_signers(allowed), encoding="utf-8")
-        name = _principal(signers, signature)
+        keys, copy = Path(directory, "allowed_signers"), Path(directory, "signature")
+        keys.write_bytes(signers)
+        copy.write_bytes(signature)
+        name = _principal(keys, copy)
         checked = _run(
-            "-Y", "verify", "-n", NAMESPACE, "-f", str(signers), "-I", name, "-s", str(signature),
-            stdin=bundle,
+            "-Y", "verify", "-n", NAMESPACE, "-f", str(keys), "-I", name, "-s", str(copy),
+            stdin=content,
         )  # fmt: skip
     if not name or checked.returncode:
         reason = "changed after it was signed" if name else "signed by somebody else"
         raise BundleError(f"{bundle}: {reason}", "do not run it; ask who made it for a signed copy")
-    Bundle.open(bundle)
     return name
 
 
-def _allowed_signers(path: Path) -> str:
+def _require_bundle(opened: ProgramFile) -> None:
+    if MANIFEST not in opened.files:
+        raise BundleError(
+            f"{opened.path}: has no {MANIFEST}: only bundles are signed",
+            hint="`edgekiln package` makes a bundle of it",
+        )
+
+
+def _allowed_signers(path: Path) -> bytes:
     """The file's text; a bare public key becomes the one allowed signer, named by its comment."""
-    text = path.read_text(encoding="utf-8")
-    kind, *rest = text.split(maxsplit=2)
-    if not kind.startswith(("ssh-", "ecdsa-", "sk-")):
-        return text
-    comment = rest[1].split() if len(rest) > 1 else []
-    name = comment[0] if len(comment) == 1 else ANYBODY
-    return f'{name} namespaces="{NAMESPACE}" {kind} {rest[0]}\n'
+    raw = read_file(path, KEYS, _KEYS_HINT)
+    words = raw.split(maxsplit=2)
+    if not words or b"\0" in raw:
+        raise InputError(f"{path}: holds no keys", _KEYS_HINT)
+    if not words[0].startswith((b"ssh-", b"ecdsa-", b"sk-")):
+        return raw
+    if len(words) == 1:
+        raise InputError(f"{path}: a public key without its second word", _KEYS_HINT)
+    comment = words[2].split() if len(words) > 2 else []
+    name = comment[0] if len(comment) == 1 else ANYBODY.encode()
+    return b'%s namespaces="%s" %s %s\n' % (name, NAMESPACE.encode(), *words[:2])
 
 
 def _principal(signers: Path, signature: Path) -> str:
     """The name of the allowed signer whose key made the signature; "" for nobody."""
     found = _run("-Y", "find-principals", "-f", str(signers), "-s", str(signature))
-    return found.stdout.decode().splitlines()[0] if found.returncode == 0 else ""
+    names = found.stdout.decode(errors="replace").splitlines() if found.returncode == 0 else []
+    return names[0].split(",")[0] if names else ""  # a line of the file may name several
 
 
-def _run(*arguments: str, stdin: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+def _run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     try:
-        with (stdin or Path("/dev/null")).open("rb") as stream:
-            return subprocess.run(
-                ["ssh-keygen", *arguments], stdin=stream, capture_output=True, check=False
-            )
+        return subprocess.run(
+            ["ssh-keygen", *arguments], input=stdin, capture_output=True, check=False
+        )
     except FileNotFoundError:
         raise MissingToolError(
             "ssh-keygen is not installed", "sudo apt-get install -y openssh-client"

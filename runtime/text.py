@@ -39,20 +39,39 @@ def columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
+def labelled_rows(spec: "TensorSpec", result: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
+    """A classifier's scores, a row a sample; none where there is not one label for each score."""
+    rows = _rows(result)
+    return [row for row in rows if spec.labels and len(row) == len(spec.labels)]
+
+
+def _rows(result: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
+    """One for each item of the first axis; one of one value for a scalar."""
+    return [item.reshape(-1) for item in (result if result.ndim else result[None])]
+
+
 def output_lines(spec: "TensorSpec", result: "NDArray[np.generic]") -> Iterator[str]:
     """A line a sample: the best classes of a classifier, the first numbers of anything else."""
-    yield f"{spec.name}: {result.dtype} {'×'.join(map(str, result.shape))}"
-    flat = result.reshape(len(result), -1)
-    for index, row in enumerate(flat[:SHOWN]):
-        if spec.labels:
-            best = row.argsort()[::-1][:TOP]
-            cells = [f"{spec.labels[i]} {row[i]:.4g}" for i in best]
-        else:
-            cells = [f"{value:.4g}" for value in row[:SHOWN]]
-            cells += ["…"] if len(row) > SHOWN else []
+    shape = "×".join(map(str, result.shape)) or "one value"
+    yield f"{spec.name}: {result.dtype} {shape}"
+    if rows := labelled_rows(spec, result):
+        lines = [
+            [f"{spec.labels[i]} {number(row[i])}" for i in row.argsort()[::-1][:TOP]]
+            for row in rows[:SHOWN]
+        ]
+    else:
+        rows = _rows(result)
+        lines = [[*map(number, row[:SHOWN])] + ["…"] * (len(row) > SHOWN) for row in rows[:SHOWN]]
+    for index, cells in enumerate(lines):
         yield f"  {index}: {'  '.join(cells)}"
-    if len(flat) > SHOWN:
-        yield f"  and {len(flat) - SHOWN} more samples (--output or --json gives all)"
+    if len(rows) > SHOWN:
+        yield f"  and {len(rows) - SHOWN} more samples (--output or --json gives all)"
+
+
+def number(value: "np.generic") -> str:
+    """Four digits of a float, all of an integer, true or false."""
+    plain = value.item()
+    return f"{plain:.4g}" if isinstance(plain, float) else str(plain).lower()
 
 
 def bench_lines(results: "Sequence[BenchResult]") -> Iterator[str]:

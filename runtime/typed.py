@@ -1,6 +1,7 @@
 """Tables read from TOML or JSON → frozen dataclasses, with errors that name the key."""
 
 import difflib
+import math
 from collections import abc
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -65,6 +66,8 @@ def convert(value: Any, hint: Any, where: str) -> Any:
     if isinstance(value, (list, tuple)) and origin is tuple:
         return tuple(convert(item, args[0], f"{where}[{i}]") for i, item in enumerate(value))
     if hint in NAMES and type(value) in ((int, float) if hint is float else (hint,)):
+        if hint is float and not math.isfinite(value):  # TOML has nan and inf; no limit is one
+            raise ConfigError(f"{where} must be a finite number, found {value}")
         return hint(value)
     raise ConfigError(f"{where} must be {expected(hint)}, found {found(value)}")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from edgekiln.runtime import host
 from edgekiln.runtime.errors import UnsupportedError
-from edgekiln.targets import profile
-from edgekiln.targets.profile import Caches, TargetProfile
+from edgekiln.targets import files
+from edgekiln.targets.description import Caches, TargetProfile
 
 CACHE_DIR = Path("/sys/devices/system/cpu/cpu0/cache")
 UNITS = {"K": 1024, "M": 1024**2}
@@ -41,8 +41,7 @@ def fit(candidate: TargetProfile, machine: str, flags: frozenset[str]) -> Fit:
 def fits() -> tuple[Fit, ...]:
     """Every profile against this machine, the one that asks most of the CPU first."""
     machine, flags = platform.machine(), host.cpu_flags()
-    shipped = (profile.load(name) for name in profile.names() if name != profile.HOST)
-    ranked = sorted(shipped, key=lambda p: (-len(p.features), p.name))
+    ranked = sorted(files.shipped(), key=lambda p: (-len(p.features), p.name))
     return tuple(fit(candidate, machine, flags) for candidate in ranked)
 
 
@@ -71,7 +70,7 @@ def host_profile() -> TargetProfile:
     cores = os.cpu_count() or base.cores
     return replace(
         base,
-        name=profile.HOST,
+        name=files.HOST,
         description=f"This machine, by {base.name}",
         bases=(base.name, *base.bases),
         cores=cores,

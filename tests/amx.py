@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from edgekiln.runtime import host
-from edgekiln.runtime.permit import permit
+from edgekiln.runtime.amx_permission import request_amx_permission
 from edgekiln.targets import profile
 from edgekiln.targets.profile import TargetProfile
 
@@ -25,7 +25,7 @@ TVM = {
 def ready() -> None:
     """Make tile instructions work in this process: by the CPU, or by the emulator."""
     if "amx_int8" in host.cpu_flags():
-        permit(profile.load("x86-amx").features, "the tests")
+        request_amx_permission(profile.load("x86-amx").features, "the tests")
         return
     with tempfile.TemporaryDirectory(prefix="edgekiln-amx-") as home:
         library = Path(home, "emulator.so")

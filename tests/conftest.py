@@ -13,6 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 MANY = "many"  # the profile in which tests that are content with few examples take more
 settings.register_profile(MANY)
 
+# Graphs are checked after each pass, in processes that tests start, too.
+os.environ.setdefault("EDGEKILN_CHECK_IR", "1")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

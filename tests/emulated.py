@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edgekiln.compiler.aot import microcontroller
+from edgekiln.compiler.aot.backends import microcontroller
 from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.runtime.device.qemu import EMULATORS, board_command
 from edgekiln.targets.profile import TargetProfile

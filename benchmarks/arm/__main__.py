@@ -16,7 +16,7 @@ import click
 from edgekiln.benchmarks import networks
 from edgekiln.benchmarks.arm import peers, sysroot
 from edgekiln.benchmarks.arm.peers import PeerEstimate
-from edgekiln.benchmarks.networks import Built, Network
+from edgekiln.benchmarks.networks import CompiledNetwork, Network
 from edgekiln.compiler.estimate.program import METHOD
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import MissingToolError
@@ -29,7 +29,7 @@ FOLDER = click.Path(path_type=Path)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ArmRow:
     """Cycles of one network on one chip, all of them estimated."""
 
     network: str
@@ -48,16 +48,29 @@ class Row:
 
 
 @click.command()
-@click.option("--sysroot", "root", type=FOLDER, required=True, help="AArch64 Python; made if new.")
+@click.option(
+    "--sysroot",
+    "root",
+    type=FOLDER,
+    required=True,
+    help="The directory of the AArch64 Python, which is made if it is not there.",
+)
 @click.option(
     "--peers-python",
     default=sys.executable,
     metavar="PATH",
-    help="The Python that has litert-torch and ai-edge-quantizer, to convert for LiteRT.",
+    help="Convert for LiteRT by this Python, which has litert-torch and ai-edge-quantizer.",
 )
-@click.option("--out", type=FOLDER, required=True, help="For the programs and the results.")
+@click.option(
+    "--out",
+    type=FOLDER,
+    required=True,
+    help="Write the programs and the results to this directory.",
+)
 @click.option("--target", "targets", multiple=True, default=tuple(sysroot.PARTS), show_default=True)
-@click.option("--only", default="", metavar="TEXT", help="Networks with TEXT in their name.")
+@click.option(
+    "--only", default="", metavar="TEXT", help="Take the networks that have TEXT in their name."
+)
 def main(root: Path, peers_python: str, out: Path, targets: Sequence[str], only: str) -> None:
     """Estimate ours, LiteRT's and ONNX Runtime's cycles; write results.json and results.md."""
     sysroot.make(root)
@@ -68,11 +81,11 @@ def main(root: Path, peers_python: str, out: Path, targets: Sequence[str], only:
         click.echo(f"{row.network} on {row.target}: {row.cycles:,.0f} cycles, {row.lead:.2f}×")
 
 
-def _publish(out: Path, row: Row) -> None:
+def _publish(out: Path, row: ArmRow) -> None:
     """Add a row to the results, in place of an earlier one of the same network and chip."""
     path = out / "results.json"
     found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    rows = [codec.decode(Row, each) for each in found]
+    rows = [codec.decode(ArmRow, each) for each in found]
     rows = [each for each in rows if (each.network, each.target) != (row.network, row.target)]
     names = [network.name for network in networks.SUITES["x86"]]
     rows = sorted(
@@ -85,7 +98,7 @@ def _publish(out: Path, row: Row) -> None:
 
 def _rows(
     chosen: Sequence[Network], targets: Sequence[str], *, root: Path, python: str, out: Path
-) -> Iterator[Row]:
+) -> Iterator[ArmRow]:
     from edgekiln.compiler.estimate.program import program
 
     for network in chosen:
@@ -97,7 +110,7 @@ def _rows(
                 "litert": _converted(network, built, python, out),
                 "onnxruntime": built.models["int8"],
             }
-            yield Row(
+            yield ArmRow(
                 network=network.name,
                 target=name,
                 model=ours.model,
@@ -112,8 +125,8 @@ def _rows(
             )
 
 
-def _converted(network: Network, built: Built, python: str, out: Path) -> Path:
-    """LiteRT's model of the same network; made unless it is there."""
+def _converted(network: Network, built: CompiledNetwork, python: str, out: Path) -> Path:
+    """The path of LiteRT's model of the same network, which is made unless it is there."""
     import numpy as np
 
     target, samples = out / f"{network.model}.tflite", out / f"{network.model}-samples.npy"
@@ -132,7 +145,7 @@ def _converted(network: Network, built: Built, python: str, out: Path) -> Path:
     return target
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[ArmRow]) -> str:
     """The table of benchmarks/README.md."""
     heads = (
         "network", "chip (model)", "MMAC", "EdgeKiln, k cycles", "LiteRT", "ONNX Runtime",

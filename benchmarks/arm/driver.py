@@ -16,7 +16,7 @@ WARM = 2  # inferences that allocate, pack weights and choose kernels
 
 
 def onnxruntime(model: str) -> Callable[[], object]:
-    """All optimisations, one thread, inputs and outputs bound, as for the suite on x86."""
+    """Prepare a session: all optimisations, one thread, bound inputs and outputs, as on x86."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -33,7 +33,7 @@ def onnxruntime(model: str) -> Callable[[], object]:
 
 
 def litert(model: str) -> Callable[[], object]:
-    """The interpreter with its default delegate, XNNPACK, on one thread."""
+    """Prepare the interpreter with its default delegate, XNNPACK, on one thread."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=model, num_threads=1)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from edgekiln.benchmarks.arm import driver, sysroot
 from edgekiln.compiler.estimate import qemu
+from edgekiln.compiler.estimate.basic_blocks import ExecutionCounts
 from edgekiln.compiler.estimate.cost import costs, pipeline
-from edgekiln.compiler.estimate.executed import Executed
 from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.targets.profile import TargetProfile
 
@@ -25,7 +25,7 @@ CPUS = {"neoverse-v1": "max,sme=off,sve-default-vector-length=32"}
 
 @dataclass(frozen=True, kw_only=True)
 class PeerEstimate:
-    """One inference, without the Python around it."""
+    """The cost of one inference, without the Python around it."""
 
     instructions: int
     cycles: float
@@ -60,8 +60,8 @@ def estimate(engine: str, model: Path, target: TargetProfile, root: Path) -> Pee
     )
 
 
-def _engine_only(executed: Executed, maps: str) -> Executed:
-    """Without the interpreter's instructions. `maps` is /proc/self/maps of the process."""
+def _engine_only(executed: ExecutionCounts, maps: str) -> ExecutionCounts:
+    """The counts without the interpreter's. `maps` is /proc/self/maps of the process."""
     others = []
     for line in maps.splitlines():
         span, *_, path = line.split(maxsplit=5)
@@ -73,4 +73,4 @@ def _engine_only(executed: Executed, maps: str) -> Executed:
         for at, times in executed.sections[0].items()
         if not any(at in span for span in others)
     }
-    return Executed({0: kept}, executed.code)
+    return ExecutionCounts({0: kept}, executed.code)

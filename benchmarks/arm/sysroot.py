@@ -5,7 +5,6 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from edgekiln.runtime.errors import MissingToolError
 from edgekiln.targets.profile import TargetProfile
@@ -61,7 +60,7 @@ def command(home: Path, target: TargetProfile) -> list[str]:
 
 
 def _cpuinfo(target: TargetProfile) -> str:
-    """As Linux on Arm writes it: QEMU's user mode shows this machine's instead."""
+    """The file as Linux on Arm writes it: QEMU's user mode shows this machine's instead."""
     lines = {
         "processor": "0", "Features": " ".join(target.features), "CPU implementer": "0x41",
         "CPU architecture": "8", "CPU variant": "0x1", "CPU part": PARTS[target.name],
@@ -76,7 +75,7 @@ def _cpuinfo(target: TargetProfile) -> str:
 
 
 def _debian(home: Path) -> None:
-    """Packages of another architecture by an apt that knows no other, in folders of its own."""
+    """Get packages of another architecture by an apt of its own, which knows no other."""
     apt = home / "apt"
     for folder in ("state/lists/partial", "cache/archives/partial"):
         (apt / folder).mkdir(parents=True, exist_ok=True)
@@ -96,7 +95,7 @@ def _debian(home: Path) -> None:
 
 
 def _wheels(home: Path) -> None:
-    """The engines in the releases that this environment names, and what they import."""
+    """Get the engines in the releases that this environment names, and what they import."""
     engines = (f"onnxruntime=={metadata.version('onnxruntime')}", LITERT)
     platforms = [part for name in PLATFORMS for part in ("--platform", name)]
     flags = ["--no-deps", "--only-binary=:all:", f"--python-version={PYTHON}", *platforms]
@@ -104,5 +103,5 @@ def _wheels(home: Path) -> None:
     _run([*pip, *flags, *engines, *WHEELS])
 
 
-def _run(arguments: list[Any]) -> None:
+def _run(arguments: list[object]) -> None:
     subprocess.run(list(map(str, arguments)), check=True, capture_output=True, text=True)

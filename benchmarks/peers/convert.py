@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.benchmarks.peers import BY_NAME
-from edgekiln.benchmarks.peers.peer import Convert, Source
+from edgekiln.benchmarks.peers.peer import Convert, SourceNetwork
 
 if TYPE_CHECKING:
     from edgekiln.compiler.build.recipe import Precision
 
 
 def main(argv: Sequence[str]) -> int:
-    """Ends with 1 and the converter's own words, one line, where it refuses the network."""
+    """Convert; ends with 1 and the converter's own words, one line, where it refuses."""
     engine, kind, module, samples, target = argv
     convert: Convert = importlib.import_module(BY_NAME[engine].module).convert
     precision: Precision = "int8" if kind == "int8" else "float32"
-    source = Source(module=Path(module), samples=np.load(samples))
+    source = SourceNetwork(module=Path(module), samples=np.load(samples))
     unfinished = Path(target).with_name(f"unfinished-{Path(target).name}")
     try:
         convert(source, precision, unfinished)

@@ -1,18 +1,19 @@
 """ExecuTorch with the XNNPACK backend: PT2E quantization, and delegated whatever it takes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edgekiln.benchmarks.peers.peer import Infer, Source
+from edgekiln.benchmarks.peers.peer import Infer, SourceNetwork
 from edgekiln.compiler.build.recipe import Precision
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch.nn import Module
 
 
-def convert(source: Source, precision: Precision, target: Path) -> None:
-    """As ExecuTorch's XNNPACK guide says; int8 symmetric, weights per channel."""
+def convert(source: SourceNetwork, precision: Precision, target: Path) -> None:
+    """Convert as ExecuTorch's XNNPACK guide says; int8 is symmetric, weights per channel."""
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
@@ -21,7 +22,7 @@ def convert(source: Source, precision: Precision, target: Path) -> None:
 
     module, _ = load_module(source.module)
     example = (torch.from_numpy(source.samples[:1]),)
-    graph: Any = torch.export.export(module.eval(), example).module()
+    graph: Module = torch.export.export(module.eval(), example).module()
     if precision == "int8":
         graph = _quantized(graph, source.samples)
     exported = torch.export.export(graph, example)
@@ -29,7 +30,7 @@ def convert(source: Source, precision: Precision, target: Path) -> None:
     target.write_bytes(lowered.to_executorch().buffer)
 
 
-def _quantized(graph: Any, samples: "NDArray[np.float32]") -> Any:
+def _quantized(graph: "Module", samples: "NDArray[np.float32]") -> "Module":
     import torch
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
@@ -42,11 +43,12 @@ def _quantized(graph: Any, samples: "NDArray[np.float32]") -> Any:
     prepared = prepare_pt2e(graph, quantizer)
     for sample in samples:
         prepared(torch.from_numpy(sample[None]))
-    return convert_pt2e(prepared)
+    quantized: Module = convert_pt2e(prepared)
+    return quantized
 
 
 def prepare(model: Path, threads: int) -> Infer:
-    """The runtime's Python bindings, their inputs set once, without copies of the outputs."""
+    """Prepare the runtime's Python bindings: inputs are set once, outputs are not copied."""
     import torch
     from executorch.extension.pybindings import portable_lib as runtime
 
@@ -56,7 +58,7 @@ def prepare(model: Path, threads: int) -> Infer:
     shape = tuple(method.method_meta().input_tensor_meta(0).sizes())
     value = torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
-    def infer(_program: Any = program) -> None:  # which the method does not keep alive
+    def infer(_program: object = program) -> None:  # which the method does not keep alive
         method.set_inputs([value])
         method.execute()
 

@@ -6,7 +6,7 @@ Images are taken channels-last, as its kernels want them (litert-torch: `to_chan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.benchmarks.peers.peer import Infer, Source
+from edgekiln.benchmarks.peers.peer import Infer, SourceNetwork
 from edgekiln.compiler.build.recipe import Precision
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def convert(source: Source, precision: Precision, target: Path) -> None:
-    """Float by `litert_torch.convert`; int8 by the quantizer's recipe `static_wi8_ai8`."""
+def convert(source: SourceNetwork, precision: Precision, target: Path) -> None:
+    """Convert by `litert_torch.convert`; int8 by the quantizer's recipe `static_wi8_ai8`."""
     import litert_torch
     import numpy as np
     import torch
@@ -45,7 +45,7 @@ def _quantized(model: bytes, samples: "NDArray[np.float32]") -> bytes:
 
 
 def prepare(model: Path, threads: int) -> Infer:
-    """The interpreter and its default delegate, XNNPACK."""
+    """Prepare the interpreter with its default delegate, XNNPACK."""
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 

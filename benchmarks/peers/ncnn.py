@@ -5,12 +5,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from edgekiln.benchmarks.peers.peer import Infer, Source
+from edgekiln.benchmarks.peers.peer import Infer, SourceNetwork
 from edgekiln.compiler.build.recipe import Precision
 
 
-def convert(source: Source, precision: Precision, target: Path) -> None:  # noqa: ARG001
-    """Float; beside `target` lie the weights, NAME.bin, and an input, NAME.npy.
+def convert(source: SourceNetwork, precision: Precision, target: Path) -> None:  # noqa: ARG001
+    """Convert, in float; beside `target` lie the weights, NAME.bin, and an input, NAME.npy.
 
     Raises:
         RuntimeError: pnnx failed; the end of what it said.
@@ -37,8 +37,10 @@ def convert(source: Source, precision: Precision, target: Path) -> None:  # noqa
 
 
 def prepare(model: Path, threads: int) -> Infer:
-    """The options' defaults: packed layouts, Winograd and sgemm convolutions, light mode; threads
-    that spin between the layers.
+    """Prepare with the options' defaults.
+
+    They are packed layouts, Winograd and sgemm convolutions, light mode, and threads that spin
+    between the layers.
     """
     import ncnn
     import numpy as np

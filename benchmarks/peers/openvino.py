@@ -1,14 +1,14 @@
 """OpenVINO: reads the suite's ONNX files, the QDQ ones in int8."""
 
 from pathlib import Path
-from typing import Any
 
 from edgekiln.benchmarks.peers.peer import Infer
 
 
 def prepare(model: Path, threads: int) -> Infer:
-    """Latency hint, one stream, threads kept to their cores, tensors allocated before (OpenVINO's
-    "Optimizing for Latency").
+    """Prepare as OpenVINO's "Optimizing for Latency" says.
+
+    It has the latency hint, one stream, threads kept to their cores, tensors allocated before.
     """
     import numpy as np
     import openvino as ov
@@ -18,7 +18,7 @@ def prepare(model: Path, threads: int) -> Infer:
     network.reshape(
         {network.input(0): [1, *(d.get_length() for d in network.input(0).partial_shape[1:])]}
     )
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,

@@ -15,7 +15,7 @@ Infer = Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class SourceNetwork:
     """A network as engines convert it: the module artifact with its weights, and samples.
 
     Args:
@@ -26,13 +26,13 @@ class Source:
     samples: "NDArray[np.float32]"
 
 
-Convert = Callable[[Source, Precision, Path], None]  # writes the engine's model to the path
+Convert = Callable[[SourceNetwork, Precision, Path], None]  # writes the engine's model to the path
 Prepare = Callable[[Path, int], Infer]  # of a model, with so many threads
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """An engine.
+    """One engine that ours is measured against.
 
     Args:
         distribution: whose version is reported.

@@ -24,11 +24,17 @@ _models = click.option(
     default=Path("benchmarks/prepared/replay"),
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Where the networks' ONNX models are kept.",
+    help="Keep the networks' ONNX models in this directory.",
 )
-_names = click.option("--networks", "names", default="", metavar="TEXT,…", help="Those with TEXT.")
+_names = click.option(
+    "--networks",
+    "names",
+    default="",
+    metavar="TEXT,…",
+    help="Take the networks whose name has one of these texts.",
+)
 _profiles = click.option(
-    "--profiles", default="", metavar="NAME,…", help="These targets (default: all that ship)."
+    "--profiles", default="", metavar="NAME,…", help="Take these targets (default: all that ship)."
 )
 _tir_only = click.option(
     "--tir-only", is_flag=True, help="Compare TensorIR alone: machine code takes minutes a network."
@@ -61,10 +67,10 @@ def record(out: Path, models: Path, names: str, profiles: str, tir_only: bool) -
 
     What is there already stays: a record that was stopped goes on.
     """
-    from edgekiln.benchmarks.replay.record import Recorder
+    from edgekiln.benchmarks.replay.record import ReplayRecorder
 
     out.mkdir(parents=True, exist_ok=True)
-    recorder = Recorder(machine_code=not tir_only)
+    recorder = ReplayRecorder(machine_code=not tir_only)
     chosen = profiles.split(",") if profiles else [n for n in profile.names() if n != profile.HOST]
     for network in _chosen(names):
         for precision in PRECISIONS:
@@ -113,7 +119,7 @@ def revisions(old: str, new: str, models: Path, names: str, profiles: str, tir_o
 
 @contextmanager
 def _checkout(revision: str, home: Path) -> Iterator[Path]:
-    """A working tree of the revision; yields what to put on Python's path."""
+    """Check the revision out for the block; yields what to put on Python's path."""
     subprocess.run(["git", "worktree", "add", "-q", "--detach", str(home), revision], check=True)
     try:
         yield home / ".dev"

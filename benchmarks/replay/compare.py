@@ -1,14 +1,13 @@
 """Where two records of one program differ; names of buffers, layers and operations may."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
 
-from edgekiln.benchmarks.replay.record import Record
+from edgekiln.benchmarks.replay.record import CallRecord, Record, TensorRecord
 
 # Of a call: what its code is, what it works on, and what is said of it besides its names.
 _CALL = ("tir", "object", "workspace", "work", "writes", "macs", "integer", "layout", "halo")
 _TENSOR = ("shape", "dtype", "scale", "zero_point")
-_NOTHING: Record = {}
 
 
 def differences(before: Record, after: Record) -> Iterator[str]:
@@ -19,32 +18,38 @@ def differences(before: Record, after: Record) -> Iterator[str]:
             where = "only before" if now is None else "only after"
             yield f"call {index}: {where}: {_title(was or now)}"
             continue
-        for key in _CALL:
-            if key in was and key in now and was[key] != now[key]:
-                yield f"call {index} ({_title(now)}): {key}: {was[key]} → {now[key]}"
+        changes = _changes(was, now, _CALL)
+        yield from (f"call {index} ({_title(now)}): {change}" for change in changes)
         arguments = [old.get(arg, arg) for arg in was["args"]]
         others = [new.get(arg, arg) for arg in now["args"]]
         if arguments != others:
             yield f"call {index} ({_title(now)}): arguments: {arguments} → {others}"
-        if was["where"] and old.get(was["where"]) != new.get(now["where"]):
+        if was["where"] and old.get(was["where"]) != new.get(now["where"] or ""):
             yield f"call {index} ({_title(now)}): where: {was['where']} → {now['where']}"
         if _tensor(was["output"]) != _tensor(now["output"]):
             yield f"call {index} ({_title(now)}): output: {was['output']} → {now['output']}"
-    for key in ("inputs", "outputs", "peak", "weights"):
-        if key in before and key in after and before[key] != after[key]:
-            yield f"{key}: {before[key]} → {after[key]}"
+    yield from _changes(before, after, ("inputs", "outputs", "peak", "weights"))
     if "offsets" in before and "offsets" in after:
         (was_at, now_at) = (list(record["offsets"].values()) for record in (before, after))
         if sorted(was_at) != sorted(now_at):
             yield "offsets in the arena differ"
 
 
-def _title(call: Record) -> str:
+def _changes(
+    before: Mapping[str, object], after: Mapping[str, object], keys: Iterable[str]
+) -> Iterator[str]:
+    """The keys that are in both records and differ."""
+    for key in keys:
+        if key in before and key in after and before[key] != after[key]:
+            yield f"{key}: {before[key]} → {after[key]}"
+
+
+def _title(call: CallRecord) -> str:
     return f"{call['op']} {call['name']!r}"
 
 
 def _places(record: Record) -> dict[str, str]:
-    """Each argument in the arena by its buffer's number: names are no difference."""
+    """Name each argument in the arena by its buffer's number: names are no difference."""
     number = {name: index for index, (name, _) in enumerate(record["buffers"])}
     sizes = dict(record["buffers"])
     found = {}
@@ -56,5 +61,5 @@ def _places(record: Record) -> dict[str, str]:
     return found
 
 
-def _tensor(spec: Record | None) -> list[object]:
-    return [(spec or _NOTHING).get(key) for key in _TENSOR]
+def _tensor(spec: TensorRecord | None) -> list[object]:
+    return [spec.get(key) for key in _TENSOR] if spec else []

@@ -9,31 +9,71 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 
-from edgekiln.compiler.aot import emit, planner, weights
+from edgekiln.compiler.aot import planner, weights
+from edgekiln.compiler.aot.backends.table import BACKENDS
 from edgekiln.compiler.aot.codegen import compile_function
-from edgekiln.compiler.ir.import_onnx import import_onnx
 from edgekiln.compiler.ir.memory import Code
 from edgekiln.compiler.ir.program import Arg, Const, In, Out, Program, Ref
 from edgekiln.compiler.lowering.lower import lower
 from edgekiln.compiler.onnx_model import io
-from edgekiln.compiler.passes.pipeline import lower_graph
+from edgekiln.compiler.passes.pipeline import lowered
 from edgekiln.compiler.tuning import table
 from edgekiln.targets import isa
 from edgekiln.targets.profile import TargetProfile
 
+if TYPE_CHECKING:
+    from tvm.tirx import PrimFunc
+
 _DIGITS = 24  # of a hash, hexadecimal
 _SYMBOL = "kernel"  # machine code holds its function's name: one for all
 
-Record = dict[str, Any]  # JSON
+TensorRecord = dict[str, object]  # the fields of a `TensorSpec`
+
+
+class CodeRecord(TypedDict):
+    """A kernel: hashes of its TensorIR and of its machine code, and its scratch memory in bytes."""
+
+    tir: str
+    object: NotRequired[str]
+    workspace: NotRequired[list[int]]
+
+
+class CallRecord(CodeRecord):
+    """One call of a program, with names and numbers as `ir.program.Call` has them."""
+
+    name: str
+    op: str
+    args: list[str]
+    work: int
+    writes: int
+    macs: int
+    integer: bool
+    reason: str
+    output: TensorRecord | None
+    layout: str
+    halo: dict[str, int] | None
+    where: str | None
+
+
+class Record(TypedDict):
+    """A program for one target. `offsets` and `peak` are of its arena, in bytes."""
+
+    inputs: list[TensorRecord]
+    outputs: list[TensorRecord]
+    buffers: list[tuple[str, int]]
+    calls: list[CallRecord]
+    weights: str
+    offsets: NotRequired[dict[str, int]]
+    peak: NotRequired[int]
 
 
 @dataclass
-class Recorder:
-    """Makes records; remembers the kernels it has seen.
+class ReplayRecorder:
+    """Makes records, and remembers the kernels it has seen.
 
     Args:
         machine_code: whether each kernel is compiled, too, which takes minutes a network.
@@ -41,13 +81,13 @@ class Recorder:
     """
 
     machine_code: bool = True
-    objects: dict[str, Any] = field(default_factory=dict)
-    _functions: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    objects: dict[str, tuple[str, list[int]]] = field(default_factory=dict)
+    _functions: "dict[str, tuple[str, PrimFunc]]" = field(default_factory=dict)
 
     def record(self, model: Path, profile: TargetProfile) -> Record:
         """What `compile` makes of an ONNX model for one target."""
-        program = lowered(model, profile)
-        calls = [
+        program = program_of(model, profile)
+        calls: list[CallRecord] = [
             {
                 "name": call.name,
                 "op": call.op,
@@ -65,19 +105,22 @@ class Recorder:
             }
             for call in program.calls
         ]
-        record = {
+        record: Record = {
             "inputs": [asdict(spec) for spec in program.inputs],
             "outputs": [asdict(spec) for spec in program.outputs],
-            "buffers": [[buffer.name, buffer.bytes] for buffer in program.buffers],
+            "buffers": [(buffer.name, buffer.bytes) for buffer in program.buffers],
             "calls": calls,
             "weights": _sha(weights.pack(program).blob),
         }
         if self.machine_code:  # which tells how much scratch memory a kernel asks for
-            plan = planner.plan([*_intervals(program, calls), *_edges(program, profile)])
-            record |= {"offsets": dict(plan.offsets), "peak": plan.peak}
+            intervals = _intervals(program, calls)
+            if BACKENDS[profile.kind].EDGES_IN_ARENA:
+                intervals += planner.edges(program)
+            plan = planner.plan(intervals)
+            record["offsets"], record["peak"] = dict(plan.offsets), plan.peak
         return record
 
-    def _code(self, code: Code, tvm_target: Mapping[str, Any]) -> Record:
+    def _code(self, code: Code, tvm_target: Mapping[str, object]) -> CodeRecord:
         tir, function = self._tir(code)
         if not self.machine_code:
             return {"tir": tir}
@@ -85,11 +128,11 @@ class Recorder:
         key = f"{tir}|{target}"
         if key not in self.objects:
             compiled = compile_function(function, _SYMBOL, tvm_target)
-            self.objects[key] = [_sha(compiled.object), list(compiled.workspace)]
+            self.objects[key] = (_sha(compiled.object), list(compiled.workspace))
         machine, workspace = self.objects[key]
         return {"tir": tir, "object": machine, "workspace": workspace}
 
-    def _tir(self, code: Code) -> tuple[str, Any]:
+    def _tir(self, code: Code) -> "tuple[str, PrimFunc]":
         """The hash of the function's TensorIR, and the function."""
         if code.signature not in self._functions or not code.signature:
             from tvm import ir
@@ -102,15 +145,13 @@ class Recorder:
         return self._functions[code.signature]
 
 
-def lowered(model: Path, profile: TargetProfile) -> Program:
+def program_of(model: Path, profile: TargetProfile) -> Program:
     """The program of a model for a target, before anything is compiled."""
-    mk = isa.load(profile.isa)
-    graph = import_onnx(model, 1)
-    lower_graph(graph, mk.activation, integer_edges=profile.memory is not None)
+    graph, _ = lowered(model, profile)
     file = table.file_for("", profile)
     return lower(
         graph,
-        mk,
+        isa.load(profile.isa),
         profile.tvm,
         name="model",
         meta=io.read_meta(io.load_model(model)),
@@ -119,8 +160,8 @@ def lowered(model: Path, profile: TargetProfile) -> Program:
     )
 
 
-def _intervals(program: Program, calls: list[Record]) -> list[planner.Interval]:
-    """Buffers, and the scratch memory of each call."""
+def _intervals(program: Program, calls: list[CallRecord]) -> list[planner.Interval]:
+    """The lives of buffers and of each call's scratch memory."""
     return planner.lifetimes(program) + [
         planner.Interval(
             name=f"{call['name']}: workspace {slot}", bytes=size, first=index, last=index
@@ -128,15 +169,6 @@ def _intervals(program: Program, calls: list[Record]) -> list[planner.Interval]:
         for index, call in enumerate(calls)
         for slot, size in enumerate(call["workspace"])
     ]
-
-
-def _edges(program: Program, profile: TargetProfile) -> list[planner.Interval]:
-    """Inputs and outputs, where they lie in the arena, too."""
-    if profile.memory is None:
-        return []
-    inputs = {In(index=i): emit.nbytes(spec) for i, spec in enumerate(program.inputs)}
-    outputs = {Out(index=i): emit.nbytes(spec) for i, spec in enumerate(program.outputs)}
-    return planner.edges(program, inputs | outputs)
 
 
 def _argument(arg: Arg) -> str:

@@ -1,1 +1,1 @@
-"""From a straight list of kernel calls to a program without an interpreter."""
+"""A straight list of kernel calls becomes a program without an interpreter."""

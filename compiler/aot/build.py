@@ -1,37 +1,29 @@
-"""Program in, files of a lib artifact out: libmodel.a, model.h, libmodel.so, runner.
+"""Program in, files of a lib artifact out: libmodel.a and model.h, and what the back end adds.
 
-A microcontroller has neither shared libraries nor files: it gets libmodel.a, model.h and an image
-for an emulated board, and a footprint.
+Each kind of device has a back end (`edgekiln.compiler.aot.backends`), which says whether inputs and
+outputs lie in the arena, and links what the device can load.
 """
 
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 
-from edgekiln.compiler.aot import emit, functions, microcontroller, planner, weights
+from edgekiln.compiler.aot import emit, functions, planner, weights
+from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER, OBJECT
+from edgekiln.compiler.aot.backends.table import BACKENDS
 from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache
 from edgekiln.compiler.aot.functions import Functions
-from edgekiln.compiler.aot.planner import Interval, Plan
+from edgekiln.compiler.aot.planner import ArenaPlan, Interval
 from edgekiln.compiler.aot.toolchain import Compiler
 from edgekiln.compiler.aot.weights import Weights
 from edgekiln.compiler.ir.memory import NO_HALO, OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Call, Const, In, Out, Program, Ref
-from edgekiln.runtime import manifest
-from edgekiln.runtime.bundle import IMAGE, LIBRARY, PROGRAM, RUNNER, with_checksum
 from edgekiln.runtime.errors import StorageError
 from edgekiln.runtime.manifest import Layer, ProgramSpec
 from edgekiln.targets.profile import TargetProfile
-
-ARCHIVE, HEADER, OBJECT = "libmodel.a", "model.h", "model.o"
-
-_RUNNER_SOURCES = (
-    "runner.c", "accuracy.c", "args.c", "bench.c", "checksum.c", "cpu.c", "files.c", "json.c",
-    "pool.c", "session.c", "state.c", "stats.c",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +45,18 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
     """
     compiled = functions.compile_functions(program, profile.tvm, cache)
     constants = weights.pack(program)
-    edges = _edges(program) if profile.memory else {}
+    backend = BACKENDS[profile.kind]
     intervals = [*planner.lifetimes(program), *_workspaces(program, compiled)]
-    plan = planner.plan([*intervals, *planner.edges(program, edges)])
-    source = emit.Source(
+    if backend.EDGES_IN_ARENA:
+        intervals += planner.edges(program)
+    plan = planner.plan(intervals)
+    source = emit.PlacedProgram(
         name=program.name,
         inputs=program.inputs,
         outputs=program.outputs,
         steps=list(_steps(program, compiled, constants, plan)),
         arena_bytes=plan.peak + OVERREAD_BYTES,
-        places=_places(program, plan) if edges else None,
+        places=_places(program, plan) if backend.EDGES_IN_ARENA else None,
     )
     try:
         with tempfile.TemporaryDirectory(prefix="edgekiln-aot-") as directory:
@@ -72,16 +66,8 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
             _make_archive(compiler, list(compiled.compiled), source)
             spec = _spec(program, profile, source, tuple(_layers(program, compiled, plan)))
             spec = replace(spec, weights_bytes=len(constants.blob))
-            if profile.memory:
-                spec = microcontroller.finish(compiler, profile, spec)
-                (home / PROGRAM).write_text(manifest.to_json(spec), encoding="utf-8")
-                names: tuple[str, ...] = (ARCHIVE, HEADER, IMAGE, PROGRAM)
-            else:
-                spec = replace(spec, code_bytes=_make_library(compiler))
-                (home / PROGRAM).write_text(manifest.to_json(spec), encoding="utf-8")
-                _make_runner(compiler, program)
-                names = (LIBRARY, ARCHIVE, HEADER, RUNNER, PROGRAM)
-            made = {name: (home / name).read_bytes() for name in names}
+            spec = backend.finish(compiler, program, profile, spec)
+            made = {name: (home / name).read_bytes() for name in backend.FILES}
     except OSError as error:
         where = tempfile.gettempdir()
         raise StorageError(
@@ -90,13 +76,7 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
     return Built(files=made, spec=spec, arena_bound_bytes=plan.bound + OVERREAD_BYTES)
 
 
-def _edges(program: Program) -> dict[In | Out, int]:
-    """The bytes of each input and output."""
-    inputs = {In(index=i): emit.nbytes(spec) for i, spec in enumerate(program.inputs)}
-    return inputs | {Out(index=i): emit.nbytes(spec) for i, spec in enumerate(program.outputs)}
-
-
-def _places(program: Program, plan: Plan) -> emit.Places:
+def _places(program: Program, plan: ArenaPlan) -> emit.Places:
     return emit.Places(
         inputs=tuple(plan.offsets[str(In(index=i))] for i in range(len(program.inputs))),
         outputs=tuple(plan.offsets[str(Out(index=i))] for i in range(len(program.outputs))),
@@ -104,9 +84,9 @@ def _places(program: Program, plan: Plan) -> emit.Places:
 
 
 def _spec(
-    program: Program, profile: TargetProfile, source: emit.Source, layers: tuple[Layer, ...]
+    program: Program, profile: TargetProfile, source: emit.PlacedProgram, layers: tuple[Layer, ...]
 ) -> ProgramSpec:
-    """Without the sizes of what is not linked yet."""
+    """The program's description, without the sizes of what is not linked yet."""
     return ProgramSpec(
         name=program.name,
         target=profile.name,
@@ -124,7 +104,7 @@ def _spec(
 
 
 def _workspaces(program: Program, compiled: Functions) -> Iterator[Interval]:
-    """Scratch memory a function asks for: alive during its call only."""
+    """The scratch memory that each function asks for, alive during its call only."""
     for index, symbol in enumerate(compiled.symbols):
         for slot, size in enumerate(compiled.compiled[symbol].workspace):
             name = _workspace(program.calls[index], slot)
@@ -136,8 +116,8 @@ def _workspace(call: Call, slot: int) -> str:
 
 
 def _steps(
-    program: Program, compiled: Functions, constants: Weights, plan: Plan
-) -> Iterator[emit.Step]:
+    program: Program, compiled: Functions, constants: Weights, plan: ArenaPlan
+) -> Iterator[emit.PlacedCall]:
     offsets = iter(constants.offsets)
     for call, symbol in zip(program.calls, compiled.symbols, strict=True):
         pointers = []
@@ -152,7 +132,7 @@ def _steps(
                 case Const():
                     pointers.append(emit.constant(next(offsets)))
         scratch = range(len(compiled.compiled[symbol].workspace))
-        yield emit.Step(
+        yield emit.PlacedCall(
             name=call.name,
             op=call.op,
             symbol=symbol,
@@ -162,7 +142,7 @@ def _steps(
         )
 
 
-def _layers(program: Program, compiled: Functions, plan: Plan) -> Iterator[Layer]:
+def _layers(program: Program, compiled: Functions, plan: ArenaPlan) -> Iterator[Layer]:
     for call, symbol in zip(program.calls, compiled.symbols, strict=True):
         target = call.where or call.args[-1]
         halo = call.halo or NO_HALO
@@ -182,7 +162,11 @@ def _layers(program: Program, compiled: Functions, plan: Plan) -> Iterator[Layer
 
 
 def _write_sources(
-    home: Path, source: emit.Source, profile: TargetProfile, compiled: Functions, constants: Weights
+    home: Path,
+    source: emit.PlacedProgram,
+    profile: TargetProfile,
+    compiled: Functions,
+    constants: Weights,
 ) -> None:
     (home / HEADER).write_text(emit.header(source, profile), encoding="utf-8")
     (home / "model.c").write_text(emit.code(source), encoding="utf-8")
@@ -199,8 +183,8 @@ def _write_sources(
                 shutil.copyfileobj(reader, writer)
 
 
-def _make_archive(compiler: Compiler, symbols: list[str], source: emit.Source) -> None:
-    """libmodel.a."""
+def _make_archive(compiler: Compiler, symbols: list[str], source: emit.PlacedProgram) -> None:
+    """Make libmodel.a, which holds one object file."""
     code, constants = compiler.compile(["model.c", "weights.S"])
     objects = [code, *(f"{symbol}.kernel.o" for symbol in symbols), constants]
     exports = (*emit.EXPORTS, *(emit.PLACES if source.places else ()))
@@ -211,30 +195,3 @@ def _make_archive(compiler: Compiler, symbols: list[str], source: emit.Source) -
     keep = [f"--keep-global-symbol={name}" for name in exports]
     compiler.tool("objcopy", "--strip-debug", *keep, "all.o", OBJECT)
     compiler.tool("ar", "rcsD", ARCHIVE, OBJECT)
-
-
-def _make_library(compiler: Compiler) -> int:
-    """libmodel.so; returns the bytes of machine code."""
-    # libc and libm enter only where a kernel uses memcpy, expf and the like.
-    libraries = ("-Wl,--as-needed", "-lm", "-lc")
-    shared = ("-shared", "-nostdlib", "-s", f"-Wl,-soname,{LIBRARY}", "-Wl,-z,noseparate-code")
-    compiler.link(LIBRARY, [OBJECT], *shared, *libraries)
-    return _section_bytes(compiler.tool("size", "-A", "-d", LIBRARY), ".text")
-
-
-def _section_bytes(table: str, section: str) -> int:
-    rows = (line.split() for line in table.splitlines())
-    return next(int(row[1]) for row in rows if row[:1] == [section])
-
-
-def _make_runner(compiler: Compiler, program: Program) -> None:
-    """The benchmark executable, with the model and its program.json inside. Needs no library."""
-    identity = emit.identity(program, metadata.version("edgekiln"))
-    (compiler.home / "identity.c").write_text(identity, encoding="utf-8")
-    # For any machine of this architecture: it must be able to say that this one is not enough.
-    sources = (*_RUNNER_SOURCES, "identity.c", "program.S")
-    objects = compiler.compile(sources, "-D_GNU_SOURCE", "-pthread", baseline=True)
-    flags = ("-static", "-pthread", "-s", "-Wl,--gc-sections", "-lm")
-    compiler.link(RUNNER, [*objects, ARCHIVE], *flags)
-    runner = compiler.home / RUNNER
-    runner.write_bytes(with_checksum(runner.read_bytes()))

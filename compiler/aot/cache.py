@@ -12,19 +12,18 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 _DIGEST_BYTES = 32
 
 
-def key_of(what: Mapping[str, Any]) -> str:
-    """The key of a thing from everything that can change its bytes, as JSON."""
+def key_of(what: Mapping[str, object]) -> str:
+    """The key of a thing, made from everything that can change its bytes, as JSON."""
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectCache:
-    """Files in `root`; None: nothing is kept. It helps where it can: no disk error is an error."""
+    """Keeps object files in `root`; where that is None, nothing. A disk's error is none of its."""
 
     root: Path | None = None
 

@@ -1,4 +1,4 @@
-"""TensorIR functions to machine code with plain C signatures: nothing of TVM on the device.
+"""Compile TensorIR functions to plain C functions, which need nothing of TVM on the device.
 
 The passes are the CPU part of TVM 0.27's own pipeline up to, not including, the ones that would
 wrap each function for the TVM runtime (AnnotateEntryFunc, SplitHostDevice, MakePackedAPI).
@@ -7,12 +7,13 @@ Functions with blocks (legalised Relax) and low-level ones (our kernels) go the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tvm.ir.transform import Pass
+    from tvm.runtime import Module
     from tvm.target import Target
-    from tvm.tirx import AllocBuffer, PrimFunc
+    from tvm.tirx import AllocBuffer, For, PrimFunc, Stmt, Var
 
 # A local array up to this size lives on the stack (and, if LLVM can, in registers); a larger one is
 # handed in by the caller, from the arena. The stack of a small device is a few KiB.
@@ -31,7 +32,7 @@ class Compiled:
     workspace: tuple[int, ...]  # bytes behind each workspace pointer, aligned to 64
 
 
-def compile_function(func: "PrimFunc", symbol: str, tvm_target: Mapping[str, Any]) -> Compiled:
+def compile_function(func: "PrimFunc", symbol: str, tvm_target: Mapping[str, object]) -> Compiled:
     """Compile one function. Buffer parameters become pointers aligned to 64 bytes, in order.
 
     Args:
@@ -93,8 +94,8 @@ def _with_pointers(
     from tvm import ir, tirx
     from tvm_ffi import structural_map
 
-    params: list[Any] = []
-    prologue: list[Any] = []
+    params: list[Var] = []
+    prologue: list[Stmt] = []
     for param in func.params:
         if not tirx.buffer.is_buffer_var(param):
             params.append(param)
@@ -105,7 +106,7 @@ def _with_pointers(
 
     workspace: list[int] = []
 
-    def place(alloc: "AllocBuffer") -> Any:
+    def place(alloc: "AllocBuffer") -> "Stmt":
         size = _allocated_bytes(alloc)
         if size <= MAX_STACK_BYTES or alloc.buffer.scope() == "local":
             annotations = dict(alloc.annotations or {}) | {_ON_STACK: tirx.IntImm("int32", 1)}
@@ -115,7 +116,7 @@ def _with_pointers(
         workspace.append(size)
         return tirx.DeclBuffer(alloc.buffer, data=pointer)
 
-    def refuse_parallel(loop: Any) -> Any:
+    def refuse_parallel(loop: "For") -> "For":
         assert loop.kind != tirx.ForKind.PARALLEL, f"{symbol}: parallel loop; use begin/end instead"
         return loop
 
@@ -142,8 +143,8 @@ def _with_pointers(
     return raw, tuple(workspace)
 
 
-def _aligned_frame() -> list[Any]:
-    """A register on the stack that nobody needs and LLVM may not drop, so that it aligns the frame.
+def _aligned_frame() -> "list[Stmt]":
+    """Statements that keep an unused register on the stack, so that LLVM aligns the frame for it.
 
     Left to itself it spills registers of 64 bytes to a stack aligned to 16, where stores and loads
     that cross cache lines take twice as long, in one build or program and not in the next.
@@ -169,7 +170,7 @@ def _allocated_bytes(alloc: "AllocBuffer") -> int:
     return int(count * dtype.bits + 7) // 8
 
 
-def _object_bytes(library: Any) -> bytes:
+def _object_bytes(library: "Module") -> bytes:
     import tempfile
     from pathlib import Path
 

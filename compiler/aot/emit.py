@@ -1,16 +1,13 @@
 """The C text of a program: `model.h` for its user, `model.c` for the compiler, `weights.S`."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from edgekiln.compiler.aot import templates
-from edgekiln.compiler.aot.planner import ALIGN
+from edgekiln.compiler.aot.planner import ALIGN, nbytes
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Program
-from edgekiln.compiler.kernels.winograd_plan import MOST_SCRATCH_BYTES
+from edgekiln.compiler.kernels.conv2d.winograd_plan import MOST_SCRATCH_BYTES
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.targets.profile import TargetProfile
 
@@ -28,8 +25,8 @@ WEIGHTS = "model_weights"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """One call: its kernel and the C expressions of its pointer arguments."""
+class PlacedCall:
+    """One call of a kernel, with the C expressions of its pointer arguments."""
 
     name: str
     op: str
@@ -40,13 +37,13 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class PlacedProgram:
     """A program with every address decided."""
 
     name: str
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
-    steps: Sequence[Step]
+    steps: Sequence[PlacedCall]
     arena_bytes: int
     places: "Places | None" = None
 
@@ -69,8 +66,8 @@ def constant(offset: int) -> str:
     return f"WEIGHT({offset})"
 
 
-def header(source: Source, profile: TargetProfile) -> str:
-    """`model.h`."""
+def header(source: PlacedProgram, profile: TargetProfile) -> str:
+    """The text of `model.h`."""
     sizes = [
         f"#define MODEL_{kind}_{index}_BYTES {nbytes(spec)} /* {_describe(spec)} */"
         for kind, specs in (("INPUT", source.inputs), ("OUTPUT", source.outputs))
@@ -85,7 +82,7 @@ def header(source: Source, profile: TargetProfile) -> str:
         ]
         places = templates.PLACES.format(offsets="\n".join(offsets))
     return templates.HEADER.format(
-        places=places, needs=templates.NEEDS[bool(source.places)].format(
+        places=places, needs=templates.NEEDS[profile.kind].format(
             features=" ".join(profile.features), cflags=" ".join(profile.toolchain.cflags),
             stack=_STACK_BYTES >> 10,
         ),
@@ -97,8 +94,8 @@ def header(source: Source, profile: TargetProfile) -> str:
     )  # fmt: skip
 
 
-def code(source: Source) -> str:
-    """`model.c`: straight calls in order; then the same calls by number."""
+def code(source: PlacedProgram) -> str:
+    """The text of `model.c`: straight calls in order, then the same calls by number."""
     places = ""
     if source.places:
         places = templates.PLACES_CODE.format(
@@ -123,17 +120,17 @@ def code(source: Source) -> str:
 
 
 def weights_assembly() -> str:
-    """`weights.S`: the file weights.bin as read-only data."""
+    """The text of `weights.S`, which holds the file weights.bin as read-only data."""
     return templates.ASSEMBLY.format(symbol=WEIGHTS, align=ALIGN, file="weights.bin")
 
 
 def program_assembly() -> str:
-    """`program.S`: the file program.json as a C string, for the runner's `info`."""
+    """The text of `program.S`: the file program.json as a C string, for the runner's `info`."""
     return templates.ASSEMBLY.format(symbol="program_json", align=1, file="program.json")
 
 
 def identity(program: Program, edgekiln_version: str) -> str:
-    """`identity.c`: what the runner reports of itself."""
+    """The text of `identity.c`: what the runner says of itself."""
     texts = {
         "model_name": program.name,
         "model_sha256": program.model_sha256,
@@ -144,16 +141,12 @@ def identity(program: Program, edgekiln_version: str) -> str:
 
 
 def target_header(profile: TargetProfile) -> str:
-    """`target.h`: what the runner checks before it runs the first kernel."""
+    """The text of `target.h`: what the runner checks before it runs the first kernel."""
     features = "".join(f"{_string(feature)}, " for feature in profile.features)
     return f"#define TARGET_NAME {_string(profile.name)}\n#define TARGET_FEATURES {{{features}0}}\n"
 
 
-def nbytes(spec: TensorSpec) -> int:
-    return math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
-
-
-def _declarations(steps: Iterable[Step]) -> Iterable[str]:
+def _declarations(steps: Iterable[PlacedCall]) -> Iterable[str]:
     for step in {s.symbol: s for s in steps}.values():
         types = ["void *"] * len(step.pointers)
         types += ["int32_t", "int32_t"] if step.work else []
@@ -161,7 +154,7 @@ def _declarations(steps: Iterable[Step]) -> Iterable[str]:
         yield f"int32_t {step.symbol}({', '.join(types)});"
 
 
-def _call(step: Step, begin: str, end: str) -> str:
+def _call(step: PlacedCall, begin: str, end: str) -> str:
     span = (begin, end) if step.work else ()
     return f"{step.symbol}({', '.join((*step.pointers, *span, *step.workspace))})"
 
@@ -175,7 +168,7 @@ def _describe(spec: TensorSpec) -> str:
 
 
 def _comment(text: str) -> str:
-    """Names come from the user's model: they must not end the comment."""
+    """The text without what would end a comment: names come from the user's model."""
     return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ").replace("\\", "/")
 
 

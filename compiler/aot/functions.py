@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache, key_of
 from edgekiln.compiler.aot.codegen import Compiled, compile_function
 from edgekiln.compiler.ir.program import Call, Program
-from edgekiln.compiler.pipeline.fingerprint import kernels_sha256
+from edgekiln.compiler.pipeline.fingerprint import code_sha256
 from edgekiln.runtime.errors import EdgeKilnError, UnsupportedError
 
 if TYPE_CHECKING:
     from tvm.tirx import PrimFunc
 
+# What makes machine code of a signature: whoever writes the kernel, and whoever compiles it.
+_MAKERS = ("edgekiln.compiler.lowering.lower", "edgekiln.compiler.aot.codegen")
 _TOOLS = ("apache-tvm", "apache-tvm-ffi")
 _NAME_DIGITS = 12  # of a hash, hexadecimal: enough to tell the functions of any program apart
 
@@ -32,7 +34,7 @@ class Functions:
 
 
 def compile_functions(
-    program: Program, tvm_target: Mapping[str, Any], cache: ObjectCache = NO_CACHE
+    program: Program, tvm_target: Mapping[str, object], cache: ObjectCache = NO_CACHE
 ) -> Functions:
     """Compile every distinct function once, or find it in the cache.
 
@@ -63,13 +65,13 @@ def compile_functions(
     return Functions(symbols=symbols, compiled={symbol: found[symbol] for symbol in symbols})
 
 
-def _key(symbol: str, identity: str, tvm_target: Mapping[str, Any]) -> str:
+def _key(symbol: str, identity: str, tvm_target: Mapping[str, object]) -> str:
     return key_of(
         {
             "symbol": symbol,
             "function": identity,
             "target": tvm_target,
-            "generator": kernels_sha256(),
+            "code": code_sha256(*_MAKERS),
             "tools": {tool: metadata.version(tool) for tool in _TOOLS},
         }
     )
@@ -84,7 +86,7 @@ def _find(cache: ObjectCache, key: str) -> Compiled | None:
 
 
 def _make(
-    func: "PrimFunc", symbol: str, tvm_target: Mapping[str, Any], cache: ObjectCache, key: str
+    func: "PrimFunc", symbol: str, tvm_target: Mapping[str, object], cache: ObjectCache, key: str
 ) -> Compiled:
     made = compile_function(func, symbol, tvm_target)
     cache.put(key, json.dumps(made.workspace).encode() + b"\n" + made.object)
@@ -92,7 +94,7 @@ def _make(
 
 
 def _result(job: "Future[Compiled]", operators: str) -> Compiled:
-    """Our kernels compile, or that is a bug; TVM's functions may be beyond its code generator."""
+    """The compiled function. Our kernels compile, or that is a bug; TVM's own may be refused."""
     try:
         return job.result()
     except EdgeKilnError:

@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +20,7 @@ ALIGN = 64
 _SYMBOL = "kernel"
 
 
-def load(func: "PrimFunc", tvm_target: Mapping[str, Any]) -> Callable[..., None]:
+def load(func: "PrimFunc", tvm_target: Mapping[str, object]) -> Callable[..., None]:
     """Compile `func` and return it as `f(*arrays, *ints)`, in the order of its parameters.
 
     Arrays are C-contiguous. They are moved to aligned memory with room to over-read, as in the
@@ -31,7 +31,7 @@ def load(func: "PrimFunc", tvm_target: Mapping[str, Any]) -> Callable[..., None]
     entry.restype = ctypes.c_int32
     workspace = [aligned(size) for size in compiled.workspace]
 
-    def call(*args: "NDArray[Any] | int") -> None:
+    def call(*args: "NDArray[np.generic] | int") -> None:
         arrays = [arg for arg in args if isinstance(arg, np.ndarray)]
         moved = [_moved(array) for array in arrays]
         pointers = iter(moved)
@@ -63,13 +63,13 @@ def link(objects: Sequence[bytes]) -> ctypes.CDLL:
 
 
 def aligned(size: int) -> "NDArray[np.uint8]":
-    """`size` zero bytes at a multiple of 64, with `OVERREAD_BYTES` more behind them."""
+    """Allocate `size` zero bytes at a multiple of 64, with `OVERREAD_BYTES` more behind them."""
     block = np.zeros(size + OVERREAD_BYTES + ALIGN, np.uint8)
     start = -block.ctypes.data % ALIGN
     return block[start : start + size + OVERREAD_BYTES]
 
 
-def _moved(array: "NDArray[Any]") -> "NDArray[np.uint8]":
+def _moved(array: "NDArray[np.generic]") -> "NDArray[np.uint8]":
     assert array.flags.c_contiguous
     block = aligned(array.nbytes)
     block[: array.nbytes] = array.reshape(-1).view(np.uint8)

@@ -1,19 +1,30 @@
 """Where each buffer lies in the arena: the smallest peak over the program's life.
 
+    bytes                      A buffer is a rectangle: it lies at some height for the calls
+      ^  +-----+  +--------+   during which it is alive. Rectangles may be moved up and down, not
+      |  |  b  |  |   d    |   sideways, and must not overlap; the plan is where they lie, and its
+      |  +-----+--+--+-----+   peak is the height of the pile.
+      |  |     a     |
+      +--+-----------+----> calls
+
 Offline placement of intervals is NP-hard. Networks have few buffers alive at once, so a first-fit
 over good orders nearly always reaches the lower bound (the most bytes alive at one time); where it
 does not, a short deterministic local search goes on.
 """
 
+import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgekiln.compiler.ir.program import In, Out, Program, Ref
+from edgekiln.runtime.manifest import TensorSpec
 
 ALIGN = 64
 # Each step costs a first-fit, O(n²): together about a tenth of a second for 100 buffers.
-_SEARCH_STEPS = 300
+SEARCH_STEPS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +41,13 @@ class Interval:
 
     @property
     def room(self) -> int:
-        """Bytes it takes in the arena."""
+        """The bytes it takes in the arena."""
         return -(-self.bytes // ALIGN) * ALIGN
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Offsets by buffer name, multiples of 64. `bound` is the peak no plan can go below."""
+class ArenaPlan:
+    """Offsets by buffer name, multiples of 64. No plan can have a peak below `bound`."""
 
     offsets: Mapping[str, int]
     peak: int
@@ -44,7 +55,7 @@ class Plan:
 
 
 def lifetimes(program: Program) -> list[Interval]:
-    """From the first call that names a buffer, which must write it, to the last."""
+    """Each buffer's life: from the first call that names it, which must write it, to the last."""
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for index, call in enumerate(program.calls):
@@ -63,10 +74,18 @@ def lifetimes(program: Program) -> list[Interval]:
     ]
 
 
-def edges(program: Program, sizes: Mapping[In | Out, int]) -> list[Interval]:
-    """Inputs until their last reader and outputs from their first writer on, those of `sizes`, as
-    if they lay in the arena.
+def nbytes(spec: TensorSpec) -> int:
+    """The bytes that an input or output of a program takes."""
+    return math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+
+
+def edges(program: Program) -> list[Interval]:
+    """The lives of inputs and outputs that lie in the arena, too.
+
+    An input lives until its last reader, an output from its first writer on.
     """
+    sizes: dict[In | Out, int] = {In(index=i): nbytes(s) for i, s in enumerate(program.inputs)}
+    sizes |= {Out(index=i): nbytes(spec) for i, spec in enumerate(program.outputs)}
     last = len(program.calls) - 1
     users: dict[In | Out, list[int]] = {edge: [] for edge in sizes}
     for index, call in enumerate(program.calls):
@@ -84,8 +103,12 @@ def edges(program: Program, sizes: Mapping[In | Out, int]) -> list[Interval]:
     ]
 
 
-def plan(intervals: Sequence[Interval]) -> Plan:
-    """Place every interval. Deterministic: equal input, equal plan."""
+def plan(intervals: Sequence[Interval], *, search_steps: int = SEARCH_STEPS) -> ArenaPlan:
+    """Place every interval. Equal input gives an equal plan.
+
+    Args:
+        search_steps: how long to search where no greedy order reaches the bound; 0: not at all.
+    """
     bound = _bound(intervals)
     best_order = list(intervals)
     best, peak = _first_fit(best_order)
@@ -96,8 +119,8 @@ def plan(intervals: Sequence[Interval]) -> Plan:
         if height < peak:
             best, peak, best_order = offsets, height, order
     if peak > bound:
-        best, peak = _search(best_order, best, peak, bound)
-    return Plan(offsets=best, peak=peak, bound=bound)
+        best, peak = _search(best_order, best, peak, bound, search_steps)
+    return ArenaPlan(offsets=best, peak=peak, bound=bound)
 
 
 def _bound(intervals: Sequence[Interval]) -> int:
@@ -130,7 +153,7 @@ def _orders(intervals: Sequence[Interval]) -> Iterable[list[Interval]]:
 
 
 def _first_fit(order: Iterable[Interval]) -> tuple[dict[str, int], int]:
-    """Each at the lowest offset free during its whole life. Returns offsets and the peak."""
+    """Put each at the lowest offset free during its whole life. Returns offsets and the peak."""
     placed: list[tuple[int, Interval]] = []
     peak = 0
     for interval in order:
@@ -146,11 +169,11 @@ def _first_fit(order: Iterable[Interval]) -> tuple[dict[str, int], int]:
 
 
 def _search(
-    order: list[Interval], best: dict[str, int], peak: int, bound: int
+    order: list[Interval], best: dict[str, int], peak: int, bound: int, steps: int
 ) -> tuple[dict[str, int], int]:
     """Move one interval at a time to another place in the order; keep what is not worse."""
     rng = random.Random(0)
-    for _ in range(_SEARCH_STEPS):
+    for _ in range(steps):
         if peak == bound:
             break
         trial = list(order)

@@ -1,5 +1,9 @@
 """The C and assembler texts that `emit` fills in; C's own braces are doubled."""
 
+from collections.abc import Mapping
+
+from edgekiln.targets.profile import DeviceKind
+
 # For `model.h` of a program that runs on AMX.
 REQUEST = """\
  *
@@ -72,16 +76,16 @@ extern const size_t model_input_bytes[MODEL_INPUT_COUNT], model_output_bytes[MOD
 #endif
 """
 
-# Of a machine with an operating system, and of a microcontroller.
-NEEDS = (
-    " * CPU features needed: {features}\n * Stack of a thread: up to {stack} KiB",
-    """\
+# What `model.h` asks of its user, by the kind of device.
+NEEDS: Mapping[DeviceKind, str] = {
+    "hosted": " * CPU features needed: {features}\n * Stack of a thread: up to {stack} KiB",
+    "microcontroller": """\
  *
  * Compile with {cflags}
  * and link libmodel.a, the C library and -lm with -Wl,--gc-sections: weights are read-only data and
  * stay in flash, no heap and no variable is used. The floating-point unit must be switched on and
  * round to nearest, as after reset; interrupts may come at any time.""",
-)
+}
 
 PLACES = """\
 

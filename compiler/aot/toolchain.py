@@ -37,10 +37,10 @@ class Compiler:
         self._cache = cache
 
     def compile(self, sources: Iterable[str], *flags: str, baseline: bool = False) -> list[str]:
-        """C and assembler files to objects side by side; returns their names, in order.
+        """Compile C and assembler files side by side; returns the objects' names, in order.
 
         Args:
-            baseline: for any machine of the architecture.
+            baseline: whether the code must run on any machine of the architecture.
         """
         cflags = self._toolchain.cflags
         if baseline:
@@ -50,7 +50,7 @@ class Compiler:
             return list(pool.map(lambda source: self._compile(source, options), sources))
 
     def _compile(self, source: str, options: tuple[str, ...]) -> str:
-        """What goes into a C file's object is all in its preprocessed text: the cache's key."""
+        """Compile one file, or find its object by the hash of its preprocessed text."""
         result = self.home / f"{source}.o"
         compile_ = (*options, "-c", source, "-o", result.name)
         if not source.endswith(".c") or self._cache.root is None:

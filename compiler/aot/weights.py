@@ -40,5 +40,5 @@ def pack(program: Program) -> Weights:
 
 
 def _bytes(array: "NDArray[np.generic]") -> bytes:
-    """In C order and the targets' byte order; two types with equal bytes may share them."""
+    """The array in C order and the targets' byte order. Types with equal bytes may share them."""
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()

@@ -4,15 +4,15 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekiln.compiler.aot.cache import ObjectCache
-from edgekiln.compiler.autotune.trial import Costs, Trial, prepare
-from edgekiln.compiler.autotune.verdict import Verdict
-from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.autotune.candidate_program import CandidateProgram, LayerCosts, prepare
+from edgekiln.compiler.autotune.tile_verdict import TileVerdict
 from edgekiln.compiler.kernels.tile import VERSION, Tile
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.compiler.pipeline.stage import Advance, silent
-from edgekiln.compiler.tuning.table import Choices, Layer, Row, Unit
+from edgekiln.compiler.tuning.table import Choices, TunableLayer, TuningRow, Unit
 from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.targets import isa
 from edgekiln.targets.detect import runs_here
@@ -29,7 +29,7 @@ STEADY = 3  # trials in a row that give the same choice end the measurement
 class Tuned:
     """A row for each kind of layer, and how many calls of the network are of it."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TuningRow, ...]
     calls: tuple[int, ...]
     undecided: int  # rows whose default stays because what looked faster varied by more than it won
     trials: int
@@ -37,7 +37,7 @@ class Tuned:
 
     @property
     def gain(self) -> float:
-        """Of all the calls: cost by default over tuned cost."""
+        """What all the calls together cost by default, over what they cost when tuned."""
         weighted = [*zip(self.calls, self.rows, strict=True)]
         before = sum(count * row.default_cost for count, row in weighted)
         return before / sum(count * row.tile_cost for count, row in weighted)
@@ -56,7 +56,7 @@ def tune(
     """Tune every kind of layer of a model, QDQ or float.
 
     Args:
-        trials: at most; fewer when the last `STEADY` agree.
+        trials: how many to take at most; fewer are enough when the last `STEADY` agree.
         device: where to measure; None: here. An emulated device, or a target that cannot run here,
             gives estimates.
         compact: the layers of a program that is compiled so.
@@ -68,7 +68,7 @@ def tune(
             microcontroller.
         EdgeKilnError: the device cannot be reached, or cannot run the target's programs.
     """
-    if target.memory and device and device.measures:
+    if target.kind == "microcontroller" and device and device.measures:
         raise UnsupportedError(
             f"{target.name}: {device.name} cannot measure a microcontroller's programs",
             "leave out --device: its candidates are estimated",
@@ -105,15 +105,20 @@ class _Candidates:
     """A kind of layer and the tiles to try, the default first."""
 
     key: str
-    layer: Layer
+    layer: TunableLayer
     tiles: Sequence[Tile]
 
     def kernels(self) -> list[Kernel]:
-        kernel: Any = self.layer.kernel  # all of them are dataclasses
-        return [replace(kernel, tile=tile).build(self.layer.mk) for tile in self.tiles]
+        kernel, mk = self.layer.kernel, self.layer.mk
+        return [
+            replace(kernel, tile=tile).build(mk)  # type: ignore[type-var]  # all are dataclasses
+            for tile in self.tiles
+        ]
 
-    def row(self, verdict: Verdict, target: TargetProfile, method: str, unit: Unit) -> Row:
-        return Row(
+    def row(
+        self, verdict: TileVerdict, target: TargetProfile, method: str, unit: Unit
+    ) -> TuningRow:
+        return TuningRow(
             layer=self.layer.kernel.label,
             target=target.base if target.name == HOST else target.name,
             version=VERSION,
@@ -130,14 +135,12 @@ class _Candidates:
 
 def _layers(model: Path, target: TargetProfile, compact: bool) -> Choices:
     """The layers of a model that have a choice."""
-    from edgekiln.compiler.ir.import_onnx import import_onnx
     from edgekiln.compiler.lowering.lower import lower
     from edgekiln.compiler.onnx_model import io
-    from edgekiln.compiler.passes.pipeline import lower_graph
+    from edgekiln.compiler.passes.pipeline import lowered
 
     mk = isa.load(target.isa)
-    graph = import_onnx(model, 1)
-    lower_graph(graph, mk.activation, integer_edges=target.memory is not None)
+    graph, _ = lowered(model, target)
     choices = Choices()
     meta = io.read_meta(io.load_model(model))
     lower(
@@ -148,15 +151,15 @@ def _layers(model: Path, target: TargetProfile, compact: bool) -> Choices:
 
 
 def _take(
-    trial: Trial, trials: int, device: "Device | None", advance: Advance
-) -> tuple[list[Costs], str, Unit]:
+    trial: CandidateProgram, trials: int, device: "Device | None", advance: Advance
+) -> tuple[list[LayerCosts], str, Unit]:
     """The costs of each trial, what they were taken on, and their unit."""
     measures = runs_here(trial.target).fits if device is None else device.measures
     if not measures:
         advance(1, 2, "estimating")
         costs, method = trial.estimate()  # the same every time
         return [costs], method, "cycles"
-    taken: list[Costs] = []
+    taken: list[LayerCosts] = []
     chosen: list[list[int]] = []
     while len(taken) < trials and not _is_steady(chosen):
         advance(1 + len(taken), trials + 1, f"trial {len(taken) + 1}")
@@ -166,9 +169,9 @@ def _take(
     return taken, method, "s"
 
 
-def _verdicts(taken: Sequence[Costs]) -> list[Verdict]:
-    """Of each layer."""
-    return [Verdict.of(layer) for layer in zip(*taken, strict=True)]
+def _verdicts(taken: Sequence[LayerCosts]) -> list[TileVerdict]:
+    """The verdict on each layer."""
+    return [TileVerdict.of(layer) for layer in zip(*taken, strict=True)]
 
 
 def _is_steady(chosen: Sequence[Sequence[int]]) -> bool:

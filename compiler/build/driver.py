@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from edgekiln.compiler.build import resolve, scoring
-from edgekiln.compiler.build.recipe import STAGES, Precision, Recipe
-from edgekiln.compiler.build.result import BuildResult, FloatOp, Latency, Step, TargetResult, finite
-from edgekiln.compiler.environment import doctor
-from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.build.chain import CHAIN, Chain
+from edgekiln.compiler.build.recipe import Precision, Recipe
+from edgekiln.compiler.build.result import BuildResult, Latency, Step, TargetResult, finite
+from edgekiln.compiler.environment import doctor, toolchain
+from edgekiln.compiler.evaluation.report import Evaluation
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.atomic_io import copy_out, writable
-from edgekiln.compiler.pipeline.stage import Advance, Kind
+from edgekiln.compiler.pipeline.stage import Advance
 from edgekiln.compiler.pipeline.store import Store
-from edgekiln.runtime import host
+from edgekiln.runtime import codec, host
 from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError, StorageError
 from edgekiln.targets.profile import TargetProfile
 
@@ -41,9 +43,11 @@ class Request:
     max_drop: float | None = None  # percentage points
     trial_s: float = 1.0  # length of a latency trial; 0: measure none
     logs: Path | None = None  # where training curves go
+    check_ir: bool = False  # check the graph after each pass
+    dump_ir: Path | None = None  # where the graphs go as text
 
 
-def build(request: Request, store: Store, progress: Progress) -> BuildResult:
+def build(request: Request, store: Store, progress: Progress, chain: Chain = CHAIN) -> BuildResult:
     """Run the chain from where the input stands. What was built before is found, not made.
 
     Raises:
@@ -56,15 +60,15 @@ def build(request: Request, store: Store, progress: Progress) -> BuildResult:
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"target {min(doubled)} is given twice")
     for target in request.targets:
-        doctor.require_toolchain(target)
+        toolchain.require(target)
     if not writable(request.out.absolute()):
         raise StorageError(f"{request.out} cannot be written", "choose another directory by --out")
-    return _Build(request, store, progress).run()
+    return _Build(request, store, progress, chain).run()
 
 
 def shared_artifacts(request: Request, store: Store, progress: Progress) -> Mapping[Kind, Artifact]:
     """What a build makes before it comes to its targets, by kind; unscored."""
-    under_way = _Build(request, store, progress)
+    under_way = _Build(request, store, progress, CHAIN)
     artifact = under_way.start()
     made = {artifact.kind: artifact}
     for name in under_way.shared_stages(artifact):
@@ -76,15 +80,17 @@ def shared_artifacts(request: Request, store: Store, progress: Progress) -> Mapp
 class _Build:
     """One build under way: its steps so far."""
 
-    def __init__(self, request: Request, store: Store, progress: Progress) -> None:
+    def __init__(self, request: Request, store: Store, progress: Progress, chain: Chain) -> None:
         self.request = request
         self.store = store
         self.progress = progress
+        self.chain = chain
         self.steps: list[Step] = []
         self.artifacts: dict[str, Artifact] = {}  # of the shared stages, by kind
         self.done: tuple[str, ...] = ()  # stages that the user's module has behind it
         self.data = request.recipe.data
         self.name = resolve.display_name(request.model)
+        self.allow = resolve.allowed(request.model, request.recipe)
 
     def run(self) -> BuildResult:
         artifact = self.start()
@@ -105,7 +111,9 @@ class _Build:
         """The input as an artifact, scored if it is the user's own model."""
         request = self.request
         with self.progress("input") as advance:
-            artifact = resolve.start(self.store, request.model, request.recipe, advance)
+            artifact = resolve.start(
+                self.store, request.model, request.recipe, advance, self.chain.kind_of
+            )
         if artifact.kind not in FIRST:
             raise ConfigError(
                 f"{request.model} is {resolve.WORDS[artifact.kind]}: there is nothing left to "
@@ -118,16 +126,16 @@ class _Build:
                 "give the float model it was made from",
             )
         self.artifacts[artifact.kind] = artifact
-        self.data = self.data or resolve.data_of(artifact)
+        self.data = self.data or self.chain.data_of(artifact)
         if resolve.is_file(request.model):
-            self.done = resolve.done_stages(artifact)
+            self.done = self.chain.done_stages(artifact)
             self._record("input", artifact, None)
         return artifact
 
     def shared_stages(self, artifact: Artifact) -> Iterator[str]:
         """From where the input stands to the model that is compiled."""
         left_out = PER_TARGET if self.request.precision == "int8" else (*PER_TARGET, "quantize")
-        order = [name for name in STAGES if name not in left_out]
+        order = [name for name in self.chain.stages if name not in left_out]
         first = FIRST[artifact.kind]
         for name in order[order.index(first) :] if first in order else ():
             if name not in (*self.request.recipe.skip, *self.done):
@@ -141,7 +149,7 @@ class _Build:
         return artifact
 
     def run_stage(
-        self, name: str, src: Artifact, target: TargetProfile | None, **derived: Any
+        self, name: str, src: Artifact, target: TargetProfile | None, **given: Any
     ) -> Artifact:
         recipe = self.request.recipe
         fitting = {
@@ -150,11 +158,10 @@ class _Build:
             "program": self.name,
             "channel_multiple": self._channel_multiple(),
         }
-        stage = recipe.stage(name, fitting, derived)
-        stage = resolve.derive(stage, src, target)
+        stage = recipe.stage(self.chain.stage(name), fitting, given)
         label = f"{name} {target.name}" if target else name
         with self.progress(label) as advance:
-            return self.store.run(stage, src, target, advance, self.request.logs)
+            return self.store.run(stage, src, target, advance, self.request.logs, self.allow)
 
     def _channel_multiple(self) -> int:
         """Pruned widths must fill the vectors of every target."""
@@ -163,19 +170,19 @@ class _Build:
     def _record(self, name: str, artifact: Artifact, target: TargetProfile | None) -> None:
         """Measure the artifact, add the row to the table, and stop if too much was lost."""
         report, unscored = self._evaluate(artifact, target)
-        score = scoring.score_of(report)
-        report = report or scoring.costs(artifact)
+        score = scoring.score_of(report) if report else None
+        costs = report or self.chain.costs(artifact, self.allow)
         # Only the user's own model comes trained for preprocessing that we cannot know.
         doubt = scoring.doubt(score, self.data, self.request.recipe.seed) if name == "input" else ""
         step = Step(
             stage=name,
             target=target.name if target else "",
             sha256=artifact.sha256,
-            file_bytes=report["file_bytes"],
+            file_bytes=costs.file_bytes,
             score=score,
             unscored=unscored,
-            parameters=report["parameters"],
-            macs=report["macs"],
+            parameters=costs.parameters,
+            macs=costs.macs,
             metrics=finite(artifact.metrics),
             notes=artifact.notes,
             remark=artifact.remark or doubt,
@@ -188,39 +195,44 @@ class _Build:
 
     def _evaluate(
         self, artifact: Artifact, target: TargetProfile | None
-    ) -> tuple[Mapping[str, Any], str]:
+    ) -> tuple[Evaluation | None, str]:
         """The evaluation's report, or why there is none."""
-        from edgekiln.compiler.stages.evaluate import Evaluate
-
         if not self.data:
-            return {}, NO_DATA
-        stage = resolve.derive(Evaluate(data=self.data, seed=self.request.recipe.seed))
+            return None, NO_DATA
+        fitting = {"data": self.data, "seed": self.request.recipe.seed}
+        stage = self.request.recipe.stage(self.chain.stage("evaluate"), fitting, {})
         try:
             with self.progress("evaluate") as advance:
-                report = self.store.run(stage, artifact, None, advance)
+                report = self.store.run(stage, artifact, None, advance, allow=self.allow)
         except (BundleError, MissingToolError) as error:
             reason = doctor.foreign(target) if target else ""
             if not reason:
                 raise
-            return {}, f"{reason}; not emulated: {error.message}"
-        content: dict[str, Any] = json.loads(report.path.read_text(encoding="utf-8"))
-        return content, ""
+            return None, f"{reason}; not emulated: {error.message}"
+        content = json.loads(report.path.read_text(encoding="utf-8"))
+        return codec.decode(Evaluation, content), ""
 
     def _target(self, target: TargetProfile, model: Artifact) -> TargetResult:
         """Compile and package for one target."""
+        self._inspect(target, model)
         lib = self._stage("compile", model, target)
         steps = [step.lasting() for step in self.steps if step.target in ("", target.name)]
-        bundle = self.run_stage(
-            "package",
-            lib,
-            target,
-            report=json.dumps({"steps": steps}, sort_keys=True),
-        )
+        bundle = self.run_stage("package", lib, target, steps=tuple(steps))
         path = self.request.out / f"{self._bundle_name(target)}.ekb"
         copy_out(bundle.path, path)
-        result = _target_result(target, path, bundle.sha256)
+        result = self.chain.target_result(target, path, bundle.sha256)
         latencies, unmeasured = self._measure(target, path)
         return replace(result, latencies=latencies, unmeasured=unmeasured)
+
+    def _inspect(self, target: TargetProfile, model: Artifact) -> None:
+        """Check the compiler's graphs and write them out, as far as that was asked for."""
+        from edgekiln.compiler.stages.compile import inspect_passes
+
+        check, dump = self.request.check_ir, self.request.dump_ir
+        if check or dump:
+            batch = self.request.recipe.options.get("compile", {}).get("batch", 1)
+            home = dump / target.name if dump else None
+            inspect_passes(model.path, target, batch, check=check, dump=home)
 
     def _bundle_name(self, target: TargetProfile) -> str:
         precision = self.request.precision
@@ -235,26 +247,3 @@ class _Build:
         models = [self.artifacts[kind].path for kind in BESIDE if kind in self.artifacts]
         with self.progress(f"bench {target.name}"):
             return scoring.latencies(bundle, models, self.request.trial_s), ""
-
-
-def _target_result(target: TargetProfile, path: Path, sha256: str) -> TargetResult:
-    from edgekiln.runtime.bundle import Bundle
-
-    program = Bundle.open(path).program
-    return TargetResult(
-        target=target.name,
-        base=target.base,
-        bundle=str(path),
-        bundle_bytes=path.stat().st_size,
-        bundle_sha256=sha256,
-        arena_bytes=program.arena_bytes,
-        weights_bytes=program.weights_bytes,
-        code_bytes=program.code_bytes,
-        footprint=program.footprint,
-        layers=len(program.layers),
-        float_ops=tuple(
-            FloatOp(name=layer.name, op=layer.op, reason=layer.reason)
-            for layer in program.layers
-            if not layer.integer and layer.reason
-        ),
-    )

@@ -2,6 +2,7 @@
 
 data = "digits"             # of every stage, unless its section says otherwise
 seed = 0
+allow-factories = ["nets:tiny"]  # that module files may name, besides the zoo's
 skip = ["prune"]            # stages to leave out
 [distill]
 epochs = 12
@@ -12,11 +13,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from edgekiln.compiler.pipeline.stage import Stage
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import convert, did_you_mean, kebab
+
+S = TypeVar("S", bound=Stage)
 
 # The chain, in its order. A new stage is one file and one line.
 STAGES = {
@@ -29,8 +32,9 @@ STAGES = {
 }
 Precision = Literal["int8", "float32"]  # of a program's numbers
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+MAX_SEED = 2**32 - 1  # numpy's legacy generator, which users' modules may draw from, takes no more
 SKIPPABLE = ("distill", "prune")  # they give what they take
-SHARED = {"data": str, "seed": int}
+SHARED = {"data": str, "seed": int, "allow-factories": tuple[str, ...]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,33 +58,34 @@ class Recipe:
     data: str = ""
     seed: int = 0
     skip: tuple[str, ...] = ()
+    allow_factories: tuple[str, ...] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage → field → value
 
-    def stage(self, name: str, fitting: Mapping[str, Any], derived: Mapping[str, Any]) -> Stage:
+    def stage(self, cls: type[S], fitting: Mapping[str, Any], given: Mapping[str, Any]) -> S:
         """The stage with this recipe's options.
 
         Args:
             fitting: what suits this build, where the recipe says nothing and the stage has the
                 field.
-            derived: what the build has computed.
+            given: fields that are no options.
 
         Raises:
             ConfigError: the stage refuses a value.
         """
-        cls = stage_class(name)
         known = {f.name for f in fields(cls)}
         suits = {key: value for key, value in fitting.items() if key in known}
-        return cls(**{**suits, **self.options.get(name, {}), **derived})
+        return cls(**{**suits, **self.options.get(cls.name, {}), **given})
 
 
-def stage_class(name: str) -> type[Stage]:
-    module, _, attribute = STAGES[name].partition(":")
+def stage_class(name: str, stages: Mapping[str, str] = STAGES) -> type[Stage]:
+    """Import it. `stages`: name → "module:class"."""
+    module, _, attribute = stages[name].partition(":")
     cls: type[Stage] = getattr(importlib.import_module(module), attribute)
     return cls
 
 
 def stage_options(cls: type[Stage]) -> tuple[Option, ...]:
-    """The fields a user may set. Those marked `derived` are computed, part of the key alone."""
+    """The fields a user may set; the others, marked `option: False`, are given by the build."""
     hints = get_type_hints(cls)
     return tuple(
         Option(
@@ -90,7 +95,7 @@ def stage_options(cls: type[Stage]) -> tuple[Option, ...]:
             help=f.metadata.get("help", ""),
         )
         for f in fields(cls)
-        if not f.metadata.get("derived")
+        if f.metadata.get("option", True)
     )
 
 
@@ -115,7 +120,7 @@ def parse(table: Mapping[str, Any], where: str) -> Recipe:
     options: dict[str, dict[str, Any]] = {}
     for key, value in table.items():
         if key in SHARED:
-            shared[key] = convert(value, SHARED[key], f"{where}: {key}")
+            shared[key.replace("-", "_")] = _value(key, value, SHARED[key], where)
         elif key == "skip":
             shared["skip"] = check_skip(convert(value, tuple[str, ...], f"{where}: skip"), where)
         elif key in STAGES:
@@ -140,8 +145,18 @@ def check_skip(names: tuple[str, ...], where: str) -> tuple[str, ...]:
     return names
 
 
-def override(recipe: Recipe, *, data: str | None = None, seed: int | None = None) -> Recipe:
-    """The recipe with what the command line says, which goes for every stage."""
+def override(
+    recipe: Recipe,
+    *,
+    data: str | None = None,
+    seed: int | None = None,
+    skip: tuple[str, ...] = (),
+    allow_factories: tuple[str, ...] = (),
+) -> Recipe:
+    """The recipe with what the command line says, which goes for every stage.
+
+    What is skipped and what is allowed is added to the recipe's own.
+    """
     changes: dict[str, Any] = {}
     if data is not None:
         changes["data"] = data
@@ -151,7 +166,13 @@ def override(recipe: Recipe, *, data: str | None = None, seed: int | None = None
         name: {key: value for key, value in section.items() if key not in changes}
         for name, section in recipe.options.items()
     }
-    return replace(recipe, options=options, **changes)
+    return replace(
+        recipe,
+        options=options,
+        skip=(*recipe.skip, *skip),
+        allow_factories=(*recipe.allow_factories, *allow_factories),
+        **changes,
+    )
 
 
 def _section(stage: str, table: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -161,5 +182,15 @@ def _section(stage: str, table: Mapping[str, Any], where: str) -> dict[str, Any]
         if key not in known:
             hint = did_you_mean(key, known, what="keys are")
             raise ConfigError(f"{where}: unknown key {key!r}", hint)
-        values[known[key].field] = convert(value, known[key].hint, f"{where}: {key}")
+        values[known[key].field] = _value(key, value, known[key].hint, where)
     return values
+
+
+def _value(key: str, value: Any, hint: Any, where: str) -> Any:
+    """`value` as option `key` takes it. Raises ConfigError."""
+    converted = convert(value, hint, f"{where}: {key}")
+    if key == "seed" and not 0 <= converted <= MAX_SEED:
+        raise ConfigError(
+            f"{where}: seed = {converted}", f"a seed is a whole number from 0 to {MAX_SEED}"
+        )
+    return converted

@@ -2,11 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from edgekiln.compiler.packaging.report import StageReport
 from edgekiln.runtime.host import Machine
 from edgekiln.runtime.manifest import Footprint
+
+if TYPE_CHECKING:
+    from edgekiln.targets.profile import TargetProfile
 
 SCHEMA = "edgekiln.build/1"
 
@@ -17,37 +22,16 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """How good a model is on the held-out samples."""
+class Step(StageReport):
+    """One stage of the chain, and what is told of this run alone."""
 
-    value: float  # accuracy in [0, 1], or what `metric` says
-    metric: str
-    n: int  # samples
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One stage of the chain."""
-
-    stage: str  # "input" for the user's own file
-    target: str = ""  # "" for the stages that all targets share
-    sha256: str  # of the artifact
-    file_bytes: int  # of a compiled program: code and weights
-    score: Score | None = None
-    unscored: str = ""  # why there is no score
-    parameters: int | None = None
-    macs: int | None = None
-    metrics: Mapping[str, float | None] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    # Of this run alone:
     wall_s: float = 0.0
     cached: bool = False
     remark: str = ""
 
-    def lasting(self) -> dict[str, Any]:
+    def lasting(self) -> StageReport:
         """What goes into the bundle: the same on every run."""
-        passing = ("wall_s", "cached", "remark")
-        return {key: value for key, value in asdict(self).items() if key not in passing}
+        return StageReport(**{each.name: getattr(self, each.name) for each in fields(StageReport)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,3 +86,27 @@ class BuildResult:
     machine: Machine  # where it was built and measured
     steps: tuple[Step, ...]
     targets: tuple[TargetResult, ...]
+
+
+def target_result(target: "TargetProfile", path: Path, sha256: str) -> TargetResult:
+    """What the bundle at `path` says of itself."""
+    from edgekiln.runtime.bundle import Bundle
+
+    program = Bundle.open(path).program
+    return TargetResult(
+        target=target.name,
+        base=target.base,
+        bundle=str(path),
+        bundle_bytes=path.stat().st_size,
+        bundle_sha256=sha256,
+        arena_bytes=program.arena_bytes,
+        weights_bytes=program.weights_bytes,
+        code_bytes=program.code_bytes,
+        footprint=program.footprint,
+        layers=len(program.layers),
+        float_ops=tuple(
+            FloatOp(name=layer.name, op=layer.op, reason=layer.reason)
+            for layer in program.layers
+            if not layer.integer and layer.reason
+        ),
+    )

@@ -1,10 +1,12 @@
 """What a build measures: scores and sizes of artifacts, latencies of engines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edgekiln.compiler.build.result import Latency, Score, Step
+from edgekiln.compiler.build.result import Latency, Step
+from edgekiln.compiler.evaluation.report import Costs, Evaluation
+from edgekiln.compiler.packaging.report import Score
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.runtime.errors import AccuracyError
 
@@ -15,27 +17,19 @@ if TYPE_CHECKING:
 GUESSING = 1.5
 
 
-def score_of(report: Mapping[str, Any]) -> Score | None:
-    """The score in an evaluation's report; None in that of `costs`."""
-    if "accuracy" not in report:
-        return None
-    return Score(value=report["accuracy"], metric=report["metric"], n=report["n"])
+def score_of(report: Evaluation) -> Score:
+    return Score(value=report.accuracy, metric=report.metric, n=report.n, of=report.of)
 
 
-def costs(artifact: Artifact) -> dict[str, Any]:
+def costs(artifact: Artifact, allow: Collection[str] = ()) -> Costs:
     """What an evaluation's report says besides the score, of an artifact that is not evaluated."""
     if artifact.kind == "lib":  # it may be for another machine
         sizes = artifact.metrics
         program_bytes = int(sizes["code_bytes"] + sizes["weights_bytes"])
-        return {"parameters": None, "macs": int(sizes["macs"]), "file_bytes": program_bytes}
-    from edgekiln.compiler.stages.evaluate import open_subject
+        return Costs(parameters=None, macs=int(sizes["macs"]), file_bytes=program_bytes)
+    from edgekiln.compiler.evaluation.subject import open_subject
 
-    subject = open_subject(artifact.path)
-    return {
-        "parameters": subject.parameters,
-        "macs": subject.macs,
-        "file_bytes": subject.file_bytes,
-    }
+    return open_subject(artifact, allow).costs
 
 
 def doubt(score: Score | None, data: str, seed: int) -> str:

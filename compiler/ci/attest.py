@@ -20,11 +20,11 @@ BUILDER = "urn:edgekiln:ci"
 # Version 5 ids are hashes of a name within a space of names; this space is ours.
 SPACE = uuid.uuid5(uuid.NAMESPACE_URL, BUILD_TYPE)
 
-Record = Mapping[str, Any]
+Record = Mapping[str, Any]  # of a store, as JSON
 
 
 def write(bundle: Path) -> None:
-    """Beside the bundle: NAME.ekb.cdx.json and NAME.ekb.intoto.json."""
+    """Write NAME.ekb.cdx.json and NAME.ekb.intoto.json beside the bundle."""
     opened = Bundle.open(bundle)
     digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
     for suffix, content in (
@@ -35,7 +35,7 @@ def write(bundle: Path) -> None:
         path.write_text(codec.dumps(content), encoding="utf-8")
 
 
-def provenance(bundle: Bundle, sha256: str) -> dict[str, Any]:
+def provenance(bundle: Bundle, sha256: str) -> dict[str, object]:
     """An in-toto statement, v1, with SLSA's provenance predicate, v1."""
     chain = bundle.manifest.provenance
     return {
@@ -69,7 +69,7 @@ def provenance(bundle: Bundle, sha256: str) -> dict[str, Any]:
     }
 
 
-def sbom(bundle: Bundle, sha256: str) -> dict[str, Any]:
+def sbom(bundle: Bundle, sha256: str) -> dict[str, object]:
     """A CycloneDX 1.6 document."""
     spec = bundle.program
     root = bundle.path.name
@@ -113,14 +113,14 @@ def sbom(bundle: Bundle, sha256: str) -> dict[str, Any]:
     }
 
 
-def _materials(chain: tuple[Record, ...]) -> Iterator[dict[str, Any]]:
+def _materials(chain: tuple[Record, ...]) -> Iterator[dict[str, object]]:
     """The user's file, and every data set, each once."""
     seen = set()
     for record in chain:
         options = record.get("options", {})
         if record["stage"] == "input":
             yield {"name": f"input ({record['kind']})", "digest": {"sha256": record["sha256"]}}
-        if digest := options.get("data_sha256"):
+        if digest := record.get("uses", {}).get("data"):
             if digest not in seen:
                 yield {"name": f"data {options.get('data', '')}", "digest": {"sha256": digest}}
             seen.add(digest)
@@ -132,7 +132,7 @@ def _tools(chain: tuple[Record, ...]) -> list[dict[str, str]]:
     return [{"name": name, "uri": f"pkg:pypi/{name}@{versions[name]}"} for name in sorted(versions)]
 
 
-def _linked(bundle: Bundle) -> Iterator[dict[str, Any]]:
+def _linked(bundle: Bundle) -> Iterator[dict[str, object]]:
     """Foreign code inside the bundle's files, as its own notices say."""
     if "LICENSES/LGPL-2.1.txt" in bundle.files:
         yield {
@@ -144,9 +144,9 @@ def _linked(bundle: Bundle) -> Iterator[dict[str, Any]]:
         }
 
 
-def _file(name: str, content: bytes) -> dict[str, Any]:
+def _file(name: str, content: bytes) -> dict[str, object]:
     digest = hashlib.sha256(content).hexdigest()
-    component: dict[str, Any] = {
+    component: dict[str, object] = {
         "type": "file",
         "bom-ref": f"file:{name}",
         "name": name,

@@ -11,7 +11,9 @@ COMMITTED = "edgekiln.results.json"  # beside the configuration; a copy of a `re
 
 
 def load(source: str, home: Path) -> CiResult:
-    """`source` is DIR, FILE, git:REF or git:REF:PATH, the path being relative to `home`.
+    """Read the results that `source` names.
+
+    It is DIR, FILE, git:REF or git:REF:PATH, where the path is relative to `home`.
 
     Raises:
         InputError: there is no such file or commit, or it holds something else.

@@ -1,4 +1,4 @@
-"""Does a bundle compute what it should? Run here, on its device or under QEMU; remembered."""
+"""Check that a bundle computes what it should, here, on its device or under QEMU."""
 
 import json
 import subprocess
@@ -8,16 +8,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from edgekiln.compiler.build import resolve
-from edgekiln.compiler.ci.matrix import Cell
-from edgekiln.compiler.ci.result import Check
+from edgekiln.compiler.ci.matrix import Job
+from edgekiln.compiler.ci.result import BundleCheck
 from edgekiln.compiler.devices.named import identity, open_device
 from edgekiln.compiler.environment import doctor
 from edgekiln.compiler.pipeline import source_models
-from edgekiln.compiler.pipeline.artifact import Artifact
-from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.pipeline.store import Store
+from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.runtime import codec, host
+from edgekiln.runtime.bundle import ProgramFile
 from edgekiln.runtime.device.admission import require_signature
 from edgekiln.runtime.device.device import LOCAL
 from edgekiln.runtime.device.qemu import EMULATORS
@@ -25,34 +26,38 @@ from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
 
 if TYPE_CHECKING:
     from edgekiln.compiler.evaluation.layerwise import Gap
+    from edgekiln.targets.profile import TargetProfile
 
 SAMPLES = 8  # compared with ONNX Runtime, layer by layer
 QEMU = "qemu"
 
 
-def check(bundle: Artifact, cell: Cell, store: Store) -> Check:
-    """Raises MismatchError when the program does not compute what it should.
+def check(bundle: Artifact, job: Job, store: Store) -> BundleCheck:
+    """Check a bundle, or find what was found of the same bytes before.
 
-    BundleError: the device demands a signature. DeviceError: it is busy, or cannot be reached.
+    Raises:
+        MismatchError: the program does not compute what it should.
+        BundleError: the device demands a signature.
+        DeviceError: the device is busy, or cannot be reached.
     """
-    reason = "" if cell.device else doctor.foreign(cell.target)
-    device = cell.device or (QEMU if reason else LOCAL)
-    if cell.device:  # also where the result is remembered and nothing will run
-        require_signature(open_device(device), bundle.path)
+    reason = "" if job.device else doctor.foreign(job.target)
+    device = job.device or (QEMU if reason else LOCAL)
+    if job.device:  # also where the result is remembered and nothing will run
+        require_signature(open_device(device), ProgramFile.open(bundle.path))
     stage = CheckBundle(
         device=device,
-        executor=_executor(device, bundle.path, EMULATORS.get(cell.target.machine, "")),
-        data=cell.recipe.data,
-        seed=cell.recipe.seed,
+        executor=_executor(device, bundle.path, EMULATORS.get(job.target.machine, "")),
+        data=job.recipe.data,
+        seed=job.recipe.seed,
     )
     try:
-        report = store.run(resolve.derive(stage), bundle)
+        made = store.run(stage, bundle)
     except (BundleError, MissingToolError) as error:
         if not reason:
             raise
         why = lasting(error.message, bundle.path.parent)
-        return Check(where="nowhere", reason=f"{reason}; not emulated: {why}")
-    found = codec.decode(Check, json.loads(report.path.read_text(encoding="utf-8")))
+        return BundleCheck(where="nowhere", reason=f"{reason}; not emulated: {why}")
+    found = codec.decode(BundleCheck, json.loads(made.path.read_text(encoding="utf-8")))
     return replace(found, reason=reason)
 
 
@@ -69,15 +74,17 @@ class CheckBundle(Stage):
     device: str  # "local", "qemu", or where the configuration says
     executor: str  # what would compute: a CPU or an emulator, in words
     data: str
-    data_sha256: str = ""
     seed: int
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
-        found = self._here(src) if self.device == LOCAL else self._there(src)
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
+        return used_data(self.data, self.seed)
+
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
+        found = self._here(src.path) if self.device == LOCAL else self._there(src.path)
         dst.write_text(codec.dumps(codec.encode(found)), encoding="utf-8")
         return {"layers": len(found.layers)}
 
-    def _here(self, bundle: Path) -> Check:
+    def _here(self, bundle: Path) -> BundleCheck:
         from edgekiln.runtime.program import check_example
 
         equal = tuple(check_example(bundle))
@@ -85,17 +92,17 @@ class CheckBundle(Stage):
             samples, layers = self._against_onnxruntime(bundle)
         except InputError as error:  # e.g. a program with two inputs
             why = lasting(error.message, bundle.parent)
-            return Check(where="host", equal=equal, unverified=why)
-        return Check(where="host", equal=equal, samples=samples, layers=layers)
+            return BundleCheck(where="host", equal=equal, unverified=why)
+        return BundleCheck(where="host", equal=equal, samples=samples, layers=layers)
 
-    def _there(self, bundle: Path) -> Check:
-        """Right results, and which layer computed them is not seen."""
+    def _there(self, bundle: Path) -> BundleCheck:
+        """Check the outputs alone: on a device, no layer is seen."""
         from edgekiln.runtime.device.example import check_example
 
         emulated = self.device == QEMU
         with open_device(self.device, bundle) as device:
             equal = check_example(bundle, device)
-        return Check(
+        return BundleCheck(
             where="emulator" if emulated else "device",
             device=device.name if emulated else self.device,
             equal=equal,
@@ -108,7 +115,7 @@ class CheckBundle(Stage):
         from edgekiln.runtime.runner import AotRunner
 
         spec = AotRunner.open(bundle).spec
-        model = source_models.source_model(spec)
+        model = source_models.source_model(spec).path
         batches = parity.batches_for(spec, model, data=self.data, seed=self.seed, samples=SAMPLES)
         result = verify(bundle, model, batches)
         result.check()
@@ -116,7 +123,7 @@ class CheckBundle(Stage):
 
 
 def lasting(message: str, directory: Path) -> str:
-    """Without the name of a directory that will have another one."""
+    """The message without the name of a directory that will have another one."""
     return message.replace(f"{directory}/", "")
 
 
@@ -130,7 +137,7 @@ def _executor(device: str, bundle: Path, emulator: str) -> str:
 
 @cache
 def _version(emulator: str) -> str:
-    """In its own words; "" if it is missing."""
+    """The emulator's version in its own words; "" if it is missing."""
     try:
         done = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=False)
     except OSError:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from edgekiln.compiler.build.result import Score
 from edgekiln.compiler.ci import lock, result
 from edgekiln.compiler.ci.noise import change, incomparable
-from edgekiln.compiler.ci.result import CellResult, CiResult
+from edgekiln.compiler.ci.result import CiResult, JobResult
+from edgekiln.compiler.packaging.report import Score
 from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.errors import ConfigError
 
@@ -19,9 +19,9 @@ CONFIDENCE = 1.96  # standard errors that 95 % of a normal distribution lie with
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One quantity; null where one side has none."""
+    """What one quantity was and is; null where one side has none."""
 
-    subject: str  # a cell, a file in the bundle, a stage
+    subject: str  # a job, a file in the bundle, a stage
     quantity: str
     before: float | str | None
     after: float | str | None
@@ -42,7 +42,7 @@ class Comparison:
 
 
 def compare(before: Path, after: Path) -> Comparison:
-    """Two `.ekb` files, or two `results.json` or the directories that hold them.
+    """Compare two `.ekb` files, or two `results.json` or the directories that hold them.
 
     Raises:
         ConfigError: one of each.
@@ -66,27 +66,27 @@ def compare(before: Path, after: Path) -> Comparison:
 
 
 def _results(before: CiResult, after: CiResult) -> Iterator[Difference]:
-    ids = dict.fromkeys(cell.id for each in (before, after) for cell in each.cells)
-    for cell_id in ids:
-        old, new = before.cell(cell_id), after.cell(cell_id)
+    ids = dict.fromkeys(job.id for each in (before, after) for job in each.cells)
+    for job_id in ids:
+        old, new = before.job(job_id), after.job(job_id)
         if old is None or new is None:
-            yield _plain(cell_id, "cell", *("there" if cell else None for cell in (old, new)))
+            yield _plain(job_id, "cell", *("there" if job else None for job in (old, new)))
         else:
-            yield from _cells(old, new)
+            yield from _jobs(old, new)
 
 
-def _cells(old: CellResult, new: CellResult) -> Iterator[Difference]:
-    failures = [cell.failure.message if cell.failure else None for cell in (old, new)]
+def _jobs(old: JobResult, new: JobResult) -> Iterator[Difference]:
+    failures = [job.failure.message if job.failure else None for job in (old, new)]
     if failures[0] != failures[1]:
         yield _plain(new.id, "failure", *failures)
-    hashes = [cell.build.targets[0].bundle_sha256 if cell.build else None for cell in (old, new)]
+    hashes = [job.build.targets[0].bundle_sha256 if job.build else None for job in (old, new)]
     if hashes[0] != hashes[1]:
         yield _plain(new.id, "bundle sha256", *hashes)
     yield from _scores(new.id, old.score, new.score)
     yield from _latency(old, new)
     yield from _sized(new.id, "code and weights, bytes", old.program_bytes, new.program_bytes)
     yield from _sized(new.id, "arena, bytes", old.arena_bytes, new.arena_bytes)
-    counts = [len(cell.build.targets[0].float_ops) if cell.build else None for cell in (old, new)]
+    counts = [len(job.build.targets[0].float_ops) if job.build else None for job in (old, new)]
     yield from _sized(new.id, "float operations", *counts)
 
 
@@ -110,7 +110,7 @@ def _scores(subject: str, old: Score | None, new: Score | None) -> Iterator[Diff
     )  # fmt: skip
 
 
-def _latency(old: CellResult, new: CellResult) -> Iterator[Difference]:
+def _latency(old: JobResult, new: JobResult) -> Iterator[Difference]:
     name = "latency, s"
     if old.bench is None or new.bench is None:
         yield from _sized(new.id, name, old.latency_s, new.latency_s)

@@ -30,29 +30,34 @@ class Gates:
     """What a bundle must hold. What is not set is not demanded, but for strict-int8."""
 
     min_accuracy: float | None = field(
-        default=None, metadata={"help": "Least accuracy (or AUC) on the held-out samples, 0 to 1."}
+        default=None,
+        metadata={"help": "The least accuracy (or AUC) on the held-out samples, 0 to 1."},
     )
     max_latency_us: float | None = field(
-        default=None, metadata={"help": "Highest median latency of one inference, µs."}
+        default=None, metadata={"help": "The highest median latency of one inference, µs."}
     )
     max_bytes: int | None = field(
-        default=None, metadata={"help": "Most code and weights, in bytes."}
+        default=None, metadata={"help": "The most code and weights, bytes."}
     )
     max_arena_bytes: int | None = field(
-        default=None, metadata={"help": "Most working memory, in bytes."}
+        default=None, metadata={"help": "The most working memory, bytes."}
     )
     max_energy_uj: float | None = field(
-        default=None, metadata={"help": "Highest energy of one inference, µJ."}
+        default=None, metadata={"help": "The highest energy of one inference, µJ."}
     )
     strict_int8: bool | None = field(
-        default=None, metadata={"help": "No quantized operator stays float (default: true)."}
+        default=None,
+        metadata={"help": "Whether no quantized operator may stay float (default: true)."},
     )
     max_accuracy_drop: float | None = field(
-        default=None, metadata={"help": "Most percentage points lost against the baseline."}
+        default=None,
+        metadata={"help": "The most percentage points that may be lost against the baseline."},
     )
     max_slowdown: float | None = field(
         default=None,
-        metadata={"help": "Most percent slower than the baseline, beyond the noise of both."},
+        metadata={
+            "help": "How many percent slower than the baseline it may be, beyond the noise of both."
+        },
     )
     if_unmeasured: Literal["fail", "skip"] | None = field(
         default=None,
@@ -62,24 +67,25 @@ class Gates:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What can be set for everything, for a model, and for a glob of cells."""
+    """What can be set for everything, for a model, and for a glob of jobs."""
 
     recipe: str | None = field(
-        default=None, metadata={"help": "Recipe file (default: the model's own recipe)."}
+        default=None, metadata={"help": "The recipe file (default: the model's own recipe)."}
     )
-    data: str | None = field(default=None, metadata={"help": "Data set: a name or a path."})
+    data: str | None = field(default=None, metadata={"help": "The data set: a name or a path."})
     seed: int | None = field(
-        default=None, metadata={"help": "Seed of weights, splits and shuffling."}
+        default=None, metadata={"help": "The seed of weights, splits and orders."}
     )
     skip: tuple[str, ...] | None = field(
-        default=None, metadata={"help": "Stages to leave out: distill, prune."}
+        default=None, metadata={"help": "The stages to leave out: distill, prune."}
     )
-    options: Mapping[str, Any] = field(
-        default_factory=dict, metadata={"help": "Options of the stages, over the recipe's."}
+    options: Mapping[str, Any] = field(  # of any type: the stages check them
+        default_factory=dict,
+        metadata={"help": "The stages' options, which go before the recipe's."},
     )
     bench_seconds: float | None = field(
         default=None,
-        metadata={"help": "Length of one of 5 latency trials; 0: measure none (default: 1)."},
+        metadata={"help": "How long each of 5 latency trials lasts; 0 measures none (default: 1)."},
     )
     device: str | None = field(
         default=None,
@@ -97,53 +103,53 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults(Settings):
-    """Goes for every model that does not say otherwise."""
+    """What goes for every model that does not say otherwise."""
 
     targets: tuple[str, ...] = field(
-        default=("host",), metadata={"help": "Names of target profiles, or files."}
+        default=("host",), metadata={"help": "The target profiles, by name or file."}
     )
     precisions: tuple[Precision, ...] = field(
-        default=("int8",), metadata={"help": "Number formats to build."}
+        default=("int8",), metadata={"help": "The number formats to build."}
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Settings):
-    """One model."""
+    """What is set for one model."""
 
     model: str = field(
         default="",
         metadata={
-            "help": "Zoo name, package.module:factory, .pt or .onnx (default: the section's name)."
+            "help": "A zoo name, package.module:factory, .pt or .onnx (default: the section)."
         },
     )
     targets: tuple[str, ...] | None = field(
-        default=None, metadata={"help": "Instead of the defaults' targets."}
+        default=None, metadata={"help": "The targets, in place of the defaults'."}
     )
     precisions: tuple[Precision, ...] | None = field(
-        default=None, metadata={"help": "Instead of the defaults' precisions."}
+        default=None, metadata={"help": "The number formats, in place of the defaults'."}
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Override(Settings):
-    """Settings for the cells that all three globs match."""
+    """Settings for the jobs that all three globs match."""
 
-    model: str = field(default="*", metadata={"help": "Glob of section names."})
-    target: str = field(default="*", metadata={"help": "Glob of target names."})
-    precision: str = field(default="*", metadata={"help": "Glob of precisions."})
+    model: str = field(default="*", metadata={"help": "A glob of section names."})
+    target: str = field(default="*", metadata={"help": "A glob of target names."})
+    precision: str = field(default="*", metadata={"help": "A glob of precisions."})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A whole file."""
+    """The whole of a configuration file."""
 
     defaults: Defaults = field(
-        default_factory=Defaults, metadata={"help": "For every model and target."}
+        default_factory=Defaults, metadata={"help": "What goes for every model and target."}
     )
-    models: Mapping[str, Model] = field(metadata={"help": "Name → how it is built."})
+    models: Mapping[str, Model] = field(metadata={"help": "How each model is built, by its name."})
     overrides: tuple[Override, ...] = field(
-        default=(), metadata={"help": "For globs of models and targets; later ones win."}
+        default=(), metadata={"help": "What goes for globs of models and targets; later ones win."}
     )
 
 
@@ -168,16 +174,19 @@ def load(path: Path) -> Config:
 
 
 def merged(*layers: Settings) -> Settings:
-    """One over the other, the last wins: key by key inside `options` and `gates`."""
+    """Lay one over the other; the last wins, key by key inside `options` and `gates`."""
     names = [f.name for f in fields(Settings) if f.name not in ("options", "gates")]
-    values: dict[str, Any] = {}
-    options: dict[str, Any] = {}
+    values: dict[str, Any] = {}  # of any type: they were checked when they were read
     gates: dict[str, Any] = {}
+    options: dict[str, object] = {}
     for layer in layers:
         values |= {name: value for name in names if (value := getattr(layer, name)) is not None}
         for stage, table in layer.options.items():
-            both = isinstance(table, Mapping) and isinstance(options.get(stage), Mapping)
-            options[stage] = {**options[stage], **table} if both else table
+            below = options.get(stage)
+            if isinstance(table, Mapping) and isinstance(below, Mapping):
+                options[stage] = {**below, **table}
+            else:
+                options[stage] = table
         gates |= {
             f.name: v for f in fields(Gates) if (v := getattr(layer.gates, f.name)) is not None
         }

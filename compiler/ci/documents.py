@@ -12,7 +12,7 @@ SUMMARY = "summary.md"
 
 
 def write_documents(directory: Path, result: CiResult, baseline: CiResult | None) -> None:
-    """Into a directory that holds the bundles and their papers, and nothing else yet."""
+    """Write all of them to a directory that holds the bundles and their papers alone."""
     write_sums(directory)  # of what is the same on every run
     (directory / SUMMARY).write_text(summary(result, baseline), encoding="utf-8")
     (directory / "junit.xml").write_bytes(junit(result))

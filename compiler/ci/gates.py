@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from edgekiln.compiler.build.result import Step
 from edgekiln.compiler.ci.config import Gates
-from edgekiln.compiler.ci.matrix import Cell
+from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.noise import change, incomparable
-from edgekiln.compiler.ci.result import CellResult, CiResult, Verdict
+from edgekiln.compiler.ci.result import CiResult, GateVerdict, JobResult
 from edgekiln.runtime.errors import AccuracyError, EdgeKilnError, GateError, MeasurementError
 from edgekiln.runtime.typed import kebab
 
@@ -18,27 +18,27 @@ Number = int | float
 
 
 def judge(
-    cells: Sequence[tuple[Cell, CellResult]], baseline: CiResult | None
-) -> tuple[Verdict, ...]:
-    """A verdict for each gate that is set, on each cell that was built."""
+    jobs: Sequence[tuple[Job, JobResult]], baseline: CiResult | None
+) -> tuple[GateVerdict, ...]:
+    """Give a verdict for each gate that is set, on each job that was built."""
     return tuple(
         verdict
-        for cell, result in cells
+        for job, result in jobs
         if result.build is not None
-        for verdict in _Judge(cell.gates, result, baseline).verdicts()
+        for verdict in _Judge(job.gates, result, baseline).verdicts()
     )
 
 
 class _Judge:
-    """The gates of one cell."""
+    """Judges the gates of one job."""
 
-    def __init__(self, gates: Gates, result: CellResult, baseline: CiResult | None) -> None:
+    def __init__(self, gates: Gates, result: JobResult, baseline: CiResult | None) -> None:
         self.gates = gates
         self.result = result
         self.baseline = baseline
-        self.before = baseline.cell(result.id) if baseline else None
+        self.before = baseline.job(result.id) if baseline else None
 
-    def verdicts(self) -> Iterator[Verdict]:
+    def verdicts(self) -> Iterator[GateVerdict]:
         gates, result = self.gates, self.result
         score = result.score
         unscored = next((s.unscored for s in reversed(_steps(result)) if s.unscored), "no score")
@@ -68,8 +68,8 @@ class _Judge:
         self, gate: str, value: Number | None, shown: Callable[[Number], str],
         unmeasured: str = "", *, per: float = 1, least: bool = False,
         error: type[EdgeKilnError] = GateError,
-    ) -> Iterator[Verdict]:  # fmt: skip
-        """`value` against the gate's limit, which is in units of 1 / `per`; nothing if unset."""
+    ) -> Iterator[GateVerdict]:  # fmt: skip
+        """Judge `value` by the gate's limit, which is in units of 1 / `per`; nothing if unset."""
         limit: Number | None = getattr(self.gates, gate)
         if limit is None:
             return
@@ -83,7 +83,7 @@ class _Judge:
         message = f"{shown(value)} {relation} {shown(bound)}"
         yield self._verdict(name, message) if holds else self._failed(name, message, error)
 
-    def _strict_int8(self) -> Verdict:
+    def _strict_int8(self) -> GateVerdict:
         compiled = next(step for step in _steps(self.result) if step.stage == "compile")
         lost = int(compiled.metrics.get("float_operators_quantized") or 0)
         if not lost:
@@ -91,7 +91,7 @@ class _Judge:
         names = "; ".join(note.removeprefix("float: ") for note in compiled.notes)
         return self._failed("strict-int8", f"{lost} quantized operators stayed float: {names}")
 
-    def _accuracy_drop(self, allowed: float) -> Verdict:
+    def _accuracy_drop(self, allowed: float) -> GateVerdict:
         name = "max-accuracy-drop"
         now = self.result.score
         if self.before is None or self.before.build is None:
@@ -108,7 +108,7 @@ class _Judge:
             return self._verdict(name, message)
         return self._failed(name, f"lost {drop:.2f} points: {message}", AccuracyError)
 
-    def _slowdown(self, allowed: float) -> Verdict:
+    def _slowdown(self, allowed: float) -> GateVerdict:
         name = "max-slowdown"
         if self.before is None or self.before.build is None:
             return self._skipped(name, "not in the baseline")
@@ -126,31 +126,35 @@ class _Judge:
         if 100 * found.slowdown <= allowed:
             return self._verdict(name, message)
         if not found.significant:
-            return Verdict(
+            return GateVerdict(
                 cell=self.result.id, gate=name, status="noise",
                 message=f"inside the noise, no regression: {message}",
             )  # fmt: skip
         return self._failed(name, message)
 
-    def _unmeasured(self, gate: str, why: str) -> Verdict:
+    def _unmeasured(self, gate: str, why: str) -> GateVerdict:
         if self.gates.if_unmeasured == "skip":
             return self._skipped(gate, why)
         return self._failed(gate, f"cannot be judged: {why}", MeasurementError)
 
-    def _verdict(self, gate: str, message: str) -> Verdict:
-        return Verdict(cell=self.result.id, gate=gate, status="pass", message=message)
+    def _verdict(self, gate: str, message: str) -> GateVerdict:
+        return GateVerdict(cell=self.result.id, gate=gate, status="pass", message=message)
 
-    def _skipped(self, gate: str, why: str) -> Verdict:
-        return Verdict(cell=self.result.id, gate=gate, status="skip", message=f"not judged: {why}")
+    def _skipped(self, gate: str, why: str) -> GateVerdict:
+        return GateVerdict(
+            cell=self.result.id, gate=gate, status="skip", message=f"not judged: {why}"
+        )
 
-    def _failed(self, gate: str, message: str, error: type[EdgeKilnError] = GateError) -> Verdict:
-        return Verdict(
+    def _failed(
+        self, gate: str, message: str, error: type[EdgeKilnError] = GateError
+    ) -> GateVerdict:
+        return GateVerdict(
             cell=self.result.id, gate=gate, status="fail", message=message,
             exit_code=error.exit_code,
         )  # fmt: skip
 
 
-def _steps(result: CellResult) -> tuple[Step, ...]:
+def _steps(result: JobResult) -> tuple[Step, ...]:
     return result.build.steps if result.build else ()
 
 

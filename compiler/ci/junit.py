@@ -1,45 +1,45 @@
-"""JUnit XML, which every CI server shows: a suite a cell; building, checking, gates are cases."""
+"""JUnit XML, which every CI server shows: a suite a job; building, checking, gates are cases."""
 
 from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
-from edgekiln.compiler.ci.result import CellResult, CiResult, Verdict
+from edgekiln.compiler.ci.result import CiResult, GateVerdict, JobResult
 
 
 def junit(result: CiResult) -> bytes:
     root = ET.Element("testsuites", name="edgekiln")
-    for cell in result.cells:
-        verdicts = [verdict for verdict in result.verdicts if verdict.cell == cell.id]
-        cases = [*_work(cell), *(_gate(verdict) for verdict in verdicts)]
+    for job in result.cells:
+        verdicts = [verdict for verdict in result.verdicts if verdict.cell == job.id]
+        cases = [*_work(job), *(_gate(verdict) for verdict in verdicts)]
         counts = {
             kind: str(sum(case.find(tag) is not None for case in cases))
             for kind, tag in (("errors", "error"), ("failures", "failure"), ("skipped", "skipped"))
         }
-        attributes = {"name": cell.id, "tests": str(len(cases)), **counts}
+        attributes = {"name": job.id, "tests": str(len(cases)), **counts}
         ET.SubElement(root, "testsuite", attributes).extend(cases)
     ET.indent(root)
     text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return text + b"\n"
 
 
-def _work(cell: CellResult) -> Iterator[ET.Element]:
-    failure = cell.failure
-    took_s = sum(step.wall_s for step in cell.build.steps) if cell.build else 0.0
-    case = _case(cell.id, "build", took_s)
+def _work(job: JobResult) -> Iterator[ET.Element]:
+    failure = job.failure
+    took_s = sum(step.wall_s for step in job.build.steps) if job.build else 0.0
+    case = _case(job.id, "build", took_s)
     if failure:
         message = f"{failure.doing}: {failure.message}"
         ET.SubElement(
             case, "error", message=message, type=str(failure.exit_code)
         ).text = failure.hint
     yield case
-    if cell.check:
-        checked = _case(cell.id, "check")
-        if cell.check.where == "nowhere":
-            ET.SubElement(checked, "skipped", message=cell.check.reason)
+    if job.check:
+        checked = _case(job.id, "check")
+        if job.check.where == "nowhere":
+            ET.SubElement(checked, "skipped", message=job.check.reason)
         yield checked
 
 
-def _gate(verdict: Verdict) -> ET.Element:
+def _gate(verdict: GateVerdict) -> ET.Element:
     case = _case(verdict.cell, verdict.gate)
     if verdict.failed:
         code = str(verdict.exit_code)
@@ -51,5 +51,5 @@ def _gate(verdict: Verdict) -> ET.Element:
     return case
 
 
-def _case(cell: str, name: str, took_s: float = 0.0) -> ET.Element:
-    return ET.Element("testcase", classname=cell, name=name, time=f"{took_s:.3f}")
+def _case(job: str, name: str, took_s: float = 0.0) -> ET.Element:
+    return ET.Element("testcase", classname=job, name=name, time=f"{took_s:.3f}")

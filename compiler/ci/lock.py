@@ -1,6 +1,6 @@
-"""`edgekiln.lock`: what every stage of every cell was made from, and the bytes it gave.
+"""`edgekiln.lock`: what every stage of every job was made from, and the bytes it gave.
 
-Stages that cells share stand there once; names are the stage's and the first digits of its hash.
+Stages that jobs share stand there once; names are the stage's and the first digits of its hash.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekiln.compiler.ci.matrix import Cell
+from edgekiln.compiler.ci.matrix import Job
 from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.errors import ConfigError, MismatchError
@@ -22,29 +22,29 @@ FILE = "edgekiln.lock"
 
 HASH = re.compile("[0-9a-f]{64}")
 
-Stage = Mapping[str, Any]
+Stage = Mapping[str, object]  # what `stage_of` keeps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """Cell → its stages, first to last."""
+    """The stages of each job, first to last."""
 
     cells: Mapping[str, tuple[Stage, ...]]
 
     def to_json(self) -> str:
         stages = {_name(stage): stage for chain in self.cells.values() for stage in chain}
-        names = {cell: [_name(stage) for stage in chain] for cell, chain in self.cells.items()}
+        names = {job: [_name(stage) for stage in chain] for job, chain in self.cells.items()}
         return codec.dumps({"schema": SCHEMA, "cells": names, "stages": stages})
 
-    def with_cells(self, made: Mapping[str, tuple[Stage, ...]], known: Sequence[Cell]) -> "Lock":
-        """What was made now over what was there, without cells that are no longer configured."""
-        ids = {cell.id for cell in known}
+    def with_cells(self, made: Mapping[str, tuple[Stage, ...]], known: Sequence[Job]) -> "Lock":
+        """What was made now over what was there, without jobs that are no longer configured."""
+        ids = {job.id for job in known}
         both = {**self.cells, **made}
-        return Lock(cells={cell: chain for cell, chain in both.items() if cell in ids})
+        return Lock(cells={job: chain for job, chain in both.items() if job in ids})
 
 
 def of_bundle(path: Path, sha256: str) -> tuple[Stage, ...]:
-    """The stages of a bundle, by its own provenance, and packaging, whose output it is."""
+    """The stages of a bundle by its own provenance, and packaging, whose output it is."""
     manifest = Bundle.open(path).manifest
     chain = [stage_of(record) for record in manifest.provenance]
     packaged = {"stage": "package", "input": chain[-1]["output"], "output": sha256}
@@ -52,7 +52,7 @@ def of_bundle(path: Path, sha256: str) -> tuple[Stage, ...]:
 
 
 def read(path: Path) -> Lock:
-    """Raises ConfigError when it is not there, or damaged."""
+    """Read a lock. Raises ConfigError when it is not there, or damaged."""
     try:
         data = json.loads(path.read_bytes())
         if data["schema"] != SCHEMA:
@@ -63,7 +63,7 @@ def read(path: Path) -> Lock:
         stages = data["stages"]
         return Lock(
             cells={
-                cell: tuple(stages[name] for name in names) for cell, names in data["cells"].items()
+                job: tuple(stages[name] for name in names) for job, names in data["cells"].items()
             }
         )
     except FileNotFoundError:
@@ -75,7 +75,7 @@ def read(path: Path) -> Lock:
 
 
 def write(path: Path, lock: Lock) -> None:
-    """Raises StorageError."""
+    """Write the lock whole or not at all. Raises StorageError."""
     content = lock.to_json().encode()
     if not path.exists() or path.read_bytes() != content:
         with written_whole(path) as stream:
@@ -100,7 +100,7 @@ def stage_of(record: Mapping[str, Any]) -> Stage:
     """What the lock keeps of a store's record; the target by its hash."""
     kept = {
         key: record[key]
-        for key in ("stage", "version", "options", "input", "tools")
+        for key in ("stage", "code", "options", "input", "uses", "tools")
         if record.get(key) is not None
     }
     if target := record.get("target"):
@@ -109,7 +109,7 @@ def stage_of(record: Mapping[str, Any]) -> Stage:
 
 
 def differences(before: Stage, now: Stage, where: str = "") -> Iterator[tuple[str, object, object]]:
-    """Key, value before and now. What a stage gave comes last: it follows from the rest."""
+    """What differs: key, value before and now. What a stage gave comes last, as it follows."""
     keys = sorted({*before, *now}, key=lambda key: (key == "output", key != "stage", key))
     for key in keys:
         old, new = before.get(key), now.get(key)
@@ -122,7 +122,7 @@ def differences(before: Stage, now: Stage, where: str = "") -> Iterator[tuple[st
 
 
 def shown(value: object) -> str:
-    """A hash by its first digits."""
+    """The value as people read it: a hash by its first digits."""
     if isinstance(value, str) and HASH.fullmatch(value):
         return f"{value[:12]}…"
     return "missing" if value is None else json.dumps(value, ensure_ascii=False)
@@ -132,5 +132,5 @@ def _name(stage: Stage) -> str:
     return f"{stage['stage']}-{_digest(stage)[:16]}"
 
 
-def _digest(value: Mapping[str, Any]) -> str:
+def _digest(value: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

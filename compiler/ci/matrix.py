@@ -1,4 +1,4 @@
-"""From the configuration to cells: one model for one target, with everything settled."""
+"""The configuration becomes jobs: one model for one target, with everything settled."""
 
 import math
 import re
@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from edgekiln.compiler.build import recipe as recipes
 from edgekiln.compiler.build.recipe import STAGES, Precision, Recipe
@@ -21,8 +20,8 @@ BENCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One bundle to make."""
+class Job:
+    """One bundle to make: a model for a target in a precision, with its options settled."""
 
     name: str  # the model's section
     model: str  # what `edgekiln build` takes
@@ -39,39 +38,39 @@ class Cell:
 
     @property
     def bundle(self) -> str:
-        """File name."""
+        """The bundle's file name."""
         return f"{self.name}-{self.target.name}-{self.precision}.ekb"
 
 
-def cells(config: Config, home: Path) -> tuple[Cell, ...]:
-    """Every cell, in the order of the file. Paths in it are relative to `home`, its directory.
+def jobs(config: Config, home: Path) -> tuple[Job, ...]:
+    """Every job, in the order of the file. Paths in it are relative to `home`, its directory.
 
     Raises:
-        ConfigError: an unknown target, model, stage or option; two cells of one name.
+        ConfigError: an unknown target, model, stage or option; two jobs of one name.
     """
-    found = [cell for name in config.models for cell in _of_model(config, name, home)]
-    doubled = {cell.id for cell in found if [c.id for c in found].count(cell.id) > 1}
+    found = [job for name in config.models for job in _of_model(config, name, home)]
+    doubled = {job.id for job in found if [c.id for c in found].count(job.id) > 1}
     if doubled:
         raise ConfigError(f"{min(doubled)} is there twice", "give each target once")
     return tuple(found)
 
 
-def select(all_cells: tuple[Cell, ...], only: str) -> tuple[Cell, ...]:
-    """The cells whose id MODEL/TARGET/PRECISION, or model alone, the glob matches."""
-    chosen = tuple(c for c in all_cells if fnmatchcase(c.id, only) or fnmatchcase(c.name, only))
+def select(all_jobs: tuple[Job, ...], only: str) -> tuple[Job, ...]:
+    """The jobs whose id MODEL/TARGET/PRECISION, or model alone, the glob matches."""
+    chosen = tuple(c for c in all_jobs if fnmatchcase(c.id, only) or fnmatchcase(c.name, only))
     if not chosen:
-        ids = ", ".join(cell.id for cell in all_cells)
-        raise ConfigError(f"--only {only}: no such cell", f"cells are: {ids}")
+        ids = ", ".join(job.id for job in all_jobs)
+        raise ConfigError(f"--only {only}: no such job", f"jobs are: {ids}")
     return chosen
 
 
-def fan_out(chosen: tuple[Cell, ...]) -> dict[str, Any]:
-    """A job a model, as GitHub's `strategy.matrix` takes it: targets share a model's training."""
-    names = dict.fromkeys(cell.name for cell in chosen)
+def fan_out(chosen: tuple[Job, ...]) -> dict[str, object]:
+    """One entry a model for GitHub's `strategy.matrix`: targets share a model's training."""
+    names = dict.fromkeys(job.name for job in chosen)
     return {"include": [{"model": name, "only": f"{name}/*"} for name in names]}
 
 
-def _of_model(config: Config, name: str, home: Path) -> Iterator[Cell]:
+def _of_model(config: Config, name: str, home: Path) -> Iterator[Job]:
     entry = config.models[name]
     if not NAME.fullmatch(name):
         raise ConfigError(
@@ -82,7 +81,7 @@ def _of_model(config: Config, name: str, home: Path) -> Iterator[Cell]:
         for precision in entry.precisions or config.defaults.precisions:
             settings = _settings(config, name, target.name, precision)
             recipe = _recipe(entry.model or name, settings, home, f"options of {name}")
-            yield Cell(
+            yield Job(
                 name=name,
                 model=entry.model or name,
                 target=target,
@@ -128,8 +127,8 @@ def _recipe(model: str, settings: Settings, home: Path, where: str) -> Recipe:
 
 
 def _layered(
-    below: Mapping[str, Mapping[str, Any]], above: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Mapping[str, Any]]:
+    below: Mapping[str, Mapping[str, object]], above: Mapping[str, Mapping[str, object]]
+) -> dict[str, Mapping[str, object]]:
     stages = {*below, *above}
     return {stage: {**below.get(stage, {}), **above.get(stage, {})} for stage in sorted(stages)}
 
@@ -137,7 +136,7 @@ def _layered(
 def _shared(recipe: Recipe, name: str, targets: list[TargetProfile]) -> Recipe:
     """What must be the same for every target of a model, so that its stages run once."""
     widths = math.lcm(*(target.channel_multiple for target in targets))
-    shared: dict[str, dict[str, Any]] = {
+    shared: dict[str, dict[str, object]] = {
         "prune": {"channel_multiple": widths},
         "compile": {"program": name},
     }

@@ -19,7 +19,7 @@ class Change:
 
 
 def change(before: Bench, after: Bench) -> Change:
-    """Noise is the sum of both spreads.
+    """Compare two latencies; their noise is the sum of both spreads.
 
     A spread is the distance of the slowest trial's median from the fastest one's, so a significant
     change means that all trials of one measurement lie to one side of all of the other's. With five

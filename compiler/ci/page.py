@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
-from edgekiln.compiler.ci.result import CellResult, CiResult
+from edgekiln.compiler.ci.result import CiResult, JobResult
 from edgekiln.runtime.text import counted, human_bytes
 
 CHART = (300, 60)  # width and height of a history's line, in its own units
@@ -31,7 +31,7 @@ class Line:
 
 
 def page(results: Sequence[CiResult]) -> str:
-    """The first of `results` in full; the others, newest first, as its history."""
+    """The page's text: the first of `results` in full, the others, newest first, as its history."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
@@ -50,18 +50,18 @@ def page(results: Sequence[CiResult]) -> str:
     source = resources.files("edgekiln.compiler.ci").joinpath("templates/report.html.j2")
     template = environment.from_string(source.read_text(encoding="utf-8"))
     result = results[0]
-    machine = next((cell.build.machine for cell in result.cells if cell.build), None)
+    machine = next((job.build.machine for job in result.cells if job.build), None)
     failed = {verdict.cell for verdict in result.verdicts if verdict.failed}
-    failed |= {cell.id for cell in result.cells if cell.failure}
-    history = {cell.id: lines(cell.id, results) for cell in result.cells}
+    failed |= {job.id for job in result.cells if job.failure}
+    history = {job.id: lines(job.id, results) for job in result.cells}
     return template.render(
         result=result, machine=machine, failed=failed, history=history, chart=CHART
     )
 
 
-def stage_bars(cell: CellResult) -> list[Bar]:
+def stage_bars(job: JobResult) -> list[Bar]:
     """When each stage ran, one after the other, by how long making each artifact once took."""
-    steps = cell.build.steps if cell.build else ()
+    steps = job.build.steps if job.build else ()
     total_s = sum(step.wall_s for step in steps) or 1.0
     bars, start_s = [], 0.0
     for step in steps:
@@ -78,9 +78,9 @@ def stage_bars(cell: CellResult) -> list[Bar]:
     return bars
 
 
-def layer_bars(cell: CellResult) -> list[Bar]:
+def layer_bars(job: JobResult) -> list[Bar]:
     """Where the time goes: each layer's share of the sum."""
-    layers = cell.bench.layers if cell.bench else ()
+    layers = job.bench.layers if job.bench else ()
     total_s = sum(layer.latency_s for layer in layers) or 1.0
     return [
         Bar(
@@ -93,11 +93,11 @@ def layer_bars(cell: CellResult) -> list[Bar]:
     ]
 
 
-def size_bars(cell: CellResult) -> list[Bar]:
+def size_bars(job: JobResult) -> list[Bar]:
     """Where the bytes are. The arena is working memory, the others are in the program."""
-    if cell.build is None:
+    if job.build is None:
         return []
-    (target,) = cell.build.targets
+    (target,) = job.build.targets
     sizes = {
         "code": target.code_bytes,
         "weights": target.weights_bytes,
@@ -110,13 +110,13 @@ def size_bars(cell: CellResult) -> list[Bar]:
     ]
 
 
-def lines(cell_id: str, results: Sequence[CiResult]) -> list[Line]:
-    """Accuracy, latency and size of a cell over all results that have it; none if only one has."""
-    cells = [cell for result in reversed(results) if (cell := result.cell(cell_id))]
+def lines(job_id: str, results: Sequence[CiResult]) -> list[Line]:
+    """Accuracy, latency and size of a job over all results that have it; none if only one has."""
+    jobs = [job for result in reversed(results) if (job := result.job(job_id))]
     kinds: tuple[tuple[str, Sequence[float | None], Callable[[float], str]], ...] = (
-        ("accuracy", [cell.score.value if cell.score else None for cell in cells], "{:.2%}".format),
-        ("latency, µs", [cell.latency_s for cell in cells], microseconds),
-        ("code and weights", [cell.program_bytes for cell in cells], "{:,} bytes".format),
+        ("accuracy", [job.score.value if job.score else None for job in jobs], "{:.2%}".format),
+        ("latency, µs", [job.latency_s for job in jobs], microseconds),
+        ("code and weights", [job.program_bytes for job in jobs], "{:,} bytes".format),
     )
     found = []
     for name, values, shown in kinds:
@@ -132,7 +132,7 @@ def microseconds(seconds: float) -> str:
 
 
 def _points(values: Sequence[float]) -> str:
-    """Evenly spaced, the largest value at the top; equal values lie in the middle."""
+    """The line's points, evenly spaced, the largest value at the top; equal ones in the middle."""
     width, height = CHART
     low, high = min(values), max(values)
     span = (high - low) or 1.0

@@ -1,4 +1,4 @@
-"""A run: cells built in parallel, measured one by one, judged, and published together."""
+"""A run: jobs built in parallel, measured one by one, judged, and published together."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from edgekiln.compiler.ci import attest, baseline, config, gates, lock, matrix
-from edgekiln.compiler.ci.cell import Task, empty, make, measure
-from edgekiln.compiler.ci.crew import Crew, Died
 from edgekiln.compiler.ci.documents import write_documents
-from edgekiln.compiler.ci.matrix import Cell
+from edgekiln.compiler.ci.job import Task, empty, make, measure
+from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.publish import replaced
-from edgekiln.compiler.ci.result import CellResult, CiResult, Failure
+from edgekiln.compiler.ci.result import CiResult, Failure, JobResult
+from edgekiln.compiler.ci.worker_pool import WorkerCrash, WorkerPool
 from edgekiln.compiler.pipeline.remote_store import open_store
 from edgekiln.runtime.errors import MismatchError
 from edgekiln.runtime.signature import require_file
@@ -21,12 +21,12 @@ Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class CiRequest:
     """What the user asked for."""
 
     path: Path  # of edgekiln.toml
     out: Path
-    jobs: int = 0  # 0: one a CPU
+    parallel: int = 0  # jobs at once; 0: one a CPU
     only: str = "*"
     frozen: bool = False
     baseline: str = ""
@@ -35,14 +35,14 @@ class Request:
     key: Path | None = None  # that signs the bundles
 
 
-def plan(path: Path, only: str = "*") -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
-    """All cells of a configuration, and those that `only` selects. Raises ConfigError."""
-    found = matrix.cells(config.load(path), path.absolute().parent)
+def plan(path: Path, only: str = "*") -> tuple[tuple[Job, ...], tuple[Job, ...]]:
+    """List all jobs of a configuration, and those that `only` selects. Raises ConfigError."""
+    found = matrix.jobs(config.load(path), path.absolute().parent)
     return found, matrix.select(found, only)
 
 
-def produce(request: Request, log: Log) -> CiResult:
-    """Make, judge and publish. What is wrong with a cell is in the result: see `result.exit_code`.
+def produce(request: CiRequest, log: Log) -> CiResult:
+    """Make, judge and publish. What is wrong with a job is in the result: see `result.exit_code`.
 
     Raises:
         EdgeKilnError: the configuration, baseline or lock is wrong, or nothing can be written.
@@ -58,14 +58,14 @@ def produce(request: Request, log: Log) -> CiResult:
     before = baseline.load(request.baseline, home) if request.baseline else None
     with replaced(request.out) as directory:
         shared = Task(
-            cell=chosen[0], out=directory, root=root, store=store,
+            job=chosen[0], out=directory, root=root, store=store,
             remeasure=request.remeasure, key=request.key and request.key.absolute(),
         )  # fmt: skip
-        tasks = [replace(shared, cell=cell) for cell in chosen]
-        with Crew(request.jobs or len(os.sched_getaffinity(0)), home) as crew:
-            results = _make(crew, tasks, log)
-        with Crew(1, home) as crew:  # alone, so that building disturbs no measurement
-            results = _measure(crew, tasks, results, log)
+        tasks = [replace(shared, job=job) for job in chosen]
+        with WorkerPool(request.parallel or len(os.sched_getaffinity(0)), home) as pool:
+            results = _make(pool, tasks, log)
+        with WorkerPool(1, home) as pool:  # alone, so that building disturbs no measurement
+            results = _measure(pool, tasks, results, log)
         chains = {result.id: _chain(directory, result) for result in results if result.bundle}
         if request.frozen:
             results = [_frozen(result, locked, chains) for result in results]
@@ -74,11 +74,11 @@ def produce(request: Request, log: Log) -> CiResult:
             baseline=request.baseline,
             cells=tuple(results),
             verdicts=gates.judge([*zip(chosen, results, strict=True)], before),
-            left_out=tuple(cell.id for cell in known if cell not in chosen),
+            left_out=tuple(job.id for job in known if job not in chosen),
         )
-        for cell in results:
-            if cell.bundle:
-                attest.write(directory / cell.bundle)
+        for job in results:
+            if job.bundle:
+                attest.write(directory / job.bundle)
         write_documents(directory, result, before)
     if not request.frozen:
         lock.write(lock_path, locked.with_cells(chains, known))
@@ -86,16 +86,16 @@ def produce(request: Request, log: Log) -> CiResult:
 
 
 def _absolute(url: str) -> str:
-    """A directory by its full path: the processes work in another one."""
+    """The URL, a directory by its full path: the workers have another current directory."""
     return str(Path(url).absolute()) if url and "://" not in url else url
 
 
-def _make(crew: Crew, tasks: Sequence[Task], log: Log) -> list[CellResult]:
-    """Each model's first cell goes first: it runs the stages that the others share."""
-    firsts = {task.cell.name: index for index, task in reversed([*enumerate(tasks)])}
+def _make(pool: WorkerPool, tasks: Sequence[Task], log: Log) -> list[JobResult]:
+    """Build and check. Each model's first job goes first: it runs the stages that others share."""
+    firsts = {task.job.name: index for index, task in reversed([*enumerate(tasks)])}
     order = sorted(range(len(tasks)), key=lambda index: index not in firsts.values())
-    results = [empty(task.cell) for task in tasks]
-    for place, made in crew.run(make, [(tasks[index],) for index in order]):
+    results = [empty(task.job) for task in tasks]
+    for place, made in pool.run(make, [(tasks[index],) for index in order]):
         index = order[place]
         results[index] = _survived(made, results[index])
         log(_line(results[index]))
@@ -103,11 +103,11 @@ def _make(crew: Crew, tasks: Sequence[Task], log: Log) -> list[CellResult]:
 
 
 def _measure(
-    crew: Crew, tasks: Sequence[Task], results: list[CellResult], log: Log
-) -> list[CellResult]:
+    pool: WorkerPool, tasks: Sequence[Task], results: list[JobResult], log: Log
+) -> list[JobResult]:
     measured = list(results)
     todo = [index for index, result in enumerate(results) if not result.failure]
-    for place, made in crew.run(measure, [(tasks[index], results[index]) for index in todo]):
+    for place, made in pool.run(measure, [(tasks[index], results[index]) for index in todo]):
         index = todo[place]
         measured[index] = _survived(made, results[index], doing="bench")
         bench = measured[index].bench
@@ -118,16 +118,16 @@ def _measure(
 
 
 def _survived(
-    made: CellResult | Died, result: CellResult, doing: Literal["build", "bench"] = "build"
-) -> CellResult:
-    if not isinstance(made, Died):
+    made: JobResult | WorkerCrash, result: JobResult, doing: Literal["build", "bench"] = "build"
+) -> JobResult:
+    if not isinstance(made, WorkerCrash):
         return made
     hint = "SIGKILL is often a lack of memory: try --jobs 1. Running again goes on where it stood"
     failure = Failure(doing=doing, message=f"the process ended: {made.how}", hint=hint, exit_code=1)
     return replace(result, failure=failure)
 
 
-def _line(result: CellResult) -> str:
+def _line(result: JobResult) -> str:
     if result.failure:
         return f"{result.id}: FAILED ({result.failure.doing}): {result.failure.message}"
     assert result.build is not None
@@ -138,14 +138,14 @@ def _line(result: CellResult) -> str:
     return f"{result.id}: {', '.join(steps)}"
 
 
-def _chain(directory: Path, result: CellResult) -> tuple[lock.Stage, ...]:
+def _chain(directory: Path, result: JobResult) -> tuple[lock.Stage, ...]:
     assert result.build is not None
     return lock.of_bundle(directory / result.bundle, result.build.targets[0].bundle_sha256)
 
 
 def _frozen(
-    result: CellResult, locked: lock.Lock, chains: Mapping[str, tuple[lock.Stage, ...]]
-) -> CellResult:
+    result: JobResult, locked: lock.Lock, chains: Mapping[str, tuple[lock.Stage, ...]]
+) -> JobResult:
     if result.failure or result.id not in chains:
         return result
     try:

@@ -23,7 +23,7 @@ _AT_FDCWD = -100
 
 @contextmanager
 def replaced(directory: Path) -> Iterator[Path]:
-    """A fresh directory beside `directory` that takes its place at the end of the block.
+    """Give a fresh directory, which takes the place of `directory` at the end of the block.
 
     A block that fails leaves `directory` as it was. What a killed run left is cleared away.
 
@@ -64,14 +64,14 @@ def check_ours(directory: Path) -> None:
 
 
 def write_sums(directory: Path) -> None:
-    """Of every file that is there, as `sha256sum -c` reads them."""
+    """Write the sums of all files that are there, as `sha256sum -c` reads them."""
     paths = sorted(path for path in directory.iterdir() if path.is_file())
     lines = [f"{sha256_of(path)}  {path.name}\n" for path in paths]
     (directory / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def _swap(partial: Path, directory: Path) -> None:
-    """One atomic exchange where the kernel and file system can; else two renames."""
+    """Exchange the two in one step where kernel and file system can; else by two renames."""
     if not directory.exists():
         partial.rename(directory)
         return

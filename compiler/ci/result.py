@@ -3,10 +3,11 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from edgekiln.compiler.build.result import BuildResult, Latency, Score
+from edgekiln.compiler.build.result import BuildResult, Latency
 from edgekiln.compiler.evaluation.layerwise import Gap
+from edgekiln.compiler.packaging.report import Score
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.host import Machine
@@ -19,7 +20,7 @@ RESULTS = "results.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a cell has no bundle, or one that must not be used."""
+    """Why a job has no bundle, or one that must not be used."""
 
     doing: Literal["build", "check", "bench", "lock"]
     message: str
@@ -28,7 +29,7 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class BundleCheck:
     """The bundle's own example run, and every layer against ONNX Runtime."""
 
     where: Literal["host", "device", "emulator", "nowhere"]
@@ -42,7 +43,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Latency on one machine, alone on it: no other cell is built here meanwhile."""
+    """The latency on one machine, on which no other job is built meanwhile."""
 
     device: str  # "local", or as the configuration names it
     machine: Machine
@@ -59,8 +60,8 @@ class Bench:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellResult:
-    """One model for one target."""
+class JobResult:
+    """What became of one job."""
 
     id: str
     name: str
@@ -69,7 +70,7 @@ class CellResult:
     precision: str
     bundle: str = ""  # file name; "" without one
     build: BuildResult | None = None
-    check: Check | None = None
+    check: BundleCheck | None = None
     bench: Bench | None = None
     unmeasured: str = ""  # why there is no latency
     energy: Energy | None = None
@@ -78,7 +79,7 @@ class CellResult:
 
     @property
     def score(self) -> Score | None:
-        """Of the program; where that does not run, of the model it computes bit by bit."""
+        """The program's accuracy; where it does not run, that of the model that it equals."""
         steps = self.build.steps if self.build else ()
         return next((step.score for step in reversed(steps) if step.score), None)
 
@@ -98,7 +99,7 @@ class CellResult:
 
     @property
     def energy_j(self) -> float | None:
-        """Gross, of one inference."""
+        """The gross energy of one inference, joules."""
         return self.energy.gross_j if self.energy else None
 
 
@@ -106,8 +107,8 @@ Status = Literal["pass", "noise", "skip", "fail"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """One gate on one cell."""
+class GateVerdict:
+    """What one gate says of one job."""
 
     cell: str
     gate: str
@@ -122,29 +123,29 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class CiResult:
-    """A whole run."""
+    """What a whole run found."""
 
     config: str
     baseline: str  # "" without one
-    cells: tuple[CellResult, ...]
-    verdicts: tuple[Verdict, ...]
-    left_out: tuple[str, ...] = ()  # cells that are configured, and not of this run
+    cells: tuple[JobResult, ...]
+    verdicts: tuple[GateVerdict, ...]
+    left_out: tuple[str, ...] = ()  # jobs that are configured, and not of this run
 
-    def cell(self, cell_id: str) -> CellResult | None:
-        return next((cell for cell in self.cells if cell.id == cell_id), None)
+    def job(self, job_id: str) -> JobResult | None:
+        return next((job for job in self.cells if job.id == job_id), None)
 
     def to_json(self) -> str:
         return codec.dumps({"schema": SCHEMA, **codec.encode(self)})
 
 
 def exit_code(result: CiResult) -> int:
-    """0, or the code of what is wrong: a broken cell before a gate, then in the file's order."""
-    broken = [cell.failure.exit_code for cell in result.cells if cell.failure]
+    """The code of what is wrong, or 0. A broken job goes before a gate, then the file's order."""
+    broken = [job.failure.exit_code for job in result.cells if job.failure]
     return next(iter([*broken, *(v.exit_code for v in result.verdicts if v.failed)]), 0)
 
 
 def read(path: Path) -> CiResult:
-    """From `results.json` or the directory that holds it. Raises InputError."""
+    """Read a `results.json`, by its path or that of its directory. Raises InputError."""
     path = path / RESULTS if path.is_dir() else path
     try:
         text = path.read_bytes()
@@ -156,9 +157,9 @@ def read(path: Path) -> CiResult:
 
 
 def parse(text: str | bytes, where: str) -> CiResult:
-    """What `to_json` wrote; `where` names it in errors. Raises InputError."""
+    """Parse what `to_json` wrote; `where` names it in errors. Raises InputError."""
     try:
-        data: Any = json.loads(text)
+        data: object = json.loads(text)
         schema = data.pop("schema", None) if isinstance(data, dict) else None
         if schema != SCHEMA:
             raise codec.CodecError(f"schema {schema!r}, this EdgeKiln reads {SCHEMA!r}")

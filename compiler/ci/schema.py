@@ -4,17 +4,20 @@ import types
 from collections import abc
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Union, get_args, get_origin, get_type_hints
 
 from edgekiln.compiler.build.recipe import STAGES, stage_class, stage_options
 from edgekiln.compiler.ci.config import Config, Settings
 from edgekiln.compiler.documents.json_schema import schema_of
 from edgekiln.runtime.typed import kebab
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 SHIPPED = "schemas/edgekiln.schema.json"  # beside `edgekiln.compiler.documents`
 
 
-def config_schema() -> dict[str, Any]:
+def config_schema() -> dict[str, object]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "edgekiln.toml",
@@ -22,8 +25,8 @@ def config_schema() -> dict[str, Any]:
     }
 
 
-def _table(cls: Any) -> dict[str, Any]:
-    """A TOML table that `typed.from_table` reads into the dataclass `cls`."""
+def _table(cls: "type[DataclassInstance]") -> dict[str, object]:
+    """The schema of a TOML table that `typed.from_table` reads into the dataclass `cls`."""
     hints = get_type_hints(cls)
     properties = {}
     required = []
@@ -41,7 +44,7 @@ def _table(cls: Any) -> dict[str, Any]:
     }
 
 
-def _value(hint: Any) -> dict[str, Any]:
+def _value(hint: object) -> dict[str, object]:
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):  # a table has no null: what is not set is left out
         return _value(args[0])
@@ -49,11 +52,13 @@ def _value(hint: Any) -> dict[str, Any]:
         return {"type": "array", "items": _value(args[0])}
     if origin is abc.Mapping:
         return {"type": "object", "additionalProperties": _value(args[1])}
-    return _table(hint) if is_dataclass(hint) else schema_of(hint)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _table(hint)
+    return schema_of(hint, {})
 
 
-def _stages() -> Mapping[str, Any]:
-    """A recipe's sections: each stage with its own options."""
+def _stages() -> Mapping[str, object]:
+    """The schema of a recipe's sections: each stage with its own options."""
     sections = {}
     for name in STAGES:
         options = stage_options(stage_class(name))

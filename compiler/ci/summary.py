@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from edgekiln.compiler.ci.noise import change, incomparable
-from edgekiln.compiler.ci.result import CellResult, CiResult
+from edgekiln.compiler.ci.result import CiResult, JobResult
 from edgekiln.runtime.device.device import LOCAL
 from edgekiln.runtime.text import counted, human_bytes
 
@@ -13,22 +13,22 @@ SAME = "="
 
 
 def summary(result: CiResult, baseline: CiResult | None) -> str:
-    """Markdown. Failures first, then a row a cell, then what was inside the noise or skipped."""
+    """The Markdown: failures, then a row a job, then what was inside the noise or skipped."""
     lines = [f"### EdgeKiln: {_headline(result)}", ""]
     if failures := [*_failures(result)]:
         lines += [*failures, ""]
-    lines += ["| | cell | accuracy | latency | program | arena |", "|-|-|-:|-:|-:|-:|"]
-    for cell in result.cells[:LONGEST]:
-        lines.append(_row(cell, baseline.cell(cell.id) if baseline else None, result))
+    lines += ["| | job | accuracy | latency | program | arena |", "|-|-|-:|-:|-:|-:|"]
+    for job in result.cells[:LONGEST]:
+        lines.append(_row(job, baseline.job(job.id) if baseline else None, result))
     if (more := len(result.cells) - LONGEST) > 0:
-        lines += ["", f"and {more} more cells, in `report.html`"]
+        lines += ["", f"and {more} more jobs, in `report.html`"]
     lines += ["", *_legend(result, baseline), *_remarks(result)]
     text = "\n".join(lines) + "\n"
     return text if len(text) <= LIMIT else text[:LIMIT].rpartition("\n")[0] + "\n…\n"
 
 
 def _headline(result: CiResult) -> str:
-    broken = sum(cell.failure is not None for cell in result.cells)
+    broken = sum(job.failure is not None for job in result.cells)
     failed = sum(verdict.failed for verdict in result.verdicts)
     count = counted(len(result.cells), "bundle")
     wrong = [f"{broken} failed"] if broken else []
@@ -40,58 +40,56 @@ def _headline(result: CiResult) -> str:
 
 
 def _failures(result: CiResult) -> Iterator[str]:
-    for cell in result.cells:
-        if cell.failure:
-            yield f"- ❌ `{cell.id}` {cell.failure.doing}: {_escaped(cell.failure.message)}"
+    for job in result.cells:
+        if job.failure:
+            yield f"- ❌ `{job.id}` {job.failure.doing}: {_escaped(job.failure.message)}"
     for verdict in result.verdicts:
         if verdict.failed:
             yield f"- ❌ `{verdict.cell}` {verdict.gate}: {_escaped(verdict.message)}"
 
 
-def _row(cell: CellResult, before: CellResult | None, result: CiResult) -> str:
-    bad = cell.failure or any(v.failed for v in result.verdicts if v.cell == cell.id)
-    cells = [
+def _row(job: JobResult, before: JobResult | None, result: CiResult) -> str:
+    bad = job.failure or any(v.failed for v in result.verdicts if v.cell == job.id)
+    jobs = [
         "❌" if bad else "✅",
-        f"`{cell.id}`",
-        _accuracy(cell, before),
-        _latency(cell, before),
-        _size(cell, before, lambda each: each.program_bytes),
-        _size(cell, before, lambda each: each.arena_bytes),
+        f"`{job.id}`",
+        _accuracy(job, before),
+        _latency(job, before),
+        _size(job, before, lambda each: each.program_bytes),
+        _size(job, before, lambda each: each.arena_bytes),
     ]
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(jobs)} |"
 
 
-def _accuracy(cell: CellResult, before: CellResult | None) -> str:
-    if cell.score is None:
+def _accuracy(job: JobResult, before: JobResult | None) -> str:
+    if job.score is None:
         return "–"
-    text = f"{cell.score.value:.2%}"
+    text = f"{job.score.value:.2%}"
     earlier = before.score if before else None
     if earlier is None:
         return text
-    points = 100 * (cell.score.value - earlier.value)
+    points = 100 * (job.score.value - earlier.value)
     return f"{text} {SAME}" if not points else f"{text} {_arrow(points)} {points:+.2f} pp"
 
 
-def _latency(cell: CellResult, before: CellResult | None) -> str:
-    if cell.bench is None:
+def _latency(job: JobResult, before: JobResult | None) -> str:
+    if job.bench is None:
         return "–"
-    text = f"{cell.bench.median_s * 1e6:,.1f} µs"
-    if cell.bench.device != LOCAL:
-        text += f" on {_escaped(cell.bench.device)}"
+    text = f"{job.bench.median_s * 1e6:,.1f} µs"
+    if job.bench.device != LOCAL:
+        text += f" on {_escaped(job.bench.device)}"
     if before is None or before.bench is None:
         return text
-    if incomparable(before.bench.machine, cell.bench.machine):
+    if incomparable(before.bench.machine, job.bench.machine):
         return text
-    found = change(before.bench, cell.bench)
+    found = change(before.bench, job.bench)
     if not found.significant:
         return f"{text} ≈"
     return f"{text} {_arrow(found.slowdown)} {found.slowdown:+.1%}"
 
 
-def _size(
-    cell: CellResult, before: CellResult | None, size: Callable[[CellResult], int | None]
-) -> str:
-    now, earlier = size(cell), size(before) if before else None
+def _size(job: JobResult, before: JobResult | None, size: Callable[[JobResult], int | None]) -> str:
+    now, earlier = size(job), size(before) if before else None
     if now is None:
         return "–"
     text = human_bytes(now)
@@ -108,7 +106,7 @@ def _arrow(difference: float) -> str:
 
 
 def _legend(result: CiResult, baseline: CiResult | None) -> Iterator[str]:
-    old = sum(cell.bench is not None and cell.bench.remembered for cell in result.cells)
+    old = sum(job.bench is not None and job.bench.remembered for job in result.cells)
     if old:
         yield (
             f"{counted(old, 'latency figure')} of an earlier run, of the same bytes on the same "
@@ -118,29 +116,29 @@ def _legend(result: CiResult, baseline: CiResult | None) -> Iterator[str]:
         yield "No baseline: nothing to compare with."
         return
     yield f"Against `{result.baseline}`. ≈: inside the noise of both measurements; {SAME}: equal."
-    known = {*(cell.id for cell in result.cells), *result.left_out}
-    gone = [cell.id for cell in baseline.cells if cell.id not in known]
+    known = {*(job.id for job in result.cells), *result.left_out}
+    gone = [job.id for job in baseline.cells if job.id not in known]
     if gone:
-        yield f"Only in the baseline: {', '.join(f'`{cell}`' for cell in gone)}."
+        yield f"Only in the baseline: {', '.join(f'`{job}`' for job in gone)}."
 
 
 def _remarks(result: CiResult) -> Iterator[str]:
-    """What was not judged, folded away; and where a program did not run."""
+    """The lines, folded away, on what was not judged and which programs did not run."""
     quiet = [verdict for verdict in result.verdicts if verdict.status in ("noise", "skip")]
-    unrun = [cell for cell in result.cells if cell.check and cell.check.where == "nowhere"]
+    unrun = [job for job in result.cells if job.check and job.check.where == "nowhere"]
     if not quiet and not unrun:
         return
     yield from ("", "<details><summary>Not judged, and not run</summary>", "")
-    for cell in unrun[:LONGEST]:
-        assert cell.check is not None
-        yield f"- `{cell.id}` was not run: {_escaped(cell.check.reason)}"
+    for job in unrun[:LONGEST]:
+        assert job.check is not None
+        yield f"- `{job.id}` was not run: {_escaped(job.check.reason)}"
     for verdict in quiet[:LONGEST]:
         yield f"- `{verdict.cell}` {verdict.gate}: {_escaped(verdict.message)}"
     yield from ("", "</details>")
 
 
 def _escaped(text: str) -> str:
-    """Messages hold names from models, which must not become markup."""
+    """The text with its markup disarmed: messages hold names from models."""
     for sign in "\\`*_[]<>|":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""How fast a bundle is, and what it draws; on the machine that has measured it, remembered."""
+"""How fast a bundle is and what power it draws, remembered by the machine that measured it."""
 
 import json
 import platform
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from edgekiln.compiler.build.scoring import latency_of
-from edgekiln.compiler.ci.matrix import Cell
+from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.result import Bench
 from edgekiln.compiler.devices.named import identity, open_device
 from edgekiln.compiler.pipeline import source_models
-from edgekiln.compiler.pipeline.artifact import Artifact, key_of, recipe_of
-from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.key import key_of, recipe_of
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime import codec
 from edgekiln.runtime.device.device import LOCAL
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
+class BundleTiming:
     """What one run of a benchmark tells."""
 
     bench: Bench
@@ -33,31 +34,33 @@ class Timing:
     energy_unmeasured: str
 
 
-def timing(bundle: Artifact, cell: Cell, store: Store, *, again: bool) -> Timing:
-    """Measured now, or found: the same bytes on the same machine, unless `again` is asked for.
+def timing(bundle: Artifact, job: Job, store: Store, *, again: bool) -> BundleTiming:
+    """Measure a bundle, or find what was measured of its bytes on this machine before.
 
-    `store` is this machine's own: others shall not take its latencies for theirs.
+    Args:
+        store: this machine's own: others shall not take its latencies for theirs.
+        again: whether to measure what was measured before.
 
     Raises:
         DeviceError, MeasurementError, BundleError: as `edgekiln.runtime.bench.compare`.
     """
-    device = cell.device or LOCAL
+    device = job.device or LOCAL
     stage = TimeBundle(
         device=device,
         machine=f"{platform.node()}: {identity(device, bundle.path)}",
-        min_seconds=cell.bench_seconds,
-        power=cell.target.meter,
+        min_seconds=job.bench_seconds,
+        power=job.target.meter,
     )
     if again:
         store.drop(key_of(recipe_of(stage, bundle, None)))
-    report = store.run(stage, bundle)
-    found = codec.decode(Timing, json.loads(report.path.read_text(encoding="utf-8")))
-    return replace(found, bench=replace(found.bench, remembered=report.cached))
+    made = store.run(stage, bundle)
+    found = codec.decode(BundleTiming, json.loads(made.path.read_text(encoding="utf-8")))
+    return replace(found, bench=replace(found.bench, remembered=made.cached))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeBundle(Stage):
-    """Measure the bundle; on this machine, ONNX Runtime beside it."""
+    """Measure the bundle and, where it runs on this machine, ONNX Runtime as the reference."""
 
     name: ClassVar[str] = "bench"
     takes: ClassVar[tuple[Kind, ...]] = ("bundle",)
@@ -70,19 +73,19 @@ class TimeBundle(Stage):
     min_seconds: float
     power: str
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
         from edgekiln.runtime.bench import compare
 
         here = self.device == LOCAL
         ours, *others = compare(
-            src,
-            source_models.models_of(src) if here else (),
+            src.path,
+            source_models.models_of(src.path) if here else (),
             min_seconds=self.min_seconds,
             profile=True,
             power=self.power,
-            device=None if here else open_device(self.device, src),
+            device=None if here else open_device(self.device, src.path),
         )
-        taken = Timing(
+        taken = BundleTiming(
             bench=_bench(ours, others, self.device),
             energy=ours.energy,
             energy_unmeasured=ours.energy_unavailable,

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from edgekiln.compiler.cli.devices import device_option
+from edgekiln.compiler.cli.devices import allowed_signers_option, device_option
+from edgekiln.compiler.cli.options import Finite
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.runtime.bench import MIN_SECONDS, TRIALS
 
@@ -19,11 +20,24 @@ FILE = click.Path(path_type=Path)
     type=FILE,
     multiple=True,
     metavar="FILE.onnx",
-    help="Model for ONNX Runtime (default: the bundle's own, where the store still has them).",
+    help="Measure ONNX Runtime on this model (default: the bundle's own, if the store has them).",
 )
-@click.option("--trials", default=TRIALS, show_default=True, help="Trials of each engine, in turn.")
-@click.option("--min-seconds", default=MIN_SECONDS, show_default=True, help="Length of a trial.")
-@click.option("--threads", default=1, show_default=True, help="They share one inference.")
+@click.option(
+    "--trials",
+    default=TRIALS,
+    show_default=True,
+    help="Measure each engine so many times, in turn.",
+)
+@click.option(
+    "--min-seconds",
+    type=Finite(min=0),
+    default=MIN_SECONDS,
+    show_default=True,
+    help="Let a trial last so long.",
+)
+@click.option(
+    "--threads", default=1, show_default=True, help="Share each inference among so many threads."
+)
 @click.option("--cpu", type=int, help="Pin the threads to this CPU and those behind it.")
 @click.option("--profile", is_flag=True, help="Time every layer, too.")
 @click.option(
@@ -31,15 +45,16 @@ FILE = click.Path(path_type=Path)
     default="auto",
     show_default=True,
     metavar="METER",
-    help="auto, none, a sensor's name, or the .csv file or serial line of an external meter.",
+    help="Measure energy by: auto, none, a sensor, or an external meter's .csv or serial line.",
 )
 @device_option
+@allowed_signers_option
 @click.option("--strict", is_flag=True, help="Refuse a noisy, throttled or overheated run.")
 @json_option
 def bench(
     *, bundle: Path, models: tuple[Path, ...], trials: int, min_seconds: float, threads: int,
     cpu: int | None, profile: bool, power: str, device: str | None,
-    strict: bool, as_json: bool,
+    allowed_signers: Path | None, strict: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure BUNDLE and, beside it, ONNX Runtime.
 
@@ -65,6 +80,7 @@ def bench(
         cpu=cpu,
         power=power,
         device=open_device(device, bundle) if device else None,
+        signers=allowed_signers,
     )
     if strict:
         require_quiet(results)

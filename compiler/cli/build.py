@@ -1,13 +1,12 @@
 """`edgekiln build`: the whole chain."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from edgekiln.compiler.build.recipe import PRECISIONS, Precision
+from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option, store_option
 from edgekiln.compiler.cli.output import json_option, print_json
-from edgekiln.compiler.cli.store import store_option
 
 
 @click.command()
@@ -19,53 +18,69 @@ from edgekiln.compiler.cli.store import store_option
     multiple=True,
     default=("host",),
     show_default=True,
-    help="Device to build for; again for more.",
+    help="Build for this device; give it again for more.",
 )
 @click.option(
     "--recipe",
     "recipe_path",
     type=click.Path(path_type=Path),
     metavar="FILE.toml",
-    help="Options of the stages (default: the model's own recipe).",
+    help="Take the stages' options from this file (default: the model's own recipe).",
 )
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
     default="int8",
     show_default=True,
-    help="Of the program's numbers; float32 leaves out the quantization.",
+    help="Compute in these numbers; float32 leaves out the quantization.",
 )
-@click.option("--data", metavar="SPEC", help="Data set: a name or a path (default: the model's).")
+@click.option(
+    "--data",
+    metavar="SPEC",
+    help="Train and test on this data set, a name or a path (default: the model's).",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default="dist",
     show_default=True,
     metavar="DIR",
-    help="Where the bundles go.",
+    help="Write the bundles to this directory.",
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     metavar="PP",
     help="Stop at a stage that loses more than this many percentage points of accuracy.",
 )
-@click.option("--seed", type=int, help="Seed of weights, splits and shuffling (default: 0).")
-@click.option("--skip", multiple=True, metavar="STAGE", help="Leave out distill or prune.")
+@click.option(
+    "--seed", type=SEED, help="Draw weights, splits and orders by this seed (default: 0)."
+)
+@click.option(
+    "--skip", multiple=True, metavar="STAGE", help="Leave out this stage: distill or prune."
+)
 @click.option(
     "--bench-seconds",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=1.0,
     show_default=True,
     metavar="S",
-    help="Length of one of 5 latency trials an engine; 0: measure none.",
+    help="Let each of an engine's 5 latency trials last so long; 0 measures none.",
 )
 @click.option(
     "--logs",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Where training curves for TensorBoard go.",
+    help="Write training curves for TensorBoard to this directory.",
 )
+@click.option("--check-ir", is_flag=True, help="Check the graph after each compiler pass.")
+@click.option(
+    "--dump-ir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write the graph as text after each compiler pass, a directory a target.",
+)
+@allow_factory_option
 @store_option
 @json_option
 def build(
@@ -81,6 +96,9 @@ def build(
     skip: tuple[str, ...],
     bench_seconds: float,
     logs: Path | None,
+    check_ir: bool,
+    dump_ir: Path | None,
+    allow_factory: tuple[str, ...],
     store_url: str,
     as_json: bool,
 ) -> None:
@@ -103,17 +121,24 @@ def build(
     from edgekiln.targets import profile
 
     recipe = recipes.load(recipe_path) if recipe_path else default_recipe(model)
-    recipe = recipes.override(recipe, data=data, seed=seed)
-    skip = recipes.check_skip(skip, "--skip")
+    recipe = recipes.override(
+        recipe,
+        data=data,
+        seed=seed,
+        skip=recipes.check_skip(skip, "--skip"),
+        allow_factories=allow_factory,
+    )
     request = engine.Request(
         model=model,
         targets=tuple(profile.load(target) for target in targets),
-        recipe=replace(recipe, skip=(*recipe.skip, *skip)),
+        recipe=recipe,
         precision=precision,
         out=out,
         max_drop=max_drop,
         trial_s=bench_seconds,
         logs=logs,
+        check_ir=check_ir,
+        dump_ir=dump_ir,
     )
     result = engine.build(request, open_store(store_url), progress)
     if as_json:

@@ -4,6 +4,7 @@ import time
 
 import click
 
+from edgekiln.compiler.cli.options import Finite
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 from edgekiln.compiler.pipeline import gc as housekeeping
 from edgekiln.compiler.pipeline.store import Store
@@ -28,7 +29,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only since cli
 
 @click.group()
 def cache() -> None:
-    """The store of everything that was built: list, clean, locate."""
+    """List, clean or locate the store of everything that was built."""
 
 
 @cache.command()
@@ -56,7 +57,7 @@ def ls(as_json: bool) -> None:
 
 @cache.command()
 @click.option(
-    "--keep-days", type=click.FloatRange(min=0), help="Remove what was unused for that long.",
+    "--keep-days", type=Finite(min=0), help="Remove what was not used for so many days.",
 )  # fmt: skip
 @click.option(
     "--max-size", type=Size(), help="Then remove the longest unused until this much is left."

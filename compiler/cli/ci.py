@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
+from edgekiln.compiler.cli.options import store_option
 from edgekiln.compiler.cli.output import json_option
-from edgekiln.compiler.cli.store import store_option
 
 FILE = click.Path(path_type=Path)
 
@@ -15,25 +15,30 @@ FILE = click.Path(path_type=Path)
 @click.argument("config", type=FILE, default=Path("edgekiln.toml"))
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default="dist", show_default=True,
-    metavar="DIR", help="Replaced as a whole at the end.",
+    metavar="DIR", help="The directory to write; it is replaced as a whole at the end.",
 )  # fmt: skip
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N",
-    help="Cells built at the same time (default: one a CPU).",
+    help="Build so many bundles at the same time (default: one a CPU).",
 )  # fmt: skip
-@click.option("--only", default="*", metavar="GLOB", help="Of MODEL, or of MODEL/TARGET/PRECISION.")
+@click.option(
+    "--only",
+    default="*",
+    metavar="GLOB",
+    help="Take the jobs whose MODEL, or MODEL/TARGET/PRECISION, matches.",
+)
 @click.option("--frozen", is_flag=True, help="Fail where anything differs from edgekiln.lock.")
 @click.option(
     "--baseline", default="", metavar="DIR|FILE|git:REF",
-    help="Earlier results, to compare with. git:REF reads edgekiln.results.json of a commit.",
+    help="Compare with these earlier results. git:REF reads edgekiln.results.json of a commit.",
 )  # fmt: skip
 @store_option
 @click.option(
-    "--key", type=FILE, metavar="FILE", help="Sign every bundle by this key: see `edgekiln sign`."
+    "--key", type=FILE, metavar="FILE", help="Sign every bundle by this key, see `edgekiln sign`."
 )
 @click.option(
     "--remeasure", is_flag=True,
-    help="Measure again: this machine remembers the latency of a bundle by its bytes.",
+    help="Measure again what this machine remembers: the latency of a bundle by its bytes.",
 )  # fmt: skip
 @click.option(
     "--matrix", is_flag=True, help="Print the jobs for GitHub's strategy.matrix; build nothing."
@@ -66,7 +71,7 @@ def ci(
         click.echo(json.dumps(config_schema(), indent=1, ensure_ascii=False))
         return
     from edgekiln.compiler.ci.documents import SUMMARY
-    from edgekiln.compiler.ci.produce import Request, plan, produce
+    from edgekiln.compiler.ci.produce import CiRequest, plan, produce
     from edgekiln.compiler.ci.result import exit_code
 
     if matrix:
@@ -74,10 +79,10 @@ def ci(
 
         click.echo(json.dumps(fan_out(plan(config, only)[1])))
         return
-    request = Request(
+    request = CiRequest(
         path=config,
         out=out,
-        jobs=jobs or 0,
+        parallel=jobs or 0,
         only=only,
         frozen=frozen,
         baseline=baseline,

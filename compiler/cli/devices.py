@@ -10,7 +10,15 @@ from edgekiln.compiler.cli.output import columns, json_option, print_json
 device_option = click.option(
     "--device",
     metavar="NAME|ADDRESS",
-    help="Where programs are measured (default: here); see `edgekiln devices`.",
+    help="Run on this device (default: this machine), see `edgekiln devices`.",
+)
+
+
+allowed_signers_option = click.option(
+    "--allowed-signers",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Public key, or allowed_signers file of ssh-keygen: refuse what they have not signed.",
 )
 
 
@@ -76,23 +84,29 @@ def check(device: str, bundle: Path | None, as_json: bool) -> None:
 
 
 @devices.command()
-@click.option("--tracker", required=True, metavar="HOST:PORT", help="TVM's RPC tracker.")
-@click.option("--key", required=True, help="What clients ask for, e.g. rpi5.")
 @click.option(
-    "--address", default="127.0.0.1", show_default=True, help="Where clients reach this machine."
+    "--tracker", required=True, metavar="HOST:PORT", help="The address of TVM's RPC tracker."
 )
-@click.option("--port", default=9090, show_default=True, help="The first free one from here on.")
-def serve(tracker: str, key: str, address: str, port: int) -> None:
-    """Offer this machine to a tracker, until Ctrl-C.
+@click.option("--key", required=True, help="The name by which clients ask for it, e.g. rpi5.")
+@click.option(
+    "--address",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address of this machine to listen at, and at which clients reach it.",
+)
+@click.option(
+    "--port", default=9090, show_default=True, help="Listen on the first free port from here on."
+)
+@allowed_signers_option
+def serve(tracker: str, key: str, address: str, port: int, allowed_signers: Path | None) -> None:
+    """Offer this machine to a tracker, until SIGTERM or Ctrl-C.
 
-    Anyone who reaches the port can run programs here: use it inside a trusted network, or on the
-    loopback address behind an ssh tunnel.
+    Whoever the tracker lets in can run programs here. With --allowed-signers this machine itself
+    verifies that they have signed the bundle; without it, use the loopback address behind an ssh
+    tunnel, or a trusted network.
     """
-    from edgekiln.runtime.device.rpc_server import serve as start
+    from edgekiln.runtime.device import board_server
 
-    server = start(tracker, key, address=address, port=port)
-    click.echo(f"serving as {key!r} at {address}:{server.port}, for the tracker at {tracker}")
-    try:
-        server.proc.join()
-    finally:
-        server.terminate()
+    board_server.run(
+        board_server.offer_of(tracker, key, address=address, port=port, signers=allowed_signers)
+    )

@@ -8,8 +8,9 @@ from edgekiln.compiler.build.result import BuildResult
 from edgekiln.compiler.ci.compare import Comparison
 from edgekiln.compiler.ci.result import CiResult
 from edgekiln.compiler.environment.doctor import Check
-from edgekiln.compiler.estimate.beside import Beside
+from edgekiln.compiler.estimate.measured_reference import MeasuredReference
 from edgekiln.compiler.estimate.program import Estimate
+from edgekiln.compiler.evaluation.judgement import Judgement
 from edgekiln.compiler.evaluation.layerwise import Gap
 from edgekiln.compiler.evaluation.parity import Link
 from edgekiln.compiler.pipeline.gc import Entry, Swept
@@ -22,7 +23,7 @@ from edgekiln.targets.profile import TargetProfile
 
 @dataclass(frozen=True, kw_only=True)
 class StageRun:
-    """One stage, run by its own command."""
+    """What one stage did, run by its own command."""
 
     stage: str
     output: str
@@ -36,7 +37,7 @@ class StageRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """Target profiles, after inheritance."""
+    """Target profiles, each with what it inherits."""
 
     targets: tuple[TargetProfile, ...]
 
@@ -62,7 +63,7 @@ class Detection:
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """The zoo."""
+    """The models of the zoo."""
 
     models: tuple[ZooEntry, ...]
 
@@ -86,7 +87,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """What each step changed, and the program against ONNX Runtime."""
+    """What each step of a build changed, and how the program differs from ONNX Runtime."""
 
     chain: tuple[Link, ...]
     samples: int
@@ -94,15 +95,16 @@ class Verified:
     outputs: tuple[Gap, ...]
     agreement: float
     unchecked: tuple[str, ...]
+    judged: tuple[Judgement, ...]
     identical: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimated:
-    """An estimate, and apart from it what was measured where the program runs here."""
+    """An estimate and, apart from it, what was measured where the program runs here."""
 
     estimate: Estimate
-    measured: Beside | None
+    measured: MeasuredReference | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import click
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.estimate.beside import Beside
+    from edgekiln.compiler.estimate.measured_reference import MeasuredReference
     from edgekiln.compiler.estimate.program import Estimate, LayerEstimate
 
 FILE = click.Path(path_type=Path)
@@ -19,14 +19,14 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--target",
     metavar="NAME|FILE.toml",
-    help="The profile it was built for (default: by the name in the bundle).",
+    help="Take this profile (default: the one that BUNDLE names).",
 )
 @click.option(
     "--model",
     default="",
     metavar="CPU",
-    help="The processor whose pipeline LLVM models (default: native where BUNDLE runs here, else "
-    "the profile's).",
+    help="Take LLVM's model of this processor (default: native where BUNDLE runs here, else the "
+    "profile's).",
 )
 @json_option
 def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> None:
@@ -37,8 +37,8 @@ def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> 
     you see how far to trust the model.
     """
     from edgekiln.compiler.documents.progress import progress
-    from edgekiln.compiler.estimate.beside import measure, runs_here
     from edgekiln.compiler.estimate.cost import NATIVE
+    from edgekiln.compiler.estimate.measured_reference import measure, runs_here
     from edgekiln.compiler.estimate.program import program
     from edgekiln.targets import profile
 
@@ -64,7 +64,7 @@ def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> 
         click.echo(line)
 
 
-def _head(beside: "Beside | None") -> tuple[str, ...]:
+def _head(beside: "MeasuredReference | None") -> tuple[str, ...]:
     measured = ("MEASURED", "CYCLES/NS") if beside else ()
     return (
         "LAYER", "OP", "MAC", "INSTRUCTIONS", "EST. CYCLES", "SHARE", "MAC/CYCLE", "OF PEAK",
@@ -72,7 +72,7 @@ def _head(beside: "Beside | None") -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _rows(result: "Estimate", beside: "Beside | None") -> list[tuple[str, ...]]:
+def _rows(result: "Estimate", beside: "MeasuredReference | None") -> list[tuple[str, ...]]:
     layers = [*result.layers, result.total]
     measured: list[float | None] = [None] * len(layers)
     if beside:
@@ -95,11 +95,11 @@ def _row(layer: "LayerEstimate", result: "Estimate", measured_s: float | None) -
 
 
 def _rate(cycles: float, measured_s: float) -> str:
-    """What would be the same for every layer if the model were right."""
+    """The clock rate, which would be the same for every layer if the model were right."""
     return f"{cycles / measured_s / 1e9:.2f}" if measured_s else "-"
 
 
-def _notes(result: "Estimate", beside: "Beside | None") -> list[str]:
+def _notes(result: "Estimate", beside: "MeasuredReference | None") -> list[str]:
     notes = [
         f"peak {result.peak_macs_per_cycle:g} MAC a cycle, by the micro-kernel's dot products",
         "cycles are estimated (llvm-mca): no caches, no memory, no branch misses; not a latency",

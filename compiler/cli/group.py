@@ -23,7 +23,7 @@ COMMANDS = {
     "bench": "edgekiln.compiler.cli.bench:bench",
     "estimate": "edgekiln.compiler.cli.estimate:estimate",
     "ci": "edgekiln.compiler.cli.ci:ci",
-    "gather": "edgekiln.compiler.cli.gather:gather",
+    "merge": "edgekiln.compiler.cli.merge:merge",
     "compare": "edgekiln.compiler.cli.compare:compare",
     "report": "edgekiln.compiler.cli.report:report",
     "sign": "edgekiln.compiler.cli.sign:sign",
@@ -36,6 +36,9 @@ COMMANDS = {
     "doctor": "edgekiln.compiler.cli.doctor:doctor",
 }
 
+# Earlier names, which go on working and are not listed.
+ALIASES = {"gather": "merge"}
+
 EPILOG = """\b
 Exit codes
   0  done
@@ -43,7 +46,7 @@ Exit codes
   2  a wrong option, name or recipe
   3  a model, checkpoint, data set or image that cannot be read
   4  something in the model that cannot be compiled
-  5  a program or package that is not installed
+  5  a tool or package that is not installed
   6  a stage lost more accuracy than --max-drop allows
   7  two programs that must agree do not
   8  a bundle that is damaged or made for another machine
@@ -63,13 +66,14 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        module, _, attribute = COMMANDS[name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:  # as click has it
         """Run the subcommand; the user's errors become two lines and an exit code."""
         try:
             return super().invoke(ctx)

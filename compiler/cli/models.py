@@ -7,7 +7,7 @@ from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 @click.group()
 def models() -> None:
-    """The models that come with EdgeKiln."""
+    """Show the models that come with EdgeKiln."""
 
 
 @models.command("list")

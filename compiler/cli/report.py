@@ -10,7 +10,11 @@ FILE = click.Path(path_type=Path)
 @click.command()
 @click.argument("runs", metavar="DIR|results.json...", type=FILE, nargs=-1, required=True)
 @click.option(
-    "-o", "--output", type=FILE, metavar="FILE.html", help="Default: report.html beside the first."
+    "-o",
+    "--output",
+    type=FILE,
+    metavar="FILE.html",
+    help="Write to this file (default: report.html beside the first of RUNS).",
 )
 @click.option("--open", "show", is_flag=True, help="Show it in the browser.")
 def report(*, runs: tuple[Path, ...], output: Path | None, show: bool) -> None:

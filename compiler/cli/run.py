@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from edgekiln.compiler.cli.devices import allowed_signers_option
 from edgekiln.compiler.cli.output import json_option, print_json
 
 FILE = click.Path(path_type=Path)
@@ -18,7 +19,7 @@ FILE = click.Path(path_type=Path)
     multiple=True,
     required=True,
     metavar="FILE",
-    help="One for each input of the model: .npy, .npz, .bin or an image.",
+    help="Read an input of the model from this .npy, .npz, .bin or image; once for each.",
 )
 @click.option(
     "--output",
@@ -26,18 +27,20 @@ FILE = click.Path(path_type=Path)
     type=FILE,
     multiple=True,
     metavar="FILE.npy",
-    help="Where to write the outputs, one for each.",
+    help="Write an output to this file; once for each.",
 )
+@allowed_signers_option
 @json_option
 def run(
-    *, bundle: Path, inputs: tuple[Path, ...], outputs: tuple[Path, ...], as_json: bool
-) -> None:
+    *, bundle: Path, inputs: tuple[Path, ...], outputs: tuple[Path, ...],
+    allowed_signers: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Run BUNDLE on this machine. Images are resized and preprocessed as the model needs it."""
     from edgekiln.runtime.documents import Answers, Output
     from edgekiln.runtime.program import run_files
     from edgekiln.runtime.text import output_lines
 
-    results = run_files(bundle, inputs, outputs)
+    results = run_files(bundle, inputs, outputs, signers=allowed_signers)
     if as_json:
         listed = tuple(Output.of(spec, result) for spec, result in results)
         print_json("edgekiln.run/1", Answers(bundle=str(bundle), outputs=listed))

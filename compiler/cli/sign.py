@@ -11,7 +11,7 @@ FILE = click.Path(path_type=Path)
 @click.argument("bundles", metavar="BUNDLE...", type=FILE, nargs=-1, required=True)
 @click.option(
     "--key", type=FILE, required=True, metavar="FILE",
-    help="Private ssh key, or the public key of one that ssh-agent holds.",
+    help="Sign by this private ssh key, or the public key of one that ssh-agent holds.",
 )  # fmt: skip
 def sign(*, bundles: tuple[Path, ...], key: Path) -> None:
     """Write BUNDLE.sig beside each BUNDLE, by ssh-keygen. Ed25519 keys are best."""
@@ -25,7 +25,7 @@ def sign(*, bundles: tuple[Path, ...], key: Path) -> None:
 @click.argument("bundles", metavar="BUNDLE...", type=FILE, nargs=-1, required=True)
 @click.option(
     "--allowed", type=FILE, required=True, metavar="FILE",
-    help="Public key, or an allowed_signers file as of ssh-keygen.",
+    help="Accept this public key, or those of ssh-keygen's allowed_signers file.",
 )  # fmt: skip
 def verify_signature(*, bundles: tuple[Path, ...], allowed: Path) -> None:
     """Check that each BUNDLE is whole and signed by somebody allowed. Exit code 8 if not."""

@@ -7,8 +7,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import click
 
 from edgekiln.compiler.build.recipe import SKIPPABLE, Option, Recipe, stage_class, stage_options
+from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option, store_option
 from edgekiln.compiler.cli.output import json_option, print_json
-from edgekiln.compiler.cli.store import store_option
 from edgekiln.runtime.text import human_bytes
 
 # Here and not in the stages' modules, so that `edgekiln --help` imports none of them.
@@ -20,6 +20,18 @@ SUMMARIES = {
     "compile": "Turn a QDQ int8 model into the program of one target.",
     "package": "Pack a program into a bundle.",
 }
+
+
+# Of no stage, and so of no key: what is looked at changes no program.
+INSPECTION: list[click.Parameter] = [
+    click.Option(["--check-ir"], is_flag=True, help="Check the graph after each compiler pass."),
+    click.Option(
+        ["--dump-ir"],
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Write the graph as text after each compiler pass.",
+    ),
+]
 
 
 class StageCommand(click.Command):
@@ -38,19 +50,23 @@ class StageCommand(click.Command):
             self.params += [
                 click.Argument(["src"], metavar="IN"),
                 click.Option(["-o", "--output"], type=click.Path(path_type=Path), required=True,
-                             metavar="OUT", help=f"File to write, {cls.suffix}."),
+                             metavar="OUT", help=f"Write the result, a {cls.suffix} file, here."),
             ]  # fmt: skip
             if cls.uses_target:
                 self.params.append(
                     click.Option(["--target"], default="host", show_default=True,
-                                 metavar="NAME|FILE.toml", help="Device to build for.")
+                                 metavar="NAME|FILE.toml", help="Build for this device.")
                 )  # fmt: skip
             if self.name in SKIPPABLE:  # those that train
                 self.params.append(
                     click.Option(["--logs"], type=click.Path(path_type=Path), metavar="DIR",
-                                 help="Where training curves for TensorBoard go.")
+                                 help="Write training curves for TensorBoard to this directory.")
                 )  # fmt: skip
+            if self.name == "compile":
+                self.params += INSPECTION
             self.params += [option_of(option) for option in stage_options(cls)]
+            if "module" in cls.takes:
+                allow_factory_option(self)
             store_option(self)
             json_option(self)
         return super().get_params(ctx)
@@ -63,10 +79,13 @@ class StageCommand(click.Command):
         target: str | None = None,
         logs: Path | None = None,
         store_url: str = "",
-        **options: Any,
+        check_ir: bool = False,
+        dump_ir: Path | None = None,
+        allow_factory: tuple[str, ...] = (),
+        **options: Any,  # of the types of the stage's fields
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
-        from edgekiln.compiler.build.resolve import begin_stage, derive
+        from edgekiln.compiler.build.resolve import allowed, begin_stage
         from edgekiln.compiler.build.result import finite
         from edgekiln.compiler.documents.progress import progress
         from edgekiln.compiler.pipeline.atomic_io import copy_out
@@ -76,11 +95,21 @@ class StageCommand(click.Command):
         assert self.name is not None
         store = open_store(store_url)
         device = profile.load(target) if target else None
-        recipe = Recipe(data=options.get("data") or "", seed=options.get("seed") or 0)
+        recipe = Recipe(
+            data=options.get("data") or "",
+            seed=options.get("seed") or 0,
+            allow_factories=allow_factory,
+            options={self.name: options},
+        )
         artifact = begin_stage(store, self.name, src, recipe)
-        stage = derive(stage_class(self.name)(**options), artifact, device)
+        if device is not None and (check_ir or dump_ir):
+            from edgekiln.compiler.stages.compile import inspect_passes
+
+            batch = options["batch"]
+            inspect_passes(artifact.path, device, batch, check=check_ir, dump=dump_ir)
+        stage = stage_class(self.name)(**options)
         with progress(self.name) as advance:
-            made = store.run(stage, artifact, device, advance, logs)
+            made = store.run(stage, artifact, device, advance, logs, allowed(src, recipe))
         copy_out(made.path, output)
         if as_json:
             from edgekiln.compiler.cli.documents import StageRun
@@ -111,7 +140,7 @@ def option_of(option: Option) -> click.Option:
     hint = option.hint
     if get_origin(hint) in (Union, UnionType):
         hint = next(arg for arg in get_args(hint) if arg is not type(None))
-    common: dict[str, Any] = {
+    common: dict[str, Any] = {  # keyword arguments of click's
         "default": option.default,
         "help": option.help,
         "show_default": option.default not in (None, "", ()),
@@ -122,7 +151,9 @@ def option_of(option: Option) -> click.Option:
         return click.Option([flag], type=click.Choice(get_args(hint)), **common)
     if get_origin(hint) is tuple:
         return click.Option([flag], type=get_args(hint)[0], multiple=True, **common)
-    return click.Option([flag], type=hint, **common)
+    if hint is float:
+        return click.Option([flag], type=Finite(), **common)
+    return click.Option([flag], type=SEED if option.key == "seed" else hint, **common)
 
 
 distill = StageCommand("distill")

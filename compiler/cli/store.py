@@ -4,5 +4,5 @@ import click
 
 store_option = click.option(
     "--store", "store_url", default="", metavar="URL",
-    help="Shared store behind this machine's own: a directory, s3://…, gs://…",
+    help="Use a shared store behind this machine's own: a directory, s3://…, gs://…",
 )  # fmt: skip

@@ -41,13 +41,10 @@ def _stages(result: BuildResult) -> "Table":
     from rich.table import Table
 
     metrics = {step.score.metric for step in result.steps if step.score}
-    samples = {step.score.n for step in result.steps if step.score}
     heading = " / ".join(sorted(metrics)) or "accuracy"
-    if samples:
-        heading += f" (n={', '.join(str(n) for n in sorted(samples))})"
     table = Table()
     table.add_column("stage")
-    for name in (heading, "parameters", "MACs", "bytes", "time"):
+    for name in (heading, "n", "parameters", "MACs", "bytes", "time"):
         table.add_column(name, justify="right")
     for step in result.steps:
         table.add_row(*_row(step))
@@ -55,7 +52,7 @@ def _stages(result: BuildResult) -> "Table":
 
 
 def _unscored(result: BuildResult) -> dict[str, list[str]]:
-    """Reason → the rows without a score for that reason."""
+    """The rows without a score, by the reason."""
     found: dict[str, list[str]] = {}
     for step in result.steps:
         if step.unscored:
@@ -68,13 +65,16 @@ def _label(step: Step) -> str:
 
 
 def _row(step: Step) -> tuple[str, ...]:
-    score = "-"
+    score = samples = "-"
     if step.score:
         percent = step.score.metric == "accuracy"
         score = f"{step.score.value:.2%}" if percent else f"{step.score.value:.4f}"
+        part = step.score.n < step.score.of
+        samples = f"{step.score.n:,} of {step.score.of:,}" if part else f"{step.score.n:,}"
     return (
         _label(step),
         score,
+        samples,
         _count(step.parameters),
         _count(step.macs),
         f"{step.file_bytes:,}",
@@ -145,7 +145,7 @@ def _float_ops(target: TargetResult, precision: str) -> str:
 
 
 def _next(result: BuildResult) -> Iterator[str]:
-    """Commands to try, for the first bundle that runs here."""
+    """The commands to try next, for the first bundle that runs here."""
     measured = [target.bundle for target in result.targets if target.latencies]
     if measured:
         yield ""

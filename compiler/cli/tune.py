@@ -10,7 +10,7 @@ from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 if TYPE_CHECKING:
     from edgekiln.compiler.autotune.tune import Tuned
-    from edgekiln.compiler.tuning.table import Row
+    from edgekiln.compiler.tuning.table import TuningRow
 
 TRIALS = 9
 
@@ -18,21 +18,21 @@ TRIALS = 9
 @click.command()
 @click.argument("model")
 @click.option("--target", default="host", show_default=True, metavar="NAME|FILE.toml",
-              help="Device to tune for.")  # fmt: skip
+              help="Tune for this device.")  # fmt: skip
 @device_option
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
     default=TRIALS,
     show_default=True,
-    help="Trials of all candidates, at most: three in a row that agree are enough.",
+    help="Run at most so many trials of all candidates; three in a row that agree are enough.",
 )
 @click.option("--compact", is_flag=True, help="Tune what `edgekiln compile --compact` builds.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Tuning file; what it holds for other layers stays (default: TARGET.jsonl).",
+    help="Write to this tuning file, which keeps its other layers (default: TARGET.jsonl).",
 )
 @json_option
 def tune(
@@ -101,16 +101,16 @@ def _lines(tuned: "Tuned") -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
-def _cost(value: float, row: "Row") -> str:
+def _cost(value: float, row: "TuningRow") -> str:
     return f"{value * 1e6:.2f} µs" if row.unit == "s" else f"{value:.0f} cycles"
 
 
-def _gain(row: "Row") -> str:
+def _gain(row: "TuningRow") -> str:
     spread = f" ±{row.gain_spread / 2:.1%}" if row.gain_spread else ""
     return f"{row.default_cost / row.tile_cost:.2f}×{spread}"
 
 
-def _tile(row: "Row") -> str:
+def _tile(row: "TuningRow") -> str:
     tile = row.tile
     if tile == row.default:
         return "default"

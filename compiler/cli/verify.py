@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekiln.compiler.cli.options import SEED, allow_factory_option
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 if TYPE_CHECKING:
@@ -20,46 +21,56 @@ _FILE = click.Path(path_type=Path)
     "--model",
     metavar="FILE.onnx",
     type=_FILE,
-    help="The model the program was made from, QDQ or float (default: from the store).",
+    help="Compare with this model, QDQ or float (default: the one in the store it was made from).",
 )
 @click.option(
     "--onnx",
     "float_model",
     metavar="FILE.onnx",
     type=_FILE,
-    help="The float model that was quantized.",
+    help="Show, too, what quantizing this float model changed.",
 )
-@click.option("--module", metavar="FILE.pt", type=_FILE, help="The module that was exported.")
-@click.option("--data", default="", help="Data set to compare on (default: the model's own).")
-@click.option("--seed", default=0, show_default=True, help="Seed of the data set's splits.")
+@click.option(
+    "--module", metavar="FILE.pt", type=_FILE, help="Show, too, what exporting this module changed."
+)
+@click.option("--data", default="", help="Compare on this data set (default: the model's own).")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Split the data set by this seed."
+)
 @click.option(
     "--samples",
     default=64,
     show_default=True,
     type=click.IntRange(min=1),
-    help="How many held-out samples.",
+    help="Compare on so many held-out samples.",
 )
+@allow_factory_option
 @json_option
 def verify(
     *, program: Path, model: Path | None, float_model: Path | None, module: Path | None,
-    data: str, seed: int, samples: int, as_json: bool,
+    data: str, seed: int, samples: int, allow_factory: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Compare a program with ONNX Runtime, per output and per layer.
 
-    Exit code 7 when a layer differs by more than rounding ties.
+    Exit code 7 when a layer differs by more than rounding ties, and exact arithmetic does not say
+    that it is ONNX Runtime which is off.
     """
     from edgekiln.compiler.build.resolve import kind_of
     from edgekiln.compiler.evaluation import parity
     from edgekiln.compiler.evaluation.layerwise import verify as run
-    from edgekiln.compiler.pipeline.source_models import source_model
+    from edgekiln.compiler.pipeline.places import data_place
+    from edgekiln.compiler.pipeline.source_models import known_model, source_model
+    from edgekiln.compiler.pipeline.store import Store
     from edgekiln.runtime.runner import AotRunner
 
     runner = AotRunner.open(program)
-    model = model or source_model(runner.spec)
+    source = known_model(model) if model else source_model(runner.spec)
+    model = source.path
+    data = data or data_place(Store(), source.chain)
     batches = parity.batches_for(runner.spec, model, data=data, seed=seed, samples=samples)
     steps: list[tuple[str, parity.Model]] = []
     if module:
-        steps.append(("PyTorch", parity.torch_model(module)))
+        steps.append(("PyTorch", parity.torch_model(module, allow_factory)))
     quantized = kind_of(model) == "onnx-int8"
     if float_model and quantized:
         steps.append(("float ONNX", parity.onnx_model(float_model)))
@@ -104,6 +115,8 @@ def _print(links: "list[Link]", result: "Verification") -> None:
         f"{exact} of {len(integers)} integer layers identical to ONNX Runtime "
         f"on {result.samples} samples"
     )
+    for line in result.verdicts():
+        click.echo(line)
 
 
 def _db(value: float | None) -> str:

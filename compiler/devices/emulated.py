@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.compiler.devices.named import emulated_cpu
-from edgekiln.runtime.contenders import run_runner
-from edgekiln.runtime.device.qemu import QemuDevice
+from edgekiln.runtime.device.qemu import ANY_CPU, QemuDevice
+from edgekiln.runtime.engines import run_runner
+from edgekiln.runtime.errors import ConfigError
+from edgekiln.targets import profile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,3 +53,11 @@ def predict(
             np.frombuffer(path.read_bytes(), tensor.dtype).reshape(-1, *tensor.shape[1:])
             for path, tensor in zip(results, spec.outputs, strict=True)
         ]
+
+
+def emulated_cpu(program: "ProgramSpec") -> str:
+    """What the target's profile names, else a CPU with every feature."""
+    try:
+        return profile.load(program.target).qemu_cpu or ANY_CPU
+    except ConfigError:  # built from a profile of the user's own, which is not here
+        return ANY_CPU

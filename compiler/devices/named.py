@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
+from edgekiln.compiler.devices.emulated import emulated_cpu
 from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import read_program
 from edgekiln.runtime.device import address
 from edgekiln.runtime.device.device import Device
-from edgekiln.runtime.device.qemu import ANY_CPU
-from edgekiln.runtime.errors import ConfigError
-from edgekiln.runtime.manifest import ProgramSpec
-from edgekiln.targets import profile
 
 
 def open_device(spec: str, bundle: Path | None = None) -> Device:
@@ -32,11 +29,3 @@ def identity(spec: str, bundle: Path) -> str:
     """
     with open_device(spec, bundle) as device:
         return codec.dumps(codec.encode(device.machine()))
-
-
-def emulated_cpu(program: ProgramSpec) -> str:
-    """What the target's profile names, else a CPU with every feature."""
-    try:
-        return profile.load(program.target).qemu_cpu or ANY_CPU
-    except ConfigError:  # built from a profile of the user's own, which is not here
-        return ANY_CPU

@@ -3,15 +3,13 @@
 import platform
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Literal
 
+from edgekiln.compiler.environment import toolchain
 from edgekiln.compiler.estimate.tools import LLVM_TOOLS, llvm_tool
 from edgekiln.compiler.pipeline.atomic_io import free_bytes, writable
 from edgekiln.compiler.pipeline.store import Store
@@ -19,7 +17,7 @@ from edgekiln.runtime.device.qemu import EMULATORS, package_of
 from edgekiln.runtime.errors import EdgeKilnError, MissingToolError
 from edgekiln.targets import profile
 from edgekiln.targets.detect import runs_here
-from edgekiln.targets.profile import TargetProfile, Toolchain
+from edgekiln.targets.profile import TargetProfile
 
 EXTRAS = ("build", "vision")
 NEEDED_BYTES = 1 << 30  # a build of the zoo's largest model, all its artifacts
@@ -51,63 +49,18 @@ def examine() -> tuple[Check, ...]:
     return (*_python(), *_packages(), *_targets(), *emulators(), *_estimates(), _store())
 
 
-def require_toolchain(target: TargetProfile) -> None:
-    """Raise MissingToolError when the target's C compiler is not there or cannot link a program, or
-    the emulator is not there that measures a microcontroller's stack.
-    """
-    check = toolchain_check(target)
-    if check.status != "ok":
-        raise MissingToolError(f"target {target.name}: {check.found}", check.fix)
-
-
 def toolchain_check(target: TargetProfile, *, needed: bool = True) -> Check:
-    """Try the compiler on the smallest program, with the target's own flags."""
+    """Whether programs for `target` can be compiled here."""
     tools = target.toolchain
-    needs = [tools.cc, *([EMULATORS[target.machine]] if target.board else [])]
-    problem = next((f"{tool} is not installed" for tool in needs if not shutil.which(tool)), "")
-    problem = problem or _trial(target)
+    problem = toolchain.problem(target)
     return Check(
         area=f"target {target.name}",
         name=tools.cc,
         status="missing" if problem else "ok",
-        found=problem or compiler_version(tools),
-        fix=install_command(tools) if problem else "",
+        found=problem or toolchain.version(tools.cc),
+        fix=toolchain.install_command(tools) if problem else "",
         needed=needed,
     )
-
-
-def install_command(tools: Toolchain) -> str:
-    return f"sudo apt-get install -y {' '.join(tools.packages)}"
-
-
-# What a program of an operating system needs of the C library, and a microcontroller's image.
-_HOSTED = ("#include <pthread.h>", ("-static", "-pthread"))
-_BARE = ("#include <stdio.h>", ("--specs=rdimon.specs",))
-
-
-def _trial(target: TargetProfile) -> str:
-    """What goes wrong when a program is linked; "" if nothing does."""
-    tools = target.toolchain
-    include, options = _BARE if target.memory else _HOSTED
-    with tempfile.TemporaryDirectory() as directory:
-        source = Path(directory, "trial.c")
-        source.write_text(f"{include}\nint main(void) {{ return 0; }}\n")
-        flags = (*tools.cflags, *options, *tools.ldflags)
-        command = [tools.cc, *flags, str(source), "-o", str(source.with_suffix(""))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return ""
-    reason = done.stderr.strip().splitlines() or ["no reason given"]
-    return f"{tools.cc} cannot link a program: {reason[-1]}"
-
-
-def compiler_version(tools: Toolchain) -> str:
-    """In its own words, e.g. "gcc (Debian 12.2.0-14+deb12u1) 12.2.0"; "" if it is missing."""
-    try:
-        done = subprocess.run([tools.cc, "--version"], capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return (done.stdout.splitlines() or [""])[0]
 
 
 def _python() -> Iterator[Check]:

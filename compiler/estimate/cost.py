@@ -1,9 +1,9 @@
-"""Counted instructions × modelled cycles."""
+"""What sections of a program cost: counted instructions × modelled cycles."""
 
 from dataclasses import dataclass
 
 from edgekiln.compiler.estimate import mca
-from edgekiln.compiler.estimate.executed import Executed, basic_blocks
+from edgekiln.compiler.estimate.basic_blocks import ExecutionCounts, basic_blocks
 from edgekiln.compiler.estimate.mca import Pipeline
 from edgekiln.compiler.estimate.qemu import ASSEMBLERS
 from edgekiln.compiler.estimate.steps import MACHINE, TRIPLE
@@ -15,14 +15,14 @@ NATIVE = "native"  # LLVM's name for the model of this machine's CPU
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """One section: exact instructions, estimated cycles."""
+    """What one section costs: exact instructions, estimated cycles."""
 
     instructions: int
     cycles: float
     unknown: int  # instructions that the model lacks, each of them taken as one cycle
 
 
-def costs(executed: Executed, pipeline: Pipeline) -> tuple[dict[int, Cost], str]:
+def costs(executed: ExecutionCounts, pipeline: Pipeline) -> tuple[dict[int, Cost], str]:
     """The cost of every section, and the name of the model. Raises as `mca.cycles`."""
     sections = {
         section: basic_blocks(executions, executed.code)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.aot.codegen import Compiled, compile_function
 from edgekiln.compiler.aot.planner import ALIGN
-from edgekiln.compiler.estimate import counted
+from edgekiln.compiler.estimate import instruction_counter
 from edgekiln.compiler.estimate.cost import Cost, costs, pipeline
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.targets.profile import TargetProfile
@@ -44,7 +44,7 @@ def functions(
             (home / f"{name}.o").write_bytes(each.object)
         lines = _main(names, candidates, compiled)
         (home / _MAIN).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        executed = counted.run(target, home, _MAIN, [f"{name}.o" for name in names])
+        executed = instruction_counter.run(target, home, _MAIN, [f"{name}.o" for name in names])
     of, _ = costs(executed, pipe)
     return [of[index] for index in range(len(names))]
 
@@ -52,7 +52,7 @@ def functions(
 def _main(
     names: Sequence[str], candidates: "Sequence[tuple[PrimFunc, int]]", compiled: Sequence[Compiled]
 ) -> Iterator[str]:
-    """C that calls every kernel once, each a section, on memory that they share."""
+    """The lines of a C program that calls every kernel once, each a section, on shared memory."""
     sizes = [
         [*_tensor_bytes(func), *each.workspace]
         for (func, _), each in zip(candidates, compiled, strict=True)
@@ -77,7 +77,7 @@ def _main(
 
 
 def _tensor_bytes(func: "PrimFunc") -> list[int]:
-    """Bytes of the function's buffers, in order."""
+    """The bytes of each of the function's buffers, in order."""
     import tvm
     from tvm import tirx
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekiln.compiler.estimate import tools
-from edgekiln.compiler.estimate.executed import Block
+from edgekiln.compiler.estimate.basic_blocks import Block
 from edgekiln.runtime.errors import ConfigError
 
 # Enough rounds for the first one's start not to count: many of short blocks, few of long ones.
@@ -23,7 +23,7 @@ _PLACEHOLDER = re.compile(r"(tdp|tile|ldtilecfg|sttilecfg)")
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """Whose cycles: arguments of `llvm-mca`."""
+    """The processor whose pipeline is modelled, as arguments of `llvm-mca`."""
 
     triple: str
     cpu: str  # e.g. "neoverse-n1", or "native"
@@ -33,7 +33,7 @@ class Pipeline:
 
 @dataclass(frozen=True, kw_only=True)
 class Cycles:
-    """What the model says, and of whom."""
+    """The cycles that a model says each block takes."""
 
     cpu: str  # the model's name: "native" has become one
     of: Mapping[Block, float]
@@ -41,7 +41,7 @@ class Cycles:
 
 
 def cycles(blocks: Iterable[Block], pipeline: Pipeline) -> Cycles:
-    """Cycles of one execution of each block, in a steady state.
+    """The cycles of one execution of each block, in a steady state.
 
     Raises:
         MissingToolError: llvm-mca is not installed.
@@ -55,9 +55,9 @@ def cycles(blocks: Iterable[Block], pipeline: Pipeline) -> Cycles:
         chosen = [block for block in every if (len(block) > _LONG) == long]
         if not chosen:
             continue
-        report = _run(chosen, pipeline, _ROUNDS[long])
-        name = report["TargetInfo"]["CPUName"]
-        regions = {region["Name"]: region["SummaryView"] for region in report["CodeRegions"]}
+        analysis = _run(chosen, pipeline, _ROUNDS[long])
+        name = analysis["TargetInfo"]["CPUName"]
+        regions = {region["Name"]: region["SummaryView"] for region in analysis["CodeRegions"]}
         for index, block in enumerate(chosen):
             summary = regions.get(f"b{index}", {"Instructions": 0, "TotalCycles": 0})
             known = summary["Instructions"] // _ROUNDS[long]
@@ -66,7 +66,7 @@ def cycles(blocks: Iterable[Block], pipeline: Pipeline) -> Cycles:
     return Cycles(cpu=name, of=of, unknown=unknown)
 
 
-def _run(blocks: list[Block], pipeline: Pipeline, rounds: int) -> dict[str, Any]:
+def _run(blocks: list[Block], pipeline: Pipeline, rounds: int) -> Mapping[str, Any]:
     lines = []
     for index, block in enumerate(blocks):
         lines += [f"# LLVM-MCA-BEGIN b{index}"]
@@ -86,5 +86,5 @@ def _run(blocks: list[Block], pipeline: Pipeline, rounds: int) -> dict[str, Any]
             f"LLVM has no pipeline model of {pipeline.cpu!r} for {pipeline.triple}",
             f"`{command[0]} {command[1]} -mcpu=help` lists the processors it knows",
         )
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
+    analysis: Mapping[str, Any] = json.loads(done.stdout)  # llvm-mca's own form
+    return analysis

@@ -4,9 +4,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekiln.compiler.aot.build import ARCHIVE, HEADER
-from edgekiln.compiler.aot.emit import nbytes
-from edgekiln.compiler.estimate import counted, tools
+from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER
+from edgekiln.compiler.aot.planner import nbytes
+from edgekiln.compiler.estimate import instruction_counter, tools
 from edgekiln.compiler.estimate.cost import Cost, costs, peak_macs_per_cycle, pipeline
 from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.runtime.bundle import example_name, read_program
@@ -36,7 +36,7 @@ class LayerEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Never a measurement: `method` says so wherever it is shown."""
+    """The estimated cost of a program. `method` says wherever it is shown that it is estimated."""
 
     method: str = METHOD
     program: str
@@ -72,7 +72,7 @@ def program(
     advance(0, 2, "counting instructions")
     with tempfile.TemporaryDirectory(prefix="edgekiln-estimate-") as directory:
         home = Path(directory)
-        (home / _MAIN).write_bytes(counted.source(_MAIN))
+        (home / _MAIN).write_bytes(instruction_counter.source(_MAIN))
         for name in (ARCHIVE, HEADER):
             (home / name).write_bytes(contents[name])
         inputs = []
@@ -80,7 +80,7 @@ def program(
             inputs.append(f"input_{index}.bin")
             example = contents.get(example_name("input", index))
             (home / inputs[-1]).write_bytes(example or bytes(nbytes(tensor)))
-        executed = counted.run(target, home, _MAIN, [ARCHIVE], *inputs)
+        executed = instruction_counter.run(target, home, _MAIN, [ARCHIVE], *inputs)
     advance(1, 2, "asking llvm-mca")
     of, cpu = costs(executed, pipe)
     nothing = Cost(instructions=0, cycles=0.0, unknown=0)

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from edgekiln.compiler.estimate import tools
-from edgekiln.compiler.estimate.executed import Executed, Instruction
+from edgekiln.compiler.estimate.basic_blocks import ExecutionCounts, Instruction
 from edgekiln.compiler.pipeline.atomic_io import explained
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import MeasurementError
@@ -25,7 +25,7 @@ ASSEMBLERS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def count(command: Sequence[str], machine: str, home: Path, mark: int = 0) -> Executed:
+def count(command: Sequence[str], machine: str, home: Path, mark: int = 0) -> ExecutionCounts:
     """Run `command`, an emulator and its arguments, in `home`; count what the marks enclose.
 
     Args:
@@ -81,7 +81,7 @@ def _interface(release: tuple[int, int]) -> int:
     return 2 if release < (9, 1) else 3
 
 
-def _read(counts: Path, machine: str) -> Executed:
+def _read(counts: Path, machine: str) -> ExecutionCounts:
     sections: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     words: dict[int, str] = {}
     for line in counts.read_text().splitlines():
@@ -96,12 +96,13 @@ def _read(counts: Path, machine: str) -> Executed:
     code = {
         at: Instruction(text, len(words[at]) // 2) for at, text in zip(places, texts, strict=True)
     }
-    return Executed(sections, code)
+    return ExecutionCounts(sections, code)
 
 
 def _disassemble(words: list[str], machine: str) -> list[str]:
-    """Of hexadecimal instructions in order, for Thumb's IT and VPT tell what follows them; "" for
-    what LLVM cannot read.
+    """The text of each hexadecimal instruction; "" for what LLVM cannot read.
+
+    They must be in order, for Thumb's IT and VPT tell what follows them.
     """
     triple, features = ASSEMBLERS[machine]
     # Two bytes in Arm code: the C library's Thumb, which LLVM takes for broken Arm code.

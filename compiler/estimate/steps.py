@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from edgekiln.compiler.estimate import tools
-from edgekiln.compiler.estimate.executed import Executed, Instruction
+from edgekiln.compiler.estimate.basic_blocks import ExecutionCounts, Instruction
 from edgekiln.runtime.errors import MeasurementError
 
 MACHINE = "x86_64"
@@ -22,7 +22,7 @@ _LINE = re.compile(r" *([0-9a-f]+):\s+(\S.*)")
 _SYMBOL = re.compile(r"\s*<[^>]*>|\s*#.*")  # comments on addresses
 
 
-def count(command: Sequence[str], home: Path) -> Executed:
+def count(command: Sequence[str], home: Path) -> ExecutionCounts:
     """Run `command`, an executable in `home`, and count what its marks enclose.
 
     Raises:
@@ -46,7 +46,7 @@ def count(command: Sequence[str], home: Path) -> Executed:
         section: {at: times for at, times in executions.items() if at in code}
         for section, executions in sections.items()
     }
-    return Executed(known, code)
+    return ExecutionCounts(known, code)
 
 
 def _disassemble(executable: Path) -> dict[int, Instruction]:

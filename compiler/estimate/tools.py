@@ -1,4 +1,4 @@
-"""The programs that an estimate needs, where they are and which packages bring them."""
+"""The tools that an estimate needs, where they are and which packages bring them."""
 
 import re
 import shutil
@@ -22,7 +22,7 @@ def llvm_tool(name: str) -> str:
 
 
 def llvm_release() -> str:
-    """E.g. "19.1.7". Raises MissingToolError."""
+    """LLVM's release, e.g. "19.1.7". Raises MissingToolError."""
     text = subprocess.run(
         [llvm_tool("llvm-mca"), "--version"], capture_output=True, text=True, check=True
     ).stdout
@@ -41,14 +41,14 @@ def emulator(machine: str) -> str:
 
 
 def emulator_release(name: str) -> tuple[int, int]:
-    """E.g. (7, 2)."""
+    """The emulator's release, e.g. (7, 2)."""
     text = subprocess.run([name, "--version"], capture_output=True, text=True, check=True).stdout
     match = re.search(r"version (\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def require_host_compiler() -> None:
-    """Raises MissingToolError."""
+    """Raises MissingToolError when there is no C compiler for this machine."""
     if shutil.which(HOST_CC) is None:
         raise MissingToolError(
             f"{HOST_CC} is not installed: it compiles the counter for QEMU",

@@ -1,6 +1,6 @@
 """How far the steps of a build are apart: PyTorch → float ONNX → int8 ONNX → program."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekiln.compiler.evaluation.difference import Difference
 from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def links(
 
 
 def _rows(output: "NDArray[np.generic]") -> "NDArray[np.float64]":
-    return output.reshape(len(output), -1).astype(np.float64)
+    return output.reshape(len(output) if output.ndim else 1, -1).astype(np.float64)
 
 
 def _link(before: str, after: str, a: "NDArray[np.float64]", b: "NDArray[np.float64]") -> Link:
@@ -52,24 +53,24 @@ def _link(before: str, after: str, a: "NDArray[np.float64]", b: "NDArray[np.floa
             f"{before} and {after} give outputs of shapes {a.shape[1:]} and {b.shape[1:]}",
             "give the models of one build",
         )
-    noise = float(((a - b) ** 2).sum())
-    signal = float((a**2).sum())
+    found = Difference()
+    found.add(b, a)
     return Link(
         before=before,
         after=after,
-        max_abs=float(np.abs(a - b).max(initial=0.0)),
-        sqnr_db=10 * float(np.log10(max(signal, 1e-30) / noise)) if noise else None,
+        max_abs=found.max_abs,
+        sqnr_db=found.sqnr_db,
         agreement=float((a.argmax(1) == b.argmax(1)).mean()),
     )
 
 
-def torch_model(path: Path) -> Model:
-    """A module artifact. Raises InputError."""
+def torch_model(path: Path, allow: Collection[str] = ()) -> Model:
+    """A module artifact; `allow` is as in `load_module`. Raises InputError."""
     import torch
 
     from edgekiln.models.artifact import load_module
 
-    module, _ = load_module(path)
+    module, _ = load_module(path, allow)
     module.eval()
 
     def run(batch: "NDArray[np.float32]") -> "NDArray[np.generic]":

@@ -1,85 +1,57 @@
 """ONNX → graph: static shapes, constants folded, nothing interpreted yet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgekiln.compiler.ir.graph import Graph, Node, Tensor
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper, shape_inference
+
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
+from edgekiln.compiler.ir.reference import evaluate
+from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.onnx_model.io import load_model
 from edgekiln.runtime.errors import InputError, UnsupportedError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
-    from numpy.typing import NDArray
 
 # Operators whose control flow or output shape depends on data: no straight list of calls exists.
 DYNAMIC = frozenset(
     "If Loop Scan SequenceMap NonZero Unique NonMaxSuppression Compress StringSplit Bernoulli "
     "Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split()
 )
-# These keep their int8 constants: the lowering wants the integers, not the floats they stand for.
-NEVER_FOLDED = frozenset({"DequantizeLinear", "QuantizeLinear"})
+# It keeps its int8 constant: the lowering wants the integers, not the floats they stand for.
+NEVER_FOLDED = "DequantizeLinear"
 
 
-def import_onnx(path: Path, batch: int = 1) -> Graph:
+def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = None) -> Graph:
     """Read an ONNX model for one fixed batch size.
+
+    Args:
+        path: of the file, which errors name.
+        loaded: what `load_model` has made of it, if the caller has it already; it is not changed.
 
     Raises:
         InputError: not a valid ONNX model.
         UnsupportedError: control flow, or a shape that is not static once the batch is fixed.
     """
-    from edgekiln.compiler.onnx_model.io import load_model
-
-    model = load_model(path)
+    model = onnx.ModelProto()
+    model.CopyFrom(loaded or load_model(path))
     _refuse_dynamic(model.graph, path)
     _fix_batch(model.graph, batch, path)
     model = _infer_shapes(model, path)
     graph = _read(model)
+    _drop_unused_outputs(graph)
     _fold_constants(graph)
+    _name_outputs(graph, path)
     _check_static(graph, path)
     return graph
 
 
-def node_proto(node: Node) -> "onnx.NodeProto":
-    """The ONNX form of a node that is still an ONNX operator."""
-    from onnx import helper
-
-    return helper.make_node(
-        node.op, list(node.inputs), list(node.outputs), domain=node.domain, **node.attrs
-    )
-
-
-def evaluate(
-    nodes: Sequence[Node],
-    feeds: "dict[str, NDArray[np.generic]]",
-    outputs: Sequence[str],
-    opset: int,
-) -> "list[NDArray[np.generic]]":
-    """Run ONNX nodes on numpy arrays, by the ONNX reference implementation."""
-    import numpy as np
-    from onnx import helper
-    from onnx.reference import ReferenceEvaluator
-
-    graph = helper.make_graph(
-        [node_proto(node) for node in nodes],
-        "part",
-        [helper.make_tensor_value_info(name, _onnx_type(a), a.shape) for name, a in feeds.items()],
-        [helper.make_empty_tensor_value_info(name) for name in outputs],
-    )
-    opsets = [helper.make_opsetid("", opset)]
-    opsets += [helper.make_opsetid(d, 1) for d in sorted({n.domain for n in nodes} - {""})]
-    # ORT is not used: it has no kernel for some types that appear in shape arithmetic.
-    model = helper.make_model(graph, opset_imports=opsets)
-    return [np.asarray(out) for out in ReferenceEvaluator(model).run(list(outputs), feeds)]
-
-
-def _onnx_type(array: "NDArray[np.generic]") -> int:
-    from onnx import helper
-
-    return int(helper.np_dtype_to_tensor_dtype(array.dtype))
-
-
-def _refuse_dynamic(graph: "onnx.GraphProto", path: Path) -> None:
+def _refuse_dynamic(graph: onnx.GraphProto, path: Path) -> None:
     for node in graph.node:
         if node.op_type in DYNAMIC:
             raise UnsupportedError(
@@ -88,7 +60,7 @@ def _refuse_dynamic(graph: "onnx.GraphProto", path: Path) -> None:
             )
 
 
-def _fix_batch(graph: "onnx.GraphProto", batch: int, path: Path) -> None:
+def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path) -> None:
     constants = {tensor.name for tensor in graph.initializer}
     for value in graph.input:
         if value.name in constants:
@@ -107,9 +79,7 @@ def _fix_batch(graph: "onnx.GraphProto", batch: int, path: Path) -> None:
     del graph.value_info[:]
 
 
-def _infer_shapes(model: "onnx.ModelProto", path: Path) -> "onnx.ModelProto":
-    from onnx import shape_inference
-
+def _infer_shapes(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     try:
         return shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except shape_inference.InferenceError as error:
@@ -119,9 +89,7 @@ def _infer_shapes(model: "onnx.ModelProto", path: Path) -> "onnx.ModelProto":
         ) from error
 
 
-def _read(model: "onnx.ModelProto") -> Graph:
-    from onnx import helper, numpy_helper
-
+def _read(model: onnx.ModelProto) -> Graph:
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     nodes = []
     for proto in model.graph.node:
@@ -132,11 +100,9 @@ def _read(model: "onnx.ModelProto") -> Graph:
             domain = "" if proto.domain == "ai.onnx" else proto.domain
             nodes.append(
                 Node(
-                    op=proto.op_type,
+                    op=Onnx(op_type=proto.op_type, domain=domain, attrs=attrs),
                     inputs=tuple(proto.input),
                     outputs=tuple(proto.output),
-                    attrs=attrs,
-                    domain=domain,
                 )
             )
     values = [*model.graph.input, *model.graph.value_info, *model.graph.output]
@@ -151,9 +117,8 @@ def _read(model: "onnx.ModelProto") -> Graph:
     )
 
 
-def _constant(attrs: dict[str, Any]) -> "NDArray[np.generic]":
+def _constant(attrs: Mapping[str, Any]) -> NDArray[np.generic]:  # as `onnx.helper` reads them
     import numpy as np
-    from onnx import numpy_helper
 
     (kind, value), *_ = attrs.items()
     if kind == "value":
@@ -161,9 +126,7 @@ def _constant(attrs: dict[str, Any]) -> "NDArray[np.generic]":
     return np.asarray(value, np.float32 if kind.startswith("value_float") else np.int64)
 
 
-def _tensor(value: "onnx.ValueInfoProto") -> Tensor:
-    from onnx import helper
-
+def _tensor(value: onnx.ValueInfoProto) -> Tensor:
     kind = value.type.tensor_type
     # 0 marks an unknown extent until constants are folded; _check_static refuses what remains.
     shape = tuple(int(d.dim_value) for d in kind.shape.dim) if kind.HasField("shape") else (0,)
@@ -173,15 +136,15 @@ def _tensor(value: "onnx.ValueInfoProto") -> Tensor:
 
 def _fold_constants(graph: Graph) -> None:
     """Evaluate every node whose inputs are known: shape arithmetic, mostly."""
-    import numpy as np
-
     kept = []
     for node in graph.nodes:
         source = graph.tensors.get(node.inputs[0]) if node.inputs else None
-        if node.op == "Shape" and source is not None and all(source.shape):
-            first, last = node.attrs.get("start", 0), node.attrs.get("end")
-            graph.constants[node.name] = np.asarray(source.shape[first:last], np.int64)
-        elif node.op not in NEVER_FOLDED and all(
+        op = onnx_op(node)
+        if op.op_type == "Shape" and source is not None and all(source.shape):
+            last = op.integer("end", len(source.shape))
+            shape = source.shape[op.integer("start", 0) : last]
+            graph.constants[node.name] = np.asarray(shape, np.int64)
+        elif op.op_type != NEVER_FOLDED and all(
             name in graph.constants for name in node.inputs if name
         ):
             feeds = {name: graph.constants[name] for name in node.inputs if name}
@@ -201,6 +164,49 @@ def _check_static(graph: Graph, path: Path) -> None:
             tensor = graph.tensors.get(name)
             if name and (tensor is None or not tensor.dtype or not all(tensor.shape)):
                 raise UnsupportedError(
-                    f"{path}: operator {node.op} (tensor {name!r}) has no static shape",
+                    f"{path}: operator {node.op.kind} (tensor {name!r}) has no static shape",
                     "export the model with fixed sizes; only the batch may be dynamic",
                 )
+
+
+def _drop_unused_outputs(graph: Graph) -> None:
+    """Forget last results that are optional and that nobody reads, such as Dropout's mask: ONNX
+    often knows no type of theirs.
+    """
+    read = {name for node in graph.nodes for name in node.inputs} | {*graph.outputs}
+    nodes = []
+    for node in graph.nodes:
+        kept = list(node.outputs)
+        while len(kept) > 1 and kept[-1] not in read and _is_optional(graph, node, len(kept) - 1):
+            graph.tensors.pop(kept.pop(), None)
+        nodes.append(replace(node, outputs=tuple(kept)))
+    graph.nodes = nodes
+
+
+def _is_optional(graph: Graph, node: Node, place: int) -> bool:
+    op = onnx_op(node)
+    if op.domain or not onnx.defs.has(op.op_type):
+        return False
+    outputs = onnx.defs.get_schema(op.op_type, graph.opset).outputs
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    return place < len(outputs) and outputs[place].option == optional
+
+
+def _name_outputs(graph: Graph, path: Path) -> None:
+    """Give each of the program's outputs a writer and a name of its own.
+
+    A value that the model names twice becomes two outputs with the same numbers.
+    """
+    made = {name for node in graph.nodes for name in node.outputs}
+    for place, name in enumerate(graph.outputs):
+        if name not in made:
+            kind = "an input" if name in graph.inputs else "a constant"
+            raise UnsupportedError(
+                f"{path}: the model's output {name!r} is {kind}",
+                "leave it out of the model's outputs: nothing computes it",
+            )
+        if name in graph.outputs[:place]:
+            copy = graph.put(replace(graph.tensors[name], name=f"{name}:{place}"))
+            identity = Onnx(op_type="Identity")
+            graph.nodes.append(Node(op=identity, inputs=(name,), outputs=(copy.name,)))
+            graph.outputs[place] = copy.name

@@ -5,6 +5,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+# TVM ships no types.
+Index = Any  # an int, or an integer expression of TensorIR
+PrimFunc = Any  # tvm.tirx.PrimFunc
+
 
 @dataclass(frozen=True, kw_only=True)
 class Halo:
@@ -78,7 +82,7 @@ class Nhwc:
     def elements(self) -> int:
         return self.n * self.image
 
-    def index(self, n: Any, h: Any, w: Any, c: Any) -> Any:
+    def index(self, n: Index, h: Index, w: Index, c: Index) -> Index:
         """Flat index of an element; numbers or TIR expressions. h and w may reach into the halo."""
         return (
             n * self.image + (h + self.halo.top) * self.row + (w + self.halo.left) * self.pixel + c
@@ -87,7 +91,7 @@ class Nhwc:
 
 @dataclass(frozen=True, kw_only=True)
 class F32:
-    """A float32 tensor as the program's edge and float islands hold it: dense, without a halo."""
+    """A float32 tensor as a program's edge and fallback subgraphs hold it: dense, no halo."""
 
     n: int
     h: int
@@ -111,7 +115,7 @@ class F32:
             return self.c * self.h * self.w, self.w, 1, self.h * self.w
         return self.h * self.w * self.c, self.w * self.c, self.c, 1
 
-    def index(self, n: Any, h: Any, w: Any, c: Any) -> Any:
+    def index(self, n: Index, h: Index, w: Index, c: Index) -> Index:
         """Flat index of an element; numbers or TIR expressions."""
         at_n, at_h, at_w, at_c = self.strides
         return n * at_n + h * at_h + w * at_w + c * at_c
@@ -130,14 +134,14 @@ class Code:
     Empty: only the function itself can tell.
     """
 
-    emit: Callable[[], Any]  # → tvm.tirx.PrimFunc
+    emit: Callable[[], PrimFunc]
     signature: str = ""
 
     @classmethod
-    def of(cls, func: Any) -> "Code":
+    def of(cls, func: PrimFunc) -> "Code":
         """A function that was made already."""
         return cls(emit=lambda: func)
 
     @cached_property
-    def func(self) -> Any:
+    def func(self) -> PrimFunc:
         return self.emit()

@@ -1,14 +1,12 @@
 """The lowered model, a straight list of kernel calls: from the lowering to the AOT back end."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.memory import Code, Halo
 from edgekiln.runtime.manifest import TensorSpec
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +43,7 @@ class Ref:
 class Const:
     """Argument: a read-only array; equal arrays are stored once, each aligned to 64 bytes."""
 
-    array: "NDArray[np.generic]"
+    array: NDArray[np.generic]
 
 
 Arg = In | Out | Ref | Const
@@ -55,7 +53,7 @@ Arg = In | Out | Ref | Const
 class Call:
     """One kernel call; `args` match the function's buffer parameters, the last one is written.
 
-    A function from a float island may write several buffers: `writes` counts them, from the end.
+    A function of a fallback subgraph may write several buffers: `writes` counts them, from the end.
     """
 
     name: str  # the ONNX tensor it produces

@@ -1,17 +1,9 @@
-"""The halo of an output: whoever writes a row writes its border too."""
+"""The halo of an output: whoever writes a row writes its border, too."""
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.tir import (
-    Buffer,
-    Index,
-    bind,
-    divmod_,
-    for_vectors,
-    loop,
-    store,
-    when,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, splat
+from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store, when
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, splat
 
 
 def assert_covered(
@@ -22,10 +14,13 @@ def assert_covered(
     pads: tuple[int, int],
     dilations: tuple[int, int] = (1, 1),
 ) -> None:
-    """No window of `out` positions may leave the image and its border: kernels do not look."""
+    """Assert that no window of `out` positions leaves the image and its border: kernels do not
+    look.
+    """
     for axis, (extent, before, after) in enumerate(
         ((x.h, x.halo.top, x.halo.bottom), (x.w, x.halo.left, x.halo.right))
     ):
+        # The last tap of the last window on this axis.
         last = (out[axis] - 1) * strides[axis] + (kernel[axis] - 1) * dilations[axis] - pads[axis]
         assert pads[axis] <= before, f"padding {pads} but a border of {x.halo}"
         assert last < extent + after, f"the last window ends at {last} of {extent} + {x.halo}"
@@ -43,6 +38,7 @@ def fill_border(mk: MicroKernel, out: Buffer, y: Nhwc, n: Index, h: Index, zero:
         _fill(mk, out, y.index(n, h, -halo.left, 0), halo.left * y.c, zero)
     if halo.right:
         _fill(mk, out, y.index(n, h, y.w, 0), halo.right * y.c, zero)
+    # Rows above the first one and below the last one, with their corners.
     for rows, edge, first in ((halo.top, 0, -halo.top), (halo.bottom, y.h - 1, y.h)):
         if rows:
             with when(h == edge):
@@ -50,7 +46,8 @@ def fill_border(mk: MicroKernel, out: Buffer, y: Nhwc, n: Index, h: Index, zero:
 
 
 def _fill(mk: MicroKernel, out: Buffer, start: Index, count: int, zero: Expr) -> None:
-    base = bind(start)
+    """Fill `count` elements side by side."""
+    base = let(start)
     for_vectors(
         count, mk.byte_lanes, lambda at, lanes: store(out, base + at, splat(zero, lanes), lanes)
     )
@@ -59,7 +56,8 @@ def _fill(mk: MicroKernel, out: Buffer, start: Index, count: int, zero: Expr) ->
 def fill_share(
     mk: MicroKernel, out: Buffer, y: Nhwc, share: tuple[Expr, Expr, int], zero: Expr
 ) -> None:
-    """Fill the border next to as large a share of the rows as a call has of the items.
+    """Fill the border next to as large a share of the rows as a call has of the items, for kernels
+    whose items are no rows.
 
     Args:
         share: the call's first item, the one behind its last, and how many there are.
@@ -67,6 +65,7 @@ def fill_share(
     if not y.halo:
         return
     begin, end, work = share
+    # Shares of rows that differ by one at most, and together are all rows.
     first, last = (divmod_(at * (y.n * y.h), work)[0] for at in (begin, end))
     with loop(first, last) as row:
         n, h = divmod_(row, y.h)

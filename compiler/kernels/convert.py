@@ -2,39 +2,32 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from edgekiln.compiler.ir.memory import F32, Nhwc
 from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel
 from edgekiln.compiler.kernels.tir import (
-    Buffer,
-    Index,
-    KernelBuilder,
-    bind,
-    cast,
     divmod_,
     for_vectors,
-    load,
+    let,
     loop,
     register,
     store,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
+    store_interleaved,
+)
+from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Divisor
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, load, splat
 
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
-
-
 # Nothing that decides a product with the reciprocal of such a scale underflows or overflows.
 _USUAL_SCALES = (2.0**-100, 2.0**100)
-
-
-def _erased_quantize(kernel: "Quantize") -> "Quantize":
-    return replace(kernel, y=kernel.y.unscaled) if kernel.by_reciprocal else kernel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +51,21 @@ class Quantize:
         low, high = _USUAL_SCALES
         if not low < self.y.scale < high:
             return False
+        # The places where codes change: halves, by distance from the zero point.
         halves = np.arange(256, dtype=np.float32) + np.float32(0.5)
         beside = np.stack([np.nextafter(halves, np.float32(end)) for end in (0, 512)])
         places = (halves.astype(np.float64) + beside) / 2 * self.y.scale
         nearest = places.astype(np.float32).astype(np.float64)
         return bool((abs(nearest - places) > places * 2.0**-46).all())
 
-    @shared(_erased_quantize)
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code."""
+        return replace(self, y=self.y.unscaled) if self.by_reciprocal else self
+
+    @shared
     def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, "float32")
             numbers = Numbers(
@@ -82,54 +82,48 @@ class Quantize:
     def _row(
         self, mk: MicroKernel, numbers: Numbers, buffers: tuple[Buffer, Buffer], n: Index, h: Index
     ) -> None:
+        """Emit one row, in the way that the order of x's elements allows."""
+
         def code(index: Index, lanes: int) -> Expr:
+            # The divisor's numbers are read from memory, so that scales share code.
             value, divisor = load(x, index, lanes), Divisor(*map(numbers.float, range(4)))
             if self.by_reciprocal:
                 return numbers.codes(mk, mk.quotient(value, divisor, lanes), lanes)
+            # The rare scale for which only a true division has ONNX's codes.
             return numbers.codes(mk, value / splat(divisor.value, lanes), lanes)
 
         x, y = buffers
-        source, to = bind(self.x.index(n, h, 0, 0)), bind(self.y.index(n, h, 0, 0))
+        source, to = let(self.x.index(n, h, 0, 0)), let(self.y.index(n, h, 0, 0))
         _, _, step_w, step_c = self.x.strides
         if step_c == 1 or self.y.c == 1:  # the same order on both sides
+            # A row has no padding on either side.
             count = self.y.w * self.y.c
             for_vectors(
                 count, mk.lanes,
                 lambda i, lanes: store(y, to + i, code(source + i, lanes), lanes),
             )  # fmt: skip
             return
-        planes = [bind(source + c * step_c) for c in range(self.y.c)]
+        # Channels are planes in x, and neighbours in y.
+        planes = [let(source + c * step_c) for c in range(self.y.c)]
 
         def pixels(w: Index, lanes: int) -> None:
             found = [code(plane + w * step_w, lanes) for plane in planes]
-            self._store_pixels(y, to + w * self.y.c, found, lanes)
+            store_interleaved(y, to + w * self.y.c, found, lanes)
 
+        # Few channels, as of a camera's image: pixels are put together in registers.
         if self.y.c <= _MOST_PLANES:
             for_vectors(self.y.w, mk.lanes, pixels)
             return
+        # Many channels: a vector of one plane is stored lane by lane.
         lanes = next((width for width in mk.lanes if width <= self.y.w), 1)
         with loop(0, self.y.c) as c:
-            plane = bind(source + c * step_c)
+            plane = let(source + c * step_c)
 
             def scatter(w: Index, lanes: int) -> None:
                 found = code(plane + w * step_w, lanes)
                 _scatter(y, to + c + w * self.y.c, found, lanes, self.y.c, self.y.dtype)
 
             for_vectors(self.y.w, (lanes,), scatter)
-
-    def _store_pixels(self, y: Buffer, to: Index, planes: list[Expr], lanes: int) -> None:
-        """Codes of one plane each, as whole pixels."""
-        count = self.y.c
-        if lanes == 1:
-            for c, code in enumerate(planes):
-                store(y, to + c, code)
-            return
-        order = [plane * lanes + lane for lane in range(lanes) for plane in range(count)]
-        store(y, to, pick(planes, order), lanes * count)
-
-
-def _erased_dequantize(kernel: "Dequantize") -> "Dequantize":
-    return replace(kernel, x=kernel.x.unscaled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +133,14 @@ class Dequantize:
     x: Nhwc
     y: F32
 
-    @shared(_erased_dequantize)
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code."""
+        return replace(self, x=self.x.unscaled)
+
+    @shared
     def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             scale = k.constant(np.array([self.x.scale], np.float32))
@@ -160,8 +160,8 @@ class Dequantize:
     def _row(
         self, mk: MicroKernel, value: Callable[[Index, int], Expr], y: Buffer, n: Index, h: Index
     ) -> None:
-        """`value(index, lanes)` are real values of x."""
-        source, to = bind(self.x.index(n, h, 0, 0)), bind(self.y.index(n, h, 0, 0))
+        """Emit one row; `value(index, lanes)` are real values of x."""
+        source, to = let(self.x.index(n, h, 0, 0)), let(self.y.index(n, h, 0, 0))
         _, _, step_w, step_c = self.y.strides
         if step_c == 1 or self.x.c == 1:
             for_vectors(
@@ -169,6 +169,7 @@ class Dequantize:
                 lambda i, lanes: store(y, to + i, value(source + i, lanes), lanes),
             )  # fmt: skip
             return
+        # To planes: element by element, as only edges of programs do.
         with loop(0, self.x.c) as c, loop(0, self.x.w) as w:
             store(y, to + c * step_c + w * step_w, value(source + w * self.x.c + c, 1))
 

@@ -2,21 +2,20 @@
 
 from collections.abc import Callable, Sequence
 
-from edgekiln.compiler.kernels.tir import (
+from edgekiln.compiler.kernels.tir import from_lane, let, register, repeat, store, to_lane
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import (
     Buffer,
+    Expr,
     Index,
-    bind,
     cast,
     const,
-    from_lane,
     load,
-    register,
+    minimum,
     reinterpret,
-    store,
-    to_lane,
-    turns,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
+    shuffle,
+    splat,
+)
 
 _ROWS = 4  # that are worked on at once, where there are as many
 _TOP_BIT = 0x80  # of a byte
@@ -25,7 +24,11 @@ Combine = Callable[[Expr, Expr], Expr]
 
 
 def rows_at_once(mk: MicroKernel, rows: int, count: int, most: int = _ROWS) -> int:
-    """How many of `rows` rows of `count` values to take together, `most` or less."""
+    """How many of `rows` rows of `count` values to take together: `most` or less.
+
+    Several rows' lanes are folded in the same instructions, and while one row waits for its result
+    the processor goes on with the others.
+    """
     lanes = min((width for width in mk.lanes if width <= count), default=1)
     return _ROWS if min(most, rows, lanes) >= _ROWS else 1
 
@@ -38,7 +41,7 @@ def fold(
     term: Callable[[Index, int], Expr],
     combine: Combine,
 ) -> Expr:
-    """Combine `term(start, lanes)` over 0..count-1, each element once: a scalar."""
+    """Combine `term(start, lanes)` over 0..count-1, each element once, to a scalar."""
     partial, lanes = fold_vectors(widths, count, dtype, neutral, term, combine)
     return fold_lanes([partial], lanes, combine)
 
@@ -51,33 +54,37 @@ def fold_vectors(
     term: Callable[[Index, int], Expr],
     combine: Combine,
 ) -> tuple[Expr, int]:
-    """As `fold`, but leaves a vector, and says how many lanes it has.
+    """Combine as `fold` does, but leave a vector. Returns it and how many lanes it has.
 
-    The last vector overlaps its predecessor; what that one had already is `neutral`.
+    The last vector overlaps its predecessor; what that one had already is replaced by `neutral`.
     """
     lanes = next((width for width in widths if width <= count), 1)
     whole, rest = divmod(count, lanes)
     if whole == 1:
-        partial = bind(term(0, lanes))
+        partial = let(term(0, lanes))
     else:
+        # What was combined so far stays in a register.
         kept = register(dtype, lanes)
         store(kept, 0, splat(neutral, lanes), lanes)
-        with turns(whole) as i:
-            value = combine(load(kept, 0, lanes), term(bind(i * lanes), lanes))
+        with repeat(whole) as i:
+            value = combine(load(kept, 0, lanes), term(let(i * lanes), lanes))
             store(kept, 0, value, lanes)
-        partial = bind(load(kept, 0, lanes))
+        partial = let(load(kept, 0, lanes))
+    # The last vector is as narrow as it can be, and what was found so far is folded to its width.
     last = min(width for width in widths if rest <= width <= count) if rest else lanes
     while lanes > last:
         (partial,) = _halved([partial], lanes, lanes, combine)
         lanes //= 2
     if rest:
         value = from_lane(lanes - rest, term(count - lanes, lanes), neutral, lanes)
-        partial = bind(combine(partial, value))
+        partial = let(combine(partial, value))
     return partial, lanes
 
 
 def fold_lanes(vectors: Sequence[Expr], lanes: int, combine: Combine) -> Expr:
-    """Combine the lanes of each vector: one lane of the result for each of them, in their order.
+    """Combine the lanes of each vector. The result has one lane for each of them, in their order.
+
+        a₀ a₁ a₂ a₃ | b₀ b₁ b₂ b₃   →   a₀+a₂ a₁+a₃ b₀+b₂ b₁+b₃   →   Σa Σb
 
     Two vectors are halved in one operation, so four take little more than one.
 
@@ -86,12 +93,28 @@ def fold_lanes(vectors: Sequence[Expr], lanes: int, combine: Combine) -> Expr:
     """
     group = lanes  # that are left of each vector
     while group > 1:
+        # Two vectors become one of as many lanes, a lone one is halved.
         pairs = len(vectors) > 1
         vectors = _halved(vectors, lanes, group, combine)
         group //= 2
         lanes = lanes if pairs else lanes // 2
     (folded,) = vectors
     return folded
+
+
+def row_starts(item: Expr, rows: int, together: int, count: int) -> list[Index]:
+    """Where the rows of an item begin; those of the last item overlap the one before.
+
+    Args:
+        rows: of `count` values each; an item has `together` of them.
+    """
+    first = let(minimum(item * together, const(rows - together)))
+    return [let((first + row) * count) for row in range(together)]
+
+
+def fold_rows(rows: Sequence[tuple[Expr, int]], combine: Combine) -> Expr:
+    """Combine the lanes that `fold_vectors` left of each row: one lane a row."""
+    return let(fold_lanes([vector for vector, _ in rows], rows[0][1], combine))
 
 
 def fold_dots(
@@ -101,13 +124,14 @@ def fold_dots(
     count: int,
     factors: Sequence[Callable[[Expr, int], Expr]],
 ) -> tuple[list[Expr], int]:
-    """Σ x·factor(x) over `count` codes from `at` on, for each factor: vectors of int32, exact
-    modulo 2³², and how many lanes they have.
+    """Sum x·factor(x) over `count` codes from `at` on, for each factor. Returns vectors of int32,
+    exact modulo 2³², and how many lanes they have.
 
     Args:
         factors: int8, of vectors of codes.
     """
     mk = mk.single
+    # Vectors of one register at most: their lanes are folded afterwards.
     fitting = [n for n in mk.lanes if n <= mk.register and n * mk.k_step <= count]
     lanes = max(fitting, default=mk.lanes[-1])
     width, zero = lanes * mk.k_step, cast(const(0), mk.activation)
@@ -116,30 +140,31 @@ def fold_dots(
         store(total, 0, splat(const(0), lanes), lanes)
 
     def add(codes: Expr) -> None:
-        codes = bind(codes)
+        codes = let(codes)
         for total, factor in zip(sums, factors, strict=True):
             products = mk.dot(load(total, 0, lanes), codes, factor(codes, width), lanes)
             store(total, 0, products, lanes)
 
     whole, rest = divmod(count, width)
     if whole:
-        with turns(whole) as i:
+        with repeat(whole) as i:
             add(load(x, at + i * width, width))
         if rest:
+            # Codes that the last whole vector had already count as 0.
             add(from_lane(width - rest, load(x, at + count - width, width), zero, width))
     else:
         add(to_lane(count, load(x, at, width), zero, width))
-    return [bind(load(total, 0, lanes)) for total in sums], lanes
+    return [let(load(total, 0, lanes)) for total in sums], lanes
 
 
 def ones(codes: Expr, count: int) -> Expr:
-    """The factors of a sum."""
+    """Factors of 1, which make a sum of codes."""
     del codes
     return splat(cast(const(1), "int8"), count)
 
 
 def signed(mk: MicroKernel, codes: Expr, count: int) -> Expr:
-    """Codes as int8: unsigned ones less 128."""
+    """The codes as int8: unsigned ones less 128, which is to flip their top bit."""
     if mk.activation == "int8":
         return codes
     return reinterpret(codes ^ splat(cast(const(_TOP_BIT), "uint8"), count), "int8", count)
@@ -147,13 +172,13 @@ def signed(mk: MicroKernel, codes: Expr, count: int) -> Expr:
 
 def lane(vector: Expr, index: int, lanes: int) -> Expr:
     """One lane, a scalar, of what `fold_lanes` made."""
-    return vector if lanes == 1 else pick([vector], [index])
+    return vector if lanes == 1 else shuffle([vector], [index])
 
 
 def _halved(vectors: Sequence[Expr], lanes: int, group: int, combine: Combine) -> list[Expr]:
-    """Combine the halves of each `group` of lanes, of two vectors together where there are two."""
+    """Combine the halves of each `group` of lanes, two vectors together where there are two."""
     pairs = [vectors[i : i + 2] for i in range(0, len(vectors), 2)]
     half, total = group // 2, lanes * len(pairs[0])
     first = [start + i for start in range(0, total, group) for i in range(half)]
     second = [i + half for i in first]
-    return [bind(combine(pick(pair, first), pick(pair, second))) for pair in pairs]
+    return [let(combine(shuffle(pair, first), shuffle(pair, second))) for pair in pairs]

@@ -4,23 +4,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgekiln.compiler.kernels import vector_math
-from edgekiln.compiler.kernels.tir import bind, float_const, maximum, minimum
-from edgekiln.targets.isa.base import Expr, MicroKernel, llvm, splat, vector
+from edgekiln.compiler.kernels.tir import let
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import (
+    Expr,
+    float_const,
+    llvm,
+    maximum,
+    minimum,
+    splat,
+    vector,
+)
 
 
 @dataclass(frozen=True)
 class Step:
-    """`op`, a key of `ARITHMETIC` or `FUNCTIONS`, on constants (float) and values (int): value 0 is
-    the function's argument, value i the result of the i-th step.
+    """One operation on constants (float) and values (int): value 0 is the function's argument,
+    value i the result of the i-th step.
     """
 
-    op: str
+    op: str  # a key of `ARITHMETIC` or `FUNCTIONS`
     operands: tuple[int | float, ...]
 
 
-# Its result is that of the last step; without steps, its argument.
+# Its result is that of the last step, or its argument where there are no steps.
 Function = tuple[Step, ...]
 
+# By the names of ONNX's operators.
 ARITHMETIC: dict[str, Callable[[Expr, Expr], Expr]] = {
     "Add": lambda a, b: a + b,
     "Sub": lambda a, b: a - b,
@@ -45,8 +55,9 @@ FUNCTIONS: dict[str, Callable[[MicroKernel, Expr, int], Expr]] = {
 
 
 def apply(mk: MicroKernel, function: Function, x: Expr, lanes: int) -> Expr:
-    """function(x), lane by lane."""
-    values = [bind(x)]
+    """Return function(x), lane by lane."""
+    # Every value has a name, for later steps may use it again.
+    values = [let(x)]
     for step in function:
         operands = [
             values[operand] if isinstance(operand, int) else splat(float_const(operand), lanes)
@@ -54,8 +65,8 @@ def apply(mk: MicroKernel, function: Function, x: Expr, lanes: int) -> Expr:
         ]
         if step.op in ARITHMETIC:
             left, right = operands
-            values.append(bind(ARITHMETIC[step.op](left, right)))
+            values.append(let(ARITHMETIC[step.op](left, right)))
         else:
             (argument,) = operands
-            values.append(bind(FUNCTIONS[step.op](mk, argument, lanes)))
+            values.append(let(FUNCTIONS[step.op](mk, argument, lanes)))
     return values[-1]

@@ -1,37 +1,24 @@
-"""Channels of several images taken in turn: the channel shuffle, with what it concatenates."""
+"""Channels of several images taken in turn: the channel shuffle, with what it concatenates.
+
+x₀:  a b c …  ┐
+              ├─▶  y:  a A b B c C …
+x₁:  A B C …  ┘
+"""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel
-from edgekiln.compiler.kernels.tir import (
-    Buffer,
-    Index,
-    KernelBuilder,
-    bind,
-    cast,
-    const,
-    divmod_,
-    for_vectors,
-    load,
-    loop,
-    store,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, pick
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-
-def _erased(kernel: "Interleave") -> "Interleave":
-    xs = tuple(x.unscaled for x in kernel.xs)
-    tables = tuple(None if table is None else np.zeros_like(table) for table in kernel.tables)
-    return replace(kernel, xs=xs, y=replace(kernel.y, scale=1.0), tables=tables)
+from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store_interleaved
+from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, load
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,10 +34,19 @@ class Interleave:
     xs: tuple[Nhwc, ...]
     y: Nhwc
     starts: tuple[int, ...]
-    tables: "tuple[NDArray[np.generic] | None, ...]"
+    tables: tuple[NDArray[np.generic] | None, ...]
 
-    @shared(_erased)
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code."""
+        xs = tuple(x.unscaled for x in self.xs)
+        tables = tuple(None if table is None else np.zeros_like(table) for table in self.tables)
+        return replace(self, xs=xs, y=replace(self.y, scale=1.0), tables=tables)
+
+    @shared
     def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
+        # As many parts as images are shuffled into one vector.
         groups = len(self.xs)
         widths = tuple(width // groups for width in mk.byte_lanes if width % groups == 0)
         with KernelBuilder() as k:
@@ -63,6 +59,7 @@ class Interleave:
                 fill_border(mk, y, self.y, n, h, cast(const(self.y.zero_point), self.y.dtype))
                 buffers, count, last = (xs, tables, y), self.y.c // groups, self.y.w - 1
                 # All but the last pixel may write into the next one, which is written after it.
+                # So one wide vector may do for several narrow ones.
                 fitting = (width for width in widths if count <= width <= 2 * count)
                 over = min(fitting, default=count)
                 with loop(0, last) as w:
@@ -74,13 +71,15 @@ class Interleave:
         self, mk: MicroKernel, buffers: tuple[list[Buffer], list[Buffer | None], Buffer],
         at: tuple[Index, Index, Index], count: int, widths: tuple[int, ...],
     ) -> None:  # fmt: skip
-        """Of each image `count` channels, which may be more than are wanted."""
+        """Emit a pixel: `count` channels of each image, which may be more than are wanted."""
         xs, tables, y = buffers
         groups = len(xs)
-        sources = [bind(x.index(*at, start)) for x, start in zip(self.xs, self.starts, strict=True)]
-        to = bind(self.y.index(*at, 0))
+        # Where the first channel wanted of each image is.
+        sources = [let(x.index(*at, start)) for x, start in zip(self.xs, self.starts, strict=True)]
+        to = let(self.y.index(*at, 0))
 
         def codes(x: Buffer, table: Buffer | None, at: Index, lanes: int) -> Expr:
+            # What has y's codes already needs no table.
             own = load(x, at, lanes)
             return own if table is None else mk.lookup(table, own, lanes)
 
@@ -89,11 +88,6 @@ class Interleave:
                 codes(x, table, source + i, lanes)
                 for x, table, source in zip(xs, tables, sources, strict=True)
             ]
-            if lanes == 1:
-                for j, part in enumerate(parts):
-                    store(y, to + i * groups + j, part)
-                return
-            order = [j * lanes + lane for lane in range(lanes) for j in range(groups)]
-            store(y, to + i * groups, pick(parts, order), lanes * groups)
+            store_interleaved(y, to + i * groups, parts, lanes)
 
         for_vectors(count, widths, body)

@@ -4,20 +4,18 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.kernels.channels import Vector, vectors
 from edgekiln.compiler.kernels.tile import Tile
-from edgekiln.compiler.kernels.tir import Buffer, Index
 from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Buffer, Index
 from edgekiln.targets.isa.matrix import MatrixUnit
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 _WORD = 4  # bytes of k that meet in one int32
-_TILE_CYCLES = 40.0  # addresses, loop control, the first loads
 _MOST_ACROSS = 4  # accumulators beside each other: their results leave as one vector of 64 lanes
 
 
@@ -31,8 +29,15 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixTile:
-    """`down` × `across` accumulators, each `splits` times: partial sums over k hide the product's
-    latency where there are few.
+    """`down` × `across` accumulators, each `splits` times, as registers of the unit.
+
+                        beside   across
+        left operand 0   [Σ a]   [acc] [acc]       the right operands stream past: one register
+        left operand 1   [Σ a]   [acc] [acc]       of weights is loaded for each column, and is
+                                                   multiplied by every left operand
+
+    Splits are partial sums over k. They hide the product's latency where there are few
+    accumulators.
 
     Args:
         rows: pixels of an accumulator.
@@ -50,30 +55,34 @@ class MatrixTile:
 
     @property
     def pixels(self) -> int:
+        """How many the tile computes."""
         return self.down * self.rows
 
     @property
     def lanes(self) -> int:
-        """Channels of the widest block."""
+        """How many channels the widest block has."""
         return self.across * self.unit.columns
 
     @property
     def _sums(self) -> int:
+        """How many accumulators there are."""
         return self.down * (self.beside + self.across) * self.splits
 
     @property
     def choice(self) -> Tile:
-        """It as a layer's choice, for which it stands together with how the layer is cut."""
+        """The tile as a layer's choice, for which it stands together with how the layer is cut."""
         return Tile(pixels=self.pixels, vectors=self.across, splits=self.splits, algorithm="matrix")
 
     def fits(self) -> bool:
+        """Whether accumulators, left operands and one right operand have a register each."""
         return self._sums + self.down + 1 <= self.unit.registers
 
     def accumulator(self, split: int, row: int, column: int) -> int:
+        """The number of its register."""
         return (split * self.down + row) * (self.beside + self.across) + column
 
-    def configuration(self) -> "NDArray[np.uint8]":
-        """Accumulators, then left operands, then right ones."""
+    def configuration(self) -> NDArray[np.uint8]:
+        """What the unit is configured with: accumulators, then left operands, then right ones."""
         rights = self.unit.registers - self._sums - self.down
         word_rows = self.depth // _WORD
         return self.unit.configuration(
@@ -83,19 +92,20 @@ class MatrixTile:
         )
 
     def multiply(self, split: int, lefts: Sequence[Place], rights: Sequence[Place]) -> None:
-        """One step of k for every accumulator of a split; `rights` may be fewer than `across`."""
+        """Emit a step of k for every accumulator of a split. `rights` may be fewer than across."""
         first_left = self._sums
         first_right = first_left + self.down
         for row, place in enumerate(lefts):
             self.unit.load(first_left + row, *place)
         for column, place in enumerate(rights):
+            # Registers for right operands are used in turn, so that loads overlap with products.
             right = first_right + column % (self.unit.registers - first_right)
             self.unit.load(right, *place)
             for row in range(self.down):
                 self.unit.dot(self.accumulator(split, row, column), first_left + row, right)
 
     def cycles(self, mk: MicroKernel, across: int, steps: int) -> float:
-        """What one tile takes, roughly: its products, while the results of another one leave.
+        """The cycles of one tile, roughly: of its products, while the results of another one leave.
 
         Args:
             across: results beside each other that are in use.
@@ -109,7 +119,7 @@ class MatrixTile:
         products = steps * max(sums * unit.dot_cycles, loads, latency)
         epilogue = self.pixels * mk.width(lanes) * mk.epilogue_cost(lanes)
         epilogue += sums * self.splits * unit.store_cycles
-        return max(products, epilogue) + _TILE_CYCLES
+        return max(products, epilogue) + unit.tile_cycles
 
 
 def columns(channels: int, mk: MicroKernel, lanes: int) -> tuple[Vector, ...]:
@@ -120,18 +130,19 @@ def columns(channels: int, mk: MicroKernel, lanes: int) -> tuple[Vector, ...]:
 
 
 def depth(unit: MatrixUnit, run: int) -> int:
-    """Bytes of k a step: `run` bytes in as few steps as there can be, all alike."""
+    """How many bytes of k a step takes: `run` bytes in as few steps as there can be, all alike."""
     return _WORD * math.ceil(run / (_WORD * math.ceil(run / unit.row_bytes)))
 
 
 def tiles(
     unit: MatrixUnit, pixels: int, channels: int, depth: int, steps: int, beside: int = 0
 ) -> Iterator[MatrixTile]:
-    """Every tile that fits in the registers and in a run of `pixels`, splits up to `steps`, and is
-    no wider than `channels` need.
+    """Yield every tile that fits in the registers and in a run of `pixels`, has no more splits than
+    there are steps, and is no wider than `channels` need.
     """
     widths = [n for n in (1, 2, _MOST_ACROSS) if n == 1 or n // 2 * unit.columns < channels]
     for down, across, splits in product((1, 2, 3), widths, (1, 2, 4)):
+        # Even shares of the run, rather than full registers and a rest.
         count = math.ceil(pixels / (down * unit.rows))
         rows = math.ceil(pixels / (down * count))
         tile = MatrixTile(

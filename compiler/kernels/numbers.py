@@ -1,20 +1,24 @@
-"""Numbers that differ between layers of one shape lie in memory, so that such layers share code."""
+"""The numbers in which layers of one shape differ lie in memory, so that such layers share code."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.tir import KernelBuilder, cast, load, reinterpret
-from edgekiln.targets.isa.base import Expr, MicroKernel, inverse, pick, splat
+from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip
+from edgekiln.targets.isa.expressions import Expr, cast, inverse, load, reinterpret, shuffle, splat
 
 
 class Numbers:
     """A kernel's constant with its output's zero point and clip, and numbers of its own.
 
+    It is one int32 array: low and high in steps and `floats`, as their bits; then the zero point,
+    the lowest and the highest code, and `ints`.
+
     Args:
-        clip: lowest and highest code of y, of floats value; None: of its type.
+        clip: lowest and highest code of y, or value if y has floats; None: all that its type has.
         bounded: no value before clipping reaches 2³¹.
     """
 
@@ -36,10 +40,10 @@ class Numbers:
         bits = np.array([*steps, *floats], np.float32).view(np.int32)
         self._dtype, self._bounded = y.dtype, bounded
         self._buffer = k.constant(np.concatenate([bits, codes]))
-        self._ints = len(bits) + 3
+        self._ints = len(bits) + 3  # where `ints` begin: behind the zero point and the clip
 
     def float(self, index: int) -> Expr:
-        """The index-th of `floats`."""
+        """One of `floats`."""
         return reinterpret(load(self._buffer, 2 + index), "float32")
 
     @property
@@ -49,6 +53,7 @@ class Numbers:
 
     @property
     def clip(self) -> Clip:
+        """What the output's codes may be."""
         return Clip(
             zero=self.int(-3), low=self.int(-2), high=self.int(-1),
             low_steps=self.float(-2), high_steps=self.float(-1), bounded=self._bounded,
@@ -58,8 +63,8 @@ class Numbers:
     def codes(
         self, mk: MicroKernel, value: Expr, lanes: int, order: Sequence[int] | None = None
     ) -> Expr:
-        """float32 steps → codes of y: round half to even, add the zero point, clip. NaN is the
-        lowest. Floats are clipped alone.
+        """Make codes of y from float32 steps: round half to even, add the zero point, clip. NaN
+        becomes the lowest code. If y has floats they are clipped alone.
 
         Args:
             order: where in the result each lane goes; None: they stay.
@@ -67,22 +72,23 @@ class Numbers:
         clip = self.clip
         if self._dtype == mk.activation != "float32":
             return mk.quantize(value, clip, lanes, order)
-        value = value if order is None else pick([value], inverse(order))
+        # Another type than the micro-kernel's own, or floats: step by step.
+        value = value if order is None else shuffle([value], inverse(order))
         value = mk.clamp(value, clip.low_steps, clip.high_steps, lanes)
         if self._dtype == "float32":
             return value
         return cast(mk.round_to_int(value, lanes) + splat(clip.zero, lanes), self._dtype, lanes)
 
     def int(self, index: int) -> Expr:
-        """The index-th of `ints`."""
+        """One of `ints`."""
         return load(self._buffer, self._ints + index)
 
 
 def erased_clip(clip: tuple[int, int], dtype: str) -> tuple[int, int]:
-    """One that stands for all with the same code: where the type clips there is none."""
+    """A clip that stands for all with the same code: where the type clips there is none."""
     return clip if clip == all_codes(dtype) else (0, 0)
 
 
 def all_codes(dtype: str) -> tuple[int, int]:
-    """The lowest and the highest code."""
+    """The lowest and the highest code of a type."""
     return (0, 255) if dtype == "uint8" else (-128, 127)

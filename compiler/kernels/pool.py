@@ -1,50 +1,41 @@
-"""Pools: maxima of codes, and averages of sums."""
+"""Pools: maxima of codes or floats, and averages, which are scaled sums."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
+from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.numbers import Numbers
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.spec import Kernel
-from edgekiln.compiler.kernels.tir import (
+from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, register, repeat, store
+from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import (
     Buffer,
+    Expr,
     Index,
-    KernelBuilder,
-    bind,
     cast,
     const,
-    divmod_,
-    for_vectors,
     load,
-    loop,
     maximum,
     minimum,
-    register,
-    store,
-    turns,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, splat
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    splat,
+)
 
 # Sums of so many codes stay inside 16 bits: half the instructions, on any chip with vectors.
 _MOST_IN_WORDS = 256
+# The type of such sums, by that of the codes.
 _WORDS = {"uint8": "uint16", "int8": "int16"}
-
-
-def _erased_max(pool: "MaxPool") -> "MaxPool":
-    return replace(pool, x=pool.x.unscaled, y=pool.y.unscaled)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaxPool:
-    """The largest code in each window; x and y have the same quantization.
+    """The largest value in each window; x and y have the same quantization.
 
     A tap outside the image is moved to the window's nearest tap inside: what is seen twice changes
     no maximum, and the halo, which holds zeros, is never looked at.
@@ -57,8 +48,14 @@ class MaxPool:
     dilations: tuple[int, int] = (1, 1)
     pads: tuple[int, int] = (0, 0)
 
-    @shared(_erased_max)
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code."""
+        return replace(self, x=self.x.unscaled, y=self.y.unscaled)
+
+    @shared
     def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             numbers = Numbers(k, self.y)
@@ -68,8 +65,9 @@ class MaxPool:
                 n, h = divmod_(item, self.y.h)
                 fill_border(mk, y, self.y, n, h, numbers.zero)
                 with loop(0, self.y.w) as w:
+                    # Where the taps are is computed once for all channels.
                     taps = self._taps(n, h, w)
-                    at = bind(self.y.index(n, h, w, 0))
+                    at = let(self.y.index(n, h, w, 0))
                     for_vectors(
                         self.y.c, mk.byte_lanes,
                         lambda c, lanes: store(y, at + c, self._max(x, taps, c, lanes), lanes),
@@ -77,31 +75,28 @@ class MaxPool:
         return k.finish()
 
     def _taps(self, n: Index, h: Index, w: Index) -> list[Index]:
+        """Where the taps of a result are in x."""
         rows = self._axis(h, 0, self.x.h)
         columns = self._axis(w, 1, self.x.w)
-        return [bind(self.x.index(n, row, column, 0)) for row in rows for column in columns]
+        return [let(self.x.index(n, row, column, 0)) for row in rows for column in columns]
 
     def _axis(self, out: Index, axis: int, extent: int) -> list[Index]:
-        """Positions of the taps on one axis; one outside is replaced by the nearest inside."""
+        """Positions of the taps on one axis. One outside is replaced by the nearest inside."""
         step, count = self.dilations[axis], self.kernel[axis]
-        first = bind(out * self.strides[axis] - self.pads[axis])
+        first = let(out * self.strides[axis] - self.pads[axis])
+        # The first tap inside, and the last one.
         low, _ = divmod_(maximum(const(0), -first) + (step - 1), step)
         high, _ = divmod_(const(extent - 1) - first, step)
-        low, high = bind(low), bind(minimum(high, const(count - 1)))
-        return [
-            bind(first + minimum(maximum(const(tap), low), high) * step) for tap in range(count)
-        ]
+        low, high = let(low), let(minimum(high, const(count - 1)))
+        return [let(first + minimum(maximum(const(tap), low), high) * step) for tap in range(count)]
 
     def _max(self, x: Buffer, taps: list[Index], c: Index, lanes: int) -> Expr:
+        """The largest of the taps, for `lanes` channels from `c` on."""
+        # A maximum of codes is the code of the maximum: nothing is requantized.
         best = load(x, taps[0] + c, lanes)
         for tap in taps[1:]:
             best = maximum(best, load(x, tap + c, lanes))
         return best
-
-
-def _erased_average(pool: "AveragePool") -> "AveragePool":
-    counts = np.where(pool.counts == pool.counts.flat[0], 1, 2)  # all the same or not
-    return replace(pool, x=pool.x.unscaled, y=pool.y.unscaled, counts=counts, clip=(0, 0))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,20 +113,30 @@ class AveragePool:
     y: Nhwc
     kernel: tuple[int, int]
     strides: tuple[int, int]
-    counts: "NDArray[np.int64]"
+    counts: NDArray[np.int64]
     pads: tuple[int, int] = (0, 0)
     clip: tuple[float, float] = (0, 255)
 
-    @shared(_erased_average)
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code."""
+        counts = np.where(self.counts == self.counts.flat[0], 1, 2)  # all the same or not
+        return replace(self, x=self.x.unscaled, y=self.y.unscaled, counts=counts, clip=(0, 0))
+
+    @shared
     def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
         assert_covered(self.x, (self.y.h, self.y.w), self.kernel, self.strides, self.pads)
+        # s_x over s_y times the count, each rounded to float32.
         mult = (
             np.float32(self.x.scale) / (np.float32(self.y.scale) * self.counts.astype(np.float32))
         ).astype(np.float32)
         uniform = bool((self.counts == self.counts.flat[0]).all())
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
+            # Windows that padding cuts have factors of their own.
             mults = k.constant(mult.reshape(-1)[:1] if uniform else mult.reshape(-1))
+            # The zero point leaves with the sum: every tap of the window, border included, has it.
             zeros = self.kernel[0] * self.kernel[1] * self.x.zero_point
             numbers = Numbers(k, self.y, self.clip, ints=(zeros,))
             y = k.tensor(self.y.elements, self.y.dtype)
@@ -150,8 +155,9 @@ class AveragePool:
     ) -> None:  # fmt: skip
         (x, y), (n, h, w) = buffers, at
         sh, sw = self.strides
-        first = bind(self.x.index(n, h * sh - self.pads[0], w * sw - self.pads[1], 0))
-        target = bind(self.y.index(n, h, w, 0))
+        # The window may begin in the halo.
+        first = let(self.x.index(n, h * sh - self.pads[0], w * sw - self.pads[1], 0))
+        target = let(self.y.index(n, h, w, 0))
 
         def body(c: Index, lanes: int) -> None:
             total = self._sum(mk, x, first + c, lanes) - splat(cast(numbers.int(0), dtype), lanes)
@@ -162,7 +168,7 @@ class AveragePool:
         for_vectors(self.y.c, mk.lanes, body)
 
     def _sum(self, mk: MicroKernel, x: Buffer, first: Index, lanes: int) -> Expr:
-        """Of the window whose first element is at `first`, for `lanes` channels."""
+        """The sum of the window whose first element is at `first`, for `lanes` channels."""
         rows, columns = self._taps
 
         def add(sums: Buffer, kh: Index, widened: Callable[[Expr], Expr]) -> None:
@@ -170,9 +176,11 @@ class AveragePool:
                 codes = load(x, first + kh * self.x.row + kw * self.x.pixel, lanes)
                 store(sums, 0, load(sums, 0, lanes) + widened(codes), lanes)
 
+        # Sums stay in a register over the whole window.
         total = _zeros(mk.accumulator, lanes)
         words = _WORDS.get(self.x.dtype) if columns <= _MOST_IN_WORDS else None
-        with turns(rows) as kh:
+        with repeat(rows) as kh:
+            # A row is summed in words where its codes have some, and the rows in int32.
             if words is None:
                 add(total, kh, lambda codes: mk.widen(codes, lanes))
             else:
@@ -184,14 +192,15 @@ class AveragePool:
 
     @property
     def _taps(self) -> tuple[int, int]:
-        """Rows and columns of the window; those of a small image that it covers are one row."""
+        """Rows and columns of the window. Those of a small image that it covers are one row."""
         rows, columns = self.kernel
+        # No pixels lie between the rows of the window.
         dense = self.x.row == columns * self.x.pixel
         return (1, rows * columns) if dense and rows * columns <= _MOST_IN_WORDS else self.kernel
 
 
 def _zeros(dtype: str, lanes: int) -> Buffer:
-    """A vector to add to."""
+    """A vector of zeros in a register, to add to."""
     sums = register(dtype, lanes)
     store(sums, 0, splat(cast(const(0), dtype), lanes), lanes)
     return sums

@@ -11,46 +11,50 @@ import math
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from functools import wraps
-from typing import TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
 from edgekiln.compiler.ir.memory import Code
-from edgekiln.compiler.kernels.spec import Kernel
-from edgekiln.compiler.kernels.tir import declarations
+from edgekiln.compiler.kernels.builder import declarations
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
 
-K = TypeVar("K")
+
+class Shareable(Protocol):
+    """A kernel that knows which other ones have the same code."""
+
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code: with other numbers in memory."""
+        ...
+
+
+K = TypeVar("K", bound=Shareable)
 Builder = Callable[[K, MicroKernel], Kernel]
 
 
-def shared(erase: Callable[[K], K]) -> Callable[[Builder[K]], Builder[K]]:
+def shared(build: Builder[K]) -> Builder[K]:
     """Decorates a method that builds a kernel with `KernelBuilder`.
 
-    Args:
-        erase: the kernel that stands for all with the same code.
+    Constants and work come from the kernel itself, the code from what is left when its numbers are
+    erased.
     """
 
-    def decorate(build: Builder[K]) -> Builder[K]:
-        @wraps(build)
-        def declare(kernel: K, mk: MicroKernel) -> Kernel:
-            with declarations():
-                declared = build(kernel, mk)
-            general = erase(kernel)
-            code = Code(
-                emit=lambda: build(general, mk).func,
-                signature=signature(build.__qualname__, general, mk),
-            )
-            return replace(declared, code=code)
+    @wraps(build)
+    def declare(kernel: K, mk: MicroKernel) -> Kernel:
+        # Parameters alone: constants and work, without a function.
+        with declarations():
+            declared = build(kernel, mk)
+        # The code must not depend on the kernel's own numbers, so it never sees them.
+        general = kernel.erased
+        code = Code(
+            emit=lambda: build(general, mk).func,
+            signature=signature(build.__qualname__, general, mk),
+        )
+        return replace(declared, code=code)
 
-        return declare
-
-    return decorate
-
-
-def itself(kernel: K) -> K:
-    """Nothing to erase: no number lies in memory."""
-    return kernel
+    return declare
 
 
 def signature(*parts: object) -> str:
@@ -60,7 +64,7 @@ def signature(*parts: object) -> str:
 
 
 def _described(value: object) -> object:
-    """The value as JSON, arrays by their hash."""
+    """The value as JSON: arrays by their hash, dataclasses by their name and fields."""
     match value:
         case float() if math.isinf(value):  # a bound that is none
             return str(value)

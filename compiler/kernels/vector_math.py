@@ -8,15 +8,9 @@ from functools import reduce
 
 import numpy as np
 
-from edgekiln.compiler.kernels.tir import (
-    bind,
-    cast,
-    clamp,
-    const,
-    float_const,
-    reinterpret,
-)  # fmt: skip
-from edgekiln.targets.isa.base import Expr, MicroKernel, splat
+from edgekiln.compiler.kernels.tir import clamp, let
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Expr, cast, const, float_const, reinterpret, splat
 
 # e^r for |r| ≤ ln 2 / 2, highest power first: expf of Moshier's Cephes library. ln 2 in two parts,
 # so that n·ln 2 leaves x without a rounding.
@@ -49,12 +43,13 @@ _ERF = (
 def exp(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     """e^x = 2ⁿ·e^r with n = round(x / ln 2)."""
     low, high = map(float_const, _EXP_RANGE)
-    x = bind(clamp(x, low, high, lanes))
-    n = bind(mk.round_to_int(x * splat(float_const(1 / np.log(2)), lanes), lanes))
-    whole = bind(cast(n, "float32", lanes))
+    x = let(clamp(x, low, high, lanes))
+    n = let(mk.round_to_int(x * splat(float_const(1 / np.log(2)), lanes), lanes))
+    whole = let(cast(n, "float32", lanes))
+    # r = x - n·ln 2, by two multiply-adds that lose no bits of it.
     for part in _LN2:
         x = mk.fma(whole, splat(float_const(-part), lanes), x, lanes)
-    power = _polynomial(mk, bind(x), _EXP[::-1], lanes)
+    power = _polynomial(mk, let(x), _EXP[::-1], lanes)
     # Half of 2ⁿ, whose exponent fits a float32 for every n of the range; then twice the result.
     exponent = (n + splat(const(_EXPONENT_BIAS - 1), lanes)) << splat(const(_MANTISSA_BITS), lanes)
     return power * reinterpret(exponent, "float32", lanes) * splat(float_const(2.0), lanes)
@@ -67,10 +62,12 @@ def sigmoid(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
 
 
 def tanh(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
+    """The hyperbolic tangent."""
     return _odd_ratio(mk, x, _TANH, _TANH_BOUND, lanes)
 
 
 def erf(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
+    """The error function."""
     return _odd_ratio(mk, x, _ERF, _ERF_BOUND, lanes)
 
 
@@ -78,8 +75,9 @@ def _odd_ratio(
     mk: MicroKernel, x: Expr, terms: tuple[Sequence[float], Sequence[float]], bound: float,
     lanes: int,
 ) -> Expr:  # fmt: skip
-    x = bind(clamp(x, float_const(-bound), float_const(bound), lanes))
-    square = bind(x * x)
+    # x·P(x²) / Q(x²); beyond the bound the function is constant in float32.
+    x = let(clamp(x, float_const(-bound), float_const(bound), lanes))
+    square = let(x * x)
     above, below = (_polynomial(mk, square, part, lanes) for part in terms)
     return x * above / below
 

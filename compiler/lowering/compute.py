@@ -1,45 +1,50 @@
-"""Operations that compute: convolution, dense, elementwise, pools, and the float edge."""
+"""Operations on each value or window: elementwise, pools, and the float edge."""
 
-from dataclasses import replace
 from math import prod
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.ir.graph import Node, Tensor
+from edgekiln.compiler.ir.codes import FloatFinish, IntFinish
 from edgekiln.compiler.ir.memory import F32, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.convert import Dequantize, Quantize
-from edgekiln.compiler.kernels.depthwise import Depthwise2d
-from edgekiln.compiler.kernels.elementwise import Binary, Table
-from edgekiln.compiler.kernels.epilogue import Residual
-from edgekiln.compiler.kernels.pool import AveragePool, MaxPool
-from edgekiln.compiler.kernels.spec import in_rows
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.ops import (
+    AveragePool,
+    Binary,
+    GlobalAveragePool,
+    Lookup,
+    Map,
+    MaxPool,
+)  # fmt: skip
+from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.ir.window import Window
+from edgekiln.compiler.kernels import convert, pool, unary
+from edgekiln.compiler.kernels.binary import Binary as BinaryKernel
+from edgekiln.compiler.kernels.binary import factors
+from edgekiln.compiler.kernels.types import in_rows
+from edgekiln.compiler.lowering.finish import finish_of, kernel_function
 from edgekiln.compiler.lowering.state import Lowering
 
 
-def float_like(shape: tuple[int, ...], like: Tensor) -> F32:
+def quantize(low: Lowering, node: Node) -> None:
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    codes, floats = _one_order(y.nhwc(), _float_like(x.shape, y))
+    low.call(node, convert.Quantize(x=floats, y=codes).build(low.mk))
+
+
+def dequantize(low: Lowering, node: Node) -> None:
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    codes, floats = _one_order(x.nhwc(), _float_like(y.shape, x))
+    low.call(node, convert.Dequantize(x=codes, y=floats).build(low.mk))
+
+
+def _float_like(shape: tuple[int, ...], like: Tensor) -> F32:
     """A float tensor in ONNX's order, seen with the axes of its quantized counterpart."""
     memory = like.nhwc()
     layout: Literal["NCHW", "NHWC"] = "NCHW" if like.layout == "NHWC" else "NHWC"
     assert prod(shape) == like.elements
     return F32(n=memory.n, h=memory.h, w=memory.w, c=memory.c, layout=layout)
-
-
-def quantize(low: Lowering, node: Node) -> None:
-    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
-    source = float_like(x.shape, y)
-    if node.attrs.get("channels_last"):
-        source = F32(n=source.n, h=source.h, w=source.w, c=source.c)
-    codes, floats = _one_order(y.nhwc(), source)
-    low.call(node, Quantize(x=floats, y=codes).build(low.mk))
-
-
-def dequantize(low: Lowering, node: Node) -> None:
-    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
-    codes, floats = _one_order(x.nhwc(), float_like(y.shape, x))
-    low.call(node, Dequantize(x=codes, y=floats).build(low.mk))
 
 
 def _one_order(codes: Nhwc, floats: F32) -> tuple[Nhwc, F32]:
@@ -50,128 +55,79 @@ def _one_order(codes: Nhwc, floats: F32) -> tuple[Nhwc, F32]:
     return rows, F32(n=rows.n, h=rows.h, w=rows.w, c=rows.c)
 
 
-def conv2d(low: Lowering, node: Node) -> None:
-    attrs = node.attrs
-    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
-    weight = attrs["weight"]
-    residual = None
-    if "own" in attrs:
-        residual = Residual(
-            tensor=low.tensor(node.inputs[1]).nhwc(),
-            scale=attrs["own"].scale,
-            zero_point=attrs["own"].zero_point,
-            clip=(attrs["own_lo"], attrs["own_hi"]),
-        )
-    common: dict[str, Any] = {
-        "x": x.nhwc(),
-        "y": y.nhwc(),
-        "weight": weight,
-        "bias": attrs["bias"],
-        "mult": attrs["mult"],
-        "strides": attrs["strides"],
-        "dilations": attrs["dilations"],
-        "pads": attrs["pads"][:2],
-        "residual": residual,
-    }
-    if y.quant is not None:
-        common["clip"] = (attrs["lo"], attrs["hi"])
-    macs = y.elements * prod(weight.shape[1:])
-    one_each = attrs["groups"] == weight.shape[0] == x.nhwc().c > 1
-    if one_each and y.quant is not None:
-        depthwise = low.tuned(node, Depthwise2d(**common))
-        low.call(node, depthwise.build(low.mk), op="depthwise_conv2d", macs=macs)
-    else:
-        kernel = low.tuned(node, Conv2d(groups=attrs["groups"], compact=low.compact, **common))
-        low.call(node, kernel.build(low.mk), macs=macs)
+def binary(low: Lowering, node: Node, op: Binary) -> None:
+    a, b, y = (low.tensor(name).nhwc() for name in (*node.inputs, node.name))
+    kind = op.function.capitalize()
+    mult = None
+    if isinstance(op.finish, IntFinish):
+        a, b, y = in_rows(a, b, y)
+        mult = factors(kind, a, b, y)
+    kernel = BinaryKernel(kind=kind, a=a, b=b, y=y, finish=finish_of(op.finish, mult))
+    low.call(node, kernel.build(low.kernels_of(node)))
 
 
-def dense(low: Lowering, node: Node) -> None:
-    """A 1×1 convolution whose pixels are the rows of a matrix."""
-    attrs = node.attrs
-    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
-    channels, features = attrs["weight"].shape
-    rows = x.elements // features
-    kernel = Conv2d(
-        x=as_matrix(x, rows, features).nhwc(),
-        y=as_matrix(y, rows, channels).nhwc(),
-        weight=attrs["weight"][:, :, None, None],
-        bias=attrs["bias"],
-        mult=attrs["mult"],
-        clip=(attrs.get("lo", 0), attrs.get("hi", 0)),
-    )
-    low.call(node, low.tuned(node, kernel).build(low.mk), macs=rows * channels * features)
-
-
-def as_matrix(tensor: Tensor, rows: int, features: int) -> Tensor:
-    """The same bytes as (1, rows, features)."""
-    return replace(tensor, shape=(1, rows, features), layout="plain")
-
-
-def binary(low: Lowering, node: Node) -> None:
-    a, b, y = in_rows(*(low.tensor(name).nhwc() for name in (*node.inputs, node.name)))
-    kernel = Binary(
-        kind=node.op,  # type: ignore[arg-type]
-        a=a,
-        b=b,
-        y=y,
-        clip=(node.attrs["lo"], node.attrs["hi"]),
-    )
-    low.call(node, kernel.build(low.mk))
-
-
-def table(low: Lowering, node: Node) -> None:
+def lookup(low: Lowering, node: Node, op: Lookup) -> None:
     x, y = in_rows(low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc())
-    low.call(node, Table(x=x, y=y, table=node.attrs["table"]).build(low.mk))
+    low.call(node, unary.Lookup(x=x, y=y, table=op.table.entries).build(low.mk))
 
 
-def max_pool(low: Lowering, node: Node) -> None:
-    x, y, attrs = low.tensor(node.inputs[0]), low.tensor(node.name), node.attrs
-    kernel = MaxPool(
+def function(low: Lowering, node: Node, op: Map) -> None:
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    kernel = unary.Map(x=x.nhwc(), y=y.nhwc(), function=kernel_function(op.function))
+    low.call(node, kernel.build(low.kernels_of(node)))
+
+
+def max_pool(low: Lowering, node: Node, op: MaxPool) -> None:
+    x, y, window = low.tensor(node.inputs[0]), low.tensor(node.name), op.window
+    kernel = pool.MaxPool(
         x=x.nhwc(),
         y=y.nhwc(),
-        kernel=attrs["kernel"],
-        strides=attrs["strides"],
-        dilations=attrs["dilations"],
-        pads=attrs["pads"][:2],
+        kernel=window.kernel,
+        strides=window.strides,
+        dilations=window.dilations,
+        pads=window.pads[:2],
     )
     low.call(node, kernel.build(low.mk))
 
 
-def avg_pool(low: Lowering, node: Node) -> None:
-    x, y, attrs = low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc(), node.attrs
-    counts = (_window_counts(node, 0, x.h, y.h), _window_counts(node, 1, x.w, y.w))
-    kernel = AveragePool(
-        x=x,
-        y=y,
-        kernel=attrs["kernel"],
-        strides=attrs["strides"],
-        counts=np.outer(*counts),
-        pads=attrs["pads"][:2],
-        clip=(attrs["lo"], attrs["hi"]),
+def average_pool(low: Lowering, node: Node, op: AveragePool) -> None:
+    x, y = low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc()
+    counts = (_window_counts(op, 0, x.h, y.h), _window_counts(op, 1, x.w, y.w))
+    _average(low, node, op.finish, op.window, np.outer(*counts))
+
+
+def global_average_pool(low: Lowering, node: Node, op: GlobalAveragePool) -> None:
+    x = low.tensor(node.inputs[0]).nhwc()
+    _average(low, node, op.finish, Window(kernel=(x.h, x.w)), np.array([[x.h * x.w]]))
+
+
+def _average(
+    low: Lowering,
+    node: Node,
+    finish: IntFinish | FloatFinish,
+    window: Window,
+    counts: NDArray[np.int64],
+) -> None:
+    """Args: counts: how many taps of each window count."""
+    kernel = pool.AveragePool(
+        x=low.tensor(node.inputs[0]).nhwc(),
+        y=low.tensor(node.name).nhwc(),
+        kernel=window.kernel,
+        strides=window.strides,
+        counts=counts,
+        pads=window.pads[:2],
+        clip=finish.limits,
     )
     low.call(node, kernel.build(low.kernels_of(node)))
 
 
-def _window_counts(node: Node, axis: int, extent: int, out: int) -> NDArray[np.int64]:
+def _window_counts(op: AveragePool, axis: int, extent: int, out: int) -> NDArray[np.int64]:
     """How many taps of each window on one axis count, as ONNX's AveragePool says."""
-    attrs = node.attrs
-    before, after = attrs["pads"][axis], attrs["pads"][axis + 2]
-    low, high = (-before, extent + after) if attrs["count_include_pad"] else (0, extent)
-    first = np.arange(out) * attrs["strides"][axis] - before
-    counts: NDArray[np.int64] = np.minimum(first + attrs["kernel"][axis], high) - np.maximum(
+    window = op.window
+    before, after = window.pads[axis], window.pads[axis + 2]
+    low, high = (-before, extent + after) if op.count_include_pad else (0, extent)
+    first = np.arange(out) * window.strides[axis] - before
+    counts: NDArray[np.int64] = np.minimum(first + window.kernel[axis], high) - np.maximum(
         first, low
     )
     return counts
-
-
-def global_avg_pool(low: Lowering, node: Node) -> None:
-    x, y, attrs = low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc(), node.attrs
-    kernel = AveragePool(
-        x=x,
-        y=y,
-        kernel=(x.h, x.w),
-        strides=(1, 1),
-        counts=np.array([[x.h * x.w]]),
-        clip=(attrs["lo"], attrs["hi"]),
-    )
-    low.call(node, kernel.build(low.kernels_of(node)))

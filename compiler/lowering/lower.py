@@ -1,62 +1,27 @@
 """The lowered graph becomes a program: a kernel and its arguments for each operation."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
-from edgekiln.compiler.ir.graph import Graph, Node
-from edgekiln.compiler.ir.program import Program
-from edgekiln.compiler.lowering import compute, float_kernels, floats, movement, rows
+from edgekiln.compiler.ir import linear as products_of
+from edgekiln.compiler.ir import moves, onnx_op, ops
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.program import Out, Program
+from edgekiln.compiler.lowering import compute, fallback, linear, movement, products, rows
 from edgekiln.compiler.lowering.state import Lowering, spec_of
+from edgekiln.compiler.onnx_model.io import Meta
 from edgekiln.compiler.tuning.table import Choices
-
-if TYPE_CHECKING:
-    from edgekiln.compiler.onnx_model.io import Meta
-    from edgekiln.targets.isa.base import MicroKernel
-
-LOWERINGS: dict[str, Callable[[Lowering, Node], None]] = {
-    "quantize": compute.quantize,
-    "dequantize": compute.dequantize,
-    "conv2d": compute.conv2d,
-    "dense": compute.dense,
-    "matmul": rows.matmul,
-    "softmax": rows.softmax,
-    "layer_norm": rows.layer_norm,
-    "add": compute.binary,
-    "mul": compute.binary,
-    "table": compute.table,
-    "max_pool": compute.max_pool,
-    "avg_pool": compute.avg_pool,
-    "global_avg_pool": compute.global_avg_pool,
-    "requantize": movement.requantize,
-    "reshape": movement.reshape,
-    "transpose": movement.transpose,
-    "pad": movement.pad,
-    "slice": movement.slice_,
-    "interleave": movement.interleave,
-    "repeat": movement.repeat,
-    "concat": movement.concat,
-    "float": floats.island,
-}
-# Operations on floats whose kernels are others.
-FLOAT_LOWERINGS: dict[str, Callable[[Lowering, Node], None]] = {
-    "conv2d": float_kernels.conv2d,
-    "dense": float_kernels.dense,
-    "matmul": float_kernels.matmul,
-    "softmax": float_kernels.softmax,
-    "layer_norm": float_kernels.layer_norm,
-    "add": float_kernels.binary,
-    "mul": float_kernels.binary,
-    "function": float_kernels.function,
-}
+from edgekiln.runtime.errors import UnsupportedError
+from edgekiln.targets.isa.base import MicroKernel
 
 
 def lower(
     graph: Graph,
-    mk: "MicroKernel",
-    tvm_target: Mapping[str, Any],
+    mk: MicroKernel,
+    tvm_target: Mapping[str, object],
     *,
     name: str,
-    meta: "Meta",
+    meta: Meta,
     model_sha256: str,
     choices: Choices | None = None,
     compact: bool = False,
@@ -71,8 +36,8 @@ def lower(
         graph=graph, mk=mk, tvm_target=tvm_target, choices=choices or Choices(), compact=compact
     )
     for node in graph.nodes:
-        on_floats = node.op in FLOAT_LOWERINGS and lowering.is_float(node)
-        (FLOAT_LOWERINGS if on_floats else LOWERINGS)[node.op](lowering, node)
+        _lower(lowering, node)
+    _check_outputs(lowering)
     inputs = tuple(
         spec_of(graph.tensors[name], preprocessing=None if i else meta.preprocessing)
         for i, name in enumerate(graph.inputs)
@@ -89,3 +54,69 @@ def lower(
         calls=tuple(lowering.calls),
         model_sha256=model_sha256,
     )
+
+
+def _check_outputs(low: Lowering) -> None:
+    """Whether some call writes each of the program's outputs."""
+    written = {
+        arg.index
+        for call in low.calls
+        for arg in call.args[len(call.args) - call.writes :]
+        if isinstance(arg, Out)
+    }
+    for index, name in enumerate(low.graph.outputs):
+        if index not in written:
+            raise UnsupportedError(
+                f"nothing computes the model's output {name!r}",
+                "leave it out of the model's outputs",
+            )
+
+
+def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912  # one case an operation
+    match node.op:
+        case ops.Quantize():
+            compute.quantize(low, node)
+        case ops.Dequantize():
+            compute.dequantize(low, node)
+        case products_of.Conv2d() as op:
+            linear.conv2d(low, node, op)
+        case products_of.Dense() as op:
+            linear.dense(low, node, op)
+        case products_of.MatMul() as op:
+            products.matmul(low, node, op)
+        case ops.Softmax() as op:
+            rows.softmax(low, node, op)
+        case ops.LayerNorm() as op:
+            rows.layer_norm(low, node, op)
+        case ops.Binary() as op:
+            compute.binary(low, node, op)
+        case ops.Lookup() as op:
+            compute.lookup(low, node, op)
+        case ops.Map() as op:
+            compute.function(low, node, op)
+        case ops.MaxPool() as op:
+            compute.max_pool(low, node, op)
+        case ops.AveragePool() as op:
+            compute.average_pool(low, node, op)
+        case ops.GlobalAveragePool() as op:
+            compute.global_average_pool(low, node, op)
+        case moves.Requantize() as op:
+            movement.requantize(low, node, op)
+        case moves.Reshape() as op:
+            movement.reshape(low, node, op)
+        case moves.Transpose() as op:
+            movement.transpose(low, node, op)
+        case moves.Pad() as op:
+            movement.pad(low, node, op)
+        case moves.Slice() as op:
+            movement.slice_(low, node, op)
+        case moves.Repeat() as op:
+            movement.repeat(low, node, op)
+        case moves.Concat() as op:
+            movement.concat(low, node, op)
+        case moves.Interleave() as op:
+            movement.interleave(low, node, op)
+        case onnx_op.Subgraph() as op:
+            fallback.subgraph(low, node, op)
+        case _:
+            raise AssertionError(f"{node.name}: no kernel lowers {node.op.kind}")

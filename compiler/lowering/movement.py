@@ -1,111 +1,139 @@
 """Operations that move or requantize: no work where the bytes already lie right, else a copy."""
 
-from math import prod
-from typing import Any
+from dataclasses import dataclass
 
-from edgekiln.compiler.ir.graph import Node
+from edgekiln.compiler.ir.codes import IntFinish
+from edgekiln.compiler.ir.moves import (
+    Concat,
+    Interleave,
+    Pad,
+    Repeat,
+    Requantize,
+    Reshape,
+    Slice,
+    Transpose,
+)  # fmt: skip
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.tensor import Tensor, dense_strides
+from edgekiln.compiler.kernels import interleave as interleaving
 from edgekiln.compiler.kernels.copy import Copy, requantization
-from edgekiln.compiler.kernels.interleave import Interleave
+from edgekiln.compiler.lowering.finish import code_clip
 from edgekiln.compiler.lowering.state import Lowering
-from edgekiln.compiler.passes.layout import is_plain, memory_order
 
 
-def _copy(low: Lowering, node: Node, partial: int | None = None, **details: Any) -> None:
-    """A call of the copy kernel over the axes of the result, or of what `details` says."""
-    x, y = low.tensor(node.inputs[partial or 0]), low.tensor(node.name)
-    (x_strides, x_offset), (y_strides, y_offset) = x.strides(), y.strides()
-    values: dict[str, Any] = {
-        "shape": y.shape,
-        "x_strides": x_strides,
-        "y_strides": y_strides,
-        "x_offset": x_offset,
-        "y_offset": y_offset,
-    }
-    values |= details
-    kernel = Copy(x=x.nhwc(), y=y.nhwc(), **values).build(low.mk)
-    low.call(node, kernel, partial=partial)
+@dataclass(kw_only=True)
+class _Side:
+    """Where the values that are moved lie in a tensor: elements from one to the next on each axis
+    of the copy, and to the first.
+    """
+
+    strides: tuple[int, ...]
+    offset: int
 
 
-def _clip(node: Node) -> tuple[int, int] | None:
-    return (node.attrs["lo"], node.attrs["hi"]) if "lo" in node.attrs else None
+def _side(tensor: Tensor) -> _Side:
+    strides, offset = tensor.strides()
+    return _Side(strides=strides, offset=offset)
 
 
-def requantize(low: Lowering, node: Node) -> None:
-    _copy(low, node, clip=_clip(node))
+def _copy(
+    low: Lowering,
+    node: Node,
+    x: _Side,
+    y: _Side,
+    *,
+    shape: tuple[int, ...] | None = None,
+    finish: IntFinish | None = None,
+    fill: float | None = None,
+    operand: int | None = None,
+) -> None:
+    """A call of the copy kernel over the axes of the result, if no others are given.
+
+    Args:
+        operand: one of several that are copied into the result, the first with its border.
+    """
+    result = low.tensor(node.name)
+    kernel = Copy(
+        shape=result.shape if shape is None else shape,
+        x=low.tensor(node.inputs[operand or 0]).nhwc(),
+        y=result.nhwc(),
+        x_strides=x.strides,
+        y_strides=y.strides,
+        x_offset=x.offset,
+        y_offset=y.offset,
+        clip=code_clip(finish),
+        border=not operand,
+        fill=fill,
+    )
+    low.call(node, kernel.build(low.mk), partial=operand)
 
 
-def reshape(low: Lowering, node: Node) -> None:
+def requantize(low: Lowering, node: Node, op: Requantize) -> None:
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    _copy(low, node, _side(x), _side(y), finish=op.finish)
+
+
+def reshape(low: Lowering, node: Node, op: Reshape) -> None:
     """The same values in the same ONNX order: no work when they lie in that order in memory."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
-    plain = node.attrs.get("memory") or (is_plain(x) and is_plain(y))
-    if plain and y.name not in low.graph.outputs:
-        low.aliases[y.name] = low.aliases.get(x.name, x.name)
-        return
-    if is_plain(y):  # read x in ONNX's order, write densely
-        strides, offset = x.strides()
-        dense = tuple(prod(x.shape[axis + 1 :]) for axis in range(len(x.shape)))
-        _copy(low, node, shape=x.shape, x_strides=strides, x_offset=offset, y_strides=dense)
-        return
-    assert is_plain(x), f"{node.name}: a reshape between two channels-last images"
-    dense = tuple(prod(y.shape[axis + 1 :]) for axis in range(len(y.shape)))
-    _copy(low, node, x_strides=dense, x_offset=0)
+    if (op.in_memory or (x.is_plain and y.is_plain)) and y.name not in low.graph.outputs:
+        low.alias(y.name, x.name)
+    elif y.is_plain:  # read x in ONNX's order, write densely
+        dense = _Side(strides=dense_strides(x.shape), offset=_side(y).offset)
+        _copy(low, node, _side(x), dense, shape=x.shape)
+    else:
+        assert x.is_plain, f"{node.name}: a reshape between two channels-last images"
+        _copy(low, node, _Side(strides=dense_strides(y.shape), offset=0), _side(y))
 
 
-def transpose(low: Lowering, node: Node) -> None:
-    x, y, perm = low.tensor(node.inputs[0]), low.tensor(node.name), node.attrs["perm"]
-    order = tuple(perm[axis] for axis in memory_order(y))
-    bordered = x.halo or y.halo
-    if order == memory_order(x) and not bordered and y.name not in low.graph.outputs:
-        low.aliases[y.name] = low.aliases.get(x.name, x.name)
-        return
-    strides, _ = x.strides()
-    _copy(low, node, x_strides=tuple(strides[axis] for axis in perm))
-
-
-def pad(low: Lowering, node: Node) -> None:
+def transpose(low: Lowering, node: Node, op: Transpose) -> None:
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
-    strides, offset = y.strides()
-    offset += sum(s * before for s, before in zip(strides, node.attrs["before"], strict=True))
-    _copy(low, node, shape=x.shape, y_offset=offset, fill=node.attrs["value"])
+    order = tuple(op.perm[axis] for axis in y.memory_order())
+    bordered = x.halo or y.halo
+    if order == x.memory_order() and not bordered and y.name not in low.graph.outputs:
+        low.alias(y.name, x.name)
+        return
+    source = _side(x)
+    source.strides = tuple(source.strides[axis] for axis in op.perm)
+    _copy(low, node, source, _side(y))
 
 
-def slice_(low: Lowering, node: Node) -> None:
-    strides, offset = low.tensor(node.inputs[0]).strides()
-    begin, steps = node.attrs["begin"], node.attrs["steps"]
-    _copy(
-        low,
-        node,
-        x_offset=offset + sum(s * b for s, b in zip(strides, begin, strict=True)),
-        x_strides=tuple(s * step for s, step in zip(strides, steps, strict=True)),
-    )
+def pad(low: Lowering, node: Node, op: Pad) -> None:
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    to = _side(y)
+    to.offset += sum(s * before for s, before in zip(to.strides, op.before, strict=True))
+    _copy(low, node, _side(x), to, shape=x.shape, fill=op.fill.value)
 
 
-def concat(low: Lowering, node: Node) -> None:
+def slice_(low: Lowering, node: Node, op: Slice) -> None:
+    source = _side(low.tensor(node.inputs[0]))
+    source.offset += sum(s * begin for s, begin in zip(source.strides, op.begin, strict=True))
+    source.strides = tuple(s * step for s, step in zip(source.strides, op.steps, strict=True))
+    _copy(low, node, source, _side(low.tensor(node.name)))
+
+
+def concat(low: Lowering, node: Node, op: Concat) -> None:
     """One copy an operand, side by side into the result."""
-    axis = node.attrs["axis"]
-    strides, offset = low.tensor(node.name).strides()
+    to = _side(low.tensor(node.name))
     for i, name in enumerate(node.inputs):
-        shape = low.tensor(name).shape
-        _copy(low, node, i, shape=shape, y_offset=offset, border=i == 0, clip=_clip(node))
-        offset += strides[axis] * shape[axis]
+        x = low.tensor(name)
+        _copy(low, node, _side(x), to, shape=x.shape, finish=op.finish, operand=i)
+        to.offset += to.strides[op.axis] * x.shape[op.axis]
 
 
-def interleave(low: Lowering, node: Node) -> None:
+def interleave(low: Lowering, node: Node, op: Interleave) -> None:
     xs = tuple(low.tensor(name).nhwc() for name in node.inputs)
-    y, clip = low.tensor(node.name).nhwc(), _clip(node)
-    tables = tuple(None if clip is None else requantization(x, y, clip) for x in xs)
-    kernel = Interleave(xs=xs, y=y, starts=node.attrs["starts"], tables=tables)
+    y, finish = low.tensor(node.name).nhwc(), op.finish
+    tables = tuple(None if finish is None else requantization(x, y, finish.limits) for x in xs)
+    kernel = interleaving.Interleave(xs=xs, y=y, starts=op.starts, tables=tables)
     low.call(node, kernel.build(low.mk))
 
 
-def repeat(low: Lowering, node: Node) -> None:
+def repeat(low: Lowering, node: Node, op: Repeat) -> None:
     """Each value several times along each axis: the added axes stand still in the input."""
-    x, y, repeats = low.tensor(node.inputs[0]), low.tensor(node.name), node.attrs["repeats"]
-    (x_strides, _), (y_strides, _) = x.strides(), y.strides()
-    _copy(
-        low,
-        node,
-        shape=(*x.shape, *repeats),
-        x_strides=(*x_strides, *(0 for _ in repeats)),
-        y_strides=(*(s * r for s, r in zip(y_strides, repeats, strict=True)), *y_strides),
-    )
+    x = low.tensor(node.inputs[0])
+    source, to = _side(x), _side(low.tensor(node.name))
+    source.strides = (*source.strides, *(0 for _ in op.repeats))
+    each = zip(to.strides, op.repeats, strict=True)
+    to.strides = (*(s * times for s, times in each), *to.strides)
+    _copy(low, node, source, to, shape=(*x.shape, *op.repeats))

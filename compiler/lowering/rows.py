@@ -1,75 +1,28 @@
-"""Operations on rows: products of two activations, softmax, layer normalization."""
+"""Softmax and layer normalization, of codes and of floats."""
 
-from math import prod
-
-from edgekiln.compiler.ir.graph import Node, Tensor
-from edgekiln.compiler.ir.program import Buffer
-from edgekiln.compiler.kernels.matmul import MatMul, Matrices
-from edgekiln.compiler.kernels.rows import LayerNorm, Softmax
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.ops import LayerNorm, Softmax
+from edgekiln.compiler.kernels import layer_norm as layer_norms
+from edgekiln.compiler.kernels import softmax as softmaxes
+from edgekiln.compiler.lowering.finish import code_clip, function_of
 from edgekiln.compiler.lowering.state import Lowering
 
 
-def matmul(low: Lowering, node: Node) -> None:
-    """Two calls: one packs the right operand into a buffer of its own, one multiplies."""
-    a, b, y = low.tensor(node.inputs[0]), low.tensor(node.inputs[1]), low.tensor(node.name)
-    assert a.quant is not None, node.name
-    assert b.quant is not None, node.name
-    *batch, m, n = (y.shape[axis] for axis in axes_of(node, "y_perm", y))
-    axes = tuple(i for i, extent in enumerate(batch) if extent > 1)
-    product = MatMul(
-        batch=tuple(batch[axis] for axis in axes),
-        m=m,
-        k=a.shape[axes_of(node, "a_perm", a)[-1]],
-        n=n,
-        a=matrices(a, axes_of(node, "a_perm", a), axes),
-        b=matrices(b, axes_of(node, "b_perm", b), axes),
-        y=matrices(y, axes_of(node, "y_perm", y), axes),
-        result=y.nhwc(),
-        zero_points=(a.quant.zero_point, b.quant.zero_point),
-        mult=node.attrs["mult"],
-        clip=(node.attrs.get("lo", 0), node.attrs.get("hi", 0)),
-    )
-    product = low.tuned(node, product)
-    packed = Buffer(name=f"{node.name}:packed", bytes=product.packed_bytes(low.mk))
-    low.pack(node, product.pack(low.mk), b.name, packed)
-    macs = prod((*product.batch, product.m, product.k, product.n))
-    low.call(node, product.build(low.mk), macs=macs, inputs=(a.name, packed.name))
-
-
-def softmax(low: Lowering, node: Node) -> None:
+def softmax(low: Lowering, node: Node, op: Softmax) -> None:
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
-    clip = (node.attrs["lo"], node.attrs["hi"])
-    kernel = Softmax(x=x.nhwc(), y=y.nhwc(), count=x.shape[-1], clip=clip)
-    low.call(node, kernel.build(low.mk))
+    kernel = softmaxes.Softmax(x=x.nhwc(), y=y.nhwc(), count=x.shape[-1], clip=code_clip(op.finish))
+    low.call(node, kernel.build(low.kernels_of(node)))
 
 
-def layer_norm(low: Lowering, node: Node) -> None:
-    x, y, attrs = low.tensor(node.inputs[0]), low.tensor(node.name), node.attrs
-    kernel = LayerNorm(
+def layer_norm(low: Lowering, node: Node, op: LayerNorm) -> None:
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    kernel = layer_norms.LayerNorm(
         x=x.nhwc(),
         y=y.nhwc(),
-        gamma=attrs["gamma"],
-        beta=attrs["beta"],
-        epsilon=attrs["epsilon"],
-        clip=(attrs["lo"], attrs["hi"]),
+        gamma=op.gamma,
+        beta=op.beta,
+        epsilon=op.epsilon,
+        clip=code_clip(op.finish),
+        function=function_of(op.finish),
     )
-    low.call(node, kernel.build(low.mk))
-
-
-def axes_of(node: Node, key: str, tensor: Tensor) -> tuple[int, ...]:
-    """The tensor's axes in the order (…batch, row, column) of the product."""
-    axes: tuple[int, ...] = node.attrs.get(key, tuple(range(len(tensor.shape))))
-    return axes
-
-
-def matrices(tensor: Tensor, axes: tuple[int, ...], batch: tuple[int, ...]) -> Matrices:
-    """Where the matrices of a tensor lie; one of extent 1 on a batch axis serves all."""
-    strides, offset = tensor.strides()
-    assert offset == 0, f"{tensor.name}: a border around an operand of a product"
-    steps = [strides[axis] if tensor.shape[axis] > 1 else 0 for axis in axes]
-    return Matrices(
-        elements=tensor.elements,
-        batch=tuple(steps[axis] for axis in batch),
-        row=strides[axes[-2]],
-        column=strides[axes[-1]],
-    )
+    low.call(node, kernel.build(low.kernels_of(node)))

@@ -2,26 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekiln.compiler.ir.graph import Graph, Node, Tensor
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.ops import Quantize
 from edgekiln.compiler.ir.program import Arg, Buffer, Call, Const, In, Out, Ref
-from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.compiler.tuning.table import Choices, T
-from edgekiln.runtime.manifest import TensorSpec
+from edgekiln.runtime.manifest import Preprocessing, TensorSpec
 from edgekiln.targets import isa
-
-if TYPE_CHECKING:
-    from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.base import MicroKernel
 
 
 @dataclass
 class Lowering:
     graph: Graph
-    mk: "MicroKernel"
-    tvm_target: Mapping[str, Any]
+    mk: MicroKernel
+    tvm_target: Mapping[str, object]
     calls: list[Call] = field(default_factory=list)
     buffers: dict[str, Buffer] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)  # same bytes under another name
@@ -33,11 +33,15 @@ class Lowering:
 
     def is_float(self, node: Node) -> bool:
         """Whether an operation works on floats."""
-        return node.op != "quantize" and self.tensor(node.inputs[0]).quant is None
+        return not isinstance(node.op, Quantize) and self.tensor(node.inputs[0]).quant is None
 
-    def kernels_of(self, node: Node) -> "MicroKernel":
+    def kernels_of(self, node: Node) -> MicroKernel:
         """The micro-kernel that fits what an operation works on."""
         return isa.for_floats(self.mk) if self.is_float(node) else self.mk
+
+    def alias(self, name: str, of: str) -> None:
+        """Let a tensor be the bytes of another."""
+        self.aliases[name] = self.aliases.get(of, of)
 
     def place(self, name: str) -> Arg:
         """Where a tensor lies: the program's memory, or a buffer that is made when first named."""
@@ -75,7 +79,7 @@ class Lowering:
         self.calls.append(
             Call(
                 name=packed.name,
-                op=f"{node.op}_pack",
+                op=f"{node.op.kind}_pack",
                 code=kernel.code,
                 args=(
                     self.place(operand),
@@ -112,7 +116,7 @@ class Lowering:
         self.calls.append(
             Call(
                 name=result.name if last else f"{node.name}:part{partial or 0}",
-                op=op or node.op,
+                op=op or node.op.kind,
                 code=kernel.code,
                 args=(
                     *(self.place(name) for name in inputs),
@@ -131,7 +135,10 @@ class Lowering:
         )
 
 
-def spec_of(tensor: Tensor, **extra: Any) -> TensorSpec:
+def spec_of(
+    tensor: Tensor, *, preprocessing: Preprocessing | None = None, labels: tuple[str, ...] = ()
+) -> TensorSpec:
+    """What a program says of a tensor."""
     quant = tensor.quant
     return TensorSpec(
         name=tensor.name,
@@ -139,5 +146,6 @@ def spec_of(tensor: Tensor, **extra: Any) -> TensorSpec:
         dtype=tensor.dtype,
         scale=quant.scale if quant else None,
         zero_point=quant.zero_point if quant else None,
-        **extra,
+        preprocessing=preprocessing,
+        labels=labels,
     )

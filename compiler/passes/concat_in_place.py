@@ -1,20 +1,27 @@
 """A concatenation without a pass over memory: its operands are written where its result lies."""
 
-from edgekiln.compiler.ir.graph import Graph, Node, Part, Tensor
+from dataclasses import replace
+
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.moves import Concat
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.rewrite import graph_pass
+from edgekiln.compiler.ir.tensor import Part, Tensor
 
 # Kernels take buffers at multiples of 64 bytes.
 _ALIGN = 64
 
 
+@graph_pass
 def concat_in_place(graph: Graph) -> None:
-    """Make the operands parts of the result, where each of them is a convolution's or a maximum
-    pool's own result that nobody else reads, and none needs other parameters or a border.
+    """Make the operands parts of the result, where the kernel of each can write there, nobody else
+    reads it, and none needs other parameters or a border.
     """
     producers, users = graph.producers(), graph.consumers()
     order = {node.name: place for place, node in enumerate(graph.nodes)}
     gone: set[str] = set()
     for node in graph.nodes:
-        if node.op != "concat" or not _is_in_place(graph, producers, users, node):
+        if not isinstance(node.op, Concat) or not _is_in_place(graph, producers, users, node):
             continue
         result = graph.tensors[node.name]
         last = max(node.inputs, key=lambda name: order[name])
@@ -23,7 +30,7 @@ def concat_in_place(graph: Graph) -> None:
             part = Part(
                 whole=node.name, start=start, channels=result.shape[1], completes=name == last
             )
-            graph.retype(name, part=part)
+            graph.put(replace(graph.tensors[name], part=part))
             start += graph.tensors[name].shape[1]
         gone.add(node.name)
     graph.nodes = [node for node in graph.nodes if node.name not in gone]
@@ -33,8 +40,9 @@ def _is_in_place(
     graph: Graph, producers: dict[str, Node], users: dict[str, list[Node]], node: Node
 ) -> bool:
     result = graph.tensors[node.name]
-    image = result.layout == "NHWC" and len(result.shape) == 4 and node.attrs["axis"] == 1
-    if not image or "lo" in node.attrs or result.halo or node.name in graph.outputs:
+    assert isinstance(node.op, Concat), node.name
+    image = result.layout == "NHWC" and len(result.shape) == 4 and node.op.axis == 1
+    if not image or node.op.finish or result.halo or node.name in graph.outputs:
         return False
     operands = [graph.tensors[name] for name in node.inputs]
     return (
@@ -53,5 +61,4 @@ def _is_free(
         return False
     if operand.part or operand.halo or operand.layout != "NHWC":
         return False
-    dense = maker.op == "conv2d" and maker.attrs["groups"] == 1 and "own" not in maker.attrs
-    return dense or maker.op == "max_pool"
+    return maker.op.writes_parts()

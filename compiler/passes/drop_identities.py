@@ -1,22 +1,24 @@
 """What changes no code is no work: a reshape to the same shape, a product that is another scale."""
 
-from dataclasses import replace
+import numpy as np
 
-from edgekiln.compiler.ir.graph import Graph, Node
-from edgekiln.compiler.passes.fuse_tables import every_code, product_codes
-from edgekiln.compiler.passes.qdq_to_integer import remove_unused
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.moves import Reshape
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.ops import Binary
+from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused
+from edgekiln.compiler.passes.fuse_lookups import every_code, product_codes
 
-# The scales of what they read are in the multipliers that they have already.
-_KNOW_SCALES = frozenset({"conv2d", "dense", "matmul"})
 
-
+@graph_pass
 def drop_identities(graph: Graph) -> None:
     """Drop reshapes first, so that products meet those who read them."""
-    _drop_reshapes(graph)
+    while _drop_reshapes(graph):
+        pass  # what had two names may now be another's operand
     _drop_scalings(graph)
 
 
-def _drop_reshapes(graph: Graph) -> None:
+def _drop_reshapes(graph: Graph) -> bool:
     """Let the producer write under the reshape's name, where it can have any layout and halo.
 
     Left alone: a reshape of a program's input or output, which keep the names the model gave them.
@@ -31,21 +33,17 @@ def _drop_reshapes(graph: Graph) -> None:
             name = merged[name]
         return name
 
+    renames = {name: final(name) for name in merged}
     graph.nodes = [
-        replace(
-            node,
-            inputs=tuple(map(final, node.inputs)),
-            outputs=tuple(map(final, node.outputs)),
-        )
-        for node in graph.nodes
-        if merged.get(node.inputs[0]) != node.name
+        node.renamed(renames) for node in graph.nodes if merged.get(node.inputs[0]) != node.name
     ]
     for name in merged:
         del graph.tensors[name]
+    return bool(merged)
 
 
 def _is_identity(graph: Graph, node: Node) -> bool:
-    if node.op != "reshape" or node.inputs[0] in (*graph.inputs, *graph.outputs):
+    if not isinstance(node.op, Reshape) or node.inputs[0] in (*graph.inputs, *graph.outputs):
         return False
     x, y = graph.tensors[node.inputs[0]], graph.tensors[node.name]
     return (x.shape, x.dtype, x.quant) == (y.shape, y.dtype, y.quant)
@@ -56,20 +54,14 @@ def _drop_scalings(graph: Graph) -> None:
     leaves every code as it is: 1/√d in attention, when the quantizer scaled the range with it.
     """
     same = {node.name: source for node in graph.nodes if (source := _same_codes(graph, node))}
-    graph.nodes = [
-        replace(node, inputs=tuple(same.get(name, name) for name in node.inputs))
-        if node.op in _KNOW_SCALES
-        else node
-        for node in graph.nodes
-    ]
+    graph.nodes = [node.renamed(same) if node.op.knows_scales else node for node in graph.nodes]
     remove_unused(graph)
 
 
 def _same_codes(graph: Graph, node: Node) -> str | None:
     """The operand of a product with a constant whose codes, and zero point, are the result's."""
-    import numpy as np
-
-    if node.op != "mul" or graph.tensors[node.name].quant is None:
+    op = node.op
+    if not isinstance(op, Binary) or op.function != "mul" or graph.tensors[node.name].quant is None:
         return None
     factors = [name for name in node.inputs if name in graph.constants]
     others = [name for name in node.inputs if name not in graph.constants]
@@ -80,6 +72,6 @@ def _same_codes(graph: Graph, node: Node) -> str | None:
         return None
     codes = every_code(x)
     constant = graph.constants[factor.name].reshape(-1)
-    made = product_codes(node, (x, codes), (factor, constant), y)
+    made = product_codes(op, (x, codes), (factor, constant), y)
     unchanged = x.quant.zero_point == y.quant.zero_point and np.array_equal(made, codes)
     return x.name if unchanged else None

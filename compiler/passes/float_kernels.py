@@ -1,41 +1,33 @@
 """Float operators become operations with kernels of our own: all of a float model, and what has no
 integer form in a quantized one.
 
-The rest stays ONNX operators, for islands.
+The rest stays ONNX operators, for fallback subgraphs.
 """
 
-from edgekiln.compiler.ir.graph import Graph, Node
-from edgekiln.compiler.passes.float_rewriter import FloatRewriter
-from edgekiln.compiler.passes.islands import is_float
-from edgekiln.compiler.passes.qdq_to_integer import RULES as INTEGER_RULES
-from edgekiln.compiler.passes.qdq_to_integer import Rule, remove_unused
-from edgekiln.compiler.passes.rules import floats, functions
-
-# Of the others, a rule that asks nothing of the numbers holds for floats as well.
-RULES: dict[str, Rule] = {
-    **INTEGER_RULES,
-    "Conv": floats.conv,
-    "Gemm": floats.gemm,
-    "MatMul": floats.matmul,
-    "BatchNormalization": floats.batch_norm,
-    "Softmax": floats.softmax,
-    "LayerNormalization": floats.layer_norm,
-}
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.onnx_op import is_onnx
+from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused
+from edgekiln.compiler.passes.functions import Seen
+from edgekiln.compiler.passes.numbers import Floats
+from edgekiln.compiler.passes.rewriter import Rewriter
+from edgekiln.compiler.passes.rules.table import RULES
 
 
+@graph_pass
 def float_kernels(graph: Graph) -> None:
     """Rewrite in place."""
-    rewriter = FloatRewriter(graph)
-    seen = functions.Seen(rewriter)
+    rewriter = Rewriter(graph=graph, numbers=Floats())
+    seen = Seen(rewriter)
     for node in graph.nodes:
         if node.name in rewriter.absorbed:
             continue
         rewriter.reason = node.reason
-        if not is_float(node):
+        if not is_onnx(node):
             rewriter.emit(node)
         elif not seen.take(node):
-            rule = RULES.get(node.op) if _on_floats(graph, node) else None
-            reason = rule(rewriter, node) if rule else f"{node.op} has no float kernel"
+            rule = RULES.get(node.op.kind) if _on_floats(graph, node) else None
+            reason = rule(rewriter, node) if rule else f"{node.op.kind} has no float kernel"
             if reason is not None:
                 rewriter.reason = node.reason or reason
                 rewriter.emit(node)

@@ -2,28 +2,29 @@
 
 from dataclasses import replace
 
-from edgekiln.compiler.ir.graph import Graph, Node
+from edgekiln.compiler.ir.function import Function
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.ops import Map
+from edgekiln.compiler.ir.rewrite import graph_pass
 
-# Their kernels apply a function.
-PRODUCERS = frozenset({"conv2d", "dense", "matmul", "layer_norm", "add", "mul"})
-MOVES = frozenset({"reshape", "transpose"})  # a function may as well come before them
 
-
+@graph_pass
 def fuse_function(graph: Graph) -> None:
     """Fuse where the function alone uses the result, moved or not."""
     producers, users = graph.producers(), graph.consumers()
     names: dict[str, str] = {}
-    functions: dict[str, object] = {}
+    functions: dict[str, Function] = {}
     gone: set[str] = set()
     for node in graph.nodes:
-        if node.op != "function":
+        if not isinstance(node.op, Map):
             continue
         chain = [producers.get(node.inputs[0])]
-        while (last := chain[-1]) and last.op in MOVES and _is_alone(graph, last, users):
+        while (last := chain[-1]) and last.op.permutes and _is_alone(graph, last, users):
             chain.append(producers.get(last.inputs[0]))
         if not (last and _takes_function(graph, last, users)):
             continue
-        functions[last.name] = node.attrs["function"]
+        functions[last.name] = node.op.function
         gone.add(node.name)
         first, *between = (made.name for made in chain if made)
         names[first] = node.name
@@ -38,15 +39,15 @@ def fuse_function(graph: Graph) -> None:
         graph.tensors.setdefault(new, replace(tensor, name=new))
 
 
-def _with_function(node: Node, functions: dict[str, object]) -> Node:
+def _with_function(node: Node, functions: dict[str, Function]) -> Node:
     if node.name not in functions:
         return node
-    return replace(node, attrs={**node.attrs, "function": functions[node.name]})
+    return replace(node, op=node.op.with_function(functions[node.name]))
 
 
 def _takes_function(graph: Graph, producer: Node, users: dict[str, list[Node]]) -> bool:
     on_floats = all(tensor.quant is None for tensor in graph.arrays(producer.inputs[:1]))
-    return producer.op in PRODUCERS and on_floats and _is_alone(graph, producer, users)
+    return producer.op.takes_function() and on_floats and _is_alone(graph, producer, users)
 
 
 def _is_alone(graph: Graph, node: Node, users: dict[str, list[Node]]) -> bool:

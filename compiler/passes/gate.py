@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edgekiln.compiler.ir.graph import Graph, Node
-from edgekiln.compiler.passes.islands import is_float
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.onnx_op import is_onnx
+from edgekiln.compiler.ir.ops import Dequantize, Quantize
 
 # These are where the time goes: in float they are worth a word wherever they stand.
 HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"})
@@ -23,9 +25,9 @@ class FloatOperator:
 
 def float_operators(graph: Graph) -> list[FloatOperator]:
     """Every operator that is still ONNX's after `qdq_to_integer`, in order."""
-    dequantized = {node.name for node in graph.nodes if node.op == "dequantize"}
-    quantized = {node.inputs[0] for node in graph.nodes if node.op == "quantize"}
-    nodes = [node for node in graph.nodes if is_float(node)]
+    dequantized = {node.name for node in graph.nodes if isinstance(node.op, Dequantize)}
+    quantized = {node.inputs[0] for node in graph.nodes if isinstance(node.op, Quantize)}
+    nodes = [node for node in graph.nodes if is_onnx(node)]
     enclosed: set[str] = set()
     for group in _connected(nodes):
         made = {name for node in group for name in node.outputs}
@@ -36,9 +38,9 @@ def float_operators(graph: Graph) -> list[FloatOperator]:
     return [
         FloatOperator(
             name=node.name,
-            op=node.op,
+            op=node.op.kind,
             reason=node.reason,
-            quantized=node.name in enclosed or node.op in HEAVY,
+            quantized=node.name in enclosed or node.op.kind in HEAVY,
         )
         for node in nodes
     ]

@@ -2,113 +2,90 @@
 
 from dataclasses import replace
 
-from edgekiln.compiler.ir.graph import Graph, Node, Tensor
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.linear import Dense
+from edgekiln.compiler.ir.moves import Reshape, Transpose
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.rewrite import graph_pass
 
-IMAGE_OPS = frozenset({"conv2d", "max_pool", "avg_pool", "global_avg_pool", "interleave"})
-# Their operands and results must agree, so the layout spreads through them.
-SPREADING = frozenset(
-    {"add", "mul", "requantize", "table", "function", "concat", "conv2d", "pad", "slice", "repeat"}
-)
-
-# They work on rows, dense along the last ONNX axis, or want all in ONNX's order: where a neighbour
-# wants an image channels-last, it is copied.
-ROW_OPS = frozenset({"dense", "matmul", "softmax", "layer_norm", "float"})
-FLOAT_EDGES = frozenset({"quantize", "dequantize"})  # their float side is such an operand
+_SAME_AXES = (0, 1, 2, 3)
 
 
+@graph_pass
 def layout(graph: Graph) -> None:
     """Choose each rank-4 tensor's layout, then let dense layers absorb flattened images."""
-    images = {
-        tensor.name
-        for node in graph.nodes
-        if node.op in IMAGE_OPS
-        for tensor in graph.arrays((*node.inputs, *node.outputs))
-        if len(tensor.shape) == 4
-    }
-    while True:
-        grown = set(images)
-        for node in graph.nodes:
-            names = {
-                tensor.name
-                for tensor in graph.arrays((*node.inputs, *node.outputs))
-                if len(tensor.shape) == 4
-            }
-            if node.op in SPREADING and names & grown:
-                grown |= names
-        if grown == images:
-            break
-        images = grown
+    images = _images(graph)
     for name in images - {*graph.inputs, *graph.outputs}:
-        graph.retype(name, layout="NHWC")
+        graph.put(replace(graph.tensors[name], layout="NHWC"))
     _reorder_edges(graph, images)
     _reorder_rows(graph)
     _absorb_flatten(graph)
 
 
-def memory_order(tensor: Tensor) -> tuple[int, ...]:
-    """The ONNX axes in memory order, outermost first, without those of extent 1."""
-    axes = (0, 2, 3, 1) if tensor.layout == "NHWC" else range(len(tensor.shape))
-    return tuple(axis for axis in axes if tensor.shape[axis] > 1)
-
-
-def is_plain(tensor: Tensor) -> bool:
-    """Whether the values lie in ONNX's order, whatever the layout is called."""
-    order = memory_order(tensor)
-    return order == tuple(sorted(order)) and not tensor.halo
+def _images(graph: Graph) -> set[str]:
+    """What operations on images read and make, and what must agree with that in its layout."""
+    operands = [
+        (
+            node.op,
+            {t.name for t in graph.arrays((*node.inputs, *node.outputs)) if len(t.shape) == 4},
+        )
+        for node in graph.nodes
+    ]
+    images: set[str] = set()
+    grown = {name for op, names in operands if op.is_image for name in names}
+    while grown != images:
+        images = grown
+        for op, names in operands:
+            if op.spreads_layout and names & grown:
+                grown = grown | names
+    return images
 
 
 def _reorder_edges(graph: Graph, images: set[str]) -> None:
     """An image that is the program's input or output stays as ONNX has it, behind a copy."""
     for name in sorted(images & {*graph.inputs, *graph.outputs}):
         inner = replace(graph.tensors[name], name=f"{name}:NHWC", layout="NHWC")
-        graph.insert_edge(name, inner, "transpose", perm=(0, 1, 2, 3))
+        graph.insert_edge(name, inner, Transpose(perm=_SAME_AXES))
 
 
 def _reorder_rows(graph: Graph) -> None:
-    """Put a copy between an operation on rows and a tensor that lies channels-last."""
+    """Put a copy between a tensor that lies channels-last and who wants it in ONNX's order."""
     nodes: list[Node] = []
     for node in graph.nodes:
-        if node.op not in ROW_OPS | FLOAT_EDGES:
-            nodes.append(node)
-            continue
         plain: dict[str, str] = {}
         for tensor in graph.arrays((*node.inputs, *node.outputs)):
-            on_edge = node.op in FLOAT_EDGES and tensor.quant is not None
-            if tensor.layout == "NHWC" and not on_edge:
+            if tensor.layout == "NHWC" and node.op.wants_rows(tensor):
                 plain[tensor.name] = f"{tensor.name}:rows:{node.name}"
-                graph.tensors[plain[tensor.name]] = replace(
-                    tensor, name=plain[tensor.name], layout="plain"
-                )
-        rows = node.renamed(plain)
+                graph.put(replace(tensor, name=plain[tensor.name], layout="plain"))
         copies = [_copy(plain[name], name) for name in node.outputs if name in plain]
         nodes += [_copy(name, plain[name]) for name in dict.fromkeys(node.inputs) if name in plain]
-        nodes += [rows, *copies]
+        nodes += [node.renamed(plain), *copies]
     graph.nodes = nodes
 
 
 def _copy(source: str, to: str) -> Node:
     """The same axes, whatever the layouts."""
-    return Node(op="transpose", inputs=(source,), outputs=(to,), attrs={"perm": (0, 1, 2, 3)})
+    return Node(op=Transpose(perm=_SAME_AXES), inputs=(source,), outputs=(to,))
 
 
 def _absorb_flatten(graph: Graph) -> None:
     """reshape (N, C, H, W) → (N, C·H·W) → dense: reorder the weights instead of the image."""
     users = graph.consumers()
-    dense: dict[str, Node] = {}
+    changed: dict[str, Node] = {}
     for node in graph.nodes:
-        if node.op != "reshape" or node.name in graph.outputs:
+        if not isinstance(node.op, Reshape) or node.op.in_memory or node.name in graph.outputs:
             continue
         image, flat = graph.tensors[node.inputs[0]], graph.tensors[node.name]
-        consumers = users.get(node.name, [])
+        readers = users.get(node.name, [])
         if (
             image.layout == "NHWC"
             and flat.shape == (image.shape[0], image.elements // image.shape[0])
-            and all(user.op == "dense" for user in consumers)
-            and not is_plain(image)
+            and all(isinstance(reader.op, Dense) for reader in readers)
+            and not image.is_plain
         ):
-            node.attrs["memory"] = True  # the bytes stay where they are
-            for user in consumers:
-                weight = user.attrs["weight"].reshape(-1, *image.shape[1:])
-                packed = weight.transpose(0, 2, 3, 1).reshape(user.attrs["weight"].shape)
-                dense[user.name] = replace(user, attrs={**user.attrs, "weight": packed.copy()})
-    graph.nodes = [dense.get(node.name, node) for node in graph.nodes]
+            changed[node.name] = replace(node, op=Reshape(in_memory=True))
+            for reader in readers:
+                assert isinstance(reader.op, Dense)
+                op = reader.op.for_channels_last(image.shape)
+                changed[reader.name] = replace(reader, op=op)
+    graph.nodes = [changed.get(node.name, node) for node in graph.nodes]

@@ -1,25 +1,171 @@
 """From an ONNX graph to operations of our own with a layout: the table of contents."""
 
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import onnx
+
 from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.import_onnx import import_onnx
+from edgekiln.compiler.ir.printer import printed
+from edgekiln.compiler.ir.rewrite import Pass
+from edgekiln.compiler.ir.validate import faults
 from edgekiln.compiler.passes.activation_dtype import activation_dtype
 from edgekiln.compiler.passes.codes_at_edges import codes_at_edges
 from edgekiln.compiler.passes.concat_in_place import concat_in_place
 from edgekiln.compiler.passes.drop_identities import drop_identities
+from edgekiln.compiler.passes.fallback import fallback_subgraphs
 from edgekiln.compiler.passes.float_kernels import float_kernels
 from edgekiln.compiler.passes.fuse_function import fuse_function
+from edgekiln.compiler.passes.fuse_lookups import fuse_lookups
 from edgekiln.compiler.passes.fuse_residual import fuse_residual
 from edgekiln.compiler.passes.fuse_shuffle import fuse_shuffle
-from edgekiln.compiler.passes.fuse_tables import fuse_tables
 from edgekiln.compiler.passes.fuse_transpose import fuse_transpose, pixels_as_rows
 from edgekiln.compiler.passes.gate import FloatOperator, float_operators
 from edgekiln.compiler.passes.halo import halo
-from edgekiln.compiler.passes.islands import islands
 from edgekiln.compiler.passes.layout import layout
 from edgekiln.compiler.passes.qdq_to_integer import is_quantized, qdq_to_integer
+from edgekiln.runtime.errors import EdgeKilnError
+from edgekiln.runtime.files import written_whole
+from edgekiln.targets import isa
+from edgekiln.targets.profile import TargetProfile
+
+Phase = Literal["integers", "floats", "fusion", "codes", "memory"]
+
+CHECK = "EDGEKILN_CHECK_IR"  # an environment variable; "1": check graphs wherever passes run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What of the target decides which passes run."""
+
+    activation: str  # the bytes that its dot product takes: "uint8" or "int8"
+    integer_edges: bool = False  # the program takes and gives codes, where the model has floats
+
+
+def _always(_settings: Settings) -> bool:
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A pass and when it runs."""
+
+    phase: Phase
+    name: str
+    run: Pass
+    when: Callable[[Settings], bool] = _always
+
+
+PASSES: tuple[Entry, ...] = (
+    # What computes on quantized values, and what stays float.
+    Entry(phase="integers", name="qdq_to_integer", run=qdq_to_integer),
+    # Of floats, what has a kernel.
+    Entry(phase="floats", name="float_kernels", run=float_kernels),
+    # Fewer operations with the same results.
+    Entry(phase="fusion", name="drop_identities", run=drop_identities),
+    Entry(phase="fusion", name="fuse_lookups", run=fuse_lookups),
+    Entry(phase="fusion", name="fuse_shuffle", run=fuse_shuffle),
+    Entry(phase="fusion", name="fuse_residual", run=fuse_residual),
+    Entry(phase="fusion", name="fuse_function", run=fuse_function),
+    Entry(phase="fusion", name="fuse_transpose", run=fuse_transpose),
+    Entry(phase="fusion", name="pixels_as_rows", run=pixels_as_rows),
+    # The target's type of code; what is left to Relax.
+    Entry(
+        phase="codes",
+        name="unsigned_codes",
+        run=partial(activation_dtype, dtype="uint8"),
+        when=lambda settings: settings.activation == "uint8",
+    ),
+    Entry(
+        phase="codes",
+        name="signed_codes",
+        run=partial(activation_dtype, dtype="int8"),
+        when=lambda settings: settings.activation == "int8",
+    ),
+    Entry(
+        phase="codes",
+        name="codes_at_edges",
+        run=codes_at_edges,
+        when=lambda settings: settings.integer_edges,
+    ),
+    Entry(phase="codes", name="fallback_subgraphs", run=fallback_subgraphs),
+    # How the values lie.
+    Entry(phase="memory", name="layout", run=layout),
+    Entry(phase="memory", name="halo", run=halo),
+    Entry(phase="memory", name="concat_in_place", run=concat_in_place),
+)
+
+
+class PassError(EdgeKilnError):
+    """A pass failed or left a graph that cannot be right: a fault of ours."""
+
+
+@dataclass(kw_only=True)
+class Inspection:
+    """What is done with the graph after each pass."""
+
+    check: bool = field(default_factory=lambda: os.environ.get(CHECK) == "1")
+    dump: Path | None = None  # a directory for the graphs' printed forms
+
+
+@dataclass(kw_only=True)
+class Runner:
+    """Runs passes in a row and remembers which."""
+
+    graph: Graph
+    settings: Settings
+    inspection: Inspection
+    done: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._inspect("imported")
+
+    def run(self, *phases: Phase) -> None:
+        """Raises PassError: a pass failed; it names the pass and those before it."""
+        for entry in PASSES:
+            if entry.phase in phases and entry.when(self.settings):
+                self._run(entry)
+
+    def _run(self, entry: Entry) -> None:
+        try:
+            changed = entry.run(self.graph)
+        except EdgeKilnError:
+            raise
+        except Exception as error:
+            raise self._error(entry.name, f"{type(error).__name__}: {error}") from error
+        self.done.append(entry.name)
+        self._inspect(entry.name, changed)
+
+    def _inspect(self, name: str, changed: bool = True) -> None:
+        if self.inspection.dump is not None:
+            self.inspection.dump.mkdir(parents=True, exist_ok=True)
+            file = self.inspection.dump / f"{len(self.done):02}-{name}.txt"
+            with written_whole(file) as stream:
+                stream.write(printed(self.graph).encode())
+        if self.inspection.check and changed:
+            found = faults(self.graph)
+            if found:
+                raise self._error(name, "; ".join(found[:3]))
+
+    def _error(self, name: str, what: str) -> PassError:
+        before = [done for done in self.done if done != name]
+        return PassError(
+            f"pass {name}: {what} (it ran after: {', '.join(before) or 'none'})",
+            "this is a bug of edgekiln: report it with the graphs that --dump-ir DIR writes",
+        )
 
 
 def lower_graph(
-    graph: Graph, activation: str, *, integer_edges: bool = False
+    graph: Graph,
+    activation: str,
+    *,
+    integer_edges: bool = False,
+    inspection: Inspection | None = None,
 ) -> list[FloatOperator]:
     """Rewrite in place for a target whose dot product takes `activation` bytes.
 
@@ -28,27 +174,40 @@ def lower_graph(
 
     Returns:
         What stayed float in a quantized model; nothing of a float model.
+
+    Raises:
+        PassError: a pass failed.
     """
-    stayed_float: list[FloatOperator] = []
-    if is_quantized(graph):
-        # 1. Integers: what computes on quantized values, and what stays float.
-        qdq_to_integer(graph)
-        stayed_float = float_operators(graph)
-    # 2. Floats: what has a kernel, and what is left to Relax.
-    float_kernels(graph)
-    drop_identities(graph)
-    fuse_tables(graph)
-    fuse_shuffle(graph)
-    fuse_residual(graph)
-    fuse_function(graph)
-    fuse_transpose(graph)
-    pixels_as_rows(graph)
-    activation_dtype(graph, activation)
-    if integer_edges:
-        codes_at_edges(graph)
-    islands(graph)
-    # 3. Memory: how the values lie.
-    layout(graph)
-    halo(graph)
-    concat_in_place(graph)
+    quantized = is_quantized(graph)
+    runner = Runner(
+        graph=graph,
+        settings=Settings(activation=activation, integer_edges=integer_edges),
+        inspection=inspection or Inspection(),
+    )
+    runner.run("integers")
+    stayed_float = float_operators(graph) if quantized else []
+    runner.run("floats", "fusion", "codes", "memory")
     return stayed_float
+
+
+def lowered(
+    model: Path,
+    target: TargetProfile,
+    batch: int = 1,
+    inspection: Inspection | None = None,
+    loaded: onnx.ModelProto | None = None,
+) -> tuple[Graph, list[FloatOperator]]:
+    """An ONNX model after all passes for a target, and what stayed float in it.
+
+    Args:
+        loaded: the model, if the caller has read it already; it is not changed.
+
+    Raises:
+        EdgeKilnError: the model cannot be read or compiled; a pass failed.
+    """
+    graph = import_onnx(model, batch, loaded)
+    activation = isa.load(target.isa).activation
+    stayed_float = lower_graph(
+        graph, activation, integer_edges=target.integer_edges, inspection=inspection
+    )
+    return graph, stayed_float

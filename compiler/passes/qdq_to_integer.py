@@ -3,56 +3,41 @@
 What has no integer form stays an ONNX operator between dequantize and quantize, with the reason.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
-from edgekiln.compiler.ir.graph import Graph, Node, Tensor
-from edgekiln.compiler.passes.rewriter import QuantizedConstant, Rewriter
-from edgekiln.compiler.passes.rules import elementwise, linear, movement, pooling, rows
+import numpy as np
 
-# A rule emits the integer form and returns None, or says why there is none.
-Rule = Callable[[Rewriter, Node], str | None]
-
-RULES: dict[str, Rule] = {
-    "Conv": linear.conv,
-    "Gemm": linear.gemm,
-    "MatMul": linear.matmul,
-    "Add": elementwise.add,
-    "Mul": elementwise.mul,
-    "Relu": elementwise.clip,
-    "Clip": elementwise.clip,
-    "Concat": elementwise.concat,
-    "Softmax": rows.softmax,
-    "LayerNormalization": rows.layer_norm,
-    "MaxPool": pooling.max_pool,
-    "AveragePool": pooling.average_pool,
-    "GlobalAveragePool": pooling.global_average_pool,
-    "GlobalMaxPool": pooling.global_max_pool,
-    "ReduceMean": pooling.reduce_mean,
-    "Reshape": movement.reshape,
-    "Flatten": movement.reshape,
-    "Squeeze": movement.reshape,
-    "Unsqueeze": movement.reshape,
-    "Identity": movement.reshape,
-    "Dropout": movement.reshape,
-    "Transpose": movement.transpose,
-    "Pad": movement.pad,
-    "Slice": movement.slice_,
-    "Gather": movement.gather,
-    "Split": movement.split,
-    "Resize": movement.resize,
-}
+from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.moves import Requantize, Reshape
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.onnx_op import is_onnx, onnx_op
+from edgekiln.compiler.ir.ops import Dequantize, Quantize
+from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused, schedule
+from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.passes.numbers import Codes
+from edgekiln.compiler.passes.rewriter import Rewriter
+from edgekiln.compiler.passes.rules import elementwise
+from edgekiln.compiler.passes.rules.table import RULES
+from edgekiln.compiler.passes.walk import QuantizedConstant, is_operator
 
 
 def is_quantized(graph: Graph) -> bool:
-    return any(node.op in ("QuantizeLinear", "DequantizeLinear") for node in graph.nodes)
+    return any(
+        is_operator(node, op_type)
+        for node in graph.nodes
+        for op_type in ("QuantizeLinear", "DequantizeLinear")
+    )
 
 
+@graph_pass
 def qdq_to_integer(graph: Graph) -> None:
     """Rewrite in place. Afterwards only "dequantize" and "quantize" join floats and integers."""
-    rewriter = Rewriter(graph)
+    if not is_quantized(graph):
+        return
+    rewriter = Rewriter(graph=graph, numbers=Codes())
     for node in graph.nodes:
         if node.name not in rewriter.absorbed:
+            rewriter.reason = node.reason
             _visit(rewriter, node)
     _expose_floats(rewriter)
     graph.nodes = rewriter.nodes
@@ -60,21 +45,22 @@ def qdq_to_integer(graph: Graph) -> None:
 
 
 def _visit(rewriter: Rewriter, node: Node) -> None:
-    if node.op == "DequantizeLinear":
+    if is_operator(node, "DequantizeLinear"):
         _dequantize(rewriter, node)
-    elif node.op == "QuantizeLinear" and rewriter.per_tensor(node):
+    elif is_operator(node, "QuantizeLinear") and rewriter.per_tensor(node):
         _quantize(rewriter, node)
-    else:
-        rule = RULES.get(node.op)
-        reason = rule(rewriter, node) if rule else f"{node.op} has no integer form"
+    elif is_onnx(node):
+        rule = RULES.get(node.op.kind)
+        reason = rule(rewriter, node) if rule else f"{node.op.kind} has no integer form"
         if reason is not None:
-            rewriter.emit(replace(node, reason=reason))
+            rewriter.reason = node.reason or reason
+            rewriter.emit(node)
+    else:
+        rewriter.emit(node)
 
 
 def _dequantize(rewriter: Rewriter, node: Node) -> None:
     """A constant is kept as integers; an activation becomes a view of its integers."""
-    import numpy as np
-
     graph = rewriter.graph
     name = node.inputs[0]
     if name in graph.constants:
@@ -82,11 +68,12 @@ def _dequantize(rewriter: Rewriter, node: Node) -> None:
         zero = np.zeros(1, values.dtype)
         if len(node.inputs) > 2 and node.inputs[2]:
             zero = graph.constants[node.inputs[2]]
-        axis = node.attrs.get("axis", 1) % max(values.ndim, 1)
         rewriter.weights[node.name] = QuantizedConstant(
-            values=values, scale=scale.astype(np.float32).reshape(-1), zero_point=zero.reshape(-1),
-            axis=axis,
-        )  # fmt: skip
+            values=values,
+            scale=scale.astype(np.float32).reshape(-1),
+            zero_point=zero.reshape(-1),
+            axis=onnx_op(node).integer("axis", 1) % max(values.ndim, 1),
+        )
         return
     source = graph.tensors[name]
     if not rewriter.per_tensor(node) or source.dtype not in ("int8", "uint8"):
@@ -94,14 +81,12 @@ def _dequantize(rewriter: Rewriter, node: Node) -> None:
         return
     quant = rewriter.scale(node)
     if source.quant is None:  # an integer input of the program
-        graph.retype(name, quant=quant)
+        graph.put(replace(source, quant=quant))
     elif source.quant != quant:  # the same bytes, read with other parameters
-        alias = f"{node.name}:int"
-        graph.tensors[alias] = Tensor(
-            name=alias, shape=source.shape, dtype=source.dtype, quant=quant
-        )
-        rewriter.emit(Node(op="reshape", inputs=(name,), outputs=(alias,)))
-        name = alias
+        alias = Tensor(name=f"{node.name}:int", shape=source.shape, dtype=source.dtype, quant=quant)
+        graph.put(alias)
+        rewriter.make(Reshape(), (name,), alias.name)
+        name = alias.name
     rewriter.view[node.name] = name
 
 
@@ -109,14 +94,13 @@ def _quantize(rewriter: Rewriter, node: Node) -> None:
     graph = rewriter.graph
     quant, dtype = rewriter.scale(node), rewriter.quantized_dtype(node)
     source = rewriter.source(node.inputs[0])
-    graph.retype(node.name, quant=quant, dtype=dtype)
+    graph.put(replace(graph.tensors[node.name], quant=quant, dtype=dtype))
     if source is None:
-        if not elementwise.table(rewriter, node):
-            rewriter.emit(Node(op="quantize", inputs=node.inputs[:1], outputs=node.outputs))
+        if not elementwise.lookup(rewriter, node):
+            rewriter.make(Quantize(), node.inputs[:1], node.name)
         return
     same = source.quant == quant and source.dtype == dtype
-    op = "reshape" if same else "requantize"
-    rewriter.emit(Node(op=op, inputs=(source.name,), outputs=node.outputs))
+    rewriter.make(Reshape() if same else Requantize(), (source.name,), node.name)
 
 
 def _expose_floats(rewriter: Rewriter) -> None:
@@ -129,42 +113,8 @@ def _expose_floats(rewriter: Rewriter) -> None:
         if name in produced:
             continue
         if name in rewriter.view:
-            dequantized.append(
-                Node(op="dequantize", inputs=(rewriter.view[name],), outputs=(name,))
-            )
+            source = rewriter.view[name]
+            dequantized.append(Node(op=Dequantize(), inputs=(source,), outputs=(name,)))
         elif name in rewriter.weights:
             graph.constants[name] = rewriter.weights[name].dequantized()
-    rewriter.nodes = schedule(graph, rewriter.nodes + dequantized, lambda _: False)
-
-
-def schedule(graph: Graph, nodes: list[Node], prefer: Callable[[Node], bool]) -> list[Node]:
-    """Topological order that keeps the given order, but runs nodes of a kind together.
-
-    Once a node that `prefer` accepts is due, every accepted node that is ready follows.
-    """
-    ready = {*graph.inputs, *graph.constants, ""}
-    waiting = list(nodes)
-    ordered: list[Node] = []
-    while waiting:
-        due = [node for node in waiting if ready.issuperset(node.inputs)]
-        assert due, [node.name for node in waiting]
-        together = bool(ordered) and prefer(ordered[-1])
-        node = next((node for node in due if together and prefer(node)), due[0])
-        waiting.remove(node)
-        ordered.append(node)
-        ready.update(node.outputs)
-    return ordered
-
-
-def remove_unused(graph: Graph) -> None:
-    """Drop nodes that no output needs, then the tensors and constants that no node names."""
-    needed = set(graph.outputs)
-    kept = []
-    for node in reversed(graph.nodes):
-        if needed.intersection(node.outputs):
-            kept.append(node)
-            needed.update(node.inputs)
-    graph.nodes = kept[::-1]
-    names = needed | {name for node in graph.nodes for name in node.outputs} | set(graph.inputs)
-    graph.tensors = {name: t for name, t in graph.tensors.items() if name in names}
-    graph.constants = {name: c for name, c in graph.constants.items() if name in names}
+    rewriter.nodes = schedule(graph, rewriter.nodes + dequantized)

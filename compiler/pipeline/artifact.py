@@ -1,69 +1,71 @@
-"""Artifacts, and the key that names one: a hash of everything that could change its bytes."""
+"""Artifacts: files whose content, origin and history are known."""
 
 import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from importlib import metadata
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, cast
 
-from edgekiln.compiler.pipeline.stage import Kind, Stage
-from edgekiln.runtime.errors import MissingToolError
-from edgekiln.targets.profile import TargetProfile
+from edgekiln.runtime.errors import EdgeKilnError
 
-FORMAT = 1  # of the store; part of every key, so raising it starts afresh
+T = TypeVar("T")
+
+Kind = Literal["module", "onnx", "onnx-int8", "lib", "bundle", "report"]
 
 Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """One file in the store."""
+    """One file, in a store or outside of any."""
 
     path: Path
     kind: Kind
     sha256: str
-    key: str
-    chain: tuple[Record, ...]  # how it came about, first to last; the same on every machine
-    metrics: Mapping[str, float]
+    key: str = ""  # in the store; "" outside
+    chain: tuple[Record, ...] = ()  # how it came about, first to last; the same on every machine
+    metrics: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     wall_s: float = 0.0  # how long making it took, whenever that was
     cached: bool = False
     remark: str = ""  # of this run alone: a damaged copy was replaced
+    called: str = ""  # what errors call it, for nobody knows a path inside the store
+    # What `read` has made of the file; copies of this object share it.
+    _read: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of_file(cls, path: Path, kind: Kind) -> "Artifact":
+        """A file as it lies there, without a history. Raises OSError."""
+        return cls(path=path, kind=kind, sha256=sha256_of(path), called=str(path))
+
+    def read(self, reader: Callable[[Path], T]) -> T:
+        """What `reader` makes of the file, made once and shared: whoever changes it copies it."""
+        if reader not in self._read:
+            with self.in_its_users_words():
+                self._read[reader] = reader(self.path)
+        return cast("T", self._read[reader])
+
+    @contextmanager
+    def in_its_users_words(self) -> Iterator[None]:
+        """Errors inside the block name the file as its user knows it, not by its path."""
+        try:
+            yield
+        except EdgeKilnError as error:
+            if self.called:
+                error.message, error.hint = (
+                    text.replace(str(self.path), self.called)
+                    for text in (error.message, error.hint)
+                )
+                error.args = (error.message,)
+            raise
+
+
+# What a stage reads that begins a chain.
+NOTHING = Artifact(path=Path(os.devnull), kind="module", sha256="")
 
 
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def recipe_of(stage: Stage, src: Artifact | None, target: TargetProfile | None) -> Record:
-    """Everything that can change what `stage` makes of `src`, in one readable dict.
-
-    Raises:
-        MissingToolError: a distribution the stage works with is not installed.
-    """
-    assert target is not None or not stage.uses_target, f"{stage.name} needs a target"
-    return {
-        "stage": stage.name,
-        "version": stage.version,
-        "options": asdict(stage),
-        "input": src.sha256 if src else None,
-        "target": asdict(target) if target and stage.uses_target else None,
-        "tools": {tool: _tool_version(tool) for tool in stage.tools},
-    }
-
-
-def key_of(recipe: Record) -> str:
-    text = json.dumps({"format": FORMAT, **recipe}, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _tool_version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        raise MissingToolError(
-            f"the Python package {distribution} is not installed", "pip install 'edgekiln[build]'"
-        ) from None

@@ -3,15 +3,16 @@
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgekiln.runtime.errors import StorageError
+from edgekiln.runtime.files import cannot_write, written_whole
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM)
+NOT_WRITABLE = (*NOT_ALLOWED, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 MIN_FREE_BYTES = 1 << 20  # with less than this, a write that failed in a library is a full disk
 
 
@@ -32,8 +33,9 @@ def explained(root: Path) -> Iterator[None]:
         if error.errno in NO_ROOM:
             raise _full(root) from error
         if error.errno in NOT_WRITABLE and _under(root, error.filename):
+            doing = "read or written" if error.errno in NOT_ALLOWED else "written"
             raise StorageError(
-                f"the store {root} cannot be written: {error.strerror}",
+                f"the store {root} cannot be {doing}: {error.strerror}",
                 "set EDGEKILN_STORE to a directory that you can write",
             ) from error
         raise
@@ -52,32 +54,30 @@ def copy_out(src: Path, dst: Path) -> None:
     """Copy an artifact to where the user wants it, whole or not at all. Raises StorageError."""
     try:
         dst.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, aside = tempfile.mkstemp(prefix=f".{dst.name}.", dir=dst.parent)
-        os.close(descriptor)
-        try:
-            shutil.copyfile(src, aside)
-            Path(aside).chmod(0o644)
-            Path(aside).replace(dst)
-        finally:
-            Path(aside).unlink(missing_ok=True)
+        with src.open("rb") as content, written_whole(dst) as stream:
+            shutil.copyfileobj(content, stream)
     except OSError as error:
-        raise StorageError(
-            f"cannot write {dst}: {error.strerror}", "choose another place to write to"
-        ) from error
+        raise cannot_write(dst, error) from error
 
 
 def free_bytes(path: Path) -> int:
     """On the disk that holds `path`, or would."""
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free
+    return shutil.disk_usage(_nearest(path)).free
 
 
 def writable(path: Path) -> bool:
     """Whether the directory `path` can be written, or made."""
-    while not path.exists():
-        path = path.parent
-    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+    found = _nearest(path)
+    return found.is_dir() and os.access(found, os.W_OK | os.X_OK)
+
+
+def _nearest(path: Path) -> Path:
+    """`path`, or what is there, and can be seen, of the folders that it lies in."""
+    for candidate in (path, *path.parents):
+        with suppress(OSError):
+            candidate.stat()
+            return candidate
+    return Path(path.anchor)
 
 
 def _full(root: Path) -> StorageError:

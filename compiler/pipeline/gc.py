@@ -1,7 +1,7 @@
 """Housekeeping in the store: list, and remove what is old; artifacts and compiled objects alike."""
 
 import contextlib
-import json
+import os
 import shutil
 import time
 from collections import Counter
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from edgekiln.compiler.pipeline import locks
 from edgekiln.compiler.pipeline.atomic_io import explained
+from edgekiln.compiler.pipeline.places import place_is_there
+from edgekiln.compiler.pipeline.record import RECORD, DamagedError, parse_record
 from edgekiln.compiler.pipeline.store import Store
 
 DAY_S = 86_400
@@ -40,19 +42,26 @@ class Swept:
 
 
 def entries(store: Store) -> tuple[Entry, ...]:
-    """Every artifact, the longest unused first; damaged ones too, so gc can remove them."""
+    """Every artifact, the longest unused first; damaged ones too, so gc can remove them.
+
+    Raises:
+        StorageError: the store cannot be read.
+    """
     found = []
-    for home in store.objects.glob("*"):
-        try:
-            record = json.loads((home / "record.json").read_text(encoding="utf-8"))
-            stage, kind = record["recipe"]["stage"], record["kind"]
-        except (OSError, ValueError, KeyError, TypeError):
-            stage, kind = "?", "damaged"
-        try:
-            used_s = home.stat().st_mtime
-        except FileNotFoundError:
-            continue  # removed while we look
-        found.append(Entry(key=home.name, stage=stage, kind=kind, bytes=_size(home), used_s=used_s))
+    with explained(store.root):
+        for home in _children(store.objects):
+            try:
+                record = parse_record((home / RECORD).read_bytes(), home.name)
+                stage, kind = str(record.recipe["stage"]), str(record.kind)
+            except (DamagedError, FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                stage, kind = "?", "damaged"
+            with contextlib.suppress(FileNotFoundError):  # removed while we look
+                found.append(
+                    Entry(
+                        key=home.name, stage=stage, kind=kind, bytes=_size(home),
+                        used_s=home.stat().st_mtime,
+                    )
+                )  # fmt: skip
     return tuple(sorted(found, key=_age_order))
 
 
@@ -61,17 +70,19 @@ def _age_order(entry: Entry) -> tuple[float, str]:
 
 
 def objects(store: Store) -> tuple[Entry, ...]:
-    """Every compiled object, the longest unused first."""
+    """Every compiled object, the longest unused first. Raises StorageError."""
     found = []
-    for path in store.compiled.glob("[!.]*"):
-        with contextlib.suppress(FileNotFoundError):  # removed while we look
-            stat = path.stat()
-            found.append(
-                Entry(
-                    key=path.name, stage="compile", kind=OBJECT, bytes=stat.st_size,
-                    used_s=stat.st_mtime,
-                )
-            )  # fmt: skip
+    with explained(store.root):
+        for path in _children(store.compiled):
+            with contextlib.suppress(FileNotFoundError):  # removed while we look
+                stat = path.stat()
+                if not path.name.startswith("."):
+                    found.append(
+                        Entry(
+                            key=path.name, stage="compile", kind=OBJECT, bytes=stat.st_size,
+                            used_s=stat.st_mtime,
+                        )
+                    )  # fmt: skip
     return tuple(sorted(found, key=_age_order))
 
 
@@ -81,15 +92,21 @@ def sweep(
     """Remove what was unused for `keep_days`, then the longest unused until `max_bytes` are left.
 
     Leftovers of killed runs go in any case, unfinished checkpoints after `keep_days`. While a
-    build is running, what was used within the last day stays.
+    build is running, what was used within the last day stays. Any number may sweep at once.
+
+    Raises:
+        StorageError: the store cannot be read or written.
     """
     now_s = now_s or time.time()
+    if not _is_there(store.root):
+        return Swept(artifacts=0, objects=0, freed_bytes=0, kept=0, spared=0)
     listed = sorted((*entries(store), *objects(store)), key=_age_order)
     left_bytes = sum(entry.bytes for entry in listed)
     busy = locks.in_use(store.in_use)
     removed: Counter[bool] = Counter()  # objects or not
     freed = spared = 0
     with explained(store.root):
+        store.prepare()
         for entry in listed:
             old = keep_days is not None and now_s - entry.used_s >= keep_days * DAY_S
             if not old and (max_bytes is None or left_bytes <= max_bytes):
@@ -98,7 +115,7 @@ def sweep(
                 spared += 1
                 continue
             if entry.kind == OBJECT:
-                (store.compiled / entry.key).unlink(missing_ok=True)
+                _remove(store.compiled / entry.key)
             else:
                 store.drop(entry.key)
             removed[entry.kind == OBJECT] += 1
@@ -117,30 +134,54 @@ def sweep(
 def _remove_leftovers(store: Store, keep_days: float | None, now_s: float) -> int:
     """Working directories, locks and checkpoints of processes that are gone; bytes freed."""
     freed = 0
-    keys = {path.name.partition(".")[0] for path in store.tmp.glob("*")}
-    keys |= {path.name for path in (*store.locks.glob("*"), *store.scratch.glob("*"))}
+    for path in _children(store.locks):
+        if path.is_symlink() or not path.is_file():
+            freed += _remove(path)  # no lock of ours
+    keys = {path.name.partition(".")[0] for path in _children(store.tmp)}
+    keys |= {path.name for path in (*_children(store.locks), *_children(store.scratch))}
     for key in keys:
         with locks.try_exclusive(store.locks / key) as free:  # removes the lock file, too
             if not free:
                 continue
             scratch = store.scratch / key
-            stale = list(store.tmp.glob(f"{key}.*"))
+            stale = [path for path in _children(store.tmp) if path.name.startswith(f"{key}.")]
             if keep_days is not None and _age_s(scratch, now_s) >= keep_days * DAY_S:
                 stale.append(scratch)
             for path in stale:
-                freed += _size(path)
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
-    for path in store.compiled.glob(".*"):  # of a writer that was killed
-        if _age_s(path, now_s) >= DAY_S:
-            freed += _size(path)
-            shutil.rmtree(path, ignore_errors=True)
-    for entry in store.index.glob("*"):
-        if not (store.objects / entry.read_text().strip()).exists():
-            entry.unlink(missing_ok=True)
+                freed += _remove(path)
+    for path in _children(store.compiled):  # of a writer that was killed
+        if path.name.startswith(".") and _age_s(path, now_s) >= DAY_S:
+            freed += _remove(path)
+    for entry in _children(store.index):
+        key = store.indexed(entry.name)
+        if not key or not _is_there(store.objects / key):
+            _remove(entry)
+    for place in _children(store.places):
+        if not place_is_there(place):
+            _remove(place)
     return freed
+
+
+def _children(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where there is none. Raises OSError when it cannot be read."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.lexists(path)
+
+
+def _remove(path: Path) -> int:
+    """Remove a file or folder, if nobody else has; the bytes that this frees."""
+    size = _size(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    return size
 
 
 def _age_s(path: Path, now_s: float) -> float:
@@ -151,5 +192,13 @@ def _age_s(path: Path, now_s: float) -> float:
 
 
 def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else iter([path])
-    return sum(file.stat().st_size for file in files if file.is_file())
+    """Of the files there; those that somebody removes while we look do not count."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(folder, name).lstat().st_size
+    if not total and path.is_file():
+        with contextlib.suppress(FileNotFoundError):
+            total = path.stat().st_size
+    return total

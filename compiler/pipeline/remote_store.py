@@ -5,7 +5,6 @@ must have that key, and the artifact the record's hash. Anything else is as good
 is replaced. So any number of writers may be at it; a file of theirs is the same as ours, or broken.
 """
 
-import json
 import shutil
 import sys
 import uuid
@@ -13,12 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgekiln.compiler.pipeline.artifact import FORMAT, Artifact, Record, key_of
+from edgekiln.compiler.pipeline.artifact import Artifact, Record
+from edgekiln.compiler.pipeline.record import RECORD, DamagedError, StoredRecord, parse_record
 from edgekiln.compiler.pipeline.store import Maker, Store
 from edgekiln.runtime.bundle import read_tar, sha256, write_tar
 from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError
-
-RECORD = "record.json"
 
 
 def open_store(url: str = "") -> Store:
@@ -73,7 +71,7 @@ class SharedStore(Store):
 
     def _fetch(self, key: str) -> bool:
         """Whether the artifact was there, whole, and is now in this store."""
-        work = self._workdir(key)
+        work = self.workdir(key)
         try:
             packed = work / "packed.tar"
             try:
@@ -82,17 +80,17 @@ class SharedStore(Store):
                 return False
             record, content = _verified(key, packed)
             packed.unlink()
-            (work / record["file"]).write_bytes(content)
-            (work / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
-            self._rename(work, self.objects / key)
+            (work / record.file).write_bytes(content)
+            record.write(work)
+            self.publish(work, key)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        self._remember(record["sha256"], key)
+        self._remember(record.sha256, key)
         return True
 
     def _offer(self, key: str) -> None:
         """Under another name first: nobody shall read half a file."""
-        work = self._workdir(key)
+        work = self.workdir(key)
         try:
             home = self.objects / key
             packed = work / "packed.tar"
@@ -108,16 +106,16 @@ class SharedStore(Store):
         return f"{self._home}/{key}.tar"
 
 
-def _verified(key: str, packed: Path) -> tuple[dict[str, Any], bytes]:
-    """Record and artifact. Raises BundleError when they are not what the key stands for."""
+def _verified(key: str, packed: Path) -> tuple[StoredRecord, bytes]:
+    """Record and artifact.
+
+    Raises:
+        BundleError, DamagedError: they are not what the key stands for.
+    """
     files = read_tar(packed)
-    try:
-        record: dict[str, Any] = json.loads(files[RECORD])
-        content = files[record["file"]]
-        right = record["format"] == FORMAT and key_of(record["recipe"]) == key
-        whole = sha256(content) == record["sha256"] and "/" not in record["file"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{key[:12]}… is damaged ({error})") from error
-    if not (right and whole):
-        raise BundleError(f"{key[:12]}… is damaged or belongs to another key")
-    return record, content
+    if RECORD not in files:
+        raise BundleError(f"{key[:12]}… holds no record")
+    record = parse_record(files[RECORD], key)
+    if record.file not in files or sha256(files[record.file]) != record.sha256:
+        raise DamagedError(f"{key[:12]}… has another checksum")
+    return record, files[record.file]

@@ -1,8 +1,10 @@
 """What a bundle was made from, as far as the store still has it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import InputError
 
@@ -10,14 +12,28 @@ if TYPE_CHECKING:
     from edgekiln.runtime.manifest import ProgramSpec
 
 
-def source_model(spec: "ProgramSpec") -> Path:
+def source_model(spec: "ProgramSpec") -> Artifact:
     """The ONNX model that a program was compiled from. Raises InputError when it is gone."""
     if artifact := Store().find(spec.model_sha256):
-        return artifact.path
+        return artifact
     raise InputError(
         f"the store no longer has the model of {spec.name} (sha256 {spec.model_sha256[:12]}…)",
         "give it by --model FILE.onnx",
     )
+
+
+def known_model(path: Path) -> Artifact:
+    """A user's ONNX file, with the history that the store knows of it.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        file = Artifact.of_file(path, "onnx")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    known = Store().find(file.sha256)
+    return replace(file, chain=known.chain) if known else file
 
 
 def models_of(bundle: Path) -> tuple[Path, ...]:
@@ -28,12 +44,13 @@ def models_of(bundle: Path) -> tuple[Path, ...]:
     """
     from edgekiln.runtime.bundle import MANIFEST, Bundle, read_tar
 
-    if MANIFEST not in read_tar(bundle):
+    files = read_tar(bundle)
+    if MANIFEST not in files:
         return ()
     store = Store()
     made_from = {
-        str(record["kind"]): str(record["sha256"])
-        for record in Bundle.open(bundle).manifest.provenance
+        str(record.get("kind")): str(record.get("sha256"))
+        for record in Bundle.verified(bundle, files).manifest.provenance
     }
     found = [store.find(made_from[kind]) for kind in ("onnx-int8", "onnx") if kind in made_from]
     return tuple(artifact.path for artifact in found if artifact)

@@ -4,12 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 
 if TYPE_CHECKING:
     from edgekiln.targets.profile import TargetProfile
-
-Kind = Literal["module", "onnx", "onnx-int8", "lib", "bundle", "report"]
 
 # Advance(done, total, text): called from long loops; `text` is short: "loss 0.31  acc 0.92".
 Advance = Callable[[int, int, str], None]
@@ -31,22 +31,44 @@ class StageContext:
     scratch: Path
     # Where training curves for TensorBoard go, if anywhere.
     logs: Path | None = None
+    # Factories besides the zoo's that the user allows files to name: "package.module:factory".
+    allow: frozenset[str] = frozenset()
     # For the report ("group layer2.0 kept: cutting differs from zeroing"), stored with the metrics.
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(ABC):
-    """Fields are the options and, all of them, part of the cache key."""
+    """Fields are the options and, all of them, part of the cache key.
+
+    They are the user's, on the command line and in recipes, but for those marked `option: False`.
+    Part of the key, too: the code of the stage and of all that it imports, what it `uses`, and the
+    versions of its tools.
+    """
 
     name: ClassVar[str]
     takes: ClassVar[tuple[Kind, ...]]
     gives: ClassVar[Kind]
-    version: ClassVar[int] = 1  # raise it when the same options give other bytes
     uses_target: ClassVar[bool] = False
     tools: ClassVar[tuple[str, ...]] = ()  # distributions whose version can change the bytes
     suffix: ClassVar[str]  # of the artifact file, e.g. ".onnx"
 
+    def settled(self, src: Artifact | None) -> Self:  # noqa: ARG002
+        """This stage with the defaults that `src` decides written out: equal work, equal keys."""
+        return self
+
+    def uses(
+        self,
+        src: Artifact | None,  # noqa: ARG002
+        target: "TargetProfile | None",  # noqa: ARG002
+    ) -> Mapping[str, str]:
+        """What a run depends on besides options, input and target, by name: hashes and versions.
+
+        Raises:
+            EdgeKilnError: it cannot be read.
+        """
+        return {}
+
     @abstractmethod
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         """Read `src`, write `dst`, return metrics for the report. Raises EdgeKilnError."""

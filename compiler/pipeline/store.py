@@ -2,6 +2,7 @@
 
     objects/<key>/{artifact.onnx, record.json}    published by one rename, then never written
     index/<sha256 of an artifact>                 the key that made it
+    places/<fingerprint of a data set>            where it lies, see places.py
     compiled/<key>                                machine code, see aot/cache.py
     scratch/<key>/                                checkpoints of a run that has not finished
     tmp/, locks/                                  of runs now going on; gc removes what is stale
@@ -10,8 +11,6 @@ Any number of processes share it, and any of them may be killed at any time.
 """
 
 import contextlib
-import errno
-import json
 import os
 import shutil
 import tempfile
@@ -19,29 +18,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING
 
 from edgekiln.compiler.pipeline import locks
-from edgekiln.compiler.pipeline.artifact import (
-    FORMAT,
-    Artifact,
-    Record,
-    key_of,
-    recipe_of,
-    sha256_of,
-)
-from edgekiln.compiler.pipeline.atomic_io import default_root, explained
-from edgekiln.compiler.pipeline.stage import Advance, Kind, Stage, StageContext, silent
-from edgekiln.runtime.errors import InputError, StorageError
-from edgekiln.targets.profile import TargetProfile
+from edgekiln.compiler.pipeline.artifact import NOTHING, Artifact, Kind, Record, sha256_of
+from edgekiln.compiler.pipeline.atomic_io import explained
+from edgekiln.compiler.pipeline.key import FORMAT, key_of, recipe_of
+from edgekiln.compiler.pipeline.layout import Layout
+from edgekiln.compiler.pipeline.places import note_place
+from edgekiln.compiler.pipeline.record import RECORD, DamagedError, StoredRecord, parse_record
+from edgekiln.compiler.pipeline.stage import Advance, Stage, StageContext, silent
+from edgekiln.runtime.errors import InputError
 
-TAG = """Signature: 8a477f597d28d172789f06886806bc55
-# Build results of EdgeKiln, all of which can be made again. See https://bford.info/cachedir/
-"""
+if TYPE_CHECKING:
+    from edgekiln.targets.profile import TargetProfile
 
-
-class DamagedError(StorageError):
-    """A stored artifact is not what was written."""
+INPUT = "input"  # in place of a stage's name: a file that a user gave
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,70 +49,64 @@ class Made:
 Maker = Callable[[Path], Made]  # from the directory to work in
 
 
-class Store:
+class Store(Layout):
     """Artifacts on disk. Creating the object touches nothing."""
-
-    def __init__(self, root: Path | None = None) -> None:
-        self.root = (root or default_root()).absolute()
-        self.objects = self.root / "objects"
-        self.index = self.root / "index"
-        self.scratch = self.root / "scratch"
-        self.tmp = self.root / "tmp"
-        self.locks = self.root / "locks"
-        self.compiled = self.root / "compiled"
-        self.in_use = self.root / "in-use"  # held by whoever may be reading artifacts
-        self._member: locks.Shared | None = None
 
     def run(
         self,
         stage: Stage,
         src: Artifact | None,
-        target: TargetProfile | None = None,
+        target: "TargetProfile | None" = None,
         advance: Advance = silent,
         logs: Path | None = None,
+        allow: frozenset[str] = frozenset(),
     ) -> Artifact:
         """The artifact that `stage` makes of `src`: found, or made now.
 
-        A stage that begins a chain takes no input; its `run` is given `os.devnull`. Training curves
-        go below `logs`; what is found leaves none.
+        A stage that begins a chain takes no input; its `run` is given `NOTHING`. Training curves
+        go below `logs`; what is found leaves none. `allow` names the factories, besides the zoo's,
+        that files may ask for.
 
         Raises:
             EdgeKilnError: from the stage; StorageError when the disk is full or read-only.
         """
-        recipe = recipe_of(stage, src, target)
-        scratch = self.scratch / key_of(recipe)
+        given = src or NOTHING
+        with given.in_its_users_words():
+            stage = stage.settled(src)
+            recipe = recipe_of(stage, src, target)
+            note_place(self, recipe)
+            scratch = self.scratch / key_of(recipe)
 
-        def make(work: Path) -> Made:
-            scratch.mkdir(parents=True, exist_ok=True)
-            dst = work / f"artifact{stage.suffix}"
-            context = StageContext(
-                # What is not in the key is not passed to `run`.
-                target=target if stage.uses_target else None,
-                advance=advance, scratch=scratch, objects=self.compiled,
-                logs=logs / stage.name if logs else None,
-            )  # fmt: skip
-            try:
-                metrics = stage.run(src.path if src else Path(os.devnull), dst, context)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    scratch.rmdir()  # unless it holds checkpoints
-                raise
-            return Made(path=dst, kind=stage.gives, metrics=metrics, notes=tuple(context.notes))
+            def make(work: Path) -> Made:
+                scratch.mkdir(parents=True, exist_ok=True)
+                dst = work / f"artifact{stage.suffix}"
+                context = StageContext(
+                    # What is not in the key is not passed to `run`.
+                    target=target if stage.uses_target else None,
+                    advance=advance, scratch=scratch, objects=self.compiled, allow=allow,
+                    logs=logs / stage.name if logs else None,
+                )  # fmt: skip
+                try:
+                    metrics = stage.run(given, dst, context)
+                except BaseException:
+                    with contextlib.suppress(OSError):
+                        scratch.rmdir()  # unless it holds checkpoints
+                    raise
+                return Made(path=dst, kind=stage.gives, metrics=metrics, notes=tuple(context.notes))
 
-        if rank := int(os.environ.get("RANK", "0")):
-            self._work_along(f"rank{rank}-{key_of(recipe)}", key_of(recipe), make)
-        artifact = self._find_or_make(recipe, src.chain if src else (), make, advance)
-        if not artifact.cached:
-            shutil.rmtree(scratch, ignore_errors=True)
+            if rank := int(os.environ.get("RANK", "0")):
+                self._work_along(f"rank{rank}-{key_of(recipe)}", key_of(recipe), make)
+            artifact = self._find_or_make(recipe, given.chain, make, advance)
+        shutil.rmtree(scratch, ignore_errors=True)  # also when found: its maker may be killed
         return artifact
 
     def _work_along(self, name: str, key: str, make: Maker) -> None:
         """Under torchrun: train with rank 0, which holds the key's lock and publishes."""
         with explained(self.root):
-            self._join()
+            self.join()
             if self._find(key)[0] is not None:
                 return
-            self._prepare()
+            self.prepare()
             with (
                 locks.try_exclusive(self.locks / name),  # so that gc spares `work`
                 tempfile.TemporaryDirectory(prefix=f"{name}.", dir=self.tmp) as work,
@@ -143,64 +129,69 @@ class Store:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         made = self.find(sha256)
         if made and made.kind == kind:
-            return made
+            return replace(made, called=str(path))
 
         def copy(work: Path) -> Made:
             dst = work / f"artifact{path.suffix}"
             shutil.copyfile(path, dst)
             return Made(path=dst, kind=kind, metrics={})
 
-        artifact = self._find_or_make({"stage": "input", "kind": kind, "input": sha256}, (), copy)
+        artifact = self._find_or_make({"stage": INPUT, "kind": kind, "input": sha256}, (), copy)
         if artifact.sha256 != sha256:
             raise InputError(f"{path} changed while it was read")
-        return artifact
+        return replace(artifact, called=str(path))
 
     def read(self, key: str) -> Artifact | None:
         """The artifact stored under `key`, verified; None if there is none.
 
         Raises:
             DamagedError: it is there, but not as it was written.
+            OSError: it cannot be read.
         """
         home = self.objects / key
         try:
-            record = json.loads((home / "record.json").read_text(encoding="utf-8"))
-            path = home / record["file"]
-            whole = sha256_of(path) == record["sha256"]
-            artifact = Artifact(
-                path=path,
-                kind=cast("Kind", record["kind"]),
-                sha256=record["sha256"],
-                key=key,
-                chain=tuple(record["chain"]),
-                metrics=record["metrics"],
-                notes=tuple(record["notes"]),
-                wall_s=record["wall_s"],
-                cached=True,
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            record = parse_record((home / RECORD).read_bytes(), key)
+            path = home / record.file
+            if sha256_of(path) != record.sha256:
+                raise DamagedError(f"{path} has another checksum")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             if not home.exists():
                 return None
             raise DamagedError(f"the stored artifact {home} is damaged ({error})") from error
-        if not whole:
-            raise DamagedError(f"the stored artifact {path} is damaged (wrong checksum)")
-        return artifact
+        except DamagedError as error:
+            raise DamagedError(
+                f"the stored artifact {home} is damaged ({error.message})"
+            ) from error
+        return Artifact(
+            path=path,
+            kind=record.kind,
+            sha256=record.sha256,
+            key=key,
+            chain=record.chain,
+            metrics=record.metrics,
+            notes=record.notes,
+            wall_s=record.wall_s,
+            cached=True,
+            called=f"the {record.kind} that {record.recipe['stage']} made",
+        )
 
     def find(self, sha256: str) -> Artifact | None:
         """The artifact with these bytes, if the store has made or taken in such a one."""
-        self._join()
+        self.join()
         try:
-            key = (self.index / sha256).read_text().strip()
-            artifact = self.read(key)
+            key = self.indexed(sha256)
+            artifact = self.read(key) if key else None
         except (OSError, DamagedError):
             return None
-        if artifact is not None:
-            self._touch(key)
+        if artifact is None or artifact.sha256 != sha256:
+            return None
+        self._touch(artifact.key)
         return artifact
 
     def drop(self, key: str) -> None:
         """Remove an artifact at once; whoever has its file open can go on reading."""
-        self._prepare()
-        grave = self._workdir(key)
+        self.prepare()
+        grave = self.workdir(key)
         with contextlib.suppress(FileNotFoundError):  # somebody else was first
             (self.objects / key).rename(grave / "dropped")
         shutil.rmtree(grave, ignore_errors=True)
@@ -210,10 +201,10 @@ class Store:
     ) -> Artifact:
         key = key_of(recipe)
         with explained(self.root):
-            self._join()
+            self.join()
             artifact, remark = self._find(key)
             if artifact is None:
-                self._prepare()
+                self.prepare()
                 with locks.exclusive(
                     self.locks / key,
                     lambda who: advance(0, 0, f"waiting: {who} is making the same"),
@@ -233,6 +224,8 @@ class Store:
             return None, f"{error.message}: made again"
         if artifact is not None:
             self._touch(key)
+            with contextlib.suppress(OSError):  # a read-only store serves as well
+                self._remember(artifact.sha256, key)
         return artifact, ""
 
     def _publish(
@@ -241,64 +234,45 @@ class Store:
         """Make the artifact aside and give it its place by one rename. The lock is held."""
         for stale in self.tmp.glob(f"{key}.*"):  # of a killed run: its lock is ours now
             shutil.rmtree(stale, ignore_errors=True)
-        work = self._workdir(key)
+        work = self.workdir(key)
         try:
             start = time.monotonic()
             made = make(work)
             sha256 = sha256_of(made.path)
-            record = {
-                "format": FORMAT,
-                "file": made.path.name,
-                "kind": made.kind,
-                "sha256": sha256,
-                "recipe": recipe,
-                "chain": [*before, {**recipe, "kind": made.kind, "sha256": sha256}],
-                "metrics": dict(made.metrics),
-                "notes": list(made.notes),
-                "wall_s": round(time.monotonic() - start, 3),
-            }
-            (work / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-            self._rename(work, self.objects / key)
+            record = StoredRecord(
+                format=FORMAT,
+                file=made.path.name,
+                kind=made.kind,
+                sha256=sha256,
+                recipe=recipe,
+                chain=(*before, {**recipe, "kind": made.kind, "sha256": sha256}),
+                metrics=made.metrics,
+                notes=made.notes,
+                wall_s=round(time.monotonic() - start, 3),
+            )
+            record.write(work)
+            self.publish(work, key)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        self._remember(sha256, key)
+        self._remember(sha256, key)  # a kill before this is mended when the artifact is found
         artifact = self.read(key)
         assert artifact is not None, key
         return replace(artifact, cached=False)
 
-    def _rename(self, work: Path, home: Path) -> None:
-        work.chmod(0o755)  # mkdtemp's 0700 would hide it from others who share the store
-        try:
-            work.rename(home)  # atomic: a killed build leaves nothing half-made
-        except OSError as error:
-            # Where locks do not work, as on some network disks, another builder may be first.
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-
     def _remember(self, sha256: str, key: str) -> None:
-        entry = self.index / sha256
-        if not entry.exists():  # the first maker stays
-            aside = self.tmp / f"{key}.index"
-            aside.write_text(key)
-            aside.rename(entry)
+        """Note which key stands for these bytes: the first that made them, not took them in."""
+        known = self.indexed(sha256)
+        if known != key and not (known and self._is_made(known)):
+            self.put(self.index / sha256, key, key)
+
+    def _is_made(self, key: str) -> bool:
+        try:
+            artifact = self.read(key)
+        except (OSError, DamagedError):
+            return False
+        return artifact is not None and artifact.chain[-1]["stage"] != INPUT
 
     def _touch(self, key: str) -> None:
         """Note the last use, by which gc goes."""
         with contextlib.suppress(OSError):  # a read-only store serves as well
             os.utime(self.objects / key)
-
-    def _join(self) -> None:
-        if self._member is None:
-            with contextlib.suppress(OSError):  # the first real write will say what is wrong
-                self.root.mkdir(parents=True, exist_ok=True)
-                self._member = locks.Shared(self.in_use)
-
-    def _workdir(self, key: str) -> Path:
-        return Path(tempfile.mkdtemp(prefix=f"{key}.", dir=self.tmp))
-
-    def _prepare(self) -> None:
-        for directory in (self.objects, self.index, self.scratch, self.tmp, self.locks):
-            directory.mkdir(parents=True, exist_ok=True)
-        tag = self.root / "CACHEDIR.TAG"
-        if not tag.exists():
-            tag.write_text(TAG)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.pruning.graph import ChannelGroup, Item
+from edgekiln.compiler.pruning.groups import ChannelGroup
 
 if TYPE_CHECKING:
     from torch import nn
@@ -134,21 +134,17 @@ def _take(candidate: Candidate, count: int, layers: Mapping[str, LayerCost]) -> 
 
 
 def _fewer(candidate: Candidate, count: int, layers: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """By layer, how many outputs and inputs go with the next `count` atoms."""
+    """Count the outputs and inputs that each layer loses with the next `count` atoms."""
     channels = count * len(candidate.group.atoms[0])
     fewer: dict[str, tuple[int, int]] = {}
     for item in candidate.group.items:
         if item.name in layers:
             outputs, inputs = fewer.get(item.name, (0, 0))
-            lost = _channels_per_root(item, candidate.group) * channels
+            # As many as the group's, or more behind a flattened image, or fewer behind a split.
+            lost = len(item.channels) * channels // candidate.group.width
             if item.side == "in":
                 inputs += lost
             else:
                 outputs += lost
             fewer[item.name] = outputs, inputs
     return fewer
-
-
-def _channels_per_root(item: Item, group: ChannelGroup) -> int:
-    """1, or the pixels of a flattened channel."""
-    return len(item.channels) // group.width

@@ -1,50 +1,37 @@
 """Which channels of which layers must be cut together, by torch-pruning's dependency graph."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from edgekiln.compiler.pruning.bounds import Budget, bound
+from edgekiln.compiler.pruning.groups import (
+    ChannelGroup,
+    Item,
+    Side,
+    atoms_of,
+    check_range,
+    width_of,
+)
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Side = Literal["out", "in", "both"]
-
 
 @dataclass(frozen=True)
-class Item:
-    """The part of one layer that some channels of a group stand for."""
+class Followed:
+    """What became of following the outputs of every convolution and linear layer."""
 
-    name: str
-    layer: "nn.Module"
-    side: Side  # "both" for layers whose outputs are their inputs: norms, depthwise convolutions
-    channels: tuple[int, ...]  # of this layer
-    roots: tuple[int, ...]  # the group's channel each of them belongs to
-
-
-@dataclass(frozen=True)
-class ChannelGroup:
-    """Channels that run through several layers, counted as outputs of the layer `root`."""
-
-    root: str
-    width: int
-    items: tuple[Item, ...]  # for all channels
-    # The smallest sets that can go: single channels, or one of every convolution group or head.
-    atoms: tuple[tuple[int, ...], ...]
-
-    @property
-    def producers(self) -> tuple[str, ...]:
-        """The convolutions and linear layers whose outputs these channels are."""
-        return tuple(item.name for item in self.items if item.side == "out")
+    groups: tuple[ChannelGroup, ...]
+    lost: Mapping[str, str]  # by layer, why its channels could not be followed
 
 
 class ChannelGraph:
     """The channel groups of a module. Cutting changes that module, in place."""
 
-    def __init__(self, module: "nn.Module", example: "Tensor") -> None:
-        """Trace `module` on `example` (1, …); leaves it in evaluation mode.
+    def __init__(self, module: "nn.Module", samples: "Tensor") -> None:
+        """Trace `module` on the first of `samples` (N, …); leaves it in evaluation mode.
 
         Raises:
             UnsupportedError: channels cannot be followed through the module.
@@ -57,29 +44,74 @@ class ChannelGraph:
         self._parents = {
             child: parent for parent in module.modules() for child in parent.children()
         }
+        self._budget = Budget()
         with torch.enable_grad():
             # In a list: torch-pruning first tries `module(*example)`, which would unpack the batch.
             try:
                 self._graph = tp.DependencyGraph().build_dependency(
-                    module, example_inputs=[example], verbose=False
+                    module, example_inputs=[samples[:1]], verbose=False
                 )
-            except (ArithmeticError, LookupError, ValueError) as error:  # of a reshape it mistakes
+            except Exception as error:  # whatever a layer that it mistakes leads it to
                 raise UnsupportedError(
-                    f"torch-pruning cannot follow the channels of {type(module).__name__}: {error}",
+                    f"the channels of {type(module).__name__} cannot be followed"
+                    f"{_recurrent(module) or f': {first_line(error)}'}",
                     "leave pruning out: --skip prune",
                 ) from error
+        bound(self._graph, self._budget)
 
-    def groups(self) -> list[ChannelGroup]:
+    def groups(self) -> tuple[ChannelGroup, ...]:
         """All groups of more than one channel that begin at a convolution or linear layer."""
-        found = []
-        for group in self._graph.get_all_groups(ignored_layers=[]):
-            root = group[0].dep.target.module
-            width = len(group[0].idxs)
-            if width > 1 and root in self._names:
-                items = self._items(group)
-                atoms = _atoms(width, [(item, self._period(item)) for item in items])
-                found.append(ChannelGroup(self._names[root], width, items, atoms))
-        return found
+        return self.follow().groups
+
+    def follow(self) -> Followed:
+        """All such groups, and the layers whose channels could not be followed."""
+        found: list[ChannelGroup] = []
+        lost: dict[str, str] = {}
+        seen: set[str] = set()
+        for name in self._roots():
+            if name in seen:  # one group with an earlier layer
+                continue
+            width = self._graph.get_out_channels(self._module.get_submodule(name))
+            try:
+                raw = self._group(name, range(width))
+                items = self._items(raw)
+                check_range(items)
+                coupled = self._coupled(name, width) if _splits(raw) else ()
+            except Exception as error:  # whatever a layer that it mistakes leads it to
+                lost[name] = first_line(error)
+                continue
+            seen |= {item.name for item in items if item.side != "in"}
+            if width > 1:
+                periods = [(item, self._period(item)) for item in items]
+                atoms = atoms_of(width, periods, coupled)
+                found.append(ChannelGroup(name, width, items, atoms))
+        return Followed(tuple(found), lost)
+
+    def _coupled(self, root: str, width: int) -> tuple[tuple[int, int], ...]:
+        """Pairs of the root's channels that go together, as the halves of a split tensor do.
+
+        Following some channels leads back to those they are coupled with, unless these are among
+        them. Two channels differ in a bit of their numbers, so one of these halves parts them.
+        """
+        pairs: set[tuple[int, int]] = set()
+        for bit in range((width - 1).bit_length()):
+            for value in (0, 1):
+                half = [c for c in range(width) if c >> bit & 1 == value]
+                for item in self.items(root, half):
+                    if item.name == root and item.side == "out":
+                        pairs |= set(zip(item.channels, item.roots, strict=True))
+        return tuple(pair for pair in sorted(pairs) if pair[0] != pair[1])
+
+    def _roots(self) -> list[str]:
+        """The convolutions and linear layers that the trace met, in its order."""
+        from torch import nn
+        from torch.nn.modules.conv import _ConvNd
+
+        return [
+            self._names[layer]
+            for layer in self._graph.module2node
+            if layer in self._names and isinstance(layer, _ConvNd | nn.Linear)
+        ]
 
     def items(self, root: str, channels: Sequence[int]) -> tuple[Item, ...]:
         """What cutting these channels of the group takes away."""
@@ -99,6 +131,7 @@ class ChannelGraph:
 
     def _group(self, root: str, channels: Sequence[int]) -> Any:
         layer = self._module.get_submodule(root)
+        self._budget.refill()
         cut_outputs = self._graph.get_pruner_of_module(layer).prune_out_channels
         return self._graph.get_pruning_group(layer, cut_outputs, list(channels))
 
@@ -127,11 +160,11 @@ class ChannelGraph:
 
         layer = item.layer
         if isinstance(layer, _ConvNd) and layer.groups > 1 and item.side != "both":
-            return _width(item) // layer.groups
+            return width_of(item) // layer.groups
         if isinstance(layer, nn.GroupNorm):
             return layer.num_channels // layer.num_groups
         if (parts := self._head_parts(item)) > 1:
-            return _width(item) // parts
+            return width_of(item) // parts
         return 0
 
     def _head_parts(self, item: Item) -> int:
@@ -146,7 +179,7 @@ class ChannelGraph:
         *_, projection = (child for child in parent.children() if isinstance(child, nn.Linear))
         if item.side != ("in" if item.layer is projection else "out"):
             return 1
-        if _width(item) % heads:
+        if width_of(item) % heads:
             return 1
         fused = item.side == "out" and item.name.endswith("qkv")  # timm's name for q, k, v in one
         return 3 * heads if fused else heads
@@ -157,9 +190,17 @@ class ChannelGraph:
         parts = self._head_parts(item)
         if parts == 1 or item.side != "out" or "head_dim" not in attributes:
             return
-        attributes["head_dim"] = _width(item) // parts
+        attributes["head_dim"] = width_of(item) // parts
         if "attn_dim" in attributes:
             attributes["attn_dim"] = attributes["num_heads"] * attributes["head_dim"]
+
+
+def _splits(group: Any) -> bool:
+    """Whether a tensor is cut in pieces on the way of these channels."""
+    from torch_pruning.ops import OPTYPE
+
+    pieces = (OPTYPE.SPLIT, OPTYPE.SLICE, OPTYPE.UNBIND)
+    return any(member.dep.target.type in pieces for member in group.items)
 
 
 def _side(handler: Any) -> Side:
@@ -172,31 +213,18 @@ def _side(handler: Any) -> Side:
     return "both"
 
 
-def _width(item: Item) -> int:
-    """The layer's channels on the item's side."""
+def first_line(error: Exception) -> str:
+    """What an error of another library says, in one line."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _recurrent(module: "nn.Module") -> str:
+    """Names the layers that torch-pruning is known not to follow, if there are any."""
     from torch import nn
 
-    layer: Any = item.layer
-    kind = "features" if isinstance(layer, nn.Linear) else "channels"
-    return int(getattr(layer, f"{item.side}_{kind}"))
-
-
-def _atoms(width: int, constraints: Iterable[tuple[Item, int]]) -> tuple[tuple[int, ...], ...]:
-    """Union of all channels that some item's period binds together, in order of their first one."""
-    leader = list(range(width))
-
-    def find(channel: int) -> int:
-        while leader[channel] != channel:
-            channel = leader[channel]
-        return channel
-
-    for item, period in constraints:
-        first: dict[int, int] = {}  # place within a period → a root channel
-        for channel, root in zip(item.channels, item.roots, strict=True):
-            if period:
-                one, other = find(first.setdefault(channel % period, root)), find(root)
-                leader[max(one, other)] = min(one, other)
-    atoms: dict[int, list[int]] = defaultdict(list)
-    for channel in range(width):
-        atoms[find(channel)].append(channel)
-    return tuple(map(tuple, atoms.values()))
+    found = [
+        f"{name} ({type(layer).__name__})"
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.RNNBase)
+    ]
+    return f" through {', '.join(found)}" if found else ""

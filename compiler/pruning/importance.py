@@ -1,13 +1,15 @@
 """How much a network would miss a channel."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from edgekiln.compiler.pruning.graph import ChannelGraph
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from edgekiln.compiler.pruning.groups import ChannelGroup
 
 Criterion = Literal["magnitude", "taylor", "fisher", "gradient-share"]
 Scores = Mapping[str, "Tensor"]  # by parameter name, shaped like the parameter
@@ -52,17 +54,18 @@ def weight_scores(
 
 
 def channel_importance(
-    module: "nn.Module", example: "Tensor", scores: Scores
+    module: "nn.Module", samples: "Tensor", groups: "Sequence[ChannelGroup]", scores: Scores
 ) -> "dict[str, Tensor]":
     """Add up the weights' scores over all that a channel stands for.
 
     Returns:
-        By the root of each channel group, one number a channel, (width,).
+        By the root of each channel group, one number a channel, (width,). A group that
+        torch-pruning cannot add up is missing.
     """
     import torch_pruning as tp
 
     scored = copy.deepcopy(module)
-    graph = ChannelGraph(scored, example)
+    graph = ChannelGraph(scored, samples)
     for name, parameter in scored.named_parameters():
         parameter.data = (
             scores[name] if name in scores else parameter.data.new_zeros(parameter.shape)
@@ -71,8 +74,11 @@ def channel_importance(
     # grouped, concatenated and flattened layers, are at work.
     add_up = tp.importance.GroupMagnitudeImportance(p=1, group_reduction="sum", normalizer=None)
     importance = {}
-    for group in graph.groups():
-        total = add_up(graph.raw(group.root, range(group.width)))
-        if total is not None:
+    for group in groups:
+        try:
+            total = add_up(graph.raw(group.root, range(group.width)))
+        except Exception:  # of layers whose tensors are not where torch-pruning looks for them
+            continue
+        if total is not None and len(total) >= group.width:
             importance[group.root] = total[: group.width]  # longer behind a flattened image
     return importance

@@ -3,7 +3,8 @@
 torch-pruning follows channels through a network by the names of autograd's nodes, and takes what
 it does not know for element-wise. Where that is wrong (a shortcut padded with zero channels) it
 still cuts, and the network silently computes something else. Zeroing cannot go wrong that way,
-since nothing moves. The comparison is in float64: in float32, rounding hides shifted channels.
+since nothing moves. The comparison is in float64: in float32, rounding hides shifted channels. It
+is made on samples of the network's own data: noise is no index into an embedding's table.
 """
 
 import copy
@@ -11,16 +12,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.pruning.graph import ChannelGraph, ChannelGroup, Item
+from edgekiln.compiler.pruning.graph import ChannelGraph, first_line
+from edgekiln.compiler.pruning.groups import ChannelGroup, Item
+from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
+_SAMPLES = 4
 TOLERANCE = 1e-9  # of the largest output; float64 sums in another order differ by some 1e-13
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CutVerdict:
     """Whether a group may be cut, and if not, why."""
 
     proven: bool
@@ -31,51 +35,60 @@ class Verdict:
 class Prover:
     """Tries cuts on copies with random weights: zeros among trained ones could hide a mistake."""
 
-    def __init__(self, module: "nn.Module", example: "Tensor") -> None:
-        """`example` (1, …) gives the input's shape."""
+    def __init__(self, module: "nn.Module", samples: "Tensor") -> None:
+        """Run a copy of `module` on a few of `samples` (N, …), N ≥ 2.
+
+        Raises:
+            UnsupportedError: it does not run in float64, or not with random weights.
+        """
         import torch
 
-        draw = torch.Generator().manual_seed(0)
-        self._example = example.double()
-        self._x = torch.randn(4, *example.shape[1:], generator=draw, dtype=torch.float64)
-        self._module = _randomized(module, self._x, draw)
-        with torch.no_grad():
-            self._untouched = self._module(self._x)
+        self._x = samples[:_SAMPLES].double()
+        try:
+            self._module = _randomized(module, self._x, torch.Generator().manual_seed(0))
+            with torch.no_grad():
+                self._untouched = self._module(self._x)
+        except Exception as error:  # whatever the user's own module does
+            raise UnsupportedError(
+                f"{type(module).__name__} does not run in float64, in which cuts are proven: "
+                f"{first_line(error)}",
+                hint="leave pruning out: --skip prune",
+            ) from error
 
-    def prove(self, group: ChannelGroup) -> Verdict:
+    def prove(self, group: ChannelGroup) -> CutVerdict:
         """Cut half of the group's atoms, chosen at random, and compare with zeroing them."""
         import torch
 
         count = len(group.atoms)
         if count < 2:
-            return Verdict(False, "its channels can only go all together")
+            return CutVerdict(False, "its channels can only go all together")
         order = torch.randperm(count, generator=torch.Generator().manual_seed(count)).tolist()
         channels = sorted(c for atom in order[: count // 2] for c in group.atoms[atom])
         return self.compare(group.root, cut=channels, zeroed=channels)
 
-    def compare(self, root: str, *, cut: Sequence[int], zeroed: Sequence[int]) -> Verdict:
+    def compare(self, root: str, *, cut: Sequence[int], zeroed: Sequence[int]) -> CutVerdict:
         """Cut some channels of a copy, zero some of another, and run both."""
         import torch
 
         cut_copy, zeroed_copy = copy.deepcopy(self._module), copy.deepcopy(self._module)
         with torch.no_grad():
-            zero(ChannelGraph(zeroed_copy, self._example).items(root, zeroed))
-            expected = zeroed_copy(self._x)
             try:
-                ChannelGraph(cut_copy, self._example).cut(root, cut)
+                zero(ChannelGraph(zeroed_copy, self._x).items(root, zeroed))
+                expected = zeroed_copy(self._x)
+                ChannelGraph(cut_copy, self._x).cut(root, cut)
                 found = cut_copy(self._x)
             # A wrong cut fails wherever the shapes happen to clash.
             except Exception as error:
-                return Verdict(False, f"cutting breaks the network: {_first_line(error)}")
+                return CutVerdict(False, f"cutting breaks the network: {first_line(error)}")
         if found.shape != expected.shape:
-            return Verdict(False, "its channels are the network's output", is_output=True)
+            return CutVerdict(False, "its channels are the network's output", is_output=True)
         tolerance = TOLERANCE * max(1.0, float(expected.abs().max()))
         if float((expected - self._untouched).abs().max()) <= tolerance:
-            return Verdict(False, "zeroing it changes no output, which proves nothing")
+            return CutVerdict(False, "zeroing it changes no output, which proves nothing")
         difference = float((found - expected).abs().max())
         if difference <= tolerance:
-            return Verdict(True)
-        return Verdict(False, f"cutting differs from zeroing by {difference:.2g}")
+            return CutVerdict(True)
+        return CutVerdict(False, f"cutting differs from zeroing by {difference:.2g}")
 
 
 def zero(items: Iterable[Item]) -> None:
@@ -131,7 +144,3 @@ def _randomized(module: "nn.Module", x: "Tensor", draw: "Generator") -> "nn.Modu
                 layer.momentum = 1.0  # the statistics become those of `x`
         copied.train()(x)
     return copied.eval()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

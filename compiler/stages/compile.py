@@ -1,13 +1,15 @@
 """Compile: a QDQ int8 model, or a float one, becomes the program of one target."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.environment import toolchain
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind, sha256_of
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.runtime.errors import ConfigError, GateError
+from edgekiln.targets.profile import TargetProfile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,12 +17,11 @@ class Compile(Stage):
     """Lower to kernels, and those to a library, a header and a static benchmark runner."""
 
     name: ClassVar[str] = "compile"
-    version: ClassVar[int] = 3  # the runner's report and commands are of its third form
     takes: ClassVar[tuple[Kind, ...]] = ("onnx-int8", "onnx")
     gives: ClassVar[Kind] = "lib"
     suffix: ClassVar[str] = ".lib"
     uses_target: ClassVar[bool] = True
-    tools: ClassVar[tuple[str, ...]] = ("apache-tvm", "apache-tvm-ffi", "onnx")
+    tools: ClassVar[tuple[str, ...]] = ("edgekiln", "apache-tvm", "apache-tvm-ffi", "onnx")
 
     program: str = field(
         default="model", metadata={"help": "Name of the program in its header and reports."}
@@ -39,9 +40,6 @@ class Compile(Stage):
     tuning: str = field(
         default="", metadata={"help": "Tuning file (default: the target's own, if it has one)."}
     )
-    tuning_sha256: str = field(default="", metadata={"derived": True})
-    toolchain: str = field(default="", metadata={"derived": True})  # the C compiler's version
-    generator: str = field(default="", metadata={"derived": True})  # hash of our own sources
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -49,23 +47,32 @@ class Compile(Stage):
         if not self.program:
             raise ConfigError("compile: program = ''", hint="give the program a name")
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+    def uses(self, src: Artifact | None, target: TargetProfile | None) -> Mapping[str, str]:  # noqa: ARG002
+        """The C compiler, and the tuning file, which is read so that its faults are said now."""
+        from edgekiln.compiler.tuning import table
+
+        assert target is not None, "compile uses a target"
+        used = {"toolchain": toolchain.version(target.toolchain.cc)}
+        if path := table.file_for(self.tuning, target):
+            table.read(path)
+            used["tuning"] = sha256_of(path)
+        return used
+
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.aot.build import build
         from edgekiln.compiler.aot.cache import ObjectCache
-        from edgekiln.compiler.ir.import_onnx import import_onnx
         from edgekiln.compiler.lowering.lower import lower
         from edgekiln.compiler.onnx_model import io
-        from edgekiln.compiler.passes.pipeline import lower_graph
+        from edgekiln.compiler.passes.pipeline import lowered
         from edgekiln.compiler.tuning import table
-        from edgekiln.runtime.bundle import RUNNER, write_tar
+        from edgekiln.runtime.bundle import write_lib
         from edgekiln.targets import isa
 
         assert ctx.target is not None, "compile uses a target"
         mk = isa.load(ctx.target.isa)
         ctx.advance(0, 3, "lowering")
-        graph = import_onnx(src, self.batch)
-        microcontroller = ctx.target.memory is not None
-        stayed_float = lower_graph(graph, mk.activation, integer_edges=microcontroller)
+        loaded = src.read(io.load_model)
+        graph, stayed_float = lowered(src.path, ctx.target, self.batch, loaded=loaded)
         ctx.notes.extend(f"float: {operator}" for operator in stayed_float)
         lost = [str(operator) for operator in stayed_float if operator.quantized]
         if self.strict_int8 and lost:
@@ -73,19 +80,18 @@ class Compile(Stage):
                 f"{len(lost)} quantized operators stayed float: {'; '.join(lost)}",
                 "change the model so that they can be quantized, or build without --strict-int8",
             )
-        meta = io.read_meta(io.load_model(src))
-        digest = hashlib.sha256(src.read_bytes()).hexdigest()
+        meta = io.read_meta(loaded)
         ctx.advance(1, 3, "generating kernels")
         file = table.file_for(self.tuning, ctx.target)
         choices = table.Choices.of(table.read(file) if file else (), ctx.target)
         program = lower(
-            graph, mk, ctx.target.tvm, name=self.program, meta=meta, model_sha256=digest,
+            graph, mk, ctx.target.tvm, name=self.program, meta=meta, model_sha256=src.sha256,
             choices=choices, compact=self.compact,
         )  # fmt: skip
         ctx.notes.extend(choices.notes(file))
         ctx.advance(2, 3, f"compiling for {ctx.target.name}")
         built = build(program, ctx.target, ObjectCache(root=ctx.objects))
-        write_tar(dst, built.files, executable={RUNNER})
+        write_lib(dst, built.files)
         ctx.advance(3, 3, "")
         spec = built.spec
         memories = {}
@@ -107,3 +113,21 @@ class Compile(Stage):
             "arena_bound_bytes": built.arena_bound_bytes,
             "file_bytes": dst.stat().st_size,
         }
+
+
+def inspect_passes(
+    model: Path, target: TargetProfile, batch: int, *, check: bool, dump: Path | None
+) -> None:
+    """Run the passes that `compile` runs, to look at them: beside the stage, so that what is asked
+    for is there whether the program is compiled or found in the store.
+
+    Args:
+        check: look for faults in the graph after each pass.
+        dump: a directory for the graph's printed form after each pass.
+
+    Raises:
+        EdgeKilnError: from the passes.
+    """
+    from edgekiln.compiler.passes.pipeline import Inspection, lowered
+
+    lowered(model, target, batch, Inspection(check=check, dump=dump))

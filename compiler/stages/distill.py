@@ -3,16 +3,30 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from edgekiln.compiler.pipeline.stage import Advance, Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Advance, Stage, StageContext
+from edgekiln.compiler.stages.uses_data import used_data
+from edgekiln.compiler.stages.uses_module import (
+    data_of_module,
+    file_sha256,
+    named_model,
+    used_factory,
+)
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgekiln.compiler.training.fit import FitOptions
-    from edgekiln.compiler.training.setting import Setting
+    from edgekiln.compiler.training.context import TrainingContext
+    from edgekiln.compiler.training.fit import FitOptions, FitResult
+    from edgekiln.targets.profile import TargetProfile
+
+# From random weights a training must go far in few epochs. Trained ones are lost at that rate: Adam
+# moves each weight by about the rate in every step, whatever its gradient.
+_RATE, _FINE_RATE = 4e-3, 2e-4
+_TRAINS = ("distill", "prune")  # stages that leave trained weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +44,15 @@ class Distill(Stage):
     optimizer: Literal["adamw", "sgd"] = field(
         default="adamw", metadata={"help": "AdamW, or SGD with Nesterov momentum."}
     )
-    learning_rate: float = field(default=4e-3, metadata={"help": "Largest learning rate."})
+    learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": f"Largest learning rate (default: {_RATE:g}; "
+            f"{_FINE_RATE:g} from trained weights)."
+        },
+    )
     weight_decay: float = field(
-        default=1e-2, metadata={"help": "Of weights; biases and norms are not decayed."}
+        default=1e-2, metadata={"help": "How much weights decay a step; biases and norms do not."}
     )
     warmup_epochs: float = field(
         default=1.0, metadata={"help": "Epochs of rising learning rate; then it falls by a cosine."}
@@ -52,13 +72,14 @@ class Distill(Stage):
     flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
     precision: Literal["float32", "bf16", "auto"] = field(
         default="float32",
-        metadata={"help": "Of training; auto times both, and may choose differently elsewhere."},
+        metadata={
+            "help": "Train in these numbers; auto times both, and may choose differently elsewhere."
+        },
     )
     teacher: str = field(
         default="",
         metadata={"help": "Zoo name, package.module:factory or .pt file; none: plain training."},
     )
-    teacher_sha256: str = field(default="", metadata={"derived": True})
     teacher_epochs: int = field(
         default=20, metadata={"help": "Epochs to train a teacher from the zoo first."}
     )
@@ -71,16 +92,18 @@ class Distill(Stage):
     init: str = field(
         default="", metadata={"help": "Checkpoint (.pt) to start from: transfer learning."}
     )
-    init_sha256: str = field(default="", metadata={"derived": True})
     data: str = field(default="", metadata={"help": "Data set to train on (default: the model's)."})
-    data_sha256: str = field(default="", metadata={"derived": True})
     seed: int = field(default=0, metadata={"help": "Seed of the splits, the order and the noise."})
 
     def __post_init__(self) -> None:
         for name, valid, hint in (
             ("epochs", self.epochs >= 1, "train for at least one epoch"),
             ("batch_size", self.batch_size >= 2, "batch norm needs two samples or more"),
-            ("learning_rate", self.learning_rate > 0, "give a positive number"),
+            (
+                "learning_rate",
+                self.learning_rate is None or self.learning_rate > 0,
+                "give a positive number",
+            ),
             ("weight_decay", self.weight_decay >= 0, "give 0 or more"),
             ("warmup_epochs", self.warmup_epochs >= 0, "give 0 or more"),
             ("ema", 0 <= self.ema < 1, "give 0 (none) or a number below 1, such as 0.99"),
@@ -95,45 +118,71 @@ class Distill(Stage):
                 value = getattr(self, name)
                 raise ConfigError(f"distill: {name.replace('_', '-')} = {value}", hint=hint)
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+    def settled(self, src: Artifact | None) -> Self:
+        return replace(self, data=self.data or data_of_module(src))
+
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
+        return {
+            **used_data(self.data, self.seed),
+            **used_factory(src),
+            "teacher": named_model(self.teacher),
+            "init": file_sha256(self.init),
+        }
+
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler.training.context import open_context
         from edgekiln.compiler.training.fit import fit
         from edgekiln.compiler.training.loss import Objective
-        from edgekiln.compiler.training.setting import open_setting
-        from edgekiln.compiler.training.transfer import take_over
+        from edgekiln.compiler.training.transfer import load_matching_weights
         from edgekiln.models.artifact import save_module
 
-        setting = open_setting(src, self.data, self.seed)
+        context = open_context(src.path, self.data, self.seed, ctx.allow)
         if self.init:
-            ctx.notes.extend(take_over(setting.module, Path(self.init)))
-        teacher = self._teacher(setting, ctx) if self.teacher else None
+            ctx.notes.extend(load_matching_weights(context.module, Path(self.init)))
+        trained = bool(self.init) or any(stage in context.meta.history for stage in _TRAINS)
+        teacher = self._teacher(context, ctx) if self.teacher else None
         objective = Objective(
-            task=setting.data.task,
+            task=context.data.task,
             alpha=self.alpha,
             temperature=self.temperature,
             label_smoothing=self.label_smoothing,
         )
         result = fit(
-            setting.module,
-            setting.data,
+            context.module,
+            context.data,
             objective,
-            self._options(),
+            self._options(_FINE_RATE if trained else _RATE),
             checkpoint_path=ctx.scratch / "student.ckpt",
             teacher=teacher,
             advance=ctx.advance,
             logs=ctx.logs / "student" if ctx.logs else None,
         )
-        if self.precision == "auto":
-            ctx.notes.append(f"trained in {result.precision}, the faster one here")
+        ctx.notes.extend(self._remarks(result, trained=trained))
         metrics = {
             "epochs": result.epochs,
             "best_epoch": result.best_epoch,
+            **(result.start.metrics("val", "_before") if trained else {}),
             **result.score.metrics("val"),
         }
-        history = {**setting.meta.history, "distill": metrics}
-        save_module(dst, setting.module, replace(setting.meta, history=history))
+        history = {**context.meta.history, "distill": metrics}
+        save_module(dst, context.module, replace(context.meta, history=history))
         return metrics
 
-    def _options(self) -> "FitOptions":
+    def _remarks(self, result: "FitResult", *, trained: bool) -> list[str]:
+        """What the user should know about how training went."""
+        remarks = []
+        if self.precision == "auto":
+            remarks.append(f"trained in {result.precision}, the faster one here")
+        if result.best_epoch == 0:
+            remarks.append(
+                f"training made it worse: the weights it began with, val {result.start}, are kept; "
+                "lower --learning-rate"
+            )
+        elif trained:
+            remarks.append(f"val {result.start} before, {result.score} after")
+        return remarks
+
+    def _options(self, default_rate: float) -> "FitOptions":
         from edgekiln.compiler.training.batches import Augment
         from edgekiln.compiler.training.fit import FitOptions
 
@@ -141,7 +190,7 @@ class Distill(Stage):
             epochs=self.epochs,
             batch_size=self.batch_size,
             optimizer=self.optimizer,
-            learning_rate=self.learning_rate,
+            learning_rate=self.learning_rate or default_rate,
             weight_decay=self.weight_decay,
             warmup_epochs=self.warmup_epochs,
             ema=self.ema,
@@ -151,14 +200,14 @@ class Distill(Stage):
             seed=self.seed,
         )
 
-    def _teacher(self, student: "Setting", ctx: StageContext) -> "nn.Module":
+    def _teacher(self, student: "TrainingContext", ctx: StageContext) -> "nn.Module":
         """Load the teacher; one from the zoo knows nothing and is trained first."""
         from edgekiln.compiler.training import teacher as teachers
         from edgekiln.compiler.training.fit import fit
         from edgekiln.compiler.training.loss import Objective
 
         if Path(self.teacher).suffix == ".pt":
-            return teachers.from_artifact(Path(self.teacher), student)
+            return teachers.from_artifact(Path(self.teacher), student, ctx.allow)
         module = teachers.from_name(self.teacher, student, ctx.scratch, self.seed)
         if ":" in self.teacher or self.teacher_epochs == 0:
             return module
@@ -166,7 +215,7 @@ class Distill(Stage):
             module,
             student.data,
             Objective(task=student.data.task, label_smoothing=self.label_smoothing),
-            replace(self._options(), epochs=self.teacher_epochs),
+            replace(self._options(_RATE), epochs=self.teacher_epochs),
             checkpoint_path=ctx.scratch / "teacher.ckpt",
             advance=_named("teacher", ctx.advance),
             logs=ctx.logs / "teacher" if ctx.logs else None,

@@ -6,16 +6,19 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.onnx_model.io import Meta
-from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
+from edgekiln.compiler.stages.uses_data import used_data
+from edgekiln.compiler.stages.uses_module import data_of_module, used_factory
 from edgekiln.runtime.errors import ConfigError, MismatchError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from edgekiln.compiler.onnx_model.feed import Feed
     from edgekiln.models.artifact import ModuleMeta
+    from edgekiln.targets.profile import TargetProfile
 
 # Trained nets differ by 5e-6 between PyTorch and ONNX Runtime; a wrong operator by 0.1 and more.
 TOLERANCE = 1e-3
@@ -50,18 +54,23 @@ class Export(Stage):
     data: str = field(
         default="", metadata={"help": "Data set to compare on; the model's own by default."}
     )
-    data_sha256: str = field(default="", metadata={"derived": True})
     seed: int = field(default=0, metadata={"help": "Seed of the data set's splits."})
 
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise ConfigError(f"export: samples = {self.samples}", hint="compare on at least one")
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+    def settled(self, src: Artifact | None) -> Self:
+        return replace(self, data=self.data or data_of_module(src))
+
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
+        return {**used_data(self.data, self.seed), **used_factory(src)}
+
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.onnx_model.feed import feed_for
         from edgekiln.models.artifact import load_module
 
-        module, about = load_module(src)
+        module, about = load_module(src.path, ctx.allow)
         meta = Meta(
             preprocessing=about.preprocessing,
             labels=about.classes,

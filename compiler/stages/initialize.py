@@ -3,9 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
+from edgekiln.compiler.stages.uses_data import used_data
+from edgekiln.compiler.stages.uses_module import factory_code
+
+if TYPE_CHECKING:
+    from edgekiln.targets.profile import TargetProfile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +25,13 @@ class Initialize(Stage):
     tools: ClassVar[tuple[str, ...]] = ("torch",)
 
     model: str = field(metadata={"help": "Zoo name or package.module:factory."})
-    model_sha256: str = field(default="", metadata={"derived": True})
     data: str = field(default="", metadata={"help": "Data set that decides the model's ends."})
-    data_sha256: str = field(default="", metadata={"derived": True})
     seed: int = field(default=0, metadata={"help": "Seed of weights and splits."})
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
+        return {**used_data(self.data, self.seed), "factory": factory_code(self.model)}
+
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
         from edgekiln.models import artifact, data
 
         dataset = data.load(self.data, self.seed)

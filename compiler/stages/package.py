@@ -1,16 +1,21 @@
 """Package: a compiled program becomes a bundle that stands alone, and says where it comes from."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.packaging.report import StageReport
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
+from edgekiln.compiler.stages.uses_data import used_data
 
 if TYPE_CHECKING:
     from edgekiln.compiler.packaging.golden_example import Example
     from edgekiln.runtime.manifest import ProgramSpec
+    from edgekiln.targets.profile import TargetProfile
 
 REPORT = "report.json"
 REPORT_SCHEMA = "edgekiln.report/1"
@@ -31,18 +36,26 @@ class Package(Stage):
         default="",
         metadata={"help": "Data set of the example, its first test sample; none: random numbers."},
     )
-    data_sha256: str = field(default="", metadata={"derived": True})
     seed: int = field(default=0, metadata={"help": "Seed of the splits or the random numbers."})
-    provenance: str = field(default="[]", metadata={"derived": True})  # JSON: a record a stage
-    report: str = field(default="{}", metadata={"derived": True})  # JSON: what build measured
+    # What the build measured of the stages before.
+    steps: tuple[StageReport, ...] = field(default=(), metadata={"option": False})
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
+        """The data of the example, and how the program came about, which the manifest tells."""
+        chain = json.dumps(src.chain if src else (), sort_keys=True)
+        return {
+            **used_data(self.data, self.seed),
+            "provenance": hashlib.sha256(chain.encode()).hexdigest(),
+        }
+
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.packaging.golden_example import expected_outputs
         from edgekiln.compiler.packaging.licences import notices
         from edgekiln.runtime import bundle, manifest
+        from edgekiln.runtime.codec import encode
 
         ctx.advance(0, 2, "example")
-        spec, program = bundle.read_program(src)
+        spec, program = bundle.read_program(src.path)
         files = {**program, **notices(program)}
         example = self._example(spec)
         outputs, missing = expected_outputs(example, program)
@@ -54,7 +67,7 @@ class Package(Stage):
         ctx.advance(1, 2, "packing")
         report = {
             "schema": REPORT_SCHEMA,
-            **json.loads(self.report),
+            "steps": [encode(step) for step in self.steps],
             "sizes": _sizes(spec, program),
             "example": {"input": example.origin, "no_expected_output": missing},
         }
@@ -62,7 +75,7 @@ class Package(Stage):
         document = manifest.Manifest(
             program=example.spec,
             files={name: bundle.sha256(content) for name, content in files.items()},
-            provenance=tuple(json.loads(self.provenance)),
+            provenance=src.chain,
             report=report,
         )
         files[bundle.MANIFEST] = manifest.to_json(document).encode()

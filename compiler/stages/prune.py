@@ -5,17 +5,22 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from edgekiln.compiler.pipeline.stage import Advance, Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Advance, Stage, StageContext
+from edgekiln.compiler.stages.uses_data import used_data
+from edgekiln.compiler.stages.uses_module import data_of_module, used_factory
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.compiler.training.fit import FitOptions
     from edgekiln.compiler.training.loss import Objective
-    from edgekiln.compiler.training.setting import Setting
+    from edgekiln.compiler.training.score import SplitScore
+    from edgekiln.targets.profile import TargetProfile
 
 # Enough for a ranking: the scores are means, and a batch costs as much as training on it.
 _GRADIENT_BATCHES = 16
@@ -39,7 +44,9 @@ class Prune(Stage):
     recovery_epochs: int = field(default=8, metadata={"help": "Epochs of training after each cut."})
     batch_size: int = field(default=32, metadata={"help": "Samples a step, on each process."})
     learning_rate: float = field(default=3e-3, metadata={"help": "Largest learning rate."})
-    weight_decay: float = field(default=1e-2, metadata={"help": "Of weights."})
+    weight_decay: float = field(
+        default=1e-2, metadata={"help": "How much weights decay a step, as AdamW defines it."}
+    )
     ema: float = field(
         default=0.98, metadata={"help": "Decay of the average of the weights; 0: no average."}
     )
@@ -60,7 +67,6 @@ class Prune(Stage):
         default=8, metadata={"help": "Widths are multiples of this (in a build: the targets')."}
     )
     data: str = field(default="", metadata={"help": "Data set to train on (default: the model's)."})
-    data_sha256: str = field(default="", metadata={"derived": True})
     seed: int = field(default=0, metadata={"help": "Seed of the splits and the order."})
 
     def __post_init__(self) -> None:
@@ -81,22 +87,35 @@ class Prune(Stage):
                 value = getattr(self, name)
                 raise ConfigError(f"prune: {name.replace('_', '-')} = {value}", hint=hint)
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        from edgekiln.compiler.training.setting import open_setting
+    def settled(self, src: Artifact | None) -> Self:
+        return replace(self, data=self.data or data_of_module(src))
+
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
+        return {**used_data(self.data, self.seed), **used_factory(src)}
+
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler.training.context import open_context
         from edgekiln.compiler.training.teacher import frozen_copy
         from edgekiln.models import cost
         from edgekiln.models.artifact import save_module
 
-        setting = open_setting(src, self.data, self.seed)
-        before = cost.count(setting.module, setting.example)
-        module, teacher = setting.module, frozen_copy(setting.module)
+        context = open_context(src.path, self.data, self.seed, ctx.allow)
+        before = cost.count(context.module, context.samples[:1])
+        module, teacher = context.module, frozen_copy(context.module)
+        score_before = _score(teacher, context, self.batch_size)
         for step in range(self.steps if self.ratio < 1 else 0):
             # Equal parts of what is to go: the same number of MACs in every round.
             kept = 1 - (1 - self.ratio) * (step + 1) / self.steps
             module = self._round(
-                step, replace(setting, module=module), teacher, int(before.macs * kept), ctx
+                step, replace(context, module=module), teacher, int(before.macs * kept), ctx
             )
-        after = cost.count(module, setting.example)
+        after = cost.count(module, context.samples[:1])
+        score_after = _score(module, context, self.batch_size)
+        if score_after.is_worse_than(score_before):
+            ctx.notes.append(
+                f"pruning made it worse: val {score_before} before, {score_after} after; "
+                "raise --ratio or --recovery-epochs"
+            )
         if after.macs > self.ratio * before.macs:
             ctx.notes.append(
                 f"{after.macs / before.macs:.3f} of the MACs are left, {self.ratio:g} were asked "
@@ -108,14 +127,20 @@ class Prune(Stage):
             "macs_ratio": after.macs / before.macs,
             "parameters_before": before.parameters,
             "parameters_after": after.parameters,
-            **_score(module, setting, self.batch_size),
+            **score_before.metrics("val", "_before"),
+            **score_after.metrics("val"),
         }
-        history = {**setting.meta.history, "prune": metrics}
-        save_module(dst, module, replace(setting.meta, history=history))
+        history = {**context.meta.history, "prune": metrics}
+        save_module(dst, module, replace(context.meta, history=history))
         return metrics
 
     def _round(
-        self, step: int, setting: "Setting", teacher: "nn.Module", budget: int, ctx: StageContext
+        self,
+        step: int,
+        context: "TrainingContext",
+        teacher: "nn.Module",
+        budget: int,
+        ctx: StageContext,
     ) -> "nn.Module":
         """Cut to `budget` MACs and recover; a finished round is read from the scratch directory."""
         from edgekiln.compiler.pruning.importance import weight_scores
@@ -127,22 +152,31 @@ class Prune(Stage):
 
         label = f"cut {step + 1}/{self.steps}"
         ctx.advance(0, 1, f"{label}: proving which channels can go")
-        module, example = setting.module, setting.example
-        found = survey(module, example, self.keep)
+        module, samples = context.module, context.samples
+        found = survey(module, samples, self.keep)
         ctx.notes.extend(note for note in found.kept if note not in ctx.notes)
         if not found.proven:
             ctx.notes.append("nothing was cut: no group of channels may be")
             return module
         done = ctx.scratch / f"round-{step}.pt"
         if done.exists():
-            return load_module(done)[0]
-        scores = weight_scores(module, self.importance, self._losses(setting))
-        shrink(module, example, found.proven, scores, budget=budget, multiple=self.channel_multiple)
+            return load_module(done, {context.meta.factory})[0]
+        scores = weight_scores(module, self.importance, self._losses(context))
+        ctx.notes.extend(
+            shrink(
+                module,
+                samples,
+                found.proven,
+                scores,
+                budget=budget,
+                multiple=self.channel_multiple,
+            )
+        )
         if self.recovery_epochs:
             fit(
                 module,
-                setting.data,
-                Objective(task=setting.data.task, alpha=self.alpha, temperature=self.temperature),
+                context.data,
+                Objective(task=context.data.task, alpha=self.alpha, temperature=self.temperature),
                 self._options(step),
                 checkpoint_path=ctx.scratch / f"round-{step}.ckpt",
                 teacher=teacher,
@@ -151,7 +185,7 @@ class Prune(Stage):
             )
         if join().rank == 0:
             ctx.scratch.mkdir(parents=True, exist_ok=True)
-            save_module(done, module, setting.meta)
+            save_module(done, module, context.meta)
         return module
 
     def _options(self, step: int) -> "FitOptions":
@@ -168,15 +202,15 @@ class Prune(Stage):
             seed=self.seed + step,  # another order in every round
         )
 
-    def _losses(self, setting: "Setting") -> "Iterator[Callable[[nn.Module], Tensor]]":
+    def _losses(self, context: "TrainingContext") -> "Iterator[Callable[[nn.Module], Tensor]]":
         """The task's loss on a few training batches, as functions of the network."""
         from edgekiln.compiler.training.batches import Batches
         from edgekiln.compiler.training.loss import Objective
 
-        objective = Objective(task=setting.data.task)
+        objective = Objective(task=context.data.task)
         batches = Batches(
-            split=setting.data.train,
-            preprocessing=setting.data.preprocessing,
+            split=context.data.train,
+            preprocessing=context.data.preprocessing,
             batch_size=self.batch_size,
             seed=self.seed,
         )
@@ -188,15 +222,15 @@ def _loss(objective: "Objective", x: "Tensor", y: "Tensor", module: "nn.Module")
     return objective(module(x), x, y, None)
 
 
-def _score(module: "nn.Module", setting: "Setting", batch_size: int) -> dict[str, float]:
+def _score(module: "nn.Module", context: "TrainingContext", batch_size: int) -> "SplitScore":
     from edgekiln.compiler.training.batches import Batches
     from edgekiln.compiler.training.loss import Objective
     from edgekiln.compiler.training.score import score
 
     batches = Batches(
-        split=setting.data.val, preprocessing=setting.data.preprocessing, batch_size=batch_size
+        split=context.data.val, preprocessing=context.data.preprocessing, batch_size=batch_size
     )
-    return score(module.eval(), batches, Objective(task=setting.data.task)).metrics("val")
+    return score(module.eval(), batches, Objective(task=context.data.task))
 
 
 def _labelled(label: str, advance: Advance) -> Advance:

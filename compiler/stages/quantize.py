@@ -3,17 +3,19 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.onnx_model import io
-from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.quantization.entropy import entropy_range
 from edgekiln.compiler.quantization.mse import mse_range
 from edgekiln.compiler.quantization.percentile import percentile_range
 from edgekiln.compiler.quantization.ranges import Histogram, Observer, Range
+from edgekiln.compiler.stages.uses_data import data_of_onnx, used_data
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from edgekiln.compiler.onnx_model.feed import Feed
     from edgekiln.compiler.quantization.qcheck import Structure
+    from edgekiln.targets.profile import TargetProfile
 
 _SQNR_SAMPLES, _SQNR_BATCH = 512, 32
 
@@ -56,7 +59,6 @@ class Quantize(Stage):
     data: str = field(
         default="", metadata={"help": "Data set to calibrate on; the model's own by default."}
     )
-    data_sha256: str = field(default="", metadata={"derived": True})
     seed: int = field(default=0, metadata={"help": "Seed of the data set's splits."})
 
     def __post_init__(self) -> None:
@@ -70,12 +72,18 @@ class Quantize(Stage):
                 hint="samples is 0 (all) or more, batch at least 1",
             )
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+    def settled(self, src: Artifact | None) -> Self:
+        return replace(self, data=self.data or data_of_onnx(src))
+
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
+        return used_data(self.data, self.seed)
+
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.onnx_model.feed import feed_for
         from edgekiln.compiler.quantization import qcheck
         from edgekiln.compiler.quantization.prepare import prepare
 
-        model = prepare(io.load_model(src))
+        model = prepare(src.read(io.load_model))
         meta = io.read_meta(model)
         shape = io.static_shape(model)
         feed = feed_for(meta, shape, data=self.data, seed=self.seed)

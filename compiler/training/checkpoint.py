@@ -6,7 +6,7 @@ from typing import Any
 
 from edgekiln.runtime.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

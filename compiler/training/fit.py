@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.training import checkpoint, optimizer, precision
 from edgekiln.compiler.training.batches import Augment, Batches
+from edgekiln.compiler.training.best import Best
 from edgekiln.compiler.training.distributed import World, join
 from edgekiln.compiler.training.ema import Ema
 from edgekiln.compiler.training.logs import tensorboard
@@ -17,7 +18,7 @@ from edgekiln.compiler.training.optimizer import OptimizerName
 from edgekiln.compiler.training.precision import Precision
 from edgekiln.compiler.training.reproducible import reproducible, seed_everything
 from edgekiln.compiler.training.schedule import learning_rate
-from edgekiln.compiler.training.score import Score, score
+from edgekiln.compiler.training.score import SplitScore, score
 from edgekiln.runtime.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ class FitResult:
     """What came of a training."""
 
     epochs: int  # run, of those asked for
-    best_epoch: int  # counted from 1; its weights were kept
-    score: Score  # of the kept weights on the validation split
+    best_epoch: int  # counted from 1, its weights were kept; 0: those that training began with
+    start: SplitScore  # of the weights that training began with, on the validation split
+    score: SplitScore  # of the kept weights, likewise: never worse
     precision: Precision
 
 
@@ -67,8 +69,9 @@ def fit(
 ) -> FitResult:
     """Train `module` in place; it ends with the weights of the epoch best on the validation split.
 
-    Those weights are the moving average when there is one. Every epoch ends in a checkpoint; a
-    killed training started again from the same weights and options ends in the same bits.
+    Those weights are the moving average when there is one, and those it began with when no epoch
+    was better. Every epoch ends in a checkpoint; a killed training started again from the same
+    weights and options ends in the same bits.
 
     Raises:
         TrainingError: the loss is no longer finite.
@@ -87,16 +90,6 @@ def fit(
                     checkpoint.save(checkpoint_path, run.state())
                 world.wait()
         return run.finish()
-
-
-@dataclass
-class _Best:
-    value: float = -math.inf
-    improved: int = 0  # the epoch that last raised `value`
-    epoch: int = 0  # the epoch kept: among equal values, that of the lowest loss
-    loss: float = math.nan
-    accuracy: float | None = None
-    state: dict[str, "Tensor"] = field(default_factory=dict)
 
 
 class _Run:
@@ -140,7 +133,8 @@ class _Run:
             size=world.size,
         )
         self.epoch = 0
-        self.best = _Best()
+        self.start = SplitScore(math.nan, None)
+        self.best = Best()
         self.precision: Precision = options.precision
 
     @property
@@ -157,8 +151,12 @@ class _Run:
             self.ema.load_state_dict(saved["ema"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.epoch, self.precision = saved["epoch"], saved["precision"]
-            self.best = _Best(**saved["best"])
-        elif self.precision == "auto":
+            self.best, self.start = Best(**saved["best"]), SplitScore(**saved["start"])
+            return
+        self.start = self._validate()
+        if math.isfinite(self.start.loss):
+            self.best.offer(self.start, 0, self._kept())
+        if self.precision == "auto":
             x, _ = next(self.training.training(0))
             chosen = precision.faster(self.module, x.to(self.world.device))
             # One rank's slow moment must not make it train in another precision than the rest.
@@ -173,6 +171,7 @@ class _Run:
             "epoch": self.epoch,
             "precision": self.precision,
             "best": vars(self.best),
+            "start": vars(self.start),
         }
 
     def one_epoch(self, advance: Advance) -> Mapping[str, float]:
@@ -186,16 +185,7 @@ class _Run:
         current = self._validate()
         if not math.isfinite(current.loss):
             raise self._diverged("validation loss", current.loss, self.epoch, len(self.training))
-        better = current.value > self.best.value
-        if better or (current.value == self.best.value and current.loss < self.best.loss):
-            self.best = _Best(
-                value=current.value,
-                improved=self.epoch if better else self.best.improved,
-                epoch=self.epoch,
-                loss=current.loss,
-                accuracy=current.accuracy,
-                state={name: t.clone() for name, t in self._kept().items()},
-            )
+        self.best.offer(current, self.epoch, self._kept())
         logged = {
             "loss/train": loss,
             "loss/val": current.loss,
@@ -216,7 +206,8 @@ class _Run:
         return FitResult(
             epochs=self.epoch,
             best_epoch=self.best.epoch,
-            score=Score(self.best.loss, self.best.accuracy),
+            start=self.start,
+            score=self.best.score,
             precision=self.precision,
         )
 
@@ -257,7 +248,7 @@ class _Run:
     def _kept(self) -> dict[str, "Tensor"]:
         return self.ema.state if self.options.ema else self.module.state_dict()
 
-    def _validate(self) -> Score:
+    def _validate(self) -> SplitScore:
         from torch.func import functional_call
 
         self.module.eval()
@@ -279,10 +270,10 @@ class _Run:
             warmup=round(self.options.warmup_epochs * steps),
         )
 
-    def _tell(self, advance: Advance, step: int, loss: float, current: Score | None) -> None:
+    def _tell(self, advance: Advance, step: int, loss: float, current: SplitScore | None) -> None:
         steps = len(self.training)
         epoch = self.epoch if current else self.epoch + 1
-        last = current or (Score(self.best.loss, self.best.accuracy) if self.best.epoch else None)
+        last = current or (self.best.score if self.best.epoch else None)
         text = f"epoch {epoch}/{self.options.epochs}  loss {loss:.3f}"
         advance(
             self.epoch * steps + step,

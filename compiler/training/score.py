@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Score:
-    """Of a network on one split, the mean over its samples."""
+class SplitScore:
+    """How good a network is on one split: means over its samples."""
 
     loss: float  # the task's own, without smoothing and without a teacher
     accuracy: float | None  # None where there are no classes
@@ -26,10 +26,18 @@ class Score:
         """Higher is better."""
         return -self.loss if self.accuracy is None else self.accuracy
 
-    def metrics(self, split: str) -> dict[str, float]:
-        """For the report, e.g. {"val_loss": 0.1, "val_accuracy": 0.97}."""
-        found = {f"{split}_loss": self.loss}
-        return found if self.accuracy is None else {**found, f"{split}_accuracy": self.accuracy}
+    def metrics(self, split: str, suffix: str = "") -> dict[str, float]:
+        """Name the numbers for the report, e.g. {"val_loss": 0.1, "val_accuracy": 0.97}."""
+        found = {f"{split}_loss{suffix}": self.loss}
+        if self.accuracy is not None:
+            found[f"{split}_accuracy{suffix}"] = self.accuracy
+        return found
+
+    def is_worse_than(self, other: "SplitScore") -> bool:
+        """Whether it is worse by a point of accuracy or a twentieth of the loss, not by chance."""
+        if self.accuracy is None or other.accuracy is None:
+            return self.loss > 1.05 * other.loss
+        return self.accuracy < other.accuracy - 0.01
 
     def __str__(self) -> str:
         return f"{self.loss:.4g}" if self.accuracy is None else f"{100 * self.accuracy:.1f} %"
@@ -40,7 +48,7 @@ def score(
     batches: "Batches",
     objective: Objective,
     world: World = World(),  # noqa: B008 -- immutable
-) -> Score:
+) -> SplitScore:
     """Run `predict` over all samples; each rank its part, the same result on every rank."""
     import torch
 
@@ -56,4 +64,4 @@ def score(
             sums[2] += len(x)
     loss, correct, samples = world.total(sums).tolist()
     accuracy = correct / samples if objective.task == "classification" else None
-    return Score(loss / samples, accuracy)
+    return SplitScore(loss / samples, accuracy)

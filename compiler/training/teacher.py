@@ -1,10 +1,11 @@
 """Where a teacher comes from, and how it is asked."""
 
 import copy
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.training.setting import Setting, check_finite, check_fits
+from edgekiln.compiler.training.context import TrainingContext, check_finite, check_fits
 from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,22 +14,25 @@ if TYPE_CHECKING:
     from edgekiln.runtime.manifest import Preprocessing
 
 
-def from_artifact(path: Path, student: Setting) -> "nn.Module":
+def from_artifact(path: Path, student: TrainingContext, allow: Collection[str] = ()) -> "nn.Module":
     """The trained module in `path`, taking the student's input.
+
+    Args:
+        allow: factories that `path` may name, as in `edgekiln.models.artifact.load_module`.
 
     Raises:
         InputError: it cannot be read, or does not fit the data.
     """
     from edgekiln.models.artifact import load_module
 
-    module, meta = load_module(path)
+    module, meta = load_module(path, allow)
     check_finite(module, str(path))
     check_fits(module, student.data, str(path))
     adapt_input(module, meta.preprocessing, student.meta.preprocessing, str(path))
     return module
 
 
-def from_name(name: str, student: Setting, scratch: Path, seed: int) -> "nn.Module":
+def from_name(name: str, student: TrainingContext, scratch: Path, seed: int) -> "nn.Module":
     """A zoo model or factory, built for the student's data; the weights are the factory's own."""
     from edgekiln.models import artifact
 
@@ -36,7 +40,7 @@ def from_name(name: str, student: Setting, scratch: Path, seed: int) -> "nn.Modu
     if not path.exists():
         scratch.mkdir(parents=True, exist_ok=True)
         artifact.create(path, name, student.data, student.meta.data, seed=seed)
-    module, _ = artifact.load_module(path)
+    module, _ = artifact.load_module(path, {name.partition("?")[0]})
     return module
 
 

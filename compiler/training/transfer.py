@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekiln.models.checkpoint import under_own_names
 from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_COUNTER = "num_batches_tracked"  # changes nothing, and older checkpoints lack it
 
-def take_over(module: "nn.Module", checkpoint: Path) -> list[str]:
+
+def load_matching_weights(module: "nn.Module", checkpoint: Path) -> list[str]:
     """Copy the tensors of `checkpoint` into `module` where name and shape agree.
 
     Returns:
@@ -18,10 +21,10 @@ def take_over(module: "nn.Module", checkpoint: Path) -> list[str]:
     Raises:
         InputError: the file cannot be read, or no tensor fits.
     """
-    from edgekiln.models.artifact import load_checkpoint
+    from edgekiln.models.torch_file import load_checkpoint
 
-    given = load_checkpoint(checkpoint)
     own = module.state_dict()
+    given = under_own_names(load_checkpoint(checkpoint), own)
     fitting = {
         name: tensor for name, tensor in given.items() if _shape(own, name) == tuple(tensor.shape)
     }
@@ -39,7 +42,7 @@ def take_over(module: "nn.Module", checkpoint: Path) -> list[str]:
         if name in own and name not in fitting
     ]:
         notes.append(f"init: other shape, initialized anew: {', '.join(differing)}")
-    if missing := [name for name in own if name not in given]:
+    if missing := [name for name in own if name not in given and not name.endswith(_COUNTER)]:
         notes.append(f"init: not in the checkpoint, initialized anew: {', '.join(missing)}")
     if unknown := [name for name in given if name not in own]:
         notes.append(f"init: not in the model, left out: {', '.join(unknown)}")

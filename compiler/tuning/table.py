@@ -1,6 +1,6 @@
 """Tuning files: which register tile was measured to be the best, a line of JSON a kind of layer.
 
-A line holds the fields of `Row`, and its tiles those of `Tile`, with "-" for "_"; what has a
+A line holds the fields of `TuningRow`, and its tiles those of `Tile`, with "-" for "_"; what has a
 default may be missing.
 """
 
@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar
 
 from edgekiln.compiler.kernels.sharing import signature
 from edgekiln.compiler.kernels.tile import VERSION, Tile
@@ -18,7 +18,7 @@ from edgekiln.runtime.typed import from_table, kebab
 from edgekiln.targets.profile import TUNING, TargetProfile
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.kernels.spec import Kernel
+    from edgekiln.compiler.kernels.types import Kernel
     from edgekiln.targets.isa.base import MicroKernel
 
 
@@ -29,16 +29,16 @@ class Tunable(Protocol):
     def tile(self) -> Tile | None: ...
     @property
     def label(self) -> str:
-        """For people: what it computes."""
+        """What it computes, in words for people."""
         ...
 
     @property
     def shape(self) -> Self:
-        """Without its numbers and its tile: what a choice depends on."""
+        """The kernel without its numbers and its tile: what a choice depends on."""
         ...
 
     def tiles(self, mk: "MicroKernel") -> list[Tile]:
-        """What its tile may be, the default first, then what looks best."""
+        """The tiles it may have: the default first, then what looks best."""
         ...
 
     def build(self, mk: "MicroKernel") -> "Kernel": ...
@@ -49,7 +49,7 @@ Unit = Literal["s", "cycles"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class TuningRow:
     """One kind of layer on one target; costs are medians over the trials of one run, in which the
     default and the tile took turns.
     """
@@ -67,8 +67,12 @@ class Row:
     gain_spread: float | None = None  # of default cost / tile cost: largest - smallest of a trial
 
 
-def read(path: Path) -> tuple[Row, ...]:
-    """Raises ConfigError: no such file, or a line that is not a row; the message says which."""
+def read(path: Path) -> tuple[TuningRow, ...]:
+    """Read every row of a file.
+
+    Raises:
+        ConfigError: there is no such file, or one of its lines is no row; the message says which.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -78,30 +82,30 @@ def read(path: Path) -> tuple[Row, ...]:
     return tuple(_row(line, f"{path}, line {number}") for number, line in enumerate(lines, 1))
 
 
-def _row(line: str, where: str) -> Row:
+def _row(line: str, where: str) -> TuningRow:
     try:
         values = json.loads(line)
     except ValueError:
         values = None
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: not a JSON object", "`edgekiln tune` writes such files")
-    return from_table(Row, values, where)
+    return from_table(TuningRow, values, where)
 
 
-def merged(before: Iterable[Row], now: Iterable[Row]) -> list[Row]:
-    """Both; of two for the same layer and target, what is new."""
+def merged(before: Iterable[TuningRow], now: Iterable[TuningRow]) -> list[TuningRow]:
+    """The rows of both; of two for the same layer and target, the new one."""
     return list({(row.target, row.signature): row for row in (*before, *now)}.values())
 
 
-def write(path: Path, rows: Iterable[Row]) -> None:
-    """In an order that depends on nothing but the rows. Raises StorageError."""
+def write(path: Path, rows: Iterable[TuningRow]) -> None:
+    """Write the rows in an order that depends on nothing else. Raises StorageError."""
     ordered = sorted(rows, key=lambda row: (row.target, row.layer, row.signature))
     lines = [json.dumps(_plain(asdict(row)), ensure_ascii=False) + "\n" for row in ordered]
     with written_whole(path) as stream:
         stream.write("".join(lines).encode())
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def _plain(values: dict[str, object]) -> dict[str, object]:
     return {
         kebab(key): _plain(value) if isinstance(value, dict) else value
         for key, value in values.items()
@@ -120,7 +124,7 @@ def file_for(given: str, target: TargetProfile) -> Path | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class TunableLayer:
     """One kind of layer: what it computes, on which micro-kernel, and the calls that are of it."""
 
     kernel: Tunable  # without its numbers
@@ -130,15 +134,15 @@ class Layer:
 
 @dataclass
 class Choices:
-    """The tiles of a program's layers: from a tuning file where it has them, else defaults."""
+    """The tiles of a program's layers: those of a tuning file where it has them, else defaults."""
 
-    rows: dict[str, Row] = field(default_factory=dict)  # by signature
+    rows: dict[str, TuningRow] = field(default_factory=dict)  # by signature
     stale: int = 0  # rows of another version of the kernels
-    layers: dict[str, Layer] = field(default_factory=dict)  # by signature
+    layers: dict[str, TunableLayer] = field(default_factory=dict)  # by signature
 
     @classmethod
-    def of(cls, rows: Sequence[Row], target: TargetProfile) -> Self:
-        """Of the rows for this target or what it derives from; of two, the nearer one's."""
+    def of(cls, rows: Sequence[TuningRow], target: TargetProfile) -> Self:
+        """Choose the rows for this target or what it derives from; of two, the nearer one's."""
         lineage = (*reversed(target.bases), target.name)
         ours = sorted(
             (row for row in rows if row.target in lineage),
@@ -155,7 +159,7 @@ class Choices:
         """
         shape = kernel.shape
         key = signature(shape, mk.tuned_as or mk.name)
-        self.layers.setdefault(key, Layer(kernel=shape, mk=mk, calls=[])).calls.append(name)
+        self.layers.setdefault(key, TunableLayer(kernel=shape, mk=mk, calls=[])).calls.append(name)
         row = self.rows.get(key)
         if row is None:
             return kernel
@@ -170,7 +174,7 @@ class Choices:
         return replace(kernel, tile=row.tile)  # type: ignore[type-var]  # all are dataclasses
 
     def notes(self, source: Path | None) -> list[str]:
-        """For the report: which layers are tuned and which are not."""
+        """Which layers are tuned and which are not, in words for the stage's notes."""
         named = source.name if source else "no tuning file"
         default = [layer for key, layer in self.layers.items() if key not in self.rows]
         count = sum(len(layer.calls) for layer in self.layers.values())

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models.data import restricted_pickle
-from edgekiln.models.data.dataset import Source, Split, labelled
+from edgekiln.models.data.dataset import Split, UnsplitData, labelled
+from edgekiln.models.data.limits import check_size
 from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import InputError
 
 _SIDE = 32
+_MAX_NAMES_BYTES = 1 << 16  # a hundred names take less than a thousand
 _PIXELS = 3 * _SIDE * _SIDE
 
 
@@ -66,7 +68,7 @@ def fits(path: Path) -> bool:
     return _layout(path) is not None
 
 
-def read(path: Path, _options: Options) -> Source:
+def read(path: Path, _options: Options) -> UnsplitData:
     """A folder gives a training and a test part, a file one part.
 
     Raises:
@@ -75,13 +77,15 @@ def read(path: Path, _options: Options) -> Source:
     layout = _layout(path)
     assert layout is not None  # `fits` found it
     if path.is_file():
-        return Source(classes=_class_names(path.parent, layout), train=_read_file(path, layout))
+        return UnsplitData(
+            classes=_class_names(path.parent, layout), train=_read_file(path, layout)
+        )
     parts = [_read_file(path / name, layout) for name in layout.train]
     train = Split(
         x=np.concatenate([part.x for part in parts]), y=np.concatenate([part.y for part in parts])
     )
     test = _read_file(path / layout.test, layout)
-    return Source(classes=_class_names(path, layout), train=train, test=test)
+    return UnsplitData(classes=_class_names(path, layout), train=train, test=test)
 
 
 def _layout(path: Path) -> _Layout | None:
@@ -104,6 +108,7 @@ def _read_file(path: Path, layout: _Layout) -> Split:
 
 
 def _read_binary(path: Path, layout: _Layout) -> tuple[NDArray[Any], NDArray[Any]]:
+    check_size(str(path), path.stat().st_size, "records", "take a part of the file")
     content = np.frombuffer(path.read_bytes(), np.uint8)
     record = layout.label_bytes + _PIXELS
     if len(content) == 0 or len(content) % record:
@@ -117,15 +122,16 @@ def _read_binary(path: Path, layout: _Layout) -> tuple[NDArray[Any], NDArray[Any
 
 def _read_pickle(path: Path, layout: _Layout) -> tuple[NDArray[Any], NDArray[Any]]:
     content = restricted_pickle.load(path)
-    pixels = content.get(b"data") if isinstance(content, dict) else None
+    found = content.get(b"data") if isinstance(content, dict) else None
+    pixels = found.values if isinstance(found, restricted_pickle.Array) else None
     labels = content.get(layout.labels_key) if isinstance(content, dict) else None
     if (
-        not isinstance(pixels, np.ndarray)
+        pixels is None
         or pixels.dtype != np.uint8
         or pixels.ndim != 2
         or pixels.shape[1] != _PIXELS
         or not isinstance(labels, list)
-        or not all(isinstance(label, int) for label in labels)
+        or not all(isinstance(label, int) and abs(label) < 2**31 for label in labels)
     ):
         raise InputError(
             f"{path}: not a CIFAR batch: no uint8 data of (N, {_PIXELS}) with labels",
@@ -140,11 +146,13 @@ def _class_names(folder: Path, layout: _Layout) -> tuple[str, ...]:
     if not path.is_file():
         return tuple(str(label) for label in range(layout.classes))
     if layout.binary:
-        names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        text = path.read_bytes()[:_MAX_NAMES_BYTES].decode("utf-8", "replace")
+        names = [line.strip() for line in text.splitlines() if line.strip()]
     else:
         content = restricted_pickle.load(path)
         listed = content.get(layout.names_key) if isinstance(content, dict) else None
-        names = [name.decode() for name in listed or () if isinstance(name, bytes)]
+        listed = listed if isinstance(listed, list) else []
+        names = [name.decode("utf-8", "replace") for name in listed if isinstance(name, bytes)]
     if len(names) != layout.classes:
         raise InputError(
             f"{path}: {len(names)} class names, expected {layout.classes}",

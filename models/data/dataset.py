@@ -1,5 +1,6 @@
 """What a loaded data set is: four disjoint splits and how their samples become model input."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from json import dumps
@@ -12,6 +13,8 @@ from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.manifest import Preprocessing
 
 Task = Literal["classification", "reconstruction"]
+_MAX_LABEL = 2**31  # larger ones are no class indices
+
 Samples = NDArray[np.uint8] | NDArray[np.float32]
 
 
@@ -31,12 +34,16 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """What a reader found, before it is split. `test` is None where the files have no such part."""
+class UnsplitData:
+    """What a reader found, before it is split.
+
+    `test` and `val` are None where the files have no such part: then `train` is split.
+    """
 
     classes: tuple[str, ...]
     train: Split
     test: Split | None = None
+    val: Split | None = None
     task: Task = "classification"
     notes: tuple[str, ...] = ()
 
@@ -61,7 +68,7 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of one preprocessed sample, without the batch axis."""
+        """The shape of one preprocessed sample, without the batch axis."""
         shape = self.train.x.shape[1:]
         match self.preprocessing.layout:
             case "NCHW" if len(shape) == 3:
@@ -97,22 +104,44 @@ def labelled(where: str, x: NDArray[Any], y: NDArray[Any], classes: int | None =
         raise InputError(
             f"{where}: {len(samples)} samples and {len(y)} labels", hint="one label a sample"
         )
-    if len(y) and (y.min() < 0 or (classes is not None and y.max() >= classes)):
+    limit = _MAX_LABEL if classes is None else classes
+    if len(y) and (y.min() < 0 or y.max() >= limit):
         wrong = y.min() if y.min() < 0 else y.max()
         most = "" if classes is None else f" and below {classes}"
         raise InputError(f"{where}: label {wrong} is out of range", hint=f"labels are ≥ 0{most}")
     return Split(x=samples, y=y.astype(np.int64))
 
 
+def class_numbers(where: str, parts: Sequence[Split]) -> tuple[str, ...]:
+    """Names for classes that the files only number: "0", "1", … up to the largest label.
+
+    Raises:
+        InputError: a label so large that most of these classes would have no sample.
+    """
+    count = 1 + max(int(part.y.max(initial=-1)) for part in parts)
+    if count > (samples := sum(map(len, parts))):
+        raise InputError(
+            f"{where}: label {count - 1} among {samples} samples",
+            hint="labels count from 0, and every class needs samples",
+        )
+    return tuple(map(str, range(count)))
+
+
 def _checked_samples(where: str, x: NDArray[Any]) -> Samples:
     if x.ndim == 3 and x.dtype == np.uint8:
         x = x[..., None]
+    if 0 in x.shape[1:]:
+        raise InputError(
+            f"{where}: samples of shape {x.shape[1:]} hold nothing", hint="are all files complete?"
+        )
     if x.ndim == 4 and x.dtype == np.uint8 and x.shape[3] in (1, 3):
         return x
     if x.ndim == 2 and x.dtype.kind == "f":
-        if not np.isfinite(x).all():
+        with np.errstate(all="ignore"):  # too large for float32 becomes infinite, which is refused
+            vectors = x.astype(np.float32)
+        if not np.isfinite(vectors).all():
             raise InputError(f"{where}: holds values that are not finite", hint="remove them")
-        return x.astype(np.float32)
+        return vectors
     hint = "images are uint8 (N, H, W) or (N, H, W, 1 or 3); vectors are floats (N, F)"
     if x.ndim == 4 and x.shape[1] in (1, 3):
         hint = "put the channels last: x.transpose(0, 2, 3, 1)"

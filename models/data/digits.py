@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgekiln.models.data.dataset import Source, Split
+from edgekiln.models.data.dataset import Split, UnsplitData
 
 _WHITE = 16  # the pixels count the set bits of a 4×4 block
 
@@ -24,13 +24,13 @@ DEFAULTS: Mapping[str, str] = {
 }
 
 
-def read() -> Source:
+def read() -> UnsplitData:
     """8×8 grey images, (1797, 8, 8, 1)."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     pixels = np.rint(digits.images * (255 / _WHITE)).astype(np.uint8)
-    return Source(
+    return UnsplitData(
         classes=tuple(str(name) for name in digits.target_names),
         train=Split(x=pixels[..., None], y=digits.target.astype(np.int64)),
     )

@@ -1,18 +1,22 @@
 """MNIST's IDX files, plain or gzipped: http://yann.lecun.com/exdb/mnist, "the IDX file format"."""
 
 import gzip
+import math
 import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.models.data.dataset import Source, Split, labelled
+from edgekiln.models.data.dataset import Split, UnsplitData, class_numbers, labelled
+from edgekiln.models.data.limits import check_size
 from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import InputError
 
 # Magic: two zero bytes, the type (8: unsigned byte), the number of dimensions.
 _UNSIGNED_BYTE = b"\x00\x00\x08"
+_GZIP = b"\x1f\x8b"
 _PARTS = {"train": "train", "test": "t10k"}
 
 
@@ -23,7 +27,7 @@ def fits(path: Path) -> bool:
     return _is_images(path)
 
 
-def read(path: Path, _options: Options) -> Source:
+def read(path: Path, _options: Options) -> UnsplitData:
     """Raises InputError: no labels beside the images, a damaged file, or counts that differ."""
     if path.is_dir():
         images = _images_of(path, "train")
@@ -33,8 +37,8 @@ def read(path: Path, _options: Options) -> Source:
         test = _read_pair(test_images) if test_images else None
     else:
         train, test = _read_pair(path), None
-    most = max(int(part.y.max(initial=0)) for part in (train, test) if part is not None)
-    return Source(classes=tuple(str(label) for label in range(most + 1)), train=train, test=test)
+    parts = [part for part in (train, test) if part is not None]
+    return UnsplitData(classes=class_numbers(str(path), parts), train=train, test=test)
 
 
 def _images_of(folder: Path, part: str) -> Path | None:
@@ -57,20 +61,31 @@ def _read_pair(images: Path) -> Split:
 
 
 def _read_array(path: Path, ndim: int) -> NDArray[np.uint8]:
+    """The header first: what it announces is checked before it is read."""
+    header_bytes = 4 + 4 * ndim
     try:
-        content = gzip.decompress(raw) if (raw := path.read_bytes())[:2] == b"\x1f\x8b" else raw
+        with _opened(path) as file:
+            header = file.read(header_bytes)
+            if len(header) < header_bytes or header[:4] != _UNSIGNED_BYTE + bytes([ndim]):
+                raise InputError(
+                    f"{path}: not an IDX file of {ndim}-dimensional bytes",
+                    hint="is it MNIST's own format, not an image or a table?",
+                )
+            shape = tuple(int(size) for size in np.frombuffer(header, ">u4", ndim, offset=4))
+            wanted = math.prod(shape)
+            check_size(str(path), wanted, "pixels", "leave some of them out")
+            content = file.read(wanted + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: damaged gzip file", hint="is the file complete?") from error
-    header = 4 + 4 * ndim
-    if len(content) < header or content[:4] != _UNSIGNED_BYTE + bytes([ndim]):
-        raise InputError(
-            f"{path}: not an IDX file of {ndim}-dimensional bytes",
-            hint="is it MNIST's own format, not an image or a table?",
-        )
-    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", ndim, offset=4))
-    wanted, found = int(np.prod(shape, dtype=np.int64)), len(content) - header
-    if found != wanted:
+    if len(content) != wanted:
+        found = "more" if len(content) > wanted else str(len(content))
         raise InputError(
             f"{path}: {found} bytes of data, its header says {wanted}", hint="is it complete?"
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _opened(path: Path) -> BinaryIO:
+    with path.open("rb") as file:
+        zipped = file.read(len(_GZIP)) == _GZIP
+    return cast("BinaryIO", gzip.open(path)) if zipped else path.open("rb")

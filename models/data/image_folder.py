@@ -1,67 +1,115 @@
 """Folders of images, one folder a class: `photos/cat/1.png`, or `photos/train/cat/1.png` and
-`photos/test/cat/7.png`, with `val` in place of `test` where there is no `test`.
+`photos/test/cat/7.png`, perhaps with `photos/val/cat/9.png`. Where there is no `test`, `val` is it.
 """
 
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.models.data.dataset import Source, Split
+from edgekiln.models.data.dataset import Split, UnsplitData
+from edgekiln.models.data.limits import check_pixels
 from edgekiln.models.data.options import Options
 from edgekiln.models.data.splits import stratified_order
 from edgekiln.runtime.errors import InputError
-from edgekiln.runtime.inputs import CHANNELS, IMAGE_SUFFIXES, read_image
+from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
 
-_HELD_OUT = ("test", "val")
-MAX_BYTES = 4 << 30  # of decoded pixels, which are all held in memory
+# What the folder of a part may be called, in upper or lower case.
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "val": ("val", "valid", "validation"),
+}
 
 
-def read(path: Path, options: Options) -> Source:
+@dataclass(frozen=True)
+class _Parts:
+    """The folder of each part; "train" is always there."""
+
+    folders: Mapping[str, Path]
+    notes: tuple[str, ...] = ()
+
+
+def read(path: Path, options: Options) -> UnsplitData:
     """Images in the size and color of the options; RGB and their own size where none is given.
 
     Raises:
         InputError: no class folders, no images, a damaged image, images of several sizes without
-            the option `size`, or more than 4 GiB of pixels.
+            the option `size`, folders that cannot be told apart, or more pixels than are held.
     """
     parts = _parts(path)
-    classes = _classes(parts["train"])
-    if "test" in parts and (unknown := set(_classes(parts["test"])) - set(classes)):
-        raise InputError(
-            f"{parts['test']}: class {', '.join(sorted(unknown))} is in the test part only",
-            hint=f"add training images of it to {parts['train']}",
-        )
-    files = {name: _files(folder, classes, options) for name, folder in parts.items()}
+    folders = parts.folders
+    classes = _classes(folders["train"])
+    for name in folders.keys() - {"train"}:
+        if unknown := set(_classes(folders[name])) - set(classes):
+            raise InputError(
+                f"{folders[name]}: class {', '.join(sorted(unknown))} is in the {name} part only",
+                hint=f"add training images of it to {folders['train']}",
+            )
+    files = {name: _files(folder, classes, options) for name, folder in folders.items()}
     size = options.size or _common_size([file for part, _ in files.values() for file in part])
     color = options.color or "RGB"
-    pixels = size[0] * size[1] * CHANNELS[color] * sum(len(part) for part, _ in files.values())
-    if pixels > MAX_BYTES:
-        raise InputError(
-            f"{path}: {pixels / 2**30:.1f} GiB of pixels, at most {MAX_BYTES >> 30} GiB are held",
-            hint="load fewer or smaller images: ?limit=50000&size=96",
-        )
+    count = sum(len(part) for part, _ in files.values())
+    check_pixels(str(path), count, size, CHANNELS[color])
     splits = {name: _decode(part, labels, size, color) for name, (part, labels) in files.items()}
-    return Source(classes=classes, train=splits["train"], test=splits.get("test"))
+    return UnsplitData(
+        classes=classes,
+        train=splits["train"],
+        test=splits.get("test"),
+        val=splits.get("val"),
+        notes=parts.notes,
+    )
 
 
-def _parts(path: Path) -> dict[str, Path]:
-    """The folder of each part; without a subfolder `train` all is one part."""
-    if not (path / "train").is_dir():
-        return {"train": path}
-    parts = {"train": path / "train"}
-    for name in _HELD_OUT:
-        if (path / name).is_dir():
-            return {**parts, "test": path / name}
-    return parts
+def _parts(path: Path) -> _Parts:
+    """Find the parts' folders; without one for training, the classes lie in `path` itself."""
+    inside = _folders(path)
+    found = {
+        part: [folder for folder in inside if folder.name.lower() in names]
+        for part, names in _NAMES.items()
+    }
+    for part, folders in found.items():
+        if len(folders) > 1:
+            names = " and ".join(each.name for each in folders)
+            raise InputError(
+                f"{path}: {names} are both the {part} part",
+                hint="keep one of them, or put them together",
+            )
+    folder = {part: folders[0] for part, folders in found.items() if folders}
+    if "train" not in folder:
+        # A class may be called "test"; then there are others, and it holds images, not folders.
+        nested = any(_folders(each) for each in folder.values())
+        if folder and (len(folder) == len(inside) or nested):
+            names = " and ".join(each.name for each in folder.values())
+            raise InputError(
+                f"{path}: {names} without a train part",
+                hint=f"name the folder with the training images {path / 'train'}",
+            )
+        return _Parts({"train": path})
+    notes = []
+    if "val" in folder and "test" not in folder:
+        folder["test"] = folder.pop("val")
+        notes.append(f"{folder['test'].name} is the test part: there is no folder test")
+    if others := [each.name for each in inside if each not in folder.values()]:
+        notes.append(f"folders beside {folder['train'].name} left out: {', '.join(others)}")
+    return _Parts(folder, tuple(notes))
+
+
+def _folders(path: Path) -> list[Path]:
+    """The folders in `path`, sorted, but for hidden ones."""
+    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    names = tuple(each.name for each in _folders(folder))
     if not names:
         raise InputError(
             f"{folder}: no class folders in it", hint="one folder a class: photos/cat/1.png"
         )
-    return tuple(names)
+    return names
 
 
 def _files(
@@ -73,11 +121,7 @@ def _files(
     for label, name in enumerate(classes):
         if not (folder / name).is_dir():
             continue  # a class without test images
-        found = sorted(
-            file
-            for file in (folder / name).rglob("*")
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-        )
+        found = sorted(_images_below(folder / name))
         if not found:
             raise InputError(
                 f"{folder / name}: no images in it",
@@ -87,6 +131,19 @@ def _files(
         labels += [label] * len(found)
     chosen = np.sort(stratified_order(np.array(labels), seed=0)[: options.limit])
     return [files[index] for index in chosen], np.array(labels, np.int64)[chosen]
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    """All image files in `folder` and its subfolders. Raises OSError for one that is unreadable."""
+
+    def refuse(error: OSError) -> None:
+        raise error  # by itself `walk` leaves out in silence what it may not read
+
+    for parent, _, names in os.walk(folder, onerror=refuse, followlinks=False):
+        for name in names:
+            file = Path(parent, name)
+            if file.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                yield file
 
 
 def _common_size(files: list[Path]) -> tuple[int, int]:
@@ -110,7 +167,7 @@ def _header_size(file: Path) -> tuple[int, int]:
                 image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
             )  # by 90°, see `read_image`
             return (image.width, image.height) if turned else (image.height, image.width)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # whatever damaged bytes lead Pillow's decoders to
         raise InputError(
             f"{file}: cannot read this image: {error}", hint="is it complete?"
         ) from error

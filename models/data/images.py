@@ -4,16 +4,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models.data.dataset import Split
+from edgekiln.models.data.limits import check_pixels
 from edgekiln.models.data.options import Options
-from edgekiln.runtime.inputs import CHANNELS, recolor
+from edgekiln.runtime.images import CHANNELS
+from edgekiln.runtime.inputs import recolor
 
 
-def shaped(split: Split, options: Options) -> Split:
-    """The split with its images in the size and color asked for; vectors stay as they are."""
+def shaped(split: Split, options: Options, where: str) -> Split:
+    """The split with its images in the size and color asked for; vectors stay as they are.
+
+    Raises:
+        InputError: more pixels than are held in memory; the message begins with `where`.
+    """
     if split.x.dtype != np.uint8:
         return split
     images = split.x.astype(np.uint8, copy=False)
     if options.size:
+        check_pixels(where, len(images), options.size, images.shape[3])
         images = resize(images, *options.size)
     if options.color and CHANNELS[options.color] != images.shape[3]:
         images = recolor(images, options.color).astype(np.uint8, copy=False)

@@ -1,5 +1,6 @@
-"""From a data set's name or path to a `Dataset`."""
+"""Loads a `Dataset` by its name or path."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from hashlib import blake2b
@@ -8,20 +9,29 @@ from pathlib import Path
 import numpy as np
 
 from edgekiln.models import spec
-from edgekiln.models.data import cifar, digits, hum, idx, image_folder, images, npz, tones
-from edgekiln.models.data.dataset import Dataset, Samples, Source, Split
+from edgekiln.models.data import (
+    anomaly_sound,
+    cifar,
+    digits,
+    idx,
+    image_folder,
+    images,
+    npz,
+    tones,
+)
+from edgekiln.models.data.dataset import Dataset, Samples, Split, UnsplitData
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.splits import size_of, stratified_order
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.manifest import Preprocessing
 from edgekiln.runtime.typed import did_you_mean
 
-Reader = Callable[[Path, Options], Source]
+Reader = Callable[[Path, Options], UnsplitData]
 
 # Name → reader and the options it is loaded with unless others are given.
-BUNDLED: Mapping[str, tuple[Callable[[], Source], Mapping[str, str]]] = {
+BUNDLED: Mapping[str, tuple[Callable[[], UnsplitData], Mapping[str, str]]] = {
     "digits": (digits.read, digits.DEFAULTS),
-    "hum": (hum.read, {}),
+    "hum": (anomaly_sound.read, {}),
     "tones": (tones.read, {}),
 }
 
@@ -48,7 +58,14 @@ def load(data: str, seed: int = 0) -> Dataset:
         ConfigError: no such data set, or a wrong option.
         InputError: the files cannot be read or do not fit; the message names the path.
     """
-    return _load(data, seed, _state(spec.split(data)[0]))
+    name = spec.split(data)[0]
+    try:
+        return _load(data, seed, _state(name))
+    except OSError as error:  # a folder or file that may not be read, a broken disk
+        raise InputError(
+            f"{error.filename or name}: cannot be read: {error.strerror or error}",
+            hint="check its permissions and that it is still there",
+        ) from error
 
 
 @lru_cache(maxsize=1)
@@ -60,6 +77,8 @@ def _load(data: str, seed: int, _files: tuple[object, ...]) -> Dataset:
         options = parse(name, {**defaults, **given})
         return _assemble(name, read(), options, seed)
     path = Path(name).expanduser()
+    if path.exists() and not (path.is_dir() or path.is_file()):
+        raise InputError(f"{path}: neither a file nor a folder", hint="give a file or a folder")
     if not path.exists():
         hint = did_you_mean(name, BUNDLED, what="bundled data sets are")
         raise ConfigError(f"no data set or file named {name!r}", hint=hint)
@@ -78,6 +97,8 @@ def _state(name: str) -> tuple[object, ...]:
 
 
 def _reader(path: Path) -> Reader:
+    if path.is_dir():
+        os.scandir(path).close()  # raises what else would be raised for a file in it
     for fits, reader in _FORMATS:
         if fits(path):
             return reader
@@ -87,10 +108,10 @@ def _reader(path: Path) -> Reader:
     )
 
 
-def _assemble(name: str, source: Source, options: Options, seed: int) -> Dataset:
+def _assemble(name: str, source: UnsplitData, options: Options, seed: int) -> Dataset:
     """Split, resize, recolor, and work out the preprocessing."""
     parts = _split(name, source, options, seed)
-    shaped = {part: images.shaped(split, options) for part, split in parts.items()}
+    shaped = {part: images.shaped(split, options, name) for part, split in parts.items()}
     _check_classes(name, source, shaped)
     return Dataset(
         name=name,
@@ -102,7 +123,7 @@ def _assemble(name: str, source: Source, options: Options, seed: int) -> Dataset
     )
 
 
-def _split(name: str, source: Source, options: Options, seed: int) -> dict[str, Split]:
+def _split(name: str, source: UnsplitData, options: Options, seed: int) -> dict[str, Split]:
     pool = source.train.take(stratified_order(source.train.y, seed)[: options.limit])
     count = len(pool)
     sizes = {
@@ -113,11 +134,16 @@ def _split(name: str, source: Source, options: Options, seed: int) -> dict[str, 
         else min(size_of("calib", _CALIB, count), _MAX_CALIB),
     }
     parts: dict[str, Split] = {}
-    if source.test is not None:
-        test = source.test.take(stratified_order(source.test.y, seed)[: options.limit])
-        wanted = size_of("test", options.test, len(test)) if options.test else len(test)
-        parts["test"] = test.take(np.arange(min(wanted, len(test))))
-        del sizes["test"]
+    for part, given, asked in (
+        ("test", source.test, options.test),
+        ("val", source.val, options.val),
+    ):
+        if given is not None:
+            part_of_files = given.take(stratified_order(given.y, seed)[: options.limit])
+            have = len(part_of_files)
+            wanted = size_of(part, asked, have) if asked else have
+            parts[part] = part_of_files.take(np.arange(min(wanted, have)))
+            del sizes[part]
     begin = 0
     for part, size in sizes.items():
         parts[part] = pool.take(np.arange(begin, min(begin + size, count)))
@@ -132,9 +158,15 @@ def _split(name: str, source: Source, options: Options, seed: int) -> dict[str, 
     return parts
 
 
-def _check_classes(name: str, source: Source, parts: Mapping[str, Split]) -> None:
+def _check_classes(name: str, source: UnsplitData, parts: Mapping[str, Split]) -> None:
     if source.task != "classification":
         return
+    if len(source.classes) < 2:
+        only = ", ".join(source.classes) or "none"
+        raise InputError(
+            f"{name}: all samples are of one class: {only}",
+            hint="classification needs two or more; vectors without labels are reconstructed",
+        )
     unseen = set(range(len(source.classes))) - set(np.unique(parts["train"].y).tolist())
     if unseen:
         names = ", ".join(source.classes[label] for label in sorted(unseen))

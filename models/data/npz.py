@@ -1,22 +1,21 @@
-"""NumPy archives: `x_train`, `y_train` and perhaps `x_test`, `y_test`; or `x`, `y`; or `images`,
-`labels`. An optional `classes` names them. Vectors without labels are to be reconstructed.
+"""NumPy archives: `x_train`, `y_train`, or `x`, `y`, or `images`, `labels`; and perhaps `x_test`,
+`y_test`, `x_val`, `y_val`. An optional `classes` names them. Vectors without labels are to be
+reconstructed.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgekiln.models.data.dataset import Source, Split, labelled
+from edgekiln.models.data.arrays import Arrays, read_archive
+from edgekiln.models.data.dataset import Split, Task, UnsplitData, class_numbers, labelled
 from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import InputError
 
 _TRAIN = (("x_train", "y_train"), ("x", "y"), ("images", "labels"))
-_TEST = ("x_test", "y_test")
-
-Arrays = dict[str, NDArray[np.generic]]
+_TEST = (("x_test", "y_test"),)
+_VAL = (("x_val", "y_val"), ("x_valid", "y_valid"))
+_CLASSES = "classes"
 
 
 def fits(path: Path) -> bool:
@@ -24,46 +23,51 @@ def fits(path: Path) -> bool:
     return path.suffix == ".npz"
 
 
-def read(path: Path, _options: Options) -> Source:
+def read(path: Path, _options: Options) -> UnsplitData:
     """Raises InputError: unreadable, pickled, keys missing, or arrays that do not fit."""
-    arrays = _load(path)
-    for keys in _TRAIN:
-        if keys[0] in arrays:
-            break
-    else:
+    arrays = read_archive(path)
+    train_keys = _found(arrays, _TRAIN)
+    if train_keys is None:
         raise InputError(
             f"{path}: has no samples; its arrays are {', '.join(sorted(arrays)) or 'none'}",
             hint="name them x_train, y_train, x_test, y_test; or x, y",
         )
-    train = _part(path, arrays, *keys)
-    test = _part(path, arrays, *_TEST) if _TEST[0] in arrays else None
-    if test is not None and test.x.shape[1:] != train.x.shape[1:]:
-        raise InputError(
-            f"{path}: {_TEST[0]} holds samples of shape {test.x.shape[1:]}, "
-            f"{keys[0]} of {train.x.shape[1:]}",
-            hint="all samples need one shape",
-        )
-    if keys[1] not in arrays:
-        return Source(classes=(), train=train, test=test, task="reconstruction")
-    return Source(classes=_names(path, arrays, train, test), train=train, test=test)
+    x_key, y_key = train_keys
+    train = _part(path, arrays, *train_keys)
+    used = {*train_keys, _CLASSES}
+    held_out: dict[str, Split] = {}
+    for part, names in (("test", _TEST), ("val", _VAL)):
+        if (keys := _found(arrays, names)) is None:
+            continue
+        held_out[part] = _part(path, arrays, *keys)
+        used |= set(keys)
+        if held_out[part].x.shape[1:] != train.x.shape[1:]:
+            raise InputError(
+                f"{path}: {keys[0]} holds samples of shape {held_out[part].x.shape[1:]}, "
+                f"{x_key} of {train.x.shape[1:]}",
+                hint="all samples need one shape",
+            )
+    unused = sorted(set(arrays) - used)
+    notes = (f"arrays left out: {', '.join(unused)}",) if unused else ()
+    classes: tuple[str, ...]
+    task: Task
+    if y_key not in arrays:
+        classes, task = (), "reconstruction"
+    else:
+        classes, task = _names(path, arrays, [train, *held_out.values()]), "classification"
+    return UnsplitData(
+        classes=classes,
+        train=train,
+        test=held_out.get("test"),
+        val=held_out.get("val"),
+        task=task,
+        notes=notes,
+    )
 
 
-def _load(path: Path) -> Arrays:
-    damaged = InputError(f"{path}: not a NumPy archive, or damaged", hint="is the file complete?")
-    if not zipfile.is_zipfile(path):
-        raise damaged
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise damaged from error
-        raise InputError(
-            f"{path}: holds Python objects, not only arrays",
-            hint="loading it could run code: save plain arrays, np.savez(path, x=…, y=…)",
-        ) from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise damaged from error
+def _found(arrays: Arrays, names: tuple[tuple[str, str], ...]) -> tuple[str, str] | None:
+    """The first of the names of samples and labels whose samples are there."""
+    return next((keys for keys in names if keys[0] in arrays), None)
 
 
 def _part(path: Path, arrays: Arrays, x_key: str, y_key: str) -> Split:
@@ -77,14 +81,14 @@ def _part(path: Path, arrays: Arrays, x_key: str, y_key: str) -> Split:
     return labelled(f"{path}: {x_key}", x, np.zeros(len(x), np.int64))
 
 
-def _names(path: Path, arrays: Arrays, train: Split, test: Split | None) -> tuple[str, ...]:
-    count = 1 + max(int(part.y.max(initial=-1)) for part in (train, test) if part is not None)
-    if "classes" not in arrays:
-        return tuple(str(label) for label in range(count))
-    names = tuple(str(name) for name in arrays["classes"].ravel())
-    if len(names) < count:
+def _names(path: Path, arrays: Arrays, parts: list[Split]) -> tuple[str, ...]:
+    numbers = class_numbers(str(path), parts)
+    if _CLASSES not in arrays:
+        return numbers
+    names = tuple(str(name) for name in arrays[_CLASSES].ravel())
+    if len(names) < len(numbers):
         raise InputError(
-            f"{path}: label {count - 1} is out of range: {len(names)} classes are named",
+            f"{path}: label {len(numbers) - 1} is out of range: {len(names)} classes are named",
             hint="labels count from 0",
         )
     return names

@@ -1,63 +1,120 @@
-"""Unpickling that admits arrays, numbers, bytes, text, lists and dicts, and never runs code."""
+"""Unpickling that admits arrays, numbers, bytes, text, lists and dicts, and never runs code.
 
+Nothing of a file takes more memory than the file has bytes: NumPy's own unpickling, which allocates
+what it is told, is replaced by `Array`, and numbers that only pickle machinery sees are checked.
+"""
+
+import io
+import math
 import pickle
+import pickletools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import NDArray
 
-from edgekiln.runtime.errors import InputError
-
-# The function numpy's own pickles name; its module's name differs between numpy 1 and 2.
-_reconstruct: Any = np.zeros(0).__reduce__()[0]
+from edgekiln.models.data.limits import check_size
+from edgekiln.runtime.errors import EdgeKilnError, InputError
 
 
-def _dtype(code: DTypeLike, *_align_and_copy: object) -> np.dtype[Any]:
-    """np.dtype without the flags, which old pickles give as integers and numpy 2.4 warns about."""
-    dtype = np.dtype(code)
-    if dtype.kind not in "biuf":
-        raise pickle.UnpicklingError(f"array of {dtype}")
-    return dtype
+class _NotAdmittedError(Exception):
+    """The pickle asks for something that it may not have; the message names it."""
+
+
+class _Dtype:
+    """A dtype as pickled: its code at first, its byte order by `__setstate__`."""
+
+    def __init__(self, code: str | bytes, *_align_and_copy: object) -> None:
+        text = code.decode("latin1") if isinstance(code, bytes) else code
+        self._dtype = np.dtype(text)
+        if self._dtype.kind not in "biuf":
+            raise _NotAdmittedError(f"array of {self._dtype}")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] in ("<", b"<"):
+            self._dtype = self._dtype.newbyteorder("<")
+        elif state[1] in (">", b">"):
+            self._dtype = self._dtype.newbyteorder(">")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype
+
+
+class Array:
+    """An array as pickled."""
+
+    def __init__(self, *_kind_shape_and_code: object) -> None:
+        self._values: NDArray[Any] = np.empty(0, np.uint8)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _version, shape, kind, fortran_order, content = state
+        dtype = kind.dtype
+        content = content.encode("latin1") if isinstance(content, str) else content
+        if math.prod(shape) * dtype.itemsize != len(content):
+            raise ValueError(shape)
+        flat: NDArray[Any] = np.frombuffer(content, dtype)
+        self._values = flat.reshape(shape, order="F" if fortran_order else "C")
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """The array itself; it cannot be written to."""
+        return self._values
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     """What `_codecs.encode` does for bytes pickled by protocol 2."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"text encoding {encoding}")
+        raise _NotAdmittedError(f"text encoding {encoding}")
     return text.encode(encoding)
 
 
+# The module's name differs between NumPy 1 and 2.
 _ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): _dtype,
+    ("numpy.core.multiarray", "_reconstruct"): Array,
+    ("numpy._core.multiarray", "_reconstruct"): Array,
+    ("numpy", "ndarray"): Array,
+    ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _encode,
 }
+# Their argument is a place in the memo, which is allocated up to that place.
+_MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         if (module_name, global_name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"{module_name}.{global_name}")
+            raise _NotAdmittedError(f"{module_name}.{global_name}")
         return _ADMITTED[module_name, global_name]
 
 
 def load(path: Path) -> Any:
-    """Text of Python 2 pickles comes as bytes.
+    """Text of Python 2 pickles comes as bytes, arrays as `Array`.
 
     Raises:
-        InputError: the pickle asks for anything else, which the message names, or is damaged.
+        InputError: the pickle asks for anything else, which the message names, or is damaged, or
+            larger than is held in memory.
     """
+    check_size(str(path), path.stat().st_size, "pickled data", "take a part of it")
+    content = path.read_bytes()
     try:
-        with path.open("rb") as file:
-            return _Unpickler(file, encoding="bytes").load()
-    except pickle.UnpicklingError as error:
+        _check_memo(content)
+        return _Unpickler(io.BytesIO(content), encoding="bytes").load()
+    except _NotAdmittedError as error:
         raise InputError(
             f"{path}: refused, its pickle asks for {error}",
             hint="only arrays, numbers, text, lists and dicts are unpickled",
         ) from error
+    except EdgeKilnError:
+        raise
     except Exception as error:  # a damaged pickle can raise anything
         raise InputError(f"{path}: damaged pickle", hint="is the file complete?") from error
+
+
+def _check_memo(content: bytes) -> None:
+    """Raise ValueError if a memo is asked for that has more places than the file bytes."""
+    for operation, argument, _ in pickletools.genops(content):
+        if operation.name in _MEMO and (argument is None or argument > len(content)):
+            raise ValueError(argument)

@@ -7,7 +7,7 @@ nothing about how well it hears speech.
 
 import numpy as np
 
-from edgekiln.models.data.dataset import Source, Split
+from edgekiln.models.data.dataset import Split, UnsplitData
 from edgekiln.models.data.sound import RATE_HZ, Floats, log_mel
 
 _WORDS = 10
@@ -20,7 +20,7 @@ _RANGE_DB = (-15.0, 45.0)  # what the 256 levels of a pixel span
 _GENERATOR_SEED = 4910  # the words are always the same; the loader's seed only splits them
 
 
-def read() -> Source:
+def read() -> UnsplitData:
     """(1440, 49, 10, 1): log-mel energies as grey levels."""
     random = np.random.default_rng(_GENERATOR_SEED)
     vocabulary = _vocabulary(random)
@@ -29,7 +29,7 @@ def read() -> Source:
     decibels = log_mel(waves, window=_WINDOW, hop=_HOP, bands=_BANDS)
     low, high = _RANGE_DB
     levels = np.rint((decibels - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
-    return Source(
+    return UnsplitData(
         classes=_CLASSES,
         train=Split(x=levels[..., None], y=labels.astype(np.int64)),
         notes=("tones is synthetic: generated tone sequences, not speech",),

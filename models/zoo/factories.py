@@ -1,4 +1,4 @@
-"""From a model's name to a torch module: zoo names and `package.module:factory`."""
+"""Makes a torch module by its name: zoo names and `package.module:factory`."""
 
 import importlib
 import inspect

@@ -42,7 +42,7 @@ class SqueezeExcite(nn.Module):
         return x * self.gate(x)  # type: ignore[no-any-return]
 
 
-class InvertedResidual(nn.Module):
+class MobileBottleneck(nn.Module):
     """Expand 1×1, depthwise, squeeze-excite, project 1×1 without activation; figure 4."""
 
     def __init__(
@@ -94,7 +94,7 @@ class MobileNetV3(nn.Module):
         for kernel, expanded, channels, excite, activation, stride in _BLOCKS:
             outputs = rounded_width(channels * width)
             layers.append(
-                InvertedResidual(
+                MobileBottleneck(
                     inputs,
                     rounded_width(expanded * width),
                     outputs,

@@ -36,7 +36,7 @@ class Attention(nn.Module):
         return x.reshape(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Pre-norm transformer encoder block: equations 2 and 3."""
 
     def __init__(self, dim: int, num_heads: int, hidden: int) -> None:
@@ -80,7 +80,9 @@ class ViT(nn.Module):
         self.patches = nn.Conv2d(in_channels, dim, patch, stride=patch)
         self.positions = nn.Parameter(torch.empty(1, (image_size // patch) ** 2, dim))
         nn.init.normal_(self.positions, std=0.02)
-        self.blocks = nn.Sequential(*(Block(dim, num_heads, dim * mlp_ratio) for _ in range(depth)))
+        self.blocks = nn.Sequential(
+            *(TransformerBlock(dim, num_heads, dim * mlp_ratio) for _ in range(depth))
+        )
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, classes)
 

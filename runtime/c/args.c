@@ -11,13 +11,13 @@
 
 static const char HELP[] =
     "usage: runner perf     [--input FILE] [--trials N] [--min-seconds S] [--warmup-seconds S]\n"
-    "                       [--threads N] [--cpu N[,N]...] [--profile]\n"
+    "                       [--threads N] [--cpu N[,N]...] [--profile] [--samples] [--json]\n"
     "       runner accuracy --input FILE --output FILE [--threads N] [--cpu N[,N]...]\n"
     "       runner run      --input FILE --output FILE [--threads N] [--cpu N[,N]...]\n"
     "       runner check    --input FILE --expect FILE [--threads N] [--cpu N[,N]...]\n"
     "       runner info\n"
     "\n"
-    "perf      measure latency; JSON on stdout, times in seconds\n"
+    "perf      measure latency, and say it in a few lines\n"
     "accuracy  a data set: its samples in, their predictions out\n"
     "run       one inference\n"
     "check     one inference, its outputs compared byte by byte\n"
@@ -31,6 +31,8 @@ static const char HELP[] =
     "  --threads N         threads, this one included (1)\n"
     "  --cpu N[,N]...      pin the threads, one CPU for each\n"
     "  --profile           also time every layer, in a run of its own\n"
+    "  --samples           also print raw latencies, up to 1000 of each trial\n"
+    "  --json              print JSON, times in seconds\n"
     "\n"
     "exit codes: 0 done, 1 bug in the model's code, 2 usage, 3 input file, 7 outputs differ,\n"
     "            8 damaged, or made for another CPU, 9 cannot write, 12 cannot measure\n";
@@ -102,6 +104,10 @@ args_t args_parse(int argc, char **argv) {
     for (int i = 2; i < argc; i++) {
         if (!strcmp(argv[i], "--profile")) {
             args.profile = 1;
+        } else if (!strcmp(argv[i], "--samples")) {
+            args.samples = 1;
+        } else if (!strcmp(argv[i], "--json")) {
+            args.json = 1;
         } else if (i + 1 < argc) {
             parse_value(&args, argv[i], argv[i + 1]);
             i++;

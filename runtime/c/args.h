@@ -18,7 +18,7 @@ typedef struct {
     double min_seconds, warmup_seconds;
     int cpus[MAX_THREADS];
     int cpu_count; /* 0: roam */
-    int profile;
+    int profile, samples, json;
 } args_t;
 
 /* Exits with EXIT_USAGE on a mistake, with EXIT_OK after --help. */

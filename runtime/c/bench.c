@@ -6,23 +6,24 @@
 #include <sys/resource.h>
 
 #include "clock.h"
-#include "identity.h"
-#include "json.h"
+#include "exit_codes.h"
 #include "model.h"
+#include "report.h"
 #include "session.h"
-#include "state.h"
-#include "stats.h"
-#include "target.h"
 
 enum {
-    SCHEMA_VERSION = 3,
-    MAX_RAW = 1000, /* samples of a trial that go into the JSON, evenly spread over it */
     PROFILE_RUNS = 2000, /* at most; fewer where they take longer than PROFILE_SECONDS */
     CLOCK_READS = 1001,
 };
 static const double PROFILE_SECONDS = 2;
 /* A sample shorter than this would be the clock's time as much as the model's: batch calls. */
 static const double MIN_SAMPLE_SECONDS = 10e-6;
+
+static void *allocate(size_t count, size_t size) {
+    void *data = calloc(count ? count : 1, size);
+    if (!data) fail(EXIT_MEASUREMENT, NULL, "out of memory");
+    return data;
+}
 
 static double clock_overhead(void) {
     samples_t samples = {0};
@@ -59,45 +60,34 @@ static int choose_calls(session_t *session) {
     return least < MIN_SAMPLE_SECONDS ? (int)(MIN_SAMPLE_SECONDS / least) + 1 : 1;
 }
 
-static void print_stats(const stats_t *stats) {
-    json_number("median_s", stats->median);
-    json_number("p90_s", stats->p90);
-    json_number("p99_s", stats->p99);
-    json_number("min_s", stats->min);
-    json_number("max_s", stats->max);
-    json_number("mean_s", stats->mean);
+/* At most MAX_RAW of the samples, evenly spread over the trial. */
+static void keep_raw(trial_t *trial, const samples_t *samples) {
+    trial->kept = samples->count < MAX_RAW ? samples->count : MAX_RAW;
+    for (size_t i = 0; i < trial->kept; i++) {
+        trial->raw[i] = samples->values[i * samples->count / trial->kept];
+    }
 }
 
-static void print_raw(const samples_t *samples) {
-    size_t kept = samples->count < MAX_RAW ? samples->count : MAX_RAW;
-    double raw[MAX_RAW];
-    for (size_t i = 0; i < kept; i++) raw[i] = samples->values[i * samples->count / kept];
-    json_numbers("latencies_s", raw, kept);
-}
-
-/* One trial: samples until the time is over, printed as an element of "trials". */
-static void run_trial(session_t *session, int calls, double min_seconds) {
+/* Samples until the time is over. */
+static void run_trial(session_t *session, int calls, double min_seconds, trial_t *trial) {
     samples_t samples = {0};
-    double started = unix_seconds(), start = clock_seconds(), wall;
+    trial->started = unix_seconds();
+    double start = clock_seconds();
     do {
         samples_add(&samples, sample(session, calls) / calls);
-        wall = clock_seconds() - start;
-    } while (wall < min_seconds);
-    json_open('{');
-    json_integer("samples", (long long)samples.count);
-    json_integer("inferences", (long long)samples.count * calls);
-    json_moment("started_s", started);
-    json_number("wall_s", wall);
-    print_raw(&samples);
-    stats_t stats = stats_of(&samples);
-    print_stats(&stats);
-    json_close('}');
+        trial->wall = clock_seconds() - start;
+    } while (trial->wall < min_seconds);
+    trial->samples = samples.count;
+    trial->inferences = (long long)samples.count * calls;
+    keep_raw(trial, &samples);
+    trial->stats = stats_of(&samples);
     samples_free(&samples);
 }
 
-/* Every step timed on its own, in order, net of the clock: an element each of "layers". */
-static void profile(session_t *session, double overhead) {
-    samples_t *steps = calloc((size_t)model_step_count, sizeof *steps);
+/* Every step timed on its own, in order, net of the clock. */
+static step_times_t *profile(session_t *session, double overhead) {
+    samples_t *steps = allocate((size_t)model_step_count, sizeof *steps);
+    step_times_t *times = allocate((size_t)model_step_count, sizeof *times);
     double end = clock_seconds() + PROFILE_SECONDS;
     for (int run = 0; run < PROFILE_RUNS && (run == 0 || clock_seconds() < end); run++) {
         for (int step = 0; step < model_step_count; step++) {
@@ -107,18 +97,12 @@ static void profile(session_t *session, double overhead) {
         }
     }
     for (int step = 0; step < model_step_count; step++) {
-        json_open('{');
-        json_string("name", model_steps[step].name);
-        json_string("op", model_steps[step].op);
-        json_integer("work", model_steps[step].work);
-        json_integer("threads_share", session->split[step]);
-        json_integer("samples", (long long)steps[step].count);
-        stats_t stats = stats_of(&steps[step]);
-        print_stats(&stats);
-        json_close('}');
+        times[step].samples = steps[step].count;
+        times[step].stats = stats_of(&steps[step]);
         samples_free(&steps[step]);
     }
     free(steps);
+    return times;
 }
 
 /* Linux counts into ru_maxrss what the process was before exec: a copy of a large Python, say. */
@@ -136,52 +120,32 @@ static long long peak_rss_bytes(void) {
     return (long long)usage.ru_maxrss * 1024;
 }
 
-static void print_setup(const args_t *args, const session_t *session, double overhead) {
-    int shared = 0;
-    for (int step = 0; step < model_step_count; step++) shared += session->split[step];
-    json_integer("schema", SCHEMA_VERSION);
-    json_string("edgekiln_version", edgekiln_version);
-    json_string("model", model_name);
-    json_string("model_sha256", model_sha256);
-    json_string("target", TARGET_NAME);
-    json_integer("threads", args->threads);
-    json_integer("shared_steps", shared);
-    json_open_key("cpus", '[');
-    for (int i = 0; i < args->cpu_count; i++) json_element(args->cpus[i]);
-    json_close(']');
-    json_integer("arena_bytes", (long long)model_arena_bytes);
-    json_string("clock", CLOCK_NAME);
-    json_number("clock_overhead_s", overhead);
-}
-
 void bench(const args_t *args) {
     if (args->cpu_count) pin_thread(args->cpus[0]);
     session_t session = session_open(&args->input);
-    double first = sample(&session, 1);
+    report_t report = {.args = args, .session = &session};
+    report.first_inference = sample(&session, 1);
     session_use_threads(&session, args->threads, args->cpu_count ? args->cpus : NULL);
-    long warmup_calls = warm_up(&session, args->warmup_seconds);
-    int calls = choose_calls(&session);
-    long long peak = peak_rss_bytes(); /* before our own samples fill memory */
-    double overhead = clock_overhead();
-
-    json_open('{');
-    print_setup(args, &session, overhead);
-    governor_print("governor", args->cpu_count ? args->cpus[0] : 0);
-    state_print("before");
-    json_number("first_inference_s", first);
-    json_integer("warmup_calls", warmup_calls);
-    json_integer("calls_per_sample", calls);
-    json_integer("peak_rss_bytes", peak);
-    json_open_key("trials", '[');
+    report.warmup_calls = warm_up(&session, args->warmup_seconds);
+    report.calls_per_sample = choose_calls(&session);
+    report.peak_rss = peak_rss_bytes(); /* before our own samples fill memory */
+    report.clock_overhead = clock_overhead();
+    governor_of(args->cpu_count ? args->cpus[0] : 0, report.governor);
+    report.trials = allocate((size_t)args->trials, sizeof *report.trials);
+    report.before = state_now();
     for (int trial = 0; trial < args->trials; trial++) {
-        run_trial(&session, calls, args->min_seconds);
+        run_trial(&session, report.calls_per_sample, args->min_seconds, &report.trials[trial]);
     }
-    json_close(']');
-    json_open_key("layers", '[');
-    if (args->profile) profile(&session, overhead);
-    json_close(']');
-    state_print("after");
-    json_moment("finished_s", unix_seconds());
-    json_close('}');
+    if (args->profile) report.steps = profile(&session, report.clock_overhead);
+    report.after = state_now();
+    report.finished = unix_seconds();
+
+    if (args->json) {
+        report_json(&report);
+    } else {
+        report_text(&report);
+    }
+    free(report.trials);
+    free(report.steps);
     session_close(&session);
 }

@@ -1,4 +1,4 @@
-/* Latency of a model, measured and printed as JSON. */
+/* Latency of a model, measured and printed. */
 #ifndef BENCH_H
 #define BENCH_H
 

@@ -1,11 +1,10 @@
 #include "state.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "json.h"
-
-enum { MAX_ZONES = 64, WORD = 64 };
+enum { MAX_ZONES = 64, WORD = GOVERNOR_ROOM };
 static const char CPU[] = "/sys/devices/system/cpu/cpu%d/cpufreq/%s";
 
 /* Returns whether there was a word to read. */
@@ -22,32 +21,21 @@ static int read_number(const char *path, double *value) {
     return read_word(path, word) && sscanf(word, "%lf", value) == 1;
 }
 
-static void print_known(const char *key, int known, double value) {
-    if (known) {
-        json_number(key, value);
-    } else {
-        json_null(key);
-    }
-}
-
 /* Of the hottest zone. */
-static void print_temperature(void) {
-    double hottest = 0;
-    int known = 0;
+static double temperature(void) {
+    double hottest = NAN;
     for (int zone = 0; zone < MAX_ZONES; zone++) {
         char path[128];
         double millidegrees;
         snprintf(path, sizeof path, "/sys/class/thermal/thermal_zone%d/temp", zone);
-        if (!read_number(path, &millidegrees)) continue;
-        if (!known || millidegrees > hottest) hottest = millidegrees;
-        known = 1;
+        if (read_number(path, &millidegrees)) hottest = fmax(hottest, millidegrees / 1000);
     }
-    print_known("temperature_c", known, hottest / 1000);
+    return hottest; /* fmax takes the number where one of two is NAN */
 }
 
 /* The devices that cool by slowing: "cpufreq-…" on Arm, "Processor" with ACPI. */
-static void print_throttled(void) {
-    int known = 0, throttled = 0;
+static double throttled(void) {
+    double found = NAN;
     for (int device = 0; device < MAX_ZONES; device++) {
         char path[128], type[WORD];
         double level;
@@ -55,31 +43,24 @@ static void print_throttled(void) {
         if (!read_word(path, type)) continue;
         if (strncmp(type, "cpufreq-", 8) != 0 && strcmp(type, "Processor") != 0) continue;
         snprintf(path, sizeof path, "/sys/class/thermal/cooling_device%d/cur_state", device);
-        if (!read_number(path, &level)) continue;
-        known = 1;
-        throttled |= level > 0;
+        if (read_number(path, &level)) found = fmax(found, level > 0);
     }
-    print_known("throttled", known, throttled);
+    return found;
 }
 
-void state_print(const char *key) {
+state_t state_now(void) {
     char path[128];
-    double kilohertz = 0;
+    double kilohertz;
     snprintf(path, sizeof path, CPU, 0, "scaling_cur_freq");
-    int known = read_number(path, &kilohertz);
-    json_open_key(key, '{');
-    print_known("frequency_hz", known, kilohertz * 1000);
-    print_temperature();
-    print_throttled();
-    json_close('}');
+    return (state_t){
+        .frequency_hz = read_number(path, &kilohertz) ? kilohertz * 1000 : NAN,
+        .temperature_c = temperature(),
+        .throttled = throttled(),
+    };
 }
 
-void governor_print(const char *key, int cpu) {
-    char path[128], governor[WORD];
+void governor_of(int cpu, char governor[GOVERNOR_ROOM]) {
+    char path[128];
     snprintf(path, sizeof path, CPU, cpu, "scaling_governor");
-    if (read_word(path, governor)) {
-        json_string(key, governor);
-    } else {
-        json_null(key);
-    }
+    if (!read_word(path, governor)) governor[0] = '\0';
 }

@@ -5,7 +5,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 
-from edgekiln.runtime.device.held import ConnectionLost
+from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.errors import MissingToolError
 
 DIRECTORY = "/data/local/tmp/edgekiln"  # where the shell user may start programs

@@ -92,10 +92,10 @@ def _open(entry: DeviceEntry) -> Device:
         return QemuDevice(rest or ANY_CPU)
     if kind == "rpc":
         return _open_rpc(entry)
-    from edgekiln.runtime.device.board import Board
+    from edgekiln.runtime.device.shell_device import ShellDevice
 
     shell = _open_adb(entry, rest) if kind == "adb" else _open_ssh(entry)
-    return Board(shell, timeout_s=entry.timeout_s, keep=entry.keep)
+    return ShellDevice(shell, timeout_s=entry.timeout_s, keep=entry.keep)
 
 
 def with_cpu(entry: DeviceEntry, cpu: str) -> DeviceEntry:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from edgekiln.runtime.bundle import ProgramFile
 from edgekiln.runtime.host import Machine, State
 from edgekiln.runtime.manifest import ProgramSpec
 
@@ -44,6 +45,13 @@ class Device(Protocol):
 
     def accept(self, spec: ProgramSpec, where: str) -> None:
         """Raises BundleError when the device cannot execute the program's instructions."""
+        ...
+
+    def authorize(self, opened: ProgramFile) -> None:
+        """Show the file to the device's own side, which may demand signatures by itself.
+
+        Raises BundleError when that refuses it. What `put` sends before is not started.
+        """
         ...
 
     def put(self, content: bytes) -> str:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from edgekiln.runtime.bundle import example_name, executable_name, read_program
-from edgekiln.runtime.contenders import START_SECONDS, run_runner
+from edgekiln.runtime.bundle import ProgramFile, example_name, executable_name
 from edgekiln.runtime.device.admission import admit
 from edgekiln.runtime.device.device import Device
+from edgekiln.runtime.engines import START_SECONDS, run_runner
 from edgekiln.runtime.errors import BundleError
 
 
@@ -17,8 +17,9 @@ def check_example(bundle: Path, device: Device) -> tuple[str, ...]:
         MismatchError: an output differs.
         MeasurementError: the program failed or hung.
     """
-    spec, files = read_program(bundle)
-    admit(device, spec, bundle)
+    opened = ProgramFile.open(bundle)
+    admit(device, opened)
+    spec, files = opened.spec, opened.files
     program = executable_name(files, str(bundle))
     runner = device.put(files[program])
     command, names = [runner, "check"], {runner: program}

@@ -1,5 +1,6 @@
 """This machine."""
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -8,26 +9,27 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from edgekiln.runtime import host
-from edgekiln.runtime.bundle import EXECUTABLE_MODE
+from edgekiln.runtime.bundle import ProgramFile
 from edgekiln.runtime.device.device import LOCAL, Done
-from edgekiln.runtime.files import cannot_write
+from edgekiln.runtime.files import EXECUTABLE_MODE, cannot_write
 from edgekiln.runtime.host import Machine, State
 from edgekiln.runtime.manifest import ProgramSpec
 from edgekiln.runtime.runner import check_machine
+from edgekiln.runtime.trust import machine_signers
 
 
 class LocalDevice:
     """Files lie in a temporary directory while the device is held."""
 
     measures = True
-    signers: Path | None = None
     shares_clock = True
 
     def __init__(self) -> None:
         self.name = LOCAL
+        self.signers = machine_signers()
         self._launcher: tuple[str, ...] = ()  # comes before each command
 
     def __enter__(self) -> Self:
@@ -44,6 +46,9 @@ class LocalDevice:
 
     def accept(self, spec: ProgramSpec, where: str) -> None:
         check_machine(spec, where)
+
+    def authorize(self, opened: ProgramFile) -> None:
+        """`signers` is this machine's own policy already."""
 
     def put(self, content: bytes) -> str:
         return str(place(Path(self._home.name), content))
@@ -87,7 +92,16 @@ def execute(command: Sequence[str], timeout_s: float) -> Done:
     except subprocess.TimeoutExpired as error:
         raise TimeoutError from error
     finally:
-        if process.poll() is None:  # too late, or interrupted
-            os.killpg(process.pid, signal.SIGKILL)  # an emulator's or a script's children, too
-            process.communicate()
+        kill_group(process)
     return Done(exit_code=process.returncode, stdout=stdout, stderr=stderr)
+
+
+def kill_group(process: "subprocess.Popen[Any]") -> None:
+    """End a program that is too late or not wanted any more, unless its end has been seen.
+
+    `process` leads a session of its own: an emulator's or a script's children go, too.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()

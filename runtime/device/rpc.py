@@ -1,32 +1,32 @@
 """A board of a farm: TVM's tracker gives out the boards with a key, one run at a time each.
 
-The board's side is `edgekiln devices serve`, see `rpc_server`. Runs wait in the tracker's queue, by
-priority. The tracker knows no passwords: keep it inside a trusted network or an ssh tunnel.
+The board's side is `edgekiln devices serve`, see `board_server`. Runs wait in the tracker's queue,
+by priority. The tracker knows no users: keep it inside a trusted network or an ssh tunnel, and let
+boards demand signatures.
 """
 
 import base64
 import hashlib
-import json
 import socket
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from edgekiln.runtime import codec
-from edgekiln.runtime.device import held
+from edgekiln.runtime.bundle import ProgramFile
+from edgekiln.runtime.device import lease, wire
 from edgekiln.runtime.device.device import Done
-from edgekiln.runtime.device.held import ConnectionLost
-from edgekiln.runtime.errors import MissingToolError, StorageError
+from edgekiln.runtime.device.lease import ConnectionLost
+from edgekiln.runtime.device.tracker import CONNECT_S, TrackerConnection
+from edgekiln.runtime.errors import StorageError
+from edgekiln.runtime.faults import error_of
 from edgekiln.runtime.host import Machine, State
 from edgekiln.runtime.manifest import ProgramSpec
 from edgekiln.runtime.runner import check_machine
+from edgekiln.runtime.signature import read_signature
 
 T = TypeVar("T")
-CONNECT_S = 10.0
-INSTALL_HINT = "pip install 'edgekiln[rpc]'"
 
 
 class RpcDevice:
@@ -43,8 +43,9 @@ class RpcDevice:
         self.sent_bytes = 0
         self._tracker, self._key = (tracker, port), key
         self._priority, self._timeout_s = priority, timeout_s
-        self._session: Any = None
+        self._session: socket.socket | None = None
         self._contents: dict[str, bytes] = {}  # hash → content
+        self._authorized: ProgramFile | None = None  # the board's own side has to let it in
         self._facts: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -57,22 +58,26 @@ class RpcDevice:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._let_go()  # ends the session; the board removes its files
+        self._release()  # ends the session; the board removes its files
 
     def accept(self, spec: ProgramSpec, where: str) -> None:
         flags = frozenset(self._facts["flags"])
         machine = self.machine().architecture
         check_machine(spec, where, machine=machine, flags=flags, on=self.name)
 
+    def authorize(self, opened: ProgramFile) -> None:
+        self._authorized = opened
+        self._try(self._show)
+
     def put(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
         if digest not in self._contents:
             self._contents[digest] = content
-            self._try(lambda: self._send(digest))
+            self._try(lambda: self._send(digest, content))
         return digest
 
     def run(self, command: Sequence[str], timeout_s: float) -> Done:
-        request = json.dumps({"command": list(command), "timeout_s": timeout_s})
+        request = {"command": list(command), "timeout_s": timeout_s}
         answer = self._try(lambda: self._call("run", request, timeout_s=timeout_s))
         if answer["timed_out"]:
             raise TimeoutError
@@ -84,82 +89,80 @@ class RpcDevice:
         return codec.decode(Machine, self._facts["machine"])
 
     def state(self) -> State:
-        return codec.decode(State, self._try(lambda: self._call("look", ""))["state"])
+        return codec.decode(State, self._try(lambda: self._call("look"))["state"])
 
     def affinity(self) -> tuple[int, ...]:
         return tuple(self._facts["affinity"])
 
     def _try(self, action: Callable[[], T]) -> T:
-        return held.attempt(
+        return lease.attempt(
             action,
-            take=self._hold,
-            let_go=self._let_go,
+            acquire=self._acquire,
+            release=self._release,
             device=self.name,
             question="does the tracker run, and a board's server?",
         )
 
-    def _let_go(self) -> None:
-        self._session = None
+    def _release(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
-    def _hold(self) -> None:
+    def _acquire(self) -> None:
         """Wait in the queue for a board, and give it what this run has put on the last one."""
         if self._session is not None:
             return
-        rpc = import_rpc()
-        reach(self._tracker)
+        with TrackerConnection(self._tracker) as tracker:
+            address, port, password = tracker.request(self._key, self._priority)
         try:
-            tracker = rpc.TrackerSession(self._tracker)
-            self._session = tracker.request(self._key, priority=self._priority)
-        except (OSError, RuntimeError) as error:
-            raise ConnectionLost(str(error).strip().splitlines()[-1]) from error
-        self._facts = self._call("look", "")
-        for digest in self._contents:
-            self._send(digest)
+            self._session = socket.create_connection((address, port), CONNECT_S)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConnectionLost(f"board {address}:{port}: {reason}") from error
+        self._call("hello", {"protocol": wire.PROTOCOL, "password": password})
+        self._facts = self._call("look")
+        self._show()
+        for digest, content in self._contents.items():
+            self._send(digest, content)
 
-    def _send(self, digest: str) -> None:
-        if self._call("have", digest)["here"]:
+    def _show(self) -> None:
+        """Let the board verify the bundle itself, where it demands signatures."""
+        if self._authorized is None or not self._facts["demands_signatures"]:
             return
-        content = self._contents[digest]
-        answer = self._call("put", base64.b64encode(content).decode())
-        if answer["problem"]:
-            raise StorageError(f"{self.name}: {answer['problem']}", hint="free some space there")
+        opened = self._authorized
+        signature = read_signature(opened.path)
+        digest = hashlib.sha256(opened.content).hexdigest()
+        self._send(digest, opened.content)
+        request = {
+            "bundle": digest,
+            "name": str(opened.path),
+            "signature": base64.b64encode(signature).decode(),
+        }
+        self._call("admit", request)
+
+    def _send(self, digest: str, content: bytes) -> None:
+        if self._call("have", {"digest": digest})["here"]:
+            return
+        try:
+            self._call("put", payload=content)
+        except StorageError as error:
+            raise StorageError(f"{self.name}: {error.message}", "free some space there") from error
         self.sent_bytes += len(content)
 
-    def _call(self, verb: str, request: str, timeout_s: float = 0.0) -> Any:
-        """In a thread of its own: the call itself knows no timeout. Raises ConnectionLost."""
+    def _call(
+        self,
+        verb: str,
+        request: dict[str, Any] | None = None,
+        payload: bytes = b"",
+        timeout_s: float = 0.0,
+    ) -> dict[str, Any]:
+        """The board's answer. Raises ConnectionLost, or the error that the board met."""
         session = self._session
-        results: SimpleQueue[str | Exception] = SimpleQueue()
-
-        def call() -> None:
-            try:
-                results.put(str(session.get_function(f"edgekiln.{verb}")(request)))
-            except Exception as error:  # TVM's are of many classes
-                results.put(error)
-
-        threading.Thread(target=call, daemon=True).start()
+        assert session is not None, verb
         limit = timeout_s + self._timeout_s
-        try:
-            result = results.get(timeout=limit)
-        except Empty:
-            raise ConnectionLost(f"no answer within {limit:.0f} s") from None
-        if isinstance(result, Exception):
-            said = str(result).strip().splitlines()[-1:] or [type(result).__name__]
-            raise ConnectionLost(said[0]) from result
-        return json.loads(result)
-
-
-def reach(address: tuple[str, int]) -> None:
-    """TVM itself would try for a minute, and print. Raises ConnectionLost."""
-    try:
-        socket.create_connection(address, CONNECT_S).close()
-    except OSError as error:
-        raise ConnectionLost(f"tracker {address[0]}:{address[1]}: {error.strerror}") from error
-
-
-def import_rpc() -> Any:
-    """Raises MissingToolError where TVM is not installed."""
-    try:
-        from tvm import rpc
-    except ImportError as error:
-        raise MissingToolError(f"TVM's RPC: {error}", INSTALL_HINT) from error
-    return rpc
+        session.settimeout(limit)
+        wire.send(session, {"verb": verb, **(request or {})}, payload)
+        answer, _ = wire.receive(session, max_bytes=0)
+        if fault := answer.get("fault"):
+            raise error_of(fault["exit_code"], fault["message"], fault["hint"])
+        return answer

@@ -8,11 +8,12 @@ looked for.
 BUSY = 75  # exit codes of our own, beside those of the programs that the scripts call
 GARBLED = 76
 LACKING = 77
+DENIED = 79  # 78 is adb's
 
 # Hold the board until stdin ends, however that happens; then leave nothing of the run behind.
 # Arguments: directory, token of this holder, who we are in words, keep (1) or remove (0) the files.
 # A holder of the same token is this very run, before its connection broke: it is ended.
-HOLD = r"""
+LEASE = r"""
 export LC_ALL=C; umask 077; dir=$1
 for tool in sha256sum flock; do
   command -v $tool >/dev/null || { echo "no $tool on the board"; exit 77; }
@@ -29,10 +30,11 @@ done
 leave() {
   kill $reader 2>/dev/null
   [ -f "$dir/running" ] && kill -9 $(cat "$dir/running") 2>/dev/null
-  rm -f "$dir/owner" "$dir/running" "$dir"/part.*
+  rm -f "$dir/owner" "$dir/running" "$dir/admitted" "$dir"/part.*
   [ "$4" = 1 ] || rm -rf "$dir"
 }
 trap 'leave "$@"' EXIT
+rm -f "$dir/admitted"
 trap 'exit 1' HUP INT TERM
 echo "$2 $$ $3" | cat >"$dir/owner" || exit 1  # cat says "No space left", some shells do not
 find "$dir" -type f -name '????????????????????????????????????????????????????????????????' \
@@ -61,9 +63,39 @@ real=$(sha256sum <"$part") || exit 1
 chmod 700 "$part" && mv "$part" "$1/$2"
 """
 
-# Arguments: directory, then the command. HOLD ends it when the connection does.
+# The board's own policy: with a file of allowed signers below its /etc, RUN starts executables of
+# bundles alone that these have signed, as ADMIT finds. Whoever has a shell there can go around all
+# scripts; this keeps those who use EdgeKiln from running what the board's owner did not allow.
+
+# Arguments: directory, where / is. Succeeds when there is such a policy.
+DEMANDS = r"""
+[ -e "$2/etc/edgekiln/allowed_signers" ]
+"""
+
+# Arguments: directory, where / is, hashes of the bundle, of its signature and of its executable,
+# the executable's name in the bundle, what the signature is for.
+ADMIT = r"""
+export LC_ALL=C; umask 077; dir=$1; policy=$2/etc/edgekiln/allowed_signers
+for tool in ssh-keygen tar; do
+  command -v $tool >/dev/null || { echo "no $tool on the board" >&2; exit 77; }
+done
+[ -r "$policy" ] || { echo "its $policy cannot be read" >&2; exit 79; }
+name=$(ssh-keygen -Y find-principals -f "$policy" -s "$dir/$4" 2>/dev/null | sed 's/,.*//;q')
+[ -n "$name" ] || { echo "signed by somebody else" >&2; exit 79; }
+ssh-keygen -Y verify -n "$7" -f "$policy" -I "$name" -s "$dir/$4" <"$dir/$3" >/dev/null 2>&1 ||
+  { echo "changed after it was signed" >&2; exit 79; }
+real=$(tar -xOf "$dir/$3" "$6" 2>/dev/null | sha256sum)
+[ "${real%% *}" = "$5" ] || { echo "its $6 is another one" >&2; exit 79; }
+echo "$5" >>"$dir/admitted"
+"""
+
+# Arguments: directory, where / is, then the command. LEASE ends it when the connection does.
 RUN = r"""
-running="$1/running"; shift
+running="$1/running"; admitted="$1/admitted"; policy=$2/etc/edgekiln/allowed_signers; shift 2
+if [ -e "$policy" ]; then
+  real=$(sha256sum <"$1") && grep -qx "${real%% *}" "$admitted" 2>/dev/null ||
+    { echo "the board runs only what those of its $policy have signed" >&2; exit 79; }
+fi
 "$@" & echo $! >"$running"
 wait $!; code=$?
 rm -f "$running"; exit $code

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 
-from edgekiln.runtime.device.held import ConnectionLost
+from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.errors import MissingToolError
 
 FAILED = 255  # ssh's own exit code, for every failure of the connection

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgekiln.runtime.errors import MeasurementError
-from edgekiln.runtime.power.recorder import Recorder
+from edgekiln.runtime.power.recorder import PowerRecorder
 
 MIN_PERIODS = 20  # a trial this many sensor periods long is known to about 5 % at both its ends
 IDLE_SECONDS = 5.0  # before the trials and after them; less when trials are shorter
@@ -35,12 +35,12 @@ class Energy:
     trials_gross_j: tuple[float, ...]  # an inference, each trial
 
 
-def idle_seconds(recorder: Recorder, min_seconds: float) -> float:
+def idle_seconds(recorder: PowerRecorder, min_seconds: float) -> float:
     """How long a baseline takes for trials of `min_seconds`."""
     return max(MIN_PERIODS * recorder.period_s, min(IDLE_SECONDS, min_seconds))
 
 
-def check_length(recorder: Recorder, trial_s: float) -> None:
+def check_length(recorder: PowerRecorder, trial_s: float) -> None:
     """Raises MeasurementError for a trial too short for the sensor to say anything."""
     least_s = MIN_PERIODS * recorder.period_s
     if trial_s < least_s:
@@ -52,7 +52,7 @@ def check_length(recorder: Recorder, trial_s: float) -> None:
 
 
 def energy_of(
-    recorder: Recorder, windows: Sequence[Window], *, idle_before_w: float, idle_after_w: float
+    recorder: PowerRecorder, windows: Sequence[Window], *, idle_before_w: float, idle_after_w: float
 ) -> Energy:
     """Raises SensorError when the meter failed, MeasurementError when a trial is too short."""
     idle_w = (idle_before_w + idle_after_w) / 2

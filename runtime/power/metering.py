@@ -5,8 +5,8 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
-from edgekiln.runtime.device.board import Board
 from edgekiln.runtime.device.device import LOCAL, Device
+from edgekiln.runtime.device.shell_device import ShellDevice
 from edgekiln.runtime.errors import ConfigError, MeasurementError
 from edgekiln.runtime.power.choice import Unavailable, choose, files, is_external
 from edgekiln.runtime.power.energy import (
@@ -17,8 +17,8 @@ from edgekiln.runtime.power.energy import (
     idle_seconds,
 )
 from edgekiln.runtime.power.meter import PowerMeter
-from edgekiln.runtime.power.mirror import Mirror
-from edgekiln.runtime.power.recorder import SHORTEST_PERIOD_S, Recorder
+from edgekiln.runtime.power.recorder import SHORTEST_PERIOD_S, PowerRecorder
+from edgekiln.runtime.power.remote_sysfs import RemoteSysfsPoller
 
 
 class Metering:
@@ -38,7 +38,7 @@ class Metering:
         self.unavailable = ""
         self._spec, self._trial_s, self._device = spec, trial_s, device
         self._running = ExitStack()
-        self._recorder: Recorder | None = None
+        self._recorder: PowerRecorder | None = None
         self._idle_w: list[float] = []
         self._copies = ""  # where they are, of the device's files
 
@@ -49,7 +49,7 @@ class Metering:
             if isinstance(meter, Unavailable):
                 self.unavailable = meter.reason
             else:
-                self._recorder = self._running.enter_context(Recorder(meter))
+                self._recorder = self._running.enter_context(PowerRecorder(meter))
                 check_length(self._recorder, self._trial_s)
         return self
 
@@ -82,7 +82,7 @@ class Metering:
     def _afar(self) -> PowerMeter | Unavailable:
         """The board's own sensors, where there is a shell to read them by."""
         patterns = files(self._spec)
-        if not isinstance(self._device, Board) or not patterns:
+        if not isinstance(self._device, ShellDevice) or not patterns:
             reason = f"{self._spec} of {self._device.name} cannot be read from here"
             if self._spec == "auto":
                 return Unavailable(reason=reason)
@@ -90,12 +90,12 @@ class Metering:
                 reason,
                 hint="there: python -m edgekiln.runtime bench; here: a meter's .csv file",
             )
-        mirror = self._running.enter_context(Mirror(self._device))
-        self._copies = f"{mirror.root}/"
-        mirror.follow(patterns, SHORTEST_PERIOD_S)
-        meter = choose(self._spec, mirror.root)
+        poller = self._running.enter_context(RemoteSysfsPoller(self._device))
+        self._copies = f"{poller.root}/"
+        poller.follow(patterns, SHORTEST_PERIOD_S)
+        meter = choose(self._spec, poller.root)
         if not isinstance(meter, Unavailable):
-            mirror.follow(files(meter.name), max(meter.update_period_s, SHORTEST_PERIOD_S))
+            poller.follow(files(meter.name), max(meter.update_period_s, SHORTEST_PERIOD_S))
         return meter
 
     @contextmanager

@@ -11,7 +11,7 @@ from edgekiln.runtime.power.meter import PowerMeter, SensorError
 SHORTEST_PERIOD_S = 0.05  # sampling must not be seen in what is sampled
 
 
-class Recorder:
+class PowerRecorder:
     """Samples a meter in a thread, from entering to leaving; times are Unix times in seconds."""
 
     def __init__(self, meter: PowerMeter) -> None:

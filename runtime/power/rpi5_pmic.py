@@ -15,7 +15,7 @@ from edgekiln.runtime.power.meter import PowerMeter, SensorError
 
 PROGRAM = "usr/bin/vcgencmd"
 FILES = (PROGRAM,)
-SAID = f"{PROGRAM}.said"  # its output just now, in a mirror of the board's files
+SAID = f"{PROGRAM}.said"  # its output just now, in a copy of the board's files
 PERIOD_S = 0.2  # each reading is a process; more often, it would be part of the result
 TIMEOUT_S = 5.0
 LINE = re.compile(r"\s*(\w+)_([AV])\s+(?:current|volt)\(\d+\)=([\d.]+)[AV]")

@@ -3,20 +3,28 @@
 from collections.abc import Callable, Sequence
 from itertools import chain
 
-from edgekiln.targets.isa.base import (
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.codes import Clip
+from edgekiln.targets.isa.expressions import (
+    Buffer,
     Expr,
-    MicroKernel,
-    in_shares,
+    by_parts,
+    cast,
+    const,
     inverse,
     llvm,
-    pick,
+    load,
+    maximum,
+    minimum,
+    reinterpret,
+    shuffle,
     splat,
     vector,
 )
-from edgekiln.targets.isa.codes import Clip
 
 QUAD = 4  # int32 lanes of a register
-_TBL_ENTRIES = 64  # bytes of the four registers that TBL and TBX look into
+# Bytes of the four registers that TBL and TBX look into.
+_TBL_ENTRIES = 64
 
 
 class ArmMicroKernel(MicroKernel):
@@ -27,26 +35,20 @@ class ArmMicroKernel(MicroKernel):
         return self.epilogue_cycles * (1 + 0.1 * (16 // lanes - 1))
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
-        """One of the words of a pixel that `x_bytes` brought, for every lane."""
-        from tvm.script.ir_builder import tirx as T
-
-        words = T.reinterpret(vector("int32", self.x_bytes // 4), pixels[0])
-        word = splat(pick([words], [step]), lanes)
-        return T.reinterpret(vector(self.activation, 4 * lanes), word)
+        """Return one of the words of a pixel that `x_bytes` brought, for every lane."""
+        words = reinterpret(pixels[0], "int32", self.x_bytes // 4)
+        word = splat(shuffle([words], [step]), lanes)
+        return reinterpret(word, self.activation, 4 * lanes)
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
         """ZIP bytes, then ZIP the pairs: half an instruction a row, where shifts need two."""
-        from tvm.script.ir_builder import tirx as T
-
         pairs = [zipped(*pair, lanes) for pair in self.row_pairs(rows, lanes)]
-        low, high = (T.reinterpret(vector("int16", lanes), pair) for pair in pairs)
-        return T.reinterpret(vector("int8", 4 * lanes), zipped(low, high, lanes))
+        low, high = (reinterpret(pair, "int16", lanes) for pair in pairs)
+        return reinterpret(zipped(low, high, lanes), "int8", 4 * lanes)
 
     def row_pairs(self, rows: Sequence[Expr], lanes: int) -> list[tuple[Expr, Expr]]:
-        """Four rows two by two; those that are missing are zero."""
-        from tvm.script.ir_builder import tirx as T
-
-        zero = T.broadcast(T.int8(0), lanes)
+        """Return four rows two by two; those that are missing are zero."""
+        zero = splat(const(0, "int8"), lanes)
         first, second, third, fourth, *_ = *rows, zero, zero, zero
         return [(first, second), (third, fourth)]
 
@@ -75,57 +77,58 @@ class A64MicroKernel(ArmMicroKernel):
         """Conversion and narrowing saturate: what is left of clipping is one look at the bytes."""
         if lanes == 1:
             return super().quantize(value, clip, lanes, order)
-        from tvm.script.ir_builder import tirx as T
-
         if not clip.bounded:  # FCVTNS makes 0 of NaN
             low_steps = splat(clip.low_steps, lanes)
             value = llvm("llvm.maxnum", vector("float32", lanes), value, low_steps)
         words = by_register(_saturated_words, lanes, (self.round_to_int(value, lanes), QUAD))
-        zero = splat(T.Cast("int16", clip.zero), lanes)
+        zero = splat(cast(clip.zero, "int16"), lanes)
         codes = _saturated_bytes(llvm("llvm.sadd.sat", vector("int16", lanes), words, zero), lanes)
-        low, high = (splat(T.Cast("int8", bound), lanes) for bound in (clip.low, clip.high))
-        codes = T.min(T.max(codes, low), high)
-        return codes if order is None else pick([codes], inverse(order))
+        low, high = (splat(cast(bound, "int8"), lanes) for bound in (clip.low, clip.high))
+        codes = minimum(maximum(codes, low), high)
+        return codes if order is None else shuffle([codes], inverse(order))
 
-    def lookup(self, table: Expr, codes: Expr, lanes: int) -> Expr:
+    def lookup(self, table: Buffer, codes: Expr, lanes: int) -> Expr:
         """TBL and TBX look up 64 entries; TBX leaves alone what lies outside of them."""
 
         def step(share: Expr, size: int) -> Expr:
             return _lookup(table, share, size)
 
-        return in_shares(step, codes, lanes, 8, 16)
+        return by_parts(step, codes, lanes, 8, 16)
 
 
-def _lookup(table: Expr, codes: Expr, lanes: int) -> Expr:
-    """A register, or half of one."""
-    from tvm.script.ir_builder import tirx as T
-
+def _lookup(table: Buffer, codes: Expr, lanes: int) -> Expr:
+    """Look up the codes of a register, or of half of one."""
     name, dtype = f"llvm.aarch64.neon.tb{{}}4.v{lanes}i8", vector("uint8", lanes)
     found: tuple[Expr, ...] = ()
     for start in range(0, 256, _TBL_ENTRIES):
-        rows = [table[T.ramp(start + at, 1, 16)] for at in range(0, _TBL_ENTRIES, 16)]
-        places = T.reinterpret(dtype, codes) - T.broadcast(T.uint8(start), lanes)
+        # Four registers of entries, for a quarter of all codes.
+        rows = [load(table, start + at, 16) for at in range(0, _TBL_ENTRIES, 16)]
+        # Indices beyond the four registers leave what was found before.
+        places = reinterpret(codes, dtype) - splat(const(start, "uint8"), lanes)
         kind = "x" if found else "l"
         found = (llvm(name.format(kind), dtype, *found, *rows, places),)
-    return T.reinterpret(vector("int8", lanes), *found)
+    (entries,) = found
+    return reinterpret(entries, "int8", lanes)
 
 
 def _saturated_words(x4: Expr) -> Expr:
+    """SQXTN: narrow four int32 to int16, with saturation."""
     return llvm("llvm.aarch64.neon.sqxtn.v4i16", "int16x4", x4)
 
 
 def _saturated_bytes(words: Expr, lanes: int) -> Expr:
+    """SQXTN: narrow int16 to int8, with saturation."""
     name = "llvm.aarch64.neon.sqxtn.v8i8"
     if lanes == QUAD:
-        return pick([llvm(name, "int8x8", pick([words, words], range(8)))], range(lanes))
-    halves = [pick([words], range(at, at + 8)) for at in range(0, lanes, 8)]
-    return pick([llvm(name, "int8x8", half) for half in halves], range(lanes))
+        return shuffle([llvm(name, "int8x8", shuffle([words, words], range(8)))], range(lanes))
+    halves = [shuffle([words], range(at, at + 8)) for at in range(0, lanes, 8)]
+    return shuffle([llvm(name, "int8x8", half) for half in halves], range(lanes))
 
 
 def by_register(
     step: Callable[..., Expr], lanes: int, *operands: tuple[Expr, int], result: int = QUAD
 ) -> Expr:
-    """`step` on each register's share of the operands.
+    """Apply `step` to each register's share of the operands.
 
     Args:
         operands: vectors, each with how many of its elements belong to four lanes.
@@ -134,12 +137,12 @@ def by_register(
     if lanes == QUAD:
         return step(*(x for x, _ in operands))
     shares = [
-        step(*(pick([x], range(i * share, (i + 1) * share)) for x, share in operands))
+        step(*(shuffle([x], range(i * share, (i + 1) * share)) for x, share in operands))
         for i in range(lanes // QUAD)
     ]
-    return pick(shares, range(lanes // QUAD * result))
+    return shuffle(shares, range(lanes // QUAD * result))
 
 
 def zipped(a: Expr, b: Expr, lanes: int) -> Expr:
-    """a₀ b₀ a₁ b₁ …"""
-    return pick([a, b], [*chain(*((i, lanes + i) for i in range(lanes)))])
+    """Return a₀ b₀ a₁ b₁ …"""
+    return shuffle([a, b], [*chain(*((i, lanes + i) for i in range(lanes)))])

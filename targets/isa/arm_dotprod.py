@@ -5,10 +5,12 @@ serve four steps: LLVM picks this form for a broadcast of a word.
 """
 
 from edgekiln.targets.isa.arm_common import QUAD, A64MicroKernel, by_register
-from edgekiln.targets.isa.base import Expr, llvm
+from edgekiln.targets.isa.expressions import Expr, llvm
 
 
 class DotprodMicroKernel(A64MicroKernel):
+    """Four products a lane and instruction."""
+
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         def sdot(acc4: Expr, a16: Expr, w16: Expr) -> Expr:
             return llvm("llvm.aarch64.neon.sdot.v4i32.v16i8", "int32x4", acc4, w16, a16)

@@ -7,11 +7,14 @@ in pairs the same way, so weights need no order of their own.
 
 from collections.abc import Sequence
 
-from edgekiln.targets.isa.base import Expr, MicroKernel, llvm
+from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip
+from edgekiln.targets.isa.expressions import Expr, const, llvm, maximum, minimum, reinterpret
 
 
 class DspMicroKernel(MicroKernel):
+    """Two products an instruction, in general registers."""
+
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         del lanes
         for of_a, of_w in zip(_halves(a), _halves(w), strict=True):
@@ -28,25 +31,19 @@ class DspMicroKernel(MicroKernel):
         """Clipped as an integer: comparing floats takes a detour over their own flags."""
         if not clip.bounded:
             return super().quantize(value, clip, lanes, order)
-        from tvm.script.ir_builder import tirx as T
-
         whole = llvm("llvm.arm.qadd", "int32", self.round_to_int(value, lanes), clip.zero)
-        return self.narrow(T.min(T.max(whole, clip.low), clip.high), lanes)
+        return self.narrow(minimum(maximum(whole, clip.low), clip.high), lanes)
 
 
 def round_scalar(x: Expr) -> Expr:
-    """float32 → int32: VCVTR rounds as FPSCR says, half to even after reset, and saturates."""
-    from tvm.script.ir_builder import tirx as T
-
-    return T.reinterpret("int32", llvm("llvm.arm.vcvtr", "float32", x))
+    """Round float32 to int32: VCVTR does as FPSCR says, half to even after reset, and saturates."""
+    return reinterpret(llvm("llvm.arm.vcvtr", "float32", x), "int32")
 
 
 def _halves(bytes_: Expr) -> list[Expr]:
-    """int8x4 as two words of two s16: bytes 0 and 2, bytes 1 and 3."""
-    from tvm.script.ir_builder import tirx as T
-
-    word = T.reinterpret("int32", bytes_)
-    turned = llvm("llvm.fshr", "int32", word, word, T.int32(8))
+    """Return int8x4 as two words of two s16: bytes 0 and 2, bytes 1 and 3."""
+    word = reinterpret(bytes_, "int32")
+    turned = llvm("llvm.fshr", "int32", word, word, const(8))
     return [llvm("llvm.arm.sxtb16", "int32", part) for part in (word, turned)]
 
 

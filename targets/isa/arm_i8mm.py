@@ -9,23 +9,23 @@ from collections.abc import Sequence
 
 from edgekiln.targets.isa.arm_common import A64MicroKernel, by_register
 from edgekiln.targets.isa.arm_dotprod import ARM_DOTPROD, DotprodMicroKernel
-from edgekiln.targets.isa.base import Expr, llvm, pick
+from edgekiln.targets.isa.expressions import Expr, llvm, reinterpret, shuffle
 
-PAIR = 2  # pixels, and channels, of an accumulator register
+PAIR = 2  # pixels of an accumulator register, and channels, too
 
 
 class I8mmMicroKernel(A64MicroKernel):
+    """Accumulators hold two pixels."""
+
     @property
     def single(self) -> DotprodMicroKernel:
         return ARM_DOTPROD
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
-        """Eight bytes of either pixel; the same for all channels."""
-        from tvm.script.ir_builder import tirx as T
-
+        """Return eight bytes of either pixel; the same for all channels."""
         del lanes
-        first, second = (T.reinterpret("int64x2", pixel) for pixel in pixels)
-        return T.reinterpret("int8x16", pick([first, second], [step, PAIR + step]))
+        first, second = (reinterpret(pixel, "int64x2") for pixel in pixels)
+        return reinterpret(shuffle([first, second], [step, PAIR + step]), "int8x16")
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         def smmla(acc4: Expr, w16: Expr) -> Expr:
@@ -34,12 +34,14 @@ class I8mmMicroKernel(A64MicroKernel):
         return by_register(smmla, PAIR * lanes, (acc, 4), (w, 16))
 
     def start(self, sums: Expr, lanes: int) -> Expr:
+        # Each sum goes to both pixels: c₀ c₁ c₀ c₁.
         columns = [c + i for c in range(0, lanes, PAIR) for i in (0, 1, 0, 1)]
-        return pick([sums, sums], columns)
+        return shuffle([sums, sums], columns)
 
     def finish(self, acc: Expr, lanes: int) -> list[Expr]:
+        # The first two lanes of a register are one pixel's, the others the other one's.
         channels = [2 * PAIR * (c // PAIR) + c % PAIR for c in range(lanes)]
-        return [pick([acc], [PAIR * pixel + at for at in channels]) for pixel in range(PAIR)]
+        return [shuffle([acc], [PAIR * pixel + at for at in channels]) for pixel in range(PAIR)]
 
 
 # Cycles by LLVM's model of the Neoverse V1: SMMLA four a cycle, result after 3.

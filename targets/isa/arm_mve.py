@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgekiln.targets.isa.arm_dsp import round_scalar
-from edgekiln.targets.isa.base import Expr, MicroKernel, llvm, pick, splat, vector
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Expr, const, llvm, shuffle, splat, vector
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,11 +25,9 @@ class _MveMicroKernel(MicroKernel):
 
     def round_to_int(self, x: Expr, lanes: int) -> Expr:
         """VCVTN rounds half to even and saturates."""
-        from tvm.script.ir_builder import tirx as T
-
         if lanes == 1:
             return round_scalar(x)
-        return llvm("llvm.arm.mve.vcvtn", vector("int32", lanes), T.int32(0), x)
+        return llvm("llvm.arm.mve.vcvtn", vector("int32", lanes), const(0), x)
 
     def clamp(self, value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
         """VMAXNM and VMINNM return the number when the other one is NaN."""
@@ -38,6 +37,8 @@ class _MveMicroKernel(MicroKernel):
 
 
 class MveVectors(_MveMicroKernel):
+    """Four int32 lanes, for all that makes no matrices."""
+
     @property
     def products(self) -> MicroKernel:
         return _PRODUCTS
@@ -45,29 +46,27 @@ class MveVectors(_MveMicroKernel):
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         for start in range(0, 4 * lanes, lanes):
             row = range(start, start + lanes)
-            acc = acc + self.widen(pick([a], row), lanes) * self.widen(pick([w], row), lanes)
+            acc = acc + self.widen(shuffle([a], row), lanes) * self.widen(shuffle([w], row), lanes)
         return acc
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
         del step  # x_bytes are k_step bytes
-        return pick([pixels[0]] * lanes, [byte for byte in range(4) for _ in range(lanes)])
+        return shuffle([pixels[0]] * lanes, [byte for byte in range(4) for _ in range(lanes)])
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
-        from tvm.script.ir_builder import tirx as T
+        zero = splat(const(0, "int8"), lanes)
+        return shuffle([*rows, *[zero] * (4 - len(rows))], range(4 * lanes))
 
-        zero = T.broadcast(T.int8(0), lanes)
-        return pick([*rows, *[zero] * (4 - len(rows))], range(4 * lanes))
-
-    def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
+    def arrange(self, weights: "NDArray[np.generic]") -> "NDArray[np.generic]":
         return weights.swapaxes(-1, -2).reshape(weights.shape)
 
 
 class MveProducts(_MveMicroKernel):
-    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-        from tvm.script.ir_builder import tirx as T
+    """Scalar sums of sixteen products an instruction."""
 
+    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         del lanes
-        signed = subtract = exchange = T.int32(0)
+        signed = subtract = exchange = const(0)
         return llvm("llvm.arm.mve.vmldava", "int32", signed, subtract, exchange, acc, a, w)
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:

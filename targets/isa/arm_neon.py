@@ -17,8 +17,8 @@ from edgekiln.targets.isa.arm_common import (
     by_register,
     zipped,
 )
-from edgekiln.targets.isa.base import Expr, inverse, llvm, pick, splat
 from edgekiln.targets.isa.codes import Clip
+from edgekiln.targets.isa.expressions import Expr, cast, inverse, llvm, reinterpret, shuffle, splat
 from edgekiln.targets.isa.generic import round_by_adding
 
 if TYPE_CHECKING:
@@ -29,32 +29,34 @@ GROUP = 8  # lanes whose bytes are in order of pairs: two of them fill a registe
 
 
 class _WideningMicroKernel(ArmMicroKernel):
+    """Multiplies bytes to words, and adds pairs of words to int32."""
+
     def _multiply(self, a: Expr, w: Expr) -> Expr:
-        """int16x8 products of two int8x8."""
+        """Return the int16x8 products of two int8x8."""
         raise NotImplementedError
 
     def _add_pairs(self, acc: Expr, products: Expr) -> Expr:
-        """int32x4 `acc` and the sums of neighbours of int16x8 `products`."""
+        """Return int32x4 `acc` plus the sums of neighbours of int16x8 `products`."""
         raise NotImplementedError
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-        sums = [pick([acc], range(i, i + QUAD)) for i in range(0, lanes, QUAD)]
+        # A register of sums for each four lanes.
+        sums = [shuffle([acc], range(i, i + QUAD)) for i in range(0, lanes, QUAD)]
         group = min(lanes, GROUP)
         for start in range(0, 4 * lanes, 2 * QUAD):
             bytes_ = range(start, start + 2 * QUAD)
-            products = self._multiply(pick([a], bytes_), pick([w], bytes_))
+            products = self._multiply(shuffle([a], bytes_), shuffle([w], bytes_))
+            # Half of a group's bytes belong to all of its lanes, two bytes each.
             lane = start // (4 * group) * group + start % (2 * group) // 2
             sums[lane // QUAD] = self._add_pairs(sums[lane // QUAD], products)
-        return pick(sums, range(lanes))
+        return shuffle(sums, range(lanes))
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
-        from tvm.script.ir_builder import tirx as T
-
         group = min(lanes, GROUP)
-        pairs = T.reinterpret(f"int16x{self.x_bytes // 2}", pixels[0])
-        both = [splat(pick([pairs], [2 * step + half]), group) for half in (0, 1)]
-        words = pick(both * (lanes // group), range(2 * lanes))
-        return T.reinterpret(f"int8x{4 * lanes}", words)
+        pairs = reinterpret(pixels[0], f"int16x{self.x_bytes // 2}")
+        both = [splat(shuffle([pairs], [2 * step + half]), group) for half in (0, 1)]
+        words = shuffle(both * (lanes // group), range(2 * lanes))
+        return reinterpret(words, f"int8x{4 * lanes}")
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
         pairs = [zipped(*pair, lanes) for pair in self.row_pairs(rows, lanes)]
@@ -65,9 +67,9 @@ class _WideningMicroKernel(ArmMicroKernel):
             for half in (0, 1)
             for i in range(group)
         ]
-        return pick(pairs, places)
+        return shuffle(pairs, places)
 
-    def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
+    def arrange(self, weights: "NDArray[np.generic]") -> "NDArray[np.generic]":
         *outer, lanes, k_step = weights.shape
         group = min(lanes, GROUP)
         pairs = weights.reshape(*outer, lanes // group, group, 2, 2)
@@ -75,6 +77,8 @@ class _WideningMicroKernel(ArmMicroKernel):
 
 
 class NeonMicroKernel(A64MicroKernel, _WideningMicroKernel):
+    """AArch64."""
+
     def _multiply(self, a: Expr, w: Expr) -> Expr:
         return llvm("llvm.aarch64.neon.smull.v8i16", "int16x8", a, w)
 
@@ -83,6 +87,8 @@ class NeonMicroKernel(A64MicroKernel, _WideningMicroKernel):
 
 
 class Armv7MicroKernel(_WideningMicroKernel):
+    """ARMv7, which has no conversion that rounds."""
+
     def _multiply(self, a: Expr, w: Expr) -> Expr:
         return llvm("llvm.arm.neon.vmulls.v8i16", "int16x8", a, w)
 
@@ -98,15 +104,13 @@ class Armv7MicroKernel(_WideningMicroKernel):
         """VMAX and VMIN keep NaN, so they clip only where there is none."""
         if lanes == 1 or not clip.bounded:
             return super().quantize(value, clip, lanes, order)
-        from tvm.script.ir_builder import tirx as T
-
         for name, bound in (("vmaxs", clip.low_steps), ("vmins", clip.high_steps)):
             intrinsic = partial(llvm, f"llvm.arm.neon.{name}.v4f32", "float32x4")
             bounds = splat(bound, lanes)
             value = by_register(intrinsic, lanes, (value, QUAD), (bounds, QUAD))
         codes = self.narrow(self.round_to_int(value, lanes), lanes)
-        codes = codes + splat(T.Cast("int8", clip.zero), lanes)  # each wraps, their sum is right
-        return codes if order is None else pick([codes], inverse(order))
+        codes = codes + splat(cast(clip.zero, "int8"), lanes)  # each wraps, their sum is right
+        return codes if order is None else shuffle([codes], inverse(order))
 
 
 # Cycles by LLVM's model of the Cortex-A72: SMULL one a cycle, SADALP one a cycle on the other pipe

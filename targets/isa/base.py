@@ -3,70 +3,37 @@
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekiln.targets.isa.codes import Clip, Divisor, Floats
+from edgekiln.targets.isa.costs import ZEN4_FILTERING, ZEN4_LOOP, FilteringCosts, LoopCosts
+from edgekiln.targets.isa.expressions import (
+    Buffer,
+    Expr,
+    cast,
+    const,
+    inverse,
+    llvm,
+    maximum,
+    minimum,
+    reinterpret,
+    shuffle,
+    splat,
+    vector,
+)
 from edgekiln.targets.isa.matrix import MatrixUnit
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Expr = Any  # tvm.ir.Expr; TVM ships no types
-
-
-def vector(dtype: str, lanes: int) -> str:
-    """TVM's name of a vector type; one lane is a scalar."""
-    return dtype if lanes == 1 else f"{dtype}x{lanes}"
-
-
-def splat(value: Expr, lanes: int) -> Expr:
-    """`value` in every lane."""
-    from tvm.script.ir_builder import tirx as T
-
-    return value if lanes == 1 else T.broadcast(value, lanes)
-
-
-def llvm(name: str, dtype: str, *args: Expr) -> Expr:
-    """Call an LLVM intrinsic that reads and writes no memory."""
-    from tvm.script.ir_builder import tirx as T
-
-    return T.call_llvm_pure_intrin(dtype, T.llvm_lookup_intrinsic_id(name), *args)
-
-
-def pick(vectors: Sequence[Expr], indices: Sequence[int]) -> Expr:
-    """The lanes of `vectors`, laid end to end, at constant `indices`; not more than there are."""
-    from tvm import tirx
-
-    return tirx.Shuffle(list(vectors), list(indices))
-
-
-def in_shares(
-    step: Callable[[Expr, int], Expr], x: Expr, lanes: int, least: int, most: int
-) -> Expr:
-    """`step(share, its lanes)` on `most` lanes of x at a time, the results laid end to end; where
-    there are fewer than `least`, x is repeated.
-    """
-    if lanes < least:
-        whole = splat(x, least) if lanes == 1 else pick([x] * (least // lanes), range(least))
-        return pick([step(whole, least)], range(lanes))
-    if lanes <= most:
-        return step(x, lanes)
-    shares = [step(pick([x], range(at, at + most)), most) for at in range(0, lanes, most)]
-    return pick(shares, range(lanes))
-
-
-def inverse(order: Sequence[int]) -> list[int]:
-    """The permutation that undoes `order`."""
-    return sorted(range(len(order)), key=order.__getitem__)
-
 
 @dataclass(frozen=True, kw_only=True)
 class MicroKernel(ABC):
-    """The few instructions every kernel is written against; the methods build TIR expressions.
+    """The few instructions every kernel is written against. The methods build TIR expressions.
 
     A vector has int32 lanes, and each lane of a dot product consumes `k_step` pairs of bytes. A
     matrix product (convolution, dense) holds its sums in accumulators: a vector of output channels
@@ -80,7 +47,7 @@ class MicroKernel(ABC):
     lanes: tuple[int, ...]  # int32 lanes of the vectors there are, widest first
     # Bytes at once where bytes are only moved, compared or looked up, widest first.
     byte_lanes: tuple[int, ...] = (64, 32, 16, 8, 4)
-    k_step: int = 4
+    k_step: int = 4  # pairs of bytes that a lane of a dot product takes
     x_bytes: int = 4  # of a pixel that a matrix product loads at once, a multiple of `k_step`
     rows: int = 1  # pixels whose sums share an accumulator
     joins: int = 1  # scalar sums of neighbouring channels that leave a matrix product as a vector
@@ -99,16 +66,18 @@ class MicroKernel(ABC):
     weight_dots: float = 0.0  # what widening a register of weights takes, likewise
     in_order: bool = False  # loads do not hide behind dot products
     epilogue_cycles: float = 6.0  # per register: convert, scale, clamp, round, narrow, store
+    loop_costs: LoopCosts = ZEN4_LOOP
+    filtering_costs: FilteringCosts = ZEN4_FILTERING
     matrix: MatrixUnit | None = None  # beside the vectors, where the chip has one
 
     @property
     def accumulator(self) -> str:
-        """numpy name of the sums' type."""
+        """The sums' type, by its numpy name."""
         return "int32"
 
     @abstractmethod
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-        """acc + Σ a·w over `k_step` pairs, exact modulo 2³².
+        """Return acc + Σ a·w over `k_step` pairs, exact modulo 2³².
 
         Args:
             acc: an accumulator; int32 × lanes when `rows` is 1.
@@ -118,55 +87,51 @@ class MicroKernel(ABC):
 
     @abstractmethod
     def round_to_int(self, x: Expr, lanes: int) -> Expr:
-        """float32 → int32, half to even. `x` is finite and far inside int32's range."""
+        """Round float32 to int32, half to even. `x` is finite and far inside int32's range."""
 
     def fma(self, a: Expr, b: Expr, c: Expr, lanes: int) -> Expr:
-        """a·b + c in float32, rounded once.
+        """Return a·b + c in float32, rounded once.
 
         Kernels say it explicitly: left to itself the compiler may fuse or not, and the bits differ.
         """
         return llvm("llvm.fma", vector("float32", lanes), a, b, c)
 
     def quotient(self, x: Expr, divisor: Divisor, lanes: int) -> Expr:
-        """x / divisor in float32, to be quantized: below 2³¹; NaN stays so or becomes small.
+        """Return x / divisor in float32, to be quantized: below 2³¹; NaN stays so or becomes small.
 
-        By its reciprocal, so it may be rounded to the other one of its two neighbours.
+        It is computed by the reciprocal, so it may be rounded to the other one of its neighbours.
         """
         return self.product(self.clamp(x, -divisor.most, divisor.most, lanes), divisor, lanes)
 
     def product(self, x: Expr, divisor: Divisor, lanes: int) -> Expr:
-        """A finite x times the reciprocal."""
+        """Return a finite x times the reciprocal."""
         rest = x * splat(divisor.rest, lanes)
         return self.fma(x, splat(divisor.reciprocal, lanes), rest, lanes)
 
     def widen(self, x: Expr, lanes: int) -> Expr:
-        """Activations → `accumulator`."""
-        from tvm.script.ir_builder import tirx as T
+        """Convert activations to the type of sums."""
 
-        return T.Cast(vector("int32", lanes), x)
+        return cast(x, "int32", lanes)
 
     def floats(self, x: Expr, lanes: int) -> Floats:
-        """Activations → float32."""
-        from tvm.script.ir_builder import tirx as T
+        """Convert activations to float32."""
 
-        return Floats(T.Cast(vector("float32", lanes), self.widen(x, lanes)))
+        return Floats(cast(self.widen(x, lanes), "float32", lanes))
 
     def narrow(self, x: Expr, lanes: int) -> Expr:
-        """int32 → `activation`; every lane is inside its range."""
-        from tvm.script.ir_builder import tirx as T
+        """Convert int32 to activations; every lane is inside their range."""
 
-        return T.Cast(vector(self.activation, lanes), x)
+        return cast(x, self.activation, lanes)
 
     def clamp(self, value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
-        """float32 `value` inside [low, high] (scalars); `low` where it is NaN."""
-        from tvm.script.ir_builder import tirx as T
+        """Return the float32 `value` inside [low, high] (scalars); `low` where it is NaN."""
 
-        return T.min(T.max(value, splat(low, lanes)), splat(high, lanes))
+        return minimum(maximum(value, splat(low, lanes)), splat(high, lanes))
 
     def quantize(
         self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None
     ) -> Expr:
-        """float32 steps → `activation`: round half to even, add the zero point, clip.
+        """Make activations of float32 steps: round half to even, add the zero point, clip.
 
         Args:
             order: where in the result each lane goes; None: they stay.
@@ -175,77 +140,77 @@ class MicroKernel(ABC):
         value = self.clamp(value, clip.low_steps, clip.high_steps, lanes)
         whole = self.round_to_int(value, lanes) + splat(clip.zero, lanes)
         codes = self.narrow(whole, lanes)
-        return codes if order is None else pick([codes], inverse(order))
+        return codes if order is None else shuffle([codes], inverse(order))
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
-        """The second factor of `dot`: k_step bytes of `rows` pixels, for every lane.
+        """Return the second factor of `dot`: k_step bytes of `rows` pixels, for every lane.
 
         Args:
             pixels: `activation` × x_bytes of each.
             step: which k_step bytes of them.
         """
-        from tvm.script.ir_builder import tirx as T
 
         del step  # x_bytes are k_step bytes
-        word = T.reinterpret("int32", pixels[0])
-        return T.reinterpret(vector(self.activation, 4 * lanes), splat(word, lanes))
+        word = reinterpret(pixels[0], "int32")
+        return reinterpret(splat(word, lanes), self.activation, 4 * lanes)
 
     def start(self, sums: Expr, lanes: int) -> Expr:
-        """The accumulator whose every pixel has the int32 × lanes `sums`."""
+        """Return the accumulator whose every pixel has the int32 × lanes `sums`."""
         del lanes
         return sums
 
     def finish(self, acc: Expr, lanes: int) -> list[Expr]:
-        """The int32 × lanes of each pixel of an accumulator."""
+        """Return the int32 × lanes of each pixel of an accumulator."""
         del lanes
         return [acc]
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
-        """Up to `k_step` `activation` × lanes as `dot` takes them: a code of each, lane by lane.
+        """Interleave up to `k_step` rows of `activation` × lanes as `dot` takes them: a code of
+        each row, lane by lane.
 
         Codes of missing rows are 0. The lanes come in the order of `interleaved`.
         """
-        from tvm.script.ir_builder import tirx as T
 
         def word(row: Expr, place: int) -> Expr:
-            wide = T.Cast(vector("int32", lanes), T.reinterpret(vector("uint8", lanes), row))
-            return wide << splat(T.int32(8 * place), lanes) if place else wide
+            wide = cast(reinterpret(row, "uint8", lanes), "int32", lanes)
+            return wide << splat(const(8 * place), lanes) if place else wide
 
+        # Shifts and ORs serve any chip; most have something better.
         words = reduce(operator.or_, (word(row, place) for place, row in enumerate(rows)))
-        return T.reinterpret(vector(self.activation, 4 * lanes), words)
+        return reinterpret(words, self.activation, 4 * lanes)
 
     def interleaved(self, lanes: int) -> Sequence[int] | None:
         """Which of a row's elements each lane of `interleave` has; None: its own."""
         del lanes
         return None
 
-    def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
-        """(…, lanes, k_step) weights of a vector in the order in which `dot` takes their bytes."""
+    def arrange(self, weights: "NDArray[np.generic]") -> "NDArray[np.generic]":
+        """(…, lanes, k_step) bytes of a vector's weights in the order in which `dot` takes them."""
         return weights
 
     def pack_table(self, table: "NDArray[np.generic]") -> "NDArray[np.uint8]":
-        """256 codes, the lowest code's first, as the bytes that `lookup` reads."""
+        """Return 256 codes, the lowest code's first, as the bytes that `lookup` reads."""
+        # `lookup` takes the bits of a code for an unsigned index.
         entries: NDArray[np.uint8] = table.view("uint8").reshape(2, 128)
         # By bit pattern -128…-1 follow 127.
         return (entries[::-1] if self.activation == "int8" else entries).reshape(-1)
 
-    def lookup(self, table: Expr, codes: Expr, lanes: int) -> Expr:
-        """The entry of each of `activation` × lanes codes.
+    def lookup(self, table: Buffer, codes: Expr, lanes: int) -> Expr:
+        """Return the entry of each of `activation` × lanes codes.
 
         Args:
             table: a buffer with the bytes of `pack_table`.
         """
-        from tvm.script.ir_builder import tirx as T
 
-        places = T.Cast(vector("int32", lanes), T.reinterpret(vector("uint8", lanes), codes))
-        return T.reinterpret(vector(self.activation, lanes), table[places])
+        places = cast(reinterpret(codes, "uint8", lanes), "int32", lanes)
+        return reinterpret(table[places], self.activation, lanes)
 
     def powers(self, base: float) -> list[float]:
-        """base⁰ to base²⁵⁵, as `power` reads them."""
+        """Return base⁰ to base²⁵⁵, as `power` reads them."""
         return [base**exponent for exponent in range(256)]
 
-    def power(self, table: Expr, exponent: Expr, lanes: int) -> Expr:
-        """The base of `powers` to an int32 exponent in 0..255: float32 × lanes.
+    def power(self, table: Buffer, exponent: Expr, lanes: int) -> Expr:
+        """Return the base of `powers` to an int32 exponent in 0..255: float32 × lanes.
 
         Args:
             table: a float32 buffer with what `powers` returned.
@@ -255,7 +220,7 @@ class MicroKernel(ABC):
 
     @property
     def sums_as_floats(self) -> bool:
-        """Whether `kernels.sums` pays: one multiply-add for a conversion and a multiplication."""
+        """Whether `kernels.epilogue.sums` pays: a multiply-add for a conversion and a product."""
         return False
 
     @property
@@ -286,7 +251,7 @@ class MicroKernel(ABC):
         return self.register_lanes or self.lanes[0]
 
     def width(self, lanes: int) -> int:
-        """Registers that a vector takes."""
+        """How many registers a vector takes."""
         return math.ceil(lanes / self.register)
 
     def epilogue_cost(self, lanes: int) -> float:
@@ -296,6 +261,7 @@ class MicroKernel(ABC):
 
     def fits(self, pixels: int, registers: int) -> bool:
         """Whether a tile of pixels × registers of channels stays in registers."""
+        # Sums, weights, pixels, and whatever `dot` itself needs.
         live = registers * (pixels + self.weight_registers)
         live += pixels * self.pixel_registers + self.scratch_registers
         return live <= self.registers

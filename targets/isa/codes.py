@@ -1,54 +1,70 @@
-"""How results become codes, and codes floats: what a kernel and a MicroKernel tell each other."""
+"""How results become codes and codes become floats: what kernels and micro-kernels tell each other.
 
+A code is the integer that stands for a real value: (code - zero point) · scale.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from edgekiln.targets.isa.expressions import Expr
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
-
-    from edgekiln.targets.isa.base import Expr
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """The codes that a result may have: scalars, which the generated code reads from memory."""
+    """The codes that a result may have: scalars, which the generated code reads from memory.
 
-    zero: "Expr"  # int32: the code of zero
-    low: "Expr"  # int32 codes
-    high: "Expr"
-    low_steps: "Expr"  # float32: low - zero and high - zero
-    high_steps: "Expr"
-    bounded: bool  # no value before clipping reaches 2³¹
-    rectified: bool = False  # low and zero are 0, the lowest code
-    saturating: bool = False  # low and high are the lowest and the highest code of their type
+    Args:
+        zero: int32, the code of zero.
+        low, high: int32, the lowest and the highest code.
+        low_steps, high_steps: float32, low - zero and high - zero.
+        bounded: no value before clipping reaches 2³¹.
+        rectified: `low` and `zero` are 0, the lowest code.
+        saturating: `low` and `high` are the lowest and the highest code of their type.
+    """
+
+    zero: Expr
+    low: Expr
+    high: Expr
+    low_steps: Expr
+    high_steps: Expr
+    bounded: bool
+    rectified: bool = False
+    saturating: bool = False
 
 
 class Floats(NamedTuple):
-    """Codes in float32, exactly; but for a constant, where that makes them cheaper."""
+    """Codes in float32, exactly, or larger by a constant where that makes them cheaper.
 
-    value: "Expr"
-    excess: int = 0  # of `value` over the codes
-    order: "Sequence[int] | None" = None  # which of the codes each lane has; None: its own
+    Args:
+        excess: by how much `value` is larger than the codes.
+        order: which of the codes each lane has; None means its own.
+    """
+
+    value: Expr
+    excess: int = 0
+    order: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
 class Divisor:
     """What many numbers are divided by: float32 scalars, which the generated code reads.
 
-    The reciprocal is a sum of two: a product with it is the quotient but for 2⁻⁴⁶ of it, before it
-    is rounded.
+    The reciprocal is the sum of `reciprocal` and `rest`: a product with it, before it is rounded,
+    is the quotient but for 2⁻⁴⁶ of it. Dividends beyond `most` saturate any code.
     """
 
-    value: "Expr"
-    reciprocal: "Expr"
-    rest: "Expr"
-    most: "Expr"  # larger dividends saturate any code
+    value: Expr
+    reciprocal: Expr
+    rest: Expr
+    most: Expr
 
     @staticmethod
     def numbers(value: float) -> "tuple[np.float32, ...]":
-        """The fields, of a positive value."""
+        """Return the fields of a positive value, in their order."""
         import numpy as np
 
         divisor = np.float32(value)

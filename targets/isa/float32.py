@@ -6,12 +6,15 @@ Where `MicroKernel` speaks of bytes, these count elements.
 from collections.abc import Sequence
 
 from edgekiln.targets.isa.arm_common import QUAD, A64MicroKernel, ArmMicroKernel
-from edgekiln.targets.isa.base import Expr, MicroKernel, pick, splat
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Expr, shuffle, splat
 from edgekiln.targets.isa.generic import GenericMicroKernel, round_by_adding
 from edgekiln.targets.isa.x86_common import X86MicroKernel
 
 
 class Float32MicroKernel(MicroKernel):
+    """Sums are float32, and a dot product is a multiply-add."""
+
     @property
     def accumulator(self) -> str:
         return "float32"
@@ -25,10 +28,12 @@ class Float32MicroKernel(MicroKernel):
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
         (pixel,) = pixels
-        return splat(pixel if self.x_bytes == 1 else pick([pixel], [step]), lanes)
+        return splat(pixel if self.x_bytes == 1 else shuffle([pixel], [step]), lanes)
 
 
 class X86Float32(Float32MicroKernel, X86MicroKernel):
+    """Takes its factor from memory, into every lane."""
+
     @property
     def filtering(self) -> MicroKernel:
         return self
@@ -46,7 +51,7 @@ class Armv7Float32(Float32MicroKernel, ArmMicroKernel):
 
 
 class GenericFloat32(Float32MicroKernel, GenericMicroKernel):
-    pass
+    """Whatever LLVM makes of multiply-adds."""
 
 
 # Zen 4 (Agner Fog's tables): an FMA of 512 bits a cycle or two of 256, results after 4.

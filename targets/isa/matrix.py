@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edgekiln.targets.isa.expressions import Buffer, Index
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-Buffer = Any  # tvm.tirx.Buffer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,23 +18,35 @@ class MatrixUnit(ABC):
     An accumulator is rows × columns int32: pixels and output channels. Its left operand is rows ×
     depth bytes of `activation`, its right one depth / 4 rows of columns × 4 int8: weights in the
     order of `vpdpbusd`. A register's shape is configured before it is used. The methods emit
-    statements, for TIR has no values of such a type. The other fields tell the machine's cycles to
+    statements, for TIR has no values of such a type. The fields that are cycles tell the machine to
     the choice of a tile.
+
+    Args:
+        rows: the most that a register has.
+        columns: of an accumulator, int32.
+        row_bytes: the most that a row of a register has.
+        dot_cycles: between the beginnings of two products.
+        dot_latency: until an accumulator can be used again.
+        load_cycles: of a full register that lies in the nearest cache.
+        stream_cycles: of a full register of weights, which come from the second-level cache.
+        store_cycles: of a full register.
+        tile_cycles: addresses, loop control and the first loads of a tile.
     """
 
     registers: int
-    rows: int  # at most, of a register
-    columns: int  # of an accumulator
-    row_bytes: int  # at most, of a register
-    dot_cycles: float  # between two products
-    dot_latency: float  # until an accumulator can be used again
-    load_cycles: float  # of a full register in the nearest cache
-    stream_cycles: float  # of a full register of weights, which come from the second cache
+    rows: int
+    columns: int
+    row_bytes: int
+    dot_cycles: float
+    dot_latency: float
+    load_cycles: float
+    stream_cycles: float
     store_cycles: float
+    tile_cycles: float
 
     @abstractmethod
     def configuration(self, shapes: "list[tuple[int, int]]") -> "NDArray[np.uint8]":
-        """What `configure` wants in memory: (rows, bytes of a row) of each register in turn."""
+        """Return what `configure` wants in memory: (rows, bytes of a row) of each register."""
 
     @abstractmethod
     def configure(self, configuration: Buffer) -> None:
@@ -45,16 +57,17 @@ class MatrixUnit(ABC):
         """End: the registers hold nothing that a change of threads would have to save."""
 
     @abstractmethod
-    def zero(self, register: int) -> None: ...
+    def zero(self, register: int) -> None:
+        """Set every element to 0."""
 
     @abstractmethod
-    def load(self, register: int, buffer: Buffer, at: Any, stride: int) -> None:
-        """Rows from element `at` on, `stride` bytes apart; 0 repeats one row."""
+    def load(self, register: int, buffer: Buffer, at: Index, stride: int) -> None:
+        """Load rows from element `at` on, `stride` bytes apart; 0 repeats one row."""
 
     @abstractmethod
     def dot(self, acc: int, left: int, right: int) -> None:
-        """acc += left · right, exact modulo 2³²."""
+        """Add left · right to `acc`, exactly modulo 2³²."""
 
     @abstractmethod
-    def store(self, register: int, buffer: Buffer, at: Any, stride: int) -> None:
-        """Rows to element `at` on, `stride` bytes apart."""
+    def store(self, register: int, buffer: Buffer, at: Index, stride: int) -> None:
+        """Store rows to element `at` on, `stride` bytes apart."""

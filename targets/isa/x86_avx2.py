@@ -7,7 +7,8 @@ bytes become int16, and `vpmaddwd`, which is exact, multiplies those.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgekiln.targets.isa.base import Expr, MicroKernel, llvm
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Expr, cast, const, llvm, reinterpret, splat
 from edgekiln.targets.isa.x86_common import PairMicroKernel, X86MicroKernel
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Avx2MicroKernel(X86MicroKernel):
 
 
 class Avx2PairMicroKernel(PairMicroKernel):
+    """Multiplies words that are words already."""
+
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         return self.by_register(_add_products, lanes, (acc, 1), (a, 2), (w, 2))
 
@@ -44,37 +47,31 @@ class Avx2WordMicroKernel(X86MicroKernel):
         return self.by_register(_add_products, lanes, (acc, 1), (a, 4), (w, 4))
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
-        from tvm.script.ir_builder import tirx as T
-
-        zero = T.broadcast(T.uint8(0), lanes)
+        zero = splat(const(0, "uint8"), lanes)
         first, second, *_ = *rows, zero
         return super().interleave([first, zero, second, zero], lanes)
 
-    def arrange(self, weights: "NDArray[np.int8]") -> "NDArray[np.int8]":
+    def arrange(self, weights: "NDArray[np.generic]") -> "NDArray[np.generic]":
         return weights.astype("int16").view("int8")
 
 
 def _dot(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-    from tvm.script.ir_builder import tirx as T
-
     words = 2 * lanes
-    eight = T.broadcast(T.int16(8), words)
+    eight = splat(const(8, "int16"), words)
     # The halves of `a` and `w` depend on one operand only: LLVM computes each once per tile.
-    a16 = T.reinterpret(f"uint16x{words}", a)
-    w16 = T.reinterpret(f"int16x{words}", w)
-    a_even = a16 & T.broadcast(T.uint16(0xFF), words)
-    a_odd = a16 >> T.Cast(f"uint16x{words}", eight)
+    a16 = reinterpret(a, f"uint16x{words}")
+    w16 = reinterpret(w, f"int16x{words}")
+    a_even = a16 & splat(const(0xFF, "uint16"), words)
+    a_odd = a16 >> cast(eight, f"uint16x{words}")
     w_even = (w16 << eight) >> eight
     w_odd = w16 >> eight
     return _add_products(_add_products(acc, a_even, w_even, lanes), a_odd, w_odd, lanes)
 
 
 def _add_products(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-    """Two int16 products a lane; `a` and `w` in any form of as many bytes."""
-    from tvm.script.ir_builder import tirx as T
-
+    """Add two int16 products a lane; `a` and `w` are in any form of as many bytes."""
     name = "llvm.x86.avx2.pmadd.wd" if lanes == 8 else "llvm.x86.sse2.pmadd.wd"
-    words = (T.reinterpret(f"int16x{2 * lanes}", operand) for operand in (a, w))
+    words = (reinterpret(operand, f"int16x{2 * lanes}") for operand in (a, w))
     return acc + llvm(name, f"int32x{lanes}", *words)
 
 
@@ -84,7 +81,7 @@ AVX2 = Avx2MicroKernel(
     lanes=(32, 16, 8, 4),
     register_lanes=8,
     registers=16,
-    weight_registers=2,
+    weight_registers=2,  # even and odd bytes as words
     scratch_registers=3,
     dot_latency=2,  # only the final vpaddd's depend on each other
     dots_per_cycle=1.0,  # two vpmaddwd

@@ -7,16 +7,25 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Self
 
-from edgekiln.targets.isa.base import (
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.codes import Clip, Divisor, Floats
+from edgekiln.targets.isa.expressions import (
+    Buffer,
     Expr,
-    MicroKernel,
-    in_shares,
+    by_parts,
+    cast,
+    const,
+    float_const,
     llvm,
-    pick,
+    load,
+    maximum,
+    minimum,
+    reinterpret,
+    select,
+    shuffle,
     splat,
     vector,
 )
-from edgekiln.targets.isa.codes import Clip, Divisor, Floats
 from edgekiln.targets.isa.x86_packing import Packed, pack, unpack
 
 if TYPE_CHECKING:
@@ -42,9 +51,7 @@ class X86MicroKernel(MicroKernel):
 
     def quotient(self, x: Expr, divisor: Divisor, lanes: int) -> Expr:
         """What is too small may become NaN: cvtps2dq makes the lowest int32 of either."""
-        from tvm.script.ir_builder import tirx as T
-
-        return self.product(T.min(splat(divisor.most, lanes), x), divisor, lanes)
+        return self.product(minimum(splat(divisor.most, lanes), x), divisor, lanes)
 
     def quantize(
         self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None
@@ -53,28 +60,22 @@ class X86MicroKernel(MicroKernel):
         one = self.width(lanes) == 1
         if one and not clip.rectified:
             return super().quantize(value, clip, lanes, order)
-        from tvm.script.ir_builder import tirx as T
-
         if not clip.bounded:  # cvtps2dq makes the lowest int32 of what is too large, and of NaN
-            value = T.min(splat(T.float32(_SATURATED), lanes), value)
+            value = minimum(splat(float_const(_SATURATED), lanes), value)
         whole = self.round_to_int(value, lanes)
         codes = self._saturated(whole, lanes) if one else self._packed(whole, clip, lanes, order)
         if clip.saturating:
             return codes
-        low, high = (splat(T.Cast("uint8", bound), lanes) for bound in (clip.low, clip.high))
-        return T.min(codes if clip.rectified else T.max(codes, low), high)
+        low, high = (splat(cast(bound, "uint8"), lanes) for bound in (clip.low, clip.high))
+        return minimum(codes if clip.rectified else maximum(codes, low), high)
 
     def _saturated(self, whole: Expr, lanes: int) -> Expr:
-        """int32 → uint8 in one register. LLVM knows VPMOVUSDB by this form."""
-        from tvm.script.ir_builder import tirx as T
-
-        least, most = (splat(T.int32(bound), lanes) for bound in (0, 255))
-        return self.narrow(T.min(T.max(whole, least), most), lanes)
+        """Convert int32 to uint8 in one register. LLVM knows VPMOVUSDB by this form."""
+        least, most = (splat(const(bound), lanes) for bound in (0, 255))
+        return self.narrow(minimum(maximum(whole, least), most), lanes)
 
     def _packed(self, whole: Expr, clip: Clip, lanes: int, order: Sequence[int] | None) -> Expr:
-        """int32 → uint8, the zero point added, from several registers to one."""
-        from tvm.script.ir_builder import tirx as T
-
+        """Convert int32 to uint8 and add the zero point, from several registers to one."""
         size = self.register
         dwords = [
             Packed(whole, order or range(lanes)).part(at, size) for at in range(0, lanes, size)
@@ -82,32 +83,31 @@ class X86MicroKernel(MicroKernel):
         pairs = zip(dwords[::2], dwords[1::2], strict=True)
         words = [pack("packssdw", 32, *pair) for pair in pairs]
         if not clip.rectified:
-            zero = splat(T.Cast("int16", clip.zero), 2 * size)
+            zero = splat(cast(clip.zero, "int16"), 2 * size)
             words = [pair.plus(zero) for pair in words]
         if len(words) == 1:
+            # Two registers made one of words: its halves are what PACKUSWB takes.
             words = [words[0].part(at, size) for at in (0, size)]
         return pack("packuswb", 16, *words).in_order()
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
         if self.width(lanes) == 1:
             return super().interleave(rows, lanes)
-        from tvm.script.ir_builder import tirx as T
-
-        zero = T.broadcast(T.uint8(0), lanes)
+        zero = splat(const(0, "uint8"), lanes)
         a, b, c, d, *_ = *rows, zero, zero, zero
         first = [unpack(a, b, half, 1, lanes) for half in (0, 1)]
         second = [unpack(c, d, half, 1, lanes) for half in (0, 1)]
         if self.width(lanes) == 2:  # registers half full: join them
-            first, second = ([pick(halves, range(2 * lanes))] for halves in (first, second))
+            first, second = ([shuffle(halves, range(2 * lanes))] for halves in (first, second))
         registers = [
             unpack(*pair, half, 2, 4 * self.register)
             for pair in zip(first, second, strict=True)
             for half in (0, 1)
         ]
-        return T.reinterpret(vector(self.activation, 4 * lanes), pick(registers, range(4 * lanes)))
+        return reinterpret(shuffle(registers, range(4 * lanes)), self.activation, 4 * lanes)
 
     def interleaved(self, lanes: int) -> Sequence[int] | None:
-        """As unpacking leaves them; packing brings them back to their places."""
+        """The lanes as unpacking leaves them; packing brings them back to their places."""
         if self.width(lanes) == 1:
             return None
         groups = lanes // 16  # of a row's bytes, 128 bits each
@@ -122,21 +122,19 @@ class X86MicroKernel(MicroKernel):
         """Unpacked between constant bytes, a code is the lowest integer bits of a float32."""
         if self.width(lanes) == 1:
             return super().floats(x, lanes)
-        from tvm.script.ir_builder import tirx as T
-
-        zero, top = (T.broadcast(T.uint8(byte), lanes) for byte in (0, _EXCESS_BYTE))
+        zero, top = (splat(const(byte, "uint8"), lanes) for byte in (0, _EXCESS_BYTE))
         bytes_ = self.interleave([zero, x, zero, top], lanes)
-        value = T.reinterpret(vector("float32", lanes), bytes_)
+        value = reinterpret(bytes_, "float32", lanes)
         return Floats(value, _EXCESS, self.interleaved(lanes))
 
     def pack_table(self, table: "NDArray[np.generic]") -> "NDArray[np.uint8]":
-        """Rows of 16 entries, each but the first of a half XORed with the row before it."""
+        """Return rows of 16 entries, each but the first of a half XORed with the row before it."""
         halves = super().pack_table(table).reshape(2, 8, _ROW)
         packed = halves.copy()
         packed[:, 1:] ^= halves[:, :-1]
         return packed.reshape(-1)
 
-    def lookup(self, table: Expr, codes: Expr, lanes: int) -> Expr:
+    def lookup(self, table: Buffer, codes: Expr, lanes: int) -> Expr:
         """PSHUFB finds one of 16 entries, and 0 where the top bit of an index is set.
 
         So in either half of the table the rows up to a code's own answer; their XOR is its entry.
@@ -145,29 +143,27 @@ class X86MicroKernel(MicroKernel):
         def step(share: Expr, size: int) -> Expr:
             return _lookup(table, share, size)
 
-        return in_shares(step, codes, lanes, _ROW, 4 * self.register)
+        return by_parts(step, codes, lanes, _ROW, 4 * self.register)
 
     def powers(self, base: float) -> list[float]:
-        """For each group of an exponent's bits that picks a lane, a register of powers."""
+        """Return a register of powers for each group of an exponent's bits that picks a lane."""
         lanes, bits = self.register, self.register.bit_length() - 1
         return [base ** (index << shift) for shift in range(0, 8, bits) for index in range(lanes)]
 
-    def power(self, table: Expr, exponent: Expr, lanes: int) -> Expr:
+    def power(self, table: Buffer, exponent: Expr, lanes: int) -> Expr:
         """VPERMPS looks only at an index's lowest bits; the powers of the groups are multiplied."""
         size, bits = self.register, self.register.bit_length() - 1
 
         def step(share: Expr, _: int) -> Expr:
-            from tvm.script.ir_builder import tirx as T
-
             shifts = range(0, 8, bits)
-            rows = (table[T.ramp(group * size, 1, size)] for group in range(len(shifts)))
+            rows = (load(table, group * size, size) for group in range(len(shifts)))
             factors = (
-                _permuted(row, share >> splat(T.int32(shift), size) if shift else share, size)
+                _permuted(row, share >> splat(const(shift), size) if shift else share, size)
                 for row, shift in zip(rows, shifts, strict=True)
             )
             return reduce(operator.mul, factors)
 
-        return in_shares(step, exponent, lanes, size, size)
+        return by_parts(step, exponent, lanes, size, size)
 
     def epilogue_cost(self, lanes: int) -> float:
         # Registers are narrowed together, and fill one store.
@@ -176,7 +172,7 @@ class X86MicroKernel(MicroKernel):
     def by_register(
         self, step: Callable[..., Expr], lanes: int, *operands: tuple[Expr, int]
     ) -> Expr:
-        """`step` on each register's share of the operands; its results laid end to end.
+        """Apply `step` to each register's share of the operands; its results are laid end to end.
 
         Args:
             step: gets its share of each operand, and how many lanes that is.
@@ -186,10 +182,10 @@ class X86MicroKernel(MicroKernel):
         if lanes <= size:
             return step(*(x for x, _ in operands), lanes)
         shares = [
-            step(*(pick([x], range(at * n, (at + size) * n)) for x, n in operands), size)
+            step(*(shuffle([x], range(at * n, (at + size) * n)) for x, n in operands), size)
             for at in range(0, lanes, size)
         ]
-        return pick(shares, range(lanes))
+        return shuffle(shares, range(lanes))
 
 
 class PairMicroKernel(X86MicroKernel):
@@ -210,17 +206,13 @@ class PairMicroKernel(X86MicroKernel):
         )
 
     def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
-        from tvm.script.ir_builder import tirx as T
-
-        pair = T.reinterpret("int32", pixels[step])
-        return T.reinterpret(vector(self.activation, 2 * lanes), splat(pair, lanes))
+        pair = reinterpret(pixels[step], "int32")
+        return reinterpret(splat(pair, lanes), self.activation, 2 * lanes)
 
 
 def _round(x: Expr, lanes: int) -> Expr:
-    from tvm.script.ir_builder import tirx as T
-
     if lanes == 16:
-        passthru, mask, current_mode = T.broadcast(T.int32(0), 16), T.int16(-1), T.int32(4)
+        passthru, mask, current_mode = splat(const(0), 16), const(-1, "int16"), const(4)
         name = "llvm.x86.avx512.mask.cvtps2dq.512"
         return llvm(name, "int32x16", x, passthru, mask, current_mode)
     if lanes == 8:
@@ -228,31 +220,31 @@ def _round(x: Expr, lanes: int) -> Expr:
     if lanes == 4:
         return llvm("llvm.x86.sse2.cvtps2dq", "int32x4", x)
     assert lanes == 1, lanes
-    return llvm("llvm.x86.sse.cvtss2si", "int32", T.broadcast(x, 4))
+    return llvm("llvm.x86.sse.cvtss2si", "int32", splat(x, 4))
 
 
-def _lookup(table: Expr, codes: Expr, lanes: int) -> Expr:
-    """`lanes` bytes: one register of 128, 256 or 512 bits."""
-    from tvm.script.ir_builder import tirx as T
-
+def _lookup(table: Buffer, codes: Expr, lanes: int) -> Expr:
+    """Look up `lanes` bytes: one register of 128, 256 or 512 bits."""
     name = {16: "ssse3.pshuf.b.128", 32: "avx2.pshuf.b", 64: "avx512.pshuf.b.512"}[lanes]
-    within = codes & T.broadcast(T.uint8(127), lanes)
+    # The top bit says which half; it would make PSHUFB answer 0.
+    within = codes & splat(const(127, "uint8"), lanes)
     found = []
     for half in (0, 128):
         rows = [
             llvm(
                 f"llvm.x86.{name}",
                 vector("uint8", lanes),
-                pick([table[T.ramp(half + start, 1, _ROW)]] * (lanes // _ROW), range(lanes)),
-                within - T.broadcast(T.uint8(start), lanes),
+                shuffle([load(table, half + start, _ROW)] * (lanes // _ROW), range(lanes)),
+                within - splat(const(start, "uint8"), lanes),
             )
             for start in range(0, 128, _ROW)
         ]
+        # The XOR of all rows up to a code's own is its entry.
         found.append(reduce(operator.xor, rows))
-    return T.Select(codes < T.broadcast(T.uint8(128), lanes), *found)
+    return select(codes < splat(const(128, "uint8"), lanes), *found)
 
 
 def _permuted(values: Expr, indices: Expr, lanes: int) -> Expr:
-    """VPERMPS: values[indices], by their lowest bits."""
+    """VPERMPS: return values[indices], the indices by their lowest bits."""
     name = {8: "avx2.permps", 16: "avx512.permvar.sf.512"}[lanes]
     return llvm(f"llvm.x86.{name}", vector("float32", lanes), values, indices)

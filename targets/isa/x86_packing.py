@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from edgekiln.targets.isa.base import Expr, inverse, llvm, pick, vector
+from edgekiln.targets.isa.expressions import Expr, inverse, llvm, shuffle, vector
 
 
 class Packed(NamedTuple):
@@ -15,19 +15,20 @@ class Packed(NamedTuple):
 
     def part(self, start: int, count: int) -> "Packed":
         stop = start + count
-        return Packed(pick([self.value], range(start, stop)), self.lanes[start:stop])
+        return Packed(shuffle([self.value], range(start, stop)), self.lanes[start:stop])
 
     def plus(self, words: Expr) -> "Packed":
-        """The saturated sum with int16 `words`."""
+        """Return the saturated sum with int16 `words`."""
         dtype = vector("int16", len(self.lanes))
         return Packed(llvm("llvm.sadd.sat", dtype, self.value, words), self.lanes)
 
     def in_order(self) -> Expr:
-        return pick([self.value], inverse(self.lanes))
+        return shuffle([self.value], inverse(self.lanes))
 
 
 def pack(instruction: str, bits: int, a: Packed, b: Packed) -> Packed:
-    """Both in one register, with saturation: of each 128-bit part first a's elements, then b's.
+    """Pack both in one register, with saturation: of each 128-bit part first a's elements, then
+    b's.
 
     Args:
         bits: of their elements, 32 or 16.
@@ -42,7 +43,7 @@ def pack(instruction: str, bits: int, a: Packed, b: Packed) -> Packed:
 
 
 def unpack(a: Expr, b: Expr, half: int, size: int, total: int) -> Expr:
-    """PUNPCKL or PUNPCKH: the elements of one half of each 128-bit part, from a and b in turn.
+    """PUNPCKL or PUNPCKH: take the elements of one half of each 128-bit part, from a and b in turn.
 
     Args:
         half: 0 or 1.
@@ -56,4 +57,4 @@ def unpack(a: Expr, b: Expr, half: int, size: int, total: int) -> Expr:
         for x in (0, 1)
         for byte in range(size)
     ]
-    return pick([a, b], places)
+    return shuffle([a, b], places)

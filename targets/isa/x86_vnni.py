@@ -1,8 +1,19 @@
 """x86 with VNNI: `vpdpbusd` multiplies four u8·s8 pairs and adds them to an int32 lane, exactly."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edgekiln.targets.isa.base import Expr, MicroKernel, in_shares, llvm, vector
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import (
+    Buffer,
+    Expr,
+    by_parts,
+    const,
+    llvm,
+    load,
+    select,
+    splat,
+    vector,
+)
 from edgekiln.targets.isa.x86_common import PairMicroKernel, X86MicroKernel
 
 if TYPE_CHECKING:
@@ -13,6 +24,8 @@ _ROW = 64  # bytes of a register: the entries of a table that it holds
 
 
 class VnniMicroKernel(X86MicroKernel):
+    """Multiplies bytes in their own width: nothing has to be widened."""
+
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         return self.by_register(_vpdpbusd, lanes, (acc, 1), (a, 4), (w, 4))
 
@@ -34,17 +47,15 @@ class VbmiMicroKernel(VnniMicroKernel):
     def pack_table(self, table: "NDArray[np.generic]") -> "NDArray[np.uint8]":
         return MicroKernel.pack_table(self, table)
 
-    def lookup(self, table: Expr, codes: Expr, lanes: int) -> Expr:
+    def lookup(self, table: Buffer, codes: Expr, lanes: int) -> Expr:
         """In both halves of the table, by an index's lowest bits; its top bit says in which."""
 
         def step(share: Expr, size: int) -> Expr:
-            from tvm.script.ir_builder import tirx as T
-
-            rows = [table[T.ramp(start, 1, _ROW)] for start in range(0, 256, _ROW)]
+            rows = [load(table, start, _ROW) for start in range(0, 256, _ROW)]
             halves = (_vpermi2b(share, *rows[at : at + 2]) for at in (0, 2))
-            return T.Select(share < T.broadcast(T.uint8(128), size), *halves)
+            return select(share < splat(const(128, "uint8"), size), *halves)
 
-        return in_shares(step, codes, lanes, _ROW, _ROW)
+        return by_parts(step, codes, lanes, _ROW, _ROW)
 
 
 def _vpdpbusd(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
@@ -61,17 +72,25 @@ def _vpermi2b(indices: Expr, low: Expr, high: Expr) -> Expr:
     return llvm(name, vector("uint8", _ROW), low, indices, high)
 
 
-_AVX512: dict[str, Any] = {
-    "activation": "uint8",
-    "lanes": (64, 32, 16, 8, 4),
-    "register_lanes": 16,
-    "depthwise_registers": 4,
-    "depthwise_rows": 2,
-    "registers": 32,
-    "dots_per_cycle": 1.0,
-}
-AVX512_VNNI = VnniMicroKernel(name="x86_vnni", **_AVX512)
-AVX512_VBMI = VbmiMicroKernel(name="x86_vbmi", tuned_as="x86_vnni", **_AVX512)
+def _avx512(kind: type[VnniMicroKernel], name: str, tuned_as: str = "") -> VnniMicroKernel:
+    """What all chips with VNNI in registers of 512 bits have in common."""
+    return kind(
+        name=name,
+        tuned_as=tuned_as,
+        activation="uint8",
+        lanes=(64, 32, 16, 8, 4),
+        register_lanes=16,
+        depthwise_registers=4,
+        depthwise_rows=2,
+        registers=32,
+        # As on Zen 4: one dot product of 512 bits a cycle.
+        dots_per_cycle=1.0,
+    )
+
+
+AVX512_VNNI = _avx512(VnniMicroKernel, "x86_vnni")
+AVX512_VBMI = _avx512(VbmiMicroKernel, "x86_vbmi", tuned_as="x86_vnni")
+# VNNI without AVX-512, as on Intel's client chips since Alder Lake: two of 256 bits a cycle.
 AVX_VNNI = VnniMicroKernel(
     name="x86_avx_vnni",
     activation="uint8",

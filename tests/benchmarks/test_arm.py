@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgekiln.benchmarks.arm import sysroot
-from edgekiln.benchmarks.arm.__main__ import Row, _publish
+from edgekiln.benchmarks.arm.__main__ import ArmRow, _publish
 from edgekiln.benchmarks.arm.peers import PeerEstimate, _engine_only
-from edgekiln.compiler.estimate.executed import Executed, Instruction
+from edgekiln.compiler.estimate.basic_blocks import ExecutionCounts, Instruction
 from edgekiln.targets import profile
 
 MAPS = """\
@@ -21,13 +21,13 @@ MAPS = """\
 def test_only_the_engine_is_counted() -> None:
     places = [0x400010, 0x600010, 0x800010, 0xA00010]
     code = {at: Instruction("nop", 4) for at in places}
-    kept = _engine_only(Executed({0: dict.fromkeys(places, 7)}, code), MAPS)
+    kept = _engine_only(ExecutionCounts({0: dict.fromkeys(places, 7)}, code), MAPS)
     assert kept.sections == {0: {0x600010: 7, 0xA00010: 7}}
 
 
 def test_rows_of_several_runs_are_one_result(tmp_path: Path) -> None:
     peer = PeerEstimate(instructions=9, cycles=2000.0, unknown=0, dots={"sdot": 3})
-    row = Row(
+    row = ArmRow(
         network="DS-CNN 49×10", target="rpi5", model="neoverse-n1", macs=16_000, instructions=1,
         peak_macs_per_cycle=32.0, cycles=1000.0,
         peers={"litert": peer, "onnxruntime": replace(peer, cycles=5000.0)},

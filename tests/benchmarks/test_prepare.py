@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from edgekiln.benchmarks import networks
-from edgekiln.benchmarks.networks import Built
+from edgekiln.benchmarks.networks import CompiledNetwork
 from edgekiln.benchmarks.peers import BY_NAME
 from edgekiln.benchmarks.peers.peer import Peer
-from edgekiln.benchmarks.prepare import Entry, Workshop
+from edgekiln.benchmarks.prepare import PreparedModel, Workshop
 from edgekiln.benchmarks.record import Absent
 from edgekiln.compiler.pipeline.artifact import sha256_of
 from edgekiln.runtime.errors import ConfigError
@@ -45,7 +45,7 @@ def test_an_engine_that_is_not_installed_is_absent(workshop: Workshop) -> None:
 def test_a_model_file_that_is_there_is_not_made_again(workshop: Workshop) -> None:
     (workshop.folder / "here-int8.bin").write_bytes(b"model")
     found = workshop._peer(workshop.folder, HERE, "int8")
-    assert found == Entry(
+    assert found == PreparedModel(
         engine="here", precision="int8", file="here-int8.bin", python=sys.executable
     )
 
@@ -59,7 +59,7 @@ def test_a_failed_conversion_is_absent_with_the_converters_last_words(workshop: 
 def test_model_files_of_other_weights_are_thrown_away(workshop: Workshop, tmp_path: Path) -> None:
     weights = tmp_path / "new.pt"
     weights.write_bytes(b"new")
-    built = Built(bundles={}, models={}, module=weights, module_sha256=sha256_of(weights))
+    built = CompiledNetwork(bundles={}, models={}, module=weights, module_sha256=sha256_of(weights))
     home = workshop.home(NETWORK)
     home.mkdir()
     model = home / "litert-int8.tflite"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgekiln.benchmarks import markdown, networks, page, record
-from edgekiln.benchmarks.record import Absent, Layer, Results, Row, Timing
+from edgekiln.benchmarks.record import Absent, LayerTiming, NetworkRow, Results, Timing
 from edgekiln.compiler.build.recipe import Precision
 from edgekiln.runtime import host
 
@@ -26,8 +26,8 @@ def timing(engine: str, median_s: float, precision: Precision = "int8") -> Timin
     )
 
 
-def row(network: str = ORDER[0], threads: int = 1, ours_s: float = 50e-6) -> Row:
-    return Row(
+def row(network: str = ORDER[0], threads: int = 1, ours_s: float = 50e-6) -> NetworkRow:
+    return NetworkRow(
         network=network,
         threads=threads,
         macs=12_000_000,
@@ -42,8 +42,8 @@ def row(network: str = ORDER[0], threads: int = 1, ours_s: float = 50e-6) -> Row
         absent=(Absent(engine="quick", precision="float32", reason="it has no floats"),),
         layers={
             "int8": (
-                Layer(name="stem", op="conv2d", macs=12_000_000, latency_s=100e-6),
-                Layer(name="sum", op="add", macs=0, latency_s=10e-6),
+                LayerTiming(name="stem", op="conv2d", macs=12_000_000, latency_s=100e-6),
+                LayerTiming(name="sum", op="add", macs=0, latency_s=10e-6),
             )
         },
     )

@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 
 from edgekiln.compiler.cli.documents import DOCUMENTS
-from edgekiln.compiler.devices.named import emulated_cpu
+from edgekiln.compiler.devices.emulated import emulated_cpu
 from edgekiln.compiler.documents.json_schema import document_schema
 from edgekiln.runtime.manifest import ProgramSpec
 
@@ -60,7 +60,7 @@ def test_an_unknown_device_is_a_usage_error(cli: Cli) -> None:
 def test_a_device_that_is_off_has_its_own_exit_code(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgekiln.runtime.device.held.PAUSE_S", 0.01)
+    monkeypatch.setattr("edgekiln.runtime.device.lease.PAUSE_S", 0.01)
     result = cli("devices", "check", "ssh://nobody@127.0.0.1:1")
     assert result.exit_code == 13
     assert "ssh://nobody@127.0.0.1:1: connection lost: " in result.stderr

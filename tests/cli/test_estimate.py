@@ -10,8 +10,9 @@ from click.testing import Result
 
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.package import Package
+from tests.compiler import artifacts
 from tests.compiler.estimate.tools import require
-from tests.e2e.test_compiled_models import build, residual_net
+from tests.e2e.compiled_models import build, residual_net
 
 Cli = Callable[..., Result]
 
@@ -21,7 +22,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that runs here."""
     home = tmp_path_factory.mktemp("estimate")
     built = build(residual_net(home / "net.onnx"), require("x86-64-v3"))
-    Package().run(built, home / "net.ekb", StageContext(scratch=home))
+    Package().run(artifacts.of(built), home / "net.ekb", StageContext(scratch=home))
     return home / "net.ekb"
 
 

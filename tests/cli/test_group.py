@@ -1,15 +1,15 @@
 """Errors, interruptions and help, as a user meets them."""
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import click
 import pytest
 from click.testing import Result
 
 from edgekiln.compiler.build.recipe import STAGES
-from edgekiln.compiler.cli import targets as targets_command
-from edgekiln.compiler.cli.group import COMMANDS
+from edgekiln.compiler.cli.group import ALIASES, COMMANDS, edgekiln
 from edgekiln.compiler.cli.stages import SUMMARIES
 from edgekiln.runtime.errors import StorageError
 from edgekiln.targets import profile
@@ -44,7 +44,7 @@ def test_ctrl_c_says_how_to_go_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> 
     def interrupt(_name: str) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(targets_command.profile, "load", interrupt)
+    monkeypatch.setattr(profile, "load", interrupt)
     result = cli("targets", "show", "x")
     assert result.exit_code == 130
     assert result.stderr == "interrupted; run the same command again to resume\n"
@@ -55,6 +55,47 @@ def test_a_wrong_option_is_the_parsers_error(cli: Cli) -> None:
     assert result.exit_code == 2
     assert "No such option '--targe'" in result.stderr
     assert cli("biuld").exit_code == 2
+
+
+def test_an_earlier_name_of_a_command_still_works_and_is_not_listed(cli: Cli) -> None:
+    listed = cli("--help").output.split()
+    assert ALIASES
+    for earlier, name in ALIASES.items():
+        assert (
+            cli(earlier, "--help").output.splitlines()[2:]
+            == (cli(name, "--help").output.splitlines()[2:])
+        )
+        assert name in listed
+        assert earlier not in listed
+
+
+def options_of(command: click.Command, name: str) -> Iterator[tuple[str, click.Option]]:
+    """Every option of a command and of the commands below it, by the command's name."""
+    context = click.Context(command)
+    if isinstance(command, click.Group):
+        for each in command.list_commands(context):
+            below = command.get_command(context, each)
+            assert below is not None
+            yield from options_of(below, f"{name} {each}")
+    for parameter in command.get_params(context):
+        if isinstance(parameter, click.Option):
+            yield name, parameter
+
+
+def test_every_option_is_described_by_a_sentence() -> None:
+    """Not by what only makes sense after the option's name, such as "Of weights."."""
+    described = [
+        (f"{name} {option.opts[0]}", (option.help or "").split())
+        for name, option in options_of(edgekiln, "edgekiln")
+    ]
+    assert len(described) > 100
+    openings = set("As By For From In Instead Of On To With Without".split())
+    wrong = [
+        option
+        for option, words in described
+        if not words or words[0] in openings or words[-1][-1] not in ".…"
+    ]
+    assert wrong == []
 
 
 def test_help_lists_every_command_and_exit_code(cli: Cli) -> None:

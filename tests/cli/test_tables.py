@@ -9,12 +9,12 @@ from edgekiln.compiler.build.result import (
     BuildResult,
     FloatOp,
     Latency,
-    Score,
     Step,
     TargetResult,
     finite,
 )
 from edgekiln.compiler.cli.tables import show
+from edgekiln.compiler.packaging.report import Score
 from edgekiln.runtime import host
 from edgekiln.runtime.text import human_bytes
 
@@ -26,7 +26,7 @@ def step(stage: str, value: float, target: str = "", **changes: object) -> Step:
             target=target,
             sha256="ab" * 32,
             file_bytes=321_844,
-            score=Score(value=value, metric="accuracy", n=360),
+            score=Score(value=value, metric="accuracy", n=360, of=360),
             parameters=77_850,
             macs=12_501_632,
             wall_s=41.27,
@@ -91,19 +91,27 @@ def row(text: str, first: str) -> list[str]:
 
 def test_every_stage_has_its_row() -> None:
     text = shown(RESULT)
-    assert "accuracy (n=360)" in text
     assert row(text, "distill") == [
         "distill",
         "98.61%",
+        "360",
         "77,850",
         "12,501,632",
         "321,844",
         "41.3 s",
     ]
     assert row(text, "prune")[-1] == "cached"
-    assert row(text, "compile host")[2] == "-"
+    assert row(text, "compile host")[3] == "-"
     assert "note: prune: group layer3 kept" in text
     assert "note: compile: damaged: made again" in text
+
+
+def test_a_score_on_fewer_samples_says_so_in_its_row() -> None:
+    few = Score(value=0.97, metric="accuracy", n=151, of=10_000)
+    emulated = step("compile", 0.97, "rpi5", score=few)
+    text = shown(replace(RESULT, steps=(*RESULT.steps, emulated)))
+    assert row(text, "compile rpi5")[1:3] == ["97.00%", "151 of 10,000"]
+    assert row(text, "distill")[2] == "360"
 
 
 def test_latencies_stand_beside_each_other() -> None:

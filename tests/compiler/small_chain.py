@@ -2,11 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.build.chain import Chain
+from edgekiln.compiler.build.result import TargetResult
+from edgekiln.compiler.evaluation.report import Costs, Evaluation
+from edgekiln.compiler.packaging.report import StageReport
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
+from edgekiln.runtime.codec import encode
+from edgekiln.runtime.errors import MissingToolError
+from edgekiln.targets.profile import TargetProfile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,26 +24,21 @@ class Note(Stage):
     accuracy: float = 0.9
     seed: int = 0
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         device = f" {ctx.target.name}" if ctx.target else ""
-        dst.write_text(f"{src.read_text()}\n{self.words()}{device} {self.accuracy}")
+        dst.write_text(f"{src.path.read_text()}\n{self.words()}{device} {self.accuracy}")
         return {}
 
     def words(self) -> str:
         return self.name
 
 
-def stage(
-    name_: str, takes_: Kind, gives_: Kind, suffix_: str, *, target: bool = False
-) -> type[Stage]:
-    class Made(Note):
-        name = name_
-        takes = (takes_,)
-        gives = gives_
-        suffix = suffix_
-        uses_target = target
-
-    return Made
+@dataclass(frozen=True, kw_only=True)
+class Distill(Note):
+    name: ClassVar[str] = "distill"
+    takes: ClassVar[tuple[Kind, ...]] = ("module",)
+    gives: ClassVar[Kind] = "module"
+    suffix: ClassVar[str] = ".pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +54,42 @@ class Prune(Note):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export(Note):
+    name: ClassVar[str] = "export"
+    takes: ClassVar[tuple[Kind, ...]] = ("module",)
+    gives: ClassVar[Kind] = "onnx"
+    suffix: ClassVar[str] = ".onnx"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize(Note):
+    name: ClassVar[str] = "quantize"
+    takes: ClassVar[tuple[Kind, ...]] = ("onnx",)
+    gives: ClassVar[Kind] = "onnx-int8"
+    suffix: ClassVar[str] = ".onnx"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compile(Note):
+    name: ClassVar[str] = "compile"
+    takes: ClassVar[tuple[Kind, ...]] = ("onnx-int8",)
+    gives: ClassVar[Kind] = "lib"
+    suffix: ClassVar[str] = ".lib"
+    uses_target: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Package(Note):
     name: ClassVar[str] = "package"
     takes: ClassVar[tuple[Kind, ...]] = ("lib",)
     gives: ClassVar[Kind] = "bundle"
     suffix: ClassVar[str] = ".ekb"
-    provenance: str = field(default="", metadata={"derived": True})
-    report: str = field(default="", metadata={"derived": True})
+    steps: tuple[StageReport, ...] = ()
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
-        chain = [record["stage"] for record in json.loads(self.provenance)]
-        rows = [step["stage"] for step in json.loads(self.report)["steps"]]
-        dst.write_text(f"{src.read_text()}\n{chain}\n{rows}")
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
+        chain = [record["stage"] for record in src.chain]
+        rows = [step.stage for step in self.steps]
+        dst.write_text(f"{src.path.read_text()}\n{chain}\n{rows}")
         return {}
 
 
@@ -75,18 +102,61 @@ class Evaluate(Stage):
     data: str = ""
     seed: int = 0
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
-        accuracy = float(src.read_text().split()[-1])
-        report = {"accuracy": accuracy, "metric": "accuracy", "n": 400}
-        dst.write_text(json.dumps({**report, "parameters": 7, "macs": 1000, "file_bytes": 5}))
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
+        report = Evaluation(
+            metric="accuracy",
+            accuracy=float(src.path.read_text().split()[-1]),
+            n=400,
+            of=400,
+            parameters=7,
+            macs=1000,
+            file_bytes=5,
+            predictions_sha256="",
+        )
+        dst.write_text(json.dumps(encode(report)))
         return {}
 
 
-CHAIN: dict[str, type[Stage]] = {
-    "distill": stage("distill", "module", "module", ".pt"),
-    "prune": Prune,
-    "export": stage("export", "module", "onnx", ".onnx"),
-    "quantize": stage("quantize", "onnx", "onnx-int8", ".onnx"),
-    "compile": stage("compile", "onnx-int8", "lib", ".lib", target=True),
-    "package": Package,
-}
+@dataclass(frozen=True, kw_only=True)
+class NotEmulated(Evaluate):
+    """As where the emulator is missing."""
+
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        if src.kind == "lib":
+            raise MissingToolError("no QEMU", "install it")
+        return super().run(src, dst, ctx)
+
+
+def kind_of(path: Path) -> Kind:
+    """By the name alone: the files hold a text."""
+    kinds: dict[str, Kind] = {".pt": "module", ".onnx": "onnx", ".ekb": "bundle"}
+    return "onnx-int8" if "int8" in path.name else kinds[path.suffix]
+
+
+def target_result(target: TargetProfile, path: Path, sha256: str) -> TargetResult:
+    return TargetResult(
+        target=target.name,
+        base=target.base,
+        bundle=str(path),
+        bundle_bytes=path.stat().st_size,
+        bundle_sha256=sha256,
+        layers=0,
+        float_ops=(),
+        arena_bytes=0,
+        weights_bytes=0,
+        code_bytes=0,
+    )
+
+
+SMALL = Chain(
+    stages={
+        name: f"{__name__}:{name.capitalize()}"
+        for name in ("distill", "prune", "export", "quantize", "compile", "package")
+    },
+    evaluate=f"{__name__}:Evaluate",
+    kind_of=kind_of,
+    data_of=lambda _artifact: "digits",
+    done_stages=lambda _artifact: (),
+    costs=lambda _artifact, _allow: Costs(parameters=7, macs=9, file_bytes=11),
+    target_result=target_result,
+)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import TrainingError
 
@@ -28,10 +29,10 @@ class Upper(Stage):
     sleep_s: float = 0.0
     fail: bool = False
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         with Path(self.log).open("a") as log:
             log.write("ran\n")
-        dst.write_text(src.read_text().upper() * self.times)
+        dst.write_text(src.path.read_text().upper() * self.times)
         ctx.notes.append("made upper")
         time.sleep(self.sleep_s)
         if self.fail:
@@ -44,9 +45,9 @@ class Compile(Upper):
     name: ClassVar[str] = "compile"
     uses_target: ClassVar[bool] = True
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         assert ctx.target is not None
-        dst.write_text(src.read_text() + ctx.target.name)
+        dst.write_text(src.path.read_text() + ctx.target.name)
         return {}
 
 
@@ -59,8 +60,8 @@ class Resumable(Stage):
     gives: ClassVar[Kind] = "module"
     suffix: ClassVar[str] = ".txt"
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        assert src.read_bytes() == b""
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        assert src.path.read_bytes() == b""
         checkpoint = ctx.scratch / "step"
         first = int(checkpoint.read_text()) if checkpoint.exists() else 0
         for step in range(first, 10):

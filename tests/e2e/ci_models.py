@@ -33,8 +33,9 @@ def classifier(path: Path, flaw: Flaw = "none") -> Path:
         copies = np.eye(3, dtype=np.float32)[np.arange(16) % 3].reshape(16, 3, 1, 1)
         x = m.q(m.op("Conv", x, _quantized(m, copies), out="wide"), scale=0.03, zero=-60)
         weight = np.pad(weight, ((0, 0), (0, 13), (0, 0), (0, 0)))
-    block = {"kernel_shape": [POOL, POOL], "strides": [POOL, POOL]}
-    pooled = m.q(m.op("AveragePool", x, out="pooled", **block), scale=0.03, zero=-60)
+    block = [POOL, POOL]
+    pooled = m.op("AveragePool", x, out="pooled", kernel_shape=block, strides=block)
+    pooled = m.q(pooled, scale=0.03, zero=-60)
     flat = m.op("Flatten", pooled, out="flat")
     logits = m.op("Gemm", flat, _quantized(m, weight.reshape(10, -1)), out="logits", transB=1)
     if flaw == "float":

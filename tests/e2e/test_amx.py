@@ -23,8 +23,9 @@ from edgekiln.runtime.bundle import read_program
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests import amx
+from tests.compiler import artifacts
 from tests.compiler.qdq_models import QdqModel
-from tests.e2e.test_compiled_models import build
+from tests.e2e.compiled_models import build
 
 VECTORS = "x86-avx512-vbmi"
 TILES = b"\xc4\xe2\x78\x49\xc0"  # TILERELEASE: the end of every kernel that uses them
@@ -133,6 +134,8 @@ def test_tuning_leaves_tiles_where_vectors_are_faster(
     assert {row.tile.algorithm for row in tuned.rows} == {"direct"}
     table.write(tmp_path / "t.jsonl", tuned.rows)
     context = StageContext(target=target, scratch=tmp_path)
-    Compile(tuning=str(tmp_path / "t.jsonl")).run(model, tmp_path / "net.lib", context)
+    Compile(tuning=str(tmp_path / "t.jsonl")).run(
+        artifacts.of(model), tmp_path / "net.lib", context
+    )
     assert context.notes[-1] == "tiles (t.jsonl): 4 of 4 layers measured"
     assert TILES not in read_program(tmp_path / "net.lib")[1]["libmodel.so"]

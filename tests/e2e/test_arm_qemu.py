@@ -16,8 +16,9 @@ from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from edgekiln.targets.profile import TargetProfile
 from tests import emulated
+from tests.compiler import artifacts
 from tests.compiler.qdq_models import QdqModel
-from tests.e2e.test_compiled_models import build, random_nets, residual_net
+from tests.e2e.compiled_models import build, random_nets, residual_net
 
 REFERENCE = "x86-64-v3"
 ARM = [name for name in profile.names()[1:] if profile.load(name).machine in ("aarch64", "armv7l")]
@@ -163,7 +164,7 @@ def test_a_program_for_another_processor_refuses_to_run(
     name: str, cpu: str, lacks: str, libs: Libs
 ) -> None:
     target, home = libs(name)
-    command = [EMULATORS[target.machine], "-cpu", cpu, "./runner", "perf"]
+    command = [EMULATORS[target.machine], "-cpu", cpu, "./runner", "perf", "--json"]
     done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
     assert done.returncode == 8
     assert done.stderr == (
@@ -193,7 +194,8 @@ def test_a_bundle_carries_the_output_to_expect_on_the_board(
     for target in (name, REFERENCE):
         bundle_file = tmp_path / f"{target}.ekb"
         libs(target)
-        Package().run(libs.model.with_suffix(f".{target}.lib"), bundle_file, context)
+        lib = artifacts.of(libs.model.with_suffix(f".{target}.lib"))
+        Package().run(lib, bundle_file, context)
         packed[target] = bundle.read_tar(bundle_file)
     for kind in ("input", "output"):
         example = bundle.example_name(kind, 0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from edgekiln.compiler.aot import microcontroller
+from edgekiln.compiler.aot.backends import microcontroller
 from edgekiln.compiler.build import driver as engine
 from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.devices.emulated import predict
@@ -26,11 +26,14 @@ from edgekiln.runtime.manifest import ProgramSpec, TensorSpec
 from edgekiln.targets import profile
 from edgekiln.targets.profile import Memory, TargetProfile
 from tests import emulated
+from tests.compiler import artifacts
 from tests.compiler.qdq_models import QdqModel
+from tests.e2e.compiled_models import build, random_nets, residual_net
 from tests.e2e.test_arm_qemu import REFERENCE, reference
-from tests.e2e.test_compiled_models import build, random_nets, residual_net
 
-MICROCONTROLLERS = [name for name in profile.names()[1:] if profile.load(name).memory]
+MICROCONTROLLERS = [
+    name for name in profile.names()[1:] if profile.load(name).kind == "microcontroller"
+]
 KIB = 1024
 
 CALLER = r"""
@@ -77,7 +80,7 @@ def codes(x: bytes, spec: TensorSpec) -> bytes:
 
 
 def floats(y: bytes, spec: TensorSpec) -> bytes:
-    if spec.scale is None:
+    if spec.scale is None or spec.zero_point is None:
         return y
     values = np.frombuffer(y, spec.dtype).astype(np.int32) - spec.zero_point
     return (values.astype(np.float32) * np.float32(spec.scale)).tobytes()
@@ -86,6 +89,7 @@ def floats(y: bytes, spec: TensorSpec) -> bytes:
 def check_bits(model: Path, names: list[str], samples: int = 3) -> dict[str, Lib]:
     inputs, expected = reference(model, samples)
     libs = {name: Lib(model, profile.load(name)) for name in names}
+    assert libs.keys() == set(MICROCONTROLLERS)
     for lib in libs.values():
         assert [lib.run_image(x) for x in inputs] == expected, lib.target.name
     return libs
@@ -102,6 +106,7 @@ def libs(model: Path) -> dict[str, Lib]:
 
 
 def test_a_microcontroller_computes_the_bits_of_x86(libs: dict[str, Lib]) -> None:
+    assert libs.keys() == set(MICROCONTROLLERS)
     for lib in libs.values():  # the fixture compared their outputs
         assert {layer.integer for layer in lib.spec.layers} == {True}
         assert [tensor.dtype for tensor in lib.spec.inputs] == ["int8"]
@@ -111,6 +116,7 @@ def test_a_microcontroller_computes_the_bits_of_x86(libs: dict[str, Lib]) -> Non
 
 
 def test_flash_and_ram_are_what_is_linked(libs: dict[str, Lib]) -> None:
+    assert libs.keys() == set(MICROCONTROLLERS)
     for lib in libs.values():
         spec, needs = lib.spec, lib.spec.footprint
         assert needs is not None
@@ -121,6 +127,7 @@ def test_flash_and_ram_are_what_is_linked(libs: dict[str, Lib]) -> None:
 
 
 def test_the_library_needs_neither_heap_nor_files(libs: dict[str, Lib]) -> None:
+    assert libs.keys() == set(MICROCONTROLLERS)
     for lib in libs.values():
         command = ["arm-none-eabi-nm", "-u", "libmodel.a"]
         listing = subprocess.check_output(command, cwd=lib.home, text=True)
@@ -158,7 +165,7 @@ def test_a_data_set_is_predicted_in_one_run_of_the_image(libs: dict[str, Lib], m
 def test_a_bundle_is_checked_on_the_emulated_board(libs: dict[str, Lib], tmp_path: Path) -> None:
     lib = libs["cortex-m4"]
     packed = tmp_path / "m4.ekb"
-    Package().run(lib.path, packed, StageContext(target=lib.target, scratch=tmp_path))
+    Package().run(artifacts.of(lib.path), packed, StageContext(target=lib.target, scratch=tmp_path))
     with QemuDevice() as device:
         assert check_example(packed, device) == tuple(each.name for each in lib.spec.outputs)
     with LocalDevice() as device, pytest.raises(BundleError, match="made for armv7e-m"):

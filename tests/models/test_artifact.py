@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgekiln.models import artifact, data, zoo
+from edgekiln.models import artifact, data, torch_file, zoo
+from edgekiln.models.checkpoint import under_own_names
 from edgekiln.runtime.errors import ConfigError, InputError
 
 
@@ -118,7 +119,7 @@ def test_a_failed_save_leaves_nothing_half_made(made):
 def test_a_file_of_old_torch_versions_is_read(tmp_path):
     path = tmp_path / "old.pt"
     torch.save(nn.Linear(2, 1).state_dict(), path, _use_new_zipfile_serialization=False)
-    assert artifact.load_checkpoint(path).keys() == {"weight", "bias"}
+    assert torch_file.load_checkpoint(path).keys() == {"weight", "bias"}
 
 
 def test_a_state_dict_is_read_however_it_is_wrapped(tmp_path):
@@ -133,13 +134,13 @@ def test_a_state_dict_is_read_however_it_is_wrapped(tmp_path):
     ):
         path = tmp_path / f"{number}.pt"
         torch.save(content, path)
-        loaded = artifact.load_checkpoint(path)
+        loaded = torch_file.load_checkpoint(path)
         assert loaded.keys() == {"weight", "bias"}
         assert torch.equal(loaded["weight"], state["weight"])
 
 
 def test_a_module_artifact_is_a_checkpoint_too(made):
-    assert artifact.load_checkpoint(made)["head.weight"].shape == (10, 64)
+    assert torch_file.load_checkpoint(made)["head.weight"].shape == (10, 64)
 
 
 def _refusal(path, load=artifact.load_module):
@@ -154,7 +155,7 @@ def test_a_pickled_module_is_refused_and_not_run(tmp_path):
     torch.save(nn.Linear(2, 1), path)
     expected = f"{path}: holds Python objects, not only tensors"
     assert _refusal(path) == expected
-    assert _refusal(path, artifact.load_checkpoint) == expected
+    assert _refusal(path, torch_file.load_checkpoint) == expected
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -200,27 +201,114 @@ def test_an_incomplete_artifact_is_refused(tmp_path, made):
     content = torch.load(made, weights_only=True)
     del content["classes"]
     torch.save(content, path)
-    assert _refusal(path) == f"{path}: incomplete module artifact"
+    assert _refusal(path) == f"{path}: incomplete module artifact (missing 'classes')"
 
 
-def test_an_artifact_cannot_call_what_it_likes(tmp_path, made, monkeypatch):
+@pytest.mark.parametrize(
+    ("factory", "kwargs"),
+    [
+        ("os:system", {"command": "touch hacked"}),
+        ("torch.utils.collect_env:run", {"command": "touch hacked"}),
+        ("setuptools._distutils.spawn:spawn", {"cmd": "touch hacked"}),
+        ("beside:hack", {}),
+    ],
+)
+def test_an_artifact_cannot_call_what_it_likes(tmp_path, made, monkeypatch, factory, kwargs):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "beside.py").write_text("open('hacked', 'w')\ndef hack(): open('hacked', 'w')\n")
     path = tmp_path / "evil.pt"
     content = torch.load(made, weights_only=True)
-    torch.save(content | {"factory": "os:system", "kwargs": {"command": "touch hacked"}}, path)
-    with pytest.raises(ConfigError, match="os: is part of Python, which has no models"):
-        artifact.load_module(path)
+    torch.save(content | {"factory": factory, "kwargs": kwargs}, path)
+    with pytest.raises(InputError) as caught:
+        artifact.load_module(path, {"some.other:factory"})
+    assert caught.value.message == (
+        f"{path}: asks for {factory!r} to be called, which is not of the zoo"
+    )
+    assert f"--allow-factory {factory}" in caught.value.hint
+    assert artifact.read_meta(path).factory == factory  # looking is free
     assert not (tmp_path / "hacked").exists()
+
+
+def test_a_factory_that_the_user_allows_is_called(tmp_path, digits, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_own_nets.py").write_text(
+        "from torch import nn\n"
+        "def tiny(classes=10): return nn.Sequential(nn.Flatten(), nn.Linear(3072, classes))\n"
+    )
+    path = tmp_path / "tiny.pt"
+    artifact.create(path, "my_own_nets:tiny", digits, "digits", seed=0)
+    with pytest.raises(InputError, match="asks for 'my_own_nets:tiny' to be called"):
+        artifact.load_module(path)
+    module, _ = artifact.load_module(path, {"my_own_nets:tiny"})
+    assert module(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_what_python_itself_brings_is_never_called(tmp_path, made):
+    path = tmp_path / "evil.pt"
+    content = torch.load(made, weights_only=True)
+    torch.save(content | {"factory": "os:system", "kwargs": {"command": "true"}}, path)
+    with pytest.raises(ConfigError, match="os: is part of Python, which has no models"):
+        artifact.load_module(path, {"os:system"})
+
+
+@pytest.mark.parametrize("kwargs", [[], {"classes": [1]}, {3: 4}, {"classes": {"a": 1}}])
+def test_arguments_of_a_factory_are_plain_values(tmp_path, made, kwargs):
+    path = tmp_path / "odd.pt"
+    torch.save(torch.load(made, weights_only=True) | {"kwargs": kwargs}, path)
+    assert _refusal(path) == f"{path}: its factory's arguments are no plain values"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"history": [1]}, {"input_shape": "abc"}, {"preprocessing": None}, {"task": "x"},
+        {"classes": [1, 2]}, {"factory": 7}, {"state": {"a": 1}}, {"heads": None},
+    ],
+)  # fmt: skip
+def test_parts_of_another_type_are_refused(tmp_path, made, change):
+    path = tmp_path / "odd.pt"
+    torch.save(torch.load(made, weights_only=True) | change, path)
+    assert "incomplete module artifact" in _refusal(path)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"model_state_dict": state, "epoch": 3},
+        lambda state: {f"_orig_mod.{name}": tensor for name, tensor in state.items()},
+        lambda state: {f"module._orig_mod.{name}": tensor for name, tensor in state.items()},
+        lambda state: {  # Lightning, with a metric beside the network
+            "state_dict": {f"model.{name}": tensor for name, tensor in state.items()}
+            | {"metric.total": torch.zeros(1)}
+        },
+    ],
+    ids=["model_state_dict", "compiled", "compiled and parallel", "lightning"],
+)
+def test_tensors_are_found_behind_the_prefixes_of_wrappers(tmp_path, wrap):
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    path = tmp_path / "wrapped.pt"
+    torch.save(wrap(network.state_dict()), path)
+    found = under_own_names(torch_file.load_checkpoint(path), network.state_dict())
+    assert network.state_dict().keys() <= found.keys()
+
+
+def test_a_networks_own_prefix_is_no_wrappers(tmp_path):
+    network = nn.ModuleDict({"model": nn.Linear(2, 3)})
+    path = tmp_path / "own.pt"
+    torch.save(network.state_dict(), path)
+    found = under_own_names(torch_file.load_checkpoint(path), network.state_dict())
+    assert found.keys() == {"model.weight", "model.bias"}
 
 
 def test_a_checkpoint_of_other_things_is_described(tmp_path):
     path = tmp_path / "numbers.pt"
     torch.save([1, 2], path)
-    assert _refusal(path, artifact.load_checkpoint) == (
+    assert _refusal(path, torch_file.load_checkpoint) == (
         f"{path}: not a checkpoint: expected names and tensors, found list"
     )
     torch.save({"lr": 0.1}, path)
-    assert _refusal(path, artifact.load_checkpoint) == (
+    assert _refusal(path, torch_file.load_checkpoint) == (
         f"{path}: not a checkpoint: expected names and tensors, found a dict of other things"
     )
 

@@ -1,11 +1,17 @@
 """Folders of images, real files written by Pillow."""
 
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from edgekiln.models import data
-from edgekiln.models.data import image_folder
+from edgekiln.models.data import limits
 from edgekiln.runtime.errors import InputError
 
 COLORS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
@@ -133,7 +139,125 @@ def test_a_class_of_the_test_part_only_is_named(tmp_path):
 
 
 def test_more_pixels_than_memory_should_hold_are_refused_before_decoding(photos, monkeypatch):
-    monkeypatch.setattr(image_folder, "MAX_BYTES", 1 << 30)
+    monkeypatch.setenv(limits.VARIABLE, "1")
     message, hint = _refused(f"{photos}?size=4096")
     assert message == f"{photos}: 2.8 GiB of pixels, at most 1 GiB are held"
-    assert hint == "load fewer or smaller images: ?limit=50000&size=96"
+    assert hint == (
+        "load fewer or smaller images: ?limit=50000&size=96; "
+        "or allow more by the environment: EDGEKILN_DATA_GIB=8"
+    )
+
+
+def test_more_pixels_than_memory_should_hold_are_refused_before_resizing():
+    message, _ = _refused("digits?size=100000")
+    assert message.startswith("digits: ")
+    assert message.endswith(" GiB of pixels, at most 4 GiB are held")
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("Train", "Test"), ("TRAIN", "val"), ("training", "Testing")]
+)
+def test_folders_of_parts_are_known_in_upper_and_lower_case(tmp_path, train, test):
+    _fill(tmp_path / train, count=20)
+    _fill(tmp_path / test, count=3, first=100)
+    loaded = data.load(str(tmp_path))
+    assert loaded.classes == ("blue", "green", "red")
+    assert len(loaded.test) == 9
+    assert loaded.train.x.max(axis=(1, 2, 3)).min() > 200
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation"])
+def test_a_validation_folder_beside_a_test_folder_is_the_validation_split(tmp_path, name):
+    _fill(tmp_path / "train", count=20)
+    _fill(tmp_path / "test", count=3, first=100)
+    _fill(tmp_path / name, count=4, first=150)
+    loaded = data.load(str(tmp_path))
+    assert [len(p) for p in (loaded.train, loaded.val, loaded.calib, loaded.test)] == [54, 12, 6, 9]
+    assert loaded.val.x.max(axis=(1, 2, 3)).max() == 100
+    assert loaded.notes == ()
+
+
+def test_folders_that_are_no_part_and_a_test_part_by_another_name_are_said(tmp_path):
+    for part in ("train", "valid", "spare"):
+        _fill(tmp_path / part, count=6)
+    assert data.load(str(tmp_path)).notes[:2] == (
+        "valid is the test part: there is no folder test",
+        "folders beside train left out: spare",
+    )
+
+
+def test_two_folders_of_one_part_are_refused(tmp_path):
+    for part in ("train", "val", "valid"):
+        _fill(tmp_path / part, count=2)
+    assert _refused(tmp_path) == (
+        f"{tmp_path}: val and valid are both the val part",
+        "keep one of them, or put them together",
+    )
+
+
+@pytest.mark.parametrize("others", [("Val",), ("red",)])
+def test_a_test_folder_without_a_train_folder_is_refused(tmp_path, others):
+    for part in ("Test", *others):
+        _fill(tmp_path / part, count=2)
+    names = "Test and Val" if others == ("Val",) else "Test"
+    assert _refused(tmp_path) == (
+        f"{tmp_path}: {names} without a train part",
+        f"name the folder with the training images {tmp_path / 'train'}",
+    )
+
+
+def test_a_class_may_be_called_test(tmp_path):
+    _fill(tmp_path)
+    (tmp_path / "red").rename(tmp_path / "test")
+    assert data.load(str(tmp_path)).classes == ("blue", "green", "test")
+
+
+def test_a_single_class_is_refused(tmp_path):
+    _fill(tmp_path)
+    for name in ("green", "red"):
+        shutil.rmtree(tmp_path / name)
+    assert _refused(tmp_path)[0] == f"{tmp_path}: all samples are of one class: blue"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_images_of_16_bits_are_as_bright_as_those_of_8(tmp_path, suffix):
+    for name, level in (("dark", 30), ("light", 200)):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            pixels = np.full((4, 4), level + number, np.uint16) * 257
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}{suffix}")
+    loaded = data.load(f"{tmp_path}?color=L")
+    assert np.unique(loaded.train.x[loaded.train.y == 0]).max() <= 39
+    assert set(np.unique(loaded.train.x[loaded.train.y == 1])) <= set(range(200, 210))
+
+
+# Run as another user where this one may read everything.
+_LOAD = """
+import os, sys
+import PIL.Image
+from edgekiln.models import data
+from edgekiln.runtime.errors import InputError
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    data.load(sys.argv[1])
+except InputError as error:
+    print(error.message)
+"""
+
+
+@pytest.mark.parametrize("folder", ["", "green", "green/deep"])
+def test_a_folder_that_may_not_be_read_is_named_and_not_left_out(folder):
+    with tempfile.TemporaryDirectory() as home:  # pytest's own is closed to other users
+        Path(home).chmod(0o755)
+        photos = Path(home) / "photos"
+        _fill(photos, count=4)
+        (photos / "green" / "deep").mkdir()
+        closed = photos / folder
+        closed.chmod(0)
+        try:
+            command = [sys.executable, "-c", _LOAD, str(photos)]
+            run = subprocess.run(command, capture_output=True, text=True, check=True)
+        finally:
+            closed.chmod(0o755)
+    assert run.stdout == f"{closed}: cannot be read: Permission denied\n"

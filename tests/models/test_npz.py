@@ -1,10 +1,13 @@
 """NumPy archives."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
 from edgekiln.models import data
-from edgekiln.runtime.errors import InputError
+from edgekiln.models.data import limits
+from edgekiln.runtime.errors import ConfigError, InputError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 3), np.uint8)
 LABELS = np.arange(60) % 3
@@ -101,7 +104,7 @@ def test_an_archive_with_pickled_objects_is_refused(tmp_path):
     np.savez(path, x=np.array([{"a": 1}], dtype=object), y=LABELS)
     with pytest.raises(InputError) as caught:
         data.load(str(path))
-    assert caught.value.message == f"{path}: holds Python objects, not only arrays"
+    assert caught.value.message == f"{path}: x.npy: holds Python objects, not only numbers"
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"\x93NUMPY"])
@@ -113,12 +116,121 @@ def test_a_damaged_archive_is_refused(tmp_path, content):
     assert caught.value.message == f"{path}: not a NumPy archive, or damaged"
 
 
+def _refused(path):
+    with pytest.raises(InputError) as caught:
+        data.load(str(path))
+    return caught.value.message, caught.value.hint
+
+
 def test_a_cut_archive_is_refused(tmp_path):
     path = tmp_path / "d.npz"
     np.savez_compressed(path, x=IMAGES, y=LABELS)
     whole = bytearray(path.read_bytes())
     whole[200:1000] = bytes(800)
     path.write_bytes(whole)
-    with pytest.raises(InputError) as caught:
+    assert _refused(path) == (f"{path}: x.npy: damaged", "is the file complete?")
+
+
+def _npy(header, data=b""):
+    text = f"{header}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (
+            "{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776, 8, 8)}",
+            "8 bytes of data, its header says 70368744177664",
+        ),
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (-8,)}", "damaged"),
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': \xff8,)}", "damaged"),
+        ("{'descr': '|u1', 'fortran_order': False}", "damaged"),
+        ("{'descr': '|u1,'", "damaged"),
+        (
+            "{'descr': '|V8', 'fortran_order': False, 'shape': (1,)}",
+            "holds |V8, expected plain numbers or text",
+        ),
+    ],
+)
+def test_a_header_is_believed_only_if_the_data_bears_it_out(tmp_path, header, message):
+    path = tmp_path / "d.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", _npy(header, bytes(8)))
+    assert _refused(path)[0] == f"{path}: x.npy: {message}"
+
+
+def test_a_member_compressed_otherwise_is_refused(tmp_path):
+    path = tmp_path / "d.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("x.npy", _npy("{}"))
+    assert _refused(path)[0] == (
+        f"{path}: x.npy: is encrypted or compressed in a way that NumPy does not write"
+    )
+
+
+def test_an_archive_too_large_to_hold_is_refused_unless_the_limit_is_raised(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.npz"  # 4 MiB of zeros in a few kilobytes
+    np.savez_compressed(path, x=np.zeros((1 << 16, 8, 8), np.uint8), y=np.arange(1 << 16) % 2)
+    monkeypatch.setenv(limits.VARIABLE, str(1 / 1024))
+    message, hint = _refused(path)
+    assert message == f"{path}: 0.0 GiB of arrays, at most 0.000976562 GiB are held"
+    assert hint == "save fewer samples; or allow more by the environment: EDGEKILN_DATA_GIB=8"
+    monkeypatch.setenv(limits.VARIABLE, "8")
+    assert len(data.load(str(path)).classes) == 2
+
+
+@pytest.mark.parametrize("text", ["much", "0", "-1", "nan", "inf"])
+def test_a_limit_that_is_no_size_is_named(tmp_path, monkeypatch, text):
+    path = tmp_path / "d.npz"
+    np.savez(path, x=IMAGES, y=LABELS)
+    monkeypatch.setenv(limits.VARIABLE, text)
+    with pytest.raises(ConfigError, match=f"EDGEKILN_DATA_GIB={text}: not a size"):
         data.load(str(path))
-    assert caught.value.message == f"{path}: not a NumPy archive, or damaged"
+
+
+@pytest.mark.parametrize("label", [1000, 10**9])
+def test_a_label_far_beyond_the_samples_is_refused(tmp_path, label):
+    path = tmp_path / "d.npz"
+    np.savez(path, x=IMAGES, y=np.where(np.arange(60) == 7, label, LABELS))
+    assert _refused(path) == (
+        f"{path}: label {label} among 60 samples",
+        "labels count from 0, and every class needs samples",
+    )
+
+
+def test_a_label_of_64_bits_is_refused(tmp_path):
+    path = tmp_path / "d.npz"
+    np.savez(path, x=IMAGES, y=np.where(np.arange(60) == 7, 2**64 - 1, LABELS.astype(np.uint64)))
+    assert _refused(path)[0] == f"{path}: x: label {2**64 - 1} is out of range"
+
+
+def test_floats_beyond_float32_are_not_finite(tmp_path):
+    path = tmp_path / "d.npz"
+    np.savez(path, x=np.full((60, 3), 1e300), y=LABELS)
+    assert _refused(path) == (f"{path}: x: holds values that are not finite", "remove them")
+
+
+def test_samples_of_no_pixels_are_refused(tmp_path):
+    path = tmp_path / "d.npz"
+    np.savez(path, x=np.zeros((60, 0, 4), np.uint8), y=LABELS)
+    assert _refused(path)[0] == f"{path}: x: samples of shape (0, 4, 1) hold nothing"
+
+
+def test_a_single_class_is_refused(tmp_path):
+    path = tmp_path / "d.npz"
+    np.savez(path, x=IMAGES, y=np.zeros(60, np.int64))
+    assert _refused(path) == (
+        f"{path}: all samples are of one class: 0",
+        "classification needs two or more; vectors without labels are reconstructed",
+    )
+
+
+def test_a_validation_part_is_used_and_other_arrays_are_named(tmp_path):
+    path = tmp_path / "d.npz"
+    held_out = IMAGES[:6] ^ 255
+    np.savez(path, x=IMAGES, y=LABELS, x_val=held_out, y_val=LABELS[:6], extra=IMAGES)
+    loaded = data.load(str(path))
+    assert {s.tobytes() for s in loaded.val.x} == {s.tobytes() for s in held_out}
+    assert len(loaded.train) + len(loaded.calib) + len(loaded.test) == 60
+    assert loaded.notes == ("arrays left out: extra",)

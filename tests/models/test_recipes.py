@@ -17,7 +17,7 @@ def test_a_recipe_loads_and_its_stages_accept_it(name):
     loaded = recipe.load(entry.recipe)
     assert loaded.data == entry.data
     for stage in loaded.options:
-        loaded.stage(stage, {}, {})
+        loaded.stage(recipe.stage_class(stage), {}, {})
 
 
 @pytest.mark.parametrize("name", zoo.ENTRIES)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgekiln.models import data
-from edgekiln.models.data import hum, tones
+from edgekiln.models.data import anomaly_sound, tones
 from edgekiln.models.data.sound import RATE_HZ, log_mel
 
 
@@ -19,7 +19,7 @@ def test_a_tone_is_loudest_in_the_mel_band_it_lies_in():
         assert abs(int(energies[0].mean(0).argmax()) - nearest) <= 1
 
 
-@pytest.mark.parametrize("reader", [hum, tones])
+@pytest.mark.parametrize("reader", [anomaly_sound, tones])
 def test_a_synthetic_set_says_so_and_is_always_the_same(reader):
     first, again = reader.read(), reader.read()
     assert "synthetic" in first.notes[0]

@@ -53,7 +53,7 @@ def output(home: Path, *args: str) -> Any:
 
 def perf(home: Path, *args: str) -> Any:
     quick = ("--trials", "2", "--min-seconds", "0.02", "--warmup-seconds", "0.01")
-    return output(home, "perf", *quick, *args)
+    return output(home, "perf", "--json", *quick, *args)
 
 
 def write_input(home: Path) -> "np.ndarray[Any, Any]":

@@ -108,8 +108,7 @@ def toy_lib(tmp_path: Path, toy_library: bytes) -> Callable[..., Path]:
 
     def write(**changes: Any) -> Path:
         path = tmp_path / "toy.lib"
-        files = toy_files(**changes) | {"libmodel.so": toy_library}
-        bundle.write_tar(path, files, executable=set())
+        bundle.write_lib(path, toy_files(**changes) | {"libmodel.so": toy_library})
         return path
 
     return write

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgekiln.runtime import bench, contenders, host, ort_contender
+from edgekiln.runtime import bench, engines, host, ort_engine
 from edgekiln.runtime.device import local
 from edgekiln.runtime.errors import BundleError, ConfigError, InputError, MeasurementError
 from edgekiln.runtime.results import BenchResult, over_trials, trial_of, warnings_for
@@ -73,14 +73,19 @@ def test_onnx_runtime_is_measured_the_same_way(onnx_model):
     assert result.program_bytes == onnx_model.stat().st_size
 
 
-def test_trials_of_contenders_alternate(measurable, onnx_model, monkeypatch):
+def test_trials_of_engines_alternate(measurable, onnx_model, monkeypatch):
     pytest.importorskip("onnxruntime")
     order = []
-    for kind in (contenders.ProgramContender, ort_contender.OrtContender):
-        trial = kind.trial
-        monkeypatch.setattr(
-            kind, "trial", lambda self, *a, t=trial: order.append(self.path.name) or t(self, *a)
-        )
+
+    def noting(trial):
+        def noted(self, *arguments):
+            order.append(self.path.name)
+            return trial(self, *arguments)
+
+        return noted
+
+    for kind in (engines.ProgramEngine, ort_engine.OrtEngine):
+        monkeypatch.setattr(kind, "trial", noting(kind.trial))
     ours, theirs = bench.compare(measurable, [onnx_model], **SHORT)
     assert order == ["toy.ekb", "add.onnx"] * 2
     assert (ours.engine, theirs.engine) == ("edgekiln", "onnxruntime")
@@ -150,8 +155,8 @@ def test_a_program_without_a_runner_cannot_be_measured(toy_bundle):
             "the runner: was killed by signal 4: it printed nothing",
         ),
         ("echo oops >&2; exit 77", MeasurementError, "the runner: exit code 77: oops"),
-        ("echo '{\"schema\": 1}'", MeasurementError, "the runner's report is of another version"),
-        ("echo hello", MeasurementError, "the runner's report is of another version"),
+        ("echo '{\"schema\": 1}'", MeasurementError, "the runner is of another version"),
+        ("echo hello", MeasurementError, "the runner is of another version"),
     ],
 )
 def test_a_runner_that_fails_is_named_with_its_own_words(toy_bundle, script, kind, message):
@@ -162,7 +167,7 @@ def test_a_runner_that_fails_is_named_with_its_own_words(toy_bundle, script, kin
 
 
 def test_a_runner_that_hangs_is_ended(toy_bundle, monkeypatch):
-    monkeypatch.setattr(contenders, "START_SECONDS", 0.1)
+    monkeypatch.setattr(engines, "START_SECONDS", 0.1)
     with pytest.raises(MeasurementError, match="the runner did not answer within 0 s"):
         bench.bench(scripted(toy_bundle, "exec sleep 60"), trials=1, min_seconds=0.01)
 

@@ -67,7 +67,7 @@ def test_a_full_disk_leaves_no_half_of_the_predictions(accuracy, tmp_path):
 def test_perf_tells_the_machines_state(tmp_path, toy_runner):
     (tmp_path / "runner").write_bytes(toy_runner)
     (tmp_path / "runner").chmod(0o755)
-    command = [tmp_path / "runner", "perf", "--trials", "1", "--min-seconds", "0.01"]
+    command = [tmp_path / "runner", "perf", "--json", "--trials", "1", "--min-seconds", "0.01"]
     command += ["--warmup-seconds", "0.01"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     validate("runner-perf", text)

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import subprocess
 from dataclasses import replace
 from importlib import metadata
@@ -74,7 +75,7 @@ def test_info_is_the_program_description(home: Path, built: Built) -> None:
 
 def test_perf_reports_every_trial(home: Path, built: Built) -> None:
     report = perf(home)
-    assert report["schema"] == 3
+    assert report["schema"] == 4
     assert (report["model"], report["model_sha256"]) == (built.spec.name, built.spec.model_sha256)
     assert report["edgekiln_version"] == metadata.version("edgekiln")
     assert report["target"] == "test-x86"
@@ -88,7 +89,40 @@ def test_perf_reports_every_trial(home: Path, built: Built) -> None:
         values = [trial[key] for key in order]
         assert values == sorted(values)
         assert trial["wall_s"] >= 0.02
-        assert 0 < len(trial["latencies_s"]) <= min(trial["samples"], 1000)
+        assert trial["latencies_s"] == []
+
+
+def test_raw_latencies_are_printed_on_demand(home: Path) -> None:
+    for trial in perf(home, "--samples")["trials"]:
+        raw = trial["latencies_s"]
+        assert len(raw) == min(trial["samples"], 1000)
+        assert trial["min_s"] <= min(raw) * 1.0001
+        assert max(raw) <= trial["max_s"] * 1.0001
+
+
+def test_perf_tells_people_in_a_few_lines(home: Path, built: Built) -> None:
+    quick = ("--trials", "3", "--min-seconds", "0.02", "--warmup-seconds", "0.01")
+    done = run(home, "perf", *quick)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) < 10
+    version = metadata.version("edgekiln")
+    assert lines[0] == f"{built.spec.name} for test-x86, by EdgeKiln {version}"
+    assert re.fullmatch(r"1 thread, not pinned; 3 trials of 0\.02 s, \d+ inferences", lines[1])
+    times = re.fullmatch(
+        r"latency: median (\S+) us, p90 (\S+) us, p99 (\S+) us, least (\S+) us; "
+        r"trials differ by \S+ %",
+        lines[2],
+    )
+    assert times is not None, lines[2]
+    median, p90, p99, least = map(float, times.groups())
+    assert 0 <= least <= median <= p90 <= p99
+    profiled = run(home, "perf", "--profile", *quick).stdout
+    rows = [line.split() for line in profiled.split("\n\n")[1].splitlines()]
+    assert [row[:2] for row in rows] == [
+        ["a", "add"], ["b", "add"], ["c", "add"], ["y", "float:Inc"],
+    ]  # fmt: skip
+    assert "trial 3, us: " in run(home, "perf", "--samples", *quick).stdout
 
 
 def test_a_sample_of_a_tiny_model_is_longer_than_the_clock_is_coarse(home: Path) -> None:

@@ -1,9 +1,11 @@
+import struct
 import sys
 
 import numpy as np
 import pytest
 
 from edgekiln.runtime.errors import InputError, MissingToolError
+from edgekiln.runtime.images import read_image
 from edgekiln.runtime.inputs import fit, load_input, preprocess, quantize
 from edgekiln.runtime.manifest import Preprocessing, TensorSpec
 
@@ -160,6 +162,62 @@ def test_other_images_are_resized_and_turned_upright(tmp_path):
     assert planes[0, 0, 5:].max() < 0.05
 
 
+GREY = TensorSpec(
+    name="x", shape=(1, 1, 6, 8), dtype="float32",
+    preprocessing=Preprocessing(scale=1.0, color="L"),
+)  # fmt: skip
+PICTURE = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5 + 10  # 10 to 245
+
+
+def tiff(path, values, **options):
+    pytest.importorskip("PIL.Image").fromarray(values).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "options"),
+    [
+        ("p8.png", PICTURE, {}),
+        ("p16.png", PICTURE.astype(np.uint16) * 257, {}),
+        ("p16.tif", PICTURE.astype(np.uint16) * 257, {}),
+        ("p31.tif", PICTURE.astype(np.int64) * ((1 << 31) - 1) // 255, {}),
+        ("i16.tif", PICTURE.astype(np.int64) * 257, {}),
+        ("i8.tif", PICTURE.astype(np.int64), {}),
+        ("f1.tif", PICTURE.astype(np.float32) / 255, {}),
+        ("f255.tif", PICTURE.astype(np.float32), {}),
+        ("f65535.tiff", PICTURE.astype(np.float32) * 257, {}),
+    ],
+)
+def test_a_picture_is_the_same_in_every_depth(tmp_path, name, values, options):
+    if values.dtype == np.int64:
+        values = values.astype(np.uint32).view(np.int32)
+    path = tiff(tmp_path / name, values, **options)
+    np.testing.assert_array_equal(load_input(path, GREY)[0, 0], PICTURE)
+    colored = read_image(path, 6, 8, "RGB")
+    np.testing.assert_array_equal(colored, np.repeat(PICTURE[..., None], 3, 2))
+
+
+def test_unsigned_pixels_of_32_bits_are_not_taken_for_negative_ones(tmp_path):
+    pytest.importorskip("PIL.Image")
+    values = (PICTURE.astype(np.uint64) * ((1 << 32) - 1) // 255).astype("<u4")
+    entries = {
+        256: values.shape[1], 257: values.shape[0], 258: 32, 259: 1, 262: 1,
+        273: 8, 277: 1, 278: values.shape[0], 279: values.nbytes, 339: 1,
+    }  # fmt: skip
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    header = b"II*\0" + struct.pack("<I", 8 + values.nbytes)
+    directory = struct.pack("<H", len(entries)) + table + bytes(4)
+    (tmp_path / "p32.tif").write_bytes(header + values.tobytes() + directory)
+    np.testing.assert_array_equal(load_input(tmp_path / "p32.tif", GREY)[0, 0], PICTURE)
+
+
+@pytest.mark.parametrize("values", [-1.0, 1e9, np.nan, np.inf])
+def test_pixels_without_a_white_are_refused(tmp_path, values):
+    path = tiff(tmp_path / "x.tif", np.full((6, 8), values, np.float32))
+    with pytest.raises(InputError, match=r"x\.tif: cannot read this image: its values go from"):
+        load_input(path, GREY)
+
+
 def test_flattened_inputs_take_square_images(tmp_path):
     path = png(tmp_path / "a.png", IMAGES[0])
     spec = TensorSpec(
@@ -200,7 +258,7 @@ def test_a_truncated_image_is_refused(tmp_path):
 
 def test_pickles_are_never_loaded(tmp_path):
     np.save(tmp_path / "a.npy", np.array([print], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match="not a NumPy array: Object arrays cannot be loaded"):
+    with pytest.raises(InputError, match="not a NumPy array: it holds Python objects"):
         load_input(tmp_path / "a.npy", VECTOR)
 
 
@@ -211,8 +269,81 @@ def test_an_archive_by_another_name_is_named(tmp_path):
         load_input(tmp_path / "a.npy", VECTOR)
 
 
+def header(text, version=b"\1\0"):
+    """A `.npy` file with any text for its header, and 16 bytes behind it."""
+    return b"\x93NUMPY" + version + len(text).to_bytes(2, "little") + text.encode() + bytes(16)
+
+
+PLAIN = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4)}"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (header(PLAIN.replace("(1, 4)", "(1 << 40,)")), "no dictionary"),
+        (header(PLAIN.replace("(1, 4)", f"({1 << 40},)")), "16 are there"),
+        (header(PLAIN.replace("(1, 4)", f"({1 << 60},)")), "holds what is no extent"),
+        (header(PLAIN.replace("(1, 4)", "(-1, 4)")), "holds what is no extent"),
+        (header(PLAIN.replace("(1, 4)", "(True, 4)")), "holds what is no extent"),
+        (header(PLAIN.replace("(1, 4)", "4")), "no tuple"),
+        (header(PLAIN.replace("(1, 4)", "(" + "1, " * 40 + "4)")), "no tuple"),
+        (header(PLAIN.replace("<f4", "|O")), "Python objects"),
+        (header(PLAIN.replace("<f4", "<U4")), "no plain number"),
+        (header(PLAIN.replace("<f4", "<f16")), "no plain number"),
+        (header(PLAIN.replace("<f4", "f4,f4")), "no plain number"),
+        (header(PLAIN.replace("'<f4'", "[('a', '<f4')]")), "no plain number"),
+        (header(PLAIN.replace("False", "2")), "neither True nor False"),
+        (header(PLAIN.replace("'shape'", "'form'")), "has not the keys"),
+        (header("[" * 300), "no dictionary"),
+        (header(PLAIN + "\0"), "no dictionary"),
+        (header("__import__('os').system('true')"), "no dictionary"),
+        (header(PLAIN, version=b"\7\0"), "its version"),
+        (header(PLAIN)[:40], "is not there"),
+        (header(PLAIN)[:-1], "15 are there"),
+    ],
+)
+def test_headers_are_not_believed(tmp_path, content, problem):
+    (tmp_path / "a.npy").write_bytes(header(PLAIN))
+    assert load_input(tmp_path / "a.npy", VECTOR).shape == (1, 4)
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(InputError, match=problem) as caught:
+        load_input(tmp_path / "a.npy", VECTOR)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f2"])
+def test_arrays_of_every_order_are_read(tmp_path, order, dtype):
+    x = DRAW.integers(-9, 9, (2, 3, 5, 7)).astype(dtype, order=order)
+    np.save(tmp_path / "a.npy", x)
+    np.testing.assert_array_equal(load_input(tmp_path / "a.npy", COLORED), x.astype(np.float32))
+
+
+def test_an_archive_that_unpacks_to_more_than_the_limit_is_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", v=np.zeros((1 << 20, 4), np.float32))
+    monkeypatch.setenv("EDGEKILN_MAX_INPUT_BYTES", "100000")
+    with pytest.raises(InputError, match="16777344 bytes, an input may have 100000") as caught:
+        load_input(tmp_path / "a.npz", VECTOR)
+    assert "EDGEKILN_MAX_INPUT_BYTES" in caught.value.hint
+    monkeypatch.delenv("EDGEKILN_MAX_INPUT_BYTES")
+    assert load_input(tmp_path / "a.npz", VECTOR).shape == (1 << 20, 4)
+
+
+def test_what_never_ends_is_refused(tmp_path):
+    for suffix in ("npy", "npz", "bin", "png"):
+        (tmp_path / f"x.{suffix}").symlink_to("/dev/zero")
+        with pytest.raises(InputError, match="is not a regular file"):
+            load_input(tmp_path / f"x.{suffix}", COLORED)
+
+
+def test_nan_has_no_code():
+    spec = TensorSpec(name="q", shape=(1, 2), dtype="int8", scale=2.0, zero_point=1)
+    with pytest.raises(InputError, match="input 'q': NaN has no int8 code"):
+        quantize(np.float32([[1.0, np.nan]]), spec)
+
+
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"none\.npy: no such file"):
+    with pytest.raises(InputError, match=r"none\.npy: No such file"):
         load_input(tmp_path / "none.npy", VECTOR)
 
 

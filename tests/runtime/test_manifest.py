@@ -38,7 +38,9 @@ def test_documents_survive_json():
 
 def test_numpy_numbers_become_plain_ones():
     layer = replace(TOY.layers[1], macs=np.int64(48))
-    output = replace(TOY.layers[0].output, scale=np.float32(0.1), shape=(np.int32(1),))
+    tensor = TOY.layers[0].output
+    assert tensor is not None
+    output = replace(tensor, scale=np.float32(0.1), shape=(np.int32(1),))
     spec = replace(TOY, layers=(replace(layer, output=output),))
     read = manifest.from_json(ProgramSpec, manifest.to_json(spec), "p")
     assert read.layers[0].output.scale == float(np.float32(0.1))

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from edgekiln.runtime.library import ALIGN, aligned
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.runtime.program import LoadedProgram, run_batched
 from edgekiln.runtime.runner import AotRunner, OrtRunner, check_inputs
-from tests.runtime.conftest import toy_sums
+from tests.runtime.conftest import TOY, toy_sums
 
 DRAW = np.random.default_rng(0)
 
@@ -94,8 +95,8 @@ def test_threads_may_share_a_program(toy_lib):
     program = edgekiln.runtime.load(toy_lib())
     batches = [sample(20) for _ in range(16)]
     with ThreadPoolExecutor(8) as pool:
-        for x, y in zip(batches, pool.map(program, batches), strict=True):
-            np.testing.assert_array_equal(y, toy_sums(x))
+        answers = list(pool.map(program, batches))
+    np.testing.assert_array_equal(answers, [toy_sums(x) for x in batches])
 
 
 def test_loading_and_dropping_leaves_no_descriptor_open(toy_lib):
@@ -169,16 +170,35 @@ def test_a_program_for_a_better_cpu_is_refused_before_it_runs(toy_bundle):
 
 
 def test_a_library_that_is_none_is_refused(toy_lib, tmp_path):
-    files = bundle.read_tar(toy_lib())
+    _, files = bundle.read_program(toy_lib())
     path = tmp_path / "bad.lib"
-    bundle.write_tar(path, {**files, "libmodel.so": b"\x7fELF junk"}, executable=set())
+    bundle.write_lib(path, {**files, "libmodel.so": b"\x7fELF junk"})
     with pytest.raises(BundleError, match=r"bad\.lib: cannot load libmodel\.so"):
         edgekiln.runtime.load(path)
 
 
 def test_a_library_of_another_program_is_refused(toy_lib):
-    with pytest.raises(BundleError, match=r"wants 192 bytes of arena, program\.json says 256"):
+    with pytest.raises(BundleError, match=r"says bytes of arena: 192, its description 256"):
         edgekiln.runtime.load(toy_lib(arena_bytes=256))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"outputs": ()}, r"says bytes of outputs: \[12\], its description \[\]"),
+        ({"inputs": TOY.inputs * 2}, r"bytes of inputs: \[192\], its description \[192, 192\]"),
+        (
+            {"outputs": (replace(TOY.outputs[0], shape=(1, 2), labels=()),)},
+            r"bytes of outputs: \[12\], its description \[8\]",
+        ),
+        ({"layers": TOY.layers[:1]}, r"items of its steps: \[4, 0\], its description \[4\]"),
+    ],
+)
+def test_a_resealed_bundle_that_is_not_its_library_s_is_refused(toy_bundle, changes, problem):
+    """Memory is made by the description, and written by the library."""
+    with pytest.raises(BundleError, match=problem) as caught:
+        edgekiln.runtime.load(toy_bundle(**changes))
+    assert caught.value.exit_code == 8
 
 
 def test_the_runtime_needs_numpy_only(toy_bundle):
@@ -216,7 +236,7 @@ def test_a_fixed_batch_takes_any_number_of_samples(count, calls):
 
 def test_inputs_must_have_as_many_samples_each():
     runner = Fours()
-    runner.inputs = (*Fours.inputs, Fours.inputs[0])
+    runner.inputs = (*Fours.inputs, Fours.inputs[0])  # type: ignore[assignment]
     with pytest.raises(InputError, match="the inputs have 3 and 5 samples"):
         LoadedProgram(runner)(np.zeros((5, 2), np.float32), np.zeros((3, 2), np.float32))
 
@@ -233,8 +253,8 @@ def lib_with(path, source, toy_lib):
     code, library = path.with_suffix(".c"), path.with_suffix(".so")
     code.write_text(source)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, code], check=True)
-    files = {**bundle.read_tar(toy_lib()), "libmodel.so": library.read_bytes()}
-    bundle.write_tar(path, files, executable=set())
+    files = {**bundle.read_program(toy_lib())[1], "libmodel.so": library.read_bytes()}
+    bundle.write_lib(path, files)
     return path
 
 
@@ -247,7 +267,11 @@ def test_a_library_without_the_interface_is_refused(toy_lib, tmp_path):
 def test_an_error_of_the_program_is_not_taken_for_a_result(toy_lib, tmp_path):
     source = """
         #include <stddef.h>
-        const size_t model_arena_bytes = 192;
+        #include <stdint.h>
+        const size_t model_arena_bytes = 192, model_input_bytes[] = {192};
+        const size_t model_output_bytes[] = {12};
+        const int32_t model_input_count = 1, model_output_count = 1, model_step_count = 2;
+        const struct { const char *name, *op; int32_t work; } model_steps[] = {{"q", "", 4}, {"y"}};
         int model_run(void) { return 2; }
         int model_step(void) { return 2; }"""
     runner = AotRunner.open(lib_with(tmp_path / "failing.lib", source, toy_lib))
@@ -259,8 +283,8 @@ def test_an_error_of_the_program_is_not_taken_for_a_result(toy_lib, tmp_path):
 
 
 def test_a_program_without_a_library_cannot_be_loaded(toy_lib, tmp_path):
-    files = bundle.read_tar(toy_lib())
-    bundle.write_tar(tmp_path / "m4.lib", {"program.json": files["program.json"]}, executable=set())
+    _, files = bundle.read_program(toy_lib())
+    bundle.write_lib(tmp_path / "m4.lib", {"program.json": files["program.json"]})
     with pytest.raises(BundleError, match=r"m4\.lib: has no libmodel\.so"):
         edgekiln.runtime.load(tmp_path / "m4.lib")
 

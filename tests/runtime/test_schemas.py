@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 
+from edgekiln.compiler.documents import runtime_schemas
 from edgekiln.runtime import __main__ as front
 from edgekiln.runtime import bench, manifest
 from edgekiln.runtime.manifest import Manifest, ProgramSpec
@@ -77,8 +78,22 @@ def test_what_the_front_prints_fits_its_schemas(measured, tmp_path, capsys):
         validate(name, capsys.readouterr().out)
 
 
+def test_the_schemas_are_those_of_the_types():
+    """After a change: python -m edgekiln.compiler.documents.runtime_schemas"""
+    shipped = {path.name: path.read_text() for path in HOME.iterdir()}
+    assert shipped == runtime_schemas.texts()
+
+
+def test_fields_are_described_by_their_comments():
+    layer = schema("manifest")["$defs"]["Layer"]["properties"]
+    assert layer["kernel"]["description"] == "C symbol."
+    assert layer["offset"]["description"].startswith("Where the result lies after the call")
+    assert layer["halo"]["description"] == "Top, left, bottom, right border in memory, in pixels."
+    assert "description" not in layer["macs"]
+
+
 def nested(kind: Any) -> Iterator[type]:
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         yield kind
         for hint in get_type_hints(kind).values():
             yield from nested(hint)
@@ -91,7 +106,9 @@ def nested(kind: Any) -> Iterator[type]:
 )
 def test_schemas_have_the_fields_of_their_types(name, kind):
     document = schema(name)
-    for part in set(nested(kind)):
+    parts = set(nested(kind))
+    assert kind in parts
+    for part in parts:
         described = document if part is kind else document["$defs"][part.__name__]
         wanted = {field.name for field in fields(part)}
         if part is ProgramSpec and part is kind:

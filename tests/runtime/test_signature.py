@@ -1,15 +1,23 @@
 """Signatures by a real ssh-keygen."""
 
+import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edgekiln.runtime import signature
+import edgekiln.runtime
+from edgekiln.runtime import bench, signature, trust
+from edgekiln.runtime.device.example import check_example as check_on
+from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.errors import BundleError, InputError
+from edgekiln.runtime.program import check_example
 from edgekiln.runtime.signature import sign, verify
 from tests.compiler.ci.results import write_bundle
+from tests.runtime.conftest import toy_sums
 
 pytestmark = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="needs ssh-keygen")
 
@@ -76,3 +84,108 @@ def test_what_is_no_key_or_no_bundle_is_named(tmp_path: Path, bundle: Path) -> N
     assert not (tmp_path / "net.ekb.sig").exists()
     with pytest.raises(BundleError):
         sign(wrong, key(tmp_path / "mine"))
+
+
+def swapping_ssh_keygen(directory: Path, disk: Path, good: Path) -> str:
+    """A PATH whose ssh-keygen puts the signed bundle in place before it looks at anything."""
+    directory.mkdir()
+    wrapper = directory / "ssh-keygen"
+    real = shutil.which("ssh-keygen")
+    wrapper.write_text(f'#!/bin/sh\ncp "{good}" "{disk}"\nexec {real} "$@"\n')
+    wrapper.chmod(0o755)
+    return f"{directory}:{os.environ['PATH']}"
+
+
+def loaded(path: Path, signers: Path) -> None:
+    edgekiln.runtime.load(path, signers=signers)
+
+
+def checked(path: Path, signers: Path) -> None:
+    check_example(path, signers=signers)
+
+
+def measured(path: Path, signers: Path) -> None:
+    bench.compare(path, (), trials=1, min_seconds=0.01, signers=signers)
+
+
+def on_a_device(path: Path, signers: Path) -> None:
+    with LocalDevice() as device:
+        device.signers = signers
+        check_on(path, device)
+
+
+@pytest.mark.parametrize("use", [loaded, checked, measured, on_a_device])
+def test_what_is_verified_is_what_was_read(
+    tmp_path: Path,
+    toy_bundle: Callable[..., Path],
+    toy_runner: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    use: Callable[[Path, Path], None],
+) -> None:
+    """The file is another one after it was read, and before the signature is looked at."""
+    x = np.zeros((1, 3, 4, 4), np.float32)
+    files = {
+        "runner": toy_runner,
+        "example/input_0.bin": x.tobytes(),
+        "example/output_0.bin": toy_sums(x).astype(np.float32).tobytes(),
+    }
+    good = tmp_path / "good.ekb"
+    disk = toy_bundle(extra=files)
+    shutil.copy(disk, good)
+    mine = key(tmp_path / "mine")
+    sign(disk, mine)
+    signers = tmp_path / "mine.pub"
+    use(disk, signers)  # as long as nobody changes it
+    toy_bundle(extra={**files, "note": b"unsigned"})
+    monkeypatch.setenv("PATH", swapping_ssh_keygen(tmp_path / "bin", disk, good))
+    with pytest.raises(BundleError, match="changed after it was signed"):
+        use(disk, signers)
+
+
+def test_a_machine_with_a_policy_runs_nothing_unsigned(
+    tmp_path: Path, toy_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = toy_bundle()
+    kind, code, _ = key(tmp_path / "mine").with_suffix(".pub").read_text().split()
+    policy = tmp_path / "allowed_signers"
+    policy.write_text(f"team {kind} {code}\n")
+    edgekiln.runtime.load(path)
+    monkeypatch.setattr(trust, "POLICY", policy)
+    with pytest.raises(BundleError) as caught:
+        edgekiln.runtime.load(path)
+    demand = "this machine runs only what allowed_signers has signed"
+    assert caught.value.message == f"{path}: not signed; {demand}"
+    sign(path, tmp_path / "mine")
+    edgekiln.runtime.load(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n\n",
+        b"ssh-ed25519",
+        b"\0\1\2",
+        b"\xff\xfe",
+        b"# nobody",
+        b"ssh-ed25519 not-base64 x",
+    ],
+)
+def test_a_file_without_keys_lets_nobody_in(tmp_path: Path, bundle: Path, content: bytes) -> None:
+    sign(bundle, key(tmp_path / "mine"))
+    odd = tmp_path / "odd"
+    odd.write_bytes(content)
+    with pytest.raises((BundleError, InputError)):
+        verify(bundle, odd)
+    with pytest.raises(InputError):
+        verify(bundle, tmp_path)
+    with pytest.raises(InputError):
+        verify(bundle, Path("/dev/zero"))
+
+
+def test_one_of_several_names_on_a_line_is_the_signer(tmp_path: Path, bundle: Path) -> None:
+    sign(bundle, key(tmp_path / "mine"))
+    kind, code, _ = (tmp_path / "mine.pub").read_text().split()
+    allowed = tmp_path / "allowed"
+    allowed.write_text(f"ci@example.org,me@example.org {kind} {code}\n")
+    assert verify(bundle, allowed) == "ci@example.org"

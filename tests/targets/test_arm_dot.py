@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.aot.codegen import compile_function
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.tir import KernelBuilder, load, store
+from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.compiler.kernels.conv2d.kernel import Convolution
+from edgekiln.compiler.kernels.tir import store
 from edgekiln.targets import profile
 from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import load
 from tests import emulated
 from tests.compiler.kernels.convolutions import Case, Problem
 from tests.compiler.kernels.harness import EMULATED, microkernel, on_arm
@@ -62,6 +64,7 @@ def data(shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> np.ndar
 def test_a_dot_product_is_exact_where_every_byte_is_extreme(name: str, kind: str) -> None:
     mk, target = microkernel(name), profile.load(EMULATED[name])
     rng = np.random.default_rng(1)
+    assert mk.lanes
     for lanes in mk.lanes:
         steps = mk.x_bytes // mk.k_step
         x = data((mk.rows, steps, mk.k_step), kind, rng)
@@ -77,6 +80,7 @@ def test_a_dot_product_is_exact_where_every_byte_is_extreme(name: str, kind: str
 def test_interleaved_rows_meet_their_weights(name: str) -> None:
     mk, target = microkernel(name).single, profile.load(EMULATED[name])
     rng = np.random.default_rng(2)
+    assert mk.lanes
     for lanes in mk.lanes:
         x, w = data((4, lanes), "extremes", rng), data((lanes, 4), "extremes", rng)
         sums, out = np.arange(lanes, dtype=np.int32), np.zeros(lanes, np.int32)
@@ -94,7 +98,7 @@ def inner_loop(name: str, home: Path, kernel: int) -> list[str]:
         halos=(0, 0), clipped=False, pieces=1,
     )  # fmt: skip
     p = Problem(case, mk.activation)
-    func = Conv2d(y=p.y.tensor, mult=p.mult, clip=p.clip, **p.attributes()).build(mk).func
+    func = Convolution(y=p.y.tensor, finish=p.finish, **p.attributes()).build(mk).func
     (home / "kernel.o").write_bytes(compile_function(func, "kernel", target.tvm).object)
     objdump = target.toolchain.cc.removesuffix("gcc") + "objdump"
     command = [objdump, "-d", "--no-show-raw-insn", "-j.text", "kernel.o"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler.environment import doctor
+from edgekiln.compiler.environment import doctor, toolchain
 from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.runtime.errors import MissingToolError
 from edgekiln.targets import isa, profile
@@ -60,7 +60,7 @@ def test_a_missing_cross_compiler_is_named_with_its_packages(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingToolError) as error:
-        doctor.require_toolchain(profile.load("rpi5"))
+        toolchain.require(profile.load("rpi5"))
     assert error.value.message == "target rpi5: aarch64-linux-gnu-gcc is not installed"
     assert error.value.hint == (
         "sudo apt-get install -y gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler.environment import doctor
+from edgekiln.compiler.environment import toolchain
 from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.runtime.errors import MissingToolError
 from edgekiln.targets import isa, profile
@@ -37,7 +37,7 @@ def test_a_missing_emulator_stops_the_build_before_it_begins(
     (tmp_path / target.toolchain.cc).symlink_to("/bin/true")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingToolError) as error:
-        doctor.require_toolchain(target)
+        toolchain.require(target)
     assert error.value.message == "target cortex-m7: qemu-system-arm is not installed"
     assert error.value.hint == f"sudo apt-get install -y {PACKAGES}"
 
@@ -52,5 +52,5 @@ def test_a_missing_c_library_is_named_with_its_package(
     (tmp_path / "qemu-system-arm").symlink_to("/bin/true")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingToolError) as error:
-        doctor.require_toolchain(target)
+        toolchain.require(target)
     assert "libnewlib-arm-none-eabi" in error.value.hint

@@ -1,0 +1,1 @@
+"""How each ONNX operator becomes operations of our own, on codes or on floats."""

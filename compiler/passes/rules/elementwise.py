@@ -1,9 +1,20 @@
 """Additions, products, clips, concatenations, and any unary function as a table of 256 entries."""
 
-from edgekiln.compiler.ir.graph import Node, Tensor
-from edgekiln.compiler.passes.rewriter import QMAX, QMIN, Rewriter
+from typing import Literal
 
-# Elementwise operators: with one quantized input and scalar constants they make a table.
+import numpy as np
+
+from edgekiln.compiler.ir.codes import IntFinish, Table
+from edgekiln.compiler.ir.moves import Concat, Requantize
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.onnx_op import onnx_op
+from edgekiln.compiler.ir.ops import Binary, Lookup
+from edgekiln.compiler.ir.reference import evaluate
+from edgekiln.compiler.ir.tensor import QMAX, QMIN, Tensor
+from edgekiln.compiler.passes.rewriter import Rewriter
+from edgekiln.compiler.passes.walk import Epilogue
+
+# Elementwise operators: with one quantized input and scalar constants they make a lookup table.
 UNARY = frozenset(
     "Abs Acos Acosh Add Asin Asinh Atan Atanh Ceil Celu Clip Cos Cosh Div Elu Erf Exp Floor "
     "Gelu HardSigmoid HardSwish LeakyRelu Log Max Min Mish Mul Neg Pow PRelu Reciprocal Relu "
@@ -19,7 +30,7 @@ def mul(rw: Rewriter, node: Node) -> str | None:
     return _binary(rw, node, "mul")
 
 
-def _binary(rw: Rewriter, node: Node, op: str) -> str | None:
+def _binary(rw: Rewriter, node: Node, function: Literal["add", "mul"]) -> str | None:
     """Both inputs quantized, one may be constant; one may be broadcast over the image."""
     shape = rw.graph.tensors[node.name].shape
     a, b = (rw.operand(name, len(shape)) for name in node.inputs)
@@ -33,8 +44,8 @@ def _binary(rw: Rewriter, node: Node, op: str) -> str | None:
     if epilogue is None:
         return "its result is not quantized"
     rw.take(epilogue)
-    attrs = {"lo": epilogue.lo, "hi": epilogue.hi}
-    rw.emit(Node(op=op, inputs=(a.name, b.name), outputs=(epilogue.output,), attrs=attrs))
+    op = Binary(function=function, finish=epilogue.finish)
+    rw.make(op, (a.name, b.name), epilogue.output)
     return None
 
 
@@ -59,9 +70,15 @@ def clip(rw: Rewriter, node: Node) -> str | None:
         return "its result is not quantized"
     rw.take(epilogue)
     low, high = (rw.code(bound, rw.graph.tensors[epilogue.output]) for bound in bounds)
-    attrs = {"lo": max(epilogue.lo, low), "hi": min(epilogue.hi, high)}
-    rw.emit(Node(op="requantize", inputs=(x.name,), outputs=(epilogue.output,), attrs=attrs))
+    finish = IntFinish(qmin=int(low), qmax=int(high)).clipped(*_of_codes(epilogue).limits)
+    rw.make(Requantize(finish=finish), (x.name,), epilogue.output)
     return None
+
+
+def _of_codes(epilogue: Epilogue) -> IntFinish:
+    """Of floats, clips became functions, and concatenations need no finish."""
+    assert isinstance(epilogue.finish, IntFinish), epilogue.output
+    return epilogue.finish
 
 
 def concat(rw: Rewriter, node: Node) -> str | None:
@@ -73,29 +90,24 @@ def concat(rw: Rewriter, node: Node) -> str | None:
     known = [source for source in sources if source is not None]
     if len(known) < len(sources):
         return "one of its inputs is not quantized"
-    attrs = {"axis": node.attrs["axis"] % rank}
+    axis = onnx_op(node).integer("axis", 0) % rank
     inputs = tuple(source.name for source in known)
     if len({(s.quant, s.dtype) for s in known}) == 1:
-        rw.pass_through(node, "concat", inputs, **attrs)
+        rw.move(node, Concat(axis=axis), inputs)
         return None
     epilogue = rw.epilogue(node.name)
     if epilogue is None:
         return "its result is not quantized"
     rw.take(epilogue)
-    attrs |= {"lo": epilogue.lo, "hi": epilogue.hi}
-    rw.emit(Node(op="concat", inputs=inputs, outputs=(epilogue.output,), attrs=attrs))
+    rw.make(Concat(axis=axis, finish=_of_codes(epilogue)), inputs, epilogue.output)
     return None
 
 
-def table(rw: Rewriter, q: Node) -> bool:
+def lookup(rw: Rewriter, q: Node) -> bool:
     """Replace the float operators before a QuantizeLinear by a table, if one code decides them.
 
     The operators stay in the graph until nobody needs them.
     """
-    import numpy as np
-
-    from edgekiln.compiler.ir.import_onnx import evaluate
-
     region = _unary_region(rw, q.inputs[0])
     if region is None:
         return False
@@ -104,20 +116,19 @@ def table(rw: Rewriter, q: Node) -> bool:
     assert x.quant is not None
     codes = np.arange(QMIN[x.dtype], QMAX[x.dtype] + 1)
     values = ((codes - x.quant.zero_point) * np.float32(x.quant.scale)).astype(np.float32)
-    feeds: dict[str, np.ndarray] = {root: values}
-    for node in nodes:
-        for name in node.inputs:
-            constant = rw.constant(name) if name else None
-            if constant is not None:
-                feeds[name] = constant.reshape(-1) if constant.size == 1 else constant
+    constants = {
+        name: constant.reshape(-1) if constant.size == 1 else constant
+        for node in nodes
+        for name in node.inputs
+        if name and (constant := rw.constant(name)) is not None
+    }
     with np.errstate(all="ignore"):  # log(0) on codes that never occur
-        (result,) = evaluate(nodes, feeds, [q.inputs[0]], rw.graph.opset)
+        (result,) = evaluate(nodes, {**constants, root: values}, [q.inputs[0]], rw.graph.opset)
     quant, dtype = rw.scale(q), rw.quantized_dtype(q)
     with np.errstate(invalid="ignore"):
         steps = np.rint(result.astype(np.float32) / np.float32(quant.scale)) + quant.zero_point
     entries = np.nan_to_num(steps, nan=quant.zero_point).clip(QMIN[dtype], QMAX[dtype])
-    attrs = {"table": entries.astype(dtype)}
-    rw.emit(Node(op="table", inputs=(x.name,), outputs=q.outputs, attrs=attrs))
+    rw.make(Lookup(table=Table(entries=entries.astype(dtype))), (x.name,), q.name)
     return True
 
 
@@ -138,7 +149,7 @@ def _unary_region(rw: Rewriter, output: str) -> tuple[list[Node], str] | None:
                 return None
         elif name in rw.view:
             roots.add(name)
-        elif name in rw.made and rw.made[name].op in UNARY:
+        elif name in rw.made and rw.made[name].op.kind in UNARY:
             if rw.graph.tensors[name].shape != shape:
                 return None
             found.append(rw.made[name])

@@ -1,121 +1,158 @@
-"""Convolution and dense layers: int8 weights, int32 accumulation, requantized or dequantized."""
+"""Convolution and dense layers, and products of activations.
+
+Codes: int8 weights, int32 sums, requantized or dequantized. Floats: float32 all along.
+"""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.ir.graph import Node, Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.ir.linear import Conv2d, Dense, MatMul
+from edgekiln.compiler.ir.moves import Pad, Reshape
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.onnx_op import onnx_op
+from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.ir.window import Window
+from edgekiln.compiler.passes.numbers import Weights
 from edgekiln.compiler.passes.rewriter import Rewriter
-from edgekiln.compiler.passes.rules.window import pads, strides_and_dilations
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from edgekiln.compiler.passes.rules.window import four, pads, pair, strides_and_dilations
+from edgekiln.compiler.passes.walk import is_operator
 
 
 def conv(rw: Rewriter, node: Node) -> str | None:
-    """Conv of rank 3 or 4 with constant int8 weights (OC, IC/groups, KH, KW)."""
-    x = rw.source(node.inputs[0])
+    """Conv of rank 3 or 4 with constant weights (OC, IC/groups, KH, KW)."""
+    x, op = rw.source(node.inputs[0]), onnx_op(node)
     if x is None:
         return "its input is not quantized"
     if len(x.shape) not in (3, 4):
-        return f"convolution over {len(x.shape) - 2} axes has no integer kernel"
-    weight = _weights(rw, node.inputs[1], out_axis=0)
-    if isinstance(weight, str):
-        return weight
-    values, scale = weight
-    x, attrs = window(rw, node, x, values)
-    return _emit(rw, node, x, attrs, scale, bias=node.inputs[2:3])
+        return f"convolution over {len(x.shape) - 2} axes has no {rw.numbers.kernel}"
+    weights = rw.numbers.weights(rw, node.inputs[1], out_axis=0)
+    if isinstance(weights, str):
+        return weights
+    channels, per_group, *kernel = weights.values.shape
+    bias = rw.numbers.bias(rw, "".join(node.inputs[2:3]), x, weights, channels)
+    if isinstance(bias, str):
+        return bias
+    strides, dilations = strides_and_dilations(op, len(kernel))
+    padding = pads(op, x.shape[2:], rw.graph.tensors[node.name].shape[2:], kernel)
+    window = Window(
+        kernel=pair(kernel), strides=pair(strides), dilations=pair(dilations), pads=four(padding)
+    )
+    x = x if len(x.shape) == 4 else _as_image(rw, x)
+    x, window = _absorb_pad(rw, x, window)
+    image = replace(weights, values=weights.values.reshape(channels, per_group, *window.kernel))
+    convolve(rw, node, x, image, bias, window, op.integer("group", 1))
+    return None
 
 
-def window(
-    rw: Rewriter, node: Node, x: Tensor, weight: "NDArray[np.generic]"
-) -> tuple[Tensor, dict[str, Any]]:
-    """A Conv's input as an image, and what a conv2d says about its window."""
-    kernel = weight.shape[2:]
-    strides, dilations = strides_and_dilations(node, len(kernel))
-    padding = pads(node, x.shape[2:], rw.graph.tensors[node.name].shape[2:], kernel)
-    attrs: dict[str, Any] = {
-        "weight": weight,
-        "kernel": kernel,
-        "strides": strides,
-        "dilations": dilations,
-        "pads": padding,
-        "groups": node.attrs.get("group", 1),
-    }
-    if len(kernel) == 1:
-        x = _as_image(rw, x)
-        for key, neutral in (("kernel", 1), ("strides", 1), ("dilations", 1)):
-            attrs[key] = (neutral, *attrs[key])
-        attrs["pads"] = (0, padding[0], 0, padding[1])
-        attrs["weight"] = weight[:, :, None, :]
-    x, attrs["pads"] = _absorb_pad(rw, x, attrs["pads"])
-    return x, attrs
+def convolve(
+    rw: Rewriter,
+    node: Node,
+    x: Tensor,
+    weights: Weights,
+    bias: NDArray[np.generic],
+    window: Window,
+    groups: int,
+) -> None:
+    """Emit a convolution, whose result over (N, C, W) is made as (N, C, 1, W)."""
+    epilogue = rw.epilogue(node.name) or rw.unquantized(node.name)
+    rw.take(epilogue)
+    op = Conv2d(
+        weight=weights.values,
+        bias=bias,
+        mult=rw.numbers.multiplier(x, weights, epilogue.quant),
+        finish=epilogue.finish,
+        window=window,
+        groups=groups,
+    )
+    result = rw.graph.tensors[epilogue.output]
+    if len(result.shape) == 4:
+        rw.make(op, (x.name,), result.name)
+        return
+    n, c, w = result.shape
+    image = rw.graph.put(replace(result, name=f"{result.name}:image", shape=(n, c, 1, w)))
+    rw.make(op, (x.name,), image.name)
+    rw.make(Reshape(), (image.name,), result.name)
 
 
 def gemm(rw: Rewriter, node: Node) -> str | None:
-    """Gemm with alpha = beta = 1 and a constant B."""
-    if node.attrs.get("alpha", 1.0) != 1.0 or node.attrs.get("beta", 1.0) != 1.0:
+    """Gemm with a constant B. Of codes, alpha = beta = 1; of floats, they go into the constants."""
+    op = onnx_op(node)
+    alpha, beta = op.real("alpha", 1.0), op.real("beta", 1.0)
+    if rw.numbers.has_codes and (alpha, beta) != (1.0, 1.0):
         return "alpha or beta is not 1"
-    if node.attrs.get("transA", 0):
-        return "transA has no integer kernel"
-    return _dense(rw, node, bool(node.attrs.get("transB", 0)), node.inputs[2:3])
+    if op.integer("transA", 0):
+        return f"transA has no {rw.numbers.kernel}"
+    bias = "".join(node.inputs[2:3])
+    return _dense(rw, node, bool(op.integer("transB", 0)), bias, (alpha, beta))
 
 
 def matmul(rw: Rewriter, node: Node) -> str | None:
     """MatMul: with a constant matrix on the right a dense layer, else a product of activations."""
-    weight = rw.weights.get(node.inputs[1])
-    if weight is None or weight.values.ndim > 2:
+    weight = rw.constant(node.inputs[1])
+    if weight is None or weight.ndim > 2 or (weight.ndim < 2 and not rw.numbers.has_codes):
         return _product(rw, node)
-    return _dense(rw, node, False, ())
+    if rw.numbers.has_codes and node.inputs[1] not in rw.weights:
+        return _product(rw, node)
+    add, bias = _bias_behind(rw, node, weight)
+    if add is None:
+        return _dense(rw, node, False, "")
+    reason = _dense(rw, replace(node, outputs=add.outputs), False, bias)
+    if reason is None:
+        rw.absorbed.add(add.name)
+    return reason
+
+
+def _bias_behind(rw: Rewriter, node: Node, weight: NDArray[np.generic]) -> tuple[Node | None, str]:
+    """The Add of a constant, one number a channel, that alone uses a product of floats; and that
+    constant. A quantized product has its bias as another quantized sum.
+    """
+    user = rw.only_user(node.name)
+    if rw.numbers.has_codes or user is None or not is_operator(user, "Add"):
+        return None, ""
+    constants = [name for name in user.inputs if name in rw.graph.constants]
+    if constants and rw.graph.constants[constants[0]].shape == weight.shape[1:]:
+        return user, constants[0]
+    return None, ""
 
 
 def _product(rw: Rewriter, node: Node) -> str | None:
     """(…, M, K) by (…, K, N), one scale each; a following scalar factor joins the multiplier."""
-    import numpy as np
-
     shape = rw.graph.tensors[node.name].shape
     a, b = (rw.operand(name, len(shape)) for name in node.inputs)
-    if a is None or b is None or a.quant is None or b.quant is None:
+    if a is None or b is None:
         return "one of its inputs is not quantized"
     if not len(a.shape) == len(b.shape) == len(shape) >= 2:
-        return f"a product of shapes {a.shape} and {b.shape} has no integer kernel"
-    product = np.float32(a.quant.scale) * np.float32(b.quant.scale)
+        return f"a product of shapes {a.shape} and {b.shape} has no {rw.numbers.kernel}"
     factor, output, factors = _scalar_factor(rw, node.name)
     epilogue = rw.epilogue(output)
     if epilogue is None:
-        attrs: dict[str, Any] = {"mult": product}
-        rw.emit(Node(op="matmul", inputs=(a.name, b.name), outputs=node.outputs, attrs=attrs))
-        return None
-    assert epilogue.quant is not None
+        epilogue, factor, factors = rw.unquantized(node.name), np.float32(1), []
     rw.take(epilogue)
     rw.absorbed.update(factors)
-    attrs = {
-        "mult": product * factor / np.float32(epilogue.quant.scale),
-        "lo": epilogue.lo,
-        "hi": epilogue.hi,
-    }
-    outputs = (epilogue.output,)
-    rw.emit(Node(op="matmul", inputs=(a.name, b.name), outputs=outputs, attrs=attrs))
+    mult = None
+    if a.quant is not None and b.quant is not None:
+        mult = np.float32(a.quant.scale) * np.float32(b.quant.scale) * factor
+        mult = mult if epilogue.quant is None else mult / np.float32(epilogue.quant.scale)
+    rw.make(MatMul(mult=mult, finish=epilogue.finish), (a.name, b.name), epilogue.output)
     return None
 
 
-def _scalar_factor(rw: Rewriter, name: str) -> "tuple[np.float32, str, list[str]]":
+def _scalar_factor(rw: Rewriter, name: str) -> tuple[np.float32, str, list[str]]:
     """The product of the Mul and Div by one constant that alone use a value, what they make, and
-    who they are: 1/√d in attention.
+    who they are: 1/√d in attention. Of floats they become a function.
     """
-    import numpy as np
-
     factor, found = np.float32(1), []
-    while name not in rw.graph.outputs and len(rw.users.get(name, ())) == 1:
-        (user,) = rw.users[name]
+    while rw.numbers.has_codes and (user := rw.only_user(name)) is not None:
         others = [other for other in user.inputs if other != name]
         value = rw.constant(others[0]) if len(others) == 1 else None
         if value is None or value.size != 1:
             break
         scalar = np.float32(value.reshape(-1)[0])
-        if user.op == "Mul":
+        if is_operator(user, "Mul"):
             factor *= scalar
-        elif user.op == "Div" and user.inputs[0] == name:
+        elif is_operator(user, "Div") and user.inputs[0] == name:
             factor /= scalar
         else:
             break
@@ -124,101 +161,49 @@ def _scalar_factor(rw: Rewriter, name: str) -> "tuple[np.float32, str, list[str]
     return factor, name, found
 
 
-def _dense(rw: Rewriter, node: Node, transposed: bool, bias: tuple[str, ...]) -> str | None:
+def _dense(
+    rw: Rewriter,
+    node: Node,
+    transposed: bool,
+    bias_name: str,
+    factors: tuple[float, float] = (1.0, 1.0),
+) -> str | None:
+    """Args: factors: of the weights and of the bias."""
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
-    if rw.source(node.inputs[1]) is not None:
+    if node.inputs[1] in rw.view:
         return "its right operand is no constant"
-    weight = _weights(rw, node.inputs[1], out_axis=0 if transposed else -1)
-    if isinstance(weight, str):
-        return weight
-    values, scale = weight
-    if values.ndim != 2:
-        return f"its constant operand has rank {values.ndim}"
-    if bias and bias[0] and (value := rw.constant(bias[0])) is not None:
-        out_channels = values.shape[0 if transposed else 1]
-        if value.size not in (1, out_channels) or value.shape[-1:] not in ((1,), (out_channels,)):
-            return "its bias differs from row to row"
-    attrs = {"weight": values if transposed else values.T.copy()}
-    return _emit(rw, node, x, attrs, scale, bias=bias)
-
-
-def _weights(
-    rw: Rewriter, name: str, out_axis: int
-) -> "tuple[NDArray[np.int8], NDArray[np.float32]] | str":
-    """int8 values and per-output-channel scales, or why they are not usable."""
-    import numpy as np
-
-    weight = rw.weights.get(name)
-    if weight is None:
-        return "its weights are not quantized constants"
-    if weight.values.dtype not in (np.int8, np.uint8):
-        return f"its weights are {weight.values.dtype}"
-    if weight.scale.size > 1 and weight.axis != out_axis % weight.values.ndim:
-        return "its weight scales do not run along the output channels"
-    shape = [1] * weight.values.ndim
-    shape[out_axis] = -1
-    centred = weight.values.astype(np.int32) - weight.zero_point.astype(np.int32).reshape(shape)
-    if centred.min(initial=0) < -128 or centred.max(initial=0) > 127:
-        return "its asymmetric weights do not fit int8"
-    channels = weight.values.shape[out_axis]
-    return centred.astype(np.int8), np.broadcast_to(weight.scale, channels)
-
-
-def _emit(
-    rw: Rewriter,
-    node: Node,
-    x: Tensor,
-    attrs: dict[str, Any],
-    weight_scale: "NDArray[np.float32]",
-    *,
-    bias: tuple[str, ...],
-) -> str | None:
-    """ONNX Runtime's own arithmetic (QLinearConv): multiplier = (s_x · s_w) / s_y, in float32."""
-    import numpy as np
-
-    assert x.quant is not None
-    product = np.float32(x.quant.scale) * weight_scale
-    attrs["bias"] = np.zeros(weight_scale.size, np.int32)
-    if bias and bias[0]:
-        value = rw.constant(bias[0])
-        if value is None:
-            return "its bias is not constant"
-        stored = rw.weights.get(bias[0])
-        steps = value.astype(np.float64).reshape(-1) / product.astype(np.float64)
-        if stored is not None and np.allclose(stored.scale, product, rtol=1e-5, atol=0):
-            steps = stored.values.astype(np.float64).reshape(-1)
-        limit = np.iinfo(np.int32)
-        attrs["bias"] = np.broadcast_to(
-            np.rint(steps).clip(limit.min, limit.max).astype(np.int32), weight_scale.size
-        )
-    epilogue = rw.epilogue(node.name)
-    if epilogue is None:
-        attrs["mult"] = product.astype(np.float32)
-        emit_linear(rw, node.name, x, attrs)
-        return None
-    assert epilogue.quant is not None
-    attrs |= {"lo": epilogue.lo, "hi": epilogue.hi}
-    attrs["mult"] = (product / np.float32(epilogue.quant.scale)).astype(np.float32)
+    weights = rw.numbers.weights(rw, node.inputs[1], out_axis=0 if transposed else -1)
+    if isinstance(weights, str):
+        return weights
+    if weights.values.ndim != 2:
+        return f"its constant operand has rank {weights.values.ndim}"
+    values = weights.values if transposed else weights.values.T.copy()
+    bias = _row_bias(rw, bias_name, x, weights, len(values))
+    if isinstance(bias, str):
+        return bias
+    if not rw.numbers.has_codes:
+        values = np.asarray(values, np.float32) * np.float32(factors[0])
+        bias = np.asarray(bias, np.float32) * np.float32(factors[1])
+    epilogue = rw.epilogue(node.name) or rw.unquantized(node.name)
     rw.take(epilogue)
-    emit_linear(rw, epilogue.output, x, attrs)
+    mult = rw.numbers.multiplier(x, weights, epilogue.quant)
+    op = Dense(weight=values, bias=bias, mult=mult, finish=epilogue.finish)
+    rw.make(op, (x.name,), epilogue.output)
     return None
 
 
-def emit_linear(rw: Rewriter, output: str, x: Tensor, attrs: dict[str, Any]) -> None:
-    """A dense layer, or a convolution, whose result over (N, C, W) is made as (N, C, 1, W)."""
-    result = rw.graph.tensors[output]
-    if "kernel" not in attrs:
-        rw.emit(Node(op="dense", inputs=(x.name,), outputs=(output,), attrs=attrs))
-    elif len(result.shape) == 4:
-        rw.emit(Node(op="conv2d", inputs=(x.name,), outputs=(output,), attrs=attrs))
-    else:
-        n, c, w = result.shape
-        image = replace(result, name=f"{output}:image", shape=(n, c, 1, w))
-        rw.graph.tensors[image.name] = image
-        rw.emit(Node(op="conv2d", inputs=(x.name,), outputs=(image.name,), attrs=attrs))
-        rw.emit(Node(op="reshape", inputs=(image.name,), outputs=(output,)))
+def _row_bias(
+    rw: Rewriter, name: str, x: Tensor, weights: Weights, channels: int
+) -> NDArray[np.generic] | str:
+    """A Gemm's third operand, which may be broadcast."""
+    value = rw.constant(name) if name else None
+    if value is not None and (
+        value.size not in (1, channels) or value.shape[-1:] not in ((), (1,), (channels,))
+    ):
+        return "its bias differs from row to row"
+    return rw.numbers.bias(rw, name, x, weights, channels)
 
 
 def _as_image(rw: Rewriter, x: Tensor) -> Tensor:
@@ -226,22 +211,20 @@ def _as_image(rw: Rewriter, x: Tensor) -> Tensor:
     name = f"{x.name}:image"
     if name not in rw.graph.tensors:
         n, c, w = x.shape
-        rw.graph.tensors[name] = Tensor(name=name, shape=(n, c, 1, w), dtype=x.dtype, quant=x.quant)
-        rw.emit(Node(op="reshape", inputs=(x.name,), outputs=(name,)))
+        rw.graph.put(Tensor(name=name, shape=(n, c, 1, w), dtype=x.dtype, quant=x.quant))
+        rw.make(Reshape(), (x.name,), name)
     return rw.graph.tensors[name]
 
 
-def _absorb_pad(
-    rw: Rewriter, x: Tensor, padding: tuple[int, ...]
-) -> tuple[Tensor, tuple[int, ...]]:
+def _absorb_pad(rw: Rewriter, x: Tensor, window: Window) -> tuple[Tensor, Window]:
     """A Pad with zeros before a convolution is more padding of the convolution."""
-    pad = rw.made.get(x.name)
-    if pad is None or pad.op != "pad":
-        return x, padding
-    before, after = pad.attrs["before"], pad.attrs["after"]
-    spatial_only = len(before) == 4 and not any(before[:2]) and not any(after[:2])
-    if not spatial_only or min(before + after) < 0 or pad.attrs["value"] != rw.code(0.0, x):
-        return x, padding
-    extra = (*before[2:], *after[2:])
-    source = rw.graph.tensors[pad.inputs[0]]
-    return source, tuple(p + e for p, e in zip(padding, extra, strict=True))
+    made = rw.made.get(x.name)
+    if made is None or not isinstance(made.op, Pad):
+        return x, window
+    pad = made.op
+    spatial_only = len(pad.before) == 4 and not any((*pad.before[:2], *pad.after[:2]))
+    if not spatial_only or pad.fill.value != rw.code(0.0, x):
+        return x, window
+    extra = (*pad.before[2:], *pad.after[2:])
+    wider = four([p + e for p, e in zip(window.pads, extra, strict=True)])
+    return rw.graph.tensors[made.inputs[0]], replace(window, pads=wider)

@@ -3,28 +3,38 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from edgekiln.compiler.ir.graph import Node, Tensor
-from edgekiln.compiler.passes.rewriter import Epilogue, Rewriter
+import numpy as np
+
+from edgekiln.compiler.ir.codes import Fill, IntFinish
+from edgekiln.compiler.ir.moves import Pad, Repeat, Requantize, Reshape, Slice, Transpose
+from edgekiln.compiler.ir.node import Node, Op
+from edgekiln.compiler.ir.onnx_op import onnx_op
+from edgekiln.compiler.ir.ops import Quantize
+from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.passes.rewriter import Rewriter
+from edgekiln.compiler.passes.walk import Epilogue
 
 
 def reshape(rw: Rewriter, node: Node) -> str | None:
     """Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout: the same values, the same order."""
+    if any(rw.users.get(name) or name in rw.graph.outputs for name in node.outputs[1:]):
+        return "its mask is used"
     if rw.source(node.inputs[0]) is None:
-        return _quantize_first(rw, node, "reshape", {})
-    rw.pass_through(node, "reshape")
+        return _quantize_first(rw, node, Reshape())
+    rw.move(node, Reshape())
     return None
 
 
 def transpose(rw: Rewriter, node: Node) -> str | None:
     rank = len(rw.graph.tensors[node.name].shape)
-    perm = tuple(node.attrs.get("perm", range(rank)[::-1]))
+    op = Transpose(perm=onnx_op(node).integers("perm") or tuple(range(rank)[::-1]))
     if rw.source(node.inputs[0]) is None:
-        return _quantize_first(rw, node, "transpose", {"perm": perm})
-    rw.pass_through(node, "transpose", perm=perm)
+        return _quantize_first(rw, node, op)
+    rw.move(node, op)
     return None
 
 
-def _quantize_first(rw: Rewriter, node: Node, op: str, attrs: dict[str, object]) -> str | None:
+def _quantize_first(rw: Rewriter, node: Node, op: Op) -> str | None:
     """Move an input's floats as integers: Q(move(x)) = move(Q(x)), and integers are smaller."""
     epilogue = rw.epilogue(node.name)
     if node.inputs[0] not in rw.graph.inputs or epilogue is None or len(epilogue.absorbed) > 1:
@@ -32,45 +42,74 @@ def _quantize_first(rw: Rewriter, node: Node, op: str, attrs: dict[str, object])
     source = rw.graph.tensors[node.inputs[0]]
     name = _quantized_input(rw, source, epilogue)
     rw.take(epilogue)
-    rw.emit(Node(op=op, inputs=(name,), outputs=(epilogue.output,), attrs=attrs))
+    rw.make(op, (name,), epilogue.output)
     return None
 
 
 def _quantized_input(rw: Rewriter, source: Tensor, epilogue: Epilogue) -> str:
     name = f"{epilogue.output}:input"
-    rw.graph.tensors[name] = Tensor(
-        name=name, shape=source.shape, dtype=epilogue.dtype, quant=epilogue.quant
-    )
-    rw.emit(Node(op="quantize", inputs=(source.name,), outputs=(name,)))
+    rw.graph.put(Tensor(name=name, shape=source.shape, dtype=epilogue.dtype, quant=epilogue.quant))
+    rw.make(Quantize(), (source.name,), name)
     return name
 
 
 def pad(rw: Rewriter, node: Node) -> str | None:
-    """Pad with a constant, which becomes the nearest quantized value."""
+    """Pad with a constant, coded in the scale in which it is used: the input's, if that has a code
+    for it; else the result's.
+    """
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
-    mode = node.attrs.get("mode", b"constant")
-    if mode not in (b"constant", "constant"):
-        return f"padding mode {mode!r} has no integer kernel"
-    if len(node.inputs) > 1:
-        amounts = rw.graph.constants.get(node.inputs[1])
-        pads = None if amounts is None else amounts.tolist()
-    else:
-        pads = node.attrs.get("pads")  # opset < 11
-    if pads is None or (len(node.inputs) > 3 and node.inputs[3]):
-        return "its amounts are not constant or not for all axes"
-    value = node.attrs.get("value", 0.0)
-    if len(node.inputs) > 2 and node.inputs[2]:
-        constant = rw.constant(node.inputs[2])
-        if constant is None:
-            return "its value is not constant"
-        value = float(constant.reshape(-1)[0])
+    amounts, value = _pad_amounts(rw, node), _pad_value(rw, node)
+    if isinstance(amounts, str):
+        return amounts
+    if value is None:
+        return "its value is not constant"
     rank = len(x.shape)
-    if min(pads) < 0:
-        return "negative padding has no integer kernel"
-    fill = rw.code(value, x)
-    rw.pass_through(node, "pad", before=tuple(pads[:rank]), after=tuple(pads[rank:]), value=fill)
+    fill = Fill(value=rw.code(value, x))
+    op = Pad(before=amounts[:rank], after=amounts[rank:], fill=fill)
+    if x.quant is None or x.quant.value(fill.value) == np.float32(value):
+        rw.move(node, op)
+        return None
+    return _pad_requantized(rw, node, x, op, value)
+
+
+def _pad_amounts(rw: Rewriter, node: Node) -> tuple[int, ...] | str:
+    """So many values before each axis, then after each; or why there is no kernel."""
+    op = onnx_op(node)
+    mode = op.text("mode", "constant")
+    if mode != "constant":
+        return f"padding mode {mode!r} has no integer kernel"
+    amounts = op.integers("pads")  # opset < 11
+    if len(node.inputs) > 1:
+        constant = rw.graph.constants.get(node.inputs[1])
+        amounts = None if constant is None else tuple(constant.tolist())
+    if amounts is None or (len(node.inputs) > 3 and node.inputs[3]):
+        return "its amounts are not constant or not for all axes"
+    return "negative padding has no integer kernel" if min(amounts) < 0 else amounts
+
+
+def _pad_value(rw: Rewriter, node: Node) -> float | None:
+    if len(node.inputs) <= 2 or not node.inputs[2]:
+        return onnx_op(node).real("value", 0.0)
+    constant = rw.constant(node.inputs[2])
+    return None if constant is None else float(constant.reshape(-1)[0])
+
+
+def _pad_requantized(rw: Rewriter, node: Node, x: Tensor, op: Pad, value: float) -> str | None:
+    """Requantize to the result's parameters, and pad with its code for the value."""
+    epilogue = rw.epilogue(node.name)
+    if epilogue is None:
+        return f"its input's codes have none for {value:g}"
+    rw.take(epilogue)
+    result, finish = rw.graph.tensors[epilogue.output], epilogue.finish
+    assert isinstance(finish, IntFinish), node.name
+    inner = x
+    if (x.quant, x.dtype) != (result.quant, result.dtype) or len(epilogue.absorbed) > 1:
+        inner = rw.graph.put(replace(result, name=f"{result.name}:inner", shape=x.shape))
+        rw.make(Requantize(finish=finish), (x.name,), inner.name)
+    code = max(finish.qmin, min(finish.qmax, rw.code(value, result)))
+    rw.make(replace(op, fill=Fill(value=code)), (inner.name,), result.name)
     return None
 
 
@@ -91,7 +130,7 @@ def slice_(rw: Rewriter, node: Node) -> str | None:
         if step[axis % rank] <= 0:
             return "a negative step has no integer kernel"
         begin[axis % rank] = slice(starts[i], ends[i]).indices(x.shape[axis % rank])[0]
-    rw.pass_through(node, "slice", begin=tuple(begin), steps=tuple(step))
+    rw.move(node, Slice(begin=tuple(begin), steps=tuple(step)))
     return None
 
 
@@ -102,7 +141,7 @@ def gather(rw: Rewriter, node: Node) -> str | None:
         return "its input is not quantized"
     if indices is None or indices.ndim > 1:
         return "its indices are not one constant row"
-    rank, axis = len(x.shape), node.attrs.get("axis", 0)
+    rank, axis = len(x.shape), onnx_op(node).integer("axis", 0)
     places = [int(index) % x.shape[axis % rank] for index in indices.reshape(-1)]
     distances = {b - a for a, b in pairwise(places)} or {1}
     if len(distances) > 1 or min(distances) <= 0:
@@ -110,10 +149,9 @@ def gather(rw: Rewriter, node: Node) -> str | None:
     begin, steps, shape = [0] * rank, [1] * rank, list(x.shape)
     begin[axis], steps[axis], shape[axis] = places[0], distances.pop(), len(places)
     taken = f"{node.name}:taken"
-    rw.graph.tensors[taken] = replace(x, name=taken, shape=tuple(shape))
-    attrs = {"begin": tuple(begin), "steps": tuple(steps)}
-    rw.emit(Node(op="slice", inputs=(x.name,), outputs=(taken,), attrs=attrs))
-    rw.pass_through(node, "reshape", (taken,))
+    rw.graph.put(replace(x, name=taken, shape=tuple(shape)))
+    rw.make(Slice(begin=tuple(begin), steps=tuple(steps)), (x.name,), taken)
+    rw.move(node, Reshape(), (taken,))
     return None
 
 
@@ -122,10 +160,10 @@ def split(rw: Rewriter, node: Node) -> str | None:
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
-    rank, axis = len(x.shape), node.attrs.get("axis", 0)
+    rank, axis = len(x.shape), onnx_op(node).integer("axis", 0)
     begin = [0] * rank
     for output in node.outputs:
-        rw.pass_through(node, "slice", output=output, begin=tuple(begin), steps=(1,) * rank)
+        rw.move(node, Slice(begin=tuple(begin), steps=(1,) * rank), output=output)
         begin[axis % rank] += rw.graph.tensors[output].shape[axis % rank]
     return None
 
@@ -135,25 +173,26 @@ def resize(rw: Rewriter, node: Node) -> str | None:
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
-    mode = node.attrs.get("mode", b"nearest")
-    if mode not in (b"nearest", "nearest"):
+    op = onnx_op(node)
+    mode = op.text("mode", "nearest")
+    if mode != "nearest":
         return f"resizing by mode {mode!r} has no integer kernel"
     shape = rw.graph.tensors[node.name].shape
     if any(out % extent for out, extent in zip(shape, x.shape, strict=True)):
         return "resizing to other than whole multiples has no integer kernel"
     # Where the output's pixels fall between the input's, this rounding picks the same as repeating.
-    modes = node.attrs.get("coordinate_transformation_mode", b"half_pixel")
-    rounding = node.attrs.get("nearest_mode", b"round_prefer_floor")
+    modes = op.text("coordinate_transformation_mode", "half_pixel")
+    rounding = op.text("nearest_mode", "round_prefer_floor")
     if (modes, rounding) not in _REPEATING:
         return f"resizing by {modes!r} and {rounding!r} has no integer kernel"
     repeats = tuple(out // extent for out, extent in zip(shape, x.shape, strict=True))
-    rw.pass_through(node, "repeat", repeats=repeats)
+    rw.move(node, Repeat(repeats=repeats))
     return None
 
 
 _REPEATING = {
-    (b"asymmetric", b"floor"),
-    (b"half_pixel", b"round_prefer_floor"),
-    (b"half_pixel", b"round_prefer_ceil"),
-    (b"pytorch_half_pixel", b"round_prefer_floor"),
+    ("asymmetric", "floor"),
+    ("half_pixel", "round_prefer_floor"),
+    ("half_pixel", "round_prefer_ceil"),
+    ("pytorch_half_pixel", "round_prefer_floor"),
 }

@@ -1,27 +1,30 @@
 """Pools. An average needs a QuantizeLinear after it; a maximum keeps its input's quantization."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
-from edgekiln.compiler.ir.graph import Node
+from edgekiln.compiler.ir.codes import Finish
+from edgekiln.compiler.ir.moves import Reshape
+from edgekiln.compiler.ir.node import Node, Op
+from edgekiln.compiler.ir.onnx_op import onnx_op
+from edgekiln.compiler.ir.ops import AveragePool, GlobalAveragePool, MaxPool
+from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.passes.rewriter import Rewriter
-from edgekiln.compiler.passes.rules.window import pads, strides_and_dilations
+from edgekiln.compiler.passes.rules.window import four, pads, pair, strides_and_dilations
 
 
 def max_pool(rw: Rewriter, node: Node) -> str | None:
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
-    kernel = tuple(node.attrs["kernel_shape"])
-    if len(kernel) != 2:
-        return f"pooling over {len(kernel)} axes has no integer kernel"
+    window = _window(rw, node, x)
+    if isinstance(window, str):
+        return window
     if len(node.outputs) > 1 and node.outputs[1]:
         return "the indices of the maxima have no integer kernel"
-    strides, dilations = strides_and_dilations(node, 2)
-    padding = pads(node, x.shape[2:], rw.graph.tensors[node.name].shape[2:], kernel)
-    rw.pass_through(
-        node, "max_pool", kernel=kernel, strides=strides, dilations=dilations, pads=padding
-    )
+    rw.move(node, MaxPool(window=window))
     return None
 
 
@@ -31,9 +34,7 @@ def global_max_pool(rw: Rewriter, node: Node) -> str | None:
         return "its input is not quantized"
     if len(x.shape) != 4:
         return f"pooling over {len(x.shape) - 2} axes has no integer kernel"
-    rw.pass_through(
-        node, "max_pool", kernel=x.shape[2:], strides=(1, 1), dilations=(1, 1), pads=(0, 0, 0, 0)
-    )
+    rw.move(node, MaxPool(window=Window(kernel=pair(x.shape[2:]))))
     return None
 
 
@@ -41,26 +42,32 @@ def average_pool(rw: Rewriter, node: Node) -> str | None:
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
-    kernel = tuple(node.attrs["kernel_shape"])
-    if len(kernel) != 2:
-        return f"pooling over {len(kernel)} axes has no integer kernel"
-    strides, dilations = strides_and_dilations(node, 2)
-    if dilations != (1, 1):
+    window = _window(rw, node, x)
+    if isinstance(window, str):
+        return window
+    if window.dilations != (1, 1):
         return "a dilated average pool has no integer kernel"
     out = rw.graph.tensors[node.name].shape
-    padding = pads(node, x.shape[2:], out[2:], kernel)
-    if kernel == x.shape[2:] and out[2:] == (1, 1) and not any(padding):
-        return _emit(rw, node, "global_avg_pool", {})
-    return _emit(
-        rw,
-        node,
-        "avg_pool",
-        {
-            "kernel": kernel,
-            "strides": strides,
-            "pads": padding,
-            "count_include_pad": bool(node.attrs.get("count_include_pad", 0)),
-        },
+    if window.kernel == x.shape[2:] and out[2:] == (1, 1) and not any(window.pads):
+        return _mean(rw, node, x)
+    counts_pads = bool(onnx_op(node).integer("count_include_pad", 0))
+
+    def pool(finish: Finish) -> Op:
+        return AveragePool(window=window, count_include_pad=counts_pads, finish=finish)
+
+    return _emit(rw, node, x, pool, x.shape[:2] + out[2:])
+
+
+def _window(rw: Rewriter, node: Node, x: Tensor) -> Window | str:
+    """What slides over the image, or why there is no kernel for it."""
+    op = onnx_op(node)
+    kernel = op.integers("kernel_shape") or ()
+    if len(kernel) != 2:
+        return f"pooling over {len(kernel)} axes has no integer kernel"
+    strides, dilations = strides_and_dilations(op, 2)
+    padding = pads(op, x.shape[2:], rw.graph.tensors[node.name].shape[2:], kernel)
+    return Window(
+        kernel=pair(kernel), strides=pair(strides), dilations=pair(dilations), pads=four(padding)
     )
 
 
@@ -70,7 +77,7 @@ def global_average_pool(rw: Rewriter, node: Node) -> str | None:
         return "its input is not quantized"
     if len(x.shape) != 4:
         return f"pooling over {len(x.shape) - 2} axes has no integer kernel"
-    return _emit(rw, node, "global_avg_pool", {})
+    return _mean(rw, node, x)
 
 
 def reduce_mean(rw: Rewriter, node: Node) -> str | None:
@@ -78,37 +85,38 @@ def reduce_mean(rw: Rewriter, node: Node) -> str | None:
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
-    axes = node.attrs.get("axes")
+    axes = onnx_op(node).integers("axes")
     if axes is None and len(node.inputs) > 1 and node.inputs[1]:
         constant = rw.graph.constants.get(node.inputs[1])
-        axes = None if constant is None else constant.tolist()
+        axes = None if constant is None else tuple(constant.tolist())
     rank = len(x.shape)
     if axes is None or sorted(a % rank for a in axes) != {3: [1], 4: [2, 3]}.get(rank):
         return "a mean over other than the image axes or the tokens has no integer kernel"
-    return _emit(rw, node, "global_avg_pool", {})
+    return _mean(rw, node, x)
 
 
-def _emit(rw: Rewriter, node: Node, op: str, attrs: dict[str, object]) -> str | None:
+def _mean(rw: Rewriter, node: Node, x: Tensor) -> str | None:
+    full = (*x.shape[:2], 1, 1)
+    if len(x.shape) == 3:  # (N, T, C) lies like an image of one row: its mean is a matrix of rows
+        full = (x.shape[0], 1, x.shape[2])
+    return _emit(rw, node, x, lambda finish: GlobalAveragePool(finish=finish), full)
+
+
+def _emit(
+    rw: Rewriter, node: Node, x: Tensor, pool: Callable[[Finish], Op], full: tuple[int, ...]
+) -> str | None:
+    """Args: full: the shape of the result with the axes that `keepdims=0` leaves out."""
     epilogue = rw.epilogue(node.name)
     if epilogue is None:
         return "its result is not quantized"
-    x = rw.source(node.inputs[0])
-    assert x is not None
     rw.take(epilogue)
-    bounds = {"lo": epilogue.lo, "hi": epilogue.hi}
-    shape = rw.graph.tensors[epilogue.output].shape
-    full = x.shape[:2] + shape[2:] if op == "avg_pool" else (*x.shape[:2], 1, 1)
-    if len(x.shape) == 3:  # (N, T, C) lies like an image of one row: its mean is a matrix of rows
-        full = (x.shape[0], 1, x.shape[2])
-    if math.prod(full) != math.prod(shape) or len(shape) == 4:
-        rw.emit(
-            Node(op=op, inputs=(x.name,), outputs=(epilogue.output,), attrs={**attrs, **bounds})
-        )
+    op = pool(epilogue.finish)
+    result = rw.graph.tensors[epilogue.output]
+    if math.prod(full) != result.elements or len(result.shape) == 4:
+        rw.make(op, (x.name,), result.name)
         return None
     # keepdims=0: the pool's own result has the two axes that ONNX's lacks.
-    image = f"{epilogue.output}:image"
-    result = rw.graph.tensors[epilogue.output]
-    rw.graph.tensors[image] = replace(result, name=image, shape=full)
-    rw.emit(Node(op=op, inputs=(x.name,), outputs=(image,), attrs={**attrs, **bounds}))
-    rw.emit(Node(op="reshape", inputs=(image,), outputs=(epilogue.output,)))
+    image = rw.graph.put(replace(result, name=f"{result.name}:image", shape=full))
+    rw.make(op, (x.name,), image.name)
+    rw.make(Reshape(), (image.name,), result.name)
     return None

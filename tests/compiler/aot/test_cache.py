@@ -16,6 +16,7 @@ from edgekiln.compiler.ir.program import Program
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.compile import Compile
 from edgekiln.targets import profile
+from tests.compiler import artifacts
 from tests.compiler.aot import tiny
 from tests.compiler.qdq_models import QdqModel
 
@@ -59,7 +60,7 @@ def test_another_target_or_code_generator_compiles_anew(
     functions.compile_functions(program, tiny.PROFILE.tvm, cache)
     with pytest.raises(AssertionError, match="compiled again"):
         functions.compile_functions(program, {**tiny.PROFILE.tvm, "mcpu": "haswell"}, cache)
-    monkeypatch.setattr(functions, "kernels_sha256", lambda: "changed")
+    monkeypatch.setattr(functions, "code_sha256", lambda *_modules: "changed")
     with pytest.raises(AssertionError, match="compiled again"):
         functions.compile_functions(program, tiny.PROFILE.tvm, cache)
 
@@ -108,21 +109,24 @@ def test_other_weights_compile_without_tvm(tmp_path: Path) -> None:
     objects = tmp_path / "compiled"
     cold, warm = (_network(tmp_path / f"{seed}.onnx", seed) for seed in (1, 2))
     context = StageContext(target=target, scratch=tmp_path, objects=objects)
-    Compile().run(cold, tmp_path / "cold.lib", context)
+    Compile().run(artifacts.of(cold), tmp_path / "cold.lib", context)
     before = len(list(objects.iterdir()))
     code = (
         "import sys; from pathlib import Path; sys.modules['tvm'] = None;"
+        "from edgekiln.compiler.pipeline.artifact import Artifact;"
         "from edgekiln.compiler.pipeline.stage import StageContext;"
         "from edgekiln.compiler.stages.compile import Compile;"
         "from edgekiln.targets import profile;"
         "model, lib, objects = map(Path, sys.argv[1:]);"
         "context = StageContext(target=profile.load('x86-64-v3'), scratch=Path(), objects=objects);"
-        "Compile().run(model, lib, context)"
+        "Compile().run(Artifact.of_file(model, 'onnx-int8'), lib, context)"
     )
     lib = tmp_path / "warm.lib"
     subprocess.run([sys.executable, "-c", code, warm, lib, objects], check=True)
     assert len(list(objects.iterdir())) <= before + 2  # model.c and identity.c may differ
-    Compile().run(warm, tmp_path / "again.lib", StageContext(target=target, scratch=tmp_path))
+    Compile().run(
+        artifacts.of(warm), tmp_path / "again.lib", StageContext(target=target, scratch=tmp_path)
+    )
     assert lib.read_bytes() == (tmp_path / "again.lib").read_bytes()
 
 

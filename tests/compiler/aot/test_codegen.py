@@ -52,7 +52,7 @@ def test_scalars_select_the_items_a_call_computes() -> None:
 
 
 def test_a_local_tile_never_touches_memory_and_frames_are_aligned(tmp_path: Path) -> None:
-    compiled = compile_function(tile_function(), "tile", TARGET | {"mcpu": "x86-64-v4"})
+    compiled = compile_function(tile_function(), "tile", {**TARGET, "mcpu": "x86-64-v4"})
     assert compiled.workspace == ()
     (tmp_path / "tile.o").write_bytes(compiled.object)
     disassemble = ["objdump", "-d", "--no-show-raw-insn", "-j.text", "tile.o"]

@@ -9,7 +9,7 @@ import onnx.reference
 import pytest
 
 from edgekiln.compiler.autotune import tune
-from edgekiln.compiler.build.resolve import derive
+from edgekiln.compiler.autotune.candidate_program import CandidateProgram
 from edgekiln.compiler.ci.lock import stage_of
 from edgekiln.compiler.devices.named import open_device
 from edgekiln.compiler.evaluation.parity import batches_for
@@ -21,6 +21,7 @@ from edgekiln.runtime.errors import ConfigError, UnsupportedError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import isa, profile
 from edgekiln.targets.profile import Memory
+from tests.compiler import artifacts
 from tests.compiler.estimate.tools import require
 from tests.compiler.float_models import make
 from tests.compiler.qdq_models import QdqModel
@@ -62,15 +63,15 @@ def test_every_kind_of_layer_is_measured_here(tuned: tune.Tuned) -> None:
 
 def test_measuring_ends_when_trials_agree(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = iter([[[2.0, 1.0]], [[1.0, 2.0]], *[[[1.0, 2.0]]] * 9])
-    monkeypatch.setattr(tune.Trial, "measure", lambda *_: (next(costs), "a CPU"))
-    trial = tune.Trial(file=model, target=TARGET, sizes=(2,))
+    monkeypatch.setattr(CandidateProgram, "measure", lambda *_: (next(costs), "a CPU"))
+    trial = CandidateProgram(file=model, target=TARGET, sizes=(2,))
     taken, method, unit = tune._take(trial, 9, None, lambda *_: None)
     assert (len(taken), method, unit) == (4, "a CPU", "s")
 
 
 def compiled(model: Path, home: Path, tuning: str) -> tuple[Path, list[str]]:
     context = StageContext(target=TARGET, scratch=home)
-    Compile(tuning=tuning).run(model, home / "net.lib", context)
+    Compile(tuning=tuning).run(artifacts.of(model), home / "net.lib", context)
     return home / "net.lib", context.notes
 
 
@@ -102,7 +103,7 @@ def test_float_layers_are_tuned_and_built_so(
         c = Sigmoid (b)
         y = MatMul (c, a)
     """
-    weights = {"w1": (8, 1, 3, 3), "w2": (8, 8, 1, 1)}
+    weights: dict[str, tuple[int, ...]] = {"w1": (8, 1, 3, 3), "w2": (8, 8, 1, 1)}
     path = tmp_path / "float.onnx"
     onnx.save(make(body, weights, x="1, 8, 9, 9", y="1, 8, 9, 9"), path)
     monkeypatch.setattr(tune, "CANDIDATES", 2)
@@ -115,8 +116,11 @@ def test_float_layers_are_tuned_and_built_so(
     file, said = compiled(path, tmp_path, str(tmp_path / "t.jsonl"))
     assert said[-1] == "tiles (t.jsonl): 3 of 3 layers measured"
     (x,) = batches_for(AotRunner.open(file).spec, path, data="", seed=2, samples=1)
-    expected = onnx.reference.ReferenceEvaluator(onnx.load(path)).run(None, {"x": x})[0]
-    np.testing.assert_allclose(AotRunner.open(file).run(x)[0], expected, rtol=1e-4, atol=1e-4)
+    reference = onnx.reference.ReferenceEvaluator(onnx.load(path)).run(None, {"x": x})
+    assert isinstance(reference, list)
+    expected = np.asarray(reference[0], np.float32)
+    found_y = np.asarray(AotRunner.open(file).run(x)[0], np.float32)
+    np.testing.assert_allclose(found_y, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_tuning_file_is_part_of_the_programs_key_and_lock(
@@ -125,18 +129,20 @@ def test_a_tuning_file_is_part_of_the_programs_key_and_lock(
     store, file = Store(tmp_path / "store"), tmp_path / "t.jsonl"
     source = store.ingest(model, "onnx-int8")
 
-    def stage(tuning: str) -> Compile:
-        return derive(Compile(tuning=tuning), source, TARGET)
+    def used(tuning: str) -> str | None:
+        return Compile(tuning=tuning).uses(source, TARGET).get("tuning")
 
     table.write(file, tuned.rows)
-    before = stage(str(file)).tuning_sha256
+    before = used(str(file))
     table.write(file, tuned.rows[1:])
-    made = store.run(stage(str(file)), source, TARGET)
-    locked = stage_of(made.chain[-1])["options"]["tuning_sha256"]
-    assert locked == stage(str(file)).tuning_sha256 != before
-    assert stage("").tuning_sha256 == ""
+    made = store.run(Compile(tuning=str(file)), source, TARGET)
+    uses = stage_of(made.chain[-1])["uses"]
+    assert isinstance(uses, dict)
+    locked = uses["tuning"]
+    assert locked == used(str(file)) != before
+    assert used("") is None
     with pytest.raises(ConfigError, match="no such tuning file: gone"):
-        stage("gone")
+        store.run(Compile(tuning="gone"), source, TARGET)
 
 
 def test_a_model_without_a_choice_is_refused(tmp_path: Path) -> None:

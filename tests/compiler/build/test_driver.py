@@ -1,55 +1,25 @@
 """The chain: where it is entered, what it shares, when it stops. With small stages of our own."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgekiln.compiler.build import driver as engine
-from edgekiln.compiler.build.driver import Request, build, recipe, resolve, scoring
+from edgekiln.compiler.build import resolve
+from edgekiln.compiler.build.chain import Chain
+from edgekiln.compiler.build.driver import Request, build
 from edgekiln.compiler.build.recipe import Recipe
-from edgekiln.compiler.build.result import BuildResult, Score, TargetResult
+from edgekiln.compiler.build.result import BuildResult
 from edgekiln.compiler.environment import doctor
-from edgekiln.compiler.pipeline.stage import Advance, Kind, StageContext, silent
+from edgekiln.compiler.packaging.report import Score
+from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.pipeline.store import Store
-from edgekiln.compiler.stages import evaluate
 from edgekiln.runtime.errors import AccuracyError, ConfigError, MissingToolError, StorageError
 from edgekiln.targets import profile
-from edgekiln.targets.profile import TargetProfile
-from tests.compiler.small_chain import CHAIN, Evaluate
-
-
-@pytest.fixture(autouse=True)
-def _small_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "stage_class", lambda name: CHAIN[name])
-    monkeypatch.setattr(evaluate, "Evaluate", Evaluate)
-    monkeypatch.setattr(engine, "_target_result", target_result)
-    monkeypatch.setattr(resolve, "done_stages", lambda _artifact: ())
-    monkeypatch.setattr(
-        scoring, "costs", lambda _artifact: {"parameters": 7, "macs": 9, "file_bytes": 11}
-    )
-    kinds: dict[str, Kind] = {".pt": "module", ".onnx": "onnx", ".ekb": "bundle"}
-    monkeypatch.setattr(
-        resolve, "kind_of", lambda path: "onnx-int8" if "int8" in path.name else kinds[path.suffix]
-    )
-
-
-def target_result(target: TargetProfile, path: Path, sha256: str) -> TargetResult:
-    return TargetResult(
-        target=target.name,
-        base=target.base,
-        bundle=str(path),
-        bundle_bytes=path.stat().st_size,
-        bundle_sha256=sha256,
-        layers=0,
-        float_ops=(),
-        arena_bytes=0,
-        weights_bytes=0,
-        code_bytes=0,
-    )
+from tests.compiler.small_chain import SMALL
 
 
 @contextmanager
@@ -57,7 +27,7 @@ def quiet(_label: str) -> Iterator[Advance]:
     yield silent
 
 
-def run(tmp_path: Path, name: str = "net.pt", **changes: Any) -> BuildResult:
+def run(tmp_path: Path, name: str = "net.pt", chain: Chain = SMALL, **changes: Any) -> BuildResult:
     model = tmp_path / name
     model.write_text("start 0.5")
     request = Request(
@@ -67,7 +37,7 @@ def run(tmp_path: Path, name: str = "net.pt", **changes: Any) -> BuildResult:
         out=tmp_path / "dist",
         trial_s=0,
     )
-    return build(replace(request, **changes), Store(tmp_path / "store"), quiet)
+    return build(replace(request, **changes), Store(tmp_path / "store"), quiet, chain)
 
 
 def rows(result: BuildResult) -> list[str]:
@@ -117,11 +87,9 @@ def test_a_quantized_model_gives_no_float_program(tmp_path: Path) -> None:
         run(tmp_path, "net.int8.onnx", precision="float32")
 
 
-def test_what_a_module_has_behind_it_is_not_done_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resolve, "done_stages", lambda _artifact: ("distill",))
-    assert rows(run(tmp_path))[:3] == ["input", "prune", "export"]
+def test_what_a_module_has_behind_it_is_not_done_again(tmp_path: Path) -> None:
+    trained = replace(SMALL, done_stages=lambda _artifact: ("distill",))
+    assert rows(run(tmp_path, chain=trained))[:3] == ["input", "prune", "export"]
 
 
 def test_there_is_nothing_left_to_build_from_a_bundle(tmp_path: Path) -> None:
@@ -172,36 +140,23 @@ def test_a_stage_that_gives_the_same_bytes_again_changes_nothing_after_it(tmp_pa
 def test_every_score_has_its_samples(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert [step.score for step in result.steps][:2] == [
-        Score(value=0.5, metric="accuracy", n=400),
-        Score(value=0.9, metric="accuracy", n=400),
+        Score(value=0.5, metric="accuracy", n=400, of=400),
+        Score(value=0.9, metric="accuracy", n=400, of=400),
     ]
     assert (result.steps[0].parameters, result.steps[0].macs) == (7, 1000)
 
 
-def test_without_data_nothing_is_scored_and_the_table_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resolve, "data_of", lambda _artifact: "")
-    result = run(tmp_path, "net.int8.onnx", recipe=Recipe())
+def test_without_data_nothing_is_scored_and_the_table_says_why(tmp_path: Path) -> None:
+    unknown = replace(SMALL, data_of=lambda _artifact: "")
+    result = run(tmp_path, "net.int8.onnx", unknown, recipe=Recipe())
     assert {step.unscored for step in result.steps} == {"no data: --data SPEC measures accuracy"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class NotEmulated(Evaluate):
-    """As where the emulator is missing."""
-
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        if src.suffix == ".lib":
-            raise MissingToolError("no QEMU", "install it")
-        return super().run(src, dst, ctx)
 
 
 def test_a_program_for_another_machine_is_built_and_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "foreign", lambda target: f"this CPU lacks {target.features[-1]}")
-    monkeypatch.setattr(evaluate, "Evaluate", NotEmulated)
-    result = run(tmp_path)
+    result = run(tmp_path, chain=replace(SMALL, evaluate="tests.compiler.small_chain:NotEmulated"))
     assert result.steps[0].score is not None
     assert result.steps[-1].unscored == "this CPU lacks avx512_vnni; not emulated: no QEMU"
     assert result.targets[1].unmeasured == "this CPU lacks avx512_vnni"

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler.build.result import Score, Step
-from edgekiln.compiler.build.scoring import check_drop, costs, doubt, score_of
+from edgekiln.compiler.build.result import Step
+from edgekiln.compiler.build.scoring import check_drop, costs, doubt
+from edgekiln.compiler.evaluation.report import Costs
+from edgekiln.compiler.packaging.report import Score
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.runtime.errors import AccuracyError
 
@@ -23,7 +25,7 @@ def test_the_other_targets_scores_do_not_count() -> None:
 
 
 def step(stage: str, accuracy: float, target: str = "", metric: str = "accuracy") -> Step:
-    score = Score(value=accuracy, metric=metric, n=400)
+    score = Score(value=accuracy, metric=metric, n=400, of=400)
     return Step(stage=stage, target=target, sha256="", file_bytes=0, score=score)
 
 
@@ -47,13 +49,12 @@ def test_a_program_for_another_machine_has_its_costs_from_the_compiler() -> None
         chain=(),
         metrics={"macs": 9.0, "code_bytes": 30.0, "weights_bytes": 12.0},
     )
-    assert costs(lib) == {"parameters": None, "macs": 9, "file_bytes": 42}
-    assert score_of(costs(lib)) is None
+    assert costs(lib) == Costs(parameters=None, macs=9, file_bytes=42)
 
 
 def test_a_trained_model_that_guesses_is_doubted() -> None:
-    guess = Score(value=0.11, metric="accuracy", n=400)
+    guess = Score(value=0.11, metric="accuracy", n=400, of=400)
     assert doubt(guess, "digits", 0).startswith("11.00% is what guessing one of 10 classes gives")
-    assert doubt(Score(value=0.5, metric="accuracy", n=400), "digits", 0) == ""
-    assert doubt(Score(value=0.1, metric="auc", n=400), "hum", 0) == ""
+    assert doubt(Score(value=0.5, metric="accuracy", n=400, of=400), "digits", 0) == ""
+    assert doubt(Score(value=0.1, metric="auc", n=400, of=400), "hum", 0) == ""
     assert doubt(None, "digits", 0) == ""

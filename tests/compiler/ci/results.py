@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from edgekiln.compiler.build.recipe import Recipe
-from edgekiln.compiler.build.result import BuildResult, FloatOp, Score, Step, TargetResult
+from edgekiln.compiler.build.result import BuildResult, FloatOp, Step, TargetResult
 from edgekiln.compiler.ci.config import Gates
-from edgekiln.compiler.ci.matrix import Cell
-from edgekiln.compiler.ci.result import Bench, CellResult, Check, CiResult, Verdict
+from edgekiln.compiler.ci.matrix import Job
+from edgekiln.compiler.ci.result import Bench, BundleCheck, CiResult, GateVerdict, JobResult
+from edgekiln.compiler.packaging.report import Score
 from edgekiln.runtime.bundle import MANIFEST, SEAL, seal, write_tar
 from edgekiln.runtime.host import Machine
 from edgekiln.runtime.manifest import Manifest, ProgramSpec, to_json
@@ -54,9 +55,9 @@ def energy(joules: float) -> Energy:
 def result(
     accuracy: float | None = 0.9, *, arena: int = 1000, quantized_float: int = 0,
     unscored: str = "", joules: float | None = None, **changes: Any,
-) -> CellResult:  # fmt: skip
-    """Of a cell "net/x86-64-v3/int8" that was built, checked and measured."""
-    score = None if accuracy is None else Score(value=accuracy, metric="accuracy", n=400)
+) -> JobResult:  # fmt: skip
+    """Of a job "net/x86-64-v3/int8" that was built, checked and measured."""
+    score = None if accuracy is None else Score(value=accuracy, metric="accuracy", n=400, of=400)
     compiled = Step(
         stage="compile", target=TARGET, sha256="c" * 64, file_bytes=300, score=score,
         unscored=unscored, metrics={"float_operators_quantized": quantized_float},
@@ -71,9 +72,10 @@ def result(
         model="net.onnx", data="digits", seed=0, machine=MACHINE, steps=(compiled,),
         targets=(target,),
     )  # fmt: skip
-    whole = CellResult(
+    whole = JobResult(
         id=f"net/{TARGET}/int8", name="net", model="net.onnx", target=TARGET, precision="int8",
-        bundle=target.bundle, build=built, check=Check(where="host", equal=("y",)), bench=bench(),
+        bundle=target.bundle, build=built, bench=bench(),
+        check=BundleCheck(where="host", equal=("y",)),
         energy=None if joules is None else energy(joules),
         energy_unmeasured="no sensor" if joules is None else "",
     )  # fmt: skip
@@ -90,12 +92,12 @@ def write_bundle(path: Path) -> None:
     write_tar(path, {MANIFEST: manifest, SEAL: seal(manifest)}, executable=set())
 
 
-def run(*cells: CellResult, verdicts: tuple[Verdict, ...] = ()) -> CiResult:
-    return CiResult(config="edgekiln.toml", baseline="", cells=cells, verdicts=verdicts)
+def run(*jobs: JobResult, verdicts: tuple[GateVerdict, ...] = ()) -> CiResult:
+    return CiResult(config="edgekiln.toml", baseline="", cells=jobs, verdicts=verdicts)
 
 
-def cell(**gates: Any) -> Cell:
-    return Cell(
+def job(**gates: Any) -> Job:
+    return Job(
         name="net", model="net.onnx", target=profile.load(TARGET), precision="int8",
         recipe=Recipe(), bench_seconds=1.0, gates=Gates(**gates),
     )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 
 from edgekiln.compiler.ci import matrix
 from edgekiln.compiler.ci.config import Gates, load
-from edgekiln.compiler.ci.matrix import Cell
+from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.schema import SHIPPED, config_schema
 from edgekiln.runtime.errors import ConfigError
 
@@ -34,15 +34,15 @@ options.quantize.calibration = "entropy"
 """
 
 
-def cells(tmp_path: Path, text: str) -> tuple[Cell, ...]:
+def jobs(tmp_path: Path, text: str) -> tuple[Job, ...]:
     path = tmp_path / "edgekiln.toml"
     path.write_text(text)
-    return matrix.cells(load(path), tmp_path)
+    return matrix.jobs(load(path), tmp_path)
 
 
 def test_models_times_targets_in_the_files_order(tmp_path: Path) -> None:
-    found = cells(tmp_path, EXAMPLE)
-    assert [cell.id for cell in found] == [
+    found = jobs(tmp_path, EXAMPLE)
+    assert [job.id for job in found] == [
         "resnet8/x86-64-v3/int8",
         "resnet8/x86-avx512-vnni/int8",
         "words/x86-64-v3/int8",
@@ -52,7 +52,7 @@ def test_models_times_targets_in_the_files_order(tmp_path: Path) -> None:
 
 
 def test_later_and_narrower_settings_win_key_by_key(tmp_path: Path) -> None:
-    v3, vnni, words = cells(tmp_path, EXAMPLE)
+    v3, vnni, words = jobs(tmp_path, EXAMPLE)
     assert v3.gates == Gates(min_accuracy=0.9, max_latency_us=90)
     assert vnni.gates == Gates(min_accuracy=0.9, max_latency_us=50)
     assert words.recipe.options["quantize"] == {"calibration": "entropy", "samples": 8}
@@ -61,13 +61,13 @@ def test_later_and_narrower_settings_win_key_by_key(tmp_path: Path) -> None:
 
 def test_a_zoo_models_own_recipe_lies_below(tmp_path: Path) -> None:
     text = "[models.resnet8]\noptions.distill.epochs = 1\n"
-    (cell,) = cells(tmp_path, text)
-    assert cell.recipe.options["distill"]["teacher"] == "resnet20"
-    assert cell.recipe.options["distill"]["epochs"] == 1
+    (job,) = jobs(tmp_path, text)
+    assert job.recipe.options["distill"]["teacher"] == "resnet20"
+    assert job.recipe.options["distill"]["epochs"] == 1
 
 
 def test_stages_are_shared_because_pruned_widths_suit_every_target(tmp_path: Path) -> None:
-    v3, vnni, words = cells(tmp_path, EXAMPLE)
+    v3, vnni, words = jobs(tmp_path, EXAMPLE)
     assert v3.recipe == vnni.recipe
     assert v3.recipe.options["prune"]["channel_multiple"] == 16
     assert words.recipe.options["prune"]["channel_multiple"] == 8
@@ -124,7 +124,7 @@ def test_a_mistake_is_named_and_the_next_step_said(
     tmp_path: Path, text: str, message: str, hint: str
 ) -> None:
     with pytest.raises(ConfigError) as error:
-        cells(tmp_path, text)
+        jobs(tmp_path, text)
     assert (error.value.message, error.value.hint) == (message, hint)
 
 
@@ -134,15 +134,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_only_takes_globs_of_models_and_of_whole_cells(tmp_path: Path) -> None:
-    found = cells(tmp_path, EXAMPLE)
+    found = jobs(tmp_path, EXAMPLE)
     assert matrix.select(found, "resnet*") == found[:2]
     assert matrix.select(found, "*/x86-64-v3/*") == (found[0], found[2])
-    with pytest.raises(ConfigError, match="--only x: no such cell"):
+    with pytest.raises(ConfigError, match="--only x: no such job"):
         matrix.select(found, "x")
 
 
 def test_github_gets_a_job_a_model(tmp_path: Path) -> None:
-    assert matrix.fan_out(cells(tmp_path, EXAMPLE)) == {
+    assert matrix.fan_out(jobs(tmp_path, EXAMPLE)) == {
         "include": [
             {"model": "resnet8", "only": "resnet8/*"},
             {"model": "words", "only": "words/*"},
@@ -151,8 +151,9 @@ def test_github_gets_a_job_a_model(tmp_path: Path) -> None:
 
 
 def test_the_shipped_schema_is_that_of_the_dataclasses() -> None:
-    """After a change: edgekiln ci --schema > compiler/documents/schemas/edgekiln.schema.json"""
-    shipped = resources.files("edgekiln.compiler").joinpath(SHIPPED).read_text(encoding="utf-8")
+    """After a change: edgekiln ci --schema > compiler/documents/schemas/edgekiln.schema.json."""
+    room = resources.files("edgekiln.compiler.documents")
+    shipped = room.joinpath(SHIPPED).read_text(encoding="utf-8")
     assert json.loads(shipped) == json.loads(json.dumps(config_schema()))
 
 

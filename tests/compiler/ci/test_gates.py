@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from edgekiln.compiler.ci import gates
-from edgekiln.compiler.ci.result import CellResult, CiResult, Failure, Verdict, exit_code
-from tests.compiler.ci.results import MACHINE, bench, cell, result, run
+from edgekiln.compiler.ci.result import CiResult, Failure, GateVerdict, JobResult, exit_code
+from tests.compiler.ci.results import MACHINE, bench, job, result, run
 
 
-def judged(now: CellResult, before: CiResult | None = None, **demanded: Any) -> dict[str, Verdict]:
-    verdicts = gates.judge([(cell(**demanded), now)], before)
+def judged(
+    now: JobResult, before: CiResult | None = None, **demanded: Any
+) -> dict[str, GateVerdict]:
+    verdicts = gates.judge([(job(**demanded), now)], before)
     return {verdict.gate: verdict for verdict in verdicts}
 
 
@@ -27,7 +29,7 @@ def judged(now: CellResult, before: CiResult | None = None, **demanded: Any) -> 
     ],
 )
 def test_a_limit_holds_up_to_it_and_not_beyond(
-    demanded: dict[str, float], gate: str, changes: dict[str, Any], code: int, message: str
+    demanded: dict[str, Any], gate: str, changes: dict[str, Any], code: int, message: str
 ) -> None:
     verdict = judged(result(**changes), **demanded)[gate]
     assert (verdict.status, verdict.exit_code, verdict.message) == ("fail", code, message)
@@ -96,7 +98,7 @@ def test_repeating_alone_raises_no_gate(noise: float) -> None:
     """Trials of one unchanged program, 20 repeats: a random part each, and a drift a run."""
     draw = random.Random(f"noise {noise}")
 
-    def measured() -> CellResult:
+    def measured() -> JobResult:
         drift = 1 + draw.gauss(0, noise / 4)
         return result(
             bench=bench([100 * drift * (1 + abs(draw.gauss(0, noise))) for _ in range(5)])

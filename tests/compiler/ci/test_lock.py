@@ -9,7 +9,7 @@ import pytest
 from edgekiln.compiler.ci import lock
 from edgekiln.compiler.ci.lock import Lock, Stage
 from edgekiln.runtime.errors import ConfigError, MismatchError
-from tests.compiler.ci.results import cell
+from tests.compiler.ci.results import job
 
 
 def stage(name: str, output: str, **changes: Any) -> Stage:
@@ -63,7 +63,7 @@ def test_it_is_read_as_it_was_written_and_shared_stages_stand_there_once(tmp_pat
 
 
 def test_cells_of_other_runs_stay_and_those_no_longer_configured_go() -> None:
-    known = cell()
+    known = job()
     before = Lock(cells={"net/gone/int8": CHAIN, known.id: CHAIN[:1]})
     assert before.with_cells({known.id: CHAIN}, [known]).cells == {known.id: CHAIN}
     assert before.with_cells({}, [known]).cells == {known.id: CHAIN[:1]}

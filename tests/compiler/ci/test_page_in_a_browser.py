@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgekiln.compiler.ci.page import page
-from edgekiln.compiler.ci.result import Failure, Verdict
+from edgekiln.compiler.ci.result import Failure, GateVerdict
 from tests.compiler.ci.results import result, run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -66,7 +66,7 @@ def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
         sound, id="long-name-of-a-network/x86-64-v3/int8", bundle="",
         failure=Failure(doing="check", message="y differs", hint="report it", exit_code=7),
     )  # fmt: skip
-    verdict = Verdict(
+    verdict = GateVerdict(
         cell=sound.id, gate="max-bytes", status="fail", message="300 bytes > 200", exit_code=11
     )
     whole = run(sound, broken, verdicts=(verdict,))

@@ -11,15 +11,19 @@ import jsonschema
 from edgekiln.compiler.ci.compare import compare
 from edgekiln.compiler.ci.junit import junit
 from edgekiln.compiler.ci.page import page
-from edgekiln.compiler.ci.result import Check, Failure, Verdict, parse
+from edgekiln.compiler.ci.result import BundleCheck, Failure, GateVerdict, parse
 from edgekiln.compiler.ci.summary import LIMIT, summary
 from edgekiln.compiler.cli.documents import DOCUMENTS
 from edgekiln.compiler.documents.json_schema import document_schema
 from edgekiln.runtime.codec import encode
 from tests.compiler.ci.results import bench, result, run
 
-FAILED = Verdict(cell=result().id, gate="max-bytes", status="fail", message="3 > 2", exit_code=11)
-NOISE = Verdict(cell=result().id, gate="max-slowdown", status="noise", message="inside the noise")
+FAILED = GateVerdict(
+    cell=result().id, gate="max-bytes", status="fail", message="3 > 2", exit_code=11
+)
+NOISE = GateVerdict(
+    cell=result().id, gate="max-slowdown", status="noise", message="inside the noise"
+)
 BROKEN = result(failure=Failure(doing="check", message="y differs", hint="", exit_code=7))
 
 
@@ -72,7 +76,7 @@ def test_names_from_a_model_become_no_markup() -> None:
 
 
 def test_junit_has_a_suite_a_cell_and_a_case_for_everything_that_was_judged() -> None:
-    unrun = result(check=Check(where="nowhere", reason="runs on aarch64"))
+    unrun = result(check=BundleCheck(where="nowhere", reason="runs on aarch64"))
     root = ET.fromstring(
         junit(run(replace(unrun, failure=BROKEN.failure), verdicts=(FAILED, NOISE)))
     )

@@ -1,10 +1,10 @@
 """Progress off a terminal: news at once, the rest sparsely, and only on stderr."""
 
+import sys
 import time
 
 import pytest
 
-from edgekiln.compiler.documents import progress as module
 from edgekiln.compiler.documents.progress import progress
 
 
@@ -43,7 +43,7 @@ def test_long_work_says_how_far_it_is(
 def test_a_terminal_gets_a_bar(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")

@@ -11,14 +11,15 @@ from edgekiln.compiler.estimate.cost import peak_macs_per_cycle
 from edgekiln.compiler.estimate.functions import functions
 from edgekiln.compiler.estimate.program import METHOD, program
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.spec import Kernel
-from edgekiln.runtime.bundle import read_tar, write_tar
+from edgekiln.compiler.kernels.conv2d.kernel import Convolution
+from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.runtime.bundle import read_program, write_lib
 from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError, UnsupportedError
 from edgekiln.targets import isa
 from edgekiln.targets.profile import TargetProfile
 from tests.compiler.estimate.tools import require
-from tests.e2e.test_compiled_models import build, residual_net
+from tests.e2e.compiled_models import build, residual_net
 
 
 def convolution(target: TargetProfile, channels: int, size: int, kernel: int = 1) -> Kernel:
@@ -26,11 +27,12 @@ def convolution(target: TargetProfile, channels: int, size: int, kernel: int = 1
     halo = Halo(top=pad, left=pad, bottom=pad, right=pad)
     mk = isa.load(target.isa)
     common: dict[str, Any] = {"n": 1, "c": channels, "dtype": mk.activation, "scale": 0.1}
-    return Conv2d(
+    return Convolution(
         x=Nhwc(h=size, w=size, zero_point=0, halo=halo, **common),
         y=Nhwc(h=size, w=size, zero_point=0, **common),
         weight=np.ones((channels, channels, kernel, kernel), np.int8), pads=(pad, pad),
-        bias=np.zeros(channels, np.int32), mult=np.full(channels, 1e-3, np.float32),
+        bias=np.zeros(channels, np.int32),
+        finish=Requantize(mult=np.full(channels, 1e-3, np.float32)),
     ).build(mk)  # fmt: skip
 
 
@@ -113,8 +115,8 @@ def test_an_unknown_model_is_refused(lib: Path) -> None:
 
 
 def test_a_program_without_its_library_is_refused(lib: Path, tmp_path: Path) -> None:
-    files = {name: text for name, text in read_tar(lib).items() if name != "libmodel.a"}
-    write_tar(tmp_path / "bare.lib", files, executable=set())
+    files = {name: text for name, text in read_program(lib)[1].items() if name != "libmodel.a"}
+    write_lib(tmp_path / "bare.lib", files)
     with pytest.raises(BundleError, match=r"bare\.lib: has no libmodel\.a"):
         program(tmp_path / "bare.lib")
 

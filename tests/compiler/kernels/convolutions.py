@@ -10,7 +10,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.epilogue import Residual, multiplier
+from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.epilogue.scales import multiplier
+from edgekiln.compiler.kernels.epilogue.sums import Residual
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, Codes
 
@@ -148,6 +150,10 @@ class Problem:
     @property
     def mult(self) -> Array:
         return multiplier(float(self.x_scale), self.w_scale, float(self.y_scale))
+
+    @property
+    def finish(self) -> Requantize:
+        return Requantize(mult=self.mult, clip=self.clip)
 
     def expected(self) -> Codes:
         """QLinearConv's result, clipped: its codes are monotonic, so the order does not matter."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edgekiln.compiler.kernels.winograd import FILTER, TILE, WINDOW
+from edgekiln.compiler.kernels.conv2d.winograd import FILTER, TILE, WINDOW
 from tests.compiler.kernels.convolutions import Case
 from tests.compiler.kernels.floats import UNIT
 from tests.compiler.kernels.harness import Array

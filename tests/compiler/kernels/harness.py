@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.aot import jit
 from edgekiln.compiler.ir.memory import F32, Halo, Nhwc
-from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.runtime import host
 from edgekiln.targets import isa, profile
 from edgekiln.targets.isa.base import MicroKernel

@@ -1,7 +1,7 @@
 """Sums, products and tables against the formula; sums against ONNX Runtime up to float ties."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.elementwise import Binary, Table
-from edgekiln.compiler.kernels.spec import in_rows
+from edgekiln.compiler.kernels.binary import Binary, factors
+from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.types import in_rows
+from edgekiln.compiler.kernels.unary import Lookup
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run
 
@@ -29,17 +31,22 @@ def random_codes(
     n, c, h, w = shape
     tensor = Nhwc(
         n=n, h=h, w=w, c=c, dtype=dtype, scale=float(np.float32(scale)),
-        zero_point=int(rng.choice([low, high, rng.integers(low, high + 1)])),
+        zero_point=int(rng.choice([low, high, rng.integers(low, high + 1)])),  # type: ignore[arg-type]
         halo=harness.halo(border, 0, 0, 0, 0),
     )  # fmt: skip
     return Codes(tensor, rng.integers(low, high + 1, shape).astype(dtype))
 
 
+def binary(kind: str, a: Nhwc, b: Nhwc, y: Nhwc, clip: tuple[int, int]) -> Binary:
+    finish = Requantize(mult=factors(kind, a, b, y), clip=clip)
+    return Binary(kind=kind, a=a, b=b, y=y, finish=finish)
+
+
 @everywhere
-@given(SHAPES, SEEDS, st.sampled_from(["add", "mul"]), st.sampled_from(["same", "channel", "one"]))
+@given(SHAPES, SEEDS, st.sampled_from(["Add", "Mul"]), st.sampled_from(["same", "channel", "one"]))
 @quick
 def test_sums_and_products_follow_the_formula(
-    name: str, shape: tuple[int, ...], seed: int, kind: Literal["add", "mul"], spread: str
+    name: str, shape: tuple[int, ...], seed: int, kind: str, spread: str
 ) -> None:
     mk = microkernel(name)
     rng = np.random.default_rng(seed)
@@ -48,15 +55,15 @@ def test_sums_and_products_follow_the_formula(
     small = {"same": shape, "channel": (n, c, 1, 1), "one": (1, 1, 1, 1)}[spread]
     a = random_codes(rng, shape, mk.activation, rng.uniform(0.01, 0.1), border)
     b = random_codes(rng, small, mk.activation, rng.uniform(0.01, 0.1), border and 3)
-    factor = 1.0 if kind == "add" else 5 * b.tensor.scale
+    factor = 1.0 if kind == "Add" else 5 * b.tensor.scale
     factor = factor if seed % 5 else 1e-9  # steps beyond int32
     y = random_codes(rng, shape, mk.activation, a.tensor.scale * factor * 1.7, 3 - border).tensor
     clip = harness.bounds(y.dtype)
     if seed % 2:
         clip = (int(clip[0] + 20), int(clip[1] - 100))
-    kernel = Binary(kind=kind, a=a.tensor, b=b.tensor, y=y, clip=clip).build(mk)
+    kernel = binary(kind, a.tensor, b.tensor, y, clip).build(mk)
     memory = run(kernel, name, [a.memory(), b.memory()], y)
-    if kind == "add":
+    if kind == "Add":
         expected = harness.summed(a, b, y, clip)
     else:
         left, right = (t.values.astype(np.int32) - t.tensor.zero_point for t in (a, b))
@@ -77,7 +84,7 @@ def test_sums_agree_with_dequantized_ones_but_for_ties(
     b = random_codes(rng, shape, mk.activation, 0.017, 1)
     y = random_codes(rng, shape, mk.activation, 0.049, 0).tensor
     clip = harness.bounds(y.dtype)
-    kernel = Binary(kind="add", a=a.tensor, b=b.tensor, y=y, clip=clip).build(mk)
+    kernel = binary("Add", a.tensor, b.tensor, y, clip).build(mk)
     codes = harness.interior(y, run(kernel, name, [a.memory(), b.memory()], y))
     real = sum(
         (t.values.astype(np.float64) - t.tensor.zero_point) * t.tensor.scale for t in (a, b)
@@ -104,13 +111,13 @@ def test_what_lies_side_by_side_is_shared_in_even_rows(
 @everywhere
 @given(SHAPES, SEEDS)
 @quick
-def test_a_table_maps_every_code(name: str, shape: tuple[int, ...], seed: int) -> None:
+def test_a_lookup_table_maps_every_code(name: str, shape: tuple[int, ...], seed: int) -> None:
     mk = microkernel(name)
     rng = np.random.default_rng(seed)
     x = random_codes(rng, shape, mk.activation, 0.1, seed % 4)
     y = random_codes(rng, shape, mk.activation, 0.2, (seed + 1) % 4).tensor
     low, high = harness.bounds(y.dtype)
     table: Any = rng.integers(low, high + 1, 256).astype(y.dtype)
-    memory = run(Table(x=x.tensor, y=y, table=table).build(mk), name, [x.memory()], y)
+    memory = run(Lookup(x=x.tensor, y=y, table=table).build(mk), name, [x.memory()], y)
     expected = table[x.values.astype(np.int32) - low]
     harness.assert_codes(memory, Codes(y, expected))

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.epilogue import Residual
-from edgekiln.compiler.kernels.float_conv2d import FloatConv2d
-from edgekiln.compiler.kernels.float_depthwise import FloatDepthwise2d
+from edgekiln.compiler.kernels.conv2d.kernel import Convolution
+from edgekiln.compiler.kernels.depthwise.kernel import Depthwise
+from edgekiln.compiler.kernels.epilogue.finish import FloatFinish
+from edgekiln.compiler.kernels.epilogue.sums import Residual
 from edgekiln.compiler.kernels.function import Step
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, cases
@@ -44,7 +45,7 @@ class Problem:
         shape = {"n": case.n, "dtype": "float32"}
         self.x = random_floats(rng, Nhwc(h=h, w=w, c=ic, halo=border, **shape))  # type: ignore[arg-type]
         self.sums = self._oracle(self.x.values, self.weight, self.bias)
-        sizes = [np.abs(a) for a in (self.x.values, self.weight, self.bias)]
+        sizes = np.abs(self.x.values), np.abs(self.weight), np.abs(self.bias)
         terms = self.weight[0].size + 1
         self.bound = terms * UNIT * self._oracle(*sizes)
         if may_be_filtered(case, self.sums.shape):
@@ -78,10 +79,11 @@ class Problem:
         }
 
 
-def conv2d(case: Case, common: dict[str, Any], **more: Any) -> FloatConv2d | FloatDepthwise2d:
+def conv2d(case: Case, common: dict[str, Any], **more: Any) -> Convolution | Depthwise:
+    more = {"finish": FloatFinish(), **more}
     if case.channels == (1, 1) and case.groups > 1:
-        return FloatDepthwise2d(**common, **more)
-    return FloatConv2d(groups=case.groups, **common, **more)
+        return Depthwise(**common, **more)
+    return Convolution(groups=case.groups, **common, **more)
 
 
 def check(name: str, case: Case) -> None:
@@ -113,7 +115,10 @@ def test_residual_clip_and_function_come_in_this_order(name: str, case: Case) ->
     residual = Residual(tensor=p.other.tensor, clip=(0.0, float("inf")))
     function = (Step("Mul", (0, 2.0)), Step("Add", (1, 1.0)))  # exact but for the last rounding
     kernel = conv2d(
-        case, p.attributes(), residual=residual, clip=(-1.0, 3.0), function=function
+        case,
+        p.attributes(),
+        residual=residual,
+        finish=FloatFinish(clip=(-1.0, 3.0), function=function),
     ).build(mk)
     memory = run(kernel, name, [p.x.memory(), p.other.memory()], p.y, case.pieces)
     expected = np.clip(np.maximum(p.sums, 0) + p.other.values, -1.0, 3.0) * 2 + 1

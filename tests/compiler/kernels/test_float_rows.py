@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.float_elementwise import FloatBinary, Map
-from edgekiln.compiler.kernels.float_matmul import FloatMatMul
-from edgekiln.compiler.kernels.float_rows import FloatLayerNorm, FloatSoftmax
+from edgekiln.compiler.kernels.binary import Binary
+from edgekiln.compiler.kernels.epilogue.finish import FloatFinish
 from edgekiln.compiler.kernels.function import Step
+from edgekiln.compiler.kernels.layer_norm import LayerNorm
+from edgekiln.compiler.kernels.matmul.kernel import MatMul
+from edgekiln.compiler.kernels.softmax import Softmax
+from edgekiln.compiler.kernels.unary import Map
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.floats import UNIT, assert_within, random_floats
 from tests.compiler.kernels.harness import (
@@ -39,7 +42,7 @@ def row(count: int) -> Nhwc:
 @few
 def test_softmax(name: str, rows: int, count: int, spread: float) -> None:
     x: Array = (np.random.default_rng(count).normal(size=(rows, count)) * spread).astype(np.float32)
-    kernel = FloatSoftmax(rows=rows, count=count).build(microkernel(name))
+    kernel = Softmax(x=row(x.size), y=row(x.size), count=count).build(microkernel(name))
     found = run(kernel, name, [x.reshape(-1)], row(x.size)).reshape(x.shape)
     powers = np.exp(x.astype(np.float64) - x.max(1, keepdims=True).astype(np.float64))
     expected = powers / powers.sum(1, keepdims=True)
@@ -54,8 +57,9 @@ def test_layer_normalization(name: str, rows: int, count: int) -> None:
     rng = np.random.default_rng(count)
     x: Any = rng.normal(2, 3, (rows, count)).astype(np.float32)
     gamma, beta = (rng.normal(size=count).astype(np.float32) for _ in range(2))
-    kernel = FloatLayerNorm(rows=rows, gamma=gamma, beta=beta, epsilon=1e-5)
-    found = run(kernel.build(microkernel(name)), name, [x.reshape(-1)], row(x.size))
+    lying = row(x.size)
+    kernel = LayerNorm(x=lying, y=lying, gamma=gamma, beta=beta, epsilon=1e-5)
+    found = run(kernel.build(microkernel(name)), name, [x.reshape(-1)], lying)
     exact = x.astype(np.float64)
     centred = exact - exact.mean(1, keepdims=True)
     deviation = np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
@@ -79,12 +83,13 @@ def test_products(
     rng = np.random.default_rng(sum(size))
     m, k, n = size
     a, b = (rng.normal(size=(*batch, *s)).astype(np.float32) for s in ((m, k), (k, n)))
-    product = FloatMatMul(
+    product = MatMul(
         batch=batch, m=m, k=k, n=n,
         a=stacked(batch, m, k, transposed=False),
         b=stacked(batch, k, n, transposed=False),
         y=stacked(batch, m, n, transposed=False),
-        function=(Step("Mul", (0, 0.5)),),
+        result=row(math.prod(batch) * m * n),
+        finish=FloatFinish(function=(Step("Mul", (0, 0.5)),)),
     )  # fmt: skip
     mk = microkernel(name)
     if tile is not None:
@@ -147,7 +152,8 @@ def test_pairs(name: str, kind: str, of_b: str, c: int, border: int) -> None:
     a = random_floats(rng, Nhwc(n=2, c=c, **shape))  # type: ignore[arg-type]
     b = random_floats(rng, Nhwc(**b_of[of_b]))
     y = Nhwc(n=2, c=c, **{**shape, "halo": harness.halo(3 - border, 0, 0, 0, 0)})  # type: ignore[arg-type]
-    kernel = FloatBinary(kind=kind, a=a.tensor, b=b.tensor, y=y, clip=(-1.0, float("inf")))
+    finish = FloatFinish(clip=(-1.0, float("inf")))
+    kernel = Binary(kind=kind, a=a.tensor, b=b.tensor, y=y, finish=finish)
     found = run(kernel.build(microkernel(name)), name, [a.memory(), b.memory()], y)
     operation = {
         "Add": np.add, "Mul": np.multiply, "Sub": np.subtract, "Div": np.divide,

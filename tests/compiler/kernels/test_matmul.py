@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.epilogue import multiplier
-from edgekiln.compiler.kernels.matmul import MatMul, Matrices
+from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.epilogue.scales import multiplier
+from edgekiln.compiler.kernels.matmul.kernel import MatMul
+from edgekiln.compiler.kernels.matmul.spec import Matrices
 from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, everywhere, here, microkernel, quick
@@ -48,7 +50,7 @@ def check_exact(
     low, high = harness.bounds(mk.activation)
     a: Any = rng.integers(low, high + 1, (*batch, m, k)).astype(mk.activation)
     b: Any = rng.integers(low, high + 1, (*batch, k, n)).astype(mk.activation)
-    za, zb, zy = (int(rng.choice([low, high, rng.integers(low, high + 1)])) for _ in range(3))
+    za, zb, zy = (int(rng.choice([low, high, rng.integers(low, high + 1)])) for _ in range(3))  # type: ignore[arg-type]
     scale_y = None if as_float else 0.01 * 0.02 * 3000 * k**0.5
     y = Nhwc(
         n=1, h=1, w=1, c=prod(batch) * m * n, dtype=mk.activation, scale=scale_y or 1.0,
@@ -61,7 +63,7 @@ def check_exact(
         b=stacked(batch, k, n, transposed=transposed),
         y=stacked(batch, m, n, transposed=False),
         result=replace(y, dtype="float32") if as_float else y,
-        zero_points=(za, zb), mult=mult, clip=(low + 20, high - 30),
+        zero_points=(za, zb), finish=Requantize(mult=np.array([mult]), clip=(low + 20, high - 30)),
     )  # fmt: skip
     if tile is not None:
         every = product.tiles(mk)
@@ -108,7 +110,7 @@ def test_a_product_of_few_rows_has_splits_and_every_width_among_its_tiles() -> N
         b=stacked((), 64, 64, transposed=False),
         y=stacked((), 1, 64, transposed=False),
         result=Nhwc(n=1, h=1, w=1, c=64, dtype="uint8"),
-        zero_points=(0, 0), mult=np.float32(1),
+        zero_points=(0, 0), finish=Requantize(mult=np.ones(1, np.float32)),
     )  # fmt: skip
     tiles = product.tiles(mk)
     assert {tile.lanes for tile in tiles} >= {16, 32, 64}
@@ -135,8 +137,8 @@ def test_products_are_onnx_runtimes(name: str, size: tuple[int, int, int], seed:
         a=stacked((2,), m, k, transposed=False),
         b=stacked((2,), k, n, transposed=False),
         y=stacked((2,), m, n, transposed=False),
-        result=y, zero_points=(za, zb), mult=multiplier(*map(float, scales))[0],
-        clip=(low, high),
+        result=y, zero_points=(za, zb),
+        finish=Requantize(mult=multiplier(*map(float, scales)), clip=(low, high)),
     )  # fmt: skip
     memory = multiplied(product, mk, name, a.reshape(-1), b.reshape(-1))
     zeros = [np.array(z, mk.activation) for z in (za, zb, zy)]

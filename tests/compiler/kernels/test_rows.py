@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.rows import LayerNorm, Softmax
+from edgekiln.compiler.kernels.layer_norm import LayerNorm
+from edgekiln.compiler.kernels.softmax import Softmax
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, everywhere, microkernel, quick
 

@@ -1,111 +1,235 @@
-"""Layers of one shape share their code: zero points, clips and scales are data."""
+"""Layers of one shape share their code: zero points, clips and scales are data.
+
+A kernel's code is made of a kernel whose numbers are erased. These tests look at what is made of
+the numbers themselves: it must be that code, or a layer would run another layer's program.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgekiln.compiler.ir.memory import F32, Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
+from edgekiln.compiler.kernels.binary import Binary, factors
+from edgekiln.compiler.kernels.conv2d.kernel import Convolution
 from edgekiln.compiler.kernels.convert import Dequantize, Quantize
 from edgekiln.compiler.kernels.copy import Copy
-from edgekiln.compiler.kernels.depthwise import Depthwise2d
-from edgekiln.compiler.kernels.elementwise import Binary, Table
-from edgekiln.compiler.kernels.epilogue import Residual
+from edgekiln.compiler.kernels.depthwise.kernel import Depthwise
+from edgekiln.compiler.kernels.epilogue.finish import FloatFinish, Requantize
+from edgekiln.compiler.kernels.epilogue.sums import Residual
+from edgekiln.compiler.kernels.function import Step
+from edgekiln.compiler.kernels.interleave import Interleave
+from edgekiln.compiler.kernels.layer_norm import LayerNorm
+from edgekiln.compiler.kernels.matmul.kernel import MatMul
 from edgekiln.compiler.kernels.pool import AveragePool, MaxPool
-from edgekiln.compiler.kernels.rows import LayerNorm, Softmax
-from edgekiln.compiler.kernels.spec import Kernel
+from edgekiln.compiler.kernels.sharing import Shareable
+from edgekiln.compiler.kernels.softmax import Softmax
+from edgekiln.compiler.kernels.unary import Lookup
 from edgekiln.targets import isa
-from edgekiln.targets.isa.base import MicroKernel
+from tests.compiler.kernels.test_matmul import stacked
 
-Build = Callable[[MicroKernel, Nhwc, Nhwc], Kernel]
+CODES, FLOATS = "x86_vnni", "x86_avx512_f32"
+CHANNELS = 16
+
+# A kernel from x to y whose other numbers follow from theirs.
+Layer = Callable[[Nhwc, Nhwc], Shareable]
 
 
-def conv2d(mk: MicroKernel, x: Nhwc, y: Nhwc) -> Kernel:
+def requantize(x: Nhwc) -> Requantize:
+    return Requantize(mult=np.full(CHANNELS, x.scale, np.float32), clip=(x.zero_point, 255))
+
+
+def conv2d(x: Nhwc, y: Nhwc) -> Shareable:
     own = Residual(tensor=x, scale=x.scale, zero_point=x.zero_point, clip=(x.zero_point, 255))
-    return Conv2d(
-        x=x, y=y, weight=np.full((16, 16, 1, 1), x.zero_point, np.int8),
-        bias=np.full(16, x.zero_point, np.int32), mult=np.full(16, x.scale, np.float32),
-        clip=(x.zero_point, 255), residual=own,
-    ).build(mk)  # fmt: skip
+    return Convolution(
+        x=x, y=y, weight=np.full((CHANNELS, CHANNELS, 1, 1), x.zero_point, np.int8),
+        bias=np.full(CHANNELS, x.zero_point, np.int32), finish=requantize(x), residual=own,
+    )  # fmt: skip
 
 
-def depthwise(mk: MicroKernel, x: Nhwc, y: Nhwc) -> Kernel:
-    return Depthwise2d(
-        x=x, y=y, weight=np.full((16, 1, 1, 1), x.zero_point, np.int8),
-        bias=np.full(16, x.zero_point, np.int32), mult=np.full(16, x.scale, np.float32),
-        clip=(x.zero_point, 255),
-    ).build(mk)  # fmt: skip
+def depthwise(x: Nhwc, y: Nhwc) -> Shareable:
+    return Depthwise(
+        x=x, y=y, weight=np.full((CHANNELS, 1, 1, 1), x.zero_point, np.int8),
+        bias=np.full(CHANNELS, x.zero_point, np.int32), finish=requantize(x),
+    )  # fmt: skip
 
 
-def quantize(mk: MicroKernel, x: Nhwc, y: Nhwc) -> Kernel:
-    return Quantize(x=F32(n=x.n, h=x.h, w=x.w, c=x.c), y=y).build(mk)
+def matmul(x: Nhwc, y: Nhwc) -> Shareable:
+    square = stacked((), CHANNELS, CHANNELS, transposed=False)
+    return MatMul(
+        batch=(), m=CHANNELS, k=CHANNELS, n=CHANNELS, a=square, b=square, y=square,
+        result=replace(y, n=1, h=1, w=CHANNELS, halo=Halo()),
+        zero_points=(x.zero_point, x.zero_point + 1),
+        finish=Requantize(mult=np.array([x.scale], np.float32), clip=(x.zero_point, 255)),
+    )  # fmt: skip
 
 
-def dequantize(mk: MicroKernel, x: Nhwc, y: Nhwc) -> Kernel:
-    return Dequantize(x=x, y=F32(n=y.n, h=y.h, w=y.w, c=y.c)).build(mk)
+def quantize(x: Nhwc, y: Nhwc) -> Shareable:
+    return Quantize(x=F32(n=x.n, h=x.h, w=x.w, c=x.c), y=y)
 
 
-def requantize(mk: MicroKernel, x: Nhwc, y: Nhwc) -> Kernel:
+def dequantize(x: Nhwc, y: Nhwc) -> Shareable:
+    return Dequantize(x=x, y=F32(n=y.n, h=y.h, w=y.w, c=y.c))
+
+
+def rescale(x: Nhwc, y: Nhwc) -> Shareable:
     strides = (x.image, x.row, x.c, 1)
     return Copy(
         shape=(x.n, x.h, x.w, x.c), x=x, y=y, x_strides=strides,
         y_strides=(y.image, y.row, y.c, 1), y_offset=y.index(0, 0, 0, 0), clip=(x.zero_point, 255),
-    ).build(mk)  # fmt: skip
+    )  # fmt: skip
 
 
-def pad(mk: MicroKernel, x: Nhwc, y: Nhwc) -> Kernel:
+def pad(x: Nhwc, y: Nhwc) -> Shareable:
     return Copy(
-        shape=(2, 16), x=x, y=replace(y, scale=x.scale), x_strides=(x.row, 1),
+        shape=(2, CHANNELS), x=x, y=replace(y, scale=x.scale), x_strides=(x.row, 1),
         y_strides=(y.row, 1), fill=x.zero_point,
-    ).build(mk)  # fmt: skip
+    )  # fmt: skip
 
 
-def add(mk: MicroKernel, x: Nhwc, y: Nhwc) -> Kernel:
-    return Binary(kind="add", a=x, b=x, y=y, clip=(x.zero_point, 255)).build(mk)
+def interleave(x: Nhwc, y: Nhwc) -> Shareable:
+    table = np.full(256, x.zero_point, np.uint8)
+    # The zero point of its border is in the code, and in the signature.
+    y = replace(y, zero_point=0)
+    return Interleave(xs=(x, x), y=y, starts=(0, CHANNELS // 2), tables=(None, table))
 
 
-def table(mk: MicroKernel, x: Nhwc, y: Nhwc) -> Kernel:
-    return Table(x=x, y=y, table=np.full(256, x.zero_point, np.uint8)).build(mk)
+def add(x: Nhwc, y: Nhwc) -> Shareable:
+    finish = Requantize(mult=factors("Add", x, x, y), clip=(x.zero_point, 255))
+    return Binary(kind="Add", a=x, b=x, y=y, finish=finish)
 
 
-def max_pool(mk: MicroKernel, x: Nhwc, y: Nhwc) -> Kernel:
-    return MaxPool(x=x, y=y, kernel=(1, 1), strides=(1, 1)).build(mk)
+def multiply(x: Nhwc, y: Nhwc) -> Shareable:
+    finish = Requantize(mult=factors("Mul", x, x, y), clip=(x.zero_point, 255))
+    return Binary(kind="Mul", a=x, b=x, y=y, finish=finish)
 
 
-def average_pool(mk: MicroKernel, x: Nhwc, y: Nhwc) -> Kernel:
+def lookup(x: Nhwc, y: Nhwc) -> Shareable:
+    return Lookup(x=x, y=y, table=np.full(256, x.zero_point, np.uint8))
+
+
+def max_pool(x: Nhwc, y: Nhwc) -> Shareable:
+    return MaxPool(x=x, y=y, kernel=(1, 1), strides=(1, 1))
+
+
+def average_pool(x: Nhwc, y: Nhwc) -> Shareable:
     return AveragePool(
-        x=x, y=y, kernel=(1, 1), strides=(1, 1), counts=np.ones((8, 8), np.int64),
+        x=x, y=y, kernel=(1, 1), strides=(1, 1), counts=np.full((8, 8), 1 + x.zero_point),
         clip=(x.zero_point, 255),
-    ).build(mk)  # fmt: skip
+    )  # fmt: skip
 
 
-def softmax(mk: MicroKernel, x: Nhwc, y: Nhwc) -> Kernel:
-    return Softmax(x=x, y=y, count=16, clip=(x.zero_point, 255)).build(mk)
+def softmax(x: Nhwc, y: Nhwc) -> Shareable:
+    return Softmax(x=x, y=y, count=CHANNELS, clip=(x.zero_point, 255))
 
 
-def layer_norm(mk: MicroKernel, x: Nhwc, y: Nhwc) -> Kernel:
-    gamma = np.full(16, x.scale, np.float32)
-    return LayerNorm(x=x, y=y, gamma=gamma, beta=gamma, epsilon=x.scale, clip=(0, 255)).build(mk)
+def layer_norm(x: Nhwc, y: Nhwc) -> Shareable:
+    gamma = np.full(CHANNELS, x.scale, np.float32)
+    return LayerNorm(x=x, y=y, gamma=gamma, beta=gamma, epsilon=x.scale, clip=(0, 255))
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        conv2d, depthwise, quantize, dequantize, requantize, pad, add, table, max_pool,
-        average_pool, softmax, layer_norm,
-    ],
-    ids=lambda build: build.__name__,
-)  # fmt: skip
-def test_layers_of_one_shape_share_their_code(build: Build) -> None:
-    import tvm_ffi
+OF_CODES = [
+    conv2d, depthwise, matmul, quantize, dequantize, rescale, pad, interleave, add, multiply,
+    lookup, max_pool, average_pool, softmax, layer_norm,
+]  # fmt: skip
 
-    mk = isa.load("x86_vnni")
-    kernels = []
+
+# Floats stand for themselves: what a scale gives here are their other numbers.
+
+
+def float_finish(x: Nhwc) -> FloatFinish:
+    return FloatFinish(clip=(-x.scale, x.scale), function=(Step("Mul", (0, 2.0)),))
+
+
+def float_conv2d(x: Nhwc, y: Nhwc) -> Shareable:
+    own = Residual(tensor=x.unscaled, clip=(-x.scale, float("inf")))
+    return Convolution(
+        x=x.unscaled, y=y.unscaled, weight=np.full((CHANNELS, CHANNELS, 1, 1), x.scale, np.float32),
+        bias=np.full(CHANNELS, x.scale, np.float32), finish=float_finish(x), residual=own,
+    )  # fmt: skip
+
+
+def float_depthwise(x: Nhwc, y: Nhwc) -> Shareable:
+    return Depthwise(
+        x=x.unscaled, y=y.unscaled, weight=np.full((CHANNELS, 1, 1, 1), x.scale, np.float32),
+        bias=np.full(CHANNELS, x.scale, np.float32), finish=float_finish(x),
+    )  # fmt: skip
+
+
+def float_matmul(x: Nhwc, y: Nhwc) -> Shareable:
+    square = stacked((), CHANNELS, CHANNELS, transposed=False)
+    return MatMul(
+        batch=(), m=CHANNELS, k=CHANNELS, n=CHANNELS, a=square, b=square, y=square,
+        result=replace(y.unscaled, h=1, w=CHANNELS, halo=Halo()), finish=float_finish(x),
+    )  # fmt: skip
+
+
+def float_add(x: Nhwc, y: Nhwc) -> Shareable:
+    return Binary(kind="Add", a=x.unscaled, b=x.unscaled, y=y.unscaled, finish=float_finish(x))
+
+
+def float_layer_norm(x: Nhwc, y: Nhwc) -> Shareable:
+    gamma = np.full(CHANNELS, x.scale, np.float32)
+    return LayerNorm(
+        x=x.unscaled, y=replace(y.unscaled, halo=Halo()), gamma=gamma, beta=gamma, epsilon=1e-5
+    )
+
+
+OF_FLOATS = [float_conv2d, float_depthwise, float_matmul, float_add, float_layer_norm]
+
+
+def two_layers(layer: Layer, dtype: str) -> list[Any]:
+    """Of one shape, with other numbers wherever there are any."""
+    layers = []
     for zero, scale in ((3, 0.125), (100, 0.25)):
-        x = Nhwc(n=1, h=8, w=8, c=16, dtype="uint8", scale=scale, zero_point=zero)
+        x = Nhwc(n=1, h=8, w=8, c=CHANNELS, dtype=dtype, scale=scale, zero_point=zero)
         border = Halo(top=1, left=1, bottom=1, right=1)
         y = replace(x, scale=2 * scale + 1, zero_point=zero + 1, halo=border)
-        kernels.append(build(mk, x, y))
-    assert tvm_ffi.structural_equal(kernels[0].func, kernels[1].func)
+        layers.append(layer(x, y))
+    return layers
+
+
+def same_code(layers: list[Any], name: str, method: str = "build") -> bool:
+    """Whether the code made of each layer's own numbers is the code that they share."""
+    import tvm_ffi
+
+    mk = isa.load(name)
+    shared = getattr(layers[0], method)(mk).func
+    # What `@shared` wraps builds a kernel of its own numbers.
+    alone = [getattr(type(layer), method).__wrapped__(layer, mk).func for layer in layers]
+    return all(tvm_ffi.structural_equal(shared, func) for func in alone)
+
+
+def named(layer: Layer) -> str:
+    return layer.__name__
+
+
+@pytest.mark.parametrize("layer", OF_CODES, ids=named)
+def test_a_layers_own_numbers_are_not_in_its_code(layer: Layer) -> None:
+    layers = two_layers(layer, "uint8")
+    assert same_code(layers, CODES)
+
+
+@pytest.mark.parametrize("layer", OF_FLOATS, ids=named)
+def test_the_numbers_of_a_float_layer_are_not_in_its_code(layer: Layer) -> None:
+    layers = two_layers(layer, "float32")
+    assert same_code(layers, FLOATS)
+
+
+def test_the_zero_points_of_a_product_are_not_in_the_code_that_packs() -> None:
+    assert same_code(two_layers(matmul, "uint8"), CODES, "pack")
+
+
+@pytest.mark.parametrize("layer", [*OF_CODES, *OF_FLOATS], ids=named)
+def test_layers_of_one_shape_have_one_signature(layer: Layer) -> None:
+    name, dtype = (CODES, "uint8") if layer in OF_CODES else (FLOATS, "float32")
+    one, other = (each.build(isa.load(name)).code for each in two_layers(layer, dtype))
+    assert one.signature == other.signature
+
+
+def test_numbers_that_are_in_the_code_are_seen() -> None:
+    """The test above can fail: an epsilon of floats is no constant but code."""
+    one, other = two_layers(float_layer_norm, "float32")
+    assert not same_code([one, replace(other, epsilon=1e-3)], FLOATS)

@@ -1,6 +1,7 @@
 """Sums that are floats by their bits give the bits that their conversion to float32 gives."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
-from edgekiln.compiler.kernels.epilogue import Residual, erased_convolution
-from edgekiln.compiler.kernels.sums import START, is_rectified
+from edgekiln.compiler.kernels.conv2d.kernel import Convolution
+from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.epilogue.sums import START, Residual
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, microkernel, quick, run
 
@@ -35,23 +36,39 @@ multipliers = st.one_of(
 channels = st.lists(st.tuples(sums, multipliers), min_size=1, max_size=CHANNELS)
 
 
-def layer(starts: Array, mult: Array, high: int = 255, least: int = -128) -> Conv2d:
+def is_rectified(conv: Convolution) -> bool:
+    return finish_of(conv).is_rectified(conv)
+
+
+def finish_of(conv: Convolution) -> Requantize:
+    assert isinstance(conv.finish, Requantize)
+    return conv.finish
+
+
+def with_finish(conv: Convolution, **changes: Any) -> Convolution:
+    return replace(conv, finish=replace(finish_of(conv), **changes))
+
+
+def layer(starts: Array, mult: Array, high: int = 255, least: int = -128) -> Convolution:
     """Four channels to many, 1×1; weights from `least` up to -`least`."""
     tensor = Nhwc(n=1, h=1, w=5, c=4, dtype="uint8")
     weight = np.random.default_rng(0).integers(least, -least or 1, (len(starts), 4, 1, 1))
-    return Conv2d(
+    return Convolution(
         x=tensor, y=replace(tensor, c=len(starts)), weight=weight.astype(np.int8),
-        bias=starts.astype(np.int32), mult=mult.astype(np.float32), clip=(0, high),
+        bias=starts.astype(np.int32),
+        finish=Requantize(mult=mult.astype(np.float32), clip=(0, high)),
     )  # fmt: skip
 
 
-def check(name: str, conv: Conv2d) -> None:
+def check(name: str, conv: Convolution) -> None:
     x = np.random.default_rng(1).integers(0, 256, (5, 4)).astype(np.uint8)
     memory = run(conv.build(microkernel(name)), name, [x.reshape(-1)], conv.y)
     total = conv.bias + x.astype(np.int64) @ conv.weight[:, :, 0, 0].T
     with np.errstate(over="ignore"):
-        value = total.astype(np.int32).astype(np.float32) * conv.mult
-    np.testing.assert_array_equal(memory, harness.requantized(value, conv.y, conv.clip).reshape(-1))
+        value = total.astype(np.int32).astype(np.float32) * finish_of(conv).mult
+    np.testing.assert_array_equal(
+        memory, harness.requantized(value, conv.y, finish_of(conv).clip).reshape(-1)
+    )
 
 
 @unsigned
@@ -112,14 +129,19 @@ def test_weights_that_reach_too_far_count() -> None:
 def test_a_layer_and_what_stands_for_it_are_rectified_alike() -> None:
     conv = layer(np.zeros(4), np.full(4, 0.01))
     wide = replace(conv, weight=np.full((4, 50_000, 1, 1), 6, np.int8))
-    for each in (conv, wide, replace(conv, clip=(1, 255)), replace(conv, mult=conv.mult * 0)):
-        assert is_rectified(erased_convolution(each)) == is_rectified(each)
+    for each in (
+        conv,
+        wide,
+        with_finish(conv, clip=(1, 255)),
+        with_finish(conv, mult=finish_of(conv).mult * 0),
+    ):
+        assert is_rectified(each.erased) == is_rectified(each)
 
 
 def test_only_a_result_that_ends_at_its_zero_point_is_rectified() -> None:
     conv = layer(np.zeros(4), np.full(4, 0.01))
     own = Residual(tensor=conv.y, clip=(0, 255))
-    assert not is_rectified(replace(conv, clip=(1, 255)))
+    assert not is_rectified(with_finish(conv, clip=(1, 255)))
     assert not is_rectified(replace(conv, residual=own))
     assert not is_rectified(replace(conv, y=replace(conv.y, zero_point=7)))
     assert not is_rectified(replace(conv, y=replace(conv.y, dtype="float32")))

@@ -62,7 +62,7 @@ def test_gc_removes_the_longest_unused_first(store: Store, src: Artifact, log: P
 
 def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from edgekiln.compiler import locks\n"
+        "import sys, time; from pathlib import Path; from edgekiln.compiler.pipeline import locks\n"
         "with locks.exclusive(Path(sys.argv[1]), print): print('held', flush=True); time.sleep(60)"
     )
     lock = tmp_path / "lock"

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 import pytest
 
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.remote_store import SharedStore, open_store
-from edgekiln.compiler.pipeline.stage import Kind, Stage, StageContext
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import ConfigError
 
@@ -26,7 +27,7 @@ class Write(Stage):
 
     text: str = "text"
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
         dst.write_text(self.text)
         return {"length": len(self.text)}
 
@@ -35,7 +36,7 @@ class Write(Stage):
 class Never(Write):
     """The same key; whoever runs it has not found the artifact."""
 
-    def run(self, src: Path, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
         raise AssertionError("it was there")
 
 

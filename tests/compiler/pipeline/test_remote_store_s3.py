@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from edgekiln.compiler.cli.group import edgekiln
 from edgekiln.compiler.pipeline.remote_store import SharedStore
 from tests.compiler.float_models import residual, write
-from tests.compiler.test_shared import Never, Write
+from tests.compiler.pipeline.test_remote_store import Never, Write
 
 pytestmark = pytest.mark.skipif(
     find_spec("moto") is None or find_spec("s3fs") is None, reason="needs moto and s3fs (extra dev)"

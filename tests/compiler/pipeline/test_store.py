@@ -1,5 +1,6 @@
 """The store's promises, with real processes and real kills."""
 
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -10,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler.pipeline import artifact as artifacts
-from edgekiln.compiler.pipeline import gc
+from edgekiln.compiler.pipeline import gc, key
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.atomic_io import default_root
 from edgekiln.compiler.pipeline.store import Store
@@ -37,7 +37,7 @@ def test_the_second_run_is_found_and_equals_the_first(
     assert leftovers(store) == []
 
 
-def test_a_changed_option_version_or_input_is_another_artifact(
+def test_a_changed_option_input_code_or_tool_is_another_artifact(
     store: Store, src: Artifact, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "other.txt").write_text("xyz")
@@ -45,9 +45,9 @@ def test_a_changed_option_version_or_input_is_another_artifact(
     keys = {store.run(Upper(log=str(log)), src).key}
     keys.add(store.run(Upper(log=str(log), times=2), src).key)
     keys.add(store.run(Upper(log=str(log)), other).key)
-    monkeypatch.setattr(Upper, "version", 2)
+    monkeypatch.setattr(key, "code_sha256", lambda _module: "changed")
     keys.add(store.run(Upper(log=str(log)), src).key)
-    monkeypatch.setattr(artifacts.metadata, "version", lambda _tool: "999")
+    monkeypatch.setattr(importlib.metadata, "version", lambda _tool: "999")
     keys.add(store.run(Upper(log=str(log)), src).key)
     assert len(keys) == 5
     assert runs(log) == 5

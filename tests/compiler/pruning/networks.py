@@ -189,4 +189,5 @@ SOUND = (
     flattened,
     unaligned,
 )
-EXAMPLE = torch.zeros(1, 3, 8, 8)
+# A few samples of what stands for data.
+EXAMPLE = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -167,7 +167,7 @@ def test_unary_functions_stand_between_q_and_dq(op):
     body = f"h = Gemm <transB = 1> (x, w1)\n u = {op} (h)\n y = Gemm <transB = 1> (u, w2)"
     structure = qcheck.inspect(quantized(make(body, {"w1": (8, 6), "w2": (10, 8)}, x="N, 6")))
     assert structure.integer == ("h", "u", "y")
-    assert structure.floats == structure.violations == ()
+    assert (structure.floats, structure.violations) == ((), ())
 
 
 def test_shape_changes_keep_scale_and_zero_point():

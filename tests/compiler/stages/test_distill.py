@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgekiln.compiler.build.resolve import derive
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.distill import Distill
 from edgekiln.models import artifact
 from edgekiln.models import data as sets
 from edgekiln.models.artifact import load_module
 from edgekiln.runtime.errors import ConfigError, InputError
+from tests.compiler import artifacts
 
 DATA = "digits?limit=400&test=60&val=60&calib=20&size=16"
 QUICK = Distill(epochs=2, batch_size=32)
@@ -35,13 +35,13 @@ def make(model: str, path: Path, seed: int = 0) -> Path:
 
 def distill(stage: Distill, src: Path, home: Path, **context: object) -> tuple[Path, StageContext]:
     ctx = StageContext(scratch=home / "scratch", **context)  # type: ignore[arg-type]
-    stage.run(src, home / "out.pt", ctx)
+    stage.run(artifacts.of(src), home / "out.pt", ctx)
     return home / "out.pt", ctx
 
 
 def test_training_helps_and_is_written_down(student, tmp_path):
     metrics = replace(QUICK, epochs=8, batch_size=16).run(
-        student, tmp_path / "out.pt", StageContext(scratch=tmp_path / "s")
+        artifacts.of(student), tmp_path / "out.pt", StageContext(scratch=tmp_path / "s")
     )
     module, meta = load_module(tmp_path / "out.pt")
     assert metrics["val_accuracy"] > 0.5  # chance is 0.1
@@ -108,6 +108,50 @@ def test_transfer_learning_starts_from_the_checkpoint(student, tmp_path):
     )
 
 
+@pytest.fixture(scope="module")
+def trained(student, tmp_path_factory) -> Path:
+    """The student after a training that taught it most of the digits."""
+    home = tmp_path_factory.mktemp("trained")
+    stage = replace(QUICK, epochs=8, batch_size=16)
+    return distill(stage, student, home)[0]
+
+
+def accuracy_on_validation(path: Path) -> float:
+    return float(load_module(path)[1].history["distill"]["val_accuracy"])
+
+
+def test_trained_weights_survive_the_defaults(student, trained, tmp_path):
+    before = accuracy_on_validation(trained)
+    metrics = replace(QUICK, init=str(trained)).run(
+        student, tmp_path / "out.pt", StageContext(scratch=tmp_path / "s")
+    )
+    assert metrics["val_accuracy_before"] == before > 0.5  # chance is 0.1
+    assert metrics["val_accuracy"] >= before
+
+
+def test_a_trained_module_trains_on_at_the_rate_for_trained_weights(trained, tmp_path):
+    by_default, ctx = distill(replace(QUICK, epochs=1), trained, tmp_path / "default")
+    gentle, _ = distill(replace(QUICK, epochs=1, learning_rate=2e-4), trained, tmp_path / "gentle")
+    assert by_default.read_bytes() == gentle.read_bytes()
+    assert ctx.notes[-1].startswith(
+        f"val {100 * accuracy_on_validation(trained):.1f} % before, "
+    ) or (ctx.notes[-1].startswith("training made it worse"))
+
+
+def test_a_training_that_ruins_is_said_and_undone(student, trained, tmp_path):
+    ruinous = replace(
+        QUICK, init=str(trained), epochs=1, optimizer="sgd", learning_rate=50.0, ema=0
+    )
+    out, ctx = distill(ruinous, student, tmp_path)
+    before = load_module(trained)[0].state_dict()
+    assert all(torch.equal(t, before[name]) for name, t in load_module(out)[0].state_dict().items())
+    (note,) = ctx.notes
+    assert note == (
+        "training made it worse: the weights it began with, val "
+        f"{100 * accuracy_on_validation(trained):.1f} %, are kept; lower --learning-rate"
+    )
+
+
 def test_curves_go_where_the_user_wants_them_and_change_nothing(student, tmp_path):
     with_logs, _ = distill(QUICK, student, tmp_path / "a", logs=tmp_path / "curves")
     without, _ = distill(QUICK, student, tmp_path / "b")
@@ -117,10 +161,10 @@ def test_curves_go_where_the_user_wants_them_and_change_nothing(student, tmp_pat
 
 def test_a_changed_teacher_file_changes_the_key(tmp_path):
     teacher = make("resnet8?width=8", tmp_path / "teacher.pt")
-    before = derive(replace(QUICK, teacher=str(teacher), data=DATA))
+    stage = replace(QUICK, teacher=str(teacher), data=DATA)
+    before = stage.uses(None, None)["teacher"]
     make("resnet8?width=8", teacher, seed=1)
-    after = derive(replace(QUICK, teacher=str(teacher), data=DATA))
-    assert before.teacher_sha256 != after.teacher_sha256
+    assert before != stage.uses(None, None)["teacher"]
 
 
 def test_a_teacher_for_other_classes_is_refused(student, tmp_path):

@@ -1,28 +1,31 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekiln.compiler.evaluation import subject
+from edgekiln.compiler.evaluation.report import area_under_curve
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages import evaluate as stage
 from edgekiln.compiler.stages.compile import Compile
-from edgekiln.compiler.stages.evaluate import Evaluate, area_under_curve
+from edgekiln.compiler.stages.evaluate import Evaluate
 from edgekiln.compiler.stages.export import Export
 from edgekiln.compiler.stages.quantize import Quantize
 from edgekiln.models.artifact import create
 from edgekiln.models.data import load
 from edgekiln.runtime.errors import ConfigError, InputError, MissingToolError
 from edgekiln.targets import profile
+from tests.compiler import artifacts
 from tests.compiler.float_models import make, residual, write
 from tests.emulated import require
 
 
-def evaluate(src: Path, **options) -> dict:
+def evaluate(src: Path, **options) -> dict[str, Any]:
     dst = src.with_name("report.json")
-    metrics = Evaluate(**options).run(src, dst, StageContext(scratch=src.parent))
+    metrics = Evaluate(**options).run(artifacts.of(src), dst, StageContext(scratch=src.parent))
     report = json.loads(dst.read_text(encoding="utf-8"))
     assert metrics == {"accuracy": report["accuracy"], "n": report["n"]}
     return report
@@ -66,7 +69,7 @@ def test_the_report_holds_what_the_table_shows(tmp_path):
     src = write(residual(), tmp_path / "m.onnx")
     report = evaluate(src, data="digits")
     assert set(report) == {
-        "accuracy", "file_bytes", "macs", "metric", "n", "parameters", "predictions_sha256",
+        "accuracy", "file_bytes", "macs", "metric", "n", "of", "parameters", "predictions_sha256",
     }  # fmt: skip
     assert report["parameters"] == 898
     assert report["file_bytes"] == src.stat().st_size
@@ -90,7 +93,9 @@ def test_samples_takes_the_first_ones(tmp_path):
 
 def test_a_module_and_its_export_agree(tmp_path):
     create(tmp_path / "m.pt", "resnet8", load("digits", 0), "digits", seed=0)
-    Export().run(tmp_path / "m.pt", tmp_path / "m.onnx", StageContext(scratch=tmp_path))
+    Export().run(
+        artifacts.of(tmp_path / "m.pt"), tmp_path / "m.onnx", StageContext(scratch=tmp_path)
+    )
     module, exported = evaluate(tmp_path / "m.pt"), evaluate(tmp_path / "m.onnx")
     assert module["accuracy"] == exported["accuracy"]
     assert module["predictions_sha256"] == exported["predictions_sha256"]
@@ -101,8 +106,8 @@ def test_a_module_and_its_export_agree(tmp_path):
 def test_a_compiled_program_predicts_what_its_model_does(tmp_path):
     src = write(residual(), tmp_path / "float.onnx")
     here = StageContext(scratch=tmp_path, target=profile.load("x86-64-v3"))
-    Quantize(data="digits").run(src, tmp_path / "int8.onnx", here)
-    Compile().run(tmp_path / "int8.onnx", tmp_path / "m.lib", here)
+    Quantize(data="digits").run(artifacts.of(src), tmp_path / "int8.onnx", here)
+    Compile().run(artifacts.of(tmp_path / "int8.onnx"), tmp_path / "m.lib", here)
     model = evaluate(tmp_path / "int8.onnx", data="digits")
     program = evaluate(tmp_path / "m.lib", data="digits")
     assert program["accuracy"] == pytest.approx(model["accuracy"], abs=0.005)  # ties
@@ -115,23 +120,26 @@ def test_a_program_for_another_machine_predicts_the_same_bits_under_qemu(tmp_pat
     target = profile.load("rpi5")
     require(target)
     src = write(residual(), tmp_path / "float.onnx")
-    Quantize(data="digits").run(src, tmp_path / "int8.onnx", StageContext(scratch=tmp_path))
+    Quantize(data="digits").run(
+        artifacts.of(src), tmp_path / "int8.onnx", StageContext(scratch=tmp_path)
+    )
     for name in ("x86-64-v3", "rpi5"):
-        there = StageContext(scratch=tmp_path, target=profile.load(name))
-        Compile().run(tmp_path / "int8.onnx", tmp_path / f"{name}.lib", there)
+        ctx = StageContext(scratch=tmp_path, target=profile.load(name))
+        Compile().run(artifacts.of(tmp_path / "int8.onnx"), tmp_path / f"{name}.lib", ctx)
     here = evaluate(tmp_path / "x86-64-v3.lib", data="digits")
     there = evaluate(tmp_path / "rpi5.lib", data="digits")
     assert there | {"file_bytes": 0} == here | {"file_bytes": 0}
-    monkeypatch.setattr(stage, "_EMULATED_MACS", 70 * here["macs"])  # as if it were a large one
-    assert evaluate(tmp_path / "rpi5.lib", data="digits")["n"] == 70
+    monkeypatch.setattr(subject, "_EMULATED_MACS", 70 * here["macs"])  # as if it were a large one
+    few = evaluate(tmp_path / "rpi5.lib", data="digits")
+    assert (few["n"], few["of"]) == (70, 400)
 
 
 def test_without_an_emulator_it_says_which_is_missing(tmp_path, monkeypatch):
     require(target := profile.load("rpi5"))
     src = write(residual(), tmp_path / "float.onnx")
     there = StageContext(scratch=tmp_path, target=target)
-    Quantize(data="digits").run(src, tmp_path / "int8.onnx", there)
-    Compile().run(tmp_path / "int8.onnx", tmp_path / "m.lib", there)
+    Quantize(data="digits").run(artifacts.of(src), tmp_path / "int8.onnx", there)
+    Compile().run(artifacts.of(tmp_path / "int8.onnx"), tmp_path / "m.lib", there)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(MissingToolError, match="qemu-aarch64 is not installed"):
         evaluate(tmp_path / "m.lib", data="digits")
@@ -165,11 +173,12 @@ def test_without_data_it_asks_for_it(tmp_path):
         evaluate(write(residual(), tmp_path / "m.onnx"))
 
 
-def test_an_unknown_kind_of_file_is_refused(tmp_path):
+def test_what_predicts_nothing_is_refused(tmp_path):
+    (tmp_path / "m.ekb").write_bytes(b"")
     with pytest.raises(InputError) as caught:
-        evaluate(tmp_path / "m.tflite", data="digits")
-    assert caught.value.message == f"{tmp_path / 'm.tflite'}: cannot tell what this file is"
-    assert caught.value.hint == "known are .pt, .onnx, .lib"
+        evaluate(tmp_path / "m.ekb", data="digits")
+    assert caught.value.message == f"{tmp_path / 'm.ekb'}: is a bundle, which predicts nothing"
+    assert caught.value.hint == "give a module, an ONNX model or a compiled program"
 
 
 def test_a_negative_number_of_samples_is_refused():

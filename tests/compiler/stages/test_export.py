@@ -20,6 +20,7 @@ from edgekiln.runtime.errors import (
     MismatchError,
     UnsupportedError,
 )
+from tests.compiler import artifacts
 
 # Modules a user might bring, each with its own difficulty.
 FACTORIES = """
@@ -73,6 +74,11 @@ def exported(resnet) -> tuple[onnx.ModelProto, list[str]]:
     return export(resnet, resnet.with_name("exported.onnx"))
 
 
+ALLOWED = frozenset(
+    f"user_models:{name}" for name in ("Plain", "Branching", "Random", "TwoReaders", "Pair")
+)
+
+
 @pytest.fixture
 def factories(tmp_path, monkeypatch) -> None:
     (tmp_path / "user_models.py").write_text(FACTORIES)
@@ -86,8 +92,8 @@ def module(path: Path, model: str) -> Path:
 
 
 def export(src: Path, dst: Path, stage: Export | None = None) -> tuple[onnx.ModelProto, list[str]]:
-    context = StageContext(scratch=dst.parent)
-    (stage or Export()).run(src, dst, context)
+    context = StageContext(scratch=dst.parent, allow=ALLOWED)
+    (stage or Export()).run(artifacts.of(src), dst, context)
     return io.load_model(dst), context.notes
 
 
@@ -133,7 +139,9 @@ def test_the_model_carries_its_use(exported):
 
 
 def test_metrics_say_how_close_it_is(resnet, tmp_path):
-    metrics = Export().run(resnet, tmp_path / "m.onnx", StageContext(scratch=tmp_path))
+    metrics = Export().run(
+        artifacts.of(resnet), tmp_path / "m.onnx", StageContext(scratch=tmp_path)
+    )
     assert metrics["argmax_agreement"] == 1.0
     assert 0 <= metrics["max_abs_difference"] < 1e-5
     assert metrics["file_bytes"] == (tmp_path / "m.onnx").stat().st_size

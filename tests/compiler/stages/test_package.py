@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.packaging import licences
+from edgekiln.compiler.packaging.report import StageReport
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.package import Package
 from edgekiln.models.data import load as load_data
@@ -16,6 +17,7 @@ from edgekiln.runtime import bundle, load, manifest
 from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.errors import BundleError, InputError
 from edgekiln.runtime.manifest import Preprocessing
+from tests.compiler import artifacts
 from tests.runtime.conftest import FIXTURES, TOY, toy_files, toy_sums
 
 ROOT = Path(__file__).parents[3]
@@ -32,28 +34,28 @@ def library(tmp_path_factory):
 def lib(tmp_path, library):
     def write(**changes):
         files = toy_files(**changes) | {"libmodel.so": library, "runner": b"#!/bin/sh\n"}
-        bundle.write_tar(tmp_path / "toy.lib", files, executable={"runner"})
+        bundle.write_lib(tmp_path / "toy.lib", files)
         return tmp_path / "toy.lib"
 
     return write
 
 
-def packed(lib, tmp_path, **options):
+def packed(lib, tmp_path, chain=(), **options):
     context = StageContext(scratch=tmp_path)
-    Package(**options).run(lib, tmp_path / "toy.ekb", context)
+    src = replace(artifacts.of(lib), chain=chain)
+    Package(**options).run(src, tmp_path / "toy.ekb", context)
     return Bundle.open(tmp_path / "toy.ekb"), context
 
 
 def test_a_bundle_holds_the_program_and_says_what_it_is(lib, tmp_path):
-    chain = [{"stage": "compile", "version": 1}]
-    opened, context = packed(
-        lib(), tmp_path, provenance=json.dumps(chain), report='{"steps": [1, 2]}'
-    )
+    chain = ({"stage": "compile", "options": {"batch": 1}},)
+    steps = (StageReport(stage="compile", sha256="ab", file_bytes=5, notes=("said",)),)
+    opened, context = packed(lib(), tmp_path, chain, steps=steps)
     assert opened.program == TOY
-    assert opened.manifest.provenance == tuple(chain)
+    assert opened.manifest.provenance == chain
     report = json.loads(opened.files["report.json"])
     assert report == opened.manifest.report
-    assert report["steps"] == [1, 2]
+    assert [(step["stage"], step["notes"]) for step in report["steps"]] == [("compile", ["said"])]
     assert report["sizes"]["arena_bytes"] == TOY.arena_bytes
     assert report["sizes"]["files"]["libmodel.so"] == len(opened.files["libmodel.so"])
     assert set(opened.files) == {
@@ -137,9 +139,11 @@ def test_the_same_inputs_give_the_same_bytes_anywhere(lib, tmp_path):
     elsewhere.mkdir(parents=True)
     code = (
         "import sys; from pathlib import Path\n"
+        "from edgekiln.compiler.pipeline.artifact import Artifact\n"
         "from edgekiln.compiler.pipeline.stage import StageContext\n"
         "from edgekiln.compiler.stages.package import Package\n"
-        "Package().run(Path(sys.argv[1]), Path('x.ekb'), StageContext(scratch=Path()))"
+        "src = Artifact.of_file(Path(sys.argv[1]), 'lib')\n"
+        "Package().run(src, Path('x.ekb'), StageContext(scratch=Path()))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "99", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     command = [sys.executable, "-c", code, str(tmp_path / "toy.lib")]

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from edgekiln.compiler.pipeline.stage import StageContext
+from edgekiln.compiler.stages.distill import Distill
 from edgekiln.compiler.stages.prune import Prune
 from edgekiln.models import artifact, cost
 from edgekiln.models import data as sets
 from edgekiln.models.artifact import load_module, save_module
 from edgekiln.runtime.errors import ConfigError, InputError
+from tests.compiler import artifacts
 
 DATA = "digits?limit=200&test=40&val=40&calib=20&size=16"
 QUICK = Prune(ratio=0.6, recovery_epochs=1, channel_multiple=2)
@@ -35,7 +37,7 @@ def prune(
 ) -> tuple[dict[str, float], StageContext]:
     ctx = StageContext(scratch=home / "scratch", **context)  # type: ignore[arg-type]
     home.mkdir(exist_ok=True)
-    return dict(stage.run(src, home / "out.pt", ctx)), ctx
+    return dict(stage.run(artifacts.of(src), home / "out.pt", ctx)), ctx
 
 
 def test_the_network_is_really_smaller(source, tmp_path):
@@ -47,6 +49,20 @@ def test_the_network_is_really_smaller(source, tmp_path):
     assert metrics["parameters_after"] == costs.parameters < metrics["parameters_before"]
     assert meta.history["prune"] == metrics
     assert all(b.shape == () or b.numel() for b in module.buffers())  # no masks among them
+
+
+def test_what_a_cut_costs_is_said(source, tmp_path):
+    trained = tmp_path / "trained.pt"
+    Distill(epochs=6, batch_size=16).run(source, trained, StageContext(scratch=tmp_path / "d"))
+    stage = replace(QUICK, ratio=0.1, recovery_epochs=0)
+    metrics, ctx = prune(stage, trained, tmp_path)
+    before, after = metrics["val_accuracy_before"], metrics["val_accuracy"]
+    assert before == load_module(trained)[1].history["distill"]["val_accuracy"]
+    assert after < before - 0.1
+    assert ctx.notes[0] == (
+        f"pruning made it worse: val {100 * before:.1f} % before, {100 * after:.1f} % after; "
+        "raise --ratio or --recovery-epochs"
+    )
 
 
 def test_the_same_options_give_the_same_bytes(source, tmp_path):

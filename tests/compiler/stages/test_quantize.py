@@ -11,6 +11,7 @@ from edgekiln.compiler.quantization import qcheck
 from edgekiln.compiler.stages.quantize import Quantize
 from edgekiln.models.data import load
 from edgekiln.runtime.errors import ConfigError, EdgeKilnError, InputError, UnsupportedError
+from tests.compiler import artifacts
 from tests.compiler.float_models import make, residual, write
 
 METHODS = ("minmax", "percentile", "entropy", "mse")
@@ -25,7 +26,9 @@ def float_model(tmp_path) -> Path:
 def quantize(src: Path, **options) -> tuple[onnx.ModelProto, dict[str, float], list[str]]:
     dst = src.with_name("int8.onnx")
     context = StageContext(scratch=src.parent)
-    metrics = Quantize(**{"data": "digits", "samples": 64} | options).run(src, dst, context)
+    metrics = Quantize(**{"data": "digits", "samples": 64} | options).run(
+        artifacts.of(src), dst, context
+    )
     return io.load_model(dst), dict(metrics), context.notes
 
 
@@ -40,7 +43,7 @@ def refused(src: Path, kind: type[EdgeKilnError], **options) -> EdgeKilnError:
 def test_every_method_gives_an_integer_model_close_to_the_float_one(float_model, method):
     model, metrics, notes = quantize(float_model, calibration=method)
     structure = qcheck.inspect(model)
-    assert structure.floats == structure.violations == ()
+    assert (structure.floats, structure.violations) == ((), ())
     assert notes == []
     assert (metrics["quantized_ops"], metrics["float_ops"]) == (6, 0)
     # Digits have large areas of one value: a peak that makes KL clip right there.
@@ -65,6 +68,7 @@ def test_percentile_is_heard(float_model):
 
 def test_the_batch_does_not_change_the_result(float_model):
     one, many = (quantize(float_model, batch=batch)[0] for batch in (5, 64))
+    assert one.graph.initializer
     for a, b in zip(one.graph.initializer, many.graph.initializer, strict=True):
         np.testing.assert_allclose(
             onnx.numpy_helper.to_array(a), onnx.numpy_helper.to_array(b), rtol=1e-5, atol=1
@@ -183,7 +187,7 @@ def test_progress_reaches_its_end(float_model):
     seen = []
     context = StageContext(scratch=float_model.parent, advance=lambda *a: seen.append(a))
     Quantize(data="digits", samples=70, calibration="mse").run(
-        float_model, float_model.with_name("int8.onnx"), context
+        artifacts.of(float_model), float_model.with_name("int8.onnx"), context
     )
     assert seen[-1] == (140, 140, "calibrating (mse)")
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
@@ -196,7 +200,7 @@ def test_an_interrupt_leaves_no_file(float_model):
     context = StageContext(scratch=float_model.parent, advance=interrupt)
     dst = float_model.with_name("int8.onnx")
     with pytest.raises(KeyboardInterrupt):
-        Quantize(data="digits").run(float_model, dst, context)
+        Quantize(data="digits").run(artifacts.of(float_model), dst, context)
     assert [path.name for path in float_model.parent.iterdir()] == ["float.onnx"]
 
 
@@ -258,6 +262,8 @@ def test_mlperf_tinys_resnet_keeps_its_accuracy(shared_data, cifar10, tmp_path, 
     assert [note.split()[0] for note in notes] == ["Softmax"]
     assert metrics["sqnr_db"] > 27
     report = Evaluate(data=cifar10).run(
-        src.with_name("int8.onnx"), tmp_path / "r.json", StageContext(scratch=tmp_path)
+        artifacts.of(src.with_name("int8.onnx")),
+        tmp_path / "r.json",
+        StageContext(scratch=tmp_path),
     )
     assert report["accuracy"] == pytest.approx(0.8719, abs=0.004)

@@ -33,8 +33,9 @@ def test_another_seed_is_another_order():
 
 def test_samples_and_labels_stay_together():
     batches = Batches(split=COUNTED, preprocessing=PLAIN, batch_size=7)
-    for x, y in batches.training(3):
-        assert torch.equal(x.flatten().long(), y)
+    taken = list(batches.training(3))
+    assert taken
+    assert all(torch.equal(x.flatten().long(), y) for x, y in taken)
 
 
 def test_a_last_smaller_batch_is_left_out():

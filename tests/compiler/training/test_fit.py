@@ -104,7 +104,24 @@ def test_the_best_epoch_by_validation_is_kept(data, tmp_path):
 def test_training_stops_when_it_no_longer_helps(data, tmp_path):
     options = FitOptions(epochs=50, batch_size=32, learning_rate=1e-9, patience=2, ema=0)
     result = train(tiny(), data, tmp_path / "c.pt", options)
-    assert 2 < result.epochs < 50
+    assert result.epochs == 2
+
+
+def test_weights_that_training_makes_worse_are_kept_as_they_were(data, tmp_path):
+    module = tiny()
+    before = train(module, data, tmp_path / "good.pt").score
+    good = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    ruinous = FitOptions(epochs=2, batch_size=32, optimizer="sgd", learning_rate=30.0, clip=100.0)
+    result = train(module, data, tmp_path / "ruin.pt", ruinous)
+    assert (result.best_epoch, result.start, result.score) == (0, before, before)
+    assert all(torch.equal(tensor, good[name]) for name, tensor in module.state_dict().items())
+
+
+def test_a_resumed_training_remembers_where_it_began(data, tmp_path):
+    result = train(tiny(), data, tmp_path / "c.pt")
+    again = train(tiny(seed=3), data, tmp_path / "c.pt")
+    assert again.start == result.start
+    assert result.start.value < result.score.value
 
 
 def test_divergence_names_epoch_step_and_learning_rate(data, tmp_path):

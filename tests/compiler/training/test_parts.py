@@ -48,8 +48,8 @@ def test_biases_and_norms_are_not_decayed():
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 2))
     made = optimizer.make("adamw", module, learning_rate=0.1, weight_decay=0.5)
     decays = {id(p): group["weight_decay"] for group in made.param_groups for p in group["params"]}
-    for p in module.parameters():
-        assert decays[id(p)] == (0.5 if p.ndim > 1 else 0.0)
+    # In order: the convolution, the norm, the linear layer; weights before biases.
+    assert [decays[id(p)] for p in module.parameters()] == [0.5, 0.0, 0.0, 0.0, 0.5, 0.0]
 
 
 def test_frozen_parameters_are_not_trained():

@@ -3,23 +3,24 @@
 import numpy as np
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.conv2d import Conv2d
+from edgekiln.compiler.kernels.conv2d.kernel import Convolution
+from edgekiln.compiler.kernels.epilogue.finish import Requantize
 
 NAME = "x86-64-v3"  # of the target
 ISA = "x86_avx2"
 
 
-def conv(channels: int = 16) -> Conv2d:
+def conv(channels: int = 16) -> Convolution:
     """1×1 over 8×8 pixels, with some numbers."""
     rng = np.random.default_rng(0)
 
     def image(count: int) -> Nhwc:
         return Nhwc(n=1, h=8, w=8, c=count, dtype="uint8", scale=0.1, zero_point=3)
 
-    return Conv2d(
+    return Convolution(
         x=image(16),
         y=image(channels),
         weight=rng.integers(-127, 128, (channels, 16, 1, 1)).astype(np.int8),
         bias=np.zeros(channels, np.int32),
-        mult=np.full(channels, 1e-3, np.float32),
+        finish=Requantize(mult=np.full(channels, 1e-3, np.float32)),
     )

@@ -9,12 +9,12 @@ import pytest
 
 from edgekiln.compiler.kernels.tile import VERSION, Tile
 from edgekiln.compiler.tuning import table
-from edgekiln.compiler.tuning.table import Choices, Row, file_for, merged, read, write
+from edgekiln.compiler.tuning.table import Choices, TuningRow, file_for, merged, read, write
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.targets import isa, profile
 from tests.compiler.tuning.layers import ISA, NAME, conv
 
-ROW = Row(
+ROW = TuningRow(
     layer="conv 3×3 16→16, 8×8", target=NAME, version=VERSION, signature="0" * 64, method="a CPU",
     unit="s", default=Tile(pixels=4, vectors=1, lanes=16), default_cost=2e-6,
     tile=Tile(pixels=8, vectors=1, splits=2, items_first=True), tile_cost=1e-6,
@@ -73,13 +73,15 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_every_shipped_file_is_of_a_profile_and_of_todays_kernels() -> None:
-    for path in profile.TUNING.glob("*.jsonl"):
+    shipped = sorted(profile.TUNING.glob("*.jsonl"))
+    assert shipped
+    for path in shipped:
         target = profile.load(path.stem)
         assert file_for("", target) == path
         assert not Choices.of(read(path), target).stale
 
 
-def tuned_row(tile: Tile) -> Row:
+def tuned_row(tile: Tile) -> TuningRow:
     """A row for the layer of `conv()`, by way of a `Choices` that has met it."""
     choices = Choices()
     choices.tuned("y", conv(), isa.load(ISA))

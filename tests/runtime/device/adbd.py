@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import BufferedReader
 from queue import SimpleQueue
 
 HEADER = struct.Struct("<6I")  # command, two arguments, bytes of data, their sum, ~command
@@ -158,7 +159,7 @@ class _Shell:
             self._write(EXIT, bytes([code if code >= 0 else 128 - code]))
             self._bridge.send(b"CLSE", self._ours, self._theirs)
 
-    def _forward(self, number: int, stream: "subprocess.IO[bytes]") -> None:
+    def _forward(self, number: int, stream: BufferedReader) -> None:
         with contextlib.suppress(OSError), stream:
             while content := stream.read1(MAX_DATA - PACKET.size):
                 self._write(number, content)

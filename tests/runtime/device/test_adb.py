@@ -8,11 +8,11 @@ import threading
 import pytest
 
 from edgekiln.runtime import bench
-from edgekiln.runtime.device import held
+from edgekiln.runtime.device import lease
 from edgekiln.runtime.device.adb import AdbShell
-from edgekiln.runtime.device.board import Board
 from edgekiln.runtime.device.example import check_example
-from edgekiln.runtime.device.held import ConnectionLost
+from edgekiln.runtime.device.lease import ConnectionLost
+from edgekiln.runtime.device.shell_device import ShellDevice
 from edgekiln.runtime.errors import DeviceError, MismatchError, MissingToolError
 from tests.runtime.device import adbd
 
@@ -36,7 +36,7 @@ def phone(tmp_path_factory):
 @pytest.fixture
 def open_phone(phone, tmp_path):
     home = tmp_path / "phone's storage"  # a space and a quote, as arguments must survive
-    return lambda: Board(AdbShell(f"127.0.0.1:{phone.port}", directory=str(home)))
+    return lambda: ShellDevice(AdbShell(f"127.0.0.1:{phone.port}", directory=str(home)))
 
 
 @with_adb
@@ -85,8 +85,8 @@ def test_a_cable_pulled_in_the_middle_is_noticed_and_the_run_goes_on(open_phone,
 @with_adb
 @pytest.mark.usefixtures("phone")
 def test_the_clients_own_words_are_given(monkeypatch):
-    monkeypatch.setattr(held, "PAUSE_S", 0.01)
-    with pytest.raises(DeviceError) as caught, Board(AdbShell("R58M")):
+    monkeypatch.setattr(lease, "PAUSE_S", 0.01)
+    with pytest.raises(DeviceError) as caught, ShellDevice(AdbShell("R58M")):
         pass
     assert caught.value.message == "adb:R58M: connection lost: error: device 'R58M' not found"
     assert caught.value.exit_code == 13

@@ -4,6 +4,7 @@ import pytest
 
 from edgekiln.runtime.device import address
 from edgekiln.runtime.device.address import DeviceEntry, find, named, open_device
+from edgekiln.runtime.device.shell_device import ShellDevice
 from edgekiln.runtime.errors import ConfigError
 
 TABLE = """
@@ -56,12 +57,13 @@ def test_every_form_opens_its_device(spec, name):
 
 @pytest.mark.usefixtures("devices_toml")
 def test_a_named_board_gets_its_options():
-    shell = open_device(find("pi5"))._shell
-    command = shell.command("true", ("x",))
-    shell.close()
+    board = open_device(find("pi5"))
+    assert isinstance(board, ShellDevice)
+    command = board._shell.command("true", ("x",))
+    board._shell.close()
     assert command[-3:-1] == ["--", "pi@10.0.0.7"]
     assert command[command.index("-p") + 1] == "2222"
-    assert open_device(find("farm"))._priority == 3
+    assert vars(open_device(find("farm")))["_priority"] == 3
 
 
 @pytest.mark.usefixtures("devices_toml")

@@ -1,16 +1,26 @@
 """Boards of a farm: a real tracker, and two servers that are given out one run at a time."""
 
+import contextlib
+import os
+import re
+import shutil
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from edgekiln.runtime import bench
-from edgekiln.runtime.device import held, rpc_server
+from edgekiln.runtime.device import board_server, lease, wire
 from edgekiln.runtime.device.example import check_example
+from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.device.rpc import RpcDevice
-from edgekiln.runtime.errors import BundleError, ConfigError, DeviceError, MismatchError
+from edgekiln.runtime.errors import BundleError, ConfigError, DeviceError, InputError, MismatchError
+from edgekiln.runtime.signature import sign
 
 for module in ("tvm", "tornado", "psutil", "cloudpickle"):
     pytest.importorskip(module)
@@ -34,20 +44,75 @@ def tracker():
     running.terminate()
 
 
+class Board:
+    """`python -m edgekiln.runtime serve`, in a process as on a board."""
+
+    def __init__(self, tracker, key, home, *options):
+        command = [sys.executable, "-m", "edgekiln.runtime", "serve"]
+        command += ["--tracker", f"127.0.0.1:{tracker}", "--key", key, "--port", str(free_port())]
+        self.process = subprocess.Popen(
+            [*command, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "HOME": str(home), "TMPDIR": str(home)},
+        )
+        self.said = self.process.stdout.readline()
+        assert self.said, self.process.stderr.read()
+
+    def children(self):
+        below = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in below.read_text().split()]
+
+    def end(self, number=signal.SIGTERM):
+        """What it says last."""
+        self.process.send_signal(number)
+        return self.process.communicate(timeout=30)
+
+
 @pytest.fixture(scope="module")
-def farm(tracker, tmp_path_factory):
+def serve(tracker, tmp_path_factory):
+    """Starts a board for a key; all of them end with the module's tests."""
+    boards = []
+
+    def start(key, *options):
+        boards.append(Board(tracker, key, tmp_path_factory.mktemp("board"), *options))
+        return boards[-1]
+
+    yield start
+    for board in boards:
+        board.process.kill()
+        board.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def farm(tracker, serve):
     """The tracker's port, with two boards behind it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("board")))
-        boards = [rpc_server.serve(f"127.0.0.1:{tracker}", KEY, port=free_port()) for _ in range(2)]
-        yield tracker
-        for board in boards:
-            board.terminate()
+    for _ in range(2):
+        serve(KEY)
+    return tracker
 
 
 @pytest.fixture
 def device(farm):
     return RpcDevice("127.0.0.1", farm, KEY)
+
+
+def summary(tracker):
+    """Addresses of the servers that the tracker knows, by key."""
+    from tvm.rpc import TrackerSession
+
+    session = TrackerSession(("127.0.0.1", tracker))
+    found = session.summary()["server_info"]
+    session.close()
+    return [each["key"].removeprefix("server:") for each in found]
+
+
+def wait_until(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_board_checks_and_measures(device, checkable):
@@ -130,30 +195,198 @@ def test_the_queue_is_by_priority(farm):
     assert order[0] == 9
 
 
-def test_a_lost_board_is_replaced_by_another(tracker, checkable, monkeypatch):
-    monkeypatch.setattr(held, "PAUSE_S", 0.1)
+def test_a_lost_board_is_replaced_by_another(tracker, serve, checkable, monkeypatch):
+    monkeypatch.setattr(lease, "PAUSE_S", 0.1)
     own = "board-that-dies"
-    first = rpc_server.serve(f"127.0.0.1:{tracker}", own, port=free_port())
+    first = serve(own)
     with RpcDevice("127.0.0.1", tracker, own) as device:
         check_example(checkable(), device)
-        second = rpc_server.serve(f"127.0.0.1:{tracker}", own, port=free_port())
-        first.terminate()
+        serve(own)
+        first.process.kill()
         assert check_example(checkable(), device) == ("y",)
-    second.terminate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_its_programs_and_its_registration(tracker, serve, number):
+    own = f"board-that-ends-by-{number}"
+    board = serve(own)
+    wait_until(lambda: own in summary(tracker))
+    device = RpcDevice("127.0.0.1", tracker, own)
+    device.__enter__()
+    script = device.put(b"#!/bin/sh\nsleep 300 & sleep 300\n")
+
+    def run():
+        with contextlib.suppress(ConnectionLost):
+            device._call("run", {"command": [script], "timeout_s": 60.0}, timeout_s=60.0)
+
+    client = threading.Thread(target=run)
+    client.start()
+    wait_until(board.children)
+    (shell,) = board.children()
+    group = os.getpgid(shell)
+    stdout, stderr = board.end(number)
+    assert board.process.returncode == 0
+    assert (stdout, stderr) == ("ended; the tracker no longer gives this machine out\n", "")
+    wait_until(lambda: not alive(group))
+    wait_until(lambda: own not in summary(tracker))
+    client.join(30)
+    device.__exit__(None, None, None)
+
+
+def alive(group):
+    """Whether a process of this group is running; dead ones may wait for init to notice."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
+
+
+def test_a_client_that_goes_away_takes_its_program_along(tracker, serve):
+    own = "board-that-is-left"
+    board = serve(own)
+    device = RpcDevice("127.0.0.1", tracker, own)
+    device.__enter__()
+    script = device.put(b"#!/bin/sh\nsleep 300\n")
+    request = {"verb": "run", "command": [script], "timeout_s": 60.0}
+    wire.send(device._session, request)
+    wait_until(board.children)
+    device.__exit__(None, None, None)
+    wait_until(lambda: board.children() == [])
+    with RpcDevice("127.0.0.1", tracker, own) as again:
+        assert again.machine().cores >= 1
+
+
+@pytest.mark.parametrize("name", ["/bin/sh", "../../../bin/sh", "sh", "", "a" * 64 + "/.."])
+def test_nothing_but_stored_files_is_started_or_read(device, name):
+    with device:
+        for verb, request in {
+            "run": {"command": [name], "timeout_s": 1.0},
+            "have": {"digest": name},
+            "admit": {"bundle": name, "name": "x", "signature": ""},
+        }.items():
+            with pytest.raises(DeviceError, match="is no file of the board's"):
+                device._call(verb, request)
+
+
+@pytest.mark.parametrize("argument", ["/etc/passwd", "../secret", "--output=/tmp/x"])
+def test_arguments_lead_nowhere_outside_the_session(device, argument):
+    with device:
+        script = device.put(b"#!/bin/sh\ncat $1\n")
+        with pytest.raises(DeviceError, match="leads out of the session's folder"):
+            device.run([script, argument], 5.0)
+
+
+def test_programs_run_in_a_folder_of_their_session_that_is_removed(device):
+    with device:
+        script = device.put(b"#!/bin/sh\npwd; echo kept >mark; ls\n")
+        place, *files = device.run([script], 5.0).stdout.splitlines()
+        assert Path(place).name.startswith("edgekiln-session-")
+        assert sorted(files) == sorted(["mark", script])
+    wait_until(lambda: not Path(place).exists())
+
+
+def test_only_whom_the_tracker_sent_gets_in(tracker, serve):
+    board = serve("board-with-a-password")
+    address = re.search(r"at (\S+):(\d+), for", board.said)
+    for hello in ({"protocol": wire.PROTOCOL, "password": "guess"}, {"protocol": 99}, {}):
+        with socket.create_connection((address[1], int(address[2]))) as client:
+            client.settimeout(10)
+            wire.send(client, {"verb": "hello", **hello})
+            answer, _ = wire.receive(client, 0)
+            assert "has no password" in answer["fault"]["message"]
+    with socket.create_connection((address[1], int(address[2]))) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        client.settimeout(10)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(100) == b""
+    with RpcDevice("127.0.0.1", tracker, "board-with-a-password") as device:
+        assert device.machine().cores >= 1
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    home = tmp_path_factory.mktemp("keys")
+    for name in ("team", "other"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", home / name]
+        subprocess.run(command, check=True)
+    return home
+
+
+@pytest.fixture(scope="module")
+def strict(serve, keys):
+    """The key of a board that starts what the team has signed."""
+    serve("strict-board", "--allowed-signers", str(keys / "team.pub"))
+    return "strict-board"
+
+
+@pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="needs ssh-keygen")
+def test_a_board_starts_what_its_own_keys_have_signed(tracker, strict, keys, checkable):
+    path = checkable()
+    device = RpcDevice("127.0.0.1", tracker, strict)
+    sign(path, keys / "team")
+    with device:
+        assert check_example(path, device) == ("y",)
+    assert bench.bench(path, trials=1, min_seconds=0.02, device=device).median_s > 0
+
+
+@pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="needs ssh-keygen")
+@pytest.mark.parametrize("signer", ["nobody", "other", "changed"])
+def test_a_board_refuses_what_its_own_keys_have_not_signed(
+    tracker, strict, keys, checkable, signer
+):
+    path = checkable()
+    reason = "not signed"
+    if signer == "other":
+        sign(path, keys / "other")
+        reason = "signed by somebody else; the board runs only what its team.pub has signed"
+    elif signer == "changed":
+        sign(path, keys / "team")
+        path = checkable(wrong=True)
+        reason = "changed after it was signed; the board runs only what its team.pub has signed"
+    device = RpcDevice("127.0.0.1", tracker, strict)
+    with device, pytest.raises(BundleError) as caught:
+        check_example(path, device)
+    assert caught.value.message == f"{path}: {reason}"
+
+
+@pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="needs ssh-keygen")
+def test_a_board_with_keys_starts_no_other_file(tracker, strict, keys, checkable):
+    """Also from a client that does not care for signatures, and after a signed bundle."""
+    path = checkable()
+    sign(path, keys / "team")
+    with RpcDevice("127.0.0.1", tracker, strict) as device:
+        check_example(path, device)
+        script = device.put(b"#!/bin/sh\ntouch was-here\n")
+        with pytest.raises(BundleError, match="only executables of bundles that its team"):
+            device.run([script], 5.0)
+
+
+def test_a_server_that_others_can_reach_says_so():
+    offer = board_server.offer_of("127.0.0.1:9190", "k")
+    assert (offer.address, offer.warnings()) == ("127.0.0.1", ())
+    (warning,) = board_server.offer_of("127.0.0.1:9190", "k", address="0.0.0.0").warnings()
+    assert "runs any program here as this user" in warning
+    for address in ("raspberrypi", "300.1.1.1", ""):
+        with pytest.raises(ConfigError, match="address = "):
+            board_server.offer_of("127.0.0.1:9190", "k", address=address)
+    with pytest.raises(InputError):
+        board_server.offer_of("127.0.0.1:9190", "k", signers=Path("/nowhere/keys"))
 
 
 def test_without_a_tracker_its_address_is_named(monkeypatch):
-    monkeypatch.setattr(held, "PAUSE_S", 0.01)
+    monkeypatch.setattr(lease, "PAUSE_S", 0.01)
     port = free_port()
     with pytest.raises(DeviceError) as caught, RpcDevice("127.0.0.1", port, KEY):
         pass
     assert f"connection lost: tracker 127.0.0.1:{port}: Connection refused" in caught.value.message
     assert caught.value.exit_code == 13
     with pytest.raises(DeviceError, match="Connection refused") as caught:
-        rpc_server.serve(f"127.0.0.1:{port}", KEY)
+        board_server.BoardServer(board_server.offer_of(f"127.0.0.1:{port}", KEY))
     assert "rpc_tracker" in caught.value.hint
 
 
 def test_a_tracker_without_a_port_is_a_usage_error():
     with pytest.raises(ConfigError, match="tracker = 'somewhere'"):
-        rpc_server.serve("somewhere", KEY)
+        board_server.offer_of("somewhere", KEY)

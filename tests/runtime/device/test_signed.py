@@ -1,13 +1,20 @@
 """A board that runs only what somebody trusted has signed; a real sshd, a real ssh-keygen."""
 
+import getpass
 import shutil
 import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from edgekiln.runtime import bench
-from edgekiln.runtime.device import address
+from edgekiln.runtime.bundle import ProgramFile
+from edgekiln.runtime.device import address, lease
 from edgekiln.runtime.device.example import check_example
+from edgekiln.runtime.device.shell_device import ShellDevice
+from edgekiln.runtime.device.ssh import SshShell
 from edgekiln.runtime.errors import BundleError, InputError
 from edgekiln.runtime.signature import sign
 from tests.runtime.device import sshd as server
@@ -96,3 +103,93 @@ def test_a_key_that_is_not_there_lets_nothing_through(board, checkable, keys, ho
     with pytest.raises(InputError, match="no such file of allowed signers"), board() as device:
         check_example(path, device)
     assert sent_to(home) == []
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrictBoard:
+    """A board, and the file that says whom it trusts."""
+
+    connect: Callable[[], ShellDevice]
+    policy: Path
+
+    def __call__(self) -> ShellDevice:
+        return self.connect()
+
+
+@pytest.fixture
+def strict(sshd, home, tmp_path):
+    """A board whose own /etc names the team, whatever this side's devices.toml says."""
+    root = tmp_path / "root"
+    (root / "etc/edgekiln").mkdir(parents=True)
+    (root / "proc").symlink_to("/proc")
+
+    def connect() -> ShellDevice:
+        user = f"{getpass.getuser()}@127.0.0.1"
+        shell = SshShell(user, sshd.port, directory=str(home), config=str(sshd.config))
+        return ShellDevice(shell, root=str(root))
+
+    return StrictBoard(connect=connect, policy=root / "etc/edgekiln/allowed_signers")
+
+
+def allow(strict, keys, *names):
+    lines = [f"{name},{name}@example.org {(keys / f'{name}.pub').read_text()}" for name in names]
+    strict.policy.write_text("# who may\n" + "".join(lines))
+
+
+def test_a_board_with_a_policy_runs_what_those_have_signed(strict, checkable, keys):
+    allow(strict, keys, "other", "team")
+    path = checkable()
+    sign(path, keys / "team")
+    with strict() as device:
+        assert check_example(path, device) == ("y",)
+    assert bench.bench(path, trials=1, min_seconds=0.02, device=strict()).median_s > 0
+
+
+def test_a_board_with_a_policy_refuses_all_else(strict, checkable, keys):
+    allow(strict, keys, "team")
+    path = checkable()
+    with strict() as device:
+        with pytest.raises(BundleError, match=": not signed"):
+            check_example(path, device)
+        sign(path, keys / "other")
+        with pytest.raises(BundleError, match="signed by somebody else; ssh://"):
+            check_example(path, device)
+        sign(path, keys / "team")
+        checkable(wrong=True)
+        with pytest.raises(BundleError, match="changed after it was signed; ssh://"):
+            check_example(path, device)
+
+
+def test_a_board_with_a_policy_starts_no_other_file(strict, checkable, keys):
+    """From a client that does not ask, in a session that a signed bundle has opened."""
+    allow(strict, keys, "team")
+    path = checkable()
+    sign(path, keys / "team")
+    with strict() as device:
+        check_example(path, device)
+        script = device.put(b"#!/bin/sh\necho ran\n")
+        with pytest.raises(BundleError, match="the board runs only what those of its"):
+            device.run([script], 5.0)
+    with strict() as device:  # what was admitted in one session is not in the next
+        runner = device.put(ProgramFile.open(path).files["runner"])
+        with pytest.raises(BundleError, match="the board runs only"):
+            device.run([runner, "info"], 5.0)
+
+
+def test_a_policy_that_cannot_be_read_lets_nothing_through(strict, checkable, keys):
+    strict.policy.mkdir()
+    path = checkable()
+    sign(path, keys / "team")
+    with strict() as device, pytest.raises(BundleError):
+        check_example(path, device)
+
+
+def test_an_admission_survives_a_lost_connection(strict, checkable, keys, sshd, monkeypatch):
+    monkeypatch.setattr(lease, "PAUSE_S", 0.01)
+    allow(strict, keys, "team")
+    path = checkable()
+    sign(path, keys / "team")
+    with strict() as device:
+        check_example(path, device)
+        sshd.cut()
+        assert check_example(path, device) == ("y",)

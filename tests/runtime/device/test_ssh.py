@@ -1,6 +1,7 @@
 """A board behind a real sshd, and everything that can go wrong on the way."""
 
 import contextlib
+import getpass
 import os
 import signal
 import subprocess
@@ -13,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from edgekiln.runtime import bench
-from edgekiln.runtime.device import held, ssh
-from edgekiln.runtime.device.board import Board
+from edgekiln.runtime.device import lease, ssh
 from edgekiln.runtime.device.example import check_example
+from edgekiln.runtime.device.shell_device import ShellDevice
 from edgekiln.runtime.errors import (
     BundleError,
     DeviceError,
+    EdgeKilnError,
     MismatchError,
     MissingToolError,
     StorageError,
@@ -37,11 +39,11 @@ def home(tmp_path):
 @pytest.fixture
 def open_board(sshd, home):
     def connect(**options):
-        user = server.getpass.getuser()
+        user = getpass.getuser()
         shell = ssh.SshShell(
             f"{user}@127.0.0.1", sshd.port, directory=str(home), config=str(sshd.config)
         )
-        return Board(shell, **options)
+        return ShellDevice(shell, **options)
 
     return connect
 
@@ -134,7 +136,7 @@ def test_missing_instructions_are_refused_before_anything_is_sent(open_board, ch
 
 def test_an_executable_of_another_processor_is_not_a_traceback(open_board, checkable):
     foreign = b"\x7fELF\x02\x01\x01" + b"\0" * 200
-    with open_board() as device, pytest.raises(Exception, match="the runner") as caught:
+    with open_board() as device, pytest.raises(EdgeKilnError, match="the runner") as caught:
         check_example(checkable(runner=foreign), device)
     assert caught.value.exit_code in (8, 12)
 
@@ -144,7 +146,7 @@ def test_two_jobs_for_one_board_do_not_meet(open_board, checkable, home):
         with pytest.raises(DeviceError) as caught, open_board():
             pass
         assert check_example(checkable(), first) == ("y",)
-    assert f"{first.name} is busy: {server.getpass.getuser()}@" in caught.value.message
+    assert f"{first.name} is busy: {getpass.getuser()}@" in caught.value.message
     assert caught.value.exit_code == 13
     assert left_on(home) == ["lock"]
     with open_board() as second:
@@ -186,13 +188,13 @@ def test_a_board_that_reboots_in_the_middle_is_taken_again(open_board, checkable
 
 
 def test_a_board_that_is_gone_is_named(checkable, monkeypatch, tmp_path, home):
-    monkeypatch.setattr(held, "PAUSE_S", 0.01)
+    monkeypatch.setattr(lease, "PAUSE_S", 0.01)
     own = server.start(tmp_path)
     shell = ssh.SshShell(
-        f"{server.getpass.getuser()}@127.0.0.1", own.port,
+        f"{getpass.getuser()}@127.0.0.1", own.port,
         directory=str(home), config=str(own.config),
     )  # fmt: skip
-    with Board(shell) as device:
+    with ShellDevice(shell) as device:
         own.stop()
         with pytest.raises(DeviceError) as caught:
             check_example(checkable(), device)
@@ -207,12 +209,13 @@ def test_a_killed_client_leaves_no_process_and_no_file(sshd, checkable, home):
     program = (
         "import sys; from pathlib import Path\n"
         "from edgekiln.runtime import bench\n"
-        "from edgekiln.runtime.device import board, ssh\n"
+        "from edgekiln.runtime.device import shell_device, ssh\n"
         "host, port, home, config, bundle = sys.argv[1:]\n"
         "shell = ssh.SshShell(host, int(port), directory=home, config=config)\n"
-        "bench.bench(Path(bundle), trials=1, min_seconds=60.0, device=board.Board(shell))\n"
+        "device = shell_device.ShellDevice(shell)\n"
+        "bench.bench(Path(bundle), trials=1, min_seconds=60.0, device=device)\n"
     )
-    user = f"{server.getpass.getuser()}@127.0.0.1"
+    user = f"{getpass.getuser()}@127.0.0.1"
     arguments = [user, str(sshd.port), str(home), str(sshd.config), str(checkable())]
     client = subprocess.Popen([sys.executable, "-c", program, *arguments])
     wait_until((home / "running").exists, 60)
@@ -234,14 +237,14 @@ def test_a_refused_entrance_leaves_nothing_here(open_board, home, monkeypatch):
 
 
 def test_a_wrong_host_key_is_refused(sshd, home, tmp_path, monkeypatch):
-    monkeypatch.setattr(held, "PAUSE_S", 0.01)
+    monkeypatch.setattr(lease, "PAUSE_S", 0.01)
     config = tmp_path / "ssh_config"
     known = tmp_path / "known"
     known.write_text("")
     text = sshd.config.read_text().replace("/known\n", f"/known\nUserKnownHostsFile {known}\n")
     config.write_text(f"UserKnownHostsFile {known}\n{text}")
     shell = ssh.SshShell("127.0.0.1", sshd.port, directory=str(home), config=str(config))
-    with pytest.raises(DeviceError, match="Host key verification failed"), Board(shell):
+    with pytest.raises(DeviceError, match="Host key verification failed"), ShellDevice(shell):
         pass
     assert not home.exists()
 

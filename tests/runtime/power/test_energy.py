@@ -7,7 +7,7 @@ import pytest
 from edgekiln.runtime.errors import MeasurementError
 from edgekiln.runtime.power.energy import Window, check_length, energy_of, idle_seconds
 from edgekiln.runtime.power.meter import SensorError
-from edgekiln.runtime.power.recorder import Recorder
+from edgekiln.runtime.power.recorder import PowerRecorder
 
 
 class Steady:
@@ -29,7 +29,7 @@ class Steady:
 
 def test_any_interval_can_be_asked_for_afterwards():
     meter = Steady()
-    with Recorder(meter) as recorder:
+    with PowerRecorder(meter) as recorder:
         start = time.time()
         time.sleep(0.3)
         now = time.time()
@@ -40,12 +40,12 @@ def test_any_interval_can_be_asked_for_afterwards():
 
 
 def test_idle_power_is_a_mean():
-    with Recorder(Steady(3.0)) as recorder:
+    with PowerRecorder(Steady(3.0)) as recorder:
         assert recorder.idle_w(0.2) == pytest.approx(3.0, rel=0.05)
 
 
 def test_a_meter_that_fails_meanwhile_gives_no_joules():
-    with Recorder(Steady(ends_s=time.time() + 0.1)) as recorder:
+    with PowerRecorder(Steady(ends_s=time.time() + 0.1)) as recorder:
         start = time.time()
         time.sleep(0.2)
         with pytest.raises(SensorError, match="steady: unplugged"):
@@ -53,7 +53,7 @@ def test_a_meter_that_fails_meanwhile_gives_no_joules():
 
 
 def test_gross_net_and_mean():
-    with Recorder(Steady(10.0)) as recorder:
+    with PowerRecorder(Steady(10.0)) as recorder:
         start = time.time()
         time.sleep(1.1)
         window = Window(started_s=start, wall_s=1.05, inferences=100)
@@ -66,7 +66,7 @@ def test_gross_net_and_mean():
 
 
 def test_a_trial_shorter_than_twenty_periods_is_rejected():
-    with Recorder(Steady()) as recorder:
+    with PowerRecorder(Steady()) as recorder:
         with pytest.raises(MeasurementError) as caught:
             check_length(recorder, 0.5)
         check_length(recorder, 1.0)
@@ -80,5 +80,5 @@ def test_a_trial_shorter_than_twenty_periods_is_rejected():
 def test_a_baseline_is_long_enough_for_the_sensor():
     slow = Steady()
     slow.update_period_s = 1.0
-    assert idle_seconds(Recorder(slow), 0.1) == 20.0
-    assert idle_seconds(Recorder(Steady()), 10.0) == 5.0
+    assert idle_seconds(PowerRecorder(slow), 0.1) == 20.0
+    assert idle_seconds(PowerRecorder(Steady()), 10.0) == 5.0

@@ -1,0 +1,19 @@
+"""The `edgekiln` command in this process, as a user calls it."""
+
+import io
+from contextlib import redirect_stderr, redirect_stdout
+
+
+def command(*arguments: object) -> tuple[int, str]:
+    """The exit code and what was said on stderr. An unexpected exception goes through."""
+    from edgekiln.compiler.cli.group import edgekiln
+
+    out, err = io.StringIO(), io.StringIO()
+    words = [str(argument) for argument in arguments]
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            edgekiln.main(words, prog_name="edgekiln", standalone_mode=True)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            return code, err.getvalue().strip()
+    return 0, err.getvalue().strip()

@@ -1,0 +1,72 @@
+"""`python -m edgekiln.benchmarks.conformance`: ONNX's node tests through the compiler."""
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from edgekiln.benchmarks.conformance.cases import FORMS, Form, cases
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--form", "forms", multiple=True, type=click.Choice(FORMS), default=FORMS)
+@click.option("--match", default="", metavar="TEXT,…", help="Cases with TEXT in their names.")
+@click.option("--jobs", default=os.cpu_count(), show_default=True, help="Processes at work.")
+def main(out: Path, forms: tuple[Form, ...], match: str, jobs: int) -> None:
+    """Compile and run every case; write OUT, a line of JSON a case, and count the verdicts.
+
+    Cases that OUT has already are not run again: a run that was stopped goes on.
+    """
+    known = {(r["name"], r["form"]) for r in _read(out)}
+    wanted = match.split(",")
+    workers = []
+    for number in range(jobs):
+        worker = os.fork()
+        if worker == 0:
+            _work(out, forms, wanted, known, (number, jobs))
+            os._exit(0)
+        workers.append(worker)
+    for worker in workers:
+        os.waitpid(worker, 0)
+    for form in forms:
+        counts = Counter(r["verdict"] for r in _read(out) if r["form"] == form)
+        total = sum(counts.values())
+        click.echo(f"{form}: {total} cases: " + ", ".join(f"{n} {v}" for v, n in counts.items()))
+
+
+def _work(
+    out: Path,
+    forms: tuple[Form, ...],
+    wanted: list[str],
+    known: set[tuple[str, str]],
+    share: tuple[int, int],
+) -> None:
+    """Every `share[1]`-th case, beginning with number `share[0]`."""
+    from edgekiln.benchmarks.conformance import trial
+
+    with tempfile.TemporaryDirectory(prefix="edgekiln-conformance-store-") as store:
+        os.environ["EDGEKILN_STORE"] = store
+        trial.preload()
+        for form in forms:
+            chosen = (c for c in cases(form) if any(text in c.name for text in wanted))
+            for index, case in enumerate(chosen):
+                if index % share[1] != share[0] or (case.name, case.form) in known:
+                    continue
+                line = json.dumps(asdict(trial.run(case)))
+                with out.open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")  # one write: lines of two workers do not mix
+
+
+def _read(out: Path) -> Iterator[dict[str, str]]:
+    if out.exists():
+        yield from (json.loads(line) for line in out.read_text(encoding="utf-8").splitlines())
+
+
+if __name__ == "__main__":
+    main()

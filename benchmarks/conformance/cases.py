@@ -1,0 +1,185 @@
+"""The node tests that the `onnx` package ships, in the forms in which users' models have them."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = list[NDArray[np.generic]]
+
+# As ONNX generates them, parameters being inputs of the graph; with all inputs but the first as
+# constants, as exporters write parameters; and that between QuantizeLinear and DequantizeLinear.
+Form = Literal["generated", "constants", "qdq"]
+FORMS: tuple[Form, ...] = ("generated", "constants", "qdq")
+
+_ELEMENT_KINDS = "biufc"  # of numpy's dtypes: numbers and truth values
+_CODES = 255
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """One model, its inputs, and the outputs it must give."""
+
+    name: str
+    form: Form
+    model: onnx.ModelProto
+    inputs: "Arrays"
+    outputs: "Arrays"
+    rtol: float
+    atol: float
+
+
+def cases(form: Form) -> Iterator[Case]:
+    """Every numeric case in one form; those that the form does not fit are left out."""
+    with warnings.catch_warnings():  # of the generators: overflows that the tests are about
+        warnings.simplefilter("ignore")
+        from onnx.backend.test.case.node import collect_testcases
+
+        tests = collect_testcases(None)
+    for test in tests:
+        if not test.data_sets or test.model is None:
+            continue
+        inputs, outputs = (list(arrays) for arrays in test.data_sets[0])
+        if not all(_is_numeric(array) for array in (*inputs, *outputs)):
+            continue  # strings, sequences, optional values
+        case = Case(
+            name=test.name,
+            form="generated",
+            model=test.model,
+            inputs=[np.asarray(array) for array in inputs],
+            outputs=[np.asarray(array) for array in outputs],
+            rtol=test.rtol,
+            atol=test.atol,
+        )
+        if form != "generated":
+            case = with_constants(case)
+        if form == "qdq":
+            quantized = between_codes(case)
+            if quantized is None:
+                continue
+            case = quantized
+        yield case
+
+
+def with_constants(case: Case) -> Case:
+    """All inputs but the first as initializers."""
+    model = _copy(case.model)
+    names = [value.name for value in model.graph.input]
+    for name, array in zip(names[1:], case.inputs[1:], strict=True):
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+    del model.graph.input[1:]
+    return Case(
+        name=case.name,
+        form="constants",
+        model=model,
+        inputs=case.inputs[:1],
+        outputs=case.outputs,
+        rtol=case.rtol,
+        atol=case.atol,
+    )
+
+
+def between_codes(case: Case) -> Case | None:
+    """The case with its float32 input and outputs quantized to int8; None where they are not.
+
+    The outputs it must give are ONNX Runtime's for this same model, each within one code: ties of
+    floats may fall either way.
+    """
+    model = _copy(case.model)
+    graph = model.graph
+    arrays = [*case.inputs, *case.outputs]
+    if len(case.inputs) != 1 or not graph.node:
+        return None
+    if any(array.dtype != np.float32 or not array.size for array in arrays):
+        return None
+    if not all(np.isfinite(array).all() for array in arrays) or _opset(model) < 13:
+        return None
+    (source,) = (value.name for value in graph.input)
+    before = _codes(graph, source, f"{source}:codes", case.inputs[0])
+    inside = {source: before[-1].output[0]}
+    after: list[onnx.NodeProto] = []
+    for value, array in zip(graph.output, case.outputs, strict=True):
+        inner = f"{value.name}:inner"
+        inside[value.name] = inner
+        after += _codes(graph, inner, value.name, array, last=value.name)
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node]
+    for node in nodes:
+        node.input[:] = [inside.get(name, name) for name in node.input]
+        node.output[:] = [inside.get(name, name) for name in node.output]
+    del graph.node[:]
+    graph.node.extend([*before, *nodes, *after])
+    expected = _by_onnxruntime(model, case.inputs)
+    if expected is None:
+        return None
+    step = max(_scale(array) for array in case.outputs)
+    return Case(
+        name=case.name,
+        form="qdq",
+        model=model,
+        inputs=case.inputs,
+        outputs=expected,
+        rtol=0.0,
+        atol=float(step) * 1.001,
+    )
+
+
+def _codes(
+    graph: onnx.GraphProto, source: str, stem: str, array: "NDArray[np.generic]", last: str = ""
+) -> list[onnx.NodeProto]:
+    """QuantizeLinear and DequantizeLinear of a value with the range of `array`."""
+    low = min(0.0, float(array.min()))
+    scale = _scale(array)
+    zero = np.int8(np.clip(np.rint(-128 - low / scale), -128, 127))
+    numbers = (f"{stem}:scale", f"{stem}:zero")
+    for name, number in zip(numbers, (scale, zero), strict=True):
+        graph.initializer.append(numpy_helper.from_array(np.array(number), name))
+    quantized = f"{stem}:quantized"
+    return [
+        helper.make_node("QuantizeLinear", [source, *numbers], [quantized]),
+        helper.make_node("DequantizeLinear", [quantized, *numbers], [last or f"{stem}:real"]),
+    ]
+
+
+def _scale(array: "NDArray[np.generic]") -> np.float32:
+    low, high = min(0.0, float(array.min())), max(0.0, float(array.max()))
+    return np.float32((high - low) / _CODES or 1.0)
+
+
+def _by_onnxruntime(model: onnx.ModelProto, inputs: "Arrays") -> "Arrays | None":
+    """What ONNX Runtime computes without optimizations; None where it does not run the model."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        names = [value.name for value in session.get_inputs()]
+        results: Arrays = session.run(None, dict(zip(names, inputs, strict=True)))
+    except Exception:  # its exception classes share no base of their own
+        return None
+    return results
+
+
+def _is_numeric(value: object) -> bool:
+    return isinstance(value, np.ndarray | np.generic) and value.dtype.kind in _ELEMENT_KINDS
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy

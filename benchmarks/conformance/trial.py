@@ -1,0 +1,78 @@
+"""One case, compiled and run in a process of its own."""
+
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+
+from edgekiln.benchmarks.command import command
+from edgekiln.benchmarks.conformance.cases import Case
+from edgekiln.benchmarks.isolated import Verdict, isolated
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    name: str
+    form: str
+    verdict: Verdict
+    detail: str = ""
+    seconds: float = 0.0
+
+
+def run(case: Case) -> Result:
+    """Compile, run, compare. The caller has imported what is slow to import (`preload`)."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="edgekiln-conformance-") as home:
+        verdict, detail = isolated(partial(_verdict, case, Path(home)))
+    seconds = round(time.monotonic() - start, 2)
+    return Result(name=case.name, form=case.form, verdict=verdict, detail=detail, seconds=seconds)
+
+
+def _verdict(case: Case, home: Path) -> tuple[Verdict, str]:
+    from edgekiln.runtime.runner import AotRunner
+
+    model, lib = home / "model.onnx", home / "model.lib"
+    onnx.save(case.model, model)
+    code, words = command("compile", model, "-o", lib)
+    if code:
+        return "refused", words.replace(str(model), "model.onnx")
+    runner = AotRunner.open(lib)
+    results = runner.run(*(np.array(array, order="C") for array in case.inputs))
+    return _judge(case, results)
+
+
+def _judge(case: Case, results: "list[NDArray[np.generic]]") -> tuple[Verdict, str]:
+    if len(results) != len(case.outputs):
+        return "wrong", f"{len(results)} outputs for {len(case.outputs)}"
+    for index, (ours, theirs) in enumerate(zip(results, case.outputs, strict=True)):
+        if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+            found, right = (f"{a.dtype}{list(a.shape)}" for a in (ours, theirs))
+            return "wrong", f"output {index} is {found}, not {right}"
+        if not np.allclose(ours, theirs, rtol=case.rtol, atol=case.atol, equal_nan=True):
+            with np.errstate(all="ignore"):
+                off = np.nanmax(np.abs(ours.astype("float64") - theirs.astype("float64")))
+            return "wrong", f"output {index} is off by {off:.3g}"
+    return "right", ""
+
+
+def preload() -> None:
+    """Import what every case needs, once."""
+    import tvm
+    import tvm.relax.frontend.onnx
+
+    import edgekiln.compiler.cli.group
+    import edgekiln.compiler.lowering.lower
+    import edgekiln.compiler.stages.compile
+
+    assert {"tvm", "edgekiln.compiler.stages.compile"} <= sys.modules.keys()
+    assert tvm.relax.frontend.onnx
+    assert edgekiln.compiler.lowering.lower

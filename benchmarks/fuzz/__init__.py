@@ -1,0 +1,1 @@
+"""Damaged and unusual inputs, seeded: each is answered rightly or refused in words."""

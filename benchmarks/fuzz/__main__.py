@@ -1,0 +1,77 @@
+"""`python -m edgekiln.benchmarks.fuzz`: damaged inputs by the thousand."""
+
+import json
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from edgekiln.benchmarks.fuzz.kinds import KINDS
+from edgekiln.benchmarks.fuzz.run import cases, prepare
+from edgekiln.benchmarks.isolated import BAD
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), default=[*KINDS])
+@click.option("--count", default=1000, show_default=True, help="Cases of each kind.")
+@click.option("--seed", default=0, show_default=True, help="Another seed, other cases.")
+@click.option("--jobs", default=os.cpu_count(), show_default=True, help="Processes at work.")
+def main(out: Path, kinds: tuple[str, ...], count: int, seed: int, jobs: int) -> None:
+    """Run COUNT cases of each kind; write findings to the directory OUT and count the verdicts.
+
+    Exit with 1 where any is bad. Cases that OUT has already are not run again.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="edgekiln-fuzz-seeds-") as home:
+        seeds = prepare(Path(home))
+        workers = []
+        for worker in range(jobs):
+            process = os.fork()
+            if process == 0:
+                for kind in kinds:
+                    known = sum(1 for _ in _read(out, kind, seed, worker, jobs))
+                    numbers = range(worker + known * jobs, count, jobs)
+                    with _file(out, kind, seed, worker, jobs).open("a", encoding="utf-8") as file:
+                        for finding in cases(kind, seed, numbers, seeds, out / "inputs"):
+                            file.write(json.dumps(asdict(finding)) + "\n")
+                            file.flush()
+                os._exit(0)
+            workers.append(process)
+        for process in workers:
+            os.waitpid(process, 0)
+    sys.exit(_summary(out, kinds, seed, jobs))
+
+
+def _file(out: Path, kind: str, seed: int, worker: int, jobs: int) -> Path:
+    return out / f"{kind}-{seed}-{worker}-of-{jobs}.jsonl"
+
+
+def _read(out: Path, kind: str, seed: int, worker: int, jobs: int) -> Iterator[dict[str, str]]:
+    file = _file(out, kind, seed, worker, jobs)
+    if file.exists():
+        yield from map(json.loads, file.read_text(encoding="utf-8").splitlines())
+
+
+def _summary(out: Path, kinds: tuple[str, ...], seed: int, jobs: int) -> int:
+    """Print the counts; returns the exit code."""
+    bad = 0
+    for kind in kinds:
+        found = [f for worker in range(jobs) for f in _read(out, kind, seed, worker, jobs)]
+        counts = Counter(f["verdict"] for f in found)
+        words = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
+        click.echo(f"{kind}: {len(found)} cases: {words}")
+        for finding in found:
+            if finding["verdict"] in BAD:
+                bad += 1
+                click.echo(f"  {finding['verdict']} {finding['number']}: {finding['detail']}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""A program for an operating system: a shared library and the runner, a static executable."""
+
+from dataclasses import replace
+from importlib import metadata
+
+from edgekiln.compiler.aot import emit
+from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER, OBJECT, write_spec
+from edgekiln.compiler.aot.toolchain import Compiler
+from edgekiln.compiler.ir.program import Program
+from edgekiln.runtime.bundle import LIBRARY, PROGRAM, RUNNER, with_checksum
+from edgekiln.runtime.manifest import ProgramSpec
+from edgekiln.targets.profile import TargetProfile
+
+EDGES_IN_ARENA = False
+FILES: tuple[str, ...] = (LIBRARY, ARCHIVE, HEADER, RUNNER, PROGRAM)
+
+_RUNNER_SOURCES = (
+    "runner.c", "accuracy.c", "args.c", "bench.c", "checksum.c", "cpu.c", "files.c", "json.c",
+    "pool.c", "report_json.c", "report_text.c", "session.c", "state.c", "stats.c",
+)  # fmt: skip
+
+
+def finish(
+    compiler: Compiler,
+    program: Program,
+    profile: TargetProfile,  # noqa: ARG001 what it asks for is in the compiler's flags
+    spec: ProgramSpec,
+) -> ProgramSpec:
+    """See `Backend.finish`."""
+    spec = replace(spec, code_bytes=_make_library(compiler))
+    write_spec(compiler.home, spec)
+    _make_runner(compiler, program)
+    return spec
+
+
+def _make_library(compiler: Compiler) -> int:
+    """Link libmodel.so from the archive's object; returns the bytes of machine code."""
+    # libc and libm enter only where a kernel uses memcpy, expf and the like.
+    libraries = ("-Wl,--as-needed", "-lm", "-lc")
+    shared = ("-shared", "-nostdlib", "-s", f"-Wl,-soname,{LIBRARY}", "-Wl,-z,noseparate-code")
+    compiler.link(LIBRARY, [OBJECT], *shared, *libraries)
+    return _section_bytes(compiler.tool("size", "-A", "-d", LIBRARY), ".text")
+
+
+def _section_bytes(table: str, section: str) -> int:
+    rows = (line.split() for line in table.splitlines())
+    return next(int(row[1]) for row in rows if row[:1] == [section])
+
+
+def _make_runner(compiler: Compiler, program: Program) -> None:
+    """Link the benchmark executable, which holds model and program.json and needs no library."""
+    identity = emit.identity(program, metadata.version("edgekiln"))
+    (compiler.home / "identity.c").write_text(identity, encoding="utf-8")
+    # For any machine of this architecture: it must be able to say that this one is not enough.
+    sources = (*_RUNNER_SOURCES, "identity.c", "program.S")
+    objects = compiler.compile(sources, "-D_GNU_SOURCE", "-pthread", baseline=True)
+    flags = ("-static", "-pthread", "-s", "-Wl,--gc-sections", "-lm")
+    compiler.link(RUNNER, [*objects, ARCHIVE], *flags)
+    runner = compiler.home / RUNNER
+    runner.write_bytes(with_checksum(runner.read_bytes()))

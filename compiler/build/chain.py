@@ -1,0 +1,40 @@
+"""What a build is made of: its stages, and what it asks about the artifacts between them."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekiln.compiler.build import resolve, scoring
+from edgekiln.compiler.build.recipe import STAGES, stage_class
+from edgekiln.compiler.build.result import TargetResult, target_result
+from edgekiln.compiler.evaluation.report import Costs
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Stage
+from edgekiln.targets.profile import TargetProfile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """The defaults are the real ones; a test brings stages small enough to see what happens."""
+
+    stages: Mapping[str, str]  # in their order: name → "module:class"
+    evaluate: str  # the stage that scores, the same way; it takes `data` and `seed`
+    kind_of: Callable[[Path], Kind]
+    data_of: Callable[[Artifact], str]
+    done_stages: Callable[[Artifact], tuple[str, ...]]
+    costs: Callable[[Artifact, Collection[str]], Costs]
+    target_result: Callable[[TargetProfile, Path, str], TargetResult]
+
+    def stage(self, name: str) -> type[Stage]:
+        return stage_class(name, {**self.stages, "evaluate": self.evaluate})
+
+
+CHAIN = Chain(
+    stages=STAGES,
+    evaluate="edgekiln.compiler.stages.evaluate:Evaluate",
+    kind_of=resolve.kind_of,
+    data_of=resolve.data_of,
+    done_stages=resolve.done_stages,
+    costs=scoring.costs,
+    target_result=target_result,
+)

@@ -1,0 +1,36 @@
+"""Options that several commands have, and the types of numbers that options take."""
+
+import math
+from typing import Any
+
+import click
+
+from edgekiln.compiler.build.recipe import MAX_SEED
+
+
+class Finite(click.FloatRange):
+    """A number from `min` to `max`. NaN is refused, for no comparison with it holds, so that it
+    would switch off whatever it is the limit of; and infinity, which no option needs.
+    """
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+SEED = click.IntRange(min=0, max=MAX_SEED)
+
+store_option = click.option(
+    "--store", "store_url", default="", metavar="URL",
+    help="Shared store behind this machine's own: a directory, s3://…, gs://…",
+)  # fmt: skip
+
+allow_factory_option = click.option(
+    "--allow-factory", multiple=True, metavar="PACKAGE.MODULE:FACTORY",
+    help="Let a module file (.pt) have its network made by this function, too; again for more. "
+    "Those of the zoo and those that you name yourself need no word.",
+)  # fmt: skip

@@ -1,0 +1,60 @@
+"""The C compiler of a target: whether it is there and works, its version, what installs it."""
+
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from edgekiln.runtime.device.qemu import EMULATORS
+from edgekiln.runtime.errors import MissingToolError
+from edgekiln.targets.profile import TargetProfile, Toolchain
+
+# What a program of an operating system needs of the C library, and a microcontroller's image.
+_HOSTED = ("#include <pthread.h>", ("-static", "-pthread"))
+_BARE = ("#include <stdio.h>", ("--specs=rdimon.specs",))
+
+
+def require(target: TargetProfile) -> None:
+    """Raise MissingToolError when the target's C compiler is not there or cannot link a program, or
+    the emulator is not there that measures a microcontroller's stack.
+    """
+    if found := problem(target):
+        raise MissingToolError(f"target {target.name}: {found}", install_command(target.toolchain))
+
+
+def problem(target: TargetProfile) -> str:
+    """What is wrong, tried on the smallest program with the target's own flags; "": nothing."""
+    needs = [target.toolchain.cc, *([EMULATORS[target.machine]] if target.board else [])]
+    missing = next((f"{tool} is not installed" for tool in needs if not shutil.which(tool)), "")
+    return missing or _trial(target)
+
+
+def install_command(tools: Toolchain) -> str:
+    return f"sudo apt-get install -y {' '.join(tools.packages)}"
+
+
+@cache
+def version(cc: str) -> str:
+    """In its own words, e.g. "gcc (Debian 12.2.0-14+deb12u1) 12.2.0"; "" if it is missing."""
+    try:
+        done = subprocess.run([cc, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return (done.stdout.splitlines() or [""])[0]
+
+
+def _trial(target: TargetProfile) -> str:
+    """What goes wrong when a program is linked; "" if nothing does."""
+    tools = target.toolchain
+    include, options = _BARE if target.kind == "microcontroller" else _HOSTED
+    with tempfile.TemporaryDirectory() as directory:
+        source = Path(directory, "trial.c")
+        source.write_text(f"{include}\nint main(void) {{ return 0; }}\n")
+        flags = (*tools.cflags, *options, *tools.ldflags)
+        command = [tools.cc, *flags, str(source), "-o", str(source.with_suffix(""))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return ""
+    reason = done.stderr.strip().splitlines() or ["no reason given"]
+    return f"{tools.cc} cannot link a program: {reason[-1]}"

@@ -1,0 +1,177 @@
+"""Operations that move values, and at most requantize them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from edgekiln.compiler.ir.codes import Fill, IntFinish
+from edgekiln.compiler.ir.node import Op
+from edgekiln.compiler.ir.tensor import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Requantize(Op):
+    """The same values by the result's quantization, in its type, with its border."""
+
+    KIND: ClassVar[str] = "requantize"
+    spreads_layout: ClassVar[bool] = True
+
+    finish: IntFinish | None = None  # None: nothing is clipped
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        return unequal(*xs, *ys)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reshape(Op):
+    """The same values in the same ONNX order."""
+
+    KIND: ClassVar[str] = "reshape"
+    permutes: ClassVar[bool] = True
+
+    in_memory: bool = False  # the bytes stay where they are: the reader knows their order
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (x,), (y,) = xs, ys
+        same = x.elements == y.elements and (x.dtype, x.quant) == (y.dtype, y.quant)
+        return "" if same or _same_bytes(x, y) else f"{described(x)} is not {described(y)}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Transpose(Op):
+    """Axis i of the result is axis perm[i] of the operand."""
+
+    KIND: ClassVar[str] = "transpose"
+    permutes: ClassVar[bool] = True
+
+    perm: tuple[int, ...]
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (x,), (y,) = xs, ys
+        if sorted(self.perm) != list(range(len(x.shape))):
+            return f"perm {self.perm} of rank {len(x.shape)}"
+        return moved(x, y) or wrong_shape(y, tuple(x.shape[axis] for axis in self.perm))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pad(Op):
+    """`before` and `after` each axis, so many values more."""
+
+    KIND: ClassVar[str] = "pad"
+    spreads_layout: ClassVar[bool] = True
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    fill: Fill
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (x,), (y,) = xs, ys
+        sizes = zip(self.before, x.shape, self.after, strict=True)
+        return moved(x, y) or wrong_shape(y, tuple(map(sum, sizes)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Slice(Op):
+    """From `begin` on, each `steps`-th value of an axis, as many as the result has."""
+
+    KIND: ClassVar[str] = "slice"
+    spreads_layout: ClassVar[bool] = True
+
+    begin: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (x,), (y,) = xs, ys
+        inside = len(x.shape) == len(y.shape) and all(
+            begin + (count - 1) * step < extent
+            for begin, count, step, extent in zip(
+                self.begin, y.shape, self.steps, x.shape, strict=True
+            )
+        )
+        return moved(x, y) if inside else f"{described(y)} reaches over the end of {described(x)}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Repeat(Op):
+    """Each value several times along each axis."""
+
+    KIND: ClassVar[str] = "repeat"
+    spreads_layout: ClassVar[bool] = True
+
+    repeats: tuple[int, ...]
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (x,), (y,) = xs, ys
+        sizes = zip(x.shape, self.repeats, strict=True)
+        return moved(x, y) or wrong_shape(y, tuple(extent * times for extent, times in sizes))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Concat(Op):
+    """Its operands side by side; requantized to the result's parameters if there is a `finish`."""
+
+    KIND: ClassVar[str] = "concat"
+    spreads_layout: ClassVar[bool] = True
+
+    axis: int  # not negative
+    finish: IntFinish | None = None
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (y,) = ys
+        first, *_ = xs
+        joined = list(first.shape)
+        joined[self.axis] = sum(x.shape[self.axis] for x in xs)
+        requantized = "" if self.finish else "".join(moved(x, y) for x in xs)
+        return requantized or wrong_shape(y, tuple(joined))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Interleave(Op):
+    """A channel shuffle of G operands: the result's channel i·G + j is channel starts[j] + i of
+    operand j.
+    """
+
+    KIND: ClassVar[str] = "interleave"
+    is_image: ClassVar[bool] = True
+
+    starts: tuple[int, ...]
+    finish: IntFinish | None = None
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (y,) = ys
+        if len(xs) != len(self.starts):
+            return f"{len(xs)} operands and {len(self.starts)} starts"
+        each, odd = divmod(y.shape[1], len(xs))
+        inside = all(start + each <= x.shape[1] for start, x in zip(self.starts, xs, strict=True))
+        if inside and not odd:
+            return "" if self.finish else "".join(moved(x, y) for x in xs)
+        return f"{described(y)} needs channels that are not there"
+
+
+def described(tensor: Tensor) -> str:
+    """For people: name, type and shape."""
+    return f"{tensor.name} ({tensor.dtype}{list(tensor.shape)})"
+
+
+def unequal(*tensors: Tensor) -> str:
+    """Which of the tensors has another shape than the first."""
+    first, *others = tensors
+    for other in others:
+        if other.shape != first.shape:
+            return f"{described(other)} is not shaped like {described(first)}"
+    return ""
+
+
+def moved(x: Tensor, y: Tensor) -> str:
+    """Whether codes that are only moved mean something else at their new place."""
+    same = (x.dtype, x.quant) == (y.dtype, y.quant)
+    return "" if same else f"{described(y)} is not quantized like {described(x)}"
+
+
+def wrong_shape(y: Tensor, shape: tuple[int, ...]) -> str:
+    return "" if y.shape == shape else f"{described(y)} should have the shape {list(shape)}"
+
+
+def _same_bytes(x: Tensor, y: Tensor) -> bool:
+    """Codes that are read with other parameters."""
+    return x.elements == y.elements and x.dtype == y.dtype and None not in (x.quant, y.quant)

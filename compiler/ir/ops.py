@@ -1,0 +1,185 @@
+"""Operations that compute on each value, window or row.
+
+Each has one form for codes and for floats: its `finish` says which.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.ir.codes import Finish, Table, joined, takes_function
+from edgekiln.compiler.ir.function import Function
+from edgekiln.compiler.ir.memory import Halo
+from edgekiln.compiler.ir.moves import described, moved, unequal
+from edgekiln.compiler.ir.node import Op
+from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.ir.window import Window
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Binary(Op):
+    """A sum or a product, element by element; the second operand may be broadcast."""
+
+    KIND: ClassVar[str] = "binary"
+    spreads_layout: ClassVar[bool] = True
+
+    function: Literal["add", "mul"]
+    finish: Finish
+
+    @property
+    def kind(self) -> str:
+        return self.function
+
+    def takes_function(self) -> bool:
+        return takes_function(self.finish)
+
+    def with_function(self, function: Function) -> "Op":
+        return replace(self, finish=joined(self.finish, function))
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        return unequal(ys[0], xs[0])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lookup(Op):
+    """Any function of one code, as a table."""
+
+    KIND: ClassVar[str] = "lookup"
+    spreads_layout: ClassVar[bool] = True
+
+    table: Table
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        entries = self.table.entries
+        if entries.shape != (256,) or entries.dtype.name != ys[0].dtype:
+            return f"a table of {entries.dtype}{list(entries.shape)} makes {described(ys[0])}"
+        return unequal(*xs, *ys)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Map(Op):
+    """Any function of one float."""
+
+    KIND: ClassVar[str] = "function"
+    spreads_layout: ClassVar[bool] = True
+
+    function: Function
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        return unequal(*xs, *ys)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaxPool(Op):
+    """The largest value in each window."""
+
+    KIND: ClassVar[str] = "max_pool"
+    is_image: ClassVar[bool] = True
+
+    window: Window
+
+    def writes_parts(self) -> bool:
+        return True
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        return moved(xs[0], ys[0]) or self.window.fault(xs[0], ys[0])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AveragePool(Op):
+    """The mean of each window."""
+
+    KIND: ClassVar[str] = "avg_pool"
+    is_image: ClassVar[bool] = True
+
+    window: Window
+    count_include_pad: bool
+    finish: Finish
+
+    def reads_border(self, x: Tensor, y: Tensor) -> Halo:
+        return self.window.reach(x, y)
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        return self.window.fault(xs[0], ys[0])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GlobalAveragePool(Op):
+    """The mean of an image's pixels, or of a sequence's tokens."""
+
+    KIND: ClassVar[str] = "global_avg_pool"
+    is_image: ClassVar[bool] = True
+
+    finish: Finish
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        x, y = xs[0], ys[0]
+        kept = x.shape[:2] if len(x.shape) == 4 else (x.shape[0], x.shape[-1])
+        return "" if y.elements == prod(kept) else f"{described(x)} has no mean {described(y)}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Softmax(Op):
+    """Of each row of the last axis."""
+
+    KIND: ClassVar[str] = "softmax"
+    on_rows: ClassVar[bool] = True
+
+    finish: Finish
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        return unequal(*xs, *ys)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerNorm(Op):
+    """gamma · (x - mean) / √(variance + epsilon) + beta of each row of the last axis."""
+
+    KIND: ClassVar[str] = "layer_norm"
+    on_rows: ClassVar[bool] = True
+
+    gamma: NDArray[np.float32]
+    beta: NDArray[np.float32]
+    epsilon: float
+    finish: Finish
+
+    def takes_function(self) -> bool:
+        return takes_function(self.finish)
+
+    def with_function(self, function: Function) -> "Op":
+        return replace(self, finish=joined(self.finish, function))
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        row = xs[0].shape[-1:]
+        numbers = "" if self.gamma.shape == self.beta.shape == row else "other numbers than a row's"
+        return numbers or unequal(*xs, *ys)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Edge(Op):
+    """Between floats, which lie in ONNX's order, and codes."""
+
+    def wants_rows(self, tensor: Tensor) -> bool:
+        return tensor.quant is None
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        x, y = xs[0], ys[0]
+        return "" if x.elements == y.elements else f"{described(x)} is not {described(y)}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quantize(_Edge):
+    """Codes of floats: round half to even, saturate."""
+
+    KIND: ClassVar[str] = "quantize"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dequantize(_Edge):
+    """The floats that codes stand for."""
+
+    KIND: ClassVar[str] = "dequantize"

@@ -1,0 +1,180 @@
+"""Sums, products and the like of two tensors, of codes or of floats."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.kernels.border import fill_border
+from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.compiler.kernels.epilogue.finish import Finish, FloatFinish, Requantize
+from edgekiln.compiler.kernels.epilogue.floats import Bounds
+from edgekiln.compiler.kernels.epilogue.scales import ratio
+from edgekiln.compiler.kernels.function import ARITHMETIC, apply
+from edgekiln.compiler.kernels.numbers import Numbers, all_codes, erased_clip
+from edgekiln.compiler.kernels.sharing import shared
+from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
+from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import (
+    Buffer,
+    Expr,
+    Index,
+    cast,
+    float_const,
+    load,
+    shuffle,
+    splat,
+)
+
+_MOST_STEPS = 255.0  # that a code can be from its zero point
+_UNBOUNDED = 2.0**31  # a factor with which values may leave int32
+
+# Elements of y from vectors of a and b, with so many lanes.
+_Value = Callable[[Expr, Expr, int], Expr]
+
+
+def factors(kind: str, a: Nhwc, b: Nhwc, y: Nhwc) -> NDArray[np.float32]:
+    """What the steps of a and of b, or of their product, are multiplied by to be steps of y."""
+    if kind == "Mul":
+        return np.array([ratio(a.scale * b.scale, y.scale)])
+    return np.array([ratio(side.scale, y.scale) for side in (a, b)])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Binary:
+    """y = finish(a ∘ b), ∘ being an operation of `function.ARITHMETIC`; of codes Add or Mul.
+
+    Args:
+        kind: key of `ARITHMETIC`.
+        b: shaped like a; or one value a channel (h = w = 1); or one value. One image serves all.
+        finish: of codes its `mult` are `factors`.
+    """
+
+    kind: str
+    a: Nhwc
+    b: Nhwc
+    y: Nhwc
+    finish: Finish
+
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code."""
+        if isinstance(self.finish, FloatFinish):
+            return replace(self, finish=self.finish.without_bounds)
+        factor = 0.0 if self._is_bounded(self.finish) else _UNBOUNDED
+        finish = Requantize(
+            mult=np.full_like(self.finish.mult, factor),
+            clip=erased_clip(self.finish.clip, self.y.dtype),
+        )
+        a, b, y = (side.unscaled for side in (self.a, self.b, self.y))
+        return replace(self, a=a, b=b, y=y, finish=finish)
+
+    @shared
+    def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel."""
+        with KernelBuilder() as k:
+            a = k.tensor(self.a.elements, self.a.dtype)
+            b = k.tensor(self.b.elements, self.b.dtype)
+            if isinstance(self.finish, FloatFinish):
+                value, zero = self._of_floats(k, mk, self.finish)
+            else:
+                value, zero = self._of_codes(k, mk, self.finish)
+            y = k.tensor(self.y.elements, self.y.dtype)
+            begin, end = k.items(self.y.n * self.y.h)
+            with loop(begin, end) as item:
+                n, h = divmod_(item, self.y.h)
+                fill_border(mk, y, self.y, n, h, zero())
+                self._row(mk, (a, b, y), (n, h), value)
+        return k.finish()
+
+    def _of_floats(
+        self, k: KernelBuilder, mk: MicroKernel, finish: FloatFinish
+    ) -> tuple[_Value, Callable[[], Expr]]:
+        """How elements are computed, and the zero of y's border."""
+        bounds = Bounds(k, finish.clip)
+
+        def value(a: Expr, b: Expr, lanes: int) -> Expr:
+            return apply(
+                mk, finish.function, bounds.clamp(ARITHMETIC[self.kind](a, b), lanes), lanes
+            )
+
+        return value, lambda: float_const(0.0)
+
+    def _of_codes(
+        self, k: KernelBuilder, mk: MicroKernel, finish: Requantize
+    ) -> tuple[_Value, Callable[[], Expr]]:
+        """Likewise."""
+        assert self.kind in {"Add", "Mul"}, self.kind
+        clip = None if finish.clip == all_codes(self.y.dtype) else finish.clip
+        zeros = self.a.zero_point, self.b.zero_point
+        bounded = self._is_bounded(finish)
+        numbers = Numbers(k, self.y, clip, [*finish.mult], zeros, bounded=bounded)
+
+        def value(a: Expr, b: Expr, lanes: int) -> Expr:
+            left, right = mk.floats(a, lanes), mk.floats(b, lanes)
+            # What takes the zero points off, with what `floats` added to the codes.
+            to_zero_a, to_zero_b = (
+                splat(cast(-(numbers.int(index) + side.excess), "float32"), lanes)
+                for index, side in enumerate((left, right))
+            )
+            of_a, steps_b = splat(numbers.float(0), lanes), right.value + to_zero_b
+            if self.kind == "Add":
+                # One rounding in the product of b, one in the fused sum.
+                scaled = steps_b * splat(numbers.float(1), lanes)
+                steps = mk.fma(left.value + to_zero_a, of_a, scaled, lanes)
+            else:  # the product is exact, and b's part in it may be the same for many a
+                steps = mk.fma(left.value, steps_b, to_zero_a * steps_b, lanes) * of_a
+            return numbers.codes(mk, steps, lanes, left.order)
+
+        return value, lambda: numbers.zero
+
+    def _is_bounded(self, finish: Requantize) -> bool:
+        """Whether no value before clipping reaches 2³¹: |code - zero point| ≤ 255."""
+        most = _MOST_STEPS**2 if self.kind == "Mul" else _MOST_STEPS
+        return most * float(sum(finish.mult)) < 2.0**31
+
+    def _row(
+        self, mk: MicroKernel, buffers: tuple[Buffer, Buffer, Buffer], at: tuple[Index, Index],
+        value: _Value,
+    ) -> None:  # fmt: skip
+        """Store `value` of each pair of elements of a and b in row `at` (n, h) of y."""
+        (a, b, y), (n, h), of_b, of_y = buffers, at, self.b, self.y
+        # One image of b may serve all of a's.
+        image = n if of_b.n == of_y.n else 0
+        row = of_y.w * of_y.c
+        from_a, to = let(self.a.index(n, h, 0, 0)), let(of_y.index(n, h, 0, 0))
+
+        def combine(at: Index, other: Expr, lanes: int) -> None:
+            store(y, to + at, value(load(a, from_a + at, lanes), other, lanes), lanes)
+
+        # Shaped alike: both are read side by side.
+        if (of_b.h, of_b.w, of_b.c) == (of_y.h, of_y.w, of_y.c):
+            from_b = let(of_b.index(image, h, 0, 0))
+            for_vectors(row, mk.lanes, lambda i, n: combine(i, load(b, from_b + i, n), n))
+            return
+        from_b = let(of_b.index(image, 0, 0, 0))
+        # One value: in every lane.
+        if of_b.c == 1:
+            for_vectors(row, mk.lanes, lambda i, n: combine(i, splat(load(b, from_b), n), n))
+            return
+        # One value a channel: a vector of them serves all pixels of the row.
+        pixels = _pixels_in_a_vector(mk, of_y)
+
+        def body(c: Index, lanes: int) -> None:
+            other = load(b, from_b + c, lanes // pixels)
+            # Of several pixels at once: the same channels for each.
+            other = other if pixels == 1 else shuffle([other] * pixels, range(lanes))
+            with loop(0, of_y.w // pixels) as group:
+                combine(group * (pixels * of_y.c) + c, other, lanes)
+
+        for_vectors(pixels * of_y.c, mk.lanes, body)
+
+
+def _pixels_in_a_vector(mk: MicroKernel, of_y: Nhwc) -> int:
+    """How many pixels to take at once: they fill a vector, and a row is a multiple of them."""
+    fitting = (lanes // of_y.c for lanes in mk.lanes if lanes % of_y.c == 0)
+    return next((pixels for pixels in fitting if of_y.w % pixels == 0), 1)

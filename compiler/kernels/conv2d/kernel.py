@@ -1,0 +1,74 @@
+"""Convolution as an implicit matrix product, without boundary conditions: the input has a halo.
+
+One work item is a row of output pixels, or a tile of them where rows join. Output channels are
+vectors; a register tile of pixels × vectors accumulates over k, the flattened (kh, kw, ic). For one
+kh the taps (kw, ic) lie side by side in memory, so k runs over KW·IC elements in steps of `k_step`
+whatever the channel count; the last step may read what belongs to the next pixel, whose weights are
+zero. Where it takes fewer cycles, a matrix unit or Winograd's filtering computes the same sums.
+"""
+
+from dataclasses import dataclass, replace
+
+from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.compiler.kernels.conv2d import winograd_plan
+from edgekiln.compiler.kernels.conv2d.emit_matrix import MatrixEmitter
+from edgekiln.compiler.kernels.conv2d.emit_tile import TileEmitter
+from edgekiln.compiler.kernels.conv2d.emit_winograd import WinogradEmitter
+from edgekiln.compiler.kernels.conv2d.matrix_plan import MatrixPlan
+from edgekiln.compiler.kernels.conv2d.plan import DirectPlan
+from edgekiln.compiler.kernels.conv2d.spec import ConvolutionSpec
+from edgekiln.compiler.kernels.conv2d.winograd_plan import WinogradPlan
+from edgekiln.compiler.kernels.sharing import shared
+from edgekiln.compiler.kernels.tile import Tile, alternating
+from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.targets.isa.base import MicroKernel
+
+AnyPlan = DirectPlan | MatrixPlan | WinogradPlan
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Convolution(ConvolutionSpec):
+    """A convolution, and how it is built."""
+
+    def tiles(self, mk: MicroKernel) -> list[Tile]:
+        """What `tile` may be, the default first, then what looks best."""
+        plans = replace(self, tile=None)._plans(mk)
+        return alternating(*(plan.ranked for plan in plans))
+
+    @shared
+    def build(self, mk: MicroKernel) -> Kernel:
+        """The kernel: by the algorithm of its tile, or whichever takes fewer cycles."""
+        self.check()
+        assert not (self.residual and self.y.pixel != self.y.c), "one place serves both"
+        plan = min(self._plans(mk), key=lambda plan: plan.ranked[0][0])
+        with KernelBuilder() as k:
+            x = k.tensor(self.x.elements, self.x.dtype)
+            epilogue = self.finish.epilogue(mk, self)
+            epilogue.declare_inputs(k)
+            weights = k.constant(plan.packed_weights())
+            epilogue.declare_constants(k, plan.per_lane)
+            match plan:
+                case MatrixPlan():
+                    configuration = k.constant(plan.tile.configuration())
+                    epilogue.declare_output(k)
+                    items = k.items(plan.work)
+                    MatrixEmitter(plan, x, weights, epilogue, configuration).emit(*items)
+                case WinogradPlan():
+                    epilogue.declare_output(k)
+                    WinogradEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))
+                case DirectPlan():
+                    epilogue.declare_output(k)
+                    TileEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))
+        return k.finish()
+
+    def _plans(self, mk: MicroKernel) -> list[AnyPlan]:
+        """One for each algorithm there is, or that of its tile alone."""
+        algorithm = self.tile and self.tile.algorithm
+        plans: list[AnyPlan] = []
+        if algorithm in (None, "direct"):
+            plans.append(DirectPlan(self, mk.products))
+        if algorithm in (None, "winograd") and winograd_plan.applies(self, mk):
+            plans.append(WinogradPlan(self, mk))
+        if algorithm in (None, "matrix") and mk.matrix:
+            plans.append(MatrixPlan(self, mk))
+        return plans

@@ -1,0 +1,223 @@
+"""The numbers of a convolution: its register tile, its blocks of channels, its packed constants.
+
+The output is a matrix of pixels × channels, and is cut like this:
+
+                     block 0           block 1       a block: some vectors of channels,
+                  ┌─v0──┬─v1──┐     ┌─v2──┬─v3──┐    whose weights lie together
+    row of    p0  │     │     │     │     │     │
+    pixels    p1  │   tile    │     │   tile    │    a tile: pixels × vectors; its sums
+              p2  │     │     │     │     │     │    are in registers over all of k
+                  ├─────┼─────┤     ├─────┼─────┤
+              p3  │   tile    │     │   tile    │    the last tile of a row begins earlier
+              p4  │ (p2…p4)   │     │           │    and computes some pixels twice
+
+k is (kh, kw, ic) flattened. Taps lie side by side in the image for one kh, or for one (kh, kw):
+
+    x:  ···│p: ic ic ic│p+1: ic ic ic│p+2: ic ic ic│···    of a 3-wide filter one tap of 9 elements
+            └─k_step─┘└─k_step─┘ …       └─ the last step reads on; its weights are 0
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.kernels.channels import (
+    Block,
+    blocks,
+    pack_channels,
+    pack_weights,
+    vectors,
+)
+from edgekiln.compiler.kernels.conv2d.spec import ConvolutionSpec
+from edgekiln.compiler.kernels.tile import Tile, ranked
+from edgekiln.compiler.kernels.tir import divmod_, let, loop, repeat
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Expr, Index, const, maximum, minimum
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The block of output channels that is being emitted."""
+
+    block: Block
+    x_offset: Index  # of the group's first input channel
+    weights: Index  # of the block's packed weights
+    lane: Index  # of its first lane in bias and mult
+    y_channel: Index  # its first output channel
+
+
+class Packing:
+    """How a convolution's constants lie in memory: channels in blocks, k in taps of equal steps.
+
+    Attributes:
+        steps: of `k_step` elements in a tap; each kind of plan says how many.
+        layout: the blocks of channels of a group; each kind of plan says which.
+        flat: whether a row of the filter is one tap, for its pixels lie side by side.
+        run: elements of a tap.
+    """
+
+    steps: int
+    layout: tuple[Block, ...]
+
+    def __init__(self, conv: ConvolutionSpec, mk: MicroKernel) -> None:
+        self.conv, self.mk = conv, mk
+        # Of a group, where there are several.
+        oc, self.ic, self.kh, self.kw = conv.weight.shape
+        self.oc = oc // conv.groups
+        # Taps that lie side by side in memory: a row of the kernel, or one pixel's channels.
+        self.flat = conv.groups == 1 and (conv.dilations[1] == 1 or self.kw == 1)
+        self.run = self.ic * self.kw if self.flat else self.ic
+        self.taps = self.kh if self.flat else self.kh * self.kw
+
+    def is_pointwise_and_dense(self) -> bool:
+        """Whether all pixels make one long row: tiles need not end with the image's own."""
+        conv = self.conv
+        tensors = [conv.x, conv.y, *([conv.residual.tensor] if conv.residual else [])]
+        # A border between two rows would lie inside a tile.
+        dense = not any(t.halo for t in tensors)
+        return dense and (self.kh, self.kw) == (1, 1) == conv.strides and conv.pads == (0, 0)
+
+    @cached_property
+    def group_lanes(self) -> int:
+        """Lanes that the constants of a group take."""
+        return sum(block.count * block.channels for block in self.layout)
+
+    def packed_weights(self) -> NDArray[np.generic]:
+        """The weights in the order [group][block][tap][step][vector][lane][k_step]."""
+        conv, width = self.conv, self.mk.k_step
+        # As the image has them: a pixel's channels side by side.
+        runs = conv.weight.transpose(0, 2, 3, 1).reshape(conv.weight.shape[0], self.taps, -1)
+        # The last step of a tap is filled with zeros.
+        steps = np.zeros((len(runs), self.taps, self.steps * width), conv.weight.dtype)
+        steps[:, :, : runs.shape[2]] = runs
+        # Groups have the same shape, so one layout serves all.
+        by_group = steps.reshape(conv.groups, self.oc, self.taps * self.steps, width)
+        return np.concatenate([pack_weights(group, self.layout, self.mk) for group in by_group])
+
+    def per_lane(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+        """One number a channel in the order of the vectors of every group."""
+        groups = values.reshape(self.conv.groups, self.oc)
+        return np.concatenate([pack_channels(group, self.layout) for group in groups])
+
+    def channel_blocks(self, share: tuple[Expr, Expr] | None = None) -> Iterator[Channels]:
+        """Emit what `yield` gives to the caller for every block of every group, inside loops where
+        blocks are alike.
+
+        Args:
+            share: of the blocks of the only group, the first one and the one behind the last.
+        """
+        lane = done = 0
+        block_bytes = self.taps * self.steps * self.mk.k_step
+        with repeat(self.conv.groups) as g:
+            for block in self.layout:
+                with _some_blocks(block.count, done, share) as i:
+                    # The lanes before this block: its place in the constants, and in the weights.
+                    at = let(g * self.group_lanes + i * block.channels + lane)
+                    yield Channels(
+                        block=block,
+                        x_offset=g * self.ic,
+                        weights=let(at * block_bytes),
+                        lane=at,
+                        y_channel=let(g * self.oc + i * block.channels + block.vectors[0].start),
+                    )
+                lane += block.count * block.channels
+                done += block.count
+
+
+class DirectPlan(Packing):
+    """The numbers of one convolution on vectors, by its definition.
+
+    Attributes:
+        joined: all pixels make one row.
+        work: items; tiles of the one row, or rows of the output, or blocks of channels.
+        by_channels: items are blocks of channels.
+        together: pixels whose results leave as one vector.
+    """
+
+    def __init__(self, conv: ConvolutionSpec, mk: MicroKernel) -> None:
+        super().__init__(conv, mk)
+        y = conv.y
+        self.joined = self.is_pointwise_and_dense()
+        # What tiles are cut from: all pixels, or a row of them.
+        self.pixels = y.n * y.h * y.w if self.joined else y.w
+        # Accumulators of several pixels serve only tiles that have a multiple of them.
+        pixels = conv.tile.pixels if conv.tile else self.pixels // mk.rows * mk.rows
+        self.mk = mk = mk if pixels and pixels % mk.rows == 0 else mk.single
+        self.steps = math.ceil(self.run / mk.k_step)
+        self.tile = conv.tile or self.ranked[0][1]
+        columns = vectors(self.oc, mk, self.tile.lanes)
+        self.work = math.ceil(self.pixels / self.tile.pixels) if self.joined else y.n * y.h
+        self.layout = blocks(columns, self.tile.vectors)
+        # All there is lies in one item: its blocks of channels become the items.
+        count = sum(block.count for block in self.layout)
+        self.by_channels = self.work == conv.groups == 1 < count and not y.halo
+        if self.by_channels:
+            self.work = count
+        # They can where one vector is all of a pixel.
+        alone = conv.groups == 1 and self.oc == columns[0].lanes == conv.y.pixel
+        self.together = min(self.tile.pixels, mk.lanes[0] // self.oc) if alone else 1
+
+    @cached_property
+    def ranked(self) -> list[tuple[float, Tile]]:
+        """Every register tile and its cycles, the cheapest first. Behind it comes the same tile in
+        the other loop order, where there is another.
+        """
+        y = self.conv.y
+        # How often a row of pixels is computed.
+        rows = self.conv.groups * (1 if self.joined else y.n * y.h)
+        found = [
+            (rows * cycles, tile)
+            for cycles, tile in ranked(
+                self.mk, pixels=self.pixels, channels=self.oc, k_steps=self.taps * self.steps
+            )
+        ]
+        cycles, best = found[0]
+        # With one item, or one block, there is only one order.
+        items = self.pixels > best.pixels if self.joined else y.n * y.h > 1
+        if items and len(vectors(self.oc, self.mk, best.lanes)) > best.vectors:
+            found.insert(1, (cycles, replace(best, items_first=True)))
+        return found
+
+    def per_lane(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Likewise, once for each of the pixels that leave together."""
+        return np.concatenate([super().per_lane(values)] * self.together)
+
+    def starts(self, item: Expr) -> Iterator[Index]:
+        """The first pixel of each tile of an item. A last one overlaps the one before it."""
+        size = self.tile.pixels
+        if self.joined:
+            # An item is a tile, and the last one begins earlier.
+            yield let(minimum(item * size, const(self.pixels - size)))
+            return
+        whole = self.pixels // size
+        with repeat(whole) as i:
+            yield let(i * size)
+        if self.pixels % size:
+            yield self.pixels - size
+
+    def pixel(self, item: Expr, start: Index) -> tuple[Index, Index, Index]:
+        """Where a tile's first pixel is: n, h and w."""
+        y = self.conv.y
+        if self.joined:  # the flat index is all that counts
+            return 0, 0, start
+        n, h = divmod_(item, y.h) if y.n > 1 else (0, item)
+        return n, h, start
+
+
+def _some_blocks(
+    count: int, before: int, share: tuple[Expr, Expr] | None
+) -> AbstractContextManager[Index]:
+    """`repeat(count)`, or the part of it that a share has when `before` other blocks precede."""
+    if share is None:
+        return repeat(count)
+    # The share counts blocks of all kinds, this loop those of one.
+    begin, end = share
+    some: AbstractContextManager[Index] = loop(
+        maximum(begin - before, const(0)), minimum(end - before, const(count))
+    )
+    return some

@@ -1,0 +1,143 @@
+"""The epilogue of int32 sums: requantize, clip, add a residual; or dequantize."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.compiler.kernels.epilogue.base import Epilogue, PerLane
+from edgekiln.compiler.kernels.epilogue.scales import ratio
+from edgekiln.compiler.kernels.epilogue.store import store_lanes
+from edgekiln.compiler.kernels.epilogue.sums import START, Residual
+from edgekiln.compiler.kernels.numbers import all_codes
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.codes import Clip
+from edgekiln.targets.isa.expressions import (
+    Expr,
+    Index,
+    cast,
+    const,
+    inverse,
+    load,
+    reinterpret,
+    shuffle,
+    splat,
+)
+
+_MOST_STEPS = 255.0  # that a code can be from its zero point
+
+
+class CodesEpilogue(Epilogue):
+    """Turns a vector of int32 sums into stored elements of `y`: codes, or float32.
+
+    Args:
+        mult: a factor a channel from sums to steps of y; of float32 to y itself.
+        clip: lowest and highest code of y.
+        bias: what sums start from, modulo 2³².
+        rectified: whether `sums.is_rectified`.
+    """
+
+    def __init__(
+        self, mk: MicroKernel, y: Nhwc, mult: NDArray[np.float32], clip: tuple[int, int],
+        residual: Residual | None, bias: NDArray[np.int64], *, rectified: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(mk, y, residual)
+        self._mult_values, self._bias_values = mult, bias
+        self._rectified = rectified and mk.sums_as_floats
+        self._saturating = clip == all_codes(y.dtype)
+        # The layer's own numbers, in the order in which the code below counts them.
+        self._floats: list[np.float32] = []
+        self._ints: list[int] = []
+        if y.dtype != "float32":
+            self._floats += _steps(clip, y.zero_point)
+            self._ints += [y.zero_point, *clip]
+            if residual:
+                other = residual.tensor
+                self._floats += _steps(residual.clip, residual.zero_point)
+                self._floats += [ratio(residual.scale, y.scale), ratio(other.scale, y.scale)]
+                self._ints.append(other.zero_point)
+
+    def declare_constants(self, k: KernelBuilder, per_lane: PerLane) -> None:
+        bias = per_lane(self._bias_values).astype(np.int64)
+        mult = per_lane(self._mult_values).astype(np.float32)
+        self._lanes = len(mult)
+        self._bounded = self._rectified or is_bounded(self._y, mult, self._residual)
+        if self._rectified:
+            # Behind the factors lies what each adds to take the start of its sums off again.
+            bias = bias + START
+            mult = np.concatenate([mult, mult * np.float32(-(2.0**23))])
+        self._bias = k.constant(bias.astype(np.int32))
+        self._mult = k.constant(mult)
+        if self._floats:
+            floats = np.array(self._floats, np.float32).view(np.int32)
+            self._numbers = k.constant(np.concatenate([floats, np.array(self._ints, np.int32)]))
+
+    def zero(self) -> Expr:
+        return cast(self._int(0) if self._ints else const(0), self._y.dtype)
+
+    def emit(
+        self, acc: Expr, at: Index, y: Index, other: Index | None, lanes: int, valid: int,
+        order: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
+        value = self._scaled(acc, at, lanes)
+        # Dequantized sums: nothing to round or clip.
+        if self._y.dtype == "float32":
+            value = value if order is None else shuffle([value], inverse(order))
+            store_lanes(self._out, y, value, "float32", lanes, valid)
+            return
+        if other is not None:
+            value = self._plus_residual(value, other, lanes, order)
+        codes = self.mk.quantize(value, self._clip(), lanes, order)
+        store_lanes(self._out, y, codes, self._y.dtype, lanes, valid)
+
+    def _scaled(self, acc: Expr, at: Index, lanes: int) -> Expr:
+        """Steps of y, in float32."""
+        mult = load(self._mult, at, lanes)
+        if not self._rectified:
+            return cast(acc, "float32", lanes) * mult
+        # One multiply-add in place of a conversion and a product, see `sums`.
+        start = load(self._mult, at + self._lanes, lanes)
+        return self.mk.fma(reinterpret(acc, "float32", lanes), mult, start, lanes)
+
+    def _plus_residual(
+        self, value: Expr, other: Index, lanes: int, order: Sequence[int] | None
+    ) -> Expr:
+        """Round and clip the result as if it were stored, and add the other tensor's codes."""
+        mk = self.mk
+        # As `Add`'s first operand was clipped and rounded when it was still stored.
+        value = mk.clamp(value, self._float(2), self._float(3), lanes)
+        rounded = cast(mk.round_to_int(value, lanes), "float32", lanes)
+        # In the order of the lanes, which interleaving may have changed.
+        codes = load(self._other, other, lanes)
+        codes = codes if order is None else shuffle([codes], order)
+        raw = mk.widen(codes, lanes) - splat(self._int(3), lanes)
+        scaled = cast(raw, "float32", lanes) * splat(self._float(5), lanes)
+        return mk.fma(rounded, splat(self._float(4), lanes), scaled, lanes)
+
+    def _clip(self) -> Clip:
+        return Clip(
+            zero=self._int(0), low=self._int(1), high=self._int(2),
+            low_steps=self._float(0), high_steps=self._float(1), bounded=self._bounded,
+            rectified=self._rectified, saturating=self._saturating,
+        )  # fmt: skip
+
+    def _float(self, index: int) -> Expr:
+        return reinterpret(load(self._numbers, index), "float32")
+
+    def _int(self, index: int) -> Expr:
+        return load(self._numbers, len(self._floats) + index)
+
+
+def _steps(clip: tuple[float, float], zero_point: int) -> list[np.float32]:
+    return [np.float32(bound - zero_point) for bound in clip]
+
+
+def is_bounded(y: Nhwc, mult: NDArray[np.float32], residual: Residual | None) -> bool:
+    """Whether no value before clipping reaches 2³¹: |sum| ≤ 2³¹, |code - zero point| ≤ 255."""
+    if residual:
+        # Both terms are codes times a ratio of scales.
+        scales = residual.scale, residual.tensor.scale
+        return _MOST_STEPS * sum(float(ratio(scale, y.scale)) for scale in scales) < 2.0**31
+    return float(mult.astype(np.float64).max()) < 1.0

@@ -1,0 +1,127 @@
+"""What a layer does with its sums, as data: the only difference between integers and floats."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.kernels.epilogue.base import Epilogue
+from edgekiln.compiler.kernels.epilogue.codes import CodesEpilogue, is_bounded
+from edgekiln.compiler.kernels.epilogue.floats import NO_CLIP, FloatEpilogue
+from edgekiln.compiler.kernels.epilogue.sums import Residual, Sums, folded_bias, is_rectified
+from edgekiln.compiler.kernels.function import Function
+from edgekiln.compiler.kernels.numbers import all_codes
+from edgekiln.targets.isa.base import MicroKernel
+
+S = TypeVar("S", bound=Sums)
+
+_UNBOUNDED = 2.0**31  # a factor, or a scale, with which values may leave int32
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Requantize:
+    """Sums of codes become codes of y: times `mult`, rounded half to even, clipped. A float32 y is
+    the sums times `mult`.
+
+    Args:
+        mult: (OC,) or (1,) float32, see `scales.multiplier`.
+        clip: lowest and highest code of y.
+    """
+
+    mult: NDArray[np.float32]
+    clip: tuple[int, int] = (0, 255)
+
+    prefix: ClassVar[str] = ""
+    suffix: ClassVar[str] = ""
+
+    def epilogue(self, mk: MicroKernel, sums: Sums) -> Epilogue:
+        """The code that does it."""
+        return CodesEpilogue(
+            mk, sums.y, self.mult, self.clip, sums.residual, folded_bias(sums),
+            rectified=self.is_rectified(sums),
+        )  # fmt: skip
+
+    def is_rectified(self, sums: Sums) -> bool:
+        """Whether y is max(0, sum · mult), and the sums may be floats by their bits."""
+        return is_rectified(sums, self.mult, self.clip)
+
+    def erased(self, sums: S) -> tuple[S, "Requantize"]:
+        """The sums and the finish that stand for all with the same code. Weights are left alone."""
+        residual, rectified = sums.residual, self.is_rectified(sums)
+        y, finish = self._erased(sums.y, residual, rectified=rectified)
+        if residual:
+            tensor = replace(residual.tensor.unscaled, scale=0.0)
+            scale = float(finish.mult.flat[0])
+            residual = Residual(tensor=tensor, scale=scale, zero_point=0, clip=(0, 0))
+        bias = np.zeros_like(sums.bias)
+        return replace(sums, x=sums.x.unscaled, y=y, bias=bias, residual=residual), finish
+
+    def erased_result(self, y: Nhwc) -> tuple[Nhwc, "Requantize"]:
+        """The result of a product, and its finish, that stand for all with the same code."""
+        return self._erased(y, None, rectified=False)
+
+    def _erased(
+        self, y: Nhwc, residual: Residual | None, *, rectified: bool
+    ) -> tuple[Nhwc, "Requantize"]:
+        """Numbers that decide what the code depends on as those of the layer do: whether sums are
+        rectified, whether values stay inside int32, whether clipping is the type's own.
+        """
+        bounded = rectified or is_bounded(y, self.mult, residual)
+        low, high = all_codes(y.dtype)
+        saturating = self.clip[1] == high if rectified else self.clip == (low, high)
+        finish = Requantize(
+            mult=np.full_like(self.mult, 0.0 if bounded else _UNBOUNDED),
+            clip=(low, high if saturating else low),
+        )
+        return replace(y, scale=1.0, zero_point=low if rectified else high), finish
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatFinish:
+    """Sums of floats become y: clipped, then put through a function.
+
+    Args:
+        clip: lowest and highest value before `function`.
+    """
+
+    clip: tuple[float, float] = NO_CLIP
+    function: Function = ()
+
+    prefix: ClassVar[str] = "float "
+
+    @property
+    def suffix(self) -> str:
+        """What follows the sums, for people: " + Mul, Erf"."""
+        return f" + {', '.join(step.op for step in self.function)}" if self.function else ""
+
+    def epilogue(self, mk: MicroKernel, sums: Sums) -> Epilogue:
+        """The code that does it."""
+        bias = sums.bias.astype(np.float32, copy=False)
+        return FloatEpilogue(mk, sums.y, self.clip, self.function, sums.residual, bias)
+
+    def erased(self, sums: S) -> tuple[S, "FloatFinish"]:
+        """The sums and the finish that stand for all with the same code. Weights are left alone."""
+        residual = sums.residual
+        if residual:
+            residual = replace(residual, clip=_erased_bounds(residual.clip))
+        return replace(sums, bias=np.zeros_like(sums.bias), residual=residual), self.without_bounds
+
+    def erased_result(self, y: Nhwc) -> tuple[Nhwc, "FloatFinish"]:
+        """The result of a product, and its finish, that stand for all with the same code."""
+        return y, self.without_bounds
+
+    @property
+    def without_bounds(self) -> "FloatFinish":
+        """The finish with bounds that stand for all with the same code, for they lie in memory."""
+        return replace(self, clip=_erased_bounds(self.clip))
+
+
+Finish = Requantize | FloatFinish
+
+
+def _erased_bounds(clip: tuple[float, float]) -> tuple[float, float]:
+    low, high = (0.0 if math.isfinite(bound) else bound for bound in clip)
+    return low, high

@@ -1,0 +1,35 @@
+"""What operations do before the store, as kernels want to be told."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.ir import codes
+from edgekiln.compiler.ir import function as ir
+from edgekiln.compiler.kernels.epilogue.finish import Finish, FloatFinish, Requantize
+from edgekiln.compiler.kernels.function import Function, Step
+
+
+def finish_of(finish: codes.Finish, mult: NDArray[np.float32] | np.float32 | None) -> Finish:
+    """What a kernel does with its sums; `mult` is None where they are floats. Kernels that make
+    floats of codes look at no clip.
+    """
+    if mult is not None:
+        limits = finish.limits if isinstance(finish, codes.IntFinish) else (0, 0)
+        return Requantize(mult=np.atleast_1d(mult), clip=limits)
+    assert isinstance(finish, codes.FloatFinish), finish
+    return FloatFinish(clip=finish.limits, function=kernel_function(finish.function))
+
+
+def code_clip(finish: codes.Finish | None) -> tuple[int, int] | None:
+    """Lowest and highest code; None of floats, and of a move that keeps all codes."""
+    return finish.limits if isinstance(finish, codes.IntFinish) else None
+
+
+def function_of(finish: codes.Finish) -> Function:
+    """What a kernel applies to floats after their clip; nothing to codes."""
+    return kernel_function(finish.function) if isinstance(finish, codes.FloatFinish) else ()
+
+
+def kernel_function(function: ir.Function) -> Function:
+    """A function of floats, step by step."""
+    return tuple(Step(step.op, step.operands) for step in function)

@@ -1,0 +1,114 @@
+"""Convolutions and dense layers, of codes and of floats."""
+
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.ir.linear import Conv2d, Dense
+from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.ir.window import Window
+from edgekiln.compiler.kernels.conv2d.kernel import Convolution
+from edgekiln.compiler.kernels.depthwise.kernel import Depthwise
+from edgekiln.compiler.kernels.epilogue.sums import Residual
+from edgekiln.compiler.lowering.finish import finish_of
+from edgekiln.compiler.lowering.state import Lowering
+
+_Weight = NDArray[np.int8] | NDArray[np.float32]
+_Bias = NDArray[np.int32] | NDArray[np.float32]
+
+
+def conv2d(low: Lowering, node: Node, op: Conv2d) -> None:
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    macs = y.elements * prod(op.weight.shape[1:])
+    residual = _residual(op, low.tensor(node.inputs[1])) if op.residual else None
+    if op.groups == len(op.weight) == x.nhwc().c > 1 and not op.dequantizes:
+        depthwise = low.tuned(node, _depthwise(op, x, y, residual))
+        low.call(node, depthwise.build(low.kernels_of(node)), op="depthwise_conv2d", macs=macs)
+    else:
+        convolution = low.tuned(node, _convolution(op, x, y, residual, low.compact))
+        low.call(node, convolution.build(low.kernels_of(node)), macs=macs)
+
+
+def dense(low: Lowering, node: Node, op: Dense) -> None:
+    """A 1×1 convolution whose pixels are the rows of a matrix."""
+    x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    channels, features = op.weight.shape
+    rows = x.elements // features
+    residual = None
+    if op.residual:
+        residual = _residual(op, _as_matrix(low.tensor(node.inputs[1]), rows, channels))
+    one_tap = Conv2d(
+        weight=op.weight[:, :, None, None],
+        bias=op.bias,
+        mult=op.mult,
+        finish=op.finish,
+        window=Window(kernel=(1, 1)),
+    )
+    of_x, of_y = _as_matrix(x, rows, features), _as_matrix(y, rows, channels)
+    kernel = low.tuned(node, _convolution(one_tap, of_x, of_y, residual))
+    low.call(node, kernel.build(low.kernels_of(node)), macs=rows * channels * features)
+
+
+def _as_matrix(tensor: Tensor, rows: int, features: int) -> Tensor:
+    """The same bytes as (1, rows, features)."""
+    return replace(tensor, shape=(1, rows, features), layout="plain")
+
+
+def _residual(op: Conv2d | Dense, other: Tensor) -> Residual | None:
+    residual = op.residual
+    assert residual is not None
+    limits = residual.conv_finish.limits
+    if residual.conv_quant is None:
+        return Residual(tensor=other.nhwc(), clip=limits)
+    return Residual(
+        tensor=other.nhwc(),
+        scale=residual.conv_quant.scale,
+        zero_point=residual.conv_quant.zero_point,
+        clip=limits,
+    )
+
+
+def _convolution(
+    op: Conv2d, x: Tensor, y: Tensor, residual: Residual | None, compact: bool = False
+) -> Convolution:
+    """The kernel of any convolution."""
+    weight, bias = _constants(op)
+    return Convolution(
+        x=x.nhwc(),
+        y=y.nhwc(),
+        weight=weight,
+        bias=bias,
+        finish=finish_of(op.finish, op.mult),
+        strides=op.window.strides,
+        dilations=op.window.dilations,
+        pads=op.window.pads[:2],
+        groups=op.groups,
+        residual=residual,
+        compact=compact,
+    )
+
+
+def _depthwise(op: Conv2d, x: Tensor, y: Tensor, residual: Residual | None) -> Depthwise:
+    """The kernel of a convolution of each channel by itself."""
+    weight, bias = _constants(op)
+    return Depthwise(
+        x=x.nhwc(),
+        y=y.nhwc(),
+        weight=weight,
+        bias=bias,
+        finish=finish_of(op.finish, op.mult),
+        strides=op.window.strides,
+        dilations=op.window.dilations,
+        pads=op.window.pads[:2],
+        residual=residual,
+    )
+
+
+def _constants(op: Conv2d) -> tuple[_Weight, _Bias]:
+    """Weights and bias in the types of what they are multiplied with, and summed to."""
+    if op.mult is None:
+        return np.asarray(op.weight, np.float32), np.asarray(op.bias, np.float32)
+    return np.asarray(op.weight, np.int8), np.asarray(op.bias, np.int32)

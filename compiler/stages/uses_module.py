@@ -1,0 +1,93 @@
+"""The code that makes a module, as the keys of the stages have it that run the module.
+
+Nothing here imports or calls what a file names: sources are found and read, not run.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from edgekiln.compiler.pipeline.artifact import Artifact, sha256_of
+from edgekiln.compiler.pipeline.fingerprint import Sources, code_sha256, installed
+
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+
+
+def data_of_module(src: Artifact | None) -> str:
+    """The data set that a module names as its own; "" if it names none."""
+    if src is None or src.kind != "module":
+        return ""
+    from edgekiln.models.artifact import read_meta
+
+    return src.read(read_meta).data
+
+
+def used_factory(src: Artifact | None) -> Mapping[str, str]:
+    """The code that makes the module of `src`, if that is one."""
+    if src is None or src.kind != "module":
+        return {}
+    from edgekiln.models.artifact import read_meta
+
+    return {"factory": factory_code(src.read(read_meta).factory)}
+
+
+def file_sha256(path: str) -> str:
+    """The hash of a file, and of the code that makes its module; "" where there is none."""
+    if not Path(path).is_file():
+        return ""  # who reads it will say what is wrong
+    return sha256_of(Path(path))
+
+
+def named_model(name: str) -> str:
+    """A module file and the code that its factory is, or the code of a factory; "" for ""."""
+    if not name:
+        return ""
+    if Path(name).suffix != ".pt":
+        return factory_code(name)
+    if not Path(name).is_file():
+        return ""
+    from edgekiln.models.artifact import read_meta
+
+    return f"{sha256_of(Path(name))} {factory_code(read_meta(Path(name)).factory)}"
+
+
+def factory_code(name: str) -> str:
+    """The code of a zoo entry's or `package.module:factory`'s module and of what it imports.
+
+    Of what is installed the version counts; "" when nothing of that name is found.
+    """
+    from edgekiln.models.zoo.entries import ENTRIES
+
+    base = name.partition("?")[0]
+    if base in ENTRIES:
+        base = ENTRIES[base].factory
+    module = base.partition(":")[0]
+    top = module.partition(".")[0]
+    if installed().file_of(module):
+        return code_sha256(module)
+    beside = _working_directory()
+    if top in beside.roots:
+        return beside.fingerprint(module)
+    return _installed_version(top)
+
+
+def _working_directory() -> Sources:
+    """The user's own modules, which lie where the tool was started, and ours."""
+    roots = {
+        path.stem: path
+        for path in sorted(Path.cwd().iterdir())
+        if _IDENTIFIER.fullmatch(path.stem) and (path.suffix == ".py" or path.is_dir())
+    }
+    return Sources(roots={**roots, **installed().roots})
+
+
+@cache
+def _installed_version(top: str) -> str:
+    names = metadata.packages_distributions().get(top, [])
+    if names:
+        return ", ".join(f"{name} {metadata.version(name)}" for name in sorted(set(names)))
+    found = PathFinder.find_spec(top)
+    return file_sha256(found.origin) if found and found.origin else ""

@@ -1,0 +1,81 @@
+"""A module and the data it is trained on, checked to fit each other before an hour is spent."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekiln.models.interface import one_output, samples_of
+from edgekiln.runtime.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgekiln.models.artifact import ModuleMeta
+    from edgekiln.models.data.dataset import Dataset
+
+
+_SAMPLES = 4  # enough to run a network and see that two do the same
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingContext:
+    """What a training stage works on."""
+
+    module: "nn.Module"
+    meta: "ModuleMeta"
+    data: "Dataset"  # with the module's own preprocessing: its weights were made for that
+
+    @property
+    def samples(self) -> "Tensor":
+        """A few training samples, (N, …), as the module takes them."""
+        return samples_of(self.data, _SAMPLES)
+
+
+def open_context(src: Path, data: str, seed: int, allow: Collection[str] = ()) -> TrainingContext:
+    """Load the module artifact `src`, and the data set `data` or, with "", the module's own.
+
+    Args:
+        allow: factories that `src` may name, as in `edgekiln.models.artifact.load_module`.
+
+    Raises:
+        ConfigError: no data set is named anywhere.
+        InputError: a weight is not finite, or module and data do not fit; both shapes are named.
+    """
+    from edgekiln.models.artifact import load_module
+    from edgekiln.models.data import load
+
+    module, meta = load_module(src, allow)
+    check_finite(module, str(src))
+    if not (data or meta.data):
+        raise ConfigError(
+            f"{src}: does not name the data it is trained on",
+            hint="say which: --data digits, or a folder, .npz, IDX or CIFAR file",
+        )
+    dataset = replace(load(data or meta.data, seed), preprocessing=meta.preprocessing)
+    check_fits(module, dataset, str(src))
+    return TrainingContext(module=module, meta=replace(meta, data=data or meta.data), data=dataset)
+
+
+def check_finite(module: "nn.Module", name: str) -> None:
+    """Raise InputError if a parameter or statistic is NaN or infinite."""
+    for key, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            bad = int((~tensor.isfinite()).sum())
+            raise InputError(
+                f"{name}: tensor {key} holds {bad} values that are NaN or infinite",
+                hint="the training that made it diverged: take an earlier checkpoint",
+            )
+
+
+def check_fits(module: "nn.Module", data: "Dataset", name: str) -> None:
+    """Raise InputError unless `module` turns a sample of `data` into what its task asks for."""
+    found = tuple(one_output(module, data, name).shape)
+    shape = data.input_shape
+    wanted = (1, *shape) if data.task == "reconstruction" else (1, len(data.classes))
+    if found != wanted:
+        raise InputError(
+            f"{name}: gives {found} for one sample of {data.name}, "
+            f"whose {data.task} needs {wanted}",
+            hint="build the model for this data, and take over the weights by --init",
+        )

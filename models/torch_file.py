@@ -1,0 +1,94 @@
+"""Files of `torch.save`, read without running what is in them; and checkpoints among them."""
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekiln.models.checkpoint import tensors_in
+from edgekiln.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_OLD_FORMAT = b"\x80"  # how a pickle begins: torch.save wrote no zip files before version 1.6
+
+
+def load_checkpoint(path: Path) -> "dict[str, Tensor]":
+    """Read the tensors of a module artifact, or of any checkpoint that `tensors_in` knows.
+
+    Raises:
+        InputError: anything else; the message says what it is.
+    """
+    content = read_torch_file(path)
+    tensors = tensors_in(content)
+    if not tensors:
+        raise InputError(
+            f"{path}: not a checkpoint: expected names and tensors, found {_described(content)}",
+            hint="save it by torch.save(model.state_dict(), path)",
+        )
+    return tensors
+
+
+def read_torch_file(path: Path) -> Any:
+    """Tensors, plain values and containers of them.
+
+    Raises:
+        InputError: it holds anything else, is of another format, or damaged.
+    """
+    import pickle
+
+    import torch
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file", hint="check the path")
+    damaged = InputError(
+        f"{path}: not a file of torch.save, or damaged", hint="check where it comes from"
+    )
+    if not zipfile.is_zipfile(path) and not _begins_with(path, _OLD_FORMAT):
+        raise damaged
+    if kind := _foreign_archive(path):
+        raise InputError(
+            f"{path}: is {kind}",
+            hint="its code cannot be trained: give package.module:factory and a state dict",
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: holds Python objects, not only tensors",
+            hint="loading it could run code: save it by torch.save(model.state_dict(), path)",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise damaged from error
+
+
+def _begins_with(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
+
+
+def _foreign_archive(path: Path) -> str | None:
+    """What a zip file of torch's other formats is, by the members only they have."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        members = {name.partition("/")[2] for name in archive.namelist()}
+    if "constants.pkl" in members:
+        return "a TorchScript archive"
+    if members & {"archive_format", "models/model.json", "serialized_exported_program.json"}:
+        return "an exported program (.pt2)"
+    return None
+
+
+def is_state(content: object) -> bool:
+    """Whether this is a dict of names and tensors."""
+    import torch
+
+    return isinstance(content, dict) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor)
+        for name, tensor in content.items()
+    )
+
+
+def _described(content: object) -> str:
+    return "a dict of other things" if isinstance(content, dict) else type(content).__name__

@@ -1,0 +1,220 @@
+"""The board's side of `rpc`: it offers itself to a tracker, one session after the other.
+
+A session belongs to whoever the tracker gave its password. It may store files by their content,
+start those and read what they print; it names no paths: files lie in a folder of the server's own,
+and no argument of a program may lead out of it. Where keys are given, only the executables of
+bundles that these have signed are started, and the board itself verifies that.
+"""
+
+import contextlib
+import ipaddress
+import secrets
+import select
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekiln.runtime.device import wire
+from edgekiln.runtime.device.lease import ConnectionLost
+from edgekiln.runtime.device.session import Session
+from edgekiln.runtime.device.tracker import TrackerConnection
+from edgekiln.runtime.errors import ConfigError, DeviceError
+from edgekiln.runtime.limits import read_file
+from edgekiln.runtime.signature import KEYS
+from edgekiln.runtime.trust import machine_signers
+
+PORTS = 100  # tried, from the one that is asked for on
+HELLO_S = 10.0  # for a client to say who it is
+PAUSE_S = 2.0  # between looks at the tracker, and attempts to reach it again
+TRACKER_HINT = "start the tracker first: python -m tvm.exec.rpc_tracker"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What is given to a tracker, and on which terms."""
+
+    tracker: tuple[str, int]
+    key: str
+    address: str  # listened at, and where clients reach this machine
+    port: int  # the first that is tried
+    signers: Path | None = None  # whose bundles run here; None: anybody's
+
+    @property
+    def public_address(self) -> str | None:
+        """None for all interfaces: clients then take the one that the tracker sees."""
+        return None if ipaddress.ip_address(self.address).is_unspecified else self.address
+
+    def warnings(self) -> tuple[str, ...]:
+        """What those should know who start the server."""
+        if ipaddress.ip_address(self.address).is_loopback:
+            return ()
+        found = f"{self.address} can be reached from other machines, without a password"
+        if self.signers is None:
+            return (f"{found}: whoever the tracker lets in runs any program here as this user",)
+        return (f"{found}; only what {self.signers.name} has signed runs here",)
+
+
+def offer_of(
+    tracker: str, key: str, *, address: str = "127.0.0.1", port: int = 9090,
+    signers: Path | None = None,
+) -> Offer:  # fmt: skip
+    """An offer as a user words it; without `signers`, the machine's own policy demands them.
+
+    Raises ConfigError for what is no "host:port" or no IP address, InputError without keys.
+    """
+    signers = signers or machine_signers()
+    name, _, number = tracker.rpartition(":")
+    if not name or not (number.isascii() and number.isdecimal() and 0 < int(number) < 65536):
+        raise ConfigError(f"tracker = {tracker!r}", hint="give HOST:PORT, e.g. 10.0.0.2:9190")
+    try:
+        ipaddress.ip_address(address)
+    except ValueError as error:
+        raise ConfigError(
+            f"address = {address!r}", hint="give an IP address of this machine, e.g. 127.0.0.1"
+        ) from error
+    if not 0 < port < 65536:
+        raise ConfigError(f"port = {port}", hint="ports are 1 to 65535")
+    if signers is not None:
+        read_file(signers, KEYS, "give a public key, or a file of allowed signers")
+    return Offer(tracker=(name, int(number)), key=key, address=address, port=port, signers=signers)
+
+
+class BoardServer:
+    """Enter it to be offered; `serve` until something ends it; leave it to be gone."""
+
+    def __init__(self, offer: Offer) -> None:
+        """Raises DeviceError: the tracker cannot be reached, or no port is free."""
+        self._offer = offer
+        self._listener = _listen(offer)
+        self.port: int = self._listener.getsockname()[1]
+        try:
+            self._tracker = self._announce()
+        except ConnectionLost as error:
+            self._listener.close()
+            raise DeviceError(
+                f"cannot serve at {offer.address}:{self.port}: {error}", TRACKER_HINT
+            ) from error
+
+    def close(self) -> None:
+        """The tracker forgets a board whose connection ends."""
+        self._tracker.close()
+        self._listener.close()
+
+    def serve(self) -> None:
+        """Sessions, one after the other, until an exception, such as a signal's, ends it."""
+        try:
+            while True:
+                try:
+                    with self._next_client() as client:
+                        Session(client, self._offer.signers).serve()
+                except ConnectionLost:
+                    self._reach_again()
+        finally:
+            self.close()
+
+    def _announce(self) -> TrackerConnection:
+        tracker = TrackerConnection(self._offer.tracker)
+        try:
+            tracker.announce(self._offer.key, self._offer.public_address, self.port)
+        except BaseException:
+            tracker.close()
+            raise
+        return tracker
+
+    def _reach_again(self) -> None:
+        """After the tracker was lost, however long that lasts."""
+        self._tracker.close()
+        while True:
+            with contextlib.suppress(ConnectionLost):
+                self._tracker = self._announce()
+                return
+            time.sleep(PAUSE_S)
+
+    def _next_client(self) -> socket.socket:
+        """Whoever knows the password of an offer. Raises ConnectionLost: of the tracker."""
+        password = self._put()
+        given_since: float | None = None
+        while True:
+            ready, _, _ = select.select([self._listener], [], [], PAUSE_S)
+            if ready and (client := self._welcome(password)):
+                return client
+            if password in self._tracker.offered():
+                continue
+            given_since = given_since or time.monotonic()
+            if time.monotonic() - given_since > HELLO_S:  # whom it was given to does not come
+                password, given_since = self._put(), None
+
+    def _put(self) -> str:
+        password = f"{self._offer.key}:{secrets.token_hex(16)}"
+        self._tracker.offer(self._offer.key, self._offer.public_address, self.port, password)
+        return password
+
+    def _welcome(self, password: str) -> socket.socket | None:
+        """The client, when it has the password and speaks this protocol."""
+        client, _ = self._listener.accept()
+        client.settimeout(HELLO_S)
+        try:
+            hello, _ = wire.receive(client, max_bytes=0)
+            known = secrets.compare_digest(str(hello.get("password")).encode(), password.encode())
+            if known and hello.get("protocol") == wire.PROTOCOL:
+                wire.send(client, {})
+                return client
+            reason = "speaks another protocol than this board" if known else "has no password"
+            fault = {"exit_code": DeviceError.exit_code, "message": f"a client {reason}"}
+            wire.send(client, {"fault": {**fault, "hint": "install the same EdgeKiln on both"}})
+        except ConnectionLost:
+            pass
+        client.close()
+        return None
+
+
+def run(offer: Offer) -> None:
+    """Serve until SIGTERM or SIGINT, and say so; called in the main thread, as signals want it.
+
+    At the end the programs of a session are ended, and the tracker forgets this machine.
+
+    Raises DeviceError: the tracker cannot be reached, or no port is free.
+    """
+    server = BoardServer(offer)
+    for warning in offer.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
+    tracker = f"{offer.tracker[0]}:{offer.tracker[1]}"
+    print(
+        f"serving as {offer.key!r} at {offer.address}:{server.port}, for the tracker at {tracker}",
+        flush=True,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        server.serve()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # the rest takes no time
+        server.close()
+    print("ended; the tracker no longer gives this machine out", flush=True)
+
+
+def _listen(offer: Offer) -> socket.socket:
+    """At the first free port from `offer.port` on."""
+    version = ipaddress.ip_address(offer.address).version
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    reason = ""
+    for port in range(offer.port, min(offer.port + PORTS, 65536)):
+        listener = socket.socket(family)
+        try:
+            listener.bind((offer.address, port))
+            listener.listen()
+        except OSError as error:
+            listener.close()
+            reason = error.strerror or str(error)
+            continue
+        return listener
+    raise DeviceError(
+        f"cannot serve at {offer.address}:{offer.port}: {reason}",
+        hint="give another --port, or an --address of this machine",
+    )

@@ -1,0 +1,85 @@
+"""What a target profile says of a device."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+# What runs programs: a machine with an operating system, or a chip without one.
+DeviceKind = Literal["hosted", "microcontroller"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caches:
+    """Bytes of the cache a core uses, shared or not; 0 where there is none."""
+
+    l1d: int
+    l2: int
+    l3: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toolchain:
+    """How the C parts are compiled and linked for the target."""
+
+    cc: str  # e.g. "gcc", "aarch64-linux-gnu-gcc"
+    cflags: tuple[str, ...] = ()
+    ldflags: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()  # Debian packages that bring it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What a microcontroller has for program, weights and data, bytes."""
+
+    flash_bytes: int
+    ram_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmulatedBoard:
+    """A board of QEMU's with the microcontroller's core: where programs for it are checked."""
+
+    machine: str  # of `qemu-system-arm -M`
+    code_origin: int  # addresses of its memories
+    code_bytes: int
+    ram_origin: int
+    ram_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetProfile:
+    """One device. `tvm` is given to `tvm.target.Target` unchanged."""
+
+    name: str
+    description: str
+    tvm: Mapping[str, Any]  # whatever TVM's targets take
+    isa: str  # key of edgekiln.targets.isa.MICROKERNELS
+    features: tuple[str, ...]  # CPU flags the program needs, as /proc/cpuinfo spells them
+    machine: str  # platform.machine() of the device: "x86_64", "aarch64"
+    cores: int
+    caches: Caches
+    channel_multiple: int  # pruned widths are multiples of this: the vector's lanes
+    toolchain: Toolchain
+    qemu_cpu: str = ""  # QEMU's model that has these features, for `--device qemu:…`
+    scheduling_model: str = ""  # the processor whose pipeline LLVM models most like this one's
+    meter: str = "auto"  # power meter; "none" where there is no sensor
+    memory: Memory | None = None  # of a microcontroller: there is no operating system
+    board: EmulatedBoard | None = None  # what stands in for it, with QEMU
+    bases: tuple[str, ...] = ()  # the profiles this one was derived from, nearest first
+
+    @property
+    def kind(self) -> DeviceKind:
+        """What the device is; a profile with `[memory]` is a microcontroller's."""
+        return "microcontroller" if self.memory else "hosted"
+
+    @property
+    def integer_edges(self) -> bool:
+        """Whether programs take and give codes: a sensor gives codes, and to convert takes flash
+        and time. Elsewhere users give and get float32, as the model they trained does.
+        """
+        return self.kind == "microcontroller"
+
+    @property
+    def base(self) -> str:
+        """The profile this one was derived from; empty: none."""
+        return self.bases[0] if self.bases else ""

@@ -1,0 +1,57 @@
+"""Parts that several machines made become one run's result."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgekiln.compiler.ci import attest
+from edgekiln.compiler.ci.merge import merge
+from edgekiln.compiler.ci.result import GateVerdict, JobResult, exit_code, read
+from edgekiln.runtime.errors import BundleError, ConfigError
+from tests.compiler.ci.results import result, run, write_bundle
+
+FAILED = GateVerdict(cell="b/x/int8", gate="max-bytes", status="fail", message="", exit_code=11)
+
+
+def job(name: str) -> JobResult:
+    return replace(result(), id=f"{name}/x/int8", name=name, bundle=f"{name}-x-int8.ekb")
+
+
+def part(home: Path, name: str, *verdicts: GateVerdict, left_out: str) -> Path:
+    home.mkdir()
+    write_bundle(home / f"{name}-x-int8.ekb")
+    attest.write(home / f"{name}-x-int8.ekb")
+    whole = replace(run(job(name), verdicts=verdicts), left_out=(f"{left_out}/x/int8",))
+    (home / "results.json").write_text(whole.to_json())
+    return home
+
+
+def test_parts_become_one_result_with_every_bundle(tmp_path: Path) -> None:
+    one = part(tmp_path / "1", "a", left_out="b")
+    two = part(tmp_path / "2", "b", FAILED, left_out="a")
+    whole = merge([one, two], tmp_path / "dist", None)
+    assert read(tmp_path / "dist") == whole
+    assert [each.id for each in whole.cells] == ["a/x/int8", "b/x/int8"]
+    assert (whole.left_out, exit_code(whole)) == ((), 11)
+    sums = (tmp_path / "dist" / "SHA256SUMS").read_text().splitlines()
+    assert [line.split()[1] for line in sums] == [
+        f"{name}-x-int8.ekb{suffix}"
+        for name in "ab"
+        for suffix in ("", ".cdx.json", ".intoto.json")
+    ]
+
+
+def test_a_part_given_twice_is_refused(tmp_path: Path) -> None:
+    only = part(tmp_path / "1", "a", left_out="b")
+    with pytest.raises(ConfigError, match="a/x/int8 is in two of the parts"):
+        merge([only, only], tmp_path / "dist", None)
+
+
+def test_a_truncated_bundle_is_refused_and_nothing_published(tmp_path: Path) -> None:
+    only = part(tmp_path / "1", "a", left_out="b")
+    bundle = only / "a-x-int8.ekb"
+    bundle.write_bytes(bundle.read_bytes()[:700])
+    with pytest.raises(BundleError, match=r"a-x-int8\.ekb: .*(truncated|whole)"):
+        merge([only], tmp_path / "dist", None)
+    assert not (tmp_path / "dist").exists()

@@ -1,0 +1,219 @@
+"""Programs compute what ONNX says, or the model is refused by the name of what is wrong."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from edgekiln.compiler.pipeline.stage import StageContext
+from edgekiln.compiler.stages.compile import Compile
+from edgekiln.runtime.errors import UnsupportedError
+from edgekiln.runtime.runner import AotRunner
+from edgekiln.targets import profile
+from tests.compiler import artifacts, float_models
+from tests.compiler.qdq_models import QdqModel
+
+TARGET = profile.load("x86-64-v3")
+
+
+def program(model: Path) -> AotRunner:
+    out = model.with_suffix(".lib")
+    Compile().run(artifacts.of(model), out, StageContext(target=TARGET, scratch=model.parent))
+    return AotRunner.open(out)
+
+
+def ours(model: Path, x: np.ndarray) -> Sequence[np.ndarray]:
+    return program(model).run(x)
+
+
+def reference(model: Path, x: np.ndarray) -> list[np.ndarray]:
+    """ONNX Runtime's results, with each operator by itself."""
+    options = onnxruntime.SessionOptions()
+    level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.graph_optimization_level = level
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return list(session.run(None, {session.get_inputs()[0].name: x}))
+
+
+def images(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 3, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("value", [-1.0, 7.0, 0.333, -3e38])
+@pytest.mark.parametrize("quantized", [True, False], ids=["quantized", "float"])
+def test_a_pad_writes_its_constant_in_the_scale_in_which_it_is_used(
+    tmp_path: Path, value: float, quantized: bool
+) -> None:
+    m = QdqModel()
+    x = m.q(
+        m.op("Relu", m.q(m.input("x", 1, 4, 6, 6), 0.0517), out="relu"), scale=0.0237, zero=-128
+    )
+    amounts, fill = m.const([0, 0, 1, 2, 0, 0, 1, 0], "int64"), m.const(value, "float32")
+    padded = m.op("Pad", x, amounts, fill, out="padded")
+    if quantized:
+        padded = m.q(m.op("Relu", padded, out="r") if value == 7.0 else padded, 0.0911, 10)
+    y = m.op("MaxPool", padded, out="y", kernel_shape=[2, 2])
+    model = m.save(tmp_path / "m.onnx", y)
+    x_value = images(1, 4, 6, 6)
+    (found,), (expected,) = ours(model, x_value), reference(model, x_value)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_an_output_that_the_model_names_twice_is_there_twice(tmp_path: Path) -> None:
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 3, 8, 8))
+    y = m.q(m.conv(x, 4, 3, 3, 3, out="y"))
+    path = m.save(tmp_path / "m.onnx", y)
+    model = onnx.load(path)
+    model.graph.output.append(model.graph.output[0])
+    first, second = ours(float_models.write(model, path), images(1, 3, 8, 8))
+    assert first.any()
+    np.testing.assert_array_equal(first, second)
+
+
+def test_the_zero_point_of_a_bias_counts(tmp_path: Path) -> None:
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 3, 8, 8))
+    weight, scales = m.weight(4, 3, 1, 1)
+    scale = np.float32(m.scales[x]) * scales
+    zeros = np.array([1000, -3000, 0, 500])
+    bias = m.op(
+        "DequantizeLinear", m.const([10, 2000, -3000, 7], "int32"), m.const(scale, "float32"),
+        m.const(zeros, "int32"), out="bias", axis=0,
+    )  # fmt: skip
+    y = m.q(m.op("Conv", x, weight, bias, out="y"), scale=0.3)
+    model = m.save(tmp_path / "m.onnx", y)
+    x_value = images(1, 3, 8, 8)
+    expected = ReferenceEvaluator(onnx.load(model)).run(None, {"x": x_value})
+    assert isinstance(expected, list)
+    (found,) = ours(model, x_value)
+    assert (np.abs(found - expected[0]) > 0.01).mean() < 0.02  # a code more or less at a tie
+    assert np.abs(found - expected).max() < 0.31
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [([(0.5, -0.1)], -0.1), ([(0.0, 6.0), (7.0, 9.0)], 7.0), ([(7.0, 9.0), (0.0, 6.0)], 6.0)],
+)
+@pytest.mark.parametrize("behind", ["Conv", "MaxPool"])
+def test_clips_that_leave_one_value_leave_that(
+    tmp_path: Path, bounds: list[tuple[float, float]], expected: float, behind: str
+) -> None:
+    """Of min > max, max; of two ranges without a common value, the second one's nearest."""
+    lines = ["a = Conv (x, w)" if behind == "Conv" else "a = MaxPool <kernel_shape = [1, 1]> (x)"]
+    constants = {}
+    for i, (low, high) in enumerate(bounds):
+        constants[f"low{i}"] = np.array(low, np.float32)
+        constants[f"high{i}"] = np.array(high, np.float32)
+        lines.append(f"c{i} = Clip ({'a' if i == 0 else f'c{i - 1}'}, low{i}, high{i})")
+    lines.append(f"y = MaxPool <kernel_shape = [1, 1]> (c{len(bounds) - 1})")
+    weights: dict[str, tuple[int, ...]] = {"w": (3, 3, 1, 1)} if behind == "Conv" else {}
+    model = float_models.make(
+        "\n".join(lines) + "\n", weights, x="1, 3, 4, 4", y="1, 3, 4, 4", constants=constants
+    )
+    path = float_models.write(model, tmp_path / "m.onnx")
+    (found,) = ours(path, images(1, 3, 4, 4))
+    np.testing.assert_array_equal(found, np.full((1, 3, 4, 4), expected, np.float32))
+
+
+@pytest.mark.parametrize(("bounds", "code"), [([(1, -1)], -1), ([(3, 4), (0, 2)], 2)])
+def test_quantized_clips_that_leave_one_value_leave_that(
+    tmp_path: Path, bounds: list[tuple[float, float]], code: float
+) -> None:
+    m = QdqModel()
+    y = m.q(m.input("x", 1, 4, 4, 4), scale=0.0937, zero=3)
+    for i, (low, high) in enumerate(bounds):
+        y = m.op("Clip", y, m.const(low, "float32"), m.const(high, "float32"), out=f"clip{i}")
+    model = m.save(tmp_path / "m.onnx", m.q(y, scale=0.0513, zero=0))
+    x = images(1, 4, 4, 4)
+    (found,), (expected,) = ours(model, x), reference(model, x)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(found, code, atol=0.03)
+
+
+def test_the_mask_of_a_dropout_that_is_used_is_refused(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]>\n'
+        "m (float[1, 8] x) => (float[1, 8] y, bool[1, 8] mask) {\n"
+        "  r = Relu (x)\n  y, mask = Dropout (r)\n}"
+    )
+    path = float_models.write(model, tmp_path / "m.onnx")
+    with pytest.raises(UnsupportedError, match="mask"):
+        program(path)
+
+
+def test_a_mask_that_nobody_uses_is_forgotten(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 9]>\n'
+        "m (float[1, 8] x) => (float[1, 8] y) {\n"
+        "  r = Relu (x)\n  d, mask = Dropout <ratio = 0.5> (r)\n  y = Exp (d)\n}"
+    )
+    path = float_models.write(model, tmp_path / "m.onnx")
+    x = images(1, 8)
+    np.testing.assert_allclose(ours(path, x)[0], np.exp(np.maximum(x, 0)), rtol=1e-5)
+
+
+def test_the_mean_of_a_layer_norm_that_is_used_is_refused(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]>\n'
+        "m (float[1, 4, 8] x, float[8] s) => (float[1, 4, 8] y, float[1, 4, 1] mean) {\n"
+        "  y, mean, dev = LayerNormalization (x, s)\n}"
+    )
+    scale = onnx.numpy_helper.from_array(np.ones(8, np.float32), "s")
+    model.graph.initializer.append(scale)
+    del model.graph.input[1]
+    path = float_models.write(model, tmp_path / "m.onnx")
+    with pytest.raises(UnsupportedError, match="its mean or deviation is used"):
+        program(path)
+
+
+@pytest.mark.parametrize(
+    ("body", "outputs", "what"),
+    [
+        ("y = Relu (x)", "float[1, 8] y, float[1, 8] x", "the model's output 'x' is an input"),
+        (
+            "k = Constant <value = float[2] {1.0, 2.0}> ()\n y = Relu (x)",
+            "float[1, 8] y, float[2] k",
+            "the model's output 'k' is a constant",
+        ),
+    ],
+)
+def test_an_output_that_nothing_computes_is_refused(
+    tmp_path: Path, body: str, outputs: str, what: str
+) -> None:
+    text = f'<ir_version: 8, opset_import: ["" : 17]>\nm (float[1, 8] x) => ({outputs}) {{{body}}}'
+    path = float_models.write(onnx.parser.parse_model(text), tmp_path / "m.onnx")
+    with pytest.raises(UnsupportedError, match=what):
+        program(path)
+
+
+def test_a_class_token_that_is_expanded_and_quantized_is_concatenated(tmp_path: Path) -> None:
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 4, 8), scale=0.0517, zero=3)
+    token = m.const(np.linspace(-2, 2, 8).reshape(1, 1, 8), "float32")
+    wide = m.op("Expand", token, m.const([1, 1, 8], "int64"), out="expand")
+    joined = m.op("Concat", m.q(wide, 0.0411, -5), x, out="joined", axis=1)
+    model = m.save(tmp_path / "m.onnx", m.q(joined, scale=0.0633, zero=1))
+    x_value = images(1, 4, 8)
+    (found,), (expected,) = ours(model, x_value), reference(model, x_value)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_weights_may_come_as_floats_that_the_model_quantizes(tmp_path: Path) -> None:
+    """As quantization-aware training writes them."""
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 3, 6, 6))
+    floats = m.const(m.rng.normal(0, 0.3, (4, 3, 3, 3)), "float32")
+    scale, zero = m.const(np.full(4, 0.01), "float32"), m.const(np.zeros(4), "int8")
+    codes = m.op("QuantizeLinear", floats, scale, zero, out="w_q", axis=0)
+    weight = m.op("DequantizeLinear", codes, scale, zero, out="w_dq", axis=0)
+    model = m.save(tmp_path / "m.onnx", m.q(m.op("Conv", x, weight, out="y"), scale=0.2))
+    result = program(model)
+    assert [layer.op for layer in result.spec.layers if "conv" in layer.op]
+    x_value = images(1, 3, 6, 6)
+    found, expected = result.run(x_value)[0], reference(model, x_value)[0]
+    assert (np.abs(found - expected) > 0.01).mean() < 0.02
