@@ -32,7 +32,7 @@ PATH = re.compile(
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 AXE = find_spec("axe_core_python")  # its wheel brings axe.min.js
-PAGES = ("index.html", "howto/data.html", "reference/cli.html", "reference/targets.html")
+PAGES = ("index", "operators", "contributing", "howto/data", "reference/cli", "reference/targets")
 PHONE, DESKTOP = (390, 844), (1280, 900)
 # What the rules find, and by how much the page is wider than the window, becomes the document.
 RUN_AXE = """
@@ -141,9 +141,9 @@ def address(site: Path) -> Iterator[str]:
         pytest.skip("needs Chromium and axe-core-python (extra dev)")
     axe = Path(AXE.origin).with_name("axe.min.js").read_text(encoding="utf-8")
     for page in PAGES:
-        text = (site / page).read_text(encoding="utf-8")
+        text = (site / f"{page}.html").read_text(encoding="utf-8")
         script = f"<script>{axe}</script><script>{RUN_AXE}</script></body>"
-        (site / page).write_text(text.replace("</body>", script), encoding="utf-8")
+        (site / f"{page}.html").write_text(text.replace("</body>", script), encoding="utf-8")
     handler = partial(Quiet, directory=str(site))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
@@ -166,7 +166,7 @@ def test_a_page_is_readable_and_no_wider_than_the_screen(
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
         f"--window-size={size[0]},{size[1]}", "--virtual-time-budget=20000", "--dump-dom",
-        f"{address}/{page}",
+        f"{address}/{page}.html",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     answer = re.search("ANSWER(.*)ANSWER", done.stdout)
