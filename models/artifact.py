@@ -1,7 +1,6 @@
 """Module artifacts: a factory's name, its arguments and plain tensors, in one file without code."""
 
 import io
-import os
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,13 +11,15 @@ from edgekiln.models import spec, widths, zoo
 from edgekiln.models.data.dataset import Dataset, Task
 from edgekiln.models.interface import one_output
 from edgekiln.models.spec import Value
+from edgekiln.models.checkpoint import tensors_in
 from edgekiln.models.torch_file import is_state, read_torch_file
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.manifest import Preprocessing
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 FORMAT = 1
 
@@ -88,16 +89,14 @@ def save_module(path: Path, module: "nn.Module", meta: ModuleMeta) -> None:
     content = {"format": FORMAT, **asdict(meta), "heads": widths.head_attributes(module)}
     buffer = io.BytesIO()  # given a path, torch.save would write the file's name into the file
     torch.save(_plain({**content, "state": state}), buffer)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as stream:
+        stream.write(buffer.getvalue())
 
 
 def read_meta(path: Path) -> ModuleMeta:
     """What a module artifact says of itself; nothing that it names is imported or called.
+
+    `kwargs` are as the file has them: `load_module` judges them.
 
     Raises:
         InputError: not a module artifact.
@@ -121,21 +120,44 @@ def load_module(path: Path, allow: Collection[str] = ()) -> "tuple[nn.Module, Mo
         others: as `zoo.build`.
     """
     content = _content(path)
-    meta = _meta(path, content)
+    factory = str(content["factory"])
     of_the_zoo = {name for e in zoo.ENTRIES.values() for name in (e.name, e.factory)}
-    if meta.factory not in of_the_zoo and meta.factory not in allow:
+    if factory not in of_the_zoo and factory not in allow:
         raise InputError(
-            f"{path}: asks for {meta.factory!r} to be called, which is not of the zoo",
-            hint=f"if you trust the file and know this function: --allow-factory {meta.factory}, "
-            f'or allow-factories = ["{meta.factory}"] in the recipe',
+            f"{path}: asks for {factory!r} to be called, which is not of the zoo",
+            hint=f"if you trust the file and know this function: --allow-factory {factory}, "
+            f'or allow-factories = ["{factory}"] in the recipe',
         )
+    meta = _meta(path, content)
+    if not all(isinstance(value, int | float | str | None) for value in meta.kwargs.values()):
+        raise InputError(f"{path}: its factory's arguments are no plain values", "build it again")
+    state: Any = content.get("state")
+    heads: Any = content.get("heads")
+    if not (is_state(state) and widths.are_head_attributes(heads)):
+        raise InputError(f"{path}: incomplete module artifact", hint="build it again")
     module = zoo.build(meta.factory, **meta.kwargs)
     try:
-        widths.load_resized(module, content["state"])
+        widths.load_resized(module, state)
+        widths.set_head_attributes(module, heads)
     except InputError as error:
         raise InputError(f"{path}: {error.message}", hint=error.hint) from error
-    widths.set_head_attributes(module, content["heads"])
     return module.eval(), meta
+
+
+def load_checkpoint(path: Path) -> "dict[str, Tensor]":
+    """Read the tensors of a module artifact, or of any checkpoint that `tensors_in` knows.
+
+    Raises:
+        InputError: anything else; the message says what it is.
+    """
+    content = read_torch_file(path)
+    tensors = tensors_in(content)
+    if not tensors:
+        raise InputError(
+            f"{path}: not a checkpoint: expected names and tensors, found {_described(content)}",
+            hint="save it by torch.save(model.state_dict(), path)",
+        )
+    return tensors
 
 
 def _plain(value: Any) -> Any:
@@ -156,7 +178,7 @@ def _plain(value: Any) -> Any:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """The whole file, if it is a module artifact with all its parts."""
+    """The whole file, if it is a module artifact of this format."""
     content = read_torch_file(path)
     if not isinstance(content, dict) or "factory" not in content:
         raise InputError(
@@ -167,8 +189,6 @@ def _content(path: Path) -> dict[str, Any]:
             f"{path}: module format {content.get('format')}, this version reads {FORMAT}",
             hint="build it again",
         )
-    if not (is_state(content.get("state")) and isinstance(content.get("heads"), dict)):
-        raise InputError(f"{path}: incomplete module artifact", hint="build it again")
     return content
 
 
@@ -177,11 +197,8 @@ def _meta(path: Path, content: Mapping[str, Any]) -> ModuleMeta:
     names = {field.name for field in fields(ModuleMeta)}
     stored = {key: value for key, value in content.items() if key in names}
     kwargs = stored.get("kwargs")
-    if not isinstance(kwargs, dict) or not all(
-        isinstance(name, str) and isinstance(value, int | float | str | None)
-        for name, value in kwargs.items()
-    ):
-        raise InputError(f"{path}: its factory's arguments are no plain values", "build it again")
+    if not isinstance(kwargs, dict) or not all(isinstance(name, str) for name in kwargs):
+        raise InputError(f"{path}: its factory's arguments have no names", "build it again")
     try:
         return replace(codec.decode(ModuleMeta, {**stored, "kwargs": {}}), kwargs=kwargs)
     except (codec.CodecError, RecursionError) as error:
@@ -209,3 +226,7 @@ def _try_forward(module: "nn.Module", name: str, dataset: Dataset) -> None:
             hint="set the factory's own option, e.g. NAME?num_classes="
             f"{len(dataset.classes)}, or choose other data",
         )
+
+
+def _described(content: object) -> str:
+    return "a dict of other things" if isinstance(content, dict) else type(content).__name__

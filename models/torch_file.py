@@ -1,32 +1,13 @@
-"""Files of `torch.save`, read without running what is in them; and checkpoints among them."""
+"""Files of `torch.save`, read without running what is in them."""
 
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekiln.models.checkpoint import tensors_in
 from edgekiln.runtime.errors import InputError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 _OLD_FORMAT = b"\x80"  # how a pickle begins: torch.save wrote no zip files before version 1.6
-
-
-def load_checkpoint(path: Path) -> "dict[str, Tensor]":
-    """Read the tensors of a module artifact, or of any checkpoint that `tensors_in` knows.
-
-    Raises:
-        InputError: anything else; the message says what it is.
-    """
-    content = read_torch_file(path)
-    tensors = tensors_in(content)
-    if not tensors:
-        raise InputError(
-            f"{path}: not a checkpoint: expected names and tensors, found {_described(content)}",
-            hint="save it by torch.save(model.state_dict(), path)",
-        )
-    return tensors
 
 
 def read_torch_file(path: Path) -> Any:
@@ -88,7 +69,3 @@ def is_state(content: object) -> bool:
         isinstance(name, str) and isinstance(tensor, torch.Tensor)
         for name, tensor in content.items()
     )
-
-
-def _described(content: object) -> str:
-    return "a dict of other things" if isinstance(content, dict) else type(content).__name__

@@ -40,10 +40,24 @@ def head_attributes(module: "nn.Module") -> dict[str, dict[str, int]]:
     return found
 
 
+def are_head_attributes(values: object) -> bool:
+    """Whether `values`, out of a file, has the form of what `head_attributes` records."""
+    return isinstance(values, dict) and all(
+        isinstance(name, str)
+        and isinstance(attributes, dict)
+        and attributes.keys() <= set(HEAD_ATTRIBUTES)
+        and all(type(value) is int for value in attributes.values())
+        for name, attributes in values.items()
+    )
+
+
 def set_head_attributes(module: "nn.Module", values: Mapping[str, Mapping[str, int]]) -> None:
-    """Restore what `head_attributes` recorded."""
+    """Restore what `head_attributes` recorded. Raises InputError: it is another module's."""
+    children = dict(module.named_modules())
     for name, attributes in values.items():
-        child = module.get_submodule(name)
+        if name not in children:
+            raise InputError(f"no part of the model is named {name!r}", "build it again")
+        child = children[name]
         for key, value in attributes.items():
             setattr(child, key, value)
 

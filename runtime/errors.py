@@ -89,3 +89,8 @@ class DeviceError(EdgeKilnError):
 
 
 EXIT_INTERRUPTED = 130  # Ctrl-C, as shells report it
+
+
+def debian_hint(*packages: str) -> str:
+    """The command that installs Debian packages, for an error's hint."""
+    return f"sudo apt-get install -y {' '.join(packages)}"

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from edgekiln.runtime.bundle import MANIFEST, ProgramFile, read_content
-from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
+from edgekiln.runtime.errors import BundleError, InputError, MissingToolError, debian_hint
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.limits import Limit, read_file
 
@@ -143,7 +143,7 @@ def _run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[byt
         )
     except FileNotFoundError:
         raise MissingToolError(
-            "ssh-keygen is not installed", "sudo apt-get install -y openssh-client"
+            "ssh-keygen is not installed", debian_hint("openssh-client")
         ) from None
 
 

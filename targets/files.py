@@ -35,6 +35,7 @@ def shipped() -> tuple[TargetProfile, ...]:
 
 
 def _find(name: str) -> Path:
+    """The file of a profile."""
     if name.endswith(".toml"):
         return Path(name)
     path = PROFILES / f"{name}.toml"

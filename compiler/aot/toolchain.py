@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache, key_of
-from edgekiln.runtime.errors import MissingToolError, StorageError
+from edgekiln.runtime.errors import MissingToolError, StorageError, debian_hint
 from edgekiln.targets.profile import Toolchain
 
 # What makes a program need more than the architecture's baseline, and so must not reach the code
@@ -113,7 +113,7 @@ class Compiler:
 
     def _install(self) -> str:
         packages = self._toolchain.packages or ("libc6-dev",)
-        return f"sudo apt-get install {' '.join(packages)}"
+        return debian_hint(*packages)
 
 
 def _first_error(stderr: str) -> str:

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from edgekiln.compiler.ci.result import CiResult, parse, read
-from edgekiln.runtime.errors import InputError, MissingToolError
+from edgekiln.runtime.errors import InputError, MissingToolError, debian_hint
 
 GIT = "git:"
 COMMITTED = "edgekiln.results.json"  # beside the configuration; a copy of a `results.json`
@@ -28,7 +28,7 @@ def load(source: str, home: Path) -> CiResult:
     try:
         shown = subprocess.run(command, capture_output=True, check=False)
     except FileNotFoundError:
-        raise MissingToolError("git is not installed", "sudo apt-get install -y git") from None
+        raise MissingToolError("git is not installed", debian_hint("git")) from None
     if shown.returncode:
         reason = shown.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise InputError(

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from edgekiln.compiler.build.recipe import PRECISIONS, Precision
-from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option, store_option
+from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option
 from edgekiln.compiler.cli.output import json_option, print_json
+from edgekiln.compiler.cli.store import store_option
 
 
 @click.command()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from edgekiln.compiler.cli.options import store_option
 from edgekiln.compiler.cli.output import json_option
+from edgekiln.compiler.cli.store import store_option
 
 FILE = click.Path(path_type=Path)
 

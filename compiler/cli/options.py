@@ -1,4 +1,4 @@
-"""Options that several commands have, and the types of numbers that options take."""
+"""An option of every command that reads modules, and the numbers that options take."""
 
 import math
 from typing import Any
@@ -23,11 +23,6 @@ class Finite(click.FloatRange):
 
 
 SEED = click.IntRange(min=0, max=MAX_SEED)
-
-store_option = click.option(
-    "--store", "store_url", default="", metavar="URL",
-    help="Shared store behind this machine's own: a directory, s3://…, gs://…",
-)  # fmt: skip
 
 allow_factory_option = click.option(
     "--allow-factory", multiple=True, metavar="PACKAGE.MODULE:FACTORY",

@@ -7,8 +7,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 import click
 
 from edgekiln.compiler.build.recipe import SKIPPABLE, Option, Recipe, stage_class, stage_options
-from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option, store_option
+from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option
 from edgekiln.compiler.cli.output import json_option, print_json
+from edgekiln.compiler.cli.store import store_option
 from edgekiln.runtime.text import human_bytes
 
 # Here and not in the stages' modules, so that `edgekiln --help` imports none of them.

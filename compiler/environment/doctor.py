@@ -14,7 +14,7 @@ from edgekiln.compiler.estimate.tools import LLVM_TOOLS, llvm_tool
 from edgekiln.compiler.pipeline.atomic_io import free_bytes, writable
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.device.qemu import EMULATORS, package_of
-from edgekiln.runtime.errors import EdgeKilnError, MissingToolError
+from edgekiln.runtime.errors import EdgeKilnError, MissingToolError, debian_hint
 from edgekiln.targets import profile
 from edgekiln.targets.detect import runs_here
 from edgekiln.targets.profile import TargetProfile
@@ -72,7 +72,7 @@ def _python() -> Iterator[Check]:
         status="wrong" if old else "ok",
         found=version,
         wanted=">=3.11",
-        fix="sudo apt-get install -y python3.11 python3.11-venv" if old else "",
+        fix=debian_hint("python3.11", "python3.11-venv") if old else "",
     )
 
 
@@ -143,7 +143,7 @@ def emulators() -> Iterator[Check]:
             name=name,
             status="ok" if found else "missing",
             found=found or "not installed",
-            fix="" if found else f"sudo apt-get install -y {package_of(name)}",
+            fix="" if found else debian_hint(package_of(name)),
             needed=False,
         )
 

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from edgekiln.runtime.device.qemu import EMULATORS
-from edgekiln.runtime.errors import MissingToolError
+from edgekiln.runtime.errors import MissingToolError, debian_hint
 from edgekiln.targets.profile import TargetProfile, Toolchain
 
 # What a program of an operating system needs of the C library, and a microcontroller's image.
@@ -31,7 +31,7 @@ def problem(target: TargetProfile) -> str:
 
 
 def install_command(tools: Toolchain) -> str:
-    return f"sudo apt-get install -y {' '.join(tools.packages)}"
+    return debian_hint(*tools.packages)
 
 
 @cache

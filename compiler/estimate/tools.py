@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 from edgekiln.runtime.device.qemu import EMULATORS, package_of
-from edgekiln.runtime.errors import MissingToolError
+from edgekiln.runtime.errors import MissingToolError, debian_hint
 
 LLVM_RELEASES = (19, 20, 21)  # their names end so on Debian; 19 first: estimates are comparable
 LLVM_PACKAGE = f"llvm-{LLVM_RELEASES[0]}"
@@ -18,7 +18,7 @@ def llvm_tool(name: str) -> str:
     for release in LLVM_RELEASES:
         if path := shutil.which(f"{name}-{release}"):
             return path
-    raise MissingToolError(f"{name} is not installed", f"sudo apt-get install -y {LLVM_PACKAGE}")
+    raise MissingToolError(f"{name} is not installed", debian_hint(LLVM_PACKAGE))
 
 
 def llvm_release() -> str:
@@ -34,9 +34,7 @@ def emulator(machine: str) -> str:
     """QEMU's name for the machine's emulator. Raises MissingToolError."""
     name = EMULATORS[machine]
     if shutil.which(name) is None:
-        raise MissingToolError(
-            f"{name} is not installed", f"sudo apt-get install -y {package_of(name)}"
-        )
+        raise MissingToolError(f"{name} is not installed", debian_hint(package_of(name)))
     return name
 
 
@@ -52,5 +50,5 @@ def require_host_compiler() -> None:
     if shutil.which(HOST_CC) is None:
         raise MissingToolError(
             f"{HOST_CC} is not installed: it compiles the counter for QEMU",
-            "sudo apt-get install -y gcc libc6-dev",
+            debian_hint("gcc", "libc6-dev"),
         )

@@ -15,14 +15,10 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
 from edgekiln.compiler.ir.reference import evaluate
 from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.onnx_model import folding, operators
 from edgekiln.compiler.onnx_model.io import load_model
 from edgekiln.runtime.errors import InputError, UnsupportedError
 
-# Operators whose control flow or output shape depends on data: no straight list of calls exists.
-DYNAMIC = frozenset(
-    "If Loop Scan SequenceMap NonZero Unique NonMaxSuppression Compress StringSplit Bernoulli "
-    "Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split()
-)
 # It keeps its int8 constant: the lowering wants the integers, not the floats they stand for.
 NEVER_FOLDED = "DequantizeLinear"
 
@@ -30,18 +26,16 @@ NEVER_FOLDED = "DequantizeLinear"
 def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = None) -> Graph:
     """Read an ONNX model for one fixed batch size.
 
-    Args:
-        path: of the file, which errors name.
-        loaded: what `load_model` has made of it, if the caller has it already; it is not changed.
-
     Raises:
         InputError: not a valid ONNX model.
-        UnsupportedError: control flow, or a shape that is not static once the batch is fixed.
+        UnsupportedError: an operator, attribute or operand that no program can be made of, or a
+            shape that is not static once the batch is fixed.
     """
     model = onnx.ModelProto()
     model.CopyFrom(loaded or load_model(path))
-    _refuse_dynamic(model.graph, path)
     _fix_batch(model.graph, batch, path)
+    model = folding.settle(model)
+    operators.check(model, str(path))
     model = _infer_shapes(model, path)
     graph = _read(model)
     _drop_unused_outputs(graph)
@@ -49,15 +43,6 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
     _name_outputs(graph, path)
     _check_static(graph, path)
     return graph
-
-
-def _refuse_dynamic(graph: onnx.GraphProto, path: Path) -> None:
-    for node in graph.node:
-        if node.op_type in DYNAMIC:
-            raise UnsupportedError(
-                f"{path}: operator {node.op_type} ({node.output[0]!r}) depends on data",
-                "a program is a fixed list of kernel calls; move the operator out of the model",
-            )
 
 
 def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path) -> None:

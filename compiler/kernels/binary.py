@@ -46,7 +46,8 @@ def factors(kind: str, a: Nhwc, b: Nhwc, y: Nhwc) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Binary:
-    """y = finish(a ∘ b), ∘ being an operation of `function.ARITHMETIC`; of codes Add or Mul.
+    """Computes y = finish(a ∘ b), ∘ being an operation of `function.ARITHMETIC`; of codes Add or
+    Mul.
 
     Args:
         kind: key of `ARITHMETIC`.
@@ -75,7 +76,7 @@ class Binary:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         with KernelBuilder() as k:
             a = k.tensor(self.a.elements, self.a.dtype)
             b = k.tensor(self.b.elements, self.b.dtype)
@@ -107,7 +108,7 @@ class Binary:
     def _of_codes(
         self, k: KernelBuilder, mk: MicroKernel, finish: Requantize
     ) -> tuple[_Value, Callable[[], Expr]]:
-        """Likewise."""
+        """How codes of y are computed, and the zero of y's border."""
         assert self.kind in {"Add", "Mul"}, self.kind
         clip = None if finish.clip == all_codes(self.y.dtype) else finish.clip
         zeros = self.a.zero_point, self.b.zero_point

@@ -18,12 +18,11 @@ from edgekiln.compiler.kernels.tir import (
     loop,
     register,
     store,
-    store_interleaved,
 )
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Divisor
-from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, load, splat
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, load, shuffle, splat
 
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
 # Nothing that decides a product with the reciprocal of such a scale underflows or overflows.
@@ -32,7 +31,7 @@ _USUAL_SCALES = (2.0**-100, 2.0**100)
 
 @dataclass(frozen=True, kw_only=True)
 class Quantize:
-    """y = saturate(round(x / scale) + zero point), ONNX's QuantizeLinear: a true division.
+    """Computes y = saturate(round(x / scale) + zero point), ONNX's QuantizeLinear: a true division.
 
     NaN becomes the lowest code.
     """
@@ -65,7 +64,7 @@ class Quantize:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, "float32")
             numbers = Numbers(
@@ -108,7 +107,7 @@ class Quantize:
 
         def pixels(w: Index, lanes: int) -> None:
             found = [code(plane + w * step_w, lanes) for plane in planes]
-            store_interleaved(y, to + w * self.y.c, found, lanes)
+            self._store_pixels(y, to + w * self.y.c, found, lanes)
 
         # Few channels, as of a camera's image: pixels are put together in registers.
         if self.y.c <= _MOST_PLANES:
@@ -125,10 +124,21 @@ class Quantize:
 
             for_vectors(self.y.w, (lanes,), scatter)
 
+    def _store_pixels(self, y: Buffer, to: Index, planes: list[Expr], lanes: int) -> None:
+        """Store the codes of all planes as whole pixels."""
+        count = self.y.c
+        if lanes == 1:
+            for c, code in enumerate(planes):
+                store(y, to + c, code)
+            return
+        # The first pixel of each plane, then the second one of each, and so on.
+        order = [plane * lanes + lane for lane in range(lanes) for plane in range(count)]
+        store(y, to, shuffle(planes, order), lanes * count)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dequantize:
-    """y = (x - zero point) · scale."""
+    """Computes y = (x - zero point) · scale."""
 
     x: Nhwc
     y: F32
@@ -140,7 +150,7 @@ class Dequantize:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             scale = k.constant(np.array([self.x.scale], np.float32))

@@ -20,12 +20,11 @@ from edgekiln.compiler.kernels.tir import (
     let,
     loop,
     store,
-    store_interleaved,
     when,
 )
 from edgekiln.compiler.kernels.types import Kernel, even_share
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, load, splat
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, load, shuffle, splat
 
 # What is done at a place: from where in x, to where in y.
 _Body = Callable[[Index, Index], None]
@@ -37,7 +36,7 @@ _MOST_PLANES = 4  # of an image whose pixels are put together in registers
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """y[Σ iₖ·y_strides[k] + y_offset] = requantize(x[Σ iₖ·x_strides[k] + x_offset]).
+    """Moves values: y[Σ iₖ·y_strides[k] + y_offset] = requantize(x[Σ iₖ·x_strides[k] + x_offset]).
 
     Args:
         shape: extents of the moved values, in any number and order of axes.
@@ -69,7 +68,7 @@ class Copy:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         # What is moved as few long axes: the first makes work items, the last is vectorized.
         axes = _with_items(_merged(self.shape, self.x_strides, self.y_strides))
         (items, *first), *outer, (count, *steps) = axes
@@ -163,7 +162,13 @@ class Copy:
         def body(i: Index, lanes: int) -> None:
             places = [let(source + plane * step + i) for plane in range(planes)]
             values = [self._value(mk, numbers, load(x, place, lanes), lanes) for place in places]
-            store_interleaved(y, to + i * planes, values, lanes)
+            if lanes == 1:
+                for plane, value in enumerate(values):
+                    store(y, to + i * planes + plane, value)
+                return
+            # The first pixel of each plane, then the second one of each, and so on.
+            order = [plane * lanes + lane for lane in range(lanes) for plane in range(planes)]
+            store(y, to + i * planes, shuffle(values, order), lanes * planes)
 
         # Wider vectors would be shuffled from several registers at once.
         for_vectors(count, tuple(n for n in mk.lanes if n <= mk.register), body)

@@ -13,7 +13,7 @@ from edgekiln.compiler.kernels.tile import Tile
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FilterSpec(Sums):
-    """y = finish(bias + Σ (x - zero point)·weight), the sum being over a window of x.
+    """Computes y = finish(bias + Σ (x - zero point)·weight), the sum being over a window of x.
 
     Args:
         pads: top, left; x has a halo of at least as much.

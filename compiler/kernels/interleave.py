@@ -15,15 +15,15 @@ from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store_interleaved
+from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, load
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, load, shuffle
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Interleave:
-    """y[…, i·G + j] = tables[j][xs[j][…, starts[j] + i]], G being the number of images.
+    """Computes y[…, i·G + j] = tables[j][xs[j][…, starts[j] + i]], G being the number of images.
 
     Args:
         xs: images of one size.
@@ -45,7 +45,7 @@ class Interleave:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         # As many parts as images are shuffled into one vector.
         groups = len(self.xs)
         widths = tuple(width // groups for width in mk.byte_lanes if width % groups == 0)
@@ -88,6 +88,11 @@ class Interleave:
                 codes(x, table, source + i, lanes)
                 for x, table, source in zip(xs, tables, sources, strict=True)
             ]
-            store_interleaved(y, to + i * groups, parts, lanes)
+            if lanes == 1:
+                for j, part in enumerate(parts):
+                    store(y, to + i * groups + j, part)
+                return
+            order = [j * lanes + lane for lane in range(lanes) for j in range(groups)]
+            store(y, to + i * groups, shuffle(parts, order), lanes * groups)
 
         for_vectors(count, widths, body)

@@ -53,8 +53,8 @@ _Buffers = tuple[Buffer, Buffer, Buffer, Buffer]  # x, gamma, beta and y
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerNorm:
-    """y = function((x - mean) / √(variance + epsilon) · gamma + beta) over rows of len(gamma)
-    values.
+    """Computes y = function((x - mean) / √(variance + epsilon) · gamma + beta) over rows of
+    len(gamma) values.
 
     Args:
         gamma: of codes of at most 2¹⁷ channels, so that Σ d² is an int32 (see `_OfCodes`).
@@ -100,7 +100,7 @@ class LayerNorm:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         return _of_floats(self, mk) if self.clip is None else _OfCodes(self, self.clip, mk).build()
 
 
@@ -120,7 +120,7 @@ class _OfCodes:
     mk: MicroKernel
 
     def build(self) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         norm, count = self.norm, self.norm.gamma.size
         together = rows_at_once(self.mk, norm.rows, count)
         with KernelBuilder() as k:
@@ -195,7 +195,7 @@ class _OfCodes:
 
 
 def _of_floats(norm: LayerNorm, mk: MicroKernel) -> Kernel:
-    """The kernel that computes row by row the mean, the variance about it, and the results."""
+    """Build the kernel that computes of each row the mean, the variance, and the results."""
     rows, count = norm.rows, norm.gamma.size
     with KernelBuilder() as k:
         x = k.tensor(rows * count, "float32")

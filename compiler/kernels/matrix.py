@@ -31,7 +31,7 @@ class Place(NamedTuple):
 class MatrixTile:
     """`down` × `across` accumulators, each `splits` times, as registers of the unit.
 
-                        beside   across
+                        extra    across
         left operand 0   [Σ a]   [acc] [acc]       the right operands stream past: one register
         left operand 1   [Σ a]   [acc] [acc]       of weights is loaded for each column, and is
                                                    multiplied by every left operand
@@ -42,7 +42,7 @@ class MatrixTile:
     Args:
         rows: pixels of an accumulator.
         depth: bytes of k that one product takes.
-        beside: accumulators before those, in every row, that are no results.
+        extra: accumulators before those, in every row, that are no results.
     """
 
     unit: MatrixUnit
@@ -51,7 +51,7 @@ class MatrixTile:
     across: int
     splits: int
     depth: int
-    beside: int = 0
+    extra: int = 0
 
     @property
     def pixels(self) -> int:
@@ -66,7 +66,7 @@ class MatrixTile:
     @property
     def _sums(self) -> int:
         """How many accumulators there are."""
-        return self.down * (self.beside + self.across) * self.splits
+        return self.down * (self.extra + self.across) * self.splits
 
     @property
     def choice(self) -> Tile:
@@ -79,7 +79,7 @@ class MatrixTile:
 
     def accumulator(self, split: int, row: int, column: int) -> int:
         """The number of its register."""
-        return (split * self.down + row) * (self.beside + self.across) + column
+        return (split * self.down + row) * (self.extra + self.across) + column
 
     def configuration(self) -> NDArray[np.uint8]:
         """What the unit is configured with: accumulators, then left operands, then right ones."""
@@ -112,9 +112,9 @@ class MatrixTile:
             steps: of k.
         """
         unit, lanes = self.unit, across * self.unit.columns
-        loads = (self.down * self.rows / unit.rows + self.beside) * unit.load_cycles
+        loads = (self.down * self.rows / unit.rows + self.extra) * unit.load_cycles
         loads += across * self.depth / unit.row_bytes * unit.stream_cycles
-        sums = self.down * (self.beside + across)
+        sums = self.down * (self.extra + across)
         latency = unit.dot_latency / min(self.splits, steps)
         products = steps * max(sums * unit.dot_cycles, loads, latency)
         epilogue = self.pixels * mk.width(lanes) * mk.epilogue_cost(lanes)
@@ -135,7 +135,7 @@ def depth(unit: MatrixUnit, run: int) -> int:
 
 
 def tiles(
-    unit: MatrixUnit, pixels: int, channels: int, depth: int, steps: int, beside: int = 0
+    unit: MatrixUnit, pixels: int, channels: int, depth: int, steps: int, extra: int = 0
 ) -> Iterator[MatrixTile]:
     """Yield every tile that fits in the registers and in a run of `pixels`, has no more splits than
     there are steps, and is no wider than `channels` need.
@@ -147,7 +147,7 @@ def tiles(
         rows = math.ceil(pixels / (down * count))
         tile = MatrixTile(
             unit=unit, rows=rows, down=down, across=across, splits=splits, depth=depth,
-            beside=beside,
+            extra=extra,
         )  # fmt: skip
         if tile.fits() and tile.pixels <= pixels and splits <= steps:
             yield tile

@@ -55,7 +55,7 @@ class MaxPool:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             numbers = Numbers(k, self.y)
@@ -101,7 +101,7 @@ class MaxPool:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AveragePool:
-    """y = Σ (x - zero point) · s_x / (s_y · count), over windows that x's halo covers.
+    """Computes y = Σ (x - zero point) · s_x / (s_y · count), over windows that x's halo covers.
 
     The halo holds the zero point, so padding adds nothing to a sum; whether it counts is `counts`.
 
@@ -125,7 +125,7 @@ class AveragePool:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         assert_covered(self.x, (self.y.h, self.y.w), self.kernel, self.strides, self.pads)
         # s_x over s_y times the count, each rounded to float32.
         mult = (
@@ -153,6 +153,7 @@ class AveragePool:
         self, mk: MicroKernel, numbers: Numbers, buffers: tuple[Buffer, Buffer],
         at: tuple[Index, Index, Index], factor: Expr,
     ) -> None:  # fmt: skip
+        """Store the averages of one pixel's channels; `factor` is what their sums are times."""
         (x, y), (n, h, w) = buffers, at
         sh, sw = self.strides
         # The window may begin in the halo.

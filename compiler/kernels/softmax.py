@@ -51,7 +51,7 @@ _LOWEST = float(np.finfo(np.float32).min)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Softmax:
-    """y = exp(x) / Σ exp(x) over rows of `count` values that lie side by side.
+    """Computes y = exp(x) / Σ exp(x) over rows of `count` values that lie side by side.
 
     Args:
         clip: lowest and highest code of y; None of floats.
@@ -90,7 +90,7 @@ class Softmax:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         return _of_floats(self, mk) if self.clip is None else _OfCodes(self, self.clip, mk).build()
 
 
@@ -103,7 +103,7 @@ class _OfCodes:
     mk: MicroKernel
 
     def build(self) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         softmax, mk, count = self.softmax, self.mk, self.softmax.count
         most = _POWERS_BYTES // (4 * count)
         # As many rows as their powers have room on the stack.
@@ -195,7 +195,7 @@ class _OfCodes:
 
 
 def _of_floats(softmax: Softmax, mk: MicroKernel) -> Kernel:
-    """The kernel that computes exp(x - max) / Σ exp(x - max), row by row."""
+    """Build the kernel that computes exp(x - max) / Σ exp(x - max), row by row."""
     rows, count = softmax.rows, softmax.count
     with KernelBuilder() as k:
         x = k.tensor(rows * count, "float32")

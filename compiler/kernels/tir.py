@@ -20,7 +20,6 @@ from edgekiln.targets.isa.expressions import (
     minimum,
     quotient_and_remainder,
     select,
-    shuffle,
     splat,
 )
 
@@ -70,20 +69,6 @@ def store(buffer: Buffer, index: Index, value: Expr, lanes: int = 1) -> None:
 
     first = expression(index)
     T.buffer_store(buffer, value, [first if lanes == 1 else T.ramp(first, 1, lanes)])
-
-
-def store_interleaved(buffer: Buffer, index: Index, parts: Sequence[Expr], lanes: int) -> None:
-    """Write the first lane of each part, then the second one of each, and so on, from `index` on.
-
-    Args:
-        lanes: of a part.
-    """
-    if lanes == 1:
-        for place, part in enumerate(parts):
-            store(buffer, index + place, part)
-        return
-    order = [part * lanes + lane for lane in range(lanes) for part in range(len(parts))]
-    store(buffer, index, shuffle(parts, order), lanes * len(parts))
 
 
 def register(dtype: str, lanes: int) -> Buffer:

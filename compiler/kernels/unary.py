@@ -21,7 +21,7 @@ from edgekiln.targets.isa.expressions import Buffer, Expr, Index, float_const, l
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lookup:
-    """y = table[x], any function of one code.
+    """Computes y = table[x], any function of one code.
 
     Args:
         table: (256,) codes of y by the code of x, lowest first.
@@ -39,7 +39,7 @@ class Lookup:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             table = k.constant(mk.pack_table(self.table))
@@ -55,7 +55,7 @@ class Lookup:
 
 @dataclass(frozen=True, kw_only=True)
 class Map:
-    """y = function(x), element by element, of floats."""
+    """Computes y = function(x), element by element, of floats."""
 
     x: Nhwc
     y: Nhwc
@@ -68,7 +68,7 @@ class Map:
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         with KernelBuilder() as k:
             x, y = (k.tensor(side.elements, "float32") for side in (self.x, self.y))
             items = k.items(self.y.n * self.y.h)

@@ -41,7 +41,7 @@ _ERF = (
 
 
 def exp(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
-    """e^x = 2ⁿ·e^r with n = round(x / ln 2)."""
+    """Return e^x = 2ⁿ·e^r with n = round(x / ln 2)."""
     low, high = map(float_const, _EXP_RANGE)
     x = let(clamp(x, low, high, lanes))
     n = let(mk.round_to_int(x * splat(float_const(1 / np.log(2)), lanes), lanes))
@@ -56,7 +56,7 @@ def exp(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
 
 
 def sigmoid(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
-    """1 / (1 + e^-x)."""
+    """Return 1 / (1 + e^-x)."""
     one = splat(float_const(1.0), lanes)
     return one / (one + exp(mk, splat(float_const(0.0), lanes) - x, lanes))
 
@@ -75,7 +75,7 @@ def _odd_ratio(
     mk: MicroKernel, x: Expr, terms: tuple[Sequence[float], Sequence[float]], bound: float,
     lanes: int,
 ) -> Expr:  # fmt: skip
-    # x·P(x²) / Q(x²); beyond the bound the function is constant in float32.
+    """Return x·P(x²) / Q(x²). Beyond the bound the function is constant in float32."""
     x = let(clamp(x, float_const(-bound), float_const(bound), lanes))
     square = let(x * x)
     above, below = (_polynomial(mk, square, part, lanes) for part in terms)

@@ -3,10 +3,11 @@
 import ast
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.onnx_model import operators
+
 if TYPE_CHECKING:
     import onnx
 
-_WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -44,7 +45,10 @@ def strip_traces(model: "onnx.ModelProto") -> None:
 
 
 def _name(node: "onnx.NodeProto", weights: set[str]) -> str:
-    if node.op_type in _WEIGHTED:  # the scope of a folded pair is the batch norm's
+    row = operators.of(node)
+    if (
+        row is not None and row.weights is not None and row.weights.bias
+    ):  # the scope of a folded pair is the batch norm's
         weight = str(node.input[1])
         if weight in weights and weight.endswith(".weight"):
             return weight.removesuffix(".weight")

@@ -2,11 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model.rewriting import Facts, replace_nodes, rewrite
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
+
+# No activation is this low: a padding with it wins no maximum.
+_BELOW_ALL = -1e30
 
 
 def pool_from_reduce_mean(model: "onnx.ModelProto") -> int:
@@ -18,18 +22,13 @@ def pool_from_reduce_mean(model: "onnx.ModelProto") -> int:
     Returns:
         How many were rewritten.
     """
-    known = shapes(model)
-    nodes: list[onnx.NodeProto] = []
-    rewritten = 0
-    for node in model.graph.node:
-        image = len(known.get(node.input[0], ())) == 4 if node.input else False
-        if image and node.op_type == "ReduceMean" and _reduced_axes(model, node) == {2, 3}:
-            nodes += _pooling(node)
-            rewritten += 1
-        else:
-            nodes.append(node)
-    replace_nodes(model, nodes)
-    return rewritten
+
+    def rule(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+        if node.op_type != "ReduceMean" or len(facts.shapes.get(node.input[0], ())) != 4:
+            return None
+        return _pooling(node) if _reduced_axes(facts, node) == {2, 3} else None
+
+    return rewrite(model, rule)
 
 
 def depthwise_from_batch_norm(model: "onnx.ModelProto") -> int:
@@ -42,27 +41,155 @@ def depthwise_from_batch_norm(model: "onnx.ModelProto") -> int:
     Returns:
         How many were rewritten.
     """
+
+    def rule(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+        if node.op_type != "BatchNormalization" or len(facts.shapes.get(node.input[0], ())) != 4:
+            return None
+        parameters = [facts.constants[name] for name in node.input[1:] if name in facts.constants]
+        if len(parameters) < len(node.input) - 1 or operators.attributes(node).get("training_mode"):
+            return None
+        return [_depthwise(facts, node, parameters)]
+
+    return rewrite(model, rule)
+
+
+def add_from_sub(model: "onnx.ModelProto") -> int:
+    """Rewrite a − b to a + (−b): additions have an integer kernel, and −b is a lookup table.
+
+    Left alone: one activation and a number, which is a table as it stands, and what is not float32.
+
+    Returns:
+        How many were rewritten.
+    """
     import onnx
 
-    known = shapes(model)
-    constants = {w.name: onnx.numpy_helper.to_array(w) for w in model.graph.initializer}
-    nodes: list[onnx.NodeProto] = []
-    rewritten = 0
-    for node in model.graph.node:
-        constant = all(name in constants for name in node.input[1:])
-        if (
-            node.op_type == "BatchNormalization"
-            and constant
-            and len(known.get(node.input[0], ())) == 4
+    make = onnx.helper.make_node
+
+    def rule(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+        if node.op_type != "Sub" or node.output[0] not in facts.floats:
+            return None
+        left, right = facts.constant(node, 0), facts.constant(node, 1)
+        if any(value is not None and value.size == 1 for value in (left, right)):
+            return None
+        a, b = node.input
+        if right is not None:
+            negative = facts.add(f"{node.output[0]}.negative", -right)
+            return [make("Add", [a, negative], node.output, name=node.name)]
+        negative = facts.free(f"{node.output[0]}.negative")
+        negate = make("Neg", [b], [negative], name=negative)
+        return [negate, make("Add", [a, negative], node.output, name=node.name)]
+
+    return rewrite(model, rule)
+
+
+def mul_from_swish(model: "onnx.ModelProto") -> int:
+    """Rewrite Swish(x) = x · sigmoid(α x) to the operators that it abbreviates.
+
+    Returns:
+        How many were rewritten.
+    """
+    import numpy as np
+    import onnx
+
+    make = onnx.helper.make_node
+
+    def rule(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+        if node.op_type != "Swish":
+            return None
+        (x,), (y,) = node.input, node.output
+        nodes = []
+        argument, gate = x, facts.free(f"{y}.gate")
+        alpha = operators.attributes(node).get("alpha", 1.0)
+        if alpha != 1.0:
+            argument = facts.free(f"{y}.argument")
+            factor = facts.add(f"{y}.alpha", np.array(alpha, np.float32))
+            nodes.append(make("Mul", [x, factor], [argument], name=argument))
+        return [
+            *nodes,
+            make("Sigmoid", [argument], [gate], name=gate),
+            make("Mul", [x, gate], [y], name=node.name),
+        ]
+
+    return rewrite(model, rule)
+
+
+def max_pool_takes_padding(model: "onnx.ModelProto") -> int:
+    """Rewrite Pad → MaxPool to the MaxPool's own padding, where no padded value can be a maximum.
+
+    The padding's constant would stretch the range of the padded tensor, up to where nothing else
+    is told apart. Left alone: constants that an activation may be below, a Pad with other readers,
+    and windows that the padding fills alone.
+
+    Returns:
+        How many were rewritten.
+    """
+    import onnx
+
+    def rule(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+        pad = facts.makers.get(node.input[0]) if node.op_type == "MaxPool" else None
+        if pad is None or pad.op_type != "Pad" or facts.alone(pad.output[0]) is None:
+            return None
+        if any(node.output[1:]):  # where the maxima are, counted with the padding
+            return None
+        amounts = _low_padding(facts, pad)
+        window = operators.attributes(node)
+        kernel = window.pop("kernel_shape")
+        plain = not window.get("ceil_mode") and window.get("auto_pad", "NOTSET") == "NOTSET"
+        dilated = any(d != 1 for d in window.get("dilations", ()))
+        axes = len(kernel)
+        if not plain or dilated or amounts is None or len(amounts) != 2 * (axes + 2):
+            return None
+        before, after = amounts[: axes + 2], amounts[axes + 2 :]
+        more = [*before[2:], *after[2:]]
+        pads = [a + b for a, b in zip(window.pop("pads", [0] * 2 * axes), more, strict=True)]
+        if any((*before[:2], *after[:2])) or any(
+            not 0 <= amount < kernel[i % axes] for i, amount in enumerate(pads)
         ):
-            conv, weights = _depthwise(node, [constants[name] for name in node.input[1:]])
-            nodes.append(conv)
-            model.graph.initializer.extend(weights)
-            rewritten += 1
-        else:
-            nodes.append(node)
-    replace_nodes(model, nodes)
-    return rewritten
+            return None
+        pool = onnx.helper.make_node(
+            "MaxPool", [pad.input[0]], node.output, name=node.name, kernel_shape=kernel, pads=pads,
+            **window,
+        )  # fmt: skip
+        return [pool]
+
+    count = rewrite(model, rule)
+    if count:
+        _drop_unread(model)
+    return count
+
+
+def own_weights(model: "onnx.ModelProto") -> int:
+    """Give each reader of a constant that is quantized in another way a copy of its own.
+
+    The quantizer stores one form a constant: per channel along one axis, or per tensor.
+
+    Returns:
+        How many copies were made.
+    """
+    made = 0
+    forms: dict[str, dict[int | str, str]] = {}
+
+    def rule(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+        nonlocal made
+        names = list(node.input)
+        for place, name in enumerate(names):
+            if name not in facts.constants or name not in facts.floats:
+                continue
+            form = _form(node, place)
+            known = forms.setdefault(name, {form: name})
+            if form not in known:
+                known[form] = facts.add(name, facts.constants[name])
+                made += 1
+            names[place] = known[form]
+        if names == list(node.input):
+            return None
+        copy = type(node)()
+        copy.CopyFrom(node)
+        copy.input[:] = names
+        return [copy]
+
+    rewrite(model, rule)
+    return made
 
 
 def batch_norms_after_conv(model: "onnx.ModelProto") -> list[str]:
@@ -75,43 +202,32 @@ def batch_norms_after_conv(model: "onnx.ModelProto") -> list[str]:
     ]
 
 
-def shapes(model: "onnx.ModelProto") -> dict[str, tuple[io.Extent, ...]]:
-    """Of every activation whose shape can be inferred."""
-    import onnx
+def _form(node: "onnx.NodeProto", place: int) -> int | str:
+    """How the quantizer stores a node's constant operand: the axis of its scales, or in words.
 
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    values = (*inferred.input, *inferred.value_info, *inferred.output)
-    return {value.name: io.extents(value) for value in values}
-
-
-def drop_unused_weights(model: "onnx.ModelProto") -> None:
-    """Remove initializers that no node and no output reads."""
-    used = {name for node in model.graph.node for name in node.input}
-    used |= {value.name for value in model.graph.output}
-    kept = [weight for weight in model.graph.initializer if weight.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    Each bias has a scale of its own, its sums'.
+    """
+    axis = operators.channel_axis(node)
+    if axis is None:
+        return "one scale"
+    if place == 1:
+        return axis
+    return f"bias of {node.output[0]}" if place == 2 else "one scale"
 
 
-def _reduced_axes(model: "onnx.ModelProto", node: "onnx.NodeProto") -> set[int]:
+def _reduced_axes(facts: Facts, node: "onnx.NodeProto") -> set[int]:
     """Axes of a ReduceMean over a rank-4 tensor, as 0…3; empty when they are no constant."""
-    import onnx
-
-    axes: list[int] = []
-    for attribute in node.attribute:
-        if attribute.name == "axes":  # before opset 18
-            axes = list(attribute.ints)
-    if len(node.input) > 1:
-        for weight in model.graph.initializer:
-            if weight.name == node.input[1]:
-                axes = onnx.numpy_helper.to_array(weight).tolist()
+    axes = operators.attributes(node).get("axes", [])  # before opset 18
+    constant = facts.constant(node, 1)
+    if constant is not None:
+        axes = constant.tolist()
     return {axis % 4 for axis in axes}
 
 
 def _pooling(node: "onnx.NodeProto") -> "list[onnx.NodeProto]":
     import onnx
 
-    keeps = all(a.i for a in node.attribute if a.name == "keepdims")  # default 1
+    keeps = operators.attributes(node).get("keepdims", 1)
     data, result = node.input[0], node.output[0]
     pooled = result if keeps else f"{result}_pooled"
     nodes = [onnx.helper.make_node("GlobalAveragePool", [data], [pooled], name=node.name)]
@@ -124,22 +240,19 @@ def _pooling(node: "onnx.NodeProto") -> "list[onnx.NodeProto]":
 
 
 def _depthwise(
-    node: "onnx.NodeProto", parameters: "list[NDArray[Any]]"
-) -> "tuple[onnx.NodeProto, list[onnx.TensorProto]]":
-    """The convolution that computes a batch norm, and its weight and bias."""
+    facts: Facts, node: "onnx.NodeProto", parameters: "list[NDArray[Any]]"
+) -> "onnx.NodeProto":
+    """The convolution that computes a batch norm."""
     import numpy as np
     import onnx
 
     gamma, beta, mean, variance = (array.astype(np.float64) for array in parameters)
-    epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+    epsilon = operators.attributes(node).get("epsilon", 1e-5)
     slope = gamma / np.sqrt(variance + epsilon)
     result = node.output[0]
-    weight, bias = f"{result}.weight", f"{result}.bias"
-    tensors = [
-        onnx.numpy_helper.from_array(slope.astype(np.float32).reshape(-1, 1, 1, 1), weight),
-        onnx.numpy_helper.from_array((beta - mean * slope).astype(np.float32), bias),
-    ]
-    conv = onnx.helper.make_node(
+    weight = facts.add(f"{result}.weight", slope.astype(np.float32).reshape(-1, 1, 1, 1))
+    bias = facts.add(f"{result}.bias", (beta - mean * slope).astype(np.float32))
+    return onnx.helper.make_node(
         "Conv",
         [node.input[0], weight, bias],
         [result],
@@ -147,12 +260,27 @@ def _depthwise(
         group=len(slope),
         kernel_shape=[1, 1],
     )
-    return conv, tensors
 
 
-def replace_nodes(model: "onnx.ModelProto", nodes: "list[onnx.NodeProto]") -> None:
-    """Put these nodes, new or of the model, in the place of all; weights nobody reads go."""
-    kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
-    drop_unused_weights(model)
+def _low_padding(facts: Facts, pad: "onnx.NodeProto") -> list[int] | None:
+    """A Pad's amounts, begin then end, if its constant is below whatever it pads."""
+    attributes = operators.attributes(pad)
+    amounts, value = facts.constant(pad, 1), facts.constant(pad, 2)
+    constant = attributes.get("mode", "constant") == "constant"
+    if not constant or amounts is None or value is None or any(pad.input[3:]):
+        return None
+    maker = facts.makers.get(pad.input[0])
+    lowest = 0.0 if maker is not None and maker.op_type == "Relu" else _BELOW_ALL
+    low = float(value.reshape(-1)[0])
+    return list(amounts.tolist()) if low < 0 and low <= lowest else None
+
+
+def _drop_unread(model: "onnx.ModelProto") -> None:
+    """Remove the nodes whose results nobody reads any more."""
+    needed = {value.name for value in model.graph.output}
+    kept = []
+    for node in reversed(model.graph.node):
+        if not needed.isdisjoint(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    replace_nodes(model, kept[::-1])

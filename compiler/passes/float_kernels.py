@@ -11,7 +11,7 @@ from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused
 from edgekiln.compiler.passes.functions import Seen
 from edgekiln.compiler.passes.numbers import Floats
 from edgekiln.compiler.passes.rewriter import Rewriter
-from edgekiln.compiler.passes.rules.table import RULES
+from edgekiln.compiler.passes.rules.table import float_rule
 
 
 @graph_pass
@@ -26,7 +26,7 @@ def float_kernels(graph: Graph) -> None:
         if not is_onnx(node):
             rewriter.emit(node)
         elif not seen.take(node):
-            rule = RULES.get(node.op.kind) if _on_floats(graph, node) else None
+            rule = float_rule(node) if _on_floats(graph, node) else None
             reason = rule(rewriter, node) if rule else f"{node.op.kind} has no float kernel"
             if reason is not None:
                 rewriter.reason = node.reason or reason

@@ -7,9 +7,7 @@ from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import is_onnx
 from edgekiln.compiler.ir.ops import Dequantize, Quantize
-
-# These are where the time goes: in float they are worth a word wherever they stand.
-HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN"})
+from edgekiln.compiler.onnx_model import operators
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +38,7 @@ def float_operators(graph: Graph) -> list[FloatOperator]:
             name=node.name,
             op=node.op.kind,
             reason=node.reason,
-            quantized=node.name in enclosed or node.op.kind in HEAVY,
+            quantized=node.name in enclosed or operators.heavy(node.op.kind),
         )
         for node in nodes
     ]

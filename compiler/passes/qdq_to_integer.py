@@ -17,7 +17,7 @@ from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.passes.numbers import Codes
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules import elementwise
-from edgekiln.compiler.passes.rules.table import RULES
+from edgekiln.compiler.passes.rules.table import integer_rule
 from edgekiln.compiler.passes.walk import QuantizedConstant, is_operator
 
 
@@ -50,7 +50,7 @@ def _visit(rewriter: Rewriter, node: Node) -> None:
     elif is_operator(node, "QuantizeLinear") and rewriter.per_tensor(node):
         _quantize(rewriter, node)
     elif is_onnx(node):
-        rule = RULES.get(node.op.kind)
+        rule = integer_rule(node)
         reason = rule(rewriter, node) if rule else f"{node.op.kind} has no integer form"
         if reason is not None:
             rewriter.reason = node.reason or reason

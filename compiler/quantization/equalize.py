@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.onnx_model import operators
+
 if TYPE_CHECKING:
     import onnx
 
-# Operations that a positive factor a channel passes through unchanged.
-_HOMOGENEOUS = ("Relu", "MaxPool", "AveragePool", "GlobalAveragePool")
 _SWEEPS = 20  # a change spreads by one layer a sweep; enough for it to settle
 _SETTLED = 1e-3  # largest relative change of a factor that is not worth another sweep
 
@@ -120,6 +120,7 @@ def _next_layer(
         if len(behind) != 1 or node.output[0] in outputs:
             return None
         flat = node.op_type == "GlobalAveragePool" and behind[0].op_type in ("Flatten", "Reshape")
-        if behind[0].op_type not in _HOMOGENEOUS and not flat:
+        row = operators.of(behind[0])
+        if not (flat or (row is not None and row.homogeneous)):
             return behind[0] if behind[0].input[0] == node.output[0] else None
         node = behind[0]

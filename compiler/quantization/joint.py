@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Self
 
+from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.quantization.ranges import Range
 
 if TYPE_CHECKING:
     import onnx
 
-# Their results have the parameters of their input: the values are the same.
-_SAME = ("Flatten", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 # An operand with a quarter of the result's span would lose two of its eight bits.
 _LEAST_SHARE = 0.25
 
@@ -90,7 +89,9 @@ def joint_ranges(
         if node.op_type in ("Relu", "Clip"):
             groups.limit(node.output[0], *_bounds(model, node))
     for node in kept:
-        if node.op_type in _SAME and node.input[0] in ranges:
+        row = operators.of(node)
+        same = row is not None and row.role == "pass-through"
+        if same and node.input[0] in ranges:
             for name in node.output:
                 if name in ranges:
                     groups.join(node.input[0], name)

@@ -4,8 +4,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import io, rewrites
-from edgekiln.compiler.onnx_model.gemm import gemm_from_matmul
+from edgekiln.compiler.onnx_model import folding, io, operators, rewrites, rewriting
+from edgekiln.compiler.onnx_model.conv_transpose import conv_from_transposed
+from edgekiln.compiler.onnx_model.gemm import gemm_from_matmul, plain_gemm
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -34,10 +35,23 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     ready = onnx.ModelProto()
     ready.CopyFrom(model)
     _name_nodes(ready)
-    ready = _simplify(_upgrade(ready))
+    rewrites.mul_from_swish(ready)
+    try:
+        ready = _simplify(_upgrade(ready))
+    except UnsupportedError:
+        operators.check(ready)  # which knows better than ONNX Runtime what is wrong
+        raise
+    while folding.fold(ready):  # what ONNX Runtime does not: ConstantOfShape
+        ready = _simplify(ready)
     rewrites.pool_from_reduce_mean(ready)
     rewrites.depthwise_from_batch_norm(ready)
+    rewrites.add_from_sub(ready)
+    rewrites.max_pool_takes_padding(ready)
+    conv_from_transposed(ready)
+    plain_gemm(ready)
     gemm_from_matmul(ready)
+    rewrites.own_weights(ready)
+    operators.check(ready)
     _name_nodes(ready)
     io.write_meta(ready, io.read_meta(model))
     return ready
@@ -80,7 +94,7 @@ def _simplify(model: "onnx.ModelProto") -> "onnx.ModelProto":
     kept = [entry for entry in simplified.opset_import if entry.domain in used]
     del simplified.opset_import[:]
     simplified.opset_import.extend(kept)
-    rewrites.drop_unused_weights(simplified)
+    rewriting.drop_unused_weights(simplified)
     return simplified
 
 

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
-from edgekiln.compiler.quantization.qdq import ACTIVATIONS, QUANTIZABLE, WEIGHTED
+from edgekiln.compiler.onnx_model.operator_row import Weights
+from edgekiln.compiler.onnx_model.rewriting import facts_of
+from edgekiln.compiler.quantization import limits
 
 if TYPE_CHECKING:
     import onnx
@@ -60,54 +63,67 @@ def inspect(model: "onnx.ModelProto", exclude: Sequence[str] = ()) -> Structure:
 
 class _Graph:
     def __init__(self, model: "onnx.ModelProto") -> None:
-        import onnx
-
-        self.makers = {out: node for node in model.graph.node for out in node.output}
-        self.readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in model.graph.node:
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
-        self.constants = {
-            weight.name: onnx.numpy_helper.to_array(weight) for weight in model.graph.initializer
-        }
-        self.outputs = {value.name for value in model.graph.output}
+        self.facts = facts_of(model)
+        self.makers, self.readers = self.facts.makers, self.facts.readers
+        self.constants = dict(self.facts.constants)
+        self.outputs = self.facts.outputs
+        for node in model.graph.node:  # operators read constants through DequantizeLinear
+            if node.op_type == DEQUANTIZE and node.input[0] in self.constants:
+                self.facts.constants[node.output[0]] = self.constants[node.input[0]]
 
     def why_float(self, node: "onnx.NodeProto") -> str | None:
         """None when the node is integer."""
-        if node.op_type not in QUANTIZABLE:
-            return "has no integer form"
-        for name in self.operands(node):
-            maker = self.makers.get(name)
-            absorbed = node.op_type in ACTIVATIONS and maker and self.why_float(maker) is None
-            if not absorbed and (maker is None or maker.op_type != DEQUANTIZE):
+        reason = limits.obstacle(self.facts, node)
+        if reason is not None:
+            return reason
+        for name in operators.data_operands(node):
+            if not self._is_integer(node, name):
                 return f"its input {name!r} is float"
         if not self._ends_in_q(node.output[0]):
             return "its output is read as float"
         return None
 
-    def operands(self, node: "onnx.NodeProto") -> list[str]:
-        """Inputs that carry data: without shapes, axes, pads and bounds."""
-        if node.op_type in (*WEIGHTED, "Add", "Sub", "Mul", "Concat"):
-            return [name for name in node.input if name]
-        return list(node.input[:1])
+    def _is_integer(self, node: "onnx.NodeProto", name: str) -> bool:
+        """Whether an operand comes out of DQ, or out of what one integer operation does with it."""
+        maker = self.makers.get(name)
+        if maker is None:  # of the functions that are tables, the numbers
+            return name in self.constants and operators.unary(node.op_type)
+        if maker.op_type == DEQUANTIZE:
+            return True
+        if _is_clip(node):
+            return self.why_float(maker) is None
+        joined = operators.unary(node.op_type) and operators.unary(maker.op_type)
+        return joined and all(
+            self._is_integer(maker, operand) for operand in operators.data_operands(maker)
+        )
 
     def _ends_in_q(self, name: str) -> bool:
         """Read by Q alone, or through one activation, or not at all but as the model's output.
 
-        Float readers are fine behind a weighted operation, whose int32 sums become real numbers
-        without a detour over int8: the logits.
+        Float readers are fine behind a product, whose int32 sums become real numbers without a
+        detour over int8: the logits.
         """
         readers = self.readers.get(name, [])
         if name in self.outputs or not readers:
             return True
         maker = self.makers[name]
-        if maker.op_type in WEIGHTED and all(r.op_type != QUANTIZE for r in readers):
+        if _weights(maker) is not None and all(r.op_type != QUANTIZE for r in readers):
             return all(self._leads_to_output(reader) for reader in readers)
         return all(
             reader.op_type == QUANTIZE
-            or (reader.op_type in ACTIVATIONS and self._ends_in_q(reader.output[0]))
+            or (
+                (_is_clip(reader) or self._joins(maker, reader))
+                and self._ends_in_q(reader.output[0])
+            )
             for reader in readers
         )
+
+    def _joins(self, maker: "onnx.NodeProto", reader: "onnx.NodeProto") -> bool:
+        """Whether the reader is the maker's saturation, or both become one table."""
+        if _is_clip(reader):
+            return True
+        one = operators.unary(maker.op_type) and operators.unary(reader.op_type)
+        return one and limits.obstacle(self.facts, reader) is None
 
     def _leads_to_output(self, node: "onnx.NodeProto") -> bool:
         """Whether nothing but a chain of single-input operations lies between it and the output."""
@@ -131,9 +147,11 @@ class _Graph:
 
     def bad_weights(self, node: "onnx.NodeProto") -> list[str]:
         """Weights must be s8, symmetric and per channel; a bias int32 with scale_x · scale_w."""
-        if node.op_type not in WEIGHTED or self._stored(node.input[1]) is None:
+        if _weights(node) is None or self._stored(node.input[1]) is None:
             return []  # a product of two activations has no weights
         stored, scale, zero = self._quantized(node.input[1])
+        if node.op_type == "MatMul" and stored.ndim != 2:
+            return []  # an operand like an activation
         found = []
         if stored.dtype != np.int8:
             found.append(f"{node.name}: its weights are {stored.dtype}, not int8")
@@ -148,9 +166,11 @@ class _Graph:
     def _bad_bias(self, node: "onnx.NodeProto", weight_scale: NDArray[Any]) -> list[str]:
         if self._stored(node.input[2]) is None:
             return [f"{node.name}: its bias is not quantized"]
-        stored, scale, _ = self._quantized(node.input[2])
+        stored, scale, zero = self._quantized(node.input[2])
         if stored.dtype != np.int32:
             return [f"{node.name}: its bias is {stored.dtype}, not int32"]
+        if zero.any():
+            return [f"{node.name}: its bias has a zero point"]
         data = self.makers.get(node.input[0])
         if data is None or data.input[1] not in self.constants:
             return []
@@ -175,3 +195,13 @@ class _Graph:
             self.constants[scale],
             self.constants.get(zero[0], no_zero) if zero else no_zero,
         )
+
+
+def _weights(node: "onnx.NodeProto") -> Weights | None:
+    row = operators.of(node)
+    return None if row is None else row.weights
+
+
+def _is_clip(node: "onnx.NodeProto") -> bool:
+    """Whether the saturation of the operation before it does its work."""
+    return operators.integer_form(node.op_type, node.domain) == "clip"

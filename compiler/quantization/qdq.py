@@ -14,40 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model import io, operators
+from edgekiln.compiler.onnx_model.rewriting import facts_of
+from edgekiln.compiler.quantization import limits, spare_names
 from edgekiln.compiler.quantization.ranges import Range
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     import onnx
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# Removed where the quantized range says the same: saturation is the clip.
-ACTIVATIONS = ("Relu", "Clip")
-ELEMENTWISE = ("Add", "Sub", "Mul")
-# One input, one output, no shape: on int8 a table of 256 entries.
-UNARY = (
-    "Abs", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "Neg",
-    "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh",
-)  # fmt: skip
-POOLS = ("AveragePool", "GlobalAveragePool", "MaxPool", "ReduceMean")
-MOVES = (
-    "Concat", "Flatten", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose",
-    "Unsqueeze",
-)  # fmt: skip
-QUANTIZABLE = WEIGHTED + ACTIVATIONS + ELEMENTWISE + UNARY + POOLS + MOVES
-
-# What may stand between the last product and the output without being quantized itself.
-_TAIL = (
-    "Clip", "Flatten", "LogSoftmax", "Relu", "Reshape", "Sigmoid", "Softmax", "Squeeze", "Tanh",
-    "Transpose",
-)  # fmt: skip
-
 _DEAD = 1e-30  # a range this small leaves no room for float32 scales and their products
 
 
 def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[onnx.NodeProto]":
-    """The nodes that become integer.
+    """The nodes that become integer: all that have an integer form and are not excluded.
 
     Args:
         exclude: shell patterns of node names that stay float, e.g. "blocks.0.*".
@@ -63,13 +43,15 @@ def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[o
                 hint=f"operations are: {_some(names)}",
             )
     tail = {node.name for node in _float_tail(model)}
+    facts = facts_of(model)
     return [
         node
         for node in model.graph.node
-        if node.op_type in QUANTIZABLE
+        if operators.quantizable(node.op_type, node.domain)
         and node.name not in tail
         and not any(fnmatchcase(node.name, pattern) for pattern in exclude)
-        and not _clips_away_zero(model, node)
+        and limits.obstacle(facts, node) is None
+        and not limits.clips_away_zero(facts, node)
     ]
 
 
@@ -97,36 +79,69 @@ def quantize(
         ranges: lowest and highest real value of every tensor in `observed_tensors(nodes)`.
     """
     import onnx
-    from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+    from onnxruntime.quantization.calibrate import TensorData
 
+    if not nodes:  # the quantizer takes an empty list for all nodes
+        return _finish(model, model)
     source = onnx.ModelProto()
     source.CopyFrom(model)
+    renamed = spare_names.spare(source)
+    now = {old: new for new, old in renamed.items()}
     tensors = {
-        name: TensorData(lowest=np.float32(low), highest=np.float32(high))
+        now.get(name, name): TensorData(lowest=np.float32(low), highest=np.float32(high))
         for name, (low, high) in ((name, _usable(span)) for name, span in ranges.items())
     }
     logging.getLogger().addFilter(_no_advice)
     try:
-        quantizer = _quantizer_class()(
-            source,
-            per_channel=True,
-            reduce_range=False,
-            weight_qType=QuantType.QInt8,
-            activation_qType=QuantType.QInt8,
-            tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),
-            nodes_to_quantize=[node.name for node in nodes],
-            nodes_to_exclude=[],
-            op_types_to_quantize=list(QUANTIZABLE),
-            # Also a Transpose or MaxPool right at the input is done on int8.
-            extra_options={"ForceQuantizeNoInputCheck": True},
-        )
-        quantizer.keep_float = _float_outputs(model)
+        quantizer = _quantizer(source, [node.name for node in nodes], tensors)
+        quantizer.keep_float = frozenset(now.get(name, name) for name in _float_outputs(model))
         quantizer.quantize_model()
         quantizer.model.topological_sort()
     finally:
         logging.getLogger().removeFilter(_no_advice)
-    return _finish(quantizer.model.model, model)
+    quantized = quantizer.model.model
+    spare_names.rename(quantized, renamed)
+    return _finish(quantized, model)
+
+
+def _quantizer(source: "onnx.ModelProto", names: list[str], tensors: dict[str, Any]) -> Any:
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+
+    options: dict[str, Any] = {
+        # Also a Transpose or MaxPool right at the input is done on int8.
+        "ForceQuantizeNoInputCheck": True
+    }
+    if one_scale := _products_of_constants(source):
+        options["TensorQuantOverrides"] = {
+            name: [{"quant_type": QuantType.QInt8, "symmetric": True}] for name in one_scale
+        }
+    return _quantizer_class()(
+        source,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),
+        nodes_to_quantize=names,
+        nodes_to_exclude=[],
+        op_types_to_quantize=operators.names("quantized", "pass-through"),
+        extra_options=options,
+    )
+
+
+def _products_of_constants(model: "onnx.ModelProto") -> list[str]:
+    """Constant operands of MatMul that are no matrix on the right: of these a kernel takes one
+    scale, as of an activation.
+    """
+    ranks = {weight.name: len(weight.dims) for weight in model.graph.initializer}
+    found = []
+    for node in model.graph.node:
+        if node.op_type == "MatMul":
+            left, right = node.input
+            found += [left] if left in ranks else []
+            found += [right] if ranks.get(right, 2) != 2 else []
+    return list(dict.fromkeys(found))
 
 
 def _usable(span: Range) -> Range:
@@ -191,12 +206,22 @@ def _float_tail(model: "onnx.ModelProto") -> "list[onnx.NodeProto]":
     for output in model.graph.output:
         path: list[onnx.NodeProto] = []
         node = makers.get(output.name)
-        while node is not None and node.op_type in _TAIL and readers[node.output[0]] == 1:
+        while node is not None and _in_tail(node) and readers[node.output[0]] == 1:
             path.append(node)
             node = makers.get(node.input[0])
-        if node is not None and node.op_type in WEIGHTED and readers[node.output[0]] == 1:
+        if node is not None and _is_product(node) and readers[node.output[0]] == 1:
             tail += path
     return tail
+
+
+def _in_tail(node: "onnx.NodeProto") -> bool:
+    row = operators.of(node)
+    return row is not None and row.tail
+
+
+def _is_product(node: "onnx.NodeProto") -> bool:
+    row = operators.of(node)
+    return row is not None and row.weights is not None
 
 
 def _float_outputs(model: "onnx.ModelProto") -> frozenset[str]:
@@ -221,17 +246,3 @@ def _readers(model: "onnx.ModelProto") -> dict[str, int]:
     ):
         count[name] = count.get(name, 0) + 1
     return count
-
-
-def _clips_away_zero(model: "onnx.ModelProto", node: "onnx.NodeProto") -> bool:
-    """Clip(1, 6): a quantized range always holds 0 and could not stand for it."""
-    import onnx
-
-    if node.op_type != "Clip":
-        return False
-    weights = {w.name: w for w in model.graph.initializer}
-    low, high = (
-        float(onnx.numpy_helper.to_array(weights[name])) if name in weights else 0.0
-        for name in (*node.input[1:3], "", "")[:2]
-    )
-    return low > 0 or high < 0

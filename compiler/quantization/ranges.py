@@ -111,19 +111,44 @@ class Observer:
         }
 
     def _runs(self, batches: Batches) -> Iterator[dict[str, NDArray[np.float32]]]:
-        for x in batches(self._batch_size(batches)):
+        if not self._tensors:  # a session that is asked for nothing gives all it has
+            return
+        for x in whole_batches(batches(self._batch_size(batches)), self._fixed):
             values: dict[str, NDArray[Any]] = {}
             if self._input in self._tensors:
                 values[self._input] = x
-            values |= dict(zip(self._wanted, self._session(x, self._wanted), strict=True))
+            if self._wanted:
+                values |= dict(zip(self._wanted, self._session(x, self._wanted), strict=True))
             yield {name: a for name, a in values.items() if a.dtype == np.float32 and a.size}
 
     def _batch_size(self, batches: Batches) -> int:
         if self._fixed is not None:
             return self._fixed
+        if not self._wanted:
+            return self._batch
         first = next(iter(batches(1)))
         bytes_a_sample = sum(array.nbytes for array in self._session(first, self._wanted))
         return max(1, min(self._batch, BUDGET_BYTES // max(1, bytes_a_sample)))
+
+
+def whole_batches(
+    batches: Iterable[NDArray[np.float32]], fixed: int | None
+) -> Iterator[NDArray[np.float32]]:
+    """Those that a model of a fixed batch takes: the last one may be smaller.
+
+    Raises:
+        InputError: there is none.
+    """
+    count = 0
+    for x in batches:
+        if fixed is None or len(x) == fixed:
+            count += 1
+            yield x
+    if not count:
+        raise InputError(
+            f"the data has fewer samples than the model's fixed batch of {fixed}",
+            hint="give more data, or export the model with an open batch",
+        )
 
 
 def _open(span: Range) -> Range:

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PERFECT_DB = 200.0  # two equal outputs have no noise; the report needs a number
+LOST_DB = -PERFECT_DB  # nothing of the signal, or no signal: NaN, or zeros alone
 
 
 class Sqnr:
@@ -21,8 +22,8 @@ class Sqnr:
 
     @property
     def db(self) -> float:
+        if self._signal == 0.0 or not np.isfinite(self._signal + self._noise):
+            return LOST_DB
         if self._noise == 0.0:
             return PERFECT_DB
-        if self._signal == 0.0:
-            return -PERFECT_DB
         return min(10.0 * float(np.log10(self._signal / self._noise)), PERFECT_DB)

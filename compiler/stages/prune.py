@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 # Enough for a ranking: the scores are means, and a batch costs as much as training on it.
 _GRADIENT_BATCHES = 16
+# A network that a cut has ruined has far to go; one that still works is lost at such a rate.
+_RATE, _FINE_RATE = 3e-3, 2e-4
+# What a cut costs, in accuracy or as the growth of the loss: at most where that is little, and at
+# least where it is worth a word.
+_LITTLE, _NOTABLE = 0.05, 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +48,13 @@ class Prune(Stage):
     steps: int = field(default=1, metadata={"help": "Rounds of cutting and recovering."})
     recovery_epochs: int = field(default=8, metadata={"help": "Epochs of training after each cut."})
     batch_size: int = field(default=32, metadata={"help": "Samples a step, on each process."})
-    learning_rate: float = field(default=3e-3, metadata={"help": "Largest learning rate."})
+    learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": f"Largest learning rate (default: {_RATE:g}; "
+            f"{_FINE_RATE:g} where a cut cost little)."
+        },
+    )
     weight_decay: float = field(
         default=1e-2, metadata={"help": "How much weights decay a step, as AdamW defines it."}
     )
@@ -75,7 +86,11 @@ class Prune(Stage):
             ("steps", self.steps >= 1, "cut at least once, or skip the stage: --skip prune"),
             ("recovery_epochs", self.recovery_epochs >= 0, "give 0 (no training) or more"),
             ("batch_size", self.batch_size >= 2, "batch norm needs two samples or more"),
-            ("learning_rate", self.learning_rate > 0, "give a positive number"),
+            (
+                "learning_rate",
+                self.learning_rate is None or self.learning_rate > 0,
+                "give a positive number",
+            ),
             ("weight_decay", self.weight_decay >= 0, "give 0 or more"),
             ("ema", 0 <= self.ema < 1, "give 0 (none) or a number below 1, such as 0.99"),
             ("shift", self.shift >= 0, "give 0 or more pixels"),
@@ -107,11 +122,16 @@ class Prune(Stage):
             # Equal parts of what is to go: the same number of MACs in every round.
             kept = 1 - (1 - self.ratio) * (step + 1) / self.steps
             module = self._round(
-                step, replace(context, module=module), teacher, int(before.macs * kept), ctx
+                step,
+                replace(context, module=module),
+                teacher,
+                ctx,
+                budget=int(before.macs * kept),
+                aim=score_before,
             )
         after = cost.count(module, context.samples[:1])
         score_after = _score(module, context, self.batch_size)
-        if score_after.is_worse_than(score_before):
+        if score_after.is_worse_than(score_before, _NOTABLE):
             ctx.notes.append(
                 f"pruning made it worse: val {score_before} before, {score_after} after; "
                 "raise --ratio or --recovery-epochs"
@@ -139,10 +159,15 @@ class Prune(Stage):
         step: int,
         context: "TrainingContext",
         teacher: "nn.Module",
-        budget: int,
         ctx: StageContext,
+        *,
+        budget: int,
+        aim: "SplitScore",
     ) -> "nn.Module":
-        """Cut to `budget` MACs and recover; a finished round is read from the scratch directory."""
+        """Cut to `budget` MACs and recover towards `aim`, the score of the unpruned network.
+
+        A finished round is read from the scratch directory.
+        """
         from edgekiln.compiler.pruning.importance import weight_scores
         from edgekiln.compiler.pruning.shrink import shrink, survey
         from edgekiln.compiler.training.distributed import join
@@ -173,11 +198,12 @@ class Prune(Stage):
             )
         )
         if self.recovery_epochs:
+            little = not _score(module, context, self.batch_size).is_worse_than(aim, _LITTLE)
             fit(
                 module,
                 context.data,
                 Objective(task=context.data.task, alpha=self.alpha, temperature=self.temperature),
-                self._options(step),
+                self._options(step, _FINE_RATE if little else _RATE),
                 checkpoint_path=ctx.scratch / f"round-{step}.ckpt",
                 teacher=teacher,
                 advance=_labelled(label, ctx.advance),
@@ -188,14 +214,14 @@ class Prune(Stage):
             save_module(done, module, context.meta)
         return module
 
-    def _options(self, step: int) -> "FitOptions":
+    def _options(self, step: int, default_rate: float) -> "FitOptions":
         from edgekiln.compiler.training.batches import Augment
         from edgekiln.compiler.training.fit import FitOptions
 
         return FitOptions(
             epochs=self.recovery_epochs,
             batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+            learning_rate=self.learning_rate or default_rate,
             weight_decay=self.weight_decay,
             ema=self.ema,
             augment=Augment(shift=self.shift, flip=self.flip),

@@ -1,5 +1,6 @@
 """Quantize: a float ONNX model becomes the one int8 model of all targets."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,17 +16,20 @@ from edgekiln.compiler.quantization.entropy import entropy_range
 from edgekiln.compiler.quantization.mse import mse_range
 from edgekiln.compiler.quantization.percentile import percentile_range
 from edgekiln.compiler.quantization.ranges import Histogram, Observer, Range
+from edgekiln.compiler.quantization.sqnr import LOST_DB
 from edgekiln.compiler.stages.uses_data import data_of_onnx, used_data
-from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.errors import AccuracyError, ConfigError, UnsupportedError
 
 if TYPE_CHECKING:
     import onnx
 
     from edgekiln.compiler.onnx_model.feed import Feed
     from edgekiln.compiler.quantization.qcheck import Structure
+    from edgekiln.models.data.dataset import Dataset, Split
     from edgekiln.targets.profile import TargetProfile
 
 _SQNR_SAMPLES, _SQNR_BATCH = 512, 32
+_LEAST_CALIBRATION = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,10 @@ class Quantize(Stage):
         metadata={
             "help": "Balance channels across layers when SQNR is below so many dB; 0: never."
         },
+    )
+    accept_sqnr: float = field(
+        default=10.0,
+        metadata={"help": f"Refuse a result whose SQNR is lower, in dB; {LOST_DB:.0f} takes any."},
     )
     data: str = field(
         default="", metadata={"help": "Data set to calibrate on; the model's own by default."}
@@ -92,6 +100,10 @@ class Quantize(Stage):
         if self.equalize_below and sqnr_db < self.equalize_below:
             quantized, sqnr_db = self._equalized(model, (quantized, sqnr_db), feed, ctx)
         structure = qcheck.inspect(quantized, self.exclude)
+        if not structure.integer:
+            raise _nothing_to_quantize(structure)
+        if not sqnr_db >= self.accept_sqnr:
+            raise _signal_lost(sqnr_db, self.accept_sqnr)
         ctx.notes.extend(_notes(structure))
         io.save_model(quantized, dst)
         return {
@@ -141,17 +153,18 @@ class Quantize(Stage):
         return after if better else before
 
     def _ranges(self, observer: Observer, feed: "Feed", ctx: StageContext) -> dict[str, Range]:
-        calib = feed.dataset.calib
+        parts = _calibration(feed.dataset, self.samples)
         passes = 1 if self.calibration == "minmax" else 2
-        total = min(self.samples or len(calib), len(calib)) * passes
+        total = sum(count for _, count in parts) * passes
         seen = 0
 
         def batches(size: int) -> Iterator[NDArray[np.float32]]:
             nonlocal seen
-            for x, _ in feed.batches(calib, batch=size, samples=self.samples):
-                yield x
-                seen += len(x)
-                ctx.advance(min(seen, total), total, f"calibrating ({self.calibration})")
+            for split, count in parts:
+                for x, _ in feed.batches(split, batch=size, samples=count):
+                    yield x
+                    seen += len(x)
+                    ctx.advance(min(seen, total), total, f"calibrating ({self.calibration})")
 
         ranges = observer.ranges(batches)
         if self.calibration == "minmax":
@@ -169,6 +182,18 @@ class Quantize(Stage):
                 return mse_range(histogram)
             case "minmax":
                 return histogram.low, histogram.high
+
+
+def _calibration(dataset: "Dataset", samples: int) -> "list[tuple[Split, int]]":
+    """Where the calibration samples come from, and how many.
+
+    A range that a handful of samples gave cuts off what all others have: a small data set's
+    calibration split is filled up from the training split.
+    """
+    calib, train = dataset.calib, dataset.train
+    wanted = min(samples or len(calib), len(calib))
+    more = min(len(train), (samples or _LEAST_CALIBRATION) - wanted, _LEAST_CALIBRATION - wanted)
+    return [(calib, wanted), *([(train, more)] if more > 0 else [])]
 
 
 def _completed(meta: io.Meta, feed: "Feed", data: str) -> io.Meta:
@@ -189,19 +214,42 @@ def _notes(structure: "Structure") -> list[str]:
     ]
 
 
+def _nothing_to_quantize(structure: "Structure") -> UnsupportedError:
+    reasons = dict.fromkeys(f"{op.op} {op.reason}" for op in structure.floats)
+    return UnsupportedError(
+        f"no operation of the model can be quantized: {'; '.join(list(reasons)[:5])}",
+        hint="exclude fewer operations, or build a float program: --precision float32",
+    )
+
+
+def _signal_lost(sqnr_db: float, least: float) -> AccuracyError:
+    """SQNR is too low for the result to be of use."""
+    if sqnr_db <= LOST_DB:
+        message = "the model's output is NaN, or nothing but zeros, on the validation samples"
+        return AccuracyError(
+            f"quantize: {message}", hint="check the weights, and the data's scale, mean and std"
+        )
+    return AccuracyError(
+        f"quantize: an SQNR of {sqnr_db:.1f} dB is below the {least:g} dB that are accepted",
+        hint="try --calibration percentile or mse, --exclude the operations that lose most, or "
+        f"take it as it is: --accept-sqnr {math.floor(sqnr_db)}",
+    )
+
+
 def _sqnr_db(real: "onnx.ModelProto", quantized: "onnx.ModelProto", feed: "Feed") -> float:
     """Of the logits, on validation samples: the test split is for the last word only."""
     from edgekiln.compiler.onnx_model.session import Session
     from edgekiln.compiler.quantization.qdq import logits
-    from edgekiln.compiler.quantization.ranges import with_outputs
+    from edgekiln.compiler.quantization.ranges import whole_batches, with_outputs
     from edgekiln.compiler.quantization.sqnr import Sqnr
 
     compared = logits(real)
     reference = Session(with_outputs(real, compared), optimize=True)
     candidate = Session(with_outputs(quantized, compared), optimize=False)
     sqnr = Sqnr()
-    batch = io.fixed_batch(real) or _SQNR_BATCH
-    for x, _ in feed.batches(feed.dataset.val, batch=batch, samples=_SQNR_SAMPLES):
+    fixed = io.fixed_batch(real)
+    batches = feed.batches(feed.dataset.val, batch=fixed or _SQNR_BATCH, samples=_SQNR_SAMPLES)
+    for x in whole_batches((x for x, _ in batches), fixed):
         for exact, rounded in zip(reference(x, compared), candidate(x, compared), strict=True):
             sqnr.add(exact, rounded)
     return sqnr.db

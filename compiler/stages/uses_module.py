@@ -3,7 +3,6 @@
 Nothing here imports or calls what a file names: sources are found and read, not run.
 """
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
@@ -12,8 +11,6 @@ from pathlib import Path
 
 from edgekiln.compiler.pipeline.artifact import Artifact, sha256_of
 from edgekiln.compiler.pipeline.fingerprint import Sources, code_sha256, installed
-
-_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 
 
 def data_of_module(src: Artifact | None) -> str:
@@ -76,10 +73,15 @@ def factory_code(name: str) -> str:
 
 def _working_directory() -> Sources:
     """The user's own modules, which lie where the tool was started, and ours."""
+    try:
+        beside = sorted(Path.cwd().iterdir())
+    except OSError:  # a directory that is gone, or may not be read
+        beside = []
+    names = {path: path.name if path.is_dir() else path.name.removesuffix(".py") for path in beside}
     roots = {
-        path.stem: path
-        for path in sorted(Path.cwd().iterdir())
-        if _IDENTIFIER.fullmatch(path.stem) and (path.suffix == ".py" or path.is_dir())
+        name: path
+        for path, name in names.items()
+        if name.isidentifier() and (path.suffix == ".py" or path.is_dir())
     }
     return Sources(roots={**roots, **installed().roots})
 

@@ -33,11 +33,11 @@ class SplitScore:
             found[f"{split}_accuracy{suffix}"] = self.accuracy
         return found
 
-    def is_worse_than(self, other: "SplitScore") -> bool:
-        """Whether it is worse by a point of accuracy or a twentieth of the loss, not by chance."""
+    def is_worse_than(self, other: "SplitScore", margin: float) -> bool:
+        """Whether accuracy is lower by more than `margin`, or the loss greater by that share."""
         if self.accuracy is None or other.accuracy is None:
-            return self.loss > 1.05 * other.loss
-        return self.accuracy < other.accuracy - 0.01
+            return self.loss > (1 + margin) * other.loss
+        return self.accuracy < other.accuracy - margin
 
     def __str__(self) -> str:
         return f"{self.loss:.4g}" if self.accuracy is None else f"{100 * self.accuracy:.1f} %"

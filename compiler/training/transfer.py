@@ -21,7 +21,7 @@ def load_matching_weights(module: "nn.Module", checkpoint: Path) -> list[str]:
     Raises:
         InputError: the file cannot be read, or no tensor fits.
     """
-    from edgekiln.models.torch_file import load_checkpoint
+    from edgekiln.models.artifact import load_checkpoint
 
     own = module.state_dict()
     given = under_own_names(load_checkpoint(checkpoint), own)

@@ -97,8 +97,11 @@ def _state(name: str) -> tuple[object, ...]:
 
 
 def _reader(path: Path) -> Reader:
+    # Here, with its own name, and not later for a file in it or as a damaged archive.
     if path.is_dir():
-        os.scandir(path).close()  # raises what else would be raised for a file in it
+        os.scandir(path).close()
+    else:
+        path.open("rb").close()
     for fits, reader in _FORMATS:
         if fits(path):
             return reader

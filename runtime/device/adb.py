@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 
 from edgekiln.runtime.device.lease import ConnectionLost
-from edgekiln.runtime.errors import MissingToolError
+from edgekiln.runtime.errors import MissingToolError, debian_hint
 
 DIRECTORY = "/data/local/tmp/edgekiln"  # where the shell user may start programs
 DONE = 78  # instead of 0, with which the client also ends when a phone is unplugged
@@ -23,7 +23,7 @@ class AdbShell:
     def __init__(self, serial: str = "", *, directory: str = "") -> None:
         """`serial` as `adb devices` lists it; "" where there is one phone only."""
         if shutil.which("adb") is None:
-            raise MissingToolError("adb is not installed", "sudo apt-get install adb")
+            raise MissingToolError("adb is not installed", debian_hint("adb"))
         self.name = f"adb:{serial}"
         self.directory = directory or DIRECTORY
         self._client = ["adb", *(("-s", serial) if serial else ())]

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from edgekiln.runtime.device.device import Done
 from edgekiln.runtime.device.local import LocalDevice
-from edgekiln.runtime.errors import BundleError, MissingToolError
+from edgekiln.runtime.errors import BundleError, MissingToolError, debian_hint
 from edgekiln.runtime.manifest import ProgramSpec
 
 # platform.machine() of a device → QEMU's name of it
@@ -66,7 +66,7 @@ class QemuDevice(LocalDevice):
             )
         if shutil.which(emulator) is None:
             raise MissingToolError(
-                f"{emulator} is not installed", hint=f"sudo apt-get install {package_of(emulator)}"
+                f"{emulator} is not installed", hint=debian_hint(package_of(emulator))
             )
         if spec.footprint:
             self._board = spec.footprint.board

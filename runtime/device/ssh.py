@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 
 from edgekiln.runtime.device.lease import ConnectionLost
-from edgekiln.runtime.errors import MissingToolError
+from edgekiln.runtime.errors import MissingToolError, debian_hint
 
 FAILED = 255  # ssh's own exit code, for every failure of the connection
 DIRECTORY = ".cache/edgekiln"  # below the home directory, where commands start
@@ -31,7 +31,7 @@ class SshShell:
             MissingToolError: no client.
         """
         if shutil.which("ssh") is None:
-            raise MissingToolError("ssh is not installed", "sudo apt-get install openssh-client")
+            raise MissingToolError("ssh is not installed", debian_hint("openssh-client"))
         self.name = f"ssh://{host}" + (f":{port}" if port else "")
         self.directory = directory or DIRECTORY
         self._host = host

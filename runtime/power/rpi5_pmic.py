@@ -10,6 +10,7 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
+from edgekiln.runtime.errors import debian_hint
 from edgekiln.runtime.power.integrator import Integrator
 from edgekiln.runtime.power.meter import PowerMeter, SensorError
 
@@ -23,7 +24,7 @@ LINE = re.compile(r"\s*(\w+)_([AV])\s+(?:current|volt)\(\d+\)=([\d.]+)[AV]")
 
 def open_meter(root: Path, _argument: str = "") -> PowerMeter:
     if not any((root / each).exists() for each in (PROGRAM, SAID)):
-        raise SensorError("no vcgencmd", hint="Raspberry Pi 5: sudo apt-get install raspi-utils")
+        raise SensorError("no vcgencmd", hint=f"Raspberry Pi 5: {debian_hint('raspi-utils')}")
     return Integrator("rpi5-pmic", "rails of the board", partial(watts, root), PERIOD_S)
 
 

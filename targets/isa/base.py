@@ -247,7 +247,7 @@ class MicroKernel(ABC):
 
     @property
     def register(self) -> int:
-        """int32 lanes of a register."""
+        """How many int32 lanes a register has."""
         return self.register_lanes or self.lanes[0]
 
     def width(self, lanes: int) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class LoopCosts:
-    """Of a loop of dot products over one register tile.
+    """What a loop of dot products over one register tile costs.
 
     Args:
         tile_cycles: addresses, loop control and the first loads of a tile.
@@ -39,7 +39,7 @@ class LoopCosts:
 
 @dataclass(frozen=True, kw_only=True)
 class FilteringCosts:
-    """Of Winograd's filtering.
+    """What Winograd's filtering costs.
 
     Args:
         window_cycles: to transform a register of channels of a window.

@@ -149,7 +149,7 @@ def lane_numbers(lanes: int) -> Expr:
 
 
 def quotient_and_remainder(value: Expr, divisor: int) -> tuple[Expr, Expr]:
-    """Of a non-negative value."""
+    """Divide a non-negative value."""
     from tvm.script.ir_builder import tirx as T
 
     quotient: Expr = T.truncdiv(value, const(divisor))

@@ -126,10 +126,10 @@ or allow-factories = ["stranger_nets:tiny"] in the recipe
 
 def test_a_file_from_a_stranger_calls_nothing_until_it_is_allowed(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "stranger_nets.py").write_text(
-        "open('imported', 'w')\n"
+        "from pathlib import Path\nPath('imported').touch()\n"
         "from torch import nn\n"
         "def tiny(classes=10):\n"
-        "    open('called', 'w')\n"
+        "    Path('called').touch()\n"
         "    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1),\n"
         "                         nn.Flatten(), nn.Linear(8, classes))\n"
     )
@@ -167,7 +167,7 @@ def test_a_file_that_runs_a_command_is_refused_whatever_the_function(
     content = torch.load(tmp_path / "net.pt", weights_only=True)
     for factory, kwargs in (
         ("torch.utils.collect_env:run", {"command": "touch hacked"}),
-        ("setuptools._distutils.spawn:spawn", {"cmd": "touch hacked"}),
+        ("setuptools._distutils.spawn:spawn", {"cmd": ["touch", "hacked"]}),
         ("os:system", {"command": "touch hacked"}),
     ):
         torch.save(content | {"factory": factory, "kwargs": kwargs}, tmp_path / "net.pt")

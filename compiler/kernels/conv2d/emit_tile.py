@@ -78,9 +78,9 @@ class TileEmitter:
         for pixel, lane, vector, value in self._joined_pixels(results):
             place = pixel * conv.y.pixel + vector.start - chosen[0].start
             # The residual's image has the same pixels, but another border.
-            beside = None if other is None else other + place
+            residual_at = None if other is None else other + place
             at = channels.lane + lane
-            self.epilogue.emit(value, at, y + place, beside, vector.lanes, vector.valid)
+            self.epilogue.emit(value, at, y + place, residual_at, vector.lanes, vector.valid)
 
     def _start_sums(self, channels: Channels, sums: list[list[list[Buffer]]]) -> None:
         """Set the first split to the bias, the others to zero."""

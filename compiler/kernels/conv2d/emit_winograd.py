@@ -283,11 +283,11 @@ class WinogradEmitter:
         # Pixels whose channels fill less than a vector leave together.
         for j in range(0, TILE, together):
             total = sums[j] if together == 1 else shuffle(sums[j : j + together], range(lanes))
-            beside = None
+            residual_at = None
             if conv.residual and other is not None:
-                beside = other + _within(conv.residual.tensor, i, j)
+                residual_at = other + _within(conv.residual.tensor, i, j)
             at = y + _within(conv.y, i, j)
-            self.epilogue.emit(total, channels.lane, at, beside, lanes, valid)
+            self.epilogue.emit(total, channels.lane, at, residual_at, lanes, valid)
 
 
 def _within(tensor: Nhwc, i: int, j: int) -> int:

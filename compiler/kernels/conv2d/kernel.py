@@ -37,7 +37,7 @@ class Convolution(ConvolutionSpec):
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel: by the algorithm of its tile, or whichever takes fewer cycles."""
+        """Build the kernel: by the algorithm of its tile, or by what takes the fewest cycles."""
         self.check()
         assert not (self.residual and self.y.pixel != self.y.c), "one place serves both"
         plan = min(self._plans(mk), key=lambda plan: plan.ranked[0][0])

@@ -60,13 +60,13 @@ class MatrixPlan(Packing):
         self.steps = self.tap_steps * depth // mk.k_step
         self.unrolled = self.taps * self.tap_steps <= _MOST_UNROLLED
         # Splits take turns within one iteration of the innermost loop.
-        in_turn = self.taps * self.tap_steps if self.unrolled else self.tap_steps
+        most_splits = self.taps * self.tap_steps if self.unrolled else self.tap_steps
         # Every way to cut the work, with every tile that it allows.
         ways = sorted(
             (
                 (self._cycles(runs, tile), runs, tile)
                 for runs in self._all_runs()
-                for tile in matrix.tiles(self.unit, runs.pixels, self.oc, depth, in_turn)
+                for tile in matrix.tiles(self.unit, runs.pixels, self.oc, depth, most_splits)
             ),
             key=lambda way: way[0],
         )

@@ -184,7 +184,7 @@ class DirectPlan(Packing):
         return found
 
     def per_lane(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Likewise, once for each of the pixels that leave together."""
+        """One number a channel in the order of the vectors, once for each pixel of `together`."""
         return np.concatenate([super().per_lane(values)] * self.together)
 
     def starts(self, item: Expr) -> Iterator[Index]:

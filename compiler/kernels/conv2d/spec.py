@@ -9,7 +9,7 @@ from edgekiln.compiler.kernels.filters import FilterSpec
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConvolutionSpec(FilterSpec):
-    """y = finish(bias + Σ (x - zero point)·weight).
+    """Computes y = finish(bias + Σ (x - zero point)·weight).
 
     Args:
         compact: whether the weights must take no more bytes than these.

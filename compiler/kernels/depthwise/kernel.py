@@ -59,7 +59,7 @@ class Depthwise(DepthwiseSpec):
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel."""
+        """Build the kernel."""
         self.check()
         plan = self._plan(mk)
         with KernelBuilder() as k:

@@ -7,7 +7,7 @@ from edgekiln.compiler.kernels.filters import FilterSpec
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DepthwiseSpec(FilterSpec):
-    """y = finish(bias + Σ (x - zero point)·weight), channel by channel.
+    """Computes y = finish(bias + Σ (x - zero point)·weight), channel by channel.
 
     Args:
         x: y has as many channels.

@@ -48,7 +48,7 @@ class Residual:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sums:
-    """bias + Σ (x - zero point)·weight, channel by channel, and where the results go.
+    """The sums bias + Σ (x - zero point)·weight, channel by channel, and where the results go.
 
     Args:
         x: with a halo that no tap of a filter leaves.
@@ -65,8 +65,8 @@ class Sums:
 
 
 def folded_bias(sums: Sums) -> NDArray[np.int64]:
-    """bias - zero point · Σ weight: sums that start from it need no subtraction. Kernels take it
-    modulo 2³².
+    """Return bias - zero point · Σ weight: sums that start from it need no subtraction. Kernels
+    take it modulo 2³².
     """
     total = sums.weight.sum(axis=(1, 2, 3), dtype=np.int64)
     folded: NDArray[np.int64] = sums.bias.astype(np.int64) - sums.x.zero_point * total

@@ -54,7 +54,7 @@ class MatMul(MatMulSpec):
 
     @shared
     def pack(self, mk: MicroKernel) -> Kernel:
-        """The kernel that packs b."""
+        """Build the kernel that packs b."""
         plan = PackedPlan(self, mk)
         with KernelBuilder() as k:
             b = k.tensor(self.b.elements, mk.activation)
@@ -72,10 +72,11 @@ class MatMul(MatMulSpec):
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
-        """The kernel that multiplies: by b as it was packed, or as it lies."""
+        """Build the kernel that multiplies: by b as it was packed, or as it lies."""
         return self._build_unpacked(mk) if mk.k_step == 1 else self._build_packed(mk)
 
     def _build_packed(self, mk: MicroKernel) -> Kernel:
+        """Build the kernel that multiplies codes."""
         plan = PackedPlan(self, mk)
         with KernelBuilder() as k:
             a = k.tensor(self.a.elements, mk.activation)
@@ -121,6 +122,7 @@ class MatMul(MatMulSpec):
         )  # fmt: skip
 
     def _build_unpacked(self, mk: MicroKernel) -> Kernel:
+        """Build the kernel that multiplies floats."""
         assert isinstance(self.finish, FloatFinish)
         plan = UnpackedPlan(self, mk)
         rows, tiles = plan.tile.pixels, math.ceil(self.m / plan.tile.pixels)

@@ -86,14 +86,14 @@ class PackedPlan:
         steps = math.ceil(k / depth)
 
         def cycles(tile: MatrixTile) -> float:
-            """Of one matrix, roughly."""
+            """Count the cycles of one matrix, roughly."""
             # Accumulators beside each other, of each block of columns.
             widths = [v.lanes // unit.columns for v in matrix.columns(n, self.mk, tile.lanes)]
             each = sum(tile.cycles(self.mk, across, steps) for across in widths)
             return each * math.ceil(m / tile.pixels)
 
         # One more accumulator in every row is for Σ a.
-        tiles = matrix.tiles(unit, m, n, depth, steps, beside=1)
+        tiles = matrix.tiles(unit, m, n, depth, steps, extra=1)
         return sorted(((cycles(tile), tile) for tile in tiles), key=lambda choice: choice[0])
 
     def tile_ones(self) -> NDArray[np.int8]:

@@ -31,7 +31,7 @@ class Matrices:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MatMulSpec:
-    """y = finish(Σ (a - z_a)(b - z_b)): (m, k) by (k, n) for each index of `batch`.
+    """Computes y = finish(Σ (a - z_a)(b - z_b)): (m, k) by (k, n) for each index of `batch`.
 
     Args:
         a: with column stride 1.

@@ -11,15 +11,9 @@ from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.ir.ops import Binary, Lookup
 from edgekiln.compiler.ir.reference import evaluate
 from edgekiln.compiler.ir.tensor import QMAX, QMIN, Tensor
+from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.walk import Epilogue
-
-# Elementwise operators: with one quantized input and scalar constants they make a lookup table.
-UNARY = frozenset(
-    "Abs Acos Acosh Add Asin Asinh Atan Atanh Ceil Celu Clip Cos Cosh Div Elu Erf Exp Floor "
-    "Gelu HardSigmoid HardSwish LeakyRelu Log Max Min Mish Mul Neg Pow PRelu Reciprocal Relu "
-    "Round Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Tan Tanh ThresholdedRelu".split()
-)
 
 
 def add(rw: Rewriter, node: Node) -> str | None:
@@ -149,7 +143,7 @@ def _unary_region(rw: Rewriter, output: str) -> tuple[list[Node], str] | None:
                 return None
         elif name in rw.view:
             roots.add(name)
-        elif name in rw.made and rw.made[name].op.kind in UNARY:
+        elif name in rw.made and operators.unary(rw.made[name].op.kind):
             if rw.graph.tensors[name].shape != shape:
                 return None
             found.append(rw.made[name])

@@ -1,41 +1,49 @@
-"""Which rule rewrites which ONNX operator: of codes and of floats alike."""
+"""The rules by name. Which operator is rewritten by which stands in `onnx_model.operator_table`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from edgekiln.compiler.ir.node import Node
+from edgekiln.compiler.ir.onnx_op import onnx_op
+from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules import elementwise, linear, movement, pooling, rows
 
 # A rule emits operations of ours and returns None, or says why there are none.
 Rule = Callable[[Rewriter, Node], str | None]
 
-RULES: dict[str, Rule] = {
-    "Conv": linear.conv,
-    "Gemm": linear.gemm,
-    "MatMul": linear.matmul,
-    "Add": elementwise.add,
-    "Mul": elementwise.mul,
-    "Relu": elementwise.clip,
-    "Clip": elementwise.clip,
-    "Concat": elementwise.concat,
-    "Softmax": rows.softmax,
-    "LayerNormalization": rows.layer_norm,
-    "BatchNormalization": rows.batch_norm,
-    "MaxPool": pooling.max_pool,
-    "AveragePool": pooling.average_pool,
-    "GlobalAveragePool": pooling.global_average_pool,
-    "GlobalMaxPool": pooling.global_max_pool,
-    "ReduceMean": pooling.reduce_mean,
-    "Reshape": movement.reshape,
-    "Flatten": movement.reshape,
-    "Squeeze": movement.reshape,
-    "Unsqueeze": movement.reshape,
-    "Identity": movement.reshape,
-    "Dropout": movement.reshape,
-    "Transpose": movement.transpose,
-    "Pad": movement.pad,
-    "Slice": movement.slice_,
-    "Gather": movement.gather,
-    "Split": movement.split,
-    "Resize": movement.resize,
+RULES: Mapping[str, Rule] = {
+    "conv": linear.conv,
+    "gemm": linear.gemm,
+    "matmul": linear.matmul,
+    "add": elementwise.add,
+    "mul": elementwise.mul,
+    "clip": elementwise.clip,
+    "concat": elementwise.concat,
+    "softmax": rows.softmax,
+    "layer_norm": rows.layer_norm,
+    "batch_norm": rows.batch_norm,
+    "max_pool": pooling.max_pool,
+    "average_pool": pooling.average_pool,
+    "global_average_pool": pooling.global_average_pool,
+    "global_max_pool": pooling.global_max_pool,
+    "reduce_mean": pooling.reduce_mean,
+    "reshape": movement.reshape,
+    "transpose": movement.transpose,
+    "pad": movement.pad,
+    "slice": movement.slice_,
+    "gather": movement.gather,
+    "split": movement.split,
+    "resize": movement.resize,
 }
+
+
+def integer_rule(node: Node) -> Rule | None:
+    """The rule that makes an integer operation of an ONNX operator, if it has one of its own."""
+    op = onnx_op(node)
+    return RULES.get(operators.integer_form(op.op_type, op.domain))
+
+
+def float_rule(node: Node) -> Rule | None:
+    """The rule that makes an operation on floats of an ONNX operator, if it has one of its own."""
+    op = onnx_op(node)
+    return RULES.get(operators.float_form(op.op_type, op.domain))

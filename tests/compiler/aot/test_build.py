@@ -164,7 +164,7 @@ def test_a_missing_compiler_is_named_with_its_packages() -> None:
     with pytest.raises(MissingToolError) as caught:
         build(tiny.program(), replace(tiny.PROFILE, toolchain=toolchain))
     assert caught.value.message == "arm-none-gcc is not installed"
-    assert caught.value.hint == "sudo apt-get install gcc-arm-none libc6-dev-arm"
+    assert caught.value.hint == "sudo apt-get install -y gcc-arm-none libc6-dev-arm"
     assert caught.value.exit_code == 5
 
 
@@ -188,7 +188,7 @@ def test_a_missing_c_library_is_named(tmp_path: Path, when: str, says: str, mess
     with pytest.raises(MissingToolError) as caught:
         build(tiny.program(), compiler)
     assert caught.value.message == f"{tmp_path / 'cc'} {message}"
-    assert caught.value.hint == "sudo apt-get install gcc libc6-dev"
+    assert caught.value.hint == "sudo apt-get install -y gcc libc6-dev"
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:

@@ -217,3 +217,16 @@ def test_weights_may_come_as_floats_that_the_model_quantizes(tmp_path: Path) -> 
     x_value = images(1, 3, 6, 6)
     found, expected = result.run(x_value)[0], reference(model, x_value)[0]
     assert (np.abs(found - expected) > 0.01).mean() < 0.02
+
+
+def test_a_result_that_tvm_would_make_of_another_shape_is_refused(tmp_path: Path) -> None:
+    """Its importer leaves `output_shape` out of account, and would write over the output's end."""
+    model = float_models.make(
+        "y = ConvTranspose <output_shape = [15, 15], strides = [2, 2]> (x, w)\n",
+        {"w": (3, 4, 3, 3)},
+        x="1, 3, 8, 8",
+        y="1, 4, 15, 15",
+    )
+    path = float_models.write(model, tmp_path / "m.onnx")
+    with pytest.raises(UnsupportedError, match=r"TVM makes float32\[1, 4, 17, 17\] of 'y'"):
+        program(path)

@@ -33,7 +33,11 @@ OF_NO_STAGE = {
     "edgekiln.compiler.estimate/c",
     "edgekiln.runtime/schemas",
 }
-MODULES_WITH_FILE = {"edgekiln.models.zoo.entries", "edgekiln.targets.profile"}
+MODULES_WITH_FILE = {
+    "edgekiln.models.zoo.entries",
+    "edgekiln.targets.files",
+    "edgekiln.targets.profile",
+}
 
 
 @pytest.fixture

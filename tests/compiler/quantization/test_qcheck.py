@@ -69,5 +69,5 @@ def test_an_operation_on_real_numbers_is_float():
     assert structure.integer == ()
     assert [(op.name, op.reason) for op in structure.floats] == [
         ("h", "its input 'x' is float"),
-        ("y", "has no integer form"),
+        ("y", "its input 'h' is float"),
     ]

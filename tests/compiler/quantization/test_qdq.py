@@ -136,7 +136,7 @@ def test_a_softmax_reads_the_float_logits():
     structure = qcheck.inspect(model)
     assert structure.integer == ("l",)
     assert structure.floats == (
-        qcheck.FloatOp(name="y", op="Softmax", reason="has no integer form"),
+        qcheck.FloatOp(name="y", op="Softmax", reason="its input 'l' is float"),
     )
     assert qdq.logits(make(body, {"w": (10, 6)}, x="N, 6")) == ["l"]
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,7 +54,9 @@ def test_the_network_is_really_smaller(source, tmp_path):
 
 def test_what_a_cut_costs_is_said(source, tmp_path):
     trained = tmp_path / "trained.pt"
-    Distill(epochs=6, batch_size=16).run(source, trained, StageContext(scratch=tmp_path / "d"))
+    Distill(epochs=6, batch_size=16).run(
+        artifacts.of(source), trained, StageContext(scratch=tmp_path / "d")
+    )
     stage = replace(QUICK, ratio=0.1, recovery_epochs=0)
     metrics, ctx = prune(stage, trained, tmp_path)
     before, after = metrics["val_accuracy_before"], metrics["val_accuracy"]
@@ -63,6 +66,29 @@ def test_what_a_cut_costs_is_said(source, tmp_path):
         f"pruning made it worse: val {100 * before:.1f} % before, {100 * after:.1f} % after; "
         "raise --ratio or --recovery-epochs"
     )
+
+
+@pytest.mark.parametrize(("ratio", "rate"), [(0.97, 2e-4), (0.3, 3e-3)])
+def test_recovery_is_gentle_where_the_cut_cost_little(source, tmp_path, ratio, rate):
+    trained = tmp_path / "trained.pt"
+    Distill(epochs=6, batch_size=16).run(source, trained, StageContext(scratch=tmp_path / "d"))
+    stage = replace(QUICK, ratio=ratio)
+    metrics, _ = prune(stage, trained, tmp_path / "default")
+    prune(replace(stage, learning_rate=rate), trained, tmp_path / "given")
+    default, given = ((tmp_path / f"{name}/out.pt").read_bytes() for name in ("default", "given"))
+    assert default == given
+    assert metrics["macs_ratio"] <= ratio
+
+
+def test_a_network_that_reads_its_samples_as_indices_is_pruned(tmp_path):
+    draw = np.random.default_rng(0)
+    np.savez(tmp_path / "v.npz", x=draw.random((200, 24)), y=np.arange(200) % 10)
+    spec = f"{tmp_path / 'v.npz'}?mean=0"  # as they are: normalized, they are no indices
+    factory = "tests.compiler.pruning.test_unfollowed:Table"
+    artifact.create(tmp_path / "net.pt", factory, sets.load(spec, 0), spec, seed=0)
+    metrics, ctx = prune(QUICK, tmp_path / "net.pt", tmp_path)
+    assert metrics["macs_ratio"] <= 0.6
+    assert "layer table kept: Embedding is neither a convolution nor a linear layer" in ctx.notes
 
 
 def test_the_same_options_give_the_same_bytes(source, tmp_path):

@@ -103,4 +103,4 @@ def test_without_a_client_the_package_is_named(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(MissingToolError, match="adb is not installed") as caught:
         AdbShell()
-    assert caught.value.hint == "sudo apt-get install adb"
+    assert caught.value.hint == "sudo apt-get install -y adb"

@@ -70,7 +70,7 @@ def test_a_missing_emulator_is_named_with_its_package(checkable, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with QemuDevice() as device, pytest.raises(MissingToolError) as caught:
         check_example(checkable(), device)
-    assert caught.value.hint == "sudo apt-get install qemu-user"
+    assert caught.value.hint == "sudo apt-get install -y qemu-user"
 
 
 def test_a_machine_that_qemu_does_not_emulate_is_refused(checkable):

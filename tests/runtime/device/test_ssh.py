@@ -277,4 +277,4 @@ def test_without_a_client_the_package_is_named(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(MissingToolError, match="ssh is not installed") as caught:
         ssh.SshShell("pi@board")
-    assert caught.value.hint == "sudo apt-get install openssh-client"
+    assert caught.value.hint == "sudo apt-get install -y openssh-client"

@@ -1,0 +1,109 @@
+"""Shape inference and constant folding, in turn, until neither finds anything new."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from edgekiln.compiler.onnx_model import operators, rewriting, validate
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
+
+
+def settle(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """The model with every computable tensor computed and every inferable shape inferred.
+
+    A folded shape makes shapes behind it static, and a static shape makes more of the arithmetic
+    computable: computed Resize sizes, `view(x.size(0), -1)`, weights from ConstantOfShape. Integers
+    behind DequantizeLinear stay integers. Results larger than the loader's limit stay operators.
+    """
+    while True:
+        model = rewriting.with_shapes(model)
+        if not fold(model):
+            return model
+
+
+def fold(model: "onnx.ModelProto") -> int:
+    """Compute, in place, every node whose operands are constant, and the Shape of what is static.
+
+    Returns:
+        How many nodes went.
+    """
+    import onnx
+
+    graph = model.graph
+    shapes = _static_shapes(graph)
+    constants = {weight.name: onnx.numpy_helper.to_array(weight) for weight in graph.initializer}
+    kept, made = [], []
+    for node in graph.node:
+        results = _computed(node, constants, shapes, model)
+        if results is None:
+            kept.append(node)
+            continue
+        for name, value in zip(node.output, results, strict=True):
+            if name:
+                constants[name] = value
+                made.append(onnx.numpy_helper.from_array(value, name))
+    count = len(graph.node) - len(kept)
+    if count:
+        nodes = [type(node).FromString(node.SerializeToString()) for node in kept]
+        del graph.node[:]
+        graph.node.extend(nodes)
+        graph.initializer.extend(made)
+    return count
+
+
+def _static_shapes(graph: "onnx.GraphProto") -> dict[str, tuple[int, ...]]:
+    found = {}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        kind = value.type.tensor_type
+        if kind.HasField("shape") and all(d.HasField("dim_value") for d in kind.shape.dim):
+            found[value.name] = tuple(d.dim_value for d in kind.shape.dim)
+    return found
+
+
+def _computed(
+    node: "onnx.NodeProto",
+    constants: "dict[str, NDArray[Any]]",
+    shapes: dict[str, tuple[int, ...]],
+    model: "onnx.ModelProto",
+) -> "list[NDArray[Any]] | None":
+    """A node's results; None when they depend on data, or would be too large to keep."""
+    row = operators.of(node)
+    if row is None or row.role in ("integer", "refused"):
+        return None
+    if node.op_type in ("Shape", "Size") and node.input[0] in shapes:
+        return [_of_shape(node, shapes[node.input[0]])]
+    small = all(math.prod(shapes.get(out, ())) <= validate.max_elements() for out in node.output)
+    if small and all(name in constants for name in node.input if name):
+        return _evaluated(node, constants, model)
+    return None
+
+
+def _of_shape(node: "onnx.NodeProto", shape: tuple[int, ...]) -> "NDArray[Any]":
+    import numpy as np
+
+    if node.op_type == "Size":
+        return np.asarray(math.prod(shape), np.int64)
+    given = operators.attributes(node)
+    return np.asarray(shape[given.get("start", 0) : given.get("end")], np.int64)
+
+
+def _evaluated(
+    node: "onnx.NodeProto", constants: "dict[str, NDArray[Any]]", model: "onnx.ModelProto"
+) -> "list[NDArray[Any]] | None":
+    """By ONNX's reference: ONNX Runtime has no kernel for some types of shape arithmetic."""
+    import numpy as np
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    info = onnx.helper.make_empty_tensor_value_info
+    names = dict.fromkeys(name for name in node.input if name)
+    results = [info(name) for name in node.output if name]
+    graph = onnx.helper.make_graph([node], "part", [info(name) for name in names], results)
+    part = onnx.helper.make_model(graph, opset_imports=model.opset_import)
+    try:
+        found = iter(ReferenceEvaluator(part).run(None, {name: constants[name] for name in names}))
+    except (NotImplementedError, RuntimeError, TypeError, ValueError):
+        return None  # whoever compiles the operator says what is wrong with it
+    return [np.asarray(next(found)) if name else np.zeros(0) for name in node.output]

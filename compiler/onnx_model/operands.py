@@ -1,0 +1,126 @@
+"""Operands that fit each other, where ONNX's shape inference does not look.
+
+It takes a convolution's channels, the length of a bias or of a row of scales as they come.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler.onnx_model import operators
+from edgekiln.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    import onnx
+
+Shape = tuple[int, ...]  # 0: an open extent
+# The fault of a node with operands of these shapes, None for one that is absent or unknown.
+Check = Callable[["onnx.NodeProto", list[Shape | None]], str | None]
+
+
+def check(graph: "onnx.GraphProto", where: str) -> None:
+    """Raise InputError, with `where` in front, at the first node whose operands do not fit.
+
+    Args:
+        graph: with the shapes that were inferred.
+    """
+    shapes: dict[str, Shape] = {w.name: tuple(w.dims) for w in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        kind = value.type.tensor_type
+        if kind.HasField("shape"):
+            shapes[value.name] = tuple(max(0, d.dim_value) for d in kind.shape.dim)
+    for node in graph.node:
+        fault = _CHECKS[node.op_type] if node.op_type in _CHECKS and not node.domain else None
+        known = [shapes.get(name) if name else None for name in node.input]
+        reason = fault(node, known) if fault else None
+        if reason is not None:
+            result = next((name for name in node.output if name), node.name)
+            raise InputError(
+                f"{where}: operator {node.op_type} ({result!r}) {reason}", hint="export it again"
+            )
+
+
+def _convolution(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
+    data, weight = known[:2]
+    if weight is None or data is None:
+        return None
+    if len(weight) < 3 or len(weight) != len(data):
+        return f"has weights of {len(weight)} axes for {len(data)}"
+    given = operators.attributes(node)
+    kernel = list(given.get("kernel_shape", weight[2:]))
+    if all(weight[2:]) and kernel != list(weight[2:]):
+        return f"has a kernel_shape of {kernel} and weights of {list(weight[2:])}"
+    return _groups(node, data, weight, given.get("group", 1)) or _length(
+        known, 2, _outputs(node, weight, given.get("group", 1)), "bias"
+    )
+
+
+def _outputs(node: "onnx.NodeProto", weight: Shape, groups: int) -> int:
+    return weight[1] * groups if node.op_type == "ConvTranspose" else weight[0]
+
+
+def _groups(node: "onnx.NodeProto", data: Shape, weight: Shape, groups: int) -> str | None:
+    if groups < 1:
+        return f"has {groups} groups"
+    into = weight[0] if node.op_type == "ConvTranspose" else weight[1] * groups
+    outputs = _outputs(node, weight, groups)
+    if data[1] and into and data[1] != into:
+        return f"has weights for {into} channels and reads {data[1]}"
+    if into % groups or outputs % groups:
+        return f"has {into} channels in and {outputs} out in {groups} groups"
+    return None
+
+
+def _length(known: list[Shape | None], place: int, length: int, what: str) -> str | None:
+    shape = known[place] if place < len(known) else None
+    if shape is None or not length or shape == (length,) or 0 in shape:
+        return None
+    return f"has a {what} of shape {shape} for {length}"
+
+
+def _channels(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
+    """Normalizations: each parameter is one a channel."""
+    del node
+    data = known[0]
+    if data is None or len(data) < 2:
+        return None
+    faults = (_length(known, place, data[1], "parameter") for place in range(1, len(known)))
+    return next((fault for fault in faults if fault), None)
+
+
+def _gemm(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
+    weight, bias = known[1], known[2] if len(known) > 2 else None
+    if weight is None or bias is None or len(weight) != 2:
+        return None
+    outputs = weight[0 if operators.attributes(node).get("transB") else 1]
+    if len(bias) > 2 or (bias and outputs and bias[-1] not in (0, 1, outputs)):
+        return f"has a bias of shape {bias} for {outputs}"
+    return None
+
+
+def _scales(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
+    """Quantize- and DequantizeLinear: one scale, or one an index of the axis."""
+    data, scale = known[:2]
+    zero = known[2] if len(known) > 2 else None
+    if data is None or scale is None:
+        return None
+    if zero is not None and zero != scale and 0 not in (*zero, *scale):
+        return f"has a scale of shape {scale} and a zero point of shape {zero}"
+    if len(scale) != 1 or operators.attributes(node).get("block_size"):
+        return None
+    axis = operators.attributes(node).get("axis", 1)
+    if scale == (1,):
+        return None  # one scale for all: the axis says nothing
+    if not -len(data) <= axis < len(data):
+        return f"has scales along axis {axis} of {len(data)}"
+    return _length(known, 1, data[axis], "scale")
+
+
+_CHECKS: dict[str, Check] = {
+    "Conv": _convolution,
+    "ConvTranspose": _convolution,
+    "Gemm": _gemm,
+    "BatchNormalization": _channels,
+    "InstanceNormalization": _channels,
+    "QuantizeLinear": _scales,
+    "DequantizeLinear": _scales,
+}

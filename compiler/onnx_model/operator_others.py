@@ -1,0 +1,133 @@
+"""The rows of operators without a rule of our own: fallbacks, shape arithmetic, what is refused."""
+
+from edgekiln.compiler.onnx_model.operator_row import FALLBACK, Operator
+
+# What Relax lowers in float: the name, then the attributes that TVM's importer reads.
+_FALLBACK = tuple(
+    Operator(
+        name=name, role="float", float_form=FALLBACK, attributes=tuple(attributes.split()),
+        heavy=name == "Einsum",
+    )
+    for name, _, attributes in (line.strip().partition(" ") for line in """\
+        AffineGrid align_corners
+        And
+        ArgMax axis keepdims select_last_index
+        ArgMin axis keepdims select_last_index
+        BitShift direction
+        BitwiseAnd
+        BitwiseNot
+        BitwiseOr
+        BitwiseXor
+        Cast to
+        CastLike
+        CumSum exclusive reverse
+        DepthToSpace blocksize mode
+        Einsum equation
+        Equal
+        Expand
+        GatherElements axis
+        GatherND batch_dims
+        GlobalLpPool p
+        Greater
+        GreaterOrEqual
+        GridSample align_corners mode padding_mode
+        GroupNormalization epsilon num_groups
+        Hardmax axis
+        InstanceNormalization epsilon
+        IsInf
+        IsNaN
+        LRN alpha beta bias size
+        Less
+        LessOrEqual
+        LpPool auto_pad ceil_mode dilations kernel_shape p pads strides
+        MaxRoiPool pooled_shape spatial_scale
+        MaxUnpool kernel_shape pads strides
+        Mean
+        MeanVarianceNormalization axes
+        Mod
+        Not
+        OneHot axis
+        Or
+        RMSNormalization axis epsilon
+        ReduceL1 axes keepdims noop_with_empty_axes
+        ReduceL2 axes keepdims noop_with_empty_axes
+        ReduceLogSum axes keepdims noop_with_empty_axes
+        ReduceLogSumExp axes keepdims noop_with_empty_axes
+        ReduceMax axes keepdims noop_with_empty_axes
+        ReduceMin axes keepdims noop_with_empty_axes
+        ReduceProd axes keepdims noop_with_empty_axes
+        ReduceSum axes keepdims noop_with_empty_axes
+        ReduceSumSquare axes keepdims noop_with_empty_axes
+        RoiAlign coordinate_transformation_mode output_height output_width sampling_ratio \
+            spatial_scale
+        Scatter axis
+        ScatterElements axis reduction
+        ScatterND reduction
+        Shrink bias lambd
+        SpaceToDepth blocksize
+        Sum
+        Tile
+        TopK axis k largest sorted
+        Trilu upper
+        Upsample mode scales
+        Where
+        Xor
+    """.strip().splitlines())
+)  # fmt: skip
+
+_FOLDED = tuple(
+    Operator(name=name, role="folded", float_form=form, attributes=tuple(attributes.split()))
+    for name, form, attributes in (
+        ("Constant", "", "value value_float value_floats value_int value_ints"),
+        ("ConstantOfShape", FALLBACK, "value"),
+        ("EyeLike", FALLBACK, "dtype k"),
+        ("Range", FALLBACK, ""),
+        ("Shape", FALLBACK, "start end"),
+        ("Size", FALLBACK, ""),
+    )
+)
+
+# Domain and operator: those of a model that is quantized already.
+_INTEGER = (
+    Operator(name="QuantizeLinear", role="integer", float_form=FALLBACK, integer="quantize",
+        attributes=("axis",), limits="to 8 bits, one scale a tensor"),
+    Operator(name="DequantizeLinear", role="integer", float_form=FALLBACK, integer="dequantize",
+        attributes=("axis",), limits="of 8 bits one scale a tensor, of constants one a channel"),
+    Operator(name="DynamicQuantizeLinear", role="integer", float_form=FALLBACK),
+    Operator(name="MatMulInteger", role="integer", float_form=FALLBACK),
+    *(
+        Operator(name=name, role="integer", domain=domain,
+            limits="give the model in QDQ form, or in float")
+        for domain, listed in (
+            ("", "ConvInteger QLinearConv QLinearMatMul"),
+            ("com.microsoft", ("QGemm QLinearAdd QLinearAveragePool QLinearConcat "
+                "QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul QLinearSigmoid "
+                "QLinearSoftmax")),
+        )
+        for name in listed.split()
+    ),
+)  # fmt: skip
+
+_REFUSED = tuple(
+    Operator(
+        name=name, role="refused", limits=limits, heavy=name in ("LSTM", "GRU", "RNN"),
+    )
+    for limits, listed in (
+        ("its control flow or the shape of its result depends on data",
+         "If Loop Scan SequenceMap NonZero Unique NonMaxSuppression Compress StringSplit"),
+        ("its result is random",
+         "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike"),
+        ("sequences, optional values and text are no tensors of numbers",
+         ("ConcatFromSequence ImageDecoder Optional OptionalGetElement OptionalHasElement "
+         "RegexFullMatch SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert "
+         "SequenceLength SplitToSequence StringConcat StringNormalizer TfIdfVectorizer")),
+        ("it belongs to training", "NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss"),
+        ("it has no kernel",
+         ("Attention BitCast BlackmanWindow CausalConvWithState CenterCropPad Col2Im CumProd DFT "
+         "DeformConv Det GRU HammingWindow HannWindow LSTM LinearAttention LpNormalization "
+         "MelWeightMatrix RNN ReverseSequence RotaryEmbedding STFT SwiGLU TensorScatter")),
+    )
+    for name in listed.split()
+)  # fmt: skip
+
+OTHERS = (*_FALLBACK, *_FOLDED, *_INTEGER, *_REFUSED)

@@ -1,0 +1,200 @@
+"""The operator table: one row an ONNX operator.
+
+`operators` answers questions about it; docs/operators.md is printed from it.
+"""
+
+from edgekiln.compiler.onnx_model.operator_others import OTHERS
+from edgekiln.compiler.onnx_model.operator_row import FALLBACK, Operator, Weights
+
+_WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
+_IMAGES = "2-D images only in integers"
+
+_PRODUCTS = (
+    Operator(
+        name="Conv", role="quantized", data="all", weights=Weights(axis=0), integer="conv",
+        float_form="conv", attributes=(*_WINDOW, "group"), ranks=(3, 4), constants=(1, 2),
+        heavy=True, limits="1-D and 2-D with constant weights and bias",
+    ),
+    Operator(
+        name="ConvTranspose", role="float", data="all", weights=Weights(axis=1),
+        float_form=FALLBACK, attributes=(*_WINDOW, "group", "output_padding"), heavy=True,
+        rewritten="Conv whose channels are the pixels of a block (Reshape, Transpose, Slice)",
+        limits="1-D and 2-D with constant weights and dilation 1 are rewritten; others stay float",
+    ),
+    Operator(
+        name="Gemm", role="quantized", data="all", weights=Weights(axis=1, transposed_by="transB"),
+        integer="gemm", float_form="gemm", attributes=("alpha", "beta", "transA", "transB"),
+        constants=(1, 2), values={"alpha": (1.0,), "beta": (1.0,), "transA": (0,)}, heavy=True,
+        rewritten="alpha and beta go into the constants, transA becomes a Transpose; without "
+        "constant weights a MatMul, with a bias that is no vector an Add",
+    ),
+    Operator(
+        name="MatMul", role="quantized", data="all", weights=Weights(axis=1, bias=False),
+        integer="matmul", float_form="matmul", heavy=True,
+        rewritten="with an Add of a constant vector behind it: Gemm",
+        limits="a constant matrix on the right, or two operands of one rank",
+    ),
+)  # fmt: skip
+
+_ELEMENTWISE = (
+    Operator(
+        name="Add", role="quantized", data="all", integer="add", float_form="add", lookup=True,
+        limits="operands of one shape; one may be a number or one value a channel",
+    ),
+    Operator(
+        name="Mul", role="quantized", data="all", integer="mul", float_form="mul", lookup=True,
+        limits="operands of one shape; one may be a number or one value a channel",
+    ),
+    Operator(
+        name="Sub", role="quantized", data="all", integer="lookup", float_form="function",
+        lookup=True, rewritten="Add and Neg, but for one activation and a number",
+        limits="one activation and a number",
+    ),
+    Operator(
+        name="Relu", role="quantized", integer="clip", float_form="clip", lookup=True, tail=True,
+        homogeneous=True,
+    ),
+    Operator(
+        name="Clip", role="quantized", integer="clip", float_form="clip", lookup=True, tail=True,
+        attributes=("min", "max"), constants=(1, 2), limits="constant bounds around 0",
+    ),
+    Operator(
+        name="Swish", role="float", rewritten="Mul and Sigmoid", attributes=("alpha",),
+        limits="in float32 programs not supported",
+    ),
+)  # fmt: skip
+
+# One activation in, one out, no shape: name, whether it is quantized, float form, attributes.
+_UNARY = tuple(
+    Operator(
+        name=name, role="quantized" if quantized else "enclosed", integer="lookup",
+        float_form=form, lookup=True, attributes=tuple(attributes.split()),
+        tail=name in ("Sigmoid", "Tanh"),
+        limits="in float32 programs not supported" if not form else "",
+    )
+    for quantized, form, entries in (
+        (True, "function", ("Erf", "Exp", "Gelu approximate", "HardSigmoid alpha beta",
+            "HardSwish", "LeakyRelu alpha", "Neg", "Sigmoid", "Sqrt", "Tanh")),
+        (True, FALLBACK, ("Abs", "Elu alpha", "Mish", "Selu alpha gamma", "Softplus", "Softsign")),
+        (False, "function", ("Reciprocal",)),
+        (False, FALLBACK, ("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos",
+            "Cosh", "Floor", "Log", "Round", "Sign", "Sin", "Sinh", "Tan",
+            "ThresholdedRelu alpha")),
+        (False, "", ("Celu alpha",)),
+    )
+    for name, _, attributes in (entry.partition(" ") for entry in entries)
+)  # fmt: skip
+
+# Two operands, of which the integer form asks that one is a number.
+_WITH_A_NUMBER = tuple(
+    Operator(
+        name=name, role="enclosed", data="all", integer="lookup", float_form=form, lookup=True,
+        limits="in integers one activation and numbers",
+    )
+    for name, form in (
+        ("Div", "function"), ("Max", "function"), ("Min", "function"), ("Pow", FALLBACK),
+        ("PRelu", FALLBACK),
+    )
+)  # fmt: skip
+
+_POOLS = (
+    Operator(
+        name="AveragePool", role="pass-through", integer="average_pool", float_form="average_pool",
+        attributes=(*_WINDOW, "ceil_mode", "count_include_pad"), ranks=(4,),
+        values={"dilations": (None, [1, 1])}, homogeneous=True, limits=_IMAGES + ", not dilated",
+    ),
+    Operator(
+        name="GlobalAveragePool", role="quantized", integer="global_average_pool",
+        float_form="global_average_pool", ranks=(4,), homogeneous=True, limits=_IMAGES,
+    ),
+    Operator(
+        name="GlobalMaxPool", role="enclosed", integer="global_max_pool",
+        float_form="global_max_pool", ranks=(4,), limits=_IMAGES,
+    ),
+    Operator(
+        name="MaxPool", role="pass-through", integer="max_pool", float_form="max_pool",
+        attributes=(*_WINDOW, "ceil_mode"), ranks=(4,), homogeneous=True,
+        limits=_IMAGES + ", without the indices",
+    ),
+    Operator(
+        name="ReduceMean", role="quantized", integer="reduce_mean", float_form="reduce_mean",
+        attributes=("axes", "keepdims", "noop_with_empty_axes"),
+        rewritten="over height and width: GlobalAveragePool and Flatten",
+        limits="over the tokens of (N, T, C) or the image of (N, C, H, W) in integers",
+    ),
+)  # fmt: skip
+
+_MOVES = (
+    *(
+        Operator(
+            name=name, role="pass-through", integer="reshape", float_form="reshape",
+            attributes=tuple(attributes.split()), tail=name != "Unsqueeze",
+        )
+        for name, attributes in (
+            ("Flatten", "axis"), ("Reshape", "allowzero"), ("Squeeze", "axes"),
+            ("Unsqueeze", "axes"),
+        )
+    ),
+    Operator(
+        name="Transpose", role="pass-through", integer="transpose", float_form="transpose",
+        attributes=("perm",), tail=True,
+    ),
+    Operator(name="Identity", role="enclosed", integer="reshape", float_form="reshape"),
+    Operator(
+        name="Dropout", role="enclosed", integer="reshape", float_form="reshape",
+        attributes=("ratio", "seed", "is_test"), unread_operands=(2,),
+        limits="as in inference: the values as they are",
+    ),
+    Operator(
+        name="Concat", role="quantized", data="all", integer="concat", float_form="concat",
+        attributes=("axis",),
+    ),
+    Operator(
+        name="Gather", role="enclosed", integer="gather", float_form="gather",
+        attributes=("axis",), limits="constant indices in even steps in integers",
+    ),
+    Operator(
+        name="Pad", role="quantized", integer="pad", float_form="pad", constants=(1, 2),
+        attributes=("mode", "pads", "value"), values={"mode": (None, "constant")},
+        limits="with constants, amounts of 0 and more, in integers",
+        rewritten="with a value below all others in front of a MaxPool: its pads",
+    ),
+    Operator(
+        name="Resize", role="pass-through", integer="resize", float_form="resize",
+        attributes=("coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside",
+            "extrapolation_value", "mode", "nearest_mode"),
+        values={"mode": (None, "nearest")},
+        limits="nearest to whole multiples in integers",
+    ),
+    Operator(
+        name="Slice", role="pass-through", integer="slice", float_form="slice",
+        constants=(1, 2, 3, 4), limits="constant bounds and steps above 0 in integers",
+    ),
+    Operator(
+        name="Split", role="pass-through", integer="split", float_form="split",
+        attributes=("axis", "split", "num_outputs"),
+    ),
+)  # fmt: skip
+
+_ROWS_OF_VALUES = (
+    Operator(
+        name="Softmax", role="enclosed", integer="softmax", float_form="softmax",
+        attributes=("axis",), tail=True, limits="along the last axis, up to 1024 in integers",
+    ),
+    Operator(
+        name="LayerNormalization", role="enclosed", integer="layer_norm", float_form="layer_norm",
+        attributes=("axis", "epsilon"), constants=(1, 2), limits="over the last axis, one result",
+    ),
+    Operator(
+        name="BatchNormalization", role="float", float_form="batch_norm",
+        attributes=("epsilon", "momentum", "is_test"),
+        rewritten="into the convolution before it, else a depthwise Conv",
+        limits="of images, with constant statistics",
+    ),
+    Operator(name="LogSoftmax", role="float", float_form=FALLBACK, attributes=("axis",), tail=True),
+)  # fmt: skip
+
+TABLE: tuple[Operator, ...] = (
+    *_PRODUCTS, *_ELEMENTWISE, *_UNARY, *_WITH_A_NUMBER, *_POOLS, *_MOVES, *_ROWS_OF_VALUES,
+    *OTHERS,
+)  # fmt: skip

@@ -1,0 +1,168 @@
+"""What the compiler makes of each ONNX operator: the one place that knows.
+
+The rows are in `operator_table`. The quantizer, its check, the passes and the report ask here, and
+`docs/operators.md` is printed from it, so that no two of them can disagree.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from edgekiln.compiler.onnx_model.operator_row import Operator, Role
+from edgekiln.compiler.onnx_model.operator_table import TABLE
+from edgekiln.runtime.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    import onnx
+
+_ROWS = {(row.domain, row.name): row for row in sorted(TABLE, key=lambda r: (r.domain, r.name))}
+_SUPPORTED = "docs/operators.md lists what is supported; take this part out of the model"
+
+
+def find(name: str, domain: str = "") -> Operator | None:
+    """The row of an operator; None for one that nobody knows."""
+    return _ROWS.get(("" if domain == "ai.onnx" else domain, name))
+
+
+def of(node: "onnx.NodeProto") -> Operator | None:
+    """The row of a node's operator."""
+    return find(node.op_type, node.domain)
+
+
+def rows() -> Iterator[Operator]:
+    """All of them, by domain and name."""
+    yield from _ROWS.values()
+
+
+def integer_form(name: str, domain: str = "") -> str:
+    """The rule that makes an integer operation of it; "" when there is none."""
+    row = find(name, domain)
+    return row.integer if row else ""
+
+
+def float_form(name: str, domain: str = "") -> str:
+    """The rule that makes a float kernel of it, FALLBACK for Relax; "" when there is none."""
+    row = find(name, domain)
+    return row.float_form if row else ""
+
+
+def unary(name: str, domain: str = "") -> bool:
+    """Whether an operator of one activation and numbers is a lookup table on int8."""
+    row = find(name, domain)
+    return row is not None and row.lookup
+
+
+def heavy(name: str, domain: str = "") -> bool:
+    """Whether this is where the time goes."""
+    row = find(name, domain)
+    return row is not None and row.heavy
+
+
+def quantizable(name: str, domain: str = "") -> bool:
+    """Whether `quantize` puts quantization around it."""
+    row = find(name, domain)
+    return row is not None and row.role in ("quantized", "pass-through")
+
+
+def names(*roles: Role) -> list[str]:
+    """The ONNX operators that play one of these roles, in alphabetical order."""
+    return [row.name for row in rows() if row.role in roles and not row.domain]
+
+
+def data_operands(node: "onnx.NodeProto") -> list[str]:
+    """Inputs that carry data: without shapes, axes, pads and bounds."""
+    row = of(node)
+    if row is not None and row.data == "all":
+        return [name for name in node.input if name]
+    return list(node.input[:1])
+
+
+def channel_axis(node: "onnx.NodeProto") -> int | None:
+    """The axis of a product's weights along which its output channels lie."""
+    row = of(node)
+    if row is None or row.weights is None:
+        return None
+    by = row.weights.transposed_by
+    transposed = bool(by) and any(a.name == by and a.i for a in node.attribute)
+    return 0 if transposed else row.weights.axis
+
+
+def attributes(node: "onnx.NodeProto") -> dict[str, Any]:
+    """A node's attributes as Python values, text decoded."""
+    import onnx
+
+    found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    return {k: v.decode(errors="replace") if isinstance(v, bytes) else v for k, v in found.items()}
+
+
+def unread_attributes(node: "onnx.NodeProto", opset: int) -> list[str]:
+    """Attributes that no rule reads and that are not at their default.
+
+    Args:
+        node: of an operator in the table.
+        opset: version of the operator's domain, which says what the defaults are.
+    """
+    import onnx
+
+    row = of(node)
+    if row is None:
+        return []
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, row.domain)
+    except onnx.defs.SchemaError:
+        return []  # an operator of ONNX Runtime's: nothing says what its defaults are
+    found = []
+    for name, value in attributes(node).items():
+        if name in row.attributes or name not in schema.attributes:
+            continue
+        default = schema.attributes[name].default_value
+        known = onnx.helper.get_attribute_value(default) if default.name else None
+        known = known.decode() if isinstance(known, bytes) else known
+        if value != known:
+            found.append(name)
+    return found
+
+
+def check(model: "onnx.ModelProto", where: str = "") -> None:
+    """Refuse what no program can be made of, by name.
+
+    Args:
+        model: one that the loader accepted.
+        where: of a file, to begin the message with.
+
+    Raises:
+        UnsupportedError: an operator that is refused or that nobody knows, an attribute or operand
+            that no rule reads.
+    """
+    import numpy as np
+    import onnx
+
+    opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
+    constants = {w.name: w for w in model.graph.initializer}
+    prefix = f"{where}: " if where else ""
+    for node in model.graph.node:
+        label = f"{prefix}operator {node.op_type} ({_result(node)!r})"
+        row = of(node)
+        if row is None:
+            domain = f" of {node.domain}" if node.domain else ""
+            raise UnsupportedError(f"{label}{domain} is unknown", hint=_SUPPORTED)
+        if row.role != "folded" and not (row.integer or row.float_form):
+            raise UnsupportedError(f"{label} is not supported: {row.limits}", hint=_SUPPORTED)
+        opset = opsets.get(row.domain, 1)
+        for name in unread_attributes(node, opset):
+            value = attributes(node)[name]
+            raise UnsupportedError(
+                f"{label}: its attribute {name} = {value!r} is not supported",
+                hint="export the model without it, at the attribute's default",
+            )
+        for place in row.unread_operands:
+            name = node.input[place] if place < len(node.input) else ""
+            if name and (
+                name not in constants or np.any(onnx.numpy_helper.to_array(constants[name]))
+            ):
+                raise UnsupportedError(
+                    f"{label}: its operand {place} ({name!r}) is not supported", hint=row.limits
+                )
+
+
+def _result(node: "onnx.NodeProto") -> str:
+    return next((name for name in node.output if name), node.name)

@@ -1,0 +1,215 @@
+"""Which nodes have an integer form: the operator table's limits, asked of one node.
+
+What is quantized without one would stay float between two roundings to 8 bits, which costs
+accuracy and time for nothing. So the quantizer leaves such a node alone, and says why.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model.io import Extent
+from edgekiln.compiler.onnx_model.operator_row import Operator
+from edgekiln.compiler.onnx_model.rewriting import Facts
+
+if TYPE_CHECKING:
+    import onnx
+
+NO_FORM = "has no integer form"
+MAX_SOFTMAX_ROW = 1024  # values; the powers of a row wait on a small device's stack
+
+# Where the output's pixels fall between the input's, these pick the same as repeating each value.
+_REPEATING = {
+    ("asymmetric", "floor"),
+    ("half_pixel", "round_prefer_floor"),
+    ("half_pixel", "round_prefer_ceil"),
+    ("pytorch_half_pixel", "round_prefer_floor"),
+}
+
+Shape = tuple[Extent, ...]
+
+
+def obstacle(facts: Facts, node: "onnx.NodeProto") -> str | None:
+    """Why a node has no integer form; None when it has one."""
+    row = operators.of(node)
+    if row is None or not row.integer:
+        return NO_FORM
+    further = _FURTHER.get(row.integer)
+    return _beyond_the_row(facts, node, row) or (further(facts, node) if further else None)
+
+
+def _beyond_the_row(facts: Facts, node: "onnx.NodeProto", row: Operator) -> str | None:
+    """What the row itself says of types, axes, constants and attributes."""
+    if node.output[0] not in facts.floats:
+        return "does not compute float32"
+    shape = facts.shapes.get(node.input[0], ())
+    if row.ranks and len(shape) not in row.ranks:
+        return f"has no integer form for {len(shape)} axes"
+    for place in row.constants:
+        if _given(node, place) and facts.constant(node, place) is None:
+            return f"its operand {node.input[place]!r} is no constant"
+    given = operators.attributes(node)
+    for name, allowed in row.values.items():
+        if name in given and given[name] not in allowed:
+            return f"{name} = {given[name]!r} has no integer form"
+    values = [facts.constants[name] for name in node.input if name in facts.constants]
+    if row.data == "all" and any(
+        value.dtype.kind == "f" and not np.isfinite(value).all() for value in values
+    ):
+        return "its constant is not finite"
+    return None
+
+
+def clips_away_zero(facts: Facts, node: "onnx.NodeProto") -> bool:
+    """Clip(1, 6): a quantized range always holds 0 and could not stand for it. Nor for the one
+    value of a Clip whose bounds are swapped.
+    """
+    if node.op_type != "Clip":
+        return False
+    low, high = (facts.constant(node, place) for place in (1, 2))
+    lowest = -np.inf if low is None else float(low.reshape(-1)[0])
+    highest = np.inf if high is None else float(high.reshape(-1)[0])
+    return lowest > 0 or highest < 0 or lowest > highest
+
+
+def _given(node: "onnx.NodeProto", place: int) -> bool:
+    return place < len(node.input) and bool(node.input[place])
+
+
+def _shape(facts: Facts, name: str, rank: int) -> Shape:
+    """An operand's shape; a constant's with leading ones up to `rank` axes."""
+    constant = facts.constants.get(name)
+    if constant is None:
+        return facts.shapes.get(name, ())
+    return (*[1] * (rank - constant.ndim), *constant.shape)
+
+
+def _alike(a: Shape, b: Shape) -> bool:
+    """Whether two shapes are the same as far as is known: an open batch has many names."""
+    return len(a) == len(b) and all(
+        m == n or isinstance(m, str) or isinstance(n, str) for m, n in zip(a, b, strict=True)
+    )
+
+
+def _broadcast(facts: Facts, node: "onnx.NodeProto") -> str | None:
+    shape = facts.shapes.get(node.output[0], ())
+    rank = len(shape)
+    first, second = (_shape(facts, name, rank) for name in node.input)
+    if not _alike(first, shape):
+        first, second = second, first
+    channel = 1 if rank == 4 else rank - 1
+    a_channel = tuple(e if i in (0, channel) else 1 for i, e in enumerate(shape))
+    one = all(extent == 1 for extent in second)
+    whole = (second, (*shape[:1], *second[1:])) if second[:1] == (1,) else (second,)
+    inner = any(_alike(s, wanted) for s in whole for wanted in (shape, a_channel))
+    if _alike(first, shape) and (one or inner):
+        return None
+    return f"broadcasting {_text(second)} to {_text(shape)} has no integer form"
+
+
+def _one_value(facts: Facts, node: "onnx.NodeProto") -> str | None:
+    """An operator of several operands is a table when all but one are numbers."""
+    names = [name for name in node.input if name]
+    activations = [name for name in names if name not in facts.constants]
+    numbers = all(facts.constants[n].size == 1 for n in names if n in facts.constants)
+    return None if len(set(activations)) == 1 and numbers else "is no function of one value"
+
+
+def _product(facts: Facts, node: "onnx.NodeProto") -> str | None:
+    left, right = (facts.constants.get(name) for name in node.input)
+    if left is None and right is not None and right.ndim == 2:
+        return None
+    rank = len(facts.shapes.get(node.output[0], ()))
+    shapes = [_shape(facts, name, rank) for name in node.input]
+    vectors = any(value is not None and value.ndim < 2 for value in (left, right))
+    if vectors or rank < 2 or any(len(shape) != rank for shape in shapes):
+        return "is a product of operands of different ranks"
+    batch = zip(shapes[0][:-2], shapes[1][:-2], strict=True)
+    if not all(1 in (a, b) or _alike((a,), (b,)) for a, b in batch):
+        return f"a product of {_text(shapes[0])} and {_text(shapes[1])} has no integer form"
+    return None
+
+
+def _mean(facts: Facts, node: "onnx.NodeProto") -> str | None:
+    constant = facts.constant(node, 1)
+    axes = operators.attributes(node).get("axes", []) if constant is None else constant.tolist()
+    rank = len(facts.shapes.get(node.input[0], ()))
+    if rank and sorted(axis % rank for axis in axes) == {3: [1], 4: [2, 3]}.get(rank):
+        return None
+    return "is a mean over other than the image axes or the tokens"
+
+
+def _pad(facts: Facts, node: "onnx.NodeProto") -> str | None:
+    amounts = facts.constant(node, 1)
+    if any(node.input[3:]):
+        return "its amounts are not for all axes"
+    return "removes values" if amounts is not None and amounts.min(initial=0) < 0 else None
+
+
+def _slice(facts: Facts, node: "onnx.NodeProto") -> str | None:
+    steps = facts.constant(node, 4)
+    return "its steps are not above 0" if steps is not None and steps.min(initial=1) <= 0 else None
+
+
+def _resize(facts: Facts, node: "onnx.NodeProto") -> str | None:
+    given = operators.attributes(node)
+    way = (
+        given.get("coordinate_transformation_mode", "half_pixel"),
+        given.get("nearest_mode", "round_prefer_floor"),
+    )
+    if way not in _REPEATING:
+        return f"resizing by {' and '.join(way)} has no integer form"
+    into, out = facts.fixed(node.input[0]), facts.fixed(node.output[0])
+    if into is None or out is None or any(b % a for a, b in zip(into, out, strict=True)):
+        return "resizing to other than whole multiples has no integer form"
+    return None
+
+
+def _one_result(_facts: Facts, node: "onnx.NodeProto") -> str | None:
+    return "gives a second result" if any(node.output[1:]) else None
+
+
+def _last_axis(facts: Facts, node: "onnx.NodeProto") -> str | None:
+    shape = facts.shapes.get(node.input[0], ())
+    axis = operators.attributes(node).get("axis", -1)
+    if not shape or axis % len(shape) != len(shape) - 1:
+        return "runs along another axis than the last"
+    last = shape[-1]
+    long = node.op_type == "Softmax" and isinstance(last, int) and last > MAX_SOFTMAX_ROW
+    return f"has rows of more than {MAX_SOFTMAX_ROW} values" if long else None
+
+
+def _norm(facts: Facts, node: "onnx.NodeProto") -> str | None:
+    return _one_result(facts, node) or _last_axis(facts, node)
+
+
+def _gather(facts: Facts, node: "onnx.NodeProto") -> str | None:
+    indices = facts.constant(node, 1)
+    if indices is None or indices.ndim > 1:
+        return "its indices are not one constant row"
+    steps = {int(b) - int(a) for a, b in pairwise(indices.reshape(-1))} or {1}
+    return None if len(steps) == 1 and min(steps) > 0 else "its indices are not in even steps"
+
+
+def _text(shape: Shape) -> str:
+    return "(" + ", ".join(str(extent) for extent in shape) + ")"
+
+
+# By the integer form of the table: what it asks beyond ranks, constants and attributes.
+_FURTHER: dict[str, Callable[[Facts, "onnx.NodeProto"], str | None]] = {
+    "add": _broadcast,
+    "mul": _broadcast,
+    "lookup": _one_value,
+    "matmul": _product,
+    "max_pool": _one_result,
+    "reduce_mean": _mean,
+    "pad": _pad,
+    "slice": _slice,
+    "resize": _resize,
+    "softmax": _last_axis,
+    "layer_norm": _norm,
+    "gather": _gather,
+}

@@ -1,0 +1,83 @@
+"""What a key holds besides code, options and input."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.stages.distill import Distill
+from edgekiln.compiler.stages.export import Export
+from edgekiln.compiler.stages.uses_module import factory_code
+from edgekiln.models import artifact, data
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's directory with a network in two modules."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "used_nets.py").write_text("import used_blocks\ndef net(): return used_blocks.x\n")
+    (tmp_path / "used_blocks.py").write_text("x = 1\n")
+    (tmp_path / "used_package").mkdir()
+    (tmp_path / "used_package/nets.py").write_text("from used_blocks import x as net\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name", ["used_nets:net", "used_nets:net?width=3", "used_package.nets:net"]
+)
+def test_the_users_own_network_counts_with_what_it_imports(workplace: Path, name: str) -> None:
+    before = factory_code(name)
+    assert len(before) == 64
+    (workplace / "used_blocks.py").write_text("x = 1  # a comment\n")
+    (workplace / "unused.py").write_text("y = 1\n")
+    assert factory_code(name) == before
+    (workplace / "used_blocks.py").write_text("x = 2\n")
+    assert factory_code(name) != before
+    assert not {module for module in sys.modules if module.startswith("used_")}, "nothing is run"
+
+
+def test_the_zoos_networks_count_by_their_code_and_others_by_their_version() -> None:
+    assert factory_code("resnet8") == factory_code("resnet20")  # one module
+    assert factory_code("resnet8") != factory_code("vit")
+    assert factory_code("torch.nn:Linear") == f"torch {torch.__version__}"
+    assert factory_code("no_such_package:net") == ""
+
+
+def test_a_file_that_cannot_be_parsed_still_counts(workplace: Path) -> None:
+    (workplace / "used_blocks.py").write_text("def")
+    before = factory_code("used_nets:net")
+    (workplace / "used_blocks.py").write_text("def ")
+    assert factory_code("used_nets:net") != before
+
+
+def test_another_forward_retrains_though_the_weights_are_the_same(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key of a stage that runs a module holds the code that makes it, not its bytes alone."""
+    monkeypatch.syspath_prepend(workplace)
+    source = (
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self, classes=10):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(3072, classes))\n"
+    )
+    (workplace / "forward_nets.py").write_text(source)
+    path = workplace / "net.pt"
+    artifact.create(path, "forward_nets:Net", data.load("digits"), "digits", seed=0)
+    src = Artifact.of_file(path, "module")
+    before = [stage.uses(src, None) for stage in (Distill(data="digits"), Export(data="digits"))]
+    (workplace / "forward_nets.py").write_text(
+        source + "    def forward(self, x): return super().forward(-x)\n"
+    )
+    after = [stage.uses(src, None) for stage in (Distill(data="digits"), Export(data="digits"))]
+    assert [each["data"] for each in before] == [each["data"] for each in after]
+    assert all(old["factory"] != new["factory"] for old, new in zip(before, after, strict=True))
+
+
+def test_the_data_that_a_model_names_and_the_same_data_by_name_are_one_key(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    artifact.create(path, "resnet8", data.load("digits"), "digits", seed=0)
+    src = Artifact.of_file(path, "module")
+    assert Export().settled(src) == Export(data="digits")
