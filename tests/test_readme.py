@@ -1,30 +1,73 @@
-"""What the README tells people to type exists."""
+"""Every command block of the README is run as it is printed, by a shell.
+
+Three things differ from a reader's machine, see `tests/readme.py`: commands that train or measure
+get options that make them quick, `make` prints what it would do, and `pip` stays offline. The board
+of the README is a real sshd on loopback.
+"""
 
 import re
-import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 
-from edgekiln.compiler.cli.group import edgekiln
+from tests.readme import PREPARED, ROOT, World, blocks, board
+from tests.runtime.device import sshd
 
-README = Path(__file__).resolve().parent.parent / "README.md"
-LINES = re.findall(r"^    (edgekiln [^#\n]+)", README.read_text(encoding="utf-8"), re.MULTILINE)
-
-
-@pytest.mark.parametrize("line", [line for line in LINES if "|" not in line])
-def test_commands_of_the_readme_have_the_options_it_shows(line: str) -> None:
-    name, *arguments = shlex.split(line)[1:]
-    context = click.Context(edgekiln)
-    command = edgekiln.get_command(context, name)
-    assert command is not None, f"no command {name}"
-    while isinstance(command, click.Group):
-        subcommand, *arguments = arguments
-        command = command.get_command(context, subcommand)
-        assert command is not None, f"no command {name} {subcommand}"
-    command.make_context(name, arguments)  # raises click.UsageError for what it does not know
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = list(blocks(README))
+BOARD = "Measure it where it will live"
+SECTIONS = [name for name in dict.fromkeys(block.section for block in BLOCKS) if name != BOARD]
 
 
-def test_the_readme_shows_commands() -> None:
-    assert len(LINES) > 10
+@pytest.fixture
+def world(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """One store for all sections, also of other processes: they share their builds."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "popen-gw" in base.name else base
+    return World(tmp_path / "work", shared / "readme-store")
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_commands_of_the_readme_do_what_it_says(section: str, world: World) -> None:
+    if prepare := PREPARED.get(section):
+        prepare(world)
+    assert world.failure(block for block in BLOCKS if block.section == section) == ""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[sshd.Sshd]:
+    if sshd.SSHD is None:
+        pytest.skip("openssh-server is not installed")
+    home = tmp_path / "sshd"
+    home.mkdir()
+    started = sshd.start(home)
+    yield started
+    started.stop()
+
+
+def test_commands_for_other_devices_do_what_the_readme_says(
+    world: World, server: sshd.Sshd
+) -> None:
+    names, here, there = (block for block in BLOCKS if block.section == BOARD)
+    assert world.failure([names, here]) == ""
+    board(world, server)
+    assert world.failure([there]) == ""
+
+
+def test_every_command_of_the_readme_is_in_a_block_that_is_run() -> None:
+    assert len(SECTIONS) >= 4
+    assert sum(block.text.count("edgekiln ") for block in BLOCKS if block.language == "shell") > 25
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", README)
+    assert len(links) > 5
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_pins_of_the_vision_extra_are_those_the_readme_names() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for package in ("torch", "torchvision", "timm"):
+        (pinned,) = re.findall(rf'"{package}==([\d.]+)"', pyproject)
+        assert f"`{package}=={pinned}`" in README
