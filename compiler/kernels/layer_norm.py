@@ -195,7 +195,7 @@ class _OfCodes:
 
 
 def _of_floats(norm: LayerNorm, mk: MicroKernel) -> Kernel:
-    """Build the kernel that computes of each row the mean, the variance, and the results."""
+    """Build the kernel that computes the mean, the variance about it and the results of a row."""
     rows, count = norm.rows, norm.gamma.size
     with KernelBuilder() as k:
         x = k.tensor(rows * count, "float32")
