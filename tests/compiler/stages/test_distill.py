@@ -123,7 +123,7 @@ def accuracy_on_validation(path: Path) -> float:
 def test_trained_weights_survive_the_defaults(student, trained, tmp_path):
     before = accuracy_on_validation(trained)
     metrics = replace(QUICK, init=str(trained)).run(
-        student, tmp_path / "out.pt", StageContext(scratch=tmp_path / "s")
+        artifacts.of(student), tmp_path / "out.pt", StageContext(scratch=tmp_path / "s")
     )
     assert metrics["val_accuracy_before"] == before > 0.5  # chance is 0.1
     assert metrics["val_accuracy"] >= before
