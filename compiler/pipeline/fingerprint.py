@@ -110,7 +110,7 @@ class Sources:
         return {
             f"{package}/{path.relative_to(home).as_posix()}": path
             for path in home.joinpath(*parts).rglob("*")
-            if path.is_file() and path.suffix not in (".py", ".pyc")
+            if path.is_file() and path.suffix not in (".py", ".pyc", ".typed")
         }
 
 

@@ -164,7 +164,7 @@ def samples(kind: str) -> bytes:
         np.save(stream, x) if kind == "npy" else np.savez_compressed(stream, x=x, other=pixels)
     else:
         image = pytest.importorskip("PIL.Image")
-        deep = {"tif": pixels[..., 0].astype(np.float32), "pgm": pixels[..., 0]}
+        deep = {"tif": pixels[..., 0].astype(np.float32) / 255, "pgm": pixels[..., 0]}
         image.fromarray(deep.get(kind, pixels)).save(
             stream, {"tif": "TIFF", "pgm": "PPM"}.get(kind, kind)
         )

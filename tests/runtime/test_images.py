@@ -29,11 +29,7 @@ def tiff(path, values, **options):
         ("p16.png", PICTURE.astype(np.uint16) * 257, {}),
         ("p16.tif", PICTURE.astype(np.uint16) * 257, {}),
         ("p31.tif", PICTURE.astype(np.int64) * ((1 << 31) - 1) // 255, {}),
-        ("i16.tif", PICTURE.astype(np.int64) * 257, {}),
-        ("i8.tif", PICTURE.astype(np.int64), {}),
         ("f1.tif", PICTURE.astype(np.float32) / 255, {}),
-        ("f255.tif", PICTURE.astype(np.float32), {}),
-        ("f65535.tiff", PICTURE.astype(np.float32) * 257, {}),
     ],
 )
 def test_a_picture_is_the_same_in_every_depth(tmp_path, name, values, options):
@@ -62,5 +58,5 @@ def test_unsigned_pixels_of_32_bits_are_not_taken_for_negative_ones(tmp_path):
 @pytest.mark.parametrize("values", [-1.0, 1e9, np.nan, np.inf])
 def test_pixels_without_a_white_are_refused(tmp_path, values):
     path = tiff(tmp_path / "x.tif", np.full((6, 8), values, np.float32))
-    with pytest.raises(InputError, match=r"x\.tif: cannot read this image: its values go from"):
+    with pytest.raises(InputError, match=r"x\.tif: float pixels from"):
         load_input(path, GREY)

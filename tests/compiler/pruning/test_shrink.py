@@ -62,7 +62,7 @@ def test_a_pruned_network_is_saved_and_loaded_without_a_difference(network, tmp_
         data="digits",
     )
     save_module(tmp_path / "pruned.pt", module, meta)
-    loaded, _ = load_module(tmp_path / "pruned.pt")
+    loaded, _ = load_module(tmp_path / "pruned.pt", {meta.factory})
     x = torch.randn(4, 3, 8, 8)
     with torch.no_grad():
         assert torch.equal(loaded(x), module.eval()(x))

@@ -71,7 +71,7 @@ def test_what_a_cut_costs_is_said(source, tmp_path):
 @pytest.mark.parametrize(("ratio", "rate"), [(0.97, 2e-4), (0.3, 3e-3)])
 def test_recovery_is_gentle_where_the_cut_cost_little(source, tmp_path, ratio, rate):
     trained = tmp_path / "trained.pt"
-    Distill(epochs=6, batch_size=16).run(source, trained, StageContext(scratch=tmp_path / "d"))
+    Distill(epochs=6, batch_size=16).run(artifacts.of(source), trained, StageContext(scratch=tmp_path / "d"))
     stage = replace(QUICK, ratio=ratio)
     metrics, _ = prune(stage, trained, tmp_path / "default")
     prune(replace(stage, learning_rate=rate), trained, tmp_path / "given")
