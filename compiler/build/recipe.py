@@ -23,12 +23,12 @@ S = TypeVar("S", bound=Stage)
 
 # The chain, in its order. A new stage is one file and one line.
 STAGES = {
-    "distill": "edgekiln.compiler.stages.distill:Distill",
-    "prune": "edgekiln.compiler.stages.prune:Prune",
-    "export": "edgekiln.compiler.stages.export:Export",
-    "quantize": "edgekiln.compiler.stages.quantize:Quantize",
-    "compile": "edgekiln.compiler.stages.compile:Compile",
-    "package": "edgekiln.compiler.stages.package:Package",
+    "distill": "edgekiln.compiler.stages.distill:DistillStage",
+    "prune": "edgekiln.compiler.stages.prune:PruneStage",
+    "export": "edgekiln.compiler.stages.export:ExportStage",
+    "quantize": "edgekiln.compiler.stages.quantize:QuantizeStage",
+    "compile": "edgekiln.compiler.stages.compile:CompileStage",
+    "package": "edgekiln.compiler.stages.package:PackageStage",
 }
 Precision = Literal["int8", "float32"]  # of a program's numbers
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

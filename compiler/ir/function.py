@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Step:
+class FunctionStep:
     """`op`, the name of an elementwise ONNX operator, on constants (float) and values (int): value
     0 is the function's argument, value i the result of the i-th step.
     """
@@ -18,4 +18,4 @@ class Step:
 
 
 # Its result is that of the last step; without steps, its argument.
-Function = tuple[Step, ...]
+Function = tuple[FunctionStep, ...]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
-from edgekiln.compiler.onnx_model.operator_row import Weights
+from edgekiln.compiler.onnx_model.operator_row import WeightOperand
 from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.quantization import limits
 
@@ -24,7 +24,7 @@ _BIAS_SCALE_RTOL = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class FloatOp:
+class FloatNode:
     """An operation that works on real numbers."""
 
     name: str
@@ -37,7 +37,7 @@ class Structure:
     """`violations`: each a sentence; none in a model that `quantize` made."""
 
     integer: tuple[str, ...]  # names of nodes of the form DQ → op (→ activation) → Q or output
-    floats: tuple[FloatOp, ...]
+    floats: tuple[FloatNode, ...]
     violations: tuple[str, ...]
 
 
@@ -45,7 +45,7 @@ def inspect(model: "onnx.ModelProto", exclude: Sequence[str] = ()) -> Structure:
     """Sort every operation, and check scales, zero points, weights and biases."""
     graph = _Graph(model)
     integer: list[str] = []
-    floats: list[FloatOp] = []
+    floats: list[FloatNode] = []
     violations = [text for node in model.graph.node for text in graph.bad_parameters(node)]
     for node in model.graph.node:
         if node.op_type in (QUANTIZE, DEQUANTIZE):
@@ -57,7 +57,7 @@ def inspect(model: "onnx.ModelProto", exclude: Sequence[str] = ()) -> Structure:
             continue
         if any(fnmatchcase(node.name, pattern) for pattern in exclude):
             reason = "excluded"
-        floats.append(FloatOp(name=node.name, op=node.op_type, reason=reason))
+        floats.append(FloatNode(name=node.name, op=node.op_type, reason=reason))
     return Structure(integer=tuple(integer), floats=tuple(floats), violations=tuple(violations))
 
 
@@ -197,7 +197,7 @@ class _Graph:
         )
 
 
-def _weights(node: "onnx.NodeProto") -> Weights | None:
+def _weights(node: "onnx.NodeProto") -> WeightOperand | None:
     row = operators.of(node)
     return None if row is None else row.weights
 

@@ -38,7 +38,7 @@ _PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in .*\n(?P<cod
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Stage):
+class ExportStage(Stage):
     """Write the module as ONNX, batch norm folded, and prove that it still computes the same."""
 
     name: ClassVar[str] = "export"

@@ -22,7 +22,7 @@ REPORT_SCHEMA = "edgekiln.report/1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Package(Stage):
+class PackageStage(Stage):
     """Add manifest, report, an example with its expected output, and the licences."""
 
     name: ClassVar[str] = "package"

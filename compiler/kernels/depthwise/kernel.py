@@ -22,7 +22,7 @@ from edgekiln.compiler.kernels.depthwise.emit_fma import FmaEmitter
 from edgekiln.compiler.kernels.depthwise.emit_sweep import Sweep, zeros_for
 from edgekiln.compiler.kernels.depthwise.emit_tile import Tiles
 from edgekiln.compiler.kernels.depthwise.fma_plan import FmaPlan
-from edgekiln.compiler.kernels.depthwise.operands import Operands, Place
+from edgekiln.compiler.kernels.depthwise.operands import DepthwiseOperands, VectorPlace
 from edgekiln.compiler.kernels.depthwise.plan import InterleavedPlan
 from edgekiln.compiler.kernels.depthwise.spec import DepthwiseSpec
 from edgekiln.compiler.kernels.sharing import shared
@@ -34,7 +34,7 @@ from edgekiln.targets.isa.expressions import Expr, Index
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Depthwise(DepthwiseSpec):
+class DepthwiseKernel(DepthwiseSpec):
     """A depthwise convolution, and how it is built."""
 
     def tiles(self, mk: MicroKernel) -> list[Tile]:
@@ -74,7 +74,7 @@ class Depthwise(DepthwiseSpec):
                     items = k.items(self.y.n * self.y.h)
                     FmaEmitter(plan, x, weights, epilogue).emit(*items)
                 case InterleavedPlan():
-                    operands = Operands(plan=plan, x=x, weights=weights, epilogue=epilogue)
+                    operands = DepthwiseOperands(plan=plan, x=x, weights=weights, epilogue=epilogue)
                     # Sweeps keep image columns in registers, tiles keep sums there.
                     columns: Sweep | Tiles = Tiles(operands)
                     if plan.sweeps:
@@ -108,7 +108,7 @@ def _emit_bands(columns: Sweep | Tiles, items: tuple[Expr, Expr]) -> None:
         (vector,) = block.vectors
         with repeat(block.count) as i, loop(begin, end) as item:
             n, band = divmod_(item, bands)
-            at = Place(
+            at = VectorPlace(
                 vector=vector, n=n, h=let(band * rows),
                 channel=let(vector.start + i * vector.lanes), lane=let(lane + i * vector.lanes),
             )  # fmt: skip

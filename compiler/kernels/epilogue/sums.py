@@ -32,7 +32,7 @@ _MOST_CODE = 255  # whatever the type: sums are bounded as if codes were unsigne
 
 
 @dataclass(frozen=True, kw_only=True)
-class Residual:
+class ResidualOperand:
     """Fuses `Add(a=result, b=tensor)` into the producer of `result`: the bits of the two kernels.
 
     Args:
@@ -61,7 +61,7 @@ class Sums:
     y: Nhwc
     weight: Weights
     bias: Bias
-    residual: Residual | None = None
+    residual: ResidualOperand | None = None
 
 
 def folded_bias(sums: Sums) -> NDArray[np.int64]:

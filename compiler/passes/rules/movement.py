@@ -12,7 +12,7 @@ from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.ir.ops import Quantize
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.passes.rewriter import Rewriter
-from edgekiln.compiler.passes.walk import Epilogue
+from edgekiln.compiler.passes.walk import OperatorEpilogue
 
 
 def reshape(rw: Rewriter, node: Node) -> str | None:
@@ -46,7 +46,7 @@ def _quantize_first(rw: Rewriter, node: Node, op: Op) -> str | None:
     return None
 
 
-def _quantized_input(rw: Rewriter, source: Tensor, epilogue: Epilogue) -> str:
+def _quantized_input(rw: Rewriter, source: Tensor, epilogue: OperatorEpilogue) -> str:
     name = f"{epilogue.output}:input"
     rw.graph.put(Tensor(name=name, shape=source.shape, dtype=epilogue.dtype, quant=epilogue.quant))
     rw.make(Quantize(), (source.name,), name)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekiln.compiler.ir.memory import Code
-from edgekiln.compiler.ir.program import Buffer, Call, Const, In, Out, Program, Ref
+from edgekiln.compiler.ir.program import ArenaBuffer, Call, Const, In, Out, Program, Ref
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.targets.profile import Caches, TargetProfile, Toolchain
 
@@ -103,7 +103,7 @@ def program() -> Program:
     )  # fmt: skip
     return Program(
         name="tiny", inputs=(tensor("x"),), outputs=(tensor("y"),), calls=calls, model_sha256="0",
-        buffers=tuple(Buffer(name=name, bytes=4 * N) for name in "abc"),
+        buffers=tuple(ArenaBuffer(name=name, bytes=4 * N) for name in "abc"),
     )  # fmt: skip
 
 

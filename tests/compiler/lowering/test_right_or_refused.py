@@ -10,7 +10,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.compile import Compile
+from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
@@ -22,7 +22,7 @@ TARGET = profile.load("x86-64-v3")
 
 def program(model: Path) -> AotRunner:
     out = model.with_suffix(".lib")
-    Compile().run(artifacts.of(model), out, StageContext(target=TARGET, scratch=model.parent))
+    CompileStage().run(artifacts.of(model), out, StageContext(target=TARGET, scratch=model.parent))
     return AotRunner.open(out)
 
 
