@@ -1,6 +1,7 @@
 """Any function of one float, as a straight list of steps."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -8,6 +9,8 @@ class FunctionStep:
     """`op`, the name of an elementwise ONNX operator, on constants (float) and values (int): value
     0 is the function's argument, value i the result of the i-th step.
     """
+
+    SIGNED_AS: ClassVar[str] = "Step"
 
     op: str
     operands: tuple[int | float, ...]

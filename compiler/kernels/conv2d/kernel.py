@@ -8,6 +8,7 @@ zero. Where it takes fewer cycles, a matrix unit or Winograd's filtering compute
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.conv2d import winograd_plan
@@ -29,6 +30,8 @@ AnyPlan = DirectPlan | MatrixPlan | WinogradPlan
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConvolutionKernel(ConvolutionSpec):
     """A convolution, and how it is built."""
+
+    SIGNED_AS: ClassVar[str] = "Convolution"
 
     def tiles(self, mk: MicroKernel) -> list[Tile]:
         """What `tile` may be, the default first, then what looks best."""

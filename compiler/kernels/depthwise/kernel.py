@@ -13,6 +13,7 @@ channels.
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,6 +37,8 @@ from edgekiln.targets.isa.expressions import Expr, Index
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DepthwiseKernel(DepthwiseSpec):
     """A depthwise convolution, and how it is built."""
+
+    SIGNED_AS: ClassVar[str] = "Depthwise"
 
     def tiles(self, mk: MicroKernel) -> list[Tile]:
         """What `tile` may be, the default first, then what differs from it least."""

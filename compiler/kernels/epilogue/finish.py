@@ -31,6 +31,8 @@ class RequantizeFinish:
         clip: lowest and highest code of y.
     """
 
+    SIGNED_AS: ClassVar[str] = "Requantize"
+
     mult: NDArray[np.float32]
     clip: tuple[int, int] = (0, 255)
 
@@ -86,6 +88,8 @@ class ActivationFinish:
     Args:
         clip: lowest and highest value before `function`.
     """
+
+    SIGNED_AS: ClassVar[str] = "FloatFinish"
 
     clip: tuple[float, float] = NO_CLIP
     function: Function = ()

@@ -15,6 +15,7 @@ whether all of that holds for every sum that the layer's weights can make.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,8 @@ class ResidualOperand:
         tensor: what is added.
         scale, zero_point, clip: of the result that is no longer stored; of floats its clip alone.
     """
+
+    SIGNED_AS: ClassVar[str] = "Residual"
 
     tensor: Nhwc
     scale: float = 1.0

@@ -13,6 +13,7 @@ takes one product at a time: their right operand is read as it lies.
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -42,6 +43,8 @@ class MatMulKernel(MatMulSpec):
     `pack` makes the kernel that packs b, of `packed_bytes` bytes, and `build` the one that
     multiplies. Floats are multiplied without packing.
     """
+
+    SIGNED_AS: ClassVar[str] = "MatMul"
 
     def tiles(self, mk: MicroKernel) -> list[Tile]:
         """What `tile` may be, the default first, then what looks best."""
