@@ -131,7 +131,7 @@ def any_in(path: Path) -> Iterator[int]:
             case ast.Name(id="Any") | ast.Attribute(attr="Any"):
                 yield node.lineno
             case ast.Constant(value=str(text)) if re.search(r"[\[| (]Any\b|^Any\b", text):
-                if "\n" not in text and ". " not in text:  # an annotation, not a sentence
+                if "\n" not in text and not text.endswith("."):  # an annotation, no sentence
                     yield node.lineno
 
 

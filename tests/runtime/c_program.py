@@ -58,7 +58,7 @@ def write(path: Path, inputs: Sequence[Shape], outputs: Sequence[Shape], body: s
         const size_t model_arena_bytes = 64;
         const int32_t model_input_count = {len(takes)}, model_output_count = {len(gives)};
         const int32_t model_step_count = 1;
-        const size_t model_input_bytes[] = {{{sizes[0]}}}, model_output_bytes[] = {{{sizes[1]}}};
+        const size_t model_input_bytes[] = {sizes[0]}, model_output_bytes[] = {sizes[1]};
         typedef struct {{ const char *name, *op; int32_t work; }} model_step_t;
         const model_step_t model_steps[] = {{{{"y0", "sum", 0}}}};
         int model_run(const void *const in[], void *const out[], void *arena) {{
