@@ -61,7 +61,7 @@ class Recipe:
     allow_factories: tuple[str, ...] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage → field → value
 
-    def stage(self, cls: type[S], fitting: Mapping[str, Any], given: Mapping[str, Any]) -> S:
+    def stage(self, cls: type[S], fitting: Mapping[str, object], given: Mapping[str, object]) -> S:
         """The stage with this recipe's options.
 
         Args:
@@ -175,7 +175,7 @@ def override(
     )
 
 
-def _section(stage: str, table: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _section(stage: str, table: Mapping[str, object], where: str) -> dict[str, object]:
     known = {option.key: option for option in stage_options(stage_class(stage))}
     values = {}
     for key, value in table.items():

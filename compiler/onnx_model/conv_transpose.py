@@ -92,7 +92,7 @@ def _axis(
     )  # fmt: skip
 
 
-def _weight(weight: "NDArray[Any]", axes: list[_Axis], groups: int) -> "NDArray[Any]":
+def _weight(weight: "NDArray[np.generic]", axes: list[_Axis], groups: int) -> "NDArray[np.generic]":
     """(C, OC/groups, K…) → (OC · strides, C/groups, taps…), the taps reversed."""
     channels, outputs, *kernel = weight.shape
     full = [axis.taps * axis.stride for axis in axes]

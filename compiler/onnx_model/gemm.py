@@ -76,7 +76,7 @@ class _Steps:
         return name
 
 
-def _product(steps: _Steps, data: str, other: str, given: dict[str, Any], last: str) -> str:
+def _product(steps: _Steps, data: str, other: str, given: dict[str, object], last: str) -> str:
     """α·A·B' of two activations."""
     if given["transB"]:
         other = steps.emit("Transpose", [other], "columns", perm=[1, 0])
@@ -124,7 +124,7 @@ def _full_rows(facts: ModelFacts, name: str, features: int, wanted: str) -> str:
     return facts.add(wanted, np.broadcast_to(value, (*value.shape[:-1], features)).copy())
 
 
-def _vector(value: "NDArray[Any] | None", features: int) -> "NDArray[Any] | None":
+def _vector(value: "NDArray[np.generic] | None", features: int) -> "NDArray[np.generic] | None":
     """The (features,) that a constant is broadcast from; None when rows differ."""
     if value is None or value.size not in (1, features) or value.shape[-1:] not in (
         (), (1,), (features,)

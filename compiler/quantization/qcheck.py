@@ -5,7 +5,7 @@ and whether it keeps the contract every target relies on.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,7 +163,7 @@ class _Graph:
             found += self._bad_bias(node, scale)
         return found
 
-    def _bad_bias(self, node: "onnx.NodeProto", weight_scale: NDArray[Any]) -> list[str]:
+    def _bad_bias(self, node: "onnx.NodeProto", weight_scale: NDArray[np.generic]) -> list[str]:
         if self._stored(node.input[2]) is None:
             return [f"{node.name}: its bias is not quantized"]
         stored, scale, zero = self._quantized(node.input[2])
@@ -179,14 +179,16 @@ class _Graph:
             return [f"{node.name}: its bias's scale is not the product of the other two"]
         return []
 
-    def _stored(self, name: str) -> NDArray[Any] | None:
+    def _stored(self, name: str) -> NDArray[np.generic] | None:
         """The integers behind a DQ node, when they are a constant."""
         maker = self.makers.get(name)
         if maker is None or maker.op_type != DEQUANTIZE:
             return None
         return self.constants.get(maker.input[0])
 
-    def _quantized(self, name: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def _quantized(
+        self, name: str
+    ) -> tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic]]:
         """Integers, scale and zero point of a constant behind a DQ node."""
         q, scale, *zero = self.makers[name].input
         no_zero = np.zeros((), np.int8)

@@ -4,7 +4,6 @@ import math
 import zipfile
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -87,12 +86,12 @@ def _parse(content: bytes, where: str) -> NDArray[np.generic]:
     _check_length(shape, dtype, len(data), where)
     if not data:
         return np.empty(shape, dtype)
-    flat: NDArray[Any] = np.frombuffer(data, dtype)
+    flat: NDArray[np.generic] = np.frombuffer(data, dtype)
     return flat.reshape(shape, order="F" if fortran_order else "C")
 
 
 def _check_length(
-    shape: tuple[int, ...], dtype: np.dtype[Any], found_bytes: int, where: str
+    shape: tuple[int, ...], dtype: np.dtype[np.generic], found_bytes: int, where: str
 ) -> None:
     if min(shape, default=0) < 0:
         raise ValueError(shape)

@@ -107,7 +107,7 @@ def _read_file(path: Path, layout: _Layout) -> Split:
     return labelled(str(path), np.ascontiguousarray(images), labels, layout.classes)
 
 
-def _read_binary(path: Path, layout: _Layout) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_binary(path: Path, layout: _Layout) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     check_size(str(path), path.stat().st_size, "records", "take a part of the file")
     content = np.frombuffer(path.read_bytes(), np.uint8)
     record = layout.label_bytes + _PIXELS
@@ -120,7 +120,7 @@ def _read_binary(path: Path, layout: _Layout) -> tuple[NDArray[Any], NDArray[Any
     return records[:, layout.label_bytes :], records[:, layout.label_bytes - 1]
 
 
-def _read_pickle(path: Path, layout: _Layout) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_pickle(path: Path, layout: _Layout) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     content = restricted_pickle.load(path)
     found = content.get(b"data") if isinstance(content, dict) else None
     pixels = found.values if isinstance(found, restricted_pickle.Array) else None
