@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.models.data.limits import check_size
+from edgekiln.models.data.limits import DATA
 from edgekiln.runtime.errors import EdgeKilnError, InputError
+from edgekiln.runtime.limits import read_file
 
 
 class _NotAdmittedError(Exception):
@@ -97,8 +98,7 @@ def load(path: Path) -> object:
         InputError: the pickle asks for anything else, which the message names, or is damaged, or
             larger than is held in memory.
     """
-    check_size(str(path), path.stat().st_size, "pickled data", "take a part of it")
-    content = path.read_bytes()
+    content = read_file(path, DATA, "is it a pickle?")
     try:
         _check_memo(content)
         return _Unpickler(io.BytesIO(content), encoding="bytes").load()
