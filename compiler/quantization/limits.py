@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 NO_FORM = "has no integer form"
 MAX_SOFTMAX_ROW = 1024  # values; the powers of a row wait on a small device's stack
 
-# Where the output's pixels fall between the input's, these pick the same as repeating each value.
-_REPEATING = {
+# Coordinates and rounding of a Resize: where the output's pixels fall between the input's, these
+# pick the same as repeating each value.
+REPEATING = {
     ("asymmetric", "floor"),
     ("half_pixel", "round_prefer_floor"),
     ("half_pixel", "round_prefer_ceil"),
@@ -160,7 +161,7 @@ def _resize(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
         given.get("coordinate_transformation_mode", "half_pixel"),
         given.get("nearest_mode", "round_prefer_floor"),
     )
-    if way not in _REPEATING:
+    if way not in REPEATING:
         return f"resizing by {' and '.join(way)} has no integer form"
     into, out = facts.fixed(node.input[0]), facts.fixed(node.output[0])
     if into is None or out is None or any(b % a for a, b in zip(into, out, strict=True)):

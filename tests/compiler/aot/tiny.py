@@ -96,7 +96,7 @@ def program() -> Program:
         _add("b", Ref(buffer="a"), Const(array=thousand), Ref(buffer="b"), work=8),
         _add("c", Ref(buffer="b"), Const(array=_RAMP.copy()), Ref(buffer="c")),
         Call(
-            name="y", op="float:Inc", code=Code(emit=lambda: scratch_function(32 * N)),
+            name="y", op="fallback", code=Code(emit=lambda: scratch_function(32 * N)),
             integer=False, reason="a test", output=tensor("y"),
             args=(Ref(buffer="c"), Out(index=0)),
         ),
