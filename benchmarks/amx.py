@@ -22,9 +22,9 @@ import numpy as np
 from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.compiler.estimate import mca, tools
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d.kernel import Convolution
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.conv2d.matrix_plan import MatrixPlan
-from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
 from edgekiln.targets import isa, profile
 
 PEAK = 1024  # products a cycle
@@ -57,17 +57,17 @@ LAYERS = (
 )
 
 
-def convolution(layer: AmxLayer) -> Convolution:
+def convolution(layer: AmxLayer) -> ConvolutionKernel:
     """The convolution with "same" padding, into an image that is padded, too."""
     pad, (ic, oc) = layer.kernel // 2, layer.channels
     common: dict[str, Any] = {"n": 1, "dtype": "uint8", "scale": 0.1, "zero_point": 0}
     border = Halo(top=pad, left=pad, bottom=pad, right=pad)
     out = (layer.size + 2 * pad - layer.kernel) // layer.stride + 1
-    return Convolution(
+    return ConvolutionKernel(
         x=Nhwc(h=layer.size, w=layer.size, c=ic, halo=border, **common),
         y=Nhwc(h=out, w=out, c=oc, halo=border, **common),
         weight=np.ones((oc, ic, layer.kernel, layer.kernel), np.int8),
-        bias=np.zeros(oc, np.int32), finish=Requantize(mult=np.full(oc, 1e-3, np.float32)),
+        bias=np.zeros(oc, np.int32), finish=RequantizeFinish(mult=np.full(oc, 1e-3, np.float32)),
         strides=(layer.stride, layer.stride), pads=(pad, pad),
     )  # fmt: skip
 

@@ -19,9 +19,9 @@ import numpy as np
 from edgekiln.compiler.aot import jit
 from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d.kernel import Convolution
-from edgekiln.compiler.kernels.depthwise.kernel import Depthwise
-from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
+from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.runtime.amx_permission import request_amx_permission
 from edgekiln.targets import isa, profile
@@ -86,11 +86,11 @@ def kernel_of(layer: KernelCase, mk: MicroKernel) -> tuple[Kernel, Nhwc, Nhwc]:
         "y": y,
         "weight": rng.integers(-127, 128, shape).astype(np.int8),
         "bias": np.zeros(oc, np.int32),
-        "finish": Requantize(mult=np.full(oc, 1e-3, np.float32)),
+        "finish": RequantizeFinish(mult=np.full(oc, 1e-3, np.float32)),
         "strides": (layer.stride, layer.stride),
         "pads": (pad, pad),
     }
-    conv = Depthwise(**common) if layer.depthwise else Convolution(**common)
+    conv = DepthwiseKernel(**common) if layer.depthwise else ConvolutionKernel(**common)
     return conv.build(mk), x, y
 
 

@@ -160,7 +160,7 @@ def load_checkpoint(path: Path) -> "dict[str, Tensor]":
     return tensors
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A copy in which nothing is shared but interned strings.
 
     The pickler writes an object it has met before as a reference, so equal values would otherwise
@@ -177,7 +177,7 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _content(path: Path) -> dict[str, object]:
     """The whole file, if it is a module artifact of this format."""
     content = read_torch_file(path)
     if not isinstance(content, dict) or "factory" not in content:
@@ -192,7 +192,7 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _meta(path: Path, content: Mapping[str, Any]) -> ModuleMeta:
+def _meta(path: Path, content: Mapping[str, object]) -> ModuleMeta:
     """What `save_module` wrote of the meta."""
     names = {field.name for field in fields(ModuleMeta)}
     stored = {key: value for key, value in content.items() if key in names}

@@ -2,9 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from edgekiln.runtime import bench, text
 from edgekiln.runtime.bundle import Bundle
@@ -13,6 +13,8 @@ from edgekiln.runtime.errors import EXIT_INTERRUPTED, EdgeKilnError
 from edgekiln.runtime.faults import print_error
 from edgekiln.runtime.manifest import to_json
 from edgekiln.runtime.program import check_example, run_files
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_serve(commands: Any) -> None:
+def _add_serve(commands: Commands) -> None:
     summary = "Offer this machine to a tracker, until SIGTERM or Ctrl-C."
     command = commands.add_parser("serve", help=summary, description=summary)
     command.set_defaults(command=serve_command)
@@ -70,7 +72,7 @@ def _add_serve(commands: Any) -> None:
     )  # fmt: skip
 
 
-def _add_bench(commands: Any) -> None:
+def _add_bench(commands: Commands) -> None:
     command = _add(commands, "bench", bench_command, "Measure the latency and energy of a bundle.")
     option = command.add_argument
     option(
@@ -92,8 +94,10 @@ def _add_bench(commands: Any) -> None:
     )  # fmt: skip
 
 
-def _add(commands: Any, name: str, function: Any, summary: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+def _add(
+    commands: Commands, name: str, function: Callable[[argparse.Namespace], None], summary: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=summary, description=summary)
     command.set_defaults(command=function)
     command.add_argument("bundle", type=Path, metavar="BUNDLE", help="a .ekb file")
     command.add_argument("--json", action="store_true", help="print JSON on stdout")

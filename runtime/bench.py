@@ -12,7 +12,7 @@ from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.engines import Engine, Placement, ProgramEngine
 from edgekiln.runtime.errors import ConfigError, MeasurementError
 from edgekiln.runtime.ort_engine import OrtEngine
-from edgekiln.runtime.power.energy import Window
+from edgekiln.runtime.power.energy import TrialWindow
 from edgekiln.runtime.power.metering import Metering
 from edgekiln.runtime.program import batch_of
 from edgekiln.runtime.results import (
@@ -200,7 +200,7 @@ def _result(
 ) -> BenchResult:
     facts, latency = engine.facts(), over_trials(trials)
     windows = [
-        Window(started_s=each.started_s, wall_s=each.wall_s, inferences=each.inferences)
+        TrialWindow(started_s=each.started_s, wall_s=each.wall_s, inferences=each.inferences)
         for each in trials
     ]
     energy = metering.energy(windows)

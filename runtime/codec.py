@@ -68,7 +68,7 @@ def dumps(data: object) -> str:
     return json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _check_plain(data: Any, depth: int) -> None:
+def _check_plain(data: object, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
     if isinstance(data, dict):
@@ -84,7 +84,7 @@ def _check_plain(data: Any, depth: int) -> None:
         raise ValueError(f"{data} is no number of JSON's")
 
 
-def _decode(kind: Any, data: Any, where: str) -> Any:
+def _decode(kind: Any, data: object, where: str) -> Any:
     if kind is Any:
         return data
     if is_dataclass(kind):
@@ -96,7 +96,7 @@ def _decode(kind: Any, data: Any, where: str) -> Any:
     return _expect(data, kind, where)
 
 
-def _decode_generic(origin: Any, args: tuple[Any, ...], data: Any, where: str) -> Any:
+def _decode_generic(origin: object, args: tuple[Any, ...], data: object, where: str) -> Any:
     """`X | None`, Literal, tuple (of one type, or one type an item) and Mapping[str, X]."""
     if origin in (Union, types.UnionType):
         return None if data is None else _decode(args[0], data, where)
@@ -110,11 +110,11 @@ def _decode_generic(origin: Any, args: tuple[Any, ...], data: Any, where: str) -
         if len(kinds) != len(items):
             raise CodecError(f"{_at(where)}wanted {len(kinds)} items, found {len(items)}")
         return tuple(_decode(kinds[i], item, f"{where}[{i}]") for i, item in enumerate(items))
-    items = _expect(data, dict, where)
-    return {key: _decode(args[1], item, _join(where, key)) for key, item in items.items()}
+    named = _expect(data, dict, where)
+    return {key: _decode(args[1], item, _join(where, key)) for key, item in named.items()}
 
 
-def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
+def _decode_dataclass(kind: Any, data: object, where: str) -> Any:
     hints = _hints(kind)
     items = _expect(data, dict, where)
     if missing := sorted(hints.keys() - items.keys()):
@@ -137,8 +137,8 @@ def _as_float(data: int, where: str) -> float:
         raise CodecError(f"{_at(where)}{error}") from error
 
 
-def _expect(data: Any, kind: type, where: str) -> Any:
-    if type(data) is not kind:
+def _expect(data: object, kind: type[T], where: str) -> T:
+    if not isinstance(data, kind) or type(data) is not kind:  # True is no number here
         raise CodecError(f"{_at(where)}wanted {kind.__name__}, found {type(data).__name__}")
     return data
 

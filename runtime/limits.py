@@ -2,8 +2,11 @@
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from edgekiln.runtime.errors import ConfigError, InputError
 
@@ -31,12 +34,16 @@ class Limit:
             )
         return int(given)
 
-    def check(self, size: int, where: str) -> None:
-        """Raises InputError when `size` bytes are more than allowed."""
+    def check(self, size: int, where: str, smaller: str = "") -> None:
+        """Raises InputError when `size` bytes are more than allowed.
+
+        `smaller` is what the user can do to need less.
+        """
         if size > self.max_bytes:
+            more = f"if that is meant, set {self.variable} to a larger number of bytes"
             raise InputError(
                 f"{where}: {size} bytes, {self.what} may have {self.max_bytes}",
-                hint=f"if that is meant, set {self.variable} to a larger number of bytes",
+                hint=f"{smaller}; {more}" if smaller else more,
             )
 
 
@@ -46,6 +53,23 @@ BUNDLES = Limit(what="a bundle", variable="EDGEKILN_MAX_BUNDLE_BYTES", default=1
 
 def read_file(path: Path, limit: Limit, hint: str) -> bytes:
     """The whole content of a regular file, read once.
+
+    Raises:
+        InputError: no such file, not a regular one, larger than `limit`, or not readable; `hint`
+            says what should be there.
+    """
+    with opened(path, limit, hint) as stream:
+        parts, size = [], 0
+        while part := stream.read(_CHUNK):  # a file may grow, and /proc gives no sizes
+            size += len(part)
+            limit.check(size, str(path))
+            parts.append(part)
+        return b"".join(parts)
+
+
+@contextmanager
+def opened(path: Path, limit: Limit, hint: str) -> Iterator[BinaryIO]:
+    """A regular file for reading.
 
     Devices and pipes, which may never end, are refused.
 
@@ -61,12 +85,7 @@ def read_file(path: Path, limit: Limit, hint: str) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"{path}: is not a regular file", hint=hint)
             limit.check(status.st_size, str(path))
-            parts, size = [], 0
-            while part := stream.read(_CHUNK):  # a file may grow, and /proc gives no sizes
-                size += len(part)
-                limit.check(size, str(path))
-                parts.append(part)
-            return b"".join(parts)
+            yield stream
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         reason = error.strerror if isinstance(error, OSError) else None
         raise InputError(f"{path}: {reason or error}", hint=hint) from error

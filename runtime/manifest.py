@@ -47,7 +47,7 @@ class Layer:
     """One kernel call of a program, in call order."""
 
     name: str  # the ONNX tensor it produces
-    op: str  # e.g. "conv2d", "depthwise_conv2d", "dense", "add", "float:Softmax"
+    op: str  # e.g. "conv2d", "depthwise_conv2d", "dense", "add", "fallback"
     kernel: str  # C symbol
     macs: int
     integer: bool  # False: computed in float between dequantize and quantize

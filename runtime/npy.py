@@ -10,14 +10,15 @@ import ast
 import math
 import re
 import zipfile
-from io import BytesIO
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.runtime.errors import InputError
-from edgekiln.runtime.limits import INPUTS, Limit, read_file
+from edgekiln.runtime.limits import INPUTS, Limit, opened, read_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +27,7 @@ MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1 << 16
 _MAX_AXES = 32  # of an array, in every numpy
 _DTYPE = re.compile(r"[<>|=][biuf](1|2|4|8)")  # plain numbers: no strings, records or objects
+_TEXT = re.compile(r"[<>]U[1-9]\d{0,5}|\|S[1-9]\d{0,5}")
 _SAVE_HINT = {".npy": "save it with np.save", ".npz": "save it with np.savez"}
 
 
@@ -51,38 +53,82 @@ def read_npz(path: Path, name: str, limit: Limit = INPUTS) -> "NDArray[np.generi
     Raises:
         InputError: not such a file, damaged, without that array, or with a larger one than allowed.
     """
+    with _archive(path, limit) as archive:
+        members = _members(archive)
+        names = [*members]
+        chosen = name if name in members else names[0] if len(names) == 1 else None
+        if chosen is None:
+            raise InputError(
+                f"{path}: has no array named {name!r}",
+                hint=f"its arrays are: {', '.join(names) or 'none'}",
+            )
+        limit.check(members[chosen].file_size, f"{path}: {name}")
+        return _array(archive, members[chosen], path)
+
+
+def read_archive(path: Path, limit: Limit) -> "dict[str, NDArray[np.generic]]":
+    """All arrays of a `.npz` file by name, those of text too.
+
+    Raises:
+        InputError: not such a file, damaged, of other types than plain numbers and text, or
+            together larger than allowed; the message names the array.
+    """
+    with _archive(path, limit) as archive:
+        members = _members(archive)
+        size = sum(member.file_size for member in members.values())
+        limit.check(size, str(path), "save fewer samples")
+        return {name: _array(archive, member, path, text=True) for name, member in members.items()}
+
+
+@contextmanager
+def _archive(path: Path, limit: Limit) -> Iterator[zipfile.ZipFile]:
     hint = _SAVE_HINT[".npz"]
-    raw = read_file(path, limit, hint)
+    with opened(path, limit, hint) as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                yield archive
+        except InputError:
+            raise
+        # Damaged bytes lead zipfile to exceptions of a dozen unrelated classes.
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            raise InputError(
+                f"{path}: not an archive of NumPy arrays: {reason}", hint=hint
+            ) from error
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """An archive's arrays by name."""
+    return {
+        each.filename.removesuffix(".npy"): each
+        for each in archive.infolist()
+        if each.filename.endswith(".npy")
+    }
+
+
+def _array(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, *, text: bool = False
+) -> "NDArray[np.generic]":
+    """An array of an archive; no more than the size it states is unpacked."""
     try:
-        with zipfile.ZipFile(BytesIO(raw)) as archive:
-            names = [each.removesuffix(".npy") for each in archive.namelist()]
-            chosen = name if name in names else names[0] if len(names) == 1 else None
-            content = None if chosen is None else _member(archive, chosen, f"{path}: {name}", limit)
-        if content is not None:
-            return parse_npy(content)
-    except InputError:
-        raise
-    # Damaged bytes lead zipfile and zlib to exceptions of a dozen unrelated classes.
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError("it is compressed as NumPy compresses nothing")
+        return parse_npy(archive.read(member), text=text)
+    # Damaged bytes lead zlib and zipfile to exceptions of a dozen unrelated classes.
     except Exception as error:
         reason = str(error) or type(error).__name__
-        raise InputError(f"{path}: not an archive of NumPy arrays: {reason}", hint=hint) from error
-    raise InputError(
-        f"{path}: has no array named {name!r}",
-        hint=f"its arrays are: {', '.join(names) or 'none'}",
-    )
+        raise InputError(
+            f"{path}: {member.filename}: not a NumPy array: {reason}", hint=_SAVE_HINT[".npz"]
+        ) from error
 
 
-def _member(archive: zipfile.ZipFile, name: str, where: str, limit: Limit) -> bytes:
-    """A file of an archive; no more than the size it states is unpacked."""
-    info = next(each for each in archive.infolist() if each.filename.removesuffix(".npy") == name)
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{info.filename} is compressed as NumPy compresses nothing")
-    limit.check(info.file_size, where)
-    return archive.read(info)
+def parse_npy(raw: bytes, *, text: bool = False) -> "NDArray[np.generic]":
+    """The array of a `.npy` file's bytes; it owns its memory. Raises ValueError with the reason.
 
-
-def parse_npy(raw: bytes) -> "NDArray[np.generic]":
-    """The array of a `.npy` file's bytes; it owns its memory. Raises ValueError with the reason."""
+    Args:
+        raw: the whole file.
+        text: an array of strings is welcome, too.
+    """
     header, start = _header(raw)
     try:
         described = ast.literal_eval(header.strip())
@@ -91,7 +137,7 @@ def parse_npy(raw: bytes) -> "NDArray[np.generic]":
         raise ValueError("its header is no dictionary") from error
     if not isinstance(described, dict) or described.keys() != {"descr", "fortran_order", "shape"}:
         raise ValueError("its header has not the keys descr, fortran_order, shape")
-    dtype, shape = _dtype(described["descr"]), _shape(described["shape"])
+    dtype, shape = _dtype(described["descr"], text=text), _shape(described["shape"])
     if not isinstance(described["fortran_order"], bool):
         raise ValueError("fortran_order is neither True nor False")
     count = math.prod(shape)
@@ -121,9 +167,11 @@ def _header(raw: bytes) -> tuple[str, int]:
     return raw[begin : begin + length].decode(encoding), begin + length
 
 
-def _dtype(described: object) -> "np.dtype[np.generic]":
+def _dtype(described: object, *, text: bool) -> "np.dtype[np.generic]":
     if isinstance(described, str) and described in ("|O", "O"):
         raise ValueError("it holds Python objects, which could run any program when loaded")
+    if text and isinstance(described, str) and _TEXT.fullmatch(described):
+        return np.dtype(described)
     known = isinstance(described, str) and _DTYPE.fullmatch(described)
     if not known or (known.group()[1] == "b") != (described in ("|b1", "b1")):
         raise ValueError(f"its type {described!r} is no plain number")

@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def serve(infer: Callable[[], None], ready: dict[str, Any]) -> None:
+def serve(infer: Callable[[], None], ready: dict[str, object]) -> None:
     """Say what the first inference told, then time trials on request until stdin ends."""
     _answer(ready)
     for line in sys.stdin:
@@ -54,7 +54,7 @@ def serve(infer: Callable[[], None], ready: dict[str, Any]) -> None:
         _answer({"trial": codec.encode(trial), "peak_resident_bytes": host.peak_resident_bytes()})
 
 
-def prepare(model: Path, threads: int, batch: int) -> tuple[Callable[[], None], dict[str, Any]]:
+def prepare(model: Path, threads: int, batch: int) -> tuple[Callable[[], None], dict[str, object]]:
     """One inference, set up as ONNX Runtime's documentation advises, and what the first one told.
 
     All optimisations, sequential execution, threads that spin; inputs and outputs stay where they

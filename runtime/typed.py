@@ -28,7 +28,7 @@ def kebab(field: str) -> str:
     return field.replace("_", "-")
 
 
-def from_table(cls: type[T], table: Mapping[str, Any], where: str) -> T:
+def from_table(cls: type[T], table: Mapping[str, object], where: str) -> T:
     """Build the dataclass `cls` from a table with kebab-case keys.
 
     Args:
@@ -72,7 +72,7 @@ def convert(value: Any, hint: Any, where: str) -> Any:
     raise ConfigError(f"{where} must be {expected(hint)}, found {found(value)}")
 
 
-def _required(hint: Any) -> Any:
+def _required(hint: object) -> object:
     """`X | None` → X: a table has no None, a key that is not set is left out."""
     if get_origin(hint) in (Union, UnionType):
         return next(arg for arg in get_args(hint) if arg is not NoneType)
@@ -90,7 +90,7 @@ def expected(hint: Any) -> str:
     return NAMES.get(hint, "a table")
 
 
-def found(value: Any) -> str:
+def found(value: object) -> str:
     if isinstance(value, Mapping):
         return "a table"
     if isinstance(value, list):

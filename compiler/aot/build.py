@@ -18,7 +18,7 @@ from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache
 from edgekiln.compiler.aot.functions import Functions
 from edgekiln.compiler.aot.planner import ArenaPlan, Interval
 from edgekiln.compiler.aot.toolchain import Compiler
-from edgekiln.compiler.aot.weights import Weights
+from edgekiln.compiler.aot.weights import WeightsBlob
 from edgekiln.compiler.ir.memory import NO_HALO, OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Call, Const, In, Out, Program, Ref
 from edgekiln.runtime.errors import StorageError
@@ -116,7 +116,7 @@ def _workspace(call: Call, slot: int) -> str:
 
 
 def _steps(
-    program: Program, compiled: Functions, constants: Weights, plan: ArenaPlan
+    program: Program, compiled: Functions, constants: WeightsBlob, plan: ArenaPlan
 ) -> Iterator[emit.PlacedCall]:
     offsets = iter(constants.offsets)
     for call, symbol in zip(program.calls, compiled.symbols, strict=True):
@@ -166,7 +166,7 @@ def _write_sources(
     source: emit.PlacedProgram,
     profile: TargetProfile,
     compiled: Functions,
-    constants: Weights,
+    constants: WeightsBlob,
 ) -> None:
     (home / HEADER).write_text(emit.header(source, profile), encoding="utf-8")
     (home / "model.c").write_text(emit.code(source), encoding="utf-8")

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
+class WeightsBlob:
     """`offsets[i]` is where the i-th constant argument of the program lies, in order of use."""
 
     blob: bytes
     offsets: Sequence[int]
 
 
-def pack(program: Program) -> Weights:
+def pack(program: Program) -> WeightsBlob:
     """Lay out every `Const` argument, calls first to last."""
     blob = bytearray()
     placed: dict[bytes, int] = {}
@@ -36,7 +36,7 @@ def pack(program: Program) -> Weights:
                 placed[content] = len(blob)
                 blob += content
             offsets.append(placed[content])
-    return Weights(blob=bytes(blob) + bytes(OVERREAD_BYTES), offsets=offsets)
+    return WeightsBlob(blob=bytes(blob) + bytes(OVERREAD_BYTES), offsets=offsets)
 
 
 def _bytes(array: "NDArray[np.generic]") -> bytes:

@@ -31,7 +31,7 @@ class Chain:
 
 CHAIN = Chain(
     stages=STAGES,
-    evaluate="edgekiln.compiler.stages.evaluate:Evaluate",
+    evaluate="edgekiln.compiler.stages.evaluate:EvaluateStage",
     kind_of=resolve.kind_of,
     data_of=resolve.data_of,
     done_stages=resolve.done_stages,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from edgekiln.compiler.build import resolve, scoring
 from edgekiln.compiler.build.chain import CHAIN, Chain
@@ -149,7 +148,7 @@ class _Build:
         return artifact
 
     def run_stage(
-        self, name: str, src: Artifact, target: TargetProfile | None, **given: Any
+        self, name: str, src: Artifact, target: TargetProfile | None, **given: object
     ) -> Artifact:
         recipe = self.request.recipe
         fitting = {

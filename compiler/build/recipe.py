@@ -23,12 +23,12 @@ S = TypeVar("S", bound=Stage)
 
 # The chain, in its order. A new stage is one file and one line.
 STAGES = {
-    "distill": "edgekiln.compiler.stages.distill:Distill",
-    "prune": "edgekiln.compiler.stages.prune:Prune",
-    "export": "edgekiln.compiler.stages.export:Export",
-    "quantize": "edgekiln.compiler.stages.quantize:Quantize",
-    "compile": "edgekiln.compiler.stages.compile:Compile",
-    "package": "edgekiln.compiler.stages.package:Package",
+    "distill": "edgekiln.compiler.stages.distill:DistillStage",
+    "prune": "edgekiln.compiler.stages.prune:PruneStage",
+    "export": "edgekiln.compiler.stages.export:ExportStage",
+    "quantize": "edgekiln.compiler.stages.quantize:QuantizeStage",
+    "compile": "edgekiln.compiler.stages.compile:CompileStage",
+    "package": "edgekiln.compiler.stages.package:PackageStage",
 }
 Precision = Literal["int8", "float32"]  # of a program's numbers
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -61,7 +61,7 @@ class Recipe:
     allow_factories: tuple[str, ...] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage → field → value
 
-    def stage(self, cls: type[S], fitting: Mapping[str, Any], given: Mapping[str, Any]) -> S:
+    def stage(self, cls: type[S], fitting: Mapping[str, object], given: Mapping[str, object]) -> S:
         """The stage with this recipe's options.
 
         Args:
@@ -175,7 +175,7 @@ def override(
     )
 
 
-def _section(stage: str, table: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _section(stage: str, table: Mapping[str, object], where: str) -> dict[str, object]:
     known = {option.key: option for option in stage_options(stage_class(stage))}
     values = {}
     for key, value in table.items():

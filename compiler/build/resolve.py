@@ -57,9 +57,9 @@ def start(
         if not path.exists():
             raise InputError(f"no such file: {model}")
         return store.ingest(path, kind(path))
-    from edgekiln.compiler.stages.initialize import Initialize
+    from edgekiln.compiler.stages.initialize import InitializeStage
 
-    stage = Initialize(model=model, data=recipe.data or default_data(model), seed=recipe.seed)
+    stage = InitializeStage(model=model, data=recipe.data or default_data(model), seed=recipe.seed)
     return store.run(stage, None, None, advance)
 
 

@@ -10,7 +10,7 @@ more often, or more, than that explains, exact arithmetic decides who of the two
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class Verification:
             if each.onnxruntime_is_off:
                 yield each.verdict
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return asdict(self) | {"identical": self.identical}
 
     def check(self) -> None:

@@ -140,7 +140,7 @@ def rounded(levels: "NDArray[np.float64]") -> "NDArray[np.float64]":
     return np.rint(np.where(np.abs(levels - middle) <= SNAP, middle, levels))
 
 
-def _along(values: Any, axes: int, axis: int) -> Any:
+def _along(values: "NDArray[np.generic] | None", axes: int, axis: int) -> "NDArray[np.generic]":
     """Scales or zero points of one axis, or of all, so that they spread over `axes` axes."""
     if values is None:
         return np.zeros((), np.int32)

@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def evaluation(outputs: "NDArray[np.float32]", dataset: "Dataset", costs: Costs)
     metric: Literal["accuracy", "auc"]
     if dataset.task == "reconstruction":
         metric, value = "auc", area_under_curve(outputs, truth != 0)
-        answers: NDArray[Any] = outputs.astype("<f4")
+        answers: NDArray[np.generic] = outputs.astype("<f4")
     else:
         if outputs.shape[1] < len(dataset.classes):
             raise InputError(

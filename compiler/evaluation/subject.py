@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +138,7 @@ def _program(path: Path) -> Subject:
 
 def _executor(
     spec: "ProgramSpec", files: Mapping[str, bytes]
-) -> tuple[Callable[[NDArray[Any]], "list[NDArray[Any]]"], bool]:
+) -> tuple[Callable[[NDArray[np.generic]], "list[NDArray[np.generic]]"], bool]:
     """What runs the program, and whether that is QEMU."""
     from edgekiln.compiler.devices.emulated import predict
     from edgekiln.runtime.bundle import LIBRARY, executable_name

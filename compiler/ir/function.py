@@ -1,13 +1,16 @@
 """Any function of one float, as a straight list of steps."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
-class Step:
+class FunctionStep:
     """`op`, the name of an elementwise ONNX operator, on constants (float) and values (int): value
     0 is the function's argument, value i the result of the i-th step.
     """
+
+    SIGNED_AS: ClassVar[str] = "Step"
 
     op: str
     operands: tuple[int | float, ...]
@@ -18,4 +21,4 @@ class Step:
 
 
 # Its result is that of the last step; without steps, its argument.
-Function = tuple[Step, ...]
+Function = tuple[FunctionStep, ...]

@@ -6,7 +6,7 @@ from textwrap import wrap
 
 import numpy as np
 
-from edgekiln.compiler.ir.function import Step
+from edgekiln.compiler.ir.function import FunctionStep
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node, Op
 from edgekiln.compiler.ir.onnx_op import Onnx, Subgraph
@@ -90,7 +90,7 @@ def _value(value: object) -> str:
         case bytes():
             return value.decode("utf-8", "replace")
         case tuple() | list():
-            steps = any(isinstance(each, Step) for each in value)
+            steps = any(isinstance(each, FunctionStep) for each in value)
             return (" → " if steps else ",").join(_value(each) for each in value)
     return str(value)
 

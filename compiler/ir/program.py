@@ -10,7 +10,7 @@ from edgekiln.runtime.manifest import TensorSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Buffer:
+class ArenaBuffer:
     """A tensor that lives in the arena from its first writer to its last reader."""
 
     name: str
@@ -78,6 +78,6 @@ class Program:
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    buffers: tuple[Buffer, ...]
+    buffers: tuple[ArenaBuffer, ...]
     calls: tuple[Call, ...]
     model_sha256: str

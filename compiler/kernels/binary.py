@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.epilogue.finish import Finish, FloatFinish, Requantize
+from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, Finish, RequantizeFinish
 from edgekiln.compiler.kernels.epilogue.floats import Bounds
 from edgekiln.compiler.kernels.epilogue.scales import ratio
 from edgekiln.compiler.kernels.function import ARITHMETIC, apply
-from edgekiln.compiler.kernels.numbers import Numbers, all_codes, erased_clip
+from edgekiln.compiler.kernels.numbers import NumbersConstant, all_codes, erased_clip
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
 from edgekiln.compiler.kernels.types import Kernel
@@ -45,7 +45,7 @@ def factors(kind: str, a: Nhwc, b: Nhwc, y: Nhwc) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Binary:
+class BinaryKernel:
     """Computes y = finish(a ∘ b), ∘ being an operation of `function.ARITHMETIC`; of codes Add or
     Mul.
 
@@ -64,10 +64,10 @@ class Binary:
     @property
     def erased(self) -> Self:
         """The kernel that stands for all with the same code."""
-        if isinstance(self.finish, FloatFinish):
+        if isinstance(self.finish, ActivationFinish):
             return replace(self, finish=self.finish.without_bounds)
         factor = 0.0 if self._is_bounded(self.finish) else _UNBOUNDED
-        finish = Requantize(
+        finish = RequantizeFinish(
             mult=np.full_like(self.finish.mult, factor),
             clip=erased_clip(self.finish.clip, self.y.dtype),
         )
@@ -80,7 +80,7 @@ class Binary:
         with KernelBuilder() as k:
             a = k.tensor(self.a.elements, self.a.dtype)
             b = k.tensor(self.b.elements, self.b.dtype)
-            if isinstance(self.finish, FloatFinish):
+            if isinstance(self.finish, ActivationFinish):
                 value, zero = self._of_floats(k, mk, self.finish)
             else:
                 value, zero = self._of_codes(k, mk, self.finish)
@@ -93,7 +93,7 @@ class Binary:
         return k.finish()
 
     def _of_floats(
-        self, k: KernelBuilder, mk: MicroKernel, finish: FloatFinish
+        self, k: KernelBuilder, mk: MicroKernel, finish: ActivationFinish
     ) -> tuple[_Value, Callable[[], Expr]]:
         """How elements are computed, and the zero of y's border."""
         bounds = Bounds(k, finish.clip)
@@ -106,14 +106,14 @@ class Binary:
         return value, lambda: float_const(0.0)
 
     def _of_codes(
-        self, k: KernelBuilder, mk: MicroKernel, finish: Requantize
+        self, k: KernelBuilder, mk: MicroKernel, finish: RequantizeFinish
     ) -> tuple[_Value, Callable[[], Expr]]:
         """How codes of y are computed, and the zero of y's border."""
         assert self.kind in {"Add", "Mul"}, self.kind
         clip = None if finish.clip == all_codes(self.y.dtype) else finish.clip
         zeros = self.a.zero_point, self.b.zero_point
         bounded = self._is_bounded(finish)
-        numbers = Numbers(k, self.y, clip, [*finish.mult], zeros, bounded=bounded)
+        numbers = NumbersConstant(k, self.y, clip, [*finish.mult], zeros, bounded=bounded)
 
         def value(a: Expr, b: Expr, lanes: int) -> Expr:
             left, right = mk.floats(a, lanes), mk.floats(b, lanes)
@@ -133,7 +133,7 @@ class Binary:
 
         return value, lambda: numbers.zero
 
-    def _is_bounded(self, finish: Requantize) -> bool:
+    def _is_bounded(self, finish: RequantizeFinish) -> bool:
         """Whether no value before clipping reaches 2³¹: |code - zero point| ≤ 255."""
         most = _MOST_STEPS**2 if self.kind == "Mul" else _MOST_STEPS
         return most * float(sum(finish.mult)) < 2.0**31

@@ -9,7 +9,7 @@ import numpy as np
 from edgekiln.compiler.ir.memory import F32, Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.numbers import Numbers
+from edgekiln.compiler.kernels.numbers import NumbersConstant
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import (
     divmod_,
@@ -30,7 +30,7 @@ _USUAL_SCALES = (2.0**-100, 2.0**100)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantize:
+class QuantizeKernel:
     """Computes y = saturate(round(x / scale) + zero point), ONNX's QuantizeLinear: a true division.
 
     NaN becomes the lowest code.
@@ -67,7 +67,7 @@ class Quantize:
         """Build the kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, "float32")
-            numbers = Numbers(
+            numbers = NumbersConstant(
                 k, self.y, floats=Divisor.numbers(self.y.scale), bounded=self.by_reciprocal
             )
             y = k.tensor(self.y.elements, self.y.dtype)
@@ -79,7 +79,12 @@ class Quantize:
         return k.finish()
 
     def _row(
-        self, mk: MicroKernel, numbers: Numbers, buffers: tuple[Buffer, Buffer], n: Index, h: Index
+        self,
+        mk: MicroKernel,
+        numbers: NumbersConstant,
+        buffers: tuple[Buffer, Buffer],
+        n: Index,
+        h: Index,
     ) -> None:
         """Emit one row, in the way that the order of x's elements allows."""
 
@@ -137,7 +142,7 @@ class Quantize:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dequantize:
+class DequantizeKernel:
     """Computes y = (x - zero point) · scale."""
 
     x: Nhwc

@@ -11,7 +11,7 @@ from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.epilogue.scales import ratio
-from edgekiln.compiler.kernels.numbers import Numbers, all_codes
+from edgekiln.compiler.kernels.numbers import NumbersConstant, all_codes
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import (
     clamp,
@@ -35,7 +35,7 @@ _MOST_PLANES = 4  # of an image whose pixels are put together in registers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Copy:
+class CopyKernel:
     """Moves values: y[Σ iₖ·y_strides[k] + y_offset] = requantize(x[Σ iₖ·x_strides[k] + x_offset]).
 
     Args:
@@ -101,10 +101,10 @@ class Copy:
                 self._loops(outer, let(source), let(to), run)
         return k.finish()
 
-    def _numbers(self, k: KernelBuilder) -> Numbers:
+    def _numbers(self, k: KernelBuilder) -> NumbersConstant:
         """Declare the ratio of the scales, the filling, and the zero point of x."""
         floats = (ratio(self.x.scale, self.y.scale), np.float32(self.fill or 0))
-        return Numbers(k, self.y, self.clip, floats, (self.x.zero_point,))
+        return NumbersConstant(k, self.y, self.clip, floats, (self.x.zero_point,))
 
     def _fill(self, mk: MicroKernel, y: Buffer, code: Expr) -> None:
         """Fill all of y."""
@@ -129,7 +129,7 @@ class Copy:
             self._loops(axes[1:], let(source + i * x_step), let(to + i * y_step), body)
 
     def _run(
-        self, mk: MicroKernel, numbers: Numbers, buffers: tuple[Buffer, Buffer],
+        self, mk: MicroKernel, numbers: NumbersConstant, buffers: tuple[Buffer, Buffer],
         at: tuple[Index, Index], count: int, steps: tuple[int, int],
     ) -> None:  # fmt: skip
         """Move the innermost axis: by vectors where both sides are dense."""
@@ -151,7 +151,7 @@ class Copy:
             store(y, to + i * steps[1], value)
 
     def _pixels(
-        self, mk: MicroKernel, numbers: Numbers, buffers: tuple[Buffer, Buffer],
+        self, mk: MicroKernel, numbers: NumbersConstant, buffers: tuple[Buffer, Buffer],
         at: tuple[Index, Index], count: int, planes: int, step: int,
     ) -> None:  # fmt: skip
         """Move pixels whose channels are planes in x, `step` apart: they are put together in
@@ -180,7 +180,7 @@ class Copy:
         same = (a.dtype, a.scale, a.zero_point) == (b.dtype, b.scale, b.zero_point)
         return same and self.clip is None
 
-    def _value(self, mk: MicroKernel, numbers: Numbers, code: Expr, lanes: int) -> Expr:
+    def _value(self, mk: MicroKernel, numbers: NumbersConstant, code: Expr, lanes: int) -> Expr:
         """What is stored in y for a code of x."""
         if self.is_plain:
             return code
@@ -196,8 +196,8 @@ class Copy:
 
 
 def requantization(x: Nhwc, y: Nhwc, clip: tuple[int, int]) -> NDArray[np.generic] | None:
-    """The code of y for each code of x, lowest first, by the arithmetic of `Copy`; None if every
-    code stays as it is.
+    """The code of y for each code of x, lowest first, by the arithmetic of `CopyKernel`; None if
+    every code stays as it is.
     """
     low, high = all_codes(x.dtype)
     # Every code there is.

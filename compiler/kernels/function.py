@@ -1,8 +1,8 @@
-"""Any function of one float, as a straight list of steps that kernels apply to whole vectors."""
+"""Functions of one float, applied to whole vectors."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from edgekiln.compiler.ir.function import Function
 from edgekiln.compiler.kernels import vector_math
 from edgekiln.compiler.kernels.tir import let
 from edgekiln.targets.isa.base import MicroKernel
@@ -15,20 +15,6 @@ from edgekiln.targets.isa.expressions import (
     splat,
     vector,
 )
-
-
-@dataclass(frozen=True)
-class Step:
-    """One operation on constants (float) and values (int): value 0 is the function's argument,
-    value i the result of the i-th step.
-    """
-
-    op: str  # a key of `ARITHMETIC` or `FUNCTIONS`
-    operands: tuple[int | float, ...]
-
-
-# Its result is that of the last step, or its argument where there are no steps.
-Function = tuple[Step, ...]
 
 # By the names of ONNX's operators.
 ARITHMETIC: dict[str, Callable[[Expr, Expr], Expr]] = {

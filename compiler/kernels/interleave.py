@@ -22,7 +22,7 @@ from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, l
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Interleave:
+class InterleaveKernel:
     """Computes y[…, i·G + j] = tables[j][xs[j][…, starts[j] + i]], G being the number of images.
 
     Args:

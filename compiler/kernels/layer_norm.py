@@ -15,6 +15,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.ir.function import Function
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.fold import (
@@ -27,8 +28,8 @@ from edgekiln.compiler.kernels.fold import (
     rows_at_once,
     signed,
 )
-from edgekiln.compiler.kernels.function import Function, apply
-from edgekiln.compiler.kernels.numbers import Numbers, erased_clip
+from edgekiln.compiler.kernels.function import apply
+from edgekiln.compiler.kernels.numbers import NumbersConstant, erased_clip
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import for_vectors, let, loop, store
 from edgekiln.compiler.kernels.types import Kernel
@@ -52,7 +53,7 @@ _Buffers = tuple[Buffer, Buffer, Buffer, Buffer]  # x, gamma, beta and y
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LayerNorm:
+class LayerNormKernel:
     """Computes y = function((x - mean) / √(variance + epsilon) · gamma + beta) over rows of
     len(gamma) values.
 
@@ -101,11 +102,15 @@ class LayerNorm:
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
         """Build the kernel."""
-        return _of_floats(self, mk) if self.clip is None else _OfCodes(self, self.clip, mk).build()
+        return (
+            _of_floats(self, mk)
+            if self.clip is None
+            else _LayerNormOfCodes(self, self.clip, mk).build()
+        )
 
 
 @dataclass(frozen=True)
-class _OfCodes:
+class _LayerNormOfCodes:
     """Emits the code for codes.
 
     Sums of codes and of their squares are exact: with m = round(mean) and d = x - m, integers too,
@@ -115,7 +120,7 @@ class _OfCodes:
     and the last subtraction cancels little, for |Σ d| ≤ n / 2 and |Σ d| ≤ Σ d².
     """
 
-    norm: LayerNorm
+    norm: LayerNormKernel
     clip: tuple[int, int]
     mk: MicroKernel
 
@@ -132,7 +137,7 @@ class _OfCodes:
             # In units of x's step: the zero point leaves with the mean.
             small = np.float32(norm.epsilon / norm.x.scale**2)
             floats = (small, np.float32(1 / count))
-            numbers = Numbers(k, norm.y, self.clip, floats, bounded=norm.bounded)
+            numbers = NumbersConstant(k, norm.y, self.clip, floats, bounded=norm.bounded)
             y = k.tensor(norm.y.elements, norm.y.dtype)
             begin, end = k.items(math.ceil(norm.rows / together))
             with loop(begin, end) as item:
@@ -140,7 +145,7 @@ class _OfCodes:
                 self._rows((x, gamma, beta, y), numbers, starts)
         return k.finish()
 
-    def _rows(self, buffers: _Buffers, numbers: Numbers, starts: list[Index]) -> None:
+    def _rows(self, buffers: _Buffers, numbers: NumbersConstant, starts: list[Index]) -> None:
         """Emit the rows that begin at `starts`."""
         x, gamma, beta, y = buffers
         moments = self._moments(x, numbers, starts)
@@ -148,7 +153,9 @@ class _OfCodes:
             own = [let(lane(moment, row, len(starts))) for moment in moments]
             self._normalize(numbers, (x, gamma, beta, y), at, own)
 
-    def _moments(self, x: Buffer, numbers: Numbers, starts: list[Index]) -> tuple[Expr, Expr, Expr]:
+    def _moments(
+        self, x: Buffer, numbers: NumbersConstant, starts: list[Index]
+    ) -> tuple[Expr, Expr, Expr]:
         """Return round(mean), 1 / deviation and (round(mean) - mean) / deviation of each row."""
         mk, n, count = self.mk, len(starts), self.norm.gamma.size
         # Sums of codes and of squares in one pass, by dot products.
@@ -176,7 +183,7 @@ class _OfCodes:
         return middle, inverse, let(below * inverse)
 
     def _normalize(
-        self, numbers: Numbers, buffers: _Buffers, at: Index,
+        self, numbers: NumbersConstant, buffers: _Buffers, at: Index,
         moments: list[Expr],
     ) -> None:  # fmt: skip
         """Store the results of one row, of which `moments` are known."""
@@ -194,8 +201,8 @@ class _OfCodes:
         for_vectors(self.norm.gamma.size, mk.lanes, normalize)
 
 
-def _of_floats(norm: LayerNorm, mk: MicroKernel) -> Kernel:
-    """Build the kernel that computes the mean, the variance about it and the results of a row."""
+def _of_floats(norm: LayerNormKernel, mk: MicroKernel) -> Kernel:
+    """Build the kernel that computes of each row the mean, the variance, and the results."""
     rows, count = norm.rows, norm.gamma.size
     with KernelBuilder() as k:
         x = k.tensor(rows * count, "float32")
@@ -207,7 +214,7 @@ def _of_floats(norm: LayerNorm, mk: MicroKernel) -> Kernel:
     return k.finish()
 
 
-def _float_row(norm: LayerNorm, mk: MicroKernel, buffers: _Buffers, at: Index) -> None:
+def _float_row(norm: LayerNormKernel, mk: MicroKernel, buffers: _Buffers, at: Index) -> None:
     """Emit one row."""
     x, gamma, beta, y = buffers
     count = norm.gamma.size

@@ -19,7 +19,7 @@ _WORD = 4  # bytes of k that meet in one int32
 _MOST_ACROSS = 4  # accumulators beside each other: their results leave as one vector of 64 lanes
 
 
-class Place(NamedTuple):
+class RegisterPlace(NamedTuple):
     """Where a register's rows lie."""
 
     buffer: Buffer
@@ -91,7 +91,9 @@ class MatrixTile:
             + [(word_rows, self.unit.columns * _WORD)] * rights
         )
 
-    def multiply(self, split: int, lefts: Sequence[Place], rights: Sequence[Place]) -> None:
+    def multiply(
+        self, split: int, lefts: Sequence[RegisterPlace], rights: Sequence[RegisterPlace]
+    ) -> None:
         """Emit a step of k for every accumulator of a split. `rights` may be fewer than across."""
         first_left = self._sums
         first_right = first_left + self.down

@@ -11,7 +11,7 @@ from edgekiln.targets.isa.codes import Clip
 from edgekiln.targets.isa.expressions import Expr, cast, inverse, load, reinterpret, shuffle, splat
 
 
-class Numbers:
+class NumbersConstant:
     """A kernel's constant with its output's zero point and clip, and numbers of its own.
 
     It is one int32 array: low and high in steps and `floats`, as their bits; then the zero point,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import assert_covered, fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.numbers import Numbers
+from edgekiln.compiler.kernels.numbers import NumbersConstant
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, register, repeat, store
 from edgekiln.compiler.kernels.types import Kernel
@@ -34,7 +34,7 @@ _WORDS = {"uint8": "uint16", "int8": "int16"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MaxPool:
+class MaxPoolKernel:
     """The largest value in each window; x and y have the same quantization.
 
     A tap outside the image is moved to the window's nearest tap inside: what is seen twice changes
@@ -58,7 +58,7 @@ class MaxPool:
         """Build the kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
-            numbers = Numbers(k, self.y)
+            numbers = NumbersConstant(k, self.y)
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
@@ -100,7 +100,7 @@ class MaxPool:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class AveragePool:
+class AveragePoolKernel:
     """Computes y = Σ (x - zero point) · s_x / (s_y · count), over windows that x's halo covers.
 
     The halo holds the zero point, so padding adds nothing to a sum; whether it counts is `counts`.
@@ -138,7 +138,7 @@ class AveragePool:
             mults = k.constant(mult.reshape(-1)[:1] if uniform else mult.reshape(-1))
             # The zero point leaves with the sum: every tap of the window, border included, has it.
             zeros = self.kernel[0] * self.kernel[1] * self.x.zero_point
-            numbers = Numbers(k, self.y, self.clip, ints=(zeros,))
+            numbers = NumbersConstant(k, self.y, self.clip, ints=(zeros,))
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
@@ -150,7 +150,7 @@ class AveragePool:
         return k.finish()
 
     def _pixel(
-        self, mk: MicroKernel, numbers: Numbers, buffers: tuple[Buffer, Buffer],
+        self, mk: MicroKernel, numbers: NumbersConstant, buffers: tuple[Buffer, Buffer],
         at: tuple[Index, Index, Index], factor: Expr,
     ) -> None:  # fmt: skip
         """Store the averages of one pixel's channels; `factor` is what their sums are times."""

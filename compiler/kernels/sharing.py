@@ -64,7 +64,10 @@ def signature(*parts: object) -> str:
 
 
 def _described(value: object) -> object:
-    """The value as JSON: arrays by their hash, dataclasses by their name and fields."""
+    """The value as JSON: arrays by their hash, dataclasses by their name and fields.
+
+    Their name is `SIGNED_AS`, where a class has that, else its own.
+    """
     match value:
         case float() if math.isinf(value):  # a bound that is none
             return str(value)
@@ -79,6 +82,8 @@ def _described(value: object) -> object:
             return [_described(item) for item in value]
         case _ if is_dataclass(value):
             own = {f.name: _described(getattr(value, f.name)) for f in fields(value)}
-            return {"": type(value).__qualname__, **own}
+            # Tuning files keep signatures: a renamed class stays what it was measured as.
+            name = vars(type(value)).get("SIGNED_AS", type(value).__qualname__)
+            return {"": name, **own}
         case _:
             raise TypeError(f"no part of a signature: {value!r}")

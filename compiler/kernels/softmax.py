@@ -23,7 +23,7 @@ from edgekiln.compiler.kernels.fold import (
     row_starts,
     rows_at_once,
 )
-from edgekiln.compiler.kernels.numbers import Numbers, all_codes, erased_clip
+from edgekiln.compiler.kernels.numbers import NumbersConstant, all_codes, erased_clip
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import for_vectors, let, loop, register, repeat, store
 from edgekiln.compiler.kernels.types import Kernel
@@ -50,7 +50,7 @@ _LOWEST = float(np.finfo(np.float32).min)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Softmax:
+class SoftmaxKernel:
     """Computes y = exp(x) / Σ exp(x) over rows of `count` values that lie side by side.
 
     Args:
@@ -91,14 +91,18 @@ class Softmax:
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
         """Build the kernel."""
-        return _of_floats(self, mk) if self.clip is None else _OfCodes(self, self.clip, mk).build()
+        return (
+            _of_floats(self, mk)
+            if self.clip is None
+            else _SoftmaxOfCodes(self, self.clip, mk).build()
+        )
 
 
 @dataclass(frozen=True)
-class _OfCodes:
+class _SoftmaxOfCodes:
     """Emits the code that looks powers up in a table."""
 
-    softmax: Softmax
+    softmax: SoftmaxKernel
     clip: tuple[int, int]
     mk: MicroKernel
 
@@ -117,7 +121,7 @@ class _OfCodes:
                 powers = np.array(mk.powers(np.exp(step)), np.float32)
             table = k.constant(powers)
             whole = np.float32(1 / softmax.y.scale)
-            numbers = Numbers(k, softmax.y, self.clip, (whole,), bounded=softmax.bounded)
+            numbers = NumbersConstant(k, softmax.y, self.clip, (whole,), bounded=softmax.bounded)
             y = k.tensor(softmax.y.elements, softmax.y.dtype)
             begin, end = k.items(math.ceil(softmax.rows / together))
             with loop(begin, end) as item:
@@ -126,7 +130,7 @@ class _OfCodes:
         return k.finish()
 
     def _rows(
-        self, buffers: tuple[Buffer, Buffer, Buffer], numbers: Numbers, starts: list[Index]
+        self, buffers: tuple[Buffer, Buffer, Buffer], numbers: NumbersConstant, starts: list[Index]
     ) -> None:
         """Emit the rows that begin at `starts`."""
         x, table, y = buffers
@@ -184,7 +188,7 @@ class _OfCodes:
         return fold_vectors(mk.lanes, self.softmax.count, "float32", zero, power, operator.add)
 
     def _quantize(
-        self, numbers: Numbers, powers: Buffer, factor: Expr, to: tuple[Buffer, Index]
+        self, numbers: NumbersConstant, powers: Buffer, factor: Expr, to: tuple[Buffer, Index]
     ) -> None:
         """Store the codes of a row's powers times `factor`."""
         factor, (y, at) = let(factor), to
@@ -196,7 +200,7 @@ class _OfCodes:
         for_vectors(self.softmax.count, self.mk.lanes, quantize)
 
 
-def _of_floats(softmax: Softmax, mk: MicroKernel) -> Kernel:
+def _of_floats(softmax: SoftmaxKernel, mk: MicroKernel) -> Kernel:
     """Build the kernel that computes exp(x - max) / Σ exp(x - max), row by row."""
     rows, count = softmax.rows, softmax.count
     with KernelBuilder() as k:

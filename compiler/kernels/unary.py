@@ -7,11 +7,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.ir.function import Function
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.function import Function, apply
-from edgekiln.compiler.kernels.numbers import Numbers
+from edgekiln.compiler.kernels.function import apply
+from edgekiln.compiler.kernels.numbers import NumbersConstant
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
 from edgekiln.compiler.kernels.types import Kernel
@@ -20,7 +21,7 @@ from edgekiln.targets.isa.expressions import Buffer, Expr, Index, float_const, l
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Lookup:
+class LookupKernel:
     """Computes y = table[x], any function of one code.
 
     Args:
@@ -43,7 +44,7 @@ class Lookup:
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             table = k.constant(mk.pack_table(self.table))
-            numbers = Numbers(k, self.y)
+            numbers = NumbersConstant(k, self.y)
             y = k.tensor(self.y.elements, self.y.dtype)
             items = k.items(self.y.n * self.y.h)
             _emit_rows(
@@ -54,7 +55,7 @@ class Lookup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Map:
+class MapKernel:
     """Computes y = function(x), element by element, of floats."""
 
     x: Nhwc

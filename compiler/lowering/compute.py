@@ -20,23 +20,22 @@ from edgekiln.compiler.ir.ops import (
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.kernels import convert, pool, unary
-from edgekiln.compiler.kernels.binary import Binary as BinaryKernel
-from edgekiln.compiler.kernels.binary import factors
+from edgekiln.compiler.kernels.binary import BinaryKernel, factors
 from edgekiln.compiler.kernels.types import in_rows
-from edgekiln.compiler.lowering.finish import finish_of, kernel_function
+from edgekiln.compiler.lowering.finish import finish_of
 from edgekiln.compiler.lowering.state import Lowering
 
 
 def quantize(low: Lowering, node: Node) -> None:
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     codes, floats = _one_order(y.nhwc(), _float_like(x.shape, y))
-    low.call(node, convert.Quantize(x=floats, y=codes).build(low.mk))
+    low.call(node, convert.QuantizeKernel(x=floats, y=codes).build(low.mk))
 
 
 def dequantize(low: Lowering, node: Node) -> None:
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     codes, floats = _one_order(x.nhwc(), _float_like(y.shape, x))
-    low.call(node, convert.Dequantize(x=codes, y=floats).build(low.mk))
+    low.call(node, convert.DequantizeKernel(x=codes, y=floats).build(low.mk))
 
 
 def _float_like(shape: tuple[int, ...], like: Tensor) -> F32:
@@ -68,18 +67,18 @@ def binary(low: Lowering, node: Node, op: Binary) -> None:
 
 def lookup(low: Lowering, node: Node, op: Lookup) -> None:
     x, y = in_rows(low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc())
-    low.call(node, unary.Lookup(x=x, y=y, table=op.table.entries).build(low.mk))
+    low.call(node, unary.LookupKernel(x=x, y=y, table=op.table.entries).build(low.mk))
 
 
 def function(low: Lowering, node: Node, op: Map) -> None:
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
-    kernel = unary.Map(x=x.nhwc(), y=y.nhwc(), function=kernel_function(op.function))
+    kernel = unary.MapKernel(x=x.nhwc(), y=y.nhwc(), function=op.function)
     low.call(node, kernel.build(low.kernels_of(node)))
 
 
 def max_pool(low: Lowering, node: Node, op: MaxPool) -> None:
     x, y, window = low.tensor(node.inputs[0]), low.tensor(node.name), op.window
-    kernel = pool.MaxPool(
+    kernel = pool.MaxPoolKernel(
         x=x.nhwc(),
         y=y.nhwc(),
         kernel=window.kernel,
@@ -109,7 +108,7 @@ def _average(
     counts: NDArray[np.int64],
 ) -> None:
     """Args: counts: how many taps of each window count."""
-    kernel = pool.AveragePool(
+    kernel = pool.AveragePoolKernel(
         x=low.tensor(node.inputs[0]).nhwc(),
         y=low.tensor(node.name).nhwc(),
         kernel=window.kernel,

@@ -14,7 +14,7 @@ from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.memory import Code
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Subgraph
-from edgekiln.compiler.ir.program import Arg, Buffer, Call, Const, Ref
+from edgekiln.compiler.ir.program import ArenaBuffer, Arg, Call, Const, Ref
 from edgekiln.compiler.ir.reference import domains, node_proto
 from edgekiln.compiler.lowering.state import Lowering, spec_of
 from edgekiln.runtime.errors import UnsupportedError
@@ -47,7 +47,7 @@ def subgraph(low: Lowering, node: Node, op: Subgraph) -> None:
         for name, (dtype, shape) in zip(call.outputs, call.types, strict=True):
             if name not in low.graph.tensors:
                 size = prod(shape) * np.dtype(dtype).itemsize
-                low.buffers[name] = Buffer(name=name, bytes=size)
+                low.buffers[name] = ArenaBuffer(name=name, bytes=size)
         known = low.graph.tensors.get(call.outputs[-1])
         low.calls.append(
             Call(

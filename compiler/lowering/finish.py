@@ -4,9 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.ir import codes
-from edgekiln.compiler.ir import function as ir
-from edgekiln.compiler.kernels.epilogue.finish import Finish, FloatFinish, Requantize
-from edgekiln.compiler.kernels.function import Function, Step
+from edgekiln.compiler.ir.function import Function
+from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, Finish, RequantizeFinish
 
 
 def finish_of(finish: codes.Finish, mult: NDArray[np.float32] | np.float32 | None) -> Finish:
@@ -15,9 +14,9 @@ def finish_of(finish: codes.Finish, mult: NDArray[np.float32] | np.float32 | Non
     """
     if mult is not None:
         limits = finish.limits if isinstance(finish, codes.IntFinish) else (0, 0)
-        return Requantize(mult=np.atleast_1d(mult), clip=limits)
+        return RequantizeFinish(mult=np.atleast_1d(mult), clip=limits)
     assert isinstance(finish, codes.FloatFinish), finish
-    return FloatFinish(clip=finish.limits, function=kernel_function(finish.function))
+    return ActivationFinish(clip=finish.limits, function=finish.function)
 
 
 def code_clip(finish: codes.Finish | None) -> tuple[int, int] | None:
@@ -27,9 +26,4 @@ def code_clip(finish: codes.Finish | None) -> tuple[int, int] | None:
 
 def function_of(finish: codes.Finish) -> Function:
     """What a kernel applies to floats after their clip; nothing to codes."""
-    return kernel_function(finish.function) if isinstance(finish, codes.FloatFinish) else ()
-
-
-def kernel_function(function: ir.Function) -> Function:
-    """A function of floats, step by step."""
-    return tuple(Step(step.op, step.operands) for step in function)
+    return finish.function if isinstance(finish, codes.FloatFinish) else ()

@@ -10,9 +10,9 @@ from edgekiln.compiler.ir.linear import Conv2d, Dense
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.ir.window import Window
-from edgekiln.compiler.kernels.conv2d.kernel import Convolution
-from edgekiln.compiler.kernels.depthwise.kernel import Depthwise
-from edgekiln.compiler.kernels.epilogue.sums import Residual
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
+from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
 from edgekiln.compiler.lowering.finish import finish_of
 from edgekiln.compiler.lowering.state import Lowering
 
@@ -57,13 +57,13 @@ def _as_matrix(tensor: Tensor, rows: int, features: int) -> Tensor:
     return replace(tensor, shape=(1, rows, features), layout="plain")
 
 
-def _residual(op: Conv2d | Dense, other: Tensor) -> Residual | None:
+def _residual(op: Conv2d | Dense, other: Tensor) -> ResidualOperand | None:
     residual = op.residual
     assert residual is not None
     limits = residual.conv_finish.limits
     if residual.conv_quant is None:
-        return Residual(tensor=other.nhwc(), clip=limits)
-    return Residual(
+        return ResidualOperand(tensor=other.nhwc(), clip=limits)
+    return ResidualOperand(
         tensor=other.nhwc(),
         scale=residual.conv_quant.scale,
         zero_point=residual.conv_quant.zero_point,
@@ -72,11 +72,11 @@ def _residual(op: Conv2d | Dense, other: Tensor) -> Residual | None:
 
 
 def _convolution(
-    op: Conv2d, x: Tensor, y: Tensor, residual: Residual | None, compact: bool = False
-) -> Convolution:
+    op: Conv2d, x: Tensor, y: Tensor, residual: ResidualOperand | None, compact: bool = False
+) -> ConvolutionKernel:
     """The kernel of any convolution."""
     weight, bias = _constants(op)
-    return Convolution(
+    return ConvolutionKernel(
         x=x.nhwc(),
         y=y.nhwc(),
         weight=weight,
@@ -91,10 +91,12 @@ def _convolution(
     )
 
 
-def _depthwise(op: Conv2d, x: Tensor, y: Tensor, residual: Residual | None) -> Depthwise:
+def _depthwise(
+    op: Conv2d, x: Tensor, y: Tensor, residual: ResidualOperand | None
+) -> DepthwiseKernel:
     """The kernel of a convolution of each channel by itself."""
     weight, bias = _constants(op)
-    return Depthwise(
+    return DepthwiseKernel(
         x=x.nhwc(),
         y=y.nhwc(),
         weight=weight,

@@ -16,7 +16,7 @@ from edgekiln.compiler.ir.moves import (
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.tensor import Tensor, dense_strides
 from edgekiln.compiler.kernels import interleave as interleaving
-from edgekiln.compiler.kernels.copy import Copy, requantization
+from edgekiln.compiler.kernels.copy import CopyKernel, requantization
 from edgekiln.compiler.lowering.finish import code_clip
 from edgekiln.compiler.lowering.state import Lowering
 
@@ -53,7 +53,7 @@ def _copy(
         operand: one of several that are copied into the result, the first with its border.
     """
     result = low.tensor(node.name)
-    kernel = Copy(
+    kernel = CopyKernel(
         shape=result.shape if shape is None else shape,
         x=low.tensor(node.inputs[operand or 0]).nhwc(),
         y=result.nhwc(),
@@ -125,7 +125,7 @@ def interleave(low: Lowering, node: Node, op: Interleave) -> None:
     xs = tuple(low.tensor(name).nhwc() for name in node.inputs)
     y, finish = low.tensor(node.name).nhwc(), op.finish
     tables = tuple(None if finish is None else requantization(x, y, finish.limits) for x in xs)
-    kernel = interleaving.Interleave(xs=xs, y=y, starts=op.starts, tables=tables)
+    kernel = interleaving.InterleaveKernel(xs=xs, y=y, starts=op.starts, tables=tables)
     low.call(node, kernel.build(low.mk))
 
 

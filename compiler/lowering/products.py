@@ -5,10 +5,10 @@ from math import prod
 from edgekiln.compiler.ir.linear import MatMul, axes_of
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.ir.node import Node
-from edgekiln.compiler.ir.program import Buffer
+from edgekiln.compiler.ir.program import ArenaBuffer
 from edgekiln.compiler.ir.tensor import Tensor, dense_strides
-from edgekiln.compiler.kernels.copy import Copy
-from edgekiln.compiler.kernels.matmul.kernel import MatMul as MatMulKernel
+from edgekiln.compiler.kernels.copy import CopyKernel
+from edgekiln.compiler.kernels.matmul.kernel import MatMulKernel
 from edgekiln.compiler.kernels.matmul.spec import Matrices
 from edgekiln.compiler.lowering.finish import finish_of
 from edgekiln.compiler.lowering.state import Lowering
@@ -61,7 +61,7 @@ def _of_codes(low: Lowering, node: Node, op: MatMul) -> None:
         finish=finish_of(op.finish, op.mult),
     )
     product = low.tuned(node, product)
-    packed = Buffer(name=f"{node.name}:packed", bytes=product.packed_bytes(low.mk))
+    packed = ArenaBuffer(name=f"{node.name}:packed", bytes=product.packed_bytes(low.mk))
     low.pack(node, product.pack(low.mk), of.b.name, packed)
     inputs = (of.a.name, packed.name)
     low.call(node, product.build(low.mk), macs=of.macs, inputs=inputs)
@@ -94,9 +94,9 @@ def _columns_together(
 ) -> Matrices:
     """Copy a matrix operand of `shape` (…batch, k, n) into a dense buffer of its own."""
     dense = dense_strides(shape)
-    packed = Buffer(name=f"{node.name}:columns", bytes=4 * prod(shape))
+    packed = ArenaBuffer(name=f"{node.name}:columns", bytes=4 * prod(shape))
     flat = Nhwc(n=1, h=1, w=1, c=prod(shape), dtype="float32")
-    kernel = Copy(
+    kernel = CopyKernel(
         shape=shape,
         x=b.nhwc(),
         y=flat,

@@ -10,13 +10,15 @@ from edgekiln.compiler.lowering.state import Lowering
 
 def softmax(low: Lowering, node: Node, op: Softmax) -> None:
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
-    kernel = softmaxes.Softmax(x=x.nhwc(), y=y.nhwc(), count=x.shape[-1], clip=code_clip(op.finish))
+    kernel = softmaxes.SoftmaxKernel(
+        x=x.nhwc(), y=y.nhwc(), count=x.shape[-1], clip=code_clip(op.finish)
+    )
     low.call(node, kernel.build(low.kernels_of(node)))
 
 
 def layer_norm(low: Lowering, node: Node, op: LayerNorm) -> None:
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
-    kernel = layer_norms.LayerNorm(
+    kernel = layer_norms.LayerNormKernel(
         x=x.nhwc(),
         y=y.nhwc(),
         gamma=op.gamma,

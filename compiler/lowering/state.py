@@ -8,7 +8,7 @@ import numpy as np
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.ops import Quantize
-from edgekiln.compiler.ir.program import Arg, Buffer, Call, Const, In, Out, Ref
+from edgekiln.compiler.ir.program import ArenaBuffer, Arg, Call, Const, In, Out, Ref
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.compiler.tuning.table import Choices, T
@@ -23,7 +23,7 @@ class Lowering:
     mk: MicroKernel
     tvm_target: Mapping[str, object]
     calls: list[Call] = field(default_factory=list)
-    buffers: dict[str, Buffer] = field(default_factory=dict)
+    buffers: dict[str, ArenaBuffer] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)  # same bytes under another name
     choices: Choices = field(default_factory=Choices)  # of register tiles
     compact: bool = False  # constants must not grow for speed
@@ -66,14 +66,16 @@ class Lowering:
         if name not in self.buffers:
             tensor = self.tensor(name)
             size = tensor.nhwc().elements if tensor.halo else tensor.elements
-            self.buffers[name] = Buffer(name=name, bytes=size * np.dtype(tensor.dtype).itemsize)
+            self.buffers[name] = ArenaBuffer(
+                name=name, bytes=size * np.dtype(tensor.dtype).itemsize
+            )
         return name
 
     def tuned(self, node: Node, kernel: T) -> T:
         """The kernel with the register tile that was chosen for it."""
         return self.choices.tuned(node.name, kernel, self.kernels_of(node))
 
-    def pack(self, node: Node, kernel: Kernel, operand: str, packed: Buffer) -> None:
+    def pack(self, node: Node, kernel: Kernel, operand: str, packed: ArenaBuffer) -> None:
         """Append a call that copies an operand of `node` into a buffer of its own."""
         self.buffers[packed.name] = packed
         self.calls.append(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
-from edgekiln.compiler.onnx_model.rewriting import Facts, rewrite
+from edgekiln.compiler.onnx_model.rewriting import ModelFacts, rewrite
 
 if TYPE_CHECKING:
     import onnx
@@ -47,7 +47,7 @@ class _Axis:
     extent: int  # of the output
 
 
-def _rule(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+def _rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
     if node.op_type != "ConvTranspose" or node.output[0] not in facts.floats:
         return None
     weight, bias = facts.constant(node, 1), facts.constant(node, 2)
@@ -92,7 +92,7 @@ def _axis(
     )  # fmt: skip
 
 
-def _weight(weight: "NDArray[Any]", axes: list[_Axis], groups: int) -> "NDArray[Any]":
+def _weight(weight: "NDArray[np.generic]", axes: list[_Axis], groups: int) -> "NDArray[np.generic]":
     """(C, OC/groups, K…) → (OC · strides, C/groups, taps…), the taps reversed."""
     channels, outputs, *kernel = weight.shape
     full = [axis.taps * axis.stride for axis in axes]
@@ -108,7 +108,7 @@ def _weight(weight: "NDArray[Any]", axes: list[_Axis], groups: int) -> "NDArray[
 
 
 def _nodes(
-    facts: Facts,
+    facts: ModelFacts,
     node: "onnx.NodeProto",
     axes: list[_Axis],
     weight: "NDArray[Any]",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Costs:
+class OnnxCosts:
     """Of one inference with batch 1."""
 
     parameters: int  # weights and biases, without scales, zero points and shapes
@@ -19,7 +19,7 @@ class Costs:
     weight_bytes: int  # of the parameters as stored
 
 
-def onnx_costs(model: "onnx.ModelProto") -> Costs:
+def onnx_costs(model: "onnx.ModelProto") -> OnnxCosts:
     """Count. Nodes whose shape cannot be inferred count 0 multiply-accumulates."""
     import onnx
 
@@ -37,7 +37,7 @@ def onnx_costs(model: "onnx.ModelProto") -> Costs:
     batch = io.fixed_batch(single) or 1
     macs = sum(_macs(node, shapes) for node in graph.node) // batch
     count, size = _parameters(graph)
-    return Costs(parameters=count, macs=macs, weight_bytes=size)
+    return OnnxCosts(parameters=count, macs=macs, weight_bytes=size)
 
 
 def _macs(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:

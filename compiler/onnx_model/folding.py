@@ -1,11 +1,12 @@
 """Shape inference and constant folding, in turn, until neither finds anything new."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model import operators, rewriting, validate
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
     from numpy.typing import NDArray
 
@@ -64,10 +65,10 @@ def _static_shapes(graph: "onnx.GraphProto") -> dict[str, tuple[int, ...]]:
 
 def _computed(
     node: "onnx.NodeProto",
-    constants: "dict[str, NDArray[Any]]",
+    constants: "dict[str, NDArray[np.generic]]",
     shapes: dict[str, tuple[int, ...]],
     model: "onnx.ModelProto",
-) -> "list[NDArray[Any]] | None":
+) -> "list[NDArray[np.generic]] | None":
     """A node's results; None when they depend on data, or would be too large to keep."""
     row = operators.of(node)
     if row is None or row.role in ("integer", "refused"):
@@ -80,7 +81,7 @@ def _computed(
     return None
 
 
-def _of_shape(node: "onnx.NodeProto", shape: tuple[int, ...]) -> "NDArray[Any]":
+def _of_shape(node: "onnx.NodeProto", shape: tuple[int, ...]) -> "NDArray[np.generic]":
     import numpy as np
 
     if node.op_type == "Size":
@@ -90,8 +91,8 @@ def _of_shape(node: "onnx.NodeProto", shape: tuple[int, ...]) -> "NDArray[Any]":
 
 
 def _evaluated(
-    node: "onnx.NodeProto", constants: "dict[str, NDArray[Any]]", model: "onnx.ModelProto"
-) -> "list[NDArray[Any]] | None":
+    node: "onnx.NodeProto", constants: "dict[str, NDArray[np.generic]]", model: "onnx.ModelProto"
+) -> "list[NDArray[np.generic]] | None":
     """By ONNX's reference: ONNX Runtime has no kernel for some types of shape arithmetic."""
     import numpy as np
     import onnx

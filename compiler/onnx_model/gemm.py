@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekiln.compiler.onnx_model import operators, rewriting
-from edgekiln.compiler.onnx_model.rewriting import Facts
+from edgekiln.compiler.onnx_model.rewriting import ModelFacts
 
 if TYPE_CHECKING:
     import onnx
@@ -26,7 +26,7 @@ def plain_gemm(model: "onnx.ModelProto") -> int:
     return rewriting.rewrite(model, _plain)
 
 
-def _plain(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+def _plain(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
     if node.op_type != "Gemm" or node.output[0] not in facts.floats:
         return None
     given: dict[str, Any] = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
@@ -63,7 +63,7 @@ def _plain(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None
 class _Steps:
     """The nodes that take a node's place, the last of them making its result."""
 
-    facts: Facts
+    facts: ModelFacts
     result: str
     nodes: "list[onnx.NodeProto]" = field(default_factory=list)
 
@@ -76,7 +76,7 @@ class _Steps:
         return name
 
 
-def _product(steps: _Steps, data: str, other: str, given: dict[str, Any], last: str) -> str:
+def _product(steps: _Steps, data: str, other: str, given: dict[str, object], last: str) -> str:
     """α·A·B' of two activations."""
     if given["transB"]:
         other = steps.emit("Transpose", [other], "columns", perm=[1, 0])
@@ -100,14 +100,14 @@ def _add(steps: _Steps, product: str, addend: str, beta: float) -> None:
     steps.emit("Add", [product, addend], "")
 
 
-def _addend(facts: Facts, node: "onnx.NodeProto", beta: float) -> str:
+def _addend(facts: ModelFacts, node: "onnx.NodeProto", beta: float) -> str:
     """The name of β·C, a new constant where C is one and β is not 1; "" when there is nothing."""
     if len(node.input) < 3 or not node.input[2] or beta == 0.0:
         return ""
     return _scaled(facts, node.input[2], beta, f"{node.output[0]}.addend")
 
 
-def _scaled(facts: Facts, name: str, factor: float, wanted: str) -> str:
+def _scaled(facts: ModelFacts, name: str, factor: float, wanted: str) -> str:
     if name not in facts.constants or factor == 1.0:
         return name
     value = facts.constants[name]
@@ -116,7 +116,7 @@ def _scaled(facts: Facts, name: str, factor: float, wanted: str) -> str:
     return facts.add(wanted, scaled)
 
 
-def _full_rows(facts: Facts, name: str, features: int, wanted: str) -> str:
+def _full_rows(facts: ModelFacts, name: str, features: int, wanted: str) -> str:
     """A constant whose rows are one number each, with the number in every column."""
     value = facts.constants[name]
     if value.ndim < 2 or value.shape[0] == 1 or value.shape[-1] == features:
@@ -124,7 +124,7 @@ def _full_rows(facts: Facts, name: str, features: int, wanted: str) -> str:
     return facts.add(wanted, np.broadcast_to(value, (*value.shape[:-1], features)).copy())
 
 
-def _vector(value: "NDArray[Any] | None", features: int) -> "NDArray[Any] | None":
+def _vector(value: "NDArray[np.generic] | None", features: int) -> "NDArray[np.generic] | None":
     """The (features,) that a constant is broadcast from; None when rows differ."""
     if value is None or value.size not in (1, features) or value.shape[-1:] not in (
         (), (1,), (features,)
@@ -136,7 +136,7 @@ def _vector(value: "NDArray[Any] | None", features: int) -> "NDArray[Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Linear:
+class _MatMulAdd:
     """y = x · weight + bias, with x (batch, …, in), weight (in, out) and bias (out,)."""
 
     matmul: "onnx.NodeProto"
@@ -170,7 +170,7 @@ def gemm_from_matmul(model: "onnx.ModelProto") -> int:
     return len(layers)
 
 
-def _linears(facts: Facts, model: "onnx.ModelProto") -> list[_Linear]:
+def _linears(facts: ModelFacts, model: "onnx.ModelProto") -> list[_MatMulAdd]:
     found = []
     for matmul in model.graph.node:
         behind = facts.alone(matmul.output[0]) if matmul.op_type == "MatMul" else None
@@ -184,7 +184,7 @@ def _linears(facts: Facts, model: "onnx.ModelProto") -> list[_Linear]:
             continue
         if vector is not facts.constants[bias]:
             bias = facts.add(f"{behind.output[0]}.bias", vector)
-        found.append(_Linear(matmul=matmul, add=behind, weight=weight, bias=bias, inner=inner))
+        found.append(_MatMulAdd(matmul=matmul, add=behind, weight=weight, bias=bias, inner=inner))
     return found
 
 
@@ -193,7 +193,7 @@ def _other(node: "onnx.NodeProto", operand: str) -> str:
     return next((str(name) for name in node.input if name != operand), "")
 
 
-def _gemm(facts: Facts, layer: _Linear) -> "list[onnx.NodeProto]":
+def _gemm(facts: ModelFacts, layer: _MatMulAdd) -> "list[onnx.NodeProto]":
     import onnx
 
     make = onnx.helper.make_node

@@ -17,7 +17,7 @@ FALLBACK = "fallback"  # the float form of what TVM's importer and Relax lower
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
+class WeightOperand:
     """How the constant operand of a product is quantized: int8, one scale an output channel.
 
     Operand 1 holds the weights; operand 2, where there is one, a bias, int32 at the scale of the
@@ -42,7 +42,7 @@ class Operator:
     role: Role
     domain: str = ""
     data: Literal["first", "all"] = "first"  # the operands that carry activations
-    weights: Weights | None = None
+    weights: WeightOperand | None = None
     integer: str = ""
     float_form: str = ""
     lookup: bool = False  # of one value and numbers: what it does to 256 codes is a table

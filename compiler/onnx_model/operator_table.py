@@ -4,32 +4,33 @@
 """
 
 from edgekiln.compiler.onnx_model.operator_others import OTHERS
-from edgekiln.compiler.onnx_model.operator_row import FALLBACK, Operator, Weights
+from edgekiln.compiler.onnx_model.operator_row import FALLBACK, Operator, WeightOperand
 
 _WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
 _IMAGES = "2-D images only in integers"
 
 _PRODUCTS = (
     Operator(
-        name="Conv", role="quantized", data="all", weights=Weights(axis=0), integer="conv",
+        name="Conv", role="quantized", data="all", weights=WeightOperand(axis=0), integer="conv",
         float_form="conv", attributes=(*_WINDOW, "group"), ranks=(3, 4), constants=(1, 2),
         heavy=True, limits="1-D and 2-D with constant weights and bias",
     ),
     Operator(
-        name="ConvTranspose", role="float", data="all", weights=Weights(axis=1),
+        name="ConvTranspose", role="float", data="all", weights=WeightOperand(axis=1),
         float_form=FALLBACK, attributes=(*_WINDOW, "group", "output_padding"), heavy=True,
         rewritten="Conv whose channels are the pixels of a block (Reshape, Transpose, Slice)",
         limits="1-D and 2-D with constant weights and dilation 1 are rewritten; others stay float",
     ),
     Operator(
-        name="Gemm", role="quantized", data="all", weights=Weights(axis=1, transposed_by="transB"),
+        name="Gemm", role="quantized", data="all",
+        weights=WeightOperand(axis=1, transposed_by="transB"),
         integer="gemm", float_form="gemm", attributes=("alpha", "beta", "transA", "transB"),
         constants=(1, 2), values={"alpha": (1.0,), "beta": (1.0,), "transA": (0,)}, heavy=True,
         rewritten="alpha and beta go into the constants, transA becomes a Transpose; without "
         "constant weights a MatMul, with a bias that is no vector an Add",
     ),
     Operator(
-        name="MatMul", role="quantized", data="all", weights=Weights(axis=1, bias=False),
+        name="MatMul", role="quantized", data="all", weights=WeightOperand(axis=1, bias=False),
         integer="matmul", float_form="matmul", heavy=True,
         rewritten="with an Add of a constant vector behind it: Gemm",
         limits="a constant matrix on the right, or two operands of one rank",

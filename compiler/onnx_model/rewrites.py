@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.onnx_model import operators
-from edgekiln.compiler.onnx_model.rewriting import Facts, replace_nodes, rewrite
+from edgekiln.compiler.onnx_model.rewriting import ModelFacts, replace_nodes, rewrite
 
 if TYPE_CHECKING:
     import onnx
@@ -23,7 +23,7 @@ def pool_from_reduce_mean(model: "onnx.ModelProto") -> int:
         How many were rewritten.
     """
 
-    def rule(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+    def rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
         if node.op_type != "ReduceMean" or len(facts.shapes.get(node.input[0], ())) != 4:
             return None
         return _pooling(node) if _reduced_axes(facts, node) == {2, 3} else None
@@ -42,7 +42,7 @@ def depthwise_from_batch_norm(model: "onnx.ModelProto") -> int:
         How many were rewritten.
     """
 
-    def rule(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+    def rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
         if node.op_type != "BatchNormalization" or len(facts.shapes.get(node.input[0], ())) != 4:
             return None
         parameters = [facts.constants[name] for name in node.input[1:] if name in facts.constants]
@@ -65,7 +65,7 @@ def add_from_sub(model: "onnx.ModelProto") -> int:
 
     make = onnx.helper.make_node
 
-    def rule(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+    def rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
         if node.op_type != "Sub" or node.output[0] not in facts.floats:
             return None
         left, right = facts.constant(node, 0), facts.constant(node, 1)
@@ -93,7 +93,7 @@ def mul_from_swish(model: "onnx.ModelProto") -> int:
 
     make = onnx.helper.make_node
 
-    def rule(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+    def rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
         if node.op_type != "Swish":
             return None
         (x,), (y,) = node.input, node.output
@@ -125,7 +125,7 @@ def max_pool_takes_padding(model: "onnx.ModelProto") -> int:
     """
     import onnx
 
-    def rule(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+    def rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
         pad = facts.makers.get(node.input[0]) if node.op_type == "MaxPool" else None
         if pad is None or pad.op_type != "Pad" or facts.alone(pad.output[0]) is None:
             return None
@@ -169,7 +169,7 @@ def own_weights(model: "onnx.ModelProto") -> int:
     made = 0
     forms: dict[str, dict[int | str, str]] = {}
 
-    def rule(facts: Facts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+    def rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
         nonlocal made
         names = list(node.input)
         for place, name in enumerate(names):
@@ -215,7 +215,7 @@ def _form(node: "onnx.NodeProto", place: int) -> int | str:
     return f"bias of {node.output[0]}" if place == 2 else "one scale"
 
 
-def _reduced_axes(facts: Facts, node: "onnx.NodeProto") -> set[int]:
+def _reduced_axes(facts: ModelFacts, node: "onnx.NodeProto") -> set[int]:
     """Axes of a ReduceMean over a rank-4 tensor, as 0…3; empty when they are no constant."""
     axes = operators.attributes(node).get("axes", [])  # before opset 18
     constant = facts.constant(node, 1)
@@ -240,7 +240,7 @@ def _pooling(node: "onnx.NodeProto") -> "list[onnx.NodeProto]":
 
 
 def _depthwise(
-    facts: Facts, node: "onnx.NodeProto", parameters: "list[NDArray[Any]]"
+    facts: ModelFacts, node: "onnx.NodeProto", parameters: "list[NDArray[Any]]"
 ) -> "onnx.NodeProto":
     """The convolution that computes a batch norm."""
     import numpy as np
@@ -262,7 +262,7 @@ def _depthwise(
     )
 
 
-def _low_padding(facts: Facts, pad: "onnx.NodeProto") -> list[int] | None:
+def _low_padding(facts: ModelFacts, pad: "onnx.NodeProto") -> list[int] | None:
     """A Pad's amounts, begin then end, if its constant is below whatever it pads."""
     attributes = operators.attributes(pad)
     amounts, value = facts.constant(pad, 1), facts.constant(pad, 2)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Facts:
+class ModelFacts:
     """What is known about a model before a rewrite, and the constants that the rewrite adds."""
 
     shapes: dict[str, tuple[io.Extent, ...]]  # of every tensor whose shape can be inferred
@@ -61,7 +61,7 @@ class Facts:
 
 
 # The nodes to put in the place of one, or None to leave it. The last of them makes its result.
-Rule = Callable[[Facts, "onnx.NodeProto"], "list[onnx.NodeProto] | None"]
+Rule = Callable[[ModelFacts, "onnx.NodeProto"], "list[onnx.NodeProto] | None"]
 
 
 def rewrite(model: "onnx.ModelProto", rule: Rule) -> int:
@@ -82,7 +82,7 @@ def rewrite(model: "onnx.ModelProto", rule: Rule) -> int:
     return count
 
 
-def facts_of(model: "onnx.ModelProto") -> Facts:
+def facts_of(model: "onnx.ModelProto") -> ModelFacts:
     """Infer shapes and look everything up once."""
     import onnx
 
@@ -94,7 +94,7 @@ def facts_of(model: "onnx.ModelProto") -> Facts:
     for node in model.graph.node:
         for name in dict.fromkeys(node.input):
             readers.setdefault(name, []).append(node)
-    return Facts(
+    return ModelFacts(
         shapes={value.name: io.extents(value) for value in values},
         floats=frozenset(
             floats | {w.name for w in weights if w.data_type == onnx.TensorProto.FLOAT}

@@ -9,7 +9,7 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import is_onnx
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused
 from edgekiln.compiler.passes.functions import Seen
-from edgekiln.compiler.passes.numbers import Floats
+from edgekiln.compiler.passes.numbers import FloatNumbers
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules.table import float_rule
 
@@ -17,7 +17,7 @@ from edgekiln.compiler.passes.rules.table import float_rule
 @graph_pass
 def float_kernels(graph: Graph) -> None:
     """Rewrite in place."""
-    rewriter = Rewriter(graph=graph, numbers=Floats())
+    rewriter = Rewriter(graph=graph, numbers=FloatNumbers())
     seen = Seen(rewriter)
     for node in graph.nodes:
         if node.name in rewriter.absorbed:

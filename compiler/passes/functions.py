@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from edgekiln.compiler.ir.function import Function, Step
+from edgekiln.compiler.ir.function import Function, FunctionStep
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
 from edgekiln.compiler.ir.ops import Map
@@ -13,71 +13,71 @@ from edgekiln.compiler.passes.rewriter import Rewriter
 Operand = int | float
 # What an operator computes from its operands and attributes: steps whose values are counted from
 # `first` on.
-Steps = Callable[[tuple[Operand, ...], Onnx, int], list[Step]]
+Steps = Callable[[tuple[Operand, ...], Onnx, int], list[FunctionStep]]
 
 
 def _one(op_type: str) -> Steps:
-    return lambda operands, _op, _first: [Step(op_type, operands)]
+    return lambda operands, _op, _first: [FunctionStep(op_type, operands)]
 
 
-def _gate(x: Operand, alpha: float, beta: float, first: int) -> list[Step]:
+def _gate(x: Operand, alpha: float, beta: float, first: int) -> list[FunctionStep]:
     """alpha·x + beta, between 0 and 1."""
     return [
-        Step("Mul", (x, alpha)),
-        Step("Add", (first, beta)),
-        Step("Max", (first + 1, 0.0)),
-        Step("Min", (first + 2, 1.0)),
+        FunctionStep("Mul", (x, alpha)),
+        FunctionStep("Add", (first, beta)),
+        FunctionStep("Max", (first + 1, 0.0)),
+        FunctionStep("Min", (first + 2, 1.0)),
     ]
 
 
-def _hard_sigmoid(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[Step]:
+def _hard_sigmoid(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
     return _gate(operands[0], op.real("alpha", 0.2), op.real("beta", 0.5), first)
 
 
-def _hard_swish(operands: tuple[Operand, ...], _op: Onnx, first: int) -> list[Step]:
+def _hard_swish(operands: tuple[Operand, ...], _op: Onnx, first: int) -> list[FunctionStep]:
     gate = _gate(operands[0], 1 / 6, 0.5, first)
-    return [*gate, Step("Mul", (operands[0], first + len(gate) - 1))]
+    return [*gate, FunctionStep("Mul", (operands[0], first + len(gate) - 1))]
 
 
-def _gelu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[Step]:
+def _gelu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
     """x·Φ(x), by erf or, with approximate = tanh, as the ONNX operator specification says."""
     (x,) = operands
     if op.text("approximate", "none") == "tanh":
         return [
-            Step("Mul", (x, x)),
-            Step("Mul", (first, 0.044715)),
-            Step("Add", (first + 1, 1.0)),
-            Step("Mul", (first + 2, x)),
-            Step("Mul", (first + 3, math.sqrt(2 / math.pi))),
-            Step("Tanh", (first + 4,)),
-            Step("Add", (first + 5, 1.0)),
-            Step("Mul", (first + 6, x)),
-            Step("Mul", (first + 7, 0.5)),
+            FunctionStep("Mul", (x, x)),
+            FunctionStep("Mul", (first, 0.044715)),
+            FunctionStep("Add", (first + 1, 1.0)),
+            FunctionStep("Mul", (first + 2, x)),
+            FunctionStep("Mul", (first + 3, math.sqrt(2 / math.pi))),
+            FunctionStep("Tanh", (first + 4,)),
+            FunctionStep("Add", (first + 5, 1.0)),
+            FunctionStep("Mul", (first + 6, x)),
+            FunctionStep("Mul", (first + 7, 0.5)),
         ]
     return [
-        Step("Mul", (x, math.sqrt(1 / 2))),
-        Step("Erf", (first,)),
-        Step("Add", (first + 1, 1.0)),
-        Step("Mul", (first + 2, x)),
-        Step("Mul", (first + 3, 0.5)),
+        FunctionStep("Mul", (x, math.sqrt(1 / 2))),
+        FunctionStep("Erf", (first,)),
+        FunctionStep("Add", (first + 1, 1.0)),
+        FunctionStep("Mul", (first + 2, x)),
+        FunctionStep("Mul", (first + 3, 0.5)),
     ]
 
 
-def _leaky_relu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[Step]:
+def _leaky_relu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
     """max(x, 0) + alpha·min(x, 0)."""
     (x,) = operands
     return [
-        Step("Max", (x, 0.0)),
-        Step("Min", (x, 0.0)),
-        Step("Mul", (first + 1, op.real("alpha", 0.01))),
-        Step("Add", (first, first + 2)),
+        FunctionStep("Max", (x, 0.0)),
+        FunctionStep("Min", (x, 0.0)),
+        FunctionStep("Mul", (first + 1, op.real("alpha", 0.01))),
+        FunctionStep("Add", (first, first + 2)),
     ]
 
 
 STEPS: dict[str, Steps] = {
     **{op: _one(op) for op in (*ARITHMETIC, *FUNCTIONS)},
-    "Neg": lambda operands, _op, _first: [Step("Mul", (*operands, -1.0))],
-    "Reciprocal": lambda operands, _op, _first: [Step("Div", (1.0, *operands))],
+    "Neg": lambda operands, _op, _first: [FunctionStep("Mul", (*operands, -1.0))],
+    "Reciprocal": lambda operands, _op, _first: [FunctionStep("Div", (1.0, *operands))],
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_swish,
     "Gelu": _gelu,
@@ -109,7 +109,7 @@ class Seen:
         source, result = rw.source(root), rw.graph.tensors[node.name]
         if source is None or (source.shape, result.dtype) != (result.shape, "float32"):
             return False
-        steps: list[Step] = []
+        steps: list[FunctionStep] = []
         operands = [self._operand(name, steps) for name in names]
         if None in operands:
             return False
@@ -127,7 +127,7 @@ class Seen:
     def _root(self, name: str) -> str:
         return self._known[name][0] if name in self._known else name
 
-    def _operand(self, name: str, steps: list[Step]) -> Operand | None:
+    def _operand(self, name: str, steps: list[FunctionStep]) -> Operand | None:
         """The value `name` is, with the steps to it appended; None for more than a number."""
         constant = self._rw.constant(name)
         if constant is not None:
@@ -137,17 +137,17 @@ class Seen:
         places = {0: 0}
         for place, step in enumerate(self._known[name][1], 1):
             operands = (places[v] if isinstance(v, int) else v for v in step.operands)
-            moved = Step(step.op, tuple(operands))
+            moved = FunctionStep(step.op, tuple(operands))
             if moved not in steps:
                 steps.append(moved)
             places[place] = steps.index(moved) + 1
         return places[len(places) - 1]
 
 
-def _clip(x: Operand, bounds: tuple[float, float], first: int) -> list[Step]:
+def _clip(x: Operand, bounds: tuple[float, float], first: int) -> list[FunctionStep]:
     steps = []
     for op, bound in zip(("Max", "Min"), bounds, strict=True):
         if math.isfinite(bound):
-            steps.append(Step(op, (x, bound)))
+            steps.append(FunctionStep(op, (x, bound)))
             x = first + len(steps) - 1
     return steps

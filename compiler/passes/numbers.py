@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgekiln.compiler.ir.codes import FloatFinish, IntFinish, Quant
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.tensor import QMAX, QMIN, Tensor
-from edgekiln.compiler.passes.walk import Epilogue, Walk, is_operator, quantize_scalar
+from edgekiln.compiler.passes.walk import OperatorEpilogue, Walk, is_operator, quantize_scalar
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,7 +36,7 @@ class Numbers(ABC):
         """`source`, or a constant as a tensor of `rank` axes."""
 
     @abstractmethod
-    def epilogue(self, walk: Walk, name: str) -> Epilogue | None:
+    def epilogue(self, walk: Walk, name: str) -> OperatorEpilogue | None:
         """What follows a value that nobody else uses; None if its numbers end there."""
 
     @abstractmethod
@@ -64,7 +64,7 @@ class Numbers(ABC):
         """What sums are multiplied by for a result quantized so, one number a channel."""
 
 
-class Codes(Numbers):
+class CodeNumbers(Numbers):
     """Quantized numbers: a float value of the model is a view of codes."""
 
     has_codes = True
@@ -86,7 +86,7 @@ class Codes(Numbers):
         dtype = constant.values.dtype.name
         return walk.graph.put(Tensor(name=key, shape=shape, dtype=dtype, quant=quant))
 
-    def epilogue(self, walk: Walk, name: str) -> Epilogue | None:
+    def epilogue(self, walk: Walk, name: str) -> OperatorEpilogue | None:
         """The chain [Relu | Clip]… → QuantizeLinear."""
         bounds: list[tuple[float, float]] = []
         absorbed: list[Node] = []
@@ -156,7 +156,7 @@ class Codes(Numbers):
         return (product if quant is None else product / np.float32(quant.scale)).astype(np.float32)
 
 
-class Floats(Numbers):
+class FloatNumbers(Numbers):
     """float32: a value is its own code."""
 
     has_codes = False
@@ -176,7 +176,7 @@ class Floats(Numbers):
         walk.graph.constants[key] = value.reshape(shape)
         return walk.graph.put(Tensor(name=key, shape=shape, dtype="float32"))
 
-    def epilogue(self, walk: Walk, name: str) -> Epilogue | None:
+    def epilogue(self, walk: Walk, name: str) -> OperatorEpilogue | None:
         """The chain [Relu | Clip]…, which may be empty."""
         finish = FloatFinish()
         absorbed: list[Node] = []
@@ -187,7 +187,7 @@ class Floats(Numbers):
             finish = finish.clipped(*bound)
             absorbed.append(user)
             name = user.name
-        return Epilogue(
+        return OperatorEpilogue(
             output=name, quant=None, dtype="float32", finish=finish, absorbed=tuple(absorbed)
         )
 
@@ -224,12 +224,12 @@ class Floats(Numbers):
 
 def _quantized(
     walk: Walk, q: Node, bounds: list[tuple[float, float]], absorbed: list[Node]
-) -> Epilogue:
+) -> OperatorEpilogue:
     quant, dtype = walk.scale(q), walk.quantized_dtype(q)
     finish = IntFinish(qmin=QMIN[dtype], qmax=QMAX[dtype])
     for bound in bounds:
         # Quantization is monotone, so clipping before it and after it are the same.
         finish = finish.clipped(*(quantize_scalar(limit, quant, dtype) for limit in bound))
-    return Epilogue(
+    return OperatorEpilogue(
         output=q.name, quant=quant, dtype=dtype, finish=finish, absorbed=tuple(absorbed)
     )

@@ -40,64 +40,64 @@ CHECK = "EDGEKILN_CHECK_IR"  # an environment variable; "1": check graphs wherev
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class PassSettings:
     """What of the target decides which passes run."""
 
     activation: str  # the bytes that its dot product takes: "uint8" or "int8"
     integer_edges: bool = False  # the program takes and gives codes, where the model has floats
 
 
-def _always(_settings: Settings) -> bool:
+def _always(_settings: PassSettings) -> bool:
     return True
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class PassEntry:
     """A pass and when it runs."""
 
     phase: Phase
     name: str
     run: Pass
-    when: Callable[[Settings], bool] = _always
+    when: Callable[[PassSettings], bool] = _always
 
 
-PASSES: tuple[Entry, ...] = (
+PASSES: tuple[PassEntry, ...] = (
     # What computes on quantized values, and what stays float.
-    Entry(phase="integers", name="qdq_to_integer", run=qdq_to_integer),
+    PassEntry(phase="integers", name="qdq_to_integer", run=qdq_to_integer),
     # Of floats, what has a kernel.
-    Entry(phase="floats", name="float_kernels", run=float_kernels),
+    PassEntry(phase="floats", name="float_kernels", run=float_kernels),
     # Fewer operations with the same results.
-    Entry(phase="fusion", name="drop_identities", run=drop_identities),
-    Entry(phase="fusion", name="fuse_lookups", run=fuse_lookups),
-    Entry(phase="fusion", name="fuse_shuffle", run=fuse_shuffle),
-    Entry(phase="fusion", name="fuse_residual", run=fuse_residual),
-    Entry(phase="fusion", name="fuse_function", run=fuse_function),
-    Entry(phase="fusion", name="fuse_transpose", run=fuse_transpose),
-    Entry(phase="fusion", name="pixels_as_rows", run=pixels_as_rows),
+    PassEntry(phase="fusion", name="drop_identities", run=drop_identities),
+    PassEntry(phase="fusion", name="fuse_lookups", run=fuse_lookups),
+    PassEntry(phase="fusion", name="fuse_shuffle", run=fuse_shuffle),
+    PassEntry(phase="fusion", name="fuse_residual", run=fuse_residual),
+    PassEntry(phase="fusion", name="fuse_function", run=fuse_function),
+    PassEntry(phase="fusion", name="fuse_transpose", run=fuse_transpose),
+    PassEntry(phase="fusion", name="pixels_as_rows", run=pixels_as_rows),
     # The target's type of code; what is left to Relax.
-    Entry(
+    PassEntry(
         phase="codes",
         name="unsigned_codes",
         run=partial(activation_dtype, dtype="uint8"),
         when=lambda settings: settings.activation == "uint8",
     ),
-    Entry(
+    PassEntry(
         phase="codes",
         name="signed_codes",
         run=partial(activation_dtype, dtype="int8"),
         when=lambda settings: settings.activation == "int8",
     ),
-    Entry(
+    PassEntry(
         phase="codes",
         name="codes_at_edges",
         run=codes_at_edges,
         when=lambda settings: settings.integer_edges,
     ),
-    Entry(phase="codes", name="fallback_subgraphs", run=fallback_subgraphs),
+    PassEntry(phase="codes", name="fallback_subgraphs", run=fallback_subgraphs),
     # How the values lie.
-    Entry(phase="memory", name="layout", run=layout),
-    Entry(phase="memory", name="halo", run=halo),
-    Entry(phase="memory", name="concat_in_place", run=concat_in_place),
+    PassEntry(phase="memory", name="layout", run=layout),
+    PassEntry(phase="memory", name="halo", run=halo),
+    PassEntry(phase="memory", name="concat_in_place", run=concat_in_place),
 )
 
 
@@ -114,11 +114,11 @@ class Inspection:
 
 
 @dataclass(kw_only=True)
-class Runner:
+class PassRunner:
     """Runs passes in a row and remembers which."""
 
     graph: Graph
-    settings: Settings
+    settings: PassSettings
     inspection: Inspection
     done: list[str] = field(default_factory=list)
 
@@ -131,7 +131,7 @@ class Runner:
             if entry.phase in phases and entry.when(self.settings):
                 self._run(entry)
 
-    def _run(self, entry: Entry) -> None:
+    def _run(self, entry: PassEntry) -> None:
         try:
             changed = entry.run(self.graph)
         except EdgeKilnError:
@@ -179,9 +179,9 @@ def lower_graph(
         PassError: a pass failed.
     """
     quantized = is_quantized(graph)
-    runner = Runner(
+    runner = PassRunner(
         graph=graph,
-        settings=Settings(activation=activation, integer_edges=integer_edges),
+        settings=PassSettings(activation=activation, integer_edges=integer_edges),
         inspection=inspection or Inspection(),
     )
     runner.run("integers")

@@ -14,7 +14,7 @@ from edgekiln.compiler.ir.onnx_op import is_onnx, onnx_op
 from edgekiln.compiler.ir.ops import Dequantize, Quantize
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused, schedule
 from edgekiln.compiler.ir.tensor import Tensor
-from edgekiln.compiler.passes.numbers import Codes
+from edgekiln.compiler.passes.numbers import CodeNumbers
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules import elementwise
 from edgekiln.compiler.passes.rules.table import integer_rule
@@ -34,7 +34,7 @@ def qdq_to_integer(graph: Graph) -> None:
     """Rewrite in place. Afterwards only "dequantize" and "quantize" join floats and integers."""
     if not is_quantized(graph):
         return
-    rewriter = Rewriter(graph=graph, numbers=Codes())
+    rewriter = Rewriter(graph=graph, numbers=CodeNumbers())
     for node in graph.nodes:
         if node.name not in rewriter.absorbed:
             rewriter.reason = node.reason

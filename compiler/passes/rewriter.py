@@ -6,7 +6,7 @@ from edgekiln.compiler.ir.codes import FloatFinish
 from edgekiln.compiler.ir.node import Node, Op
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.passes.numbers import Numbers
-from edgekiln.compiler.passes.walk import Epilogue, Walk
+from edgekiln.compiler.passes.walk import OperatorEpilogue, Walk
 
 
 @dataclass(kw_only=True)
@@ -29,18 +29,18 @@ class Rewriter(Walk):
     def operand(self, name: str, rank: int) -> Tensor | None:
         return self.numbers.operand(self, name, rank)
 
-    def epilogue(self, name: str) -> Epilogue | None:
+    def epilogue(self, name: str) -> OperatorEpilogue | None:
         return self.numbers.epilogue(self, name)
 
     def code(self, value: float, like: Tensor) -> float:
         return self.numbers.code(value, like)
 
-    def unquantized(self, name: str) -> Epilogue:
+    def unquantized(self, name: str) -> OperatorEpilogue:
         """Of sums of products whose result nobody quantizes: they become floats."""
         dtype = self.graph.tensors[name].dtype
-        return Epilogue(output=name, quant=None, dtype=dtype, finish=FloatFinish())
+        return OperatorEpilogue(output=name, quant=None, dtype=dtype, finish=FloatFinish())
 
-    def take(self, epilogue: Epilogue) -> None:
+    def take(self, epilogue: OperatorEpilogue) -> None:
         """Type the epilogue's output and skip the nodes that it stands for."""
         output = self.graph.tensors[epilogue.output]
         self.graph.put(replace(output, quant=epilogue.quant, dtype=epilogue.dtype))

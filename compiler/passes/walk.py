@@ -30,7 +30,7 @@ class QuantizedConstant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Epilogue:
+class OperatorEpilogue:
     """What follows an operator: activations, and of quantized numbers the QuantizeLinear."""
 
     output: str  # the tensor that is stored

@@ -92,7 +92,7 @@ def sweep(
     """Remove what was unused for `keep_days`, then the longest unused until `max_bytes` are left.
 
     Leftovers of killed runs go in any case, unfinished checkpoints after `keep_days`. While a
-    build is running, what was used within the last day stays. Any number may sweep at once.
+    build is running, what was used within the last day stays. object number may sweep at once.
 
     Raises:
         StorageError: the store cannot be read or written.

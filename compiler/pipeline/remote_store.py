@@ -10,7 +10,6 @@ import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Record
 from edgekiln.compiler.pipeline.record import RECORD, DamagedError, StoredRecord, parse_record
@@ -60,7 +59,7 @@ class SharedStore(Store):
         self._attempt("write", lambda: self._offer(key))
         return artifact
 
-    def _attempt(self, verb: str, action: Callable[[], Any]) -> Any:
+    def _attempt(self, verb: str, action: Callable[[], object]) -> object:
         """None when the store behind fails, in any of the ways of its many protocols."""
         try:
             return action()

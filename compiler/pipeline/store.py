@@ -7,7 +7,7 @@
     scratch/<key>/                                checkpoints of a run that has not finished
     tmp/, locks/                                  of runs now going on; gc removes what is stale
 
-Any number of processes share it, and any of them may be killed at any time.
+object number of processes share it, and any of them may be killed at any time.
 """
 
 import contextlib

@@ -43,14 +43,14 @@ def bound(graph: Any, budget: Budget) -> None:
             dependency.index_mapping = _Mappings(dependency.index_mapping, budget)
 
 
-class _Mappings(list[Any]):
+class _Mappings(list[object]):
     """A dependency's index mappings; who iterates over them, to apply them, pays for it."""
 
-    def __init__(self, mappings: list[Any], budget: Budget) -> None:
+    def __init__(self, mappings: list[object], budget: Budget) -> None:
         super().__init__(mappings)
         self._budget = budget
 
-    def __iter__(self) -> Iterator[Callable[[list[Any]], list[Any]]]:
+    def __iter__(self) -> Iterator[Callable[[list[object]], list[object]]]:
         return (partial(self._apply, mapping) for mapping in super().__iter__())
 
     def _apply(self, mapping: Any, indices: list[Any]) -> list[Any]:

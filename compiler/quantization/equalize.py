@@ -7,7 +7,7 @@ Quantization Through Weight Equalization and Bias Correction, 2019 (arXiv:1906.0
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,7 @@ def equalize(model: "onnx.ModelProto") -> int:
     import onnx
 
     pairs = _pairs(model)
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: dict[str, NDArray[np.generic]] = {
         weight.name: onnx.numpy_helper.to_array(weight).astype(np.float64)
         for weight in model.graph.initializer
         if weight.data_type == onnx.TensorProto.FLOAT
@@ -62,7 +62,7 @@ def equalize(model: "onnx.ModelProto") -> int:
     return len(pairs)
 
 
-def _balance(pair: _Pair, arrays: dict[str, NDArray[Any]]) -> float:
+def _balance(pair: _Pair, arrays: dict[str, NDArray[np.generic]]) -> float:
     """Make both ranges of each channel √(r₁ r₂). Returns the largest factor's distance from 1."""
     first, second = arrays[pair.first], arrays[pair.second]
     ours = np.abs(first).reshape(len(first), -1).max(axis=1)

@@ -13,7 +13,7 @@ import numpy as np
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.io import Extent
 from edgekiln.compiler.onnx_model.operator_row import Operator
-from edgekiln.compiler.onnx_model.rewriting import Facts
+from edgekiln.compiler.onnx_model.rewriting import ModelFacts
 
 if TYPE_CHECKING:
     import onnx
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 NO_FORM = "has no integer form"
 MAX_SOFTMAX_ROW = 1024  # values; the powers of a row wait on a small device's stack
 
-# Where the output's pixels fall between the input's, these pick the same as repeating each value.
-_REPEATING = {
+# Coordinates and rounding of a Resize: where the output's pixels fall between the input's, these
+# pick the same as repeating each value.
+REPEATING = {
     ("asymmetric", "floor"),
     ("half_pixel", "round_prefer_floor"),
     ("half_pixel", "round_prefer_ceil"),
@@ -32,7 +33,7 @@ _REPEATING = {
 Shape = tuple[Extent, ...]
 
 
-def obstacle(facts: Facts, node: "onnx.NodeProto") -> str | None:
+def obstacle(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     """Why a node has no integer form; None when it has one."""
     row = operators.of(node)
     if row is None or not row.integer:
@@ -41,7 +42,7 @@ def obstacle(facts: Facts, node: "onnx.NodeProto") -> str | None:
     return _beyond_the_row(facts, node, row) or (further(facts, node) if further else None)
 
 
-def _beyond_the_row(facts: Facts, node: "onnx.NodeProto", row: Operator) -> str | None:
+def _beyond_the_row(facts: ModelFacts, node: "onnx.NodeProto", row: Operator) -> str | None:
     """What the row itself says of types, axes, constants and attributes."""
     if node.output[0] not in facts.floats:
         return "does not compute float32"
@@ -63,7 +64,7 @@ def _beyond_the_row(facts: Facts, node: "onnx.NodeProto", row: Operator) -> str 
     return None
 
 
-def clips_away_zero(facts: Facts, node: "onnx.NodeProto") -> bool:
+def clips_away_zero(facts: ModelFacts, node: "onnx.NodeProto") -> bool:
     """Clip(1, 6): a quantized range always holds 0 and could not stand for it. Nor for the one
     value of a Clip whose bounds are swapped.
     """
@@ -79,7 +80,7 @@ def _given(node: "onnx.NodeProto", place: int) -> bool:
     return place < len(node.input) and bool(node.input[place])
 
 
-def _shape(facts: Facts, name: str, rank: int) -> Shape:
+def _shape(facts: ModelFacts, name: str, rank: int) -> Shape:
     """An operand's shape; a constant's with leading ones up to `rank` axes."""
     constant = facts.constants.get(name)
     if constant is None:
@@ -94,7 +95,7 @@ def _alike(a: Shape, b: Shape) -> bool:
     )
 
 
-def _broadcast(facts: Facts, node: "onnx.NodeProto") -> str | None:
+def _broadcast(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     shape = facts.shapes.get(node.output[0], ())
     rank = len(shape)
     first, second = (_shape(facts, name, rank) for name in node.input)
@@ -110,7 +111,7 @@ def _broadcast(facts: Facts, node: "onnx.NodeProto") -> str | None:
     return f"broadcasting {_text(second)} to {_text(shape)} has no integer form"
 
 
-def _one_value(facts: Facts, node: "onnx.NodeProto") -> str | None:
+def _one_value(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     """An operator of several operands is a table when all but one are numbers."""
     names = [name for name in node.input if name]
     activations = [name for name in names if name not in facts.constants]
@@ -118,7 +119,7 @@ def _one_value(facts: Facts, node: "onnx.NodeProto") -> str | None:
     return None if len(set(activations)) == 1 and numbers else "is no function of one value"
 
 
-def _product(facts: Facts, node: "onnx.NodeProto") -> str | None:
+def _product(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     left, right = (facts.constants.get(name) for name in node.input)
     if left is None and right is not None and right.ndim == 2:
         return None
@@ -133,7 +134,7 @@ def _product(facts: Facts, node: "onnx.NodeProto") -> str | None:
     return None
 
 
-def _mean(facts: Facts, node: "onnx.NodeProto") -> str | None:
+def _mean(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     constant = facts.constant(node, 1)
     axes = operators.attributes(node).get("axes", []) if constant is None else constant.tolist()
     rank = len(facts.shapes.get(node.input[0], ()))
@@ -142,25 +143,25 @@ def _mean(facts: Facts, node: "onnx.NodeProto") -> str | None:
     return "is a mean over other than the image axes or the tokens"
 
 
-def _pad(facts: Facts, node: "onnx.NodeProto") -> str | None:
+def _pad(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     amounts = facts.constant(node, 1)
     if any(node.input[3:]):
         return "its amounts are not for all axes"
     return "removes values" if amounts is not None and amounts.min(initial=0) < 0 else None
 
 
-def _slice(facts: Facts, node: "onnx.NodeProto") -> str | None:
+def _slice(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     steps = facts.constant(node, 4)
     return "its steps are not above 0" if steps is not None and steps.min(initial=1) <= 0 else None
 
 
-def _resize(facts: Facts, node: "onnx.NodeProto") -> str | None:
+def _resize(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     given = operators.attributes(node)
     way = (
         given.get("coordinate_transformation_mode", "half_pixel"),
         given.get("nearest_mode", "round_prefer_floor"),
     )
-    if way not in _REPEATING:
+    if way not in REPEATING:
         return f"resizing by {' and '.join(way)} has no integer form"
     into, out = facts.fixed(node.input[0]), facts.fixed(node.output[0])
     if into is None or out is None or any(b % a for a, b in zip(into, out, strict=True)):
@@ -168,11 +169,11 @@ def _resize(facts: Facts, node: "onnx.NodeProto") -> str | None:
     return None
 
 
-def _one_result(_facts: Facts, node: "onnx.NodeProto") -> str | None:
+def _one_result(_facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     return "gives a second result" if any(node.output[1:]) else None
 
 
-def _last_axis(facts: Facts, node: "onnx.NodeProto") -> str | None:
+def _last_axis(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     shape = facts.shapes.get(node.input[0], ())
     axis = operators.attributes(node).get("axis", -1)
     if not shape or axis % len(shape) != len(shape) - 1:
@@ -182,11 +183,11 @@ def _last_axis(facts: Facts, node: "onnx.NodeProto") -> str | None:
     return f"has rows of more than {MAX_SOFTMAX_ROW} values" if long else None
 
 
-def _norm(facts: Facts, node: "onnx.NodeProto") -> str | None:
+def _norm(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     return _one_result(facts, node) or _last_axis(facts, node)
 
 
-def _gather(facts: Facts, node: "onnx.NodeProto") -> str | None:
+def _gather(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     indices = facts.constant(node, 1)
     if indices is None or indices.ndim > 1:
         return "its indices are not one constant row"
@@ -199,7 +200,7 @@ def _text(shape: Shape) -> str:
 
 
 # By the integer form of the table: what it asks beyond ranks, constants and attributes.
-_FURTHER: dict[str, Callable[[Facts, "onnx.NodeProto"], str | None]] = {
+_FURTHER: dict[str, Callable[[ModelFacts, "onnx.NodeProto"], str | None]] = {
     "add": _broadcast,
     "mul": _broadcast,
     "lookup": _one_value,

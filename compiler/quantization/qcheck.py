@@ -5,14 +5,14 @@ and whether it keeps the contract every target relies on.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
-from edgekiln.compiler.onnx_model.operator_row import Weights
+from edgekiln.compiler.onnx_model.operator_row import WeightOperand
 from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.quantization import limits
 
@@ -24,7 +24,7 @@ _BIAS_SCALE_RTOL = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class FloatOp:
+class FloatNode:
     """An operation that works on real numbers."""
 
     name: str
@@ -37,7 +37,7 @@ class Structure:
     """`violations`: each a sentence; none in a model that `quantize` made."""
 
     integer: tuple[str, ...]  # names of nodes of the form DQ → op (→ activation) → Q or output
-    floats: tuple[FloatOp, ...]
+    floats: tuple[FloatNode, ...]
     violations: tuple[str, ...]
 
 
@@ -45,7 +45,7 @@ def inspect(model: "onnx.ModelProto", exclude: Sequence[str] = ()) -> Structure:
     """Sort every operation, and check scales, zero points, weights and biases."""
     graph = _Graph(model)
     integer: list[str] = []
-    floats: list[FloatOp] = []
+    floats: list[FloatNode] = []
     violations = [text for node in model.graph.node for text in graph.bad_parameters(node)]
     for node in model.graph.node:
         if node.op_type in (QUANTIZE, DEQUANTIZE):
@@ -57,7 +57,7 @@ def inspect(model: "onnx.ModelProto", exclude: Sequence[str] = ()) -> Structure:
             continue
         if any(fnmatchcase(node.name, pattern) for pattern in exclude):
             reason = "excluded"
-        floats.append(FloatOp(name=node.name, op=node.op_type, reason=reason))
+        floats.append(FloatNode(name=node.name, op=node.op_type, reason=reason))
     return Structure(integer=tuple(integer), floats=tuple(floats), violations=tuple(violations))
 
 
@@ -163,7 +163,7 @@ class _Graph:
             found += self._bad_bias(node, scale)
         return found
 
-    def _bad_bias(self, node: "onnx.NodeProto", weight_scale: NDArray[Any]) -> list[str]:
+    def _bad_bias(self, node: "onnx.NodeProto", weight_scale: NDArray[np.generic]) -> list[str]:
         if self._stored(node.input[2]) is None:
             return [f"{node.name}: its bias is not quantized"]
         stored, scale, zero = self._quantized(node.input[2])
@@ -179,14 +179,16 @@ class _Graph:
             return [f"{node.name}: its bias's scale is not the product of the other two"]
         return []
 
-    def _stored(self, name: str) -> NDArray[Any] | None:
+    def _stored(self, name: str) -> NDArray[np.generic] | None:
         """The integers behind a DQ node, when they are a constant."""
         maker = self.makers.get(name)
         if maker is None or maker.op_type != DEQUANTIZE:
             return None
         return self.constants.get(maker.input[0])
 
-    def _quantized(self, name: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def _quantized(
+        self, name: str
+    ) -> tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic]]:
         """Integers, scale and zero point of a constant behind a DQ node."""
         q, scale, *zero = self.makers[name].input
         no_zero = np.zeros((), np.int8)
@@ -197,7 +199,7 @@ class _Graph:
         )
 
 
-def _weights(node: "onnx.NodeProto") -> Weights | None:
+def _weights(node: "onnx.NodeProto") -> WeightOperand | None:
     row = operators.of(node)
     return None if row is None else row.weights
 

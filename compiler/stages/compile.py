@@ -13,7 +13,7 @@ from edgekiln.targets.profile import TargetProfile
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compile(Stage):
+class CompileStage(Stage):
     """Lower to kernels, and those to a library, a header and a static benchmark runner."""
 
     name: ClassVar[str] = "compile"

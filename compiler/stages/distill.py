@@ -30,7 +30,7 @@ _TRAINS = ("distill", "prune")  # stages that leave trained weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distill(Stage):
+class DistillStage(Stage):
     """Train the module on the data; with a teacher, on what that answers as well."""
 
     name: ClassVar[str] = "distill"

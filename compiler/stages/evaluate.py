@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Stage):
+class EvaluateStage(Stage):
     """Run the test split through the model: top-1 accuracy, or the AUC of an autoencoder's error.
 
     Another machine's program runs under QEMU, a large one on the first samples only. The report is

@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -38,7 +38,7 @@ _PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in .*\n(?P<cod
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Stage):
+class ExportStage(Stage):
     """Write the module as ONNX, batch norm folded, and prove that it still computes the same."""
 
     name: ClassVar[str] = "export"
@@ -159,8 +159,8 @@ def _parity(
     from edgekiln.compiler.onnx_model.session import Session
 
     session = Session(model, optimize=True)
-    theirs: list[NDArray[Any]] = []
-    ours: list[NDArray[Any]] = []
+    theirs: list[NDArray[np.generic]] = []
+    ours: list[NDArray[np.generic]] = []
     for x, _ in feed.batches(feed.dataset.val, batch=_BATCH, samples=samples):
         with torch.no_grad():
             theirs.append(module(torch.from_numpy(x)).numpy())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Initialize(Stage):
+class InitializeStage(Stage):
     """Build a zoo model or `package.module:factory` with seeded initial weights."""
 
     name: ClassVar[str] = "initialize"

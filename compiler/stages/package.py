@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from edgekiln.compiler.packaging.report import StageReport
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
@@ -22,7 +22,7 @@ REPORT_SCHEMA = "edgekiln.report/1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Package(Stage):
+class PackageStage(Stage):
     """Add manifest, report, an example with its expected output, and the licences."""
 
     name: ClassVar[str] = "package"
@@ -92,7 +92,7 @@ class Package(Stage):
         return random_example(spec, self.seed)
 
 
-def _sizes(spec: "ProgramSpec", files: Mapping[str, bytes]) -> dict[str, Any]:
+def _sizes(spec: "ProgramSpec", files: Mapping[str, bytes]) -> dict[str, object]:
     from edgekiln.runtime.codec import encode
 
     return {

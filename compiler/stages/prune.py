@@ -32,7 +32,7 @@ _LITTLE, _NOTABLE = 0.05, 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prune(Stage):
+class PruneStage(Stage):
     """Cut channels until some of the MACs are left; the unpruned network teaches the pruned."""
 
     name: ClassVar[str] = "prune"

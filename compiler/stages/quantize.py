@@ -33,7 +33,7 @@ _LEAST_CALIBRATION = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantize(Stage):
+class QuantizeStage(Stage):
     """Static int8 quantization: ranges from calibration data, QDQ around every operation."""
 
     name: ClassVar[str] = "quantize"

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from edgekiln.models.data import restricted_pickle
 from edgekiln.models.data.dataset import Split, UnsplitData, labelled
-from edgekiln.models.data.limits import check_size
+from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.limits import read_file
 
 _SIDE = 32
 _MAX_NAMES_BYTES = 1 << 16  # a hundred names take less than a thousand
@@ -107,9 +108,8 @@ def _read_file(path: Path, layout: _Layout) -> Split:
     return labelled(str(path), np.ascontiguousarray(images), labels, layout.classes)
 
 
-def _read_binary(path: Path, layout: _Layout) -> tuple[NDArray[Any], NDArray[Any]]:
-    check_size(str(path), path.stat().st_size, "records", "take a part of the file")
-    content = np.frombuffer(path.read_bytes(), np.uint8)
+def _read_binary(path: Path, layout: _Layout) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    content = np.frombuffer(read_file(path, DATA, "is it CIFAR's own file?"), np.uint8)
     record = layout.label_bytes + _PIXELS
     if len(content) == 0 or len(content) % record:
         raise InputError(
@@ -120,7 +120,7 @@ def _read_binary(path: Path, layout: _Layout) -> tuple[NDArray[Any], NDArray[Any
     return records[:, layout.label_bytes :], records[:, layout.label_bytes - 1]
 
 
-def _read_pickle(path: Path, layout: _Layout) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_pickle(path: Path, layout: _Layout) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     content = restricted_pickle.load(path)
     found = content.get(b"data") if isinstance(content, dict) else None
     pixels = found.values if isinstance(found, restricted_pickle.Array) else None

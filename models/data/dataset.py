@@ -80,7 +80,9 @@ class Dataset:
                 return shape
 
 
-def labelled(where: str, x: NDArray[Any], y: NDArray[Any], classes: int | None = None) -> Split:
+def labelled(
+    where: str, x: NDArray[np.generic], y: NDArray[np.generic], classes: int | None = None
+) -> Split:
     """Check arrays a user gave and bring them to the form of `Split`.
 
     Args:
@@ -150,7 +152,7 @@ def _checked_samples(where: str, x: NDArray[Any]) -> Samples:
 
 def _fingerprint(dataset: Dataset) -> str:
     """SHA-256 (hex) over all a stage can see: samples, labels, names and the preprocessing."""
-    header: dict[str, Any] = {
+    header: dict[str, object] = {
         "classes": dataset.classes,
         "task": dataset.task,
         "preprocessing": asdict(dataset.preprocessing),

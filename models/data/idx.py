@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models.data.dataset import Split, UnsplitData, class_numbers, labelled
-from edgekiln.models.data.limits import check_size
+from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import InputError
 
@@ -73,7 +73,7 @@ def _read_array(path: Path, ndim: int) -> NDArray[np.uint8]:
                 )
             shape = tuple(int(size) for size in np.frombuffer(header, ">u4", ndim, offset=4))
             wanted = math.prod(shape)
-            check_size(str(path), wanted, "pixels", "leave some of them out")
+            DATA.check(wanted, str(path), "leave some of them out")
             content = file.read(wanted + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: damaged gzip file", hint="is the file complete?") from error

@@ -169,7 +169,7 @@ def _header_size(file: Path) -> tuple[int, int]:
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception as error:  # whatever damaged bytes lead Pillow's decoders to
         raise InputError(
-            f"{file}: cannot read this image: {error}", hint="is it complete?"
+            f"{file}: cannot read this image: {error}", hint="is it complete, and an image?"
         ) from error
 
 

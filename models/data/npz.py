@@ -6,11 +6,15 @@ reconstructed.
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgekiln.models.data.arrays import Arrays, read_archive
 from edgekiln.models.data.dataset import Split, Task, UnsplitData, class_numbers, labelled
+from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.npy import read_archive
+
+Arrays = dict[str, NDArray[np.generic]]
 
 _TRAIN = (("x_train", "y_train"), ("x", "y"), ("images", "labels"))
 _TEST = (("x_test", "y_test"),)
@@ -25,7 +29,7 @@ def fits(path: Path) -> bool:
 
 def read(path: Path, _options: Options) -> UnsplitData:
     """Raises InputError: unreadable, pickled, keys missing, or arrays that do not fit."""
-    arrays = read_archive(path)
+    arrays = read_archive(path, DATA)
     train_keys = _found(arrays, _TRAIN)
     if train_keys is None:
         raise InputError(

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.models.data.limits import check_size
+from edgekiln.models.data.limits import DATA
 from edgekiln.runtime.errors import EdgeKilnError, InputError
+from edgekiln.runtime.limits import read_file
 
 
 class _NotAdmittedError(Exception):
@@ -32,14 +33,14 @@ class _Dtype:
         if self._dtype.kind not in "biuf":
             raise _NotAdmittedError(f"array of {self._dtype}")
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def __setstate__(self, state: tuple[object, ...]) -> None:
         if state[1] in ("<", b"<"):
             self._dtype = self._dtype.newbyteorder("<")
         elif state[1] in (">", b">"):
             self._dtype = self._dtype.newbyteorder(">")
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         return self._dtype
 
 
@@ -47,7 +48,7 @@ class Array:
     """An array as pickled."""
 
     def __init__(self, *_kind_shape_and_code: object) -> None:
-        self._values: NDArray[Any] = np.empty(0, np.uint8)
+        self._values: NDArray[np.generic] = np.empty(0, np.uint8)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _version, shape, kind, fortran_order, content = state
@@ -59,7 +60,7 @@ class Array:
         self._values = flat.reshape(shape, order="F" if fortran_order else "C")
 
     @property
-    def values(self) -> NDArray[Any]:
+    def values(self) -> NDArray[np.generic]:
         """The array itself; it cannot be written to."""
         return self._values
 
@@ -72,7 +73,7 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 
 
 # The module's name differs between NumPy 1 and 2.
-_ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
+_ADMITTED: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy.core.multiarray", "_reconstruct"): Array,
     ("numpy._core.multiarray", "_reconstruct"): Array,
     ("numpy", "ndarray"): Array,
@@ -84,21 +85,20 @@ _MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
+    def find_class(self, module_name: str, global_name: str, /) -> object:
         if (module_name, global_name) not in _ADMITTED:
             raise _NotAdmittedError(f"{module_name}.{global_name}")
         return _ADMITTED[module_name, global_name]
 
 
-def load(path: Path) -> Any:
+def load(path: Path) -> object:
     """Text of Python 2 pickles comes as bytes, arrays as `Array`.
 
     Raises:
         InputError: the pickle asks for anything else, which the message names, or is damaged, or
             larger than is held in memory.
     """
-    check_size(str(path), path.stat().st_size, "pickled data", "take a part of it")
-    content = path.read_bytes()
+    content = read_file(path, DATA, "is it a pickle?")
     try:
         _check_memo(content)
         return _Unpickler(io.BytesIO(content), encoding="bytes").load()

@@ -14,7 +14,6 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from edgekiln.runtime import codec, host
 from edgekiln.runtime.bundle import ProgramFile, executable_name
@@ -66,14 +65,14 @@ class ClientSession:
                         answer = {"fault": _fault(error)}
                     wire.send(self._client, answer)
 
-    def _receive(self) -> tuple[dict[str, Any], bytes]:
+    def _receive(self) -> tuple[dict[str, object], bytes]:
         """A client may think as long as it likes between requests, not within one."""
         self._client.settimeout(None)
         select.select([self._client], [], [])
         self._client.settimeout(SEND_S)
         return wire.receive(self._client, BUNDLES.max_bytes)
 
-    def _look(self, _request: dict[str, Any], _payload: bytes) -> dict[str, Any]:
+    def _look(self, _request: dict[str, object], _payload: bytes) -> dict[str, object]:
         return {
             "machine": codec.encode(host.machine()),
             "state": codec.encode(host.state()),
@@ -82,7 +81,7 @@ class ClientSession:
             "demands_signatures": self._signers is not None,
         }
 
-    def _have(self, request: dict[str, Any], _payload: bytes) -> dict[str, Any]:
+    def _have(self, request: dict[str, object], _payload: bytes) -> dict[str, object]:
         """Whether a file of this hash is kept here, undamaged; it is then in the session's home."""
         path = self._kept / _digest(request.get("digest"))
         try:
@@ -96,7 +95,7 @@ class ClientSession:
         place(self._home, content)
         return {"here": True}
 
-    def _put(self, _request: dict[str, Any], payload: bytes) -> dict[str, Any]:
+    def _put(self, _request: dict[str, object], payload: bytes) -> dict[str, object]:
         place(self._home, payload)
         with contextlib.suppress(OSError):
             self._kept.mkdir(parents=True, exist_ok=True)
@@ -107,7 +106,7 @@ class ClientSession:
             place(self._kept, payload)
         return {}
 
-    def _admit(self, request: dict[str, Any], _payload: bytes) -> dict[str, Any]:
+    def _admit(self, request: dict[str, object], _payload: bytes) -> dict[str, object]:
         """Verify a bundle that was put; its executable may be started from then on."""
         name = Path(str(request.get("name")))
         try:
@@ -126,7 +125,7 @@ class ClientSession:
         self._admitted.add(program.name)
         return {}
 
-    def _run(self, request: dict[str, Any], _payload: bytes) -> dict[str, Any]:
+    def _run(self, request: dict[str, object], _payload: bytes) -> dict[str, object]:
         """A stored file and its arguments, which may name other stored files."""
         command, timeout_s = request.get("command"), request.get("timeout_s")
         if not isinstance(command, list) or not command or not isinstance(timeout_s, int | float):
@@ -144,7 +143,7 @@ class ClientSession:
                     f"argument {argument!r} leads out of the session's folder",
                     "programs on a board read and write files of their session only",
                 )
-        answer: dict[str, Any] = {"timed_out": False, "cannot_start": "", "done": None}
+        answer: dict[str, object] = {"timed_out": False, "cannot_start": "", "done": None}
         try:
             path = self._home / _digest(program)
             limit_s = min(float(timeout_s), MAX_RUN_S)
@@ -199,7 +198,7 @@ def _digest(name: object) -> str:
     return name
 
 
-def _fault(error: EdgeKilnError) -> dict[str, Any]:
+def _fault(error: EdgeKilnError) -> dict[str, object]:
     return {"exit_code": error.exit_code, "message": error.message, "hint": error.hint}
 
 

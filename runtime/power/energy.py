@@ -12,7 +12,7 @@ IDLE_SECONDS = 5.0  # before the trials and after them; less when trials are sho
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
+class TrialWindow:
     """A trial, as far as energy goes."""
 
     started_s: float  # Unix time
@@ -52,7 +52,11 @@ def check_length(recorder: PowerRecorder, trial_s: float) -> None:
 
 
 def energy_of(
-    recorder: PowerRecorder, windows: Sequence[Window], *, idle_before_w: float, idle_after_w: float
+    recorder: PowerRecorder,
+    windows: Sequence[TrialWindow],
+    *,
+    idle_before_w: float,
+    idle_after_w: float,
 ) -> Energy:
     """Raises SensorError when the meter failed, MeasurementError when a trial is too short."""
     idle_w = (idle_before_w + idle_after_w) / 2

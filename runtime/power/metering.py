@@ -11,7 +11,7 @@ from edgekiln.runtime.errors import ConfigError, MeasurementError
 from edgekiln.runtime.power.choice import Unavailable, choose, files, is_external
 from edgekiln.runtime.power.energy import (
     Energy,
-    Window,
+    TrialWindow,
     check_length,
     energy_of,
     idle_seconds,
@@ -69,7 +69,7 @@ class Metering:
                     self._recorder.idle_w(idle_seconds(self._recorder, self._trial_s))
                 )
 
-    def energy(self, windows: Sequence[Window]) -> Energy | None:
+    def energy(self, windows: Sequence[TrialWindow]) -> Energy | None:
         """After both baselines; None: see `unavailable`."""
         with self._failing():
             if self._recorder is not None:

@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.package import Package
+from edgekiln.compiler.stages.package import PackageStage
 from tests.compiler import artifacts
 from tests.compiler.estimate.tools import require
 from tests.e2e.compiled_models import build, residual_net
@@ -22,7 +22,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that runs here."""
     home = tmp_path_factory.mktemp("estimate")
     built = build(residual_net(home / "net.onnx"), require("x86-64-v3"))
-    Package().run(artifacts.of(built), home / "net.ekb", StageContext(scratch=home))
+    PackageStage().run(artifacts.of(built), home / "net.ekb", StageContext(scratch=home))
     return home / "net.ekb"
 
 

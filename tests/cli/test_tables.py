@@ -54,7 +54,7 @@ TARGET = TargetResult(
     bundle_bytes=1_500_000,
     bundle_sha256="cd" * 32,
     layers=13,
-    float_ops=(FloatOp(name="probs", op="float:Softmax", reason="no integer form"),),
+    float_ops=(FloatOp(name="probs", op="Softmax", reason="no integer form"),),
     arena_bytes=65_536,
     weights_bytes=80_000,
     code_bytes=30_000,
@@ -122,12 +122,12 @@ def test_latencies_stand_beside_each_other() -> None:
 
 
 def test_what_stayed_float_is_named_with_its_reason() -> None:
-    assert "float operations: 1 of 13\n  float:Softmax probs: no integer form" in shown(RESULT)
+    assert "float operations: 1 of 13\n  Softmax probs: no integer form" in shown(RESULT)
     none = replace(RESULT, targets=(replace(TARGET, float_ops=()),))
     assert "float operations: none of 13" in shown(none)
     floats = replace(none, precision="float32")
     assert "operations without a float32 kernel: none of 13" in shown(floats)
-    many = tuple(FloatOp(name=f"n{i}", op="float:Exp", reason="why") for i in range(11))
+    many = tuple(FloatOp(name=f"n{i}", op="Exp", reason="why") for i in range(11))
     assert "and 3 more" in shown(replace(RESULT, targets=(replace(TARGET, float_ops=many),)))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.quantize import Quantize
+from edgekiln.compiler.stages.quantize import QuantizeStage
 from edgekiln.runtime.errors import EdgeKilnError
 from tests.compiler import artifacts
 from tests.compiler.float_models import make
@@ -19,7 +19,7 @@ def quantize(src: Path, **options: Any) -> tuple[onnx.ModelProto, dict[str, floa
     dst = src.with_name("int8.onnx")
     context = StageContext(scratch=src.parent)
     given: dict[str, Any] = {"data": "digits", "samples": 64} | options
-    metrics = Quantize(**given).run(artifacts.of(src), dst, context)
+    metrics = QuantizeStage(**given).run(artifacts.of(src), dst, context)
     return io.load_model(dst), dict(metrics), context.notes
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from edgekiln.compiler.evaluation.layerwise import Verification, verify
 from edgekiln.compiler.evaluation.parity import batches_for
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.compile import Compile
+from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests.compiler import artifacts
@@ -17,7 +17,7 @@ from tests.compiler.qdq_models import QdqModel
 def build(model: Path, target: profile.TargetProfile, **options: object) -> Path:
     out = model.with_suffix(f".{target.name}.lib")
     context = StageContext(target=target, scratch=model.parent)
-    Compile(**options).run(artifacts.of(model), out, context)  # type: ignore[arg-type]
+    CompileStage(**options).run(artifacts.of(model), out, context)  # type: ignore[arg-type]
     return out
 
 

@@ -16,7 +16,7 @@ from edgekiln.compiler.documents.progress import lines
 from edgekiln.compiler.pipeline.source_models import models_of
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.pipeline.store import Store
-from edgekiln.compiler.stages.compile import Compile
+from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.compiler.tuning import table
 from edgekiln.runtime import bundle, host
 from edgekiln.runtime.bundle import read_program
@@ -134,7 +134,7 @@ def test_tuning_leaves_tiles_where_vectors_are_faster(
     assert {row.tile.algorithm for row in tuned.rows} == {"direct"}
     table.write(tmp_path / "t.jsonl", tuned.rows)
     context = StageContext(target=target, scratch=tmp_path)
-    Compile(tuning=str(tmp_path / "t.jsonl")).run(
+    CompileStage(tuning=str(tmp_path / "t.jsonl")).run(
         artifacts.of(model), tmp_path / "net.lib", context
     )
     assert context.notes[-1] == "tiles (t.jsonl): 4 of 4 layers measured"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.package import Package
+from edgekiln.compiler.stages.package import PackageStage
 from edgekiln.runtime import bundle, host
 from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.runtime.runner import AotRunner
@@ -195,7 +195,7 @@ def test_a_bundle_carries_the_output_to_expect_on_the_board(
         bundle_file = tmp_path / f"{target}.ekb"
         libs(target)
         lib = artifacts.of(libs.model.with_suffix(f".{target}.lib"))
-        Package().run(lib, bundle_file, context)
+        PackageStage().run(lib, bundle_file, context)
         packed[target] = bundle.read_tar(bundle_file)
     for kind in ("input", "output"):
         example = bundle.example_name(kind, 0)

@@ -15,7 +15,7 @@ from edgekiln.compiler.devices.emulated import predict
 from edgekiln.compiler.documents.progress import progress
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.pipeline.store import Store
-from edgekiln.compiler.stages.package import Package
+from edgekiln.compiler.stages.package import PackageStage
 from edgekiln.runtime import bundle
 from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.device.local import LocalDevice
@@ -165,7 +165,9 @@ def test_a_data_set_is_predicted_in_one_run_of_the_image(libs: dict[str, Lib], m
 def test_a_bundle_is_checked_on_the_emulated_board(libs: dict[str, Lib], tmp_path: Path) -> None:
     lib = libs["cortex-m4"]
     packed = tmp_path / "m4.ekb"
-    Package().run(artifacts.of(lib.path), packed, StageContext(target=lib.target, scratch=tmp_path))
+    PackageStage().run(
+        artifacts.of(lib.path), packed, StageContext(target=lib.target, scratch=tmp_path)
+    )
     with QemuDevice() as device:
         assert check_example(packed, device) == tuple(each.name for each in lib.spec.outputs)
     with LocalDevice() as device, pytest.raises(BundleError, match="made for armv7e-m"):

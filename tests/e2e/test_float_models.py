@@ -9,7 +9,7 @@ import pytest
 
 from edgekiln.compiler.evaluation.layerwise import verify
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.compile import Compile
+from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.runtime import host
 from edgekiln.runtime.runner import OrtRunner
 from edgekiln.targets import profile
@@ -53,7 +53,7 @@ def test_every_layer_is_onnx_runtimes_but_for_the_last_bits(
         pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
     path, program = tmp_path / "m.onnx", tmp_path / "m.lib"
     onnx.save(make(), path)
-    Compile().run(artifacts.of(path), program, StageContext(target=target, scratch=tmp_path))
+    CompileStage().run(artifacts.of(path), program, StageContext(target=target, scratch=tmp_path))
     rng = np.random.default_rng(0)
     batches = [rng.normal(size=(1, 3, 32, 32)).astype(np.float32) for _ in range(3)]
     result = verify(program, path, batches)

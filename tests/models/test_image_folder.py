@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edgekiln.models import data
-from edgekiln.models.data import limits
+from edgekiln.models.data.limits import DATA
 from edgekiln.runtime.errors import InputError
 
 COLORS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
@@ -139,19 +139,19 @@ def test_a_class_of_the_test_part_only_is_named(tmp_path):
 
 
 def test_more_pixels_than_memory_should_hold_are_refused_before_decoding(photos, monkeypatch):
-    monkeypatch.setenv(limits.VARIABLE, "1")
+    monkeypatch.setenv(DATA.variable, str(1 << 30))
     message, hint = _refused(f"{photos}?size=4096")
-    assert message == f"{photos}: 2.8 GiB of pixels, at most 1 GiB are held"
+    assert message == f"{photos}: 3019898880 bytes, a data set may have 1073741824"
     assert hint == (
         "load fewer or smaller images: ?limit=50000&size=96; "
-        "or allow more by the environment: EDGEKILN_DATA_GIB=8"
+        "if that is meant, set EDGEKILN_MAX_DATA_BYTES to a larger number of bytes"
     )
 
 
 def test_more_pixels_than_memory_should_hold_are_refused_before_resizing():
     message, _ = _refused("digits?size=100000")
     assert message.startswith("digits: ")
-    assert message.endswith(" GiB of pixels, at most 4 GiB are held")
+    assert message.endswith(" bytes, a data set may have 4294967296")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgekiln.models import data
-from edgekiln.models.data import limits
+from edgekiln.models.data.limits import DATA
 from edgekiln.runtime.errors import ConfigError, InputError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 3), np.uint8)
@@ -104,7 +104,10 @@ def test_an_archive_with_pickled_objects_is_refused(tmp_path):
     np.savez(path, x=np.array([{"a": 1}], dtype=object), y=LABELS)
     with pytest.raises(InputError) as caught:
         data.load(str(path))
-    assert caught.value.message == f"{path}: x.npy: holds Python objects, not only numbers"
+    assert caught.value.message == (
+        f"{path}: x.npy: not a NumPy array: "
+        "it holds Python objects, which could run any program when loaded"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"\x93NUMPY"])
@@ -113,7 +116,7 @@ def test_a_damaged_archive_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         data.load(str(path))
-    assert caught.value.message == f"{path}: not a NumPy archive, or damaged"
+    assert caught.value.message.startswith(f"{path}: not an archive of NumPy arrays: ")
 
 
 def _refused(path):
@@ -128,7 +131,9 @@ def test_a_cut_archive_is_refused(tmp_path):
     whole = bytearray(path.read_bytes())
     whole[200:1000] = bytes(800)
     path.write_bytes(whole)
-    assert _refused(path) == (f"{path}: x.npy: damaged", "is the file complete?")
+    message, hint = _refused(path)
+    assert message.startswith(f"{path}: x.npy: not a NumPy array: ")
+    assert hint
 
 
 def _npy(header, data=b""):
@@ -141,15 +146,24 @@ def _npy(header, data=b""):
     [
         (
             "{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776, 8, 8)}",
-            "8 bytes of data, its header says 70368744177664",
+            "uint8 (1099511627776, 8, 8) takes 70368744177664 bytes, 8 are there",
         ),
-        ("{'descr': '|u1', 'fortran_order': False, 'shape': (-8,)}", "damaged"),
-        ("{'descr': '|u1', 'fortran_order': False, 'shape': \xff8,)}", "damaged"),
-        ("{'descr': '|u1', 'fortran_order': False}", "damaged"),
-        ("{'descr': '|u1,'", "damaged"),
+        (
+            "{'descr': '|u1', 'fortran_order': False, 'shape': (-8,)}",
+            "its shape (-8,) holds what is no extent",
+        ),
+        (
+            "{'descr': '|u1', 'fortran_order': False, 'shape': \xff8,)}",
+            "its header is no dictionary",
+        ),
+        (
+            "{'descr': '|u1', 'fortran_order': False}",
+            "its header has not the keys descr, fortran_order, shape",
+        ),
+        ("{'descr': '|u1,'", "its header is no dictionary"),
         (
             "{'descr': '|V8', 'fortran_order': False, 'shape': (1,)}",
-            "holds |V8, expected plain numbers or text",
+            "its type '|V8' is no plain number",
         ),
     ],
 )
@@ -157,7 +171,7 @@ def test_a_header_is_believed_only_if_the_data_bears_it_out(tmp_path, header, me
     path = tmp_path / "d.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", _npy(header, bytes(8)))
-    assert _refused(path)[0] == f"{path}: x.npy: {message}"
+    assert _refused(path)[0] == f"{path}: x.npy: not a NumPy array: {message}"
 
 
 def test_a_member_compressed_otherwise_is_refused(tmp_path):
@@ -165,27 +179,30 @@ def test_a_member_compressed_otherwise_is_refused(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("x.npy", _npy("{}"))
     assert _refused(path)[0] == (
-        f"{path}: x.npy: is encrypted or compressed in a way that NumPy does not write"
+        f"{path}: x.npy: not a NumPy array: it is compressed as NumPy compresses nothing"
     )
 
 
 def test_an_archive_too_large_to_hold_is_refused_unless_the_limit_is_raised(tmp_path, monkeypatch):
     path = tmp_path / "bomb.npz"  # 4 MiB of zeros in a few kilobytes
     np.savez_compressed(path, x=np.zeros((1 << 16, 8, 8), np.uint8), y=np.arange(1 << 16) % 2)
-    monkeypatch.setenv(limits.VARIABLE, str(1 / 1024))
+    monkeypatch.setenv(DATA.variable, str(1 << 20))
     message, hint = _refused(path)
-    assert message == f"{path}: 0.0 GiB of arrays, at most 0.000976562 GiB are held"
-    assert hint == "save fewer samples; or allow more by the environment: EDGEKILN_DATA_GIB=8"
-    monkeypatch.setenv(limits.VARIABLE, "8")
+    assert message == f"{path}: 4718848 bytes, a data set may have 1048576"
+    assert hint == (
+        "save fewer samples; "
+        "if that is meant, set EDGEKILN_MAX_DATA_BYTES to a larger number of bytes"
+    )
+    monkeypatch.setenv(DATA.variable, str(1 << 23))
     assert len(data.load(str(path)).classes) == 2
 
 
-@pytest.mark.parametrize("text", ["much", "0", "-1", "nan", "inf"])
+@pytest.mark.parametrize("text", ["much", "0", "-1", "0.5", "inf"])
 def test_a_limit_that_is_no_size_is_named(tmp_path, monkeypatch, text):
     path = tmp_path / "d.npz"
     np.savez(path, x=IMAGES, y=LABELS)
-    monkeypatch.setenv(limits.VARIABLE, text)
-    with pytest.raises(ConfigError, match=f"EDGEKILN_DATA_GIB={text}: not a size"):
+    monkeypatch.setenv(DATA.variable, text)
+    with pytest.raises(ConfigError, match=f"EDGEKILN_MAX_DATA_BYTES = '{text}'"):
         data.load(str(path))
 
 

@@ -42,6 +42,7 @@ def test_outputs_come_back_whole(tmp_path, name):
     program = edgekiln.runtime.load(c_program.write(tmp_path / "p.lib", inputs, outputs))
     given = random(inputs)
     got = results(program(*given))
+    assert len(got) == len(outputs)
     for mine, wanted in zip(got, c_program.expected(given, outputs), strict=True):
         assert mine.shape == wanted.shape
         np.testing.assert_array_equal(mine, wanted)
@@ -56,9 +57,9 @@ def test_random_signatures_give_what_c_gives(tmp_path):
         )
         program = edgekiln.runtime.load(c_program.write(tmp_path / "p.lib", inputs, outputs))
         given = random(inputs)
-        for mine, wanted in zip(
-            results(program(*given)), c_program.expected(given, outputs), strict=True
-        ):
+        got = results(program(*given))
+        assert len(got) == len(outputs)
+        for mine, wanted in zip(got, c_program.expected(given, outputs), strict=True):
             np.testing.assert_array_equal(mine, wanted, err_msg=f"{inputs} {outputs}")
 
 

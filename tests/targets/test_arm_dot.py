@@ -12,7 +12,7 @@ import pytest
 
 from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.conv2d.kernel import Convolution
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.tir import store
 from edgekiln.targets import profile
 from edgekiln.targets.isa.base import MicroKernel
@@ -98,7 +98,7 @@ def inner_loop(name: str, home: Path, kernel: int) -> list[str]:
         halos=(0, 0), clipped=False, pieces=1,
     )  # fmt: skip
     p = Problem(case, mk.activation)
-    func = Convolution(y=p.y.tensor, finish=p.finish, **p.attributes()).build(mk).func
+    func = ConvolutionKernel(y=p.y.tensor, finish=p.finish, **p.attributes()).build(mk).func
     (home / "kernel.o").write_bytes(compile_function(func, "kernel", target.tvm).object)
     objdump = target.toolchain.cc.removesuffix("gcc") + "objdump"
     command = [objdump, "-d", "--no-show-raw-insn", "-j.text", "kernel.o"]

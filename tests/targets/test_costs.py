@@ -5,20 +5,21 @@ from dataclasses import replace
 import numpy as np
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.conv2d.kernel import Convolution
-from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
 from edgekiln.targets import isa
 from edgekiln.targets.isa.costs import ZEN4_FILTERING, ZEN4_LOOP
 
 VNNI = isa.load("x86_vnni")
 
 
-def convolution(channels: int, kernel: int) -> Convolution:
+def convolution(channels: int, kernel: int) -> ConvolutionKernel:
     x = Nhwc(n=1, h=16 + kernel - 1, w=16 + kernel - 1, c=channels, dtype="uint8")
-    return Convolution(
+    return ConvolutionKernel(
         x=x, y=replace(x, h=16, w=16),
         weight=np.ones((channels, channels, kernel, kernel), np.int8),
-        bias=np.zeros(channels, np.int32), finish=Requantize(mult=np.ones(channels, np.float32)),
+        bias=np.zeros(channels, np.int32),
+        finish=RequantizeFinish(mult=np.ones(channels, np.float32)),
     )  # fmt: skip
 
 

@@ -13,13 +13,13 @@ from edgekiln.compiler.kernels.border import fill_share
 from edgekiln.compiler.kernels.conv2d.matrix_plan import MatrixPlan
 from edgekiln.compiler.kernels.conv2d.plan import Channels
 from edgekiln.compiler.kernels.epilogue.base import Epilogue
-from edgekiln.compiler.kernels.matrix import Place
+from edgekiln.compiler.kernels.matrix import RegisterPlace
 from edgekiln.compiler.kernels.tir import divmod_, let, loop, register, repeat, when
 from edgekiln.targets.isa.expressions import Buffer, Expr, Index, const, expression, load, minimum
 
 
 @dataclass(frozen=True)
-class MatrixEmitter:
+class ConvolutionMatrixEmitter:
     """Emits the loops over tiles."""
 
     plan: MatrixPlan
@@ -135,12 +135,14 @@ class MatrixEmitter:
         word = lanes * plan.mk.k_step  # from one row of a right operand to the next
         # A row of a left operand is a pixel's share of k, and pixels are a stride apart.
         lefts = [
-            Place(self.x, source + step * tile.depth + row * tile.rows * pixel, pixel)
+            RegisterPlace(self.x, source + step * tile.depth + row * tile.rows * pixel, pixel)
             for row in range(tile.down)
         ]
         at = packed + step * (tile.depth // plan.mk.k_step * word)
         # A right operand holds a share of k of some columns, in the order of `vpdpbusd`.
-        rights = [Place(self.weights, at + i, word) for i in range(0, word, plan.unit.row_bytes)]
+        rights = [
+            RegisterPlace(self.weights, at + i, word) for i in range(0, word, plan.unit.row_bytes)
+        ]
         tile.multiply(split, lefts, rights)
 
     def _results(self, channels: Channels, item: Expr, scratch: Buffer, at: Index) -> None:

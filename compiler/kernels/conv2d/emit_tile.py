@@ -16,7 +16,7 @@ Result = tuple[int, int, Vector, Expr]
 
 
 @dataclass(frozen=True)
-class TileEmitter:
+class ConvolutionTileEmitter:
     """Emits the loops over register tiles."""
 
     plan: DirectPlan

@@ -61,7 +61,7 @@ class _Scratch:
     weights: Buffer  # transformed, of a register of output channels, where they are compact
 
 
-class _Part(NamedTuple):
+class _RegisterPart(NamedTuple):
     """A register of a vector of output channels."""
 
     start: Index  # its first lane
@@ -189,7 +189,7 @@ class WinogradEmitter:
                 # Compact weights are transformed now, into memory that stays in the cache.
                 points = _Place(scratch.weights, 0)
                 self._transform_weights(lane * (FILTER**2 * plan.depth), points.buffer, part)
-            place = _Part(r * part, part, lanes)
+            place = _RegisterPart(r * part, part, lanes)
             # Column by column, so that the six sums of one are transformed together.
             with loop(0, WINDOW) as j:
                 weights = points.plus(j * (plan.depth * WINDOW * part))
@@ -219,7 +219,9 @@ class WinogradEmitter:
                 place = ((j * plan.k_steps + step) * WINDOW + i) * count
                 store(points, place, value, count)
 
-    def _sum(self, weights: _Place, scratch: _Scratch, first: Index, j: Expr, part: _Part) -> None:
+    def _sum(
+        self, weights: _Place, scratch: _Scratch, first: Index, j: Expr, part: _RegisterPart
+    ) -> None:
         """Multiply a group of tiles by a column of points, and transform the sums."""
         first, lanes = let(first), part.lanes
         sums = self._products(scratch.windows, weights, first, j, lanes)

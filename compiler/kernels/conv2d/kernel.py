@@ -8,11 +8,12 @@ zero. Where it takes fewer cycles, a matrix unit or Winograd's filtering compute
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.conv2d import winograd_plan
-from edgekiln.compiler.kernels.conv2d.emit_matrix import MatrixEmitter
-from edgekiln.compiler.kernels.conv2d.emit_tile import TileEmitter
+from edgekiln.compiler.kernels.conv2d.emit_matrix import ConvolutionMatrixEmitter
+from edgekiln.compiler.kernels.conv2d.emit_tile import ConvolutionTileEmitter
 from edgekiln.compiler.kernels.conv2d.emit_winograd import WinogradEmitter
 from edgekiln.compiler.kernels.conv2d.matrix_plan import MatrixPlan
 from edgekiln.compiler.kernels.conv2d.plan import DirectPlan
@@ -27,8 +28,10 @@ AnyPlan = DirectPlan | MatrixPlan | WinogradPlan
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Convolution(ConvolutionSpec):
+class ConvolutionKernel(ConvolutionSpec):
     """A convolution, and how it is built."""
+
+    SIGNED_AS: ClassVar[str] = "Convolution"
 
     def tiles(self, mk: MicroKernel) -> list[Tile]:
         """What `tile` may be, the default first, then what looks best."""
@@ -52,13 +55,13 @@ class Convolution(ConvolutionSpec):
                     configuration = k.constant(plan.tile.configuration())
                     epilogue.declare_output(k)
                     items = k.items(plan.work)
-                    MatrixEmitter(plan, x, weights, epilogue, configuration).emit(*items)
+                    ConvolutionMatrixEmitter(plan, x, weights, epilogue, configuration).emit(*items)
                 case WinogradPlan():
                     epilogue.declare_output(k)
                     WinogradEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))
                 case DirectPlan():
                     epilogue.declare_output(k)
-                    TileEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))
+                    ConvolutionTileEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))
         return k.finish()
 
     def _plans(self, mk: MicroKernel) -> list[AnyPlan]:

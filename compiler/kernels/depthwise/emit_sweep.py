@@ -9,7 +9,7 @@ in the first-level cache, for the epilogue that packs both.
 import math
 from dataclasses import dataclass
 
-from edgekiln.compiler.kernels.depthwise.operands import LANE_BYTES, Operands, Place
+from edgekiln.compiler.kernels.depthwise.operands import LANE_BYTES, DepthwiseOperands, VectorPlace
 from edgekiln.compiler.kernels.depthwise.plan import InterleavedPlan
 from edgekiln.compiler.kernels.tir import let, register, repeat, store
 from edgekiln.targets.isa.expressions import Buffer, Index, load, shuffle
@@ -36,10 +36,10 @@ class Sweep:
             all before the loop, and then again from an unaligned stack, at half the speed.
     """
 
-    operands: Operands
+    operands: DepthwiseOperands
     zeros: Buffer
 
-    def emit(self, at: Place, rows: int) -> None:
+    def emit(self, at: VectorPlace, rows: int) -> None:
         """All columns of a band of `rows`."""
         plan = self.operands.plan
         width = plan.conv.y.w
@@ -52,7 +52,7 @@ class Sweep:
         def swept(start: Index, count: int) -> None:
             # The parts of a vector are swept one after the other, each with its weights.
             for part in range(parts):
-                _Part(
+                _StripPart(
                     sweep=self, at=at, rows=rows, start=start, waiting=waiting,
                     index=part, lanes=at.vector.lanes // parts,
                 ).emit(count)  # fmt: skip
@@ -65,7 +65,7 @@ class Sweep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part:
+class _StripPart:
     """One sweep over a strip.
 
     Args:
@@ -75,7 +75,7 @@ class _Part:
     """
 
     sweep: Sweep
-    at: Place
+    at: VectorPlace
     rows: int
     start: Index
     index: int

@@ -6,7 +6,7 @@ come. This is for processors with few registers.
 
 from dataclasses import dataclass
 
-from edgekiln.compiler.kernels.depthwise.operands import LANE_BYTES, Operands, Place
+from edgekiln.compiler.kernels.depthwise.operands import LANE_BYTES, DepthwiseOperands, VectorPlace
 from edgekiln.compiler.kernels.tir import let, register, repeat, store
 from edgekiln.targets.isa.expressions import Index, load
 
@@ -15,9 +15,9 @@ from edgekiln.targets.isa.expressions import Index, load
 class Tiles:
     """Emits bands of one row."""
 
-    operands: Operands
+    operands: DepthwiseOperands
 
-    def emit(self, at: Place, rows: int) -> None:
+    def emit(self, at: VectorPlace, rows: int) -> None:
         """Emit all columns of a row."""
         assert rows == 1, "the sums of several rows would need too many registers"
         plan = self.operands.plan
@@ -29,7 +29,7 @@ class Tiles:
             # The last tile overlaps its predecessor.
             self._tile(at, width - pixels, size)
 
-    def _tile(self, at: Place, start: Index, size: int) -> None:
+    def _tile(self, at: VectorPlace, start: Index, size: int) -> None:
         """Emit `size` vectors of output columns from the column `start` on."""
         operands, plan, lanes = self.operands, self.operands.plan, at.vector.lanes
         mk, count = plan.mk, lanes * LANE_BYTES

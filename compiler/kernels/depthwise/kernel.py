@@ -13,6 +13,7 @@ channels.
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from edgekiln.compiler.kernels.depthwise.emit_fma import FmaEmitter
 from edgekiln.compiler.kernels.depthwise.emit_sweep import Sweep, zeros_for
 from edgekiln.compiler.kernels.depthwise.emit_tile import Tiles
 from edgekiln.compiler.kernels.depthwise.fma_plan import FmaPlan
-from edgekiln.compiler.kernels.depthwise.operands import Operands, Place
+from edgekiln.compiler.kernels.depthwise.operands import DepthwiseOperands, VectorPlace
 from edgekiln.compiler.kernels.depthwise.plan import InterleavedPlan
 from edgekiln.compiler.kernels.depthwise.spec import DepthwiseSpec
 from edgekiln.compiler.kernels.sharing import shared
@@ -34,8 +35,10 @@ from edgekiln.targets.isa.expressions import Expr, Index
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Depthwise(DepthwiseSpec):
+class DepthwiseKernel(DepthwiseSpec):
     """A depthwise convolution, and how it is built."""
+
+    SIGNED_AS: ClassVar[str] = "Depthwise"
 
     def tiles(self, mk: MicroKernel) -> list[Tile]:
         """What `tile` may be, the default first, then what differs from it least."""
@@ -74,7 +77,7 @@ class Depthwise(DepthwiseSpec):
                     items = k.items(self.y.n * self.y.h)
                     FmaEmitter(plan, x, weights, epilogue).emit(*items)
                 case InterleavedPlan():
-                    operands = Operands(plan=plan, x=x, weights=weights, epilogue=epilogue)
+                    operands = DepthwiseOperands(plan=plan, x=x, weights=weights, epilogue=epilogue)
                     # Sweeps keep image columns in registers, tiles keep sums there.
                     columns: Sweep | Tiles = Tiles(operands)
                     if plan.sweeps:
@@ -108,7 +111,7 @@ def _emit_bands(columns: Sweep | Tiles, items: tuple[Expr, Expr]) -> None:
         (vector,) = block.vectors
         with repeat(block.count) as i, loop(begin, end) as item:
             n, band = divmod_(item, bands)
-            at = Place(
+            at = VectorPlace(
                 vector=vector, n=n, h=let(band * rows),
                 channel=let(vector.start + i * vector.lanes), lane=let(lane + i * vector.lanes),
             )  # fmt: skip

@@ -12,7 +12,7 @@ LANE_BYTES = 4  # of the operands of a dot product
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class VectorPlace:
     """Where a vector of the channels of a band is."""
 
     vector: Vector
@@ -23,7 +23,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Operands:
+class DepthwiseOperands:
     """What the two ways through a band have in common."""
 
     plan: InterleavedPlan
@@ -31,14 +31,16 @@ class Operands:
     weights: Buffer
     epilogue: Epilogue
 
-    def first(self, at: Place, column: Index) -> Index:
+    def first(self, at: VectorPlace, column: Index) -> Index:
         """Flat index of what the upper left tap of the output column reads."""
         conv = self.plan.conv
         top, left = at.h * conv.strides[0] - conv.pads[0], column * conv.strides[1] - conv.pads[1]
         first: Index = let(conv.x.index(at.n, top, left, at.channel))
         return first
 
-    def interleaved(self, at: Place, first: Index, column: int, chunk: int, rows: int) -> Expr:
+    def interleaved(
+        self, at: VectorPlace, first: Index, column: int, chunk: int, rows: int
+    ) -> Expr:
         """A chunk of an image column, counted from `first`, for so many output rows: as `dot` takes
         it.
         """
@@ -53,7 +55,7 @@ class Operands:
         vector = lane * (len(plan.steps) * plan.kw * LANE_BYTES)
         return vector + (place * lanes + start) * LANE_BYTES
 
-    def finish(self, at: Place, lane: Index, row: int, column: Index, sums: Expr) -> None:
+    def finish(self, at: VectorPlace, lane: Index, row: int, column: Index, sums: Expr) -> None:
         """Store the results of a vector of pixels from `column` on, in a row of the band."""
         conv, vector, h = self.plan.conv, at.vector, at.h + row
         y = let(conv.y.index(at.n, h, column, at.channel))

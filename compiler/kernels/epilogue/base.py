@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.epilogue.sums import Residual
+from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Buffer, Expr, Index, load
 
@@ -25,7 +25,7 @@ class Epilogue(ABC):
 
     _bias: Buffer  # declared with the constants
 
-    def __init__(self, mk: MicroKernel, y: Nhwc, residual: Residual | None) -> None:
+    def __init__(self, mk: MicroKernel, y: Nhwc, residual: ResidualOperand | None) -> None:
         self.mk = mk
         self._y = y
         self._residual = residual

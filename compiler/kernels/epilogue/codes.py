@@ -10,7 +10,7 @@ from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.epilogue.base import Epilogue, PerLane
 from edgekiln.compiler.kernels.epilogue.scales import ratio
 from edgekiln.compiler.kernels.epilogue.store import store_lanes
-from edgekiln.compiler.kernels.epilogue.sums import START, Residual
+from edgekiln.compiler.kernels.epilogue.sums import START, ResidualOperand
 from edgekiln.compiler.kernels.numbers import all_codes
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip
@@ -41,7 +41,7 @@ class CodesEpilogue(Epilogue):
 
     def __init__(
         self, mk: MicroKernel, y: Nhwc, mult: NDArray[np.float32], clip: tuple[int, int],
-        residual: Residual | None, bias: NDArray[np.int64], *, rectified: bool = False,
+        residual: ResidualOperand | None, bias: NDArray[np.int64], *, rectified: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(mk, y, residual)
         self._mult_values, self._bias_values = mult, bias
@@ -134,7 +134,7 @@ def _steps(clip: tuple[float, float], zero_point: int) -> list[np.float32]:
     return [np.float32(bound - zero_point) for bound in clip]
 
 
-def is_bounded(y: Nhwc, mult: NDArray[np.float32], residual: Residual | None) -> bool:
+def is_bounded(y: Nhwc, mult: NDArray[np.float32], residual: ResidualOperand | None) -> bool:
     """Whether no value before clipping reaches 2³¹: |sum| ≤ 2³¹, |code - zero point| ≤ 255."""
     if residual:
         # Both terms are codes times a ratio of scales.

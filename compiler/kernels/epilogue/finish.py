@@ -7,12 +7,12 @@ from typing import ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.ir.function import Function
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.epilogue.codes import CodesEpilogue, is_bounded
 from edgekiln.compiler.kernels.epilogue.floats import NO_CLIP, FloatEpilogue
-from edgekiln.compiler.kernels.epilogue.sums import Residual, Sums, folded_bias, is_rectified
-from edgekiln.compiler.kernels.function import Function
+from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand, Sums, folded_bias, is_rectified
 from edgekiln.compiler.kernels.numbers import all_codes
 from edgekiln.targets.isa.base import MicroKernel
 
@@ -22,7 +22,7 @@ _UNBOUNDED = 2.0**31  # a factor, or a scale, with which values may leave int32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Requantize:
+class RequantizeFinish:
     """Sums of codes become codes of y: times `mult`, rounded half to even, clipped. A float32 y is
     the sums times `mult`.
 
@@ -30,6 +30,8 @@ class Requantize:
         mult: (OC,) or (1,) float32, see `scales.multiplier`.
         clip: lowest and highest code of y.
     """
+
+    SIGNED_AS: ClassVar[str] = "Requantize"
 
     mult: NDArray[np.float32]
     clip: tuple[int, int] = (0, 255)
@@ -48,31 +50,31 @@ class Requantize:
         """Whether y is max(0, sum · mult), and the sums may be floats by their bits."""
         return is_rectified(sums, self.mult, self.clip)
 
-    def erased(self, sums: S) -> tuple[S, "Requantize"]:
+    def erased(self, sums: S) -> tuple[S, "RequantizeFinish"]:
         """The sums and the finish that stand for all with the same code. Weights are left alone."""
         residual, rectified = sums.residual, self.is_rectified(sums)
         y, finish = self._erased(sums.y, residual, rectified=rectified)
         if residual:
             tensor = replace(residual.tensor.unscaled, scale=0.0)
             scale = float(finish.mult.flat[0])
-            residual = Residual(tensor=tensor, scale=scale, zero_point=0, clip=(0, 0))
+            residual = ResidualOperand(tensor=tensor, scale=scale, zero_point=0, clip=(0, 0))
         bias = np.zeros_like(sums.bias)
         return replace(sums, x=sums.x.unscaled, y=y, bias=bias, residual=residual), finish
 
-    def erased_result(self, y: Nhwc) -> tuple[Nhwc, "Requantize"]:
+    def erased_result(self, y: Nhwc) -> tuple[Nhwc, "RequantizeFinish"]:
         """The result of a product, and its finish, that stand for all with the same code."""
         return self._erased(y, None, rectified=False)
 
     def _erased(
-        self, y: Nhwc, residual: Residual | None, *, rectified: bool
-    ) -> tuple[Nhwc, "Requantize"]:
+        self, y: Nhwc, residual: ResidualOperand | None, *, rectified: bool
+    ) -> tuple[Nhwc, "RequantizeFinish"]:
         """Numbers that decide what the code depends on as those of the layer do: whether sums are
         rectified, whether values stay inside int32, whether clipping is the type's own.
         """
         bounded = rectified or is_bounded(y, self.mult, residual)
         low, high = all_codes(y.dtype)
         saturating = self.clip[1] == high if rectified else self.clip == (low, high)
-        finish = Requantize(
+        finish = RequantizeFinish(
             mult=np.full_like(self.mult, 0.0 if bounded else _UNBOUNDED),
             clip=(low, high if saturating else low),
         )
@@ -80,12 +82,14 @@ class Requantize:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FloatFinish:
+class ActivationFinish:
     """Sums of floats become y: clipped, then put through a function.
 
     Args:
         clip: lowest and highest value before `function`.
     """
+
+    SIGNED_AS: ClassVar[str] = "FloatFinish"
 
     clip: tuple[float, float] = NO_CLIP
     function: Function = ()
@@ -102,24 +106,24 @@ class FloatFinish:
         bias = sums.bias.astype(np.float32, copy=False)
         return FloatEpilogue(mk, sums.y, self.clip, self.function, sums.residual, bias)
 
-    def erased(self, sums: S) -> tuple[S, "FloatFinish"]:
+    def erased(self, sums: S) -> tuple[S, "ActivationFinish"]:
         """The sums and the finish that stand for all with the same code. Weights are left alone."""
         residual = sums.residual
         if residual:
             residual = replace(residual, clip=_erased_bounds(residual.clip))
         return replace(sums, bias=np.zeros_like(sums.bias), residual=residual), self.without_bounds
 
-    def erased_result(self, y: Nhwc) -> tuple[Nhwc, "FloatFinish"]:
+    def erased_result(self, y: Nhwc) -> tuple[Nhwc, "ActivationFinish"]:
         """The result of a product, and its finish, that stand for all with the same code."""
         return y, self.without_bounds
 
     @property
-    def without_bounds(self) -> "FloatFinish":
+    def without_bounds(self) -> "ActivationFinish":
         """The finish with bounds that stand for all with the same code, for they lie in memory."""
         return replace(self, clip=_erased_bounds(self.clip))
 
 
-Finish = Requantize | FloatFinish
+Finish = RequantizeFinish | ActivationFinish
 
 
 def _erased_bounds(clip: tuple[float, float]) -> tuple[float, float]:

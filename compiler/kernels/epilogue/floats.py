@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.ir.function import Function
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.epilogue.base import Epilogue, PerLane
 from edgekiln.compiler.kernels.epilogue.store import store_lanes
-from edgekiln.compiler.kernels.epilogue.sums import Residual
-from edgekiln.compiler.kernels.function import Function, apply
+from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
+from edgekiln.compiler.kernels.function import apply
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import (
     Expr,
@@ -54,7 +55,7 @@ class FloatEpilogue(Epilogue):
 
     def __init__(
         self, mk: MicroKernel, y: Nhwc, clip: tuple[float, float], function: Function,
-        residual: Residual | None, bias: NDArray[np.float32] | None,
+        residual: ResidualOperand | None, bias: NDArray[np.float32] | None,
     ) -> None:  # fmt: skip
         super().__init__(mk, y, residual)
         self._clip, self._function, self._bias_values = clip, function, bias

@@ -15,6 +15,7 @@ whether all of that holds for every sum that the layer's weights can make.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +33,15 @@ _MOST_CODE = 255  # whatever the type: sums are bounded as if codes were unsigne
 
 
 @dataclass(frozen=True, kw_only=True)
-class Residual:
+class ResidualOperand:
     """Fuses `Add(a=result, b=tensor)` into the producer of `result`: the bits of the two kernels.
 
     Args:
         tensor: what is added.
         scale, zero_point, clip: of the result that is no longer stored; of floats its clip alone.
     """
+
+    SIGNED_AS: ClassVar[str] = "Residual"
 
     tensor: Nhwc
     scale: float = 1.0
@@ -61,7 +64,7 @@ class Sums:
     y: Nhwc
     weight: Weights
     bias: Bias
-    residual: Residual | None = None
+    residual: ResidualOperand | None = None
 
 
 def folded_bias(sums: Sums) -> NDArray[np.int64]:

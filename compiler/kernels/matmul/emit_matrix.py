@@ -10,19 +10,19 @@ from dataclasses import dataclass
 
 from edgekiln.compiler.kernels.channels import Block
 from edgekiln.compiler.kernels.epilogue.base import Epilogue
-from edgekiln.compiler.kernels.matmul.plan import Operands, PackedPlan, PlacedBlock
-from edgekiln.compiler.kernels.matrix import MatrixTile, Place
+from edgekiln.compiler.kernels.matmul.plan import MatMulOperands, PackedPlan, PlacedBlock
+from edgekiln.compiler.kernels.matrix import MatrixTile, RegisterPlace
 from edgekiln.compiler.kernels.tir import let, loop, register, repeat
 from edgekiln.targets.isa.expressions import Buffer, Index, load, splat
 from edgekiln.targets.isa.matrix import MatrixUnit
 
 
 @dataclass(frozen=True)
-class MatrixEmitter:
+class MatMulMatrixEmitter:
     """Emits the code of a tile."""
 
     plan: PackedPlan
-    operands: Operands
+    operands: MatMulOperands
     epilogue: Epilogue
     configuration: Buffer
     ones: Buffer
@@ -45,7 +45,7 @@ class MatrixEmitter:
         self.unit.release()
 
     def emit(self, places: Iterator[PlacedBlock], source: Index, to: Index) -> None:
-        """Emit a tile of rows in every block of columns. The arguments are `TileEmitter`'s."""
+        """Emit a tile of rows in every block of columns; see `MatMulTileEmitter`."""
         for block, weights, column in places:
             self._emit(block, source, weights, to + column)
 
@@ -105,15 +105,16 @@ class MatrixEmitter:
         word = block.channels * self.plan.mk.k_step
         first = source + step * tile.depth
         lefts = [
-            Place(self.operands.a, first + row * tile.rows * a_row, a_row)
+            RegisterPlace(self.operands.a, first + row * tile.rows * a_row, a_row)
             for row in range(tile.down)
         ]
         packed = weights + step * (tile.depth // self.plan.mk.k_step * word)
         codes = [
-            Place(self.operands.packed, packed + i, word) for i in range(0, word, unit.row_bytes)
+            RegisterPlace(self.operands.packed, packed + i, word)
+            for i in range(0, word, unit.row_bytes)
         ]
         # The ones are the first of the right operands.
-        tile.multiply(split, lefts, [Place(self.ones, of_ones, unit.row_bytes), *codes])
+        tile.multiply(split, lefts, [RegisterPlace(self.ones, of_ones, unit.row_bytes), *codes])
 
     def _store(self, scratch: Buffer, width: int) -> None:
         """Store all accumulators: [split][row][Σ a, results], `width` int32 a row."""

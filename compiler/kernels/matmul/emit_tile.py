@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edgekiln.compiler.kernels.channels import Block
 from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.fold import fold_dots, fold_lanes, lane, ones
-from edgekiln.compiler.kernels.matmul.plan import Operands, PackedPlan, PlacedBlock
+from edgekiln.compiler.kernels.matmul.plan import MatMulOperands, PackedPlan, PlacedBlock
 from edgekiln.compiler.kernels.tir import let, register, repeat, store
 from edgekiln.targets.isa.expressions import Buffer, Expr, Index, const, load, reinterpret, splat
 
@@ -18,11 +18,11 @@ _TOGETHER = 4
 
 
 @dataclass(frozen=True)
-class TileEmitter:
+class MatMulTileEmitter:
     """Emits the code of a register tile."""
 
     plan: PackedPlan
-    operands: Operands
+    operands: MatMulOperands
     epilogue: Epilogue
 
     def ready(self) -> AbstractContextManager[None]:

@@ -13,19 +13,20 @@ takes one product at a time: their right operand is read as it lies.
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.epilogue.codes import CodesEpilogue
-from edgekiln.compiler.kernels.epilogue.finish import FloatFinish, Requantize
+from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, RequantizeFinish
 from edgekiln.compiler.kernels.epilogue.floats import FloatEpilogue
-from edgekiln.compiler.kernels.matmul.emit_matrix import MatrixEmitter
-from edgekiln.compiler.kernels.matmul.emit_tile import TileEmitter
+from edgekiln.compiler.kernels.matmul.emit_matrix import MatMulMatrixEmitter
+from edgekiln.compiler.kernels.matmul.emit_tile import MatMulTileEmitter
 from edgekiln.compiler.kernels.matmul.emit_unpacked import UnpackedTile
 from edgekiln.compiler.kernels.matmul.pack import Packer
-from edgekiln.compiler.kernels.matmul.plan import Operands, PackedPlan, UnpackedPlan
+from edgekiln.compiler.kernels.matmul.plan import MatMulOperands, PackedPlan, UnpackedPlan
 from edgekiln.compiler.kernels.matmul.spec import MatMulSpec
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tile import Tile
@@ -36,12 +37,14 @@ from edgekiln.targets.isa.expressions import const, minimum
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MatMul(MatMulSpec):
+class MatMulKernel(MatMulSpec):
     """A product, and how it is built.
 
     `pack` makes the kernel that packs b, of `packed_bytes` bytes, and `build` the one that
     multiplies. Floats are multiplied without packing.
     """
+
+    SIGNED_AS: ClassVar[str] = "MatMul"
 
     def tiles(self, mk: MicroKernel) -> list[Tile]:
         """What `tile` may be, the default first, then what looks best."""
@@ -85,14 +88,16 @@ class MatMul(MatMulSpec):
             zero = k.constant(np.array([plan.shifted_zero_point], np.int32))
             epilogue = self._epilogue(plan, mk)
             epilogue.declare_constants(k, lambda every: every)
-            operands = Operands(a, packed, zero)
+            operands = MatMulOperands(a, packed, zero)
             # The plan says whether vectors or the matrix unit multiply.
             if plan.tile is None:
-                emitter: TileEmitter | MatrixEmitter = TileEmitter(plan, operands, epilogue)
+                emitter: MatMulTileEmitter | MatMulMatrixEmitter = MatMulTileEmitter(
+                    plan, operands, epilogue
+                )
             else:
                 configuration = k.constant(plan.tile.configuration())
                 ones = k.constant(plan.tile_ones())
-                emitter = MatrixEmitter(plan, operands, epilogue, configuration, ones)
+                emitter = MatMulMatrixEmitter(plan, operands, epilogue, configuration, ones)
             epilogue.declare_output(k)
             tiles = math.ceil(self.m / plan.rows)
             begin, end = k.items(math.prod(self.batch) * tiles)
@@ -112,7 +117,7 @@ class MatMul(MatMulSpec):
 
     def _epilogue(self, plan: PackedPlan, mk: MicroKernel) -> Epilogue:
         """Its sums start from K·z_a·z_b; every lane has the same factor."""
-        assert isinstance(self.finish, Requantize)
+        assert isinstance(self.finish, RequantizeFinish)
         lanes = max(v.lanes for block in plan.layout for v in block.vectors)
         (mult,) = self.finish.mult
         start = self.k * self.zero_points[0] * plan.shifted_zero_point
@@ -123,7 +128,7 @@ class MatMul(MatMulSpec):
 
     def _build_unpacked(self, mk: MicroKernel) -> Kernel:
         """Build the kernel that multiplies floats."""
-        assert isinstance(self.finish, FloatFinish)
+        assert isinstance(self.finish, ActivationFinish)
         plan = UnpackedPlan(self, mk)
         rows, tiles = plan.tile.pixels, math.ceil(self.m / plan.tile.pixels)
         with KernelBuilder() as k:

@@ -37,7 +37,7 @@ PlacedBlock = tuple[Block, Index, Index]
 
 
 @dataclass(frozen=True)
-class Operands:
+class MatMulOperands:
     """What a product reads."""
 
     a: Buffer

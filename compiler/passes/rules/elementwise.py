@@ -13,7 +13,7 @@ from edgekiln.compiler.ir.reference import evaluate
 from edgekiln.compiler.ir.tensor import QMAX, QMIN, Tensor
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.passes.rewriter import Rewriter
-from edgekiln.compiler.passes.walk import Epilogue
+from edgekiln.compiler.passes.walk import OperatorEpilogue
 
 
 def add(rw: Rewriter, node: Node) -> str | None:
@@ -69,7 +69,7 @@ def clip(rw: Rewriter, node: Node) -> str | None:
     return None
 
 
-def _of_codes(epilogue: Epilogue) -> IntFinish:
+def _of_codes(epilogue: OperatorEpilogue) -> IntFinish:
     """Of floats, clips became functions, and concatenations need no finish."""
     assert isinstance(epilogue.finish, IntFinish), epilogue.output
     return epilogue.finish

@@ -12,7 +12,8 @@ from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.ir.ops import Quantize
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.passes.rewriter import Rewriter
-from edgekiln.compiler.passes.walk import Epilogue
+from edgekiln.compiler.passes.walk import OperatorEpilogue
+from edgekiln.compiler.quantization.limits import REPEATING
 
 
 def reshape(rw: Rewriter, node: Node) -> str | None:
@@ -46,7 +47,7 @@ def _quantize_first(rw: Rewriter, node: Node, op: Op) -> str | None:
     return None
 
 
-def _quantized_input(rw: Rewriter, source: Tensor, epilogue: Epilogue) -> str:
+def _quantized_input(rw: Rewriter, source: Tensor, epilogue: OperatorEpilogue) -> str:
     name = f"{epilogue.output}:input"
     rw.graph.put(Tensor(name=name, shape=source.shape, dtype=epilogue.dtype, quant=epilogue.quant))
     rw.make(Quantize(), (source.name,), name)
@@ -180,19 +181,10 @@ def resize(rw: Rewriter, node: Node) -> str | None:
     shape = rw.graph.tensors[node.name].shape
     if any(out % extent for out, extent in zip(shape, x.shape, strict=True)):
         return "resizing to other than whole multiples has no integer kernel"
-    # Where the output's pixels fall between the input's, this rounding picks the same as repeating.
     modes = op.text("coordinate_transformation_mode", "half_pixel")
     rounding = op.text("nearest_mode", "round_prefer_floor")
-    if (modes, rounding) not in _REPEATING:
+    if (modes, rounding) not in REPEATING:
         return f"resizing by {modes!r} and {rounding!r} has no integer kernel"
     repeats = tuple(out // extent for out, extent in zip(shape, x.shape, strict=True))
     rw.move(node, Repeat(repeats=repeats))
     return None
-
-
-_REPEATING = {
-    ("asymmetric", "floor"),
-    ("half_pixel", "round_prefer_floor"),
-    ("half_pixel", "round_prefer_ceil"),
-    ("pytorch_half_pixel", "round_prefer_floor"),
-}

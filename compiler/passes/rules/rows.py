@@ -14,9 +14,8 @@ from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.passes.numbers import Weights
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules.linear import convolve
+from edgekiln.compiler.quantization.limits import MAX_SOFTMAX_ROW
 
-# A row's powers wait on the stack until their sum is known; small devices have few KiB of it.
-MAX_SOFTMAX_ROW = 1024
 # The squares of longer rows may not fit their int32 sum.
 MAX_LAYER_NORM_ROW = 1 << 17
 

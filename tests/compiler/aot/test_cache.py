@@ -14,7 +14,7 @@ from edgekiln.compiler.aot.cache import ObjectCache
 from edgekiln.compiler.ir.memory import Code
 from edgekiln.compiler.ir.program import Program
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.compile import Compile
+from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.targets import profile
 from tests.compiler import artifacts
 from tests.compiler.aot import tiny
@@ -109,7 +109,7 @@ def test_other_weights_compile_without_tvm(tmp_path: Path) -> None:
     objects = tmp_path / "compiled"
     cold, warm = (_network(tmp_path / f"{seed}.onnx", seed) for seed in (1, 2))
     context = StageContext(target=target, scratch=tmp_path, objects=objects)
-    Compile().run(artifacts.of(cold), tmp_path / "cold.lib", context)
+    CompileStage().run(artifacts.of(cold), tmp_path / "cold.lib", context)
     before = len(list(objects.iterdir()))
     code = (
         "import sys; from pathlib import Path; sys.modules['tvm'] = None;"
@@ -124,7 +124,7 @@ def test_other_weights_compile_without_tvm(tmp_path: Path) -> None:
     lib = tmp_path / "warm.lib"
     subprocess.run([sys.executable, "-c", code, warm, lib, objects], check=True)
     assert len(list(objects.iterdir())) <= before + 2  # model.c and identity.c may differ
-    Compile().run(
+    CompileStage().run(
         artifacts.of(warm), tmp_path / "again.lib", StageContext(target=target, scratch=tmp_path)
     )
     assert lib.read_bytes() == (tmp_path / "again.lib").read_bytes()

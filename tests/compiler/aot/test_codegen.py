@@ -100,7 +100,7 @@ def test_a_parallel_loop_is_our_bug() -> None:
 
 
 def legalized(op: str, *shapes: tuple[int, ...]) -> Any:
-    """The TensorIR of one Relax operator, as a float island brings it: with blocks."""
+    """The TensorIR of one Relax operator, as a fallback brings it: with blocks."""
     import tvm
     from tvm import relax
     from tvm.relax.backend.cpu_generic import pipeline

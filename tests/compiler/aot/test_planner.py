@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edgekiln.compiler.aot import planner
 from edgekiln.compiler.aot.planner import ALIGN, Interval
 from edgekiln.compiler.ir.memory import Code
-from edgekiln.compiler.ir.program import Buffer, Call, Const, In, Out, Program, Ref
+from edgekiln.compiler.ir.program import ArenaBuffer, Call, Const, In, Out, Program, Ref
 
 
 @st.composite
@@ -72,7 +72,7 @@ def _program(*calls: Call) -> Program:
     names = {a.buffer for call in calls for a in call.args if isinstance(a, Ref)}
     return Program(
         name="p", inputs=(), outputs=(), calls=calls, model_sha256="",
-        buffers=tuple(Buffer(name=n, bytes=100) for n in sorted(names)),
+        buffers=tuple(ArenaBuffer(name=n, bytes=100) for n in sorted(names)),
     )  # fmt: skip
 
 

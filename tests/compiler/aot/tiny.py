@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekiln.compiler.ir.memory import Code
-from edgekiln.compiler.ir.program import Buffer, Call, Const, In, Out, Program, Ref
+from edgekiln.compiler.ir.program import ArenaBuffer, Call, Const, In, Out, Program, Ref
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.targets.profile import Caches, TargetProfile, Toolchain
 
@@ -96,14 +96,14 @@ def program() -> Program:
         _add("b", Ref(buffer="a"), Const(array=thousand), Ref(buffer="b"), work=8),
         _add("c", Ref(buffer="b"), Const(array=_RAMP.copy()), Ref(buffer="c")),
         Call(
-            name="y", op="float:Inc", code=Code(emit=lambda: scratch_function(32 * N)),
+            name="y", op="fallback", code=Code(emit=lambda: scratch_function(32 * N)),
             integer=False, reason="a test", output=tensor("y"),
             args=(Ref(buffer="c"), Out(index=0)),
         ),
     )  # fmt: skip
     return Program(
         name="tiny", inputs=(tensor("x"),), outputs=(tensor("y"),), calls=calls, model_sha256="0",
-        buffers=tuple(Buffer(name=name, bytes=4 * N) for name in "abc"),
+        buffers=tuple(ArenaBuffer(name=name, bytes=4 * N) for name in "abc"),
     )  # fmt: skip
 
 

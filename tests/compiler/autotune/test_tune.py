@@ -15,7 +15,7 @@ from edgekiln.compiler.devices.named import open_device
 from edgekiln.compiler.evaluation.parity import batches_for
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.pipeline.store import Store
-from edgekiln.compiler.stages.compile import Compile
+from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.compiler.tuning import table
 from edgekiln.runtime.errors import ConfigError, UnsupportedError
 from edgekiln.runtime.runner import AotRunner
@@ -71,7 +71,7 @@ def test_measuring_ends_when_trials_agree(model: Path, monkeypatch: pytest.Monke
 
 def compiled(model: Path, home: Path, tuning: str) -> tuple[Path, list[str]]:
     context = StageContext(target=TARGET, scratch=home)
-    Compile(tuning=tuning).run(artifacts.of(model), home / "net.lib", context)
+    CompileStage(tuning=tuning).run(artifacts.of(model), home / "net.lib", context)
     return home / "net.lib", context.notes
 
 
@@ -130,19 +130,19 @@ def test_a_tuning_file_is_part_of_the_programs_key_and_lock(
     source = store.ingest(model, "onnx-int8")
 
     def used(tuning: str) -> str | None:
-        return Compile(tuning=tuning).uses(source, TARGET).get("tuning")
+        return CompileStage(tuning=tuning).uses(source, TARGET).get("tuning")
 
     table.write(file, tuned.rows)
     before = used(str(file))
     table.write(file, tuned.rows[1:])
-    made = store.run(Compile(tuning=str(file)), source, TARGET)
+    made = store.run(CompileStage(tuning=str(file)), source, TARGET)
     uses = stage_of(made.chain[-1])["uses"]
     assert isinstance(uses, dict)
     locked = uses["tuning"]
     assert locked == used(str(file)) != before
     assert used("") is None
     with pytest.raises(ConfigError, match="no such tuning file: gone"):
-        store.run(Compile(tuning="gone"), source, TARGET)
+        store.run(CompileStage(tuning="gone"), source, TARGET)
 
 
 def test_a_model_without_a_choice_is_refused(tmp_path: Path) -> None:

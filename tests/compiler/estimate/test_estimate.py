@@ -11,8 +11,8 @@ from edgekiln.compiler.estimate.cost import peak_macs_per_cycle
 from edgekiln.compiler.estimate.functions import functions
 from edgekiln.compiler.estimate.program import METHOD, program
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d.kernel import Convolution
-from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.runtime.bundle import read_program, write_lib
 from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError, UnsupportedError
@@ -27,12 +27,12 @@ def convolution(target: TargetProfile, channels: int, size: int, kernel: int = 1
     halo = Halo(top=pad, left=pad, bottom=pad, right=pad)
     mk = isa.load(target.isa)
     common: dict[str, Any] = {"n": 1, "c": channels, "dtype": mk.activation, "scale": 0.1}
-    return Convolution(
+    return ConvolutionKernel(
         x=Nhwc(h=size, w=size, zero_point=0, halo=halo, **common),
         y=Nhwc(h=size, w=size, zero_point=0, **common),
         weight=np.ones((channels, channels, kernel, kernel), np.int8), pads=(pad, pad),
         bias=np.zeros(channels, np.int32),
-        finish=Requantize(mult=np.full(channels, 1e-3, np.float32)),
+        finish=RequantizeFinish(mult=np.full(channels, 1e-3, np.float32)),
     ).build(mk)  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from edgekiln.compiler.evaluation.layerwise import Verification, verify
 from edgekiln.compiler.evaluation.parity import batches_for, links
 from edgekiln.compiler.evaluation.referee import Referee, rounded
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.compile import Compile
+from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.runtime import host, manifest
 from edgekiln.runtime.bundle import read_program, write_lib
 from edgekiln.runtime.errors import MismatchError
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
 
 def compiled(model: Path) -> Path:
     out = model.with_suffix(".lib")
-    Compile().run(
+    CompileStage().run(
         artifacts.of(model), out, StageContext(target=profile.load(TARGET), scratch=model.parent)
     )
     return out

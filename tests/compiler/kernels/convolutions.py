@@ -10,9 +10,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
 from edgekiln.compiler.kernels.epilogue.scales import multiplier
-from edgekiln.compiler.kernels.epilogue.sums import Residual
+from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, Codes
 
@@ -152,8 +152,8 @@ class Problem:
         return multiplier(float(self.x_scale), self.w_scale, float(self.y_scale))
 
     @property
-    def finish(self) -> Requantize:
-        return Requantize(mult=self.mult, clip=self.clip)
+    def finish(self) -> RequantizeFinish:
+        return RequantizeFinish(mult=self.mult, clip=self.clip)
 
     def expected(self) -> Codes:
         """QLinearConv's result, clipped: its codes are monotonic, so the order does not matter."""
@@ -205,7 +205,7 @@ class Problem:
             "pads": case.pads[:2],
         }
 
-    def residual(self) -> tuple[Residual, Codes, Nhwc]:
+    def residual(self) -> tuple[ResidualOperand, Codes, Nhwc]:
         """A tensor to add to the result, and the sum's own tensor."""
         y = self.y.tensor
         low, high = harness.bounds(y.dtype)
@@ -217,7 +217,7 @@ class Problem:
             scale=float(np.float32(y.scale * 1.3)),
             zero_point=int(self.rng.integers(low, high + 1)),
         )  # fmt: skip
-        fused = Residual(
+        fused = ResidualOperand(
             tensor=other.tensor, scale=y.scale, zero_point=y.zero_point, clip=self.clip
         )
         return fused, other, total

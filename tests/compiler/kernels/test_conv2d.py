@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.conv2d.kernel import Convolution
-from edgekiln.compiler.kernels.depthwise.kernel import Depthwise
-from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
+from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets import isa
 from tests.compiler.kernels import harness
@@ -32,7 +32,7 @@ from tests.compiler.kernels.harness import (
 def check_conv(name: str, case: Case) -> None:
     mk = microkernel(name)
     p = Problem(case, mk.activation)
-    conv = Convolution(y=p.y.tensor, finish=p.finish, groups=case.groups, **p.attributes())
+    conv = ConvolutionKernel(y=p.y.tensor, finish=p.finish, groups=case.groups, **p.attributes())
     memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
     harness.assert_codes(memory, p.expected())
 
@@ -40,7 +40,7 @@ def check_conv(name: str, case: Case) -> None:
 def check_depthwise(name: str, case: Case) -> None:
     mk = microkernel(name)
     p = Problem(case, mk.activation)
-    conv = Depthwise(y=p.y.tensor, finish=p.finish, **p.attributes())
+    conv = DepthwiseKernel(y=p.y.tensor, finish=p.finish, **p.attributes())
     memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
     harness.assert_codes(memory, p.expected())
 
@@ -49,7 +49,7 @@ def check_depthwise_tile(name: str, case: Case, tile: int) -> None:
     """`tile` counts into the tiles that the convolution may have, round and round."""
     mk = microkernel(name)
     p = Problem(case, mk.activation)
-    conv = Depthwise(y=p.y.tensor, finish=p.finish, **p.attributes())
+    conv = DepthwiseKernel(y=p.y.tensor, finish=p.finish, **p.attributes())
     every = conv.tiles(mk)
     conv = replace(conv, tile=every[tile % len(every)])
     memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
@@ -63,11 +63,13 @@ def check_residual(name: str, case: Case, *, depthwise: bool = False) -> None:
     clip = harness.bounds(total.dtype)
     common: dict[str, Any] = {
         "y": total,
-        "finish": Requantize(mult=p.mult, clip=clip),
+        "finish": RequantizeFinish(mult=p.mult, clip=clip),
         "residual": fused,
         **p.attributes(),
     }
-    conv = Depthwise(**common) if depthwise else Convolution(groups=case.groups, **common)
+    conv = (
+        DepthwiseKernel(**common) if depthwise else ConvolutionKernel(groups=case.groups, **common)
+    )
     memory = run(conv.build(mk), name, [p.x.memory(), other.memory()], total, case.pieces)
     own = replace(p.expected(), tensor=p.y.tensor)
     harness.assert_codes(memory, Codes(total, harness.summed(own, other, total, clip)))
@@ -79,7 +81,9 @@ def check_float_result(name: str, case: Case) -> None:
     n, c, h, w = p.oracle_shape
     out = Nhwc(n=n, h=h, w=w, c=c, dtype="float32")
     mult = (p.x_scale * p.w_scale).astype(np.float32)
-    conv = Convolution(y=out, finish=Requantize(mult=mult), groups=case.groups, **p.attributes())
+    conv = ConvolutionKernel(
+        y=out, finish=RequantizeFinish(mult=mult), groups=case.groups, **p.attributes()
+    )
     memory = run(conv.build(mk), name, [p.x.memory()], out, case.pieces)
     expected = p.sums().astype(np.float32) * mult[:, None, None]
     np.testing.assert_array_equal(memory, expected.transpose(0, 2, 3, 1).reshape(-1))
@@ -90,7 +94,7 @@ def check_tile(name: str, case: Case, pixels: int, vectors: int, splits: int) ->
     p = Problem(case, mk.activation)
     # A tile is never wider than a row, nor than the vectors there are; the tuner knows that.
     tile = Tile(pixels=min(pixels, p.y.tensor.w), vectors=vectors, splits=splits)
-    conv = Convolution(
+    conv = ConvolutionKernel(
         y=p.y.tensor, finish=p.finish, groups=case.groups, tile=tile, **p.attributes()
     )
     memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
@@ -181,9 +185,9 @@ def test_a_lone_pixel_is_shared_by_channels(name: str, channels: int) -> None:
 @pytest.mark.parametrize("halo", [Halo(), Halo(top=1, left=1), Halo(bottom=2, right=2)])
 def test_a_border_smaller_than_the_padding_is_refused(halo: Halo) -> None:
     x = Nhwc(n=1, h=4, w=4, c=4, dtype="uint8", scale=1.0, zero_point=0, halo=halo)
-    conv = Convolution(
+    conv = ConvolutionKernel(
         x=x, y=replace(x, halo=Halo()), weight=np.ones((4, 4, 3, 3), np.int8), pads=(1, 1),
-        bias=np.zeros(4, np.int32), finish=Requantize(mult=np.ones(4, np.float32)),
+        bias=np.zeros(4, np.int32), finish=RequantizeFinish(mult=np.ones(4, np.float32)),
     )  # fmt: skip
     with pytest.raises(AssertionError, match=r"padding|window"):
         conv.build(isa.load("generic_u8"))

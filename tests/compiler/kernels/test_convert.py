@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import F32, Nhwc
-from edgekiln.compiler.kernels.convert import Dequantize, Quantize
-from edgekiln.compiler.kernels.copy import Copy
+from edgekiln.compiler.kernels.convert import DequantizeKernel, QuantizeKernel
+from edgekiln.compiler.kernels.copy import CopyKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.floats import Floats
 from tests.compiler.kernels.harness import Array, Codes, everywhere, microkernel, quick, run
@@ -32,7 +32,7 @@ def test_quantize_agrees_with_onnx_runtime(
     steps = rng.uniform(-300, 300, shape)
     halves = rng.random(shape) < 0.3
     values = (np.where(halves, np.round(steps) + 0.5, steps) * y.scale).astype(np.float32)
-    kernel = Quantize(x=F32(n=n, h=h, w=w, c=c, layout=layout), y=y).build(mk)  # type: ignore[arg-type]
+    kernel = QuantizeKernel(x=F32(n=n, h=h, w=w, c=c, layout=layout), y=y).build(mk)  # type: ignore[arg-type]
     source = values if layout == "NCHW" else values.transpose(0, 2, 3, 1)
     memory = run(kernel, name, [np.ascontiguousarray(source).reshape(-1)], y)
     expected = harness.ort(
@@ -62,11 +62,11 @@ def test_scales_whose_reciprocal_does_not_serve(name: str, scale: float) -> None
     check_changes(name, scale, 1)
 
 
-def quantizer(name: str, scale: float, count: int, zero: int) -> Quantize:
+def quantizer(name: str, scale: float, count: int, zero: int) -> QuantizeKernel:
     tensor = Nhwc(
         n=1, h=1, w=1, c=count, dtype=microkernel(name).activation, scale=scale, zero_point=zero
     )
-    return Quantize(x=F32(n=1, h=1, w=1, c=count), y=tensor)
+    return QuantizeKernel(x=F32(n=1, h=1, w=1, c=count), y=tensor)
 
 
 def check_changes(name: str, scale: float, seed: int) -> None:
@@ -106,7 +106,7 @@ def test_dequantize_agrees_with_onnx_runtime(
     x = random_codes(rng, shape, mk.activation, rng.uniform(0.001, 0.1), seed % 4)
     n, c, h, w = shape
     out = F32(n=n, h=h, w=w, c=c, layout=layout)  # type: ignore[arg-type]
-    memory = run(Dequantize(x=x.tensor, y=out).build(mk), name, [x.memory()], out)
+    memory = run(DequantizeKernel(x=x.tensor, y=out).build(mk), name, [x.memory()], out)
     zero = np.array(x.tensor.zero_point, x.tensor.dtype)
     expected = harness.ort(
         "DequantizeLinear",
@@ -133,7 +133,7 @@ def test_copies_requantize_and_fill_the_border(
     clip = (low + 30, high - 17) if clipped else (low, high)
     n, c, h, w = shape
     strides = [(t.image, t.row, t.c, 1) for t in (x.tensor, y)]
-    kernel = Copy(
+    kernel = CopyKernel(
         shape=(n, h, w, c), x=x.tensor, y=y, x_strides=strides[0], y_strides=strides[1],
         x_offset=x.tensor.index(0, 0, 0, 0), y_offset=y.index(0, 0, 0, 0),
         clip=clip if clipped else None,
@@ -154,7 +154,7 @@ def test_a_transposition_into_a_slice_leaves_the_rest_filled(name: str) -> None:
         n=1, h=7, w=5, c=5, dtype=mk.activation, scale=x.tensor.scale, zero_point=zero,
     )  # fmt: skip
     # (n, w, h, c), two columns from the left.
-    kernel = Copy(
+    kernel = CopyKernel(
         shape=(7, 3, 5), x=x.tensor, y=y, x_strides=(5, 35, 1), y_strides=(25, 5, 1),
         y_offset=10, fill=zero,
     ).build(mk)  # fmt: skip
@@ -175,7 +175,7 @@ def test_planes_become_pixels_with_a_border(name: str, channels: int, width: int
         n=2, h=3, w=width, c=channels, dtype="float32", halo=harness.halo(3, 1, 0, 0, 1)
     )  # fmt: skip
     n, c, h, w = (int(np.prod(shape[axis + 1 :])) for axis in range(4))
-    kernel = Copy(
+    kernel = CopyKernel(
         shape=(2, 3, width, channels), x=x, y=y, x_strides=(n, h, w, c),
         y_strides=(y.image, y.row, y.c, 1), y_offset=y.index(0, 0, 0, 0),
     ).build(mk)  # fmt: skip

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Halo, Nhwc
-from edgekiln.compiler.kernels.binary import Binary, factors
-from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.binary import BinaryKernel, factors
+from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
 from edgekiln.compiler.kernels.types import in_rows
-from edgekiln.compiler.kernels.unary import Lookup
+from edgekiln.compiler.kernels.unary import LookupKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run
 
@@ -37,9 +37,9 @@ def random_codes(
     return Codes(tensor, rng.integers(low, high + 1, shape).astype(dtype))
 
 
-def binary(kind: str, a: Nhwc, b: Nhwc, y: Nhwc, clip: tuple[int, int]) -> Binary:
-    finish = Requantize(mult=factors(kind, a, b, y), clip=clip)
-    return Binary(kind=kind, a=a, b=b, y=y, finish=finish)
+def binary(kind: str, a: Nhwc, b: Nhwc, y: Nhwc, clip: tuple[int, int]) -> BinaryKernel:
+    finish = RequantizeFinish(mult=factors(kind, a, b, y), clip=clip)
+    return BinaryKernel(kind=kind, a=a, b=b, y=y, finish=finish)
 
 
 @everywhere
@@ -118,6 +118,6 @@ def test_a_lookup_table_maps_every_code(name: str, shape: tuple[int, ...], seed:
     y = random_codes(rng, shape, mk.activation, 0.2, (seed + 1) % 4).tensor
     low, high = harness.bounds(y.dtype)
     table: Any = rng.integers(low, high + 1, 256).astype(y.dtype)
-    memory = run(Lookup(x=x.tensor, y=y, table=table).build(mk), name, [x.memory()], y)
+    memory = run(LookupKernel(x=x.tensor, y=y, table=table).build(mk), name, [x.memory()], y)
     expected = table[x.values.astype(np.int32) - low]
     harness.assert_codes(memory, Codes(y, expected))

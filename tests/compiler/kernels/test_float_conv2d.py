@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekiln.compiler.ir.function import FunctionStep
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.conv2d.kernel import Convolution
-from edgekiln.compiler.kernels.depthwise.kernel import Depthwise
-from edgekiln.compiler.kernels.epilogue.finish import FloatFinish
-from edgekiln.compiler.kernels.epilogue.sums import Residual
-from edgekiln.compiler.kernels.function import Step
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
+from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish
+from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, cases
 from tests.compiler.kernels.filtering import filtering_error, may_be_filtered
@@ -79,11 +79,11 @@ class Problem:
         }
 
 
-def conv2d(case: Case, common: dict[str, Any], **more: Any) -> Convolution | Depthwise:
-    more = {"finish": FloatFinish(), **more}
+def conv2d(case: Case, common: dict[str, Any], **more: Any) -> ConvolutionKernel | DepthwiseKernel:
+    more = {"finish": ActivationFinish(), **more}
     if case.channels == (1, 1) and case.groups > 1:
-        return Depthwise(**common, **more)
-    return Convolution(groups=case.groups, **common, **more)
+        return DepthwiseKernel(**common, **more)
+    return ConvolutionKernel(groups=case.groups, **common, **more)
 
 
 def check(name: str, case: Case) -> None:
@@ -112,13 +112,16 @@ def test_depthwise_sums_are_as_exact_as_their_terms_allow(name: str, case: Case)
 @few
 def test_residual_clip_and_function_come_in_this_order(name: str, case: Case) -> None:
     mk, p = microkernel(name), Problem(case)
-    residual = Residual(tensor=p.other.tensor, clip=(0.0, float("inf")))
-    function = (Step("Mul", (0, 2.0)), Step("Add", (1, 1.0)))  # exact but for the last rounding
+    residual = ResidualOperand(tensor=p.other.tensor, clip=(0.0, float("inf")))
+    function = (
+        FunctionStep("Mul", (0, 2.0)),
+        FunctionStep("Add", (1, 1.0)),
+    )  # exact but for the last rounding
     kernel = conv2d(
         case,
         p.attributes(),
         residual=residual,
-        finish=FloatFinish(clip=(-1.0, 3.0), function=function),
+        finish=ActivationFinish(clip=(-1.0, 3.0), function=function),
     ).build(mk)
     memory = run(kernel, name, [p.x.memory(), p.other.memory()], p.y, case.pieces)
     expected = np.clip(np.maximum(p.sums, 0) + p.other.values, -1.0, 3.0) * 2 + 1

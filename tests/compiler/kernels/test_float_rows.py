@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekiln.compiler.ir.function import FunctionStep
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.binary import Binary
-from edgekiln.compiler.kernels.epilogue.finish import FloatFinish
-from edgekiln.compiler.kernels.function import Step
-from edgekiln.compiler.kernels.layer_norm import LayerNorm
-from edgekiln.compiler.kernels.matmul.kernel import MatMul
-from edgekiln.compiler.kernels.softmax import Softmax
-from edgekiln.compiler.kernels.unary import Map
+from edgekiln.compiler.kernels.binary import BinaryKernel
+from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish
+from edgekiln.compiler.kernels.layer_norm import LayerNormKernel
+from edgekiln.compiler.kernels.matmul.kernel import MatMulKernel
+from edgekiln.compiler.kernels.softmax import SoftmaxKernel
+from edgekiln.compiler.kernels.unary import MapKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.floats import UNIT, assert_within, random_floats
 from tests.compiler.kernels.harness import (
@@ -42,7 +42,7 @@ def row(count: int) -> Nhwc:
 @few
 def test_softmax(name: str, rows: int, count: int, spread: float) -> None:
     x: Array = (np.random.default_rng(count).normal(size=(rows, count)) * spread).astype(np.float32)
-    kernel = Softmax(x=row(x.size), y=row(x.size), count=count).build(microkernel(name))
+    kernel = SoftmaxKernel(x=row(x.size), y=row(x.size), count=count).build(microkernel(name))
     found = run(kernel, name, [x.reshape(-1)], row(x.size)).reshape(x.shape)
     powers = np.exp(x.astype(np.float64) - x.max(1, keepdims=True).astype(np.float64))
     expected = powers / powers.sum(1, keepdims=True)
@@ -58,7 +58,7 @@ def test_layer_normalization(name: str, rows: int, count: int) -> None:
     x: Any = rng.normal(2, 3, (rows, count)).astype(np.float32)
     gamma, beta = (rng.normal(size=count).astype(np.float32) for _ in range(2))
     lying = row(x.size)
-    kernel = LayerNorm(x=lying, y=lying, gamma=gamma, beta=beta, epsilon=1e-5)
+    kernel = LayerNormKernel(x=lying, y=lying, gamma=gamma, beta=beta, epsilon=1e-5)
     found = run(kernel.build(microkernel(name)), name, [x.reshape(-1)], lying)
     exact = x.astype(np.float64)
     centred = exact - exact.mean(1, keepdims=True)
@@ -83,13 +83,13 @@ def test_products(
     rng = np.random.default_rng(sum(size))
     m, k, n = size
     a, b = (rng.normal(size=(*batch, *s)).astype(np.float32) for s in ((m, k), (k, n)))
-    product = MatMul(
+    product = MatMulKernel(
         batch=batch, m=m, k=k, n=n,
         a=stacked(batch, m, k, transposed=False),
         b=stacked(batch, k, n, transposed=False),
         y=stacked(batch, m, n, transposed=False),
         result=row(math.prod(batch) * m * n),
-        finish=FloatFinish(function=(Step("Mul", (0, 0.5)),)),
+        finish=ActivationFinish(function=(FunctionStep("Mul", (0, 0.5)),)),
     )  # fmt: skip
     mk = microkernel(name)
     if tile is not None:
@@ -117,7 +117,9 @@ UNARY = {
 def test_functions_are_near_to_the_last_place(name: str, op: str) -> None:
     exact, (low, high), places = UNARY[op]
     x = np.linspace(low, high, 4099, dtype=np.float32)
-    kernel = Map(x=row(x.size), y=row(x.size), function=(Step(op, (0,)),)).build(microkernel(name))
+    kernel = MapKernel(x=row(x.size), y=row(x.size), function=(FunctionStep(op, (0,)),)).build(
+        microkernel(name)
+    )
     found = run(kernel, name, [x], row(x.size))
     np.testing.assert_allclose(found, exact(x.astype(np.float64)), rtol=places * 2 * UNIT, atol=0)
 
@@ -125,7 +127,9 @@ def test_functions_are_near_to_the_last_place(name: str, op: str) -> None:
 @floats_here
 def test_exponentials_leave_float32_as_they_should(name: str) -> None:
     x = np.array([-1000.0, 1000.0, 89.0, 0.0], np.float32)
-    kernel = Map(x=row(4), y=row(4), function=(Step("Exp", (0,)),)).build(microkernel(name))
+    kernel = MapKernel(x=row(4), y=row(4), function=(FunctionStep("Exp", (0,)),)).build(
+        microkernel(name)
+    )
     found = run(kernel, name, [x], row(4))
     assert found[0] < 2e-38
     np.testing.assert_array_equal(found[1:], [np.inf, np.inf, 1.0])
@@ -152,8 +156,8 @@ def test_pairs(name: str, kind: str, of_b: str, c: int, border: int) -> None:
     a = random_floats(rng, Nhwc(n=2, c=c, **shape))  # type: ignore[arg-type]
     b = random_floats(rng, Nhwc(**b_of[of_b]))
     y = Nhwc(n=2, c=c, **{**shape, "halo": harness.halo(3 - border, 0, 0, 0, 0)})  # type: ignore[arg-type]
-    finish = FloatFinish(clip=(-1.0, float("inf")))
-    kernel = Binary(kind=kind, a=a.tensor, b=b.tensor, y=y, finish=finish)
+    finish = ActivationFinish(clip=(-1.0, float("inf")))
+    kernel = BinaryKernel(kind=kind, a=a.tensor, b=b.tensor, y=y, finish=finish)
     found = run(kernel.build(microkernel(name)), name, [a.memory(), b.memory()], y)
     operation = {
         "Add": np.add, "Mul": np.multiply, "Sub": np.subtract, "Div": np.divide,

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
 from edgekiln.compiler.kernels.epilogue.scales import multiplier
-from edgekiln.compiler.kernels.matmul.kernel import MatMul
+from edgekiln.compiler.kernels.matmul.kernel import MatMulKernel
 from edgekiln.compiler.kernels.matmul.spec import Matrices
 from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness
@@ -31,7 +31,7 @@ def stacked(batch: tuple[int, ...], rows: int, columns: int, *, transposed: bool
     )
 
 
-def multiplied(product: MatMul, mk: MicroKernel, name: str, a: Array, b: Array) -> Array:
+def multiplied(product: MatMulKernel, mk: MicroKernel, name: str, a: Array, b: Array) -> Array:
     """Both kernels, on operands as they lie in memory."""
     packed = Nhwc(
         n=1, h=1, w=1, c=product.packed_bytes(mk), dtype="int8", scale=1.0, zero_point=0
@@ -57,13 +57,14 @@ def check_exact(
         zero_point=zy,
     )  # fmt: skip
     mult = multiplier(0.01, 0.02, scale_y)[0]
-    product = MatMul(
+    product = MatMulKernel(
         batch=batch, m=m, k=k, n=n,
         a=stacked(batch, m, k, transposed=False),
         b=stacked(batch, k, n, transposed=transposed),
         y=stacked(batch, m, n, transposed=False),
         result=replace(y, dtype="float32") if as_float else y,
-        zero_points=(za, zb), finish=Requantize(mult=np.array([mult]), clip=(low + 20, high - 30)),
+        zero_points=(za, zb),
+        finish=RequantizeFinish(mult=np.array([mult]), clip=(low + 20, high - 30)),
     )  # fmt: skip
     if tile is not None:
         every = product.tiles(mk)
@@ -104,13 +105,13 @@ def test_every_register_tile_gives_the_same_bits(
 
 def test_a_product_of_few_rows_has_splits_and_every_width_among_its_tiles() -> None:
     mk = microkernel("x86_vnni")
-    product = MatMul(
+    product = MatMulKernel(
         batch=(), m=1, k=64, n=64,
         a=stacked((), 1, 64, transposed=False),
         b=stacked((), 64, 64, transposed=False),
         y=stacked((), 1, 64, transposed=False),
         result=Nhwc(n=1, h=1, w=1, c=64, dtype="uint8"),
-        zero_points=(0, 0), finish=Requantize(mult=np.ones(1, np.float32)),
+        zero_points=(0, 0), finish=RequantizeFinish(mult=np.ones(1, np.float32)),
     )  # fmt: skip
     tiles = product.tiles(mk)
     assert {tile.lanes for tile in tiles} >= {16, 32, 64}
@@ -132,13 +133,13 @@ def test_products_are_onnx_runtimes(name: str, size: tuple[int, int, int], seed:
     y = Nhwc(
         n=1, h=1, w=1, c=2 * m * n, dtype=mk.activation, scale=float(scales[2]), zero_point=zy
     )  # fmt: skip
-    product = MatMul(
+    product = MatMulKernel(
         batch=(2,), m=m, k=k, n=n,
         a=stacked((2,), m, k, transposed=False),
         b=stacked((2,), k, n, transposed=False),
         y=stacked((2,), m, n, transposed=False),
         result=y, zero_points=(za, zb),
-        finish=Requantize(mult=multiplier(*map(float, scales)), clip=(low, high)),
+        finish=RequantizeFinish(mult=multiplier(*map(float, scales)), clip=(low, high)),
     )  # fmt: skip
     memory = multiplied(product, mk, name, a.reshape(-1), b.reshape(-1))
     zeros = [np.array(z, mk.activation) for z in (za, zb, zy)]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Halo, Nhwc
 from edgekiln.compiler.kernels import matrix
-from edgekiln.compiler.kernels.conv2d.kernel import Convolution
-from edgekiln.compiler.kernels.epilogue.finish import Requantize
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
 from edgekiln.targets import isa
 from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness
@@ -41,7 +41,7 @@ MACHINES = st.builds(tiled, CYCLES, CYCLES, CYCLES, CYCLES)
 def check_convolution(case: Case, mk: MicroKernel, tile: int | None = None) -> None:
     """`tile` counts into the tiles that the convolution may have, round and round."""
     p = Problem(case, mk.activation)
-    conv = Convolution(y=p.y.tensor, finish=p.finish, groups=case.groups, **p.attributes())
+    conv = ConvolutionKernel(y=p.y.tensor, finish=p.finish, groups=case.groups, **p.attributes())
     if tile is not None:
         every = conv.tiles(mk)
         conv = replace(conv, tile=every[tile % len(every)])
@@ -74,9 +74,9 @@ def test_a_fused_residual_gives_the_bits_of_the_two_kernels(case: Case, mk: Micr
     p = Problem(case, mk.activation)
     fused, other, total = p.residual()
     clip = harness.bounds(total.dtype)
-    conv = Convolution(
+    conv = ConvolutionKernel(
         y=total,
-        finish=Requantize(mult=p.mult, clip=clip),
+        finish=RequantizeFinish(mult=p.mult, clip=clip),
         residual=fused,
         groups=case.groups,
         **p.attributes(),
@@ -93,7 +93,9 @@ def test_float_results_are_the_scaled_exact_sums(case: Case, mk: MicroKernel) ->
     n, c, h, w = p.oracle_shape
     out = Nhwc(n=n, h=h, w=w, c=c, dtype="float32")
     mult = (p.x_scale * p.w_scale).astype(np.float32)
-    conv = Convolution(y=out, finish=Requantize(mult=mult), groups=case.groups, **p.attributes())
+    conv = ConvolutionKernel(
+        y=out, finish=RequantizeFinish(mult=mult), groups=case.groups, **p.attributes()
+    )
     memory = run(conv.build(mk), AMX, [p.x.memory()], out, case.pieces)
     expected = p.sums().astype(np.float32) * mult[:, None, None]
     np.testing.assert_array_equal(memory, expected.transpose(0, 2, 3, 1).reshape(-1))
@@ -140,20 +142,20 @@ def test_products_by_the_thousand(
     check_exact(mk, AMX, batch, size, transposed, as_float, seed)
 
 
-def convolution(size: int, channels: tuple[int, int], kernel: int) -> Convolution:
+def convolution(size: int, channels: tuple[int, int], kernel: int) -> ConvolutionKernel:
     pad, (ic, oc) = kernel // 2, channels
     border = Halo(top=pad, left=pad, bottom=pad, right=pad)
     x = Nhwc(
         n=1, h=size, w=size, c=ic, dtype="uint8", scale=0.1, zero_point=0, halo=border
     )  # fmt: skip
-    return Convolution(
+    return ConvolutionKernel(
         x=x, y=replace(x, c=oc), weight=np.ones((oc, ic, kernel, kernel), np.int8),
         bias=np.zeros(oc, np.int32), pads=(pad, pad),
-        finish=Requantize(mult=np.ones(oc, np.float32)),
+        finish=RequantizeFinish(mult=np.ones(oc, np.float32)),
     )  # fmt: skip
 
 
-def on_tiles(conv: Convolution) -> bool:
+def on_tiles(conv: ConvolutionKernel) -> bool:
     """Whether its code configures tiles."""
     return "ldtilecfg" in str(conv.build(isa.load(AMX)).func.script())
 
@@ -169,7 +171,7 @@ def on_tiles(conv: Convolution) -> bool:
     ],
 )
 def test_a_layer_goes_to_tiles_where_they_take_fewer_cycles(
-    conv: Convolution, expected: bool
+    conv: ConvolutionKernel, expected: bool
 ) -> None:
     assert on_tiles(conv) is expected
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.pool import AveragePool, MaxPool
+from edgekiln.compiler.kernels.pool import AveragePoolKernel, MaxPoolKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run
 from tests.compiler.kernels.test_elementwise import random_codes
@@ -75,7 +75,7 @@ def test_max_pool_is_the_largest_code_inside_the_image(name: str, window: dict[s
     x = random_codes(rng, window["shape"], mk.activation, 0.1, (window["seed"] // 4) % 4)
     y = output_like(x, window, x.tensor.scale, x.tensor.zero_point)
     options = {key: window[key] for key in ("kernel", "strides", "dilations")}
-    kernel = MaxPool(x=x.tensor, y=y, pads=window["pads"][:2], **options).build(mk)
+    kernel = MaxPoolKernel(x=x.tensor, y=y, pads=window["pads"][:2], **options).build(mk)
     codes = patches(x, window, y, outside=-1000)
     if (codes.max(-1) == -1000).any():
         return  # a window without a single tap inside: ONNX says nothing about it
@@ -99,7 +99,7 @@ def test_average_pool_follows_the_formula(
     taps = int(np.prod(window["kernel"]))
     counts = np.full_like(inside, taps) if include_padding else np.maximum(inside, 1)
     clip = harness.bounds(y.dtype)
-    kernel = AveragePool(
+    kernel = AveragePoolKernel(
         x=x.tensor, y=y, kernel=window["kernel"], strides=window["strides"], counts=counts,
         pads=window["pads"][:2], clip=clip,
     ).build(mk)  # fmt: skip
@@ -127,7 +127,7 @@ def test_a_window_of_the_whole_image_is_global_average_pool(
         x.values[...] = harness.bounds(mk.activation)[seed % 2]
     y = random_codes(rng, (2, channels, 1, 1), mk.activation, 0.02, 0).tensor
     clip = harness.bounds(y.dtype)
-    kernel = AveragePool(
+    kernel = AveragePoolKernel(
         x=x.tensor, y=y, kernel=size, strides=(1, 1), counts=np.array([[size[0] * size[1]]]),
         clip=clip,
     ).build(mk)  # fmt: skip

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.layer_norm import LayerNorm
-from edgekiln.compiler.kernels.softmax import Softmax
+from edgekiln.compiler.kernels.layer_norm import LayerNormKernel
+from edgekiln.compiler.kernels.softmax import SoftmaxKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, everywhere, microkernel, quick
 
@@ -36,7 +36,7 @@ def check_softmax(name: str, rows: int, count: int, seed: int) -> None:
     x = rows_of(mk.activation, rows, count, scale, 9)
     y = rows_of(mk.activation, rows, count, 1 / 256, low)
     codes: Any = rng.integers(low, high + 1, (rows, count)).astype(mk.activation)
-    kernel = Softmax(x=x, y=y, count=count, clip=(low, high)).build(mk)
+    kernel = SoftmaxKernel(x=x, y=y, count=count, clip=(low, high)).build(mk)
     memory = harness.run(kernel, name, [codes.reshape(-1)], y)
     powers = np.exp((codes.astype(np.float64) - codes.max(axis=1, keepdims=True)) * x.scale)
     assert_within_ties(memory, powers / powers.sum(axis=1, keepdims=True), y)
@@ -51,7 +51,7 @@ def check_layer_normalization(name: str, rows: int, count: int, seed: int) -> No
     codes: Any = rng.integers(low, high + 1, (rows, count)).astype(mk.activation)
     codes[0] = codes[0, 0]  # no variance at all
     gamma, beta = (rng.normal(size=count).astype(np.float32) for _ in range(2))
-    kernel = LayerNorm(
+    kernel = LayerNormKernel(
         x=x, y=y, gamma=gamma, beta=beta, epsilon=1e-5, clip=(low, high)
     ).build(mk)  # fmt: skip
     memory = harness.run(kernel, name, [codes.reshape(-1)], y)

@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekiln.compiler.ir.function import FunctionStep
 from edgekiln.compiler.ir.memory import F32, Halo, Nhwc
-from edgekiln.compiler.kernels.binary import Binary, factors
-from edgekiln.compiler.kernels.conv2d.kernel import Convolution
-from edgekiln.compiler.kernels.convert import Dequantize, Quantize
-from edgekiln.compiler.kernels.copy import Copy
-from edgekiln.compiler.kernels.depthwise.kernel import Depthwise
-from edgekiln.compiler.kernels.epilogue.finish import FloatFinish, Requantize
-from edgekiln.compiler.kernels.epilogue.sums import Residual
-from edgekiln.compiler.kernels.function import Step
-from edgekiln.compiler.kernels.interleave import Interleave
-from edgekiln.compiler.kernels.layer_norm import LayerNorm
-from edgekiln.compiler.kernels.matmul.kernel import MatMul
-from edgekiln.compiler.kernels.pool import AveragePool, MaxPool
+from edgekiln.compiler.kernels.binary import BinaryKernel, factors
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.convert import DequantizeKernel, QuantizeKernel
+from edgekiln.compiler.kernels.copy import CopyKernel
+from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
+from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, RequantizeFinish
+from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
+from edgekiln.compiler.kernels.interleave import InterleaveKernel
+from edgekiln.compiler.kernels.layer_norm import LayerNormKernel
+from edgekiln.compiler.kernels.matmul.kernel import MatMulKernel
+from edgekiln.compiler.kernels.pool import AveragePoolKernel, MaxPoolKernel
 from edgekiln.compiler.kernels.sharing import Shareable
-from edgekiln.compiler.kernels.softmax import Softmax
-from edgekiln.compiler.kernels.unary import Lookup
+from edgekiln.compiler.kernels.softmax import SoftmaxKernel
+from edgekiln.compiler.kernels.unary import LookupKernel
 from edgekiln.targets import isa
 from tests.compiler.kernels.test_matmul import stacked
 
@@ -37,20 +37,22 @@ CHANNELS = 16
 Layer = Callable[[Nhwc, Nhwc], Shareable]
 
 
-def requantize(x: Nhwc) -> Requantize:
-    return Requantize(mult=np.full(CHANNELS, x.scale, np.float32), clip=(x.zero_point, 255))
+def requantize(x: Nhwc) -> RequantizeFinish:
+    return RequantizeFinish(mult=np.full(CHANNELS, x.scale, np.float32), clip=(x.zero_point, 255))
 
 
 def conv2d(x: Nhwc, y: Nhwc) -> Shareable:
-    own = Residual(tensor=x, scale=x.scale, zero_point=x.zero_point, clip=(x.zero_point, 255))
-    return Convolution(
+    own = ResidualOperand(
+        tensor=x, scale=x.scale, zero_point=x.zero_point, clip=(x.zero_point, 255)
+    )
+    return ConvolutionKernel(
         x=x, y=y, weight=np.full((CHANNELS, CHANNELS, 1, 1), x.zero_point, np.int8),
         bias=np.full(CHANNELS, x.zero_point, np.int32), finish=requantize(x), residual=own,
     )  # fmt: skip
 
 
 def depthwise(x: Nhwc, y: Nhwc) -> Shareable:
-    return Depthwise(
+    return DepthwiseKernel(
         x=x, y=y, weight=np.full((CHANNELS, 1, 1, 1), x.zero_point, np.int8),
         bias=np.full(CHANNELS, x.zero_point, np.int32), finish=requantize(x),
     )  # fmt: skip
@@ -58,32 +60,32 @@ def depthwise(x: Nhwc, y: Nhwc) -> Shareable:
 
 def matmul(x: Nhwc, y: Nhwc) -> Shareable:
     square = stacked((), CHANNELS, CHANNELS, transposed=False)
-    return MatMul(
+    return MatMulKernel(
         batch=(), m=CHANNELS, k=CHANNELS, n=CHANNELS, a=square, b=square, y=square,
         result=replace(y, n=1, h=1, w=CHANNELS, halo=Halo()),
         zero_points=(x.zero_point, x.zero_point + 1),
-        finish=Requantize(mult=np.array([x.scale], np.float32), clip=(x.zero_point, 255)),
+        finish=RequantizeFinish(mult=np.array([x.scale], np.float32), clip=(x.zero_point, 255)),
     )  # fmt: skip
 
 
 def quantize(x: Nhwc, y: Nhwc) -> Shareable:
-    return Quantize(x=F32(n=x.n, h=x.h, w=x.w, c=x.c), y=y)
+    return QuantizeKernel(x=F32(n=x.n, h=x.h, w=x.w, c=x.c), y=y)
 
 
 def dequantize(x: Nhwc, y: Nhwc) -> Shareable:
-    return Dequantize(x=x, y=F32(n=y.n, h=y.h, w=y.w, c=y.c))
+    return DequantizeKernel(x=x, y=F32(n=y.n, h=y.h, w=y.w, c=y.c))
 
 
 def rescale(x: Nhwc, y: Nhwc) -> Shareable:
     strides = (x.image, x.row, x.c, 1)
-    return Copy(
+    return CopyKernel(
         shape=(x.n, x.h, x.w, x.c), x=x, y=y, x_strides=strides,
         y_strides=(y.image, y.row, y.c, 1), y_offset=y.index(0, 0, 0, 0), clip=(x.zero_point, 255),
     )  # fmt: skip
 
 
 def pad(x: Nhwc, y: Nhwc) -> Shareable:
-    return Copy(
+    return CopyKernel(
         shape=(2, CHANNELS), x=x, y=replace(y, scale=x.scale), x_strides=(x.row, 1),
         y_strides=(y.row, 1), fill=x.zero_point,
     )  # fmt: skip
@@ -93,41 +95,41 @@ def interleave(x: Nhwc, y: Nhwc) -> Shareable:
     table = np.full(256, x.zero_point, np.uint8)
     # The zero point of its border is in the code, and in the signature.
     y = replace(y, zero_point=0)
-    return Interleave(xs=(x, x), y=y, starts=(0, CHANNELS // 2), tables=(None, table))
+    return InterleaveKernel(xs=(x, x), y=y, starts=(0, CHANNELS // 2), tables=(None, table))
 
 
 def add(x: Nhwc, y: Nhwc) -> Shareable:
-    finish = Requantize(mult=factors("Add", x, x, y), clip=(x.zero_point, 255))
-    return Binary(kind="Add", a=x, b=x, y=y, finish=finish)
+    finish = RequantizeFinish(mult=factors("Add", x, x, y), clip=(x.zero_point, 255))
+    return BinaryKernel(kind="Add", a=x, b=x, y=y, finish=finish)
 
 
 def multiply(x: Nhwc, y: Nhwc) -> Shareable:
-    finish = Requantize(mult=factors("Mul", x, x, y), clip=(x.zero_point, 255))
-    return Binary(kind="Mul", a=x, b=x, y=y, finish=finish)
+    finish = RequantizeFinish(mult=factors("Mul", x, x, y), clip=(x.zero_point, 255))
+    return BinaryKernel(kind="Mul", a=x, b=x, y=y, finish=finish)
 
 
 def lookup(x: Nhwc, y: Nhwc) -> Shareable:
-    return Lookup(x=x, y=y, table=np.full(256, x.zero_point, np.uint8))
+    return LookupKernel(x=x, y=y, table=np.full(256, x.zero_point, np.uint8))
 
 
 def max_pool(x: Nhwc, y: Nhwc) -> Shareable:
-    return MaxPool(x=x, y=y, kernel=(1, 1), strides=(1, 1))
+    return MaxPoolKernel(x=x, y=y, kernel=(1, 1), strides=(1, 1))
 
 
 def average_pool(x: Nhwc, y: Nhwc) -> Shareable:
-    return AveragePool(
+    return AveragePoolKernel(
         x=x, y=y, kernel=(1, 1), strides=(1, 1), counts=np.full((8, 8), 1 + x.zero_point),
         clip=(x.zero_point, 255),
     )  # fmt: skip
 
 
 def softmax(x: Nhwc, y: Nhwc) -> Shareable:
-    return Softmax(x=x, y=y, count=CHANNELS, clip=(x.zero_point, 255))
+    return SoftmaxKernel(x=x, y=y, count=CHANNELS, clip=(x.zero_point, 255))
 
 
 def layer_norm(x: Nhwc, y: Nhwc) -> Shareable:
     gamma = np.full(CHANNELS, x.scale, np.float32)
-    return LayerNorm(x=x, y=y, gamma=gamma, beta=gamma, epsilon=x.scale, clip=(0, 255))
+    return LayerNormKernel(x=x, y=y, gamma=gamma, beta=gamma, epsilon=x.scale, clip=(0, 255))
 
 
 OF_CODES = [
@@ -139,20 +141,20 @@ OF_CODES = [
 # Floats stand for themselves: what a scale gives here are their other numbers.
 
 
-def float_finish(x: Nhwc) -> FloatFinish:
-    return FloatFinish(clip=(-x.scale, x.scale), function=(Step("Mul", (0, 2.0)),))
+def float_finish(x: Nhwc) -> ActivationFinish:
+    return ActivationFinish(clip=(-x.scale, x.scale), function=(FunctionStep("Mul", (0, 2.0)),))
 
 
 def float_conv2d(x: Nhwc, y: Nhwc) -> Shareable:
-    own = Residual(tensor=x.unscaled, clip=(-x.scale, float("inf")))
-    return Convolution(
+    own = ResidualOperand(tensor=x.unscaled, clip=(-x.scale, float("inf")))
+    return ConvolutionKernel(
         x=x.unscaled, y=y.unscaled, weight=np.full((CHANNELS, CHANNELS, 1, 1), x.scale, np.float32),
         bias=np.full(CHANNELS, x.scale, np.float32), finish=float_finish(x), residual=own,
     )  # fmt: skip
 
 
 def float_depthwise(x: Nhwc, y: Nhwc) -> Shareable:
-    return Depthwise(
+    return DepthwiseKernel(
         x=x.unscaled, y=y.unscaled, weight=np.full((CHANNELS, 1, 1, 1), x.scale, np.float32),
         bias=np.full(CHANNELS, x.scale, np.float32), finish=float_finish(x),
     )  # fmt: skip
@@ -160,19 +162,21 @@ def float_depthwise(x: Nhwc, y: Nhwc) -> Shareable:
 
 def float_matmul(x: Nhwc, y: Nhwc) -> Shareable:
     square = stacked((), CHANNELS, CHANNELS, transposed=False)
-    return MatMul(
+    return MatMulKernel(
         batch=(), m=CHANNELS, k=CHANNELS, n=CHANNELS, a=square, b=square, y=square,
         result=replace(y.unscaled, h=1, w=CHANNELS, halo=Halo()), finish=float_finish(x),
     )  # fmt: skip
 
 
 def float_add(x: Nhwc, y: Nhwc) -> Shareable:
-    return Binary(kind="Add", a=x.unscaled, b=x.unscaled, y=y.unscaled, finish=float_finish(x))
+    return BinaryKernel(
+        kind="Add", a=x.unscaled, b=x.unscaled, y=y.unscaled, finish=float_finish(x)
+    )
 
 
 def float_layer_norm(x: Nhwc, y: Nhwc) -> Shareable:
     gamma = np.full(CHANNELS, x.scale, np.float32)
-    return LayerNorm(
+    return LayerNormKernel(
         x=x.unscaled, y=replace(y.unscaled, halo=Halo()), gamma=gamma, beta=gamma, epsilon=1e-5
     )
 

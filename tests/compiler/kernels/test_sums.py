@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.conv2d.kernel import Convolution
-from edgekiln.compiler.kernels.epilogue.finish import Requantize
-from edgekiln.compiler.kernels.epilogue.sums import START, Residual
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
+from edgekiln.compiler.kernels.epilogue.sums import START, ResidualOperand
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, microkernel, quick, run
 
@@ -36,31 +36,31 @@ multipliers = st.one_of(
 channels = st.lists(st.tuples(sums, multipliers), min_size=1, max_size=CHANNELS)
 
 
-def is_rectified(conv: Convolution) -> bool:
+def is_rectified(conv: ConvolutionKernel) -> bool:
     return finish_of(conv).is_rectified(conv)
 
 
-def finish_of(conv: Convolution) -> Requantize:
-    assert isinstance(conv.finish, Requantize)
+def finish_of(conv: ConvolutionKernel) -> RequantizeFinish:
+    assert isinstance(conv.finish, RequantizeFinish)
     return conv.finish
 
 
-def with_finish(conv: Convolution, **changes: Any) -> Convolution:
+def with_finish(conv: ConvolutionKernel, **changes: Any) -> ConvolutionKernel:
     return replace(conv, finish=replace(finish_of(conv), **changes))
 
 
-def layer(starts: Array, mult: Array, high: int = 255, least: int = -128) -> Convolution:
+def layer(starts: Array, mult: Array, high: int = 255, least: int = -128) -> ConvolutionKernel:
     """Four channels to many, 1×1; weights from `least` up to -`least`."""
     tensor = Nhwc(n=1, h=1, w=5, c=4, dtype="uint8")
     weight = np.random.default_rng(0).integers(least, -least or 1, (len(starts), 4, 1, 1))
-    return Convolution(
+    return ConvolutionKernel(
         x=tensor, y=replace(tensor, c=len(starts)), weight=weight.astype(np.int8),
         bias=starts.astype(np.int32),
-        finish=Requantize(mult=mult.astype(np.float32), clip=(0, high)),
+        finish=RequantizeFinish(mult=mult.astype(np.float32), clip=(0, high)),
     )  # fmt: skip
 
 
-def check(name: str, conv: Convolution) -> None:
+def check(name: str, conv: ConvolutionKernel) -> None:
     x = np.random.default_rng(1).integers(0, 256, (5, 4)).astype(np.uint8)
     memory = run(conv.build(microkernel(name)), name, [x.reshape(-1)], conv.y)
     total = conv.bias + x.astype(np.int64) @ conv.weight[:, :, 0, 0].T
@@ -140,7 +140,7 @@ def test_a_layer_and_what_stands_for_it_are_rectified_alike() -> None:
 
 def test_only_a_result_that_ends_at_its_zero_point_is_rectified() -> None:
     conv = layer(np.zeros(4), np.full(4, 0.01))
-    own = Residual(tensor=conv.y, clip=(0, 255))
+    own = ResidualOperand(tensor=conv.y, clip=(0, 255))
     assert not is_rectified(with_finish(conv, clip=(1, 255)))
     assert not is_rectified(replace(conv, residual=own))
     assert not is_rectified(replace(conv, y=replace(conv.y, zero_point=7)))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.conv2d import winograd, winograd_plan
-from edgekiln.compiler.kernels.conv2d.kernel import Convolution
-from edgekiln.compiler.kernels.epilogue.finish import FloatFinish, Requantize
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, RequantizeFinish
 from edgekiln.targets import isa
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, with_other_numbers
@@ -54,7 +54,7 @@ _ZEROS = st.sampled_from(["low", "high", "some"])
 _HALOS = st.sampled_from([0, 0, 1, 2, 3])
 
 
-def filtered(conv: Convolution, name: str, choice: int) -> Convolution:
+def filtered(conv: ConvolutionKernel, name: str, choice: int) -> ConvolutionKernel:
     """The convolution by one of the ways to cut Winograd's filtering; by other means where sums
     may be too large.
     """
@@ -65,7 +65,9 @@ def filtered(conv: Convolution, name: str, choice: int) -> Convolution:
 
 def check(name: str, case: Case, choice: int) -> None:
     p = Problem(case, microkernel(name).activation)
-    conv = filtered(Convolution(y=p.y.tensor, finish=p.finish, **p.attributes()), name, choice)
+    conv = filtered(
+        ConvolutionKernel(y=p.y.tensor, finish=p.finish, **p.attributes()), name, choice
+    )
     memory = run(conv.build(isa.load(name)), name, [p.x.memory()], p.y.tensor, case.pieces)
     harness.assert_codes(memory, p.expected())
 
@@ -74,8 +76,8 @@ def check_residual(name: str, case: Case, choice: int) -> None:
     p = Problem(case, microkernel(name).activation)
     own, other, total = p.residual()
     clip = harness.bounds(total.dtype)
-    conv = Convolution(
-        y=total, finish=Requantize(mult=p.mult, clip=clip), residual=own, **p.attributes()
+    conv = ConvolutionKernel(
+        y=total, finish=RequantizeFinish(mult=p.mult, clip=clip), residual=own, **p.attributes()
     )
     kernel = filtered(conv, name, choice).build(isa.load(name))
     memory = run(kernel, name, [p.x.memory(), other.memory()], total, case.pieces)
@@ -89,7 +91,7 @@ def check_sums(name: str, case: Case, choice: int) -> None:
     out = Nhwc(n=n, h=h, w=w, c=c, dtype="float32")
     mult = (p.x_scale * p.w_scale).astype(np.float32)
     conv = filtered(
-        Convolution(y=out, finish=Requantize(mult=mult), **p.attributes()), name, choice
+        ConvolutionKernel(y=out, finish=RequantizeFinish(mult=mult), **p.attributes()), name, choice
     )
     memory = run(conv.build(isa.load(name)), name, [p.x.memory()], out, case.pieces)
     expected = p.sums().astype(np.float32) * mult[:, None, None]
@@ -117,12 +119,12 @@ def test_filtering_by_the_thousand(name: str, checked: Any, case: Case, choice: 
         checked(name, other, choice)
 
 
-def convolution(channels: int, weight: int = 127, size: int = 8) -> Convolution:
+def convolution(channels: int, weight: int = 127, size: int = 8) -> ConvolutionKernel:
     x = Nhwc(n=1, h=size + 2, w=size + 2, c=channels, dtype="uint8", scale=1.0, zero_point=0)
     y = Nhwc(n=1, h=size, w=size, c=16, dtype="uint8", scale=1.0, zero_point=0)
-    return Convolution(
+    return ConvolutionKernel(
         x=x, y=y, weight=np.full((16, channels, 3, 3), weight, np.int8),
-        bias=np.zeros(16, np.int32), finish=Requantize(mult=np.ones(16, np.float32)),
+        bias=np.zeros(16, np.int32), finish=RequantizeFinish(mult=np.ones(16, np.float32)),
     )  # fmt: skip
 
 
@@ -165,7 +167,7 @@ def test_filtered_floats_are_as_exact_as_their_roundings_allow(
     name: str, case: Case, choice: int
 ) -> None:
     p = FloatProblem(case)
-    conv = Convolution(finish=FloatFinish(), **p.attributes())
+    conv = ConvolutionKernel(finish=ActivationFinish(), **p.attributes())
     tiles = [tile for tile in conv.tiles(microkernel(name)) if tile.algorithm == "winograd"]
     chosen = replace(conv, tile=tiles[choice % len(tiles)]) if tiles else conv
     assert bool(tiles) == name.startswith("x86")

@@ -10,7 +10,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.compile import Compile
+from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
@@ -22,7 +22,7 @@ TARGET = profile.load("x86-64-v3")
 
 def program(model: Path) -> AotRunner:
     out = model.with_suffix(".lib")
-    Compile().run(artifacts.of(model), out, StageContext(target=TARGET, scratch=model.parent))
+    CompileStage().run(artifacts.of(model), out, StageContext(target=TARGET, scratch=model.parent))
     return AotRunner.open(out)
 
 
@@ -228,5 +228,7 @@ def test_a_result_that_tvm_would_make_of_another_shape_is_refused(tmp_path: Path
         y="1, 4, 15, 15",
     )
     path = float_models.write(model, tmp_path / "m.onnx")
-    with pytest.raises(UnsupportedError, match=r"its attribute output_shape = \[15, 15\] is not supported"):
+    with pytest.raises(
+        UnsupportedError, match=r"its attribute output_shape = \[15, 15\] is not supported"
+    ):
         program(path)

@@ -1,11 +1,11 @@
-from edgekiln.compiler.onnx_model.cost import Costs, onnx_costs
+from edgekiln.compiler.onnx_model.cost import OnnxCosts, onnx_costs
 from tests.compiler.float_models import make, residual
 
 
 def test_convolutions_and_the_head_are_counted():
     convs = 32 * 32 * 8 * (3 * 9 + 8 * 9)
     parameters = 8 * 27 + 8 + 8 * 72 + 8 + 80 + 10
-    assert onnx_costs(residual()) == Costs(
+    assert onnx_costs(residual()) == OnnxCosts(
         parameters=parameters, macs=convs + 80, weight_bytes=4 * parameters
     )
 
@@ -28,7 +28,7 @@ def test_products_of_activations_count():
     attention = make(
         "k = Transpose <perm = [0, 2, 1]> (x)\n y = MatMul (x, k)", {}, x="N, 5, 7", y="N, 5, 5"
     )
-    assert onnx_costs(attention) == Costs(parameters=0, macs=5 * 5 * 7, weight_bytes=0)
+    assert onnx_costs(attention) == OnnxCosts(parameters=0, macs=5 * 5 * 7, weight_bytes=0)
 
 
 def test_transposed_convolutions_count_each_input_once():

@@ -7,14 +7,14 @@ from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.import_onnx import import_onnx
 from edgekiln.compiler.ir.node import Op
 from edgekiln.compiler.ir.printer import printed
-from edgekiln.compiler.passes.pipeline import PASSES, Settings, lower_graph
+from edgekiln.compiler.passes.pipeline import PASSES, PassSettings, lower_graph
 
 T = TypeVar("T", bound=Op)
 
-INT8 = Settings(activation="int8")
+INT8 = PassSettings(activation="int8")
 
 
-def before(name: str, path: Path, settings: Settings = INT8) -> Graph:
+def before(name: str, path: Path, settings: PassSettings = INT8) -> Graph:
     """A model as the pass of this name is given it."""
     graph = import_onnx(path)
     for entry in PASSES:

@@ -7,7 +7,7 @@ import pytest
 
 from edgekiln.compiler.ir.linear import Conv2d
 from edgekiln.compiler.ir.ops import Lookup
-from edgekiln.compiler.passes.pipeline import Settings
+from edgekiln.compiler.passes.pipeline import PassSettings
 from tests.compiler.passes.graphs import (
     assert_changes_once,
     assert_leaves_alone,
@@ -17,7 +17,7 @@ from tests.compiler.passes.graphs import (
 )
 from tests.compiler.qdq_models import QdqModel
 
-UINT8 = Settings(activation="uint8")
+UINT8 = PassSettings(activation="uint8")
 
 
 def test_all_that_holds_codes_moves_with_the_zero_point(tmp_path: Path) -> None:

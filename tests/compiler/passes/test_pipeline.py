@@ -11,10 +11,10 @@ from edgekiln.compiler.ir.validate import faults
 from edgekiln.compiler.passes import pipeline
 from edgekiln.compiler.passes.pipeline import (
     PASSES,
-    Entry,
     Inspection,
+    PassEntry,
     PassError,
-    Settings,
+    PassSettings,
     lower_graph,
 )
 from tests.compiler import float_models
@@ -43,7 +43,7 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_every_pass_leaves_a_sound_graph_and_finds_nothing_to_do_twice(
     model: Path, activation: str, integer_edges: bool
 ) -> None:
-    settings = Settings(activation=activation, integer_edges=integer_edges)
+    settings = PassSettings(activation=activation, integer_edges=integer_edges)
     graph = import_onnx(model)
     assert faults(graph) == []
     for entry in PASSES:
@@ -96,7 +96,7 @@ def test_a_pass_that_fails_is_named_with_those_before_it(
 ) -> None:
     m = QdqModel()
     graph = import_onnx(m.save(tmp_path / "m.onnx", shortcut(m)))
-    broken = Entry(phase="fusion", name="broken", run=run)
+    broken = PassEntry(phase="fusion", name="broken", run=run)
     monkeypatch.setattr(pipeline, "PASSES", (*PASSES[:2], broken, *PASSES[2:]))
     with pytest.raises(PassError) as caught:
         lower_graph(graph, "int8", inspection=Inspection(check=True))

@@ -175,19 +175,19 @@ def test_another_users_store_that_cannot_be_read_is_said_in_words(
 def test_an_error_names_the_users_file_and_not_the_stores(
     store: Store, tmp_path: Path, log: Path
 ) -> None:
-    from edgekiln.compiler.stages.export import Export
+    from edgekiln.compiler.stages.export import ExportStage
     from edgekiln.runtime.errors import InputError
 
     mine = tmp_path / "mine.pt"
     mine.write_bytes(b"PK no module")
     taken = store.ingest(mine, "module")
     with pytest.raises(InputError) as caught:
-        store.run(Export(), taken)
+        store.run(ExportStage(), taken)
     assert caught.value.message == f"{mine}: not a file of torch.save, or damaged"
     assert str(store.root) not in f"{caught.value.message} {caught.value.hint} {caught.value}"
     made = store.run(Upper(log=str(log)), taken)
     with pytest.raises(InputError) as caught:
-        store.run(Export(), made)
+        store.run(ExportStage(), made)
     assert caught.value.message.startswith("the module that upper made: ")
 
 

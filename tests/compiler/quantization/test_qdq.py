@@ -136,7 +136,7 @@ def test_a_softmax_reads_the_float_logits():
     structure = qcheck.inspect(model)
     assert structure.integer == ("l",)
     assert structure.floats == (
-        qcheck.FloatOp(name="y", op="Softmax", reason="its input 'l' is float"),
+        qcheck.FloatNode(name="y", op="Softmax", reason="its input 'l' is float"),
     )
     assert qdq.logits(make(body, {"w": (10, 6)}, x="N, 6")) == ["l"]
 
@@ -190,7 +190,7 @@ def test_shape_changes_keep_scale_and_zero_point():
 def test_excluded_operations_stay_float():
     model = quantized(residual(), exclude=("c",))
     structure = qcheck.inspect(model, ("c",))
-    assert structure.floats == (qcheck.FloatOp(name="c", op="Conv", reason="excluded"),)
+    assert structure.floats == (qcheck.FloatNode(name="c", op="Conv", reason="excluded"),)
     assert set(structure.integer) == {"a", "s", "p", "f", "y"}
 
 

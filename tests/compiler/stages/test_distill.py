@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.distill import Distill
+from edgekiln.compiler.stages.distill import DistillStage
 from edgekiln.models import artifact
 from edgekiln.models import data as sets
 from edgekiln.models.artifact import load_module
@@ -15,7 +15,7 @@ from edgekiln.runtime.errors import ConfigError, InputError
 from tests.compiler import artifacts
 
 DATA = "digits?limit=400&test=60&val=60&calib=20&size=16"
-QUICK = Distill(epochs=2, batch_size=32)
+QUICK = DistillStage(epochs=2, batch_size=32)
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,9 @@ def make(model: str, path: Path, seed: int = 0) -> Path:
     return path
 
 
-def distill(stage: Distill, src: Path, home: Path, **context: object) -> tuple[Path, StageContext]:
+def distill(
+    stage: DistillStage, src: Path, home: Path, **context: object
+) -> tuple[Path, StageContext]:
     ctx = StageContext(scratch=home / "scratch", **context)  # type: ignore[arg-type]
     stage.run(artifacts.of(src), home / "out.pt", ctx)
     return home / "out.pt", ctx
@@ -206,6 +208,6 @@ def test_a_missing_teacher_file_is_named(student, tmp_path):
 )
 def test_options_out_of_range_are_refused(option, value, message):
     with pytest.raises(ConfigError) as caught:
-        Distill(**{option: value})
+        DistillStage(**{option: value})
     assert caught.value.message == message
     assert caught.value.exit_code == 2

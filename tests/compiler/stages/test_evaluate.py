@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from edgekiln.compiler.evaluation import subject
 from edgekiln.compiler.evaluation.report import area_under_curve
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.compile import Compile
-from edgekiln.compiler.stages.evaluate import Evaluate
-from edgekiln.compiler.stages.export import Export
-from edgekiln.compiler.stages.quantize import Quantize
+from edgekiln.compiler.stages.compile import CompileStage
+from edgekiln.compiler.stages.evaluate import EvaluateStage
+from edgekiln.compiler.stages.export import ExportStage
+from edgekiln.compiler.stages.quantize import QuantizeStage
 from edgekiln.models.artifact import create
 from edgekiln.models.data import load
 from edgekiln.runtime.errors import ConfigError, InputError, MissingToolError
@@ -25,7 +25,7 @@ from tests.emulated import require
 
 def evaluate(src: Path, **options) -> dict[str, Any]:
     dst = src.with_name("report.json")
-    metrics = Evaluate(**options).run(artifacts.of(src), dst, StageContext(scratch=src.parent))
+    metrics = EvaluateStage(**options).run(artifacts.of(src), dst, StageContext(scratch=src.parent))
     report = json.loads(dst.read_text(encoding="utf-8"))
     assert metrics == {"accuracy": report["accuracy"], "n": report["n"]}
     return report
@@ -93,7 +93,7 @@ def test_samples_takes_the_first_ones(tmp_path):
 
 def test_a_module_and_its_export_agree(tmp_path):
     create(tmp_path / "m.pt", "resnet8", load("digits", 0), "digits", seed=0)
-    Export().run(
+    ExportStage().run(
         artifacts.of(tmp_path / "m.pt"), tmp_path / "m.onnx", StageContext(scratch=tmp_path)
     )
     module, exported = evaluate(tmp_path / "m.pt"), evaluate(tmp_path / "m.onnx")
@@ -106,8 +106,8 @@ def test_a_module_and_its_export_agree(tmp_path):
 def test_a_compiled_program_predicts_what_its_model_does(tmp_path):
     src = write(residual(), tmp_path / "float.onnx")
     here = StageContext(scratch=tmp_path, target=profile.load("x86-64-v3"))
-    Quantize(data="digits").run(artifacts.of(src), tmp_path / "int8.onnx", here)
-    Compile().run(artifacts.of(tmp_path / "int8.onnx"), tmp_path / "m.lib", here)
+    QuantizeStage(data="digits").run(artifacts.of(src), tmp_path / "int8.onnx", here)
+    CompileStage().run(artifacts.of(tmp_path / "int8.onnx"), tmp_path / "m.lib", here)
     model = evaluate(tmp_path / "int8.onnx", data="digits")
     program = evaluate(tmp_path / "m.lib", data="digits")
     assert program["accuracy"] == pytest.approx(model["accuracy"], abs=0.005)  # ties
@@ -120,12 +120,12 @@ def test_a_program_for_another_machine_predicts_the_same_bits_under_qemu(tmp_pat
     target = profile.load("rpi5")
     require(target)
     src = write(residual(), tmp_path / "float.onnx")
-    Quantize(data="digits").run(
+    QuantizeStage(data="digits").run(
         artifacts.of(src), tmp_path / "int8.onnx", StageContext(scratch=tmp_path)
     )
     for name in ("x86-64-v3", "rpi5"):
         ctx = StageContext(scratch=tmp_path, target=profile.load(name))
-        Compile().run(artifacts.of(tmp_path / "int8.onnx"), tmp_path / f"{name}.lib", ctx)
+        CompileStage().run(artifacts.of(tmp_path / "int8.onnx"), tmp_path / f"{name}.lib", ctx)
     here = evaluate(tmp_path / "x86-64-v3.lib", data="digits")
     there = evaluate(tmp_path / "rpi5.lib", data="digits")
     assert there | {"file_bytes": 0} == here | {"file_bytes": 0}
@@ -138,8 +138,8 @@ def test_without_an_emulator_it_says_which_is_missing(tmp_path, monkeypatch):
     require(target := profile.load("rpi5"))
     src = write(residual(), tmp_path / "float.onnx")
     there = StageContext(scratch=tmp_path, target=target)
-    Quantize(data="digits").run(artifacts.of(src), tmp_path / "int8.onnx", there)
-    Compile().run(artifacts.of(tmp_path / "int8.onnx"), tmp_path / "m.lib", there)
+    QuantizeStage(data="digits").run(artifacts.of(src), tmp_path / "int8.onnx", there)
+    CompileStage().run(artifacts.of(tmp_path / "int8.onnx"), tmp_path / "m.lib", there)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(MissingToolError, match="qemu-aarch64 is not installed"):
         evaluate(tmp_path / "m.lib", data="digits")
@@ -183,7 +183,7 @@ def test_what_predicts_nothing_is_refused(tmp_path):
 
 def test_a_negative_number_of_samples_is_refused():
     with pytest.raises(ConfigError, match="evaluate: samples = -1"):
-        Evaluate(samples=-1)
+        EvaluateStage(samples=-1)
 
 
 @settings(deadline=None)

@@ -11,7 +11,7 @@ from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.onnx_model.rewrites import batch_norms_after_conv
 from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.export import Export
+from edgekiln.compiler.stages.export import ExportStage
 from edgekiln.models.artifact import create, load_module
 from edgekiln.models.data import load
 from edgekiln.runtime.errors import (
@@ -91,9 +91,11 @@ def module(path: Path, model: str) -> Path:
     return path
 
 
-def export(src: Path, dst: Path, stage: Export | None = None) -> tuple[onnx.ModelProto, list[str]]:
+def export(
+    src: Path, dst: Path, stage: ExportStage | None = None
+) -> tuple[onnx.ModelProto, list[str]]:
     context = StageContext(scratch=dst.parent, allow=ALLOWED)
-    (stage or Export()).run(artifacts.of(src), dst, context)
+    (stage or ExportStage()).run(artifacts.of(src), dst, context)
     return io.load_model(dst), context.notes
 
 
@@ -139,7 +141,7 @@ def test_the_model_carries_its_use(exported):
 
 
 def test_metrics_say_how_close_it_is(resnet, tmp_path):
-    metrics = Export().run(
+    metrics = ExportStage().run(
         artifacts.of(resnet), tmp_path / "m.onnx", StageContext(scratch=tmp_path)
     )
     assert metrics["argmax_agreement"] == 1.0
@@ -215,7 +217,7 @@ def test_a_batch_norm_that_cannot_be_folded_is_noted(tmp_path):
 def test_an_opset_that_torch_would_silently_replace_is_an_error(tmp_path, opset):
     src = module(tmp_path / "m.pt", "user_models:Plain")
     with pytest.raises(ConfigError) as caught:
-        export(src, tmp_path / "m.onnx", Export(opset=opset))
+        export(src, tmp_path / "m.onnx", ExportStage(opset=opset))
     assert caught.value.message == (f"export: opset {opset} was asked for, PyTorch wrote opset 18")
     assert caught.value.exit_code == 2
 
@@ -223,7 +225,7 @@ def test_an_opset_that_torch_would_silently_replace_is_an_error(tmp_path, opset)
 @pytest.mark.usefixtures("factories")
 def test_a_newer_opset_is_written(tmp_path):
     src = module(tmp_path / "m.pt", "user_models:Plain")
-    model, _ = export(src, tmp_path / "m.onnx", Export(opset=21))
+    model, _ = export(src, tmp_path / "m.onnx", ExportStage(opset=21))
     assert [entry.version for entry in model.opset_import] == [21]
 
 
@@ -234,7 +236,7 @@ def test_data_of_another_shape_is_refused(resnet, tmp_path):
         y=np.arange(60) % 10,
     )
     with pytest.raises(InputError) as caught:
-        export(resnet, tmp_path / "m.onnx", Export(data=str(tmp_path / "big.npz")))
+        export(resnet, tmp_path / "m.onnx", ExportStage(data=str(tmp_path / "big.npz")))
     assert caught.value.message == (
         f"samples of {tmp_path / 'big.npz'} have the shape (3, 48, 48), the model takes (3, 32, 32)"
     )
@@ -242,4 +244,4 @@ def test_data_of_another_shape_is_refused(resnet, tmp_path):
 
 def test_comparing_on_no_sample_is_refused():
     with pytest.raises(ConfigError, match="export: samples = 0"):
-        Export(samples=0)
+        ExportStage(samples=0)

@@ -11,7 +11,7 @@ import pytest
 from edgekiln.compiler.packaging import licences
 from edgekiln.compiler.packaging.report import StageReport
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.package import Package
+from edgekiln.compiler.stages.package import PackageStage
 from edgekiln.models.data import load as load_data
 from edgekiln.runtime import bundle, load, manifest
 from edgekiln.runtime.bundle import Bundle
@@ -43,7 +43,7 @@ def lib(tmp_path, library):
 def packed(lib, tmp_path, chain=(), **options):
     context = StageContext(scratch=tmp_path)
     src = replace(artifacts.of(lib), chain=chain)
-    Package(**options).run(src, tmp_path / "toy.ekb", context)
+    PackageStage(**options).run(src, tmp_path / "toy.ekb", context)
     return Bundle.open(tmp_path / "toy.ekb"), context
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.distill import Distill
-from edgekiln.compiler.stages.prune import Prune
+from edgekiln.compiler.stages.distill import DistillStage
+from edgekiln.compiler.stages.prune import PruneStage
 from edgekiln.models import artifact, cost
 from edgekiln.models import data as sets
 from edgekiln.models.artifact import load_module, save_module
@@ -18,7 +18,7 @@ from edgekiln.runtime.errors import ConfigError, InputError
 from tests.compiler import artifacts
 
 DATA = "digits?limit=200&test=40&val=40&calib=20&size=16"
-QUICK = Prune(ratio=0.6, recovery_epochs=1, channel_multiple=2)
+QUICK = PruneStage(ratio=0.6, recovery_epochs=1, channel_multiple=2)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def source(tmp_path_factory) -> Path:
 
 
 def prune(
-    stage: Prune, src: Path, home: Path, **context: object
+    stage: PruneStage, src: Path, home: Path, **context: object
 ) -> tuple[dict[str, float], StageContext]:
     ctx = StageContext(scratch=home / "scratch", **context)  # type: ignore[arg-type]
     home.mkdir(exist_ok=True)
@@ -54,7 +54,7 @@ def test_the_network_is_really_smaller(source, tmp_path):
 
 def test_what_a_cut_costs_is_said(source, tmp_path):
     trained = tmp_path / "trained.pt"
-    Distill(epochs=6, batch_size=16).run(
+    DistillStage(epochs=6, batch_size=16).run(
         artifacts.of(source), trained, StageContext(scratch=tmp_path / "d")
     )
     stage = replace(QUICK, ratio=0.1, recovery_epochs=0)
@@ -71,7 +71,9 @@ def test_what_a_cut_costs_is_said(source, tmp_path):
 @pytest.mark.parametrize(("ratio", "rate"), [(0.97, 2e-4), (0.3, 3e-3)])
 def test_recovery_is_gentle_where_the_cut_cost_little(source, tmp_path, ratio, rate):
     trained = tmp_path / "trained.pt"
-    Distill(epochs=6, batch_size=16).run(artifacts.of(source), trained, StageContext(scratch=tmp_path / "d"))
+    DistillStage(epochs=6, batch_size=16).run(
+        artifacts.of(source), trained, StageContext(scratch=tmp_path / "d")
+    )
     stage = replace(QUICK, ratio=ratio)
     metrics, _ = prune(stage, trained, tmp_path / "default")
     prune(replace(stage, learning_rate=rate), trained, tmp_path / "given")
@@ -170,5 +172,5 @@ def test_a_weight_that_is_not_a_number_is_named(source, tmp_path):
 )
 def test_options_out_of_range_are_refused(option, value, message):
     with pytest.raises(ConfigError) as caught:
-        Prune(**{option: value})
+        PruneStage(**{option: value})
     assert caught.value.message == message

@@ -8,7 +8,7 @@ import pytest
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.quantization import qcheck
-from edgekiln.compiler.stages.quantize import Quantize
+from edgekiln.compiler.stages.quantize import QuantizeStage
 from edgekiln.models.data import load
 from tests.compiler import artifacts
 from tests.compiler.float_models import make, residual, write
@@ -155,7 +155,7 @@ def test_channels_are_balanced_where_quantization_lost_the_signal(tmp_path):
 def test_progress_reaches_its_end(float_model):
     seen = []
     context = StageContext(scratch=float_model.parent, advance=lambda *a: seen.append(a))
-    Quantize(data="digits", samples=70, calibration="mse").run(
+    QuantizeStage(data="digits", samples=70, calibration="mse").run(
         artifacts.of(float_model), float_model.with_name("int8.onnx"), context
     )
     assert seen[-1] == (140, 140, "calibrating (mse)")
@@ -169,7 +169,7 @@ def test_an_interrupt_leaves_no_file(float_model):
     context = StageContext(scratch=float_model.parent, advance=interrupt)
     dst = float_model.with_name("int8.onnx")
     with pytest.raises(KeyboardInterrupt):
-        Quantize(data="digits").run(artifacts.of(float_model), dst, context)
+        QuantizeStage(data="digits").run(artifacts.of(float_model), dst, context)
     assert [path.name for path in float_model.parent.iterdir()] == ["float.onnx"]
 
 
@@ -225,7 +225,7 @@ def test_a_small_data_set_is_calibrated_on_training_samples_too(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_mlperf_tinys_resnet_keeps_its_accuracy(shared_data, cifar10, tmp_path, method):
-    from edgekiln.compiler.stages.evaluate import Evaluate
+    from edgekiln.compiler.stages.evaluate import EvaluateStage
 
     src = tmp_path / "float.onnx"
     src.write_bytes((shared_data / "mlperf_tiny" / "ic_resnet8_float.onnx").read_bytes())
@@ -233,7 +233,7 @@ def test_mlperf_tinys_resnet_keeps_its_accuracy(shared_data, cifar10, tmp_path, 
     assert metrics["quantized_ops"] == 16
     assert [note.split()[0] for note in notes] == ["Softmax"]
     assert metrics["sqnr_db"] > 27
-    report = Evaluate(data=cifar10).run(
+    report = EvaluateStage(data=cifar10).run(
         artifacts.of(src.with_name("int8.onnx")),
         tmp_path / "r.json",
         StageContext(scratch=tmp_path),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekiln.compiler.stages.quantize import Quantize
+from edgekiln.compiler.stages.quantize import QuantizeStage
 from edgekiln.runtime.errors import AccuracyError, ConfigError, InputError, UnsupportedError
 from tests.compiler.float_models import make, residual, write
 from tests.compiler.quantizing import quantize, refused, unbalanced
@@ -112,5 +112,5 @@ def test_open_image_sizes_are_refused(tmp_path):
 )
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(ConfigError) as caught:
-        Quantize(**options)
+        QuantizeStage(**options)
     assert caught.value.message == message

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from edgekiln.compiler.pipeline.artifact import Artifact
-from edgekiln.compiler.stages.distill import Distill
-from edgekiln.compiler.stages.export import Export
+from edgekiln.compiler.stages.distill import DistillStage
+from edgekiln.compiler.stages.export import ExportStage
 from edgekiln.compiler.stages.uses_module import factory_code
 from edgekiln.models import artifact, data
 
@@ -67,11 +67,15 @@ def test_another_forward_retrains_though_the_weights_are_the_same(
     path = workplace / "net.pt"
     artifact.create(path, "forward_nets:Net", data.load("digits"), "digits", seed=0)
     src = Artifact.of_file(path, "module")
-    before = [stage.uses(src, None) for stage in (Distill(data="digits"), Export(data="digits"))]
+    before = [
+        stage.uses(src, None) for stage in (DistillStage(data="digits"), ExportStage(data="digits"))
+    ]
     (workplace / "forward_nets.py").write_text(
         source + "    def forward(self, x): return super().forward(-x)\n"
     )
-    after = [stage.uses(src, None) for stage in (Distill(data="digits"), Export(data="digits"))]
+    after = [
+        stage.uses(src, None) for stage in (DistillStage(data="digits"), ExportStage(data="digits"))
+    ]
     assert [each["data"] for each in before] == [each["data"] for each in after]
     assert all(old["factory"] != new["factory"] for old, new in zip(before, after, strict=True))
 
@@ -80,4 +84,4 @@ def test_the_data_that_a_model_names_and_the_same_data_by_name_are_one_key(tmp_p
     path = tmp_path / "net.pt"
     artifact.create(path, "resnet8", data.load("digits"), "digits", seed=0)
     src = Artifact.of_file(path, "module")
-    assert Export().settled(src) == Export(data="digits")
+    assert ExportStage().settled(src) == ExportStage(data="digits")

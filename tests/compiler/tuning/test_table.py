@@ -12,7 +12,7 @@ from edgekiln.compiler.tuning import table
 from edgekiln.compiler.tuning.table import Choices, TuningRow, file_for, merged, read, write
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.targets import isa, profile
-from tests.compiler.tuning.layers import ISA, NAME, conv
+from tests.compiler.tuning.layers import ISA, NAME, conv, resnet8_block
 
 ROW = TuningRow(
     layer="conv 3×3 16→16, 8×8", target=NAME, version=VERSION, signature="0" * 64, method="a CPU",
@@ -79,6 +79,17 @@ def test_every_shipped_file_is_of_a_profile_and_of_todays_kernels() -> None:
         target = profile.load(path.stem)
         assert file_for("", target) == path
         assert not Choices.of(read(path), target).stale
+
+
+def test_what_was_measured_is_still_found() -> None:
+    """A signature is kept in files: it must not change with the names of classes."""
+    target = profile.load("x86-avx512-vnni")
+    path = file_for("", target)
+    assert path
+    choices = Choices.of(read(path), target)
+    choices.tuned("y", resnet8_block(), isa.load("x86_vnni"))
+    (key,) = choices.layers
+    assert choices.rows[key].layer == "conv 3×3 16→16, 32×32"
 
 
 def tuned_row(tile: Tile) -> TuningRow:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from edgekiln.runtime.errors import MeasurementError
-from edgekiln.runtime.power.energy import Window, check_length, energy_of, idle_seconds
+from edgekiln.runtime.power.energy import TrialWindow, check_length, energy_of, idle_seconds
 from edgekiln.runtime.power.meter import SensorError
 from edgekiln.runtime.power.recorder import PowerRecorder
 
@@ -56,7 +56,7 @@ def test_gross_net_and_mean():
     with PowerRecorder(Steady(10.0)) as recorder:
         start = time.time()
         time.sleep(1.1)
-        window = Window(started_s=start, wall_s=1.05, inferences=100)
+        window = TrialWindow(started_s=start, wall_s=1.05, inferences=100)
         energy = energy_of(recorder, [window] * 3, idle_before_w=3.0, idle_after_w=5.0)
     assert (energy.meter, energy.scope) == ("steady", "the test")
     assert energy.mean_w == pytest.approx(10.0, rel=0.02)
