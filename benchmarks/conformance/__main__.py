@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import click
 
+from edgekiln.benchmarks.conformance import expected, trial
 from edgekiln.benchmarks.conformance.cases import FORMS, Form, cases
+from edgekiln.benchmarks.conformance.trial import Result
 
 
 @click.command()
@@ -18,12 +21,14 @@ from edgekiln.benchmarks.conformance.cases import FORMS, Form, cases
 @click.option("--form", "forms", multiple=True, type=click.Choice(FORMS), default=FORMS)
 @click.option("--match", default="", metavar="TEXT,…", help="Cases with TEXT in their names.")
 @click.option("--jobs", default=os.cpu_count(), show_default=True, help="Processes at work.")
-def main(out: Path, forms: tuple[Form, ...], match: str, jobs: int) -> None:
+@click.option("--update", is_flag=True, help="Write the verdicts to expected.json.")
+def main(out: Path, forms: tuple[Form, ...], match: str, jobs: int, *, update: bool) -> None:
     """Compile and run every case; write OUT, a line of JSON a case, and count the verdicts.
 
-    Cases that OUT has already are not run again: a run that was stopped goes on.
+    Cases that OUT has already are not run again: a run that was stopped goes on. Exit with 1 where
+    a case is worse than expected.json says.
     """
-    known = {(r["name"], r["form"]) for r in _read(out)}
+    known = {(r.name, r.form) for r in _read(out)}
     wanted = match.split(",")
     workers = []
     for number in range(jobs):
@@ -35,9 +40,15 @@ def main(out: Path, forms: tuple[Form, ...], match: str, jobs: int) -> None:
     for worker in workers:
         os.waitpid(worker, 0)
     for form in forms:
-        counts = Counter(r["verdict"] for r in _read(out) if r["form"] == form)
+        counts = Counter(r.verdict for r in _read(out) if r.form == form)
         total = sum(counts.values())
         click.echo(f"{form}: {total} cases: " + ", ".join(f"{n} {v}" for v, n in counts.items()))
+    if update:
+        expected.update(_read(out))
+    worse = expected.worse(_read(out), expected.read())
+    for line in worse:
+        click.echo(f"worse: {line}")
+    sys.exit(1 if worse else 0)
 
 
 def _work(
@@ -48,8 +59,6 @@ def _work(
     share: tuple[int, int],
 ) -> None:
     """Every `share[1]`-th case, beginning with number `share[0]`."""
-    from edgekiln.benchmarks.conformance import trial
-
     with tempfile.TemporaryDirectory(prefix="edgekiln-conformance-store-") as store:
         os.environ["EDGEKILN_STORE"] = store
         trial.preload()
@@ -63,9 +72,10 @@ def _work(
                     file.write(line + "\n")  # one write: lines of two workers do not mix
 
 
-def _read(out: Path) -> Iterator[dict[str, str]]:
+def _read(out: Path) -> Iterator[Result]:
     if out.exists():
-        yield from (json.loads(line) for line in out.read_text(encoding="utf-8").splitlines())
+        for line in out.read_text(encoding="utf-8").splitlines():
+            yield Result(**json.loads(line))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """One case, compiled and run in a process of its own."""
 
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -17,6 +16,11 @@ from edgekiln.benchmarks.isolated import Verdict, isolated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_FIRST = (
+    '<ir_version: 8, opset_import: ["" : 17]> m (float[1, 4] x) => (float[1, 4] y) {y = Relu (x)}'
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +69,20 @@ def _judge(case: Case, results: "list[NDArray[np.generic]]") -> tuple[Verdict, s
 
 
 def preload() -> None:
-    """Import what every case needs, once."""
+    """Import what every case needs and compile something, so that what a process computes once,
+    such as the fingerprint of our code, is there when cases fork.
+    """
     import tvm
     import tvm.relax.frontend.onnx
 
     import edgekiln.compiler.cli.group
     import edgekiln.compiler.lowering.lower
-    import edgekiln.compiler.stages.compile
 
-    assert {"tvm", "edgekiln.compiler.stages.compile"} <= sys.modules.keys()
     assert tvm.relax.frontend.onnx
+    assert edgekiln.compiler.cli.group
     assert edgekiln.compiler.lowering.lower
+    with tempfile.TemporaryDirectory(prefix="edgekiln-conformance-") as home:
+        model, lib = Path(home, "model.onnx"), Path(home, "model.lib")
+        onnx.save(onnx.parser.parse_model(_FIRST), model)
+        code, words = command("compile", model, "-o", lib)
+        assert code == 0, words

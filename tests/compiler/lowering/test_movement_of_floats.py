@@ -14,13 +14,13 @@ from tests.compiler import artifacts, float_models
 
 TARGET = profile.load("host")  # the widest vectors that can be run
 COUNT = 40
-LARGEST = 4000  # elements of a result
+LARGEST = 50_000  # elements of a result
 
 
 def tiles(rng: np.random.Generator) -> tuple[onnx.ModelProto, list[np.ndarray], list[np.ndarray]]:
     """A model of Tile nodes with random shapes and repeats; their inputs and right results."""
     shapes: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
-        ((1, 3, 4, 3), (1, 5, 6, 5)), ((4,), (5,)), ((2, 8), (3, 4))
+        ((1, 3, 4, 3), (1, 5, 6, 5)), ((2, 3, 4, 5), (7, 6, 4, 2)), ((5, 4, 8), (1, 8, 3))
     ]  # fmt: skip
     while len(shapes) < COUNT:
         rank = rng.integers(1, 5)
