@@ -13,6 +13,7 @@ import click
 
 from edgekiln.benchmarks.conformance import expected, trial
 from edgekiln.benchmarks.conformance.cases import FORMS, Form, cases
+from edgekiln.benchmarks.conformance.expected import Key
 from edgekiln.benchmarks.conformance.trial import Result
 
 
@@ -20,9 +21,18 @@ from edgekiln.benchmarks.conformance.trial import Result
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--form", "forms", multiple=True, type=click.Choice(FORMS), default=FORMS)
 @click.option("--match", default="", metavar="TEXT,…", help="Cases with TEXT in their names.")
+@click.option("--sample", type=int, help="So many cases of each form that expected.json lists.")
 @click.option("--jobs", default=os.cpu_count(), show_default=True, help="Processes at work.")
 @click.option("--update", is_flag=True, help="Write the verdicts to expected.json.")
-def main(out: Path, forms: tuple[Form, ...], match: str, jobs: int, *, update: bool) -> None:
+def main(
+    out: Path,
+    forms: tuple[Form, ...],
+    match: str,
+    sample: int | None,
+    jobs: int,
+    *,
+    update: bool,
+) -> None:
     """Compile and run every case; write OUT, a line of JSON a case, and count the verdicts.
 
     Cases that OUT has already are not run again: a run that was stopped goes on. Exit with 1 where
@@ -30,11 +40,12 @@ def main(out: Path, forms: tuple[Form, ...], match: str, jobs: int, *, update: b
     """
     known = {(r.name, r.form) for r in _read(out)}
     wanted = match.split(",")
+    sampled = None if sample is None else expected.sample(sample)
     workers = []
     for number in range(jobs):
         worker = os.fork()
         if worker == 0:
-            _work(out, forms, wanted, known, (number, jobs))
+            _work(out, forms, wanted, known, (number, jobs), sampled)
             os._exit(0)
         workers.append(worker)
     for worker in workers:
@@ -57,6 +68,7 @@ def _work(
     wanted: list[str],
     known: set[tuple[str, str]],
     share: tuple[int, int],
+    sampled: set[Key] | None,
 ) -> None:
     """Every `share[1]`-th case, beginning with number `share[0]`."""
     with tempfile.TemporaryDirectory(prefix="edgekiln-conformance-store-") as store:
@@ -66,6 +78,8 @@ def _work(
             chosen = (c for c in cases(form) if any(text in c.name for text in wanted))
             for index, case in enumerate(chosen):
                 if index % share[1] != share[0] or (case.name, case.form) in known:
+                    continue
+                if sampled is not None and (case.form, case.name) not in sampled:
                     continue
                 line = json.dumps(asdict(trial.run(case)))
                 with out.open("a", encoding="utf-8") as file:

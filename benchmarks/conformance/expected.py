@@ -1,6 +1,7 @@
 """What is known to become of each case: the committed list, `expected.json`."""
 
 import json
+import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -53,6 +54,14 @@ def reason_of(result: Result) -> str:
     first = result.detail.partition("\n")[0]
     first = first.removeprefix("error: ").removeprefix("model.onnx: ")
     return re.sub(r" \('[^']*'\)", "", first)
+
+
+def sample(count: int) -> set[Key]:
+    """So many cases of each form on the list, the same ones each time."""
+    known = sorted(read())
+    rng = random.Random(0)
+    forms = {form: [key for key in known if key[0] == form] for form, _ in known}
+    return {key for keys in forms.values() for key in rng.sample(keys, min(count, len(keys)))}
 
 
 def worse(results: Iterable[Result], known: Mapping[Key, Expected]) -> list[str]:

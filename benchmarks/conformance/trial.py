@@ -23,6 +23,9 @@ _FIRST = (
 )
 
 
+_HALF_STEPS = 4 * 2**-11  # four roundings of float16: sums in another order
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     name: str
@@ -61,7 +64,8 @@ def _judge(case: Case, results: "list[NDArray[np.generic]]") -> tuple[Verdict, s
         if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
             found, right = (f"{a.dtype}{list(a.shape)}" for a in (ours, theirs))
             return "wrong", f"output {index} is {found}, not {right}"
-        if not np.allclose(ours, theirs, rtol=case.rtol, atol=case.atol, equal_nan=True):
+        rtol = max(case.rtol, _HALF_STEPS) if theirs.dtype == np.float16 else case.rtol
+        if not np.allclose(ours, theirs, rtol=rtol, atol=case.atol, equal_nan=True):
             with np.errstate(all="ignore"):
                 off = np.nanmax(np.abs(ours.astype("float64") - theirs.astype("float64")))
             return "wrong", f"output {index} is off by {off:.3g}"

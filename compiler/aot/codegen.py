@@ -36,7 +36,7 @@ def compile_function(func: "PrimFunc", symbol: str, tvm_target: Mapping[str, obj
     """Compile one function. Buffer parameters become pointers aligned to 64 bytes, in order.
 
     Args:
-        func: TIR with or without blocks, static shapes, no call into a runtime, no parallel loops.
+        func: TIR with or without blocks, static shapes, no call into a runtime.
         tvm_target: a profile's `[tvm]` table.
     """
     import tvm
@@ -123,6 +123,9 @@ def _with_pointers(
             continue
         pointer = tirx.Var(f"{param.name}_ptr", param.data.ty)
         params.append(pointer)
+        if isinstance(param.elem_offset, ir.Var):  # of TVM's scatters and sums: any, they say
+            offset = param.elem_offset
+            prologue.append(tirx.Bind(offset, tirx.IntImm(offset.ty.dtype, 0)))
         prologue.append(tirx.DeclBuffer(param, data=pointer))
 
     workspace: list[int] = []
@@ -137,11 +140,13 @@ def _with_pointers(
         workspace.append(size)
         return tirx.DeclBuffer(alloc.buffer, data=pointer)
 
-    def refuse_parallel(loop: "For") -> "For":
-        assert loop.kind != tirx.ForKind.PARALLEL, f"{symbol}: parallel loop; use begin/end instead"
-        return loop
+    def one_after_another(loop: "For") -> "For":
+        """Iterations of a parallel loop, as TVM's scatters have them; our kernels have none."""
+        if loop.kind != tirx.ForKind.PARALLEL:
+            return loop
+        return tirx.For(loop.loop_var, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body)
 
-    body = structural_map(func.body, [(tirx.AllocBuffer, place), (tirx.For, refuse_parallel)])
+    body = structural_map(func.body, [(tirx.AllocBuffer, place), (tirx.For, one_after_another)])
     if "x86" in target.attrs.get("mtriple", ""):
         prologue += _aligned_frame()
     success = tirx.stmt.Return(tirx.IntImm("int32", 0))

@@ -162,7 +162,7 @@ _MOVES = (
         attributes=("coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside",
             "extrapolation_value", "mode", "nearest_mode"),
         values={"mode": (None, "nearest")},
-        limits="nearest to whole multiples in integers",
+        limits="nearest to whole multiples in integers; factors that make whole pixels",
     ),
     Operator(
         name="Slice", role="pass-through", integer="slice", float_form="slice",

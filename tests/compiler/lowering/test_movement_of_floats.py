@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.compile import Compile
@@ -46,13 +48,43 @@ def tiles(rng: np.random.Generator) -> tuple[onnx.ModelProto, list[np.ndarray], 
     return model, inputs, expected
 
 
+def run(model: onnx.ModelProto, home: Path, *inputs: np.ndarray) -> list[np.ndarray]:
+    path = float_models.write(model, home / "m.onnx")
+    lib = path.with_suffix(".lib")
+    Compile().run(artifacts.of(path), lib, StageContext(target=TARGET, scratch=home))
+    return list(AotRunner.open(lib).run(*inputs))
+
+
+@pytest.mark.parametrize("reduction", ["none", "add", "max"])
+def test_values_are_scattered_to_constant_places(tmp_path: Path, reduction: str) -> None:
+    rng = np.random.default_rng(0)
+    constants = {
+        "at": np.array([[[0], [2]], [[5], [1]]]),
+        "what": rng.normal(0, 1, (2, 2, 7)).astype(np.float32),
+    }
+    model = float_models.make(
+        f'y = ScatterND <reduction = "{reduction}"> (x, at, what)\n', {}, x="6, 7", y="6, 7",
+        constants=constants,
+    )  # fmt: skip
+    x = rng.normal(0, 1, (6, 7)).astype(np.float32)
+    (found,) = run(model, tmp_path, x)
+    expected = ReferenceEvaluator(model).run(None, {"x": x})
+    assert isinstance(expected, list)
+    np.testing.assert_array_equal(found, expected[0])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_running_sums_go_along_their_axis(tmp_path: Path, axis: int) -> None:
+    constants = {"axis": np.array(axis)}
+    model = float_models.make("y = CumSum (x, axis)\n", {}, x="6, 7", y="6, 7", constants=constants)
+    x = np.random.default_rng(0).integers(-9, 9, (6, 7)).astype(np.float32)
+    np.testing.assert_array_equal(run(model, tmp_path, x)[0], np.cumsum(x, axis))
+
+
 def test_tiles_of_any_shape_repeat_their_input(tmp_path: Path) -> None:
     """LLVM compiled `x[i % 4]` into reads past the end of x."""
     model, inputs, expected = tiles(np.random.default_rng(2))
-    path = float_models.write(model, tmp_path / "m.onnx")
-    lib = path.with_suffix(".lib")
-    Compile().run(artifacts.of(path), lib, StageContext(target=TARGET, scratch=tmp_path))
-    found = AotRunner.open(lib).run(*inputs)
+    found = run(model, tmp_path, *inputs)
     wrong = [
         f"{a.shape} to {c.shape}"
         for a, b, c in zip(inputs, found, expected, strict=True)

@@ -270,6 +270,17 @@ def test_functions_without_a_rule_in_tvm_have_kernels(
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_a_resize_by_a_factor_that_cuts_a_pixel_is_refused(tmp_path: Path, mode: str) -> None:
+    factors = {"f": np.array([1, 1, 0.6, 2], np.float32)}
+    model = float_models.make(
+        f'y = Resize <mode = "{mode}"> (x, , f)\n', {}, x="1, 1, 4, 4", y="1, 1, 2, 8",
+        constants=factors,
+    )  # fmt: skip
+    with pytest.raises(UnsupportedError, match=r"by 0\.6 makes 2\.4 pixels of 4, which is not"):
+        program(float_models.write(model, tmp_path / "m.onnx"))
+
+
 @pytest.mark.parametrize("operands", ["x", "x, a, b"])
 def test_max_and_min_take_any_number_of_operands(tmp_path: Path, operands: str) -> None:
     constants = {"a": np.array(-1, np.float32), "b": np.array(0.5, np.float32)}

@@ -39,7 +39,8 @@ def test_what_is_a_lookup_table_is_marked_as_one():
 
 
 def test_functions_of_floats_are_those_that_have_steps():
-    assert {name for name, row in ROWS.items() if row.float_form == "function"} == set(STEPS)
+    functions = {name for name, row in ROWS.items() if row.float_form == "function"}
+    assert functions | {"Add", "Mul"} == set(STEPS)  # of two tensors these are kernels
 
 
 def test_fallbacks_are_what_tvm_imports():
