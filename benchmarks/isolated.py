@@ -65,7 +65,7 @@ def _in_the_child(function: Callable[[], tuple[Verdict, str]], writing: int, sec
 
 def describe(error: BaseException) -> str:
     """An unexpected error in a line: what, and the innermost place in our own code."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
     ours = [f for f in frames if "edgekiln" in f.filename and "site-packages" not in f.filename]
     place = (ours or frames)[-1]
     return f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -10,34 +11,55 @@ from pathlib import Path
 
 import click
 
+from edgekiln.benchmarks.conformance import expected, trial
 from edgekiln.benchmarks.conformance.cases import FORMS, Form, cases
+from edgekiln.benchmarks.conformance.expected import Key
+from edgekiln.benchmarks.conformance.trial import Result
 
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--form", "forms", multiple=True, type=click.Choice(FORMS), default=FORMS)
 @click.option("--match", default="", metavar="TEXT,…", help="Cases with TEXT in their names.")
+@click.option("--sample", type=int, help="So many cases of each form that expected.json lists.")
 @click.option("--jobs", default=os.cpu_count(), show_default=True, help="Processes at work.")
-def main(out: Path, forms: tuple[Form, ...], match: str, jobs: int) -> None:
+@click.option("--update", is_flag=True, help="Write the verdicts to expected.json.")
+def main(
+    out: Path,
+    forms: tuple[Form, ...],
+    match: str,
+    sample: int | None,
+    jobs: int,
+    *,
+    update: bool,
+) -> None:
     """Compile and run every case; write OUT, a line of JSON a case, and count the verdicts.
 
-    Cases that OUT has already are not run again: a run that was stopped goes on.
+    Cases that OUT has already are not run again: a run that was stopped goes on. Exit with 1 where
+    a case is worse than expected.json says.
     """
-    known = {(r["name"], r["form"]) for r in _read(out)}
+    known = {(r.name, r.form) for r in _read(out)}
     wanted = match.split(",")
+    sampled = None if sample is None else expected.sample(sample)
     workers = []
     for number in range(jobs):
         worker = os.fork()
         if worker == 0:
-            _work(out, forms, wanted, known, (number, jobs))
+            _work(out, forms, wanted, known, (number, jobs), sampled)
             os._exit(0)
         workers.append(worker)
     for worker in workers:
         os.waitpid(worker, 0)
     for form in forms:
-        counts = Counter(r["verdict"] for r in _read(out) if r["form"] == form)
+        counts = Counter(r.verdict for r in _read(out) if r.form == form)
         total = sum(counts.values())
         click.echo(f"{form}: {total} cases: " + ", ".join(f"{n} {v}" for v, n in counts.items()))
+    if update:
+        expected.update(_read(out))
+    worse = expected.worse(_read(out), expected.read())
+    for line in worse:
+        click.echo(f"worse: {line}")
+    sys.exit(1 if worse else 0)
 
 
 def _work(
@@ -46,10 +68,9 @@ def _work(
     wanted: list[str],
     known: set[tuple[str, str]],
     share: tuple[int, int],
+    sampled: set[Key] | None,
 ) -> None:
     """Every `share[1]`-th case, beginning with number `share[0]`."""
-    from edgekiln.benchmarks.conformance import trial
-
     with tempfile.TemporaryDirectory(prefix="edgekiln-conformance-store-") as store:
         os.environ["EDGEKILN_STORE"] = store
         trial.preload()
@@ -58,14 +79,17 @@ def _work(
             for index, case in enumerate(chosen):
                 if index % share[1] != share[0] or (case.name, case.form) in known:
                     continue
+                if sampled is not None and (case.form, case.name) not in sampled:
+                    continue
                 line = json.dumps(asdict(trial.run(case)))
                 with out.open("a", encoding="utf-8") as file:
                     file.write(line + "\n")  # one write: lines of two workers do not mix
 
 
-def _read(out: Path) -> Iterator[dict[str, str]]:
+def _read(out: Path) -> Iterator[Result]:
     if out.exists():
-        yield from (json.loads(line) for line in out.read_text(encoding="utf-8").splitlines())
+        for line in out.read_text(encoding="utf-8").splitlines():
+            yield Result(**json.loads(line))
 
 
 if __name__ == "__main__":

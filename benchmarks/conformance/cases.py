@@ -21,6 +21,7 @@ FORMS: tuple[Form, ...] = ("generated", "constants", "qdq")
 
 _ELEMENT_KINDS = "biufc"  # of numpy's dtypes: numbers and truth values
 _CODES = 255
+_WEIGHTS_ARE_NO_INPUTS = 4  # version of ONNX's file format since when they need not be listed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,6 +76,7 @@ def with_constants(case: Case) -> Case:
     for name, array in zip(names[1:], case.inputs[1:], strict=True):
         model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
     del model.graph.input[1:]
+    model.ir_version = max(model.ir_version, _WEIGHTS_ARE_NO_INPUTS)
     return Case(
         name=case.name,
         form="constants",

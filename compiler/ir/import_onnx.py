@@ -15,7 +15,7 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
 from edgekiln.compiler.ir.reference import evaluate
 from edgekiln.compiler.ir.tensor import Tensor
-from edgekiln.compiler.onnx_model import folding, operators
+from edgekiln.compiler.onnx_model import folding, operators, resize
 from edgekiln.compiler.onnx_model.io import load_model
 from edgekiln.runtime.errors import InputError, UnsupportedError
 
@@ -36,6 +36,7 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
     _fix_batch(model.graph, batch, path)
     model = folding.settle(model)
     operators.check(model, str(path))
+    resize.check(model, str(path))
     model = _infer_shapes(model, path)
     graph = _read(model)
     _drop_unused_outputs(graph)

@@ -1,6 +1,6 @@
 """Functions of float32 vectors that no instruction set has: exp, sigmoid, tanh, erf.
 
-Errors against exact results are a few units in the last place; the tests hold them.
+Errors against exact results are a few units in the last place; the tests hold them. NaN gives NaN.
 """
 
 from collections.abc import Sequence
@@ -8,9 +8,18 @@ from functools import reduce
 
 import numpy as np
 
-from edgekiln.compiler.kernels.tir import clamp, let
+from edgekiln.compiler.kernels.tir import let
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Expr, cast, const, float_const, reinterpret, splat
+from edgekiln.targets.isa.expressions import (
+    Expr,
+    cast,
+    const,
+    float_const,
+    maximum,
+    minimum,
+    reinterpret,
+    splat,
+)  # fmt: skip
 
 # e^r for |r| ≤ ln 2 / 2, highest power first: expf of Moshier's Cephes library. ln 2 in two parts,
 # so that n·ln 2 leaves x without a rounding.
@@ -42,8 +51,7 @@ _ERF = (
 
 def exp(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     """Return e^x = 2ⁿ·e^r with n = round(x / ln 2)."""
-    low, high = map(float_const, _EXP_RANGE)
-    x = let(clamp(x, low, high, lanes))
+    x = let(_inside(x, *_EXP_RANGE, lanes))
     n = let(mk.round_to_int(x * splat(float_const(1 / np.log(2)), lanes), lanes))
     whole = let(cast(n, "float32", lanes))
     # r = x - n·ln 2, by two multiply-adds that lose no bits of it.
@@ -76,10 +84,15 @@ def _odd_ratio(
     lanes: int,
 ) -> Expr:  # fmt: skip
     """Return x·P(x²) / Q(x²). Beyond the bound the function is constant in float32."""
-    x = let(clamp(x, float_const(-bound), float_const(bound), lanes))
+    x = let(_inside(x, -bound, bound, lanes))
     square = let(x * x)
     above, below = (_polynomial(mk, square, part, lanes) for part in terms)
     return x * above / below
+
+
+def _inside(x: Expr, low: float, high: float, lanes: int) -> Expr:
+    """`x` inside [low, high]; NaN where it is NaN, being the second one of each comparison."""
+    return minimum(splat(float_const(high), lanes), maximum(splat(float_const(low), lanes), x))
 
 
 def _polynomial(mk: MicroKernel, x: Expr, terms: Sequence[float], lanes: int) -> Expr:

@@ -3,6 +3,7 @@
 It takes a convolution's channels, the length of a bias or of a row of scales as they come.
 """
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -31,12 +32,22 @@ def check(graph: "onnx.GraphProto", where: str) -> None:
     for node in graph.node:
         fault = _CHECKS[node.op_type] if node.op_type in _CHECKS and not node.domain else None
         known = [shapes.get(name) if name else None for name in node.input]
-        reason = fault(node, known) if fault else None
+        reason = fault(node, known) if fault else _elements(node, shapes)
         if reason is not None:
             result = next((name for name in node.output if name), node.name)
             raise InputError(
                 f"{where}: operator {node.op_type} ({result!r}) {reason}", hint="export it again"
             )
+
+
+def _elements(node: "onnx.NodeProto", shapes: dict[str, Shape]) -> str | None:
+    """Reshape and its like: as many elements behind as before, where both are known."""
+    if node.op_type not in ("Reshape", "Squeeze", "Unsqueeze", "Flatten"):
+        return None
+    before, after = (shapes.get(name, (0,)) for name in (node.input[0], node.output[0]))
+    if 0 in (*before, *after) or math.prod(before) == math.prod(after):
+        return None
+    return f"makes {after} of {before}"
 
 
 def _convolution(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:

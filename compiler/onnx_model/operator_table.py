@@ -60,8 +60,8 @@ _ELEMENTWISE = (
         attributes=("min", "max"), constants=(1, 2), limits="constant bounds around 0",
     ),
     Operator(
-        name="Swish", role="float", rewritten="Mul and Sigmoid", attributes=("alpha",),
-        limits="in float32 programs not supported",
+        name="Swish", role="float", float_form="function", rewritten="Mul and Sigmoid",
+        attributes=("alpha",),
     ),
 )  # fmt: skip
 
@@ -71,17 +71,15 @@ _UNARY = tuple(
         name=name, role="quantized" if quantized else "enclosed", integer="lookup",
         float_form=form, lookup=True, attributes=tuple(attributes.split()),
         tail=name in ("Sigmoid", "Tanh"),
-        limits="in float32 programs not supported" if not form else "",
     )
     for quantized, form, entries in (
         (True, "function", ("Erf", "Exp", "Gelu approximate", "HardSigmoid alpha beta",
-            "HardSwish", "LeakyRelu alpha", "Neg", "Sigmoid", "Sqrt", "Tanh")),
-        (True, FALLBACK, ("Abs", "Elu alpha", "Mish", "Selu alpha gamma", "Softplus", "Softsign")),
-        (False, "function", ("Reciprocal",)),
+            "HardSwish", "LeakyRelu alpha", "Mish", "Neg", "Sigmoid", "Sqrt", "Tanh")),
+        (True, FALLBACK, ("Abs", "Elu alpha", "Selu alpha gamma", "Softplus", "Softsign")),
+        (False, "function", ("Celu alpha", "Reciprocal")),
         (False, FALLBACK, ("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos",
             "Cosh", "Floor", "Log", "Round", "Sign", "Sin", "Sinh", "Tan",
             "ThresholdedRelu alpha")),
-        (False, "", ("Celu alpha",)),
     )
     for name, _, attributes in (entry.partition(" ") for entry in entries)
 )  # fmt: skip
@@ -165,7 +163,7 @@ _MOVES = (
         attributes=("coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside",
             "extrapolation_value", "mode", "nearest_mode"),
         values={"mode": (None, "nearest")},
-        limits="nearest to whole multiples in integers",
+        limits="nearest to whole multiples in integers; factors that make whole pixels",
     ),
     Operator(
         name="Slice", role="pass-through", integer="slice", float_form="slice",

@@ -43,6 +43,8 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
     _check_text(model, where)
     if not model.graph.node:
         raise InputError(f"{where}: an ONNX file without any operation", hint="export it again")
+    if not model.graph.output:
+        raise InputError(f"{where}: an ONNX file without any output", hint="export it again")
     if model.graph.sparse_initializer:
         raise UnsupportedError(
             f"{where}: its weights are stored sparse", hint="export the model with dense weights"
@@ -215,9 +217,11 @@ def _check_shapes(model: "onnx.ModelProto", where: str) -> None:
         kind = value.type.tensor_type.elem_type
         bare.graph.output.append(onnx.helper.make_tensor_value_info(value.name, kind, None))
     try:
-        inferred = onnx.shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(
+            bare, check_type=True, strict_mode=True, data_prop=True
+        )
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise InputError(f"{where}: shapes do not fit: {_first_line(error)}") from error
+        raise InputError(f"{where}: shapes or types do not fit: {_first_line(error)}") from error
     depends = _of_data(model.graph)
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         dims = [d.dim_value for d in value.type.tensor_type.shape.dim if d.HasField("dim_value")]

@@ -20,6 +20,20 @@ def _one(op_type: str) -> Steps:
     return lambda operands, _op, _first: [FunctionStep(op_type, operands)]
 
 
+def _any_number(op_type: str) -> Steps:
+    """Of an operator that takes one operand and more: two at a time."""
+
+    def steps(operands: tuple[Operand, ...], _op: Onnx, first: int) -> list[FunctionStep]:
+        left, *others = operands
+        found = []
+        for right in others or (left,):  # the greatest of one value is that of it and itself
+            found.append(FunctionStep(op_type, (left, right)))
+            left = first + len(found) - 1
+        return found
+
+    return steps
+
+
 def _gate(x: Operand, alpha: float, beta: float, first: int) -> list[FunctionStep]:
     """alpha·x + beta, between 0 and 1."""
     return [
@@ -63,6 +77,48 @@ def _gelu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionS
     ]
 
 
+def _swish(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
+    """x·sigmoid(alpha·x)."""
+    (x,) = operands
+    return [
+        FunctionStep("Mul", (x, op.real("alpha", 1.0))),
+        FunctionStep("Sigmoid", (first,)),
+        FunctionStep("Mul", (x, first + 1)),
+    ]
+
+
+def _mish(operands: tuple[Operand, ...], _op: Onnx, first: int) -> list[FunctionStep]:
+    """x·tanh(ln(1 + eˣ)) = x·n / (n + 2) with n = eˣ·(eˣ + 2): no digits lost near eˣ = 0.
+
+    From 20 on the factor is 1 in float32, and n does not overflow there.
+    """
+    (x,) = operands
+    return [
+        FunctionStep("Min", (x, 20.0)),
+        FunctionStep("Exp", (first,)),
+        FunctionStep("Add", (first + 1, 2.0)),
+        FunctionStep("Mul", (first + 1, first + 2)),
+        FunctionStep("Add", (first + 3, 2.0)),
+        FunctionStep("Div", (first + 3, first + 4)),
+        FunctionStep("Mul", (x, first + 5)),
+    ]
+
+
+def _celu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
+    """max(x, 0) + alpha·(e^(min(x, 0) / alpha) - 1)."""
+    (x,) = operands
+    alpha = op.real("alpha", 1.0)
+    return [
+        FunctionStep("Max", (x, 0.0)),
+        FunctionStep("Min", (x, 0.0)),
+        FunctionStep("Div", (first + 1, alpha)),
+        FunctionStep("Exp", (first + 2,)),
+        FunctionStep("Add", (first + 3, -1.0)),
+        FunctionStep("Mul", (first + 4, alpha)),
+        FunctionStep("Add", (first, first + 5)),
+    ]
+
+
 def _leaky_relu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
     """max(x, 0) + alpha·min(x, 0)."""
     (x,) = operands
@@ -76,12 +132,16 @@ def _leaky_relu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[Fun
 
 STEPS: dict[str, Steps] = {
     **{op: _one(op) for op in (*ARITHMETIC, *FUNCTIONS)},
+    **{op: _any_number(op) for op in ("Max", "Min")},
     "Neg": lambda operands, _op, _first: [FunctionStep("Mul", (*operands, -1.0))],
     "Reciprocal": lambda operands, _op, _first: [FunctionStep("Div", (1.0, *operands))],
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_swish,
     "Gelu": _gelu,
     "LeakyRelu": _leaky_relu,
+    "Swish": _swish,
+    "Mish": _mish,
+    "Celu": _celu,
 }
 
 

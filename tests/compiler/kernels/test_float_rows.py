@@ -124,6 +124,18 @@ def test_functions_are_near_to_the_last_place(name: str, op: str) -> None:
     np.testing.assert_allclose(found, exact(x.astype(np.float64)), rtol=places * 2 * UNIT, atol=0)
 
 
+@floats_everywhere
+@pytest.mark.parametrize("op", UNARY)
+def test_nan_goes_through_functions(name: str, op: str) -> None:
+    x = np.linspace(0, 4, 37, dtype=np.float32)
+    x[::5] = np.nan
+    kernel = MapKernel(x=row(x.size), y=row(x.size), function=(FunctionStep(op, (0,)),)).build(
+        microkernel(name)
+    )
+    found = run(kernel, name, [x], row(x.size))
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(x))
+
+
 @floats_here
 def test_exponentials_leave_float32_as_they_should(name: str) -> None:
     x = np.array([-1000.0, 1000.0, 89.0, 0.0], np.float32)

@@ -138,7 +138,7 @@ def test_shapes_that_contradict_each_other_are_refused(tmp_path):
     model.graph.initializer[0].CopyFrom(
         onnx.numpy_helper.from_array(np.ones((5, 4), np.float32), "w")
     )
-    assert refused(model, tmp_path).message.startswith("shapes do not fit: ")
+    assert refused(model, tmp_path).message.startswith("shapes or types do not fit: ")
 
 
 @pytest.mark.parametrize(
@@ -203,3 +203,22 @@ def test_an_input_of_no_type_is_refused(tmp_path):
 def test_a_device_is_not_read_as_a_model():
     with pytest.raises(InputError, match=r"^/dev/zero: not a file$"):
         io.load_model(Path("/dev/zero"))
+
+
+def test_a_file_without_outputs_is_refused(tmp_path):
+    model = residual()
+    del model.graph.output[:]
+    assert refused(model, tmp_path).message == "an ONNX file without any output"
+
+
+def test_a_reshape_to_another_number_of_elements_is_refused(tmp_path):
+    model = make("y = Reshape (x, s)", {}, x="1, 4", y="2, 3", constants={"s": np.array([2, 3])})
+    assert refused(model, tmp_path).message == "operator Reshape ('y') makes (2, 3) of (1, 4)"
+
+
+def test_an_operand_of_a_type_that_the_operator_does_not_take_is_refused(tmp_path):
+    model = make("y = Softmax (x)", {}, x="1, 4", y="1, 4")
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT8E8M0
+    message = refused(model, tmp_path).message
+    assert message.startswith("shapes or types do not fit: ")
+    assert "tensor(float8e8m0)" in message
