@@ -179,6 +179,9 @@ def run(offer: Offer) -> None:
     Raises DeviceError: the tracker cannot be reached, or no port is free.
     """
     server = BoardServer(offer)
+    # Before anyone is told that it serves: who hears it may end it at once.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     for warning in offer.warnings():
         print(f"warning: {warning}", file=sys.stderr)
     tracker = f"{offer.tracker[0]}:{offer.tracker[1]}"
@@ -186,8 +189,6 @@ def run(offer: Offer) -> None:
         f"serving as {offer.key!r} at {offer.address}:{server.port}, for the tracker at {tracker}",
         flush=True,
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
     try:
         server.serve()
     except KeyboardInterrupt:

@@ -89,7 +89,7 @@ def floats(y: bytes, spec: TensorSpec) -> bytes:
 def check_bits(model: Path, names: list[str], samples: int = 3) -> dict[str, Lib]:
     inputs, expected = reference(model, samples)
     libs = {name: Lib(model, profile.load(name)) for name in names}
-    assert libs.keys() == set(MICROCONTROLLERS)
+    assert names
     for lib in libs.values():
         assert [lib.run_image(x) for x in inputs] == expected, lib.target.name
     return libs
