@@ -29,7 +29,7 @@ def test_a_damaged_artifact_in_the_store_is_made_again(project: Project, sound: 
     assert bytes(content) != program.read_bytes()
     (cell,) = project.result.cells
     assert cell.build is not None
-    assert "is damaged (wrong checksum): made again" in cell.build.steps[-1].remark
+    assert "has another checksum): made again" in cell.build.steps[-1].remark
 
 
 def test_a_store_that_cannot_be_written_is_named(project: Project) -> None:

@@ -141,9 +141,9 @@ def test_the_same_inputs_give_the_same_bytes_anywhere(lib, tmp_path):
         "import sys; from pathlib import Path\n"
         "from edgekiln.compiler.pipeline.artifact import Artifact\n"
         "from edgekiln.compiler.pipeline.stage import StageContext\n"
-        "from edgekiln.compiler.stages.package import Package\n"
+        "from edgekiln.compiler.stages.package import PackageStage\n"
         "src = Artifact.of_file(Path(sys.argv[1]), 'lib')\n"
-        "Package().run(src, Path('x.ekb'), StageContext(scratch=Path()))"
+        "PackageStage().run(src, Path('x.ekb'), StageContext(scratch=Path()))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "99", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     command = [sys.executable, "-c", code, str(tmp_path / "toy.lib")]
