@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 # A tie moves a code by one step; behind a fused addition by as many as that step spans.
 MAX_STEPS = 4
-# Ties are rare: more than this share of differing codes in a layer is a wrong kernel. One code that
-# is one step off is a tie in a tensor of any size: a share of a dozen values would allow none.
+# Ties are rare: more than this share of differing codes in a layer is a wrong kernel.
 MAX_TIE_SHARE = 0.02
 # Float results differ in their last bits, because sums are taken in another order: by about √k·2⁻²⁴
 # of the result for k terms, 108 dB for the 4,608 of a 3×3 convolution over 512 channels. 80 dB, a
@@ -64,6 +63,4 @@ def close(max_steps: float | None, differing: int, elements: int, sqnr_db: float
     """Whether two computations of a tensor are one, but for ties, or a float's last bits."""
     if max_steps is None:
         return sqnr_db is None or sqnr_db >= MIN_FLOAT_SQNR_DB
-    if differing <= 1 and max_steps <= 1:
-        return True
     return max_steps <= MAX_STEPS and differing <= MAX_TIE_SHARE * elements

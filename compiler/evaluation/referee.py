@@ -4,7 +4,8 @@ ONNX Runtime computes a quantized layer in float32 between dequantize and quanti
 lies exactly between two codes, as those of a 2×2 average do in a quarter of all cases, its last
 bits decide, not the model. The same nodes are computed here by ONNX's reference implementation in
 float64. Codes times scales fit its 53 bits, so sums and averages of codes are exact; products of
-scales are off by 2⁻⁵³, which SNAP takes back for what is a tie in exact arithmetic.
+scales are off by 2⁻⁵³, which SNAP takes back for what is a tie in exact arithmetic. What is no tie,
+but nearer to one than float32 can tell, either neighbour computes: `bounds` gives both.
 """
 
 from collections.abc import Mapping, Set
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from onnx.reference.op_run import OpRun
 
 SNAP = 1e-9  # in steps: nearer to the middle between two codes is the middle
+# In steps: where float32 holds numbers of up to 256 steps, after four roundings, it cannot tell less.
+RESOLUTION = 256 * 4 * 2.0**-24
 
 
 class Referee:
@@ -27,30 +30,42 @@ class Referee:
         """`known` are tensors whose values are given: a layer reaches back as far as these."""
         self._model, self._known = model, known
         self._producers = {name: node for node in model.graph.node for name in node.output}
-        self._evaluators: dict[str, Any] = {}
+        self._evaluators: dict[tuple[str, float], Any] = {}
+
+    def bounds(
+        self, name: str, values: "Mapping[str, NDArray[np.generic]]"
+    ) -> "tuple[NDArray[np.generic], NDArray[np.generic]] | None":
+        """The least and the largest codes that float32 may make of a quantized tensor: all near
+        ties rounded down, and up; exact ties go to the even code in both. As `judge` otherwise.
+        """
+        low, high = (self.judge(name, values, toward) for toward in (-1.0, 1.0))
+        return None if low is None or high is None else (low, high)
 
     def judge(
-        self, name: str, values: "Mapping[str, NDArray[np.generic]]"
+        self, name: str, values: "Mapping[str, NDArray[np.generic]]", toward: float = 0.0
     ) -> "NDArray[np.generic] | None":
         """Tensor `name` in float64, or, of a quantized one, its codes; from the values of `known`.
+
+        Args:
+            toward: where near ties go, see `rounded`.
 
         None where the layer holds an operator that ONNX's reference does not compute in float64.
         """
         try:
-            if name not in self._evaluators:
-                self._evaluators[name] = self._evaluator(name)
-            evaluator = self._evaluators[name]
+            if (name, toward) not in self._evaluators:
+                self._evaluators[name, toward] = self._evaluator(name, toward)
+            evaluator = self._evaluators[name, toward]
             if evaluator is None:
                 return None
             given = {each: _widened(values[each]) for each in evaluator.input_names}
             (result,) = evaluator.run(None, given)
         # The reference raises what numpy does, of many classes, for what it does not support.
         except Exception:
-            self._evaluators[name] = None
+            self._evaluators[name, toward] = None
             return None
         return cast("NDArray[np.generic]", np.asarray(result))
 
-    def _evaluator(self, name: str) -> Any:
+    def _evaluator(self, name: str, toward: float) -> Any:
         from onnx import helper
         from onnx.reference import ReferenceEvaluator
 
@@ -70,7 +85,7 @@ class Referee:
             ],
         )
         layer = helper.make_model(graph, opset_imports=self._model.opset_import)
-        return ReferenceEvaluator(layer, new_ops=_operators())
+        return ReferenceEvaluator(layer, new_ops=_operators(toward))
 
     def _layer(self, name: str) -> "tuple[list[onnx.NodeProto], list[str]]":
         """The nodes that make a tensor of known ones, in the model's order; and those."""
@@ -114,7 +129,7 @@ def _in_double(node: "onnx.NodeProto") -> "onnx.NodeProto":
     return wide
 
 
-def _operators() -> "list[type[OpRun]]":
+def _operators(toward: float) -> "list[type[OpRun]]":
     """Quantize and dequantize without float32 between codes."""
     from onnx.reference.op_run import OpRun
 
@@ -127,17 +142,23 @@ def _operators() -> "list[type[OpRun]]":
         def _run(self, x: Any, scale: Any, zero: Any = None, axis: int = 1, **_: Any) -> Any:
             dtype = np.dtype(np.uint8) if zero is None else zero.dtype
             scale, zero = (_along(each, x.ndim, axis) for each in (scale, zero))
-            levels = rounded(x / scale.astype(np.float64)) + zero.astype(np.float64)
+            levels = rounded(x / scale.astype(np.float64), toward) + zero.astype(np.float64)
             limits = np.iinfo(dtype)
             return (np.clip(levels, limits.min, limits.max).astype(dtype),)
 
     return [DequantizeLinear, QuantizeLinear]
 
 
-def rounded(levels: "NDArray[np.float64]") -> "NDArray[np.float64]":
-    """To the nearest whole number, from the middle to the even one."""
+def rounded(levels: "NDArray[np.float64]", toward: float = 0.0) -> "NDArray[np.float64]":
+    """To the nearest whole number, from the middle to the even one.
+
+    Args:
+        toward: -1 or 1: what float32 cannot tell from the middle goes down, or up.
+    """
     middle = np.floor(levels) + 0.5
-    return np.rint(np.where(np.abs(levels - middle) <= SNAP, middle, levels))
+    apart = np.abs(levels - middle)
+    near = np.where(apart <= RESOLUTION, middle + 0.25 * toward, levels) if toward else levels
+    return np.rint(np.where(apart <= SNAP, middle, near))
 
 
 def _along(values: "NDArray[np.generic] | None", axes: int, axis: int) -> "NDArray[np.generic]":
