@@ -186,16 +186,15 @@ def _judge(
             if exact is None or exact.shape != theirs.shape:
                 continue
             ours, others = found.setdefault(layer.name, (_Tally.of(layer), _Tally.of(layer)))
-            codes, right = (
-                _codes(layer, mine, mine),
-                _codes(layer, mine, exact.astype(theirs.dtype)),
-            )
+            codes = _codes(layer, mine, mine)
+            right = _codes(layer, mine, exact.astype(theirs.dtype))
             others.difference.add(_codes(layer, mine, theirs), right)
             if layer.output and layer.output.zero_point is not None:
                 bounds = referee.bounds(layer.name, {**truth, oracle.input: batch})
                 assert bounds is not None, layer.name  # `judge` has computed it
                 low, high = (_codes(layer, mine, each.astype(theirs.dtype)) for each in bounds)
-                right = np.where((low <= codes) & (codes <= high), codes, right)
+                tie = np.less_equal(low, codes) & np.less_equal(codes, high)
+                right = np.where(tie, codes, right)
             ours.difference.add(codes, right)
     return tuple(_judgement(*pair) for pair in found.values())
 

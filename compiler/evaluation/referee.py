@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from onnx.reference.op_run import OpRun
 
 SNAP = 1e-9  # in steps: nearer to the middle between two codes is the middle
-# In steps: where float32 holds numbers of up to 256 steps, after four roundings, it cannot tell less.
+# In steps: of numbers of up to 256 steps float32 cannot tell less, after four roundings.
 RESOLUTION = 256 * 4 * 2.0**-24
 
 
