@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from edgekiln.runtime import limits
-from edgekiln.runtime import manifest as documents
 from edgekiln.runtime.archive import read_members, write_members
 from edgekiln.runtime.errors import BundleError
 from edgekiln.runtime.files import EXECUTABLE_MODE, FILE_MODE, cannot_write, written_whole
-from edgekiln.runtime.manifest import REBUILD_HINT, Manifest, ProgramSpec, TensorSpec
+from edgekiln.runtime.limits import BUNDLES, read_file
+from edgekiln.runtime.manifest import (
+    REBUILD_HINT,
+    Manifest,
+    ProgramSpec,
+    TensorSpec,
+    from_json,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +61,7 @@ def write_lib(path: Path, files: Mapping[str, bytes]) -> None:
 
 def read_content(path: Path) -> bytes:
     """The bytes of a program's file. Raises InputError: no such file, or a larger one."""
-    return limits.read_file(path, limits.BUNDLES, hint="give the path of a bundle")
+    return read_file(path, BUNDLES, hint="give the path of a bundle")
 
 
 def read_tar(path: Path) -> dict[str, bytes]:
@@ -106,7 +111,7 @@ class Bundle:
                 )
         if files[SEAL] != seal(files[MANIFEST]):
             raise BundleError(f"{path}: {MANIFEST} does not match its sha256", hint=REBUILD_HINT)
-        manifest = documents.from_json(Manifest, files[MANIFEST], f"{path}: {MANIFEST}")
+        manifest = from_json(Manifest, files[MANIFEST], f"{path}: {MANIFEST}")
         _check_hashes(path, files, manifest.files, {MANIFEST, SEAL}, "the manifest")
         return cls(path=path, manifest=manifest, files=files)
 
@@ -204,7 +209,7 @@ def _verified_lib(
             hint="compile it again, with this EdgeKiln",
         )
     _check_hashes(path, files, _sums(path, files[SUMS]), {SUMS}, SUMS)
-    spec = documents.from_json(ProgramSpec, files[PROGRAM], f"{path}: {PROGRAM}")
+    spec = from_json(ProgramSpec, files[PROGRAM], f"{path}: {PROGRAM}")
     return spec, {name: content for name, content in files.items() if name != SUMS}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from edgekiln.runtime import codec
+from edgekiln.runtime.codec import CodecError, decode, dumps, encode, loads
 from edgekiln.runtime.errors import BundleError
 
 SCHEMA_VERSION = 1
@@ -114,7 +114,7 @@ Document = TypeVar("Document", ProgramSpec, Manifest)
 
 def to_json(document: ProgramSpec | Manifest) -> str:
     """The text of `program.json` or `manifest.json`; equal documents give equal bytes."""
-    return codec.dumps({"schema": SCHEMA_VERSION, **codec.encode(document)})
+    return dumps({"schema": SCHEMA_VERSION, **encode(document)})
 
 
 def from_json(kind: type[Document], text: str | bytes, where: str) -> Document:
@@ -125,7 +125,7 @@ def from_json(kind: type[Document], text: str | bytes, where: str) -> Document:
             with values that no program has.
     """
     try:
-        data = codec.loads(text)
+        data = loads(text)
     except ValueError as error:
         raise BundleError(f"{where}: not JSON: {error}", hint=REBUILD_HINT) from error
     if not isinstance(data, dict) or "schema" not in data:
@@ -138,8 +138,8 @@ def from_json(kind: type[Document], text: str | bytes, where: str) -> Document:
     if kind is ProgramSpec:  # its version is the file's, not the program's
         del data["schema"]
     try:
-        document = codec.decode(kind, data)
-    except codec.CodecError as error:
+        document = decode(kind, data)
+    except CodecError as error:
         raise BundleError(f"{where}: {error}", hint=REBUILD_HINT) from error
     program = document.program if isinstance(document, Manifest) else document
     if problem := next(_impossible(program), None):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 
-from edgekiln.runtime import host
 from edgekiln.runtime.amx_permission import request_amx_permission
 from edgekiln.runtime.bundle import LIBRARY, ProgramFile
 from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
+from edgekiln.runtime.host import cpu_flags
 from edgekiln.runtime.library import Library, Pointers, aligned, view
 from edgekiln.runtime.manifest import REBUILD_HINT, Layer, ProgramSpec, TensorSpec
 from edgekiln.runtime.trust import open_trusted
@@ -231,7 +231,7 @@ def check_machine(
             f"{where}: made for {spec.machine} ({spec.target}), {on} is {machine}",
             hint="build it with a --target that fits (`edgekiln targets detect`)",
         )
-    if missing := sorted(set(spec.features) - (host.cpu_flags() if flags is None else flags)):
+    if missing := sorted(set(spec.features) - (cpu_flags() if flags is None else flags)):
         cpu = "this CPU" if flags is None else on
         raise BundleError(
             f"{where}: made for {spec.target}, {cpu} lacks {', '.join(missing)}",

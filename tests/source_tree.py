@@ -55,10 +55,8 @@ def _imported(parsed: ast.Module, modules: frozenset[str]) -> set[str]:
             case ast.Import(names=names):
                 found |= {alias.name for alias in names}
             case ast.ImportFrom(module=str(module), names=names):
-                inside = {f"{module}.{alias.name}" for alias in names}
-                found |= inside & modules
-                if inside - modules:  # a name in the module itself
-                    found.add(module)
+                # A package is asked for its module: that executes the package, which may import it.
+                found |= {module, *(f"{module}.{alias.name}" for alias in names)}
     return found & modules
 
 

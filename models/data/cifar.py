@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.models.data import restricted_pickle
 from edgekiln.models.data.dataset import Split, UnsplitData, labelled
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
+from edgekiln.models.data.restricted_pickle import Array as PickledArray
+from edgekiln.models.data.restricted_pickle import load as unpickled
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.limits import read_file
 
@@ -121,9 +122,9 @@ def _read_binary(path: Path, layout: _Layout) -> tuple[NDArray[np.generic], NDAr
 
 
 def _read_pickle(path: Path, layout: _Layout) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    content = restricted_pickle.load(path)
+    content = unpickled(path)
     found = content.get(b"data") if isinstance(content, dict) else None
-    pixels = found.values if isinstance(found, restricted_pickle.Array) else None
+    pixels = found.values if isinstance(found, PickledArray) else None
     labels = content.get(layout.labels_key) if isinstance(content, dict) else None
     if (
         pixels is None
@@ -149,7 +150,7 @@ def _class_names(folder: Path, layout: _Layout) -> tuple[str, ...]:
         text = path.read_bytes()[:_MAX_NAMES_BYTES].decode("utf-8", "replace")
         names = [line.strip() for line in text.splitlines() if line.strip()]
     else:
-        content = restricted_pickle.load(path)
+        content = unpickled(path)
         listed = content.get(layout.names_key) if isinstance(content, dict) else None
         listed = listed if isinstance(listed, list) else []
         names = [name.decode("utf-8", "replace") for name in listed if isinstance(name, bytes)]

@@ -9,19 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from edgekiln.models import spec
-from edgekiln.models.data import (
-    anomaly_sound,
-    cifar,
-    digits,
-    idx,
-    image_folder,
-    images,
-    npz,
-    tones,
-)
+from edgekiln.models.data.anomaly_sound import read as read_anomaly_sound
+from edgekiln.models.data.cifar import fits as is_cifar
+from edgekiln.models.data.cifar import read as read_cifar
 from edgekiln.models.data.dataset import Dataset, Samples, Split, UnsplitData
+from edgekiln.models.data.digits import DEFAULTS as OF_DIGITS
+from edgekiln.models.data.digits import read as read_digits
+from edgekiln.models.data.idx import fits as is_idx
+from edgekiln.models.data.idx import read as read_idx
+from edgekiln.models.data.image_folder import read as read_image_folder
+from edgekiln.models.data.images import shaped as as_images
+from edgekiln.models.data.npz import fits as is_npz
+from edgekiln.models.data.npz import read as read_npz
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.splits import size_of, stratified_order
+from edgekiln.models.data.tones import read as read_tones
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.manifest import Preprocessing
 from edgekiln.runtime.typed import did_you_mean
@@ -30,17 +32,17 @@ Reader = Callable[[Path, Options], UnsplitData]
 
 # Name → reader and the options it is loaded with unless others are given.
 BUNDLED: Mapping[str, tuple[Callable[[], UnsplitData], Mapping[str, str]]] = {
-    "digits": (digits.read, digits.DEFAULTS),
-    "hum": (anomaly_sound.read, {}),
-    "tones": (tones.read, {}),
+    "digits": (read_digits, OF_DIGITS),
+    "hum": (read_anomaly_sound, {}),
+    "tones": (read_tones, {}),
 }
 
 # The first whose `fits` says yes reads a path.
 _FORMATS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
-    (npz.fits, npz.read),
-    (idx.fits, idx.read),
-    (cifar.fits, cifar.read),
-    (Path.is_dir, image_folder.read),
+    (is_npz, read_npz),
+    (is_idx, read_idx),
+    (is_cifar, read_cifar),
+    (Path.is_dir, read_image_folder),
 )
 
 _TEST, _VAL, _CALIB = "0.2", "0.1", "0.1"  # of the samples that are not already a test part
@@ -114,7 +116,7 @@ def _reader(path: Path) -> Reader:
 def _assemble(name: str, source: UnsplitData, options: Options, seed: int) -> Dataset:
     """Split, resize, recolor, and work out the preprocessing."""
     parts = _split(name, source, options, seed)
-    shaped = {part: images.shaped(split, options, name) for part, split in parts.items()}
+    shaped = {part: as_images(split, options, name) for part, split in parts.items()}
     _check_classes(name, source, shaped)
     return Dataset(
         name=name,

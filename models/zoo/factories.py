@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgekiln.models import spec
 from edgekiln.models.spec import Value
-from edgekiln.models.zoo import vision
 from edgekiln.models.zoo.entries import ENTRIES
+from edgekiln.models.zoo.vision import PACKAGES, mend_torchvision
 from edgekiln.runtime.errors import ConfigError, InputError, MissingToolError
 from edgekiln.runtime.typed import did_you_mean
 
@@ -116,11 +116,11 @@ def _import(name: str) -> Any:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # the user's own module, beside which the tool was started
     try:
-        if package in vision.PACKAGES:
-            vision.mend_torchvision()
+        if package in PACKAGES:
+            mend_torchvision()
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if package in vision.PACKAGES and error.name in vision.PACKAGES:
+        if package in PACKAGES and error.name in PACKAGES:
             raise MissingToolError(
                 f"{name}: {error.name} is not installed", hint="pip install 'edgekiln[vision]'"
             ) from error
