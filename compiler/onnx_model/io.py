@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.onnx_model import operators, validate
 from edgekiln.runtime.errors import InputError, UnsupportedError
+from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.manifest import Preprocessing
 
 if TYPE_CHECKING:
@@ -98,9 +99,8 @@ def load_model(path: Path) -> "onnx.ModelProto":
 
 def save_model(model: "onnx.ModelProto", path: Path) -> None:
     """Write at once or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(model.SerializeToString(deterministic=True))
-    part.replace(path)
+    with written_whole(path) as stream:
+        stream.write(model.SerializeToString(deterministic=True))
 
 
 def is_quantized(model: "onnx.ModelProto") -> bool:

@@ -1,10 +1,10 @@
 """One file that holds all a training needs to go on, written atomically."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.files import written_whole
 
 FORMAT = 2
 
@@ -17,9 +17,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
     import torch
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save({"format": FORMAT, **state}, temporary)
-    os.replace(temporary, path)  # atomic  # noqa: PTH105
+    with written_whole(path) as stream:
+        torch.save({"format": FORMAT, **state}, stream)
 
 
 def load(path: Path) -> dict[str, Any] | None:
