@@ -1,7 +1,10 @@
 """Convolutions and dense layers, of codes and of floats."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,7 @@ from edgekiln.compiler.lowering.state import Lowering
 
 _Weight = NDArray[np.int8] | NDArray[np.float32]
 _Bias = NDArray[np.int32] | NDArray[np.float32]
+K = TypeVar("K", ConvolutionKernel, DepthwiseKernel)
 
 
 def conv2d(low: Lowering, node: Node, op: Conv2d) -> None:
@@ -25,10 +29,11 @@ def conv2d(low: Lowering, node: Node, op: Conv2d) -> None:
     macs = y.elements * prod(op.weight.shape[1:])
     residual = _residual(op, low.tensor(node.inputs[1])) if op.residual else None
     if op.groups == len(op.weight) == x.nhwc().c > 1 and not op.dequantizes:
-        depthwise = low.tuned(node, _depthwise(op, x, y, residual))
+        depthwise = low.tuned(node, _kernel(DepthwiseKernel, op, x, y, residual))
         low.call(node, depthwise.build(low.kernels_of(node)), op="depthwise_conv2d", macs=macs)
     else:
-        convolution = low.tuned(node, _convolution(op, x, y, residual, low.compact))
+        make = partial(ConvolutionKernel, groups=op.groups, compact=low.compact)
+        convolution = low.tuned(node, _kernel(make, op, x, y, residual))
         low.call(node, convolution.build(low.kernels_of(node)), macs=macs)
 
 
@@ -48,7 +53,7 @@ def dense(low: Lowering, node: Node, op: Dense) -> None:
         window=Window(kernel=(1, 1)),
     )
     of_x, of_y = _as_matrix(x, rows, features), _as_matrix(y, rows, channels)
-    kernel = low.tuned(node, _convolution(one_tap, of_x, of_y, residual))
+    kernel = low.tuned(node, _kernel(ConvolutionKernel, one_tap, of_x, of_y, residual))
     low.call(node, kernel.build(low.kernels_of(node)), macs=rows * channels * features)
 
 
@@ -71,32 +76,12 @@ def _residual(op: Conv2d | Dense, other: Tensor) -> ResidualOperand | None:
     )
 
 
-def _convolution(
-    op: Conv2d, x: Tensor, y: Tensor, residual: ResidualOperand | None, compact: bool = False
-) -> ConvolutionKernel:
-    """The kernel of any convolution."""
+def _kernel(
+    make: Callable[..., K], op: Conv2d, x: Tensor, y: Tensor, residual: ResidualOperand | None
+) -> K:
+    """The kernel of a convolution; `make` builds one from what all have."""
     weight, bias = _constants(op)
-    return ConvolutionKernel(
-        x=x.nhwc(),
-        y=y.nhwc(),
-        weight=weight,
-        bias=bias,
-        finish=finish_of(op.finish, op.mult),
-        strides=op.window.strides,
-        dilations=op.window.dilations,
-        pads=op.window.pads[:2],
-        groups=op.groups,
-        residual=residual,
-        compact=compact,
-    )
-
-
-def _depthwise(
-    op: Conv2d, x: Tensor, y: Tensor, residual: ResidualOperand | None
-) -> DepthwiseKernel:
-    """The kernel of a convolution of each channel by itself."""
-    weight, bias = _constants(op)
-    return DepthwiseKernel(
+    return make(
         x=x.nhwc(),
         y=y.nhwc(),
         weight=weight,

@@ -42,24 +42,35 @@ class _Product:
     def macs(self) -> int:
         return prod((*self.batch, self.m, self.k, self.n))
 
+    def kernel(
+        self, op: MatMul, right: Matrices, zero_points: tuple[int, int] = (0, 0)
+    ) -> MatMulKernel:
+        """The kernel that multiplies.
+
+        Args:
+            right: where the right operand lies when it comes to that.
+            zero_points: of the operands, where they are codes.
+        """
+        return MatMulKernel(
+            batch=self.batch,
+            m=self.m,
+            k=self.k,
+            n=self.n,
+            a=self.left,
+            b=right,
+            y=self.result,
+            result=self.y.nhwc(),
+            zero_points=zero_points,
+            finish=finish_of(op.finish, op.mult),
+        )
+
 
 def _of_codes(low: Lowering, node: Node, op: MatMul) -> None:
     of = _Product(low, node, op)
     assert of.a.quant is not None, node.name
     assert of.b.quant is not None, node.name
     assert op.mult is not None, node.name
-    product = MatMulKernel(
-        batch=of.batch,
-        m=of.m,
-        k=of.k,
-        n=of.n,
-        a=of.left,
-        b=of.right,
-        y=of.result,
-        result=of.y.nhwc(),
-        zero_points=(of.a.quant.zero_point, of.b.quant.zero_point),
-        finish=finish_of(op.finish, op.mult),
-    )
+    product = of.kernel(op, of.right, (of.a.quant.zero_point, of.b.quant.zero_point))
     product = low.tuned(node, product)
     packed = ArenaBuffer(name=f"{node.name}:packed", bytes=product.packed_bytes(low.mk))
     low.pack(node, product.pack(low.mk), of.b.name, packed)
@@ -74,17 +85,7 @@ def _of_floats(low: Lowering, node: Node, op: MatMul) -> None:
     if right.column != 1:
         right = _columns_together(low, node, of.b, right, (*of.batch, of.k, of.n))
         inputs = (of.a.name, f"{node.name}:columns")
-    product = MatMulKernel(
-        batch=of.batch,
-        m=of.m,
-        k=of.k,
-        n=of.n,
-        a=of.left,
-        b=right,
-        y=of.result,
-        result=of.y.nhwc(),
-        finish=finish_of(op.finish, op.mult),
-    )
+    product = of.kernel(op, right)
     product = low.tuned(node, product)
     low.call(node, product.build(low.kernels_of(node)), macs=of.macs, inputs=inputs)
 

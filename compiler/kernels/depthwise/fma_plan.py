@@ -18,8 +18,6 @@ from edgekiln.compiler.kernels.depthwise.spec import DepthwiseSpec
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets.isa.base import MicroKernel
 
-# Between pixels that share a vector: all of them are read, and up to 64 bytes behind the last.
-_MOST_STRIDE = 2
 _MOST_COLUMNS = 8  # of a tile: more would save little and make long code
 
 
@@ -36,9 +34,7 @@ class FmaPlan:
         self.kh: int = conv.weight.shape[2]
         self.kw: int = conv.weight.shape[3]
         most = mk.register
-        self.together = 1
-        if conv.strides[1] <= _MOST_STRIDE and most % conv.x.c == 0 and conv.y.w * conv.x.c >= most:
-            self.together = most // conv.x.c
+        self.together = conv.pixels_together(most)
         self.layout = blocks(vectors(conv.x.c * self.together, mk, most), 1)
         # The sums and a row of the filter stay in registers, beside one of the image.
         room = mk.registers - self.kw - 1

@@ -27,8 +27,6 @@ from edgekiln.compiler.kernels.depthwise.spec import DepthwiseSpec
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets.isa.base import MicroKernel
 
-# Distance of pixels that share a vector: all of them are read, and up to 32 bytes behind the last.
-_MOST_STRIDE = 2
 _MOST_COLUMNS = 6  # of a tile: more would save little and make long code
 _STEP_COLUMNS = 2  # of a step of a sweep: more would need more registers
 _SWEPT_REGISTERS = 2  # of a vector: more would leave no room for the weights of two rows
@@ -62,9 +60,7 @@ class InterleavedPlan:
             most = conv.tile.lanes
         self.lanes = most
         # Few channels: neighbouring pixels fill a vector.
-        self.together = 1
-        if conv.strides[1] <= _MOST_STRIDE and most % conv.x.c == 0 and conv.y.w * conv.x.c >= most:
-            self.together = most // conv.x.c
+        self.together = conv.pixels_together(most)
         channels = conv.x.c * self.together
         # Sweeps may waste lanes of wide vectors, whose epilogue costs less a lane.
         covering = cover if self.sweeps else vectors
