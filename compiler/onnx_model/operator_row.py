@@ -13,6 +13,7 @@ from typing import Any, Literal
 # refused:       no program can be made of it.
 Role = Literal["quantized", "pass-through", "enclosed", "float", "integer", "folded", "refused"]
 
+MAX_SOFTMAX_ROW = 1024  # values, in integers; a row's powers wait on a small device's stack
 FALLBACK = "fallback"  # the float form of what TVM's importer and Relax lower
 
 

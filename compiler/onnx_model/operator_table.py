@@ -4,7 +4,12 @@
 """
 
 from edgekiln.compiler.onnx_model.operator_others import OTHERS
-from edgekiln.compiler.onnx_model.operator_row import FALLBACK, Operator, WeightOperand
+from edgekiln.compiler.onnx_model.operator_row import (
+    FALLBACK,
+    MAX_SOFTMAX_ROW,
+    Operator,
+    WeightOperand,
+)
 
 _WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
 _IMAGES = "2-D images only in integers"
@@ -178,7 +183,8 @@ _MOVES = (
 _ROWS_OF_VALUES = (
     Operator(
         name="Softmax", role="enclosed", integer="softmax", float_form="softmax",
-        attributes=("axis",), tail=True, limits="along the last axis, up to 1024 in integers",
+        attributes=("axis",), tail=True,
+        limits=f"along the last axis, up to {MAX_SOFTMAX_ROW} in integers",
     ),
     Operator(
         name="LayerNormalization", role="enclosed", integer="layer_norm", float_form="layer_norm",

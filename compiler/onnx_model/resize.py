@@ -1,4 +1,4 @@
-"""Resize by factors that make no whole number of pixels: what no rule and not TVM computes."""
+"""Resize: which ways repeat pixels, and the factors that no rule and not TVM computes."""
 
 import math
 from typing import TYPE_CHECKING
@@ -8,6 +8,14 @@ from edgekiln.runtime.errors import UnsupportedError
 if TYPE_CHECKING:
     import onnx
 
+# Coordinates and rounding: where the output's pixels fall between the input's, these pick the same
+# as repeating each value.
+REPEATING = {
+    ("asymmetric", "floor"),
+    ("half_pixel", "round_prefer_floor"),
+    ("half_pixel", "round_prefer_ceil"),
+    ("pytorch_half_pixel", "round_prefer_floor"),
+}
 _ROUNDED = 1e-3  # of a pixel: what float32 factors such as 2/3 are off by
 
 

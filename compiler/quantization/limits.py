@@ -12,24 +12,14 @@ import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.io import Extent
-from edgekiln.compiler.onnx_model.operator_row import Operator
+from edgekiln.compiler.onnx_model.operator_row import MAX_SOFTMAX_ROW, Operator
+from edgekiln.compiler.onnx_model.resize import REPEATING
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts
 
 if TYPE_CHECKING:
     import onnx
 
 NO_FORM = "has no integer form"
-MAX_SOFTMAX_ROW = 1024  # values; the powers of a row wait on a small device's stack
-
-# Coordinates and rounding of a Resize: where the output's pixels fall between the input's, these
-# pick the same as repeating each value.
-REPEATING = {
-    ("asymmetric", "floor"),
-    ("half_pixel", "round_prefer_floor"),
-    ("half_pixel", "round_prefer_ceil"),
-    ("pytorch_half_pixel", "round_prefer_floor"),
-}
-
 Shape = tuple[Extent, ...]
 
 

@@ -49,7 +49,11 @@ class RpcDevice:
         self._facts: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        self._try(lambda: None)
+        try:
+            self._try(lambda: None)
+        except BaseException:
+            self._release()  # of a board that refused
+            raise
         return self
 
     def __exit__(

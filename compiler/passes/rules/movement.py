@@ -11,9 +11,9 @@ from edgekiln.compiler.ir.node import Node, Op
 from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.ir.ops import Quantize
 from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.onnx_model.resize import REPEATING
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.walk import OperatorEpilogue
-from edgekiln.compiler.quantization.limits import REPEATING
 
 
 def reshape(rw: Rewriter, node: Node) -> str | None:

@@ -106,7 +106,7 @@ def test_the_archive_keeps_its_kernels_to_itself(home: Path) -> None:
 def test_equal_functions_share_one_symbol_and_equal_constants_one_place(built: Built) -> None:
     first, second, again, other = (layer.kernel for layer in built.spec.layers)
     assert first == again != second
-    assert other.startswith("float_inc_")
+    assert other.startswith("fallback_")
     assert built.spec.weights_bytes == 2 * 4 * N + OVERREAD_BYTES
 
 

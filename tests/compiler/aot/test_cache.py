@@ -115,11 +115,11 @@ def test_other_weights_compile_without_tvm(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; sys.modules['tvm'] = None;"
         "from edgekiln.compiler.pipeline.artifact import Artifact;"
         "from edgekiln.compiler.pipeline.stage import StageContext;"
-        "from edgekiln.compiler.stages.compile import Compile;"
+        "from edgekiln.compiler.stages.compile import CompileStage;"
         "from edgekiln.targets import profile;"
         "model, lib, objects = map(Path, sys.argv[1:]);"
         "context = StageContext(target=profile.load('x86-64-v3'), scratch=Path(), objects=objects);"
-        "Compile().run(Artifact.of_file(model, 'onnx-int8'), lib, context)"
+        "CompileStage().run(Artifact.of_file(model, 'onnx-int8'), lib, context)"
     )
     lib = tmp_path / "warm.lib"
     subprocess.run([sys.executable, "-c", code, warm, lib, objects], check=True)

@@ -31,7 +31,10 @@ def test_a_board_checks_and_measures(device, checkable):
     assert result.machine.cores >= 1
 
 
-def test_nothing_is_sent_twice(device, checkable):
+def test_nothing_is_sent_twice(tracker, serve, checkable):
+    own = "board-that-keeps"
+    serve(own)
+    device = RpcDevice("127.0.0.1", tracker, own)
     with device:
         check_example(checkable(), device)
         first = device.sent_bytes
