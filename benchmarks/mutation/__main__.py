@@ -1,17 +1,17 @@
 """`python -m edgekiln.benchmarks.mutation`: do the tests notice faults of the code?"""
 
 import random
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import click
+import pytest
 from cosmic_ray.tools.filters import operators_filter
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
-from edgekiln.benchmarks.mutation.covering import changed_lines, covering_tests
+from edgekiln.benchmarks.mutation.covering import Chosen, changed_lines, covering_tests
 
 CONFIG = Path(__file__).with_name("cosmic-ray.toml")
 _SKIPPED = WorkResult(worker_outcome=WorkerOutcome.SKIPPED, output="not in the sample")
@@ -68,10 +68,12 @@ def test(coverage: str, most: int) -> None:
     if not tests:
         click.echo("no test runs these lines")
         sys.exit(0)
-    # A test that is gone is no test that noticed; hypothesis finds the same examples every time.
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=line", "-p",
-               "no:cacheprovider", "--hypothesis-seed=0", *tests[:most]]  # fmt: skip
-    sys.exit(subprocess.run(command, check=False).returncode)
+    chosen = Chosen(tests[:most])
+    # Hypothesis finds the same examples every time.
+    options = ["-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist",
+               "--hypothesis-seed=0"]  # fmt: skip
+    code = pytest.main([*options, *chosen.files], plugins=[chosen])
+    sys.exit(0 if code is pytest.ExitCode.NO_TESTS_COLLECTED else int(code))
 
 
 @main.command()

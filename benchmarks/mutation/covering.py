@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pytest
 from coverage import CoverageData
 
 _FILE = re.compile(r"^\+\+\+ b/(?P<name>.+)$")
@@ -49,3 +50,24 @@ def covering_tests(coverage: str, file: Path, lines: Iterable[int]) -> list[str]
 def _tests(contexts: Iterable[str]) -> list[str]:
     """pytest-cov's contexts are a test's name and its phase: "tests/a.py::test_b|run"."""
     return sorted({name for context in contexts if (name := context.partition("|")[0])})
+
+
+class Chosen:
+    """A plugin that leaves these tests of all that pytest collects, in this order.
+
+    On a command line a name that is not there would be an error, and some cannot be written there.
+    """
+
+    def __init__(self, tests: Iterable[str]) -> None:
+        self._places = {name: place for place, name in enumerate(tests)}
+
+    @property
+    def files(self) -> list[str]:
+        """Where the tests are, each file once."""
+        return list(dict.fromkeys(name.partition("::")[0] for name in self._places))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Called by pytest."""
+        kept = [item for item in items if item.nodeid in self._places]
+        items[:] = sorted(kept, key=lambda item: self._places[item.nodeid])
