@@ -3,7 +3,7 @@
 import io
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,7 @@ def save_module(path: Path, module: "nn.Module", meta: ModuleMeta) -> None:
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in module.state_dict().items()
     }
-    content = {"format": FORMAT, **asdict(meta), "heads": widths.head_attributes(module)}
+    content = {"format": FORMAT, **codec.encode(meta), "heads": widths.head_attributes(module)}
     buffer = io.BytesIO()  # given a path, torch.save would write the file's name into the file
     torch.save(_plain({**content, "state": state}), buffer)
     with written_whole(path) as stream:

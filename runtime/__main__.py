@@ -11,7 +11,7 @@ from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.documents import Answers, Benches, Checked, Output, document
 from edgekiln.runtime.errors import EXIT_INTERRUPTED, EdgeKilnError
 from edgekiln.runtime.faults import print_error
-from edgekiln.runtime.manifest import to_json
+from edgekiln.runtime.manifest import text_of
 from edgekiln.runtime.program import check_example, run_files
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -147,7 +147,7 @@ def check_command(arguments: argparse.Namespace) -> None:
 def info_command(arguments: argparse.Namespace) -> None:
     bundle = Bundle.open(arguments.bundle)
     if arguments.json:
-        print(to_json(bundle.manifest), end="")
+        print(text_of(bundle.manifest), end="")
     else:
         print("\n".join(text.bundle_lines(bundle)))
 

@@ -87,9 +87,6 @@ class BenchResult:
     overheated: bool | None
     warnings: tuple[str, ...]
 
-    def to_json(self) -> str:
-        return codec.dumps(codec.encode(self))
-
     @classmethod
     def from_json(cls, text: str | bytes) -> "BenchResult":
         """Raises MeasurementError for anything but a result of this schema."""

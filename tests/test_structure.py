@@ -102,6 +102,23 @@ def test_any_stands_nowhere_that_it_did_not() -> None:
     assert over == {}
 
 
+def names_in(path: Path) -> Iterator[str]:
+    """What a file calls or mentions, by its last name."""
+    for node in ast.walk(source_tree.tree(path)):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
+                yield name
+
+
+def test_type_hints_are_read_and_dataclasses_encoded_in_one_place_each() -> None:
+    places: dict[str, set[str]] = {"get_type_hints": set(), "get_origin": set(), "asdict": set()}
+    for path in source_tree.shipped():
+        for name in set(names_in(path)) & places.keys():
+            places[name].add(str(path.relative_to(ROOT)))
+    hints = {"runtime/hints.py"}
+    assert places == {"get_type_hints": hints, "get_origin": hints, "asdict": set()}
+
+
 def test_every_package_says_that_it_is_typed() -> None:
     """Without py.typed a type checker takes what a user imports for `Any`."""
     packages = {ROOT / room for room in ROOMS}

@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -15,6 +14,7 @@ from edgekiln.benchmarks.conformance import expected, trial
 from edgekiln.benchmarks.conformance.cases import FORMS, Form, cases
 from edgekiln.benchmarks.conformance.expected import Key
 from edgekiln.benchmarks.conformance.trial import Result
+from edgekiln.runtime.codec import encode
 
 
 @click.command()
@@ -81,7 +81,7 @@ def _work(
                     continue
                 if sampled is not None and (case.form, case.name) not in sampled:
                     continue
-                line = json.dumps(asdict(trial.run(case)))
+                line = json.dumps(encode(trial.run(case)))
                 with out.open("a", encoding="utf-8") as file:
                     file.write(line + "\n")  # one write: lines of two workers do not mix
 

@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -14,6 +13,7 @@ import click
 from edgekiln.benchmarks.fuzz.kinds import KINDS
 from edgekiln.benchmarks.fuzz.run import cases, prepare
 from edgekiln.benchmarks.isolated import BAD
+from edgekiln.runtime.codec import encode
 
 
 @click.command()
@@ -39,7 +39,7 @@ def main(out: Path, kinds: tuple[str, ...], count: int, seed: int, jobs: int) ->
                     numbers = range(worker + known * jobs, count, jobs)
                     with _file(out, kind, seed, worker, jobs).open("a", encoding="utf-8") as file:
                         for finding in cases(kind, seed, numbers, seeds, out / "inputs"):
-                            file.write(json.dumps(asdict(finding)) + "\n")
+                            file.write(json.dumps(encode(finding)) + "\n")
                             file.flush()
                 os._exit(0)
             workers.append(process)

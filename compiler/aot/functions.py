@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache, key_of
+from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache
 from edgekiln.compiler.aot.codegen import Compiled, compile_function
 from edgekiln.compiler.ir.program import Call, Program
 from edgekiln.compiler.pipeline.fingerprint import code_sha256
+from edgekiln.runtime.codec import digest
 from edgekiln.runtime.errors import EdgeKilnError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def compile_functions(
 
 
 def _key(symbol: str, identity: str, tvm_target: Mapping[str, object]) -> str:
-    return key_of(
+    return digest(
         {
             "symbol": symbol,
             "function": identity,

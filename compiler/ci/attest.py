@@ -32,7 +32,7 @@ def write(bundle: Path) -> None:
         (PROVENANCE_SUFFIX, provenance(opened, digest)),
     ):
         path = bundle.with_name(bundle.name + suffix)
-        path.write_text(codec.dumps(content), encoding="utf-8")
+        path.write_text(codec.to_json(content), encoding="utf-8")
 
 
 def provenance(bundle: Bundle, sha256: str) -> dict[str, object]:

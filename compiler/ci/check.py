@@ -81,7 +81,7 @@ class CheckBundle(Stage):
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
         found = self._here(src.path) if self.device == LOCAL else self._there(src.path)
-        dst.write_text(codec.dumps(codec.encode(found)), encoding="utf-8")
+        dst.write_text(codec.to_json(found), encoding="utf-8")
         return {"layers": len(found.layers)}
 
     def _here(self, bundle: Path) -> BundleCheck:

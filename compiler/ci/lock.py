@@ -3,7 +3,6 @@
 Stages that jobs share stand there once; names are the stage's and the first digits of its hash.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,10 +30,11 @@ class Lock:
 
     cells: Mapping[str, tuple[Stage, ...]]
 
-    def to_json(self) -> str:
+    def document(self) -> Mapping[str, object]:
+        """What the file holds: each stage once, and their names in each job."""
         stages = {_name(stage): stage for chain in self.cells.values() for stage in chain}
         names = {job: [_name(stage) for stage in chain] for job, chain in self.cells.items()}
-        return codec.dumps({"schema": SCHEMA, "cells": names, "stages": stages})
+        return {"cells": names, "stages": stages}
 
     def with_cells(self, made: Mapping[str, tuple[Stage, ...]], known: Sequence[Job]) -> "Lock":
         """What was made now over what was there, without jobs that are no longer configured."""
@@ -76,7 +76,7 @@ def read(path: Path) -> Lock:
 
 def write(path: Path, lock: Lock) -> None:
     """Write the lock whole or not at all. Raises StorageError."""
-    content = lock.to_json().encode()
+    content = codec.to_json(lock.document(), SCHEMA).encode()
     if not path.exists() or path.read_bytes() != content:
         with written_whole(path) as stream:
             stream.write(content)
@@ -104,7 +104,7 @@ def stage_of(record: Mapping[str, Any]) -> Stage:
         if record.get(key) is not None
     }
     if target := record.get("target"):
-        kept["target"] = {"name": target["name"], "sha256": _digest(target)}
+        kept["target"] = {"name": target["name"], "sha256": codec.digest(target)}
     return {**kept, "output": record["sha256"]}
 
 
@@ -129,8 +129,4 @@ def shown(value: object) -> str:
 
 
 def _name(stage: Stage) -> str:
-    return f"{stage['stage']}-{_digest(stage)[:16]}"
-
-
-def _digest(value: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return f"{stage['stage']}-{codec.digest(stage)[:16]}"

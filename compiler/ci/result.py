@@ -134,8 +134,10 @@ class CiResult:
     def job(self, job_id: str) -> JobResult | None:
         return next((job for job in self.cells if job.id == job_id), None)
 
-    def to_json(self) -> str:
-        return codec.dumps({"schema": SCHEMA, **codec.encode(self)})
+
+def text_of(result: CiResult) -> str:
+    """The content of a `results.json`."""
+    return codec.to_json(result, SCHEMA)
 
 
 def exit_code(result: CiResult) -> int:
@@ -157,7 +159,7 @@ def read(path: Path) -> CiResult:
 
 
 def parse(text: str | bytes, where: str) -> CiResult:
-    """Parse what `to_json` wrote; `where` names it in errors. Raises InputError."""
+    """Parse what `text_of` wrote; `where` names it in errors. Raises InputError."""
     try:
         data: object = json.loads(text)
         schema = data.pop("schema", None) if isinstance(data, dict) else None

@@ -90,7 +90,7 @@ class TimeBundle(Stage):
             energy=ours.energy,
             energy_unmeasured=ours.energy_unavailable,
         )
-        dst.write_text(codec.dumps(codec.encode(taken)), encoding="utf-8")
+        dst.write_text(codec.to_json(taken), encoding="utf-8")
         return {"median_s": ours.median_s}
 
 

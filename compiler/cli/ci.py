@@ -72,7 +72,7 @@ def ci(
         return
     from edgekiln.compiler.ci.documents import SUMMARY
     from edgekiln.compiler.ci.produce import CiRequest, plan, produce
-    from edgekiln.compiler.ci.result import exit_code
+    from edgekiln.compiler.ci.result import exit_code, text_of
 
     if matrix:
         from edgekiln.compiler.ci.matrix import fan_out
@@ -91,5 +91,5 @@ def ci(
         key=key,
     )
     result = produce(request, lambda line: click.echo(line, err=True))
-    click.echo(result.to_json() if as_json else (out / SUMMARY).read_text("utf-8"), nl=False)
+    click.echo(text_of(result) if as_json else (out / SUMMARY).read_text("utf-8"), nl=False)
     ctx.exit(exit_code(result))

@@ -79,8 +79,19 @@ def verify(
     links = parity.links(steps, batches)
     result = run(program, model, batches)
     if as_json:
-        content = {"chain": [link.to_json() for link in links], **result.to_json()}
-        print_json("edgekiln.verify/1", content)
+        from edgekiln.compiler.cli.documents import Verified
+
+        document = Verified(
+            chain=tuple(links),
+            samples=result.samples,
+            layers=result.layers,
+            outputs=result.outputs,
+            agreement=result.agreement,
+            unchecked=result.unchecked,
+            judged=result.judged,
+            identical=result.identical,
+        )
+        print_json("edgekiln.verify/1", document)
     else:
         _print(links, result)
     result.check()

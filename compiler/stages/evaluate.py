@@ -73,5 +73,5 @@ class EvaluateStage(Stage):
             ctx.advance(done, total, "evaluating")
         report = evaluation(np.concatenate(outputs), feed.dataset, subject.costs)
         with written_whole(dst) as stream:
-            stream.write(codec.dumps(codec.encode(report)).encode())
+            stream.write(codec.to_json(report).encode())
         return {"accuracy": report.accuracy, "n": report.n}

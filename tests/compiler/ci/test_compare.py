@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from edgekiln.compiler.ci.compare import Difference, compare
-from edgekiln.compiler.ci.result import JobResult
+from edgekiln.compiler.ci.result import JobResult, text_of
 from edgekiln.runtime.errors import ConfigError, InputError
 from tests.compiler.ci.results import bench, result, run
 
 
 def differences(tmp_path: Path, before: JobResult, after: JobResult) -> dict[str, Difference]:
     for name, job in (("a", before), ("b", after)):
-        (tmp_path / f"{name}.json").write_text(run(job).to_json())
+        (tmp_path / f"{name}.json").write_text(text_of(run(job)))
     found = compare(tmp_path / "a.json", tmp_path / "b.json").differences
     return {difference.quantity: difference for difference in found}
 

@@ -7,7 +7,7 @@ import pytest
 
 from edgekiln.compiler.ci import attest
 from edgekiln.compiler.ci.merge import merge
-from edgekiln.compiler.ci.result import GateVerdict, JobResult, exit_code, read
+from edgekiln.compiler.ci.result import GateVerdict, JobResult, exit_code, read, text_of
 from edgekiln.runtime.errors import BundleError, ConfigError
 from tests.compiler.ci.results import result, run, write_bundle
 
@@ -23,7 +23,7 @@ def part(home: Path, name: str, *verdicts: GateVerdict, left_out: str) -> Path:
     write_bundle(home / f"{name}-x-int8.ekb")
     attest.write(home / f"{name}-x-int8.ekb")
     whole = replace(run(job(name), verdicts=verdicts), left_out=(f"{left_out}/x/int8",))
-    (home / "results.json").write_text(whole.to_json())
+    (home / "results.json").write_text(text_of(whole))
     return home
 
 

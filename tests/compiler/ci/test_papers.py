@@ -11,7 +11,7 @@ import jsonschema
 from edgekiln.compiler.ci.compare import compare
 from edgekiln.compiler.ci.junit import junit
 from edgekiln.compiler.ci.page import page
-from edgekiln.compiler.ci.result import BundleCheck, Failure, GateVerdict, parse
+from edgekiln.compiler.ci.result import BundleCheck, Failure, GateVerdict, parse, text_of
 from edgekiln.compiler.ci.summary import LIMIT, summary
 from edgekiln.compiler.cli.documents import DOCUMENTS
 from edgekiln.compiler.documents.json_schema import document_schema
@@ -29,16 +29,16 @@ BROKEN = result(failure=Failure(doing="check", message="y differs", hint="", exi
 
 def test_results_are_read_as_they_were_written() -> None:
     written = run(result(), verdicts=(FAILED, NOISE))
-    assert parse(written.to_json(), "results.json") == written
+    assert parse(text_of(written), "results.json") == written
 
 
 def test_results_and_comparisons_are_what_their_schemas_say(tmp_path: Path) -> None:
     written = run(result(joules=1e-6), verdicts=(FAILED, NOISE))
-    (tmp_path / "a.json").write_text(written.to_json())
-    (tmp_path / "b.json").write_text(run(BROKEN).to_json())
+    (tmp_path / "a.json").write_text(text_of(written))
+    (tmp_path / "b.json").write_text(text_of(run(BROKEN)))
     compared = encode(compare(tmp_path / "a.json", tmp_path / "b.json"))
     for name, document in (
-        ("edgekiln.ci/2", json.loads(written.to_json())),
+        ("edgekiln.ci/2", json.loads(text_of(written))),
         ("edgekiln.compare/1", {"schema": "edgekiln.compare/1", **compared}),
     ):
         jsonschema.validate(document, document_schema(name, DOCUMENTS[name]))
