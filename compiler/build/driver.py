@@ -10,8 +10,9 @@ from pathlib import Path
 from edgekiln.compiler.build import resolve, scoring
 from edgekiln.compiler.build.chain import CHAIN, Chain
 from edgekiln.compiler.build.recipe import Precision, Recipe
-from edgekiln.compiler.build.result import BuildResult, Latency, Step, TargetResult, finite
+from edgekiln.compiler.build.result import BuildResult, Step, TargetResult, finite
 from edgekiln.compiler.environment import doctor, toolchain
+from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.compiler.evaluation.report import Evaluation
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.atomic_io import copy_out, writable

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from edgekiln.compiler.ci.result import Bench
+from edgekiln.compiler.stages.bench import Bench
 from edgekiln.runtime.host import Machine
 
 

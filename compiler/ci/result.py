@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgekiln.compiler.build.result import BuildResult, Latency
-from edgekiln.compiler.evaluation.layerwise import Gap
+from edgekiln.compiler.build.result import BuildResult
 from edgekiln.compiler.packaging.report import Score
+from edgekiln.compiler.stages.bench import Bench
+from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
-from edgekiln.runtime.host import Machine
 from edgekiln.runtime.power.energy import Energy
-from edgekiln.runtime.results import LayerTime
 
 SCHEMA = "edgekiln.ci/2"
 RESULTS = "results.json"
@@ -26,37 +25,6 @@ class Failure:
     message: str
     hint: str
     exit_code: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class BundleCheck:
-    """The bundle's own example run, and every layer against ONNX Runtime."""
-
-    where: Literal["host", "device", "emulator", "nowhere"]
-    device: str = ""  # its name, where it was not the host
-    reason: str = ""  # why not on the host
-    equal: tuple[str, ...] = ()  # outputs that are as expected, bit by bit
-    unverified: str = ""  # why no layer was compared
-    samples: int = 0
-    layers: tuple[Gap, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """The latency on one machine, on which no other job is built meanwhile."""
-
-    device: str  # "local", or as the configuration names it
-    machine: Machine
-    measured: str  # when: "2026-11-24 12:00 UTC"
-    remembered: bool = False  # by an earlier run, of the same bytes on the same machine
-    threads: int
-    median_s: float  # of the trials' medians
-    p90_s: float
-    spread: float  # of the trials' medians: (max - min) / median
-    trial_medians_s: tuple[float, ...]
-    warnings: tuple[str, ...]
-    layers: tuple[LayerTime, ...]
-    peers: tuple[Latency, ...]  # ONNX Runtime beside it, on this machine only
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,10 @@ from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.build.result import BuildResult, FloatOp, Step, TargetResult
 from edgekiln.compiler.ci.config import Gates
 from edgekiln.compiler.ci.matrix import Job
-from edgekiln.compiler.ci.result import Bench, BundleCheck, CiResult, GateVerdict, JobResult
+from edgekiln.compiler.ci.result import CiResult, GateVerdict, JobResult
 from edgekiln.compiler.packaging.report import Score
+from edgekiln.compiler.stages.bench import Bench
+from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime.bundle import MANIFEST, SEAL, seal, write_tar
 from edgekiln.runtime.host import Machine
 from edgekiln.runtime.manifest import Manifest, ProgramSpec, text_of

@@ -11,10 +11,11 @@ import jsonschema
 from edgekiln.compiler.ci.compare import compare
 from edgekiln.compiler.ci.junit import junit
 from edgekiln.compiler.ci.page import page
-from edgekiln.compiler.ci.result import BundleCheck, Failure, GateVerdict, parse, text_of
+from edgekiln.compiler.ci.result import Failure, GateVerdict, parse, text_of
 from edgekiln.compiler.ci.summary import LIMIT, summary
 from edgekiln.compiler.cli.documents import DOCUMENTS
 from edgekiln.compiler.documents.json_schema import document_schema
+from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime.codec import encode
 from tests.compiler.ci.results import bench, result, run
 
