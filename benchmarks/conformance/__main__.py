@@ -20,9 +20,23 @@ from edgekiln.runtime.codec import encode
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--form", "forms", multiple=True, type=click.Choice(FORMS), default=FORMS)
-@click.option("--match", default="", metavar="TEXT,…", help="Cases with TEXT in their names.")
-@click.option("--sample", type=int, help="So many cases of each form that expected.json lists.")
-@click.option("--jobs", default=os.cpu_count(), show_default=True, help="Processes at work.")
+@click.option(
+    "--match",
+    default="",
+    metavar="TEXT,…",
+    help="Take the cases with one of these texts in their names (default: all).",
+)
+@click.option(
+    "--sample",
+    type=int,
+    help="Take this many cases of each form that expected.json lists (default: all).",
+)
+@click.option(
+    "--jobs",
+    default=os.cpu_count(),
+    show_default=True,
+    help="Share the work among this many processes.",
+)
 @click.option("--update", is_flag=True, help="Write the verdicts to expected.json.")
 def main(
     out: Path,

@@ -19,9 +19,14 @@ from edgekiln.runtime.codec import encode
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), default=[*KINDS])
-@click.option("--count", default=1000, show_default=True, help="Cases of each kind.")
-@click.option("--seed", default=0, show_default=True, help="Another seed, other cases.")
-@click.option("--jobs", default=os.cpu_count(), show_default=True, help="Processes at work.")
+@click.option("--count", default=1000, show_default=True, help="Run this many cases of each kind.")
+@click.option("--seed", default=0, show_default=True, help="Draw the cases by this seed.")
+@click.option(
+    "--jobs",
+    default=os.cpu_count(),
+    show_default=True,
+    help="Share the work among this many processes.",
+)
 def main(out: Path, kinds: tuple[str, ...], count: int, seed: int, jobs: int) -> None:
     """Run COUNT cases of each kind; write findings to the directory OUT and count the verdicts.
 

@@ -15,26 +15,30 @@ FILE = click.Path(path_type=Path)
 @click.argument("config", type=FILE, default=Path("edgekiln.toml"))
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default="dist", show_default=True,
-    metavar="DIR", help="The directory to write; it is replaced as a whole at the end.",
+    metavar="DIR", help="Write to this directory, which is replaced as a whole at the end.",
 )  # fmt: skip
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N",
-    help="Build so many bundles at the same time (default: one a CPU).",
+    help="Build this many bundles at the same time (default: one a CPU).",
 )  # fmt: skip
 @click.option(
     "--only",
     default="*",
     metavar="GLOB",
-    help="Take the jobs whose MODEL, or MODEL/TARGET/PRECISION, matches.",
+    help="Take the jobs whose MODEL, or MODEL/TARGET/PRECISION, matches (default: all).",
 )
 @click.option("--frozen", is_flag=True, help="Fail where anything differs from edgekiln.lock.")
 @click.option(
     "--baseline", default="", metavar="DIR|FILE|git:REF",
-    help="Compare with these earlier results. git:REF reads edgekiln.results.json of a commit.",
+    help="Compare with these earlier results (default: none). git:REF reads "
+    "edgekiln.results.json of a commit.",
 )  # fmt: skip
 @store_option
 @click.option(
-    "--key", type=FILE, metavar="FILE", help="Sign every bundle by this key, see `edgekiln sign`."
+    "--key",
+    type=FILE,
+    metavar="FILE",
+    help="Sign every bundle by this key, see `edgekiln sign` (default: none is signed).",
 )
 @click.option(
     "--remeasure", is_flag=True,

@@ -18,7 +18,8 @@ allowed_signers_option = click.option(
     "--allowed-signers",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Public key, or allowed_signers file of ssh-keygen: refuse what they have not signed.",
+    help="Refuse what this public key, or those of ssh-keygen's allowed_signers file, has not "
+    "signed (default: take any).",
 )
 
 
@@ -85,14 +86,17 @@ def check(device: str, bundle: Path | None, as_json: bool) -> None:
 
 @devices.command()
 @click.option(
-    "--tracker", required=True, metavar="HOST:PORT", help="The address of TVM's RPC tracker."
+    "--tracker",
+    required=True,
+    metavar="HOST:PORT",
+    help="Offer it to TVM's RPC tracker at this address.",
 )
-@click.option("--key", required=True, help="The name by which clients ask for it, e.g. rpi5.")
+@click.option("--key", required=True, help="Let clients ask for it by this name, e.g. rpi5.")
 @click.option(
     "--address",
     default="127.0.0.1",
     show_default=True,
-    help="The address of this machine to listen at, and at which clients reach it.",
+    help="Listen at this address, at which clients reach this machine.",
 )
 @click.option(
     "--port", default=9090, show_default=True, help="Listen on the first free port from here on."

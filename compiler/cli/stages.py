@@ -30,7 +30,7 @@ INSPECTION: list[click.Parameter] = [
         ["--dump-ir"],
         type=click.Path(path_type=Path, file_okay=False),
         metavar="DIR",
-        help="Write the graph as text after each compiler pass.",
+        help="Write the graph as text after each compiler pass to this directory (default: none).",
     ),
 ]
 
@@ -51,7 +51,8 @@ class StageCommand(click.Command):
             self.params += [
                 click.Argument(["src"], metavar="IN"),
                 click.Option(["-o", "--output"], type=click.Path(path_type=Path), required=True,
-                             metavar="OUT", help=f"Write the result, a {cls.suffix} file, here."),
+                             metavar="OUT",
+                             help=f"Write the result, a {cls.suffix} file, to this path."),
             ]  # fmt: skip
             if cls.uses_target:
                 self.params.append(
@@ -61,7 +62,8 @@ class StageCommand(click.Command):
             if self.name in SKIPPABLE:  # those that train
                 self.params.append(
                     click.Option(["--logs"], type=click.Path(path_type=Path), metavar="DIR",
-                                 help="Write training curves for TensorBoard to this directory.")
+                                 help="Write training curves for TensorBoard to this directory "
+                                      "(default: none).")
                 )  # fmt: skip
             if self.name == "compile":
                 self.params += INSPECTION

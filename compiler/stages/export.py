@@ -47,14 +47,17 @@ class ExportStage(Stage):
     suffix: ClassVar[str] = ".onnx"
     tools: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript")
 
-    opset: int = field(default=20, metadata={"help": "ONNX operator set, 18 or newer."})
+    opset: int = field(
+        default=20, metadata={"help": "Write this version of ONNX's operator set, 18 or newer."}
+    )
     samples: int = field(
-        default=64, metadata={"help": "Samples on which ONNX and PyTorch are compared."}
+        default=64, metadata={"help": "Compare ONNX and PyTorch on this many samples."}
     )
     data: str = field(
-        default="", metadata={"help": "Data set to compare on; the model's own by default."}
+        default="",
+        metadata={"help": "Compare on this data set, a name or a path (default: the model's own)."},
     )
-    seed: int = field(default=0, metadata={"help": "Seed of the data set's splits."})
+    seed: int = field(default=0, metadata={"help": "Split the data set by this seed."})
 
     def __post_init__(self) -> None:
         if self.samples < 1:

@@ -34,9 +34,14 @@ class PackageStage(Stage):
 
     data: str = field(
         default="",
-        metadata={"help": "Data set of the example, its first test sample; none: random numbers."},
+        metadata={
+            "help": "Make the example of the first test sample of this data set (default: of "
+            "random numbers)."
+        },
     )
-    seed: int = field(default=0, metadata={"help": "Seed of the splits or the random numbers."})
+    seed: int = field(
+        default=0, metadata={"help": "Draw the splits or the random numbers by this seed."}
+    )
     # What the build measured of the stages before.
     steps: tuple[StageReport, ...] = field(default=(), metadata={"option": False})
 

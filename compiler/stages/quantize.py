@@ -43,31 +43,48 @@ class QuantizeStage(Stage):
     tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
 
     calibration: Literal["minmax", "percentile", "entropy", "mse"] = field(
-        default="minmax", metadata={"help": "How an activation's range is chosen."}
+        default="minmax", metadata={"help": "Choose the ranges of activations by this method."}
     )
     percentile: float = field(
         default=99.99,
-        metadata={"help": "Share of values inside the range, for --calibration percentile."},
+        metadata={
+            "help": "Put this percentage of the values inside the range, with calibration "
+            "= percentile."
+        },
     )
-    samples: int = field(default=512, metadata={"help": "Calibration samples; 0: all there are."})
-    batch: int = field(default=32, metadata={"help": "Calibration samples a run, at most."})
+    samples: int = field(
+        default=512, metadata={"help": "Calibrate on this many samples; 0 takes all there are."}
+    )
+    batch: int = field(
+        default=32, metadata={"help": "Run at most this many calibration samples at a time."}
+    )
     exclude: tuple[str, ...] = field(
-        default=(), metadata={"help": "Operations that stay float, by name; * matches anything."}
+        default=(),
+        metadata={
+            "help": "Leave these operations float, by name, where * matches "
+            "anything; again for more."
+        },
     )
     equalize_below: float = field(
         default=20.0,
         metadata={
-            "help": "Balance channels across layers when SQNR is below so many dB; 0: never."
+            "help": "Balance channels across layers where the SQNR is below this many dB; 0 "
+            "never does."
         },
     )
     accept_sqnr: float = field(
         default=10.0,
-        metadata={"help": f"Refuse a result whose SQNR is lower, in dB; {LOST_DB:.0f} takes any."},
+        metadata={
+            "help": f"Refuse a result whose SQNR is below this many dB; {LOST_DB:.0f} takes any."
+        },
     )
     data: str = field(
-        default="", metadata={"help": "Data set to calibrate on; the model's own by default."}
+        default="",
+        metadata={
+            "help": "Calibrate on this data set, a name or a path (default: the model's own)."
+        },
     )
-    seed: int = field(default=0, metadata={"help": "Seed of the data set's splits."})
+    seed: int = field(default=0, metadata={"help": "Split the data set by this seed."})
 
     def __post_init__(self) -> None:
         if not 50.0 < self.percentile <= 100.0:
