@@ -127,7 +127,7 @@ class _Judge:
             return self._verdict(name, message)
         if not found.significant:
             return GateVerdict(
-                cell=self.result.id, gate=name, status="noise",
+                job=self.result.id, gate=name, status="noise",
                 message=f"inside the noise, no regression: {message}",
             )  # fmt: skip
         return self._failed(name, message)
@@ -138,18 +138,18 @@ class _Judge:
         return self._failed(gate, f"cannot be judged: {why}", MeasurementError)
 
     def _verdict(self, gate: str, message: str) -> GateVerdict:
-        return GateVerdict(cell=self.result.id, gate=gate, status="pass", message=message)
+        return GateVerdict(job=self.result.id, gate=gate, status="pass", message=message)
 
     def _skipped(self, gate: str, why: str) -> GateVerdict:
         return GateVerdict(
-            cell=self.result.id, gate=gate, status="skip", message=f"not judged: {why}"
+            job=self.result.id, gate=gate, status="skip", message=f"not judged: {why}"
         )
 
     def _failed(
         self, gate: str, message: str, error: type[EdgeKilnError] = GateError
     ) -> GateVerdict:
         return GateVerdict(
-            cell=self.result.id, gate=gate, status="fail", message=message,
+            job=self.result.id, gate=gate, status="fail", message=message,
             exit_code=error.exit_code,
         )  # fmt: skip
 

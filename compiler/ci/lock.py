@@ -8,15 +8,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgekiln.compiler.ci.matrix import Job
+from edgekiln.compiler.pipeline.artifact import Record
 from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.errors import ConfigError, MismatchError
 from edgekiln.runtime.files import written_whole
 
-SCHEMA = "edgekiln.lock/1"
+SCHEMA = "edgekiln.lock/2"
+_EARLIER = {"edgekiln.lock/1": "cells"}  # schema → what it calls the jobs
 FILE = "edgekiln.lock"
 
 HASH = re.compile("[0-9a-f]{64}")
@@ -28,19 +29,19 @@ Stage = Mapping[str, object]  # what `stage_of` keeps
 class Lock:
     """The stages of each job, first to last."""
 
-    cells: Mapping[str, tuple[Stage, ...]]
+    jobs: Mapping[str, tuple[Stage, ...]]
 
     def document(self) -> Mapping[str, object]:
         """What the file holds: each stage once, and their names in each job."""
-        stages = {_name(stage): stage for chain in self.cells.values() for stage in chain}
-        names = {job: [_name(stage) for stage in chain] for job, chain in self.cells.items()}
-        return {"cells": names, "stages": stages}
+        stages = {_name(stage): stage for chain in self.jobs.values() for stage in chain}
+        names = {job: [_name(stage) for stage in chain] for job, chain in self.jobs.items()}
+        return {"jobs": names, "stages": stages}
 
-    def with_cells(self, made: Mapping[str, tuple[Stage, ...]], known: Sequence[Job]) -> "Lock":
+    def with_jobs(self, made: Mapping[str, tuple[Stage, ...]], known: Sequence[Job]) -> "Lock":
         """What was made now over what was there, without jobs that are no longer configured."""
         ids = {job.id for job in known}
-        both = {**self.cells, **made}
-        return Lock(cells={job: chain for job, chain in both.items() if job in ids})
+        both = {**self.jobs, **made}
+        return Lock(jobs={job: chain for job, chain in both.items() if job in ids})
 
 
 def of_bundle(path: Path, sha256: str) -> tuple[Stage, ...]:
@@ -55,16 +56,15 @@ def read(path: Path) -> Lock:
     """Read a lock. Raises ConfigError when it is not there, or damaged."""
     try:
         data = json.loads(path.read_bytes())
-        if data["schema"] != SCHEMA:
+        schema = data["schema"]
+        if schema != SCHEMA and schema not in _EARLIER:
             raise ConfigError(
-                f"{path}: schema {data['schema']!r}, this EdgeKiln reads {SCHEMA!r}",
+                f"{path}: schema {schema!r}, this EdgeKiln reads {SCHEMA!r}",
                 "write it again: `edgekiln ci` without --frozen",
             )
-        stages = data["stages"]
+        stages, chains = data["stages"], data[_EARLIER.get(schema, "jobs")]
         return Lock(
-            cells={
-                job: tuple(stages[name] for name in names) for job, names in data["cells"].items()
-            }
+            jobs={job: tuple(stages[name] for name in names) for job, names in chains.items()}
         )
     except FileNotFoundError:
         raise ConfigError(
@@ -96,7 +96,7 @@ def compare(locked: Sequence[Stage] | None, made: Sequence[Stage]) -> None:
         raise MismatchError(f"stages are {names[1]}, the lock says {names[0]}", hint)
 
 
-def stage_of(record: Mapping[str, Any]) -> Stage:
+def stage_of(record: Record) -> Stage:
     """What the lock keeps of a store's record; the target by its hash."""
     kept = {
         key: record[key]

@@ -54,7 +54,7 @@ def produce(request: CiRequest, log: Log) -> CiResult:
     if request.key:
         require_file(request.key, "key")
     lock_path = home / lock.FILE
-    locked = lock.read(lock_path) if request.frozen or lock_path.exists() else lock.Lock(cells={})
+    locked = lock.read(lock_path) if request.frozen or lock_path.exists() else lock.Lock(jobs={})
     before = baseline.load(request.baseline, home) if request.baseline else None
     with replaced(request.out) as directory:
         shared = Task(
@@ -72,7 +72,7 @@ def produce(request: CiRequest, log: Log) -> CiResult:
         result = CiResult(
             config=request.path.name,
             baseline=request.baseline,
-            cells=tuple(results),
+            jobs=tuple(results),
             verdicts=gates.judge([*zip(chosen, results, strict=True)], before),
             left_out=tuple(job.id for job in known if job not in chosen),
         )
@@ -81,7 +81,7 @@ def produce(request: CiRequest, log: Log) -> CiResult:
                 attest.write(directory / job.bundle)
         write_documents(directory, result, before)
     if not request.frozen:
-        lock.write(lock_path, locked.with_cells(chains, known))
+        lock.write(lock_path, locked.with_jobs(chains, known))
     return result
 
 
@@ -149,7 +149,7 @@ def _frozen(
     if result.failure or result.id not in chains:
         return result
     try:
-        lock.compare(locked.cells.get(result.id), chains[result.id])
+        lock.compare(locked.jobs.get(result.id), chains[result.id])
     except MismatchError as error:
         failure = Failure(
             doing="lock", message=error.message, hint=error.hint, exit_code=error.exit_code

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgekiln.compiler.build.result import BuildResult
 from edgekiln.compiler.packaging.report import Score
@@ -13,7 +13,8 @@ from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.power.energy import Energy
 
-SCHEMA = "edgekiln.ci/2"
+SCHEMA = "edgekiln.ci/3"
+_EARLIER = "edgekiln.ci/2"  # jobs are called cells there
 RESULTS = "results.json"
 
 
@@ -78,7 +79,7 @@ Status = Literal["pass", "noise", "skip", "fail"]
 class GateVerdict:
     """What one gate says of one job."""
 
-    cell: str
+    job: str
     gate: str
     status: Status  # "noise": over the limit, but not beyond what repeating alone would do
     message: str
@@ -95,12 +96,12 @@ class CiResult:
 
     config: str
     baseline: str  # "" without one
-    cells: tuple[JobResult, ...]
+    jobs: tuple[JobResult, ...]
     verdicts: tuple[GateVerdict, ...]
     left_out: tuple[str, ...] = ()  # jobs that are configured, and not of this run
 
     def job(self, job_id: str) -> JobResult | None:
-        return next((job for job in self.cells if job.id == job_id), None)
+        return next((job for job in self.jobs if job.id == job_id), None)
 
 
 def text_of(result: CiResult) -> str:
@@ -110,7 +111,7 @@ def text_of(result: CiResult) -> str:
 
 def exit_code(result: CiResult) -> int:
     """The code of what is wrong, or 0. A broken job goes before a gate, then the file's order."""
-    broken = [job.failure.exit_code for job in result.cells if job.failure]
+    broken = [job.failure.exit_code for job in result.jobs if job.failure]
     return next(iter([*broken, *(v.exit_code for v in result.verdicts if v.failed)]), 0)
 
 
@@ -131,10 +132,20 @@ def parse(text: str | bytes, where: str) -> CiResult:
     try:
         data: object = json.loads(text)
         schema = data.pop("schema", None) if isinstance(data, dict) else None
-        if schema != SCHEMA:
+        if schema == _EARLIER:
+            data = _with_jobs(data)
+        elif schema != SCHEMA:
             raise codec.CodecError(f"schema {schema!r}, this EdgeKiln reads {SCHEMA!r}")
         return codec.decode(CiResult, data)
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{where}: not results of a run: {error}", "make them again with this version"
         ) from error
+
+
+def _with_jobs(data: Any) -> dict[str, object]:  # JSON of which nothing is known
+    """Results of the earlier schema in the words of this one. Raises KeyError, TypeError."""
+    verdicts = [{**verdict, "job": verdict["cell"]} for verdict in data["verdicts"]]
+    plain = [{k: v for k, v in verdict.items() if k != "cell"} for verdict in verdicts]
+    rest = {key: value for key, value in data.items() if key not in ("cells", "verdicts")}
+    return {**rest, "jobs": data["cells"], "verdicts": plain}

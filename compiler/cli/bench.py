@@ -74,10 +74,10 @@ def bench(
 
     if device and models:
         raise click.UsageError("--onnx runs on this machine: leave it out with --device")
-    beside = () if device else models or models_of(bundle)
+    references = () if device else models or models_of(bundle)
     results = compare(
         bundle,
-        beside,
+        references,
         trials=trials,
         min_seconds=min_seconds,
         threads=threads,
@@ -94,5 +94,5 @@ def bench(
         return
     for line in bench_lines(results):
         click.echo(line)
-    if not beside and not device:
+    if not references and not device:
         click.echo("ONNX Runtime: the store no longer has the model; give it by --onnx FILE")

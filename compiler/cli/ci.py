@@ -67,7 +67,7 @@ def ci(
       gates.max-latency-us = 60
 
     The bundles, their papers, results.json, summary.md, junit.xml and report.html go to DIR. A
-    failed cell does not hide the others; the exit code is the first failure's.
+    failed job does not hide the others; the exit code is the first failure's.
     """
     if schema:
         from edgekiln.compiler.ci.schema import config_schema

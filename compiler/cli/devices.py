@@ -61,11 +61,11 @@ def check(device: str, bundle: Path | None, as_json: bool) -> None:
     from edgekiln.runtime.device.example import check_example
 
     start = time.monotonic()
-    with open_device(device, bundle) as held:
+    with open_device(device, bundle) as opened:
         reached_s = time.monotonic() - start
-        machine, state, cpus = held.machine(), held.state(), held.affinity()
-        equal = check_example(bundle, held) if bundle is not None else ()
-        name, measures = held.name, held.measures
+        machine, state, cpus = opened.machine(), opened.state(), opened.affinity()
+        equal = check_example(bundle, opened) if bundle is not None else ()
+        name, measures = opened.name, opened.measures
     found = DeviceCheck(
         device=name, measures=measures, reached_s=reached_s,
         machine=machine, state=state, cpus=cpus, equal=equal,

@@ -1,6 +1,7 @@
 """An option of every command that reads modules, and the numbers that options take."""
 
 import math
+from typing import Any
 
 import click
 
@@ -13,7 +14,10 @@ class Finite(click.types.FloatParamType):
     """
 
     def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+        self,
+        value: Any,  # releases of click differ in what they call it
+        param: click.Parameter | None,
+        ctx: click.Context | None,
     ) -> float:
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):

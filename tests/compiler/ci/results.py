@@ -95,7 +95,7 @@ def write_bundle(path: Path) -> None:
 
 
 def run(*jobs: JobResult, verdicts: tuple[GateVerdict, ...] = ()) -> CiResult:
-    return CiResult(config="edgekiln.toml", baseline="", cells=jobs, verdicts=verdicts)
+    return CiResult(config="edgekiln.toml", baseline="", jobs=jobs, verdicts=verdicts)
 
 
 def job(**gates: Any) -> Job:

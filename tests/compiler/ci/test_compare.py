@@ -44,9 +44,9 @@ def test_sizes_are_exact(tmp_path: Path) -> None:
     assert arena.significant is None
 
 
-def test_a_cell_of_one_run_alone_is_named(tmp_path: Path) -> None:
+def test_a_job_of_one_run_alone_is_named(tmp_path: Path) -> None:
     found = differences(tmp_path, result(), replace(result(), id="new"))
-    assert (found["cell"].subject, found["cell"].before, found["cell"].after) == (
+    assert (found["job"].subject, found["job"].before, found["job"].after) == (
         "new", None, "there",
     )  # fmt: skip
 
