@@ -35,7 +35,7 @@ class ModuleMeta:
     task: Task = "classification"
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     classes: tuple[str, ...] = ()
-    history: Mapping[str, Any] = field(default_factory=dict)
+    history: Mapping[str, Any] = field(default_factory=dict)  # JSON
 
 
 def create(
@@ -131,8 +131,7 @@ def load_module(path: Path, allow: Collection[str] = ()) -> "tuple[nn.Module, Mo
     meta = _meta(path, content)
     if not all(isinstance(value, int | float | str | None) for value in meta.kwargs.values()):
         raise InputError(f"{path}: its factory's arguments are no plain values", "build it again")
-    state: Any = content.get("state")
-    heads: Any = content.get("heads")
+    state, heads = content.get("state"), content.get("heads")
     if not (is_state(state) and widths.are_head_attributes(heads)):
         raise InputError(f"{path}: incomplete module artifact", hint="build it again")
     module = zoo.build(meta.factory, **meta.kwargs)

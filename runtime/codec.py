@@ -36,7 +36,7 @@ class CodecError(ValueError):
     """The data has another form than the type; the message names the place: `layers[3].macs`."""
 
 
-def encode(value: object) -> Any:
+def encode(value: object) -> Any:  # what json takes
     """What `json.dumps` takes: dataclasses become objects, tuples lists, numpy's numbers plain."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
@@ -53,7 +53,7 @@ def encode(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes) -> Any:  # JSON of which nothing is known
     """JSON from a file that anybody may have written: what it gives can be written again.
 
     Raises:

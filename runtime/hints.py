@@ -88,7 +88,7 @@ def hint_of(annotation: object) -> Hint:
     Raises:
         TypeError: it is of a form that no document and no file of ours has.
     """
-    if annotation is Any:
+    if annotation is Any:  # what this module is for
         return AnyHint()
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Literal:

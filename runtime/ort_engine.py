@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, cast
 
 from edgekiln.runtime import codec
 from edgekiln.runtime.engines import PATIENCE, START_SECONDS, Facts, Placement, hung
@@ -100,14 +100,13 @@ class OrtEngine:
             layers=(),
         )
 
-    def _read(self, limit: float) -> dict[str, Any]:
+    def _read(self, limit: float) -> dict[str, Any]:  # JSON of the worker
         stream = _stream(self._process.stdout)
         if not select.select([stream], [], [], limit)[0]:
             raise hung(f"{self.path}: {self.title}", limit)
         line = stream.readline()
         if line:
-            answer: dict[str, Any] = json.loads(line)
-            return answer
+            return cast("dict[str, Any]", json.loads(line))  # as above
         code = self._process.wait()
         self._errors.seek(0)
         raise error_from(code, self._errors.read(), f"{self.path}: {self.title}")

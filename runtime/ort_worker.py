@@ -84,6 +84,7 @@ def prepare(model: Path, threads: int, batch: int) -> tuple[Callable[[], None], 
     return _without_wrapper(runner.session, binding), ready
 
 
+# ONNX Runtime ships no types.
 def _without_wrapper(session: Any, binding: Any) -> Callable[[], None]:
     """`session.run_with_iobinding(binding)` without its Python part, where this release has one.
 

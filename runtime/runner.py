@@ -199,7 +199,7 @@ class OrtRunner:
         return results
 
 
-def import_onnxruntime() -> Any:
+def import_onnxruntime() -> Any:  # it ships no types
     """Raises MissingToolError where it is not installed."""
     try:
         import onnxruntime
@@ -279,7 +279,7 @@ def tensor_in(memory: "NDArray[np.uint8]", layer: Layer) -> "NDArray[np.generic]
     return pixels[:, top : top + h, left : left + w].transpose(0, 3, 1, 2)
 
 
-def _ort_spec(value: Any, batch: int) -> TensorSpec:
+def _ort_spec(value: Any, batch: int) -> TensorSpec:  # ONNX Runtime ships no types
     kind = value.type.removeprefix("tensor(").removesuffix(")")
     return TensorSpec(
         name=value.name,

@@ -164,7 +164,7 @@ def override(
 
     What is skipped and what is allowed is added to the recipe's own.
     """
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {}  # as `shared` in `parse`
     if data is not None:
         changes["data"] = data
     if seed is not None:

@@ -199,7 +199,7 @@ def merged(*layers: Settings) -> Settings:
     """Lay one over the other; the last wins, key by key inside `options` and `gates`."""
     names = [f.name for f in fields(Settings) if f.name not in ("options", "gates")]
     values: dict[str, Any] = {}  # of any type: they were checked when they were read
-    gates: dict[str, Any] = {}
+    gates: dict[str, Any] = {}  # as `values`
     options: dict[str, object] = {}
     for layer in layers:
         values |= {name: value for name in names if (value := getattr(layer, name)) is not None}

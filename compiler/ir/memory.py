@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-# TVM ships no types.
+# TVM ships no types, and nothing here looks into these.
 Index = Any  # an int, or an integer expression of TensorIR
 PrimFunc = Any  # tvm.tirx.PrimFunc
 

@@ -46,7 +46,7 @@ class Binary(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lookup(Op):
-    """Any function of one code, as a table."""
+    """A function of one code, whichever it is, as a table."""
 
     KIND: ClassVar[str] = "lookup"
     spreads_layout: ClassVar[bool] = True
@@ -62,7 +62,7 @@ class Lookup(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Map(Op):
-    """Any function of one float."""
+    """A function of one float, whichever it is."""
 
     KIND: ClassVar[str] = "function"
     spreads_layout: ClassVar[bool] = True

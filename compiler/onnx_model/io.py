@@ -181,7 +181,7 @@ def input_layout(model: "onnx.ModelProto") -> str:
     return "NHWC" if shape[3] in image_like and shape[1] not in image_like else "NCHW"
 
 
-def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
+def _preprocessing(raw: dict[str, Any]) -> Preprocessing:  # JSON
     raw = {key: tuple(v) if isinstance(v, list) else v for key, v in raw.items()}
     return Preprocessing(**raw)
 

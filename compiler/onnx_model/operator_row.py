@@ -54,6 +54,7 @@ class Operator:
     # the values of attributes (a value of None is the schema's default).
     ranks: tuple[int, ...] = ()
     constants: tuple[int, ...] = ()
+    # An attribute is a number, a string or a list of them.
     values: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     rewritten: str = ""  # what `quantize` puts in its place before it begins
     limits: str = ""  # for people

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 Kind = Literal["module", "onnx", "onnx-int8", "lib", "bundle", "report"]
 
-Record = Mapping[str, Any]
+Record = Mapping[str, Any]  # JSON
 
 
 @dataclass(frozen=True, kw_only=True)

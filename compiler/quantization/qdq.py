@@ -104,11 +104,12 @@ def quantize(
     return _finish(quantized, model)
 
 
+# ONNX Runtime ships no types.
 def _quantizer(source: "onnx.ModelProto", names: list[str], tensors: dict[str, Any]) -> Any:
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
-    options: dict[str, Any] = {
+    options: dict[str, Any] = {  # ONNX Runtime's own
         # Also a Transpose or MaxPool right at the input is done on int8.
         "ForceQuantizeNoInputCheck": True
     }
@@ -154,7 +155,7 @@ def _usable(span: Range) -> Range:
     return (low, high) if high - low > _DEAD else (0.0, 1.0)
 
 
-def _quantizer_class() -> Any:
+def _quantizer_class() -> Any:  # as above
     """ONNX Runtime's quantizer, with single tensors, not operator types, kept float."""
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 

@@ -114,7 +114,7 @@ class Observer:
         if not self._tensors:  # a session that is asked for nothing gives all it has
             return
         for x in whole_batches(batches(self._batch_size(batches)), self._fixed):
-            values: dict[str, NDArray[Any]] = {}
+            values: dict[str, NDArray[Any]] = {}  # of whichever numbers the model gives
             if self._input in self._tensors:
                 values[self._input] = x
             if self._wanted:

@@ -162,7 +162,7 @@ class _Run:
             # One rank's slow moment must not make it train in another precision than the rest.
             self.precision = "float32" if self.world.any(chosen == "float32") else "bf16"
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:  # states of torch
         """All that `resume` needs; generators are seeded anew each epoch."""
         return {
             "model": self.module.state_dict(),

@@ -130,7 +130,7 @@ def class_numbers(where: str, parts: Sequence[Split]) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _checked_samples(where: str, x: NDArray[Any]) -> Samples:
+def _checked_samples(where: str, x: NDArray[Any]) -> Samples:  # a user's array, of any numbers
     if x.ndim == 3 and x.dtype == np.uint8:
         x = x[..., None]
     if 0 in x.shape[1:]:
