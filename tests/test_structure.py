@@ -162,6 +162,15 @@ def test_nothing_is_compared_with_itself() -> None:
     assert found == []
 
 
+def test_no_test_takes_just_any_error_for_the_right_one() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}, line {node.lineno}: {ast.unparse(node)}"
+        for path in source_tree.files()
+        for node in certain_checks.taking_any_error(path)
+    ]
+    assert found == []
+
+
 def certain(tmp_path: Path, body: str) -> bool:
     path = tmp_path / "test_x.py"
     path.write_text(f"def helper(x):\n    assert x\n\ndef test_x(found):\n    {body}\n")
@@ -175,6 +184,12 @@ def test_a_check_that_may_not_run_is_no_check(tmp_path: Path) -> None:
     assert certain(tmp_path, "helper(found)")
     assert certain(tmp_path, "for x in (1, 2): assert x")
     assert certain(tmp_path, "with pytest.raises(ValueError): found()")
+    assert certain(tmp_path, "assert all((1, found))")
+    assert certain(tmp_path, "assert any(found)")
+    assert not certain(tmp_path, "assert all(found)")
+    assert not certain(tmp_path, "assert all(x for x in found)")
+    assert not certain(tmp_path, "assert not any(x for x in found)")
+    assert not certain(tmp_path, "assert found or True")
     assert not certain(tmp_path, "found()")
     assert not certain(tmp_path, "for x in found: assert x")
     assert not certain(tmp_path, "if found: assert found")

@@ -62,7 +62,7 @@ def test_what_is_no_finite_number_is_refused(
     result = cli(*arguments, value)
     assert result.exit_code == 2
     assert arguments[-1] in result.stderr
-    assert "is not a finite number" in result.stderr or "is not in the range" in result.stderr
+    assert "is not a finite number" in result.stderr
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
