@@ -18,6 +18,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name; returns the exit code."""
     arguments = parser().parse_args(argv)
     try:
         arguments.command(arguments)
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
     top = argparse.ArgumentParser(
         prog="python -m edgekiln.runtime",
         description="Run and measure bundles on this machine. Exit codes as of `edgekiln`.",
@@ -139,6 +141,7 @@ def _add(
 
 
 def bench_command(arguments: argparse.Namespace) -> None:
+    """Measure a bundle, and ONNX Runtime beside it."""
     results = bench.compare(
         arguments.bundle,
         arguments.onnx,
@@ -159,6 +162,7 @@ def bench_command(arguments: argparse.Namespace) -> None:
 
 
 def run_command(arguments: argparse.Namespace) -> None:
+    """Run a bundle on files."""
     outputs = run_files(
         arguments.bundle, arguments.input, arguments.output, signers=arguments.allowed_signers
     )
@@ -171,6 +175,7 @@ def run_command(arguments: argparse.Namespace) -> None:
 
 
 def check_command(arguments: argparse.Namespace) -> None:
+    """Compare a bundle's example with what it computes here."""
     equal = tuple(check_example(arguments.bundle, signers=arguments.allowed_signers))
     if arguments.json:
         print(document("edgekiln.check/1", Checked(bundle=str(arguments.bundle), equal=equal)))
@@ -179,6 +184,7 @@ def check_command(arguments: argparse.Namespace) -> None:
 
 
 def info_command(arguments: argparse.Namespace) -> None:
+    """Show what a bundle is."""
     bundle = Bundle.open(arguments.bundle)
     if arguments.json:
         print(text_of(bundle.manifest), end="")
@@ -187,6 +193,7 @@ def info_command(arguments: argparse.Namespace) -> None:
 
 
 def serve_command(arguments: argparse.Namespace) -> None:
+    """Offer this machine to a tracker until a signal comes."""
     from edgekiln.runtime.device import board_server
 
     offer = board_server.offer_of(

@@ -63,9 +63,13 @@ class Engine(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def trial(self, min_seconds: float, warmup_seconds: float) -> Trial: ...
+    def trial(self, min_seconds: float, warmup_seconds: float) -> Trial:
+        """Run inferences for at least `min_seconds`, after a warm-up that does not count."""
+        ...
 
-    def facts(self) -> Facts: ...
+    def facts(self) -> Facts:
+        """What holds for all its trials; ask after the first."""
+        ...
 
 
 class ProgramEngine:
@@ -198,6 +202,7 @@ def run_runner(
 
 
 def hung(what: str, limit: float) -> MeasurementError:
+    """The error of an engine that does not answer."""
     return MeasurementError(
         f"{what} did not answer within {limit:.0f} s", hint="is the machine busy or out of memory?"
     )

@@ -65,7 +65,7 @@ class TupleHint:
 
 @dataclass(frozen=True)
 class MappingHint:
-    """`Mapping[str, X]`."""
+    """`Mapping[str, X]`, an object of JSON."""
 
     value: "Hint"
 

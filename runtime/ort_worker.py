@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
+    """Answer requests on standard input, a line each, until it ends; returns the exit code."""
     model, threads, batch, *cpus = argv
     try:
         if cpus:

@@ -119,6 +119,7 @@ def expected(hint: Hint) -> str:
 
 
 def found(value: object) -> str:
+    """A value in words, for messages."""
     if isinstance(value, Mapping):
         return "a table"
     if isinstance(value, list):

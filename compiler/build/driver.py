@@ -133,7 +133,7 @@ class _Build:
         return artifact
 
     def shared_stages(self, artifact: Artifact) -> Iterator[str]:
-        """From where the input stands to the model that is compiled."""
+        """Run the stages from where the input stands to the model that is compiled."""
         left_out = PER_TARGET if self.request.precision == "int8" else (*PER_TARGET, "quantize")
         order = [name for name in self.chain.stages if name not in left_out]
         first = FIRST[artifact.kind]

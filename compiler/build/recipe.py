@@ -55,6 +55,7 @@ class Option:
 
     @property
     def key(self) -> str:
+        """Its name in recipes and, after "--", on the command line."""
         return kebab(self.field)
 
 

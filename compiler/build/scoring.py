@@ -15,6 +15,7 @@ GUESSING = 1.5
 
 
 def score_of(report: Evaluation) -> Score:
+    """What of an evaluation stands in reports."""
     return Score(value=report.accuracy, metric=report.metric, n=report.n, of=report.of)
 
 

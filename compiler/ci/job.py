@@ -42,6 +42,7 @@ class Task:
 
 
 def empty(job: Job) -> JobResult:
+    """The result of a job on which nothing was done yet."""
     return JobResult(
         id=job.id,
         name=job.name,

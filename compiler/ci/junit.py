@@ -7,6 +7,7 @@ from edgekiln.compiler.ci.result import CiResult, GateVerdict, JobResult
 
 
 def junit(result: CiResult) -> bytes:
+    """The XML of `junit.xml`: a suite a job, and a case for each thing that was judged."""
     root = ET.Element("testsuites", name="edgekiln")
     for job in result.jobs:
         verdicts = [verdict for verdict in result.verdicts if verdict.job == job.id]

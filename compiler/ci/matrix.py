@@ -34,6 +34,7 @@ class Job:
 
     @property
     def id(self) -> str:
+        """Its name in results, locks and messages: MODEL/TARGET/PRECISION."""
         return f"{self.name}/{self.target.name}/{self.precision}"
 
     @property

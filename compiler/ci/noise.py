@@ -15,6 +15,7 @@ class Change:
 
     @property
     def significant(self) -> bool:
+        """Whether repeating the measurement alone would not explain it."""
         return abs(self.slowdown) > self.noise
 
 

@@ -128,6 +128,7 @@ def lines(job_id: str, results: Sequence[CiResult]) -> list[Line]:
 
 
 def microseconds(seconds: float) -> str:
+    """A time as the page shows it: in microseconds, to a tenth."""
     return f"{seconds * 1e6:,.1f}"
 
 

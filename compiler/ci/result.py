@@ -54,16 +54,19 @@ class JobResult:
 
     @property
     def program_bytes(self) -> int | None:
+        """Code and weights; None without a bundle."""
         if self.build is None:
             return None
         return self.build.targets[0].code_bytes + self.build.targets[0].weights_bytes
 
     @property
     def arena_bytes(self) -> int | None:
+        """Working memory; None without a bundle."""
         return self.build.targets[0].arena_bytes if self.build else None
 
     @property
     def latency_s(self) -> float | None:
+        """The median of one inference; None where none was measured."""
         return self.bench.median_s if self.bench else None
 
     @property
@@ -87,6 +90,7 @@ class GateVerdict:
 
     @property
     def failed(self) -> bool:
+        """Whether the run fails by it."""
         return self.status == "fail"
 
 
@@ -101,6 +105,7 @@ class CiResult:
     left_out: tuple[str, ...] = ()  # jobs that are configured, and not of this run
 
     def job(self, job_id: str) -> JobResult | None:
+        """The job of this name, if it is of this run."""
         return next((job for job in self.jobs if job.id == job_id), None)
 
 

@@ -17,6 +17,7 @@ SHIPPED = "schemas/edgekiln.schema.json"  # beside `edgekiln.compiler.documents`
 
 
 def config_schema() -> dict[str, object]:
+    """The JSON Schema of the whole file, draft 2020-12."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "edgekiln.toml",

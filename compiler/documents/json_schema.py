@@ -26,7 +26,7 @@ Definitions = dict[str, Schema]  # class name → schema
 
 
 def document_schema(title: str, cls: "type[DataclassInstance]", schema: str | int = "") -> Schema:
-    """Of a whole document: the fields of `cls` and the key `schema`.
+    """The schema of a whole document: the fields of `cls` and the key `schema`.
 
     Args:
         schema: that key's value; by default it is `title`.
@@ -43,7 +43,7 @@ def document_schema(title: str, cls: "type[DataclassInstance]", schema: str | in
 
 
 def schema_of(hint: Hint, definitions: Definitions) -> Schema:  # noqa: PLR0911 a hint each
-    """Of a value with this hint, as `edgekiln.runtime.codec.encode` writes it.
+    """The schema of a value with this hint, as `edgekiln.runtime.codec.encode` writes it.
 
     Args:
         definitions: gets the schemas of dataclasses, for "$defs" of the document.

@@ -57,6 +57,7 @@ class Verification:
 
     @property
     def integer_layers(self) -> tuple[Gap, ...]:
+        """Those that are compared as codes."""
         return tuple(gap for gap in self.layers if gap.max_steps is not None)
 
     @property

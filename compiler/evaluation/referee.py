@@ -157,7 +157,7 @@ def _operators(toward: float) -> "list[type[OpRun]]":
 
 
 def rounded(levels: "NDArray[np.float64]", toward: float = 0.0) -> "NDArray[np.float64]":
-    """To the nearest whole number, from the middle to the even one.
+    """Round to the nearest whole number, from the middle to the even one.
 
     Args:
         toward: -1 or 1: what float32 cannot tell from the middle goes down, or up.

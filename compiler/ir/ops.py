@@ -124,7 +124,7 @@ class GlobalAveragePool(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Softmax(Op):
-    """Of each row of the last axis."""
+    """Makes each row of the last axis a probability distribution."""
 
     KIND: ClassVar[str] = "softmax"
     on_rows: ClassVar[bool] = True
@@ -161,7 +161,7 @@ class LayerNorm(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Edge(Op):
-    """Between floats, which lie in ONNX's order, and codes."""
+    """Converts between floats, which lie in ONNX's order, and codes."""
 
     def wants_rows(self, tensor: Tensor) -> bool:
         return tensor.quant is None

@@ -25,6 +25,7 @@ K = TypeVar("K", ConvolutionKernel, DepthwiseKernel)
 
 
 def conv2d(low: Lowering, node: Node, op: Conv2d) -> None:
+    """A convolution, depthwise where each channel has a filter of its own."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     macs = y.elements * prod(op.weight.shape[1:])
     residual = _residual(op, low.tensor(node.inputs[1])) if op.residual else None

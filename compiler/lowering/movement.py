@@ -69,6 +69,7 @@ def _copy(
 
 
 def requantize(low: Lowering, node: Node, op: Requantize) -> None:
+    """A copy whose codes get another scale and zero point."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     _copy(low, node, _side(x), _side(y), finish=op.finish)
 
@@ -87,6 +88,7 @@ def reshape(low: Lowering, node: Node, op: Reshape) -> None:
 
 
 def transpose(low: Lowering, node: Node, op: Transpose) -> None:
+    """A copy in another order of axes: no work where memory has that order already."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     order = tuple(op.perm[axis] for axis in y.memory_order())
     bordered = x.halo or y.halo
@@ -99,6 +101,7 @@ def transpose(low: Lowering, node: Node, op: Transpose) -> None:
 
 
 def pad(low: Lowering, node: Node, op: Pad) -> None:
+    """A copy into the middle of a larger tensor, and the fill around it."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     to = _side(y)
     to.offset += sum(s * before for s, before in zip(to.strides, op.before, strict=True))
@@ -106,6 +109,7 @@ def pad(low: Lowering, node: Node, op: Pad) -> None:
 
 
 def slice_(low: Lowering, node: Node, op: Slice) -> None:
+    """A copy of every so-manieth value from a first one on."""
     source = _side(low.tensor(node.inputs[0]))
     source.offset += sum(s * begin for s, begin in zip(source.strides, op.begin, strict=True))
     source.strides = tuple(s * step for s, step in zip(source.strides, op.steps, strict=True))
@@ -122,6 +126,7 @@ def concat(low: Lowering, node: Node, op: Concat) -> None:
 
 
 def interleave(low: Lowering, node: Node, op: Interleave) -> None:
+    """Channels of two tensors in turn, which is what a channel shuffle does."""
     xs = tuple(low.tensor(name).nhwc() for name in node.inputs)
     y, finish = low.tensor(node.name).nhwc(), op.finish
     tables = tuple(None if finish is None else requantization(x, y, finish.limits) for x in xs)

@@ -15,6 +15,7 @@ from edgekiln.compiler.lowering.state import Lowering
 
 
 def matmul(low: Lowering, node: Node, op: MatMul) -> None:
+    """A product of two activations, of codes or of floats."""
     if op.mult is None:
         _of_floats(low, node, op)
     else:

@@ -19,6 +19,8 @@ from edgekiln.targets.isa.base import MicroKernel
 
 @dataclass
 class Lowering:
+    """A program in the making. Lowerings of operations add calls by `call`."""
+
     graph: Graph
     mk: MicroKernel
     tvm_target: Mapping[str, object]

@@ -32,7 +32,7 @@ class WeightOperand:
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """One row.
+    """A row of the table: one of ONNX's operators.
 
     `integer` and `float_form` name the rule that makes a kernel call of it, in
     `compiler/passes/rules`; "lookup" is a table of 256 entries, "function" a chain of vector

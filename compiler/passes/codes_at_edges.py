@@ -31,6 +31,6 @@ def codes_at_edges(graph: Graph) -> None:
 
 
 def _take_place(graph: Graph, gone: Node, codes: str, edge: str) -> None:
-    """Without the node `gone`, `codes` are the program's `edge`, under its name."""
+    """Remove the node `gone`: `codes` are then the program's `edge`, under its name."""
     graph.tensors[edge] = replace(graph.tensors.pop(codes), name=edge)
     graph.nodes = [node.renamed({codes: edge}) for node in graph.nodes if node is not gone]

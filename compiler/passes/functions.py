@@ -21,7 +21,7 @@ def _one(op_type: str) -> Steps:
 
 
 def _any_number(op_type: str) -> Steps:
-    """Of an operator that takes one operand and more: two at a time."""
+    """A rule for an operator that takes one operand and more: two at a time."""
 
     def steps(operands: tuple[Operand, ...], _op: Onnx, first: int) -> list[FunctionStep]:
         left, *others = operands

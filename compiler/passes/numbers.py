@@ -15,7 +15,7 @@ from edgekiln.compiler.passes.walk import OperatorEpilogue, Walk, is_operator, q
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weights:
-    """Of a convolution or a dense layer."""
+    """The weights of a convolution or a dense layer."""
 
     values: NDArray[np.generic]
     scale: NDArray[np.float32] | None = None  # (OC,); None: of floats

@@ -22,6 +22,7 @@ from edgekiln.compiler.passes.walk import QuantizedConstant, is_operator
 
 
 def is_quantized(graph: Graph) -> bool:
+    """Whether a model quantizes or dequantizes anything."""
     return any(
         is_operator(node, op_type)
         for node in graph.nodes

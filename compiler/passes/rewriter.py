@@ -36,7 +36,7 @@ class Rewriter(Walk):
         return self.numbers.code(value, like)
 
     def unquantized(self, name: str) -> OperatorEpilogue:
-        """Of sums of products whose result nobody quantizes: they become floats."""
+        """What follows sums of products whose result nobody quantizes: they become floats."""
         dtype = self.graph.tensors[name].dtype
         return OperatorEpilogue(output=name, quant=None, dtype=dtype, finish=FloatFinish())
 

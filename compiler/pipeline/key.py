@@ -32,6 +32,7 @@ def recipe_of(stage: Stage, src: Artifact | None, target: TargetProfile | None) 
 
 
 def key_of(recipe: Record) -> str:
+    """The name of what a recipe makes, in the store."""
     return digest({"format": FORMAT, **recipe})
 
 

@@ -1,4 +1,4 @@
-"""From any float ONNX model to one the quantizer understands."""
+"""Rewrites any float ONNX model into one that the quantizer understands."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

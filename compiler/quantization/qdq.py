@@ -1,4 +1,4 @@
-"""From a float graph and ranges to the one portable int8 model: QDQ, every operation DQ → op → Q.
+"""Makes of a float graph and ranges the one portable int8 model: QDQ, each operation DQ → op → Q.
 
 Weights: q(w) = round(w / scale), symmetric, one scale per output channel, scale = max|w| / 127.
 Activations: q(x) = saturate(round(x / scale) + zero_point), asymmetric, one scale per tensor.
@@ -175,7 +175,9 @@ def _no_advice(record: logging.LogRecord) -> bool:
 
 
 def _finish(quantized: "onnx.ModelProto", source: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Without the quantizer's own marks, with ours, and only the operator domains in use."""
+    """The model without the quantizer's own marks, with ours, and only the operator domains in
+    use.
+    """
     import onnx
 
     meta = io.read_meta(source)

@@ -42,7 +42,7 @@ class Histogram:
 
     @property
     def centers(self) -> NDArray[np.float64]:
-        """(BINS,)."""
+        """The middle of each bin, (BINS,)."""
         edges = self.edges
         return (edges[:-1] + edges[1:]) / 2
 

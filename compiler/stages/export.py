@@ -206,7 +206,7 @@ def _cause(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's warnings about itself. What goes wrong arrives as an exception."""
+    """Keep torch's warnings about itself to itself. What goes wrong arrives as an exception."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -254,7 +254,7 @@ def _signal_lost(sqnr_db: float, least: float) -> AccuracyError:
 
 
 def _sqnr_db(real: "onnx.ModelProto", quantized: "onnx.ModelProto", feed: "Feed") -> float:
-    """Of the logits, on validation samples: the test split is for the last word only."""
+    """The SQNR of the logits on validation samples: the test split is for the last word only."""
     from edgekiln.compiler.onnx_model.session import Session
     from edgekiln.compiler.quantization.qdq import logits
     from edgekiln.compiler.quantization.ranges import whole_batches, with_outputs

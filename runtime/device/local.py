@@ -1,4 +1,4 @@
-"""This machine."""
+"""This machine as a device."""
 
 import contextlib
 import hashlib

@@ -19,7 +19,7 @@ _LENGTH = struct.Struct(">I")
 
 
 def send(connection: socket.socket, message: Mapping[str, object], payload: bytes = b"") -> None:
-    """Raises ConnectionLost."""
+    """Send a message, and `payload` behind it. Raises ConnectionLost."""
     text = json.dumps({**message, "bytes": len(payload)}).encode()
     try:
         connection.sendall(_LENGTH.pack(len(text)) + text)

@@ -23,7 +23,7 @@ PATIENCE_S = 10.0  # for the first copies
 
 
 class RemoteSysfsPoller:
-    """Below `root`, files of a board that is held."""
+    """Keeps below `root` the files of a board that is held."""
 
     def __init__(self, board: ShellDevice) -> None:
         self._board = board

@@ -17,10 +17,12 @@ from edgekiln.compiler.passes.walk import OperatorEpilogue
 
 
 def add(rw: Rewriter, node: Node) -> str | None:
+    """A sum of two activations, or of one and a constant."""
     return _binary(rw, node, "add")
 
 
 def mul(rw: Rewriter, node: Node) -> str | None:
+    """A product of two activations, or of one and a constant."""
     return _binary(rw, node, "mul")
 
 
@@ -70,7 +72,7 @@ def clip(rw: Rewriter, node: Node) -> str | None:
 
 
 def _of_codes(epilogue: OperatorEpilogue) -> IntFinish:
-    """Of floats, clips became functions, and concatenations need no finish."""
+    """The finish of codes: of floats, clips became functions, and concatenations need none."""
     assert isinstance(epilogue.finish, IntFinish), epilogue.output
     return epilogue.finish
 

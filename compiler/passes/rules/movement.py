@@ -27,6 +27,7 @@ def reshape(rw: Rewriter, node: Node) -> str | None:
 
 
 def transpose(rw: Rewriter, node: Node) -> str | None:
+    """The same values in another order of axes."""
     rank = len(rw.graph.tensors[node.name].shape)
     op = Transpose(perm=onnx_op(node).integers("perm") or tuple(range(rank)[::-1]))
     if rw.source(node.inputs[0]) is None:
