@@ -130,6 +130,52 @@ def test_type_hints_are_read_and_dataclasses_encoded_in_one_place_each() -> None
     assert places == {"get_type_hints": hints, "get_origin": hints, "asdict": set()}
 
 
+Documented = ast.FunctionDef | ast.ClassDef
+
+
+def public_names(body: list[ast.stmt], of: str = "") -> Iterator[tuple[str, Documented]]:
+    """The public classes and functions of a module, and of its public classes."""
+    for node in body:
+        if isinstance(node, Documented) and not node.name.startswith("_"):
+            yield f"{of}{node.name}", node
+            if isinstance(node, ast.ClassDef):
+                yield from public_names(node.body, f"{node.name}.")
+
+
+def test_every_public_name_says_what_it_is() -> None:
+    """But for methods that do what another class's of that name says, and for overloads."""
+    names = [
+        (path, name, node)
+        for path in source_tree.shipped()
+        if path.relative_to(ROOT).parts[0] != "benchmarks"
+        for name, node in public_names(source_tree.tree(path).body)
+    ]
+    explained = {name.rpartition(".")[2] for _, name, node in names if ast.get_docstring(node)}
+    # Of torch's modules and click's commands and types.
+    explained |= {"forward", "convert", "list_commands", "get_command"}
+    silent = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path, name, node in names
+        if not ast.get_docstring(node)
+        and not any("overload" in ast.unparse(each) for each in node.decorator_list)
+        and not ("." in name and name.rpartition(".")[2] in explained)
+    ]
+    assert silent == []
+
+
+def test_docstrings_are_sentences() -> None:
+    """Not what makes sense behind the name alone, such as "Of weights."."""
+    openings = set("As At By For From In Of Over To With Without".split())
+    found = []
+    for path in source_tree.shipped():
+        for node in ast.walk(source_tree.tree(path)):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                words = (ast.get_docstring(node) or "A sentence.").split("\n\n")[0].split()
+                if words[0] in openings or len(words) < 2 or words[-1][-1] not in '.:?"':
+                    found.append(f"{path.relative_to(ROOT)}: {' '.join(words)}")
+    assert found == []
+
+
 def test_every_package_says_that_it_is_typed() -> None:
     """Without py.typed a type checker takes what a user imports for `Any`."""
     packages = {ROOT / room for room in ROOMS}

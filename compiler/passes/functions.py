@@ -78,7 +78,7 @@ def _gelu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionS
 
 
 def _swish(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
-    """x·sigmoid(alpha·x)."""
+    """Swish is x·sigmoid(alpha·x)."""
     (x,) = operands
     return [
         FunctionStep("Mul", (x, op.real("alpha", 1.0))),
