@@ -98,6 +98,7 @@ def max_pool(low: Lowering, node: Node, op: MaxPool) -> None:
 def average_pool(low: Lowering, node: Node, op: AveragePool) -> None:
     """The mean of each window; what ONNX does not count at the edges does not count."""
     x, y = low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc()
+    # A window counts the same columns in each row, so its taps are a product.
     counts = (_window_counts(op, 0, x.h, y.h), _window_counts(op, 1, x.w, y.w))
     _average(low, node, op.finish, op.window, np.outer(*counts))
 
@@ -133,6 +134,8 @@ def _window_counts(op: AveragePool, axis: int, extent: int, out: int) -> NDArray
     window = op.window
     before, after = window.pads[axis], window.pads[axis + 2]
     low, high = (-before, extent + after) if op.count_include_pad else (0, extent)
+    # The first tap of each window, counted from the image's edge: negative ones are in the
+    # border.
     first = np.arange(out) * window.strides[axis] - before
     counts: NDArray[np.int64] = np.minimum(first + window.kernel[axis], high) - np.maximum(
         first, low

@@ -77,6 +77,7 @@ def requantize(low: Lowering, node: Node, op: Requantize) -> None:
 def reshape(low: Lowering, node: Node, op: Reshape) -> None:
     """The same values in the same ONNX order: no work when they lie in that order in memory."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    # A program's output is memory of the caller's: what lies elsewhere is copied there.
     if (op.in_memory or (x.is_plain and y.is_plain)) and y.name not in low.graph.outputs:
         low.alias(y.name, x.name)
     elif y.is_plain:  # read x in ONNX's order, write densely
@@ -91,6 +92,7 @@ def transpose(low: Lowering, node: Node, op: Transpose) -> None:
     """A copy in another order of axes: no work where memory has that order already."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     order = tuple(op.perm[axis] for axis in y.memory_order())
+    # An alias has the border of what it stands for: others are copied.
     bordered = x.halo or y.halo
     if order == x.memory_order() and not bordered and y.name not in low.graph.outputs:
         low.alias(y.name, x.name)
@@ -138,6 +140,7 @@ def repeat(low: Lowering, node: Node, op: Repeat) -> None:
     """Each value several times along each axis: the added axes stand still in the input."""
     x = low.tensor(node.inputs[0])
     source, to = _side(x), _side(low.tensor(node.name))
+    # A stride of 0 reads the same value again.
     source.strides = (*source.strides, *(0 for _ in op.repeats))
     each = zip(to.strides, op.repeats, strict=True)
     to.strides = (*(s * times for s, times in each), *to.strides)

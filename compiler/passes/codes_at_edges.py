@@ -18,9 +18,11 @@ def codes_at_edges(graph: Graph) -> None:
     edges = {*graph.inputs, *graph.outputs}
     for name in graph.inputs:
         readers = graph.consumers().get(name, [])
+        # A second reader would still want the floats, which would then be made from the codes.
         if len(readers) != 1:
             continue
         (reader,) = readers
+        # Codes that are an output, too, have a name of their own, which the model gave them.
         if isinstance(reader.op, Quantize) and reader.name not in edges:
             _take_place(graph, reader, reader.name, name)
     for name in graph.outputs:

@@ -42,6 +42,7 @@ class Rewriter(Walk):
 
     def take(self, epilogue: OperatorEpilogue) -> None:
         """Type the epilogue's output and skip the nodes that it stands for."""
+        # The model knows it as floats, or as integers without a scale.
         output = self.graph.tensors[epilogue.output]
         self.graph.put(replace(output, quant=epilogue.quant, dtype=epilogue.dtype))
         self.absorbed.update(node.name for node in epilogue.absorbed)

@@ -102,6 +102,7 @@ class Walk:
             return None
         op = onnx_op(node)
         bounds = [op.real("min", -INFINITY), op.real("max", INFINITY)]  # opset < 11
+        # From opset 11 on bounds are operands, and either may be left out.
         for i, name in enumerate(node.inputs[1:3]):
             if name:
                 value = self.constant(name)

@@ -51,6 +51,7 @@ def average_pool(rw: Rewriter, node: Node) -> str | None:
     if window.dilations != (1, 1):
         return "a dilated average pool has no integer kernel"
     out = rw.graph.tensors[node.name].shape
+    # One window over the whole image is what GlobalAveragePool has.
     if window.kernel == x.shape[2:] and out[2:] == (1, 1) and not any(window.pads):
         return _mean(rw, node, x)
     counts_pads = bool(onnx_op(node).integer("count_include_pad", 0))
