@@ -53,6 +53,7 @@ def compile_functions(
     # TVM's passes and LLVM run outside the interpreter lock, so threads use the cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for call, (symbol, identity) in zip(program.calls, names, strict=True):
+            # Layers of one shape share their code.
             if symbol in found or symbol in jobs:
                 continue
             key = _key(symbol, identity, tvm_target)
@@ -82,6 +83,7 @@ def _find(cache: ObjectCache, key: str) -> Compiled | None:
     content = cache.get(key)
     if content is None:
         return None
+    # A line of JSON, then the object file.
     head, _, code = content.partition(b"\n")
     return Compiled(object=code, workspace=tuple(json.loads(head)))
 
@@ -101,6 +103,7 @@ def _result(job: "Future[Compiled]", operators: str) -> Compiled:
     except EdgeKilnError:
         raise
     except Exception as error:  # TVM raises whatever its layers raise
+        # A kernel of our own that does not compile is a bug: it keeps its traceback.
         if not operators:
             raise
         lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -41,6 +41,7 @@ class _Judge:
     def verdicts(self) -> Iterator[GateVerdict]:
         gates, result = self.gates, self.result
         score = result.score
+        # The last stage that has no score knows best why.
         unscored = next((s.unscored for s in reversed(_steps(result)) if s.unscored), "no score")
         yield from self._limit(
             "min_accuracy", score.value if score else None, lambda v: f"{v:.2%}", unscored,
@@ -99,6 +100,7 @@ class _Judge:
         before = self.before.score
         if now is None or before is None:
             return self._skipped(name, "no score " + ("here" if now is None else "in the baseline"))
+        # Percent of other samples are other percent.
         if (now.metric, now.n) != (before.metric, before.n):
             was = f"{before.metric} of {before.n} samples"
             return self._skipped(name, f"{now.metric} of {now.n} samples, was {was}")
@@ -116,6 +118,7 @@ class _Judge:
         if before is None or now is None:
             reason = self.result.unmeasured or "the baseline has no latency"
             return self._skipped(name, reason)
+        # A faster CPU is no better program.
         if reason := incomparable(before.machine, now.machine):
             return self._skipped(name, reason)
         found = change(before, now)

@@ -51,6 +51,7 @@ class Graph:
         input (or output) `name`.
         """
         self.put(inner)
+        # Nodes that made or read the edge itself now make or read what lies inside of it.
         self.nodes = [node.renamed({name: inner.name}) for node in self.nodes]
         if name in self.inputs:
             self.nodes.insert(0, Node(op=op, inputs=(name,), outputs=(inner.name,)))

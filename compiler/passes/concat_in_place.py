@@ -46,8 +46,8 @@ def _is_in_place(
     if not image or node.op.finish or result.halo or node.name in graph.outputs:
         return False
     operands = [graph.tensors[name] for name in node.inputs]
-    # An operand that stands there twice would have to lie in two places at once; one that does
-    # not begin at a multiple of the alignment could not be written by vectors.
+    # An operand that stands there twice would have to lie in two places at once; one whose
+    # channels are no multiple of the alignment would leave the next one where no kernel writes.
     return (
         len(set(node.inputs)) == len(node.inputs)
         and all(operand.shape[1] % _ALIGN == 0 for operand in operands)

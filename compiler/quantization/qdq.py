@@ -85,6 +85,7 @@ def quantize(
         return _finish(model, model)
     source = onnx.ModelProto()
     source.CopyFrom(model)
+    # Undone below: users name operations and tensors as their model has them.
     renamed = spare_names.spare(source)
     now = {old: new for new, old in renamed.items()}
     tensors = {
@@ -186,6 +187,7 @@ def _finish(quantized: "onnx.ModelProto", source: "onnx.ModelProto") -> "onnx.Mo
     del quantized.opset_import[:]
     quantized.opset_import.extend(kept)
     del quantized.metadata_props[:]
+    # Types of before the quantization; they are inferred again where somebody needs them.
     del quantized.graph.value_info[:]
     io.write_meta(quantized, meta)
     quantized.producer_name, quantized.producer_version = "edgekiln", ""
@@ -212,6 +214,7 @@ def _float_tail(model: "onnx.ModelProto") -> "list[onnx.NodeProto]":
         while node is not None and _in_tail(node) and readers[node.output[0]] == 1:
             path.append(node)
             node = makers.get(node.input[0])
+        # Behind anything else than a product the values are codes already, and stay so.
         if node is not None and _is_product(node) and readers[node.output[0]] == 1:
             tail += path
     return tail

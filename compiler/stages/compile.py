@@ -78,6 +78,7 @@ class CompileStage(Stage):
         assert ctx.target is not None, "compile uses a target"
         mk = isa.load(ctx.target.isa)
         ctx.advance(0, 3, "lowering")
+        # Parsed and checked once, for the passes and for the metadata.
         loaded = src.read(io.load_model)
         graph, stayed_float = lowered(src.path, ctx.target, self.batch, loaded=loaded)
         ctx.notes.extend(f"float: {operator}" for operator in stayed_float)

@@ -244,6 +244,7 @@ class DistillStage(Stage):
         if Path(self.teacher).suffix == ".pt":
             return teachers.from_artifact(Path(self.teacher), student, ctx.allow)
         module = teachers.from_name(self.teacher, student, ctx.scratch, self.seed)
+        # A function of the user's may load weights that are trained; one of the zoo never does.
         if ":" in self.teacher or self.teacher_epochs == 0:
             return module
         result = fit(

@@ -125,6 +125,7 @@ def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.Mo
         ) from error
     assert program is not None  # None only when torch writes the file itself
     model: onnx.ModelProto = program.model_proto
+    # Both before rewrites, whose errors would name what the user has never written.
     _check_opset(model, opset)
     _check_ends(model, about.factory)
     rewrites.pool_from_reduce_mean(model)

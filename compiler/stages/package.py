@@ -57,6 +57,7 @@ class PackageStage(Stage):
 
         ctx.advance(0, 2, "example")
         spec, program = bundle.read_program(src.path)
+        # The licences of what is linked in: a bundle is handed on without this tool.
         files = {**program, **notices(program)}
         example = self._example(spec)
         outputs, missing = expected_outputs(example, program)
@@ -80,6 +81,7 @@ class PackageStage(Stage):
             report=report,
         )
         files[bundle.MANIFEST] = manifest.text_of(document).encode()
+        # Last, for it holds the sum of the manifest, which holds those of all other files.
         files[bundle.SEAL] = bundle.seal(files[bundle.MANIFEST])
         bundle.write_tar(dst, files, executable={bundle.RUNNER})
         ctx.advance(2, 2, "")

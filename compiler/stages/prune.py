@@ -208,11 +208,13 @@ class PruneStage(Stage):
         label = f"cut {step + 1}/{self.steps}"
         ctx.advance(0, 1, f"{label}: proving which channels can go")
         module, samples = context.module, context.samples
+        # Again in each round: what a cut left may let other channels go.
         found = survey(module, samples, self.keep)
         ctx.notes.extend(note for note in found.kept if note not in ctx.notes)
         if not found.proven:
             ctx.notes.append("nothing was cut: no group of channels may be")
             return module
+        # A killed stage goes on behind its last whole round.
         done = ctx.scratch / f"round-{step}.pt"
         if done.exists():
             return load_module(done, {context.meta.factory})[0]
@@ -228,6 +230,8 @@ class PruneStage(Stage):
             )
         )
         if self.recovery_epochs:
+            # A cut that cost little is healed at the rate for trained weights, which loses none
+            # of them.
             little = not _score(module, context, self.batch_size).is_worse_than(aim, _LITTLE)
             fit(
                 module,
@@ -239,6 +243,7 @@ class PruneStage(Stage):
                 advance=_labelled(label, ctx.advance),
                 logs=ctx.logs / f"round-{step}" if ctx.logs else None,
             )
+        # Of several processes one writes for all.
         if join().rank == 0:
             ctx.scratch.mkdir(parents=True, exist_ok=True)
             save_module(done, module, context.meta)

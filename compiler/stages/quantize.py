@@ -119,6 +119,7 @@ class QuantizeStage(Stage):
         structure = qcheck.inspect(quantized, self.exclude)
         if not structure.integer:
             raise _nothing_to_quantize(structure)
+        # Written so that NaN, which is above nothing, is refused.
         if not sqnr_db >= self.accept_sqnr:
             raise _signal_lost(sqnr_db, self.accept_sqnr)
         ctx.notes.extend(_notes(structure))
@@ -209,6 +210,7 @@ def _calibration(dataset: "Dataset", samples: int) -> "list[tuple[Split, int]]":
     """
     calib, train = dataset.calib, dataset.train
     wanted = min(samples or len(calib), len(calib))
+    # Filled up to what was asked for, but no further than to what is enough for a range.
     more = min(len(train), (samples or _LEAST_CALIBRATION) - wanted, _LEAST_CALIBRATION - wanted)
     return [(calib, wanted), *([(train, more)] if more > 0 else [])]
 
@@ -261,6 +263,7 @@ def _sqnr_db(real: "onnx.ModelProto", quantized: "onnx.ModelProto", feed: "Feed"
     from edgekiln.compiler.quantization.sqnr import Sqnr
 
     compared = logits(real)
+    # The reference may be optimized; what is measured must round where the model says.
     reference = Session(with_outputs(real, compared), optimize=True)
     candidate = Session(with_outputs(quantized, compared), optimize=False)
     sqnr = Sqnr()
