@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import IO, Any, Self, cast
 
 from edgekiln.runtime import codec
-from edgekiln.runtime.engines import PATIENCE, START_SECONDS, Facts, Placement, hung
+from edgekiln.runtime.engines import HANGS_AFTER, START_SECONDS, Facts, Placement, hung
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.faults import error_from
 from edgekiln.runtime.results import Trial
@@ -80,7 +80,7 @@ class OrtEngine:
         with contextlib.suppress(BrokenPipeError):  # it died: reading will say of what
             stream.write(json.dumps(request) + "\n")
             stream.flush()
-        answer = self._read(START_SECONDS + PATIENCE * (min_seconds + warmup_seconds))
+        answer = self._read(START_SECONDS + HANGS_AFTER * (min_seconds + warmup_seconds))
         self._peak_bytes = answer["peak_resident_bytes"]
         return codec.decode(Trial, answer["trial"])
 
