@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
+    """Answer requests on standard input, a line each, until it ends; returns the exit code."""
     model, threads, batch, *cpus = argv
     try:
         if cpus:
@@ -84,6 +85,7 @@ def prepare(model: Path, threads: int, batch: int) -> tuple[Callable[[], None], 
     return _without_wrapper(runner.session, binding), ready
 
 
+# ONNX Runtime ships no types.
 def _without_wrapper(session: Any, binding: Any) -> Callable[[], None]:
     """`session.run_with_iobinding(binding)` without its Python part, where this release has one.
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from edgekiln.compiler.build import resolve, scoring
 from edgekiln.compiler.build.chain import CHAIN, Chain
 from edgekiln.compiler.build.recipe import Precision, Recipe
-from edgekiln.compiler.build.result import BuildResult, Latency, Step, TargetResult, finite
+from edgekiln.compiler.build.result import BuildResult, Step, TargetResult, finite
 from edgekiln.compiler.environment import doctor, toolchain
+from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.compiler.evaluation.report import Evaluation
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.atomic_io import copy_out, writable
@@ -132,7 +133,7 @@ class _Build:
         return artifact
 
     def shared_stages(self, artifact: Artifact) -> Iterator[str]:
-        """From where the input stands to the model that is compiled."""
+        """Run the stages from where the input stands to the model that is compiled."""
         left_out = PER_TARGET if self.request.precision == "int8" else (*PER_TARGET, "quantize")
         order = [name for name in self.chain.stages if name not in left_out]
         first = FIRST[artifact.kind]

@@ -41,6 +41,7 @@ class _Judge:
     def verdicts(self) -> Iterator[GateVerdict]:
         gates, result = self.gates, self.result
         score = result.score
+        # The last stage that has no score knows best why.
         unscored = next((s.unscored for s in reversed(_steps(result)) if s.unscored), "no score")
         yield from self._limit(
             "min_accuracy", score.value if score else None, lambda v: f"{v:.2%}", unscored,
@@ -99,6 +100,7 @@ class _Judge:
         before = self.before.score
         if now is None or before is None:
             return self._skipped(name, "no score " + ("here" if now is None else "in the baseline"))
+        # Percent of other samples are other percent.
         if (now.metric, now.n) != (before.metric, before.n):
             was = f"{before.metric} of {before.n} samples"
             return self._skipped(name, f"{now.metric} of {now.n} samples, was {was}")
@@ -116,6 +118,7 @@ class _Judge:
         if before is None or now is None:
             reason = self.result.unmeasured or "the baseline has no latency"
             return self._skipped(name, reason)
+        # A faster CPU is no better program.
         if reason := incomparable(before.machine, now.machine):
             return self._skipped(name, reason)
         found = change(before, now)
@@ -127,7 +130,7 @@ class _Judge:
             return self._verdict(name, message)
         if not found.significant:
             return GateVerdict(
-                cell=self.result.id, gate=name, status="noise",
+                job=self.result.id, gate=name, status="noise",
                 message=f"inside the noise, no regression: {message}",
             )  # fmt: skip
         return self._failed(name, message)
@@ -138,18 +141,18 @@ class _Judge:
         return self._failed(gate, f"cannot be judged: {why}", MeasurementError)
 
     def _verdict(self, gate: str, message: str) -> GateVerdict:
-        return GateVerdict(cell=self.result.id, gate=gate, status="pass", message=message)
+        return GateVerdict(job=self.result.id, gate=gate, status="pass", message=message)
 
     def _skipped(self, gate: str, why: str) -> GateVerdict:
         return GateVerdict(
-            cell=self.result.id, gate=gate, status="skip", message=f"not judged: {why}"
+            job=self.result.id, gate=gate, status="skip", message=f"not judged: {why}"
         )
 
     def _failed(
         self, gate: str, message: str, error: type[EdgeKilnError] = GateError
     ) -> GateVerdict:
         return GateVerdict(
-            cell=self.result.id, gate=gate, status="fail", message=message,
+            job=self.result.id, gate=gate, status="fail", message=message,
             exit_code=error.exit_code,
         )  # fmt: skip
 

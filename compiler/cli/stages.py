@@ -1,8 +1,7 @@
 """One command a stage; its options are the stage's fields."""
 
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import click
 
@@ -10,6 +9,7 @@ from edgekiln.compiler.build.recipe import SKIPPABLE, Option, Recipe, stage_clas
 from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
+from edgekiln.runtime.hints import LiteralHint, ScalarHint, TupleHint, UnionHint
 from edgekiln.runtime.text import human_bytes
 
 # Here and not in the stages' modules, so that `edgekiln --help` imports none of them.
@@ -30,7 +30,7 @@ INSPECTION: list[click.Parameter] = [
         ["--dump-ir"],
         type=click.Path(path_type=Path, file_okay=False),
         metavar="DIR",
-        help="Write the graph as text after each compiler pass.",
+        help="Write the graph as text after each compiler pass to this directory (default: none).",
     ),
 ]
 
@@ -51,7 +51,8 @@ class StageCommand(click.Command):
             self.params += [
                 click.Argument(["src"], metavar="IN"),
                 click.Option(["-o", "--output"], type=click.Path(path_type=Path), required=True,
-                             metavar="OUT", help=f"Write the result, a {cls.suffix} file, here."),
+                             metavar="OUT",
+                             help=f"Write the result, a {cls.suffix} file, to this path."),
             ]  # fmt: skip
             if cls.uses_target:
                 self.params.append(
@@ -61,7 +62,8 @@ class StageCommand(click.Command):
             if self.name in SKIPPABLE:  # those that train
                 self.params.append(
                     click.Option(["--logs"], type=click.Path(path_type=Path), metavar="DIR",
-                                 help="Write training curves for TensorBoard to this directory.")
+                                 help="Write training curves for TensorBoard to this directory "
+                                      "(default: none).")
                 )  # fmt: skip
             if self.name == "compile":
                 self.params += INSPECTION
@@ -138,23 +140,24 @@ class StageCommand(click.Command):
 def option_of(option: Option) -> click.Option:
     """The command-line form of a stage's field."""
     flag = f"--{option.key}"
-    hint = option.hint
-    if get_origin(hint) in (Union, UnionType):
-        hint = next(arg for arg in get_args(hint) if arg is not type(None))
     common: dict[str, Any] = {  # keyword arguments of click's
         "default": option.default,
         "help": option.help,
         "show_default": option.default not in (None, "", ()),
     }
-    if hint is bool:
-        return click.Option([f"{flag}/--no-{option.key}"], **common)
-    if get_origin(hint) is Literal:
-        return click.Option([flag], type=click.Choice(get_args(hint)), **common)
-    if get_origin(hint) is tuple:
-        return click.Option([flag], type=get_args(hint)[0], multiple=True, **common)
-    if hint is float:
-        return click.Option([flag], type=Finite(), **common)
-    return click.Option([flag], type=SEED if option.key == "seed" else hint, **common)
+    hint = option.hint.required if isinstance(option.hint, UnionHint) else option.hint
+    match hint:
+        case LiteralHint(values=values):
+            return click.Option([flag], type=click.Choice(values), **common)
+        case TupleHint(items=[ScalarHint(kind=kind)]):
+            return click.Option([flag], type=kind, multiple=True, **common)
+        case ScalarHint(kind=kind) if kind is bool:
+            return click.Option([f"{flag}/--no-{option.key}"], **common)
+        case ScalarHint(kind=kind) if kind is float:
+            return click.Option([flag], type=Finite(), **common)
+        case ScalarHint(kind=kind):
+            return click.Option([flag], type=SEED if option.key == "seed" else kind, **common)
+    raise TypeError(f"{option.key}: no option can be made of {hint}")
 
 
 distill = StageCommand("distill")

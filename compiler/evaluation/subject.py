@@ -35,7 +35,7 @@ class Subject:
 
 
 def open_subject(artifact: Artifact, allow: Collection[str] = ()) -> Subject:
-    """By the artifact's kind. `allow` as in `edgekiln.models.artifact.load_module`.
+    """Open an artifact of any kind. `allow` is as in `edgekiln.models.artifact.load_module`.
 
     Raises:
         InputError, UnsupportedError: as the readers do.
@@ -155,7 +155,9 @@ def _executor(
 def _padded(
     predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], fixed: int | None
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """For a model of one fixed batch: fill the last, shorter batch by repeating its last sample."""
+    """Let a model of one fixed batch take any number: a shorter last batch repeats its last
+    sample.
+    """
     if fixed is None or fixed == 1:
         return predict
 

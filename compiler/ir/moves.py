@@ -72,7 +72,7 @@ class Pad(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slice(Op):
-    """From `begin` on, each `steps`-th value of an axis, as many as the result has."""
+    """Takes, from `begin` on, each `steps`-th value of an axis, as many as the result has."""
 
     KIND: ClassVar[str] = "slice"
     spreads_layout: ClassVar[bool] = True
@@ -149,7 +149,7 @@ class Interleave(Op):
 
 
 def described(tensor: Tensor) -> str:
-    """For people: name, type and shape."""
+    """A tensor in words for people: its name, type and shape."""
     return f"{tensor.name} ({tensor.dtype}{list(tensor.shape)})"
 
 
@@ -169,6 +169,7 @@ def moved(x: Tensor, y: Tensor) -> str:
 
 
 def wrong_shape(y: Tensor, shape: tuple[int, ...]) -> str:
+    """What is wrong about the shape of a result; empty if it is right."""
     return "" if y.shape == shape else f"{described(y)} should have the shape {list(shape)}"
 
 

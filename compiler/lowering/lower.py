@@ -38,6 +38,7 @@ def lower(
     for node in graph.nodes:
         _lower(lowering, node)
     _check_outputs(lowering)
+    # The model's metadata describe its first input and its first output.
     inputs = tuple(
         spec_of(graph.tensors[name], preprocessing=None if i else meta.preprocessing)
         for i, name in enumerate(graph.inputs)
@@ -58,6 +59,7 @@ def lower(
 
 def _check_outputs(low: Lowering) -> None:
     """Whether some call writes each of the program's outputs."""
+    # A call's last arguments are what it writes.
     written = {
         arg.index
         for call in low.calls

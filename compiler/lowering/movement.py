@@ -69,6 +69,7 @@ def _copy(
 
 
 def requantize(low: Lowering, node: Node, op: Requantize) -> None:
+    """A copy whose codes get another scale and zero point."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     _copy(low, node, _side(x), _side(y), finish=op.finish)
 
@@ -76,6 +77,7 @@ def requantize(low: Lowering, node: Node, op: Requantize) -> None:
 def reshape(low: Lowering, node: Node, op: Reshape) -> None:
     """The same values in the same ONNX order: no work when they lie in that order in memory."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    # A program's output is memory of the caller's: what lies elsewhere is copied there.
     if (op.in_memory or (x.is_plain and y.is_plain)) and y.name not in low.graph.outputs:
         low.alias(y.name, x.name)
     elif y.is_plain:  # read x in ONNX's order, write densely
@@ -87,8 +89,10 @@ def reshape(low: Lowering, node: Node, op: Reshape) -> None:
 
 
 def transpose(low: Lowering, node: Node, op: Transpose) -> None:
+    """A copy in another order of axes: no work where memory has that order already."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     order = tuple(op.perm[axis] for axis in y.memory_order())
+    # An alias has the border of what it stands for: others are copied.
     bordered = x.halo or y.halo
     if order == x.memory_order() and not bordered and y.name not in low.graph.outputs:
         low.alias(y.name, x.name)
@@ -99,6 +103,7 @@ def transpose(low: Lowering, node: Node, op: Transpose) -> None:
 
 
 def pad(low: Lowering, node: Node, op: Pad) -> None:
+    """A copy into the middle of a larger tensor, and the fill around it."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     to = _side(y)
     to.offset += sum(s * before for s, before in zip(to.strides, op.before, strict=True))
@@ -106,6 +111,7 @@ def pad(low: Lowering, node: Node, op: Pad) -> None:
 
 
 def slice_(low: Lowering, node: Node, op: Slice) -> None:
+    """A copy of every so-manieth value from a first one on."""
     source = _side(low.tensor(node.inputs[0]))
     source.offset += sum(s * begin for s, begin in zip(source.strides, op.begin, strict=True))
     source.strides = tuple(s * step for s, step in zip(source.strides, op.steps, strict=True))
@@ -122,6 +128,7 @@ def concat(low: Lowering, node: Node, op: Concat) -> None:
 
 
 def interleave(low: Lowering, node: Node, op: Interleave) -> None:
+    """Channels of two tensors in turn, which is what a channel shuffle does."""
     xs = tuple(low.tensor(name).nhwc() for name in node.inputs)
     y, finish = low.tensor(node.name).nhwc(), op.finish
     tables = tuple(None if finish is None else requantization(x, y, finish.limits) for x in xs)
@@ -133,6 +140,7 @@ def repeat(low: Lowering, node: Node, op: Repeat) -> None:
     """Each value several times along each axis: the added axes stand still in the input."""
     x = low.tensor(node.inputs[0])
     source, to = _side(x), _side(low.tensor(node.name))
+    # A stride of 0 reads the same value again.
     source.strides = (*source.strides, *(0 for _ in op.repeats))
     each = zip(to.strides, op.repeats, strict=True)
     to.strides = (*(s * times for s, times in each), *to.strides)

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.onnx_model import operators, validate
+from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import InputError, UnsupportedError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.manifest import Preprocessing
@@ -57,7 +58,7 @@ def write_meta(model: "onnx.ModelProto", meta: Meta) -> None:
     kept = {p.key: p.value for p in model.metadata_props if not p.key.startswith(_PREFIX)}
     ours: dict[str, str] = {}
     if meta.preprocessing is not None:
-        ours["preprocessing"] = json.dumps(asdict(meta.preprocessing), sort_keys=True)
+        ours["preprocessing"] = json.dumps(encode(meta.preprocessing), sort_keys=True)
     if meta.labels:
         ours["labels"] = json.dumps(list(meta.labels))
     if meta.data:
@@ -180,7 +181,7 @@ def input_layout(model: "onnx.ModelProto") -> str:
     return "NHWC" if shape[3] in image_like and shape[1] not in image_like else "NCHW"
 
 
-def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
+def _preprocessing(raw: dict[str, Any]) -> Preprocessing:  # JSON
     raw = {key: tuple(v) if isinstance(v, list) else v for key, v in raw.items()}
     return Preprocessing(**raw)
 

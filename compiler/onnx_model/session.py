@@ -17,7 +17,7 @@ _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _FATAL_ONLY = 4  # severity, from 0, verbose. Errors arrive as exceptions
 
 
-def session_options() -> Any:
+def session_options() -> Any:  # ONNX Runtime ships no types
     """`onnxruntime.SessionOptions` without warnings, and without threads that spin while idle."""
     import onnxruntime as ort
 
@@ -69,7 +69,7 @@ class Session:
 
     def __call__(
         self, batch: NDArray[np.float32], outputs: Sequence[str] | None = None
-    ) -> list[NDArray[Any]]:
+    ) -> list[NDArray[Any]]:  # of whichever numbers the model gives
         """Run one batch; `outputs` picks some of the model's by name.
 
         Raises:
@@ -78,6 +78,7 @@ class Session:
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         try:
+            # As above.
             results: list[NDArray[Any]] = self._session.run(outputs, {self._input: batch})
         except (state.Fail, state.InvalidArgument, state.RuntimeException) as error:
             raise UnsupportedError(

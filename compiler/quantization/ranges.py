@@ -42,7 +42,7 @@ class Histogram:
 
     @property
     def centers(self) -> NDArray[np.float64]:
-        """(BINS,)."""
+        """The middle of each bin, (BINS,)."""
         edges = self.edges
         return (edges[:-1] + edges[1:]) / 2
 
@@ -114,7 +114,7 @@ class Observer:
         if not self._tensors:  # a session that is asked for nothing gives all it has
             return
         for x in whole_batches(batches(self._batch_size(batches)), self._fixed):
-            values: dict[str, NDArray[Any]] = {}
+            values: dict[str, NDArray[Any]] = {}  # of whichever numbers the model gives
             if self._input in self._tensors:
                 values[self._input] = x
             if self._wanted:

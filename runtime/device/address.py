@@ -4,10 +4,10 @@ import os
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from edgekiln.runtime.device.device import LOCAL, Device
+from edgekiln.runtime.device.shell import Shell
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean, from_table
 
@@ -103,7 +103,7 @@ def with_cpu(entry: DeviceEntry, cpu: str) -> DeviceEntry:
     return replace(entry, url=f"qemu:{cpu}") if entry.url in ("qemu", "qemu:") else entry
 
 
-def _open_ssh(entry: DeviceEntry) -> Any:
+def _open_ssh(entry: DeviceEntry) -> Shell:
     from edgekiln.runtime.device.ssh import SshShell
 
     host, port = _host_and_port(entry.url)
@@ -112,7 +112,7 @@ def _open_ssh(entry: DeviceEntry) -> Any:
     return SshShell(full, port, directory=entry.dir, config=entry.ssh_config)
 
 
-def _open_adb(entry: DeviceEntry, serial: str) -> Any:
+def _open_adb(entry: DeviceEntry, serial: str) -> Shell:
     from edgekiln.runtime.device.adb import AdbShell
 
     return AdbShell(serial, directory=entry.dir)

@@ -9,11 +9,13 @@ from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.build.result import BuildResult, FloatOp, Step, TargetResult
 from edgekiln.compiler.ci.config import Gates
 from edgekiln.compiler.ci.matrix import Job
-from edgekiln.compiler.ci.result import Bench, BundleCheck, CiResult, GateVerdict, JobResult
+from edgekiln.compiler.ci.result import CiResult, GateVerdict, JobResult
 from edgekiln.compiler.packaging.report import Score
+from edgekiln.compiler.stages.bench import Bench
+from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime.bundle import MANIFEST, SEAL, seal, write_tar
 from edgekiln.runtime.host import Machine
-from edgekiln.runtime.manifest import Manifest, ProgramSpec, to_json
+from edgekiln.runtime.manifest import Manifest, ProgramSpec, text_of
 from edgekiln.runtime.power.energy import Energy
 from edgekiln.runtime.results import LayerTime
 from edgekiln.targets import profile
@@ -88,12 +90,12 @@ def write_bundle(path: Path) -> None:
         name="net", target=TARGET, machine="x86_64", features=(), isa="generic", inputs=(),
         outputs=(), arena_bytes=0, weights_bytes=0, code_bytes=0, layers=(), model_sha256="0",
     )  # fmt: skip
-    manifest = to_json(Manifest(program=spec, files={}, provenance=())).encode()
+    manifest = text_of(Manifest(program=spec, files={}, provenance=())).encode()
     write_tar(path, {MANIFEST: manifest, SEAL: seal(manifest)}, executable=set())
 
 
 def run(*jobs: JobResult, verdicts: tuple[GateVerdict, ...] = ()) -> CiResult:
-    return CiResult(config="edgekiln.toml", baseline="", cells=jobs, verdicts=verdicts)
+    return CiResult(config="edgekiln.toml", baseline="", jobs=jobs, verdicts=verdicts)
 
 
 def job(**gates: Any) -> Job:

@@ -116,7 +116,7 @@ def test_latencies_of_two_machines_are_not_compared() -> None:
     assert "measured on Faster CPU (2 cores), this is Test CPU (2 cores)" in verdict.message
 
 
-def test_a_new_cell_has_nothing_to_be_compared_with() -> None:
+def test_a_new_job_has_nothing_to_be_compared_with() -> None:
     assert "max-slowdown" not in judged(result(), None, max_slowdown=5)
     found = judged(result(), run(), max_slowdown=5, max_accuracy_drop=1)
     assert {found["max-slowdown"].message, found["max-accuracy-drop"].message} == {
@@ -124,7 +124,7 @@ def test_a_new_cell_has_nothing_to_be_compared_with() -> None:
     }
 
 
-def test_a_broken_cell_decides_the_exit_code_before_a_gate() -> None:
+def test_a_broken_job_decides_the_exit_code_before_a_gate() -> None:
     broken = result(failure=Failure(doing="check", message="", hint="", exit_code=7))
     failed = tuple(judged(result(0.1), min_accuracy=0.9).values())
     assert exit_code(run(result(), broken, verdicts=failed)) == 7
