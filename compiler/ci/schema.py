@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Union, get_args, get_origin, get_type_hints
 
-from edgekiln.compiler.build.recipe import STAGES, stage_class, stage_options
+from edgekiln.compiler.build.recipe import stage_class, stage_options
+from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.ci.config import Config, Settings
 from edgekiln.compiler.documents.json_schema import schema_of
 from edgekiln.runtime.typed import kebab

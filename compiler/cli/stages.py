@@ -6,22 +6,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
-from edgekiln.compiler.build.recipe import SKIPPABLE, Option, Recipe, stage_class, stage_options
+from edgekiln.compiler.build.recipe import Option, Recipe, stage_class, stage_options
+from edgekiln.compiler.build.stage_table import SKIPPABLE, SUMMARIES
 from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
 from edgekiln.runtime.text import human_bytes
-
-# Here and not in the stages' modules, so that `edgekiln --help` imports none of them.
-SUMMARIES = {
-    "distill": "Train a module, with a teacher or without.",
-    "prune": "Make a module smaller by cutting whole channels.",
-    "export": "Turn a module into float ONNX.",
-    "quantize": "Turn float ONNX into a QDQ int8 model.",
-    "compile": "Turn a QDQ int8 model into the program of one target.",
-    "package": "Pack a program into a bundle.",
-}
-
 
 # Of no stage, and so of no key: what is looked at changes no program.
 INSPECTION: list[click.Parameter] = [
@@ -155,11 +145,3 @@ def option_of(option: Option) -> click.Option:
     if hint is float:
         return click.Option([flag], type=Finite(), **common)
     return click.Option([flag], type=SEED if option.key == "seed" else hint, **common)
-
-
-distill = StageCommand("distill")
-prune = StageCommand("prune")
-export = StageCommand("export")
-quantize = StageCommand("quantize")
-compile_ = StageCommand("compile")
-package = StageCommand("package")
