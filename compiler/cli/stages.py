@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import click
 
 from edgekiln.compiler.build.recipe import Option, Recipe, stage_class, stage_options
-from edgekiln.compiler.build.stage_table import SKIPPABLE, SUMMARIES
+from edgekiln.compiler.build.stage_table import SUMMARIES
 from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
@@ -48,7 +48,7 @@ class StageCommand(click.Command):
                     click.Option(["--target"], default="host", show_default=True,
                                  metavar="NAME|FILE.toml", help="Build for this device.")
                 )  # fmt: skip
-            if self.name in SKIPPABLE:  # those that train
+            if cls.gives == "module":  # those that train
                 self.params.append(
                     click.Option(["--logs"], type=click.Path(path_type=Path), metavar="DIR",
                                  help="Write training curves for TensorBoard to this directory.")
