@@ -159,6 +159,22 @@ def test_constants_splits_and_upsampling_are_exact(
     assert not any(gap.op == "fallback" for gap in result.layers)
 
 
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_blocks_of_pixels_become_channels_and_channels_pixels(
+    tmp_path: Path, target: profile.TargetProfile, mode: str
+) -> None:
+    """A network for super-resolution, its images of odd sizes and with borders."""
+    m = QdqModel(seed=12)
+    x = m.q(m.input("x", 2, 3, 9, 12), scale=0.02, zero=11)
+    small = m.op("SpaceToDepth", x, out="small", blocksize=3)
+    a = m.q(m.conv(small, 20, 27, 3, 3, out="a", pads=[1, 1, 1, 1]), 0.517, -3)
+    large = m.op("DepthToSpace", a, out="large", blocksize=2, mode=mode)
+    b = m.q(m.conv(large, 4, 5, 3, 3, out="b", pads=[1, 1, 1, 1]), 0.713, 5)
+    y = m.op("DepthToSpace", b, out="y", blocksize=2, mode=mode)
+    result = check(m.save(tmp_path / "net.onnx", y), target)
+    assert not any(gap.op == "fallback" for gap in result.layers)
+
+
 def test_a_class_token_is_exact(tmp_path: Path, target: profile.TargetProfile) -> None:
     m = QdqModel(seed=11)
     x = m.q(m.input("x", 1, 6, 20), scale=0.02, zero=11)

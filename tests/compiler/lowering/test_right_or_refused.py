@@ -293,3 +293,26 @@ def test_max_and_min_take_any_number_of_operands(tmp_path: Path, operands: str) 
     (found,) = ours(float_models.write(model, tmp_path / "m.onnx"), x)
     expected = x if operands == "x" else np.full_like(x, -1)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("op", ["DepthToSpace", "SpaceToDepth"])
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_floats_become_blocks_of_pixels_as_the_mode_says(
+    tmp_path: Path, op: str, mode: str
+) -> None:
+    x, block = images(2, 12, 4, 6), 2
+    n, c, h, w = x.shape
+    if op == "DepthToSpace":
+        split = (n, block, block, 3, h, w) if mode == "DCR" else (n, 3, block, block, h, w)
+        order = (0, 3, 4, 1, 5, 2) if mode == "DCR" else (0, 1, 4, 2, 5, 3)
+        shape = (n, 3, 8, 12)
+    else:
+        split = (n, c, 2, block, 3, block)
+        order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+        shape = (n, 48, 2, 3)
+    model = float_models.make(
+        f'y = {op} <blocksize = 2, mode = "{mode}"> (x)\n', {}, x="2, 12, 4, 6",
+        y=", ".join(map(str, shape)), opset=28 if op == "SpaceToDepth" else 20,
+    )  # fmt: skip
+    (found,) = ours(float_models.write(model, tmp_path / "m.onnx"), x)
+    np.testing.assert_array_equal(found, x.reshape(split).transpose(order).reshape(shape))
