@@ -33,6 +33,13 @@ class Gates:
         default=None,
         metadata={"help": "The least accuracy (or AUC) on the held-out samples, 0 to 1."},
     )
+    min_sqnr_db: float | None = field(
+        default=None,
+        metadata={
+            "help": "The least signal-to-noise ratio of the int8 model's outputs against those of "
+            "the float model that `quantize` got, dB; it needs no labels."
+        },
+    )
     max_latency_us: float | None = field(
         default=None, metadata={"help": "The highest median latency of one inference, µs."}
     )
