@@ -115,6 +115,7 @@ class _Blocks(Op):
     """
 
     spreads_layout: ClassVar[bool] = True
+    permutes: ClassVar[bool] = True
 
     block: int
     channels_first: bool
