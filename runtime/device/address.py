@@ -64,7 +64,8 @@ def find(spec: str) -> DeviceEntry:
         return DeviceEntry(url=spec)
     known = named()
     if spec not in known:
-        hint = did_you_mean(spec, known) if known else f"addresses are {FORMS}"
+        is_name = known and ":" not in spec
+        hint = did_you_mean(spec, known) if is_name else f"addresses are {FORMS}"
         raise ConfigError(f"no device named {spec!r}", hint)
     entry = known[spec]
     if not _form(entry.url):
