@@ -22,8 +22,7 @@ from edgekiln.runtime import codec, host
 from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError, StorageError
 from edgekiln.targets.profile import TargetProfile
 
-# Where each kind of input enters the chain.
-FIRST = {"module": "distill", "onnx": "quantize", "onnx-int8": "compile"}
+ENTRANCES: tuple[Kind, ...] = ("module", "onnx", "onnx-int8")  # what a build may begin with
 PER_TARGET = ("compile", "package")
 BESIDE = ("onnx-int8", "onnx")  # what ONNX Runtime is measured on
 NO_DATA = "no data: --data SPEC measures accuracy"
@@ -114,7 +113,7 @@ class _Build:
             artifact = resolve.start(
                 self.store, request.model, request.recipe, advance, self.chain.kind_of
             )
-        if artifact.kind not in FIRST:
+        if artifact.kind not in ENTRANCES:
             raise ConfigError(
                 f"{request.model} is {resolve.WORDS[artifact.kind]}: there is nothing left to "
                 "build",
@@ -136,10 +135,13 @@ class _Build:
         """Run the stages from where the input stands to the model that is compiled."""
         left_out = PER_TARGET if self.request.precision == "int8" else (*PER_TARGET, "quantize")
         order = [name for name in self.chain.stages if name not in left_out]
-        first = FIRST[artifact.kind]
-        for name in order[order.index(first) :] if first in order else ():
+        taking = (i for i, name in enumerate(order) if artifact.kind in self._takes(name))
+        for name in order[next(taking, len(order)) :]:
             if name not in (*self.request.recipe.skip, *self.done):
                 yield name
+
+    def _takes(self, name: str) -> tuple[Kind, ...]:
+        return self.chain.stage(name).takes
 
     def _stage(self, name: str, src: Artifact, target: TargetProfile | None = None) -> Artifact:
         artifact = self.run_stage(name, src, target)

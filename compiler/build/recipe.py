@@ -15,6 +15,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+from edgekiln.compiler.build.stage_table import SKIPPABLE, STAGES
 from edgekiln.compiler.pipeline.stage import Stage
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.hints import Hint, ScalarHint, TupleHint, fields_of
@@ -22,19 +23,9 @@ from edgekiln.runtime.typed import convert, did_you_mean, kebab
 
 S = TypeVar("S", bound=Stage)
 
-# The chain, in its order. A new stage is one file and one line.
-STAGES = {
-    "distill": "edgekiln.compiler.stages.distill:DistillStage",
-    "prune": "edgekiln.compiler.stages.prune:PruneStage",
-    "export": "edgekiln.compiler.stages.export:ExportStage",
-    "quantize": "edgekiln.compiler.stages.quantize:QuantizeStage",
-    "compile": "edgekiln.compiler.stages.compile:CompileStage",
-    "package": "edgekiln.compiler.stages.package:PackageStage",
-}
 Precision = Literal["int8", "float32"]  # of a program's numbers
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 MAX_SEED = 2**32 - 1  # numpy's legacy generator, which users' modules may draw from, takes no more
-SKIPPABLE = ("distill", "prune")  # they give what they take
 _NAMES = TupleHint((ScalarHint(str),), repeated=True)
 SHARED: Mapping[str, Hint] = {
     "data": ScalarHint(str),

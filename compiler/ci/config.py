@@ -36,6 +36,13 @@ class Gates:
             "(default: no limit)."
         },
     )
+    min_sqnr_db: float | None = field(
+        default=None,
+        metadata={
+            "help": "The least signal-to-noise ratio of the int8 model's outputs against those of "
+            "the float model that `quantize` got, dB; it needs no labels."
+        },
+    )
     max_latency_us: float | None = field(
         default=None,
         metadata={

@@ -47,6 +47,13 @@ class _Judge:
             "min_accuracy", score.value if score else None, lambda v: f"{v:.2%}", unscored,
             least=True, error=AccuracyError,
         )  # fmt: skip
+        if result.precision != "float32":
+            yield from self._limit(
+                "min_sqnr_db", result.sqnr_db, lambda v: f"{v:.1f} dB", "the model was int8 before",
+                least=True, error=AccuracyError,
+            )  # fmt: skip
+        elif gates.min_sqnr_db is not None:
+            yield self._skipped("min-sqnr-db", "nothing is quantized")
         yield from self._limit(
             "max_latency_us", result.latency_s, _microseconds, result.unmeasured, per=1e6
         )

@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from edgekiln.compiler.build import recipe as recipes
-from edgekiln.compiler.build.recipe import STAGES, Precision, Recipe
+from edgekiln.compiler.build.recipe import Precision, Recipe
+from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.ci.config import Config, Gates, Model, Settings, merged
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean

@@ -53,6 +53,12 @@ class JobResult:
         return next((step.score for step in reversed(steps) if step.score), None)
 
     @property
+    def sqnr_db(self) -> float | None:
+        """How much of the signal `quantize` kept; None where it did not run."""
+        steps = self.build.steps if self.build else ()
+        return next((step.metrics["sqnr_db"] for step in steps if "sqnr_db" in step.metrics), None)
+
+    @property
     def program_bytes(self) -> int | None:
         """Code and weights; None without a bundle."""
         if self.build is None:

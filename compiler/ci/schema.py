@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.build.recipe import STAGES, stage_class, stage_options
+from edgekiln.compiler.build.recipe import stage_class, stage_options
+from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.ci.config import Config, Settings
 from edgekiln.compiler.documents.json_schema import schema_of
 from edgekiln.runtime.hints import Hint, MappingHint, RecordHint, TupleHint, UnionHint, fields_of

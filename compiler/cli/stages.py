@@ -5,23 +5,13 @@ from typing import Any
 
 import click
 
-from edgekiln.compiler.build.recipe import SKIPPABLE, Option, Recipe, stage_class, stage_options
+from edgekiln.compiler.build.recipe import Option, Recipe, stage_class, stage_options
+from edgekiln.compiler.build.stage_table import SUMMARIES
 from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
 from edgekiln.runtime.hints import LiteralHint, ScalarHint, TupleHint, UnionHint
 from edgekiln.runtime.text import human_bytes
-
-# Here and not in the stages' modules, so that `edgekiln --help` imports none of them.
-SUMMARIES = {
-    "distill": "Train a module, with a teacher or without.",
-    "prune": "Make a module smaller by cutting whole channels.",
-    "export": "Turn a module into float ONNX.",
-    "quantize": "Turn float ONNX into a QDQ int8 model.",
-    "compile": "Turn a QDQ int8 model into the program of one target.",
-    "package": "Pack a program into a bundle.",
-}
-
 
 # Of no stage, and so of no key: what is looked at changes no program.
 INSPECTION: list[click.Parameter] = [
@@ -59,7 +49,7 @@ class StageCommand(click.Command):
                     click.Option(["--target"], default="host", show_default=True,
                                  metavar="NAME|FILE.toml", help="Build for this device.")
                 )  # fmt: skip
-            if self.name in SKIPPABLE:  # those that train
+            if cls.gives == "module":  # those that train
                 self.params.append(
                     click.Option(["--logs"], type=click.Path(path_type=Path), metavar="DIR",
                                  help="Write training curves for TensorBoard to this directory "
@@ -158,11 +148,3 @@ def option_of(option: Option) -> click.Option:
         case ScalarHint(kind=kind):
             return click.Option([flag], type=SEED if option.key == "seed" else kind, **common)
     raise TypeError(f"{option.key}: no option can be made of {hint}")
-
-
-distill = StageCommand("distill")
-prune = StageCommand("prune")
-export = StageCommand("export")
-quantize = StageCommand("quantize")
-compile_ = StageCommand("compile")
-package = StageCommand("package")

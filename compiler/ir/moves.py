@@ -107,6 +107,53 @@ class Repeat(Op):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Blocks(Op):
+    """Between an image and a smaller one whose channels are the pixels of its blocks.
+
+    A block's pixel (i, j) of channel c is channel (i·block + j)·C + c, or, where `channels_first`,
+    c·block² + i·block + j; C is the larger image's number of channels.
+    """
+
+    spreads_layout: ClassVar[bool] = True
+    permutes: ClassVar[bool] = True
+
+    block: int
+    channels_first: bool
+
+    def misfit(self, small: Tensor, large: Tensor) -> str:
+        """How the two images do not belong together; empty if they do."""
+        n, c, h, w = large.shape
+        high, odd_rows = divmod(h, self.block)
+        wide, odd_columns = divmod(w, self.block)
+        whole = not odd_rows and not odd_columns
+        if whole and small.shape == (n, c * self.block**2, high, wide):
+            return ""
+        return f"{described(small)} has not the blocks of {self.block} of {described(large)}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DepthToSpace(_Blocks):
+    """Each pixel's channels become a block of pixels."""
+
+    KIND: ClassVar[str] = "depth_to_space"
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (x,), (y,) = xs, ys
+        return moved(x, y) or self.misfit(x, y)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpaceToDepth(_Blocks):
+    """Each block of pixels becomes one pixel's channels."""
+
+    KIND: ClassVar[str] = "space_to_depth"
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (x,), (y,) = xs, ys
+        return moved(x, y) or self.misfit(y, x)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Concat(Op):
     """Its operands side by side; requantized to the result's parameters if there is a `finish`."""
 

@@ -74,7 +74,7 @@ def _check_outputs(low: Lowering) -> None:
             )
 
 
-def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912  # one case an operation
+def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one case an operation
     match node.op:
         case ops.Quantize():
             compute.quantize(low, node)
@@ -114,6 +114,10 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912  # one case an o
             movement.slice_(low, node, op)
         case moves.Repeat() as op:
             movement.repeat(low, node, op)
+        case moves.DepthToSpace() as op:
+            movement.depth_to_space(low, node, op)
+        case moves.SpaceToDepth() as op:
+            movement.space_to_depth(low, node, op)
         case moves.Concat() as op:
             movement.concat(low, node, op)
         case moves.Interleave() as op:

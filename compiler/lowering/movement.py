@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from edgekiln.compiler.ir.codes import IntFinish
 from edgekiln.compiler.ir.moves import (
     Concat,
+    DepthToSpace,
     Interleave,
     Pad,
     Repeat,
     Requantize,
     Reshape,
     Slice,
+    SpaceToDepth,
     Transpose,
 )  # fmt: skip
 from edgekiln.compiler.ir.node import Node
@@ -145,3 +147,29 @@ def repeat(low: Lowering, node: Node, op: Repeat) -> None:
     each = zip(to.strides, op.repeats, strict=True)
     to.strides = (*(s * times for s, times in each), *to.strides)
     _copy(low, node, source, to, shape=(*x.shape, *op.repeats))
+
+
+def depth_to_space(low: Lowering, node: Node, op: DepthToSpace) -> None:
+    small, large = low.tensor(node.inputs[0]), low.tensor(node.name)
+    shape, pixels, blocks = _block_sides(op, small, large)
+    _copy(low, node, pixels, blocks, shape=shape)
+
+
+def space_to_depth(low: Lowering, node: Node, op: SpaceToDepth) -> None:
+    large, small = low.tensor(node.inputs[0]), low.tensor(node.name)
+    shape, pixels, blocks = _block_sides(op, small, large)
+    _copy(low, node, blocks, pixels, shape=shape)
+
+
+def _block_sides(
+    op: DepthToSpace | SpaceToDepth, small: Tensor, large: Tensor
+) -> tuple[tuple[int, ...], _Side, _Side]:
+    """The axes (N, C, H, W, row in a block, column in it), and where they lie in both images."""
+    (n, _, h, w), channels, block = small.shape, large.shape[1], op.block
+    pixels, blocks = _side(small), _side(large)
+    sn, sc, sh, sw = pixels.strides
+    a_channel, in_block = (block * block, 1) if op.channels_first else (1, channels)
+    pixels.strides = (sn, sc * a_channel, sh, sw, sc * in_block * block, sc * in_block)
+    bn, bc, bh, bw = blocks.strides
+    blocks.strides = (bn, bc, bh * block, bw * block, bh, bw)
+    return (n, channels, h, w, block, block), pixels, blocks

@@ -8,9 +8,8 @@ import click
 import pytest
 from click.testing import Result
 
-from edgekiln.compiler.build.recipe import STAGES
+from edgekiln.compiler.build.stage_table import STAGES, SUMMARIES
 from edgekiln.compiler.cli.group import ALIASES, COMMANDS, edgekiln
-from edgekiln.compiler.cli.stages import SUMMARIES
 from edgekiln.runtime.errors import StorageError
 from edgekiln.targets import profile
 

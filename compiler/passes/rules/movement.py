@@ -6,7 +6,16 @@ from itertools import pairwise
 import numpy as np
 
 from edgekiln.compiler.ir.codes import Fill, IntFinish
-from edgekiln.compiler.ir.moves import Pad, Repeat, Requantize, Reshape, Slice, Transpose
+from edgekiln.compiler.ir.moves import (
+    DepthToSpace,
+    Pad,
+    Repeat,
+    Requantize,
+    Reshape,
+    Slice,
+    SpaceToDepth,
+    Transpose,
+)  # fmt: skip
 from edgekiln.compiler.ir.node import Node, Op
 from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.ir.ops import Quantize
@@ -192,4 +201,21 @@ def resize(rw: Rewriter, node: Node) -> str | None:
         return f"resizing by {modes!r} and {rounding!r} has no integer kernel"
     repeats = tuple(out // extent for out, extent in zip(shape, x.shape, strict=True))
     rw.move(node, Repeat(repeats=repeats))
+    return None
+
+
+def depth_to_space(rw: Rewriter, node: Node) -> str | None:
+    return _blocks(rw, node, DepthToSpace)
+
+
+def space_to_depth(rw: Rewriter, node: Node) -> str | None:
+    return _blocks(rw, node, SpaceToDepth)
+
+
+def _blocks(rw: Rewriter, node: Node, kind: type[DepthToSpace] | type[SpaceToDepth]) -> str | None:
+    if rw.source(node.inputs[0]) is None:
+        return "its input is not quantized"
+    op = onnx_op(node)
+    block = op.integer("blocksize", 1)
+    rw.move(node, kind(block=block, channels_first=op.text("mode", "DCR") == "CRD"))
     return None

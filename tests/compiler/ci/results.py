@@ -56,7 +56,7 @@ def energy(joules: float) -> Energy:
 
 def result(
     accuracy: float | None = 0.9, *, arena: int = 1000, quantized_float: int = 0,
-    unscored: str = "", joules: float | None = None, **changes: Any,
+    unscored: str = "", sqnr_db: float | None = None, joules: float | None = None, **changes: Any,
 ) -> JobResult:  # fmt: skip
     """Of a job "net/x86-64-v3/int8" that was built, checked and measured."""
     score = None if accuracy is None else Score(value=accuracy, metric="accuracy", n=400, of=400)
@@ -65,13 +65,18 @@ def result(
         unscored=unscored, metrics={"float_operators_quantized": quantized_float},
         notes=("float: Erf 'gelu': no integer form",) if quantized_float else (), wall_s=1.5,
     )  # fmt: skip
+    quantized = Step(
+        stage="quantize", target="", sha256="d" * 64, file_bytes=400, score=score, unscored="",
+        metrics={"sqnr_db": sqnr_db}, notes=(), wall_s=0.5,
+    )  # fmt: skip
+    steps = (compiled,) if sqnr_db is None else (quantized, compiled)
     target = TargetResult(
         target=TARGET, base="", bundle="net-x86-64-v3-int8.ekb", bundle_bytes=900,
         bundle_sha256="b" * 64, layers=2, arena_bytes=arena, weights_bytes=200, code_bytes=100,
         float_ops=(FloatOp(name="gelu", op="Erf", reason="no integer form"),) * quantized_float,
     )  # fmt: skip
     built = BuildResult(
-        model="net.onnx", data="digits", seed=0, machine=MACHINE, steps=(compiled,),
+        model="net.onnx", data="digits", seed=0, machine=MACHINE, steps=steps,
         targets=(target,),
     )  # fmt: skip
     whole = JobResult(

@@ -22,6 +22,7 @@ def judged(
     ("demanded", "gate", "changes", "code", "message"),
     [
         ({"min_accuracy": 0.91}, "min-accuracy", {}, 6, "90.00% < 91.00%"),
+        ({"min_sqnr_db": 30}, "min-sqnr-db", {"sqnr_db": 29.95}, 6, "29.9 dB < 30.0 dB"),
         ({"max_latency_us": 99.5}, "max-latency-us", {}, 11, "100.0 µs > 99.5 µs"),
         ({"max_bytes": 299}, "max-bytes", {}, 11, "300 bytes > 299 bytes"),
         ({"max_arena_bytes": 999}, "max-arena-bytes", {}, 11, "1,000 bytes > 999 bytes"),
@@ -33,8 +34,8 @@ def test_a_limit_holds_up_to_it_and_not_beyond(
 ) -> None:
     verdict = judged(result(**changes), **demanded)[gate]
     assert (verdict.status, verdict.exit_code, verdict.message) == ("fail", code, message)
-    least = gate == "min-accuracy"
-    allowed = {key: value - 0.01 if least else value + 1 for key, value in demanded.items()}
+    least = gate.startswith("min-")
+    allowed = {key: value - 0.1 if least else value + 1 for key, value in demanded.items()}
     assert judged(result(**changes), **allowed)[gate].status == "pass"
 
 
@@ -56,6 +57,15 @@ def test_a_limit_on_what_nobody_could_measure_fails_as_a_measurement() -> None:
     unscored = judged(result(None, unscored="no data"), min_accuracy=0.5)["min-accuracy"]
     assert (unscored.exit_code, unscored.message) == (12, "cannot be judged: no data")
     assert judged(result(), max_energy_uj=5)["max-energy-uj"].exit_code == 12
+
+
+def test_the_signal_is_judged_where_it_was_quantized() -> None:
+    verdict = judged(result(), min_sqnr_db=20)["min-sqnr-db"]
+    assert (verdict.status, verdict.exit_code) == ("fail", 12)
+    assert verdict.message == "cannot be judged: the model was int8 before"
+    floats = judged(result(precision="float32"), min_sqnr_db=20)["min-sqnr-db"]
+    assert (floats.status, floats.message) == ("skip", "not judged: nothing is quantized")
+    assert "min-sqnr-db" not in judged(result(precision="float32"))
 
 
 def test_worse_weights_are_a_drop_in_accuracy() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from edgekiln.compiler.aot import functions
 from edgekiln.compiler.build.chain import CHAIN
-from edgekiln.compiler.build.recipe import STAGES
+from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.pipeline import fingerprint
 from edgekiln.compiler.pipeline.fingerprint import ROOTS, Sources, installed, parse
 

@@ -1,5 +1,6 @@
 import hashlib
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ from tests.compiler import artifacts
 from tests.compiler.float_models import make, residual, write
 from tests.compiler.quantizing import quantize, unbalanced
 
-METHODS = ("minmax", "percentile", "entropy", "mse")
+METHODS: tuple[str, ...] = get_args(get_type_hints(QuantizeStage)["calibration"])
 
 
 @pytest.fixture
