@@ -205,12 +205,12 @@ def resize(rw: Rewriter, node: Node) -> str | None:
 
 
 def depth_to_space(rw: Rewriter, node: Node) -> str | None:
-    """In either order of the channels."""
+    """Both orders of the channels become this copy."""
     return _blocks(rw, node, DepthToSpace)
 
 
 def space_to_depth(rw: Rewriter, node: Node) -> str | None:
-    """In either order of the channels."""
+    """Both orders of the channels become this copy."""
     return _blocks(rw, node, SpaceToDepth)
 
 
