@@ -6,7 +6,7 @@ outputs lie in the arena, and links what the device can load.
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -35,8 +35,16 @@ class Built:
     arena_bound_bytes: int  # no plan can need less
 
 
-def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACHE) -> Built:
+def build(
+    program: Program,
+    profile: TargetProfile,
+    cache: ObjectCache = NO_CACHE,
+    place: Callable[[Sequence[Interval]], ArenaPlan] = planner.plan,
+) -> Built:
     """Compile and link a program. Equal programs and profiles give equal bytes, cached or not.
+
+    Args:
+        place: says where buffers lie in the arena.
 
     Raises:
         MissingToolError: the profile's C compiler, or the C library for it, is missing.
@@ -49,7 +57,7 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
     intervals = [*planner.lifetimes(program), *_workspaces(program, compiled)]
     if backend.EDGES_IN_ARENA:
         intervals += planner.edges(program)
-    plan = planner.plan(intervals)
+    plan = place(intervals)
     source = emit.PlacedProgram(
         name=program.name,
         inputs=program.inputs,
