@@ -32,6 +32,13 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
             hint="give the float model, or go on with: edgekiln compile",
         )
     io.static_shape(model)
+    given = {value.name for value in model.graph.input}
+    for value in model.graph.output:
+        if value.name in given:
+            raise UnsupportedError(
+                f"the model's output {value.name!r} is an input",
+                hint="leave it out of the model's outputs: nothing computes it",
+            )
     ready = onnx.ModelProto()
     ready.CopyFrom(model)
     _name_nodes(ready)
