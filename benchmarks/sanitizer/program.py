@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from edgekiln.benchmarks.sanitizer import caught, spread
 from edgekiln.benchmarks.sanitizer.block import EDGES, FILLINGS, Block, Edge, MemoryFaultError
 from edgekiln.benchmarks.sanitizer.spread import Span
-from edgekiln.compiler.aot.build import build
+from edgekiln.compiler.aot.build import build_library
 from edgekiln.compiler.aot.cache import ObjectCache
 from edgekiln.compiler.build.resolve import kind_of
 from edgekiln.compiler.ir.program import Program
@@ -97,9 +97,9 @@ def check_apart(
     for edge, filling in zip(EDGES, _APART_FILLINGS, strict=True):
         placed: list[Span] = []
         plan = partial(spread.placed, edge=edge, into=placed)
-        built = build(program, target, ObjectCache(root=objects), plan)
-        loaded = Library(built.files[LIBRARY], program.name)
-        found = _run(loaded, built.spec, placed, [*arrays, *constants], edge, filling)
+        spec, library = build_library(program, target, ObjectCache(root=objects), plan)
+        loaded = Library(library, program.name)
+        found = _run(loaded, spec, placed, [*arrays, *constants], edge, filling)
         _compare(found, expected, f"its buffers apart, {edge} {filling}")
 
 
