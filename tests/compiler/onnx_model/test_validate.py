@@ -179,6 +179,22 @@ def test_scales_that_do_not_fit_are_refused(tmp_path, scale, zero, reason):
     assert refused(model, tmp_path).message == f"operator QuantizeLinear ('q') {reason}"
 
 
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        ("y = Clip (x, k)", (4,)),
+        ("y = Clip (x, , k)", (1, 1)),
+        ("y = Pad (x, p, k)", (2,)),
+    ],
+)
+def test_what_must_be_one_number_is_one(tmp_path, body, shape):
+    constants = {"k": np.ones(shape, np.float32)}
+    constants |= {"p": np.array([0, 0, 0, 0])} if "Pad" in body else {}
+    model = make(body, {}, x="1, 4", y="1, 4", constants=constants)
+    error = refused(model, tmp_path)
+    assert error.message.endswith(f"takes one number for 'k', whose shape is {shape}")
+
+
 def test_an_operation_on_nothing_is_refused(tmp_path):
     model = make("s = Slice (x, a, a)\n y = Relu (s)", {}, x="N, 4", y="N, 0",
                  constants={"a": np.array([1, 1])})  # fmt: skip
