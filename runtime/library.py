@@ -61,6 +61,13 @@ class Library:
             ctypes.c_int, pointers, pointers, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32,
         )  # fmt: skip
 
+    @property
+    def address(self) -> int:
+        """Where `model_run` lies, while this object lives."""
+        address = ctypes.cast(self._run, ctypes.c_void_p).value
+        assert address is not None
+        return address
+
     def check(self, spec: ProgramSpec) -> None:
         """Compare what the program's description says with what the library says of itself.
 

@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tvm.tirx import PrimFunc
 
-# Reads a call from a file, makes it, writes the last array to another. Every argument is passed as
+# Reads a call from a file, makes it, writes the last array to another; ends with 6 where something
+# beside an operand was written. Every argument is passed as
 # a word: what the kernel takes as int32 is the low half of its register, on every Arm ABI.
 _CALLER = r"""
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
-enum { ALIGN = 64, OVERREAD = 64, MOST = 24 };
+enum { ALIGN = 64, OVERREAD = 64, MOST = 24, NOISE = 0xa5 };
 static FILE *request;
 int32_t kernel(uintptr_t, ...);
 
@@ -39,11 +43,42 @@ static uint32_t number(void) {
     return value;
 }
 
-/* Noise where a kernel may read but must not care. */
-static void *room(uint32_t bytes) {
-    size_t size = bytes + OVERREAD;
+/* Noise around each operand: kernels may read what is behind it but must not care, nor write. */
+static struct { unsigned char *start; size_t bytes, size; } rooms[MOST];
+static int count_of_rooms;
+
+static unsigned char *memory(size_t size) {
+#ifdef __linux__ /* it ends at a page that may not be touched */
+    enum { PAGE = 4096 };
+    size_t pages = (size + PAGE - 1) / PAGE * PAGE;
+    unsigned char *start = mmap(NULL, pages + PAGE, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED || mprotect(start + pages, PAGE, PROT_NONE)) exit(7);
+    return start + pages - size;
+#else
     uintptr_t start = (uintptr_t)malloc(size + ALIGN);
-    return memset((void *)((start + ALIGN - 1) / ALIGN * ALIGN), 0xa5, size);
+    return (unsigned char *)((start + ALIGN - 1) / ALIGN * ALIGN);
+#endif
+}
+
+static void *room(uint32_t bytes) {
+    size_t size = (bytes + OVERREAD + ALIGN - 1) / ALIGN * ALIGN;
+    unsigned char *start = memory(ALIGN + size);
+    memset(start, NOISE, ALIGN + size);
+    start += ALIGN;
+    rooms[count_of_rooms].start = start;
+    rooms[count_of_rooms].bytes = bytes;
+    rooms[count_of_rooms++].size = size;
+    return start;
+}
+
+static int spoiled(void) {
+    for (int i = 0; i < count_of_rooms; i++) {
+        for (int j = 1; j <= ALIGN; j++) if (rooms[i].start[-j] != NOISE) return 1;
+        for (size_t j = rooms[i].bytes; j < rooms[i].size; j++)
+            if (rooms[i].start[j] != NOISE) return 1;
+    }
+    return 0;
 }
 
 int main(void) {
@@ -65,6 +100,7 @@ int main(void) {
     if (call(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13],
              a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23]))
         return 4;
+    if (spoiled()) return 6;
     FILE *response = fopen("response", "wb");
     if (!response || fwrite(last, 1, size, response) != size) return 5;
     return fclose(response) ? 5 : 0;
@@ -143,5 +179,5 @@ def _caller(*cc: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="edgekiln-emulated-") as directory:
         home = Path(directory)
         (home / "caller.c").write_text(_CALLER)
-        subprocess.run([*cc, "-O1", "-w", "-c", "caller.c"], cwd=home, check=True)
+        subprocess.run([*cc, "-O1", "-w", "-D_GNU_SOURCE", "-c", "caller.c"], cwd=home, check=True)
         return (home / "caller.o").read_bytes()

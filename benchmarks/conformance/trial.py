@@ -45,16 +45,19 @@ def run(case: Case) -> Result:
 
 
 def _verdict(case: Case, home: Path) -> tuple[Verdict, str]:
-    from edgekiln.runtime.runner import AotRunner
+    from edgekiln.benchmarks.sanitizer.block import MemoryFaultError
+    from edgekiln.benchmarks.sanitizer.program import check_here
 
     model, lib = home / "model.onnx", home / "model.lib"
     onnx.save(case.model, model)
     code, words = command("compile", model, "-o", lib)
     if code:
         return "refused", words.replace(str(model), "model.onnx")
-    runner = AotRunner.open(lib)
-    results = runner.run(*(np.array(array, order="C") for array in case.inputs))
-    return _judge(case, results)
+    inputs = [np.array(array, order="C") for array in case.inputs]
+    try:
+        return _judge(case, check_here(lib, model, inputs))
+    except MemoryFaultError as fault:
+        return "wrong", f"the program {fault}"
 
 
 def _judge(case: Case, results: "list[NDArray[np.generic]]") -> tuple[Verdict, str]:
@@ -81,6 +84,7 @@ def preload() -> None:
 
     import edgekiln.compiler.cli.group
     import edgekiln.compiler.lowering.lower
+    from edgekiln.benchmarks.sanitizer.program import check_here
 
     assert tvm.relax.frontend.onnx
     assert edgekiln.compiler.cli.group
@@ -90,3 +94,4 @@ def preload() -> None:
         onnx.save(onnx.parser.parse_model(_FIRST), model)
         code, words = command("compile", model, "-o", lib)
         assert code == 0, words
+        check_here(lib, model, [np.zeros((1, 4), np.float32)])

@@ -61,21 +61,28 @@ def _compiled(file: Path, home: Path, seeds: Seeds) -> Answer:
 
 
 def _against_onnxruntime(model: Path, lib: Path) -> Answer:
+    from edgekiln.benchmarks.sanitizer.block import MemoryFaultError
+    from edgekiln.benchmarks.sanitizer.program import check_here
+    from edgekiln.runtime.bundle import read_program
     from edgekiln.runtime.errors import InputError
-    from edgekiln.runtime.runner import AotRunner, OrtRunner
+    from edgekiln.runtime.runner import OrtRunner
 
     try:
         reference = OrtRunner(model, optimization="basic")
     except InputError as error:
         return "wrong", f"accepted what ONNX Runtime refuses: {error.message}"
-    program = AotRunner.open(lib)
     rng = np.random.default_rng(0)
-    inputs = [_random(spec.shape, spec.dtype, rng) for spec in program.inputs]
+    spec, _ = read_program(lib)
+    inputs = [_random(tensor.shape, tensor.dtype, rng) for tensor in spec.inputs]
     try:
         expected = reference.run(*inputs)
     except Exception as error:  # its exception classes share no base of their own
         return "wrong", f"accepted what ONNX Runtime cannot run: {error}"
-    for ours, theirs in zip(program.run(*inputs), expected, strict=True):
+    try:
+        found = check_here(lib, model, inputs)
+    except MemoryFaultError as fault:
+        return "wrong", f"the program {fault}"
+    for ours, theirs in zip(found, expected, strict=True):
         if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
             return "wrong", f"{ours.dtype}{ours.shape} for {theirs.dtype}{theirs.shape}"
         if not _close(ours, theirs):

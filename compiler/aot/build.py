@@ -6,12 +6,14 @@ outputs lie in the arena, and links what the device can load.
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
 from edgekiln.compiler.aot import emit, functions, planner, weights
+from edgekiln.compiler.aot.backends import hosted
 from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER, OBJECT
 from edgekiln.compiler.aot.backends.table import BACKENDS
 from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache
@@ -21,9 +23,13 @@ from edgekiln.compiler.aot.toolchain import Compiler
 from edgekiln.compiler.aot.weights import WeightsBlob
 from edgekiln.compiler.ir.memory import NO_HALO, OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Call, Const, In, Out, Program, Ref
+from edgekiln.runtime.bundle import LIBRARY
 from edgekiln.runtime.errors import StorageError
 from edgekiln.runtime.manifest import Layer, ProgramSpec
 from edgekiln.targets.profile import TargetProfile
+
+# Where buffers lie in the arena.
+Placement = Callable[[Sequence[Interval]], ArenaPlan]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +41,15 @@ class Built:
     arena_bound_bytes: int  # no plan can need less
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Archived:
+    """A program whose libmodel.a lies in the compiler's directory."""
+
+    compiler: Compiler
+    spec: ProgramSpec  # without the sizes of what is not linked yet
+    bound_bytes: int  # no plan of the arena can need less
+
+
 def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACHE) -> Built:
     """Compile and link a program. Equal programs and profiles give equal bytes, cached or not.
 
@@ -43,14 +58,36 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
         GateError: the program does not fit a microcontroller's memories.
         StorageError: no room for temporary files.
     """
+    backend = BACKENDS[profile.kind]
+    with _archived(program, profile, cache, planner.plan) as made:
+        spec = backend.finish(made.compiler, program, profile, made.spec)
+        linked = {name: (made.compiler.home / name).read_bytes() for name in backend.FILES}
+    return Built(files=linked, spec=spec, arena_bound_bytes=made.bound_bytes)
+
+
+def build_library(
+    program: Program, profile: TargetProfile, cache: ObjectCache, place: Placement
+) -> tuple[ProgramSpec, bytes]:
+    """The shared library alone of a program for an operating system, with a plan of one's own for
+    the arena. Raises as `build`.
+    """
+    with _archived(program, profile, cache, place) as made:
+        hosted.make_library(made.compiler)
+        return made.spec, (made.compiler.home / LIBRARY).read_bytes()
+
+
+@contextmanager
+def _archived(
+    program: Program, profile: TargetProfile, cache: ObjectCache, place: Placement
+) -> Iterator[_Archived]:
     compiled = functions.compile_functions(program, profile.tvm, cache)
     constants = weights.pack(program)
-    backend = BACKENDS[profile.kind]
     # Scratch memory is planned with the buffers: it may lie where one that is dead lay.
     intervals = [*planner.lifetimes(program), *_workspaces(program, compiled)]
-    if backend.EDGES_IN_ARENA:
+    edges_in_arena = BACKENDS[profile.kind].EDGES_IN_ARENA
+    if edges_in_arena:
         intervals += planner.edges(program)
-    plan = planner.plan(intervals)
+    plan = place(intervals)
     source = emit.PlacedProgram(
         name=program.name,
         inputs=program.inputs,
@@ -58,7 +95,7 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
         steps=list(_steps(program, compiled, constants, plan)),
         # Vectors may read, and drop, some bytes behind the last buffer.
         arena_bytes=plan.peak + OVERREAD_BYTES,
-        places=_places(program, plan) if backend.EDGES_IN_ARENA else None,
+        places=_places(program, plan) if edges_in_arena else None,
     )
     try:
         with tempfile.TemporaryDirectory(prefix="edgekiln-aot-") as directory:
@@ -68,14 +105,13 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
             _make_archive(compiler, list(compiled.compiled), source)
             spec = _spec(program, profile, source, tuple(_layers(program, compiled, plan)))
             spec = replace(spec, weights_bytes=len(constants.blob))
-            spec = backend.finish(compiler, program, profile, spec)
-            made = {name: (home / name).read_bytes() for name in backend.FILES}
+            bound = plan.bound + OVERREAD_BYTES
+            yield _Archived(compiler=compiler, spec=spec, bound_bytes=bound)
     except OSError as error:
         where = tempfile.gettempdir()
         raise StorageError(
             f"cannot work in {where}: {error.strerror}", "free some space, or set TMPDIR"
         ) from error
-    return Built(files=made, spec=spec, arena_bound_bytes=plan.bound + OVERREAD_BYTES)
 
 
 def _places(program: Program, plan: ArenaPlan) -> emit.Places:

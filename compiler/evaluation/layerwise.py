@@ -139,9 +139,9 @@ def verify(program: Path, model: Path, batches: "Sequence[NDArray[np.float32]]")
     for batch in batches:
         truth = oracle.run(batch)
         ours = runner.run(batch)
-        for tally, mine in zip(outputs, ours, strict=True):
-            tally.difference.add(mine, truth[tally.name])
-        best, wanted = (best_of(each) for each in (ours[0], truth[runner.outputs[0].name]))
+        for tally, mine, name in zip(outputs, ours, oracle.outputs, strict=True):
+            tally.difference.add(mine, truth[name])
+        best, wanted = (best_of(each) for each in (ours[0], truth[oracle.outputs[0]]))
         same, rows = same + int((best == wanted).sum()), rows + len(best)
         for layer, mine, theirs in _isolated(runner, batch, truth):
             tally = layers.setdefault(layer.name, _Tally.of(layer))

@@ -22,6 +22,8 @@ class Oracle:
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.model = load_model(path)
         self.input = self.model.graph.input[0].name
+        # By place: a model may name one value as several outputs.
+        self.outputs = tuple(value.name for value in self.model.graph.output)
         exposed = load_model(path)
         self._expose(exposed, names)
         self._session = Session(exposed, optimize=False)

@@ -5,7 +5,8 @@ lies exactly between two codes, as those of a 2×2 average do in a quarter of al
 bits decide, not the model. The same nodes are computed here by ONNX's reference implementation in
 float64. Codes times scales fit its 53 bits, so sums and averages of codes are exact; products of
 scales are off by 2⁻⁵³, which SNAP takes back for what is a tie in exact arithmetic. What is no tie,
-but nearer to one than float32 can tell, either neighbour computes: `bounds` gives both.
+but nearer to one than float32 can tell, either neighbour computes: `bounds` gives both. So it does
+for ties of averages over 6, 10, 12 … values: no float32 is a sixth.
 """
 
 from collections.abc import Mapping, Set
@@ -38,7 +39,8 @@ class Referee:
         self, name: str, values: "Mapping[str, NDArray[np.generic]]"
     ) -> "tuple[NDArray[np.generic], NDArray[np.generic]] | None":
         """The least and the largest codes that float32 may make of a quantized tensor: all near
-        ties rounded down, and up; exact ties go to the even code in both. As `judge` otherwise.
+        ties rounded down, and up; exact ties go to the even code in both, but for those of averages
+        that float32 cannot take exactly. As `judge` otherwise.
         """
         low, high = (self.judge(name, values, toward) for toward in (-1.0, 1.0))
         return None if low is None or high is None else (low, high)
@@ -87,7 +89,8 @@ class Referee:
             ],
         )
         layer = helper.make_model(graph, opset_imports=self._model.opset_import)
-        return ReferenceEvaluator(layer, new_ops=_operators(toward))
+        inexact = any(_divides_inexactly(node) for node in nodes)
+        return ReferenceEvaluator(layer, new_ops=_operators(toward, inexact))
 
     def _layer(self, name: str) -> "tuple[list[onnx.NodeProto], list[str]]":
         """The nodes that make a tensor of known ones, in the model's order; and those."""
@@ -131,7 +134,21 @@ def _in_double(node: "onnx.NodeProto") -> "onnx.NodeProto":
     return wide
 
 
-def _operators(toward: float) -> "list[type[OpRun]]":
+def _divides_inexactly(node: "onnx.NodeProto") -> bool:
+    """Whether an average divides by what is no power of two, or may do so: windows at a border that
+    does not count have sizes of their own.
+    """
+    from onnx import helper
+
+    if node.op_type != "AveragePool":
+        return False
+    given = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    sizes = given["kernel_shape"]
+    bordered = any(given.get("pads", ())) or given.get("ceil_mode") or "auto_pad" in given
+    return any(size & (size - 1) for size in sizes) or (bordered and max(sizes) > 2)
+
+
+def _operators(toward: float, inexact: bool) -> "list[type[OpRun]]":
     """Quantize and dequantize without float32 between codes."""
     from onnx.reference.op_run import OpRun
 
@@ -149,23 +166,26 @@ def _operators(toward: float) -> "list[type[OpRun]]":
             dtype = np.dtype(np.uint8) if zero is None else zero.dtype
             steps, middle = (_along(each, x.ndim, axis) for each in (scale, zero))
             quotient = x.astype(np.float64) / steps.astype(np.float64)
-            levels = rounded(quotient, toward) + middle.astype(np.float64)
+            levels = rounded(quotient, toward, ties=inexact) + middle.astype(np.float64)
             limits = np.iinfo(dtype.name)
             return (np.clip(levels, limits.min, limits.max).astype(dtype),)
 
     return [DequantizeLinear, QuantizeLinear]
 
 
-def rounded(levels: "NDArray[np.float64]", toward: float = 0.0) -> "NDArray[np.float64]":
+def rounded(
+    levels: "NDArray[np.float64]", toward: float = 0.0, *, ties: bool = False
+) -> "NDArray[np.float64]":
     """Round to the nearest whole number, from the middle to the even one.
 
     Args:
         toward: -1 or 1: what float32 cannot tell from the middle goes down, or up.
+        ties: whether what is the middle goes there, too.
     """
     middle = np.floor(levels) + 0.5
     apart = np.abs(levels - middle)
     near = np.where(apart <= RESOLUTION, middle + 0.25 * toward, levels) if toward else levels
-    return np.rint(np.where(apart <= SNAP, middle, near))
+    return np.rint(near if toward and ties else np.where(apart <= SNAP, middle, near))
 
 
 def _along(values: "NDArray[np.generic] | None", axes: int, axis: int) -> "NDArray[np.generic]":

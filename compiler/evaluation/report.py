@@ -41,8 +41,13 @@ def evaluation(outputs: "NDArray[np.float32]", dataset: "Dataset", costs: Costs)
         outputs: (N, classes), or (N,) reconstruction errors.
 
     Raises:
-        InputError: fewer outputs than classes, or all samples are of one kind.
+        InputError: fewer outputs than classes, NaN among them, or all samples are of one kind.
     """
+    if lost := int(np.isnan(outputs).reshape(len(outputs), -1).any(axis=1).sum()):
+        raise InputError(
+            f"the model's outputs are NaN on {lost} of {len(outputs)} test samples",
+            hint="check its weights, and the data's scale, mean and std",
+        )
     truth = dataset.test.y[: len(outputs)]
     metric: Literal["accuracy", "auc"]
     if dataset.task == "reconstruction":

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper, shape_inference
+from onnx import helper, numpy_helper
+from onnx.shape_inference import InferenceError
 
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
 from edgekiln.compiler.ir.reference import evaluate
 from edgekiln.compiler.ir.tensor import Tensor
-from edgekiln.compiler.onnx_model import folding, operators, resize
+from edgekiln.compiler.onnx_model import folding, operators, resize, shape_inference, validate
 from edgekiln.compiler.onnx_model.io import load_model
 from edgekiln.runtime.errors import InputError, UnsupportedError
 
@@ -39,9 +40,10 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
     operators.check(model, str(path))
     resize.check(model, str(path))
     model = _infer_shapes(model, path)
+    validate.check_sizes(model.graph, str(path))
     graph = _read(model)
     _drop_unused_outputs(graph)
-    _fold_constants(graph)
+    _fold_constants(graph, path)
     _name_outputs(graph, path)
     _check_static(graph, path)
     return graph
@@ -69,8 +71,8 @@ def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path) -> None:
 
 def _infer_shapes(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     try:
-        return shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except shape_inference.InferenceError as error:
+        return shape_inference.inferred(model, strict=True)
+    except InferenceError as error:
         raise InputError(
             f"{path}: shapes do not fit: {str(error).splitlines()[0]}",
             "check the model with onnx.checker and onnxruntime",
@@ -122,8 +124,11 @@ def _tensor(value: onnx.ValueInfoProto) -> Tensor:
     return Tensor(name=value.name, shape=shape, dtype=dtype)
 
 
-def _fold_constants(graph: Graph) -> None:
-    """Evaluate every node whose inputs are known: shape arithmetic, mostly."""
+def _fold_constants(graph: Graph, path: Path) -> None:
+    """Evaluate every node whose inputs are known: shape arithmetic, mostly.
+
+    Raises UnsupportedError for one that has no result, such as 2 to the power of -1 in integers.
+    """
     kept = []
     for node in graph.nodes:
         source = graph.tensors.get(node.inputs[0]) if node.inputs else None
@@ -137,7 +142,14 @@ def _fold_constants(graph: Graph) -> None:
             name in graph.constants for name in node.inputs if name
         ):
             feeds = {name: graph.constants[name] for name in node.inputs if name}
-            results = evaluate([node], feeds, node.outputs, graph.opset)
+            try:
+                results = evaluate([node], feeds, node.outputs, graph.opset)
+            except Exception as error:  # of many classes: what numpy raises
+                label = f"{path}: operator {op.op_type} ({node.name!r})"
+                raise UnsupportedError(
+                    f"{label} has no result for its constants",
+                    "check the part of the model that computes it",
+                ) from error
             graph.constants.update(zip(node.outputs, results, strict=True))
         else:
             kept.append(node)

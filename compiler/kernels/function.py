@@ -45,9 +45,12 @@ def apply(mk: MicroKernel, function: Function, x: Expr, lanes: int) -> Expr:
     # Every value has a name, for later steps may use it again.
     values = [let(x)]
     for step in function:
+        named = list(step.operands)
+        if step.op in ("Max", "Min"):  # b where one of a and b is NaN: the number comes first
+            named.sort(key=lambda operand: isinstance(operand, int))
         operands = [
             values[operand] if isinstance(operand, int) else splat(float_const(operand), lanes)
-            for operand in step.operands
+            for operand in named
         ]
         if step.op in ARITHMETIC:
             left, right = operands

@@ -8,7 +8,17 @@ from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip
-from edgekiln.targets.isa.expressions import Expr, cast, inverse, load, reinterpret, shuffle, splat
+from edgekiln.targets.isa.expressions import (
+    Expr,
+    cast,
+    inverse,
+    load,
+    maximum,
+    minimum,
+    reinterpret,
+    shuffle,
+    splat,
+)
 
 
 class NumbersConstant:
@@ -64,7 +74,7 @@ class NumbersConstant:
         self, mk: MicroKernel, value: Expr, lanes: int, order: Sequence[int] | None = None
     ) -> Expr:
         """Make codes of y from float32 steps: round half to even, add the zero point, clip. NaN
-        becomes the lowest code. If y has floats they are clipped alone.
+        becomes the lowest code. If y has floats they are clipped alone, and NaN stays.
 
         Args:
             order: where in the result each lane goes; None: they stay.
@@ -74,9 +84,10 @@ class NumbersConstant:
             return mk.quantize(value, clip, lanes, order)
         # Another type than the micro-kernel's own, or floats: step by step.
         value = value if order is None else shuffle([value], inverse(order))
-        value = mk.clamp(value, clip.low_steps, clip.high_steps, lanes)
         if self._dtype == "float32":
-            return value
+            low, high = (splat(bound, lanes) for bound in (clip.low_steps, clip.high_steps))
+            return minimum(high, maximum(low, value))  # in this order NaN stays NaN
+        value = mk.clamp(value, clip.low_steps, clip.high_steps, lanes)
         return cast(mk.round_to_int(value, lanes) + splat(clip.zero, lanes), self._dtype, lanes)
 
     def int(self, index: int) -> Expr:

@@ -127,10 +127,7 @@ class AveragePoolKernel:
     def build(self, mk: MicroKernel) -> Kernel:
         """Build the kernel."""
         assert_covered(self.x, (self.y.h, self.y.w), self.kernel, self.strides, self.pads)
-        # s_x over s_y times the count, each rounded to float32.
-        mult = (
-            np.float32(self.x.scale) / (np.float32(self.y.scale) * self.counts.astype(np.float32))
-        ).astype(np.float32)
+        mult = self._factors()
         uniform = bool((self.counts == self.counts.flat[0]).all())
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
@@ -148,6 +145,18 @@ class AveragePoolKernel:
                     factor = load(mults, 0 if uniform else h * self.y.w + w)
                     self._pixel(mk, numbers, (x, y), (n, h, w), factor)
         return k.finish()
+
+    def _factors(self) -> NDArray[np.float32]:
+        """s_x over s_y times the count, each rounded to float32. Of equal scales one rounding is
+        left: sums that lie in the middle between two codes then stay there for nearly every count.
+        """
+        counts = self.counts.astype(np.float32)
+        if self.x.scale == self.y.scale:
+            return np.float32(1) / counts
+        factors: NDArray[np.float32] = np.float32(self.x.scale) / (
+            np.float32(self.y.scale) * counts
+        )
+        return factors
 
     def _pixel(
         self, mk: MicroKernel, numbers: NumbersConstant, buffers: tuple[Buffer, Buffer],

@@ -23,13 +23,13 @@ def onnx_costs(model: "onnx.ModelProto") -> OnnxCosts:
     """Count. Nodes whose shape cannot be inferred count 0 multiply-accumulates."""
     import onnx
 
-    from edgekiln.compiler.onnx_model import io
+    from edgekiln.compiler.onnx_model import io, shape_inference
 
     single = onnx.ModelProto()
     single.CopyFrom(model)
     if io.fixed_batch(single) is None:
         io.set_batch(single, 1)
-    graph = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
+    graph = shape_inference.inferred(single).graph
     shapes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
     for value in (*graph.input, *graph.output, *graph.value_info):
         shape = io.extents(value)

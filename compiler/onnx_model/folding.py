@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# Results larger than their operands, by as much as the values of these say.
+_GROWING = frozenset("ConstantOfShape Expand OneHot Pad Range Resize Tile Upsample".split())
+
+
 def settle(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """The model with every computable tensor computed and every inferable shape inferred.
 
@@ -76,6 +80,8 @@ def _computed(
     if node.op_type in ("Shape", "Size") and node.input[0] in shapes:
         return [_of_shape(node, shapes[node.input[0]])]
     small = all(math.prod(shapes.get(out, ())) <= validate.max_elements() for out in node.output)
+    # How much comes of these, the next round of shape inference says.
+    small &= node.op_type not in _GROWING or all(out in shapes for out in node.output)
     if small and all(name in constants for name in node.input if name):
         return _evaluated(node, constants, model)
     return None
@@ -107,6 +113,6 @@ def _evaluated(
     part = onnx.helper.make_model(graph, opset_imports=model.opset_import)
     try:
         found = iter(ReferenceEvaluator(part).run(None, {name: constants[name] for name in names}))
-    except (NotImplementedError, RuntimeError, TypeError, ValueError):
+    except Exception:  # of many classes: what numpy raises for what the operator forbids
         return None  # whoever compiles the operator says what is wrong with it
     return [np.asarray(next(found)) if name else np.zeros(0) for name in node.output]

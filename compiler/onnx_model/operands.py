@@ -126,6 +126,19 @@ def _scales(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
     return _length(known, 1, data[axis], "scale")
 
 
+def _numbers(*places: int) -> Check:
+    """Operands that are one number each: such as the bounds of Clip."""
+
+    def check(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
+        for place in places:
+            shape = known[place] if place < len(known) else None
+            if shape is not None and shape not in ((), (1,)) and 0 not in shape:
+                return f"takes one number for {node.input[place]!r}, whose shape is {shape}"
+        return None
+
+    return check
+
+
 _CHECKS: dict[str, Check] = {
     "Conv": _convolution,
     "ConvTranspose": _convolution,
@@ -134,4 +147,9 @@ _CHECKS: dict[str, Check] = {
     "InstanceNormalization": _channels,
     "QuantizeLinear": _scales,
     "DequantizeLinear": _scales,
+    "Clip": _numbers(1, 2),
+    "CumSum": _numbers(1),
+    "OneHot": _numbers(1),
+    "Pad": _numbers(2),
+    "Range": _numbers(0, 1, 2),
 }

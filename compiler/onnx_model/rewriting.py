@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model import io, shape_inference
 from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def with_shapes(model: "onnx.ModelProto") -> "onnx.ModelProto":
     import onnx
 
     try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+        return shape_inference.inferred(model)
     except onnx.shape_inference.InferenceError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"the model's shapes do not fit: {reason}") from error

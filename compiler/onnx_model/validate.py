@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.onnx_model import operands, operators
+from edgekiln.compiler.onnx_model import emptiness, operands, operators, shape_inference
 from edgekiln.runtime.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
             f"{where}: its weights are stored sparse", hint="export the model with dense weights"
         )
     _normalize(model)
-    _check_sizes(model.graph, where)
+    check_sizes(model.graph, where)
     _check_weights(model, where)
     try:
         onnx.checker.check_model(model)
         if model.functions:
             model = inliner.inline_local_functions(model)
-            _check_sizes(model.graph, where)
+            check_sizes(model.graph, where)
     except (onnx.checker.ValidationError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not a valid ONNX model: {_first_line(error)}") from error
     _check_inputs(model.graph, where)
@@ -116,7 +116,8 @@ def _nested(graph: "onnx.GraphProto") -> bool:
     return any(a.HasField("g") or a.graphs for node in graph.node for a in node.attribute)
 
 
-def _check_sizes(graph: "onnx.GraphProto", where: str) -> None:
+def check_sizes(graph: "onnx.GraphProto", where: str) -> None:
+    """Hold what a graph says of its tensors to the limit. Raises UnsupportedError, InputError."""
     for weight in graph.initializer:
         _check_size(weight.dims, weight.name, where)
     for value in (*graph.input, *graph.output, *graph.value_info):
@@ -217,20 +218,18 @@ def _check_shapes(model: "onnx.ModelProto", where: str) -> None:
         kind = value.type.tensor_type.elem_type
         bare.graph.output.append(onnx.helper.make_tensor_value_info(value.name, kind, None))
     try:
-        inferred = onnx.shape_inference.infer_shapes(
-            bare, check_type=True, strict_mode=True, data_prop=True
+        inferred = shape_inference.inferred(
+            bare, strict=True, check_type=True, most_elements=max_elements()
         )
+    except UnsupportedError as error:
+        hint = f"the limit is {LIMIT}, which can be set higher"
+        raise UnsupportedError(f"{where}: {error.message}", hint=hint) from error
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise InputError(f"{where}: shapes or types do not fit: {_first_line(error)}") from error
-    depends = _of_data(model.graph)
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         dims = [d.dim_value for d in value.type.tensor_type.shape.dim if d.HasField("dim_value")]
         _check_size(dims, value.name, where)
-        if value.name in depends and 0 in dims:
-            raise UnsupportedError(
-                f"{where}: tensor {value.name!r} has no elements",
-                hint="take the part out of the model that computes nothing",
-            )
+    emptiness.check(inferred.graph, where)
     operands.check(inferred.graph, where)
     _correct(model.graph, inferred.graph)
 
@@ -259,15 +258,6 @@ def _contradict(declared: "onnx.ValueInfoProto", found: "onnx.ValueInfoProto") -
         a.HasField("dim_value") and b.HasField("dim_value") and a.dim_value != b.dim_value
         for a, b in zip(ours, theirs, strict=True)
     )
-
-
-def _of_data(graph: "onnx.GraphProto") -> set[str]:
-    """Tensors that depend on what the model is given, but for the shapes of such tensors."""
-    found = {value.name for value in graph.input} - {weight.name for weight in graph.initializer}
-    for node in graph.node:
-        if node.op_type not in ("Shape", "Size") and not found.isdisjoint(node.input):
-            found.update(node.output)
-    return found
 
 
 def _made(node: "onnx.NodeProto") -> str:

@@ -33,6 +33,13 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
         )
     # Refuses what has open sizes: ranges are observed on batches of one shape.
     io.static_shape(model)
+    given = {value.name for value in model.graph.input}
+    for value in model.graph.output:
+        if value.name in given:
+            raise UnsupportedError(
+                f"the model's output {value.name!r} is an input",
+                hint="leave it out of the model's outputs: nothing computes it",
+            )
     ready = onnx.ModelProto()
     ready.CopyFrom(model)
     _name_nodes(ready)

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from edgekiln.compiler.environment import toolchain
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind, sha256_of
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.runtime.errors import ConfigError, GateError
 from edgekiln.targets.profile import TargetProfile
+
+if TYPE_CHECKING:
+    from edgekiln.compiler.ir.program import Program
+    from edgekiln.compiler.passes.gate import FloatOperator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,35 +72,11 @@ class CompileStage(Stage):
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.aot.build import build
         from edgekiln.compiler.aot.cache import ObjectCache
-        from edgekiln.compiler.lowering.lower import lower
-        from edgekiln.compiler.onnx_model import io
-        from edgekiln.compiler.passes.pipeline import lowered
-        from edgekiln.compiler.tuning import table
         from edgekiln.runtime.bundle import write_lib
-        from edgekiln.targets import isa
 
         assert ctx.target is not None, "compile uses a target"
-        mk = isa.load(ctx.target.isa)
-        ctx.advance(0, 3, "lowering")
-        # Parsed and checked once, for the passes and for the metadata.
-        loaded = src.read(io.load_model)
-        graph, stayed_float = lowered(src.path, ctx.target, self.batch, loaded=loaded)
-        ctx.notes.extend(f"float: {operator}" for operator in stayed_float)
-        lost = [str(operator) for operator in stayed_float if operator.quantized]
-        if self.strict_int8 and lost:
-            raise GateError(
-                f"{len(lost)} quantized operators stayed float: {'; '.join(lost)}",
-                "change the model so that they can be quantized, or build without --strict-int8",
-            )
-        meta = io.read_meta(loaded)
-        ctx.advance(1, 3, "generating kernels")
-        file = table.file_for(self.tuning, ctx.target)
-        choices = table.Choices.of(table.read(file) if file else (), ctx.target)
-        program = lower(
-            graph, mk, ctx.target.tvm, name=self.program, meta=meta, model_sha256=src.sha256,
-            choices=choices, compact=self.compact,
-        )  # fmt: skip
-        ctx.notes.extend(choices.notes(file))
+        program, stayed_float = self.lower(src, ctx)
+        lost = [operator for operator in stayed_float if operator.quantized]
         ctx.advance(2, 3, f"compiling for {ctx.target.name}")
         built = build(program, ctx.target, ObjectCache(root=ctx.objects))
         write_lib(dst, built.files)
@@ -121,6 +101,42 @@ class CompileStage(Stage):
             "arena_bound_bytes": built.arena_bound_bytes,
             "file_bytes": dst.stat().st_size,
         }
+
+    def lower(self, src: Artifact, ctx: StageContext) -> "tuple[Program, list[FloatOperator]]":
+        """The kernels of a model and their order, and what stayed float of a quantized one.
+
+        Raises:
+            GateError: a quantized operator stayed float, by `strict_int8`.
+            EdgeKilnError: the model cannot be read or compiled.
+        """
+        from edgekiln.compiler.lowering.lower import lower
+        from edgekiln.compiler.onnx_model import io
+        from edgekiln.compiler.passes.pipeline import lowered
+        from edgekiln.compiler.tuning import table
+        from edgekiln.targets import isa
+
+        assert ctx.target is not None, "compile uses a target"
+        mk = isa.load(ctx.target.isa)
+        ctx.advance(0, 3, "lowering")
+        loaded = src.read(io.load_model)
+        graph, stayed_float = lowered(src.path, ctx.target, self.batch, loaded=loaded)
+        ctx.notes.extend(f"float: {operator}" for operator in stayed_float)
+        lost = [str(operator) for operator in stayed_float if operator.quantized]
+        if self.strict_int8 and lost:
+            raise GateError(
+                f"{len(lost)} quantized operators stayed float: {'; '.join(lost)}",
+                "change the model so that they can be quantized, or build without --strict-int8",
+            )
+        meta = io.read_meta(loaded)
+        ctx.advance(1, 3, "generating kernels")
+        file = table.file_for(self.tuning, ctx.target)
+        choices = table.Choices.of(table.read(file) if file else (), ctx.target)
+        program = lower(
+            graph, mk, ctx.target.tvm, name=self.program, meta=meta, model_sha256=src.sha256,
+            choices=choices, compact=self.compact,
+        )  # fmt: skip
+        ctx.notes.extend(choices.notes(file))
+        return program, stayed_float
 
 
 def inspect_passes(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from onnx import helper
 
+from edgekiln.benchmarks.sanitizer import program as sanitizer
 from edgekiln.compiler.evaluation.parity import batches_for
 from edgekiln.runtime.errors import GateError, UnsupportedError
 from edgekiln.runtime.runner import AotRunner
@@ -206,8 +207,12 @@ def test_a_float_operator_beyond_the_code_generator_is_named(
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_random_networks_are_exact(
+def test_random_networks_are_exact_and_keep_to_their_memory(
     tmp_path: Path, target: profile.TargetProfile, net: tuple[QdqModel, str]
 ) -> None:
-    model, out = net
-    check(model.save(tmp_path / "net.onnx", out), target, samples=2)
+    network, out = net
+    model = network.save(tmp_path / "net.onnx", out)
+    check(model, target, samples=2)
+    lib = model.with_suffix(f".{target.name}.lib")
+    (batch,) = batches_for(AotRunner.open(lib).spec, model, data="", seed=2, samples=1)
+    sanitizer.check(lib, model, target, [batch], tmp_path / "objects")

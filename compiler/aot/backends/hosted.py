@@ -27,13 +27,13 @@ def finish(
     spec: ProgramSpec,
 ) -> ProgramSpec:
     """Link library and runner, as `Backend.finish` asks."""
-    spec = replace(spec, code_bytes=_make_library(compiler))
+    spec = replace(spec, code_bytes=make_library(compiler))
     write_spec(compiler.home, spec)
     _make_runner(compiler, program)
     return spec
 
 
-def _make_library(compiler: Compiler) -> int:
+def make_library(compiler: Compiler) -> int:
     """Link libmodel.so from the archive's object; returns the bytes of machine code."""
     # libc and libm enter only where a kernel uses memcpy, expf and the like.
     libraries = ("-Wl,--as-needed", "-lm", "-lc")

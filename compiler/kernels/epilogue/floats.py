@@ -37,11 +37,11 @@ class Bounds:
             self._numbers = k.constant(np.array(clip, np.float32))
 
     def clamp(self, value: Expr, lanes: int) -> Expr:
-        """`value` inside the bounds."""
+        """`value` inside the bounds; NaN stays NaN: it would not, were it the first operand."""
         if self._low_is_finite:
-            value = maximum(value, splat(load(self._numbers, 0), lanes))
+            value = maximum(splat(load(self._numbers, 0), lanes), value)
         if self._high_is_finite:
-            value = minimum(value, splat(load(self._numbers, 1), lanes))
+            value = minimum(splat(load(self._numbers, 1), lanes), value)
         return value
 
 

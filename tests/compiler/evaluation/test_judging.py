@@ -75,6 +75,23 @@ def test_ties_of_averages_are_decided_exactly(
         assert each.onnxruntime_is_off
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"kernel_shape": [2, 3], "strides": [2, 3]},
+        {"kernel_shape": [2, 7], "strides": [2, 2]},
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "ceil_mode": 1},
+    ],
+)
+def test_ties_that_no_float_holds_may_go_either_way(
+    tmp_path: Path, attributes: dict[str, Any]
+) -> None:
+    """A sixth is no float32, so the middle between two codes is neither engine's to hit."""
+    result = verified(pooled(tmp_path / "pool.onnx", **attributes))
+    result.check()
+    assert [each.program_off for each in result.judged] == [0] * len(result.judged)
+
+
 def test_onnx_runtime_is_named_where_it_is_off(tmp_path: Path) -> None:
     model = pooled(tmp_path / "pool.onnx", kernel_shape=[2, 2], strides=[2, 2])
     result = verified(model)
@@ -103,6 +120,17 @@ def test_a_wrong_program_is_still_refused(tmp_path: Path) -> None:
     assert not any(each.ok or each.onnxruntime_is_off for each in result.judged)
     with pytest.raises(MismatchError, match="values differ from ONNX Runtime"):
         result.check()
+
+
+def test_a_value_that_is_two_outputs_is_compared_as_both(tmp_path: Path) -> None:
+    path = pooled(tmp_path / "net.onnx", kernel_shape=[2, 2])
+    model = onnx.load(path)
+    model.graph.output.append(model.graph.output[0])
+    onnx.save(model, path)
+    result = verified(path)
+    result.check()
+    assert [gap.differing for gap in result.outputs] == [result.outputs[0].differing] * 2
+    assert result.agreement == 1.0
 
 
 def test_small_sigmoids_are_judged_by_float64(tmp_path: Path) -> None:
@@ -204,3 +232,5 @@ def test_what_float32_cannot_tell_from_a_tie_may_go_either_way() -> None:
     np.testing.assert_array_equal(rounded(levels), [2, 3, 2, 3, 2])
     np.testing.assert_array_equal(rounded(levels, -1), [2, 2, 2, 3, 2])
     np.testing.assert_array_equal(rounded(levels, 1), [2, 3, 3, 3, 2])
+    np.testing.assert_array_equal(rounded(levels, -1, ties=True), [2, 2, 2, 3, 2])
+    np.testing.assert_array_equal(rounded(levels, 1, ties=True), [3, 3, 3, 3, 2])

@@ -1,8 +1,10 @@
 """Pools: maxima never see the border, averages follow the formula, whatever the window."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -136,3 +138,26 @@ def test_a_window_of_the_whole_image_is_global_average_pool(
     mult = np.float32(x.tensor.scale) / (np.float32(y.scale) * np.float32(size[0] * size[1]))
     expected = harness.requantized(sums.astype(np.float32) * mult, y, clip)
     harness.assert_codes(memory, Codes(y, expected))
+
+
+@everywhere
+@pytest.mark.parametrize("size", [(2, 3), (3, 4), (2, 5), (6, 6)])
+def test_averages_in_the_middle_between_two_codes_go_to_the_even_one(
+    name: str, size: tuple[int, int]
+) -> None:
+    """Between equal scales the average is that of the codes, and its half a half."""
+    mk = microkernel(name)
+    height, width = (7 * size[0], 5 * size[1])
+    x = random_codes(np.random.default_rng(0), (1, 16, height, width), mk.activation, 0.043, 0)
+    y = replace(x.tensor, h=7, w=5)
+    clip = harness.bounds(y.dtype)
+    taps = size[0] * size[1]
+    kernel = AveragePoolKernel(
+        x=x.tensor, y=y, kernel=size, strides=size, counts=np.full((7, 5), taps), clip=clip
+    ).build(mk)
+    memory = run(kernel, name, [x.memory()], y)
+    blocks = (x.values.astype(np.int64) - y.zero_point).reshape(1, 16, 7, size[0], 5, size[1])
+    sums = blocks.sum((3, 5))
+    assert (2 * sums % (2 * taps) == taps).any()
+    expected = np.rint(sums / taps).astype(np.int64) + y.zero_point
+    harness.assert_codes(memory, Codes(y, expected.clip(*clip).astype(y.dtype)))

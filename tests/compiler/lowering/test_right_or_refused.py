@@ -211,3 +211,28 @@ def test_a_resize_by_a_factor_that_cuts_a_pixel_is_refused(tmp_path: Path, mode:
     )  # fmt: skip
     with pytest.raises(UnsupportedError, match=r"by 0\.6 makes 2\.4 pixels of 4, which is not"):
         program(float_models.write(model, tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize("operands", ["x", "x, a, b"])
+def test_max_and_min_take_any_number_of_operands(tmp_path: Path, operands: str) -> None:
+    constants = {"a": np.array(-1, np.float32), "b": np.array(0.5, np.float32)}
+    used = {name: value for name, value in constants.items() if name in operands}
+    model = float_models.make(
+        f"m = Max ({operands})\n y = Min (m{operands[1:]})\n", {}, x="1, 8", y="1, 8",
+        constants=used,
+    )  # fmt: skip
+    x = images(1, 8)
+    (found,) = ours(float_models.write(model, tmp_path / "m.onnx"), x)
+    expected = x if operands == "x" else np.full_like(x, -1)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_constants_without_a_result_are_refused_by_the_operator_that_reads_them(
+    tmp_path: Path,
+) -> None:
+    constants = {"two": np.array([2]), "less": np.array([-1])}
+    body = "i = Pow (two, less)\n f = Cast <to = 1> (i)\n y = Add (x, f)\n"
+    model = float_models.make(body, {}, x="1, 2", y="1, 2", constants=constants)
+    path = float_models.write(model, tmp_path / "m.onnx")
+    with pytest.raises(UnsupportedError, match=r"operator Pow \('i'\) has no result for its"):
+        program(path)

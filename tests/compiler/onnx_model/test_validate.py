@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edgekiln.compiler.ir.import_onnx import import_onnx
 from edgekiln.compiler.onnx_model import io, validate
 from edgekiln.runtime.errors import EdgeKilnError, InputError
 from tests.compiler.float_models import make, residual, write
@@ -178,11 +179,72 @@ def test_scales_that_do_not_fit_are_refused(tmp_path, scale, zero, reason):
     assert refused(model, tmp_path).message == f"operator QuantizeLinear ('q') {reason}"
 
 
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        ("y = Clip (x, k)", (4,)),
+        ("y = Clip (x, , k)", (1, 1)),
+        ("y = Pad (x, p, k)", (2,)),
+    ],
+)
+def test_what_must_be_one_number_is_one(tmp_path, body, shape):
+    constants = {"k": np.ones(shape, np.float32)}
+    constants |= {"p": np.array([0, 0, 0, 0])} if "Pad" in body else {}
+    model = make(body, {}, x="1, 4", y="1, 4", constants=constants)
+    error = refused(model, tmp_path)
+    assert error.message.endswith(f"takes one number for 'k', whose shape is {shape}")
+
+
 def test_an_operation_on_nothing_is_refused(tmp_path):
     model = make("s = Slice (x, a, a)\n y = Relu (s)", {}, x="N, 4", y="N, 0",
                  constants={"a": np.array([1, 1])})  # fmt: skip
     model.graph.node[0].input[1:] = ["a", "a"]
     assert refused(model, tmp_path).message == "tensor 's' has no elements"
+
+
+def test_an_input_without_elements_is_refused(tmp_path):
+    """Not compiled as if its size of 0 were an open batch."""
+    text = "m (float[0, 3] x) => (float[1, 3] y) {y = ReduceSum (x, a)}"
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}')
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0]), "a"))
+    assert refused(model, tmp_path).message == "input 'x' has no elements"
+
+
+def test_a_constant_without_elements_is_refused_among_data_alone(tmp_path):
+    nothing = {"z": np.zeros((3, 0), np.float32)}
+    model = make("y = Concat <axis = 1> (x, z)", {}, x="3, 4", y="3, 4", constants=nothing)
+    assert refused(model, tmp_path).message == "tensor 'z' has no elements"
+    left_out = {"roi": np.zeros(0, np.float32), "s": np.array([1, 1, 2, 2], np.float32)}
+    model = make("y = Resize (x, roi, s)", {}, x="1, 1, 4, 4", y="1, 1, 8, 8", constants=left_out)
+    assert io.load_model(write(model, tmp_path / "m.onnx")).graph.node
+
+
+@pytest.mark.parametrize("source", ["s = Mul (a, a)", "s = Identity (b)"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "v = ConstantOfShape (s)",
+        "v = Expand (one, s)",
+        "v = Tile (one, s)",
+        "n = Squeeze (s)\n r = Range (zero, n, step)\n v = Cast <to = 1> (r)",
+    ],
+)
+def test_a_vector_that_grows_beyond_the_limit_is_refused_at_once(tmp_path, body, source):
+    """ONNX's shape inference would keep an object for each of its elements, and folding all."""
+    text = f"m (float[1] x) => (float[k] y) {{{source}\n {body}\n y = Add (x, v)}}"
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}')
+    numbers = {
+        "a": np.array([20_000]), "b": np.array([400_000_000]), "one": np.ones(1, np.float32),
+        "zero": np.array(0), "step": np.array(1),
+    }  # fmt: skip
+    for name, value in numbers.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    path = write(model, tmp_path / "m.onnx")
+    began = time.monotonic()
+    with pytest.raises(EdgeKilnError, match="has 400000000 elements, more than 268435456") as error:
+        import_onnx(path)
+    assert time.monotonic() - began < SLOW_S
+    assert error.value.hint == "the limit is EDGEKILN_MAX_ELEMENTS, which can be set higher"
 
 
 def test_a_wrong_shape_of_a_result_is_corrected(tmp_path):

@@ -87,6 +87,13 @@ def test_a_quantized_model_is_refused():
     assert caught.value.exit_code == 4
 
 
+def test_an_output_that_is_an_input_is_refused():
+    model = make("y = Relu (x)", {}, x="N, 4", y="N, 4")
+    model.graph.output.append(model.graph.input[0])
+    with pytest.raises(UnsupportedError, match="the model's output 'x' is an input"):
+        prepare(model)
+
+
 def test_open_sizes_are_refused():
     with pytest.raises(UnsupportedError, match=r"\(N, 3, H, W\): only the batch may be open"):
         prepare(residual(x="N, 3, H, W"))

@@ -161,6 +161,20 @@ def test_fewer_outputs_than_classes_are_refused(tmp_path):
     assert caught.value.message == "the model tells 3 classes apart, digits has 10"
 
 
+def test_outputs_that_are_nan_are_no_accuracy(tmp_path, bright_or_dark):
+    model = make(
+        "l = Log (x)\n f = Flatten (l)\n y = Gemm <transB = 1> (f, w)",
+        {},
+        x="N, 3, 32, 32",
+        y="N, 2",
+        constants={"w": brightness_model()},
+    )
+    src = write(model, tmp_path / "m.onnx")
+    samples = len(load(bright_or_dark, 0).test)
+    with pytest.raises(InputError, match=rf"outputs are NaN on \d+ of {samples} test samples"):
+        evaluate(src, data=bright_or_dark)
+
+
 def test_a_reconstruction_must_have_the_inputs_size(tmp_path):
     size = load("hum", 0).test.x.shape[1]
     model = make("y = Gemm (x, w)", {"w": (size, 3)}, x=f"N, {size}", y="N, 3")

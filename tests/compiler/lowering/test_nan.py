@@ -1,0 +1,66 @@
+"""What is no number stays none on its way through a program: a fault must show where it ends."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.compiler import float_models
+from tests.compiler.lowering.programs import images, ours, reference
+from tests.compiler.lowering.test_functions_of_floats import functions
+
+NAN_TOO = np.array([[0.5, np.nan, 2.0, np.nan, 0.0, 1.0, 3.0, np.nan]], np.float32)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        "Sigmoid", "Tanh", "Exp", "Erf", "Sqrt", "Gelu", "Mish", "Swish", "Relu", "LeakyRelu",
+        "HardSigmoid", "HardSwish", "Celu", "Neg",
+    ],
+)  # fmt: skip
+def test_nan_goes_through_a_function(tmp_path: Path, op: str) -> None:
+    np.testing.assert_array_equal(np.isnan(functions(tmp_path, op, NAN_TOO)), np.isnan(NAN_TOO))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "y = Clip (x, zero, six)",
+        "y = Max (x, zero)",
+        "y = Min (zero, x, six)",
+        "a = Add (x, x)\n y = Relu (a)",
+        "s = Sqrt (x)\n c = Clip (s, zero, six)\n y = Mul (c, x)",
+    ],
+)
+def test_nan_goes_through_bounds(tmp_path: Path, body: str) -> None:
+    constants = {"zero": np.array(0, np.float32), "six": np.array(6, np.float32)}
+    used = {name: value for name, value in constants.items() if name in body}
+    model = float_models.make(body + "\n", {}, x="1, 8", y="1, 8", constants=used)
+    (found,) = ours(float_models.write(model, tmp_path / "m.onnx"), NAN_TOO)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(NAN_TOO))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "c = Conv (x, w)\n y = Relu (c)",
+        "c = Conv <group = 3, kernel_shape = [1, 1]> (x, v)\n y = Clip (c, zero)",
+        "p = GlobalAveragePool (x)\n y = Relu (p)",
+        "y = AveragePool <kernel_shape = [2, 2]> (x)",
+    ],
+)
+def test_nan_goes_through_what_sums(tmp_path: Path, body: str) -> None:
+    """A pixel of one channel is NaN: so is what is made of it, and nothing else."""
+    constants = {"zero": np.array(0, np.float32)} if "zero" in body else {}
+    weights: dict[str, tuple[int, ...]] = {"w": (3, 3, 1, 1), "v": (3, 1, 1, 1)}
+    model = float_models.make(
+        body + "\n", {name: shape for name, shape in weights.items() if f", {name})" in body},
+        x="1, 3, 4, 4", y="1, 3, a, b", constants=constants,
+    )  # fmt: skip
+    x = images(1, 3, 4, 4)
+    x[0, 1, 2, 3] = np.nan
+    path = float_models.write(model, tmp_path / "m.onnx")
+    (found,), (expected,) = ours(path, x), reference(path, x)
+    assert np.isnan(expected).any()
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
