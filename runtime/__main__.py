@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     run = _add(commands, "run", run_command, "Run a bundle on files.")
     run.add_argument(
-        "--input", action="append", type=Path, required=True, metavar="FILE",
-        help="one for each input: .npy, .npz, .bin or an image",
+        "--input", action="append", required=True, metavar="[NAME=]FILE",
+        help="one for each input, in the model's order or by name: .npy, .npz, .bin or an image",
     )  # fmt: skip
     run.add_argument(
         "--output", action="append", type=Path, default=[], metavar="FILE.npy",

@@ -19,6 +19,8 @@ class Chain:
 
     stages: Mapping[str, str]  # in their order: name → "module:class"
     evaluate: str  # the stage that scores, the same way; it takes `data` and `seed`
+    agree: str  # the one that does so without labels; it takes the path of a `reference`, too
+    scores: Callable[[str, int], bool]  # whether the data of a spec and a seed has labels
     kind_of: Callable[[Path], Kind]
     data_of: Callable[[Artifact], str]
     done_stages: Callable[[Artifact], tuple[str, ...]]
@@ -26,12 +28,14 @@ class Chain:
     target_result: Callable[[TargetProfile, Path, str], TargetResult]
 
     def stage(self, name: str) -> type[Stage]:
-        return stage_class(name, {**self.stages, "evaluate": self.evaluate})
+        return stage_class(name, {**self.stages, "evaluate": self.evaluate, "agree": self.agree})
 
 
 CHAIN = Chain(
     stages=STAGES,
     evaluate="edgekiln.compiler.stages.evaluate:EvaluateStage",
+    agree="edgekiln.compiler.stages.agree:AgreeStage",
+    scores=scoring.has_labels,
     kind_of=resolve.kind_of,
     data_of=resolve.data_of,
     done_stages=resolve.done_stages,

@@ -1,6 +1,7 @@
 """Recipes: what each stage of a build does, from TOML, typed by the stages' own fields.
 
 data = "digits"             # of every stage, unless its section says otherwise
+calibrate = "pictures/"     # samples, with labels or without, for the ranges of quantization
 seed = 0
 allow-factories = ["nets:tiny"]  # that module files may name, besides the zoo's
 skip = ["prune"]            # stages to leave out
@@ -31,10 +32,11 @@ STAGES = {
     "package": "edgekiln.compiler.stages.package:PackageStage",
 }
 Precision = Literal["int8", "float32"]  # of a program's numbers
+CALIBRATES = "quantize"  # the stage that `calibrate` goes to
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 MAX_SEED = 2**32 - 1  # numpy's legacy generator, which users' modules may draw from, takes no more
 SKIPPABLE = ("distill", "prune")  # they give what they take
-SHARED = {"data": str, "seed": int, "allow-factories": tuple[str, ...]}
+SHARED = {"data": str, "calibrate": str, "seed": int, "allow-factories": tuple[str, ...]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,7 @@ class Option:
     hint: Any  # its annotation
     default: Any
     help: str
+    also: str = ""  # another name on the command line
 
     @property
     def key(self) -> str:
@@ -56,6 +59,7 @@ class Recipe:
     """Options for a build; what is not set is left to the stages' defaults."""
 
     data: str = ""
+    calibrate: str = ""
     seed: int = 0
     skip: tuple[str, ...] = ()
     allow_factories: tuple[str, ...] = ()
@@ -74,6 +78,8 @@ class Recipe:
         """
         known = {f.name for f in fields(cls)}
         suits = {key: value for key, value in fitting.items() if key in known}
+        if self.calibrate and cls.name == CALIBRATES:
+            suits["data"] = self.calibrate
         return cls(**{**suits, **self.options.get(cls.name, {}), **given})
 
 
@@ -93,6 +99,7 @@ def stage_options(cls: type[Stage]) -> tuple[Option, ...]:
             hint=hints[f.name],
             default=f.default if f.default is not MISSING else None,
             help=f.metadata.get("help", ""),
+            also=f.metadata.get("also", ""),
         )
         for f in fields(cls)
         if f.metadata.get("option", True)
@@ -149,6 +156,7 @@ def override(
     recipe: Recipe,
     *,
     data: str | None = None,
+    calibrate: str | None = None,
     seed: int | None = None,
     skip: tuple[str, ...] = (),
     allow_factories: tuple[str, ...] = (),
@@ -160,10 +168,16 @@ def override(
     changes: dict[str, Any] = {}
     if data is not None:
         changes["data"] = data
+    if calibrate is not None:
+        changes["calibrate"] = calibrate
     if seed is not None:
         changes["seed"] = seed
     options = {
-        name: {key: value for key, value in section.items() if key not in changes}
+        name: {
+            key: value
+            for key, value in section.items()
+            if key not in changes and not (key == "data" and calibrate and name == CALIBRATES)
+        }
         for name, section in recipe.options.items()
     }
     return replace(

@@ -33,6 +33,13 @@ class Gates:
         default=None,
         metadata={"help": "The least accuracy (or AUC) on the held-out samples, 0 to 1."},
     )
+    min_sqnr_db: float | None = field(
+        default=None,
+        metadata={
+            "help": "The least ratio of signal to noise of the outputs, held against the float "
+            "model's, dB."
+        },
+    )
     max_latency_us: float | None = field(
         default=None, metadata={"help": "The highest median latency of one inference, µs."}
     )
@@ -73,6 +80,10 @@ class Settings:
         default=None, metadata={"help": "The recipe file (default: the model's own recipe)."}
     )
     data: str | None = field(default=None, metadata={"help": "The data set: a name or a path."})
+    calibrate: str | None = field(
+        default=None,
+        metadata={"help": "Samples for the ranges of quantization, which need no labels."},
+    )
     seed: int | None = field(
         default=None, metadata={"help": "The seed of weights, splits and orders."}
     )

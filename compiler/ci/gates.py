@@ -42,8 +42,16 @@ class _Judge:
         gates, result = self.gates, self.result
         score = result.score
         unscored = next((s.unscored for s in reversed(_steps(result)) if s.unscored), "no score")
+        accuracy = None if score is None or score.is_agreement else score.value
+        if score and score.is_agreement:
+            unscored = "the data has no labels; min-sqnr-db holds the agreement with the float one"
         yield from self._limit(
-            "min_accuracy", score.value if score else None, lambda v: f"{v:.2%}", unscored,
+            "min_accuracy", accuracy, lambda v: f"{v:.2%}", unscored,
+            least=True, error=AccuracyError,
+        )  # fmt: skip
+        yield from self._limit(
+            "min_sqnr_db", _sqnr_db(result), lambda v: f"{v:.1f} dB",
+            "nothing was quantized, and no data without labels was given",
             least=True, error=AccuracyError,
         )  # fmt: skip
         yield from self._limit(
@@ -102,6 +110,8 @@ class _Judge:
         if (now.metric, now.n) != (before.metric, before.n):
             was = f"{before.metric} of {before.n} samples"
             return self._skipped(name, f"{now.metric} of {now.n} samples, was {was}")
+        if now.is_agreement:
+            return self._skipped(name, "the data has no labels")
         drop = 100 * (before.value - now.value)
         message = f"{before.value:.2%} → {now.value:.2%} (n = {now.n}), allowed −{allowed:g} points"
         if drop <= allowed:
@@ -156,6 +166,14 @@ class _Judge:
 
 def _steps(result: JobResult) -> tuple[Step, ...]:
     return result.build.steps if result.build else ()
+
+
+def _sqnr_db(result: JobResult) -> float | None:
+    """Of the program, if it was held against the float model; else of the quantized model."""
+    if result.score and result.score.is_agreement:
+        return result.score.value
+    found = (step.metrics.get("sqnr_db") for step in _steps(result) if step.stage == "quantize")
+    return next(found, None)
 
 
 def _microseconds(seconds: Number) -> str:

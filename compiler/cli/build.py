@@ -41,6 +41,13 @@ from edgekiln.compiler.cli.store import store_option
     help="Train and test on this data set, a name or a path (default: the model's).",
 )
 @click.option(
+    "--calibrate",
+    metavar="SPEC",
+    help="Take the ranges of quantization from these samples, which need no labels: a folder of "
+    "pictures, .npy, .npz, or package.module:factory (default: the data set). Without a data set, "
+    "the table shows how far the program agrees with the float model on them.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default="dist",
@@ -53,6 +60,13 @@ from edgekiln.compiler.cli.store import store_option
     type=Finite(min=0),
     metavar="PP",
     help="Stop at a stage that loses more than this many percentage points of accuracy.",
+)
+@click.option(
+    "--min-sqnr",
+    type=Finite(),
+    metavar="DB",
+    help="Stop where the outputs' ratio of signal to noise, held against the float model's, is "
+    "below this many dB.",
 )
 @click.option(
     "--seed", type=SEED, help="Draw weights, splits and orders by this seed (default: 0)."
@@ -91,8 +105,10 @@ def build(
     recipe_path: Path | None,
     precision: Precision,
     data: str | None,
+    calibrate: str | None,
     out: Path,
     max_drop: float | None,
+    min_sqnr: float | None,
     seed: int | None,
     skip: tuple[str, ...],
     bench_seconds: float,
@@ -112,6 +128,7 @@ def build(
     \b
       edgekiln build resnet8
       edgekiln build mynet.onnx --data photos/ --target x86-64-v3 --target x86-avx512-vnni
+      edgekiln build mynet.onnx --calibrate "pictures/?scale=0.0039216" --target rpi5
     """
     from edgekiln.compiler.build import driver as engine
     from edgekiln.compiler.build import recipe as recipes
@@ -125,6 +142,7 @@ def build(
     recipe = recipes.override(
         recipe,
         data=data,
+        calibrate=calibrate,
         seed=seed,
         skip=recipes.check_skip(skip, "--skip"),
         allow_factories=allow_factory,
@@ -136,6 +154,7 @@ def build(
         precision=precision,
         out=out,
         max_drop=max_drop,
+        min_sqnr_db=min_sqnr,
         trial_s=bench_seconds,
         logs=logs,
         check_ir=check_ir,

@@ -154,7 +154,8 @@ def option_of(option: Option) -> click.Option:
         return click.Option([flag], type=get_args(hint)[0], multiple=True, **common)
     if hint is float:
         return click.Option([flag], type=Finite(), **common)
-    return click.Option([flag], type=SEED if option.key == "seed" else hint, **common)
+    flags = [option.field, flag, *([f"--{option.also}"] if option.also else [])]
+    return click.Option(flags, type=SEED if option.key == "seed" else hint, **common)
 
 
 distill = StageCommand("distill")

@@ -1,7 +1,6 @@
 """ONNX files as artifacts: read with every check a foreign file needs; the facts we keep inside."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,15 +108,15 @@ def is_quantized(model: "onnx.ModelProto") -> bool:
     return any(row is not None and row.role == "integer" for row in known)
 
 
-def model_input(model: "onnx.ModelProto") -> "onnx.ValueInfoProto":
-    """The one input that is not a weight. Raises UnsupportedError when there are more or none."""
+def model_inputs(model: "onnx.ModelProto") -> "list[onnx.ValueInfoProto]":
+    """The inputs that are no weights. Raises UnsupportedError when there is none."""
     weights = {weight.name for weight in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1:
-        names = ", ".join(value.name for value in inputs) or "none"
-        raise UnsupportedError(f"a model needs exactly one input, this one has: {names}")
-    value: onnx.ValueInfoProto = inputs[0]
-    return value
+    if not inputs:
+        raise UnsupportedError(
+            "the model has no input", hint="what takes nothing always gives the same"
+        )
+    return inputs
 
 
 def extents(value: "onnx.ValueInfoProto") -> tuple[Extent, ...]:
@@ -126,64 +125,6 @@ def extents(value: "onnx.ValueInfoProto") -> tuple[Extent, ...]:
     return tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dims)
 
 
-def static_shape(model: "onnx.ModelProto") -> tuple[int, ...]:
-    """The input's shape behind the batch.
-
-    Raises:
-        UnsupportedError: an extent is not fixed, or the input is not float32.
-    """
-    import onnx
-
-    value = model_input(model)
-    kind = value.type.tensor_type.elem_type
-    if kind != onnx.TensorProto.FLOAT:
-        raise UnsupportedError(
-            f"input {value.name!r} is {onnx.TensorProto.DataType.Name(kind).lower()}, not float32",
-            hint="export the model with a float32 input",
-        )
-    shape = extents(value)
-    fixed = tuple(extent for extent in shape[1:] if isinstance(extent, int) and extent > 0)
-    if not shape or len(fixed) != len(shape) - 1:
-        raise UnsupportedError(
-            f"input {value.name!r} has the shape {_text(shape)}: only the batch may be open",
-            hint="export the model for one fixed input size",
-        )
-    return fixed
-
-
-def fixed_batch(model: "onnx.ModelProto") -> int | None:
-    """The batch the model insists on, or None when it takes any."""
-    first, *_ = extents(model_input(model)) or ("?",)
-    return first if isinstance(first, int) and first > 0 else None
-
-
-def set_batch(model: "onnx.ModelProto", batch: int) -> None:
-    """Fix an open batch. Raises UnsupportedError when the model insists on another one."""
-    value = model_input(model)
-    wanted = fixed_batch(model)
-    if wanted is not None and wanted != batch:
-        raise UnsupportedError(f"input {value.name!r} has a fixed batch of {wanted}, not {batch}")
-    opened = value.type.tensor_type.shape.dim[0].dim_param
-    value.type.tensor_type.shape.dim[0].dim_value = batch
-    for other in (*model.graph.output, *model.graph.value_info):
-        for dim in other.type.tensor_type.shape.dim:
-            if opened and dim.dim_param == opened:
-                dim.dim_value = batch
-
-
-def input_layout(model: "onnx.ModelProto") -> str:
-    """A guess from the input's shape: "NCHW", "NHWC" (1, 3 or 4 channels last) or "N*" (flat)."""
-    shape = extents(model_input(model))
-    if len(shape) != 4:
-        return "N*"
-    image_like = {1, 3, 4}
-    return "NHWC" if shape[3] in image_like and shape[1] not in image_like else "NCHW"
-
-
 def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
     raw = {key: tuple(v) if isinstance(v, list) else v for key, v in raw.items()}
     return Preprocessing(**raw)
-
-
-def _text(shape: Sequence[Extent]) -> str:
-    return "(" + ", ".join(str(extent) for extent in shape) + ")"

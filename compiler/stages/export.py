@@ -15,6 +15,7 @@ import numpy as np
 
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.onnx_model.io import Meta
+from edgekiln.compiler.onnx_model.model_inputs import ModelInput, ModelInputs
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.stages.uses_data import used_data
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 # Trained nets differ by 5e-6 between PyTorch and ONNX Runtime; a wrong operator by 0.1 and more.
 TOLERANCE = 1e-3
 _BATCH = 32
+INPUT = "input"  # the name of the model's input
 
 _PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in .*\n(?P<code>.+)')
 
@@ -77,7 +79,9 @@ class ExportStage(Stage):
             data=self.data or about.data,
             task=about.task,
         )
-        feed = feed_for(meta, about.input_shape, data=self.data, seed=self.seed)
+        only = ModelInput(name=INPUT, dtype="float32", shape=about.input_shape)
+        takes = ModelInputs(inputs=(only,), batched=True, batch=None)
+        feed = feed_for(meta, takes, data=self.data, seed=self.seed)
         ctx.advance(0, 2, "tracing the module")
         model = to_onnx(module, about, opset=self.opset)
         io.write_meta(model, meta)
@@ -111,7 +115,7 @@ def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.Mo
                 optimize=True,
                 verbose=False,
                 opset_version=opset,
-                input_names=["input"],
+                input_names=[INPUT],
                 output_names=["output"],
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             )
@@ -161,10 +165,10 @@ def _parity(
     session = Session(model, optimize=True)
     theirs: list[NDArray[np.generic]] = []
     ours: list[NDArray[np.generic]] = []
-    for x, _ in feed.batches(feed.dataset.val, batch=_BATCH, samples=samples):
+    for given in feed.batches("val", batch=_BATCH, samples=samples):
         with torch.no_grad():
-            theirs.append(module(torch.from_numpy(x)).numpy())
-        ours += session(x)
+            theirs.append(module(torch.from_numpy(given[INPUT])).numpy())
+        ours += session(given)
     expected, got = np.concatenate(theirs), np.concatenate(ours)
     difference = float(np.abs(expected - got).max())
     largest = float(np.abs(expected).max())

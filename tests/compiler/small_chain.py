@@ -154,6 +154,8 @@ SMALL = Chain(
         for name in ("distill", "prune", "export", "quantize", "compile", "package")
     },
     evaluate=f"{__name__}:Evaluate",
+    agree=f"{__name__}:Evaluate",
+    scores=lambda _data, _seed: True,
     kind_of=kind_of,
     data_of=lambda _artifact: "digits",
     done_stages=lambda _artifact: (),

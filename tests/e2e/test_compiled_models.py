@@ -46,7 +46,7 @@ def test_a_compact_program_has_smaller_weights_and_the_same_bits(
     for compact in (False, True):
         runner = AotRunner.open(build(model, target, compact=compact))
         (batch,) = batches_for(runner.spec, model, data="", seed=1, samples=1)
-        outputs.append(runner.run(batch)[0])
+        outputs.append(runner.run(*batch.values())[0])
         weights.append(runner.spec.weights_bytes)
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert weights[0] - weights[1] == 32 * 32 * (2 * 36 - 9)

@@ -113,7 +113,7 @@ def test_the_graph_is_what_the_quantizer_wants(exported):
     operators = {node.op_type for node in model.graph.node}
     assert operators == {"Conv", "Relu", "Add", "GlobalAveragePool", "Reshape", "Gemm"}
     assert batch_norms_after_conv(model) == notes == []
-    assert io.extents(io.model_input(model)) == ("batch", 3, 32, 32)
+    assert io.extents(io.model_inputs(model)[0]) == ("batch", 3, 32, 32)
     assert [entry.version for entry in model.opset_import] == [20]
 
 
