@@ -8,7 +8,7 @@ from edgekiln.compiler.build import resolve, scoring
 from edgekiln.compiler.build.recipe import STAGES, stage_class
 from edgekiln.compiler.build.result import TargetResult, target_result
 from edgekiln.compiler.evaluation.report import Costs
-from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.stage import Stage
 from edgekiln.targets.profile import TargetProfile
 
@@ -21,7 +21,7 @@ class Chain:
     evaluate: str  # the stage that scores, the same way; it takes `data` and `seed`
     agree: str  # the one that does so without labels; it takes the path of a `reference`, too
     scores: Callable[[str, int], bool]  # whether the data of a spec and a seed has labels
-    kind_of: Callable[[Path], Kind]
+    enter: Callable[[Path, tuple[str, ...]], resolve.EnteredFile]  # a user's file, and its shapes
     data_of: Callable[[Artifact], str]
     done_stages: Callable[[Artifact], tuple[str, ...]]
     costs: Callable[[Artifact, Collection[str]], Costs]
@@ -36,7 +36,7 @@ CHAIN = Chain(
     evaluate="edgekiln.compiler.stages.evaluate:EvaluateStage",
     agree="edgekiln.compiler.stages.agree:AgreeStage",
     scores=scoring.has_labels,
-    kind_of=resolve.kind_of,
+    enter=resolve.enter,
     data_of=resolve.data_of,
     done_stages=resolve.done_stages,
     costs=scoring.costs,

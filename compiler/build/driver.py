@@ -117,7 +117,7 @@ class _Build:
         request = self.request
         with self.progress("input") as advance:
             artifact = resolve.start(
-                self.store, request.model, request.recipe, advance, self.chain.kind_of
+                self.store, request.model, request.recipe, advance, self.chain.enter
             )
         if artifact.kind not in FIRST:
             raise ConfigError(
@@ -197,7 +197,7 @@ class _Build:
             macs=costs.macs,
             metrics=finite(artifact.metrics),
             notes=artifact.notes,
-            remark=artifact.remark or doubt,
+            remark="; ".join(filter(None, (artifact.remark, doubt))),
             wall_s=artifact.wall_s,
             cached=artifact.cached,
         )

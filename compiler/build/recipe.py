@@ -1,6 +1,7 @@
 """Recipes: what each stage of a build does, from TOML, typed by the stages' own fields.
 
 data = "digits"             # of every stage, unless its section says otherwise
+shape = ["seq=128"]         # sizes of open extents of an ONNX model
 calibrate = "pictures/"     # samples, with labels or without, for the ranges of quantization
 seed = 0
 allow-factories = ["nets:tiny"]  # that module files may name, besides the zoo's
@@ -36,7 +37,13 @@ CALIBRATES = "quantize"  # the stage that `calibrate` goes to
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 MAX_SEED = 2**32 - 1  # numpy's legacy generator, which users' modules may draw from, takes no more
 SKIPPABLE = ("distill", "prune")  # they give what they take
-SHARED = {"data": str, "calibrate": str, "seed": int, "allow-factories": tuple[str, ...]}
+SHARED = {
+    "data": str,
+    "calibrate": str,
+    "shape": tuple[str, ...],
+    "seed": int,
+    "allow-factories": tuple[str, ...],
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +67,7 @@ class Recipe:
 
     data: str = ""
     calibrate: str = ""
+    shape: tuple[str, ...] = ()
     seed: int = 0
     skip: tuple[str, ...] = ()
     allow_factories: tuple[str, ...] = ()
@@ -158,12 +166,13 @@ def override(
     data: str | None = None,
     calibrate: str | None = None,
     seed: int | None = None,
+    shape: tuple[str, ...] = (),
     skip: tuple[str, ...] = (),
     allow_factories: tuple[str, ...] = (),
 ) -> Recipe:
     """The recipe with what the command line says, which goes for every stage.
 
-    What is skipped and what is allowed is added to the recipe's own.
+    What is fixed, skipped or allowed is added to the recipe's own.
     """
     changes: dict[str, Any] = {}
     if data is not None:
@@ -183,6 +192,7 @@ def override(
     return replace(
         recipe,
         options=options,
+        shape=(*recipe.shape, *shape),
         skip=(*recipe.skip, *skip),
         allow_factories=(*recipe.allow_factories, *allow_factories),
         **changes,

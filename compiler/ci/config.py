@@ -84,6 +84,10 @@ class Settings:
         default=None,
         metadata={"help": "Samples for the ranges of quantization, which need no labels."},
     )
+    shape: tuple[str, ...] | None = field(
+        default=None,
+        metadata={"help": "Sizes of an ONNX model's open extents: NAME=SIZE."},
+    )
     seed: int | None = field(
         default=None, metadata={"help": "The seed of weights, splits and orders."}
     )

@@ -115,7 +115,11 @@ def _recipe(model: str, settings: Settings, home: Path, where: str) -> Recipe:
 
     base = recipes.load(home / settings.recipe) if settings.recipe else default_recipe(model)
     base = recipes.override(
-        base, data=settings.data, calibrate=settings.calibrate, seed=settings.seed
+        base,
+        data=settings.data,
+        calibrate=settings.calibrate,
+        shape=settings.shape or (),
+        seed=settings.seed,
     )
     if misplaced := sorted({*settings.options} - {*STAGES}):
         raise ConfigError(

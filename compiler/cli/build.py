@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from edgekiln.compiler.build.recipe import PRECISIONS, Precision
-from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option
+from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option, shape_option
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
 
@@ -95,6 +95,7 @@ from edgekiln.compiler.cli.store import store_option
     metavar="DIR",
     help="Write the graph as text after each compiler pass, a directory a target.",
 )
+@shape_option
 @allow_factory_option
 @store_option
 @json_option
@@ -115,6 +116,7 @@ def build(
     logs: Path | None,
     check_ir: bool,
     dump_ir: Path | None,
+    shape: tuple[str, ...],
     allow_factory: tuple[str, ...],
     store_url: str,
     as_json: bool,
@@ -144,6 +146,7 @@ def build(
         data=data,
         calibrate=calibrate,
         seed=seed,
+        shape=shape,
         skip=recipes.check_skip(skip, "--skip"),
         allow_factories=allow_factory,
     )

@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import click
 
 from edgekiln.compiler.build.recipe import SKIPPABLE, Option, Recipe, stage_class, stage_options
-from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option
+from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option, shape_option
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
 from edgekiln.runtime.text import human_bytes
@@ -68,6 +68,8 @@ class StageCommand(click.Command):
             self.params += [option_of(option) for option in stage_options(cls)]
             if "module" in cls.takes:
                 allow_factory_option(self)
+            if "onnx" in cls.takes:
+                shape_option(self)
             store_option(self)
             json_option(self)
         return super().get_params(ctx)
@@ -83,6 +85,7 @@ class StageCommand(click.Command):
         check_ir: bool = False,
         dump_ir: Path | None = None,
         allow_factory: tuple[str, ...] = (),
+        shape: tuple[str, ...] = (),
         **options: Any,  # of the types of the stage's fields
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
@@ -100,6 +103,7 @@ class StageCommand(click.Command):
             data=options.get("data") or "",
             seed=options.get("seed") or 0,
             allow_factories=allow_factory,
+            shape=shape,
             options={self.name: options},
         )
         artifact = begin_stage(store, self.name, src, recipe)
@@ -127,7 +131,8 @@ class StageCommand(click.Command):
             )
             print_json("edgekiln.stage/1", document)
             return
-        for note in (*made.notes, *([made.remark] if made.remark else [])):
+        remarks = filter(None, (artifact.remark, made.remark))
+        for note in (*made.notes, *remarks):
             click.echo(f"note: {note}", err=True)
         for key, value in made.metrics.items():
             click.echo(f"{key}: {value:.6g}")

@@ -57,7 +57,7 @@ def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path) -> None:
             if axis:
                 raise UnsupportedError(
                     f"{path}: input {value.name!r} has no fixed size on axis {axis}",
-                    "export the model with fixed sizes; only the batch may be dynamic",
+                    "fix it by --shape NAME=SIZE; only the batch may be open",
                 )
             dim.dim_value = batch
     for value in graph.output:  # inferred again, with the batch that was fixed

@@ -23,7 +23,7 @@ def onnx_costs(model: "onnx.ModelProto") -> OnnxCosts:
     """Count. Nodes whose shape cannot be inferred count 0 multiply-accumulates."""
     import onnx
 
-    from edgekiln.compiler.onnx_model import io, model_inputs
+    from edgekiln.compiler.onnx_model import extents, model_inputs
 
     single = onnx.ModelProto()
     single.CopyFrom(model)
@@ -31,7 +31,7 @@ def onnx_costs(model: "onnx.ModelProto") -> OnnxCosts:
     graph = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
     shapes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
     for value in (*graph.input, *graph.output, *graph.value_info):
-        shape = io.extents(value)
+        shape = extents.extents(value)
         shapes[value.name] = tuple(e if isinstance(e, int) else 0 for e in shape)
     batch = model_inputs.of_model(single).batch or 1
     macs = sum(_macs(node, shapes) for node in graph.node) // batch

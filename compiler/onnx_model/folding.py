@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import operators, rewriting, validate
+from edgekiln.compiler.onnx_model import control_flow, operators, rewriting, validate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,20 @@ def settle(model: "onnx.ModelProto") -> "onnx.ModelProto":
         model = rewriting.with_shapes(model)
         if not fold(model):
             return model
+
+
+def unfold(model: "onnx.ModelProto") -> int:
+    """Put, in place, what If and Loop run, where their course is constant or can be computed; how
+    many went.
+    """
+    count = 0
+    while True:
+        settled = settle(model)
+        gone = control_flow.inline(settled)
+        if not gone:
+            return count
+        count += gone
+        model.CopyFrom(settled)
 
 
 def fold(model: "onnx.ModelProto") -> int:

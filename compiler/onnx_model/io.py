@@ -5,8 +5,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.onnx_model import operators, validate
-from edgekiln.runtime.errors import InputError, UnsupportedError
+from edgekiln.compiler.onnx_model import (
+    control_flow,
+    external_data,
+    folding,
+    half,
+    operators,
+    validate,
+)
+from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.manifest import Preprocessing
 
@@ -15,9 +22,6 @@ if TYPE_CHECKING:
 
 _PREFIX = "edgekiln."
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-
-# A symbolic extent is its name ("batch"), an unknown one "?".
-Extent = int | str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +71,16 @@ def write_meta(model: "onnx.ModelProto", meta: Meta) -> None:
     onnx.helper.set_model_props(model, kept | {_PREFIX + k: v for k, v in sorted(ours.items())})
 
 
-def load_model(path: Path) -> "onnx.ModelProto":
-    """Read a self-contained, valid ONNX model with finite weights, in the form of today.
+def load_model(path: Path, notes: list[str] | None = None) -> "onnx.ModelProto":
+    """Read a valid ONNX model with finite weights, in the form of today.
 
-    Weights that are listed as inputs too, as exporters did before 2019, are weights alone;
-    functions of the model's own are inlined; operator sets that no node uses are left out.
+    Weights that are listed as inputs too, as exporters did before 2019, are weights alone; those in
+    a file beside the model are read. Functions of the model's own are inlined, and so are If and
+    Loop whose course is constant. Half floats are float32. Operator sets that no node uses are left
+    out.
+
+    Args:
+        notes: gets a sentence for each change that the file's user should know.
 
     Raises:
         InputError: no such file, or not a valid model.
@@ -93,7 +102,20 @@ def load_model(path: Path) -> "onnx.ModelProto":
         raise InputError(
             f"{path}: not an ONNX file, or cut short", hint="download or export it again"
         ) from error
-    return validate.validated(model, str(path))
+    return _in_todays_form(model, path, [] if notes is None else notes)
+
+
+def _in_todays_form(model: "onnx.ModelProto", path: Path, notes: list[str]) -> "onnx.ModelProto":
+    where = str(path)
+    if count := external_data.embed(model, path.parent, where):
+        notes.append(f"{count} weights were read from a file beside it")
+    model = validate.validated(model, where)
+    if half.to_float32(model):
+        notes.append("its half floats (float16 or bfloat16) are computed in float32")
+    if control_flow.has_any(model) and (count := folding.unfold(model)):
+        notes.append(f"{count} If and Loop whose course is constant were replaced by what they run")
+        model = validate.validated(model, where)
+    return model
 
 
 def save_model(model: "onnx.ModelProto", path: Path) -> None:
@@ -106,23 +128,6 @@ def is_quantized(model: "onnx.ModelProto") -> bool:
     """Whether any operation already works on integers (QDQ or the integer operators)."""
     known = (operators.of(node) for node in model.graph.node)
     return any(row is not None and row.role == "integer" for row in known)
-
-
-def model_inputs(model: "onnx.ModelProto") -> "list[onnx.ValueInfoProto]":
-    """The inputs that are no weights. Raises UnsupportedError when there is none."""
-    weights = {weight.name for weight in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    if not inputs:
-        raise UnsupportedError(
-            "the model has no input", hint="what takes nothing always gives the same"
-        )
-    return inputs
-
-
-def extents(value: "onnx.ValueInfoProto") -> tuple[Extent, ...]:
-    """The shape of an input or output, batch first."""
-    dims = value.type.tensor_type.shape.dim
-    return tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dims)
 
 
 def _preprocessing(raw: dict[str, Any]) -> Preprocessing:

@@ -13,7 +13,7 @@ from edgekiln.runtime.manifest import DTYPES
 if TYPE_CHECKING:
     import onnx
 
-    from edgekiln.compiler.onnx_model.io import Extent
+    from edgekiln.compiler.onnx_model.extents import Extent
     from edgekiln.runtime.manifest import ProgramSpec
 
 # What one call is given: an array for each input, by its name.
@@ -62,10 +62,10 @@ def of_model(model: "onnx.ModelProto") -> ModelInputs:
         UnsupportedError: no input, one of a type that no program takes, or an extent that is not
             fixed and is not the batch.
     """
-    from edgekiln.compiler.onnx_model import io
+    from edgekiln.compiler.onnx_model import extents
 
-    values = io.model_inputs(model)
-    shapes = [io.extents(value) for value in values]
+    values = extents.model_inputs(model)
+    shapes = [extents.extents(value) for value in values]
     batched = _share_a_batch(shapes)
     for value, shape in zip(values, shapes, strict=True):
         _check_fixed(value.name, shape, batched)
@@ -80,12 +80,12 @@ def of_model(model: "onnx.ModelProto") -> ModelInputs:
 
 def with_batch(model: "onnx.ModelProto", batch: int) -> None:
     """Fix an open batch, in place. Nothing is done to a model that has none."""
-    from edgekiln.compiler.onnx_model import io
+    from edgekiln.compiler.onnx_model import extents
 
     if of_model(model).batch is not None:
         return
     opened = set()
-    for value in io.model_inputs(model):
+    for value in extents.model_inputs(model):
         dim = value.type.tensor_type.shape.dim[0]
         opened.add(dim.dim_param)
         dim.dim_value = batch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
-from edgekiln.compiler.onnx_model.io import Extent
+from edgekiln.compiler.onnx_model.extents import Extent
 from edgekiln.compiler.onnx_model.operator_row import MAX_SOFTMAX_ROW, Operator
 from edgekiln.compiler.onnx_model.resize import REPEATING
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts

@@ -81,14 +81,6 @@ def test_an_empty_file_has_no_operation(tmp_path):
     assert loaded(path).message == f"{path}: an ONNX file without any operation"
 
 
-def test_weights_in_another_file_are_refused(tmp_path):
-    path = tmp_path / "m.onnx"
-    onnx.save(residual(), path, save_as_external_data=True, location="m.bin", size_threshold=0)
-    error = loaded(path)
-    assert error.message == f"{path}: weight 'w1' lies in another file"
-    assert error.hint == "make one file of it: onnx.save(onnx.load('in.onnx'), 'out.onnx')"
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_named(tmp_path, value):
     weight = np.ones((10, 8), np.float32)
