@@ -54,10 +54,16 @@ def energy(joules: float) -> Energy:
 
 def result(
     accuracy: float | None = 0.9, *, arena: int = 1000, quantized_float: int = 0,
-    unscored: str = "", joules: float | None = None, **changes: Any,
+    unscored: str = "", joules: float | None = None, score: Score | None = None,
+    quantize_sqnr_db: float | None = None, **changes: Any,
 ) -> JobResult:  # fmt: skip
     """Of a job "net/x86-64-v3/int8" that was built, checked and measured."""
-    score = None if accuracy is None else Score(value=accuracy, metric="accuracy", n=400, of=400)
+    if score is None and accuracy is not None:
+        score = Score(value=accuracy, metric="accuracy", n=400, of=400)
+    quantized = Step(
+        stage="quantize", sha256="d" * 64, file_bytes=300, score=score,
+        metrics={"sqnr_db": quantize_sqnr_db},
+    )  # fmt: skip
     compiled = Step(
         stage="compile", target=TARGET, sha256="c" * 64, file_bytes=300, score=score,
         unscored=unscored, metrics={"float_operators_quantized": quantized_float},
@@ -69,7 +75,8 @@ def result(
         float_ops=(FloatOp(name="gelu", op="Erf", reason="no integer form"),) * quantized_float,
     )  # fmt: skip
     built = BuildResult(
-        model="net.onnx", data="digits", seed=0, machine=MACHINE, steps=(compiled,),
+        model="net.onnx", data="digits", seed=0, machine=MACHINE,
+        steps=(compiled,) if quantize_sqnr_db is None else (quantized, compiled),
         targets=(target,),
     )  # fmt: skip
     whole = JobResult(
