@@ -89,7 +89,8 @@ def start(
         return _taken_in(store, path, door(path, recipe.shape))
     from edgekiln.compiler.stages.initialize import InitializeStage
 
-    stage = InitializeStage(model=model, data=recipe.data or default_data(model), seed=recipe.seed)
+    own = recipe.data or (recipe.calibrate if ":" in model else "")
+    stage = InitializeStage(model=model, data=own or default_data(model), seed=recipe.seed)
     return store.run(stage, None, None, advance)
 
 
@@ -128,7 +129,8 @@ def default_data(model: str) -> str:
     if ":" in name:
         raise ConfigError(
             f"{model}: which data is it trained on?",
-            "say --data digits, or a folder, .npz, IDX or CIFAR file",
+            "say --data digits, or a folder, .npz, IDX or CIFAR file; or --calibrate samples "
+            "without labels for one that needs no training",
         )
     hint = did_you_mean(name, ENTRIES, what="models are")
     raise ConfigError(f"no model named {name!r}", f"{hint} Or give package.module:factory")

@@ -68,13 +68,15 @@ def torch_model(path: Path, allow: Collection[str] = ()) -> Model:
     import torch
 
     from edgekiln.models.artifact import load_module
+    from edgekiln.models.module_ends import named_outputs
 
-    module, _ = load_module(path, allow)
+    module, about = load_module(path, allow)
     module.eval()
 
     def run(given: "Inputs") -> "NDArray[np.generic]":
         with torch.no_grad():
-            result: NDArray[np.generic] = module(*map(torch.from_numpy, given.values())).numpy()
+            outputs = named_outputs(module(*map(torch.from_numpy, given.values())), about.factory)
+        result: NDArray[np.generic] = next(iter(outputs.values())).numpy()
         return result
 
     return run

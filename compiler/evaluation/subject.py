@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgekiln.compiler.evaluation.report import Costs
 from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.onnx_model.io import Meta
-from edgekiln.compiler.onnx_model.model_inputs import Inputs, ModelInput, ModelInputs
+from edgekiln.compiler.onnx_model.model_inputs import Inputs, ModelInputs
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.runtime.errors import BundleError, InputError
 
@@ -65,20 +65,23 @@ def _module(path: Path, allow: Collection[str]) -> Subject:
 
     from edgekiln.models.artifact import load_module
     from edgekiln.models.cost import count
+    from edgekiln.models.module_ends import named_outputs
 
     module, about = load_module(path, allow)
-    costs = count(module, torch.zeros(1, *about.input_shape))
-
-    only = ModelInput(name="input", dtype="float32", shape=about.input_shape)
+    takes = model_inputs.of_module(about)
+    zeros = [np.zeros((1, *each.shape), each.dtype) for each in takes.inputs]
+    costs = count(module, *map(torch.from_numpy, zeros))
 
     def predict(given: Inputs) -> list[NDArray[np.generic]]:
+        tensors = (torch.from_numpy(given[each.name]) for each in takes.inputs)
         with torch.no_grad():
-            return [module(torch.from_numpy(given[only.name])).numpy()]
+            outputs = named_outputs(module(*tensors), about.factory)
+        return [tensor.numpy() for tensor in outputs.values()]
 
     return Subject(
         predict=predict,
         batch=_BATCH,
-        takes=ModelInputs(inputs=(only,), batched=True, batch=None),
+        takes=takes,
         meta=Meta(
             preprocessing=about.preprocessing,
             labels=about.classes,

@@ -151,7 +151,7 @@ def _check_static(graph: Graph, path: Path) -> None:
             if name and (tensor is None or not tensor.dtype or not all(tensor.shape)):
                 raise UnsupportedError(
                     f"{path}: operator {node.op.kind} (tensor {name!r}) has no static shape",
-                    "export the model with fixed sizes; only the batch may be dynamic",
+                    "export the model with fixed sizes, or fix them by --shape NAME=SIZE",
                 )
 
 

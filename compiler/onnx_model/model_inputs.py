@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.models.module_ends import INPUT, ModuleInput
 from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.runtime.manifest import DTYPES
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekiln.compiler.onnx_model.extents import Extent
+    from edgekiln.models.artifact import ModuleMeta
     from edgekiln.runtime.manifest import ProgramSpec
 
 # What one call is given: an array for each input, by its name.
@@ -76,6 +78,13 @@ def of_model(model: "onnx.ModelProto") -> ModelInputs:
         batched,
         first if isinstance(first, int) and first > 0 else None,
     )
+
+
+def of_module(about: "ModuleMeta") -> ModelInputs:
+    """Of a PyTorch module: the first axis is the samples'."""
+    known = about.inputs or (ModuleInput(name=INPUT, dtype="float32", shape=about.input_shape),)
+    inputs = tuple(ModelInput(name=e.name, dtype=e.dtype, shape=e.shape) for e in known)
+    return ModelInputs(inputs=inputs, batched=True, batch=None)
 
 
 def with_batch(model: "onnx.ModelProto", batch: int) -> None:

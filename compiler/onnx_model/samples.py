@@ -46,20 +46,6 @@ def ready(
     return np.ascontiguousarray(array.reshape(len(raw), *want.shape).astype(want.dtype, copy=False))
 
 
-def stated(options: "Options", dtype: "np.dtype[np.generic]") -> Preprocessing | None:
-    """The numbers that options give for samples of this type; None where they say nothing."""
-    if (options.scale, options.mean, options.std) == (None, None, None):
-        return None
-    usual = 1 / 255 if dtype == np.uint8 else 1.0
-    return Preprocessing(
-        scale=usual if options.scale is None else options.scale,
-        mean=options.mean or (0.0,),
-        std=options.std or (1.0,),
-        layout=options.layout,
-        color=options.color or "RGB",
-    )
-
-
 def picture_of(want: ModelInput, meta: "Meta") -> tuple[tuple[int, int] | None, str]:
     """Height, width and color of the pictures that an input takes; no size for what is no image."""
     if len(want.shape) != 3:
@@ -114,7 +100,7 @@ def preprocessing(
         InputError: nobody says it, or the types do not go together.
     """
     given, wanted = array.dtype, np.dtype(want.dtype)
-    said = stated(options, given)
+    said = options.numbers(given)
     if wanted.kind == "f" and given.kind == "f":
         return None if said is None else replace(said, layout="")
     if wanted.kind == "f" and given.kind in "iub":

@@ -83,7 +83,8 @@ def _load(data: str, seed: int, _files: tuple[object, ...]) -> Dataset:
     if path.suffix != ".npz" and is_unlabelled(data):
         raise InputError(
             f"{name}: its samples have no labels, which training and accuracy need",
-            hint="--calibrate takes them; for training give one folder a class, or y in the .npz",
+            hint="give one folder a class, or y in the .npz; or leave training out: --skip distill "
+            "--skip prune --calibrate SPEC",
         )
     if path.exists() and not (path.is_dir() or path.is_file()):
         raise InputError(f"{path}: neither a file nor a folder", hint="give a file or a folder")

@@ -24,7 +24,7 @@ def half_beside(tmp_path: Path) -> Path:
         m = ReduceMean <keepdims = 0> (r, one)
         y = Gemm <transB = 1> (m, v)
     """
-    weights = {"table": (40, 16), "w": (16, 24), "v": (5, 24)}
+    weights: dict[str, tuple[int, ...]] = {"table": (40, 16), "w": (16, 24), "v": (5, 24)}
     model = make("y = Relu (x)", weights, x="N, 5", y="N, 5", constants={"one": np.array([1])})
     graph = onnx.parser.parse_graph(f"g (int64[N, length] x) => (float16[N, 5] y) {{ {body} }}")
     for weight in model.graph.initializer:
@@ -57,7 +57,8 @@ def test_it_is_built_whole_and_what_was_changed_is_said(cli: Cli, tmp_path: Path
     assert compiled["metrics"]["float_operators"] == 0
     answer = load(tmp_path / "dist/half-host.ekb")(np.zeros((3, 12), np.int64))
     assert isinstance(answer, np.ndarray)
-    assert (answer.shape, answer.dtype) == ((3, 5), np.float32)
+    assert answer.shape == (3, 5)
+    assert answer.dtype == np.float32
     verified = cli("verify", "dist/half-host.ekb", "--samples", 3)
     assert verified.exit_code == 0, verified.stderr
 
