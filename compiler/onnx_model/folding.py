@@ -18,10 +18,23 @@ def settle(model: "onnx.ModelProto") -> "onnx.ModelProto":
     computable: computed Resize sizes, `view(x.size(0), -1)`, weights from ConstantOfShape. Integers
     behind DequantizeLinear stay integers. Results larger than the loader's limit stay operators.
     """
+    # What a round could not yet infer it has declared to be open: the next one begins afresh.
+    known = [*map(_copied, model.graph.value_info)]
+    outputs = [*map(_copied, model.graph.output)]
     while True:
         model = rewriting.with_shapes(model)
         if not fold(model):
             return model
+        model.graph.ClearField("value_info")
+        model.graph.value_info.extend(known)
+        model.graph.ClearField("output")
+        model.graph.output.extend(outputs)
+
+
+def _copied(value: "onnx.ValueInfoProto") -> "onnx.ValueInfoProto":
+    copy = type(value)()
+    copy.CopyFrom(value)
+    return copy
 
 
 def unfold(model: "onnx.ModelProto") -> int:
