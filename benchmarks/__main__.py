@@ -19,13 +19,19 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--suite", type=click.Choice(list(networks.SUITES)), default="x86", show_default=True)
+@click.option(
+    "--suite",
+    type=click.Choice(list(networks.SUITES)),
+    default="x86",
+    show_default=True,
+    help="Measure the networks of this suite.",
+)
 @click.option(
     "--networks",
     "names",
     default="",
     metavar="TEXT,…",
-    help="Take the networks whose name has one of these texts.",
+    help="Take the networks whose name has one of these texts (default: all).",
 )
 @click.option(
     "--precision",
@@ -37,18 +43,26 @@ def main() -> None:
     "--threads",
     default="1,2",
     show_default=True,
-    help="Give every engine so many threads, in turn.",
+    help="Give every engine these numbers of threads, in turn.",
 )
-@click.option("--target", default="host", show_default=True, metavar="NAME|FILE.toml")
 @click.option(
-    "--trials", default=3, show_default=True, help="Run so many trials of each engine, in turn."
+    "--target",
+    default="host",
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help="Build ours for this target.",
 )
-@click.option("--seconds", default=0.2, show_default=True, help="Let a trial last so long.")
+@click.option(
+    "--trials", default=3, show_default=True, help="Run this many trials of each engine, in turn."
+)
+@click.option(
+    "--seconds", default=0.2, show_default=True, help="Let a trial last this many seconds."
+)
 @click.option(
     "--peers-python",
     multiple=True,
     metavar="PATH",
-    help="Look for each peer in this Python first.",
+    help="Look for each peer in this Python first; again for more.",
 )
 @click.option("--build-only", is_flag=True, help="Prepare everything and time nothing.")
 @click.option("--time-only", is_flag=True, help="Time what is prepared and build nothing.")
@@ -59,7 +73,13 @@ def main() -> None:
     type=click.Path(path_type=Path),
     help="Keep programs and the peers' model files in this directory.",
 )
-@click.option("--out", default="bench-results", show_default=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    default="bench-results",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Write the results to this directory.",
+)
 def run(
     suite: str,
     names: str,

@@ -60,6 +60,7 @@ LAYERS = (
 def convolution(layer: AmxLayer) -> ConvolutionKernel:
     """The convolution with "same" padding, into an image that is padded, too."""
     pad, (ic, oc) = layer.kernel // 2, layer.channels
+    # Keyword arguments of `conv2d`.
     common: dict[str, Any] = {"n": 1, "dtype": "uint8", "scale": 0.1, "zero_point": 0}
     border = Halo(top=pad, left=pad, bottom=pad, right=pad)
     out = (layer.size + 2 * pad - layer.kernel) // layer.stride + 1

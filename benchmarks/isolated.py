@@ -47,7 +47,7 @@ def isolated(
 
 
 def _in_the_child(function: Callable[[], tuple[Verdict, str]], writing: int, seconds: int) -> None:
-    """Never returns."""
+    """Run the case and end the process; it never returns."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(seconds)
     limit = MEMORY_BYTES + _data_bytes()

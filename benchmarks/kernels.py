@@ -81,7 +81,7 @@ def kernel_of(layer: KernelCase, mk: MicroKernel) -> tuple[Kernel, Nhwc, Nhwc]:
     x = image(layer.size, ic, Halo(top=pad, left=pad, bottom=pad, right=pad))
     y = image(layer.out, oc, Halo())
     shape = (oc, 1 if layer.depthwise else ic, layer.kernel, layer.kernel)
-    common: dict[str, Any] = {
+    common: dict[str, Any] = {  # keyword arguments of kernels
         "x": x,
         "y": y,
         "weight": rng.integers(-127, 128, shape).astype(np.int8),
@@ -94,7 +94,7 @@ def kernel_of(layer: KernelCase, mk: MicroKernel) -> tuple[Kernel, Nhwc, Nhwc]:
     return conv.build(mk), x, y
 
 
-def inner_loop(mk: MicroKernel, target: Mapping[str, Any]) -> float:
+def inner_loop(mk: MicroKernel, target: Mapping[str, object]) -> float:
     """The GMAC/s of the k loop alone, its data in L1, from the times of two lengths of k."""
     times, layers = [], []
     for channels in (256, 512):
@@ -105,7 +105,7 @@ def inner_loop(mk: MicroKernel, target: Mapping[str, Any]) -> float:
     return (layers[1].macs - layers[0].macs) / (times[1] - times[0]) / 1e9
 
 
-def seconds(kernel: Kernel, target: Mapping[str, Any], sizes: tuple[int, int]) -> float:
+def seconds(kernel: Kernel, target: Mapping[str, object], sizes: tuple[int, int]) -> float:
     """The time of one call; `sizes` are the bytes of its input and of its output."""
     compiled = compile_function(kernel.func, "kernel", target)
     entry = jit.link([compiled.object])["kernel"]

@@ -93,7 +93,7 @@ class Workshop:
             differing=differing,
             checked=checked,
         )
-        (home / "prepared.json").write_text(codec.dumps(codec.encode(prepared)), encoding="utf-8")
+        (home / "prepared.json").write_text(codec.to_json(prepared), encoding="utf-8")
         return prepared
 
     def _share(self, network: Network, built: CompiledNetwork) -> None:

@@ -127,4 +127,4 @@ def load(path: Path) -> Results | None:
 
 
 def save(path: Path, results: Results) -> None:
-    path.write_text(codec.dumps(codec.encode(results)), encoding="utf-8")
+    path.write_text(codec.to_json(results), encoding="utf-8")

@@ -3,7 +3,7 @@
 import io
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,7 +43,7 @@ class ModuleMeta:
     # Of a module that was made for samples without labels; else one float32 input, one output.
     inputs: tuple[ModuleInput, ...] = ()
     outputs: tuple[str, ...] = (OUTPUT,)
-    history: Mapping[str, Any] = field(default_factory=dict)
+    history: Mapping[str, Any] = field(default_factory=dict)  # JSON
 
 
 def create(
@@ -123,7 +123,7 @@ def save_module(path: Path, module: "nn.Module", meta: ModuleMeta) -> None:
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in module.state_dict().items()
     }
-    content = {"format": FORMAT, **asdict(meta), "heads": widths.head_attributes(module)}
+    content = {"format": FORMAT, **codec.encode(meta), "heads": widths.head_attributes(module)}
     buffer = io.BytesIO()  # given a path, torch.save would write the file's name into the file
     torch.save(_plain({**content, "state": state}), buffer)
     with written_whole(path) as stream:
@@ -168,8 +168,7 @@ def load_module(path: Path, allow: Collection[str] = ()) -> "tuple[nn.Module, Mo
     meta = _meta(path, content)
     if not all(isinstance(value, int | float | str | None) for value in meta.kwargs.values()):
         raise InputError(f"{path}: its factory's arguments are no plain values", "build it again")
-    state: Any = content.get("state")
-    heads: Any = content.get("heads")
+    state, heads = content.get("state"), content.get("heads")
     if not (is_state(state) and widths.are_head_attributes(heads)):
         raise InputError(f"{path}: incomplete module artifact", hint="build it again")
     module = zoo.build(meta.factory, **meta.kwargs)

@@ -1,12 +1,14 @@
 """Parameters and multiply-accumulates of a module, as they remain once batch norms are folded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    Hook = Callable[[nn.Module, tuple[Tensor], Tensor], None]  # called after a layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ class _Watch:
             for handle in handles:
                 handle.remove()
 
-    def _weighted(self, name: str) -> Any:
+    def _weighted(self, name: str) -> "Hook":
         def hook(layer: "nn.Module", inputs: "tuple[Tensor]", output: "Tensor") -> None:
             # A transposed convolution uses each weight once an input pixel, others once an output.
             grid = inputs[0] if getattr(layer, "transposed", False) else output

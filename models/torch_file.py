@@ -2,14 +2,17 @@
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from edgekiln.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _OLD_FORMAT = b"\x80"  # how a pickle begins: torch.save wrote no zip files before version 1.6
 
 
-def read_torch_file(path: Path) -> Any:
+def read_torch_file(path: Path) -> Any:  # whatever somebody saved
     """Tensors, plain values and containers of them.
 
     Raises:
@@ -60,7 +63,7 @@ def _foreign_archive(path: Path) -> str | None:
     return None
 
 
-def is_state(content: object) -> bool:
+def is_state(content: object) -> "TypeGuard[dict[str, Tensor]]":
     """Whether this is a dict of names and tensors."""
     import torch
 

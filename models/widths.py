@@ -1,7 +1,7 @@
 """Give a freshly built module the widths of a pruned one, from the shapes of its tensors."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from edgekiln.runtime.errors import InputError
 
@@ -40,7 +40,7 @@ def head_attributes(module: "nn.Module") -> dict[str, dict[str, int]]:
     return found
 
 
-def are_head_attributes(values: object) -> bool:
+def are_head_attributes(values: object) -> TypeGuard[dict[str, dict[str, int]]]:
     """Whether `values`, out of a file, has the form of what `head_attributes` records."""
     return isinstance(values, dict) and all(
         isinstance(name, str)

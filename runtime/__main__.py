@@ -11,13 +11,14 @@ from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.documents import Answers, Benches, Checked, Output, document
 from edgekiln.runtime.errors import EXIT_INTERRUPTED, EdgeKilnError
 from edgekiln.runtime.faults import print_error
-from edgekiln.runtime.manifest import to_json
+from edgekiln.runtime.manifest import text_of
 from edgekiln.runtime.program import check_example, run_files
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name; returns the exit code."""
     arguments = parser().parse_args(argv)
     try:
         arguments.command(arguments)
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
     top = argparse.ArgumentParser(
         prog="python -m edgekiln.runtime",
         description="Run and measure bundles on this machine. Exit codes as of `edgekiln`.",
@@ -40,18 +42,20 @@ def parser() -> argparse.ArgumentParser:
     run = _add(commands, "run", run_command, "Run a bundle on files.")
     run.add_argument(
         "--input", action="append", required=True, metavar="[NAME=]FILE",
-        help="one for each input, in the model's order or by name: .npy, .npz, .bin or an image",
+        help="Read an input from this .npy, .npz, .bin or image, once for each, in the model's "
+        "order or by name.",
     )  # fmt: skip
     run.add_argument(
         "--output", action="append", type=Path, default=[], metavar="FILE.npy",
-        help="where to write the outputs, one for each",
+        help="Write an output to this file; once for each.",
     )  # fmt: skip
     _add(commands, "check", check_command, "Compare the bundle's example with its expected output.")
     _add(commands, "info", info_command, "Show what a bundle is; --json prints its manifest.")
     for name in ("bench", "run", "check"):
         commands.choices[name].add_argument(
             "--allowed-signers", type=Path, metavar="FILE",
-            help="public key or allowed_signers file: refuse what they have not signed",
+            help="Refuse what this public key, or those of an allowed_signers file, has not "
+                 "signed.",
         )  # fmt: skip
     _add_serve(commands)
     return top
@@ -62,13 +66,23 @@ def _add_serve(commands: Commands) -> None:
     command = commands.add_parser("serve", help=summary, description=summary)
     command.set_defaults(command=serve_command)
     option = command.add_argument
-    option("--tracker", required=True, metavar="HOST:PORT", help="TVM's RPC tracker")
-    option("--key", required=True, help="what clients ask for, e.g. rpi5")
-    option("--address", default="127.0.0.1", help="listened at, for clients (%(default)s)")
-    option("--port", type=int, default=9090, help="the first free one from here on (%(default)s)")
+    option(
+        "--tracker",
+        required=True,
+        metavar="HOST:PORT",
+        help="Offer it to TVM's RPC tracker at this address.",
+    )
+    option("--key", required=True, help="Let clients ask for it by this name, e.g. rpi5.")
+    option("--address", default="127.0.0.1", help="Listen at this address (default: %(default)s).")
+    option(
+        "--port",
+        type=int,
+        default=9090,
+        help="Listen on the first free port from here on (default: %(default)s).",
+    )
     option(
         "--allowed-signers", type=Path, metavar="FILE",
-        help="public key or allowed_signers file: refuse what they have not signed",
+        help="Refuse what this public key, or those of an allowed_signers file, has not signed.",
     )  # fmt: skip
 
 
@@ -77,20 +91,41 @@ def _add_bench(commands: Commands) -> None:
     option = command.add_argument
     option(
         "--onnx", action="append", type=Path, default=[], metavar="FILE.onnx",
-        help="time ONNX Runtime on this model beside it",
+        help="Measure ONNX Runtime on this model beside it.",
     )  # fmt: skip
-    option("--trials", type=int, default=bench.TRIALS, help="of each engine (%(default)s)")
-    option("--min-seconds", type=float, default=bench.MIN_SECONDS, help="of a trial (%(default)s)")
-    option("--threads", type=int, default=1, help="that share one inference (%(default)s)")
-    option("--cpu", type=int, help="pin the threads to this CPU and those behind it")
-    option("--profile", action="store_true", help="time every layer, too")
+    option(
+        "--trials",
+        type=int,
+        default=bench.TRIALS,
+        help="Measure each engine this many times, in turn (default: %(default)s).",
+    )
+    option(
+        "--min-seconds",
+        type=float,
+        default=bench.MIN_SECONDS,
+        help="Let a trial last this many seconds (default: %(default)s).",
+    )
+    option(
+        "--threads",
+        type=int,
+        default=1,
+        help="Share each inference among this many threads (default: %(default)s).",
+    )
+    option(
+        "--cpu",
+        type=int,
+        help="Pin the threads to this CPU, by number, and those behind it (default: not pinned).",
+    )
+    option("--profile", action="store_true", help="Time every layer, too.")
     option(
         "--power", default="auto", metavar="METER",
-        help="auto, none, a sensor's name, or a meter's .csv file or serial line (%(default)s)",
+        help="Measure energy by this: auto, none, a sensor, or an external meter's .csv or "
+             "serial line "
+        "(default: %(default)s).",
     )  # fmt: skip
     option(
         "--strict", action="store_true",
-        help="refuse numbers of a noisy, throttled or overheated run",
+        help="Refuse a noisy, throttled or overheated run.",
     )  # fmt: skip
 
 
@@ -99,12 +134,15 @@ def _add(
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=summary, description=summary)
     command.set_defaults(command=function)
-    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="a .ekb file")
-    command.add_argument("--json", action="store_true", help="print JSON on stdout")
+    command.add_argument(
+        "bundle", type=Path, metavar="BUNDLE", help="Take this bundle, an .ekb file."
+    )
+    command.add_argument("--json", action="store_true", help="Print JSON on stdout.")
     return command
 
 
 def bench_command(arguments: argparse.Namespace) -> None:
+    """Measure a bundle, and ONNX Runtime beside it."""
     results = bench.compare(
         arguments.bundle,
         arguments.onnx,
@@ -125,6 +163,7 @@ def bench_command(arguments: argparse.Namespace) -> None:
 
 
 def run_command(arguments: argparse.Namespace) -> None:
+    """Run a bundle on files."""
     outputs = run_files(
         arguments.bundle, arguments.input, arguments.output, signers=arguments.allowed_signers
     )
@@ -137,6 +176,7 @@ def run_command(arguments: argparse.Namespace) -> None:
 
 
 def check_command(arguments: argparse.Namespace) -> None:
+    """Compare a bundle's example with what it computes here."""
     equal = tuple(check_example(arguments.bundle, signers=arguments.allowed_signers))
     if arguments.json:
         print(document("edgekiln.check/1", Checked(bundle=str(arguments.bundle), equal=equal)))
@@ -145,14 +185,16 @@ def check_command(arguments: argparse.Namespace) -> None:
 
 
 def info_command(arguments: argparse.Namespace) -> None:
+    """Show what a bundle is."""
     bundle = Bundle.open(arguments.bundle)
     if arguments.json:
-        print(to_json(bundle.manifest), end="")
+        print(text_of(bundle.manifest), end="")
     else:
         print("\n".join(text.bundle_lines(bundle)))
 
 
 def serve_command(arguments: argparse.Namespace) -> None:
+    """Offer this machine to a tracker until a signal comes."""
     from edgekiln.runtime.device import board_server
 
     offer = board_server.offer_of(

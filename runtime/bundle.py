@@ -117,6 +117,7 @@ class Bundle:
 
     @property
     def program(self) -> ProgramSpec:
+        """What its program takes, gives, and came from."""
         return self.manifest.program
 
     def example(self, kind: str, index: int, spec: TensorSpec) -> "NDArray[np.generic] | None":
@@ -158,6 +159,7 @@ def executable_name(files: Mapping[str, bytes], where: str) -> str:
 
 
 def example_name(kind: str, index: int) -> str:
+    """The path in a bundle of an input or output of its example."""
     return f"example/{kind}_{index}.bin"
 
 
@@ -176,6 +178,7 @@ def example_tensor(
 
 
 def sha256(content: bytes) -> str:
+    """The hash of a content, hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 

@@ -3,14 +3,29 @@
 Strict: every key must be there, no other key may be, and every value has the annotated type.
 """
 
+import hashlib
 import json
 import math
-import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
 from numbers import Integral, Real
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from edgekiln.runtime.hints import (
+    AnyHint,
+    Hint,
+    LiteralHint,
+    MappingHint,
+    RecordHint,
+    ScalarHint,
+    TupleHint,
+    UnionHint,
+    fields_of,
+    hint_of,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 
@@ -21,7 +36,7 @@ class CodecError(ValueError):
     """The data has another form than the type; the message names the place: `layers[3].macs`."""
 
 
-def encode(value: object) -> Any:
+def encode(value: object) -> Any:  # what json takes
     """What `json.dumps` takes: dataclasses become objects, tuples lists, numpy's numbers plain."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
@@ -38,7 +53,7 @@ def encode(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes) -> Any:  # JSON of which nothing is known
     """JSON from a file that anybody may have written: what it gives can be written again.
 
     Raises:
@@ -59,13 +74,27 @@ def decode(kind: type[T], data: object, where: str = "") -> T:
     Raises:
         CodecError: a key is missing or unknown, or a value has another type.
     """
-    value: T = _decode(kind, data, where)
-    return value
+    return cast("T", _decode(hint_of(kind), data, where))
 
 
-def dumps(data: object) -> str:
-    """Deterministic JSON text: sorted keys, one line a value, a final newline."""
-    return json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+def to_json(value: object, schema: str | int | None = None) -> str:
+    """The text of a file that holds a value: sorted keys, one line a value, a final newline.
+
+    Equal values give equal bytes.
+
+    Args:
+        schema: the document's name or version, which then stands in it under this key.
+    """
+    document = encode(value) if schema is None else {"schema": schema, **encode(value)}
+    return (
+        json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    )
+
+
+def digest(value: object) -> str:
+    """The SHA-256, in hexadecimal, of a value as JSON with sorted keys."""
+    text = json.dumps(encode(value), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _check_plain(data: object, depth: int) -> None:
@@ -84,50 +113,45 @@ def _check_plain(data: object, depth: int) -> None:
         raise ValueError(f"{data} is no number of JSON's")
 
 
-def _decode(kind: Any, data: object, where: str) -> Any:
-    if kind is Any:
-        return data
-    if is_dataclass(kind):
-        return _decode_dataclass(kind, data, where)
-    if get_origin(kind) is not None:
-        return _decode_generic(get_origin(kind), get_args(kind), data, where)
-    if kind is float and type(data) is int:
-        return _as_float(data, where)  # JSON writers may drop the ".0"
-    return _expect(data, kind, where)
+def _decode(hint: Hint, data: object, where: str) -> object:  # noqa: PLR0911 a hint each
+    match hint:
+        case AnyHint():
+            return data
+        case RecordHint(kind=kind):
+            return _decode_record(kind, data, where)
+        case UnionHint(required=required):
+            return None if data is None else _decode(required, data, where)
+        case LiteralHint(values=values):
+            if not isinstance(data, str | int) or data not in values:
+                raise CodecError(f"{_at(where)}wanted one of {', '.join(map(repr, values))}")
+            return data
+        case TupleHint():
+            return _decode_tuple(hint, data, where)
+        case MappingHint(value=value):
+            named = _expect(data, dict, where)
+            return {key: _decode(value, item, _join(where, key)) for key, item in named.items()}
+        case ScalarHint(kind=kind):
+            if kind is float and type(data) is int:
+                return _as_float(data, where)  # JSON writers may drop the ".0"
+            return _expect(data, kind, where)
 
 
-def _decode_generic(origin: object, args: tuple[Any, ...], data: object, where: str) -> Any:
-    """`X | None`, Literal, tuple (of one type, or one type an item) and Mapping[str, X]."""
-    if origin in (Union, types.UnionType):
-        return None if data is None else _decode(args[0], data, where)
-    if origin is Literal:
-        if not isinstance(data, str | int) or data not in args:
-            raise CodecError(f"{_at(where)}wanted one of {', '.join(map(repr, args))}")
-        return data
-    if origin is tuple:
-        items = _expect(data, list, where)
-        kinds = args[:1] * len(items) if args[-1] is ... else args
-        if len(kinds) != len(items):
-            raise CodecError(f"{_at(where)}wanted {len(kinds)} items, found {len(items)}")
-        return tuple(_decode(kinds[i], item, f"{where}[{i}]") for i, item in enumerate(items))
-    named = _expect(data, dict, where)
-    return {key: _decode(args[1], item, _join(where, key)) for key, item in named.items()}
+def _decode_tuple(hint: TupleHint, data: object, where: str) -> tuple[object, ...]:
+    items = _expect(data, list, where)
+    hints = hint.items * len(items) if hint.repeated else hint.items
+    if len(hints) != len(items):
+        raise CodecError(f"{_at(where)}wanted {len(hints)} items, found {len(items)}")
+    return tuple(_decode(hints[i], item, f"{where}[{i}]") for i, item in enumerate(items))
 
 
-def _decode_dataclass(kind: Any, data: object, where: str) -> Any:
-    hints = _hints(kind)
+def _decode_record(kind: "type[DataclassInstance]", data: object, where: str) -> object:
+    hints = fields_of(kind)
     items = _expect(data, dict, where)
     if missing := sorted(hints.keys() - items.keys()):
         raise CodecError(f"{_at(where)}missing {', '.join(map(repr, missing))}")
     if extra := sorted(items.keys() - hints.keys()):
         raise CodecError(f"{_at(where)}unknown {', '.join(map(repr, extra))}")
     return kind(**{key: _decode(hints[key], items[key], _join(where, key)) for key in hints})
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind)}
 
 
 def _as_float(data: int, where: str) -> float:

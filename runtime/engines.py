@@ -19,7 +19,7 @@ from edgekiln.runtime.program import batch_of
 from edgekiln.runtime.results import LayerTime, Trial
 from edgekiln.runtime.runner_documents import RunnerReport
 
-PATIENCE = 10.0  # a trial that takes this many times its length hangs
+HANGS_AFTER = 10.0  # a trial that takes this many times its length hangs
 START_SECONDS = 120.0  # for loading and the first inference, on a slow board
 
 
@@ -63,9 +63,13 @@ class Engine(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def trial(self, min_seconds: float, warmup_seconds: float) -> Trial: ...
+    def trial(self, min_seconds: float, warmup_seconds: float) -> Trial:
+        """Run inferences for at least `min_seconds`, after a warm-up that does not count."""
+        ...
 
-    def facts(self) -> Facts: ...
+    def facts(self) -> Facts:
+        """What holds for all its trials; ask after the first."""
+        ...
 
 
 class ProgramEngine:
@@ -156,7 +160,7 @@ class ProgramEngine:
     def _perf(self, min_seconds: float, warmup_seconds: float, *extra: str) -> RunnerReport:
         lengths = ("--min-seconds", str(min_seconds), "--warmup-seconds", str(warmup_seconds))
         command = [*self._command, "--trials", "1", *lengths, *extra]
-        limit = START_SECONDS + PATIENCE * (min_seconds + warmup_seconds)
+        limit = START_SECONDS + HANGS_AFTER * (min_seconds + warmup_seconds)
         try:
             done = run_runner(self._device, command, limit, str(self.path), self._names)
             return codec.decode(RunnerReport, codec.loads(done.stdout))
@@ -198,6 +202,7 @@ def run_runner(
 
 
 def hung(what: str, limit: float) -> MeasurementError:
+    """The error of an engine that does not answer."""
     return MeasurementError(
         f"{what} did not answer within {limit:.0f} s", hint="is the machine busy or out of memory?"
     )

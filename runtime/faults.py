@@ -8,6 +8,7 @@ _BY_CODE = {kind.exit_code: kind for kind in EdgeKilnError.__subclasses__()}
 
 
 def print_error(error: EdgeKilnError) -> None:
+    """Print an error as two lines, what is wrong and what to do, on the error stream."""
     print(f"error: {error.message}", file=sys.stderr)
     if error.hint:
         print(f" hint: {error.hint}", file=sys.stderr)

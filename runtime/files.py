@@ -35,6 +35,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
+    """The user's error behind an operating system's."""
     return StorageError(
         f"cannot write {path}: {error.strerror or error}",
         hint="free some space or choose a directory you may write to",

@@ -84,6 +84,7 @@ def machine(root: Path = ROOT, architecture: str = platform.machine()) -> Machin
 
 
 def state(root: Path = ROOT) -> State:
+    """What changes while it runs; None for what this machine does not tell."""
     uptime, load = _text(root / "proc/uptime"), _text(root / "proc/loadavg")
     mhz = _cpuinfo(root / "proc/cpuinfo").get("cpu MHz")
     zones = [_scaled(zone, 1e-3) for zone in root.glob("sys/class/thermal/thermal_zone*/temp")]
@@ -120,7 +121,7 @@ def overheated(before: State, after: State) -> bool | None:
 
 
 def stolen_share(before: State, after: State, cores: int) -> float | None:
-    """Of all cores' time between two states, what the hypervisor gave to others."""
+    """The share of all cores' time between two states that the hypervisor gave to others."""
     elapsed_s = _grown(before.uptime_s, after.uptime_s)
     stolen_s = _grown(before.stolen_s, after.stolen_s)
     if not elapsed_s or stolen_s is None:
@@ -178,7 +179,7 @@ def _overheated(root: Path) -> bool | None:
 
 
 def _numbers(ranges: str | None) -> tuple[int, ...]:
-    """ "0-2,5" → 0, 1, 2, 5"""
+    """The numbers in a list of Linux's: "0-2,5" → 0, 1, 2, 5."""
     found: list[int] = []
     for part in ranges.split(",") if ranges else ():
         first, _, last = part.partition("-")

@@ -1,4 +1,4 @@
-"""From what a user has (arrays, images, raw bytes) to what a program takes."""
+"""The way from what a user has (arrays, images, raw bytes) to what a program takes."""
 
 import math
 from pathlib import Path
@@ -123,7 +123,9 @@ def fit(
 
 
 def quantize(real: "NDArray[np.float32]", spec: "TensorSpec") -> "NDArray[np.generic]":
-    """To the input's dtype; if quantized, q = saturate(round_half_even(x / scale) + zero_point)."""
+    """Convert to the input's dtype; if quantized, q = saturate(round_half_even(x / scale) +
+    zero_point).
+    """
     wanted = np.dtype(spec.dtype)
     if wanted.kind not in "iu":
         return real.astype(wanted, copy=False)

@@ -149,6 +149,7 @@ def aligned(size: int) -> "NDArray[np.uint8]":
 
 
 def byte_count(spec: TensorSpec) -> int:
+    """What a tensor takes in memory."""
     return math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
 
 
@@ -158,7 +159,9 @@ def view(buffer: "NDArray[np.uint8]", spec: TensorSpec) -> "NDArray[np.generic]"
 
 
 def _unload(handle: int, descriptor: int) -> None:
-    """In this order: the loader knows the library by the descriptor's number, soon reused."""
+    """Close both in this order: the loader knows a library by its descriptor's number, soon
+    reused.
+    """
     import _ctypes  # the only way to dlclose: ctypes itself never unloads
 
     _ctypes.dlclose(handle)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from edgekiln.runtime.codec import CodecError, decode, dumps, encode, loads
+from edgekiln.runtime.codec import CodecError, decode, loads, to_json
 from edgekiln.runtime.errors import BundleError
 
 SCHEMA_VERSION = 1
@@ -113,13 +113,13 @@ class Manifest:
 Document = TypeVar("Document", ProgramSpec, Manifest)
 
 
-def to_json(document: ProgramSpec | Manifest) -> str:
+def text_of(document: ProgramSpec | Manifest) -> str:
     """The text of `program.json` or `manifest.json`; equal documents give equal bytes."""
-    return dumps({"schema": SCHEMA_VERSION, **encode(document)})
+    return to_json(document, SCHEMA_VERSION)
 
 
 def from_json(kind: type[Document], text: str | bytes, where: str) -> Document:
-    """Read what `to_json` wrote. `where` names the file in messages.
+    """Read what `text_of` wrote. `where` names the file in messages.
 
     Raises:
         BundleError: not JSON, of another schema version, with missing, unknown or mistyped keys, or

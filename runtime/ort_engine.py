@@ -9,10 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, cast
 
 from edgekiln.runtime import codec
-from edgekiln.runtime.engines import PATIENCE, START_SECONDS, Facts, Placement, hung
+from edgekiln.runtime.engines import HANGS_AFTER, START_SECONDS, Facts, Placement, hung
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.faults import error_from
 from edgekiln.runtime.results import Trial
@@ -80,7 +80,7 @@ class OrtEngine:
         with contextlib.suppress(BrokenPipeError):  # it died: reading will say of what
             stream.write(json.dumps(request) + "\n")
             stream.flush()
-        answer = self._read(START_SECONDS + PATIENCE * (min_seconds + warmup_seconds))
+        answer = self._read(START_SECONDS + HANGS_AFTER * (min_seconds + warmup_seconds))
         self._peak_bytes = answer["peak_resident_bytes"]
         return codec.decode(Trial, answer["trial"])
 
@@ -100,14 +100,13 @@ class OrtEngine:
             layers=(),
         )
 
-    def _read(self, limit: float) -> dict[str, Any]:
+    def _read(self, limit: float) -> dict[str, Any]:  # JSON of the worker
         stream = _stream(self._process.stdout)
         if not select.select([stream], [], [], limit)[0]:
             raise hung(f"{self.path}: {self.title}", limit)
         line = stream.readline()
         if line:
-            answer: dict[str, Any] = json.loads(line)
-            return answer
+            return cast("dict[str, Any]", json.loads(line))  # as above
         code = self._process.wait()
         self._errors.seek(0)
         raise error_from(code, self._errors.read(), f"{self.path}: {self.title}")

@@ -28,6 +28,7 @@ from edgekiln.runtime.runner import OrtRunner, import_onnxruntime
 
 
 def main(argv: Sequence[str]) -> int:
+    """Answer requests on standard input, a line each, until it ends; returns the exit code."""
     model, threads, batch, *cpus = argv
     try:
         if cpus:
@@ -80,6 +81,7 @@ def prepare(model: Path, threads: int, batch: int) -> tuple[Callable[[], None], 
     return _without_wrapper(runner.session, binding), ready
 
 
+# ONNX Runtime ships no types.
 def _without_wrapper(session: Any, binding: Any) -> Callable[[], None]:
     """`session.run_with_iobinding(binding)` without its Python part, where this release has one.
 

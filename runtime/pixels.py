@@ -83,6 +83,6 @@ def _integers(
 
 
 def _first(value: object, default: int) -> int:
-    """Of a TIFF tag, which holds one number or one a channel."""
+    """The first number of a TIFF tag, which holds one number or one a channel."""
     number = value[0] if isinstance(value, tuple) and value else value
     return number if isinstance(number, int) else default

@@ -110,10 +110,14 @@ class TakesTensors(Protocol):
     """What takes and gives tensors: a runner, a program's description."""
 
     @property
-    def inputs(self) -> "tuple[TensorSpec, ...]": ...
+    def inputs(self) -> "tuple[TensorSpec, ...]":
+        """What it takes, in order."""
+        ...
 
     @property
-    def outputs(self) -> "tuple[TensorSpec, ...]": ...
+    def outputs(self) -> "tuple[TensorSpec, ...]":
+        """What it gives, in order."""
+        ...
 
 
 def batch_of(program: TakesTensors) -> int | None:

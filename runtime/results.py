@@ -87,9 +87,6 @@ class BenchResult:
     overheated: bool | None
     warnings: tuple[str, ...]
 
-    def to_json(self) -> str:
-        return codec.dumps(codec.encode(self))
-
     @classmethod
     def from_json(cls, text: str | bytes) -> "BenchResult":
         """Raises MeasurementError for anything but a result of this schema."""
@@ -107,7 +104,7 @@ class BenchResult:
 
 @dataclass(frozen=True, kw_only=True)
 class LatencySummary:
-    """Over trials."""
+    """What several trials say together."""
 
     median_s: float
     p90_s: float
@@ -117,6 +114,7 @@ class LatencySummary:
 
 
 def over_trials(trials: Sequence[Trial]) -> LatencySummary:
+    """Summarize trials: medians of their medians and percentiles, the least of all."""
     medians = [trial.median_s for trial in trials]
     middle = statistics.median(medians)
     return LatencySummary(

@@ -29,10 +29,14 @@ class Runner(Protocol):
     """Something that computes a model's outputs from its inputs."""
 
     @property
-    def inputs(self) -> tuple[TensorSpec, ...]: ...
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What it takes, in order."""
+        ...
 
     @property
-    def outputs(self) -> tuple[TensorSpec, ...]: ...
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What it gives, in order."""
+        ...
 
     def run(self, *arrays: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
         """One inference: arrays of exactly `inputs`' shapes and dtypes. Raises InputError."""
@@ -61,12 +65,14 @@ class AotRunner:
 
     @classmethod
     def open(cls, path: Path, signers: Path | None = None) -> Self:
-        """From a `.ekb` or `.lib` file. Raises as `trust.open_trusted`, and BundleError."""
+        """Open a `.ekb` or `.lib` file. Raises as `trust.open_trusted`, and BundleError."""
         return cls.of(open_trusted(path, signers))
 
     @classmethod
     def of(cls, opened: ProgramFile) -> Self:
-        """Of a file that was read, and verified where that is demanded. Raises BundleError."""
+        """The runner of a file that was read, and verified where that is demanded. Raises
+        BundleError.
+        """
         check_machine(opened.spec, str(opened.path))
         if LIBRARY not in opened.files:
             raise BundleError(f"{opened.path}: has no {LIBRARY}", REBUILD_HINT)
@@ -199,7 +205,7 @@ class OrtRunner:
         return results
 
 
-def import_onnxruntime() -> Any:
+def import_onnxruntime() -> Any:  # it ships no types
     """Raises MissingToolError where it is not installed."""
     try:
         import onnxruntime
@@ -279,7 +285,7 @@ def tensor_in(memory: "NDArray[np.uint8]", layer: Layer) -> "NDArray[np.generic]
     return pixels[:, top : top + h, left : left + w].transpose(0, 3, 1, 2)
 
 
-def _ort_spec(value: Any, batch: int) -> TensorSpec:
+def _ort_spec(value: Any, batch: int) -> TensorSpec:  # ONNX Runtime ships no types
     kind = value.type.removeprefix("tensor(").removesuffix(")")
     return TensorSpec(
         name=value.name,

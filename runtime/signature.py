@@ -148,7 +148,7 @@ def _run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[byt
 
 
 def require_file(path: Path, what: str) -> None:
-    """Raises InputError."""
+    """Refuse what is no file. Raises InputError."""
     if not path.is_file():
         raise InputError(f"no such {what}: {path}")
 

@@ -16,6 +16,7 @@ SHOWN = 10  # samples, and values of a sample that has no classes
 
 
 def human_bytes(count: float) -> str:
+    """A number of bytes for people, e.g. "1.5 MiB"."""
     if count < 1024:
         return f"{count:.0f} B"
     size = count / 1024

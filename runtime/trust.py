@@ -37,7 +37,8 @@ def open_trusted(path: Path, signers: Path | None = None) -> ProgramFile:
 
 
 def require_signature(opened: ProgramFile, signers: Path | None, runner: str) -> None:
-    """Of somebody whom `runner`, a machine in words, trusts; nothing where `signers` is None.
+    """Demand the signature of somebody whom `runner`, a machine in words, trusts; nothing where
+    `signers` is None.
 
     Raises:
         BundleError: not signed, by somebody else, or changed since.

@@ -2,17 +2,34 @@
 
 import difflib
 import math
-from collections import abc
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, TypeVar
 
 from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.hints import (
+    AnyHint,
+    Hint,
+    LiteralHint,
+    MappingHint,
+    RecordHint,
+    ScalarHint,
+    TupleHint,
+    UnionHint,
+    fields_of,
+)
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
+T = TypeVar("T", bound="DataclassInstance")
+
+NAMES: Mapping[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a string",
+}
 
 
 def did_you_mean(name: str, known: Iterable[str], what: str = "known") -> str:
@@ -37,8 +54,8 @@ def from_table(cls: type[T], table: Mapping[str, object], where: str) -> T:
     Raises:
         ConfigError: unknown key (with a suggestion), missing key, or wrong type.
     """
-    hints = get_type_hints(cls)
-    known = {kebab(f.name): f for f in fields(cast("Any", cls))}
+    hints = fields_of(cls)
+    known = {kebab(f.name): f for f in fields(cls)}
     values = {}
     for key, value in table.items():
         if key not in known:
@@ -53,44 +70,56 @@ def from_table(cls: type[T], table: Mapping[str, object], where: str) -> T:
     return cls(**values)
 
 
-def convert(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the annotation `hint` wants it; ConfigError says what was expected and found."""
-    hint = _required(hint)
-    origin, args = get_origin(hint), get_args(hint)
-    if hint is Any or (origin is Literal and value in args):
-        return value
-    if isinstance(value, Mapping) and is_dataclass(hint) and isinstance(hint, type):
-        return from_table(hint, value, where)
-    if isinstance(value, Mapping) and origin is abc.Mapping:
-        return {key: convert(item, args[1], f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and origin is tuple:
-        return tuple(convert(item, args[0], f"{where}[{i}]") for i, item in enumerate(value))
-    if hint in NAMES and type(value) in ((int, float) if hint is float else (hint,)):
-        if hint is float and not math.isfinite(value):  # TOML has nan and inf; no limit is one
-            raise ConfigError(f"{where} must be a finite number, found {value}")
-        return hint(value)
+def convert(value: object, hint: Hint, where: str) -> object:  # noqa: PLR0911 a hint each
+    """`value` as the hint wants it; ConfigError says what was expected and found."""
+    match hint, value:
+        case (UnionHint(required=required), _):  # a table has no None: what is unset is left out
+            return convert(value, required, where)
+        case (AnyHint(), _):
+            return value
+        case (LiteralHint(values=values), _) if value in values:
+            return value
+        case RecordHint(kind=kind), Mapping():
+            return from_table(kind, value, where)
+        case MappingHint(value=of), Mapping():
+            return {key: convert(item, of, f"{where}.{key}") for key, item in value.items()}
+        case TupleHint(items=[of, *_]), list() | tuple():
+            return tuple(convert(item, of, f"{where}[{i}]") for i, item in enumerate(value))
+        case ScalarHint(kind=kind), bool() | int() | float() | str() if kind in NAMES:
+            if kind is float and type(value) in (int, float):
+                return _finite(value, where)
+            if type(value) is kind:  # True is no number here
+                return value
     raise ConfigError(f"{where} must be {expected(hint)}, found {found(value)}")
 
 
-def _required(hint: object) -> object:
-    """`X | None` → X: a table has no None, a key that is not set is left out."""
-    if get_origin(hint) in (Union, UnionType):
-        return next(arg for arg in get_args(hint) if arg is not NoneType)
-    return hint
+def _finite(value: float | str, where: str) -> float:
+    """TOML has nan, inf and whole numbers beyond all floats; no limit is one of them."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ConfigError(f"{where} must be a finite number, found {value}")
+    return number
 
 
-def expected(hint: Any) -> str:
-    """The annotation in words."""
-    hint = _required(hint)
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return "one of " + ", ".join(str(arg) for arg in args)
-    if origin is tuple:
-        return f"a list, each item {expected(args[0])}"
-    return NAMES.get(hint, "a table")
+def expected(hint: Hint) -> str:
+    """The hint in words."""
+    match hint:
+        case UnionHint(required=required):
+            return expected(required)
+        case LiteralHint(values=values):
+            return "one of " + ", ".join(map(str, values))
+        case TupleHint(items=[of, *_]):
+            return f"a list, each item {expected(of)}"
+        case ScalarHint(kind=kind):
+            return NAMES.get(kind, "a table")
+    return "a table"
 
 
 def found(value: object) -> str:
+    """A value in words, for messages."""
     if isinstance(value, Mapping):
         return "a table"
     if isinstance(value, list):

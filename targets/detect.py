@@ -25,6 +25,7 @@ class Fit:
 
     @property
     def fits(self) -> bool:
+        """Whether its programs run there."""
         return self.same_machine and not self.missing
 
 
@@ -51,6 +52,7 @@ def best(candidates: tuple[Fit, ...]) -> TargetProfile | None:
 
 
 def runs_here(target: TargetProfile) -> Fit:
+    """How a profile suits this machine."""
     return fit(target, platform.machine(), host.cpu_flags())
 
 

@@ -45,7 +45,7 @@ def _find(name: str) -> Path:
     return path
 
 
-def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:  # TOML
     """The table of one file over the one it extends."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -67,11 +67,13 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     return {**_merge(base, table), "bases": bases}
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
     """Tables merge key by key; lists and numbers of `over` replace those of `base`."""
     merged = dict(base)
     for key, value in over.items():
         inherited = base.get(key)
-        both = isinstance(value, Mapping) and isinstance(inherited, Mapping)
-        merged[key] = _merge(inherited, value) if both and inherited is not None else value
+        if isinstance(value, Mapping) and isinstance(inherited, Mapping):
+            merged[key] = _merge(inherited, value)
+        else:
+            merged[key] = value
     return merged

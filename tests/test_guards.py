@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler.build.recipe import STAGES, stage_class
+from edgekiln.compiler.build.recipe import stage_class
+from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.cli import group
 from edgekiln.runtime import errors
 from edgekiln.runtime.errors import EdgeKilnError

@@ -53,13 +53,14 @@ class ArmRow:
     "root",
     type=FOLDER,
     required=True,
-    help="The directory of the AArch64 Python, which is made if it is not there.",
+    help="Take the AArch64 Python in this directory, which is made if it is not there.",
 )
 @click.option(
     "--peers-python",
     default=sys.executable,
     metavar="PATH",
-    help="Convert for LiteRT by this Python, which has litert-torch and ai-edge-quantizer.",
+    help="Convert for LiteRT by this Python, which has litert-torch and ai-edge-quantizer "
+    "(default: the one that runs).",
 )
 @click.option(
     "--out",
@@ -67,9 +68,19 @@ class ArmRow:
     required=True,
     help="Write the programs and the results to this directory.",
 )
-@click.option("--target", "targets", multiple=True, default=tuple(sysroot.PARTS), show_default=True)
 @click.option(
-    "--only", default="", metavar="TEXT", help="Take the networks that have TEXT in their name."
+    "--target",
+    "targets",
+    multiple=True,
+    default=tuple(sysroot.PARTS),
+    show_default=True,
+    help="Estimate for this target; again for more.",
+)
+@click.option(
+    "--only",
+    default="",
+    metavar="TEXT",
+    help="Take the networks that have TEXT in their name (default: all).",
 )
 def main(root: Path, peers_python: str, out: Path, targets: Sequence[str], only: str) -> None:
     """Estimate ours, LiteRT's and ONNX Runtime's cycles; write results.json and results.md."""

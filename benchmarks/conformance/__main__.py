@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -15,14 +14,29 @@ from edgekiln.benchmarks.conformance import expected, trial
 from edgekiln.benchmarks.conformance.cases import FORMS, Form, cases
 from edgekiln.benchmarks.conformance.expected import Key
 from edgekiln.benchmarks.conformance.trial import Result
+from edgekiln.runtime.codec import encode
 
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--form", "forms", multiple=True, type=click.Choice(FORMS), default=FORMS)
-@click.option("--match", default="", metavar="TEXT,…", help="Cases with TEXT in their names.")
-@click.option("--sample", type=int, help="So many cases of each form that expected.json lists.")
-@click.option("--jobs", default=os.cpu_count(), show_default=True, help="Processes at work.")
+@click.option(
+    "--match",
+    default="",
+    metavar="TEXT,…",
+    help="Take the cases with one of these texts in their names (default: all).",
+)
+@click.option(
+    "--sample",
+    type=int,
+    help="Take this many cases of each form that expected.json lists (default: all).",
+)
+@click.option(
+    "--jobs",
+    default=os.cpu_count(),
+    show_default=True,
+    help="Share the work among this many processes.",
+)
 @click.option("--update", is_flag=True, help="Write the verdicts to expected.json.")
 def main(
     out: Path,
@@ -81,7 +95,7 @@ def _work(
                     continue
                 if sampled is not None and (case.form, case.name) not in sampled:
                     continue
-                line = json.dumps(asdict(trial.run(case)))
+                line = json.dumps(encode(trial.run(case)))
                 with out.open("a", encoding="utf-8") as file:
                     file.write(line + "\n")  # one write: lines of two workers do not mix
 

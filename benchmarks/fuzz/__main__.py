@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -14,14 +13,20 @@ import click
 from edgekiln.benchmarks.fuzz.kinds import KINDS
 from edgekiln.benchmarks.fuzz.run import cases, prepare
 from edgekiln.benchmarks.isolated import BAD
+from edgekiln.runtime.codec import encode
 
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), default=[*KINDS])
-@click.option("--count", default=1000, show_default=True, help="Cases of each kind.")
-@click.option("--seed", default=0, show_default=True, help="Another seed, other cases.")
-@click.option("--jobs", default=os.cpu_count(), show_default=True, help="Processes at work.")
+@click.option("--count", default=1000, show_default=True, help="Run this many cases of each kind.")
+@click.option("--seed", default=0, show_default=True, help="Draw the cases by this seed.")
+@click.option(
+    "--jobs",
+    default=os.cpu_count(),
+    show_default=True,
+    help="Share the work among this many processes.",
+)
 def main(out: Path, kinds: tuple[str, ...], count: int, seed: int, jobs: int) -> None:
     """Run COUNT cases of each kind; write findings to the directory OUT and count the verdicts.
 
@@ -39,7 +44,7 @@ def main(out: Path, kinds: tuple[str, ...], count: int, seed: int, jobs: int) ->
                     numbers = range(worker + known * jobs, count, jobs)
                     with _file(out, kind, seed, worker, jobs).open("a", encoding="utf-8") as file:
                         for finding in cases(kind, seed, numbers, seeds, out / "inputs"):
-                            file.write(json.dumps(asdict(finding)) + "\n")
+                            file.write(json.dumps(encode(finding)) + "\n")
                             file.flush()
                 os._exit(0)
             workers.append(process)

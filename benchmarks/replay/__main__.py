@@ -31,7 +31,7 @@ _names = click.option(
     "names",
     default="",
     metavar="TEXT,…",
-    help="Take the networks whose name has one of these texts.",
+    help="Take the networks whose name has one of these texts (default: all).",
 )
 _profiles = click.option(
     "--profiles", default="", metavar="NAME,…", help="Take these targets (default: all that ship)."

@@ -7,7 +7,7 @@ Names are left out of the hashes: a kernel that was renamed is the same kernel.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
@@ -22,6 +22,7 @@ from edgekiln.compiler.lowering.lower import lower
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.passes.pipeline import lowered
 from edgekiln.compiler.tuning import table
+from edgekiln.runtime.codec import encode
 from edgekiln.targets import isa
 from edgekiln.targets.profile import TargetProfile
 
@@ -98,16 +99,16 @@ class ReplayRecorder:
                 "macs": call.macs,
                 "integer": call.integer,
                 "reason": call.reason,
-                "output": asdict(call.output) if call.output else None,
+                "output": encode(call.output) if call.output else None,
                 "layout": call.layout,
-                "halo": asdict(call.halo) if call.halo else None,
+                "halo": encode(call.halo) if call.halo else None,
                 "where": _argument(call.where) if call.where else None,
             }
             for call in program.calls
         ]
         record: Record = {
-            "inputs": [asdict(spec) for spec in program.inputs],
-            "outputs": [asdict(spec) for spec in program.outputs],
+            "inputs": [encode(spec) for spec in program.inputs],
+            "outputs": [encode(spec) for spec in program.outputs],
             "buffers": [(buffer.name, buffer.bytes) for buffer in program.buffers],
             "calls": calls,
             "weights": _sha(weights.pack(program).blob),

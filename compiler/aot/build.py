@@ -46,6 +46,7 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
     compiled = functions.compile_functions(program, profile.tvm, cache)
     constants = weights.pack(program)
     backend = BACKENDS[profile.kind]
+    # Scratch memory is planned with the buffers: it may lie where one that is dead lay.
     intervals = [*planner.lifetimes(program), *_workspaces(program, compiled)]
     if backend.EDGES_IN_ARENA:
         intervals += planner.edges(program)
@@ -55,6 +56,7 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
         inputs=program.inputs,
         outputs=program.outputs,
         steps=list(_steps(program, compiled, constants, plan)),
+        # Vectors may read, and drop, some bytes behind the last buffer.
         arena_bytes=plan.peak + OVERREAD_BYTES,
         places=_places(program, plan) if backend.EDGES_IN_ARENA else None,
     )
@@ -144,6 +146,7 @@ def _steps(
 
 def _layers(program: Program, compiled: Functions, plan: ArenaPlan) -> Iterator[Layer]:
     for call, symbol in zip(program.calls, compiled.symbols, strict=True):
+        # A part of a concatenation is looked at as a part of the whole.
         target = call.where or call.args[-1]
         halo = call.halo or NO_HALO
         yield Layer(
@@ -176,6 +179,7 @@ def _write_sources(
     (home / "program.S").write_text(emit.program_assembly(), encoding="utf-8")
     for symbol, function in compiled.compiled.items():
         (home / f"{symbol}.kernel.o").write_bytes(function.object)
+    # By a name the fingerprint follows: these files are in every program.
     sources = files("edgekiln.runtime") / "c"
     for entry in sources.iterdir():
         if entry.name.endswith((".c", ".h")):

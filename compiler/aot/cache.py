@@ -6,19 +6,12 @@ not there. It gets its name by one rename, so any number of processes may write 
 
 import contextlib
 import hashlib
-import json
 import os
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _DIGEST_BYTES = 32
-
-
-def key_of(what: Mapping[str, object]) -> str:
-    """The key of a thing, made from everything that can change its bytes, as JSON."""
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

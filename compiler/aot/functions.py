@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache, key_of
+from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache
 from edgekiln.compiler.aot.codegen import Compiled, compile_function
 from edgekiln.compiler.ir.program import Call, Program
 from edgekiln.compiler.pipeline.fingerprint import code_sha256
+from edgekiln.runtime.codec import digest
 from edgekiln.runtime.errors import EdgeKilnError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def compile_functions(
     # TVM's passes and LLVM run outside the interpreter lock, so threads use the cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for call, (symbol, identity) in zip(program.calls, names, strict=True):
+            # Layers of one shape share their code.
             if symbol in found or symbol in jobs:
                 continue
             key = _key(symbol, identity, tvm_target)
@@ -66,7 +68,7 @@ def compile_functions(
 
 
 def _key(symbol: str, identity: str, tvm_target: Mapping[str, object]) -> str:
-    return key_of(
+    return digest(
         {
             "symbol": symbol,
             "function": identity,
@@ -81,6 +83,7 @@ def _find(cache: ObjectCache, key: str) -> Compiled | None:
     content = cache.get(key)
     if content is None:
         return None
+    # A line of JSON, then the object file.
     head, _, code = content.partition(b"\n")
     return Compiled(object=code, workspace=tuple(json.loads(head)))
 
@@ -100,6 +103,7 @@ def _result(job: "Future[Compiled]", operators: str) -> Compiled:
     except EdgeKilnError:
         raise
     except Exception as error:  # TVM raises whatever its layers raise
+        # A kernel of our own that does not compile is a bug: it keeps its traceback.
         if not operators:
             raise
         lines = str(error).strip().splitlines() or [type(error).__name__]

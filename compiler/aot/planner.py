@@ -37,6 +37,7 @@ class Interval:
     last: int
 
     def overlaps(self, other: "Interval") -> bool:
+        """Whether both matter during one call, so that they must not share bytes."""
         return self.first <= other.last and other.first <= self.last
 
     @property

@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
-from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache, key_of
+from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache
+from edgekiln.runtime.codec import digest
 from edgekiln.runtime.errors import MissingToolError, StorageError, debian_hint
 from edgekiln.targets.profile import Toolchain
 
@@ -57,7 +58,7 @@ class Compiler:
             self._cc(*compile_)
             return result.name
         text = self._cc(*options, "-E", "-P", source)
-        key = key_of(
+        key = digest(
             {"cc": self._toolchain.cc, "version": self._version, "options": options, "text": text}
         )
         if cached := self._cache.get(key):

@@ -1,1 +1,1 @@
-"""From a request to bundles: the chain of stages and its measurements."""
+"""What leads from a request to bundles: the chain of stages and its measurements."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekiln.compiler.build import resolve, scoring
-from edgekiln.compiler.build.recipe import STAGES, stage_class
+from edgekiln.compiler.build.recipe import stage_class
 from edgekiln.compiler.build.result import TargetResult, target_result
+from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.evaluation.report import Costs
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.stage import Stage

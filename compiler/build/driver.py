@@ -10,9 +10,10 @@ from pathlib import Path
 from edgekiln.compiler.build import resolve, scoring
 from edgekiln.compiler.build.chain import CHAIN, Chain
 from edgekiln.compiler.build.recipe import Precision, Recipe
-from edgekiln.compiler.build.result import BuildResult, Latency, Step, TargetResult, finite
+from edgekiln.compiler.build.result import BuildResult, Step, TargetResult, finite
 from edgekiln.compiler.environment import doctor, toolchain
 from edgekiln.compiler.evaluation.agreement import Agreement
+from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.compiler.evaluation.report import Evaluation
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.atomic_io import copy_out, writable
@@ -22,8 +23,7 @@ from edgekiln.runtime import codec, host
 from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError, StorageError
 from edgekiln.targets.profile import TargetProfile
 
-# Where each kind of input enters the chain.
-FIRST = {"module": "distill", "onnx": "quantize", "onnx-int8": "compile"}
+ENTRANCES: tuple[Kind, ...] = ("module", "onnx", "onnx-int8")  # what a build may begin with
 PER_TARGET = ("compile", "package")
 BESIDE = ("onnx-int8", "onnx")  # what ONNX Runtime is measured on
 NO_DATA = "no data: --data measures accuracy, --calibrate the agreement with the float model"
@@ -119,7 +119,7 @@ class _Build:
             artifact = resolve.start(
                 self.store, request.model, request.recipe, advance, self.chain.enter
             )
-        if artifact.kind not in FIRST:
+        if artifact.kind not in ENTRANCES:
             raise ConfigError(
                 f"{request.model} is {resolve.WORDS[artifact.kind]}: there is nothing left to "
                 "build",
@@ -145,13 +145,16 @@ class _Build:
         return artifact
 
     def shared_stages(self, artifact: Artifact) -> Iterator[str]:
-        """From where the input stands to the model that is compiled."""
+        """Run the stages from where the input stands to the model that is compiled."""
         left_out = PER_TARGET if self.request.precision == "int8" else (*PER_TARGET, "quantize")
         order = [name for name in self.chain.stages if name not in left_out]
-        first = FIRST[artifact.kind]
-        for name in order[order.index(first) :] if first in order else ():
+        taking = (i for i, name in enumerate(order) if artifact.kind in self._takes(name))
+        for name in order[next(taking, len(order)) :]:
             if name not in (*self.request.recipe.skip, *self.done):
                 yield name
+
+    def _takes(self, name: str) -> tuple[Kind, ...]:
+        return self.chain.stage(name).takes
 
     def _stage(self, name: str, src: Artifact, target: TargetProfile | None = None) -> Artifact:
         artifact = self.run_stage(name, src, target)

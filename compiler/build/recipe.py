@@ -15,34 +15,28 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args
 
+from edgekiln.compiler.build.stage_table import SKIPPABLE, STAGES
 from edgekiln.compiler.pipeline.stage import Stage
 from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.hints import Hint, ScalarHint, TupleHint, fields_of
 from edgekiln.runtime.typed import convert, did_you_mean, kebab
 
 S = TypeVar("S", bound=Stage)
 
-# The chain, in its order. A new stage is one file and one line.
-STAGES = {
-    "distill": "edgekiln.compiler.stages.distill:DistillStage",
-    "prune": "edgekiln.compiler.stages.prune:PruneStage",
-    "export": "edgekiln.compiler.stages.export:ExportStage",
-    "quantize": "edgekiln.compiler.stages.quantize:QuantizeStage",
-    "compile": "edgekiln.compiler.stages.compile:CompileStage",
-    "package": "edgekiln.compiler.stages.package:PackageStage",
-}
 Precision = Literal["int8", "float32"]  # of a program's numbers
 CALIBRATES = "quantize"  # the stage that `calibrate` goes to
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 MAX_SEED = 2**32 - 1  # numpy's legacy generator, which users' modules may draw from, takes no more
-SKIPPABLE = ("distill", "prune")  # they give what they take
-SHARED = {
-    "data": str,
-    "calibrate": str,
-    "shape": tuple[str, ...],
-    "seed": int,
-    "allow-factories": tuple[str, ...],
+_NAMES = TupleHint((ScalarHint(str),), repeated=True)
+SHARED: Mapping[str, Hint] = {
+    "data": ScalarHint(str),
+    "calibrate": ScalarHint(str),
+    "shape": _NAMES,
+    "seed": ScalarHint(int),
+    "skip": _NAMES,
+    "allow-factories": _NAMES,
 }
 
 
@@ -51,13 +45,14 @@ class Option:
     """A stage's field, as recipes and the command line see it."""
 
     field: str
-    hint: Any  # its annotation
-    default: Any
+    hint: Hint  # its type
+    default: object
     help: str
     also: str = ""  # another name on the command line
 
     @property
     def key(self) -> str:
+        """Its name in recipes and, after "--", on the command line."""
         return kebab(self.field)
 
 
@@ -71,7 +66,8 @@ class Recipe:
     seed: int = 0
     skip: tuple[str, ...] = ()
     allow_factories: tuple[str, ...] = ()
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # stage → field → value
+    # stage → field → value; values have the types of the fields
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def stage(self, cls: type[S], fitting: Mapping[str, object], given: Mapping[str, object]) -> S:
         """The stage with this recipe's options.
@@ -100,7 +96,7 @@ def stage_class(name: str, stages: Mapping[str, str] = STAGES) -> type[Stage]:
 
 def stage_options(cls: type[Stage]) -> tuple[Option, ...]:
     """The fields a user may set; the others, marked `option: False`, are given by the build."""
-    hints = get_type_hints(cls)
+    hints = fields_of(cls)
     return tuple(
         Option(
             field=f.name,
@@ -129,15 +125,13 @@ def load(path: Path) -> Recipe:
     return parse(table, path.name)
 
 
-def parse(table: Mapping[str, Any], where: str) -> Recipe:
+def parse(table: Mapping[str, object], where: str) -> Recipe:
     """Check a recipe's table; `where` names it in errors."""
-    shared: dict[str, Any] = {}
-    options: dict[str, dict[str, Any]] = {}
+    shared: dict[str, Any] = {}  # of the types of the fields, as `SHARED` has them
+    options: dict[str, Mapping[str, object]] = {}
     for key, value in table.items():
         if key in SHARED:
             shared[key.replace("-", "_")] = _value(key, value, SHARED[key], where)
-        elif key == "skip":
-            shared["skip"] = check_skip(convert(value, tuple[str, ...], f"{where}: skip"), where)
         elif key in STAGES:
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{where}: {key} must be a section", f"write [{key}]")
@@ -145,8 +139,9 @@ def parse(table: Mapping[str, Any], where: str) -> Recipe:
         else:
             raise ConfigError(
                 f"{where}: unknown section or key {key!r}",
-                did_you_mean(key, (*SHARED, "skip", *STAGES), what="a recipe has"),
+                did_you_mean(key, (*SHARED, *STAGES), what="a recipe has"),
             )
+    check_skip(shared.get("skip", ()), where)
     return Recipe(options=options, **shared)
 
 
@@ -174,7 +169,7 @@ def override(
 
     What is fixed, skipped or allowed is added to the recipe's own.
     """
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {}  # as `shared` in `parse`
     if data is not None:
         changes["data"] = data
     if calibrate is not None:
@@ -210,10 +205,10 @@ def _section(stage: str, table: Mapping[str, object], where: str) -> dict[str, o
     return values
 
 
-def _value(key: str, value: Any, hint: Any, where: str) -> Any:
+def _value(key: str, value: object, hint: Hint, where: str) -> object:
     """`value` as option `key` takes it. Raises ConfigError."""
     converted = convert(value, hint, f"{where}: {key}")
-    if key == "seed" and not 0 <= converted <= MAX_SEED:
+    if key == "seed" and isinstance(converted, int) and not 0 <= converted <= MAX_SEED:
         raise ConfigError(
             f"{where}: seed = {converted}", f"a seed is a whole number from 0 to {MAX_SEED}"
         )

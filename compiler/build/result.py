@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.compiler.packaging.report import StageReport
 from edgekiln.runtime.host import Machine
 from edgekiln.runtime.manifest import Footprint
@@ -32,19 +33,6 @@ class Step(StageReport):
     def lasting(self) -> StageReport:
         """What goes into the bundle: the same on every run."""
         return StageReport(**{each.name: getattr(self, each.name) for each in fields(StageReport)})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Latency:
-    """One engine on this machine, one inference at a time."""
-
-    engine: str  # "edgekiln", "onnxruntime int8", "onnxruntime float"
-    threads: int
-    median_s: float
-    p90_s: float
-    spread: float  # of the trials' medians: (max - min) / median
-    ratio: float  # to ours; above 1: slower than ours
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

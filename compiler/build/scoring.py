@@ -2,23 +2,21 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from edgekiln.compiler.build.result import Latency, Step
+from edgekiln.compiler.build.result import Step
 from edgekiln.compiler.evaluation.agreement import Agreement
+from edgekiln.compiler.evaluation.latency import Latency, latency_of
 from edgekiln.compiler.evaluation.report import Costs, Evaluation
 from edgekiln.compiler.packaging.report import AGREEMENT, Score
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.runtime.errors import AccuracyError
-
-if TYPE_CHECKING:
-    from edgekiln.runtime.results import BenchResult
 
 # A trained model is better than this many times chance.
 GUESSING = 1.5
 
 
 def score_of(report: Evaluation | Agreement) -> Score:
+    """What of an evaluation stands in reports."""
     if isinstance(report, Evaluation):
         return Score(value=report.accuracy, metric=report.metric, n=report.n, of=report.of)
     return Score(
@@ -114,16 +112,3 @@ def latencies(bundle: Path, models: Sequence[Path], trial_s: float) -> tuple[Lat
 
     results = compare(bundle, models, min_seconds=trial_s)
     return tuple(latency_of(each, results[0].median_s) for each in results)
-
-
-def latency_of(result: "BenchResult", ours_s: float) -> Latency:
-    """The row of a table in which our program takes `ours_s`."""
-    return Latency(
-        engine=f"{result.engine} {result.precision}",
-        threads=result.threads,
-        median_s=result.median_s,
-        p90_s=result.p90_s,
-        spread=result.spread,
-        ratio=result.median_s / ours_s,
-        warnings=result.warnings,
-    )

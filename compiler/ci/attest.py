@@ -5,11 +5,11 @@ Both follow from the bundle alone: no times, no host names, so that equal bundle
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
+from edgekiln.compiler.pipeline.artifact import Record
 from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import MANIFEST, SEAL, Bundle
 
@@ -19,8 +19,6 @@ BUILD_TYPE = "urn:edgekiln:chain:1"
 BUILDER = "urn:edgekiln:ci"
 # Version 5 ids are hashes of a name within a space of names; this space is ours.
 SPACE = uuid.uuid5(uuid.NAMESPACE_URL, BUILD_TYPE)
-
-Record = Mapping[str, Any]  # of a store, as JSON
 
 
 def write(bundle: Path) -> None:
@@ -32,7 +30,7 @@ def write(bundle: Path) -> None:
         (PROVENANCE_SUFFIX, provenance(opened, digest)),
     ):
         path = bundle.with_name(bundle.name + suffix)
-        path.write_text(codec.dumps(content), encoding="utf-8")
+        path.write_text(codec.to_json(content), encoding="utf-8")
 
 
 def provenance(bundle: Bundle, sha256: str) -> dict[str, object]:

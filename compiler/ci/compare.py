@@ -66,11 +66,11 @@ def compare(before: Path, after: Path) -> Comparison:
 
 
 def _results(before: CiResult, after: CiResult) -> Iterator[Difference]:
-    ids = dict.fromkeys(job.id for each in (before, after) for job in each.cells)
+    ids = dict.fromkeys(job.id for each in (before, after) for job in each.jobs)
     for job_id in ids:
         old, new = before.job(job_id), after.job(job_id)
         if old is None or new is None:
-            yield _plain(job_id, "cell", *("there" if job else None for job in (old, new)))
+            yield _plain(job_id, "job", *("there" if job else None for job in (old, new)))
         else:
             yield from _jobs(old, new)
 

@@ -31,26 +31,37 @@ class Gates:
 
     min_accuracy: float | None = field(
         default=None,
-        metadata={"help": "The least accuracy (or AUC) on the held-out samples, 0 to 1."},
+        metadata={
+            "help": "The least accuracy, or AUC, on the held-out samples, from 0 to 1 "
+            "(default: no limit)."
+        },
     )
     min_sqnr_db: float | None = field(
         default=None,
         metadata={
-            "help": "The least ratio of signal to noise of the outputs, held against the float "
-            "model's, dB."
+            "help": "The least signal-to-noise ratio of the outputs against those of the float "
+            "model, dB: the program's on samples without labels, else what `quantize` got "
+            "(default: no limit)."
         },
     )
     max_latency_us: float | None = field(
-        default=None, metadata={"help": "The highest median latency of one inference, µs."}
+        default=None,
+        metadata={
+            "help": "The highest median latency of one inference in microseconds (default: no "
+            "limit)."
+        },
     )
     max_bytes: int | None = field(
-        default=None, metadata={"help": "The most code and weights, bytes."}
+        default=None, metadata={"help": "The most bytes of code and weights (default: no limit)."}
     )
     max_arena_bytes: int | None = field(
-        default=None, metadata={"help": "The most working memory, bytes."}
+        default=None, metadata={"help": "The most bytes of working memory (default: no limit)."}
     )
     max_energy_uj: float | None = field(
-        default=None, metadata={"help": "The highest energy of one inference, µJ."}
+        default=None,
+        metadata={
+            "help": "The highest energy of one inference in microjoules (default: no limit)."
+        },
     )
     strict_int8: bool | None = field(
         default=None,
@@ -58,12 +69,16 @@ class Gates:
     )
     max_accuracy_drop: float | None = field(
         default=None,
-        metadata={"help": "The most percentage points that may be lost against the baseline."},
+        metadata={
+            "help": "The most percentage points that may be lost against the baseline "
+            "(default: no limit)."
+        },
     )
     max_slowdown: float | None = field(
         default=None,
         metadata={
-            "help": "How many percent slower than the baseline it may be, beyond the noise of both."
+            "help": "How many percent slower than the baseline it may be, beyond the noise of "
+            "both (default: no limit)."
         },
     )
     if_unmeasured: Literal["fail", "skip"] | None = field(
@@ -79,20 +94,29 @@ class Settings:
     recipe: str | None = field(
         default=None, metadata={"help": "The recipe file (default: the model's own recipe)."}
     )
-    data: str | None = field(default=None, metadata={"help": "The data set: a name or a path."})
+    data: str | None = field(
+        default=None,
+        metadata={"help": "The data set, a name or a path (default: the model's own)."},
+    )
     calibrate: str | None = field(
         default=None,
-        metadata={"help": "Samples for the ranges of quantization, which need no labels."},
+        metadata={
+            "help": "The samples, which need no labels, for the ranges of quantization (default: "
+            "the data set's)."
+        },
     )
     shape: tuple[str, ...] | None = field(
         default=None,
-        metadata={"help": "Sizes of an ONNX model's open extents: NAME=SIZE."},
+        metadata={
+            "help": "The sizes of an ONNX model's open extents, NAME=SIZE each (default: none)."
+        },
     )
     seed: int | None = field(
-        default=None, metadata={"help": "The seed of weights, splits and orders."}
+        default=None, metadata={"help": "The seed of weights, splits and orders (default: 0)."}
     )
     skip: tuple[str, ...] | None = field(
-        default=None, metadata={"help": "The stages to leave out: distill, prune."}
+        default=None,
+        metadata={"help": "The stages to leave out, distill and prune (default: none)."},
     )
     options: Mapping[str, Any] = field(  # of any type: the stages check them
         default_factory=dict,
@@ -100,7 +124,9 @@ class Settings:
     )
     bench_seconds: float | None = field(
         default=None,
-        metadata={"help": "How long each of 5 latency trials lasts; 0 measures none (default: 1)."},
+        metadata={
+            "help": "How many seconds each of 5 latency trials lasts; 0 measures none (default: 1)."
+        },
     )
     device: str | None = field(
         default=None,
@@ -121,10 +147,12 @@ class Defaults(Settings):
     """What goes for every model that does not say otherwise."""
 
     targets: tuple[str, ...] = field(
-        default=("host",), metadata={"help": "The target profiles, by name or file."}
+        default=("host",),
+        metadata={"help": "The target profiles, by name or file (default: host)."},
     )
     precisions: tuple[Precision, ...] = field(
-        default=("int8",), metadata={"help": "The number formats to build."}
+        default=("int8",),
+        metadata={"help": "The number formats to build, int8 and float32 (default: int8)."},
     )
 
 
@@ -192,7 +220,7 @@ def merged(*layers: Settings) -> Settings:
     """Lay one over the other; the last wins, key by key inside `options` and `gates`."""
     names = [f.name for f in fields(Settings) if f.name not in ("options", "gates")]
     values: dict[str, Any] = {}  # of any type: they were checked when they were read
-    gates: dict[str, Any] = {}
+    gates: dict[str, Any] = {}  # as `values`
     options: dict[str, object] = {}
     for layer in layers:
         values |= {name: value for name in names if (value := getattr(layer, name)) is not None}

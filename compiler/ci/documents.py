@@ -5,7 +5,7 @@ from pathlib import Path
 from edgekiln.compiler.ci.junit import junit
 from edgekiln.compiler.ci.page import page
 from edgekiln.compiler.ci.publish import write_sums
-from edgekiln.compiler.ci.result import RESULTS, CiResult
+from edgekiln.compiler.ci.result import RESULTS, CiResult, text_of
 from edgekiln.compiler.ci.summary import summary
 
 SUMMARY = "summary.md"
@@ -17,4 +17,4 @@ def write_documents(directory: Path, result: CiResult, baseline: CiResult | None
     (directory / SUMMARY).write_text(summary(result, baseline), encoding="utf-8")
     (directory / "junit.xml").write_bytes(junit(result))
     (directory / "report.html").write_text(page([result]), encoding="utf-8")
-    (directory / RESULTS).write_text(result.to_json(), encoding="utf-8")
+    (directory / RESULTS).write_text(text_of(result), encoding="utf-8")

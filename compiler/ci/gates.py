@@ -41,6 +41,7 @@ class _Judge:
     def verdicts(self) -> Iterator[GateVerdict]:
         gates, result = self.gates, self.result
         score = result.score
+        # The last stage that has no score knows best why.
         unscored = next((s.unscored for s in reversed(_steps(result)) if s.unscored), "no score")
         accuracy = None if score is None or score.is_agreement else score.value
         if score and score.is_agreement:
@@ -49,11 +50,13 @@ class _Judge:
             "min_accuracy", accuracy, lambda v: f"{v:.2%}", unscored,
             least=True, error=AccuracyError,
         )  # fmt: skip
-        yield from self._limit(
-            "min_sqnr_db", _sqnr_db(result), lambda v: f"{v:.1f} dB",
-            "nothing was quantized, and no data without labels was given",
-            least=True, error=AccuracyError,
-        )  # fmt: skip
+        if result.precision != "float32" or (score and score.is_agreement):
+            yield from self._limit(
+                "min_sqnr_db", result.sqnr_db, lambda v: f"{v:.1f} dB", "the model was int8 before",
+                least=True, error=AccuracyError,
+            )  # fmt: skip
+        elif gates.min_sqnr_db is not None:
+            yield self._skipped("min-sqnr-db", "nothing is quantized")
         yield from self._limit(
             "max_latency_us", result.latency_s, _microseconds, result.unmeasured, per=1e6
         )
@@ -107,6 +110,7 @@ class _Judge:
         before = self.before.score
         if now is None or before is None:
             return self._skipped(name, "no score " + ("here" if now is None else "in the baseline"))
+        # Percent of other samples are other percent.
         if (now.metric, now.n) != (before.metric, before.n):
             was = f"{before.metric} of {before.n} samples"
             return self._skipped(name, f"{now.metric} of {now.n} samples, was {was}")
@@ -126,6 +130,7 @@ class _Judge:
         if before is None or now is None:
             reason = self.result.unmeasured or "the baseline has no latency"
             return self._skipped(name, reason)
+        # A faster CPU is no better program.
         if reason := incomparable(before.machine, now.machine):
             return self._skipped(name, reason)
         found = change(before, now)
@@ -137,7 +142,7 @@ class _Judge:
             return self._verdict(name, message)
         if not found.significant:
             return GateVerdict(
-                cell=self.result.id, gate=name, status="noise",
+                job=self.result.id, gate=name, status="noise",
                 message=f"inside the noise, no regression: {message}",
             )  # fmt: skip
         return self._failed(name, message)
@@ -148,32 +153,24 @@ class _Judge:
         return self._failed(gate, f"cannot be judged: {why}", MeasurementError)
 
     def _verdict(self, gate: str, message: str) -> GateVerdict:
-        return GateVerdict(cell=self.result.id, gate=gate, status="pass", message=message)
+        return GateVerdict(job=self.result.id, gate=gate, status="pass", message=message)
 
     def _skipped(self, gate: str, why: str) -> GateVerdict:
         return GateVerdict(
-            cell=self.result.id, gate=gate, status="skip", message=f"not judged: {why}"
+            job=self.result.id, gate=gate, status="skip", message=f"not judged: {why}"
         )
 
     def _failed(
         self, gate: str, message: str, error: type[EdgeKilnError] = GateError
     ) -> GateVerdict:
         return GateVerdict(
-            cell=self.result.id, gate=gate, status="fail", message=message,
+            job=self.result.id, gate=gate, status="fail", message=message,
             exit_code=error.exit_code,
         )  # fmt: skip
 
 
 def _steps(result: JobResult) -> tuple[Step, ...]:
     return result.build.steps if result.build else ()
-
-
-def _sqnr_db(result: JobResult) -> float | None:
-    """Of the program, if it was held against the float model; else of the quantized model."""
-    if result.score and result.score.is_agreement:
-        return result.score.value
-    found = (step.metrics.get("sqnr_db") for step in _steps(result) if step.stage == "quantize")
-    return next(found, None)
 
 
 def _microseconds(seconds: Number) -> str:

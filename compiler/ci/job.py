@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekiln.compiler.build.driver import Request, build
-from edgekiln.compiler.ci.check import check, lasting
+from edgekiln.compiler.ci.check import check
 from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.result import Failure, JobResult
 from edgekiln.compiler.ci.timing import timing
@@ -18,6 +18,7 @@ from edgekiln.compiler.environment import doctor
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.remote_store import open_store
 from edgekiln.compiler.pipeline.store import Store
+from edgekiln.compiler.stages.check import lasting
 from edgekiln.runtime import signature
 from edgekiln.runtime.errors import EdgeKilnError
 
@@ -41,6 +42,7 @@ class Task:
 
 
 def empty(job: Job) -> JobResult:
+    """The result of a job on which nothing was done yet."""
     return JobResult(
         id=job.id,
         name=job.name,

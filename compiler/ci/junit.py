@@ -7,9 +7,10 @@ from edgekiln.compiler.ci.result import CiResult, GateVerdict, JobResult
 
 
 def junit(result: CiResult) -> bytes:
+    """The XML of `junit.xml`: a suite a job, and a case for each thing that was judged."""
     root = ET.Element("testsuites", name="edgekiln")
-    for job in result.cells:
-        verdicts = [verdict for verdict in result.verdicts if verdict.cell == job.id]
+    for job in result.jobs:
+        verdicts = [verdict for verdict in result.verdicts if verdict.job == job.id]
         cases = [*_work(job), *(_gate(verdict) for verdict in verdicts)]
         counts = {
             kind: str(sum(case.find(tag) is not None for case in cases))
@@ -40,7 +41,7 @@ def _work(job: JobResult) -> Iterator[ET.Element]:
 
 
 def _gate(verdict: GateVerdict) -> ET.Element:
-    case = _case(verdict.cell, verdict.gate)
+    case = _case(verdict.job, verdict.gate)
     if verdict.failed:
         code = str(verdict.exit_code)
         ET.SubElement(case, "failure", message=verdict.message, type=code)

@@ -3,21 +3,21 @@
 Stages that jobs share stand there once; names are the stage's and the first digits of its hash.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgekiln.compiler.ci.matrix import Job
+from edgekiln.compiler.pipeline.artifact import Record
 from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.errors import ConfigError, MismatchError
 from edgekiln.runtime.files import written_whole
 
-SCHEMA = "edgekiln.lock/1"
+SCHEMA = "edgekiln.lock/2"
+_EARLIER = {"edgekiln.lock/1": "cells"}  # schema → what it calls the jobs
 FILE = "edgekiln.lock"
 
 HASH = re.compile("[0-9a-f]{64}")
@@ -29,18 +29,19 @@ Stage = Mapping[str, object]  # what `stage_of` keeps
 class Lock:
     """The stages of each job, first to last."""
 
-    cells: Mapping[str, tuple[Stage, ...]]
+    jobs: Mapping[str, tuple[Stage, ...]]
 
-    def to_json(self) -> str:
-        stages = {_name(stage): stage for chain in self.cells.values() for stage in chain}
-        names = {job: [_name(stage) for stage in chain] for job, chain in self.cells.items()}
-        return codec.dumps({"schema": SCHEMA, "cells": names, "stages": stages})
+    def document(self) -> Mapping[str, object]:
+        """What the file holds: each stage once, and their names in each job."""
+        stages = {_name(stage): stage for chain in self.jobs.values() for stage in chain}
+        names = {job: [_name(stage) for stage in chain] for job, chain in self.jobs.items()}
+        return {"jobs": names, "stages": stages}
 
-    def with_cells(self, made: Mapping[str, tuple[Stage, ...]], known: Sequence[Job]) -> "Lock":
+    def with_jobs(self, made: Mapping[str, tuple[Stage, ...]], known: Sequence[Job]) -> "Lock":
         """What was made now over what was there, without jobs that are no longer configured."""
         ids = {job.id for job in known}
-        both = {**self.cells, **made}
-        return Lock(cells={job: chain for job, chain in both.items() if job in ids})
+        both = {**self.jobs, **made}
+        return Lock(jobs={job: chain for job, chain in both.items() if job in ids})
 
 
 def of_bundle(path: Path, sha256: str) -> tuple[Stage, ...]:
@@ -55,16 +56,15 @@ def read(path: Path) -> Lock:
     """Read a lock. Raises ConfigError when it is not there, or damaged."""
     try:
         data = json.loads(path.read_bytes())
-        if data["schema"] != SCHEMA:
+        schema = data["schema"]
+        if schema != SCHEMA and schema not in _EARLIER:
             raise ConfigError(
-                f"{path}: schema {data['schema']!r}, this EdgeKiln reads {SCHEMA!r}",
+                f"{path}: schema {schema!r}, this EdgeKiln reads {SCHEMA!r}",
                 "write it again: `edgekiln ci` without --frozen",
             )
-        stages = data["stages"]
+        stages, chains = data["stages"], data[_EARLIER.get(schema, "jobs")]
         return Lock(
-            cells={
-                job: tuple(stages[name] for name in names) for job, names in data["cells"].items()
-            }
+            jobs={job: tuple(stages[name] for name in names) for job, names in chains.items()}
         )
     except FileNotFoundError:
         raise ConfigError(
@@ -76,7 +76,7 @@ def read(path: Path) -> Lock:
 
 def write(path: Path, lock: Lock) -> None:
     """Write the lock whole or not at all. Raises StorageError."""
-    content = lock.to_json().encode()
+    content = codec.to_json(lock.document(), SCHEMA).encode()
     if not path.exists() or path.read_bytes() != content:
         with written_whole(path) as stream:
             stream.write(content)
@@ -96,7 +96,7 @@ def compare(locked: Sequence[Stage] | None, made: Sequence[Stage]) -> None:
         raise MismatchError(f"stages are {names[1]}, the lock says {names[0]}", hint)
 
 
-def stage_of(record: Mapping[str, Any]) -> Stage:
+def stage_of(record: Record) -> Stage:
     """What the lock keeps of a store's record; the target by its hash."""
     kept = {
         key: record[key]
@@ -104,7 +104,7 @@ def stage_of(record: Mapping[str, Any]) -> Stage:
         if record.get(key) is not None
     }
     if target := record.get("target"):
-        kept["target"] = {"name": target["name"], "sha256": _digest(target)}
+        kept["target"] = {"name": target["name"], "sha256": codec.digest(target)}
     return {**kept, "output": record["sha256"]}
 
 
@@ -129,8 +129,4 @@ def shown(value: object) -> str:
 
 
 def _name(stage: Stage) -> str:
-    return f"{stage['stage']}-{_digest(stage)[:16]}"
-
-
-def _digest(value: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return f"{stage['stage']}-{codec.digest(stage)[:16]}"

@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from edgekiln.compiler.build import recipe as recipes
-from edgekiln.compiler.build.recipe import STAGES, Precision, Recipe
+from edgekiln.compiler.build.recipe import Precision, Recipe
+from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.ci.config import Config, Gates, Model, Settings, merged
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean
@@ -34,6 +35,7 @@ class Job:
 
     @property
     def id(self) -> str:
+        """Its name in results, locks and messages: MODEL/TARGET/PRECISION."""
         return f"{self.name}/{self.target.name}/{self.precision}"
 
     @property
@@ -76,6 +78,7 @@ def _of_model(config: Config, name: str, home: Path) -> Iterator[Job]:
         raise ConfigError(
             f"models.{name}: not a name for a file", "use letters, digits, dots, - and _"
         )
+    # All of them first: widths that suit every target decide the stages before `compile`.
     named = [_load_target(target, home) for target in entry.targets or config.defaults.targets]
     for target in named:
         for precision in entry.precisions or config.defaults.precisions:
@@ -105,6 +108,7 @@ def _settings(config: Config, name: str, target: str, precision: str) -> Setting
         and fnmatchcase(target, override.target)
         and fnmatchcase(precision, override.precision)
     ]
+    # In the order of the file: the last one that fits wins.
     model: Model = config.models[name]
     return merged(config.defaults, model, *fitting)
 
@@ -135,6 +139,7 @@ def _recipe(model: str, settings: Settings, home: Path, where: str) -> Recipe:
 def _layered(
     below: Mapping[str, Mapping[str, object]], above: Mapping[str, Mapping[str, object]]
 ) -> dict[str, Mapping[str, object]]:
+    # Sorted, so that equal recipes have one form.
     stages = {*below, *above}
     return {stage: {**below.get(stage, {}), **above.get(stage, {})} for stage in sorted(stages)}
 

@@ -27,7 +27,7 @@ def merge(parts: Sequence[Path], out: Path, baseline: CiResult | None) -> CiResu
     whole = _joined(results)
     with replaced(out) as directory:
         for part, result in zip(parts, results, strict=True):
-            for bundle in filter(None, (job.bundle for job in result.cells)):
+            for bundle in filter(None, (job.bundle for job in result.jobs)):
                 Bundle.open(part / bundle)
                 for name in (f"{bundle}{suffix}" for suffix in PAPERS):
                     shutil.copyfile(part / name, directory / name)
@@ -38,7 +38,7 @@ def merge(parts: Sequence[Path], out: Path, baseline: CiResult | None) -> CiResu
 
 
 def _joined(results: Sequence[CiResult]) -> CiResult:
-    ids = [job.id for result in results for job in result.cells]
+    ids = [job.id for result in results for job in result.jobs]
     if doubled := {job for job in ids if ids.count(job) > 1}:
         raise ConfigError(f"{min(doubled)} is in two of the parts", "give each part once")
     if len(configs := {result.config for result in results}) > 1:
@@ -47,7 +47,7 @@ def _joined(results: Sequence[CiResult]) -> CiResult:
     return CiResult(
         config=results[0].config,
         baseline=results[0].baseline,
-        cells=tuple(job for result in results for job in result.cells),
+        jobs=tuple(job for result in results for job in result.jobs),
         verdicts=tuple(verdict for result in results for verdict in result.verdicts),
         left_out=tuple(job for job in missing if job not in ids),
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from edgekiln.compiler.ci.result import Bench
+from edgekiln.compiler.stages.bench import Bench
 from edgekiln.runtime.host import Machine
 
 
@@ -15,6 +15,7 @@ class Change:
 
     @property
     def significant(self) -> bool:
+        """Whether repeating the measurement alone would not explain it."""
         return abs(self.slowdown) > self.noise
 
 

@@ -52,10 +52,10 @@ def page(results: Sequence[CiResult]) -> str:
     source = resources.files("edgekiln.compiler.ci").joinpath("templates/report.html.j2")
     template = environment.from_string(source.read_text(encoding="utf-8"))
     result = results[0]
-    machine = next((job.build.machine for job in result.cells if job.build), None)
-    failed = {verdict.cell for verdict in result.verdicts if verdict.failed}
-    failed |= {job.id for job in result.cells if job.failure}
-    history = {job.id: lines(job.id, results) for job in result.cells}
+    machine = next((job.build.machine for job in result.jobs if job.build), None)
+    failed = {verdict.job for verdict in result.verdicts if verdict.failed}
+    failed |= {job.id for job in result.jobs if job.failure}
+    history = {job.id: lines(job.id, results) for job in result.jobs}
     return template.render(
         result=result, machine=machine, failed=failed, history=history, chart=CHART
     )
@@ -140,6 +140,7 @@ def _scores(jobs: Sequence[JobResult]) -> Values:
 
 
 def microseconds(seconds: float) -> str:
+    """A time as the page shows it: in microseconds, to a tenth."""
     return f"{seconds * 1e6:,.1f}"
 
 

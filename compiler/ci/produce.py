@@ -54,7 +54,7 @@ def produce(request: CiRequest, log: Log) -> CiResult:
     if request.key:
         require_file(request.key, "key")
     lock_path = home / lock.FILE
-    locked = lock.read(lock_path) if request.frozen or lock_path.exists() else lock.Lock(cells={})
+    locked = lock.read(lock_path) if request.frozen or lock_path.exists() else lock.Lock(jobs={})
     before = baseline.load(request.baseline, home) if request.baseline else None
     with replaced(request.out) as directory:
         shared = Task(
@@ -72,7 +72,7 @@ def produce(request: CiRequest, log: Log) -> CiResult:
         result = CiResult(
             config=request.path.name,
             baseline=request.baseline,
-            cells=tuple(results),
+            jobs=tuple(results),
             verdicts=gates.judge([*zip(chosen, results, strict=True)], before),
             left_out=tuple(job.id for job in known if job not in chosen),
         )
@@ -80,8 +80,9 @@ def produce(request: CiRequest, log: Log) -> CiResult:
             if job.bundle:
                 attest.write(directory / job.bundle)
         write_documents(directory, result, before)
+    # After all that can fail, so that a lock never names bundles that were not published.
     if not request.frozen:
-        lock.write(lock_path, locked.with_cells(chains, known))
+        lock.write(lock_path, locked.with_jobs(chains, known))
     return result
 
 
@@ -92,6 +93,7 @@ def _absolute(url: str) -> str:
 
 def _make(pool: WorkerPool, tasks: Sequence[Task], log: Log) -> list[JobResult]:
     """Build and check. Each model's first job goes first: it runs the stages that others share."""
+    # Backwards, so that the first job of a name is the one that stays.
     firsts = {task.job.name: index for index, task in reversed([*enumerate(tasks)])}
     order = sorted(range(len(tasks)), key=lambda index: index not in firsts.values())
     results = [empty(task.job) for task in tasks]
@@ -106,6 +108,7 @@ def _measure(
     pool: WorkerPool, tasks: Sequence[Task], results: list[JobResult], log: Log
 ) -> list[JobResult]:
     measured = list(results)
+    # What was refused is not measured: nobody may use it.
     todo = [index for index, result in enumerate(results) if not result.failure]
     for place, made in pool.run(measure, [(tasks[index], results[index]) for index in todo]):
         index = todo[place]
@@ -149,7 +152,7 @@ def _frozen(
     if result.failure or result.id not in chains:
         return result
     try:
-        lock.compare(locked.cells.get(result.id), chains[result.id])
+        lock.compare(locked.jobs.get(result.id), chains[result.id])
     except MismatchError as error:
         failure = Failure(
             doing="lock", message=error.message, hint=error.hint, exit_code=error.exit_code

@@ -43,6 +43,7 @@ def replaced(directory: Path) -> Iterator[Path]:
                     f"{locks.holder(lock)} is writing to {directory}",
                     "wait for it, or choose another directory by --out",
                 )
+            # What is there is of a killed run, as the lock is free.
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             try:
@@ -76,6 +77,7 @@ def _swap(partial: Path, directory: Path) -> None:
         partial.rename(directory)
         return
     if not _exchange(partial, directory):
+        # Between the two renames there is no directory: a reader may see that, a half one never.
         aside = directory.with_name(f".{directory.name}.old")
         shutil.rmtree(aside, ignore_errors=True)
         directory.rename(aside)
@@ -91,6 +93,7 @@ def _exchange(first: Path, second: Path) -> bool:
     if libc.renameat2(*arguments) == 0:
         return True
     code = ctypes.get_errno()
+    # Kernels before 3.15, and file systems that cannot exchange.
     if code in (errno.ENOSYS, errno.EINVAL):
         return False
     raise OSError(code, os.strerror(code), str(second))

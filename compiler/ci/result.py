@@ -3,18 +3,18 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from edgekiln.compiler.build.result import BuildResult, Latency
-from edgekiln.compiler.evaluation.layerwise import Gap
+from edgekiln.compiler.build.result import BuildResult
 from edgekiln.compiler.packaging.report import Score
+from edgekiln.compiler.stages.bench import Bench
+from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
-from edgekiln.runtime.host import Machine
 from edgekiln.runtime.power.energy import Energy
-from edgekiln.runtime.results import LayerTime
 
-SCHEMA = "edgekiln.ci/2"
+SCHEMA = "edgekiln.ci/3"
+_EARLIER = "edgekiln.ci/2"  # jobs are called cells there
 RESULTS = "results.json"
 
 
@@ -26,37 +26,6 @@ class Failure:
     message: str
     hint: str
     exit_code: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class BundleCheck:
-    """The bundle's own example run, and every layer against ONNX Runtime."""
-
-    where: Literal["host", "device", "emulator", "nowhere"]
-    device: str = ""  # its name, where it was not the host
-    reason: str = ""  # why not on the host
-    equal: tuple[str, ...] = ()  # outputs that are as expected, bit by bit
-    unverified: str = ""  # why no layer was compared
-    samples: int = 0
-    layers: tuple[Gap, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """The latency on one machine, on which no other job is built meanwhile."""
-
-    device: str  # "local", or as the configuration names it
-    machine: Machine
-    measured: str  # when: "2026-11-24 12:00 UTC"
-    remembered: bool = False  # by an earlier run, of the same bytes on the same machine
-    threads: int
-    median_s: float  # of the trials' medians
-    p90_s: float
-    spread: float  # of the trials' medians: (max - min) / median
-    trial_medians_s: tuple[float, ...]
-    warnings: tuple[str, ...]
-    layers: tuple[LayerTime, ...]
-    peers: tuple[Latency, ...]  # ONNX Runtime beside it, on this machine only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +53,30 @@ class JobResult:
         return next((step.score for step in reversed(steps) if step.score), None)
 
     @property
+    def sqnr_db(self) -> float | None:
+        """The signal that is left against the float model, dB: of the program, on samples without
+        labels; else of the int8 model. None where neither was measured.
+        """
+        if self.score and self.score.is_agreement:
+            return self.score.value
+        steps = self.build.steps if self.build else ()
+        return next((step.metrics["sqnr_db"] for step in steps if "sqnr_db" in step.metrics), None)
+
+    @property
     def program_bytes(self) -> int | None:
+        """Code and weights; None without a bundle."""
         if self.build is None:
             return None
         return self.build.targets[0].code_bytes + self.build.targets[0].weights_bytes
 
     @property
     def arena_bytes(self) -> int | None:
+        """Working memory; None without a bundle."""
         return self.build.targets[0].arena_bytes if self.build else None
 
     @property
     def latency_s(self) -> float | None:
+        """The median of one inference; None where none was measured."""
         return self.bench.median_s if self.bench else None
 
     @property
@@ -110,7 +92,7 @@ Status = Literal["pass", "noise", "skip", "fail"]
 class GateVerdict:
     """What one gate says of one job."""
 
-    cell: str
+    job: str
     gate: str
     status: Status  # "noise": over the limit, but not beyond what repeating alone would do
     message: str
@@ -118,6 +100,7 @@ class GateVerdict:
 
     @property
     def failed(self) -> bool:
+        """Whether the run fails by it."""
         return self.status == "fail"
 
 
@@ -127,20 +110,23 @@ class CiResult:
 
     config: str
     baseline: str  # "" without one
-    cells: tuple[JobResult, ...]
+    jobs: tuple[JobResult, ...]
     verdicts: tuple[GateVerdict, ...]
     left_out: tuple[str, ...] = ()  # jobs that are configured, and not of this run
 
     def job(self, job_id: str) -> JobResult | None:
-        return next((job for job in self.cells if job.id == job_id), None)
+        """The job of this name, if it is of this run."""
+        return next((job for job in self.jobs if job.id == job_id), None)
 
-    def to_json(self) -> str:
-        return codec.dumps({"schema": SCHEMA, **codec.encode(self)})
+
+def text_of(result: CiResult) -> str:
+    """The content of a `results.json`."""
+    return codec.to_json(result, SCHEMA)
 
 
 def exit_code(result: CiResult) -> int:
     """The code of what is wrong, or 0. A broken job goes before a gate, then the file's order."""
-    broken = [job.failure.exit_code for job in result.cells if job.failure]
+    broken = [job.failure.exit_code for job in result.jobs if job.failure]
     return next(iter([*broken, *(v.exit_code for v in result.verdicts if v.failed)]), 0)
 
 
@@ -157,14 +143,24 @@ def read(path: Path) -> CiResult:
 
 
 def parse(text: str | bytes, where: str) -> CiResult:
-    """Parse what `to_json` wrote; `where` names it in errors. Raises InputError."""
+    """Parse what `text_of` wrote; `where` names it in errors. Raises InputError."""
     try:
         data: object = json.loads(text)
         schema = data.pop("schema", None) if isinstance(data, dict) else None
-        if schema != SCHEMA:
+        if schema == _EARLIER:
+            data = _with_jobs(data)
+        elif schema != SCHEMA:
             raise codec.CodecError(f"schema {schema!r}, this EdgeKiln reads {SCHEMA!r}")
         return codec.decode(CiResult, data)
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{where}: not results of a run: {error}", "make them again with this version"
         ) from error
+
+
+def _with_jobs(data: Any) -> dict[str, object]:  # JSON of which nothing is known
+    """Results of the earlier schema in the words of this one. Raises KeyError, TypeError."""
+    verdicts = [{**verdict, "job": verdict["cell"]} for verdict in data["verdicts"]]
+    plain = [{k: v for k, v in verdict.items() if k != "cell"} for verdict in verdicts]
+    rest = {key: value for key, value in data.items() if key not in ("cells", "verdicts")}
+    return {**rest, "jobs": data["cells"], "verdicts": plain}

@@ -1,14 +1,14 @@
 """The JSON Schema of `edgekiln.toml`, for editors, made from the dataclasses that read it."""
 
-import types
-from collections import abc
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from typing import TYPE_CHECKING, Union, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING
 
-from edgekiln.compiler.build.recipe import STAGES, stage_class, stage_options
+from edgekiln.compiler.build.recipe import stage_class, stage_options
+from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.ci.config import Config, Settings
 from edgekiln.compiler.documents.json_schema import schema_of
+from edgekiln.runtime.hints import Hint, MappingHint, RecordHint, TupleHint, UnionHint, fields_of
 from edgekiln.runtime.typed import kebab
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ SHIPPED = "schemas/edgekiln.schema.json"  # beside `edgekiln.compiler.documents`
 
 
 def config_schema() -> dict[str, object]:
+    """The JSON Schema of the whole file, draft 2020-12."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "edgekiln.toml",
@@ -27,7 +28,7 @@ def config_schema() -> dict[str, object]:
 
 def _table(cls: "type[DataclassInstance]") -> dict[str, object]:
     """The schema of a TOML table that `typed.from_table` reads into the dataclass `cls`."""
-    hints = get_type_hints(cls)
+    hints = fields_of(cls)
     properties = {}
     required = []
     for f in fields(cls):
@@ -44,16 +45,16 @@ def _table(cls: "type[DataclassInstance]") -> dict[str, object]:
     }
 
 
-def _value(hint: object) -> dict[str, object]:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):  # a table has no null: what is not set is left out
-        return _value(args[0])
-    if origin is tuple:
-        return {"type": "array", "items": _value(args[0])}
-    if origin is abc.Mapping:
-        return {"type": "object", "additionalProperties": _value(args[1])}
-    if isinstance(hint, type) and is_dataclass(hint):
-        return _table(hint)
+def _value(hint: Hint) -> dict[str, object]:
+    match hint:
+        case UnionHint(required=required):  # a table has no null: what is not set is left out
+            return _value(required)
+        case TupleHint(items=[of, *_]):
+            return {"type": "array", "items": _value(of)}
+        case MappingHint(value=of):
+            return {"type": "object", "additionalProperties": _value(of)}
+        case RecordHint(kind=kind):
+            return _table(kind)
     return schema_of(hint, {})
 
 

@@ -18,9 +18,9 @@ def summary(result: CiResult, baseline: CiResult | None) -> str:
     if failures := [*_failures(result)]:
         lines += [*failures, ""]
     lines += ["| | job | accuracy | latency | program | arena |", "|-|-|-:|-:|-:|-:|"]
-    for job in result.cells[:LONGEST]:
+    for job in result.jobs[:LONGEST]:
         lines.append(_row(job, baseline.job(job.id) if baseline else None, result))
-    if (more := len(result.cells) - LONGEST) > 0:
+    if (more := len(result.jobs) - LONGEST) > 0:
         lines += ["", f"and {more} more jobs, in `report.html`"]
     lines += ["", *_legend(result, baseline), *_remarks(result)]
     text = "\n".join(lines) + "\n"
@@ -28,9 +28,9 @@ def summary(result: CiResult, baseline: CiResult | None) -> str:
 
 
 def _headline(result: CiResult) -> str:
-    broken = sum(job.failure is not None for job in result.cells)
+    broken = sum(job.failure is not None for job in result.jobs)
     failed = sum(verdict.failed for verdict in result.verdicts)
-    count = counted(len(result.cells), "bundle")
+    count = counted(len(result.jobs), "bundle")
     wrong = [f"{broken} failed"] if broken else []
     wrong += [f"{counted(failed, 'gate')} missed"] if failed else []
     if wrong:
@@ -40,16 +40,16 @@ def _headline(result: CiResult) -> str:
 
 
 def _failures(result: CiResult) -> Iterator[str]:
-    for job in result.cells:
+    for job in result.jobs:
         if job.failure:
             yield f"- ❌ `{job.id}` {job.failure.doing}: {_escaped(job.failure.message)}"
     for verdict in result.verdicts:
         if verdict.failed:
-            yield f"- ❌ `{verdict.cell}` {verdict.gate}: {_escaped(verdict.message)}"
+            yield f"- ❌ `{verdict.job}` {verdict.gate}: {_escaped(verdict.message)}"
 
 
 def _row(job: JobResult, before: JobResult | None, result: CiResult) -> str:
-    bad = job.failure or any(v.failed for v in result.verdicts if v.cell == job.id)
+    bad = job.failure or any(v.failed for v in result.verdicts if v.job == job.id)
     jobs = [
         "❌" if bad else "✅",
         f"`{job.id}`",
@@ -109,7 +109,7 @@ def _arrow(difference: float) -> str:
 
 
 def _legend(result: CiResult, baseline: CiResult | None) -> Iterator[str]:
-    old = sum(job.bench is not None and job.bench.remembered for job in result.cells)
+    old = sum(job.bench is not None and job.bench.remembered for job in result.jobs)
     if old:
         yield (
             f"{counted(old, 'latency figure')} of an earlier run, of the same bytes on the same "
@@ -119,8 +119,8 @@ def _legend(result: CiResult, baseline: CiResult | None) -> Iterator[str]:
         yield "No baseline: nothing to compare with."
         return
     yield f"Against `{result.baseline}`. ≈: inside the noise of both measurements; {SAME}: equal."
-    known = {*(job.id for job in result.cells), *result.left_out}
-    gone = [job.id for job in baseline.cells if job.id not in known]
+    known = {*(job.id for job in result.jobs), *result.left_out}
+    gone = [job.id for job in baseline.jobs if job.id not in known]
     if gone:
         yield f"Only in the baseline: {', '.join(f'`{job}`' for job in gone)}."
 
@@ -128,7 +128,7 @@ def _legend(result: CiResult, baseline: CiResult | None) -> Iterator[str]:
 def _remarks(result: CiResult) -> Iterator[str]:
     """The lines, folded away, on what was not judged and which programs did not run."""
     quiet = [verdict for verdict in result.verdicts if verdict.status in ("noise", "skip")]
-    unrun = [job for job in result.cells if job.check and job.check.where == "nowhere"]
+    unrun = [job for job in result.jobs if job.check and job.check.where == "nowhere"]
     if not quiet and not unrun:
         return
     yield from ("", "<details><summary>Not judged, and not run</summary>", "")
@@ -136,7 +136,7 @@ def _remarks(result: CiResult) -> Iterator[str]:
         assert job.check is not None
         yield f"- `{job.id}` was not run: {_escaped(job.check.reason)}"
     for verdict in quiet[:LONGEST]:
-        yield f"- `{verdict.cell}` {verdict.gate}: {_escaped(verdict.message)}"
+        yield f"- `{verdict.job}` {verdict.gate}: {_escaped(verdict.message)}"
     yield from ("", "</details>")
 
 

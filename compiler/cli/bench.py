@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from edgekiln.compiler.cli.devices import allowed_signers_option, device_option
-from edgekiln.compiler.cli.options import Finite
+from edgekiln.compiler.cli.options import FiniteRange
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.runtime.bench import MIN_SECONDS, TRIALS
 
@@ -26,26 +26,31 @@ FILE = click.Path(path_type=Path)
     "--trials",
     default=TRIALS,
     show_default=True,
-    help="Measure each engine so many times, in turn.",
+    help="Measure each engine this many times, in turn.",
 )
 @click.option(
     "--min-seconds",
-    type=Finite(min=0),
+    type=FiniteRange(min=0),
     default=MIN_SECONDS,
     show_default=True,
-    help="Let a trial last so long.",
+    help="Let a trial last this many seconds.",
 )
 @click.option(
-    "--threads", default=1, show_default=True, help="Share each inference among so many threads."
+    "--threads", default=1, show_default=True, help="Share each inference among this many threads."
 )
-@click.option("--cpu", type=int, help="Pin the threads to this CPU and those behind it.")
+@click.option(
+    "--cpu",
+    type=int,
+    help="Pin the threads to this CPU, by number, and those behind it (default: not pinned).",
+)
 @click.option("--profile", is_flag=True, help="Time every layer, too.")
 @click.option(
     "--power",
     default="auto",
     show_default=True,
     metavar="METER",
-    help="Measure energy by: auto, none, a sensor, or an external meter's .csv or serial line.",
+    help="Measure energy by this: auto, none, a sensor, or an external meter's .csv or serial "
+    "line.",
 )
 @device_option
 @allowed_signers_option
@@ -69,10 +74,10 @@ def bench(
 
     if device and models:
         raise click.UsageError("--onnx runs on this machine: leave it out with --device")
-    beside = () if device else models or models_of(bundle)
+    references = () if device else models or models_of(bundle)
     results = compare(
         bundle,
-        beside,
+        references,
         trials=trials,
         min_seconds=min_seconds,
         threads=threads,
@@ -89,5 +94,5 @@ def bench(
         return
     for line in bench_lines(results):
         click.echo(line)
-    if not beside and not device:
+    if not references and not device:
         click.echo("ONNX Runtime: the store no longer has the model; give it by --onnx FILE")

@@ -5,7 +5,13 @@ from pathlib import Path
 import click
 
 from edgekiln.compiler.build.recipe import PRECISIONS, Precision
-from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option, shape_option
+from edgekiln.compiler.cli.options import (
+    SEED,
+    Finite,
+    FiniteRange,
+    allow_factory_option,
+    shape_option,
+)
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
 
@@ -19,7 +25,7 @@ from edgekiln.compiler.cli.store import store_option
     multiple=True,
     default=("host",),
     show_default=True,
-    help="Build for this device; give it again for more.",
+    help="Build for this device; again for more.",
 )
 @click.option(
     "--recipe",
@@ -38,7 +44,7 @@ from edgekiln.compiler.cli.store import store_option
 @click.option(
     "--data",
     metavar="SPEC",
-    help="Train and test on this data set, a name or a path (default: the model's).",
+    help="Train and test on this data set, a name or a path (default: the model's own).",
 )
 @click.option(
     "--calibrate",
@@ -57,43 +63,48 @@ from edgekiln.compiler.cli.store import store_option
 )
 @click.option(
     "--max-drop",
-    type=Finite(min=0),
+    type=FiniteRange(min=0),
     metavar="PP",
-    help="Stop at a stage that loses more than this many percentage points of accuracy.",
+    help="Stop at a stage that loses more than this many percentage points of accuracy "
+    "(default: no limit).",
 )
 @click.option(
     "--min-sqnr",
     type=Finite(),
     metavar="DB",
-    help="Stop where the outputs' ratio of signal to noise, held against the float model's, is "
-    "below this many dB.",
+    help="Stop at a stage whose outputs, held against the float model's, have a lower "
+    "signal-to-noise ratio than this many decibels (default: no limit).",
 )
 @click.option(
     "--seed", type=SEED, help="Draw weights, splits and orders by this seed (default: 0)."
 )
 @click.option(
-    "--skip", multiple=True, metavar="STAGE", help="Leave out this stage: distill or prune."
+    "--skip",
+    multiple=True,
+    metavar="STAGE",
+    help="Leave out this stage, distill or prune; again for more.",
 )
 @click.option(
     "--bench-seconds",
-    type=Finite(min=0),
+    type=FiniteRange(min=0),
     default=1.0,
     show_default=True,
     metavar="S",
-    help="Let each of an engine's 5 latency trials last so long; 0 measures none.",
+    help="Let each of an engine's 5 latency trials last this many seconds; 0 measures none.",
 )
 @click.option(
     "--logs",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write training curves for TensorBoard to this directory.",
+    help="Write training curves for TensorBoard to this directory (default: none).",
 )
 @click.option("--check-ir", is_flag=True, help="Check the graph after each compiler pass.")
 @click.option(
     "--dump-ir",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write the graph as text after each compiler pass, a directory a target.",
+    help="Write the graph as text after each compiler pass below this directory, one a target "
+    "(default: none).",
 )
 @shape_option
 @allow_factory_option

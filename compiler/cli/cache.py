@@ -4,7 +4,7 @@ import time
 
 import click
 
-from edgekiln.compiler.cli.options import Finite
+from edgekiln.compiler.cli.options import FiniteRange
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 from edgekiln.compiler.pipeline import gc as housekeeping
 from edgekiln.compiler.pipeline.store import Store
@@ -57,14 +57,19 @@ def ls(as_json: bool) -> None:
 
 @cache.command()
 @click.option(
-    "--keep-days", type=Finite(min=0), help="Remove what was not used for so many days.",
-)  # fmt: skip
+    "--keep-days",
+    type=FiniteRange(min=0),
+    help="Remove what was not used for this many days (default: 30, without --max-size).",
+)
 @click.option(
-    "--max-size", type=Size(), help="Then remove the longest unused until this much is left."
+    "--max-size",
+    type=Size(),
+    help="Then remove the longest unused until at most this is left, in bytes or as 500M, 20G "
+    "(default: no limit).",
 )
 @json_option
 def gc(keep_days: float | None, max_size: int | None, as_json: bool) -> None:
-    """Remove old artifacts and what killed builds left (default: unused for 30 days)."""
+    """Remove old artifacts and what killed builds left."""
     if keep_days is None and max_size is None:
         keep_days = 30.0
     swept = housekeeping.sweep(Store(), keep_days, max_size)

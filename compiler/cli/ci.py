@@ -15,26 +15,30 @@ FILE = click.Path(path_type=Path)
 @click.argument("config", type=FILE, default=Path("edgekiln.toml"))
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default="dist", show_default=True,
-    metavar="DIR", help="The directory to write; it is replaced as a whole at the end.",
+    metavar="DIR", help="Write to this directory, which is replaced as a whole at the end.",
 )  # fmt: skip
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N",
-    help="Build so many bundles at the same time (default: one a CPU).",
+    help="Build this many bundles at the same time (default: one a CPU).",
 )  # fmt: skip
 @click.option(
     "--only",
     default="*",
     metavar="GLOB",
-    help="Take the jobs whose MODEL, or MODEL/TARGET/PRECISION, matches.",
+    help="Take the jobs whose MODEL, or MODEL/TARGET/PRECISION, matches (default: all).",
 )
 @click.option("--frozen", is_flag=True, help="Fail where anything differs from edgekiln.lock.")
 @click.option(
     "--baseline", default="", metavar="DIR|FILE|git:REF",
-    help="Compare with these earlier results. git:REF reads edgekiln.results.json of a commit.",
+    help="Compare with these earlier results (default: none). git:REF reads "
+    "edgekiln.results.json of a commit.",
 )  # fmt: skip
 @store_option
 @click.option(
-    "--key", type=FILE, metavar="FILE", help="Sign every bundle by this key, see `edgekiln sign`."
+    "--key",
+    type=FILE,
+    metavar="FILE",
+    help="Sign every bundle by this key, see `edgekiln sign` (default: none is signed).",
 )
 @click.option(
     "--remeasure", is_flag=True,
@@ -63,7 +67,7 @@ def ci(
       gates.max-latency-us = 60
 
     The bundles, their papers, results.json, summary.md, junit.xml and report.html go to DIR. A
-    failed cell does not hide the others; the exit code is the first failure's.
+    failed job does not hide the others; the exit code is the first failure's.
     """
     if schema:
         from edgekiln.compiler.ci.schema import config_schema
@@ -72,7 +76,7 @@ def ci(
         return
     from edgekiln.compiler.ci.documents import SUMMARY
     from edgekiln.compiler.ci.produce import CiRequest, plan, produce
-    from edgekiln.compiler.ci.result import exit_code
+    from edgekiln.compiler.ci.result import exit_code, text_of
 
     if matrix:
         from edgekiln.compiler.ci.matrix import fan_out
@@ -91,5 +95,5 @@ def ci(
         key=key,
     )
     result = produce(request, lambda line: click.echo(line, err=True))
-    click.echo(result.to_json() if as_json else (out / SUMMARY).read_text("utf-8"), nl=False)
+    click.echo(text_of(result) if as_json else (out / SUMMARY).read_text("utf-8"), nl=False)
     ctx.exit(exit_code(result))

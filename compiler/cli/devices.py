@@ -18,7 +18,8 @@ allowed_signers_option = click.option(
     "--allowed-signers",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Public key, or allowed_signers file of ssh-keygen: refuse what they have not signed.",
+    help="Refuse what this public key, or those of ssh-keygen's allowed_signers file, has not "
+    "signed (default: take any).",
 )
 
 
@@ -60,11 +61,11 @@ def check(device: str, bundle: Path | None, as_json: bool) -> None:
     from edgekiln.runtime.device.example import check_example
 
     start = time.monotonic()
-    with open_device(device, bundle) as held:
+    with open_device(device, bundle) as opened:
         reached_s = time.monotonic() - start
-        machine, state, cpus = held.machine(), held.state(), held.affinity()
-        equal = check_example(bundle, held) if bundle is not None else ()
-        name, measures = held.name, held.measures
+        machine, state, cpus = opened.machine(), opened.state(), opened.affinity()
+        equal = check_example(bundle, opened) if bundle is not None else ()
+        name, measures = opened.name, opened.measures
     found = DeviceCheck(
         device=name, measures=measures, reached_s=reached_s,
         machine=machine, state=state, cpus=cpus, equal=equal,
@@ -85,14 +86,17 @@ def check(device: str, bundle: Path | None, as_json: bool) -> None:
 
 @devices.command()
 @click.option(
-    "--tracker", required=True, metavar="HOST:PORT", help="The address of TVM's RPC tracker."
+    "--tracker",
+    required=True,
+    metavar="HOST:PORT",
+    help="Offer it to TVM's RPC tracker at this address.",
 )
-@click.option("--key", required=True, help="The name by which clients ask for it, e.g. rpi5.")
+@click.option("--key", required=True, help="Let clients ask for it by this name, e.g. rpi5.")
 @click.option(
     "--address",
     default="127.0.0.1",
     show_default=True,
-    help="The address of this machine to listen at, and at which clients reach it.",
+    help="Listen at this address, at which clients reach this machine.",
 )
 @click.option(
     "--port", default=9090, show_default=True, help="Listen on the first free port from here on."

@@ -47,36 +47,36 @@ def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> 
     with progress("estimate") as advance:
         model = model or (NATIVE if here else "")
         result = program(bundle, target=chosen, model=model, advance=advance)
-        beside = measure(bundle, result) if here else None
+        reference = measure(bundle, result) if here else None
     if as_json:
         from edgekiln.compiler.cli.documents import Estimated
 
-        print_json("edgekiln.estimate/1", Estimated(estimate=result, measured=beside))
+        print_json("edgekiln.estimate/1", Estimated(estimate=result, measured=reference))
         return
     click.echo(
         f"{result.program} for {result.target}: {result.method}, model {result.model} of LLVM "
         f"{result.llvm}"
     )
     click.echo()
-    columns([_head(beside), *_rows(result, beside)])
+    columns([_head(reference), *_rows(result, reference)])
     click.echo()
-    for line in _notes(result, beside):
+    for line in _notes(result, reference):
         click.echo(line)
 
 
-def _head(beside: "MeasuredReference | None") -> tuple[str, ...]:
-    measured = ("MEASURED", "CYCLES/NS") if beside else ()
+def _head(reference: "MeasuredReference | None") -> tuple[str, ...]:
+    measured = ("MEASURED", "CYCLES/NS") if reference else ()
     return (
         "LAYER", "OP", "MAC", "INSTRUCTIONS", "EST. CYCLES", "SHARE", "MAC/CYCLE", "OF PEAK",
         *measured,
     )  # fmt: skip
 
 
-def _rows(result: "Estimate", beside: "MeasuredReference | None") -> list[tuple[str, ...]]:
+def _rows(result: "Estimate", reference: "MeasuredReference | None") -> list[tuple[str, ...]]:
     layers = [*result.layers, result.total]
     measured: list[float | None] = [None] * len(layers)
-    if beside:
-        measured = [*beside.layers_s, sum(beside.layers_s)]
+    if reference:
+        measured = [*reference.layers_s, sum(reference.layers_s)]
     return [_row(layer, result, time_s) for layer, time_s in zip(layers, measured, strict=True)]
 
 
@@ -99,7 +99,7 @@ def _rate(cycles: float, measured_s: float) -> str:
     return f"{cycles / measured_s / 1e9:.2f}" if measured_s else "-"
 
 
-def _notes(result: "Estimate", beside: "MeasuredReference | None") -> list[str]:
+def _notes(result: "Estimate", reference: "MeasuredReference | None") -> list[str]:
     notes = [
         f"peak {result.peak_macs_per_cycle:g} MAC a cycle, by the micro-kernel's dot products",
         "cycles are estimated (llvm-mca): no caches, no memory, no branch misses; not a latency",
@@ -107,9 +107,9 @@ def _notes(result: "Estimate", beside: "MeasuredReference | None") -> list[str]:
     if result.unknown_share:
         share = f"{result.unknown_share:.2%}"
         notes.append(f"{share} of the instructions are not in the model: one cycle each")
-    if beside:
+    if reference:
         notes.append(
-            f"measured here, {beside.cpu}: the model is right where CYCLES/NS is the clock's "
-            f"frequency; rank correlation over the layers {beside.rank_correlation:.2f}"
+            f"measured here, {reference.cpu}: the model is right where CYCLES/NS is the clock's "
+            f"frequency; rank correlation over the layers {reference.rank_correlation:.2f}"
         )
     return notes

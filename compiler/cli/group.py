@@ -7,16 +7,12 @@ from typing import Any
 
 import click
 
+from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.runtime.errors import EXIT_INTERRUPTED, EdgeKilnError
 
 COMMANDS = {
     "build": "edgekiln.compiler.cli.build:build",
-    "distill": "edgekiln.compiler.cli.stages:distill",
-    "prune": "edgekiln.compiler.cli.stages:prune",
-    "export": "edgekiln.compiler.cli.stages:export",
-    "quantize": "edgekiln.compiler.cli.stages:quantize",
-    "compile": "edgekiln.compiler.cli.stages:compile_",
-    "package": "edgekiln.compiler.cli.stages:package",
+    **dict.fromkeys(STAGES, "edgekiln.compiler.cli.stages:StageCommand"),
     "run": "edgekiln.compiler.cli.run:run",
     "verify": "edgekiln.compiler.cli.verify:verify",
     "tune": "edgekiln.compiler.cli.tune:tune",
@@ -70,7 +66,8 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = COMMANDS[name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
+        command: click.Command = found(name) if name in STAGES else found
         return command
 
     def invoke(self, ctx: click.Context) -> Any:  # as click has it

@@ -11,11 +11,12 @@ DIRECTORY = click.Path(path_type=Path, file_okay=False)
 @click.argument("parts", metavar="DIR...", type=DIRECTORY, nargs=-1, required=True)
 @click.option(
     "--out", type=DIRECTORY, default="dist", show_default=True, metavar="DIR",
-    help="The directory to write; it is replaced as a whole.",
+    help="Write to this directory, which is replaced as a whole.",
 )  # fmt: skip
 @click.option(
     "--baseline", default="", metavar="DIR|FILE|git:REF",
-    help="Compare with these earlier results in the summary. The gates were judged in each part.",
+    help="Compare with these earlier results in the summary (default: none). The gates were "
+    "judged in each part.",
 )  # fmt: skip
 @click.pass_context
 def merge(ctx: click.Context, *, parts: tuple[Path, ...], out: Path, baseline: str) -> None:

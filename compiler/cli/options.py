@@ -8,13 +8,16 @@ import click
 from edgekiln.compiler.build.recipe import MAX_SEED
 
 
-class Finite(click.FloatRange):
-    """A number from `min` to `max`. NaN is refused, for no comparison with it holds, so that it
-    would switch off whatever it is the limit of; and infinity, which no option needs.
+class Finite(click.types.FloatParamType):
+    """A number. NaN is refused, for no comparison with it holds, so that it would switch off
+    whatever it is the limit of; and infinity, which no option needs.
     """
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self,
+        value: Any,  # releases of click differ in what they call it
+        param: click.Parameter | None,
+        ctx: click.Context | None,
     ) -> float:
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
@@ -22,12 +25,21 @@ class Finite(click.FloatRange):
         return number
 
 
+class FiniteRange(click.FloatRange):
+    """A number as `Finite` takes it, from `min` to `max`, of which one at least is given."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        return super().convert(Finite().convert(value, param, ctx), param, ctx)
+
+
 SEED = click.IntRange(min=0, max=MAX_SEED)
 
 shape_option = click.option(
     "--shape", "shape", multiple=True, metavar="NAME=SIZE",
     help="Fix an open extent of an ONNX model's inputs by its name, or all axes of an input by "
-    "INPUT=1x3x224x224; again for more.",
+    "INPUT=1x3x224x224; again for more (default: none).",
 )  # fmt: skip
 
 allow_factory_option = click.option(

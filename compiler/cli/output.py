@@ -1,6 +1,5 @@
 """What commands print: JSON on stdout for programs, tables for people."""
 
-import json
 from collections.abc import Sequence
 
 import click
@@ -12,10 +11,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON o
 
 def print_json(schema: str, content: object) -> None:
     """Print a document: a dataclass or mapping, and `schema`, its key in `cli.documents`."""
-    from edgekiln.runtime.codec import encode
+    from edgekiln.runtime.documents import document
 
-    document = {"schema": schema, **encode(content)}
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(document(schema, content))
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> None:

@@ -16,7 +16,7 @@ FILE = click.Path(path_type=Path)
     metavar="FILE.html",
     help="Write to this file (default: report.html beside the first of RUNS).",
 )
-@click.option("--open", "show", is_flag=True, help="Show it in the browser.")
+@click.option("--open", "show", is_flag=True, help="Show the page in the browser.")
 def report(*, runs: tuple[Path, ...], output: Path | None, show: bool) -> None:
     """Write one self-contained HTML page about a run of `edgekiln ci`.
 

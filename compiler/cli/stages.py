@@ -1,27 +1,17 @@
 """One command a stage; its options are the stage's fields."""
 
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import click
 
-from edgekiln.compiler.build.recipe import SKIPPABLE, Option, Recipe, stage_class, stage_options
+from edgekiln.compiler.build.recipe import Option, Recipe, stage_class, stage_options
+from edgekiln.compiler.build.stage_table import SUMMARIES
 from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option, shape_option
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
+from edgekiln.runtime.hints import LiteralHint, ScalarHint, TupleHint, UnionHint
 from edgekiln.runtime.text import human_bytes
-
-# Here and not in the stages' modules, so that `edgekiln --help` imports none of them.
-SUMMARIES = {
-    "distill": "Train a module, with a teacher or without.",
-    "prune": "Make a module smaller by cutting whole channels.",
-    "export": "Turn a module into float ONNX.",
-    "quantize": "Turn float ONNX into a QDQ int8 model.",
-    "compile": "Turn a QDQ int8 model into the program of one target.",
-    "package": "Pack a program into a bundle.",
-}
-
 
 # Of no stage, and so of no key: what is looked at changes no program.
 INSPECTION: list[click.Parameter] = [
@@ -30,7 +20,7 @@ INSPECTION: list[click.Parameter] = [
         ["--dump-ir"],
         type=click.Path(path_type=Path, file_okay=False),
         metavar="DIR",
-        help="Write the graph as text after each compiler pass.",
+        help="Write the graph as text after each compiler pass to this directory (default: none).",
     ),
 ]
 
@@ -51,17 +41,19 @@ class StageCommand(click.Command):
             self.params += [
                 click.Argument(["src"], metavar="IN"),
                 click.Option(["-o", "--output"], type=click.Path(path_type=Path), required=True,
-                             metavar="OUT", help=f"Write the result, a {cls.suffix} file, here."),
+                             metavar="OUT",
+                             help=f"Write the result, a {cls.suffix} file, to this path."),
             ]  # fmt: skip
             if cls.uses_target:
                 self.params.append(
                     click.Option(["--target"], default="host", show_default=True,
                                  metavar="NAME|FILE.toml", help="Build for this device.")
                 )  # fmt: skip
-            if self.name in SKIPPABLE:  # those that train
+            if cls.gives == "module":  # those that train
                 self.params.append(
                     click.Option(["--logs"], type=click.Path(path_type=Path), metavar="DIR",
-                                 help="Write training curves for TensorBoard to this directory.")
+                                 help="Write training curves for TensorBoard to this directory "
+                                      "(default: none).")
                 )  # fmt: skip
             if self.name == "compile":
                 self.params += INSPECTION
@@ -143,29 +135,22 @@ class StageCommand(click.Command):
 def option_of(option: Option) -> click.Option:
     """The command-line form of a stage's field."""
     flag = f"--{option.key}"
-    hint = option.hint
-    if get_origin(hint) in (Union, UnionType):
-        hint = next(arg for arg in get_args(hint) if arg is not type(None))
     common: dict[str, Any] = {  # keyword arguments of click's
         "default": option.default,
         "help": option.help,
         "show_default": option.default not in (None, "", ()),
     }
-    if hint is bool:
-        return click.Option([f"{flag}/--no-{option.key}"], **common)
-    if get_origin(hint) is Literal:
-        return click.Option([flag], type=click.Choice(get_args(hint)), **common)
-    if get_origin(hint) is tuple:
-        return click.Option([flag], type=get_args(hint)[0], multiple=True, **common)
-    if hint is float:
-        return click.Option([flag], type=Finite(), **common)
-    flags = [option.field, flag, *([f"--{option.also}"] if option.also else [])]
-    return click.Option(flags, type=SEED if option.key == "seed" else hint, **common)
-
-
-distill = StageCommand("distill")
-prune = StageCommand("prune")
-export = StageCommand("export")
-quantize = StageCommand("quantize")
-compile_ = StageCommand("compile")
-package = StageCommand("package")
+    hint = option.hint.required if isinstance(option.hint, UnionHint) else option.hint
+    match hint:
+        case LiteralHint(values=values):
+            return click.Option([flag], type=click.Choice(values), **common)
+        case TupleHint(items=[ScalarHint(kind=kind)]):
+            return click.Option([flag], type=kind, multiple=True, **common)
+        case ScalarHint(kind=kind) if kind is bool:
+            return click.Option([f"{flag}/--no-{option.key}"], **common)
+        case ScalarHint(kind=kind) if kind is float:
+            return click.Option([flag], type=Finite(), **common)
+        case ScalarHint(kind=kind):
+            flags = [option.field, flag, *([f"--{option.also}"] if option.also else [])]
+            return click.Option(flags, type=SEED if option.key == "seed" else kind, **common)
+    raise TypeError(f"{option.key}: no option can be made of {hint}")

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.build.result import BuildResult, Latency, Step, TargetResult
+from edgekiln.compiler.build.result import BuildResult, Step, TargetResult
+from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.runtime.text import footprint_lines, human_bytes
 from edgekiln.targets.profile import HOST
 

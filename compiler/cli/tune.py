@@ -25,7 +25,7 @@ TRIALS = 9
     type=click.IntRange(min=1),
     default=TRIALS,
     show_default=True,
-    help="Run at most so many trials of all candidates; three in a row that agree are enough.",
+    help="Run at most this many trials of all candidates; three in a row that agree are enough.",
 )
 @click.option("--compact", is_flag=True, help="Tune what `edgekiln compile --compact` builds.")
 @click.option(

@@ -28,12 +28,19 @@ _FILE = click.Path(path_type=Path)
     "float_model",
     metavar="FILE.onnx",
     type=_FILE,
-    help="Show, too, what quantizing this float model changed.",
+    help="Show, too, what quantizing this float model changed (default: none).",
 )
 @click.option(
-    "--module", metavar="FILE.pt", type=_FILE, help="Show, too, what exporting this module changed."
+    "--module",
+    metavar="FILE.pt",
+    type=_FILE,
+    help="Show, too, what exporting this module changed (default: none).",
 )
-@click.option("--data", default="", help="Compare on this data set (default: the model's own).")
+@click.option(
+    "--data",
+    default="",
+    help="Compare on this data set, a name or a path (default: the model's own).",
+)
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="Split the data set by this seed."
 )
@@ -42,7 +49,7 @@ _FILE = click.Path(path_type=Path)
     default=64,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Compare on so many held-out samples.",
+    help="Compare on this many held-out samples.",
 )
 @allow_factory_option
 @json_option
@@ -80,8 +87,19 @@ def verify(
     links = parity.links(steps, batches)
     result = run(program, model, batches)
     if as_json:
-        content = {"chain": [link.to_json() for link in links], **result.to_json()}
-        print_json("edgekiln.verify/1", content)
+        from edgekiln.compiler.cli.documents import Verified
+
+        document = Verified(
+            chain=tuple(links),
+            samples=result.samples,
+            layers=result.layers,
+            outputs=result.outputs,
+            agreement=result.agreement,
+            unchecked=result.unchecked,
+            judged=result.judged,
+            identical=result.identical,
+        )
+        print_json("edgekiln.verify/1", document)
     else:
         _print(links, result)
     result.check()

@@ -28,4 +28,4 @@ def identity(spec: str, bundle: Path) -> str:
     DeviceError: it is busy, or cannot be reached.
     """
     with open_device(spec, bundle) as device:
-        return codec.dumps(codec.encode(device.machine()))
+        return codec.to_json(device.machine())

@@ -1,76 +1,96 @@
 """JSON Schemas (draft 2020-12) of what commands print, made from the types they print."""
 
-import types
-from collections import abc
-from dataclasses import fields, is_dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from edgekiln.compiler.documents.field_comments import comments_of
+from edgekiln.runtime.hints import (
+    AnyHint,
+    Hint,
+    LiteralHint,
+    MappingHint,
+    RecordHint,
+    ScalarHint,
+    TupleHint,
+    UnionHint,
+    fields_of,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 PLAIN = {int: "integer", float: "number", bool: "boolean", str: "string", type(None): "null"}
 
-Definitions = dict[str, dict[str, Any]]  # class name → schema
+Schema = dict[str, object]
+Definitions = dict[str, Schema]  # class name → schema
 
 
-def document_schema(title: str, cls: type, schema: str | int = "") -> dict[str, Any]:
-    """Of a whole document: the fields of `cls` and the key `schema`.
+def document_schema(title: str, cls: "type[DataclassInstance]", schema: str | int = "") -> Schema:
+    """The schema of a whole document: the fields of `cls` and the key `schema`.
 
     Args:
         schema: that key's value; by default it is `title`.
     """
     definitions: Definitions = {}
-    content = _dataclass_schema(cls, definitions)
-    own = {key: item for key, item in content["properties"].items() if key != "schema"}
+    own = _properties(cls, definitions)
+    own.pop("schema", None)
     found = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": title,
-        **content,
-        "properties": {"schema": {"const": schema or title}, **own},
-        "required": [*dict.fromkeys(("schema", *content["required"]))],
+        **_record({"schema": {"const": schema or title}, **own}, cls),
     }
     return {**found, "$defs": definitions} if definitions else found
 
 
-def schema_of(hint: Any, definitions: Definitions) -> dict[str, Any]:
-    """Of a value with this annotation, as `edgekiln.runtime.codec.encode` writes it.
+def schema_of(hint: Hint, definitions: Definitions) -> Schema:  # noqa: PLR0911 a hint each
+    """The schema of a value with this hint, as `edgekiln.runtime.codec.encode` writes it.
 
     Args:
         definitions: gets the schemas of dataclasses, for "$defs" of the document.
     """
-    origin, args = get_origin(hint), get_args(hint)
-    if hint is Any or hint in PLAIN:
-        return {} if hint is Any else {"type": PLAIN[hint]}
-    if origin is Literal:
-        return {"const": args[0]} if len(args) == 1 else {"enum": list(args)}
-    if origin in (Union, types.UnionType):
-        return {"anyOf": [schema_of(arg, definitions) for arg in args]}
-    if origin is tuple:
-        fixed = {} if args[-1] is ... else {"minItems": len(args), "maxItems": len(args)}
-        return {"type": "array", "items": schema_of(args[0], definitions), **fixed}
-    if origin is abc.Mapping:
-        return {"type": "object", "additionalProperties": schema_of(args[1], definitions)}
-    return _reference(hint, definitions)
+    match hint:
+        case AnyHint():
+            return {}
+        case ScalarHint(kind=kind):
+            return {"type": PLAIN[kind]}
+        case LiteralHint(values=[only]):
+            return {"const": only}
+        case LiteralHint(values=values):
+            return {"enum": list(values)}
+        case UnionHint(members=members):
+            return {"anyOf": [schema_of(each, definitions) for each in members]}
+        case TupleHint(items=items, repeated=repeated):
+            fixed = {} if repeated else {"minItems": len(items), "maxItems": len(items)}
+            return {"type": "array", "items": schema_of(items[0], definitions), **fixed}
+        case MappingHint(value=value):
+            return {"type": "object", "additionalProperties": schema_of(value, definitions)}
+        case RecordHint(kind=kind):
+            return _reference(kind, definitions)
 
 
-def _reference(cls: Any, definitions: Definitions) -> dict[str, Any]:
+def _reference(cls: "type[DataclassInstance]", definitions: Definitions) -> Schema:
     name = cls.__name__
     if name not in definitions:
         definitions[name] = {}  # holds the place: a type may hold itself
-        definitions[name] = _dataclass_schema(cls, definitions)
-    described = definitions[name].get("properties")
-    same = described is None or list(described) == [field.name for field in fields(cls)]
+        definitions[name] = _record(_properties(cls, definitions), cls)
+    required = definitions[name].get("required")
+    same = required is None or required == list(fields_of(cls))
     assert same, f"two types of a document are named {name}"
     return {"$ref": f"#/$defs/{name}"}
 
 
-def _dataclass_schema(cls: Any, definitions: Definitions) -> dict[str, Any]:
-    assert is_dataclass(cls), f"{cls} has no JSON form"
-    assert isinstance(cls, type)
-    hints, comments = get_type_hints(cls), comments_of(cls)
-    properties = {}
-    for field in fields(cls):
-        described = {"description": comments[field.name]} if field.name in comments else {}
-        properties[field.name] = {**described, **schema_of(hints[field.name], definitions)}
+def _properties(cls: "type[DataclassInstance]", definitions: Definitions) -> dict[str, Schema]:
+    comments = comments_of(cls)
+    return {
+        name: {
+            **({"description": comments[name]} if name in comments else {}),
+            **schema_of(hint, definitions),
+        }
+        for name, hint in fields_of(cls).items()
+    }
+
+
+def _record(properties: Mapping[str, Schema], cls: type) -> Schema:
     return {
         "description": " ".join((cls.__doc__ or "").split()),
         "type": "object",

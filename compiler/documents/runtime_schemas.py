@@ -62,6 +62,7 @@ def texts() -> dict[str, str]:
 
 
 def main() -> None:
+    """Write all of them to where they ship from."""
     for name, text in texts().items():
         with written_whole(home() / name) as stream:
             stream.write(text.encode())

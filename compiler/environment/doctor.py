@@ -41,6 +41,7 @@ class Check:
 
     @property
     def stops_the_build(self) -> bool:
+        """Whether no build for this machine works until it is mended."""
         return self.needed and self.status != "ok"
 
 

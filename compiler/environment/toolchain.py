@@ -31,12 +31,15 @@ def problem(target: TargetProfile) -> str:
 
 
 def install_command(tools: Toolchain) -> str:
+    """The command that installs a C compiler and what belongs to it."""
     return debian_hint(*tools.packages)
 
 
 @cache
 def version(cc: str) -> str:
-    """In its own words, e.g. "gcc (Debian 12.2.0-14+deb12u1) 12.2.0"; "" if it is missing."""
+    """A compiler's version in its own words, "gcc (Debian 12.2.0-14) 12.2.0"; "" if it is
+    missing.
+    """
     try:
         done = subprocess.run([cc, "--version"], capture_output=True, text=True, check=False)
     except OSError:

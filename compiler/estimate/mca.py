@@ -66,6 +66,7 @@ def cycles(blocks: Iterable[Block], pipeline: Pipeline) -> Cycles:
     return Cycles(cpu=name, of=of, unknown=unknown)
 
 
+# Llvm-mca's own form.
 def _run(blocks: list[Block], pipeline: Pipeline, rounds: int) -> Mapping[str, Any]:
     lines = []
     for index, block in enumerate(blocks):
@@ -86,5 +87,5 @@ def _run(blocks: list[Block], pipeline: Pipeline, rounds: int) -> Mapping[str, A
             f"LLVM has no pipeline model of {pipeline.cpu!r} for {pipeline.triple}",
             f"`{command[0]} {command[1]} -mcpu=help` lists the processors it knows",
         )
-    analysis: Mapping[str, Any] = json.loads(done.stdout)  # llvm-mca's own form
+    analysis: Mapping[str, Any] = json.loads(done.stdout)  # as above
     return analysis

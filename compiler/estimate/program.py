@@ -31,6 +31,7 @@ class LayerEstimate:
 
     @property
     def macs_per_cycle(self) -> float:
+        """How well it uses the multipliers."""
         return self.macs / max(self.cycles, 1.0)
 
 

@@ -1,1 +1,1 @@
-"""What a model or a program computes, held against a reference."""
+"""What a model or a program computes, and how fast, held against a reference."""

@@ -44,7 +44,7 @@ class Judgement:
 
     @property
     def verdict(self) -> str:
-        """In words, where ONNX Runtime is off."""
+        """What is said of the layer where ONNX Runtime is off."""
         where = f"ONNX Runtime is off in {self.name} ({self.op}), exact arithmetic says: "
         if self.max_steps is None:
             theirs, ours = _db(self.onnxruntime_sqnr_db), _db(self.sqnr_db)

@@ -8,7 +8,7 @@ more often, or more, than that explains, exact arithmetic decides who of the two
 """
 
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,7 @@ class Verification:
 
     @property
     def integer_layers(self) -> tuple[Gap, ...]:
+        """Those that are compared as codes."""
         return tuple(gap for gap in self.layers if gap.max_steps is not None)
 
     @property
@@ -70,9 +71,6 @@ class Verification:
         for each in self.judged:
             if each.onnxruntime_is_off:
                 yield each.verdict
-
-    def to_json(self) -> dict[str, object]:
-        return asdict(self) | {"identical": self.identical}
 
     def check(self) -> None:
         """Raises MismatchError naming the worst layer."""

@@ -1,7 +1,7 @@
 """How far the steps of a build are apart: PyTorch → float ONNX → int8 ONNX → program."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,9 +29,6 @@ class Link:
     max_abs: float
     sqnr_db: float | None  # None: identical
     agreement: float  # share of samples with the same largest output
-
-    def to_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def links(models: Sequence[tuple[str, Model]], batches: "Sequence[Inputs]") -> list[Link]:

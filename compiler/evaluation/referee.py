@@ -12,11 +12,13 @@ from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import onnx
-    from numpy.typing import NDArray
     from onnx.reference.op_run import OpRun
+
+Array = NDArray[np.generic]
 
 SNAP = 1e-9  # in steps: nearer to the middle between two codes is the middle
 # In steps: of numbers of up to 256 steps float32 cannot tell less, after four roundings.
@@ -30,7 +32,7 @@ class Referee:
         """`known` are tensors whose values are given: a layer reaches back as far as these."""
         self._model, self._known = model, known
         self._producers = {name: node for node in model.graph.node for name in node.output}
-        self._evaluators: dict[tuple[str, float], Any] = {}
+        self._evaluators: dict[tuple[str, float], Any] = {}  # of onnx's reference, untyped
 
     def bounds(
         self, name: str, values: "Mapping[str, NDArray[np.generic]]"
@@ -65,7 +67,7 @@ class Referee:
             return None
         return cast("NDArray[np.generic]", np.asarray(result))
 
-    def _evaluator(self, name: str, toward: float) -> Any:
+    def _evaluator(self, name: str, toward: float) -> Any:  # as above
         from onnx import helper
         from onnx.reference import ReferenceEvaluator
 
@@ -134,23 +136,28 @@ def _operators(toward: float) -> "list[type[OpRun]]":
     from onnx.reference.op_run import OpRun
 
     class DequantizeLinear(OpRun):  # the name is how it is found
-        def _run(self, x: Any, scale: Any, zero: Any = None, axis: int = 1, **_: Any) -> Any:
-            scale, zero = (_along(each, x.ndim, axis) for each in (scale, zero))
-            return ((x.astype(np.float64) - zero.astype(np.float64)) * scale.astype(np.float64),)
+        def _run(
+            self, x: Array, scale: Array, zero: Array | None = None, axis: int = 1, **_: object
+        ) -> tuple[Array]:
+            steps, middle = (_along(each, x.ndim, axis) for each in (scale, zero))
+            return ((x.astype(np.float64) - middle.astype(np.float64)) * steps.astype(np.float64),)
 
     class QuantizeLinear(OpRun):
-        def _run(self, x: Any, scale: Any, zero: Any = None, axis: int = 1, **_: Any) -> Any:
+        def _run(
+            self, x: Array, scale: Array, zero: Array | None = None, axis: int = 1, **_: object
+        ) -> tuple[Array]:
             dtype = np.dtype(np.uint8) if zero is None else zero.dtype
-            scale, zero = (_along(each, x.ndim, axis) for each in (scale, zero))
-            levels = rounded(x / scale.astype(np.float64), toward) + zero.astype(np.float64)
-            limits = np.iinfo(dtype)
+            steps, middle = (_along(each, x.ndim, axis) for each in (scale, zero))
+            quotient = x.astype(np.float64) / steps.astype(np.float64)
+            levels = rounded(quotient, toward) + middle.astype(np.float64)
+            limits = np.iinfo(dtype.name)
             return (np.clip(levels, limits.min, limits.max).astype(dtype),)
 
     return [DequantizeLinear, QuantizeLinear]
 
 
 def rounded(levels: "NDArray[np.float64]", toward: float = 0.0) -> "NDArray[np.float64]":
-    """To the nearest whole number, from the middle to the even one.
+    """Round to the nearest whole number, from the middle to the even one.
 
     Args:
         toward: -1 or 1: what float32 cannot tell from the middle goes down, or up.

@@ -41,7 +41,7 @@ class Subject:
 
 
 def open_subject(artifact: Artifact, allow: Collection[str] = ()) -> Subject:
-    """By the artifact's kind. `allow` as in `edgekiln.models.artifact.load_module`.
+    """Open an artifact of any kind. `allow` is as in `edgekiln.models.artifact.load_module`.
 
     Raises:
         InputError, UnsupportedError: as the readers do.
@@ -162,7 +162,9 @@ def _executor(
 
 
 def _padded(predict: Predict, takes: ModelInputs, fixed: int | None) -> Predict:
-    """For a model of one fixed batch: fill the last, shorter batch by repeating its last sample."""
+    """Let a model of one fixed batch take any number: a shorter last batch repeats its last
+    sample.
+    """
     if fixed is None or fixed == 1 or not takes.batched:
         return predict
 

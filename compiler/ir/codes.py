@@ -75,6 +75,7 @@ class IntFinish(Codes):
 
     @property
     def limits(self) -> tuple[int, int]:
+        """The least and the largest code that is stored."""
         return self.qmin, self.qmax
 
 
@@ -98,6 +99,7 @@ class FloatFinish:
 
     @property
     def limits(self) -> tuple[float, float]:
+        """The least and the largest number, before the function."""
         return self.low, self.high
 
 

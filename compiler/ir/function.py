@@ -1,4 +1,4 @@
-"""Any function of one float, as a straight list of steps."""
+"""Every function of one float, as a straight list of steps."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -25,9 +25,11 @@ class Graph:
     opset: int = 0
 
     def producers(self) -> dict[str, Node]:
+        """Tensor → the node that makes it."""
         return {out: node for node in self.nodes for out in node.outputs}
 
     def consumers(self) -> dict[str, list[Node]]:
+        """Tensor → the nodes that read it, in their order, each once."""
         users: dict[str, list[Node]] = {}
         for node in self.nodes:
             for name in dict.fromkeys(node.inputs):
@@ -49,6 +51,7 @@ class Graph:
         input (or output) `name`.
         """
         self.put(inner)
+        # Nodes that made or read the edge itself now make or read what lies inside of it.
         self.nodes = [node.renamed({name: inner.name}) for node in self.nodes]
         if name in self.inputs:
             self.nodes.insert(0, Node(op=op, inputs=(name,), outputs=(inner.name,)))
@@ -63,6 +66,7 @@ class Graph:
                 yield tensor
 
     def quantized(self, names: Iterable[str]) -> Iterator[Tensor]:
+        """Those of the tensors that hold codes."""
         for tensor in self.arrays(names):
             if tensor.quant is not None:
                 yield tensor

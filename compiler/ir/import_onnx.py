@@ -34,6 +34,7 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
     model = onnx.ModelProto()
     model.CopyFrom(loaded or load_model(path))
     _fix_batch(model.graph, batch, path)
+    # Shapes are only inferred whole where the constants that they are computed from are known.
     model = folding.settle(model)
     operators.check(model, str(path))
     resize.check(model, str(path))
@@ -54,6 +55,7 @@ def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path) -> None:
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.HasField("dim_value") and dim.dim_value > 0:
                 continue
+            # Only the first axis is the batch: no other may be open.
             if axis:
                 raise UnsupportedError(
                     f"{path}: input {value.name!r} has no fixed size on axis {axis}",
@@ -130,6 +132,7 @@ def _fold_constants(graph: Graph) -> None:
             last = op.integer("end", len(source.shape))
             shape = source.shape[op.integer("start", 0) : last]
             graph.constants[node.name] = np.asarray(shape, np.int64)
+        # A result that nobody can change is computed now, by ONNX's own reference.
         elif op.op_type != NEVER_FOLDED and all(
             name in graph.constants for name in node.inputs if name
         ):

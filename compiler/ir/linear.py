@@ -107,7 +107,8 @@ class Dense(_Linear):
         return self.residual is None and self.on_floats
 
     def for_channels_last(self, image: tuple[int, ...]) -> "Dense":
-        """For flattened images (N, C, H, W) whose values lie channels-last."""
+        """The same layer for flattened images (N, C, H, W) whose values lie channels-last."""
+        # The columns of the weights follow the values they are multiplied by.
         columns = self.weight.reshape(-1, *image[1:]).transpose(0, 2, 3, 1)
         return replace(self, weight=columns.reshape(self.weight.shape).copy())
 

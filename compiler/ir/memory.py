@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-# TVM ships no types.
+# TVM ships no types, and nothing here looks into these.
 Index = Any  # an int, or an integer expression of TensorIR
 PrimFunc = Any  # tvm.tirx.PrimFunc
 
@@ -28,6 +28,7 @@ class Halo:
         return any((self.top, self.left, self.bottom, self.right))
 
     def union(self, other: "Halo") -> "Halo":
+        """The border that is wide enough for both."""
         return Halo(
             top=max(self.top, other.top),
             left=max(self.left, other.left),
@@ -80,6 +81,7 @@ class Nhwc:
 
     @property
     def elements(self) -> int:
+        """All of them, the border included."""
         return self.n * self.image
 
     def index(self, n: Index, h: Index, w: Index, c: Index) -> Index:
@@ -101,6 +103,7 @@ class F32:
 
     @property
     def elements(self) -> int:
+        """All of them."""
         return self.n * self.h * self.w * self.c
 
     @property

@@ -74,7 +74,7 @@ class Pad(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slice(Op):
-    """From `begin` on, each `steps`-th value of an axis, as many as the result has."""
+    """Takes, from `begin` on, each `steps`-th value of an axis, as many as the result has."""
 
     KIND: ClassVar[str] = "slice"
     spreads_layout: ClassVar[bool] = True
@@ -126,6 +126,53 @@ class Repeat(Op):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Blocks(Op):
+    """Between an image and a smaller one whose channels are the pixels of its blocks.
+
+    A block's pixel (i, j) of channel c is channel (i·block + j)·C + c, or, where `channels_first`,
+    c·block² + i·block + j; C is the larger image's number of channels.
+    """
+
+    spreads_layout: ClassVar[bool] = True
+    permutes: ClassVar[bool] = True
+
+    block: int
+    channels_first: bool
+
+    def misfit(self, small: Tensor, large: Tensor) -> str:
+        """How the two images do not belong together; empty if they do."""
+        n, c, h, w = large.shape
+        high, odd_rows = divmod(h, self.block)
+        wide, odd_columns = divmod(w, self.block)
+        whole = not odd_rows and not odd_columns
+        if whole and small.shape == (n, c * self.block**2, high, wide):
+            return ""
+        return f"{described(small)} has not the blocks of {self.block} of {described(large)}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DepthToSpace(_Blocks):
+    """Each pixel's channels become a block of pixels."""
+
+    KIND: ClassVar[str] = "depth_to_space"
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (x,), (y,) = xs, ys
+        return moved(x, y) or self.misfit(x, y)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpaceToDepth(_Blocks):
+    """Each block of pixels becomes one pixel's channels."""
+
+    KIND: ClassVar[str] = "space_to_depth"
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (x,), (y,) = xs, ys
+        return moved(x, y) or self.misfit(y, x)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Concat(Op):
     """Its operands side by side; requantized to the result's parameters if there is a `finish`."""
 
@@ -168,7 +215,7 @@ class Interleave(Op):
 
 
 def described(tensor: Tensor) -> str:
-    """For people: name, type and shape."""
+    """A tensor in words for people: its name, type and shape."""
     return f"{tensor.name} ({tensor.dtype}{list(tensor.shape)})"
 
 
@@ -188,6 +235,7 @@ def moved(x: Tensor, y: Tensor) -> str:
 
 
 def wrong_shape(y: Tensor, shape: tuple[int, ...]) -> str:
+    """What is wrong about the shape of a result; empty if it is right."""
     return "" if y.shape == shape else f"{described(y)} should have the shape {list(shape)}"
 
 

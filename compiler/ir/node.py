@@ -40,7 +40,7 @@ class Op:
         return shift_fields(self, by)
 
     def renamed(self, names: Mapping[str, str]) -> "Op":
-        """With other names of tensors, where it names any itself."""
+        """The same operation with other names of tensors, where it names any itself."""
         del names
         return self
 
@@ -63,7 +63,9 @@ class Op:
         return False
 
     def with_residual(self, conv_quant: Quant | None, finish: Finish) -> "Op":
-        """With another operand added, then `finish`; `conv_quant` is its own result's so far."""
+        """The operation with another operand added, then `finish`; `conv_quant` is its own
+        result's so far.
+        """
         raise NotImplementedError(self.kind)
 
     def takes_function(self) -> bool:
@@ -71,6 +73,9 @@ class Op:
         return False
 
     def with_function(self, function: Function) -> "Op":
+        """The operation with a function applied to its floats, where `takes_function` says that it
+        can.
+        """
         raise NotImplementedError(self.kind)
 
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
@@ -96,8 +101,8 @@ class Node:
         return self.outputs[0]
 
     def renamed(self, names: Mapping[str, str]) -> "Node":
-        """With other operands and results, those inside its operation too; itself, if it names
-        none of them.
+        """The node with other operands and results, those inside its operation too; the node
+        itself, if it names none of them.
         """
         inputs = tuple(names.get(name, name) for name in self.inputs)
         outputs = tuple(names.get(name, name) for name in self.outputs)

@@ -46,7 +46,7 @@ class Binary(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lookup(Op):
-    """Any function of one code, as a table."""
+    """A function of one code, whichever it is, as a table."""
 
     KIND: ClassVar[str] = "lookup"
     spreads_layout: ClassVar[bool] = True
@@ -62,7 +62,7 @@ class Lookup(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Map(Op):
-    """Any function of one float."""
+    """A function of one float, whichever it is."""
 
     KIND: ClassVar[str] = "function"
     spreads_layout: ClassVar[bool] = True
@@ -124,7 +124,7 @@ class GlobalAveragePool(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Softmax(Op):
-    """Of each row of the last axis."""
+    """Makes each row of the last axis a probability distribution."""
 
     KIND: ClassVar[str] = "softmax"
     on_rows: ClassVar[bool] = True
@@ -161,7 +161,7 @@ class LayerNorm(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Edge(Op):
-    """Between floats, which lie in ONNX's order, and codes."""
+    """Converts between floats, which lie in ONNX's order, and codes."""
 
     def wants_rows(self, tensor: Tensor) -> bool:
         return tensor.quant is None

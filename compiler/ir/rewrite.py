@@ -41,6 +41,7 @@ class _State:
             (graph.inputs, graph.outputs) != self.edges
             or graph.nodes != self.nodes
             or graph.tensors != self.tensors
+            # By identity: comparing all weights after each pass would take longer than the pass.
             or {name: id(array) for name, array in graph.constants.items()}
             != {name: id(array) for name, array in self.constants.items()}
         )
@@ -73,6 +74,7 @@ def schedule(
     while waiting:
         due = [node for node in waiting if ready.issuperset(node.inputs)]
         assert due, [node.name for node in waiting]
+        # As long as the last one was of the kind, the next one of it goes before all others.
         together = bool(ordered) and prefer(ordered[-1])
         node = next((node for node in due if together and prefer(node)), due[0])
         waiting.remove(node)
@@ -90,6 +92,7 @@ def remove_unused(graph: Graph) -> None:
             kept.append(node)
             needed.update(node.inputs)
     graph.nodes = kept[::-1]
+    # Results that nobody reads are still written by the node that makes them.
     names = needed | {name for node in graph.nodes for name in node.outputs} | set(graph.inputs)
     graph.tensors = {name: t for name, t in graph.tensors.items() if name in names}
     graph.constants = {name: c for name, c in graph.constants.items() if name in names}

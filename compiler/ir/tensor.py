@@ -42,6 +42,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
+        """How many values it has, without a border."""
         return prod(self.shape)
 
     @property

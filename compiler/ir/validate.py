@@ -43,6 +43,7 @@ def _dangling(graph: Graph) -> Iterator[str]:
     """Every tensor is named by somebody."""
     named = {*graph.inputs, *graph.outputs}
     for node in graph.nodes:
+        # The tensors inside a subgraph are named by nodes that the graph does not list.
         for inner in (node, *(node.op.nodes if isinstance(node.op, Subgraph) else ())):
             named |= {*inner.inputs, *inner.outputs}
     named |= {tensor.part.whole for tensor in graph.tensors.values() if tensor.part}

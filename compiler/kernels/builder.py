@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.ir.memory import Code
-from edgekiln.compiler.kernels.types import Kernel, PrimFunc
+from edgekiln.compiler.ir.memory import Code, PrimFunc
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.expressions import Buffer, Expr, Index
 
 

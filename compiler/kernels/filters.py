@@ -50,7 +50,7 @@ class FilterSpec(Sums):
         assert_covered(self.x, size, (kh, kw), self.strides, self.pads, self.dilations)
 
     def described(self, kind: str, channels: str) -> str:
-        """For people: its kind, its filter, its channels and its result's size."""
+        """A layer in words for people: its kind, its filter, its channels and its result's size."""
         kh, kw = self.weight.shape[2:]
         # As people write it: "conv 3×3/2 64→128, 28×28 + residual".
         by = f"/{self.strides[0]}" if self.strides != (1, 1) else ""

@@ -1,15 +1,11 @@
 """What a kernel is once it is built, and how tensors are cut into even shares of work."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.ir.memory import Code, Nhwc
-
-# `tvm.tirx.PrimFunc`: kernels hand it on and never look into it, and TVM ships no types.
-PrimFunc = Any
+from edgekiln.compiler.ir.memory import Code, Nhwc, PrimFunc
 
 # Elements of a work item that is one long run in memory: at most, and at least to be worth a
 # thread's while.

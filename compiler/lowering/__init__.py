@@ -1,1 +1,1 @@
-"""From the graph to a program: a kernel for each operation."""
+"""What makes a program of the graph: a kernel for each operation."""

@@ -27,12 +27,14 @@ from edgekiln.compiler.lowering.state import Lowering
 
 
 def quantize(low: Lowering, node: Node) -> None:
+    """Floats in, codes out: one call, which also changes the order where they lie otherwise."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     codes, floats = _one_order(y.nhwc(), _float_like(x.shape, y))
     low.call(node, convert.QuantizeKernel(x=floats, y=codes).build(low.mk))
 
 
 def dequantize(low: Lowering, node: Node) -> None:
+    """Codes in, floats out, as `quantize`."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     codes, floats = _one_order(x.nhwc(), _float_like(y.shape, x))
     low.call(node, convert.DequantizeKernel(x=codes, y=floats).build(low.mk))
@@ -55,6 +57,7 @@ def _one_order(codes: Nhwc, floats: F32) -> tuple[Nhwc, F32]:
 
 
 def binary(low: Lowering, node: Node, op: Binary) -> None:
+    """A sum or a product of two tensors, the second maybe broadcast over the image."""
     a, b, y = (low.tensor(name).nhwc() for name in (*node.inputs, node.name))
     kind = op.function.capitalize()
     mult = None
@@ -66,17 +69,20 @@ def binary(low: Lowering, node: Node, op: Binary) -> None:
 
 
 def lookup(low: Lowering, node: Node, op: Lookup) -> None:
+    """A table of 256 entries, one for each code."""
     x, y = in_rows(low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc())
     low.call(node, unary.LookupKernel(x=x, y=y, table=op.table.entries).build(low.mk))
 
 
 def function(low: Lowering, node: Node, op: Map) -> None:
+    """A function of floats, value by value."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     kernel = unary.MapKernel(x=x.nhwc(), y=y.nhwc(), function=op.function)
     low.call(node, kernel.build(low.kernels_of(node)))
 
 
 def max_pool(low: Lowering, node: Node, op: MaxPool) -> None:
+    """The largest value of each window."""
     x, y, window = low.tensor(node.inputs[0]), low.tensor(node.name), op.window
     kernel = pool.MaxPoolKernel(
         x=x.nhwc(),
@@ -90,12 +96,15 @@ def max_pool(low: Lowering, node: Node, op: MaxPool) -> None:
 
 
 def average_pool(low: Lowering, node: Node, op: AveragePool) -> None:
+    """The mean of each window; what ONNX does not count at the edges does not count."""
     x, y = low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc()
+    # A window counts the same columns in each row, so its taps are a product.
     counts = (_window_counts(op, 0, x.h, y.h), _window_counts(op, 1, x.w, y.w))
     _average(low, node, op.finish, op.window, np.outer(*counts))
 
 
 def global_average_pool(low: Lowering, node: Node, op: GlobalAveragePool) -> None:
+    """One window, as large as the image."""
     x = low.tensor(node.inputs[0]).nhwc()
     _average(low, node, op.finish, Window(kernel=(x.h, x.w)), np.array([[x.h * x.w]]))
 
@@ -125,6 +134,8 @@ def _window_counts(op: AveragePool, axis: int, extent: int, out: int) -> NDArray
     window = op.window
     before, after = window.pads[axis], window.pads[axis + 2]
     low, high = (-before, extent + after) if op.count_include_pad else (0, extent)
+    # The first tap of each window, counted from the image's edge: negative ones are in the
+    # border.
     first = np.arange(out) * window.strides[axis] - before
     counts: NDArray[np.int64] = np.minimum(first + window.kernel[axis], high) - np.maximum(
         first, low

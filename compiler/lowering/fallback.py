@@ -45,6 +45,7 @@ def subgraph(low: Lowering, node: Node, op: Subgraph) -> None:
     """
     for call in _functions(low.graph, node, op, low.tvm_target):
         for name, (dtype, shape) in zip(call.outputs, call.types, strict=True):
+            # Temporaries between the functions are no tensors of the graph.
             if name not in low.graph.tensors:
                 size = prod(shape) * np.dtype(dtype).itemsize
                 low.buffers[name] = ArenaBuffer(name=name, bytes=size)
@@ -81,6 +82,7 @@ def _functions(
     target = Target(dict(tvm_target))
     try:
         module = from_onnx(_model(graph, node, op), keep_params_in_input=False)
+        # Relax's own list up to its functions; memory is planned with the other kernels' here.
         passes = [*pipeline.library_dispatch_passes(target), *pipeline.legalize_passes(target)]
         with target, tvm.transform.PassContext(opt_level=3):
             module = tvm.transform.Sequential(passes)(module)
@@ -175,9 +177,11 @@ def _calls(module: TvmObject, node: Node) -> list[_FallbackCall]:
             if not isinstance(value, relax.Call):
                 env[binding.var] = resolve(value)
                 continue
+            # Releases of TVM differ in the name.
             types = value.ty_args[0] if hasattr(value, "ty_args") else value.sinfo_args[0]
             fields = list(getattr(types, "fields", [types]))
             names = tuple(f"{node.name}:float{len(calls)}.{i}" for i in range(len(fields)))
+            # Several results come as a tuple, whose items later bindings take apart.
             env[binding.var] = names if hasattr(types, "fields") else names[0]
             calls.append(
                 _FallbackCall(

@@ -25,9 +25,12 @@ K = TypeVar("K", ConvolutionKernel, DepthwiseKernel)
 
 
 def conv2d(low: Lowering, node: Node, op: Conv2d) -> None:
+    """A convolution, depthwise where each channel has a filter of its own."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    # Each result takes one product a weight of its filter.
     macs = y.elements * prod(op.weight.shape[1:])
     residual = _residual(op, low.tensor(node.inputs[1])) if op.residual else None
+    # The depthwise kernel stores codes, or floats of floats; floats of codes are the other's.
     if op.groups == len(op.weight) == x.nhwc().c > 1 and not op.dequantizes:
         depthwise = low.tuned(node, _kernel(DepthwiseKernel, op, x, y, residual))
         low.call(node, depthwise.build(low.kernels_of(node)), op="depthwise_conv2d", macs=macs)

@@ -38,6 +38,7 @@ def lower(
     for node in graph.nodes:
         _lower(lowering, node)
     _check_outputs(lowering)
+    # The model's metadata describe its first input and its first output.
     inputs = tuple(
         spec_of(graph.tensors[name], preprocessing=None if i else meta.preprocessing)
         for i, name in enumerate(graph.inputs)
@@ -58,6 +59,7 @@ def lower(
 
 def _check_outputs(low: Lowering) -> None:
     """Whether some call writes each of the program's outputs."""
+    # A call's last arguments are what it writes.
     written = {
         arg.index
         for call in low.calls
@@ -72,7 +74,7 @@ def _check_outputs(low: Lowering) -> None:
             )
 
 
-def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912  # one case an operation
+def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one case an operation
     match node.op:
         case ops.Quantize():
             compute.quantize(low, node)
@@ -114,6 +116,10 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912  # one case an o
             movement.take(low, node, op)
         case moves.Repeat() as op:
             movement.repeat(low, node, op)
+        case moves.DepthToSpace() as op:
+            movement.depth_to_space(low, node, op)
+        case moves.SpaceToDepth() as op:
+            movement.space_to_depth(low, node, op)
         case moves.Concat() as op:
             movement.concat(low, node, op)
         case moves.Interleave() as op:

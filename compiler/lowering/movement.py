@@ -6,12 +6,14 @@ from math import prod
 from edgekiln.compiler.ir.codes import IntFinish
 from edgekiln.compiler.ir.moves import (
     Concat,
+    DepthToSpace,
     Interleave,
     Pad,
     Repeat,
     Requantize,
     Reshape,
     Slice,
+    SpaceToDepth,
     Take,
     Transpose,
 )  # fmt: skip
@@ -72,6 +74,7 @@ def _copy(
 
 
 def requantize(low: Lowering, node: Node, op: Requantize) -> None:
+    """A copy whose codes get another scale and zero point."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     _copy(low, node, _side(x), _side(y), finish=op.finish)
 
@@ -79,6 +82,7 @@ def requantize(low: Lowering, node: Node, op: Requantize) -> None:
 def reshape(low: Lowering, node: Node, op: Reshape) -> None:
     """The same values in the same ONNX order: no work when they lie in that order in memory."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    # A program's output is memory of the caller's: what lies elsewhere is copied there.
     if (op.in_memory or (x.is_plain and y.is_plain)) and y.name not in low.graph.outputs:
         low.alias(y.name, x.name)
     elif y.is_plain:  # read x in ONNX's order, write densely
@@ -90,8 +94,10 @@ def reshape(low: Lowering, node: Node, op: Reshape) -> None:
 
 
 def transpose(low: Lowering, node: Node, op: Transpose) -> None:
+    """A copy in another order of axes: no work where memory has that order already."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     order = tuple(op.perm[axis] for axis in y.memory_order())
+    # An alias has the border of what it stands for: others are copied.
     bordered = x.halo or y.halo
     if order == x.memory_order() and not bordered and y.name not in low.graph.outputs:
         low.alias(y.name, x.name)
@@ -102,6 +108,7 @@ def transpose(low: Lowering, node: Node, op: Transpose) -> None:
 
 
 def pad(low: Lowering, node: Node, op: Pad) -> None:
+    """A copy into the middle of a larger tensor, and the fill around it."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     to = _side(y)
     to.offset += sum(s * before for s, before in zip(to.strides, op.before, strict=True))
@@ -109,6 +116,7 @@ def pad(low: Lowering, node: Node, op: Pad) -> None:
 
 
 def slice_(low: Lowering, node: Node, op: Slice) -> None:
+    """A copy of every so-manieth value from a first one on."""
     source = _side(low.tensor(node.inputs[0]))
     source.offset += sum(s * begin for s, begin in zip(source.strides, op.begin, strict=True))
     source.strides = tuple(s * step for s, step in zip(source.strides, op.steps, strict=True))
@@ -125,6 +133,7 @@ def concat(low: Lowering, node: Node, op: Concat) -> None:
 
 
 def interleave(low: Lowering, node: Node, op: Interleave) -> None:
+    """Channels of two tensors in turn, which is what a channel shuffle does."""
     xs = tuple(low.tensor(name).nhwc() for name in node.inputs)
     y, finish = low.tensor(node.name).nhwc(), op.finish
     tables = tuple(None if finish is None else requantization(x, y, finish.limits) for x in xs)
@@ -149,7 +158,34 @@ def repeat(low: Lowering, node: Node, op: Repeat) -> None:
     """Each value several times along each axis: the added axes stand still in the input."""
     x = low.tensor(node.inputs[0])
     source, to = _side(x), _side(low.tensor(node.name))
+    # A stride of 0 reads the same value again.
     source.strides = (*source.strides, *(0 for _ in op.repeats))
     each = zip(to.strides, op.repeats, strict=True)
     to.strides = (*(s * times for s, times in each), *to.strides)
     _copy(low, node, source, to, shape=(*x.shape, *op.repeats))
+
+
+def depth_to_space(low: Lowering, node: Node, op: DepthToSpace) -> None:
+    small, large = low.tensor(node.inputs[0]), low.tensor(node.name)
+    shape, pixels, blocks = _block_sides(op, small, large)
+    _copy(low, node, pixels, blocks, shape=shape)
+
+
+def space_to_depth(low: Lowering, node: Node, op: SpaceToDepth) -> None:
+    large, small = low.tensor(node.inputs[0]), low.tensor(node.name)
+    shape, pixels, blocks = _block_sides(op, small, large)
+    _copy(low, node, blocks, pixels, shape=shape)
+
+
+def _block_sides(
+    op: DepthToSpace | SpaceToDepth, small: Tensor, large: Tensor
+) -> tuple[tuple[int, ...], _Side, _Side]:
+    """The axes (N, C, H, W, row in a block, column in it), and where they lie in both images."""
+    (n, _, h, w), channels, block = small.shape, large.shape[1], op.block
+    pixels, blocks = _side(small), _side(large)
+    sn, sc, sh, sw = pixels.strides
+    a_channel, in_block = (block * block, 1) if op.channels_first else (1, channels)
+    pixels.strides = (sn, sc * a_channel, sh, sw, sc * in_block * block, sc * in_block)
+    bn, bc, bh, bw = blocks.strides
+    blocks.strides = (bn, bc, bh * block, bw * block, bh, bw)
+    return (n, channels, h, w, block, block), pixels, blocks

@@ -15,6 +15,7 @@ from edgekiln.compiler.lowering.state import Lowering
 
 
 def matmul(low: Lowering, node: Node, op: MatMul) -> None:
+    """A product of two activations, of codes or of floats."""
     if op.mult is None:
         _of_floats(low, node, op)
     else:
@@ -32,6 +33,7 @@ class _Product:
         )
         *batch, self.m, self.n = (self.y.shape[axis] for axis in of_y)
         self.k = self.a.shape[of_a[-1]]
+        # Axes of extent 1 would be loops of one turn.
         axes = tuple(i for i, extent in enumerate(batch) if extent > 1)
         self.batch = tuple(batch[axis] for axis in axes)
         self.left = _matrices(self.a, of_a, axes)
@@ -72,6 +74,7 @@ def _of_codes(low: Lowering, node: Node, op: MatMul) -> None:
     assert op.mult is not None, node.name
     product = of.kernel(op, of.right, (of.a.quant.zero_point, of.b.quant.zero_point))
     product = low.tuned(node, product)
+    # Weights are packed when they are compiled; an activation is packed in each inference.
     packed = ArenaBuffer(name=f"{node.name}:packed", bytes=product.packed_bytes(low.mk))
     low.pack(node, product.pack(low.mk), of.b.name, packed)
     inputs = (of.a.name, packed.name)

@@ -9,6 +9,7 @@ from edgekiln.compiler.lowering.state import Lowering
 
 
 def softmax(low: Lowering, node: Node, op: Softmax) -> None:
+    """Softmax over the last axis."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     kernel = softmaxes.SoftmaxKernel(
         x=x.nhwc(), y=y.nhwc(), count=x.shape[-1], clip=code_clip(op.finish)
@@ -17,6 +18,7 @@ def softmax(low: Lowering, node: Node, op: Softmax) -> None:
 
 
 def layer_norm(low: Lowering, node: Node, op: LayerNorm) -> None:
+    """Layer normalization over the last axis."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     kernel = layer_norms.LayerNormKernel(
         x=x.nhwc(),

@@ -19,6 +19,8 @@ from edgekiln.targets.isa.base import MicroKernel
 
 @dataclass
 class Lowering:
+    """A program in the making. Lowerings of operations add calls by `call`."""
+
     graph: Graph
     mk: MicroKernel
     tvm_target: Mapping[str, object]
@@ -48,6 +50,7 @@ class Lowering:
         name = self.aliases.get(name, name)
         if name in self.buffers:
             return Ref(buffer=name)
+        # Of a concatenation that is made in place.
         if part := self.tensor(name).part:
             offset = part.start * np.dtype(self.tensor(name).dtype).itemsize
             return Ref(buffer=self._buffer(part.whole), offset=offset)
@@ -65,6 +68,7 @@ class Lowering:
         """A tensor's own buffer."""
         if name not in self.buffers:
             tensor = self.tensor(name)
+            # A border is memory, too.
             size = tensor.nhwc().elements if tensor.halo else tensor.elements
             self.buffers[name] = ArenaBuffer(
                 name=name, bytes=size * np.dtype(tensor.dtype).itemsize
@@ -109,6 +113,8 @@ class Lowering:
         """
         if inputs is None:
             inputs = node.inputs if partial is None else node.inputs[partial : partial + 1]
+        # Whoever compares programs layer by layer must not look before all of a tensor is
+        # written.
         last = partial is None or partial == len(node.inputs) - 1
         result, to = self.tensor(node.name), self.place(node.name)
         where = None

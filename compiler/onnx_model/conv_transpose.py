@@ -66,7 +66,7 @@ def _rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | 
 
 def _axis(
     i: int,
-    given: dict[str, Any],
+    given: dict[str, Any],  # attributes, as onnx reads them
     kernel: tuple[int, ...],
     into: tuple[int, ...],
     out: tuple[int, ...],
@@ -111,15 +111,15 @@ def _nodes(
     facts: ModelFacts,
     node: "onnx.NodeProto",
     axes: list[_Axis],
-    weight: "NDArray[Any]",
-    bias: "NDArray[Any] | None",
+    weight: "NDArray[np.generic]",
+    bias: "NDArray[np.generic] | None",
 ) -> "list[onnx.NodeProto]":
     import onnx
 
     result = node.output[0]
     phases = prod(axis.stride for axis in axes)
     outputs, count = len(weight) // phases, len(axes)
-    moves: list[tuple[str, list[str], dict[str, Any]]] = []
+    moves: list[tuple[str, list[str], dict[str, Any]]] = []  # operator, operands, attributes
     if phases > 1:
         strides, blocks = [a.stride for a in axes], [a.blocks for a in axes]
         apart = facts.add(f"{result}.apart", np.array([-1, outputs, *strides, *blocks]))
@@ -144,7 +144,7 @@ def _nodes(
     operands = [node.input[0], facts.add(f"{result}.weight", weight)]
     if bias is not None:
         operands.append(facts.add(f"{result}.bias", np.repeat(bias, phases)))
-    window: dict[str, Any] = {
+    window: dict[str, Any] = {  # keyword arguments of `make_node`
         "kernel_shape": [axis.taps for axis in axes],
         "pads": [*(axis.before for axis in axes), *(axis.after for axis in axes)],
         "group": next((a.i for a in node.attribute if a.name == "group"), 1),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxCosts:
-    """Of one inference with batch 1."""
+    """What one inference with batch 1 costs."""
 
     parameters: int  # weights and biases, without scales, zero points and shapes
     macs: int  # of convolutions, Gemm and MatMul

@@ -120,7 +120,9 @@ def _of_shape(node: "onnx.NodeProto", shape: tuple[int, ...]) -> "NDArray[np.gen
 def _evaluated(
     node: "onnx.NodeProto", constants: "dict[str, NDArray[np.generic]]", model: "onnx.ModelProto"
 ) -> "list[NDArray[np.generic]] | None":
-    """By ONNX's reference: ONNX Runtime has no kernel for some types of shape arithmetic."""
+    """Computed by ONNX's reference: ONNX Runtime has no kernel for some types of shape
+    arithmetic.
+    """
     import numpy as np
     import onnx
     from onnx.reference import ReferenceEvaluator

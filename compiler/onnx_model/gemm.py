@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from edgekiln.compiler.onnx_model.rewriting import Constant
+
 
 def plain_gemm(model: "onnx.ModelProto") -> int:
     """Rewrite y = α·A'·B' + β·C until α and β are 1, A is not transposed, and B and C are constant.
@@ -29,6 +31,7 @@ def plain_gemm(model: "onnx.ModelProto") -> int:
 def _plain(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
     if node.op_type != "Gemm" or node.output[0] not in facts.floats:
         return None
+    # Attributes, as onnx reads them.
     given: dict[str, Any] = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
     given |= operators.attributes(node)
     weight, addend = facts.constant(node, 1), _addend(facts, node, given["beta"])
@@ -67,6 +70,7 @@ class _Steps:
     result: str
     nodes: "list[onnx.NodeProto]" = field(default_factory=list)
 
+    # Attributes are as `make_node` takes them.
     def emit(self, op: str, inputs: list[str], suffix: str, **attributes: Any) -> str:
         """One node more; `suffix` "" for the last one. Returns what it makes."""
         import onnx
@@ -141,7 +145,7 @@ class _MatMulAdd:
 
     matmul: "onnx.NodeProto"
     add: "onnx.NodeProto"
-    weight: "NDArray[Any]"
+    weight: "Constant"
     bias: str
     inner: tuple[int, ...]  # the extents between batch and features
 

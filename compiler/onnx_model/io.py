@@ -1,7 +1,7 @@
 """ONNX files as artifacts: read with every check a foreign file needs; the facts we keep inside."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from edgekiln.compiler.onnx_model import (
     operators,
     validate,
 )
+from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.manifest import Preprocessing
@@ -60,7 +61,7 @@ def write_meta(model: "onnx.ModelProto", meta: Meta) -> None:
     kept = {p.key: p.value for p in model.metadata_props if not p.key.startswith(_PREFIX)}
     ours: dict[str, str] = {}
     if meta.preprocessing is not None:
-        ours["preprocessing"] = json.dumps(asdict(meta.preprocessing), sort_keys=True)
+        ours["preprocessing"] = json.dumps(encode(meta.preprocessing), sort_keys=True)
     if meta.labels:
         ours["labels"] = json.dumps(list(meta.labels))
     if meta.data:
@@ -130,6 +131,6 @@ def is_quantized(model: "onnx.ModelProto") -> bool:
     return any(row is not None and row.role == "integer" for row in known)
 
 
-def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
+def _preprocessing(raw: dict[str, Any]) -> Preprocessing:  # JSON
     raw = {key: tuple(v) if isinstance(v, list) else v for key, v in raw.items()}
     return Preprocessing(**raw)

@@ -21,7 +21,6 @@ _FALLBACK = tuple(
         Cast to
         CastLike
         CumSum exclusive reverse
-        DepthToSpace blocksize mode
         Einsum equation
         Equal
         Expand
@@ -64,7 +63,6 @@ _FALLBACK = tuple(
         ScatterElements axis reduction
         ScatterND reduction
         Shrink bias lambd
-        SpaceToDepth blocksize
         Sum
         Tile
         TopK axis k largest sorted

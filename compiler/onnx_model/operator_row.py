@@ -32,7 +32,7 @@ class WeightOperand:
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """One row.
+    """A row of the table: one of ONNX's operators.
 
     `integer` and `float_form` name the rule that makes a kernel call of it, in
     `compiler/passes/rules`; "lookup" is a table of 256 entries, "function" a chain of vector
@@ -54,6 +54,7 @@ class Operator:
     # the values of attributes (a value of None is the schema's default).
     ranks: tuple[int, ...] = ()
     constants: tuple[int, ...] = ()
+    # An attribute is a number, a string or a list of them.
     values: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     rewritten: str = ""  # what `quantize` puts in its place before it begins
     limits: str = ""  # for people

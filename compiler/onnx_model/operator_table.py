@@ -171,6 +171,13 @@ _MOVES = (
         values={"mode": (None, "nearest")},
         limits="nearest to whole multiples in integers; factors that make whole pixels",
     ),
+    *(
+        Operator(
+            name=name, role="pass-through", integer=rule, float_form=rule, ranks=(4,), tail=True,
+            attributes=("blocksize", "mode"),
+        )
+        for name, rule in (("DepthToSpace", "depth_to_space"), ("SpaceToDepth", "space_to_depth"))
+    ),
     Operator(
         name="Slice", role="pass-through", integer="slice", float_form="slice",
         constants=(1, 2, 3, 4), limits="constant bounds and steps above 0 in integers",

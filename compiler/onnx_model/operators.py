@@ -86,7 +86,7 @@ def channel_axis(node: "onnx.NodeProto") -> int | None:
     return 0 if transposed else row.weights.axis
 
 
-def attributes(node: "onnx.NodeProto") -> dict[str, Any]:
+def attributes(node: "onnx.NodeProto") -> dict[str, Any]:  # as onnx reads them
     """A node's attributes as Python values, text decoded."""
     import onnx
 

@@ -1,13 +1,14 @@
 """Rewrites of float ONNX graphs that make every operation one the quantizer knows."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts, replace_nodes, rewrite
 
 if TYPE_CHECKING:
     import onnx
-    from numpy.typing import NDArray
+
+    from edgekiln.compiler.onnx_model.rewriting import Constant
 
 # No activation is this low: a padding with it wins no maximum.
 _BELOW_ALL = -1e30
@@ -240,7 +241,7 @@ def _pooling(node: "onnx.NodeProto") -> "list[onnx.NodeProto]":
 
 
 def _depthwise(
-    facts: ModelFacts, node: "onnx.NodeProto", parameters: "list[NDArray[Any]]"
+    facts: ModelFacts, node: "onnx.NodeProto", parameters: "list[Constant]"
 ) -> "onnx.NodeProto":
     """The convolution that computes a batch norm."""
     import numpy as np

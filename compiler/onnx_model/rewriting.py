@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    Constant = NDArray[Any]  # of whichever numbers the model has; rewrites calculate with them
+
 
 @dataclass
 class ModelFacts:
@@ -19,13 +21,13 @@ class ModelFacts:
 
     shapes: dict[str, tuple[extents.Extent, ...]]  # of every tensor whose shape can be inferred
     floats: frozenset[str]  # tensors of float32
-    constants: "dict[str, NDArray[Any]]"
+    constants: "dict[str, Constant]"
     makers: "dict[str, onnx.NodeProto]"
     readers: "dict[str, list[onnx.NodeProto]]"
     outputs: frozenset[str]
     made: "list[onnx.TensorProto]" = field(default_factory=list)
 
-    def constant(self, node: "onnx.NodeProto", place: int) -> "NDArray[Any] | None":
+    def constant(self, node: "onnx.NodeProto", place: int) -> "Constant | None":
         """An operand's value; None when it is absent or no constant."""
         return self.constants.get(node.input[place]) if place < len(node.input) else None
 

@@ -18,7 +18,7 @@ _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _FATAL_ONLY = 4  # severity, from 0, verbose. Errors arrive as exceptions
 
 
-def session_options() -> Any:
+def session_options() -> Any:  # ONNX Runtime ships no types
     """`onnxruntime.SessionOptions` without warnings, and without threads that spin while idle."""
     import onnxruntime as ort
 
@@ -70,7 +70,7 @@ class Session:
 
     def __call__(
         self, given: Inputs | NDArray[np.generic], outputs: Sequence[str] | None = None
-    ) -> list[NDArray[Any]]:
+    ) -> list[NDArray[Any]]:  # of whichever numbers the model gives
         """Run one call; `outputs` picks some of the model's by name. An array alone is that of the
         model's only input.
 
@@ -84,6 +84,7 @@ class Session:
         # What no node reads is no input of the session's.
         feeds = {name: given[name] for name in self.inputs}
         try:
+            # As above.
             results: list[NDArray[Any]] = self._session.run(outputs, feeds)
         except (state.Fail, state.InvalidArgument, state.RuntimeException) as error:
             raise UnsupportedError(

@@ -79,7 +79,7 @@ def _check_text(model: "onnx.ModelProto", where: str) -> None:
     import onnx
     from google.protobuf.descriptor import FieldDescriptor
 
-    stack: list[Any] = [model]
+    stack: list[Any] = [model]  # protobuf messages of any class
     while stack:
         message = stack.pop()
         if isinstance(message, onnx.TensorProto):

@@ -29,6 +29,7 @@ def activation_dtype(graph: Graph, dtype: str) -> None:
         tensor = graph.tensors[name]
         assert tensor.quant is not None, name
         graph.put(replace(tensor, dtype=dtype, quant=tensor.quant.shifted(shift)))
+        # The constant operand of a sum or a product is codes, as an activation is.
         if name in graph.constants:
             graph.constants[name] = shift_array(graph.constants[name], shift)
     graph.nodes = [
@@ -39,6 +40,7 @@ def activation_dtype(graph: Graph, dtype: str) -> None:
 
 def _convert_edges(graph: Graph, dtype: str) -> None:
     """Put a "requantize" between an 8-bit input or output of the other type and the graph."""
+    # What is an input and an output stands twice in this list.
     for tensor in list(graph.quantized([*graph.inputs, *graph.outputs])):
         other = replace(tensor, name=f"{tensor.name}:{dtype}")
         if tensor.dtype != dtype and other.name not in graph.tensors:

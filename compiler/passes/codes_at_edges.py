@@ -18,9 +18,11 @@ def codes_at_edges(graph: Graph) -> None:
     edges = {*graph.inputs, *graph.outputs}
     for name in graph.inputs:
         readers = graph.consumers().get(name, [])
+        # A second reader would still want the floats, which would then be made from the codes.
         if len(readers) != 1:
             continue
         (reader,) = readers
+        # Codes that are an output, too, have a name of their own, which the model gave them.
         if isinstance(reader.op, Quantize) and reader.name not in edges:
             _take_place(graph, reader, reader.name, name)
     for name in graph.outputs:
@@ -31,6 +33,6 @@ def codes_at_edges(graph: Graph) -> None:
 
 
 def _take_place(graph: Graph, gone: Node, codes: str, edge: str) -> None:
-    """Without the node `gone`, `codes` are the program's `edge`, under its name."""
+    """Remove the node `gone`: `codes` are then the program's `edge`, under its name."""
     graph.tensors[edge] = replace(graph.tensors.pop(codes), name=edge)
     graph.nodes = [node.renamed({codes: edge}) for node in graph.nodes if node is not gone]

@@ -24,6 +24,7 @@ def concat_in_place(graph: Graph) -> None:
         if not isinstance(node.op, Concat) or not _is_in_place(graph, producers, users, node):
             continue
         result = graph.tensors[node.name]
+        # Not the last operand, but the one that is made last, completes the result.
         last = max(node.inputs, key=lambda name: order[name])
         start = 0
         for name in node.inputs:
@@ -45,6 +46,8 @@ def _is_in_place(
     if not image or node.op.finish or result.halo or node.name in graph.outputs:
         return False
     operands = [graph.tensors[name] for name in node.inputs]
+    # An operand that stands there twice would have to lie in two places at once; one whose
+    # channels are no multiple of the alignment would leave the next one where no kernel writes.
     return (
         len(set(node.inputs)) == len(node.inputs)
         and all(operand.shape[1] % _ALIGN == 0 for operand in operands)
@@ -57,6 +60,7 @@ def _is_free(
 ) -> bool:
     """Whether the tensor may lie anywhere: made by a kernel that can, read by one node."""
     maker = producers.get(operand.name)
+    # A program's outputs lie in memory of the caller's, not in a part of a buffer of ours.
     if maker is None or operand.name in graph.outputs or len(users[operand.name]) > 1:
         return False
     if operand.part or operand.halo or operand.layout != "NHWC":

@@ -33,6 +33,7 @@ def _drop_reshapes(graph: Graph) -> bool:
             name = merged[name]
         return name
 
+    # Reshapes of reshapes: all of their names become the last one's.
     renames = {name: final(name) for name in merged}
     graph.nodes = [
         node.renamed(renames) for node in graph.nodes if merged.get(node.inputs[0]) != node.name
@@ -43,6 +44,7 @@ def _drop_reshapes(graph: Graph) -> bool:
 
 
 def _is_identity(graph: Graph, node: Node) -> bool:
+    # A dropped reshape gives its source its own name, and those of edges are the model's.
     if not isinstance(node.op, Reshape) or node.inputs[0] in (*graph.inputs, *graph.outputs):
         return False
     x, y = graph.tensors[node.inputs[0]], graph.tensors[node.name]
@@ -70,6 +72,8 @@ def _same_codes(graph: Graph, node: Node) -> str | None:
     x, factor, y = (graph.tensors[name] for name in (*others, *factors, node.name))
     if (x.shape, x.dtype) != (y.shape, y.dtype) or x.quant is None or y.quant is None:
         return None
+    # Whether the scales fit decides nothing, for float32 rounds: each of the 256 codes is tried
+    # by the arithmetic of the kernel that would have computed it.
     codes = every_code(x)
     constant = graph.constants[factor.name].reshape(-1)
     made = product_codes(op, (x, codes), (factor, constant), y)

@@ -26,6 +26,7 @@ def _subgraph(graph: Graph, nodes: list[Node], users: dict[str, list[Node]]) -> 
     made = {name for node in nodes for name in node.outputs}
     used = dict.fromkeys(name for node in nodes for name in node.inputs if name)
     inputs = tuple(name for name in used if name not in made and name not in graph.constants)
+    # What is read inside alone stays a temporary of the subgraph, which TVM may fuse away.
     outputs = tuple(
         name
         for node in nodes

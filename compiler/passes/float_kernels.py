@@ -29,6 +29,8 @@ def float_kernels(graph: Graph) -> None:
         elif not seen.take(node):
             rule = float_rule(node) if _on_floats(graph, node) else None
             reason = rule(rewriter, node) if rule else f"{node.op.kind} has no float kernel"
+            # An operator that has a reason already keeps it: why it is no integer says more to
+            # the user.
             if reason is not None:
                 rewriter.reason = node.reason or reason
                 rewriter.emit(node)

@@ -21,7 +21,7 @@ def _one(op_type: str) -> Steps:
 
 
 def _any_number(op_type: str) -> Steps:
-    """Of an operator that takes one operand and more: two at a time."""
+    """A rule for an operator that takes one operand and more: two at a time."""
 
     def steps(operands: tuple[Operand, ...], _op: Onnx, first: int) -> list[FunctionStep]:
         left, *others = operands
@@ -78,7 +78,7 @@ def _gelu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionS
 
 
 def _swish(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
-    """x·sigmoid(alpha·x)."""
+    """Swish is x·sigmoid(alpha·x)."""
     (x,) = operands
     return [
         FunctionStep("Mul", (x, op.real("alpha", 1.0))),

@@ -20,6 +20,7 @@ def fuse_function(graph: Graph) -> None:
         if not isinstance(node.op, Map):
             continue
         chain = [producers.get(node.inputs[0])]
+        # A function of each value may as well come before the values are moved.
         while (last := chain[-1]) and last.op.permutes and _is_alone(graph, last, users):
             chain.append(producers.get(last.inputs[0]))
         if not (last and _takes_function(graph, last, users)):

@@ -33,6 +33,7 @@ def fuse_lookups(graph: Graph) -> None:
         found = _composed(graph, known, node) or _product(graph, known, node)
         if found is None:
             continue
+        # Also where nothing is fused here: the next one may be.
         known[node.name] = root, entries = found
         if not isinstance(node.op, Lookup) or (root,) != node.inputs:
             op = Lookup(table=Table(entries=entries))
@@ -48,6 +49,7 @@ def _composed(graph: Graph, known: dict[str, _Entries], node: Node) -> _Entries 
     if source not in known:
         return source, entries
     root, before = known[source]
+    # Signed codes begin at -128, and tables at index 0.
     return root, entries[before.astype(int) - QMIN[graph.tensors[source].dtype]]
 
 
@@ -57,6 +59,8 @@ def _product(graph: Graph, known: dict[str, _Entries], node: Node) -> _Entries |
         return None
     sides = [graph.tensors[name] for name in node.inputs]
     (root, a), (other, b) = (_function(graph, known, side) for side in sides)
+    # Of two values no table of 256 entries is a function; and one that is broadcast has other
+    # neighbours at each place.
     roots = {root, other} - {_CONSTANT}
     varying = [side for side in sides if side.name not in graph.constants]
     if len(roots) != 1 or any(side.shape != result.shape for side in varying):

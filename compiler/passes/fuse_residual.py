@@ -26,6 +26,7 @@ def fuse_residual(graph: Graph) -> None:
             if _fusible(graph, producers.get(name), users.get(name, []))
         ]
         shapes = {graph.tensors[name].shape for name in node.inputs}
+        # A residual operand has one value for each sum: it is not broadcast.
         if not convs or len(shapes) > 1:
             continue
         conv = max(convs, key=lambda made: position[made.name])  # the other operand exists by then
@@ -39,6 +40,7 @@ def fuse_residual(graph: Graph) -> None:
             reason=conv.reason,
         )
         gone.add(conv.name)
+        # Who asks for the maker of this sum finds the convolution, which takes no second operand.
         producers[node.name] = fused[node.name]
     graph.nodes = [fused.get(node.name, node) for node in graph.nodes if node.name not in gone]
     for name in gone:

@@ -11,6 +11,7 @@ from edgekiln.compiler.ir.moves import Concat, Interleave, Reshape, Slice, Trans
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused
 
+# (N, G, C/G, H, W): groups change places with the channels in them.
 _SWAP = (0, 2, 1, 3, 4)
 
 
@@ -40,6 +41,7 @@ def _shuffle(graph: Graph, producers: dict[str, Node], node: Node) -> Node | Non
     if not source.shape == result.shape == (n, groups * channels, h, w):
         return None
     concat = producers.get(source.name)
+    # The copy reads the operands where they are: the concatenation need not be made at all.
     if concat is not None and _joins(graph, concat, groups, channels):
         assert isinstance(concat.op, Concat)
         op = Interleave(starts=(0,) * groups, finish=concat.op.finish)
@@ -68,6 +70,7 @@ def _slice(graph: Graph, fused: dict[str, Node], node: Node) -> Node | None:
     whole = graph.tensors[shuffle.name].shape
     others = [axis for axis in range(len(whole)) if axis != 1]
     same = all(graph.tensors[node.name].shape[axis] == whole[axis] for axis in others)
+    # A cut within a turn would begin with another group than the first.
     if not same or set(cut.steps) != {1} or first % groups or channels % groups:
         return None
     starts = tuple(start + first // groups for start in shuffle.op.starts)

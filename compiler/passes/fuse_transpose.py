@@ -35,6 +35,7 @@ def fuse_transpose(graph: Graph) -> None:
         if len(after) == 1 and node.name not in graph.outputs and y_perm is None:
             perm = _dense_perm(after[0], last_stays=True)
             if perm is not None:
+                # The inverse: on which axis of what is written each axis of the product lies.
                 y_perm = tuple(perm.index(axis) for axis in range(len(perm)))
                 outputs = after[0].outputs
                 gone.add(after[0].name)
@@ -78,6 +79,8 @@ def pixels_as_rows(graph: Graph) -> None:
         n, c, h, w = image.shape
         pixels = replace(image, name=f"{node.name}:pixels", shape=(n, h, w, c))
         graph.put(pixels)
+        # Of an image that lies channels-last this is no work, and neither is the reshape behind
+        # it.
         turn = Transpose(perm=(0, 2, 3, 1))
         nodes += [
             Node(op=turn, inputs=(image.name,), outputs=(pixels.name,)),

@@ -12,6 +12,8 @@ from edgekiln.compiler.onnx_model import operators
 
 @dataclass(frozen=True, kw_only=True)
 class FloatOperator:
+    """An operator that stayed float, and why."""
+
     name: str  # the ONNX tensor it produces
     op: str
     reason: str

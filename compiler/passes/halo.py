@@ -12,6 +12,7 @@ from edgekiln.compiler.ir.rewrite import graph_pass
 def halo(graph: Graph) -> None:
     """Give each image the largest border that any of its readers needs."""
     for node in graph.nodes:
+        # Windows slide over the first operand; residuals and constants are read without a border.
         for name in node.inputs[:1]:
             if name in graph.tensors and node.name in graph.tensors:
                 image = graph.tensors[name]

@@ -15,6 +15,7 @@ _SAME_AXES = (0, 1, 2, 3)
 def layout(graph: Graph) -> None:
     """Choose each rank-4 tensor's layout, then let dense layers absorb flattened images."""
     images = _images(graph)
+    # The order of the program's own inputs and outputs is its users'.
     for name in images - {*graph.inputs, *graph.outputs}:
         graph.put(replace(graph.tensors[name], layout="NHWC"))
     _reorder_edges(graph, images)
@@ -33,6 +34,7 @@ def _images(graph: Graph) -> set[str]:
     ]
     images: set[str] = set()
     grown = {name for op, names in operands if op.is_image for name in names}
+    # To a fixed point: a sum spreads its layout to operands whose makers were looked at before.
     while grown != images:
         images = grown
         for op, names in operands:
@@ -81,6 +83,7 @@ def _absorb_flatten(graph: Graph) -> None:
             image.layout == "NHWC"
             and flat.shape == (image.shape[0], image.elements // image.shape[0])
             and all(isinstance(reader.op, Dense) for reader in readers)
+            # One pixel or one channel: both orders are the same, and the weights fit as they are.
             and not image.is_plain
         ):
             changed[node.name] = replace(node, op=Reshape(in_memory=True))

@@ -15,7 +15,7 @@ from edgekiln.compiler.passes.walk import OperatorEpilogue, Walk, is_operator, q
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weights:
-    """Of a convolution or a dense layer."""
+    """The weights of a convolution or a dense layer."""
 
     values: NDArray[np.generic]
     scale: NDArray[np.float32] | None = None  # (OC,); None: of floats
@@ -77,6 +77,7 @@ class CodeNumbers(Numbers):
         if name not in walk.weights:
             return self.source(walk, name)
         constant = walk.weights[name]
+        # Kernels of two activations know one scale an operand.
         if constant.scale.size > 1 or constant.values.dtype.name not in QMIN:
             return None
         shape = (*[1] * (rank - constant.values.ndim), *constant.values.shape)
@@ -119,11 +120,14 @@ class CodeNumbers(Numbers):
             return "its weights are not quantized constants"
         if weight.values.dtype not in (np.int8, np.uint8):
             return f"its weights are {weight.values.dtype}"
+        # The multiplier of a sum is one number: scales along another axis cannot be taken out of
+        # it.
         if weight.scale.size > 1 and weight.axis != out_axis % weight.values.ndim:
             return "its weight scales do not run along the output channels"
         shape = [1] * weight.values.ndim
         shape[out_axis] = -1
         centred = weight.values.astype(np.int32) - weight.zero_point.astype(np.int32).reshape(shape)
+        # Without its zero point an asymmetric weight may need nine bits.
         if centred.min(initial=0) < -128 or centred.max(initial=0) > 127:
             return "its asymmetric weights do not fit int8"
         scale = np.broadcast_to(weight.scale, weight.values.shape[out_axis])
@@ -141,6 +145,8 @@ class CodeNumbers(Numbers):
         product = self.multiplier(x, weights, None)
         steps = value.astype(np.float64).reshape(-1) / product.astype(np.float64)
         stored = walk.weights.get(name)
+        # The quantizer stored it at this very scale: its integers are taken as they are, for a
+        # division of the rounded floats could give their neighbours.
         if stored is not None and np.allclose(stored.scale, product, rtol=1e-5, atol=0):
             steps = stored.values.astype(np.float64).reshape(-1)
             steps -= stored.zero_point.astype(np.float64)

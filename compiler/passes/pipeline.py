@@ -1,4 +1,4 @@
-"""From an ONNX graph to operations of our own with a layout: the table of contents."""
+"""All passes, from an ONNX graph to operations of our own with a layout: the table of contents."""
 
 import os
 from collections.abc import Callable

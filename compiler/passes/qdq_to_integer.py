@@ -22,6 +22,7 @@ from edgekiln.compiler.passes.walk import QuantizedConstant, is_operator
 
 
 def is_quantized(graph: Graph) -> bool:
+    """Whether a model quantizes or dequantizes anything."""
     return any(
         is_operator(node, op_type)
         for node in graph.nodes
@@ -96,6 +97,8 @@ def _quantize(rewriter: Rewriter, node: Node) -> None:
     source = rewriter.source(node.inputs[0])
     graph.put(replace(graph.tensors[node.name], quant=quant, dtype=dtype))
     if source is None:
+        # Floats that one code decides become a table; all others are quantized when they are
+        # there.
         if not elementwise.lookup(rewriter, node):
             rewriter.make(Quantize(), node.inputs[:1], node.name)
         return
@@ -109,6 +112,7 @@ def _expose_floats(rewriter: Rewriter) -> None:
     needed = [name for node in rewriter.nodes for name in node.inputs] + graph.outputs
     produced = {name for node in rewriter.nodes for name in node.outputs}
     dequantized: list[Node] = []
+    # In order of their first use, so that equal models give equal graphs.
     for name in dict.fromkeys(needed):
         if name in produced:
             continue

@@ -36,12 +36,13 @@ class Rewriter(Walk):
         return self.numbers.code(value, like)
 
     def unquantized(self, name: str) -> OperatorEpilogue:
-        """Of sums of products whose result nobody quantizes: they become floats."""
+        """What follows sums of products whose result nobody quantizes: they become floats."""
         dtype = self.graph.tensors[name].dtype
         return OperatorEpilogue(output=name, quant=None, dtype=dtype, finish=FloatFinish())
 
     def take(self, epilogue: OperatorEpilogue) -> None:
         """Type the epilogue's output and skip the nodes that it stands for."""
+        # The model knows it as floats, or as integers without a scale.
         output = self.graph.tensors[epilogue.output]
         self.graph.put(replace(output, quant=epilogue.quant, dtype=epilogue.dtype))
         self.absorbed.update(node.name for node in epilogue.absorbed)

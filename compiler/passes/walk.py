@@ -22,6 +22,7 @@ class QuantizedConstant:
     axis: int  # of the scales, when there are several
 
     def dequantized(self) -> NDArray[np.float32]:
+        """The numbers that it stands for, float32."""
         shape = [1] * self.values.ndim
         if self.scale.size > 1:
             shape[self.axis] = self.scale.size
@@ -79,7 +80,7 @@ class Walk:
         return Quant(scale=float(scale), zero_point=zero)
 
     def quantized_dtype(self, node: Node) -> str:
-        """Of a QuantizeLinear's output: its zero point decides, uint8 without one."""
+        """The type of a QuantizeLinear's output: its zero point decides, uint8 without one."""
         if len(node.inputs) > 2 and node.inputs[2]:
             return self.graph.constants[node.inputs[2]].dtype.name
         return "uint8"
@@ -101,6 +102,7 @@ class Walk:
             return None
         op = onnx_op(node)
         bounds = [op.real("min", -INFINITY), op.real("max", INFINITY)]  # opset < 11
+        # From opset 11 on bounds are operands, and either may be left out.
         for i, name in enumerate(node.inputs[1:3]):
             if name:
                 value = self.constant(name)

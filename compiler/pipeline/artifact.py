@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 Kind = Literal["module", "onnx", "onnx-int8", "lib", "bundle", "report"]
 
-Record = Mapping[str, Any]
+Record = Mapping[str, Any]  # JSON
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,5 +67,6 @@ NOTHING = Artifact(path=Path(os.devnull), kind="module", sha256="")
 
 
 def sha256_of(path: Path) -> str:
+    """The hash of a file, hexadecimal. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

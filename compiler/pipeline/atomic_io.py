@@ -61,7 +61,7 @@ def copy_out(src: Path, dst: Path) -> None:
 
 
 def free_bytes(path: Path) -> int:
-    """On the disk that holds `path`, or would."""
+    """The bytes that are free on the disk that holds `path`, or would."""
     return shutil.disk_usage(_nearest(path)).free
 
 

@@ -249,7 +249,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _loaded_from(module: str) -> Path | None:
-    """Of a stage that somebody else defines: its file, if it has one."""
+    """The file of a stage that somebody else defines, if it has one."""
     file = getattr(sys.modules.get(module), "__file__", None)
     return Path(file) if file else None
 

@@ -192,7 +192,7 @@ def _age_s(path: Path, now_s: float) -> float:
 
 
 def _size(path: Path) -> int:
-    """Of the files there; those that somebody removes while we look do not count."""
+    """The bytes of the files there; those that somebody removes while we look do not count."""
     total = 0
     for folder, _, names in os.walk(path):
         for name in names:

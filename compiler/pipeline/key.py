@@ -1,13 +1,11 @@
 """The key that names an artifact: a hash of everything that could change its bytes."""
 
-import hashlib
-import json
 from importlib import metadata
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Record
 from edgekiln.compiler.pipeline.fingerprint import code_sha256
 from edgekiln.compiler.pipeline.stage import Stage
-from edgekiln.runtime.codec import encode
+from edgekiln.runtime.codec import digest, encode
 from edgekiln.runtime.errors import MissingToolError
 from edgekiln.targets.profile import TargetProfile
 
@@ -34,8 +32,8 @@ def recipe_of(stage: Stage, src: Artifact | None, target: TargetProfile | None) 
 
 
 def key_of(recipe: Record) -> str:
-    text = json.dumps({"format": FORMAT, **recipe}, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """The name of what a recipe makes, in the store."""
+    return digest({"format": FORMAT, **recipe})
 
 
 def _tool_version(distribution: str) -> str:

@@ -33,6 +33,7 @@ class StoredRecord:
     wall_s: float
 
     def write(self, home: Path) -> None:
+        """Write it into the folder of its artifact."""
         (home / RECORD).write_text(json.dumps(encode(self), indent=1), encoding="utf-8")
 
 

@@ -36,7 +36,7 @@ class Budget:
             raise TooManyIndicesError
 
 
-def bound(graph: Any, budget: Budget) -> None:
+def bound(graph: Any, budget: Budget) -> None:  # torch-pruning's, untyped
     """Let torch-pruning's dependency `graph` follow indices only as long as `budget` lasts."""
     for node in graph.module2node.values():
         for dependency in node.dependencies:
@@ -53,7 +53,7 @@ class _Mappings(list[object]):
     def __iter__(self) -> Iterator[Callable[[list[object]], list[object]]]:
         return (partial(self._apply, mapping) for mapping in super().__iter__())
 
-    def _apply(self, mapping: Any, indices: list[Any]) -> list[Any]:
+    def _apply(self, mapping: Any, indices: list[Any]) -> list[Any]:  # torch-pruning's, untyped
         # A flattened image has so many indices a channel; counted before they are made.
         spreads = getattr(mapping, "_stride", 1) if not getattr(mapping, "reverse", True) else 1
         self._budget.spend(len(indices) * spreads)

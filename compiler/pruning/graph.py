@@ -117,7 +117,7 @@ class ChannelGraph:
         """What cutting these channels of the group takes away."""
         return self._items(self._group(root, channels))
 
-    def raw(self, root: str, channels: Sequence[int]) -> Any:
+    def raw(self, root: str, channels: Sequence[int]) -> Any:  # torch-pruning's
         """torch-pruning's own group, for its importance classes."""
         return self._group(root, channels)
 
@@ -129,13 +129,13 @@ class ChannelGraph:
         for item in items:
             self._update_heads(item)
 
-    def _group(self, root: str, channels: Sequence[int]) -> Any:
+    def _group(self, root: str, channels: Sequence[int]) -> Any:  # torch-pruning's
         layer = self._module.get_submodule(root)
         self._budget.refill()
         cut_outputs = self._graph.get_pruner_of_module(layer).prune_out_channels
         return self._graph.get_pruning_group(layer, cut_outputs, list(channels))
 
-    def _items(self, group: Any) -> tuple[Item, ...]:
+    def _items(self, group: Any) -> tuple[Item, ...]:  # torch-pruning's
         """The members that hold parameters; the rest of the graph is bookkeeping."""
         return tuple(
             Item(
@@ -195,7 +195,7 @@ class ChannelGraph:
             attributes["attn_dim"] = attributes["num_heads"] * attributes["head_dim"]
 
 
-def _splits(group: Any) -> bool:
+def _splits(group: Any) -> bool:  # torch-pruning's
     """Whether a tensor is cut in pieces on the way of these channels."""
     from torch_pruning.ops import OPTYPE
 
@@ -203,7 +203,7 @@ def _splits(group: Any) -> bool:
     return any(member.dep.target.type in pieces for member in group.items)
 
 
-def _side(handler: Any) -> Side:
+def _side(handler: Any) -> Side:  # torch-pruning's
     from torch_pruning.pruner import function
 
     if handler in (function.prune_conv_out_channels, function.prune_linear_out_channels):

@@ -43,7 +43,7 @@ def width_of(item: Item) -> int:
     from torch import nn
     from torch.nn.modules.conv import _ConvNd
 
-    layer: Any = item.layer
+    layer: Any = item.layer  # torch types attributes as Tensor | Module
     if isinstance(layer, nn.Linear):
         return int(layer.in_features if item.side == "in" else layer.out_features)
     if isinstance(layer, _ConvNd):

@@ -50,6 +50,7 @@ def equalize(model: "onnx.ModelProto") -> int:
         for weight in model.graph.initializer
         if weight.data_type == onnx.TensorProto.FLOAT
     }
+    # A layer is the second of one pair and the first of the next, so one sweep settles neither.
     for _ in range(_SWEEPS):
         changes = [_balance(pair, arrays) for pair in pairs]
         if max(changes, default=0.0) < _SETTLED:

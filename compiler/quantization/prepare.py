@@ -1,4 +1,4 @@
-"""From any float ONNX model to one the quantizer understands."""
+"""Rewrites any float ONNX model into one that the quantizer understands."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +38,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
             "the model is quantized already",
             hint="give the float model, or go on with: edgekiln compile",
         )
+    # Refuses what has open sizes: ranges are observed on batches of one shape.
     model_inputs.of_model(model)
     ready = onnx.ModelProto()
     ready.CopyFrom(model)
@@ -59,6 +60,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     gemm_from_matmul(ready)
     rewrites.own_weights(ready)
     operators.check(ready)
+    # Rewrites made nodes without names.
     _name_nodes(ready)
     io.write_meta(ready, io.read_meta(model))
     return ready

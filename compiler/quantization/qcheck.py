@@ -104,6 +104,7 @@ class _Graph:
         detour over int8: the logits.
         """
         readers = self.readers.get(name, [])
+        # The model's user reads real numbers: what is behind a product need not be codes.
         if name in self.outputs or not readers:
             return True
         maker = self.makers[name]
@@ -191,6 +192,7 @@ class _Graph:
     ) -> tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic]]:
         """Integers, scale and zero point of a constant behind a DQ node."""
         q, scale, *zero = self.makers[name].input
+        # Without a zero point ONNX takes 0.
         no_zero = np.zeros((), np.int8)
         return (
             self.constants[q],

@@ -1,4 +1,4 @@
-"""From a float graph and ranges to the one portable int8 model: QDQ, every operation DQ → op → Q.
+"""Makes of a float graph and ranges the one portable int8 model: QDQ, each operation DQ → op → Q.
 
 Weights: q(w) = round(w / scale), symmetric, one scale per output channel, scale = max|w| / 127.
 Activations: q(x) = saturate(round(x / scale) + zero_point), asymmetric, one scale per tensor.
@@ -86,6 +86,7 @@ def quantize(
         return _finish(model, model)
     source = onnx.ModelProto()
     source.CopyFrom(model)
+    # Undone below: users name operations and tensors as their model has them.
     renamed = spare_names.spare(source)
     now = {old: new for new, old in renamed.items()}
     tensors = {
@@ -105,11 +106,12 @@ def quantize(
     return _finish(quantized, model)
 
 
+# ONNX Runtime ships no types.
 def _quantizer(source: "onnx.ModelProto", names: list[str], tensors: dict[str, Any]) -> Any:
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
-    options: dict[str, Any] = {
+    options: dict[str, Any] = {  # ONNX Runtime's own
         # Also a Transpose or MaxPool right at the input is done on int8.
         "ForceQuantizeNoInputCheck": True
     }
@@ -155,7 +157,7 @@ def _usable(span: Range) -> Range:
     return (low, high) if high - low > _DEAD else (0.0, 1.0)
 
 
-def _quantizer_class() -> Any:
+def _quantizer_class() -> Any:  # as above
     """ONNX Runtime's quantizer, with single tensors, not operator types, kept float."""
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
@@ -175,7 +177,9 @@ def _no_advice(record: logging.LogRecord) -> bool:
 
 
 def _finish(quantized: "onnx.ModelProto", source: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Without the quantizer's own marks, with ours, and only the operator domains in use."""
+    """The model without the quantizer's own marks, with ours, and only the operator domains in
+    use.
+    """
     import onnx
 
     meta = io.read_meta(source)
@@ -184,6 +188,7 @@ def _finish(quantized: "onnx.ModelProto", source: "onnx.ModelProto") -> "onnx.Mo
     del quantized.opset_import[:]
     quantized.opset_import.extend(kept)
     del quantized.metadata_props[:]
+    # Types of before the quantization; they are inferred again where somebody needs them.
     del quantized.graph.value_info[:]
     io.write_meta(quantized, meta)
     quantized.producer_name, quantized.producer_version = "edgekiln", ""
@@ -210,6 +215,7 @@ def _float_tail(model: "onnx.ModelProto") -> "list[onnx.NodeProto]":
         while node is not None and _in_tail(node) and readers[node.output[0]] == 1:
             path.append(node)
             node = makers.get(node.input[0])
+        # Behind anything else than a product the values are codes already, and stay so.
         if node is not None and _is_product(node) and readers[node.output[0]] == 1:
             tail += path
     return tail

@@ -42,7 +42,7 @@ class Histogram:
 
     @property
     def centers(self) -> NDArray[np.float64]:
-        """(BINS,)."""
+        """The middle of each bin, (BINS,)."""
         edges = self.edges
         return (edges[:-1] + edges[1:]) / 2
 
@@ -113,6 +113,7 @@ class Observer:
         if not (self._given or self._wanted):  # a session asked for nothing gives all it has
             return
         for x in whole_batches(batches(self._batch_size(batches)), self._takes):
+            # Of whichever numbers the model gives.
             values: dict[str, NDArray[Any]] = {name: x[name] for name in self._given}
             if self._wanted:
                 values |= dict(zip(self._wanted, self._session(x, self._wanted), strict=True))

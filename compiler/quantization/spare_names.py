@@ -25,7 +25,9 @@ def spare(model: "onnx.ModelProto") -> dict[str, str]:
     names |= {value.name for value in (*graph.input, *graph.output)}
     names |= {weight.name for weight in graph.initializer}
     renamed: dict[str, str] = {}
+    # In one order, so that equal models are renamed equally.
     for name in sorted(names):
+        # Renaming the base is enough: the quantizer makes its names from it.
         for base in _bases(name):
             if base in names and base not in renamed.values():
                 renamed[_free(base, names, renamed)] = base

@@ -22,6 +22,7 @@ class Sqnr:
 
     @property
     def db(self) -> float:
+        """The ratio so far, between LOST_DB and PERFECT_DB."""
         if self._signal == 0.0 or not np.isfinite(self._signal + self._noise):
             return LOST_DB
         if self._noise == 0.0:

@@ -30,9 +30,11 @@ class AgreeStage(Stage):
     suffix: ClassVar[str] = ".json"
     tools: ClassVar[tuple[str, ...]] = ("onnxruntime", "numpy")
 
-    reference: str = field(default="", metadata={"help": "The float ONNX model, a file."})
-    data: str = field(default="", metadata={"help": "The samples."})
-    seed: int = field(default=0, metadata={"help": "Seed of the samples' order."})
+    reference: str = field(
+        default="", metadata={"help": "Compare with this float ONNX model, a file."}
+    )
+    data: str = field(default="", metadata={"help": "Compare on these samples."})
+    seed: int = field(default=0, metadata={"help": "Draw the samples' order by this seed."})
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
         return {
@@ -64,5 +66,5 @@ class AgreeStage(Stage):
 
         report = agreement(reference.predict, subject.predict, batches(), subject.costs, held_out)
         with written_whole(dst) as stream:
-            stream.write(codec.dumps(codec.encode(report)).encode())
+            stream.write(codec.to_json(report).encode())
         return {"sqnr_db": report.sqnr_db, "cosine": report.cosine, "n": report.n}

@@ -24,21 +24,28 @@ class CompileStage(Stage):
     tools: ClassVar[tuple[str, ...]] = ("edgekiln", "apache-tvm", "apache-tvm-ffi", "onnx")
 
     program: str = field(
-        default="model", metadata={"help": "Name of the program in its header and reports."}
+        default="model",
+        metadata={"help": "Call the program by this name in its header and reports."},
     )
-    batch: int = field(default=1, metadata={"help": "Samples per call; fixed in the program."})
+    batch: int = field(
+        default=1, metadata={"help": "Make a program that takes this many samples a call."}
+    )
     strict_int8: bool = field(
-        default=False, metadata={"help": "Fail when a quantized operator would stay float."}
+        default=False, metadata={"help": "Fail where a quantized operator would stay float."}
     )
     compact: bool = field(
         default=False,
         metadata={
-            "help": "Fewer bytes rather than less time: the weights of 3×3 convolutions, four to "
-            "eight times as large where that is faster, are kept as they are."
+            "help": "Prefer fewer bytes to less time: keep the weights of 3×3 convolutions as they "
+            "are, where four to eight times as many bytes would be faster."
         },
     )
     tuning: str = field(
-        default="", metadata={"help": "Tuning file (default: the target's own, if it has one)."}
+        default="",
+        metadata={
+            "help": "Take the register tiles of this tuning file (default: the target's own, if "
+            "it has one)."
+        },
     )
 
     def __post_init__(self) -> None:
@@ -71,6 +78,7 @@ class CompileStage(Stage):
         assert ctx.target is not None, "compile uses a target"
         mk = isa.load(ctx.target.isa)
         ctx.advance(0, 3, "lowering")
+        # Parsed and checked once, for the passes and for the metadata.
         loaded = src.read(io.load_model)
         graph, stayed_float = lowered(src.path, ctx.target, self.batch, loaded=loaded)
         ctx.notes.extend(f"float: {operator}" for operator in stayed_float)

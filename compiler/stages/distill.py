@@ -39,35 +39,51 @@ class DistillStage(Stage):
     suffix: ClassVar[str] = ".pt"
     tools: ClassVar[tuple[str, ...]] = ("torch",)
 
-    epochs: int = field(default=16, metadata={"help": "Passes over the training samples."})
-    batch_size: int = field(default=32, metadata={"help": "Samples a step, on each process."})
+    epochs: int = field(
+        default=16, metadata={"help": "Pass this many times over the training samples."}
+    )
+    batch_size: int = field(
+        default=32, metadata={"help": "Take this many samples a step, on each process."}
+    )
     optimizer: Literal["adamw", "sgd"] = field(
-        default="adamw", metadata={"help": "AdamW, or SGD with Nesterov momentum."}
+        default="adamw", metadata={"help": "Step by AdamW, or by SGD with Nesterov momentum."}
     )
     learning_rate: float | None = field(
         default=None,
         metadata={
-            "help": f"Largest learning rate (default: {_RATE:g}; "
-            f"{_FINE_RATE:g} from trained weights)."
+            "help": f"Let the learning rate rise to this (default: {_RATE:g}; "
+            f"{_FINE_RATE:g} where the weights are trained)."
         },
     )
     weight_decay: float = field(
-        default=1e-2, metadata={"help": "How much weights decay a step; biases and norms do not."}
+        default=1e-2,
+        metadata={
+            "help": "Let weights decay by this part times the learning rate a step; biases and "
+            "norms do not."
+        },
     )
     warmup_epochs: float = field(
-        default=1.0, metadata={"help": "Epochs of rising learning rate; then it falls by a cosine."}
+        default=1.0,
+        metadata={
+            "help": "Let the learning rate rise for this many epochs; then it falls by a cosine."
+        },
     )
     ema: float = field(
-        default=0.98, metadata={"help": "Decay of the average of the weights; 0: no average."}
+        default=0.98,
+        metadata={
+            "help": "Average the weights over steps with this decay, below 1; 0 takes the last "
+            "ones."
+        },
     )
     label_smoothing: float = field(
-        default=0.0, metadata={"help": "Part of the label's weight given to all classes."}
+        default=0.0,
+        metadata={"help": "Spread this part of a label, from 0 to below 1, over all classes."},
     )
     patience: int = field(
-        default=0, metadata={"help": "Stop after so many epochs without gain; 0: never."}
+        default=0, metadata={"help": "Stop after this many epochs without gain; 0 never does."}
     )
     shift: int = field(
-        default=2, metadata={"help": "Shift training images by up to so many pixels."}
+        default=2, metadata={"help": "Shift training images by up to this many pixels."}
     )
     flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
     precision: Literal["float32", "bf16", "auto"] = field(
@@ -78,22 +94,41 @@ class DistillStage(Stage):
     )
     teacher: str = field(
         default="",
-        metadata={"help": "Zoo name, package.module:factory or .pt file; none: plain training."},
+        metadata={
+            "help": "Learn from this teacher, a zoo name, package.module:factory or .pt "
+            "file (default: from labels alone)."
+        },
     )
     teacher_epochs: int = field(
-        default=20, metadata={"help": "Epochs to train a teacher from the zoo first."}
+        default=20, metadata={"help": "Train a teacher from the zoo for this many epochs first."}
     )
     alpha: float = field(
-        default=0.7, metadata={"help": "Weight of the teacher's loss; the labels' is the rest."}
+        default=0.7,
+        metadata={
+            "help": "Weigh the teacher's loss by this, from 0 to 1; the labels' gets the rest."
+        },
     )
     temperature: float = field(
-        default=4.0, metadata={"help": "Softens the teacher's and the student's probabilities."}
+        default=4.0,
+        metadata={
+            "help": "Divide the teacher's and the student's logits by this, which softens their "
+            "probabilities."
+        },
     )
     init: str = field(
-        default="", metadata={"help": "Checkpoint (.pt) to start from: transfer learning."}
+        default="",
+        metadata={
+            "help": "Start from the tensors of this checkpoint (.pt) that fit (default: from the "
+            "module's own)."
+        },
     )
-    data: str = field(default="", metadata={"help": "Data set to train on (default: the model's)."})
-    seed: int = field(default=0, metadata={"help": "Seed of the splits, the order and the noise."})
+    data: str = field(
+        default="",
+        metadata={"help": "Train on this data set, a name or a path (default: the model's own)."},
+    )
+    seed: int = field(
+        default=0, metadata={"help": "Draw the splits, the order and the noise by this seed."}
+    )
 
     def __post_init__(self) -> None:
         for name, valid, hint in (
@@ -209,6 +244,7 @@ class DistillStage(Stage):
         if Path(self.teacher).suffix == ".pt":
             return teachers.from_artifact(Path(self.teacher), student, ctx.allow)
         module = teachers.from_name(self.teacher, student, ctx.scratch, self.seed)
+        # A function of the user's may load weights that are trained; one of the zoo never does.
         if ":" in self.teacher or self.teacher_epochs == 0:
             return module
         result = fit(

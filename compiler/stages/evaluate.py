@@ -32,12 +32,14 @@ class EvaluateStage(Stage):
     tools: ClassVar[tuple[str, ...]] = ("torch", "onnxruntime", "numpy")
 
     samples: int = field(
-        default=0, metadata={"help": "Test samples, the first of them; 0: all there are."}
+        default=0,
+        metadata={"help": "Test on this many samples, the first ones; 0 takes all there are."},
     )
     data: str = field(
-        default="", metadata={"help": "Data set to test on; the model's own by default."}
+        default="",
+        metadata={"help": "Test on this data set, a name or a path (default: the model's own)."},
     )
-    seed: int = field(default=0, metadata={"help": "Seed of the data set's splits."})
+    seed: int = field(default=0, metadata={"help": "Split the data set by this seed."})
 
     def __post_init__(self) -> None:
         if self.samples < 0:
@@ -83,5 +85,5 @@ class EvaluateStage(Stage):
         )
         report = evaluation(np.concatenate(outputs), judged, subject.costs)
         with written_whole(dst) as stream:
-            stream.write(codec.dumps(codec.encode(report)).encode())
+            stream.write(codec.to_json(report).encode())
         return {"accuracy": report.accuracy, "n": report.n}

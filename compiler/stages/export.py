@@ -47,14 +47,17 @@ class ExportStage(Stage):
     suffix: ClassVar[str] = ".onnx"
     tools: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript")
 
-    opset: int = field(default=20, metadata={"help": "ONNX operator set, 18 or newer."})
+    opset: int = field(
+        default=20, metadata={"help": "Write this version of ONNX's operator set, 18 or newer."}
+    )
     samples: int = field(
-        default=64, metadata={"help": "Samples on which ONNX and PyTorch are compared."}
+        default=64, metadata={"help": "Compare ONNX and PyTorch on this many samples."}
     )
     data: str = field(
-        default="", metadata={"help": "Data set to compare on; the model's own by default."}
+        default="",
+        metadata={"help": "Compare on this data set, a name or a path (default: the model's own)."},
     )
-    seed: int = field(default=0, metadata={"help": "Seed of the data set's splits."})
+    seed: int = field(default=0, metadata={"help": "Split the data set by this seed."})
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -126,6 +129,7 @@ def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.Mo
         ) from error
     assert program is not None  # None only when torch writes the file itself
     model: onnx.ModelProto = program.model_proto
+    # Both before rewrites, whose errors would name what the user has never written.
     _check_opset(model, opset)
     _check_ends(model, about)
     rewrites.pool_from_reduce_mean(model)
@@ -223,7 +227,7 @@ def _cause(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's warnings about itself. What goes wrong arrives as an exception."""
+    """Keep torch's warnings about itself to itself. What goes wrong arrives as an exception."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -24,9 +24,11 @@ class InitializeStage(Stage):
     suffix: ClassVar[str] = ".pt"
     tools: ClassVar[tuple[str, ...]] = ("torch",)
 
-    model: str = field(metadata={"help": "Zoo name or package.module:factory."})
-    data: str = field(default="", metadata={"help": "Data set that decides the model's ends."})
-    seed: int = field(default=0, metadata={"help": "Seed of weights and splits."})
+    model: str = field(metadata={"help": "Build this model, a zoo name or package.module:factory."})
+    data: str = field(
+        default="", metadata={"help": "Fit the model's input and classes to this data set."}
+    )
+    seed: int = field(default=0, metadata={"help": "Draw weights and splits by this seed."})
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
         return {**used_data(self.data, self.seed), "factory": factory_code(self.model)}

@@ -1,6 +1,5 @@
 """Package: a compiled program becomes a bundle that stands alone, and says where it comes from."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from edgekiln.compiler.packaging.report import StageReport
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.stages.uses_data import used_data
+from edgekiln.runtime.codec import digest, encode
 
 if TYPE_CHECKING:
     from edgekiln.compiler.packaging.golden_example import Example
@@ -34,28 +34,30 @@ class PackageStage(Stage):
 
     data: str = field(
         default="",
-        metadata={"help": "Data set of the example, its first test sample; none: random numbers."},
+        metadata={
+            "help": "Make the example of the first test sample of this data set (default: of "
+            "random numbers)."
+        },
     )
-    seed: int = field(default=0, metadata={"help": "Seed of the splits or the random numbers."})
+    seed: int = field(
+        default=0, metadata={"help": "Draw the splits or the random numbers by this seed."}
+    )
     # What the build measured of the stages before.
     steps: tuple[StageReport, ...] = field(default=(), metadata={"option": False})
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
         """The data of the example, and how the program came about, which the manifest tells."""
-        chain = json.dumps(src.chain if src else (), sort_keys=True)
-        return {
-            **used_data(self.data, self.seed),
-            "provenance": hashlib.sha256(chain.encode()).hexdigest(),
-        }
+        chain = src.chain if src else ()
+        return {**used_data(self.data, self.seed), "provenance": digest(chain)}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.packaging.golden_example import expected_outputs
         from edgekiln.compiler.packaging.licences import notices
         from edgekiln.runtime import bundle, manifest
-        from edgekiln.runtime.codec import encode
 
         ctx.advance(0, 2, "example")
         spec, program = bundle.read_program(src.path)
+        # The licences of what is linked in: a bundle is handed on without this tool.
         files = {**program, **notices(program)}
         example = self._example(spec)
         outputs, missing = expected_outputs(example, program)
@@ -78,7 +80,8 @@ class PackageStage(Stage):
             provenance=src.chain,
             report=report,
         )
-        files[bundle.MANIFEST] = manifest.to_json(document).encode()
+        files[bundle.MANIFEST] = manifest.text_of(document).encode()
+        # Last, for it holds the sum of the manifest, which holds those of all other files.
         files[bundle.SEAL] = bundle.seal(files[bundle.MANIFEST])
         bundle.write_tar(dst, files, executable={bundle.RUNNER})
         ctx.advance(2, 2, "")
@@ -93,8 +96,6 @@ class PackageStage(Stage):
 
 
 def _sizes(spec: "ProgramSpec", files: Mapping[str, bytes]) -> dict[str, object]:
-    from edgekiln.runtime.codec import encode
-
     return {
         "arena_bytes": spec.arena_bytes,
         "weights_bytes": spec.weights_bytes,

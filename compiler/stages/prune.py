@@ -41,44 +41,74 @@ class PruneStage(Stage):
     suffix: ClassVar[str] = ".pt"
     tools: ClassVar[tuple[str, ...]] = ("torch", "torch-pruning")
 
-    ratio: float = field(default=0.5, metadata={"help": "MACs to keep; 1: all."})
-    importance: Literal["magnitude", "taylor", "fisher", "gradient-share"] = field(
-        default="magnitude", metadata={"help": "What tells the channels to cut."}
+    ratio: float = field(
+        default=0.5, metadata={"help": "Keep this part of the multiply-accumulates; 1 keeps all."}
     )
-    steps: int = field(default=1, metadata={"help": "Rounds of cutting and recovering."})
-    recovery_epochs: int = field(default=8, metadata={"help": "Epochs of training after each cut."})
-    batch_size: int = field(default=32, metadata={"help": "Samples a step, on each process."})
+    importance: Literal["magnitude", "taylor", "fisher", "gradient-share"] = field(
+        default="magnitude",
+        metadata={"help": "Choose the channels to cut by this measure of their importance."},
+    )
+    steps: int = field(default=1, metadata={"help": "Cut and recover in this many rounds."})
+    recovery_epochs: int = field(
+        default=8, metadata={"help": "Train for this many epochs after each cut."}
+    )
+    batch_size: int = field(
+        default=32, metadata={"help": "Take this many samples a step, on each process."}
+    )
     learning_rate: float | None = field(
         default=None,
         metadata={
-            "help": f"Largest learning rate (default: {_RATE:g}; "
+            "help": f"Let the learning rate rise to this (default: {_RATE:g}; "
             f"{_FINE_RATE:g} where a cut cost little)."
         },
     )
     weight_decay: float = field(
-        default=1e-2, metadata={"help": "How much weights decay a step, as AdamW defines it."}
+        default=1e-2,
+        metadata={
+            "help": "Let weights decay by this part times the learning rate a step; biases and "
+            "norms do not."
+        },
     )
     ema: float = field(
-        default=0.98, metadata={"help": "Decay of the average of the weights; 0: no average."}
+        default=0.98,
+        metadata={
+            "help": "Average the weights over steps with this decay, below 1; 0 takes the last "
+            "ones."
+        },
     )
     shift: int = field(
-        default=2, metadata={"help": "Shift training images by up to so many pixels."}
+        default=2, metadata={"help": "Shift training images by up to this many pixels."}
     )
     flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
     alpha: float = field(
-        default=0.7, metadata={"help": "Weight of the unpruned network's answers in the loss."}
+        default=0.7,
+        metadata={
+            "help": "Weigh the loss against the unpruned network by this, "
+            "from 0 to 1; the labels' gets the rest."
+        },
     )
     temperature: float = field(
-        default=4.0, metadata={"help": "Softens the unpruned network's probabilities."}
+        default=4.0,
+        metadata={
+            "help": "Divide both networks' logits by this, which softens their probabilities."
+        },
     )
     keep: tuple[str, ...] = field(
-        default=(), metadata={"help": "Layers whose outputs stay, by name or pattern."}
+        default=(),
+        metadata={"help": "Keep all outputs of this layer, by name or pattern; again for more."},
     )
     channel_multiple: int = field(
-        default=8, metadata={"help": "Widths are multiples of this (in a build: the targets')."}
+        default=8,
+        metadata={
+            "help": "Leave widths that are multiples of this many channels; a "
+            "build takes the targets' multiple."
+        },
     )
-    data: str = field(default="", metadata={"help": "Data set to train on (default: the model's)."})
-    seed: int = field(default=0, metadata={"help": "Seed of the splits and the order."})
+    data: str = field(
+        default="",
+        metadata={"help": "Train on this data set, a name or a path (default: the model's own)."},
+    )
+    seed: int = field(default=0, metadata={"help": "Draw the splits and the order by this seed."})
 
     def __post_init__(self) -> None:
         for name, valid, hint in (
@@ -178,11 +208,13 @@ class PruneStage(Stage):
         label = f"cut {step + 1}/{self.steps}"
         ctx.advance(0, 1, f"{label}: proving which channels can go")
         module, samples = context.module, context.samples
+        # Again in each round: what a cut left may let other channels go.
         found = survey(module, samples, self.keep)
         ctx.notes.extend(note for note in found.kept if note not in ctx.notes)
         if not found.proven:
             ctx.notes.append("nothing was cut: no group of channels may be")
             return module
+        # A killed stage goes on behind its last whole round.
         done = ctx.scratch / f"round-{step}.pt"
         if done.exists():
             return load_module(done, {context.meta.factory})[0]
@@ -198,6 +230,8 @@ class PruneStage(Stage):
             )
         )
         if self.recovery_epochs:
+            # A cut that cost little is healed at the rate for trained weights, which loses none
+            # of them.
             little = not _score(module, context, self.batch_size).is_worse_than(aim, _LITTLE)
             fit(
                 module,
@@ -209,6 +243,7 @@ class PruneStage(Stage):
                 advance=_labelled(label, ctx.advance),
                 logs=ctx.logs / f"round-{step}" if ctx.logs else None,
             )
+        # Of several processes one writes for all.
         if join().rank == 0:
             ctx.scratch.mkdir(parents=True, exist_ok=True)
             save_module(done, module, context.meta)

@@ -39,35 +39,50 @@ class QuantizeStage(Stage):
     tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
 
     calibration: Literal["minmax", "percentile", "entropy", "mse"] = field(
-        default="minmax", metadata={"help": "How an activation's range is chosen."}
+        default="minmax", metadata={"help": "Choose the ranges of activations by this method."}
     )
     percentile: float = field(
         default=99.99,
-        metadata={"help": "Share of values inside the range, for --calibration percentile."},
+        metadata={
+            "help": "Put this percentage of the values inside the range, with calibration "
+            "= percentile."
+        },
     )
-    samples: int = field(default=512, metadata={"help": "Calibration samples; 0: all there are."})
-    batch: int = field(default=32, metadata={"help": "Calibration samples a run, at most."})
+    samples: int = field(
+        default=512, metadata={"help": "Calibrate on this many samples; 0 takes all there are."}
+    )
+    batch: int = field(
+        default=32, metadata={"help": "Run at most this many calibration samples at a time."}
+    )
     exclude: tuple[str, ...] = field(
-        default=(), metadata={"help": "Operations that stay float, by name; * matches anything."}
+        default=(),
+        metadata={
+            "help": "Leave these operations float, by name, where * matches "
+            "anything; again for more."
+        },
     )
     equalize_below: float = field(
         default=20.0,
         metadata={
-            "help": "Balance channels across layers when SQNR is below so many dB; 0: never."
+            "help": "Balance channels across layers where the SQNR is below this many dB; 0 "
+            "never does."
         },
     )
     accept_sqnr: float = field(
         default=10.0,
-        metadata={"help": f"Refuse a result whose SQNR is lower, in dB; {LOST_DB:.0f} takes any."},
+        metadata={
+            "help": f"Refuse a result whose SQNR is below this many dB; {LOST_DB:.0f} takes any."
+        },
     )
     data: str = field(
         default="",
         metadata={
-            "help": "Samples to calibrate on, without labels or with (default: the model's own).",
+            "help": "Calibrate on these samples, a name or a path; they need no labels (default: "
+            "the model's own data).",
             "also": "calibrate",
         },
     )
-    seed: int = field(default=0, metadata={"help": "Seed of the data set's splits."})
+    seed: int = field(default=0, metadata={"help": "Split the data set by this seed."})
 
     def __post_init__(self) -> None:
         if not 50.0 < self.percentile <= 100.0:
@@ -103,6 +118,7 @@ class QuantizeStage(Stage):
         structure = qcheck.inspect(quantized, self.exclude)
         if not structure.integer:
             raise _nothing_to_quantize(structure)
+        # Written so that NaN, which is above nothing, is refused.
         if not sqnr_db >= self.accept_sqnr:
             raise _signal_lost(sqnr_db, self.accept_sqnr)
         ctx.notes.extend(_notes(structure))
@@ -193,6 +209,7 @@ def _calibration(feed: "Feed", samples: int) -> "list[tuple[PartName, int]]":
     """
     calib, train = feed.count("calib"), feed.count("train")
     wanted = min(samples or calib, calib)
+    # Filled up to what was asked for, but no further than to what is enough for a range.
     more = min(train, (samples or _LEAST_CALIBRATION) - wanted, _LEAST_CALIBRATION - wanted)
     parts: list[tuple[PartName, int]] = [("calib", wanted)]
     return [*parts, ("train", more)] if more > 0 else parts
@@ -239,13 +256,14 @@ def _signal_lost(sqnr_db: float, least: float) -> AccuracyError:
 
 
 def _sqnr_db(real: "onnx.ModelProto", quantized: "onnx.ModelProto", feed: "Feed") -> float:
-    """Of the logits, on validation samples: the test split is for the last word only."""
+    """The SQNR of the logits on validation samples: the test split is for the last word only."""
     from edgekiln.compiler.onnx_model.session import Session
     from edgekiln.compiler.quantization.qdq import logits
     from edgekiln.compiler.quantization.ranges import whole_batches, with_outputs
     from edgekiln.compiler.quantization.sqnr import Sqnr
 
     compared = logits(real)
+    # The reference may be optimized; what is measured must round where the model says.
     reference = Session(with_outputs(real, compared), optimize=True)
     candidate = Session(with_outputs(quantized, compared), optimize=False)
     sqnr = Sqnr()

@@ -9,7 +9,7 @@ from edgekiln.runtime.files import written_whole
 FORMAT = 2
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
+def save(path: Path, state: dict[str, Any]) -> None:  # tensors and what belongs to them
     """Write `state` (tensors, numbers, strings and containers of them) to `path`.
 
     A killed write leaves the previous checkpoint in place.
@@ -21,7 +21,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
         torch.save({"format": FORMAT, **state}, stream)
 
 
-def load(path: Path) -> dict[str, Any] | None:
+def load(path: Path) -> dict[str, Any] | None:  # as `save` was given it
     """What `save` wrote, or None when there is no such file.
 
     Raises:

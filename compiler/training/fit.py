@@ -153,6 +153,7 @@ class _Run:
             self.epoch, self.precision = saved["epoch"], saved["precision"]
             self.best, self.start = Best(**saved["best"]), SplitScore(**saved["start"])
             return
+        # What training begins with is a candidate, so that no training makes a model worse.
         self.start = self._validate()
         if math.isfinite(self.start.loss):
             self.best.offer(self.start, 0, self._kept())
@@ -162,7 +163,7 @@ class _Run:
             # One rank's slow moment must not make it train in another precision than the rest.
             self.precision = "float32" if self.world.any(chosen == "float32") else "bf16"
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:  # states of torch
         """All that `resume` needs; generators are seeded anew each epoch."""
         return {
             "model": self.module.state_dict(),
@@ -176,6 +177,7 @@ class _Run:
 
     def one_epoch(self, advance: Advance) -> Mapping[str, float]:
         """Train an epoch and measure it; returns what to log."""
+        # Anew in each epoch, so that one that goes on after a kill draws the same numbers.
         seed_everything(self.options.seed, self.epoch, self.world.rank)
         loss = self._train(advance)
         self.epoch += 1
@@ -238,6 +240,7 @@ class _Run:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         value = float(self.world.total(loss.detach().clone())) / self.world.size
+        # A loss that is no number would make all weights NaN.
         if math.isfinite(value):
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.options.clip)
             self.optimizer.step()

@@ -6,12 +6,13 @@ default may be missing.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar
 
 from edgekiln.compiler.kernels.sharing import signature
 from edgekiln.compiler.kernels.tile import VERSION, Tile
+from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.typed import from_table, kebab
@@ -100,7 +101,7 @@ def merged(before: Iterable[TuningRow], now: Iterable[TuningRow]) -> list[Tuning
 def write(path: Path, rows: Iterable[TuningRow]) -> None:
     """Write the rows in an order that depends on nothing else. Raises StorageError."""
     ordered = sorted(rows, key=lambda row: (row.target, row.layer, row.signature))
-    lines = [json.dumps(_plain(asdict(row)), ensure_ascii=False) + "\n" for row in ordered]
+    lines = [json.dumps(_plain(encode(row)), ensure_ascii=False) + "\n" for row in ordered]
     with written_whole(path) as stream:
         stream.write("".join(lines).encode())
 
@@ -168,7 +169,7 @@ class Choices:
             return kernel  # shares its code with untuned programs
         if replace(row.tile, items_first=False) not in every:
             raise ConfigError(
-                f"tuning of {row.layer} for {row.target}: no such tile: {asdict(row.tile)}",
+                f"tuning of {row.layer} for {row.target}: no such tile: {encode(row.tile)}",
                 "tune again: `edgekiln tune`",
             )
         return replace(kernel, tile=row.tile)  # type: ignore[type-var]  # all are dataclasses

@@ -43,13 +43,13 @@ class _Layout:
 
 
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
-_TEN: dict[str, Any] = {
+_TEN: dict[str, Any] = {  # fields of `_Layout`
     "names_key": b"label_names",
     "labels_key": b"labels",
     "label_bytes": 1,
     "classes": 10,
 }
-_HUNDRED: dict[str, Any] = {
+_HUNDRED: dict[str, Any] = {  # as above
     "names_key": b"fine_label_names",
     "labels_key": b"fine_labels",
     "label_bytes": 2,

@@ -1,7 +1,7 @@
 """What a loaded data set is: four disjoint splits and how their samples become model input."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import sha256
 from json import dumps
 from typing import Any, Literal
@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.manifest import Preprocessing
 
@@ -135,7 +136,7 @@ def class_numbers(where: str, parts: Sequence[Split]) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _checked_samples(where: str, x: NDArray[Any]) -> Samples:
+def _checked_samples(where: str, x: NDArray[Any]) -> Samples:  # a user's array, of any numbers
     if x.ndim == 3 and x.dtype == np.uint8:
         x = x[..., None]
     if 0 in x.shape[1:]:
@@ -161,7 +162,7 @@ def _fingerprint(dataset: Dataset) -> str:
     header: dict[str, object] = {
         "classes": dataset.classes,
         "task": dataset.task,
-        "preprocessing": asdict(dataset.preprocessing),
+        "preprocessing": encode(dataset.preprocessing),
     }
     digest = sha256(dumps(header, sort_keys=True).encode())
     for split in (dataset.train, dataset.val, dataset.calib, dataset.test):

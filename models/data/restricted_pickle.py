@@ -50,13 +50,13 @@ class Array:
     def __init__(self, *_kind_shape_and_code: object) -> None:
         self._values: NDArray[np.generic] = np.empty(0, np.uint8)
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:  # as numpy pickles them
         _version, shape, kind, fortran_order, content = state
         dtype = kind.dtype
         content = content.encode("latin1") if isinstance(content, str) else content
         if math.prod(shape) * dtype.itemsize != len(content):
             raise ValueError(shape)
-        flat: NDArray[Any] = np.frombuffer(content, dtype)
+        flat: NDArray[np.generic] = np.frombuffer(content, dtype)
         self._values = flat.reshape(shape, order="F" if fortran_order else "C")
 
     @property

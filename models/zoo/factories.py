@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from edgekiln.models import spec
 from edgekiln.models.spec import Value
@@ -89,7 +90,7 @@ def make(factory: Factory) -> "nn.Module":
 def _find(reference: str) -> Callable[..., object]:
     """`"package.module:a.b"`: each part after the colon is an attribute, or a key of a mapping."""
     module_name, _, path = reference.partition(":")
-    found: Any = _import(module_name)
+    found: object = _import(module_name)
     for part in path.split("."):
         names = found if isinstance(found, Mapping) else vars(found)
         if part not in names and not hasattr(found, part):
@@ -103,10 +104,10 @@ def _find(reference: str) -> Callable[..., object]:
         raise ConfigError(
             f"{reference}: is not a function or class", hint="name the factory itself"
         )
-    return found  # type: ignore[no-any-return]
+    return found
 
 
-def _import(name: str) -> Any:
+def _import(name: str) -> ModuleType:
     package = name.partition(".")[0]
     if package in sys.stdlib_module_names:
         # A module artifact names its factory: one from a stranger must not name `os:system`.

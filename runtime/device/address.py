@@ -2,17 +2,17 @@
 
 import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from edgekiln.runtime.device.device import LOCAL, Device
+from edgekiln.runtime.device.shell import Shell
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean, from_table
 
 FILE = "devices.toml"
-FORMS = "local, qemu[:CPU], ssh://USER@HOST[:PORT], adb:[SERIAL], rpc://TRACKER:PORT/KEY"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,42 +60,28 @@ def find(spec: str) -> DeviceEntry:
     Raises:
         ConfigError: neither a name of devices.toml nor an address.
     """
-    if _is_address(spec):
+    if _form(spec):
         return DeviceEntry(url=spec)
     known = named()
     if spec not in known:
-        hint = did_you_mean(spec, known) if known else f"addresses are {FORMS}"
+        is_name = known and ":" not in spec
+        hint = did_you_mean(spec, known) if is_name else f"addresses are {FORMS}"
         raise ConfigError(f"no device named {spec!r}", hint)
     entry = known[spec]
-    if not _is_address(entry.url):
+    if not _form(entry.url):
         raise ConfigError(f"[{spec}]: url = {entry.url!r}", hint=f"addresses are {FORMS}")
     return entry
 
 
 def open_device(entry: DeviceEntry) -> Device:
     """Not yet held: that is entering it. Raises ConfigError, MissingToolError."""
-    device = _open(entry)
+    form = _form(entry.url)
+    if form is None:
+        raise ConfigError(f"{entry.url!r} is no address", hint=f"addresses are {FORMS}")
+    device = form.open(entry)
     if entry.require_signature:
         device.signers = Path(entry.require_signature)
     return device
-
-
-def _open(entry: DeviceEntry) -> Device:
-    kind, _, rest = entry.url.partition(":")
-    if kind == LOCAL:
-        from edgekiln.runtime.device.local import LocalDevice
-
-        return LocalDevice()
-    if kind == "qemu":
-        from edgekiln.runtime.device.qemu import ANY_CPU, QemuDevice
-
-        return QemuDevice(rest or ANY_CPU)
-    if kind == "rpc":
-        return _open_rpc(entry)
-    from edgekiln.runtime.device.shell_device import ShellDevice
-
-    shell = _open_adb(entry, rest) if kind == "adb" else _open_ssh(entry)
-    return ShellDevice(shell, timeout_s=entry.timeout_s, keep=entry.keep)
 
 
 def with_cpu(entry: DeviceEntry, cpu: str) -> DeviceEntry:
@@ -103,19 +89,31 @@ def with_cpu(entry: DeviceEntry, cpu: str) -> DeviceEntry:
     return replace(entry, url=f"qemu:{cpu}") if entry.url in ("qemu", "qemu:") else entry
 
 
-def _open_ssh(entry: DeviceEntry) -> Any:
+def _open_local(_entry: DeviceEntry) -> Device:
+    from edgekiln.runtime.device.local import LocalDevice
+
+    return LocalDevice()
+
+
+def _open_qemu(entry: DeviceEntry) -> Device:
+    from edgekiln.runtime.device.qemu import ANY_CPU, QemuDevice
+
+    return QemuDevice(_behind_colon(entry) or ANY_CPU)
+
+
+def _open_ssh(entry: DeviceEntry) -> Device:
     from edgekiln.runtime.device.ssh import SshShell
 
     host, port = _host_and_port(entry.url)
     user = urlsplit(entry.url).username
     full = f"{user}@{host}" if user else host
-    return SshShell(full, port, directory=entry.dir, config=entry.ssh_config)
+    return _by_shell(SshShell(full, port, directory=entry.dir, config=entry.ssh_config), entry)
 
 
-def _open_adb(entry: DeviceEntry, serial: str) -> Any:
+def _open_adb(entry: DeviceEntry) -> Device:
     from edgekiln.runtime.device.adb import AdbShell
 
-    return AdbShell(serial, directory=entry.dir)
+    return _by_shell(AdbShell(_behind_colon(entry), directory=entry.dir), entry)
 
 
 def _open_rpc(entry: DeviceEntry) -> Device:
@@ -126,6 +124,16 @@ def _open_rpc(entry: DeviceEntry) -> Device:
     if port is None or not key:
         raise ConfigError(f"{entry.url}: no port or no key", hint=f"addresses are {FORMS}")
     return RpcDevice(host, port, key, priority=entry.priority, timeout_s=entry.timeout_s)
+
+
+def _by_shell(shell: Shell, entry: DeviceEntry) -> Device:
+    from edgekiln.runtime.device.shell_device import ShellDevice
+
+    return ShellDevice(shell, timeout_s=entry.timeout_s, keep=entry.keep)
+
+
+def _behind_colon(entry: DeviceEntry) -> str:
+    return entry.url.partition(":")[2]
 
 
 def _host_and_port(url: str) -> tuple[str, int | None]:
@@ -139,10 +147,6 @@ def _host_and_port(url: str) -> tuple[str, int | None]:
     return host, port
 
 
-def _is_address(spec: str) -> bool:
-    return spec in (LOCAL, "qemu") or spec.startswith(("qemu:", "adb:", "ssh://", "rpc://"))
-
-
 def _entry(table: object, where: str, home: Path) -> DeviceEntry:
     """A key's file is named relative to `home`, the directory of devices.toml."""
     if not isinstance(table, dict):
@@ -150,3 +154,29 @@ def _entry(table: object, where: str, home: Path) -> DeviceEntry:
     entry = from_table(DeviceEntry, table, where)
     key = entry.require_signature
     return replace(entry, require_signature=str(home / key)) if key else entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Form:
+    """One form of address: how people write it, how it is known, and what opens it."""
+
+    text: str
+    open: Callable[[DeviceEntry], Device]  # not yet held
+    whole: tuple[str, ...] = ()  # the addresses that have nothing behind them
+    begins: tuple[str, ...] = ()  # what the others begin with
+
+
+_FORMS = (
+    _Form(text="local", open=_open_local, whole=(LOCAL,)),
+    _Form(text="qemu[:CPU]", open=_open_qemu, whole=("qemu",), begins=("qemu:",)),
+    _Form(text="ssh://USER@HOST[:PORT]", open=_open_ssh, begins=("ssh://",)),
+    _Form(text="adb:[SERIAL]", open=_open_adb, begins=("adb:",)),
+    _Form(text="rpc://TRACKER:PORT/KEY", open=_open_rpc, begins=("rpc://",)),
+)
+FORMS = ", ".join(form.text for form in _FORMS)  # for people
+
+
+def _form(spec: str) -> _Form | None:
+    """The form of an address; None for a name."""
+    fitting = (form for form in _FORMS if spec in form.whole or spec.startswith(form.begins))
+    return next(fitting, None)

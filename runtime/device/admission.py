@@ -19,7 +19,7 @@ def admit(device: Device, opened: ProgramFile) -> None:
 
 
 def require_signature(device: Device, opened: ProgramFile) -> None:
-    """Of somebody whom this side trusts for the device. It need not be held.
+    """Demand the signature of somebody whom this side trusts for the device. It need not be held.
 
     Raises as `trust.require_signature`.
     """

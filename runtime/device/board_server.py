@@ -201,7 +201,7 @@ def run(offer: Offer) -> None:
 
 
 def _listen(offer: Offer) -> socket.socket:
-    """At the first free port from `offer.port` on."""
+    """Listen at the first free port from `offer.port` on."""
     version = ipaddress.ip_address(offer.address).version
     family = socket.AF_INET6 if version == 6 else socket.AF_INET
     reason = ""

@@ -1,4 +1,4 @@
-"""This machine."""
+"""This machine as a device."""
 
 import contextlib
 import hashlib
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from edgekiln.runtime import host
 from edgekiln.runtime.bundle import ProgramFile
@@ -96,7 +96,7 @@ def execute(command: Sequence[str], timeout_s: float) -> Done:
     return Done(exit_code=process.returncode, stdout=stdout, stderr=stderr)
 
 
-def kill_group(process: "subprocess.Popen[Any]") -> None:
+def kill_group(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
     """End a program that is too late or not wanted any more, unless its end has been seen.
 
     `process` leads a session of its own: an emulator's or a script's children go, too.

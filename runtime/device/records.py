@@ -15,7 +15,9 @@ def parse(printed: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def write(root: Path, name: str, content: bytes) -> None:
-    """As a file below `root`, whole at any moment; a name that leads outside is ignored."""
+    """Write a record as a file below `root`, whole at any moment; a name that leads outside is
+    ignored.
+    """
     file = root / name
     if root not in file.resolve().parents:
         return

@@ -8,7 +8,7 @@ boards demand signatures.
 import base64
 import hashlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -30,7 +30,10 @@ T = TypeVar("T")
 
 
 class RpcDevice:
-    """Any board of a key. After a lost connection the run goes on on the next free one."""
+    """A board of a key, whichever is free.
+
+    After a lost connection the run goes on on the next free one.
+    """
 
     measures = True
     signers: Path | None = None
@@ -46,7 +49,7 @@ class RpcDevice:
         self._session: socket.socket | None = None
         self._contents: dict[str, bytes] = {}  # hash → content
         self._authorized: ProgramFile | None = None  # the board's own side has to let it in
-        self._facts: dict[str, Any] = {}
+        self._facts: dict[str, Any] = {}  # JSON of the board
 
     def __enter__(self) -> Self:
         try:
@@ -156,10 +159,10 @@ class RpcDevice:
     def _call(
         self,
         verb: str,
-        request: dict[str, Any] | None = None,
+        request: Mapping[str, object] | None = None,
         payload: bytes = b"",
         timeout_s: float = 0.0,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # JSON of the board
         """The board's answer. Raises ConnectionLost, or the error that the board met."""
         session = self._session
         assert session is not None, verb

@@ -35,7 +35,7 @@ _LIBC = ctypes.CDLL(None)
 
 
 class ClientSession:
-    """From a client's hello to its end, however that comes."""
+    """All that happens from a client's hello to its end, however that comes."""
 
     def __init__(self, client: socket.socket, signers: Path | None) -> None:
         self._client, self._signers = client, signers
@@ -177,7 +177,7 @@ class ClientSession:
         return Done(exit_code=process.returncode, stdout=printed[0], stderr=printed[1])
 
     def _wait(self, process: "subprocess.Popen[bytes]", timeout_s: float) -> None:
-        """Without looking again and again, which what is measured would notice."""
+        """Wait without looking again and again, which what is measured would notice."""
         ended, client = os.pidfd_open(process.pid), self._client.fileno()
         try:
             ready, _, _ = select.select([ended, client], [], [], max(timeout_s, 0.0))

@@ -273,13 +273,13 @@ class ShellDevice:
 
 
 def _last_line(done: "subprocess.CompletedProcess[bytes]") -> str:
-    """Of what a script said is wrong."""
+    """The last line of what a script said is wrong."""
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else f"exit code {done.returncode}"
 
 
 def _first_line(process: "subprocess.Popen[bytes]", timeout_s: float) -> str:
-    """Without its end; "" when there is none in time."""
+    """The first line without its end; "" when there is none in time."""
     stream: IO[bytes] | None = process.stdout
     assert stream is not None
     if not select.select([stream], [], [], timeout_s)[0]:

@@ -81,7 +81,7 @@ class TrackerConnection:
         except (TypeError, ValueError) as error:
             raise ConnectionLost(f"{self._name} answered {answer!r}") from error
 
-    def _ask(self, message: list[Any]) -> Any:
+    def _ask(self, message: list[object]) -> Any:  # JSON of the tracker
         text = json.dumps(message).encode()
         self._send_all(_INT32.pack(len(text)) + text)
         (size,) = _INT32.unpack(self._receive_all(_INT32.size))

@@ -18,8 +18,8 @@ MAX_TEXT = 16 << 20  # a report of many raw latencies is some MiB
 _LENGTH = struct.Struct(">I")
 
 
-def send(connection: socket.socket, message: Mapping[str, Any], payload: bytes = b"") -> None:
-    """Raises ConnectionLost."""
+def send(connection: socket.socket, message: Mapping[str, object], payload: bytes = b"") -> None:
+    """Send a message, and `payload` behind it. Raises ConnectionLost."""
     text = json.dumps({**message, "bytes": len(payload)}).encode()
     try:
         connection.sendall(_LENGTH.pack(len(text)) + text)
@@ -28,6 +28,7 @@ def send(connection: socket.socket, message: Mapping[str, Any], payload: bytes =
         raise ConnectionLost(_reason(error)) from error
 
 
+# JSON of the other side.
 def receive(connection: socket.socket, max_bytes: int) -> tuple[dict[str, Any], bytes]:
     """The next message, with no more than `max_bytes` behind it.
 

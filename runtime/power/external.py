@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edgekiln.runtime.power.meter import SensorError
 
-PATIENCE_S = 5.0  # for the meter to write the next line
+LINE_TIMEOUT_S = 5.0  # for the meter to write the next line
 FIRST_LINES = 4  # from which the period is learnt
 POLL_S = 0.02
 LINE_BYTES = 4096
@@ -77,7 +77,7 @@ class ExternalMeter:
         self._line = -1  # the first line may have lost its beginning
 
     def _wait(self, enough: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + LINE_TIMEOUT_S
         while True:
             while self._read():  # all that is there, without a pause in which more comes
                 pass
@@ -85,7 +85,7 @@ class ExternalMeter:
                 return
             if time.monotonic() > deadline:
                 raise SensorError(
-                    f"{self.path}: nothing new for {PATIENCE_S:.0f} s"
+                    f"{self.path}: nothing new for {LINE_TIMEOUT_S:.0f} s"
                     if self._times
                     else f"{self.path}: no samples",
                     hint="the meter must write while the benchmark runs; " + FORM_HINT,

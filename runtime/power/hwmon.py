@@ -28,7 +28,7 @@ class Channel:
 
     @property
     def name(self) -> str:
-        """As the user gives it: ina226/power1."""
+        """Its name as the user gives it: ina226/power1."""
         return f"{self.chip}/{self.file.name.removesuffix('_input').removesuffix('_average')}"
 
 

@@ -25,6 +25,7 @@ PERIOD_S = 0.05  # of reading; a conversion takes 2 ms and is averaged (datashee
 
 
 def open_meter(root: Path, _argument: str = "") -> PowerMeter:
+    """The rail everything hangs on. Raises SensorError where there is none."""
     rails = _rails(root)
     if not rails:
         raise SensorError("no INA3221 on an I2C bus", hint="Jetson modules have one")

@@ -17,6 +17,7 @@ PERIOD_S = 1.0  # Smart Battery Data Specification 1.1, Current(): averaged over
 
 
 def open_meter(root: Path, _argument: str = "") -> PowerMeter:
+    """All batteries together. Raises SensorError where there is none."""
     batteries = [
         supply
         for supply in sorted(root.glob(SUPPLIES))

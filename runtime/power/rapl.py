@@ -51,6 +51,7 @@ class _Counter:
 
 
 def open_meter(root: Path, _argument: str = "") -> RaplMeter:
+    """The packages of all sockets. Raises SensorError where there is none."""
     zones = [
         zone
         for zone in sorted(root.glob(ZONES))

@@ -19,11 +19,11 @@ from edgekiln.runtime.power.meter import SensorError
 if TYPE_CHECKING:
     import subprocess
 
-PATIENCE_S = 10.0  # for the first copies
+FIRST_COPY_TIMEOUT_S = 10.0  # for the first copies
 
 
 class RemoteSysfsPoller:
-    """Below `root`, files of a board that is held."""
+    """Keeps below `root` the files of a board that is held."""
 
     def __init__(self, board: ShellDevice) -> None:
         self._board = board
@@ -50,9 +50,9 @@ class RemoteSysfsPoller:
         """
         self._stop()
         self._stream = _Stream(self._board.follow(patterns, period_s), self.root)
-        if not self._stream.complete.wait(PATIENCE_S):
+        if not self._stream.complete.wait(FIRST_COPY_TIMEOUT_S):
             raise SensorError(
-                f"{self._board.name} sends no readings within {PATIENCE_S:.0f} s",
+                f"{self._board.name} sends no readings within {FIRST_COPY_TIMEOUT_S:.0f} s",
                 hint="is the board overloaded? measure there: python -m edgekiln.runtime bench",
             )
 

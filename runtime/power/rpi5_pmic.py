@@ -23,6 +23,7 @@ LINE = re.compile(r"\s*(\w+)_([AV])\s+(?:current|volt)\(\d+\)=([\d.]+)[AV]")
 
 
 def open_meter(root: Path, _argument: str = "") -> PowerMeter:
+    """All rails together. Raises SensorError where there is no such chip."""
     if not any((root / each).exists() for each in (PROGRAM, SAID)):
         raise SensorError("no vcgencmd", hint=f"Raspberry Pi 5: {debian_hint('raspi-utils')}")
     return Integrator("rpi5-pmic", "rails of the board", partial(watts, root), PERIOD_S)

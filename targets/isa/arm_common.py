@@ -144,5 +144,5 @@ def by_register(
 
 
 def zipped(a: Expr, b: Expr, lanes: int) -> Expr:
-    """Return a₀ b₀ a₁ b₁ …"""
+    """Interleave two vectors: a₀ b₀ a₁ b₁ …."""
     return shuffle([a, b], [*chain(*((i, lanes + i) for i in range(lanes)))])

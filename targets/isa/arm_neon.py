@@ -77,7 +77,7 @@ class _WideningMicroKernel(ArmMicroKernel):
 
 
 class NeonMicroKernel(A64MicroKernel, _WideningMicroKernel):
-    """AArch64."""
+    """AArch64, which has NEON always."""
 
     def _multiply(self, a: Expr, w: Expr) -> Expr:
         return llvm("llvm.aarch64.neon.smull.v8i16", "int16x8", a, w)

@@ -48,7 +48,9 @@ class VbmiMicroKernel(VnniMicroKernel):
         return MicroKernel.pack_table(self, table)
 
     def lookup(self, table: Buffer, codes: Expr, lanes: int) -> Expr:
-        """In both halves of the table, by an index's lowest bits; its top bit says in which."""
+        """Look up in both halves of the table, by an index's lowest bits; its top bit says in
+        which.
+        """
 
         def step(share: Expr, size: int) -> Expr:
             rows = [load(table, start, _ROW) for start in range(0, 256, _ROW)]

@@ -8,9 +8,8 @@ import click
 import pytest
 from click.testing import Result
 
-from edgekiln.compiler.build.recipe import STAGES
+from edgekiln.compiler.build.stage_table import STAGES, SUMMARIES
 from edgekiln.compiler.cli.group import ALIASES, COMMANDS, edgekiln
-from edgekiln.compiler.cli.stages import SUMMARIES
 from edgekiln.runtime.errors import StorageError
 from edgekiln.targets import profile
 
@@ -93,9 +92,32 @@ def test_every_option_is_described_by_a_sentence() -> None:
     wrong = [
         option
         for option, words in described
-        if not words or words[0] in openings or words[-1][-1] not in ".…"
+        if len(words) < 3
+        or words[0] in openings
+        or not words[0][0].isupper()
+        or not words[-1].endswith(".")
     ]
     assert wrong == []
+
+
+def test_every_option_says_what_holds_without_it() -> None:
+    """Click shows a default where there is one; where it means something else, the text does."""
+    silent = [
+        f"{name} {option.opts[0]}"
+        for name, option in options_of(edgekiln, "edgekiln")
+        if not (option.required or option.is_flag or option.multiple or option.show_default)
+        and "default: " not in (option.help or "")
+    ]
+    assert silent == []
+
+
+def test_a_range_without_bounds_is_none() -> None:
+    """Click prints one as `x<=None`."""
+    records = [
+        (name, option.get_help_record(click.Context(edgekiln)))
+        for name, option in options_of(edgekiln, "edgekiln")
+    ]
+    assert [record for record in records if "None" in str(record)] == []
 
 
 def test_help_lists_every_command_and_exit_code(cli: Cli) -> None:

@@ -14,7 +14,7 @@ from click.testing import Result
 
 from edgekiln.compiler.build.recipe import MAX_SEED
 from edgekiln.compiler.cli.group import COMMANDS, edgekiln
-from edgekiln.compiler.cli.options import Finite
+from edgekiln.compiler.cli.options import Finite, FiniteRange
 from edgekiln.models import artifact, data
 
 Cli = Callable[..., Result]
@@ -39,7 +39,7 @@ def test_every_number_that_an_option_takes_is_finite() -> None:
         for parameter in command.get_params(click.Context(command)):
             kind = parameter.type
             if isinstance(kind, click.types.FloatParamType):
-                assert isinstance(kind, Finite), f"{name}: {parameter.name}"
+                assert isinstance(kind, Finite | FiniteRange), f"{name}: {parameter.name}"
                 found += 1
     assert found > 15
     assert {name.split()[0] for name, _ in commands()} == set(COMMANDS)
@@ -62,7 +62,7 @@ def test_what_is_no_finite_number_is_refused(
     result = cli(*arguments, value)
     assert result.exit_code == 2
     assert arguments[-1] in result.stderr
-    assert "is not a finite number" in result.stderr or "is not in the range" in result.stderr
+    assert "is not a finite number" in result.stderr
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])

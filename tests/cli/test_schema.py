@@ -36,7 +36,9 @@ def test_a_document_is_valid(cli: Cli, arguments: list[str], name: str) -> None:
 def test_a_schema_is_a_schema(name: str) -> None:
     schema = document_schema(name, DOCUMENTS[name])
     jsonschema.Draft202012Validator.check_schema(schema)
-    assert schema["properties"]["schema"] == {"const": name}
+    properties = schema["properties"]
+    assert isinstance(properties, dict)
+    assert properties["schema"] == {"const": name}
 
 
 def test_the_list_names_every_document(cli: Cli) -> None:

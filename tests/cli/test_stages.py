@@ -11,6 +11,7 @@ from click.testing import Result
 from edgekiln.compiler.build.recipe import Option
 from edgekiln.compiler.cli.stages import option_of
 from edgekiln.compiler.onnx_model.io import is_quantized, load_model
+from edgekiln.runtime.hints import hint_of
 
 Cli = Callable[..., Result]
 
@@ -106,7 +107,7 @@ def test_a_field_is_an_option_of_its_type(
 ) -> None:
     import click
 
-    option = option_of(Option(field="field", hint=hint, default=default, help=""))
+    option = option_of(Option(field="field", hint=hint_of(hint), default=default, help=""))
     command = click.Command("x", params=[option])
     with command.make_context("x", list(arguments)) as context:
         assert context.params["field"] == value

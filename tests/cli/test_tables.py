@@ -8,12 +8,12 @@ from rich.console import Console
 from edgekiln.compiler.build.result import (
     BuildResult,
     FloatOp,
-    Latency,
     Step,
     TargetResult,
     finite,
 )
 from edgekiln.compiler.cli.tables import show
+from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.compiler.packaging.report import Score
 from edgekiln.runtime import host
 from edgekiln.runtime.text import human_bytes

@@ -63,6 +63,16 @@ class Export(Note):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tidy(Note):
+    """Of no chain unless a test puts it there: it gives what it takes, in the middle."""
+
+    name: ClassVar[str] = "tidy"
+    takes: ClassVar[tuple[Kind, ...]] = ("onnx",)
+    gives: ClassVar[Kind] = "onnx"
+    suffix: ClassVar[str] = ".onnx"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Quantize(Note):
     name: ClassVar[str] = "quantize"
     takes: ClassVar[tuple[Kind, ...]] = ("onnx",)

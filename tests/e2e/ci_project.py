@@ -21,7 +21,7 @@ gates = {{ max-accuracy-drop = 1, max-arena-bytes = 4096, max-slowdown = 5 }}
 [models.net]
 model = "nets/net.onnx"
 """
-CELL = f"net/{TARGET}/int8"
+JOB = f"net/{TARGET}/int8"
 
 
 class Project:
@@ -70,9 +70,9 @@ class Project:
     def failed(self) -> dict[str, int]:
         """Gate, or what failed → exit code."""
         found = {v.gate: v.exit_code for v in self.result.verdicts if v.failed}
-        for cell in self.result.cells:
-            if cell.failure:
-                found[cell.failure.doing] = cell.failure.exit_code
+        for job in self.result.jobs:
+            if job.failure:
+                found[job.failure.doing] = job.failure.exit_code
         return found
 
     def lasting(self) -> Mapping[str, bytes]:

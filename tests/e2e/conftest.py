@@ -1,10 +1,11 @@
-"""One cold run of `edgekiln ci` for all tests of it."""
+"""One cold run of `edgekiln ci` for all tests of it, and the chips that this machine may be."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
+from edgekiln.runtime import host
 from edgekiln.targets import detect, profile
 from tests.e2e.ci_project import TARGET, Project
 
@@ -29,3 +30,12 @@ def project(sound: Project, tmp_path: Path) -> Project:
     shutil.copytree(sound.home / "dist", copy.home / "before")
     copy.set("bench-seconds = 0.02", "bench-seconds = 0")
     return copy
+
+
+@pytest.fixture(params=["x86-64-v3", "x86-avx512-vnni"])
+def target(request: pytest.FixtureRequest) -> profile.TargetProfile:
+    """A chip whose programs this machine runs: the narrower and the wider vectors of x86."""
+    loaded = profile.load(request.param)
+    if missing := set(loaded.features) - host.cpu_flags():
+        pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
+    return loaded

@@ -8,7 +8,7 @@ import pytest
 
 from edgekiln.targets import profile
 from tests.e2e.ci_models import Flaw
-from tests.e2e.ci_project import CELL, TARGET, Project
+from tests.e2e.ci_project import JOB, TARGET, Project
 
 # gcc's -finstrument-functions calls it at the beginning of every function.
 SLEEP = """
@@ -33,15 +33,15 @@ def test_a_sound_project_gets_everything(sound: Project) -> None:
             "report.html", "results.json", "summary.md",
         ]
     )  # fmt: skip
-    (cell,) = sound.result.cells
-    assert (cell.id, cell.failure) == (CELL, None)
-    assert cell.score is not None
-    assert cell.score.value > 0.9
-    assert cell.check is not None
-    assert (cell.check.where, cell.check.equal) == ("host", ("logits",))
-    assert cell.check.layers
-    assert cell.bench is not None
-    assert [peer.engine for peer in cell.bench.peers] == ["onnxruntime int8"]
+    (job,) = sound.result.jobs
+    assert (job.id, job.failure) == (JOB, None)
+    assert job.score is not None
+    assert job.score.value > 0.9
+    assert job.check is not None
+    assert (job.check.where, job.check.equal) == ("host", ("logits",))
+    assert job.check.layers
+    assert job.bench is not None
+    assert [peer.engine for peer in job.bench.peers] == ["onnxruntime int8"]
     checked = subprocess.run(
         ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=sound.home / "dist", check=False
     )
@@ -50,11 +50,11 @@ def test_a_sound_project_gets_everything(sound: Project) -> None:
 
 def test_the_papers_name_the_bundle_and_what_it_was_made_from(sound: Project) -> None:
     dist = sound.home / "dist"
-    (cell,) = sound.result.cells
-    assert cell.build is not None
-    digest = cell.build.targets[0].bundle_sha256
-    statement = json.loads((dist / f"{cell.bundle}.intoto.json").read_text())
-    assert statement["subject"] == [{"name": cell.bundle, "digest": {"sha256": digest}}]
+    (job,) = sound.result.jobs
+    assert job.build is not None
+    digest = job.build.targets[0].bundle_sha256
+    statement = json.loads((dist / f"{job.bundle}.intoto.json").read_text())
+    assert statement["subject"] == [{"name": job.bundle, "digest": {"sha256": digest}}]
     definition = statement["predicate"]["buildDefinition"]
     assert [stage["stage"] for stage in definition["externalParameters"]["stages"]] == [
         "input",
@@ -63,7 +63,7 @@ def test_the_papers_name_the_bundle_and_what_it_was_made_from(sound: Project) ->
     names = [each["name"] for each in definition["resolvedDependencies"]]
     assert names[0] == "input (onnx-int8)"
     assert "apache-tvm" in names
-    bom = json.loads((dist / f"{cell.bundle}.cdx.json").read_text())
+    bom = json.loads((dist / f"{job.bundle}.cdx.json").read_text())
     components = {component["name"]: component["type"] for component in bom["components"]}
     assert components["libmodel.so"] == "file"
     assert components["net"] == "machine-learning-model"
@@ -83,7 +83,7 @@ def test_a_regression_is_caught_by_its_gate(
     project.model(flaw)
     done = project.ci("--baseline", "before")
     assert (done.returncode, project.failed()) == (code, {gate: code}), done.stderr
-    assert f"❌ `{CELL}` {gate}" in done.stdout
+    assert f"❌ `{JOB}` {gate}" in done.stdout
     assert (project.home / "dist" / f"net-{TARGET}-int8.ekb").exists()
 
 
@@ -129,13 +129,13 @@ def test_frozen_names_the_stage_that_differs(project: Project) -> None:
     assert json.loads(path.read_text()) == lock
 
 
-def test_a_broken_cell_does_not_hide_the_others(project: Project) -> None:
+def test_a_broken_job_does_not_hide_the_others(project: Project) -> None:
     project.set("[models.net]", '[models.gone]\nmodel = "gone.onnx"\n[models.net]')
     done = project.ci("--json")
     assert done.returncode == 3
     result = json.loads(done.stdout)
-    states = {cell["id"]: cell["failure"] for cell in result["cells"]}
-    assert states[CELL] is None
+    states = {job["id"]: job["failure"] for job in result["jobs"]}
+    assert states[JOB] is None
     assert states[f"gone/{TARGET}/int8"]["message"] == "no such file: gone.onnx"
 
 

@@ -17,7 +17,7 @@ def test_a_damaged_artifact_in_the_store_is_made_again(project: Project, sound: 
     store = project.home.parent / "store"
     shutil.copytree(project.env["EDGEKILN_STORE"], store)
     project.env["EDGEKILN_STORE"] = "../store"  # relative to where the command is started
-    (built,) = (cell.build for cell in sound.result.cells)
+    (built,) = (job.build for job in sound.result.jobs)
     assert built is not None
     key = (store / "index" / built.steps[-1].sha256).read_text()
     program = store / "objects" / key / "artifact.lib"
@@ -27,9 +27,9 @@ def test_a_damaged_artifact_in_the_store_is_made_again(project: Project, sound: 
     assert project.ci("--frozen").returncode == 0
     assert project.lasting() == sound.lasting()
     assert bytes(content) != program.read_bytes()
-    (cell,) = project.result.cells
-    assert cell.build is not None
-    assert "has another checksum): made again" in cell.build.steps[-1].remark
+    (job,) = project.result.jobs
+    assert job.build is not None
+    assert "has another checksum): made again" in job.build.steps[-1].remark
 
 
 def test_a_store_that_cannot_be_written_is_named(project: Project) -> None:
@@ -108,9 +108,9 @@ def test_a_read_only_store_serves_what_it_has_and_names_what_it_cannot_keep(
 def killed_at_random(sound: Project, tmp_path: Path, times: int) -> None:
     """Kill runs that begin with a cold store at random moments; the last one may finish."""
     draw = random.Random(times)
-    (cell,) = sound.result.cells
-    assert cell.build is not None
-    length = sum(step.wall_s for step in cell.build.steps) + 5
+    (job,) = sound.result.jobs
+    assert job.build is not None
+    length = sum(step.wall_s for step in job.build.steps) + 5
     project = Project(tmp_path / "killed", tmp_path / "store", hash_seed=2)
     for _ in range(times):
         if not project.killed_after(draw.uniform(0.1, length)):

@@ -37,14 +37,14 @@ def test_a_signed_bundle_is_checked_and_measured_there(board: Project) -> None:
     done = board.ci("--key", "team")
     assert done.returncode == 0, done.stderr
     assert " µs on shelf |" in done.stdout
-    (cell,) = board.result.cells
-    assert cell.check is not None
-    assert (cell.check.where, cell.check.device) == ("device", "shelf")
-    assert cell.bench is not None
-    assert (cell.bench.device, cell.bench.peers, cell.bench.remembered) == ("shelf", (), False)
+    (job,) = board.result.jobs
+    assert job.check is not None
+    assert (job.check.where, job.check.device) == ("device", "shelf")
+    assert job.bench is not None
+    assert (job.bench.device, job.bench.peers, job.bench.remembered) == ("shelf", (), False)
     dist = board.home / "dist"
-    assert verify(dist / cell.bundle, board.home / "team.pub") == "team"
-    assert f"{cell.bundle}.sig" in (dist / "SHA256SUMS").read_text()
+    assert verify(dist / job.bundle, board.home / "team.pub") == "team"
+    assert f"{job.bundle}.sig" in (dist / "SHA256SUMS").read_text()
     assert "measured" in board.ci("--key", "team").stderr  # not again: the bytes are the same
 
 
@@ -56,7 +56,7 @@ def test_an_unsigned_one_is_refused_and_not_shipped(board: Project) -> None:
     assert not [*(board.home / "dist").glob("*.ekb*")]
 
 
-def test_a_board_that_is_off_fails_its_cell_by_name(project: Project) -> None:
+def test_a_board_that_is_off_fails_its_job_by_name(project: Project) -> None:
     (project.home / "devices.toml").write_text('[shelf]\nurl = "ssh://nobody@127.0.0.1:1"\n')
     with (project.home / "edgekiln.toml").open("a") as config:
         config.write(f'[[overrides]]\ntarget = "{TARGET}"\ndevice = "shelf"\n')

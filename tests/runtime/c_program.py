@@ -73,7 +73,7 @@ def write(path: Path, inputs: Sequence[Shape], outputs: Sequence[Shape], body: s
     library = path.with_suffix(".so")
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, code], check=True)
     files = {
-        "program.json": manifest.to_json(spec).encode(),
+        "program.json": manifest.text_of(spec).encode(),
         "libmodel.so": library.read_bytes(),
     }
     bundle.write_lib(path, files)

@@ -76,7 +76,7 @@ def toy_sums(x: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def toy_files(**changes: Any) -> dict[str, bytes]:
     """The toy's program.json with these changes."""
-    return {"program.json": manifest.to_json(replace(TOY, **changes)).encode()}
+    return {"program.json": manifest.text_of(replace(TOY, **changes)).encode()}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def toy_bundle(tmp_path: Path, toy_library: bytes) -> Callable[..., Path]:
         spec = replace(TOY, **changes)
         files = toy_files(**changes) | {"libmodel.so": toy_library} | dict(extra or {})
         hashes = {name: bundle.sha256(content) for name, content in files.items()}
-        text = manifest.to_json(Manifest(program=spec, files=hashes, provenance=())).encode()
+        text = manifest.text_of(Manifest(program=spec, files=hashes, provenance=())).encode()
         sealed = {**files, bundle.MANIFEST: text, bundle.SEAL: bundle.seal(text)}
         path = tmp_path / "toy.ekb"
         bundle.write_tar(path, sealed, executable={"runner"})

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from edgekiln.runtime import bench, engines, host, ort_engine
+from edgekiln.runtime.codec import to_json
 from edgekiln.runtime.device import local
 from edgekiln.runtime.errors import BundleError, ConfigError, InputError, MeasurementError
 from edgekiln.runtime.results import BenchResult, over_trials, trial_of, warnings_for
@@ -95,7 +96,7 @@ def test_trials_of_engines_alternate(measurable, onnx_model, monkeypatch):
 
 def test_results_survive_json(measurable):
     result = bench.bench(measurable, **SHORT, profile=True)
-    assert BenchResult.from_json(result.to_json()) == result
+    assert BenchResult.from_json(to_json(result)) == result
 
 
 @pytest.mark.parametrize(
@@ -256,6 +257,6 @@ def test_a_quiet_run_has_no_warnings():
 
 
 def test_json_names_units(measurable):
-    data = json.loads(bench.bench(measurable, **SHORT).to_json())
+    data = json.loads(to_json(bench.bench(measurable, **SHORT)))
     assert data["schema"] == "edgekiln.bench/2"
     assert {"median_s", "p90_s", "p99_s", "min_s", "peak_resident_bytes"} <= data.keys()

@@ -19,7 +19,7 @@ DOCUMENT = Manifest(
 
 def damaged(change: str, value: object) -> str:
     """DOCUMENT's text with the value at a dotted place replaced, or removed (None)."""
-    data = json.loads(manifest.to_json(DOCUMENT))
+    data = json.loads(manifest.text_of(DOCUMENT))
     *way, last = change.split(".")
     place = data
     for key in way:
@@ -32,8 +32,8 @@ def damaged(change: str, value: object) -> str:
 
 
 def test_documents_survive_json():
-    assert manifest.from_json(Manifest, manifest.to_json(DOCUMENT), "m") == DOCUMENT
-    assert manifest.from_json(ProgramSpec, manifest.to_json(TOY).encode(), "p") == TOY
+    assert manifest.from_json(Manifest, manifest.text_of(DOCUMENT), "m") == DOCUMENT
+    assert manifest.from_json(ProgramSpec, manifest.text_of(TOY).encode(), "p") == TOY
 
 
 def test_numpy_numbers_become_plain_ones():
@@ -42,7 +42,7 @@ def test_numpy_numbers_become_plain_ones():
     assert tensor is not None
     output = replace(tensor, scale=np.float32(0.1), shape=(np.int32(1),))
     spec = replace(TOY, layers=(replace(layer, output=output),))
-    read = manifest.from_json(ProgramSpec, manifest.to_json(spec), "p")
+    read = manifest.from_json(ProgramSpec, manifest.text_of(spec), "p")
     assert read.layers[0].output.scale == float(np.float32(0.1))
     assert read == spec
 

@@ -7,6 +7,7 @@ import pytest
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.targets import profile
 from edgekiln.targets.profile import load, names
+from tests.compiler.kernels import harness
 
 OWN = """
 name = "mine"
@@ -104,3 +105,10 @@ def test_every_profile_names_a_microkernel(name: str) -> None:
 
     assert load(name).isa in MICROKERNELS
     assert FLOAT32[load(name).isa] in MICROKERNELS
+
+
+def test_every_microkernel_is_one_that_the_tests_of_kernels_run() -> None:
+    from edgekiln.targets.isa import MICROKERNELS
+
+    here, emulated = harness.TARGETS | harness.FLOAT_TARGETS, harness.EMULATED
+    assert {*here, *emulated, *harness.FLOAT_EMULATED} == set(MICROKERNELS)

@@ -39,4 +39,4 @@ class Backend(Protocol):
 
 def write_spec(home: Path, spec: ProgramSpec) -> None:
     """Write the file `PROGRAM`."""
-    (home / PROGRAM).write_text(manifest.to_json(spec), encoding="utf-8")
+    (home / PROGRAM).write_text(manifest.text_of(spec), encoding="utf-8")

@@ -26,7 +26,7 @@ def finish(
     profile: TargetProfile,  # noqa: ARG001 what it asks for is in the compiler's flags
     spec: ProgramSpec,
 ) -> ProgramSpec:
-    """See `Backend.finish`."""
+    """Link library and runner, as `Backend.finish` asks."""
     spec = replace(spec, code_bytes=_make_library(compiler))
     write_spec(compiler.home, spec)
     _make_runner(compiler, program)

@@ -51,6 +51,7 @@ def finish(
         stack_bytes=0,
         variables_bytes=sizes.variables_bytes,
     )
+    # Before the image is linked, whose linker would say less.
     _check(profile.name, replace(spec, footprint=footprint))
     _make_image(compiler, profile)
     stack_bytes = _measure_stack(compiler.home, profile.board)
@@ -95,6 +96,7 @@ def _linked_sizes(compiler: Compiler, profile: TargetProfile) -> _Sizes:
     compiler.link("linked.elf", [ARCHIVE], f"-Wl,--undefined={_ENTRY}", *flags)
     table = compiler.tool("size", "linked.elf").splitlines()[1]
     text, data, bss = map(int, table.split()[:3])
+    # Initial values of variables lie in flash, and the variables in RAM.
     return _Sizes(flash_bytes=text + data, variables_bytes=data + bss)
 
 

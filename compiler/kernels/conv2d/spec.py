@@ -25,7 +25,7 @@ class ConvolutionSpec(FilterSpec):
 
     @property
     def label(self) -> str:
-        """For people: what it computes."""
+        """What it computes, in words for people."""
         oc, ic, *_ = self.weight.shape
         groups = f", {self.groups} groups" if self.groups > 1 else ""
         return self.described("conv", f"{ic * self.groups}→{oc}{groups}")

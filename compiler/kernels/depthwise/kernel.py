@@ -89,7 +89,7 @@ class DepthwiseKernel(DepthwiseSpec):
         return k.finish()
 
     def _plan(self, mk: MicroKernel) -> InterleavedPlan | FmaPlan:
-        """By what a lane of a dot product takes: several products, or one."""
+        """Choose the plan by what a lane of a dot product takes: several products, or one."""
         return FmaPlan(self, mk) if mk.k_step == 1 else InterleavedPlan(self, mk.depthwise)
 
 

@@ -150,7 +150,7 @@ class InterleavedPlan:
         return np.concatenate(parts)
 
     def _factors(self, step: Step) -> NDArray[np.int8]:
-        """By what an output row multiplies a chunk's rows: (C, KW, k_step)."""
+        """What an output row multiplies a chunk's rows by: (C, KW, k_step)."""
         row, chunk = step
         width, first = self.mk.k_step, row * self.conv.strides[0]
         rows = max(self.chunks_of(row).stop * width, first + self.kh)

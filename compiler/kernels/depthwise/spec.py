@@ -21,7 +21,7 @@ class DepthwiseSpec(FilterSpec):
 
     @property
     def label(self) -> str:
-        """For people: what it computes."""
+        """What it computes, in words for people."""
         return self.described("depthwise", f"{len(self.weight)}")
 
     def pixels_together(self, lanes: int) -> int:

@@ -35,6 +35,7 @@ class MatMulMatrixEmitter:
 
     @property
     def unit(self) -> MatrixUnit:
+        """The instructions of the matrix unit."""
         return self.tile.unit
 
     @contextmanager

@@ -68,7 +68,7 @@ class MatMulSpec:
 
     @property
     def label(self) -> str:
-        """For people: how many matrices, and their sizes."""
+        """How many matrices it multiplies, and their sizes, in words for people."""
         times = f"{math.prod(self.batch)} × " if self.batch else ""
         sizes = f"{times}{self.m}×{self.k} by {self.k}×{self.n}"
         return f"{self.finish.prefix}product {sizes}{self.finish.suffix}"

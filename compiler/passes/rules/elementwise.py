@@ -17,10 +17,12 @@ from edgekiln.compiler.passes.walk import OperatorEpilogue
 
 
 def add(rw: Rewriter, node: Node) -> str | None:
+    """A sum of two activations, or of one and a constant."""
     return _binary(rw, node, "add")
 
 
 def mul(rw: Rewriter, node: Node) -> str | None:
+    """A product of two activations, or of one and a constant."""
     return _binary(rw, node, "mul")
 
 
@@ -30,6 +32,7 @@ def _binary(rw: Rewriter, node: Node, function: Literal["add", "mul"]) -> str | 
     a, b = (rw.operand(name, len(shape)) for name in node.inputs)
     if a is None or b is None:
         return "one of its inputs is not quantized"
+    # The kernel broadcasts its second operand; sums and products may be turned round.
     if a.elements < b.elements:
         a, b = b, a
     if a.shape != shape or not _broadcasts(a, b):
@@ -70,7 +73,7 @@ def clip(rw: Rewriter, node: Node) -> str | None:
 
 
 def _of_codes(epilogue: OperatorEpilogue) -> IntFinish:
-    """Of floats, clips became functions, and concatenations need no finish."""
+    """The finish of codes: of floats, clips became functions, and concatenations need none."""
     assert isinstance(epilogue.finish, IntFinish), epilogue.output
     return epilogue.finish
 
@@ -86,6 +89,7 @@ def concat(rw: Rewriter, node: Node) -> str | None:
         return "one of its inputs is not quantized"
     axis = onnx_op(node).integer("axis", 0) % rank
     inputs = tuple(source.name for source in known)
+    # Equal parameters: codes are moved as they are, and need no quantization behind them.
     if len({(s.quant, s.dtype) for s in known}) == 1:
         rw.move(node, Concat(axis=axis), inputs)
         return None
@@ -121,6 +125,7 @@ def lookup(rw: Rewriter, q: Node) -> bool:
     quant, dtype = rw.scale(q), rw.quantized_dtype(q)
     with np.errstate(invalid="ignore"):
         steps = np.rint(result.astype(np.float32) / np.float32(quant.scale)) + quant.zero_point
+    # NaN has no code; that of zero stands for it.
     entries = np.nan_to_num(steps, nan=quant.zero_point).clip(QMIN[dtype], QMAX[dtype])
     rw.make(Lookup(table=Table(entries=entries.astype(dtype))), (x.name,), q.name)
     return True

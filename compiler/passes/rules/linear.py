@@ -39,6 +39,7 @@ def conv(rw: Rewriter, node: Node) -> str | None:
     window = Window(
         kernel=pair(kernel), strides=pair(strides), dilations=pair(dilations), pads=four(padding)
     )
+    # A sequence is an image of one row: no kernel needs to know of it.
     x = x if len(x.shape) == 4 else _as_image(rw, x)
     x, window = _absorb_pad(rw, x, window)
     image = replace(weights, values=weights.values.reshape(channels, per_group, *window.kernel))
@@ -93,6 +94,7 @@ def matmul(rw: Rewriter, node: Node) -> str | None:
     weight = rw.constant(node.inputs[1])
     if weight is None or weight.ndim > 2 or (weight.ndim < 2 and not rw.numbers.has_codes):
         return _product(rw, node)
+    # A constant in floats beside codes is no weight of theirs.
     if rw.numbers.has_codes and node.inputs[1] not in rw.weights:
         return _product(rw, node)
     add, bias = _bias_behind(rw, node, weight)
@@ -127,6 +129,7 @@ def _product(rw: Rewriter, node: Node) -> str | None:
         return f"a product of shapes {a.shape} and {b.shape} has no {rw.numbers.kernel}"
     factor, output, factors = _scalar_factor(rw, node.name)
     epilogue = rw.epilogue(output)
+    # Nobody quantizes it: the factor stays an operator on floats.
     if epilogue is None:
         epilogue, factor, factors = rw.unquantized(node.name), np.float32(1), []
     rw.take(epilogue)
@@ -179,6 +182,7 @@ def _dense(
         return weights
     if weights.values.ndim != 2:
         return f"its constant operand has rank {weights.values.ndim}"
+    # Dense layers have their weights as (outputs, inputs), as Gemm with transB has them.
     values = weights.values if transposed else weights.values.T.copy()
     bias = _row_bias(rw, bias_name, x, weights, len(values))
     if isinstance(bias, str):
@@ -223,6 +227,7 @@ def _absorb_pad(rw: Rewriter, x: Tensor, window: Window) -> tuple[Tensor, Window
         return x, window
     pad = made.op
     spatial_only = len(pad.before) == 4 and not any((*pad.before[:2], *pad.after[:2]))
+    # Borders are of the zero point: another fill, or one of channels, is none.
     if not spatial_only or pad.fill.value != rw.code(0.0, x):
         return x, window
     extra = (*pad.before[2:], *pad.after[2:])

@@ -8,14 +8,16 @@ import numpy as np
 from edgekiln.compiler.ir.codes import Fill, IntFinish
 from edgekiln.compiler.ir.moves import (
     INDICES,
+    DepthToSpace,
     Pad,
     Repeat,
     Requantize,
     Reshape,
     Slice,
+    SpaceToDepth,
     Take,
     Transpose,
-)
+)  # fmt: skip
 from edgekiln.compiler.ir.node import Node, Op
 from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.ir.ops import Quantize
@@ -36,6 +38,7 @@ def reshape(rw: Rewriter, node: Node) -> str | None:
 
 
 def transpose(rw: Rewriter, node: Node) -> str | None:
+    """The same values in another order of axes."""
     rank = len(rw.graph.tensors[node.name].shape)
     op = Transpose(perm=onnx_op(node).integers("perm") or tuple(range(rank)[::-1]))
     if rw.source(node.inputs[0]) is None:
@@ -78,6 +81,7 @@ def pad(rw: Rewriter, node: Node) -> str | None:
     rank = len(x.shape)
     fill = Fill(value=rw.code(value, x))
     op = Pad(before=amounts[:rank], after=amounts[rank:], fill=fill)
+    # A code for the value itself: nothing is rounded, and the codes stay as they are.
     if x.quant is None or x.quant.value(fill.value) == np.float32(value):
         rw.move(node, op)
         return None
@@ -118,6 +122,7 @@ def _pad_requantized(rw: Rewriter, node: Node, x: Tensor, op: Pad, value: float)
     if (x.quant, x.dtype) != (result.quant, result.dtype) or len(epilogue.absorbed) > 1:
         inner = rw.graph.put(replace(result, name=f"{result.name}:inner", shape=x.shape))
         rw.make(Requantize(finish=finish), (x.name,), inner.name)
+    # What is padded goes through the activation behind it, too.
     code = max(finish.qmin, min(finish.qmax, rw.code(value, result)))
     rw.make(replace(op, fill=Fill(value=code)), (inner.name,), result.name)
     return None
@@ -157,6 +162,7 @@ def gather(rw: Rewriter, node: Node) -> str | None:
         return "its indices are not one constant row"
     rank, axis = len(x.shape), onnx_op(node).integer("axis", 0)
     places = [int(index) % x.shape[axis % rank] for index in indices.reshape(-1)]
+    # A single index has no distance: it is a slice of one, in steps of one.
     distances = {b - a for a, b in pairwise(places)} or {1}
     if len(distances) > 1 or min(distances) <= 0:
         return "its indices do not go up in even steps"
@@ -206,6 +212,7 @@ def resize(rw: Rewriter, node: Node) -> str | None:
     if mode != "nearest":
         return f"resizing by mode {mode!r} has no integer kernel"
     shape = rw.graph.tensors[node.name].shape
+    # Only then does each value come equally often, whichever way coordinates are rounded.
     if any(out % extent for out, extent in zip(shape, x.shape, strict=True)):
         return "resizing to other than whole multiples has no integer kernel"
     modes = op.text("coordinate_transformation_mode", "half_pixel")
@@ -214,4 +221,21 @@ def resize(rw: Rewriter, node: Node) -> str | None:
         return f"resizing by {modes!r} and {rounding!r} has no integer kernel"
     repeats = tuple(out // extent for out, extent in zip(shape, x.shape, strict=True))
     rw.move(node, Repeat(repeats=repeats))
+    return None
+
+
+def depth_to_space(rw: Rewriter, node: Node) -> str | None:
+    return _blocks(rw, node, DepthToSpace)
+
+
+def space_to_depth(rw: Rewriter, node: Node) -> str | None:
+    return _blocks(rw, node, SpaceToDepth)
+
+
+def _blocks(rw: Rewriter, node: Node, kind: type[DepthToSpace] | type[SpaceToDepth]) -> str | None:
+    if rw.source(node.inputs[0]) is None:
+        return "its input is not quantized"
+    op = onnx_op(node)
+    block = op.integer("blocksize", 1)
+    rw.move(node, kind(block=block, channels_first=op.text("mode", "DCR") == "CRD"))
     return None

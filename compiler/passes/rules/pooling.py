@@ -16,6 +16,7 @@ from edgekiln.compiler.passes.rules.window import four, pads, pair, strides_and_
 
 
 def max_pool(rw: Rewriter, node: Node) -> str | None:
+    """A maximum keeps its codes; its indices have no kernel."""
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
@@ -29,6 +30,7 @@ def max_pool(rw: Rewriter, node: Node) -> str | None:
 
 
 def global_max_pool(rw: Rewriter, node: Node) -> str | None:
+    """One window, as large as the image."""
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
@@ -39,6 +41,7 @@ def global_max_pool(rw: Rewriter, node: Node) -> str | None:
 
 
 def average_pool(rw: Rewriter, node: Node) -> str | None:
+    """Windows that are averaged; one that covers the whole image is a mean."""
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
@@ -48,6 +51,7 @@ def average_pool(rw: Rewriter, node: Node) -> str | None:
     if window.dilations != (1, 1):
         return "a dilated average pool has no integer kernel"
     out = rw.graph.tensors[node.name].shape
+    # One window over the whole image is what GlobalAveragePool has.
     if window.kernel == x.shape[2:] and out[2:] == (1, 1) and not any(window.pads):
         return _mean(rw, node, x)
     counts_pads = bool(onnx_op(node).integer("count_include_pad", 0))
@@ -72,6 +76,7 @@ def _window(rw: Rewriter, node: Node, x: Tensor) -> Window | str:
 
 
 def global_average_pool(rw: Rewriter, node: Node) -> str | None:
+    """The mean of each channel of an image."""
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"

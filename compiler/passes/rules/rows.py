@@ -81,6 +81,7 @@ def batch_norm(rw: Rewriter, node: Node) -> str | None:
     if x is None or len(known) < 4 or len(x.shape) != 4:
         return "its statistics are not constant, or it is not of an image"
     gamma, beta, mean, variance = known
+    # In float64, for the product with the weights is rounded once more.
     slope = gamma / np.sqrt(variance + onnx_op(node).real("epsilon", 1e-5))
     offset = beta - mean * slope
     each = slope.reshape(-1, 1, 1, 1)

@@ -34,6 +34,8 @@ RULES: Mapping[str, Rule] = {
     "gather": movement.gather,
     "split": movement.split,
     "resize": movement.resize,
+    "depth_to_space": movement.depth_to_space,
+    "space_to_depth": movement.space_to_depth,
 }
 
 

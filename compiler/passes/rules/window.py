@@ -6,6 +6,7 @@ from edgekiln.compiler.ir.onnx_op import Onnx
 
 
 def strides_and_dilations(op: Onnx, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Both, an axis each; ONNX's defaults are ones."""
     ones = (1,) * rank
     return op.integers("strides") or ones, op.integers("dilations") or ones
 

@@ -29,6 +29,7 @@ def intervals(draw: st.DrawFn) -> list[Interval]:
 @given(intervals())
 def test_buffers_alive_together_never_overlap(buffers: list[Interval]) -> None:
     plan = planner.plan(buffers)
+    assert plan.offsets.keys() == {buffer.name for buffer in buffers}
     together = [(a, b) for a, b in itertools.combinations(buffers, 2) if a.overlaps(b)]
     below = [sorted(pair, key=lambda i: plan.offsets[i.name]) for pair in together]
     assert all(plan.offsets[a.name] + a.bytes <= plan.offsets[b.name] for a, b in below)

@@ -19,6 +19,7 @@ from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import AccuracyError, ConfigError, MissingToolError, StorageError
 from edgekiln.targets import profile
+from tests.compiler import small_chain
 from tests.compiler.small_chain import SMALL
 
 
@@ -73,6 +74,24 @@ def test_the_chain_is_entered_where_the_input_stands(
     tmp_path: Path, name: str, expected: list[str]
 ) -> None:
     assert rows(run(tmp_path, name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "before"),
+    [
+        ("net.pt", "int8", ["input", "distill", "prune", "export", "tidy", "quantize"]),
+        ("net.onnx", "int8", ["input", "tidy", "quantize"]),
+        ("net.onnx", "float32", ["input", "tidy"]),
+        ("net.int8.onnx", "int8", ["input"]),
+    ],
+)
+def test_a_new_stage_runs_wherever_the_input_is_of_its_kind(
+    tmp_path: Path, name: str, precision: str, before: list[str]
+) -> None:
+    stages = [*SMALL.stages.items()]
+    stages.insert([*SMALL.stages].index("quantize"), ("tidy", f"{small_chain.__name__}:Tidy"))
+    found = rows(run(tmp_path, name, replace(SMALL, stages=dict(stages)), precision=precision))
+    assert [row for row in found if not row.startswith("compile")] == before
 
 
 def test_a_float_build_leaves_out_the_quantization_and_says_so(tmp_path: Path) -> None:

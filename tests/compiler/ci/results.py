@@ -9,11 +9,13 @@ from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.build.result import BuildResult, FloatOp, Step, TargetResult
 from edgekiln.compiler.ci.config import Gates
 from edgekiln.compiler.ci.matrix import Job
-from edgekiln.compiler.ci.result import Bench, BundleCheck, CiResult, GateVerdict, JobResult
+from edgekiln.compiler.ci.result import CiResult, GateVerdict, JobResult
 from edgekiln.compiler.packaging.report import Score
+from edgekiln.compiler.stages.bench import Bench
+from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime.bundle import MANIFEST, SEAL, seal, write_tar
 from edgekiln.runtime.host import Machine
-from edgekiln.runtime.manifest import Manifest, ProgramSpec, to_json
+from edgekiln.runtime.manifest import Manifest, ProgramSpec, text_of
 from edgekiln.runtime.power.energy import Energy
 from edgekiln.runtime.results import LayerTime
 from edgekiln.targets import profile
@@ -54,29 +56,29 @@ def energy(joules: float) -> Energy:
 
 def result(
     accuracy: float | None = 0.9, *, arena: int = 1000, quantized_float: int = 0,
-    unscored: str = "", joules: float | None = None, score: Score | None = None,
-    quantize_sqnr_db: float | None = None, **changes: Any,
+    unscored: str = "", sqnr_db: float | None = None, joules: float | None = None,
+    score: Score | None = None, **changes: Any,
 ) -> JobResult:  # fmt: skip
     """Of a job "net/x86-64-v3/int8" that was built, checked and measured."""
     if score is None and accuracy is not None:
         score = Score(value=accuracy, metric="accuracy", n=400, of=400)
-    quantized = Step(
-        stage="quantize", sha256="d" * 64, file_bytes=300, score=score,
-        metrics={"sqnr_db": quantize_sqnr_db},
-    )  # fmt: skip
     compiled = Step(
         stage="compile", target=TARGET, sha256="c" * 64, file_bytes=300, score=score,
         unscored=unscored, metrics={"float_operators_quantized": quantized_float},
         notes=("float: Erf 'gelu': no integer form",) if quantized_float else (), wall_s=1.5,
     )  # fmt: skip
+    quantized = Step(
+        stage="quantize", target="", sha256="d" * 64, file_bytes=400, score=score, unscored="",
+        metrics={"sqnr_db": sqnr_db}, notes=(), wall_s=0.5,
+    )  # fmt: skip
+    steps = (compiled,) if sqnr_db is None else (quantized, compiled)
     target = TargetResult(
         target=TARGET, base="", bundle="net-x86-64-v3-int8.ekb", bundle_bytes=900,
         bundle_sha256="b" * 64, layers=2, arena_bytes=arena, weights_bytes=200, code_bytes=100,
         float_ops=(FloatOp(name="gelu", op="Erf", reason="no integer form"),) * quantized_float,
     )  # fmt: skip
     built = BuildResult(
-        model="net.onnx", data="digits", seed=0, machine=MACHINE,
-        steps=(compiled,) if quantize_sqnr_db is None else (quantized, compiled),
+        model="net.onnx", data="digits", seed=0, machine=MACHINE, steps=steps,
         targets=(target,),
     )  # fmt: skip
     whole = JobResult(
@@ -95,12 +97,12 @@ def write_bundle(path: Path) -> None:
         name="net", target=TARGET, machine="x86_64", features=(), isa="generic", inputs=(),
         outputs=(), arena_bytes=0, weights_bytes=0, code_bytes=0, layers=(), model_sha256="0",
     )  # fmt: skip
-    manifest = to_json(Manifest(program=spec, files={}, provenance=())).encode()
+    manifest = text_of(Manifest(program=spec, files={}, provenance=())).encode()
     write_tar(path, {MANIFEST: manifest, SEAL: seal(manifest)}, executable=set())
 
 
 def run(*jobs: JobResult, verdicts: tuple[GateVerdict, ...] = ()) -> CiResult:
-    return CiResult(config="edgekiln.toml", baseline="", cells=jobs, verdicts=verdicts)
+    return CiResult(config="edgekiln.toml", baseline="", jobs=jobs, verdicts=verdicts)
 
 
 def job(**gates: Any) -> Job:

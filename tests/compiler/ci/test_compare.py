@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from edgekiln.compiler.ci.compare import Difference, compare
-from edgekiln.compiler.ci.result import JobResult
+from edgekiln.compiler.ci.result import JobResult, text_of
 from edgekiln.runtime.errors import ConfigError, InputError
 from tests.compiler.ci.results import bench, result, run
 
 
 def differences(tmp_path: Path, before: JobResult, after: JobResult) -> dict[str, Difference]:
     for name, job in (("a", before), ("b", after)):
-        (tmp_path / f"{name}.json").write_text(run(job).to_json())
+        (tmp_path / f"{name}.json").write_text(text_of(run(job)))
     found = compare(tmp_path / "a.json", tmp_path / "b.json").differences
     return {difference.quantity: difference for difference in found}
 
@@ -44,9 +44,9 @@ def test_sizes_are_exact(tmp_path: Path) -> None:
     assert arena.significant is None
 
 
-def test_a_cell_of_one_run_alone_is_named(tmp_path: Path) -> None:
+def test_a_job_of_one_run_alone_is_named(tmp_path: Path) -> None:
     found = differences(tmp_path, result(), replace(result(), id="new"))
-    assert (found["cell"].subject, found["cell"].before, found["cell"].after) == (
+    assert (found["job"].subject, found["job"].before, found["job"].after) == (
         "new", None, "there",
     )  # fmt: skip
 

@@ -133,7 +133,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load(tmp_path / "edgekiln.toml")
 
 
-def test_only_takes_globs_of_models_and_of_whole_cells(tmp_path: Path) -> None:
+def test_only_takes_globs_of_models_and_of_whole_jobs(tmp_path: Path) -> None:
     found = jobs(tmp_path, EXAMPLE)
     assert matrix.select(found, "resnet*") == found[:2]
     assert matrix.select(found, "*/x86-64-v3/*") == (found[0], found[2])

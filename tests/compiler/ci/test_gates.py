@@ -23,6 +23,7 @@ def judged(
     ("demanded", "gate", "changes", "code", "message"),
     [
         ({"min_accuracy": 0.91}, "min-accuracy", {}, 6, "90.00% < 91.00%"),
+        ({"min_sqnr_db": 30}, "min-sqnr-db", {"sqnr_db": 29.95}, 6, "29.9 dB < 30.0 dB"),
         ({"max_latency_us": 99.5}, "max-latency-us", {}, 11, "100.0 µs > 99.5 µs"),
         ({"max_bytes": 299}, "max-bytes", {}, 11, "300 bytes > 299 bytes"),
         ({"max_arena_bytes": 999}, "max-arena-bytes", {}, 11, "1,000 bytes > 999 bytes"),
@@ -34,8 +35,8 @@ def test_a_limit_holds_up_to_it_and_not_beyond(
 ) -> None:
     verdict = judged(result(**changes), **demanded)[gate]
     assert (verdict.status, verdict.exit_code, verdict.message) == ("fail", code, message)
-    least = gate == "min-accuracy"
-    allowed = {key: value - 0.01 if least else value + 1 for key, value in demanded.items()}
+    least = gate.startswith("min-")
+    allowed = {key: value - 0.1 if least else value + 1 for key, value in demanded.items()}
     assert judged(result(**changes), **allowed)[gate].status == "pass"
 
 
@@ -78,10 +79,20 @@ def test_without_labels_the_agreement_is_held_and_no_accuracy() -> None:
 
 
 def test_of_labelled_data_the_quantized_models_own_agreement_is_held() -> None:
-    labelled = result(quantize_sqnr_db=28.0)
+    labelled = result(sqnr_db=28.0)
     assert judged(labelled, min_sqnr_db=27)["min-sqnr-db"].status == "pass"
     assert judged(labelled, min_sqnr_db=29)["min-sqnr-db"].exit_code == 6
-    assert judged(result(), min_sqnr_db=1)["min-sqnr-db"].exit_code == 12
+    floats = result(precision="float32", score=agreeing(90.0))
+    assert judged(floats, min_sqnr_db=80)["min-sqnr-db"].status == "pass"
+
+
+def test_the_signal_is_judged_where_it_was_quantized() -> None:
+    verdict = judged(result(), min_sqnr_db=20)["min-sqnr-db"]
+    assert (verdict.status, verdict.exit_code) == ("fail", 12)
+    assert verdict.message == "cannot be judged: the model was int8 before"
+    floats = judged(result(precision="float32"), min_sqnr_db=20)["min-sqnr-db"]
+    assert (floats.status, floats.message) == ("skip", "not judged: nothing is quantized")
+    assert "min-sqnr-db" not in judged(result(precision="float32"))
 
 
 def test_worse_weights_are_a_drop_in_accuracy() -> None:
@@ -142,7 +153,7 @@ def test_latencies_of_two_machines_are_not_compared() -> None:
     assert "measured on Faster CPU (2 cores), this is Test CPU (2 cores)" in verdict.message
 
 
-def test_a_new_cell_has_nothing_to_be_compared_with() -> None:
+def test_a_new_job_has_nothing_to_be_compared_with() -> None:
     assert "max-slowdown" not in judged(result(), None, max_slowdown=5)
     found = judged(result(), run(), max_slowdown=5, max_accuracy_drop=1)
     assert {found["max-slowdown"].message, found["max-accuracy-drop"].message} == {
@@ -150,7 +161,7 @@ def test_a_new_cell_has_nothing_to_be_compared_with() -> None:
     }
 
 
-def test_a_broken_cell_decides_the_exit_code_before_a_gate() -> None:
+def test_a_broken_job_decides_the_exit_code_before_a_gate() -> None:
     broken = result(failure=Failure(doing="check", message="", hint="", exit_code=7))
     failed = tuple(judged(result(0.1), min_accuracy=0.9).values())
     assert exit_code(run(result(), broken, verdicts=failed)) == 7

@@ -48,25 +48,37 @@ def test_the_first_stage_that_differs_is_named_and_in_what(
     assert error.value.hint.endswith("write a new lock: `edgekiln ci` without --frozen")
 
 
-def test_equal_chains_are_equal_and_a_new_cell_is_not_in_the_lock() -> None:
+def test_equal_chains_are_equal_and_a_new_job_is_not_in_the_lock() -> None:
     lock.compare(CHAIN, CHAIN)
     with pytest.raises(MismatchError, match=r"not in edgekiln\.lock"):
         lock.compare(None, CHAIN)
 
 
 def test_it_is_read_as_it_was_written_and_shared_stages_stand_there_once(tmp_path: Path) -> None:
-    written = Lock(cells={"net/a/int8": CHAIN, "net/b/int8": (CHAIN[0], stage("compile", "d"))})
+    written = Lock(jobs={"net/a/int8": CHAIN, "net/b/int8": (CHAIN[0], stage("compile", "d"))})
     path = tmp_path / lock.FILE
     lock.write(path, written)
     assert lock.read(path) == written
     assert len(json.loads(path.read_text())["stages"]) == 3
 
 
-def test_cells_of_other_runs_stay_and_those_no_longer_configured_go() -> None:
+def test_a_lock_of_the_earlier_schema_is_still_read(tmp_path: Path) -> None:
+    """It called the jobs cells; the next run writes it anew."""
+    written = Lock(jobs={"net/a/int8": CHAIN})
+    path = tmp_path / lock.FILE
+    lock.write(path, written)
+    earlier = path.read_text().replace('"jobs":', '"cells":').replace("lock/2", "lock/1")
+    path.write_text(earlier)
+    assert lock.read(path) == written
+    lock.write(path, written)
+    assert path.read_text() != earlier
+
+
+def test_jobs_of_other_runs_stay_and_those_no_longer_configured_go() -> None:
     known = job()
-    before = Lock(cells={"net/gone/int8": CHAIN, known.id: CHAIN[:1]})
-    assert before.with_cells({known.id: CHAIN}, [known]).cells == {known.id: CHAIN}
-    assert before.with_cells({}, [known]).cells == {known.id: CHAIN[:1]}
+    before = Lock(jobs={"net/gone/int8": CHAIN, known.id: CHAIN[:1]})
+    assert before.with_jobs({known.id: CHAIN}, [known]).jobs == {known.id: CHAIN}
+    assert before.with_jobs({}, [known]).jobs == {known.id: CHAIN[:1]}
 
 
 @pytest.mark.parametrize(
@@ -74,8 +86,8 @@ def test_cells_of_other_runs_stay_and_those_no_longer_configured_go() -> None:
     [
         (None, "no such file"),
         ("{", "damaged"),
-        ('{"schema": "edgekiln.lock/1"}', r"damaged \('stages'\)"),
-        ('{"schema": "edgekiln.lock/9"}', "this EdgeKiln reads 'edgekiln.lock/1'"),
+        ('{"schema": "edgekiln.lock/2"}', r"damaged \('stages'\)"),
+        ('{"schema": "edgekiln.lock/9"}', "this EdgeKiln reads 'edgekiln.lock/2'"),
     ],
 )
 def test_a_missing_or_damaged_lock_is_said(tmp_path: Path, text: str | None, message: str) -> None:

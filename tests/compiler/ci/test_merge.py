@@ -7,11 +7,11 @@ import pytest
 
 from edgekiln.compiler.ci import attest
 from edgekiln.compiler.ci.merge import merge
-from edgekiln.compiler.ci.result import GateVerdict, JobResult, exit_code, read
+from edgekiln.compiler.ci.result import GateVerdict, JobResult, exit_code, read, text_of
 from edgekiln.runtime.errors import BundleError, ConfigError
 from tests.compiler.ci.results import result, run, write_bundle
 
-FAILED = GateVerdict(cell="b/x/int8", gate="max-bytes", status="fail", message="", exit_code=11)
+FAILED = GateVerdict(job="b/x/int8", gate="max-bytes", status="fail", message="", exit_code=11)
 
 
 def job(name: str) -> JobResult:
@@ -23,7 +23,7 @@ def part(home: Path, name: str, *verdicts: GateVerdict, left_out: str) -> Path:
     write_bundle(home / f"{name}-x-int8.ekb")
     attest.write(home / f"{name}-x-int8.ekb")
     whole = replace(run(job(name), verdicts=verdicts), left_out=(f"{left_out}/x/int8",))
-    (home / "results.json").write_text(whole.to_json())
+    (home / "results.json").write_text(text_of(whole))
     return home
 
 
@@ -32,7 +32,7 @@ def test_parts_become_one_result_with_every_bundle(tmp_path: Path) -> None:
     two = part(tmp_path / "2", "b", FAILED, left_out="a")
     whole = merge([one, two], tmp_path / "dist", None)
     assert read(tmp_path / "dist") == whole
-    assert [each.id for each in whole.cells] == ["a/x/int8", "b/x/int8"]
+    assert [each.id for each in whole.jobs] == ["a/x/int8", "b/x/int8"]
     assert (whole.left_out, exit_code(whole)) == ((), 11)
     sums = (tmp_path / "dist" / "SHA256SUMS").read_text().splitlines()
     assert [line.split()[1] for line in sums] == [

@@ -67,7 +67,7 @@ def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
         failure=Failure(doing="check", message="y differs", hint="report it", exit_code=7),
     )  # fmt: skip
     verdict = GateVerdict(
-        cell=sound.id, gate="max-bytes", status="fail", message="300 bytes > 200", exit_code=11
+        job=sound.id, gate="max-bytes", status="fail", message="300 bytes > 200", exit_code=11
     )
     whole = run(sound, broken, verdicts=(verdict,))
     found = examined(page([whole, run(result(0.8))]), tmp_path, size)

@@ -7,38 +7,64 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import jsonschema
+import pytest
 
 from edgekiln.compiler.ci.compare import compare
 from edgekiln.compiler.ci.junit import junit
 from edgekiln.compiler.ci.page import page
-from edgekiln.compiler.ci.result import BundleCheck, Failure, GateVerdict, parse
+from edgekiln.compiler.ci.result import Failure, GateVerdict, parse, text_of
 from edgekiln.compiler.ci.summary import LIMIT, summary
 from edgekiln.compiler.cli.documents import DOCUMENTS
 from edgekiln.compiler.documents.json_schema import document_schema
+from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime.codec import encode
+from edgekiln.runtime.errors import InputError
 from tests.compiler.ci.results import bench, result, run
 
 FAILED = GateVerdict(
-    cell=result().id, gate="max-bytes", status="fail", message="3 > 2", exit_code=11
+    job=result().id, gate="max-bytes", status="fail", message="3 > 2", exit_code=11
 )
 NOISE = GateVerdict(
-    cell=result().id, gate="max-slowdown", status="noise", message="inside the noise"
+    job=result().id, gate="max-slowdown", status="noise", message="inside the noise"
 )
 BROKEN = result(failure=Failure(doing="check", message="y differs", hint="", exit_code=7))
 
 
 def test_results_are_read_as_they_were_written() -> None:
     written = run(result(), verdicts=(FAILED, NOISE))
-    assert parse(written.to_json(), "results.json") == written
+    assert parse(text_of(written), "results.json") == written
+
+
+def test_results_of_the_earlier_schema_are_still_read() -> None:
+    """It called the jobs cells: the baseline of a run may lie in a commit of then."""
+    written = run(result(), BROKEN, verdicts=(FAILED, NOISE))
+    text = text_of(written).replace('"jobs":', '"cells":').replace('"job":', '"cell":')
+    assert parse(text.replace("edgekiln.ci/3", "edgekiln.ci/2"), "results.json") == written
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"schema": "edgekiln.ci/1"}',
+        '{"schema": "edgekiln.ci/2"}',
+        '{"schema": "edgekiln.ci/2", "cells": [], "verdicts": [3]}',
+        '{"schema": "edgekiln.ci/3", "jobs": 3}',
+    ],
+)
+def test_what_is_no_result_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"^x\.json: not results of a run: "):
+        parse(text, "x.json")
 
 
 def test_results_and_comparisons_are_what_their_schemas_say(tmp_path: Path) -> None:
     written = run(result(joules=1e-6), verdicts=(FAILED, NOISE))
-    (tmp_path / "a.json").write_text(written.to_json())
-    (tmp_path / "b.json").write_text(run(BROKEN).to_json())
+    (tmp_path / "a.json").write_text(text_of(written))
+    (tmp_path / "b.json").write_text(text_of(run(BROKEN)))
     compared = encode(compare(tmp_path / "a.json", tmp_path / "b.json"))
     for name, document in (
-        ("edgekiln.ci/2", json.loads(written.to_json())),
+        ("edgekiln.ci/3", json.loads(text_of(written))),
         ("edgekiln.compare/1", {"schema": "edgekiln.compare/1", **compared}),
     ):
         jsonschema.validate(document, document_schema(name, DOCUMENTS[name]))
@@ -64,7 +90,7 @@ def test_the_summary_begins_with_what_fails_and_folds_the_rest_away() -> None:
     assert text.index("<details>") < text.index("inside the noise")
 
 
-def test_the_summary_fits_a_comment_however_many_cells_fail() -> None:
+def test_the_summary_fits_a_comment_however_many_jobs_fail() -> None:
     many = [replace(BROKEN, id=f"net{index}/x/int8") for index in range(3000)]
     assert len(summary(run(*many), None)) <= LIMIT + 10
 
@@ -75,7 +101,7 @@ def test_names_from_a_model_become_no_markup() -> None:
     assert "<b>" not in page([run(result(failure=failure))])
 
 
-def test_junit_has_a_suite_a_cell_and_a_case_for_everything_that_was_judged() -> None:
+def test_junit_has_a_suite_a_job_and_a_case_for_everything_that_was_judged() -> None:
     unrun = result(check=BundleCheck(where="nowhere", reason="runs on aarch64"))
     root = ET.fromstring(
         junit(run(replace(unrun, failure=BROKEN.failure), verdicts=(FAILED, NOISE)))

@@ -19,6 +19,7 @@ from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.runtime import host, manifest
 from edgekiln.runtime.bundle import read_program, write_lib
+from edgekiln.runtime.codec import to_json
 from edgekiln.runtime.errors import MismatchError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
@@ -95,7 +96,7 @@ def test_a_wrong_program_is_still_refused(tmp_path: Path) -> None:
     wrong = compiled(pooled(tmp_path / "wrong.onnx", "MaxPool", **window))
     right, _ = read_program(compiled(model))
     spec, files = read_program(wrong)
-    forged = manifest.to_json(replace(spec, model_sha256=right.model_sha256)).encode()
+    forged = manifest.text_of(replace(spec, model_sha256=right.model_sha256)).encode()
     write_lib(wrong, {**files, "program.json": forged})
     result = verified(model, wrong)
     assert result.judged
@@ -185,7 +186,7 @@ def test_links_of_outputs_that_are_no_numbers_can_be_printed() -> None:
     equal, apart = links(models, [batch])
     assert (equal.max_abs, equal.sqnr_db) == (0.0, None)
     assert apart.max_abs == APART
-    json.dumps([equal.to_json(), apart.to_json()], allow_nan=False)
+    to_json([equal, apart])
 
 
 def test_scalars_are_linked_like_rows() -> None:

@@ -1,4 +1,4 @@
-"""Operators that only move values, lowered by Relax: the values come out, each at its place."""
+"""Operators that only move values: the values come out, each at its place."""
 
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests.compiler import artifacts, float_models
+from tests.compiler.lowering.programs import images, ours
 
 TARGET = profile.load("host")  # the widest vectors that can be run
 COUNT = 40
@@ -91,3 +92,26 @@ def test_tiles_of_any_shape_repeat_their_input(tmp_path: Path) -> None:
         if not np.array_equal(b, c)
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("op", ["DepthToSpace", "SpaceToDepth"])
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_floats_become_blocks_of_pixels_as_the_mode_says(
+    tmp_path: Path, op: str, mode: str
+) -> None:
+    x, block = images(2, 12, 4, 6), 2
+    n, c, h, w = x.shape
+    if op == "DepthToSpace":
+        split = (n, block, block, 3, h, w) if mode == "DCR" else (n, 3, block, block, h, w)
+        order = (0, 3, 4, 1, 5, 2) if mode == "DCR" else (0, 1, 4, 2, 5, 3)
+        shape = (n, 3, 8, 12)
+    else:
+        split = (n, c, 2, block, 3, block)
+        order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+        shape = (n, 48, 2, 3)
+    model = float_models.make(
+        f'y = {op} <blocksize = 2, mode = "{mode}"> (x)\n', {}, x="2, 12, 4, 6",
+        y=", ".join(map(str, shape)), opset=28 if op == "SpaceToDepth" else 20,
+    )  # fmt: skip
+    (found,) = ours(float_models.write(model, tmp_path / "m.onnx"), x)
+    np.testing.assert_array_equal(found, x.reshape(split).transpose(order).reshape(shape))

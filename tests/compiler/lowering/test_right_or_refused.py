@@ -1,46 +1,16 @@
 """Programs compute what ONNX says, or the model is refused by the name of what is wrong."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.runtime.errors import UnsupportedError
-from edgekiln.runtime.runner import AotRunner
-from edgekiln.targets import profile
-from tests.compiler import artifacts, float_models
+from tests.compiler import float_models
+from tests.compiler.lowering.programs import images, ours, program, reference
 from tests.compiler.qdq_models import QdqModel
-
-TARGET = profile.load("x86-64-v3")
-
-
-def program(model: Path) -> AotRunner:
-    out = model.with_suffix(".lib")
-    CompileStage().run(artifacts.of(model), out, StageContext(target=TARGET, scratch=model.parent))
-    return AotRunner.open(out)
-
-
-def ours(model: Path, x: np.ndarray) -> Sequence[np.ndarray]:
-    return program(model).run(x)
-
-
-def reference(model: Path, x: np.ndarray) -> list[np.ndarray]:
-    """ONNX Runtime's results, with each operator by itself."""
-    options = onnxruntime.SessionOptions()
-    level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.graph_optimization_level = level
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, {session.get_inputs()[0].name: x}))
-
-
-def images(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(0, 3, shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("value", [-1.0, 7.0, 0.333, -3e38])
@@ -232,44 +202,6 @@ def test_an_output_shape_that_tvm_does_not_read_is_refused(tmp_path: Path) -> No
         program(path)
 
 
-def functions(tmp_path: Path, op: str, x: np.ndarray, **attributes: float) -> np.ndarray:
-    text = ", ".join(f"{name} = {value}" for name, value in attributes.items())
-    model = float_models.make(
-        f"y = {op} {f'<{text}>' if text else ''} (x)\n", {}, x="1, 8", y="1, 8", opset=24
-    )
-    (found,) = ours(float_models.write(model, tmp_path / "m.onnx"), x)
-    return found
-
-
-@pytest.mark.parametrize("op", ["Sigmoid", "Tanh", "Exp", "Erf", "Sqrt", "Gelu", "Mish", "Swish"])
-def test_nan_goes_through_a_function(tmp_path: Path, op: str) -> None:
-    x = np.array([[0.5, np.nan, 2.0, np.nan, 0.0, 1.0, 3.0, np.nan]], np.float32)
-    np.testing.assert_array_equal(np.isnan(functions(tmp_path, op, x)), np.isnan(x))
-
-
-def test_mish_keeps_its_digits_where_it_is_small(tmp_path: Path) -> None:
-    x = np.array([[-80.0, -20.0, -10.0, -1.0, 0.0, 1.0, 30.0, 3e38]], np.float32)
-    wide = x.astype(np.float64)
-    expected = wide * np.tanh(np.log1p(np.exp(np.minimum(wide, 100))))
-    np.testing.assert_allclose(functions(tmp_path, "Mish", x), expected, rtol=1e-6, atol=1e-37)
-
-
-@pytest.mark.parametrize(
-    ("op", "attributes"),
-    [("Celu", {"alpha": 2.0}), ("Celu", {"alpha": 0.3}), ("Swish", {"alpha": 1.7})],
-)
-def test_functions_without_a_rule_in_tvm_have_kernels(
-    tmp_path: Path, op: str, attributes: dict[str, float]
-) -> None:
-    x, alpha = images(1, 8), attributes["alpha"]
-    expected = {
-        "Celu": np.maximum(x, 0) + np.minimum(0, alpha * np.expm1(x / alpha)),
-        "Swish": x / (1 + np.exp(-alpha * x)),
-    }[op]
-    found = functions(tmp_path, op, x, **attributes)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
 def test_a_resize_by_a_factor_that_cuts_a_pixel_is_refused(tmp_path: Path, mode: str) -> None:
     factors = {"f": np.array([1, 1, 0.6, 2], np.float32)}
@@ -279,17 +211,3 @@ def test_a_resize_by_a_factor_that_cuts_a_pixel_is_refused(tmp_path: Path, mode:
     )  # fmt: skip
     with pytest.raises(UnsupportedError, match=r"by 0\.6 makes 2\.4 pixels of 4, which is not"):
         program(float_models.write(model, tmp_path / "m.onnx"))
-
-
-@pytest.mark.parametrize("operands", ["x", "x, a, b"])
-def test_max_and_min_take_any_number_of_operands(tmp_path: Path, operands: str) -> None:
-    constants = {"a": np.array(-1, np.float32), "b": np.array(0.5, np.float32)}
-    used = {name: value for name, value in constants.items() if name in operands}
-    model = float_models.make(
-        f"m = Max ({operands})\n y = Min (m{operands[1:]})\n", {}, x="1, 8", y="1, 8",
-        constants=used,
-    )  # fmt: skip
-    x = images(1, 8)
-    (found,) = ours(float_models.write(model, tmp_path / "m.onnx"), x)
-    expected = x if operands == "x" else np.full_like(x, -1)
-    np.testing.assert_array_equal(found, expected)

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from edgekiln.compiler.onnx_model import operator_docs, operators
 from edgekiln.compiler.onnx_model.operator_row import FALLBACK
+from edgekiln.compiler.onnx_model.operator_table import TABLE
 from edgekiln.compiler.passes.functions import STEPS
 from edgekiln.compiler.passes.rules.table import RULES
 from edgekiln.runtime.errors import UnsupportedError
@@ -23,6 +25,8 @@ _AT_THE_EDGES = {"QuantizeLinear", "DequantizeLinear"}
 def test_every_operator_of_onnx_has_one_row():
     schemas = {s.name for s in onnx.defs.get_all_schemas() if s.domain == ""}
     assert set(ROWS) == schemas
+    counts = Counter((row.domain, row.name) for row in TABLE)
+    assert [row for row, count in counts.items() if count > 1] == []
 
 
 def test_every_rule_is_of_an_operator_and_every_form_is_a_rule():

@@ -78,3 +78,14 @@ def test_a_value_that_others_use_too_is_stored_as_it_is(tmp_path: Path) -> None:
     )
     path = float_models.write(model, tmp_path / "m.onnx")
     assert_leaves_alone("fuse_function", before("fuse_function", path))
+
+
+def test_a_function_comes_before_the_blocks_of_pixels(tmp_path: Path) -> None:
+    model = float_models.make(
+        "c = Conv (x, w)\n d = DepthToSpace <blocksize = 2> (c)\n y = Sigmoid (d)\n",
+        {"w": (8, 3, 1, 1)},
+        y="N, 2, 64, 64",
+    )
+    graph = before("fuse_function", float_models.write(model, tmp_path / "m.onnx"))
+    assert_changes_once("fuse_function", graph)
+    assert kinds(graph) == ["conv2d", "depth_to_space"]

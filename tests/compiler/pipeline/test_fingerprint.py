@@ -11,7 +11,7 @@ import pytest
 
 from edgekiln.compiler.aot import functions
 from edgekiln.compiler.build.chain import CHAIN
-from edgekiln.compiler.build.recipe import STAGES
+from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.pipeline import fingerprint
 from edgekiln.compiler.pipeline.fingerprint import ROOTS, Sources, installed, parse
 
@@ -19,6 +19,8 @@ MODULES = {
     **{name: reference.partition(":")[0] for name, reference in STAGES.items()},
     "initialize": "edgekiln.compiler.stages.initialize",
     "evaluate": CHAIN.evaluate.partition(":")[0],
+    "check": "edgekiln.compiler.stages.check",
+    "bench": "edgekiln.compiler.stages.bench",
 }
 # Read by other means than `files`, because their content is in the keys by itself.
 IN_KEYS_ALREADY = {
@@ -104,11 +106,24 @@ def test_a_training_does_not_depend_on_the_compiler() -> None:
         for stage, module in MODULES.items()
     }
     back_end = {"kernels", "lowering", "aot", "passes", "ir", "tuning"}
-    for stage in ("initialize", "distill", "prune", "export", "quantize", "evaluate", "package"):
+    for stage in MODULES.keys() - {"compile"}:
         assert not rooms[stage] & back_end, stage
-    assert not rooms["compile"] & {"training", "pruning", "quantization", "evaluation"}
+    for stage in ("compile", "check", "bench"):
+        assert not rooms[stage] & {"training", "pruning", "quantization"}, stage
     for stage in ("distill", "prune", "export"):
         assert not {"estimate", "devices", "environment", "ci", "cli"} & rooms[stage], stage
+
+
+def test_what_checks_and_times_a_bundle_knows_neither_the_matrix_nor_the_build() -> None:
+    """What a configuration or a gate looks like changes nothing that a bundle does."""
+    for stage in ("check", "bench"):
+        names = {name for name in installed().closure(MODULES[stage]) if name.count(".") > 2}
+        stages = {name for name in names if name.startswith("edgekiln.compiler.stages.")}
+        assert stages <= {MODULES[stage], "edgekiln.compiler.stages.uses_data"}
+        assert not {name.split(".")[2] for name in names} & {"ci", "build", "environment"}
+    assert not any(
+        name.startswith("edgekiln.models") for name in installed().closure(MODULES["bench"])
+    )
 
 
 def test_another_network_of_the_zoo_retrains_none() -> None:

@@ -104,6 +104,12 @@ FORMS: dict[str, tuple[str, dict[str, np.ndarray], set[str]]] = {
         {"a": i64(7), "b": i64(-100), "c": i64(2), "d": i64(-1)},
         {"Slice"},
     ),
+    "blocks to pixels": (
+        "k = Concat <axis = 1> (h, h)\n m = DepthToSpace <blocksize = 2> (k)",
+        {},
+        set(),
+    ),
+    "pixels to blocks": ("m = SpaceToDepth <blocksize = 2> (h)", {}, set()),
     "shuffle": (
         "a, b = Split <axis = 1, num_outputs = 2> (h)\n m = Concat <axis = 1> (b, a)",
         {},

@@ -73,6 +73,13 @@ def test_a_misspelt_name_gets_a_suggestion():
     assert caught.value.hint == "did you mean pi5?"
 
 
+@pytest.mark.usefixtures("devices_toml")
+def test_a_misspelt_address_is_told_the_forms_and_no_name():
+    with pytest.raises(ConfigError, match="no device named 'shh://pi@board'") as caught:
+        find("shh://pi@board")
+    assert caught.value.hint == f"addresses are {address.FORMS}"
+
+
 def test_without_a_file_the_forms_of_addresses_are_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EDGEKILN_DEVICES", raising=False)

@@ -10,7 +10,13 @@ from edgekiln.runtime import bench, host
 from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.device.qemu import QemuDevice
-from edgekiln.runtime.errors import BundleError, ConfigError, MismatchError, MissingToolError
+from edgekiln.runtime.errors import (
+    BundleError,
+    ConfigError,
+    MeasurementError,
+    MismatchError,
+    MissingToolError,
+)
 
 needs_qemu = pytest.mark.skipif(
     shutil.which(f"qemu-{platform.machine()}") is None, reason="QEMU's user mode is not installed"
@@ -56,7 +62,8 @@ def test_an_emulated_cpu_computes_the_same_bits(checkable):
 
 @needs_qemu
 def test_an_unknown_cpu_is_qemus_own_error(checkable):
-    with QemuDevice("i486sx-of-mine") as device, pytest.raises(Exception, match="i486sx-of-mine"):
+    message = "unable to find CPU model 'i486sx-of-mine'"
+    with QemuDevice("i486sx-of-mine") as device, pytest.raises(MeasurementError, match=message):
         check_example(checkable(), device)
 
 

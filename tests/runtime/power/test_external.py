@@ -98,7 +98,7 @@ def test_a_serial_line_with_a_clock_of_its_own_is_aligned(line):
 
 
 def test_a_meter_that_stopped_is_named(file, monkeypatch):
-    monkeypatch.setattr(external, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(external, "LINE_TIMEOUT_S", 0.2)
     path, write = file
     for index in range(5):
         write(f"{1000 + index},1\n".encode())
@@ -120,7 +120,7 @@ def test_a_meter_that_stopped_is_named(file, monkeypatch):
     ],
 )
 def test_what_is_no_meters_file_is_refused(file, monkeypatch, text, message):
-    monkeypatch.setattr(external, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(external, "LINE_TIMEOUT_S", 0.05)
     path, write = file
     write(text.encode())
     with pytest.raises(SensorError) as caught:

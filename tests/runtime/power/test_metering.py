@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from edgekiln.runtime import bench
+from edgekiln.runtime.codec import to_json
 from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.errors import ConfigError, MeasurementError
 from edgekiln.runtime.power import choice, metering
@@ -55,7 +56,7 @@ def test_latency_and_energy_come_from_the_same_trials(measurable, meter):
         assert gross_j == pytest.approx(WATTS * trial.wall_s / trial.inferences, rel=0.05)
     assert abs(energy.net_j) < 0.1 * energy.gross_j  # this machine takes as much when idle
     assert 0 < time.time() - result.trials[0].started_s < 60
-    validate("bench", result.to_json())
+    validate("bench", to_json(result))
     lines = list(bench_lines([result]))
     assert any("an inference" in line and "above idle" in line for line in lines)
     assert f"energy is of what {meter} measures, by external every" in "\n".join(lines)
@@ -70,7 +71,7 @@ def test_what_was_not_asked_for_is_not_measured(measurable):
     result = bench.bench(measurable, trials=1, min_seconds=0.02)
     assert (result.energy, result.energy_unavailable) == (None, "not asked for")
     assert "energy unavailable: not asked for" in list(bench_lines([result]))
-    assert json.loads(result.to_json())["energy"] is None
+    assert json.loads(to_json(result))["energy"] is None
 
 
 def test_a_found_meter_that_fails_leaves_the_latency_and_a_reason(measurable, monkeypatch):
