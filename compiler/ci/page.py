@@ -130,7 +130,7 @@ def lines(job_id: str, results: Sequence[CiResult]) -> list[Line]:
 
 
 def _scores(jobs: Sequence[JobResult]) -> Values:
-    """Of the metric that the newest has."""
+    """The scores of the metric that the newest result has."""
     newest = next((job.score for job in reversed(jobs) if job.score), None)
     metric = newest.metric if newest else ""
     values = [job.score.value if job.score and job.score.metric == metric else None for job in jobs]

@@ -142,6 +142,7 @@ def interleave(low: Lowering, node: Node, op: Interleave) -> None:
 
 
 def take(low: Lowering, node: Node, op: Take) -> None:
+    """A copy of the rows that the second operand numbers."""
     x, index = (low.tensor(name) for name in node.inputs)
     kernel = TakeKernel(
         outer=prod(x.shape[: op.axis]),

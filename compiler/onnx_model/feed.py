@@ -55,9 +55,11 @@ class Feed:
         return self.preprocessings.get(self.takes.inputs[0].name)
 
     def count(self, part: PartName) -> int:
+        """How many samples a part has."""
         return len(self.parts[part])
 
     def labels(self, part: PartName) -> NDArray[np.int64]:
+        """The class indices of a part, (N,); only where it is `scored`."""
         found = self.parts[part].labels
         assert found is not None, self.name  # whoever asks has looked at `scored`
         return found

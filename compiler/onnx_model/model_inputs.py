@@ -58,7 +58,7 @@ class ModelInputs:
 
 
 def of_model(model: "onnx.ModelProto") -> ModelInputs:
-    """Of an ONNX model.
+    """What an ONNX model takes.
 
     Raises:
         UnsupportedError: no input, one of a type that no program takes, or an extent that is not
@@ -81,7 +81,7 @@ def of_model(model: "onnx.ModelProto") -> ModelInputs:
 
 
 def of_module(about: "ModuleMeta") -> ModelInputs:
-    """Of a PyTorch module: the first axis is the samples'."""
+    """What a PyTorch module takes: the first axis is the samples'."""
     known = about.inputs or (ModuleInput(name=INPUT, dtype="float32", shape=about.input_shape),)
     inputs = tuple(ModelInput(name=e.name, dtype=e.dtype, shape=e.shape) for e in known)
     return ModelInputs(inputs=inputs, batched=True, batch=None)
@@ -105,7 +105,7 @@ def with_batch(model: "onnx.ModelProto", batch: int) -> None:
 
 
 def of_program(spec: "ProgramSpec") -> ModelInputs:
-    """Of a compiled program; the types are those of the model, before any quantization."""
+    """What a compiled program takes; the types are those of the model, before any quantization."""
     shapes = [tensor.shape for tensor in spec.inputs]
     batched = _share_a_batch(shapes)
     dtypes = ["float32" if t.scale is not None else t.dtype for t in spec.inputs]

@@ -1,4 +1,4 @@
-"""From raw samples to the arrays of one input: shapes, types, and pixels as numbers."""
+"""Raw samples become the arrays of one input: shapes, types, and pixels as numbers."""
 
 import math
 from dataclasses import replace

@@ -36,7 +36,7 @@ def is_reference(name: str) -> bool:
 
 
 def options_of(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str, str]]:
-    """Of what stands behind `?`: the options of data, and the factory's own arguments."""
+    """What stands behind `?`: the options of data, and the factory's own arguments."""
     ours = {key: value for key, value in given.items() if key in KEYS}
     return parse(name, ours), {key: value for key, value in given.items() if key not in KEYS}
 

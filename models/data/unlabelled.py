@@ -178,7 +178,7 @@ def _read_pictures(
 
 
 def _read_archive(path: Path) -> dict[str, NDArray[np.generic]]:
-    """By input name; the only array, or one of the usual names for samples, is the only input's."""
+    """The arrays by input name; a single one is of the only input, whatever it is called."""
     arrays = {k: v for k, v in read_archive(path, DATA).items() if v.dtype.kind in "biuf"}
     if len(arrays) == 1:
         return {ONLY: next(iter(arrays.values()))}
