@@ -1,6 +1,8 @@
 """`python -m edgekiln.benchmarks.mutation`: do the tests notice faults of the code?"""
 
+import linecache
 import random
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,6 +17,9 @@ from edgekiln.benchmarks.mutation.covering import Chosen, changed_lines, coverin
 
 CONFIG = Path(__file__).with_name("cosmic-ray.toml")
 _SKIPPED = WorkResult(worker_outcome=WorkerOutcome.SKIPPED, output="not in the sample")
+
+# Whether a dataclass is frozen, and what type checkers alone import, changes no result.
+_SAYS_NOTHING = re.compile(r"\s*(@dataclass|if TYPE_CHECKING)")
 
 _session = click.argument("session", type=click.Path(exists=True, dir_okay=False))
 
@@ -35,6 +40,8 @@ def sample(session: str, count: int, seed: int) -> None:
         places: dict[tuple[str, tuple[int, int]], list[WorkItem]] = {}
         for item in db.pending_work_items:
             spec = _mutation(item)
+            if _SAYS_NOTHING.match(_line(spec)):
+                continue
             places.setdefault((str(spec.module_path), spec.start_pos), []).append(item)
         chance = random.Random(seed)
         by_room: dict[str, list[WorkItem]] = {}
@@ -99,6 +106,10 @@ def room_of(module: Path) -> str:
 def _mutation(item: WorkItem) -> MutationSpec:
     (mutation,) = item.mutations
     return mutation
+
+
+def _line(spec: MutationSpec) -> str:
+    return linecache.getline(str(spec.module_path), spec.start_pos[0])
 
 
 def _outcomes(db: WorkDB) -> tuple[Counter[tuple[str, bool]], list[str]]:

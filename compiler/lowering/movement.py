@@ -167,12 +167,14 @@ def repeat(low: Lowering, node: Node, op: Repeat) -> None:
 
 
 def depth_to_space(low: Lowering, node: Node, op: DepthToSpace) -> None:
+    """A copy that lays the channels of each pixel out as a block of pixels."""
     small, large = low.tensor(node.inputs[0]), low.tensor(node.name)
     shape, pixels, blocks = _block_sides(op, small, large)
     _copy(low, node, pixels, blocks, shape=shape)
 
 
 def space_to_depth(low: Lowering, node: Node, op: SpaceToDepth) -> None:
+    """A copy that makes the channels of one pixel of each block of pixels."""
     large, small = low.tensor(node.inputs[0]), low.tensor(node.name)
     shape, pixels, blocks = _block_sides(op, small, large)
     _copy(low, node, blocks, pixels, shape=shape)

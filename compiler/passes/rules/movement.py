@@ -225,10 +225,12 @@ def resize(rw: Rewriter, node: Node) -> str | None:
 
 
 def depth_to_space(rw: Rewriter, node: Node) -> str | None:
+    """Both orders of the channels become this copy."""
     return _blocks(rw, node, DepthToSpace)
 
 
 def space_to_depth(rw: Rewriter, node: Node) -> str | None:
+    """Both orders of the channels become this copy."""
     return _blocks(rw, node, SpaceToDepth)
 
 

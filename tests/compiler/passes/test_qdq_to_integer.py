@@ -44,6 +44,26 @@ def test_a_convolution_with_relu6_becomes_one_operation(tmp_path: Path) -> None:
         """)
 
 
+def test_a_quantization_without_a_zero_point_is_of_unsigned_codes_from_zero(
+    tmp_path: Path,
+) -> None:
+    """As ONNX says of QuantizeLinear's third operand."""
+    m = QdqModel()
+    x, scale = m.input("x", 1, 3, 8, 8), m.const(0.05, "float32")
+    codes = m.op("QuantizeLinear", x, scale, out="x_q")
+    pooled = m.op(
+        "MaxPool", m.op("DequantizeLinear", codes, scale, out="x_dq"), out="y", kernel_shape=[2, 2]
+    )
+    y = m.op("DequantizeLinear", m.op("QuantizeLinear", pooled, scale, out="y_q"), scale, out="z")
+    graph = integers(m.save(tmp_path / "m.onnx", y))
+    assert kinds(graph)[:2] == ["quantize", "max_pool"]
+    for name in ("x_q", "y_q"):
+        tensor = graph.tensors[name]
+        assert tensor.dtype == "uint8"
+        assert tensor.quant is not None
+        assert tensor.quant.zero_point == 0
+
+
 def test_a_model_without_quantization_is_left_alone(tmp_path: Path) -> None:
     path = float_models.write(float_models.residual(), tmp_path / "m.onnx")
     assert_leaves_alone("qdq_to_integer", before("qdq_to_integer", path))
