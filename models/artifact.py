@@ -5,12 +5,16 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from edgekiln.models import spec, widths, zoo
 from edgekiln.models.checkpoint import tensors_in
-from edgekiln.models.data.dataset import Dataset, Task
+from edgekiln.models.data.dataset import Dataset
+from edgekiln.models.data.unlabelled import load_samples
 from edgekiln.models.interface import one_output
+from edgekiln.models.module_ends import OUTPUT, ModuleInput, ends_of
 from edgekiln.models.spec import Value
 from edgekiln.models.torch_file import is_state, read_torch_file
 from edgekiln.runtime import codec
@@ -32,9 +36,13 @@ class ModuleMeta:
     kwargs: Mapping[str, Value] = field(default_factory=dict)
     input_shape: tuple[int, ...]  # one sample as the module takes it, without the batch axis
     data: str
-    task: Task = "classification"
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    task: Literal["classification", "reconstruction", ""] = "classification"  # "": not known
+    # None: the samples are the model's own numbers.
+    preprocessing: Preprocessing | None = field(default_factory=Preprocessing)
     classes: tuple[str, ...] = ()
+    # Of a module that was made for samples without labels; else one float32 input, one output.
+    inputs: tuple[ModuleInput, ...] = ()
+    outputs: tuple[str, ...] = (OUTPUT,)
     history: Mapping[str, Any] = field(default_factory=dict)  # JSON
 
 
@@ -72,6 +80,35 @@ def create(
         task=dataset.task,
         preprocessing=dataset.preprocessing,
         classes=dataset.classes,
+    )
+    save_module(path, module, meta)
+    return meta
+
+
+def create_unlabelled(path: Path, model: str, data: str, *, seed: int) -> ModuleMeta:
+    """Write the artifact of a module as its factory makes it, for samples without labels: any
+    number of inputs and outputs, of any type.
+
+    Raises:
+        InputError: the module does not take the samples.
+        others: as `zoo.build` and `load_samples`.
+    """
+    import torch
+
+    factory = zoo.resolve(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = zoo.make(factory)
+    ends = ends_of(module, factory.name, load_samples(data, seed))
+    meta = ModuleMeta(
+        factory=factory.name,
+        kwargs=dict(factory.kwargs),
+        input_shape=ends.inputs[0].shape,
+        data=data,
+        task="",
+        preprocessing=ends.preprocessing,
+        inputs=ends.inputs,
+        outputs=ends.outputs,
     )
     save_module(path, module, meta)
     return meta
@@ -210,9 +247,9 @@ def _demands(dataset: Dataset) -> dict[str, int]:
     """What the data set asks of a factory that has these parameters."""
     samples = dataset.train.x
     wanted = {"classes": len(dataset.classes)}
-    if samples.ndim == 4:
+    if samples.dtype == np.uint8:
         return wanted | {"in_channels": samples.shape[3], "image_size": samples.shape[1]}
-    return wanted | {"features": samples.shape[1]}
+    return wanted | {"features": samples.shape[1]} if samples.ndim == 2 else wanted
 
 
 def _try_forward(module: "nn.Module", name: str, dataset: Dataset) -> None:

@@ -22,8 +22,8 @@ class ModuleCosts:
     uses: Mapping[str, int] = field(default_factory=dict)
 
 
-def count(module: "nn.Module", example: "Tensor") -> ModuleCosts:
-    """Run `module` once, in evaluation mode, on `example` (1, …) and count.
+def count(module: "nn.Module", *example: "Tensor") -> ModuleCosts:
+    """Run `module` once, in evaluation mode, on `example`, (1, …) an input, and count.
 
     MACs are those of convolutions, linear layers and matrix products, attention's among them;
     element-wise work is not counted. A batch norm right behind a convolution or linear layer is
@@ -37,7 +37,7 @@ def count(module: "nn.Module", example: "Tensor") -> ModuleCosts:
     flops = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), watch.hooked(module.eval()), _plain_attention(), flops:
-            module(example)
+            module(*example)
     finally:
         module.train(training)
     return ModuleCosts(

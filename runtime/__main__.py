@@ -41,8 +41,9 @@ def parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     run = _add(commands, "run", run_command, "Run a bundle on files.")
     run.add_argument(
-        "--input", action="append", type=Path, required=True, metavar="FILE",
-        help="Read an input from this .npy, .npz, .bin or image; once for each.",
+        "--input", action="append", required=True, metavar="[NAME=]FILE",
+        help="Read an input from this .npy, .npz, .bin or image, once for each, in the model's "
+        "order or by name.",
     )  # fmt: skip
     run.add_argument(
         "--output", action="append", type=Path, default=[], metavar="FILE.npy",

@@ -22,15 +22,17 @@ def preprocess(x: "NDArray[np.generic]", preprocessing: "Preprocessing") -> "NDA
 
     Args:
         x: images (N, H, W, C) or (N, H, W), or vectors (N, F), which keep their shape.
-        preprocessing: `mean` and `std` have one value or one a channel (vectors: one a feature).
+        preprocessing: `mean` and `std` have one value or one a channel (else: one an item of the
+            last axis).
 
     Returns:
-        (N, C, H, W) for "NCHW", (N, H, W, C) for "NHWC", (N, C*H*W) in NCHW's order for "N*".
+        (N, C, H, W) for "NCHW", (N, H, W, C) for "NHWC", (N, C*H*W) in NCHW's order for "N*"; of
+        x's own shape for "".
 
     Raises:
         InputError: the rank, the number of channels or the layout fits nothing.
     """
-    if x.ndim == 2:
+    if x.ndim == 2 or not preprocessing.layout:
         return _normalize(x, preprocessing)
     if x.ndim == 3:
         x = x[..., None]
@@ -97,6 +99,9 @@ def fit(
         sized = _as_images(array, spec)
         if sized is not None and (batched or len(sized) == spec.shape[0]):
             return quantize(preprocess(sized, spec.preprocessing), spec)
+    if _takes_whole_numbers(spec) and array.dtype.kind in "iu" and array.ndim:
+        assert spec.preprocessing is not None  # it takes whole numbers
+        array = preprocess(array, spec.preprocessing)
     one = bool(spec.shape) and array.shape == spec.shape[1:]
     if one and (batched or spec.shape[0] == 1):
         array = array[None]
@@ -139,6 +144,11 @@ def quantize(real: "NDArray[np.float32]", spec: "TensorSpec") -> "NDArray[np.gen
     return q
 
 
+def coded(given: "NDArray[np.generic]", spec: "TensorSpec") -> "NDArray[np.generic]":
+    """What a model takes in the type that its program takes, which may be codes."""
+    return given if spec.scale is None else quantize(given.astype(np.float32), spec)
+
+
 def _normalize(x: "NDArray[np.generic]", p: "Preprocessing") -> "NDArray[np.float32]":
     mean, std = np.asarray(p.mean, np.float32), np.asarray(p.std, np.float32)
     for name, values in (("mean", mean), ("std", std)):
@@ -171,6 +181,12 @@ def recolor(images: "NDArray[np.generic]", color: str) -> "NDArray[np.generic]":
         f"images of {channels} channels, the model takes {wanted} ({color})",
         hint="images are (N, H, W, C)",
     )
+
+
+def _takes_whole_numbers(spec: "TensorSpec") -> bool:
+    """Whether whole numbers of the input's own shape, which are no image, become its floats."""
+    real = np.dtype(spec.dtype).kind == "f" or spec.scale is not None
+    return real and spec.preprocessing is not None and not spec.preprocessing.layout
 
 
 def _image_size(spec: "TensorSpec") -> tuple[int, int] | None:

@@ -48,6 +48,7 @@ class Limit:
 
 
 INPUTS = Limit(what="an input", variable="EDGEKILN_MAX_INPUT_BYTES", default=1 << 30)
+MODELS = Limit(what="a model", variable="EDGEKILN_MAX_MODEL_BYTES", default=1 << 31)
 BUNDLES = Limit(what="a bundle", variable="EDGEKILN_MAX_BUNDLE_BYTES", default=1 << 32)
 
 

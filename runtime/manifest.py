@@ -25,7 +25,8 @@ class Preprocessing:
     scale: float = 1.0 / 255.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    layout: str = "NCHW"  # or "NHWC": the model input's own axis order; "N*" = flattened vector
+    # "NCHW" or "NHWC": the model input's own axis order; "N*": flattened; "": the samples' own.
+    layout: str = "NCHW"
     color: str = "RGB"  # or "L" (grey)
 
 

@@ -80,6 +80,12 @@ def read_archive(path: Path, limit: Limit) -> "dict[str, NDArray[np.generic]]":
         return {name: _array(archive, member, path, text=True) for name, member in members.items()}
 
 
+def names_in(path: Path, limit: Limit) -> list[str]:
+    """The names of the arrays of a `.npz` file. Raises InputError: not such a file, or damaged."""
+    with _archive(path, limit) as archive:
+        return [*_members(archive)]
+
+
 @contextmanager
 def _archive(path: Path, limit: Limit) -> Iterator[zipfile.ZipFile]:
     hint = _SAVE_HINT[".npz"]

@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +22,9 @@ from edgekiln.runtime import codec, host
 from edgekiln.runtime.errors import EdgeKilnError
 from edgekiln.runtime.faults import print_error
 from edgekiln.runtime.program import batch_of
+from edgekiln.runtime.random_inputs import random_input
 from edgekiln.runtime.results import Trial, trial_of
 from edgekiln.runtime.runner import OrtRunner, import_onnxruntime
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgekiln.runtime.manifest import TensorSpec
 
 
 def main(argv: Sequence[str]) -> int:
@@ -95,15 +91,6 @@ def _without_wrapper(session: Any, binding: Any) -> Callable[[], None]:
         return partial(session._sess.run_with_iobinding, binding._iobinding, None)
     except AttributeError:
         return partial(session.run_with_iobinding, binding)
-
-
-def random_input(spec: "TensorSpec", draw: np.random.Generator) -> "NDArray[np.generic]":
-    """Ordinary values: none is so small that arithmetic on it would be slow."""
-    dtype = np.dtype(spec.dtype)
-    if dtype.kind == "f":
-        return draw.standard_normal(spec.shape).astype(dtype)
-    high = 2 if dtype.kind == "b" else 100
-    return draw.integers(0, high, spec.shape).astype(dtype)
 
 
 def timed(infer: Callable[[], None], min_seconds: float) -> Trial:

@@ -1,9 +1,9 @@
 """A compiled program as a function of arrays."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from edgekiln.runtime.bundle import example_tensor
 from edgekiln.runtime.errors import BundleError, ConfigError, InputError, MismatchError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.inputs import fit, load_input
-from edgekiln.runtime.runner import AotRunner, Runner, check_count
+from edgekiln.runtime.runner import AotRunner, Runner
 from edgekiln.runtime.trust import open_trusted
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 class LoadedProgram:
-    """Call it with one array an input; threads and forked children may call it, too.
+    """Call it with one array an input, in the program's order or by the inputs' names; threads and
+    forked children may call it, too.
 
     Where the first axes of all inputs and outputs have one extent, that is the batch: then any
     number of samples is taken, or one without a batch axis. Of other programs every array has
@@ -31,26 +32,71 @@ class LoadedProgram:
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
 
+    @property
+    def inputs(self) -> "tuple[TensorSpec, ...]":
+        """What it takes: the name, shape and dtype of each input."""
+        return self.runner.inputs
+
+    @property
+    def outputs(self) -> "tuple[TensorSpec, ...]":
+        """What it gives."""
+        return self.runner.outputs
+
     def __call__(
-        self, *arrays: "NDArray[np.generic]"
+        self, *arrays: "NDArray[np.generic]", **named: "NDArray[np.generic]"
     ) -> "NDArray[np.generic] | list[NDArray[np.generic]]":
         """The output, or the list of them when the program has several.
+
+        `net(x, mask=m)` is `net(x, m)` where `mask` is the second input; names that are no
+        identifiers of Python are given as `net(**{"a.b": x})`.
 
         An input with preprocessing takes uint8 images (N, H, W, C) or the model's own float input.
         The program's batch is fixed: other batches are run in pieces, the last one padded.
 
         Raises:
-            InputError: another number of arrays, shape or dtype than the program's; both are named.
+            InputError: an input is missing, unknown or given twice, or of another shape or dtype
+                than the program's; both are named.
         """
         specs = self.runner.inputs
-        check_count(arrays, specs)
+        ordered = by_name(dict(named), arrays, specs)
         batched = batch_of(self.runner) is not None
         given = [
             fit(np.asarray(each), spec, "load", batched=batched)
-            for each, spec in zip(arrays, specs, strict=True)
+            for each, spec in zip(ordered, specs, strict=True)
         ]
         results = run_batched(self.runner, given)
         return results[0] if len(results) == 1 else results
+
+
+T = TypeVar("T")
+
+
+def by_name(
+    named: Mapping[str, T], listed: Sequence[T], specs: "tuple[TensorSpec, ...]"
+) -> list[T]:
+    """What is given for each input, in the program's order: by its name, else the next one listed.
+
+    Raises:
+        InputError: an input is missing, unknown or given twice; the message tells all inputs.
+    """
+    hint = f"its inputs are: {described(specs)}"
+    known = [spec.name for spec in specs]
+    if unknown := [name for name in named if name not in known]:
+        raise InputError(f"the model has no input {unknown[0]!r}", hint=hint)
+    if len(listed) + len(named) != len(specs):
+        raise InputError(
+            f"{len(listed) + len(named)} arrays given, the model has {len(specs)} inputs",
+            hint=hint,
+        )
+    for spec in specs[: len(listed)]:
+        if spec.name in named:
+            raise InputError(f"input {spec.name!r} is given twice", hint=hint)
+    return [*listed, *(named[name] for name in known[len(listed) :])]
+
+
+def described(specs: "Sequence[TensorSpec]") -> str:
+    """ "tokens int64 (1, 128), mask bool (1, 128)"."""
+    return ", ".join(f"{spec.name} {spec.dtype} {spec.shape}" for spec in specs)
 
 
 def load(
@@ -84,6 +130,14 @@ def batch_of(program: TakesTensors) -> int | None:
         return None
     (shared,) = extents
     return shared[0] if shared else None
+
+
+def dequantized(codes: "NDArray[np.generic]", spec: "TensorSpec") -> "NDArray[np.generic]":
+    """The real values of an output; one that is no codes as it is."""
+    if spec.scale is None:
+        return codes
+    shifted = codes.astype(np.float32) - np.float32(spec.zero_point or 0)
+    return shifted * np.float32(spec.scale)
 
 
 def run_batched(runner: Runner, given: "list[NDArray[np.generic]]") -> "list[NDArray[np.generic]]":
@@ -121,24 +175,23 @@ def _padded(chunk: "NDArray[np.generic]", size: int) -> "NDArray[np.generic]":
 
 def run_files(
     path: Path,
-    inputs: Sequence[Path],
+    inputs: Sequence[str],
     outputs: Sequence[Path] = (),
     *,
     signers: Path | None = None,
 ) -> "list[tuple[TensorSpec, NDArray[np.generic]]]":
     """Run a program on input files and write its outputs as .npy files, when given.
 
+    Args:
+        inputs: "FILE" or "NAME=FILE"; one .npz of several arrays is for all inputs of those names.
+
     Raises:
-        ConfigError: another number of files than the program has inputs or outputs.
+        ConfigError: another number of outputs than the program has.
+        InputError: an input is missing, unknown or given twice.
         EdgeKilnError: as `AotRunner.open`, `load_input`, `run_batched` and `save`.
     """
     runner = AotRunner.open(path, signers)
-    names = ", ".join(spec.name for spec in runner.inputs)
-    if len(inputs) != len(runner.inputs):
-        raise ConfigError(
-            f"{len(inputs)} inputs are given, {path.name} takes {len(runner.inputs)}: {names}",
-            hint="give --input once for each",
-        )
+    files = _files_of(inputs, runner.inputs)
     if outputs and len(outputs) != len(runner.outputs):
         raise ConfigError(
             f"{len(outputs)} outputs are given, {path.name} has {len(runner.outputs)}",
@@ -147,12 +200,29 @@ def run_files(
     batched = batch_of(runner) is not None
     arrays = [
         load_input(file, spec, batched=batched)
-        for file, spec in zip(inputs, runner.inputs, strict=True)
+        for file, spec in zip(files, runner.inputs, strict=True)
     ]
     results = run_batched(runner, arrays)
     for file, result in zip(outputs, results, strict=False):
         save(file, result)
     return list(zip(runner.outputs, results, strict=True))
+
+
+def _files_of(inputs: Sequence[str], specs: "tuple[TensorSpec, ...]") -> list[Path]:
+    """The file of each input."""
+    listed: list[Path] = []
+    named: dict[str, Path] = {}
+    for text in inputs:
+        name, equals, file = text.partition("=")
+        if not equals or Path(text).exists():
+            listed.append(Path(text))
+        elif name in named:
+            raise InputError(f"input {name!r} is given twice", hint="give --input once for each")
+        else:
+            named[name] = Path(file)
+    if len(specs) > 1 and len(listed) == 1 and not named and listed[0].suffix == ".npz":
+        return listed * len(specs)  # each input takes the array of its name
+    return by_name(named, listed, specs)
 
 
 def check_example(path: Path, *, signers: Path | None = None) -> list[str]:

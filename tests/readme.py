@@ -161,7 +161,7 @@ exec {shutil.which("make")} --dry-run --directory {ROOT} "$@"
 
 
 def models(world: World) -> None:
-    """A factory, float and quantized ONNX, and data in a folder and in an archive."""
+    """A factory, float and quantized ONNX, and data in folders and in an archive."""
     rng = np.random.default_rng(0)
     (world.home / "mypackage").mkdir()
     (world.home / "mypackage" / "nets.py").write_text(NETS)
@@ -171,6 +171,10 @@ def models(world: World) -> None:
             pixels = rng.integers(0, 60, (16, 16, 3), np.uint8)
             pixels[..., label] += 150
             Image.fromarray(pixels).save(world.home / "photos" / name / f"{index}.png")
+    (world.home / "pictures").mkdir()
+    for index in range(10):
+        pixels = rng.integers(0, 256, (40, 30, 3), np.uint8)
+        Image.fromarray(pixels).save(world.home / "pictures" / f"{index}.png")
     labels = np.arange(120) % 10
     images = rng.integers(0, 256, (120, 32, 32, 3), np.uint8)
     np.savez(world.home / "cifar.npz", x_train=images, y_train=labels)

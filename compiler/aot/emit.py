@@ -1,6 +1,6 @@
 """The C text of a program: `model.h` for its user, `model.c` for the compiler, `weights.S`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgekiln.compiler.aot import templates
@@ -8,7 +8,7 @@ from edgekiln.compiler.aot.planner import ALIGN, nbytes
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Program
 from edgekiln.compiler.kernels.conv2d.winograd_plan import MOST_SCRATCH_BYTES
-from edgekiln.runtime.manifest import TensorSpec
+from edgekiln.runtime.manifest import DTYPES, TensorSpec
 from edgekiln.targets.profile import TargetProfile
 
 # What a library offers; every other symbol is local to it.
@@ -69,9 +69,10 @@ def constant(offset: int) -> str:
 def header(source: PlacedProgram, profile: TargetProfile) -> str:
     """The text of `model.h`."""
     sizes = [
-        f"#define MODEL_{kind}_{index}_BYTES {nbytes(spec)} /* {_describe(spec)} */"
+        line
         for kind, specs in (("INPUT", source.inputs), ("OUTPUT", source.outputs))
         for index, spec in enumerate(specs)
+        for line in _sizes(f"MODEL_{kind}_{index}", spec)
     ]
     places = ""
     if source.places:
@@ -157,6 +158,23 @@ def _declarations(steps: Iterable[PlacedCall]) -> Iterable[str]:
 def _call(step: PlacedCall, begin: str, end: str) -> str:
     span = (begin, end) if step.work else ()
     return f"{step.symbol}({', '.join((*step.pointers, *span, *step.workspace))})"
+
+
+# C's type for each of numpy's; of float16, which C has not everywhere, the bits.
+C_TYPES = {
+    "bool": "uint8_t", "int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t",
+    "uint16": "uint16_t", "int32": "int32_t", "uint32": "uint32_t", "int64": "int64_t",
+    "uint64": "uint64_t", "float16": "uint16_t", "float32": "float", "float64": "double",
+}  # fmt: skip
+
+
+def _sizes(prefix: str, spec: TensorSpec) -> Iterator[str]:
+    """What C needs to know of one input or output: bytes, elements, their type, and its name."""
+    elements = nbytes(spec) // DTYPES[spec.dtype]
+    yield f"#define {prefix}_BYTES {nbytes(spec)} /* {_describe(spec)} */"
+    yield f"#define {prefix}_ELEMENTS {elements}"
+    yield f"#define {prefix}_TYPE {C_TYPES[spec.dtype]}"
+    yield f"#define {prefix}_NAME {_string(spec.name)}"
 
 
 def _describe(spec: TensorSpec) -> str:

@@ -9,7 +9,7 @@ from edgekiln.compiler.build.recipe import stage_class
 from edgekiln.compiler.build.result import TargetResult, target_result
 from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.evaluation.report import Costs
-from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.stage import Stage
 from edgekiln.targets.profile import TargetProfile
 
@@ -20,20 +20,24 @@ class Chain:
 
     stages: Mapping[str, str]  # in their order: name → "module:class"
     evaluate: str  # the stage that scores, the same way; it takes `data` and `seed`
-    kind_of: Callable[[Path], Kind]
+    agree: str  # the one that does so without labels; it takes the path of a `reference`, too
+    scores: Callable[[str, int], bool]  # whether the data of a spec and a seed has labels
+    enter: Callable[[Path, tuple[str, ...]], resolve.EnteredFile]  # a user's file, and its shapes
     data_of: Callable[[Artifact], str]
     done_stages: Callable[[Artifact], tuple[str, ...]]
     costs: Callable[[Artifact, Collection[str]], Costs]
     target_result: Callable[[TargetProfile, Path, str], TargetResult]
 
     def stage(self, name: str) -> type[Stage]:
-        return stage_class(name, {**self.stages, "evaluate": self.evaluate})
+        return stage_class(name, {**self.stages, "evaluate": self.evaluate, "agree": self.agree})
 
 
 CHAIN = Chain(
     stages=STAGES,
     evaluate="edgekiln.compiler.stages.evaluate:EvaluateStage",
-    kind_of=resolve.kind_of,
+    agree="edgekiln.compiler.stages.agree:AgreeStage",
+    scores=scoring.has_labels,
+    enter=resolve.enter,
     data_of=resolve.data_of,
     done_stages=resolve.done_stages,
     costs=scoring.costs,

@@ -12,6 +12,7 @@ from edgekiln.compiler.build.chain import CHAIN, Chain
 from edgekiln.compiler.build.recipe import Precision, Recipe
 from edgekiln.compiler.build.result import BuildResult, Step, TargetResult, finite
 from edgekiln.compiler.environment import doctor, toolchain
+from edgekiln.compiler.evaluation.agreement import Agreement
 from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.compiler.evaluation.report import Evaluation
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
@@ -25,7 +26,9 @@ from edgekiln.targets.profile import TargetProfile
 ENTRANCES: tuple[Kind, ...] = ("module", "onnx", "onnx-int8")  # what a build may begin with
 PER_TARGET = ("compile", "package")
 BESIDE = ("onnx-int8", "onnx")  # what ONNX Runtime is measured on
-NO_DATA = "no data: --data SPEC measures accuracy"
+NO_DATA = "no data: --data measures accuracy, --calibrate the agreement with the float model"
+NO_REFERENCE = "the data has no labels, and there is no float ONNX model to be held against"
+IS_REFERENCE = "the float model, which the others are held against"
 
 Progress = Callable[[str], AbstractContextManager[Advance]]
 
@@ -40,6 +43,7 @@ class Request:
     precision: Precision = "int8"
     out: Path
     max_drop: float | None = None  # percentage points
+    min_sqnr_db: float | None = None  # against the float model
     trial_s: float = 1.0  # length of a latency trial; 0: measure none
     logs: Path | None = None  # where training curves go
     check_ir: bool = False  # check the graph after each pass
@@ -87,7 +91,8 @@ class _Build:
         self.steps: list[Step] = []
         self.artifacts: dict[str, Artifact] = {}  # of the shared stages, by kind
         self.done: tuple[str, ...] = ()  # stages that the user's module has behind it
-        self.data = request.recipe.data
+        self.data = request.recipe.data or request.recipe.calibrate
+        self.labelled = True  # whether the data tells how good a model is
         self.name = resolve.display_name(request.model)
         self.allow = resolve.allowed(request.model, request.recipe)
 
@@ -99,6 +104,7 @@ class _Build:
         return BuildResult(
             model=self.request.model,
             data=self.data,
+            calibrate=self.request.recipe.calibrate,
             seed=self.request.recipe.seed,
             precision=self.request.precision,
             machine=host.machine(),
@@ -111,7 +117,7 @@ class _Build:
         request = self.request
         with self.progress("input") as advance:
             artifact = resolve.start(
-                self.store, request.model, request.recipe, advance, self.chain.kind_of
+                self.store, request.model, request.recipe, advance, self.chain.enter
             )
         if artifact.kind not in ENTRANCES:
             raise ConfigError(
@@ -125,7 +131,14 @@ class _Build:
                 "give the float model it was made from",
             )
         self.artifacts[artifact.kind] = artifact
-        self.data = self.data or self.chain.data_of(artifact)
+        self.data = request.recipe.data or self.chain.data_of(artifact) or request.recipe.calibrate
+        self.labelled = bool(self.data) and self.chain.scores(self.data, request.recipe.seed)
+        if request.max_drop is not None and self.data and not self.labelled:
+            raise ConfigError(
+                f"--max-drop: {self.data} has no labels, so there is no accuracy to lose",
+                "hold the agreement with the float model instead: --min-sqnr 20, or accept-sqnr "
+                "in the recipe's [quantize]",
+            )
         if resolve.is_file(request.model):
             self.done = self.chain.done_stages(artifact)
             self._record("input", artifact, None)
@@ -187,24 +200,33 @@ class _Build:
             macs=costs.macs,
             metrics=finite(artifact.metrics),
             notes=artifact.notes,
-            remark=artifact.remark or doubt,
+            remark="; ".join(filter(None, (artifact.remark, doubt))),
             wall_s=artifact.wall_s,
             cached=artifact.cached,
         )
         self.steps.append(step)
         if self.request.max_drop is not None:
             scoring.check_drop(self.steps, step, self.request.max_drop)
+        if self.request.min_sqnr_db is not None:
+            scoring.check_agreement(step, self.request.min_sqnr_db)
 
     def _evaluate(
         self, artifact: Artifact, target: TargetProfile | None
-    ) -> tuple[Evaluation | None, str]:
+    ) -> tuple[Evaluation | Agreement | None, str]:
         """The evaluation's report, or why there is none."""
         if not self.data:
             return None, NO_DATA
-        fitting = {"data": self.data, "seed": self.request.recipe.seed}
-        stage = self.request.recipe.stage(self.chain.stage("evaluate"), fitting, {})
+        if not self.labelled and "onnx" not in self.artifacts:
+            return None, NO_REFERENCE
+        if not self.labelled and artifact is self.artifacts["onnx"]:
+            return None, IS_REFERENCE
+        fitting: dict[str, object] = {"data": self.data, "seed": self.request.recipe.seed}
+        if not self.labelled:
+            fitting["reference"] = str(self.artifacts["onnx"].path)
+        scorer = self.chain.stage("evaluate" if self.labelled else "agree")
+        stage = self.request.recipe.stage(scorer, fitting, {})
         try:
-            with self.progress("evaluate") as advance:
+            with self.progress("evaluate" if self.labelled else "agree") as advance:
                 report = self.store.run(stage, artifact, None, advance, allow=self.allow)
         except (BundleError, MissingToolError) as error:
             reason = doctor.foreign(target) if target else ""
@@ -212,7 +234,8 @@ class _Build:
                 raise
             return None, f"{reason}; not emulated: {error.message}"
         content = json.loads(report.path.read_text(encoding="utf-8"))
-        return codec.decode(Evaluation, content), ""
+        kind: type[Evaluation] | type[Agreement] = Evaluation if self.labelled else Agreement
+        return codec.decode(kind, content), ""
 
     def _target(self, target: TargetProfile, model: Artifact) -> TargetResult:
         """Compile and package for one target."""

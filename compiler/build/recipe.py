@@ -1,6 +1,8 @@
 """Recipes: what each stage of a build does, from TOML, typed by the stages' own fields.
 
 data = "digits"             # of every stage, unless its section says otherwise
+shape = ["seq=128"]         # sizes of open extents of an ONNX model
+calibrate = "pictures/"     # samples, with labels or without, for the ranges of quantization
 seed = 0
 allow-factories = ["nets:tiny"]  # that module files may name, besides the zoo's
 skip = ["prune"]            # stages to leave out
@@ -24,11 +26,14 @@ from edgekiln.runtime.typed import convert, did_you_mean, kebab
 S = TypeVar("S", bound=Stage)
 
 Precision = Literal["int8", "float32"]  # of a program's numbers
+CALIBRATES = "quantize"  # the stage that `calibrate` goes to
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 MAX_SEED = 2**32 - 1  # numpy's legacy generator, which users' modules may draw from, takes no more
 _NAMES = TupleHint((ScalarHint(str),), repeated=True)
 SHARED: Mapping[str, Hint] = {
     "data": ScalarHint(str),
+    "calibrate": ScalarHint(str),
+    "shape": _NAMES,
     "seed": ScalarHint(int),
     "skip": _NAMES,
     "allow-factories": _NAMES,
@@ -43,6 +48,7 @@ class Option:
     hint: Hint  # its type
     default: object
     help: str
+    also: str = ""  # another name on the command line
 
     @property
     def key(self) -> str:
@@ -55,6 +61,8 @@ class Recipe:
     """Options for a build; what is not set is left to the stages' defaults."""
 
     data: str = ""
+    calibrate: str = ""
+    shape: tuple[str, ...] = ()
     seed: int = 0
     skip: tuple[str, ...] = ()
     allow_factories: tuple[str, ...] = ()
@@ -74,6 +82,8 @@ class Recipe:
         """
         known = {f.name for f in fields(cls)}
         suits = {key: value for key, value in fitting.items() if key in known}
+        if self.calibrate and cls.name == CALIBRATES:
+            suits["data"] = self.calibrate
         return cls(**{**suits, **self.options.get(cls.name, {}), **given})
 
 
@@ -93,6 +103,7 @@ def stage_options(cls: type[Stage]) -> tuple[Option, ...]:
             hint=hints[f.name],
             default=f.default if f.default is not MISSING else None,
             help=f.metadata.get("help", ""),
+            also=f.metadata.get("also", ""),
         )
         for f in fields(cls)
         if f.metadata.get("option", True)
@@ -148,26 +159,35 @@ def override(
     recipe: Recipe,
     *,
     data: str | None = None,
+    calibrate: str | None = None,
     seed: int | None = None,
+    shape: tuple[str, ...] = (),
     skip: tuple[str, ...] = (),
     allow_factories: tuple[str, ...] = (),
 ) -> Recipe:
     """The recipe with what the command line says, which goes for every stage.
 
-    What is skipped and what is allowed is added to the recipe's own.
+    What is fixed, skipped or allowed is added to the recipe's own.
     """
     changes: dict[str, Any] = {}  # as `shared` in `parse`
     if data is not None:
         changes["data"] = data
+    if calibrate is not None:
+        changes["calibrate"] = calibrate
     if seed is not None:
         changes["seed"] = seed
     options = {
-        name: {key: value for key, value in section.items() if key not in changes}
+        name: {
+            key: value
+            for key, value in section.items()
+            if key not in changes and not (key == "data" and calibrate and name == CALIBRATES)
+        }
         for name, section in recipe.options.items()
     }
     return replace(
         recipe,
         options=options,
+        shape=(*recipe.shape, *shape),
         skip=(*recipe.skip, *skip),
         allow_factories=(*recipe.allow_factories, *allow_factories),
         **changes,

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from edgekiln.compiler.build.recipe import Recipe, load, stage_class
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
@@ -40,12 +42,40 @@ def kind_of(path: Path) -> Kind:
     return kind
 
 
+@dataclass(frozen=True, kw_only=True)
+class EnteredFile:
+    """A user's file, and what becomes of it before anything reads it."""
+
+    kind: Kind
+    notes: tuple[str, ...] = ()  # what was changed
+    content: bytes | None = None  # what is taken in; None: the file as it lies there
+
+
+def enter(path: Path, shapes: tuple[str, ...] = ()) -> EnteredFile:
+    """Look at a user's file. `shapes` are sizes of an ONNX model's open extents.
+
+    Raises:
+        EdgeKilnError: unknown, damaged, or the shapes do not fit.
+    """
+    if path.suffix != ".onnx":
+        return EnteredFile(kind=kind_of(path))
+    from edgekiln.compiler.onnx_model import door
+    from edgekiln.compiler.onnx_model.io import is_quantized
+
+    entered = door.enter(path, shapes)
+    return EnteredFile(
+        kind="onnx-int8" if is_quantized(entered.model) else "onnx",
+        notes=entered.notes,
+        content=entered.model.SerializeToString(deterministic=True) if entered.notes else None,
+    )
+
+
 def start(
     store: Store,
     model: str,
     recipe: Recipe,
     advance: Advance = silent,
-    kind: Callable[[Path], Kind] = kind_of,
+    door: Callable[[Path, tuple[str, ...]], EnteredFile] = enter,
 ) -> Artifact:
     """The artifact that a chain begins with: the user's file, or a fresh module.
 
@@ -56,11 +86,22 @@ def start(
         path = Path(model)
         if not path.exists():
             raise InputError(f"no such file: {model}")
-        return store.ingest(path, kind(path))
+        return _taken_in(store, path, door(path, recipe.shape))
     from edgekiln.compiler.stages.initialize import InitializeStage
 
-    stage = InitializeStage(model=model, data=recipe.data or default_data(model), seed=recipe.seed)
+    own = recipe.data or (recipe.calibrate if ":" in model else "")
+    stage = InitializeStage(model=model, data=own or default_data(model), seed=recipe.seed)
     return store.run(stage, None, None, advance)
+
+
+def _taken_in(store: Store, path: Path, entered: EnteredFile) -> Artifact:
+    if entered.content is None:
+        return store.ingest(path, entered.kind)
+    with TemporaryDirectory(prefix="edgekiln-") as folder:
+        whole = Path(folder, path.name)
+        whole.write_bytes(entered.content)
+        artifact = store.ingest(whole, entered.kind)
+    return replace(artifact, called=str(path), remark="; ".join(entered.notes))
 
 
 def begin_stage(store: Store, name: str, model: str, recipe: Recipe) -> Artifact:
@@ -88,7 +129,8 @@ def default_data(model: str) -> str:
     if ":" in name:
         raise ConfigError(
             f"{model}: which data is it trained on?",
-            "say --data digits, or a folder, .npz, IDX or CIFAR file",
+            "say --data digits, or a folder, .npz, IDX or CIFAR file; or --calibrate samples "
+            "without labels for one that needs no training",
         )
     hint = did_you_mean(name, ENTRIES, what="models are")
     raise ConfigError(f"no model named {name!r}", f"{hint} Or give package.module:factory")

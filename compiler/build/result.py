@@ -69,6 +69,7 @@ class BuildResult:
 
     model: str
     data: str
+    calibrate: str = ""  # what the ranges of quantization are from, where that is not `data`
     seed: int
     precision: str = "int8"
     machine: Machine  # where it was built and measured

@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from edgekiln.compiler.build.result import Step
+from edgekiln.compiler.evaluation.agreement import Agreement
 from edgekiln.compiler.evaluation.latency import Latency, latency_of
 from edgekiln.compiler.evaluation.report import Costs, Evaluation
-from edgekiln.compiler.packaging.report import Score
+from edgekiln.compiler.packaging.report import AGREEMENT, Score
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.runtime.errors import AccuracyError
 
@@ -14,9 +15,18 @@ from edgekiln.runtime.errors import AccuracyError
 GUESSING = 1.5
 
 
-def score_of(report: Evaluation) -> Score:
+def score_of(report: Evaluation | Agreement) -> Score:
     """What of an evaluation stands in reports."""
-    return Score(value=report.accuracy, metric=report.metric, n=report.n, of=report.of)
+    if isinstance(report, Evaluation):
+        return Score(value=report.accuracy, metric=report.metric, n=report.n, of=report.of)
+    return Score(
+        value=report.sqnr_db,
+        metric=AGREEMENT,
+        n=report.n,
+        of=report.of,
+        top1_agreement=report.top1,
+        cosine=report.cosine,
+    )
 
 
 def costs(artifact: Artifact, allow: Collection[str] = ()) -> Costs:
@@ -28,6 +38,13 @@ def costs(artifact: Artifact, allow: Collection[str] = ()) -> Costs:
     from edgekiln.compiler.evaluation.subject import open_subject
 
     return open_subject(artifact, allow).costs
+
+
+def has_labels(data: str, seed: int) -> bool:
+    """Whether a data set tells how good a model is."""
+    from edgekiln.models.data import is_unlabelled, load
+
+    return not is_unlabelled(data) and load(data, seed).scored
 
 
 def doubt(score: Score | None, data: str, seed: int) -> str:
@@ -51,7 +68,7 @@ def check_drop(steps: Sequence[Step], step: Step, max_drop: float) -> None:
     Raises:
         AccuracyError: more than `max_drop` percentage points were lost.
     """
-    if step.score is None:
+    if step.score is None or step.score.is_agreement:
         return
     earlier = [
         (other, other.score)
@@ -69,6 +86,24 @@ def check_drop(steps: Sequence[Step], step: Step, max_drop: float) -> None:
                 f"(n = {step.score.n}; --max-drop {max_drop:g})",
                 f"change [{step.stage}] in the recipe, or allow more",
             )
+
+
+def check_agreement(step: Step, min_sqnr_db: float) -> None:
+    """Hold a step to a ratio of signal to noise: of the outputs, or, of labelled data, what the
+    quantization measured.
+
+    Raises:
+        AccuracyError: it is lower.
+    """
+    found = step.metrics.get("sqnr_db") if step.stage == "quantize" else None
+    if step.score and step.score.is_agreement:
+        found = step.score.value
+    if found is not None and found < min_sqnr_db:
+        raise AccuracyError(
+            f"{step.stage}: an SQNR of {found:.1f} dB against the float model is below the "
+            f"{min_sqnr_db:g} dB of --min-sqnr",
+            f"change [{step.stage}] in the recipe (calibration, exclude), or take less",
+        )
 
 
 def latencies(bundle: Path, models: Sequence[Path], trial_s: float) -> tuple[Latency, ...]:

@@ -35,7 +35,7 @@ def check(bundle: Artifact, job: Job, store: Store) -> BundleCheck:
     stage = CheckBundle(
         device=device,
         executor=_executor(device, bundle.path, EMULATORS.get(job.target.machine, "")),
-        data=job.recipe.data,
+        data=job.recipe.data or job.recipe.calibrate,
         seed=job.recipe.seed,
     )
     try:

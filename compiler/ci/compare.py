@@ -196,4 +196,4 @@ def _relative(before: float | None, after: float | None) -> float | None:
 
 
 def _score_text(score: Score | None) -> str | None:
-    return f"{score.metric} {score.value:.4f} (n = {score.n})" if score else None
+    return f"{score.metric} {score} (n = {score.n})" if score else None

@@ -39,8 +39,9 @@ class Gates:
     min_sqnr_db: float | None = field(
         default=None,
         metadata={
-            "help": "The least signal-to-noise ratio of the int8 model's outputs against those of "
-            "the float model that `quantize` got, dB; it needs no labels."
+            "help": "The least signal-to-noise ratio of the outputs against those of the float "
+            "model, dB: the program's on samples without labels, else what `quantize` got "
+            "(default: no limit)."
         },
     )
     max_latency_us: float | None = field(
@@ -96,6 +97,19 @@ class Settings:
     data: str | None = field(
         default=None,
         metadata={"help": "The data set, a name or a path (default: the model's own)."},
+    )
+    calibrate: str | None = field(
+        default=None,
+        metadata={
+            "help": "The samples, which need no labels, for the ranges of quantization (default: "
+            "the data set's)."
+        },
+    )
+    shape: tuple[str, ...] | None = field(
+        default=None,
+        metadata={
+            "help": "The sizes of an ONNX model's open extents, NAME=SIZE each (default: none)."
+        },
     )
     seed: int | None = field(
         default=None, metadata={"help": "The seed of weights, splits and orders (default: 0)."}

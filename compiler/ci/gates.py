@@ -43,11 +43,14 @@ class _Judge:
         score = result.score
         # The last stage that has no score knows best why.
         unscored = next((s.unscored for s in reversed(_steps(result)) if s.unscored), "no score")
+        accuracy = None if score is None or score.is_agreement else score.value
+        if score and score.is_agreement:
+            unscored = "the data has no labels; min-sqnr-db holds the agreement with the float one"
         yield from self._limit(
-            "min_accuracy", score.value if score else None, lambda v: f"{v:.2%}", unscored,
+            "min_accuracy", accuracy, lambda v: f"{v:.2%}", unscored,
             least=True, error=AccuracyError,
         )  # fmt: skip
-        if result.precision != "float32":
+        if result.precision != "float32" or (score and score.is_agreement):
             yield from self._limit(
                 "min_sqnr_db", result.sqnr_db, lambda v: f"{v:.1f} dB", "the model was int8 before",
                 least=True, error=AccuracyError,
@@ -111,6 +114,8 @@ class _Judge:
         if (now.metric, now.n) != (before.metric, before.n):
             was = f"{before.metric} of {before.n} samples"
             return self._skipped(name, f"{now.metric} of {now.n} samples, was {was}")
+        if now.is_agreement:
+            return self._skipped(name, "the data has no labels")
         drop = 100 * (before.value - now.value)
         message = f"{before.value:.2%} → {now.value:.2%} (n = {now.n}), allowed −{allowed:g} points"
         if drop <= allowed:

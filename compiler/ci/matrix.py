@@ -118,7 +118,13 @@ def _recipe(model: str, settings: Settings, home: Path, where: str) -> Recipe:
     from edgekiln.compiler.build.resolve import default_recipe
 
     base = recipes.load(home / settings.recipe) if settings.recipe else default_recipe(model)
-    base = recipes.override(base, data=settings.data, seed=settings.seed)
+    base = recipes.override(
+        base,
+        data=settings.data,
+        calibrate=settings.calibrate,
+        shape=settings.shape or (),
+        seed=settings.seed,
+    )
     if misplaced := sorted({*settings.options} - {*STAGES}):
         raise ConfigError(
             f"{where}: no stage named {misplaced[0]!r}",

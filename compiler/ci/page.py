@@ -7,6 +7,8 @@ from importlib import resources
 from edgekiln.compiler.ci.result import CiResult, JobResult
 from edgekiln.runtime.text import counted, human_bytes
 
+# A quantity over several results: its name, its values, and how one is shown.
+Values = tuple[str, Sequence[float | None], Callable[[float], str]]
 CHART = (300, 60)  # width and height of a history's line, in its own units
 
 
@@ -111,10 +113,10 @@ def size_bars(job: JobResult) -> list[Bar]:
 
 
 def lines(job_id: str, results: Sequence[CiResult]) -> list[Line]:
-    """Accuracy, latency and size of a job over all results that have it; none if only one has."""
+    """Score, latency and size of a job over all results that have it; none if only one has."""
     jobs = [job for result in reversed(results) if (job := result.job(job_id))]
-    kinds: tuple[tuple[str, Sequence[float | None], Callable[[float], str]], ...] = (
-        ("accuracy", [job.score.value if job.score else None for job in jobs], "{:.2%}".format),
+    kinds: tuple[Values, ...] = (
+        _scores(jobs),
         ("latency, µs", [job.latency_s for job in jobs], microseconds),
         ("code and weights", [job.program_bytes for job in jobs], "{:,} bytes".format),
     )
@@ -125,6 +127,16 @@ def lines(job_id: str, results: Sequence[CiResult]) -> list[Line]:
             texts = tuple(shown(value) for value in known)
             found.append(Line(name=name, values=texts, points=_points(known)))
     return found
+
+
+def _scores(jobs: Sequence[JobResult]) -> Values:
+    """The scores of the metric that the newest result has."""
+    newest = next((job.score for job in reversed(jobs) if job.score), None)
+    metric = newest.metric if newest else ""
+    values = [job.score.value if job.score and job.score.metric == metric else None for job in jobs]
+    if newest and newest.is_agreement:
+        return "SQNR against the float model", values, "{:.1f} dB".format
+    return "accuracy", values, "{:.2%}".format
 
 
 def microseconds(seconds: float) -> str:

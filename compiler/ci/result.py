@@ -54,7 +54,11 @@ class JobResult:
 
     @property
     def sqnr_db(self) -> float | None:
-        """How much of the signal `quantize` kept; None where it did not run."""
+        """The signal that is left against the float model, dB: of the program, on samples without
+        labels; else of the int8 model. None where neither was measured.
+        """
+        if self.score and self.score.is_agreement:
+            return self.score.value
         steps = self.build.steps if self.build else ()
         return next((step.metrics["sqnr_db"] for step in steps if "sqnr_db" in step.metrics), None)
 

@@ -64,10 +64,13 @@ def _row(job: JobResult, before: JobResult | None, result: CiResult) -> str:
 def _accuracy(job: JobResult, before: JobResult | None) -> str:
     if job.score is None:
         return "–"
-    text = f"{job.score.value:.2%}"
+    text = f"SQNR {job.score}" if job.score.is_agreement else str(job.score)
     earlier = before.score if before else None
-    if earlier is None:
+    if earlier is None or earlier.metric != job.score.metric:
         return text
+    if job.score.is_agreement:
+        gained = job.score.value - earlier.value
+        return f"{text} {SAME}" if not gained else f"{text} {_arrow(gained)} {gained:+.1f} dB"
     points = 100 * (job.score.value - earlier.value)
     return f"{text} {SAME}" if not points else f"{text} {_arrow(points)} {points:+.2f} pp"
 

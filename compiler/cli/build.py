@@ -5,7 +5,13 @@ from pathlib import Path
 import click
 
 from edgekiln.compiler.build.recipe import PRECISIONS, Precision
-from edgekiln.compiler.cli.options import SEED, FiniteRange, allow_factory_option
+from edgekiln.compiler.cli.options import (
+    SEED,
+    Finite,
+    FiniteRange,
+    allow_factory_option,
+    shape_option,
+)
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
 
@@ -41,6 +47,13 @@ from edgekiln.compiler.cli.store import store_option
     help="Train and test on this data set, a name or a path (default: the model's own).",
 )
 @click.option(
+    "--calibrate",
+    metavar="SPEC",
+    help="Take the ranges of quantization from these samples, which need no labels: a folder of "
+    "pictures, .npy, .npz, or package.module:factory (default: the data set). Without a data set, "
+    "the table shows how far the program agrees with the float model on them.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default="dist",
@@ -54,6 +67,13 @@ from edgekiln.compiler.cli.store import store_option
     metavar="PP",
     help="Stop at a stage that loses more than this many percentage points of accuracy "
     "(default: no limit).",
+)
+@click.option(
+    "--min-sqnr",
+    type=Finite(),
+    metavar="DB",
+    help="Stop at a stage whose outputs, held against the float model's, have a lower "
+    "signal-to-noise ratio than this many decibels (default: no limit).",
 )
 @click.option(
     "--seed", type=SEED, help="Draw weights, splits and orders by this seed (default: 0)."
@@ -86,6 +106,7 @@ from edgekiln.compiler.cli.store import store_option
     help="Write the graph as text after each compiler pass below this directory, one a target "
     "(default: none).",
 )
+@shape_option
 @allow_factory_option
 @store_option
 @json_option
@@ -96,14 +117,17 @@ def build(
     recipe_path: Path | None,
     precision: Precision,
     data: str | None,
+    calibrate: str | None,
     out: Path,
     max_drop: float | None,
+    min_sqnr: float | None,
     seed: int | None,
     skip: tuple[str, ...],
     bench_seconds: float,
     logs: Path | None,
     check_ir: bool,
     dump_ir: Path | None,
+    shape: tuple[str, ...],
     allow_factory: tuple[str, ...],
     store_url: str,
     as_json: bool,
@@ -117,6 +141,7 @@ def build(
     \b
       edgekiln build resnet8
       edgekiln build mynet.onnx --data photos/ --target x86-64-v3 --target x86-avx512-vnni
+      edgekiln build mynet.onnx --calibrate "pictures/?scale=0.0039216" --target rpi5
     """
     from edgekiln.compiler.build import driver as engine
     from edgekiln.compiler.build import recipe as recipes
@@ -130,7 +155,9 @@ def build(
     recipe = recipes.override(
         recipe,
         data=data,
+        calibrate=calibrate,
         seed=seed,
+        shape=shape,
         skip=recipes.check_skip(skip, "--skip"),
         allow_factories=allow_factory,
     )
@@ -141,6 +168,7 @@ def build(
         precision=precision,
         out=out,
         max_drop=max_drop,
+        min_sqnr_db=min_sqnr,
         trial_s=bench_seconds,
         logs=logs,
         check_ir=check_ir,

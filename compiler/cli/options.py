@@ -36,6 +36,12 @@ class FiniteRange(click.FloatRange):
 
 SEED = click.IntRange(min=0, max=MAX_SEED)
 
+shape_option = click.option(
+    "--shape", "shape", multiple=True, metavar="NAME=SIZE",
+    help="Fix an open extent of an ONNX model's inputs by its name, or all axes of an input by "
+    "INPUT=1x3x224x224; again for more (default: none).",
+)  # fmt: skip
+
 allow_factory_option = click.option(
     "--allow-factory", multiple=True, metavar="PACKAGE.MODULE:FACTORY",
     help="Let a module file (.pt) have its network made by this function, too; again for more. "

@@ -15,11 +15,11 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--input",
     "inputs",
-    type=FILE,
     multiple=True,
     required=True,
-    metavar="FILE",
-    help="Read an input of the model from this .npy, .npz, .bin or image; once for each.",
+    metavar="[NAME=]FILE",
+    help="Read an input of the model from this .npy, .npz, .bin or image, once for each: in the "
+    "model's order, or by name. One .npz may hold them all, by name.",
 )
 @click.option(
     "--output",
@@ -32,7 +32,7 @@ FILE = click.Path(path_type=Path)
 @allowed_signers_option
 @json_option
 def run(
-    *, bundle: Path, inputs: tuple[Path, ...], outputs: tuple[Path, ...],
+    *, bundle: Path, inputs: tuple[str, ...], outputs: tuple[Path, ...],
     allowed_signers: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run BUNDLE on this machine. Images are resized and preprocessed as the model needs it."""

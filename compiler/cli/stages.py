@@ -7,7 +7,7 @@ import click
 
 from edgekiln.compiler.build.recipe import Option, Recipe, stage_class, stage_options
 from edgekiln.compiler.build.stage_table import SUMMARIES
-from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option
+from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option, shape_option
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
 from edgekiln.runtime.hints import LiteralHint, ScalarHint, TupleHint, UnionHint
@@ -60,6 +60,8 @@ class StageCommand(click.Command):
             self.params += [option_of(option) for option in stage_options(cls)]
             if "module" in cls.takes:
                 allow_factory_option(self)
+            if "onnx" in cls.takes:
+                shape_option(self)
             store_option(self)
             json_option(self)
         return super().get_params(ctx)
@@ -75,6 +77,7 @@ class StageCommand(click.Command):
         check_ir: bool = False,
         dump_ir: Path | None = None,
         allow_factory: tuple[str, ...] = (),
+        shape: tuple[str, ...] = (),
         **options: Any,  # of the types of the stage's fields
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
@@ -92,6 +95,7 @@ class StageCommand(click.Command):
             data=options.get("data") or "",
             seed=options.get("seed") or 0,
             allow_factories=allow_factory,
+            shape=shape,
             options={self.name: options},
         )
         artifact = begin_stage(store, self.name, src, recipe)
@@ -119,7 +123,8 @@ class StageCommand(click.Command):
             )
             print_json("edgekiln.stage/1", document)
             return
-        for note in (*made.notes, *([made.remark] if made.remark else [])):
+        remarks = filter(None, (artifact.remark, made.remark))
+        for note in (*made.notes, *remarks):
             click.echo(f"note: {note}", err=True)
         for key, value in made.metrics.items():
             click.echo(f"{key}: {value:.6g}")
@@ -146,5 +151,6 @@ def option_of(option: Option) -> click.Option:
         case ScalarHint(kind=kind) if kind is float:
             return click.Option([flag], type=Finite(), **common)
         case ScalarHint(kind=kind):
-            return click.Option([flag], type=SEED if option.key == "seed" else kind, **common)
+            flags = [option.field, flag, *([f"--{option.also}"] if option.also else [])]
+            return click.Option(flags, type=SEED if option.key == "seed" else kind, **common)
     raise TypeError(f"{option.key}: no option can be made of {hint}")

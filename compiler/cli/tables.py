@@ -17,13 +17,16 @@ LONGEST_LIST = 8  # float operations shown; the JSON holds all
 
 def show(result: BuildResult, console: "Console") -> None:
     """Print the stages, then for each target the latencies, what stayed float, and the bundle."""
-    settings = f"data {result.data or '-'}  seed {result.seed}  {result.precision}"
+    other = result.calibrate not in ("", result.data)
+    calibrate = f"  calibrate {result.calibrate}" if other else ""
+    settings = f"data {result.data or '-'}{calibrate}  seed {result.seed}  {result.precision}"
     console.print(f"{result.model}  {settings}", style="bold")
     machine = result.machine
     console.print(f"on {machine.cpu}, {machine.cores} cores", highlight=False)
     console.print(_stages(result))
     for reason, stages in _unscored(result).items():
-        line = f"accuracy not measured of {', '.join(stages)}: {reason}"
+        what = "agreement" if _is_agreement(result) else "accuracy"
+        line = f"{what} not measured of {', '.join(stages)}: {reason}"
         console.print(line, highlight=False, soft_wrap=True)
     for step in result.steps:
         # The compile stage's notes are the float operations, which are listed with their target.
@@ -41,15 +44,26 @@ def show(result: BuildResult, console: "Console") -> None:
 def _stages(result: BuildResult) -> "Table":
     from rich.table import Table
 
-    metrics = {step.score.metric for step in result.steps if step.score}
-    heading = " / ".join(sorted(metrics)) or "accuracy"
-    table = Table()
+    scores = [step.score for step in result.steps if step.score]
+    agreement = _is_agreement(result)
+    headings = [" / ".join(sorted({score.metric for score in scores})) or "accuracy"]
+    if agreement:
+        headings = ["SQNR", "top-1", "cosine"]
+    title = "agreement with the float model, on samples without labels" if agreement else None
+    table = Table(title=title)
     table.add_column("stage")
-    for name in (heading, "n", "parameters", "MACs", "bytes", "time"):
+    # Of a wider table a terminal of 80 columns cuts the words.
+    parameters = () if agreement else ("parameters",)
+    for name in (*headings, "n", *parameters, "MACs", "bytes", "time"):
         table.add_column(name, justify="right")
     for step in result.steps:
-        table.add_row(*_row(step))
+        table.add_row(*_row(step, agreement))
     return table
+
+
+def _is_agreement(result: BuildResult) -> bool:
+    """Whether models are held against the float one, for want of labels."""
+    return any(step.score and step.score.is_agreement for step in result.steps)
 
 
 def _unscored(result: BuildResult) -> dict[str, list[str]]:
@@ -65,18 +79,23 @@ def _label(step: Step) -> str:
     return f"{step.stage} {step.target}".strip()
 
 
-def _row(step: Step) -> tuple[str, ...]:
-    score = samples = "-"
+def _row(step: Step, agreement: bool) -> tuple[str, ...]:
+    scores, samples = ["-"], "-"
+    if agreement:
+        scores = ["-"] * 3
     if step.score:
-        percent = step.score.metric == "accuracy"
-        score = f"{step.score.value:.2%}" if percent else f"{step.score.value:.4f}"
+        scores = [str(step.score)]
+        if agreement:
+            same, cosine = step.score.top1_agreement, step.score.cosine
+            scores.append("-" if same is None else f"{same:.2%}")
+            scores.append("-" if cosine is None else f"{cosine:.5f}")
         part = step.score.n < step.score.of
         samples = f"{step.score.n:,} of {step.score.of:,}" if part else f"{step.score.n:,}"
     return (
         _label(step),
-        score,
+        *scores,
         samples,
-        _count(step.parameters),
+        *(() if agreement else (_count(step.parameters),)),
         _count(step.macs),
         f"{step.file_bytes:,}",
         "cached" if step.cached else f"{step.wall_s:.1f} s",

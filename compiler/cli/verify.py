@@ -82,7 +82,8 @@ def verify(
     if float_model and quantized:
         steps.append(("float ONNX", parity.onnx_model(float_model)))
     steps.append(("int8 ONNX" if quantized else "float ONNX", parity.onnx_model(model)))
-    steps.append(("program", lambda batch: runner.run(batch)[0]))
+    inputs = runner.inputs
+    steps.append(("program", lambda given: runner.run(*(given[each.name] for each in inputs))[0]))
     links = parity.links(steps, batches)
     result = run(program, model, batches)
     if as_json:

@@ -23,6 +23,7 @@ from edgekiln.runtime.errors import InputError, MismatchError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgekiln.compiler.onnx_model.model_inputs import Inputs
     from edgekiln.runtime.manifest import Layer
     from edgekiln.runtime.runner import AotRunner
 
@@ -114,16 +115,17 @@ class _Tally:
         )
 
 
-def verify(program: Path, model: Path, batches: "Sequence[NDArray[np.float32]]") -> Verification:
+def verify(program: Path, model: Path, batches: "Sequence[Inputs]") -> Verification:
     """Compare a bundle or lib artifact with the QDQ model it was made from.
 
     Args:
-        batches: inputs of the program's own shape.
+        batches: inputs of the program's own shapes, a call's each.
 
     Raises:
         InputError: the model is not the one the program was made from.
         MismatchError: by `Verification.check`, which the caller decides to call.
     """
+    from edgekiln.runtime.program import batch_of
     from edgekiln.runtime.runner import AotRunner
 
     runner = AotRunner.open(program)
@@ -138,7 +140,7 @@ def verify(program: Path, model: Path, batches: "Sequence[NDArray[np.float32]]")
     same = rows = 0
     for batch in batches:
         truth = oracle.run(batch)
-        ours = runner.run(batch)
+        ours = runner.run(*_in_order(runner, batch))
         for tally, mine, name in zip(outputs, ours, oracle.outputs, strict=True):
             tally.difference.add(mine, truth[name])
         best, wanted = (best_of(each) for each in (ours[0], truth[oracle.outputs[0]]))
@@ -148,7 +150,7 @@ def verify(program: Path, model: Path, batches: "Sequence[NDArray[np.float32]]")
             tally.difference.add(_codes(layer, mine, mine), _codes(layer, mine, theirs))
     gaps = tuple(tally.gap() for tally in layers.values())
     return Verification(
-        samples=sum(len(batch) for batch in batches),
+        samples=len(batches) * (batch_of(runner) or 1),
         layers=gaps,
         outputs=tuple(tally.gap() for tally in outputs),
         agreement=same / rows if rows else 1.0,
@@ -166,21 +168,21 @@ def best_of(output: "NDArray[np.generic]") -> "NDArray[np.intp]":
 def _judge(
     runner: "AotRunner",
     oracle: Oracle,
-    batches: "Sequence[NDArray[np.float32]]",
+    batches: "Sequence[Inputs]",
     known: Set[str],
     doubtful: Sequence[str],
 ) -> tuple[Judgement, ...]:
     """Hold the doubtful layers, and ONNX Runtime's results of them, against exact arithmetic."""
     if not doubtful:
         return ()
-    referee = Referee(oracle.model, known | {oracle.input})
+    referee = Referee(oracle.model, known | {each.name for each in runner.inputs})
     found: dict[str, tuple[_Tally, _Tally]] = {}
     for batch in batches:
         truth = oracle.run(batch)
         for layer, mine, theirs in _isolated(runner, batch, truth):
             if layer.name not in doubtful:
                 continue
-            exact = referee.judge(layer.name, {**truth, oracle.input: batch})
+            exact = referee.judge(layer.name, truth)
             if exact is None or exact.shape != theirs.shape:
                 continue
             ours, others = found.setdefault(layer.name, (_Tally.of(layer), _Tally.of(layer)))
@@ -188,7 +190,7 @@ def _judge(
             right = _codes(layer, mine, exact.astype(theirs.dtype))
             others.difference.add(_codes(layer, mine, theirs), right)
             if layer.output and layer.output.zero_point is not None:
-                bounds = referee.bounds(layer.name, {**truth, oracle.input: batch})
+                bounds = referee.bounds(layer.name, truth)
                 assert bounds is not None, layer.name  # `judge` has computed it
                 low, high = (_codes(layer, mine, each.astype(theirs.dtype)) for each in bounds)
                 tie = np.less_equal(low, codes) & np.less_equal(codes, high)
@@ -230,10 +232,10 @@ def _byte_shift(mine: "NDArray[np.generic]", values: "NDArray[np.generic]") -> i
 
 
 def _isolated(
-    runner: "AotRunner", batch: "NDArray[np.float32]", truth: "dict[str, NDArray[np.generic]]"
+    runner: "AotRunner", batch: "Inputs", truth: "dict[str, NDArray[np.generic]]"
 ) -> "Iterator[tuple[Layer, NDArray[np.generic], NDArray[np.generic]]]":
     """Run layer by layer; after each, put the oracle's value where ours lies."""
-    runner.begin(batch)
+    runner.begin(*_in_order(runner, batch))
     for index, layer in enumerate(runner.spec.layers):
         runner.step(index)
         mine = runner.layer_output(layer)
@@ -246,3 +248,7 @@ def _isolated(
         else:
             codes = theirs.astype(np.int32) + _byte_shift(mine, theirs)
             runner.place(layer, codes.astype(mine.dtype))
+
+
+def _in_order(runner: "AotRunner", given: "Inputs") -> "list[NDArray[np.generic]]":
+    return [given[each.name] for each in runner.inputs]

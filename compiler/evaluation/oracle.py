@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from edgekiln.compiler.onnx_model.model_inputs import Inputs
+
 
 class Oracle:
     """ONNX Runtime with the tensors we ask for as extra outputs."""
@@ -21,7 +23,6 @@ class Oracle:
 
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.model = load_model(path)
-        self.input = self.model.graph.input[0].name
         # By place: a model may name one value as several outputs.
         self.outputs = tuple(value.name for value in self.model.graph.output)
         exposed = load_model(path)
@@ -38,5 +39,6 @@ class Oracle:
             if name in made and name not in known:
                 model.graph.output.append(helper.make_empty_tensor_value_info(name))
 
-    def run(self, batch: "NDArray[np.float32]") -> "dict[str, NDArray[np.generic]]":
-        return dict(zip(self._session.outputs, self._session(batch), strict=True))
+    def run(self, given: "Inputs") -> "dict[str, NDArray[np.generic]]":
+        """All tensors that were asked for, and the inputs, by name."""
+        return {**given, **dict(zip(self._session.outputs, self._session(given), strict=True))}

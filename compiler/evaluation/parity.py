@@ -14,9 +14,10 @@ from edgekiln.runtime.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgekiln.compiler.onnx_model.model_inputs import Inputs
     from edgekiln.runtime.manifest import ProgramSpec
 
-Model = Callable[["NDArray[np.float32]"], "NDArray[np.generic]"]  # its first output
+Model = Callable[["Inputs"], "NDArray[np.generic]"]  # its first output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +31,7 @@ class Link:
     agreement: float  # share of samples with the same largest output
 
 
-def links(
-    models: Sequence[tuple[str, Model]], batches: "Sequence[NDArray[np.float32]]"
-) -> list[Link]:
+def links(models: Sequence[tuple[str, Model]], batches: "Sequence[Inputs]") -> list[Link]:
     """Compare each model with the next."""
     results = [
         (name, np.concatenate([_rows(model(batch)) for batch in batches])) for name, model in models
@@ -66,13 +65,15 @@ def torch_model(path: Path, allow: Collection[str] = ()) -> Model:
     import torch
 
     from edgekiln.models.artifact import load_module
+    from edgekiln.models.module_ends import named_outputs
 
-    module, _ = load_module(path, allow)
+    module, about = load_module(path, allow)
     module.eval()
 
-    def run(batch: "NDArray[np.float32]") -> "NDArray[np.generic]":
+    def run(given: "Inputs") -> "NDArray[np.generic]":
         with torch.no_grad():
-            result: NDArray[np.generic] = module(torch.from_numpy(batch)).numpy()
+            outputs = named_outputs(module(*map(torch.from_numpy, given.values())), about.factory)
+        result: NDArray[np.generic] = next(iter(outputs.values())).numpy()
         return result
 
     return run
@@ -84,35 +85,47 @@ def onnx_model(path: Path) -> Model:
     from edgekiln.compiler.onnx_model.session import Session
 
     session = Session(load_model(path), optimize=False)
-    return lambda batch: session(batch)[0]
+    return lambda given: session(given)[0]
 
 
 def batches_for(
     spec: "ProgramSpec", model: Path, *, data: str, seed: int, samples: int
-) -> "list[NDArray[np.float32]]":
-    """Inputs of the program's shape: held-out samples when data is known, else random codes.
+) -> "list[Inputs]":
+    """Inputs of the program's shapes: held-out samples when data is known, else random numbers.
 
     Raises:
-        InputError: data that does not fit; a program that takes other than one float tensor.
+        InputError: data that does not fit, or a program that takes codes.
     """
+    from edgekiln.compiler.onnx_model import model_inputs
     from edgekiln.compiler.onnx_model.feed import feed_for
     from edgekiln.compiler.onnx_model.io import load_model, read_meta
+    from edgekiln.compiler.onnx_model.samples import own_data
+    from edgekiln.runtime.random_inputs import random_input
 
-    if len(spec.inputs) != 1 or spec.inputs[0].dtype != "float32":
+    if coded := [each.name for each in spec.inputs if each.scale is not None]:
         raise InputError(
-            f"{spec.name} takes {', '.join(f'{s.dtype} {s.name}' for s in spec.inputs)}",
-            "verify compares programs with one float32 input",
+            f"{spec.name} takes codes of {', '.join(coded)}",
+            "verify compares programs that take what the model takes",
         )
-    shape = spec.inputs[0].shape
+    takes = model_inputs.of_program(spec)
+    assert takes.batch is not None, spec.name  # programs are compiled for one
     meta = read_meta(load_model(model))
-    if data or meta.data:
-        feed = feed_for(meta, shape[1:], data=data, seed=seed)
-        full = feed.batches(feed.dataset.test, batch=shape[0], samples=samples)
-        return [x for x, _ in full if len(x) == shape[0]]
-    rng = np.random.default_rng(seed)
+    if data or own_data(meta):
+        feed = feed_for(meta, takes, data=data, seed=seed)
+        full = feed.batches("test", batch=takes.batch, samples=samples)
+        return [given for given in full if takes.samples_in(given) == takes.batch]
+    draw = np.random.default_rng(seed)
     low, high = _range(spec)
-    count = max(1, samples // shape[0])
-    return [rng.uniform(low, high, shape).astype(np.float32) for _ in range(count)]
+    count = max(1, samples // takes.batch)
+    return [
+        {
+            each.name: draw.uniform(low, high, each.shape).astype(np.float32)
+            if each.dtype == "float32"
+            else random_input(each, draw)
+            for each in spec.inputs
+        }
+        for _ in range(count)
+    ]
 
 
 def _range(spec: "ProgramSpec") -> tuple[float, float]:

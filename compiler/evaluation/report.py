@@ -11,8 +11,6 @@ from edgekiln.runtime.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekiln.models.data.dataset import Dataset
-
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
@@ -34,7 +32,17 @@ class Evaluation(Costs):
     predictions_sha256: str
 
 
-def evaluation(outputs: "NDArray[np.float32]", dataset: "Dataset", costs: Costs) -> Evaluation:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """What answers are held against."""
+
+    name: str  # of the data set
+    task: str
+    classes: int  # how many there are
+    truth: "NDArray[np.int64]"  # (N,)
+
+
+def evaluation(outputs: "NDArray[np.float32]", by: Judged, costs: Costs) -> Evaluation:
     """Judge the answers to the first samples of the test split.
 
     Args:
@@ -48,16 +56,15 @@ def evaluation(outputs: "NDArray[np.float32]", dataset: "Dataset", costs: Costs)
             f"the model's outputs are NaN on {lost} of {len(outputs)} test samples",
             hint="check its weights, and the data's scale, mean and std",
         )
-    truth = dataset.test.y[: len(outputs)]
+    truth = by.truth[: len(outputs)]
     metric: Literal["accuracy", "auc"]
-    if dataset.task == "reconstruction":
+    if by.task == "reconstruction":
         metric, value = "auc", area_under_curve(outputs, truth != 0)
         answers: NDArray[np.generic] = outputs.astype("<f4")
     else:
-        if outputs.shape[1] < len(dataset.classes):
+        if outputs.shape[1] < by.classes:
             raise InputError(
-                f"the model tells {outputs.shape[1]} classes apart, "
-                f"{dataset.name} has {len(dataset.classes)}",
+                f"the model tells {outputs.shape[1]} classes apart, {by.name} has {by.classes}",
                 hint="give the data the model was trained on",
             )
         answers = outputs.argmax(axis=1).astype("<i8")
@@ -69,7 +76,7 @@ def evaluation(outputs: "NDArray[np.float32]", dataset: "Dataset", costs: Costs)
         metric=metric,
         accuracy=value,
         n=len(outputs),
-        of=len(dataset.test),
+        of=len(by.truth),
         predictions_sha256=hashlib.sha256(np.ascontiguousarray(answers).data).hexdigest(),
     )
 
@@ -95,14 +102,14 @@ def area_under_curve(scores: "NDArray[np.float32]", positive: "NDArray[np.bool_]
 
 
 def reconstruction_errors(
-    x: "NDArray[np.float32]", y: "NDArray[np.float32]"
+    x: "NDArray[np.generic]", y: "NDArray[np.float32]"
 ) -> "NDArray[np.float32]":
     """Mean squared reconstruction error of each sample: (N,).
 
     Raises:
         InputError: `y`, (N, features), has another size than `x`.
     """
-    flat = x.reshape(len(x), -1)
+    flat = x.reshape(len(x), -1).astype(np.float32, copy=False)
     if flat.shape != y.shape:
         raise InputError(f"the model turns {flat.shape[1:]} into {y.shape[1:]}: no reconstruction")
     errors: NDArray[np.float32] = np.mean((flat - y) ** 2, axis=1)

@@ -1,6 +1,6 @@
 """Anything of a chain that predicts: a module, an ONNX model, a compiled program."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.evaluation.report import Costs
-from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.onnx_model.io import Meta
+from edgekiln.compiler.onnx_model.model_inputs import Inputs, ModelInputs
 from edgekiln.compiler.pipeline.artifact import Artifact
-from edgekiln.runtime.errors import BundleError, InputError, UnsupportedError
+from edgekiln.runtime.errors import BundleError, InputError
 
 if TYPE_CHECKING:
     from edgekiln.runtime.manifest import ProgramSpec
@@ -20,15 +21,20 @@ if TYPE_CHECKING:
 _BATCH = 64
 # Under QEMU a program does 0.05 to 0.1 GMAC/s: this is a minute at most.
 _EMULATED_MACS = 3_000_000_000
+_EMULATED_STARTS = 16
+
+
+# The inputs of a call → its outputs, in the model's order.
+Predict = Callable[[Inputs], "list[NDArray[np.generic]]"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """Anything that predicts, with what the report says about it."""
 
-    predict: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    predict: Predict
     batch: int  # samples a call at most
-    shape: tuple[int, ...]  # of the input, without the batch
+    takes: ModelInputs
     meta: Meta
     costs: Costs
     samples_in_time: int = 0  # how many are worth waiting for; 0: all there are
@@ -59,19 +65,23 @@ def _module(path: Path, allow: Collection[str]) -> Subject:
 
     from edgekiln.models.artifact import load_module
     from edgekiln.models.cost import count
+    from edgekiln.models.module_ends import named_outputs
 
     module, about = load_module(path, allow)
-    costs = count(module, torch.zeros(1, *about.input_shape))
+    takes = model_inputs.of_module(about)
+    zeros = [np.zeros((1, *each.shape), each.dtype) for each in takes.inputs]
+    costs = count(module, *map(torch.from_numpy, zeros))
 
-    def predict(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def predict(given: Inputs) -> list[NDArray[np.generic]]:
+        tensors = (torch.from_numpy(given[each.name]) for each in takes.inputs)
         with torch.no_grad():
-            y: NDArray[np.float32] = module(torch.from_numpy(x)).numpy()
-        return y
+            outputs = named_outputs(module(*tensors), about.factory)
+        return [tensor.numpy() for tensor in outputs.values()]
 
     return Subject(
         predict=predict,
         batch=_BATCH,
-        shape=about.input_shape,
+        takes=takes,
         meta=Meta(
             preprocessing=about.preprocessing,
             labels=about.classes,
@@ -88,14 +98,13 @@ def _onnx(artifact: Artifact) -> Subject:
     from edgekiln.compiler.onnx_model.session import Session
 
     model = artifact.read(io.load_model)
-    shape = io.static_shape(model)
+    takes = model_inputs.of_model(model)
     session = Session(model, optimize=not io.is_quantized(model))
-    fixed = io.fixed_batch(model)
     costs = onnx_costs(model)
     return Subject(
-        predict=_padded(lambda x: session(x)[0], fixed),
-        batch=fixed or _BATCH,
-        shape=shape,
+        predict=_padded(session, takes, takes.batch),
+        batch=takes.at_once(_BATCH),
+        takes=takes,
         meta=io.read_meta(model),
         costs=Costs(
             parameters=costs.parameters,
@@ -108,37 +117,36 @@ def _onnx(artifact: Artifact) -> Subject:
 def _program(path: Path) -> Subject:
     """A compiled program, in this process or under QEMU. `file_bytes` is its code and weights."""
     from edgekiln.runtime.bundle import read_program
-    from edgekiln.runtime.inputs import quantize
+    from edgekiln.runtime.inputs import coded
+    from edgekiln.runtime.program import dequantized
 
     spec, files = read_program(path)
-    if len(spec.inputs) != 1:
-        raise UnsupportedError(f"a model needs exactly one input, this has {len(spec.inputs)}")
-    (given,), result = spec.inputs, spec.outputs[0]
-    batch = given.shape[0]
-    macs = sum(layer.macs for layer in spec.layers) // batch
+    takes = model_inputs.of_program(spec)
+    assert takes.batch is not None, path  # programs are compiled for one
+    macs = sum(layer.macs for layer in spec.layers) // takes.batch
     run, emulated = _executor(spec, files)
 
-    def predict(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        y = run(quantize(x, given))[0].astype(np.float32)
-        if result.scale is not None:
-            y = (y - np.float32(result.zero_point or 0)) * np.float32(result.scale)
-        return y
+    def predict(given: Inputs) -> list[NDArray[np.generic]]:
+        outputs = run([coded(given[tensor.name], tensor) for tensor in spec.inputs])
+        return [dequantized(y, of) for y, of in zip(outputs, spec.outputs, strict=True)]
 
+    # A model without a batch starts the emulator for each sample.
+    most = _EMULATED_MACS if takes.batched else _EMULATED_STARTS
     # Whole calls only, and in one start of the emulator as many as the others take at once.
-    at_once = batch * max(1, _BATCH // batch) if emulated else batch
+    at_once = takes.batch * max(1, _BATCH // takes.batch) if emulated else takes.batch
     return Subject(
-        predict=_padded(predict, at_once),
-        batch=at_once,
-        shape=given.shape[1:],
-        meta=Meta(preprocessing=given.preprocessing, labels=result.labels),
+        predict=_padded(predict, takes, at_once),
+        batch=at_once if takes.batched else 1,
+        takes=takes,
+        meta=Meta(preprocessing=spec.inputs[0].preprocessing, labels=spec.outputs[0].labels),
         costs=Costs(parameters=None, macs=macs, file_bytes=spec.code_bytes + spec.weights_bytes),
-        samples_in_time=max(1, _EMULATED_MACS // max(macs, 1)) if emulated else 0,
+        samples_in_time=min(most, max(1, _EMULATED_MACS // max(macs, 1))) if emulated else 0,
     )
 
 
 def _executor(
     spec: "ProgramSpec", files: Mapping[str, bytes]
-) -> tuple[Callable[[NDArray[np.generic]], "list[NDArray[np.generic]]"], bool]:
+) -> tuple[Callable[[Sequence[NDArray[np.generic]]], "list[NDArray[np.generic]]"], bool]:
     """What runs the program, and whether that is QEMU."""
     from edgekiln.compiler.devices.emulated import predict
     from edgekiln.runtime.bundle import LIBRARY, executable_name
@@ -148,21 +156,24 @@ def _executor(
         check_machine(spec, spec.name)
     except BundleError:
         program = files[executable_name(files, spec.name)]
-        return lambda x: predict(spec, program, (x,)), True
-    return AotRunner(spec, files[LIBRARY], spec.name).run, False
+        return lambda arrays: predict(spec, program, tuple(arrays)), True
+    runner = AotRunner(spec, files[LIBRARY], spec.name)
+    return lambda arrays: runner.run(*arrays), False
 
 
-def _padded(
-    predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], fixed: int | None
-) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def _padded(predict: Predict, takes: ModelInputs, fixed: int | None) -> Predict:
     """Let a model of one fixed batch take any number: a shorter last batch repeats its last
     sample.
     """
-    if fixed is None or fixed == 1:
+    if fixed is None or fixed == 1 or not takes.batched:
         return predict
 
-    def fill(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        missing = fixed - len(x)
-        return predict(np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]))[: len(x)]
+    def fill(given: Inputs) -> list[NDArray[np.generic]]:
+        count = takes.samples_in(given)
+        whole = {
+            name: np.concatenate([x, np.repeat(x[-1:], fixed - count, axis=0)])
+            for name, x in given.items()
+        }
+        return [model_inputs.rows(y, fixed)[:count] for y in predict(whole)]
 
     return fill

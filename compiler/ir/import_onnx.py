@@ -61,7 +61,7 @@ def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path) -> None:
             if axis:
                 raise UnsupportedError(
                     f"{path}: input {value.name!r} has no fixed size on axis {axis}",
-                    "export the model with fixed sizes; only the batch may be dynamic",
+                    "fix it by --shape NAME=SIZE; only the batch may be open",
                 )
             dim.dim_value = batch
     for value in graph.output:  # inferred again, with the batch that was fixed
@@ -166,7 +166,7 @@ def _check_static(graph: Graph, path: Path) -> None:
             if name and (tensor is None or not tensor.dtype or not all(tensor.shape)):
                 raise UnsupportedError(
                     f"{path}: operator {node.op.kind} (tensor {name!r}) has no static shape",
-                    "export the model with fixed sizes; only the batch may be dynamic",
+                    "export the model with fixed sizes, or fix them by --shape NAME=SIZE",
                 )
 
 

@@ -8,6 +8,8 @@ from edgekiln.compiler.ir.codes import Fill, IntFinish
 from edgekiln.compiler.ir.node import Op
 from edgekiln.compiler.ir.tensor import Tensor
 
+INDICES = ("int32", "int64")  # types that number rows
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Requantize(Op):
@@ -89,6 +91,23 @@ class Slice(Op):
             )
         )
         return moved(x, y) if inside else f"{described(y)} reaches over the end of {described(x)}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Take(Op):
+    """The rows along an axis of the first operand that the second one, of integers, numbers."""
+
+    KIND: ClassVar[str] = "take"
+    on_rows: ClassVar[bool] = True
+
+    axis: int  # not negative
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (x, index), (y,) = xs, ys
+        if index.dtype not in INDICES:
+            return f"{described(index)} numbers no rows"
+        shape = (*x.shape[: self.axis], *index.shape, *x.shape[self.axis + 1 :])
+        return moved(x, y) or wrong_shape(y, shape)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

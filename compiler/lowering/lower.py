@@ -112,6 +112,8 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             movement.pad(low, node, op)
         case moves.Slice() as op:
             movement.slice_(low, node, op)
+        case moves.Take() as op:
+            movement.take(low, node, op)
         case moves.Repeat() as op:
             movement.repeat(low, node, op)
         case moves.DepthToSpace() as op:

@@ -1,6 +1,7 @@
 """Operations that move or requantize: no work where the bytes already lie right, else a copy."""
 
 from dataclasses import dataclass
+from math import prod
 
 from edgekiln.compiler.ir.codes import IntFinish
 from edgekiln.compiler.ir.moves import (
@@ -13,12 +14,14 @@ from edgekiln.compiler.ir.moves import (
     Reshape,
     Slice,
     SpaceToDepth,
+    Take,
     Transpose,
 )  # fmt: skip
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.tensor import Tensor, dense_strides
 from edgekiln.compiler.kernels import interleave as interleaving
 from edgekiln.compiler.kernels.copy import CopyKernel, requantization
+from edgekiln.compiler.kernels.take import TakeKernel
 from edgekiln.compiler.lowering.finish import code_clip
 from edgekiln.compiler.lowering.state import Lowering
 
@@ -136,6 +139,20 @@ def interleave(low: Lowering, node: Node, op: Interleave) -> None:
     tables = tuple(None if finish is None else requantization(x, y, finish.limits) for x in xs)
     kernel = interleaving.InterleaveKernel(xs=xs, y=y, starts=op.starts, tables=tables)
     low.call(node, kernel.build(low.mk))
+
+
+def take(low: Lowering, node: Node, op: Take) -> None:
+    """A copy of the rows that the second operand numbers."""
+    x, index = (low.tensor(name) for name in node.inputs)
+    kernel = TakeKernel(
+        outer=prod(x.shape[: op.axis]),
+        rows=x.shape[op.axis],
+        inner=prod(x.shape[op.axis + 1 :]),
+        count=index.elements,
+        dtype=x.dtype,
+        index=index.dtype,
+    )
+    low.call(node, kernel.build(low.kernels_of(node)))
 
 
 def repeat(low: Lowering, node: Node, op: Repeat) -> None:

@@ -23,18 +23,17 @@ def onnx_costs(model: "onnx.ModelProto") -> OnnxCosts:
     """Count. Nodes whose shape cannot be inferred count 0 multiply-accumulates."""
     import onnx
 
-    from edgekiln.compiler.onnx_model import io, shape_inference
+    from edgekiln.compiler.onnx_model import extents, model_inputs, shape_inference
 
     single = onnx.ModelProto()
     single.CopyFrom(model)
-    if io.fixed_batch(single) is None:
-        io.set_batch(single, 1)
+    model_inputs.with_batch(single, 1)
     graph = shape_inference.inferred(single).graph
     shapes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
     for value in (*graph.input, *graph.output, *graph.value_info):
-        shape = io.extents(value)
+        shape = extents.extents(value)
         shapes[value.name] = tuple(e if isinstance(e, int) else 0 for e in shape)
-    batch = io.fixed_batch(single) or 1
+    batch = model_inputs.of_model(single).batch or 1
     macs = sum(_macs(node, shapes) for node in graph.node) // batch
     count, size = _parameters(graph)
     return OnnxCosts(parameters=count, macs=macs, weight_bytes=size)

@@ -1,79 +1,185 @@
 """A data set's samples in the form one model takes them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.onnx_model import samples
+from edgekiln.compiler.onnx_model.model_inputs import Inputs, ModelInput, ModelInputs
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.manifest import Preprocessing
 
 if TYPE_CHECKING:
     from edgekiln.compiler.onnx_model.io import Meta
     from edgekiln.models.data.dataset import Dataset, Split
+    from edgekiln.models.data.unlabelled import SampleSet
 
-# Layouts an image model can want, in the order in which they are tried when nobody says.
-_LAYOUTS = ("NCHW", "NHWC", "N*")
+PartName = Literal["train", "val", "calib", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedPart:
+    """Raw samples, (N, …) by input; and one class index each, (N,), where they have labels."""
+
+    inputs: Inputs
+    labels: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
-    """A data set and the preprocessing that makes its samples one model's input."""
+    """Samples, and the preprocessing that makes them one model's inputs.
 
-    dataset: "Dataset"
-    preprocessing: Preprocessing
+    Args:
+        preprocessing: of each input that has any.
+        scored: whether the labels of the test part tell how good a model is.
+    """
 
-    def batches(
-        self, split: "Split", *, batch: int, samples: int = 0
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """Model input and labels, the first `samples` of the split (0: all), in its own order."""
-        from edgekiln.runtime.inputs import preprocess
+    name: str
+    takes: ModelInputs
+    parts: Mapping[PartName, FeedPart]
+    preprocessings: Mapping[str, Preprocessing] = field(default_factory=dict)
+    scored: bool = False
+    classes: tuple[str, ...] = ()
+    task: str = ""
+    notes: tuple[str, ...] = ()
 
-        count = min(samples or len(split), len(split))
-        for start in range(0, count, batch):
-            part = slice(start, min(start + batch, count))
-            yield preprocess(split.x[part], self.preprocessing), split.y[part]
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """That of the first input, which a model's file and a program's description hold."""
+        return self.preprocessings.get(self.takes.inputs[0].name)
+
+    def count(self, part: PartName) -> int:
+        """How many samples a part has."""
+        return len(self.parts[part])
+
+    def labels(self, part: PartName) -> NDArray[np.int64]:
+        """The class indices of a part, (N,); only where it is `scored`."""
+        found = self.parts[part].labels
+        assert found is not None, self.name  # whoever asks has looked at `scored`
+        return found
+
+    def batches(self, part: PartName, *, batch: int, samples: int = 0) -> Iterator[Inputs]:
+        """The inputs of calls of at most `batch` samples: the first `samples` of the part (0: all),
+        in its own order. A model without a batch gets them one by one.
+        """
+        held = self.parts[part]
+        count = min(samples or len(held), len(held))
+        step = batch if self.takes.batched else 1
+        for start in range(0, count, step):
+            yield self._ready(held.inputs, slice(start, min(start + step, count)))
+
+    def _ready(self, raw: Inputs, part: slice) -> Inputs:
+        ready = {}
+        for each in self.takes.inputs:
+            array = samples.ready(raw[each.name][part], each, self.preprocessings.get(each.name))
+            ready[each.name] = array if self.takes.batched else array[0]
+        return ready
 
 
-def feed_for(meta: "Meta", shape: tuple[int, ...], *, data: str, seed: int) -> Feed:
+def feed_for(meta: "Meta", takes: ModelInputs, *, data: str, seed: int) -> Feed:
     """Load the data a model is calibrated and judged on.
 
     Args:
         meta: what the model says about itself. Its preprocessing, when given, is used as it is:
-            the weights were trained with it. Otherwise the data set's is, in the layout that fits.
-        shape: of the model's input, without the batch.
-        data: spec of the data set; "" takes the one the model names.
+            the weights were trained with it. Otherwise the data's is, in the layout that fits.
+        takes: the model's inputs.
+        data: spec of the data; "" takes what the model names.
 
     Raises:
-        ConfigError: no data set given and none named by the model.
-        InputError: samples and model differ in shape; the message holds both.
+        ConfigError: no data given and none named by the model.
+        InputError: samples and model differ in shape or type, or nothing says how pixels become
+            the model's numbers; the message holds both.
     """
-    from edgekiln.models.data import load
+    from edgekiln.models.data import is_unlabelled, load, load_samples
 
-    spec = data or meta.data
+    spec = data or samples.own_data(meta)
     if not spec:
         raise ConfigError(
             "the model does not name the data it was trained on",
-            hint="say which to use: --data digits, or a folder, .npz, IDX or CIFAR file",
+            hint="say which to use: --data digits, or a folder, .npz, IDX or CIFAR file; samples "
+            "without labels will do: --calibrate pictures/",
         )
-    dataset = load(spec, seed)
-    given = meta.preprocessing or dataset.preprocessing
-    candidates = [given]
-    if meta.preprocessing is None:
-        candidates += [replace(given, layout=layout) for layout in _LAYOUTS]
-    for candidate in candidates:
-        if _sample_shape(dataset, candidate) == shape:
-            return Feed(dataset=dataset, preprocessing=candidate)
-    raise InputError(
-        f"samples of {spec} have the shape {_sample_shape(dataset, given)}, "
-        f"the model takes {shape}",
-        hint="give data of the model's size, or resize it: --data 'PATH?size=HEIGHTxWIDTH'",
+    if is_unlabelled(spec):
+        size, color = samples.picture_of(takes.inputs[0], meta)
+        return _of_samples(load_samples(spec, seed, size=size, color=color), spec, meta, takes)
+    return _of_dataset(load(spec, seed), spec, meta, takes)
+
+
+def _of_samples(found: "SampleSet", spec: str, meta: "Meta", takes: ModelInputs) -> Feed:
+    arrays = {
+        each.name: samples.shaped(_array_of(found, each, takes, spec), each, takes, meta, spec)
+        for each in takes.inputs
+    }
+    preprocessings = {}
+    for place, each in enumerate(takes.inputs):
+        own = meta.preprocessing if place == 0 else None
+        made = samples.preprocessing(arrays[each.name], each, own, found.options, spec)
+        if made is not None:
+            preprocessings[each.name] = made
+    parts: dict[PartName, FeedPart] = {
+        "train": FeedPart(inputs={key: array[:0] for key, array in arrays.items()})
+    }
+    for part in ("val", "calib", "test"):
+        chosen = found.parts[part]
+        parts[part] = FeedPart(inputs={key: array[chosen] for key, array in arrays.items()})
+    return Feed(
+        name=spec, takes=takes, parts=parts, preprocessings=preprocessings, notes=found.notes
     )
 
 
-def _sample_shape(dataset: "Dataset", preprocessing: Preprocessing) -> tuple[int, ...]:
-    from edgekiln.runtime.inputs import preprocess
+def _array_of(
+    found: "SampleSet", each: ModelInput, takes: ModelInputs, spec: str
+) -> NDArray[np.generic]:
+    """The samples of one input: by its name, or the only ones there are."""
+    if each.name in found.arrays:
+        return found.arrays[each.name]
+    if len(takes.inputs) == 1:
+        from edgekiln.models.data.npz import SAMPLES
+        from edgekiln.models.data.unlabelled import ONLY
 
-    return preprocess(dataset.test.x[:1], preprocessing).shape[1:]
+        for name in (ONLY, *SAMPLES):
+            if name in found.arrays:
+                return found.arrays[name]
+    names = ", ".join(filter(None, found.arrays)) or "samples of one input"
+    raise InputError(
+        f"{spec} has no samples of input {each.name!r}; it has {names}",
+        hint=f"the model takes {described(takes)}: name the arrays of a .npz so, or give dicts "
+        "from package.module:factory",
+    )
+
+
+def described(takes: ModelInputs) -> str:
+    """ "float32 x (3, 32, 32), int64 tokens (128,)", of one sample."""
+    return ", ".join(f"{each.dtype} {each.name} {each.shape}" for each in takes.inputs)
+
+
+def _of_dataset(dataset: "Dataset", spec: str, meta: "Meta", takes: ModelInputs) -> Feed:
+    if len(takes.inputs) != 1:
+        raise InputError(
+            f"{spec} fills one input, the model takes {described(takes)}",
+            hint="give samples by name: --calibrate with a .npz of arrays that are named so",
+        )
+    (only,) = takes.inputs
+    preprocessing = samples.of_dataset(dataset, only, meta, spec)
+    splits: dict[PartName, Split] = {
+        "train": dataset.train, "val": dataset.val, "calib": dataset.calib, "test": dataset.test,
+    }  # fmt: skip
+    parts = {
+        part: FeedPart(inputs={only.name: split.x}, labels=split.y)
+        for part, split in splits.items()
+    }
+    return Feed(
+        name=dataset.name,
+        takes=takes,
+        parts=parts,
+        preprocessings={only.name: preprocessing},
+        scored=dataset.scored,
+        classes=dataset.classes,
+        task=dataset.task,
+    )

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import operators, rewriting, validate
+from edgekiln.compiler.onnx_model import control_flow, operators, rewriting, validate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,10 +22,37 @@ def settle(model: "onnx.ModelProto") -> "onnx.ModelProto":
     computable: computed Resize sizes, `view(x.size(0), -1)`, weights from ConstantOfShape. Integers
     behind DequantizeLinear stay integers. Results larger than the loader's limit stay operators.
     """
+    # What a round could not yet infer it has declared to be open: the next one begins afresh.
+    known = [*map(_copied, model.graph.value_info)]
+    outputs = [*map(_copied, model.graph.output)]
     while True:
         model = rewriting.with_shapes(model)
         if not fold(model):
             return model
+        model.graph.ClearField("value_info")
+        model.graph.value_info.extend(known)
+        model.graph.ClearField("output")
+        model.graph.output.extend(outputs)
+
+
+def _copied(value: "onnx.ValueInfoProto") -> "onnx.ValueInfoProto":
+    copy = type(value)()
+    copy.CopyFrom(value)
+    return copy
+
+
+def unfold(model: "onnx.ModelProto") -> int:
+    """Put, in place, what If and Loop run, where their course is constant or can be computed; how
+    many went.
+    """
+    count = 0
+    while True:
+        settled = settle(model)
+        gone = control_flow.inline(settled)
+        if not gone:
+            return count
+        count += gone
+        model.CopyFrom(settled)
 
 
 def fold(model: "onnx.ModelProto") -> int:

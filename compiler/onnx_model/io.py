@@ -1,14 +1,20 @@
 """ONNX files as artifacts: read with every check a foreign file needs; the facts we keep inside."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.onnx_model import operators, validate
+from edgekiln.compiler.onnx_model import (
+    control_flow,
+    external_data,
+    folding,
+    half,
+    operators,
+    validate,
+)
 from edgekiln.runtime.codec import encode
-from edgekiln.runtime.errors import InputError, UnsupportedError
+from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.manifest import Preprocessing
 
@@ -17,9 +23,6 @@ if TYPE_CHECKING:
 
 _PREFIX = "edgekiln."
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-
-# A symbolic extent is its name ("batch"), an unknown one "?".
-Extent = int | str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +72,16 @@ def write_meta(model: "onnx.ModelProto", meta: Meta) -> None:
     onnx.helper.set_model_props(model, kept | {_PREFIX + k: v for k, v in sorted(ours.items())})
 
 
-def load_model(path: Path) -> "onnx.ModelProto":
-    """Read a self-contained, valid ONNX model with finite weights, in the form of today.
+def load_model(path: Path, notes: list[str] | None = None) -> "onnx.ModelProto":
+    """Read a valid ONNX model with finite weights, in the form of today.
 
-    Weights that are listed as inputs too, as exporters did before 2019, are weights alone;
-    functions of the model's own are inlined; operator sets that no node uses are left out.
+    Weights that are listed as inputs too, as exporters did before 2019, are weights alone; those in
+    a file beside the model are read. Functions of the model's own are inlined, and so are If and
+    Loop whose course is constant. Half floats are float32. Operator sets that no node uses are left
+    out.
+
+    Args:
+        notes: gets a sentence for each change that the file's user should know.
 
     Raises:
         InputError: no such file, or not a valid model.
@@ -95,7 +103,20 @@ def load_model(path: Path) -> "onnx.ModelProto":
         raise InputError(
             f"{path}: not an ONNX file, or cut short", hint="download or export it again"
         ) from error
-    return validate.validated(model, str(path))
+    return _in_todays_form(model, path, [] if notes is None else notes)
+
+
+def _in_todays_form(model: "onnx.ModelProto", path: Path, notes: list[str]) -> "onnx.ModelProto":
+    where = str(path)
+    if count := external_data.embed(model, path.parent, where):
+        notes.append(f"{count} weights were read from a file beside it")
+    model = validate.validated(model, where)
+    if half.to_float32(model):
+        notes.append("its half floats (float16 or bfloat16) are computed in float32")
+    if control_flow.has_any(model) and (count := folding.unfold(model)):
+        notes.append(f"{count} If and Loop whose course is constant were replaced by what they run")
+        model = validate.validated(model, where)
+    return model
 
 
 def save_model(model: "onnx.ModelProto", path: Path) -> None:
@@ -110,81 +131,6 @@ def is_quantized(model: "onnx.ModelProto") -> bool:
     return any(row is not None and row.role == "integer" for row in known)
 
 
-def model_input(model: "onnx.ModelProto") -> "onnx.ValueInfoProto":
-    """The one input that is not a weight. Raises UnsupportedError when there are more or none."""
-    weights = {weight.name for weight in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1:
-        names = ", ".join(value.name for value in inputs) or "none"
-        raise UnsupportedError(f"a model needs exactly one input, this one has: {names}")
-    value: onnx.ValueInfoProto = inputs[0]
-    return value
-
-
-def extents(value: "onnx.ValueInfoProto") -> tuple[Extent, ...]:
-    """The shape of an input or output, batch first."""
-    dims = value.type.tensor_type.shape.dim
-    return tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dims)
-
-
-def static_shape(model: "onnx.ModelProto") -> tuple[int, ...]:
-    """The input's shape behind the batch.
-
-    Raises:
-        UnsupportedError: an extent is not fixed, or the input is not float32.
-    """
-    import onnx
-
-    value = model_input(model)
-    kind = value.type.tensor_type.elem_type
-    if kind != onnx.TensorProto.FLOAT:
-        raise UnsupportedError(
-            f"input {value.name!r} is {onnx.TensorProto.DataType.Name(kind).lower()}, not float32",
-            hint="export the model with a float32 input",
-        )
-    shape = extents(value)
-    fixed = tuple(extent for extent in shape[1:] if isinstance(extent, int) and extent > 0)
-    if not shape or len(fixed) != len(shape) - 1:
-        raise UnsupportedError(
-            f"input {value.name!r} has the shape {_text(shape)}: only the batch may be open",
-            hint="export the model for one fixed input size",
-        )
-    return fixed
-
-
-def fixed_batch(model: "onnx.ModelProto") -> int | None:
-    """The batch the model insists on, or None when it takes any."""
-    first, *_ = extents(model_input(model)) or ("?",)
-    return first if isinstance(first, int) and first > 0 else None
-
-
-def set_batch(model: "onnx.ModelProto", batch: int) -> None:
-    """Fix an open batch. Raises UnsupportedError when the model insists on another one."""
-    value = model_input(model)
-    wanted = fixed_batch(model)
-    if wanted is not None and wanted != batch:
-        raise UnsupportedError(f"input {value.name!r} has a fixed batch of {wanted}, not {batch}")
-    opened = value.type.tensor_type.shape.dim[0].dim_param
-    value.type.tensor_type.shape.dim[0].dim_value = batch
-    for other in (*model.graph.output, *model.graph.value_info):
-        for dim in other.type.tensor_type.shape.dim:
-            if opened and dim.dim_param == opened:
-                dim.dim_value = batch
-
-
-def input_layout(model: "onnx.ModelProto") -> str:
-    """A guess from the input's shape: "NCHW", "NHWC" (1, 3 or 4 channels last) or "N*" (flat)."""
-    shape = extents(model_input(model))
-    if len(shape) != 4:
-        return "N*"
-    image_like = {1, 3, 4}
-    return "NHWC" if shape[3] in image_like and shape[1] not in image_like else "NCHW"
-
-
 def _preprocessing(raw: dict[str, Any]) -> Preprocessing:  # JSON
     raw = {key: tuple(v) if isinstance(v, list) else v for key, v in raw.items()}
     return Preprocessing(**raw)
-
-
-def _text(shape: Sequence[Extent]) -> str:
-    return "(" + ", ".join(str(extent) for extent in shape) + ")"

@@ -154,8 +154,9 @@ _MOVES = (
         attributes=("axis",),
     ),
     Operator(
-        name="Gather", role="enclosed", integer="gather", float_form="gather",
-        attributes=("axis",), limits="constant indices in even steps in integers",
+        name="Gather", role="pass-through", integer="gather", float_form="gather",
+        attributes=("axis",), limits="constant indices in even steps, or int32 and int64 indices "
+        "of the call, in integers; a number that names no row takes the nearest",
     ),
     Operator(
         name="Pad", role="quantized", integer="pad", float_form="pad", constants=(1, 2),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.onnx_model import io, shape_inference
+from edgekiln.compiler.onnx_model import extents, shape_inference
 from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ModelFacts:
     """What is known about a model before a rewrite, and the constants that the rewrite adds."""
 
-    shapes: dict[str, tuple[io.Extent, ...]]  # of every tensor whose shape can be inferred
+    shapes: dict[str, tuple[extents.Extent, ...]]  # of every tensor whose shape can be inferred
     floats: frozenset[str]  # tensors of float32
     constants: "dict[str, Constant]"
     makers: "dict[str, onnx.NodeProto]"
@@ -97,7 +97,7 @@ def facts_of(model: "onnx.ModelProto") -> ModelFacts:
         for name in dict.fromkeys(node.input):
             readers.setdefault(name, []).append(node)
     return ModelFacts(
-        shapes={value.name: io.extents(value) for value in values},
+        shapes={value.name: extents.extents(value) for value in values},
         floats=frozenset(
             floats | {w.name for w in weights if w.data_type == onnx.TensorProto.FLOAT}
         ),

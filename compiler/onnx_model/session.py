@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.onnx_model.model_inputs import Inputs
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def session_options() -> Any:  # ONNX Runtime ships no types
 
 
 class Session:
-    """One model, loaded; call it with a batch.
+    """One model, loaded; call it with an array for each input, by name.
 
     Args:
         optimize: all of ONNX Runtime's rewrites. Without it only the basic ones, as quantized
@@ -64,28 +65,39 @@ class Session:
             raise UnsupportedError(
                 f"ONNX Runtime cannot load the model: {_reason(error)}"
             ) from error
-        self._input = self._session.get_inputs()[0].name
+        self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
     def __call__(
-        self, batch: NDArray[np.float32], outputs: Sequence[str] | None = None
+        self, given: Inputs | NDArray[np.generic], outputs: Sequence[str] | None = None
     ) -> list[NDArray[Any]]:  # of whichever numbers the model gives
-        """Run one batch; `outputs` picks some of the model's by name.
+        """Run one call; `outputs` picks some of the model's by name. An array alone is that of the
+        model's only input.
 
         Raises:
-            UnsupportedError: the model cannot compute this batch.
+            UnsupportedError: the model cannot compute this.
         """
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
+        if isinstance(given, np.ndarray):
+            given = {self.inputs[0]: given}
+        # What no node reads is no input of the session's.
+        feeds = {name: given[name] for name in self.inputs}
         try:
             # As above.
-            results: list[NDArray[Any]] = self._session.run(outputs, {self._input: batch})
+            results: list[NDArray[Any]] = self._session.run(outputs, feeds)
         except (state.Fail, state.InvalidArgument, state.RuntimeException) as error:
             raise UnsupportedError(
-                f"ONNX Runtime fails on a batch of {len(batch)}: {_reason(error)}",
+                f"ONNX Runtime fails on {_shapes(feeds)}: {_reason(error)}",
                 hint="a Reshape to one fixed batch is the usual cause: export with a fixed batch",
             ) from error
         return results
+
+
+def _shapes(given: Inputs) -> str:
+    """ "inputs x (32, 3, 8, 8), mask (32, 8)"."""
+    many = "inputs" if len(given) > 1 else "input"
+    return f"{many} {', '.join(f'{name} {array.shape}' for name, array in given.items())}"
 
 
 def _reason(error: Exception) -> str:

@@ -153,11 +153,6 @@ def _check_weights(model: "onnx.ModelProto", where: str) -> None:
 
     multiplied = set(_multiplied(model.graph))
     for weight in model.graph.initializer:
-        if weight.data_location == onnx.TensorProto.EXTERNAL:
-            raise InputError(
-                f"{where}: weight {weight.name!r} lies in another file",
-                hint="make one file of it: onnx.save(onnx.load('in.onnx'), 'out.onnx')",
-            )
         try:
             array = onnx.numpy_helper.to_array(weight)
         except (KeyError, NotImplementedError, TypeError, ValueError) as error:

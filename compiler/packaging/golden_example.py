@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
+from edgekiln.runtime.inputs import coded
+from edgekiln.runtime.random_inputs import random_input
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekiln.runtime.manifest import ProgramSpec, TensorSpec
+    from edgekiln.runtime.manifest import ProgramSpec
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,7 +28,7 @@ class Example:
 def random_example(spec: "ProgramSpec", seed: int) -> Example:
     """Standard normal numbers, or any of an integer input's."""
     draw = np.random.default_rng(seed)
-    inputs = tuple(_random(tensor, draw) for tensor in spec.inputs)
+    inputs = tuple(random_input(tensor, draw) for tensor in spec.inputs)
     return Example(spec=spec, inputs=inputs, origin=f"random, seed {seed}")
 
 
@@ -34,36 +36,33 @@ def data_example(spec: "ProgramSpec", data: str, seed: int) -> Example:
     """The first test samples of a data set, as many as the program takes at once.
 
     Raises:
-        InputError: the data does not fit the program, or the program has several inputs.
+        InputError: the data does not fit the program.
     """
+    from edgekiln.compiler.onnx_model import model_inputs
     from edgekiln.compiler.onnx_model.feed import feed_for
     from edgekiln.compiler.onnx_model.io import Meta
-    from edgekiln.runtime.inputs import quantize
 
-    if len(spec.inputs) != 1:
+    takes = model_inputs.of_program(spec)
+    assert takes.batch is not None, spec.name  # programs are compiled for one
+    first, *others = spec.inputs
+    feed = feed_for(Meta(preprocessing=first.preprocessing), takes, data=data, seed=seed)
+    given = next(feed.batches("test", batch=takes.batch))
+    if takes.samples_in(given) != takes.batch:
         raise InputError(
-            f"data {data!r} fills one input, {spec.name} has {len(spec.inputs)}",
-            hint="leave --data away: the example is then made of random numbers",
-        )
-    (given,) = spec.inputs
-    batch, *shape = given.shape
-    feed = feed_for(Meta(preprocessing=given.preprocessing), tuple(shape), data=data, seed=seed)
-    samples, _ = next(feed.batches(feed.dataset.test, batch=batch))
-    if len(samples) != batch:
-        raise InputError(
-            f"{data}: {len(samples)} test samples, the program takes {batch} at once",
+            f"{data}: {takes.samples_in(given)} test samples, the program takes {takes.batch} "
+            "at once",
             hint="give more data, or build with a smaller --batch",
         )
-    first, *others = spec.outputs
-    if feed.dataset.task == "classification" and first.shape[1:] == (len(feed.dataset.classes),):
-        first = replace(first, labels=first.labels or feed.dataset.classes)
+    result, *more = spec.outputs
+    if feed.task == "classification" and result.shape[1:] == (len(feed.classes),):
+        result = replace(result, labels=result.labels or feed.classes)
     known = replace(
         spec,
-        inputs=(replace(given, preprocessing=feed.preprocessing),),
-        outputs=(first, *others),
+        inputs=(replace(first, preprocessing=feed.preprocessing), *others),
+        outputs=(result, *more),
     )
-    origin = f"first test sample of {data}, seed {seed}"
-    return Example(spec=known, inputs=(quantize(samples, given),), origin=origin)
+    inputs = tuple(coded(given[tensor.name], tensor) for tensor in spec.inputs)
+    return Example(spec=known, inputs=inputs, origin=f"first test sample of {data}, seed {seed}")
 
 
 def expected_outputs(
@@ -90,11 +89,3 @@ def _emulated(example: Example, runner: bytes) -> "list[NDArray[np.generic]]":
         return predict(example.spec, runner, example.inputs)
     except (BundleError, MissingToolError):
         return []
-
-
-def _random(spec: "TensorSpec", draw: np.random.Generator) -> "NDArray[np.generic]":
-    dtype = np.dtype(spec.dtype)
-    if dtype.kind == "f":
-        return draw.standard_normal(spec.shape).astype(dtype)
-    limits = np.iinfo(dtype)
-    return draw.integers(limits.min, limits.max, spec.shape, dtype, endpoint=True)

@@ -6,8 +6,9 @@ The rest stays ONNX operators, for fallback subgraphs.
 
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
-from edgekiln.compiler.ir.onnx_op import is_onnx
+from edgekiln.compiler.ir.onnx_op import is_onnx, onnx_op
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused
+from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.passes.functions import Seen
 from edgekiln.compiler.passes.numbers import FloatNumbers
 from edgekiln.compiler.passes.rewriter import Rewriter
@@ -38,6 +39,11 @@ def float_kernels(graph: Graph) -> None:
 
 
 def _on_floats(graph: Graph, node: Node) -> bool:
-    """Whether the activations it reads and writes are float32."""
-    tensors = [graph.tensors.get(name) for name in (*node.inputs, *node.outputs)]
+    """Whether the activations it reads and writes are float32. Other operands, such as the numbers
+    of rows, may be of other types.
+    """
+    op = onnx_op(node)
+    row = operators.find(op.op_type, op.domain)
+    read = node.inputs if row is None or row.data == "all" else node.inputs[:1]
+    tensors = [graph.tensors.get(name) for name in (*read, *node.outputs)]
     return all(tensor.dtype == "float32" for tensor in tensors if tensor is not None)

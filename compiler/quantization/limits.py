@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
-from edgekiln.compiler.onnx_model.io import Extent
+from edgekiln.compiler.onnx_model.extents import Extent
 from edgekiln.compiler.onnx_model.operator_row import MAX_SOFTMAX_ROW, Operator
 from edgekiln.compiler.onnx_model.resize import REPEATING
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts
@@ -64,6 +64,13 @@ def clips_away_zero(facts: ModelFacts, node: "onnx.NodeProto") -> bool:
     lowest = -np.inf if low is None else float(low.reshape(-1)[0])
     highest = np.inf if high is None else float(high.reshape(-1)[0])
     return lowest > 0 or highest < 0 or lowest > highest
+
+
+def stays_enclosed(facts: ModelFacts, node: "onnx.NodeProto") -> bool:
+    """A Gather of activations moves what its neighbours have quantized; only a table's rows are
+    quantized for its own sake.
+    """
+    return node.op_type == "Gather" and node.input[0] not in facts.constants
 
 
 def _given(node: "onnx.NodeProto", place: int) -> bool:
@@ -179,7 +186,9 @@ def _norm(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
 
 def _gather(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     indices = facts.constant(node, 1)
-    if indices is None or indices.ndim > 1:
+    if indices is None:
+        return None
+    if indices.ndim > 1:
         return "its indices are not one constant row"
     steps = {int(b) - int(a) for a, b in pairwise(indices.reshape(-1))} or {1}
     return None if len(steps) == 1 and min(steps) > 0 else "its indices are not in even steps"

@@ -4,7 +4,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import folding, io, operators, rewrites, rewriting
+from edgekiln.compiler.onnx_model import (
+    folding,
+    io,
+    model_inputs,
+    operators,
+    rewrites,
+    rewriting,
+)
 from edgekiln.compiler.onnx_model.conv_transpose import conv_from_transposed
 from edgekiln.compiler.onnx_model.gemm import gemm_from_matmul, plain_gemm
 from edgekiln.runtime.errors import UnsupportedError
@@ -21,7 +28,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     there is one, and name every node.
 
     Raises:
-        UnsupportedError: already quantized, more than one input, open sizes, or operators that
+        UnsupportedError: already quantized, open sizes, or operators that
             ONNX Runtime or the opset conversion does not know.
     """
     import onnx
@@ -32,7 +39,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
             hint="give the float model, or go on with: edgekiln compile",
         )
     # Refuses what has open sizes: ranges are observed on batches of one shape.
-    io.static_shape(model)
+    model_inputs.of_model(model)
     given = {value.name for value in model.graph.input}
     for value in model.graph.output:
         if value.name in given:

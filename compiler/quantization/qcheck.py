@@ -48,8 +48,8 @@ def inspect(model: "onnx.ModelProto", exclude: Sequence[str] = ()) -> Structure:
     floats: list[FloatNode] = []
     violations = [text for node in model.graph.node for text in graph.bad_parameters(node)]
     for node in model.graph.node:
-        if node.op_type in (QUANTIZE, DEQUANTIZE):
-            continue
+        if node.op_type in (QUANTIZE, DEQUANTIZE) or node.output[0] not in graph.facts.floats:
+            continue  # what computes shapes or masks never was float
         reason = graph.why_float(node)
         if reason is None:
             integer.append(node.name)

@@ -52,6 +52,7 @@ def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[o
         and not any(fnmatchcase(node.name, pattern) for pattern in exclude)
         and limits.obstacle(facts, node) is None
         and not limits.clips_away_zero(facts, node)
+        and not limits.stays_enclosed(facts, node)
     ]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.onnx_model.model_inputs import Inputs, ModelInputs
 from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,9 +18,8 @@ BINS = 2048
 BUDGET_BYTES = 128 * 2**20
 
 Range = tuple[float, float]
-Batches = Callable[
-    [int], Iterable[NDArray[np.float32]]
-]  # by batch size, the same samples each time
+# By batch size: the inputs of calls, the same samples each time.
+Batches = Callable[[int], Iterable[Inputs]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +66,15 @@ class Observer:
     """
 
     def __init__(self, model: "onnx.ModelProto", tensors: Sequence[str], *, batch: int) -> None:
-        from edgekiln.compiler.onnx_model import io
+        from edgekiln.compiler.onnx_model import model_inputs
         from edgekiln.compiler.onnx_model.session import Session
 
-        self._input = io.model_input(model).name
-        shown = with_outputs(model, [name for name in tensors if name != self._input])
-        self._session = Session(shown, optimize=True)
-        self._tensors = list(tensors)
-        self._fixed = io.fixed_batch(model)
+        self._takes = model_inputs.of_model(model)
+        given = {each.name for each in self._takes.inputs}
+        self._given = [name for name in tensors if name in given]
+        self._wanted = [name for name in tensors if name not in given]
+        self._session = Session(with_outputs(model, self._wanted), optimize=True)
         self._batch = batch
-        self._wanted = [name for name in tensors if name != self._input]
 
     def ranges(self, batches: Batches) -> dict[str, Range]:
         """Lowest and highest value of each tensor, widened to hold 0.
@@ -111,19 +110,18 @@ class Observer:
         }
 
     def _runs(self, batches: Batches) -> Iterator[dict[str, NDArray[np.float32]]]:
-        if not self._tensors:  # a session that is asked for nothing gives all it has
+        if not (self._given or self._wanted):  # a session asked for nothing gives all it has
             return
-        for x in whole_batches(batches(self._batch_size(batches)), self._fixed):
-            values: dict[str, NDArray[Any]] = {}  # of whichever numbers the model gives
-            if self._input in self._tensors:
-                values[self._input] = x
+        for x in whole_batches(batches(self._batch_size(batches)), self._takes):
+            # Of whichever numbers the model gives.
+            values: dict[str, NDArray[Any]] = {name: x[name] for name in self._given}
             if self._wanted:
                 values |= dict(zip(self._wanted, self._session(x, self._wanted), strict=True))
             yield {name: a for name, a in values.items() if a.dtype == np.float32 and a.size}
 
     def _batch_size(self, batches: Batches) -> int:
-        if self._fixed is not None:
-            return self._fixed
+        if self._takes.batch is not None:
+            return self._takes.batch
         if not self._wanted:
             return self._batch
         first = next(iter(batches(1)))
@@ -131,9 +129,7 @@ class Observer:
         return max(1, min(self._batch, BUDGET_BYTES // max(1, bytes_a_sample)))
 
 
-def whole_batches(
-    batches: Iterable[NDArray[np.float32]], fixed: int | None
-) -> Iterator[NDArray[np.float32]]:
+def whole_batches(batches: Iterable[Inputs], takes: ModelInputs) -> Iterator[Inputs]:
     """Those that a model of a fixed batch takes: the last one may be smaller.
 
     Raises:
@@ -141,12 +137,12 @@ def whole_batches(
     """
     count = 0
     for x in batches:
-        if fixed is None or len(x) == fixed:
+        if takes.batch in (None, takes.samples_in(x)):
             count += 1
             yield x
     if not count:
         raise InputError(
-            f"the data has fewer samples than the model's fixed batch of {fixed}",
+            f"the data has fewer samples than the model's fixed batch of {takes.batch}",
             hint="give more data, or export the model with an open batch",
         )
 

@@ -15,10 +15,10 @@ class Sqnr:
     def __init__(self) -> None:
         self._signal = self._noise = 0.0
 
-    def add(self, real: NDArray[np.float32], quantized: NDArray[np.float32]) -> None:
+    def add(self, real: NDArray[np.generic], quantized: NDArray[np.generic]) -> None:
         exact = real.astype(np.float64)
         self._signal += float(np.sum(exact**2))
-        self._noise += float(np.sum((exact - quantized) ** 2))
+        self._noise += float(np.sum((exact - quantized.astype(np.float64)) ** 2))
 
     @property
     def db(self) -> float:

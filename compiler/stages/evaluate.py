@@ -54,26 +54,36 @@ class EvaluateStage(Stage):
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         import numpy as np
 
-        from edgekiln.compiler.evaluation.report import evaluation, reconstruction_errors
+        from edgekiln.compiler.evaluation.report import Judged, evaluation, reconstruction_errors
         from edgekiln.compiler.evaluation.subject import open_subject
         from edgekiln.compiler.onnx_model.feed import feed_for
         from edgekiln.runtime import codec
         from edgekiln.runtime.files import written_whole
 
         subject = open_subject(src, ctx.allow)
-        feed = feed_for(subject.meta, subject.shape, data=self.data, seed=self.seed)
-        reconstructs = feed.dataset.task == "reconstruction"
+        feed = feed_for(subject.meta, subject.takes, data=self.data, seed=self.seed)
+        if not feed.scored:
+            raise ConfigError(
+                f"{feed.name}: its samples have no labels: no accuracy",
+                hint="`edgekiln build` shows how a model agrees with the float one on them",
+            )
+        reconstructs = feed.task == "reconstruction"
         # An AUC takes both kinds of samples, which may lie far apart.
         samples = self.samples or (0 if reconstructs else subject.samples_in_time)
-        total = min(samples or len(feed.dataset.test), len(feed.dataset.test))
+        total = min(samples or feed.count("test"), feed.count("test"))
         outputs: list[NDArray[np.float32]] = []
         done = 0
-        for x, _ in feed.batches(feed.dataset.test, batch=subject.batch, samples=samples):
-            y = subject.predict(x).reshape(len(x), -1)
+        for given in feed.batches("test", batch=subject.batch, samples=samples):
+            count = feed.takes.samples_in(given)
+            y = subject.predict(given)[0].astype(np.float32).reshape(count, -1)
+            x = given[feed.takes.inputs[0].name]
             outputs.append(reconstruction_errors(x, y) if reconstructs else y)
-            done += len(x)
+            done += count
             ctx.advance(done, total, "evaluating")
-        report = evaluation(np.concatenate(outputs), feed.dataset, subject.costs)
+        judged = Judged(
+            name=feed.name, task=feed.task, classes=len(feed.classes), truth=feed.labels("test")
+        )
+        report = evaluation(np.concatenate(outputs), judged, subject.costs)
         with written_whole(dst) as stream:
             stream.write(codec.to_json(report).encode())
         return {"accuracy": report.accuracy, "n": report.n}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model import extents, io, model_inputs
 from edgekiln.compiler.onnx_model.io import Meta
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
@@ -80,7 +80,8 @@ class ExportStage(Stage):
             data=self.data or about.data,
             task=about.task,
         )
-        feed = feed_for(meta, about.input_shape, data=self.data, seed=self.seed)
+        takes = model_inputs.of_module(about)
+        feed = feed_for(meta, takes, data=self.data, seed=self.seed)
         ctx.advance(0, 2, "tracing the module")
         model = to_onnx(module, about, opset=self.opset)
         io.write_meta(model, meta)
@@ -104,19 +105,22 @@ def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.Mo
 
     from edgekiln.compiler.onnx_model import names, rewrites
 
-    example = torch.zeros(2, *about.input_shape)  # torch takes a batch of 1 for a constant
+    takes = model_inputs.of_module(about).inputs
+    # torch takes a batch of 1 for a constant
+    example = [torch.from_numpy(np.zeros((2, *each.shape), each.dtype)) for each in takes]
+    batch = torch.export.Dim("batch", min=1)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 module.eval(),
-                (example,),
+                tuple(example),
                 dynamo=True,
                 optimize=True,
                 verbose=False,
                 opset_version=opset,
-                input_names=["input"],
-                output_names=["output"],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                input_names=[each.name for each in takes],
+                output_names=list(about.outputs),
+                dynamic_shapes=tuple({0: batch} for _ in takes),
             )
     except torch.onnx.OnnxExporterError as error:
         raise UnsupportedError(
@@ -127,7 +131,7 @@ def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.Mo
     model: onnx.ModelProto = program.model_proto
     # Both before rewrites, whose errors would name what the user has never written.
     _check_opset(model, opset)
-    _check_ends(model, about.factory)
+    _check_ends(model, about)
     rewrites.pool_from_reduce_mean(model)
     names.name_after_modules(model)
     names.strip_traces(model)
@@ -145,12 +149,19 @@ def _check_opset(model: "onnx.ModelProto", wanted: int) -> None:
         )
 
 
-def _check_ends(model: "onnx.ModelProto", factory: str) -> None:
-    count = len(model.graph.output)
-    if count != 1:
+def _check_ends(model: "onnx.ModelProto", about: "ModuleMeta") -> None:
+    count, wanted = len(model.graph.output), len(about.outputs)
+    if count != wanted:
+        needed = "one is needed" if wanted == 1 else f"{wanted} are needed"
         raise UnsupportedError(
-            f"{factory}: gives {count} tensors, one is needed",
+            f"{about.factory}: gives {count} tensors, {needed}",
             hint="wrap the model so that forward() returns its logits alone",
+        )
+    kept = {value.name for value in extents.model_inputs(model)}
+    if lost := [each.name for each in about.inputs if each.name not in kept]:
+        raise UnsupportedError(
+            f"{about.factory}: does not use its input {lost[0]}",
+            hint="leave it out of the samples, or wrap the model so that forward() uses it",
         )
 
 
@@ -161,14 +172,17 @@ def _parity(
     import torch
 
     from edgekiln.compiler.onnx_model.session import Session
+    from edgekiln.models.module_ends import named_outputs
 
     session = Session(model, optimize=True)
-    theirs: list[NDArray[np.generic]] = []
-    ours: list[NDArray[np.generic]] = []
-    for x, _ in feed.batches(feed.dataset.val, batch=_BATCH, samples=samples):
+    theirs: list[NDArray[np.float64]] = []
+    ours: list[NDArray[np.float64]] = []
+    for given in feed.batches("val", batch=_BATCH, samples=samples):
+        tensors = (torch.from_numpy(given[each.name]) for each in feed.takes.inputs)
         with torch.no_grad():
-            theirs.append(module(torch.from_numpy(x)).numpy())
-        ours += session(x)
+            outputs = named_outputs(module(*tensors), "the module")
+        theirs.append(_in_rows([tensor.numpy() for tensor in outputs.values()]))
+        ours.append(_in_rows(session(given)))
     expected, got = np.concatenate(theirs), np.concatenate(ours)
     difference = float(np.abs(expected - got).max())
     largest = float(np.abs(expected).max())
@@ -180,6 +194,12 @@ def _parity(
         )
     agreement = float((expected.argmax(-1) == got.argmax(-1)).mean())
     return {"max_abs_difference": difference, "argmax_agreement": agreement}
+
+
+def _in_rows(outputs: "list[NDArray[np.generic]]") -> "NDArray[np.float64]":
+    """All outputs side by side, a row a sample."""
+    rows = [output.reshape(len(output), -1).astype(np.float64) for output in outputs]
+    return np.concatenate(rows, axis=1)
 
 
 def _leftovers(model: "onnx.ModelProto") -> list[str]:

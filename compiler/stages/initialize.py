@@ -36,6 +36,9 @@ class InitializeStage(Stage):
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
         from edgekiln.models import artifact, data
 
-        dataset = data.load(self.data, self.seed)
-        artifact.create(dst, self.model, dataset, self.data, seed=self.seed)
+        if data.is_unlabelled(self.data):
+            artifact.create_unlabelled(dst, self.model, self.data, seed=self.seed)
+        else:
+            dataset = data.load(self.data, self.seed)
+            artifact.create(dst, self.model, dataset, self.data, seed=self.seed)
         return {}

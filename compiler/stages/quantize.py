@@ -6,10 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.quantization.entropy import entropy_range
@@ -23,9 +20,8 @@ from edgekiln.runtime.errors import AccuracyError, ConfigError, UnsupportedError
 if TYPE_CHECKING:
     import onnx
 
-    from edgekiln.compiler.onnx_model.feed import Feed
+    from edgekiln.compiler.onnx_model.feed import Feed, PartName
     from edgekiln.compiler.quantization.qcheck import Structure
-    from edgekiln.models.data.dataset import Dataset, Split
     from edgekiln.targets.profile import TargetProfile
 
 _SQNR_SAMPLES, _SQNR_BATCH = 512, 32
@@ -81,7 +77,9 @@ class QuantizeStage(Stage):
     data: str = field(
         default="",
         metadata={
-            "help": "Calibrate on this data set, a name or a path (default: the model's own)."
+            "help": "Calibrate on these samples, a name or a path; they need no labels (default: "
+            "the model's own data).",
+            "also": "calibrate",
         },
     )
     seed: int = field(default=0, metadata={"help": "Split the data set by this seed."})
@@ -110,8 +108,9 @@ class QuantizeStage(Stage):
 
         model = prepare(src.read(io.load_model))
         meta = io.read_meta(model)
-        shape = io.static_shape(model)
-        feed = feed_for(meta, shape, data=self.data, seed=self.seed)
+        takes = model_inputs.of_model(model)
+        feed = feed_for(meta, takes, data=self.data, seed=self.seed)
+        ctx.notes.extend(feed.notes)
         io.write_meta(model, _completed(meta, feed, self.data))
         quantized, sqnr_db = self._integer(model, feed, ctx)
         if self.equalize_below and sqnr_db < self.equalize_below:
@@ -171,17 +170,17 @@ class QuantizeStage(Stage):
         return after if better else before
 
     def _ranges(self, observer: Observer, feed: "Feed", ctx: StageContext) -> dict[str, Range]:
-        parts = _calibration(feed.dataset, self.samples)
+        parts = _calibration(feed, self.samples)
         passes = 1 if self.calibration == "minmax" else 2
         total = sum(count for _, count in parts) * passes
         seen = 0
 
-        def batches(size: int) -> Iterator[NDArray[np.float32]]:
+        def batches(size: int) -> Iterator[model_inputs.Inputs]:
             nonlocal seen
-            for split, count in parts:
-                for x, _ in feed.batches(split, batch=size, samples=count):
+            for part, count in parts:
+                for x in feed.batches(part, batch=size, samples=count):
                     yield x
-                    seen += len(x)
+                    seen += feed.takes.samples_in(x)
                     ctx.advance(min(seen, total), total, f"calibrating ({self.calibration})")
 
         ranges = observer.ranges(batches)
@@ -202,17 +201,18 @@ class QuantizeStage(Stage):
                 return histogram.low, histogram.high
 
 
-def _calibration(dataset: "Dataset", samples: int) -> "list[tuple[Split, int]]":
+def _calibration(feed: "Feed", samples: int) -> "list[tuple[PartName, int]]":
     """Where the calibration samples come from, and how many.
 
     A range that a handful of samples gave cuts off what all others have: a small data set's
     calibration split is filled up from the training split.
     """
-    calib, train = dataset.calib, dataset.train
-    wanted = min(samples or len(calib), len(calib))
+    calib, train = feed.count("calib"), feed.count("train")
+    wanted = min(samples or calib, calib)
     # Filled up to what was asked for, but no further than to what is enough for a range.
-    more = min(len(train), (samples or _LEAST_CALIBRATION) - wanted, _LEAST_CALIBRATION - wanted)
-    return [(calib, wanted), *([(train, more)] if more > 0 else [])]
+    more = min(train, (samples or _LEAST_CALIBRATION) - wanted, _LEAST_CALIBRATION - wanted)
+    parts: list[tuple[PartName, int]] = [("calib", wanted)]
+    return [*parts, ("train", more)] if more > 0 else parts
 
 
 def _completed(meta: io.Meta, feed: "Feed", data: str) -> io.Meta:
@@ -220,9 +220,9 @@ def _completed(meta: io.Meta, feed: "Feed", data: str) -> io.Meta:
     return replace(
         meta,
         preprocessing=feed.preprocessing,
-        labels=meta.labels or feed.dataset.classes,
+        labels=meta.labels or feed.classes,
         data=meta.data or data,
-        task=meta.task or feed.dataset.task,
+        task=meta.task or feed.task,
     )
 
 
@@ -267,9 +267,9 @@ def _sqnr_db(real: "onnx.ModelProto", quantized: "onnx.ModelProto", feed: "Feed"
     reference = Session(with_outputs(real, compared), optimize=True)
     candidate = Session(with_outputs(quantized, compared), optimize=False)
     sqnr = Sqnr()
-    fixed = io.fixed_batch(real)
-    batches = feed.batches(feed.dataset.val, batch=fixed or _SQNR_BATCH, samples=_SQNR_SAMPLES)
-    for x in whole_batches((x for x, _ in batches), fixed):
+    takes = feed.takes
+    batches = feed.batches("val", batch=takes.at_once(_SQNR_BATCH), samples=_SQNR_SAMPLES)
+    for x in whole_batches(batches, takes):
         for exact, rounded in zip(reference(x, compared), candidate(x, compared), strict=True):
             sqnr.add(exact, rounded)
     return sqnr.db

@@ -11,8 +11,9 @@ def data_of_onnx(src: Artifact | None) -> str:
     if src is None or src.kind not in ("onnx", "onnx-int8"):
         return ""
     from edgekiln.compiler.onnx_model.io import load_model, read_meta
+    from edgekiln.compiler.onnx_model.samples import own_data
 
-    return read_meta(src.read(load_model)).data
+    return own_data(read_meta(src.read(load_model)))
 
 
 def used_data(spec: str, seed: int) -> Mapping[str, str]:
@@ -22,6 +23,7 @@ def used_data(spec: str, seed: int) -> Mapping[str, str]:
 
 @cache
 def _data_sha256(spec: str, seed: int) -> str:
-    from edgekiln.models.data import load
+    from edgekiln.models.data import is_unlabelled, load
+    from edgekiln.models.data.unlabelled import fingerprint
 
-    return load(spec, seed).fingerprint
+    return fingerprint(spec) if is_unlabelled(spec) else load(spec, seed).fingerprint

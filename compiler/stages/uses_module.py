@@ -18,8 +18,11 @@ def data_of_module(src: Artifact | None) -> str:
     if src is None or src.kind != "module":
         return ""
     from edgekiln.models.artifact import read_meta
+    from edgekiln.models.data.sample_factory import is_reference
 
-    return src.read(read_meta).data
+    data = src.read(read_meta).data
+    # A stranger's file must not have functions called: those are named by the user himself.
+    return "" if is_reference(data.partition("?")[0]) else data
 
 
 def used_factory(src: Artifact | None) -> Mapping[str, str]:

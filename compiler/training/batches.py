@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Random changes of training images; vectors are left alone."""
+    """Random changes of training images; samples of floats are left alone."""
 
     shift: int = 0  # pixels, at most, up, down, left or right; zeros move in
     flip: bool = False  # left-right, every other image; wrong for digits and text
@@ -26,7 +26,7 @@ class Augment:
         """Images (N, H, W, C), each shifted and flipped by its own draw."""
         import torch
 
-        if images.ndim != 4 or not (self.shift or self.flip):
+        if images.dtype != torch.uint8 or not (self.shift or self.flip):
             return images
         draw = torch.Generator().manual_seed(seed)
         if self.shift:

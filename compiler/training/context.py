@@ -52,7 +52,9 @@ def open_context(src: Path, data: str, seed: int, allow: Collection[str] = ()) -
             f"{src}: does not name the data it is trained on",
             hint="say which: --data digits, or a folder, .npz, IDX or CIFAR file",
         )
-    dataset = replace(load(data or meta.data, seed), preprocessing=meta.preprocessing)
+    dataset = load(data or meta.data, seed)
+    if meta.preprocessing is not None:
+        dataset = replace(dataset, preprocessing=meta.preprocessing)
     check_fits(module, dataset, str(src))
     return TrainingContext(module=module, meta=replace(meta, data=data or meta.data), data=dataset)
 

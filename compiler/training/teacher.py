@@ -28,7 +28,8 @@ def from_artifact(path: Path, student: TrainingContext, allow: Collection[str] =
     module, meta = load_module(path, allow)
     check_finite(module, str(path))
     check_fits(module, student.data, str(path))
-    adapt_input(module, meta.preprocessing, student.meta.preprocessing, str(path))
+    if meta.preprocessing and student.meta.preprocessing:
+        adapt_input(module, meta.preprocessing, student.meta.preprocessing, str(path))
     return module
 
 

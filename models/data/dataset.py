@@ -21,7 +21,7 @@ Samples = NDArray[np.uint8] | NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """x: uint8 images (N, H, W, C) or float32 vectors (N, F); y: int64 class indices (N,)."""
+    """x: uint8 images (N, H, W, C) or float32 samples (N, …); y: int64 class indices (N,)."""
 
     x: Samples
     y: NDArray[np.int64]
@@ -62,10 +62,16 @@ class Dataset:
     calib: Split
     test: Split
     notes: tuple[str, ...] = ()
+    numbers_given: bool = False  # scale, mean or std: by the options, not by the samples
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fingerprint", _fingerprint(self))
+
+    @property
+    def scored(self) -> bool:
+        """Whether the test part tells how good a model is: by classes or two kinds of sample."""
+        return self.task == "classification" or len(np.unique(self.test.y)) > 1
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -88,7 +94,7 @@ def labelled(
 
     Args:
         where: the path, and the part of it, for messages.
-        x: uint8 (N, H, W) or (N, H, W, 1|3), or floats (N, F).
+        x: uint8 (N, H, W) or (N, H, W, 1|3), or floats (N, …).
         y: integers (N,) or (N, 1).
         classes: how many there are, where the files say so.
 
@@ -139,14 +145,14 @@ def _checked_samples(where: str, x: NDArray[Any]) -> Samples:  # a user's array,
         )
     if x.ndim == 4 and x.dtype == np.uint8 and x.shape[3] in (1, 3):
         return x
-    if x.ndim == 2 and x.dtype.kind == "f":
+    if x.ndim > 1 and x.dtype.kind == "f":
         with np.errstate(all="ignore"):  # too large for float32 becomes infinite, which is refused
-            vectors = x.astype(np.float32)
-        if not np.isfinite(vectors).all():
+            floats = x.astype(np.float32)
+        if not np.isfinite(floats).all():
             raise InputError(f"{where}: holds values that are not finite", hint="remove them")
-        return vectors
-    hint = "images are uint8 (N, H, W) or (N, H, W, 1 or 3); vectors are floats (N, F)"
-    if x.ndim == 4 and x.shape[1] in (1, 3):
+        return floats
+    hint = "images are uint8 (N, H, W) or (N, H, W, 1 or 3); other samples are floats (N, …)"
+    if x.ndim == 4 and x.dtype == np.uint8 and x.shape[1] in (1, 3):
         hint = "put the channels last: x.transpose(0, 2, 3, 1)"
     raise InputError(f"{where}: samples are {x.dtype} of shape {x.shape}", hint=hint)
 

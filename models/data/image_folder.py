@@ -50,7 +50,7 @@ def read(path: Path, options: Options) -> UnsplitData:
                 hint=f"add training images of it to {folders['train']}",
             )
     files = {name: _files(folder, classes, options) for name, folder in folders.items()}
-    size = options.size or _common_size([file for part, _ in files.values() for file in part])
+    size = options.size or common_size([file for part, _ in files.values() for file in part])
     color = options.color or "RGB"
     count = sum(len(part) for part, _ in files.values())
     check_pixels(str(path), count, size, CHANNELS[color])
@@ -146,7 +146,7 @@ def _images_below(folder: Path) -> Iterator[Path]:
                 yield file
 
 
-def _common_size(files: list[Path]) -> tuple[int, int]:
+def common_size(files: list[Path]) -> tuple[int, int]:
     """Height and width of the images, from their headers alone."""
     first = _header_size(files[0])
     for file in files[1:]:

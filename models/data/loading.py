@@ -24,6 +24,7 @@ from edgekiln.models.data.npz import read as read_npz
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.splits import size_of, stratified_order
 from edgekiln.models.data.tones import read as read_tones
+from edgekiln.models.data.unlabelled import is_unlabelled
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.manifest import Preprocessing
 from edgekiln.runtime.typed import did_you_mean
@@ -79,6 +80,12 @@ def _load(data: str, seed: int, _files: tuple[object, ...]) -> Dataset:
         options = parse(name, {**defaults, **given})
         return _assemble(name, read(), options, seed)
     path = Path(name).expanduser()
+    if path.suffix != ".npz" and is_unlabelled(data):
+        raise InputError(
+            f"{name}: its samples have no labels, which training and accuracy need",
+            hint="give one folder a class, or y in the .npz; or leave training out: --skip distill "
+            "--skip prune --calibrate SPEC",
+        )
     if path.exists() and not (path.is_dir() or path.is_file()):
         raise InputError(f"{path}: neither a file nor a folder", hint="give a file or a folder")
     if not path.exists():
@@ -123,6 +130,7 @@ def _assemble(name: str, source: UnsplitData, options: Options, seed: int) -> Da
         classes=source.classes,
         task=source.task,
         preprocessing=_preprocessing(shaped["train"].x, options),
+        numbers_given=(options.scale, options.mean, options.std) != (None, None, None),
         notes=(*source.notes, *_notes(shaped)),
         **shaped,
     )
@@ -198,7 +206,7 @@ def _preprocessing(x: Samples, options: Options) -> Preprocessing:
             )
     return Preprocessing(
         scale=scale,
-        layout=options.layout if image else "N*",
+        layout=options.layout if image else "N*" if x.ndim == 2 else "",
         color="L" if image and channels == 1 else "RGB",
         **given,
     )

@@ -20,6 +20,9 @@ _TRAIN = (("x_train", "y_train"), ("x", "y"), ("images", "labels"))
 _TEST = (("x_test", "y_test"),)
 _VAL = (("x_val", "y_val"), ("x_valid", "y_valid"))
 _CLASSES = "classes"
+# What samples and labels may be called, for those who ask what an archive holds.
+SAMPLES = tuple(keys[0] for keys in (*_TRAIN, *_TEST, *_VAL))
+LABELS = tuple(keys[1] for keys in (*_TRAIN, *_TEST, *_VAL))
 
 
 def fits(path: Path) -> bool:
@@ -80,7 +83,8 @@ def _part(path: Path, arrays: Arrays, x_key: str, y_key: str) -> Split:
         return labelled(f"{path}: {x_key}", x, arrays[y_key])
     if x.ndim != 2 or "y_train" in arrays:
         raise InputError(
-            f"{path}: {x_key} has no labels", hint=f"add {y_key}: one class index a sample"
+            f"{path}: {x_key} has no labels",
+            hint=f"add {y_key}: one class index a sample; without labels they can --calibrate",
         )
     return labelled(f"{path}: {x_key}", x, np.zeros(len(x), np.int64))
 

@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.manifest import Preprocessing
 from edgekiln.runtime.typed import did_you_mean
 
 KEYS = ("scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test")
@@ -30,6 +33,23 @@ class Options:
     val: str | None = None
     calib: str | None = None
     test: str | None = None
+
+    def numbers(self, dtype: "np.dtype[np.generic]") -> Preprocessing | None:
+        """What `scale`, `mean` and `std` say of samples of this type; None where they say nothing.
+
+        Who gives one of them means just that: the others are then 1/255 (of bytes, else 1), 0
+        and 1.
+        """
+        if (self.scale, self.mean, self.std) == (None, None, None):
+            return None
+        usual = 1 / 255 if dtype == np.uint8 else 1.0
+        return Preprocessing(
+            scale=usual if self.scale is None else self.scale,
+            mean=self.mean or (0.0,),
+            std=self.std or (1.0,),
+            layout=self.layout,
+            color=self.color or "RGB",
+        )
 
 
 def parse(name: str, given: Mapping[str, str]) -> Options:

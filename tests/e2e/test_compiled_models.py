@@ -36,7 +36,7 @@ def test_a_compact_program_has_smaller_weights_and_the_same_bits(
     for compact in (False, True):
         runner = AotRunner.open(build(model, target, compact=compact))
         (batch,) = batches_for(runner.spec, model, data="", seed=1, samples=1)
-        outputs.append(runner.run(batch)[0])
+        outputs.append(runner.run(*batch.values())[0])
         weights.append(runner.spec.weights_bytes)
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert weights[0] - weights[1] == 32 * 32 * (2 * 36 - 9)
@@ -215,4 +215,4 @@ def test_random_networks_are_exact_and_keep_to_their_memory(
     check(model, target, samples=2)
     lib = model.with_suffix(f".{target.name}.lib")
     (batch,) = batches_for(AotRunner.open(lib).spec, model, data="", seed=2, samples=1)
-    sanitizer.check(lib, model, target, [batch], tmp_path / "objects")
+    sanitizer.check(lib, model, target, list(batch.values()), tmp_path / "objects")

@@ -55,7 +55,7 @@ def test_every_layer_is_onnx_runtimes_but_for_the_last_bits(
     onnx.save(make(), path)
     CompileStage().run(artifacts.of(path), program, StageContext(target=target, scratch=tmp_path))
     rng = np.random.default_rng(0)
-    batches = [rng.normal(size=(1, 3, 32, 32)).astype(np.float32) for _ in range(3)]
+    batches = [{"x": rng.normal(size=(1, 3, 32, 32)).astype(np.float32)} for _ in range(3)]
     result = verify(program, path, batches)
     result.check()
     assert not any(gap.op == "fallback" for gap in result.layers)

@@ -51,7 +51,7 @@ def test_vectors_are_classified_or_without_labels_reconstructed(tmp_path):
         (
             {"x": IMAGES},
             "x has no labels",
-            "add y: one class index a sample",
+            "add y: one class index a sample; without labels they can --calibrate",
         ),
         (
             {"x": IMAGES, "y": LABELS[:59]},
@@ -64,9 +64,9 @@ def test_vectors_are_classified_or_without_labels_reconstructed(tmp_path):
             "put the channels last: x.transpose(0, 2, 3, 1)",
         ),
         (
-            {"x": IMAGES / 255, "y": LABELS},
-            "x: samples are float64 of shape (60, 4, 4, 3)",
-            "images are uint8 (N, H, W) or (N, H, W, 1 or 3); vectors are floats (N, F)",
+            {"x": IMAGES.astype(np.int16), "y": LABELS},
+            "x: samples are int16 of shape (60, 4, 4, 3)",
+            "images are uint8 (N, H, W) or (N, H, W, 1 or 3); other samples are floats (N, …)",
         ),
         (
             {"x": IMAGES, "y": np.eye(3)[LABELS]},

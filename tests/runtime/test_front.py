@@ -88,8 +88,8 @@ def test_run_counts_inputs_and_outputs(toy_bundle, tmp_path):
     given = ("--input", tmp_path / "x.npy")
     done = front("run", toy_bundle(), *given, *given)
     assert (done.returncode, done.stderr.splitlines()[0]) == (
-        2,
-        "error: 2 inputs are given, toy.ekb takes 1: x",
+        3,
+        "error: 2 arrays given, the model has 1 inputs",
     )
     done = front("run", toy_bundle(), *given, "--output", "a.npy", "--output", "b.npy")
     assert done.returncode == 2

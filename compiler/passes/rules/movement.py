@@ -7,6 +7,7 @@ import numpy as np
 
 from edgekiln.compiler.ir.codes import Fill, IntFinish
 from edgekiln.compiler.ir.moves import (
+    INDICES,
     DepthToSpace,
     Pad,
     Repeat,
@@ -14,6 +15,7 @@ from edgekiln.compiler.ir.moves import (
     Reshape,
     Slice,
     SpaceToDepth,
+    Take,
     Transpose,
 )  # fmt: skip
 from edgekiln.compiler.ir.node import Node, Op
@@ -148,11 +150,15 @@ def slice_(rw: Rewriter, node: Node) -> str | None:
 
 
 def gather(rw: Rewriter, node: Node) -> str | None:
-    """Gather of constant indices in even steps: a slice; a single number also drops the axis."""
+    """Gather of constant indices in even steps: a slice; a single number also drops the axis. By
+    numbers that the program is given or computes, rows are taken.
+    """
     x, indices = rw.source(node.inputs[0]), rw.graph.constants.get(node.inputs[1])
+    if indices is None:
+        return _take(rw, node)
     if x is None:
         return "its input is not quantized"
-    if indices is None or indices.ndim > 1:
+    if indices.ndim > 1:
         return "its indices are not one constant row"
     rank, axis = len(x.shape), onnx_op(node).integer("axis", 0)
     places = [int(index) % x.shape[axis % rank] for index in indices.reshape(-1)]
@@ -166,6 +172,20 @@ def gather(rw: Rewriter, node: Node) -> str | None:
     rw.graph.put(replace(x, name=taken, shape=tuple(shape)))
     rw.make(Slice(begin=tuple(begin), steps=tuple(steps)), (x.name,), taken)
     rw.move(node, Reshape(), (taken,))
+    return None
+
+
+def _take(rw: Rewriter, node: Node) -> str | None:
+    table, indices = rw.constant(node.inputs[0]), rw.graph.tensors.get(node.inputs[1])
+    x = rw.source(node.inputs[0])
+    if table is not None:
+        x = rw.operand(node.inputs[0], table.ndim)
+    if x is None or not x.shape:
+        return "its input is not quantized"
+    if indices is None or indices.dtype not in INDICES:
+        return "its indices are not int32 or int64"
+    axis = onnx_op(node).integer("axis", 0) % len(x.shape)
+    rw.move(node, Take(axis=axis), (x.name, indices.name))
     return None
 
 

@@ -91,7 +91,8 @@ def test_tuned_code_gives_the_same_bits(model: Path, tuned: tune.Tuned, tmp_path
     names = [{layer.kernel for layer in runner.spec.layers} for runner in (a, b)]
     assert len(names[0] ^ names[1]) == 6  # other code for all three
     for batch in batches_for(a.spec, model, data="", seed=2, samples=3):
-        np.testing.assert_array_equal(a.run(batch)[0], b.run(batch)[0])
+        x = batch["x"]
+        np.testing.assert_array_equal(a.run(x)[0], b.run(x)[0])
 
 
 def test_float_layers_are_tuned_and_built_so(
@@ -115,7 +116,8 @@ def test_float_layers_are_tuned_and_built_so(
     table.write(tmp_path / "t.jsonl", found.rows)
     file, said = compiled(path, tmp_path, str(tmp_path / "t.jsonl"))
     assert said[-1] == "tiles (t.jsonl): 3 of 3 layers measured"
-    (x,) = batches_for(AotRunner.open(file).spec, path, data="", seed=2, samples=1)
+    (given,) = batches_for(AotRunner.open(file).spec, path, data="", seed=2, samples=1)
+    x = given["x"]
     reference = onnx.reference.ReferenceEvaluator(onnx.load(path)).run(None, {"x": x})
     assert isinstance(reference, list)
     expected = np.asarray(reference[0], np.float32)

@@ -168,7 +168,9 @@ def test_every_score_has_its_samples(tmp_path: Path) -> None:
 def test_without_data_nothing_is_scored_and_the_table_says_why(tmp_path: Path) -> None:
     unknown = replace(SMALL, data_of=lambda _artifact: "")
     result = run(tmp_path, "net.int8.onnx", unknown, recipe=Recipe())
-    assert {step.unscored for step in result.steps} == {"no data: --data SPEC measures accuracy"}
+    assert {step.unscored for step in result.steps} == {
+        "no data: --data measures accuracy, --calibrate the agreement with the float model"
+    }
 
 
 def test_a_program_for_another_machine_is_built_and_not_run(

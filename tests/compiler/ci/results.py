@@ -56,10 +56,12 @@ def energy(joules: float) -> Energy:
 
 def result(
     accuracy: float | None = 0.9, *, arena: int = 1000, quantized_float: int = 0,
-    unscored: str = "", sqnr_db: float | None = None, joules: float | None = None, **changes: Any,
+    unscored: str = "", sqnr_db: float | None = None, joules: float | None = None,
+    score: Score | None = None, **changes: Any,
 ) -> JobResult:  # fmt: skip
     """Of a job "net/x86-64-v3/int8" that was built, checked and measured."""
-    score = None if accuracy is None else Score(value=accuracy, metric="accuracy", n=400, of=400)
+    if score is None and accuracy is not None:
+        score = Score(value=accuracy, metric="accuracy", n=400, of=400)
     compiled = Step(
         stage="compile", target=TARGET, sha256="c" * 64, file_bytes=300, score=score,
         unscored=unscored, metrics={"float_operators_quantized": quantized_float},

@@ -8,6 +8,7 @@ import pytest
 
 from edgekiln.compiler.ci import gates
 from edgekiln.compiler.ci.result import CiResult, Failure, GateVerdict, JobResult, exit_code
+from edgekiln.compiler.packaging.report import Score
 from tests.compiler.ci.results import MACHINE, bench, job, result, run
 
 
@@ -57,6 +58,32 @@ def test_a_limit_on_what_nobody_could_measure_fails_as_a_measurement() -> None:
     unscored = judged(result(None, unscored="no data"), min_accuracy=0.5)["min-accuracy"]
     assert (unscored.exit_code, unscored.message) == (12, "cannot be judged: no data")
     assert judged(result(), max_energy_uj=5)["max-energy-uj"].exit_code == 12
+
+
+def agreeing(sqnr_db: float) -> Score:
+    return Score(value=sqnr_db, metric="sqnr_db", n=40, of=40, top1_agreement=0.9, cosine=0.99)
+
+
+def test_without_labels_the_agreement_is_held_and_no_accuracy() -> None:
+    unlabelled = result(score=agreeing(34.2))
+    verdict = judged(unlabelled, min_sqnr_db=34)["min-sqnr-db"]
+    assert (verdict.status, verdict.message) == ("pass", "34.2 dB ≥ 34.0 dB")
+    missed = judged(unlabelled, min_sqnr_db=35)["min-sqnr-db"]
+    assert (missed.status, missed.exit_code) == ("fail", 6)
+    accuracy = judged(unlabelled, min_accuracy=0.5)["min-accuracy"]
+    assert accuracy.exit_code == 12
+    assert "the data has no labels; min-sqnr-db" in accuracy.message
+    before = run(result(score=agreeing(40.0)))
+    drop = judged(unlabelled, before, max_accuracy_drop=1)["max-accuracy-drop"]
+    assert (drop.status, drop.message) == ("skip", "not judged: the data has no labels")
+
+
+def test_of_labelled_data_the_quantized_models_own_agreement_is_held() -> None:
+    labelled = result(sqnr_db=28.0)
+    assert judged(labelled, min_sqnr_db=27)["min-sqnr-db"].status == "pass"
+    assert judged(labelled, min_sqnr_db=29)["min-sqnr-db"].exit_code == 6
+    floats = result(precision="float32", score=agreeing(90.0))
+    assert judged(floats, min_sqnr_db=80)["min-sqnr-db"].status == "pass"
 
 
 def test_the_signal_is_judged_where_it_was_quantized() -> None:

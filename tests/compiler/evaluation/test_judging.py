@@ -205,7 +205,7 @@ def test_what_is_no_number_is_equal_to_its_like_and_far_from_all_else() -> None:
 
 
 def test_links_of_outputs_that_are_no_numbers_can_be_printed() -> None:
-    batch = np.zeros((1, 2), np.float32)
+    batch = {"x": np.zeros((1, 2), np.float32)}
     models = [
         ("a", lambda _: np.array([[np.nan, 1.0]], np.float32)),
         ("b", lambda _: np.array([[np.nan, 1.0]], np.float32)),
@@ -222,7 +222,7 @@ def test_scalars_are_linked_like_rows() -> None:
         ("a", lambda _: np.array(1.0, np.float32)),
         ("b", lambda _: np.array(1.5, np.float32)),
     ]
-    (link,) = links(models, [np.zeros((1, 2), np.float32)])
+    (link,) = links(models, [{"x": np.zeros((1, 2), np.float32)}])
     assert link.max_abs == 0.5
 
 

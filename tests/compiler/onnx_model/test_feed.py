@@ -3,33 +3,40 @@ import pytest
 
 from edgekiln.compiler.onnx_model.feed import feed_for
 from edgekiln.compiler.onnx_model.io import Meta
+from edgekiln.compiler.onnx_model.model_inputs import ModelInput, ModelInputs
 from edgekiln.models.data import load
 from edgekiln.runtime.errors import ConfigError, InputError
+from edgekiln.runtime.inputs import preprocess
 from edgekiln.runtime.manifest import Preprocessing
 
 
 def feed(meta: Meta | None = None, shape=(3, 32, 32), data="digits"):
-    return feed_for(meta or Meta(), shape, data=data, seed=0)
+    only = ModelInput(name="x", dtype="float32", shape=shape)
+    takes = ModelInputs(inputs=(only,), batched=True, batch=None)
+    return feed_for(meta or Meta(), takes, data=data, seed=0)
 
 
 def test_batches_give_the_first_samples_in_order():
     digits = load("digits", 0)
-    pairs = list(feed().batches(digits.test, batch=32, samples=70))
-    assert [len(x) for x, _ in pairs] == [32, 32, 6]
-    np.testing.assert_array_equal(np.concatenate([y for _, y in pairs]), digits.test.y[:70])
-    assert pairs[0][0].dtype == np.float32
+    given = feed()
+    calls = [call["x"] for call in given.batches("test", batch=32, samples=70)]
+    assert [len(x) for x in calls] == [32, 32, 6]
+    np.testing.assert_array_equal(given.labels("test"), digits.test.y)
+    own = preprocess(digits.test.x[:70], digits.preprocessing)
+    np.testing.assert_array_equal(np.concatenate(calls), own)
+    assert calls[0].dtype == np.float32
 
 
 def test_the_models_own_preprocessing_wins_over_the_datas():
     own = Preprocessing(scale=1.0, mean=(0.0,), std=(2.0,))
     given = feed(Meta(preprocessing=own))
-    (x, _), *_ = given.batches(given.dataset.test, batch=1)
+    first = next(given.batches("test", batch=1))["x"][0]
     assert given.preprocessing == own
-    np.testing.assert_array_equal(x[0].transpose(1, 2, 0), given.dataset.test.x[0] / 2)
+    np.testing.assert_array_equal(first.transpose(1, 2, 0), load("digits", 0).test.x[0] / 2)
 
 
 def test_the_models_own_data_is_the_default():
-    assert feed(Meta(data="digits"), data="").dataset.name == "digits"
+    assert feed(Meta(data="digits"), data="").name == "digits"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.onnx_model.io import Meta
-from edgekiln.runtime.errors import EdgeKilnError, InputError, UnsupportedError
+from edgekiln.runtime.errors import EdgeKilnError, InputError
 from edgekiln.runtime.manifest import Preprocessing
 from tests.compiler.float_models import make, residual, write
 
@@ -81,14 +81,6 @@ def test_an_empty_file_has_no_operation(tmp_path):
     assert loaded(path).message == f"{path}: an ONNX file without any operation"
 
 
-def test_weights_in_another_file_are_refused(tmp_path):
-    path = tmp_path / "m.onnx"
-    onnx.save(residual(), path, save_as_external_data=True, location="m.bin", size_threshold=0)
-    error = loaded(path)
-    assert error.message == f"{path}: weight 'w1' lies in another file"
-    assert error.hint == "make one file of it: onnx.save(onnx.load('in.onnx'), 'out.onnx')"
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_named(tmp_path, value):
     weight = np.ones((10, 8), np.float32)
@@ -118,49 +110,3 @@ def test_quantized_models_are_recognised():
     )
     assert io.is_quantized(model)
     assert not io.is_quantized(residual())
-
-
-@pytest.mark.parametrize(
-    ("x", "layout"),
-    [("N, 3, 32, 32", "NCHW"), ("N, 32, 32, 3", "NHWC"), ("N, 1, 49, 1", "NCHW"), ("N, 640", "N*")],
-)
-def test_the_layout_is_guessed_from_the_shape(x, layout):
-    assert io.input_layout(make("y = Relu (x)", {}, x=x, y=x)) == layout
-
-
-def test_only_the_batch_may_be_open():
-    assert io.static_shape(residual()) == (3, 32, 32)
-    with pytest.raises(UnsupportedError) as caught:
-        io.static_shape(residual(x="N, 3, H, W"))
-    assert caught.value.message == (
-        "input 'x' has the shape (N, 3, H, W): only the batch may be open"
-    )
-    assert caught.value.exit_code == 4
-
-
-def test_only_float32_inputs_are_taken():
-    model = make("c = Cast <to = 1> (x)\n y = Relu (c)", {}, x="N, 4", y="N, 4")
-    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
-    with pytest.raises(UnsupportedError) as caught:
-        io.static_shape(model)
-    assert caught.value.message == "input 'x' is uint8, not float32"
-
-
-def test_a_second_input_is_refused():
-    model = residual()
-    model.graph.input.append(
-        onnx.helper.make_tensor_value_info("mask", onnx.TensorProto.FLOAT, [1])
-    )
-    with pytest.raises(UnsupportedError) as caught:
-        io.model_input(model)
-    assert caught.value.message == "a model needs exactly one input, this one has: x, mask"
-
-
-def test_an_open_batch_can_be_fixed_once():
-    model = residual()
-    assert io.fixed_batch(model) is None
-    io.set_batch(model, 4)
-    assert io.fixed_batch(model) == 4
-    assert io.extents(model.graph.output[0]) == (4, 10)
-    with pytest.raises(UnsupportedError, match="input 'x' has a fixed batch of 4, not 2"):
-        io.set_batch(model, 2)

@@ -20,7 +20,7 @@ def test_a_batch_the_model_cannot_reshape_is_explained(capfd):
     session = Session(model, optimize=True)
     with pytest.raises(UnsupportedError) as caught:
         session(np.zeros((3, 4), np.float32))
-    assert caught.value.message.startswith("ONNX Runtime fails on a batch of 3: Non-zero status")
+    assert caught.value.message.startswith("ONNX Runtime fails on input x (3, 4): Non-zero status")
     assert "\n" not in caught.value.message
     assert caught.value.exit_code == 4
     assert capfd.readouterr() == ("", "")

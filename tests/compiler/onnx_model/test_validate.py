@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from edgekiln.compiler.ir.import_onnx import import_onnx
-from edgekiln.compiler.onnx_model import io, validate
+from edgekiln.compiler.onnx_model import extents, io, validate
 from edgekiln.runtime.errors import EdgeKilnError, InputError
 from tests.compiler.float_models import make, residual, write
 
@@ -252,7 +252,7 @@ def test_a_wrong_shape_of_a_result_is_corrected(tmp_path):
     model = residual(x="2, 3, 32, 32", y="2, 10")
     model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 7
     loaded = io.load_model(write(model, tmp_path / "m.onnx"))
-    assert io.extents(loaded.graph.output[0]) == (2, 10)
+    assert extents.extents(loaded.graph.output[0]) == (2, 10)
     onnx.checker.check_model(loaded, full_check=True)
 
 

@@ -176,7 +176,7 @@ def test_the_quantizer_promises_what_the_passes_hold(form, tmp_path):
     ready = prepare(model)
     nodes = qdq.quantized_nodes(ready, ())
     tensors = qdq.observed_tensors(nodes, [w.name for w in ready.graph.initializer])
-    ranges = Observer(ready, tensors, batch=16).ranges(lambda size: [x[:size]])
+    ranges = Observer(ready, tensors, batch=16).ranges(lambda size: [{"x": x[:size]}])
     quantized = qdq.quantize(ready, nodes, ranges)
 
     structure = qcheck.inspect(quantized)

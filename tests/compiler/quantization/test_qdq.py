@@ -22,7 +22,7 @@ def quantized(
         x = rng.normal(size=(16, *_shape(model))).astype(np.float32)
     nodes = qdq.quantized_nodes(model, exclude)
     tensors = qdq.observed_tensors(nodes, [w.name for w in model.graph.initializer])
-    ranges = Observer(model, tensors, batch=16).ranges(lambda size: [x[:size]])
+    ranges = Observer(model, tensors, batch=16).ranges(lambda size: [{"x": x[:size]}])
     return qdq.quantize(model, nodes, ranges)
 
 

@@ -13,7 +13,7 @@ TENSORS = ["x", "a", "ra", "s", "p", "y"]
 
 
 def batches(size):
-    return (IMAGES[i : i + size] for i in range(0, len(IMAGES), size))
+    return ({"x": IMAGES[i : i + size]} for i in range(0, len(IMAGES), size))
 
 
 def everything(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -70,8 +70,9 @@ def test_a_fixed_batch_is_kept():
 
 def test_an_activation_that_overflows_is_named():
     model = make("e = Exp (x)\n y = Relu (e)", {}, x="N, 4", y="N, 4")
+    huge = np.full((1, 4), 1e3, np.float32)
     with pytest.raises(InputError) as caught:
-        Observer(model, ["x", "e"], batch=8).ranges(lambda _: [np.full((1, 4), 1e3, np.float32)])
+        Observer(model, ["x", "e"], batch=8).ranges(lambda _: [{"x": huge}])
     assert caught.value.message == ("activation 'e' is NaN or infinite on the calibration data")
     assert caught.value.hint == "check the weights, and the data's scale, mean and std"
 
@@ -79,14 +80,16 @@ def test_an_activation_that_overflows_is_named():
 def test_integers_are_not_observed():
     model = make("n = Shape (x)\n y = Reshape (x, n)", {}, x="N, 4", y="N, 4")
     assert set(
-        Observer(model, ["x", "n", "y"], batch=8).ranges(lambda _: [np.ones((2, 4), np.float32)])
+        Observer(model, ["x", "n", "y"], batch=8).ranges(
+            lambda _: [{"x": np.ones((2, 4), np.float32)}]
+        )
     ) == {"x", "y"}
 
 
 def test_a_tensor_of_zeros_has_an_empty_histogram():
     model = make("y = Relu (x)", {}, x="N, 4", y="N, 4")
     observer = Observer(model, ["y"], batch=8)
-    feed = lambda _: [-np.ones((2, 4), np.float32)]  # noqa: E731
+    feed = lambda _: [{"x": -np.ones((2, 4), np.float32)}]  # noqa: E731
     found = observer.ranges(feed)
     assert found == {"y": (0.0, 0.0)}
     histogram = observer.histograms(feed, found)["y"]

@@ -48,7 +48,7 @@ def test_tensors_may_be_called_as_the_quantizer_calls_its_own(names):
     x = np.random.default_rng(1).normal(size=(16, 3, 8, 8)).astype(np.float32)
     nodes = qdq.quantized_nodes(ready, ())
     tensors = qdq.observed_tensors(nodes, [w.name for w in ready.graph.initializer])
-    ranges = Observer(ready, tensors, batch=16).ranges(lambda size: [x[:size]])
+    ranges = Observer(ready, tensors, batch=16).ranges(lambda size: [{"x": x[:size]}])
     quantized = qdq.quantize(ready, nodes, ranges)
     assert [v.name for v in quantized.graph.output] == [v.name for v in real.graph.output]
     assert [v.name for v in quantized.graph.input] == ["x"]

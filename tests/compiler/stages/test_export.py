@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model import extents, io
 from edgekiln.compiler.onnx_model.rewrites import batch_norms_after_conv
 from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.compiler.pipeline.stage import StageContext
@@ -113,7 +113,7 @@ def test_the_graph_is_what_the_quantizer_wants(exported):
     operators = {node.op_type for node in model.graph.node}
     assert operators == {"Conv", "Relu", "Add", "GlobalAveragePool", "Reshape", "Gemm"}
     assert batch_norms_after_conv(model) == notes == []
-    assert io.extents(io.model_input(model)) == ("batch", 3, 32, 32)
+    assert extents.extents(extents.model_inputs(model)[0]) == ("batch", 3, 32, 32)
     assert [entry.version for entry in model.opset_import] == [20]
 
 

@@ -185,9 +185,11 @@ def test_the_manifest_names_the_input_s_preprocessing(lib, tmp_path):
 
 def test_data_fills_one_input_only(lib, tmp_path):
     two = (TOY.inputs[0], replace(TOY.inputs[0], name="z"))
-    with pytest.raises(InputError, match="data 'digits' fills one input, toy has 2") as caught:
+    with pytest.raises(
+        InputError, match="digits fills one input, the model takes float32"
+    ) as caught:
         packed(lib(inputs=two, machine="m68k"), tmp_path, data="digits")
-    assert "leave --data away" in caught.value.hint
+    assert "give samples by name" in caught.value.hint
 
 
 def test_a_batch_larger_than_the_test_split_is_refused(lib, tmp_path):

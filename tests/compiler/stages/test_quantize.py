@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.quantization import qcheck
 from edgekiln.compiler.stages.quantize import QuantizeStage
@@ -120,7 +120,7 @@ def test_a_fixed_batch_and_an_old_opset_are_no_obstacle(tmp_path):
     model = residual(opset=11, x="2, 3, 32, 32", y="2, 10")
     model.ir_version = 6
     int8, metrics, _ = quantize(write(model, tmp_path / "m.onnx"))
-    assert io.fixed_batch(int8) == 2
+    assert model_inputs.of_model(int8).batch == 2
     assert metrics["quantized_ops"] == 6
     assert metrics["sqnr_db"] > 30
 
@@ -128,7 +128,7 @@ def test_a_fixed_batch_and_an_old_opset_are_no_obstacle(tmp_path):
 def test_samples_beyond_the_last_whole_batch_are_left_out(tmp_path):
     model = residual(x="7, 3, 32, 32", y="7, 10")
     int8, metrics, _ = quantize(write(model, tmp_path / "m.onnx"))
-    assert io.fixed_batch(int8) == 7
+    assert model_inputs.of_model(int8).batch == 7
     assert metrics["sqnr_db"] > 30
 
 

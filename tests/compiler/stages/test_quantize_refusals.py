@@ -67,7 +67,10 @@ def test_an_operator_without_any_form_is_refused_by_name(tmp_path):
 def test_a_model_without_data_asks_for_it(float_model):
     error = refused(float_model, ConfigError, data="")
     assert error.message == "the model does not name the data it was trained on"
-    assert error.hint == ("say which to use: --data digits, or a folder, .npz, IDX or CIFAR file")
+    assert error.hint == (
+        "say which to use: --data digits, or a folder, .npz, IDX or CIFAR file; samples without "
+        "labels will do: --calibrate pictures/"
+    )
     assert error.exit_code == 2
 
 

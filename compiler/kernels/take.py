@@ -1,0 +1,61 @@
+"""Rows taken by numbers that are known at run time: embeddings, and what else Gather does."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.compiler.kernels.sharing import shared
+from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
+from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import cast, const, load, maximum, minimum, select
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeKernel:
+    """Moves runs: y[o, i, :] = x[o, index[i], :], for `outer` o and `count` i.
+
+    A negative number counts from the end. One that names no row takes the nearest: whatever a
+    program is given, it reads no other memory.
+
+    Args:
+        rows: that x has along the axis.
+        inner: values of a row.
+        dtype: of x and y.
+        index: the type of the numbers, int32 or int64.
+    """
+
+    outer: int
+    rows: int
+    inner: int
+    count: int
+    dtype: str
+    index: str
+
+    @property
+    def erased(self) -> Self:
+        """The kernel itself, for no number lies in memory."""
+        return self
+
+    @shared
+    def build(self, mk: MicroKernel) -> Kernel:
+        """Build the kernel."""
+        with KernelBuilder() as k:
+            x = k.tensor(self.outer * self.rows * self.inner, self.dtype)
+            index = k.tensor(self.count, self.index)
+            y = k.tensor(self.outer * self.count * self.inner, self.dtype)
+            with loop(*k.items(self.outer * self.count)) as item:
+                block, place = divmod_(item, self.count)
+                # In the numbers' own type: those of 64 bits may be far outside.
+                zero, last = (cast(const(n), self.index) for n in (0, self.rows - 1))
+                given = let(load(index, place))
+                from_end = select(given < zero, given + cast(const(self.rows), self.index), given)
+                row = cast(minimum(maximum(from_end, zero), last), "int32")
+                source = let((block * self.rows + row) * self.inner)
+                to = let(item * self.inner)
+                widths = mk.lanes if self.dtype == "float32" else mk.byte_lanes
+                for_vectors(
+                    self.inner, widths,
+                    lambda i, lanes: store(y, to + i, load(x, source + i, lanes), lanes),
+                )  # fmt: skip
+        return k.finish()

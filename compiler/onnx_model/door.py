@@ -1,0 +1,101 @@
+"""A user's ONNX file comes in: whole, in one file, in float32, with the sizes that he says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler.onnx_model import extents, io
+from edgekiln.compiler.onnx_model.validate import max_elements
+from edgekiln.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EnteredModel:
+    """`notes` tell what was changed, a sentence each; without any the file is as it lies there."""
+
+    model: "onnx.ModelProto"
+    notes: tuple[str, ...]
+
+
+def enter(path: Path, shapes: Sequence[str] = ()) -> EnteredModel:
+    """Read a user's model.
+
+    Args:
+        shapes: "NAME=SIZE" for an extent that has a name, "INPUT=1x3x224x224" for an input.
+
+    Raises:
+        ConfigError: a shape that names nothing of the model, or does not fit it.
+        InputError, UnsupportedError: as `io.load_model`.
+    """
+    notes: list[str] = []
+    model = io.load_model(path, notes)
+    if shapes:
+        sizes = _OpenSizes(model)
+        for text in shapes:
+            sizes.fix(text)
+        notes.append(f"sizes fixed: {', '.join(shapes)}")
+    return EnteredModel(model=model, notes=tuple(notes))
+
+
+class _OpenSizes:
+    """The open extents of a model's inputs."""
+
+    def __init__(self, model: "onnx.ModelProto") -> None:
+        self.model = model
+        self.inputs = {value.name: value for value in extents.model_inputs(model)}
+
+    def fix(self, text: str) -> None:
+        name, _, size = text.rpartition("=")
+        parts = size.split("x")
+        if not name or not all(part.isdecimal() and int(part) > 0 for part in parts):
+            raise ConfigError(
+                f"--shape {text}: is no size",
+                hint="write NAME=SIZE, or INPUT=1x3x224x224 for all axes of an input",
+            )
+        if max(map(int, parts)) > max_elements():
+            raise ConfigError(f"--shape {text}: larger than {max_elements()}")
+        if name in self.inputs and (len(parts) > 1 or name not in self._open()):
+            self._fix_input(name, [int(part) for part in parts], text)
+        elif name in self._open() and len(parts) == 1:
+            self._name_has_size(name, int(parts[0]))
+        else:
+            raise ConfigError(f"--shape {text}: nothing is called {name!r}", hint=self._known())
+
+    def _fix_input(self, name: str, sizes: list[int], text: str) -> None:
+        dims = self.inputs[name].type.tensor_type.shape.dim
+        fits = len(dims) == len(sizes) and all(
+            not dim.dim_value or dim.dim_value == size
+            for dim, size in zip(dims, sizes, strict=False)
+        )
+        if not fits:
+            shape = ", ".join(map(str, extents.extents(self.inputs[name])))
+            raise ConfigError(
+                f"--shape {text}: input {name!r} has the shape ({shape})",
+                hint="only extents that are open can be fixed",
+            )
+        for dim, size in zip(dims, sizes, strict=True):
+            if dim.dim_param:
+                self._name_has_size(dim.dim_param, size)
+            dim.dim_value = size
+
+    def _name_has_size(self, name: str, size: int) -> None:
+        graph = self.model.graph
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.dim_param == name:
+                    dim.dim_value = size
+
+    def _open(self) -> list[str]:
+        found = [extent for value in self.inputs.values() for extent in extents.extents(value)]
+        return list(dict.fromkeys(e for e in found if isinstance(e, str) and e != "?"))
+
+    def _known(self) -> str:
+        shapes = [
+            f"{name} ({', '.join(map(str, extents.extents(value)))})"
+            for name, value in self.inputs.items()
+        ]
+        return f"the model's inputs are: {', '.join(shapes)}"

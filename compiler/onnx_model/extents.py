@@ -1,0 +1,28 @@
+"""The sizes that an ONNX model declares."""
+
+from typing import TYPE_CHECKING
+
+from edgekiln.runtime.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    import onnx
+
+# A symbolic extent is its name ("batch"), an unknown one "?".
+Extent = int | str
+
+
+def model_inputs(model: "onnx.ModelProto") -> "list[onnx.ValueInfoProto]":
+    """The inputs that are no weights. Raises UnsupportedError when there is none."""
+    weights = {weight.name for weight in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if not inputs:
+        raise UnsupportedError(
+            "the model has no input", hint="what takes nothing always gives the same"
+        )
+    return inputs
+
+
+def extents(value: "onnx.ValueInfoProto") -> tuple[Extent, ...]:
+    """The shape of an input or output, batch first."""
+    dims = value.type.tensor_type.shape.dim
+    return tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dims)

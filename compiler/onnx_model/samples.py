@@ -1,0 +1,192 @@
+"""Raw samples become the arrays of one input: shapes, types, and pixels as numbers."""
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.onnx_model.model_inputs import ModelInput, ModelInputs
+from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.inputs import preprocess
+from edgekiln.runtime.manifest import Preprocessing
+
+if TYPE_CHECKING:
+    from edgekiln.compiler.onnx_model.io import Meta
+    from edgekiln.models.data.dataset import Dataset
+    from edgekiln.models.data.options import Options
+
+# Layouts an image model can want, in the order in which they are tried when nobody says.
+_LAYOUTS = ("NCHW", "NHWC", "N*")
+# Numbers as they are, in their own order.
+_UNCHANGED = Preprocessing(scale=1.0, mean=(0.0,), std=(1.0,), layout="")
+_HOW = (
+    "say how a pixel p becomes a number, (p · scale − mean) / std, as the model was trained: "
+    "--calibrate 'PATH?scale=0.0039216&mean=0.485,0.456,0.406&std=0.229,0.224,0.225', or ?scale=1 "
+    "for the values as they are"
+)
+
+
+def own_data(meta: "Meta") -> str:
+    """The data that a model names as its own; "" for a function, which only a user may have called.
+
+    A file may be a stranger's.
+    """
+    from edgekiln.models.data.sample_factory import is_reference
+
+    return "" if is_reference(meta.data.partition("?")[0]) else meta.data
+
+
+def ready(
+    raw: NDArray[np.generic], want: ModelInput, preprocessing: Preprocessing | None
+) -> NDArray[np.generic]:
+    """(k, …) raw samples as the model's own numbers: (k, *want.shape) of its type."""
+    array = raw if preprocessing is None else preprocess(raw, preprocessing)
+    return np.ascontiguousarray(array.reshape(len(raw), *want.shape).astype(want.dtype, copy=False))
+
+
+def picture_of(want: ModelInput, meta: "Meta") -> tuple[tuple[int, int] | None, str]:
+    """Height, width and color of the pictures that an input takes; no size for what is no image."""
+    if len(want.shape) != 3:
+        return None, meta.preprocessing.color if meta.preprocessing else "RGB"
+    last = want.shape[2] in (1, 3) and want.shape[0] not in (1, 3)
+    height, width, channels = want.shape if last else (*want.shape[1:], want.shape[0])
+    color = meta.preprocessing.color if meta.preprocessing else "L" if channels == 1 else "RGB"
+    return (height, width), color
+
+
+def shaped(
+    array: NDArray[np.generic], want: ModelInput, takes: ModelInputs, meta: "Meta", where: str
+) -> NDArray[np.generic]:
+    """The samples of one input with one sample an item of the first axis: (N, …).
+
+    Taken: (N, *sample), (N, batch, *sample), and (N, …) pixels of images.
+
+    Raises:
+        InputError: anything else.
+    """
+    rest, batch = array.shape[1:], takes.batch or 1
+    if rest == want.shape or _is_picture(array, want, meta):
+        return array
+    if takes.batched and rest == (batch, *want.shape):
+        return array.reshape(-1, *want.shape)
+    if not takes.batched and want.shape[:1] == (1,) and rest == want.shape[1:]:
+        return array[:, None]
+    sample = f"({', '.join(['N', *map(str, want.shape)])})"
+    raise InputError(
+        f"samples of {where} have the shape {rest}, input {want.name!r} takes {want.shape}",
+        hint=f"give {want.dtype} {sample}, a sample an item of the first axis",
+    )
+
+
+def preprocessing(
+    array: NDArray[np.generic],
+    want: ModelInput,
+    own: Preprocessing | None,
+    options: "Options",
+    where: str,
+) -> Preprocessing | None:
+    """How samples without labels become the model's numbers; None: they are.
+
+    Floats are the model's own input already, unless options say otherwise. Of pixels and other
+    whole numbers the model has to say, or the options.
+
+    Args:
+        own: what the model's file says.
+        options: of the data.
+
+    Raises:
+        InputError: nobody says it, or the types do not go together.
+    """
+    given, wanted = array.dtype, np.dtype(want.dtype)
+    said = options.numbers(given)
+    if wanted.kind == "f" and given.kind == "f":
+        return None if said is None else replace(said, layout="")
+    if wanted.kind == "f" and given.kind in "iub":
+        numbers = own or said
+        if numbers is None:
+            raise InputError(
+                f"{where}: its samples are {given}, input {want.name!r} takes {want.dtype}, and "
+                "the model does not say how one becomes the other",
+                hint=_HOW,
+            )
+        return _laid_out(array, want, numbers, where, free=own is None)
+    _check_whole(array, want, where)
+    if array.shape[1:] == want.shape:
+        return None
+    return _laid_out(array, want, _UNCHANGED, where, free=True)
+
+
+def of_dataset(dataset: "Dataset", want: ModelInput, meta: "Meta", where: str) -> Preprocessing:
+    """How a labelled data set's samples become a model's numbers.
+
+    Raises:
+        InputError: they differ in shape.
+    """
+    given = meta.preprocessing or dataset.preprocessing
+    floats = dataset.test.x.dtype.kind == "f"
+    if meta.preprocessing is None and floats and not (dataset.scored or dataset.numbers_given):
+        given = _UNCHANGED  # samples without labels, see `preprocessing`
+    return _laid_out(dataset.test.x, want, given, where, free=meta.preprocessing is None)
+
+
+def _laid_out(
+    array: NDArray[np.generic], want: ModelInput, numbers: Preprocessing, where: str, *, free: bool
+) -> Preprocessing:
+    """The preprocessing in the layout that fits; only its own where that is not `free`."""
+    candidates = [numbers]
+    if array.ndim in (3, 4) and array.dtype == np.uint8 and (free or not numbers.layout):
+        channels = array.shape[3] if array.ndim == 4 else 1
+        colored = [numbers]
+        if channels == 1 and free:
+            colored.append(replace(numbers, color="L"))
+        candidates += [replace(each, layout=way) for each in colored for way in _LAYOUTS]
+    elif free:
+        candidates.append(replace(numbers, layout=""))
+    shapes = []
+    for candidate in candidates:
+        shapes.append(shape := _sample_shape(array, candidate))
+        if shape == want.shape:
+            return candidate
+    size = "or resize it: --data 'PATH?size=HEIGHTxWIDTH'"
+    raise InputError(
+        f"samples of {where} have the shape {shapes[0]}, the model takes {want.shape}",
+        hint=f"give data of the model's size, {size}",
+    )
+
+
+def _sample_shape(array: NDArray[np.generic], numbers: Preprocessing) -> tuple[int, ...]:
+    return preprocess(array[:1], numbers).shape[1:]
+
+
+def _is_picture(array: NDArray[np.generic], want: ModelInput, meta: "Meta") -> bool:
+    """Whether these are pixels whose number is the input's, in another order, or of gray."""
+    if array.dtype != np.uint8 or array.ndim not in (3, 4):
+        return False
+    size, _ = picture_of(want, meta)
+    if size is not None:
+        return array.shape[1:3] == size
+    return len(want.shape) == 1 and math.prod(array.shape[1:3]) in (
+        want.shape[0],
+        want.shape[0] // 3,
+    )
+
+
+def _check_whole(array: NDArray[np.generic], want: ModelInput, where: str) -> None:
+    """Raise InputError unless the samples are whole numbers that the input's type holds."""
+    wanted = np.dtype(want.dtype)
+    hint = f"convert them: samples.astype({want.dtype!r})"
+    if array.dtype.kind not in "iub" or (wanted.kind == "b" and array.dtype.kind != "b"):
+        raise InputError(
+            f"{where}: its samples are {array.dtype}, input {want.name!r} takes {want.dtype}",
+            hint=hint,
+        )
+    if wanted.kind in "iu" and array.dtype.kind != "b":
+        limits = np.iinfo(wanted)
+        low, high = int(array.min()), int(array.max())
+        if low < limits.min or high > limits.max:
+            raise InputError(
+                f"{where}: its samples are {low} to {high}, which {want.dtype} does not hold",
+                hint="give samples of the input's own type",
+            )

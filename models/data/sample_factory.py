@@ -1,0 +1,111 @@
+"""A user's own samples: `package.module:factory` gives them one by one."""
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.models import spec
+from edgekiln.models.data.limits import DATA
+from edgekiln.models.data.options import KEYS, Options, parse
+from edgekiln.models.zoo.factories import resolve
+from edgekiln.runtime.errors import InputError
+
+_FORMS = (
+    "it gives arrays, one a sample, or, of several inputs, dicts by the inputs' names; what stands "
+    "behind a sample in a tuple, such as a label, is left out"
+)
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """A data set that has a length and an index, as PyTorch's have."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> object: ...
+
+
+def is_reference(name: str) -> bool:
+    """Whether this names a function: `package.module:factory`."""
+    module, colon, function = name.partition(":")
+    parts = [*module.split("."), *function.split(".")]
+    return bool(colon) and all(part.isidentifier() for part in parts)
+
+
+def options_of(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str, str]]:
+    """What stands behind `?`: the options of data, and the factory's own arguments."""
+    ours = {key: value for key, value in given.items() if key in KEYS}
+    return parse(name, ours), {key: value for key, value in given.items() if key not in KEYS}
+
+
+def samples_of(
+    reference: str, arguments: Mapping[str, str], most: int
+) -> dict[str, NDArray[np.generic]]:
+    """The first `most` samples, stacked: (N, …) by the input's name, "" for the only one.
+
+    Raises:
+        ConfigError, InputError: no such function, it raised, or what it gave is no samples.
+    """
+    made = resolve(spec.join(reference, dict(arguments)))
+    try:
+        return _stacked(reference, made.call(**made.kwargs), most)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's own function does
+        raise InputError(
+            f"{reference}: raised {type(error).__name__}: {error}",
+            hint="call it in Python with the same arguments to see where",
+        ) from error
+
+
+def _stacked(reference: str, found: object, most: int) -> dict[str, NDArray[np.generic]]:
+    if isinstance(found, Mapping):  # all samples of each input
+        return {str(key): _array(value)[:most] for key, value in found.items()}
+    rows: dict[str, list[NDArray[np.generic]]] = {}
+    size = 0
+    for sample in _in_turn(reference, found, most):
+        for key, value in _named(sample).items():
+            rows.setdefault(key, []).append(value)
+            size += value.nbytes
+        DATA.check(size, reference, "give fewer samples: ?limit=500")
+    for key, values in rows.items():
+        _check_alike(reference, key, values)
+    return {key: np.stack(values) for key, values in rows.items()}
+
+
+def _in_turn(reference: str, found: object, most: int) -> Iterable[object]:
+    if isinstance(found, Iterable):
+        return islice(found, most)
+    if isinstance(found, Indexed):
+        return (found[index] for index in range(min(len(found), most)))
+    raise InputError(f"{reference}: a {type(found).__name__} is no row of samples", hint=_FORMS)
+
+
+def _named(sample: object) -> dict[str, NDArray[np.generic]]:
+    if isinstance(sample, tuple) and sample:
+        sample = sample[0]
+    if isinstance(sample, Mapping):
+        return {str(key): _array(value) for key, value in sample.items()}
+    return {"": _array(sample)}
+
+
+def _array(value: object) -> NDArray[np.generic]:
+    numpy = getattr(value, "numpy", None)  # a tensor of PyTorch's
+    array: NDArray[np.generic] = np.asarray(numpy() if callable(numpy) else value)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"a sample is {array.dtype}, not numbers", hint=_FORMS)
+    return array
+
+
+def _check_alike(reference: str, key: str, values: list[NDArray[np.generic]]) -> None:
+    kinds = {(value.dtype.name, value.shape) for value in values}
+    if len(kinds) > 1:
+        first, other = (" ".join(map(str, kind)) for kind in (min(kinds), max(kinds)))
+        of = f" of {key}" if key else ""
+        raise InputError(
+            f"{reference}: samples{of} are {first} and {other}",
+            hint="all samples of an input need one shape and one type",
+        )

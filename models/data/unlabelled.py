@@ -1,0 +1,231 @@
+"""Samples without labels: what a model is calibrated on, and held against itself.
+
+`pictures/`, a folder of images; `.npy` of (N, …); `.npz` whose arrays are named after a model's
+inputs, or hold the samples of its only one; `package.module:factory`, which gives the samples one
+by one.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.models import spec
+from edgekiln.models.data.limits import DATA, check_pixels
+from edgekiln.models.data.npz import LABELS, SAMPLES
+from edgekiln.models.data.options import Options, parse
+from edgekiln.models.data.sample_factory import is_reference, options_of, samples_of
+from edgekiln.models.data.splits import size_of
+from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
+from edgekiln.runtime.npy import names_in, read_archive, read_npy
+
+# Nothing more is learned from more samples, and all of them are held in memory.
+MOST_SAMPLES = 2048
+_TEST, _VAL = "0.2", "0.1"  # of the samples; at least one
+_MOST_HELD_OUT = 512  # unless the options say how many
+ONLY = ""  # the name of the input where the samples are those of the model's only one
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSet:
+    """N samples of each input, and which of them are for what.
+
+    Args:
+        arrays: by the name of the input, or `ONLY`; (N, …) each, of any type of number.
+        parts: "calib", "val" and "test" → the indices of their samples.
+    """
+
+    name: str
+    arrays: Mapping[str, NDArray[np.generic]]
+    options: Options
+    parts: Mapping[str, NDArray[np.int64]]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+
+def is_unlabelled(data: str) -> bool:
+    """Whether a spec of data names samples without labels. Raises InputError for a damaged file."""
+    name, _ = spec.split(data)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _is_flat(path)
+    if not path.is_file():
+        return is_reference(name)
+    return path.suffix == ".npy" or (path.suffix == ".npz" and _has_no_labels(path))
+
+
+def _has_no_labels(path: Path) -> bool:
+    """Whether an archive holds samples alone."""
+    names = names_in(path, DATA)
+    if not any(name in names for name in SAMPLES):
+        return True  # they are named after a model's inputs
+    if any(name in names for name in LABELS):
+        return False
+    # One array of vectors is to be reconstructed, see `npz`.
+    return len(names) > 1 or next(iter(read_archive(path, DATA).values())).ndim != 2
+
+
+def load_samples(
+    data: str, seed: int, *, size: tuple[int, int] | None = None, color: str = "RGB"
+) -> SampleSet:
+    """Read them, in an order that the seed decides, at most `MOST_SAMPLES` unless `limit` says.
+
+    Args:
+        size, color: of the pictures of a folder, where the options say nothing; None: their own.
+
+    Raises:
+        ConfigError: a wrong option.
+        InputError: nothing there, damaged, of different lengths, or too large.
+    """
+    return _load(data, seed, size, color, _state(data))
+
+
+def fingerprint(data: str) -> str:
+    """SHA-256 (hex) of all that decides the samples: the files' bytes, or what a factory gives."""
+    name, given = spec.split(data)
+    path = Path(name).expanduser()
+    digest = sha256(repr(sorted(given.items())).encode())
+    if path.is_dir():
+        for picture in _pictures(path):
+            digest.update(f"\0{picture.name}\0".encode())
+            digest.update(picture.read_bytes())
+    elif path.is_file():
+        digest.update(path.read_bytes())
+    else:
+        options, arguments = _options(name, given)
+        arrays = samples_of(name, arguments, options.limit or MOST_SAMPLES)
+        for key, array in sorted(arrays.items()):
+            digest.update(f"\0{key}\0{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=2)
+def _load(
+    data: str, seed: int, size: tuple[int, int] | None, color: str, _files: tuple[object, ...]
+) -> SampleSet:
+    """Every stage of a build asks for the same samples; what changed on disk is read again."""
+    name, given = spec.split(data)
+    options, arguments = _options(name, given)
+    path = Path(name).expanduser()
+    most = options.limit or MOST_SAMPLES
+    arrays: Mapping[str, NDArray[np.generic]]
+    if path.is_dir():
+        arrays = {ONLY: _read_pictures(path, options, size, color, seed)}
+    elif path.suffix == ".npy" and path.is_file():
+        arrays = {ONLY: read_npy(path, DATA)}
+    elif path.is_file():
+        arrays = _read_archive(path)
+    else:
+        arrays = samples_of(name, arguments, most)
+    count = _common_length(name, arrays)
+    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:most])
+    taken = {key: _finite(name, key, array[chosen]) for key, array in arrays.items()}
+    parts, notes = _split(options, len(chosen), seed)
+    return SampleSet(name=name, arrays=taken, options=options, parts=parts, notes=notes)
+
+
+def _options(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str, str]]:
+    """The options of data, and, of a factory, the arguments beside them."""
+    if not is_reference(name):
+        return parse(name, given), {}
+    return options_of(name, given)
+
+
+def _state(data: str) -> tuple[object, ...]:
+    """Tells whether the files are still the same: their paths, sizes and times."""
+    path = Path(spec.split(data)[0]).expanduser().absolute()
+    found = _pictures(path) if path.is_dir() else [path] if path.is_file() else []
+    states = ((each, each.stat()) for each in found)
+    return tuple((each, state.st_size, state.st_mtime_ns) for each, state in states)
+
+
+def _is_flat(folder: Path) -> bool:
+    """Whether pictures lie in the folder itself, and no other folders."""
+    nested = any(each.is_dir() and not each.name.startswith(".") for each in folder.iterdir())
+    return not nested and bool(_pictures(folder))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if not entry.name.startswith(".")]
+    return [folder / n for n in sorted(names) if Path(n).suffix.lower() in IMAGE_SUFFIXES]
+
+
+def _read_pictures(
+    folder: Path, options: Options, size: tuple[int, int] | None, color: str, seed: int
+) -> NDArray[np.uint8]:
+    from edgekiln.models.data.image_folder import common_size
+
+    files = _pictures(folder)
+    order = np.random.default_rng(seed).permutation(len(files))
+    files = [files[i] for i in np.sort(order[: options.limit or MOST_SAMPLES])]
+    height, width = options.size or size or common_size(files)
+    channels = options.color or color
+    check_pixels(str(folder), len(files), (height, width), CHANNELS[channels])
+    out = np.empty((len(files), height, width, CHANNELS[channels]), np.uint8)
+    for file, pixels in zip(files, out, strict=True):
+        pixels[...] = read_image(file, height, width, channels)
+    return out
+
+
+def _read_archive(path: Path) -> dict[str, NDArray[np.generic]]:
+    """The arrays by input name; a single one is of the only input, whatever it is called."""
+    arrays = {k: v for k, v in read_archive(path, DATA).items() if v.dtype.kind in "biuf"}
+    if len(arrays) == 1:
+        return {ONLY: next(iter(arrays.values()))}
+    return arrays
+
+
+def _common_length(name: str, arrays: Mapping[str, NDArray[np.generic]]) -> int:
+    if not arrays:
+        raise InputError(f"{name}: holds no arrays of numbers", hint="give (N, …) arrays")
+    for key, array in arrays.items():
+        if not array.ndim or not array.size:
+            raise InputError(
+                f"{name}: array {key!r} of shape {array.shape} holds no samples".replace(" ''", ""),
+                hint="the first axis is the samples': (N, …)",
+            )
+    counts = {key: len(array) for key, array in arrays.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{count} of {key}" for key, count in counts.items())
+        raise InputError(
+            f"{name}: has {listed}", hint="give every input the same number of samples"
+        )
+    return next(iter(counts.values()))
+
+
+def _finite(name: str, key: str, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        of = f" of {key}" if key else ""
+        raise InputError(f"{name}: samples{of} hold values that are not finite", hint="remove them")
+    return array
+
+
+def _split(
+    options: Options, count: int, seed: int
+) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
+    """Held out first, the rest calibrates. Of one or two samples some have to serve twice."""
+    order = np.random.default_rng(seed).permutation(count).astype(np.int64)
+    sizes = {}
+    for part, asked, share in (("test", options.test, _TEST), ("val", options.val, _VAL)):
+        wanted = size_of(part, asked or share, count)
+        sizes[part] = max(1, wanted if asked else min(wanted, _MOST_HELD_OUT))
+    test, val = order[: sizes["test"]], order[sizes["test"] : sizes["test"] + sizes["val"]]
+    calib = order[sizes["test"] + sizes["val"] :]
+    if options.calib:
+        calib = calib[: max(1, size_of("calib", options.calib, count))]
+    notes: tuple[str, ...] = ()
+    if not len(calib) or not len(val):
+        notes = (f"of {count} samples some calibrate and are held out at once",)
+        val = val if len(val) else test
+        calib = calib if len(calib) else order
+    return {"test": test, "val": val, "calib": calib}, notes
