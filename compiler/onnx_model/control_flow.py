@@ -4,7 +4,7 @@ do: which branch is taken, how many turns there are.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,14 +27,14 @@ class Unrolled:
     weights: "list[onnx.TensorProto]" = field(default_factory=list)
 
     def op(
-        self, op: str, inputs: Sequence[str], result: str, **attributes: Any
-    ) -> str:  # ONNX's own
+        self, op: str, inputs: Sequence[str], result: str, **attributes: int | Sequence[int]
+    ) -> str:
         """Append an operator with one result; returns the name of that."""
         import onnx
 
-        self.nodes.append(
-            onnx.helper.make_node(op, list(inputs), [result], name=result, **attributes)
-        )
+        node = onnx.helper.make_node(op, list(inputs), [result], name=result)
+        node.attribute.extend(onnx.helper.make_attribute(k, v) for k, v in attributes.items())
+        self.nodes.append(node)
         return result
 
     def constant(self, name: str, value: "NDArray[np.generic]") -> str:
