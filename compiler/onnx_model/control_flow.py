@@ -1,188 +1,236 @@
-"""If and Loop whose course is known when the model is read become the nodes that they run."""
+"""If, Scan and Loop as operators of the graph around them, where constants and shapes say what they
+do: which branch is taken, how many turns there are.
+"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgekiln.compiler.onnx_model import operators
-from edgekiln.compiler.onnx_model.nested import defined_in, graphs_of, renamed
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
     from numpy.typing import NDArray
 
-MOST_NODES = 20_000  # that a loop may become; a longer one stays, and is refused by name
-
-
-def has_any(model: "onnx.ModelProto") -> bool:
-    """Whether the graph holds an If or a Loop."""
-    return any(node.op_type in ("If", "Loop") and not node.domain for node in model.graph.node)
-
-
-def inline(model: "onnx.ModelProto") -> int:
-    """Put, in place, the branch that is taken, or the rounds that are run, where their number is
-    constant. What depends on data stays.
-
-    Returns:
-        How many went.
-    """
-    work = _Inlining(model)
-    nodes: list[onnx.NodeProto] = []
-    count = 0
-    for node in model.graph.node:
-        instead = work.of(node)
-        count += instead is not None
-        nodes += [node] if instead is None else instead
-    if count:
-        kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
-        del model.graph.node[:]
-        model.graph.node.extend(kept)
-        model.graph.initializer.extend(work.made)
-    return count
+MOST_NODES = 4096  # that a loop may become
+_AXES_ARE_AN_OPERAND = 13  # of Unsqueeze since this operator set
+_WITHOUT_BATCH = 9  # Scan since this operator set
 
 
 @dataclass
-class _Inlining:
-    model: "onnx.ModelProto"
-    made: "list[onnx.TensorProto]" = field(default_factory=list)
+class Unrolled:
+    """What takes the place of a node: operators, in order, and the weights that they read."""
 
-    def __post_init__(self) -> None:
+    nodes: "list[onnx.NodeProto]" = field(default_factory=list)
+    weights: "list[onnx.TensorProto]" = field(default_factory=list)
+
+    def op(
+        self, op: str, inputs: Sequence[str], result: str, **attributes: int | Sequence[int]
+    ) -> str:
+        """Append an operator with one result; returns the name of that."""
         import onnx
 
-        graph = self.model.graph
-        self.taken = set().union(*map(defined_in, graphs_of(self.model)))
-        self.constants = {w.name: onnx.numpy_helper.to_array(w) for w in graph.initializer}
-        for node in graph.node:
-            if (value := _constant(node)) is not None:
-                self.constants[node.output[0]] = value
+        node = onnx.helper.make_node(op, list(inputs), [result], name=result)
+        node.attribute.extend(onnx.helper.make_attribute(k, v) for k, v in attributes.items())
+        self.nodes.append(node)
+        return result
 
-    def of(self, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
-        """What a node becomes; None: it stays."""
-        if node.domain:
-            return None
-        if node.op_type == "If":
-            return self._branch(node)
-        return self._rounds(node) if node.op_type == "Loop" else None
-
-    def _branch(self, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
-        condition = self.constants.get(node.input[0])
-        if condition is None or condition.size != 1:
-            return None
-        chosen = "then_branch" if condition.reshape(-1)[0] else "else_branch"
-        (branch,) = [a.g for a in node.attribute if a.name == chosen]
-        nodes, results = self._copied(branch, {})
-        return [*nodes, *_identities(results, node.output)]
-
-    def _rounds(self, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
-        import numpy as np
-
-        (body,) = [a.g for a in node.attribute if a.name == "body"]
-        given = [*node.input, "", ""]
-        count, goes_on = self.constants.get(given[0]), self.constants.get(given[1])
-        never_ends = not given[1] or (goes_on is not None and bool(goes_on.reshape(-1)[0]))
-        if count is None or not never_ends or not _always_goes_on(body):
-            return None
-        rounds = int(count.reshape(-1)[0])
-        carried = list(node.input[2:])
-        scanned = len(body.output) - 1 - len(carried)
-        if rounds * len(body.node) > MOST_NODES or (scanned and rounds < 1):
-            return None
-        nodes: list[onnx.NodeProto] = []
-        rows: list[list[str]] = [[] for _ in range(scanned)]
-        true = self._add(f"{node.output[0]}.goes_on", np.array(True))
-        for index in range(rounds):
-            number = self._add(f"{node.output[0]}.round", np.array(index, np.int64))
-            names = dict(zip((v.name for v in body.input), (number, true, *carried), strict=True))
-            copied, results = self._copied(body, names)
-            nodes += copied
-            carried = results[1 : 1 + len(carried)]
-            for row, name in zip(rows, results[1 + len(carried) :], strict=True):
-                row.append(name)
-        ends = node.output[: len(carried)]
-        return [*nodes, *_identities(carried, ends), *self._stacked(rows, node.output[len(ends) :])]
-
-    def _stacked(
-        self, rows: Sequence[Sequence[str]], outputs: Sequence[str]
-    ) -> "Iterator[onnx.NodeProto]":
-        """The results of all rounds along a new first axis."""
-        import numpy as np
+    def constant(self, name: str, value: "NDArray[np.generic]") -> str:
         import onnx
 
-        make = onnx.helper.make_node
-        for row, output in zip(rows, outputs, strict=False):
-            if not output:
-                continue
-            first = self._add(f"{output}.axis", np.array([0], np.int64))
-            parts = [self._free(f"{output}.{index}") for index in range(len(row))]
-            for name, part in zip(row, parts, strict=True):
-                yield make("Unsqueeze", [name, first], [part], name=part)
-            yield make("Concat", parts, [output], name=output, axis=0)
-
-    def _copied(
-        self, graph: "onnx.GraphProto", inputs: dict[str, str]
-    ) -> "tuple[list[onnx.NodeProto], list[str]]":
-        """A graph's nodes under names of their own, and what its outputs are called now."""
-        names = {name: self._free(name) for name in defined_in(graph) - inputs.keys()} | inputs
-        for weight in graph.initializer:
-            if weight.name not in inputs:
-                copy = type(weight)()
-                copy.CopyFrom(weight)
-                copy.name = names[weight.name]
-                self.made.append(copy)
-        nodes = [renamed(node, names) for node in graph.node]
-        for node in nodes:
-            node.name = next((name for name in node.output if name), node.name)
-        return nodes, [names.get(value.name, value.name) for value in graph.output]
-
-    def _add(self, name: str, value: "NDArray[np.generic]") -> str:
-        import onnx
-
-        name = self._free(name)
-        self.made.append(onnx.numpy_helper.from_array(value, name))
+        self.weights.append(onnx.numpy_helper.from_array(value, name))
         return name
 
-    def _free(self, name: str) -> str:
-        candidate, count = name, 0
-        while candidate in self.taken:
-            count += 1
-            candidate = f"{name}.{count}"
-        self.taken.add(candidate)
-        return candidate
+    def run(self, body: "onnx.GraphProto", stem: str, given: Mapping[str, str]) -> list[str]:
+        """The operators of a graph inside a node, for operands of these names.
+
+        What it makes is named after `stem`. Returns the names of its results.
+        """
+        import onnx
+
+        names = dict(given)
+        for weight in body.initializer:
+            copy = onnx.TensorProto()
+            copy.CopyFrom(weight)
+            copy.name = names[weight.name] = f"{stem}:{weight.name}"
+            self.weights.append(copy)
+        for node in body.node:
+            names |= {name: f"{stem}:{name}" for name in node.output if name}
+            inner = onnx.NodeProto()
+            inner.CopyFrom(node)
+            _rename([inner], names)
+            self.nodes.append(inner)
+        return [names.get(value.name, value.name) for value in body.output]
 
 
-def _identities(names: Sequence[str], outputs: Sequence[str]) -> "Iterator[onnx.NodeProto]":
-    import onnx
-
-    for name, output in zip(names, outputs, strict=False):
-        if output:
-            yield onnx.helper.make_node("Identity", [name], [output], name=output)
-
-
-def _always_goes_on(body: "onnx.GraphProto") -> bool:
-    """Whether a loop's condition for another round is true whatever is computed."""
-    import onnx
-
-    name = body.output[0].name
-    makers = {out: node for node in body.node for out in node.output}
-    while name in makers and makers[name].op_type == "Identity":
-        name = makers[name].input[0]
-    if name == body.input[1].name:
-        return True
-    values = {w.name: onnx.numpy_helper.to_array(w) for w in body.initializer}
-    value = values.get(name) if name not in makers else _constant(makers[name])
-    return value is not None and bool(value.reshape(-1)[0])
-
-
-def _constant(node: "onnx.NodeProto") -> "NDArray[np.generic] | None":
-    import numpy as np
-    import onnx
-
-    if node.op_type != "Constant" or node.domain:
+def unrolled(
+    node: "onnx.NodeProto",
+    constants: "Mapping[str, NDArray[np.generic]]",
+    shapes: Mapping[str, tuple[int, ...]],
+    opset: int,
+) -> Unrolled | None:
+    """The operators that an If, Scan or Loop stands for; None where that depends on data, or where
+    there would be more than `MOST_NODES`.
+    """
+    if node.domain not in ("", "ai.onnx"):
         return None
-    for key, value in operators.attributes(node).items():
-        if key == "value":
-            return onnx.numpy_helper.to_array(value)
-        if key in ("value_int", "value_float"):
-            return np.asarray(value)
+    match node.op_type:
+        case "If":
+            return _taken(node, constants)
+        case "Scan":
+            return _scan(node, {**shapes, **{k: v.shape for k, v in constants.items()}}, opset)
+        case "Loop":
+            return _loop(node, constants, opset)
     return None
+
+
+def _taken(
+    node: "onnx.NodeProto", constants: "Mapping[str, NDArray[np.generic]]"
+) -> Unrolled | None:
+    if node.input[0] not in constants:
+        return None
+    given = operators.attributes(node)
+    branch = given["then_branch" if constants[node.input[0]].all() else "else_branch"]
+    out = Unrolled()
+    results = out.run(branch, _stem(node), {})
+    for source, result in zip(results, node.output, strict=True):
+        if result:
+            out.op("Identity", [source], result)
+    return out
+
+
+def _scan(
+    node: "onnx.NodeProto", shapes: Mapping[str, tuple[int, ...]], opset: int
+) -> Unrolled | None:
+    given = operators.attributes(node)
+    body, count = given["body"], given["num_scan_inputs"]
+    states, scanned = list(node.input[:-count]), list(node.input[-count:])
+    axes = given.get("scan_input_axes", [0] * count)
+    backward = given.get("scan_input_directions", [0] * count)
+    if opset < _WITHOUT_BATCH or any(name not in shapes for name in scanned):
+        return None
+    turns = shapes[scanned[0]][axes[0]]
+    if not 0 < turns * len(body.node) <= MOST_NODES:
+        return None
+    out, stem, collected = Unrolled(), _stem(node), []
+    for turn in range(turns):
+        here = f"{stem}:{turn}"
+        slices = []
+        for i, name in enumerate(scanned):
+            place = turns - 1 - turn if backward[i] else turn
+            index = out.constant(f"{here}:index{i}", np.array(place))
+            slices.append(out.op("Gather", [name, index], f"{here}:slice{i}", axis=axes[i]))
+        inputs = [value.name for value in body.input]
+        results = out.run(body, here, dict(zip(inputs, (*states, *slices), strict=True)))
+        states = results[: len(states)]
+        collected.append(results[len(states) :])
+    outputs = len(node.output) - len(states)
+    joined = _Joined(
+        axes=given.get("scan_output_axes", [0] * outputs),
+        backward=given.get("scan_output_directions", [0] * outputs),
+    )
+    _finish(out, node, states, collected, joined, opset)
+    return out
+
+
+def _loop(
+    node: "onnx.NodeProto", constants: "Mapping[str, NDArray[np.generic]]", opset: int
+) -> Unrolled | None:
+    body = operators.attributes(node)["body"]
+    trips, condition = (name if name in constants or not name else None for name in node.input[:2])
+    if not trips or condition is None or not _goes_on(body):
+        return None
+    turns = int(constants[trips].reshape(-1)[0])
+    if condition and not constants[condition].all():
+        turns = 0
+    if not 0 < turns * len(body.node) <= MOST_NODES:
+        return None
+    out, stem, collected, states = Unrolled(), _stem(node), [], list(node.input[2:])
+    inputs = [value.name for value in body.input]
+    true = out.constant(f"{stem}:true", np.array(True))
+    for turn in range(turns):
+        here = f"{stem}:{turn}"
+        number = out.constant(f"{here}:number", np.array(turn))
+        _, *results = out.run(body, here, dict(zip(inputs, (number, true, *states), strict=True)))
+        states = results[: len(states)]
+        collected.append(results[len(states) :])
+    outputs = len(node.output) - len(states)
+    _finish(
+        out, node, states, collected, _Joined(axes=[0] * outputs, backward=[0] * outputs), opset
+    )
+    return out
+
+
+def _goes_on(body: "onnx.GraphProto") -> bool:
+    """Whether a loop's body hands the condition on as it is."""
+    made = {name: node for node in body.node for name in node.output}
+    name = body.output[0].name
+    while name in made and made[name].op_type == "Identity":
+        name = made[name].input[0]
+    if name in made and made[name].op_type == "Constant":
+        value = operators.attributes(made[name]).get("value")
+        return value is not None and bool(np.any(_array(value)))
+    return bool(name == body.input[1].name)
+
+
+def _array(tensor: "onnx.TensorProto") -> "NDArray[np.generic]":
+    import onnx
+
+    found: NDArray[np.generic] = onnx.numpy_helper.to_array(tensor)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Joined:
+    """How what each turn makes is joined: along which new axis, and whether the last is first."""
+
+    axes: Sequence[int]
+    backward: Sequence[int]
+
+
+def _finish(
+    out: Unrolled,
+    node: "onnx.NodeProto",
+    states: Sequence[str],
+    collected: Sequence[Sequence[str]],
+    joined: _Joined,
+    opset: int,
+) -> None:
+    """The last states and what the turns made, under the names of the node's results."""
+    for source, result in zip(states, node.output, strict=False):
+        if result:
+            out.op("Identity", [source], result)
+    for i, result in enumerate(node.output[len(states) :]):
+        if not result:
+            continue
+        parts = []
+        for turn, results in enumerate(collected):
+            name = f"{result}:part{turn}"
+            if opset < _AXES_ARE_AN_OPERAND:
+                out.op("Unsqueeze", [results[i]], name, axes=[joined.axes[i]])
+            else:
+                axes = out.constant(f"{name}:axes", np.array([joined.axes[i]]))
+                out.op("Unsqueeze", [results[i], axes], name)
+            parts.append(name)
+        if joined.backward[i]:
+            parts.reverse()
+        out.op("Concat", parts, result, axis=joined.axes[i])
+
+
+def _stem(node: "onnx.NodeProto") -> str:
+    names: list[str] = list(node.output)
+    return next(name for name in names if name)
+
+
+def _rename(nodes: "Iterable[onnx.NodeProto]", names: Mapping[str, str]) -> None:
+    """Rename in place, in the graphs inside the nodes too, which see what is around them."""
+    for node in nodes:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                _rename(graph.node, names)
+                for value in graph.output:
+                    value.name = names.get(value.name, value.name)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.onnx_model import (
-    control_flow,
     external_data,
     folding,
     half,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
 _PREFIX = "edgekiln."
+_CONTROL_FLOW = ("If", "Loop", "Scan")
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 
@@ -113,10 +113,19 @@ def _in_todays_form(model: "onnx.ModelProto", path: Path, notes: list[str]) -> "
     model = validate.validated(model, where)
     if half.to_float32(model):
         notes.append("its half floats (float16 or bfloat16) are computed in float32")
-    if control_flow.has_any(model) and (count := folding.unfold(model)):
-        notes.append(f"{count} If and Loop whose course is constant were replaced by what they run")
-        model = validate.validated(model, where)
+    if before := _control_flow(model):
+        plain = folding.settle(model)
+        if gone := before - _control_flow(plain):
+            notes.append(
+                f"{gone} If, Loop or Scan of constant course were replaced by what they run"
+            )
+            return validate.validated(plain, where)
     return model
+
+
+def _control_flow(model: "onnx.ModelProto") -> int:
+    """How many operators choose what is run."""
+    return sum(node.op_type in _CONTROL_FLOW for node in model.graph.node)
 
 
 def save_model(model: "onnx.ModelProto", path: Path) -> None:
