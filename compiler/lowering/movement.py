@@ -1,6 +1,6 @@
 """Operations that move or requantize: no work where the bytes already lie right, else a copy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from edgekiln.compiler.ir.codes import IntFinish
@@ -51,16 +51,19 @@ def _copy(
     finish: IntFinish | None = None,
     fill: float | None = None,
     operand: int | None = None,
+    as_is: bool = False,
 ) -> None:
     """A call of the copy kernel over the axes of the result, if no others are given.
 
     Args:
+        as_is: codes stay what they are, though the result's stand for other numbers.
         operand: one of several that are copied into the result, the first with its border.
     """
     result = low.tensor(node.name)
+    source = low.tensor(node.inputs[operand or 0])
     kernel = CopyKernel(
         shape=result.shape if shape is None else shape,
-        x=low.tensor(node.inputs[operand or 0]).nhwc(),
+        x=(replace(source, quant=result.quant) if as_is else source).nhwc(),
         y=result.nhwc(),
         x_strides=x.strides,
         y_strides=y.strides,
@@ -85,12 +88,15 @@ def reshape(low: Lowering, node: Node, op: Reshape) -> None:
     # A program's output is memory of the caller's: what lies elsewhere is copied there.
     if (op.in_memory or (x.is_plain and y.is_plain)) and y.name not in low.graph.outputs:
         low.alias(y.name, x.name)
+    elif x.shape == y.shape:  # an image, read with another scale
+        _copy(low, node, _side(x), _side(y), as_is=True)
     elif y.is_plain:  # read x in ONNX's order, write densely
         dense = _Side(strides=dense_strides(x.shape), offset=_side(y).offset)
-        _copy(low, node, _side(x), dense, shape=x.shape)
+        _copy(low, node, _side(x), dense, shape=x.shape, as_is=True)
     else:
-        assert x.is_plain, f"{node.name}: a reshape between two channels-last images"
-        _copy(low, node, _Side(strides=dense_strides(y.shape), offset=0), _side(y))
+        assert x.is_plain, f"{node.name}: a reshape between two channels-last images"  # by `layout`
+        dense = _Side(strides=dense_strides(y.shape), offset=0)
+        _copy(low, node, dense, _side(y), as_is=True)
 
 
 def transpose(low: Lowering, node: Node, op: Transpose) -> None:

@@ -126,6 +126,14 @@ def _scales(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
     return _length(known, 1, data[axis], "scale")
 
 
+def _row(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
+    """Normalizations over the axes from one on."""
+    data, axis = known[0], operators.attributes(node).get("axis", -1)
+    if data is None or -len(data) <= axis < len(data):
+        return None
+    return f"has axis {axis} of {len(data)}"
+
+
 def _numbers(*places: int) -> Check:
     """Operands that are one number each: such as the bounds of Clip."""
 
@@ -147,6 +155,8 @@ _CHECKS: dict[str, Check] = {
     "InstanceNormalization": _channels,
     "QuantizeLinear": _scales,
     "DequantizeLinear": _scales,
+    "LayerNormalization": _row,
+    "RMSNormalization": _row,
     "Clip": _numbers(1, 2),
     "CumSum": _numbers(1),
     "OneHot": _numbers(1),

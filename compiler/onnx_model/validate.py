@@ -18,9 +18,10 @@ LIMIT = "EDGEKILN_MAX_ELEMENTS"
 _MAX_ELEMENTS = 2**28  # of one tensor: 1 GiB of float32
 _SHAPE_ARITHMETIC = 1024  # elements of a constant whose values may say what shapes there are
 _WEIGHTS_ARE_NO_INPUTS = 4  # version of ONNX's file format since when they need not be listed
-# Attributes that are extents of a window or of what lies around it.
+# Attributes that are extents of a window or of what lies around it, or name axes: what does not fit
+# 32 bits, ONNX itself takes for another number.
 _EXTENTS = frozenset(
-    "blocksize dilations kernel_shape output_padding output_shape pads pooled_shape size "
+    "axes axis blocksize dilations kernel_shape output_padding output_shape pads pooled_shape size "
     "split strides".split()
 )
 

@@ -20,6 +20,7 @@ def layout(graph: Graph) -> None:
         graph.put(replace(graph.tensors[name], layout="NHWC"))
     _reorder_edges(graph, images)
     _reorder_rows(graph)
+    _reorder_reshapes(graph)
     _absorb_flatten(graph)
 
 
@@ -62,6 +63,25 @@ def _reorder_rows(graph: Graph) -> None:
         copies = [_copy(plain[name], name) for name in node.outputs if name in plain]
         nodes += [_copy(name, plain[name]) for name in dict.fromkeys(node.inputs) if name in plain]
         nodes += [node.renamed(plain), *copies]
+    graph.nodes = nodes
+
+
+def _reorder_reshapes(graph: Graph) -> None:
+    """From one image to another of other extents: through ONNX's order, which both are named in."""
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        image, result = graph.tensors.get(node.inputs[0]), graph.tensors[node.name]
+        if (
+            isinstance(node.op, Reshape)
+            and image is not None
+            and image.layout == result.layout == "NHWC"
+            and image.shape != result.shape
+        ):
+            rows = f"{image.name}:rows:{node.name}"
+            graph.put(replace(image, name=rows, layout="plain"))
+            nodes += [_copy(image.name, rows), node.renamed({image.name: rows})]
+        else:
+            nodes.append(node)
     graph.nodes = nodes
 
 

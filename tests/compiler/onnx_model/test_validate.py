@@ -195,6 +195,17 @@ def test_what_must_be_one_number_is_one(tmp_path, body, shape):
     assert error.message.endswith(f"takes one number for 'k', whose shape is {shape}")
 
 
+@pytest.mark.parametrize(
+    ("axis", "reason"),
+    [(2, "has axis 2 of 2"), (-3, "Unexpected axis"), (2**32 - 1, "is larger than")],
+)
+def test_an_axis_that_a_tensor_has_not_is_refused(tmp_path, axis, reason):
+    constants = {"k": np.ones(4, np.float32)}
+    model = make("y = LayerNormalization (x, k)", {}, x="1, 4", y="1, 4", constants=constants)
+    model.graph.node[0].attribute.append(onnx.helper.make_attribute("axis", axis))
+    assert reason in refused(model, tmp_path).message
+
+
 def test_an_operation_on_nothing_is_refused(tmp_path):
     model = make("s = Slice (x, a, a)\n y = Relu (s)", {}, x="N, 4", y="N, 0",
                  constants={"a": np.array([1, 1])})  # fmt: skip
