@@ -67,7 +67,7 @@ def _reorder_rows(graph: Graph) -> None:
 
 
 def _reorder_reshapes(graph: Graph) -> None:
-    """From one image to another of other extents: through ONNX's order, which both are named in."""
+    """Images become others by ONNX's order, which both are named in."""
     nodes: list[Node] = []
     for node in graph.nodes:
         image, result = graph.tensors.get(node.inputs[0]), graph.tensors[node.name]
