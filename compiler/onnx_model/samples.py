@@ -128,6 +128,9 @@ def of_dataset(dataset: "Dataset", want: ModelInput, meta: "Meta", where: str) -
     floats = dataset.test.x.dtype.kind == "f"
     if meta.preprocessing is None and floats and not (dataset.scored or dataset.numbers_given):
         given = _UNCHANGED  # samples without labels, see `preprocessing`
+    if np.dtype(want.dtype).kind in "iub":  # pixels as they are
+        _check_whole(dataset.test.x, want, where)
+        given = replace(_UNCHANGED, layout=given.layout, color=given.color)
     return _laid_out(dataset.test.x, want, given, where, free=meta.preprocessing is None)
 
 

@@ -58,7 +58,7 @@ def data_example(spec: "ProgramSpec", data: str, seed: int) -> Example:
         result = replace(result, labels=result.labels or feed.classes)
     known = replace(
         spec,
-        inputs=(replace(first, preprocessing=feed.preprocessing), *others),
+        inputs=(replace(first, preprocessing=first.preprocessing or feed.preprocessing), *others),
         outputs=(result, *more),
     )
     inputs = tuple(coded(given[tensor.name], tensor) for tensor in spec.inputs)

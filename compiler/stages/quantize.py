@@ -219,7 +219,7 @@ def _completed(meta: io.Meta, feed: "Feed", data: str) -> io.Meta:
     """What the model says about itself, and what the data set knows where it says nothing."""
     return replace(
         meta,
-        preprocessing=feed.preprocessing,
+        preprocessing=meta.preprocessing or feed.preprocessing,
         labels=meta.labels or feed.classes,
         data=meta.data or data,
         task=meta.task or feed.task,

@@ -94,9 +94,9 @@ def test_ci_builds_checks_and_holds_it(cli: Cli, tmp_path: Path) -> None:
     """)
     held = cli("ci", "--jobs", 1)
     assert held.exit_code == 0, held.stdout + held.stderr
-    (cell,) = json.loads(Path("dist/results.json").read_text(encoding="utf-8"))["cells"]
-    assert cell["check"]["equal"] == ["y"]
-    assert cell["check"]["samples"] == 8
+    (job,) = json.loads(Path("dist/results.json").read_text(encoding="utf-8"))["jobs"]
+    assert job["check"]["equal"] == ["y"]
+    assert job["check"]["samples"] == 8
     page = Path("dist/report.html").read_text(encoding="utf-8")
     assert "Agreement with the float model on" in page
     summary = Path("dist/summary.md").read_text(encoding="utf-8")

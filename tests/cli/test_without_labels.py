@@ -11,6 +11,8 @@ from PIL import Image
 
 from edgekiln.compiler.cli.documents import DOCUMENTS
 from edgekiln.compiler.documents.json_schema import document_schema
+from edgekiln.compiler.onnx_model import io
+from edgekiln.runtime.manifest import Preprocessing
 from tests.cli.conftest import Cli
 from tests.compiler.float_models import make, residual, write
 
@@ -115,3 +117,19 @@ def test_labelled_data_scores_what_other_samples_have_calibrated(cli: Cli) -> No
     built = json.loads(result.stdout)
     assert (built["data"], built["calibrate"]) == ("digits", f"pictures/{NUMBERS}")
     assert {step["score"]["metric"] for step in built["steps"]} == {"accuracy"}
+
+
+@pytest.mark.usefixtures("pictures")
+def test_what_a_model_knows_of_pixels_survives_calibration_on_floats(
+    cli: Cli, tmp_path: Path
+) -> None:
+    model = residual()
+    own = Preprocessing(scale=1.0, mean=(120.0,), std=(60.0,))
+    io.write_meta(model, io.Meta(preprocessing=own))
+    write(model, tmp_path / "knows.onnx")
+    np.save(tmp_path / "x.npy", DRAW.normal(size=(40, 3, 32, 32)).astype(np.float32))
+    made = cli("quantize", "knows.onnx", "-o", "int8.onnx", "--calibrate", "x.npy")
+    assert made.exit_code == 0, made.stderr
+    assert io.read_meta(io.load_model(tmp_path / "int8.onnx")).preprocessing == own
+    asked = cli("quantize", "knows.onnx", "-o", "int8.onnx", "--calibrate", "pictures/")
+    assert asked.exit_code == 0, asked.stderr

@@ -7,6 +7,7 @@ from PIL import Image
 from edgekiln.compiler.onnx_model.feed import feed_for
 from edgekiln.compiler.onnx_model.io import Meta
 from edgekiln.compiler.onnx_model.model_inputs import ModelInput, ModelInputs
+from edgekiln.models.data import load
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.manifest import Preprocessing
 
@@ -150,6 +151,13 @@ def test_pictures_go_into_bytes_as_they_are(pictures):
     found = everything(feed(takes(("x", "uint8", (3, 16, 16))), pictures))
     assert found.dtype == np.uint8
     assert found.max() > 200
+
+
+def test_labelled_images_go_into_bytes_as_they_are():
+    given = feed(takes(("x", "uint8", (3, 32, 32))), "digits")
+    (call,) = given.batches("test", batch=8, samples=8)
+    exact = load("digits", 0).test.x[:8].transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(call["x"], exact)
 
 
 def test_a_function_that_a_file_names_is_not_called():
