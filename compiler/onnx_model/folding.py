@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import operators, rewriting, validate
+from edgekiln.compiler.onnx_model import control_flow, operators, rewriting, validate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,8 @@ def settle(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def fold(model: "onnx.ModelProto") -> int:
-    """Compute, in place, every node whose operands are constant, and the Shape of what is static.
+    """Compute, in place, every node whose operands are constant, and what follows from the shape
+    of its operand alone; control flow that does not depend on data becomes plain operators.
 
     Returns:
         How many nodes went.
@@ -35,22 +36,34 @@ def fold(model: "onnx.ModelProto") -> int:
     graph = model.graph
     shapes = _static_shapes(graph)
     constants = {weight.name: onnx.numpy_helper.to_array(weight) for weight in graph.initializer}
-    kept, made = [], []
+    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+    kept, made, count = [], [], 0
     for node in graph.node:
+        instead = control_flow.unrolled(node, constants, shapes, opset)
+        if instead is not None:
+            kept += instead.nodes
+            made += instead.weights
+            count += 1
+            continue
         results = _computed(node, constants, shapes, model)
         if results is None:
             kept.append(node)
             continue
+        count += 1
         for name, value in zip(node.output, results, strict=True):
             if name:
                 constants[name] = value
                 made.append(onnx.numpy_helper.from_array(value, name))
-    count = len(graph.node) - len(kept)
     if count:
         nodes = [type(node).FromString(node.SerializeToString()) for node in kept]
         del graph.node[:]
         graph.node.extend(nodes)
         graph.initializer.extend(made)
+        # What is said of a tensor that is a constant now would keep ONNX from looking further.
+        names = {name for node in nodes for name in node.output}
+        known = [value for value in graph.value_info if value.name in names]
+        del graph.value_info[:]
+        graph.value_info.extend(known)
     return count
 
 
@@ -75,6 +88,8 @@ def _computed(
         return None
     if node.op_type in ("Shape", "Size") and node.input[0] in shapes:
         return [_of_shape(node, shapes[node.input[0]])]
+    if node.op_type == "EyeLike" and node.input[0] in shapes and node.input[0] not in constants:
+        constants = constants | {node.input[0]: _like(model.graph, node.input[0])}
     small = all(math.prod(shapes.get(out, ())) <= validate.max_elements() for out in node.output)
     if small and all(name in constants for name in node.input if name):
         return _evaluated(node, constants, model)
@@ -88,6 +103,17 @@ def _of_shape(node: "onnx.NodeProto", shape: tuple[int, ...]) -> "NDArray[np.gen
         return np.asarray(math.prod(shape), np.int64)
     given = operators.attributes(node)
     return np.asarray(shape[given.get("start", 0) : given.get("end")], np.int64)
+
+
+def _like(graph: "onnx.GraphProto", name: str) -> "NDArray[np.generic]":
+    """Zeros of a tensor's type and shape, which are known."""
+    import numpy as np
+    import onnx
+
+    (value,) = (v for v in (*graph.input, *graph.value_info, *graph.output) if v.name == name)
+    kind = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+    return np.zeros([d.dim_value for d in kind.shape.dim], dtype)
 
 
 def _evaluated(

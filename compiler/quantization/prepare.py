@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model import folding, io, operators, rewrites, rewriting
 from edgekiln.compiler.onnx_model.conv_transpose import conv_from_transposed
+from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.gemm import gemm_from_matmul, plain_gemm
 from edgekiln.runtime.errors import UnsupportedError
 
@@ -36,6 +37,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     ready.CopyFrom(model)
     _name_nodes(ready)
     rewrites.mul_from_swish(ready)
+    write_in_others(ready)
     try:
         ready = _simplify(_upgrade(ready))
     except UnsupportedError:
