@@ -79,8 +79,11 @@ def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path) -> None:
                     "export the model with fixed sizes; only the batch may be dynamic",
                 )
             dim.dim_value = batch
+    given = {value.name: value.type for value in graph.input}
     for value in graph.output:  # inferred again, with the batch that was fixed
         value.type.tensor_type.ClearField("shape")
+        if value.name in given:  # there is nothing to infer
+            value.type.CopyFrom(given[value.name])
     del graph.value_info[:]
 
 

@@ -175,6 +175,17 @@ def _running_product(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     return w.nodes
 
 
+def _equal_to_the_least(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
+    """Neither less nor greater: TVM takes `x == -2147483648` of int32 for false."""
+    constants = [facts.constants[name] for name in node.input if name in facts.constants]
+    if not any(c.dtype == np.int32 and (c == np.iinfo(np.int32).min).any() for c in constants):
+        return None
+    w = NodeWriter(facts=facts, node=node)
+    unequal = w.op("Or", w.op("Less", *node.input), w.op("Greater", *node.input))
+    w.op("Not", unequal, result=node.output[0])
+    return w.nodes
+
+
 def _integer_conv(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     """A Conv of float64, which holds every sum of integers exactly."""
     weight = facts.static(node.input[1])
@@ -271,6 +282,7 @@ _RULES: "dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]" = {
     "CumProd": _running_product,
     "Dropout": _mask_of_dropout,
     "Elu": _exponential_unit,
+    "Equal": _equal_to_the_least,
     "GRU": recurrent.steps,
     "IsInf": _one_infinity,
     "LSTM": recurrent.steps,
@@ -283,3 +295,4 @@ _RULES: "dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]" = {
     "Split": _results_with_elements,
     "TopK": selection.top_k,
 }
+WRITTEN_IN_OTHERS = frozenset(_RULES)  # operators, all of their uses or some

@@ -65,12 +65,13 @@ def _quotient(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto
     if known is not None and not ((known == 0) | (known == -1)).any():
         return None
     w = NodeWriter(facts=facts, node=node)
-    one = w.constant(np.array(1, dtype))
-    bad = w.op("Equal", by, w.constant(np.array(0, dtype)))
+    # By sums: of a choice between divisors, TVM and LLVM would divide by both and choose then.
+    is_zero = w.op("Equal", by, w.constant(np.array(0, dtype)))
+    divisor = w.op("Add", by, w.cast(is_zero, dtype.name))
     if dtype.kind == "i":  # the least number has no opposite
-        least = w.constant(np.array(np.iinfo(dtype).min, dtype))
+        least = w.op("Less", x, w.constant(np.array(np.iinfo(dtype).min + 1, dtype)))
         opposite = w.op("Equal", by, w.constant(np.array(-1, dtype)))
-        bad = w.op("Or", bad, w.op("And", opposite, w.op("Equal", x, least)))
-    divisor = w.op("Where", bad, one, by)
+        both = w.cast(w.op("And", opposite, least), dtype.name)
+        divisor = w.op("Add", divisor, w.op("Add", both, both))
     w.op(node.op_type, x, divisor, result=node.output[0], **operators.attributes(node))
     return w.nodes

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.compiler.onnx_model import resize
@@ -46,6 +46,7 @@ def ways(draw: st.DrawFn) -> tuple[str, str]:
     return ", ".join(words), mode
 
 
+@settings(deadline=None)
 @given(
     way=ways(),
     factors=st.tuples(*[st.sampled_from([0.3, 0.6, 0.8, 1.0, 1.3, 2.0, 2.7])] * 2),
