@@ -17,11 +17,17 @@ from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
 from edgekiln.compiler.ir.reference import evaluate
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.onnx_model import folding, operators, resize, shape_inference, validate
+from edgekiln.compiler.onnx_model.equivalents import write_in_others
+from edgekiln.compiler.onnx_model.guards import guard_integers
+from edgekiln.compiler.onnx_model.indices import bound_indices
 from edgekiln.compiler.onnx_model.io import load_model
+from edgekiln.compiler.onnx_model.qdq_form import in_qdq_form
 from edgekiln.runtime.errors import InputError, UnsupportedError
 
 # It keeps its int8 constant: the lowering wants the integers, not the floats they stand for.
 NEVER_FOLDED = "DequantizeLinear"
+# The shape of their result is in the values of their first operand.
+_SHAPED_BY_FIRST = ("ConstantOfShape", "Range")
 
 
 def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = None) -> Graph:
@@ -34,9 +40,13 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
     """
     model = onnx.ModelProto()
     model.CopyFrom(loaded or load_model(path))
+    if not model.graph.input:
+        raise UnsupportedError(
+            f"{path}: the model has no input: its outputs are always the same",
+            "keep them as data; a program computes on what it is given",
+        )
     _fix_batch(model.graph, batch, path)
-    # Shapes are only inferred whole where the constants that they are computed from are known.
-    model = folding.settle(model)
+    model = _known_operators(model, str(path))
     operators.check(model, str(path))
     resize.check(model, str(path))
     model = _infer_shapes(model, path)
@@ -47,6 +57,14 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
     _name_outputs(graph, path)
     _check_static(graph, path)
     return graph
+
+
+def _known_operators(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """The model in operators that rules or TVM know, whose indices and integers stay inside."""
+    model = folding.settle(model)
+    while in_qdq_form(model) + write_in_others(model) + resize.in_products(model):
+        model = folding.settle(model)
+    return folding.settle(model) if bound_indices(model, where) + guard_integers(model) else model
 
 
 def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path) -> None:
@@ -64,8 +82,11 @@ def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path) -> None:
                     "fix it by --shape NAME=SIZE; only the batch may be open",
                 )
             dim.dim_value = batch
+    given = {value.name: value.type for value in graph.input}
     for value in graph.output:  # inferred again, with the batch that was fixed
         value.type.tensor_type.ClearField("shape")
+        if value.name in given:  # there is nothing to infer
+            value.type.CopyFrom(given[value.name])
     del graph.value_info[:]
 
 
@@ -164,9 +185,19 @@ def _check_static(graph: Graph, path: Path) -> None:
         for name in node.outputs:
             tensor = graph.tensors.get(name)
             if name and (tensor is None or not tensor.dtype or not all(tensor.shape)):
+                label = f"{path}: operator {node.op.kind} ({name!r})"
+                operands = node.inputs[node.op.kind not in _SHAPED_BY_FIRST :]
+                deciding = [repr(n) for n in operands if n and n not in graph.constants]
+                if not deciding:
+                    raise UnsupportedError(
+                        f"{label}: nothing says what shape its result has",
+                        "write this part of the model in other operators",
+                    )
                 raise UnsupportedError(
-                    f"{path}: operator {node.op.kind} (tensor {name!r}) has no static shape",
-                    "export the model with fixed sizes, or fix them by --shape NAME=SIZE",
+                    f"{label}: the shape of its result depends on the values of "
+                    f"{', '.join(deciding)}",
+                    "a program's shapes are fixed: export the model with fixed sizes, so that "
+                    "these are constants, or fix them by --shape NAME=SIZE",
                 )
 
 
@@ -196,18 +227,26 @@ def _is_optional(graph: Graph, node: Node, place: int) -> bool:
 def _name_outputs(graph: Graph, path: Path) -> None:
     """Give each of the program's outputs a writer and a name of its own.
 
-    A value that the model names twice becomes two outputs with the same numbers.
+    An input or a constant that is an output, and a value that the model names twice, are copied.
     """
-    made = {name for node in graph.nodes for name in node.outputs}
     for place, name in enumerate(graph.outputs):
-        if name not in made:
-            kind = "an input" if name in graph.inputs else "a constant"
-            raise UnsupportedError(
-                f"{path}: the model's output {name!r} is {kind}",
-                "leave it out of the model's outputs: nothing computes it",
-            )
-        if name in graph.outputs[:place]:
+        if name in graph.constants:
+            array = graph.constants.pop(name)
+            if not array.size:
+                raise UnsupportedError(
+                    f"{path}: the model's output {name!r} has no elements",
+                    "leave it out of the model's outputs",
+                )
+            inner = f"{name}:constant"
+            graph.constants[inner] = array
+            graph.nodes = [node.renamed({name: inner}) for node in graph.nodes]
+            graph.put(Tensor(name=name, shape=array.shape, dtype=array.dtype.name))
+            _copy(graph, inner, name)
+        elif name in graph.inputs or name in graph.outputs[:place]:
             copy = graph.put(replace(graph.tensors[name], name=f"{name}:{place}"))
-            identity = Onnx(op_type="Identity")
-            graph.nodes.append(Node(op=identity, inputs=(name,), outputs=(copy.name,)))
+            _copy(graph, name, copy.name)
             graph.outputs[place] = copy.name
+
+
+def _copy(graph: Graph, source: str, result: str) -> None:
+    graph.nodes.append(Node(op=Onnx(op_type="Identity"), inputs=(source,), outputs=(result,)))

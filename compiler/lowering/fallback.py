@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.memory import Code
 from edgekiln.compiler.ir.node import Node
-from edgekiln.compiler.ir.onnx_op import Subgraph
+from edgekiln.compiler.ir.onnx_op import Subgraph, onnx_op
 from edgekiln.compiler.ir.program import ArenaBuffer, Arg, Call, Const, Ref
 from edgekiln.compiler.ir.reference import domains, node_proto
 from edgekiln.compiler.lowering.state import Lowering, spec_of
@@ -25,6 +25,7 @@ TvmObject = Any  # TVM ships no types
 
 # What a function reads or writes: a tensor of the graph, a temporary of the subgraph, a constant.
 _Operand = str | NDArray[np.generic]
+_Type = tuple[str, tuple[int, ...]]  # numpy's name of it, and a shape
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +35,7 @@ class _FallbackCall:
     func: TvmObject  # tvm.tirx.PrimFunc; parameters: inputs, then outputs
     inputs: tuple[_Operand, ...]
     outputs: tuple[str, ...]
-    types: tuple[tuple[str, tuple[int, ...]], ...]  # of the outputs: numpy name and shape
+    types: tuple[_Type, ...]  # of the outputs
 
 
 def subgraph(low: Lowering, node: Node, op: Subgraph) -> None:
@@ -74,44 +75,81 @@ def _functions(
     graph: Graph, node: Node, op: Subgraph, tvm_target: Mapping[str, object]
 ) -> list[_FallbackCall]:
     """Legalise and fuse a subgraph's operators."""
+    try:
+        module = _lowered(_model(graph, node, op), tvm_target)
+    except Exception as error:  # TVM raises whatever its layers raise
+        raise _refusal(_culprit(graph, op, tvm_target), graph) from error
+    calls = _calls(graph, module, node, op)
+    _check_types(graph, op, calls)
+    return calls
+
+
+def _lowered(model: onnx.ModelProto, tvm_target: Mapping[str, object]) -> TvmObject:
+    """TVM's module of functions for an ONNX model. It raises whatever its layers raise."""
     import tvm
     from tvm.relax.backend.cpu_generic import pipeline
     from tvm.relax.frontend.onnx import from_onnx
     from tvm.target import Target
 
     target = Target(dict(tvm_target))
-    try:
-        module = from_onnx(_model(graph, node, op), keep_params_in_input=False)
-        # Relax's own list up to its functions; memory is planned with the other kernels' here.
-        passes = [*pipeline.library_dispatch_passes(target), *pipeline.legalize_passes(target)]
-        with target, tvm.transform.PassContext(opt_level=3):
-            module = tvm.transform.Sequential(passes)(module)
-    except Exception as error:  # TVM raises whatever its layers raise
-        kinds = sorted({inner.op.kind for inner in op.nodes})
-        raise UnsupportedError(
-            f"float operators {', '.join(kinds)} cannot be compiled: {_first_line(error)}",
-            "replace the operator in the model, or quantize the part that uses it",
-        ) from error
-    calls = _calls(module, node)
-    _check_types(graph, node, calls)
-    return calls
+    module = from_onnx(model, keep_params_in_input=False)
+    # Relax's own list up to its functions; memory is planned with the other kernels' here.
+    passes = [*pipeline.library_dispatch_passes(target), *pipeline.legalize_passes(target)]
+    with target, tvm.transform.PassContext(opt_level=3):
+        return tvm.transform.Sequential(passes)(module)
 
 
-def _check_types(graph: Graph, node: Node, calls: Iterable[_FallbackCall]) -> None:
+def _culprit(graph: Graph, op: Subgraph, tvm_target: Mapping[str, object]) -> Node:
+    """The first operator of a subgraph that cannot be lowered by itself; else the last one."""
+    for inner in op.nodes:
+        inputs = dict.fromkeys(name for name in inner.inputs if name in graph.tensors)
+        outputs = tuple(name for name in inner.outputs if name)
+        alone = Node(op=Subgraph(nodes=(inner,)), inputs=tuple(inputs), outputs=outputs)
+        try:
+            _lowered(_model(graph, alone, Subgraph(nodes=(inner,))), tvm_target)
+        except Exception:  # the first error said what there is to say
+            return inner
+    return op.nodes[-1]
+
+
+def _refusal(node: Node, graph: Graph, what: str = "") -> UnsupportedError:
+    """Of an operator: by its name, what it reads, and its attributes."""
+    op = onnx_op(node)
+    operands = [_described(graph, name) for name in node.inputs if name]
+    values = [
+        f"{name} = {value.decode(errors='replace') if isinstance(value, bytes) else value}"
+        for name, value in op.attrs.items()
+        if isinstance(value, (int, float, bytes, list))
+    ]
+    given = f" with {', '.join(values)}" if values else ""
+    return UnsupportedError(
+        f"operator {op.kind} ({node.name!r}) of {', '.join(operands) or 'no operand'}{given} is "
+        f"not supported{what}",
+        "docs/operators.md lists what is supported; write this part of the model in other "
+        "operators, or take it out",
+    )
+
+
+def _described(graph: Graph, name: str) -> str:
+    constant = graph.constants.get(name)
+    if constant is not None:
+        return f"a constant {constant.dtype}{list(constant.shape)}"
+    tensor = graph.tensors[name]
+    return f"{tensor.dtype}{list(tensor.shape)}"
+
+
+def _check_types(graph: Graph, op: Subgraph, calls: Iterable[_FallbackCall]) -> None:
     """TVM makes what the graph says, or would write over other memory."""
     for call in calls:
         for name, (dtype, shape) in zip(call.outputs, call.types, strict=True):
             tensor = graph.tensors.get(name)
             if tensor is not None and (dtype, shape) != (tensor.dtype, tensor.shape):
-                raise UnsupportedError(
-                    f"{node.reason}; TVM makes {dtype}{list(shape)} of {name!r}, which is "
-                    f"{tensor.dtype}{list(tensor.shape)}",
-                    "replace the operator in the model",
-                )
+                what = f": {name!r} would be {dtype}{list(shape)}, not {_described(graph, name)}"
+                raise _refusal(_maker(op, name), graph, what)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+def _maker(op: Subgraph, name: str) -> Node:
+    return next(node for node in op.nodes if name in node.outputs)
 
 
 def _model(graph: Graph, node: Node, op: Subgraph) -> onnx.ModelProto:
@@ -123,7 +161,7 @@ def _model(graph: Graph, node: Node, op: Subgraph) -> onnx.ModelProto:
     protos = [_renamed(node_proto(inner)) for inner in op.nodes]
     used = dict.fromkeys(name for inner in op.nodes for name in inner.inputs)
     constants = [
-        numpy_helper.from_array(np.ascontiguousarray(graph.constants[name]), _plain(name))
+        numpy_helper.from_array(np.asarray(graph.constants[name], order="C"), _plain(name))
         for name in used
         if name in graph.constants
     ]
@@ -154,7 +192,7 @@ def _plain(name: str) -> str:
     return "".join(c if c.isalnum() else f"_{ord(c)}_" for c in f"t_{name}") if name else name
 
 
-def _calls(module: TvmObject, node: Node) -> list[_FallbackCall]:
+def _calls(graph: Graph, module: TvmObject, node: Node, op: Subgraph) -> list[_FallbackCall]:
     """Flatten `main`, which is a straight list of `call_tir` after legalisation."""
     from tvm import relax
 
@@ -192,31 +230,31 @@ def _calls(module: TvmObject, node: Node) -> list[_FallbackCall]:
                 )
             )
     results = resolve(main.body.body)
-    return _named(calls, results if isinstance(results, tuple) else (results,), node)
+    results = results if isinstance(results, tuple) else (results,)
+    if len(results) != len(node.outputs):
+        missing = _maker(op, node.outputs[-1])
+        raise _refusal(missing, graph, ": not all of its results are computed")
+    return _named(graph, calls, dict(zip(node.outputs, results, strict=True)))
 
 
 def _named(
-    calls: Sequence[_FallbackCall], results: tuple[_Operand, ...], node: Node
+    graph: Graph, calls: Sequence[_FallbackCall], results: Mapping[str, _Operand]
 ) -> list[_FallbackCall]:
-    """The calls with the graph's own names for what the subgraph makes."""
-    made = {name for call in calls for name in call.outputs}
-    if len(results) != len(node.outputs):
-        raise UnsupportedError(
-            f"{node.reason}; TVM makes {len(results)} of its results, the model uses "
-            f"{', '.join(node.outputs)}",
-            "leave the other results out of the model, or replace the operator",
-        )
-    final = {
-        result: output
-        for result, output in zip(results, node.outputs, strict=True)
-        if isinstance(result, str) and result in made
+    """The calls with the graph's own names for what the subgraph makes.
+
+    A result that is an operand of the subgraph, a constant, or another result too, is a copy.
+    """
+    types = {
+        name: kind for call in calls for name, kind in zip(call.outputs, call.types, strict=True)
     }
-    if len(final) < len(node.outputs):
-        raise UnsupportedError(
-            f"{node.reason}; TVM makes no value of its own for each of {', '.join(node.outputs)}",
-            "leave results that are equal, constant or not known to TVM out of the model",
-        )
-    return [
+    final: dict[str, str] = {}  # the graph's name of what a call makes
+    copied: dict[str, _Operand] = {}
+    for output, result in results.items():
+        if isinstance(result, str) and result in types and result not in final:
+            final[result] = output
+        else:
+            copied[output] = result
+    named = [
         replace(
             call,
             inputs=tuple(final.get(a, a) if isinstance(a, str) else a for a in call.inputs),
@@ -224,7 +262,30 @@ def _named(
         )
         for call in calls
     ]
+    return [*named, *(_copy(graph, out, source, final, types) for out, source in copied.items())]
 
 
-def _type(kind: TvmObject) -> tuple[str, tuple[int, ...]]:
+def _copy(
+    graph: Graph,
+    output: str,
+    source: _Operand,
+    final: Mapping[str, str],
+    types: Mapping[str, _Type],
+) -> _FallbackCall:
+    """A call that copies an operand, a constant, or what another call makes."""
+    from tvm import te
+
+    if not isinstance(source, str):
+        kind = (source.dtype.name, source.shape)
+    elif source in types:
+        kind, source = types[source], final[source]
+    else:
+        kind = (graph.tensors[source].dtype, graph.tensors[source].shape)
+    values = te.placeholder((prod(kind[1]),), kind[0], name="source")
+    copy = te.compute(values.shape, lambda i: values[i], name="copy")
+    func = te.create_prim_func([values, copy])
+    return _FallbackCall(func=func, inputs=(source,), outputs=(output,), types=(kind,))
+
+
+def _type(kind: TvmObject) -> _Type:
     return str(kind.dtype), tuple(int(extent) for extent in kind.shape.values)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+OPERATORS = frozenset(("If", "Loop", "Scan"))
 MOST_NODES = 4096  # that a loop may become
 _AXES_ARE_AN_OPERAND = 13  # of Unsqueeze since this operator set
 _WITHOUT_BATCH = 9  # Scan since this operator set

@@ -40,6 +40,14 @@ _SECTIONS: tuple[tuple[Role, str, str], ...] = (
         "Floats",
         "They compute on real numbers, or `edgekiln quantize` writes them in other operators.",
     ),
+    (
+        "defined",
+        "Written in other operators when a file is read",
+        (
+            "By the definition in ONNX's specification. The same is done with an operator of the "
+            "other tables that has one, where an attribute or a result is used that no rule knows."
+        ),
+    ),
     ("folded", "Computed while the model is read", "Where their operands are known."),
     ("integer", "Of quantized models", "A model that is quantized already comes in QDQ form."),
 )

@@ -30,10 +30,9 @@ _FALLBACK = tuple(
         Greater
         GreaterOrEqual
         GridSample align_corners mode padding_mode
-        GroupNormalization epsilon num_groups
         Hardmax axis
         InstanceNormalization epsilon
-        IsInf
+        IsInf detect_negative detect_positive
         IsNaN
         LRN alpha beta bias size
         Less
@@ -42,12 +41,10 @@ _FALLBACK = tuple(
         MaxRoiPool pooled_shape spatial_scale
         MaxUnpool kernel_shape pads strides
         Mean
-        MeanVarianceNormalization axes
-        Mod
+        Mod fmod
         Not
         OneHot axis
         Or
-        RMSNormalization axis epsilon
         ReduceL1 axes keepdims noop_with_empty_axes
         ReduceL2 axes keepdims noop_with_empty_axes
         ReduceLogSum axes keepdims noop_with_empty_axes
@@ -67,10 +64,32 @@ _FALLBACK = tuple(
         Tile
         TopK axis k largest sorted
         Trilu upper
-        Upsample mode scales
         Where
         Xor
     """.strip().splitlines())
+)  # fmt: skip
+
+# What they are made of has kernels of ours or of Relax's.
+_DEFINED = tuple(
+    Operator(
+        name=name, role="defined", domain=domain, limits=limits,
+        heavy=name in ("Attention", "FlexAttention", "GRU", "LSTM", "LinearAttention", "RNN"),
+    )
+    for limits, domain, listed in (
+        ("as far as ONNX's specification defines it in the model's opset", "",
+         ("Attention BlackmanWindow CausalConvWithState CenterCropPad GroupNormalization "
+         "HammingWindow HannWindow LinearAttention MeanVarianceNormalization "
+         "NegativeLogLikelihoodLoss RMSNormalization RotaryEmbedding SoftmaxCrossEntropyLoss "
+         "SwiGLU")),
+        ("as far as ONNX's specification defines it in the model's opset", "ai.onnx.preview",
+         "FlexAttention"),
+        ("its control flow must not depend on data, and it becomes at most 4096 operators", "",
+         "If Loop Scan"),
+        ("up to 512 steps of whole sequences, with Sigmoid, Tanh and Relu", "", "GRU LSTM RNN"),
+        ("of floats", "", "LpNormalization"),
+        ("of up to 512 values along an axis that is constant", "", "CumProd"),
+    )
+    for name in listed.split()
 )  # fmt: skip
 
 _FOLDED = tuple(
@@ -93,11 +112,12 @@ _INTEGER = (
         attributes=("axis",), limits="of 8 bits one scale a tensor, of constants one a channel"),
     Operator(name="DynamicQuantizeLinear", role="integer", float_form=FALLBACK),
     Operator(name="MatMulInteger", role="integer", float_form=FALLBACK),
+    Operator(name="ConvInteger", role="integer", limits="becomes a Conv of float64"),
     *(
         Operator(name=name, role="integer", domain=domain,
-            limits="give the model in QDQ form, or in float")
+            limits="becomes DequantizeLinear, the operator on real numbers, QuantizeLinear")
         for domain, listed in (
-            ("", "ConvInteger QLinearConv QLinearMatMul"),
+            ("", "QLinearConv QLinearMatMul"),
             ("com.microsoft", ("QGemm QLinearAdd QLinearAveragePool QLinearConcat "
                 "QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul QLinearSigmoid "
                 "QLinearSoftmax")),
@@ -108,24 +128,22 @@ _INTEGER = (
 
 _REFUSED = tuple(
     Operator(
-        name=name, role="refused", limits=limits, heavy=name in ("LSTM", "GRU", "RNN"),
+        name=name, role="refused", limits=limits,
     )
     for limits, listed in (
         ("its control flow or the shape of its result depends on data",
-         "If Loop Scan SequenceMap NonZero Unique NonMaxSuppression Compress StringSplit"),
+         "SequenceMap NonZero Unique NonMaxSuppression Compress StringSplit"),
         ("its result is random",
          "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike"),
         ("sequences, optional values and text are no tensors of numbers",
          ("ConcatFromSequence ImageDecoder Optional OptionalGetElement OptionalHasElement "
          "RegexFullMatch SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert "
          "SequenceLength SplitToSequence StringConcat StringNormalizer TfIdfVectorizer")),
-        ("it belongs to training", "NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss"),
         ("it has no kernel",
-         ("Attention BitCast BlackmanWindow CausalConvWithState CenterCropPad Col2Im CumProd DFT "
-         "DeformConv Det GRU HammingWindow HannWindow LSTM LinearAttention LpNormalization "
-         "MelWeightMatrix RNN ReverseSequence RotaryEmbedding STFT SwiGLU TensorScatter")),
+         ("BitCast Col2Im DFT DeformConv Det MelWeightMatrix ReverseSequence STFT "
+         "TensorScatter")),
     )
     for name in listed.split()
 )  # fmt: skip
 
-OTHERS = (*_FALLBACK, *_FOLDED, *_INTEGER, *_REFUSED)
+OTHERS = (*_FALLBACK, *_DEFINED, *_FOLDED, *_INTEGER, *_REFUSED)

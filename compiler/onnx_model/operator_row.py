@@ -10,8 +10,11 @@ from typing import Any, Literal
 # float:         computes on real numbers always.
 # integer:       works on integers as it stands in the file.
 # folded:        computed while the model is read; it stays only where its operands depend on data.
+# defined:       ONNX's definition of it, in other operators, takes its place when a file is loaded.
 # refused:       no program can be made of it.
-Role = Literal["quantized", "pass-through", "enclosed", "float", "integer", "folded", "refused"]
+Role = Literal[
+    "quantized", "pass-through", "enclosed", "float", "integer", "folded", "defined", "refused"
+]
 
 MAX_SOFTMAX_ROW = 1024  # values, in integers; a row's powers wait on a small device's stack
 FALLBACK = "fallback"  # the float form of what TVM's importer and Relax lower
@@ -50,6 +53,7 @@ class Operator:
     attributes: tuple[str, ...] = ()  # those that a rule reads, of any version of the operator
     # Operands that no rule reads: absent, or a constant that is zero.
     unread_operands: tuple[int, ...] = ()
+    first_result: bool = False  # no rule makes another one
     # The integer form asks for these: axes of the first operand, operands that are constant, and
     # the values of attributes (a value of None is the schema's default).
     ranks: tuple[int, ...] = ()

@@ -166,10 +166,18 @@ _MOVES = (
     ),
     Operator(
         name="Resize", role="pass-through", integer="resize", float_form="resize",
-        attributes=("coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside",
-            "extrapolation_value", "mode", "nearest_mode"),
-        values={"mode": (None, "nearest")},
-        limits="nearest to whole multiples in integers; factors that make whole pixels",
+        attributes=("antialias", "axes", "coordinate_transformation_mode", "cubic_coeff_a",
+            "exclude_outside", "extrapolation_value", "keep_aspect_ratio_policy", "mode",
+            "nearest_mode"),
+        values={"antialias": (None,), "axes": (None,), "keep_aspect_ratio_policy": (None,),
+            "mode": (None, "nearest")},
+        limits="nearest to whole multiples in integers; antialiasing, kept aspect ratios and "
+        "factors that cut a pixel become a MatMul an axis",
+    ),
+    Operator(
+        name="Upsample", role="pass-through", integer="resize", float_form="resize",
+        attributes=("mode", "scales"), values={"mode": (None, "nearest")},
+        limits="as Resize",
     ),
     *(
         Operator(
@@ -196,7 +204,8 @@ _ROWS_OF_VALUES = (
     ),
     Operator(
         name="LayerNormalization", role="enclosed", integer="layer_norm", float_form="layer_norm",
-        attributes=("axis", "epsilon"), constants=(1, 2), limits="over the last axis, one result",
+        attributes=("axis", "epsilon"), constants=(1, 2), first_result=True,
+        limits="over the last axis; with its mean or deviation by ONNX's definition",
     ),
     Operator(
         name="BatchNormalization", role="float", float_form="batch_norm",

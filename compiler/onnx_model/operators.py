@@ -4,7 +4,7 @@ The rows are in `operator_table`. The quantizer, its check, the passes and the r
 `docs/operators.md` is printed from it, so that no two of them can disagree.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.onnx_model.operator_row import Operator, Role
@@ -122,6 +122,21 @@ def unread_attributes(node: "onnx.NodeProto", opset: int) -> list[str]:
     return found
 
 
+def by_definition(node: "onnx.NodeProto", opset: int, read: Collection[str]) -> bool:
+    """Whether ONNX's definition of the operator, if there is one, is to take its place.
+
+    Args:
+        opset: version of the operator's domain.
+        read: the tensors that somebody reads.
+    """
+    row = of(node)
+    if row is None or row.role in ("integer", "folded", "refused"):
+        return False
+    if row.role == "defined" or unread_attributes(node, opset):
+        return True
+    return row.first_result and any(name in read for name in node.output[1:])
+
+
 def check(model: "onnx.ModelProto", where: str = "") -> None:
     """Refuse what no program can be made of, by name.
 
@@ -145,6 +160,8 @@ def check(model: "onnx.ModelProto", where: str = "") -> None:
         if row is None:
             domain = f" of {node.domain}" if node.domain else ""
             raise UnsupportedError(f"{label}{domain} is unknown", hint=_SUPPORTED)
+        if row.role == "defined":  # and nothing has taken its place
+            raise UnsupportedError(f"{label} is not supported: {row.limits}", hint=_SUPPORTED)
         if row.role != "folded" and not (row.integer or row.float_form):
             raise UnsupportedError(f"{label} is not supported: {row.limits}", hint=_SUPPORTED)
         opset = opsets.get(row.domain, 1)

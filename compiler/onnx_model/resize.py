@@ -1,12 +1,24 @@
-"""Resize: which ways repeat pixels, and the factors that no rule and not TVM computes."""
+"""Resize: which ways repeat pixels, and those that no rule and not TVM computes, as products.
+
+ONNX places the pixels of a result by a factor; our rules and TVM's importer place them by the
+extents before and after, and know no antialiasing. All of ONNX's ways are linear, axis by axis.
+"""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from edgekiln.compiler.onnx_model import operators, validate
+from edgekiln.compiler.onnx_model.node_writer import NodeWriter
+from edgekiln.compiler.onnx_model.rewriting import ModelFacts, facts_of, rewrite
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import onnx
+    from numpy.typing import NDArray
 
 # Coordinates and rounding: where the output's pixels fall between the input's, these pick the same
 # as repeating each value.
@@ -17,43 +29,230 @@ REPEATING = {
     ("pytorch_half_pixel", "round_prefer_floor"),
 }
 _ROUNDED = 1e-3  # of a pixel: what float32 factors such as 2/3 are off by
+_WAYS_SINCE = 11  # the operator set since which Resize says how it places the pixels
+_DEFINITION = 19  # the operator set by whose Resize matrices are made: it has all the ways
+_UNKNOWN = ("antialias", "axes", "keep_aspect_ratio_policy")  # to the rule and to TVM
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Resizing:
+    """A Resize or Upsample whose operands are constant."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    factors: tuple[float, ...] | None  # one an axis; None: sizes are given
+    sizes: tuple[int, ...] | None
+    roi: tuple[float, ...]  # where the axes begin, then where they end; () for all of them
+    given: dict[str, Any]  # attributes, as of the newest Resize
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the result has each pixel as often as any other."""
+        return all(b % a == 0 for a, b in zip(self.before, self.after, strict=True))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the factors make whole pixels."""
+        return self.factors is None or all(
+            abs(extent * factor - math.floor(extent * factor + _ROUNDED)) <= _ROUNDED
+            for extent, factor in zip(self.before, self.factors, strict=False)
+        )
+
+
+def in_products(model: "onnx.ModelProto") -> int:
+    """Rewrite in place what neither the rule nor TVM resizes as ONNX says: to a MatMul an axis, or
+    to a Gather where each pixel is one of the input's.
+
+    Left alone: operands and shapes that are no constant, and integers that are not just picked.
+
+    Returns:
+        How many were rewritten.
+    """
+    if all(node.op_type not in ("Resize", "Upsample") for node in model.graph.node):
+        return 0
+
+    def rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+        found = _resizing(facts, node)
+        if found is None:
+            return None
+        known = not any(name in found.given for name in _UNKNOWN) and found.is_whole
+        if facts.opset < _WAYS_SINCE:  # TVM takes the operands for those of today
+            known = known and found.given["mode"] == "nearest" and found.repeats
+        return None if known else _products(facts, node, found)
+
+    return rewrite(model, rule)
 
 
 def check(model: "onnx.ModelProto", where: str) -> None:
-    """Refuse a Resize or Upsample whose factor is not that of its extents, rounded down.
-
-    ONNX places the pixels by the factor; our rules and TVM's importer by the extents.
+    """Refuse what `in_products` left, and whose pixels would be placed in another way than ONNX's.
 
     Args:
         model: with static shapes where they are known.
         where: the file, with which the message begins.
 
     Raises:
-        UnsupportedError: names the operator, the factor and the extent.
+        UnsupportedError: names the operator, and the attribute or the factor.
     """
-    import onnx
 
-    constants = {w.name: w for w in model.graph.initializer}
-    values = (*model.graph.input, *model.graph.value_info)
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+    if all(node.op_type not in ("Resize", "Upsample") for node in model.graph.node):
+        return
+    facts = facts_of(model)
     for node in model.graph.node:
         if node.op_type not in ("Resize", "Upsample") or node.domain not in ("", "ai.onnx"):
             continue
-        factors = constants.get(_factors(node))
-        if factors is None:
-            continue
-        listed = onnx.numpy_helper.to_array(factors).reshape(-1).tolist()
-        for extent, factor in zip(shapes.get(node.input[0], []), listed, strict=False):
-            exact = extent * factor
-            if extent and abs(exact - math.floor(exact + _ROUNDED)) > _ROUNDED:
-                raise UnsupportedError(
-                    f"{where}: operator {node.op_type} ({node.output[0]!r}) by {factor:g} makes "
-                    f"{exact:g} pixels of {extent}, which is not supported",
-                    hint="give the sizes of the result in place of factors when exporting",
-                )
+        label = f"{where}: operator {node.op_type} ({node.output[0]!r})"
+        found = _resizing(facts, node)
+        unknown = [name for name in _UNKNOWN if name in _given(facts, node)]
+        if unknown:
+            raise UnsupportedError(
+                f"{label}: its attribute {unknown[0]} is not supported with sizes that are "
+                "computed, on integers, or with pixels from outside",
+                hint="export the model with fixed sizes, for floats",
+            )
+        if found is not None and not found.is_whole:
+            raise UnsupportedError(
+                f"{label} by {list(found.factors or ())} makes no whole pixels of "
+                f"{list(found.before)}, which is not supported",
+                hint="give the sizes of the result in place of factors when exporting",
+            )
 
 
-def _factors(node: "onnx.NodeProto") -> str:
-    """The operand with the factors: the second one until opset 10, then the third one."""
+def _resizing(facts: ModelFacts, node: "onnx.NodeProto") -> _Resizing | None:
+    if node.op_type not in ("Resize", "Upsample") or node.domain not in ("", "ai.onnx"):
+        return None
+    before, after = facts.static(node.input[0]), facts.static(node.output[0])
+    factors, sizes = _numbers(facts, node)
+    if not before or after is None or (factors is None and sizes is None):
+        return None
+    given = _given(facts, node)
+    crops = given.get("coordinate_transformation_mode") == "tf_crop_and_resize"
+    corners = facts.constant(node, 1) if crops else np.zeros(0)
+    if corners is None:
+        return None
+    return _Resizing(
+        before=before, after=after, factors=factors, sizes=sizes, given=given,
+        roi=tuple(corners.tolist()),
+    )  # fmt: skip
+
+
+def _given(facts: ModelFacts, node: "onnx.NodeProto") -> dict[str, Any]:
+    """Its attributes, as of the newest Resize; those that nobody knows only where they count."""
+    given = operators.attributes(node)
+    given.pop("scales", None)  # Upsample's, until opset 9
+    given["mode"] = given.get("mode", "nearest").replace("bilinear", "linear")
+    if facts.opset < _WAYS_SINCE:
+        given |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    for name, default in (("antialias", 0), ("keep_aspect_ratio_policy", "stretch")):
+        if given.get(name, default) == default:
+            given.pop(name, None)
+    rank = len(facts.shapes.get(node.input[0], ()))
+    if sorted(axis % max(rank, 1) for axis in given.get("axes", ())) == list(range(rank)):
+        order = given["axes"]
+        if list(order) == sorted(order):
+            del given["axes"]
+    return given
+
+
+def _numbers(
+    facts: ModelFacts, node: "onnx.NodeProto"
+) -> tuple[tuple[float, ...] | None, tuple[int, ...] | None]:
+    """Factors and sizes, one of which is None; both, where they are not constant."""
+    listed = operators.attributes(node).get("scales")
+    if listed is not None:
+        return tuple(listed), None
     place = 1 if len(node.input) <= 2 else 2
-    return node.input[place] if place < len(node.input) else ""
+    factors, sizes = facts.constant(node, place), facts.constant(node, 3)
+    if sizes is not None and sizes.size:
+        return None, tuple(sizes.tolist())
+    return (tuple(factors.tolist()) if factors is not None and factors.size else None), None
+
+
+def _products(
+    facts: ModelFacts, node: "onnx.NodeProto", found: _Resizing
+) -> "list[onnx.NodeProto] | None":
+
+    dtype = facts.dtypes.get(node.input[0], "")
+    is_nearest = found.given["mode"] == "nearest"
+    if not is_nearest and not dtype.startswith("float"):
+        return None
+    rank = len(found.before)
+    matrices = {
+        axis: matrix
+        for axis in range(rank)
+        if (matrix := _matrix(found, axis)) is not None
+        and not np.array_equal(matrix, np.eye(found.before[axis]))
+    }
+    if any(len(matrix) != found.after[axis] for axis, matrix in matrices.items()):
+        return None
+    empty = any(not matrix.any(axis=1).all() for matrix in matrices.values())
+    if empty and (is_nearest or found.given.get("extrapolation_value", 0.0)):
+        return None  # pixels from outside, which are no product
+
+    w, source = NodeWriter(facts=facts, node=node), node.input[0]
+    for axis, matrix in matrices.items():
+        if is_nearest:
+            source = w.op("Gather", source, w.constant(matrix.argmax(axis=1)), axis=axis)
+            continue
+        order = [*(i for i in range(rank) if i != axis), axis]
+        if axis != rank - 1:
+            source = w.op("Transpose", source, perm=order)
+        source = w.op("MatMul", source, w.constant(matrix.T.astype(dtype)))
+        if axis != rank - 1:
+            source = w.op("Transpose", source, perm=np.argsort(order).tolist())
+    w.op("Identity", source, result=node.output[0])
+    return w.nodes
+
+
+def _matrix(found: _Resizing, axis: int) -> "NDArray[np.float64] | None":
+    """(after, before): row i holds the weights of the axis' pixels in the result's pixel i.
+
+    It is what Resize makes of a picture with one bright line, for each line; None where these
+    pictures are too large.
+    """
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    extent = found.before[axis]
+    # The axes resize each other only where the aspect ratio is kept.
+    alone = "keep_aspect_ratio_policy" not in found.given
+    shape = [1 if alone and i != axis else n for i, n in enumerate(found.before)]
+    if extent * math.prod(shape) > validate.max_elements():
+        return None
+    lines = np.eye(extent).reshape(extent, *[n if i == axis else 1 for i, n in enumerate(shape)])
+    pictures = np.broadcast_to(lines, (extent, *shape))
+    own = axis if alone else None
+    wanted = _per_axis(found, found.factors if found.sizes is None else found.sizes, own)
+    given = {k: v for k, v in found.given.items() if k not in ("axes", "extrapolation_value")}
+    inputs: dict[str, NDArray[np.generic]] = {"x": pictures}
+    names = ["x", "roi", "factors"] if found.sizes is None else ["x", "roi", "", "sizes"]
+    if found.roi:
+        half = len(found.roi) // 2
+        begins, ends = (
+            _per_axis(found, part, own) for part in (found.roi[:half], found.roi[half:])
+        )
+        inputs["roi"] = np.array([*begins, *ends], np.float32)
+    else:
+        names[1] = ""
+    axes = [1 + i for i in _axes(found) if not alone or i == axis]
+    if not axes:
+        return np.eye(extent)
+    inputs[names[-1]] = np.array(wanted, np.float32 if found.sizes is None else np.int64)
+    info = onnx.helper.make_empty_tensor_value_info
+    node = onnx.helper.make_node("Resize", names, ["y"], axes=axes, **given)
+    graph = onnx.helper.make_graph([node], "one", [info(n) for n in inputs], [info("y")])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", _DEFINITION)])
+    (made,) = ReferenceEvaluator(model).run(None, inputs)
+    # (line, …, result, …) with the same values along the other axes
+    picked = tuple(slice(None) if i == axis else 0 for i in range(len(shape)))
+    return np.asarray(made)[(slice(None), *picked)].T
+
+
+def _axes(found: _Resizing) -> list[int]:
+    rank = len(found.before)
+    return [axis % rank for axis in found.given.get("axes", range(rank))]
+
+
+def _per_axis(found: _Resizing, numbers: Sequence[float] | None, axis: int | None) -> list[float]:
+    """The numbers, one an axis that is resized, of one axis or of all."""
+    pairs = zip(_axes(found), numbers or (), strict=False)
+    return [number for each, number in pairs if axis is None or each == axis]

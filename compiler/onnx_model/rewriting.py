@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     Constant = NDArray[Any]  # of whichever numbers the model has; rewrites calculate with them
 
+_ONNX = ("", "ai.onnx")
+
 
 @dataclass
 class ModelFacts:
@@ -21,11 +23,14 @@ class ModelFacts:
 
     shapes: dict[str, tuple[extents.Extent, ...]]  # of every tensor whose shape can be inferred
     floats: frozenset[str]  # tensors of float32
+    dtypes: dict[str, str]  # of every tensor whose type is known, as numpy names it
+    opset: int
     constants: "dict[str, Constant]"
     makers: "dict[str, onnx.NodeProto]"
     readers: "dict[str, list[onnx.NodeProto]]"
     outputs: frozenset[str]
     made: "list[onnx.TensorProto]" = field(default_factory=list)
+    numbered: dict[str, int] = field(default_factory=dict)  # the last number behind a new name
 
     def constant(self, node: "onnx.NodeProto", place: int) -> "Constant | None":
         """An operand's value; None when it is absent or no constant."""
@@ -36,6 +41,14 @@ class ModelFacts:
         shape = self.shapes.get(name, ())
         inner = tuple(extent for extent in shape[1:] if isinstance(extent, int))
         return inner if shape and len(inner) == len(shape) - 1 else None
+
+    def static(self, name: str) -> tuple[int, ...] | None:
+        """All extents; None when one of them is open or nothing is known."""
+        if name in self.constants:
+            return self.constants[name].shape
+        shape = self.shapes.get(name)
+        fixed = tuple(extent for extent in shape or () if isinstance(extent, int))
+        return fixed if shape is not None and len(fixed) == len(shape) else None
 
     def alone(self, name: str) -> "onnx.NodeProto | None":
         """The one node that reads a tensor, when nobody else does."""
@@ -49,16 +62,18 @@ class ModelFacts:
 
         name = self.free(name)
         self.constants[name] = value
-        self.made.append(onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
+        # `ascontiguousarray` would give a number an axis.
+        self.made.append(onnx.numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def free(self, name: str) -> str:
         """`name`, or one that begins so, for a tensor to be made."""
-        candidate, count = name, 0
-        while candidate in self.constants or candidate in self.shapes or candidate in self.makers:
+        candidate, count = name, self.numbered.get(name, 0)
+        while any(candidate in names for names in (self.constants, self.dtypes, self.makers)):
             count += 1
             candidate = f"{name}_{count}"
-        self.shapes[candidate] = ()
+        self.numbered[name] = count
+        self.dtypes[candidate] = ""
         return candidate
 
 
@@ -92,15 +107,23 @@ def facts_of(model: "onnx.ModelProto") -> ModelFacts:
     values = (*inferred.input, *inferred.value_info, *inferred.output)
     floats = {v.name for v in values if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
     weights = model.graph.initializer
+    types = {v.name: v.type.tensor_type.elem_type for v in values}
+    types |= {w.name: w.data_type for w in weights}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         for name in dict.fromkeys(node.input):
             readers.setdefault(name, []).append(node)
     return ModelFacts(
-        shapes={value.name: extents.extents(value) for value in values},
+        shapes={v.name: extents.extents(v) for v in values if v.type.tensor_type.HasField("shape")},
         floats=frozenset(
             floats | {w.name for w in weights if w.data_type == onnx.TensorProto.FLOAT}
         ),
+        dtypes={
+            name: onnx.helper.tensor_dtype_to_np_dtype(kind).name
+            for name, kind in types.items()
+            if kind
+        },
+        opset=max((o.version for o in model.opset_import if o.domain in _ONNX), default=1),
         constants={weight.name: onnx.numpy_helper.to_array(weight) for weight in weights},
         makers={out: node for node in model.graph.node for out in node.output if out},
         readers=readers,

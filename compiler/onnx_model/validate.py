@@ -8,7 +8,13 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.onnx_model import emptiness, operands, operators, shape_inference
+from edgekiln.compiler.onnx_model import (
+    definitions,
+    emptiness,
+    operands,
+    operators,
+    shape_inference,
+)
 from edgekiln.runtime.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -29,7 +35,8 @@ _EXTENTS = frozenset(
 def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
     """The model in the form of today, if it is what it declares and what ONNX's specification says.
 
-    Weights are no inputs, functions of its own are inlined, unused operator sets are gone.
+    Weights are no inputs, functions of its own are inlined, and so are operators that only ONNX's
+    definition of them can stand for; unused operator sets are gone.
 
     Args:
         where: the file, with which each message begins.
@@ -61,6 +68,7 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
     except (onnx.checker.ValidationError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not a valid ONNX model: {_first_line(error)}") from error
     _check_inputs(model.graph, where)
+    model = definitions.expanded(model)
     _check_shapes(model, where)
     return model
 

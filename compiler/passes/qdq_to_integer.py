@@ -64,7 +64,7 @@ def _dequantize(rewriter: Rewriter, node: Node) -> None:
     """A constant is kept as integers; an activation becomes a view of its integers."""
     graph = rewriter.graph
     name = node.inputs[0]
-    if name in graph.constants:
+    if name in graph.constants and rewriter.known(node):
         values, scale = graph.constants[name], graph.constants[node.inputs[1]]
         zero = np.zeros(1, values.dtype)
         if len(node.inputs) > 2 and node.inputs[2]:
@@ -76,8 +76,8 @@ def _dequantize(rewriter: Rewriter, node: Node) -> None:
             axis=onnx_op(node).integer("axis", 1) % max(values.ndim, 1),
         )
         return
-    source = graph.tensors[name]
-    if not rewriter.per_tensor(node) or source.dtype not in ("int8", "uint8"):
+    source = graph.tensors.get(name)
+    if source is None or not rewriter.per_tensor(node) or source.dtype not in ("int8", "uint8"):
         rewriter.emit(node)
         return
     quant = rewriter.scale(node)

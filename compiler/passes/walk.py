@@ -81,15 +81,22 @@ class Walk:
 
     def quantized_dtype(self, node: Node) -> str:
         """The type of a QuantizeLinear's output: its zero point decides, uint8 without one."""
-        if len(node.inputs) > 2 and node.inputs[2]:
-            return self.graph.constants[node.inputs[2]].dtype.name
+        if len(node.inputs) > 2 and (zero := node.inputs[2]):
+            constant = self.graph.constants.get(zero)
+            return self.graph.tensors[zero].dtype if constant is None else constant.dtype.name
         return "uint8"
 
     def per_tensor(self, node: Node) -> bool:
         """Whether an activation's quantization is what the kernels take: one scale, 8 bits."""
-        scale = self.graph.constants.get(node.inputs[1])
         kind = is_operator(node, "DequantizeLinear") or self.quantized_dtype(node) in QMIN
-        return scale is not None and scale.size == 1 and kind
+        return self.known(node) and self.graph.constants[node.inputs[1]].size == 1 and kind
+
+    def known(self, node: Node) -> bool:
+        """Whether scale and zero point of a Quantize- or DequantizeLinear are constant, and what
+        they stand for is float32.
+        """
+        known = all(name in self.graph.constants for name in node.inputs[1:] if name)
+        return known and self.graph.constants[node.inputs[1]].dtype == np.float32
 
     def clip_range(self, node: Node) -> tuple[float, float] | None:
         """Bounds of a Relu or a Clip with constant bounds; None for anything else.

@@ -13,6 +13,7 @@ from edgekiln.compiler.onnx_model import (
     rewriting,
 )
 from edgekiln.compiler.onnx_model.conv_transpose import conv_from_transposed
+from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.gemm import gemm_from_matmul, plain_gemm
 from edgekiln.runtime.errors import UnsupportedError
 
@@ -51,6 +52,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     ready.CopyFrom(model)
     _name_nodes(ready)
     rewrites.mul_from_swish(ready)
+    write_in_others(ready)
     try:
         ready = _simplify(_upgrade(ready))
     except UnsupportedError:

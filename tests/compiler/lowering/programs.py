@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
-from tests.compiler import artifacts
+from tests.compiler import artifacts, float_models
 
 TARGET = profile.load("x86-64-v3")
 
@@ -36,3 +37,10 @@ def reference(model: Path, x: np.ndarray) -> list[np.ndarray]:
 
 def images(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 3, shape).astype(np.float32)
+
+
+def parsed(tmp_path: Path, text: str, opset: int = 17, **constants: np.ndarray) -> Path:
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]>\n{text}')
+    for name, value in constants.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+    return float_models.write(model, tmp_path / "m.onnx")

@@ -1,0 +1,148 @@
+"""Operators that ONNX's specification defines by others: the definition in their place.
+
+Attention, RotaryEmbedding, GroupNormalization and their like have no kernel, but what they are made
+of has. Done once, when a file is loaded, so that the quantizer sees products and not an Attention.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from edgekiln.compiler.onnx_model import operators
+
+if TYPE_CHECKING:
+    import onnx
+
+_DOMAIN = "edgekiln.definitions"
+_DEPTH = 8  # definitions within definitions; ONNX has three
+
+
+def expanded(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """The model without the operators that are known by their definition alone.
+
+    These are the rows of the operator table that say so, and any other whose attributes or results
+    no rule reads. What ONNX does not define in the model's version stays, for the check of
+    operators to refuse.
+    """
+    from onnx import inliner
+
+    for _ in range(_DEPTH):
+        found = _with_functions(model)
+        if found is None:
+            break
+        model = inliner.inline_local_functions(found)
+        _forget(model)
+    return model
+
+
+def _with_functions(model: "onnx.ModelProto") -> "onnx.ModelProto | None":
+    """A copy that calls a function of its own in the place of each such operator; None if there is
+    none.
+    """
+    import onnx
+
+    versions = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
+    read = {value.name for value in model.graph.output}
+    read.update(name for node in model.graph.node for name in node.input)
+    places = [
+        i
+        for i, node in enumerate(model.graph.node)
+        if operators.by_definition(node, versions.get(_domain(node), 1), read)
+    ]
+    if not places:
+        return None
+    types = _types(model)
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    for place in places:
+        node = found.graph.node[place]
+        definition = _definition(node, versions, types)
+        if definition is not None:
+            definition.name, definition.domain = f"{node.op_type}{place}", _DOMAIN
+            found.functions.append(definition)
+            node.op_type, node.domain = definition.name, _DOMAIN
+    if not found.functions:
+        return None
+    found.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))
+    return found
+
+
+def _definition(
+    node: "onnx.NodeProto", versions: dict[str, int], types: "dict[str, onnx.TypeProto]"
+) -> "onnx.FunctionProto | None":
+    """Its body in the model's version of ONNX; every attribute of the node is there afterwards."""
+    import onnx
+
+    try:
+        schema: Any = onnx.defs.get_schema(
+            node.op_type, versions.get(_domain(node), 1), _domain(node)
+        )
+        given = {attribute.name for attribute in node.attribute}
+        for name, attribute in schema.attributes.items():
+            if name not in given and attribute.default_value.name:
+                node.attribute.append(attribute.default_value)
+        body = _body(schema, node, versions, types)
+    except (KeyError, RuntimeError, TypeError, ValueError, onnx.defs.SchemaError):
+        return None
+    if not body:
+        return None
+    function = onnx.FunctionProto()
+    function.ParseFromString(body)
+    for entry in function.opset_import:
+        if versions.get(entry.domain) is None:
+            return None  # another operator set, which the model does not have
+        entry.version = versions[entry.domain]
+    return function
+
+
+def _body(
+    schema: Any,  # an onnx.defs.OpSchema, whose types leave these methods out
+    node: "onnx.NodeProto",
+    versions: dict[str, int],
+    types: "dict[str, onnx.TypeProto]",
+) -> bytes:
+    import onnx
+
+    depends = schema.has_context_dependent_function
+    listed = (
+        schema.context_dependent_function_opset_versions
+        if depends
+        else schema.function_opset_versions
+    )
+    version = max((v for v in listed if v <= versions.get("", 1)), default=0)
+    if not version:
+        return b""
+    if not depends:
+        return bytes(schema.get_function_with_opset_version(version))
+    operands = [
+        (types[name] if name else onnx.TypeProto()).SerializeToString() for name in node.input
+    ]
+    return bytes(
+        schema.get_context_dependent_function_with_opset_version(
+            version, node.SerializeToString(), operands
+        )
+    )
+
+
+def _types(model: "onnx.ModelProto") -> "dict[str, onnx.TypeProto]":
+    """Of every tensor whose type can be inferred."""
+    import onnx
+
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        graph = model.graph  # whoever infers shapes next says what does not fit
+    types = {v.name: v.type for v in (*graph.input, *graph.value_info, *graph.output)}
+    for weight in model.graph.initializer:
+        types[weight.name] = onnx.helper.make_tensor_type_proto(weight.data_type, weight.dims)
+    return types
+
+
+def _forget(model: "onnx.ModelProto") -> None:
+    """No function and no operator set of ours stays behind."""
+    del model.functions[:]
+    kept = [entry for entry in model.opset_import if entry.domain != _DOMAIN]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+
+
+def _domain(node: "onnx.NodeProto") -> str:
+    return "" if node.domain == "ai.onnx" else node.domain
