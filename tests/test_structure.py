@@ -22,7 +22,7 @@ MOST_ANY = {
     "compiler/evaluation": 2,
     "compiler/ir": 4,
     "compiler/lowering": 1,
-    "compiler/onnx_model": 13,
+    "compiler/onnx_model": 15,
     "compiler/pipeline": 2,
     "compiler/pruning": 10,
     "compiler/quantization": 5,

@@ -113,7 +113,7 @@ def _culprit(graph: Graph, op: Subgraph, tvm_target: Mapping[str, object]) -> No
 
 
 def _refusal(node: Node, graph: Graph, what: str = "") -> UnsupportedError:
-    """Of an operator: by its name, what it reads, and its attributes."""
+    """The error that names an operator, what it reads, and its attributes."""
     op = onnx_op(node)
     operands = [_described(graph, name) for name in node.inputs if name]
     values = [

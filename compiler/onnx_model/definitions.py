@@ -72,6 +72,7 @@ def _definition(
     import onnx
 
     try:
+        # Its types leave the methods out that say whether there is a definition.
         schema: Any = onnx.defs.get_schema(
             node.op_type, versions.get(_domain(node), 1), _domain(node)
         )
@@ -123,7 +124,7 @@ def _body(
 
 
 def _types(model: "onnx.ModelProto") -> "dict[str, onnx.TypeProto]":
-    """Of every tensor whose type can be inferred."""
+    """The type of every tensor for which it can be inferred."""
     import onnx
 
     try:

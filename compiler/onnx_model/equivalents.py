@@ -41,7 +41,7 @@ def write_in_others(model: "onnx.ModelProto") -> int:
 
 
 def _power(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """In one type of floats, where base and exponent are of two types or of integers."""
+    """Base and exponent of two types, or of integers, become floats of one type."""
     base, exponent = (facts.dtypes.get(name, "") for name in node.input)
     if not base or not exponent or (base == exponent and base.startswith("float")):
         return None
@@ -67,7 +67,7 @@ def _reduced_truths(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
 
 
 def _one_infinity(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """Of IsInf that looks for one of the two, or for none."""
+    """IsInf looks for one of the two, or for none."""
     given = operators.attributes(node)
     signs = [
         sign
@@ -107,7 +107,7 @@ def _unit_length(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
 
 
 def _mask_of_dropout(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """In inference it drops nothing: the mask is all true."""
+    """It drops nothing in inference: the mask is all true."""
     shape = facts.static(node.input[0])
     mask = node.output[1] if len(node.output) > 1 else ""
     if shape is None or not (mask in facts.readers or mask in facts.outputs):
@@ -125,7 +125,7 @@ def _mask_of_dropout(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
 
 
 def _cast(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """To the type of the other operand, which need not be known for more than that."""
+    """CastLike is a Cast to the type of its other operand, of which no more need be known."""
     dtype = facts.dtypes.get(node.input[1], "")
     if not dtype:
         return None

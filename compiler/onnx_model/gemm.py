@@ -32,7 +32,7 @@ def _plain(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] |
     if node.op_type != "Gemm" or node.output[0] not in facts.floats:
         return None
     # Attributes, as onnx reads them.
-    given: dict[str, Any] = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
+    given: operators.Attributes = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
     given |= operators.attributes(node)
     weight, addend = facts.constant(node, 1), _addend(facts, node, given["beta"])
     bias = None

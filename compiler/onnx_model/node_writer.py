@@ -25,9 +25,8 @@ class NodeWriter:
         names: list[str] = list(self.node.output)
         return next(name for name in names if name)
 
-    def op(
-        self, op: str, *operands: str, result: str = "", **attributes: Any
-    ) -> str:  # as `onnx.helper` takes them
+    # Attributes are what `onnx.helper` takes for them.
+    def op(self, op: str, *operands: str, result: str = "", **attributes: Any) -> str:
         """Append a node; returns the name of what it makes, `result` or a new one."""
         import onnx
 

@@ -14,6 +14,7 @@ from edgekiln.runtime.errors import UnsupportedError
 if TYPE_CHECKING:
     import onnx
 
+Attributes = dict[str, Any]  # of whichever types ONNX has for them
 _ROWS = {(row.domain, row.name): row for row in sorted(TABLE, key=lambda r: (r.domain, r.name))}
 _SUPPORTED = "docs/operators.md lists what is supported; take this part out of the model"
 
@@ -86,7 +87,7 @@ def channel_axis(node: "onnx.NodeProto") -> int | None:
     return 0 if transposed else row.weights.axis
 
 
-def attributes(node: "onnx.NodeProto") -> dict[str, Any]:  # as onnx reads them
+def attributes(node: "onnx.NodeProto") -> Attributes:
     """A node's attributes as Python values, text decoded."""
     import onnx
 

@@ -21,7 +21,7 @@ _MICROSOFT = "com.microsoft"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Form:
+class _QuantizedForm:
     """Where an operator of codes has its operands. Codes are followed by scale and zero point."""
 
     op: str  # the operator on real numbers
@@ -33,13 +33,13 @@ class _Form:
 
 
 _FORMS = {
-    ("", "QLinearConv"): _Form(op="Conv", codes=(0, 3), result=6, bias=8),
-    ("", "QLinearMatMul"): _Form(op="MatMul", codes=(0, 3), result=6, axis=-1),
-    (_MICROSOFT, "QGemm"): _Form(op="Gemm", codes=(0, 3), result=7, bias=6, axis=1),
-    (_MICROSOFT, "QLinearAdd"): _Form(op="Add", codes=(0, 3), result=6),
-    (_MICROSOFT, "QLinearMul"): _Form(op="Mul", codes=(0, 3), result=6),
+    ("", "QLinearConv"): _QuantizedForm(op="Conv", codes=(0, 3), result=6, bias=8),
+    ("", "QLinearMatMul"): _QuantizedForm(op="MatMul", codes=(0, 3), result=6, axis=-1),
+    (_MICROSOFT, "QGemm"): _QuantizedForm(op="Gemm", codes=(0, 3), result=7, bias=6, axis=1),
+    (_MICROSOFT, "QLinearAdd"): _QuantizedForm(op="Add", codes=(0, 3), result=6),
+    (_MICROSOFT, "QLinearMul"): _QuantizedForm(op="Mul", codes=(0, 3), result=6),
     **{
-        (_MICROSOFT, f"QLinear{op}"): _Form(op=op, result=3)
+        (_MICROSOFT, f"QLinear{op}"): _QuantizedForm(op=op, result=3)
         for op in ("AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Softmax")
     },
 }
@@ -60,7 +60,7 @@ def in_qdq_form(model: "onnx.ModelProto") -> int:
     def rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
         if (node.domain, node.op_type) == (_MICROSOFT, "QLinearConcat"):
             places = range(2, len(node.input), 3)
-            return _around(facts, node, _Form(op="Concat", codes=tuple(places), result=0))
+            return _around(facts, node, _QuantizedForm(op="Concat", codes=tuple(places), result=0))
         form = _FORMS.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
         return _around(facts, node, form) if form else None
 
@@ -68,7 +68,7 @@ def in_qdq_form(model: "onnx.ModelProto") -> int:
 
 
 def _around(
-    facts: ModelFacts, node: "onnx.NodeProto", form: _Form
+    facts: ModelFacts, node: "onnx.NodeProto", form: _QuantizedForm
 ) -> "list[onnx.NodeProto] | None":
     given = operators.attributes(node)
     for name, value in _SAYS_NOTHING.items():

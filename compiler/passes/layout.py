@@ -70,10 +70,12 @@ def _reorder_reshapes(graph: Graph) -> None:
     """Images become others by ONNX's order, which both are named in."""
     nodes: list[Node] = []
     for node in graph.nodes:
+        if not isinstance(node.op, Reshape):
+            nodes.append(node)
+            continue
         image, result = graph.tensors.get(node.inputs[0]), graph.tensors[node.name]
         if (
-            isinstance(node.op, Reshape)
-            and image is not None
+            image is not None
             and image.layout == result.layout == "NHWC"
             and image.shape != result.shape
         ):
