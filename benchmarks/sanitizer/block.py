@@ -34,7 +34,7 @@ class MemoryFaultError(Exception):
     """Compiled code touched what is not its own, or its result depends on what was in memory."""
 
 
-class Block:
+class GuardedBlock:
     """`size` bytes at a multiple of 64, in pages of their own between two forbidden ones.
 
     `room` more bytes, which may be read, lie behind them. At edge "end" these reach to the last 63

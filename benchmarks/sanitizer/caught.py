@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from edgekiln.benchmarks.sanitizer.block import Block, MemoryFaultError
+from edgekiln.benchmarks.sanitizer.block import GuardedBlock, MemoryFaultError
 
 MOST_WORDS = 24  # arguments of a call
 
@@ -66,7 +66,7 @@ int32_t caught_call(int32_t (*entry)(), const uintptr_t *a, uintptr_t fault[2], 
 _HOW = {0: "reads", 1: "writes", -1: "touches"}
 
 
-def call(entry: int, words: Sequence[int], blocks: Sequence[Block]) -> int:
+def call(entry: int, words: Sequence[int], blocks: Sequence[GuardedBlock]) -> int:
     """Call the function at an address with integers and pointers; returns what it returns.
 
     Args:

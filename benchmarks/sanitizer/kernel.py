@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.benchmarks.sanitizer import caught
-from edgekiln.benchmarks.sanitizer.block import EDGES, FILLINGS, Block, Edge, MemoryFaultError
+from edgekiln.benchmarks.sanitizer.block import (
+    EDGES,
+    FILLINGS,
+    GuardedBlock,
+    Edge,
+    MemoryFaultError,
+)
 from edgekiln.compiler.aot import jit
 from edgekiln.compiler.aot.codegen import compile_function
 
@@ -58,13 +64,13 @@ def _called(
     """The bytes of the last array after one call."""
     operands = []
     for index, array in enumerate(arrays):
-        block = Block(f"argument {index}", array.nbytes, edge=edge, filling=filling)
+        block = GuardedBlock(f"argument {index}", array.nbytes, edge=edge, filling=filling)
         block.put(array)
         operands.append(block)
     for block in operands[:-1]:
         block.only_read()
     scratch = [
-        Block(f"workspace {index}", size, edge=edge, filling=filling)
+        GuardedBlock(f"workspace {index}", size, edge=edge, filling=filling)
         for index, size in enumerate(workspace)
     ]
     blocks = [*operands, *scratch]

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekiln.benchmarks.sanitizer import caught, spread
-from edgekiln.benchmarks.sanitizer.block import EDGES, FILLINGS, Block, Edge, MemoryFaultError
+from edgekiln.benchmarks.sanitizer.block import (
+    EDGES,
+    FILLINGS,
+    GuardedBlock,
+    Edge,
+    MemoryFaultError,
+)
 from edgekiln.benchmarks.sanitizer.spread import Span
 from edgekiln.compiler.aot.build import build_library
 from edgekiln.compiler.aot.cache import ObjectCache
@@ -113,7 +119,7 @@ def _run(
 ) -> "list[NDArray[np.uint8]]":
     """The bytes of the outputs. `spans`: of the arena, where buffers lie apart."""
     pattern = FILLINGS[filling]
-    block = partial(Block, edge=edge, filling=pattern)
+    block = partial(GuardedBlock, edge=edge, filling=pattern)
     inputs = []
     for tensor, array in zip(spec.inputs, arrays, strict=True):
         inputs.append(block(f"input {tensor.name!r}", array.nbytes))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgekiln.benchmarks.sanitizer.block import PAGE, Block, Edge, check_filled, told
+from edgekiln.benchmarks.sanitizer.block import PAGE, GuardedBlock, Edge, check_filled, told
 from edgekiln.compiler.aot.planner import ALIGN, ArenaPlan, Interval
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Const, In, Program
@@ -27,7 +27,7 @@ class Span:
 
 
 def spans(intervals: Sequence[Interval], edge: Edge) -> list[Span]:
-    """Where buffers lie that share no page; each at an edge of its pages, as a `Block`."""
+    """Where buffers lie that share no page; each at an edge of its pages, as a `GuardedBlock`."""
     found, begin = [], 0
     for interval in intervals:
         end = begin + -(-(interval.bytes + OVERREAD_BYTES) // PAGE) * PAGE
@@ -68,7 +68,7 @@ def constants_as_inputs(program: Program) -> "tuple[Program, list[NDArray[np.gen
     return replace(program, inputs=(*program.inputs, *specs), calls=tuple(calls)), arrays
 
 
-class Arena(Block):
+class Arena(GuardedBlock):
     """A program's arena; where its buffers lie apart, with a forbidden page behind each."""
 
     def __init__(self, size: int, spans: Sequence[Span], *, edge: Edge, filling: bytes) -> None:

@@ -84,13 +84,20 @@ class ExportStage(Stage):
         ctx.advance(1, 2, "comparing with PyTorch")
         metrics = _parity(module, model, feed, samples=self.samples)
         ctx.notes.extend(_leftovers(model))
+        if io.fixed_batch(model) is not None:
+            ctx.notes.append("the batch is fixed at 1: forward() makes a number of it, as len(x)")
         io.save_model(model, dst)
         ctx.advance(2, 2, "")
         return metrics | {"nodes": len(model.graph.node), "file_bytes": dst.stat().st_size}
 
 
-def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.ModelProto":
+def to_onnx(
+    module: "nn.Module", about: "ModuleMeta", *, opset: int, batch: int = 0
+) -> "onnx.ModelProto":
     """Trace and rewrite.
+
+    Args:
+        batch: fixed in the model; 0: open, or fixed at 1 where the module makes a number of it.
 
     Raises:
         UnsupportedError: the module cannot be traced; the message names the operation.
@@ -101,7 +108,8 @@ def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.Mo
 
     from edgekiln.compiler.onnx_model import names, rewrites
 
-    example = torch.zeros(2, *about.input_shape)  # torch takes a batch of 1 for a constant
+    # torch takes a batch of 1 for a constant
+    example = torch.zeros(batch or 2, *about.input_shape)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -113,7 +121,7 @@ def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.Mo
                 opset_version=opset,
                 input_names=["input"],
                 output_names=["output"],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                dynamic_shapes=None if batch else ({0: torch.export.Dim("batch", min=1)},),
             )
     except torch.onnx.OnnxExporterError as error:
         raise UnsupportedError(
@@ -124,6 +132,8 @@ def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.Mo
     model: onnx.ModelProto = program.model_proto
     _check_opset(model, opset)
     _check_ends(model, about.factory)
+    if io.fixed_batch(model) not in (None, batch):  # the example's, of which nobody knows
+        return to_onnx(module, about, opset=opset, batch=1)
     rewrites.pool_from_reduce_mean(model)
     names.name_after_modules(model)
     names.strip_traces(model)
@@ -161,7 +171,8 @@ def _parity(
     session = Session(model, optimize=True)
     theirs: list[NDArray[np.generic]] = []
     ours: list[NDArray[np.generic]] = []
-    for x, _ in feed.batches(feed.dataset.val, batch=_BATCH, samples=samples):
+    batch = io.fixed_batch(model) or _BATCH
+    for x, _ in feed.batches(feed.dataset.val, batch=batch, samples=samples):
         with torch.no_grad():
             theirs.append(module(torch.from_numpy(x)).numpy())
         ours += session(x)

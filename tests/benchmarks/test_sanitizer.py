@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from edgekiln.benchmarks.sanitizer import caught, kernel
-from edgekiln.benchmarks.sanitizer.block import EDGES, FILLINGS, PAGE, Block, Edge, MemoryFaultError
+from edgekiln.benchmarks.sanitizer.block import (
+    EDGES,
+    FILLINGS,
+    PAGE,
+    GuardedBlock,
+    Edge,
+    MemoryFaultError,
+)
 from edgekiln.benchmarks.sanitizer.program import check_apart, check_library
 from edgekiln.compiler.aot.build import build
 from edgekiln.compiler.ir.memory import Code
@@ -40,7 +47,7 @@ def touch(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 
 def access(touch: ctypes.CDLL, how: str, at: int, edge: Edge, *, constant: bool = False) -> None:
-    block = Block("x", SIZE, edge=edge, filling=FILLINGS["aa"])
+    block = GuardedBlock("x", SIZE, edge=edge, filling=FILLINGS["aa"])
     if constant:
         block.only_read()
     entry = ctypes.cast(touch[how], ctypes.c_void_p).value
