@@ -10,8 +10,8 @@ from edgekiln.benchmarks.sanitizer import caught
 from edgekiln.benchmarks.sanitizer.block import (
     EDGES,
     FILLINGS,
-    GuardedBlock,
     Edge,
+    GuardedBlock,
     MemoryFaultError,
 )
 from edgekiln.compiler.aot import jit

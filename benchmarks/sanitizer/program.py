@@ -16,8 +16,8 @@ from edgekiln.benchmarks.sanitizer import caught, spread
 from edgekiln.benchmarks.sanitizer.block import (
     EDGES,
     FILLINGS,
-    GuardedBlock,
     Edge,
+    GuardedBlock,
     MemoryFaultError,
 )
 from edgekiln.benchmarks.sanitizer.spread import Span

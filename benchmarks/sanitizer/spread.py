@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgekiln.benchmarks.sanitizer.block import PAGE, GuardedBlock, Edge, check_filled, told
+from edgekiln.benchmarks.sanitizer.block import PAGE, Edge, GuardedBlock, check_filled, told
 from edgekiln.compiler.aot.planner import ALIGN, ArenaPlan, Interval
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Const, In, Program

@@ -14,8 +14,8 @@ from edgekiln.benchmarks.sanitizer.block import (
     EDGES,
     FILLINGS,
     PAGE,
-    GuardedBlock,
     Edge,
+    GuardedBlock,
     MemoryFaultError,
 )
 from edgekiln.benchmarks.sanitizer.program import check_apart, check_library
