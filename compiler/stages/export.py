@@ -88,13 +88,20 @@ class ExportStage(Stage):
         ctx.advance(1, 2, "comparing with PyTorch")
         metrics = _parity(module, model, feed, samples=self.samples)
         ctx.notes.extend(_leftovers(model))
+        if model_inputs.of_model(model).batch is not None:
+            ctx.notes.append("the batch is fixed at 1: forward() makes a number of it, as len(x)")
         io.save_model(model, dst)
         ctx.advance(2, 2, "")
         return metrics | {"nodes": len(model.graph.node), "file_bytes": dst.stat().st_size}
 
 
-def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.ModelProto":
+def to_onnx(
+    module: "nn.Module", about: "ModuleMeta", *, opset: int, batch: int = 0
+) -> "onnx.ModelProto":
     """Trace and rewrite.
+
+    Args:
+        batch: fixed in the model; 0: open, or fixed at 1 where the module makes a number of it.
 
     Raises:
         UnsupportedError: the module cannot be traced; the message names the operation.
@@ -107,8 +114,8 @@ def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.Mo
 
     takes = model_inputs.of_module(about).inputs
     # torch takes a batch of 1 for a constant
-    example = [torch.from_numpy(np.zeros((2, *each.shape), each.dtype)) for each in takes]
-    batch = torch.export.Dim("batch", min=1)
+    example = [torch.from_numpy(np.zeros((batch or 2, *each.shape), each.dtype)) for each in takes]
+    open_batch = torch.export.Dim("batch", min=1)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -120,7 +127,7 @@ def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.Mo
                 opset_version=opset,
                 input_names=[each.name for each in takes],
                 output_names=list(about.outputs),
-                dynamic_shapes=tuple({0: batch} for _ in takes),
+                dynamic_shapes=None if batch else tuple({0: open_batch} for _ in takes),
             )
     except torch.onnx.OnnxExporterError as error:
         raise UnsupportedError(
@@ -132,6 +139,9 @@ def to_onnx(module: "nn.Module", about: "ModuleMeta", *, opset: int) -> "onnx.Mo
     # Both before rewrites, whose errors would name what the user has never written.
     _check_opset(model, opset)
     _check_ends(model, about)
+    found = model_inputs.of_model(model).batch
+    if found not in (None, batch):  # the example's, of which nobody knows
+        return to_onnx(module, about, opset=opset, batch=1)
     rewrites.pool_from_reduce_mean(model)
     names.name_after_modules(model)
     names.strip_traces(model)
@@ -177,7 +187,8 @@ def _parity(
     session = Session(model, optimize=True)
     theirs: list[NDArray[np.float64]] = []
     ours: list[NDArray[np.float64]] = []
-    for given in feed.batches("val", batch=_BATCH, samples=samples):
+    batch = model_inputs.of_model(model).batch or _BATCH
+    for given in feed.batches("val", batch=batch, samples=samples):
         tensors = (torch.from_numpy(given[each.name]) for each in feed.takes.inputs)
         with torch.no_grad():
             outputs = named_outputs(module(*tensors), "the module")

@@ -42,6 +42,16 @@ class Branching(Plain):
             return y * 2
         return y
 
+class ClassToken(Plain):
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.full((1, 1, 4), 0.5))
+
+    def forward(self, x):
+        rows = self.conv(x).flatten(2).transpose(1, 2)
+        rows = torch.cat([self.token.expand(len(x), -1, -1), rows], 1)
+        return self.head(rows[:, 0] + rows.mean(1))
+
 class Random(Plain):
     def forward(self, x):
         return super().forward(x) + torch.rand(1)
@@ -75,7 +85,8 @@ def exported(resnet) -> tuple[onnx.ModelProto, list[str]]:
 
 
 ALLOWED = frozenset(
-    f"user_models:{name}" for name in ("Plain", "Branching", "Random", "TwoReaders", "Pair")
+    f"user_models:{name}"
+    for name in ("Plain", "Branching", "ClassToken", "Random", "TwoReaders", "Pair")
 )
 
 
@@ -175,6 +186,14 @@ def test_a_branch_on_data_is_named_by_its_line(tmp_path):
         "rewrite that part so that the same operations run for every input"
     )
     assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.usefixtures("factories")
+def test_a_batch_that_becomes_a_number_is_fixed_at_one(tmp_path):
+    src = module(tmp_path / "m.pt", "user_models:ClassToken")
+    model, notes = export(src, tmp_path / "m.onnx")
+    assert model_inputs.of_model(model).batch == 1
+    assert notes == ["the batch is fixed at 1: forward() makes a number of it, as len(x)"]
 
 
 @pytest.mark.usefixtures("factories")
