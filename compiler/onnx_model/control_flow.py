@@ -4,11 +4,12 @@ do: which branch is taken, how many turns there are.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model.node_writer import node_of
 
 if TYPE_CHECKING:
     import onnx
@@ -27,12 +28,8 @@ class Unrolled:
     nodes: "list[onnx.NodeProto]" = field(default_factory=list)
     weights: "list[onnx.TensorProto]" = field(default_factory=list)
 
-    def op(self, op: str, inputs: Sequence[str], result: str, **attributes: Any) -> str:
-        import onnx
-
-        self.nodes.append(
-            onnx.helper.make_node(op, list(inputs), [result], name=result, **attributes)
-        )
+    def op(self, op: str, inputs: Sequence[str], result: str, **attributes: object) -> str:
+        self.nodes.append(node_of(op, inputs, result, attributes))
         return result
 
     def constant(self, name: str, value: "NDArray[np.generic]") -> str:
@@ -173,7 +170,7 @@ def _goes_on(body: "onnx.GraphProto") -> bool:
     return bool(name == body.input[1].name)
 
 
-def _array(tensor: Any) -> "NDArray[np.generic]":  # an onnx.TensorProto
+def _array(tensor: "onnx.TensorProto") -> "NDArray[np.generic]":
     import onnx
 
     found: NDArray[np.generic] = onnx.numpy_helper.to_array(tensor)

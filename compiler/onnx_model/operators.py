@@ -14,6 +14,8 @@ from edgekiln.runtime.errors import UnsupportedError
 if TYPE_CHECKING:
     import onnx
 
+Attributes = dict[str, Any]  # by their names, as `onnx.helper` reads them, text decoded
+
 _ROWS = {(row.domain, row.name): row for row in sorted(TABLE, key=lambda r: (r.domain, r.name))}
 _SUPPORTED = "docs/operators.md lists what is supported; take this part out of the model"
 
@@ -86,7 +88,7 @@ def channel_axis(node: "onnx.NodeProto") -> int | None:
     return 0 if transposed else row.weights.axis
 
 
-def attributes(node: "onnx.NodeProto") -> dict[str, Any]:
+def attributes(node: "onnx.NodeProto") -> Attributes:
     """A node's attributes as Python values, text decoded."""
     import onnx
 

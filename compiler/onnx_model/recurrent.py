@@ -6,7 +6,7 @@ order of the gates: the operators of these names in ONNX's specification.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def _operand(node: "onnx.NodeProto", place: int) -> str:
 
 
 @dataclass(kw_only=True)
-class _Run:
+class _Direction:
     """What a direction makes: the states by step, and the last cell's state of an LSTM."""
 
     states: list[str]  # (batch, width) each, in the order of the sequence
@@ -76,7 +76,7 @@ class _Run:
 class _Cell(NodeWriter):
     """Writes the steps."""
 
-    given: dict[str, Any]
+    given: operators.Attributes
     length: int
     batch: int
     width: int
@@ -106,7 +106,7 @@ class _Cell(NodeWriter):
             name = self.op("Clip", name, low, high)
         return self.op(self.functions[which], name)
 
-    def run(self, i: int, data: str, *, backward: bool) -> _Run:
+    def run(self, i: int, data: str, *, backward: bool) -> _Direction:
         """All steps of a direction."""
         gates = _GATES[self.node.op_type]
         weight = self.op("Transpose", self.direction(1, i), perm=[1, 0])
@@ -125,7 +125,7 @@ class _Cell(NodeWriter):
             here = self.op("Gather", projected, self.constant(np.array(t)), axis=0)
             state, cell = step(self, here, state, cell, (recurrence, recurrent_bias, peephole))
             found.append(state)
-        return _Run(states=found[::-1] if backward else found, last=state, cell=cell)
+        return _Direction(states=found[::-1] if backward else found, last=state, cell=cell)
 
     def initial(self, place: int, i: int) -> str:
         if name := _operand(self.node, place):
@@ -135,7 +135,7 @@ class _Cell(NodeWriter):
         zeros = np.zeros((self.batch, self.width), self.facts.dtypes[self.node.input[0]])
         return self.constant(zeros)
 
-    def results(self, ends: list[_Run], layout: int) -> None:
+    def results(self, ends: list[_Direction], layout: int) -> None:
         """Y (length, directions, batch, width), Y_h and an LSTM's Y_c (directions, batch, width);
         with `layout` 1 the batch is the first axis.
         """

@@ -7,7 +7,7 @@ extents before and after, and know no antialiasing. All of ONNX's ways are linea
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class _Resizing:
     factors: tuple[float, ...] | None  # one an axis; None: sizes are given
     sizes: tuple[int, ...] | None
     roi: tuple[float, ...]  # where the axes begin, then where they end; () for all of them
-    given: dict[str, Any]  # attributes, as of the newest Resize
+    given: operators.Attributes  # attributes, as of the newest Resize
 
     @property
     def repeats(self) -> bool:
@@ -135,7 +135,7 @@ def _resizing(facts: ModelFacts, node: "onnx.NodeProto") -> _Resizing | None:
     )  # fmt: skip
 
 
-def _given(facts: ModelFacts, node: "onnx.NodeProto") -> dict[str, Any]:
+def _given(facts: ModelFacts, node: "onnx.NodeProto") -> operators.Attributes:
     """Its attributes, as of the newest Resize; those that nobody knows only where they count."""
     given = operators.attributes(node)
     given.pop("scales", None)  # Upsample's, until opset 9

@@ -8,7 +8,9 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from edgekiln.runtime.errors import UnsupportedError
+from tests.compiler import float_models
 from tests.compiler.lowering.programs import images, ours, parsed, program, reference
+from tests.compiler.qdq_models import QdqModel
 
 
 def test_the_mask_of_a_dropout_is_all_true(tmp_path: Path) -> None:
@@ -32,8 +34,11 @@ def test_the_mean_of_a_layer_norm_is_there_where_it_is_used(tmp_path: Path) -> N
         s=np.linspace(0.5, 2, 8).astype(np.float32),
     )
     x = images(1, 4, 8)
-    for found, expected in zip(ours(path, x), reference(path, x), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    y, mean, deviation = ours(path, x)
+    expected = reference(path, x)
+    np.testing.assert_allclose(y, expected[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mean, expected[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(deviation, expected[2], rtol=1e-4, atol=1e-5)
 
 
 def test_an_input_or_a_constant_that_is_an_output_is_there(tmp_path: Path) -> None:
@@ -48,6 +53,22 @@ def test_an_input_or_a_constant_that_is_an_output_is_there(tmp_path: Path) -> No
     np.testing.assert_array_equal(same, x)
     np.testing.assert_array_equal(constant, np.array([1, 2], np.float32))
     np.testing.assert_array_equal(shape, np.array([1, 8]))
+
+
+def test_codes_that_are_constant_may_stand_for_an_output(tmp_path: Path) -> None:
+    m = QdqModel()
+    y = m.q(m.op("Relu", m.q(m.input("x", 1, 4)), out="r"))
+    path = m.save(tmp_path / "m.onnx", y)
+    model = onnx.load(path)
+    codes = onnx.numpy_helper.from_array(np.array([-7, 0, 100], np.int8), "codes")
+    scale = onnx.numpy_helper.from_array(np.array(0.5, np.float32), "step")
+    model.graph.initializer.extend([codes, scale])
+    node = onnx.helper.make_node("DequantizeLinear", ["codes", "step"], ["real"])
+    model.graph.node.append(node)
+    kind = onnx.TensorProto.FLOAT
+    model.graph.output.append(onnx.helper.make_tensor_value_info("real", kind, [3]))
+    _, real = ours(float_models.write(model, path), images(1, 4))
+    np.testing.assert_array_equal(real, np.array([-3.5, 0, 50], np.float32))
 
 
 def test_a_model_without_an_input_is_refused(tmp_path: Path) -> None:
@@ -88,7 +109,9 @@ def test_a_division_of_integers_by_zero_does_not_end_the_process(tmp_path: Path)
 def test_the_least_integer_equals_itself(tmp_path: Path) -> None:
     least = np.iinfo(np.int32).min
     path = parsed(
-        tmp_path, "m (int32[3] x) => (bool[3] y) { y = Equal (x, least) }", least=np.int32(least)
+        tmp_path,
+        "m (int32[3] x) => (bool[3] y) { y = Equal (x, least) }",
+        least=np.array(least, np.int32),
     )
     (found,) = ours(path, np.array([7, -least - 1, least], np.int32))
     np.testing.assert_array_equal(found, [False, False, True])
@@ -150,4 +173,4 @@ def test_a_zero_point_that_is_computed_is_taken(tmp_path: Path, zero: str) -> No
     expected = ReferenceEvaluator(onnx.load(path)).run(None, {"x": x, "s": scale, "z": point})
     assert isinstance(expected, list)
     np.testing.assert_array_equal(q, expected[0])
-    np.testing.assert_allclose(y, expected[1], rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(y, np.float64), expected[1], rtol=1e-6)

@@ -82,14 +82,13 @@ def test_an_attribute_that_no_rule_reads_is_the_definitions_business() -> None:
     assert "SpaceToDepth" not in operators(after)
 
 
-def test_what_onnx_defines_in_a_later_version_only_stays() -> None:
-    """A GroupNormalization of opset 18 scales groups, not channels; it has no definition."""
-    model = parsed(
+def test_the_definition_is_that_of_the_models_version() -> None:
+    """Until opset 21 a GroupNormalization scales groups, from then on channels."""
+    text = (
         "g (float[1, 4, 3] x) => (float[1, 4, 3] y) "
-        "{ y = GroupNormalization <num_groups = 2> (x, s, s) }",
-        18,
-        s=np.ones(2, np.float32),
+        "{ y = GroupNormalization <num_groups = 2> (x, s, b) }"
     )
-    after = expanded(model)
-    if operators(after) != ["GroupNormalization"]:
-        assert_same_numbers(model, expanded, x=values(1, 4, 3))
+    for opset, count in ((18, 2), (21, 4)):
+        constants = {"s": values(count), "b": values(count)}
+        after = assert_same_numbers(parsed(text, opset, **constants), expanded, x=values(1, 4, 3))
+        assert "GroupNormalization" not in operators(after)
