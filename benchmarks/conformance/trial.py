@@ -25,7 +25,7 @@ _FIRST = (
 
 _OURS = "this is a bug of edgekiln"  # a traceback in other words
 
-_HALF_STEPS = 4 * 2**-11  # four roundings of float16: sums in another order
+_ROUNDINGS = 4  # of the largest result: sums in another order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +73,13 @@ def _judge(case: Case, results: "list[NDArray[np.generic]]") -> tuple[Verdict, s
             found, right = (f"{a.dtype}{list(a.shape)}" for a in (ours, theirs))
             return "wrong", f"output {index} is {found}, not {right}"
         rtol, atol = case.rtol, case.atol
-        if theirs.dtype == np.float16:  # a sum is off by roundings of its terms
-            rtol, atol = max(rtol, _HALF_STEPS), max(atol, _HALF_STEPS * _largest(theirs))
+        if theirs.dtype.kind == "f":  # a sum is off by roundings of its terms
+            off = _ROUNDINGS * float(np.finfo(theirs.dtype.name).eps) / 2
+            rtol, atol = max(rtol, off), max(atol, off * _largest(theirs))
         if not np.allclose(ours, theirs, rtol=rtol, atol=atol, equal_nan=True):
             with np.errstate(all="ignore"):
-                off = np.nanmax(np.abs(ours.astype("float64") - theirs.astype("float64")))
-            return "wrong", f"output {index} is off by {off:.3g}"
+                most = np.nanmax(np.abs(ours.astype("float64") - theirs.astype("float64")))
+            return "wrong", f"output {index} is off by {most:.3g}"
     return "right", ""
 
 

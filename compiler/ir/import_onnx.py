@@ -63,6 +63,7 @@ def _known_operators(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """The model in operators that rules or TVM know, whose indices and integers stay inside."""
     model = folding.settle(model)
     while in_qdq_form(model) + write_in_others(model) + resize.in_products(model):
+        _forget_shapes(model.graph)  # ONNX has that of an STFT wrong
         model = folding.settle(model)
     return folding.settle(model) if bound_indices(model, where) + guard_integers(model) else model
 
@@ -75,6 +76,11 @@ def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path) -> None:
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.HasField("dim_value") and dim.dim_value > 0:
                 continue
+            if dim.HasField("dim_value"):
+                raise UnsupportedError(
+                    f"{path}: input {value.name!r} has no elements: axis {axis} has the extent 0",
+                    "take the part out of the model that computes nothing",
+                )
             # Only the first axis is the batch: no other may be open.
             if axis:
                 raise UnsupportedError(
@@ -82,8 +88,13 @@ def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path) -> None:
                     "fix it by --shape NAME=SIZE; only the batch may be open",
                 )
             dim.dim_value = batch
+    _forget_shapes(graph)
+
+
+def _forget_shapes(graph: onnx.GraphProto) -> None:
+    """Shapes of all that is computed go: they are inferred again."""
     given = {value.name: value.type for value in graph.input}
-    for value in graph.output:  # inferred again, with the batch that was fixed
+    for value in graph.output:
         value.type.tensor_type.ClearField("shape")
         if value.name in given:  # there is nothing to infer
             value.type.CopyFrom(given[value.name])

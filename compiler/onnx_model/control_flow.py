@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model.node_writer import node_of
 
 if TYPE_CHECKING:
     import onnx
@@ -27,15 +28,8 @@ class Unrolled:
     nodes: "list[onnx.NodeProto]" = field(default_factory=list)
     weights: "list[onnx.TensorProto]" = field(default_factory=list)
 
-    def op(
-        self, op: str, inputs: Sequence[str], result: str, **attributes: int | Sequence[int]
-    ) -> str:
-        """Append an operator with one result; returns the name of that."""
-        import onnx
-
-        node = onnx.helper.make_node(op, list(inputs), [result], name=result)
-        node.attribute.extend(onnx.helper.make_attribute(k, v) for k, v in attributes.items())
-        self.nodes.append(node)
+    def op(self, op: str, inputs: Sequence[str], result: str, **attributes: object) -> str:
+        self.nodes.append(node_of(op, inputs, result, attributes))
         return result
 
     def constant(self, name: str, value: "NDArray[np.generic]") -> str:

@@ -4,7 +4,7 @@ Attention, RotaryEmbedding, GroupNormalization and their like have no kernel, bu
 of has. Done once, when a file is loaded, so that the quantizer sees products and not an Attention.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 from edgekiln.compiler.onnx_model import operators
 
@@ -13,6 +13,25 @@ if TYPE_CHECKING:
 
 _DOMAIN = "edgekiln.definitions"
 _DEPTH = 8  # definitions within definitions; ONNX has three
+
+
+class _Defined(Protocol):
+    """What an `onnx.defs.OpSchema` says of definitions, and its types leave out."""
+
+    @property
+    def has_context_dependent_function(self) -> bool: ...
+
+    @property
+    def function_opset_versions(self) -> list[int]: ...
+
+    @property
+    def context_dependent_function_opset_versions(self) -> list[int]: ...
+
+    def get_function_with_opset_version(self, opset: int, /) -> bytes: ...
+
+    def get_context_dependent_function_with_opset_version(
+        self, opset: int, node: bytes, operands: list[bytes], /
+    ) -> bytes: ...
 
 
 def expanded(model: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -72,15 +91,12 @@ def _definition(
     import onnx
 
     try:
-        # Its types leave the methods out that say whether there is a definition.
-        schema: Any = onnx.defs.get_schema(
-            node.op_type, versions.get(_domain(node), 1), _domain(node)
-        )
+        schema = onnx.defs.get_schema(node.op_type, versions.get(_domain(node), 1), _domain(node))
         given = {attribute.name for attribute in node.attribute}
         for name, attribute in schema.attributes.items():
             if name not in given and attribute.default_value.name:
                 node.attribute.append(attribute.default_value)
-        body = _body(schema, node, versions, types)
+        body = _body(cast("_Defined", schema), node, versions, types)
     except (KeyError, RuntimeError, TypeError, ValueError, onnx.defs.SchemaError):
         return None
     if not body:
@@ -95,7 +111,7 @@ def _definition(
 
 
 def _body(
-    schema: Any,  # an onnx.defs.OpSchema, whose types leave these methods out
+    schema: _Defined,
     node: "onnx.NodeProto",
     versions: dict[str, int],
     types: "dict[str, onnx.TypeProto]",
@@ -112,14 +128,12 @@ def _body(
     if not version:
         return b""
     if not depends:
-        return bytes(schema.get_function_with_opset_version(version))
+        return schema.get_function_with_opset_version(version)
     operands = [
         (types[name] if name else onnx.TypeProto()).SerializeToString() for name in node.input
     ]
-    return bytes(
-        schema.get_context_dependent_function_with_opset_version(
-            version, node.SerializeToString(), operands
-        )
+    return schema.get_context_dependent_function_with_opset_version(
+        version, node.SerializeToString(), operands
     )
 
 

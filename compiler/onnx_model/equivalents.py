@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.compiler.onnx_model import operators, recurrent, selection
+from edgekiln.compiler.onnx_model import (
+    fourier,
+    number_types,
+    operators,
+    patches,
+    recurrent,
+    selection,
+)
 from edgekiln.compiler.onnx_model.node_writer import NodeWriter
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts, rewrite
 
@@ -38,53 +45,6 @@ def write_in_others(model: "onnx.ModelProto") -> int:
         return found(facts, node) if found and node.domain in ("", "ai.onnx") else None
 
     return rewrite(model, rule)
-
-
-def _power(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """Base and exponent of two types, or of integers, become floats of one type."""
-    base, exponent = (facts.dtypes.get(name, "") for name in node.input)
-    if not base or not exponent or (base == exponent and base.startswith("float")):
-        return None
-    w = NodeWriter(facts=facts, node=node)
-    real = base if base.startswith("float") else "float64"
-    operands = [w.cast(name, real) for name in node.input]
-    if real == base:
-        w.op("Pow", *operands, result=node.output[0])
-    else:
-        w.cast(w.op("Pow", *operands), base, result=node.output[0])
-    return w.nodes
-
-
-def _reduced_truths(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """The greatest or least of truth values, as numbers."""
-    if facts.dtypes.get(node.input[0]) != "bool":
-        return None
-    w = NodeWriter(facts=facts, node=node)
-    numbers = w.cast(node.input[0], "int32")
-    reduced = w.op(node.op_type, numbers, *node.input[1:], **operators.attributes(node))
-    w.cast(reduced, "bool", result=node.output[0])
-    return w.nodes
-
-
-def _one_infinity(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """IsInf looks for one of the two, or for none."""
-    given = operators.attributes(node)
-    signs = [
-        sign
-        for sign, name in ((-1, "detect_negative"), (1, "detect_positive"))
-        if given.get(name, 1)
-    ]
-    dtype = facts.dtypes.get(node.input[0], "")
-    if len(signs) == 2 or not dtype:
-        return None
-    w = NodeWriter(facts=facts, node=node)
-    both = [w.constant(np.array(sign * np.inf, dtype)) for sign in (-1, 1)]
-    if signs:
-        w.op("Equal", node.input[0], both[signs[0] > 0], result=node.output[0])
-    else:  # what equals neither
-        equal = [w.op("Equal", node.input[0], infinity) for infinity in both]
-        w.op("And", *equal, result=node.output[0])
-    return w.nodes
 
 
 def _unit_length(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
@@ -124,33 +84,6 @@ def _mask_of_dropout(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     return w.nodes
 
 
-def _cast(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """CastLike is a Cast to the type of its other operand, of which no more need be known."""
-    dtype = facts.dtypes.get(node.input[1], "")
-    if not dtype:
-        return None
-    w = NodeWriter(facts=facts, node=node)
-    w.cast(node.input[0], dtype, result=node.output[0])
-    return w.nodes
-
-
-def _exponential_unit(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """Celu and Elu of other floats than our kernels': max(x, 0) + min(alpha·(e^(x / d) - 1), 0).
-
-    The divisor d is alpha for a Celu and 1 for an Elu.
-    """
-    dtype = facts.dtypes.get(node.input[0], "float32")
-    if dtype == "float32":
-        return None
-    w = NodeWriter(facts=facts, node=node)
-    slope = operators.attributes(node).get("alpha", 1.0)
-    alpha, one, zero = (w.constant(np.array(value, dtype)) for value in (slope, 1, 0))
-    divided = w.op("Div", node.input[0], alpha) if node.op_type == "Celu" else node.input[0]
-    below = w.op("Min", w.op("Mul", alpha, w.op("Sub", w.op("Exp", divided), one)), zero)
-    w.op("Add", w.op("Max", node.input[0], zero), below, result=node.output[0])
-    return w.nodes
-
-
 def _running_product(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     """Each step a product with the one before; up to `_MOST_FACTORS` steps."""
     x, axis = facts.static(node.input[0]), facts.constant(node, 1)
@@ -172,38 +105,6 @@ def _running_product(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
         products.append(w.op("Mul", products[-1], part))
     ordered = products[::-1] if given.get("reverse") else products
     w.op("Concat", *ordered, result=node.output[0], axis=along)
-    return w.nodes
-
-
-def _equal_to_the_least(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """Neither less nor greater: TVM takes `x == -2147483648` of int32 for false."""
-    constants = [facts.constants[name] for name in node.input if name in facts.constants]
-    if not any(c.dtype == np.int32 and (c == np.iinfo(np.int32).min).any() for c in constants):
-        return None
-    w = NodeWriter(facts=facts, node=node)
-    unequal = w.op("Or", w.op("Less", *node.input), w.op("Greater", *node.input))
-    w.op("Not", unequal, result=node.output[0])
-    return w.nodes
-
-
-def _integer_conv(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """A Conv of float64, which holds every sum of integers exactly."""
-    weight = facts.static(node.input[1])
-    if weight is None:
-        return None
-    w = NodeWriter(facts=facts, node=node)
-    operands = []
-    for place, zero in ((0, 2), (1, 3)):
-        name = w.cast(node.input[place], "float64")
-        if zero < len(node.input) and node.input[zero]:
-            point = w.cast(node.input[zero], "float64")
-            if place and facts.static(node.input[zero]) not in ((), (1,)):  # one a channel
-                shape = np.array([-1, *[1] * (len(weight) - 1)])
-                point = w.op("Reshape", point, w.constant(shape))
-            name = w.op("Sub", name, point)
-        operands.append(name)
-    sums = w.op("Conv", *operands, **operators.attributes(node))
-    w.cast(sums, "int32", result=node.output[0])
     return w.nodes
 
 
@@ -274,25 +175,29 @@ def _padding_of_a_size(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
 
 
 _RULES: "dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]" = {
-    "CastLike": _cast,
-    "Celu": _exponential_unit,
+    "CastLike": number_types.cast,
+    "Celu": number_types.exponential_unit,
+    "Col2Im": patches.image_of,
     "Concat": _parts_with_elements,
-    "ConvInteger": _integer_conv,
+    "ConvInteger": number_types.integer_conv,
     "ConvTranspose": _padding_of_a_size,
     "CumProd": _running_product,
+    "DFT": fourier.dft,
     "Dropout": _mask_of_dropout,
-    "Elu": _exponential_unit,
-    "Equal": _equal_to_the_least,
+    "Elu": number_types.exponential_unit,
+    "Equal": number_types.equal_to_the_least,
     "GRU": recurrent.steps,
-    "IsInf": _one_infinity,
+    "IsInf": number_types.one_infinity,
     "LSTM": recurrent.steps,
     "LpNormalization": _unit_length,
     "OneHot": selection.one_hot,
-    "Pow": _power,
+    "Pow": number_types.power,
     "RNN": recurrent.steps,
-    "ReduceMax": _reduced_truths,
-    "ReduceMin": _reduced_truths,
+    "ReduceMax": number_types.reduced_truths,
+    "ReduceMin": number_types.reduced_truths,
+    "STFT": fourier.stft,
     "Split": _results_with_elements,
+    "Swish": number_types.swish,
     "TopK": selection.top_k,
 }
 WRITTEN_IN_OTHERS = frozenset(_RULES)  # operators, all of their uses or some

@@ -1,7 +1,8 @@
 """Nodes in a row, in the place of one: what rewrites that need several of them write with."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -9,6 +10,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekiln.compiler.onnx_model.rewriting import ModelFacts
+
+
+def node_of(
+    op: str, operands: Sequence[str], result: str, attributes: Mapping[str, object]
+) -> "onnx.NodeProto":
+    """A node with one result, by which it is named."""
+    import onnx
+
+    node = onnx.helper.make_node(op, list(operands), [result], name=result)
+    node.attribute.extend(
+        onnx.helper.make_attribute(name, value) for name, value in attributes.items()
+    )
+    return node
 
 
 @dataclass(kw_only=True)
@@ -25,15 +39,12 @@ class NodeWriter:
         names: list[str] = list(self.node.output)
         return next(name for name in names if name)
 
-    # Attributes are what `onnx.helper` takes for them.
-    def op(self, op: str, *operands: str, result: str = "", **attributes: Any) -> str:
-        """Append a node; returns the name of what it makes, `result` or a new one."""
-        import onnx
-
+    def op(self, op: str, *operands: str, result: str = "", **attributes: object) -> str:
+        """Append a node, with attributes as `onnx.helper` takes them; returns the name of what it
+        makes, `result` or a new one.
+        """
         name = result or self.facts.free(f"{self.stem}.{op.lower()}")
-        self.nodes.append(
-            onnx.helper.make_node(op, list(operands), [name], name=name, **attributes)
-        )
+        self.nodes.append(node_of(op, operands, name, attributes))
         return name
 
     def constant(self, value: "NDArray[np.generic]") -> str:

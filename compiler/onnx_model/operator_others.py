@@ -87,6 +87,8 @@ _DEFINED = tuple(
          "If Loop Scan"),
         ("up to 512 steps of whole sequences, with Sigmoid, Tanh and Relu", "", "GRU LSTM RNN"),
         ("of floats", "", "LpNormalization"),
+        ("of up to 4096 values, with lengths that are constant", "", "DFT STFT"),
+        ("of extents that are constant", "", "Col2Im"),
         ("of up to 512 values along an axis that is constant", "", "CumProd"),
     )
     for name in listed.split()
@@ -140,8 +142,7 @@ _REFUSED = tuple(
          "RegexFullMatch SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert "
          "SequenceLength SplitToSequence StringConcat StringNormalizer TfIdfVectorizer")),
         ("it has no kernel",
-         ("BitCast Col2Im DFT DeformConv Det MelWeightMatrix ReverseSequence STFT "
-         "TensorScatter")),
+         "BitCast DeformConv Det MelWeightMatrix ReverseSequence TensorScatter"),
     )
     for name in listed.split()
 )  # fmt: skip

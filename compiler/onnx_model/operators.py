@@ -14,7 +14,8 @@ from edgekiln.runtime.errors import UnsupportedError
 if TYPE_CHECKING:
     import onnx
 
-Attributes = dict[str, Any]  # of whichever types ONNX has for them
+Attributes = dict[str, Any]  # by their names, as `onnx.helper` reads them, text decoded
+
 _ROWS = {(row.domain, row.name): row for row in sorted(TABLE, key=lambda r: (r.domain, r.name))}
 _SUPPORTED = "docs/operators.md lists what is supported; take this part out of the model"
 

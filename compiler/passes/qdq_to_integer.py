@@ -10,7 +10,7 @@ import numpy as np
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.moves import Requantize, Reshape
 from edgekiln.compiler.ir.node import Node
-from edgekiln.compiler.ir.onnx_op import is_onnx, onnx_op
+from edgekiln.compiler.ir.onnx_op import Onnx, is_onnx, onnx_op
 from edgekiln.compiler.ir.ops import Dequantize, Quantize
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused, schedule
 from edgekiln.compiler.ir.tensor import Tensor
@@ -119,6 +119,10 @@ def _expose_floats(rewriter: Rewriter) -> None:
         if name in rewriter.view:
             source = rewriter.view[name]
             dequantized.append(Node(op=Dequantize(), inputs=(source,), outputs=(name,)))
+        elif name in rewriter.weights and name in graph.outputs:
+            inner = f"{name}:constant"  # somebody has to write the output
+            graph.constants[inner] = rewriter.weights[name].dequantized()
+            dequantized.append(Node(op=Onnx(op_type="Identity"), inputs=(inner,), outputs=(name,)))
         elif name in rewriter.weights:
             graph.constants[name] = rewriter.weights[name].dequantized()
     rewriter.nodes = schedule(graph, rewriter.nodes + dequantized)

@@ -8,7 +8,9 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from edgekiln.runtime.errors import UnsupportedError
+from tests.compiler import float_models
 from tests.compiler.lowering.programs import images, ours, parsed, program, reference
+from tests.compiler.qdq_models import QdqModel
 
 
 def test_the_mask_of_a_dropout_is_all_true(tmp_path: Path) -> None:
@@ -32,10 +34,11 @@ def test_the_mean_of_a_layer_norm_is_there_where_it_is_used(tmp_path: Path) -> N
         s=np.linspace(0.5, 2, 8).astype(np.float32),
     )
     x = images(1, 4, 8)
-    (y, mean, dev), wanted = ours(path, x), reference(path, x)
-    np.testing.assert_allclose(y, wanted[0], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(mean, wanted[1], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(dev, wanted[2], rtol=1e-4, atol=1e-5)
+    y, mean, deviation = ours(path, x)
+    expected = reference(path, x)
+    np.testing.assert_allclose(y, expected[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mean, expected[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(deviation, expected[2], rtol=1e-4, atol=1e-5)
 
 
 def test_an_input_or_a_constant_that_is_an_output_is_there(tmp_path: Path) -> None:
@@ -50,6 +53,22 @@ def test_an_input_or_a_constant_that_is_an_output_is_there(tmp_path: Path) -> No
     np.testing.assert_array_equal(same, x)
     np.testing.assert_array_equal(constant, np.array([1, 2], np.float32))
     np.testing.assert_array_equal(shape, np.array([1, 8]))
+
+
+def test_codes_that_are_constant_may_stand_for_an_output(tmp_path: Path) -> None:
+    m = QdqModel()
+    y = m.q(m.op("Relu", m.q(m.input("x", 1, 4)), out="r"))
+    path = m.save(tmp_path / "m.onnx", y)
+    model = onnx.load(path)
+    codes = onnx.numpy_helper.from_array(np.array([-7, 0, 100], np.int8), "codes")
+    scale = onnx.numpy_helper.from_array(np.array(0.5, np.float32), "step")
+    model.graph.initializer.extend([codes, scale])
+    node = onnx.helper.make_node("DequantizeLinear", ["codes", "step"], ["real"])
+    model.graph.node.append(node)
+    kind = onnx.TensorProto.FLOAT
+    model.graph.output.append(onnx.helper.make_tensor_value_info("real", kind, [3]))
+    _, real = ours(float_models.write(model, path), images(1, 4))
+    np.testing.assert_array_equal(real, np.array([-3.5, 0, 50], np.float32))
 
 
 def test_a_model_without_an_input_is_refused(tmp_path: Path) -> None:

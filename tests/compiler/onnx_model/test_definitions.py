@@ -74,20 +74,21 @@ def test_a_loss_within_a_loss_is_written_out_too() -> None:
 
 def test_an_attribute_that_no_rule_reads_is_the_definitions_business() -> None:
     model = parsed(
-        "g (float[1, 4, 8] x) => (int32[1, 4, 8] y) { y = CastLike <saturate = 0> (x, s) }",
-        19,
-        s=np.array(0, np.int32),
-    )
-    after = assert_same_numbers(model, expanded, x=values(1, 4, 8))
-    assert "CastLike" not in operators(after)
+        'g (float[1, 2, 4, 4] x) => (float[1, 8, 2, 2] y) '
+        '{ y = SpaceToDepth <blocksize = 2, mode = "CRD"> (x) }',
+        28,
+    )  # fmt: skip
+    after = assert_same_numbers(model, expanded, x=values(1, 2, 4, 4))
+    assert "SpaceToDepth" not in operators(after)
 
 
-def test_a_group_norm_that_scales_groups_is_no_other_one() -> None:
-    """Until opset 21 it scales groups, not channels."""
-    model = parsed(
+def test_the_definition_is_that_of_the_models_version() -> None:
+    """Until opset 21 a GroupNormalization scales groups, from then on channels."""
+    text = (
         "g (float[1, 4, 3] x) => (float[1, 4, 3] y) "
-        "{ y = GroupNormalization <num_groups = 2> (x, s, s) }",
-        18,
-        s=np.ones(2, np.float32),
+        "{ y = GroupNormalization <num_groups = 2> (x, s, b) }"
     )
-    assert_same_numbers(model, expanded, x=values(1, 4, 3))
+    for opset, count in ((18, 2), (21, 4)):
+        constants = {"s": values(count), "b": values(count)}
+        after = assert_same_numbers(parsed(text, opset, **constants), expanded, x=values(1, 4, 3))
+        assert "GroupNormalization" not in operators(after)

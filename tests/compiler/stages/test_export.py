@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from edgekiln.compiler.onnx_model import extents, io
+from edgekiln.compiler.onnx_model import extents, io, model_inputs
 from edgekiln.compiler.onnx_model.rewrites import batch_norms_after_conv
 from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.compiler.pipeline.stage import StageContext
