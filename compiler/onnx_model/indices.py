@@ -59,7 +59,7 @@ def bound_indices(model: "onnx.ModelProto", where: str) -> int:
             return None
         constant = facts.constant(node, found.place)
         if constant is None:
-            return _bounded(facts, node, found)
+            return None if _bounds_itself(facts, node) else _bounded(facts, node, found)
         outside = (constant < found.least) | (constant > found.greatest)
         if outside.any():
             raise InputError(
@@ -71,6 +71,11 @@ def bound_indices(model: "onnx.ModelProto", where: str) -> int:
         return None
 
     return rewrite(model, rule)
+
+
+def _bounds_itself(facts: ModelFacts, node: "onnx.NodeProto") -> bool:
+    """Whether a kernel of ours, which keeps to the rows there are, takes the rows."""
+    return node.op_type == "Gather" and facts.dtypes.get(node.input[0]) == "float32"
 
 
 def _bounded(facts: ModelFacts, node: "onnx.NodeProto", found: _Indices) -> "list[onnx.NodeProto]":

@@ -25,7 +25,18 @@ UPDATES = {
 }
 
 
-@pytest.mark.parametrize(("body", "shape", "outside", "inside"), CASES)
+# A Gather of whole numbers: one of floats keeps to the rows there are by itself.
+WHOLE = "c = Cast <to = 7> (x)\n d = Gather (c, i)\n y = Cast <to = 1> (d)"
+
+
+def test_rows_of_floats_are_left_to_their_kernel() -> None:
+    model = parsed("g (float[3, 4] x, int64[2] i) => (float[N, M] y) { y = Gather (x, i) }")
+    assert bound_indices(model, "m.onnx") == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "shape", "outside", "inside"), [(WHOLE, "2", [7, -9], [2, -3]), *CASES[2:]]
+)
 @pytest.mark.parametrize("dtype", ["int32", "int64"])
 def test_an_index_outside_is_the_nearest_inside(
     body: str, shape: str, outside: list[int], inside: list[int], dtype: str
