@@ -152,7 +152,7 @@ def test_the_factory_is_judged_before_anything_else(tmp_path, made, damage):
 @pytest.mark.parametrize(
     "change",
     [
-        {"history": [1]}, {"input_shape": "abc"}, {"preprocessing": None}, {"task": "x"},
+        {"history": [1]}, {"input_shape": "abc"}, {"preprocessing": 3}, {"task": "x"},
         {"classes": [1, 2]}, {"state": {"a": 1}}, {"heads": None}, {"heads": []},
         {"heads": {"head": {"__class__": 3}}}, {"heads": {"head": {"num_heads": "3"}}},
     ],
