@@ -98,11 +98,17 @@ def hint_of(annotation: object) -> Hint:
     if origin is tuple:
         repeated = args[-1] is ...
         return TupleHint(tuple(map(hint_of, args[:1] if repeated else args)), repeated)
-    if origin is abc.Mapping and args[0] is str:
+    if origin in (abc.Mapping, dict) and _is_text(hint_of(args[0])):
         return MappingHint(hint_of(args[1]))
     if isinstance(annotation, type) and origin is None:
         return RecordHint(annotation) if is_dataclass(annotation) else ScalarHint(annotation)
     raise TypeError(f"{annotation} is no hint of ours")
+
+
+def _is_text(key: Hint) -> bool:
+    """Whether keys of this kind are those of a JSON object."""
+    words = key.values if isinstance(key, LiteralHint) else ()
+    return key == ScalarHint(str) or (bool(words) and all(isinstance(w, str) for w in words))
 
 
 @cache

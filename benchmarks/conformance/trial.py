@@ -26,6 +26,7 @@ _FIRST = (
 _OURS = "this is a bug of edgekiln"  # a traceback in other words
 
 _ROUNDINGS = 4  # of the largest result: sums in another order
+_EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ def _verdict(case: Case, home: Path) -> tuple[Verdict, str]:
         return "traceback", words
     if code:
         return "refused", words
-    inputs = [np.array(array, order="C") for array in case.inputs]
+    inputs = [np.array(_widened(array), order="C") for array in case.inputs]
     try:
         return _judge(case, check_here(lib, model, inputs))
     except MemoryFaultError as fault:
@@ -68,19 +69,25 @@ def _verdict(case: Case, home: Path) -> tuple[Verdict, str]:
 def _judge(case: Case, results: "list[NDArray[np.generic]]") -> tuple[Verdict, str]:
     if len(results) != len(case.outputs):
         return "wrong", f"{len(results)} outputs for {len(case.outputs)}"
-    for index, (ours, theirs) in enumerate(zip(results, case.outputs, strict=True)):
+    for index, (ours, exact) in enumerate(zip(results, case.outputs, strict=True)):
+        theirs = _widened(exact)
         if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
             found, right = (f"{a.dtype}{list(a.shape)}" for a in (ours, theirs))
             return "wrong", f"output {index} is {found}, not {right}"
         rtol, atol = case.rtol, case.atol
         if theirs.dtype.kind == "f":  # a sum is off by roundings of its terms
-            off = _ROUNDINGS * float(np.finfo(theirs.dtype.name).eps) / 2
+            off = _ROUNDINGS * _EPS[exact.dtype.name] / 2
             rtol, atol = max(rtol, off), max(atol, off * _largest(theirs))
         if not np.allclose(ours, theirs, rtol=rtol, atol=atol, equal_nan=True):
             with np.errstate(all="ignore"):
                 most = np.nanmax(np.abs(ours.astype("float64") - theirs.astype("float64")))
             return "wrong", f"output {index} is off by {most:.3g}"
     return "right", ""
+
+
+def _widened(array: "NDArray[np.generic]") -> "NDArray[np.generic]":
+    """Half floats as float32, in which programs compute them."""
+    return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16") else array
 
 
 def _largest(array: "NDArray[np.generic]") -> float:

@@ -59,7 +59,7 @@ def bound_indices(model: "onnx.ModelProto", where: str) -> int:
             return None
         constant = facts.constant(node, found.place)
         if constant is None:
-            return None if _bounds_itself(facts, node) else _bounded(facts, node, found)
+            return None if _has_bounds(facts, node) else _bounded(facts, node, found)
         outside = (constant < found.least) | (constant > found.greatest)
         if outside.any():
             raise InputError(
@@ -73,9 +73,10 @@ def bound_indices(model: "onnx.ModelProto", where: str) -> int:
     return rewrite(model, rule)
 
 
-def _bounds_itself(facts: ModelFacts, node: "onnx.NodeProto") -> bool:
-    """Whether a kernel of ours, which keeps to the rows there are, takes the rows."""
-    return node.op_type == "Gather" and facts.dtypes.get(node.input[0]) == "float32"
+def _has_bounds(facts: ModelFacts, node: "onnx.NodeProto") -> bool:
+    """Whether our own kernel computes the operator, which takes the nearest row by itself."""
+    data, indices = (facts.dtypes.get(name) for name in node.input[:2])
+    return node.op_type == "Gather" and data == "float32" and indices in ("int32", "int64")
 
 
 def _bounded(facts: ModelFacts, node: "onnx.NodeProto", found: _Indices) -> "list[onnx.NodeProto]":

@@ -2,11 +2,23 @@
 
 from edgekiln.compiler.onnx_model.operator_row import FALLBACK, Operator
 
+_INSIDE = "an index outside takes the nearest value inside; a constant one is refused"
+_LIMITS = {
+    **dict.fromkeys(
+        ("GatherElements", "GatherND", "MaxRoiPool", "MaxUnpool", "RoiAlign", "Scatter",
+         "ScatterElements", "ScatterND"),
+        _INSIDE,
+    ),
+    "Mod": "of integers by zero: 0",
+    "OneHot": "of a depth that is constant",
+    "TopK": "of up to 4096 values, as many as a constant says",
+}  # fmt: skip
+
 # What Relax lowers in float: the name, then the attributes that TVM's importer reads.
 _FALLBACK = tuple(
     Operator(
         name=name, role="float", float_form=FALLBACK, attributes=tuple(attributes.split()),
-        heavy=name == "Einsum",
+        heavy=name == "Einsum", limits=_LIMITS.get(name, ""),
     )
     for name, _, attributes in (line.strip().partition(" ") for line in """\
         AffineGrid align_corners
@@ -85,7 +97,8 @@ _DEFINED = tuple(
          "FlexAttention"),
         ("its control flow must not depend on data, and it becomes at most 4096 operators", "",
          "If Loop Scan"),
-        ("up to 512 steps of whole sequences, with Sigmoid, Tanh and Relu", "", "GRU LSTM RNN"),
+        ("up to 512 steps of whole sequences, a fixed batch, with Sigmoid, Tanh and Relu", "",
+         "GRU LSTM RNN"),
         ("of floats", "", "LpNormalization"),
         ("of up to 4096 values, with lengths that are constant", "", "DFT STFT"),
         ("of extents that are constant", "", "Col2Im"),

@@ -93,7 +93,8 @@ _UNARY = tuple(
 _WITH_A_NUMBER = tuple(
     Operator(
         name=name, role="enclosed", data="all", integer="lookup", float_form=form, lookup=True,
-        limits="in integers one activation and numbers",
+        limits="in integers one activation and numbers"
+        + ("; of int types by zero: the dividend" if name == "Div" else ""),
     )
     for name, form in (
         ("Div", "function"), ("Max", "function"), ("Min", "function"), ("Pow", FALLBACK),
@@ -156,7 +157,8 @@ _MOVES = (
     Operator(
         name="Gather", role="pass-through", integer="gather", float_form="gather",
         attributes=("axis",), limits="constant indices in even steps, or int32 and int64 indices "
-        "of the call, in integers; a number that names no row takes the nearest",
+        "of the call, in integers; an index outside "
+        "takes the nearest row, a constant one is refused",
     ),
     Operator(
         name="Pad", role="quantized", integer="pad", float_form="pad", constants=(1, 2),

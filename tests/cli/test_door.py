@@ -54,7 +54,7 @@ def test_it_is_built_whole_and_what_was_changed_is_said(cli: Cli, tmp_path: Path
         "computed in float32; sizes fixed: length=12"
     )
     assert compiled["score"]["value"] > 25
-    assert compiled["metrics"]["float_operators"] == 0
+    assert compiled["metrics"]["float_operators"] == 0, compiled
     answer = load(tmp_path / "dist/half-host.ekb")(np.zeros((3, 12), np.int64))
     assert isinstance(answer, np.ndarray)
     assert answer.shape == (3, 5)

@@ -9,7 +9,7 @@ from onnx import helper
 
 from edgekiln.benchmarks.sanitizer import program as sanitizer
 from edgekiln.compiler.evaluation.parity import batches_for
-from edgekiln.runtime.errors import GateError, UnsupportedError
+from edgekiln.runtime.errors import GateError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests.compiler.qdq_models import QdqModel
@@ -185,19 +185,6 @@ def test_what_stays_float_is_correct_and_refused_by_the_gate(
     check(path, target)
     with pytest.raises(GateError, match="3 quantized operators stayed float: LayerNormalization"):
         build(path, target, strict_int8=True)
-
-
-def test_a_float_operator_beyond_the_code_generator_is_named(
-    tmp_path: Path, target: profile.TargetProfile
-) -> None:
-    m = QdqModel(seed=7)
-    x = m.q(m.input("x", 1, 8))
-    m.nodes.append(helper.make_node("TopK", [x, m.const([3], "int64")], ["total", "places"]))
-    path = m.save(tmp_path / "net.onnx", m.q("total"))
-    with pytest.raises(UnsupportedError, match="TopK: TopK has no integer form") as caught:
-        build(path, target)
-    assert caught.value.exit_code == 4
-    assert not path.with_suffix(f".{target.name}.lib").exists()
 
 
 @given(net=random_nets())
