@@ -117,15 +117,21 @@ def bounds(dtype: str) -> tuple[int, int]:
     return int(info.min), int(info.max)
 
 
-def run(kernel: Kernel, name: str, inputs: list[Array], out: Nhwc | F32, pieces: int = 3) -> Array:
+def run(
+    kernel: Kernel, name: str, inputs: list[Array], out: Nhwc | F32, pieces: int = 3,
+    *, padded: bool = False,
+) -> Array:  # fmt: skip
     """Run all items in up to `pieces` calls, last one first, and return the output's memory.
 
     It starts as noise, so an element nobody writes shows.
+
+    Args:
+        padded: the output holds places that nobody looks at, such as columns of packed weights.
     """
     dtype = out.dtype if isinstance(out, Nhwc) else "float32"
     result = np.random.default_rng(7).integers(0, 255, out.elements * np.dtype(dtype).itemsize)
     memory = result.astype(np.uint8).view(dtype)
-    call = _loaded(kernel, name)
+    call = _loaded(kernel, name, padded)
     if not kernel.work:
         call(*inputs, *kernel.constants, memory)
         return memory
@@ -135,14 +141,14 @@ def run(kernel: Kernel, name: str, inputs: list[Array], out: Nhwc | F32, pieces:
     return memory
 
 
-def _loaded(kernel: Kernel, name: str) -> Callable[..., None]:
+def _loaded(kernel: Kernel, name: str, padded: bool) -> Callable[..., None]:
     """The kernel's function, compiled; of cases that share it, once."""
     key = (kernel.code.signature, name)
     if key not in _LATEST:
         if name in _EVERY_EMULATED:
             call = emulated.load(kernel.func, profile.load(_EVERY_EMULATED[name]))
         else:
-            call = guarded.load(kernel.func, _EVERY_TARGET[name][0])
+            call = guarded.load(kernel.func, _EVERY_TARGET[name][0], padded=padded)
         _LATEST.clear()
         _LATEST[key] = call
     return _LATEST[key]

@@ -36,7 +36,7 @@ def multiplied(product: MatMulKernel, mk: MicroKernel, name: str, a: Array, b: A
     packed = Nhwc(
         n=1, h=1, w=1, c=product.packed_bytes(mk), dtype="int8", scale=1.0, zero_point=0
     )  # fmt: skip
-    weights = harness.run(product.pack(mk), name, [b], packed)
+    weights = harness.run(product.pack(mk), name, [b], packed, padded=True)
     return harness.run(product.build(mk), name, [a, weights], product.result)
 
 
