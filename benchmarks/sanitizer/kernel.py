@@ -34,7 +34,7 @@ def load(
     begin there, filled with something else. All arrays but the last may only be read.
 
     Args:
-        padded: the last array holds lanes that nobody uses, of whatever lay behind an operand.
+        padded: the result holds places that nobody looks at, which need not be the same.
 
     The function it returns raises MemoryFaultError.
     """

@@ -126,7 +126,7 @@ def run(
     It starts as noise, so an element nobody writes shows.
 
     Args:
-        padded: it holds lanes that the kernel which reads it does not use.
+        padded: the output holds places that nobody looks at, such as columns of packed weights.
     """
     dtype = out.dtype if isinstance(out, Nhwc) else "float32"
     result = np.random.default_rng(7).integers(0, 255, out.elements * np.dtype(dtype).itemsize)
