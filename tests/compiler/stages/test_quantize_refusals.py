@@ -61,7 +61,9 @@ def test_an_operator_without_any_form_is_refused_by_name(tmp_path):
     body = "h = Gemm <transB = 1> (x, w)\n y = RandomUniformLike (h)"
     model = make(body, {"w": (10, 3072)}, x="N, 3072")
     error = refused(write(model, tmp_path / "m.onnx"), UnsupportedError)
-    assert error.message == "operator RandomUniformLike ('y') is not supported: its result is random"
+    assert error.message == (
+        "operator RandomUniformLike ('y') is not supported: its result is random"
+    )
 
 
 def test_a_model_without_data_asks_for_it(float_model):
