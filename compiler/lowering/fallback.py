@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx
@@ -16,12 +15,11 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Subgraph, onnx_op
 from edgekiln.compiler.ir.program import ArenaBuffer, Arg, Call, Const, Ref
 from edgekiln.compiler.ir.reference import domains, node_proto
+from edgekiln.compiler.lowering.reductions import TvmObject, begun_right
 from edgekiln.compiler.lowering.state import Lowering, spec_of
 from edgekiln.runtime.errors import UnsupportedError
 
 _IR_VERSION = 10  # of the subgraph's ONNX form; its operators are those of the model's opset
-
-TvmObject = Any  # TVM ships no types
 
 # What a function reads or writes: a tensor of the graph, a temporary of the subgraph, a constant.
 _Operand = str | NDArray[np.generic]
@@ -122,11 +120,13 @@ def _refusal(node: Node, graph: Graph, what: str = "") -> UnsupportedError:
         if isinstance(value, (int, float, bytes, list))
     ]
     given = f" with {', '.join(values)}" if values else ""
+    computed = [name for name in node.inputs[1:] if name and name not in graph.constants]
+    instead = f"make constants of {', '.join(computed)}, or " if computed else ""
     return UnsupportedError(
         f"operator {op.kind} ({node.name!r}) of {', '.join(operands) or 'no operand'}{given} is "
         f"not supported{what}",
-        "docs/operators.md lists what is supported; write this part of the model in other "
-        "operators, or take it out",
+        f"{instead}write this part of the model in other operators, or take it out: "
+        "docs/operators.md lists what is supported",
     )
 
 
@@ -135,7 +135,7 @@ def _described(graph: Graph, name: str) -> str:
     if constant is not None:
         return f"a constant {constant.dtype}{list(constant.shape)}"
     tensor = graph.tensors[name]
-    return f"{tensor.dtype}{list(tensor.shape)}"
+    return f"{tensor.dtype}{list(tensor.shape)} ({name!r})"
 
 
 def _check_types(graph: Graph, op: Subgraph, calls: Iterable[_FallbackCall]) -> None:
@@ -144,7 +144,8 @@ def _check_types(graph: Graph, op: Subgraph, calls: Iterable[_FallbackCall]) -> 
         for name, (dtype, shape) in zip(call.outputs, call.types, strict=True):
             tensor = graph.tensors.get(name)
             if tensor is not None and (dtype, shape) != (tensor.dtype, tensor.shape):
-                what = f": {name!r} would be {dtype}{list(shape)}, not {_described(graph, name)}"
+                right = f"{tensor.dtype}{list(tensor.shape)}"
+                what = f": {name!r} would be {dtype}{list(shape)}, not {right}"
                 raise _refusal(_maker(op, name), graph, what)
 
 
@@ -223,7 +224,7 @@ def _calls(graph: Graph, module: TvmObject, node: Node, op: Subgraph) -> list[_F
             env[binding.var] = names if hasattr(types, "fields") else names[0]
             calls.append(
                 _FallbackCall(
-                    func=module[value.args[0]],
+                    func=begun_right(module[value.args[0]]),
                     inputs=resolve(value.args[1]),
                     outputs=names,
                     types=tuple(_type(kind) for kind in fields),

@@ -117,6 +117,27 @@ def test_the_least_integer_equals_itself(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, [False, False, True])
 
 
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin", "Max", "Min", "ArgMax", "ArgMin"])
+@pytest.mark.parametrize("last", [0, 1])
+def test_rows_of_infinities_have_a_greatest_and_a_least(tmp_path: Path, op: str, last: int) -> None:
+    """TVM begins with the greatest finite number, and looks for places from -1 on."""
+    call, kind = {
+        "Max": ("Max (x, z)", "float[3, 4]"),
+        "Min": ("Min (x, z)", "float[3, 4]"),
+        "ArgMax": (f"ArgMax <axis = 1, select_last_index = {last}> (x)", "int64[3, 1]"),
+        "ArgMin": (f"ArgMin <axis = 1, select_last_index = {last}> (x)", "int64[3, 1]"),
+    }.get(op, (f"{op} (x, axes)", "float[3, 1]"))
+    path = parsed(
+        tmp_path, f"m (float[3, 4] x, float[3, 4] z) => ({kind} y) {{ y = {call} }}",
+        opset=18, axes=np.array([1]),
+    )  # fmt: skip
+    x = np.array([[-np.inf] * 4, [np.inf] * 4, [1, -np.inf, np.inf, 2]], np.float32)
+    z = x[[0, 1, 0]]
+    expected = ReferenceEvaluator(onnx.load(path)).run(None, {"x": x, "z": z})
+    assert isinstance(expected, list)
+    np.testing.assert_array_equal(program(path).run(x, z)[0], expected[0])
+
+
 @pytest.mark.parametrize("direction", ["LEFT", "RIGHT"])
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 def test_a_shift_by_all_bits_and_more_leaves_nothing_but_the_sign(
@@ -143,10 +164,20 @@ def test_a_refusal_names_the_operator_its_types_and_its_attributes(tmp_path: Pat
     with pytest.raises(UnsupportedError) as caught:
         program(path)
     assert caught.value.message == (
-        "operator MaxPool ('y') of float32[1, 2, 4, 4] with kernel_shape = [2, 2], "
+        "operator MaxPool ('y') of float32[1, 2, 4, 4] ('r') with kernel_shape = [2, 2], "
         "strides = [2, 2] is not supported"
     )
     assert "docs/operators.md" in caught.value.hint
+
+
+def test_a_refusal_names_the_operands_that_should_be_constant(tmp_path: Path) -> None:
+    path = parsed(tmp_path, "m (float[5] x, int32 axis) => (float[5] y) { y = CumSum (x, axis) }")
+    with pytest.raises(UnsupportedError) as caught:
+        program(path)
+    assert caught.value.message == (
+        "operator CumSum ('y') of float32[5] ('x'), int32[] ('axis') is not supported"
+    )
+    assert caught.value.hint.startswith("make constants of axis, or write this part of the model")
 
 
 def test_what_decides_a_shape_at_run_time_is_named(tmp_path: Path) -> None:
