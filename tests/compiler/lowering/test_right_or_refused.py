@@ -238,3 +238,22 @@ def test_max_and_min_take_any_number_of_operands(tmp_path: Path, operands: str) 
     (found,) = ours(float_models.write(model, tmp_path / "m.onnx"), x)
     expected = x if operands == "x" else np.full_like(x, -1)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+@pytest.mark.parametrize("quantized", [True, False], ids=["quantized", "float"])
+def test_a_value_a_channel_meets_its_channel_where_nothing_is_an_image(
+    tmp_path: Path, op: str, quantized: bool
+) -> None:
+    """Four axes in ONNX's order: the channels are rows of the kernel, not its last axis."""
+    m = QdqModel()
+    a, b = m.input("x", 2, 4, 8, 8), m.const(np.linspace(-2, 2, 4).reshape(1, 4, 1, 1), "float32")
+    gate = m.op("Mul", m.op("ReduceMax", a, m.const([2, 3], "int64"), out="most"), b, out="gate")
+    if quantized:
+        y = m.q(m.op(op, m.q(a, 0.0517), m.q(gate, 0.0933), out="y"), scale=0.2171)
+    else:
+        y = m.op(op, a, gate, out="y")
+    model = m.save(tmp_path / "m.onnx", y)
+    x = images(2, 4, 8, 8)
+    (found,), (expected,) = ours(model, x), reference(model, x)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
