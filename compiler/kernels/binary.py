@@ -51,7 +51,8 @@ class BinaryKernel:
 
     Args:
         kind: key of `ARITHMETIC`.
-        b: shaped like a; or one value a channel (h = w = 1); or one value. One image serves all.
+        b: shaped like a; or one value a channel (h = w = 1); or one value a row (w = c = 1); or one
+            value. One image serves all.
         finish: of codes its `mult` are `factors`.
     """
 
@@ -157,8 +158,8 @@ class BinaryKernel:
             from_b = let(of_b.index(image, h, 0, 0))
             for_vectors(row, mk.lanes, lambda i, n: combine(i, load(b, from_b + i, n), n))
             return
-        from_b = let(of_b.index(image, 0, 0, 0))
-        # One value: in every lane.
+        from_b = let(of_b.index(image, h if of_b.h == of_y.h else 0, 0, 0))
+        # One value, for all of a or for the row: in every lane.
         if of_b.c == 1:
             for_vectors(row, mk.lanes, lambda i, n: combine(i, splat(load(b, from_b), n), n))
             return

@@ -43,7 +43,12 @@ def binary(kind: str, a: Nhwc, b: Nhwc, y: Nhwc, clip: tuple[int, int]) -> Binar
 
 
 @everywhere
-@given(SHAPES, SEEDS, st.sampled_from(["Add", "Mul"]), st.sampled_from(["same", "channel", "one"]))
+@given(
+    SHAPES,
+    SEEDS,
+    st.sampled_from(["Add", "Mul"]),
+    st.sampled_from(["same", "channel", "row", "one"]),
+)
 @quick
 def test_sums_and_products_follow_the_formula(
     name: str, shape: tuple[int, ...], seed: int, kind: str, spread: str
@@ -51,8 +56,10 @@ def test_sums_and_products_follow_the_formula(
     mk = microkernel(name)
     rng = np.random.default_rng(seed)
     border = int(rng.integers(0, 4))
-    n, c = shape[:2]
-    small = {"same": shape, "channel": (n, c, 1, 1), "one": (1, 1, 1, 1)}[spread]
+    n, c, h = shape[:3]
+    small = {
+        "same": shape, "channel": (n, c, 1, 1), "row": (n, 1, h, 1), "one": (1, 1, 1, 1)
+    }[spread]  # fmt: skip
     a = random_codes(rng, shape, mk.activation, rng.uniform(0.01, 0.1), border)
     b = random_codes(rng, small, mk.activation, rng.uniform(0.01, 0.1), border and 3)
     factor = 1.0 if kind == "Add" else 5 * b.tensor.scale

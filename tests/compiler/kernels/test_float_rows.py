@@ -150,7 +150,7 @@ def test_exponentials_leave_float32_as_they_should(name: str) -> None:
 @floats_here
 @given(
     kind=st.sampled_from(["Add", "Mul", "Sub", "Div", "Max", "Min"]),
-    of_b=st.sampled_from(["whole", "image", "channel", "one"]),
+    of_b=st.sampled_from(["whole", "image", "channel", "row", "one"]),
     c=st.sampled_from([1, 3, 8, 17, 64]),
     border=st.integers(0, 3),
 )
@@ -163,6 +163,7 @@ def test_pairs(name: str, kind: str, of_b: str, c: int, border: int) -> None:
         "whole": {"n": 2, "c": c, **shape},
         "image": {"n": 1, "c": c, **shape},
         "channel": {"c": c, **small},
+        "row": {"c": 1, **small, "n": 2, "h": 3},
         "one": {"c": 1, **small},
     }
     a = random_floats(rng, Nhwc(n=2, c=c, **shape))  # type: ignore[arg-type]

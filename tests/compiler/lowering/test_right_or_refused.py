@@ -202,12 +202,30 @@ def test_max_and_min_take_any_number_of_operands(tmp_path: Path, operands: str) 
     np.testing.assert_array_equal(found, expected)
 
 
-def test_constants_without_a_result_are_refused_by_the_operator_that_reads_them(
-    tmp_path: Path,
-) -> None:
+def test_a_power_of_integers_is_cut_to_an_integer(tmp_path: Path) -> None:
+    """Half of a whole number: numpy refuses it, ONNX Runtime gives 0."""
     constants = {"two": np.array([2]), "less": np.array([-1])}
     body = "i = Pow (two, less)\n f = Cast <to = 1> (i)\n y = Add (x, f)\n"
     model = float_models.make(body, {}, x="1, 2", y="1, 2", constants=constants)
-    path = float_models.write(model, tmp_path / "m.onnx")
-    with pytest.raises(UnsupportedError, match=r"operator Pow \('i'\) has no result for its"):
-        program(path)
+    path, x = float_models.write(model, tmp_path / "m.onnx"), images(1, 2)
+    np.testing.assert_array_equal(ours(path, x)[0], reference(path, x)[0])
+    np.testing.assert_array_equal(ours(path, x)[0], x)
+
+
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+@pytest.mark.parametrize("quantized", [True, False], ids=["quantized", "float"])
+def test_a_value_a_channel_meets_its_channel_where_nothing_is_an_image(
+    tmp_path: Path, op: str, quantized: bool
+) -> None:
+    """Four axes in ONNX's order: the channels are rows of the kernel, not its last axis."""
+    m = QdqModel()
+    a, b = m.input("x", 2, 4, 8, 8), m.const(np.linspace(-2, 2, 4).reshape(1, 4, 1, 1), "float32")
+    gate = m.op("Mul", m.op("ReduceMax", a, m.const([2, 3], "int64"), out="most"), b, out="gate")
+    if quantized:
+        y = m.q(m.op(op, m.q(a, 0.0517), m.q(gate, 0.0933), out="y"), scale=0.2171)
+    else:
+        y = m.op(op, a, gate, out="y")
+    model = m.save(tmp_path / "m.onnx", y)
+    x = images(2, 4, 8, 8)
+    (found,), (expected,) = ours(model, x), reference(model, x)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
