@@ -26,8 +26,8 @@ from edgekiln.runtime.errors import InputError, UnsupportedError
 
 # It keeps its int8 constant: the lowering wants the integers, not the floats they stand for.
 NEVER_FOLDED = "DequantizeLinear"
-# The shape of their result is in the values of their first operand.
-_SHAPED_BY_FIRST = ("ConstantOfShape", "Range")
+# Whose values the shape of a result is in, if not in those of all operands behind the first.
+_SHAPED_BY = {"ConstantOfShape": (0,), "OneHot": (1,), "Pad": (1, 3), "Range": (0, 1, 2)}
 
 
 def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = None) -> Graph:
@@ -197,7 +197,8 @@ def _check_static(graph: Graph, path: Path) -> None:
             tensor = graph.tensors.get(name)
             if name and (tensor is None or not tensor.dtype or not all(tensor.shape)):
                 label = f"{path}: operator {node.op.kind} ({name!r})"
-                operands = node.inputs[node.op.kind not in _SHAPED_BY_FIRST :]
+                places = _SHAPED_BY.get(node.op.kind, range(1, len(node.inputs)))
+                operands = [n for place, n in enumerate(node.inputs) if place in places]
                 deciding = [repr(n) for n in operands if n and n not in graph.constants]
                 if not deciding:
                     raise UnsupportedError(

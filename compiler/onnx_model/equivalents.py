@@ -190,6 +190,7 @@ _RULES: "dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]" = {
     "IsInf": number_types.one_infinity,
     "LSTM": recurrent.steps,
     "LpNormalization": _unit_length,
+    "Mod": number_types.remainder,
     "OneHot": selection.one_hot,
     "Pow": number_types.power,
     "RNN": recurrent.steps,

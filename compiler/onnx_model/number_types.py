@@ -131,3 +131,20 @@ def swish(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
     gate = w.op("Sigmoid", w.op("Mul", node.input[0], alpha))
     w.op("Mul", node.input[0], gate, result=node.output[0])
     return w.nodes
+
+
+def remainder(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
+    """Mod of floats, with the sign of the divisor: C's, and the divisor more where signs differ.
+
+    TVM's, x - ⌊x / d⌋ · d, loses digits, and all of them where d is infinite.
+    """
+    dtype = facts.dtypes.get(node.input[0], "")
+    if not dtype.startswith("float") or operators.attributes(node).get("fmod"):
+        return None
+    w = NodeWriter(facts=facts, node=node)
+    zero = w.constant(np.array(0, dtype))
+    left = w.op("Mod", *node.input, fmod=1)
+    signs = w.op("Xor", w.op("Less", left, zero), w.op("Less", node.input[1], zero))
+    differs = w.op("And", signs, w.op("Not", w.op("Equal", left, zero)))
+    w.op("Where", differs, w.op("Add", left, node.input[1]), left, result=node.output[0])
+    return w.nodes

@@ -106,6 +106,18 @@ def test_a_division_of_integers_by_zero_does_not_end_the_process(tmp_path: Path)
     np.testing.assert_array_equal(r, np.array([1, -1, 0, 0, 0], np.int32))
 
 
+def test_a_remainder_of_floats_has_the_sign_of_the_divisor_and_all_digits(tmp_path: Path) -> None:
+    path = parsed(
+        tmp_path, "m (float[8] x, float[8] d) => (float[8] y) { y = Mod (x, d) }", opset=28
+    )
+    infinity = np.float32(np.inf)
+    x = np.array([-4.3, 7.2, 5, 1e9, -3, 3, 1, np.nan], np.float32)
+    d = np.array([2.1, -3.4, 8, 0.3, infinity, infinity, 0, 2], np.float32)
+    with np.errstate(invalid="ignore"):
+        expected = np.mod(x, d)
+    np.testing.assert_array_equal(program(path).run(x, d)[0], expected)
+
+
 def test_the_least_integer_equals_itself(tmp_path: Path) -> None:
     least = np.iinfo(np.int32).min
     path = parsed(
