@@ -22,10 +22,10 @@ from edgekiln.benchmarks.sanitizer.block import (
 )
 from edgekiln.benchmarks.sanitizer.spread import Span
 from edgekiln.compiler.aot.build import build_library
-from edgekiln.compiler.aot.cache import ObjectCache
 from edgekiln.compiler.build.resolve import kind_of
 from edgekiln.compiler.ir.program import Program
 from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.pipeline.object_cache import ObjectCache
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.stages.compile import CompileStage

@@ -16,13 +16,13 @@ from edgekiln.compiler.aot import emit, functions, planner, weights
 from edgekiln.compiler.aot.backends import hosted
 from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER, OBJECT
 from edgekiln.compiler.aot.backends.table import BACKENDS
-from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache
 from edgekiln.compiler.aot.functions import Functions
 from edgekiln.compiler.aot.planner import ArenaPlan, Interval
 from edgekiln.compiler.aot.toolchain import Compiler
 from edgekiln.compiler.aot.weights import WeightsBlob
 from edgekiln.compiler.ir.memory import NO_HALO, OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Call, Const, In, Out, Program, Ref
+from edgekiln.compiler.pipeline.object_cache import NO_CACHE, ObjectCache
 from edgekiln.runtime.bundle import LIBRARY
 from edgekiln.runtime.errors import StorageError
 from edgekiln.runtime.manifest import Layer, ProgramSpec

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache
 from edgekiln.compiler.aot.codegen import Compiled, compile_function
 from edgekiln.compiler.ir.program import Call, Program
 from edgekiln.compiler.pipeline.fingerprint import code_sha256
+from edgekiln.compiler.pipeline.object_cache import NO_CACHE, ObjectCache
 from edgekiln.runtime.codec import digest
 from edgekiln.runtime.errors import EdgeKilnError, UnsupportedError
 

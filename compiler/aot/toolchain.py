@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
-from edgekiln.compiler.aot.cache import NO_CACHE, ObjectCache
+from edgekiln.compiler.pipeline.object_cache import NO_CACHE, ObjectCache
 from edgekiln.runtime.codec import digest
 from edgekiln.runtime.errors import MissingToolError, StorageError, debian_hint
 from edgekiln.targets.profile import Toolchain

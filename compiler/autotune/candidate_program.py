@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.aot.build import build
-from edgekiln.compiler.aot.cache import ObjectCache
 from edgekiln.compiler.ir.program import Arg, Call, Const, In, Out, Program
 from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.compiler.pipeline.object_cache import ObjectCache
 from edgekiln.runtime.bundle import write_lib
 from edgekiln.runtime.manifest import TensorSpec
 from edgekiln.targets.profile import Memory, TargetProfile

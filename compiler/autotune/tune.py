@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.aot.cache import ObjectCache
 from edgekiln.compiler.autotune.candidate_program import CandidateProgram, LayerCosts, prepare
 from edgekiln.compiler.autotune.tile_verdict import TileVerdict
 from edgekiln.compiler.kernels.tile import VERSION, Tile
 from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.compiler.pipeline.object_cache import ObjectCache
 from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.tuning.table import Choices, TunableLayer, TuningRow, Unit
 from edgekiln.runtime.errors import UnsupportedError

@@ -71,7 +71,7 @@ class CompileStage(Stage):
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.aot.build import build
-        from edgekiln.compiler.aot.cache import ObjectCache
+        from edgekiln.compiler.pipeline.object_cache import ObjectCache
         from edgekiln.runtime.bundle import write_lib
 
         assert ctx.target is not None, "compile uses a target"

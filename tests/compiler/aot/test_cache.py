@@ -10,9 +10,9 @@ import pytest
 
 from edgekiln.compiler.aot import functions
 from edgekiln.compiler.aot.build import build
-from edgekiln.compiler.aot.cache import ObjectCache
 from edgekiln.compiler.ir.memory import Code
 from edgekiln.compiler.ir.program import Program
+from edgekiln.compiler.pipeline.object_cache import ObjectCache
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.targets import profile

@@ -13,7 +13,8 @@ from edgekiln.compiler.aot import functions
 from edgekiln.compiler.build.chain import CHAIN
 from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.pipeline import fingerprint
-from edgekiln.compiler.pipeline.fingerprint import ROOTS, Sources, installed, parse
+from edgekiln.compiler.pipeline.fingerprint import ROOTS, Sources, installed
+from edgekiln.compiler.pipeline.source_file import parse
 
 MODULES = {
     **{name: reference.partition(":")[0] for name, reference in STAGES.items()},
@@ -193,7 +194,7 @@ def test_imports_count_wherever_they_stand_but_for_those_of_type_checkers() -> N
         b"TABLE = {'x': 'edgekiln.a.four:Name'}\n"
         b"text = 'see edgekiln.a.five'\n"
     )
-    ours = {name for name in parsed.at_import | parsed.when_called if name.startswith("edgekiln")}
+    ours = {name for name in parsed.at_import + parsed.when_called if name.startswith("edgekiln")}
     assert ours == {f"edgekiln.a.{name}" for name in ("one", "two", "three", "four")}
 
 
@@ -223,9 +224,9 @@ def test_help_waits_for_no_fingerprint() -> None:
     program = (
         "import sys; sys.argv = ['edgekiln', 'build', '--help']\n"
         "from edgekiln.compiler.cli import main\n"
-        "from edgekiln.compiler.pipeline import fingerprint\n"
+        "from edgekiln.compiler.pipeline import source_file\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "assert fingerprint.parse.cache_info().currsize == 0\n"
+        "assert source_file.parse.cache_info().currsize == 0\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 

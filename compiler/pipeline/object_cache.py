@@ -1,4 +1,6 @@
-"""Object files that can be made again, each under the hash of everything that determines it.
+"""Files that can be made again in a moment, each under the hash of all that determines it.
+
+They hold machine code, and what source files say.
 
 A file holds the hash of its content before the content: what is not what was written is as good as
 not there. It gets its name by one rename, so any number of processes may write at once.
@@ -16,7 +18,7 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectCache:
-    """Keeps object files in `root`; where that is None, nothing. A disk's error is none of its."""
+    """Keeps such files in `root`; where that is None, nothing. A disk's error is none of its."""
 
     root: Path | None = None
 
