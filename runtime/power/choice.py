@@ -14,12 +14,13 @@ METERS = {
     "ina3221": "edgekiln.runtime.power.ina3221",
     "rpi5-pmic": "edgekiln.runtime.power.rpi5_pmic",
     "hwmon": "edgekiln.runtime.power.hwmon",
+    "iio": "edgekiln.runtime.power.iio",
     "rapl": "edgekiln.runtime.power.rapl",
     "power-supply": "edgekiln.runtime.power.power_supply",
     "nvml": "edgekiln.runtime.power.nvml",
 }
 # Best first: nearest to the whole board, then by how often they update. NVML is not among them: it
-# measures the GPU, and programs run on the CPU.
+# measures the GPU, and programs run on the CPU; nor is IIO, which does not say what it measures.
 AUTO = ("ina3221", "rpi5-pmic", "hwmon", "rapl", "power-supply")
 
 

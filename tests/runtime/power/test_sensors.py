@@ -3,13 +3,11 @@
 import re
 import stat
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from edgekiln.runtime.power import (
-    hwmon,
     ina3221,
     nvml,
     power_supply,
@@ -18,21 +16,9 @@ from edgekiln.runtime.power import (
 )
 from edgekiln.runtime.power.integrator import Integrator
 from edgekiln.runtime.power.meter import SensorError
+from tests.runtime.power.constant import assert_watts
 
 FIXTURES = Path(__file__).parent / "fixtures"
-
-
-def assert_watts(meter, expected):
-    """A meter of constant power; a busy machine may pause anywhere between two lines."""
-    outer = time.monotonic()
-    before_j = meter.energy_j()
-    inner = time.monotonic()
-    time.sleep(0.1)
-    least = expected * (time.monotonic() - inner)
-    joules = meter.energy_j() - before_j
-    most = expected * (time.monotonic() - outer)
-    meter.close()
-    assert least <= joules <= most
 
 
 # RAPL
@@ -115,54 +101,6 @@ def test_rails_without_a_top_are_not_summed(root, sysfs):
         "INA3221 has no rail for the whole module, only VDD_CPU_CV, VDD_GPU_SOC"
     )
     assert "FILE.csv" in caught.value.hint
-
-
-# hwmon
-
-
-@pytest.mark.parametrize("chip", ["ina219", "ina226"])
-def test_a_supply_sensor_is_found(root, sysfs, chip):
-    sysfs("sys/class/hwmon/hwmon0", name="nvme", power1_input=1)
-    sysfs("sys/class/hwmon/hwmon1", name=chip, power1_input=3_500_000, update_interval=140)
-    meter = hwmon.open_meter(root)
-    assert (meter.name, meter.scope) == ("hwmon", f"{chip}/power1")
-    assert meter.update_period_s == 0.14
-    assert_watts(meter, 3.5)
-
-
-def test_an_energy_counter_is_preferred_to_integrating(root, sysfs):
-    chip = sysfs("sys/class/hwmon/hwmon0", name="ina238", energy1_input=2_000_000, power1_input=1)
-    sysfs("sys/class/hwmon/hwmon0", energy1_label="VSYS")
-    meter = hwmon.open_meter(root)
-    assert meter.scope == "ina238/energy1 VSYS"
-    assert meter.energy_j() == 2.0
-    (chip / "energy1_input").write_text("5500000")
-    assert meter.energy_j() == 5.5
-
-
-def test_acpis_power_meter_has_an_average(root, sysfs):
-    sysfs("sys/class/hwmon/hwmon0", name="power_meter", power1_average=90_000_000)
-    assert_watts(hwmon.open_meter(root), 90.0)
-
-
-def test_a_part_of_the_machine_must_be_asked_for(root, sysfs):
-    sysfs("sys/class/hwmon/hwmon0", name="amdgpu", power1_average=20_000_000)
-    with pytest.raises(SensorError, match="no sensor of a whole machine's supply") as caught:
-        hwmon.open_meter(root)
-    assert caught.value.hint == "there are: amdgpu/power1"
-    assert hwmon.open_meter(root, "amdgpu").scope == "amdgpu/power1"
-
-
-def test_which_of_several_is_not_guessed(root, sysfs):
-    sysfs("sys/class/hwmon/hwmon0", name="ina226", power1_input=1)
-    sysfs("sys/class/hwmon/hwmon1", name="ina219", power1_input=1)
-    with pytest.raises(SensorError) as caught:
-        hwmon.open_meter(root)
-    assert caught.value.message.endswith(
-        "several sensors in /sys/class/hwmon: ina226/power1, ina219/power1"
-    )
-    assert caught.value.hint == "choose one: --power hwmon:ina226/power1"
-    assert hwmon.open_meter(root, "ina219/power1").scope == "ina219/power1"
 
 
 # Raspberry Pi 5
