@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from edgekiln.compiler.build.recipe import Recipe, load, stage_class
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Advance, silent
+from edgekiln.compiler.pipeline.source_models import known_model
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.stages.uses_data import data_of_onnx
 from edgekiln.compiler.stages.uses_module import data_of_module
@@ -92,6 +93,16 @@ def start(
     own = recipe.data or (recipe.calibrate if ":" in model else "")
     stage = InitializeStage(model=model, data=own or default_data(model), seed=recipe.seed)
     return store.run(stage, None, None, advance)
+
+
+def given_model(path: Path, shapes: tuple[str, ...] = ()) -> Artifact:
+    """A user's ONNX file as a build takes it in, with the history that the store knows of it.
+
+    Raises:
+        EdgeKilnError: as `enter`.
+    """
+    entered = enter(path, shapes)
+    return known_model(path) if entered.content is None else _taken_in(Store(), path, entered)
 
 
 def _taken_in(store: Store, path: Path, entered: EnteredFile) -> Artifact:

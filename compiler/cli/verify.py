@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekiln.compiler.cli.options import SEED, allow_factory_option
+from edgekiln.compiler.cli.options import SEED, allow_factory_option, shape_option
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 if TYPE_CHECKING:
@@ -51,27 +51,29 @@ _FILE = click.Path(path_type=Path)
     type=click.IntRange(min=1),
     help="Compare on this many held-out samples.",
 )
+@shape_option
 @allow_factory_option
 @json_option
 def verify(
     *, program: Path, model: Path | None, float_model: Path | None, module: Path | None,
-    data: str, seed: int, samples: int, allow_factory: tuple[str, ...], as_json: bool,
+    data: str, seed: int, samples: int, shape: tuple[str, ...], allow_factory: tuple[str, ...],
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Compare a program with ONNX Runtime, per output and per layer.
 
     Exit code 7 when a layer differs by more than rounding ties, and exact arithmetic does not say
     that it is ONNX Runtime which is off.
     """
-    from edgekiln.compiler.build.resolve import kind_of
+    from edgekiln.compiler.build.resolve import given_model, kind_of
     from edgekiln.compiler.evaluation import parity
     from edgekiln.compiler.evaluation.layerwise import verify as run
     from edgekiln.compiler.pipeline.places import data_place
-    from edgekiln.compiler.pipeline.source_models import known_model, source_model
+    from edgekiln.compiler.pipeline.source_models import source_model
     from edgekiln.compiler.pipeline.store import Store
     from edgekiln.runtime.runner import AotRunner
 
     runner = AotRunner.open(program)
-    source = known_model(model) if model else source_model(runner.spec)
+    source = given_model(model, shape) if model else source_model(runner.spec)
     model = source.path
     data = data or data_place(Store(), source.chain)
     batches = parity.batches_for(runner.spec, model, data=data, seed=seed, samples=samples)

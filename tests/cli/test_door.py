@@ -70,6 +70,8 @@ def test_each_stage_takes_it_by_itself(cli: Cli) -> None:
     assert made.exit_code == 0, made.stderr
     assert "note: 4 weights were read from a file beside it" in made.stderr
     assert cli("compile", "half.onnx", "-o", "float.lib", *shape).exit_code == 0
+    verified = cli("verify", "float.lib", "--model", "half.onnx", *shape, "--samples", 3)
+    assert verified.exit_code == 0, verified.stderr
     assert cli("compile", "int8.onnx", "-o", "int8.lib").exit_code == 0
 
 
