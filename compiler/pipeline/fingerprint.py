@@ -59,9 +59,13 @@ class Sources:
         """
         found: dict[str, Path] = {}
         called: set[str] = set()
+        met: set[tuple[str, bool]] = set()  # most names are imported many times
         waiting = [(module, True) for module in modules]
         while waiting:
             module, is_called = waiting.pop()
+            if (module, is_called) in met:
+                continue
+            met.add((module, is_called))
             path = self.file_of(module) or (_loaded_from(module) if module in modules else None)
             package, _, _ = module.rpartition(".")
             if path is None:  # a name in a module, or none of this project's
