@@ -1,13 +1,11 @@
-"""A tree of sysfs in tmp_path, and users who are not root."""
+"""A tree of sysfs."""
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-NOBODY = 65534
 Write = Callable[..., Path]
 
 
@@ -31,19 +29,6 @@ def sysfs(root: Path) -> Write:
         return home
 
     return write
-
-
-@pytest.fixture
-def as_nobody() -> Iterator[None]:
-    """Permissions count only for those who are not root."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.fixture

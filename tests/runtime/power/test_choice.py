@@ -9,6 +9,7 @@ import pytest
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.power.choice import AUTO, METERS, Unavailable, choose, detect
 from edgekiln.runtime.power.meter import SensorError
+from tests.runtime.power.user import nobody
 
 
 @pytest.mark.parametrize("name", METERS)
@@ -37,7 +38,7 @@ def test_a_gpus_sensor_is_never_taken_for_a_cpu_program():
     assert "nvml" not in AUTO
 
 
-def test_permission_denied_on_every_sensor_is_explained(root, sysfs, package, request):
+def test_permission_denied_on_every_sensor_is_explained(root, sysfs, package):
     files = [
         package(0, 1) / "energy_uj",
         sysfs("sys/class/hwmon/hwmon0", name="ina226", power1_input=1) / "power1_input",
@@ -53,8 +54,8 @@ def test_permission_denied_on_every_sensor_is_explained(root, sysfs, package, re
     program = sysfs("usr/bin", vcgencmd="#!/bin/sh\n") / "vcgencmd"
     for file in (*files, program):
         file.chmod(0o400)
-    request.getfixturevalue("as_nobody")
-    text = str(detect(root))
+    with nobody():
+        text = str(detect(root))
     assert text.startswith("unavailable: ")
     assert text.lower().count("permission denied") == 5
     assert "chmod a+r" in text

@@ -17,6 +17,7 @@ from edgekiln.runtime.power import (
 from edgekiln.runtime.power.integrator import Integrator
 from edgekiln.runtime.power.meter import SensorError
 from tests.runtime.power.constant import assert_watts
+from tests.runtime.power.user import nobody
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -52,10 +53,10 @@ def test_rapl_counts_no_joule_twice(root, package, sysfs):
     assert rapl.open_meter(root).scope == "CPU package-0"
 
 
-def test_rapl_that_may_not_be_read_says_how_to_permit_it(root, package, request):
+def test_rapl_that_may_not_be_read_says_how_to_permit_it(root, package):
     (package(0, 1) / "energy_uj").chmod(0o400)
-    request.getfixturevalue("as_nobody")
-    with pytest.raises(SensorError, match=r"intel-rapl:0/energy_uj: permission denied") as caught:
+    denied = r"intel-rapl:0/energy_uj: permission denied"
+    with nobody(), pytest.raises(SensorError, match=denied) as caught:
         rapl.open_meter(root)
     assert "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj" in caught.value.hint
     assert 'SUBSYSTEM=="powercap"' in caught.value.hint
