@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 from edgekiln.compiler.build.recipe import Recipe, load, stage_class
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
-from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.pipeline.source_models import known_model
+from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.stages.uses_data import data_of_onnx
 from edgekiln.compiler.stages.uses_module import data_of_module
