@@ -41,6 +41,7 @@ def _vocabulary(random: np.random.Generator) -> list[tuple[int, ...]]:
     count = len(_PITCHES_HZ)
     numbers = random.permutation(count**_SYLLABLES)
     return [
+        # The number's digits, to the base of the pitches.
         tuple(number // count**place % count for place in range(_SYLLABLES)) for number in numbers
     ]
 
