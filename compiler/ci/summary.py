@@ -24,6 +24,7 @@ def summary(result: CiResult, baseline: CiResult | None) -> str:
         lines += ["", f"and {more} more jobs, in `report.html`"]
     lines += ["", *_legend(result, baseline), *_remarks(result)]
     text = "\n".join(lines) + "\n"
+    # Cut at the end of a line, so that no markup stays open in the middle of one.
     return text if len(text) <= LIMIT else text[:LIMIT].rpartition("\n")[0] + "\n…\n"
 
 
