@@ -66,6 +66,7 @@ def _accuracy(job: JobResult, before: JobResult | None) -> str:
     if job.score is None:
         return "–"
     text = f"SQNR {job.score}" if job.score.is_agreement else str(job.score)
+    # Another metric is another number: nothing is gained or lost between the two.
     earlier = before.score if before else None
     if earlier is None or earlier.metric != job.score.metric:
         return text

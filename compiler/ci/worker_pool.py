@@ -84,6 +84,8 @@ class _Worker:
     def dismiss(self) -> None:
         """Let an idle process end by itself, so that its libraries can tidy up."""
         self.connection.close()
+        # The closed connection is what `_serve` waits for; one that does not end by itself is
+        # stopped.
         self.process.join(DISMISSAL_S)
         self.process.terminate()
         self.process.join()
