@@ -23,6 +23,7 @@ def changed_lines() -> Iterator[tuple[Path, range]]:
         if found := _FILE.match(line):
             file = Path(found["name"])
         elif found := _HUNK.match(line):
+            # "@@ -first,count +…"; a count of 1 is left out.
             first = int(found["first"])
             yield file, range(first, first + int(found["count"] or 1))
 
