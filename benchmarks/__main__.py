@@ -140,6 +140,7 @@ def _time(
     from edgekiln.benchmarks import peak
 
     out.mkdir(parents=True, exist_ok=True)
+    # Of earlier runs; a row of the same network and number of threads is replaced.
     kept = record.load(out / "results.json")
     found = record.Results(
         machine=host.machine(),

@@ -44,6 +44,8 @@ def _rate(mk: "MicroKernel", tvm_target: Mapping[str, object], precision: Precis
         y = k.tensor(accumulators * lanes, sums)
         acc = [register(sums, lanes) for _ in range(accumulators)]
         for one in acc:
+            # From memory, and back to it at the end: LLVM can neither foresee the sums nor drop
+            # them.
             store(one, 0, load(y, 0, lanes), lanes)
         with loop(0, _TURNS):
             for one in acc:

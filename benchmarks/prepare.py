@@ -158,6 +158,7 @@ def _ours(home: Path, built: CompiledNetwork) -> list[PreparedModel]:
 
 def _convert(home: Path, peer: Peer, precision: Precision, name: str, python: str) -> str:
     """Convert; returns why there is no such file now, "" where there is."""
+    # In the engine's own Python, whose packages need not go together with ours.
     command = [python, "-m", "edgekiln.benchmarks.peers.convert", peer.name, precision]
     command += [str(home / file) for file in ("module.pt", "samples.npy", name)]
     try:

@@ -16,6 +16,7 @@ from edgekiln.benchmarks.command import command
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Small, for a case must be fast, and yet of most kinds of kernel.
 _IMAGES = """
   a = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, w1, b1)
   r = Relu (a)

@@ -67,6 +67,7 @@ class Chosen:
         """Where the tests are, each file once."""
         return list(dict.fromkeys(name.partition("::")[0] for name in self._places))
 
+    # After other plugins, which order tests in their own ways.
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Called by pytest."""

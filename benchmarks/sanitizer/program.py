@@ -83,6 +83,8 @@ def check_library(spec: ProgramSpec, library: bytes, arrays: "Arrays", expected:
     loaded = Library(library, spec.name)
     for edge in EDGES:
         for filling in FILLINGS:
+            # Its arena is one block here: what leaves a buffer for its neighbour is seen by
+            # `check_apart`.
             found = _run(loaded, spec, (), arrays, edge, filling)
             _compare(found, expected, f"as it ships, {edge} {filling}")
 

@@ -56,6 +56,7 @@ def placed(intervals: Sequence[Interval], *, edge: Edge, into: list[Span]) -> Ar
 
 def constants_as_inputs(program: Program) -> "tuple[Program, list[NDArray[np.generic]]]":
     """The program with its constants as further inputs, and the constants."""
+    # In a program they lie in one block, where whoever reads over the end of one finds the next.
     arrays: list[NDArray[np.generic]] = []
     calls = []
     for call in program.calls:

@@ -62,6 +62,7 @@ def _acquire(path: Path, *, block: bool = False) -> int | None:
 
 
 def _release(path: Path, descriptor: int) -> None:
+    # Before it is closed: as long as the lock is held, nobody else has locked this file.
     path.unlink(missing_ok=True)
     os.close(descriptor)
 
