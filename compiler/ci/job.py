@@ -116,7 +116,7 @@ def _build(task: Task, result: JobResult) -> JobResult:
         shutil.rmtree(aside, ignore_errors=True)
     if task.key:
         signature.sign(task.bundle, task.key)
-    # Why the build has measured nothing is no news, as it was told so.
+    # Why there is no latency, `measure` says.
     named = replace(target, bundle=job.bundle, unmeasured="")
     return replace(result, bundle=job.bundle, build=replace(built, targets=(named,)))
 

@@ -152,7 +152,7 @@ def _shared(recipe: Recipe, name: str, targets: list[TargetProfile]) -> Recipe:
         "prune": {"channel_multiple": widths},
         "compile": {"program": name},
     }
-    # Below the recipe: what the user says of these himself goes for him.
+    # Below the recipe, so that what the user says of these goes before it.
     return replace(recipe, options=_layered(shared, recipe.options))
 
 

@@ -147,7 +147,7 @@ def parse(text: str | bytes, where: str) -> CiResult:
     """Parse what `text_of` wrote; `where` names it in errors. Raises InputError."""
     try:
         data: object = json.loads(text)
-        # The rest is the result, in whose fields the schema is none.
+        # Taken out, for it is no field of the result.
         schema = data.pop("schema", None) if isinstance(data, dict) else None
         if schema == _EARLIER:
             data = _with_jobs(data)

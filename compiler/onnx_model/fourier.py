@@ -83,8 +83,8 @@ def _matrix(
 ) -> "tuple[NDArray[np.float64], int]":
     """(count · parts, values · parts of the result), and the parts of the result."""
     inverse, one_sided = bool(given.get("inverse")), bool(given.get("onesided"))
-    # Half a spectrum of `count` values belongs to 2 · (count − 1) real ones, or to one more:
-    # without a length numpy and ONNX take the even number.
+    # Half a spectrum of `count` values belongs to 2 · (count − 1) real ones, or to one more;
+    # without a length it is the even number, as in `np.fft.irfft`.
     size = length or (2 * (count - 1) if inverse and one_sided else count)
     # A row for each number that goes in: a one at its place, or an i for an imaginary part.
     ones = np.eye(count, dtype=complex)

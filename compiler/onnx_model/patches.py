@@ -31,7 +31,7 @@ def image_of(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProt
         extents, kernel, given.get("strides", ones), given.get("dilations", ones), pads
     )
     channels = x[1] // prod(kernel)
-    # As many values as there are: else blocks and image do not fit, which ONNX does not check.
+    # Else the blocks do not fit the image, and the operator stays what it is.
     if places.size * channels != x[1] * x[2]:
         return None
     w = NodeWriter(facts=facts, node=node)

@@ -62,7 +62,7 @@ def _acquire(path: Path, *, block: bool = False) -> int | None:
 
 
 def _release(path: Path, descriptor: int) -> None:
-    # Before it is closed: as long as the lock is held, nobody else has locked this file.
+    # In this order: once it is closed, somebody else may hold the lock of this very file.
     path.unlink(missing_ok=True)
     os.close(descriptor)
 

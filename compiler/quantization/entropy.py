@@ -28,7 +28,7 @@ def entropy_range(histogram: Histogram) -> Range:
         low, high = histogram.clipped_to(bins * width)
         first = round((low - histogram.low) / width)
         last = round((high - histogram.low) / width)
-        # No more bins than levels: nothing is merged any more, so the divergence would say nothing.
+        # Fewer bins than levels: nothing is merged any more, so the divergence would say nothing.
         if last - first < LEVELS:
             break
         divergence = _divergence(histogram.counts, first, last)

@@ -20,7 +20,7 @@ def percentile_range(histogram: Histogram, percentile: float) -> Range:
     total = counts.sum()
     if not total:
         return histogram.low, histogram.high
-    # Of percent a fraction, half of it at each end.
+    # Percents become a fraction, half of it for either tail.
     tail = (100.0 - percentile) / 200.0
     below = np.concatenate(([0], np.cumsum(counts))) / total
     # The last edge with at most `tail` below it, the first with at most `tail` above it.
