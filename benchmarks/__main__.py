@@ -103,6 +103,8 @@ def run(
         precisions = tuple(p for p in PRECISIONS if p in precision.split(","))
         pythons = (*peers_python, sys.executable)
         workshop = Workshop(work, target, pythons)
+        # All of it before anything is timed: compilers and converters would disturb what runs
+        # beside them.
         if not time_only:
             for network in chosen:
                 prepared = workshop.prepare(network)
@@ -138,6 +140,7 @@ def _time(
     from edgekiln.benchmarks import peak
 
     out.mkdir(parents=True, exist_ok=True)
+    # Of earlier runs; a row of the same network and number of threads is replaced.
     kept = record.load(out / "results.json")
     found = record.Results(
         machine=host.machine(),
@@ -147,6 +150,7 @@ def _time(
         peaks=peak.peaks(target),
         rows=kept.rows if kept else (),
     )
+    # Of all suites, for the file may hold rows of another one.
     order = [network.name for suite in networks.SUITES.values() for network in suite]
     for count in threads:
         for network in chosen:

@@ -29,6 +29,7 @@ from edgekiln.targets import isa, profile
 
 PEAK = 1024  # products a cycle
 PIPELINE = mca.Pipeline(triple="x86_64", cpu="sapphirerapids", jump="jmp 1")
+# A line of llvm-objdump: "      1f: \tvpaddd ... # comment".
 _INSTRUCTION = re.compile(r" *([0-9a-f]+): +\t?(.*?)(?: *#.*)?")
 
 _ROUND = "cvtps2dq"  # once for each register of results
@@ -95,7 +96,9 @@ def results_loop(code: dict[int, str]) -> tuple[str, ...]:
             body = tuple(i for place, i in code.items() if start <= place <= at)
             if any(_ROUND in i for i in body):
                 loops.append(body)
+    # The innermost one holds no other.
     shortest = min(loops, key=len)
+    # A jump names an address of the object, which the listing for llvm-mca has not: any will do.
     return tuple(re.sub(r"^(j\w+) .*", r"\1 1", i) for i in shortest)
 
 
@@ -110,6 +113,8 @@ def estimate(layer: AmxLayer) -> tuple[str, float, float]:
     for block in plan.layout:
         across = block.channels // unit.columns
         each = block.count * plan.work
+        # A step multiplies every tile of pixels by every tile of weights; each of them is loaded
+        # once.
         products += each * steps * tile.down * across * unit.dot_cycles
         loads += each * steps * (tile.down + across) * unit.load_cycles
         stores += each * tile.splits * tile.down * across * unit.store_cycles
@@ -122,6 +127,7 @@ def estimate(layer: AmxLayer) -> tuple[str, float, float]:
     ideal = conv.y.h * conv.y.w * conv.weight.size / PEAK
     name = f"{tile.down}×{tile.across} of {tile.rows}" + f", {tile.splits} sums" * (tile.splits > 1)
     beside = max(products, loads, stores, results)
+    # `after`: the vectors' work waits for the products, so that times add up.
     return name, ideal / beside, ideal / (products + stores + results)
 
 

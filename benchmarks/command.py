@@ -12,6 +12,7 @@ def command(*arguments: object) -> tuple[int, str]:
     words = [str(argument) for argument in arguments]
     with redirect_stdout(out), redirect_stderr(err):
         try:
+            # Standalone, as the program runs it: errors of usage become exit codes.
             edgekiln.main(words, prog_name="edgekiln", standalone_mode=True)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)

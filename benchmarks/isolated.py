@@ -33,6 +33,7 @@ def isolated(
         os.close(reading)
         _in_the_child(function, writing, seconds)
     os.close(writing)
+    # The child holds the only other end: when it dies in any way, reading ends.
     with os.fdopen(reading, "rb") as stream:
         answer = stream.read()
     _, status = os.waitpid(child, 0)
@@ -48,6 +49,8 @@ def isolated(
 
 def _in_the_child(function: Callable[[], tuple[Verdict, str]], writing: int, seconds: int) -> None:
     """Run the case and end the process; it never returns."""
+    # By default the alarm ends the process, also while native code runs and no handler would be
+    # called.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(seconds)
     limit = MEMORY_BYTES + _data_bytes()
@@ -59,7 +62,9 @@ def _in_the_child(function: Callable[[], tuple[Verdict, str]], writing: int, sec
         verdict, detail = function()
     except BaseException as error:
         verdict, detail = "traceback", describe(error)
+    # Short enough for the pipe to take at once, whether or not anybody reads yet.
     os.write(writing, json.dumps((verdict, detail[:_WORDS])).encode())
+    # No handlers at exit: those are the parent's.
     os._exit(0)
 
 
@@ -72,5 +77,6 @@ def describe(error: BaseException) -> str:
 
 
 def _data_bytes() -> int:
+    # The sixth number of statm: data and stack.
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
     return pages * resource.getpagesize()

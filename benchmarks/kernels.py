@@ -98,6 +98,7 @@ def inner_loop(mk: MicroKernel, target: Mapping[str, object]) -> float:
     """The GMAC/s of the k loop alone, its data in L1, from the times of two lengths of k."""
     times, layers = [], []
     for channels in (256, 512):
+        # What both lengths have besides the loop, such as the epilogue, is gone in the difference.
         layer = KernelCase("k loop", 4, (channels, 2 * mk.register), 1)
         kernel, x, y = kernel_of(layer, mk)
         times.append(seconds(kernel, target, (x.elements, y.elements)))
@@ -111,6 +112,7 @@ def seconds(kernel: Kernel, target: Mapping[str, object], sizes: tuple[int, int]
     entry = jit.link([compiled.object])["kernel"]
     rng = np.random.default_rng(1)
     blocks = [jit.aligned(sizes[0]), *(jit.aligned(c.nbytes) for c in kernel.constants)]
+    # The border, too: what lies there does not change the time.
     blocks[0][:] = rng.integers(0, 256, blocks[0].size)
     for block, array in zip(blocks[1:], kernel.constants, strict=True):
         block[: array.nbytes] = array.reshape(-1).view(np.uint8)
@@ -125,6 +127,7 @@ def seconds(kernel: Kernel, target: Mapping[str, object], sizes: tuple[int, int]
 def _fastest(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
+    # Many calls a block: the clock's own time would count beside one of a microsecond.
     calls = max(1, int(BLOCK_SECONDS / max(time.perf_counter() - start, 1e-7)))
     times = []
     for _ in range(BLOCKS):

@@ -17,6 +17,7 @@ def markdown(results: Results) -> str:
     parts += [
         _layers(results, row, precision)
         for row in results.rows
+        # Of the fewest threads: with more of them the same layers are shared.
         if row.threads == min(results.threads())
         for precision in row.layers
     ]

@@ -50,6 +50,7 @@ def measure(
         for entry in entries:
             try:
                 engine = _engine(entry, home / entry.file, place, device)
+                # What does not start is absent; the others are measured all the same.
                 engines[entry] = stack.enter_context(engine)
             except EdgeKilnError as error:
                 absent.append(
@@ -57,6 +58,7 @@ def measure(
                 )
         for _ in range(trials):
             for entry, engine in engines.items():
+                # Half as long again to warm up, which does not count.
                 trial = engine.trial(seconds, seconds / 2)
                 found.setdefault(entry, []).append(trial)
         facts = {entry: engine.facts() for entry, engine in engines.items()}
@@ -64,6 +66,7 @@ def measure(
     return NetworkRow(
         network=prepared.network,
         threads=threads,
+        # As many in each precision; one may be absent.
         macs=max((sum(layer.macs for layer in found) for found in layers.values()), default=0),
         differing=prepared.differing,
         checked=prepared.checked,

@@ -78,6 +78,7 @@ def export(network: Network, files: "Mapping[Precision, Path]") -> None:
         return
     request = driver.Request(
         model=network.model,
+        # Any: what is shared ends before the target's stages begin.
         targets=(profile.load("x86-64-v3"),),
         recipe=Recipe(data=network.data, skip=("distill", "prune")),
         out=next(iter(files.values())).parent,
@@ -108,6 +109,7 @@ def build(network: Network, out: Path, target: str) -> CompiledNetwork:
             recipe=Recipe(data=network.data, skip=("distill", "prune")),
             precision=precision,
             out=out,
+            # It is timed elsewhere, with all engines in turn.
             trial_s=0.0,
         )
         bundle = Path(run(request, store, progress).targets[0].bundle)

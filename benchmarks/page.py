@@ -36,6 +36,7 @@ def page(results: Results) -> str:
     """The page's text."""
     import jinja2
 
+    # Escaped: an engine's version, or why it is absent, is another program's text.
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
@@ -67,6 +68,7 @@ def _sections(results: Results) -> Iterator[dict[str, object]]:
 
 def _latency_chart(row: NetworkRow, precision: Precision) -> Chart:
     timings = sorted((t for t in row.timings if t.precision == precision), key=lambda t: t.median_s)
+    # The slowest engine's bar is the full width.
     longest = max(t.median_s for t in timings)
     bars = tuple(
         ChartBar(

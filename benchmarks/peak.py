@@ -34,6 +34,7 @@ def _rate(mk: "MicroKernel", tvm_target: Mapping[str, object], precision: Precis
     from edgekiln.targets.isa.expressions import load
 
     lanes = mk.register
+    # As many sums at once, so that none waits for its own last product; the rest holds operands.
     accumulators = mk.registers // 2
     integer = precision == "int8"
     sums = "int32" if integer else "float32"
@@ -43,6 +44,8 @@ def _rate(mk: "MicroKernel", tvm_target: Mapping[str, object], precision: Precis
         y = k.tensor(accumulators * lanes, sums)
         acc = [register(sums, lanes) for _ in range(accumulators)]
         for one in acc:
+            # From memory, and back to it at the end: LLVM can neither foresee the sums nor drop
+            # them.
             store(one, 0, load(y, 0, lanes), lanes)
         with loop(0, _TURNS):
             for one in acc:
@@ -67,4 +70,5 @@ def _rate(mk: "MicroKernel", tvm_target: Mapping[str, object], precision: Precis
         start = time.perf_counter()
         call(*arrays)
         times.append(time.perf_counter() - start)
+    # A dot product of bytes takes four to a lane: as many products as operands.
     return _TURNS * accumulators * width / min(times)

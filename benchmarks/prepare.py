@@ -100,6 +100,7 @@ class Workshop:
         """Write what converters start from, and remove files made from other weights."""
         home = self.home(network)
         module = home / "module.pt"
+        # Models that were converted from other weights would be timed under this network's name.
         if module.is_file() and sha256_of(module) != built.module_sha256:
             for peer in PEERS:
                 for old in home.glob(f"{peer.name}-*"):
@@ -115,6 +116,7 @@ class Workshop:
 
         if reason := (peer.without or {}).get(precision):
             return absent(reason)
+        # Engines want other releases of the same packages, so each may have a Python of its own.
         python = self._python(peer)
         if not python:
             return absent(f"{peer.distribution} is not installed")
@@ -128,6 +130,7 @@ class Workshop:
     def _python(self, peer: Peer) -> str:
         """The first Python that has the peer's runtime; "" for none."""
         if peer.distribution not in self._found:
+            # Only its metadata: importing an engine may take seconds, and start threads.
             test = f"import importlib.metadata as m; m.version({peer.distribution!r})"
             runs = (
                 (python, subprocess.run([python, "-c", test], check=False, capture_output=True))
@@ -155,6 +158,7 @@ def _ours(home: Path, built: CompiledNetwork) -> list[PreparedModel]:
 
 def _convert(home: Path, peer: Peer, precision: Precision, name: str, python: str) -> str:
     """Convert; returns why there is no such file now, "" where there is."""
+    # In the engine's own Python, whose packages need not go together with ours.
     command = [python, "-m", "edgekiln.benchmarks.peers.convert", peer.name, precision]
     command += [str(home / file) for file in ("module.pt", "samples.npy", name)]
     try:

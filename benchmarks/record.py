@@ -105,6 +105,7 @@ class Results:
         key = (row.network, row.threads)
         rows = [other for other in self.rows if (other.network, other.threads) != key]
         rows.append(row)
+        # Networks that the suites no longer have come last.
         rows.sort(key=lambda r: (r.threads, places.get(r.network, len(places))))
         return replace(self, rows=tuple(rows))
 
@@ -121,6 +122,7 @@ class Results:
 def load(path: Path) -> Results | None:
     """The results of earlier runs; None where there are none of this form."""
     try:
+        # What an earlier form of the file has is measured again, and not converted.
         return codec.decode(Results, json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):
         return None

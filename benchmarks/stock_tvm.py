@@ -29,6 +29,7 @@ def stock(model: Path, target: dict[str, object]) -> Callable[["NDArray[np.float
     from tvm.relax.backend.cpu_generic import get_default_pipeline
     from tvm.relax.frontend.onnx import from_onnx
 
+    # One core, as ours has one thread.
     chip = tvm.target.Target({**target, "num-cores": 1})
     module = from_onnx(onnx.load(model), keep_params_in_input=False)
     program = tvm.compile(module, target=chip, relax_pipeline=get_default_pipeline(chip))

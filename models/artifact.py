@@ -65,9 +65,12 @@ def create(
     fitting = {
         key: value
         for key, value in _demands(dataset).items()
+        # What the user wrote behind "?" wins; the data decides what he left open.
         if factory.accepts(key) and key not in options
     }
     factory = zoo.resolve(model, **{**fitting, **kwargs})
+    # The caller draws on as if nothing had been drawn. Weights come from the CPU's generator, so
+    # the GPUs' states (`devices`) need not be kept.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = zoo.make(factory)
@@ -158,6 +161,7 @@ def load_module(path: Path, allow: Collection[str] = ()) -> "tuple[nn.Module, Mo
     """
     content = _content(path)
     factory = str(content["factory"])
+    # A module of the zoo is written under either of its two names.
     of_the_zoo = {name for e in zoo.ENTRIES.values() for name in (e.name, e.factory)}
     if factory not in of_the_zoo and factory not in allow:
         raise InputError(
@@ -247,6 +251,7 @@ def _demands(dataset: Dataset) -> dict[str, int]:
     """What the data set asks of a factory that has these parameters."""
     samples = dataset.train.x
     wanted = {"classes": len(dataset.classes)}
+    # (N, H, W, C); a factory with one `image_size` makes networks for squares.
     if samples.dtype == np.uint8:
         return wanted | {"in_channels": samples.shape[3], "image_size": samples.shape[1]}
     return wanted | {"features": samples.shape[1]} if samples.ndim == 2 else wanted

@@ -24,6 +24,7 @@ def tensors_in(content: object, depth: int = 0) -> "dict[str, Tensor]":
 
     if not isinstance(content, Mapping) or depth > _DEEPEST:
         return {}
+    # Containers first: beside one there may be tensors that are no weights, such as a best score.
     for key in _CONTAINERS:
         if found := tensors_in(content.get(key), depth + 1):
             return found
@@ -54,6 +55,7 @@ def under_own_names(
     prefixes = {
         ".".join((*parts[:count], ""))
         for parts in (name.split(".") for name in given)
+        # "model.", or "module.model." where it was trained in parallel as well.
         for count in (1, 2)
         if len(parts) > count
     }

@@ -42,6 +42,7 @@ def count(module: "nn.Module", *example: "Tensor") -> ModuleCosts:
         module.train(training)
     return ModuleCosts(
         parameters=sum(p.numel() for p in module.parameters()) - watch.folded,
+        # It counts a multiplication and an addition as two.
         macs=flops.get_total_flops() // 2,
         uses=watch.uses,
     )
@@ -90,6 +91,8 @@ class _Watch:
         _, maker = self._makers.get(id(inputs[0]), (None, None))
         own = sum(p.numel() for p in norm.parameters())
         if maker is not None:
+            # Its scale goes into the layer's weights and its offset into the layer's bias: a layer
+            # that has none gets one, of `num_features` numbers.
             has_bias = maker.bias is not None
             self.folded += own - (0 if has_bias else int(norm.num_features))  # type: ignore[arg-type]
 

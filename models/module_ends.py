@@ -141,4 +141,6 @@ def _numbers(arrays: "Mapping[str, NDArray[np.generic]]", found: SampleSet) -> P
 def _prepared(array: "NDArray[np.generic]", numbers: Preprocessing | None) -> "NDArray[np.generic]":
     if numbers is not None:
         return preprocess(array, numbers)
+    # Modules compute in float32, whatever floats the user saved; indices and bytes stay what they
+    # are.
     return array.astype(np.float32) if array.dtype.kind == "f" else np.ascontiguousarray(array)

@@ -38,6 +38,7 @@ def typed(text: str) -> Value:
     """The Python value an option spells: int, float, true, false, none, else the text itself."""
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
+    # In this order: 3 is a whole number.
     for kind in (int, float):
         try:
             return kind(text)

@@ -55,6 +55,7 @@ def _foreign_archive(path: Path) -> str | None:
     if not zipfile.is_zipfile(path):
         return None
     with zipfile.ZipFile(path) as archive:
+        # torch puts all members into one folder, whose name does not count.
         members = {name.partition("/")[2] for name in archive.namelist()}
     if "constants.pkl" in members:
         return "a TorchScript archive"

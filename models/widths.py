@@ -19,6 +19,7 @@ def load_resized(module: "nn.Module", state: "Mapping[str, Tensor]") -> None:
     Raises:
         InputError: a tensor is missing, unknown, or of another rank than the module's.
     """
+    # First the shapes, then the values: torch refuses to load a tensor of another shape.
     for name, child in module.named_modules():
         _resize(child, name, state)
     try:
@@ -99,11 +100,14 @@ def _update_widths(layer: "nn.Module") -> None:
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
             outputs, inputs_per_group = layer.weight.shape[:2]
             if layer.groups == layer.in_channels and layer.groups > 1:  # depthwise
+                # Outputs of a channel stay as many; with the channels that are gone, their groups
+                # are gone.
                 layer.groups = outputs // (layer.out_channels // layer.groups)
             layer.out_channels = outputs
             layer.in_channels = inputs_per_group * layer.groups
         case nn.ConvTranspose1d() | nn.ConvTranspose2d() | nn.ConvTranspose3d():
             layer.in_channels, outputs_per_group = layer.weight.shape[:2]
+            # The weights of a transposed convolution are (in, out / groups, kernel…).
             layer.out_channels = outputs_per_group * layer.groups
         case _NormBase():
             width = layer.running_mean if layer.running_mean is not None else layer.weight
@@ -118,4 +122,5 @@ def _update_widths(layer: "nn.Module") -> None:
 
 def _first_line(error: RuntimeError) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
+    # The first line of torch's only says that there were errors.
     return lines[1] if len(lines) > 1 else lines[0]

@@ -74,6 +74,7 @@ def read_members(raw: bytes, where: str) -> dict[str, Member]:
         name, size, executable = _read_header(header, where, position)
         _check_name(name, members, where)
         start = position + _BLOCK
+        # Contents are filled up with zeros to whole blocks.
         position = start + -(-size // _BLOCK) * _BLOCK
         if position > len(raw) or any(raw[start + size : position]):
             raise _damaged(where, start, f"{name!r} has not its {size} bytes")
@@ -89,6 +90,7 @@ def _read_header(header: bytes, where: str, position: int) -> tuple[str, int, bo
     """Name, size, and whether the file is executable."""
     if len(header) < _BLOCK or header[_MARK] != _MAGIC:
         raise _damaged(where, position, "no ustar header")
+    # The sum of all bytes of the header, its own field taken for blanks.
     blank = header[: _SUM.start] + b" " * 8 + header[_SUM.stop :]
     if _octal(header[_SUM], where, position) != sum(blank):
         raise _damaged(where, position, "the header's checksum differs")

@@ -107,6 +107,7 @@ def compare(
         signers: who must have signed the bundle; None: as the device has it.
     """
     where = LocalDevice() if device is None else device
+    # Who is named in the call goes before what the device has.
     where.signers = signers or where.signers
     if not where.measures:
         raise ConfigError(

@@ -111,6 +111,7 @@ class Bundle:
                 )
         if files[SEAL] != seal(files[MANIFEST]):
             raise BundleError(f"{path}: {MANIFEST} does not match its sha256", hint=REBUILD_HINT)
+        # Parsed only now, when it is known to be the one that was sealed.
         manifest = from_json(Manifest, files[MANIFEST], f"{path}: {MANIFEST}")
         _check_hashes(path, files, manifest.files, {MANIFEST, SEAL}, "the manifest")
         return cls(path=path, manifest=manifest, files=files)
@@ -143,6 +144,7 @@ class ProgramFile:
     def parse(cls, path: Path, content: bytes) -> Self:
         """The program that `content`, read from `path`, is. Raises BundleError."""
         files: Mapping[str, bytes] = _contents(content, path)
+        # With a part of a bundle in it, it is a bundle, and must be a whole one.
         if {MANIFEST, SEAL} & files.keys() or path.suffix == ".ekb":
             spec = Bundle.verified(path, files).program
         else:
@@ -220,6 +222,7 @@ def _sums(path: Path, text: bytes) -> dict[str, str]:
     """Name → hash."""
     hashes = {}
     for line in text.decode(errors="replace").splitlines():
+        # 64 digits of SHA-256, two blanks, and the name, which may hold blanks.
         digest, blanks, name = line[:64], line[64:66], line[66:]
         if blanks != "  " or not name:
             raise BundleError(f"{path}: {SUMS} is not as sha256sum writes it", REBUILD_HINT)

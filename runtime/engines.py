@@ -120,8 +120,10 @@ class ProgramEngine:
 
     def trial(self, min_seconds: float, warmup_seconds: float) -> Trial:
         report = self._perf(min_seconds, warmup_seconds)
+        # The board's clock may be any hours off: its trial ended just now by ours.
         ahead_s = 0.0 if self._device.shares_clock else time.time() - report.finished_s
         self._reports.append(report)
+        # One trial a process, so that engines can take turns.
         (trial,) = report.trials
         return replace(trial, started_s=trial.started_s + ahead_s)
 
@@ -160,6 +162,7 @@ class ProgramEngine:
     def _perf(self, min_seconds: float, warmup_seconds: float, *extra: str) -> RunnerReport:
         lengths = ("--min-seconds", str(min_seconds), "--warmup-seconds", str(warmup_seconds))
         command = [*self._command, "--trials", "1", *lengths, *extra]
+        # The length that was asked for is the least: a slow inference is finished, too.
         limit = START_SECONDS + HANGS_AFTER * (min_seconds + warmup_seconds)
         try:
             done = run_runner(self._device, command, limit, str(self.path), self._names)

@@ -41,6 +41,7 @@ def preprocess(x: "NDArray[np.generic]", preprocessing: "Preprocessing") -> "NDA
             f"cannot preprocess an array of shape {x.shape}",
             hint="images are (N, H, W, C), vectors are (N, F)",
         )
+    # Colors first: their weights are those of pixels.
     images = _normalize(recolor(x, preprocessing.color), preprocessing)
     if preprocessing.layout == "NHWC":
         return images
@@ -94,7 +95,9 @@ def fit(
         InputError: anything else; the message starts with `where` and names both shapes.
     """
     if not array.dtype.isnative:
+        # A .npy file may come from a machine of the other byte order.
         array = array.astype(array.dtype.newbyteorder("="))
+    # Bytes of the model's size are pixels; what takes bytes itself takes them as they are.
     if spec.preprocessing is not None and array.dtype == np.uint8 and spec.dtype != "uint8":
         sized = _as_images(array, spec)
         if sized is not None and (batched or len(sized) == spec.shape[0]):
@@ -158,6 +161,7 @@ def _normalize(x: "NDArray[np.generic]", p: "Preprocessing") -> "NDArray[np.floa
                 hint="give one value, or one a channel",
             )
     out = x.astype(np.float32)
+    # In place: a batch of large images would else lie in memory several times.
     out *= np.float32(p.scale)
     out -= mean
     out /= std
@@ -175,6 +179,7 @@ def recolor(images: "NDArray[np.generic]", color: str) -> "NDArray[np.generic]":
         return np.repeat(images, wanted, axis=-1)
     if channels == 3 and images.dtype == np.uint8:
         red, green, blue = (images[..., i].astype(np.uint32) for i in range(3))
+        # 0.299, 0.587 and 0.114 in 65,536ths, rounded.
         luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
         return luma.astype(np.uint8)[..., None]
     raise InputError(
@@ -211,6 +216,7 @@ def _as_images(array: "NDArray[np.generic]", spec: "TensorSpec") -> "NDArray[np.
     size = _image_size(spec)
     if size is None:
         return None
+    # Several, or one without the axis of samples; grey ones may come without channels.
     for images in (array, array[None]):
         if images.ndim == 4 and images.shape[1:3] == size and images.shape[3] in CHANNELS.values():
             return images

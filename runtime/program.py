@@ -159,6 +159,7 @@ def run_batched(runner: Runner, given: "list[NDArray[np.generic]]") -> "list[NDA
             hint="give every input the same number of samples",
         )
     total = len(given[0])
+    # A program has one batch: what is more goes through it in turn, what is less is filled up.
     pieces = []
     for start in range(0, total, size):
         chunk = [_padded(batch[start : start + size], size) for batch in given]
@@ -214,6 +215,7 @@ def _files_of(inputs: Sequence[str], specs: "tuple[TensorSpec, ...]") -> list[Pa
     named: dict[str, Path] = {}
     for text in inputs:
         name, equals, file = text.partition("=")
+        # A file whose own name has "=" in it is a file.
         if not equals or Path(text).exists():
             listed.append(Path(text))
         elif name in named:
@@ -251,6 +253,7 @@ def check_example(path: Path, *, signers: Path | None = None) -> list[str]:
         )
     for spec, wanted, got in zip(runner.outputs, expected, runner.run(*given), strict=True):
         assert wanted is not None
+        # As bytes: -0 is not 0 then, and a NaN is equal to itself.
         theirs, ours = (np.frombuffer(each.tobytes(), np.uint8) for each in (wanted, got))
         differing = int((theirs != ours).sum())
         if differing:

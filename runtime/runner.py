@@ -93,6 +93,7 @@ class AotRunner:
             self._set_inputs(arrays)
             self._library.run(self._in, self._out, self.arena)
             return [
+                # A copy: the next inference writes to the same buffers.
                 view(buffer, spec).copy()
                 for buffer, spec in zip(self._out.buffers, self.outputs, strict=True)
             ]
@@ -281,6 +282,7 @@ def tensor_in(memory: "NDArray[np.uint8]", layer: Layer) -> "NDArray[np.generic]
     top, left, bottom, right = layer.halo
     stored = (n, top + h + bottom, left + w + right, c)
     size = math.prod(stored) * np.dtype(spec.dtype).itemsize
+    # Now (N, rows, columns, C), with the border.
     pixels = memory[:size].view(spec.dtype).reshape(stored)
     return pixels[:, top : top + h, left : left + w].transpose(0, 3, 1, 2)
 

@@ -95,6 +95,7 @@ def verify_content(content: bytes, bundle: Path, signature: bytes, allowed: Path
         keys, copy = Path(directory, "allowed_signers"), Path(directory, "signature")
         keys.write_bytes(signers)
         copy.write_bytes(signature)
+        # ssh-keygen verifies for a name; this finds the one that the key is allowed under.
         name = _principal(keys, copy)
         checked = _run(
             "-Y", "verify", "-n", NAMESPACE, "-f", str(keys), "-I", name, "-s", str(copy),
@@ -126,6 +127,7 @@ def _allowed_signers(path: Path) -> bytes:
         raise InputError(f"{path}: a public key without its second word", _KEYS_HINT)
     comment = words[2].split() if len(words) > 2 else []
     name = comment[0] if len(comment) == 1 else ANYBODY.encode()
+    # Allowed for bundles alone, whatever else the key signs.
     return b'%s namespaces="%s" %s %s\n' % (name, NAMESPACE.encode(), *words[:2])
 
 

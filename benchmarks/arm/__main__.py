@@ -99,6 +99,7 @@ def _publish(out: Path, row: ArmRow) -> None:
     rows = [codec.decode(ArmRow, each) for each in found]
     rows = [each for each in rows if (each.network, each.target) != (row.network, row.target)]
     names = [network.name for network in networks.SUITES["x86"]]
+    # In the suite's order, and within a network by what the chip can multiply in a cycle.
     rows = sorted(
         [*rows, row], key=lambda each: (names.index(each.network), each.peak_macs_per_cycle)
     )
@@ -115,6 +116,8 @@ def _rows(
     for network in chosen:
         for name in targets:
             target = profile.load(name)
+            # Only packaging and compilation are the target's: the store has the rest after the
+            # first one.
             built = networks.build(network, out, name)
             ours = program(built.bundles["int8"])
             models = {

@@ -51,6 +51,7 @@ def estimate(engine: str, model: Path, target: TargetProfile, root: Path) -> Pee
     of, _ = costs(own, pipeline(target))
     mnemonics: Counter[str] = Counter()
     for at, times in own.sections[0].items():
+        # Address → how often it was executed.
         mnemonics[own.code[at].text.partition(" ")[0]] += times
     return PeerEstimate(
         instructions=of[0].instructions,
@@ -64,6 +65,8 @@ def _engine_only(executed: ExecutionCounts, maps: str) -> ExecutionCounts:
     """The counts without the interpreter's. `maps` is /proc/self/maps of the process."""
     others = []
     for line in maps.splitlines():
+        # "start-end perms offset device inode path"; anonymous memory, such as generated code, has
+        # no path and counts for the engine.
         span, *_, path = line.split(maxsplit=5)
         if _NOT_THE_ENGINE.search(path):
             start, end = (int(edge, 16) for edge in span.split("-"))

@@ -61,6 +61,7 @@ def command(home: Path, target: TargetProfile) -> list[str]:
 
 def _cpuinfo(target: TargetProfile) -> str:
     """The file as Linux on Arm writes it: QEMU's user mode shows this machine's instead."""
+    # 0x41 is Arm Limited as the implementer (MIDR_EL1).
     lines = {
         "processor": "0", "Features": " ".join(target.features), "CPU implementer": "0x41",
         "CPU architecture": "8", "CPU variant": "0x1", "CPU part": PARTS[target.name],
@@ -84,6 +85,7 @@ def _debian(home: Path) -> None:
     settings = {
         "APT::Architecture": "arm64", "APT::Architectures": "arm64", "Dir::State": apt / "state",
         "Dir::State::status": apt / "status", "Dir::Cache": apt / "cache",
+        # None of this machine's sources, and no lock that only root may take.
         "Dir::Etc::sourcelist": apt / "sources.list", "Dir::Etc::sourceparts": "-",
         "Debug::NoLocking": "true",
     }  # fmt: skip
@@ -98,6 +100,7 @@ def _wheels(home: Path) -> None:
     """Get the engines in the releases that this environment names, and what they import."""
     engines = (f"onnxruntime=={metadata.version('onnxruntime')}", LITERT)
     platforms = [part for name in PLATFORMS for part in ("--platform", name)]
+    # Another machine's wheels: pip cannot look into what they need, so all of it is listed.
     flags = ["--no-deps", "--only-binary=:all:", f"--python-version={PYTHON}", *platforms]
     pip = [sys.executable, "-m", "pip", "install", "-q", "--target", home / "site"]
     _run([*pip, *flags, *engines, *WHEELS])

@@ -57,9 +57,11 @@ def main(
     sampled = None if sample is None else expected.sample(sample)
     workers = []
     for number in range(jobs):
+        # Each worker imports and compiles by itself (`preload`); its cases fork from there.
         worker = os.fork()
         if worker == 0:
             _work(out, forms, wanted, known, (number, jobs), sampled)
+            # Without the parent's clean-up, which is the parent's.
             os._exit(0)
         workers.append(worker)
     for worker in workers:
@@ -85,12 +87,14 @@ def _work(
     sampled: set[Key] | None,
 ) -> None:
     """Every `share[1]`-th case, beginning with number `share[0]`."""
+    # A store each, so that no worker waits for another's locks.
     with tempfile.TemporaryDirectory(prefix="edgekiln-conformance-store-") as store:
         os.environ["EDGEKILN_STORE"] = store
         trial.preload()
         for form in forms:
             chosen = (c for c in cases(form) if any(text in c.name for text in wanted))
             for index, case in enumerate(chosen):
+                # Every worker makes all cases, which is cheap, and takes its share of them.
                 if index % share[1] != share[0] or (case.name, case.form) in known:
                     continue
                 if sampled is not None and (case.form, case.name) not in sampled:

@@ -49,6 +49,7 @@ def cases(form: Form) -> Iterator[Case]:
     for test in tests:
         if not test.data_sets or test.model is None:
             continue
+        # Tests of nodes have one set of data.
         inputs, outputs = (list(arrays) for arrays in test.data_sets[0])
         if not all(_is_numeric(array) for array in (*inputs, *outputs)):
             continue  # strings, sequences, optional values
@@ -114,6 +115,7 @@ def between_codes(case: Case) -> Case | None:
         inner = f"{value.name}:inner"
         inside[value.name] = inner
         after += _codes(graph, inner, value.name, array, last=value.name)
+    # Copies: the list that they are in is emptied below.
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node]
     for node in nodes:
         node.input[:] = [inside.get(name, name) for name in node.input]
@@ -133,6 +135,7 @@ def between_codes(case: Case) -> Case | None:
         inputs=case.inputs,
         outputs=expected,
         rtol=0.0,
+        # One code, and what float32 makes of it.
         atol=float(step) * 1.001,
     )
 
@@ -143,6 +146,7 @@ def _codes(
     """QuantizeLinear and DequantizeLinear of a value with the range of `array`."""
     low = min(0.0, float(array.min()))
     scale = _scale(array)
+    # The least value is code -128.
     zero = np.int8(np.clip(np.rint(-128 - low / scale), -128, 127))
     numbers = (f"{stem}:scale", f"{stem}:zero")
     for name, number in zip(numbers, (scale, zero), strict=True):
@@ -156,6 +160,7 @@ def _codes(
 
 def _scale(array: "NDArray[np.generic]") -> np.float32:
     low, high = min(0.0, float(array.min())), max(0.0, float(array.max()))
+    # A tensor of zeros has no range; any scale will do.
     return np.float32((high - low) / _CODES or 1.0)
 
 

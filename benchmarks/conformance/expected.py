@@ -52,6 +52,7 @@ def update(results: Iterable[Result], file: Path = FILE) -> None:
 def reason_of(result: Result) -> str:
     """Why a case is not right, in a line, without the names of its tensors."""
     first = result.detail.partition("\n")[0]
+    # What differs from run to run, or from case to case, is no reason.
     first = first.removeprefix("error: ").removeprefix("model.onnx: ")
     return re.sub(r" \('[^']*'\)", "", first)
 

@@ -54,6 +54,7 @@ def _verdict(case: Case, home: Path) -> tuple[Verdict, str]:
     model, lib = home / "model.onnx", home / "model.lib"
     onnx.save(case.model, model)
     code, words = command("compile", model, "-o", lib)
+    # The list of what is expected must not name a temporary directory.
     words = words.replace(str(model), "model.onnx")
     if _OURS in words:
         return "traceback", words
@@ -76,6 +77,7 @@ def _judge(case: Case, results: "list[NDArray[np.generic]]") -> tuple[Verdict, s
             return "wrong", f"output {index} is {found}, not {right}"
         rtol, atol = case.rtol, case.atol
         if theirs.dtype.kind == "f":  # a sum is off by roundings of its terms
+            # Half of a unit in the last place of the type for each rounding.
             off = _ROUNDINGS * _EPS[exact.dtype.name] / 2
             rtol, atol = max(rtol, off), max(atol, off * _largest(theirs))
         if not np.allclose(ours, theirs, rtol=rtol, atol=atol, equal_nan=True):

@@ -37,14 +37,17 @@ def main(out: Path, kinds: tuple[str, ...], count: int, seed: int, jobs: int) ->
         seeds = prepare(Path(home))
         workers = []
         for worker in range(jobs):
+            # Forked: what `prepare` has imported, and the seeds it has made, are there in each.
             process = os.fork()
             if process == 0:
                 for kind in kinds:
+                    # A worker's numbers go up in steps of `jobs`: its lines say how far it came.
                     known = sum(1 for _ in _read(out, kind, seed, worker, jobs))
                     numbers = range(worker + known * jobs, count, jobs)
                     with _file(out, kind, seed, worker, jobs).open("a", encoding="utf-8") as file:
                         for finding in cases(kind, seed, numbers, seeds, out / "inputs"):
                             file.write(json.dumps(encode(finding)) + "\n")
+                            # A run that is stopped, or dies, loses the case at hand alone.
                             file.flush()
                 os._exit(0)
             workers.append(process)

@@ -95,6 +95,7 @@ def _against_onnxruntime(model: Path, lib: Path) -> Answer:
 def _random(shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> "NDArray[np.generic]":
     if np.dtype(dtype).kind == "f":
         return rng.normal(0, 1, shape).astype(dtype)
+    # 0 and 1 are truth values, and rows of any table.
     return rng.integers(0, 2, shape).astype(dtype)
 
 
@@ -102,6 +103,7 @@ def _close(ours: "NDArray[np.generic]", theirs: "NDArray[np.generic]") -> bool:
     a, b = (array.astype(np.float64) for array in (ours, theirs))
     finite = np.isfinite(b)
     largest = float(np.abs(b[finite]).max(initial=0.0))
+    # Some codes of a quantized seed may be rounded the other way.
     return np.allclose(a, b, rtol=0.02, atol=_CLOSE + 0.03 * largest, equal_nan=True)
 
 
@@ -192,9 +194,11 @@ def _store(file: Path, home: Path, seeds: Seeds) -> Answer:
     store = home / "store"
     shutil.copytree(seeds.store, store)
     os.environ["EDGEKILN_STORE"] = str(store)
+    # The case's own file decides what is damaged, so that a case can be run again.
     rng = random.Random(file.read_bytes())
     entries = sorted(p for p in store.rglob("*") if p.is_file() and p.stat().st_size)
     victim = rng.choice(entries)
+    # Records are JSON: where words are exchanged in them, they stay JSON more often.
     damage = damaged_text if victim.suffix == ".json" else damaged_bytes
     victim.write_bytes(damage(victim.read_bytes(), rng))
     out = home / "again.lib"

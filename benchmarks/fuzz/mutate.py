@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import onnx
 from onnx import TensorProto
 
+# Small ones, and those at and beside the limits of types.
 _NUMBERS = (0, 1, -1, 2, 3, 7, 127, 128, 255, 256, 65535, 2**31 - 1, 2**31, -(2**31), 2**62)
 _REALS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e38, float("inf"), float("-inf"), float("nan"))
 _WORDS = (
@@ -18,6 +19,7 @@ _WORDS = (
 def damaged_bytes(content: bytes, rng: random.Random) -> bytes:
     """Cut, overwritten, repeated or lengthened at a few places."""
     data = bytearray(content)
+    # Mostly one fault, for one hides others behind it.
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
         at = rng.randrange(len(data) + 1)
         match rng.randrange(6):
@@ -34,6 +36,7 @@ def damaged_bytes(content: bytes, rng: random.Random) -> bytes:
                 data[at:at] = data[at:end]
             case _:
                 size = rng.choice((1, 2, 4, 8))
+                # Negative ones as two's complements.
                 number = rng.choice(_NUMBERS) % (1 << 8 * size)
                 data[at : at + size] = number.to_bytes(size, rng.choice(("little", "big")))
     return bytes(data)
@@ -43,6 +46,7 @@ def damaged_text(content: bytes, rng: random.Random) -> bytes:
     """Words exchanged, left out, or replaced by unusual ones; now and then bytes as well."""
     if rng.random() < 0.1:
         return damaged_bytes(content, rng)
+    # With what lies between the words, so that all of it can be put together again.
     parts = re.split(rb"(\W+)", content)
     for _ in range(rng.choice((1, 1, 2, 4))):
         at = rng.randrange(len(parts))
@@ -173,6 +177,7 @@ def _ends(graph: onnx.GraphProto, rng: random.Random) -> None:
             rng.choice(ends).name = rng.choice(("", "zzz", ends[0].name))
 
 
+# Twice: what is likelier.
 _CHANGES: Sequence[Callable[[onnx.GraphProto, random.Random], None]] = (
     _attribute, _attribute, _extent, _type, _operator, _edge, _edge, _content, _ends,
 )  # fmt: skip

@@ -45,6 +45,7 @@ def cases(kind: str, seed: int, numbers: range, seeds: Seeds, keep: Path) -> Ite
     """Run these cases; inputs that show a fault are kept in `keep`."""
     entry = KINDS[kind]
     for number in numbers:
+        # Seeded by text, of which every process makes the same numbers.
         rng = random.Random(f"{seed}/{kind}/{number}")
         name = rng.choice(entry.seeds)
         content = entry.damage(seeds.content(name), rng)
@@ -61,5 +62,6 @@ def _run(kind: str, number: int, name: str, content: bytes, seeds: Seeds) -> Fin
         file.write_bytes(content)
         work.mkdir()
         verdict, detail = isolated(partial(KINDS[kind].judge, file, work, seeds))
+    # Equal cases have equal findings.
     detail = detail.replace(directory, "")
     return Finding(kind=kind, number=number, file=name, verdict=verdict, detail=detail)

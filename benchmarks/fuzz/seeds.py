@@ -16,6 +16,7 @@ from edgekiln.benchmarks.command import command
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Small, for a case must be fast, and yet of most kinds of kernel.
 _IMAGES = """
   a = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, w1, b1)
   r = Relu (a)
@@ -143,6 +144,7 @@ def _write_model(
     arrays = {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in weights.items()}
     for name, array in (arrays | dict(numbers)).items():
         model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+    # The shapes inside are written, too, so that they can be damaged.
     model = onnx.shape_inference.infer_shapes(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
@@ -166,6 +168,7 @@ def _write_data(home: Path, rng: np.random.Generator) -> None:
 
 def _write_idx(home: Path, images: "NDArray[np.uint8]", labels: "NDArray[np.int64]") -> None:
     count, height, width = images.shape
+    # The magic numbers of IDX: 0x0803 and 0x0801, unsigned bytes on three axes and on one.
     head = struct.pack(">IIII", 2051, count, height, width)
     (home / "train-images-idx3-ubyte").write_bytes(head + images.tobytes())
     head = struct.pack(">II", 2049, count)

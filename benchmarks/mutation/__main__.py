@@ -46,6 +46,7 @@ def sample(session: str, count: int, seed: int) -> None:
         chance = random.Random(seed)
         by_room: dict[str, list[WorkItem]] = {}
         for (module, _), items in sorted(places.items(), key=lambda place: place[0]):
+            # Sorted: the session has them in no order that could be relied on.
             item = chance.choice(sorted(items, key=lambda i: _mutation(i).operator_name))
             by_room.setdefault(room_of(Path(module)), []).append(item)
         kept = {
@@ -80,6 +81,7 @@ def test(coverage: str, most: int) -> None:
     options = ["-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist",
                "--hypothesis-seed=0"]  # fmt: skip
     code = pytest.main([*options, *chosen.files], plugins=[chosen])
+    # Where no test is left, no test has noticed.
     sys.exit(0 if code is pytest.ExitCode.NO_TESTS_COLLECTED else int(code))
 
 

@@ -23,6 +23,7 @@ def changed_lines() -> Iterator[tuple[Path, range]]:
         if found := _FILE.match(line):
             file = Path(found["name"])
         elif found := _HUNK.match(line):
+            # "@@ -first,count +…"; a count of 1 is left out.
             first = int(found["first"])
             yield file, range(first, first + int(found["count"] or 1))
 
@@ -66,6 +67,7 @@ class Chosen:
         """Where the tests are, each file once."""
         return list(dict.fromkeys(name.partition("::")[0] for name in self._places))
 
+    # After other plugins, which order tests in their own ways.
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Called by pytest."""

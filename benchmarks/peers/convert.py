@@ -23,6 +23,7 @@ def main(argv: Sequence[str]) -> int:
     convert: Convert = importlib.import_module(BY_NAME[engine].module).convert
     precision: Precision = "int8" if kind == "int8" else "float32"
     source = SourceNetwork(module=Path(module), samples=np.load(samples))
+    # Under another name until it is whole: a conversion that is killed leaves nothing to be found.
     unfinished = Path(target).with_name(f"unfinished-{Path(target).name}")
     try:
         convert(source, precision, unfinished)

@@ -42,6 +42,7 @@ def _quantized(graph: "Module", samples: "NDArray[np.float32]") -> "Module":
     quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(graph, quantizer)
     for sample in samples:
+        # Observers inside take the ranges.
         prepared(torch.from_numpy(sample[None]))
     quantized: Module = convert_pt2e(prepared)
     return quantized

@@ -37,6 +37,7 @@ def _quantized(model: bytes, samples: "NDArray[np.float32]") -> bytes:
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_quantizer import quantizer, recipe
 
+    # A converted module has one signature, and the networks one input.
     ((signature, ends),) = Interpreter(model_content=model).get_signature_list().items()
     (name,) = ends["inputs"]
     worker = quantizer.Quantizer(model, recipe.static_wi8_ai8())

@@ -27,6 +27,7 @@ def convert(source: SourceNetwork, precision: Precision, target: Path) -> None: 
         trace = Path(work) / "model.pt"
         torch.jit.trace(module.eval(), example).save(str(trace))  # type: ignore[no-untyped-call]
         shape = ",".join(map(str, example.shape))
+        # fp16=0: its weights stay float32, as those of all others.
         command = [pnnx.EXEC_PATH, str(trace), f"inputshape=[{shape}]", "fp16=0"]
         done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -15,6 +15,7 @@ def prepare(model: Path, threads: int) -> Infer:
 
     core = ov.Core()
     network = core.read_model(model)
+    # A fixed batch of 1: with an open one it would compile for any.
     network.reshape(
         {network.input(0): [1, *(d.get_length() for d in network.input(0).partial_shape[1:])]}
     )

@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     # Engines print to stdout, which is where the trials are answered.
     answers = os.dup(1)
     os.dup2(2, 1)
+    # Apart from the trials: what an engine does once is no latency.
     infer = prepare(Path(model), int(threads))
     start = time.perf_counter()
     infer()

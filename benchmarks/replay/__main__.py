@@ -111,6 +111,7 @@ def revisions(old: str, new: str, models: Path, names: str, profiles: str, tir_o
             with _checkout(revision, Path(home, side)) as code:
                 command = [sys.executable, "-m", "edgekiln.benchmarks.replay", "record", str(out)]
                 command += [*options, *(["--tir-only"] if tir_only else [])]
+                # In front of what is installed: the checkout's own code is to run.
                 path = os.pathsep.join(filter(None, (str(code), os.environ.get("PYTHONPATH"))))
                 subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path})
             outs.append(out)
@@ -122,6 +123,7 @@ def _checkout(revision: str, home: Path) -> Iterator[Path]:
     """Check the revision out for the block; yields what to put on Python's path."""
     subprocess.run(["git", "worktree", "add", "-q", "--detach", str(home), revision], check=True)
     try:
+        # There lies the link by which a checkout is the package `edgekiln`.
         yield home / ".dev"
     finally:
         subprocess.run(["git", "worktree", "remove", "--force", str(home)], check=True)
@@ -139,6 +141,7 @@ def _model(models: Path, network: Network, precision: str) -> Path:
 def _compare(before: Path, after: Path) -> int:
     programs = differing = 0
     for file in sorted(after.glob("*.json")):
+        # Only what both have can differ.
         if file.name.startswith("objects") or not (before / file.name).exists():
             continue
         was, now = (json.loads((home / file.name).read_text()) for home in (before, after))

@@ -31,6 +31,7 @@ def differences(before: Record, after: Record) -> Iterator[str]:
     yield from _changes(before, after, ("inputs", "outputs", "peak", "weights"))
     if "offsets" in before and "offsets" in after:
         (was_at, now_at) = (list(record["offsets"].values()) for record in (before, after))
+        # By the set of places: names, and with them the order, may change.
         if sorted(was_at) != sorted(now_at):
             yield "offsets in the arena differ"
 

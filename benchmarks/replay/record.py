@@ -129,6 +129,7 @@ class ReplayRecorder:
         key = f"{tir}|{target}"
         if key not in self.objects:
             compiled = compile_function(function, _SYMBOL, tvm_target)
+            # Layers, networks and targets share kernels: each is compiled once.
             self.objects[key] = (_sha(compiled.object), list(compiled.workspace))
         machine, workspace = self.objects[key]
         return {"tir": tir, "object": machine, "workspace": workspace}
@@ -156,6 +157,7 @@ def program_of(model: Path, profile: TargetProfile) -> Program:
         profile.tvm,
         name="model",
         meta=io.read_meta(io.load_model(model)),
+        # It is no part of what is compared.
         model_sha256="0" * 64,
         choices=table.Choices.of(table.read(file) if file else (), profile),
     )

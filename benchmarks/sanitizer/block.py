@@ -46,6 +46,9 @@ class GuardedBlock:
         self, name: str, size: int, *, edge: Edge, filling: bytes, room: int = OVERREAD_BYTES
     ) -> None:
         self.name, self.size, self._filling = name, size, filling
+        #   edge "end"      | forbidden | filling …  bytes  room | forbidden |
+        #   edge "begin"    | forbidden | bytes  room  filling … | forbidden |
+        #                   one page      `usable`, whole pages    one page
         usable = max(PAGE, -(-(size + room) // PAGE) * PAGE)
         self._all = np.frombuffer(mmap.mmap(-1, usable + 2 * PAGE), np.uint8)
         self._usable = self._all[PAGE:-PAGE]
@@ -101,6 +104,7 @@ def told(at: int, size: int, name: str) -> str:
 def check_filled(memory: "NDArray[np.uint8]", filling: bytes, offset: int, where: str) -> None:
     """Raises MemoryFaultError: `memory`, at `offset` in its page, has not the filling any more."""
     pattern = np.frombuffer(filling, np.uint8)
+    # The pattern as it runs on from the beginning of the page.
     right = np.resize(np.roll(pattern, -(offset % len(filling))), len(memory))
     if (wrong := np.flatnonzero(memory != right)).size:
         raise MemoryFaultError(

@@ -76,6 +76,7 @@ def call(entry: int, words: Sequence[int], blocks: Sequence[GuardedBlock]) -> in
         MemoryFaultError: it touched what it may not.
     """
     assert len(words) <= MOST_WORDS, len(words)
+    # More arguments than a C function has do no harm: it does not look at them.
     padded = [word % (1 << 64) for word in words] + [0] * (MOST_WORDS - len(words))
     fault, result = (ctypes.c_ssize_t * 2)(), ctypes.c_int32()
     arguments = (ctypes.c_uint64 * MOST_WORDS)(*padded)

@@ -83,6 +83,8 @@ def check_library(spec: ProgramSpec, library: bytes, arrays: "Arrays", expected:
     loaded = Library(library, spec.name)
     for edge in EDGES:
         for filling in FILLINGS:
+            # Its arena is one block here: what leaves a buffer for its neighbour is seen by
+            # `check_apart`.
             found = _run(loaded, spec, (), arrays, edge, filling)
             _compare(found, expected, f"as it ships, {edge} {filling}")
 
@@ -105,6 +107,7 @@ def check_apart(
         plan = partial(spread.placed, edge=edge, into=placed)
         spec, library = build_library(program, target, ObjectCache(root=objects), plan)
         loaded = Library(library, program.name)
+        # Constants are inputs here, which lie in pages of their own.
         found = _run(loaded, spec, placed, [*arrays, *constants], edge, filling)
         _compare(found, expected, f"its buffers apart, {edge} {filling}")
 
@@ -128,6 +131,7 @@ def _run(
     outputs = [block(f"output {tensor.name!r}", byte_count(tensor)) for tensor in spec.outputs]
     arena = spread.Arena(spec.arena_bytes, spans, edge=edge, filling=pattern)
     blocks = [*inputs, *outputs, arena]
+    # model_run takes tables of pointers: of inputs, of outputs; then the arena.
     tables = [
         (ctypes.c_void_p * len(each))(*(one.address for one in each)) for each in (inputs, outputs)
     ]

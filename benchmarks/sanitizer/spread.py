@@ -28,6 +28,10 @@ class Span:
 
 def spans(intervals: Sequence[Interval], edge: Edge) -> list[Span]:
     """Where buffers lie that share no page; each at an edge of its pages, as a `GuardedBlock`."""
+    #   begin                       end
+    #   | filling …  bytes  room    | forbidden page | next span …       edge "end"
+    #   | bytes  room  filling …    | forbidden page | next span …       edge "begin"
+    # `offset` is where the bytes begin.
     found, begin = [], 0
     for interval in intervals:
         end = begin + -(-(interval.bytes + OVERREAD_BYTES) // PAGE) * PAGE
@@ -52,6 +56,7 @@ def placed(intervals: Sequence[Interval], *, edge: Edge, into: list[Span]) -> Ar
 
 def constants_as_inputs(program: Program) -> "tuple[Program, list[NDArray[np.generic]]]":
     """The program with its constants as further inputs, and the constants."""
+    # In a program they lie in one block, where whoever reads over the end of one finds the next.
     arrays: list[NDArray[np.generic]] = []
     calls = []
     for call in program.calls:
@@ -74,6 +79,7 @@ class Arena(GuardedBlock):
     def __init__(self, size: int, spans: Sequence[Span], *, edge: Edge, filling: bytes) -> None:
         super().__init__("the arena", size, edge=edge, filling=filling, room=0)
         self._spans, self._pattern = spans, filling
+        # From the end of each span's pages to where the next one begins.
         ends = [*(span.begin for span in spans[1:]), size]
         for span, end in zip(spans, ends, strict=False):
             self.forbid(span.end, end - span.end)

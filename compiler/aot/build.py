@@ -156,6 +156,7 @@ def _workspace(call: Call, slot: int) -> str:
 def _steps(
     program: Program, compiled: Functions, constants: WeightsBlob, plan: ArenaPlan
 ) -> Iterator[emit.PlacedCall]:
+    # One for each Const, in the order of this walk: `weights.pack` went through the calls likewise.
     offsets = iter(constants.offsets)
     for call, symbol in zip(program.calls, compiled.symbols, strict=True):
         pointers = []
@@ -234,4 +235,5 @@ def _make_archive(compiler: Compiler, symbols: list[str], source: emit.PlacedPro
     compiler.link("all.o", objects, "-r", "-nostdlib", "-Wl,--gc-sections", *roots)
     keep = [f"--keep-global-symbol={name}" for name in exports]
     compiler.tool("objcopy", "--strip-debug", *keep, "all.o", OBJECT)
+    # D: no times, owners or modes, so that equal objects make equal archives.
     compiler.tool("ar", "rcsD", ARCHIVE, OBJECT)

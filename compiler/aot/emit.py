@@ -149,6 +149,7 @@ def target_header(profile: TargetProfile) -> str:
 
 def _declarations(steps: Iterable[PlacedCall]) -> Iterable[str]:
     for step in {s.symbol: s for s in steps}.values():
+        # Buffers, then begin and end, then scratch: the order in which `codegen` makes parameters.
         types = ["void *"] * len(step.pointers)
         types += ["int32_t", "int32_t"] if step.work else []
         types += ["void *"] * len(step.workspace)

@@ -65,6 +65,7 @@ def link(objects: Sequence[bytes]) -> ctypes.CDLL:
 def aligned(size: int) -> "NDArray[np.uint8]":
     """Allocate `size` zero bytes at a multiple of 64, with `OVERREAD_BYTES` more behind them."""
     block = np.zeros(size + OVERREAD_BYTES + ALIGN, np.uint8)
+    # As many bytes as are missing to the next multiple.
     start = -block.ctypes.data % ALIGN
     return block[start : start + size + OVERREAD_BYTES]
 

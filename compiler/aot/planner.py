@@ -61,6 +61,7 @@ def lifetimes(program: Program) -> list[Interval]:
     last: dict[str, int] = {}
     for index, call in enumerate(program.calls):
         written = call.args[len(call.args) - call.writes :]
+        # What a call writes comes first: it may be the first to name a buffer.
         for arg in (*written, *call.args[: len(call.args) - call.writes]):
             if not isinstance(arg, Ref):
                 continue
@@ -158,6 +159,7 @@ def _first_fit(order: Iterable[Interval]) -> tuple[dict[str, int], int]:
     placed: list[tuple[int, Interval]] = []
     peak = 0
     for interval in order:
+        # From the bottom up, the first gap between these that is high enough.
         busy = sorted((at, at + i.room) for at, i in placed if i.overlaps(interval))
         offset = 0
         for begin, end in busy:
@@ -173,6 +175,7 @@ def _search(
     order: list[Interval], best: dict[str, int], peak: int, bound: int, steps: int
 ) -> tuple[dict[str, int], int]:
     """Move one interval at a time to another place in the order; keep what is not worse."""
+    # Seeded: equal programs get equal plans.
     rng = random.Random(0)
     for _ in range(steps):
         if peak == bound:
@@ -180,6 +183,7 @@ def _search(
         trial = list(order)
         trial.insert(rng.randrange(len(trial)), trial.pop(rng.randrange(len(trial))))
         offsets, height = _first_fit(trial)
+        # Equal ones, too: from most orders no single move leads down at once.
         if height <= peak:
             order, best, peak = trial, offsets, height
     return best, peak

@@ -54,9 +54,11 @@ class Compiler:
         """Compile one file, or find its object by the hash of its preprocessed text."""
         result = self.home / f"{source}.o"
         compile_ = (*options, "-c", source, "-o", result.name)
+        # Assembler reads files by .incbin, which the preprocessed text does not hold.
         if not source.endswith(".c") or self._cache.root is None:
             self._cc(*compile_)
             return result.name
+        # -P: without line markers, which name files, and by which equal code would differ.
         text = self._cc(*options, "-E", "-P", source)
         key = digest(
             {"cc": self._toolchain.cc, "version": self._version, "options": options, "text": text}
@@ -89,6 +91,7 @@ class Compiler:
         try:
             done = subprocess.run(
                 command, cwd=self.home, capture_output=True, text=True, errors="replace",
+                # In English, for `_explain` reads what it says.
                 check=False, env=os.environ | {"LC_ALL": "C"},
             )  # fmt: skip
         except OSError:

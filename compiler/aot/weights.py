@@ -32,6 +32,7 @@ def pack(program: Program) -> WeightsBlob:
                 continue
             content = _bytes(arg.array)
             if content not in placed:
+                # Kernels load whole vectors, from multiples of 64 bytes on.
                 blob += bytes(-len(blob) % ALIGN)
                 placed[content] = len(blob)
                 blob += content

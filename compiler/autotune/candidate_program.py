@@ -43,6 +43,7 @@ class CandidateProgram:
         """
         from edgekiln.runtime.bench import bench
 
+        # One trial, for whoever asks repeats them and sees how they differ.
         result = bench(self.file, trials=1, min_seconds=_TRIAL_SECONDS, profile=True, device=device)
         seconds = {layer.name: layer.latency_s for layer in result.layers}
         return self._by_layer(seconds), result.machine.cpu
@@ -72,6 +73,8 @@ def prepare(
     """Compile the candidates of each layer; the program lies in `home`."""
     program = Program(
         name="tuning",
+        # As long as the longest operand, and result, of any candidate; a kernel's last tensor is
+        # its result.
         inputs=(_bytes("x", max(max(k.tensors[:-1]) for each in layers for k in each)),),
         outputs=(_bytes("y", max(k.tensors[-1] for each in layers for k in each)),),
         buffers=(),
@@ -99,6 +102,8 @@ def _calls(layers: Sequence[Sequence[Kernel]]) -> Iterator[Call]:
         for layer, kernel in enumerate(row):
             if kernel is None:
                 continue
+            # All inputs are the first bytes of the one: how long a kernel takes does not depend on
+            # values.
             inputs: list[Arg] = [In(index=0)] * (len(kernel.tensors) - 1)
             constants = [Const(array=array) for array in kernel.constants]
             yield Call(

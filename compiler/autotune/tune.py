@@ -74,6 +74,7 @@ def tune(
             "leave out --device: its candidates are estimated",
         )
     choices = _layers(model, target, compact)
+    # The default stands first in what `tiles` gives, so it is always among the candidates.
     layers = [
         _Candidates(key=key, layer=layer, tiles=layer.kernel.tiles(layer.mk)[:CANDIDATES])
         for key, layer in choices.layers.items()
@@ -120,6 +121,7 @@ class _Candidates:
     ) -> TuningRow:
         return TuningRow(
             layer=self.layer.kernel.label,
+            # "host" is another chip elsewhere: the row is for the chip that this machine has.
             target=target.base if target.name == HOST else target.name,
             version=VERSION,
             signature=self.key,

@@ -67,6 +67,7 @@ def enter(path: Path, shapes: tuple[str, ...] = ()) -> EnteredFile:
     return EnteredFile(
         kind="onnx-int8" if is_quantized(entered.model) else "onnx",
         notes=entered.notes,
+        # Deterministic: equal models are equal bytes, and so one artifact.
         content=entered.model.SerializeToString(deterministic=True) if entered.notes else None,
     )
 
@@ -90,6 +91,8 @@ def start(
         return _taken_in(store, path, door(path, recipe.shape))
     from edgekiln.compiler.stages.initialize import InitializeStage
 
+    # Samples without labels serve for a factory of the user's; a model of the zoo has data of its
+    # own.
     own = recipe.data or (recipe.calibrate if ":" in model else "")
     stage = InitializeStage(model=model, data=own or default_data(model), seed=recipe.seed)
     return store.run(stage, None, None, advance)

@@ -43,6 +43,7 @@ def provenance(bundle: Bundle, sha256: str) -> dict[str, object]:
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
+                # SLSA's word for what whoever asks for a build decides.
                 "externalParameters": {
                     "program": bundle.program.name,
                     "target": bundle.program.target,
@@ -58,6 +59,7 @@ def provenance(bundle: Bundle, sha256: str) -> dict[str, object]:
                     "id": BUILDER,
                     "version": {"edgekiln": metadata.version("edgekiln")},
                 },
+                # What each stage gave on the way, by its hash: who has the store can look at it.
                 "byproducts": [
                     {"name": record["stage"], "digest": {"sha256": record["sha256"]}}
                     for record in chain
@@ -150,6 +152,7 @@ def _file(name: str, content: bytes) -> dict[str, object]:
         "name": name,
         "hashes": _hashes(digest),
     }
+    # What is no code, and what is other people's, has no licence of ours.
     if name not in (MANIFEST, SEAL) and not name.startswith(("LICENSES/", "example/")):
         component["licenses"] = [{"license": {"id": "Apache-2.0"}}]
     return component

@@ -22,6 +22,7 @@ def load(source: str, home: Path) -> CiResult:
     if not source.startswith(GIT):
         return read(Path(source))
     ref, _, path = source.removeprefix(GIT).partition(":")
+    # With "./" git takes the path from `-C` on, and not from the root of the repository.
     name = f"{ref}:./{path or COMMITTED}"
     # --end-of-options: a ref that begins with "-" is a ref.
     command = ["git", "-C", str(home), "show", "--end-of-options", name]

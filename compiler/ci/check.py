@@ -34,6 +34,7 @@ def check(bundle: Artifact, job: Job, store: Store) -> BundleCheck:
         require_signature(open_device(device), ProgramFile.open(bundle.path))
     stage = CheckBundle(
         device=device,
+        # In the key: on another CPU, or by another emulator, it is checked anew.
         executor=_executor(device, bundle.path, EMULATORS.get(job.target.machine, "")),
         data=job.recipe.data or job.recipe.calibrate,
         seed=job.recipe.seed,
@@ -42,6 +43,7 @@ def check(bundle: Artifact, job: Job, store: Store) -> BundleCheck:
         made = store.run(stage, bundle)
     except (BundleError, MissingToolError) as error:
         if not reason:
+            # Here the program has to run. An emulator may be missing.
             raise
         why = lasting(error.message, bundle.path.parent)
         return BundleCheck(where="nowhere", reason=f"{reason}; not emulated: {why}")

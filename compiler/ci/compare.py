@@ -152,6 +152,7 @@ def _bundles(old: Bundle, new: Bundle) -> Iterator[Difference]:
 
 def _provenance(old: Bundle, new: Bundle) -> Iterator[Difference]:
     chains = [[lock.stage_of(r) for r in each.manifest.provenance] for each in (old, new)]
+    # A stage more on one side is held against nothing.
     for before, after in zip_longest(*chains, fillvalue={}):
         stage = str({**before, **after}["stage"])
         for key, was, now in lock.differences(before, after):

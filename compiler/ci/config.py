@@ -223,6 +223,7 @@ def merged(*layers: Settings) -> Settings:
     gates: dict[str, Any] = {}  # as `values`
     options: dict[str, object] = {}
     for layer in layers:
+        # None is what a layer does not say, so that what lies below it stays.
         values |= {name: value for name in names if (value := getattr(layer, name)) is not None}
         for stage, table in layer.options.items():
             below = options.get(stage)

@@ -17,4 +17,5 @@ def write_documents(directory: Path, result: CiResult, baseline: CiResult | None
     (directory / SUMMARY).write_text(summary(result, baseline), encoding="utf-8")
     (directory / "junit.xml").write_bytes(junit(result))
     (directory / "report.html").write_text(page([result]), encoding="utf-8")
+    # By this file a later run knows that the directory is one of ours.
     (directory / RESULTS).write_text(text_of(result), encoding="utf-8")

@@ -95,6 +95,7 @@ class _Judge:
         yield self._verdict(name, message) if holds else self._failed(name, message, error)
 
     def _strict_int8(self) -> GateVerdict:
+        # A job that was built has compiled, so there is one.
         compiled = next(step for step in _steps(self.result) if step.stage == "compile")
         lost = int(compiled.metrics.get("float_operators_quantized") or 0)
         if not lost:

@@ -97,6 +97,7 @@ def failure_of(error: Exception, doing: Doing, out: Path) -> Failure:
 
 
 def _build(task: Task, result: JobResult) -> JobResult:
+    # A directory of its own: the build names the bundle after the program, which other jobs share.
     job, aside = task.job, task.out / f".{task.job.bundle}"
     request = Request(
         model=job.model,
@@ -104,6 +105,7 @@ def _build(task: Task, result: JobResult) -> JobResult:
         recipe=job.recipe,
         precision=job.precision,
         out=aside,
+        # Latency is measured later, by `measure`, when nothing else runs on this machine.
         trial_s=0,
     )
     try:
@@ -114,6 +116,7 @@ def _build(task: Task, result: JobResult) -> JobResult:
         shutil.rmtree(aside, ignore_errors=True)
     if task.key:
         signature.sign(task.bundle, task.key)
+    # Why there is no latency, `measure` says.
     named = replace(target, bundle=job.bundle, unmeasured="")
     return replace(result, bundle=job.bundle, build=replace(built, targets=(named,)))
 

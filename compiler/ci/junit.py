@@ -25,6 +25,7 @@ def junit(result: CiResult) -> bytes:
 
 def _work(job: JobResult) -> Iterator[ET.Element]:
     failure = job.failure
+    # Of the run that made each artifact, also where this one found it: a case has no other time.
     took_s = sum(step.wall_s for step in job.build.steps) if job.build else 0.0
     case = _case(job.id, "build", took_s)
     if failure:

@@ -87,6 +87,7 @@ def compare(locked: Sequence[Stage] | None, made: Sequence[Stage]) -> None:
     hint = "change back what was changed, or write a new lock: `edgekiln ci` without --frozen"
     if locked is None:
         raise MismatchError(f"not in {FILE}", hint)
+    # The first stage that differs says most; only where none does, a missing one is told.
     for before, now in zip(locked, made, strict=False):
         for key, was, value in differences(before, now):
             found = f"{key} is {shown(value)}, the lock says {shown(was)}"

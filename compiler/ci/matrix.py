@@ -146,11 +146,13 @@ def _layered(
 
 def _shared(recipe: Recipe, name: str, targets: list[TargetProfile]) -> Recipe:
     """What must be the same for every target of a model, so that its stages run once."""
+    # Widths that are multiples of this suit every target.
     widths = math.lcm(*(target.channel_multiple for target in targets))
     shared: dict[str, dict[str, object]] = {
         "prune": {"channel_multiple": widths},
         "compile": {"program": name},
     }
+    # Below the recipe, so that what the user says of these goes before it.
     return replace(recipe, options=_layered(shared, recipe.options))
 
 

@@ -28,6 +28,7 @@ def merge(parts: Sequence[Path], out: Path, baseline: CiResult | None) -> CiResu
     with replaced(out) as directory:
         for part, result in zip(parts, results, strict=True):
             for bundle in filter(None, (job.bundle for job in result.jobs)):
+                # Nobody looks at what this gives: it raises where a bundle is damaged.
                 Bundle.open(part / bundle)
                 for name in (f"{bundle}{suffix}" for suffix in PAPERS):
                     shutil.copyfile(part / name, directory / name)

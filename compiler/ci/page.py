@@ -36,6 +36,7 @@ def page(results: Sequence[CiResult]) -> str:
     """The page's text: the first of `results` in full, the others, newest first, as its history."""
     from jinja2 import Environment, StrictUndefined
 
+    # Escaped: names are the users' models'. Strict: a name that is misspelt is an error and no gap.
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -71,6 +72,7 @@ def stage_bars(job: JobResult) -> list[Bar]:
             Bar(
                 name=step.stage,
                 text=f"{step.wall_s:.1f} s" + (", found in the store" if step.cached else ""),
+                # Percents, for the template's styles.
                 start=100 * start_s / total_s,
                 length=100 * step.wall_s / total_s,
                 detail=step.sha256,

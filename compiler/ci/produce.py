@@ -47,6 +47,7 @@ def produce(request: CiRequest, log: Log) -> CiResult:
     Raises:
         EdgeKilnError: the configuration, baseline or lock is wrong, or nothing can be written.
     """
+    # All jobs, too: the lock keeps the others' stages, and the result names what was left out.
     known, chosen = plan(request.path, request.only)
     home = request.path.absolute().parent
     store = _absolute(request.store)
@@ -55,6 +56,7 @@ def produce(request: CiRequest, log: Log) -> CiResult:
         require_file(request.key, "key")
     lock_path = home / lock.FILE
     locked = lock.read(lock_path) if request.frozen or lock_path.exists() else lock.Lock(jobs={})
+    # Before anything is built: a wrong name should not be told after an hour.
     before = baseline.load(request.baseline, home) if request.baseline else None
     with replaced(request.out) as directory:
         shared = Task(

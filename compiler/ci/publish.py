@@ -33,6 +33,7 @@ def replaced(directory: Path) -> Iterator[Path]:
     """
     directory = directory.absolute()
     check_ours(directory)
+    # Beside it, and so on its file system: over the border of one nothing can be renamed.
     partial = directory.with_name(f".{directory.name}.partial")
     lock = directory.with_name(f".{directory.name}.lock")
     try:

@@ -50,6 +50,7 @@ class JobResult:
     def score(self) -> Score | None:
         """The program's accuracy; where it does not run, that of the model that it equals."""
         steps = self.build.steps if self.build else ()
+        # From the last stage back: the nearer to the program, the better.
         return next((step.score for step in reversed(steps) if step.score), None)
 
     @property
@@ -146,6 +147,7 @@ def parse(text: str | bytes, where: str) -> CiResult:
     """Parse what `text_of` wrote; `where` names it in errors. Raises InputError."""
     try:
         data: object = json.loads(text)
+        # Taken out, for it is no field of the result.
         schema = data.pop("schema", None) if isinstance(data, dict) else None
         if schema == _EARLIER:
             data = _with_jobs(data)

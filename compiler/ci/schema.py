@@ -49,6 +49,7 @@ def _value(hint: Hint) -> dict[str, object]:
     match hint:
         case UnionHint(required=required):  # a table has no null: what is not set is left out
             return _value(required)
+        # Lists of TOML are of any length here; all their items are of one type.
         case TupleHint(items=[of, *_]):
             return {"type": "array", "items": _value(of)}
         case MappingHint(value=of):

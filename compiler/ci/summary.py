@@ -24,6 +24,7 @@ def summary(result: CiResult, baseline: CiResult | None) -> str:
         lines += ["", f"and {more} more jobs, in `report.html`"]
     lines += ["", *_legend(result, baseline), *_remarks(result)]
     text = "\n".join(lines) + "\n"
+    # Cut at the end of a line, so that no markup stays open in the middle of one.
     return text if len(text) <= LIMIT else text[:LIMIT].rpartition("\n")[0] + "\n…\n"
 
 
@@ -65,6 +66,7 @@ def _accuracy(job: JobResult, before: JobResult | None) -> str:
     if job.score is None:
         return "–"
     text = f"SQNR {job.score}" if job.score.is_agreement else str(job.score)
+    # Another metric is another number: nothing is gained or lost between the two.
     earlier = before.score if before else None
     if earlier is None or earlier.metric != job.score.metric:
         return text

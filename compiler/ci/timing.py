@@ -27,6 +27,7 @@ def timing(bundle: Artifact, job: Job, store: Store, *, again: bool) -> BundleTi
     device = job.device or LOCAL
     stage = TimeBundle(
         device=device,
+        # With the host's name: of two machines of one kind neither takes the other's latencies.
         machine=f"{platform.node()}: {identity(device, bundle.path)}",
         min_seconds=job.bench_seconds,
         power=job.target.meter,

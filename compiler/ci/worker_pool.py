@@ -59,11 +59,15 @@ class WorkerPool:
                 worker = self._idle.pop() if self._idle else _Worker(self.directory)
                 worker.connection.send((function, task))
                 self._busy[worker.connection] = (index, worker)
+            # A process that has died makes its connection ready, too: there is the end of it to be
+            # read.
             for connection in wait(list(self._busy)):
                 assert isinstance(connection, Connection)
                 index, worker = self._busy.pop(connection)
                 try:
                     result: T | WorkerCrash = connection.recv()
+                    # Kept: importing torch and TVM takes seconds, which the next task need not
+                    # spend.
                     self._idle.append(worker)
                 except EOFError:
                     result = WorkerCrash(how=worker.end())
@@ -80,6 +84,8 @@ class _Worker:
     def dismiss(self) -> None:
         """Let an idle process end by itself, so that its libraries can tidy up."""
         self.connection.close()
+        # The closed connection is what `_serve` waits for; one that does not end by itself is
+        # stopped.
         self.process.join(DISMISSAL_S)
         self.process.terminate()
         self.process.join()

@@ -74,6 +74,7 @@ def bench(
 
     if device and models:
         raise click.UsageError("--onnx runs on this machine: leave it out with --device")
+    # What the user names goes before what the store still has.
     references = () if device else models or models_of(bundle)
     results = compare(
         bundle,

@@ -151,6 +151,7 @@ def build(
     from edgekiln.compiler.pipeline.remote_store import open_store
     from edgekiln.targets import profile
 
+    # Options of the command line lie over the recipe; what is not given changes nothing.
     recipe = recipes.load(recipe_path) if recipe_path else default_recipe(model)
     recipe = recipes.override(
         recipe,

@@ -20,6 +20,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only since cli
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
         digits = value.rstrip("BbKkMmGgTtiI")
+        # 500M, 500MB and 500MiB are the same: all units are powers of 1024.
         unit = value[len(digits) :].upper().removesuffix("B").removesuffix("I")
         try:
             return int(float(digits) * SIZES[unit])

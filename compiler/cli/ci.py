@@ -69,6 +69,7 @@ def ci(
     The bundles, their papers, results.json, summary.md, junit.xml and report.html go to DIR. A
     failed job does not hide the others; the exit code is the first failure's.
     """
+    # Before the engine is imported, of which this needs nothing.
     if schema:
         from edgekiln.compiler.ci.schema import config_schema
 
@@ -94,6 +95,7 @@ def ci(
         remeasure=remeasure,
         key=key,
     )
+    # Progress goes to stderr: stdout is the summary's, or the JSON's, alone.
     result = produce(request, lambda line: click.echo(line, err=True))
     click.echo(text_of(result) if as_json else (out / SUMMARY).read_text("utf-8"), nl=False)
     ctx.exit(exit_code(result))

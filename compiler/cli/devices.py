@@ -65,6 +65,8 @@ def check(device: str, bundle: Path | None, as_json: bool) -> None:
         reached_s = time.monotonic() - start
         machine, state, cpus = opened.machine(), opened.state(), opened.affinity()
         equal = check_example(bundle, opened) if bundle is not None else ()
+        # All that is asked of it is asked while it is held; a board is free again before anything
+        # is shown.
         name, measures = opened.name, opened.measures
     found = DeviceCheck(
         device=name, measures=measures, reached_s=reached_s,

@@ -31,6 +31,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
             rows.append((check.area, check.name, mark, check.found, check.wanted))
         columns(rows)
         click.echo()
+        # One command may mend several things.
         for fix in dict.fromkeys(check.fix for check in checks if check.fix):
             click.echo(f"to mend: {fix}")
         click.echo(

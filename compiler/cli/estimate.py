@@ -45,6 +45,7 @@ def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> 
     chosen = profile.load(target) if target else None
     here = runs_here(bundle)
     with progress("estimate") as advance:
+        # Of this CPU, so that the estimate can be held against what is measured on it.
         model = model or (NATIVE if here else "")
         result = program(bundle, target=chosen, model=model, advance=advance)
         reference = measure(bundle, result) if here else None
@@ -86,6 +87,7 @@ def _row(layer: "LayerEstimate", result: "Estimate", measured_s: float | None) -
     if measured_s is not None:
         measured = (f"{measured_s * 1e6:,.2f} µs", _rate(layer.cycles, measured_s))
     return (
+        # The end of a long name is what tells layers apart.
         layer.name[-40:], layer.op, f"{layer.macs:,}" if layer.macs else "-",
         f"{layer.instructions:,}", f"{layer.cycles:,.0f}",
         f"{layer.cycles / result.total.cycles:.1%}",

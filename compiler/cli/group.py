@@ -67,6 +67,7 @@ class LazyGroup(click.Group):
             return super().get_command(ctx, cmd_name)
         module, _, attribute = COMMANDS[name].partition(":")
         found = getattr(importlib.import_module(module), attribute)
+        # Stages share a class of command, whose options are those of the stage it is given.
         command: click.Command = found(name) if name in STAGES else found
         return command
 
@@ -75,6 +76,8 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except EdgeKilnError as error:
+            # What a user can cause. Anything else is a bug, and leaves with Python's own traceback,
+            # and 1.
             if ctx.params["debug"]:
                 traceback.print_exc()
             click.echo(f"error: {error.message}", err=True)

@@ -29,6 +29,7 @@ def merge(ctx: click.Context, *, parts: tuple[Path, ...], out: Path, baseline: s
     from edgekiln.compiler.ci.merge import merge as merged
     from edgekiln.compiler.ci.result import exit_code
 
+    # There is no configuration here: git:REF is looked up from the current directory.
     before = baselines.load(baseline, Path.cwd()) if baseline else None
     result = merged(parts, out, before)
     click.echo((out / SUMMARY).read_text(encoding="utf-8"), nl=False)

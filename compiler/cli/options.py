@@ -31,6 +31,7 @@ class FiniteRange(click.FloatRange):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
+        # First: comparisons with NaN are false, so that it would pass any range.
         return super().convert(Finite().convert(value, param, ctx), param, ctx)
 
 

@@ -17,6 +17,7 @@ def schema(name: str | None) -> None:
     from edgekiln.runtime.errors import ConfigError
     from edgekiln.runtime.typed import did_you_mean
 
+    # What a document is stands in the first line of its class.
     if name is None:
         for each, cls in DOCUMENTS.items():
             click.echo(f"{each:25}{(cls.__doc__ or '').splitlines()[0]}")

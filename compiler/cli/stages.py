@@ -34,6 +34,7 @@ class StageCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The stage is imported only when somebody asks for its options."""
+        # click asks more than once: to parse, and for the help.
         if not self._complete:
             self._complete = True
             assert self.name is not None
@@ -59,6 +60,7 @@ class StageCommand(click.Command):
                 self.params += INSPECTION
             self.params += [option_of(option) for option in stage_options(cls)]
             if "module" in cls.takes:
+                # click's decorators add an option to a command that is there, too.
                 allow_factory_option(self)
             if "onnx" in cls.takes:
                 shape_option(self)
@@ -99,6 +101,7 @@ class StageCommand(click.Command):
             options={self.name: options},
         )
         artifact = begin_stage(store, self.name, src, recipe)
+        # Apart from the stage, which does not run where the store has its result.
         if device is not None and (check_ir or dump_ir):
             from edgekiln.compiler.stages.compile import inspect_passes
 
@@ -107,6 +110,7 @@ class StageCommand(click.Command):
         stage = stage_class(self.name)(**options)
         with progress(self.name) as advance:
             made = store.run(stage, artifact, device, advance, logs, allowed(src, recipe))
+        # A copy: the store's own file must stay as it is, whatever the user does with his.
         copy_out(made.path, output)
         if as_json:
             from edgekiln.compiler.cli.documents import StageRun

@@ -45,6 +45,7 @@ def _stages(result: BuildResult) -> "Table":
     from rich.table import Table
 
     scores = [step.score for step in result.steps if step.score]
+    # Without labels there is no accuracy; three columns tell how far apart the outputs are.
     agreement = _is_agreement(result)
     headings = [" / ".join(sorted({score.metric for score in scores})) or "accuracy"]
     if agreement:

@@ -50,6 +50,8 @@ def predict(
             command += ["--output", str(path)]
         run_runner(qemu, command, TIMEOUT_S, spec.name, {})
         return [
+            # The runner calls the program batch after batch, and writes the results behind each
+            # other.
             np.frombuffer(path.read_bytes(), tensor.dtype).reshape(-1, *tensor.shape[1:])
             for path, tensor in zip(results, spec.outputs, strict=True)
         ]

@@ -17,6 +17,7 @@ def open_device(spec: str, bundle: Path | None = None) -> Device:
         MissingToolError: the program that reaches it is not installed.
     """
     entry = address.find(spec)
+    # An address that names a CPU itself keeps that.
     if bundle is not None and entry.url in ("qemu", "qemu:"):
         entry = address.with_cpu(entry, emulated_cpu(read_program(bundle)[0]))
     return address.open_device(entry)

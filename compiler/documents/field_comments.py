@@ -14,6 +14,7 @@ def comments_of(cls: type) -> dict[str, str]:
     Comments begin with a small letter where they go on from the name; here they are sentences.
     """
     found: dict[str, str] = {}
+    # From the base on: what a derived class says of a field again takes the base's place.
     for each in reversed(cls.__mro__):
         if is_dataclass(each):
             found |= _own(each)
@@ -21,7 +22,9 @@ def comments_of(cls: type) -> dict[str, str]:
 
 
 def _own(cls: type) -> dict[str, str]:
+    # A class inside a function is indented, and would not parse.
     source = textwrap.dedent(inspect.getsource(cls))
+    # `ast` has no comments, so the tokens are read beside it and matched by line.
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = {
         token.start[0]: (token.start[1], token.string.removeprefix("#").strip())

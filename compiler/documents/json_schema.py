@@ -33,6 +33,7 @@ def document_schema(title: str, cls: "type[DataclassInstance]", schema: str | in
     """
     definitions: Definitions = {}
     own = _properties(cls, definitions)
+    # It stands first, and is a constant here, whatever type the class has for it.
     own.pop("schema", None)
     found = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -59,6 +60,7 @@ def schema_of(hint: Hint, definitions: Definitions) -> Schema:  # noqa: PLR0911 
             return {"enum": list(values)}
         case UnionHint(members=members):
             return {"anyOf": [schema_of(each, definitions) for each in members]}
+        # (x, ...) is of any length; of a fixed length all items have the first one's type.
         case TupleHint(items=items, repeated=repeated):
             fixed = {} if repeated else {"minItems": len(items), "maxItems": len(items)}
             return {"type": "array", "items": schema_of(items[0], definitions), **fixed}
@@ -95,6 +97,7 @@ def _record(properties: Mapping[str, Schema], cls: type) -> Schema:
         "description": " ".join((cls.__doc__ or "").split()),
         "type": "object",
         "properties": properties,
+        # `encode` writes every field, those at their default, too.
         "required": list(properties),
         "additionalProperties": False,
     }

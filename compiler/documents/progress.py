@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from edgekiln.compiler.pipeline.stage import Advance
 
-LINE_EVERY_S = 10.0
+LINE_EVERY_S = 10.0  # where nobody watches, such as in a CI job's log
 
 
 @contextmanager
@@ -58,6 +58,7 @@ def _bar(label: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
     )
+    # Transient: when the block ends the bar goes, and what the command prints stands alone.
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None, text="")
 

@@ -21,6 +21,7 @@ from edgekiln.targets.profile import TargetProfile
 
 EXTRAS = ("build", "vision")
 NEEDED_BYTES = 1 << 30  # a build of the zoo's largest model, all its artifacts
+# Requires-Dist of the core metadata: "torch==2.13.0; extra == 'build'".
 REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+)(?P<pin>[<>=!~][^;]*)?(;.*extra == .(?P<extra>\w+).)?"
 )
@@ -79,6 +80,7 @@ def _python() -> Iterator[Check]:
 
 def _packages() -> Iterator[Check]:
     """The distribution's own requirements against what is installed."""
+    # Blanks stand where a build backend pleases; the pattern knows one way.
     for line in metadata.requires("edgekiln") or []:
         match = REQUIREMENT.match(line.replace(" ", "").replace("extra==", "extra == "))
         assert match is not None, line

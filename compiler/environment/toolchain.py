@@ -25,6 +25,7 @@ def require(target: TargetProfile) -> None:
 
 def problem(target: TargetProfile) -> str:
     """What is wrong, tried on the smallest program with the target's own flags; "": nothing."""
+    # A microcontroller's stack is measured while it runs, in the emulator of its board.
     needs = [target.toolchain.cc, *([EMULATORS[target.machine]] if target.board else [])]
     missing = next((f"{tool} is not installed" for tool in needs if not shutil.which(tool)), "")
     return missing or _trial(target)
@@ -35,6 +36,7 @@ def install_command(tools: Toolchain) -> str:
     return debian_hint(*tools.packages)
 
 
+# Asked for the key of every compilation; the compiler does not change while a process runs.
 @cache
 def version(cc: str) -> str:
     """A compiler's version in its own words, "gcc (Debian 12.2.0-14) 12.2.0"; "" if it is

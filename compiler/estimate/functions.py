@@ -67,6 +67,7 @@ def _main(
         scalars = ["int32_t"] * 2 if work else []
         types = ["void *"] * tensors + scalars + ["void *"] * len(each.workspace)
         yield f"int32_t {names[index]}({', '.join(types)});"
+        # Buffers, begin and end, scratch: the order that `aot.codegen` gives a function.
         rows = [f"memory[{row}]" for row in range(len(sizes[index]))]
         span = ["0", str(work)] if work else []
         arguments = [*rows[:tensors], *span, *rows[tensors:]]

@@ -60,6 +60,7 @@ def _link(target: TargetProfile, home: Path, main: str, marks: str, objects: Seq
     _write("mark.h", marks, home=home)
     compiler = Compiler(target.toolchain, home)
     compiled = compiler.compile((main, marks), "-D_GNU_SOURCE")
+    # With all that it calls inside, at the addresses that its disassembly shows.
     compiler.link(_EXECUTABLE, [*compiled, *objects], "-static", "-no-pie", "-lm")
 
 

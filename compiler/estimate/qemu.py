@@ -90,6 +90,7 @@ def _read(counts: Path, machine: str) -> ExecutionCounts:
         for word in block:
             sections[int(section)][at] += int(times)
             words[at] = word
+            # Two hexadecimal digits a byte.
             at += len(word) // 2
     places = sorted(words)
     texts = _disassemble([words[at] for at in places], machine)

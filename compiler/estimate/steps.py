@@ -59,5 +59,6 @@ def _disassemble(executable: Path) -> dict[int, Instruction]:
         for line in listing.splitlines()
         if (match := _LINE.fullmatch(line))
     ]
+    # An instruction ends where the next one begins.
     ends = [following for (_, _), (following, _) in pairwise(found)]
     return {at: Instruction(text, end - at) for (at, text), end in zip(found, ends, strict=False)}

@@ -70,6 +70,7 @@ class IntFinish(Codes):
 
     def clipped(self, low: float, high: float) -> "IntFinish":
         """Clipped to low..high after that."""
+        # Each limit moves to the nearest place inside low..high, so that the result is never empty.
         qmin, qmax = (max(int(low), min(int(high), limit)) for limit in self.limits)
         return IntFinish(qmin=qmin, qmax=qmax)
 
@@ -159,4 +160,5 @@ class Table(Codes):
 def shift_array(codes: NDArray[np.generic], by: int) -> NDArray[np.generic]:
     """int8 codes as uint8 ones (`by` = 128), or the other way round (-128)."""
     other = {"int8": "uint8", "uint8": "int8"}[codes.dtype.name]
+    # In 16 bits, for what lies between the two types fits neither.
     return (codes.astype("int16") + by).astype(other)

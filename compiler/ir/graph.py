@@ -54,6 +54,7 @@ class Graph:
         # Nodes that made or read the edge itself now make or read what lies inside of it.
         self.nodes = [node.renamed({name: inner.name}) for node in self.nodes]
         if name in self.inputs:
+            # At either end of the list, so that the order stays topological.
             self.nodes.insert(0, Node(op=op, inputs=(name,), outputs=(inner.name,)))
         else:
             self.nodes.append(Node(op=op, inputs=(inner.name,), outputs=(name,)))

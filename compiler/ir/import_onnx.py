@@ -39,12 +39,15 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
             shape that is not static once the batch is fixed.
     """
     model = onnx.ModelProto()
+    # What follows rewrites it in place, and `loaded` is the caller's.
     model.CopyFrom(loaded or load_model(path))
     if not model.graph.input:
         raise UnsupportedError(
             f"{path}: the model has no input: its outputs are always the same",
             "keep them as data; a program computes on what it is given",
         )
+    # With the batch, all shapes are fixed: what folds and rewrites below has no open extent to
+    # mind.
     _fix_batch(model.graph, batch, path)
     model = _known_operators(model, str(path))
     operators.check(model, str(path))
@@ -52,6 +55,7 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
     model = _infer_shapes(model, path)
     validate.check_sizes(model.graph, str(path))
     graph = _read(model)
+    # Before folding, which would have to compute them.
     _drop_unused_outputs(graph)
     _fold_constants(graph, path)
     _name_outputs(graph, path)

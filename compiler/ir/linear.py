@@ -109,6 +109,7 @@ class Dense(_Linear):
     def for_channels_last(self, image: tuple[int, ...]) -> "Dense":
         """The same layer for flattened images (N, C, H, W) whose values lie channels-last."""
         # The columns of the weights follow the values they are multiplied by.
+        # (OC, C, H, W) → (OC, H, W, C)
         columns = self.weight.reshape(-1, *image[1:]).transpose(0, 2, 3, 1)
         return replace(self, weight=columns.reshape(self.weight.shape).copy())
 
@@ -146,6 +147,7 @@ class MatMul(Op):
 
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
         (a, b), (y,) = xs, ys
+        # The last two of the product's own axes; before them, batches are broadcast.
         (m, k), (inner, n), result = (
             tuple(tensor.shape[axis] for axis in axes_of(tensor, perm)[-2:])
             for tensor, perm in ((a, self.a_perm), (b, self.b_perm), (y, self.y_perm))

@@ -59,6 +59,17 @@ class Nhwc:
     halo: Halo = NO_HALO
     pitch: int = 0  # 0: c
 
+    # An image; its pixel (0, 0) is `index(0, 0, 0, 0)` elements from the start:
+    #
+    #       left        w         right
+    #     +------+--------------+-------+
+    #     |              top            |
+    #     |      +--------------+       |     from one row to the next: `row`,
+    #     |      | (0,0) (0,1) …|       | h   from one pixel to the next: `pixel`,
+    #     |      | (1,0) …      |       |     in a pixel its channels, one after the other
+    #     |      +--------------+       |
+    #     |            bottom           |
+    #     +-----------------------------+
     @property
     def pixel(self) -> int:
         """Elements from one pixel to the next."""

@@ -85,6 +85,7 @@ class Slice(Op):
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
         (x,), (y,) = xs, ys
         inside = len(x.shape) == len(y.shape) and all(
+            # The last value that is read, not the first one behind it.
             begin + (count - 1) * step < extent
             for begin, count, step, extent in zip(
                 self.begin, y.shape, self.steps, x.shape, strict=True

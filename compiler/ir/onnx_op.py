@@ -35,6 +35,7 @@ class Onnx(Op):
     def text(self, name: str, default: str) -> str:
         """An attribute that is a word."""
         value = self.attrs.get(name, default)
+        # Text is bytes in an attribute (`AttributeProto.s`).
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
         return value if isinstance(value, str) else self._wrong(name, "a word")

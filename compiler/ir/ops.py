@@ -118,6 +118,7 @@ class GlobalAveragePool(Op):
 
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
         x, y = xs[0], ys[0]
+        # (N, C, H, W) keeps N and C; (N, T, C), a sequence, keeps N and its last axis.
         kept = x.shape[:2] if len(x.shape) == 4 else (x.shape[0], x.shape[-1])
         return "" if y.elements == prod(kept) else f"{described(x)} has no mean {described(y)}"
 

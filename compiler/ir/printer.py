@@ -77,6 +77,8 @@ def _details(op: Op) -> list[str]:
             for field in fields(op)
             if field.default is MISSING or getattr(op, field.name) is not field.default
         }
+    # Left out are empty values, and a field that only repeats the operation's kind, as `function`
+    # of a sum does.
     words = [f"{name}={_value(value)}" for name, value in values.items()]
     return [word for word in words if not word.endswith(("=", f"={op.kind}"))]
 

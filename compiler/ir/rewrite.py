@@ -72,6 +72,7 @@ def schedule(
     waiting = list(nodes)
     ordered: list[Node] = []
     while waiting:
+        # Each turn looks at all that wait: O(n²) for n nodes, of which networks have hundreds.
         due = [node for node in waiting if ready.issuperset(node.inputs)]
         assert due, [node.name for node in waiting]
         # As long as the last one was of the kind, the next one of it goes before all others.

@@ -54,6 +54,7 @@ class Tensor:
         """Elements in memory from one index to the next on each ONNX axis; and to the first one."""
         if self.layout == "NHWC":
             memory = self.nhwc()
+            # In the order of ONNX's axes: N, C, H, W.
             return (memory.image, 1, memory.row, memory.pixel), memory.index(0, 0, 0, 0)
         return dense_strides(self.shape), 0
 
@@ -63,6 +64,7 @@ class Tensor:
         if self.layout == "NHWC":
             n, c, h, w = self.shape
         else:
+            # (n, …, w, c) from both ends; all axes between are the rows of one tall image.
             *outer, c = self.shape or (1,)
             n, *middle = outer or [1]
             *rows, w = middle or [1]

@@ -63,6 +63,7 @@ def _operations(graph: Graph) -> Iterator[str]:
         for tensor in tensors:
             if not tensor.dtype or not all(extent > 0 for extent in tensor.shape):
                 yield f"{tensor.name}: its type {tensor.dtype}{list(tensor.shape)} is not whole"
+        # What ONNX's operators ask of their operands, its own inference has checked.
         if not untyped and not isinstance(node.op, Onnx):
             yield from _fits(graph, node, tensors)
 

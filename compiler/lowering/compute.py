@@ -52,6 +52,7 @@ def _one_order(codes: Nhwc, floats: F32) -> tuple[Nhwc, F32]:
     """Both `in_rows` where their elements come in one order; as they are where they do not."""
     if floats.layout == "NCHW" and codes.c > 1:
         return codes, floats
+    # The codes may have a border between pixels; floats have none, and take the rows of the codes.
     (rows,) = in_rows(codes)
     return rows, F32(n=rows.n, h=rows.h, w=rows.w, c=rows.c)
 
@@ -62,6 +63,7 @@ def binary(low: Lowering, node: Node, op: Binary) -> None:
     kind = op.function.capitalize()
     mult = None
     if isinstance(op.finish, IntFinish):
+        # Every pixel takes the same work, so rows may be as long as a thread's share should be.
         a, b, y = in_rows(a, b, y)
         mult = factors(kind, a, b, y)
     kernel = BinaryKernel(kind=kind, a=a, b=b, y=y, finish=finish_of(op.finish, mult))
@@ -90,6 +92,7 @@ def max_pool(low: Lowering, node: Node, op: MaxPool) -> None:
         kernel=window.kernel,
         strides=window.strides,
         dilations=window.dilations,
+        # Top and left: how far it goes on at the bottom and right, the extents of y say.
         pads=window.pads[:2],
     )
     low.call(node, kernel.build(low.mk))

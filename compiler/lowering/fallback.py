@@ -198,6 +198,7 @@ def _calls(graph: Graph, module: TvmObject, node: Node, op: Subgraph) -> list[_F
     from tvm import relax
 
     main = module["main"]
+    # Relax variable → the name of a tensor, a tuple of names, or the value of a constant.
     env: dict[TvmObject, TvmObject] = dict(zip(main.params, node.inputs, strict=True))
 
     def resolve(expr: TvmObject) -> TvmObject:
@@ -251,6 +252,7 @@ def _named(
     final: dict[str, str] = {}  # the graph's name of what a call makes
     copied: dict[str, _Operand] = {}
     for output, result in results.items():
+        # What a call makes gets the graph's name in place of its own, once.
         if isinstance(result, str) and result in types and result not in final:
             final[result] = output
         else:

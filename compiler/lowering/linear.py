@@ -49,6 +49,7 @@ def dense(low: Lowering, node: Node, op: Dense) -> None:
     if op.residual:
         residual = _residual(op, _as_matrix(low.tensor(node.inputs[1]), rows, channels))
     one_tap = Conv2d(
+        # (OC, IC) → (OC, IC, 1, 1)
         weight=op.weight[:, :, None, None],
         bias=op.bias,
         mult=op.mult,
@@ -69,6 +70,7 @@ def _residual(op: Conv2d | Dense, other: Tensor) -> ResidualOperand | None:
     residual = op.residual
     assert residual is not None
     limits = residual.conv_finish.limits
+    # Floats are added as they are; codes are rounded to the convolution's own scale first.
     if residual.conv_quant is None:
         return ResidualOperand(tensor=other.nhwc(), clip=limits)
     return ResidualOperand(
@@ -92,6 +94,7 @@ def _kernel(
         finish=finish_of(op.finish, op.mult),
         strides=op.window.strides,
         dilations=op.window.dilations,
+        # Top and left; what lies beyond the bottom and right follows from the extents of y.
         pads=op.window.pads[:2],
         residual=residual,
     )

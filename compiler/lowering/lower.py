@@ -35,6 +35,7 @@ def lower(
     lowering = Lowering(
         graph=graph, mk=mk, tvm_target=tvm_target, choices=choices or Choices(), compact=compact
     )
+    # Each reads what those before it wrote: `ir.validate` holds the graph to that order.
     for node in graph.nodes:
         _lower(lowering, node)
     _check_outputs(lowering)

@@ -102,6 +102,7 @@ def reshape(low: Lowering, node: Node, op: Reshape) -> None:
 def transpose(low: Lowering, node: Node, op: Transpose) -> None:
     """A copy in another order of axes: no work where memory has that order already."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    # Axis i of y is axis perm[i] of x: the axes of x in the order in which y's lie in memory.
     order = tuple(op.perm[axis] for axis in y.memory_order())
     # An alias has the border of what it stands for: others are copied.
     bordered = x.halo or y.halo
@@ -135,6 +136,7 @@ def concat(low: Lowering, node: Node, op: Concat) -> None:
     for i, name in enumerate(node.inputs):
         x = low.tensor(name)
         _copy(low, node, _side(x), to, shape=x.shape, finish=op.finish, operand=i)
+        # The next operand begins where this one ended.
         to.offset += to.strides[op.axis] * x.shape[op.axis]
 
 
@@ -195,6 +197,7 @@ def _block_sides(
     sn, sc, sh, sw = pixels.strides
     a_channel, in_block = (block * block, 1) if op.channels_first else (1, channels)
     pixels.strides = (sn, sc * a_channel, sh, sw, sc * in_block * block, sc * in_block)
+    # A step between pixels of the small image is one between blocks of the large one.
     bn, bc, bh, bw = blocks.strides
     blocks.strides = (bn, bc, bh * block, bw * block, bh, bw)
     return (n, channels, h, w, block, block), pixels, blocks

@@ -31,6 +31,7 @@ class _Product:
             axes_of(tensor, perm)
             for tensor, perm in ((self.a, op.a_perm), (self.b, op.b_perm), (self.y, op.y_perm))
         )
+        # y is (…batch, m, n) and a is (…batch, m, k), each seen through its permutation.
         *batch, self.m, self.n = (self.y.shape[axis] for axis in of_y)
         self.k = self.a.shape[of_a[-1]]
         # Axes of extent 1 would be loops of one turn.
@@ -98,6 +99,7 @@ def _columns_together(
 ) -> Matrices:
     """Copy a matrix operand of `shape` (…batch, k, n) into a dense buffer of its own."""
     dense = dense_strides(shape)
+    # Bytes of float32, batch after batch, row after row.
     packed = ArenaBuffer(name=f"{node.name}:columns", bytes=4 * prod(shape))
     flat = Nhwc(n=1, h=1, w=1, c=prod(shape), dtype="float32")
     kernel = CopyKernel(

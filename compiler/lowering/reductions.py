@@ -41,6 +41,7 @@ def _begin(init: TvmObject) -> TvmObject:
     from tvm import tirx
 
     if isinstance(init, tirx.SeqStmt):
+        # An ArgMax or ArgMin begins with a place and a value.
         place, *values = init.seq
         if isinstance(place, tirx.BufferStore) and _is(place.value, -1):
             zero = tirx.const(0, str(place.buffer.dtype))
@@ -49,6 +50,7 @@ def _begin(init: TvmObject) -> TvmObject:
     if isinstance(init, tirx.BufferStore) and isinstance(init.value, tirx.FloatImm):
         dtype = str(init.buffer.dtype)
         last = float(np.finfo(dtype).max) if dtype in _FLOATS else 0.0
+        # The least finite number of a maximum, the greatest of a minimum.
         if last and abs(init.value.value) == last:
             infinity = tirx.const(float(np.copysign(np.inf, init.value.value)), dtype)
             return tirx.BufferStore(init.buffer, infinity, init.indices)

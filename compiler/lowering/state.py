@@ -43,6 +43,7 @@ class Lowering:
 
     def alias(self, name: str, of: str) -> None:
         """Let a tensor be the bytes of another."""
+        # Of the tensor that has the bytes: an alias is never of another alias.
         self.aliases[name] = self.aliases.get(of, of)
 
     def place(self, name: str) -> Arg:
@@ -55,6 +56,7 @@ class Lowering:
             offset = part.start * np.dtype(self.tensor(name).dtype).itemsize
             return Ref(buffer=self._buffer(part.whole), offset=offset)
         if name in self.graph.constants:
+            # Its bytes are put in order now, while the program is compiled.
             channels_last = self.tensor(name).layout == "NHWC"
             array = self.graph.constants[name]
             return Const(array=array.transpose(0, 2, 3, 1) if channels_last else array)
@@ -127,6 +129,8 @@ class Lowering:
                 op=op or node.op.kind,
                 code=kernel.code,
                 args=(
+                    # The order of a kernel's parameters: what it reads, its constants, what it
+                    # writes.
                     *(self.place(name) for name in inputs),
                     *(Const(array=array) for array in kernel.constants),
                     to,

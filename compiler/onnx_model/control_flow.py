@@ -46,6 +46,7 @@ class Unrolled:
         import onnx
 
         names = dict(given)
+        # A name is made once in a graph (ONNX's SSA), and a body may be written out many times.
         for weight in body.initializer:
             copy = onnx.TensorProto()
             copy.CopyFrom(weight)
@@ -57,6 +58,7 @@ class Unrolled:
             inner.CopyFrom(node)
             _rename([inner], names)
             self.nodes.append(inner)
+        # A result that the body does not make is a tensor of the graph around it.
         return [names.get(value.name, value.name) for value in body.output]
 
 
@@ -87,6 +89,7 @@ def _taken(
     if node.input[0] not in constants:
         return None
     given = operators.attributes(node)
+    # `all`: the condition is one truth value, but of any rank.
     branch = given["then_branch" if constants[node.input[0]].all() else "else_branch"]
     out = Unrolled()
     results = out.run(branch, _stem(node), {})
@@ -101,12 +104,16 @@ def _scan(
 ) -> Unrolled | None:
     given = operators.attributes(node)
     body, count = given["body"], given["num_scan_inputs"]
+    # Operands: the states, then what is scanned. Results: the last states, then what was collected.
     states, scanned = list(node.input[:-count]), list(node.input[-count:])
     axes = given.get("scan_input_axes", [0] * count)
     backward = given.get("scan_input_directions", [0] * count)
+    # Scan-8 had an operand of sequence lengths in front, and the batch as the first axis.
     if opset < _WITHOUT_BATCH or any(name not in shapes for name in scanned):
         return None
+    # All that is scanned has as many slices, so the first one's extent counts the turns.
     turns = shapes[scanned[0]][axes[0]]
+    # Without a turn, what is collected has no elements, for which no program has a place.
     if not 0 < turns * len(body.node) <= MOST_NODES:
         return None
     out, stem, collected = Unrolled(), _stem(node), []
@@ -134,6 +141,8 @@ def _loop(
     node: "onnx.NodeProto", constants: "Mapping[str, NDArray[np.generic]]", opset: int
 ) -> Unrolled | None:
     body = operators.attributes(node)["body"]
+    # A name, "" for an operand that is left out, None for one that is computed. Without a number of
+    # turns the condition alone ends a Loop, which depends on data.
     trips, condition = (name if name in constants or not name else None for name in node.input[:2])
     if not trips or condition is None or not _goes_on(body):
         return None
@@ -148,6 +157,7 @@ def _loop(
     for turn in range(turns):
         here = f"{stem}:{turn}"
         number = out.constant(f"{here}:number", np.array(turn))
+        # The first result is the condition, of which `_goes_on` says that it stays true.
         _, *results = out.run(body, here, dict(zip(inputs, (number, true, *states), strict=True)))
         states = results[: len(states)]
         collected.append(results[len(states) :])
@@ -194,6 +204,7 @@ def _finish(
     opset: int,
 ) -> None:
     """The last states and what the turns made, under the names of the node's results."""
+    # Not strict: behind the states the node's results go on with what was collected.
     for source, result in zip(states, node.output, strict=False):
         if result:
             out.op("Identity", [source], result)
@@ -209,6 +220,7 @@ def _finish(
                 axes = out.constant(f"{name}:axes", np.array([joined.axes[i]]))
                 out.op("Unsqueeze", [results[i], axes], name)
             parts.append(name)
+        # The turns came in one order always; a direction of 1 puts each result in front.
         if joined.backward[i]:
             parts.reverse()
         out.op("Concat", parts, result, axis=joined.axes[i])
@@ -225,6 +237,7 @@ def _rename(nodes: "Iterable[onnx.NodeProto]", names: Mapping[str, str]) -> None
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
         for attribute in node.attribute:
+            # `g` of an attribute that holds no graph is an empty one: nothing to rename.
             for graph in (attribute.g, *attribute.graphs):
                 _rename(graph.node, names)
                 for value in graph.output:

@@ -59,6 +59,7 @@ def _rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | 
     if len(into) not in (2, 3) or any(d != 1 for d in given.get("dilations", ())):
         return None
     axes = [_axis(i, given, weight.shape[2:], into[1:], out[1:]) for i in range(len(into) - 1)]
+    # `before` is taps − 1 at most, but for pads below 0.
     if any(axis.before >= axis.taps + into[1 + i] for i, axis in enumerate(axes)):
         return None
     return _nodes(facts, node, axes, _weight(weight, axes, given.get("group", 1)), bias)
@@ -76,11 +77,14 @@ def _axis(
     extra = given.get("output_padding", [0] * count)[i]
     padding = given.get("pads", [0] * 2 * count)[i]
     auto = given.get("auto_pad", "NOTSET")
+    # The specification of ConvTranspose: SAME_UPPER has the odd pixel at the end, all others at the
+    # beginning. Only the beginning counts here, for the end follows from the extent of the output.
     if auto in ("SAME_UPPER", "SAME_LOWER") or "output_shape" in given:
         total = max(0, stride * (into[i] - 1) + extra + kernel[i] - out[i])
         padding = total // 2 if auto == "SAME_UPPER" else total - total // 2
     elif auto == "VALID":
         padding = 0
+    # Blocks that lie in the padding as a whole are not computed; `start` cuts off the rest of it.
     taps = ceil(kernel[i] / stride)
     before = max(0, taps - 1 - padding // stride)
     first = taps - 1 - before  # the block that is the convolution's first result
@@ -96,12 +100,15 @@ def _weight(weight: "NDArray[np.generic]", axes: list[_Axis], groups: int) -> "N
     """(C, OC/groups, K…) → (OC · strides, C/groups, taps…), the taps reversed."""
     channels, outputs, *kernel = weight.shape
     full = [axis.taps * axis.stride for axis in axes]
+    # A kernel that is no multiple of the stride is filled up with taps of zero.
     padded = np.zeros((channels, outputs, *full), weight.dtype)
     padded[(slice(None), slice(None), *(slice(k) for k in kernel))] = weight
     split = [part for axis in axes for part in (axis.taps, axis.stride)]
+    # (groups, C/groups, OC/groups, taps, stride, taps, stride)
     tiles = padded.reshape(groups, channels // groups, outputs, *split)
     taps = [3 + 2 * i for i in range(len(axes))]
     phases = [4 + 2 * i for i in range(len(axes))]
+    # (groups, OC/groups, stride, stride, C/groups, taps, taps): the order that a Conv reads.
     moved = np.flip(tiles, tuple(taps)).transpose(0, 2, *phases, 1, *taps)
     rows = groups * outputs * prod(axis.stride for axis in axes)
     return np.ascontiguousarray(moved).reshape(rows, channels // groups, *(a.taps for a in axes))
@@ -123,7 +130,7 @@ def _nodes(
     if phases > 1:
         strides, blocks = [a.stride for a in axes], [a.blocks for a in axes]
         apart = facts.add(f"{result}.apart", np.array([-1, outputs, *strides, *blocks]))
-        pairs = [place for i in range(count) for place in (2 + count + i, 2 + i)]
+        pairs = [place for i in range(count) for place in (2 + count + i, 2 + i)]  # Q, s, Q, s
         sizes = [axis.blocks * axis.stride for axis in axes]
         together = facts.add(f"{result}.together", np.array([-1, outputs, *sizes]))
         moves += [
@@ -143,6 +150,7 @@ def _nodes(
         moves.append(("Slice", bounds, {}))
     operands = [node.input[0], facts.add(f"{result}.weight", weight)]
     if bias is not None:
+        # The phases of a channel lie side by side among the Conv's channels.
         operands.append(facts.add(f"{result}.bias", np.repeat(bias, phases)))
     window: dict[str, Any] = {  # keyword arguments of `make_node`
         "kernel_shape": [axis.taps for axis in axes],

@@ -33,6 +33,7 @@ def onnx_costs(model: "onnx.ModelProto") -> OnnxCosts:
     for value in (*graph.input, *graph.output, *graph.value_info):
         shape = extents.extents(value)
         shapes[value.name] = tuple(e if isinstance(e, int) else 0 for e in shape)
+    # A batch that the file fixes stays as it is: a call then computes so many samples.
     batch = model_inputs.of_model(single).batch or 1
     macs = sum(_macs(node, shapes) for node in graph.node) // batch
     count, size = _parameters(graph)
@@ -67,6 +68,7 @@ def _parameters(graph: "onnx.GraphProto") -> tuple[int, int]:
         if node.op_type in (QUANTIZE, DEQUANTIZE)
         for name in node.input[1:]
     }
+    # No int64: those are shapes and axes. Numbers without axes are bounds and factors.
     numeric = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
     numeric |= {onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT32}
     count = size = 0

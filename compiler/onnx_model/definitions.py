@@ -71,6 +71,7 @@ def _with_functions(model: "onnx.ModelProto") -> "onnx.ModelProto | None":
     types = _types(model)
     found = onnx.ModelProto()
     found.CopyFrom(model)
+    # A function for each call: a body may depend on the attributes and types of its node.
     for place in places:
         node = found.graph.node[place]
         definition = _definition(node, versions, types)
@@ -94,9 +95,12 @@ def _definition(
         schema = onnx.defs.get_schema(node.op_type, versions.get(_domain(node), 1), _domain(node))
         given = {attribute.name for attribute in node.attribute}
         for name, attribute in schema.attributes.items():
+            # Bodies refer to attributes by name, those at their default among them.
             if name not in given and attribute.default_value.name:
                 node.attribute.append(attribute.default_value)
         body = _body(cast("_Defined", schema), node, versions, types)
+    # KeyError is an operand whose type is unknown; the others are ONNX's, for what it cannot
+    # define.
     except (KeyError, RuntimeError, TypeError, ValueError, onnx.defs.SchemaError):
         return None
     if not body:
@@ -124,6 +128,7 @@ def _body(
         if depends
         else schema.function_opset_versions
     )
+    # A body holds from its version on, until the next that is listed.
     version = max((v for v in listed if v <= versions.get("", 1)), default=0)
     if not version:
         return b""

@@ -58,6 +58,7 @@ class _OpenSizes:
             )
         if max(map(int, parts)) > max_elements():
             raise ConfigError(f"--shape {text}: larger than {max_elements()}")
+        # An input and an extent may have one name: a single number is then the extent's.
         if name in self.inputs and (len(parts) > 1 or name not in self._open()):
             self._fix_input(name, [int(part) for part in parts], text)
         elif name in self._open() and len(parts) == 1:
@@ -68,6 +69,7 @@ class _OpenSizes:
     def _fix_input(self, name: str, sizes: list[int], text: str) -> None:
         dims = self.inputs[name].type.tensor_type.shape.dim
         fits = len(dims) == len(sizes) and all(
+            # 0 is protobuf's default: an extent that is open, or that has a name only.
             not dim.dim_value or dim.dim_value == size
             for dim, size in zip(dims, sizes, strict=False)
         )
@@ -79,6 +81,8 @@ class _OpenSizes:
             )
         for dim, size in zip(dims, sizes, strict=True):
             if dim.dim_param:
+                # Before `dim_value` is set: the two are one field (a oneof), and the name would be
+                # gone.
                 self._name_has_size(dim.dim_param, size)
             dim.dim_value = size
 

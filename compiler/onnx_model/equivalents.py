@@ -56,6 +56,7 @@ def _unit_length(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     w = NodeWriter(facts=facts, node=node)
     axes = [given.get("axis", -1)]
     reduction = "ReduceL1" if given.get("p", 2) == 1 else "ReduceL2"
+    # `keepdims` is 1 by default, so that the length divides by broadcasting.
     if facts.opset < _AXES_ARE_AN_OPERAND:
         length = w.op(reduction, node.input[0], axes=axes)
     else:
@@ -98,11 +99,13 @@ def _running_product(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     steps = range(x[along])[:: -1 if given.get("reverse") else 1]
     parts = [w.op("Gather", node.input[0], w.numbers(i), axis=along) for i in steps]
     if given.get("exclusive"):
+        # The product of all that come before: 1 for the first, and the last factor is not read.
         ones = np.ones([1 if i == along else n for i, n in enumerate(x)], dtype)
         parts = [w.constant(ones), *parts[:-1]]
     products = parts[:1]
     for part in parts[1:]:
         products.append(w.op("Mul", products[-1], part))
+    # Made from the end on, they go back to the places of their values.
     ordered = products[::-1] if given.get("reverse") else products
     w.op("Concat", *ordered, result=node.output[0], axis=along)
     return w.nodes
@@ -154,6 +157,7 @@ def _padding_of_a_size(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     x, weight = facts.static(node.input[0]), facts.static(node.input[1])
     if "output_shape" not in given or not x or not weight:
         return None
+    # The spatial extents alone, also where a file lists batch and channels in front of them.
     wanted = given.pop("output_shape")[-(len(x) - 2) :]
     ones = [1] * len(wanted)
     more = list(given.get("output_padding", [0] * len(wanted)))

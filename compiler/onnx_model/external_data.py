@@ -50,6 +50,8 @@ def embed(model: "onnx.ModelProto", home: Path, where: str) -> int:
 
 
 def _content(tensor: "onnx.TensorProto", home: Path, where: str) -> bytes:
+    # The keys are those of onnx.proto (`TensorProto.external_data`); numbers are written as text,
+    # and without a length the weight reaches to the end of the file.
     said = {entry.key: entry.value for entry in tensor.external_data}
     offset, length = (
         _number(said.get(key, ""), tensor.name, where) for key in ("offset", "length")
@@ -69,7 +71,7 @@ def _content(tensor: "onnx.TensorProto", home: Path, where: str) -> bytes:
 def _number(text: str, name: str, where: str) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):  # < 2⁶³, which `seek` takes
         raise InputError(f"{where}: weight {name!r} lies at {text[:40]!r}", hint="export it again")
     return int(text)
 
@@ -77,6 +79,7 @@ def _number(text: str, name: str, where: str) -> int | None:
 def _file(location: str, home: Path, name: str, where: str) -> AbstractContextManager[BinaryIO]:
     path = home / location
     inside = location and not Path(location).is_absolute() and ".." not in Path(location).parts
+    # `resolve` follows symbolic links, which may lead out of the folder, too.
     if not inside or not path.resolve().is_relative_to(home.resolve()):
         raise InputError(
             f"{where}: weight {name!r} lies outside of the model's folder: {location[:80]!r}",

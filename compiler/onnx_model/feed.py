@@ -78,6 +78,7 @@ class Feed:
         ready = {}
         for each in self.takes.inputs:
             array = samples.ready(raw[each.name][part], each, self.preprocessings.get(each.name))
+            # Without a batch a call takes the sample itself, and not (1, …).
             ready[each.name] = array if self.takes.batched else array[0]
         return ready
 
@@ -118,10 +119,12 @@ def _of_samples(found: "SampleSet", spec: str, meta: "Meta", takes: ModelInputs)
     }
     preprocessings = {}
     for place, each in enumerate(takes.inputs):
+        # A model's file holds the preprocessing of its first input alone.
         own = meta.preprocessing if place == 0 else None
         made = samples.preprocessing(arrays[each.name], each, own, found.options, spec)
         if made is not None:
             preprocessings[each.name] = made
+    # Nothing is trained on samples that have no labels.
     parts: dict[PartName, FeedPart] = {
         "train": FeedPart(inputs={key: array[:0] for key, array in arrays.items()})
     }

@@ -22,6 +22,8 @@ def settle(model: "onnx.ModelProto") -> "onnx.ModelProto":
     computable: computed Resize sizes, `view(x.size(0), -1)`, weights from ConstantOfShape. Integers
     behind DequantizeLinear stay integers. Results larger than the loader's limit stay operators.
     """
+    # It ends: what is computed is gone, and what comes out of a loop is nested less deep than it
+    # was.
     while True:
         model = rewriting.with_shapes(model)
         if not fold(model):
@@ -92,6 +94,7 @@ def _computed(
         return None
     if node.op_type in ("Shape", "Size") and node.input[0] in shapes:
         return [_of_shape(node, shapes[node.input[0]])]
+    # EyeLike reads the shape and the type of its operand, and none of its values.
     if node.op_type == "EyeLike" and node.input[0] in shapes and node.input[0] not in constants:
         constants = constants | {node.input[0]: _like(model.graph, node.input[0])}
     small = all(math.prod(shapes.get(out, ())) <= validate.max_elements() for out in node.output)
@@ -108,6 +111,7 @@ def _of_shape(node: "onnx.NodeProto", shape: tuple[int, ...]) -> "NDArray[np.gen
     if node.op_type == "Size":
         return np.asarray(math.prod(shape), np.int64)
     given = operators.attributes(node)
+    # Shape-15 clamps its bounds, and counts negative ones from the end, as Python's slices do.
     return np.asarray(shape[given.get("start", 0) : given.get("end")], np.int64)
 
 

@@ -34,6 +34,7 @@ def dft(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
     if max(shape[axis], length) > MOST_VALUES:
         return None
     w = NodeWriter(facts=facts, node=node)
+    # The axis goes to the last place but one, in front of the real and imaginary parts.
     order = [i for i in range(len(shape)) if i != axis]
     order.insert(len(order) - 1, axis)
     source = w.op("Transpose", node.input[0], perm=order)
@@ -55,9 +56,11 @@ def stft(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
     w = NodeWriter(facts=facts, node=node)
     begins = np.arange(0, shape[1] - length + 1, step)
     places = w.constant(begins[:, None] + np.arange(length))
+    # (N, values, parts) → (N, frames, length, parts)
     frames = w.op("Gather", node.input[0], places, axis=1)
     if window:
         frames = w.op("Mul", frames, w.op("Reshape", node.input[2], w.numbers(length, 1)))
+    # Half a spectrum is the default of STFT, a whole one that of DFT.
     whole = (shape[0], len(begins), length, shape[2])
     done = _transformed(w, frames, whole, length, {"onesided": given.get("onesided", 1)})
     w.op("Identity", done, result=node.output[0])
@@ -80,7 +83,10 @@ def _matrix(
 ) -> "tuple[NDArray[np.float64], int]":
     """(count · parts, values · parts of the result), and the parts of the result."""
     inverse, one_sided = bool(given.get("inverse")), bool(given.get("onesided"))
+    # Half a spectrum of `count` values belongs to 2 · (count − 1) real ones, or to one more;
+    # without a length it is the even number, as in `np.fft.irfft`.
     size = length or (2 * (count - 1) if inverse and one_sided else count)
+    # A row for each number that goes in: a one at its place, or an i for an imaginary part.
     ones = np.eye(count, dtype=complex)
     rows = np.stack([ones, 1j * ones][:parts], axis=1).reshape(count * parts, count)
     if inverse and one_sided:

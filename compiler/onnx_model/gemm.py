@@ -39,6 +39,7 @@ def _plain(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] |
     if weight is not None:
         features = weight.shape[0 if given["transB"] else 1]
         bias = _vector(facts.constants.get(addend), features)
+        # The same object: `_vector` had nothing to change.
         as_given = bias is facts.constants.get(addend) if addend else len(node.input) < 3
         if as_given and (given["alpha"], given["beta"], given["transA"]) == (1, 1, 0):
             return None
@@ -46,6 +47,8 @@ def _plain(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] |
     data = node.input[0]
     if given["transA"]:
         data = steps.emit("Transpose", [data], "rows", perm=[1, 0])
+    # A bias that is no vector is added behind; then the product is not the node that makes the
+    # result.
     last = "" if not addend or bias is not None else "product"
     if weight is None:
         product = _product(steps, data, node.input[1], given, last)
@@ -204,6 +207,7 @@ def _gemm(facts: ModelFacts, layer: _MatMulAdd) -> "list[onnx.NodeProto]":
     data, result = layer.matmul.input[0], layer.add.output[0]
     rows, product = facts.free(f"{result}.rows"), facts.free(f"{result}.product")
     features, outputs = layer.weight.shape
+    # (out, in), which transB = 1 says; `to_rows` is (batch · inner, in) whatever the batch is.
     weight = facts.add(f"{result}.weight", layer.weight.T)
     to_rows = facts.add(f"{result}.to_rows", np.array([-1, features]))
     back = facts.add(f"{result}.back", np.array([-1, *layer.inner, outputs]))

@@ -97,9 +97,11 @@ def _indices(facts: ModelFacts, node: "onnx.NodeProto") -> _Indices | None:
     if not data or node.domain not in ("", "ai.onnx"):
         return None
     given = operators.attributes(node)
+    # Nothing is between these: what no case changes has no indices to bound.
     place, least, greatest = 1, np.array(0), np.array(-1)
     match node.op_type:
         case "Gather" | "GatherElements" | "Scatter" | "ScatterElements":
+            # ONNX counts indices below 0 from the end of the axis.
             extent = data[given.get("axis", 0) % len(data)]
             least, greatest = np.array(-extent), np.array(extent - 1)
         case "GatherND" | "ScatterND" if shape := facts.static(node.input[1]):
@@ -107,6 +109,7 @@ def _indices(facts: ModelFacts, node: "onnx.NodeProto") -> _Indices | None:
             extents = np.array(data[first : first + shape[-1]], np.int64)
             least, greatest = -extents, extents - 1
         case "MaxUnpool" if made := facts.static(node.output[0]):
+            # MaxPool's indices count in the whole flat tensor, over samples and channels.
             greatest = np.array(prod(made) - 1)
         case "RoiAlign":
             place, greatest = 2, np.array(data[0] - 1)

@@ -92,6 +92,7 @@ def load_model(path: Path, notes: list[str] | None = None) -> "onnx.ModelProto":
 
     model = onnx.ModelProto()
     try:
+        # Reading a named pipe would wait for ever. A folder gets its message from `read_bytes`.
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise InputError(f"{path}: not a file", hint="give the path of an .onnx file")
         model.ParseFromString(path.read_bytes())
@@ -108,6 +109,7 @@ def load_model(path: Path, notes: list[str] | None = None) -> "onnx.ModelProto":
 
 def _in_todays_form(model: "onnx.ModelProto", path: Path, notes: list[str]) -> "onnx.ModelProto":
     where = str(path)
+    # The weights come first: whatever follows looks at them.
     if count := external_data.embed(model, path.parent, where):
         notes.append(f"{count} weights were read from a file beside it")
     model = validate.validated(model, where)
@@ -119,6 +121,8 @@ def _in_todays_form(model: "onnx.ModelProto", path: Path, notes: list[str]) -> "
             notes.append(
                 f"{gone} If, Loop or Scan of constant course were replaced by what they run"
             )
+            # What stood in a branch or a body is the model's own graph now, and held to what that
+            # must be.
             return validate.validated(plain, where)
     return model
 

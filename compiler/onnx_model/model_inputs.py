@@ -96,6 +96,7 @@ def with_batch(model: "onnx.ModelProto", batch: int) -> None:
     opened = set()
     for value in extents.model_inputs(model):
         dim = value.type.tensor_type.shape.dim[0]
+        # Of results, only extents of the inputs' name get the size; "" is an extent without any.
         opened.add(dim.dim_param)
         dim.dim_value = batch
     for other in (*model.graph.output, *model.graph.value_info):
@@ -108,6 +109,7 @@ def of_program(spec: "ProgramSpec") -> ModelInputs:
     """What a compiled program takes; the types are those of the model, before any quantization."""
     shapes = [tensor.shape for tensor in spec.inputs]
     batched = _share_a_batch(shapes)
+    # A tensor with a scale holds codes, where the model had real numbers.
     dtypes = ["float32" if t.scale is not None else t.dtype for t in spec.inputs]
     names = [tensor.name for tensor in spec.inputs]
     batch = shapes[0][0] if batched else 1

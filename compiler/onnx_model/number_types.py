@@ -21,6 +21,7 @@ def power(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
     if not base or not exponent or (base == exponent and base.startswith("float")):
         return None
     w = NodeWriter(facts=facts, node=node)
+    # float64 holds every int32; an int64 beyond 2⁵³ is rounded.
     real = base if base.startswith("float") else "float64"
     operands = [w.cast(name, real) for name in node.input]
     if real == base:
@@ -53,6 +54,7 @@ def one_infinity(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
     if len(signs) == 2 or not dtype:
         return None
     w = NodeWriter(facts=facts, node=node)
+    # Minus infinity, then plus infinity.
     both = [w.constant(np.array(sign * np.inf, dtype)) for sign in (-1, 1)]
     if signs:
         w.op("Equal", node.input[0], both[signs[0] > 0], result=node.output[0])
@@ -84,6 +86,7 @@ def exponential_unit(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
     slope = operators.attributes(node).get("alpha", 1.0)
     alpha, one, zero = (w.constant(np.array(value, dtype)) for value in (slope, 1, 0))
     divided = w.op("Div", node.input[0], alpha) if node.op_type == "Celu" else node.input[0]
+    # Where e^x is infinite x is above 0, and the minimum is 0.
     below = w.op("Min", w.op("Mul", alpha, w.op("Sub", w.op("Exp", divided), one)), zero)
     w.op("Add", w.op("Max", node.input[0], zero), below, result=node.output[0])
     return w.nodes
@@ -105,6 +108,7 @@ def integer_conv(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
                 point = w.op("Reshape", point, w.constant(shape))
             name = w.op("Sub", name, point)
         operands.append(name)
+    # A sum of n products of bytes needs 16 + log₂ n bits; float64 has 53.
     sums = w.op("Conv", *operands, **operators.attributes(node))
     w.cast(sums, "int32", result=node.output[0])
     return w.nodes

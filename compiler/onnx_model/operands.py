@@ -44,6 +44,7 @@ def _elements(node: "onnx.NodeProto", shapes: dict[str, Shape]) -> str | None:
     """Reshape and its like: as many elements behind as before, where both are known."""
     if node.op_type not in ("Reshape", "Squeeze", "Unsqueeze", "Flatten"):
         return None
+    # An unknown shape is taken for an open one.
     before, after = (shapes.get(name, (0,)) for name in (node.input[0], node.output[0]))
     if 0 in (*before, *after) or math.prod(before) == math.prod(after):
         return None

@@ -31,6 +31,7 @@ def image_of(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProt
         extents, kernel, given.get("strides", ones), given.get("dilations", ones), pads
     )
     channels = x[1] // prod(kernel)
+    # Else the blocks do not fit the image, and the operator stays what it is.
     if places.size * channels != x[1] * x[2]:
         return None
     w = NodeWriter(facts=facts, node=node)
@@ -55,6 +56,7 @@ def _places(
         blocks = (extent + pads[i] + pads[i + len(extents)] - reach) // strides[i] + 1
         begins = np.arange(blocks) * strides[i] - pads[i]
         axes.append(np.arange(kernel[i])[:, None] * dilations[i] + begins)  # (taps, blocks)
+    # Axis by axis, the last one fastest: rows are the taps so far, columns the blocks.
     place, inside = np.zeros((1, 1), np.int64), np.ones((1, 1), bool)
     for axis, extent in zip(axes, extents, strict=True):
         taps, blocks = axis.shape

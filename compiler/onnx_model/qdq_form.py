@@ -77,6 +77,7 @@ def _around(
     if "channels_last" in given:
         return None
     w, reals = NodeWriter(facts=facts, node=node), []
+    # Each operand of codes: (codes, scale, zero point) → a DequantizeLinear.
     for place in form.codes:
         codes, scale, zero = _operands(node, (place, place + 1, place + 2))
         axis = 0 if form.op == "Gemm" and given.get("transB") else form.axis
@@ -87,6 +88,7 @@ def _around(
         first, second = (facts.constant(node, place + 1) for place in form.codes)
         if first is None or second is None or given.get("alpha", 1.0) != 1.0:
             return None
+        # One scale a channel where the weights have that; the sums' scale has the weights' shape.
         product = (first * second).astype(np.float32).reshape(second.shape)
         reals.append(_dequantized(w, (bias, w.constant(product), ""), 0))
     scale, zero = _operands(node, (form.result, form.result + 1))

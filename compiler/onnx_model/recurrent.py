@@ -32,6 +32,7 @@ def steps(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] 
     x = facts.static(node.input[0])
     weight, recurrence = (facts.static(name) for name in node.input[1:3])
     functions = [f.decode() if isinstance(f, bytes) else f for f in given.get("activations", [])]
+    # Listed are the functions of one direction, then those of the other.
     functions = functions or _FUNCTIONS[node.op_type].split() * 2
     each = len(_FUNCTIONS[node.op_type].split())
     unknown = given.get("activation_alpha") or given.get("activation_beta")
@@ -109,12 +110,17 @@ class _Cell(NodeWriter):
     def run(self, i: int, data: str, *, backward: bool) -> _Direction:
         """All steps of a direction."""
         gates = _GATES[self.node.op_type]
+        # W is (gates · width, in) and R (gates · width, width): the gates lie side by side in
+        # columns now.
         weight = self.op("Transpose", self.direction(1, i), perm=[1, 0])
         recurrence = self.op("Transpose", self.direction(2, i), perm=[1, 0])
+        # The data's part of every step in one product: (length, batch, gates · width).
         projected = self.op("MatMul", data, weight)
         recurrent_bias = ""
         if bias := self.direction(3, i):
             projected = self.op("Add", projected, self.part(bias, 0, gates, axis=0))
+            # B holds the data's bias, then the recurrence's. They stay apart, for a GRU with
+            # linear_before_reset multiplies the second by its reset gate.
             recurrent_bias = self.part(bias, gates, gates, axis=0)
         step = _STEPS[self.node.op_type]
         state, cell = self.initial(5, i), self.initial(6, i) if gates == 4 else ""
@@ -125,6 +131,7 @@ class _Cell(NodeWriter):
             here = self.op("Gather", projected, self.constant(np.array(t)), axis=0)
             state, cell = step(self, here, state, cell, (recurrence, recurrent_bias, peephole))
             found.append(state)
+        # Backward, the last state is that of the first value of the sequence.
         return _Direction(states=found[::-1] if backward else found, last=state, cell=cell)
 
     def initial(self, place: int, i: int) -> str:
@@ -202,6 +209,7 @@ def _gru(
     if before:
         hidden = c.op("Mul", reset, hidden)
     hidden = c.function(1, c.op("Add", hidden, c.part(data, 2, 1)))
+    # (1 − z) · hidden + z · state, with one product less.
     change = c.op("Mul", update, c.op("Sub", state, hidden))
     return c.op("Add", hidden, change), cell
 

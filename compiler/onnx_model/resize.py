@@ -148,6 +148,7 @@ def _given(facts: ModelFacts, node: "onnx.NodeProto") -> operators.Attributes:
     rank = len(facts.shapes.get(node.input[0], ()))
     if sorted(axis % max(rank, 1) for axis in given.get("axes", ())) == list(range(rank)):
         order = given["axes"]
+        # All axes in their order are what no `axes` says, too.
         if list(order) == sorted(order):
             del given["axes"]
     return given
@@ -160,6 +161,7 @@ def _numbers(
     listed = operators.attributes(node).get("scales")
     if listed is not None:
         return tuple(listed), None
+    # (x, factors) until opset 10, and of an Upsample; (x, roi, factors, sizes) since.
     place = 1 if len(node.input) <= 2 else 2
     factors, sizes = facts.constant(node, place), facts.constant(node, 3)
     if sizes is not None and sizes.size:
@@ -191,6 +193,8 @@ def _products(
     w, source = NodeWriter(facts=facts, node=node), node.input[0]
     for axis, matrix in matrices.items():
         if is_nearest:
+            # Each row has a single one in it: nothing is multiplied, so integers stay what they
+            # are.
             source = w.op("Gather", source, w.constant(matrix.argmax(axis=1)), axis=axis)
             continue
         order = [*(i for i in range(rank) if i != axis), axis]

@@ -74,6 +74,7 @@ def add_from_sub(model: "onnx.ModelProto") -> int:
             return None
         a, b = node.input
         if right is not None:
+            # Exact: the opposite of a float is another sign bit.
             negative = facts.add(f"{node.output[0]}.negative", -right)
             return [make("Add", [a, negative], node.output, name=node.name)]
         negative = facts.free(f"{node.output[0]}.negative")
@@ -140,9 +141,11 @@ def max_pool_takes_padding(model: "onnx.ModelProto") -> int:
         axes = len(kernel)
         if not plain or dilated or amounts is None or len(amounts) != 2 * (axes + 2):
             return None
+        # Amounts of (N, C, H, W) at the beginning, then at the end; a pool's begin with H.
         before, after = amounts[: axes + 2], amounts[axes + 2 :]
         more = [*before[2:], *after[2:]]
         pads = [a + b for a, b in zip(window.pop("pads", [0] * 2 * axes), more, strict=True)]
+        # Neither samples nor channels may be padded, and every window needs a value of the picture.
         if any((*before[:2], *after[:2])) or any(
             not 0 <= amount < kernel[i % axes] for i, amount in enumerate(pads)
         ):
@@ -168,6 +171,8 @@ def own_weights(model: "onnx.ModelProto") -> int:
         How many copies were made.
     """
     made = 0
+    # Constant → form → the name of the copy that has it; the first form keeps the constant's own
+    # name.
     forms: dict[str, dict[int | str, str]] = {}
 
     def rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
@@ -236,6 +241,7 @@ def _pooling(node: "onnx.NodeProto") -> "list[onnx.NodeProto]":
         name = f"{node.name}_flatten" if node.name else ""
         nodes.append(onnx.helper.make_node("Flatten", [pooled], [result], name=name, axis=1))
     for made in nodes:
+        # In it is the module's name, after which `names` calls the node.
         made.metadata_props.extend(node.metadata_props)
     return nodes
 
@@ -247,6 +253,7 @@ def _depthwise(
     import numpy as np
     import onnx
 
+    # In float64, so that weight and bias are rounded once.
     gamma, beta, mean, variance = (array.astype(np.float64) for array in parameters)
     epsilon = operators.attributes(node).get("epsilon", 1e-5)
     slope = gamma / np.sqrt(variance + epsilon)

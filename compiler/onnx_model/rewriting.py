@@ -73,6 +73,7 @@ class ModelFacts:
             count += 1
             candidate = f"{name}_{count}"
         self.numbered[name] = count
+        # From here on the name is taken, though nothing is known of the tensor yet.
         self.dtypes[candidate] = ""
         return candidate
 
@@ -111,6 +112,7 @@ def facts_of(model: "onnx.ModelProto") -> ModelFacts:
     types |= {w.name: w.data_type for w in weights}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
+        # A node that reads a tensor twice, as x · x does, is one reader.
         for name in dict.fromkeys(node.input):
             readers.setdefault(name, []).append(node)
     return ModelFacts(
@@ -153,6 +155,7 @@ def drop_unused_weights(model: "onnx.ModelProto") -> None:
 
 def replace_nodes(model: "onnx.ModelProto", nodes: "list[onnx.NodeProto]") -> None:
     """Put these nodes, new or of the model, in the place of all; weights nobody reads go."""
+    # Copies: some of the nodes lie in the very list that is emptied next.
     kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(kept)

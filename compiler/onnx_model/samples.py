@@ -50,6 +50,7 @@ def picture_of(want: ModelInput, meta: "Meta") -> tuple[tuple[int, int] | None, 
     """Height, width and color of the pictures that an input takes; no size for what is no image."""
     if len(want.shape) != 3:
         return None, meta.preprocessing.color if meta.preprocessing else "RGB"
+    # Channels are last only where the first axis cannot be theirs: (3, H, 3) is NCHW.
     last = want.shape[2] in (1, 3) and want.shape[0] not in (1, 3)
     height, width, channels = want.shape if last else (*want.shape[1:], want.shape[0])
     color = meta.preprocessing.color if meta.preprocessing else "L" if channels == 1 else "RGB"
@@ -72,6 +73,7 @@ def shaped(
     if takes.batched and rest == (batch, *want.shape):
         return array.reshape(-1, *want.shape)
     if not takes.batched and want.shape[:1] == (1,) and rest == want.shape[1:]:
+        # (N, …) → (N, 1, …): a batch of one that is an axis like any other.
         return array[:, None]
     sample = f"({', '.join(['N', *map(str, want.shape)])})"
     raise InputError(
@@ -141,6 +143,7 @@ def _laid_out(
     candidates = [numbers]
     if array.ndim in (3, 4) and array.dtype == np.uint8 and (free or not numbers.layout):
         channels = array.shape[3] if array.ndim == 4 else 1
+        # A picture of one channel may be wanted as gray, and not as three equal colors.
         colored = [numbers]
         if channels == 1 and free:
             colored.append(replace(numbers, color="L"))
@@ -172,7 +175,7 @@ def _is_picture(array: NDArray[np.generic], want: ModelInput, meta: "Meta") -> b
         return array.shape[1:3] == size
     return len(want.shape) == 1 and math.prod(array.shape[1:3]) in (
         want.shape[0],
-        want.shape[0] // 3,
+        want.shape[0] // 3,  # of pixels in three colors
     )
 
 

@@ -60,6 +60,7 @@ def top_k(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
             return w.op("ReduceSum", name, axes=[axis + 1], keepdims=0)
         return w.op("ReduceSum", name, w.numbers(axis + 1), keepdims=0)
 
+    # Along `axis` each value stands as itself, along `axis` + 1 as one that it is compared with.
     one = w.op("Reshape", node.input[0], w.numbers(*outer, extent, 1, *inner))
     other = w.op("Reshape", node.input[0], w.numbers(*outer, 1, extent, *inner))
     before = w.op("Greater" if given.get("largest", 1) else "Less", other, one)
@@ -67,6 +68,7 @@ def top_k(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
     tied = w.op("And", w.op("Equal", other, one), w.constant(earlier))
     rank = total(w.cast(w.op("Or", before, tied), "int64"))
     rank = w.op("Reshape", rank, w.numbers(*outer, 1, extent, *inner))
+    # (outer, count, extent, inner): whether result j is the value at place i. One i is, for each j.
     chosen = w.op("Equal", rank, w.constant(np.arange(count).reshape(count, 1, *beyond)))
     places = w.constant(np.arange(extent).reshape(1, extent, *beyond))
     indices = total(w.op("Where", chosen, places, w.constant(np.array(0))))

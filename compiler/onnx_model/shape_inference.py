@@ -45,6 +45,8 @@ def inferred(
     plain = infer(model, values=False)
     if _longest(plain)[0] > _MOST:
         return plain
+    # Each turn finds the length of vectors that were open, so that their readers come back in; when
+    # all of them are in, it ends.
     open_ends = set(_of_open_length(plain))
     while True:
         part = _without_readers(model, open_ends)

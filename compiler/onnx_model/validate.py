@@ -57,12 +57,16 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
         raise UnsupportedError(
             f"{where}: its weights are stored sparse", hint="export the model with dense weights"
         )
+    # Sizes before weights: arrays are made of those. Both before ONNX's checker, which reads the
+    # weights itself, and has no word for what they hold.
     _normalize(model)
     check_sizes(model.graph, where)
     _check_weights(model, where)
     try:
         onnx.checker.check_model(model)
         if model.functions:
+            # What stood in functions stands in the graph after this, and is held to the same
+            # limits.
             model = inliner.inline_local_functions(model)
             check_sizes(model.graph, where)
     except (onnx.checker.ValidationError, RuntimeError, TypeError, ValueError) as error:
@@ -114,6 +118,7 @@ def _normalize(model: "onnx.ModelProto") -> None:
         model.graph.input.extend(data)
         model.ir_version = max(model.ir_version, _WEIGHTS_ARE_NO_INPUTS)
     used = {node.domain for node in model.graph.node} | {""}
+    # Graphs inside of nodes may use others; then none is left out.
     used |= {node.domain for function in model.functions for node in function.node}
     opsets = [o for o in model.opset_import if o.domain in used or o.domain == "ai.onnx"]
     if len(opsets) < len(model.opset_import) and not _nested(model.graph):

@@ -17,6 +17,7 @@ def activation_dtype(graph: Graph, dtype: str) -> None:
     """Retype all quantized tensors to `dtype` ("uint8" or "int8"); the program's own inputs and
     outputs keep their type, behind a "requantize".
     """
+    # Before anything moves: what lies inside of these copies is a tensor like any other.
     _convert_edges(graph, dtype)
     shift = {"uint8": 128, "int8": -128}[dtype]
     edges = {*graph.inputs, *graph.outputs}

@@ -12,6 +12,12 @@ from edgekiln.compiler.ir.tensor import Part, Tensor
 _ALIGN = 64
 
 
+# Each pixel of the result, channels-last; the kernel of an operand writes its share of every one:
+#
+#     +-------------+-----------+-----------+
+#     |      a      |     b     |     c     |   `Part.channels` in all
+#     +-------------+-----------+-----------+
+#     ^ start of a  ^ of b      ^ of c
 @graph_pass
 def concat_in_place(graph: Graph) -> None:
     """Make the operands parts of the result, where the kernel of each can write there, nobody else

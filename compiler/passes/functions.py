@@ -56,6 +56,7 @@ def _hard_swish(operands: tuple[Operand, ...], _op: Onnx, first: int) -> list[Fu
 def _gelu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
     """x·Φ(x), by erf or, with approximate = tanh, as the ONNX operator specification says."""
     (x,) = operands
+    # 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))); else 0.5·x·(1 + erf(x / √2)).
     if op.text("approximate", "none") == "tanh":
         return [
             FunctionStep("Mul", (x, x)),
@@ -174,6 +175,7 @@ class Seen:
         if None in operands:
             return False
         known = tuple(operand for operand in operands if operand is not None)
+        # Value 0 is the argument, so that of the next step is one more than there are steps.
         first = len(steps) + 1
         if bounds is not None:
             steps += _clip(known[0], bounds, first)
@@ -194,6 +196,8 @@ class Seen:
             return float(constant.reshape(-1)[0]) if constant.size == 1 else None
         if name not in self._known:
             return 0
+        # The operand's steps get new numbers here; a step that is there already is not made twice,
+        # such as those of x in x · sigmoid(x).
         places = {0: 0}
         for place, step in enumerate(self._known[name][1], 1):
             operands = (places[v] if isinstance(v, int) else v for v in step.operands)

@@ -37,6 +37,7 @@ def _shuffle(graph: Graph, producers: dict[str, Node], node: Node) -> Node | Non
     if swap.op.perm != _SWAP or split is None or not isinstance(split.op, Reshape):
         return None
     source, result = graph.tensors[split.inputs[0]], graph.tensors[node.name]
+    # The permutation has five axes, and so has what it reads.
     n, groups, channels, h, w = graph.tensors[split.name].shape
     if not source.shape == result.shape == (n, groups * channels, h, w):
         return None

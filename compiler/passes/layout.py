@@ -46,6 +46,7 @@ def _images(graph: Graph) -> set[str]:
 
 def _reorder_edges(graph: Graph, images: set[str]) -> None:
     """An image that is the program's input or output stays as ONNX has it, behind a copy."""
+    # Sorted: a set has no order, and equal models should become equal programs.
     for name in sorted(images & {*graph.inputs, *graph.outputs}):
         inner = replace(graph.tensors[name], name=f"{name}:NHWC", layout="NHWC")
         graph.insert_edge(name, inner, Transpose(perm=_SAME_AXES))

@@ -126,6 +126,7 @@ class CodeNumbers(Numbers):
             return "its weight scales do not run along the output channels"
         shape = [1] * weight.values.ndim
         shape[out_axis] = -1
+        # uint8 weights with a zero point of 128 are int8 ones without any.
         centred = weight.values.astype(np.int32) - weight.zero_point.astype(np.int32).reshape(shape)
         # Without its zero point an asymmetric weight may need nine bits.
         if centred.min(initial=0) < -128 or centred.max(initial=0) > 127:
@@ -143,6 +144,8 @@ class CodeNumbers(Numbers):
         if value is None:
             return "its bias is not constant"
         product = self.multiplier(x, weights, None)
+        # A bias at another scale, or of floats, is brought to that of the sums, in float64: an
+        # int32 has more digits than a float32.
         steps = value.astype(np.float64).reshape(-1) / product.astype(np.float64)
         stored = walk.weights.get(name)
         # The quantizer stored it at this very scale: its integers are taken as they are, for a

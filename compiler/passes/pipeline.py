@@ -185,6 +185,7 @@ def lower_graph(
         inspection=inspection or Inspection(),
     )
     runner.run("integers")
+    # Between the phases: behind the next one, operators with float kernels are ONNX's no more.
     stayed_float = float_operators(graph) if quantized else []
     runner.run("floats", "fusion", "codes", "memory")
     return stayed_float

@@ -125,4 +125,5 @@ def _expose_floats(rewriter: Rewriter) -> None:
             dequantized.append(Node(op=Onnx(op_type="Identity"), inputs=(inner,), outputs=(name,)))
         elif name in rewriter.weights:
             graph.constants[name] = rewriter.weights[name].dequantized()
+    # The new nodes stand at the end of the list, behind those who read them.
     rewriter.nodes = schedule(graph, rewriter.nodes + dequantized)

@@ -62,6 +62,7 @@ def _acquire(path: Path, *, block: bool = False) -> int | None:
 
 
 def _release(path: Path, descriptor: int) -> None:
+    # In this order: once it is closed, somebody else may hold the lock of this very file.
     path.unlink(missing_ok=True)
     os.close(descriptor)
 

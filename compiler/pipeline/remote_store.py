@@ -77,6 +77,7 @@ class SharedStore(Store):
                 self._fs.get_file(self._place(key), str(packed))
             except FileNotFoundError:
                 return False
+            # Before anything of it is ours: whoever can write there could have written it.
             record, content = _verified(key, packed)
             packed.unlink()
             (work / record.file).write_bytes(content)
@@ -97,6 +98,7 @@ class SharedStore(Store):
             aside = f"{self._place(key)}.{uuid.uuid4().hex}"
             self._fs.makedirs(self._home, exist_ok=True)
             self._fs.put_file(str(packed), aside)
+            # Whoever comes second replaces the same content.
             self._fs.mv(aside, self._place(key))
         finally:
             shutil.rmtree(work, ignore_errors=True)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.quantization.ranges import BINS, Histogram, Range
 
-LEVELS = 256
+LEVELS = 256  # of 8 bits
 _STEP = 8  # bins between two candidates: an eighth of a level at the full range
 _SMOOTHING = 1e-4  # a level that lost all its values still has this much, so KL stays finite
 
@@ -23,10 +23,12 @@ def entropy_range(histogram: Histogram) -> Range:
         return histogram.low, histogram.high
     width = (histogram.high - histogram.low) / BINS
     best, chosen = np.inf, (histogram.low, histogram.high)
+    # From the whole range inwards, the threshold in bins.
     for bins in range(round(histogram.largest / width), 0, -_STEP):
         low, high = histogram.clipped_to(bins * width)
         first = round((low - histogram.low) / width)
         last = round((high - histogram.low) / width)
+        # Fewer bins than levels: nothing is merged any more, so the divergence would say nothing.
         if last - first < LEVELS:
             break
         divergence = _divergence(histogram.counts, first, last)
@@ -39,10 +41,12 @@ def _divergence(counts: NDArray[np.int64], first: int, last: int) -> float:
     """KL in nats of quantizing bins first…last into `LEVELS` levels and clipping the others."""
     inside = counts[first:last].astype(np.float64)
     reference = inside.copy()
+    # What is clipped lands on the outermost levels.
     reference[0] += counts[:first].sum()
     reference[-1] += counts[last:].sum()
     if not inside.any():
         return np.inf
+    # (bins,): the level that each bin is merged into.
     level = np.arange(len(inside)) * LEVELS // len(inside)
     holds = inside > 0
     mass = np.bincount(level, weights=inside, minlength=LEVELS)

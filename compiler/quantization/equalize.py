@@ -67,8 +67,11 @@ def _balance(pair: _Pair, arrays: dict[str, NDArray[np.generic]]) -> float:
     """Make both ranges of each channel √(r₁ r₂). Returns the largest factor's distance from 1."""
     first, second = arrays[pair.first], arrays[pair.second]
     ours = np.abs(first).reshape(len(first), -1).max(axis=1)
+    # (groups, OC / groups, C / groups, kernel): channel i of the first layer is one of the third
+    # axis.
     by_group = second.reshape(pair.groups, len(second) // pair.groups, second.shape[1], -1)
     theirs = np.abs(by_group).max(axis=(1, 3)).reshape(-1)  # one a channel, group by group
+    # A channel of zeros on either side has no ratio, and keeps its factor of 1.
     alive = (ours > 0) & (theirs > 0)
     factor = np.ones_like(ours)
     factor[alive] = np.sqrt(ours[alive] / theirs[alive])

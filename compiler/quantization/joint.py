@@ -85,6 +85,8 @@ def joint_ranges(
     """
     groups = _Groups(ranges)
     kept = [node for node in nodes if node.output[0] in ranges]
+    # Limits first, for sets that are joined take theirs along; then what shares a range in any
+    # case; a Concat's operands last, when it is known how wide their ranges have become.
     for node in kept:
         if node.op_type in ("Relu", "Clip"):
             groups.limit(node.output[0], *_bounds(model, node))

@@ -98,9 +98,11 @@ def _broadcast(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     first, second = (_shape(facts, name, rank) for name in node.input)
     if not _alike(first, shape):
         first, second = second, first
+    # An image has its channels at axis 1, tokens have theirs last.
     channel = 1 if rank == 4 else rank - 1
     a_channel = tuple(e if i in (0, channel) else 1 for i, e in enumerate(shape))
     one = all(extent == 1 for extent in second)
+    # An operand of one sample is broadcast over the batch, too.
     whole = (second, (*shape[:1], *second[1:])) if second[:1] == (1,) else (second,)
     inner = any(_alike(s, wanted) for s in whole for wanted in (shape, a_channel))
     if _alike(first, shape) and (one or inner):
@@ -190,6 +192,7 @@ def _gather(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
         return None
     if indices.ndim > 1:
         return "its indices are not one constant row"
+    # A single index has no step, and any will do.
     steps = {int(b) - int(a) for a, b in pairwise(indices.reshape(-1))} or {1}
     return None if len(steps) == 1 and min(steps) > 0 else "its indices are not in even steps"
 

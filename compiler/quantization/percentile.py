@@ -14,10 +14,13 @@ def percentile_range(histogram: Histogram, percentile: float) -> Range:
     counts = histogram.counts.copy()
     edges = histogram.edges
     home_of_zero = int(np.searchsorted(edges, 0.0, side="right")) - 1
+    # Zeros were counted apart: here they go to the bin that holds 0, the last one if that ends at
+    # 0.
     counts[min(home_of_zero, len(counts) - 1)] += histogram.zeros
     total = counts.sum()
     if not total:
         return histogram.low, histogram.high
+    # Percents become a fraction, half of it for either tail.
     tail = (100.0 - percentile) / 200.0
     below = np.concatenate(([0], np.cumsum(counts))) / total
     # The last edge with at most `tail` below it, the first with at most `tail` above it.

@@ -51,6 +51,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     ready = onnx.ModelProto()
     ready.CopyFrom(model)
     _name_nodes(ready)
+    # Before ONNX Runtime sees the model: not all of these are known to it.
     rewrites.mul_from_swish(ready)
     write_in_others(ready)
     try:
@@ -67,6 +68,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     conv_from_transposed(ready)
     plain_gemm(ready)
     gemm_from_matmul(ready)
+    # Last of the rewrites: only now is it settled who reads which constant.
     rewrites.own_weights(ready)
     operators.check(ready)
     # Rewrites made nodes without names.

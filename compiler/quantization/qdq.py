@@ -98,6 +98,7 @@ def quantize(
         quantizer = _quantizer(source, [node.name for node in nodes], tensors)
         quantizer.keep_float = frozenset(now.get(name, name) for name in _float_outputs(model))
         quantizer.quantize_model()
+        # Its new nodes stand at the end of the list.
         quantizer.model.topological_sort()
     finally:
         logging.getLogger().removeFilter(_no_advice)

@@ -124,6 +124,7 @@ class Observer:
             return self._takes.batch
         if not self._wanted:
             return self._batch
+        # A single sample shows how much memory its activations take.
         first = next(iter(batches(1)))
         bytes_a_sample = sum(array.nbytes for array in self._session(first, self._wanted))
         return max(1, min(self._batch, BUDGET_BYTES // max(1, bytes_a_sample)))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgekiln.compiler.onnx_model.model_inputs import Inputs
     from edgekiln.targets.profile import TargetProfile
 
-_AT_ONCE = 64
+_AT_ONCE = 64  # samples of a call at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class AgreeStage(Stage):
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
         return {
             **used_data(self.data, self.seed),
+            # By content: the path may hold another model tomorrow.
             "reference": sha256_of(Path(self.reference)),
         }
 
@@ -49,11 +50,13 @@ class AgreeStage(Stage):
         from edgekiln.runtime import codec
         from edgekiln.runtime.files import written_whole
 
+        # The float model says how samples become numbers; what was made of it takes the same.
         reference = open_subject(Artifact.of_file(Path(self.reference), "onnx"))
         subject = open_subject(src, ctx.allow)
         feed = feed_for(reference.meta, reference.takes, data=self.data, seed=self.seed)
         held_out = feed.count("test")
         total = min(subject.samples_in_time or held_out, held_out)
+        # Both are given the same arrays, so the smaller batch counts.
         step = min(reference.batch, subject.batch, _AT_ONCE)
 
         def batches() -> "Iterator[tuple[Inputs, int]]":

@@ -72,6 +72,7 @@ class TimeBundle(Stage):
         here = self.device == LOCAL
         ours, *others = compare(
             src.path,
+            # ONNX Runtime runs in this process: what a board would be compared with is not there.
             source_models.models_of(src.path) if here else (),
             min_seconds=self.min_seconds,
             profile=True,

@@ -68,6 +68,7 @@ class CheckBundle(Stage):
         try:
             samples, layers = self._against_onnxruntime(bundle)
         except InputError as error:  # e.g. a program with two inputs
+            # The bundle's directory may be a temporary one, and the report is kept.
             why = lasting(error.message, bundle.parent)
             return BundleCheck(where="host", equal=equal, unverified=why)
         return BundleCheck(where="host", equal=equal, samples=samples, layers=layers)
@@ -96,6 +97,8 @@ class CheckBundle(Stage):
         batches = parity.batches_for(spec, model, data=self.data, seed=self.seed, samples=SAMPLES)
         result = verify(bundle, model, batches)
         result.check()
+        # A layer that differs has ended the stage by now: what is remembered is a check that
+        # passed.
         return result.samples, result.layers
 
 

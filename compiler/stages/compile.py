@@ -82,6 +82,7 @@ class CompileStage(Stage):
         write_lib(dst, built.files)
         ctx.advance(3, 3, "")
         spec = built.spec
+        # Of a microcontroller's program alone it is known what it takes of each memory.
         memories = {}
         if spec.footprint:
             memories = {
@@ -122,6 +123,7 @@ class CompileStage(Stage):
         graph, stayed_float = lowered(src.path, ctx.target, self.batch, loaded=loaded)
         ctx.notes.extend(f"float: {operator}" for operator in stayed_float)
         lost = [str(operator) for operator in stayed_float if operator.quantized]
+        # Before the kernels, which take the time.
         if self.strict_int8 and lost:
             raise GateError(
                 f"{len(lost)} quantized operators stayed float: {'; '.join(lost)}",
@@ -135,6 +137,7 @@ class CompileStage(Stage):
             graph, mk, ctx.target.tvm, name=self.program, meta=meta, model_sha256=src.sha256,
             choices=choices, compact=self.compact,
         )  # fmt: skip
+        # Only now is it known which layers there are, and which of them the file had a tile for.
         ctx.notes.extend(choices.notes(file))
         return program, stayed_float
 

@@ -174,6 +174,7 @@ class DistillStage(Stage):
         context = open_context(src.path, self.data, self.seed, ctx.allow)
         if self.init:
             ctx.notes.extend(load_matching_weights(context.module, Path(self.init)))
+        # By the file's own history: a training that goes on from trained weights takes small steps.
         trained = bool(self.init) or any(stage in context.meta.history for stage in _TRAINS)
         teacher = self._teacher(context, ctx) if self.teacher else None
         objective = Objective(
@@ -187,6 +188,7 @@ class DistillStage(Stage):
             context.data,
             objective,
             self._options(_FINE_RATE if trained else _RATE),
+            # A stage that was killed goes on from there, for the scratch directory is its key's.
             checkpoint_path=ctx.scratch / "student.ckpt",
             teacher=teacher,
             advance=ctx.advance,
@@ -199,6 +201,7 @@ class DistillStage(Stage):
             **(result.start.metrics("val", "_before") if trained else {}),
             **result.score.metrics("val"),
         }
+        # It travels with the weights, so that a later stage knows that they are trained.
         history = {**context.meta.history, "distill": metrics}
         save_module(dst, context.module, replace(context.meta, history=history))
         return metrics
@@ -225,6 +228,7 @@ class DistillStage(Stage):
             epochs=self.epochs,
             batch_size=self.batch_size,
             optimizer=self.optimizer,
+            # 0 is refused above, so "or" means None.
             learning_rate=self.learning_rate or default_rate,
             weight_decay=self.weight_decay,
             warmup_epochs=self.warmup_epochs,
@@ -241,6 +245,7 @@ class DistillStage(Stage):
         from edgekiln.compiler.training.fit import fit
         from edgekiln.compiler.training.loss import Objective
 
+        # A file holds trained weights already.
         if Path(self.teacher).suffix == ".pt":
             return teachers.from_artifact(Path(self.teacher), student, ctx.allow)
         module = teachers.from_name(self.teacher, student, ctx.scratch, self.seed)
@@ -250,6 +255,7 @@ class DistillStage(Stage):
         result = fit(
             module,
             student.data,
+            # From labels alone: nobody teaches the teacher.
             Objective(task=student.data.task, label_smoothing=self.label_smoothing),
             replace(self._options(_RATE), epochs=self.teacher_epochs),
             checkpoint_path=ctx.scratch / "teacher.ckpt",

@@ -75,6 +75,7 @@ class EvaluateStage(Stage):
         done = 0
         for given in feed.batches("test", batch=subject.batch, samples=samples):
             count = feed.takes.samples_in(given)
+            # The first output counts: (count, classes), or an autoencoder's copy of its input.
             y = subject.predict(given)[0].astype(np.float32).reshape(count, -1)
             x = given[feed.takes.inputs[0].name]
             outputs.append(reconstruction_errors(x, y) if reconstructs else y)

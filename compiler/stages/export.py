@@ -142,6 +142,8 @@ def to_onnx(
     found = model_inputs.of_model(model).batch
     if found not in (None, batch):  # the example's, of which nobody knows
         return to_onnx(module, about, opset=opset, batch=1)
+    # In this order: the rewrite passes on the metadata that names are read from, and what
+    # `strip_traces` removes is that metadata.
     rewrites.pool_from_reduce_mean(model)
     names.name_after_modules(model)
     names.strip_traces(model)
@@ -185,6 +187,7 @@ def _parity(
     from edgekiln.models.module_ends import named_outputs
 
     session = Session(model, optimize=True)
+    # The validation split: the test split is for the last word only.
     theirs: list[NDArray[np.float64]] = []
     ours: list[NDArray[np.float64]] = []
     batch = model_inputs.of_model(model).batch or _BATCH
@@ -197,6 +200,7 @@ def _parity(
     expected, got = np.concatenate(theirs), np.concatenate(ours)
     difference = float(np.abs(expected - got).max())
     largest = float(np.abs(expected).max())
+    # Relative to the largest output of all samples: a small one may differ by all of itself.
     if not difference <= TOLERANCE * largest:  # also when it is NaN
         raise MismatchError(
             f"the exported model differs from PyTorch by {difference:.3g} "
@@ -224,6 +228,7 @@ def _leftovers(model: "onnx.ModelProto") -> list[str]:
 
 def _cause(error: BaseException) -> str:
     """The innermost reason and the user's line in one line: torch wraps them in pages of advice."""
+    # torch raises `from`, layer by layer; the user's code is at the bottom.
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error)
@@ -239,6 +244,7 @@ def _cause(error: BaseException) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep torch's warnings about itself to itself. What goes wrong arrives as an exception."""
+    # Handlers that exist already hold the stderr of before; `disable` silences these, too.
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -36,6 +36,8 @@ class InitializeStage(Stage):
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
         from edgekiln.models import artifact, data
 
+        # Without labels nothing says how many classes there are: the module is as its factory makes
+        # it.
         if data.is_unlabelled(self.data):
             artifact.create_unlabelled(dst, self.model, self.data, seed=self.seed)
         else:

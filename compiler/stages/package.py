@@ -74,6 +74,7 @@ class PackageStage(Stage):
             "example": {"input": example.origin, "no_expected_output": missing},
         }
         files[REPORT] = (json.dumps(report, indent=2, sort_keys=True) + "\n").encode()
+        # Before the manifest itself is among the files: a file cannot hold its own sum.
         document = manifest.Manifest(
             program=example.spec,
             files={name: bundle.sha256(content) for name, content in files.items()},
@@ -83,6 +84,7 @@ class PackageStage(Stage):
         files[bundle.MANIFEST] = manifest.text_of(document).encode()
         # Last, for it holds the sum of the manifest, which holds those of all other files.
         files[bundle.SEAL] = bundle.seal(files[bundle.MANIFEST])
+        # A runner that is unpacked must be executable; all else is data.
         bundle.write_tar(dst, files, executable={bundle.RUNNER})
         ctx.advance(2, 2, "")
         return {"file_bytes": dst.stat().st_size, "files": len(files)}

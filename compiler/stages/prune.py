@@ -145,8 +145,8 @@ class PruneStage(Stage):
         from edgekiln.models.artifact import save_module
 
         context = open_context(src.path, self.data, self.seed, ctx.allow)
-        before = cost.count(context.module, context.samples[:1])
-        module, teacher = context.module, frozen_copy(context.module)
+        before = cost.count(context.module, context.samples[:1])  # of one sample
+        module, teacher = context.module, frozen_copy(context.module)  # cuts are made in place
         score_before = _score(teacher, context, self.batch_size)
         for step in range(self.steps if self.ratio < 1 else 0):
             # Equal parts of what is to go: the same number of MACs in every round.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgekiln.targets.profile import TargetProfile
 
 _SQNR_SAMPLES, _SQNR_BATCH = 512, 32
-_LEAST_CALIBRATION = 32
+_LEAST_CALIBRATION = 32  # samples; see `_calibration`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +111,10 @@ class QuantizeStage(Stage):
         takes = model_inputs.of_model(model)
         feed = feed_for(meta, takes, data=self.data, seed=self.seed)
         ctx.notes.extend(feed.notes)
+        # Before quantization, which takes it over: the int8 model says how its input is made.
         io.write_meta(model, _completed(meta, feed, self.data))
         quantized, sqnr_db = self._integer(model, feed, ctx)
+        # Only where the SQNR is low, for balancing takes a second calibration.
         if self.equalize_below and sqnr_db < self.equalize_below:
             quantized, sqnr_db = self._equalized(model, (quantized, sqnr_db), feed, ctx)
         structure = qcheck.inspect(quantized, self.exclude)
@@ -171,6 +173,7 @@ class QuantizeStage(Stage):
 
     def _ranges(self, observer: Observer, feed: "Feed", ctx: StageContext) -> dict[str, Range]:
         parts = _calibration(feed, self.samples)
+        # A histogram needs the range first, so that all other methods walk over the samples twice.
         passes = 1 if self.calibration == "minmax" else 2
         total = sum(count for _, count in parts) * passes
         seen = 0
@@ -211,6 +214,7 @@ def _calibration(feed: "Feed", samples: int) -> "list[tuple[PartName, int]]":
     wanted = min(samples or calib, calib)
     # Filled up to what was asked for, but no further than to what is enough for a range.
     more = min(train, (samples or _LEAST_CALIBRATION) - wanted, _LEAST_CALIBRATION - wanted)
+    # Never from the test split, on which the result is judged.
     parts: list[tuple[PartName, int]] = [("calib", wanted)]
     return [*parts, ("train", more)] if more > 0 else parts
 
@@ -267,6 +271,7 @@ def _sqnr_db(real: "onnx.ModelProto", quantized: "onnx.ModelProto", feed: "Feed"
     reference = Session(with_outputs(real, compared), optimize=True)
     candidate = Session(with_outputs(quantized, compared), optimize=False)
     sqnr = Sqnr()
+    # A model of a fixed batch takes whole ones alone: the rest of the samples is left out.
     takes = feed.takes
     batches = feed.batches("val", batch=takes.at_once(_SQNR_BATCH), samples=_SQNR_SAMPLES)
     for x in whole_batches(batches, takes):

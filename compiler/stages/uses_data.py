@@ -21,6 +21,7 @@ def used_data(spec: str, seed: int) -> Mapping[str, str]:
     return {"data": _data_sha256(spec, seed)} if spec else {}
 
 
+# Every stage of a build asks for it, for its key; the data is read once.
 @cache
 def _data_sha256(spec: str, seed: int) -> str:
     from edgekiln.models.data import is_unlabelled, load

@@ -61,11 +61,13 @@ def factory_code(name: str) -> str:
     """
     from edgekiln.models.zoo.entries import ENTRIES
 
+    # Behind "?" are arguments for the factory, which are no code.
     base = name.partition("?")[0]
     if base in ENTRIES:
         base = ENTRIES[base].factory
     module = base.partition(":")[0]
     top = module.partition(".")[0]
+    # Ours, then the user's own where he stands, then what is installed.
     if installed().file_of(module):
         return code_sha256(module)
     beside = _working_directory()
@@ -94,5 +96,6 @@ def _installed_version(top: str) -> str:
     names = metadata.packages_distributions().get(top, [])
     if names:
         return ", ".join(f"{name} {metadata.version(name)}" for name in sorted(set(names)))
+    # A module of no distribution, such as one on PYTHONPATH; found without being run.
     found = PathFinder.find_spec(top)
     return file_sha256(found.origin) if found and found.origin else ""

@@ -33,6 +33,7 @@ class Augment:
             images = _shifted(images, self.shift, draw)
         if self.flip:
             chosen = torch.rand(len(images), generator=draw) < 0.5
+            # Axis 2 is the width of (N, H, W, C).
             images = torch.where(chosen[:, None, None, None], images.flip(2), images)
         return images
 
@@ -100,8 +101,10 @@ def _shifted(images: "Tensor", most: int, draw: "Generator") -> "Tensor":
     from torch.nn import functional as F
 
     n, height, width, _ = images.shape
+    # `pad` counts from the last axis: nothing around channels, `most` around width and height.
     padded = F.pad(images, (0, 0, most, most, most, most))
     down, right = torch.randint(0, 2 * most + 1, (2, n), generator=draw)
     rows = down[:, None] + torch.arange(height)
     columns = right[:, None] + torch.arange(width)
+    # Three indices that broadcast to (N, H, W); the channels follow as they are.
     return padded[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -34,6 +34,8 @@ class Best:
         if not (better or (score.value == self.value and score.loss < self.loss)):
             return
         self.value, self.epoch = score.value, epoch
+        # An equal value with less loss is kept, but does not count as a gain when patience is
+        # measured.
         self.improved = epoch if better else self.improved
         self.loss, self.accuracy = score.loss, score.accuracy
         self.state = {name: tensor.clone() for name, tensor in state.items()}

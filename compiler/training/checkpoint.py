@@ -32,6 +32,7 @@ def load(path: Path) -> dict[str, Any] | None:  # as `save` was given it
     if not path.exists():
         return None
     try:
+        # `weights_only`: a pickle could run code. On the CPU, whatever device wrote it.
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # torch raises pickle, zip and runtime errors alike
         raise InputError(

@@ -71,6 +71,7 @@ class World:
 
 def join() -> World:
     """The world `torchrun` describes in the environment; joins it on the first call."""
+    # WORLD_SIZE and LOCAL_RANK are torchrun's; the latter counts within one machine, as GPUs do.
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return World()

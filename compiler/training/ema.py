@@ -20,6 +20,7 @@ class Ema:
     def update(self, module: "nn.Module") -> None:
         """Move towards `module`; young averages move faster, to forget the random start."""
         self.updates += 1
+        # TensorFlow's rule for `num_updates`: 2/11 at first, 0.9 after 80 updates, 0.98 after 440.
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, tensor in module.state_dict().items():
             mean = self.state[name]

@@ -88,6 +88,7 @@ def fit(
                 log(run.epoch + 1, run.one_epoch(advance))
                 if world.rank == 0:
                     checkpoint.save(checkpoint_path, run.state())
+                # Nobody goes on before the checkpoint is written.
                 world.wait()
         return run.finish()
 
@@ -142,6 +143,7 @@ class _Run:
         """All epochs done, or no better for `patience` of them."""
         patience = self.options.patience
         stale = patience > 0 and self.epoch - self.best.improved >= patience
+        # All ranks come to `any` or none does: the epoch is the same on each.
         return self.epoch >= self.options.epochs or self.world.any(stale)
 
     def resume(self, path: Path) -> None:
@@ -236,6 +238,7 @@ class _Run:
             with torch.no_grad():
                 taught = self.teacher(x) if self.teacher is not None else None
             output = self.parallel(x)
+        # Outside of autocast: the loss is in float32.
         loss = self.objective(output, x, y, taught)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Precision = Literal["float32", "bf16", "auto"]
-_WARM_UP, _TIMED = 2, 5
+_WARM_UP, _TIMED = 2, 5  # steps
 
 
 def autocast(precision: Precision, device: "torch.device") -> AbstractContextManager[object]:
@@ -35,6 +35,7 @@ def _step_s(module: "nn.Module", x: "Tensor", precision: Precision) -> float:
     """Seconds of the fastest of a few steps."""
     import torch
 
+    # A copy: the trial leaves gradients, and batch norm's statistics of its samples.
     trial = copy.deepcopy(module).train()
     best = float("inf")
     for step in range(_WARM_UP + _TIMED):
@@ -43,6 +44,7 @@ def _step_s(module: "nn.Module", x: "Tensor", precision: Precision) -> float:
             output = trial(x)
         output.float().square().mean().backward()
         if x.is_cuda:
+            # A GPU is only told what to do; the step is over when it has done it.
             torch.cuda.synchronize()
         if step >= _WARM_UP:
             best = min(best, time.perf_counter() - start)

@@ -25,6 +25,7 @@ def derived_seed(*parts: int) -> int:
     """One 32-bit seed of several numbers; near inputs give unrelated seeds."""
     import numpy as np
 
+    # SeedSequence takes no numbers below 0, which a user's seed may be.
     return int(np.random.SeedSequence([part & 0xFFFFFFFF for part in parts]).generate_state(1)[0])
 
 

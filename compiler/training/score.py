@@ -52,6 +52,7 @@ def score(
     """Run `predict` over all samples; each rank its part, the same result on every rank."""
     import torch
 
+    # The same loss whatever the training's options, so that scores of two trainings compare.
     plain = Objective(task=objective.task)
     sums = torch.zeros(3, dtype=torch.float64, device=world.device)  # loss, correct, samples
     with torch.no_grad():

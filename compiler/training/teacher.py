@@ -75,6 +75,7 @@ def adapt_input(
     shape = (1, -1, 1, 1) if own.layout == "NCHW" else (1, 1, 1, -1)
     mean, std = (torch.tensor(v).view(shape) for v in (given.mean, given.std))
     own_mean, own_std = (torch.tensor(v).view(shape) for v in (own.mean, own.std))
+    # (pixel · own_scale − own_mean) / own_std, with the pixel from above.
     factor = std / own_std * (own.scale / given.scale)
     offset = (mean * (own.scale / given.scale) - own_mean) / own_std
 

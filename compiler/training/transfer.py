@@ -28,6 +28,7 @@ def load_matching_weights(module: "nn.Module", checkpoint: Path) -> list[str]:
     fitting = {
         name: tensor for name, tensor in given.items() if _shape(own, name) == tuple(tensor.shape)
     }
+    # Buffers alone, which are few numbers of the same shape in many networks, are no start.
     if not any(name in dict(module.named_parameters()) for name in fitting):
         raise InputError(
             f"{checkpoint}: no tensor fits the model: it has {', '.join(list(given)[:3])}, …, "

@@ -11,7 +11,7 @@ from edgekiln.models.data.dataset import Split, UnsplitData
 from edgekiln.models.data.sound import RATE_HZ, Floats, log_mel
 
 _NORMAL, _TEST_NORMAL, _ANOMALIES = 2000, 250, 250
-_WINDOW, _HOP, _FRAMES, _BANDS = 1024, 512, 5, 128
+_WINDOW, _HOP, _FRAMES, _BANDS = 1024, 512, 5, 128  # 64 ms windows every 32 ms
 _LENGTH = _WINDOW + _HOP * (_FRAMES - 1)
 _HARMONICS = range(1, 9)
 _GENERATOR_SEED = 640  # the sounds are always the same; the loader's seed only splits them
@@ -22,6 +22,7 @@ def read() -> UnsplitData:
     random = np.random.default_rng(_GENERATOR_SEED)
     normal = _features(random, _NORMAL + _TEST_NORMAL, broken=False)
     anomalies = _features(random, _ANOMALIES, broken=True)
+    # Trained on normal sound alone: the anomalies never meet the training part.
     train, test_normal = np.split(normal, [_NORMAL])
     return UnsplitData(
         classes=("normal", "anomaly"),
@@ -54,4 +55,4 @@ def _features(random: np.random.Generator, count: int, *, broken: bool) -> Float
         whine = np.sin(2 * np.pi * uniform(2500, 5500) * time_s)
         waves += uniform(0.02, 0.2) * (1 + np.sin(turn)) * whine
     spectra = log_mel(waves, window=_WINDOW, hop=_HOP, bands=_BANDS)
-    return spectra.reshape(count, _FRAMES * _BANDS)
+    return spectra.reshape(count, _FRAMES * _BANDS)  # frame after frame

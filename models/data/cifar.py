@@ -105,6 +105,7 @@ def _read_file(path: Path, layout: _Layout) -> Split:
     if not path.is_file():
         raise InputError(f"{path}: no such file", hint="are all files of CIFAR unpacked there?")
     pixels, labels = (_read_binary if layout.binary else _read_pickle)(path, layout)
+    # Three planes of an image → (N, H, W, C).
     images = pixels.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
     return labelled(str(path), np.ascontiguousarray(images), labels, layout.classes)
 
@@ -118,6 +119,7 @@ def _read_binary(path: Path, layout: _Layout) -> tuple[NDArray[np.generic], NDAr
             hint="is the file complete?",
         )
     records = content.reshape(-1, record)
+    # CIFAR-100's first label byte is the coarse class; the fine one stands right before the pixels.
     return records[:, layout.label_bytes :], records[:, layout.label_bytes - 1]
 
 
@@ -132,6 +134,7 @@ def _read_pickle(path: Path, layout: _Layout) -> tuple[NDArray[np.generic], NDAr
         or pixels.ndim != 2
         or pixels.shape[1] != _PIXELS
         or not isinstance(labels, list)
+        # A pickle's integers have any size, an array's have 64 bits.
         or not all(isinstance(label, int) and abs(label) < 2**31 for label in labels)
     ):
         raise InputError(

@@ -66,6 +66,7 @@ class Dataset:
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
+        # Once and for all: it reads every sample.
         object.__setattr__(self, "fingerprint", _fingerprint(self))
 
     @property

@@ -53,6 +53,7 @@ def _is_images(path: Path) -> bool:
 
 def _read_pair(images: Path) -> Split:
     labels = images.with_name(images.name.replace("images", "labels").replace("idx3", "idx1"))
+    # Only one of the two files may be zipped.
     other = labels.with_suffix("") if labels.suffix == ".gz" else Path(f"{labels}.gz")
     found = next((path for path in (labels, other) if path.is_file()), None)
     if found is None:
@@ -71,9 +72,12 @@ def _read_array(path: Path, ndim: int) -> NDArray[np.uint8]:
                     f"{path}: not an IDX file of {ndim}-dimensional bytes",
                     hint="is it MNIST's own format, not an image or a table?",
                 )
+            # Extents are 32-bit, the most significant byte first.
             shape = tuple(int(size) for size in np.frombuffer(header, ">u4", ndim, offset=4))
             wanted = math.prod(shape)
             DATA.check(wanted, str(path), "leave some of them out")
+            # A byte more than announced, to see whether there is one; a gzip file does not say its
+            # length.
             content = file.read(wanted + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: damaged gzip file", hint="is the file complete?") from error

@@ -44,6 +44,7 @@ def read(path: Path, options: Options) -> UnsplitData:
     folders = parts.folders
     classes = _classes(folders["train"])
     for name in folders.keys() - {"train"}:
+        # A class that is not trained can be tested in one way only: wrong.
         if unknown := set(_classes(folders[name])) - set(classes):
             raise InputError(
                 f"{folders[name]}: class {', '.join(sorted(unknown))} is in the {name} part only",
@@ -129,6 +130,7 @@ def _files(
             )
         files += found
         labels += [label] * len(found)
+    # Not the caller's seed: that decides about splits, and the limit should leave the same files.
     chosen = np.sort(stratified_order(np.array(labels), seed=0)[: options.limit])
     return [files[index] for index in chosen], np.array(labels, np.int64)[chosen]
 

@@ -37,6 +37,7 @@ def resize(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     out = np.empty((len(images), height, width, channels), np.uint8)
     for source, target in zip(images, out, strict=True):
         pixels = source[..., 0] if channels == 1 else source
+        # Pillow has the width first, and no channel axis for grey.
         small = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
         target[...] = np.asarray(small).reshape(height, width, channels)
     return out

@@ -137,6 +137,7 @@ def _assemble(name: str, source: UnsplitData, options: Options, seed: int) -> Da
 
 
 def _split(name: str, source: UnsplitData, options: Options, seed: int) -> dict[str, Split]:
+    # In this order every stretch holds the classes in proportion, so the parts are cut off in turn.
     pool = source.train.take(stratified_order(source.train.y, seed)[: options.limit])
     count = len(pool)
     sizes = {
@@ -156,11 +157,13 @@ def _split(name: str, source: UnsplitData, options: Options, seed: int) -> dict[
             have = len(part_of_files)
             wanted = size_of(part, asked, have) if asked else have
             parts[part] = part_of_files.take(np.arange(min(wanted, have)))
+            # The files have this part: nothing of the training samples is needed for it.
             del sizes[part]
     begin = 0
     for part, size in sizes.items():
         parts[part] = pool.take(np.arange(begin, min(begin + size, count)))
         begin += size
+    # What is left trains.
     parts["train"] = pool.take(np.arange(min(begin, count), count))
     for part, split in parts.items():
         if len(split) == 0:
@@ -196,6 +199,7 @@ def _preprocessing(x: Samples, options: Options) -> Preprocessing:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     if (options.scale, options.mean, options.std) == (None, None, None):
+        # Of the training split alone: the others must not have a say in what the network sees.
         mean, std = _moments(x.reshape(-1, channels), scale)
     given = {"mean": options.mean or mean, "std": options.std or std}
     for key, values in given.items():
@@ -230,6 +234,7 @@ def _digests(split: Split) -> Iterator[bytes]:
 
 
 def _notes(parts: Mapping[str, Split]) -> list[str]:
+    # Equal samples in the user's own files make a test score too good.
     seen = {digest for part in ("train", "val", "calib") for digest in _digests(parts[part])}
     twice = sum(digest in seen for digest in _digests(parts["test"]))
     return [f"{twice} test samples are also training samples"] if twice else []

@@ -81,6 +81,7 @@ def _part(path: Path, arrays: Arrays, x_key: str, y_key: str) -> Split:
     x = arrays[x_key]
     if y_key in arrays:
         return labelled(f"{path}: {x_key}", x, arrays[y_key])
+    # Vectors alone are reconstructed. Where the training samples have labels, the others need them.
     if x.ndim != 2 or "y_train" in arrays:
         raise InputError(
             f"{path}: {x_key} has no labels",

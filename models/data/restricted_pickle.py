@@ -30,10 +30,13 @@ class _Dtype:
     def __init__(self, code: str | bytes, *_align_and_copy: object) -> None:
         text = code.decode("latin1") if isinstance(code, bytes) else code
         self._dtype = np.dtype(text)
+        # Truth values, integers and floats; an array of objects would hold anything.
         if self._dtype.kind not in "biuf":
             raise _NotAdmittedError(f"array of {self._dtype}")
 
     def __setstate__(self, state: tuple[object, ...]) -> None:
+        # NumPy's state of a dtype is (version, byte order, …); "|" and "=" leave the order as it
+        # is.
         if state[1] in ("<", b"<"):
             self._dtype = self._dtype.newbyteorder("<")
         elif state[1] in (">", b">"):
@@ -54,6 +57,8 @@ class Array:
         _version, shape, kind, fortran_order, content = state
         dtype = kind.dtype
         content = content.encode("latin1") if isinstance(content, str) else content
+        # The shape is the file's word; what it takes is not allocated, but compared with what is
+        # there.
         if math.prod(shape) * dtype.itemsize != len(content):
             raise ValueError(shape)
         flat: NDArray[np.generic] = np.frombuffer(content, dtype)

@@ -70,6 +70,7 @@ def _stacked(reference: str, found: object, most: int) -> dict[str, NDArray[np.g
         for key, value in _named(sample).items():
             rows.setdefault(key, []).append(value)
             size += value.nbytes
+        # As they come: nobody knows how much a generator will give.
         DATA.check(size, reference, "give fewer samples: ?limit=500")
     for key, values in rows.items():
         _check_alike(reference, key, values)
@@ -79,6 +80,7 @@ def _stacked(reference: str, found: object, most: int) -> dict[str, NDArray[np.g
 def _in_turn(reference: str, found: object, most: int) -> Iterable[object]:
     if isinstance(found, Iterable):
         return islice(found, most)
+    # PyTorch's map-style data sets have a length and an index, and no `__iter__`.
     if isinstance(found, Indexed):
         return (found[index] for index in range(min(len(found), most)))
     raise InputError(f"{reference}: a {type(found).__name__} is no row of samples", hint=_FORMS)

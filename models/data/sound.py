@@ -13,6 +13,7 @@ def log_mel(waves: Floats, *, window: int, hop: int, bands: int) -> Floats:
 
     Frames are Hann windows of `window` samples, `hop` apart, none of them padded.
     """
+    # (N, frames, window), a view: overlapping windows are not copied.
     frames = np.lib.stride_tricks.sliding_window_view(waves, window, axis=1)[:, ::hop]
     weights = _mel_filters(window, bands)
     out = np.empty((*frames.shape[:2], bands), np.float32)
@@ -20,6 +21,7 @@ def log_mel(waves: Floats, *, window: int, hop: int, bands: int) -> Floats:
     for wave, energies in zip(frames, out, strict=True):  # one at a time: the spectra are large
         spectrum = np.fft.rfft(wave * hann)
         power = spectrum.real**2 + spectrum.imag**2
+        # 1e-6 stands for silence: -60 dB, and no logarithm of 0.
         energies[...] = 10 * np.log10(power @ weights + 1e-6)
     return out
 

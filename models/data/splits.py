@@ -17,6 +17,7 @@ def stratified_order(y: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     share = np.empty(len(y))
     for label in np.unique(labels):
         (members,) = np.nonzero(labels == label)
+        # + 0.5: the only sample of a small class lies in the middle, and not before all others.
         share[members] = (np.arange(len(members)) + 0.5) / len(members)
     return shuffled[np.argsort(share, kind="stable")].astype(np.int64)
 

@@ -40,6 +40,7 @@ def _vocabulary(random: np.random.Generator) -> list[tuple[int, ...]]:
     """Different sequences of pitches: the words first, the rest for `unknown`."""
     count = len(_PITCHES_HZ)
     numbers = random.permutation(count**_SYLLABLES)
+    # Each number's digits, to the base of the pitches.
     return [
         tuple(number // count**place % count for place in range(_SYLLABLES)) for number in numbers
     ]

@@ -92,6 +92,7 @@ def fingerprint(data: str) -> str:
     """SHA-256 (hex) of all that decides the samples: the files' bytes, or what a factory gives."""
     name, given = spec.split(data)
     path = Path(name).expanduser()
+    # The options say how large and how colored pictures are, and which samples there are.
     digest = sha256(repr(sorted(given.items())).encode())
     if path.is_dir():
         for picture in _pictures(path):
@@ -127,6 +128,7 @@ def _load(
     else:
         arrays = samples_of(name, arguments, most)
     count = _common_length(name, arrays)
+    # In the order of the files again: `_split` shuffles what is chosen here.
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:most])
     taken = {key: _finite(name, key, array[chosen]) for key, array in arrays.items()}
     parts, notes = _split(options, len(chosen), seed)
@@ -166,6 +168,7 @@ def _read_pictures(
     from edgekiln.models.data.image_folder import common_size
 
     files = _pictures(folder)
+    # Before any is decoded: a folder may hold many more than are wanted.
     order = np.random.default_rng(seed).permutation(len(files))
     files = [files[i] for i in np.sort(order[: options.limit or MOST_SAMPLES])]
     height, width = options.size or size or common_size(files)

@@ -22,6 +22,7 @@ def conv_bn_relu(
             stride,
             padding,
             groups=inputs if depthwise else 1,
+            # The batch norm behind has an offset of its own, and takes any other away.
             bias=False,
         ),
         nn.BatchNorm2d(outputs),

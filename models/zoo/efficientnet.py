@@ -31,6 +31,7 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self, *, width: float = 1.0, classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
+        # Neither the stem nor the last layer grows with the width; the stages do.
         inputs = _STEM
         layers: list[nn.Module] = [
             conv_bn_relu(in_channels, inputs, 3, stride=2, padding=1, activation=nn.ReLU6)

@@ -92,6 +92,7 @@ def _find(reference: str) -> Callable[..., object]:
     module_name, _, path = reference.partition(":")
     found: object = _import(module_name)
     for part in path.split("."):
+        # `hasattr` too: a package may make a name only when it is asked for (PEP 562).
         names = found if isinstance(found, Mapping) else vars(found)
         if part not in names and not hasattr(found, part):
             public = [str(name) for name in names if not str(name).startswith("_")]
@@ -125,6 +126,7 @@ def _import(name: str) -> ModuleType:
             raise MissingToolError(
                 f"{name}: {error.name} is not installed", hint="pip install 'edgekiln[vision]'"
             ) from error
+        # What is missing is neither the module nor a package above it: something that it imports.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise InputError(
                 f"{name}: importing it raised ModuleNotFoundError: {error}",
@@ -150,6 +152,7 @@ def _parameters(call: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
 
 def _check_parameters(name: str, call: Callable[..., object], given: Mapping[str, Value]) -> None:
     parameters = _parameters(call)
+    # With **kwargs the function itself says what it does not know.
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return
     for key in given:

@@ -29,6 +29,7 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = inputs * expansion
         layers: list[nn.Module] = []
+        # The first stage has nothing to expand.
         if expansion != 1:
             layers.append(conv_bn_relu(inputs, hidden, 1, padding=0, activation=nn.ReLU6))
         layers += [
@@ -41,6 +42,7 @@ class InvertedResidual(nn.Module):
                 depthwise=True,
                 activation=nn.ReLU6,
             ),
+            # Linear: an activation in so few channels would lose what they hold (section 3.2).
             nn.Conv2d(hidden, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         ]

@@ -79,6 +79,7 @@ class ResNet(nn.Module):
         self.head = nn.Linear(inputs, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
+                # He et al. 2015 (arXiv:1502.01852), as the paper's section 3.4 asks for.
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ _STEM, _LAST = 24, 1024
 def channel_shuffle(x: Tensor) -> Tensor:
     """Interleave the two halves of the channels (Zhang et al. 2017, arXiv:1707.01083, figure 1)."""
     n, c, h, w = x.shape
+    # (2, C/2) → (C/2, 2): channel i of either half lies beside that of the other.
     return x.reshape(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
@@ -72,6 +73,7 @@ class ShuffleNetV2(nn.Module):
         ]
         inputs = _STEM
         for channels, units in _STAGES:
+            # Not multiples of 8, which table 5's 116 is none of.
             outputs = rounded_width(channels * width, 4)
             layers += [DownUnit(inputs, outputs), *(Unit(outputs) for _ in range(units - 1))]
             inputs = outputs

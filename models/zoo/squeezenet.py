@@ -37,6 +37,7 @@ class SqueezeNet(nn.Module):
         layers: list[nn.Module] = [
             nn.Conv2d(in_channels, inputs, 3, stride=2),
             nn.ReLU(),
+            # Caffe, in which the authors published it, rounds the extents of a pooling up.
             nn.MaxPool2d(3, 2, ceil_mode=True),
         ]
         for channels in _FIRES:

@@ -79,6 +79,7 @@ class ViT(nn.Module):
             )
         self.patches = nn.Conv2d(in_channels, dim, patch, stride=patch)
         self.positions = nn.Parameter(torch.empty(1, (image_size // patch) ** 2, dim))
+        # As in the authors' own code.
         nn.init.normal_(self.positions, std=0.02)
         self.blocks = nn.Sequential(
             *(TransformerBlock(dim, num_heads, dim * mlp_ratio) for _ in range(depth))

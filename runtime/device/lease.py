@@ -45,4 +45,5 @@ def attempt(
                     hint=f"tried {ATTEMPTS} times; {question}",
                 ) from error
             time.sleep(PAUSE_S * number)
+    # The last attempt has returned or raised.
     raise AssertionError

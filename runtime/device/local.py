@@ -68,6 +68,7 @@ class LocalDevice:
 
 def place(home: Path, content: bytes) -> Path:
     """An executable file in `home`, named by its hash, there whole or not. Raises StorageError."""
+    # By content: what is put twice lies there once.
     path = home / hashlib.sha256(content).hexdigest()
     part = path.with_name(f"part.{os.getpid()}")
     try:
@@ -84,6 +85,8 @@ def place(home: Path, content: bytes) -> Path:
 def execute(command: Sequence[str], timeout_s: float) -> Done:
     """Run a command here. Raises TimeoutError after killing it, OSError when it cannot start."""
     process = subprocess.Popen(
+        # A session of its own, so that Ctrl-C is this process's and its children can be ended with
+        # it.
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, errors="replace", start_new_session=True,
     )  # fmt: skip

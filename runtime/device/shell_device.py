@@ -153,6 +153,8 @@ class ShellDevice:
                 errors.seek(0)
                 raise self._refused(code, said, errors.read().decode(errors="replace"))
         for digest in self._contents:
+            # After a lost connection, too: the board may have been started again, or its files
+            # removed.
             self._send(digest)
         if self._authorized is not None:
             self._admit(self._authorized)
@@ -231,6 +233,7 @@ class ShellDevice:
 
     def _send(self, digest: str) -> None:
         content = self._contents[digest]
+        # Named by its hash, a file that is there is the right one.
         if self._script(scripts.HAVE, digest).returncode == 0:
             return
         done = self._script(scripts.PUT, digest, stdin=content)

@@ -99,6 +99,7 @@ class TrackerConnection:
             raise ConnectionLost(f"{self._name}: {error.strerror or error}") from error
 
     def _receive_all(self, size: int) -> bytes:
+        # A stream: what was sent in one piece may arrive in several.
         content = b""
         while len(content) < size:
             try:

@@ -36,6 +36,7 @@ def _channels(chip: Path) -> list[Channel]:
 def _channel(chip: Path, quantity: Quantity, file: Path) -> Channel:
     """One channel: its own scale, or that of all channels of its kind."""
     number = file.name.removeprefix(f"in_{quantity}").removesuffix("_raw")
+    # A channel's own goes before the one that all of a kind share.
     scales = [chip / f"in_{quantity}{number}_scale", chip / f"in_{quantity}_scale"]
     scale = next((reading(each) for each in scales if each.exists()), 1.0)
     if scale <= 0:

@@ -95,6 +95,7 @@ class Metering:
         poller.follow(patterns, SHORTEST_PERIOD_S)
         meter = choose(self._spec, poller.root)
         if not isinstance(meter, Unavailable):
+            # Only the chosen sensor's files from now on, and no faster than it has news.
             poller.follow(files(meter.name), max(meter.update_period_s, SHORTEST_PERIOD_S))
         return meter
 

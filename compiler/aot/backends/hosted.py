@@ -29,6 +29,7 @@ def finish(
     """Link library and runner, as `Backend.finish` asks."""
     spec = replace(spec, code_bytes=make_library(compiler))
     write_spec(compiler.home, spec)
+    # After program.json, which the runner holds (`program.S`).
     _make_runner(compiler, program)
     return spec
 
@@ -37,6 +38,7 @@ def make_library(compiler: Compiler) -> int:
     """Link libmodel.so from the archive's object; returns the bytes of machine code."""
     # libc and libm enter only where a kernel uses memcpy, expf and the like.
     libraries = ("-Wl,--as-needed", "-lm", "-lc")
+    # noseparate-code: code shares pages with read-only data, where it would begin one of its own.
     shared = ("-shared", "-nostdlib", "-s", f"-Wl,-soname,{LIBRARY}", "-Wl,-z,noseparate-code")
     compiler.link(LIBRARY, [OBJECT], *shared, *libraries)
     return _section_bytes(compiler.tool("size", "-A", "-d", LIBRARY), ".text")
@@ -56,5 +58,6 @@ def _make_runner(compiler: Compiler, program: Program) -> None:
     objects = compiler.compile(sources, "-D_GNU_SOURCE", "-pthread", baseline=True)
     flags = ("-static", "-pthread", "-s", "-Wl,--gc-sections", "-lm")
     compiler.link(RUNNER, [*objects, ARCHIVE], *flags)
+    # Last of all: the sum is over the executable as it is linked.
     runner = compiler.home / RUNNER
     runner.write_bytes(with_checksum(runner.read_bytes()))

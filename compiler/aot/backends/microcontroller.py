@@ -92,8 +92,10 @@ class _Sizes:
 def _linked_sizes(compiler: Compiler, profile: TargetProfile) -> _Sizes:
     """The sizes of a program that calls model_run and nothing else, with the C library it needs."""
     core = profile.toolchain.cflags  # by which the driver chooses a C library
+    # nosys: newlib without semihosting, which is the board's in the image below, and no user's.
     flags = (*core, "-nostartfiles", "--specs=nosys.specs", _FREE, f"-Wl,--entry={_ENTRY}", "-lm")
     compiler.link("linked.elf", [ARCHIVE], f"-Wl,--undefined={_ENTRY}", *flags)
+    # Berkeley's form: a line of headings, then text, data and bss.
     table = compiler.tool("size", "linked.elf").splitlines()[1]
     text, data, bss = map(int, table.split()[:3])
     # Initial values of variables lie in flash, and the variables in RAM.

@@ -121,6 +121,8 @@ def lookup(rw: Rewriter, q: Node) -> bool:
         if name and (constant := rw.constant(name)) is not None
     }
     with np.errstate(all="ignore"):  # log(0) on codes that never occur
+        # The 256 codes are one row; numbers of any rank were made (1,), so that the result is a
+        # row, too.
         (result,) = evaluate(nodes, {**constants, root: values}, [q.inputs[0]], rw.graph.opset)
     quant, dtype = rw.scale(q), rw.quantized_dtype(q)
     with np.errstate(invalid="ignore"):

@@ -125,6 +125,7 @@ def _product(rw: Rewriter, node: Node) -> str | None:
     a, b = (rw.operand(name, len(shape)) for name in node.inputs)
     if a is None or b is None:
         return "one of its inputs is not quantized"
+    # No operand is broadcast along axes that it lacks: kernels have as many loops for both.
     if not len(a.shape) == len(b.shape) == len(shape) >= 2:
         return f"a product of shapes {a.shape} and {b.shape} has no {rw.numbers.kernel}"
     factor, output, factors = _scalar_factor(rw, node.name)

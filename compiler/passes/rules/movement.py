@@ -144,6 +144,7 @@ def slice_(rw: Rewriter, node: Node) -> str | None:
         step[axis % rank] = steps[i] if steps else 1
         if step[axis % rank] <= 0:
             return "a negative step has no integer kernel"
+        # Python clamps bounds as ONNX's Slice does. Where it ends, the result's shape says.
         begin[axis % rank] = slice(starts[i], ends[i]).indices(x.shape[axis % rank])[0]
     rw.move(node, Slice(begin=tuple(begin), steps=tuple(step)))
     return None

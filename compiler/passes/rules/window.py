@@ -22,6 +22,7 @@ def pads(
     strides, dilations = strides_and_dilations(op, len(kernel))
     begin, end = [], []
     for extent, outs, k, s, d in zip(size, out, kernel, strides, dilations, strict=True):
+        # What the windows need beyond the image; an odd pixel goes to the end for SAME_UPPER.
         total = max(0, (outs - 1) * s + (k - 1) * d + 1 - extent)
         small, large = total // 2, total - total // 2
         begin.append(small if mode == "SAME_UPPER" else large)
