@@ -24,8 +24,8 @@ from edgekiln.runtime.manifest import (
     ProgramSpec,
     TensorSpec,
     from_json,
+    of_steps,
 )
-from edgekiln.runtime.streams import of_steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from edgekiln.runtime.codec import CodecError, decode, loads, to_json
@@ -125,6 +125,11 @@ class Manifest:
 
 
 Document = TypeVar("Document", ProgramSpec, Manifest)
+
+
+def of_steps(spec: TensorSpec) -> TensorSpec:
+    """The spec of any number of steps: its first axis is theirs."""
+    return spec if spec.shape[:1] == (1,) else replace(spec, shape=(1, *spec.shape))
 
 
 def text_of(document: ProgramSpec | Manifest) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.inputs import fit, load_input
+from edgekiln.runtime.manifest import of_steps
 from edgekiln.runtime.runner import AotRunner, Runner
-from edgekiln.runtime.streams import of_steps, run_steps
+from edgekiln.runtime.streams import run_steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,21 +33,24 @@ class LoadedProgram:
     `stream` gives another one beside it.
     """
 
-    def __init__(self, runner: AotRunner) -> None:
+    def __init__(self, runner: Runner) -> None:
         self.runner = runner
 
     @property
     def states(self) -> "tuple[StateSpec, ...]":
         """What it remembers from one call to the next."""
-        return self.runner.spec.states
+        return self.runner.spec.states if isinstance(self.runner, AotRunner) else ()
 
     def reset(self) -> None:
         """Begin a new stream: what it remembers is zero again. Nothing, if it has no states."""
-        self.runner.reset()
+        if isinstance(self.runner, AotRunner):
+            self.runner.reset()
 
     def stream(self) -> "LoadedProgram":
         """The same program with a memory of its own: a stream that knows nothing of this one."""
-        return LoadedProgram(self.runner.stream())
+        return LoadedProgram(
+            self.runner.stream() if isinstance(self.runner, AotRunner) else self.runner
+        )
 
     @property
     def inputs(self) -> "tuple[TensorSpec, ...]":

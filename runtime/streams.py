@@ -4,29 +4,23 @@ The steps of a stream are one array for each input: (T, *shape) for T steps; an 
 the front of the program's own shape is the steps', so that (1, 512) becomes (T, 512).
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.manifest import of_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from edgekiln.runtime.manifest import TensorSpec
-    from edgekiln.runtime.runner import AotRunner
-
-
-def of_steps(spec: "TensorSpec") -> "TensorSpec":
-    """The spec of any number of steps: its first axis is theirs."""
-    return spec if spec.shape[:1] == (1,) else replace(spec, shape=(1, *spec.shape))
+    from edgekiln.runtime.runner import Runner
 
 
 def run_steps(
-    runner: "AotRunner", arrays: "Sequence[NDArray[np.generic]]"
+    runner: "Runner", arrays: "Sequence[NDArray[np.generic]]"
 ) -> "list[NDArray[np.generic]]":
     """Go on with a stream by all steps of the arrays, each of the form of `of_steps`.
 

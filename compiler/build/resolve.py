@@ -51,18 +51,25 @@ class EnteredFile:
     content: bytes | None = None  # what is taken in; None: the file as it lies there
 
 
-def enter(path: Path, shapes: tuple[str, ...] = ()) -> EnteredFile:
-    """Look at a user's file. `shapes` are sizes of an ONNX model's open extents.
+def enter(path: Path, recipe: Recipe) -> EnteredFile:
+    """Look at a user's file. The recipe says of an ONNX model which sizes are fixed, which inputs
+    are constant and what it remembers.
 
     Raises:
-        EdgeKilnError: unknown, damaged, or the shapes do not fit.
+        EdgeKilnError: unknown, damaged, or what the recipe says does not fit.
     """
     if path.suffix != ".onnx":
         return EnteredFile(kind=kind_of(path))
     from edgekiln.compiler.onnx_model import door
     from edgekiln.compiler.onnx_model.io import is_quantized
 
-    entered = door.enter(path, shapes)
+    entered = door.enter(
+        path,
+        recipe.shape,
+        constants=recipe.constant,
+        pairs=recipe.state,
+        find_states=not recipe.no_state,
+    )
     return EnteredFile(
         kind="onnx-int8" if is_quantized(entered.model) else "onnx",
         notes=entered.notes,
@@ -75,7 +82,7 @@ def start(
     model: str,
     recipe: Recipe,
     advance: Advance = silent,
-    door: Callable[[Path, tuple[str, ...]], EnteredFile] = enter,
+    door: Callable[[Path, Recipe], EnteredFile] = enter,
 ) -> Artifact:
     """The artifact that a chain begins with: the user's file, or a fresh module.
 
@@ -86,7 +93,7 @@ def start(
         path = Path(model)
         if not path.exists():
             raise InputError(f"no such file: {model}")
-        return _taken_in(store, path, door(path, recipe.shape))
+        return _taken_in(store, path, door(path, recipe))
     from edgekiln.compiler.stages.initialize import InitializeStage
 
     own = recipe.data or (recipe.calibrate if ":" in model else "")

@@ -7,7 +7,15 @@ import click
 
 from edgekiln.compiler.build.recipe import Option, Recipe, stage_class, stage_options
 from edgekiln.compiler.build.stage_table import SUMMARIES
-from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option, shape_option
+from edgekiln.compiler.cli.options import (
+    SEED,
+    Finite,
+    allow_factory_option,
+    constant_option,
+    no_state_option,
+    shape_option,
+    state_option,
+)
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
 from edgekiln.runtime.hints import LiteralHint, ScalarHint, TupleHint, UnionHint
@@ -61,7 +69,8 @@ class StageCommand(click.Command):
             if "module" in cls.takes:
                 allow_factory_option(self)
             if "onnx" in cls.takes:
-                shape_option(self)
+                for add in (shape_option, constant_option, state_option, no_state_option):
+                    add(self)
             store_option(self)
             json_option(self)
         return super().get_params(ctx)
@@ -78,6 +87,9 @@ class StageCommand(click.Command):
         dump_ir: Path | None = None,
         allow_factory: tuple[str, ...] = (),
         shape: tuple[str, ...] = (),
+        constant: tuple[str, ...] = (),
+        state: tuple[str, ...] = (),
+        no_state: bool = False,
         **options: Any,  # of the types of the stage's fields
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
@@ -96,6 +108,9 @@ class StageCommand(click.Command):
             seed=options.get("seed") or 0,
             allow_factories=allow_factory,
             shape=shape,
+            constant=constant,
+            state=state,
+            no_state=no_state,
             options={self.name: options},
         )
         artifact = begin_stage(store, self.name, src, recipe)

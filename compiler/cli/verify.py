@@ -82,8 +82,7 @@ def verify(
     if float_model and quantized:
         steps.append(("float ONNX", parity.onnx_model(float_model)))
     steps.append(("int8 ONNX" if quantized else "float ONNX", parity.onnx_model(model)))
-    inputs = runner.inputs
-    steps.append(("program", lambda given: runner.run(*(given[each.name] for each in inputs))[0]))
+    steps.append(("program", parity.program_model(runner)))
     links = parity.links(steps, batches)
     result = run(program, model, batches)
     if as_json:
