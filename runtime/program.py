@@ -12,7 +12,7 @@ from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.inputs import fit, load_input
 from edgekiln.runtime.manifest import of_steps
 from edgekiln.runtime.runner import AotRunner, Runner
-from edgekiln.runtime.streams import run_steps
+from edgekiln.runtime.streams import run_steps, without_one
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,7 +93,7 @@ class LoadedProgram:
         """Go on with the stream by many steps; the outputs of all of them.
 
         Arrays are (T, …) for T steps of the program's own shape, whose first axis, where it has one
-        item, is the steps'.
+        item, may be left out.
 
         Raises:
             InputError: as a call, or the inputs have different numbers of steps.
@@ -101,7 +101,7 @@ class LoadedProgram:
         specs = self.runner.inputs
         ordered = by_name(dict(named), arrays, specs)
         given = [
-            fit(np.asarray(each), of_steps(spec), "steps")
+            fit(without_one(np.asarray(each), spec), of_steps(spec), "steps")
             for each, spec in zip(ordered, specs, strict=True)
         ]
         return run_steps(self.runner, given)

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgekiln.runtime.manifest import TensorSpec
     from edgekiln.runtime.runner import Runner
+
+
+def without_one(array: "NDArray[np.generic]", spec: "TensorSpec") -> "NDArray[np.generic]":
+    """(T, 1, …) as (T, …), where the program's own shape begins with 1."""
+    spare = spec.shape[:1] == (1,) and array.shape[1:] == spec.shape
+    return array[:, 0] if spare else array
 
 
 def run_steps(
