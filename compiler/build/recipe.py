@@ -4,6 +4,7 @@ data = "digits"             # of every stage, unless its section says otherwise
 shape = ["seq=128"]         # sizes of open extents of an ONNX model
 constant = ["sr=16000"]     # inputs of it that are the same in every call
 state = ["h0=hn"]           # inputs of a model that are outputs of the call before
+stream = "x=2:1"            # the streaming form: a call takes 1 new frame of x along axis 2
 no-state = false            # whether to look for none of these
 calibrate = "pictures/"     # samples, with labels or without, for the ranges of quantization
 seed = 0
@@ -41,6 +42,7 @@ SHARED: Mapping[str, Hint] = {
     "constant": _NAMES,
     "state": _NAMES,
     "no-state": ScalarHint(bool),
+    "stream": ScalarHint(str),
     "skip": _NAMES,
     "allow-factories": _NAMES,
 }
@@ -72,6 +74,7 @@ class Recipe:
     constant: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
     no_state: bool = False
+    stream: str = ""
     seed: int = 0
     skip: tuple[str, ...] = ()
     allow_factories: tuple[str, ...] = ()
@@ -174,6 +177,7 @@ def override(
     constant: tuple[str, ...] = (),
     state: tuple[str, ...] = (),
     no_state: bool = False,
+    stream: str = "",
     skip: tuple[str, ...] = (),
     allow_factories: tuple[str, ...] = (),
 ) -> Recipe:
@@ -203,6 +207,7 @@ def override(
         constant=(*recipe.constant, *constant),
         state=(*recipe.state, *state),
         no_state=recipe.no_state or no_state,
+        stream=stream or recipe.stream,
         skip=(*recipe.skip, *skip),
         allow_factories=(*recipe.allow_factories, *allow_factories),
         **changes,

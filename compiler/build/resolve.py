@@ -67,6 +67,7 @@ def enter(path: Path, recipe: Recipe) -> EnteredFile:
         path,
         recipe.shape,
         constants=recipe.constant,
+        window=recipe.stream,
         pairs=recipe.state,
         find_states=not recipe.no_state,
     )

@@ -14,6 +14,7 @@ from edgekiln.compiler.cli.options import (
     no_state_option,
     shape_option,
     state_option,
+    stream_option,
 )
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
@@ -113,6 +114,7 @@ from edgekiln.compiler.cli.store import store_option
 @constant_option
 @state_option
 @no_state_option
+@stream_option
 @allow_factory_option
 @store_option
 @json_option
@@ -137,6 +139,7 @@ def build(
     constant: tuple[str, ...],
     state: tuple[str, ...],
     no_state: bool,
+    stream: str,
     allow_factory: tuple[str, ...],
     store_url: str,
     as_json: bool,
@@ -170,6 +173,7 @@ def build(
         constant=constant,
         state=state,
         no_state=no_state,
+        stream=stream,
         skip=recipes.check_skip(skip, "--skip"),
         allow_factories=allow_factory,
     )

@@ -59,6 +59,12 @@ no_state_option = click.option(
     help="Look for no such pairs: what might be remembered is an input and an output.",
 )  # fmt: skip
 
+stream_option = click.option(
+    "--stream", "stream", metavar="INPUT=AXIS:STEP", default="",
+    help="Take the streaming form of a model over a window: a call is given STEP new frames of "
+    "INPUT along AXIS, and the program remembers what else it takes (default: none).",
+)  # fmt: skip
+
 allow_factory_option = click.option(
     "--allow-factory", multiple=True, metavar="PACKAGE.MODULE:FACTORY",
     help="Let a module file (.pt) have its network made by this function, too; again for more. "

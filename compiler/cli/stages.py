@@ -15,6 +15,7 @@ from edgekiln.compiler.cli.options import (
     no_state_option,
     shape_option,
     state_option,
+    stream_option,
 )
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
@@ -31,6 +32,9 @@ INSPECTION: list[click.Parameter] = [
         help="Write the graph as text after each compiler pass to this directory (default: none).",
     ),
 ]
+
+
+DOOR_OPTIONS = (shape_option, constant_option, state_option, no_state_option, stream_option)
 
 
 class StageCommand(click.Command):
@@ -69,7 +73,7 @@ class StageCommand(click.Command):
             if "module" in cls.takes:
                 allow_factory_option(self)
             if "onnx" in cls.takes:
-                for add in (shape_option, constant_option, state_option, no_state_option):
+                for add in DOOR_OPTIONS:
                     add(self)
             store_option(self)
             json_option(self)
@@ -90,6 +94,7 @@ class StageCommand(click.Command):
         constant: tuple[str, ...] = (),
         state: tuple[str, ...] = (),
         no_state: bool = False,
+        stream: str = "",
         **options: Any,  # of the types of the stage's fields
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
@@ -111,6 +116,7 @@ class StageCommand(click.Command):
             constant=constant,
             state=state,
             no_state=no_state,
+            stream=stream,
             options={self.name: options},
         )
         artifact = begin_stage(store, self.name, src, recipe)

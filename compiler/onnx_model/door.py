@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import extents, fixed_inputs, folding, io, states
+from edgekiln.compiler.onnx_model import extents, fixed_inputs, folding, io, states, streaming
 from edgekiln.compiler.onnx_model.validate import max_elements
 from edgekiln.runtime.errors import ConfigError
 
@@ -26,6 +26,7 @@ def enter(
     shapes: Sequence[str] = (),
     *,
     constants: Sequence[str] = (),
+    window: str = "",
     pairs: Sequence[str] = (),
     find_states: bool = True,
 ) -> EnteredModel:
@@ -34,6 +35,7 @@ def enter(
     Args:
         shapes: "NAME=SIZE" for an extent that has a name, "INPUT=1x3x224x224" for an input.
         constants: "NAME=VALUE" for an input that is the same in every call.
+        window: "INPUT=AXIS:STEP" for the streaming form, see `streaming`.
         pairs: "IN=OUT" for an input that is an output of the call before: its states.
         find_states: whether such pairs are looked for, by their names, where none is given.
 
@@ -54,7 +56,13 @@ def enter(
         notes.append(f"inputs fixed: {', '.join(constants)}")
     if shapes or constants:
         model = folding.settle(model)
-    notes += _remember(model, pairs, find_states)
+    if window:
+        if pairs:
+            raise ConfigError(f"--stream {window}: goes without --state", "it finds what is kept")
+        model, found = streaming.stream(folding.settle(model), window)
+        notes += found
+    else:
+        notes += _remember(model, pairs, find_states)
     return EnteredModel(model=model, notes=tuple(notes))
 
 

@@ -60,12 +60,12 @@ def build(home: Path, data: Path, target: str) -> str:
     )  # fmt: skip
 
 
-def test_the_build_says_what_it_found(project):
+def test_the_build_says_what_it_found(project: Project) -> None:
     assert "states: h0=hn, c0=cn (by their names" in " ".join(project.table.split())
     assert "SQNR" in project.table
 
 
-def test_the_header_tells_a_c_user_what_is_kept(project):
+def test_the_header_tells_a_c_user_what_is_kept(project: Project) -> None:
     header = read_tar(project.bundle())["model.h"].decode()
     assert "void model_reset(void *arena);" in header
     assert "keeps its state in the arena" in header
@@ -97,7 +97,7 @@ int main(void) {
 """
 
 
-def test_a_c_user_runs_two_streams_in_two_arenas(project, tmp_path):
+def test_a_c_user_runs_two_streams_in_two_arenas(project: Project, tmp_path: Path) -> None:
     files = read_tar(project.bundle())
     for name in ("model.h", "libmodel.a"):
         (tmp_path / name).write_bytes(files[name])
@@ -112,7 +112,7 @@ def test_a_c_user_runs_two_streams_in_two_arenas(project, tmp_path):
         np.testing.assert_array_equal(found[:, stream], expected)
 
 
-def test_run_takes_the_steps_of_a_stream(project, tmp_path):
+def test_run_takes_the_steps_of_a_stream(project: Project, tmp_path: Path) -> None:
     x = stateful.stream("lstm", seed=4)
     np.save(tmp_path / "x.npy", x[:, 0])
     out = tmp_path / "y.npy"
@@ -122,31 +122,31 @@ def test_run_takes_the_steps_of_a_stream(project, tmp_path):
         np.testing.assert_array_equal(np.load(out), expected)
 
 
-def test_verify_holds_whole_streams_against_onnx_runtime(project):
+def test_verify_holds_whole_streams_against_onnx_runtime(project: Project) -> None:
     document = json.loads(run("verify", project.bundle(), "--json", "--samples", 24))
     assert document["identical"]
     assert document["samples"] == 24
     assert len(document["layers"]) > 10
 
 
-def test_the_runner_keeps_and_measures_a_stream(project, tmp_path):
+def test_the_runner_keeps_and_measures_a_stream(project: Project, tmp_path: Path) -> None:
     (tmp_path / "runner").write_bytes(read_tar(project.bundle())["runner"])
     (tmp_path / "runner").chmod(0o755)
     x = stateful.stream("lstm", seed=4)
     (tmp_path / "x.bin").write_bytes(x.tobytes())
-    command = [tmp_path / "runner", "run", "--input", "x.bin", "--output", "y.bin"]
+    command = [str(tmp_path / "runner"), "run", "--input", "x.bin", "--output", "y.bin"]
     for threads in ("1", "2"):
         subprocess.run([*command, "--threads", threads], cwd=tmp_path, check=True)
         found = np.frombuffer((tmp_path / "y.bin").read_bytes(), np.float32).reshape(-1, 3)
         (expected,) = load(project.bundle()).steps(x)
         np.testing.assert_array_equal(found, expected)
     short = ("--trials", "1", "--min-seconds", "0.01", "--warmup-seconds", "0", "--json")
-    perf = [tmp_path / "runner", "perf", "--input", "x.bin", *short]
+    perf = [str(tmp_path / "runner"), "perf", "--input", "x.bin", *short]
     done = subprocess.run(perf, cwd=tmp_path, check=True, capture_output=True)
     assert json.loads(done.stdout)["trials"][0]["inferences"] > 0
 
 
-def test_the_example_has_steps_which_tell_who_forgets(project):
+def test_the_example_has_steps_which_tell_who_forgets(project: Project) -> None:
     raw = ProgramFile.open(project.bundle()).files[example_name("output", 0)]
     steps = np.frombuffer(raw, np.float32).reshape(8, 3)
     assert len(np.unique(steps, axis=0)) == 8
@@ -155,7 +155,7 @@ def test_the_example_has_steps_which_tell_who_forgets(project):
 
 
 @pytest.mark.parametrize("target", ["rpi5", "cortex-m55"])
-def test_other_devices_remember_the_same_bits(project, target):
+def test_other_devices_remember_the_same_bits(project: Project, target: str) -> None:
     emulated.require(profile.load(target))
     build(project.home, project.home / "streams.npy", target)
     with QemuDevice() as device:
@@ -168,7 +168,7 @@ def test_other_devices_remember_the_same_bits(project, target):
         assert bits[0] == bits[1]
 
 
-def test_an_example_of_another_stream_is_found_out(project, tmp_path):
+def test_an_example_of_another_stream_is_found_out(project: Project, tmp_path: Path) -> None:
 
     assert check_here(project.bundle()) == ["y"]
     path = tmp_path / "changed.lib"
@@ -185,7 +185,7 @@ def test_an_example_of_another_stream_is_found_out(project, tmp_path):
         check_example(path, device)
 
 
-def test_streams_that_are_none_are_refused(project, tmp_path):
+def test_streams_that_are_none_are_refused(project: Project, tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", np.zeros((40, 1, stateful.WIDTH), np.float32))
     result = CliRunner().invoke(
         edgekiln,
