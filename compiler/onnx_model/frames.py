@@ -49,7 +49,7 @@ def carried(facts: "ModelFacts", node: "onnx.NodeProto", known: Known) -> Carrie
     if node.op_type in _OF_ONE_VALUE:
         return _elementwise(facts, node, known)
     rule = _RULES.get(node.op_type)
-    fixed = all(not name or name in facts.constants for name in node.input[1:])
+    fixed = all(not name or _is_constant(facts, name) for name in node.input[1:])
     if rule is None or node.input[0] not in known or not fixed:
         return None
     return rule(facts, node, known[node.input[0]])
@@ -76,11 +76,19 @@ def _elementwise(facts: "ModelFacts", node: "onnx.NodeProto", known: Known) -> C
 
 def _is_still(facts: "ModelFacts", name: str, frames: Frames, rank: int) -> bool:
     """Whether an operand is a constant that is the same for each frame."""
-    if name not in facts.constants:
+    shape = facts.static(name)
+    if shape is None or not _is_constant(facts, name):
         return False
-    shape = facts.constants[name].shape
     place = frames.axis - (rank - len(shape))
     return len(shape) <= rank and (place < 0 or shape[place] == 1)
+
+
+def _is_constant(facts: "ModelFacts", name: str) -> bool:
+    """Whether a value is the same in every call, codes that are dequantized included."""
+    maker = facts.makers.get(name)
+    if maker is not None and maker.op_type == "DequantizeLinear":
+        return all(not each or each in facts.constants for each in maker.input)
+    return name in facts.constants
 
 
 def _window(facts: "ModelFacts", node: "onnx.NodeProto", frames: Frames) -> Carried | None:
@@ -157,7 +165,7 @@ def _rows(facts: "ModelFacts", node: "onnx.NodeProto", frames: Frames) -> Carrie
 
 def _slice(facts: "ModelFacts", node: "onnx.NodeProto", frames: Frames) -> Carried | None:
     """What cuts off older frames, and nothing else."""
-    x, y = facts.static(node.input[0]), facts.static(node.output[0])
+    x, y = facts.shapes.get(node.input[0]), facts.shapes.get(node.output[0])
     begin, steps = facts.constant(node, 1), facts.constant(node, 4)
     axes = facts.constant(node, 3)
     if not x or not y or begin is None or (steps is not None and (steps != 1).any()):
@@ -169,7 +177,7 @@ def _slice(facts: "ModelFacts", node: "onnx.NodeProto", frames: Frames) -> Carri
     first = int(begin.reshape(-1)[listed.index(frames.axis)])
     first = first + frames.length if first < 0 else first
     length = y[frames.axis]
-    if first + length != frames.length or length <= frames.new:
+    if not isinstance(length, int) or first + length != frames.length or length <= frames.new:
         return None
     return Carried(frames=replace(frames, length=length), identity=True)
 

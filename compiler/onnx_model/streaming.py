@@ -92,8 +92,8 @@ class _Streaming:
         for value in graph.output:  # an output is the whole window's, as the model has it
             if value.name in self.frames:
                 self._rename_output(value.name)
-        graph.node[:] = self.nodes
         graph.initializer.extend(self.facts.made)
+        rewriting.replace_nodes(self.model, self.nodes)
         (given,) = (value for value in graph.input if value.name == name)
         given.type.tensor_type.shape.dim[start.axis].dim_value = start.new
         del graph.value_info[:]
