@@ -90,6 +90,7 @@ def start(
     Raises:
         EdgeKilnError: no such file or model, or it cannot be read.
     """
+    _check_door(model, recipe)
     if is_file(model):
         path = Path(model)
         if not path.exists():
@@ -100,6 +101,18 @@ def start(
     own = recipe.data or (recipe.calibrate if ":" in model else "")
     stage = InitializeStage(model=model, data=own or default_data(model), seed=recipe.seed)
     return store.run(stage, None, None, advance)
+
+
+def _check_door(model: str, recipe: Recipe) -> None:
+    """Refuse what is said of the inputs and outputs of an ONNX model where there is none."""
+    if Path(model).suffix == ".onnx":
+        return
+    given = {"--state": recipe.state, "--constant": recipe.constant, "--stream": recipe.stream}
+    if named := [option for option, value in given.items() if value]:
+        raise ConfigError(
+            f"{named[0]}: {model} is no ONNX model",
+            "export it by torch.onnx.export, with names for its inputs and outputs, and begin there",
+        )
 
 
 def _taken_in(store: Store, path: Path, entered: EnteredFile) -> Artifact:

@@ -10,7 +10,7 @@ from edgekiln.compiler.evaluation.layerwise import verify
 from edgekiln.compiler.evaluation.parity import batches_for
 from edgekiln.compiler.ir.program import Ref
 from edgekiln.compiler.lowering.kept_states import KEEP
-from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model import door, io
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.runtime.errors import InputError
@@ -152,3 +152,24 @@ def test_a_bundle_without_states_has_no_word_of_them(tmp_path: Path) -> None:
     found = AotRunner.open(compiled(model)).spec
     assert [each.name for each in found.inputs] == ["x", "h0", "c0"]
     assert found.states == ()
+
+
+def test_a_batch_is_as_many_streams(tmp_path: Path) -> None:
+    """The batch has a name, which a state may have on any of its axes."""
+    model = stateful.plain("ring")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    io.save_model(model, tmp_path / "ring.onnx")
+    io.save_model(door.enter(tmp_path / "ring.onnx").model, tmp_path / "m.onnx")
+    out = tmp_path / "three.lib"
+    context = StageContext(target=TARGET, scratch=tmp_path)
+    CompileStage(batch=3).run(artifacts.of(tmp_path / "m.onnx"), out, context)
+    net = LoadedProgram(AotRunner.open(out))
+    (state,) = net.states
+    assert (net.inputs[0].shape, state.tensor.shape) == ((3, 4, 1, 1), (3, 4, 1, 4))
+    streams = [stateful.stream("ring", seed=seed) for seed in range(3)]
+    (found,) = net.steps(np.concatenate(streams, axis=1))
+    alone = stateful.remembering("ring", tmp_path / "one.onnx")
+    for place, x in enumerate(streams):
+        expected = stateful.by_hand(alone, x)[:, 0]
+        np.testing.assert_allclose(found[:, place], expected, rtol=1e-5, atol=1e-6)
