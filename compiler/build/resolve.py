@@ -111,7 +111,7 @@ def _check_door(model: str, recipe: Recipe) -> None:
     if named := [option for option, value in given.items() if value]:
         raise ConfigError(
             f"{named[0]}: {model} is no ONNX model",
-            "export it by torch.onnx.export, with names for its inputs and outputs, and begin there",
+            "export it by torch.onnx.export, with names for inputs and outputs, and begin there",
         )
 
 

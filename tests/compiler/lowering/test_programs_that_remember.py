@@ -168,7 +168,7 @@ def test_a_batch_is_as_many_streams(tmp_path: Path) -> None:
     (state,) = net.states
     assert (net.inputs[0].shape, state.tensor.shape) == ((3, 4, 1, 1), (3, 4, 1, 4))
     streams = [stateful.stream("ring", seed=seed) for seed in range(3)]
-    (found,) = net.steps(np.concatenate(streams, axis=1))
+    found = np.asarray(net.steps(np.concatenate(streams, axis=1))[0], np.float32)
     alone = stateful.remembering("ring", tmp_path / "one.onnx")
     for place, x in enumerate(streams):
         expected = stateful.by_hand(alone, x)[:, 0]
