@@ -10,9 +10,10 @@ from edgekiln.runtime import bench, text
 from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.documents import Answers, Benches, Checked, Output, document
 from edgekiln.runtime.errors import EXIT_INTERRUPTED, EdgeKilnError
+from edgekiln.runtime.example_check import check_example
 from edgekiln.runtime.faults import print_error
 from edgekiln.runtime.manifest import text_of
-from edgekiln.runtime.program import check_example, run_files
+from edgekiln.runtime.program import run_files
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 

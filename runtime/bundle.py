@@ -24,6 +24,7 @@ from edgekiln.runtime.manifest import (
     ProgramSpec,
     TensorSpec,
     from_json,
+    of_steps,
 )
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ class Bundle:
 
     def example(self, kind: str, index: int, spec: TensorSpec) -> "NDArray[np.generic] | None":
         """The bundled example, kind "input" or "output"; None without one. Raises BundleError."""
-        return example_tensor(self.files, str(self.path), kind, index, spec)
+        steps = bool(self.program.states)
+        return example_tensor(self.files, str(self.path), kind, index, spec, steps=steps)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -166,14 +168,24 @@ def example_name(kind: str, index: int) -> str:
 
 
 def example_tensor(
-    files: Mapping[str, bytes], where: str, kind: str, index: int, spec: TensorSpec
+    files: Mapping[str, bytes],
+    where: str,
+    kind: str,
+    index: int,
+    spec: TensorSpec,
+    *,
+    steps: bool = False,
 ) -> "NDArray[np.generic] | None":
-    """The example among a program's files, as `Bundle.example`."""
+    """The example among a program's files, as `Bundle.example`; with `steps`, those of a stream:
+    (T, …), see `edgekiln.runtime.streams`.
+    """
     name = example_name(kind, index)
     raw = files.get(name)
     if raw is None:
         return None
     wanted = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+    if steps and raw and not len(raw) % wanted:
+        return np.frombuffer(raw, spec.dtype).reshape(-1, *of_steps(spec).shape[1:]).copy()
     if len(raw) != wanted:
         raise BundleError(f"{where}: {name} has {len(raw)} bytes instead of {wanted}", REBUILD_HINT)
     return np.frombuffer(raw, spec.dtype).reshape(spec.shape).copy()

@@ -1,6 +1,7 @@
 """Frozen dataclasses to JSON and back, by their type hints.
 
-Strict: every key must be there, no other key may be, and every value has the annotated type.
+Strict: every key must be there, no other key may be, and every value has the annotated type. Only a
+field of `hints.ABSENT_WHEN_EMPTY` is left out where it is empty, as in documents of before it was.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from edgekiln.runtime.hints import (
     UnionHint,
     fields_of,
     hint_of,
+    may_be_absent,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ class CodecError(ValueError):
 def encode(value: object) -> Any:  # what json takes
     """What `json.dumps` takes: dataclasses become objects, tuples lists, numpy's numbers plain."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+        absent = may_be_absent(type(value))
+        held = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {key: encode(item) for key, item in held.items() if item or key not in absent}
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -147,11 +151,13 @@ def _decode_tuple(hint: TupleHint, data: object, where: str) -> tuple[object, ..
 def _decode_record(kind: "type[DataclassInstance]", data: object, where: str) -> object:
     hints = fields_of(kind)
     items = _expect(data, dict, where)
-    if missing := sorted(hints.keys() - items.keys()):
+    if missing := sorted(hints.keys() - items.keys() - may_be_absent(kind)):
         raise CodecError(f"{_at(where)}missing {', '.join(map(repr, missing))}")
     if extra := sorted(items.keys() - hints.keys()):
         raise CodecError(f"{_at(where)}unknown {', '.join(map(repr, extra))}")
-    return kind(**{key: _decode(hints[key], items[key], _join(where, key)) for key in hints})
+    return kind(
+        **{key: _decode(hints[key], items[key], _join(where, key)) for key in hints if key in items}
+    )
 
 
 def _as_float(data: int, where: str) -> float:

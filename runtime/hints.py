@@ -111,6 +111,18 @@ def _is_text(key: Hint) -> bool:
     return key == ScalarHint(str) or (bool(words) and all(isinstance(w, str) for w in words))
 
 
+# Metadata of a field of a document that is left out where it is empty.
+ABSENT_WHEN_EMPTY: Mapping[str, bool] = {"absent_when_empty": True}
+
+
+@cache
+def may_be_absent(kind: "type[DataclassInstance]") -> frozenset[str]:
+    """The fields that documents leave out where they are empty: they have `ABSENT_WHEN_EMPTY`."""
+    return frozenset(
+        field.name for field in fields(kind) if field.metadata.keys() >= ABSENT_WHEN_EMPTY.keys()
+    )
+
+
 @cache
 def fields_of(kind: "type[DataclassInstance]") -> Mapping[str, Hint]:
     """Field → its hint, in the order of the fields of a dataclass, those it inherits included."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekiln.runtime.bundle import LIBRARY
 from edgekiln.runtime.errors import BundleError
-from edgekiln.runtime.manifest import REBUILD_HINT, ProgramSpec, TensorSpec
+from edgekiln.runtime.manifest import REBUILD_HINT, Layer, ProgramSpec, TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +52,7 @@ class Library:
         weakref.finalize(self, _unload, library._handle, descriptor)
         try:
             self._run, self._step = library.model_run, library.model_step
+            self._reset = getattr(library, "model_reset", None)
             self._facts = _facts(library)
         except (AttributeError, ValueError) as error:
             raise BundleError(f"{where}: not a program's library: {error}", REBUILD_HINT) from error
@@ -60,6 +61,9 @@ class Library:
         self._step.argtypes = (
             ctypes.c_int, pointers, pointers, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32,
         )  # fmt: skip
+
+        if self._reset is not None:
+            self._reset.argtypes, self._reset.restype = (ctypes.c_void_p,), None
 
     @property
     def address(self) -> int:
@@ -89,6 +93,16 @@ class Library:
                     f"{number}",
                     REBUILD_HINT,
                 )
+        if bool(spec.states) != (self._reset is not None):
+            raise BundleError(
+                f"{self._where}: {LIBRARY} and its description differ in whether it has a state",
+                REBUILD_HINT,
+            )
+
+    def reset(self, arena: "NDArray[np.uint8]") -> None:
+        """`model_reset`, of a program with states; nothing of any other."""
+        if self._reset is not None:
+            self._reset(arena.ctypes.data)
 
     def run(self, inputs: "Pointers", outputs: "Pointers", arena: "NDArray[np.uint8]") -> None:
         """`model_run`. Raises BundleError when it reports an error."""
@@ -163,6 +177,25 @@ def byte_count(spec: TensorSpec) -> int:
 def view(buffer: "NDArray[np.uint8]", spec: TensorSpec) -> "NDArray[np.generic]":
     """The tensor at the start of a buffer, in place."""
     return buffer[: byte_count(spec)].view(spec.dtype).reshape(spec.shape)
+
+
+def tensor_in(memory: "NDArray[np.uint8]", layer: Layer) -> "NDArray[np.generic]":
+    """A view of a layer's result in the memory it starts at, without its border, in ONNX's shape.
+
+    An "NHWC" tensor lies as [n][top + h + bottom][left + w + right][c]. Fewer axes than four are
+    (N, F): h = w = 1, c = F; and (N, T, F): h = 1, w = T, c = F; these have no border.
+    """
+    spec = layer.output
+    assert spec is not None, layer.name
+    if layer.layout != "NHWC" or len(spec.shape) != 4:
+        assert not any(layer.halo), layer.name
+        return view(memory, spec)
+    n, c, h, w = spec.shape
+    top, left, bottom, right = layer.halo
+    stored = (n, top + h + bottom, left + w + right, c)
+    size = math.prod(stored) * np.dtype(spec.dtype).itemsize
+    pixels = memory[:size].view(spec.dtype).reshape(stored)
+    return pixels[:, top : top + h, left : left + w].transpose(0, 3, 1, 2)
 
 
 def _unload(handle: int, descriptor: int) -> None:

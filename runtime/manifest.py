@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from edgekiln.runtime.codec import CodecError, decode, loads, to_json
 from edgekiln.runtime.errors import BundleError
+from edgekiln.runtime.hints import ABSENT_WHEN_EMPTY
 
 SCHEMA_VERSION = 1
 # What programs compute with, by numpy's names and with the bytes of a value.
@@ -41,6 +42,17 @@ class TensorSpec:
     zero_point: int | None = None
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()  # class names, for a classifier's output
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateSpec:
+    """What a program remembers from one call to the next: an input of its model and the output that
+    is the next call's input.
+    """
+
+    tensor: TensorSpec  # as the arena holds it, under the name of the model's input
+    output: str  # the model's output that becomes it
+    offset: int  # bytes, in the arena
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +109,8 @@ class ProgramSpec:
     layers: tuple[Layer, ...]
     model_sha256: str  # of the ONNX file that was compiled
     footprint: Footprint | None = None  # of a microcontroller's program
+    # What it remembers; reset to zeros. Such a program's calls are the steps of a stream.
+    states: tuple[StateSpec, ...] = field(default=(), metadata=ABSENT_WHEN_EMPTY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +125,11 @@ class Manifest:
 
 
 Document = TypeVar("Document", ProgramSpec, Manifest)
+
+
+def of_steps(spec: TensorSpec) -> TensorSpec:
+    """The spec of any number of steps: its first axis is theirs."""
+    return spec if spec.shape[:1] == (1,) else replace(spec, shape=(1, *spec.shape))
 
 
 def text_of(document: ProgramSpec | Manifest) -> str:
@@ -157,6 +176,8 @@ def _impossible(program: ProgramSpec) -> Iterator[str]:
         yield from _impossible_tensor(tensor)
     for layer in program.layers:
         yield from _impossible_layer(layer, program.arena_bytes)
+    for state in program.states:
+        yield from _impossible_state(state, program.arena_bytes)
 
 
 def _impossible_tensor(tensor: TensorSpec) -> Iterator[str]:
@@ -185,6 +206,15 @@ def _impossible_layer(layer: Layer, arena_bytes: int) -> Iterator[str]:
         end = layer.offset + stored_bytes(layer)
         if layer.offset < 0 or end > arena_bytes:
             yield f"layer {layer.name!r}: lies at {layer.offset}, outside the arena"
+
+
+def _impossible_state(state: StateSpec, arena_bytes: int) -> Iterator[str]:
+    yield from _impossible_tensor(state.tensor)
+    tensor = state.tensor
+    if tensor.dtype in DTYPES:
+        end = state.offset + math.prod(tensor.shape) * DTYPES[tensor.dtype]
+        if state.offset < 0 or end > arena_bytes:
+            yield f"state {tensor.name!r}: lies at {state.offset}, outside the arena"
 
 
 def stored_bytes(layer: Layer) -> int:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from edgekiln.runtime.bundle import example_tensor
-from edgekiln.runtime.errors import BundleError, ConfigError, InputError, MismatchError
+from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.inputs import fit, load_input
+from edgekiln.runtime.manifest import of_steps
 from edgekiln.runtime.runner import AotRunner, Runner
-from edgekiln.runtime.trust import open_trusted
+from edgekiln.runtime.streams import run_steps, without_one
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekiln.runtime.manifest import TensorSpec
+    from edgekiln.runtime.manifest import StateSpec, TensorSpec
 
 
 class LoadedProgram:
@@ -27,10 +27,30 @@ class LoadedProgram:
     Where the first axes of all inputs and outputs have one extent, that is the batch: then any
     number of samples is taken, or one without a batch axis. Of other programs every array has
     exactly the program's own shape.
+
+    A program that remembers, `states`, makes one step of its stream a call: arrays have exactly its
+    own shape, and threads that call it take turns in the same stream. `reset` begins a new one,
+    `stream` gives another one beside it.
     """
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
+
+    @property
+    def states(self) -> "tuple[StateSpec, ...]":
+        """What it remembers from one call to the next."""
+        return self.runner.spec.states if isinstance(self.runner, AotRunner) else ()
+
+    def reset(self) -> None:
+        """Begin a new stream: what it remembers is zero again. Nothing, if it has no states."""
+        if isinstance(self.runner, AotRunner):
+            self.runner.reset()
+
+    def stream(self) -> "LoadedProgram":
+        """The same program with a memory of its own: a stream that knows nothing of this one."""
+        return LoadedProgram(
+            self.runner.stream() if isinstance(self.runner, AotRunner) else self.runner
+        )
 
     @property
     def inputs(self) -> "tuple[TensorSpec, ...]":
@@ -59,13 +79,32 @@ class LoadedProgram:
         """
         specs = self.runner.inputs
         ordered = by_name(dict(named), arrays, specs)
-        batched = batch_of(self.runner) is not None
+        batched = batch_of(self.runner) is not None and not self.states
         given = [
             fit(np.asarray(each), spec, "load", batched=batched)
             for each, spec in zip(ordered, specs, strict=True)
         ]
-        results = run_batched(self.runner, given)
+        results = self.runner.run(*given) if self.states else run_batched(self.runner, given)
         return results[0] if len(results) == 1 else results
+
+    def steps(
+        self, *arrays: "NDArray[np.generic]", **named: "NDArray[np.generic]"
+    ) -> "list[NDArray[np.generic]]":
+        """Go on with the stream by many steps; the outputs of all of them.
+
+        Arrays are (T, …) for T steps of the program's own shape, whose first axis, where it has one
+        item, may be left out.
+
+        Raises:
+            InputError: as a call, or the inputs have different numbers of steps.
+        """
+        specs = self.runner.inputs
+        ordered = by_name(dict(named), arrays, specs)
+        given = [
+            fit(without_one(np.asarray(each), spec), of_steps(spec), "steps")
+            for each, spec in zip(ordered, specs, strict=True)
+        ]
+        return run_steps(self.runner, given)
 
 
 T = TypeVar("T")
@@ -183,6 +222,8 @@ def run_files(
 ) -> "list[tuple[TensorSpec, NDArray[np.generic]]]":
     """Run a program on input files and write its outputs as .npy files, when given.
 
+    The files of a program with states hold the steps of one stream, from its beginning.
+
     Args:
         inputs: "FILE" or "NAME=FILE"; one .npz of several arrays is for all inputs of those names.
 
@@ -198,12 +239,13 @@ def run_files(
             f"{len(outputs)} outputs are given, {path.name} has {len(runner.outputs)}",
             hint="give --output once for each, or not at all",
         )
+    streamed = bool(runner.spec.states)
     batched = batch_of(runner) is not None
     arrays = [
-        load_input(file, spec, batched=batched)
+        load_input(file, of_steps(spec) if streamed else spec, batched=streamed or batched)
         for file, spec in zip(files, runner.inputs, strict=True)
     ]
-    results = run_batched(runner, arrays)
+    results = run_steps(runner, arrays) if streamed else run_batched(runner, arrays)
     for file, result in zip(outputs, results, strict=False):
         save(file, result)
     return list(zip(runner.outputs, results, strict=True))
@@ -225,44 +267,6 @@ def _files_of(inputs: Sequence[str], specs: "tuple[TensorSpec, ...]") -> list[Pa
     if len(specs) > 1 and len(listed) == 1 and not named and listed[0].suffix == ".npz":
         return listed * len(specs)  # each input takes the array of its name
     return by_name(named, listed, specs)
-
-
-def check_example(path: Path, *, signers: Path | None = None) -> list[str]:
-    """Run a bundle's example; the names of the outputs, all of them equal to the expected ones.
-
-    Raises:
-        BundleError: damaged, for another machine, not signed where that is demanded, or without an
-            expected output.
-        MismatchError: an output differs.
-    """
-    opened = open_trusted(path, signers)
-    runner = AotRunner.of(opened)
-    expected = [
-        example_tensor(opened.files, str(path), "output", index, spec)
-        for index, spec in enumerate(runner.outputs)
-    ]
-    inputs = [
-        example_tensor(opened.files, str(path), "input", index, spec)
-        for index, spec in enumerate(runner.inputs)
-    ]
-    given = [array for array in inputs if array is not None]
-    if len(given) < len(inputs) or any(array is None for array in expected):
-        raise BundleError(
-            f"{path}: has no example with an expected output",
-            hint="package it on a machine that can run it",
-        )
-    for spec, wanted, got in zip(runner.outputs, expected, runner.run(*given), strict=True):
-        assert wanted is not None
-        # As bytes: -0 is not 0 then, and a NaN is equal to itself.
-        theirs, ours = (np.frombuffer(each.tobytes(), np.uint8) for each in (wanted, got))
-        differing = int((theirs != ours).sum())
-        if differing:
-            raise MismatchError(
-                f"{path}: output {spec.name!r} differs from the expected one in {differing} of "
-                f"{got.nbytes} bytes",
-                hint="this CPU computes otherwise than the one it was packaged on: report it",
-            )
-    return [spec.name for spec in runner.outputs]
 
 
 def save(path: Path, array: "NDArray[np.generic]") -> None:

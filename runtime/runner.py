@@ -1,6 +1,6 @@
 """Runners: one interface to a compiled program and to ONNX Runtime, the reference it is held to."""
 
-import math
+import copy
 import os
 import platform
 import threading
@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-import numpy as np
-
 from edgekiln.runtime.amx_permission import request_amx_permission
 from edgekiln.runtime.bundle import LIBRARY, ProgramFile
 from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
 from edgekiln.runtime.host import cpu_flags
-from edgekiln.runtime.library import Library, Pointers, aligned, view
+from edgekiln.runtime.library import Library, Pointers, aligned, tensor_in, view
 from edgekiln.runtime.manifest import REBUILD_HINT, Layer, ProgramSpec, TensorSpec
 from edgekiln.runtime.trust import open_trusted
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 Optimization = Literal["disable", "basic", "extended", "all"]
@@ -48,7 +47,7 @@ class AotRunner:
 
     Buffers are allocated once. Threads that share an instance wait for each other; instances share
     nothing and run in parallel. A forked child may use its copy, whatever the parent's threads were
-    doing.
+    doing. What a program with states remembers is the instance's: it is one stream.
     """
 
     def __init__(self, spec: ProgramSpec, library: bytes, where: str) -> None:
@@ -58,10 +57,26 @@ class AotRunner:
         self.spec = spec
         self._library = Library(library, where)
         self._library.check(spec)
-        self.arena = aligned(spec.arena_bytes)
-        self._in, self._out = Pointers(spec.inputs), Pointers(spec.outputs)
+        self._allocate()
+
+    def _allocate(self) -> None:
+        """Memory of its own, as it is before the first inference."""
+        self.arena = aligned(self.spec.arena_bytes)
+        self._in, self._out = Pointers(self.spec.inputs), Pointers(self.spec.outputs)
         self._lock = threading.Lock()
         _RUNNERS.add(self)
+        self.reset()
+
+    def stream(self) -> Self:
+        """Another stream of the same program: it shares the code and nothing else."""
+        other = copy.copy(self)
+        other._allocate()
+        return other
+
+    def reset(self) -> None:
+        """Begin a new stream: forget what a program with states remembers."""
+        with self._lock:
+            self._library.reset(self.arena)
 
     @classmethod
     def open(cls, path: Path, signers: Path | None = None) -> Self:
@@ -265,26 +280,6 @@ def check_inputs(arrays: "tuple[NDArray[np.generic], ...]", specs: tuple[TensorS
                 f"this array is {array.dtype} {array.shape}",
                 hint="edgekiln.runtime.load(...) also takes batches and uint8 images",
             )
-
-
-def tensor_in(memory: "NDArray[np.uint8]", layer: Layer) -> "NDArray[np.generic]":
-    """A view of a layer's result in the memory it starts at, without its border, in ONNX's shape.
-
-    An "NHWC" tensor lies as [n][top + h + bottom][left + w + right][c]. Fewer axes than four are
-    (N, F): h = w = 1, c = F; and (N, T, F): h = 1, w = T, c = F; these have no border.
-    """
-    spec = layer.output
-    assert spec is not None, layer.name
-    if layer.layout != "NHWC" or len(spec.shape) != 4:
-        assert not any(layer.halo), layer.name
-        return view(memory, spec)
-    n, c, h, w = spec.shape
-    top, left, bottom, right = layer.halo
-    stored = (n, top + h + bottom, left + w + right, c)
-    size = math.prod(stored) * np.dtype(spec.dtype).itemsize
-    # Now (N, rows, columns, C), with the border.
-    pixels = memory[:size].view(spec.dtype).reshape(stored)
-    return pixels[:, top : top + h, left : left + w].transpose(0, 3, 1, 2)
 
 
 def _ort_spec(value: Any, batch: int) -> TensorSpec:  # ONNX Runtime ships no types

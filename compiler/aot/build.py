@@ -25,7 +25,7 @@ from edgekiln.compiler.ir.program import Call, Const, In, Out, Program, Ref
 from edgekiln.compiler.pipeline.object_cache import NO_CACHE, ObjectCache
 from edgekiln.runtime.bundle import LIBRARY
 from edgekiln.runtime.errors import StorageError
-from edgekiln.runtime.manifest import Layer, ProgramSpec
+from edgekiln.runtime.manifest import Layer, ProgramSpec, StateSpec
 from edgekiln.targets.profile import TargetProfile
 
 # Where buffers lie in the arena.
@@ -96,6 +96,7 @@ def _archived(
         # Vectors may read, and drop, some bytes behind the last buffer.
         arena_bytes=plan.peak + OVERREAD_BYTES,
         places=_places(program, plan) if edges_in_arena else None,
+        states=tuple(_states(program, plan)),
     )
     try:
         with tempfile.TemporaryDirectory(prefix="edgekiln-aot-") as directory:
@@ -121,6 +122,14 @@ def _places(program: Program, plan: ArenaPlan) -> emit.Places:
     )
 
 
+def _states(program: Program, plan: ArenaPlan) -> Iterator[emit.PlacedState]:
+    sizes = {buffer.name: buffer.bytes for buffer in program.buffers}
+    for state in program.states:
+        offset = plan.offsets[state.buffer]
+        spec = StateSpec(tensor=state.tensor, output=state.output, offset=offset)
+        yield emit.PlacedState(spec=spec, bytes=sizes[state.buffer])
+
+
 def _spec(
     program: Program, profile: TargetProfile, source: emit.PlacedProgram, layers: tuple[Layer, ...]
 ) -> ProgramSpec:
@@ -138,6 +147,7 @@ def _spec(
         code_bytes=0,
         layers=layers,
         model_sha256=program.model_sha256,
+        states=tuple(state.spec for state in source.states),
     )
 
 
@@ -228,7 +238,7 @@ def _make_archive(compiler: Compiler, symbols: list[str], source: emit.PlacedPro
     """Make libmodel.a, which holds one object file."""
     code, constants = compiler.compile(["model.c", "weights.S"])
     objects = [code, *(f"{symbol}.kernel.o" for symbol in symbols), constants]
-    exports = (*emit.EXPORTS, *(emit.PLACES if source.places else ()))
+    exports = source.exports
     # One relocatable object, so that kernels are no one's symbols but the library's own, without
     # the half-precision helpers TVM adds to each of its objects (sections nothing refers to).
     roots = [f"-Wl,--undefined={name}" for name in exports]

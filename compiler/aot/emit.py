@@ -8,12 +8,13 @@ from edgekiln.compiler.aot.planner import ALIGN, nbytes
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Program
 from edgekiln.compiler.kernels.conv2d.winograd_plan import MOST_SCRATCH_BYTES
-from edgekiln.runtime.manifest import DTYPES, TensorSpec
+from edgekiln.runtime.manifest import DTYPES, StateSpec, TensorSpec
 from edgekiln.targets.profile import TargetProfile
 
 # What a library offers; every other symbol is local to it.
 FUNCTIONS = ("model_run", "model_step")
 PLACES = ("model_input_offsets", "model_output_offsets")  # only of microcontrollers
+RESET = "model_reset"  # only of programs with states
 EXPORTS = (
     *FUNCTIONS, "model_steps", "model_arena_bytes", "model_input_count", "model_output_count",
     "model_step_count", "model_input_bytes", "model_output_bytes",
@@ -46,6 +47,13 @@ class PlacedProgram:
     steps: Sequence[PlacedCall]
     arena_bytes: int
     places: "Places | None" = None
+    states: "Sequence[PlacedState]" = ()
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """What its library offers."""
+        places = PLACES if self.places else ()
+        return (*EXPORTS, *places, *((RESET,) if self.states else ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +62,19 @@ class Places:
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedState:
+    """A state: where it lies in the arena, and the byte that all of it is after a reset."""
+
+    spec: StateSpec
+    bytes: int  # of its memory, a border included
+
+    @property
+    def zero(self) -> int:
+        """The code of zero."""
+        return (self.spec.tensor.zero_point or 0) & 0xFF
 
 
 def arena(offset: int) -> str:
@@ -82,8 +103,13 @@ def header(source: PlacedProgram, profile: TargetProfile) -> str:
             for index, offset in enumerate(given)
         ]
         places = templates.PLACES.format(offsets="\n".join(offsets))
+    remembers = bool(source.states)
     return templates.HEADER.format(
-        places=places, needs=templates.NEEDS[profile.kind].format(
+        places=places, keeps=templates.KEEPS[remembers], survives=templates.SURVIVES[remembers],
+        reset=templates.RESET.format(
+            count=len(source.states), states="\n".join(map(_state, source.states))
+        ) if remembers else "",
+        needs=templates.NEEDS[profile.kind].format(
             features=" ".join(profile.features), cflags=" ".join(profile.toolchain.cflags),
             stack=_STACK_BYTES >> 10,
         ),
@@ -103,8 +129,14 @@ def code(source: PlacedProgram) -> str:
             inputs=", ".join(map(str, source.places.inputs)),
             outputs=", ".join(map(str, source.places.outputs)),
         )
+    reset = ""
+    if source.states:
+        lines = (f"    memset(ARENA({s.spec.offset}), {s.zero}, {s.bytes});" for s in source.states)
+        reset = templates.RESET_CODE.format(states="\n".join(lines))
     return templates.CODE.format(
         places=places,
+        reset=reset,
+        includes="#include <string.h>\n\n" if reset else "",
         declarations="\n".join(_declarations(source.steps)),
         weights=WEIGHTS,
         input_bytes=", ".join(str(nbytes(spec)) for spec in source.inputs),
@@ -176,6 +208,11 @@ def _sizes(prefix: str, spec: TensorSpec) -> Iterator[str]:
     yield f"#define {prefix}_ELEMENTS {elements}"
     yield f"#define {prefix}_TYPE {C_TYPES[spec.dtype]}"
     yield f"#define {prefix}_NAME {_string(spec.name)}"
+
+
+def _state(state: PlacedState) -> str:
+    spec = state.spec
+    return f" *   {_describe(spec.tensor)}; becomes {_comment(spec.output)}"
 
 
 def _describe(spec: TensorSpec) -> str:

@@ -56,8 +56,11 @@ class ArenaPlan:
 
 
 def lifetimes(program: Program) -> list[Interval]:
-    """Each buffer's life: from the first call that names it, which must write it, to the last."""
-    first: dict[str, int] = {}
+    """Each buffer's life: from the first call that names it, which must write it, to the last; that
+    of a state is all of the program.
+    """
+    kept = {state.buffer for state in program.states}
+    first: dict[str, int] = dict.fromkeys(kept, 0)
     last: dict[str, int] = {}
     for index, call in enumerate(program.calls):
         written = call.args[len(call.args) - call.writes :]
@@ -69,6 +72,7 @@ def lifetimes(program: Program) -> list[Interval]:
             assert known, f"{call.name} reads {arg.buffer} before anyone wrote it"
             first.setdefault(arg.buffer, index)
             last[arg.buffer] = index
+    last |= dict.fromkeys(kept, len(program.calls) - 1)
     return [
         Interval(name=b.name, bytes=b.bytes, first=first[b.name], last=last[b.name])
         for b in program.buffers

@@ -18,14 +18,13 @@ REQUEST = """\
 HEADER = """\
 /* {name} for {target}. Made by EdgeKiln.
  *
- * The library allocates nothing, prints nothing, keeps no state and takes no lock: one thread per
+ * The library allocates nothing, prints nothing, {keeps} and takes no lock: one thread per
  * arena may run it, any number of threads with an arena each. All memory is the caller's:
  *
  *     static _Alignas(MODEL_ALIGN) unsigned char arena[MODEL_ARENA_BYTES];
  *
  * Every input, every output and the arena start at a multiple of MODEL_ALIGN bytes. The library may
- * read, and ignores, up to MODEL_OVERREAD_BYTES past the end of an input or output. Nothing has to
- * be initialized and nothing in the arena has to survive between two runs.
+ * read, and ignores, up to MODEL_OVERREAD_BYTES past the end of an input or output. {survives}
 {needs}
 {request} */
 #ifndef MODEL_H
@@ -51,7 +50,7 @@ extern "C" {{
 
 /* One inference, start to end, on the calling thread. 0, or MODEL_E_*. */
 int model_run(const void *const in[], void *const out[], void *arena);
-
+{reset}
 /* The same inference step by step, in order, for profiles and for threads of your own: items
  * begin..end-1 of a step's `work` independent items; where work is 0 begin and end are ignored.
  * A step must be done before the next one begins. Pointers are not checked. 0, or MODEL_E_STEP. */
@@ -87,6 +86,34 @@ NEEDS: Mapping[DeviceKind, str] = {
  * round to nearest, as after reset; interrupts may come at any time.""",
 }
 
+# By whether the program has states.
+KEEPS = {False: "keeps no state", True: "keeps its state in the arena"}
+SURVIVES = {
+    False: """\
+Nothing has to
+ * be initialized and nothing in the arena has to survive between two runs.""",
+    True: """\
+Each run is
+ * a step of a stream: the arena keeps what the next one has to know. Call model_reset before the
+ * first one, and leave the arena alone until the stream is over; a second stream takes another.""",
+}
+
+RESET = """\
+
+/* Begin a stream: what the program remembers in `arena`, which starts at a multiple of MODEL_ALIGN
+ * bytes, becomes zero. It remembers:
+{states} */
+#define MODEL_STATE_COUNT {count}
+void model_reset(void *arena);
+"""
+
+RESET_CODE = """\
+
+void model_reset(void *arena) {{
+{states}
+}}
+"""
+
 PLACES = """\
 
 /* Where inputs and outputs may lie in the arena, so that they take no memory of their own, e.g.
@@ -102,7 +129,7 @@ const size_t model_output_offsets[MODEL_OUTPUT_COUNT] = {{{outputs}}};
 """
 
 CODE = """\
-#include "model.h"
+{includes}#include "model.h"
 
 /* Inputs and constants are only read; the cast spares a declaration that tells them apart. */
 #define IN(i) ((void *)(uintptr_t)in[i])
@@ -141,7 +168,7 @@ int model_run(const void *const in[], void *const out[], void *arena) {{
 {run}
     return 0;
 }}
-
+{reset}
 int model_step(int step, const void *const in[], void *const out[], void *arena, int32_t begin,
                int32_t end) {{
     (void)in, (void)out, (void)arena, (void)begin, (void)end;

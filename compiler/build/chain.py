@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekiln.compiler.build import resolve, scoring
-from edgekiln.compiler.build.recipe import stage_class
+from edgekiln.compiler.build.recipe import Recipe, stage_class
 from edgekiln.compiler.build.result import TargetResult, target_result
 from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.evaluation.report import Costs
@@ -22,7 +22,7 @@ class Chain:
     evaluate: str  # the stage that scores, the same way; it takes `data` and `seed`
     agree: str  # the one that does so without labels; it takes the path of a `reference`, too
     scores: Callable[[str, int], bool]  # whether the data of a spec and a seed has labels
-    enter: Callable[[Path, tuple[str, ...]], resolve.EnteredFile]  # a user's file, and its shapes
+    enter: Callable[[Path, Recipe], resolve.EnteredFile]  # a user's file
     data_of: Callable[[Artifact], str]
     done_stages: Callable[[Artifact], tuple[str, ...]]
     costs: Callable[[Artifact, Collection[str]], Costs]

@@ -2,6 +2,10 @@
 
 data = "digits"             # of every stage, unless its section says otherwise
 shape = ["seq=128"]         # sizes of open extents of an ONNX model
+constant = ["sr=16000"]     # inputs of it that are the same in every call
+state = ["h0=hn"]           # inputs of a model that are outputs of the call before
+stream = "x=2:1"            # the streaming form: a call takes 1 new frame of x along axis 2
+no-state = false            # whether to look for none of these
 calibrate = "pictures/"     # samples, with labels or without, for the ranges of quantization
 seed = 0
 allow-factories = ["nets:tiny"]  # that module files may name, besides the zoo's
@@ -35,6 +39,10 @@ SHARED: Mapping[str, Hint] = {
     "calibrate": ScalarHint(str),
     "shape": _NAMES,
     "seed": ScalarHint(int),
+    "constant": _NAMES,
+    "state": _NAMES,
+    "no-state": ScalarHint(bool),
+    "stream": ScalarHint(str),
     "skip": _NAMES,
     "allow-factories": _NAMES,
 }
@@ -63,6 +71,10 @@ class Recipe:
     data: str = ""
     calibrate: str = ""
     shape: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
+    state: tuple[str, ...] = ()
+    no_state: bool = False
+    stream: str = ""
     seed: int = 0
     skip: tuple[str, ...] = ()
     allow_factories: tuple[str, ...] = ()
@@ -162,6 +174,10 @@ def override(
     calibrate: str | None = None,
     seed: int | None = None,
     shape: tuple[str, ...] = (),
+    constant: tuple[str, ...] = (),
+    state: tuple[str, ...] = (),
+    no_state: bool = False,
+    stream: str = "",
     skip: tuple[str, ...] = (),
     allow_factories: tuple[str, ...] = (),
 ) -> Recipe:
@@ -188,6 +204,10 @@ def override(
         recipe,
         options=options,
         shape=(*recipe.shape, *shape),
+        constant=(*recipe.constant, *constant),
+        state=(*recipe.state, *state),
+        no_state=recipe.no_state or no_state,
+        stream=stream or recipe.stream,
         skip=(*recipe.skip, *skip),
         allow_factories=(*recipe.allow_factories, *allow_factories),
         **changes,

@@ -52,18 +52,26 @@ class EnteredFile:
     content: bytes | None = None  # what is taken in; None: the file as it lies there
 
 
-def enter(path: Path, shapes: tuple[str, ...] = ()) -> EnteredFile:
-    """Look at a user's file. `shapes` are sizes of an ONNX model's open extents.
+def enter(path: Path, recipe: Recipe) -> EnteredFile:
+    """Look at a user's file. The recipe says of an ONNX model which sizes are fixed, which inputs
+    are constant and what it remembers.
 
     Raises:
-        EdgeKilnError: unknown, damaged, or the shapes do not fit.
+        EdgeKilnError: unknown, damaged, or what the recipe says does not fit.
     """
     if path.suffix != ".onnx":
         return EnteredFile(kind=kind_of(path))
     from edgekiln.compiler.onnx_model import door
     from edgekiln.compiler.onnx_model.io import is_quantized
 
-    entered = door.enter(path, shapes)
+    entered = door.enter(
+        path,
+        recipe.shape,
+        constants=recipe.constant,
+        window=recipe.stream,
+        pairs=recipe.state,
+        find_states=not recipe.no_state,
+    )
     return EnteredFile(
         kind="onnx-int8" if is_quantized(entered.model) else "onnx",
         notes=entered.notes,
@@ -77,18 +85,19 @@ def start(
     model: str,
     recipe: Recipe,
     advance: Advance = silent,
-    door: Callable[[Path, tuple[str, ...]], EnteredFile] = enter,
+    door: Callable[[Path, Recipe], EnteredFile] = enter,
 ) -> Artifact:
     """The artifact that a chain begins with: the user's file, or a fresh module.
 
     Raises:
         EdgeKilnError: no such file or model, or it cannot be read.
     """
+    _check_door(model, recipe)
     if is_file(model):
         path = Path(model)
         if not path.exists():
             raise InputError(f"no such file: {model}")
-        return _taken_in(store, path, door(path, recipe.shape))
+        return _taken_in(store, path, door(path, recipe))
     from edgekiln.compiler.stages.initialize import InitializeStage
 
     # Samples without labels serve for a factory of the user's; a model of the zoo has data of its
@@ -98,14 +107,26 @@ def start(
     return store.run(stage, None, None, advance)
 
 
-def given_model(path: Path, shapes: tuple[str, ...] = ()) -> Artifact:
+def given_model(path: Path, recipe: Recipe) -> Artifact:
     """A user's ONNX file as a build takes it in, with the history that the store knows of it.
 
     Raises:
         EdgeKilnError: as `enter`.
     """
-    entered = enter(path, shapes)
+    entered = enter(path, recipe)
     return known_model(path) if entered.content is None else _taken_in(Store(), path, entered)
+
+
+def _check_door(model: str, recipe: Recipe) -> None:
+    """Refuse what is said of the inputs and outputs of an ONNX model where there is none."""
+    if Path(model).suffix == ".onnx":
+        return
+    given = {"--state": recipe.state, "--constant": recipe.constant, "--stream": recipe.stream}
+    if named := [option for option, value in given.items() if value]:
+        raise ConfigError(
+            f"{named[0]}: {model} is no ONNX model",
+            "export it by torch.onnx.export, with names for inputs and outputs, and begin there",
+        )
 
 
 def _taken_in(store: Store, path: Path, entered: EnteredFile) -> Artifact:

@@ -10,7 +10,11 @@ from edgekiln.compiler.cli.options import (
     Finite,
     FiniteRange,
     allow_factory_option,
+    constant_option,
+    no_state_option,
     shape_option,
+    state_option,
+    stream_option,
 )
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
@@ -107,6 +111,10 @@ from edgekiln.compiler.cli.store import store_option
     "(default: none).",
 )
 @shape_option
+@constant_option
+@state_option
+@no_state_option
+@stream_option
 @allow_factory_option
 @store_option
 @json_option
@@ -128,6 +136,10 @@ def build(
     check_ir: bool,
     dump_ir: Path | None,
     shape: tuple[str, ...],
+    constant: tuple[str, ...],
+    state: tuple[str, ...],
+    no_state: bool,
+    stream: str,
     allow_factory: tuple[str, ...],
     store_url: str,
     as_json: bool,
@@ -159,6 +171,10 @@ def build(
         calibrate=calibrate,
         seed=seed,
         shape=shape,
+        constant=constant,
+        state=state,
+        no_state=no_state,
+        stream=stream,
         skip=recipes.check_skip(skip, "--skip"),
         allow_factories=allow_factory,
     )

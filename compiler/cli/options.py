@@ -43,6 +43,32 @@ shape_option = click.option(
     "INPUT=1x3x224x224; again for more (default: none).",
 )  # fmt: skip
 
+constant_option = click.option(
+    "--constant", "constant", multiple=True, metavar="NAME=VALUE",
+    help="Let this input of an ONNX model be the same in every call; again for more (default: "
+    "none).",
+)  # fmt: skip
+
+state_option = click.option(
+    "--state", "state", multiple=True, metavar="IN=OUT",
+    help="Let the program remember: this input is the call before's output, zero in the first; "
+    "again for more (default: the pairs whose names say so).",
+)  # fmt: skip
+
+no_state_option = click.option(
+    "--no-state", "no_state", is_flag=True,
+    help="Look for no such pairs: what might be remembered is an input and an output.",
+)  # fmt: skip
+
+stream_option = click.option(
+    "--stream", "stream", metavar="INPUT=AXIS:STEP", default="",
+    help="Take the streaming form of a model over a window: a call is given STEP new frames of "
+    "INPUT along AXIS, and the program remembers what else it takes (default: none).",
+)  # fmt: skip
+
+# What becomes of a user's ONNX model at the door.
+DOOR_OPTIONS = (shape_option, constant_option, state_option, no_state_option, stream_option)
+
 allow_factory_option = click.option(
     "--allow-factory", multiple=True, metavar="PACKAGE.MODULE:FACTORY",
     help="Let a module file (.pt) have its network made by this function, too; again for more. "

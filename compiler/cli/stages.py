@@ -7,7 +7,7 @@ import click
 
 from edgekiln.compiler.build.recipe import Option, Recipe, stage_class, stage_options
 from edgekiln.compiler.build.stage_table import SUMMARIES
-from edgekiln.compiler.cli.options import SEED, Finite, allow_factory_option, shape_option
+from edgekiln.compiler.cli.options import DOOR_OPTIONS, SEED, Finite, allow_factory_option
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
 from edgekiln.runtime.hints import LiteralHint, ScalarHint, TupleHint, UnionHint
@@ -63,7 +63,8 @@ class StageCommand(click.Command):
                 # click's decorators add an option to a command that is there, too.
                 allow_factory_option(self)
             if "onnx" in cls.takes:
-                shape_option(self)
+                for add in DOOR_OPTIONS:
+                    add(self)
             store_option(self)
             json_option(self)
         return super().get_params(ctx)
@@ -80,6 +81,10 @@ class StageCommand(click.Command):
         dump_ir: Path | None = None,
         allow_factory: tuple[str, ...] = (),
         shape: tuple[str, ...] = (),
+        constant: tuple[str, ...] = (),
+        state: tuple[str, ...] = (),
+        no_state: bool = False,
+        stream: str = "",
         **options: Any,  # of the types of the stage's fields
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
@@ -98,6 +103,10 @@ class StageCommand(click.Command):
             seed=options.get("seed") or 0,
             allow_factories=allow_factory,
             shape=shape,
+            constant=constant,
+            state=state,
+            no_state=no_state,
+            stream=stream,
             options={self.name: options},
         )
         artifact = begin_stage(store, self.name, src, recipe)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekiln.compiler.cli.options import SEED, allow_factory_option, shape_option
+from edgekiln.compiler.cli.options import DOOR_OPTIONS, SEED, allow_factory_option
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 if TYPE_CHECKING:
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 
 
+def _door_options(command: click.Command) -> click.Command:
+    for add in DOOR_OPTIONS:
+        add(command)
+    return command
+
+
+@_door_options
 @click.command()
 @click.argument("program", metavar="BUNDLE|LIB", type=_FILE)
 @click.option(
@@ -51,19 +58,20 @@ _FILE = click.Path(path_type=Path)
     type=click.IntRange(min=1),
     help="Compare on this many held-out samples.",
 )
-@shape_option
 @allow_factory_option
 @json_option
 def verify(
     *, program: Path, model: Path | None, float_model: Path | None, module: Path | None,
-    data: str, seed: int, samples: int, shape: tuple[str, ...], allow_factory: tuple[str, ...],
-    as_json: bool,
+    data: str, seed: int, samples: int, allow_factory: tuple[str, ...], as_json: bool,
+    shape: tuple[str, ...], constant: tuple[str, ...], state: tuple[str, ...], no_state: bool,
+    stream: str,
 ) -> None:  # fmt: skip
     """Compare a program with ONNX Runtime, per output and per layer.
 
     Exit code 7 when a layer differs by more than rounding ties, and exact arithmetic does not say
     that it is ONNX Runtime which is off.
     """
+    from edgekiln.compiler.build.recipe import Recipe
     from edgekiln.compiler.build.resolve import given_model, kind_of
     from edgekiln.compiler.evaluation import parity
     from edgekiln.compiler.evaluation.layerwise import verify as run
@@ -73,7 +81,8 @@ def verify(
     from edgekiln.runtime.runner import AotRunner
 
     runner = AotRunner.open(program)
-    source = given_model(model, shape) if model else source_model(runner.spec)
+    door = Recipe(shape=shape, constant=constant, state=state, no_state=no_state, stream=stream)
+    source = given_model(model, door) if model else source_model(runner.spec)
     model = source.path
     data = data or data_place(Store(), source.chain)
     batches = parity.batches_for(runner.spec, model, data=data, seed=seed, samples=samples)
@@ -84,8 +93,7 @@ def verify(
     if float_model and quantized:
         steps.append(("float ONNX", parity.onnx_model(float_model)))
     steps.append(("int8 ONNX" if quantized else "float ONNX", parity.onnx_model(model)))
-    inputs = runner.inputs
-    steps.append(("program", lambda given: runner.run(*(given[each.name] for each in inputs))[0]))
+    steps.append(("program", parity.program_model(runner)))
     links = parity.links(steps, batches)
     result = run(program, model, batches)
     if as_json:

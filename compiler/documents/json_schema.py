@@ -1,6 +1,6 @@
 """JSON Schemas (draft 2020-12) of what commands print, made from the types they print."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.documents.field_comments import comments_of
@@ -14,6 +14,7 @@ from edgekiln.runtime.hints import (
     TupleHint,
     UnionHint,
     fields_of,
+    may_be_absent,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _reference(cls: "type[DataclassInstance]", definitions: Definitions) -> Sche
         definitions[name] = {}  # holds the place: a type may hold itself
         definitions[name] = _record(_properties(cls, definitions), cls)
     required = definitions[name].get("required")
-    same = required is None or required == list(fields_of(cls))
+    same = required is None or required == _always_there(cls, fields_of(cls))
     assert same, f"two types of a document are named {name}"
     return {"$ref": f"#/$defs/{name}"}
 
@@ -92,12 +93,16 @@ def _properties(cls: "type[DataclassInstance]", definitions: Definitions) -> dic
     }
 
 
-def _record(properties: Mapping[str, Schema], cls: type) -> Schema:
+def _always_there(cls: "type[DataclassInstance]", names: Iterable[str]) -> list[str]:
+    absent = may_be_absent(cls)
+    return [name for name in names if name not in absent]
+
+
+def _record(properties: Mapping[str, Schema], cls: "type[DataclassInstance]") -> Schema:
     return {
         "description": " ".join((cls.__doc__ or "").split()),
         "type": "object",
         "properties": properties,
-        # `encode` writes every field, those at their default, too.
-        "required": list(properties),
+        "required": _always_there(cls, properties),
         "additionalProperties": False,
     }

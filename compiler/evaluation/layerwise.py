@@ -119,7 +119,8 @@ def verify(program: Path, model: Path, batches: "Sequence[Inputs]") -> Verificat
     """Compare a bundle or lib artifact with the QDQ model it was made from.
 
     Args:
-        batches: inputs of the program's own shapes, a call's each.
+        batches: inputs of the program's own shapes, a call's each; of a program with states, those
+            of a stream each, (T, …).
 
     Raises:
         InputError: the model is not the one the program was made from.
@@ -138,25 +139,40 @@ def verify(program: Path, model: Path, batches: "Sequence[Inputs]") -> Verificat
     layers: dict[str, _Tally] = {}
     outputs = [_Tally(spec.name, "output", None) for spec in runner.outputs]
     same = rows = 0
-    for batch in batches:
-        truth = oracle.run(batch)
-        ours = runner.run(*_in_order(runner, batch))
+    calls = 0
+    # Layer by layer the states, too, are what ONNX Runtime has, not what the whole program made.
+    isolated = runner.stream()
+    for given, truth in _calls(oracle, batches, runner, isolated):
+        calls += 1
+        ours = runner.run(*_in_order(runner, given))
         for tally, mine, name in zip(outputs, ours, oracle.outputs, strict=True):
             tally.difference.add(mine, truth[name])
         best, wanted = (best_of(each) for each in (ours[0], truth[oracle.outputs[0]]))
         same, rows = same + int((best == wanted).sum()), rows + len(best)
-        for layer, mine, theirs in _isolated(runner, batch, truth):
+        for layer, mine, theirs in _isolated(isolated, given, truth):
             tally = layers.setdefault(layer.name, _Tally.of(layer))
             tally.difference.add(_codes(layer, mine, mine), _codes(layer, mine, theirs))
     gaps = tuple(tally.gap() for tally in layers.values())
     return Verification(
-        samples=len(batches) * (batch_of(runner) or 1),
+        samples=calls * (batch_of(runner) or 1),
         layers=gaps,
         outputs=tuple(tally.gap() for tally in outputs),
         agreement=same / rows if rows else 1.0,
         unchecked=tuple(layer.name for layer in runner.spec.layers if layer.name not in layers),
         judged=_judge(runner, oracle, batches, layers.keys(), [g.name for g in gaps if not g.ok]),
     )
+
+
+def _calls(
+    oracle: Oracle, batches: "Sequence[Inputs]", *runners: "AotRunner"
+) -> "Iterator[tuple[Inputs, dict[str, NDArray[np.generic]]]]":
+    """The inputs of each call, the steps of a stream one by one, and what ONNX Runtime has there;
+    the runners begin a stream where one begins.
+    """
+    for batch in batches:
+        for runner in runners:
+            runner.reset()
+        yield from oracle.steps(batch)
 
 
 def best_of(output: "NDArray[np.generic]") -> "NDArray[np.intp]":
@@ -177,9 +193,8 @@ def _judge(
         return ()
     referee = Referee(oracle.model, known | {each.name for each in runner.inputs})
     found: dict[str, tuple[_Tally, _Tally]] = {}
-    for batch in batches:
-        truth = oracle.run(batch)
-        for layer, mine, theirs in _isolated(runner, batch, truth):
+    for given, truth in _calls(oracle, batches, runner):
+        for layer, mine, theirs in _isolated(runner, given, truth):
             if layer.name not in doubtful:
                 continue
             exact = referee.judge(layer.name, truth)

@@ -1,8 +1,10 @@
 """ONNX Runtime as the oracle of `verify`: every tensor of a model that is asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from edgekiln.compiler.onnx_model.stream_session import StreamSession
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,16 +20,21 @@ class Oracle:
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         import hashlib
 
-        from edgekiln.compiler.onnx_model.io import load_model
-        from edgekiln.compiler.onnx_model.session import Session
+        from edgekiln.compiler.onnx_model.io import load_model, read_meta
+        from edgekiln.compiler.onnx_model.model_inputs import of_model
+        from edgekiln.compiler.onnx_model.stream_session import open_session
 
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.model = load_model(path)
         # By place: a model may name one value as several outputs.
-        self.outputs = tuple(value.name for value in self.model.graph.output)
+        kept = {after for _, after in read_meta(self.model).states}
+        outputs = (value.name for value in self.model.graph.output)
+        self.outputs = tuple(name for name in outputs if name not in kept)
         exposed = load_model(path)
         self._expose(exposed, names)
-        self._session = Session(exposed, optimize=False)
+        self._session = open_session(exposed, optimize=False)
+        self._names = [value.name for value in exposed.graph.output]
+        self._takes = of_model(self.model)
 
     @staticmethod
     def _expose(model: "onnx.ModelProto", names: Sequence[str]) -> None:
@@ -39,6 +46,15 @@ class Oracle:
             if name in made and name not in known:
                 model.graph.output.append(helper.make_empty_tensor_value_info(name))
 
-    def run(self, given: "Inputs") -> "dict[str, NDArray[np.generic]]":
-        """All tensors that were asked for, and the inputs, by name."""
-        return {**given, **dict(zip(self._session.outputs, self._session(given), strict=True))}
+    def steps(self, given: "Inputs") -> "Iterator[tuple[Inputs, dict[str, NDArray[np.generic]]]]":
+        """The inputs of each call, one or the steps of a stream; and all tensors that were asked
+        for, and the inputs, states included, by name.
+        """
+        if isinstance(self._session, StreamSession):
+            names = [*self._names, *(state.input for state in self._takes.states)]
+            for place, truth in enumerate(self._session.steps(given, names)):
+                here = {name: array[place] for name, array in given.items()}
+                yield here, {**here, **truth}
+        else:
+            results = self._session(given, self._names)
+            yield given, {**given, **dict(zip(self._names, results, strict=True))}

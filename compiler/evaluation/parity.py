@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekiln.compiler.onnx_model.model_inputs import Inputs
-    from edgekiln.runtime.manifest import ProgramSpec
+    from edgekiln.runtime.manifest import ProgramSpec, TensorSpec
+    from edgekiln.runtime.runner import AotRunner
+
+RANDOM_STEPS = 16  # of a stream of random numbers
 
 Model = Callable[["Inputs"], "NDArray[np.generic]"]  # its first output
 
@@ -82,16 +85,29 @@ def torch_model(path: Path, allow: Collection[str] = ()) -> Model:
 def onnx_model(path: Path) -> Model:
     """An ONNX file under ONNX Runtime's basic optimisation, batch by batch. Raises InputError."""
     from edgekiln.compiler.onnx_model.io import load_model
-    from edgekiln.compiler.onnx_model.session import Session
+    from edgekiln.compiler.onnx_model.stream_session import open_session
 
-    session = Session(load_model(path), optimize=False)
+    session = open_session(load_model(path), optimize=False)
     return lambda given: session(given)[0]
+
+
+def program_model(runner: "AotRunner") -> Model:
+    """A compiled program; of one with states a batch is a stream from its beginning."""
+    from edgekiln.runtime.streams import run_steps
+
+    def run(given: "Inputs") -> "NDArray[np.generic]":
+        arrays = [given[each.name] for each in runner.inputs]
+        runner.reset()
+        return (run_steps(runner, arrays) if runner.spec.states else runner.run(*arrays))[0]
+
+    return run
 
 
 def batches_for(
     spec: "ProgramSpec", model: Path, *, data: str, seed: int, samples: int
 ) -> "list[Inputs]":
     """Inputs of the program's shapes: held-out samples when data is known, else random numbers.
+    Those of a program with states are a stream each, (T, …).
 
     Raises:
         InputError: data that does not fit, or a program that takes codes.
@@ -113,19 +129,22 @@ def batches_for(
     if data or own_data(meta):
         feed = feed_for(meta, takes, data=data, seed=seed)
         full = feed.batches("test", batch=takes.batch, samples=samples)
-        return [given for given in full if takes.samples_in(given) == takes.batch]
+        return [given for given in full if takes.fits(given)]
     draw = np.random.default_rng(seed)
     low, high = _range(spec)
-    count = max(1, samples // takes.batch)
-    return [
-        {
-            each.name: draw.uniform(low, high, each.shape).astype(np.float32)
-            if each.dtype == "float32"
-            else random_input(each, draw)
-            for each in spec.inputs
-        }
-        for _ in range(count)
-    ]
+    steps = min(RANDOM_STEPS, samples) if takes.states else 1
+    count = max(1, samples // takes.batch // steps)
+
+    def drawn(each: "TensorSpec") -> "NDArray[np.generic]":
+        if each.dtype == "float32":
+            return draw.uniform(low, high, each.shape).astype(np.float32)
+        return random_input(each, draw)
+
+    def stream(each: "TensorSpec") -> "NDArray[np.generic]":
+        return np.stack([drawn(each) for _ in range(steps)])
+
+    make = stream if takes.states else drawn
+    return [{each.name: make(each) for each in spec.inputs} for _ in range(count)]
 
 
 def _range(spec: "ProgramSpec") -> tuple[float, float]:

@@ -95,11 +95,11 @@ def _module(path: Path, allow: Collection[str]) -> Subject:
 def _onnx(artifact: Artifact) -> Subject:
     """Float models run with all of ONNX Runtime's optimisation, int8 ones as they are written."""
     from edgekiln.compiler.onnx_model.cost import onnx_costs
-    from edgekiln.compiler.onnx_model.session import Session
+    from edgekiln.compiler.onnx_model.stream_session import open_session
 
     model = artifact.read(io.load_model)
     takes = model_inputs.of_model(model)
-    session = Session(model, optimize=not io.is_quantized(model))
+    session = open_session(model, optimize=not io.is_quantized(model))
     costs = onnx_costs(model)
     return Subject(
         predict=_padded(session, takes, takes.batch),
@@ -133,7 +133,8 @@ def _program(path: Path) -> Subject:
     # A model without a batch starts the emulator for each sample.
     most = _EMULATED_MACS if takes.batched else _EMULATED_STARTS
     # Whole calls only, and in one start of the emulator as many as the others take at once.
-    at_once = takes.batch * max(1, _BATCH // takes.batch) if emulated else takes.batch
+    several = emulated and not takes.states
+    at_once = takes.batch * max(1, _BATCH // takes.batch) if several else takes.batch
     return Subject(
         predict=_padded(predict, takes, at_once),
         batch=at_once if takes.batched else 1,
@@ -151,6 +152,7 @@ def _executor(
     from edgekiln.compiler.devices.emulated import predict
     from edgekiln.runtime.bundle import LIBRARY, executable_name
     from edgekiln.runtime.runner import AotRunner, check_machine
+    from edgekiln.runtime.streams import run_steps
 
     try:
         check_machine(spec, spec.name)
@@ -158,14 +160,21 @@ def _executor(
         program = files[executable_name(files, spec.name)]
         return lambda arrays: predict(spec, program, tuple(arrays)), True
     runner = AotRunner(spec, files[LIBRARY], spec.name)
-    return lambda arrays: runner.run(*arrays), False
+    if not spec.states:
+        return lambda arrays: runner.run(*arrays), False
+
+    def stream(arrays: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        runner.reset()
+        return run_steps(runner, arrays)
+
+    return stream, False
 
 
 def _padded(predict: Predict, takes: ModelInputs, fixed: int | None) -> Predict:
     """Let a model of one fixed batch take any number: a shorter last batch repeats its last
     sample.
     """
-    if fixed is None or fixed == 1 or not takes.batched:
+    if fixed is None or fixed == 1 or not takes.batched or takes.states:
         return predict
 
     def fill(given: Inputs) -> list[NDArray[np.generic]]:

@@ -4,13 +4,25 @@ Nodes are in topological order; every tensor has one producer.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.node import Node, Op
 from edgekiln.compiler.ir.tensor import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatePair:
+    """What the program remembers: one of the graph's inputs and the output that becomes it in the
+    next call. Passes may rename both; `name` and `next_name` stay the model's own.
+    """
+
+    name: str
+    next_name: str
+    input: str
+    output: str
 
 
 @dataclass
@@ -23,6 +35,7 @@ class Graph:
     tensors: dict[str, Tensor]
     constants: dict[str, NDArray[np.generic]]
     opset: int = 0
+    states: list[StatePair] = field(default_factory=list)
 
     def producers(self) -> dict[str, Node]:
         """Tensor → the node that makes it."""
@@ -35,6 +48,16 @@ class Graph:
             for name in dict.fromkeys(node.inputs):
                 users.setdefault(name, []).append(node)
         return users
+
+    def given(self) -> list[str]:
+        """The inputs that a call is given: those that are no state."""
+        kept = {state.input for state in self.states}
+        return [name for name in self.inputs if name not in kept]
+
+    def returned(self) -> list[str]:
+        """The outputs that a call gives back: those that are no state."""
+        kept = {state.output for state in self.states}
+        return [name for name in self.outputs if name not in kept]
 
     def completes(self, node: Node) -> list[str]:
         """Concatenations of which nothing is missing any more when a node has made its part."""

@@ -1,6 +1,6 @@
 """ONNX → graph: static shapes, constants folded, nothing interpreted yet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.shape_inference import InferenceError
 
-from edgekiln.compiler.ir.graph import Graph
+from edgekiln.compiler.ir.graph import Graph, StatePair
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
 from edgekiln.compiler.ir.reference import evaluate
@@ -20,7 +20,7 @@ from edgekiln.compiler.onnx_model import folding, operators, resize, shape_infer
 from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.guards import guard_integers
 from edgekiln.compiler.onnx_model.indices import bound_indices
-from edgekiln.compiler.onnx_model.io import load_model
+from edgekiln.compiler.onnx_model.io import load_model, read_meta
 from edgekiln.compiler.onnx_model.qdq_form import in_qdq_form
 from edgekiln.runtime.errors import InputError, UnsupportedError
 
@@ -48,7 +48,8 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
         )
     # With the batch, all shapes are fixed: what folds and rewrites below has no open extent to
     # mind.
-    _fix_batch(model.graph, batch, path)
+    pairs = read_meta(model).states
+    _fix_batch(model.graph, batch, path, {name for name, _ in pairs})
     model = _known_operators(model, str(path))
     operators.check(model, str(path))
     resize.check(model, str(path))
@@ -56,10 +57,16 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
     validate.check_sizes(model.graph, str(path))
     graph = _read(model)
     # Before folding, which would have to compute them.
+    states = [(name, graph.outputs.index(next_name)) for name, next_name in pairs]
     _drop_unused_outputs(graph)
     _fold_constants(graph, path)
+    names = list(graph.outputs)
     _name_outputs(graph, path)
     _check_static(graph, path)
+    graph.states = [
+        StatePair(name=name, next_name=names[place], input=name, output=graph.outputs[place])
+        for name, place in states
+    ]
     return graph
 
 
@@ -72,8 +79,14 @@ def _known_operators(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     return folding.settle(model) if bound_indices(model, where) + guard_integers(model) else model
 
 
-def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path) -> None:
+def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path, kept: Set[str]) -> None:
+    """Fix what is open; `kept` are the inputs that are states, which have the batch anywhere."""
     constants = {tensor.name for tensor in graph.initializer}
+    named_batch = {
+        value.type.tensor_type.shape.dim[0].dim_param
+        for value in graph.input
+        if value.type.tensor_type.shape.dim and value.name not in kept
+    }
     for value in graph.input:
         if value.name in constants:
             continue
@@ -85,8 +98,9 @@ def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path) -> None:
                     f"{path}: input {value.name!r} has no elements: axis {axis} has the extent 0",
                     "take the part out of the model that computes nothing",
                 )
-            # Only the first axis is the batch: no other may be open.
-            if axis:
+            # Only the first axis is the batch: no other may be open, but that of a state.
+            in_state = value.name in kept and dim.dim_param in named_batch - {""}
+            if axis and not in_state:
                 raise UnsupportedError(
                     f"{path}: input {value.name!r} has no fixed size on axis {axis}",
                     "fix it by --shape NAME=SIZE; only the batch may be open",

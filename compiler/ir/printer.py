@@ -21,6 +21,7 @@ def printed(graph: Graph) -> str:
     for node in graph.nodes:
         lines += _lines(graph, node)
     lines.append(f"output {', '.join(graph.outputs)}")
+    lines += [f"state {state.input} becomes {state.output}" for state in graph.states]
     return "\n".join(lines) + "\n"
 
 

@@ -72,6 +72,15 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptBuffer:
+    """A state: a buffer whose bytes the next call still finds, because nothing else lies there."""
+
+    buffer: str
+    tensor: TensorSpec  # what it holds, under the name of the model's input
+    output: str  # the model's output that it becomes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """Everything the AOT back end needs."""
 
@@ -81,3 +90,4 @@ class Program:
     buffers: tuple[ArenaBuffer, ...]
     calls: tuple[Call, ...]
     model_sha256: str
+    states: tuple[KeptBuffer, ...] = ()

@@ -11,7 +11,8 @@ from edgekiln.compiler.ir.tensor import QMAX, QMIN, Tensor
 
 def faults(graph: Graph) -> list[str]:
     """What is wrong, each with the name of the tensor or node; empty if the graph is sound."""
-    return [*_order(graph), *_edges(graph), *_dangling(graph), *_operations(graph)]
+    parts = (_order, _edges, _states, _dangling, _operations)
+    return [fault for part in parts for fault in part(graph)]
 
 
 def _order(graph: Graph) -> Iterator[str]:
@@ -37,6 +38,18 @@ def _edges(graph: Graph) -> Iterator[str]:
     for name in graph.outputs:
         if name not in made:
             yield f"{name}: an output that no node makes"
+
+
+def _states(graph: Graph) -> Iterator[str]:
+    """Both ends of a state are edges, and what one call leaves the next one can read."""
+    for state in graph.states:
+        if state.input not in graph.inputs or state.output not in graph.outputs:
+            yield f"{state.name}: a state whose ends are no input and output"
+            continue
+        first, last = graph.tensors[state.input], graph.tensors[state.output]
+        # Codes may be read by another scale than they were made by, if the model says so.
+        if (first.shape, first.dtype, first.layout) != (last.shape, last.dtype, last.layout):
+            yield f"{state.name}: a state that is left as another type than it is read"
 
 
 def _dangling(graph: Graph) -> Iterator[str]:

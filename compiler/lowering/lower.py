@@ -7,11 +7,18 @@ from edgekiln.compiler.ir import moves, onnx_op, ops
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.program import Out, Program
-from edgekiln.compiler.lowering import compute, fallback, linear, movement, products, rows
+from edgekiln.compiler.lowering import (
+    compute,
+    fallback,
+    kept_states,
+    linear,
+    movement,
+    products,
+    rows,
+)
 from edgekiln.compiler.lowering.state import Lowering, spec_of
 from edgekiln.compiler.onnx_model.io import Meta
 from edgekiln.compiler.tuning.table import Choices
-from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.targets.isa.base import MicroKernel
 
 
@@ -39,14 +46,15 @@ def lower(
     for node in graph.nodes:
         _lower(lowering, node)
     _check_outputs(lowering)
+    states = kept_states.keep(lowering)
     # The model's metadata describe its first input and its first output.
     inputs = tuple(
         spec_of(graph.tensors[name], preprocessing=None if i else meta.preprocessing)
-        for i, name in enumerate(graph.inputs)
+        for i, name in enumerate(lowering.given)
     )
     outputs = tuple(
         spec_of(graph.tensors[name], labels=() if i else meta.labels)
-        for i, name in enumerate(graph.outputs)
+        for i, name in enumerate(lowering.returned)
     )
     return Program(
         name=name,
@@ -55,6 +63,7 @@ def lower(
         buffers=tuple(lowering.buffers.values()),
         calls=tuple(lowering.calls),
         model_sha256=model_sha256,
+        states=states,
     )
 
 
@@ -67,12 +76,9 @@ def _check_outputs(low: Lowering) -> None:
         for arg in call.args[len(call.args) - call.writes :]
         if isinstance(arg, Out)
     }
-    for index, name in enumerate(low.graph.outputs):
+    for index, name in enumerate(low.returned):
         if index not in written:
-            raise UnsupportedError(
-                f"nothing computes the model's output {name!r}",
-                "leave it out of the model's outputs",
-            )
+            raise kept_states.nothing_computes(name)
 
 
 def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one case an operation

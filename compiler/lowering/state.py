@@ -30,6 +30,9 @@ class Lowering:
     choices: Choices = field(default_factory=Choices)  # of register tiles
     compact: bool = False  # constants must not grow for speed
 
+    def __post_init__(self) -> None:
+        self.given, self.returned = self.graph.given(), self.graph.returned()
+
     def tensor(self, name: str) -> Tensor:
         return self.graph.tensors[name]
 
@@ -60,10 +63,10 @@ class Lowering:
             channels_last = self.tensor(name).layout == "NHWC"
             array = self.graph.constants[name]
             return Const(array=array.transpose(0, 2, 3, 1) if channels_last else array)
-        if name in self.graph.inputs:
-            return In(index=self.graph.inputs.index(name))
-        if name in self.graph.outputs:
-            return Out(index=self.graph.outputs.index(name))
+        if name in self.given:
+            return In(index=self.given.index(name))
+        if name in self.returned:
+            return Out(index=self.returned.index(name))
         return Ref(buffer=self._buffer(name))
 
     def _buffer(self, name: str) -> str:

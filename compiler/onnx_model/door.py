@@ -1,11 +1,11 @@
 """A user's ONNX file comes in: whole, in one file, in float32, with the sizes that he says."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import extents, io
+from edgekiln.compiler.onnx_model import extents, fixed_inputs, folding, io, states, streaming
 from edgekiln.compiler.onnx_model.validate import max_elements
 from edgekiln.runtime.errors import ConfigError
 
@@ -21,14 +21,26 @@ class EnteredModel:
     notes: tuple[str, ...]
 
 
-def enter(path: Path, shapes: Sequence[str] = ()) -> EnteredModel:
+def enter(
+    path: Path,
+    shapes: Sequence[str] = (),
+    *,
+    constants: Sequence[str] = (),
+    window: str = "",
+    pairs: Sequence[str] = (),
+    find_states: bool = True,
+) -> EnteredModel:
     """Read a user's model.
 
     Args:
         shapes: "NAME=SIZE" for an extent that has a name, "INPUT=1x3x224x224" for an input.
+        constants: "NAME=VALUE" for an input that is the same in every call.
+        window: "INPUT=AXIS:STEP" for the streaming form, see `streaming`.
+        pairs: "IN=OUT" for an input that is an output of the call before: its states.
+        find_states: whether such pairs are looked for, by their names, where none is given.
 
     Raises:
-        ConfigError: a shape that names nothing of the model, or does not fit it.
+        ConfigError: a shape, constant or pair that names nothing of the model, or does not fit it.
         InputError, UnsupportedError: as `io.load_model`.
     """
     notes: list[str] = []
@@ -38,7 +50,39 @@ def enter(path: Path, shapes: Sequence[str] = ()) -> EnteredModel:
         for text in shapes:
             sizes.fix(text)
         notes.append(f"sizes fixed: {', '.join(shapes)}")
+    for text in constants:
+        fixed_inputs.fix(model, text)
+    if constants:
+        notes.append(f"inputs fixed: {', '.join(constants)}")
+    if shapes or constants:
+        model = folding.settle(model)
+    if window:
+        if pairs:
+            raise ConfigError(f"--stream {window}: goes without --state", "it finds what is kept")
+        model, found = streaming.stream(folding.settle(model), window)
+        notes += found
+    else:
+        notes += _remember(model, pairs, find_states)
     return EnteredModel(model=model, notes=tuple(notes))
+
+
+def _remember(model: "onnx.ModelProto", pairs: Sequence[str], find_states: bool) -> list[str]:
+    """Write into the model what it remembers; says what was found, if it was not told."""
+    meta = io.read_meta(model)
+    if pairs:
+        found = states.named(model, pairs)
+    elif meta.states or not find_states:
+        found = meta.states if find_states else ()
+    else:
+        found = states.find(model)
+    if found == meta.states:
+        return []
+    io.write_meta(model, replace(meta, states=found))
+    if not found:
+        return ["it remembers nothing from one call to the next"]
+    listed = ", ".join(f"{name}={next_name}" for name, next_name in found)
+    how = "as told" if pairs else "by their names; --no-state takes them as inputs and outputs"
+    return [f"states: {listed} ({how})"]
 
 
 class _OpenSizes:

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgekiln.compiler.onnx_model import (
     fourier,
+    no_ops,
     number_types,
     operators,
     patches,
@@ -179,6 +180,7 @@ def _padding_of_a_size(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
 
 
 _RULES: "dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]" = {
+    "Cast": no_ops.cast,
     "CastLike": number_types.cast,
     "Celu": number_types.exponential_unit,
     "Col2Im": patches.image_of,
@@ -199,6 +201,7 @@ _RULES: "dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]" = {
     "Pow": number_types.power,
     "RNN": recurrent.steps,
     "ReduceMax": number_types.reduced_truths,
+    "ReduceMean": no_ops.mean,
     "ReduceMin": number_types.reduced_truths,
     "STFT": fourier.stft,
     "Split": _results_with_elements,

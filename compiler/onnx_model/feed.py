@@ -1,5 +1,6 @@
 """A data set's samples in the form one model takes them."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -55,8 +56,12 @@ class Feed:
         return self.preprocessings.get(self.takes.inputs[0].name)
 
     def count(self, part: PartName) -> int:
-        """How many samples a part has."""
-        return len(self.parts[part])
+        """How many samples a part has: of streams, the steps of all."""
+        held = self.parts[part]
+        if not self.takes.states:
+            return len(held)
+        first = next(iter(held.inputs.values()))
+        return len(first) * int(first.shape[1])
 
     def labels(self, part: PartName) -> NDArray[np.int64]:
         """The class indices of a part, (N,); only where it is `scored`."""
@@ -66,10 +71,14 @@ class Feed:
 
     def batches(self, part: PartName, *, batch: int, samples: int = 0) -> Iterator[Inputs]:
         """The inputs of calls of at most `batch` samples: the first `samples` of the part (0: all),
-        in its own order. A model without a batch gets them one by one.
+        in its own order. A model without a batch gets them one by one; one that remembers, as many
+        streams as have so many steps.
         """
         held = self.parts[part]
         count = min(samples or len(held), len(held))
+        if self.takes.states:
+            steps = next(iter(held.inputs.values())).shape[1]
+            count = min(-(-(samples or len(held) * steps) // steps), len(held))
         step = batch if self.takes.batched else 1
         for start in range(0, count, step):
             yield self._ready(held.inputs, slice(start, min(start + step, count)))
@@ -77,7 +86,14 @@ class Feed:
     def _ready(self, raw: Inputs, part: slice) -> Inputs:
         ready = {}
         for each in self.takes.inputs:
-            array = samples.ready(raw[each.name][part], each, self.preprocessings.get(each.name))
+            given, numbers = raw[each.name][part], self.preprocessings.get(each.name)
+            if self.takes.states:
+                flat = samples.ready(given.reshape(-1, *given.shape[2:]), each, numbers)
+                # (streams, T, …): all streams take a step at once.
+                array = flat.reshape(*given.shape[:2], *each.shape).swapaxes(0, 1)
+                ready[each.name] = array if self.takes.batched else array[:, 0]
+                continue
+            array = samples.ready(given, each, numbers)
             # Without a batch a call takes the sample itself, and not (1, …).
             ready[each.name] = array if self.takes.batched else array[0]
         return ready
@@ -108,20 +124,29 @@ def feed_for(meta: "Meta", takes: ModelInputs, *, data: str, seed: int) -> Feed:
         )
     if is_unlabelled(spec):
         size, color = samples.picture_of(takes.inputs[0], meta)
-        return _of_samples(load_samples(spec, seed, size=size, color=color), spec, meta, takes)
+        found = load_samples(
+            spec,
+            seed,
+            size=size,
+            color=color,
+            frame=math.prod(takes.inputs[0].shape),
+            streams=bool(takes.states),
+        )
+        return _of_samples(found, spec, meta, takes)
     return _of_dataset(load(spec, seed), spec, meta, takes)
 
 
 def _of_samples(found: "SampleSet", spec: str, meta: "Meta", takes: ModelInputs) -> Feed:
     arrays = {
-        each.name: samples.shaped(_array_of(found, each, takes, spec), each, takes, meta, spec)
+        each.name: _shaped(_array_of(found, each, takes, spec), each, takes, meta, spec)
         for each in takes.inputs
     }
     preprocessings = {}
     for place, each in enumerate(takes.inputs):
         # A model's file holds the preprocessing of its first input alone.
         own = meta.preprocessing if place == 0 else None
-        made = samples.preprocessing(arrays[each.name], each, own, found.options, spec)
+        shown = arrays[each.name][0] if takes.states else arrays[each.name]
+        made = samples.preprocessing(shown, each, own, found.options, spec)
         if made is not None:
             preprocessings[each.name] = made
     # Nothing is trained on samples that have no labels.
@@ -134,6 +159,22 @@ def _of_samples(found: "SampleSet", spec: str, meta: "Meta", takes: ModelInputs)
     return Feed(
         name=spec, takes=takes, parts=parts, preprocessings=preprocessings, notes=found.notes
     )
+
+
+def _shaped(
+    array: NDArray[np.generic], each: ModelInput, takes: ModelInputs, meta: "Meta", spec: str
+) -> NDArray[np.generic]:
+    """The samples of one input, (N, …); of a model that remembers, its streams, (N, T, …)."""
+    if not takes.states:
+        return samples.shaped(array, each, takes, meta, spec)
+    if array.ndim < 2 + len(each.shape):
+        raise InputError(
+            f"{spec} has samples of shape {array.shape[1:]}, the model remembers and takes streams",
+            hint=f"give (streams, steps, {', '.join(map(str, each.shape))}), or say how many steps "
+            "in a row are a stream: 'PATH?steps=64'",
+        )
+    flat = samples.shaped(array.reshape(-1, *array.shape[2:]), each, takes, meta, spec)
+    return flat.reshape(*array.shape[:2], *flat.shape[1:])
 
 
 def _array_of(
@@ -163,6 +204,11 @@ def described(takes: ModelInputs) -> str:
 
 
 def _of_dataset(dataset: "Dataset", spec: str, meta: "Meta", takes: ModelInputs) -> Feed:
+    if takes.states:
+        raise InputError(
+            f"{spec} has labelled samples, the model remembers and takes streams",
+            hint="give streams without labels: --calibrate streams.npy of (streams, steps, …)",
+        )
     if len(takes.inputs) != 1:
         raise InputError(
             f"{spec} fills one input, the model takes {described(takes)}",

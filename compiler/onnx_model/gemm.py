@@ -40,7 +40,8 @@ def _plain(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] |
         features = weight.shape[0 if given["transB"] else 1]
         bias = _vector(facts.constants.get(addend), features)
         # The same object: `_vector` had nothing to change.
-        as_given = bias is facts.constants.get(addend) if addend else len(node.input) < 3
+        known = facts.constants.get(addend)
+        as_given = known is not None and bias is known if addend else len(node.input) < 3
         if as_given and (given["alpha"], given["beta"], given["transA"]) == (1, 1, 0):
             return None
     steps = _Steps(facts=facts, result=node.output[0])
@@ -56,8 +57,8 @@ def _plain(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] |
         scaled = _scaled(facts, node.input[1], given["alpha"], f"{steps.result}.weight")
         operands = [data, scaled]
         if bias is not None:
-            known = bias is facts.constants.get(addend)
-            operands.append(addend if known else facts.add(f"{steps.result}.bias", bias))
+            same = bias is facts.constants.get(addend)
+            operands.append(addend if same else facts.add(f"{steps.result}.bias", bias))
         product = steps.emit("Gemm", operands, last, **({"transB": 1} if given["transB"] else {}))
     if last:
         _add(steps, product, addend, given["beta"])

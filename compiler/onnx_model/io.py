@@ -33,6 +33,8 @@ class Meta:
     labels: tuple[str, ...] = ()
     data: str = ""  # spec of the data set it was trained on
     task: str = ""  # "classification" or "reconstruction"
+    # What it remembers: an input, and the output that is its value in the next call.
+    states: tuple[tuple[str, str], ...] = ()
 
 
 def read_meta(model: "onnx.ModelProto") -> Meta:
@@ -41,6 +43,7 @@ def read_meta(model: "onnx.ModelProto") -> Meta:
     try:
         raw = json.loads(found.get("preprocessing", "null"))
         labels = tuple(str(label) for label in json.loads(found.get("labels", "[]")))
+        states = tuple((str(a), str(b)) for a, b in json.loads(found.get("states", "[]")))
         preprocessing = None if raw is None else _preprocessing(raw)
     except (TypeError, ValueError) as error:
         raise InputError(
@@ -51,6 +54,7 @@ def read_meta(model: "onnx.ModelProto") -> Meta:
         labels=labels,
         data=found.get("data", ""),
         task=found.get("task", ""),
+        states=states,
     )
 
 
@@ -68,6 +72,8 @@ def write_meta(model: "onnx.ModelProto", meta: Meta) -> None:
         ours["data"] = meta.data
     if meta.task:
         ours["task"] = meta.task
+    if meta.states:
+        ours["states"] = json.dumps(meta.states)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, kept | {_PREFIX + k: v for k, v in sorted(ours.items())})
 

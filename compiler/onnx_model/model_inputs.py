@@ -1,7 +1,7 @@
 """What a model or a program takes: name, type and shape of each input, and what is the batch."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,21 +32,44 @@ class ModelInput:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelState:
+    """What a model remembers: `input` is `output` of the call before. 0 in `shape` is the batch."""
+
+    input: str
+    output: str
+    dtype: str  # numpy's name
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelInputs:
-    """All inputs of a model.
+    """All inputs of a model that a call is given.
 
     Args:
         batched: whether the first axis of each is the samples'. If not, a call is one sample.
         batch: samples of a call, no more and no fewer; None: any number.
+        states: what it remembers. Then what is here a call is a whole stream: of T steps it has
+            (T, …) of each input.
     """
 
     inputs: tuple[ModelInput, ...]
     batched: bool
     batch: int | None
+    states: tuple[ModelState, ...] = ()
 
     def samples_in(self, given: Inputs) -> int:
-        """How many samples a call with these arrays computes."""
-        return len(next(iter(given.values()))) if self.batched else 1
+        """How many samples a call with these arrays computes: of a stream, those of all steps."""
+        first = next(iter(given.values()))
+        if not self.states:
+            return len(first) if self.batched else 1
+        return len(first) * (first.shape[1] if self.batched else 1)
+
+    def fits(self, given: Inputs) -> bool:
+        """Whether a call has the samples, or streams, of the fixed batch, if there is one."""
+        if self.batch is None or not self.batched:
+            return True
+        first = next(iter(given.values()))
+        return bool(first.shape[1 if self.states else 0] == self.batch)
 
     def at_once(self, wanted: int) -> int:
         """Samples of a call: as many as `wanted` where any number is taken."""
@@ -65,19 +88,24 @@ def of_model(model: "onnx.ModelProto") -> ModelInputs:
             fixed and is not the batch.
     """
     from edgekiln.compiler.onnx_model import extents
+    from edgekiln.compiler.onnx_model.io import read_meta
 
-    values = extents.model_inputs(model)
+    pairs = dict(read_meta(model).states)
+    everything = extents.model_inputs(model)
+    values = [value for value in everything if value.name not in pairs]
     shapes = [extents.extents(value) for value in values]
     batched = _share_a_batch(shapes)
     for value, shape in zip(values, shapes, strict=True):
         _check_fixed(value.name, shape, batched)
     first = shapes[0][0] if batched else 1
-    return _described(
+    described = _described(
         [(value.name, _dtype(value)) for value in values],
         [_whole(shape) for shape in shapes],
         batched,
         first if isinstance(first, int) and first > 0 else None,
     )
+    kept = [value for value in everything if value.name in pairs]
+    return replace(described, states=tuple(_state(value, pairs, first) for value in kept))
 
 
 def of_module(about: "ModuleMeta") -> ModelInputs:
@@ -91,18 +119,28 @@ def with_batch(model: "onnx.ModelProto", batch: int) -> None:
     """Fix an open batch, in place. Nothing is done to a model that has none."""
     from edgekiln.compiler.onnx_model import extents
 
-    if of_model(model).batch is not None:
+    takes = of_model(model)
+    if takes.batch is not None:
         return
-    opened = set()
+    kept = {state.input for state in takes.states}
+    opened: set[str] = set()
     for value in extents.model_inputs(model):
+        if value.name in kept:
+            continue
         dim = value.type.tensor_type.shape.dim[0]
         # Of results, only extents of the inputs' name get the size; "" is an extent without any.
         opened.add(dim.dim_param)
         dim.dim_value = batch
+    for other in (value for value in model.graph.input if value.name in kept):
+        _fix_named(other, opened, batch)
     for other in (*model.graph.output, *model.graph.value_info):
-        for dim in other.type.tensor_type.shape.dim:
-            if dim.dim_param and dim.dim_param in opened:
-                dim.dim_value = batch
+        _fix_named(other, opened, batch)
+
+
+def _fix_named(value: "onnx.ValueInfoProto", names: Set[str], size: int) -> None:
+    for dim in value.type.tensor_type.shape.dim:
+        if dim.dim_param and dim.dim_param in names:
+            dim.dim_value = size
 
 
 def of_program(spec: "ProgramSpec") -> ModelInputs:
@@ -113,7 +151,15 @@ def of_program(spec: "ProgramSpec") -> ModelInputs:
     dtypes = ["float32" if t.scale is not None else t.dtype for t in spec.inputs]
     names = [tensor.name for tensor in spec.inputs]
     batch = shapes[0][0] if batched else 1
-    return _described([*zip(names, dtypes, strict=True)], shapes, batched, batch)
+    described = _described([*zip(names, dtypes, strict=True)], shapes, batched, batch)
+    states = [(state.tensor, state.output) for state in spec.states]
+    return replace(
+        described,
+        states=tuple(
+            ModelState(input=t.name, output=output, dtype=t.dtype, shape=t.shape)
+            for t, output in states
+        ),
+    )
 
 
 def rows(output: NDArray[np.generic], samples: int) -> NDArray[np.generic]:
@@ -136,6 +182,20 @@ def _described(
         ),
         batched=batched,
         batch=batch,
+    )
+
+
+def _state(value: "onnx.ValueInfoProto", pairs: Mapping[str, str], batch: "Extent") -> ModelState:
+    """A state, whose only open extent may be the batch's, by its name."""
+    from edgekiln.compiler.onnx_model.extents import extents
+
+    shape = extents(value)
+    _check_fixed(value.name, tuple(1 if e == batch and e != "?" else e for e in shape), False)
+    return ModelState(
+        input=value.name,
+        output=pairs[value.name],
+        dtype=_dtype(value),
+        shape=tuple(extent if isinstance(extent, int) else 0 for extent in shape),
     )
 
 

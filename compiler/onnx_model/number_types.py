@@ -18,16 +18,34 @@ if TYPE_CHECKING:
 def power(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
     """Base and exponent of two types, or of integers, become floats of one type."""
     base, exponent = (facts.dtypes.get(name, "") for name in node.input)
+    if squared := _square(facts, node, base):
+        return squared
     if not base or not exponent or (base == exponent and base.startswith("float")):
         return None
     w = NodeWriter(facts=facts, node=node)
     # float64 holds every int32; an int64 beyond 2⁵³ is rounded.
     real = base if base.startswith("float") else "float64"
-    operands = [w.cast(name, real) for name in node.input]
+    operands = [name if facts.dtypes[name] == real else w.cast(name, real) for name in node.input]
     if real == base:
         w.op("Pow", *operands, result=node.output[0])
     else:
         w.cast(w.op("Pow", *operands), base, result=node.output[0])
+    return w.nodes
+
+
+def _square(facts: "ModelFacts", node: "onnx.NodeProto", base: str) -> "Nodes":
+    """The second power of floats is a product; of codes it stays, which is a table of them."""
+    exponent, maker = facts.constant(node, 1), facts.makers.get(node.input[0])
+    coded = maker is not None and maker.op_type == "DequantizeLinear"
+    if coded or base != "float32" or exponent is None or exponent.size != 1:
+        return None
+    if (
+        exponent.ndim > len(facts.static(node.input[0]) or ())
+        or float(exponent.reshape(-1)[0]) != 2
+    ):
+        return None
+    w = NodeWriter(facts=facts, node=node)
+    w.op("Mul", node.input[0], node.input[0], result=node.output[0])
     return w.nodes
 
 

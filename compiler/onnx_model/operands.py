@@ -115,7 +115,9 @@ def _scales(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
     zero = known[2] if len(known) > 2 else None
     if data is None or scale is None:
         return None
-    if zero is not None and zero != scale and 0 not in (*zero, *scale):
+    # A quantizer writes the bias of one channel with a scale of (1,) and a zero point of ().
+    one_each = {zero, scale} <= {(), (1,)}
+    if zero is not None and zero != scale and not one_each and 0 not in (*zero, *scale):
         return f"has a scale of shape {scale} and a zero point of shape {zero}"
     if len(scale) != 1 or operators.attributes(node).get("block_size"):
         return None

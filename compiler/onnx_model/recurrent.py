@@ -47,7 +47,7 @@ def steps(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] 
         return None
     cell = _Cell(
         facts=facts, node=node, given=given, length=length, batch=batch, width=recurrence[-1],
-        functions=functions[:each],
+        ways=recurrence[0], functions=functions[:each],
     )  # fmt: skip
     directions = {"forward": (0,), "reverse": (1,), "bidirectional": (0, 1)}
     ways = directions[given.get("direction", "forward")]
@@ -81,6 +81,7 @@ class _Cell(NodeWriter):
     length: int
     batch: int
     width: int
+    ways: int  # directions
     functions: list[str]  # of the direction that is being written
 
     def shaped(self, name: str, *shape: int) -> str:
@@ -118,17 +119,21 @@ class _Cell(NodeWriter):
         projected = self.op("MatMul", data, weight)
         recurrent_bias = ""
         if bias := self.direction(3, i):
-            projected = self.op("Add", projected, self.part(bias, 0, gates, axis=0))
-            # B holds the data's bias, then the recurrence's. They stay apart, for a GRU with
-            # linear_before_reset multiplies the second by its reset gate.
-            recurrent_bias = self.part(bias, gates, gates, axis=0)
+            # B holds the data's bias, then the recurrence's.
+            given, recurrent_bias = (self.part(bias, k, gates, axis=0) for k in (0, gates))
+            if self.node.op_type != "GRU":  # whose reset gate may stand between them
+                given, recurrent_bias = self.op("Add", given, recurrent_bias), ""
+            projected = self.op("Add", projected, given)
         step = _STEPS[self.node.op_type]
         state, cell = self.initial(5, i), self.initial(6, i) if gates == 4 else ""
         peephole = self.direction(7, i) if gates == 4 else ""
         found: list[str] = []
         order = range(self.length)[::-1] if backward else range(self.length)
         for t in order:
-            here = self.op("Gather", projected, self.constant(np.array(t)), axis=0)
+            if self.length == 1:
+                here = self.shaped(projected, self.batch, gates * self.width)
+            else:
+                here = self.op("Gather", projected, self.constant(np.array(t)), axis=0)
             state, cell = step(self, here, state, cell, (recurrence, recurrent_bias, peephole))
             found.append(state)
         # Backward, the last state is that of the first value of the sequence.
@@ -136,17 +141,40 @@ class _Cell(NodeWriter):
 
     def initial(self, place: int, i: int) -> str:
         if name := _operand(self.node, place):
+            if self.ways == 1:
+                return self.shaped(name, self.batch, self.width)
             if self.given.get("layout", 0):  # (batch, direction, width)
                 return self.op("Gather", name, self.constant(np.array(i)), axis=1)
             return self.direction(place, i)
         zeros = np.zeros((self.batch, self.width), self.facts.dtypes[self.node.input[0]])
         return self.constant(zeros)
 
+    def _results_of_one(self, end: _Direction, outputs: list[str], layout: int) -> None:
+        """The same of one direction, whose axis only has to be written."""
+        batch, width = self.batch, self.width
+        if outputs[0]:
+            whole = end.states[0]
+            if self.length > 1:
+                parts = [self.shaped(state, 1, batch, width) for state in end.states]
+                whole = self.op("Concat", *parts, axis=0)
+                whole = self.op("Transpose", whole, perm=[1, 0, 2]) if layout else whole
+            shape = (batch, self.length, 1) if layout else (self.length, 1, batch)
+            self.reshaped(whole, outputs[0], *shape, width)
+        for output, name in ((outputs[1], end.last), (outputs[2], end.cell)):
+            if output:
+                self.reshaped(name, output, *((batch, 1) if layout else (1, batch)), width)
+
+    def reshaped(self, name: str, result: str, *shape: int) -> None:
+        self.op("Reshape", name, self.numbers(*shape), result=result)
+
     def results(self, ends: list[_Direction], layout: int) -> None:
         """Y (length, directions, batch, width), Y_h and an LSTM's Y_c (directions, batch, width);
         with `layout` 1 the batch is the first axis.
         """
         outputs = [*self.node.output, "", "", ""][:3]
+        if len(ends) == 1:
+            self._results_of_one(ends[0], outputs, layout)
+            return
         if outputs[0]:
             ways = []
             for end in ends:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from edgekiln.runtime.manifest import ProgramSpec
 
 
+STEPS = 8  # of a stream: enough to see that the program remembers
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Example:
     """`spec` is the program's, with what the data set adds to it: preprocessing and labels."""
@@ -26,9 +29,13 @@ class Example:
 
 
 def random_example(spec: "ProgramSpec", seed: int) -> Example:
-    """Standard normal numbers, or any of an integer input's."""
+    """Standard normal numbers, or any of an integer input's; several steps of a stream."""
     draw = np.random.default_rng(seed)
-    inputs = tuple(random_input(tensor, draw) for tensor in spec.inputs)
+    steps = [
+        [random_input(tensor, draw) for tensor in spec.inputs]
+        for _ in range(STEPS if spec.states else 1)
+    ]
+    inputs = tuple(np.stack(each) if spec.states else each[0] for each in zip(*steps, strict=True))
     return Example(spec=spec, inputs=inputs, origin=f"random, seed {seed}")
 
 
@@ -47,7 +54,9 @@ def data_example(spec: "ProgramSpec", data: str, seed: int) -> Example:
     first, *others = spec.inputs
     feed = feed_for(Meta(preprocessing=first.preprocessing), takes, data=data, seed=seed)
     given = next(feed.batches("test", batch=takes.batch))
-    if takes.samples_in(given) != takes.batch:
+    if spec.states:
+        given = {name: array[:STEPS] for name, array in given.items()}
+    if not takes.fits(given):
         raise InputError(
             f"{data}: {takes.samples_in(given)} test samples, the program takes {takes.batch} "
             "at once",
@@ -71,6 +80,7 @@ def expected_outputs(
     """What the program of `files` computes, here or under QEMU; or nothing, and why."""
     from edgekiln.runtime.bundle import LIBRARY, executable_name
     from edgekiln.runtime.runner import AotRunner, check_machine
+    from edgekiln.runtime.streams import run_steps
 
     spec = example.spec
     try:
@@ -78,7 +88,9 @@ def expected_outputs(
     except BundleError as error:
         outputs = _emulated(example, files[executable_name(files, spec.name)])
         return outputs, "" if outputs else error.message
-    return AotRunner(spec, files[LIBRARY], spec.name).run(*example.inputs), ""
+    runner = AotRunner(spec, files[LIBRARY], spec.name)
+    inputs = example.inputs
+    return run_steps(runner, inputs) if spec.states else runner.run(*inputs), ""
 
 
 def _emulated(example: Example, runner: bytes) -> "list[NDArray[np.generic]]":

@@ -4,6 +4,7 @@ x86's takes unsigned activations, ARM's signed ones. Shifting codes and zero poi
 changes no value.
 """
 
+from collections.abc import Set
 from dataclasses import replace
 
 from edgekiln.compiler.ir.codes import shift_array
@@ -18,9 +19,9 @@ def activation_dtype(graph: Graph, dtype: str) -> None:
     outputs keep their type, behind a "requantize".
     """
     # Before anything moves: what lies inside of these copies is a tensor like any other.
-    _convert_edges(graph, dtype)
+    edges = {*graph.inputs, *graph.outputs} - _coded_states(graph)
+    _convert_edges(graph, dtype, edges)
     shift = {"uint8": 128, "int8": -128}[dtype]
-    edges = {*graph.inputs, *graph.outputs}
     moved = {
         tensor.name
         for tensor in graph.quantized(tuple(graph.tensors))
@@ -39,10 +40,18 @@ def activation_dtype(graph: Graph, dtype: str) -> None:
     ]
 
 
-def _convert_edges(graph: Graph, dtype: str) -> None:
+def _coded_states(graph: Graph) -> set[str]:
+    """The states that are codes in the model itself: nobody outside sees which type they have."""
+    pairs = [(state.input, state.output) for state in graph.states]
+    return {name for pair in pairs if len([*graph.quantized(pair)]) == 2 for name in pair}
+
+
+def _convert_edges(graph: Graph, dtype: str, edges: Set[str]) -> None:
     """Put a "requantize" between an 8-bit input or output of the other type and the graph."""
     # What is an input and an output stands twice in this list.
     for tensor in list(graph.quantized([*graph.inputs, *graph.outputs])):
+        if tensor.name not in edges:
+            continue
         other = replace(tensor, name=f"{tensor.name}:{dtype}")
         if tensor.dtype != dtype and other.name not in graph.tensors:
             graph.insert_edge(tensor.name, other, Requantize())

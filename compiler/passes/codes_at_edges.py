@@ -16,7 +16,7 @@ from edgekiln.compiler.ir.rewrite import graph_pass
 def codes_at_edges(graph: Graph) -> None:
     """Drop the quantization of inputs and the dequantization of outputs."""
     edges = {*graph.inputs, *graph.outputs}
-    for name in graph.inputs:
+    for name in graph.given():
         readers = graph.consumers().get(name, [])
         # A second reader would still want the floats, which would then be made from the codes.
         if len(readers) != 1:
@@ -25,7 +25,7 @@ def codes_at_edges(graph: Graph) -> None:
         # Codes that are an output, too, have a name of their own, which the model gave them.
         if isinstance(reader.op, Quantize) and reader.name not in edges:
             _take_place(graph, reader, reader.name, name)
-    for name in graph.outputs:
+    for name in graph.returned():
         maker = graph.producers().get(name)
         made = maker is not None and isinstance(maker.op, Dequantize)
         if maker is not None and made and maker.inputs[0] not in edges:

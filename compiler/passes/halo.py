@@ -18,13 +18,26 @@ def halo(graph: Graph) -> None:
                 image = graph.tensors[name]
                 border = node.op.reads_border(image, graph.tensors[node.name])
                 graph.put(replace(image, halo=image.halo.union(border)))
+    _share_borders(graph)
     _copy_borderless(graph)
+
+
+def _share_borders(graph: Graph) -> None:
+    """What makes a state writes the border that its readers in the next call need."""
+    for state in graph.states:
+        first, last = graph.tensors[state.input], graph.tensors[state.output]
+        if first.quant == last.quant:  # else the border's zeros would be other codes
+            border = first.halo.union(last.halo)
+            graph.put(replace(first, halo=border))
+            graph.put(replace(last, halo=border))
 
 
 def _copy_borderless(graph: Graph) -> None:
     """The program's own input has no border: copy it into an image that has one."""
+    states = {state.input: graph.tensors[state.output] for state in graph.states}
     for tensor in list(graph.arrays(graph.inputs)):
-        if not tensor.halo:
+        last = states.get(tensor.name)
+        if not tensor.halo or (last is not None and last.halo == tensor.halo):
             continue
         graph.put(replace(tensor, halo=NO_HALO))
         graph.insert_edge(

@@ -15,10 +15,11 @@ _SAME_AXES = (0, 1, 2, 3)
 def layout(graph: Graph) -> None:
     """Choose each rank-4 tensor's layout, then let dense layers absorb flattened images."""
     images = _images(graph)
-    # The order of the program's own inputs and outputs is its users'.
-    for name in images - {*graph.inputs, *graph.outputs}:
+    # The order of the program's own inputs and outputs is its users'; that of a state, nobody's.
+    own = images - {*graph.inputs, *graph.outputs} | _image_states(graph, images)
+    for name in own:
         graph.put(replace(graph.tensors[name], layout="NHWC"))
-    _reorder_edges(graph, images)
+    _reorder_edges(graph, images - own)
     _reorder_rows(graph)
     _reorder_reshapes(graph)
     _absorb_flatten(graph)
@@ -42,6 +43,12 @@ def _images(graph: Graph) -> set[str]:
             if op.spreads_layout and names & grown:
                 grown = grown | names
     return images
+
+
+def _image_states(graph: Graph, images: set[str]) -> set[str]:
+    """The states both of whose ends are images: what one call leaves the next one reads."""
+    pairs = [{state.input, state.output} for state in graph.states]
+    return {name for pair in pairs if pair <= images for name in pair}
 
 
 def _reorder_edges(graph: Graph, images: set[str]) -> None:

@@ -29,6 +29,7 @@ from edgekiln.compiler.passes.gate import FloatOperator, float_operators
 from edgekiln.compiler.passes.halo import halo
 from edgekiln.compiler.passes.layout import layout
 from edgekiln.compiler.passes.qdq_to_integer import is_quantized, qdq_to_integer
+from edgekiln.compiler.passes.state_codes import state_codes
 from edgekiln.runtime.errors import EdgeKilnError
 from edgekiln.runtime.files import written_whole
 from edgekiln.targets import isa
@@ -87,6 +88,7 @@ PASSES: tuple[PassEntry, ...] = (
         run=partial(activation_dtype, dtype="int8"),
         when=lambda settings: settings.activation == "int8",
     ),
+    PassEntry(phase="codes", name="state_codes", run=state_codes),
     PassEntry(
         phase="codes",
         name="codes_at_edges",

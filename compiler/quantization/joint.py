@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Self
 
-from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model import io, operators
 from edgekiln.compiler.quantization.ranges import Range
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def joint_ranges(
     nodes: "Iterable[onnx.NodeProto]",
     ranges: Mapping[str, Range],
 ) -> dict[str, Range]:
-    """The ranges, those of a Concat's operands and result made equal.
+    """The ranges, those of a Concat's operands and result made equal, and those of a state's ends:
+    what one call leaves is then the very codes that the next one reads.
 
     An operand keeps its own range, and is requantized, where the result's is much larger, or would
     undo a Relu or Clip.
@@ -100,6 +101,9 @@ def joint_ranges(
     for node in kept:
         if node.op_type == "Concat":
             _join_operands(groups, node, [name for name in node.input if name in ranges])
+    for name, next_name in io.read_meta(model).states:
+        if name in ranges and next_name in ranges:
+            groups.join(name, next_name)
     return {name: (groups[name].low, groups[name].high) for name in ranges}
 
 

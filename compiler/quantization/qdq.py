@@ -17,6 +17,7 @@ import numpy as np
 from edgekiln.compiler.onnx_model import io, operators
 from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.quantization import limits, spare_names
+from edgekiln.compiler.quantization.magnitude import in_magnitude
 from edgekiln.compiler.quantization.ranges import Range
 from edgekiln.runtime.errors import ConfigError
 
@@ -53,6 +54,7 @@ def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[o
         and limits.obstacle(facts, node) is None
         and not limits.clips_away_zero(facts, node)
         and not limits.stays_enclosed(facts, node)
+        and not in_magnitude(facts, node)
     ]
 
 
@@ -96,7 +98,8 @@ def quantize(
     logging.getLogger().addFilter(_no_advice)
     try:
         quantizer = _quantizer(source, [node.name for node in nodes], tensors)
-        quantizer.keep_float = frozenset(now.get(name, name) for name in _float_outputs(model))
+        floats = _float_outputs(model) - _coded_states(model, nodes)
+        quantizer.keep_float = frozenset(now.get(name, name) for name in floats)
         quantizer.quantize_model()
         # Its new nodes stand at the end of the list.
         quantizer.model.topological_sort()
@@ -105,6 +108,13 @@ def quantize(
     quantized = quantizer.model.model
     spare_names.rename(quantized, renamed)
     return _finish(quantized, model)
+
+
+def _coded_states(model: "onnx.ModelProto", nodes: "Iterable[onnx.NodeProto]") -> frozenset[str]:
+    """The outputs that the next call reads as codes: of states that quantized nodes alone read."""
+    inside = {node.name for node in nodes}
+    read = {name for node in model.graph.node if node.name not in inside for name in node.input}
+    return frozenset(after for name, after in io.read_meta(model).states if name not in read)
 
 
 # ONNX Runtime ships no types.
@@ -201,8 +211,14 @@ def logits(model: "onnx.ModelProto") -> list[str]:
     """Where the model's last products are: its outputs, without a Softmax or the like behind."""
     path = _float_tail(model)
     makes = {node.output[0] for node in path}
-    ends = [*(node.input[0] for node in path), *(value.name for value in model.graph.output)]
+    ends = [*(node.input[0] for node in path), *_answers(model)]
     return [name for name in ends if name not in makes]
+
+
+def _answers(model: "onnx.ModelProto") -> list[str]:
+    """The model's outputs that are no states."""
+    kept = {after for _, after in io.read_meta(model).states}
+    return [value.name for value in model.graph.output if value.name not in kept]
 
 
 def _float_tail(model: "onnx.ModelProto") -> "list[onnx.NodeProto]":
@@ -210,9 +226,9 @@ def _float_tail(model: "onnx.ModelProto") -> "list[onnx.NodeProto]":
     makers = {out: node for node in model.graph.node for out in node.output}
     readers = _readers(model)
     tail: list[onnx.NodeProto] = []
-    for output in model.graph.output:
+    for output in _answers(model):
         path: list[onnx.NodeProto] = []
-        node = makers.get(output.name)
+        node = makers.get(output)
         while node is not None and _in_tail(node) and readers[node.output[0]] == 1:
             path.append(node)
             node = makers.get(node.input[0])

@@ -67,13 +67,15 @@ class Observer:
 
     def __init__(self, model: "onnx.ModelProto", tensors: Sequence[str], *, batch: int) -> None:
         from edgekiln.compiler.onnx_model import model_inputs
-        from edgekiln.compiler.onnx_model.session import Session
+        from edgekiln.compiler.onnx_model.stream_session import open_session
 
         self._takes = model_inputs.of_model(model)
         given = {each.name for each in self._takes.inputs}
         self._given = [name for name in tensors if name in given]
         self._wanted = [name for name in tensors if name not in given]
-        self._session = Session(with_outputs(model, self._wanted), optimize=True)
+        kept = {state.input for state in self._takes.states}
+        made = [name for name in self._wanted if name not in kept]
+        self._session = open_session(with_outputs(model, made), optimize=True)
         self._batch = batch
 
     def ranges(self, batches: Batches) -> dict[str, Range]:
@@ -138,7 +140,7 @@ def whole_batches(batches: Iterable[Inputs], takes: ModelInputs) -> Iterator[Inp
     """
     count = 0
     for x in batches:
-        if takes.batch in (None, takes.samples_in(x)):
+        if takes.fits(x):
             count += 1
             yield x
     if not count:

@@ -62,7 +62,7 @@ class CheckBundle(Stage):
         return {"layers": len(found.layers)}
 
     def _here(self, bundle: Path) -> BundleCheck:
-        from edgekiln.runtime.program import check_example
+        from edgekiln.runtime.example_check import check_example
 
         equal = tuple(check_example(bundle))
         try:

@@ -261,15 +261,15 @@ def _signal_lost(sqnr_db: float, least: float) -> AccuracyError:
 
 def _sqnr_db(real: "onnx.ModelProto", quantized: "onnx.ModelProto", feed: "Feed") -> float:
     """The SQNR of the logits on validation samples: the test split is for the last word only."""
-    from edgekiln.compiler.onnx_model.session import Session
+    from edgekiln.compiler.onnx_model.stream_session import open_session
     from edgekiln.compiler.quantization.qdq import logits
     from edgekiln.compiler.quantization.ranges import whole_batches, with_outputs
     from edgekiln.compiler.quantization.sqnr import Sqnr
 
     compared = logits(real)
     # The reference may be optimized; what is measured must round where the model says.
-    reference = Session(with_outputs(real, compared), optimize=True)
-    candidate = Session(with_outputs(quantized, compared), optimize=False)
+    reference = open_session(with_outputs(real, compared), optimize=True)
+    candidate = open_session(with_outputs(quantized, compared), optimize=False)
     sqnr = Sqnr()
     # A model of a fixed batch takes whole ones alone: the rest of the samples is left out.
     takes = feed.takes

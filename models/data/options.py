@@ -10,7 +10,10 @@ from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.manifest import Preprocessing
 from edgekiln.runtime.typed import did_you_mean
 
-KEYS = ("scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test")
+KEYS = (
+    "scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test",
+    "frame", "hop", "rate", "steps",
+)  # fmt: skip
 _LAYOUTS = ("NCHW", "NHWC", "N*")
 _COLORS = ("RGB", "L")
 
@@ -33,6 +36,10 @@ class Options:
     val: str | None = None
     calib: str | None = None
     test: str | None = None
+    frame: int | None = None  # of sound: samples of a frame
+    hop: int | None = None  # of sound: samples from one frame to the next
+    rate: int | None = None  # of sound: what the files must have, samples a second
+    steps: int | None = None  # samples that follow each other and make a stream
 
     def numbers(self, dtype: "np.dtype[np.generic]") -> Preprocessing | None:
         """What `scale`, `mean` and `std` say of samples of this type; None where they say nothing.
@@ -75,6 +82,11 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
         val=get("val"),
         calib=get("calib"),
         test=get("test"),
+        **{
+            key: _count(key, given[key])
+            for key in ("frame", "hop", "rate", "steps")
+            if key in given
+        },
     )
 
 

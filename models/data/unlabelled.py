@@ -1,8 +1,9 @@
 """Samples without labels: what a model is calibrated on, and held against itself.
 
-`pictures/`, a folder of images; `.npy` of (N, …); `.npz` whose arrays are named after a model's
-inputs, or hold the samples of its only one; `package.module:factory`, which gives the samples one
-by one.
+`pictures/`, a folder of images; `sounds/`, one of WAV files, or such a file; `.npy` of (N, …);
+`.npz` whose arrays are named after a model's inputs, or hold the samples of its only one;
+`package.module:factory`, which gives the samples one by one. What a model that remembers takes are
+streams: (N, T, …).
 """
 
 import os
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models import spec
+from edgekiln.models.data import wave_files
 from edgekiln.models.data.limits import DATA, check_pixels
 from edgekiln.models.data.npz import LABELS, SAMPLES
 from edgekiln.models.data.options import Options, parse
@@ -59,6 +61,8 @@ def is_unlabelled(data: str) -> bool:
         return _is_flat(path)
     if not path.is_file():
         return is_reference(name)
+    if path.suffix.lower() == wave_files.SUFFIX:
+        return True
     return path.suffix == ".npy" or (path.suffix == ".npz" and _has_no_labels(path))
 
 
@@ -74,18 +78,28 @@ def _has_no_labels(path: Path) -> bool:
 
 
 def load_samples(
-    data: str, seed: int, *, size: tuple[int, int] | None = None, color: str = "RGB"
+    data: str,
+    seed: int,
+    *,
+    size: tuple[int, int] | None = None,
+    color: str = "RGB",
+    frame: int = 0,
+    streams: bool = False,
 ) -> SampleSet:
     """Read them, in an order that the seed decides, at most `MOST_SAMPLES` unless `limit` says.
 
     Args:
         size, color: of the pictures of a folder, where the options say nothing; None: their own.
+        frame: samples of a frame of sound, where the options say nothing.
+        streams: whether the samples are streams of such frames; of arrays the option `steps` says
+            how many samples in a row are one, where they are not streams already.
 
     Raises:
         ConfigError: a wrong option.
         InputError: nothing there, damaged, of different lengths, or too large.
     """
-    return _load(data, seed, size, color, _state(data))
+    kind = _Wanted(size=size, color=color, frame=frame, streams=streams)
+    return _load(data, seed, kind, _state(data))
 
 
 def fingerprint(data: str) -> str:
@@ -95,7 +109,7 @@ def fingerprint(data: str) -> str:
     # The options say how large and how colored pictures are, and which samples there are.
     digest = sha256(repr(sorted(given.items())).encode())
     if path.is_dir():
-        for picture in _pictures(path):
+        for picture in (*_pictures(path), *wave_files.files_in(path)):
             digest.update(f"\0{picture.name}\0".encode())
             digest.update(picture.read_bytes())
     elif path.is_file():
@@ -109,24 +123,38 @@ def fingerprint(data: str) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """What a model takes, as `load_samples` is told."""
+
+    size: tuple[int, int] | None
+    color: str
+    frame: int
+    streams: bool
+
+
 @lru_cache(maxsize=2)
-def _load(
-    data: str, seed: int, size: tuple[int, int] | None, color: str, _files: tuple[object, ...]
-) -> SampleSet:
+def _load(data: str, seed: int, wanted: _Wanted, _files: tuple[object, ...]) -> SampleSet:
     """Every stage of a build asks for the same samples; what changed on disk is read again."""
     name, given = spec.split(data)
     options, arguments = _options(name, given)
     path = Path(name).expanduser()
     most = options.limit or MOST_SAMPLES
     arrays: Mapping[str, NDArray[np.generic]]
-    if path.is_dir():
-        arrays = {ONLY: _read_pictures(path, options, size, color, seed)}
+    sounds = _sounds(path)
+    if sounds:
+        cut = wave_files.frames(sounds, wanted.frame, options, streams=wanted.streams)
+        arrays = {ONLY: cut}
+    elif path.is_dir():
+        arrays = {ONLY: _read_pictures(path, options, wanted.size, wanted.color, seed)}
     elif path.suffix == ".npy" and path.is_file():
         arrays = {ONLY: read_npy(path, DATA)}
     elif path.is_file():
         arrays = _read_archive(path)
     else:
         arrays = samples_of(name, arguments, most)
+    if options.steps and not sounds:
+        arrays = {key: _in_streams(name, array, options.steps) for key, array in arrays.items()}
     count = _common_length(name, arrays)
     # In the order of the files again: `_split` shuffles what is chosen here.
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:most])
@@ -145,15 +173,34 @@ def _options(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str,
 def _state(data: str) -> tuple[object, ...]:
     """Tells whether the files are still the same: their paths, sizes and times."""
     path = Path(spec.split(data)[0]).expanduser().absolute()
-    found = _pictures(path) if path.is_dir() else [path] if path.is_file() else []
+    folder = (*_pictures(path), *wave_files.files_in(path)) if path.is_dir() else ()
+    found = folder or ([path] if path.is_file() else [])
     states = ((each, each.stat()) for each in found)
     return tuple((each, state.st_size, state.st_mtime_ns) for each, state in states)
 
 
 def _is_flat(folder: Path) -> bool:
-    """Whether pictures lie in the folder itself, and no other folders."""
+    """Whether pictures or sounds lie in the folder itself, and no other folders."""
     nested = any(each.is_dir() and not each.name.startswith(".") for each in folder.iterdir())
-    return not nested and bool(_pictures(folder))
+    return not nested and bool(_pictures(folder) or wave_files.files_in(folder))
+
+
+def _sounds(path: Path) -> list[Path]:
+    """The WAV files that a path names: itself, or those of a folder without pictures."""
+    if path.is_dir():
+        return [] if _pictures(path) else wave_files.files_in(path)
+    return [path] if path.suffix.lower() == wave_files.SUFFIX and path.is_file() else []
+
+
+def _in_streams(name: str, array: NDArray[np.generic], steps: int) -> NDArray[np.generic]:
+    """(N, …) samples that follow each other as (N // steps, steps, …)."""
+    count = len(array) // steps if array.ndim else 0
+    if not count:
+        raise InputError(
+            f"{name}: holds {len(array) if array.ndim else 1} samples, no stream of {steps}",
+            hint="give more, or shorter streams by ?steps=",
+        )
+    return array[: count * steps].reshape(count, steps, *array.shape[1:])
 
 
 def _pictures(folder: Path) -> list[Path]:

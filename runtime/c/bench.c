@@ -71,6 +71,7 @@ static void keep_raw(trial_t *trial, const samples_t *samples) {
 /* Samples until the time is over. */
 static void run_trial(session_t *session, int calls, double min_seconds, trial_t *trial) {
     samples_t samples = {0};
+    session_reset(session);
     trial->started = unix_seconds();
     double start = clock_seconds();
     do {

@@ -59,6 +59,44 @@ void tensor_compare(const char *path, int index, const void *data, size_t size) 
     }
 }
 
+#ifdef MODEL_STATE_COUNT
+static FILE *open_at(const char *path, long offset, int from) {
+    FILE *file = fopen(path, "rb");
+    if (!file || fseek(file, offset, from) != 0) {
+        fail(EXIT_INPUT, NULL, "cannot read %s: %s", path, strerror(errno));
+    }
+    return file;
+}
+
+long tensor_count(const char *path, size_t size) {
+    FILE *file = open_at(path, 0, SEEK_END);
+    long bytes = ftell(file);
+    fclose(file);
+    if (bytes <= 0 || bytes % (long)size) {
+        fail(EXIT_INPUT, "raw tensors in C order, a step of the stream each",
+             "%s: %ld bytes are not whole tensors of %zu", path, bytes, size);
+    }
+    return bytes / (long)size;
+}
+
+void tensor_read_at(const char *path, void *data, size_t size, long place) {
+    FILE *file = open_at(path, place * (long)size, SEEK_SET);
+    if (fread(data, 1, size, file) != size) {
+        fail(EXIT_INPUT, "give as many for each input", "%s: has no tensor %ld", path, place);
+    }
+    fclose(file);
+}
+
+void tensor_compare_at(const char *path, int index, const void *data, size_t size, long place) {
+    unsigned char *expected = malloc(size);
+    if (!expected) fail(EXIT_MEASUREMENT, NULL, "out of memory: %zu bytes", size);
+    tensor_read_at(path, expected, size, place);
+    int same = memcmp(expected, data, size) == 0;
+    free(expected);
+    if (!same) fail(EXIT_MISMATCH, NULL, "output %d of step %ld differs from %s", index, place, path);
+}
+#endif
+
 void tensor_write(const char *path, const void *data, size_t size) {
     size_t length = strlen(path) + sizeof ".part";
     char *part = malloc(length);

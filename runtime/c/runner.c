@@ -44,6 +44,33 @@ static void want_files(const files_t *files, int32_t wanted, const char *option)
     }
 }
 
+#ifdef MODEL_STATE_COUNT
+/* The steps of a stream, as many as the files hold: as of samples, whose answers follow each other. */
+static void run(const args_t *args) {
+    want_files(&args->input, model_input_count, "--input");
+    want_files(&args->output, model_output_count, "--output");
+    accuracy(args);
+}
+
+static session_t infer_and_compare(const args_t *args) {
+    want_files(&args->input, model_input_count, "--input");
+    session_t session = session_open(&args->input);
+    session_use_threads(&session, args->threads, args->cpu_count ? args->cpus : NULL);
+    long steps = tensor_count(args->input.paths[0], model_input_bytes[0]);
+    for (long step = 0; step < steps; step++) {
+        for (int i = 0; i < model_input_count; i++) {
+            void *data = (void *)(uintptr_t)session.in[i];
+            tensor_read_at(args->input.paths[i], data, model_input_bytes[i], step);
+        }
+        session_run(&session);
+        for (int i = 0; i < model_output_count; i++) {
+            const char *path = args->expect.paths[i];
+            tensor_compare_at(path, i, session.out[i], model_output_bytes[i], step);
+        }
+    }
+    return session;
+}
+#else
 static session_t infer(const args_t *args) {
     if (args->input.count == 0) fail(EXIT_USAGE, "see --help", "%s: no --input", args->command);
     session_t session = session_open(&args->input);
@@ -61,12 +88,18 @@ static void run(const args_t *args) {
     session_close(&session);
 }
 
+#endif
+
 static void check(const args_t *args) {
     want_files(&args->expect, model_output_count, "--expect");
+#ifdef MODEL_STATE_COUNT
+    session_t session = infer_and_compare(args);
+#else
     session_t session = infer(args);
     for (int i = 0; i < model_output_count; i++) {
         tensor_compare(args->expect.paths[i], i, session.out[i], model_output_bytes[i]);
     }
+#endif
     json_open('{');
     json_integer("schema", 1);
     json_integer("outputs_equal", model_output_count);

@@ -37,12 +37,17 @@ session_t session_open(const files_t *inputs) {
     };
     for (int i = 0; i < model_input_count; i++) {
         void *data = tensor_alloc(model_input_bytes[i]);
+#ifdef MODEL_STATE_COUNT
+        if (inputs->count) tensor_read_at(inputs->paths[i], data, model_input_bytes[i], 0);
+#else
         if (inputs->count) tensor_read(inputs->paths[i], data, model_input_bytes[i]);
+#endif
         session.in[i] = data;
     }
     for (int i = 0; i < model_output_count; i++) {
         session.out[i] = tensor_alloc(model_output_bytes[i]);
     }
+    session_reset(&session);
     return session;
 }
 
@@ -125,7 +130,9 @@ void session_use_threads(session_t *session, int threads, const int *cpus) {
     if (threads == 1) return;
     session->pool = pool_start(threads, cpus);
     choose_steps(session);
-    if (threads_pay(session)) return;
+    int pay = threads_pay(session);
+    session_reset(session);
+    if (pay) return;
     pool_stop(session->pool);
     session->pool = NULL;
     memset(session->split, 0, (size_t)model_step_count);

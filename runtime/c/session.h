@@ -3,7 +3,15 @@
 #define SESSION_H
 
 #include "args.h"
+#include "model.h"
 #include "pool.h"
+
+/* Begin a stream: what a program with states remembers is zero again. */
+#ifdef MODEL_STATE_COUNT
+#define session_reset(session) model_reset((session)->arena)
+#else
+#define session_reset(session) ((void)0)
+#endif
 
 typedef struct {
     const void **in;
@@ -13,11 +21,12 @@ typedef struct {
     unsigned char *split; /* by step: do the threads share it? */
 } session_t;
 
-/* Allocate everything and read the inputs; zeros when no file is named. */
+/* Allocate everything and read the inputs; zeros when no file is named. Of a program with states the
+ * files hold the steps of a stream, of which the first is read. */
 session_t session_open(const files_t *inputs);
 
 /* Start threads and find out, by running the model, which steps gain from them. None does: one
- * thread stays. */
+ * thread stays. A stream begins behind it. */
 void session_use_threads(session_t *session, int threads, const int *cpus);
 
 /* One inference; exits with EXIT_BUG if the model reports an error. */

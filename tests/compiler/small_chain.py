@@ -167,7 +167,7 @@ SMALL = Chain(
     evaluate=f"{__name__}:Evaluate",
     agree=f"{__name__}:Evaluate",
     scores=lambda _data, _seed: True,
-    enter=lambda path, _shapes: EnteredFile(kind=kind_of(path)),
+    enter=lambda path, _recipe: EnteredFile(kind=kind_of(path)),
     data_of=lambda _artifact: "digits",
     done_stages=lambda _artifact: (),
     costs=lambda _artifact, _allow: Costs(parameters=7, macs=9, file_bytes=11),

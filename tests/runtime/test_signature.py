@@ -14,7 +14,7 @@ from edgekiln.runtime import bench, signature, trust
 from edgekiln.runtime.device.example import check_example as check_on
 from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.errors import BundleError, InputError
-from edgekiln.runtime.program import check_example
+from edgekiln.runtime.example_check import check_example
 from edgekiln.runtime.signature import sign, verify
 from tests.compiler.ci.results import write_bundle
 from tests.runtime.conftest import toy_sums

@@ -11,6 +11,13 @@
 
 enum { PAINTED_BYTES = 1 << 16, PAINT = 0xa5 };
 
+/* Begin a stream, where the program remembers anything. */
+#ifdef MODEL_STATE_COUNT
+#define RESET() model_reset(arena)
+#else
+#define RESET() ((void)0)
+#endif
+
 static _Alignas(MODEL_ALIGN) unsigned char arena[MODEL_ARENA_BYTES];
 static const void *in[MODEL_INPUT_COUNT];
 static void *out[MODEL_OUTPUT_COUNT];
@@ -64,6 +71,7 @@ static void run(int argc, char **argv) {
     files_of(argc, argv, "--output", MODEL_OUTPUT_COUNT, outputs);
     for (int i = 0; i < MODEL_INPUT_COUNT; i++) samples[i] = open_file(inputs[i], "rb");
     for (int i = 0; i < MODEL_OUTPUT_COUNT; i++) results[i] = open_file(outputs[i], "wb");
+    RESET();
     while (read_inputs(samples, inputs)) {
         infer();
         for (int i = 0; i < MODEL_OUTPUT_COUNT; i++) {
@@ -80,6 +88,20 @@ static void check(int argc, char **argv) {
     const char *inputs[MODEL_INPUT_COUNT], *expected[MODEL_OUTPUT_COUNT];
     files_of(argc, argv, "--input", MODEL_INPUT_COUNT, inputs);
     files_of(argc, argv, "--expect", MODEL_OUTPUT_COUNT, expected);
+#ifdef MODEL_STATE_COUNT
+    RESET();
+    long steps = tensor_count(inputs[0], model_input_bytes[0]);
+    for (long step = 0; step < steps; step++) {
+        for (int i = 0; i < MODEL_INPUT_COUNT; i++) {
+            void *data = arena + model_input_offsets[i];
+            tensor_read_at(inputs[i], data, model_input_bytes[i], step);
+        }
+        infer();
+        for (int i = 0; i < MODEL_OUTPUT_COUNT; i++) {
+            tensor_compare_at(expected[i], i, out[i], model_output_bytes[i], step);
+        }
+    }
+#else
     for (int i = 0; i < MODEL_INPUT_COUNT; i++) {
         tensor_read(inputs[i], arena + model_input_offsets[i], model_input_bytes[i]);
     }
@@ -87,12 +109,14 @@ static void check(int argc, char **argv) {
     for (int i = 0; i < MODEL_OUTPUT_COUNT; i++) {
         tensor_compare(expected[i], i, out[i], model_output_bytes[i]);
     }
+#endif
 }
 
 /* Paint what is free below this function's own frame, and see how far down the colour is gone. */
 static void stack(void) {
     unsigned char *here;
     __asm volatile("mov %0, sp" : "=r"(here));
+    RESET();
     volatile unsigned char *lowest = here - PAINTED_BYTES;
     for (volatile unsigned char *p = lowest; p < here; p++) *p = PAINT;
     infer();

@@ -229,3 +229,16 @@ def test_a_target_given_twice_is_refused(tmp_path: Path) -> None:
 )
 def test_the_bundle_is_called_after_the_model(model: str, name: str) -> None:
     assert resolve.display_name(model) == name
+
+
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [("--state", {"state": ("h=hn",)}), ("--constant", {"constant": ("sr=1",)}),
+     ("--stream", {"stream": "x=2:1"})],
+)  # fmt: skip
+def test_what_is_said_of_an_onnx_models_ends_is_refused_for_others(
+    tmp_path: Path, option: str, given: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve.start(Store(tmp_path / "store"), "nets:tiny", Recipe(**given))
+    assert caught.value.message == f"{option}: nets:tiny is no ONNX model"
