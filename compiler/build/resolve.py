@@ -12,6 +12,7 @@ from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.stages.uses_data import data_of_onnx
 from edgekiln.compiler.stages.uses_module import data_of_module
+from edgekiln.models.data.options import with_task
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.typed import did_you_mean
 
@@ -90,7 +91,9 @@ def start(
     from edgekiln.compiler.stages.initialize import InitializeStage
 
     own = recipe.data or (recipe.calibrate if ":" in model else "")
-    stage = InitializeStage(model=model, data=own or default_data(model), seed=recipe.seed)
+    stage = InitializeStage(
+        model=model, data=own or with_task(default_data(model), recipe.task), seed=recipe.seed
+    )
     return store.run(stage, None, None, advance)
 
 

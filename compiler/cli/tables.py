@@ -1,6 +1,6 @@
 """The build's result as tables for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.build.result import BuildResult, Step, TargetResult
@@ -25,7 +25,8 @@ def show(result: BuildResult, console: "Console") -> None:
     console.print(f"on {machine.cpu}, {machine.cores} cores", highlight=False)
     console.print(_stages(result))
     for reason, stages in _unscored(result).items():
-        what = "agreement" if _is_agreement(result) else "accuracy"
+        names = " and ".join(_labels(result)) or "accuracy"
+        what = "agreement" if _is_agreement(result) else names
         line = f"{what} not measured of {', '.join(stages)}: {reason}"
         console.print(line, highlight=False, soft_wrap=True)
     for step in result.steps:
@@ -44,9 +45,9 @@ def show(result: BuildResult, console: "Console") -> None:
 def _stages(result: BuildResult) -> "Table":
     from rich.table import Table
 
-    scores = [step.score for step in result.steps if step.score]
     agreement = _is_agreement(result)
-    headings = [" / ".join(sorted({score.metric for score in scores})) or "accuracy"]
+    labels = _labels(result)
+    headings = [*labels.values()] or ["accuracy"]
     if agreement:
         headings = ["SQNR", "top-1", "cosine"]
     title = "agreement with the float model, on samples without labels" if agreement else None
@@ -57,8 +58,13 @@ def _stages(result: BuildResult) -> "Table":
     for name in (*headings, "n", *parameters, "MACs", "bytes", "time"):
         table.add_column(name, justify="right")
     for step in result.steps:
-        table.add_row(*_row(step, agreement))
+        table.add_row(*_row(step, [*labels] or [""], agreement))
     return table
+
+
+def _labels(result: BuildResult) -> dict[str, str]:
+    """The label of each score that any row has → its heading."""
+    return {score.label: score.heading for step in result.steps for score in step.scores}
 
 
 def _is_agreement(result: BuildResult) -> bool:
@@ -79,13 +85,14 @@ def _label(step: Step) -> str:
     return f"{step.stage} {step.target}".strip()
 
 
-def _row(step: Step, agreement: bool) -> tuple[str, ...]:
-    scores, samples = ["-"], "-"
+def _row(step: Step, labels: Sequence[str], agreement: bool) -> tuple[str, ...]:
+    found = {score.label: str(score) for score in step.scores}
+    scores, samples = [found.get(label, "-") for label in labels], "-"
     if agreement:
         scores = ["-"] * 3
     if step.score:
-        scores = [str(step.score)]
         if agreement:
+            scores = [str(step.score)]
             same, cosine = step.score.top1_agreement, step.score.cosine
             scores.append("-" if same is None else f"{same:.2%}")
             scores.append("-" if cosine is None else f"{cosine:.5f}")

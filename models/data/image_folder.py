@@ -179,4 +179,4 @@ def _decode(
     x = np.empty((len(files), *size, CHANNELS[color]), np.uint8)
     for file, pixels in zip(files, x, strict=True):
         pixels[...] = read_image(file, *size, color)
-    return Split(x=x, y=labels)
+    return Split.of(x=x, y=labels)

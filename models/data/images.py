@@ -1,5 +1,7 @@
 """Image arrays: resizing, grey to colour and back."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,13 +20,14 @@ def shaped(split: Split, options: Options, where: str) -> Split:
     """
     if split.x.dtype != np.uint8:
         return split
-    images = split.x.astype(np.uint8, copy=False)
+    images: NDArray[np.uint8] = split.x.astype(np.uint8, copy=False)
     if options.size:
         check_pixels(where, len(images), options.size, images.shape[3])
         images = resize(images, *options.size)
     if options.color and CHANNELS[options.color] != images.shape[3]:
         images = recolor(images, options.color).astype(np.uint8, copy=False)
-    return Split(x=images, y=split.y)
+    name = next(iter(split.inputs))
+    return replace(split, inputs={**split.inputs, name: images})
 
 
 def resize(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

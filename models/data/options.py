@@ -3,14 +3,18 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
 
 import numpy as np
 
+from edgekiln.models.spec import join, split
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.manifest import Preprocessing
 from edgekiln.runtime.typed import did_you_mean
 
-KEYS = ("scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test")
+KEYS = (
+    "scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test", "task",
+)  # fmt: skip
 _LAYOUTS = ("NCHW", "NHWC", "N*")
 _COLORS = ("RGB", "L")
 
@@ -33,6 +37,7 @@ class Options:
     val: str | None = None
     calib: str | None = None
     test: str | None = None
+    task: str = ""  # what the targets are for, see `tasks.heads`; "": as the files say
 
     def numbers(self, dtype: "np.dtype[np.generic]") -> Preprocessing | None:
         """What `scale`, `mean` and `std` say of samples of this type; None where they say nothing.
@@ -75,7 +80,20 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
         val=get("val"),
         calib=get("calib"),
         test=get("test"),
+        task=unquote(get("task", "")),
     )
+
+
+def with_task(data: str, task: str) -> str:
+    """The spec of data whose targets are for `task`. One that it names itself is replaced."""
+    name, options = split(data)
+    # What joins the options of a task must not join those of the data.
+    return join(name, {**options, "task": quote(task, safe="=,?:.")}) if task else data
+
+
+def task_in(data: str) -> str:
+    """The task that a spec of data names; "" where it names none."""
+    return unquote(split(data)[1].get("task", ""))
 
 
 def _wrong(key: str, text: str, hint: str) -> ConfigError:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models import spec
+from edgekiln.models.data.dataset import ONLY
 from edgekiln.models.data.limits import DATA, check_pixels
 from edgekiln.models.data.npz import LABELS, SAMPLES
 from edgekiln.models.data.options import Options, parse
@@ -29,7 +30,6 @@ from edgekiln.runtime.npy import names_in, read_archive, read_npy
 MOST_SAMPLES = 2048
 _TEST, _VAL = "0.2", "0.1"  # of the samples; at least one
 _MOST_HELD_OUT = 512  # unless the options say how many
-ONLY = ""  # the name of the input where the samples are those of the model's only one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """One class of several for each sample."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -61,6 +62,13 @@ class Classification(LearningTask):
     def wanted(self, facts: OutputFacts) -> tuple[int | None, ...]:
         return (facts.classes,)
 
+    def check_outputs(self, shape: tuple[int, ...], facts: OutputFacts, where: str) -> None:
+        if (told := math.prod(shape)) < facts.classes:  # more are fine: nothing is asked of them
+            raise InputError(
+                f"the model tells {told} classes apart, {where} has {facts.classes}",
+                hint="give the data the model was trained on",
+            )
+
     def moved(self, target: "Tensor", motion: "Motion") -> "Tensor":  # noqa: ARG002
         return target  # what is on a picture stays the same
 
@@ -80,15 +88,15 @@ def checked_labels(where: str, y: Array, classes: int | None) -> Array:
         raise InputError(
             f"{where}: labels are {y.dtype} of shape {y.shape}, expected integers of shape (N,)",
             hint="one class index a sample; one-hot labels: y.argmax(1)"
-            + ("; numbers to be told: --task regression" if y.dtype.kind == "f" else ""),
+            + ("; of numbers: --task regression" if y.ndim == 1 and y.dtype.kind == "f" else ""),
         )
-    labels = y.astype(np.int64)
     limit = _MAX_LABEL if classes is None else classes
-    if len(labels) and (labels.min() < 0 or labels.max() >= limit):
-        wrong = labels.min() if labels.min() < 0 else labels.max()
+    low, high = (int(y.min()), int(y.max())) if len(y) else (0, 0)
+    if low < 0 or high >= limit:
+        wrong = low if low < 0 else high
         most = "" if classes is None else f" and below {classes}"
         raise InputError(f"{where}: label {wrong} is out of range", hint=f"labels are ≥ 0{most}")
-    return labels
+    return y.astype(np.int64)
 
 
 def softened_divergence(output: "Tensor", taught: "Tensor", temperature: float) -> "Tensor":

@@ -87,7 +87,7 @@ class Embedding(LearningTask):
 
 
 def nearest(vectors: Array) -> NDArray[np.int64]:
-    """Find, for each row of (N, D), the index of the other row with the largest cosine; the first of
+    """Find the other row with the largest cosine for each row of (N, D): its index, the first of
     equals.
     """
     real = vectors.astype(np.float64)

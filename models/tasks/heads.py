@@ -76,6 +76,13 @@ def heads_of(text: str) -> tuple[Head, ...]:
     return tuple(heads)
 
 
+def is_known(text: str) -> bool:
+    """Whether a spec names tasks alone that there are, and functions; nothing is called."""
+    parts = (part.strip() for part in text.split(","))
+    named = (part.partition("=")[2] if _head_name(part) else part for part in parts)
+    return all(":" in name or name in TASKS for part in named for name in [part.partition("?")[0]])
+
+
 def references_in(text: str) -> tuple[str, ...]:
     """The functions of users' that a spec of tasks names."""
     parts = (part.strip() for part in text.split(","))

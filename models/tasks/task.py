@@ -40,6 +40,8 @@ class LearningTask(ABC):
     # Which weights of a training are the best: those with the best first metric, or the least loss
     # where the metric says nothing of validation samples.
     best_by: ClassVar[Literal["metric", "loss"]] = "metric"
+    # Whether a head of this task may be several outputs of the model.
+    takes_several: ClassVar[bool] = False
     # Whether a target is one class index a sample.
     has_classes: ClassVar[bool] = False
 
@@ -110,6 +112,21 @@ class LearningTask(ABC):
         return len(shape) == len(wanted) and all(
             want in (None, have) for have, want in zip(shape, wanted, strict=True)
         )
+
+    def check_outputs(self, shape: tuple[int, ...], facts: OutputFacts, where: str) -> None:
+        """Refuse a first output of this shape, without the batch axis, for judging.
+
+        Args:
+            where: the data set, for the message.
+
+        Raises:
+            InputError: it is no answer to the targets.
+        """
+        if not self.accepts(shape, facts):
+            raise InputError(
+                f"the model gives {shape} for a sample, {where} needs {self.wanted(facts)}",
+                hint="give the data the model was trained on",
+            )
 
     def moved(self, target: "Tensor", motion: "Motion") -> "Tensor | None":  # noqa: ARG002
         """The target of images that were moved; None: nobody knows, so images stay as they are."""

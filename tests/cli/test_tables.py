@@ -26,7 +26,7 @@ def step(stage: str, value: float, target: str = "", **changes: object) -> Step:
             target=target,
             sha256="ab" * 32,
             file_bytes=321_844,
-            score=Score(value=value, metric="accuracy", n=360, of=360),
+            score=Score(value=value, metric="accuracy", unit="%", n=360, of=360),
             parameters=77_850,
             macs=12_501_632,
             wall_s=41.27,
@@ -107,7 +107,7 @@ def test_every_stage_has_its_row() -> None:
 
 
 def test_a_score_on_fewer_samples_says_so_in_its_row() -> None:
-    few = Score(value=0.97, metric="accuracy", n=151, of=10_000)
+    few = Score(value=0.97, metric="accuracy", unit="%", n=151, of=10_000)
     emulated = step("compile", 0.97, "rpi5", score=few)
     text = shown(replace(RESULT, steps=(*RESULT.steps, emulated)))
     assert row(text, "compile rpi5")[1:3] == ["97.00%", "151 of 10,000"]

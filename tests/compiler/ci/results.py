@@ -61,7 +61,7 @@ def result(
 ) -> JobResult:  # fmt: skip
     """Of a job "net/x86-64-v3/int8" that was built, checked and measured."""
     if score is None and accuracy is not None:
-        score = Score(value=accuracy, metric="accuracy", n=400, of=400)
+        score = Score(value=accuracy, metric="accuracy", unit="%", n=400, of=400)
     compiled = Step(
         stage="compile", target=TARGET, sha256="c" * 64, file_bytes=300, score=score,
         unscored=unscored, metrics={"float_operators_quantized": quantized_float},

@@ -61,7 +61,16 @@ def test_a_limit_on_what_nobody_could_measure_fails_as_a_measurement() -> None:
 
 
 def agreeing(sqnr_db: float) -> Score:
-    return Score(value=sqnr_db, metric="sqnr_db", n=40, of=40, top1_agreement=0.9, cosine=0.99)
+    return Score(
+        value=sqnr_db,
+        metric="sqnr_db",
+        unit="dB",
+        share=False,
+        n=40,
+        of=40,
+        top1_agreement=0.9,
+        cosine=0.99,
+    )
 
 
 def test_without_labels_the_agreement_is_held_and_no_accuracy() -> None:

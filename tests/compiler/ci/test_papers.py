@@ -35,11 +35,25 @@ def test_results_are_read_as_they_were_written() -> None:
     assert parse(text_of(written), "results.json") == written
 
 
-def test_results_of_the_earlier_schema_are_still_read() -> None:
+def before_tasks(text: str) -> str:
+    """Results as they were when every score was an accuracy, an AUC or an agreement."""
+    document = json.loads(text)
+    document["schema"] = "edgekiln.ci/3"
+    for job in document["jobs"]:
+        for step in (job["build"] or {"steps": ()})["steps"]:
+            del step["further_scores"]
+            for key in ("unit", "better", "share", "head"):
+                del step["score"][key]
+    return json.dumps(document)
+
+
+def test_results_of_the_earlier_schemas_are_still_read() -> None:
     """It called the jobs cells: the baseline of a run may lie in a commit of then."""
     written = run(result(), BROKEN, verdicts=(FAILED, NOISE))
-    text = text_of(written).replace('"jobs":', '"cells":').replace('"job":', '"cell":')
-    assert parse(text.replace("edgekiln.ci/3", "edgekiln.ci/2"), "results.json") == written
+    text = before_tasks(text_of(written))
+    assert parse(text, "results.json") == written
+    cells = text.replace('"jobs":', '"cells":').replace('"job":', '"cell":')
+    assert parse(cells.replace("edgekiln.ci/3", "edgekiln.ci/2"), "results.json") == written
 
 
 @pytest.mark.parametrize(
@@ -64,7 +78,7 @@ def test_results_and_comparisons_are_what_their_schemas_say(tmp_path: Path) -> N
     (tmp_path / "b.json").write_text(text_of(run(BROKEN)))
     compared = encode(compare(tmp_path / "a.json", tmp_path / "b.json"))
     for name, document in (
-        ("edgekiln.ci/3", json.loads(text_of(written))),
+        ("edgekiln.ci/4", json.loads(text_of(written))),
         ("edgekiln.compare/1", {"schema": "edgekiln.compare/1", **compared}),
     ):
         jsonschema.validate(document, document_schema(name, DOCUMENTS[name]))
