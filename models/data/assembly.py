@@ -12,6 +12,7 @@ from edgekiln.models.data.dataset import Dataset, Split, UnsplitData
 from edgekiln.models.data.images import shaped as as_images
 from edgekiln.models.data.options import Options
 from edgekiln.models.data.splits import size_of, stratified_order
+from edgekiln.models.data.transform import transform_of
 from edgekiln.models.tasks.classification import Classification
 from edgekiln.models.tasks.heads import Head, described, heads_of
 from edgekiln.models.tasks.task import Array
@@ -26,8 +27,12 @@ def assemble(name: str, source: UnsplitData, options: Options, seed: int) -> Dat
     """Split, resize, recolor, and work out the preprocessing."""
     source = _with_task(name, source, options)
     parts = _split(name, source, options, seed)
-    shaped = {part: as_images(split, options, name) for part, split in parts.items()}
-    for head in heads_of(source.task):
+    heads = heads_of(source.task)
+    shaped = {part: as_images(split, options, name, heads) for part, split in parts.items()}
+    if options.transform:
+        change = transform_of(options.transform)
+        shaped = {part: change(split) for part, split in shaped.items()}
+    for head in heads:
         if isinstance(head.task, Classification):
             _check_classes(name, head, source, shaped)
     return Dataset(

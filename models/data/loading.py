@@ -10,17 +10,27 @@ from edgekiln.models.data.anomaly_sound import read as read_anomaly_sound
 from edgekiln.models.data.assembly import assemble
 from edgekiln.models.data.cifar import fits as is_cifar
 from edgekiln.models.data.cifar import read as read_cifar
+from edgekiln.models.data.coco import fits as is_coco
+from edgekiln.models.data.coco import read as read_coco
 from edgekiln.models.data.dataset import Dataset, UnsplitData
 from edgekiln.models.data.digits import DEFAULTS as OF_DIGITS
 from edgekiln.models.data.digits import read as read_digits
 from edgekiln.models.data.idx import fits as is_idx
 from edgekiln.models.data.idx import read as read_idx
 from edgekiln.models.data.image_folder import read as read_image_folder
+from edgekiln.models.data.mask_folder import fits as is_mask_folder
+from edgekiln.models.data.mask_folder import read as read_mask_folder
 from edgekiln.models.data.npz import fits as is_npz
 from edgekiln.models.data.npz import read as read_npz
 from edgekiln.models.data.options import Options, parse
+from edgekiln.models.data.pair_factory import read_pairs
+from edgekiln.models.data.sample_factory import is_reference, options_of
+from edgekiln.models.data.table import fits as is_table
+from edgekiln.models.data.table import read as read_table
 from edgekiln.models.data.tones import read as read_tones
 from edgekiln.models.data.unlabelled import is_unlabelled
+from edgekiln.models.data.wav_folder import fits as is_wav_folder
+from edgekiln.models.data.wav_folder import read as read_wav_folder
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.typed import did_you_mean
 
@@ -38,6 +48,10 @@ _FORMATS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
     (is_npz, read_npz),
     (is_idx, read_idx),
     (is_cifar, read_cifar),
+    (is_table, read_table),
+    (is_coco, read_coco),
+    (is_mask_folder, read_mask_folder),
+    (is_wav_folder, read_wav_folder),
     (Path.is_dir, read_image_folder),
 )
 
@@ -71,7 +85,16 @@ def _load(data: str, seed: int, _files: tuple[object, ...]) -> Dataset:
         read, defaults = BUNDLED[name]
         options = parse(name, {**defaults, **given})
         return assemble(name, read(), options, seed)
+    if is_reference(name) and "task" in given:
+        options, arguments = options_of(name, given)
+        return assemble(name, read_pairs(name, arguments, options), options, seed)
     path = Path(name).expanduser()
+    if is_reference(name):
+        raise InputError(
+            f"{name}: what are its targets for, which training and accuracy need?",
+            hint="say it: --task classification, regression, … ; samples without labels go to "
+            "--calibrate, with --skip distill --skip prune",
+        )
     if path.suffix != ".npz" and is_unlabelled(data):
         raise InputError(
             f"{name}: its samples have no labels, which training and accuracy need",
@@ -108,5 +131,6 @@ def _reader(path: Path) -> Reader:
             return reader
     raise InputError(
         f"{path}: cannot tell what this file is",
-        hint="data is .npz, MNIST's *-images-idx3-ubyte, a CIFAR batch, or a folder of them",
+        hint="data is .npz, .csv, .parquet, MNIST's *-images-idx3-ubyte, a CIFAR batch, or a "
+        "folder of them, of pictures or of sounds",
     )

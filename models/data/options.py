@@ -13,7 +13,8 @@ from edgekiln.runtime.manifest import Preprocessing
 from edgekiln.runtime.typed import did_you_mean
 
 KEYS = (
-    "scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test", "task",
+    "scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test",
+    "task", "target", "columns", "crop", "transform", "seconds", "mel",
 )  # fmt: skip
 _LAYOUTS = ("NCHW", "NHWC", "N*")
 _COLORS = ("RGB", "L")
@@ -38,6 +39,13 @@ class Options:
     calib: str | None = None
     test: str | None = None
     task: str = ""  # what the targets are for, see `tasks.heads`; "": as the files say
+
+    target: tuple[str, ...] = ()  # columns of a table
+    columns: tuple[str, ...] = ()  # features of a table; (): all others
+    crop: tuple[int, int] | None = None  # height, width of the middle, after any resizing
+    transform: str = ""  # a function of the user's, see `transform`
+    seconds: float | None = None  # length of sounds
+    mel: int | None = None  # bands of spectra, in place of waves
 
     def numbers(self, dtype: "np.dtype[np.generic]") -> Preprocessing | None:
         """What `scale`, `mean` and `std` say of samples of this type; None where they say nothing.
@@ -75,12 +83,18 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
         std=_positive("std", given["std"]) if "std" in given else None,
         layout=_choice("layout", get("layout", "NCHW"), _LAYOUTS),
         color=_choice("color", given["color"], _COLORS) if "color" in given else None,
-        size=_size(given["size"]) if "size" in given else None,
+        size=_size("size", given["size"]) if "size" in given else None,
         limit=_count("limit", given["limit"]) if "limit" in given else None,
         val=get("val"),
         calib=get("calib"),
         test=get("test"),
         task=unquote(get("task", "")),
+        target=_names(get("target", "")),
+        columns=_names(get("columns", "")),
+        crop=_size("crop", given["crop"]) if "crop" in given else None,
+        transform=get("transform", ""),
+        seconds=_positive("seconds", given["seconds"])[0] if "seconds" in given else None,
+        mel=_count("mel", given["mel"]) if "mel" in given else None,
     )
 
 
@@ -111,6 +125,10 @@ def _numbers(key: str, text: str) -> tuple[float, ...]:
     return numbers
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for part in text.split(",") if (name := part.strip()))
+
+
 def _number(key: str, text: str) -> float:
     numbers = _numbers(key, text)
     if len(numbers) != 1:
@@ -121,7 +139,7 @@ def _number(key: str, text: str) -> float:
 def _positive(key: str, text: str) -> tuple[float, ...]:
     numbers = _numbers(key, text)
     if min(numbers) <= 0:
-        raise _wrong(key, text, "it divides the pixels and must be above 0")
+        raise _wrong(key, text, "it must be above 0")
     return numbers
 
 
@@ -137,8 +155,8 @@ def _count(key: str, text: str) -> int:
     return int(text)
 
 
-def _size(text: str) -> tuple[int, int]:
+def _size(key: str, text: str) -> tuple[int, int]:
     sides = text.split("x")
     if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise _wrong("size", text, "pixels of both sides, or height x width: 96x64")
+        raise _wrong(key, text, "pixels of both sides, or height x width: 96x64")
     return int(sides[0]), int(sides[-1])

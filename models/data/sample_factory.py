@@ -37,9 +37,10 @@ def is_reference(name: str) -> bool:
 
 
 def references_in(data: str) -> tuple[str, ...]:
-    """The functions that a spec of data has called: its factory, and those of its task."""
-    name, _ = spec.split(data)
-    return (*([name] if is_reference(name) else []), *tasks_references_in(task_in(data)))
+    """The functions that a spec of data has called: its factory, its transform, its tasks'."""
+    name, options = spec.split(data)
+    own = (name, options.get("transform", ""))
+    return (*filter(is_reference, own), *tasks_references_in(task_in(data)))
 
 
 def options_of(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str, str]]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models import spec
+from edgekiln.models.data.coco import fits as is_coco
 from edgekiln.models.data.dataset import ONLY
 from edgekiln.models.data.limits import DATA, check_pixels
 from edgekiln.models.data.npz import LABELS, SAMPLES
@@ -53,12 +54,12 @@ class SampleSet:
 
 def is_unlabelled(data: str) -> bool:
     """Whether a spec of data names samples without labels. Raises InputError for a damaged file."""
-    name, _ = spec.split(data)
+    name, options = spec.split(data)
     path = Path(name).expanduser()
     if path.is_dir():
-        return _is_flat(path)
+        return _is_flat(path) and not is_coco(path)
     if not path.is_file():
-        return is_reference(name)
+        return is_reference(name) and "task" not in options
     return path.suffix == ".npy" or (path.suffix == ".npz" and _has_no_labels(path))
 
 
