@@ -54,7 +54,7 @@ def _stages(result: BuildResult) -> "Table":
     table = Table(title=title)
     table.add_column("stage")
     # Of a wider table a terminal of 80 columns cuts the words.
-    parameters = () if agreement else ("parameters",)
+    parameters = () if agreement or len(labels) > 1 else ("parameters",)
     for name in (*headings, "n", *parameters, "MACs", "bytes", "time"):
         table.add_column(name, justify="right")
     for step in result.steps:
@@ -102,7 +102,7 @@ def _row(step: Step, labels: Sequence[str], agreement: bool) -> tuple[str, ...]:
         _label(step),
         *scores,
         samples,
-        *(() if agreement else (_count(step.parameters),)),
+        *(() if agreement or len(labels) > 1 else (_count(step.parameters),)),
         _count(step.macs),
         f"{step.file_bytes:,}",
         "cached" if step.cached else f"{step.wall_s:.1f} s",

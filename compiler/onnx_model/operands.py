@@ -114,7 +114,9 @@ def _scales(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
     zero = known[2] if len(known) > 2 else None
     if data is None or scale is None:
         return None
-    if zero is not None and zero != scale and 0 not in (*zero, *scale):
+    # Quantizers write both as one number, or as a row of one, where a layer has one output.
+    one = zero in ((), (1,)) and scale in ((), (1,))
+    if zero is not None and zero != scale and not one and 0 not in (*zero, *scale):
         return f"has a scale of shape {scale} and a zero point of shape {zero}"
     if len(scale) != 1 or operators.attributes(node).get("block_size"):
         return None

@@ -91,9 +91,9 @@ def _load(data: str, seed: int, _files: tuple[object, ...]) -> Dataset:
     path = Path(name).expanduser()
     if is_reference(name):
         raise InputError(
-            f"{name}: what are its targets for, which training and accuracy need?",
-            hint="say it: --task classification, regression, … ; samples without labels go to "
-            "--calibrate, with --skip distill --skip prune",
+            f"{name}: its samples have no labels, which training and accuracy need",
+            hint="if it gives targets, too, say what for: --task classification, regression, …; "
+            "else leave training out: --skip distill --skip prune --calibrate SPEC",
         )
     if path.suffix != ".npz" and is_unlabelled(data):
         raise InputError(

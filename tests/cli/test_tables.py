@@ -114,6 +114,21 @@ def test_a_score_on_fewer_samples_says_so_in_its_row() -> None:
     assert row(text, "distill")[2] == "360"
 
 
+def test_a_regression_has_its_own_column_and_no_accuracy() -> None:
+    rmse = Score(value=3.25, metric="RMSE", unit="kWh", better="lower", share=False, n=360, of=360)
+    only = replace(RESULT, steps=(step("distill", 0.9, score=rmse),), targets=())
+    text = shown(only)
+    assert "RMSE, kWh ↓" in text
+    assert row(text, "distill")[1] == "3.25 kWh"
+    assert "accuracy" not in text
+    ink = replace(rmse, head="ink")
+    digit = replace(ink, value=0.9, metric="accuracy", unit="%", share=True, better="higher")
+    heads = step("distill", 0.9, score=replace(digit, head="digit"), further_scores=(ink,))
+    text = shown(replace(RESULT, steps=(heads,), targets=()), width=140)
+    assert "digit accuracy ↑" in text
+    assert row(text, "distill")[1:3] == ["90.00%", "3.25 kWh"]
+
+
 def test_latencies_stand_beside_each_other() -> None:
     text = shown(RESULT)
     assert row(text, "edgekiln int8") == ["edgekiln int8", "1", "60.0", "66.0", "1.2%", "1.00"]

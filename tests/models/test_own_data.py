@@ -228,9 +228,11 @@ def test_without_a_task_a_function_is_asked_what_its_targets_are_for():
     with pytest.raises(InputError) as caught:
         data.load("own_sets:vectors")
     assert caught.value.message == (
-        "own_sets:vectors: what are its targets for, which training and accuracy need?"
+        "own_sets:vectors: its samples have no labels, which training and accuracy need"
     )
-    assert caught.value.hint.startswith("say it: --task classification, regression")
+    assert caught.value.hint.startswith(
+        "if it gives targets, too, say what for: --task classification"
+    )
     assert data.is_unlabelled("own_sets:vectors")
     assert not data.is_unlabelled("own_sets:vectors?task=classification")
 

@@ -19,7 +19,7 @@ from edgekiln.compiler.documents.json_schema import document_schema
 from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import InputError
-from tests.compiler.ci.results import bench, result, run
+from tests.compiler.ci.results import DIGIT, INK, RMSE, bench, result, run
 
 FAILED = GateVerdict(
     job=result().id, gate="max-bytes", status="fail", message="3 > 2", exit_code=11
@@ -92,6 +92,19 @@ def test_the_summary_shows_what_changed_and_by_how_much() -> None:
         "| ✅ | `net/x86-64-v3/int8` | 91.00% ▲ +1.00 pp | 80.0 µs ▼ -20.0% | 300 B = "
         "| 1.1 KiB ▲ +10.0% |"
     )
+
+
+def test_the_papers_show_each_tasks_metric_and_which_way_is_better() -> None:
+    worse = result(score=replace(RMSE, value=0.25))
+    text = summary(run(worse), run(result(score=RMSE)))
+    assert text.splitlines()[2] == "| | job | RMSE, mm ↓ | latency | program | arena |"
+    assert "| 0.25 mm ▲ +25.0% |" in text
+    assert "accuracy" not in text.lower()
+    heads = result(score=DIGIT, further=(INK,))
+    assert "| digit accuracy 90.00% =<br>ink RMSE 0.2 mm = |" in summary(run(heads), run(heads))
+    drawn = page([run(heads), run(heads)])
+    assert "Ink rmse 0.2 mm on 400 held-out samples; lower is better." in drawn
+    assert "ink RMSE, mm ↓" in drawn
 
 
 def test_the_summary_begins_with_what_fails_and_folds_the_rest_away() -> None:
