@@ -135,7 +135,7 @@ def build(network: Network, out: Path, target: str) -> CompiledNetwork:
 def samples(network: Network, count: int) -> "NDArray[np.float32]":
     """The first of the data the network is calibrated on, as its module takes them."""
     from edgekiln.models import data
-    from edgekiln.runtime.inputs import preprocess
 
     dataset = data.load(network.data, 0)
-    return preprocess(dataset.calib.x[:count], dataset.preprocessing)
+    (x,) = dataset.ready({"": dataset.calib.x[:count]}).values()
+    return x.astype("float32", copy=False)

@@ -1,11 +1,12 @@
 """Module artifacts: a factory's name, its arguments and plain tensors, in one file without code."""
 
 import io
+import math
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from edgekiln.models import spec, widths, zoo
 from edgekiln.models.checkpoint import tensors_in
 from edgekiln.models.data.dataset import Dataset
 from edgekiln.models.data.unlabelled import load_samples
-from edgekiln.models.interface import one_output
-from edgekiln.models.module_ends import OUTPUT, ModuleInput, ends_of
+from edgekiln.models.interface import check_fits, in_forwards_order, is_plain
+from edgekiln.models.module_ends import INPUT, OUTPUT, ModuleInput, ends_of
 from edgekiln.models.spec import Value
+from edgekiln.models.tasks.heads import is_known
 from edgekiln.models.torch_file import is_state, read_torch_file
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
@@ -36,11 +38,11 @@ class ModuleMeta:
     kwargs: Mapping[str, Value] = field(default_factory=dict)
     input_shape: tuple[int, ...]  # one sample as the module takes it, without the batch axis
     data: str
-    task: Literal["classification", "reconstruction", ""] = "classification"  # "": not known
+    task: str = "classification"  # as `heads_of` reads it; "": not known
     # None: the samples are the model's own numbers.
     preprocessing: Preprocessing | None = field(default_factory=Preprocessing)
     classes: tuple[str, ...] = ()
-    # Of a module that was made for samples without labels; else one float32 input, one output.
+    # Empty: one float32 input.
     inputs: tuple[ModuleInput, ...] = ()
     outputs: tuple[str, ...] = (OUTPUT,)
     history: Mapping[str, Any] = field(default_factory=dict)  # JSON
@@ -74,7 +76,8 @@ def create(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = zoo.make(factory)
-    _try_forward(module, factory.name, dataset)
+    dataset = in_forwards_order(dataset, module, factory.name)
+    outputs = check_fits(module, dataset, factory.name)
     meta = ModuleMeta(
         factory=factory.name,
         kwargs=dict(factory.kwargs),
@@ -83,6 +86,8 @@ def create(
         task=dataset.task,
         preprocessing=dataset.preprocessing,
         classes=dataset.classes,
+        inputs=() if is_plain(dataset, outputs) else _inputs(dataset),
+        outputs=tuple(outputs),
     )
     save_module(path, module, meta)
     return meta
@@ -240,33 +245,41 @@ def _meta(path: Path, content: Mapping[str, object]) -> ModuleMeta:
     if not isinstance(kwargs, dict) or not all(isinstance(name, str) for name in kwargs):
         raise InputError(f"{path}: its factory's arguments have no names", "build it again")
     try:
-        return replace(codec.decode(ModuleMeta, {**stored, "kwargs": {}}), kwargs=kwargs)
+        meta = replace(codec.decode(ModuleMeta, {**stored, "kwargs": {}}), kwargs=kwargs)
+        if meta.task and not is_known(meta.task):
+            raise codec.CodecError(f"task: no task named {meta.task!r}")
+        return meta
     except (codec.CodecError, RecursionError) as error:
         raise InputError(
             f"{path}: incomplete module artifact ({error})", hint="build it again"
         ) from error
 
 
-def _demands(dataset: Dataset) -> dict[str, int]:
+def _demands(dataset: Dataset) -> dict[str, Value]:
     """What the data set asks of a factory that has these parameters."""
     samples = dataset.train.x
-    wanted = {"classes": len(dataset.classes)}
-    # (N, H, W, C); a factory with one `image_size` makes networks for squares.
-    if samples.dtype == np.uint8:
+    wanted: dict[str, Value] = {}
+    for head in dataset.heads:
+        own = f"{head.name}_" if head.name else ""
+        target = dataset.train.targets[head.name]
+        wanted[f"{own}classes"] = dataset.classes_of(head)
+        if target.dtype.kind == "f":
+            wanted[f"{own}outputs"] = math.prod(target.shape[1:])
+            numbers = target.astype(np.float64)
+            wanted[f"{own}target_mean"] = float(numbers.mean())
+            # Of targets that are all the same any scale will do, but not 0.
+            wanted[f"{own}target_std"] = float(numbers.std()) or 1.0
+    if samples.dtype == np.uint8 and samples.ndim == 4:
         return wanted | {"in_channels": samples.shape[3], "image_size": samples.shape[1]}
     return wanted | {"features": samples.shape[1]} if samples.ndim == 2 else wanted
 
 
-def _try_forward(module: "nn.Module", name: str, dataset: Dataset) -> None:
-    found = tuple(one_output(module, dataset, name).shape)
-    shape = dataset.input_shape
-    wanted = (1, *shape) if dataset.task == "reconstruction" else (1, len(dataset.classes))
-    if found != wanted:
-        raise InputError(
-            f"{name}: gives {found} for one sample of {dataset.name}, expected {wanted}",
-            hint="set the factory's own option, e.g. NAME?num_classes="
-            f"{len(dataset.classes)}, or choose other data",
-        )
+def _inputs(dataset: Dataset) -> tuple[ModuleInput, ...]:
+    first = dataset.ready(dataset.train.take(np.arange(1)).inputs)
+    return tuple(
+        ModuleInput(name=name or INPUT, dtype=array.dtype.name, shape=array.shape[1:])
+        for name, array in first.items()
+    )
 
 
 def _described(content: object) -> str:

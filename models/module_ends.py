@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.models.data.unlabelled import ONLY, SampleSet
+from edgekiln.models.data.dataset import ONLY
+from edgekiln.models.data.unlabelled import SampleSet
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.inputs import preprocess
 from edgekiln.runtime.manifest import Preprocessing

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekiln.compiler.build import resolve, scoring
@@ -19,6 +19,7 @@ from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.atomic_io import copy_out, writable
 from edgekiln.compiler.pipeline.stage import Advance
 from edgekiln.compiler.pipeline.store import Store
+from edgekiln.models.data.options import with_task
 from edgekiln.runtime import codec, host
 from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError, StorageError
 from edgekiln.targets.profile import TargetProfile
@@ -42,7 +43,7 @@ class Request:
     recipe: Recipe
     precision: Precision = "int8"
     out: Path
-    max_drop: float | None = None  # percentage points
+    max_drops: Mapping[str, float] = field(default_factory=dict)  # see `scoring.check_drop`
     min_sqnr_db: float | None = None  # against the float model
     trial_s: float = 1.0  # length of a latency trial; 0: measure none
     logs: Path | None = None  # where training curves go
@@ -56,7 +57,7 @@ def build(request: Request, store: Store, progress: Progress, chain: Chain = CHA
     Raises:
         MissingToolError, StorageError: before anything runs, when a target's compiler is not
             there or the bundles cannot be written.
-        AccuracyError: a stage lost more than `max_drop`.
+        AccuracyError: a stage lost more than `max_drops`.
         EdgeKilnError: from the stages.
     """
     names = [target.name for target in request.targets]
@@ -131,9 +132,11 @@ class _Build:
                 "give the float model it was made from",
             )
         self.artifacts[artifact.kind] = artifact
-        self.data = request.recipe.data or self.chain.data_of(artifact) or request.recipe.calibrate
+        own = self.chain.data_of(artifact)
+        own = with_task(own, request.recipe.task) if own else ""
+        self.data = request.recipe.data or own or request.recipe.calibrate
         self.labelled = bool(self.data) and self.chain.scores(self.data, request.recipe.seed)
-        if request.max_drop is not None and self.data and not self.labelled:
+        if request.max_drops and self.data and not self.labelled:
             raise ConfigError(
                 f"--max-drop: {self.data} has no labels, so there is no accuracy to lose",
                 "hold the agreement with the float model instead: --min-sqnr 20, or accept-sqnr "
@@ -185,7 +188,8 @@ class _Build:
     def _record(self, name: str, artifact: Artifact, target: TargetProfile | None) -> None:
         """Measure the artifact, add the row to the table, and stop if too much was lost."""
         report, unscored = self._evaluate(artifact, target)
-        score = scoring.score_of(report) if report else None
+        scores = scoring.scores_of(report) if report else ()
+        score = scores[0] if scores else None
         costs = report or self.chain.costs(artifact, self.allow)
         # Only the user's own model comes trained for preprocessing that we cannot know.
         doubt = scoring.doubt(score, self.data, self.request.recipe.seed) if name == "input" else ""
@@ -195,6 +199,7 @@ class _Build:
             sha256=artifact.sha256,
             file_bytes=costs.file_bytes,
             score=score,
+            further_scores=scores[1:],
             unscored=unscored,
             parameters=costs.parameters,
             macs=costs.macs,
@@ -205,8 +210,8 @@ class _Build:
             cached=artifact.cached,
         )
         self.steps.append(step)
-        if self.request.max_drop is not None:
-            scoring.check_drop(self.steps, step, self.request.max_drop)
+        if self.request.max_drops:
+            scoring.check_drop(self.steps, step, self.request.max_drops)
         if self.request.min_sqnr_db is not None:
             scoring.check_agreement(step, self.request.min_sqnr_db)
 

@@ -6,6 +6,7 @@ constant = ["sr=16000"]     # inputs of it that are the same in every call
 state = ["h0=hn"]           # inputs of a model that are outputs of the call before
 stream = "x=2:1"            # the streaming form: a call takes 1 new frame of x along axis 2
 no-state = false            # whether to look for none of these
+task = "regression"         # what the targets of the data are for
 calibrate = "pictures/"     # samples, with labels or without, for the ranges of quantization
 seed = 0
 allow-factories = ["nets:tiny"]  # that module files may name, besides the zoo's
@@ -23,6 +24,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 from edgekiln.compiler.build.stage_table import SKIPPABLE, STAGES
 from edgekiln.compiler.pipeline.stage import Stage
+from edgekiln.models.data.options import with_task
+from edgekiln.models.tasks.heads import heads_of
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.hints import Hint, ScalarHint, TupleHint, fields_of
 from edgekiln.runtime.typed import convert, did_you_mean, kebab
@@ -36,6 +39,7 @@ MAX_SEED = 2**32 - 1  # numpy's legacy generator, which users' modules may draw 
 _NAMES = TupleHint((ScalarHint(str),), repeated=True)
 SHARED: Mapping[str, Hint] = {
     "data": ScalarHint(str),
+    "task": ScalarHint(str),
     "calibrate": ScalarHint(str),
     "shape": _NAMES,
     "seed": ScalarHint(int),
@@ -68,7 +72,8 @@ class Option:
 class Recipe:
     """Options for a build; what is not set is left to the stages' defaults."""
 
-    data: str = ""
+    data: str = ""  # with the task among its options, where one is named
+    task: str = ""
     calibrate: str = ""
     shape: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()
@@ -154,7 +159,15 @@ def parse(table: Mapping[str, object], where: str) -> Recipe:
                 did_you_mean(key, (*SHARED, *STAGES), what="a recipe has"),
             )
     check_skip(shared.get("skip", ()), where)
-    return Recipe(options=options, **shared)
+    return with_its_task(Recipe(options=options, **shared))
+
+
+def with_its_task(recipe: Recipe) -> Recipe:
+    """The recipe whose data says what its targets are for. Raises ConfigError: no such task."""
+    if not recipe.task:
+        return recipe
+    heads_of(recipe.task)
+    return replace(recipe, data=with_task(recipe.data, recipe.task) if recipe.data else "")
 
 
 def check_skip(names: tuple[str, ...], where: str) -> tuple[str, ...]:
@@ -171,6 +184,7 @@ def override(
     recipe: Recipe,
     *,
     data: str | None = None,
+    task: str | None = None,
     calibrate: str | None = None,
     seed: int | None = None,
     shape: tuple[str, ...] = (),
@@ -188,6 +202,8 @@ def override(
     changes: dict[str, Any] = {}  # as `shared` in `parse`
     if data is not None:
         changes["data"] = data
+    if task is not None:
+        changes["task"] = task
     if calibrate is not None:
         changes["calibrate"] = calibrate
     if seed is not None:
@@ -200,7 +216,7 @@ def override(
         }
         for name, section in recipe.options.items()
     }
-    return replace(
+    changed = replace(
         recipe,
         options=options,
         shape=(*recipe.shape, *shape),
@@ -212,6 +228,7 @@ def override(
         allow_factories=(*recipe.allow_factories, *allow_factories),
         **changes,
     )
+    return with_its_task(changed)
 
 
 def _section(stage: str, table: Mapping[str, object], where: str) -> dict[str, object]:

@@ -13,6 +13,7 @@ from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.stages.uses_data import data_of_onnx
 from edgekiln.compiler.stages.uses_module import data_of_module
+from edgekiln.models.data.options import with_task
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.typed import did_you_mean
 
@@ -103,7 +104,9 @@ def start(
     # Samples without labels serve for a factory of the user's; a model of the zoo has data of its
     # own.
     own = recipe.data or (recipe.calibrate if ":" in model else "")
-    stage = InitializeStage(model=model, data=own or default_data(model), seed=recipe.seed)
+    stage = InitializeStage(
+        model=model, data=own or with_task(default_data(model), recipe.task), seed=recipe.seed
+    )
     return store.run(stage, None, None, advance)
 
 

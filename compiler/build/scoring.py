@@ -1,31 +1,39 @@
 """What a build measures: scores and sizes of artifacts, latencies of engines."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from edgekiln.compiler.build.result import Step
 from edgekiln.compiler.evaluation.agreement import Agreement
 from edgekiln.compiler.evaluation.latency import Latency, latency_of
 from edgekiln.compiler.evaluation.report import Costs, Evaluation
-from edgekiln.compiler.packaging.report import AGREEMENT, Score
+from edgekiln.compiler.packaging.report import AGREEMENT, Score, leading, named
 from edgekiln.compiler.pipeline.artifact import Artifact
-from edgekiln.runtime.errors import AccuracyError
+from edgekiln.runtime.errors import AccuracyError, ConfigError
+from edgekiln.runtime.typed import did_you_mean
 
 # A trained model is better than this many times chance.
 GUESSING = 1.5
 
 
-def score_of(report: Evaluation | Agreement) -> Score:
+ALL = ""  # the name of a limit that goes for every task
+
+
+def scores_of(report: Evaluation | Agreement) -> tuple[Score, ...]:
     """What of an evaluation stands in reports."""
     if isinstance(report, Evaluation):
-        return Score(value=report.accuracy, metric=report.metric, n=report.n, of=report.of)
-    return Score(
-        value=report.sqnr_db,
-        metric=AGREEMENT,
-        n=report.n,
-        of=report.of,
-        top1_agreement=report.top1,
-        cosine=report.cosine,
+        return tuple(Score.of_measured(each, n=report.n, of=report.of) for each in report.measured)
+    return (
+        Score(
+            value=report.sqnr_db,
+            metric=AGREEMENT,
+            n=report.n,
+            of=report.of,
+            unit="dB",
+            share=False,
+            top1_agreement=report.top1,
+            cosine=report.cosine,
+        ),
     )
 
 
@@ -51,7 +59,7 @@ def doubt(score: Score | None, data: str, seed: int) -> str:
     """A word on a user's trained model that scores like one that guesses."""
     from edgekiln.models.data import load
 
-    if score is None or score.metric != "accuracy":
+    if score is None or score.label != "accuracy":
         return ""
     classes = len(load(data, seed).classes)
     if score.value * classes > GUESSING:
@@ -62,30 +70,63 @@ def doubt(score: Score | None, data: str, seed: int) -> str:
     )
 
 
-def check_drop(steps: Sequence[Step], step: Step, max_drop: float) -> None:
-    """Compare the last `step` with the score before it and with the first one, of as many samples.
+def check_drop(steps: Sequence[Step], step: Step, max_drops: Mapping[str, float]) -> None:
+    """Compare the last `step` with the scores before it and with the first ones, of as many
+    samples.
+
+    Args:
+        max_drops: percentage points of a share, else percent of what it was; by the name of a head
+            or a metric, `ALL` for the first metric of each head.
 
     Raises:
-        AccuracyError: more than `max_drop` percentage points were lost.
+        AccuracyError: more was lost.
+        ConfigError: no score has such a name.
     """
     if step.score is None or step.score.is_agreement:
         return
-    earlier = [
-        (other, other.score)
-        for other in steps[: steps.index(step)]
-        if other.score
-        and other.target in ("", step.target)
-        and other.score.n == step.score.n  # an emulated program may have seen the first ones only
-    ]
-    for reference, score in (earlier[-1], earlier[0]) if earlier else ():
-        lost = 100 * (score.value - step.score.value)
-        if lost > max_drop:
-            raise AccuracyError(
-                f"{step.stage} lost {lost:.2f} points of {score.metric}: "
-                f"{score.value:.2%} after {reference.stage}, {step.score.value:.2%} now "
-                f"(n = {step.score.n}; --max-drop {max_drop:g})",
-                f"change [{step.stage}] in the recipe, or allow more",
+    _check_names(max_drops, step.scores)
+    for score in step.scores:
+        limit = _limit(score, step.scores, max_drops)
+        earlier = [
+            (other, found)
+            for other in steps[: steps.index(step)]
+            for found in other.scores
+            if found.label == score.label
+            and other.target in ("", step.target)
+            and found.n == score.n  # an emulated program may have seen the first ones only
+        ]
+        if limit is not None and earlier:
+            for reference, before in (earlier[-1], earlier[0]):
+                _check_lost(step, score, reference, before, limit)
+
+
+def _limit(score: Score, scores: tuple[Score, ...], max_drops: Mapping[str, float]) -> float | None:
+    for name, limit in max_drops.items():
+        if named(scores, name) is score:
+            return limit
+    return max_drops.get(ALL) if score in leading(scores) else None
+
+
+def _check_names(max_drops: Mapping[str, float], scores: tuple[Score, ...]) -> None:
+    for name in max_drops:
+        if name != ALL and named(scores, name) is None:
+            known = {n for score in scores for n in (score.head, score.metric) if n}
+            raise ConfigError(
+                f"--max-drop {name}: no task or metric has this name",
+                did_you_mean(name, known, what="there are"),
             )
+
+
+def _check_lost(step: Step, score: Score, reference: Step, before: Score, limit: float) -> None:
+    lost = score.kind.lost(before.value, score.value)
+    if lost > limit:
+        kind, option = score.kind, f"{score.head}=" if score.head else ""
+        raise AccuracyError(
+            f"{step.stage} lost {lost:.2f} {kind.loss_unit} of {score.label}: "
+            f"{kind.shown(before.value)} after {reference.stage}, {kind.shown(score.value)} now "
+            f"(n = {score.n}; --max-drop {option}{limit:g})",
+            f"change [{step.stage}] in the recipe, or allow more",
+        )
 
 
 def check_agreement(step: Step, min_sqnr_db: float) -> None:

@@ -10,6 +10,7 @@ from edgekiln.compiler.ci import lock, result
 from edgekiln.compiler.ci.noise import change, incomparable
 from edgekiln.compiler.ci.result import CiResult, JobResult
 from edgekiln.compiler.packaging.report import Score
+from edgekiln.models.tasks.metric import Better
 from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.errors import ConfigError
 
@@ -29,6 +30,7 @@ class Difference:
     # Null for what is exact, where every difference is one.
     significant: bool | None = None
     why: str = ""  # what its significance was judged by
+    better: Better | None = None  # of a score: which way is better
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ def _jobs(old: JobResult, new: JobResult) -> Iterator[Difference]:
     hashes = [job.build.targets[0].bundle_sha256 if job.build else None for job in (old, new)]
     if hashes[0] != hashes[1]:
         yield _plain(new.id, "bundle sha256", *hashes)
-    yield from _scores(new.id, old.score, new.score)
+    yield from _scores(new.id, old.scores, new.scores)
     yield from _latency(old, new)
     yield from _sized(new.id, "code and weights, bytes", old.program_bytes, new.program_bytes)
     yield from _sized(new.id, "arena, bytes", old.arena_bytes, new.arena_bytes)
@@ -90,10 +92,26 @@ def _jobs(old: JobResult, new: JobResult) -> Iterator[Difference]:
     yield from _sized(new.id, "float operations", *counts)
 
 
-def _scores(subject: str, old: Score | None, new: Score | None) -> Iterator[Difference]:
-    if (old and old.value) == (new and new.value):
+def _scores(
+    subject: str, before: tuple[Score, ...], after: tuple[Score, ...]
+) -> Iterator[Difference]:
+    for label in dict.fromkeys(score.label for score in (*before, *after)):
+        old, new = (_labelled(scores, label) for scores in (before, after))
+        if len(before) == len(after) == 1:  # another metric, not one more
+            old, new = before[0], after[0]
+        yield from _score(subject, old, new)
+        if len(before) == len(after) == 1:
+            return
+
+
+def _labelled(scores: tuple[Score, ...], label: str) -> Score | None:
+    return next((score for score in scores if score.label == label), None)
+
+
+def _score(subject: str, old: Score | None, new: Score | None) -> Iterator[Difference]:
+    if (old and (old.label, old.value)) == (new and (new.label, new.value)):
         return
-    if old is None or new is None or (old.metric, old.n) != (new.metric, new.n):
+    if old is None or new is None or (old.label, old.n) != (new.label, new.n):
         yield _plain(subject, "score", *(_score_text(score) for score in (old, new)))
         return
     significant, why = None, ""
@@ -105,8 +123,9 @@ def _scores(subject: str, old: Score | None, new: Score | None) -> Iterator[Diff
         significant = abs(new.value - old.value) > error
         why = f"n = {new.n}: ±{100 * error:.2f} points at 95 %"
     yield Difference(
-        subject=subject, quantity=new.metric, before=old.value, after=new.value,
+        subject=subject, quantity=new.label, before=old.value, after=new.value,
         relative=_relative(old.value, new.value), significant=significant, why=why,
+        better=new.better,
     )  # fmt: skip
 
 
@@ -171,11 +190,14 @@ def _file(name: str, old: bytes | None, new: bytes | None) -> Iterator[Differenc
     yield from _sized(f"file {name}", "bytes", *(None if f is None else len(f) for f in (old, new)))
 
 
-def _reported(bundle: Bundle) -> Score | None:
-    """The last score that the build measured."""
+def _reported(bundle: Bundle) -> tuple[Score, ...]:
+    """The last scores that the build measured."""
     steps = bundle.manifest.report.get("steps", ())
-    scores = [step["score"] for step in steps if step.get("score")]
-    return Score(**scores[-1]) if scores else None
+    scored = [step for step in steps if step.get("score")]
+    if not scored:
+        return ()
+    last = scored[-1]
+    return tuple(Score(**each) for each in (last["score"], *last.get("further_scores", ())))
 
 
 def _sized(
@@ -197,4 +219,4 @@ def _relative(before: float | None, after: float | None) -> float | None:
 
 
 def _score_text(score: Score | None) -> str | None:
-    return f"{score.metric} {score} (n = {score.n})" if score else None
+    return f"{score.label} {score} (n = {score.n})" if score else None

@@ -32,8 +32,15 @@ class Gates:
     min_accuracy: float | None = field(
         default=None,
         metadata={
-            "help": "The least accuracy, or AUC, on the held-out samples, from 0 to 1 "
-            "(default: no limit)."
+            "help": "The least accuracy, or other share that is the task's metric, on the held-out "
+            "samples, from 0 to 1 (default: no limit)."
+        },
+    )
+    metrics: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={
+            "help": "The limit of each metric, by its name or that of its head: the least where "
+            "higher is better, else the most; shares from 0 to 1 (default: none)."
         },
     )
     min_sqnr_db: float | None = field(
@@ -70,8 +77,15 @@ class Gates:
     max_accuracy_drop: float | None = field(
         default=None,
         metadata={
-            "help": "The most percentage points that may be lost against the baseline "
-            "(default: no limit)."
+            "help": "The most percentage points of every task's metric that may be lost against "
+            "the baseline; percent, where it is no share (default: no limit)."
+        },
+    )
+    max_metric_drops: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={
+            "help": "The same for single metrics, by their names or those of their heads "
+            "(default: none)."
         },
     )
     max_slowdown: float | None = field(
@@ -97,6 +111,13 @@ class Settings:
     data: str | None = field(
         default=None,
         metadata={"help": "The data set, a name or a path (default: the model's own)."},
+    )
+    task: str | None = field(
+        default=None,
+        metadata={
+            "help": "What the model is trained for and measured by, as in `edgekiln build --task` "
+            "(default: what the data is for)."
+        },
     )
     calibrate: str | None = field(
         default=None,
@@ -231,7 +252,10 @@ def merged(*layers: Settings) -> Settings:
                 options[stage] = {**below, **table}
             else:
                 options[stage] = table
-        gates |= {
-            f.name: v for f in fields(Gates) if (v := getattr(layer.gates, f.name)) is not None
-        }
+        for f in fields(Gates):
+            value = getattr(layer.gates, f.name)
+            if isinstance(value, Mapping):
+                gates[f.name] = {**gates.get(f.name, {}), **value}
+            elif value is not None:
+                gates[f.name] = value
     return Settings(**values, options=options, gates=Gates(**gates))

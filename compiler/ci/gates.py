@@ -11,6 +11,7 @@ from edgekiln.compiler.ci.config import Gates
 from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.noise import change, incomparable
 from edgekiln.compiler.ci.result import CiResult, GateVerdict, JobResult
+from edgekiln.compiler.packaging.report import Score, leading, named
 from edgekiln.runtime.errors import AccuracyError, EdgeKilnError, GateError, MeasurementError
 from edgekiln.runtime.typed import kebab
 
@@ -41,15 +42,9 @@ class _Judge:
     def verdicts(self) -> Iterator[GateVerdict]:
         gates, result = self.gates, self.result
         score = result.score
-        # The last stage that has no score knows best why.
-        unscored = next((s.unscored for s in reversed(_steps(result)) if s.unscored), "no score")
-        accuracy = None if score is None or score.is_agreement else score.value
-        if score and score.is_agreement:
-            unscored = "the data has no labels; min-sqnr-db holds the agreement with the float one"
-        yield from self._limit(
-            "min_accuracy", accuracy, lambda v: f"{v:.2%}", unscored,
-            least=True, error=AccuracyError,
-        )  # fmt: skip
+        yield from self._least_accuracy(score)
+        for name, bound in gates.metrics.items():
+            yield self._metric(name, bound)
         if result.precision != "float32" or (score and score.is_agreement):
             yield from self._limit(
                 "min_sqnr_db", result.sqnr_db, lambda v: f"{v:.1f} dB", "the model was int8 before",
@@ -71,9 +66,46 @@ class _Judge:
         if self.baseline is None:  # the summary says so, once
             return
         if gates.max_accuracy_drop is not None:
-            yield self._accuracy_drop(gates.max_accuracy_drop)
+            own = [named(result.scores, name) for name in gates.max_metric_drops]
+            for each in leading(result.scores) or (None,):
+                if each is None or each not in own:
+                    label = each.label if each and each.head else ""
+                    yield self._drop("max-accuracy-drop", label, each, gates.max_accuracy_drop)
+        for name, allowed in gates.max_metric_drops.items():
+            yield self._drop("max-metric-drops", name, named(result.scores, name), allowed)
         if gates.max_slowdown is not None:
             yield self._slowdown(gates.max_slowdown)
+
+    def _least_accuracy(self, score: Score | None) -> Iterator[GateVerdict]:
+        """Judge the first score, if it is a share."""
+        # The last stage that has no score knows best why.
+        steps = reversed(_steps(self.result))
+        unscored = next((step.unscored for step in steps if step.unscored), "no score")
+        value = None if score is None or score.is_agreement else score.value
+        if score and score.is_agreement:
+            unscored = "the data has no labels; min-sqnr-db holds the agreement with the float one"
+        elif score and (not score.share or score.better == "lower"):
+            unscored = f"the metric is {score.heading}: hold it by metrics.{score.metric}"
+            value = None
+        shown = score.kind.shown if score and score.unit else "{:.2%}".format
+        yield from self._limit(
+            "min_accuracy", value, shown, unscored, least=True, error=AccuracyError
+        )
+
+    def _metric(self, name: str, bound: float) -> GateVerdict:
+        """Judge one metric by its own direction."""
+        gate, score = f"metrics.{name}", named(self.result.scores, name)
+        if score is None or score.is_agreement:
+            known = ", ".join(each.label for each in self.result.scores) or "no metric"
+            return self._unmeasured(gate, f"it has {known}, and no {name}")
+        kind = score.kind
+        high = kind.better == "higher"
+        holds = score.value >= bound if high else score.value <= bound
+        relation = ("≥" if high else "≤") if holds else ("<" if high else ">")
+        message = f"{kind.shown(score.value)} {relation} {kind.shown(bound)}"
+        if holds:
+            return self._verdict(gate, message)
+        return self._failed(gate, message, AccuracyError)
 
     def _limit(
         self, gate: str, value: Number | None, shown: Callable[[Number], str],
@@ -103,25 +135,37 @@ class _Judge:
         names = "; ".join(note.removeprefix("float: ") for note in compiled.notes)
         return self._failed("strict-int8", f"{lost} quantized operators stayed float: {names}")
 
-    def _accuracy_drop(self, allowed: float) -> GateVerdict:
-        name = "max-accuracy-drop"
-        now = self.result.score
+    def _drop(self, gate: str, name: str, now: Score | None, allowed: float) -> GateVerdict:
+        """Judge what was lost of one score. `name` tells several verdicts of a gate apart."""
+        gate = f"{gate}.{name}" if name else gate
+        before = named(self.before.scores, now.label) if self.before and now else None
+        if reason := self._incomparable(before, now):
+            return self._skipped(gate, reason)
+        assert before is not None  # else there was a reason
+        assert now is not None
+        kind = now.kind
+        lost = kind.lost(before.value, now.value)
+        unit = " points" if kind.share else " %"
+        worse = "−" if kind.better == "higher" else "+"
+        message = (
+            f"{kind.shown(before.value)} → {kind.shown(now.value)} (n = {now.n}), "
+            f"allowed {worse}{allowed:g}{unit}"
+        )
+        if lost <= allowed:
+            return self._verdict(gate, message)
+        return self._failed(gate, f"lost {lost:.2f}{unit}: {message}", AccuracyError)
+
+    def _incomparable(self, before: Score | None, now: Score | None) -> str:
+        """Why a score cannot be held against the baseline's; "" if it can."""
         if self.before is None or self.before.build is None:
-            return self._skipped(name, "not in the baseline")
-        before = self.before.score
-        if now is None or before is None:
-            return self._skipped(name, "no score " + ("here" if now is None else "in the baseline"))
+            return "not in the baseline"
+        was = before or self.before.score
+        if now is None or was is None:
+            return "no score " + ("here" if now is None else "in the baseline")
         # Percent of other samples are other percent.
-        if (now.metric, now.n) != (before.metric, before.n):
-            was = f"{before.metric} of {before.n} samples"
-            return self._skipped(name, f"{now.metric} of {now.n} samples, was {was}")
-        if now.is_agreement:
-            return self._skipped(name, "the data has no labels")
-        drop = 100 * (before.value - now.value)
-        message = f"{before.value:.2%} → {now.value:.2%} (n = {now.n}), allowed −{allowed:g} points"
-        if drop <= allowed:
-            return self._verdict(name, message)
-        return self._failed(name, f"lost {drop:.2f} points: {message}", AccuracyError)
+        if (now.label, now.n) != (was.label, was.n):
+            return f"{now.label} of {now.n} samples, was {was.label} of {was.n} samples"
+        return "the data has no labels" if now.is_agreement else ""
 
     def _slowdown(self, allowed: float) -> GateVerdict:
         name = "max-slowdown"

@@ -121,6 +121,7 @@ def _recipe(model: str, settings: Settings, home: Path, where: str) -> Recipe:
     base = recipes.override(
         base,
         data=settings.data,
+        task=settings.task,
         calibrate=settings.calibrate,
         shape=settings.shape or (),
         seed=settings.seed,

@@ -118,7 +118,7 @@ def lines(job_id: str, results: Sequence[CiResult]) -> list[Line]:
     """Score, latency and size of a job over all results that have it; none if only one has."""
     jobs = [job for result in reversed(results) if (job := result.job(job_id))]
     kinds: tuple[Values, ...] = (
-        _scores(jobs),
+        *_scores(jobs),
         ("latency, µs", [job.latency_s for job in jobs], microseconds),
         ("code and weights", [job.program_bytes for job in jobs], "{:,} bytes".format),
     )
@@ -131,14 +131,20 @@ def lines(job_id: str, results: Sequence[CiResult]) -> list[Line]:
     return found
 
 
-def _scores(jobs: Sequence[JobResult]) -> Values:
-    """The scores of the metric that the newest result has."""
-    newest = next((job.score for job in reversed(jobs) if job.score), None)
-    metric = newest.metric if newest else ""
-    values = [job.score.value if job.score and job.score.metric == metric else None for job in jobs]
-    if newest and newest.is_agreement:
-        return "SQNR against the float model", values, "{:.1f} dB".format
-    return "accuracy", values, "{:.2%}".format
+def _scores(jobs: Sequence[JobResult]) -> list[Values]:
+    """The scores that the newest result has."""
+    newest = next((job.scores for job in reversed(jobs) if job.scores), ())
+    found: list[Values] = []
+    for score in newest:
+        values = [
+            next((each.value for each in job.scores if each.label == score.label), None)
+            for job in jobs
+        ]
+        if score.is_agreement:
+            found.append(("SQNR against the float model", values, "{:.1f} dB".format))
+        else:
+            found.append((score.heading, values, score.kind.shown))
+    return found
 
 
 def microseconds(seconds: float) -> str:

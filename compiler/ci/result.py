@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgekiln.compiler.build.result import BuildResult
-from edgekiln.compiler.packaging.report import Score
+from edgekiln.compiler.packaging.report import AGREEMENT, Score
 from edgekiln.compiler.stages.bench import Bench
 from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.power.energy import Energy
 
-SCHEMA = "edgekiln.ci/3"
+SCHEMA = "edgekiln.ci/4"
 _EARLIER = "edgekiln.ci/2"  # jobs are called cells there
+_BEFORE_TASKS = "edgekiln.ci/3"  # scores are accuracies, AUCs and agreements there
 RESULTS = "results.json"
 
 
@@ -52,6 +53,12 @@ class JobResult:
         steps = self.build.steps if self.build else ()
         # From the last stage back: the nearer to the program, the better.
         return next((step.score for step in reversed(steps) if step.score), None)
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """All scores of the stage that `score` is of."""
+        steps = self.build.steps if self.build else ()
+        return next((step.scores for step in reversed(steps) if step.score), ())
 
     @property
     def sqnr_db(self) -> float | None:
@@ -151,6 +158,8 @@ def parse(text: str | bytes, where: str) -> CiResult:
         schema = data.pop("schema", None) if isinstance(data, dict) else None
         if schema == _EARLIER:
             data = _with_jobs(data)
+        if schema in (_EARLIER, _BEFORE_TASKS):
+            _add_metrics(data)
         elif schema != SCHEMA:
             raise codec.CodecError(f"schema {schema!r}, this EdgeKiln reads {SCHEMA!r}")
         return codec.decode(CiResult, data)
@@ -166,3 +175,14 @@ def _with_jobs(data: Any) -> dict[str, object]:  # JSON of which nothing is know
     plain = [{k: v for k, v in verdict.items() if k != "cell"} for verdict in verdicts]
     rest = {key: value for key, value in data.items() if key not in ("cells", "verdicts")}
     return {**rest, "jobs": data["cells"], "verdicts": plain}
+
+
+def _add_metrics(data: Any) -> None:  # as above
+    """Let the scores of an earlier schema say what `Score` says of a metric, in place."""
+    kinds = {"accuracy": ("%", True), "auc": ("", True), AGREEMENT: ("dB", False)}
+    for job in data["jobs"]:
+        for step in (job["build"] or {"steps": ()})["steps"]:
+            step["further_scores"] = []
+            if score := step["score"]:
+                unit, share = kinds[score["metric"]]
+                score |= {"unit": unit, "share": share, "better": "higher", "head": ""}

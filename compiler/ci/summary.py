@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from edgekiln.compiler.ci.noise import change, incomparable
 from edgekiln.compiler.ci.result import CiResult, JobResult
+from edgekiln.compiler.packaging.report import Score
 from edgekiln.runtime.device.device import LOCAL
 from edgekiln.runtime.text import counted, human_bytes
 
@@ -17,7 +18,7 @@ def summary(result: CiResult, baseline: CiResult | None) -> str:
     lines = [f"### EdgeKiln: {_headline(result)}", ""]
     if failures := [*_failures(result)]:
         lines += [*failures, ""]
-    lines += ["| | job | accuracy | latency | program | arena |", "|-|-|-:|-:|-:|-:|"]
+    lines += [f"| | job | {_heading(result)} | latency | program | arena |", "|-|-|-:|-:|-:|-:|"]
     for job in result.jobs[:LONGEST]:
         lines.append(_row(job, baseline.job(job.id) if baseline else None, result))
     if (more := len(result.jobs) - LONGEST) > 0:
@@ -54,7 +55,7 @@ def _row(job: JobResult, before: JobResult | None, result: CiResult) -> str:
     jobs = [
         "❌" if bad else "✅",
         f"`{job.id}`",
-        _accuracy(job, before),
+        _scores(job, before, result),
         _latency(job, before),
         _size(job, before, lambda each: each.program_bytes),
         _size(job, before, lambda each: each.arena_bytes),
@@ -62,19 +63,36 @@ def _row(job: JobResult, before: JobResult | None, result: CiResult) -> str:
     return f"| {' | '.join(jobs)} |"
 
 
-def _accuracy(job: JobResult, before: JobResult | None) -> str:
-    if job.score is None:
-        return "–"
-    text = f"SQNR {job.score}" if job.score.is_agreement else str(job.score)
-    # Another metric is another number: nothing is gained or lost between the two.
-    earlier = before.score if before else None
-    if earlier is None or earlier.metric != job.score.metric:
+def _heading(result: CiResult) -> str:
+    """The metric, where all jobs have one and the same."""
+    headings = {each.heading for job in result.jobs for each in job.scores if not each.is_agreement}
+    return headings.pop() if len(headings) == 1 else "score" if headings else "accuracy"
+
+
+def _scores(job: JobResult, before: JobResult | None, result: CiResult) -> str:
+    alone = _heading(result) != "score"
+    texts = [_score(each, before.scores if before else ()) for each in job.scores]
+    if not alone:
+        texts = [
+            text if each.is_agreement else f"{each.label} {text}"
+            for each, text in zip(job.scores, texts, strict=True)
+        ]
+    return "<br>".join(texts) or "–"
+
+
+def _score(score: Score, before: tuple[Score, ...]) -> str:
+    text = f"SQNR {score}" if score.is_agreement else str(score)
+    earlier = next((each for each in before if each.label == score.label), None)
+    if earlier is None:
         return text
-    if job.score.is_agreement:
-        gained = job.score.value - earlier.value
-        return f"{text} {SAME}" if not gained else f"{text} {_arrow(gained)} {gained:+.1f} dB"
-    points = 100 * (job.score.value - earlier.value)
-    return f"{text} {SAME}" if not points else f"{text} {_arrow(points)} {points:+.2f} pp"
+    change = score.value - earlier.value
+    if not change:
+        return f"{text} {SAME}"
+    if score.is_agreement:
+        return f"{text} {_arrow(change)} {change:+.1f} dB"
+    if score.share:
+        return f"{text} {_arrow(change)} {100 * change:+.2f} pp"
+    return f"{text} {_arrow(change)} {100 * change / abs(earlier.value or 1):+.1f}%"
 
 
 def _latency(job: JobResult, before: JobResult | None) -> str:

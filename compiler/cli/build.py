@@ -7,6 +7,7 @@ import click
 from edgekiln.compiler.build.recipe import PRECISIONS, Precision
 from edgekiln.compiler.cli.options import (
     SEED,
+    Drop,
     Finite,
     FiniteRange,
     allow_factory_option,
@@ -66,11 +67,20 @@ from edgekiln.compiler.cli.store import store_option
     help="Write the bundles to this directory.",
 )
 @click.option(
+    "--task",
+    metavar="NAME|MODULE:FACTORY",
+    help="Train for this task and measure what it measures: classification, regression, "
+    "segmentation, … or package.module:factory; of a model with several heads HEAD=NAME, joined by "
+    "commas (default: what the data is for).",
+)
+@click.option(
     "--max-drop",
-    type=FiniteRange(min=0),
-    metavar="PP",
-    help="Stop at a stage that loses more than this many percentage points of accuracy "
-    "(default: no limit).",
+    type=Drop(),
+    multiple=True,
+    metavar="[NAME=]PP",
+    help="Stop at a stage that loses more than this many percentage points of the task's metric, "
+    "or percent where it is no share; NAME is a head's or a metric's; again for more (default: no "
+    "limit).",
 )
 @click.option(
     "--min-sqnr",
@@ -127,7 +137,8 @@ def build(
     data: str | None,
     calibrate: str | None,
     out: Path,
-    max_drop: float | None,
+    task: str | None,
+    max_drop: tuple[tuple[str, float], ...],
     min_sqnr: float | None,
     seed: int | None,
     skip: tuple[str, ...],
@@ -168,6 +179,7 @@ def build(
     recipe = recipes.override(
         recipe,
         data=data,
+        task=task,
         calibrate=calibrate,
         seed=seed,
         shape=shape,
@@ -184,7 +196,7 @@ def build(
         recipe=recipe,
         precision=precision,
         out=out,
-        max_drop=max_drop,
+        max_drops=dict(max_drop),
         min_sqnr_db=min_sqnr,
         trial_s=bench_seconds,
         logs=logs,

@@ -39,7 +39,7 @@ def _row(difference: "Difference") -> tuple[str, ...]:
     verdict = {True: "yes", False: "no", None: ""}[difference.significant]
     return (
         difference.subject,
-        difference.quantity,
+        difference.quantity + {"higher": " ↑", "lower": " ↓", None: ""}[difference.better],
         _shown(difference.before),
         _shown(difference.after),
         "" if difference.relative is None else f"{difference.relative:+.1%}",

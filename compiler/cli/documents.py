@@ -140,7 +140,7 @@ DOCUMENTS: Mapping[str, type] = {
     "edgekiln.build/1": BuildResult,
     "edgekiln.cache/1": Artifacts,
     "edgekiln.cache-gc/1": Swept,
-    "edgekiln.ci/3": CiResult,
+    "edgekiln.ci/4": CiResult,
     "edgekiln.compare/1": Comparison,
     "edgekiln.detect/1": Detection,
     "edgekiln.device-check/1": DeviceCheck,

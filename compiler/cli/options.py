@@ -35,6 +35,18 @@ class FiniteRange(click.FloatRange):
         return super().convert(Finite().convert(value, param, ctx), param, ctx)
 
 
+class Drop(click.ParamType[tuple[str, float]]):
+    """`PP`, or `NAME=PP`: the most that may be lost of every task, or of one."""
+
+    name = "drop"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        name, _, number = str(value).rpartition("=")
+        return name.strip(), FiniteRange(min=0).convert(number, param, ctx)
+
+
 SEED = click.IntRange(min=0, max=MAX_SEED)
 
 shape_option = click.option(

@@ -1,6 +1,6 @@
 """The build's result as tables for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.build.result import BuildResult, Step, TargetResult
@@ -25,7 +25,8 @@ def show(result: BuildResult, console: "Console") -> None:
     console.print(f"on {machine.cpu}, {machine.cores} cores", highlight=False)
     console.print(_stages(result))
     for reason, stages in _unscored(result).items():
-        what = "agreement" if _is_agreement(result) else "accuracy"
+        names = " and ".join(_labels(result)) or "accuracy"
+        what = "agreement" if _is_agreement(result) else names
         line = f"{what} not measured of {', '.join(stages)}: {reason}"
         console.print(line, highlight=False, soft_wrap=True)
     for step in result.steps:
@@ -44,22 +45,26 @@ def show(result: BuildResult, console: "Console") -> None:
 def _stages(result: BuildResult) -> "Table":
     from rich.table import Table
 
-    scores = [step.score for step in result.steps if step.score]
-    # Without labels there is no accuracy; three columns tell how far apart the outputs are.
     agreement = _is_agreement(result)
-    headings = [" / ".join(sorted({score.metric for score in scores})) or "accuracy"]
+    labels = _labels(result)
+    headings = [*labels.values()] or ["accuracy"]
     if agreement:
         headings = ["SQNR", "top-1", "cosine"]
     title = "agreement with the float model, on samples without labels" if agreement else None
     table = Table(title=title)
     table.add_column("stage")
     # Of a wider table a terminal of 80 columns cuts the words.
-    parameters = () if agreement else ("parameters",)
+    parameters = () if agreement or len(labels) > 1 else ("parameters",)
     for name in (*headings, "n", *parameters, "MACs", "bytes", "time"):
         table.add_column(name, justify="right")
     for step in result.steps:
-        table.add_row(*_row(step, agreement))
+        table.add_row(*_row(step, [*labels] or [""], agreement))
     return table
+
+
+def _labels(result: BuildResult) -> dict[str, str]:
+    """The label of each score that any row has → its heading."""
+    return {score.label: score.heading for step in result.steps for score in step.scores}
 
 
 def _is_agreement(result: BuildResult) -> bool:
@@ -80,13 +85,14 @@ def _label(step: Step) -> str:
     return f"{step.stage} {step.target}".strip()
 
 
-def _row(step: Step, agreement: bool) -> tuple[str, ...]:
-    scores, samples = ["-"], "-"
+def _row(step: Step, labels: Sequence[str], agreement: bool) -> tuple[str, ...]:
+    found = {score.label: str(score) for score in step.scores}
+    scores, samples = [found.get(label, "-") for label in labels], "-"
     if agreement:
         scores = ["-"] * 3
     if step.score:
-        scores = [str(step.score)]
         if agreement:
+            scores = [str(step.score)]
             same, cosine = step.score.top1_agreement, step.score.cosine
             scores.append("-" if same is None else f"{same:.2%}")
             scores.append("-" if cosine is None else f"{cosine:.5f}")
@@ -96,7 +102,7 @@ def _row(step: Step, agreement: bool) -> tuple[str, ...]:
         _label(step),
         *scores,
         samples,
-        *(() if agreement else (_count(step.parameters),)),
+        *(() if agreement or len(labels) > 1 else (_count(step.parameters),)),
         _count(step.macs),
         f"{step.file_bytes:,}",
         "cached" if step.cached else f"{step.wall_s:.1f} s",

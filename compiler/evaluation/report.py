@@ -1,15 +1,16 @@
 """How good a model is: what an evaluation reports, and how it is computed from the answers."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgekiln.models.tasks.heads import Head
+from edgekiln.models.tasks.tally import Measured, Tally, outputs_by_head
+from edgekiln.models.tasks.task import Arrays, OutputFacts
 from edgekiln.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,92 +26,87 @@ class Costs:
 class Evaluation(Costs):
     """The report of one model on the test split."""
 
-    metric: Literal["accuracy", "auc"]
-    accuracy: float  # the metric, in [0, 1]
+    measured: tuple[Measured, ...]  # of each head, the metrics of its task
     n: int  # samples
     of: int  # samples in the test split; more than `n`, where an emulator takes too long
     predictions_sha256: str
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Judged:
-    """What answers are held against."""
+class Examination:
+    """A model's answers to the first samples of the test split, batch by batch."""
 
-    name: str  # of the data set
-    task: str
-    classes: int  # how many there are
-    truth: "NDArray[np.int64]"  # (N,)
+    def __init__(
+        self, name: str, heads: Sequence[Head], facts: Mapping[str, OutputFacts], targets: Arrays
+    ) -> None:
+        """Begin with no answers.
 
+        Args:
+            name: of the data set.
+            facts: of each head, by name.
+            targets: of the whole test split: (N, …) by head.
+        """
+        self._name = name
+        self._heads, self._facts, self._targets = heads, facts, targets
+        self._tally = Tally(heads)
+        self._count = self._lost = 0
 
-def evaluation(outputs: "NDArray[np.float32]", by: Judged, costs: Costs) -> Evaluation:
-    """Judge the answers to the first samples of the test split.
+    def add(self, outputs: Mapping[str, NDArray[np.generic]], inputs: Arrays, count: int) -> None:
+        """Take in the outputs for the next `count` samples, and the inputs they are for.
 
-    Args:
-        outputs: (N, classes), or (N,) reconstruction errors.
+        Raises:
+            InputError: they are no answers to the targets.
+        """
+        own = [
+            [_in_rows(each, count) for each in of_head]
+            for of_head in outputs_by_head(self._heads, outputs)
+        ]
+        for head, told in zip(self._heads, own, strict=True):
+            head.task.check_outputs(told[0].shape[1:], self._facts[head.name], self._name)
+        self._lost += int(np.any([_nan(told) for told in own], axis=0).sum())
+        part = slice(self._count, self._count + count)
+        self._count += count
+        rows = {name: _in_rows(x, count) for name, x in inputs.items()}
+        self._tally.add(own, rows, {name: y[part] for name, y in self._targets.items()})
 
-    Raises:
-        InputError: fewer outputs than classes, NaN among them, or all samples are of one kind.
-    """
-    if lost := int(np.isnan(outputs).reshape(len(outputs), -1).any(axis=1).sum()):
-        raise InputError(
-            f"the model's outputs are NaN on {lost} of {len(outputs)} test samples",
-            hint="check its weights, and the data's scale, mean and std",
-        )
-    truth = by.truth[: len(outputs)]
-    metric: Literal["accuracy", "auc"]
-    if by.task == "reconstruction":
-        metric, value = "auc", area_under_curve(outputs, truth != 0)
-        answers: NDArray[np.generic] = outputs.astype("<f4")
-    else:
-        if outputs.shape[1] < by.classes:
+    def report(self, costs: Costs) -> Evaluation:
+        """Judge the answers.
+
+        Raises:
+            InputError: there is NaN among the outputs, or the targets do not tell how good any
+                answer is.
+        """
+        if self._lost:
             raise InputError(
-                f"the model tells {outputs.shape[1]} classes apart, {by.name} has {by.classes}",
-                hint="give the data the model was trained on",
+                f"the model's outputs are NaN on {self._lost} of {self._count} test samples",
+                hint="check its weights, and the data's scale, mean and std",
             )
-        answers = outputs.argmax(axis=1).astype("<i8")
-        metric, value = "accuracy", float((answers == truth).mean())
-    return Evaluation(
-        parameters=costs.parameters,
-        macs=costs.macs,
-        file_bytes=costs.file_bytes,
-        metric=metric,
-        accuracy=value,
-        n=len(outputs),
-        of=len(by.truth),
-        predictions_sha256=hashlib.sha256(np.ascontiguousarray(answers).data).hexdigest(),
-    )
-
-
-def area_under_curve(scores: "NDArray[np.float32]", positive: "NDArray[np.bool_]") -> float:
-    """Area under the ROC curve: the chance that a positive sample scores above a negative one.
-
-    By ranks, ties counting half: (Σ ranks of positives − n₊(n₊+1)/2) / (n₊ n₋), the Mann–Whitney U.
-
-    Raises:
-        InputError: all samples are of one kind.
-    """
-    count = int(positive.sum())
-    if count in (0, len(positive)):
-        raise InputError(
-            "the test split holds only one kind of sample: no AUC",
-            hint="give data with normal samples (label 0) and anomalies (label 1)",
+        digest = hashlib.sha256()
+        for answers in self._tally.told():
+            digest.update(np.ascontiguousarray(answers).data)
+        return Evaluation(
+            parameters=costs.parameters,
+            macs=costs.macs,
+            file_bytes=costs.file_bytes,
+            measured=self._tally.measured(),
+            n=self._count,
+            of=len(next(iter(self._targets.values()))),
+            predictions_sha256=digest.hexdigest(),
         )
-    _, place, repeats = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(repeats) - (repeats - 1) / 2)[place]  # ties share their mean rank
-    above = ranks[positive].sum() - count * (count + 1) / 2
-    return float(above / (count * (len(positive) - count)))
 
 
-def reconstruction_errors(
-    x: "NDArray[np.generic]", y: "NDArray[np.float32]"
-) -> "NDArray[np.float32]":
-    """Mean squared reconstruction error of each sample: (N,).
+def _in_rows(array: NDArray[np.generic], count: int) -> NDArray[np.generic]:
+    """An array with a row a sample, and floats in float32."""
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32, copy=False)
+    if array.ndim and len(array) == count:
+        return array
+    return array.reshape(count, -1) if array.size % count == 0 and count > 1 else array[None]
 
-    Raises:
-        InputError: `y`, (N, features), has another size than `x`.
-    """
-    flat = x.reshape(len(x), -1).astype(np.float32, copy=False)
-    if flat.shape != y.shape:
-        raise InputError(f"the model turns {flat.shape[1:]} into {y.shape[1:]}: no reconstruction")
-    errors: NDArray[np.float32] = np.mean((flat - y) ** 2, axis=1)
-    return errors
+
+def _nan(outputs: Sequence[NDArray[np.generic]]) -> NDArray[np.bool_]:
+    """Which samples have NaN in an output."""
+    found = np.zeros(len(outputs[0]), bool)
+    for output in outputs:
+        if output.dtype.kind == "f":
+            found |= np.isnan(output.reshape(len(output), -1)).any(axis=1)
+    return found

@@ -35,6 +35,7 @@ class Subject:
     predict: Predict
     batch: int  # samples a call at most
     takes: ModelInputs
+    gives: tuple[str, ...]  # the outputs' names, in the order in which `predict` gives them
     meta: Meta
     costs: Costs
     samples_in_time: int = 0  # how many are worth waiting for; 0: all there are
@@ -82,6 +83,7 @@ def _module(path: Path, allow: Collection[str]) -> Subject:
         predict=predict,
         batch=_BATCH,
         takes=takes,
+        gives=about.outputs,
         meta=Meta(
             preprocessing=about.preprocessing,
             labels=about.classes,
@@ -105,6 +107,7 @@ def _onnx(artifact: Artifact) -> Subject:
         predict=_padded(session, takes, takes.batch),
         batch=takes.at_once(_BATCH),
         takes=takes,
+        gives=tuple(value.name for value in model.graph.output),
         meta=io.read_meta(model),
         costs=Costs(
             parameters=costs.parameters,
@@ -139,6 +142,7 @@ def _program(path: Path) -> Subject:
         predict=_padded(predict, takes, at_once),
         batch=at_once if takes.batched else 1,
         takes=takes,
+        gives=tuple(tensor.name for tensor in spec.outputs),
         meta=Meta(preprocessing=spec.inputs[0].preprocessing, labels=spec.outputs[0].labels),
         costs=Costs(parameters=None, macs=macs, file_bytes=spec.code_bytes + spec.weights_bytes),
         samples_in_time=min(most, max(1, _EMULATED_MACS // max(macs, 1))) if emulated else 0,
@@ -183,6 +187,10 @@ def _padded(predict: Predict, takes: ModelInputs, fixed: int | None) -> Predict:
             name: np.concatenate([x, np.repeat(x[-1:], fixed - count, axis=0)])
             for name, x in given.items()
         }
-        return [model_inputs.rows(y, fixed)[:count] for y in predict(whole)]
+        outputs = predict(whole)
+        return [
+            y[:count] if y.ndim and len(y) == fixed else model_inputs.rows(y, fixed)[:count]
+            for y in outputs
+        ]
 
     return fill

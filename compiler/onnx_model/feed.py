@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.onnx_model import samples
 from edgekiln.compiler.onnx_model.model_inputs import Inputs, ModelInput, ModelInputs
+from edgekiln.models.data.dataset import ONLY
+from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.manifest import Preprocessing
 
@@ -17,16 +19,20 @@ if TYPE_CHECKING:
     from edgekiln.compiler.onnx_model.io import Meta
     from edgekiln.models.data.dataset import Dataset, Split
     from edgekiln.models.data.unlabelled import SampleSet
+    from edgekiln.models.tasks.heads import Head
+    from edgekiln.models.tasks.task import OutputFacts
 
 PartName = Literal["train", "val", "calib", "test"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeedPart:
-    """Raw samples, (N, …) by input; and one class index each, (N,), where they have labels."""
+    """Raw samples, (N, …) by input; and what is to be answered, (N, …) by head, where they have
+    labels.
+    """
 
     inputs: Inputs
-    labels: NDArray[np.int64] | None = None
+    targets: Inputs = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -48,6 +54,8 @@ class Feed:
     scored: bool = False
     classes: tuple[str, ...] = ()
     task: str = ""
+    heads: "tuple[Head, ...]" = ()
+    facts: "Mapping[str, OutputFacts]" = field(default_factory=dict)  # by head
     notes: tuple[str, ...] = ()
 
     @property
@@ -63,11 +71,9 @@ class Feed:
         first = next(iter(held.inputs.values()))
         return len(first) * int(first.shape[1])
 
-    def labels(self, part: PartName) -> NDArray[np.int64]:
-        """The class indices of a part, (N,); only where it is `scored`."""
-        found = self.parts[part].labels
-        assert found is not None, self.name  # whoever asks has looked at `scored`
-        return found
+    def targets(self, part: PartName) -> Inputs:
+        """What is to be answered, (N, …) by head; only where it is `scored`."""
+        return self.parts[part].targets
 
     def batches(self, part: PartName, *, batch: int, samples: int = 0) -> Iterator[Inputs]:
         """The inputs of calls of at most `batch` samples: the first `samples` of the part (0: all),
@@ -185,7 +191,6 @@ def _array_of(
         return found.arrays[each.name]
     if len(takes.inputs) == 1:
         from edgekiln.models.data.npz import SAMPLES
-        from edgekiln.models.data.unlabelled import ONLY
 
         for name in (ONLY, *SAMPLES):
             if name in found.arrays:
@@ -209,26 +214,55 @@ def _of_dataset(dataset: "Dataset", spec: str, meta: "Meta", takes: ModelInputs)
             f"{spec} has labelled samples, the model remembers and takes streams",
             hint="give streams without labels: --calibrate streams.npy of (streams, steps, …)",
         )
-    if len(takes.inputs) != 1:
-        raise InputError(
-            f"{spec} fills one input, the model takes {described(takes)}",
-            hint="give samples by name: --calibrate with a .npz of arrays that are named so",
-        )
-    (only,) = takes.inputs
-    preprocessing = samples.of_dataset(dataset, only, meta, spec)
+    names = _matched(dataset, spec, takes)
+    preprocessings = {}
+    for place, each in enumerate(takes.inputs):
+        if place == 0 and len(names) == 1:
+            made = samples.of_dataset(dataset, each, meta, spec)
+        else:
+            array = dataset.test.inputs[names[each.name]]
+            own = meta.preprocessing or dataset.preprocessing if place == 0 else None
+            samples.shaped(array, each, takes, meta, spec)
+            made = samples.preprocessing(array, each, own, Options(), spec)
+        if made is not None:
+            preprocessings[each.name] = made
     splits: dict[PartName, Split] = {
         "train": dataset.train, "val": dataset.val, "calib": dataset.calib, "test": dataset.test,
     }  # fmt: skip
     parts = {
-        part: FeedPart(inputs={only.name: split.x}, labels=split.y)
+        part: FeedPart(
+            inputs={new: split.inputs[old] for new, old in names.items()}, targets=split.targets
+        )
         for part, split in splits.items()
     }
     return Feed(
         name=dataset.name,
         takes=takes,
         parts=parts,
-        preprocessings={only.name: preprocessing},
+        preprocessings=preprocessings,
         scored=dataset.scored,
         classes=dataset.classes,
         task=dataset.task,
+        heads=dataset.heads,
+        facts={head.name: dataset.facts(head) for head in dataset.heads},
+    )
+
+
+def _matched(dataset: "Dataset", spec: str, takes: ModelInputs) -> dict[str, str]:
+    """The model's inputs, each with the name that the data set has for it: the same, or, of a
+    single input and of tuples, its place.
+    """
+    given, wanted = list(dataset.train.inputs), [each.name for each in takes.inputs]
+    if set(given) == set(wanted):
+        return {name: name for name in wanted}
+    numbered = all(name.isdecimal() for name in given)
+    if len(given) == len(wanted) and (len(given) == 1 or numbered):
+        return dict(zip(wanted, given, strict=True))
+    gives = "one input" if len(given) == 1 else f"{len(given)} in a tuple"
+    if given[0] != ONLY and not numbered:
+        gives = ", ".join(given)
+    raise InputError(
+        f"{spec} fills {gives}, the model takes {described(takes)}",
+        hint="give samples by these names: dicts from package.module:factory; without labels, a "
+        ".npz of arrays that are named so goes to --calibrate",
     )

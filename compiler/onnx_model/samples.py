@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.onnx_model.model_inputs import ModelInput, ModelInputs
+from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.inputs import preprocess
 from edgekiln.runtime.manifest import Preprocessing
@@ -15,7 +16,6 @@ from edgekiln.runtime.manifest import Preprocessing
 if TYPE_CHECKING:
     from edgekiln.compiler.onnx_model.io import Meta
     from edgekiln.models.data.dataset import Dataset
-    from edgekiln.models.data.options import Options
 
 # Layouts an image model can want, in the order in which they are tried when nobody says.
 _LAYOUTS = ("NCHW", "NHWC", "N*")
@@ -33,9 +33,9 @@ def own_data(meta: "Meta") -> str:
 
     A file may be a stranger's.
     """
-    from edgekiln.models.data.sample_factory import is_reference
+    from edgekiln.models.data.sample_factory import references_in
 
-    return "" if is_reference(meta.data.partition("?")[0]) else meta.data
+    return "" if references_in(meta.data) else meta.data
 
 
 def ready(
@@ -86,7 +86,7 @@ def preprocessing(
     array: NDArray[np.generic],
     want: ModelInput,
     own: Preprocessing | None,
-    options: "Options",
+    options: Options,
     where: str,
 ) -> Preprocessing | None:
     """How samples without labels become the model's numbers; None: they are.
@@ -120,13 +120,17 @@ def preprocessing(
     return _laid_out(array, want, _UNCHANGED, where, free=True)
 
 
-def of_dataset(dataset: "Dataset", want: ModelInput, meta: "Meta", where: str) -> Preprocessing:
-    """How a labelled data set's samples become a model's numbers.
+def of_dataset(
+    dataset: "Dataset", want: ModelInput, meta: "Meta", where: str
+) -> Preprocessing | None:
+    """How a labelled data set's samples become a model's numbers; None: they are.
 
     Raises:
         InputError: they differ in shape.
     """
     given = meta.preprocessing or dataset.preprocessing
+    if given is None:
+        return preprocessing(dataset.test.x, want, None, Options(), where)
     floats = dataset.test.x.dtype.kind == "f"
     if meta.preprocessing is None and floats and not (dataset.scored or dataset.numbers_given):
         given = _UNCHANGED  # samples without labels, see `preprocessing`

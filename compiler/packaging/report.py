@@ -3,33 +3,90 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgekiln.models.tasks.metric import Better, Metric
+from edgekiln.models.tasks.tally import Measured
+
 AGREEMENT = "sqnr_db"  # the metric of data without labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """How good a model is on the held-out samples; without labels, how near the float model.
+    """How good a model is on the held-out samples, by one metric of one of its tasks; without
+    labels, how near the float model.
 
-    `metric` is "accuracy" or "auc", in [0, 1]; or "sqnr_db", the signal to noise of the outputs,
-    held against the float model's, in dB.
+    `metric` is the task's own, such as "accuracy", "auc" or "RMSE"; or "sqnr_db", the signal to
+    noise of the outputs, held against the float model's, in dB. A share lies between 0 and 1; its
+    unit "%" says that it is shown in percent.
     """
 
     value: float
     metric: str
     n: int  # samples
     of: int  # samples in the test split; more than `n` where an emulator takes too long
+    unit: str = ""
+    better: Better = "higher"
+    share: bool = True
+    head: str = ""  # of a model with several tasks
     top1_agreement: float | None = None  # share with the same largest score; None: none are held
     cosine: float | None = None  # mean cosine between the outputs and the float model's
+
+    @classmethod
+    def of_measured(cls, found: Measured, *, n: int, of: int) -> "Score":
+        """The score that a measure is, of `n` samples."""
+        kind = found.metric
+        return cls(
+            value=found.value,
+            metric=kind.name,
+            n=n,
+            of=of,
+            unit=kind.unit,
+            better=kind.better,
+            share=kind.share,
+            head=found.head,
+        )
 
     @property
     def is_agreement(self) -> bool:
         """Whether it is held against the float model, for want of labels."""
         return self.metric == AGREEMENT
 
+    @property
+    def kind(self) -> Metric:
+        """The metric: how its values are shown and compared."""
+        return Metric(name=self.metric, unit=self.unit, better=self.better, share=self.share)
+
+    @property
+    def label(self) -> str:
+        """The metric, behind the name of its head where there are several."""
+        return f"{self.head} {self.metric}".strip()
+
+    @property
+    def heading(self) -> str:
+        """The label with the unit, and which way is better."""
+        return f"{self.head} {self.kind.heading}".strip()
+
     def __str__(self) -> str:
-        if self.is_agreement:
-            return f"{self.value:.1f} dB"
-        return f"{self.value:.2%}" if self.metric == "accuracy" else f"{self.value:.4f}"
+        return f"{self.value:.1f} dB" if self.is_agreement else self.kind.shown(self.value)
+
+
+def named(scores: tuple[Score, ...], name: str) -> Score | None:
+    """The score that a user means by the name of a head, which is its first metric; of a metric; or
+    of both.
+    """
+    for key in ("label", "head", "metric"):
+        for score in scores:
+            if name and getattr(score, key) == name:
+                return score
+    return None
+
+
+def leading(scores: tuple[Score, ...]) -> tuple[Score, ...]:
+    """The first score of each head: what a limit for all tasks is about."""
+    return tuple({score.head: score for score in reversed(scores)}[head] for head in _heads(scores))
+
+
+def _heads(scores: tuple[Score, ...]) -> list[str]:
+    return list(dict.fromkeys(score.head for score in scores))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +98,14 @@ class StageReport:
     sha256: str  # of the artifact
     file_bytes: int  # of a compiled program: code and weights
     score: Score | None = None
+    further_scores: tuple[Score, ...] = ()  # other metrics, and those of other heads
     unscored: str = ""  # why there is no score
     parameters: int | None = None
     macs: int | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """All of them."""
+        return (self.score, *self.further_scores) if self.score else ()

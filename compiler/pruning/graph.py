@@ -13,10 +13,11 @@ from edgekiln.compiler.pruning.groups import (
     check_range,
     width_of,
 )
+from edgekiln.compiler.pruning.samples import Samples, first
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Followed:
 class ChannelGraph:
     """The channel groups of a module. Cutting changes that module, in place."""
 
-    def __init__(self, module: "nn.Module", samples: "Tensor") -> None:
-        """Trace `module` on the first of `samples` (N, …); leaves it in evaluation mode.
+    def __init__(self, module: "nn.Module", samples: Samples) -> None:
+        """Trace `module` on the first of `samples`; leaves it in evaluation mode.
 
         Raises:
             UnsupportedError: channels cannot be followed through the module.
@@ -49,7 +50,7 @@ class ChannelGraph:
             # In a list: torch-pruning first tries `module(*example)`, which would unpack the batch.
             try:
                 self._graph = tp.DependencyGraph().build_dependency(
-                    module, example_inputs=[samples[:1]], verbose=False
+                    module, example_inputs=[*first(samples, 1)], verbose=False
                 )
             except Exception as error:  # whatever a layer that it mistakes leads it to
                 raise UnsupportedError(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from edgekiln.compiler.pruning.graph import ChannelGraph
+from edgekiln.compiler.pruning.samples import Samples
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -54,7 +55,7 @@ def weight_scores(
 
 
 def channel_importance(
-    module: "nn.Module", samples: "Tensor", groups: "Sequence[ChannelGroup]", scores: Scores
+    module: "nn.Module", samples: Samples, groups: "Sequence[ChannelGroup]", scores: Scores
 ) -> "dict[str, Tensor]":
     """Add up the weights' scores over all that a channel stands for.
 

@@ -14,6 +14,14 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.pruning.graph import ChannelGraph, first_line
 from edgekiln.compiler.pruning.groups import ChannelGroup, Item
+from edgekiln.compiler.pruning.samples import (
+    Samples,
+    first,
+    gap,
+    in_float64,
+    largest,
+    outputs,
+)
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -35,19 +43,19 @@ class CutVerdict:
 class Prover:
     """Tries cuts on copies with random weights: zeros among trained ones could hide a mistake."""
 
-    def __init__(self, module: "nn.Module", samples: "Tensor") -> None:
-        """Run a copy of `module` on a few of `samples` (N, …), N ≥ 2.
+    def __init__(self, module: "nn.Module", samples: Samples) -> None:
+        """Run a copy of `module` on a few of `samples` (N, …) of each input, N ≥ 2.
 
         Raises:
             UnsupportedError: it does not run in float64, or not with random weights.
         """
         import torch
 
-        self._x = samples[:_SAMPLES].double()
+        self._x = in_float64(first(samples, _SAMPLES))
         try:
             self._module = _randomized(module, self._x, torch.Generator().manual_seed(0))
             with torch.no_grad():
-                self._untouched = self._module(self._x)
+                self._untouched = outputs(self._module, self._x)
         except Exception as error:  # whatever the user's own module does
             raise UnsupportedError(
                 f"{type(module).__name__} does not run in float64, in which cuts are proven: "
@@ -74,18 +82,18 @@ class Prover:
         with torch.no_grad():
             try:
                 zero(ChannelGraph(zeroed_copy, self._x).items(root, zeroed))
-                expected = zeroed_copy(self._x)
+                expected = outputs(zeroed_copy, self._x)
                 ChannelGraph(cut_copy, self._x).cut(root, cut)
-                found = cut_copy(self._x)
+                found = outputs(cut_copy, self._x)
             # A wrong cut fails wherever the shapes happen to clash.
             except Exception as error:
                 return CutVerdict(False, f"cutting breaks the network: {first_line(error)}")
-        if found.shape != expected.shape:
+        if [each.shape for each in found] != [each.shape for each in expected]:
             return CutVerdict(False, "its channels are the network's output", is_output=True)
-        tolerance = TOLERANCE * max(1.0, float(expected.abs().max()))
-        if float((expected - self._untouched).abs().max()) <= tolerance:
+        tolerance = TOLERANCE * max(1.0, largest(expected))
+        if gap(expected, self._untouched) <= tolerance:
             return CutVerdict(False, "zeroing it changes no output, which proves nothing")
-        difference = float((found - expected).abs().max())
+        difference = gap(found, expected)
         if difference <= tolerance:
             return CutVerdict(True)
         return CutVerdict(False, f"cutting differs from zeroing by {difference:.2g}")
@@ -126,7 +134,7 @@ def _zero_inputs(layer: "nn.Module", channels: list[int]) -> None:
         weight[group * rows : (group + 1) * rows, column] = 0.0
 
 
-def _randomized(module: "nn.Module", x: "Tensor", draw: "Generator") -> "nn.Module":
+def _randomized(module: "nn.Module", x: "Sequence[Tensor]", draw: "Generator") -> "nn.Module":
     """A float64 copy with random weights; its batch norms keep signals at the size of `x`."""
     import torch
     from torch.nn.modules.batchnorm import _NormBase
@@ -142,5 +150,5 @@ def _randomized(module: "nn.Module", x: "Tensor", draw: "Generator") -> "nn.Modu
         for layer in copied.modules():
             if isinstance(layer, _NormBase):
                 layer.momentum = 1.0  # the statistics become those of `x`
-        copied.train()(x)
+        copied.train()(*x)
     return copied.eval()

@@ -11,6 +11,14 @@ from edgekiln.compiler.pruning.graph import ChannelGraph
 from edgekiln.compiler.pruning.groups import ChannelGroup
 from edgekiln.compiler.pruning.importance import Scores, channel_importance
 from edgekiln.compiler.pruning.proof import TOLERANCE, Prover, zero
+from edgekiln.compiler.pruning.samples import (
+    Samples,
+    first,
+    gap,
+    in_float64,
+    largest,
+    outputs,
+)
 from edgekiln.models import cost
 from edgekiln.runtime.errors import ConfigError, MismatchError
 
@@ -26,11 +34,11 @@ class Survey:
     kept: tuple[str, ...]  # one line a group, for the report
 
 
-def survey(module: "nn.Module", samples: "Tensor", keep: Sequence[str] = ()) -> Survey:
+def survey(module: "nn.Module", samples: Samples, keep: Sequence[str] = ()) -> Survey:
     """Prove every channel group of `module` but the output's and those `keep` names.
 
     Args:
-        samples: (N, …), N ≥ 2, of the data that the network is for, preprocessed.
+        samples: (N, …) of each input, N ≥ 2, of the data that the network is for, preprocessed.
         keep: patterns of layer names, as in a shell; their outputs stay.
 
     Raises:
@@ -58,7 +66,7 @@ def survey(module: "nn.Module", samples: "Tensor", keep: Sequence[str] = ()) -> 
 
 def shrink(
     module: "nn.Module",
-    samples: "Tensor",
+    samples: Samples,
     groups: Sequence[ChannelGroup],
     scores: Scores,
     *,
@@ -80,7 +88,7 @@ def shrink(
         MismatchError: the network with all cuts is not the one with all those channels zeroed.
     """
     importance = channel_importance(module, samples, groups, scores)
-    costs = cost.count(module, samples[:1])
+    costs = cost.count(module, *first(samples, 1))
     candidates = [
         Candidate.of(
             group, importance[group.root].tolist(), _matmul_macs(module, samples, group, costs)
@@ -106,7 +114,7 @@ def shrink(
 
 
 def _matmul_macs(
-    module: "nn.Module", samples: "Tensor", group: ChannelGroup, costs: cost.ModuleCosts
+    module: "nn.Module", samples: Samples, group: ChannelGroup, costs: cost.ModuleCosts
 ) -> float:
     """What one channel costs in products of two activations, found by cutting half of them."""
 
@@ -121,7 +129,7 @@ def _matmul_macs(
     trial = copy.deepcopy(module)
     channels = [c for atom in group.atoms[: len(group.atoms) // 2] for c in atom]
     ChannelGraph(trial, samples).cut(group.root, channels)
-    after = between_activations(trial, cost.count(trial, samples[:1]))
+    after = between_activations(trial, cost.count(trial, *first(samples, 1)))
     return (before - after) / len(channels)
 
 
@@ -134,21 +142,21 @@ def _weight(layer: "nn.Module") -> "Tensor":
 
 
 def _check_all_cuts(
-    before: "nn.Module", after: "nn.Module", samples: "Tensor", candidates: Sequence[Candidate]
+    before: "nn.Module", after: "nn.Module", samples: Samples, candidates: Sequence[Candidate]
 ) -> None:
     """The groups were proven one by one; this is all of them at once, with the real weights."""
     import torch
 
-    x = samples[:2].double()
+    x = in_float64(first(samples, 2))
     zeroed, cut = before.double().eval(), copy.deepcopy(after).double().eval()
     graph = ChannelGraph(zeroed, x)
     for candidate in candidates:
         if candidate.cut:
             zero(graph.items(candidate.group.root, sorted(candidate.cut)))
     with torch.no_grad():
-        expected, found = zeroed(x), cut(x)
-    difference = float((found - expected).abs().max())
-    if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
+        expected, found = outputs(zeroed, x), outputs(cut, x)
+    difference = gap(found, expected)
+    if not difference <= TOLERANCE * max(1.0, largest(expected)):
         raise MismatchError(
             f"all cuts together differ from zeroing by {difference:.2g}",
             hint="keep some of the layers: --keep NAME; and please report the model",

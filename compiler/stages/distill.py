@@ -13,6 +13,7 @@ from edgekiln.compiler.stages.uses_module import (
     file_sha256,
     named_model,
     used_factory,
+    used_functions,
 )
 from edgekiln.runtime.errors import ConfigError
 
@@ -86,6 +87,20 @@ class DistillStage(Stage):
         default=2, metadata={"help": "Shift training images by up to this many pixels."}
     )
     flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
+    augment: str = field(
+        default="",
+        metadata={
+            "help": "Change each training batch by this function, package.module:function, of a "
+            "batch and a random generator (default: none)."
+        },
+    )
+    training_step: str = field(
+        default="",
+        metadata={
+            "help": "Take the loss from this function, package.module:function, of the model and a "
+            "batch (default: the task's)."
+        },
+    )
     precision: Literal["float32", "bf16", "auto"] = field(
         default="float32",
         metadata={
@@ -152,6 +167,11 @@ class DistillStage(Stage):
             if not valid:
                 value = getattr(self, name)
                 raise ConfigError(f"distill: {name.replace('_', '-')} = {value}", hint=hint)
+        if self.teacher and self.training_step:
+            raise ConfigError(
+                "distill: a teacher and a training-step of your own",
+                hint="a step gets the model and a batch: let it ask the teacher itself",
+            )
 
     def settled(self, src: Artifact | None) -> Self:
         return replace(self, data=self.data or data_of_module(src))
@@ -162,12 +182,14 @@ class DistillStage(Stage):
             **used_factory(src),
             "teacher": named_model(self.teacher),
             "init": file_sha256(self.init),
+            **used_functions(augment=self.augment, training_step=self.training_step),
         }
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.training.context import open_context
         from edgekiln.compiler.training.fit import fit
         from edgekiln.compiler.training.loss import Objective
+        from edgekiln.compiler.training.step import training_step
         from edgekiln.compiler.training.transfer import load_matching_weights
         from edgekiln.models.artifact import save_module
 
@@ -182,6 +204,7 @@ class DistillStage(Stage):
             alpha=self.alpha,
             temperature=self.temperature,
             label_smoothing=self.label_smoothing,
+            step=training_step(self.training_step),
         )
         result = fit(
             context.module,
@@ -223,6 +246,7 @@ class DistillStage(Stage):
     def _options(self, default_rate: float) -> "FitOptions":
         from edgekiln.compiler.training.batches import Augment
         from edgekiln.compiler.training.fit import FitOptions
+        from edgekiln.compiler.training.step import own_change
 
         return FitOptions(
             epochs=self.epochs,
@@ -234,7 +258,7 @@ class DistillStage(Stage):
             warmup_epochs=self.warmup_epochs,
             ema=self.ema,
             patience=self.patience,
-            augment=Augment(shift=self.shift, flip=self.flip),
+            augment=Augment(shift=self.shift, flip=self.flip, own=own_change(self.augment)),
             precision=self.precision,
             seed=self.seed,
         )

@@ -12,14 +12,12 @@ from edgekiln.compiler.stages.uses_module import data_of_module, used_factory
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from edgekiln.targets.profile import TargetProfile
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateStage(Stage):
-    """Run the test split through the model: top-1 accuracy, or the AUC of an autoencoder's error.
+    """Run the test split through the model, and measure what its tasks say: accuracy, RMSE, mAP, ….
 
     Another machine's program runs under QEMU, a large one on the first samples only. The report is
     an `Evaluation` as JSON.
@@ -52,9 +50,7 @@ class EvaluateStage(Stage):
         return {**used_data(self.data, self.seed), **used_factory(src)}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        import numpy as np
-
-        from edgekiln.compiler.evaluation.report import Judged, evaluation, reconstruction_errors
+        from edgekiln.compiler.evaluation.report import Examination
         from edgekiln.compiler.evaluation.subject import open_subject
         from edgekiln.compiler.onnx_model.feed import feed_for
         from edgekiln.runtime import codec
@@ -67,24 +63,20 @@ class EvaluateStage(Stage):
                 f"{feed.name}: its samples have no labels: no accuracy",
                 hint="`edgekiln build` shows how a model agrees with the float one on them",
             )
-        reconstructs = feed.task == "reconstruction"
         # An AUC takes both kinds of samples, which may lie far apart.
-        samples = self.samples or (0 if reconstructs else subject.samples_in_time)
+        whole = any(head.task.best_by == "loss" for head in feed.heads)
+        samples = self.samples or (0 if whole else subject.samples_in_time)
         total = min(samples or feed.count("test"), feed.count("test"))
-        outputs: list[NDArray[np.float32]] = []
+        examination = Examination(feed.name, feed.heads, feed.facts, feed.targets("test"))
         done = 0
         for given in feed.batches("test", batch=subject.batch, samples=samples):
             count = feed.takes.samples_in(given)
             # The first output counts: (count, classes), or an autoencoder's copy of its input.
-            y = subject.predict(given)[0].astype(np.float32).reshape(count, -1)
-            x = given[feed.takes.inputs[0].name]
-            outputs.append(reconstruction_errors(x, y) if reconstructs else y)
+            outputs = dict(zip(subject.gives, subject.predict(given), strict=True))
+            examination.add(outputs, given, count)
             done += count
             ctx.advance(done, total, "evaluating")
-        judged = Judged(
-            name=feed.name, task=feed.task, classes=len(feed.classes), truth=feed.labels("test")
-        )
-        report = evaluation(np.concatenate(outputs), judged, subject.costs)
+        report = examination.report(subject.costs)
         with written_whole(dst) as stream:
             stream.write(codec.to_json(report).encode())
-        return {"accuracy": report.accuracy, "n": report.n}
+        return {**{each.key: each.value for each in report.measured}, "n": report.n}

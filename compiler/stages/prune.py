@@ -1,24 +1,21 @@
 """Prune: a really smaller network, by cutting whole channels and recovering from it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Advance, Stage, StageContext
 from edgekiln.compiler.stages.uses_data import used_data
-from edgekiln.compiler.stages.uses_module import data_of_module, used_factory
+from edgekiln.compiler.stages.uses_module import data_of_module, used_factory, used_functions
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.compiler.training.fit import FitOptions
-    from edgekiln.compiler.training.loss import Objective
     from edgekiln.compiler.training.score import SplitScore
     from edgekiln.targets.profile import TargetProfile
 
@@ -80,6 +77,20 @@ class PruneStage(Stage):
         default=2, metadata={"help": "Shift training images by up to this many pixels."}
     )
     flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
+    augment: str = field(
+        default="",
+        metadata={
+            "help": "Change each training batch by this function, package.module:function, of a "
+            "batch and a random generator (default: none)."
+        },
+    )
+    training_step: str = field(
+        default="",
+        metadata={
+            "help": "Take the loss from this function, package.module:function, of the model and a "
+            "batch (default: the task's, and the unpruned network's)."
+        },
+    )
     alpha: float = field(
         default=0.7,
         metadata={
@@ -136,18 +147,23 @@ class PruneStage(Stage):
         return replace(self, data=self.data or data_of_module(src))
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
-        return {**used_data(self.data, self.seed), **used_factory(src)}
+        return {
+            **used_data(self.data, self.seed),
+            **used_factory(src),
+            **used_functions(augment=self.augment, training_step=self.training_step),
+        }
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler.training.assess import validation_score
         from edgekiln.compiler.training.context import open_context
         from edgekiln.compiler.training.teacher import frozen_copy
         from edgekiln.models import cost
         from edgekiln.models.artifact import save_module
 
         context = open_context(src.path, self.data, self.seed, ctx.allow)
-        before = cost.count(context.module, context.samples[:1])  # of one sample
+        before = cost.count(context.module, *context.sample)
         module, teacher = context.module, frozen_copy(context.module)  # cuts are made in place
-        score_before = _score(teacher, context, self.batch_size)
+        score_before = validation_score(teacher, context, self.batch_size)
         for step in range(self.steps if self.ratio < 1 else 0):
             # Equal parts of what is to go: the same number of MACs in every round.
             kept = 1 - (1 - self.ratio) * (step + 1) / self.steps
@@ -159,8 +175,8 @@ class PruneStage(Stage):
                 budget=int(before.macs * kept),
                 aim=score_before,
             )
-        after = cost.count(module, context.samples[:1])
-        score_after = _score(module, context, self.batch_size)
+        after = cost.count(module, *context.sample)
+        score_after = validation_score(module, context, self.batch_size)
         if score_after.is_worse_than(score_before, _NOTABLE):
             ctx.notes.append(
                 f"pruning made it worse: val {score_before} before, {score_after} after; "
@@ -200,9 +216,11 @@ class PruneStage(Stage):
         """
         from edgekiln.compiler.pruning.importance import weight_scores
         from edgekiln.compiler.pruning.shrink import shrink, survey
+        from edgekiln.compiler.training.assess import losses_on_batches, validation_score
         from edgekiln.compiler.training.distributed import join
         from edgekiln.compiler.training.fit import fit
         from edgekiln.compiler.training.loss import Objective
+        from edgekiln.compiler.training.step import training_step
         from edgekiln.models.artifact import load_module, save_module
 
         label = f"cut {step + 1}/{self.steps}"
@@ -218,7 +236,10 @@ class PruneStage(Stage):
         done = ctx.scratch / f"round-{step}.pt"
         if done.exists():
             return load_module(done, {context.meta.factory})[0]
-        scores = weight_scores(module, self.importance, self._losses(context))
+        losses = losses_on_batches(
+            context, batch_size=self.batch_size, seed=self.seed, count=_GRADIENT_BATCHES
+        )
+        scores = weight_scores(module, self.importance, losses)
         ctx.notes.extend(
             shrink(
                 module,
@@ -232,14 +253,21 @@ class PruneStage(Stage):
         if self.recovery_epochs:
             # A cut that cost little is healed at the rate for trained weights, which loses none
             # of them.
-            little = not _score(module, context, self.batch_size).is_worse_than(aim, _LITTLE)
+            little = not validation_score(module, context, self.batch_size).is_worse_than(
+                aim, _LITTLE
+            )
             fit(
                 module,
                 context.data,
-                Objective(task=context.data.task, alpha=self.alpha, temperature=self.temperature),
+                Objective(
+                    task=context.data.task,
+                    alpha=self.alpha,
+                    temperature=self.temperature,
+                    step=training_step(self.training_step),
+                ),
                 self._options(step, _FINE_RATE if little else _RATE),
                 checkpoint_path=ctx.scratch / f"round-{step}.ckpt",
-                teacher=teacher,
+                teacher=None if self.training_step else teacher,
                 advance=_labelled(label, ctx.advance),
                 logs=ctx.logs / f"round-{step}" if ctx.logs else None,
             )
@@ -252,6 +280,7 @@ class PruneStage(Stage):
     def _options(self, step: int, default_rate: float) -> "FitOptions":
         from edgekiln.compiler.training.batches import Augment
         from edgekiln.compiler.training.fit import FitOptions
+        from edgekiln.compiler.training.step import own_change
 
         return FitOptions(
             epochs=self.recovery_epochs,
@@ -259,39 +288,9 @@ class PruneStage(Stage):
             learning_rate=self.learning_rate or default_rate,
             weight_decay=self.weight_decay,
             ema=self.ema,
-            augment=Augment(shift=self.shift, flip=self.flip),
+            augment=Augment(shift=self.shift, flip=self.flip, own=own_change(self.augment)),
             seed=self.seed + step,  # another order in every round
         )
-
-    def _losses(self, context: "TrainingContext") -> "Iterator[Callable[[nn.Module], Tensor]]":
-        """The task's loss on a few training batches, as functions of the network."""
-        from edgekiln.compiler.training.batches import Batches
-        from edgekiln.compiler.training.loss import Objective
-
-        objective = Objective(task=context.data.task)
-        batches = Batches(
-            split=context.data.train,
-            preprocessing=context.data.preprocessing,
-            batch_size=self.batch_size,
-            seed=self.seed,
-        )
-        for x, y in islice(batches.training(0), _GRADIENT_BATCHES):
-            yield partial(_loss, objective, x, y)
-
-
-def _loss(objective: "Objective", x: "Tensor", y: "Tensor", module: "nn.Module") -> "Tensor":
-    return objective(module(x), x, y, None)
-
-
-def _score(module: "nn.Module", context: "TrainingContext", batch_size: int) -> "SplitScore":
-    from edgekiln.compiler.training.batches import Batches
-    from edgekiln.compiler.training.loss import Objective
-    from edgekiln.compiler.training.score import score
-
-    batches = Batches(
-        split=context.data.val, preprocessing=context.data.preprocessing, batch_size=batch_size
-    )
-    return score(module.eval(), batches, Objective(task=context.data.task))
 
 
 def _labelled(label: str, advance: Advance) -> Advance:

@@ -18,11 +18,11 @@ def data_of_module(src: Artifact | None) -> str:
     if src is None or src.kind != "module":
         return ""
     from edgekiln.models.artifact import read_meta
-    from edgekiln.models.data.sample_factory import is_reference
+    from edgekiln.models.data.sample_factory import references_in
 
     data = src.read(read_meta).data
     # A stranger's file must not have functions called: those are named by the user himself.
-    return "" if is_reference(data.partition("?")[0]) else data
+    return "" if references_in(data) else data
 
 
 def used_factory(src: Artifact | None) -> Mapping[str, str]:
@@ -32,6 +32,11 @@ def used_factory(src: Artifact | None) -> Mapping[str, str]:
     from edgekiln.models.artifact import read_meta
 
     return {"factory": factory_code(src.read(read_meta).factory)}
+
+
+def used_functions(**named: str) -> Mapping[str, str]:
+    """The code of functions of the user's, `package.module:function`, that options name."""
+    return {option: factory_code(name) for option, name in named.items() if name}
 
 
 def file_sha256(path: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save(path: Path, state: dict[str, Any]) -> None:  # tensors and what belongs to them

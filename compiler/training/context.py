@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.models.interface import one_output, samples_of
+from edgekiln.models.interface import check_fits, in_forwards_order, samples_of
 from edgekiln.runtime.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgekiln.models.data.dataset import Dataset
 
 
+REBUILD = "build the model for this data, and take over the weights by --init"
 _SAMPLES = 4  # enough to run a network and see that two do the same
 
 
@@ -27,9 +28,14 @@ class TrainingContext:
     data: "Dataset"  # with the module's own preprocessing: its weights were made for that
 
     @property
-    def samples(self) -> "Tensor":
-        """A few training samples, (N, …), as the module takes them."""
+    def samples(self) -> "tuple[Tensor, ...]":
+        """A few training samples, (N, …) of each input, as the module takes them."""
         return samples_of(self.data, _SAMPLES)
+
+    @property
+    def sample(self) -> "tuple[Tensor, ...]":
+        """The first of them: (1, …) of each input."""
+        return tuple(each[:1] for each in self.samples)
 
 
 def open_context(src: Path, data: str, seed: int, allow: Collection[str] = ()) -> TrainingContext:
@@ -44,6 +50,7 @@ def open_context(src: Path, data: str, seed: int, allow: Collection[str] = ()) -
     """
     from edgekiln.models.artifact import load_module
     from edgekiln.models.data import load
+    from edgekiln.models.data.sample_factory import references_in
 
     module, meta = load_module(src, allow)
     check_finite(module, str(src))
@@ -52,10 +59,17 @@ def open_context(src: Path, data: str, seed: int, allow: Collection[str] = ()) -
             f"{src}: does not name the data it is trained on",
             hint="say which: --data digits, or a folder, .npz, IDX or CIFAR file",
         )
+    if not data and references_in(meta.data):
+        # A stranger's file must not have functions called: those are named by the user himself.
+        raise ConfigError(
+            f"{src}: names {meta.data} as its data, which is a function",
+            hint=f"if you trust the file: --data '{meta.data}'",
+        )
     dataset = load(data or meta.data, seed)
     if meta.preprocessing is not None:
         dataset = replace(dataset, preprocessing=meta.preprocessing)
-    check_fits(module, dataset, str(src))
+    dataset = in_forwards_order(dataset, module, str(src))
+    check_fits(module, dataset, str(src), REBUILD)
     return TrainingContext(module=module, meta=replace(meta, data=data or meta.data), data=dataset)
 
 
@@ -68,16 +82,3 @@ def check_finite(module: "nn.Module", name: str) -> None:
                 f"{name}: tensor {key} holds {bad} values that are NaN or infinite",
                 hint="the training that made it diverged: take an earlier checkpoint",
             )
-
-
-def check_fits(module: "nn.Module", data: "Dataset", name: str) -> None:
-    """Raise InputError unless `module` turns a sample of `data` into what its task asks for."""
-    found = tuple(one_output(module, data, name).shape)
-    shape = data.input_shape
-    wanted = (1, *shape) if data.task == "reconstruction" else (1, len(data.classes))
-    if found != wanted:
-        raise InputError(
-            f"{name}: gives {found} for one sample of {data.name}, "
-            f"whose {data.task} needs {wanted}",
-            hint="build the model for this data, and take over the weights by --init",
-        )

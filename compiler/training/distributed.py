@@ -3,13 +3,15 @@
 import atexit
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import torch
     from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ class World:
 
             dist.all_reduce(values)
         return values
+
+    def gathered(self, value: T) -> list[T]:
+        """What each rank has, in the ranks' order, on each of them."""
+        if self.size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        found: list[T | None] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return [each for each in found if each is not None]
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` holds on any rank, so that all of them stop together."""

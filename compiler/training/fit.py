@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.training import checkpoint, optimizer, precision
-from edgekiln.compiler.training.batches import Augment, Batches
+from edgekiln.compiler.training.assess import outputs_of
+from edgekiln.compiler.training.batches import Augment, Batch, Batches
 from edgekiln.compiler.training.best import Best
 from edgekiln.compiler.training.distributed import World, join
 from edgekiln.compiler.training.ema import Ema
@@ -19,6 +20,7 @@ from edgekiln.compiler.training.precision import Precision
 from edgekiln.compiler.training.reproducible import reproducible, seed_everything
 from edgekiln.compiler.training.schedule import learning_rate
 from edgekiln.compiler.training.score import SplitScore, score
+from edgekiln.models.module_ends import named_outputs
 from edgekiln.runtime.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -117,24 +119,19 @@ class _Run:
             weight_decay=options.weight_decay,
         )
         self.ema = Ema(module, options.ema)
-        self.training = Batches(
-            split=data.train,
-            preprocessing=data.preprocessing,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            augment=options.augment,
-            rank=world.rank,
-            size=world.size,
-        )
         self.validation = Batches(
             split=data.val,
             preprocessing=data.preprocessing,
             batch_size=options.batch_size,
+            heads=objective.heads,
             rank=world.rank,
             size=world.size,
         )
+        self.training = replace(
+            self.validation, split=data.train, seed=options.seed, augment=options.augment
+        )
         self.epoch = 0
-        self.start = SplitScore(math.nan, None)
+        self.start = SplitScore(math.nan)
         self.best = Best()
         self.precision: Precision = options.precision
 
@@ -153,15 +150,17 @@ class _Run:
             self.ema.load_state_dict(saved["ema"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.epoch, self.precision = saved["epoch"], saved["precision"]
-            self.best, self.start = Best(**saved["best"]), SplitScore(**saved["start"])
+            heads = self.objective.heads
+            self.best = Best.restored(saved["best"], heads)
+            self.start = SplitScore.of_numbers(saved["start"], heads)
             return
         # What training begins with is a candidate, so that no training makes a model worse.
         self.start = self._validate()
         if math.isfinite(self.start.loss):
             self.best.offer(self.start, 0, self._kept())
         if self.precision == "auto":
-            x, _ = next(self.training.training(0))
-            chosen = precision.faster(self.module, x.to(self.world.device))
+            batch = next(self.training.training(0)).to(self.world.device)
+            chosen = precision.faster(self.module, *batch.arguments)
             # One rank's slow moment must not make it train in another precision than the rest.
             self.precision = "float32" if self.world.any(chosen == "float32") else "bf16"
 
@@ -173,8 +172,8 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
             "precision": self.precision,
-            "best": vars(self.best),
-            "start": vars(self.start),
+            "best": self.best.state_dict(),
+            "start": self.start.numbers(),
         }
 
     def one_epoch(self, advance: Advance) -> Mapping[str, float]:
@@ -195,8 +194,7 @@ class _Run:
             "loss/val": current.loss,
             "learning_rate": self._rate(self.epoch * len(self.training) - 1),
         }
-        if current.accuracy is not None:
-            logged["accuracy/val"] = current.accuracy
+        logged |= {f"{each.key}/val": each.value for each in current.measured}
         self._tell(advance, 0, loss, current)
         return logged
 
@@ -219,27 +217,33 @@ class _Run:
         """One pass over the training split; returns the mean loss."""
         self.module.train()
         total = 0.0
-        for step, (x, y) in enumerate(self.training.training(self.epoch)):
+        for step, batch in enumerate(self.training.training(self.epoch)):
             rate = self._rate(self.epoch * len(self.training) + step)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            loss = self._step(x.to(self.world.device), y.to(self.world.device))
+            loss = self._step(batch.to(self.world.device))
             if not math.isfinite(loss):
                 raise self._diverged("loss", loss, self.epoch + 1, step + 1)
             total += loss
             self._tell(advance, step + 1, total / (step + 1), None)
         return total / len(self.training)
 
-    def _step(self, x: "Tensor", y: "Tensor") -> float:
+    def _loss(self, batch: Batch) -> "Tensor":
+        import torch
+
+        with precision.autocast(self.precision, self.world.device):
+            if self.objective.step is not None:
+                return self.objective.step(self.parallel, batch)
+            with torch.no_grad():
+                taught = outputs_of(self.teacher, batch) if self.teacher is not None else None
+            outputs = outputs_of(self.parallel, batch)
+        return self.objective(outputs, batch, taught)
+
+    def _step(self, batch: Batch) -> float:
         """One update; returns its loss, the mean over all ranks."""
         import torch
 
-        with precision.autocast(self.precision, x.device):
-            with torch.no_grad():
-                taught = self.teacher(x) if self.teacher is not None else None
-            output = self.parallel(x)
-        # Outside of autocast: the loss is in float32.
-        loss = self.objective(output, x, y, taught)
+        loss = self._loss(batch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         value = float(self.world.total(loss.detach().clone())) / self.world.size
@@ -260,7 +264,9 @@ class _Run:
         self.module.eval()
         kept = self._kept()
         return score(
-            lambda x: functional_call(self.module, kept, (x,)),
+            lambda batch: named_outputs(
+                functional_call(self.module, kept, batch.arguments), "the module"
+            ),
             self.validation,
             self.objective,
             self.world,

@@ -1,61 +1,80 @@
 """What training minimises."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from edgekiln.models.tasks.classification import Classification
+from edgekiln.models.tasks.heads import Head, heads_of
+from edgekiln.models.tasks.tally import outputs_by_head
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Callable, Mapping
 
-Task = Literal["classification", "reconstruction"]
+    from torch import Tensor, nn
+
+    from edgekiln.compiler.training.batches import Batch
+
+    # A user's own training step: a model and a batch → the loss, a scalar.
+    TrainingStep = Callable[[nn.Module, Batch], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """L = α·L_teacher + (1−α)·L_task; without a teacher, L_task alone.
+    """L = Σ wₕ·(α·L_teacher + (1−α)·L_task) over the heads; without a teacher, L_task alone.
 
-    Classification: L_task is the cross entropy, L_teacher = T²·KL(teacher ‖ student) over the
-    softened probabilities softmax(logits / T) (Hinton et al., arXiv:1503.02531).
-    Reconstruction: both are mean squared errors, to the input and to the teacher's output.
+    What the two are, the head's task says: of classification, cross entropy and
+    T²·KL(teacher ‖ student) over the softened probabilities softmax(logits / T) (Hinton et al.,
+    arXiv:1503.02531).
+
+    Args:
+        task: names the heads, as `heads_of` reads it.
+        label_smoothing: of heads that classify.
+        step: computes the loss in place of all this, while training.
     """
 
-    task: Task = "classification"
+    task: str = "classification"
     alpha: float = 0.7
     temperature: float = 4.0
     label_smoothing: float = 0.0
+    step: "TrainingStep | None" = None
+
+    @cached_property
+    def heads(self) -> tuple[Head, ...]:
+        """The heads whose losses are added up."""
+        return tuple(
+            replace(head, task=replace(head.task, label_smoothing=self.label_smoothing))
+            if self.label_smoothing and isinstance(head.task, Classification)
+            else head
+            for head in heads_of(self.task)
+        )
 
     def __call__(
-        self, output: "Tensor", x: "Tensor", y: "Tensor", teacher: "Tensor | None"
+        self,
+        outputs: "Mapping[str, Tensor]",
+        batch: "Batch",
+        taught: "Mapping[str, Tensor] | None" = None,
     ) -> "Tensor":
         """The loss of one batch, a scalar, in float32 whatever the precision of the network.
 
         Args:
-            output: the network's, (N, classes) logits or shaped like `x`.
-            x: the input batch.
-            y: (N,) class indices; unused for reconstruction.
-            teacher: the teacher's output, shaped like `output`, or None.
+            outputs: the network's, by name.
+            taught: the teacher's, or None.
         """
-        output = output.float()
-        task_loss = self._task_loss(output, x, y)
-        if teacher is None:
-            return task_loss
-        return (
-            self.alpha * self._teacher_loss(output, teacher.float()) + (1 - self.alpha) * task_loss
-        )
+        own = outputs_by_head(self.heads, outputs)
+        teachers = None if taught is None else outputs_by_head(self.heads, taught)
+        losses = []
+        for place, head in enumerate(self.heads):
+            told = [_real(output) for output in own[place]]
+            loss = head.task.loss(told, batch.targets[head.name], batch.inputs)
+            if teachers is not None:
+                wise = [_real(output) for output in teachers[place]]
+                soft = head.task.teacher_loss(told, wise, self.temperature)
+                loss = self.alpha * soft + (1 - self.alpha) * loss
+            losses.append(loss if head.weight == 1 else head.weight * loss)
+        total: Tensor = sum(losses[1:], start=losses[0])
+        return total
 
-    def _task_loss(self, output: "Tensor", x: "Tensor", y: "Tensor") -> "Tensor":
-        from torch.nn import functional as F
 
-        if self.task == "reconstruction":
-            return F.mse_loss(output, x)
-        return F.cross_entropy(output, y, label_smoothing=self.label_smoothing)
-
-    def _teacher_loss(self, output: "Tensor", teacher: "Tensor") -> "Tensor":
-        from torch.nn import functional as F
-
-        if self.task == "reconstruction":
-            return F.mse_loss(output, teacher)
-        T = self.temperature
-        student_log = F.log_softmax(output / T, dim=1)
-        teacher_log = F.log_softmax(teacher / T, dim=1)
-        # T² keeps the gradient's size: softening divides it by T twice.
-        return F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True) * T**2
+def _real(output: "Tensor") -> "Tensor":
+    return output.float() if output.is_floating_point() else output

@@ -5,6 +5,8 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
+from edgekiln.models.module_ends import named_outputs
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -22,8 +24,8 @@ def autocast(precision: Precision, device: "torch.device") -> AbstractContextMan
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
-def faster(module: "nn.Module", x: "Tensor") -> Literal["float32", "bf16"]:
-    """Time a few forward and backward passes of a copy of `module` on batch `x` in both."""
+def faster(module: "nn.Module", *x: "Tensor") -> Literal["float32", "bf16"]:
+    """Time a few forward and backward passes of a copy of `module` on the inputs `x` in both."""
     taken: dict[Literal["float32", "bf16"], float] = {
         "float32": _step_s(module, x, "float32"),
         "bf16": _step_s(module, x, "bf16"),
@@ -31,7 +33,7 @@ def faster(module: "nn.Module", x: "Tensor") -> Literal["float32", "bf16"]:
     return min(taken, key=lambda name: taken[name])
 
 
-def _step_s(module: "nn.Module", x: "Tensor", precision: Precision) -> float:
+def _step_s(module: "nn.Module", x: "tuple[Tensor, ...]", precision: Precision) -> float:
     """Seconds of the fastest of a few steps."""
     import torch
 
@@ -40,10 +42,12 @@ def _step_s(module: "nn.Module", x: "Tensor", precision: Precision) -> float:
     best = float("inf")
     for step in range(_WARM_UP + _TIMED):
         start = time.perf_counter()
-        with autocast(precision, x.device):
-            output = trial(x)
-        output.float().square().mean().backward()
-        if x.is_cuda:
+        with autocast(precision, x[0].device):
+            outputs = named_outputs(trial(*x), "the module")
+        loss = sum(output.float().square().mean() for output in outputs.values())
+        assert isinstance(loss, torch.Tensor)  # there is one output at least
+        loss.backward()  # type: ignore[no-untyped-call]
+        if x[0].is_cuda:
             # A GPU is only told what to do; the step is over when it has done it.
             torch.cuda.synchronize()
         if step >= _WARM_UP:

@@ -5,7 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.training.context import TrainingContext, check_finite, check_fits
+from edgekiln.compiler.training.context import REBUILD, TrainingContext, check_finite
+from edgekiln.models.interface import check_fits
 from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def from_artifact(path: Path, student: TrainingContext, allow: Collection[str] =
 
     module, meta = load_module(path, allow)
     check_finite(module, str(path))
-    check_fits(module, student.data, str(path))
+    check_fits(module, student.data, str(path), REBUILD)
     if meta.preprocessing and student.meta.preprocessing:
         adapt_input(module, meta.preprocessing, student.meta.preprocessing, str(path))
     return module

@@ -26,8 +26,8 @@ def read() -> UnsplitData:
     train, test_normal = np.split(normal, [_NORMAL])
     return UnsplitData(
         classes=("normal", "anomaly"),
-        train=Split(x=train, y=np.zeros(_NORMAL, np.int64)),
-        test=Split(
+        train=Split.of(x=train, y=np.zeros(_NORMAL, np.int64)),
+        test=Split.of(
             x=np.concatenate([test_normal, anomalies]),
             y=np.repeat([0, 1], [_TEST_NORMAL, _ANOMALIES]).astype(np.int64),
         ),

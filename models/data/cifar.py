@@ -83,7 +83,7 @@ def read(path: Path, _options: Options) -> UnsplitData:
             classes=_class_names(path.parent, layout), train=_read_file(path, layout)
         )
     parts = [_read_file(path / name, layout) for name in layout.train]
-    train = Split(
+    train = Split.of(
         x=np.concatenate([part.x for part in parts]), y=np.concatenate([part.y for part in parts])
     )
     test = _read_file(path / layout.test, layout)

@@ -1,37 +1,62 @@
 """What a loaded data set is: four disjoint splits and how their samples become model input."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from json import dumps
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.models.tasks.classification import checked_labels
+from edgekiln.models.tasks.heads import Head, heads_of
+from edgekiln.models.tasks.task import Array, Arrays, OutputFacts
 from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.inputs import preprocess
 from edgekiln.runtime.manifest import Preprocessing
 
-Task = Literal["classification", "reconstruction"]
-_MAX_LABEL = 2**31  # larger ones are no class indices
-
-Samples = NDArray[np.uint8] | NDArray[np.float32]
+ONLY = ""  # the name of the input, or of the target, where there is one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """x: uint8 images (N, H, W, C) or float32 samples (N, …); y: int64 class indices (N,)."""
+    """N samples, and what a model should answer to them.
 
-    x: Samples
-    y: NDArray[np.int64]
+    Args:
+        inputs: by name, or `ONLY`: uint8 images (N, H, W, C), or numbers (N, …).
+        targets: by the head that answers, or `ONLY`: class indices (N,) as int64, or what the task
+            takes, (N, …).
+    """
+
+    inputs: Arrays
+    targets: Arrays
+
+    @classmethod
+    def of(cls, *, x: Array, y: Array) -> "Split":
+        """Samples of one input with one target each."""
+        return cls(inputs={ONLY: x}, targets={ONLY: y})
+
+    @property
+    def x(self) -> Array:
+        """The samples of the first input."""
+        return next(iter(self.inputs.values()))
+
+    @property
+    def y(self) -> Array:
+        """The first target of each sample."""
+        return next(iter(self.targets.values()))
 
     def __len__(self) -> int:
         return len(self.y)
 
     def take(self, indices: NDArray[np.int64]) -> "Split":
         """The samples at these indices, in this order."""
-        return Split(x=self.x[indices], y=self.y[indices])
+        return Split(
+            inputs={name: array[indices] for name, array in self.inputs.items()},
+            targets={name: array[indices] for name, array in self.targets.items()},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +66,13 @@ class UnsplitData:
     `test` and `val` are None where the files have no such part: then `train` is split.
     """
 
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # of the first head
     train: Split
     test: Split | None = None
     val: Split | None = None
-    task: Task = "classification"
+    task: str = "classification"  # unless the options say another
+    by_column: bool = False  # each item of a vector has a scale of its own, as in a table
+    as_given: bool = False  # floats are the model's own numbers already
     notes: tuple[str, ...] = ()
 
 
@@ -54,9 +81,9 @@ class Dataset:
     """Train, validation, calibration and test samples, no sample in two of them."""
 
     name: str
-    classes: tuple[str, ...]
-    task: Task
-    preprocessing: Preprocessing
+    classes: tuple[str, ...]  # of the first head
+    task: str  # as `heads_of` reads it
+    preprocessing: Preprocessing | None  # of the first input; None: its own numbers
     train: Split
     val: Split
     calib: Split
@@ -70,28 +97,68 @@ class Dataset:
         object.__setattr__(self, "fingerprint", _fingerprint(self))
 
     @property
+    def heads(self) -> tuple[Head, ...]:
+        """The tasks, each with the name of its targets."""
+        return heads_of(self.task)
+
+    @property
     def scored(self) -> bool:
-        """Whether the test part tells how good a model is: by classes or two kinds of sample."""
-        return self.task == "classification" or len(np.unique(self.test.y)) > 1
+        """Whether the test part tells how good a model is."""
+        return all(head.task.can_judge(self.test.targets[head.name]) for head in self.heads)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one preprocessed sample, without the batch axis."""
-        shape = self.train.x.shape[1:]
-        match self.preprocessing.layout:
-            case "NCHW" if len(shape) == 3:
-                height, width, channels = shape
-                return (channels, height, width)
-            case "N*":
-                return (int(np.prod(shape)),)
-            case _:
-                return shape
+        """The shape of one preprocessed sample of the first input, without the batch axis."""
+        return next(iter(self.ready(self.train.take(np.arange(1)).inputs).values())).shape[1:]
+
+    def ready(self, inputs: Arrays) -> dict[str, Array]:
+        """Samples as a model takes them."""
+        return ready(inputs, self.preprocessing)
+
+    def classes_of(self, head: Head) -> int:
+        """How many classes a head tells apart; 0: it is not about classes."""
+        if head is self.heads[0] and self.classes:
+            return len(self.classes)
+        parts = (self.train, self.val, self.calib, self.test)
+        return max(head.task.classes_in(part.targets[head.name]) for part in parts)
+
+    def facts(self, head: Head) -> OutputFacts:
+        """What decides the shape of a head's output."""
+        return OutputFacts(
+            classes=self.classes_of(head),
+            input_shape=self.input_shape,
+            target_shape=self.train.targets[head.name].shape[1:],
+        )
+
+    def with_inputs(self, names: Mapping[str, str]) -> "Dataset":
+        """The same samples, their inputs in the order of `names`: new name → the one it had."""
+
+        def renamed(split: Split) -> Split:
+            return replace(split, inputs={new: split.inputs[old] for new, old in names.items()})
+
+        return replace(
+            self,
+            train=renamed(self.train),
+            val=renamed(self.val),
+            calib=renamed(self.calib),
+            test=renamed(self.test),
+        )
 
 
-def labelled(
-    where: str, x: NDArray[np.generic], y: NDArray[np.generic], classes: int | None = None
-) -> Split:
-    """Check arrays a user gave and bring them to the form of `Split`.
+def ready(inputs: Arrays, preprocessing: Preprocessing | None) -> dict[str, Array]:
+    """Raw samples as a model takes them: the first input preprocessed, floats as float32."""
+    found: dict[str, Array] = {}
+    for place, (name, array) in enumerate(inputs.items()):
+        if place == 0 and preprocessing is not None:
+            found[name] = preprocess(array, preprocessing)
+        else:
+            floats = array.dtype.kind == "f"
+            found[name] = array.astype(np.float32, copy=False) if floats else array
+    return found
+
+
+def labelled(where: str, x: Array, y: Array, classes: int | None = None) -> Split:
+    """Check arrays a user gave and bring them to the form of `Split`, for classification.
 
     Args:
         where: the path, and the part of it, for messages.
@@ -103,23 +170,16 @@ def labelled(
         InputError: other shapes or types, values that are not finite, counts that differ, labels
             out of range.
     """
-    samples = _checked_samples(where, x)
-    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if y.ndim != 1 or y.dtype.kind not in "iu":
-        raise InputError(
-            f"{where}: labels are {y.dtype} of shape {y.shape}, expected integers of shape (N,)",
-            hint="one class index a sample; one-hot labels: y.argmax(1)",
-        )
-    if len(samples) != len(y):
-        raise InputError(
-            f"{where}: {len(samples)} samples and {len(y)} labels", hint="one label a sample"
-        )
-    limit = _MAX_LABEL if classes is None else classes
-    if len(y) and (y.min() < 0 or y.max() >= limit):
-        wrong = y.min() if y.min() < 0 else y.max()
-        most = "" if classes is None else f" and below {classes}"
-        raise InputError(f"{where}: label {wrong} is out of range", hint=f"labels are ≥ 0{most}")
-    return Split(x=samples, y=y.astype(np.int64))
+    samples = checked_samples(where, x)
+    if y.ndim:  # else it is no row of labels, which is told below
+        check_counts(where, len(samples), len(y))
+    return Split.of(x=samples, y=checked_labels(where, y, classes))
+
+
+def check_counts(where: str, samples: int, labels: int) -> None:
+    """Raise InputError unless there is one label a sample."""
+    if samples != labels:
+        raise InputError(f"{where}: {samples} samples and {labels} labels", "one label a sample")
 
 
 def class_numbers(where: str, parts: Sequence[Split]) -> tuple[str, ...]:
@@ -128,7 +188,7 @@ def class_numbers(where: str, parts: Sequence[Split]) -> tuple[str, ...]:
     Raises:
         InputError: a label so large that most of these classes would have no sample.
     """
-    count = 1 + max(int(part.y.max(initial=-1)) for part in parts)
+    count = 1 + max(int(part.y.astype(np.int64).max(initial=-1)) for part in parts)
     if count > (samples := sum(map(len, parts))):
         raise InputError(
             f"{where}: label {count - 1} among {samples} samples",
@@ -137,7 +197,12 @@ def class_numbers(where: str, parts: Sequence[Split]) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _checked_samples(where: str, x: NDArray[Any]) -> Samples:  # a user's array, of any numbers
+def checked_samples(where: str, x: NDArray[Any]) -> Array:  # a user's array, of any numbers
+    """Images as uint8 (N, H, W, C), others as float32 (N, …).
+
+    Raises:
+        InputError: anything else.
+    """
     if x.ndim == 3 and x.dtype == np.uint8:
         x = x[..., None]
     if 0 in x.shape[1:]:
@@ -159,7 +224,7 @@ def _checked_samples(where: str, x: NDArray[Any]) -> Samples:  # a user's array,
 
 
 def _fingerprint(dataset: Dataset) -> str:
-    """SHA-256 (hex) over all a stage can see: samples, labels, names and the preprocessing."""
+    """SHA-256 (hex) over all a stage can see: samples, targets, names and the preprocessing."""
     header: dict[str, object] = {
         "classes": dataset.classes,
         "task": dataset.task,
@@ -167,7 +232,7 @@ def _fingerprint(dataset: Dataset) -> str:
     }
     digest = sha256(dumps(header, sort_keys=True).encode())
     for split in (dataset.train, dataset.val, dataset.calib, dataset.test):
-        for array in (split.x, split.y):
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
+        for name, array in (*split.inputs.items(), *split.targets.items()):
+            digest.update(f"{name}\0{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -32,5 +32,5 @@ def read() -> UnsplitData:
     pixels = np.rint(digits.images * (255 / _WHITE)).astype(np.uint8)
     return UnsplitData(
         classes=tuple(str(name) for name in digits.target_names),
-        train=Split(x=pixels[..., None], y=digits.target.astype(np.int64)),
+        train=Split.of(x=pixels[..., None], y=digits.target.astype(np.int64)),
     )

@@ -26,7 +26,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class _Parts:
+class FolderParts:
     """The folder of each part; "train" is always there."""
 
     folders: Mapping[str, Path]
@@ -40,7 +40,7 @@ def read(path: Path, options: Options) -> UnsplitData:
         InputError: no class folders, no images, a damaged image, images of several sizes without
             the option `size`, folders that cannot be told apart, or more pixels than are held.
     """
-    parts = _parts(path)
+    parts = parts_of(path)
     folders = parts.folders
     classes = _classes(folders["train"])
     for name in folders.keys() - {"train"}:
@@ -65,7 +65,7 @@ def read(path: Path, options: Options) -> UnsplitData:
     )
 
 
-def _parts(path: Path) -> _Parts:
+def parts_of(path: Path) -> FolderParts:
     """Find the parts' folders; without one for training, the classes lie in `path` itself."""
     inside = _folders(path)
     found = {
@@ -89,14 +89,14 @@ def _parts(path: Path) -> _Parts:
                 f"{path}: {names} without a train part",
                 hint=f"name the folder with the training images {path / 'train'}",
             )
-        return _Parts({"train": path})
+        return FolderParts({"train": path})
     notes = []
     if "val" in folder and "test" not in folder:
         folder["test"] = folder.pop("val")
         notes.append(f"{folder['test'].name} is the test part: there is no folder test")
     if others := [each.name for each in inside if each not in folder.values()]:
         notes.append(f"folders beside {folder['train'].name} left out: {', '.join(others)}")
-    return _Parts(folder, tuple(notes))
+    return FolderParts(folder, tuple(notes))
 
 
 def _folders(path: Path) -> list[Path]:
@@ -181,4 +181,4 @@ def _decode(
     x = np.empty((len(files), *size, CHANNELS[color]), np.uint8)
     for file, pixels in zip(files, x, strict=True):
         pixels[...] = read_image(file, *size, color)
-    return Split(x=x, y=labels)
+    return Split.of(x=x, y=labels)

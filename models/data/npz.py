@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.models.data.dataset import Split, Task, UnsplitData, class_numbers, labelled
+from edgekiln.models.data.dataset import (
+    Split,
+    UnsplitData,
+    check_counts,
+    checked_samples,
+    class_numbers,
+    labelled,
+)
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import InputError
@@ -30,7 +37,7 @@ def fits(path: Path) -> bool:
     return path.suffix == ".npz"
 
 
-def read(path: Path, _options: Options) -> UnsplitData:
+def read(path: Path, options: Options) -> UnsplitData:
     """Raises InputError: unreadable, pickled, keys missing, or arrays that do not fit."""
     arrays = read_archive(path, DATA)
     train_keys = _found(arrays, _TRAIN)
@@ -40,13 +47,13 @@ def read(path: Path, _options: Options) -> UnsplitData:
             hint="name them x_train, y_train, x_test, y_test; or x, y",
         )
     x_key, y_key = train_keys
-    train = _part(path, arrays, *train_keys)
+    train = _part(path, arrays, *train_keys, options.task)
     used = {*train_keys, _CLASSES}
     held_out: dict[str, Split] = {}
     for part, names in (("test", _TEST), ("val", _VAL)):
         if (keys := _found(arrays, names)) is None:
             continue
-        held_out[part] = _part(path, arrays, *keys)
+        held_out[part] = _part(path, arrays, *keys, options.task)
         used |= set(keys)
         if held_out[part].x.shape[1:] != train.x.shape[1:]:
             raise InputError(
@@ -57,9 +64,10 @@ def read(path: Path, _options: Options) -> UnsplitData:
     unused = sorted(set(arrays) - used)
     notes = (f"arrays left out: {', '.join(unused)}",) if unused else ()
     classes: tuple[str, ...]
-    task: Task
     if y_key not in arrays:
         classes, task = (), "reconstruction"
+    elif options.task:
+        classes, task = _given_names(arrays), options.task
     else:
         classes, task = _names(path, arrays, [train, *held_out.values()]), "classification"
     return UnsplitData(
@@ -77,8 +85,12 @@ def _found(arrays: Arrays, names: tuple[tuple[str, str], ...]) -> tuple[str, str
     return next((keys for keys in names if keys[0] in arrays), None)
 
 
-def _part(path: Path, arrays: Arrays, x_key: str, y_key: str) -> Split:
+def _part(path: Path, arrays: Arrays, x_key: str, y_key: str, task: str) -> Split:
     x = arrays[x_key]
+    if y_key in arrays and task:  # which says itself what its targets are
+        samples = checked_samples(f"{path}: {x_key}", x)
+        check_counts(f"{path}: {x_key}", len(samples), len(np.atleast_1d(arrays[y_key])))
+        return Split.of(x=samples, y=arrays[y_key])
     if y_key in arrays:
         return labelled(f"{path}: {x_key}", x, arrays[y_key])
     # Vectors alone are reconstructed. Where the training samples have labels, the others need them.
@@ -94,10 +106,14 @@ def _names(path: Path, arrays: Arrays, parts: list[Split]) -> tuple[str, ...]:
     numbers = class_numbers(str(path), parts)
     if _CLASSES not in arrays:
         return numbers
-    names = tuple(str(name) for name in arrays[_CLASSES].ravel())
+    names = _given_names(arrays)
     if len(names) < len(numbers):
         raise InputError(
             f"{path}: label {len(numbers) - 1} is out of range: {len(names)} classes are named",
             hint="labels count from 0",
         )
     return names
+
+
+def _given_names(arrays: Arrays) -> tuple[str, ...]:
+    return tuple(str(name) for name in arrays[_CLASSES].ravel()) if _CLASSES in arrays else ()

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
 
 import numpy as np
 
+from edgekiln.models.spec import join, split
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.manifest import Preprocessing
 from edgekiln.runtime.typed import did_you_mean
@@ -13,6 +15,7 @@ from edgekiln.runtime.typed import did_you_mean
 KEYS = (
     "scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test",
     "frame", "hop", "rate", "steps",
+    "task", "target", "columns", "crop", "transform", "seconds", "mel",
 )  # fmt: skip
 _LAYOUTS = ("NCHW", "NHWC", "N*")
 _COLORS = ("RGB", "L")
@@ -40,6 +43,14 @@ class Options:
     hop: int | None = None  # of sound: samples from one frame to the next
     rate: int | None = None  # of sound: what the files must have, samples a second
     steps: int | None = None  # samples that follow each other and make a stream
+    task: str = ""  # what the targets are for, see `tasks.heads`; "": as the files say
+
+    target: tuple[str, ...] = ()  # columns of a table
+    columns: tuple[str, ...] = ()  # features of a table; (): all others
+    crop: tuple[int, int] | None = None  # height, width of the middle, after any resizing
+    transform: str = ""  # a function of the user's, see `transform`
+    seconds: float | None = None  # length of sounds
+    mel: int | None = None  # bands of spectra, in place of waves
 
     def numbers(self, dtype: "np.dtype[np.generic]") -> Preprocessing | None:
         """What `scale`, `mean` and `std` say of samples of this type; None where they say nothing.
@@ -77,7 +88,7 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
         std=_positive("std", given["std"]) if "std" in given else None,
         layout=_choice("layout", get("layout", "NCHW"), _LAYOUTS),
         color=_choice("color", given["color"], _COLORS) if "color" in given else None,
-        size=_size(given["size"]) if "size" in given else None,
+        size=_size("size", given["size"]) if "size" in given else None,
         limit=_count("limit", given["limit"]) if "limit" in given else None,
         val=get("val"),
         calib=get("calib"),
@@ -87,7 +98,26 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
             for key in ("frame", "hop", "rate", "steps")
             if key in given
         },
+        task=unquote(get("task", "")),
+        target=_names(get("target", "")),
+        columns=_names(get("columns", "")),
+        crop=_size("crop", given["crop"]) if "crop" in given else None,
+        transform=get("transform", ""),
+        seconds=_positive("seconds", given["seconds"])[0] if "seconds" in given else None,
+        mel=_count("mel", given["mel"]) if "mel" in given else None,
     )
+
+
+def with_task(data: str, task: str) -> str:
+    """The spec of data whose targets are for `task`. One that it names itself is replaced."""
+    name, options = split(data)
+    # What joins the options of a task must not join those of the data.
+    return join(name, {**options, "task": quote(task, safe="=,?:.")}) if task else data
+
+
+def task_in(data: str) -> str:
+    """The task that a spec of data names; "" where it names none."""
+    return unquote(split(data)[1].get("task", ""))
 
 
 def _wrong(key: str, text: str, hint: str) -> ConfigError:
@@ -105,6 +135,10 @@ def _numbers(key: str, text: str) -> tuple[float, ...]:
     return numbers
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for part in text.split(",") if (name := part.strip()))
+
+
 def _number(key: str, text: str) -> float:
     numbers = _numbers(key, text)
     if len(numbers) != 1:
@@ -115,7 +149,7 @@ def _number(key: str, text: str) -> float:
 def _positive(key: str, text: str) -> tuple[float, ...]:
     numbers = _numbers(key, text)
     if min(numbers) <= 0:
-        raise _wrong(key, text, "it divides the pixels and must be above 0")
+        raise _wrong(key, text, "it must be above 0")
     return numbers
 
 
@@ -131,8 +165,8 @@ def _count(key: str, text: str) -> int:
     return int(text)
 
 
-def _size(text: str) -> tuple[int, int]:
+def _size(key: str, text: str) -> tuple[int, int]:
     sides = text.split("x")
     if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise _wrong("size", text, "pixels of both sides, or height x width: 96x64")
+        raise _wrong(key, text, "pixels of both sides, or height x width: 96x64")
     return int(sides[0]), int(sides[-1])

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from edgekiln.models import spec
 from edgekiln.models.data.limits import DATA
-from edgekiln.models.data.options import KEYS, Options, parse
+from edgekiln.models.data.options import KEYS, Options, parse, task_in
+from edgekiln.models.tasks.heads import references_in as tasks_references_in
 from edgekiln.models.zoo.factories import resolve
 from edgekiln.runtime.errors import InputError
 
@@ -33,6 +34,13 @@ def is_reference(name: str) -> bool:
     module, colon, function = name.partition(":")
     parts = [*module.split("."), *function.split(".")]
     return bool(colon) and all(part.isidentifier() for part in parts)
+
+
+def references_in(data: str) -> tuple[str, ...]:
+    """The functions that a spec of data has called: its factory, its transform, its tasks'."""
+    name, options = spec.split(data)
+    own = (name, options.get("transform", ""))
+    return (*filter(is_reference, own), *tasks_references_in(task_in(data)))
 
 
 def options_of(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str, str]]:

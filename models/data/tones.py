@@ -31,7 +31,7 @@ def read() -> UnsplitData:
     levels = np.rint((decibels - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
     return UnsplitData(
         classes=_CLASSES,
-        train=Split(x=levels[..., None], y=labels.astype(np.int64)),
+        train=Split.of(x=levels[..., None], y=labels.astype(np.int64)),
         notes=("tones is synthetic: generated tone sequences, not speech",),
     )
 

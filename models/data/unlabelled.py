@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from edgekiln.models import spec
 from edgekiln.models.data import wave_files
+from edgekiln.models.data.coco import fits as is_coco
+from edgekiln.models.data.dataset import ONLY
 from edgekiln.models.data.limits import DATA, check_pixels
 from edgekiln.models.data.npz import LABELS, SAMPLES
 from edgekiln.models.data.options import Options, parse
@@ -31,7 +33,6 @@ from edgekiln.runtime.npy import names_in, read_archive, read_npy
 MOST_SAMPLES = 2048
 _TEST, _VAL = "0.2", "0.1"  # of the samples; at least one
 _MOST_HELD_OUT = 512  # unless the options say how many
-ONLY = ""  # the name of the input where the samples are those of the model's only one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +56,12 @@ class SampleSet:
 
 def is_unlabelled(data: str) -> bool:
     """Whether a spec of data names samples without labels. Raises InputError for a damaged file."""
-    name, _ = spec.split(data)
+    name, options = spec.split(data)
     path = Path(name).expanduser()
     if path.is_dir():
-        return _is_flat(path)
+        return _is_flat(path) and not is_coco(path)
     if not path.is_file():
-        return is_reference(name)
+        return is_reference(name) and "task" not in options
     if path.suffix.lower() == wave_files.SUFFIX:
         return True
     return path.suffix == ".npy" or (path.suffix == ".npz" and _has_no_labels(path))

@@ -26,7 +26,7 @@ def step(stage: str, value: float, target: str = "", **changes: object) -> Step:
             target=target,
             sha256="ab" * 32,
             file_bytes=321_844,
-            score=Score(value=value, metric="accuracy", n=360, of=360),
+            score=Score(value=value, metric="accuracy", unit="%", n=360, of=360),
             parameters=77_850,
             macs=12_501_632,
             wall_s=41.27,
@@ -107,11 +107,26 @@ def test_every_stage_has_its_row() -> None:
 
 
 def test_a_score_on_fewer_samples_says_so_in_its_row() -> None:
-    few = Score(value=0.97, metric="accuracy", n=151, of=10_000)
+    few = Score(value=0.97, metric="accuracy", unit="%", n=151, of=10_000)
     emulated = step("compile", 0.97, "rpi5", score=few)
     text = shown(replace(RESULT, steps=(*RESULT.steps, emulated)))
     assert row(text, "compile rpi5")[1:3] == ["97.00%", "151 of 10,000"]
     assert row(text, "distill")[2] == "360"
+
+
+def test_a_regression_has_its_own_column_and_no_accuracy() -> None:
+    rmse = Score(value=3.25, metric="RMSE", unit="kWh", better="lower", share=False, n=360, of=360)
+    only = replace(RESULT, steps=(step("distill", 0.9, score=rmse),), targets=())
+    text = shown(only)
+    assert "RMSE, kWh ↓" in text
+    assert row(text, "distill")[1] == "3.25 kWh"
+    assert "accuracy" not in text
+    ink = replace(rmse, head="ink")
+    digit = replace(ink, value=0.9, metric="accuracy", unit="%", share=True, better="higher")
+    heads = step("distill", 0.9, score=replace(digit, head="digit"), further_scores=(ink,))
+    text = shown(replace(RESULT, steps=(heads,), targets=()), width=140)
+    assert "digit accuracy ↑" in text
+    assert row(text, "distill")[1:3] == ["90.00%", "3.25 kWh"]
 
 
 def test_latencies_stand_beside_each_other() -> None:

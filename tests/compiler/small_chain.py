@@ -13,6 +13,8 @@ from edgekiln.compiler.evaluation.report import Costs, Evaluation
 from edgekiln.compiler.packaging.report import StageReport
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
+from edgekiln.models.tasks.metric import ACCURACY
+from edgekiln.models.tasks.tally import Measured
 from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import MissingToolError
 from edgekiln.targets.profile import TargetProfile
@@ -115,8 +117,9 @@ class Evaluate(Stage):
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
         report = Evaluation(
-            metric="accuracy",
-            accuracy=float(src.path.read_text().split()[-1]),
+            measured=(
+                Measured(head="", metric=ACCURACY, value=float(src.path.read_text().split()[-1])),
+            ),
             n=400,
             of=400,
             parameters=7,

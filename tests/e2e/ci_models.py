@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgekiln.models.data import load
-from edgekiln.runtime.inputs import preprocess
 from tests.compiler.qdq_models import QdqModel
 
 DATA = "digits"
@@ -46,7 +45,7 @@ def classifier(path: Path, flaw: Flaw = "none") -> Path:
 
 def _fitted() -> NDArray[np.float32]:
     digits = load(DATA)
-    x = preprocess(digits.train.x, digits.preprocessing)
+    x = digits.ready(digits.train.inputs)[""]
     n, channels, height, width = x.shape
     blocks = x.reshape(n, channels, height // POOL, POOL, width // POOL, POOL).mean((3, 5))
     features = blocks.reshape(n, -1)

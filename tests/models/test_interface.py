@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekiln.models import data
-from edgekiln.models.interface import one_output, samples_of
+from edgekiln.models.interface import check_fits, in_forwards_order, outputs_of_one, samples_of
 from edgekiln.runtime.errors import InputError
 
 
@@ -51,6 +51,12 @@ class Table(nn.Module):
         return self.table((x * 255).round().long()).flatten(1)[:, :10]
 
 
+SEVERAL = (
+    "say which: --task NAME=TASK with that output's name in a dict; or wrap it in a module whose "
+    "forward returns the one output that counts"
+)
+
+
 @pytest.fixture(scope="module")
 def digits():
     return data.load("digits?size=8&scale=0.00392156862745098")
@@ -58,11 +64,12 @@ def digits():
 
 @pytest.mark.parametrize("module", [Plain(), Optional(), Table()], ids=lambda m: type(m).__name__)
 def test_one_input_and_one_output_are_taken(digits, module):
-    assert one_output(module, digits, "net").shape == (1, 10)
+    assert in_forwards_order(digits, module, "net") is digits
+    assert check_fits(module, digits, "net")["output"].shape == (1, 10)
 
 
 def test_samples_are_the_preprocessed_training_images(digits):
-    samples = samples_of(digits, 3)
+    (samples,) = samples_of(digits, 3)
     assert samples.shape == (3, 3, 8, 8)
     pixels = torch.from_numpy(digits.train.x[:3]).permute(0, 3, 1, 2)
     assert torch.allclose(samples * 255, pixels.float(), atol=1e-3)
@@ -73,29 +80,34 @@ def test_samples_are_the_preprocessed_training_images(digits):
     [
         (
             Two(),
-            "net: takes 2 inputs: x, mask; a data set gives one",
-            "wrap it in a module whose forward takes the samples alone",
+            "net: takes 2 inputs: x, mask; digits gives one",
+            "let package.module:factory give dicts by these names, or wrap the module",
         ),
         (
             Pair(),
-            "net: gives a tuple of 2, expected one tensor",
-            "wrap it in a module whose forward returns the one output that counts",
+            "net: gives 2 outputs: output, output_1; classification takes one",
+            SEVERAL,
         ),
         (
             Named(),
-            "net: gives a dict of logits, hidden, expected one tensor",
-            "wrap it in a module whose forward returns the one output that counts",
+            "net: gives 2 outputs: logits, hidden; classification takes one",
+            SEVERAL,
         ),
     ],
 )
 def test_several_inputs_or_outputs_are_refused_by_name(digits, module, message, hint):
     with pytest.raises(InputError) as caught:
-        one_output(module, digits, "net")
+        check_fits(module, in_forwards_order(digits, module, "net"), "net")
     assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_one_of_several_outputs_is_named_by_the_task():
+    named = data.load("digits?size=8&scale=0.00392156862745098&task=logits=classification")
+    assert check_fits(Named(), named, "net")["logits"].shape == (1, 10)
 
 
 def test_vectors_get_no_advice_about_the_size_of_images():
     vectors = data.load("hum")
     with pytest.raises(InputError) as caught:
-        one_output(nn.Linear(3, 3), vectors, "net")
+        outputs_of_one(nn.Linear(3, 3), vectors, "net")
     assert caught.value.hint == "choose other data"

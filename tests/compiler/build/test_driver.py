@@ -159,8 +159,8 @@ def test_a_stage_that_gives_the_same_bytes_again_changes_nothing_after_it(tmp_pa
 def test_every_score_has_its_samples(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert [step.score for step in result.steps][:2] == [
-        Score(value=0.5, metric="accuracy", n=400, of=400),
-        Score(value=0.9, metric="accuracy", n=400, of=400),
+        Score(value=0.5, metric="accuracy", unit="%", n=400, of=400),
+        Score(value=0.9, metric="accuracy", unit="%", n=400, of=400),
     ]
     assert (result.steps[0].parameters, result.steps[0].macs) == (7, 1000)
 
@@ -186,14 +186,14 @@ def test_a_program_for_another_machine_is_built_and_not_run(
 def test_a_stage_that_loses_too_much_stops_the_build_by_name(tmp_path: Path) -> None:
     lossy = Recipe(data="digits", options={"quantize": {"accuracy": 0.87}})
     with pytest.raises(AccuracyError) as error:
-        run(tmp_path, recipe=lossy, max_drop=2.0)
+        run(tmp_path, recipe=lossy, max_drops={"": 2.0})
     assert error.value.message == (
         "quantize lost 3.00 points of accuracy: 90.00% after export, 87.00% now "
         "(n = 400; --max-drop 2)"
     )
     assert error.value.exit_code == 6
     assert not (tmp_path / "dist").exists()
-    assert run(tmp_path, recipe=lossy, max_drop=3.01).targets
+    assert run(tmp_path, recipe=lossy, max_drops={"": 3.01}).targets
 
 
 def test_a_missing_compiler_is_said_before_anything_runs(tmp_path: Path) -> None:

@@ -57,14 +57,15 @@ def energy(joules: float) -> Energy:
 def result(
     accuracy: float | None = 0.9, *, arena: int = 1000, quantized_float: int = 0,
     unscored: str = "", sqnr_db: float | None = None, joules: float | None = None,
-    score: Score | None = None, **changes: Any,
+    score: Score | None = None, further: tuple[Score, ...] = (), **changes: Any,
 ) -> JobResult:  # fmt: skip
     """Of a job "net/x86-64-v3/int8" that was built, checked and measured."""
     if score is None and accuracy is not None:
-        score = Score(value=accuracy, metric="accuracy", n=400, of=400)
+        score = Score(value=accuracy, metric="accuracy", unit="%", n=400, of=400)
     compiled = Step(
         stage="compile", target=TARGET, sha256="c" * 64, file_bytes=300, score=score,
-        unscored=unscored, metrics={"float_operators_quantized": quantized_float},
+        further_scores=further, unscored=unscored,
+        metrics={"float_operators_quantized": quantized_float},
         notes=("float: Erf 'gelu': no integer form",) if quantized_float else (), wall_s=1.5,
     )  # fmt: skip
     quantized = Step(
@@ -110,3 +111,10 @@ def job(**gates: Any) -> Job:
         name="net", model="net.onnx", target=profile.load(TARGET), precision="int8",
         recipe=Recipe(), bench_seconds=1.0, gates=Gates(**gates),
     )  # fmt: skip
+
+
+DIGIT = Score(value=0.9, metric="accuracy", unit="%", n=400, of=400, head="digit")
+INK = Score(
+    value=0.2, metric="RMSE", unit="mm", better="lower", share=False, n=400, of=400, head="ink"
+)
+RMSE = replace(INK, head="")

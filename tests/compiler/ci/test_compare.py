@@ -8,7 +8,7 @@ import pytest
 from edgekiln.compiler.ci.compare import Difference, compare
 from edgekiln.compiler.ci.result import JobResult, text_of
 from edgekiln.runtime.errors import ConfigError, InputError
-from tests.compiler.ci.results import bench, result, run
+from tests.compiler.ci.results import DIGIT, INK, bench, result, run
 
 
 def differences(tmp_path: Path, before: JobResult, after: JobResult) -> dict[str, Difference]:
@@ -59,3 +59,15 @@ def test_a_bundle_is_not_compared_with_results(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text('{"schema": "edgekiln.ci/0"}')
     with pytest.raises(InputError, match="this EdgeKiln reads"):
         compare(tmp_path / "old.json", tmp_path / "old.json")
+
+
+def test_each_head_is_compared_by_its_own_metric(tmp_path: Path) -> None:
+    before = result(score=DIGIT, further=(INK,))
+    after = result(score=DIGIT, further=(replace(INK, value=0.3),))
+    found = differences(tmp_path, before, after)
+    assert list(found) == ["ink RMSE", "latency, s"]
+    difference = found["ink RMSE"]
+    assert (difference.quantity, difference.better) == ("ink RMSE", "lower")
+    assert difference.relative == pytest.approx(0.5)
+    gone = differences(tmp_path, before, result(score=DIGIT))["score"]
+    assert (gone.before, gone.after) == ("ink RMSE 0.2 mm (n = 400)", None)

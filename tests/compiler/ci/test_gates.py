@@ -9,7 +9,7 @@ import pytest
 from edgekiln.compiler.ci import gates
 from edgekiln.compiler.ci.result import CiResult, Failure, GateVerdict, JobResult, exit_code
 from edgekiln.compiler.packaging.report import Score
-from tests.compiler.ci.results import MACHINE, bench, job, result, run
+from tests.compiler.ci.results import DIGIT, INK, MACHINE, RMSE, bench, job, result, run
 
 
 def judged(
@@ -61,7 +61,16 @@ def test_a_limit_on_what_nobody_could_measure_fails_as_a_measurement() -> None:
 
 
 def agreeing(sqnr_db: float) -> Score:
-    return Score(value=sqnr_db, metric="sqnr_db", n=40, of=40, top1_agreement=0.9, cosine=0.99)
+    return Score(
+        value=sqnr_db,
+        metric="sqnr_db",
+        unit="dB",
+        share=False,
+        n=40,
+        of=40,
+        top1_agreement=0.9,
+        cosine=0.99,
+    )
 
 
 def test_without_labels_the_agreement_is_held_and_no_accuracy() -> None:
@@ -102,6 +111,50 @@ def test_worse_weights_are_a_drop_in_accuracy() -> None:
     assert judged(result(0.88), run(result(0.9)), max_accuracy_drop=2.01)[
         "max-accuracy-drop"
     ].status == "pass"  # fmt: skip
+
+
+def two_heads(accuracy: float, error_mm: float) -> JobResult:
+    digit, ink = replace(DIGIT, value=accuracy), replace(INK, value=error_mm)
+    return result(score=digit, further=(ink,))
+
+
+def test_every_metric_is_held_in_its_own_direction() -> None:
+    now = two_heads(0.9, 0.2)
+    fine = judged(now, metrics={"digit": 0.9, "RMSE": 0.2})
+    assert fine["metrics.digit"].message == "90.00% ≥ 90.00%"
+    assert fine["metrics.RMSE"].message == "0.2 mm ≤ 0.2 mm"
+    assert {verdict.status for verdict in fine.values()} == {"pass"}
+    worse = judged(now, metrics={"digit accuracy": 0.95, "ink": 0.1})
+    assert worse["metrics.digit accuracy"].message == "90.00% < 95.00%"
+    assert worse["metrics.ink"].message == "0.2 mm > 0.1 mm"
+    assert worse["metrics.ink"].exit_code == 6
+    missing = judged(now, metrics={"mAP": 0.5})["metrics.mAP"]
+    assert missing.exit_code == 12
+    assert missing.message == "cannot be judged: it has digit accuracy, ink RMSE, and no mAP"
+
+
+def test_a_regression_has_no_accuracy_to_be_held() -> None:
+    verdict = judged(result(score=RMSE), min_accuracy=0.5)["min-accuracy"]
+    assert verdict.exit_code == 12
+    assert verdict.message == (
+        "cannot be judged: the metric is RMSE, mm ↓: hold it by metrics.RMSE"
+    )
+
+
+def test_every_head_is_held_against_the_baseline() -> None:
+    before = run(two_heads(0.9, 0.2))
+    found = judged(two_heads(0.89, 0.3), before, max_accuracy_drop=5)
+    assert found["max-accuracy-drop.digit accuracy"].status == "pass"
+    lost = found["max-accuracy-drop.ink RMSE"]
+    assert lost.message == "lost 50.00 %: 0.2 mm → 0.3 mm (n = 400), allowed +5 %"
+    assert lost.exit_code == 6
+    single = judged(two_heads(0.8, 0.3), before, max_accuracy_drop=20, max_metric_drops={"ink": 60})
+    assert {name: verdict.status for name, verdict in single.items() if "drop" in name} == {
+        "max-accuracy-drop.digit accuracy": "pass",
+        "max-metric-drops.ink": "pass",
+    }
+    other = judged(result(score=RMSE), run(result()), max_accuracy_drop=1)["max-accuracy-drop"]
+    assert other.message == ("not judged: RMSE of 400 samples, was accuracy of 400 samples")
 
 
 def test_scores_on_other_samples_are_not_compared() -> None:

@@ -19,7 +19,7 @@ from edgekiln.compiler.documents.json_schema import document_schema
 from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import InputError
-from tests.compiler.ci.results import bench, result, run
+from tests.compiler.ci.results import DIGIT, INK, RMSE, bench, result, run
 
 FAILED = GateVerdict(
     job=result().id, gate="max-bytes", status="fail", message="3 > 2", exit_code=11
@@ -35,11 +35,25 @@ def test_results_are_read_as_they_were_written() -> None:
     assert parse(text_of(written), "results.json") == written
 
 
-def test_results_of_the_earlier_schema_are_still_read() -> None:
+def before_tasks(text: str) -> str:
+    """Results as they were when every score was an accuracy, an AUC or an agreement."""
+    document = json.loads(text)
+    document["schema"] = "edgekiln.ci/3"
+    for job in document["jobs"]:
+        for step in (job["build"] or {"steps": ()})["steps"]:
+            del step["further_scores"]
+            for key in ("unit", "better", "share", "head"):
+                del step["score"][key]
+    return json.dumps(document)
+
+
+def test_results_of_the_earlier_schemas_are_still_read() -> None:
     """It called the jobs cells: the baseline of a run may lie in a commit of then."""
     written = run(result(), BROKEN, verdicts=(FAILED, NOISE))
-    text = text_of(written).replace('"jobs":', '"cells":').replace('"job":', '"cell":')
-    assert parse(text.replace("edgekiln.ci/3", "edgekiln.ci/2"), "results.json") == written
+    text = before_tasks(text_of(written))
+    assert parse(text, "results.json") == written
+    cells = text.replace('"jobs":', '"cells":').replace('"job":', '"cell":')
+    assert parse(cells.replace("edgekiln.ci/3", "edgekiln.ci/2"), "results.json") == written
 
 
 @pytest.mark.parametrize(
@@ -64,7 +78,7 @@ def test_results_and_comparisons_are_what_their_schemas_say(tmp_path: Path) -> N
     (tmp_path / "b.json").write_text(text_of(run(BROKEN)))
     compared = encode(compare(tmp_path / "a.json", tmp_path / "b.json"))
     for name, document in (
-        ("edgekiln.ci/3", json.loads(text_of(written))),
+        ("edgekiln.ci/4", json.loads(text_of(written))),
         ("edgekiln.compare/1", {"schema": "edgekiln.compare/1", **compared}),
     ):
         jsonschema.validate(document, document_schema(name, DOCUMENTS[name]))
@@ -78,6 +92,19 @@ def test_the_summary_shows_what_changed_and_by_how_much() -> None:
         "| ✅ | `net/x86-64-v3/int8` | 91.00% ▲ +1.00 pp | 80.0 µs ▼ -20.0% | 300 B = "
         "| 1.1 KiB ▲ +10.0% |"
     )
+
+
+def test_the_papers_show_each_tasks_metric_and_which_way_is_better() -> None:
+    worse = result(score=replace(RMSE, value=0.25))
+    text = summary(run(worse), run(result(score=RMSE)))
+    assert text.splitlines()[2] == "| | job | RMSE, mm ↓ | latency | program | arena |"
+    assert "| 0.25 mm ▲ +25.0% |" in text
+    assert "accuracy" not in text.lower()
+    heads = result(score=DIGIT, further=(INK,))
+    assert "| digit accuracy 90.00% =<br>ink RMSE 0.2 mm = |" in summary(run(heads), run(heads))
+    drawn = page([run(heads), run(heads)])
+    assert "Ink rmse 0.2 mm on 400 held-out samples; lower is better." in drawn
+    assert "ink RMSE, mm ↓" in drawn
 
 
 def test_the_summary_begins_with_what_fails_and_folds_the_rest_away() -> None:

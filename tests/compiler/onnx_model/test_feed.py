@@ -21,7 +21,7 @@ def test_batches_give_the_first_samples_in_order():
     given = feed()
     calls = [call["x"] for call in given.batches("test", batch=32, samples=70)]
     assert [len(x) for x in calls] == [32, 32, 6]
-    np.testing.assert_array_equal(given.labels("test"), digits.test.y)
+    np.testing.assert_array_equal(given.targets("test")[""], digits.test.y)
     own = preprocess(digits.test.x[:70], digits.preprocessing)
     np.testing.assert_array_equal(np.concatenate(calls), own)
     assert calls[0].dtype == np.float32

@@ -184,8 +184,7 @@ def test_a_teacher_for_other_classes_is_refused(student, tmp_path):
     with pytest.raises(InputError) as caught:
         distill(replace(QUICK, teacher=str(tmp_path / "teacher.pt")), student, tmp_path)
     assert caught.value.message == (
-        f"{tmp_path / 'teacher.pt'}: gives (1, 3) for one sample of digits, "
-        "whose classification needs (1, 10)"
+        f"{tmp_path / 'teacher.pt'}: gives (1, 3) for one sample of digits, expected (1, 10)"
     )
 
 

@@ -189,7 +189,7 @@ def test_data_fills_one_input_only(lib, tmp_path):
         InputError, match="digits fills one input, the model takes float32"
     ) as caught:
         packed(lib(inputs=two, machine="m68k"), tmp_path, data="digits")
-    assert "give samples by name" in caught.value.hint
+    assert "give samples by these names" in caught.value.hint
 
 
 def test_a_batch_larger_than_the_test_split_is_refused(lib, tmp_path):

@@ -17,7 +17,7 @@ def stripes(samples: int, seed: int) -> Split:
     for image, label in zip(x, y, strict=True):
         half = (slice(0, 4), slice(4, 8))[label % 2]
         image[half if label < 2 else (slice(None), half)] += 90
-    return Split(x=x.astype(np.uint8), y=y.astype(np.int64))
+    return Split.of(x=x.astype(np.uint8), y=y.astype(np.int64))
 
 
 def small_data() -> Dataset:

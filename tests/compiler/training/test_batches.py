@@ -8,13 +8,13 @@ from edgekiln.runtime.inputs import preprocess
 from edgekiln.runtime.manifest import Preprocessing
 
 PLAIN = Preprocessing(scale=1.0, color="L")
-COUNTED = Split(
+COUNTED = Split.of(
     x=np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1), y=np.arange(100, dtype=np.int64)
 )
 
 
 def labels(batches: Batches, epoch: int) -> list[int]:
-    return [int(label) for _, y in batches.training(epoch) for label in y]
+    return [int(label) for batch in batches.training(epoch) for label in batch.y]
 
 
 def test_each_epoch_sees_every_sample_once_in_its_own_order():
@@ -35,18 +35,18 @@ def test_samples_and_labels_stay_together():
     batches = Batches(split=COUNTED, preprocessing=PLAIN, batch_size=7)
     taken = list(batches.training(3))
     assert taken
-    assert all(torch.equal(x.flatten().long(), y) for x, y in taken)
+    assert all(torch.equal(batch.x.flatten().long(), batch.y) for batch in taken)
 
 
 def test_a_last_smaller_batch_is_left_out():
     batches = Batches(split=COUNTED, preprocessing=PLAIN, batch_size=30)
-    assert [len(y) for _, y in batches.training(0)] == [30, 30, 30]
+    assert [len(batch) for batch in batches.training(0)] == [30, 30, 30]
     assert len(batches) == 3
 
 
 def test_fewer_samples_than_a_batch_make_one_batch():
     batches = Batches(split=COUNTED, preprocessing=PLAIN, batch_size=500)
-    assert [len(y) for _, y in batches.training(0)] == [100]
+    assert [len(batch) for batch in batches.training(0)] == [100]
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -58,16 +58,16 @@ def test_ranks_share_the_samples_and_take_as_many_steps(size):
     assert len({len(batches) for batches in ranks}) == 1
     seen = [label for batches in ranks for label in labels(batches, 0)]
     assert len(set(seen)) >= 90  # but for the batches left out
-    in_order = [int(label) for b in ranks for _, y in b.in_order() for label in y]
+    in_order = [int(label) for b in ranks for batch in b.in_order() for label in batch.y]
     assert sorted(in_order) == list(range(100))
 
 
 def test_pixels_are_preprocessed_as_on_the_device():
     pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 6, 3)).astype(np.uint8)
-    split = Split(x=pixels, y=np.zeros(4, np.int64))
+    split = Split.of(x=pixels, y=np.zeros(4, np.int64))
     how = Preprocessing(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
-    (x, _), *_ = Batches(split=split, preprocessing=how, batch_size=4).in_order()
-    assert np.array_equal(x.numpy(), preprocess(pixels, how))
+    batch, *_ = Batches(split=split, preprocessing=how, batch_size=4).in_order()
+    assert np.array_equal(batch.x.numpy(), preprocess(pixels, how))
 
 
 def test_shifts_move_images_and_fill_with_zeros():

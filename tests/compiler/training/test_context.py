@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from edgekiln.compiler.training.context import check_finite, check_fits, open_context
+from edgekiln.compiler.training.context import check_finite, open_context
 from edgekiln.compiler.training.teacher import adapt_input
 from edgekiln.compiler.training.transfer import load_matching_weights
 from edgekiln.models import artifact
 from edgekiln.models.artifact import ModuleMeta, save_module
+from edgekiln.models.interface import check_fits
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.manifest import Preprocessing
 from tests.compiler.training.conftest import tiny
@@ -45,7 +46,7 @@ def test_outputs_of_another_number_than_the_classes_are_refused(data):
     with pytest.raises(InputError) as caught:
         check_fits(module, data, "net.pt")
     assert caught.value.message == (
-        "net.pt: gives (1, 7) for one sample of stripes, whose classification needs (1, 4)"
+        "net.pt: gives (1, 7) for one sample of stripes, expected (1, 4)"
     )
 
 
@@ -67,7 +68,7 @@ def test_the_modules_own_preprocessing_is_kept(tmp_path):
     artifact.create(tmp_path / "m.pt", "resnet8?width=8", dataset, spec, seed=0)
     context = open_context(tmp_path / "m.pt", "", 0)
     assert context.data.preprocessing.mean == (0.5,)
-    assert context.samples.shape == (4, 3, 32, 32)
+    assert context.samples[0].shape == (4, 3, 32, 32)
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

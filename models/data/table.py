@@ -1,0 +1,187 @@
+"""Tables: CSV, and Parquet where pyarrow is installed. Columns are features, one of them or several
+are the target: `houses.csv?target=price`, `?target=kind&columns=width,height`.
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.models.data.dataset import Split, UnsplitData
+from edgekiln.models.data.limits import DATA
+from edgekiln.models.data.options import Options
+from edgekiln.models.tasks.heads import heads_of
+from edgekiln.models.tasks.task import Array
+from edgekiln.runtime.errors import ConfigError, InputError, MissingToolError
+from edgekiln.runtime.limits import read_file
+from edgekiln.runtime.typed import did_you_mean
+
+_USUAL = ("target", "label", "y", "class")  # what a target is called where nobody says
+_CSV, _PARQUET = (".csv", ".tsv"), (".parquet",)
+
+Columns = Mapping[str, Sequence[object]]  # numbers, or the words of a CSV file
+
+
+def fits(path: Path) -> bool:
+    """Whether this is a table, by its name."""
+    return path.suffix.lower() in (*_CSV, *_PARQUET)
+
+
+def read(path: Path, options: Options) -> UnsplitData:
+    """Features as floats (N, columns), each with a scale of its own; targets as the task has them:
+    words are classes, numbers are told, unless the options say otherwise.
+
+    Raises:
+        ConfigError: no such column, or nothing says which one is the target.
+        InputError: damaged, or words, NaN or nothing where a number should be.
+    """
+    parquet = path.suffix.lower() in _PARQUET
+    columns = _read_parquet(path) if parquet else _read_csv(path)
+    targets = _targets(path, options, columns)
+    features = [name for name in options.columns or columns if name not in targets]
+    for name in features:
+        _check_column(path, name, columns)
+    if not features:
+        raise ConfigError(f"{path}: no column is left for features", hint="name some: ?columns=a,b")
+    x = np.stack([_numbers(path, name, columns[name]) for name in features], axis=1)
+    words = [name for name in targets if _has_words(columns[name])]
+    named = {head.name for head in heads_of(options.task)} if options.task else set()
+    if len(targets) > 1 and named != set(targets):
+        if words:
+            raise InputError(
+                f"{path}: target {words[0]} holds words", hint="name a head for each target: "
+                f"--task {words[0]}=classification,…",
+            )  # fmt: skip
+        y: Array = np.stack([_numbers(path, name, columns[name]) for name in targets], axis=1)
+        split = Split.of(x=x.astype(np.float32), y=y)
+        return UnsplitData(classes=(), train=split, task="regression", by_column=True)
+    found: dict[str, Array] = {}
+    classes: list[tuple[str, ...]] = []
+    for name in targets:
+        target, kinds = _target(path, name, columns[name])
+        found[name if len(targets) > 1 else ""] = target
+        classes.append(kinds)
+    return UnsplitData(
+        classes=classes[0],
+        train=Split(inputs={"": x.astype(np.float32)}, targets=found),
+        task="classification" if words else "regression",
+        by_column=True,
+    )
+
+
+def _targets(path: Path, options: Options, columns: Columns) -> tuple[str, ...]:
+    for name in options.target:
+        _check_column(path, name, columns)
+    if options.target:
+        return options.target
+    usual = [name for name in columns if name.lower() in _USUAL]
+    if len(usual) != 1:
+        raise ConfigError(
+            f"{path}: which column is the target?",
+            hint=f"say ?target=NAME; there are {', '.join(columns)}",
+        )
+    return (usual[0],)
+
+
+def _check_column(path: Path, name: str, columns: Columns) -> None:
+    if name not in columns:
+        hint = did_you_mean(name, columns, what="columns are")
+        raise ConfigError(f"{path}: no column {name!r}", hint)
+
+
+def _read_csv(path: Path) -> Columns:
+    raw = read_file(path, DATA, hint="a table is UTF-8 text")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text: {error}", "save it as UTF-8") from error
+    first = text.partition("\n")[0]
+    separator = max(",;\t", key=first.count)
+    rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if row]
+    if len(rows) < 2:
+        raise InputError(f"{path}: has no rows", hint="a line of names, then a line a sample")
+    header = [name.strip() for name in rows[0]]
+    if len(set(header)) < len(header) or not all(header):
+        raise InputError(
+            f"{path}: its first line does not name every column once: {first.strip()[:80]}",
+            hint="the first line holds the columns' names",
+        )
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}: row {number} has {len(row)} fields, the first one {len(header)}",
+                hint="quote fields that hold the separator",
+            )
+    return {name: [row[place] for row in rows[1:]] for place, name in enumerate(header)}
+
+
+def _read_parquet(path: Path) -> Columns:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingToolError(
+            f"{path}: reading Parquet needs pyarrow",
+            hint="pip install 'edgekiln[tables]', or save the table as CSV",
+        ) from error
+    DATA.check(path.stat().st_size, str(path), "keep the columns that are needed")
+    try:
+        table = parquet.read_table(path)
+        return {name: table.column(name).to_pylist() for name in table.column_names}
+    except Exception as error:  # whatever damaged bytes lead pyarrow to
+        raise InputError(f"{path}: cannot be read: {error}", "is it complete?") from error
+
+
+def _numbers(path: Path, name: str, values: Sequence[object]) -> NDArray[np.float64]:
+    """A column as numbers. Raises InputError naming the first row that holds something else."""
+    numbers = np.empty(len(values), np.float64)
+    for place, value in enumerate(values):
+        where = (
+            f"{path}: row {place + 2}, column {name!r}"  # as editors count them: names are row 1
+        )
+        if value is None or value == "":
+            raise InputError(f"{where}: is empty", hint="fill it in, or leave the row out")
+        try:
+            numbers[place] = float(value)  # type: ignore[arg-type] # whatever is no number raises
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{where}: {value!r} is no number",
+                hint="leave the column out, ?columns=a,b, or turn its words into numbers, such as "
+                "0 and 1 for each word",
+            ) from None
+        if not np.isfinite(numbers[place]):
+            raise InputError(
+                f"{where}: {value} is not finite", hint="fill it in, or leave the row out"
+            )
+    return numbers
+
+
+def _has_words(values: Sequence[object]) -> bool:
+    """Whether most of a column's values are no numbers: one such value is a mistake."""
+    words = sum(not _is_number(value) for value in values)
+    return words > len(values) / 2
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(value)  # type: ignore[arg-type] # that is the question
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _target(path: Path, name: str, values: Sequence[object]) -> tuple[Array, tuple[str, ...]]:
+    """Class indices and the classes' names for words; numbers, whole ones as integers."""
+    if _has_words(values):
+        words = [str(value) for value in values]
+        if "" in words:
+            row = words.index("") + 2
+            raise InputError(f"{path}: row {row}, column {name!r}: is empty", "leave the row out")
+        classes = tuple(sorted(set(words)))
+        place = {word: index for index, word in enumerate(classes)}
+        return np.array([place[word] for word in words], np.int64), classes
+    numbers = _numbers(path, name, values)
+    whole = bool((numbers == np.rint(numbers)).all())
+    return (numbers.astype(np.int64) if whole else numbers), ()

@@ -1,0 +1,124 @@
+"""Folders of WAV files, one folder a class: `words/yes/1.wav`. Options: `seconds=1` cuts or fills
+up every sound, `mel=40` gives log-mel spectra in place of waves.
+"""
+
+import wave
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.models.data.dataset import Split, UnsplitData
+from edgekiln.models.data.image_folder import parts_of
+from edgekiln.models.data.limits import DATA
+from edgekiln.models.data.options import Options
+from edgekiln.models.data.sound import RATE_HZ, Floats, log_mel
+from edgekiln.models.data.splits import stratified_order
+from edgekiln.runtime.errors import InputError
+
+_WINDOW, _HOP = 480, 320  # 30 ms every 20 ms, at 16 kHz
+_WIDTHS = {1: (np.uint8, 128, 128.0), 2: (np.int16, 0, 32768.0), 4: (np.int32, 0, 2147483648.0)}
+
+
+def fits(path: Path) -> bool:
+    """Whether folders in `path`, or in its parts, hold WAV files."""
+    return path.is_dir() and next(path.glob("*/**/*.wav"), None) is not None
+
+
+def read(path: Path, options: Options) -> UnsplitData:
+    """Waves as floats (N, samples) from -1 to 1, the channels' mean; or spectra (N, 1, frames,
+    bands) in decibels.
+
+    Raises:
+        InputError: a damaged file, another rate than the others', or lengths that differ where
+            `seconds` says nothing.
+    """
+    parts = parts_of(path)
+    classes = tuple(sorted(p.name for p in parts.folders["train"].iterdir() if p.is_dir()))
+    splits: dict[str, Split] = {}
+    rates: dict[int, Path] = {}
+    for part, folder in parts.folders.items():
+        files, labels = _files(folder, classes, options)
+        waves = []
+        for file in files:
+            rate, sound = read_wav(file)
+            rates.setdefault(rate, file)
+            waves.append(sound)
+        if len(rates) > 1:
+            (first, one), (second, other), *_ = rates.items()
+            raise InputError(
+                f"{other}: has {second} samples a second, {one} has {first}",
+                hint="bring all files to one rate",
+            )
+        x = _features(path, _cut(files, waves, next(iter(rates)), options), rates, options)
+        splits[part] = Split.of(x=x, y=labels)
+    return UnsplitData(
+        classes=classes,
+        train=splits["train"],
+        test=splits.get("test"),
+        val=splits.get("val"),
+        notes=parts.notes,
+    )
+
+
+def read_wav(file: Path) -> tuple[int, Floats]:
+    """Samples a second, and the samples from -1 to 1: the channels' mean. Raises InputError."""
+    DATA.check(file.stat().st_size, str(file), "give shorter sounds")
+    try:
+        with wave.open(str(file), "rb") as sound:
+            width, channels, rate = (
+                sound.getsampwidth(), sound.getnchannels(), sound.getframerate(),
+            )  # fmt: skip
+            raw = sound.readframes(sound.getnframes())
+    except (wave.Error, EOFError) as error:
+        raise InputError(
+            f"{file}: cannot read this sound: {error or 'it is cut short'}",
+            hint="give WAV files with plain numbers (PCM)",
+        ) from error
+    if width not in _WIDTHS or not raw:
+        what = "is empty" if not raw else f"has samples of {8 * width} bits"
+        raise InputError(f"{file}: {what}", hint="give WAV files of 8, 16 or 32 bits")
+    kind, zero, full = _WIDTHS[width]
+    whole = len(raw) // (width * channels) * width * channels
+    numbers = np.frombuffer(raw[:whole], kind).reshape(-1, channels).astype(np.float32)
+    return rate, ((numbers - zero) / np.float32(full)).mean(axis=1, dtype=np.float32)
+
+
+def _files(
+    folder: Path, classes: tuple[str, ...], options: Options
+) -> tuple[list[Path], NDArray[np.int64]]:
+    found = [
+        (file, label)
+        for label, name in enumerate(classes)
+        for file in sorted((folder / name).rglob("*.wav"))
+    ]
+    labels = np.array([label for _, label in found], np.int64)
+    chosen = np.sort(stratified_order(labels, seed=0)[: options.limit])
+    return [found[place][0] for place in chosen], labels[chosen]
+
+
+def _cut(files: list[Path], waves: list[Floats], rate: int, options: Options) -> Floats:
+    """All sounds of one length: cut, or silence behind them."""
+    length = round(options.seconds * rate) if options.seconds else len(waves[0])
+    for file, sound in zip(files, waves, strict=True):
+        if not options.seconds and len(sound) != length:
+            raise InputError(
+                f"{file}: lasts {len(sound) / rate:g} s, {files[0]} {length / rate:g} s",
+                hint="cut or fill up all of them: add ?seconds=1",
+            )
+    DATA.check(len(waves) * length * 4, str(files[0].parent), "give fewer or shorter sounds")
+    out = np.zeros((len(waves), length), np.float32)
+    for row, sound in zip(out, waves, strict=True):
+        row[: len(sound)] = sound[:length]
+    return out
+
+
+def _features(path: Path, waves: Floats, rates: dict[int, Path], options: Options) -> Floats:
+    if options.mel is None:
+        return waves
+    if set(rates) != {RATE_HZ}:
+        raise InputError(
+            f"{path}: has {next(iter(rates))} samples a second; mel bands are made of {RATE_HZ}",
+            hint=f"bring the files to {RATE_HZ} Hz, or compute them by ?transform=module:function",
+        )
+    return log_mel(waves, window=_WINDOW, hop=_HOP, bands=options.mel)[:, None]

@@ -1,0 +1,121 @@
+"""CSV and Parquet: columns become features and targets, or it is said which value cannot."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from edgekiln.models import data
+from edgekiln.runtime.errors import ConfigError, InputError, MissingToolError
+
+HEADER = "rooms,area,kind,price\n"
+
+
+def houses(tmp_path, *, rows=40, extra=(), header=HEADER):
+    draw = np.random.default_rng(0)
+    lines = [
+        f"{draw.integers(1, 6)},{area:.1f},{'flat' if area < 100 else 'house'},{1000 * area:.0f}"
+        for area in draw.uniform(30, 200, rows)
+    ]
+    path = tmp_path / "houses.csv"
+    path.write_text(header + "\n".join([*lines, *extra]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_numbers_are_told_and_every_column_has_its_own_scale(tmp_path):
+    loaded = data.load(f"{houses(tmp_path)}?target=price&columns=rooms,area")
+    assert loaded.task == "regression"
+    assert loaded.classes == ()
+    x = loaded.ready(loaded.train.inputs)[""]
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(x.std(axis=0), 1, atol=1e-4)
+    np.testing.assert_allclose(loaded.train.y[:, 0], 1000 * loaded.train.x[:, 1], atol=100)
+
+
+def test_words_are_classes(tmp_path):
+    loaded = data.load(f"{houses(tmp_path)}?target=kind")
+    assert (loaded.task, loaded.classes) == ("classification", ("flat", "house"))
+    assert loaded.train.x.shape[1] == 3
+    assert ((loaded.train.x[:, 1] >= 100) == loaded.train.y).all()
+
+
+def test_two_targets_are_two_heads_or_one_vector(tmp_path):
+    path = houses(tmp_path)
+    heads = data.load(f"{path}?target=kind,price&task=kind=classification,price=regression")
+    assert heads.train.targets["kind"].dtype == np.int64
+    assert heads.train.targets["price"].shape[1:] == (1,)
+    assert heads.train.x.shape[1] == 2
+    vector = data.load(f"{path}?target=rooms,price&columns=area")
+    assert vector.train.y.shape[1:] == (2,)
+
+
+def test_semicolons_and_the_usual_name_of_a_target_are_understood(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a;y\n" + "\n".join(f"{i};{i % 2}" for i in range(30)), encoding="utf-8-sig")
+    assert data.load(f"{path}?task=classification").classes == ("0", "1")
+    assert data.load(str(path)).task == "regression"
+
+
+@pytest.mark.parametrize(
+    ("extra", "message", "hint"),
+    [
+        ("3,big,flat,90000", "row 42, column 'area': 'big' is no number", "leave the column out"),
+        ("3,,flat,90000", "row 42, column 'area': is empty", "fill it in"),
+        ("3,nan,flat,90000", "row 42, column 'area': nan is not finite", "fill it in"),
+        ("3,50,flat,dear", "row 42, column 'price': 'dear' is no number", "leave the column out"),
+        ("3,50,flat", "row 42 has 3 fields, the first one 4", "quote fields"),
+    ],
+)
+def test_one_bad_value_is_named_by_row_and_column(tmp_path, extra, message, hint):
+    path = houses(tmp_path, extra=[extra])
+    with pytest.raises(InputError) as caught:
+        data.load(f"{path}?target=price&columns=rooms,area")
+    assert caught.value.message == f"{path}: {message}"
+    assert caught.value.hint.startswith(hint)
+
+
+def test_a_column_of_words_is_no_feature(tmp_path):
+    path = houses(tmp_path)
+    with pytest.raises(InputError) as caught:
+        data.load(f"{path}?target=price")
+    assert caught.value.message.startswith(f"{path}: row 2, column 'kind': '")
+    assert "?columns=a,b" in caught.value.hint
+
+
+def test_columns_that_are_not_there_are_refused(tmp_path):
+    path = houses(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        data.load(f"{path}?target=prise")
+    assert (caught.value.message, caught.value.hint) == (
+        f"{path}: no column 'prise'",
+        "did you mean price?",
+    )
+    with pytest.raises(ConfigError, match="which column is the target") as caught:
+        data.load(str(path))
+    assert caught.value.hint == "say ?target=NAME; there are rooms, area, kind, price"
+
+
+def test_a_table_without_names_is_refused(tmp_path):
+    path = houses(tmp_path, header="1,2,flat,2\n")
+    with pytest.raises(InputError, match="does not name every column once"):
+        data.load(f"{path}?target=price")
+
+
+def test_parquet_is_read_or_the_package_is_named(tmp_path):
+    path = tmp_path / "t.parquet"
+    if importlib.util.find_spec("pyarrow"):
+        import pyarrow
+        from pyarrow import parquet
+
+        columns = {"a": [float(i) for i in range(30)], "y": [i % 2 for i in range(30)]}
+        parquet.write_table(pyarrow.table(columns), path)
+        loaded = data.load(f"{path}?task=classification")
+        assert (loaded.train.x[:, 0] % 2 == loaded.train.y).all()
+        path.write_bytes(path.read_bytes()[:50])
+        with pytest.raises(InputError, match="cannot be read"):
+            data.load(f"{path}?task=classification")
+    else:
+        path.write_bytes(b"PAR1")
+        with pytest.raises(MissingToolError) as caught:
+            data.load(str(path))
+        assert "edgekiln[tables]" in caught.value.hint

@@ -1,0 +1,88 @@
+"""Folders of WAV files, and transforms of a user's own."""
+
+import wave
+
+import numpy as np
+import pytest
+
+from edgekiln.models import data
+from edgekiln.runtime.errors import InputError
+
+
+def write(path, numbers, *, rate=16000, channels=1, width=2):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as sound:
+        sound.setnchannels(channels)
+        sound.setsampwidth(width)
+        sound.setframerate(rate)
+        sound.writeframes(np.asarray(numbers).tobytes())
+
+
+@pytest.fixture
+def words(tmp_path):
+    """Low and high tones, each of another length."""
+    time_s = np.arange(8000) / 16000
+    for place, name in enumerate(("low", "high")):
+        for number in range(15):
+            tone = np.sin(2 * np.pi * (300 + 1500 * place + number) * time_s)
+            write(tmp_path / name / f"{number}.wav", (tone * 16384)[: 7900 + number].astype("<i2"))
+    return tmp_path
+
+
+def test_folders_are_classes_and_sounds_are_of_one_length(words):
+    loaded = data.load(f"{words}?seconds=0.5")
+    assert loaded.classes == ("high", "low")
+    assert loaded.train.x.shape[1:] == (8000,)
+    assert 0.45 < np.abs(loaded.train.x).max() <= 0.5
+    crossings = (np.diff(np.signbit(loaded.train.x), axis=1)).sum(axis=1)
+    assert ((crossings > 1000) == (loaded.train.y == 0)).all()
+
+
+def test_spectra_are_taken_in_place_of_waves(words):
+    loaded = data.load(f"{words}?seconds=0.5&mel=10")
+    assert loaded.train.x.shape[1:] == (1, 24, 10)
+    bands = loaded.train.x.mean(axis=(1, 2)).argmax(axis=1)
+    assert bands[loaded.train.y == 0].min() > bands[loaded.train.y == 1].max()
+
+
+def test_a_transform_of_ones_own_is_called_on_each_sample(words, monkeypatch):
+    (words / "own_transform.py").write_text(
+        "import numpy as np\n"
+        "def loudness(x, parts=4): return np.abs(x).reshape(parts, -1).mean(axis=1)\n"
+        "def uneven(x): return x[: 10 + int(x[100] > 0)]\n"
+        "def broken(x): raise ValueError('no')\n"
+    )
+    monkeypatch.chdir(words)
+    loaded = data.load(f"{words}?seconds=0.5&transform=own_transform:loudness")
+    assert loaded.train.x.shape[1:] == (4,)
+    with pytest.raises(InputError, match=r"raised ValueError on sample 0 of shape \(8000,\): no"):
+        data.load(f"{words}?seconds=0.5&transform=own_transform:broken")
+    with pytest.raises(InputError, match="gave float32"):
+        data.load(f"{words}?seconds=0.5&transform=own_transform:uneven")
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_every_width_is_read_and_channels_are_mixed(tmp_path, width):
+    full = {1: 128, 2: 2**15, 4: 2**31}[width]
+    kind = {1: "u1", 2: "<i2", 4: "<i4"}[width]
+    left, right = np.full(50, 0.5), np.full(50, -0.25)
+    for name in ("a", "b"):
+        for number in range(8):
+            stereo = np.stack([left, right * (number % 2)], axis=1) * full + (width == 1) * 128
+            path = tmp_path / name / f"{number}.wav"
+            write(path, stereo.astype(kind), channels=2, width=width)
+    x = data.load(str(tmp_path)).train.x
+    assert set(np.unique(x.round(2)).tolist()) == {np.float32(0.25), np.float32(0.12)}
+
+
+def test_lengths_rates_and_damage_are_named(words):
+    with pytest.raises(InputError) as caught:
+        data.load(str(words))
+    assert "lasts 0.4938" in caught.value.message
+    assert caught.value.hint == "cut or fill up all of them: add ?seconds=1"
+    write(words / "high" / "x.wav", np.zeros(100, "<i2"), rate=8000)
+    with pytest.raises(InputError, match="has 8000 samples a second"):
+        data.load(f"{words}?seconds=1")
+    (words / "high" / "x.wav").write_bytes(b"RIFF....WAVE")
+    with pytest.raises(InputError, match=r"x\.wav: cannot read this sound"):
+        data.load(f"{words}?seconds=1")
