@@ -33,14 +33,14 @@ def quantized_multiplier(real: float) -> tuple[int, int]:
 
 def doubling_high_product(a: Ints, b: Ints) -> Ints:
     """The upper 32 bits of 2·a·b, rounded half up; the product of -2³¹ with itself saturates."""
-    return np.minimum((a * b + (1 << 30)) >> 31, _ONE - 1)
+    return np.asarray(np.minimum((a * b + (1 << 30)) >> 31, _ONE - 1))
 
 
 def divided_by_power(x: Ints, exponent: NDArray[np.int64] | int) -> Ints:
     """x / 2^exponent, rounded half away from zero."""
     exponent = np.asarray(exponent, np.int64)
     half = np.where(exponent > 0, np.int64(1) << np.maximum(exponent - 1, 0), 0)
-    return np.sign(x) * ((np.abs(x) + half) >> exponent)
+    return np.asarray(np.sign(x) * ((np.abs(x) + half) >> exponent))
 
 
 def rounded_twice(x: Ints, integer: Ints | int, shift: Ints | int) -> Ints:
