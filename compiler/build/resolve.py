@@ -15,7 +15,14 @@ from edgekiln.compiler.stages.uses_module import data_of_module
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.typed import did_you_mean
 
-KINDS: Mapping[str, Kind] = {".pt": "module", ".onnx": "onnx", ".lib": "lib", ".ekb": "bundle"}
+KINDS: Mapping[str, Kind] = {
+    ".pt": "module",
+    ".onnx": "onnx",
+    ".tflite": "onnx",  # it is read as that
+    ".lib": "lib",
+    ".ekb": "bundle",
+}
+_MODELS = (".onnx", ".tflite")
 WORDS: Mapping[Kind, str] = {
     "module": "a module (.pt)",
     "onnx": "a float .onnx",
@@ -57,7 +64,7 @@ def enter(path: Path, shapes: tuple[str, ...] = ()) -> EnteredFile:
     Raises:
         EdgeKilnError: unknown, damaged, or the shapes do not fit.
     """
-    if path.suffix != ".onnx":
+    if path.suffix not in _MODELS:
         return EnteredFile(kind=kind_of(path))
     from edgekiln.compiler.onnx_model import door
     from edgekiln.compiler.onnx_model.io import is_quantized
@@ -98,7 +105,9 @@ def _taken_in(store: Store, path: Path, entered: EnteredFile) -> Artifact:
     if entered.content is None:
         return store.ingest(path, entered.kind)
     with TemporaryDirectory(prefix="edgekiln-") as folder:
-        whole = Path(folder, path.name)
+        whole = Path(folder, path.name).with_suffix(
+            ".onnx" if path.suffix in _MODELS else path.suffix
+        )
         whole.write_bytes(entered.content)
         artifact = store.ingest(whole, entered.kind)
     return replace(artifact, called=str(path), remark="; ".join(entered.notes))

@@ -169,6 +169,7 @@ class HalfAwayKernel(QuantizeKernel):
         return False
 
     def _steps(self, mk: MicroKernel, value: Expr, divisor: Divisor, lanes: int) -> Expr:
+        del mk  # no chip has an instruction for it
         steps = value / splat(divisor.value, lanes)
         size = minimum(maximum(steps, -steps), splat(float_const(_FAR), lanes))
         # The largest number below a half: with it no sum is rounded up to a whole number.

@@ -26,7 +26,7 @@ from edgekiln.targets.isa.expressions import (
     splat,
 )
 
-# Up to so many codes float32 is exact enough for averages that are rounded as `AwayPoolKernel` says.
+# Up to so many codes float32 is exact enough for averages as `AwayPoolKernel` rounds them.
 MOST_COUNTED = 4096
 
 

@@ -22,7 +22,6 @@ from edgekiln.targets.isa.expressions import (
     Index,
     cast,
     const,
-    load,
     maximum,
     minimum,
     select,
@@ -82,23 +81,33 @@ class FixedSoftmaxKernel:
             return powers[largest[0] - cast(x[at + i], "int32")]
 
         with loop(0, self.count) as i:
-            share = divided_by_power(power(i), const(SUM_BITS), 1)
+            share = divided_by_power(_kept(power(i)), const(SUM_BITS), 1)
             store(total, 0, total[0] + share)
         # The sum is 2^bits ≤ sum < 2^(bits + 1): shifted so far that it is 1 + something below 1.
-        whole = let(total[0])
-        bits = const(_LEAST_SUM_BITS)
+        whole = total[0]
+        bits = register("int32", 1)
+        store(bits, 0, const(_LEAST_SUM_BITS))
         for known in range(_LEAST_SUM_BITS, 31):
-            bits = bits + select(whole >= const(1 << known), const(1), const(0))
-        room = let(const(32) - bits)
+            store(bits, 0, bits[0] + select(whole >= const(1 << known), const(1), const(0)))
+        room = const(32) - bits[0]
         above_one = cast(
             (cast(whole, "int64") << cast(room, "int64")) - const(1 << 31, "int64"), "int32"
         )
-        factor = let(_reciprocal_of_one_plus(above_one))
-        exponent = let(const(SUM_BITS + 31 - 8) - room)
+        factor = _reciprocal_of_one_plus(above_one)
+        exponent = _kept(const(SUM_BITS + 31 - 8) - room)
         with loop(0, self.count) as i:
-            quotient = divided_by_power(_times(factor, power(i)), exponent, 1)
+            quotient = divided_by_power(_kept(_times(factor, power(i))), exponent, 1)
             code = minimum(quotient, const(255)) + lowest[0]
             store(y, at + i, cast(code, self.y.dtype))
+
+
+def _kept(value: Expr) -> Expr:
+    """The int32 value, computed once: what is only named is copied wherever it is used, and what is
+    made of copies of copies grows without bound.
+    """
+    place = register("int32", 1)
+    store(place, 0, value)
+    return place[0]
 
 
 def _times(a: Expr, b: Expr) -> Expr:
@@ -107,14 +116,14 @@ def _times(a: Expr, b: Expr) -> Expr:
 
 def _reciprocal_of_one_plus(a: Expr) -> Expr:
     """1 / (1 + a) for a ≥ 0 with no integer bits, by three steps of Newton's iteration."""
-    # Half of a + 1, half away from 0.
-    wide = cast(a, "int64") + const(_ONE, "int64") + const(1, "int64")
-    half = let(cast(wide >> const(1, "int64"), "int32"))
-    x = let(const(_48_OVER_17) + _times(half, const(_MINUS_32_OVER_17)))
+    wide = cast(a, "int64") + const(1 << 31, "int64")
+    half = _kept(cast(wide >> const(1, "int64"), "int32"))
+    x = _kept(const(_48_OVER_17) + _times(half, const(_MINUS_32_OVER_17)))
     for _ in range(3):
-        error = let(const(1 << 29) - _times(half, x))
-        x = let(x + _saturated(cast(_times(x, error), "int64") << const(2, "int64")))
-    return _saturated(cast(x, "int64") << const(1, "int64"))
+        error = _kept(const(1 << 29) - _times(half, x))
+        change = _kept(_times(x, error))
+        x = _kept(x + _saturated(cast(change, "int64") << const(2, "int64")))
+    return _kept(_saturated(cast(x, "int64") << const(1, "int64")))
 
 
 def _saturated(wide: Expr) -> Expr:

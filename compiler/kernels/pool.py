@@ -158,7 +158,9 @@ class AveragePoolKernel:
 
             def codes(total: Expr, lanes: int) -> Expr:
                 total = total - splat(cast(numbers.int(0), dtype), lanes)
-                return numbers.codes(mk, cast(total, "float32", lanes) * splat(factor, lanes), lanes)
+                return numbers.codes(
+                    mk, cast(total, "float32", lanes) * splat(factor, lanes), lanes
+                )
 
             return codes
 

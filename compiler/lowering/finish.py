@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from edgekiln.compiler.ir import codes
 from edgekiln.compiler.ir.fixed_point import FixedPoint
 from edgekiln.compiler.ir.function import Function
-from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
 from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, Finish, RequantizeFinish
+from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
 
 
 def finish_of(

@@ -30,7 +30,9 @@ def average_pool(low: Lowering, node: Node, op: FixedAveragePool) -> None:
     """The mean of what is inside the image of each window."""
     x, y, window = low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc(), op.window
     # A window counts the same columns in each row, so its taps are a product.
-    counts = (window_counts(window, axis, *sizes) for axis, sizes in enumerate(((x.h, y.h), (x.w, y.w))))
+    counts = (
+        window_counts(window, axis, *sizes) for axis, sizes in enumerate(((x.h, y.h), (x.w, y.w)))
+    )
     kernel = AwayPoolKernel(
         x=x, y=y, kernel=window.kernel, strides=window.strides, counts=np.outer(*counts),
         pads=window.pads[:2], clip=op.finish.limits, origin=int(op.origin.value),

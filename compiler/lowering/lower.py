@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from edgekiln.compiler.ir import linear as products_of
 from edgekiln.compiler.ir import fixed_ops, moves, onnx_op, ops
+from edgekiln.compiler.ir import linear as products_of
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.program import Out, Program

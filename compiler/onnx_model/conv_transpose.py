@@ -93,7 +93,9 @@ def axis_of(
     )  # fmt: skip
 
 
-def phase_weights(weight: "NDArray[np.generic]", axes: list[Axis], groups: int) -> "NDArray[np.generic]":
+def phase_weights(
+    weight: "NDArray[np.generic]", axes: list[Axis], groups: int
+) -> "NDArray[np.generic]":
     """(C, OC/groups, K…) → (OC · strides, C/groups, taps…), the taps reversed."""
     channels, outputs, *kernel = weight.shape
     full = [axis.taps * axis.stride for axis in axes]

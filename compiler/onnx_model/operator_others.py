@@ -141,8 +141,8 @@ _INTEGER = (
         for name in listed.split()
     ),
     *(
-        Operator(name=name, role="integer", domain=DOMAIN, integer=f"tflite_{rule}", attributes=(),
-            heavy=name in ("Conv", "Dense"), limits="made of a .tflite file: TFLite's own arithmetic")
+        Operator(name=name, role="integer", domain=DOMAIN, integer=f"tflite_{rule}",
+            heavy=name in ("Conv", "Dense"), limits="of a .tflite file: TFLite's own arithmetic")
         for name, rule in (
             ("Add", "add"), ("AveragePool", "average_pool"), ("Conv", "conv"), ("Dense", "dense"),
             ("Lookup", "lookup"), ("Mean", "mean"), ("Mul", "mul"), ("PRelu", "prelu"),

@@ -74,7 +74,10 @@ OPERATORS: Mapping[str, TfliteRow] = {
         for name in ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
     },
     **{name: TfliteRow(rule=moves.pad, codes=_MOVED) for name in ("PAD", "PADV2")},
-    **{name: TfliteRow(rule=moves.strided_slice, codes=_MOVED) for name in ("SLICE", "STRIDED_SLICE")},
+    **{
+        name: TfliteRow(rule=moves.strided_slice, codes=_MOVED)
+        for name in ("SLICE", "STRIDED_SLICE")
+    },
     **{name: TfliteRow(rule=moves.split, codes=_MOVED) for name in ("SPLIT", "SPLIT_V")},
     **{
         name: TfliteRow(rule=moves.depth, codes=_MOVED)

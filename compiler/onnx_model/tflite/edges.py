@@ -60,7 +60,7 @@ def softmax(w: OnnxWriter, op: TfliteOperator) -> None:
         if beta != 1.0:
             factor = w.weight(np.array(beta, np.float32), f"{name}.beta")
             source = w.op("Mul", (source, factor), f"{name}.scaled")
-        w.made(op.outputs[0], w.op("Softmax", (source,), name, axis=-1))
+        w.made(op.outputs[0], w.op("Softmax", (source,), name, {"axis": -1}))
         return
     if x.dtype != "int8" or y.dtype != "int8" or not x.quantized or not y.quantized:
         raise w.refused(op, f"of {x.dtype} to {y.dtype}")
@@ -73,5 +73,5 @@ def softmax(w: OnnxWriter, op: TfliteOperator) -> None:
         source, w.weight(powers, f"{name}.powers"),
         w.weight(np.array(y.zero, np.int64), f"{name}.lowest"),
     )  # fmt: skip
-    made = w.function("Softmax", operands, name, x_scale=x.scale, x_zero=x.zero)
+    made = w.function("Softmax", operands, name, {"x_scale": x.scale, "x_zero": x.zero})
     w.made(op.outputs[0], made)

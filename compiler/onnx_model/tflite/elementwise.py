@@ -73,16 +73,15 @@ def _of_codes(
         *(w.weight(np.array(v, np.int64), f"{y.name}.{k}") for k, v in numbers.items()),
     ]  # fmt: skip
     scales = {"a_scale": a.scale, "b_scale": b.scale, "y_scale": y.scale}
-    return w.function(kind or "PRelu", (*operands, *further), name, **scales)
+    return w.function(kind or "PRelu", (*operands, *further), name, scales)
 
 
 def _reals(name: str, a: float, b: float, y: float) -> tuple[float, ...]:
     """The factors of a kernel, as its preparation computes them."""
-    if name == "MUL":
-        return (a * b / y,)
-    if name == "PRELU":  # in float32
+    if name in ("MUL", "PRELU"):  # in float32
         of_a, of_b, of_y = (np.float32(each) for each in (a, b, y))
-        return float(of_a / of_y), float(of_a * of_b / of_y)
+        product = float(of_a * of_b / of_y)
+        return (product,) if name == "MUL" else (float(of_a / of_y), product)
     twice = 2 * max(a, b)
     return a / twice, b / twice, twice / ((1 << _SUM_BITS) * y)
 
@@ -90,7 +89,7 @@ def _reals(name: str, a: float, b: float, y: float) -> tuple[float, ...]:
 def _lies_as_image(
     w: OnnxWriter, numbers: Sequence[int], tensors: Sequence[TfliteTensor], y: TfliteTensor
 ) -> bool:
-    """Whether to compute in ONNX's layout: where channels are broadcast, or some operand lies so."""
+    """Whether to compute in ONNX's layout: channels are broadcast, or an operand lies so."""
     if len(y.shape) != 4:
         return False
     broadcast = any(t.shape != y.shape and math.prod(t.shape) > 1 for t in tensors)

@@ -1,7 +1,8 @@
 """TFLite's reference kernels as ONNX functions: what each computes, in ONNX's own operators.
 
-A converted model has nodes of the domain `DOMAIN`, and these functions beside them, so that any ONNX
-tool computes the very integers of TFLite's kernels; ONNX Runtime is the oracle as for other models.
+A converted model has nodes of the domain `DOMAIN`, and these functions beside them, so that any
+ONNX tool computes the very integers of TFLite's kernels; ONNX Runtime is the oracle as for other
+models.
 The compiler has kernels for the nodes and never looks inside.
 
 Operands are tensors of codes, and constants: weights and biases; `zero…`, the zero points; factors
@@ -68,8 +69,10 @@ Centred (x, zero) => (y) {
     wide = Cast <to: int = 7> (x)
     y = Sub (wide, zero)
 }
-Conv <kernel_shape, strides, pads, dilations, group, x_scale, y_scale> (x, weights, bias, x_zero, integer, shift, zero, low, high) => (y) {
-    products = ConvInteger <kernel_shape: ints = @kernel_shape, strides: ints = @strides, pads: ints = @pads, dilations: ints = @dilations, group: int = @group> (x, weights, x_zero)
+Conv <kernel_shape, strides, pads, dilations, group, x_scale, y_scale>
+(x, weights, bias, x_zero, integer, shift, zero, low, high) => (y) {
+    products = ConvInteger <kernel_shape: ints = @kernel_shape, strides: ints = @strides,
+        pads: ints = @pads, dilations: ints = @dilations, group: int = @group> (x, weights, x_zero)
     sums = Add (products, bias)
     steps = edgekiln.tflite.RoundedTwice (sums, integer, shift)
     y = edgekiln.tflite.Codes (steps, zero, low, high, x)
@@ -87,7 +90,8 @@ Scaled <place> (x, factor, integers, shifts) => (y) {
     lifted = Mul (x, factor)
     y = edgekiln.tflite.RoundedTwice (lifted, integer, shift)
 }
-Add <a_scale, b_scale, y_scale> (a, b, a_zero, b_zero, integers, shifts, zero, low, high) => (y) {
+Add <a_scale, b_scale, y_scale>
+(a, b, a_zero, b_zero, integers, shifts, zero, low, high) => (y) {
     one = Constant <value_int: int = 1> ()
     unit = Constant <value_int: int = 1048576> ()
     left = edgekiln.tflite.Centred (a, a_zero)
@@ -98,7 +102,8 @@ Add <a_scale, b_scale, y_scale> (a, b, a_zero, b_zero, integers, shifts, zero, l
     steps = edgekiln.tflite.Scaled <place: int = 2> (total, one, integers, shifts)
     y = edgekiln.tflite.Codes (steps, zero, low, high, a)
 }
-Sub <a_scale, b_scale, y_scale> (a, b, a_zero, b_zero, integers, shifts, zero, low, high) => (y) {
+Sub <a_scale, b_scale, y_scale>
+(a, b, a_zero, b_zero, integers, shifts, zero, low, high) => (y) {
     one = Constant <value_int: int = 1> ()
     unit = Constant <value_int: int = 1048576> ()
     left = edgekiln.tflite.Centred (a, a_zero)
@@ -109,7 +114,8 @@ Sub <a_scale, b_scale, y_scale> (a, b, a_zero, b_zero, integers, shifts, zero, l
     steps = edgekiln.tflite.Scaled <place: int = 2> (total, one, integers, shifts)
     y = edgekiln.tflite.Codes (steps, zero, low, high, a)
 }
-Mul <a_scale, b_scale, y_scale> (a, b, a_zero, b_zero, integers, shifts, zero, low, high) => (y) {
+Mul <a_scale, b_scale, y_scale>
+(a, b, a_zero, b_zero, integers, shifts, zero, low, high) => (y) {
     one = Constant <value_int: int = 1> ()
     left = edgekiln.tflite.Centred (a, a_zero)
     right = edgekiln.tflite.Centred (b, b_zero)
@@ -117,7 +123,8 @@ Mul <a_scale, b_scale, y_scale> (a, b, a_zero, b_zero, integers, shifts, zero, l
     steps = edgekiln.tflite.Scaled <place: int = 0> (product, one, integers, shifts)
     y = edgekiln.tflite.Codes (steps, zero, low, high, a)
 }
-PRelu <a_scale, b_scale, y_scale> (a, b, a_zero, b_zero, integers, shifts, zero, low, high) => (y) {
+PRelu <a_scale, b_scale, y_scale>
+(a, b, a_zero, b_zero, integers, shifts, zero, low, high) => (y) {
     none = Constant <value_int: int = 0> ()
     one = Constant <value_int: int = 1> ()
     left = edgekiln.tflite.Centred (a, a_zero)
@@ -129,9 +136,11 @@ PRelu <a_scale, b_scale, y_scale> (a, b, a_zero, b_zero, integers, shifts, zero,
     steps = Where (negative, sloped, plain)
     y = edgekiln.tflite.Codes (steps, zero, low, high, a)
 }
-AveragePool <kernel_shape, strides, pads, group, x_scale, x_zero> (x, ones, none, counts, low, high) => (y) {
+AveragePool <kernel_shape, strides, pads, group, x_scale, x_zero>
+(x, ones, none, counts, low, high) => (y) {
     two = Constant <value_int: int = 2> ()
-    sums = ConvInteger <kernel_shape: ints = @kernel_shape, strides: ints = @strides, pads: ints = @pads, group: int = @group> (x, ones, none)
+    sums = ConvInteger <kernel_shape: ints = @kernel_shape, strides: ints = @strides,
+        pads: ints = @pads, group: int = @group> (x, ones, none)
     wide = Cast <to: int = 7> (sums)
     size = Abs (wide)
     half = Div (counts, two)
@@ -186,7 +195,8 @@ Softmax <x_scale, x_zero> (x, powers, lowest) => (y) {
     two = Constant <value_int: int = 2> ()
     last = Constant <value_ints: ints = [-1]> ()
     digits = Constant <value_int: int = 12> ()
-    bounds = Constant <value_ints: ints = [1048576, 2097152, 4194304, 8388608, 16777216, 33554432, 67108864, 134217728, 268435456, 536870912, 1073741824]> ()
+    bounds = Constant <value_ints: ints = [1048576, 2097152, 4194304, 8388608,
+        16777216, 33554432, 67108864, 134217728, 268435456, 536870912, 1073741824]> ()
     unit = Constant <value_int: int = 2147483648> ()
     bits = Constant <value_int: int = 35> ()
     most = Constant <value_int: int = 255> ()

@@ -5,6 +5,7 @@ Source: tflite/kernels/kernel_util.cc.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,15 @@ from edgekiln.compiler.onnx_model.tflite.model import TfliteOperator, TfliteTens
 from edgekiln.compiler.onnx_model.tflite.onnx_writer import OnnxWriter
 from edgekiln.compiler.onnx_model.tflite.wire import Table
 
+_N = TypeVar("_N", np.float32, np.int32)
 _FAR = 1 << 30  # sums beyond it would wrap in 32 bits while they are rounded
 _TYPES = "a program computes int8 layers with int8 weights, and float32 ones: quantize to int8"
 # Of values, weights and results.
-_KNOWN = (("int8", "int8", "int8"), ("float32", "float32", "float32"), ("float32", "int8", "float32"))
+_KNOWN = (
+    ("int8", "int8", "int8"),
+    ("float32", "float32", "float32"),
+    ("float32", "int8", "float32"),
+)
 
 
 def activation_of(options: Table) -> str:
@@ -88,10 +94,6 @@ class Layer:
     def _reals(self, channels: int) -> list[float]:
         """The factors from sums to steps of y, in double, as TFLite's preparation has them."""
         scales = self.weights.scales
-        if self.op.name == "FULLY_CONNECTED" and len(scales) == 1:
-            # One product of float32, see GetQuantizedConvolutionMultipler.
-            product = float(np.float32(self.x.scale) * np.float32(scales[0]))
-            return [product / self.y.scale] * channels
         every = scales * channels if len(scales) == 1 else scales
         return [self.x.scale * each / self.y.scale for each in every]
 
@@ -143,13 +145,15 @@ def _centred(
     w: OnnxWriter, op: TfliteOperator, weights: TfliteTensor, values: NDArray[np.generic]
 ) -> NDArray[np.int8]:
     """Weights without their zero points."""
-    wide = values.astype(np.int32) - _along(weights, np.array(weights.zeros, np.int32))
+    wide: NDArray[np.int32] = values.astype(np.int32) - _along(
+        weights, np.array(weights.zeros, np.int32)
+    )
     if wide.min(initial=0) < -128 or wide.max(initial=0) > 127:
         raise w.refused(op, "its asymmetric weights do not fit int8")
     return wide.astype(np.int8)
 
 
-def _along(tensor: TfliteTensor, each: NDArray[np.generic]) -> NDArray[np.generic]:
+def _along(tensor: TfliteTensor, each: NDArray[_N]) -> NDArray[_N]:
     """One number for each place of a tensor's axis, as it is broadcast."""
     shape = [1] * len(tensor.shape)
     if each.size > 1:

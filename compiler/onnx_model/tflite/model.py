@@ -1,4 +1,4 @@
-"""A TFLite file as plain data: tensors, operators, the first graph's inputs and outputs; checked."""
+"""A TFLite file as plain data: the first graph's tensors, operators, inputs, outputs; checked."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -243,11 +243,9 @@ def _apart(tensors: Sequence[TfliteTensor]) -> tuple[TfliteTensor, ...]:
     seen: set[str] = set()
     found = []
     for number, tensor in enumerate(tensors):
-        name = tensor.name
+        name, count = tensor.name, number
         while name in seen:
-            name = f"{tensor.name}:{number}"
-            number += len(tensors)
+            name, count = f"{tensor.name}:{count}", count + len(tensors)
         seen.add(name)
         found.append(replace(tensor, name=name))
     return tuple(found)
-

@@ -49,7 +49,8 @@ def transpose(w: OnnxWriter, op: TfliteOperator) -> None:
     _checked(w, op, (x,), y)
     name = w.result(op.outputs[0], image=False)
     w.made(
-        op.outputs[0], w.moved("Transpose", (w.in_rows(op.inputs[0]),), x, name, perm=list(perm))
+        op.outputs[0],
+        w.moved("Transpose", (w.in_rows(op.inputs[0]),), x, name, given={"perm": list(perm)}),
     )
 
 
@@ -94,7 +95,7 @@ def concat(w: OnnxWriter, op: TfliteOperator) -> None:
     name = w.result(op.outputs[0], image=image)
     names = [w.at(each, image=image) for each in op.inputs]
     place = IMAGE_AXES[axis] if image else axis
-    w.made(op.outputs[0], w.moved("Concat", names, y, name, axis=place), image=image)
+    w.made(op.outputs[0], w.moved("Concat", names, y, name, given={"axis": place}), image=image)
 
 
 def strided_slice(w: OnnxWriter, op: TfliteOperator) -> None:
@@ -126,16 +127,19 @@ def _bounds(
     if options.integer("offset"):
         last = [begin + extent for begin, extent in zip(first, last, strict=True)]
     found = []
-    for axis, (begin, end, step) in enumerate(zip(first, last, steps, strict=True)):
+    for axis, (start, stop, step) in enumerate(zip(first, last, steps, strict=True)):
         extent, bit = x.shape[axis], 1 << axis
-        begin = 0 if options.integer("begin_mask") & bit else begin
-        end = extent if options.integer("end_mask") & bit else end
-        begin = begin + extent if begin < 0 else begin
-        end = end + extent if end < 0 else end
+        begin = 0 if options.integer("begin_mask") & bit else _place(start, extent)
+        end = extent if options.integer("end_mask") & bit else _place(stop, extent)
         if options.integer("shrink_axis_mask") & bit:
             end = begin + 1
-        found.append((min(max(begin, 0), extent), min(max(end, 0), extent), step))
+        found.append((begin, min(end, extent), step))
     return found
+
+
+def _place(place: int, extent: int) -> int:
+    """A place on an axis, which may be counted from its end."""
+    return min(max(place + extent if place < 0 else place, 0), extent)
 
 
 def _cut(w: OnnxWriter, op: TfliteOperator, bounds: Sequence[tuple[int, int, int]]) -> None:
@@ -210,6 +214,5 @@ def depth(w: OnnxWriter, op: TfliteOperator) -> None:
         raise w.refused(op, f"blocks of {block} on {len(x.shape)} axes")
     _checked(w, op, (x,), y)
     name = w.result(op.outputs[0], image=True)
-    made = w.moved(kind, (w.in_image(op.inputs[0]),), x, name, blocksize=block)
+    made = w.moved(kind, (w.in_image(op.inputs[0]),), x, name, given={"blocksize": block})
     w.made(op.outputs[0], made, image=True)
-

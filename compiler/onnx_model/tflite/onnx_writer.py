@@ -4,8 +4,9 @@ TFLite's images are (N, H, W, C), ONNX's (N, C, H, W). Each tensor of four axes 
 forms: whoever needs one that is missing gets a Transpose. So a row of convolutions has none.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,7 @@ TO_IMAGE, TO_ROWS = (0, 3, 1, 2), (0, 2, 3, 1)
 # Of axes in TFLite's order, their places in ONNX's.
 IMAGE_AXES = (0, 2, 3, 1)
 CODES = ("int8", "uint8")
+NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(kw_only=True)
@@ -87,7 +89,8 @@ class OnnxWriter:
     # Nodes.
 
     def op(
-        self, op: str, operands: Sequence[str], result: str, domain: str = "", **given: object
+        self, op: str, operands: Sequence[str], result: str,
+        given: Mapping[str, object] = NOTHING, domain: str = "",
     ) -> str:  # fmt: skip
         """Append a node; returns the name of its result."""
         name = self.free(result)
@@ -97,10 +100,10 @@ class OnnxWriter:
         return name
 
     def function(
-        self, op: str, operands: Sequence[str], result: str, **given: object
+        self, op: str, operands: Sequence[str], result: str, given: Mapping[str, object] = NOTHING
     ) -> str:  # fmt: skip
         """Append a node of TFLite's own arithmetic."""
-        return self.op(op, operands, result, DOMAIN, **given)
+        return self.op(op, operands, result, given, DOMAIN)
 
     def real(self, name: str, tensor: TfliteTensor) -> str:
         """The real numbers that codes stand for; floats as they are."""
@@ -120,13 +123,13 @@ class OnnxWriter:
 
     def moved(
         self, op: str, names: Sequence[str], like: TfliteTensor, result: str,
-        further: Sequence[str] = (), **given: object,
+        further: Sequence[str] = (), given: Mapping[str, object] = NOTHING,
     ) -> str:  # fmt: skip
         """An operator that moves or compares values, of `like`'s quantization all of them."""
         if like.dtype not in CODES or not like.quantized:
-            return self.op(op, (*names, *further), result, **given)
+            return self.op(op, (*names, *further), result, given)
         reals = [self.real(name, like) for name in names]
-        made = self.op(op, (*reals, *further), f"{result}.real", **given)
+        made = self.op(op, (*reals, *further), f"{result}.real", given)
         return self.codes(made, like, result)
 
     # Tensors in both layouts.
@@ -166,7 +169,7 @@ class OnnxWriter:
     def _reordered(
         self, name: str, tensor: TfliteTensor, perm: Sequence[int], result: str
     ) -> str:  # fmt: skip
-        return self.moved("Transpose", (name,), tensor, result, perm=list(perm))
+        return self.moved("Transpose", (name,), tensor, result, given={"perm": list(perm)})
 
     def _constant(
         self, number: int, tensor: TfliteTensor, stem: str, perm: Sequence[int] = ()

@@ -78,11 +78,11 @@ def _product(
     if not layer.of_codes:
         operands = layer.float_operands(weights)
         return activated(
-            w, layer.op, options, lambda n: w.op("Conv", (x, *operands), n, **given), name
+            w, layer.op, options, lambda n: w.op("Conv", (x, *operands), n, given), name
         )
     operands = layer.code_operands(weights, (len(weights), 1, 1), options)
     return w.function(
-        "Conv", (x, *operands), name, x_scale=layer.x.scale, y_scale=y.scale, **given
+        "Conv", (x, *operands), name, {**given, "x_scale": layer.x.scale, "y_scale": y.scale}
     )
 
 
@@ -105,11 +105,11 @@ def dense(w: OnnxWriter, op: TfliteOperator) -> None:
     if layer.of_codes:
         operands = layer.code_operands(layer.values.T, (channels,), options)
         scales = {"x_scale": layer.x.scale, "y_scale": layer.y.scale}
-        made = w.function("Dense", (x, *operands), target, **scales)
+        made = w.function("Dense", (x, *operands), target, scales)
     else:
         operands = layer.float_operands(layer.values)
         made = activated(
-            w, op, options, lambda n: w.op("Gemm", (x, *operands), n, transB=1), target
+            w, op, options, lambda n: w.op("Gemm", (x, *operands), n, {"transB": 1}), target
         )
     if not flat:
         shape = w.weight(np.array(layer.y.shape), f"{name}.shape")
@@ -161,7 +161,7 @@ def _blocks(layer: Layer, options: Table, axes: list[conv_transpose.Axis]) -> No
     made = _product(apart, options, w.in_image(layer.op.inputs[2]), (0, 1, 2, 3), window)
     if phases > 1:
         further = {"blocksize": stride, "mode": "CRD"}
-        made = w.moved("DepthToSpace", (made,), layer.y, names[1], **further)
+        made = w.moved("DepthToSpace", (made,), layer.y, names[1], given=further)
     if cut:
         bounds = [
             w.weight(np.array(values), f"{name}.{what}")

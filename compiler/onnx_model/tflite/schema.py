@@ -26,9 +26,7 @@ MODEL = _fields(
     "version:u32 operator_codes:[table] subgraphs:[table] description:text buffers:[table]"
 )
 OPERATOR_CODE = _fields("deprecated_code:i8 custom:text version:i32=1 code:i32")
-SUBGRAPH = _fields(
-    "tensors:[table] inputs:[i32] outputs:[i32] operators:[table] name:text"
-)
+SUBGRAPH = _fields("tensors:[table] inputs:[i32] outputs:[i32] operators:[table] name:text")
 TENSOR = _fields(
     "shape:[i32] type:i8 buffer:u32 name:text quantization:table variable:bool sparsity:table "
     "signature:[i32]"
@@ -48,17 +46,16 @@ TYPES = (
 ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
 PADDINGS = ("SAME", "VALID")
 
-_ACTIVATION = "activation:i8"
+_ACTIVATION, _STRIDES = "activation:i8", "padding:i8 stride_w:i32 stride_h:i32"
+_MASKS = [f"{what}_mask:i32" for what in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")]
 # The options of an operator: the number of their type in the union, and their fields.
 OPTIONS: Mapping[str, tuple[int, Fields]] = {
     name: (number, _fields(text))
     for name, number, text in (
-        ("Conv2D", 1, f"padding:i8 stride_w:i32 stride_h:i32 {_ACTIVATION} dilation_w:i32=1 "
-            "dilation_h:i32=1"),
-        ("DepthwiseConv2D", 2, f"padding:i8 stride_w:i32 stride_h:i32 multiplier:i32 {_ACTIVATION} "
-            "dilation_w:i32=1 dilation_h:i32=1"),
-        ("Pool2D", 5, "padding:i8 stride_w:i32 stride_h:i32 filter_w:i32 filter_h:i32 "
-            f"{_ACTIVATION}"),
+        ("Conv2D", 1, f"{_STRIDES} {_ACTIVATION} dilation_w:i32=1 dilation_h:i32=1"),
+        ("DepthwiseConv2D", 2,
+            f"{_STRIDES} multiplier:i32 {_ACTIVATION} dilation_w:i32=1 dilation_h:i32=1"),
+        ("Pool2D", 5, f"{_STRIDES} filter_w:i32 filter_h:i32 {_ACTIVATION}"),
         ("FullyConnected", 8, f"{_ACTIVATION} weights_format:i8 keep_dims:bool"),
         ("Softmax", 9, "beta:f32"),
         ("Concatenation", 10, f"axis:i32 {_ACTIVATION}"),
@@ -70,10 +67,9 @@ OPTIONS: Mapping[str, tuple[int, Fields]] = {
         ("Reducer", 27, "keep_dims:bool"),
         ("Sub", 28, f"{_ACTIVATION}"),
         ("Squeeze", 30, "axes:[i32]"),
-        ("StridedSlice", 32, "begin_mask:i32 end_mask:i32 ellipsis_mask:i32 new_axis_mask:i32 "
-            "shrink_axis_mask:i32 offset:bool"),
+        ("StridedSlice", 32, " ".join(_MASKS) + " offset:bool"),
         ("Split", 35, "splits:i32"),
-        ("TransposeConv", 49, f"padding:i8 stride_w:i32 stride_h:i32 {_ACTIVATION}"),
+        ("TransposeConv", 49, f"{_STRIDES} {_ACTIVATION}"),
         ("ResizeNearestNeighbor", 74, "align_corners:bool half_pixel_centers:bool"),
         ("LeakyRelu", 75, "alpha:f32"),
         ("SplitV", 79, "splits:i32"),

@@ -48,7 +48,7 @@ def _float_unary(w: OnnxWriter, op: TfliteOperator, source: str, name: str) -> s
     if op.name in _FLOAT_UNARY:
         return w.op(_FLOAT_UNARY[op.name], (source,), name)
     if op.name == "LEAKY_RELU":
-        return w.op("LeakyRelu", (source,), name, alpha=op.options("LeakyRelu").real("alpha"))
+        return w.op("LeakyRelu", (source,), name, {"alpha": op.options("LeakyRelu").real("alpha")})
     bounds = quantities.real_limits(op.name)
     if bounds is None:
         raise w.refused(op, "of floats")
@@ -73,7 +73,7 @@ def _table(
         w.weight(np.array(low, np.int64), f"{name}.lowest"),
     )
     scales = {"x_scale": x.scale, "x_zero": x.zero, "y_scale": y.scale, "y_zero": y.zero}
-    return w.function("Lookup", operands, name, **scales)
+    return w.function("Lookup", operands, name, scales)
 
 
 _Table = Callable[[OnnxWriter, TfliteOperator, Ints, TfliteTensor, TfliteTensor], Ints]

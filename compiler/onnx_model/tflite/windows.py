@@ -36,7 +36,7 @@ def pool(w: OnnxWriter, op: TfliteOperator) -> None:
     average = op.name == "AVERAGE_POOL_2D"
     if x.dtype == "float32":
         kind = "AveragePool" if average else "MaxPool"
-        made = activated(w, op, options, lambda n: w.op(kind, (source,), n, **given), name)
+        made = activated(w, op, options, lambda n: w.op(kind, (source,), n, given), name)
     elif average:
         made = _average(w, op, options, source, pads, given)
     else:
@@ -82,7 +82,7 @@ def _average(
     )
     name = w.result(op.outputs[0], image=True)
     scales = {"x_scale": x.scale, "x_zero": x.zero}
-    return w.function("AveragePool", operands, name, group=channels, **given, **scales)
+    return w.function("AveragePool", operands, name, {"group": channels, **given, **scales})
 
 
 def _maximum(
@@ -94,15 +94,15 @@ def _maximum(
         raise w.refused(op, "the activation in it")
     name = w.result(op.outputs[0], image=True)
     if limits == quantities.all_codes(y):
-        return w.moved("MaxPool", (source,), x, name, **given)
-    made = w.moved("MaxPool", (source,), x, f"{name}.largest", **given)
+        return w.moved("MaxPool", (source,), x, name, given=given)
+    made = w.moved("MaxPool", (source,), x, f"{name}.largest", given=given)
     low, high = quantities.all_codes(x)
     table = np.arange(low, high + 1).clip(*limits).astype(y.dtype)
     operands = (
         made, w.weight(table, f"{name}.table"), w.weight(np.array(low, np.int64), f"{name}.lowest")
     )  # fmt: skip
     scales = {"x_scale": x.scale, "x_zero": x.zero, "y_scale": y.scale, "y_zero": y.zero}
-    return w.function("Lookup", operands, name, **scales)
+    return w.function("Lookup", operands, name, scales)
 
 
 def mean(w: OnnxWriter, op: TfliteOperator) -> None:
@@ -127,7 +127,7 @@ def mean(w: OnnxWriter, op: TfliteOperator) -> None:
     if x.dtype == y.dtype == "float32":
         kind = {"MEAN": "ReduceMean", "SUM": "ReduceSum", "REDUCE_MAX": "ReduceMax",
                 "REDUCE_MIN": "ReduceMin", "REDUCE_PROD": "ReduceProd"}[op.name]  # fmt: skip
-        made = w.op(kind, (source, along), name, keepdims=int(keep))
+        made = w.op(kind, (source, along), name, {"keepdims": int(keep)})
         w.made(op.outputs[0], made, image=kept_image)
         return
     if op.name != "MEAN" or x.dtype != "int8" or y.dtype != "int8":
@@ -144,7 +144,7 @@ def mean(w: OnnxWriter, op: TfliteOperator) -> None:
     }  # fmt: skip
     operands = [w.weight(np.array(v, np.int64), f"{name}.{k}") for k, v in numbers.items()]
     scales = {"x_scale": x.scale, "y_scale": y.scale}
-    made = w.function("Mean", (source, along, *operands), name, keepdims=int(keep), **scales)
+    made = w.function("Mean", (source, along, *operands), name, {"keepdims": int(keep), **scales})
     w.made(op.outputs[0], made, image=kept_image)
 
 
@@ -178,5 +178,5 @@ def resize(w: OnnxWriter, op: TfliteOperator) -> None:
             "TFLite's, which rounds between pixels"
         )
     sizes = w.weight(np.array([x.shape[0], x.shape[3], *size], np.int64), f"{name}.sizes")
-    made = w.moved("Resize", (w.in_image(op.inputs[0]),), x, name, ("", "", sizes), **given)
+    made = w.moved("Resize", (w.in_image(op.inputs[0]),), x, name, ("", "", sizes), given)
     w.made(op.outputs[0], made, image=True)

@@ -24,6 +24,7 @@ from edgekiln.compiler.ir.ops import Lookup, Quantize
 from edgekiln.compiler.ir.tensor import QMAX, QMIN, Tensor
 from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.passes.rewriter import Rewriter
+from edgekiln.compiler.passes.rules.elementwise import broadcasts
 from edgekiln.compiler.passes.rules.window import four, pair
 
 
@@ -122,15 +123,16 @@ def _binary(rw: Rewriter, node: Node, function: FixedFunction) -> str | None:
     a, b = of.codes(0, "a_scale", of.number(2)), of.codes(1, "b_scale", of.number(3))
     factors = of.factors(4)
     shape = rw.graph.tensors[node.name].shape
-    if a.shape != shape:
+    if a.elements < b.elements:
         if function == "prelu":
             return f"broadcasting {a.shape} to {shape} has no integer kernel"
         a, b = b, a
         function = "from" if function == "sub" else function
-        order = [1, 0, 2][: factors.size]
-        factors = replace(
-            factors, integers=factors.integers[order], shifts=factors.shifts[order]
-        ) if factors.size > 1 else factors
+        order = [1, 0, 2] if factors.size > 1 else [0]
+        integers, shifts = factors.integers[order], factors.shifts[order]
+        factors = replace(factors, integers=integers, shifts=shifts)
+    if a.shape != shape or not broadcasts(a, b):
+        return f"broadcasting {b.shape} to {shape} has no integer kernel"
     op = FixedBinary(function=function, factors=factors, finish=of.finish(7))
     quant = Quant(scale=of.scale("y_scale"), zero_point=of.number(6))
     of.emit(op, a, b, quant=quant)
@@ -157,9 +159,7 @@ def mean(rw: Rewriter, node: Node) -> None:
         of.emit(op, x, quant=quant)
         return
     # Without the axes that were summed up the result is the same values.
-    image = rw.graph.put(
-        replace(result, name=f"{result.name}:image", shape=full, quant=quant)
-    )
+    image = rw.graph.put(replace(result, name=f"{result.name}:image", shape=full, quant=quant))
     rw.make(op, (x.name,), image.name)
     of.emit(Reshape(), image, quant=quant)
 

@@ -111,18 +111,18 @@ def test_two_tensors_meet_as_in_tflite(
     name: str, shape: tuple[int, ...], seed: int, function: FixedFunction, spread: str
 ) -> None:
     mk, rng = microkernel(name), np.random.default_rng(seed)
-    n, c = shape[:2]
+    c = shape[1]
     small = {"same": shape, "channel": (1, c, 1, 1), "one": (1, 1, 1, 1)}[spread]
     a, b = (random_codes(rng, each, mk.activation, 0.1, 0) for each in (shape, small))
     y = random_codes(rng, shape, mk.activation, 0.1, int(rng.integers(0, 4))).tensor
     reals = (0.5, float(rng.uniform(0.01, 0.5)), 2.0 / 2**20 * float(rng.choice([1.0, 0.3])))
     of = {"mul": fixed(2.0**-6), "prelu": fixed(1.3, 2.0**-5)}.get(function, fixed(*reals))
-    clip = tuple(sorted(int(v) for v in rng.integers(*harness.bounds(mk.activation), 2)))
-    finish = FixedArithmetic(function=function, factors=of, clip=(clip[0], clip[1]))
+    low, high = sorted(int(v) for v in rng.integers(*harness.bounds(mk.activation), 2))
+    finish = FixedArithmetic(function=function, factors=of, clip=(low, high))
     kernel = BinaryKernel(kind=function, a=a.tensor, b=b.tensor, y=y, finish=finish)
     memory = run(kernel.build(mk), name, [a.memory(), b.memory()], y)
     left, right = (t.values.astype(np.int64) - t.tensor.zero_point for t in (a, b))
-    codes = np.clip(arithmetic(function, of, left, right) + y.zero_point, *clip)
+    codes = np.clip(arithmetic(function, of, left, right) + y.zero_point, low, high)
     harness.assert_codes(memory, Codes(y, codes.astype(mk.activation)))
 
 

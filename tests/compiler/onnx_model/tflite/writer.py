@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import flatbuffers
+import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
@@ -77,7 +77,11 @@ class TfliteWriter:
     def file(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
         """The whole file."""
         codes = [
-            {"deprecated_code": min(NAMES.index(name), 127), "code": NAMES.index(name), "version": 1}
+            {
+                "deprecated_code": min(NAMES.index(name), 127),
+                "code": NAMES.index(name),
+                "version": 1,
+            }
             for name in self.codes
         ]
         graph = {
@@ -100,8 +104,8 @@ def _table(builder: flatbuffers.Builder, fields: Fields, values: Mapping[str, An
         known = fields[name]
         if known.kind in _PREPEND:
             slot = getattr(builder, f"Prepend{_PREPEND[known.kind]}Slot")
-            value = bool(value) if known.kind == "bool" else value
-            slot(known.slot, value, type(value)(known.default))
+            plain = bool(value) if known.kind == "bool" else value
+            slot(known.slot, plain, type(plain)(known.default))
         else:
             builder.PrependUOffsetTRelativeSlot(known.slot, value, 0)
     return int(builder.EndObject())
