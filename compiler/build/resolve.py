@@ -17,7 +17,14 @@ from edgekiln.models.data.options import with_task
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.typed import did_you_mean
 
-KINDS: Mapping[str, Kind] = {".pt": "module", ".onnx": "onnx", ".lib": "lib", ".ekb": "bundle"}
+KINDS: Mapping[str, Kind] = {
+    ".pt": "module",
+    ".onnx": "onnx",
+    ".tflite": "onnx",  # it is read as that
+    ".lib": "lib",
+    ".ekb": "bundle",
+}
+_MODELS = (".onnx", ".tflite")
 WORDS: Mapping[Kind, str] = {
     "module": "a module (.pt)",
     "onnx": "a float .onnx",
@@ -60,7 +67,7 @@ def enter(path: Path, recipe: Recipe) -> EnteredFile:
     Raises:
         EdgeKilnError: unknown, damaged, or what the recipe says does not fit.
     """
-    if path.suffix != ".onnx":
+    if path.suffix not in _MODELS:
         return EnteredFile(kind=kind_of(path))
     from edgekiln.compiler.onnx_model import door
     from edgekiln.compiler.onnx_model.io import is_quantized
@@ -136,7 +143,9 @@ def _taken_in(store: Store, path: Path, entered: EnteredFile) -> Artifact:
     if entered.content is None:
         return store.ingest(path, entered.kind)
     with TemporaryDirectory(prefix="edgekiln-") as folder:
-        whole = Path(folder, path.name)
+        whole = Path(folder, path.name).with_suffix(
+            ".onnx" if path.suffix in _MODELS else path.suffix
+        )
         whole.write_bytes(entered.content)
         artifact = store.ingest(whole, entered.kind)
     return replace(artifact, called=str(path), remark="; ".join(entered.notes))

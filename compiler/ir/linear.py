@@ -18,6 +18,7 @@ from edgekiln.compiler.ir.codes import (
     joined,
     takes_function,
 )  # fmt: skip
+from edgekiln.compiler.ir.fixed_point import FixedPoint
 from edgekiln.compiler.ir.function import Function
 from edgekiln.compiler.ir.memory import Halo
 from edgekiln.compiler.ir.moves import described, unequal
@@ -38,7 +39,7 @@ class _Linear(Op):
 
     weight: NDArray[np.generic]  # (OC, IC/groups, KH, KW), or (OC, IC) of a dense layer
     bias: NDArray[np.generic]  # (OC,)
-    mult: NDArray[np.float32] | None = None  # (OC,)
+    mult: NDArray[np.float32] | FixedPoint | None = None  # (OC,)
     finish: Finish
     residual: Residual | None = None
 
@@ -50,6 +51,11 @@ class _Linear(Op):
     def dequantizes(self) -> bool:
         """Whether it makes floats of codes."""
         return self.mult is not None and isinstance(self.finish, FloatFinish)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether its sums are multiplied as TFLite does it."""
+        return isinstance(self.mult, FixedPoint)
 
     def with_residual(self, conv_quant: Quant | None, finish: Finish) -> "Op":
         residual = Residual(conv_quant=conv_quant, conv_finish=self.finish)
@@ -85,7 +91,7 @@ class Conv2d(_Linear):
         return self.groups == 1 and self.residual is None
 
     def takes_residual(self) -> bool:
-        return self.residual is None and not self.dequantizes
+        return self.residual is None and not self.dequantizes and not self.is_fixed
 
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
         x, y = xs[0], ys[0]

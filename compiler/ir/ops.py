@@ -174,9 +174,11 @@ class _Edge(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Quantize(_Edge):
-    """Codes of floats: round half to even, saturate."""
+    """Codes of floats: round half to even, or half away from zero as TFLite does; saturate."""
 
     KIND: ClassVar[str] = "quantize"
+
+    half_away: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, Finish, RequantizeFinish
+from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, RequantizeFinish
 from edgekiln.compiler.kernels.epilogue.floats import Bounds
 from edgekiln.compiler.kernels.epilogue.scales import ratio
+from edgekiln.compiler.kernels.fixed_arithmetic import FixedArithmetic
 from edgekiln.compiler.kernels.function import ARITHMETIC, apply
 from edgekiln.compiler.kernels.numbers import NumbersConstant, all_codes, erased_clip
 from edgekiln.compiler.kernels.sharing import shared
@@ -53,26 +54,28 @@ class BinaryKernel:
         kind: key of `ARITHMETIC`.
         b: shaped like a; or one value a channel (h = w = 1); or one value a row (w = c = 1); or one
             value. One image serves all.
-        finish: of codes its `mult` are `factors`.
+        finish: of codes its `mult` are `factors`; or TFLite's arithmetic.
     """
 
     kind: str
     a: Nhwc
     b: Nhwc
     y: Nhwc
-    finish: Finish
+    finish: RequantizeFinish | ActivationFinish | FixedArithmetic
 
     @property
     def erased(self) -> Self:
         """The kernel that stands for all with the same code."""
         if isinstance(self.finish, ActivationFinish):
             return replace(self, finish=self.finish.without_bounds)
+        a, b, y = (side.unscaled for side in (self.a, self.b, self.y))
+        if isinstance(self.finish, FixedArithmetic):
+            return replace(self, a=a, b=b, y=y, finish=self.finish.erased)
         factor = 0.0 if self._is_bounded(self.finish) else _UNBOUNDED
         finish = RequantizeFinish(
             mult=np.full_like(self.finish.mult, factor),
             clip=erased_clip(self.finish.clip, self.y.dtype),
         )
-        a, b, y = (side.unscaled for side in (self.a, self.b, self.y))
         return replace(self, a=a, b=b, y=y, finish=finish)
 
     @shared
@@ -83,6 +86,8 @@ class BinaryKernel:
             b = k.tensor(self.b.elements, self.b.dtype)
             if isinstance(self.finish, ActivationFinish):
                 value, zero = self._of_floats(k, mk, self.finish)
+            elif isinstance(self.finish, FixedArithmetic):
+                value, zero = self.finish.values(k, mk, (self.a, self.b, self.y))
             else:
                 value, zero = self._of_codes(k, mk, self.finish)
             y = k.tensor(self.y.elements, self.y.dtype)

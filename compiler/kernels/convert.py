@@ -22,11 +22,25 @@ from edgekiln.compiler.kernels.tir import (
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Divisor
-from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, load, shuffle, splat
+from edgekiln.targets.isa.expressions import (
+    Buffer,
+    Expr,
+    Index,
+    cast,
+    float_const,
+    load,
+    maximum,
+    minimum,
+    select,
+    shuffle,
+    splat,
+)
 
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
 # Nothing that decides a product with the reciprocal of such a scale underflows or overflows.
 _USUAL_SCALES = (2.0**-100, 2.0**100)
+_FAR = 2.0**20  # steps that are beyond all codes, and whole numbers in float32
+_BELOW_HALF = float(np.nextafter(np.float32(0.5), np.float32(0)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +104,8 @@ class QuantizeKernel:
 
         def code(index: Index, lanes: int) -> Expr:
             # The divisor's numbers are read from memory, so that scales share code.
-            value, divisor = load(x, index, lanes), Divisor(*map(numbers.float, range(4)))
-            if self.by_reciprocal:
-                return numbers.codes(mk, mk.quotient(value, divisor, lanes), lanes)
-            # The rare scale for which only a true division has ONNX's codes.
-            return numbers.codes(mk, value / splat(divisor.value, lanes), lanes)
+            divisor = Divisor(*map(numbers.float, range(4)))
+            return numbers.codes(mk, self._steps(mk, load(x, index, lanes), divisor, lanes), lanes)
 
         x, y = buffers
         source, to = let(self.x.index(n, h, 0, 0)), let(self.y.index(n, h, 0, 0))
@@ -129,6 +140,13 @@ class QuantizeKernel:
 
             for_vectors(self.y.w, (lanes,), scatter)
 
+    def _steps(self, mk: MicroKernel, value: Expr, divisor: Divisor, lanes: int) -> Expr:
+        """The value in steps of y, before it is rounded."""
+        if self.by_reciprocal:
+            return mk.quotient(value, divisor, lanes)
+        # The rare scale for which only a true division has ONNX's codes.
+        return value / splat(divisor.value, lanes)
+
     def _store_pixels(self, y: Buffer, to: Index, planes: list[Expr], lanes: int) -> None:
         """Store the codes of all planes as whole pixels."""
         count = self.y.c
@@ -139,6 +157,25 @@ class QuantizeKernel:
         # The first pixel of each plane, then the second one of each, and so on.
         order = [plane * lanes + lane for lane in range(lanes) for plane in range(count)]
         store(y, to, shuffle(planes, order), lanes * count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfAwayKernel(QuantizeKernel):
+    """Computes y as TFLite's QUANTIZE does: what lies between two codes goes away from zero."""
+
+    @property
+    def by_reciprocal(self) -> bool:
+        """A quotient in the middle must be exactly there."""
+        return False
+
+    def _steps(self, mk: MicroKernel, value: Expr, divisor: Divisor, lanes: int) -> Expr:
+        del mk  # no chip has an instruction for it
+        steps = value / splat(divisor.value, lanes)
+        size = minimum(maximum(steps, -steps), splat(float_const(_FAR), lanes))
+        # The largest number below a half: with it no sum is rounded up to a whole number.
+        whole = cast(size + splat(float_const(_BELOW_HALF), lanes), "int32", lanes)
+        rounded = cast(whole, "float32", lanes)
+        return select(steps >= splat(float_const(0.0), lanes), rounded, -rounded)
 
 
 @dataclass(frozen=True, kw_only=True)

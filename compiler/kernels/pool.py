@@ -31,6 +31,8 @@ from edgekiln.targets.isa.expressions import (
 _MOST_IN_WORDS = 256
 # The type of such sums, by that of the codes.
 _WORDS = {"uint8": "uint16", "int8": "int16"}
+# Codes of y from the sum of a window's codes, with so many lanes.
+OfSum = Callable[[Expr, int], Expr]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,24 +129,47 @@ class AveragePoolKernel:
     def build(self, mk: MicroKernel) -> Kernel:
         """Build the kernel."""
         assert_covered(self.x, (self.y.h, self.y.w), self.kernel, self.strides, self.pads)
-        mult = self._factors()
-        uniform = bool((self.counts == self.counts.flat[0]).all())
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
-            # Windows that padding cuts have factors of their own.
-            mults = k.constant(mult.reshape(-1)[:1] if uniform else mult.reshape(-1))
-            # The zero point leaves with the sum: every tap of the window, border included, has it.
-            zeros = self.kernel[0] * self.kernel[1] * self.x.zero_point
-            numbers = NumbersConstant(k, self.y, self.clip, ints=(zeros,))
+            mean, zero = self._mean(k, mk)
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.y.h)
-                fill_border(mk, y, self.y, n, h, numbers.zero)
+                fill_border(mk, y, self.y, n, h, zero())
                 with loop(0, self.y.w) as w:
-                    factor = load(mults, 0 if uniform else h * self.y.w + w)
-                    self._pixel(mk, numbers, (x, y), (n, h, w), factor)
+                    self._pixel(mk, mean(h * self.y.w + w), (x, y), (n, h, w))
         return k.finish()
+
+    def _mean(
+        self, k: KernelBuilder, mk: MicroKernel
+    ) -> tuple[Callable[[Index], OfSum], Callable[[], Expr]]:
+        """For each window, what its sums become; and the zero of y's border."""
+        mult = self._factors().reshape(-1)
+        # Windows that padding cuts have factors of their own.
+        mults = k.constant(mult[:1] if self._uniform else mult)
+        # The zero point leaves with the sum: every tap of the window, border included, has it.
+        zeros = self.kernel[0] * self.kernel[1] * self.x.zero_point
+        numbers = NumbersConstant(k, self.y, self.clip, ints=(zeros,))
+        dtype = mk.accumulator
+
+        def of(window: Index) -> OfSum:
+            factor = load(mults, 0 if self._uniform else window)
+
+            def codes(total: Expr, lanes: int) -> Expr:
+                total = total - splat(cast(numbers.int(0), dtype), lanes)
+                return numbers.codes(
+                    mk, cast(total, "float32", lanes) * splat(factor, lanes), lanes
+                )
+
+            return codes
+
+        return of, lambda: numbers.zero
+
+    @property
+    def _uniform(self) -> bool:
+        """Whether all windows count as many taps."""
+        return bool((self.counts == self.counts.flat[0]).all())
 
     def _factors(self) -> NDArray[np.float32]:
         """s_x over s_y times the count, each rounded to float32. Of equal scales one rounding is
@@ -159,10 +184,10 @@ class AveragePoolKernel:
         return factors
 
     def _pixel(
-        self, mk: MicroKernel, numbers: NumbersConstant, buffers: tuple[Buffer, Buffer],
-        at: tuple[Index, Index, Index], factor: Expr,
+        self, mk: MicroKernel, mean: OfSum, buffers: tuple[Buffer, Buffer],
+        at: tuple[Index, Index, Index],
     ) -> None:  # fmt: skip
-        """Store the averages of one pixel's channels; `factor` is what their sums are times."""
+        """Store what `mean` makes of the sums of one window, channel by channel."""
         (x, y), (n, h, w) = buffers, at
         sh, sw = self.strides
         # The window may begin in the halo.
@@ -170,11 +195,8 @@ class AveragePoolKernel:
         target = let(self.y.index(n, h, w, 0))
 
         def body(c: Index, lanes: int) -> None:
-            total = self._sum(mk, x, first + c, lanes) - splat(cast(numbers.int(0), dtype), lanes)
-            value = cast(total, "float32", lanes) * splat(factor, lanes)
-            store(y, target + c, numbers.codes(mk, value, lanes), lanes)
+            store(y, target + c, mean(self._sum(mk, x, first + c, lanes), lanes), lanes)
 
-        dtype = mk.accumulator
         for_vectors(self.y.c, mk.lanes, body)
 
     def _sum(self, mk: MicroKernel, x: Buffer, first: Index, lanes: int) -> Expr:

@@ -16,21 +16,25 @@ from edgekiln.compiler.ir.ops import (
     Lookup,
     Map,
     MaxPool,
+    Quantize,
 )  # fmt: skip
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.kernels import convert, pool, unary
 from edgekiln.compiler.kernels.binary import BinaryKernel, factors
+from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
 from edgekiln.compiler.kernels.types import in_rows
 from edgekiln.compiler.lowering.finish import finish_of
 from edgekiln.compiler.lowering.state import Lowering
 
 
-def quantize(low: Lowering, node: Node) -> None:
+def quantize(low: Lowering, node: Node, op: Quantize) -> None:
     """Floats in, codes out: one call, which also changes the order where they lie otherwise."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     codes, floats = _one_order(y.nhwc(), _float_like(x.shape, y))
-    low.call(node, convert.QuantizeKernel(x=floats, y=codes).build(low.mk))
+    make = convert.HalfAwayKernel if op.half_away else convert.QuantizeKernel
+    kernel = make(x=floats, y=codes)
+    low.call(node, kernel.build(low.mk))
 
 
 def dequantize(low: Lowering, node: Node) -> None:
@@ -66,7 +70,9 @@ def binary(low: Lowering, node: Node, op: Binary) -> None:
         # Every pixel takes the same work, so rows may be as long as a thread's share should be.
         a, b, y = in_rows(a, b, y)
         mult = factors(kind, a, b, y)
-    kernel = BinaryKernel(kind=kind, a=a, b=b, y=y, finish=finish_of(op.finish, mult))
+    finish = finish_of(op.finish, mult)
+    assert not isinstance(finish, FixedPointFinish), "its factors are floats"
+    kernel = BinaryKernel(kind=kind, a=a, b=b, y=y, finish=finish)
     low.call(node, kernel.build(low.kernels_of(node)))
 
 
@@ -102,7 +108,10 @@ def average_pool(low: Lowering, node: Node, op: AveragePool) -> None:
     """The mean of each window; what ONNX does not count at the edges does not count."""
     x, y = low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc()
     # A window counts the same columns in each row, so its taps are a product.
-    counts = (_window_counts(op, 0, x.h, y.h), _window_counts(op, 1, x.w, y.w))
+    counts = (
+        window_counts(op.window, axis, *sizes, include_pad=op.count_include_pad)
+        for axis, sizes in enumerate(((x.h, y.h), (x.w, y.w)))
+    )
     _average(low, node, op.finish, op.window, np.outer(*counts))
 
 
@@ -132,11 +141,12 @@ def _average(
     low.call(node, kernel.build(low.kernels_of(node)))
 
 
-def _window_counts(op: AveragePool, axis: int, extent: int, out: int) -> NDArray[np.int64]:
+def window_counts(
+    window: Window, axis: int, extent: int, out: int, *, include_pad: bool = False
+) -> NDArray[np.int64]:
     """How many taps of each window on one axis count, as ONNX's AveragePool says."""
-    window = op.window
     before, after = window.pads[axis], window.pads[axis + 2]
-    low, high = (-before, extent + after) if op.count_include_pad else (0, extent)
+    low, high = (-before, extent + after) if include_pad else (0, extent)
     # The first tap of each window, counted from the image's edge: negative ones are in the
     # border.
     first = np.arange(out) * window.strides[axis] - before

@@ -4,14 +4,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.ir import codes
+from edgekiln.compiler.ir.fixed_point import FixedPoint
 from edgekiln.compiler.ir.function import Function
 from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, Finish, RequantizeFinish
+from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
 
 
-def finish_of(finish: codes.Finish, mult: NDArray[np.float32] | np.float32 | None) -> Finish:
+def finish_of(
+    finish: codes.Finish, mult: NDArray[np.float32] | np.float32 | FixedPoint | None
+) -> Finish:
     """What a kernel does with its sums; `mult` is None where they are floats. Kernels that make
     floats of codes look at no clip.
     """
+    if isinstance(mult, FixedPoint):
+        assert isinstance(finish, codes.IntFinish), finish
+        return FixedPointFinish(factors=mult, clip=finish.limits)
     if mult is not None:
         limits = finish.limits if isinstance(finish, codes.IntFinish) else (0, 0)
         return RequantizeFinish(mult=np.atleast_1d(mult), clip=limits)

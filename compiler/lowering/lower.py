@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 
+from edgekiln.compiler.ir import fixed_ops, moves, onnx_op, ops
 from edgekiln.compiler.ir import linear as products_of
-from edgekiln.compiler.ir import moves, onnx_op, ops
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.program import Out, Program
 from edgekiln.compiler.lowering import (
     compute,
     fallback,
+    fixed,
     kept_states,
     linear,
     movement,
@@ -83,8 +84,8 @@ def _check_outputs(low: Lowering) -> None:
 
 def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one case an operation
     match node.op:
-        case ops.Quantize():
-            compute.quantize(low, node)
+        case ops.Quantize() as op:
+            compute.quantize(low, node, op)
         case ops.Dequantize():
             compute.dequantize(low, node)
         case products_of.Conv2d() as op:
@@ -109,6 +110,14 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             compute.average_pool(low, node, op)
         case ops.GlobalAveragePool() as op:
             compute.global_average_pool(low, node, op)
+        case fixed_ops.FixedBinary() as op:
+            fixed.binary(low, node, op)
+        case fixed_ops.FixedAveragePool() as op:
+            fixed.average_pool(low, node, op)
+        case fixed_ops.FixedMean() as op:
+            fixed.mean(low, node, op)
+        case fixed_ops.FixedSoftmax() as op:
+            fixed.softmax(low, node, op)
         case moves.Requantize() as op:
             movement.requantize(low, node, op)
         case moves.Reshape() as op:

@@ -35,7 +35,7 @@ def conv_from_transposed(model: "onnx.ModelProto") -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Axis:
+class Axis:
     """One spatial axis of the rewrite."""
 
     stride: int
@@ -58,20 +58,20 @@ def _rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | 
         return None
     if len(into) not in (2, 3) or any(d != 1 for d in given.get("dilations", ())):
         return None
-    axes = [_axis(i, given, weight.shape[2:], into[1:], out[1:]) for i in range(len(into) - 1)]
-    # `before` is taps − 1 at most, but for pads below 0.
+    axes = [axis_of(i, given, weight.shape[2:], into[1:], out[1:]) for i in range(len(into) - 1)]
     if any(axis.before >= axis.taps + into[1 + i] for i, axis in enumerate(axes)):
         return None
-    return _nodes(facts, node, axes, _weight(weight, axes, given.get("group", 1)), bias)
+    return _nodes(facts, node, axes, phase_weights(weight, axes, given.get("group", 1)), bias)
 
 
-def _axis(
+def axis_of(
     i: int,
     given: dict[str, Any],  # attributes, as onnx reads them
     kernel: tuple[int, ...],
     into: tuple[int, ...],
     out: tuple[int, ...],
-) -> _Axis:
+) -> Axis:
+    """The i-th spatial axis; `into` and `out` are all sizes before and behind."""
     count = len(kernel)
     stride = given.get("strides", [1] * count)[i]
     extra = given.get("output_padding", [0] * count)[i]
@@ -89,14 +89,16 @@ def _axis(
     before = max(0, taps - 1 - padding // stride)
     first = taps - 1 - before  # the block that is the convolution's first result
     after = max(0, ceil((padding + out[i]) / stride) - into[i])
-    return _Axis(
+    return Axis(
         stride=stride, taps=taps, before=before, after=after,
         blocks=into[i] + before + after - taps + 1,
         start=padding - first * stride, extent=out[i],
     )  # fmt: skip
 
 
-def _weight(weight: "NDArray[np.generic]", axes: list[_Axis], groups: int) -> "NDArray[np.generic]":
+def phase_weights(
+    weight: "NDArray[np.generic]", axes: list[Axis], groups: int
+) -> "NDArray[np.generic]":
     """(C, OC/groups, K…) → (OC · strides, C/groups, taps…), the taps reversed."""
     channels, outputs, *kernel = weight.shape
     full = [axis.taps * axis.stride for axis in axes]
@@ -117,7 +119,7 @@ def _weight(weight: "NDArray[np.generic]", axes: list[_Axis], groups: int) -> "N
 def _nodes(
     facts: ModelFacts,
     node: "onnx.NodeProto",
-    axes: list[_Axis],
+    axes: list[Axis],
     weight: "NDArray[np.generic]",
     bias: "NDArray[np.generic] | None",
 ) -> "list[onnx.NodeProto]":

@@ -12,6 +12,7 @@ from edgekiln.compiler.onnx_model import (
     operators,
     validate,
 )
+from edgekiln.compiler.onnx_model.tflite import convert as tflite
 from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
@@ -79,7 +80,7 @@ def write_meta(model: "onnx.ModelProto", meta: Meta) -> None:
 
 
 def load_model(path: Path, notes: list[str] | None = None) -> "onnx.ModelProto":
-    """Read a valid ONNX model with finite weights, in the form of today.
+    """Read a valid ONNX or TFLite model with finite weights, in the form of today.
 
     Weights that are listed as inputs too, as exporters did before 2019, are weights alone; those in
     a file beside the model are read. Functions of the model's own are inlined, and so are If and
@@ -96,6 +97,9 @@ def load_model(path: Path, notes: list[str] | None = None) -> "onnx.ModelProto":
     import onnx
     from google.protobuf.message import DecodeError
 
+    notes = [] if notes is None else notes
+    if path.suffix == tflite.SUFFIX:
+        return _in_todays_form(tflite.to_onnx(path, validate.max_elements(), notes), path, notes)
     model = onnx.ModelProto()
     try:
         # Reading a named pipe would wait for ever. A folder gets its message from `read_bytes`.
@@ -110,7 +114,7 @@ def load_model(path: Path, notes: list[str] | None = None) -> "onnx.ModelProto":
         raise InputError(
             f"{path}: not an ONNX file, or cut short", hint="download or export it again"
         ) from error
-    return _in_todays_form(model, path, [] if notes is None else notes)
+    return _in_todays_form(model, path, notes)
 
 
 def _in_todays_form(model: "onnx.ModelProto", path: Path, notes: list[str]) -> "onnx.ModelProto":

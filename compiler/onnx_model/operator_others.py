@@ -1,6 +1,7 @@
 """The rows of operators without a rule of our own: fallbacks, shape arithmetic, what is refused."""
 
 from edgekiln.compiler.onnx_model.operator_row import FALLBACK, Operator
+from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN
 
 _INSIDE = "an index outside takes the nearest value inside; a constant one is refused"
 _LIMITS = {
@@ -138,6 +139,15 @@ _INTEGER = (
                 "QLinearSoftmax")),
         )
         for name in listed.split()
+    ),
+    *(
+        Operator(name=name, role="integer", domain=DOMAIN, integer=f"tflite_{rule}",
+            heavy=name in ("Conv", "Dense"), limits="of a .tflite file: TFLite's own arithmetic")
+        for name, rule in (
+            ("Add", "add"), ("AveragePool", "average_pool"), ("Conv", "conv"), ("Dense", "dense"),
+            ("Lookup", "lookup"), ("Mean", "mean"), ("Mul", "mul"), ("PRelu", "prelu"),
+            ("Quantize", "quantize"), ("Softmax", "softmax"), ("Sub", "sub"),
+        )
     ),
 )  # fmt: skip
 

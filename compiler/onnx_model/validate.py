@@ -15,6 +15,7 @@ from edgekiln.compiler.onnx_model import (
     operators,
     shape_inference,
 )
+from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN, add_functions, functions
 from edgekiln.runtime.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
     from onnx import inliner
 
     _check_text(model, where)
+    kept = [(DOMAIN, function.name) for function in functions()]
     if not model.graph.node:
         raise InputError(f"{where}: an ONNX file without any operation", hint="export it again")
     if not model.graph.output:
@@ -67,7 +69,8 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
         if model.functions:
             # What stood in functions stands in the graph after this, and is held to the same
             # limits.
-            model = inliner.inline_local_functions(model)
+            model = inliner.inline_selected_functions(model, kept, exclude=True)
+            add_functions(model)
             check_sizes(model.graph, where)
     except (onnx.checker.ValidationError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not a valid ONNX model: {_first_line(error)}") from error
@@ -214,6 +217,7 @@ def _check_shapes(model: "onnx.ModelProto", where: str) -> None:
 
     bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     bare.graph.name = model.graph.name
+    bare.functions.extend(model.functions)
     bare.graph.node.extend(model.graph.node)
     bare.graph.input.extend(model.graph.input)
     for weight in model.graph.initializer:

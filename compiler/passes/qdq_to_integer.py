@@ -14,6 +14,7 @@ from edgekiln.compiler.ir.onnx_op import Onnx, is_onnx, onnx_op
 from edgekiln.compiler.ir.ops import Dequantize, Quantize
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused, schedule
 from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN
 from edgekiln.compiler.passes.numbers import CodeNumbers
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules import elementwise
@@ -24,7 +25,7 @@ from edgekiln.compiler.passes.walk import QuantizedConstant, is_operator
 def is_quantized(graph: Graph) -> bool:
     """Whether a model quantizes or dequantizes anything."""
     return any(
-        is_operator(node, op_type)
+        is_operator(node, op_type) or (is_onnx(node) and onnx_op(node).domain == DOMAIN)
         for node in graph.nodes
         for op_type in ("QuantizeLinear", "DequantizeLinear")
     )

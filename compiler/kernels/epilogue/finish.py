@@ -11,6 +11,7 @@ from edgekiln.compiler.ir.function import Function
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.epilogue.codes import CodesEpilogue, is_bounded
+from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
 from edgekiln.compiler.kernels.epilogue.floats import NO_CLIP, FloatEpilogue
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand, Sums, folded_bias, is_rectified
 from edgekiln.compiler.kernels.numbers import all_codes
@@ -123,7 +124,7 @@ class ActivationFinish:
         return replace(self, clip=_erased_bounds(self.clip))
 
 
-Finish = RequantizeFinish | ActivationFinish
+Finish = RequantizeFinish | FixedPointFinish | ActivationFinish
 
 
 def _erased_bounds(clip: tuple[float, float]) -> tuple[float, float]:

@@ -35,7 +35,7 @@ def _binary(rw: Rewriter, node: Node, function: Literal["add", "mul"]) -> str | 
     # The kernel broadcasts its second operand; sums and products may be turned round.
     if a.elements < b.elements:
         a, b = b, a
-    if a.shape != shape or not _broadcasts(a, b):
+    if a.shape != shape or not broadcasts(a, b):
         return f"broadcasting {b.shape} to {shape} has no integer kernel"
     epilogue = rw.epilogue(node.name)
     if epilogue is None:
@@ -46,7 +46,7 @@ def _binary(rw: Rewriter, node: Node, function: Literal["add", "mul"]) -> str | 
     return None
 
 
-def _broadcasts(a: Tensor, b: Tensor) -> bool:
+def broadcasts(a: Tensor, b: Tensor) -> bool:
     """Same shape, one number, or one value a channel (squeeze-excite), for each image or all."""
     rank = len(a.shape)
     channel = 1 if rank == 4 else rank - 1

@@ -6,7 +6,7 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.passes.rewriter import Rewriter
-from edgekiln.compiler.passes.rules import elementwise, linear, movement, pooling, rows
+from edgekiln.compiler.passes.rules import elementwise, linear, movement, pooling, rows, tflite
 
 # A rule emits operations of ours and returns None, or says why there are none.
 Rule = Callable[[Rewriter, Node], str | None]
@@ -36,6 +36,7 @@ RULES: Mapping[str, Rule] = {
     "resize": movement.resize,
     "depth_to_space": movement.depth_to_space,
     "space_to_depth": movement.space_to_depth,
+    **tflite.TFLITE_RULES,
 }
 
 

@@ -1,0 +1,1 @@
+"""TFLite files in: the same graph in ONNX, with the reference kernels' own arithmetic."""

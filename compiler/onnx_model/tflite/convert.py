@@ -1,0 +1,191 @@
+"""A TFLite file becomes an ONNX model: the table of operators, and the walk through the graph."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekiln.compiler.onnx_model.tflite import (
+    edges,
+    elementwise,
+    functions,
+    moves,
+    products,
+    tables,
+    variables,
+    windows,
+)
+from edgekiln.compiler.onnx_model.tflite.model import TfliteModel, TfliteOperator, parse
+from edgekiln.compiler.onnx_model.tflite.onnx_writer import OnnxWriter
+from edgekiln.runtime.errors import InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    import onnx
+
+SUFFIX = ".tflite"
+_IR_VERSION = 10  # of ONNX's file format: the first with functions that have attributes
+
+Rule = Callable[[OnnxWriter, TfliteOperator], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TfliteRow:
+    """What becomes of one of TFLite's operators.
+
+    Args:
+        codes: what of int8 is equal to TFLite's reference kernels, for people; "" if there is no
+            integer form.
+        floats: whether float32 is computed.
+    """
+
+    rule: Rule
+    codes: str = ""
+    floats: bool = True
+
+
+_EQUAL, _MOVED = "bit-equal", "bit-equal: codes are moved as they are"
+_TABLE = "bit-equal: a table of 256 entries"
+
+OPERATORS: Mapping[str, TfliteRow] = {
+    "CONV_2D": TfliteRow(rule=products.conv, codes=_EQUAL),
+    "DEPTHWISE_CONV_2D": TfliteRow(rule=products.depthwise, codes=_EQUAL),
+    "FULLY_CONNECTED": TfliteRow(rule=products.dense, codes=_EQUAL),
+    "TRANSPOSE_CONV": TfliteRow(rule=products.transpose_conv, codes=_EQUAL),
+    "ADD": TfliteRow(rule=elementwise.binary, codes=_EQUAL),
+    "SUB": TfliteRow(rule=elementwise.binary, codes=_EQUAL),
+    "MUL": TfliteRow(rule=elementwise.binary, codes=_EQUAL),
+    "PRELU": TfliteRow(rule=elementwise.binary, codes=_EQUAL),
+    "AVERAGE_POOL_2D": TfliteRow(rule=windows.pool, codes=_EQUAL),
+    "MAX_POOL_2D": TfliteRow(rule=windows.pool, codes=_EQUAL),
+    "MEAN": TfliteRow(rule=windows.mean, codes=_EQUAL + ", over height and width or tokens"),
+    "SOFTMAX": TfliteRow(rule=edges.softmax, codes=_EQUAL),
+    "QUANTIZE": TfliteRow(rule=edges.quantize, codes=_EQUAL),
+    "DEQUANTIZE": TfliteRow(rule=edges.dequantize, codes=_EQUAL),
+    **{
+        name: TfliteRow(rule=tables.unary, codes=_TABLE)
+        for name in (
+            "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", "RELU_N1_TO_1", "TANH"
+        )
+    },
+    **{
+        name: TfliteRow(rule=moves.reshape, codes=_MOVED)
+        for name in ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
+    },
+    **{name: TfliteRow(rule=moves.pad, codes=_MOVED) for name in ("PAD", "PADV2")},
+    **{
+        name: TfliteRow(rule=moves.strided_slice, codes=_MOVED)
+        for name in ("SLICE", "STRIDED_SLICE")
+    },
+    **{name: TfliteRow(rule=moves.split, codes=_MOVED) for name in ("SPLIT", "SPLIT_V")},
+    **{
+        name: TfliteRow(rule=moves.depth, codes=_MOVED)
+        for name in ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH")
+    },
+    "CONCATENATION": TfliteRow(rule=moves.concat, codes=_MOVED),
+    "TRANSPOSE": TfliteRow(rule=moves.transpose, codes=_MOVED),
+    "RESIZE_NEAREST_NEIGHBOR": TfliteRow(rule=windows.resize, codes=_MOVED),
+    "RESIZE_BILINEAR": TfliteRow(
+        rule=windows.resize, codes="within one code: computed in floats"
+    ),
+    **{
+        name: TfliteRow(rule=windows.mean)
+        for name in ("REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "SUM")
+    },
+    **{name: TfliteRow(rule=elementwise.binary) for name in ("DIV", "MAXIMUM", "MINIMUM", "POW")},
+    **{
+        name: TfliteRow(rule=tables.unary)
+        for name in (
+            "ABS", "CEIL", "COS", "ELU", "EXP", "FLOOR", "LOG", "NEG", "ROUND", "SIN", "SQRT"
+        )
+    },
+    **{
+        name: TfliteRow(rule=variables.keep, codes="the step's inputs and outputs")
+        for name in ("ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "VAR_HANDLE")
+    },
+}  # fmt: skip
+
+
+def to_onnx(path: Path, most_elements: int, notes: list[str]) -> "onnx.ModelProto":
+    """Read a TFLite file as an ONNX model, in which TFLite's arithmetic is functions.
+
+    Args:
+        most_elements: of one tensor.
+        notes: gets a sentence for each thing that the file's user should know.
+
+    Raises:
+        InputError: no such file, or not a valid model.
+        UnsupportedError: a valid one with parts that no program can hold.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    model = parse(content, str(path), most_elements)
+    try:
+        return _converted(model, str(path), notes)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # Shapes, axes and options that contradict each other, as no converter writes them.
+        raise InputError(
+            f"{path}: not a TFLite file that makes sense: {error}",
+            hint="download or convert it again",
+        ) from error
+
+
+def _converted(model: TfliteModel, where: str, notes: list[str]) -> "onnx.ModelProto":
+    import onnx
+
+    w = OnnxWriter(model=model, where=where)
+    w.taken.update(tensor.name for tensor in (model.tensors[i] for i in model.inputs))
+    for number in model.inputs:
+        w.made(number, model.tensors[number].name)
+    for operator in model.operators:
+        row = OPERATORS.get(operator.name)
+        if row is None:
+            raise w.refused(operator, "nothing computes it")
+        row.rule(w, operator)
+    outputs = [*model.outputs, *w.next_values.values()]
+    if not w.nodes:
+        raise UnsupportedError(f"{where}: its graph computes nothing")
+    results = [_result(w, number) for number in outputs]
+    graph = onnx.helper.make_graph(
+        w.nodes,
+        "tflite",
+        [_described(w, n, w.rows[n]) for n in (*model.inputs, *w.last_values.values())],
+        [_described(w, n, name) for n, name in zip(outputs, results, strict=True)],
+        [onnx.numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in w.used()],
+    )
+    opsets = [onnx.helper.make_opsetid("", functions.OPSET)]
+    if any(node.domain == functions.DOMAIN for node in w.nodes):
+        opsets.append(onnx.helper.make_opsetid(functions.DOMAIN, 1))
+    made = onnx.helper.make_model(
+        graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="edgekiln"
+    )
+    functions.add_functions(made)
+    notes.append("it was read as ONNX, with TFLite's own arithmetic")
+    notes += w.notes
+    return made
+
+
+def _described(w: OnnxWriter, number: int, name: str) -> "onnx.ValueInfoProto":
+    import onnx
+
+    tensor = w.tensor(number)
+    try:
+        kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+    except TypeError as error:
+        raise UnsupportedError(
+            f"{w.where}: tensor {tensor.name!r} is of {tensor.dtype}",
+            hint="a program takes and gives numbers",
+        ) from error
+    return onnx.helper.make_tensor_value_info(name, kind, tensor.shape)
+
+
+def _result(w: OnnxWriter, number: int) -> str:
+    """The name of an output, which a node makes."""
+    name = w.in_rows(number)
+    made = {each for node in w.nodes for each in node.output}
+    return name if name in made else w.op("Identity", (name,), f"{name}.output")
