@@ -10,6 +10,7 @@ MICROKERNELS: dict[str, str] = {
     "generic_s8": "edgekiln.targets.isa.generic:GENERIC_S8",
     "arm_neon": "edgekiln.targets.isa.arm_neon:ARM_NEON",
     "arm_dotprod": "edgekiln.targets.isa.arm_dotprod:ARM_DOTPROD",
+    "arm_dotprod_a55": "edgekiln.targets.isa.arm_dotprod:ARM_DOTPROD_A55",
     "arm_i8mm": "edgekiln.targets.isa.arm_i8mm:ARM_I8MM",
     "arm_dsp": "edgekiln.targets.isa.arm_dsp:ARM_DSP",
     "arm_mve": "edgekiln.targets.isa.arm_mve:ARM_MVE",
@@ -18,6 +19,7 @@ MICROKERNELS: dict[str, str] = {
     "x86_avx_vnni": "edgekiln.targets.isa.x86_vnni:AVX_VNNI",
     "x86_vnni": "edgekiln.targets.isa.x86_vnni:AVX512_VNNI",
     "x86_vbmi": "edgekiln.targets.isa.x86_vnni:AVX512_VBMI",
+    "x86_zen5": "edgekiln.targets.isa.x86_vnni:ZEN5",
     "x86_amx": "edgekiln.targets.isa.x86_amx:X86_AMX",
     "generic_f32": "edgekiln.targets.isa.float32:GENERIC",
     "arm_f32": "edgekiln.targets.isa.float32:NEON",
@@ -31,6 +33,7 @@ FLOAT32: dict[str, str] = {
     "generic_s8": "generic_f32",
     "arm_neon": "arm_f32",
     "arm_dotprod": "arm_f32",
+    "arm_dotprod_a55": "arm_f32",
     "arm_i8mm": "arm_f32",
     "arm_dsp": "generic_f32",
     "arm_mve": "generic_f32",
@@ -39,6 +42,7 @@ FLOAT32: dict[str, str] = {
     "x86_avx_vnni": "x86_fma_f32",
     "x86_vnni": "x86_avx512_f32",
     "x86_vbmi": "x86_avx512_f32",
+    "x86_zen5": "x86_avx512_f32",
     "x86_amx": "x86_avx512_f32",
 }
 

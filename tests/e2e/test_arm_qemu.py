@@ -22,8 +22,8 @@ from tests.e2e.compiled_models import build, random_nets, residual_net
 
 REFERENCE = "x86-64-v3"
 ARM = [name for name in profile.names()[1:] if profile.load(name).machine in ("aarch64", "armv7l")]
-# One of each instruction set.
-SOME = ["rpi4", "rpi5", "neoverse-v1", "rpi2-armv7"]
+# One of each micro-kernel.
+SOME = ["rpi4", "rpi5", "rk3566", "neoverse-v1", "rpi2-armv7"]
 
 CALLER = r"""
 #include <stdio.h>

@@ -48,6 +48,9 @@ EMULATED = {
     "arm_mve": "cortex-m55",
 }
 
+# Micro-kernels that differ from another one in what things cost: its tests are theirs.
+SAME_INSTRUCTIONS = {"arm_dotprod_a55": "arm_dotprod", "x86_zen5": "x86_vbmi"}
+
 FLOAT_TARGETS = {
     "generic_f32": (_V3, {"avx2", "fma"}),
     "x86_fma_f32": (_V3, {"avx2", "fma"}),
