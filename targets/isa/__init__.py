@@ -15,6 +15,7 @@ MICROKERNELS: dict[str, str] = {
     "arm_dsp": "edgekiln.targets.isa.arm_dsp:ARM_DSP",
     "arm_mve": "edgekiln.targets.isa.arm_mve:ARM_MVE",
     "armv7_neon": "edgekiln.targets.isa.arm_neon:ARMV7_NEON",
+    "x86_sse41": "edgekiln.targets.isa.x86_sse41:SSE41",
     "x86_avx2": "edgekiln.targets.isa.x86_avx2:AVX2",
     "x86_avx_vnni": "edgekiln.targets.isa.x86_vnni:AVX_VNNI",
     "x86_vnni": "edgekiln.targets.isa.x86_vnni:AVX512_VNNI",
@@ -24,6 +25,7 @@ MICROKERNELS: dict[str, str] = {
     "generic_f32": "edgekiln.targets.isa.float32:GENERIC",
     "arm_f32": "edgekiln.targets.isa.float32:NEON",
     "armv7_f32": "edgekiln.targets.isa.float32:ARMV7",
+    "x86_sse_f32": "edgekiln.targets.isa.float32:SSE",
     "x86_fma_f32": "edgekiln.targets.isa.float32:AVX2",
     "x86_avx512_f32": "edgekiln.targets.isa.float32:AVX512",
 }
@@ -38,6 +40,7 @@ FLOAT32: dict[str, str] = {
     "arm_dsp": "generic_f32",
     "arm_mve": "generic_f32",
     "armv7_neon": "armv7_f32",
+    "x86_sse41": "x86_sse_f32",
     "x86_avx2": "x86_fma_f32",
     "x86_avx_vnni": "x86_fma_f32",
     "x86_vnni": "x86_avx512_f32",

@@ -1,11 +1,10 @@
-"""x86 with AVX2 and no VNNI.
+"""x86 without VNNI: bytes become words, and PMADDWD, which is exact, multiplies those.
 
-`vpmaddubsw` would multiply u8 by s8 directly, but it saturates to int16: 2·255·127 does not fit. So
-bytes become int16, and `vpmaddwd`, which is exact, multiplies those.
+PMADDUBSW would multiply u8 by s8 directly, but it saturates to int16: 2·255·127 does not fit.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Expr, cast, const, llvm, reinterpret, splat
@@ -16,32 +15,45 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Avx2MicroKernel(X86MicroKernel):
+class WordMicroKernel(X86MicroKernel):
     """Splits each word into its even and its odd byte: a broadcast pixel costs two instructions for
     all of its channels.
     """
 
     @property
     def filtering(self) -> MicroKernel:
-        return _PAIRS
+        # Half the instructions of a dot product of bytes: one PMADDWD, one PADDD.
+        return WordPairMicroKernel.of(self, dots_per_cycle=1.5 * self.dots_per_cycle)
 
     @property
-    def depthwise(self) -> "Avx2WordMicroKernel":
-        return _WORDS
+    def depthwise(self) -> MicroKernel:
+        return InterleavedWordMicroKernel.of(self)
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         return self.by_register(_dot, lanes, (acc, 1), (a, 4), (w, 4))
 
 
-class Avx2PairMicroKernel(PairMicroKernel):
+class WordPairMicroKernel(PairMicroKernel):
     """Multiplies words that are words already."""
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         return self.by_register(_add_products, lanes, (acc, 1), (a, 2), (w, 2))
 
 
-class Avx2WordMicroKernel(X86MicroKernel):
+class InterleavedWordMicroKernel(X86MicroKernel):
     """Multiplies words: rows are widened while they are interleaved, weights when packed."""
+
+    @classmethod
+    def of(cls, mk: MicroKernel) -> Self:
+        """The form of an instruction set that multiplies bytes as words."""
+        return cls(
+            name=mk.name,
+            activation=mk.activation,
+            lanes=mk.lanes,
+            k_step=2,
+            register_lanes=mk.register_lanes,
+            registers=mk.registers,
+        )
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         return self.by_register(_add_products, lanes, (acc, 1), (a, 4), (w, 4))
@@ -73,26 +85,3 @@ def _add_products(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
     name = "llvm.x86.avx2.pmadd.wd" if lanes == 8 else "llvm.x86.sse2.pmadd.wd"
     words = (reinterpret(operand, f"int16x{2 * lanes}") for operand in (a, w))
     return acc + llvm(name, f"int32x{lanes}", *words)
-
-
-AVX2 = Avx2MicroKernel(
-    name="x86_avx2",
-    activation="uint8",
-    lanes=(32, 16, 8, 4),
-    register_lanes=8,
-    registers=16,
-    weight_registers=2,  # even and odd bytes as words
-    scratch_registers=3,
-    dot_latency=2,  # only the final vpaddd's depend on each other
-    dots_per_cycle=1.0,  # two vpmaddwd
-)
-_WORDS = Avx2WordMicroKernel(
-    name="x86_avx2",
-    activation="uint8",
-    lanes=AVX2.lanes,
-    k_step=2,
-    register_lanes=AVX2.register_lanes,
-    registers=AVX2.registers,
-)
-# Half the instructions of a dot product of bytes: one `vpmaddwd`, one `vpaddd`.
-_PAIRS = Avx2PairMicroKernel.of(AVX2, dots_per_cycle=1.5)
