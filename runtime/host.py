@@ -66,6 +66,28 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     return frozenset((lines.get("flags") or lines.get("Features") or "").split())
 
 
+def identities(root: Path = ROOT) -> frozenset[str]:
+    """What this machine is: `compatible` of its device tree ("brcm,bcm2712"), and its processor's
+    maker and family, alone and with the model ("GenuineIntel-6", "GenuineIntel-6-190").
+    """
+    found = {*(_text(root / "proc/device-tree/compatible") or "").split("\0")}
+    cpuinfo = _cpuinfo(root / "proc/cpuinfo")
+    if "vendor_id" in cpuinfo:
+        family = f"{cpuinfo['vendor_id']}-{cpuinfo.get('cpu family')}"
+        found |= {family, f"{family}-{cpuinfo.get('model')}"}
+    return frozenset(found - {""})
+
+
+def fastest_cpus(root: Path = ROOT) -> tuple[int, ...]:
+    """The CPUs that are on, without those of a slower kind: the kernel tells their capacity
+    (Documentation/ABI/testing/sysfs-devices-system-cpu, `cpu_capacity`).
+    """
+    online = _numbers(_text(root / CPU / "online"))
+    capacities = {cpu: _scaled(root / CPU / f"cpu{cpu}/cpu_capacity", 1) or 0.0 for cpu in online}
+    most = max(capacities.values(), default=0.0)
+    return tuple(cpu for cpu in online if capacities[cpu] == most)
+
+
 def machine(root: Path = ROOT, architecture: str = platform.machine()) -> Machine:
     """`architecture` is what `uname -m` says: no file does."""
     cpuinfo = _cpuinfo(root / "proc/cpuinfo")

@@ -44,6 +44,7 @@ class EmulatedBoard:
     code_bytes: int
     ram_origin: int
     ram_bytes: int
+    vectors_origin: int = 0  # where the core looks for its vectors after reset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,9 @@ class TargetProfile:
     caches: Caches
     channel_multiple: int  # pruned widths are multiples of this: the vector's lanes
     toolchain: Toolchain
+    # What a machine with this chip says of itself, see `runtime.host.identities`. Empty: it is the
+    # profile of every chip with its features.
+    recognized_by: tuple[str, ...] = ()
     qemu_cpu: str = ""  # QEMU's model that has these features, for `--device qemu:…`
     scheduling_model: str = ""  # the processor whose pipeline LLVM models most like this one's
     meter: str = "auto"  # power meter; "none" where there is no sensor

@@ -10,7 +10,7 @@ from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.targets import files
 from edgekiln.targets.description import Caches, TargetProfile
 
-CACHE_DIR = Path("/sys/devices/system/cpu/cpu0/cache")
+CPUS = Path("/sys/devices/system/cpu")
 UNITS = {"K": 1024, "M": 1024**2}
 
 
@@ -22,6 +22,7 @@ class Fit:
     found: tuple[str, ...]  # features the profile needs and the CPU has
     missing: tuple[str, ...]
     same_machine: bool  # e.g. both x86_64
+    recognized: bool | None = None  # whether this is the profile's chip; None: it is no one chip's
 
     @property
     def fits(self) -> bool:
@@ -29,25 +30,39 @@ class Fit:
         return self.same_machine and not self.missing
 
 
-def fit(candidate: TargetProfile, machine: str, flags: frozenset[str]) -> Fit:
+def fit(
+    candidate: TargetProfile,
+    machine: str,
+    flags: frozenset[str],
+    identities: frozenset[str] = frozenset(),
+) -> Fit:
     """Compare what `candidate` needs with a CPU's `flags` (as /proc/cpuinfo spells them)."""
+    names = candidate.recognized_by
     return Fit(
         profile=candidate,
         found=tuple(f for f in candidate.features if f in flags),
         missing=tuple(f for f in candidate.features if f not in flags),
         same_machine=candidate.machine == machine,
+        recognized=not identities.isdisjoint(names) if names else None,
     )
 
 
 def fits() -> tuple[Fit, ...]:
-    """Every profile against this machine, the one that asks most of the CPU first."""
-    machine, flags = platform.machine(), host.cpu_flags()
-    ranked = sorted(files.shipped(), key=lambda p: (-len(p.features), p.name))
-    return tuple(fit(candidate, machine, flags) for candidate in ranked)
+    """Every profile against this machine: the one of this very chip, then those of many chips, then
+    those of other chips; among them the one that asks most of the CPU first.
+    """
+    machine, flags, identities = platform.machine(), host.cpu_flags(), host.identities()
+    found = (fit(candidate, machine, flags, identities) for candidate in files.shipped())
+    return tuple(sorted(found, key=_rank))
+
+
+def _rank(candidate: Fit) -> tuple[int, int, str]:
+    place = {True: 0, None: 1, False: 2}[candidate.recognized]
+    return place, -len(candidate.profile.features), candidate.profile.name
 
 
 def best(candidates: tuple[Fit, ...]) -> TargetProfile | None:
-    """The first that fits: it uses the most of the CPU."""
+    """The first that fits: this chip's, or the one that uses the most of the CPU."""
     return next((candidate.profile for candidate in candidates if candidate.fits), None)
 
 
@@ -57,7 +72,8 @@ def runs_here(target: TargetProfile) -> Fit:
 
 
 def host_profile() -> TargetProfile:
-    """The best fitting profile, with this machine's cores and caches. Its name stays "host".
+    """The best fitting profile, with this machine's cores and caches: of its fastest cores, where
+    they are of several kinds. Its name stays "host".
 
     Raises:
         UnsupportedError: no profile fits.
@@ -69,20 +85,21 @@ def host_profile() -> TargetProfile:
             f"no target profile fits this machine ({platform.machine()})",
             "`edgekiln targets detect` says what is missing; name another target to build for it",
         )
-    cores = os.cpu_count() or base.cores
+    fastest = host.fastest_cpus()
+    cores = len(fastest) or os.cpu_count() or base.cores
     return replace(
         base,
         name=files.HOST,
         description=f"This machine, by {base.name}",
         bases=(base.name, *base.bases),
         cores=cores,
-        caches=read_caches(base.caches),
+        caches=read_caches(base.caches, CPUS / f"cpu{min(fastest, default=0)}/cache"),
         tvm={**base.tvm, "num-cores": cores},
     )
 
 
-def read_caches(default: Caches, directory: Path = CACHE_DIR) -> Caches:
-    """Cache sizes of the first core from /sys; a level not listed there keeps the default's."""
+def read_caches(default: Caches, directory: Path) -> Caches:
+    """Cache sizes of a core from its `cache` in /sys; a level not listed keeps the default's."""
     sizes = {"l1d": default.l1d, "l2": default.l2, "l3": default.l3}
     for index in sorted(directory.glob("index*")):
         try:

@@ -21,6 +21,7 @@ ASSEMBLERS: Mapping[str, tuple[str, str]] = {
     "aarch64": ("aarch64-linux-gnu", "+all"),
     "armv7e-m": ("thumbv7em-none-eabihf", "+fp-armv8d16sp"),
     "armv7l": ("armv7l-linux-gnueabihf", "+neon,+vfp4,+hwdiv-arm"),
+    "armv8-m": ("thumbv8m.main-none-eabihf", "+dsp,+fp-armv8d16sp"),
     "armv8.1-m": ("thumbv8.1m.main-none-eabihf", "+mve.fp,+lob"),
 }
 

@@ -14,6 +14,7 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.conv2d.paired import PairedConvolutionKernel, cheapest
 from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
 from edgekiln.compiler.lowering.finish import finish_of
@@ -36,7 +37,7 @@ def conv2d(low: Lowering, node: Node, op: Conv2d) -> None:
         low.call(node, depthwise.build(low.kernels_of(node)), op="depthwise_conv2d", macs=macs)
     else:
         make = partial(ConvolutionKernel, groups=op.groups, compact=low.compact)
-        convolution = low.tuned(node, _kernel(make, op, x, y, residual))
+        convolution = _cheapest(low, node, _kernel(make, op, x, y, residual))
         low.call(node, convolution.build(low.kernels_of(node)), macs=macs)
 
 
@@ -57,8 +58,15 @@ def dense(low: Lowering, node: Node, op: Dense) -> None:
         window=Window(kernel=(1, 1)),
     )
     of_x, of_y = _as_matrix(x, rows, features), _as_matrix(y, rows, channels)
-    kernel = low.tuned(node, _kernel(ConvolutionKernel, one_tap, of_x, of_y, residual))
+    kernel = _cheapest(low, node, _kernel(ConvolutionKernel, one_tap, of_x, of_y, residual))
     low.call(node, kernel.build(low.kernels_of(node)), macs=rows * channels * features)
+
+
+def _cheapest(
+    low: Lowering, node: Node, kernel: ConvolutionKernel
+) -> ConvolutionKernel | PairedConvolutionKernel:
+    """The kernel in the form that suits its weights, with its tile."""
+    return low.tuned(node, cheapest(kernel, low.kernels_of(node)))
 
 
 def _as_matrix(tensor: Tensor, rows: int, features: int) -> Tensor:

@@ -24,6 +24,8 @@ static const struct {
     int bit;
     uint32_t os;
 } FEATURES[] = {
+    {"pni", 1, 0, ECX, 0, OS_NONE},
+    {"ssse3", 1, 0, ECX, 9, OS_NONE},
     {"sse4_1", 1, 0, ECX, 19, OS_NONE},
     {"sse4_2", 1, 0, ECX, 20, OS_NONE},
     {"popcnt", 1, 0, ECX, 23, OS_NONE},

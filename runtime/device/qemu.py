@@ -18,6 +18,7 @@ EMULATORS = {
     "aarch64": "qemu-aarch64",
     "armv7e-m": "qemu-system-arm",
     "armv7l": "qemu-arm",
+    "armv8-m": "qemu-system-arm",
     "armv8.1-m": "qemu-system-arm",
     "riscv64": "qemu-riscv64",
     "x86_64": "qemu-x86_64",

@@ -4,6 +4,8 @@ Its last operand may be one word of a register, so the sixteen bytes of a pixel 
 serve four steps: LLVM picks this form for a broadcast of a word.
 """
 
+from dataclasses import replace
+
 from edgekiln.targets.isa.arm_common import QUAD, A64MicroKernel, by_register
 from edgekiln.targets.isa.expressions import Expr, llvm
 
@@ -31,4 +33,14 @@ ARM_DOTPROD = DotprodMicroKernel(
     dot_latency=2,
     dots_per_cycle=2.0,
     epilogue_cycles=3.5,
+)
+# The Cortex-A55 by LLVM's model of it (AArch64SchedA55.td): SDOT one a cycle, result after 4; the
+# epilogue's 6 instructions take one of its two pipes each, or both; all in order.
+ARM_DOTPROD_A55 = replace(
+    ARM_DOTPROD,
+    name="arm_dotprod_a55",
+    in_order=True,
+    dot_latency=4,
+    dots_per_cycle=1.0,
+    epilogue_cycles=6.0,
 )

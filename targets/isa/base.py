@@ -63,6 +63,7 @@ class MicroKernel(ABC):
     dot_latency: int = 5  # cycles until an accumulator can be used again
     dots_per_cycle: float = 1.0  # registers' worth
     operand_dots: float = 0.0  # what `operand` takes for a pixel, in dot products of a register
+    pick_dots: float = 0.0  # what `picked` takes for a pixel, likewise
     weight_dots: float = 0.0  # what widening a register of weights takes, likewise
     in_order: bool = False  # loads do not hide behind dot products
     epilogue_cycles: float = 6.0  # per register: convert, scale, clamp, round, narrow, store
@@ -239,6 +240,22 @@ class MicroKernel(ABC):
         of codes, or floats. None: that would not pay.
         """
         return None
+
+    @property
+    def paired(self) -> "MicroKernel | None":
+        """What adds two products of bytes in 16 bits: exact where no two weights are too large, and
+        then faster. None: that would not pay.
+        """
+        return None
+
+    def picked(self, window: Expr, places: Expr, lanes: int) -> Expr:
+        """Return a factor of `dot` on what `paired` is: four of a pixel's bytes, for every lane.
+
+        Args:
+            window: `activation` × 16 of a pixel.
+            places: int32, the bytes of which are the places of the four.
+        """
+        raise NotImplementedError
 
     @property
     def depthwise(self) -> "MicroKernel":

@@ -1,4 +1,5 @@
-"""float32 on every instruction set: a lane takes one product at a time, by a fused multiply-add.
+"""float32 on every instruction set: a lane takes one product at a time, by a fused multiply-add
+where there is one.
 
 Where `MicroKernel` speaks of bytes, these count elements.
 """
@@ -9,7 +10,8 @@ from edgekiln.targets.isa.arm_common import QUAD, A64MicroKernel, ArmMicroKernel
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Expr, shuffle, splat
 from edgekiln.targets.isa.generic import GenericMicroKernel, round_by_adding
-from edgekiln.targets.isa.x86_common import X86MicroKernel
+from edgekiln.targets.isa.x86_common import PART, X86MicroKernel
+from edgekiln.targets.isa.x86_sse41 import SSE41, SseMicroKernel
 
 
 class Float32MicroKernel(MicroKernel):
@@ -37,6 +39,16 @@ class X86Float32(Float32MicroKernel, X86MicroKernel):
     @property
     def filtering(self) -> MicroKernel:
         return self
+
+
+class SseFloat32(SseMicroKernel, X86Float32):
+    """A product is rounded, and then the sum: floats are no codes, and one rounding would cost
+    thirty instructions. Where functions count on it, `fma` has it still.
+    """
+
+    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+        del lanes
+        return acc + a * w
 
 
 class A64Float32(Float32MicroKernel, A64MicroKernel):
@@ -74,6 +86,19 @@ AVX2 = X86Float32(
     registers=16,
     dot_latency=4,
     dots_per_cycle=2.0,
+    epilogue_cycles=2.0,
+)
+# As for codes: one multiplication a cycle, and its result after 5, a sum's after 3.
+SSE = SseFloat32(
+    name="x86_sse_f32",
+    activation="float32",
+    lanes=(8, 4),
+    register_lanes=PART,
+    k_step=1,
+    x_bytes=1,
+    registers=16,
+    dot_latency=3,
+    loop_costs=SSE41.loop_costs,
     epilogue_cycles=2.0,
 )
 # Cortex-A76's optimization guide: FMLA two a cycle, and after 4, or 2 from one to the next.

@@ -1,81 +1,8 @@
-"""x86 with AVX2 and no VNNI.
+"""x86 with AVX2 and no VNNI: words in registers of 256 bits."""
 
-`vpmaddubsw` would multiply u8 by s8 directly, but it saturates to int16: 2·255·127 does not fit. So
-bytes become int16, and `vpmaddwd`, which is exact, multiplies those.
-"""
+from edgekiln.targets.isa.x86_words import WordMicroKernel
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Expr, cast, const, llvm, reinterpret, splat
-from edgekiln.targets.isa.x86_common import PairMicroKernel, X86MicroKernel
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-
-class Avx2MicroKernel(X86MicroKernel):
-    """Splits each word into its even and its odd byte: a broadcast pixel costs two instructions for
-    all of its channels.
-    """
-
-    @property
-    def filtering(self) -> MicroKernel:
-        return _PAIRS
-
-    @property
-    def depthwise(self) -> "Avx2WordMicroKernel":
-        return _WORDS
-
-    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-        return self.by_register(_dot, lanes, (acc, 1), (a, 4), (w, 4))
-
-
-class Avx2PairMicroKernel(PairMicroKernel):
-    """Multiplies words that are words already."""
-
-    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-        return self.by_register(_add_products, lanes, (acc, 1), (a, 2), (w, 2))
-
-
-class Avx2WordMicroKernel(X86MicroKernel):
-    """Multiplies words: rows are widened while they are interleaved, weights when packed."""
-
-    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-        return self.by_register(_add_products, lanes, (acc, 1), (a, 4), (w, 4))
-
-    def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
-        zero = splat(const(0, "uint8"), lanes)
-        first, second, *_ = *rows, zero
-        return super().interleave([first, zero, second, zero], lanes)
-
-    def arrange(self, weights: "NDArray[np.generic]") -> "NDArray[np.generic]":
-        return weights.astype("int16").view("int8")
-
-
-def _dot(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-    words = 2 * lanes
-    eight = splat(const(8, "int16"), words)
-    # The halves of `a` and `w` depend on one operand only: LLVM computes each once per tile.
-    a16 = reinterpret(a, f"uint16x{words}")
-    w16 = reinterpret(w, f"int16x{words}")
-    a_even = a16 & splat(const(0xFF, "uint16"), words)
-    a_odd = a16 >> cast(eight, f"uint16x{words}")
-    w_even = (w16 << eight) >> eight
-    w_odd = w16 >> eight
-    return _add_products(_add_products(acc, a_even, w_even, lanes), a_odd, w_odd, lanes)
-
-
-def _add_products(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
-    """Add two int16 products a lane; `a` and `w` are in any form of as many bytes."""
-    name = "llvm.x86.avx2.pmadd.wd" if lanes == 8 else "llvm.x86.sse2.pmadd.wd"
-    words = (reinterpret(operand, f"int16x{2 * lanes}") for operand in (a, w))
-    return acc + llvm(name, f"int32x{lanes}", *words)
-
-
-AVX2 = Avx2MicroKernel(
+AVX2 = WordMicroKernel(
     name="x86_avx2",
     activation="uint8",
     lanes=(32, 16, 8, 4),
@@ -86,13 +13,3 @@ AVX2 = Avx2MicroKernel(
     dot_latency=2,  # only the final vpaddd's depend on each other
     dots_per_cycle=1.0,  # two vpmaddwd
 )
-_WORDS = Avx2WordMicroKernel(
-    name="x86_avx2",
-    activation="uint8",
-    lanes=AVX2.lanes,
-    k_step=2,
-    register_lanes=AVX2.register_lanes,
-    registers=AVX2.registers,
-)
-# Half the instructions of a dot product of bytes: one `vpmaddwd`, one `vpaddd`.
-_PAIRS = Avx2PairMicroKernel.of(AVX2, dots_per_cycle=1.5)

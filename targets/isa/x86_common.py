@@ -85,20 +85,25 @@ class X86MicroKernel(MicroKernel):
         if not clip.rectified:
             zero = splat(cast(clip.zero, "int16"), 2 * size)
             words = [pair.plus(zero) for pair in words]
-        if len(words) == 1:
-            # Two registers made one of words: its halves are what PACKUSWB takes.
-            words = [words[0].part(at, size) for at in (0, size)]
-        return pack("packuswb", 16, *words).in_order()
+        if len(words) > 1:
+            return pack("packuswb", 16, *words).in_order()
+        # Two registers made one of words: its halves are what PACKUSWB takes, unless they are
+        # smaller than any register.
+        (joined,) = words
+        if size == PART:
+            return pack("packuswb", 16, joined, joined).part(0, lanes).in_order()
+        return pack("packuswb", 16, *(joined.part(at, size) for at in (0, size))).in_order()
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
         if self.width(lanes) == 1:
             return super().interleave(rows, lanes)
         zero = splat(const(0, "uint8"), lanes)
         a, b, c, d, *_ = *rows, zero, zero, zero
-        first = [unpack(a, b, half, 1, lanes) for half in (0, 1)]
-        second = [unpack(c, d, half, 1, lanes) for half in (0, 1)]
-        if self.width(lanes) == 2:  # registers half full: join them
-            first, second = ([shuffle(halves, range(2 * lanes))] for halves in (first, second))
+        halves = (0, 1) if lanes >= _ROW else (0,)
+        first = [unpack(a, b, half, 1, lanes) for half in halves]
+        second = [unpack(c, d, half, 1, lanes) for half in halves]
+        if self.width(lanes) == len(halves) == 2:  # registers half full: join them
+            first, second = ([shuffle(both, range(2 * lanes))] for both in (first, second))
         registers = [
             unpack(*pair, half, 2, 4 * self.register)
             for pair in zip(first, second, strict=True)
@@ -110,7 +115,7 @@ class X86MicroKernel(MicroKernel):
         """The lanes as unpacking leaves them; packing brings them back to their places."""
         if self.width(lanes) == 1:
             return None
-        groups = lanes // 16  # of a row's bytes, 128 bits each
+        groups = max(1, lanes // _ROW)  # of a row's bytes, 128 bits each
         return [
             16 * (part % groups) + 8 * (part // groups) + 4 * register + lane
             for register in range(self.width(lanes))

@@ -1,4 +1,6 @@
-"""Whole programs for Arm under QEMU: the bits of the program for x86, in each form they come in."""
+"""Whole programs for Arm, and for x86 without AVX, under QEMU: the bits of the program for AVX2, in
+each form they come in.
+"""
 
 import os
 import subprocess
@@ -22,8 +24,8 @@ from tests.e2e.compiled_models import build, random_nets, residual_net
 
 REFERENCE = "x86-64-v3"
 ARM = [name for name in profile.names()[1:] if profile.load(name).machine in ("aarch64", "armv7l")]
-# One of each instruction set.
-SOME = ["rpi4", "rpi5", "neoverse-v1", "rpi2-armv7"]
+# One of each micro-kernel.
+SOME = ["rpi4", "rpi5", "rk3566", "neoverse-v1", "rpi2-armv7", "x86-64-v2"]
 
 CALLER = r"""
 #include <stdio.h>

@@ -150,3 +150,15 @@ def test_a_device_that_cools_by_slowing_is_throttling(tmp_path):
     assert host.state(tree(tmp_path, **files)).throttled_now is False
     assert host.state(tree(tmp_path, **{f"{device}cur_state": "2"})).throttled_now is True
     assert host.state(tree(tmp_path, **{f"{device}type": "fan"})).throttled_now is None
+
+
+def test_a_machine_says_by_which_names_it_is_known(tmp_path):
+    tree = tmp_path / "proc/device-tree"
+    tree.mkdir(parents=True)
+    (tree / "compatible").write_bytes(b"raspberrypi,5-model-b\0brcm,bcm2712\0")
+    assert host.identities(tmp_path) == {"raspberrypi,5-model-b", "brcm,bcm2712"}
+    (tmp_path / "proc/cpuinfo").write_text(
+        "vendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 190\nmodel name\t: N100\n"
+    )
+    assert host.identities(tmp_path) > {"GenuineIntel-6", "GenuineIntel-6-190"}
+    assert host.identities(tmp_path / "absent") == set()

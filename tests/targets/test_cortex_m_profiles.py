@@ -15,8 +15,10 @@ MICROCONTROLLERS = [name for name in profile.names()[1:] if profile.load(name).m
 PACKAGES = "gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
 
 
-def test_three_microcontrollers_ship() -> None:
-    assert MICROCONTROLLERS == ["cortex-m4", "cortex-m55", "cortex-m7"]
+def test_five_microcontrollers_ship() -> None:
+    assert MICROCONTROLLERS == [
+        "cortex-m33", "cortex-m4", "cortex-m55", "cortex-m7", "cortex-m85",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MICROCONTROLLERS)

@@ -111,4 +111,19 @@ def test_every_microkernel_is_one_that_the_tests_of_kernels_run() -> None:
     from edgekiln.targets.isa import MICROKERNELS
 
     here, emulated = harness.TARGETS | harness.FLOAT_TARGETS, harness.EMULATED
-    assert {*here, *emulated, *harness.FLOAT_EMULATED} == set(MICROKERNELS)
+    run = {*here, *emulated, *harness.FLOAT_EMULATED}
+    assert run | set(harness.SAME_INSTRUCTIONS) == set(MICROKERNELS)
+    assert set(harness.SAME_INSTRUCTIONS.values()) <= run
+
+
+@pytest.mark.parametrize(("name", "other"), harness.SAME_INSTRUCTIONS.items())
+def test_a_micro_kernel_with_costs_of_its_own_has_the_instructions_of_the_other(
+    name: str, other: str
+) -> None:
+    from edgekiln.targets import isa
+
+    mine, theirs = isa.load(name), isa.load(other)
+    assert type(mine) is type(theirs)
+    assert mine != theirs
+    shape = ("activation", "lanes", "k_step", "x_bytes", "rows", "registers", "matrix")
+    assert [getattr(mine, field) for field in shape] == [getattr(theirs, field) for field in shape]

@@ -74,6 +74,7 @@ def link_flags(profile: TargetProfile) -> tuple[str, ...]:
     board, core = profile.board, profile.toolchain.cflags
     assert board is not None
     memories = {
+        "VECTORS_ORIGIN": board.vectors_origin,
         "CODE_ORIGIN": board.code_origin,
         "CODE_BYTES": board.code_bytes,
         "RAM_ORIGIN": board.ram_origin,

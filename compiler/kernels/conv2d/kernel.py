@@ -38,6 +38,10 @@ class ConvolutionKernel(ConvolutionSpec):
         plans = replace(self, tile=None)._plans(mk)
         return alternating(*(plan.ranked for plan in plans))
 
+    def cycles(self, mk: MicroKernel) -> float:
+        """What it takes by the cheapest algorithm, roughly."""
+        return min(plan.ranked[0][0] for plan in self._plans(mk))
+
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
         """Build the kernel: by the algorithm of its tile, or by what takes the fewest cycles."""

@@ -45,6 +45,7 @@ class Channels:
     """The block of output channels that is being emitted."""
 
     block: Block
+    number: Index  # of the blocks of all groups
     x_offset: Index  # of the group's first input channel
     weights: Index  # of the block's packed weights
     lane: Index  # of its first lane in bias and mult
@@ -112,6 +113,7 @@ class Packing:
             share: of the blocks of the only group, the first one and the one behind the last.
         """
         lane = done = 0
+        count = sum(block.count for block in self.layout)
         block_bytes = self.taps * self.steps * self.mk.k_step
         with repeat(self.conv.groups) as g:
             for block in self.layout:
@@ -120,6 +122,7 @@ class Packing:
                     at = let(g * self.group_lanes + i * block.channels + lane)
                     yield Channels(
                         block=block,
+                        number=g * count + i + done,
                         x_offset=g * self.ic,
                         weights=let(at * block_bytes),
                         lane=at,

@@ -82,7 +82,7 @@ class FmaEmitter:
                 pixel = let(self._column(source, lanes))
                 for output, tap in uses:
                     acc = load(sums[output], 0, lanes)
-                    store(sums[output], 0, plan.mk.fma(pixel, taps[tap], acc, lanes), lanes)
+                    store(sums[output], 0, plan.mk.dot(acc, pixel, taps[tap], lanes), lanes)
         for output, total in enumerate(sums):
             w = start + output * plan.together
             y = let(conv.y.index(at.n, at.h, w, at.channel))

@@ -13,6 +13,7 @@ LOOP = {
     "aarch64": "1: subs %w0, %w0, #1; b.ne 1b",
     "armv7l": "1: subs %0, %0, #1; bne 1b",
     "armv7e-m": "1: subs %0, %0, #1; bne 1b",
+    "armv8-m": "1: subs %0, %0, #1; bne 1b",
     "armv8.1-m": "mov lr, %0; 1: nop; le lr, 1b",
 }
 MAIN = """

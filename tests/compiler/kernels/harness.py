@@ -25,12 +25,14 @@ from tests.conftest import MANY
 Array = NDArray[Any]
 
 _V3 = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
+_V2 = _V3 | {"mcpu": "x86-64-v2"}
 _VNNI, _VBMI = _V3 | {"mcpu": "cascadelake"}, _V3 | {"mcpu": "icelake-server"}
 # The micro-kernels this machine may be able to run: LLVM's target and the CPU flags it needs.
 # AVX-VNNI's intrinsics are AVX-512's at 256 bits: a CPU with either form runs its kernels.
 TARGETS = {
     "generic_u8": (_V3, {"avx2"}),
     "generic_s8": (_V3, {"avx2"}),
+    "x86_sse41": (_V2, {"sse4_1", "ssse3"}),
     "x86_avx2": (_V3, {"avx2", "fma"}),
     "x86_avx_vnni": (_VNNI, {"avx512_vnni", "avx512vl"}),
     "x86_vnni": (_VNNI, {"avx512_vnni", "avx512vl"}),
@@ -48,8 +50,12 @@ EMULATED = {
     "arm_mve": "cortex-m55",
 }
 
+# Micro-kernels that differ from another one in what things cost: its tests are theirs.
+SAME_INSTRUCTIONS = {"arm_dotprod_a55": "arm_dotprod", "x86_zen5": "x86_vbmi"}
+
 FLOAT_TARGETS = {
     "generic_f32": (_V3, {"avx2", "fma"}),
+    "x86_sse_f32": (_V2, {"sse4_1", "ssse3"}),
     "x86_fma_f32": (_V3, {"avx2", "fma"}),
     "x86_avx512_f32": (_VNNI, {"avx512_vnni", "avx512vl"}),
 }
@@ -131,7 +137,7 @@ def run(
     dtype = out.dtype if isinstance(out, Nhwc) else "float32"
     result = np.random.default_rng(7).integers(0, 255, out.elements * np.dtype(dtype).itemsize)
     memory = result.astype(np.uint8).view(dtype)
-    call = _loaded(kernel, name, padded)
+    call = loaded(kernel, name, padded=padded)
     if not kernel.work:
         call(*inputs, *kernel.constants, memory)
         return memory
@@ -141,7 +147,7 @@ def run(
     return memory
 
 
-def _loaded(kernel: Kernel, name: str, padded: bool) -> Callable[..., None]:
+def loaded(kernel: Kernel, name: str, *, padded: bool = False) -> Callable[..., None]:
     """The kernel's function, compiled; of cases that share it, once."""
     key = (kernel.code.signature, name)
     if key not in _LATEST:

@@ -1,0 +1,134 @@
+"""Convolution of bytes in pairs: the bits of ONNX Runtime whatever the weights, and only where it
+pays.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.conv2d.paired import PairedConvolutionKernel, cheapest
+from edgekiln.compiler.kernels.conv2d.pairing import steps_of
+from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
+from edgekiln.targets import isa
+from tests.compiler.kernels import harness
+from tests.compiler.kernels.convolutions import Case, Problem, cases
+from tests.compiler.kernels.harness import Array, Codes, microkernel, quick, run
+
+paired = pytest.mark.parametrize("name", ["x86_avx2", "x86_sse41"])
+# Weights of a trained layer, pairs that just fit or just do not, and the ends of their range.
+KINDS = st.sampled_from(["trained", "halves", "ends", "sparse", "as they are"])
+
+
+def weights(kind: str, shape: tuple[int, ...], given: Array, seed: int) -> Array:
+    rng = np.random.default_rng(seed)
+    match kind:
+        case "trained":
+            drawn = rng.laplace(scale=25, size=shape)
+        case "halves":
+            drawn = rng.choice(np.array([-65, -64, 63, 64, 65]), shape)
+        case "ends":
+            drawn = rng.choice(np.array([-128, -127, 0, 1, 127]), shape)
+        case "sparse":
+            drawn = rng.integers(-128, 128, shape) * (rng.random(shape) < 0.1)
+        case _:
+            return given
+    return np.clip(np.rint(drawn), -128, 127).astype(np.int8)
+
+
+@paired
+@given(case=cases(), kind=KINDS)
+@quick
+def test_convolution_agrees_with_onnx_runtime(name: str, case: Case, kind: str) -> None:
+    mk = microkernel(name)
+    p = Problem(case, mk.activation)
+    p.weight = weights(kind, p.weight.shape, p.weight, case.seed)
+    conv = PairedConvolutionKernel(
+        y=p.y.tensor, finish=p.finish, groups=case.groups, **p.attributes()
+    )
+    memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
+    harness.assert_codes(memory, p.expected())
+
+
+@paired
+@given(case=cases(), kind=KINDS, choice=st.integers(0, 50))
+@quick
+def test_every_tile_and_a_residual_give_the_same_bits(
+    name: str, case: Case, kind: str, choice: int
+) -> None:
+    mk = microkernel(name)
+    p = Problem(case, mk.activation)
+    p.weight = weights(kind, p.weight.shape, p.weight, case.seed)
+    fused, other, total = p.residual()
+    clip = harness.bounds(total.dtype)
+    conv = PairedConvolutionKernel(
+        y=total, finish=RequantizeFinish(mult=p.mult, clip=clip), groups=case.groups,
+        residual=fused, **p.attributes(),
+    )  # fmt: skip
+    tiles = conv.tiles(mk)
+    conv = replace(conv, tile=tiles[choice % len(tiles)])
+    memory = run(conv.build(mk), name, [p.x.memory(), other.memory()], total, case.pieces)
+    own = replace(p.expected(), tensor=p.y.tensor)
+    harness.assert_codes(memory, Codes(total, harness.summed(own, other, total, clip)))
+
+
+@given(
+    seed=st.integers(0, 2**16), channels=st.integers(1, 24), taps=st.integers(1, 4),
+    run_=st.integers(1, 40), kind=KINDS,
+)  # fmt: skip
+@quick
+def test_no_pair_can_saturate_and_every_weight_has_one_place(
+    seed: int, channels: int, taps: int, run_: int, kind: str
+) -> None:
+    shape = (channels, taps * run_)
+    given_ = np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
+    layer = weights(kind, shape, given_, seed)
+    elements = steps_of(layer, taps).elements
+    chosen = np.where(elements >= 0, np.abs(layer.astype(int))[:, elements.clip(0)], 0)
+    assert (chosen.reshape(channels, -1, 2).sum(axis=2) <= 128).all()
+    found = np.sort(elements[elements >= 0])
+    assert len(np.unique(found)) == len(found)
+    # What has no place is 0 in every channel.
+    assert not layer[:, np.setdiff1d(np.arange(taps * run_), found)].any()
+
+
+def layer(weight: Array) -> ConvolutionKernel:
+    oc, ic, *_ = weight.shape
+    x = Nhwc(n=1, h=24, w=24, c=ic, dtype="uint8")
+    return ConvolutionKernel(
+        x=x, y=replace(x, c=oc), weight=weight, bias=np.zeros(oc, np.int32),
+        finish=RequantizeFinish(mult=np.full(oc, 0.01, np.float32)),
+    )  # fmt: skip
+
+
+@paired
+def test_weights_decide_whether_it_pays(name: str) -> None:
+    mk, rng = isa.load(name), np.random.default_rng(1)
+    small = rng.integers(-60, 61, (64, 64, 1, 1)).astype(np.int8)
+    large = rng.choice(np.array([-127, 127], np.int8), (64, 64, 1, 1))
+    assert isinstance(cheapest(layer(small), mk), PairedConvolutionKernel)
+    assert isinstance(cheapest(layer(large), mk), ConvolutionKernel)
+
+
+def test_chips_with_a_dot_product_of_bytes_have_no_use_for_it() -> None:
+    small = layer(np.ones((64, 64, 1, 1), np.int8))
+    for name in ("x86_vnni", "x86_avx_vnni", "arm_dotprod", "arm_neon", "generic_u8"):
+        assert cheapest(small, isa.load(name)) is small
+
+
+@paired
+def test_layers_with_other_weights_share_the_code(name: str) -> None:
+    mk, rng = isa.load(name), np.random.default_rng(2)
+    kernels: list[Any] = [
+        PairedConvolutionKernel.of(layer(rng.integers(-size, size, (32, 24, 1, 1)).astype(np.int8)))
+        for size in (20, 60, 127)
+    ]
+    built = [kernel.build(mk) for kernel in kernels]
+    assert len({kernel.code.signature for kernel in built}) == 1
+    # More steps are more weights, not more code.
+    assert built[0].constants[0].size < built[2].constants[0].size
