@@ -163,7 +163,9 @@ class BinaryKernel:
     def _on_reals(
         self, k: KernelBuilder, mk: MicroKernel, finish: RequantizeFinish
     ) -> tuple[_Value, Callable[[], Expr]]:
-        """As `_of_codes`, with the roundings of ONNX's DequantizeLinear, ∘ and QuantizeLinear."""
+        """How codes of y are computed with the roundings of DequantizeLinear, ∘ and QuantizeLinear;
+        and the zero of y's border.
+        """
         clip = None if finish.clip == all_codes(self.y.dtype) else finish.clip
         zeros = self.a.zero_point, self.b.zero_point
         by_reciprocal = divided_by_reciprocal(self.y.scale)

@@ -15,6 +15,7 @@ from edgekiln.compiler.onnx_model import (
 from edgekiln.compiler.onnx_model.conv_transpose import conv_from_transposed
 from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.gemm import gemm_from_matmul, plain_gemm
+from edgekiln.compiler.quantization.forms import table as forms
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
         raise
     while folding.fold(ready):  # what ONNX Runtime does not: ConstantOfShape
         ready = _simplify(ready)
+    forms.write(ready)
     rewrites.pool_from_reduce_mean(ready)
-    rewrites.depthwise_from_batch_norm(ready)
     rewrites.add_from_sub(ready)
     rewrites.max_pool_takes_padding(ready)
     conv_from_transposed(ready)
