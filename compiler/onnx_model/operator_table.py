@@ -175,9 +175,8 @@ _MOVES = (
     ),
     Operator(
         name="Gather", role="pass-through", integer="gather", float_form="gather",
-        attributes=("axis",), limits="constant indices in even steps, or int32 and int64 indices "
-        "of the call, in integers; an index outside "
-        "takes the nearest row, a constant one is refused",
+        attributes=("axis",), limits="constant indices, or int32 and int64 indices of the "
+        "call, in integers; an index outside takes the nearest row, a constant one is refused",
     ),
     Operator(
         name="Pad", role="quantized", integer="pad", float_form="pad", constants=(1, 2),
@@ -192,13 +191,14 @@ _MOVES = (
             "nearest_mode"),
         values={"antialias": (None,), "axes": (None,), "keep_aspect_ratio_policy": (None,),
             "mode": (None, "nearest")},
-        limits="nearest to whole multiples in integers; antialiasing, kept aspect ratios and "
-        "factors that cut a pixel become a MatMul an axis",
+        rewritten="but for nearest to whole multiples: a MatMul an axis, or of nearest a Gather",
+        limits="of sizes that are constant; antialiasing, kept aspect ratios and factors that cut "
+        "a pixel become a MatMul an axis in floats, too",
     ),
     Operator(
         name="Upsample", role="pass-through", integer="resize", float_form="resize",
         attributes=("mode", "scales"), values={"mode": (None, "nearest")},
-        limits="as Resize",
+        rewritten="as Resize", limits="as Resize",
     ),
     *(
         Operator(

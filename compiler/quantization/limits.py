@@ -5,7 +5,6 @@ accuracy and time for nothing. So the quantizer leaves such a node alone, and sa
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,11 +72,13 @@ def clips_away_zero(facts: ModelFacts, node: "onnx.NodeProto") -> bool:
 def stays_enclosed(facts: ModelFacts, node: "onnx.NodeProto") -> bool:
     """What is quantized only by its neighbours.
 
-    A Gather of activations moves codes; only a table's rows are quantized for its own sake. A
-    function of one value, such as the larger one of it and a number, joins the table next to it.
+    A Gather of activations moves codes; only a table's rows, and several that are taken in a
+    constant order, are quantized for its own sake. A function of one value, such as the larger one
+    of it and a number, joins the table next to it.
     """
     if node.op_type == "Gather":
-        return node.input[0] not in facts.constants
+        indices = facts.constant(node, 1)
+        return node.input[0] not in facts.constants and (indices is None or indices.size == 1)
     return operators.integer_form(node.op_type, node.domain) in _TABLES_TOO and (
         _one_value(facts, node) is None
     )
@@ -228,16 +229,6 @@ def _norm(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     return _one_result(facts, node) or _last_axis(facts, node)
 
 
-def _gather(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
-    indices = facts.constant(node, 1)
-    if indices is None:
-        return None
-    if indices.ndim > 1:
-        return "its indices are not one constant row"
-    steps = {int(b) - int(a) for a, b in pairwise(indices.reshape(-1))} or {1}
-    return None if len(steps) == 1 and min(steps) > 0 else "its indices are not in even steps"
-
-
 def _text(shape: Shape) -> str:
     return "(" + ", ".join(str(extent) for extent in shape) + ")"
 
@@ -263,5 +254,4 @@ _FURTHER: dict[str, Callable[[ModelFacts, "onnx.NodeProto"], str | None]] = {
     "tile": _copies,
     "softmax": _last_axis,
     "layer_norm": _norm,
-    "gather": _gather,
 }

@@ -9,6 +9,7 @@ from edgekiln.compiler.onnx_model import (
     io,
     model_inputs,
     operators,
+    resize,
     rewrites,
     rewriting,
 )
@@ -61,6 +62,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
         raise
     while folding.fold(ready):  # what ONNX Runtime does not: ConstantOfShape
         ready = _simplify(ready)
+    resize.in_products(ready, all_but_repeats=True)
     forms.write(ready)
     rewrites.pool_from_reduce_mean(ready)
     rewrites.add_from_sub(ready)

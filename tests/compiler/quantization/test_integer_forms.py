@@ -159,6 +159,19 @@ FORMS = {
         body="m = InstanceNormalization (h, g, b)", opset=13,
         constants={"g": f32(6), "b": f32(6)}, floats=("InstanceNormalization",),
     ),
+    "linear": Form(
+        body='m = Resize <mode = "linear", '
+        'coordinate_transformation_mode = "align_corners"> (h, , s)',
+        constants={"s": np.array([1, 1, 2, 1.5], np.float32)},
+    ),
+    "cubic": Form(
+        body='m = Resize <mode = "cubic"> (h, , s)',
+        constants={"s": np.array([1, 1, 0.5, 2], np.float32)},
+    ),
+    "nearest to odd sizes": Form(
+        body='m = Resize <mode = "nearest"> (h, , s)',
+        constants={"s": np.array([1, 1, 0.5, 1.5], np.float32)},
+    ),
     "response to neighbours": Form(
         body="m = LRN <size = 5, alpha = 0.5, beta = 0.75, bias = 1.0> (h)"
     ),
