@@ -32,7 +32,6 @@ _FALLBACK = tuple(
         BitwiseXor
         Cast to
         CastLike
-        CumSum exclusive reverse
         Einsum equation
         Equal
         GatherElements axis
@@ -61,9 +60,7 @@ _FALLBACK = tuple(
         Scatter axis
         ScatterElements axis reduction
         ScatterND reduction
-        Shrink bias lambd
         TopK axis k largest sorted
-        Trilu upper
         Xor
     """.strip().splitlines())
 )  # fmt: skip

@@ -13,6 +13,8 @@ from edgekiln.compiler.onnx_model.operator_row import (
 
 _WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
 _IMAGES = "2-D images only in integers"
+_ONE_ROW = "of sequences: a pool of images with one row"
+_ONE_IMAGE = "over other axes: over those of an image with the same values"
 _AXES = "axes keepdims noop_with_empty_axes"
 _BEHIND_THE_BATCH = "over the batch they stay float"
 _SPREAD = "operands broadcast in another way become constants of the result's shape, or an Expand"
@@ -90,7 +92,7 @@ _UNARY = tuple(
         (True, FALLBACK, ("Abs", "Elu alpha", "Selu alpha gamma", "Softplus", "Softsign")),
         (False, "function", ("Celu alpha", "Reciprocal")),
         (False, FALLBACK, ("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos",
-            "Cosh", "Floor", "Log", "Round", "Sign", "Sin", "Sinh", "Tan",
+            "Cosh", "Floor", "Log", "Round", "Shrink bias lambd", "Sign", "Sin", "Sinh", "Tan",
             "ThresholdedRelu alpha")),
     )
     for name, _, attributes in (entry.partition(" ") for entry in entries)
@@ -124,19 +126,21 @@ _POOLS = (
     Operator(
         name="AveragePool", role="pass-through", integer="average_pool", float_form="average_pool",
         attributes=(*_WINDOW, "ceil_mode", "count_include_pad"), ranks=(4,),
-        values={"dilations": (None, [1, 1])}, homogeneous=True, limits=_IMAGES + ", not dilated",
+        values={"dilations": (None, [1, 1])}, homogeneous=True, rewritten=_ONE_ROW,
+        limits=_IMAGES + ", not dilated",
     ),
     Operator(
         name="GlobalAveragePool", role="quantized", integer="global_average_pool",
-        float_form="global_average_pool", ranks=(4,), homogeneous=True, limits=_IMAGES,
+        float_form="global_average_pool", ranks=(4,), homogeneous=True, rewritten=_ONE_IMAGE,
+        limits=_IMAGES,
     ),
     Operator(
         name="GlobalMaxPool", role="enclosed", integer="global_max_pool",
-        float_form="global_max_pool", ranks=(4,), limits=_IMAGES,
+        float_form="global_max_pool", ranks=(4,), rewritten=_ONE_IMAGE, limits=_IMAGES,
     ),
     Operator(
         name="MaxPool", role="pass-through", integer="max_pool", float_form="max_pool",
-        attributes=(*_WINDOW, "ceil_mode"), ranks=(4,), homogeneous=True,
+        attributes=(*_WINDOW, "ceil_mode"), ranks=(4,), homogeneous=True, rewritten=_ONE_ROW,
         limits=_IMAGES + ", without the indices",
     ),
     Operator(
@@ -182,7 +186,8 @@ _MOVES = (
         name="Pad", role="quantized", integer="pad", float_form="pad", constants=(1, 2),
         attributes=("mode", "pads", "value"), values={"mode": (None, "constant")},
         limits="with constants, amounts of 0 and more, in integers",
-        rewritten="with a value below all others in front of a MaxPool: its pads",
+        rewritten="with a value below all others in front of a MaxPool: its pads; reflect, edge "
+        "and wrap: Gather; negative amounts: Slice",
     ),
     Operator(
         name="Resize", role="pass-through", integer="resize", float_form="resize",
@@ -215,7 +220,8 @@ _MOVES = (
     ),
     Operator(
         name="Slice", role="pass-through", integer="slice", float_form="slice",
-        constants=(1, 2, 3, 4), limits="constant bounds and steps above 0 in integers",
+        constants=(1, 2, 3, 4), rewritten="steps backwards: Gather",
+        limits="constant bounds and steps above 0 in integers",
     ),
     Operator(
         name="Split", role="pass-through", integer="split", float_form="split",
@@ -229,6 +235,8 @@ _REWRITTEN = tuple(
         rewritten=rewritten, limits=limits,
     )
     for name, attributes, rewritten, limits in (
+        ("CumSum", "exclusive reverse", "MatMul with a triangle of ones",
+         "of up to 1024 values behind the batch; others stay float"),
         ("InstanceNormalization", "epsilon",
          "LayerNormalization of rows, and a depthwise Conv with the slopes and offsets",
          "of operator set 17 and newer, with constant slopes and offsets; others stay float"),
@@ -242,6 +250,7 @@ _REWRITTEN = tuple(
         ("ReduceSum", _AXES, "as ReduceMean", _BEHIND_THE_BATCH),
         ("ReduceSumSquare", _AXES, "Mul and ReduceSum", _BEHIND_THE_BATCH),
         ("Sum", "", "Adds, two operands at a time", ""),
+        ("Trilu", "upper", "Mul by 1 and 0", ""),
         ("Where", "", "Mul by 1 and 0, and Add",
          "with a constant condition, and constants to fill with of up to 1000; others stay float"),
     )

@@ -63,9 +63,9 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     while folding.fold(ready):  # what ONNX Runtime does not: ConstantOfShape
         ready = _simplify(ready)
     resize.in_products(ready, all_but_repeats=True)
+    rewrites.add_from_sub(ready)
     forms.write(ready)
     rewrites.pool_from_reduce_mean(ready)
-    rewrites.add_from_sub(ready)
     rewrites.max_pool_takes_padding(ready)
     conv_from_transposed(ready)
     plain_gemm(ready)

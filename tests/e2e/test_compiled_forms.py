@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 
-from edgekiln.compiler.quantization import qdq
-from edgekiln.compiler.quantization.prepare import prepare
-from edgekiln.compiler.quantization.ranges import Observer
 from edgekiln.targets import profile
 from tests.compiler.float_models import make, write
+from tests.compiler.integer_forms import FORMS, model_of, quantized, samples
 from tests.compiler.qdq_models import QdqModel
 from tests.e2e.compiled_models import check
 
@@ -82,13 +81,19 @@ def rewritten() -> onnx.ModelProto:
 def test_what_was_rewritten_is_one_integer_program(
     tmp_path: Path, target: profile.TargetProfile
 ) -> None:
-    ready = prepare(rewritten())
-    nodes = qdq.quantized_nodes(ready, ())
-    tensors = qdq.observed_tensors(nodes, [w.name for w in ready.graph.initializer])
     x = np.random.default_rng(24).normal(size=(16, 6, 8, 10)).astype(np.float32)
-    ranges = Observer(ready, tensors, batch=16).ranges(lambda size: [{"x": x[:size]}])
-    model = write(qdq.quantize(ready, nodes, ranges), tmp_path / "net.onnx")
-    result = check(model, target)
+    result = check(write(quantized(rewritten(), x), tmp_path / "net.onnx"), target)
     assert not any(gap.op in ("fallback", "function") for gap in result.layers)
     assert max(gap.max_steps or 0 for gap in result.integer_layers) <= 1
     assert sum(gap.differing for gap in result.integer_layers) <= 20  # ties
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMS)
+def test_each_form_is_exact(tmp_path: Path, name: str) -> None:
+    model = quantized(model_of(FORMS[name]), samples(FORMS[name]))
+    result = check(write(model, tmp_path / "net.onnx"), profile.load("x86-64-v3"))
+    integer = [gap for gap in result.integer_layers if "float" not in gap.op]
+    assert integer
+    assert max(gap.max_steps or 0 for gap in integer) <= 1
+    assert all(gap.differing <= max(2, gap.elements / 500) for gap in integer)  # ties

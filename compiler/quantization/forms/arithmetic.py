@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.node_writer import NodeWriter
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts
 from edgekiln.compiler.quantization import limits
@@ -107,4 +108,18 @@ def where(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     if all(part in facts.constants for part in parts):
         return None
     w.op("Add", *parts, result=node.output[0])
+    return w.nodes
+
+
+def triangle(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
+    """The upper or the lower triangle of matrices: a product with 1 and 0."""
+    fixed = facts.fixed(node.input[0])
+    diagonal = facts.constant(node, 1)
+    if fixed is None or len(fixed) < 2 or (any(node.input[1:]) and diagonal is None):
+        return None
+    part = np.triu if operators.attributes(node).get("upper", 1) else np.tril
+    shift = 0 if diagonal is None else int(diagonal.reshape(-1)[0])
+    w = NodeWriter(facts=facts, node=node)
+    mask = w.constant(part(np.ones(fixed[-2:], np.float32), shift))
+    w.op("Mul", node.input[0], mask, result=node.output[0])
     return w.nodes

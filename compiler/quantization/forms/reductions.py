@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Of the other reductions: what is done to each value, and to the sum.
 _FUNCTIONS = {"ReduceL1": ("Abs", ""), "ReduceL2": ("", "Sqrt"), "ReduceSumSquare": ("", "")}
+_MOST_ADDED = 1024  # values along an axis, whose matrix has a row and a column for each
 _AXES_ARE_AN_OPERAND = {"ReduceSum": 13}  # since this operator set; of the others:
 _OF_THE_OTHERS = 18
 
@@ -113,6 +114,31 @@ def of_function(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     )  # fmt: skip
     if behind:
         w.op(behind, total, result=node.output[0])
+    return w.nodes
+
+
+def running_sum(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
+    """The sums of the first values, or the last ones, along an axis: a product with a triangle."""
+    fixed, axis = facts.fixed(node.input[0]), facts.constant(node, 1)
+    if fixed is None or axis is None:
+        return None
+    rank = 1 + len(fixed)
+    along = int(axis.reshape(-1)[0]) % rank
+    if along == 0 or fixed[along - 1] > _MOST_ADDED:
+        return None
+    given = operators.attributes(node)
+    count = fixed[along - 1]
+    # (value, sum): which values are in which sum.
+    matrix = np.triu(np.ones((count, count), np.float32), given.get("exclusive", 0))
+    matrix = matrix.T if given.get("reverse", 0) else matrix
+    w = NodeWriter(facts=facts, node=node)
+    order = list(range(rank))
+    order[along], order[-1] = order[-1], order[along]
+    moved = along != rank - 1
+    source = w.op("Transpose", node.input[0], perm=order) if moved else node.input[0]
+    summed = w.op("MatMul", source, w.constant(matrix), result="" if moved else node.output[0])
+    if moved:
+        w.op("Transpose", summed, perm=order, result=node.output[0])
     return w.nodes
 
 

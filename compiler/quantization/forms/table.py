@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model import rewrites
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts, rewrite
-from edgekiln.compiler.quantization.forms import arithmetic, normalizations, reductions
+from edgekiln.compiler.quantization.forms import (
+    arithmetic,
+    moves,
+    normalizations,
+    pools,
+    reductions,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -46,14 +52,20 @@ def write(model: "onnx.ModelProto") -> int:
 
 RULES: dict[str, Rule] = {
     "Add": arithmetic.broadcast,
+    "AveragePool": pools.of_sequences,
     "BatchNormalization": normalizations.batch_norm,
+    "CumSum": reductions.running_sum,
     "Div": arithmetic.broadcast,
+    "GlobalAveragePool": pools.of_all,
+    "GlobalMaxPool": pools.of_all,
     "InstanceNormalization": normalizations.instance_norm,
     "LRN": normalizations.local_response,
     "Max": arithmetic.of_two,
+    "MaxPool": pools.of_sequences,
     "Mean": arithmetic.of_two,
     "Min": arithmetic.of_two,
     "Mul": arithmetic.broadcast,
+    "Pad": moves.pad,
     "PRelu": arithmetic.broadcast,
     "ReduceL1": reductions.of_function,
     "ReduceL2": reductions.of_function,
@@ -62,7 +74,9 @@ RULES: dict[str, Rule] = {
     "ReduceMin": reductions.extreme,
     "ReduceSum": reductions.mean_or_sum,
     "ReduceSumSquare": reductions.of_function,
+    "Slice": moves.slice_,
     "Softmax": normalizations.softmax,
     "Sum": arithmetic.of_two,
+    "Trilu": arithmetic.triangle,
     "Where": arithmetic.where,
 }

@@ -92,8 +92,8 @@ FORMS: dict[str, tuple[str, dict[str, np.ndarray], set[str]]] = {
     ),
     "linear": ('m = Resize <mode = "linear"> (h, , s)', {"s": SCALES}, set()),
     "padding": ("m = Pad (h, p)", {"p": BORDER}, set()),
-    "mirrored padding": ('m = Pad <mode = "reflect"> (h, p)', {"p": BORDER}, {"Pad"}),
-    "cropping": ("m = Pad (h, p)", {"p": i64(0, 0, 1, 1, 0, 0, -1, -1)}, {"Pad"}),
+    "mirrored padding": ('m = Pad <mode = "reflect"> (h, p)', {"p": BORDER}, set()),
+    "cropping": ("m = Pad (h, p)", {"p": i64(0, 0, 1, 1, 0, 0, -1, -1)}, set()),
     "slice": (
         "m = Slice (h, a, b, c, d)",
         {"a": i64(1), "b": i64(7), "c": i64(2), "d": i64(2)},
@@ -102,7 +102,7 @@ FORMS: dict[str, tuple[str, dict[str, np.ndarray], set[str]]] = {
     "mirror": (
         "m = Slice (h, a, b, c, d)",
         {"a": i64(7), "b": i64(-100), "c": i64(2), "d": i64(-1)},
-        {"Slice"},
+        set(),
     ),
     "blocks to pixels": (
         "k = Concat <axis = 1> (h, h)\n m = DepthToSpace <blocksize = 2> (k)",
