@@ -31,7 +31,7 @@ _PRODUCTS = (
         name="ConvTranspose", role="float", data="all", weights=WeightOperand(axis=1),
         float_form=FALLBACK, attributes=(*_WINDOW, "group", "output_padding"), heavy=True,
         rewritten="Conv whose channels are the pixels of a block (Reshape, Transpose, Slice)",
-        limits="1-D and 2-D with constant weights and dilation 1 are rewritten; others stay float",
+        limits="1-D and 2-D with constant weights are rewritten; others stay float",
     ),
     Operator(
         name="Gemm", role="quantized", data="all",
@@ -239,7 +239,7 @@ _REWRITTEN = tuple(
          "of up to 1024 values behind the batch; others stay float"),
         ("InstanceNormalization", "epsilon",
          "LayerNormalization of rows, and a depthwise Conv with the slopes and offsets",
-         "of operator set 17 and newer, with constant slopes and offsets; others stay float"),
+         "with constant slopes and offsets, of operator set 17 and newer in floats, too"),
         ("LRN", "alpha beta bias size", "Conv of the squares over the channels, Pow, Mul",
          "of images of up to 1024 channels; others stay float"),
         ("Mean", "", "Adds, two operands at a time, and a Mul", ""),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
+from edgekiln.compiler.onnx_model import definitions
 from edgekiln.compiler.quantization import qdq
 from edgekiln.compiler.quantization.prepare import prepare
 from edgekiln.compiler.quantization.ranges import Observer
@@ -142,13 +143,17 @@ FORMS = {
     "instance norm": Form(
         body="m = InstanceNormalization (h, g, b)", constants={"g": f32(6), "b": f32(6)}
     ),
+    "group norm": Form(
+        body="m = GroupNormalization <num_groups = 2, epsilon = 0.01> (h, g, b)", opset=21,
+        constants={"g": f32(6), "b": f32(6)},
+    ),
     "instance norm of sequences": Form(
         body="m = InstanceNormalization <epsilon = 0.1> (h, g, b)", shape=ROWS,
         constants={"g": f32(7), "b": f32(7)},
     ),
     "instance norm before opset 17": Form(
         body="m = InstanceNormalization (h, g, b)", opset=13,
-        constants={"g": f32(6), "b": f32(6)}, floats=("InstanceNormalization",),
+        constants={"g": f32(6), "b": f32(6)},
     ),
     "linear": Form(
         body='m = Resize <mode = "linear", '
@@ -217,7 +222,7 @@ def model_of(form: Form) -> onnx.ModelProto:
         f"h = Identity (x)\n {form.body}", {}, x=f"3, {shape}", y="N", opset=form.opset,
         constants={**form.constants, "y": np.zeros(1, np.float32)},
     )  # fmt: skip
-    inferred = onnx.shape_inference.infer_shapes(middle, data_prop=True)
+    inferred = onnx.shape_inference.infer_shapes(definitions.expanded(middle), data_prop=True)
     (extents,) = [v.type.tensor_type.shape.dim for v in inferred.graph.value_info if v.name == "m"]
     count = int(np.prod([extent.dim_value for extent in extents[1:]]))
     whole = f"""
@@ -236,9 +241,14 @@ def samples(form: Form) -> np.ndarray:
     return np.random.default_rng(7).normal(size=(32, *form.shape)).astype(np.float32)
 
 
+def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model as the quantizer takes it, from a file that was loaded."""
+    return prepare(definitions.expanded(model))
+
+
 def quantized(model: onnx.ModelProto, x: np.ndarray) -> onnx.ModelProto:
     """The model as the quantizer makes it, by the ranges on these samples."""
-    ready = prepare(model)
+    ready = prepared(model)
     nodes = qdq.quantized_nodes(ready, ())
     tensors = qdq.observed_tensors(nodes, [w.name for w in ready.graph.initializer])
     ranges = Observer(ready, tensors, batch=len(x)).ranges(lambda size: [{"x": x[:size]}])

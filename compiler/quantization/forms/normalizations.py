@@ -1,13 +1,13 @@
 """Normalizations and Softmax along any axis, in those along the last one and in convolutions."""
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model.channel_norms import scaled
 from edgekiln.compiler.onnx_model.node_writer import NodeWriter
-from edgekiln.compiler.onnx_model.operator_row import MAX_LAYER_NORM_ROW, MAX_SOFTMAX_ROW
+from edgekiln.compiler.onnx_model.operator_row import MAX_SOFTMAX_ROW
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     Nodes = list[onnx.NodeProto] | None
 
-_LAYER_NORM = 17  # the operator set since which there is a LayerNormalization
 _MOST_CHANNELS = 1024  # of an LRN, whose matrix has a row and a column for each
 
 
@@ -56,7 +55,7 @@ def batch_norm(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     if gemm is not None and (folded := _into_gemm(facts, gemm, node, slope, offset)):
         return folded
     w = NodeWriter(facts=facts, node=node)
-    _scaled(w, node.input[0], fixed, slope, offset)
+    scaled(w, node.input[0], fixed, slope, offset)
     return w.nodes
 
 
@@ -93,51 +92,6 @@ def _into_gemm(
         w.constant((bias.reshape(-1).astype(np.float64) * slope + offset).astype(np.float32)),
     )
     w.op("Gemm", gemm.input[0], *operands, result=node.output[0], **given)
-    return w.nodes
-
-
-def _scaled(
-    w: NodeWriter, source: str, fixed: tuple[int, ...], slope: "Constant", offset: "Constant"
-) -> None:
-    """The result: slope · x + offset of each channel, a convolution with one tap a channel.
-
-    Args:
-        fixed: extents of the source and the result behind the batch.
-    """
-    is_image = len(fixed) in (2, 3)  # with one or two axes behind the channels
-    if not is_image:
-        source = w.op("Reshape", source, w.numbers(-1, fixed[0], math.prod(fixed[1:]), 1))
-    taps = [1] * (len(fixed) - 1 if is_image else 2)
-    weight = w.constant(slope.astype(np.float32).reshape(-1, 1, *taps))
-    bias = w.constant(offset.astype(np.float32))
-    result = w.node.output[0]
-    image = w.op(
-        "Conv", source, weight, bias, result=result if is_image else "", group=len(slope),
-        kernel_shape=taps,
-    )  # fmt: skip
-    if not is_image:
-        w.op("Reshape", image, w.numbers(-1, *fixed), result=result)
-
-
-def instance_norm(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """Each channel is a row to be normalized; then its own slope and offset."""
-    fixed = facts.fixed(node.input[0])
-    gamma, beta = facts.constant(node, 1), facts.constant(node, 2)
-    if fixed is None or len(fixed) < 2 or gamma is None or beta is None:
-        return None
-    row = math.prod(fixed[1:])
-    if facts.opset < _LAYER_NORM or row > MAX_LAYER_NORM_ROW:
-        return None
-    w = NodeWriter(facts=facts, node=node)
-    epsilon = operators.attributes(node).get("epsilon", 1e-5)
-    rows = w.op("Reshape", node.input[0], w.numbers(-1, fixed[0], row))
-    ones, zeros = (w.constant(np.full(row, value, np.float32)) for value in (1, 0))
-    plain = bool((gamma == 1).all() and (beta == 0).all())
-    normal = w.op("LayerNormalization", rows, ones, zeros, axis=-1, epsilon=epsilon)
-    shape = w.numbers(-1, *fixed)
-    image = w.op("Reshape", normal, shape, result=node.output[0] if plain else "")
-    if not plain:
-        _scaled(w, image, fixed, gamma, beta)
     return w.nodes
 
 

@@ -6,7 +6,7 @@ Each rule keeps the numbers; what it does not speak of stays as it is, and stays
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import rewrites
+from edgekiln.compiler.onnx_model import channel_norms, rewrites
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts, rewrite
 from edgekiln.compiler.quantization.forms import (
     arithmetic,
@@ -58,7 +58,7 @@ RULES: dict[str, Rule] = {
     "Div": arithmetic.broadcast,
     "GlobalAveragePool": pools.of_all,
     "GlobalMaxPool": pools.of_all,
-    "InstanceNormalization": normalizations.instance_norm,
+    "InstanceNormalization": channel_norms.instance_norm,
     "LRN": normalizations.local_response,
     "Max": arithmetic.of_two,
     "MaxPool": pools.of_sequences,

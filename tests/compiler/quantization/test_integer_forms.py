@@ -13,10 +13,9 @@ from edgekiln.compiler.passes.gate import float_operators
 from edgekiln.compiler.passes.qdq_to_integer import qdq_to_integer
 from edgekiln.compiler.quantization import qcheck
 from edgekiln.compiler.quantization.forms import table
-from edgekiln.compiler.quantization.prepare import prepare
 from edgekiln.compiler.quantization.sqnr import Sqnr
 from tests.compiler.float_models import make
-from tests.compiler.integer_forms import FORMS, f32, model_of, quantized, samples
+from tests.compiler.integer_forms import FORMS, f32, model_of, prepared, quantized, samples
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -34,7 +33,7 @@ def test_a_form_is_integer_and_near_the_floats(name: str, tmp_path: Path) -> Non
     assert sorted(op.op for op in float_operators(graph)) == sorted(form.floats)
     expected = Session(model, optimize=True)(x)[0]
     np.testing.assert_allclose(
-        Session(prepare(model), optimize=False)(x)[0], expected, rtol=2e-4, atol=2e-5
+        Session(prepared(model), optimize=False)(x)[0], expected, rtol=2e-4, atol=2e-5
     )
     sqnr = Sqnr()
     sqnr.add(expected, Session(in_codes, optimize=False)(x)[0])
@@ -58,7 +57,7 @@ def test_a_batch_norm_of_its_own_becomes_a_depthwise_convolution() -> None:
 
 
 def test_a_batch_norm_behind_a_product_leaves_no_node_of_its_own() -> None:
-    ready = prepare(model_of(FORMS["batch norm behind a product"]))
+    ready = prepared(model_of(FORMS["batch norm behind a product"]))
     assert [node.op_type for node in ready.graph.node].count("Gemm") == 1
     assert not {"BatchNormalization", "Conv"} & {node.op_type for node in ready.graph.node}
 
