@@ -19,15 +19,20 @@ from edgekiln.compiler.ir.node import Op
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.ir.window import Window
 
+BinaryFunction = Literal["add", "div", "max", "min", "mul", "prelu"]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Binary(Op):
-    """A sum or a product, element by element; the second operand may be broadcast."""
+    """A sum, a product or the like, element by element; the second operand may be broadcast.
+
+    Of floats it is a sum, a product or a quotient.
+    """
 
     KIND: ClassVar[str] = "binary"
     spreads_layout: ClassVar[bool] = True
 
-    function: Literal["add", "mul"]
+    function: BinaryFunction
     finish: Finish
 
     @property

@@ -12,7 +12,7 @@ from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, RequantizeFinish
 from edgekiln.compiler.kernels.epilogue.floats import Bounds
-from edgekiln.compiler.kernels.epilogue.scales import ratio
+from edgekiln.compiler.kernels.epilogue.scales import divided_by_reciprocal, ratio
 from edgekiln.compiler.kernels.fixed_arithmetic import FixedArithmetic
 from edgekiln.compiler.kernels.function import ARITHMETIC, apply
 from edgekiln.compiler.kernels.numbers import NumbersConstant, all_codes, erased_clip
@@ -20,6 +20,7 @@ from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.codes import Divisor
 from edgekiln.targets.isa.expressions import (
     Buffer,
     Expr,
@@ -27,6 +28,9 @@ from edgekiln.targets.isa.expressions import (
     cast,
     float_const,
     load,
+    maximum,
+    minimum,
+    select,
     shuffle,
     splat,
 )
@@ -38,8 +42,26 @@ _UNBOUNDED = 2.0**31  # a factor with which values may leave int32
 _Value = Callable[[Expr, Expr, int], Expr]
 
 
+def _prelu(a: Expr, b: Expr, lanes: int) -> Expr:
+    return select(a > splat(float_const(0.0), lanes), a, a * b)
+
+
+# Of codes, on the real numbers that they stand for: ONNX's definition, operator by operator.
+_ON_REALS: dict[str, Callable[[Expr, Expr, int], Expr]] = {
+    "Div": lambda a, b, _lanes: a / b,
+    "Max": lambda a, b, _lanes: maximum(a, b),
+    "Min": lambda a, b, _lanes: minimum(a, b),
+    "PRelu": _prelu,
+}
+
+
 def factors(kind: str, a: Nhwc, b: Nhwc, y: Nhwc) -> NDArray[np.float32]:
-    """What the steps of a and of b, or of their product, are multiplied by to be steps of y."""
+    """What the steps of a and of b, or of their product, are multiplied by to be steps of y; for
+    what is computed on real numbers both scales, and the numbers to divide by that of y.
+    """
+    if kind in _ON_REALS:
+        scales = (np.float32(a.scale), np.float32(b.scale))
+        return np.array([*scales, *Divisor.numbers(y.scale)], np.float32)
     if kind == "Mul":
         return np.array([ratio(a.scale * b.scale, y.scale)])
     return np.array([ratio(side.scale, y.scale) for side in (a, b)])
@@ -47,11 +69,11 @@ def factors(kind: str, a: Nhwc, b: Nhwc, y: Nhwc) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BinaryKernel:
-    """Computes y = finish(a ∘ b), ∘ being an operation of `function.ARITHMETIC`; of codes Add or
-    Mul.
+    """Computes y = finish(a ∘ b), ∘ being an operation of `function.ARITHMETIC`; of codes Add, Mul
+    or one of `_ON_REALS`, which has the very bits of dequantizing, ∘ and quantizing.
 
     Args:
-        kind: key of `ARITHMETIC`.
+        kind: key of `ARITHMETIC`, of codes also PRelu, where b is the slope.
         b: shaped like a; or one value a channel (h = w = 1); or one value a row (w = c = 1); or one
             value. One image serves all.
         finish: of codes its `mult` are `factors`; or TFLite's arithmetic.
@@ -76,6 +98,8 @@ class BinaryKernel:
             mult=np.full_like(self.finish.mult, factor),
             clip=erased_clip(self.finish.clip, self.y.dtype),
         )
+        if self.kind in _ON_REALS and not divided_by_reciprocal(self.y.scale):
+            y = replace(y, scale=self.y.scale)
         return replace(self, a=a, b=b, y=y, finish=finish)
 
     @shared
@@ -88,6 +112,8 @@ class BinaryKernel:
                 value, zero = self._of_floats(k, mk, self.finish)
             elif isinstance(self.finish, FixedArithmetic):
                 value, zero = self.finish.values(k, mk, (self.a, self.b, self.y))
+            elif self.kind in _ON_REALS:
+                value, zero = self._on_reals(k, mk, self.finish)
             else:
                 value, zero = self._of_codes(k, mk, self.finish)
             y = k.tensor(self.y.elements, self.y.dtype)
@@ -139,8 +165,40 @@ class BinaryKernel:
 
         return value, lambda: numbers.zero
 
+    def _on_reals(
+        self, k: KernelBuilder, mk: MicroKernel, finish: RequantizeFinish
+    ) -> tuple[_Value, Callable[[], Expr]]:
+        """How codes of y are computed with the roundings of DequantizeLinear, ∘ and QuantizeLinear;
+        and the zero of y's border.
+        """
+        clip = None if finish.clip == all_codes(self.y.dtype) else finish.clip
+        zeros = self.a.zero_point, self.b.zero_point
+        by_reciprocal = divided_by_reciprocal(self.y.scale)
+        numbers = NumbersConstant(k, self.y, clip, [*finish.mult], zeros, bounded=by_reciprocal)
+
+        def value(a: Expr, b: Expr, lanes: int) -> Expr:
+            left, right = mk.floats(a, lanes), mk.floats(b, lanes)
+            reals = [
+                (side.value + splat(cast(-(numbers.int(i) + side.excess), "float32"), lanes))
+                * splat(numbers.float(i), lanes)
+                for i, side in enumerate((left, right))
+            ]
+            result = _ON_REALS[self.kind](let(reals[0]), let(reals[1]), lanes)
+            divisor = Divisor(*(numbers.float(2 + i) for i in range(4)))
+            if by_reciprocal:
+                steps = mk.quotient(result, divisor, lanes)
+            else:  # the rare scale for which only a true division has ONNX's codes
+                steps = result / splat(divisor.value, lanes)
+            return numbers.codes(mk, steps, lanes, left.order)
+
+        return value, lambda: numbers.zero
+
     def _is_bounded(self, finish: RequantizeFinish) -> bool:
-        """Whether no value before clipping reaches 2³¹: |code - zero point| ≤ 255."""
+        """Whether no value before clipping reaches 2³¹: |code - zero point| ≤ 255. What is divided
+        by a scale says so itself.
+        """
+        if self.kind in _ON_REALS:
+            return True
         most = _MOST_STEPS**2 if self.kind == "Mul" else _MOST_STEPS
         return most * float(sum(finish.mult)) < 2.0**31
 

@@ -9,6 +9,7 @@ import numpy as np
 from edgekiln.compiler.ir.memory import F32, Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.compiler.kernels.epilogue.scales import divided_by_reciprocal
 from edgekiln.compiler.kernels.numbers import NumbersConstant
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import (
@@ -37,8 +38,6 @@ from edgekiln.targets.isa.expressions import (
 )
 
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
-# Nothing that decides a product with the reciprocal of such a scale underflows or overflows.
-_USUAL_SCALES = (2.0**-100, 2.0**100)
 _FAR = 2.0**20  # steps that are beyond all codes, and whole numbers in float32
 _BELOW_HALF = float(np.nextafter(np.float32(0.5), np.float32(0)))
 
@@ -55,21 +54,8 @@ class QuantizeKernel:
 
     @property
     def by_reciprocal(self) -> bool:
-        """Whether products with the reciprocal have the codes of quotients, as nearly always.
-
-        A code changes at k + ½. So it is the same unless a quotient lies where rounding to float32
-        would begin to reach k + ½, half way to one of its neighbours, as closely as the product is
-        exact. Of such a place times the scale (exact in float64) the nearest x tells.
-        """
-        low, high = _USUAL_SCALES
-        if not low < self.y.scale < high:
-            return False
-        # The places where codes change: halves, by distance from the zero point.
-        halves = np.arange(256, dtype=np.float32) + np.float32(0.5)
-        beside = np.stack([np.nextafter(halves, np.float32(end)) for end in (0, 512)])
-        places = (halves.astype(np.float64) + beside) / 2 * self.y.scale
-        nearest = places.astype(np.float32).astype(np.float64)
-        return bool((abs(nearest - places) > places * 2.0**-46).all())
+        """Whether products with the reciprocal have the codes of quotients, as nearly always."""
+        return divided_by_reciprocal(self.y.scale)
 
     @property
     def erased(self) -> Self:

@@ -27,6 +27,8 @@ from edgekiln.targets.isa.expressions import (
     splat,
 )
 
+# Taps of a window beyond are visited in a loop: code for each of them would not end.
+_MOST_UNROLLED = 81
 # Sums of so many codes stay inside 16 bits: half the instructions, on any chip with vectors.
 _MOST_IN_WORDS = 256
 # The type of such sums, by that of the codes.
@@ -67,14 +69,28 @@ class MaxPoolKernel:
                 n, h = divmod_(item, self.y.h)
                 fill_border(mk, y, self.y, n, h, numbers.zero)
                 with loop(0, self.y.w) as w:
-                    # Where the taps are is computed once for all channels.
-                    taps = self._taps(n, h, w)
-                    at = let(self.y.index(n, h, w, 0))
-                    for_vectors(
-                        self.y.c, mk.byte_lanes,
-                        lambda c, lanes: store(y, at + c, self._max(x, taps, c, lanes), lanes),
-                    )  # fmt: skip
+                    self._pixel(mk, (x, y), n, h, w)
         return k.finish()
+
+    def _pixel(
+        self, mk: MicroKernel, buffers: tuple[Buffer, Buffer], n: Index, h: Index, w: Index
+    ) -> None:
+        """Store the maxima of one pixel's channels."""
+        x, y = buffers
+        if self.kernel[0] * self.kernel[1] > _MOST_UNROLLED:
+            at = let(self.y.index(n, h, w, 0))
+            for_vectors(
+                self.y.c, mk.byte_lanes,
+                lambda c, lanes: store(y, at + c, self._max_of_many(x, n, (h, w), c, lanes), lanes),
+            )  # fmt: skip
+            return
+        # Where the taps are is computed once for all channels.
+        taps = self._taps(n, h, w)
+        at = let(self.y.index(n, h, w, 0))
+        for_vectors(
+            self.y.c, mk.byte_lanes,
+            lambda c, lanes: store(y, at + c, self._max(x, taps, c, lanes), lanes),
+        )  # fmt: skip
 
     def _taps(self, n: Index, h: Index, w: Index) -> list[Index]:
         """Where the taps of a result are in x."""
@@ -84,13 +100,40 @@ class MaxPoolKernel:
 
     def _axis(self, out: Index, axis: int, extent: int) -> list[Index]:
         """Positions of the taps on one axis. One outside is replaced by the nearest inside."""
+        first, low, high = self._inside(out, axis, extent)
+        step = self.dilations[axis]
+        return [
+            let(first + minimum(maximum(const(tap), low), high) * step)
+            for tap in range(self.kernel[axis])
+        ]
+
+    def _inside(self, out: Index, axis: int, extent: int) -> tuple[Index, Expr, Expr]:
+        """Where a window begins on one axis; the number of its first tap inside, and its last."""
         step, count = self.dilations[axis], self.kernel[axis]
         first = let(out * self.strides[axis] - self.pads[axis])
-        # The first tap inside, and the last one.
         low, _ = divmod_(maximum(const(0), -first) + (step - 1), step)
         high, _ = divmod_(const(extent - 1) - first, step)
         low, high = let(low), let(minimum(high, const(count - 1)))
-        return [let(first + minimum(maximum(const(tap), low), high) * step) for tap in range(count)]
+        return first, low, high
+
+    def _max_of_many(
+        self, x: Buffer, n: Index, out: tuple[Index, Index], c: Index, lanes: int
+    ) -> Expr:
+        """The largest of the taps inside, in loops over them."""
+        (top, low, high), (left, first, last) = (
+            self._inside(at, axis, extent)
+            for axis, (at, extent) in enumerate(zip(out, (self.x.h, self.x.w), strict=True))
+        )
+        best = register(self.x.dtype, lanes)
+
+        def tap(row: Expr, column: Expr) -> Expr:
+            at = (top + row * self.dilations[0], left + column * self.dilations[1])
+            return load(x, self.x.index(n, *at, 0) + c, lanes)
+
+        store(best, 0, tap(low, first), lanes)
+        with loop(low, high + 1) as row, loop(first, last + 1) as column:
+            store(best, 0, maximum(load(best, 0, lanes), tap(row, column)), lanes)
+        return load(best, 0, lanes)
 
     def _max(self, x: Buffer, taps: list[Index], c: Index, lanes: int) -> Expr:
         """The largest of the taps, for `lanes` channels from `c` on."""

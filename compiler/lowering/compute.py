@@ -27,6 +27,11 @@ from edgekiln.compiler.kernels.types import in_rows
 from edgekiln.compiler.lowering.finish import finish_of
 from edgekiln.compiler.lowering.state import Lowering
 
+# What the kernel calls them: as ONNX does.
+_ARITHMETIC = {
+    "add": "Add", "div": "Div", "max": "Max", "min": "Min", "mul": "Mul", "prelu": "PRelu",
+}  # fmt: skip
+
 
 def quantize(low: Lowering, node: Node, op: Quantize) -> None:
     """Floats in, codes out: one call, which also changes the order where they lie otherwise."""
@@ -64,7 +69,7 @@ def _one_order(codes: Nhwc, floats: F32) -> tuple[Nhwc, F32]:
 def binary(low: Lowering, node: Node, op: Binary) -> None:
     """A sum or a product of two tensors, the second maybe broadcast over the image."""
     a, b, y = (low.tensor(name).nhwc() for name in (*node.inputs, node.name))
-    kind = op.function.capitalize()
+    kind = _ARITHMETIC[op.function]
     mult = None
     if isinstance(op.finish, IntFinish):
         # Every pixel takes the same work, so rows may be as long as a thread's share should be.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def conv_from_transposed(model: "onnx.ModelProto") -> int:
-    """Rewrite each ConvTranspose with constant weights and dilation 1 of a known image size.
+    """Rewrite each ConvTranspose with constant weights of a known image size.
 
     Returns:
         How many were rewritten.
@@ -56,12 +56,21 @@ def _rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | 
     has_bias = len(node.input) > 2 and bool(node.input[2])
     if weight is None or into is None or out is None or (has_bias and bias is None):
         return None
-    if len(into) not in (2, 3) or any(d != 1 for d in given.get("dilations", ())):
+    if len(into) not in (2, 3):
         return None
+    weight = _dense(weight, given.get("dilations", [1] * (len(into) - 1)))
     axes = [axis_of(i, given, weight.shape[2:], into[1:], out[1:]) for i in range(len(into) - 1)]
     if any(axis.before >= axis.taps + into[1 + i] for i, axis in enumerate(axes)):
         return None
     return _nodes(facts, node, axes, phase_weights(weight, axes, given.get("group", 1)), bias)
+
+
+def _dense(weight: "NDArray[np.generic]", dilations: list[int]) -> "NDArray[np.generic]":
+    """Weights that do without dilation: zeros between the taps."""
+    kernel = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
+    dense = np.zeros((*weight.shape[:2], *kernel), weight.dtype)
+    dense[(slice(None), slice(None), *(slice(None, None, d) for d in dilations))] = weight
+    return dense
 
 
 def axis_of(

@@ -6,12 +6,14 @@ of has. Done once, when a file is loaded, so that the quantizer sees products an
 
 from typing import TYPE_CHECKING, Protocol, cast
 
-from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model import channel_norms, operators
 
 if TYPE_CHECKING:
     import onnx
 
 _DOMAIN = "edgekiln.definitions"
+# By definitions of ours, which have the same numbers.
+_OURS = {"GroupNormalization": channel_norms.group_norm}
 _DEPTH = 8  # definitions within definitions; ONNX has three
 
 
@@ -98,6 +100,8 @@ def _definition(
             # Bodies refer to attributes by name, those at their default among them.
             if name not in given and attribute.default_value.name:
                 node.attribute.append(attribute.default_value)
+        if node.op_type in _OURS and not _domain(node):
+            return _OURS[node.op_type](versions[""])
         body = _body(cast("_Defined", schema), node, versions, types)
     # KeyError is an operand whose type is unknown; the others are ONNX's, for what it cannot
     # define.

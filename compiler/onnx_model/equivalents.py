@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import (
+    channel_norms,
     fourier,
     no_ops,
     number_types,
@@ -194,6 +195,7 @@ _RULES: "dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]" = {
     "Equal": number_types.equal_to_the_least,
     "GRU": recurrent.steps,
     "IsInf": number_types.one_infinity,
+    "InstanceNormalization": channel_norms.instance_norm,
     "LSTM": recurrent.steps,
     "LpNormalization": _unit_length,
     "Mod": number_types.remainder,

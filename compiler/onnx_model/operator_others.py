@@ -33,10 +33,8 @@ _FALLBACK = tuple(
         BitwiseXor
         Cast to
         CastLike
-        CumSum exclusive reverse
         Einsum equation
         Equal
-        Expand
         GatherElements axis
         GatherND batch_dims
         GlobalLpPool p
@@ -44,40 +42,26 @@ _FALLBACK = tuple(
         GreaterOrEqual
         GridSample align_corners mode padding_mode
         Hardmax axis
-        InstanceNormalization epsilon
         IsInf detect_negative detect_positive
         IsNaN
-        LRN alpha beta bias size
         Less
         LessOrEqual
         LpPool auto_pad ceil_mode dilations kernel_shape p pads strides
         MaxRoiPool pooled_shape spatial_scale
         MaxUnpool kernel_shape pads strides
-        Mean
         Mod fmod
         Not
         OneHot axis
         Or
-        ReduceL1 axes keepdims noop_with_empty_axes
-        ReduceL2 axes keepdims noop_with_empty_axes
         ReduceLogSum axes keepdims noop_with_empty_axes
         ReduceLogSumExp axes keepdims noop_with_empty_axes
-        ReduceMax axes keepdims noop_with_empty_axes
-        ReduceMin axes keepdims noop_with_empty_axes
         ReduceProd axes keepdims noop_with_empty_axes
-        ReduceSum axes keepdims noop_with_empty_axes
-        ReduceSumSquare axes keepdims noop_with_empty_axes
         RoiAlign coordinate_transformation_mode output_height output_width sampling_ratio \
             spatial_scale
         Scatter axis
         ScatterElements axis reduction
         ScatterND reduction
-        Shrink bias lambd
-        Sum
-        Tile
         TopK axis k largest sorted
-        Trilu upper
-        Where
         Xor
     """.strip().splitlines())
 )  # fmt: skip

@@ -13,6 +13,13 @@ from edgekiln.compiler.onnx_model.operator_row import (
 
 _WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
 _IMAGES = "2-D images only in integers"
+_ONE_ROW = "of sequences: a pool of images with one row"
+_ONE_IMAGE = "over other axes: over those of an image with the same values"
+_AXES = "axes keepdims noop_with_empty_axes"
+_BEHIND_THE_BATCH = "over the batch they stay float"
+_SPREAD = "operands broadcast in another way become constants of the result's shape, or an Expand"
+_AS_OF_ADD = "operands as of Add"
+_PAIRS = f"of three operands and more: two at a time; {_AS_OF_ADD}"
 
 _PRODUCTS = (
     Operator(
@@ -24,7 +31,7 @@ _PRODUCTS = (
         name="ConvTranspose", role="float", data="all", weights=WeightOperand(axis=1),
         float_form=FALLBACK, attributes=(*_WINDOW, "group", "output_padding"), heavy=True,
         rewritten="Conv whose channels are the pixels of a block (Reshape, Transpose, Slice)",
-        limits="1-D and 2-D with constant weights and dilation 1 are rewritten; others stay float",
+        limits="1-D and 2-D with constant weights are rewritten; others stay float",
     ),
     Operator(
         name="Gemm", role="quantized", data="all",
@@ -45,11 +52,13 @@ _PRODUCTS = (
 _ELEMENTWISE = (
     Operator(
         name="Add", role="quantized", data="all", integer="add", float_form="add", lookup=True,
-        limits="operands of one shape; one may be a number or one value a channel",
+        rewritten=_SPREAD, limits="operands of one shape; one may be a number or one value a "
+        "channel",
     ),
     Operator(
         name="Mul", role="quantized", data="all", integer="mul", float_form="mul", lookup=True,
-        limits="operands of one shape; one may be a number or one value a channel",
+        rewritten=_SPREAD, limits="operands of one shape; one may be a number or one value a "
+        "channel",
     ),
     Operator(
         name="Sub", role="quantized", data="all", integer="lookup", float_form="function",
@@ -83,48 +92,62 @@ _UNARY = tuple(
         (True, FALLBACK, ("Abs", "Elu alpha", "Selu alpha gamma", "Softplus", "Softsign")),
         (False, "function", ("Celu alpha", "Reciprocal")),
         (False, FALLBACK, ("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos",
-            "Cosh", "Floor", "Log", "Round", "Sign", "Sin", "Sinh", "Tan",
+            "Cosh", "Floor", "Log", "Round", "Shrink bias lambd", "Sign", "Sin", "Sinh", "Tan",
             "ThresholdedRelu alpha")),
     )
     for name, _, attributes in (entry.partition(" ") for entry in entries)
 )  # fmt: skip
 
-# Two operands, of which the integer form asks that one is a number.
-_WITH_A_NUMBER = tuple(
+# Two operands; of one activation and a number a table.
+_OF_TWO = (
+    *(
+        Operator(
+            name=name, role="quantized", data="all", integer=name.lower(), float_form=form,
+            lookup=True, rewritten=rewritten,
+            limits="operands of one shape; the second may be a number or one value a channel"
+            + (
+                "; divisors far below the largest are coarse; of int types by zero: the dividend"
+                if name == "Div"
+                else ""
+            ),
+        )
+        for name, form, rewritten in (
+            ("Div", "function", _AS_OF_ADD), ("Max", "function", _PAIRS),
+            ("Min", "function", _PAIRS), ("PRelu", FALLBACK, _AS_OF_ADD),
+        )
+    ),
     Operator(
-        name=name, role="enclosed", data="all", integer="lookup", float_form=form, lookup=True,
-        limits="in integers one activation and numbers"
-        + ("; of int types by zero: the dividend" if name == "Div" else ""),
-    )
-    for name, form in (
-        ("Div", "function"), ("Max", "function"), ("Min", "function"), ("Pow", FALLBACK),
-        ("PRelu", FALLBACK),
-    )
+        name="Pow", role="enclosed", data="all", integer="lookup", float_form=FALLBACK,
+        lookup=True, limits="in integers one activation and numbers",
+    ),
 )  # fmt: skip
 
 _POOLS = (
     Operator(
         name="AveragePool", role="pass-through", integer="average_pool", float_form="average_pool",
         attributes=(*_WINDOW, "ceil_mode", "count_include_pad"), ranks=(4,),
-        values={"dilations": (None, [1, 1])}, homogeneous=True, limits=_IMAGES + ", not dilated",
+        values={"dilations": (None, [1, 1])}, homogeneous=True, rewritten=_ONE_ROW,
+        limits=_IMAGES + ", not dilated",
     ),
     Operator(
         name="GlobalAveragePool", role="quantized", integer="global_average_pool",
-        float_form="global_average_pool", ranks=(4,), homogeneous=True, limits=_IMAGES,
+        float_form="global_average_pool", ranks=(4,), homogeneous=True, rewritten=_ONE_IMAGE,
+        limits=_IMAGES,
     ),
     Operator(
         name="GlobalMaxPool", role="enclosed", integer="global_max_pool",
-        float_form="global_max_pool", ranks=(4,), limits=_IMAGES,
+        float_form="global_max_pool", ranks=(4,), rewritten=_ONE_IMAGE, limits=_IMAGES,
     ),
     Operator(
         name="MaxPool", role="pass-through", integer="max_pool", float_form="max_pool",
-        attributes=(*_WINDOW, "ceil_mode"), ranks=(4,), homogeneous=True,
+        attributes=(*_WINDOW, "ceil_mode"), ranks=(4,), homogeneous=True, rewritten=_ONE_ROW,
         limits=_IMAGES + ", without the indices",
     ),
     Operator(
         name="ReduceMean", role="quantized", integer="reduce_mean", float_form="reduce_mean",
         attributes=("axes", "keepdims", "noop_with_empty_axes"),
-        rewritten="over height and width: GlobalAveragePool and Flatten",
+        rewritten="over height and width: GlobalAveragePool and Flatten; over channels: Conv; over "
+        "other axes than the batch: MatMul",
         limits="over the tokens of (N, T, C) or the image of (N, C, H, W) in integers",
     ),
 )  # fmt: skip
@@ -156,15 +179,15 @@ _MOVES = (
     ),
     Operator(
         name="Gather", role="pass-through", integer="gather", float_form="gather",
-        attributes=("axis",), limits="constant indices in even steps, or int32 and int64 indices "
-        "of the call, in integers; an index outside "
-        "takes the nearest row, a constant one is refused",
+        attributes=("axis",), limits="constant indices, or int32 and int64 indices of the "
+        "call, in integers; an index outside takes the nearest row, a constant one is refused",
     ),
     Operator(
         name="Pad", role="quantized", integer="pad", float_form="pad", constants=(1, 2),
         attributes=("mode", "pads", "value"), values={"mode": (None, "constant")},
         limits="with constants, amounts of 0 and more, in integers",
-        rewritten="with a value below all others in front of a MaxPool: its pads",
+        rewritten="with a value below all others in front of a MaxPool: its pads; reflect, edge "
+        "and wrap: Gather; negative amounts: Slice",
     ),
     Operator(
         name="Resize", role="pass-through", integer="resize", float_form="resize",
@@ -173,13 +196,14 @@ _MOVES = (
             "nearest_mode"),
         values={"antialias": (None,), "axes": (None,), "keep_aspect_ratio_policy": (None,),
             "mode": (None, "nearest")},
-        limits="nearest to whole multiples in integers; antialiasing, kept aspect ratios and "
-        "factors that cut a pixel become a MatMul an axis",
+        rewritten="but for nearest to whole multiples: a MatMul an axis, or of nearest a Gather",
+        limits="of sizes that are constant; antialiasing, kept aspect ratios and factors that cut "
+        "a pixel become a MatMul an axis in floats, too",
     ),
     Operator(
         name="Upsample", role="pass-through", integer="resize", float_form="resize",
         attributes=("mode", "scales"), values={"mode": (None, "nearest")},
-        limits="as Resize",
+        rewritten="as Resize", limits="as Resize",
     ),
     *(
         Operator(
@@ -188,9 +212,16 @@ _MOVES = (
         )
         for name, rule in (("DepthToSpace", "depth_to_space"), ("SpaceToDepth", "space_to_depth"))
     ),
+    *(
+        Operator(
+            name=name, role="pass-through", integer=name.lower(), float_form=name.lower(),
+        )
+        for name in ("Expand", "Tile")
+    ),
     Operator(
         name="Slice", role="pass-through", integer="slice", float_form="slice",
-        constants=(1, 2, 3, 4), limits="constant bounds and steps above 0 in integers",
+        constants=(1, 2, 3, 4), rewritten="steps backwards: Gather",
+        limits="constant bounds and steps above 0 in integers",
     ),
     Operator(
         name="Split", role="pass-through", integer="split", float_form="split",
@@ -198,10 +229,38 @@ _MOVES = (
     ),
 )  # fmt: skip
 
+_REWRITTEN = tuple(
+    Operator(
+        name=name, role="float", float_form=FALLBACK, attributes=tuple(attributes.split()),
+        rewritten=rewritten, limits=limits,
+    )
+    for name, attributes, rewritten, limits in (
+        ("CumSum", "exclusive reverse", "MatMul with a triangle of ones",
+         "of up to 1024 values behind the batch; others stay float"),
+        ("InstanceNormalization", "epsilon",
+         "LayerNormalization of rows, and a depthwise Conv with the slopes and offsets",
+         "with constant slopes and offsets, of operator set 17 and newer in floats, too"),
+        ("LRN", "alpha beta bias size", "Conv of the squares over the channels, Pow, Mul",
+         "of images of up to 1024 channels; others stay float"),
+        ("Mean", "", "Adds, two operands at a time, and a Mul", ""),
+        ("ReduceL1", _AXES, "Abs and ReduceSum", _BEHIND_THE_BATCH),
+        ("ReduceL2", _AXES, "Mul, ReduceSum and Sqrt", _BEHIND_THE_BATCH),
+        ("ReduceMax", _AXES, "GlobalMaxPool over the axes as an image", _BEHIND_THE_BATCH),
+        ("ReduceMin", _AXES, "Neg, ReduceMax, Neg", _BEHIND_THE_BATCH),
+        ("ReduceSum", _AXES, "as ReduceMean", _BEHIND_THE_BATCH),
+        ("ReduceSumSquare", _AXES, "Mul and ReduceSum", _BEHIND_THE_BATCH),
+        ("Sum", "", "Adds, two operands at a time", ""),
+        ("Trilu", "upper", "Mul by 1 and 0", ""),
+        ("Where", "", "Mul by 1 and 0, and Add",
+         "with a constant condition, and constants to fill with of up to 1000; others stay float"),
+    )
+)  # fmt: skip
+
 _ROWS_OF_VALUES = (
     Operator(
         name="Softmax", role="enclosed", integer="softmax", float_form="softmax",
         attributes=("axis",), tail=True,
+        rewritten="along another axis than the last: Transpose, Softmax, Transpose",
         limits=f"along the last axis, up to {MAX_SOFTMAX_ROW} in integers",
     ),
     Operator(
@@ -212,13 +271,13 @@ _ROWS_OF_VALUES = (
     Operator(
         name="BatchNormalization", role="float", float_form="batch_norm",
         attributes=("epsilon", "momentum", "is_test"),
-        rewritten="into the convolution before it, else a depthwise Conv",
-        limits="of images, with constant statistics",
+        rewritten="into the convolution or Gemm before it, else a depthwise Conv",
+        limits="with constant statistics; in floats of images",
     ),
     Operator(name="LogSoftmax", role="float", float_form=FALLBACK, attributes=("axis",), tail=True),
 )  # fmt: skip
 
 TABLE: tuple[Operator, ...] = (
-    *_PRODUCTS, *_ELEMENTWISE, *_UNARY, *_WITH_A_NUMBER, *_POOLS, *_MOVES, *_ROWS_OF_VALUES,
+    *_PRODUCTS, *_ELEMENTWISE, *_UNARY, *_OF_TWO, *_POOLS, *_MOVES, *_REWRITTEN, *_ROWS_OF_VALUES,
     *OTHERS,
 )  # fmt: skip

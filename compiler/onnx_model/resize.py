@@ -59,9 +59,12 @@ class _Resizing:
         )
 
 
-def in_products(model: "onnx.ModelProto") -> int:
+def in_products(model: "onnx.ModelProto", *, all_but_repeats: bool = False) -> int:
     """Rewrite in place what neither the rule nor TVM resizes as ONNX says: to a MatMul an axis, or
     to a Gather where each pixel is one of the input's.
+
+    Args:
+        all_but_repeats: rewrite also what TVM resizes, for it has no integer form.
 
     Left alone: operands and shapes that are no constant, and integers that are not just picked.
 
@@ -78,6 +81,8 @@ def in_products(model: "onnx.ModelProto") -> int:
         known = not any(name in found.given for name in _UNKNOWN) and found.is_whole
         if facts.opset < _WAYS_SINCE:  # TVM takes the operands for those of today
             known = known and found.given["mode"] == "nearest" and found.repeats
+        if all_but_repeats:
+            known = known and _only_repeats(found)
         return None if known else _products(facts, node, found)
 
     return rewrite(model, rule)
@@ -117,11 +122,20 @@ def check(model: "onnx.ModelProto", where: str) -> None:
             )
 
 
+def _only_repeats(found: _Resizing) -> bool:
+    """Whether the rule has it: each pixel as often as any other, in ONNX's order."""
+    way = (
+        found.given.get("coordinate_transformation_mode", "half_pixel"),
+        found.given.get("nearest_mode", "round_prefer_floor"),
+    )
+    return found.given["mode"] == "nearest" and found.repeats and way in REPEATING
+
+
 def _resizing(facts: ModelFacts, node: "onnx.NodeProto") -> _Resizing | None:
     if node.op_type not in ("Resize", "Upsample") or node.domain not in ("", "ai.onnx"):
         return None
-    before, after = facts.static(node.input[0]), facts.static(node.output[0])
     factors, sizes = _numbers(facts, node)
+    before, after = (_extents(facts, name, factors) for name in (node.input[0], node.output[0]))
     if not before or after is None or (factors is None and sizes is None):
         return None
     given = _given(facts, node)
@@ -133,6 +147,17 @@ def _resizing(facts: ModelFacts, node: "onnx.NodeProto") -> _Resizing | None:
         before=before, after=after, factors=factors, sizes=sizes, given=given,
         roi=tuple(corners.tolist()),
     )  # fmt: skip
+
+
+def _extents(
+    facts: ModelFacts, name: str, factors: tuple[float, ...] | None
+) -> tuple[int, ...] | None:
+    """All extents; where the batch is open and stays as it is, those of one sample."""
+    shape = facts.static(name)
+    fixed = facts.fixed(name)
+    if shape is None and fixed is not None and factors and factors[0] == 1:
+        return (1, *fixed)
+    return shape
 
 
 def _given(facts: ModelFacts, node: "onnx.NodeProto") -> operators.Attributes:
@@ -191,19 +216,23 @@ def _products(
         return None  # pixels from outside, which are no product
 
     w, source = NodeWriter(facts=facts, node=node), node.input[0]
+    if not matrices:
+        w.op("Identity", source, result=node.output[0])
     for axis, matrix in matrices.items():
+        result = node.output[0] if axis == [*matrices][-1] else ""
         if is_nearest:
             # Each row has a single one in it: nothing is multiplied, so integers stay what they
             # are.
-            source = w.op("Gather", source, w.constant(matrix.argmax(axis=1)), axis=axis)
+            picked = w.constant(matrix.argmax(axis=1))
+            source = w.op("Gather", source, picked, axis=axis, result=result)
             continue
         order = [*(i for i in range(rank) if i != axis), axis]
-        if axis != rank - 1:
-            source = w.op("Transpose", source, perm=order)
-        source = w.op("MatMul", source, w.constant(matrix.T.astype(dtype)))
-        if axis != rank - 1:
-            source = w.op("Transpose", source, perm=np.argsort(order).tolist())
-    w.op("Identity", source, result=node.output[0])
+        is_last = axis == rank - 1
+        moved = source if is_last else w.op("Transpose", source, perm=order)
+        factors = w.constant(matrix.T.astype(dtype))
+        source = w.op("MatMul", moved, factors, result=result if is_last else "")
+        if not is_last:
+            source = w.op("Transpose", source, perm=np.argsort(order).tolist(), result=result)
     return w.nodes
 
 

@@ -8,7 +8,6 @@ from edgekiln.compiler.onnx_model.rewriting import ModelFacts, replace_nodes, re
 if TYPE_CHECKING:
     import onnx
 
-    from edgekiln.compiler.onnx_model.rewriting import Constant
 
 # No activation is this low: a padding with it wins no maximum.
 _BELOW_ALL = -1e30
@@ -28,28 +27,6 @@ def pool_from_reduce_mean(model: "onnx.ModelProto") -> int:
         if node.op_type != "ReduceMean" or len(facts.shapes.get(node.input[0], ())) != 4:
             return None
         return _pooling(node) if _reduced_axes(facts, node) == {2, 3} else None
-
-    return rewrite(model, rule)
-
-
-def depthwise_from_batch_norm(model: "onnx.ModelProto") -> int:
-    """Rewrite the batch norm of an image to a depthwise 1×1 convolution.
-
-    y = γ (x − μ) / √(σ² + ε) + β is one weight and one bias a channel: as a convolution it has an
-    integer form. Meant for those that no convolution before them takes in (DenseNet, pre-activation
-    ResNets). Left alone: other ranks, statistics that are no constant.
-
-    Returns:
-        How many were rewritten.
-    """
-
-    def rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
-        if node.op_type != "BatchNormalization" or len(facts.shapes.get(node.input[0], ())) != 4:
-            return None
-        parameters = [facts.constants[name] for name in node.input[1:] if name in facts.constants]
-        if len(parameters) < len(node.input) - 1 or operators.attributes(node).get("training_mode"):
-            return None
-        return [_depthwise(facts, node, parameters)]
 
     return rewrite(model, rule)
 
@@ -158,7 +135,7 @@ def max_pool_takes_padding(model: "onnx.ModelProto") -> int:
 
     count = rewrite(model, rule)
     if count:
-        _drop_unread(model)
+        drop_unread(model)
     return count
 
 
@@ -246,30 +223,6 @@ def _pooling(node: "onnx.NodeProto") -> "list[onnx.NodeProto]":
     return nodes
 
 
-def _depthwise(
-    facts: ModelFacts, node: "onnx.NodeProto", parameters: "list[Constant]"
-) -> "onnx.NodeProto":
-    """The convolution that computes a batch norm."""
-    import numpy as np
-    import onnx
-
-    # In float64, so that weight and bias are rounded once.
-    gamma, beta, mean, variance = (array.astype(np.float64) for array in parameters)
-    epsilon = operators.attributes(node).get("epsilon", 1e-5)
-    slope = gamma / np.sqrt(variance + epsilon)
-    result = node.output[0]
-    weight = facts.add(f"{result}.weight", slope.astype(np.float32).reshape(-1, 1, 1, 1))
-    bias = facts.add(f"{result}.bias", (beta - mean * slope).astype(np.float32))
-    return onnx.helper.make_node(
-        "Conv",
-        [node.input[0], weight, bias],
-        [result],
-        name=node.name,
-        group=len(slope),
-        kernel_shape=[1, 1],
-    )
-
-
 def _low_padding(facts: ModelFacts, pad: "onnx.NodeProto") -> list[int] | None:
     """A Pad's amounts, begin then end, if its constant is below whatever it pads."""
     attributes = operators.attributes(pad)
@@ -283,7 +236,7 @@ def _low_padding(facts: ModelFacts, pad: "onnx.NodeProto") -> list[int] | None:
     return list(amounts.tolist()) if low < 0 and low <= lowest else None
 
 
-def _drop_unread(model: "onnx.ModelProto") -> None:
+def drop_unread(model: "onnx.ModelProto") -> None:
     """Remove the nodes whose results nobody reads any more."""
     needed = {value.name for value in model.graph.output}
     kept = []

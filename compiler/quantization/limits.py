@@ -5,14 +5,17 @@ accuracy and time for nothing. So the quantizer leaves such a node alone, and sa
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.extents import Extent
-from edgekiln.compiler.onnx_model.operator_row import MAX_SOFTMAX_ROW, Operator
+from edgekiln.compiler.onnx_model.operator_row import (
+    MAX_LAYER_NORM_ROW,
+    MAX_SOFTMAX_ROW,
+    Operator,
+)
 from edgekiln.compiler.onnx_model.resize import REPEATING
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts
 
@@ -67,10 +70,18 @@ def clips_away_zero(facts: ModelFacts, node: "onnx.NodeProto") -> bool:
 
 
 def stays_enclosed(facts: ModelFacts, node: "onnx.NodeProto") -> bool:
-    """A Gather of activations moves what its neighbours have quantized; only a table's rows are
-    quantized for its own sake.
+    """What is quantized only by its neighbours.
+
+    A Gather of activations moves codes; only a table's rows, and several that are taken in a
+    constant order, are quantized for its own sake. A function of one value, such as the larger one
+    of it and a number, joins the table next to it.
     """
-    return node.op_type == "Gather" and node.input[0] not in facts.constants
+    if node.op_type == "Gather":
+        indices = facts.constant(node, 1)
+        return node.input[0] not in facts.constants and (indices is None or indices.size == 1)
+    return operators.integer_form(node.op_type, node.domain) in _TABLES_TOO and (
+        _one_value(facts, node) is None
+    )
 
 
 def _given(node: "onnx.NodeProto", place: int) -> bool:
@@ -85,29 +96,55 @@ def _shape(facts: ModelFacts, name: str, rank: int) -> Shape:
     return (*[1] * (rank - constant.ndim), *constant.shape)
 
 
-def _alike(a: Shape, b: Shape) -> bool:
+def alike(a: Shape, b: Shape) -> bool:
     """Whether two shapes are the same as far as is known: an open batch has many names."""
     return len(a) == len(b) and all(
         m == n or isinstance(m, str) or isinstance(n, str) for m, n in zip(a, b, strict=True)
     )
 
 
+def _pair(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
+    """What is a table where one of the two is a number, and a kernel of two operands elsewhere."""
+    if _one_value(facts, node) is None:
+        return None
+    if len(node.input) != 2:
+        return f"has {len(node.input)} operands, not two"
+    first = operand_shape(facts, node, 0)
+    if is_ordered(node) and not alike(first, facts.shapes.get(node.output[0], ())):
+        return "its first operand is broadcast"
+    return _broadcast(facts, node)
+
+
+def is_ordered(node: "onnx.NodeProto") -> bool:
+    """Whether an operator of two operands is another one when they are turned round."""
+    return operators.integer_form(node.op_type, node.domain) in ("div", "prelu")
+
+
+def operand_shape(facts: ModelFacts, node: "onnx.NodeProto", place: int) -> Shape:
+    """An operand's shape; a constant's with leading ones up to the result's axes."""
+    return _shape(facts, node.input[place], len(facts.shapes.get(node.output[0], ())))
+
+
 def _broadcast(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     shape = facts.shapes.get(node.output[0], ())
-    rank = len(shape)
-    first, second = (_shape(facts, name, rank) for name in node.input)
-    if not _alike(first, shape):
+    first, second = (operand_shape(facts, node, place) for place in (0, 1))
+    if not alike(first, shape):
         first, second = second, first
-    # An image has its channels at axis 1, tokens have theirs last.
-    channel = 1 if rank == 4 else rank - 1
-    a_channel = tuple(e if i in (0, channel) else 1 for i, e in enumerate(shape))
-    one = all(extent == 1 for extent in second)
-    # An operand of one sample is broadcast over the batch, too.
-    whole = (second, (*shape[:1], *second[1:])) if second[:1] == (1,) else (second,)
-    inner = any(_alike(s, wanted) for s in whole for wanted in (shape, a_channel))
-    if _alike(first, shape) and (one or inner):
+    if alike(first, shape) and spreads(second, shape):
         return None
     return f"broadcasting {_text(second)} to {_text(shape)} has no integer form"
+
+
+def spreads(operand: Shape, shape: Shape) -> bool:
+    """Whether kernels of two operands broadcast one of this shape to the other's: a number, one
+    value a channel, or all values, for each image or for all.
+    """
+    if all(extent == 1 for extent in operand):
+        return True
+    channel = 1 if len(shape) == 4 else len(shape) - 1
+    a_channel = tuple(e if i in (0, channel) else 1 for i, e in enumerate(shape))
+    whole = (operand, (*shape[:1], *operand[1:])) if operand[:1] == (1,) else (operand,)
+    return any(alike(s, wanted) for s in whole for wanted in (shape, a_channel))
 
 
 def _one_value(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
@@ -128,7 +165,7 @@ def _product(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     if vectors or rank < 2 or any(len(shape) != rank for shape in shapes):
         return "is a product of operands of different ranks"
     batch = zip(shapes[0][:-2], shapes[1][:-2], strict=True)
-    if not all(1 in (a, b) or _alike((a,), (b,)) for a, b in batch):
+    if not all(1 in (a, b) or alike((a,), (b,)) for a, b in batch):
         return f"a product of {_text(shapes[0])} and {_text(shapes[1])} has no integer form"
     return None
 
@@ -168,6 +205,11 @@ def _resize(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     return None
 
 
+def _copies(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
+    known = facts.fixed(node.input[0]) is not None and facts.fixed(node.output[0]) is not None
+    return None if known else "copies an open number of values"
+
+
 def _one_result(_facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     return "gives a second result" if any(node.output[1:]) else None
 
@@ -178,41 +220,38 @@ def _last_axis(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     if not shape or axis % len(shape) != len(shape) - 1:
         return "runs along another axis than the last"
     last = shape[-1]
-    long = node.op_type == "Softmax" and isinstance(last, int) and last > MAX_SOFTMAX_ROW
-    return f"has rows of more than {MAX_SOFTMAX_ROW} values" if long else None
+    most = MAX_SOFTMAX_ROW if node.op_type == "Softmax" else MAX_LAYER_NORM_ROW
+    long = isinstance(last, int) and last > most
+    return f"has rows of more than {most} values" if long else None
 
 
 def _norm(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     return _one_result(facts, node) or _last_axis(facts, node)
 
 
-def _gather(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
-    indices = facts.constant(node, 1)
-    if indices is None:
-        return None
-    if indices.ndim > 1:
-        return "its indices are not one constant row"
-    # A single index has no step, and any will do.
-    steps = {int(b) - int(a) for a, b in pairwise(indices.reshape(-1))} or {1}
-    return None if len(steps) == 1 and min(steps) > 0 else "its indices are not in even steps"
-
-
 def _text(shape: Shape) -> str:
     return "(" + ", ".join(str(extent) for extent in shape) + ")"
 
+
+_TABLES_TOO = ("div", "max", "min", "prelu")
 
 # By the integer form of the table: what it asks beyond ranks, constants and attributes.
 _FURTHER: dict[str, Callable[[ModelFacts, "onnx.NodeProto"], str | None]] = {
     "add": _broadcast,
     "mul": _broadcast,
     "lookup": _one_value,
+    "div": _pair,
+    "max": _pair,
+    "min": _pair,
+    "prelu": _pair,
     "matmul": _product,
     "max_pool": _one_result,
     "reduce_mean": _mean,
     "pad": _pad,
     "slice": _slice,
     "resize": _resize,
+    "expand": _copies,
+    "tile": _copies,
     "softmax": _last_axis,
     "layer_norm": _norm,
-    "gather": _gather,
 }

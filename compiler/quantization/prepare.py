@@ -1,5 +1,6 @@
 """Rewrites any float ONNX model into one that the quantizer understands."""
 
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -9,12 +10,15 @@ from edgekiln.compiler.onnx_model import (
     io,
     model_inputs,
     operators,
+    resize,
     rewrites,
     rewriting,
 )
+from edgekiln.compiler.onnx_model.channel_norms import LAYER_NORM_OPSET
 from edgekiln.compiler.onnx_model.conv_transpose import conv_from_transposed
 from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.gemm import gemm_from_matmul, plain_gemm
+from edgekiln.compiler.quantization.forms import table as forms
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -61,9 +65,10 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
         raise
     while folding.fold(ready):  # what ONNX Runtime does not: ConstantOfShape
         ready = _simplify(ready)
-    rewrites.pool_from_reduce_mean(ready)
-    rewrites.depthwise_from_batch_norm(ready)
+    resize.in_products(ready, all_but_repeats=True)
     rewrites.add_from_sub(ready)
+    forms.write(ready)
+    rewrites.pool_from_reduce_mean(ready)
     rewrites.max_pool_takes_padding(ready)
     conv_from_transposed(ready)
     plain_gemm(ready)
@@ -78,18 +83,29 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _upgrade(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    (opset,) = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")] or [0]
+    # What is written as a LayerNormalization wants a newer operator set, and stays float where the
+    # model cannot be raised to it.
+    if opset < LAYER_NORM_OPSET and _has(model, "InstanceNormalization"):
+        with suppress(UnsupportedError):
+            return _raised(model, opset, LAYER_NORM_OPSET)
+    return _raised(model, opset, MIN_OPSET) if opset < MIN_OPSET else model
+
+
+def _has(model: "onnx.ModelProto", op_type: str) -> bool:
+    return any(node.op_type == op_type for node in model.graph.node)
+
+
+def _raised(model: "onnx.ModelProto", opset: int, wanted: int) -> "onnx.ModelProto":
     import onnx
 
-    (opset,) = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")] or [0]
-    if opset >= MIN_OPSET:
-        return model
     try:
-        raised = onnx.version_converter.convert_version(model, MIN_OPSET)
+        raised = onnx.version_converter.convert_version(model, wanted)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UnsupportedError(
-            f"opset {opset} cannot be raised to {MIN_OPSET}: {reason}",
-            hint=f"export the model with opset {MIN_OPSET} or newer",
+            f"opset {opset} cannot be raised to {wanted}: {reason}",
+            hint=f"export the model with opset {wanted} or newer",
         ) from error
     raised.ir_version = max(
         raised.ir_version, onnx.helper.find_min_ir_version_for(raised.opset_import)

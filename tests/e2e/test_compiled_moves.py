@@ -88,3 +88,14 @@ def test_blocks_of_pixels_become_channels_and_channels_pixels(
     y = m.op("DepthToSpace", b, out="y", blocksize=2, mode=mode)
     result = check(m.save(tmp_path / "net.onnx", y), target)
     assert not any(gap.op == "fallback" for gap in result.layers)
+
+
+def test_rows_taken_in_any_order_are_exact(tmp_path: Path, target: profile.TargetProfile) -> None:
+    m = QdqModel(seed=14)
+    x = m.q(m.input("x", 2, 6, 5, 7), scale=0.02, zero=11)
+    a = m.q(m.conv(x, 6, 6, 3, 3, out="a", pads=[1, 1, 1, 1]), 0.41, -3)
+    mirrored = m.op("Gather", a, m.const([2, 1, 0, 1, 2, -1], "int64"), out="mirrored", axis=3)
+    square = m.op("Gather", mirrored, m.const([[5, 0], [0, 3]], "int64"), out="square", axis=1)
+    y = m.q(m.conv(mirrored, 4, 6, 3, 3, out="y"), 4.0, -3)
+    result = check(m.save(tmp_path / "net.onnx", y, square), target)
+    assert not any(gap.op == "fallback" for gap in result.layers)

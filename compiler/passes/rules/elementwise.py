@@ -1,6 +1,4 @@
-"""Additions, products, clips, concatenations, and any unary function as a table of 256 entries."""
-
-from typing import Literal
+"""Sums, products and the like, clips, concatenations; any function of one value as a table."""
 
 import numpy as np
 
@@ -8,7 +6,7 @@ from edgekiln.compiler.ir.codes import IntFinish, Table
 from edgekiln.compiler.ir.moves import Concat, Requantize
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import onnx_op
-from edgekiln.compiler.ir.ops import Binary, Lookup
+from edgekiln.compiler.ir.ops import Binary, BinaryFunction, Lookup
 from edgekiln.compiler.ir.reference import evaluate
 from edgekiln.compiler.ir.tensor import QMAX, QMIN, Tensor
 from edgekiln.compiler.onnx_model import operators
@@ -26,14 +24,36 @@ def mul(rw: Rewriter, node: Node) -> str | None:
     return _binary(rw, node, "mul")
 
 
-def _binary(rw: Rewriter, node: Node, function: Literal["add", "mul"]) -> str | None:
+def div(rw: Rewriter, node: Node) -> str | None:
+    """A quotient of two activations, or by one value a channel."""
+    return _binary(rw, node, "div")
+
+
+def larger(rw: Rewriter, node: Node) -> str | None:
+    """The larger one of two values."""
+    return _binary(rw, node, "max")
+
+
+def smaller(rw: Rewriter, node: Node) -> str | None:
+    """The smaller one of two values."""
+    return _binary(rw, node, "min")
+
+
+def prelu(rw: Rewriter, node: Node) -> str | None:
+    """x, or where it is negative x times a slope, mostly one a channel."""
+    return _binary(rw, node, "prelu")
+
+
+def _binary(rw: Rewriter, node: Node, function: BinaryFunction) -> str | None:
     """Both inputs quantized, one may be constant; one may be broadcast over the image."""
     shape = rw.graph.tensors[node.name].shape
+    if len(node.inputs) != 2:
+        return f"it has {len(node.inputs)} operands, not two"
     a, b = (rw.operand(name, len(shape)) for name in node.inputs)
     if a is None or b is None:
         return "one of its inputs is not quantized"
-    # The kernel broadcasts its second operand; sums and products may be turned round.
-    if a.elements < b.elements:
+    # The kernel broadcasts its second operand; all but these may be turned round.
+    if a.elements < b.elements and function not in ("div", "prelu"):
         a, b = b, a
     if a.shape != shape or not broadcasts(a, b):
         return f"broadcasting {b.shape} to {shape} has no integer kernel"

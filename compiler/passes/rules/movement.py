@@ -152,21 +152,22 @@ def slice_(rw: Rewriter, node: Node) -> str | None:
 
 def gather(rw: Rewriter, node: Node) -> str | None:
     """Gather of constant indices in even steps: a slice; a single number also drops the axis. By
-    numbers that the program is given or computes, rows are taken.
+    other numbers, constant ones or such that the program is given or computes, rows are taken.
     """
     x, indices = rw.source(node.inputs[0]), rw.graph.constants.get(node.inputs[1])
     if indices is None:
-        return _take(rw, node)
+        return _take(rw, node, node.inputs[1])
     if x is None:
         return "its input is not quantized"
-    if indices.ndim > 1:
-        return "its indices are not one constant row"
     rank, axis = len(x.shape), onnx_op(node).integer("axis", 0)
     places = [int(index) % x.shape[axis % rank] for index in indices.reshape(-1)]
     # A single index has no distance: it is a slice of one, in steps of one.
     distances = {b - a for a, b in pairwise(places)} or {1}
-    if len(distances) > 1 or min(distances) <= 0:
-        return "its indices do not go up in even steps"
+    if indices.ndim > 1 or len(distances) > 1 or min(distances) <= 0:
+        name = f"{node.name}:indices"
+        rw.graph.constants[name] = np.array(places, np.int32).reshape(indices.shape)
+        rw.graph.put(Tensor(name=name, shape=indices.shape, dtype="int32"))
+        return _take(rw, node, name)
     begin, steps, shape = [0] * rank, [1] * rank, list(x.shape)
     begin[axis], steps[axis], shape[axis] = places[0], distances.pop(), len(places)
     taken = f"{node.name}:taken"
@@ -176,8 +177,8 @@ def gather(rw: Rewriter, node: Node) -> str | None:
     return None
 
 
-def _take(rw: Rewriter, node: Node) -> str | None:
-    table, indices = rw.constant(node.inputs[0]), rw.graph.tensors.get(node.inputs[1])
+def _take(rw: Rewriter, node: Node, numbers: str) -> str | None:
+    table, indices = rw.constant(node.inputs[0]), rw.graph.tensors.get(numbers)
     x = rw.source(node.inputs[0])
     if table is not None:
         x = rw.operand(node.inputs[0], table.ndim)

@@ -11,13 +11,10 @@ from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.ir.ops import LayerNorm, Softmax
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.ir.window import Window
-from edgekiln.compiler.onnx_model.operator_row import MAX_SOFTMAX_ROW
+from edgekiln.compiler.onnx_model.operator_row import MAX_LAYER_NORM_ROW, MAX_SOFTMAX_ROW
 from edgekiln.compiler.passes.numbers import Weights
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules.linear import convolve
-
-# The squares of longer rows may not fit their int32 sum.
-MAX_LAYER_NORM_ROW = 1 << 17
 
 
 def softmax(rw: Rewriter, node: Node) -> str | None:

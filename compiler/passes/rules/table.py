@@ -6,7 +6,15 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.passes.rewriter import Rewriter
-from edgekiln.compiler.passes.rules import elementwise, linear, movement, pooling, rows, tflite
+from edgekiln.compiler.passes.rules import (
+    copies,
+    elementwise,
+    linear,
+    movement,
+    pooling,
+    rows,
+    tflite,
+)
 
 # A rule emits operations of ours and returns None, or says why there are none.
 Rule = Callable[[Rewriter, Node], str | None]
@@ -17,6 +25,10 @@ RULES: Mapping[str, Rule] = {
     "matmul": linear.matmul,
     "add": elementwise.add,
     "mul": elementwise.mul,
+    "div": elementwise.div,
+    "max": elementwise.larger,
+    "min": elementwise.smaller,
+    "prelu": elementwise.prelu,
     "clip": elementwise.clip,
     "concat": elementwise.concat,
     "softmax": rows.softmax,
@@ -34,6 +46,8 @@ RULES: Mapping[str, Rule] = {
     "gather": movement.gather,
     "split": movement.split,
     "resize": movement.resize,
+    "expand": copies.expand,
+    "tile": copies.tile,
     "depth_to_space": movement.depth_to_space,
     "space_to_depth": movement.space_to_depth,
     **tflite.TFLITE_RULES,

@@ -79,6 +79,44 @@ def test_sums_and_products_follow_the_formula(
     harness.assert_codes(memory, Codes(y, expected))
 
 
+REALS = {
+    "Div": np.divide,
+    "Max": np.maximum,
+    "Min": np.minimum,
+    "PRelu": lambda a, b: np.where(a > 0, a, a * b),
+}
+
+
+@everywhere
+@given(SHAPES, SEEDS, st.sampled_from(sorted(REALS)), st.sampled_from(["same", "channel", "one"]))
+@quick
+def test_what_is_computed_on_real_numbers_has_their_bits(
+    name: str, shape: tuple[int, ...], seed: int, kind: str, spread: str
+) -> None:
+    """Dequantized, computed and quantized, in float32: divisions by zero included."""
+    mk = microkernel(name)
+    rng = np.random.default_rng(seed)
+    small = {"same": shape, "channel": (*shape[:2], 1, 1), "one": (1, 1, 1, 1)}[spread]
+    a = random_codes(rng, shape, mk.activation, rng.uniform(0.01, 0.1), seed % 3)
+    b = random_codes(rng, small, mk.activation, rng.uniform(0.01, 0.1), 0)
+    # By a product with the reciprocal; by a division, of 2⁻¹²⁰; with steps beyond int32.
+    scale = {0: 2.0**-120, 1: 1e-9}.get(seed % 5, 0.07)
+    y = random_codes(rng, shape, mk.activation, scale, 1).tensor
+    clip = harness.bounds(y.dtype)
+    if seed % 2:
+        clip = (int(clip[0] + 20), int(clip[1] - 100))
+    kernel = binary(kind, a.tensor, b.tensor, y, clip).build(mk)
+    memory = run(kernel, name, [a.memory(), b.memory()], y)
+    left, right = (
+        (t.values.astype(np.float32) - np.float32(t.tensor.zero_point)) * np.float32(t.tensor.scale)
+        for t in (a, b)
+    )
+    with np.errstate(all="ignore"):
+        steps = np.rint(REALS[kind](left, right) / np.float32(y.scale))
+    codes = np.nan_to_num(steps, nan=-np.inf).astype(np.float64) + y.zero_point
+    harness.assert_codes(memory, Codes(y, codes.clip(*clip).astype(y.dtype)))
+
+
 @everywhere
 @given(SHAPES, SEEDS)
 @quick

@@ -72,6 +72,24 @@ def patches(x: Codes, window: dict[str, Any], y: Nhwc, outside: int) -> Any:
 @given(windows(dilated=True))
 @quick
 def test_max_pool_is_the_largest_code_inside_the_image(name: str, window: dict[str, Any]) -> None:
+    check_max_pool(name, window)
+
+
+@everywhere
+@pytest.mark.parametrize("dilations", [(1, 1), (2, 1)])
+@pytest.mark.parametrize("channels", [5, 40])
+def test_a_large_window_is_visited_in_a_loop(
+    name: str, channels: int, dilations: tuple[int, int]
+) -> None:
+    """Code for each of its 90 taps would be long; that for one over an image endless."""
+    window = {
+        "kernel": (10, 9), "dilations": dilations, "pads": (4, 2, 6, 5), "strides": (2, 1),
+        "shape": (2, channels, 14, 8), "seed": 3,
+    }  # fmt: skip
+    check_max_pool(name, window)
+
+
+def check_max_pool(name: str, window: dict[str, Any]) -> None:
     mk = microkernel(name)
     rng = np.random.default_rng(window["seed"])
     x = random_codes(rng, window["shape"], mk.activation, 0.1, (window["seed"] // 4) % 4)

@@ -108,6 +108,11 @@ def multiply(x: Nhwc, y: Nhwc) -> Shareable:
     return BinaryKernel(kind="Mul", a=x, b=x, y=y, finish=finish)
 
 
+def divide(x: Nhwc, y: Nhwc) -> Shareable:
+    finish = RequantizeFinish(mult=factors("Div", x, x, y), clip=(x.zero_point, 255))
+    return BinaryKernel(kind="Div", a=x, b=x, y=y, finish=finish)
+
+
 def lookup(x: Nhwc, y: Nhwc) -> Shareable:
     return LookupKernel(x=x, y=y, table=np.full(256, x.zero_point, np.uint8))
 
@@ -134,7 +139,7 @@ def layer_norm(x: Nhwc, y: Nhwc) -> Shareable:
 
 OF_CODES = [
     conv2d, depthwise, matmul, quantize, dequantize, rescale, pad, interleave, add, multiply,
-    lookup, max_pool, average_pool, softmax, layer_norm,
+    divide, lookup, max_pool, average_pool, softmax, layer_norm,
 ]  # fmt: skip
 
 

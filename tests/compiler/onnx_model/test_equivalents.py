@@ -202,3 +202,25 @@ def test_the_extents_of_a_transposed_convolution_say_its_padding(
         assert found.shape[2:] == tuple(shape)
     else:  # more padding of the output than a value at the end: it is refused by name
         assert (shape, pad) == ([10, 8], "SAME_UPPER")
+
+
+@pytest.mark.parametrize("shape", ["2, 3, 4, 5", "2, 3, 7", "1, 3, 2, 4, 3"])
+def test_an_instance_norm_is_one_of_rows_with_slopes_behind(shape: str) -> None:
+    extents = [int(extent) for extent in shape.split(",")]
+    model = parsed(
+        f"g (float[{shape}] x) => (float[{shape}] y) "
+        "{ y = InstanceNormalization <epsilon = 0.01> (x, s, b) }",
+        s=np.array([0.5, -2, 3], np.float32), b=np.array([1, 0, -1], np.float32),
+    )  # fmt: skip
+    x = np.random.default_rng(4).normal(1, 3, extents).astype(np.float32)
+    after = assert_same_numbers(model, write_in_others, run=by_onnxruntime, x=x)
+    assert "InstanceNormalization" not in operators(after)
+    assert "LayerNormalization" in operators(after)
+
+
+def test_an_instance_norm_stays_where_there_is_no_layer_norm() -> None:
+    model = parsed(
+        "g (float[2, 3, 4] x) => (float[2, 3, 4] y) { y = InstanceNormalization (x, s, b) }", 16,
+        s=np.ones(3, np.float32), b=np.zeros(3, np.float32),
+    )  # fmt: skip
+    assert write_in_others(model) == 0

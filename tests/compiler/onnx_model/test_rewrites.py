@@ -46,34 +46,6 @@ def test_other_means_stay(axes, y):
     assert [node.op_type for node in model.graph.node] == ["ReduceMean"]
 
 
-def test_a_batch_norm_of_its_own_becomes_a_depthwise_convolution():
-    model = make(
-        "y = BatchNormalization <epsilon = 0.01> (x, g, b, m, v)",
-        {"g": (3,), "b": (3,), "m": (3,)},
-        x="N, 3, 5, 7",
-        y="N, 3, 5, 7",
-        constants={"v": np.array([0.5, 1, 2], np.float32)},
-    )
-    before = Session(model, optimize=True)(X)[0]
-    assert rewrites.depthwise_from_batch_norm(model) == 1
-    onnx.checker.check_model(model, full_check=True)
-    (conv,) = model.graph.node
-    assert (conv.op_type, conv.name) == ("Conv", "y")
-    assert [weight.name for weight in model.graph.initializer] == ["y.weight", "y.bias"]
-    np.testing.assert_allclose(Session(model, optimize=True)(X)[0], before, rtol=1e-5, atol=1e-6)
-
-
-def test_a_batch_norm_of_vectors_stays():
-    model = make(
-        "y = BatchNormalization (x, g, b, m, v)",
-        {"g": (3,), "b": (3,), "m": (3,)},
-        x="N, 3",
-        y="N, 3",
-        constants={"v": np.ones(3, np.float32)},
-    )
-    assert rewrites.depthwise_from_batch_norm(model) == 0
-
-
 def test_batch_norm_behind_a_convolution_is_found():
     model = make(
         """
