@@ -34,6 +34,19 @@ def test_a_flattened_image_reorders_the_weights_not_the_image(tmp_path: Path) ->
     np.testing.assert_array_equal(packed, original.transpose(0, 2, 3, 1))
 
 
+def test_what_is_flattened_as_onnx_has_it_leaves_the_weights_alone(tmp_path: Path) -> None:
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 3, 4, 4))
+    weight, _ = m.weight(5, 48)
+    m.op("Gemm", m.op("Flatten", x, out="flat"), weight, out="y", transB=1)
+    path = m.save(tmp_path / "m.onnx", "y")
+    graph, model = before("layout", path), import_onnx(path)
+    assert_leaves_alone("layout", graph)
+    assert not only(graph, Reshape).in_memory
+    (original,) = (array for array in model.constants.values() if array.shape == (5, 48))
+    np.testing.assert_array_equal(only(graph, Dense).weight.reshape(5, 48), original)
+
+
 def test_what_agrees_with_an_image_is_one(tmp_path: Path) -> None:
     m = QdqModel()
     x = m.q(m.input("x", 1, 4, 4, 4))

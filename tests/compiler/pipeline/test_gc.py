@@ -78,3 +78,4 @@ def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
         other.wait()
     with locks.try_exclusive(lock) as held:
         assert held
+    assert locks.holder(tmp_path / "nobody's") == "another process"

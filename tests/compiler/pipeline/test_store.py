@@ -84,6 +84,20 @@ def test_an_artifact_copied_out_keeps_its_history_when_it_comes_back(
     assert store.ingest(tmp_path / "copy.txt", "module").chain == made.chain
 
 
+def test_bytes_whose_maker_is_damaged_are_known_as_what_was_taken_in(
+    store: Store, src: Artifact, log: Path, tmp_path: Path
+) -> None:
+    made = store.run(Upper(log=str(log)), src)
+    copy = tmp_path / "copy.txt"
+    copy.write_bytes(made.path.read_bytes())
+    (made.path.parent / "record.json").write_text("{")
+    taken = store.ingest(copy, "module")
+    found = store.find(made.sha256)
+    assert found is not None
+    assert (found.key, found.path.read_text()) == (taken.key, "ABC")
+    assert found.key != made.key
+
+
 def test_a_failed_stage_leaves_nothing_behind(store: Store, src: Artifact, log: Path) -> None:
     with pytest.raises(TrainingError, match="diverged"):
         store.run(Upper(log=str(log), fail=True), src)

@@ -97,3 +97,18 @@ def test_a_range_lies_in_the_observed_one_and_holds_zero(values, name):
     slack = 1e-9 * histogram.largest
     assert histogram.low - slack <= low <= 0.0 <= high <= histogram.high + slack
     assert (low, high) != (0.0, 0.0) or histogram.largest == 0.0
+
+
+@pytest.mark.parametrize("name", ["laplace", "student", "spiked"])
+def test_no_range_has_less_squared_error_than_that_of_mse(name: str) -> None:
+    draw = np.random.default_rng(1)
+    values = {
+        "laplace": draw.laplace(size=100_000),
+        "student": draw.standard_t(3, size=100_000),
+        "spiked": SPIKED,
+    }[name]
+    largest = np.abs(values).max()
+    thresholds = [largest * step / 200 for step in range(1, 201)]
+    ranges = [(max(values.min(), -t), min(values.max(), t)) for t in thresholds]
+    least = min(quantization_error(values, *each) for each in ranges)
+    assert quantization_error(values, *mse_range(histogram_of(values))) <= 1.02 * least
