@@ -84,8 +84,8 @@ def test_blocks_of_pixels_become_channels_and_channels_pixels(
     small = m.op("SpaceToDepth", x, out="small", blocksize=3)
     a = m.q(m.conv(small, 20, 27, 3, 3, out="a", pads=[1, 1, 1, 1]), 0.517, -3)
     large = m.op("DepthToSpace", a, out="large", blocksize=2, mode=mode)
-    b = m.q(m.conv(large, 4, 5, 3, 3, out="b", pads=[1, 1, 1, 1]), 0.713, 5)
-    y = m.op("DepthToSpace", b, out="y", blocksize=2, mode=mode)
+    b = m.q(m.conv(large, 18, 5, 3, 3, out="b", pads=[1, 1, 1, 1]), 0.713, 5)
+    y = m.op("DepthToSpace", b, out="y", blocksize=3, mode=mode)
     result = check(m.save(tmp_path / "net.onnx", y), target)
     assert not any(gap.op == "fallback" for gap in result.layers)
 

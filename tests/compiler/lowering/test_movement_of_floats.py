@@ -96,21 +96,23 @@ def test_tiles_of_any_shape_repeat_their_input(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("op", ["DepthToSpace", "SpaceToDepth"])
 @pytest.mark.parametrize("mode", ["DCR", "CRD"])
+@pytest.mark.parametrize("block", [2, 3])
 def test_floats_become_blocks_of_pixels_as_the_mode_says(
-    tmp_path: Path, op: str, mode: str
+    tmp_path: Path, op: str, mode: str, block: int
 ) -> None:
-    x, block = images(2, 12, 4, 6), 2
+    x = images(2, 3 * block**2, 2 * block, 3 * block)
     n, c, h, w = x.shape
     if op == "DepthToSpace":
         split = (n, block, block, 3, h, w) if mode == "DCR" else (n, 3, block, block, h, w)
         order = (0, 3, 4, 1, 5, 2) if mode == "DCR" else (0, 1, 4, 2, 5, 3)
-        shape = (n, 3, 8, 12)
+        shape = (n, 3, h * block, w * block)
     else:
         split = (n, c, 2, block, 3, block)
         order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
-        shape = (n, 48, 2, 3)
+        shape = (n, c * block**2, 2, 3)
     model = float_models.make(
-        f'y = {op} <blocksize = 2, mode = "{mode}"> (x)\n', {}, x="2, 12, 4, 6",
+        f'y = {op} <blocksize = {block}, mode = "{mode}"> (x)\n', {},
+        x=", ".join(map(str, x.shape)),
         y=", ".join(map(str, shape)), opset=28 if op == "SpaceToDepth" else 20,
     )  # fmt: skip
     (found,) = ours(float_models.write(model, tmp_path / "m.onnx"), x)

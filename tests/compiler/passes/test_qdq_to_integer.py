@@ -104,6 +104,26 @@ def test_flatten_between_pool_and_dense_works_on_the_integers(tmp_path: Path) ->
     assert kinds(graph) == ["quantize", "global_avg_pool", "reshape", "dense"]
 
 
+def test_an_average_of_the_whole_image_is_a_global_one(tmp_path: Path) -> None:
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 8, 4, 3))
+    m.q(m.op("AveragePool", x, out="pool", kernel_shape=[4, 3]))
+    graph = integers(m.save(tmp_path / "m.onnx", "pool_dq"))
+    assert kinds(graph) == ["quantize", "global_avg_pool", "dequantize"]
+
+
+def test_weights_without_a_zero_point_have_that_of_zero(tmp_path: Path) -> None:
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 8))
+    values = m.rng.integers(-127, 128, (10, 8))
+    name, scale = m.const(values, "int8"), m.const(0.01, "float32")
+    weight = m.op("DequantizeLinear", name, scale, out="w_dq")
+    y = m.q(m.op("Gemm", x, weight, out="y", transB=1))
+    graph = integers(m.save(tmp_path / "m.onnx", y))
+    assert kinds(graph) == ["quantize", "dense", "dequantize"]
+    np.testing.assert_array_equal(only(graph, Dense).weight.reshape(10, 8), values)
+
+
 def test_the_mean_of_the_tokens_is_an_integer_pool(tmp_path: Path) -> None:
     m = QdqModel()
     x = m.q(m.input("x", 1, 5, 16))
