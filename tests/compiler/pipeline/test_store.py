@@ -84,6 +84,18 @@ def test_an_artifact_copied_out_keeps_its_history_when_it_comes_back(
     assert store.ingest(tmp_path / "copy.txt", "module").chain == made.chain
 
 
+def test_bytes_that_two_stages_made_are_known_by_the_first(
+    store: Store, src: Artifact, log: Path
+) -> None:
+    first = store.run(Upper(log=str(log)), src)
+    second = store.run(Upper(log=str(log), sleep_s=0.001), src)
+    assert second.sha256 == first.sha256
+    assert second.key != first.key
+    found = store.find(first.sha256)
+    assert found is not None
+    assert found.key == first.key
+
+
 def test_bytes_whose_maker_is_damaged_are_known_as_what_was_taken_in(
     store: Store, src: Artifact, log: Path, tmp_path: Path
 ) -> None:

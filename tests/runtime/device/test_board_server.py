@@ -102,6 +102,14 @@ def test_arguments_lead_nowhere_outside_the_session(device, argument):
             device.run([script, argument], 5.0)
 
 
+def test_a_program_for_another_machine_is_named_with_the_systems_reason(device):
+    with device:
+        foreign = device.put(b"\x7fELF, but for nothing that exists")
+        with pytest.raises(OSError, match="Exec format error"):
+            device.run([foreign], timeout_s=30.0)
+        assert device.run([device.put(b"#!/bin/sh\necho on\n")], timeout_s=30.0).stdout == "on\n"
+
+
 def test_programs_run_in_a_folder_of_their_session_that_is_removed(device):
     with device:
         script = device.put(b"#!/bin/sh\npwd; echo kept >mark; ls\n")
