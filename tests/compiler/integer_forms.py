@@ -187,6 +187,10 @@ FORMS = {
     "wrapped around": Form(
         body='m = Pad <mode = "wrap"> (h, p, , a)', constants={"p": i64(3, 2), "a": i64(2)},
     ),
+    "wrapped around where it is cut": Form(
+        body='m = Pad <mode = "wrap"> (h, p, , a)', constants={"p": i64(3, -2), "a": i64(2)},
+        floats=("Pad",),
+    ),
     "edges repeated": Form(
         body='m = Pad <mode = "edge"> (h, p)', shape=ROWS, constants={"p": i64(0, 2, 0, 0, 0, 1)}
     ),
