@@ -37,7 +37,6 @@ _FALLBACK = tuple(
         Equal
         GatherElements axis
         GatherND batch_dims
-        GlobalLpPool p
         Greater
         GreaterOrEqual
         GridSample align_corners mode padding_mode
@@ -53,8 +52,6 @@ _FALLBACK = tuple(
         Not
         OneHot axis
         Or
-        ReduceLogSum axes keepdims noop_with_empty_axes
-        ReduceLogSumExp axes keepdims noop_with_empty_axes
         ReduceProd axes keepdims noop_with_empty_axes
         RoiAlign coordinate_transformation_mode output_height output_width sampling_ratio \
             spatial_scale

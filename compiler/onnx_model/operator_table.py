@@ -237,6 +237,7 @@ _REWRITTEN = tuple(
     for name, attributes, rewritten, limits in (
         ("CumSum", "exclusive reverse", "MatMul with a triangle of ones",
          "of up to 1024 values behind the batch; others stay float"),
+        ("GlobalLpPool", "p", "ReduceL1 or ReduceL2", "with p of 1 or 2; others stay float"),
         ("InstanceNormalization", "epsilon",
          "LayerNormalization of rows, and a depthwise Conv with the slopes and offsets",
          "with constant slopes and offsets, of operator set 17 and newer in floats, too"),
@@ -245,6 +246,9 @@ _REWRITTEN = tuple(
         ("Mean", "", "Adds, two operands at a time, and a Mul", ""),
         ("ReduceL1", _AXES, "Abs and ReduceSum", _BEHIND_THE_BATCH),
         ("ReduceL2", _AXES, "Mul, ReduceSum and Sqrt", _BEHIND_THE_BATCH),
+        ("ReduceLogSum", _AXES, "ReduceSum and Log", _BEHIND_THE_BATCH),
+        ("ReduceLogSumExp", _AXES, "max + log Σ e^(x - max), operator by operator",
+         _BEHIND_THE_BATCH),
         ("ReduceMax", _AXES, "GlobalMaxPool over the axes as an image", _BEHIND_THE_BATCH),
         ("ReduceMin", _AXES, "Neg, ReduceMax, Neg", _BEHIND_THE_BATCH),
         ("ReduceSum", _AXES, "as ReduceMean", _BEHIND_THE_BATCH),

@@ -123,6 +123,19 @@ FORMS = {
     "magnitudes": Form(
         body="m = ReduceL1 <keepdims = 0> (h, a)", constants={"a": i64(-1)}, shape=ROWS
     ),
+    "logarithm of a sum": Form(
+        body="e = Exp (h)\n m = ReduceLogSum (e, a)", constants={"a": i64(2)}
+    ),
+    "logarithm of powers": Form(body="m = ReduceLogSumExp (h, a)", constants={"a": i64(1)}),
+    "logarithm of powers of tokens": Form(
+        body="m = ReduceLogSumExp <axes = [-1], keepdims = 0> (h)", opset=13, shape=ROWS
+    ),
+    "length of an image": Form(body="m = GlobalLpPool (h)"),
+    "size of a sequence": Form(body="m = GlobalLpPool <p = 1> (h)", shape=ROWS),
+    "a mask that is broadcast": Form(
+        body="k = Add (h, c)\n m = Softmax (k)", floats=("Add", "Softmax"), least_db=30,
+        constants={"c": np.where(np.arange(10) < 7, 0, -1e9).astype(np.float32)},
+    ),
     "squares": Form(body="m = ReduceSumSquare (h, a)", constants={"a": i64(2, 3)}),
     "batch norm of vectors": Form(
         body="m = BatchNormalization (h, g, b, b, v)", shape=VECTOR,
@@ -173,6 +186,10 @@ FORMS = {
     ),
     "wrapped around": Form(
         body='m = Pad <mode = "wrap"> (h, p, , a)', constants={"p": i64(3, 2), "a": i64(2)},
+    ),
+    "wrapped around where it is cut": Form(
+        body='m = Pad <mode = "wrap"> (h, p, , a)', constants={"p": i64(3, -2), "a": i64(2)},
+        floats=("Pad",),
     ),
     "edges repeated": Form(
         body='m = Pad <mode = "edge"> (h, p)', shape=ROWS, constants={"p": i64(0, 2, 0, 0, 0, 1)}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # What Sum and Mean add up with, two at a time; Max and Min take themselves.
 _PAIRED = {"Sum": "Add", "Mean": "Add"}
 _MOST_SPREAD = 1 << 22  # values of a constant that is written out for all places of a result
-_FARTHEST_FILL = 1e3  # a Where's constant beyond takes the range from the values beside it
+_FARTHEST = 1e3  # a constant beyond, such as a mask's, takes the range from the values beside it
 
 
 def of_two(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
@@ -74,12 +74,15 @@ def broadcast(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
 
 
 def _spread(w: NodeWriter, name: str, fixed: tuple[int, ...]) -> str | None:
-    """The operand in the shape of the result, but for the batch; None where that is too large."""
+    """The operand in the shape of the result, but for the batch; None where that is too large, or a
+    constant of numbers that are.
+    """
     constant = w.facts.constants.get(name)
     if constant is None:
         return w.op("Expand", name, w.numbers(1, *fixed))
     lead = constant.shape[0] if constant.ndim > len(fixed) else 1
-    if lead * math.prod(fixed) > _MOST_SPREAD or not np.isfinite(constant).all():
+    near = (abs(constant) <= _FARTHEST).all()  # which neither infinities nor NaN are
+    if lead * math.prod(fixed) > _MOST_SPREAD or not near:
         return None
     return w.constant(np.broadcast_to(constant, (lead, *fixed)))
 
@@ -102,7 +105,7 @@ def where(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
             parts.append(w.op("Mul", node.input[place], w.constant(taken.astype(np.float32))))
             continue
         values = np.where(taken, constant, 0).astype(np.float32)
-        if not (abs(values) <= _FARTHEST_FILL).all():  # NaN is not, either
+        if not (abs(values) <= _FARTHEST).all():  # NaN is not, either
             return None
         parts.append(w.constant(values))
     if all(part in facts.constants for part in parts):

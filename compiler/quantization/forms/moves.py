@@ -31,7 +31,9 @@ def pad(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
         return _pad_with_a_number(w, fixed, amounts)
     padded = {axis: each for axis, each in enumerate(amounts) if any(each)}
     far = any(max(each) >= fixed[axis - 1] for axis, each in padded.items())
-    if mode not in _MODES or far or not padded:
+    # What wraps around when the other end is cut off is not the same to everybody.
+    unclear = mode == "wrap" and any(min(each) < 0 for each in padded.values())
+    if mode not in _MODES or far or not padded or unclear:
         return None
     rows = {
         axis: _cut(np.pad(np.arange(fixed[axis - 1]), _grown(each), mode), each)

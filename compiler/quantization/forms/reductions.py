@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     Nodes = list[onnx.NodeProto] | None
 
 # Of the other reductions: what is done to each value, and to the sum.
-_FUNCTIONS = {"ReduceL1": ("Abs", ""), "ReduceL2": ("", "Sqrt"), "ReduceSumSquare": ("", "")}
+_SQUARE = "square"  # a product with itself, which is no operator
+_FUNCTIONS = {
+    "ReduceL1": ("Abs", ""), "ReduceL2": (_SQUARE, "Sqrt"), "ReduceLogSum": ("", "Log"),
+    "ReduceSumSquare": (_SQUARE, ""),
+}  # fmt: skip
 _MOST_ADDED = 1024  # values along an axis, whose matrix has a row and a column for each
-_AXES_ARE_AN_OPERAND = {"ReduceSum": 13}  # since this operator set; of the others:
-_OF_THE_OTHERS = 18
+_AXES_ARE_AN_OPERAND = 18  # since this operator set; those of a ReduceSum always were one here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,8 @@ def mean_or_sum(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     if (found.rank, found.axes) in ((4, (2, 3)), (3, (1,))):
         if not is_sum:
             return None
-        pooled = _reduced(w, "ReduceMean", node, found.axes)
+        keepdims = operators.attributes(node).get("keepdims", 1)
+        pooled = _reduced(w, "ReduceMean", node, found.axes, keepdims=keepdims)
         w.op("Mul", pooled, w.constant(np.array(count, np.float32)), result=node.output[0])
         return w.nodes
     each = np.float32(1 if is_sum else 1 / count)
@@ -99,22 +103,50 @@ def extreme(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
 
 
 def of_function(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """Sums of squares or of magnitudes, and the root of such a sum."""
+    """Sums of squares or of magnitudes, and the root or the logarithm of such a sum."""
     found = _reduction(facts, node)
     if found is None:
         return None
     before, behind = _FUNCTIONS[node.op_type]
     w = NodeWriter(facts=facts, node=node)
     x = node.input[0]
-    each = w.op(before, x) if before else w.op("Mul", x, x)
-    keeps = len(found.result) == len(found.shape)
-    total = w.op(
-        "ReduceSum", each, w.numbers(*found.axes), result="" if behind else node.output[0],
-        keepdims=int(keeps),
-    )  # fmt: skip
+    if before:
+        x = w.op("Mul", x, x) if before == _SQUARE else w.op(before, x)
+    total = _sum(w, x, found, result="" if behind else node.output[0])
     if behind:
         w.op(behind, total, result=node.output[0])
     return w.nodes
+
+
+def log_sum_exp(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
+    """max + log(Σ e^(x - max)): powers of differences stay inside 0 … 1."""
+    found = _reduction(facts, node)
+    if found is None:
+        return None
+    w = NodeWriter(facts=facts, node=node)
+    most = _reduced(w, "ReduceMax", node, found.axes, keepdims=1)
+    difference = w.op("Add", node.input[0], w.op("Neg", most))
+    total = _sum(w, w.op("Exp", difference), found)
+    flat = w.op("Reshape", most, w.numbers(-1, *found.result))
+    w.op("Add", w.op("Log", total), flat, result=node.output[0])
+    return w.nodes
+
+
+def length_of_image(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
+    """GlobalLpPool with p = 1 or 2: the sum of magnitudes, or the root of that of squares."""
+    fixed = facts.fixed(node.input[0])
+    reduction = {1: "ReduceL1", 2: "ReduceL2"}.get(operators.attributes(node).get("p", 2))
+    if fixed is None or len(fixed) < 2 or reduction is None:
+        return None
+    w = NodeWriter(facts=facts, node=node)
+    axes = tuple(range(2, 1 + len(fixed)))
+    _reduced(w, reduction, node, axes, keepdims=1, result=node.output[0])
+    return w.nodes
+
+
+def _sum(w: NodeWriter, source: str, found: _Reduction, result: str = "") -> str:
+    keepdims = int(len(found.result) == len(found.shape))
+    return w.op("ReduceSum", source, w.numbers(*found.axes), result=result, keepdims=keepdims)
 
 
 def running_sum(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
@@ -169,9 +201,11 @@ def _last(w: NodeWriter, source: str, found: _Reduction, shape: Sequence[int]) -
     return source
 
 
-def _reduced(w: NodeWriter, op: str, node: "onnx.NodeProto", axes: tuple[int, ...]) -> str:
-    """The same reduction by another operator."""
-    keepdims = operators.attributes(node).get("keepdims", 1)
-    if w.facts.opset < _AXES_ARE_AN_OPERAND.get(op, _OF_THE_OTHERS):
-        return w.op(op, node.input[0], axes=list(axes), keepdims=keepdims)
-    return w.op(op, node.input[0], w.numbers(*axes), keepdims=keepdims)
+def _reduced(
+    w: NodeWriter, op: str, node: "onnx.NodeProto", axes: tuple[int, ...], *, keepdims: int,
+    result: str = "",
+) -> str:  # fmt: skip
+    """The operand of a node, reduced by another operator."""
+    if w.facts.opset < _AXES_ARE_AN_OPERAND:
+        return w.op(op, node.input[0], result=result, axes=list(axes), keepdims=keepdims)
+    return w.op(op, node.input[0], w.numbers(*axes), result=result, keepdims=keepdims)
