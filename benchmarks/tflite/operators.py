@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.compiler.onnx_model.tflite.writer import TfliteWriter
+from edgekiln.benchmarks.tflite.writer import TfliteWriter
 
 Array = NDArray[Any]  # of whichever numbers a model takes
 
