@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edgekiln.compiler.build.recipe import Recipe, load, stage_class
+from edgekiln.compiler.pipeline import source_models
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.pipeline.store import Store
@@ -101,13 +102,24 @@ def start(
     return store.run(stage, None, None, advance)
 
 
+def known_model(store: Store, path: Path) -> Artifact:
+    """A user's model, with the history that the store knows of it; a TFLite file as the ONNX model
+    that it is read as.
+
+    Raises:
+        EdgeKilnError: it cannot be read.
+    """
+    if path.suffix != ".tflite":
+        return source_models.known_model(path)
+    return _taken_in(store, path, enter(path))
+
+
 def _taken_in(store: Store, path: Path, entered: EnteredFile) -> Artifact:
     if entered.content is None:
         return store.ingest(path, entered.kind)
     with TemporaryDirectory(prefix="edgekiln-") as folder:
-        whole = Path(folder, path.name).with_suffix(
-            ".onnx" if path.suffix in _MODELS else path.suffix
-        )
+        # What was changed is ONNX.
+        whole = Path(folder, path.name).with_suffix(".onnx")
         whole.write_bytes(entered.content)
         artifact = store.ingest(whole, entered.kind)
     return replace(artifact, called=str(path), remark="; ".join(entered.notes))

@@ -19,9 +19,9 @@ _FILE = click.Path(path_type=Path)
 @click.argument("program", metavar="BUNDLE|LIB", type=_FILE)
 @click.option(
     "--model",
-    metavar="FILE.onnx",
+    metavar="FILE",
     type=_FILE,
-    help="Compare with this model, QDQ or float (default: the one in the store it was made from).",
+    help="Compare with this .onnx or .tflite model (default: the stored one it was made from).",
 )
 @click.option(
     "--onnx",
@@ -62,16 +62,16 @@ def verify(
     Exit code 7 when a layer differs by more than rounding ties, and exact arithmetic does not say
     that it is ONNX Runtime which is off.
     """
-    from edgekiln.compiler.build.resolve import kind_of
+    from edgekiln.compiler.build.resolve import kind_of, known_model
     from edgekiln.compiler.evaluation import parity
     from edgekiln.compiler.evaluation.layerwise import verify as run
     from edgekiln.compiler.pipeline.places import data_place
-    from edgekiln.compiler.pipeline.source_models import known_model, source_model
+    from edgekiln.compiler.pipeline.source_models import source_model
     from edgekiln.compiler.pipeline.store import Store
     from edgekiln.runtime.runner import AotRunner
 
     runner = AotRunner.open(program)
-    source = known_model(model) if model else source_model(runner.spec)
+    source = known_model(Store(), model) if model else source_model(runner.spec)
     model = source.path
     data = data or data_place(Store(), source.chain)
     batches = parity.batches_for(runner.spec, model, data=data, seed=seed, samples=samples)
