@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from edgekiln.benchmarks.tflite.compare import MOST, Comparison, compare
+from edgekiln.benchmarks.tflite.compare import MOST, Array, LitertComparison, compare
 from edgekiln.benchmarks.tflite.network import network
 from edgekiln.benchmarks.tflite.operators import CASES
 from edgekiln.compiler.onnx_model.tflite.model import parse
@@ -35,7 +35,7 @@ def main(files: tuple[Path, ...], calls: int, programs: bool, operators: bool) -
 
 def _comparisons(
     files: tuple[Path, ...], calls: int, *, programs: bool, operators: bool
-) -> Iterator[Comparison]:
+) -> Iterator[LitertComparison]:
     for path in files:
         yield compare(path.name, path.read_bytes(), _inputs(path, calls), compiled=programs)
     for name, make in (("a network", network), *CASES.items()) if operators else ():
@@ -44,7 +44,7 @@ def _comparisons(
             case = make(np.random.default_rng(seed))
             # One program an operator: they share their code, and each takes seconds.
             found.append(compare(name, case.file, [case.inputs], compiled=programs and not seed))
-        yield Comparison(
+        yield LitertComparison(
             name=name,
             calls=_SEEDS,
             values=sum(each.values for each in found),
@@ -54,13 +54,11 @@ def _comparisons(
         )
 
 
-def _inputs(
-    path: Path, calls: int
-) -> list[list["np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]]:
+def _inputs(path: Path, calls: int) -> list[list[Array]]:
     """Random ones: noise, and noise around a level that wanders."""
     model, rng = parse(path.read_bytes(), str(path), MOST), np.random.default_rng(0)
     tensors = [model.tensors[number] for number in model.inputs]
-    made = []
+    made: list[list[Array]] = []
     for call in range(calls):
         level = 60 * np.sin(call / 7) - 60
         noise = (rng.normal(level if call % 2 else 0, 40, tensor.shape) for tensor in tensors)

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +18,14 @@ from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 
-Array = NDArray[Any]  # of whichever numbers a model has
+Array = NDArray[np.generic]
 _NEXT = ".next"
 _LEAST = -128
 MOST = 1 << 28  # elements of a tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class LitertComparison:
     """How many values there were, and how many of them differ from LiteRT's."""
 
     name: str
@@ -39,7 +38,7 @@ class Comparison:
 
 def compare(
     name: str, file: bytes, calls: Sequence[Sequence[Array]], *, compiled: bool
-) -> Comparison:
+) -> LitertComparison:
     """Compute several calls, one after the other, in each way.
 
     Args:
@@ -60,7 +59,7 @@ def compare(
         }
         variables = [each for each in names if f"{each}{_NEXT}" in results]
         first = {each: np.full(shapes[each], _LEAST, np.int8) for each in variables}
-        steps = _Steps(names, results, first)
+        steps = _FedBack(names, results, first)
         onnx = steps.differing(session, calls, expected)
         program = None
         if compiled:
@@ -71,14 +70,14 @@ def compare(
                 lambda given: runner.run(*(given[each] for each in names)), calls, expected
             )
     flat = [np.ravel(value) for call in expected for value in call]
-    return Comparison(
+    return LitertComparison(
         name=name, calls=len(calls), values=sum(each.size for each in flat), onnx=onnx,
         program=program, distinct=np.unique(np.concatenate(flat)).size,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class _Steps:
+class _FedBack:
     """Calls whose variables are fed back."""
 
     names: Sequence[str]

@@ -1,7 +1,6 @@
 """LiteRT's reference kernels, where they are installed."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +8,14 @@ from numpy.typing import NDArray
 from edgekiln.runtime.errors import MissingToolError
 
 
-def outputs(file: bytes, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+def outputs(file: bytes, inputs: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
     """What the reference kernels make of a model's inputs. Raises MissingToolError."""
     return stream(file, [inputs])[0]
 
 
 def stream(
-    file: bytes, calls: Iterable[Sequence[NDArray[Any]]], inner: Sequence[int] = ()
-) -> list[list[NDArray[Any]]]:
+    file: bytes, calls: Iterable[Sequence[NDArray[np.generic]]], inner: Sequence[int] = ()
+) -> list[list[NDArray[np.generic]]]:
     """What they make of several calls, one after the other; variables are kept. As `outputs`.
 
     Args:

@@ -13,7 +13,7 @@ from edgekiln.benchmarks.tflite.network import network
 from edgekiln.compiler.onnx_model.io import load_model
 from edgekiln.compiler.onnx_model.tflite import schema
 from edgekiln.compiler.onnx_model.tflite.model import parse
-from edgekiln.compiler.onnx_model.tflite.wire import DamagedError, Field, Table, root
+from edgekiln.compiler.onnx_model.tflite.wire import Field, FileTable, NoTablesError, root
 from edgekiln.runtime.errors import EdgeKilnError, InputError
 
 MOST = 1 << 28
@@ -28,7 +28,7 @@ def whole() -> bytes:
     return network(np.random.default_rng(0)).file
 
 
-def table(*slots: int, body: bytes = b"") -> Table:
+def table(*slots: int, body: bytes = b"") -> FileTable:
     """A file of one table whose vtable has these offsets, and bytes behind the table's own."""
     vtable = struct.pack(f"<HH{len(slots)}H", 4 + 2 * len(slots), 4 + len(body), *slots)
     head = struct.pack("<I4s", 8 + len(vtable), b"TEST")
@@ -43,7 +43,7 @@ def test_fields_are_read_and_those_left_out_have_defaults() -> None:
 
 
 def test_a_field_behind_the_end_of_the_file_is_damage() -> None:
-    with pytest.raises(DamagedError, match="points outside of itself"):
+    with pytest.raises(NoTablesError, match="points outside of itself"):
         table(400).integer("a")
 
 
