@@ -11,7 +11,7 @@ from edgekiln.benchmarks.tflite.network import network
 from edgekiln.benchmarks.tflite.operators import CASES
 from edgekiln.compiler.onnx_model.tflite.model import parse
 
-_SEEDS = 50  # models of each operator
+_SEEDS = 20  # models of each operator
 
 
 @click.command()

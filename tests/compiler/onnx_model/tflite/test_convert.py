@@ -17,6 +17,7 @@ from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN
 from edgekiln.compiler.onnx_model.tflite.opcodes import NAMES
 from edgekiln.compiler.passes.pipeline import lower_graph
 from edgekiln.runtime.errors import InputError, UnsupportedError
+from tests import source_tree
 
 
 def read(case: TfliteCase, folder: Path) -> tuple[onnx.ModelProto, list[str]]:
@@ -29,6 +30,15 @@ def test_the_table_names_operators_of_tflite() -> None:
     assert set(OPERATORS) <= set(NAMES)
     assert NAMES[3] == "CONV_2D"
     assert NAMES[32] == "CUSTOM"
+
+
+def test_the_page_has_the_table() -> None:
+    page = (source_tree.ROOT / "docs/howto/tflite.md").read_text(encoding="utf-8")
+    rows = [
+        f"| {name} | {row.codes or '–'} | {'yes' if row.floats else '–'} |"
+        for name, row in sorted(OPERATORS.items())
+    ]
+    assert "\n".join(rows) in page
 
 
 def test_a_network_keeps_its_inputs_and_outputs(tmp_path: Path) -> None:
