@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 
 from edgekiln.benchmarks.tflite.network import network
 from edgekiln.benchmarks.tflite.operators import CASES, TfliteCase
@@ -170,6 +171,32 @@ def test_what_has_no_form_says_why(file: bytes, words: str, tmp_path: Path) -> N
     with pytest.raises(UnsupportedError) as caught:
         io.load_model(path)
     assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("op", "place", "value", "words"),
+    [
+        ("Conv", 2, np.zeros((1, 1, 1), np.int32), "numbers for 8 channels"),
+        ("Conv", 4, np.full((8, 1, 1), 1 << 40), "its factors do not fit 32 bits"),
+        ("Add", 4, np.full(4, 1 << 30), "its factors are no integers and shifts"),
+        ("AveragePool", 3, np.full((2, 2), 5), "its counts are not those of its windows"),
+        ("Lookup", 2, np.array(-127), "its table does not begin at the lowest code"),
+        ("Softmax", 1, np.arange(300), "its powers are not 256 of 31 bits"),
+    ],
+)
+def test_a_node_that_no_tflite_file_makes_is_refused(
+    op: str, place: int, value: NDArray[np.generic], words: str, tmp_path: Path
+) -> None:
+    """Whoever writes such nodes by hand cannot make a kernel read what is not there."""
+    model, _ = read(network(np.random.default_rng(0)), tmp_path)
+    node = next(each for each in model.graph.node if each.op_type == op)
+    name = node.input[place]
+    weights = [each for each in model.graph.initializer if each.name != name]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend([*weights, onnx.numpy_helper.from_array(value, name)])
+    graph = import_onnx(tmp_path / "model.tflite", loaded=model)
+    with pytest.raises(UnsupportedError, match=words):
+        lower_graph(graph, "uint8")
 
 
 def test_a_missing_file_and_an_empty_one_are_said_so(tmp_path: Path) -> None:
