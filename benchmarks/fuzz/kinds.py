@@ -60,6 +60,19 @@ def _compiled(file: Path, home: Path, seeds: Seeds) -> Answer:
     return _against_onnxruntime(file, lib)
 
 
+def _read_as_onnx(file: Path, home: Path, seeds: Seeds) -> Answer:
+    """A TFLite file's program computes what the ONNX model does that the file is read as."""
+    from edgekiln.compiler.onnx_model import io
+
+    del seeds
+    lib, model = home / "model.lib", home / "model.onnx"
+    code, words = command("compile", file, "-o", lib)
+    if code:
+        return _answer(code, words)
+    io.save_model(io.load_model(file), model)
+    return _against_onnxruntime(model, lib)
+
+
 def _against_onnxruntime(model: Path, lib: Path) -> Answer:
     from edgekiln.benchmarks.sanitizer.block import MemoryFaultError
     from edgekiln.benchmarks.sanitizer.program import check_here
@@ -214,6 +227,7 @@ KINDS = {
     "onnx": Kind(
         seeds=("images.onnx", "tokens.onnx", "int8.onnx"), damage=damaged_model, judge=_compiled
     ),
+    "tflite": Kind(seeds=("int8.tflite",), damage=damaged_bytes, judge=_read_as_onnx),
     "quantize": Kind(seeds=("images.onnx",), damage=damaged_model, judge=_quantized),
     "bundle": Kind(seeds=("int8.ekb",), damage=damaged_bytes, judge=_program),
     "library": Kind(seeds=("int8.lib",), damage=damaged_bytes, judge=_library),

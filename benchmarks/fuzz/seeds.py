@@ -12,6 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgekiln.benchmarks.command import command
+from edgekiln.benchmarks.tflite.network import network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,6 +104,7 @@ def make(home: Path, store: Path) -> Seeds:
     _write_models(home, rng)
     _write_data(home, rng)
     _write_texts(home)
+    (home / "int8.tflite").write_bytes(network(np.random.default_rng(0)).file)
     data = f"{home / 'data.npz'}?scale=0.0078125&mean=1&std=1"
     _do("quantize", home / "images.onnx", "-o", home / "int8.onnx", "--data", data)
     _do("compile", home / "int8.onnx", "-o", home / "int8.lib", "--target", "host")

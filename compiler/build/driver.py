@@ -124,7 +124,7 @@ class _Build:
             raise ConfigError(
                 f"{request.model} is {resolve.WORDS[artifact.kind]}: there is nothing left to "
                 "build",
-                "a build takes a zoo name, package.module:factory, .pt or .onnx",
+                "a build takes a zoo name, package.module:factory, .pt, .onnx or .tflite",
             )
         if artifact.kind == "onnx-int8" and request.precision != "int8":
             raise ConfigError(

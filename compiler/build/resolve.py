@@ -143,9 +143,8 @@ def _taken_in(store: Store, path: Path, entered: EnteredFile) -> Artifact:
     if entered.content is None:
         return store.ingest(path, entered.kind)
     with TemporaryDirectory(prefix="edgekiln-") as folder:
-        whole = Path(folder, path.name).with_suffix(
-            ".onnx" if path.suffix in _MODELS else path.suffix
-        )
+        # What was changed is ONNX.
+        whole = Path(folder, path.name).with_suffix(".onnx")
         whole.write_bytes(entered.content)
         artifact = store.ingest(whole, entered.kind)
     return replace(artifact, called=str(path), remark="; ".join(entered.notes))

@@ -26,9 +26,9 @@ def _door_options(command: click.Command) -> click.Command:
 @click.argument("program", metavar="BUNDLE|LIB", type=_FILE)
 @click.option(
     "--model",
-    metavar="FILE.onnx",
+    metavar="FILE",
     type=_FILE,
-    help="Compare with this model, QDQ or float (default: the one in the store it was made from).",
+    help="Compare with this .onnx or .tflite model (default: the stored one it was made from).",
 )
 @click.option(
     "--onnx",

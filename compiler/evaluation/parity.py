@@ -110,22 +110,30 @@ def batches_for(
     Those of a program with states are a stream each, (T, …).
 
     Raises:
-        InputError: data that does not fit, or a program that takes codes.
+        InputError: data that does not fit, or a program that takes codes of the model's floats.
     """
+    import onnx
+
     from edgekiln.compiler.onnx_model import model_inputs
     from edgekiln.compiler.onnx_model.feed import feed_for
     from edgekiln.compiler.onnx_model.io import load_model, read_meta
     from edgekiln.compiler.onnx_model.samples import own_data
     from edgekiln.runtime.random_inputs import random_input
 
-    if coded := [each.name for each in spec.inputs if each.scale is not None]:
+    loaded = load_model(model)
+    floats = {
+        value.name
+        for value in loaded.graph.input
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    }
+    if coded := [e.name for e in spec.inputs if e.scale is not None and e.name in floats]:
         raise InputError(
             f"{spec.name} takes codes of {', '.join(coded)}",
             "verify compares programs that take what the model takes",
         )
     takes = model_inputs.of_program(spec)
     assert takes.batch is not None, spec.name  # programs are compiled for one
-    meta = read_meta(load_model(model))
+    meta = read_meta(loaded)
     if data or own_data(meta):
         feed = feed_for(meta, takes, data=data, seed=seed)
         full = feed.batches("test", batch=takes.batch, samples=samples)

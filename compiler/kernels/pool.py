@@ -187,7 +187,7 @@ class AveragePoolKernel:
     def _mean(
         self, k: KernelBuilder, mk: MicroKernel
     ) -> tuple[Callable[[Index], OfSum], Callable[[], Expr]]:
-        """For each window, what its sums become; and the zero of y's border."""
+        """What the sums of each window become, and the zero of y's border."""
         mult = self._factors().reshape(-1)
         # Windows that padding cuts have factors of their own.
         mults = k.constant(mult[:1] if self._uniform else mult)

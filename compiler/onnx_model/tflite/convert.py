@@ -151,6 +151,8 @@ def _converted(model: TfliteModel, where: str, notes: list[str]) -> "onnx.ModelP
     if not w.nodes:
         raise UnsupportedError(f"{where}: its graph computes nothing")
     results = [_result(w, number) for number in outputs]
+    for place, variable in enumerate(w.next_values, len(model.outputs)):
+        results[place] = w.renamed(results[place], variables.next_name(variable), results)
     graph = onnx.helper.make_graph(
         w.nodes,
         "tflite",

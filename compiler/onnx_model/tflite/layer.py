@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgekiln.compiler.onnx_model.tflite import quantities, schema
 from edgekiln.compiler.onnx_model.tflite.model import TfliteOperator, TfliteTensor
 from edgekiln.compiler.onnx_model.tflite.onnx_writer import OnnxWriter
-from edgekiln.compiler.onnx_model.tflite.wire import Table
+from edgekiln.compiler.onnx_model.tflite.wire import FileTable
 
 _N = TypeVar("_N", np.float32, np.int32)
 _FAR = 1 << 30  # sums beyond it would wrap in 32 bits while they are rounded
@@ -26,14 +26,14 @@ _KNOWN = (
 )
 
 
-def activation_of(options: Table) -> str:
+def activation_of(options: FileTable) -> str:
     """The activation function that was fused."""
     number = options.integer("activation")
     return schema.ACTIVATIONS[number] if 0 <= number < len(schema.ACTIVATIONS) else str(number)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Layer:
+class ConstantLayer:
     """`values` are the weights: int8 without zero points, or real numbers; `bias` int32 or reals,
     one a channel.
     """
@@ -63,7 +63,7 @@ class Layer:
         return found
 
     def code_operands(
-        self, weights: NDArray[np.generic], shape: Sequence[int], options: Table
+        self, weights: NDArray[np.generic], shape: Sequence[int], options: FileTable
     ) -> list[str]:
         """Those of the functions Conv and Dense behind the first one, with the numbers of the
         channels in `shape`.
@@ -106,7 +106,7 @@ class Layer:
             raise self.w.refused(self.op, "its sums may not fit 32 bits")
 
 
-def layer_of(w: OnnxWriter, op: TfliteOperator, data: int = 0, bias: int = 2) -> Layer:
+def layer_of(w: OnnxWriter, op: TfliteOperator, data: int = 0, bias: int = 2) -> ConstantLayer:
     """An operator as a layer.
 
     Args:
@@ -138,7 +138,7 @@ def layer_of(w: OnnxWriter, op: TfliteOperator, data: int = 0, bias: int = 2) ->
             "where TFLite quantizes the values at run time"
         )
         values = values.astype(np.float32) * _along(weights, np.array(weights.scales, np.float32))
-    return Layer(w=w, op=op, x=x, y=y, weights=weights, values=values, bias=offsets)
+    return ConstantLayer(w=w, op=op, x=x, y=y, weights=weights, values=values, bias=offsets)
 
 
 def _centred(
@@ -162,7 +162,7 @@ def _along(tensor: TfliteTensor, each: NDArray[_N]) -> NDArray[_N]:
 
 
 def activated(
-    w: OnnxWriter, op: TfliteOperator, options: Table, make: Callable[[str], str], result: str
+    w: OnnxWriter, op: TfliteOperator, options: FileTable, make: Callable[[str], str], result: str
 ) -> str:
     """What `make` makes of floats, under a name, with the fused activation behind it."""
     activation = activation_of(options)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.onnx_model.tflite import schema
 from edgekiln.compiler.onnx_model.tflite.opcodes import NAMES
-from edgekiln.compiler.onnx_model.tflite.wire import DamagedError, Table, root
+from edgekiln.compiler.onnx_model.tflite.wire import FileTable, NoTablesError, root
 from edgekiln.runtime.errors import InputError, UnsupportedError
 
 # Of tensors that a program may hold, by TFLite's names.
@@ -43,12 +43,12 @@ class TfliteTensor:
 
     @property
     def scale(self) -> float:
-        """Of a tensor with one scale."""
+        """The scale of a tensor that has one."""
         return self.scales[0]
 
     @property
     def zero(self) -> int:
-        """Of a tensor with one zero point."""
+        """The zero point of a tensor that has one."""
         return self.zeros[0]
 
 
@@ -59,9 +59,9 @@ class TfliteOperator:
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    table: Table  # of the file
+    table: FileTable  # of the file
 
-    def options(self, kind: str) -> Table:
+    def options(self, kind: str) -> FileTable:
         """Its options, which are of this kind: at their defaults where the file has none."""
         number, fields = schema.OPTIONS[kind]
         if self.table.integer("options_type") == number:
@@ -98,13 +98,13 @@ def parse(content: bytes, where: str, most_elements: int) -> TfliteModel:
         UnsupportedError: one that no program can be made of.
     """
     try:
-        return _Reader(where, most_elements).model(content)
-    except DamagedError as error:
+        return _ModelReader(where, most_elements).model(content)
+    except NoTablesError as error:
         raise InputError(f"{where}: not a TFLite file: {error}", hint=_DAMAGED) from error
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _ModelReader:
     where: str
     most_elements: int
 
@@ -118,7 +118,7 @@ class _Reader:
             )
         graphs = file.tables("subgraphs", schema.SUBGRAPH)
         if not graphs:
-            raise DamagedError("it holds no graph")
+            raise NoTablesError("it holds no graph")
         graph = graphs[0]
         buffers = file.tables("buffers", schema.BUFFER)
         tensors = tuple(
@@ -140,14 +140,14 @@ class _Reader:
         )  # fmt: skip
 
     def _tensor(
-        self, table: Table, number: int, buffers: Sequence[Table], size: int
+        self, table: FileTable, number: int, buffers: Sequence[FileTable], size: int
     ) -> TfliteTensor:
         name = table.text("name") or f"tensor{number}"
         kind = table.integer("type")
         dtype = schema.TYPES[kind] if 0 <= kind < len(schema.TYPES) else f"type {kind}"
         shape = table.integers("shape")
         if any(extent < 0 for extent in shape) or len(shape) > _MOST_RANK:
-            raise DamagedError(f"tensor {name!r} has the shape {shape}")
+            raise NoTablesError(f"tensor {name!r} has the shape {shape}")
         # -1 in its signature: an extent that a caller may change; the shape has what it is so far.
         if math.prod(shape) > self.most_elements:
             raise UnsupportedError(
@@ -162,14 +162,14 @@ class _Reader:
         scales, zeros, axis = self._quantization(table, name, shape)
         place = table.integer("buffer")
         if place >= len(buffers) and place:
-            raise DamagedError(f"tensor {name!r} lies in a buffer that is not there")
+            raise NoTablesError(f"tensor {name!r} lies in a buffer that is not there")
         data = self._data(buffers[place], name, dtype, shape, size) if place else None
         return TfliteTensor(
             name=name, shape=shape, dtype=dtype, scales=scales, zeros=zeros, axis=axis, data=data
         )
 
     def _quantization(
-        self, table: Table, name: str, shape: tuple[int, ...]
+        self, table: FileTable, name: str, shape: tuple[int, ...]
     ) -> tuple[tuple[float, ...], tuple[int, ...], int]:
         found = table.table("quantization", schema.QUANTIZATION)
         if found is None:
@@ -188,15 +188,15 @@ class _Reader:
         if len(scales) > 1:
             axis = found.integer("axis")
             if not 0 <= axis < len(shape) or len(scales) != shape[axis]:
-                raise DamagedError(f"tensor {name!r} has {len(scales)} scales for {shape}")
+                raise NoTablesError(f"tensor {name!r} has {len(scales)} scales for {shape}")
         if len(zeros) != len(scales) or not all(0 < s < math.inf for s in scales):
-            raise DamagedError(f"tensor {name!r} has scales that are none")
+            raise NoTablesError(f"tensor {name!r} has scales that are none")
         if any(abs(zero) > 1 << 16 for zero in zeros):
-            raise DamagedError(f"tensor {name!r} has zero points that are no codes")
+            raise NoTablesError(f"tensor {name!r} has zero points that are no codes")
         return scales, zeros, axis
 
     def _data(
-        self, buffer: Table, name: str, dtype: str, shape: tuple[int, ...], size: int
+        self, buffer: FileTable, name: str, dtype: str, shape: tuple[int, ...], size: int
     ) -> NDArray[np.generic] | None:
         """A constant's values; None of a tensor that is computed."""
         raw = buffer.array("data")
@@ -204,7 +204,7 @@ class _Reader:
         if raw is None and offset > 1:  # behind the tables, in files above 2 GiB
             count = buffer.integer("size")
             if offset + count > size:
-                raise DamagedError(f"tensor {name!r} lies behind the file's end")
+                raise NoTablesError(f"tensor {name!r} lies behind the file's end")
             raw = np.frombuffer(buffer.buffer.data, np.uint8, count, offset)
         if raw is None or not raw.size:
             return None
@@ -214,14 +214,14 @@ class _Reader:
                 hint=f"a program's constants are {', '.join(_DTYPES)}",
             )
         if raw.size != math.prod(shape) * _DTYPES[dtype].itemsize:
-            raise DamagedError(f"tensor {name!r} has {raw.size} bytes for {shape} of {dtype}")
+            raise NoTablesError(f"tensor {name!r} has {raw.size} bytes for {shape} of {dtype}")
         values = raw.view(np.uint8).tobytes()
         return np.frombuffer(values, _DTYPES[dtype].newbyteorder("<")).reshape(shape)
 
-    def _operator(self, table: Table, codes: Sequence[str], count: int) -> TfliteOperator:
+    def _operator(self, table: FileTable, codes: Sequence[str], count: int) -> TfliteOperator:
         code = table.integer("code")
         if code >= len(codes):
-            raise DamagedError("an operator has a code that is not there")
+            raise NoTablesError("an operator has a code that is not there")
         inputs, outputs = table.integers("inputs"), table.integers("outputs")
         self._inside([each for each in inputs if each != -1], count)
         self._inside(outputs, count)
@@ -229,17 +229,17 @@ class _Reader:
 
     def _inside(self, numbers: Sequence[int], count: int) -> None:
         if any(not 0 <= each < count for each in numbers):
-            raise DamagedError("a tensor is named that is not there")
+            raise NoTablesError("a tensor is named that is not there")
 
 
-def _name(code: Table) -> str:
+def _name(code: FileTable) -> str:
     number = max(code.integer("code"), code.integer("deprecated_code"))
     name = NAMES[number] if 0 <= number < len(NAMES) else f"operator {number}"
     return f"{name} {code.text('custom')}" if name == "CUSTOM" else name
 
 
 def _apart(tensors: Sequence[TfliteTensor]) -> tuple[TfliteTensor, ...]:
-    """With a name of its own for each, as ONNX wants them."""
+    """The tensors with a name of its own for each, as ONNX wants them."""
     seen: set[str] = set()
     found = []
     for number, tensor in enumerate(tensors):

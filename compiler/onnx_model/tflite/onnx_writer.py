@@ -192,6 +192,17 @@ class OnnxWriter:
         """Keep what a tensor is called now."""
         (self.images if image else self.rows)[number] = name
 
+    def renamed(self, name: str, to: str, outputs: Sequence[str]) -> str:
+        """Give a tensor that nodes make another name, unless it is an output of the model's own."""
+        if outputs.count(name) > 1 or to in self.taken:
+            return self.op("Identity", (name,), to)
+        self.taken.add(to)
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                for place, each in enumerate(names):
+                    names[place] = to if each == name else each
+        return to
+
     def used(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
         """The constants that some node reads."""
         read = {name for node in self.nodes for name in node.input}

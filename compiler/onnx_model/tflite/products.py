@@ -11,16 +11,16 @@ import numpy as np
 
 from edgekiln.compiler.onnx_model import conv_transpose
 from edgekiln.compiler.onnx_model.tflite import schema
-from edgekiln.compiler.onnx_model.tflite.layer import Layer, activated, layer_of
+from edgekiln.compiler.onnx_model.tflite.layer import ConstantLayer, activated, layer_of
 from edgekiln.compiler.onnx_model.tflite.model import TfliteOperator
 from edgekiln.compiler.onnx_model.tflite.onnx_writer import OnnxWriter
-from edgekiln.compiler.onnx_model.tflite.wire import Table
+from edgekiln.compiler.onnx_model.tflite.wire import FileTable
 
 Pads = tuple[int, int, int, int]  # top, left, bottom, right
 
 
 def padding(
-    options: Table, size: Sequence[int], window: Sequence[int], strides: Sequence[int],
+    options: FileTable, size: Sequence[int], window: Sequence[int], strides: Sequence[int],
     dilations: Sequence[int] = (1, 1),
 ) -> Pads:  # fmt: skip
     """What TFLite puts around an image of (rows, columns)."""
@@ -52,7 +52,7 @@ def depthwise(w: OnnxWriter, op: TfliteOperator) -> None:
     _convolve(layer, options, (3, 0, 1, 2), layer.x.shape[3])
 
 
-def _convolve(layer: Layer, options: Table, perm: Sequence[int], groups: int) -> None:
+def _convolve(layer: ConstantLayer, options: FileTable, perm: Sequence[int], groups: int) -> None:
     w, op = layer.w, layer.op
     strides = options.integer("stride_h"), options.integer("stride_w")
     dilations = options.integer("dilation_h"), options.integer("dilation_w")
@@ -69,7 +69,7 @@ def _convolve(layer: Layer, options: Table, perm: Sequence[int], groups: int) ->
 
 
 def _product(
-    layer: Layer, options: Table, x: str, perm: Sequence[int], given: dict[str, object]
+    layer: ConstantLayer, options: FileTable, x: str, perm: Sequence[int], given: dict[str, object]
 ) -> str:
     """The convolution itself; `perm` brings the weights into ONNX's order."""
     w, y = layer.w, layer.y
@@ -144,7 +144,7 @@ def transpose_conv(w: OnnxWriter, op: TfliteOperator) -> None:
 _AUTO_PADS = {"SAME": "SAME_UPPER", "VALID": "VALID"}
 
 
-def _blocks(layer: Layer, options: Table, axes: list[conv_transpose.Axis]) -> None:
+def _blocks(layer: ConstantLayer, options: FileTable, axes: list[conv_transpose.Axis]) -> None:
     """The convolution, its channels laid side by side as pixels, and what lies outside cut off."""
     w, number, name = layer.w, layer.op.outputs[0], layer.y.name
     phases, stride = axes[0].stride ** 2, axes[0].stride

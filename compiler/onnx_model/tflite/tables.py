@@ -107,7 +107,7 @@ def _leaky(
 
 
 def _looked_up(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> _Table:
-    """Of a function of floats, as LUTPopulate makes it."""
+    """The table of a function of floats, as LUTPopulate makes it."""
 
     def make(
         w: OnnxWriter, op: TfliteOperator, steps: Ints, x: TfliteTensor, y: TfliteTensor
@@ -123,7 +123,7 @@ def _looked_up(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -
 def _hard_swish(
     w: OnnxWriter, op: TfliteOperator, steps: Ints, x: TfliteTensor, y: TfliteTensor
 ) -> Ints:
-    """In 16 bits."""
+    """The product with ReLU6 in 16 bits."""
     fine = np.float32(1 / 128) * np.float32(x.scale)
     output, output_shift = _in_16_bits(float(fine / np.float32(y.scale)))
     relu, relu_shift = _in_16_bits(float(fine / np.float32(3 / 32768)))

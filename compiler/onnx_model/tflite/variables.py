@@ -3,10 +3,15 @@
 The step itself keeps nothing: the last value of a variable is an input, the next one an output.
 """
 
-import numpy as np
+import math
 
 from edgekiln.compiler.onnx_model.tflite.model import TfliteOperator
 from edgekiln.compiler.onnx_model.tflite.onnx_writer import OnnxWriter
+
+
+def next_name(variable: str) -> str:
+    """What a variable's next value is called."""
+    return f"{variable}.next"
 
 
 def keep(w: OnnxWriter, op: TfliteOperator) -> None:
@@ -36,6 +41,6 @@ def keep(w: OnnxWriter, op: TfliteOperator) -> None:
     tensor = w.tensor(op.inputs[1])
     zero = tensor.zero if tensor.quantized else 0
     w.notes.append(
-        f"variable {variable!r} is an input and the output {tensor.name!r}: feed each result back, "
-        f"{np.prod(tensor.shape)} values of {zero} first"
+        f"variable {variable!r} is an input, the output {next_name(variable)!r} its next value: "
+        f"begin with {math.prod(tensor.shape)} values of {zero}"
     )

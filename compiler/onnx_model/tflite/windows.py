@@ -14,7 +14,7 @@ from edgekiln.compiler.onnx_model.tflite.model import TfliteOperator, TfliteTens
 from edgekiln.compiler.onnx_model.tflite.onnx_writer import IMAGE_AXES, OnnxWriter
 from edgekiln.compiler.onnx_model.tflite.products import Pads, padding
 from edgekiln.compiler.onnx_model.tflite.tables import one_operand
-from edgekiln.compiler.onnx_model.tflite.wire import Table
+from edgekiln.compiler.onnx_model.tflite.wire import FileTable
 
 MOST_AVERAGED = 4096  # codes to a mean that is rounded as TFLite does it
 
@@ -52,7 +52,7 @@ def _same_codes(w: OnnxWriter, op: TfliteOperator, x: TfliteTensor, y: TfliteTen
 
 
 def _average(
-    w: OnnxWriter, op: TfliteOperator, options: Table, source: str, pads: Pads,
+    w: OnnxWriter, op: TfliteOperator, options: FileTable, source: str, pads: Pads,
     given: dict[str, object],
 ) -> str:  # fmt: skip
     x, y = one_operand(w, op)
@@ -86,7 +86,7 @@ def _average(
 
 
 def _maximum(
-    w: OnnxWriter, op: TfliteOperator, options: Table, source: str, given: dict[str, object]
+    w: OnnxWriter, op: TfliteOperator, options: FileTable, source: str, given: dict[str, object]
 ) -> str:
     x, y = one_operand(w, op)
     limits = quantities.code_limits(activation_of(options), y)

@@ -26,7 +26,7 @@ _TIMES_READ = 16
 _SPARE = 1 << 16
 
 
-class DamagedError(ValueError):
+class NoTablesError(ValueError):
     """The bytes are no tables of the schema."""
 
 
@@ -46,7 +46,7 @@ Fields = Mapping[str, Field]
 
 
 @dataclass
-class Buffer:
+class FileBytes:
     """A file's bytes, and how many may still be read."""
 
     data: bytes
@@ -56,7 +56,7 @@ class Buffer:
         self.left = _TIMES_READ * len(self.data) + _SPARE
 
     def scalar(self, at: int, kind: str) -> int | float:
-        """The number at a place. Raises DamagedError outside of the file."""
+        """The number at a place. Raises NoTablesError outside of the file."""
         dtype = _DTYPES[kind]
         self._take(at, np.dtype(dtype).itemsize)
         value: int | float = struct.unpack_from(f"<{_CODES[kind]}", self.data, at)[0]
@@ -76,18 +76,18 @@ class Buffer:
         self._inside(at, size)
         self.left -= size
         if self.left < 0:
-            raise DamagedError("its parts overlap")
+            raise NoTablesError("its parts overlap")
 
     def _inside(self, at: int, size: int) -> None:
         if at < 0 or size < 0 or at + size > len(self.data):
-            raise DamagedError("it points outside of itself, or was cut short")
+            raise NoTablesError("it points outside of itself, or was cut short")
 
     def taken(self, count: int) -> None:
         """Count the elements of a vector that somebody goes through, whatever they are."""
         self._take(0, 0)
         self.left -= 4 * count
         if self.left < 0:
-            raise DamagedError("its parts overlap")
+            raise NoTablesError("its parts overlap")
 
 
 _CODES: Mapping[str, str] = {
@@ -97,10 +97,10 @@ _CODES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
-    """One table of a file. Its getters raise DamagedError where the bytes are none."""
+class FileTable:
+    """One table of a file. Its getters raise NoTablesError where the bytes are none."""
 
-    buffer: Buffer
+    buffer: FileBytes
     at: int
     fields: Fields
 
@@ -110,7 +110,7 @@ class Table:
         assert known.kind == kind, f"{name} is {known.kind}, not {kind}"
         vtable = self.at - int(self.buffer.scalar(self.at, "i32"))
         if vtable < 0:
-            raise DamagedError("it points outside of itself, or was cut short")
+            raise NoTablesError("it points outside of itself, or was cut short")
         place = 4 + 2 * known.slot
         if place + 2 > self._u16(vtable):
             return 0
@@ -161,19 +161,22 @@ class Table:
         self.buffer.taken(found.size)
         return tuple(float(each) for each in found.tolist())
 
-    def table(self, name: str, fields: Fields) -> "Table | None":
+    def table(self, name: str, fields: Fields) -> "FileTable | None":
         """Another table; None if it was left out."""
         at = self._find(name, "table")
-        return Table(buffer=self.buffer, at=self.buffer.place(at), fields=fields) if at else None
+        return (
+            FileTable(buffer=self.buffer, at=self.buffer.place(at), fields=fields) if at else None
+        )
 
-    def tables(self, name: str, fields: Fields) -> "list[Table]":
+    def tables(self, name: str, fields: Fields) -> "list[FileTable]":
         """A vector of tables; none if it was left out."""
         at, count = self._vector(name, "[table]")
         self.buffer.array(at, count, "u32")
         self.buffer.taken(count)
         places = [at + 4 * index for index in range(count)]
         return [
-            Table(buffer=self.buffer, at=self.buffer.place(each), fields=fields) for each in places
+            FileTable(buffer=self.buffer, at=self.buffer.place(each), fields=fields)
+            for each in places
         ]
 
     def _vector(self, name: str, kind: str) -> tuple[int, int]:
@@ -185,9 +188,9 @@ class Table:
         return start + 4, int(self.buffer.scalar(start, "u32"))
 
 
-def root(data: bytes, fields: Fields, identifier: bytes) -> Table:
-    """The table that a file holds. Raises DamagedError when it is of another kind."""
+def root(data: bytes, fields: Fields, identifier: bytes) -> FileTable:
+    """The table that a file holds. Raises NoTablesError when it is of another kind."""
     if len(data) < 8 or data[4:8] != identifier:
-        raise DamagedError(f"it does not have {identifier.decode()!r} at its fifth byte")
-    buffer = Buffer(data)
-    return Table(buffer=buffer, at=buffer.place(0), fields=fields)
+        raise NoTablesError(f"it does not have {identifier.decode()!r} at its fifth byte")
+    buffer = FileBytes(data)
+    return FileTable(buffer=buffer, at=buffer.place(0), fields=fields)

@@ -23,9 +23,12 @@ from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.ir.ops import Lookup, Quantize
 from edgekiln.compiler.ir.tensor import QMAX, QMIN, Tensor
 from edgekiln.compiler.ir.window import Window
+from edgekiln.compiler.kernels.fixed_pool import MOST_COUNTED
+from edgekiln.compiler.onnx_model.tflite import functions
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules.elementwise import broadcasts
 from edgekiln.compiler.passes.rules.window import four, pair
+from edgekiln.runtime.errors import UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,20 @@ class _Operands:
     rw: Rewriter
     node: Node
 
+    def demand(self, holds: bool, what: str) -> None:
+        """Refuse a node that no TFLite file makes. Raises UnsupportedError."""
+        if not holds:
+            raise UnsupportedError(
+                f"operator {functions.DOMAIN}.{self.node.op.kind} ({self.node.name!r}): {what}",
+                hint="such nodes are made of .tflite files: give the file itself",
+            )
+
     def constant(self, place: int) -> NDArray[np.generic]:
-        return self.rw.graph.constants[self.node.inputs[place]]
+        found = self.rw.graph.constants.get(self.node.inputs[place])
+        if found is None:
+            self.demand(False, f"its operand {place} is not constant")
+        assert found is not None
+        return found
 
     def number(self, place: int) -> int:
         return int(self.constant(place).reshape(-1)[0])
@@ -57,9 +72,19 @@ class _Operands:
 
     def factors(self, integers: int, rounding: Rounding = "twice") -> FixedPoint:
         """Integers at a place, and shifts behind them."""
-        parts = (self.constant(place).reshape(-1) for place in (integers, integers + 1))
-        integer, shift = (part.astype(np.int32) for part in parts)
-        return FixedPoint(integers=integer, shifts=shift, rounding=rounding)
+        integer, shift = (self.whole(place) for place in (integers, integers + 1))
+        self.demand(integer.shape == shift.shape, "its factors are no integers and shifts")
+        known = (integer >= 0) & (integer < 1 << 31) & (shift >= -31) & (shift <= 30)
+        self.demand(bool(known.all()), "its factors do not fit 32 bits")
+        return FixedPoint(
+            integers=integer.astype(np.int32), shifts=shift.astype(np.int32), rounding=rounding
+        )
+
+    def whole(self, place: int) -> NDArray[np.int64]:
+        """A constant's integers in a row."""
+        found = self.constant(place)
+        self.demand(found.dtype.kind in "iu", f"its operand {place} is of {found.dtype}")
+        return found.reshape(-1).astype(np.int64)
 
     def window(self) -> Window:
         op = onnx_op(self.node)
@@ -77,13 +102,16 @@ class _Operands:
     def emit(self, op: Op, *sources: Tensor, quant: Quant) -> None:
         """Make the node's result of an operation."""
         graph = self.rw.graph
-        graph.put(replace(graph.tensors[self.node.name], quant=quant))
+        result = graph.put(replace(graph.tensors[self.node.name], quant=quant))
+        fault = op.fault(sources, (result,))
+        self.demand(not fault, fault)
         self.rw.make(op, tuple(source.name for source in sources), self.node.name)
 
 
 def conv(rw: Rewriter, node: Node) -> None:
     """Convolutions, depthwise ones too: factors a channel, rounded twice."""
     of = _Operands(rw, node)
+    of.demand(of.constant(1).dtype == np.int8, "its weights are not int8")
     op = Conv2d(
         weight=of.constant(1),
         bias=of.constant(2).reshape(-1),
@@ -99,7 +127,10 @@ def conv(rw: Rewriter, node: Node) -> None:
 def dense(rw: Rewriter, node: Node) -> None:
     """Fully connected layers: rounded once."""
     of = _Operands(rw, node)
-    channels = of.constant(1).shape[1]
+    weights = of.constant(1)
+    of.demand(weights.ndim == 2 and weights.dtype == np.int8, "its weights are no int8 matrix")
+    channels = weights.shape[1]
+    of.demand(of.constant(2).size == channels, "its bias is not one number a channel")
     factors = of.factors(4, "once")
     if factors.size < channels:
         factors = FixedPoint(
@@ -108,8 +139,8 @@ def dense(rw: Rewriter, node: Node) -> None:
             rounding="once",
         )
     op = Dense(
-        weight=of.constant(1).T.copy(),
-        bias=np.broadcast_to(of.constant(2).reshape(-1), channels),
+        weight=weights.T.copy(),
+        bias=of.constant(2).reshape(-1),
         mult=factors,
         finish=of.finish(7),
     )
@@ -122,6 +153,8 @@ def _binary(rw: Rewriter, node: Node, function: FixedFunction) -> str | None:
     of = _Operands(rw, node)
     a, b = of.codes(0, "a_scale", of.number(2)), of.codes(1, "b_scale", of.number(3))
     factors = of.factors(4)
+    wanted = {"mul": 1, "prelu": 2}.get(function, 3)
+    of.demand(factors.size == wanted, f"{factors.size} factors, not {wanted}")
     shape = rw.graph.tensors[node.name].shape
     if a.elements < b.elements:
         if function == "prelu":
@@ -143,6 +176,18 @@ def average_pool(rw: Rewriter, node: Node) -> None:
     """The mean of codes, whose scale and zero point the result keeps."""
     of = _Operands(rw, node)
     quant = Quant(scale=of.scale("x_scale"), zero_point=onnx_op(node).integer("x_zero", 0))
+    window, x, y = of.window(), rw.graph.tensors[node.inputs[0]], rw.graph.tensors[node.name]
+    inside = [
+        np.minimum(first + window.kernel[axis], x.shape[2 + axis]) - np.maximum(first, 0)
+        for axis in (0, 1)
+        for first in [np.arange(y.shape[2 + axis]) * window.strides[axis] - window.pads[axis]]
+    ]
+    counts = np.outer(*inside)
+    of.demand(
+        bool((of.constant(1) == 1).all()) and of.number(2) == 0
+        and np.array_equal(of.constant(3), counts) and 0 < counts.max() <= MOST_COUNTED,
+        "its counts are not those of its windows",
+    )  # fmt: skip
     op = FixedAveragePool(window=of.window(), origin=Fill(value=0), finish=of.finish(4))
     of.emit(op, of.codes(0, "x_scale", quant.zero_point), quant=quant)
 
@@ -152,6 +197,8 @@ def mean(rw: Rewriter, node: Node) -> None:
     of = _Operands(rw, node)
     x = of.codes(0, "x_scale", of.number(2))
     quant = Quant(scale=of.scale("y_scale"), zero_point=of.number(5))
+    axes = sorted(int(axis) % len(x.shape) for axis in of.constant(1).reshape(-1))
+    of.demand(axes == {3: [1], 4: [2, 3]}.get(len(x.shape)), "its axes are not an image's")
     op = FixedMean(factor=of.factors(3), finish=of.finish(6))
     result = rw.graph.tensors[node.name]
     full = (*x.shape[:2], 1, 1) if len(x.shape) == 4 else (x.shape[0], 1, x.shape[2])
@@ -169,6 +216,7 @@ def lookup(rw: Rewriter, node: Node) -> None:
     of, op = _Operands(rw, node), onnx_op(node)
     x = of.codes(0, "x_scale", op.integer("x_zero", 0))
     quant = Quant(scale=of.scale("y_scale"), zero_point=op.integer("y_zero", 0))
+    of.demand(of.number(2) == QMIN.get(x.dtype), "its table does not begin at the lowest code")
     of.emit(Lookup(table=Table(entries=of.constant(1))), x, quant=quant)
 
 
@@ -176,8 +224,13 @@ def softmax(rw: Rewriter, node: Node) -> None:
     """Along the last axis, in 256ths."""
     of = _Operands(rw, node)
     x = of.codes(0, "x_scale", onnx_op(node).integer("x_zero", 0))
-    lowest = of.number(2)
-    op = FixedSoftmax(powers=of.constant(1).astype(np.int32), lowest=Fill(value=lowest))
+    lowest, powers = of.number(2), of.whole(1)
+    of.demand(
+        powers.shape == (256,) and bool(((powers >= 0) & (powers < 1 << 31)).all())
+        and lowest == QMIN.get(x.dtype),
+        "its powers are not 256 of 31 bits",
+    )  # fmt: skip
+    op = FixedSoftmax(powers=powers.astype(np.int32), lowest=Fill(value=lowest))
     of.emit(op, x, quant=Quant(scale=1 / 256, zero_point=lowest))
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
-import flatbuffers  # type: ignore[import-untyped]
+import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,16 +17,15 @@ _PREPEND = {
     "bool": "Bool", "i8": "Int8", "u8": "Uint8", "i32": "Int32", "u32": "Uint32",
     "i64": "Int64", "u64": "Uint64", "f32": "Float32",
 }  # fmt: skip
-Options = tuple[str, Mapping[str, Any]]  # an operator's, of any type
 
 
 @dataclass
 class TfliteWriter:
     """A model that grows tensor by tensor and operator by operator."""
 
-    tensors: list[dict[str, Any]] = field(default_factory=list)
-    operators: list[dict[str, Any]] = field(default_factory=list)
-    buffers: list[dict[str, Any]] = field(default_factory=lambda: [{}])
+    tensors: list[dict[str, object]] = field(default_factory=list)
+    operators: list[dict[str, object]] = field(default_factory=list)
+    buffers: list[dict[str, object]] = field(default_factory=lambda: [{}])
     codes: list[str] = field(default_factory=list)
 
     def tensor(
@@ -35,7 +34,7 @@ class TfliteWriter:
     ) -> int:  # fmt: skip
         """A value that an operator makes, or an input."""
         scales = np.atleast_1d(np.asarray(scale, np.float32))
-        found: dict[str, Any] = {
+        found: dict[str, object] = {
             "shape": list(shape), "type": schema.TYPES.index(dtype), "buffer": 0,
             "name": f"t{len(self.tensors)}",
         }  # fmt: skip
@@ -60,12 +59,12 @@ class TfliteWriter:
 
     def op(
         self, name: str, inputs: Sequence[int], outputs: Sequence[int] | int,
-        options: str = "", **given: Any,  # of any field of any options
+        options: str = "", **given: object,
     ) -> None:  # fmt: skip
         """An operator; `options` is the type of its options."""
         if name not in self.codes:
             self.codes.append(name)
-        made: dict[str, Any] = {
+        made: dict[str, object] = {
             "code": self.codes.index(name), "inputs": list(inputs),
             "outputs": [outputs] if isinstance(outputs, int) else list(outputs),
         }  # fmt: skip
@@ -97,27 +96,27 @@ class TfliteWriter:
         return bytes(builder.Output())
 
 
-def _table(builder: flatbuffers.Builder, fields: Fields, values: Mapping[str, Any]) -> int:
+def _table(builder: flatbuffers.Builder, fields: Fields, values: Mapping[str, object]) -> int:
     ready = {name: _outside(builder, fields[name].kind, value) for name, value in values.items()}
     builder.StartObject(max((f.slot for f in fields.values()), default=0) + 1)
     for name, value in ready.items():
         known = fields[name]
         if known.kind in _PREPEND:
             slot = getattr(builder, f"Prepend{_PREPEND[known.kind]}Slot")
-            plain = bool(value) if known.kind == "bool" else value
-            slot(known.slot, plain, type(plain)(known.default))
+            default = known.default if known.kind == "f32" else int(known.default)
+            slot(known.slot, value, default)
         else:
             builder.PrependUOffsetTRelativeSlot(known.slot, value, 0)
     return int(builder.EndObject())
 
 
-def _outside(builder: flatbuffers.Builder, kind: str, value: Any) -> Any:  # as the field's kind
+def _outside(builder: flatbuffers.Builder, kind: str, value: object) -> object:
     if kind == "text":
         return builder.CreateString(value)
     if kind == "table":
-        return _table(builder, *value)
+        return _table(builder, *cast("tuple[Fields, Mapping[str, object]]", value))
     if kind == "[table]":
-        fields, tables = value
+        fields, tables = cast("tuple[Fields, Sequence[Mapping[str, object]]]", value)
         return _vector(builder, [_table(builder, fields, each) for each in tables])
     if kind.startswith("["):
         dtype = {"[u8]": "u1", "[i32]": "i4", "[i64]": "i8", "[f32]": "f4"}[kind]

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.compiler.onnx_model.tflite.writer import TfliteWriter
+from edgekiln.benchmarks.tflite.writer import TfliteWriter
 
-Array = NDArray[Any]  # of whichever numbers a model takes
+Array = NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class TfliteCase:
 Make = Callable[[np.random.Generator], TfliteCase]
 
 
-def codes(rng: np.random.Generator, *shape: int) -> Array:
+def codes(rng: np.random.Generator, *shape: int) -> NDArray[np.int8]:
     return rng.integers(-128, 128, shape).astype(np.int8)
 
 
@@ -40,7 +39,7 @@ def zero(rng: np.random.Generator) -> int:
 
 def _layer(
     rng: np.random.Generator, kind: str, shape: tuple[int, ...], weights: tuple[int, ...],
-    out: tuple[int, ...], options: str, axis: int, **given: int,
+    out: tuple[int, ...], options: str, axis: int, **given: object,
 ) -> TfliteCase:  # fmt: skip
     w = TfliteWriter()
     count = weights[axis]
@@ -50,12 +49,12 @@ def _layer(
     single = kind == "FULLY_CONNECTED"
     of_w = of_w[:1] if single else of_w
     x = w.tensor(shape, scale=of_x, zero=zero(rng))
-    k = w.constant(codes(rng, *weights), of_w, 0, axis)
+    k = w.constant(codes(rng, *weights), of_w.tolist(), 0, axis)
     of_y = float(np.float32(of_x * of_w.mean() * 5000 * np.sqrt(taps) / 60))
     y = w.tensor(out, scale=of_y if rng.integers(2) else 2.0 ** np.rint(np.log2(of_y)),
                  zero=zero(rng))  # fmt: skip
     values = rng.integers(-20000, 20000, count).astype(np.int32)
-    offsets = w.constant(values, (of_x * of_w).astype(np.float32), 0, 0)
+    offsets = w.constant(values, (of_x * of_w).astype(np.float32).tolist(), 0, 0)
     if kind == "TRANSPOSE_CONV":
         size = w.constant(np.array(out, np.int32))
         operands = [size, k, x, offsets]
@@ -124,7 +123,13 @@ def _binary(kind: str, shape: tuple[int, ...], other: tuple[int, ...], *, consta
     return make
 
 
-def _unary(kind: str, options: str = "", to: str = "int8", out: Any = None, **given: Any) -> Make:
+def _unary(
+    kind: str,
+    options: str = "",
+    to: str = "int8",
+    out: tuple[float, int] | None = None,
+    **given: object,
+) -> Make:
     """`out` are the scale and zero point of the result, if they are not free."""
 
     def make(rng: np.random.Generator) -> TfliteCase:
@@ -184,9 +189,9 @@ def quantize(rng: np.random.Generator) -> TfliteCase:
 
 
 def _moving(
-    kind: str, out: tuple[int, ...], operands: Mapping[int, list[Any]], options: str = "",
+    kind: str, out: tuple[int, ...], operands: Mapping[int, object], options: str = "",
     more: tuple[tuple[int, ...], ...] = (), x_place: int = 0, shape: tuple[int, ...] = (1, 6, 4, 8),
-    **given: Any,
+    **given: object,
 ) -> Make:  # fmt: skip
     """Args: operands: constants by their places; more: shapes of further results."""
 

@@ -1,0 +1,1 @@
+"""TFLite models against LiteRT's reference kernels: every operator, and files that are given."""
