@@ -68,14 +68,16 @@ def test_an_int8_program_remembers_codes(int8_model: Built) -> None:
 
 
 def test_both_ends_of_a_state_have_one_scale_and_zero_point(int8_model: Built) -> None:
-    _, model, _ = int8_model
+    kind, model, _ = int8_model
     graph = io.load_model(model).graph
     numbers = {
         node.input[0]: node.input[1:] for node in graph.node if node.op_type == "QuantizeLinear"
     }
     made = {node.output[0]: node.input for node in graph.node}
     values = {each.name: numpy_helper.to_array(each).tolist() for each in graph.initializer}
-    for name, after in io.read_meta(io.load_model(model)).states:
+    pairs = io.read_meta(io.load_model(model)).states
+    assert pairs == stateful.PAIRS[kind]
+    for name, after in pairs:
         given, left = numbers[name], made[after][1:]
         assert [values[each] for each in given] == [values[each] for each in left]
 
