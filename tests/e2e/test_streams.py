@@ -78,7 +78,7 @@ def test_the_header_tells_a_c_user_what_is_kept(project: Project) -> None:
 def test_info_tells_what_is_kept(project: Project) -> None:
     lines = [line.split() for line in bundle_lines(Bundle.open(project.bundle()))]
     assert ["keeps", "h0:", "uint8", "1×1×16"] in lines
-    assert ["keeps", "c0:", "uint8", "1×1×16"] in lines
+    assert ["keeps", "c0:", "float32", "1×1×16"] in lines
 
 
 CALLER = r"""
