@@ -189,7 +189,8 @@ def bundle_lines(bundle: "Bundle") -> Iterator[str]:
     kept_float = [layer for layer in spec.layers if not layer.integer]
     yield f"{spec.name} for {spec.target} ({spec.machine}, {spec.isa})"
     yield f"  needs     {' '.join(spec.features) or 'no special features'}"
-    for direction, tensors in (("takes", spec.inputs), ("gives", spec.outputs)):
+    kept = [state.tensor for state in spec.states]
+    for direction, tensors in (("takes", spec.inputs), ("gives", spec.outputs), ("keeps", kept)):
         for tensor in tensors:
             shape = "×".join(map(str, tensor.shape))
             yield f"  {direction:<9} {tensor.name}: {tensor.dtype} {shape}"

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgekiln.compiler.onnx_model import io, operators
 from edgekiln.compiler.onnx_model.rewriting import facts_of
-from edgekiln.compiler.quantization import limits, spare_names
+from edgekiln.compiler.quantization import limits, packed_states, recurrent_cells, spare_names
 from edgekiln.compiler.quantization.magnitude import in_magnitude
 from edgekiln.compiler.quantization.ranges import Range
 from edgekiln.runtime.errors import ConfigError
@@ -45,11 +45,14 @@ def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[o
             )
     tail = {node.name for node in _float_tail(model)}
     facts = facts_of(model)
+    cells = recurrent_cells.cells(facts, model.graph.node)
+    stays = cells.nodes | packed_states.packing(model, cells.nodes)
     return [
         node
         for node in model.graph.node
         if operators.quantizable(node.op_type, node.domain)
         and node.name not in tail
+        and node.name not in stays
         and not any(fnmatchcase(node.name, pattern) for pattern in exclude)
         and limits.obstacle(facts, node) is None
         and not limits.clips_away_zero(facts, node)
@@ -98,7 +101,8 @@ def quantize(
     logging.getLogger().addFilter(_no_advice)
     try:
         quantizer = _quantizer(source, [node.name for node in nodes], tensors)
-        floats = _float_outputs(model) - _coded_states(model, nodes)
+        cells = recurrent_cells.cells(facts_of(model), model.graph.node)
+        floats = (_float_outputs(model) | cells.sums) - _coded_states(model, nodes)
         quantizer.keep_float = frozenset(now.get(name, name) for name in floats)
         quantizer.quantize_model()
         # Its new nodes stand at the end of the list.

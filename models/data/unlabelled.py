@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models import spec
-from edgekiln.models.data import wave_files
 from edgekiln.models.data.coco import fits as is_coco
 from edgekiln.models.data.dataset import ONLY
 from edgekiln.models.data.limits import DATA, check_pixels
@@ -25,6 +24,7 @@ from edgekiln.models.data.npz import LABELS, SAMPLES
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.sample_factory import is_reference, options_of, samples_of
 from edgekiln.models.data.splits import size_of
+from edgekiln.models.data.wave_files import SUFFIX, files_in, frames
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
 from edgekiln.runtime.npy import names_in, read_archive, read_npy
@@ -62,7 +62,7 @@ def is_unlabelled(data: str) -> bool:
         return _is_flat(path) and not is_coco(path)
     if not path.is_file():
         return is_reference(name) and "task" not in options
-    if path.suffix.lower() == wave_files.SUFFIX:
+    if path.suffix.lower() == SUFFIX:
         return True
     return path.suffix == ".npy" or (path.suffix == ".npz" and _has_no_labels(path))
 
@@ -110,7 +110,7 @@ def fingerprint(data: str) -> str:
     # The options say how large and how colored pictures are, and which samples there are.
     digest = sha256(repr(sorted(given.items())).encode())
     if path.is_dir():
-        for picture in (*_pictures(path), *wave_files.files_in(path)):
+        for picture in (*_pictures(path), *files_in(path)):
             digest.update(f"\0{picture.name}\0".encode())
             digest.update(picture.read_bytes())
     elif path.is_file():
@@ -144,7 +144,7 @@ def _load(data: str, seed: int, wanted: _Wanted, _files: tuple[object, ...]) -> 
     arrays: Mapping[str, NDArray[np.generic]]
     sounds = _sounds(path)
     if sounds:
-        cut = wave_files.frames(sounds, wanted.frame, options, streams=wanted.streams)
+        cut = frames(sounds, wanted.frame, options, streams=wanted.streams)
         arrays = {ONLY: cut}
     elif path.is_dir():
         arrays = {ONLY: _read_pictures(path, options, wanted.size, wanted.color, seed)}
@@ -174,7 +174,7 @@ def _options(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str,
 def _state(data: str) -> tuple[object, ...]:
     """Tells whether the files are still the same: their paths, sizes and times."""
     path = Path(spec.split(data)[0]).expanduser().absolute()
-    folder = (*_pictures(path), *wave_files.files_in(path)) if path.is_dir() else ()
+    folder = (*_pictures(path), *files_in(path)) if path.is_dir() else ()
     found = folder or ([path] if path.is_file() else [])
     states = ((each, each.stat()) for each in found)
     return tuple((each, state.st_size, state.st_mtime_ns) for each, state in states)
@@ -183,14 +183,14 @@ def _state(data: str) -> tuple[object, ...]:
 def _is_flat(folder: Path) -> bool:
     """Whether pictures or sounds lie in the folder itself, and no other folders."""
     nested = any(each.is_dir() and not each.name.startswith(".") for each in folder.iterdir())
-    return not nested and bool(_pictures(folder) or wave_files.files_in(folder))
+    return not nested and bool(_pictures(folder) or files_in(folder))
 
 
 def _sounds(path: Path) -> list[Path]:
     """The WAV files that a path names: itself, or those of a folder without pictures."""
     if path.is_dir():
-        return [] if _pictures(path) else wave_files.files_in(path)
-    return [path] if path.suffix.lower() == wave_files.SUFFIX and path.is_file() else []
+        return [] if _pictures(path) else files_in(path)
+    return [path] if path.suffix.lower() == SUFFIX and path.is_file() else []
 
 
 def _in_streams(name: str, array: NDArray[np.generic], steps: int) -> NDArray[np.generic]:

@@ -93,7 +93,9 @@ void tensor_compare_at(const char *path, int index, const void *data, size_t siz
     tensor_read_at(path, expected, size, place);
     int same = memcmp(expected, data, size) == 0;
     free(expected);
-    if (!same) fail(EXIT_MISMATCH, NULL, "output %d of step %ld differs from %s", index, place, path);
+    if (!same) {
+        fail(EXIT_MISMATCH, NULL, "output %d of step %ld differs from %s", index, place, path);
+    }
 }
 #endif
 

@@ -16,7 +16,7 @@ void tensor_read(const char *path, void *data, size_t size);
 void tensor_compare(const char *path, int index, const void *data, size_t size);
 
 #ifdef MODEL_STATE_COUNT
-/* The tensors of `size` bytes that a file holds, one a step; exit with EXIT_INPUT where they are not
+/* The tensors of `size` bytes that a file holds, one a step; exit with EXIT_INPUT where one is not
  * whole. */
 long tensor_count(const char *path, size_t size);
 

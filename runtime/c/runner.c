@@ -45,7 +45,7 @@ static void want_files(const files_t *files, int32_t wanted, const char *option)
 }
 
 #ifdef MODEL_STATE_COUNT
-/* The steps of a stream, as many as the files hold: as of samples, whose answers follow each other. */
+/* The steps of a stream, as many as the files hold: as of samples, each behind the one before. */
 static void run(const args_t *args) {
     want_files(&args->input, model_input_count, "--input");
     want_files(&args->output, model_output_count, "--output");

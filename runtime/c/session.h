@@ -21,8 +21,8 @@ typedef struct {
     unsigned char *split; /* by step: do the threads share it? */
 } session_t;
 
-/* Allocate everything and read the inputs; zeros when no file is named. Of a program with states the
- * files hold the steps of a stream, of which the first is read. */
+/* Allocate everything and read the inputs; zeros when no file is named. Files of a program with
+ * states hold the steps of a stream, of which the first is read. */
 session_t session_open(const files_t *inputs);
 
 /* Start threads and find out, by running the model, which steps gain from them. None does: one

@@ -12,13 +12,14 @@ from click.testing import CliRunner
 
 from edgekiln.compiler.cli.group import edgekiln
 from edgekiln.compiler.onnx_model import io
-from edgekiln.runtime.bundle import ProgramFile, example_name, read_tar, write_lib
+from edgekiln.runtime.bundle import Bundle, ProgramFile, example_name, read_tar, write_lib
 from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.device.qemu import QemuDevice
 from edgekiln.runtime.errors import MismatchError
 from edgekiln.runtime.example_check import check_example as check_here
 from edgekiln.runtime.program import load
+from edgekiln.runtime.text import bundle_lines
 from edgekiln.targets import profile
 from tests import emulated
 from tests.compiler import stateful
@@ -72,6 +73,12 @@ def test_the_header_tells_a_c_user_what_is_kept(project: Project) -> None:
     assert " *   h0: uint8 1x1x16, real = (q - " in header
     assert "#define MODEL_INPUT_COUNT 1" in header
     assert "#define MODEL_STATE_COUNT 2" in header
+
+
+def test_info_tells_what_is_kept(project: Project) -> None:
+    lines = [line.split() for line in bundle_lines(Bundle.open(project.bundle()))]
+    assert ["keeps", "h0:", "uint8", "1×1×16"] in lines
+    assert ["keeps", "c0:", "float32", "1×1×16"] in lines
 
 
 CALLER = r"""

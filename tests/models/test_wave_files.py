@@ -1,5 +1,6 @@
 """Sound in WAV files: how it is read, and cut into frames and streams."""
 
+import random
 import wave
 from pathlib import Path
 
@@ -92,3 +93,22 @@ def test_another_file_is_no_sound(tmp_path):
     (tmp_path / "s.wav").write_bytes(b"RIFF\x04\0\0\0WAVEjunk")
     with pytest.raises(InputError, match="no WAV file of PCM"):
         data.load_samples(f"{tmp_path / 's.wav'}?frame=10", 0)
+
+
+def test_damaged_files_are_read_or_refused_by_name(tmp_path):
+    """Numbers of the header at any place, bytes anywhere, ends that are lost."""
+    path = write(tmp_path / "s.wav", tone(400), width=2)
+    content, draw = path.read_bytes(), random.Random(0)
+    messages: list[str] = []
+    for _ in range(400):
+        changed = bytearray(content)
+        place = draw.randrange(60)
+        number = draw.choice((0, 1, 0x7F, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF))
+        changed[place : place + 4] = number.to_bytes(4, "little")
+        path.write_bytes(changed[: draw.choice((len(changed), draw.randrange(len(changed))))])
+        try:
+            assert np.isfinite(wave_files.read(path, None)).all()
+        except InputError as error:
+            messages.append(error.message)
+    assert 100 < len(messages) < 400
+    assert all(str(path) in message for message in messages)
