@@ -1,4 +1,4 @@
-"""From what a reader found to a data set: targets as the task takes them, splits, preprocessing."""
+"""What a reader found becomes a data set: targets as the task takes them, splits, preprocessing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from json import dumps
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,7 +195,7 @@ def class_numbers(where: str, parts: Sequence[Split]) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def checked_samples(where: str, x: NDArray[Any]) -> Array:  # a user's array, of any numbers
+def checked_samples(where: str, x: Array) -> Array:
     """Images as uint8 (N, H, W, C), others as float32 (N, …).
 
     Raises:
