@@ -32,7 +32,7 @@ class Meta:
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()
     data: str = ""  # spec of the data set it was trained on
-    task: str = ""  # "classification" or "reconstruction"
+    task: str = ""  # what its outputs are for, as `heads_of` reads it
 
 
 def read_meta(model: "onnx.ModelProto") -> Meta:

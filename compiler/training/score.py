@@ -1,7 +1,7 @@
 """How good a network is on a split."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.training.checkpoint import State
@@ -55,17 +55,19 @@ class SplitScore:
 
     def numbers(self) -> State:
         """The plain numbers, for a checkpoint."""
-        return {"loss": self.loss, "values": [each.value for each in self.measured]}
+        return {"loss": self.loss, "values": {each.label: each.value for each in self.measured}}
 
     @classmethod
     def of_numbers(cls, saved: State, heads: Sequence[Head]) -> "SplitScore":
         """The score that `numbers` came from, of a network with these heads."""
-        known = [(head.name, metric) for head in judging(heads) for metric in head.task.metrics]
-        measured = tuple(
-            Measured(head=head, metric=metric, value=value)
-            for (head, metric), value in zip(known, saved["values"], strict=False)
-        )
-        return cls(saved["loss"], measured)
+        known = [
+            Measured(head=head.name, metric=metric, value=0.0)
+            for head in heads
+            for metric in head.task.metrics
+        ]
+        values = saved["values"]
+        found = (replace(each, value=values[each.label]) for each in known if each.label in values)
+        return cls(saved["loss"], tuple(found))
 
     def __str__(self) -> str:
         if not self.measured:
