@@ -129,10 +129,9 @@ def check_fits(
 
 def is_plain(dataset: Dataset, outputs: Mapping[str, object]) -> bool:
     """Whether a module takes one input of floats and gives one output without a name."""
-    first = dataset.ready(dataset.train.inputs)[next(iter(dataset.train.inputs))]
-    return (
-        list(dataset.train.inputs) == [ONLY] and first.dtype.kind == "f" and [*outputs] == [OUTPUT]
-    )
+    (first, *others) = samples_of(dataset, 1)
+    alone = not others and list(dataset.train.inputs) == [ONLY]
+    return alone and first.is_floating_point() and [*outputs] == [OUTPUT]
 
 
 def _how(task: str, classes: int) -> str:

@@ -156,10 +156,8 @@ def parse(text: str | bytes, where: str) -> CiResult:
         data: object = json.loads(text)
         # Taken out, for it is no field of the result.
         schema = data.pop("schema", None) if isinstance(data, dict) else None
-        if schema == _EARLIER:
-            data = _with_jobs(data)
         if schema in (_EARLIER, _BEFORE_TASKS):
-            _add_metrics(data)
+            data = _upgraded(data, schema)
         elif schema != SCHEMA:
             raise codec.CodecError(f"schema {schema!r}, this EdgeKiln reads {SCHEMA!r}")
         return codec.decode(CiResult, data)
@@ -169,16 +167,16 @@ def parse(text: str | bytes, where: str) -> CiResult:
         ) from error
 
 
-def _with_jobs(data: Any) -> dict[str, object]:  # JSON of which nothing is known
-    """Results of the earlier schema in the words of this one. Raises KeyError, TypeError."""
-    verdicts = [{**verdict, "job": verdict["cell"]} for verdict in data["verdicts"]]
-    plain = [{k: v for k, v in verdict.items() if k != "cell"} for verdict in verdicts]
-    rest = {key: value for key, value in data.items() if key not in ("cells", "verdicts")}
-    return {**rest, "jobs": data["cells"], "verdicts": plain}
+def _upgraded(data: Any, schema: str) -> object:  # JSON of which nothing is known
+    """Results of an earlier schema as those of this one. Raises KeyError, TypeError.
 
-
-def _add_metrics(data: Any) -> None:  # as above
-    """Let the scores of an earlier schema say what `Score` says of a metric, in place."""
+    Their scores say nothing of the metric but its name.
+    """
+    if schema == _EARLIER:
+        verdicts = [{**verdict, "job": verdict["cell"]} for verdict in data["verdicts"]]
+        plain = [{k: v for k, v in verdict.items() if k != "cell"} for verdict in verdicts]
+        rest = {key: value for key, value in data.items() if key not in ("cells", "verdicts")}
+        data = {**rest, "jobs": data["cells"], "verdicts": plain}
     kinds = {"accuracy": ("%", True), "auc": ("", True), AGREEMENT: ("dB", False)}
     for job in data["jobs"]:
         for step in (job["build"] or {"steps": ()})["steps"]:
@@ -186,3 +184,4 @@ def _add_metrics(data: Any) -> None:  # as above
             if score := step["score"]:
                 unit, share = kinds[score["metric"]]
                 score |= {"unit": unit, "share": share, "better": "higher", "head": ""}
+    return data

@@ -33,7 +33,7 @@ class Meta:
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()
     data: str = ""  # spec of the data set it was trained on
-    task: str = ""  # "classification" or "reconstruction"
+    task: str = ""  # what its outputs are for, as `heads_of` reads it
     # What it remembers: an input, and the output that is its value in the next call.
     states: tuple[tuple[str, str], ...] = ()
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.stages.uses_module import factory_code
 
 
 def data_of_onnx(src: Artifact | None) -> str:
@@ -17,8 +18,19 @@ def data_of_onnx(src: Artifact | None) -> str:
 
 
 def used_data(spec: str, seed: int) -> Mapping[str, str]:
-    """The content of a data set. Raises EdgeKilnError when it cannot be loaded."""
-    return {"data": _data_sha256(spec, seed)} if spec else {}
+    """The content of a data set, and the code of the user's own tasks and transforms.
+
+    Raises:
+        EdgeKilnError: it cannot be loaded.
+    """
+    if not spec:
+        return {}
+    from edgekiln.models.data.sample_factory import references_in
+
+    # What the data's own factory gives is hashed, whatever its code is.
+    own = [name for name in references_in(spec) if name != spec.partition("?")[0]]
+    code = {"tasks": " ".join(map(factory_code, own))} if own else {}
+    return {"data": _data_sha256(spec, seed), **code}
 
 
 # Every stage of a build asks for it, for its key; the data is read once.

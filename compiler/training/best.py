@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from edgekiln.compiler.training.checkpoint import State
 from edgekiln.compiler.training.score import SplitScore
 from edgekiln.models.tasks.heads import Head
 
@@ -35,11 +36,11 @@ class Best:
         self.improved = epoch if better else self.improved
         self.state = {name: tensor.clone() for name, tensor in state.items()}
 
-    def state_dict(self) -> dict[str, Any]:  # what torch saves
+    def state_dict(self) -> State:
         """Everything `restored` needs."""
         return {**vars(self), "score": self.score.numbers()}
 
     @classmethod
-    def restored(cls, saved: "Mapping[str, Any]", heads: Sequence[Head]) -> "Best":  # as above
+    def restored(cls, saved: State, heads: Sequence[Head]) -> "Best":
         """What `state_dict` came from, of a network with these heads."""
         return cls(**{**saved, "score": SplitScore.of_numbers(saved["score"], heads)})

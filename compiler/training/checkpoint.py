@@ -9,7 +9,10 @@ from edgekiln.runtime.files import written_whole
 FORMAT = 3
 
 
-def save(path: Path, state: dict[str, Any]) -> None:  # tensors and what belongs to them
+State = dict[str, Any]  # tensors, and what belongs to them
+
+
+def save(path: Path, state: State) -> None:
     """Write `state` (tensors, numbers, strings and containers of them) to `path`.
 
     A killed write leaves the previous checkpoint in place.
@@ -21,7 +24,7 @@ def save(path: Path, state: dict[str, Any]) -> None:  # tensors and what belongs
         torch.save({"format": FORMAT, **state}, stream)
 
 
-def load(path: Path) -> dict[str, Any] | None:  # as `save` was given it
+def load(path: Path) -> State | None:
     """What `save` wrote, or None when there is no such file.
 
     Raises:

@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.training import checkpoint, optimizer, precision
 from edgekiln.compiler.training.assess import outputs_of
 from edgekiln.compiler.training.batches import Augment, Batch, Batches
 from edgekiln.compiler.training.best import Best
+from edgekiln.compiler.training.checkpoint import State
 from edgekiln.compiler.training.distributed import World, join
 from edgekiln.compiler.training.ema import Ema
 from edgekiln.compiler.training.logs import tensorboard
@@ -150,9 +151,8 @@ class _Run:
             self.ema.load_state_dict(saved["ema"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.epoch, self.precision = saved["epoch"], saved["precision"]
-            heads = self.objective.heads
-            self.best = Best.restored(saved["best"], heads)
-            self.start = SplitScore.of_numbers(saved["start"], heads)
+            self.best = Best.restored(saved["best"], self.objective.heads)
+            self.start = SplitScore.of_numbers(saved["start"], self.objective.heads)
             return
         # What training begins with is a candidate, so that no training makes a model worse.
         self.start = self._validate()
@@ -164,7 +164,7 @@ class _Run:
             # One rank's slow moment must not make it train in another precision than the rest.
             self.precision = "float32" if self.world.any(chosen == "float32") else "bf16"
 
-    def state(self) -> dict[str, Any]:  # states of torch
+    def state(self) -> State:
         """All that `resume` needs; generators are seeded anew each epoch."""
         return {
             "model": self.module.state_dict(),

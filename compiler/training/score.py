@@ -1,13 +1,15 @@
 """How good a network is on a split."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from edgekiln.compiler.training.checkpoint import State
 from edgekiln.compiler.training.distributed import World
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.models.tasks.heads import Head
 from edgekiln.models.tasks.tally import Measured, Tally, outputs_by_head
+from edgekiln.models.tasks.task import Array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,21 +53,21 @@ class SplitScore:
             return self.loss > (1 + margin) * other.loss
         return ours.metric.lost(theirs.value, ours.value) > 100 * margin
 
-    def numbers(self) -> dict[str, Any]:  # of a checkpoint
+    def numbers(self) -> State:
         """The plain numbers, for a checkpoint."""
-        return {"loss": self.loss, "values": [each.value for each in self.measured]}
+        return {"loss": self.loss, "values": {each.label: each.value for each in self.measured}}
 
     @classmethod
-    def of_numbers(
-        cls, saved: Mapping[str, Any], heads: Sequence[Head]
-    ) -> "SplitScore":  # as above
+    def of_numbers(cls, saved: State, heads: Sequence[Head]) -> "SplitScore":
         """The score that `numbers` came from, of a network with these heads."""
-        known = [(head.name, metric) for head in judging(heads) for metric in head.task.metrics]
-        measured = tuple(
-            Measured(head=head, metric=metric, value=value)
-            for (head, metric), value in zip(known, saved["values"], strict=False)
-        )
-        return cls(saved["loss"], measured)
+        known = [
+            Measured(head=head.name, metric=metric, value=0.0)
+            for head in heads
+            for metric in head.task.metrics
+        ]
+        values = saved["values"]
+        found = (replace(each, value=values[each.label]) for each in known if each.label in values)
+        return cls(saved["loss"], tuple(found))
 
     def __str__(self) -> str:
         if not self.measured:
@@ -119,7 +121,8 @@ def score(
     return SplitScore(loss / samples, whole.measured())
 
 
-def _array(output: "Tensor") -> Any:  # numpy's, of any type
+def _array(output: "Tensor") -> Array:
     """An output as a program would give it."""
     real = output.float() if output.is_floating_point() else output
-    return real.cpu().numpy()
+    array: Array = real.cpu().numpy()
+    return array

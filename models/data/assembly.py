@@ -1,4 +1,4 @@
-"""From what a reader found to a data set: targets as the task takes them, splits, preprocessing."""
+"""What a reader found becomes a data set: targets as the task takes them, splits, preprocessing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -138,7 +138,7 @@ def _check_classes(name: str, head: Head, source: UnsplitData, parts: Mapping[st
     targets = {part: split.targets[head.name] for part, split in parts.items()}
     count = max(head.task.classes_in(target) for target in targets.values())
     names = tuple(map(str, range(count)))
-    if head is heads_of(source.task)[0]:
+    if head.name == heads_of(source.task)[0].name:
         names = source.classes
     if len(names) < 2:
         only = ", ".join(names) or "none"

@@ -129,10 +129,10 @@ class _Part:
                 file=file,
                 names=tuple(str(each["name"]) for each in categories),
                 pictures=tuple(_picture(path, part, file, str(i["file_name"])) for i in images),
-                sizes=tuple((float(i["width"]), float(i["height"])) for i in images),
+                sizes=tuple((_extent(i["width"]), _extent(i["height"])) for i in images),
                 of_picture=tuple(tuple(by_picture.get(int(i["id"]), ())) for i in images),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"{file}: an entry lacks or misuses {error}",
                 hint="see https://cocodataset.org/#format-data",
@@ -187,12 +187,27 @@ class _Part:
                         hint="give shapes as polygons, or masks as pictures: images/ and masks/",
                     )
                 for shape in shapes:
-                    points = np.array(shape, np.float64).reshape(-1, 2) * scale
+                    points = self._points(each, shape) * scale
                     ImageDraw.Draw(canvas).polygon(
                         [(float(px), float(py)) for px, py in points], fill=1 + int(each["class"])
                     )
             masks[place] = np.asarray(canvas)
         return masks
+
+    def _points(self, each: Entry, shape: object) -> NDArray[np.float64]:
+        try:
+            points = np.array(shape, np.float64).reshape(-1, 2)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"{self.file}: annotation {each.get('id')}: segmentation: {error}",
+                hint="a polygon is [x, y, x, y, …] in pixels",
+            ) from error
+        if len(points) < 2 or not np.isfinite(points).all():
+            raise InputError(
+                f"{self.file}: annotation {each.get('id')} has a polygon of {len(points)} points",
+                hint="a polygon is [x, y, x, y, …] in pixels",
+            )
+        return points
 
     def _numbers(self, each: Entry, key: str, count: int) -> Sequence[float]:
         values = each.get(key)
@@ -201,7 +216,20 @@ class _Part:
                 f"{self.file}: annotation {each.get('id')} has no {key} of {count} numbers",
                 hint="COCO's are [left, top, width, height] in pixels",
             )
-        return [float(value) for value in values]
+        try:
+            return [float(value) for value in values]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"{self.file}: annotation {each.get('id')}: {key}: {error}", "give numbers"
+            ) from error
+
+
+def _extent(value: object) -> float:
+    """Width or height in pixels. Raises ValueError."""
+    number = float(str(value))
+    if not 0 < number < float("inf"):
+        raise ValueError(f"a size of {value}")
+    return number
 
 
 def _picture(path: Path, part: str, file: Path, name: str) -> Path:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from json import dumps
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +116,7 @@ class Dataset:
 
     def classes_of(self, head: Head) -> int:
         """How many classes a head tells apart; 0: it is not about classes."""
-        if head is self.heads[0] and self.classes:
+        if head.name == self.heads[0].name and self.classes:
             return len(self.classes)
         parts = (self.train, self.val, self.calib, self.test)
         return max(head.task.classes_in(part.targets[head.name]) for part in parts)
@@ -197,7 +196,7 @@ def class_numbers(where: str, parts: Sequence[Split]) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def checked_samples(where: str, x: NDArray[Any]) -> Array:  # a user's array, of any numbers
+def checked_samples(where: str, x: Array) -> Array:
     """Images as uint8 (N, H, W, C), others as float32 (N, …).
 
     Raises:

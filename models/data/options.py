@@ -20,6 +20,8 @@ KEYS = (
 _LAYOUTS = ("NCHW", "NHWC", "N*")
 _COLORS = ("RGB", "L")
 
+OF_FILES = ("target", "columns", "seconds", "mel")  # no function's samples have these
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:

@@ -114,7 +114,7 @@ def _in_turn(where: str, found: object) -> Iterable[object]:
 
 
 def _named(value: object) -> dict[str, object]:
-    """By name; those of a tuple by their numbers."""
+    """Name the parts of a sample: those of a tuple are numbered."""
     if isinstance(value, Mapping):
         return {str(key): each for key, each in value.items()}
     if isinstance(value, tuple):

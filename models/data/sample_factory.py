@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgekiln.models import spec
 from edgekiln.models.data.limits import DATA
-from edgekiln.models.data.options import KEYS, Options, parse, task_in
+from edgekiln.models.data.options import KEYS, OF_FILES, Options, parse, task_in
 from edgekiln.models.tasks.heads import references_in as tasks_references_in
 from edgekiln.models.zoo.factories import resolve
 from edgekiln.runtime.errors import InputError
@@ -45,8 +45,9 @@ def references_in(data: str) -> tuple[str, ...]:
 
 def options_of(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str, str]]:
     """What stands behind `?`: the options of data, and the factory's own arguments."""
-    ours = {key: value for key, value in given.items() if key in KEYS}
-    return parse(name, ours), {key: value for key, value in given.items() if key not in KEYS}
+    own = set(KEYS) - set(OF_FILES)
+    ours = {key: value for key, value in given.items() if key in own}
+    return parse(name, ours), {key: value for key, value in given.items() if key not in own}
 
 
 def samples_of(

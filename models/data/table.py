@@ -20,6 +20,8 @@ from edgekiln.runtime.limits import read_file
 from edgekiln.runtime.typed import did_you_mean
 
 _USUAL = ("target", "label", "y", "class")  # what a target is called where nobody says
+_LARGEST = float(np.finfo(np.float32).max)
+_WHOLE = 2.0**53  # beyond it float64 does not hold every whole number
 _CSV, _PARQUET = (".csv", ".tsv"), (".parquet",)
 
 Columns = Mapping[str, Sequence[object]]  # numbers, or the words of a CSV file
@@ -100,7 +102,10 @@ def _read_csv(path: Path) -> Columns:
         raise InputError(f"{path}: is not UTF-8 text: {error}", "save it as UTF-8") from error
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
-    rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if row]
+    except csv.Error as error:
+        raise InputError(f"{path}: cannot be read: {error}", "is it a table?") from error
     if len(rows) < 2:
         raise InputError(f"{path}: has no rows", hint="a line of names, then a line a sample")
     header = [name.strip() for name in rows[0]]
@@ -151,7 +156,7 @@ def _numbers(path: Path, name: str, values: Sequence[object]) -> NDArray[np.floa
                 hint="leave the column out, ?columns=a,b, or turn its words into numbers, such as "
                 "0 and 1 for each word",
             ) from None
-        if not np.isfinite(numbers[place]):
+        if not abs(numbers[place]) <= _LARGEST:  # nor is NaN
             raise InputError(
                 f"{where}: {value} is not finite", hint="fill it in, or leave the row out"
             )
@@ -183,5 +188,5 @@ def _target(path: Path, name: str, values: Sequence[object]) -> tuple[Array, tup
         place = {word: index for index, word in enumerate(classes)}
         return np.array([place[word] for word in words], np.int64), classes
     numbers = _numbers(path, name, values)
-    whole = bool((numbers == np.rint(numbers)).all())
+    whole = bool(((numbers == np.rint(numbers)) & (np.abs(numbers) < _WHOLE)).all())
     return (numbers.astype(np.int64) if whole else numbers), ()

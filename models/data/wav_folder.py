@@ -70,13 +70,13 @@ def read_wav(file: Path) -> tuple[int, Floats]:
                 sound.getsampwidth(), sound.getnchannels(), sound.getframerate(),
             )  # fmt: skip
             raw = sound.readframes(sound.getnframes())
-    except (wave.Error, EOFError) as error:
+    except Exception as error:  # wave raises RuntimeError and struct.error, too, of damaged bytes
         raise InputError(
-            f"{file}: cannot read this sound: {error or 'it is cut short'}",
+            f"{file}: cannot read this sound: {str(error) or 'it is cut short'}",
             hint="give WAV files with plain numbers (PCM)",
         ) from error
-    if width not in _WIDTHS or not raw:
-        what = "is empty" if not raw else f"has samples of {8 * width} bits"
+    if width not in _WIDTHS or not raw or rate < 1:
+        what = "is empty" if not raw or rate < 1 else f"has samples of {8 * width} bits"
         raise InputError(f"{file}: {what}", hint="give WAV files of 8, 16 or 32 bits")
     kind, zero, full = _WIDTHS[width]
     whole = len(raw) // (width * channels) * width * channels

@@ -4,11 +4,13 @@ EDGEKILN_FUZZ_CASES sets how many cases the long run tries.
 """
 
 import gzip
+import json
 import os
 import pickle
 import random
 import resource
 import shutil
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +86,55 @@ def _jpeg(folder: Path) -> Path:
     return _photos(folder, ".jpg", 8)
 
 
-_KINDS = (_npz, _compressed_npz, _idx, _gzipped_idx, _cifar, _png, _deep_png, _tiff, _jpeg)
+def _csv(folder: Path) -> Path:
+    rows = [f"{number},{number / 7:.3f},{'cat' if number % 2 else 'dog'}" for number in range(40)]
+    (folder / "t.csv").write_text("\n".join(["a,b,target", *rows]))
+    return folder / "t.csv"
+
+
+def _coco(folder: Path) -> Path:
+    (folder / "images").mkdir()
+    for number, image in enumerate(_IMAGES):
+        Image.fromarray(image).save(folder / "images" / f"{number}.png")
+    content = {
+        "images": [
+            {"id": n, "file_name": f"{n}.png", "width": 4, "height": 4} for n in range(len(_IMAGES))
+        ],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": [
+            {"id": n, "image_id": n, "category_id": 1 + n % 2, "bbox": [1, 0.5, 2, 3]}
+            for n in range(len(_IMAGES))
+        ],
+    }
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return folder
+
+
+def _masks(folder: Path) -> Path:
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+        for number, image in enumerate(_IMAGES):
+            pixels = image if name == "images" else image[..., 0] % 3
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def _wav(folder: Path) -> Path:
+    for label, name in enumerate(("cat", "dog")):
+        (folder / name).mkdir()
+        for number, image in enumerate(_IMAGES[label::2]):
+            with wave.open(str(folder / name / f"{number}.wav"), "wb") as sound:
+                sound.setnchannels(1)
+                sound.setsampwidth(2)
+                sound.setframerate(8000)
+                sound.writeframes(image.tobytes())
+    return folder
+
+
+_KINDS = (
+    _npz, _compressed_npz, _idx, _gzipped_idx, _cifar, _png, _deep_png, _tiff, _jpeg, _csv, _coco,
+    _masks, _wav,
+)  # fmt: skip
 
 
 def _mutated(content: bytes, draw: random.Random) -> bytes:

@@ -6,7 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
+from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.onnx_model.qdq_form import in_qdq_form
+from tests.compiler.float_models import make, write
 from tests.compiler.onnx_model.same_numbers import by_onnxruntime, operators, parsed
 
 rng = np.random.default_rng(4)
@@ -138,3 +140,11 @@ def test_scales_of_float16_are_taken_as_float32() -> None:
     real = (x - 7.0) @ (half["w"] - 9.0) * (float(half["as"]) * float(half["ws"]))
     expected = np.clip(np.rint(real / float(half["cs"])) + 99, 0, 255)
     assert np.abs(found - expected).max() <= 1
+
+
+def test_one_number_and_a_row_of_one_are_the_same(tmp_path):
+    """ONNX Runtime's quantizer writes both for the bias of a layer with one output."""
+    constants = {"s": np.ones((1,), np.float32), "z": np.zeros((), np.int8)}
+    body = "q = QuantizeLinear (x, s, z)\n y = DequantizeLinear (q, s, z)"
+    model = make(body, {}, x="1, 4", y="1, 4", constants=constants)
+    assert len(io.load_model(write(model, tmp_path / "m.onnx")).graph.node) == 2

@@ -296,11 +296,3 @@ def test_an_operand_of_a_type_that_the_operator_does_not_take_is_refused(tmp_pat
     message = refused(model, tmp_path).message
     assert message.startswith("shapes or types do not fit: ")
     assert "tensor(float8e8m0)" in message
-
-
-def test_one_number_and_a_row_of_one_are_the_same(tmp_path):
-    """ONNX Runtime's quantizer writes both for the bias of a layer with one output."""
-    constants = {"s": np.ones((1,), np.float32), "z": np.zeros((), np.int8)}
-    body = "q = QuantizeLinear (x, s, z)\n y = DequantizeLinear (q, s, z)"
-    model = make(body, {}, x="1, 4", y="1, 4", constants=constants)
-    assert len(io.load_model(write(model, tmp_path / "m.onnx")).graph.node) == 2

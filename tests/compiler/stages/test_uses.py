@@ -9,6 +9,7 @@ import torch
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.stages.distill import DistillStage
 from edgekiln.compiler.stages.export import ExportStage
+from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.compiler.stages.uses_module import factory_code
 from edgekiln.models import artifact, data
 
@@ -85,3 +86,20 @@ def test_the_data_that_a_model_names_and_the_same_data_by_name_are_one_key(tmp_p
     artifact.create(path, "resnet8", data.load("digits"), "digits", seed=0)
     src = Artifact.of_file(path, "module")
     assert ExportStage().settled(src) == ExportStage(data="digits")
+
+
+def test_the_code_of_an_own_task_counts(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(workplace)
+    source = (
+        "from edgekiln.models.tasks.classification import Classification\n"
+        "def task(): return Classification(label_smoothing={})\n"
+    )
+    (workplace / "used_task.py").write_text(source.format(0.1))
+    plain, own = (used_data(f"digits?size=8{option}", 0) for option in ("", "&task=used_task:task"))
+    assert set(plain) == {"data"}
+    assert set(own) == {"data", "tasks"}
+    (workplace / "used_task.py").write_text(source.format(0.2))
+    again = used_data("digits?size=8&task=used_task:task", 0)
+    assert again["data"] == own["data"]
+    assert again["tasks"] != own["tasks"]
+    sys.modules.pop("used_task", None)

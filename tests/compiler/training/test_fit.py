@@ -1,6 +1,8 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,10 @@ from torch import nn
 from edgekiln.compiler.training.batches import Augment
 from edgekiln.compiler.training.fit import FitOptions, FitResult, fit
 from edgekiln.compiler.training.loss import Objective
-from edgekiln.models.data.dataset import Dataset
+from edgekiln.compiler.training.score import SplitScore
+from edgekiln.models.data.dataset import Dataset, Split
+from edgekiln.models.tasks.heads import heads_of
+from edgekiln.models.tasks.tally import Measured
 from edgekiln.runtime.errors import InputError, TrainingError
 from tests.compiler.training.conftest import tiny
 
@@ -185,3 +190,41 @@ def test_curves_are_written_for_tensorboard(data, tmp_path):
         logs=tmp_path / "logs",
     )
     assert next((tmp_path / "logs").iterdir()).name.startswith("events.out.tfevents")
+
+
+def test_a_score_comes_back_from_a_checkpoint_as_it_was():
+    heads = heads_of("a=reconstruction,b=recommendation,c=regression")
+    auc, _ = heads[1].task.metrics
+    score = SplitScore(
+        0.5,
+        (
+            Measured(head="b", metric=auc, value=0.75),
+            Measured(head="c", metric=heads[2].task.metrics[0], value=2.0),
+        ),
+    )
+    assert SplitScore.of_numbers(score.numbers(), heads) == score
+    assert score.value == -0.5  # of several tasks the loss decides
+    assert replace(score, measured=score.measured[1:]).value == -2.0  # lower is better
+    assert str(score) == "b auc 0.7500, c RMSE 2"
+
+
+def test_a_regression_keeps_the_epoch_with_the_lowest_error(tmp_path):
+    torch.manual_seed(0)
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(300, 4)).astype(np.float32)
+    y = (x @ np.array([[1.0], [-2], [0.5], [3]], np.float32)).astype(np.float32)
+    parts = {
+        name: Split.of(x=x[part], y=y[part])
+        for name, part in (
+            ("train", slice(0, 200)), ("val", slice(200, 240)), ("calib", slice(240, 260)),
+            ("test", slice(260, 300)),
+        )
+    }  # fmt: skip
+    data = Dataset(name="plane", classes=(), task="regression", preprocessing=None, **parts)
+    options = FitOptions(epochs=15, batch_size=16, learning_rate=0.1)
+    objective = Objective(task="regression")
+    result = fit(nn.Linear(4, 1), data, objective, options, checkpoint_path=tmp_path / "c.pt")
+    assert result.score.metrics("val").keys() == {"val_loss", "val_rmse"}
+    assert -result.score.value < 0.2 < -result.start.value
+    assert result.start.is_worse_than(result.score, 0.05)
+    assert not result.score.is_worse_than(result.start, 0.05)
