@@ -44,7 +44,7 @@ def _plain(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] |
         as_given = known is not None and bias is known if addend else len(node.input) < 3
         if as_given and (given["alpha"], given["beta"], given["transA"]) == (1, 1, 0):
             return None
-    steps = _Steps(facts=facts, result=node.output[0])
+    steps = _GemmSteps(facts=facts, result=node.output[0])
     data = node.input[0]
     if given["transA"]:
         data = steps.emit("Transpose", [data], "rows", perm=[1, 0])
@@ -67,7 +67,7 @@ def _plain(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] |
 
 
 @dataclass
-class _Steps:
+class _GemmSteps:
     """The nodes that take a node's place, the last of them making its result."""
 
     facts: ModelFacts
@@ -84,7 +84,7 @@ class _Steps:
         return name
 
 
-def _product(steps: _Steps, data: str, other: str, given: dict[str, object], last: str) -> str:
+def _product(steps: _GemmSteps, data: str, other: str, given: dict[str, object], last: str) -> str:
     """α·A·B' of two activations."""
     if given["transB"]:
         other = steps.emit("Transpose", [other], "columns", perm=[1, 0])
@@ -95,7 +95,7 @@ def _product(steps: _Steps, data: str, other: str, given: dict[str, object], las
     return steps.emit("Mul", [plain, alpha], last)
 
 
-def _add(steps: _Steps, product: str, addend: str, beta: float) -> None:
+def _add(steps: _GemmSteps, product: str, addend: str, beta: float) -> None:
     """The product and β·C; a constant C is multiplied already."""
     facts = steps.facts
     shape = facts.shapes.get(steps.result, ())

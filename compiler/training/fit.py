@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -262,15 +263,11 @@ class _Run:
         from torch.func import functional_call
 
         self.module.eval()
-        kept = self._kept()
+        answer = partial(functional_call, self.module, self._kept())
         return score(
-            lambda batch: named_outputs(
-                functional_call(self.module, kept, batch.arguments), "the module"
-            ),
-            self.validation,
-            self.objective,
-            self.world,
-        )
+            lambda batch: named_outputs(answer(batch.arguments), "the module"),
+            self.validation, self.objective, self.world,
+        )  # fmt: skip
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step, counted from the first epoch's start."""
