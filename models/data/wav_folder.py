@@ -2,7 +2,6 @@
 up every sound, `mel=40` gives log-mel spectra in place of waves.
 """
 
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,10 @@ from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
 from edgekiln.models.data.sound import RATE_HZ, Floats, log_mel
 from edgekiln.models.data.splits import stratified_order
+from edgekiln.models.data.wave_files import read_any
 from edgekiln.runtime.errors import InputError
 
 _WINDOW, _HOP = 480, 320  # 30 ms every 20 ms, at 16 kHz
-_WIDTHS = {1: (np.uint8, 128, 128.0), 2: (np.int16, 0, 32768.0), 4: (np.int32, 0, 2147483648.0)}
 
 
 def fits(path: Path) -> bool:
@@ -41,7 +40,7 @@ def read(path: Path, options: Options) -> UnsplitData:
         files, labels = _files(folder, classes, options)
         waves = []
         for file in files:
-            rate, sound = read_wav(file)
+            rate, sound = read_any(file)
             rates.setdefault(rate, file)
             waves.append(sound)
         if len(rates) > 1:
@@ -59,29 +58,6 @@ def read(path: Path, options: Options) -> UnsplitData:
         val=splits.get("val"),
         notes=parts.notes,
     )
-
-
-def read_wav(file: Path) -> tuple[int, Floats]:
-    """Samples a second, and the samples from -1 to 1: the channels' mean. Raises InputError."""
-    DATA.check(file.stat().st_size, str(file), "give shorter sounds")
-    try:
-        with wave.open(str(file), "rb") as sound:
-            width, channels, rate = (
-                sound.getsampwidth(), sound.getnchannels(), sound.getframerate(),
-            )  # fmt: skip
-            raw = sound.readframes(sound.getnframes())
-    except Exception as error:  # wave raises RuntimeError and struct.error, too, of damaged bytes
-        raise InputError(
-            f"{file}: cannot read this sound: {str(error) or 'it is cut short'}",
-            hint="give WAV files with plain numbers (PCM)",
-        ) from error
-    if width not in _WIDTHS or not raw or rate < 1:
-        what = "is empty" if not raw or rate < 1 else f"has samples of {8 * width} bits"
-        raise InputError(f"{file}: {what}", hint="give WAV files of 8, 16 or 32 bits")
-    kind, zero, full = _WIDTHS[width]
-    whole = len(raw) // (width * channels) * width * channels
-    numbers = np.frombuffer(raw[:whole], kind).reshape(-1, channels).astype(np.float32)
-    return rate, ((numbers - zero) / np.float32(full)).mean(axis=1, dtype=np.float32)
 
 
 def _files(

@@ -31,32 +31,41 @@ def read(path: Path, rate_hz: int | None) -> Floats:
     """All of a file: (samples,), from -1 up to 1.
 
     Raises:
-        InputError: damaged, not PCM, or of another sampling rate than `rate_hz`.
+        InputError: as `read_any`, or of another sampling rate than `rate_hz`.
     """
-    content = read_file(path, DATA, hint="give a WAV file")
-    try:
-        with wave.open(io.BytesIO(content)) as sound:
-            width, channels, rate = (
-                sound.getsampwidth(),
-                sound.getnchannels(),
-                sound.getframerate(),
-            )
-            raw = sound.readframes(sound.getnframes())
-    except (wave.Error, EOFError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{path}: no WAV file of PCM: {error}", hint="convert it to PCM"
-        ) from error
+    rate, sound = read_any(path)
     if rate_hz is not None and rate != rate_hz:
         raise InputError(
             f"{path}: {rate} samples a second, not the {rate_hz} of ?rate",
             hint="resample the files to the model's own rate",
         )
+    return sound
+
+
+def read_any(path: Path) -> tuple[int, Floats]:
+    """Samples a second, and all of them: (samples,), from -1 up to 1, the channels' mean.
+
+    Raises:
+        InputError: damaged, not PCM, or empty.
+    """
+    content = read_file(path, DATA, hint="give a WAV file")
+    try:
+        with wave.open(io.BytesIO(content)) as sound:
+            about = sound.getparams()
+            raw = sound.readframes(about.nframes)
+    except (wave.Error, EOFError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{path}: no WAV file of PCM: {error or 'it is cut short'}", hint="convert it to PCM"
+        ) from error
+    width, channels = about.sampwidth, about.nchannels
     if width not in (1, 2, 3, 4):
         raise InputError(f"{path}: samples of {8 * width} bits", hint="convert it to 16 bits")
     whole = len(raw) // (width * channels) * width * channels
+    if not whole:
+        raise InputError(f"{path}: is empty", hint="leave it out, or record it again")
     numbers = _integers(np.frombuffer(raw[:whole], np.uint8).reshape(-1, width))
     mixed = numbers.reshape(-1, channels).mean(axis=1) / 2.0 ** (8 * width - 1)
-    return np.asarray(mixed, np.float32)
+    return about.framerate, np.asarray(mixed, np.float32)
 
 
 def _integers(samples: NDArray[np.uint8]) -> NDArray[np.int32]:
