@@ -27,6 +27,7 @@ KINDS = st.sampled_from(["trained", "halves", "ends", "sparse", "as they are"])
 
 def weights(kind: str, shape: tuple[int, ...], given: Array, seed: int) -> Array:
     rng = np.random.default_rng(seed)
+    drawn: Array
     match kind:
         case "trained":
             drawn = rng.laplace(scale=25, size=shape)
