@@ -1,6 +1,7 @@
 """The suite: networks people put on edge devices, untrained unless a file with weights is given.
 
-Latency does not depend on the weights' values here: no kernel skips zeros or saturates early.
+Latency does not depend on the weights' values, but for x86 without VNNI: there trained weights,
+most of which are small, allow for what these do not (`compiler/kernels/conv2d/pairing.py`).
 """
 
 from dataclasses import dataclass

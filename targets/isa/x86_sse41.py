@@ -49,5 +49,7 @@ SSE41 = Sse41MicroKernel(
     scratch_registers=3,
     dot_latency=2,  # only the final PADDD's depend on each other
     dots_per_cycle=0.5,
+    operand_dots=0.4,
+    weight_dots=0.7,
     loop_costs=replace(ZEN4_LOOP, loads_per_cycle=1.0, near_bytes=24 << 10),
 )

@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 
 from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.compiler.kernels.channels import vectors
 from edgekiln.compiler.kernels.conv2d.emit_paired import PairedTileEmitter
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.conv2d.paired_plan import PairedPlan
@@ -15,6 +16,8 @@ from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
+
+_NARROW = 4  # numbers of channels in a block that are tried
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,8 +60,23 @@ class PairedConvolutionKernel(ConvolutionSpec):
 def cheapest(
     conv: ConvolutionKernel, mk: MicroKernel
 ) -> ConvolutionKernel | PairedConvolutionKernel:
-    """The convolution in the form that takes the fewest cycles with its weights."""
+    """The convolution in the form, and with the tile, that takes the fewest cycles with its
+    weights.
+    """
     if mk.paired is None or conv.weight.dtype != np.int8:
         return conv
     paired = PairedConvolutionKernel.of(conv)
-    return paired if PairedPlan(paired, mk).cycles < conv.cycles(mk) else conv
+    plans = [PairedPlan(replace(paired, tile=tile), mk) for tile in _widths(paired, mk)]
+    best = min(plans, key=lambda plan: plan.cycles)
+    return replace(paired, tile=best.tile) if best.cycles < conv.cycles(mk) else conv
+
+
+def _widths(conv: PairedConvolutionKernel, mk: MicroKernel) -> list[Tile]:
+    """The best tile for each number of channels in a block, narrow ones: the fewer channels have to
+    agree on pairs, the more pairs there are.
+    """
+    best: dict[int, Tile] = {}
+    for tile in conv.tiles(mk):
+        columns = vectors(len(conv.weight) // conv.groups, mk, tile.lanes)
+        best.setdefault(sum(vector.lanes for vector in columns[: tile.vectors]), tile)
+    return [best[width] for width in sorted(best)[:_NARROW]]

@@ -24,7 +24,7 @@ PICKED = 2  # numbers of a picked step
 
 
 @dataclass(frozen=True)
-class _Steps:
+class _PairedBlock:
     """A block of channels of one group, its weights (channels, k), and how k is cut for it."""
 
     chunk: tuple[Vector, ...]
@@ -40,7 +40,7 @@ class PairedPlan(DirectPlan):
         super().__init__(conv, mk.paired)
 
     @cached_property
-    def _blocks(self) -> list[_Steps]:
+    def _blocks(self) -> list[_PairedBlock]:
         """Every block of every group, in the order of the loops."""
         flat = self._runs().reshape(self.conv.groups, self.oc, -1)
         chunks = [chunk for block in self.layout for chunk in expand(block)]
@@ -49,7 +49,9 @@ class PairedPlan(DirectPlan):
             for chunk in chunks:
                 first, end = chunk[0].start, max(v.start + v.valid for v in chunk)
                 weights = group[first:end]
-                found.append(_Steps(_moved(chunk, first), weights, steps_of(weights, self.taps)))
+                found.append(
+                    _PairedBlock(_moved(chunk, first), weights, steps_of(weights, self.taps))
+                )
         return found
 
     def _runs(self) -> NDArray[np.int8]:
@@ -60,7 +62,7 @@ class PairedPlan(DirectPlan):
     def packed_weights(self) -> NDArray[np.generic]:
         return np.concatenate([self._packed(block) for block in self._blocks])
 
-    def _packed(self, block: _Steps) -> NDArray[np.generic]:
+    def _packed(self, block: _PairedBlock) -> NDArray[np.generic]:
         elements = block.steps.elements
         chosen = np.where(elements >= 0, block.weights[:, elements.clip(0)], 0).astype(np.int8)
         if not elements.size:
