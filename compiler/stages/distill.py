@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.factory_code import file_sha256
 from edgekiln.compiler.pipeline.stage import Advance, Stage, StageContext
 from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.compiler.stages.uses_module import (
     data_of_module,
-    file_sha256,
     named_model,
     used_factory,
     used_functions,

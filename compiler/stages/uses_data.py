@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from edgekiln.compiler.pipeline.artifact import Artifact
-from edgekiln.compiler.stages.uses_module import factory_code
+from edgekiln.compiler.pipeline.factory_code import factory_code
 
 
 def data_of_onnx(src: Artifact | None) -> str:

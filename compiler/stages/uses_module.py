@@ -1,16 +1,10 @@
-"""The code that makes a module, as the keys of the stages have it that run the module.
-
-Nothing here imports or calls what a file names: sources are found and read, not run.
-"""
+"""The code that makes a module, as the keys of the stages have it that run the module."""
 
 from collections.abc import Mapping
-from functools import cache
-from importlib import metadata
-from importlib.machinery import PathFinder
 from pathlib import Path
 
 from edgekiln.compiler.pipeline.artifact import Artifact, sha256_of
-from edgekiln.compiler.pipeline.fingerprint import Sources, code_sha256, installed
+from edgekiln.compiler.pipeline.factory_code import factory_code
 
 
 def data_of_module(src: Artifact | None) -> str:
@@ -39,13 +33,6 @@ def used_functions(**named: str) -> Mapping[str, str]:
     return {option: factory_code(name) for option, name in named.items() if name}
 
 
-def file_sha256(path: str) -> str:
-    """The hash of a file, and of the code that makes its module; "" where there is none."""
-    if not Path(path).is_file():
-        return ""  # who reads it will say what is wrong
-    return sha256_of(Path(path))
-
-
 def named_model(name: str) -> str:
     """A module file and the code that its factory is, or the code of a factory; "" for ""."""
     if not name:
@@ -57,50 +44,3 @@ def named_model(name: str) -> str:
     from edgekiln.models.artifact import read_meta
 
     return f"{sha256_of(Path(name))} {factory_code(read_meta(Path(name)).factory)}"
-
-
-def factory_code(name: str) -> str:
-    """The code of a zoo entry's or `package.module:factory`'s module and of what it imports.
-
-    Of what is installed the version counts; "" when nothing of that name is found.
-    """
-    from edgekiln.models.zoo.entries import ENTRIES
-
-    # Behind "?" are arguments for the factory, which are no code.
-    base = name.partition("?")[0]
-    if base in ENTRIES:
-        base = ENTRIES[base].factory
-    module = base.partition(":")[0]
-    top = module.partition(".")[0]
-    # Ours, then the user's own where he stands, then what is installed.
-    if installed().file_of(module):
-        return code_sha256(module)
-    beside = _working_directory()
-    if top in beside.roots:
-        return beside.fingerprint(module)
-    return _installed_version(top)
-
-
-def _working_directory() -> Sources:
-    """The user's own modules, which lie where the tool was started, and ours."""
-    try:
-        beside = sorted(Path.cwd().iterdir())
-    except OSError:  # a directory that is gone, or may not be read
-        beside = []
-    names = {path: path.name if path.is_dir() else path.name.removesuffix(".py") for path in beside}
-    roots = {
-        name: path
-        for path, name in names.items()
-        if name.isidentifier() and (path.suffix == ".py" or path.is_dir())
-    }
-    return Sources(roots={**roots, **installed().roots})
-
-
-@cache
-def _installed_version(top: str) -> str:
-    names = metadata.packages_distributions().get(top, [])
-    if names:
-        return ", ".join(f"{name} {metadata.version(name)}" for name in sorted(set(names)))
-    # A module of no distribution, such as one on PYTHONPATH; found without being run.
-    found = PathFinder.find_spec(top)
-    return file_sha256(found.origin) if found and found.origin else ""

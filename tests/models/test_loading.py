@@ -169,11 +169,14 @@ def test_a_name_that_is_neither_bundled_nor_a_file_is_refused():
 
 
 def test_a_file_of_an_unknown_kind_is_refused(tmp_path):
-    path = tmp_path / "table.csv"
+    path = tmp_path / "table.ods"
     path.write_text("1,2\n")
     assert _refused(str(path), InputError) == (
         f"{path}: cannot tell what this file is",
-        "data is .npz, MNIST's *-images-idx3-ubyte, a CIFAR batch, or a folder of them",
+        (
+            "data is .npz, .csv, .parquet, MNIST's *-images-idx3-ubyte, a CIFAR batch, or a "
+            "folder of them, of pictures or of sounds"
+        ),
     )
 
 
@@ -197,7 +200,7 @@ def test_a_file_of_an_unknown_kind_is_refused(tmp_path):
         (
             "std=0",
             "data option std=0: does not fit",
-            "it divides the pixels and must be above 0",
+            "it must be above 0",
         ),
         (
             "mean=a,b",

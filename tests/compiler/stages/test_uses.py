@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.pipeline.factory_code import factory_code
 from edgekiln.compiler.stages.distill import DistillStage
 from edgekiln.compiler.stages.export import ExportStage
 from edgekiln.compiler.stages.uses_data import used_data
-from edgekiln.compiler.stages.uses_module import factory_code
 from edgekiln.models import artifact, data
 
 
