@@ -87,15 +87,16 @@ def _read_json(file: Path) -> Entry:
     raw = read_file(file, DATA, hint="annotations are JSON")
     try:
         content = json.loads(raw)
-        assert isinstance(content, dict)
         for key in ("images", "annotations", "categories"):
-            assert all(isinstance(each, dict) for each in content[key])
-    except (ValueError, KeyError, TypeError, AssertionError, RecursionError) as error:
+            if not all(isinstance(each, dict) for each in content[key]):
+                raise TypeError(f"{key} hold something else")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{file}: is no COCO annotation: {type(error).__name__} {error}".rstrip(),
             hint="it holds images, annotations and categories, each a list of objects",
         ) from error
-    return content
+    found: Entry = content
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
