@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, overload
+
+from edgekiln.targets.isa.expressions import Index
 
 # TVM ships no types, and nothing here looks into these.
-Index = Any  # an int, or an integer expression of TensorIR
 PrimFunc = Any  # tvm.tirx.PrimFunc
 
 
@@ -95,6 +96,10 @@ class Nhwc:
         """All of them, the border included."""
         return self.n * self.image
 
+    @overload
+    def index(self, n: int, h: int, w: int, c: int) -> int: ...
+    @overload
+    def index(self, n: Index, h: Index, w: Index, c: Index) -> Index: ...
     def index(self, n: Index, h: Index, w: Index, c: Index) -> Index:
         """Flat index of an element; numbers or TIR expressions. h and w may reach into the halo."""
         return (
@@ -129,6 +134,10 @@ class F32:
             return self.c * self.h * self.w, self.w, 1, self.h * self.w
         return self.h * self.w * self.c, self.w * self.c, self.c, 1
 
+    @overload
+    def index(self, n: int, h: int, w: int, c: int) -> int: ...
+    @overload
+    def index(self, n: Index, h: Index, w: Index, c: Index) -> Index: ...
     def index(self, n: Index, h: Index, w: Index, c: Index) -> Index:
         """Flat index of an element; numbers or TIR expressions."""
         at_n, at_h, at_w, at_c = self.strides

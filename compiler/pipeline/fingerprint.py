@@ -9,6 +9,7 @@ names in `tools`.
 Three things in a module lead to others:
 
     import edgekiln.x, from edgekiln.x import y        the module, and the packages it lies in
+    from .x import y, from . import x                  the same, from the module's own package
     "edgekiln.x" and "edgekiln.x:name" as constants    modules that are imported by their names
     files("edgekiln.x") / "c"                          all data files in that folder
 
@@ -75,12 +76,13 @@ class Sources:
                 continue
             found[module] = path
             parsed = self.parse(path.read_bytes())
-            waiting += [(package, False), *((name, True) for name in parsed.at_import)]
+            home = module if path.name == "__init__.py" else package
+            waiting += [(package, False), *((_full(n, home), True) for n in parsed.at_import)]
             if is_called:
                 called.add(module)
-                waiting += [(name, True) for name in parsed.when_called]
-                for home, *parts in parsed.data:
-                    found |= self._data_files(home, parts)
+                waiting += [(_full(name, home), True) for name in parsed.when_called]
+                for where, *parts in parsed.data:
+                    found |= self._data_files(where, parts)
         return dict(sorted(found.items()))
 
     def fingerprint(self, *modules: str) -> str:
@@ -92,6 +94,15 @@ class Sources:
             of_file = self.parse(content).digest if is_code else hashlib.sha256(content).hexdigest()
             digest.update(f"{name}\0{of_file}".encode())
         return digest.hexdigest()
+
+    def foreign(self, *modules: str) -> set[str]:
+        """The top-level packages that the closure of `modules` imports and that lie elsewhere."""
+        found: set[str] = set()
+        for path in self.closure(*modules).values():
+            if path.suffix == ".py":
+                parsed = self.parse(path.read_bytes())
+                found |= {name.partition(".")[0] for name in parsed.at_import + parsed.when_called}
+        return found - {name.partition(".")[0] for name in self.roots} - {""}
 
     def _data_files(self, package: str, parts: list[str]) -> dict[str, Path]:
         init = self.file_of(package)
@@ -127,6 +138,14 @@ def code_sha256(*modules: str) -> str:
     """
     with parsed_before(ObjectCache(root=default_root() / "compiled")) as recall:
         return replace(installed(), parse=recall).fingerprint(*modules)
+
+
+def _full(name: str, package: str) -> str:
+    """The name of what a module in `package` imports: "..x" in "a.b" is "a.x"."""
+    bare = name.lstrip(".")
+    # One dot is the package itself, each further one a package above.
+    above = package.split(".")[: len(package.split(".")) - (len(name) - len(bare)) + 1]
+    return bare if bare == name else ".".join((*above, bare))
 
 
 def _loaded_from(module: str) -> Path | None:

@@ -21,7 +21,9 @@ class Parsed:
     """What one source file says: the hash of its code, and what the code leads to."""
 
     digest: str
-    at_import: tuple[str, ...]  # names: of modules, or of what is in them, as "a.b" of `from a`
+    # Names: of modules, or of what is in them, as "a.b" of `from a import b`; with leading dots as
+    # they stand there, for whose module this is a file does not know.
+    at_import: tuple[str, ...]
     when_called: tuple[str, ...]  # the same, of imports in functions and names in constants
     data: tuple[tuple[str, ...], ...]  # package, and the path below its folder
 
@@ -97,8 +99,9 @@ class _Reader:
         match node:
             case ast.Import(names=names):
                 self._lead(alias.name for alias in names)
-            case ast.ImportFrom(module=str(module), names=names):
-                self._lead(f"{module}.{alias.name}" for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                base = "." * level + (f"{module}." if module else "")
+                self._lead(base + alias.name for alias in names)
             case ast.Constant(value=str(text)):
                 if named := _NAMED.fullmatch(text):
                     self.when_called.add(named["module"])

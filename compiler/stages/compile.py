@@ -25,7 +25,9 @@ class CompileStage(Stage):
     gives: ClassVar[Kind] = "lib"
     suffix: ClassVar[str] = ".lib"
     uses_target: ClassVar[bool] = True
-    tools: ClassVar[tuple[str, ...]] = ("edgekiln", "apache-tvm", "apache-tvm-ffi", "onnx")
+    tools: ClassVar[tuple[str, ...]] = (
+        "edgekiln", "apache-tvm", "apache-tvm-ffi", "numpy", "onnx", "onnxruntime",
+    )  # fmt: skip
 
     program: str = field(
         default="model",

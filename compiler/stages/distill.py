@@ -38,7 +38,7 @@ class DistillStage(Stage):
     takes: ClassVar[tuple[Kind, ...]] = ("module",)
     gives: ClassVar[Kind] = "module"
     suffix: ClassVar[str] = ".pt"
-    tools: ClassVar[tuple[str, ...]] = ("torch",)
+    tools: ClassVar[tuple[str, ...]] = ("torch", "numpy")
 
     epochs: int = field(
         default=16, metadata={"help": "Pass this many times over the training samples."}

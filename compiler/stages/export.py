@@ -45,7 +45,7 @@ class ExportStage(Stage):
     takes: ClassVar[tuple[Kind, ...]] = ("module",)
     gives: ClassVar[Kind] = "onnx"
     suffix: ClassVar[str] = ".onnx"
-    tools: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript")
+    tools: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
 
     opset: int = field(
         default=20, metadata={"help": "Write this version of ONNX's operator set, 18 or newer."}

@@ -30,7 +30,7 @@ class PackageStage(Stage):
     gives: ClassVar[Kind] = "bundle"
     suffix: ClassVar[str] = ".ekb"
     uses_target: ClassVar[bool] = True
-    tools: ClassVar[tuple[str, ...]] = ("edgekiln", "apache-tvm", "numpy")
+    tools: ClassVar[tuple[str, ...]] = ("edgekiln", "apache-tvm", "numpy", "onnx", "onnxruntime")
 
     data: str = field(
         default="",

@@ -36,7 +36,7 @@ class PruneStage(Stage):
     takes: ClassVar[tuple[Kind, ...]] = ("module",)
     gives: ClassVar[Kind] = "module"
     suffix: ClassVar[str] = ".pt"
-    tools: ClassVar[tuple[str, ...]] = ("torch", "torch-pruning")
+    tools: ClassVar[tuple[str, ...]] = ("torch", "torch-pruning", "numpy")
 
     ratio: float = field(
         default=0.5, metadata={"help": "Keep this part of the multiply-accumulates; 1 keeps all."}

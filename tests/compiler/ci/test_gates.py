@@ -1,15 +1,17 @@
 """Gates: each kind of regression by the right one, with the right code; noise by none."""
 
 import random
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
 from edgekiln.compiler.ci import gates
+from edgekiln.compiler.ci.config import Gates
 from edgekiln.compiler.ci.result import CiResult, Failure, GateVerdict, JobResult, exit_code
 from edgekiln.compiler.packaging.report import Score
 from tests.compiler.ci.results import DIGIT, INK, MACHINE, RMSE, bench, job, result, run
+from tests.readme import ROOT
 
 
 def judged(
@@ -220,3 +222,10 @@ def test_a_broken_job_decides_the_exit_code_before_a_gate() -> None:
     assert exit_code(run(result(), broken, verdicts=failed)) == 7
     assert exit_code(run(result(), verdicts=failed)) == 6
     assert exit_code(run(result())) == 0
+
+
+def test_every_gate_has_its_row_in_the_guide() -> None:
+    guide = (ROOT / "docs/howto/ci.md").read_text(encoding="utf-8")
+    names = {field.name.replace("_", "-") for field in fields(Gates)}
+    names -= {"if-unmeasured"}  # what becomes of gates, and none itself
+    assert {name for name in names if f"| `{name}` |" not in guide} == set()

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,21 @@ MODULES_WITH_FILE = {
     "edgekiln.models.zoo.entries",
     "edgekiln.targets.files",
     "edgekiln.targets.profile",
+}
+
+
+# Distributions that a closure imports, and whose versions are in no stage's tools.
+NO_TOOLS = {
+    "pillow": "reads data, whose content is in keys",
+    "pyarrow": "reads data, whose content is in keys",
+    "scikit-learn": "has data, whose content is in keys",
+    "torchvision": "of a factory, whose code names it",
+    "protobuf": "holds ONNX models, of whose format onnx's version tells",
+    "scipy": "scores detections; what is trained on is torch's",
+}
+OF_OTHER_STAGES = {
+    "torch": ("quantize", "package"),  # they read data of tasks, whose losses are torch's
+    "onnx": ("distill", "prune"),  # they read data, which an ONNX model may name
 }
 
 
@@ -113,6 +129,16 @@ def test_a_training_does_not_depend_on_the_compiler() -> None:
         assert not rooms[stage] & {"training", "pruning", "quantization"}, stage
     for stage in ("distill", "prune", "export"):
         assert not {"estimate", "devices", "environment", "ci", "cli"} & rooms[stage], stage
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_names_the_distributions_that_its_code_imports(name: str) -> None:
+    module, _, stage = STAGES[name].partition(":")
+    imported = installed().foreign(module) - sys.stdlib_module_names
+    of = metadata.packages_distributions()
+    distributions = {each for top in imported for each in of.get(top, ())} - NO_TOOLS.keys()
+    distributions -= {each for each, stages in OF_OTHER_STAGES.items() if name in stages}
+    assert distributions <= set(getattr(import_module(module), stage).tools)
 
 
 def test_what_checks_and_times_a_bundle_knows_neither_the_matrix_nor_the_build() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from edgekiln.compiler.pipeline import factory_code as module
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.factory_code import factory_code
 from edgekiln.compiler.stages.distill import DistillStage
@@ -22,11 +23,21 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "used_blocks.py").write_text("x = 1\n")
     (tmp_path / "used_package").mkdir()
     (tmp_path / "used_package/nets.py").write_text("from used_blocks import x as net\n")
+    (tmp_path / "used_package/inner").mkdir()
+    (tmp_path / "used_package/inner/__init__.py").write_text("from . import above\n")
+    (tmp_path / "used_package/inner/above.py").write_text("from ..nets import net\n")
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    "name", ["used_nets:net", "used_nets:net?width=3", "used_package.nets:net"]
+    "name",
+    [
+        "used_nets:net",
+        "used_nets:net?width=3",
+        "used_package.nets:net",
+        "used_package.inner.above:net",
+        "used_package.inner:net",
+    ],
 )
 def test_the_users_own_network_counts_with_what_it_imports(workplace: Path, name: str) -> None:
     before = factory_code(name)
@@ -44,6 +55,28 @@ def test_the_zoos_networks_count_by_their_code_and_others_by_their_version() -> 
     assert factory_code("resnet8") != factory_code("vit")
     assert factory_code("torch.nn:Linear") == f"torch {torch.__version__}"
     assert factory_code("no_such_package:net") == ""
+
+
+def test_the_users_own_network_counts_wherever_python_finds_it(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert factory_code("used_package.nets:net") == ""
+    monkeypatch.syspath_prepend(workplace)
+    before = factory_code("used_package.nets:net")
+    (workplace / "used_blocks.py").write_text("x = 2\n")
+    assert factory_code("used_package.nets:net") != before
+
+
+def test_versions_of_what_the_users_network_imports_count(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = factory_code("used_nets:net")
+    (workplace / "used_blocks.py").write_text("import math, torch.nn\nx = 1\n")
+    before = factory_code("used_nets:net")
+    monkeypatch.setattr(module, "_installed_version", lambda top: f"{top} 99")
+    assert len({plain, before, factory_code("used_nets:net")}) == 3
 
 
 def test_a_file_that_cannot_be_parsed_still_counts(workplace: Path) -> None:
