@@ -58,6 +58,7 @@ def slice_(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     for start, end, axis, step in zip(starts, ends, axes, steps.tolist(), strict=True):
         if axis == 0:
             return None
+        # ONNX and Python agree on ends below -extent: down to the first row, inclusive.
         rows[axis] = np.arange(fixed[axis - 1])[slice(start, end, step)]
     return _taken(NodeWriter(facts=facts, node=node), node.input[0], rows)
 

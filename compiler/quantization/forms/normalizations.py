@@ -30,6 +30,7 @@ def softmax(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     if axis in (0, rank - 1) or fixed[axis - 1] > MAX_SOFTMAX_ROW:
         return None
     order = list(range(rank))
+    # A swap, so that the same permutation leads back.
     order[axis], order[-1] = order[-1], order[axis]
     w = NodeWriter(facts=facts, node=node)
     rows = w.op("Softmax", w.op("Transpose", node.input[0], perm=order), axis=-1)
