@@ -138,6 +138,7 @@ def _unary(
         of_y, zero_y = out or (scale(rng), zero(rng) + (128 if to == "uint8" else 0))
         y = w.tensor((1, 256), to, of_y, zero_y)
         w.op(kind, [x], y, options, **given)
+        # Every code once: the whole table is seen.
         return TfliteCase(w.file([x], [y]), (np.arange(-128, 128).astype(np.int8)[None],))
 
     return make

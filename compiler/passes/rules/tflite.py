@@ -159,6 +159,7 @@ def _binary(rw: Rewriter, node: Node, function: FixedFunction) -> str | None:
     shape = rw.graph.tensors[node.name].shape
     # Kernels broadcast the second operand alone, so the two change places with their factors.
     if a.elements < b.elements:
+        # Values and slopes cannot change places.
         if function == "prelu":
             return f"broadcasting {a.shape} to {shape} has no integer kernel"
         a, b = b, a
@@ -204,6 +205,7 @@ def mean(rw: Rewriter, node: Node) -> None:
     of.demand(axes == {3: [1], 4: [2, 3]}.get(len(x.shape)), "its axes are not an image's")
     op = FixedMean(factor=of.factors(3), finish=of.finish(6))
     result = rw.graph.tensors[node.name]
+    # (N, C, 1, 1) or (N, 1, C): what the kernel makes, the summed axes kept.
     full = (*x.shape[:2], 1, 1) if len(x.shape) == 4 else (x.shape[0], 1, x.shape[2])
     if result.shape == full:
         of.emit(op, x, quant=quant)

@@ -73,6 +73,7 @@ def _amounts(facts: ModelFacts, node: "onnx.NodeProto") -> list[tuple[int, int]]
     found = [(0, 0)] * rank
     half = len(listed)
     for i, axis in enumerate(listed):
+        # ONNX has what comes before of all axes, then what comes behind.
         found[axis] = (int(constant[i]), int(constant[half + i]))
     return found
 

@@ -80,12 +80,14 @@ def _into_gemm(
     plain = given.get("alpha", 1.0) == given.get("beta", 1.0) == 1.0
     if gemm.op_type not in ("Gemm", "MatMul") or weight is None or weight.ndim != 2 or not plain:
         return None
+    # Somebody else reads the product without the norm.
     if facts.alone(gemm.output[0]) is None:
         return None
     has_bias = len(gemm.input) > 2 and bool(gemm.input[2])
     bias = facts.constant(gemm, 2) if has_bias else np.zeros(1)
     if bias is None or bias.size not in (1, len(slope)):
         return None
+    # (K, N), or (N, K) where it is transposed: one slope for each of N.
     columns = slope[:, None] if given.get("transB") else slope
     w = NodeWriter(facts=facts, node=node)
     operands = (
