@@ -29,8 +29,10 @@ def stream(
         ) from error
     interpreter = interpreters.Interpreter(
         model_content=file,
+        # The default are XNNPACK and optimized kernels, some of which round otherwise.
         experimental_op_resolver_type=interpreters.OpResolverType.BUILTIN_REF,
         num_threads=1,
+        # Else tensors inside share their memory, and a later operator overwrites them.
         experimental_preserve_all_tensors=bool(inner),
     )
     interpreter.allocate_tensors()

@@ -138,6 +138,7 @@ def _unary(
         of_y, zero_y = out or (scale(rng), zero(rng) + (128 if to == "uint8" else 0))
         y = w.tensor((1, 256), to, of_y, zero_y)
         w.op(kind, [x], y, options, **given)
+        # Every code once: the whole table is seen.
         return TfliteCase(w.file([x], [y]), (np.arange(-128, 128).astype(np.int8)[None],))
 
     return make
@@ -148,6 +149,7 @@ def _pool(kind: str, *, padding: int, activation: int = 0) -> Make:
         w = TfliteWriter()
         of_x, zero_x = scale(rng), zero(rng)
         x = w.tensor((1, 9, 8, 5), scale=of_x, zero=zero_x)
+        # padding: 0 is SAME, ⌈9/2⌉ by ⌈8/2⌉; 1 is VALID.
         size = (4, 4) if padding else (5, 4)
         y = w.tensor((1, *size, 5), scale=of_x, zero=zero_x)
         w.op(
@@ -183,6 +185,7 @@ def quantize(rng: np.random.Generator) -> TfliteCase:
     x, of_y = w.tensor((1, 300), "float32"), scale(rng)
     y = w.tensor((1, 300), scale=of_y, zero=zero(rng))
     w.op("QUANTIZE", [x], y)
+    # Half of the values lie between two codes, where a rule of rounding shows.
     ties = (rng.integers(-300, 300, 150) + 0.5) * of_y
     values = np.concatenate([ties, rng.normal(0, of_y * 90, 150)]).astype(np.float32)
     return TfliteCase(w.file([x], [y]), (values[None],))

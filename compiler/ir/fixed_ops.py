@@ -76,6 +76,7 @@ class FixedMean(Op):
 
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
         x, y = xs[0], ys[0]
+        # (N, C) of an image (N, C, H, W) or of tokens (N, T, C).
         kept = x.shape[:2] if len(x.shape) == 4 else (x.shape[0], x.shape[-1])
         return "" if y.elements == prod(kept) else f"{described(x)} has no mean {described(y)}"
 

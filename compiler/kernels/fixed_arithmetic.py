@@ -47,6 +47,7 @@ class FixedArithmetic:
         """How codes of y are computed, and the zero of its border."""
         a, b, y = tensors
         fixed = FixedPointFactors(k, self.factors)
+        # In a constant and not in the code, so that layers that differ in them alone share it.
         zeros = (y.zero_point, *self.clip, a.zero_point, b.zero_point)
         numbers = k.constant(np.array(zeros, np.int32))
 
@@ -66,9 +67,11 @@ class FixedArithmetic:
         if self.function == "mul":
             return fixed.times_one(a * b, lanes)
         if self.function == "prelu":
+            # Both are computed: lanes of either sign lie in one vector.
             negative = a < splat(const(0), lanes)
             plain, sloped = fixed.times_one(a, lanes), fixed.times_one(a * b, lanes, 1)
             return select(negative, sloped, plain)
+        # Centred codes have 9 bits with their sign, so lifted ones and their sum stay within 32.
         bits = splat(const(SUM_BITS), lanes)
         a, b = fixed.times_one(a << bits, lanes), fixed.times_one(b << bits, lanes, 1)
         total = {"add": a + b, "sub": a - b, "from": b - a}[self.function]

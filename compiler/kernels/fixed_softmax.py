@@ -29,6 +29,7 @@ from edgekiln.targets.isa.expressions import (
 
 SUM_BITS = 12  # integer bits of the sum of a row's powers: rows of up to 4096 values
 _ONE = (1 << 31) - 1
+# In 29 fraction bits (gemmlowp's F2): the line near 1 / x, for x from ½ to 1, to begin with.
 _48_OVER_17, _MINUS_32_OVER_17 = 1515870810, -1010580540
 _LEAST_SUM_BITS = 20  # the largest value of a row gives 1, which is 2¹⁹
 
@@ -78,6 +79,7 @@ class FixedSoftmaxKernel:
         store(total, 0, const(0))
 
         def power(i: Index) -> Expr:
+            # The place is from 0 to 255.
             return powers[largest[0] - cast(x[at + i], "int32")]
 
         with loop(0, self.count) as i:
@@ -120,7 +122,9 @@ def _reciprocal_of_one_plus(a: Expr) -> Expr:
     half = _kept(cast(wide >> const(1, "int64"), "int32"))
     x = _kept(const(_48_OVER_17) + _times(half, const(_MINUS_32_OVER_17)))
     for _ in range(3):
+        # 1 in 29 fraction bits, less the product.
         error = _kept(const(1 << 29) - _times(half, x))
+        # Two factors with 2 integer bits make 4; shifted left by 2, the change has 2 again.
         change = _kept(_times(x, error))
         x = _kept(x + _saturated(cast(change, "int64") << const(2, "int64")))
     return _kept(_saturated(cast(x, "int64") << const(1, "int64")))

@@ -26,6 +26,7 @@ def _keep(low: Lowering, state: StatePair) -> KeptBuffer:
     writes = [i for i, call in enumerate(low.calls) if _names(_written(call), new)]
     if not writes:
         raise nothing_computes(state.next_name)
+    # Not even one call may do both: it may write an element before it has read it.
     if max(reads, default=-1) < writes[0]:
         low.calls[:] = [_moved(call, new, old) for call in low.calls]
         del low.buffers[new]

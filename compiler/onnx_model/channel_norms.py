@@ -90,6 +90,7 @@ def instance_norm(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     w = NodeWriter(facts=facts, node=node)
     epsilon = operators.attributes(node).get("epsilon", 1e-5)
     rows = w.op("Reshape", node.input[0], w.numbers(-1, fixed[0], row))
+    # Its own scale runs along the row, where an InstanceNormalization has one for the whole row.
     ones, zeros = (w.constant(np.full(row, value, np.float32)) for value in (1, 0))
     plain = bool((gamma == 1).all() and (beta == 0).all())
     normal = w.op("LayerNormalization", rows, ones, zeros, axis=-1, epsilon=epsilon)

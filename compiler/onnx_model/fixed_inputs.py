@@ -31,6 +31,7 @@ def fix(model: "onnx.ModelProto", text: str) -> None:
         raise ConfigError(f"--constant {text}: the model has no other input")
     value = inputs[name]
     shape = extents.extents(value)
+    # Names are open, and so are 0 and below, as some exporters write it.
     sizes = [extent for extent in shape if isinstance(extent, int) and extent > 0]
     if len(sizes) < len(shape):
         raise ConfigError(
@@ -39,6 +40,7 @@ def fix(model: "onnx.ModelProto", text: str) -> None:
         )
     dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
     array = _array(given, dtype, tuple(sizes), text)
+    # An initializer takes over the name, so the readers stay as they are.
     model.graph.input.remove(value)
     model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
 
@@ -58,6 +60,7 @@ def _array(
             hint="give one number, or as many as the input has, with commas between them",
         ) from None
     fixed = whole.astype(dtype)
+    # `astype` cuts fractions off and wraps around without a word.
     if dtype.kind in "iub" and not np.array_equal(fixed.astype(np.float64), whole):
         raise ConfigError(f"--constant {text}: {dtype.name} does not hold this value")
     return np.ascontiguousarray(fixed).reshape(shape)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from edgekiln.compiler.onnx_model.rewriting import ModelFacts
 
+# Each value of the result is made of the values at its own place, so new frames give new frames.
 _OF_ONE_VALUE = frozenset(
     "Abs Celu Clip Dropout Elu Erf Exp Gelu HardSigmoid HardSwish Identity LeakyRelu Log Mish Neg "
     "PRelu Reciprocal Relu Round Selu Sigmoid Sign Softplus Softsign Sqrt Swish Tanh "
@@ -61,6 +62,7 @@ def _elementwise(facts: "ModelFacts", node: "onnx.NodeProto", known: Known) -> C
     if len(moving) != 1:
         return None
     (frames,) = moving
+    # Their parameters are vectors along an axis that they name; those of the others broadcast.
     if node.op_type in ("QuantizeLinear", "DequantizeLinear", "BatchNormalization"):
         scales = facts.static(node.input[1]) or ()
         along = operators.attributes(node).get("axis", 1)
@@ -94,6 +96,7 @@ def _is_constant(facts: "ModelFacts", name: str) -> bool:
 def _window(facts: "ModelFacts", node: "onnx.NodeProto", frames: Frames) -> Carried | None:
     """A convolution or a pool without padding along the axis, that ends where the window does."""
     given = operators.attributes(node)
+    # Among the spatial axes, which come behind N and C.
     place = frames.axis - 2
     weight = facts.static(node.input[1]) if len(node.input) > 1 else None
     sizes = given.get("kernel_shape", weight[2:] if weight else None)
@@ -103,15 +106,20 @@ def _window(facts: "ModelFacts", node: "onnx.NodeProto", frames: Frames) -> Carr
         return None
     pads = given.get("pads", [0] * (2 * len(sizes)))
     stride = given.get("strides", [1] * len(sizes))[place]
+    # Frames from the first to the last that one result reads.
     taps = (sizes[place] - 1) * given.get("dilations", [1] * len(sizes))[place] + 1
     padded = pads[place] or pads[place + len(sizes)]
+    # Windows of two calls must begin on the same frames, and the last must end with the frames.
+    # With taps below the stride, frames are skipped, and `past` would be negative.
     unaligned = frames.new % stride or (frames.length - taps) % stride
     if padded or unaligned or taps < stride:
         return None
     length = (frames.length - taps) // stride + 1
+    # All of the result is new: nothing slides behind it.
     if frames.new // stride >= length:
         return None
     made = replace(frames, new=frames.new // stride, length=length)
+    # past + new frames hold (past + new - taps) / stride + 1 = new / stride windows.
     return Carried(frames=made, past=taps - stride)
 
 
@@ -127,6 +135,7 @@ def _unsqueeze(facts: "ModelFacts", node: "onnx.NodeProto", frames: Frames) -> C
     if axes is None:
         return None
     axis = frames.axis
+    # Axes are places in the result: from the first on, each moves what lies there or behind.
     for each in sorted(axes):
         axis += each <= axis
     return Carried(frames=replace(frames, axis=axis))
@@ -150,6 +159,7 @@ def _axes(facts: "ModelFacts", node: "onnx.NodeProto", rank: int) -> list[int] |
 def _matmul(facts: "ModelFacts", node: "onnx.NodeProto", frames: Frames) -> Carried | None:
     """Rows times constant weights, where the frames are among the rows."""
     rank, weight = len(facts.shapes[node.input[0]]), facts.static(node.input[1])
+    # The last axis is what is summed over.
     if weight is None or len(weight) != 2 or frames.axis >= rank - 1:
         return None
     return Carried(frames=frames)
@@ -159,6 +169,7 @@ def _rows(facts: "ModelFacts", node: "onnx.NodeProto", frames: Frames) -> Carrie
     """Functions of rows behind the axis of the frames."""
     rank = len(facts.shapes[node.input[0]])
     axis = operators.attributes(node).get("axis", -1) % rank
+    # LayerNormalization reads all axes from `axis` on, Softmax this one alone.
     behind = axis > frames.axis if node.op_type == "LayerNormalization" else axis != frames.axis
     return Carried(frames=frames) if behind else None
 
@@ -177,6 +188,7 @@ def _slice(facts: "ModelFacts", node: "onnx.NodeProto", frames: Frames) -> Carri
     first = int(begin.reshape(-1)[listed.index(frames.axis)])
     first = first + frames.length if first < 0 else first
     length = y[frames.axis]
+    # Its end must be the window's, and older frames must be left before the new ones.
     if not isinstance(length, int) or first + length != frames.length or length <= frames.new:
         return None
     return Carried(frames=replace(frames, length=length), identity=True)

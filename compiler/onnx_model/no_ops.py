@@ -32,5 +32,6 @@ def mean(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
     if not x or y is None or np.prod(x) != np.prod(y) or not dtype.startswith("float"):
         return None
     w = NodeWriter(facts=facts, node=node)
+    # Not an Identity: without keepdims the axes go.
     w.op("Reshape", node.input[0], w.numbers(*y), result=node.output[0])
     return w.nodes

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Pair = tuple[str, str]
 
+# What exporters put around one name to tell both ends apart; 0 and n are PyTorch's h0 and hn.
 _SUFFIXES_IN = ("_in", ".in", "_input", "_prev", "_old", "_0", "0")
 _SUFFIXES_OUT = ("_out", ".out", "_output", "_next", "_new", "_n", "n", "_N", "N")
 _PREFIXES_IN = ("in_", "input_", "prev_", "past_key_values.", "past.", "past_")
@@ -36,6 +37,8 @@ def find(model: "onnx.ModelProto") -> tuple[Pair, ...]:
         for next_name in outputs
         if _is_named_so(name, next_name) and _fits(inputs[name], outputs[next_name])
     ]
+    # A name that fits several others is left to the user: a state that is fed from the wrong output
+    # raises nothing and only answers wrongly.
     single = tuple(
         pair
         for pair in pairs
@@ -89,6 +92,7 @@ def zero_code(model: "onnx.ModelProto", name: str) -> int:
         node.input[2] if node.op_type == "DequantizeLinear" and len(node.input) > 2 else ""
         for node in readers
     }
+    # Readers that disagree, or one that takes the input as it is ("" above): plain zeros.
     if len(zeros) != 1 or not zeros <= constants.keys():
         return 0
     values = numpy_helper.to_array(constants[zeros.pop()])
@@ -108,6 +112,7 @@ def _is_named_so(name: str, next_name: str) -> bool:
         set(_stems(name, _PREFIXES_IN, _SUFFIXES_IN)),
         set(_stems(next_name, _PREFIXES_OUT, _SUFFIXES_OUT)),
     )
+    # Stems exist of marked names alone, so an unmarked input such as `state` has none.
     return bool(before & after) or (name.lower() in _WORDS and name in after)
 
 
@@ -121,6 +126,7 @@ def _fits(first: "onnx.ValueInfoProto", last: "onnx.ValueInfoProto") -> bool:
     """Whether both have one type, and one shape as far as it is known."""
     if first.type.tensor_type.elem_type != last.type.tensor_type.elem_type:
         return False
+    # Shape inference does not reach every output; then the type alone has to agree.
     if not last.type.tensor_type.HasField("shape"):
         return True
     before, after = _shape(first), _shape(last)

@@ -48,6 +48,7 @@ class StreamSession:
         self, given: Inputs, wanted: Sequence[str]
     ) -> Iterator[dict[str, NDArray[np.generic]]]:
         """The tensors of these names in each step of a stream; errors as of a call."""
+        # States are computed in each step, wanted or not, for the next step takes them.
         made = list(
             dict.fromkeys([*(n for n in wanted if n not in self._becomes), *self._becomes.values()])
         )
@@ -59,6 +60,7 @@ class StreamSession:
             remembered = {name: results[after] for name, after in self._becomes.items()}
 
     def _initial(self, given: Inputs) -> dict[str, NDArray[np.generic]]:
+        # Of (T, B, …).
         batch = next(iter(given.values())).shape[1] if self._takes.batched else 1
         return {
             state.input: np.full(
@@ -72,6 +74,7 @@ class StreamSession:
     def _joined(self, steps: NDArray[np.generic], given: Inputs) -> NDArray[np.generic]:
         """(T, B, …) as (T·B, …)."""
         first = next(iter(given.values()))
+        # A result without the batch's axis, such as one number a step, stays (T, …).
         if self._takes.batched and steps.shape[:2] == first.shape[:2]:
             return steps.reshape(-1, *steps.shape[2:])
         return steps

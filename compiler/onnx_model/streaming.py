@@ -39,6 +39,7 @@ def stream(model: "onnx.ModelProto", text: str) -> "tuple[onnx.ModelProto, list[
             f"--stream {text}: the model remembers already",
             hint="a model with states takes what is new; --no-state takes them as inputs",
         )
+    # The walk sees the outer graph alone, and a branch may read any of its tensors.
     inside = [n.op_type for n in model.graph.node if any(a.HasField("g") for a in n.attribute)]
     if inside:
         raise ConfigError(
@@ -82,6 +83,7 @@ class _Streaming:
     frames: dict[str, Frames] = field(default_factory=dict)  # of tensors that hold new ones alone
     pairs: list[tuple[str, str]] = field(default_factory=list)
     whole: list[str] = field(default_factory=list)  # operations that take all of a window
+    # Operations that take equally many older frames of a tensor share one state.
     kept: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def run(self, name: str, start: Frames) -> "tuple[onnx.ModelProto, list[str]]":
@@ -96,6 +98,7 @@ class _Streaming:
         rewriting.replace_nodes(self.model, self.nodes)
         (given,) = (value for value in graph.input if value.name == name)
         given.type.tensor_type.shape.dim[start.axis].dim_value = start.new
+        # These are the shapes of whole windows; those of new frames are inferred below.
         del graph.value_info[:]
         io.write_meta(self.model, replace(io.read_meta(self.model), states=tuple(self.pairs)))
         note = f"{name} takes {start.new} new of {start.length} frames on axis {start.axis}"

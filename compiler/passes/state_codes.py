@@ -32,6 +32,7 @@ def _coded_ends(graph: Graph, state: StatePair) -> tuple[Node, Node] | None:
     """The only reader and the maker, where these quantize and dequantize by the same numbers."""
     users = graph.consumers()
     readers, maker = users.get(state.input, []), graph.producers().get(state.output)
+    # Floats that something else reads, too, would have to be computed all the same.
     if len(readers) != 1 or maker is None or users.get(state.output):
         return None
     (reader,) = readers

@@ -39,4 +39,5 @@ def _is_square(facts: "ModelFacts", node: "onnx.NodeProto") -> bool:
     if node.op_type == "Pow":
         exponent = facts.constant(node, 1)
         return exponent is not None and bool((exponent == 2).all())
+    # x · x: exporters write squares this way, too.
     return node.op_type == "Mul" and node.input[0] == node.input[1]

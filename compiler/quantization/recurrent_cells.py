@@ -51,6 +51,7 @@ def cells(facts: "ModelFacts", nodes: "Iterable[onnx.NodeProto]") -> Cells:
         for name in node.input:
             maker = facts.makers.get(name)
             readers = facts.readers.get(name, [])
+            # Of a sum that floats alone read no codes are made, so nothing is lost before the gate.
             alone = name not in facts.outputs and all(r.name in found.nodes for r in readers)
             if maker is not None and maker.op_type in _PRODUCTS and alone:
                 found.sums.add(name)

@@ -119,11 +119,13 @@ def _split(name: str, source: UnsplitData, options: Options, seed: int) -> dict[
             have = len(part_of_files)
             wanted = size_of(part, asked, have) if asked else have
             parts[part] = part_of_files.take(np.arange(min(wanted, have)))
+            # With files of its own it takes nothing from the pool.
             del sizes[part]
     begin = 0
     for part, size in sizes.items():
         parts[part] = pool.take(np.arange(begin, min(begin + size, count)))
         begin += size
+    # All that the others leave.
     parts["train"] = pool.take(np.arange(min(begin, count), count))
     for part, split in parts.items():
         if len(split) == 0:

@@ -27,6 +27,7 @@ from edgekiln.runtime.limits import read_file
 if TYPE_CHECKING:
     from edgekiln.models.tasks.task import Array
 
+# Roboflow writes `valid`, and names its file `_annotations.coco.json`; Label Studio `result.json`.
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "train": ("train",), "val": ("valid", "val"), "test": ("test",),
 }  # fmt: skip
@@ -120,6 +121,7 @@ class _Part:
         """Look up every picture."""
         try:
             categories = sorted(content["categories"], key=lambda each: int(each["id"]))
+            # COCO's ids have gaps (80 categories up to 90), a network's classes have none.
             index = {int(each["id"]): place for place, each in enumerate(categories)}
             by_picture: dict[int, list[Entry]] = {}
             for each in content["annotations"]:
@@ -167,6 +169,7 @@ class _Part:
             width, height = self.sizes[place]
             for row, each in zip(boxes[place], self.of_picture[place], strict=False):
                 left, top, w, h = self._numbers(each, "bbox", 4)
+                # As shares they hold for a resized picture; some are drawn beyond its edge.
                 low = np.clip([left / width, top / height], 0, 1)
                 high = np.clip([(left + w) / width, (top + h) / height], 0, 1)
                 row[...] = [each["class"], *(low + high) / 2, *(high - low)]
@@ -178,6 +181,7 @@ class _Part:
         masks = np.zeros((count, *size), np.uint8)
         for place in range(count):
             width, height = self.sizes[place]
+            # Pillow has the width first.
             canvas = Image.new("L", (size[1], size[0]), 0)
             scale = np.array([size[1] / width, size[0] / height])
             for each in self.of_picture[place]:
@@ -189,6 +193,7 @@ class _Part:
                     )
                 for shape in shapes:
                     points = self._points(each, shape) * scale
+                    # Where shapes overlap the later one is seen; 0 is what is no shape.
                     ImageDraw.Draw(canvas).polygon(
                         [(float(px), float(py)) for px, py in points], fill=1 + int(each["class"])
                     )
@@ -235,6 +240,7 @@ def _extent(value: object) -> float:
 
 def _picture(path: Path, part: str, file: Path, name: str) -> Path:
     """Where a picture lies: beside its annotations, or in a folder `images` or of the part's."""
+    # Annotations may be of anybody: no name leads out of the data set.
     plain = Path(name)
     if plain.is_absolute() or ".." in plain.parts:
         raise InputError(f"{file}: names {name}, which lies elsewhere", "give names of files here")

@@ -40,11 +40,13 @@ def read(path: Path, options: Options) -> UnsplitData:
         )
     size = options.size or common_size(pictures)
     color = options.color or "RGB"
+    # One channel more: the mask.
     check_pixels(str(path), len(pictures), size, CHANNELS[color] + 1)
     x = np.empty((len(pictures), *size, CHANNELS[color]), np.uint8)
     y = np.empty((len(pictures), *size), np.uint8)
     for file, pixels, mask in zip(pictures, x, y, strict=True):
         pixels[...] = read_image(file, *size, color)
+        # Not as pictures are resized: between two class indices lies another class.
         mask[...] = nearest(_indices(masks[file.stem])[None], *size)[0]
     names = path / "classes.txt"
     classes = tuple(names.read_text(encoding="utf-8").split("\n")) if names.is_file() else ()

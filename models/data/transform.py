@@ -39,6 +39,7 @@ def transform_of(reference: str) -> Callable[[Split], Split]:
                     f"{sample.shape}: {error}",
                     hint="it gets a sample as an array and returns one",
                 ) from error
+            # Truth values, integers and floats; text, complex numbers and objects are no samples.
             if row.dtype.kind not in "biuf" or (rows and row.shape != rows[0].shape):
                 first = f", sample 0 {rows[0].shape}" if rows else ""
                 raise InputError(

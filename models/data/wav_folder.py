@@ -44,6 +44,7 @@ def read(path: Path, options: Options) -> UnsplitData:
             rates.setdefault(rate, file)
             waves.append(sound)
         if len(rates) > 1:
+            # Each rate came with the first file that has it.
             (first, one), (second, other), *_ = rates.items()
             raise InputError(
                 f"{other}: has {second} samples a second, {one} has {first}",
@@ -69,6 +70,7 @@ def _files(
         for file in sorted((folder / name).rglob("*.wav"))
     ]
     labels = np.array([label for _, label in found], np.int64)
+    # A limit takes of each class in proportion; sorted, they stay in the order of the files.
     chosen = np.sort(stratified_order(labels, seed=0)[: options.limit])
     return [found[place][0] for place in chosen], labels[chosen]
 

@@ -60,6 +60,7 @@ def read_any(path: Path) -> tuple[int, Floats]:
     width, channels = about.sampwidth, about.nchannels
     if width not in (1, 2, 3, 4):
         raise InputError(f"{path}: samples of {8 * width} bits", hint="convert it to 16 bits")
+    # A file that was cut short may end inside a sample.
     whole = len(raw) // (width * channels) * width * channels
     if not whole:
         raise InputError(f"{path}: is empty", hint="leave it out, or record it again")
@@ -108,6 +109,7 @@ def frames(files: Sequence[Path], frame: int, options: Options, *, streams: bool
             count = len(cut) // steps
             cut = cut[: count * steps].reshape(count, steps, size)
         found.append(cut)
+        # Still views of the sound: where frames overlap, joining them multiplies its size.
         DATA.check(sum(each.size for each in found) * 4, str(file.parent), "?limit=1000")
     if not sum(map(len, found)):
         what = f"{steps} frames" if streams else "a frame"

@@ -87,6 +87,7 @@ class ObjectDetection(LearningTask):
         scores = 1 / (1 + np.exp(-np.clip(told[..., 4:], -60, 60)))
         best, kind = scores.max(axis=-1), scores.argmax(axis=-1)
         every = np.concatenate([corners(told[..., :4]), best[..., None], kind[..., None]], axis=-1)
+        # Stable, so that equal scores keep the order of the boxes on every machine.
         order = np.argsort(-best, axis=1, kind="stable")[:, :MOST_BOXES]
         return np.take_along_axis(every, order[..., None], axis=1)
 
@@ -130,6 +131,7 @@ class ObjectDetection(LearningTask):
 
         kind, x, y, width, height = target.unbind(dim=2)
         if motion.down is not None and motion.right is not None:
+            # Motions are in pixels, boxes in shares; shifted first, then mirrored, as pictures are.
             x = x + (motion.right / motion.width)[:, None]
             y = y + (motion.down / motion.height)[:, None]
         if motion.mirrored is not None:

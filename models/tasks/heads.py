@@ -97,6 +97,7 @@ def described(heads: Sequence[Head]) -> str:
 
 def _head_name(part: str) -> str:
     """What stands before the `=` that names a head; "" where there is none."""
+    # Behind a "?" an equals sign belongs to an option.
     before = part.partition("?")[0]
     name, equals, _ = before.partition("=")
     return name.strip() if equals else ""
@@ -132,6 +133,7 @@ def _task(base: str, options: Mapping[str, str]) -> LearningTask:
 
 
 def _typed(text: str, name: str) -> spec.Value:
+    # A unit is text, even one that reads as a number or a truth value.
     return text if name == "unit" else spec.typed(text)
 
 

@@ -42,6 +42,7 @@ class Metric:
         worse = before - after if self.better == "higher" else after - before
         if self.share:
             return 100 * worse
+        # There is no percent of 0: any change is beyond all bounds.
         if before == 0:
             return 0.0 if worse == 0 else float("inf") if worse > 0 else float("-inf")
         return 100 * worse / abs(before)

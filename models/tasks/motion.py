@@ -43,8 +43,10 @@ def _shifted(images: "Tensor", down: "Tensor", right: "Tensor", fill: float) -> 
 
     n, height, width = images.shape[:3]
     most = int(torch.cat([down, right]).abs().max())
+    # F.pad counts from the last axis: those behind (H, W) come first.
     rest = (0, 0) * (images.ndim - 3)
     padded = F.pad(images, (*rest, most, most, most, most), value=fill)
+    # (N, H) and (N, W), in the padded batch, where an image begins at `most`.
     rows = (most - down)[:, None] + torch.arange(height)
     columns = (most - right)[:, None] + torch.arange(width)
     return padded[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -42,6 +42,7 @@ class Segmentation(LearningTask):
         self, outputs: "Sequence[Tensor]", taught: "Sequence[Tensor]", temperature: float
     ) -> "Tensor":
         height, width = outputs[0].shape[2:]
+        # It adds up over the pixels of a sample: the mean keeps the weight the same in any size.
         return softened_divergence(outputs[0], taught[0], temperature) / (height * width)
 
     def answer(self, outputs: Sequence[Array], inputs: Arrays, target: Array) -> Array:  # noqa: ARG002
@@ -52,6 +53,7 @@ class Segmentation(LearningTask):
         known = targets != self.ignore
         told, true = answers[known].astype(np.int64), targets[known].astype(np.int64)
         classes = 1 + max(int(told.max(initial=0)), int(true.max(initial=0)))
+        # One number for each (true, told): a row-major place in the confusion matrix.
         pairs = np.bincount(true * classes + told, minlength=classes**2)
         confusion = pairs.reshape(classes, classes)
         both = confusion.diagonal()
@@ -86,6 +88,7 @@ def pixel_cross_entropy(logits: "Tensor", target: "Tensor", ignore: int) -> "Ten
 
     known = target != ignore
     log_p = F.log_softmax(logits, dim=1)
+    # `gather` needs an index that exists, also where the product below drops what it picked.
     at = target.where(known, target.new_zeros(())).unsqueeze(1)
     picked = log_p.gather(1, at).squeeze(1)
     return -(picked * known).sum() / known.sum().clamp_min(1)

@@ -37,11 +37,13 @@ class SequenceLabelling(LearningTask):
         target: "Tensor",
         inputs: "Mapping[str, Tensor]",  # noqa: ARG002
     ) -> "Tensor":
+        # (N, T, C) → (N, C, T): classes on the second axis.
         return pixel_cross_entropy(outputs[0].transpose(1, 2), target, self.ignore)
 
     def teacher_loss(
         self, outputs: "Sequence[Tensor]", taught: "Sequence[Tensor]", temperature: float
     ) -> "Tensor":
+        # (N · T, C): each place is a sample.
         ours, theirs = (each[0].flatten(0, 1) for each in (outputs, taught))
         return softened_divergence(ours, theirs, temperature)
 
@@ -56,6 +58,7 @@ class SequenceLabelling(LearningTask):
             return (float((told == true).mean()) if len(true) else 0.0,)
         both = int(((told == true) & (true != self.outside)).sum())
         either = int((told != self.outside).sum()) + int((true != self.outside).sum())
+        # 2·TP / (2·TP + FP + FN), counted over the tokens of all sequences.
         return (2 * both / either if either else 1.0,)
 
     def checked(self, where: str, targets: Array) -> Array:

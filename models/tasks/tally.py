@@ -41,6 +41,7 @@ def outputs_by_head(heads: Sequence[Head], outputs: Mapping[str, T]) -> list[lis
     Raises:
         InputError: there are fewer outputs than heads.
     """
+    # One task sees them all, in the order in which the model gives them.
     if [head.name for head in heads] == [ONLY]:
         return [list(outputs.values())]
     if all(head.name in outputs for head in heads):

@@ -68,6 +68,7 @@ def cheapest(
     paired = PairedConvolutionKernel.of(conv)
     plans = [PairedPlan(replace(paired, tile=tile), mk) for tile in _widths(paired, mk)]
     best = min(plans, key=lambda plan: plan.cycles)
+    # Neither form is always faster: many picked steps cost more than the instructions saved.
     return replace(paired, tile=best.tile) if best.cycles < conv.cycles(mk) else conv
 
 
@@ -75,6 +76,7 @@ def _widths(conv: PairedConvolutionKernel, mk: MicroKernel) -> list[Tile]:
     """The best tile for each number of channels in a block, narrow ones: the fewer channels have to
     agree on pairs, the more pairs there are.
     """
+    # `tiles` come best first, so the first of a width is kept.
     best: dict[int, Tile] = {}
     for tile in conv.tiles(mk):
         columns = vectors(len(conv.weight) // conv.groups, mk, tile.lanes)

@@ -78,6 +78,7 @@ class PairedPlan(DirectPlan):
             cut = block.steps
             natural, picked = len(cut.natural), len(cut.picked)
             headers.append([weights, at, natural, picked])
+            # Four places of a byte each make one int32 of the table.
             masks = np.ascontiguousarray(cut.places).view("<i4").reshape(-1)
             steps += [
                 self._offsets(cut.natural),
@@ -107,6 +108,7 @@ class PairedPlan(DirectPlan):
         for block in self._blocks:
             dots = tile.pixels * sum(mk.width(vector.lanes) for vector in block.chunk)
             natural, picked = len(block.steps.natural), len(block.steps.picked)
+            # `known` reckons with natural steps alone: these are the steps more, or fewer.
             more += (natural + picked - self.taps * self.steps) * dots
             more += picked * tile.pixels * mk.pick_dots
         return known + rows * tiles * more / mk.dots_per_cycle

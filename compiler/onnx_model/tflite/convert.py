@@ -139,9 +139,11 @@ def _converted(model: TfliteModel, where: str, notes: list[str]) -> "onnx.ModelP
     import onnx
 
     w = OnnxWriter(model=model, where=where)
+    # Callers know the inputs by these names, so no other tensor may take one.
     w.taken.update(tensor.name for tensor in (model.tensors[i] for i in model.inputs))
     for number in model.inputs:
         w.made(number, model.tensors[number].name)
+    # The schema has operators in the order of execution: operands are made before they are read.
     for operator in model.operators:
         row = OPERATORS.get(operator.name)
         if row is None:

@@ -14,6 +14,7 @@ from edgekiln.compiler.onnx_model.tflite.tables import one_operand, unary
 def quantize(w: OnnxWriter, op: TfliteOperator) -> None:
     """QUANTIZE: of floats half away from zero, of codes a table."""
     x, y = one_operand(w, op)
+    # Of codes it requantizes.
     if x.dtype != "float32":
         unary(w, op)
         return
@@ -36,6 +37,7 @@ def dequantize(w: OnnxWriter, op: TfliteOperator) -> None:
     """DEQUANTIZE: of constants, too, such as weights in float16."""
     x, y = one_operand(w, op)
     known = w.constant(op.inputs[0])
+    # Converters store weights in 16 bits with a DEQUANTIZE before the layer that reads them.
     if known is not None and x.dtype == "float16":
         w.known[op.outputs[0]] = known.astype(np.float32)
         return
@@ -64,8 +66,10 @@ def softmax(w: OnnxWriter, op: TfliteOperator) -> None:
         return
     if x.dtype != "int8" or y.dtype != "int8" or not x.quantized or not y.quantized:
         raise w.refused(op, f"of {x.dtype} to {y.dtype}")
+    # SoftmaxPrepare demands it of int8, and the kernel does not read the result's scale.
     if (y.scale, y.zero) != (1 / 256, -128):
         raise w.refused(op, "a result that is not in 256ths from -128 on")
+    # Each power is at most 1, so these are the integer bits that a row's sum has.
     if not 0 < x.shape[-1] < 1 << exponentials.SUM_BITS:
         raise w.refused(op, f"rows of {x.shape[-1]}")
     powers = exponentials.powers(beta * x.scale).astype(np.int64)

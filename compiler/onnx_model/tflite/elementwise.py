@@ -82,6 +82,7 @@ def _reals(name: str, a: float, b: float, y: float) -> tuple[float, ...]:
         of_a, of_b, of_y = (np.float32(each) for each in (a, b, y))
         product = float(of_a * of_b / of_y)
         return (product,) if name == "MUL" else (float(of_a / of_y), product)
+    # twice_max_input_scale: factors of at most ½ leave the sum of two lifted codes its bits.
     twice = 2 * max(a, b)
     return a / twice, b / twice, twice / ((1 << _SUM_BITS) * y)
 
@@ -108,6 +109,7 @@ def _operand(
         n, h, columns, c = shape
         if (h, columns) != (1, 1):
             raise w.refused(op, f"{tensor.shape} beside {y.shape}")
+        # NHWC to NCHW, of channels alone no more than another shape.
         shape = (n, c, 1, 1)
     known = w.constant(number)
     if known is not None:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 DOMAIN = "edgekiln.tflite"
 OPSET = 21
 
+# Numbers below are 2³¹ and 2³⁰, a one and a half of 31 bits; 2²⁰, by which a sum's operands are
+# lifted; 2²⁹, a one with two integer bits, in which 48/17 and -32/17 begin Newton's iteration.
+# Softmax's bounds are 2²⁰ … 2³⁰: how many a row's sum reaches says where its highest bit is.
+# A closing brace at a line's end is a function's last character, by which they are told apart.
 _TEXTS = """\
 DoubledHigh (a, b) => (y) {
     unit = Constant <value_int: int = 2147483648> ()
@@ -255,6 +259,7 @@ def add_functions(model: "onnx.ModelProto") -> None:
     kept = [function for function in model.functions if function.domain != DOMAIN]
     used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
     ours = []
+    # From callers to what they call, so that all callers of a function were met before it.
     for function in reversed(functions()):
         if function.name in used:
             ours.append(function)

@@ -94,6 +94,7 @@ class ConstantLayer:
     def _reals(self, channels: int) -> list[float]:
         """The factors from sums to steps of y, in double, as TFLite's preparation has them."""
         scales = self.weights.scales
+        # One scale for the tensor, or one a channel.
         every = scales * channels if len(scales) == 1 else scales
         return [self.x.scale * each / self.y.scale for each in every]
 
@@ -101,6 +102,7 @@ class ConstantLayer:
         self, weights: NDArray[np.generic], bias: NDArray[np.generic], shifts: NDArray[np.int64]
     ) -> None:
         axes = tuple(range(1, weights.ndim)) if weights.ndim == 4 else (0,)
+        # A code is at most 255 from its zero point.
         most = 255 * np.abs(weights.astype(np.int64)).sum(axes) + np.abs(bias.astype(np.int64))
         if (most << shifts.clip(0)).max(initial=0) >= _FAR:
             raise self.w.refused(self.op, "its sums may not fit 32 bits")

@@ -233,6 +233,7 @@ class _ModelReader:
 
 
 def _name(code: FileTable) -> str:
+    # Older files have the deprecated field alone, a byte, which stays at 127 for codes above it.
     number = max(code.integer("code"), code.integer("deprecated_code"))
     name = NAMES[number] if 0 <= number < len(NAMES) else f"operator {number}"
     return f"{name} {code.text('custom')}" if name == "CUSTOM" else name

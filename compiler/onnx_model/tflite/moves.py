@@ -36,6 +36,7 @@ def reshape(w: OnnxWriter, op: TfliteOperator) -> None:
     if prod(x.shape) != prod(y.shape):
         raise w.refused(op, f"{x.shape} to {y.shape}")
     name = w.result(op.outputs[0], image=False)
+    # In rows, TFLite's own order: a Reshape of (N, C, H, W) would join other values.
     shape = w.weight(np.array(y.shape, np.int64), f"{name}.shape")
     w.made(op.outputs[0], w.moved("Reshape", (w.in_rows(op.inputs[0]),), x, name, (shape,)))
 
@@ -61,6 +62,7 @@ def pad(w: OnnxWriter, op: TfliteOperator) -> None:
     if amounts is None or len(amounts) != 2 * rank or min(amounts) < 0:
         raise w.refused(op, "its amounts are not known")
     _checked(w, op, (x,), y)
+    # A real number: PAD fills codes with their zero point.
     value = 0.0
     if op.name == "PADV2":
         given = w.constant(op.inputs[2]) if len(op.inputs) > 2 else None
@@ -69,10 +71,12 @@ def pad(w: OnnxWriter, op: TfliteOperator) -> None:
         value = float(given.reshape(-1)[0])
         value = (value - x.zero) * x.scale if x.dtype in CODES else value
     image = rank == 4 and w.is_image(op.inputs[0])
+    # IMAGE_AXES gives each axis of NHWC its place in NCHW; the inverse lists them in that order.
     order = np.argsort(IMAGE_AXES) if image else np.arange(rank)
     pairs = np.array(amounts, np.int64).reshape(rank, 2)[order]
     name = w.result(op.outputs[0], image=image)
     further = (
+        # TFLite has (before, after) of each axis, ONNX all that come before, then all after.
         w.weight(pairs.T.reshape(-1), f"{name}.amounts"),
         w.weight(np.array(value, np.float32), f"{name}.value"),
     )
@@ -107,6 +111,7 @@ def strided_slice(w: OnnxWriter, op: TfliteOperator) -> None:
         raise w.refused(op, "its bounds are not known")
     _checked(w, op, (x,), y)
     if op.name == "SLICE":
+        # A size of -1 takes all that is left.
         ends = [x.shape[i] if n == -1 else first[i] + n for i, n in enumerate(second)]
         bounds = list(zip(first, ends, [1] * len(ends), strict=True))
     else:
@@ -124,6 +129,7 @@ def _bounds(
         raise w.refused(op, "steps that are not known, or not above 0")
     if options.integer("ellipsis_mask") or options.integer("new_axis_mask"):
         raise w.refused(op, "an ellipsis or new axes")
+    # With this option the ends are counted from the begins.
     if options.integer("offset"):
         last = [begin + extent for begin, extent in zip(first, last, strict=True)]
     found = []
@@ -131,6 +137,7 @@ def _bounds(
         extent, bit = x.shape[axis], 1 << axis
         begin = 0 if options.integer("begin_mask") & bit else _place(start, extent)
         end = extent if options.integer("end_mask") & bit else _place(stop, extent)
+        # One element is taken whatever the end says; the result's shape drops the axis.
         if options.integer("shrink_axis_mask") & bit:
             end = begin + 1
         found.append((begin, min(end, extent), step))

@@ -30,6 +30,7 @@ def padding(
     for extent, taps, stride, dilation in zip(size, window, strides, dilations, strict=True):
         reach = (taps - 1) * dilation + 1
         total = max(0, (ceil(extent / stride) - 1) * stride + reach - extent)
+        # An odd one goes behind the image, as in ONNX's SAME_UPPER.
         before.append(total // 2)
         after.append(total - total // 2)
     return before[0], before[1], after[0], after[1]
@@ -40,6 +41,7 @@ def conv(w: OnnxWriter, op: TfliteOperator) -> None:
     layer, options = layer_of(w, op), op.options("Conv2D")
     if layer.values.ndim != 4 or len(layer.x.shape) != 4:
         raise w.refused(op, f"of {len(layer.x.shape)} axes")
+    # No option says it: weights that read a part of the channels are grouped.
     groups = max(layer.x.shape[3] // max(layer.values.shape[3], 1), 1)
     _convolve(layer, options, (0, 3, 1, 2), groups)
 
@@ -160,6 +162,7 @@ def _blocks(layer: ConstantLayer, options: FileTable, axes: list[conv_transpose.
     apart = replace(layer, values=values, phases=phases, result=names[0])
     made = _product(apart, options, w.in_image(layer.op.inputs[2]), (0, 1, 2, 3), window)
     if phases > 1:
+        # The phases of a channel lie beside each other, channel by channel.
         further = {"blocksize": stride, "mode": "CRD"}
         made = w.moved("DepthToSpace", (made,), layer.y, names[1], given=further)
     if cut:

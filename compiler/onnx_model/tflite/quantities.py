@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from edgekiln.compiler.onnx_model.tflite.fixed_point import quantized_multiplier
 from edgekiln.compiler.onnx_model.tflite.model import TfliteTensor
 
+# All codes of a type: -128 is one of activations', though not of weights'.
 _LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
 _REAL_LIMITS = {
     "NONE": (-math.inf, math.inf), "RELU": (0.0, math.inf), "RELU_N1_TO_1": (-1.0, 1.0),

@@ -65,6 +65,7 @@ def _table(
     if len(x.scales) != 1 or len(y.scales) != 1:
         raise w.refused(op, "its codes have no scales")
     low, high = quantities.all_codes(x)
+    # Entry 0 belongs to the lowest code.
     steps = np.arange(low, high + 1, dtype=np.int64) - x.zero
     entries = make(w, op, steps, x, y).clip(*quantities.all_codes(y)).astype(y.dtype)
     operands = (
@@ -91,6 +92,7 @@ def _rectified(
     limits = quantities.code_limits(op.name, y)
     if limits is None:
         raise w.refused(op, "of codes")
+    # Divided in float and widened then, as ReluPrepare has it; QUANTIZE divides in double.
     quotient = float(np.float32(x.scale) / np.float32(y.scale))
     return (rounded_twice(steps, *quantized_multiplier(quotient)) + y.zero).clip(*limits)
 
@@ -98,6 +100,7 @@ def _rectified(
 def _leaky(
     _w: OnnxWriter, op: TfliteOperator, steps: Ints, x: TfliteTensor, y: TfliteTensor
 ) -> Ints:
+    # In float, too, and in this order: the last bit decides on some codes.
     alpha = np.float32(op.options("LeakyRelu").real("alpha"))
     scale, of_y = np.float32(x.scale), np.float32(y.scale)
     plain, sloped = float(scale / of_y), float(scale * alpha / of_y)
@@ -114,6 +117,7 @@ def _looked_up(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -
     ) -> Ints:
         del w, op
         values = (steps.astype(np.float32) * np.float32(x.scale)).astype(np.float64)
+        # LUTPopulate multiplies by the inverse, which rounds otherwise than a division.
         results = function(values).astype(np.float32) * (np.float32(1) / np.float32(y.scale))
         return quantities.half_away(results) + y.zero
 
@@ -124,6 +128,7 @@ def _hard_swish(
     w: OnnxWriter, op: TfliteOperator, steps: Ints, x: TfliteTensor, y: TfliteTensor
 ) -> Ints:
     """The product with ReLU6 in 16 bits."""
+    # Codes gain 7 bits, to fill 16; the slope's 16 bits stand for -3 up to 3.
     fine = np.float32(1 / 128) * np.float32(x.scale)
     output, output_shift = _in_16_bits(float(fine / np.float32(y.scale)))
     relu, relu_shift = _in_16_bits(float(fine / np.float32(3 / 32768)))

@@ -68,6 +68,7 @@ def _average(
         for axis, (taps, extent) in enumerate(zip(window, x.shape[1:3], strict=True))
         for first in [np.arange(y.shape[1 + axis]) * strides[axis] - pads[axis]]
     ]
+    # (OH, OW): how many taps of each window lie inside the image, and are divided by.
     counts = np.outer(*inside).astype(np.int64)
     if counts.min(initial=1) < 1:
         raise w.refused(op, "windows outside of the image")
@@ -76,6 +77,7 @@ def _average(
     operands = (
         source,
         w.weight(np.ones((channels, 1, *window), np.int8), f"{stem}.ones"),
+        # With a zero point of 0, codes are added as they are, and padding adds nothing.
         w.weight(np.array(0, np.int8), f"{stem}.none"),
         w.weight(counts, f"{stem}.counts"),
         *(w.weight(np.array(v, np.int64), f"{stem}.{k}") for k, v in numbers.items()),
@@ -93,6 +95,7 @@ def _maximum(
     if limits is None:
         raise w.refused(op, "the activation in it")
     name = w.result(op.outputs[0], image=True)
+    # ONNX's MaxPool has no limits of its own: those of an activation are a table behind it.
     if limits == quantities.all_codes(y):
         return w.moved("MaxPool", (source,), x, name, given=given)
     made = w.moved("MaxPool", (source,), x, f"{name}.largest", given=given)
@@ -169,6 +172,8 @@ def resize(w: OnnxWriter, op: TfliteOperator) -> None:
     given: dict[str, object] = {
         "mode": "linear" if linear else "nearest", "coordinate_transformation_mode": mode
     }  # fmt: skip
+    # Half pixels: floor((i + ½) · scale), which is round(((i + ½) · scale) - ½) with ½ going up; of
+    # aligned corners TFLite rounds as C does, and places are not negative.
     if not linear:
         given["nearest_mode"] = "floor" if mode == "asymmetric" else "round_prefer_ceil"
     name = w.result(op.outputs[0], image=True)

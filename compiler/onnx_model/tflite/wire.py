@@ -108,10 +108,13 @@ class FileTable:
         """Where a field lies; 0 if it was left out."""
         known = self.fields[name]
         assert known.kind == kind, f"{name} is {known.kind}, not {kind}"
+        # A signed distance, subtracted: a shared vtable lies before its table or behind it.
         vtable = self.at - int(self.buffer.scalar(self.at, "i32"))
         if vtable < 0:
             raise NoTablesError("it points outside of itself, or was cut short")
+        # Its own size and the table's come first, 16 bits each.
         place = 4 + 2 * known.slot
+        # Builders leave out absent fields at the end, and older schemas end before this one.
         if place + 2 > self._u16(vtable):
             return 0
         offset = self._u16(vtable + place)
@@ -171,6 +174,7 @@ class FileTable:
     def tables(self, name: str, fields: Fields) -> "list[FileTable]":
         """A vector of tables; none if it was left out."""
         at, count = self._vector(name, "[table]")
+        # Held against the file's length before a list of `count` places is made.
         self.buffer.array(at, count, "u32")
         self.buffer.taken(count)
         places = [at + 4 * index for index in range(count)]

@@ -25,6 +25,7 @@ def tile(rw: Rewriter, node: Node) -> str | None:
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
+    # (2, 3) tiled by (1, 2): seen as (2, 1, 3), repeated to (2, 2, 3), seen as (2, 6).
     split: list[int] = []
     repeats: list[int] = []
     for out, extent in zip(rw.graph.tensors[node.name].shape, x.shape, strict=True):

@@ -132,6 +132,7 @@ def dense(rw: Rewriter, node: Node) -> None:
     channels = weights.shape[1]
     of.demand(of.constant(2).size == channels, "its bias is not one number a channel")
     factors = of.factors(4, "once")
+    # One factor for all channels; kernels load one a channel.
     if factors.size < channels:
         factors = FixedPoint(
             integers=np.broadcast_to(factors.integers, channels).copy(),
@@ -156,7 +157,9 @@ def _binary(rw: Rewriter, node: Node, function: FixedFunction) -> str | None:
     wanted = {"mul": 1, "prelu": 2}.get(function, 3)
     of.demand(factors.size == wanted, f"{factors.size} factors, not {wanted}")
     shape = rw.graph.tensors[node.name].shape
+    # Kernels broadcast the second operand alone, so the two change places with their factors.
     if a.elements < b.elements:
+        # Values and slopes cannot change places.
         if function == "prelu":
             return f"broadcasting {a.shape} to {shape} has no integer kernel"
         a, b = b, a
@@ -177,6 +180,7 @@ def average_pool(rw: Rewriter, node: Node) -> None:
     of = _Operands(rw, node)
     quant = Quant(scale=of.scale("x_scale"), zero_point=onnx_op(node).integer("x_zero", 0))
     window, x, y = of.window(), rw.graph.tensors[node.inputs[0]], rw.graph.tensors[node.name]
+    # Taps inside the image of each row and column of windows; TFLite's mean leaves padding out.
     inside = [
         np.minimum(first + window.kernel[axis], x.shape[2 + axis]) - np.maximum(first, 0)
         for axis in (0, 1)
@@ -201,6 +205,7 @@ def mean(rw: Rewriter, node: Node) -> None:
     of.demand(axes == {3: [1], 4: [2, 3]}.get(len(x.shape)), "its axes are not an image's")
     op = FixedMean(factor=of.factors(3), finish=of.finish(6))
     result = rw.graph.tensors[node.name]
+    # (N, C, 1, 1) or (N, 1, C): what the kernel makes, the summed axes kept.
     full = (*x.shape[:2], 1, 1) if len(x.shape) == 4 else (x.shape[0], 1, x.shape[2])
     if result.shape == full:
         of.emit(op, x, quant=quant)

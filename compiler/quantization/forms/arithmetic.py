@@ -28,6 +28,7 @@ def of_two(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
         return broadcast(facts, node)
     w = NodeWriter(facts=facts, node=node)
     count = len(names)
+    # In a tree each value is rounded log₂ n times, in a chain up to n times.
     while len(names) > 1:
         last = len(names) == 2 and node.op_type != "Mean"
         result = node.output[0] if last else ""
@@ -58,6 +59,7 @@ def broadcast(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
         small = [limits.spreads(operand, shape) for operand in operands]
         if small[1]:
             spread = {0}
+        # Kernels broadcast the second operand, and those of Div or PRelu cannot change places.
         elif small[0] and not limits.is_ordered(node):
             spread = {1}
     w = NodeWriter(facts=facts, node=node)

@@ -58,6 +58,7 @@ def slice_(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     for start, end, axis, step in zip(starts, ends, axes, steps.tolist(), strict=True):
         if axis == 0:
             return None
+        # ONNX and Python agree on ends below -extent: down to the first row, inclusive.
         rows[axis] = np.arange(fixed[axis - 1])[slice(start, end, step)]
     return _taken(NodeWriter(facts=facts, node=node), node.input[0], rows)
 
@@ -72,6 +73,7 @@ def _amounts(facts: ModelFacts, node: "onnx.NodeProto") -> list[tuple[int, int]]
     found = [(0, 0)] * rank
     half = len(listed)
     for i, axis in enumerate(listed):
+        # ONNX has what comes before of all axes, then what comes behind.
         found[axis] = (int(constant[i]), int(constant[half + i]))
     return found
 

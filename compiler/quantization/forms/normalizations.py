@@ -30,6 +30,7 @@ def softmax(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     if axis in (0, rank - 1) or fixed[axis - 1] > MAX_SOFTMAX_ROW:
         return None
     order = list(range(rank))
+    # A swap, so that the same permutation leads back.
     order[axis], order[-1] = order[-1], order[axis]
     w = NodeWriter(facts=facts, node=node)
     rows = w.op("Softmax", w.op("Transpose", node.input[0], perm=order), axis=-1)
@@ -79,12 +80,14 @@ def _into_gemm(
     plain = given.get("alpha", 1.0) == given.get("beta", 1.0) == 1.0
     if gemm.op_type not in ("Gemm", "MatMul") or weight is None or weight.ndim != 2 or not plain:
         return None
+    # Somebody else reads the product without the norm.
     if facts.alone(gemm.output[0]) is None:
         return None
     has_bias = len(gemm.input) > 2 and bool(gemm.input[2])
     bias = facts.constant(gemm, 2) if has_bias else np.zeros(1)
     if bias is None or bias.size not in (1, len(slope)):
         return None
+    # (K, N), or (N, K) where it is transposed: one slope for each of N.
     columns = slope[:, None] if given.get("transB") else slope
     w = NodeWriter(facts=facts, node=node)
     operands = (

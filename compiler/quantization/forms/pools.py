@@ -19,6 +19,7 @@ _PLAIN = {"kernel_shape": 1, "strides": 1, "dilations": 1}
 def of_sequences(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     """A window along one axis is one of an image with a single row."""
     into, out = facts.fixed(node.input[0]), facts.fixed(node.output[0])
+    # More than one result: the places of a MaxPool's maxima, which have no integer form.
     if into is None or out is None or len(into) != 2 or any(node.output[1:]):
         return None
     given = operators.attributes(node)
@@ -26,6 +27,7 @@ def of_sequences(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
         if name in given:
             given[name] = [plain, *given[name]]
     if "pads" in given:
+        # Of an image: top, left, bottom, right.
         before, after = given["pads"]
         given["pads"] = [0, before, 0, after]
     w = NodeWriter(facts=facts, node=node)

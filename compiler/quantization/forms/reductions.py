@@ -62,6 +62,7 @@ def mean_or_sum(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     is_sum = node.op_type == "ReduceSum"
     w = NodeWriter(facts=facts, node=node)
     source, shape = node.input[0], (-1, *found.result)
+    # Pixels of images and tokens of sequences, (N, C, H, W) and (N, T, C).
     if (found.rank, found.axes) in ((4, (2, 3)), (3, (1,))):
         if not is_sum:
             return None
@@ -92,6 +93,7 @@ def extreme(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     count = math.prod(found.extents(found.axes))
     if (found.rank, found.axes) != (4, (2, 3)):
         kept = math.prod(found.extents(found.kept))
+        # (N, kept, count, 1): what is reduced are the pixels.
         source = _last(w, source, found, (kept, count, 1))
     if node.op_type == "ReduceMin":
         source = w.op("Neg", source)
