@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from PIL import Image
 
+from edgekiln.benchmarks.tflite.network import network
 from tests.compiler import float_models
 from tests.e2e.ci_models import classifier
 from tests.runtime.device import sshd
@@ -182,6 +183,7 @@ def models(world: World) -> None:
     model = float_models.make(float_models.CONV_RELU_CONV_ADD, weights)
     onnx.save(model, world.home / "model.onnx")
     classifier(world.home / "model-int8.onnx")
+    (world.home / "model-int8.tflite").write_bytes(network(rng).file)
 
 
 def bundles(world: World) -> None:

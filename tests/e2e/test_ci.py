@@ -90,7 +90,7 @@ def test_a_regression_is_caught_by_its_gate(
 def test_a_slower_program_is_caught_beyond_the_noise(project: Project) -> None:
     project.set("bench-seconds = 0", "bench-seconds = 0.05")
     project.set("max-arena-bytes = 4096", "max-arena-bytes = 65536")
-    project.model("arena")  # a detour, which takes twice the time
+    project.model("arena")  # a detour, which takes much longer
     done = project.ci("--baseline", "before")
     assert (done.returncode, project.failed()) == (11, {"max-slowdown": 11}), done.stdout
 

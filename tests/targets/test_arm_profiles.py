@@ -69,7 +69,7 @@ def test_a_missing_emulator_is_named_and_stops_no_build(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     checks = {check.name: check for check in doctor.emulators()}
-    assert set(checks) == {"qemu-aarch64", "qemu-arm", "qemu-system-arm"}
+    assert set(checks) == {"qemu-aarch64", "qemu-arm", "qemu-system-arm", "qemu-x86_64"}
     for name, check in checks.items():
         package = "qemu-system-arm" if name == "qemu-system-arm" else "qemu-user"
         assert (check.status, check.found) == ("missing", "not installed")
