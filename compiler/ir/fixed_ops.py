@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,8 +10,9 @@ from numpy.typing import NDArray
 from edgekiln.compiler.ir.codes import Fill, IntFinish
 from edgekiln.compiler.ir.fixed_point import FixedPoint
 from edgekiln.compiler.ir.memory import Halo
-from edgekiln.compiler.ir.moves import described, unequal
+from edgekiln.compiler.ir.moves import unequal
 from edgekiln.compiler.ir.node import Op
+from edgekiln.compiler.ir.ops import mean_fault
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.ir.window import Window
 
@@ -75,10 +75,7 @@ class FixedMean(Op):
     finish: IntFinish
 
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
-        x, y = xs[0], ys[0]
-        # (N, C) of an image (N, C, H, W) or of tokens (N, T, C).
-        kept = x.shape[:2] if len(x.shape) == 4 else (x.shape[0], x.shape[-1])
-        return "" if y.elements == prod(kept) else f"{described(x)} has no mean {described(y)}"
+        return mean_fault(xs[0], ys[0])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

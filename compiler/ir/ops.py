@@ -112,6 +112,13 @@ class AveragePool(Op):
         return self.window.fault(xs[0], ys[0])
 
 
+def mean_fault(x: Tensor, y: Tensor) -> str:
+    """What is wrong with `y` as the mean of `x`, an image's or a sequence's; "": nothing."""
+    # (N, C, H, W) keeps N and C; (N, T, C), a sequence, keeps N and its last axis.
+    kept = x.shape[:2] if len(x.shape) == 4 else (x.shape[0], x.shape[-1])
+    return "" if y.elements == prod(kept) else f"{described(x)} has no mean {described(y)}"
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GlobalAveragePool(Op):
     """The mean of an image's pixels, or of a sequence's tokens."""
@@ -122,10 +129,7 @@ class GlobalAveragePool(Op):
     finish: Finish
 
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
-        x, y = xs[0], ys[0]
-        # (N, C, H, W) keeps N and C; (N, T, C), a sequence, keeps N and its last axis.
-        kept = x.shape[:2] if len(x.shape) == 4 else (x.shape[0], x.shape[-1])
-        return "" if y.elements == prod(kept) else f"{described(x)} has no mean {described(y)}"
+        return mean_fault(xs[0], ys[0])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

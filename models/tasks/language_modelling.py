@@ -1,47 +1,25 @@
 """The next token of a text."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.models.tasks.classification import softened_divergence
 from edgekiln.models.tasks.metric import Metric
-from edgekiln.models.tasks.segmentation import pixel_cross_entropy
-from edgekiln.models.tasks.sequence_labelling import checked_tokens
-from edgekiln.models.tasks.task import Array, Arrays, LearningTask, OutputFacts
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from edgekiln.models.tasks.task import Array, Arrays, OutputFacts
+from edgekiln.models.tasks.tokens import TokenTask
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageModelling(LearningTask):
+class LanguageModelling(TokenTask):
     """Output: (N, T, vocabulary) logits; target: (N, T), at each place the token that comes next,
     `ignore` where none does. Cross entropy; perplexity, e to the mean of it over all tokens.
     """
 
-    ignore: int = -100
-
     @property
     def metrics(self) -> tuple[Metric, ...]:
         return (Metric(name="perplexity", better="lower"),)
-
-    def loss(
-        self,
-        outputs: "Sequence[Tensor]",
-        target: "Tensor",
-        inputs: "Mapping[str, Tensor]",  # noqa: ARG002
-    ) -> "Tensor":
-        return pixel_cross_entropy(outputs[0].transpose(1, 2), target, self.ignore)
-
-    def teacher_loss(
-        self, outputs: "Sequence[Tensor]", taught: "Sequence[Tensor]", temperature: float
-    ) -> "Tensor":
-        ours, theirs = (each[0].flatten(0, 1) for each in (outputs, taught))
-        return softened_divergence(ours, theirs, temperature)
 
     def answer(self, outputs: Sequence[Array], inputs: Arrays, target: Array) -> Array:  # noqa: ARG002
         """How unlikely each token was that came: (N, T), nats; 0 where none did. Of all other
@@ -59,12 +37,6 @@ class LanguageModelling(LearningTask):
         count = int((targets != self.ignore).sum())
         mean = float(answers.astype(np.float64).sum()) / max(count, 1)
         return (math.exp(min(mean, 700.0)),)  # e to more than that is no number
-
-    def checked(self, where: str, targets: Array) -> Array:
-        return checked_tokens(where, targets, self.ignore)
-
-    def classes_in(self, targets: Array) -> int:
-        return 1 + int(targets[targets != self.ignore].max(initial=0))
 
     def wanted(self, facts: OutputFacts) -> tuple[int | None, ...]:
         return (*facts.target_shape, None)
