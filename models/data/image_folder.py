@@ -42,14 +42,7 @@ def read(path: Path, options: Options) -> UnsplitData:
     """
     parts = parts_of(path)
     folders = parts.folders
-    classes = _classes(folders["train"])
-    for name in folders.keys() - {"train"}:
-        # A class that is not trained can be tested in one way only: wrong.
-        if unknown := set(_classes(folders[name])) - set(classes):
-            raise InputError(
-                f"{folders[name]}: class {', '.join(sorted(unknown))} is in the {name} part only",
-                hint=f"add training images of it to {folders['train']}",
-            )
+    classes = classes_of(parts, "images")
     files = {name: _files(folder, classes, options) for name, folder in folders.items()}
     size = options.size or common_size([file for part, _ in files.values() for file in part])
     color = options.color or "RGB"
@@ -63,6 +56,27 @@ def read(path: Path, options: Options) -> UnsplitData:
         val=splits.get("val"),
         notes=parts.notes,
     )
+
+
+def classes_of(parts: FolderParts, kind: str) -> tuple[str, ...]:
+    """The classes of the training part, by the names of its folders.
+
+    Args:
+        kind: what the folders hold, in the plural.
+
+    Raises:
+        InputError: there are none, or another part has one that is not trained.
+    """
+    folders = parts.folders
+    classes = _classes(folders["train"])
+    for name in folders.keys() - {"train"}:
+        # A class that is not trained can be tested in one way only: wrong.
+        if unknown := set(_classes(folders[name])) - set(classes):
+            raise InputError(
+                f"{folders[name]}: class {', '.join(sorted(unknown))} is in the {name} part only",
+                hint=f"add training {kind} of it to {folders['train']}",
+            )
+    return classes
 
 
 def parts_of(path: Path) -> FolderParts:

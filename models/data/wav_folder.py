@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models.data.dataset import Split, UnsplitData
-from edgekiln.models.data.image_folder import parts_of
+from edgekiln.models.data.image_folder import classes_of, parts_of
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
 from edgekiln.models.data.sound import RATE_HZ, Floats, log_mel
@@ -33,7 +33,7 @@ def read(path: Path, options: Options) -> UnsplitData:
             `seconds` says nothing.
     """
     parts = parts_of(path)
-    classes = tuple(sorted(p.name for p in parts.folders["train"].iterdir() if p.is_dir()))
+    classes = classes_of(parts, "sounds")
     splits: dict[str, Split] = {}
     rates: dict[int, Path] = {}
     for part, folder in parts.folders.items():

@@ -86,3 +86,12 @@ def test_lengths_rates_and_damage_are_named(words):
     (words / "high" / "x.wav").write_bytes(b"RIFF....WAVE")
     with pytest.raises(InputError, match=r"x\.wav: no WAV file of PCM"):
         data.load(f"{words}?seconds=1")
+
+
+def test_a_class_that_is_only_tested_is_named_and_not_left_out(tmp_path):
+    for part, name in (("train", "low"), ("train", "high"), ("test", "low"), ("test", "noise")):
+        for number in range(3):
+            write(tmp_path / part / name / f"{number}.wav", np.zeros(800, "<i2"))
+    with pytest.raises(InputError, match=r"test: class noise is in the test part only") as caught:
+        data.load(str(tmp_path))
+    assert caught.value.hint == f"add training sounds of it to {tmp_path / 'train'}"
