@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.stage import Advance, StageContext
-from edgekiln.compiler.stages.training_options import FINE_RATE, Check, TrainingStage
+from edgekiln.compiler.stages.augmentation_options import Check
+from edgekiln.compiler.stages.training_options import FINE_RATE, TrainingStage
 
 if TYPE_CHECKING:
     from torch import nn
