@@ -261,12 +261,18 @@ def test_a_phase_out_of_range_is_refused(phase, message):
 
 
 def test_what_is_added_is_learned_and_the_old_accuracy_is_shown_beside_the_new(trained, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 40, (60, 16, 16, 3), dtype=np.uint8)
-    labels = np.arange(60) % 10
-    pixels[np.arange(60), labels] += 200  # a bright row tells the class: nothing like a digit
+    pixels = np.random.default_rng(0).integers(0, 40, (200, 16, 16, 3), dtype=np.uint8)
+    labels = np.arange(200) % 10
+    pixels[np.arange(200), labels] += 200  # a bright row tells the class: nothing like a digit
     np.savez(tmp_path / "rows.npz", x=pixels, y=labels)
     stage = replace(
-        QUICK, epochs=4, add_data=f"{tmp_path / 'rows.npz'}?val=20&test=10", rehearsal=0.5
+        QUICK,
+        epochs=4,
+        batch_size=16,
+        learning_rate=3e-3,
+        shift=0,
+        add_data=f"{tmp_path / 'rows.npz'}?val=30&test=10",
+        rehearsal=0.5,
     )
     out, ctx = distill(stage, trained, tmp_path)
     metrics = load_module(out)[1].history["distill"]
