@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.stage import Advance, StageContext
 from edgekiln.compiler.stages.augmentation_options import Check
-from edgekiln.compiler.stages.training_options import FINE_RATE, TrainingStage
+from edgekiln.compiler.stages.training_options import FINE_RATE, OTHER_RATES, TrainingStage
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +46,7 @@ class PruneStage(TrainingStage):
         default=None,
         metadata={
             "help": f"Let the learning rate rise to this (default: {_RATE:g}; "
-            f"{FINE_RATE:g} where a cut cost little)."
+            f"{FINE_RATE:g} where a cut cost little; {OTHER_RATES})."
         },
     )
     training_step: str = field(
