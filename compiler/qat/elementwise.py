@@ -1,6 +1,5 @@
 """Sums, products, clips, and functions of one value, which are tables of codes."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,7 @@ from edgekiln.compiler.qat.rounding import fused_sum, tabulated
 from edgekiln.compiler.qat.values import Codes, Pending, real
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 

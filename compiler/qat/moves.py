@@ -1,6 +1,5 @@
 """What moves values: reshapes, transposes, concatenations, and any other move by its indices."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ from edgekiln.compiler.qat.node import QatNode
 from edgekiln.compiler.qat.values import Codes, Pending, real
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor

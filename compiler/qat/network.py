@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, TypeGuard
 import torch
 from torch import nn
 
-from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.qat.elementwise import of_float, requantized
 from edgekiln.compiler.qat.learned import Learned, learned_of
 from edgekiln.compiler.qat.node import QatNode
@@ -31,13 +30,15 @@ class QuantizedNetwork(nn.Module):
         model: "onnx.ModelProto",
         source: "onnx.ModelProto | None" = None,
         *,
-        outputs: Sequence[str] = (),
+        ends: "Mapping[str, str] | None" = None,
+        shapes: "Sequence[tuple[int, ...]]" = (),
         most: float = 127.0,
     ) -> None:
         """Args:
         model: as `qdq.quantize` makes it; not changed.
         source: the float model that it was made of: its weights are what training begins with.
-        outputs: tensors that `forward` gives; none: the model's outputs.
+        ends: what `forward` gives, by name: which tensor; None: the model's outputs.
+        shapes: of one sample of each input, for samples that come in another.
         most: the largest step of a weight; 7 for weights of 4 bits.
 
         Raises:
@@ -50,16 +51,21 @@ class QuantizedNetwork(nn.Module):
         self.weights = nn.ModuleList(self.learned.weights)
         self.biases = nn.ModuleList(self.learned.biases)
         self.constants = nn.ModuleList(self.learned.constants)
-        kept = {after for _, after in io.read_meta(model).states}
-        ends = [value.name for value in model.graph.output if value.name not in kept]
-        self.outputs = tuple(outputs) or tuple(ends)
+        self.ends = dict(ends or {value.name: value.name for value in model.graph.output})
+        self._shapes = tuple(shapes)
         self.inputs = self.graph.inputs
         self._forms = [_form(node) for node in self.graph.nodes]
 
     def forward(self, *inputs: "Tensor") -> "dict[str, Tensor]":
         """The outputs by name, for inputs in the model's order, (N, …) each."""
-        found = self.values(dict(zip(self.inputs, inputs, strict=True)), self.outputs)
-        return {name: real(value) for name, value in found.items()}
+        given = inputs
+        if self._shapes:
+            given = tuple(
+                x.reshape(len(x), *shape) for x, shape in zip(inputs, self._shapes, strict=True)
+            )
+        names = list(dict.fromkeys(self.ends.values()))
+        found = self.values(dict(zip(self.inputs, given, strict=True)), names)
+        return {name: real(found[tensor]) for name, tensor in self.ends.items()}
 
     def values(self, inputs: "Mapping[str, Tensor]", names: Sequence[str]) -> "dict[str, Value]":
         """Tensors of the model by name; of a quantized one its codes."""
@@ -74,10 +80,8 @@ class QuantizedNetwork(nn.Module):
             known[name] = self._constant(place)
         found: dict[str, Value] = {}
         for place, node in enumerate(self.graph.nodes):
-            for name, value in zip(
-                node.proto.output, self._results(place, node, known, scales), strict=False
-            ):
-                known[name] = value
+            results = self._results(place, node, known, scales)
+            known.update(zip(node.proto.output, results, strict=False))
             for name in self.graph.last_read[place]:
                 # What is asked for is kept, all else freed.
                 old = known.pop(name, None)

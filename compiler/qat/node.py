@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
-from edgekiln.compiler.qat.numbers import LearnedBias, WeightCodes
 from edgekiln.compiler.qat.reference import function_of
-from edgekiln.compiler.qat.values import Codes, Pending
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -19,7 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgekiln.compiler.onnx_model.operators import Attributes
+    from edgekiln.compiler.qat.numbers import LearnedBias, WeightCodes
     from edgekiln.compiler.qat.reference import Function
+    from edgekiln.compiler.qat.values import Codes, Pending
 
     Value = Codes | Pending | Tensor
     # What an operator is given at one place; None: nothing, or one of the node's own constants.

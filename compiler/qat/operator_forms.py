@@ -1,12 +1,13 @@
 """The trained form of each ONNX operator that has one."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.qat import elementwise, moves, pools, products
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import onnx
 
     from edgekiln.compiler.qat.node import Form

@@ -1,6 +1,5 @@
 """Pools: maxima of codes, and means, which are exact sums times one factor."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +10,8 @@ from edgekiln.compiler.qat.values import Codes, Pending
 from edgekiln.compiler.qat.windows import pads_of, torch_pads
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from edgekiln.compiler.qat.node import Operand, Value

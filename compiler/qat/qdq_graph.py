@@ -1,6 +1,5 @@
 """What a network must know about a QDQ model before it computes it."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,8 @@ from edgekiln.compiler.qat.rounding import Limits
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     import onnx
     from numpy.typing import NDArray
 

@@ -1,11 +1,12 @@
 """Single operators by ONNX's reference implementation: what the integer program's tables hold."""
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import onnx
     from numpy.typing import NDArray
 

@@ -1,9 +1,10 @@
 """A network under training beside the integer program of the same model."""
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import torch
 
 from edgekiln.compiler.onnx_model import io
@@ -12,6 +13,9 @@ from edgekiln.compiler.qat.values import Codes, real
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests.e2e.compiled_models import build
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TARGET = "x86-64-v3"
 
@@ -52,15 +56,15 @@ def compared(
     return found
 
 
-def _sample(model, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+def _sample(
+    model: onnx.ModelProto, name: str, shape: tuple[int, ...], rng: np.random.Generator
+) -> np.ndarray:
     """Numbers over the whole range of the input's codes, and beyond."""
-    import onnx
-
     constants = {w.name: onnx.numpy_helper.to_array(w) for w in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear" and node.input[0] == name:
             scale, zero = (float(constants[n].reshape(-1)[0]) for n in node.input[1:3])
             low = -128 if constants[node.input[2]].dtype == np.int8 else 0
-            ends = np.array([low - 8 - zero, low + 263 - zero]) * scale
-            return rng.uniform(*ends, shape).astype(np.float32)
-    return rng.normal(0, 1, shape).astype(np.float32)
+            first, last = (low - 8 - zero) * scale, (low + 263 - zero) * scale
+            return np.asarray(rng.uniform(first, last, shape), np.float32)
+    return np.asarray(rng.normal(0, 1, shape), np.float32)
