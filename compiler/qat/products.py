@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgekiln.compiler.qat.node import Operand, Value
 
 _EXACT = float(2**24)
-_Product = Callable[["Tensor", "Tensor"], "Tensor"]
+_Product = Callable[["Tensor", "Tensor", "Tensor | None"], "Tensor"]  # x, weights, (OC,) bias
 
 
 def conv(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
@@ -32,10 +32,10 @@ def conv(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
         raise node.refused(f"it is a convolution over {axes} axes")
     convolve = (F.conv1d, F.conv2d)[axes - 1]
 
-    def product(steps: "Tensor", weights: "Tensor") -> "Tensor":
+    def product(steps: "Tensor", weights: "Tensor", start: "Tensor | None") -> "Tensor":
         inside, pads = padded(node, steps, tuple(weights.shape[2:]), 0.0)
         sums: Tensor = convolve(
-            inside, weights, None, node.integers("strides", [1] * axes), pads,
+            inside, weights, start, node.integers("strides", [1] * axes), pads,
             node.integers("dilations", [1] * axes), int(node.attributes.get("group", 1)),
         )  # fmt: skip
         return sums
@@ -51,8 +51,8 @@ def gemm(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
     ):
         raise node.refused("it has factors, or its left operand is transposed")
 
-    def product(steps: "Tensor", weights: "Tensor") -> "Tensor":
-        return F.linear(steps, weights if transposed else weights.t())
+    def product(steps: "Tensor", weights: "Tensor", start: "Tensor | None") -> "Tensor":
+        return F.linear(steps, weights if transposed else weights.t(), start)
 
     return [_linear(node, product, _three(operands), out_axis=0 if transposed else 1, trailing=0)]
 
@@ -62,7 +62,12 @@ def matmul(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
     x, other = operands[0], operands[1]
     if isinstance(x, Codes) and isinstance(other, Codes):
         return [_product_of_codes(x, other)]
-    return [_linear(node, torch.matmul, (x, other, None), out_axis=1, trailing=0)]
+
+    def product(steps: "Tensor", weights: "Tensor", start: "Tensor | None") -> "Tensor":
+        del start  # a MatMul has none
+        return torch.matmul(steps, weights)
+
+    return [_linear(node, product, (x, other, None), out_axis=1, trailing=0)]
 
 
 def _linear(
@@ -85,10 +90,8 @@ def _linear(
     if isinstance(weight, WeightCodes | LearnedBias):
         raise node.refused("it multiplies quantized weights by floats")
     given = real(x)
-    sums = product(given, _constant(node, 1, given) if weight is None else real(weight))
-    if 2 in node.constants:
-        sums = sums + _constant(node, 2, given).reshape(-1, *[1] * trailing)
-    return sums
+    start = _constant(node, 2, given).reshape(-1) if 2 in node.constants else None
+    return product(given, _constant(node, 1, given) if weight is None else real(weight), start)
 
 
 def _of_codes(
@@ -101,15 +104,10 @@ def _of_codes(
     if start is not None:
         most = most + start.detach().abs().float()
     if float(most.max()) < _EXACT:
-        sums = product(x.steps, weight.steps)
-        if start is not None:
-            sums = sums + start.float().reshape(-1, *[1] * trailing)
+        sums = product(x.steps, weight.steps, None if start is None else start.float())
     else:
-        wide = product(x.steps.double(), weight.steps.double())
-        if start is not None:
-            wide = wide + start.reshape(-1, *[1] * trailing)
         # As the program does it before it multiplies: one rounding of the int32.
-        sums = wide.float()
+        sums = product(x.steps.double(), weight.steps.double(), start).float()
 
     def in_steps(scale: "Tensor | None") -> "tuple[Tensor, Tensor]":
         # float32 all along: (s_x · s_w) / s_y.

@@ -9,6 +9,7 @@ learned step sizes (Esser et al., Learned Step Size Quantization, 2019, arXiv:19
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch.autograd import Function
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class _Rounded(Function):
     ) -> "tuple[Tensor | None, Tensor | None, None, None]":
         x, factor = ctx.saved_tensors  # type: ignore[attr-defined]
         low, high = ctx.limits  # type: ignore[attr-defined]
-        steps = x * factor
-        passing = gradient * ((steps >= low) & (steps <= high))
+        # The slope of a clip at x · factor, in one pass over memory.
+        passing = torch.ops.aten.hardtanh_backward(gradient, x * factor, low, high)
         of_x = passing * factor if ctx.needs_input_grad[0] else None  # type: ignore[attr-defined]
         of_factor = None
         if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]

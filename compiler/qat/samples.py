@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from edgekiln.compiler.onnx_model import samples
-from edgekiln.models.data.dataset import Dataset, Split
+from edgekiln.models.data.dataset import ONLY, Dataset, Split
 from edgekiln.runtime.errors import ConfigError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgekiln.runtime.manifest import Preprocessing
 
 _BATCH = 64
+_ANSWERED: "tuple[PartName, ...]" = ("calib", "val")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +46,7 @@ def lessons(feed: "Feed", teacher: "FloatTeacher") -> Lessons:
             hint="export it with a batch, or quantize without --qat-epochs",
         )
     labelled = bool(feed.parts["train"].targets) and len(feed.parts["train"]) > 0
-    parts: dict[PartName, Split] = {}
-    task = feed.task
-    if labelled:
-        for part in ("train", "val", "calib", "test"):
-            held = feed.parts[part]
-            parts[part] = Split(inputs=_inputs(feed, part), targets=held.targets)
-    else:
-        for part in ("calib", "val"):
-            answers = _answers(feed, part, teacher)
-            task = "classification" if answers.dtype.kind == "i" else "regression"
-            parts[part] = Split(inputs=_inputs(feed, part), targets={"": answers})
-        parts |= {"train": parts["calib"], "test": parts["val"]}
+    task, parts = (feed.task, _labelled(feed)) if labelled else _told(feed, teacher)
     data = Dataset(
         name=feed.name,
         classes=feed.classes,
@@ -68,6 +58,25 @@ def lessons(feed: "Feed", teacher: "FloatTeacher") -> Lessons:
         test=parts["test"],
     )
     return Lessons(data=data, labelled=labelled)
+
+
+def _labelled(feed: "Feed") -> "dict[PartName, Split]":
+    return {
+        part: Split(inputs=_inputs(feed, part), targets=held.targets)
+        for part, held in feed.parts.items()
+    }
+
+
+def _told(feed: "Feed", teacher: "FloatTeacher") -> "tuple[str, dict[PartName, Split]]":
+    """The task that the float model's answers are of, and the parts with them for targets."""
+    answers = {part: _answers(feed, part, teacher) for part in _ANSWERED}
+    known = {
+        part: Split(inputs=_inputs(feed, part), targets={ONLY: targets})
+        for part, targets in answers.items()
+    }
+    task = "classification" if answers["val"].dtype.kind == "i" else "regression"
+    # Nothing is trained on what the result is judged by.
+    return task, {**known, "train": known["calib"], "test": known["val"]}
 
 
 def _inputs(feed: "Feed", part: "PartName") -> "dict[str, NDArray[np.generic]]":
