@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
-from edgekiln.compiler.pipeline.stage import Stage, StageContext
+from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.quantization.entropy import entropy_range
 from edgekiln.compiler.quantization.mse import mse_range
 from edgekiln.compiler.quantization.percentile import percentile_range
 from edgekiln.compiler.quantization.ranges import Histogram, Observer, Range
 from edgekiln.compiler.quantization.sqnr import LOST_DB
+from edgekiln.compiler.stages.quantized_training import QuantizedTraining
 from edgekiln.compiler.stages.uses_data import data_of_onnx, used_data
 from edgekiln.runtime.errors import AccuracyError, ConfigError, UnsupportedError
 
@@ -29,14 +30,14 @@ _LEAST_CALIBRATION = 32  # samples; see `_calibration`
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizeStage(Stage):
+class QuantizeStage(QuantizedTraining):
     """Static int8 quantization: ranges from calibration data, QDQ around every operation."""
 
     name: ClassVar[str] = "quantize"
     takes: ClassVar[tuple[Kind, ...]] = ("onnx",)
     gives: ClassVar[Kind] = "onnx-int8"
     suffix: ClassVar[str] = ".int8.onnx"
-    tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
+    tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy", "torch")
 
     calibration: Literal["minmax", "percentile", "entropy", "mse"] = field(
         default="minmax", metadata={"help": "Choose the ranges of activations by this method."}
@@ -82,7 +83,6 @@ class QuantizeStage(Stage):
             "also": "calibrate",
         },
     )
-    seed: int = field(default=0, metadata={"help": "Split the data set by this seed."})
 
     def __post_init__(self) -> None:
         if not 50.0 < self.percentile <= 100.0:
@@ -120,6 +120,11 @@ class QuantizeStage(Stage):
         structure = qcheck.inspect(quantized, self.exclude)
         if not structure.integer:
             raise _nothing_to_quantize(structure)
+        trained: Mapping[str, float] = {}
+        if self.qat_epochs:
+            result = self.trained(quantized, model, feed, ctx)
+            quantized, trained = result.model, result.metrics
+            sqnr_db = _sqnr_db(model, quantized, feed)
         # Written so that NaN, which is above nothing, is refused.
         if not sqnr_db >= self.accept_sqnr:
             raise _signal_lost(sqnr_db, self.accept_sqnr)
@@ -130,6 +135,7 @@ class QuantizeStage(Stage):
             "quantized_ops": len(structure.integer),
             "float_ops": len(structure.floats),
             "file_bytes": dst.stat().st_size,
+            **trained,
         }
 
     def _integer(

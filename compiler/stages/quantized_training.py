@@ -1,0 +1,75 @@
+"""The options of quantization-aware training, and the training by them."""
+
+from abc import ABC
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgekiln.compiler.onnx_model.feed import Feed
+    from edgekiln.compiler.qat.train import QatResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedTraining(Stage, ABC):
+    """A stage that may train the quantized model that it made."""
+
+    seed: int = field(
+        default=0,
+        metadata={"help": "Split the data set, and order training samples, by this seed."},
+    )
+    qat_epochs: int = field(
+        default=0,
+        metadata={"help": "Train the quantized model for this many epochs; 0 leaves it as it is."},
+    )
+    qat_learning_rate: float = field(
+        default=1e-3,
+        metadata={"help": "Train it with this peak rate; a weight's unit is its channel's range."},
+    )
+    qat_batch: int = field(default=64, metadata={"help": "Train it on this many samples a step."})
+    qat_alpha: float = field(
+        default=0.7,
+        metadata={"help": "Give the float model this share of the loss, and labels the rest."},
+    )
+    qat_shift: int = field(
+        default=0, metadata={"help": "Shift its training images by up to this many pixels."}
+    )
+    qat_flip: bool = field(
+        default=False,
+        metadata={"help": "Mirror half of its training images, by chance."},
+    )
+
+    def trained(
+        self,
+        quantized: "onnx.ModelProto",
+        model: "onnx.ModelProto",
+        feed: "Feed",
+        ctx: StageContext,
+    ) -> "QatResult":
+        """The better of `quantized`, made of the float `model`, and what comes out of training."""
+        from edgekiln.compiler.qat.train import QatOptions, train_quantized
+
+        options = QatOptions(
+            epochs=self.qat_epochs,
+            learning_rate=self.qat_learning_rate,
+            batch_size=self.qat_batch,
+            alpha=self.qat_alpha,
+            shift=self.qat_shift,
+            flip=self.qat_flip,
+            seed=self.seed,
+        )
+        result = train_quantized(
+            quantized,
+            model,
+            feed,
+            options,
+            # A stage that was killed goes on from there, for the scratch directory is its key's.
+            checkpoint_path=ctx.scratch / "qat.ckpt",
+            advance=ctx.advance,
+            logs=ctx.logs / "qat" if ctx.logs else None,
+        )
+        ctx.notes.append(result.note)
+        return result
