@@ -214,6 +214,7 @@ class PruneStage(Stage):
 
         A finished round is read from the scratch directory.
         """
+        from edgekiln.compiler.pruning.costs import Goal, macs
         from edgekiln.compiler.pruning.importance import weight_scores
         from edgekiln.compiler.pruning.shrink import shrink, survey
         from edgekiln.compiler.training.assess import losses_on_batches, validation_score
@@ -246,7 +247,7 @@ class PruneStage(Stage):
                 samples,
                 found.proven,
                 scores,
-                budget=budget,
+                goals=[Goal(cost_of=macs, most=budget)],
                 multiple=self.channel_multiple,
             )
         )
