@@ -3,39 +3,31 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from edgekiln.compiler.pipeline.artifact import Artifact, Kind
-from edgekiln.compiler.pipeline.stage import Advance, Stage, StageContext
-from edgekiln.compiler.stages.uses_data import used_data
-from edgekiln.compiler.stages.uses_module import data_of_module, used_factory, used_functions
-from edgekiln.runtime.errors import ConfigError
+from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.pipeline.stage import Advance, StageContext
+from edgekiln.compiler.stages.training_options import FINE_RATE, Check, TrainingStage
 
 if TYPE_CHECKING:
     from torch import nn
 
     from edgekiln.compiler.training.context import TrainingContext
-    from edgekiln.compiler.training.fit import FitOptions
     from edgekiln.compiler.training.score import SplitScore
-    from edgekiln.targets.profile import TargetProfile
 
 # Enough for a ranking: the scores are means, and a batch costs as much as training on it.
 _GRADIENT_BATCHES = 16
-# A network that a cut has ruined has far to go; one that still works is lost at such a rate.
-_RATE, _FINE_RATE = 3e-3, 2e-4
+_RATE = 3e-3  # a network that a cut has ruined has far to go
 # What a cut costs, in accuracy or as the growth of the loss: at most where that is little, and at
 # least where it is worth a word.
 _LITTLE, _NOTABLE = 0.05, 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruneStage(Stage):
+class PruneStage(TrainingStage):
     """Cut channels until some of the MACs are left; the unpruned network teaches the pruned."""
 
     name: ClassVar[str] = "prune"
-    takes: ClassVar[tuple[Kind, ...]] = ("module",)
-    gives: ClassVar[Kind] = "module"
-    suffix: ClassVar[str] = ".pt"
     tools: ClassVar[tuple[str, ...]] = ("torch", "torch-pruning", "numpy")
 
     ratio: float = field(
@@ -49,39 +41,11 @@ class PruneStage(Stage):
     recovery_epochs: int = field(
         default=8, metadata={"help": "Train for this many epochs after each cut."}
     )
-    batch_size: int = field(
-        default=32, metadata={"help": "Take this many samples a step, on each process."}
-    )
     learning_rate: float | None = field(
         default=None,
         metadata={
             "help": f"Let the learning rate rise to this (default: {_RATE:g}; "
-            f"{_FINE_RATE:g} where a cut cost little)."
-        },
-    )
-    weight_decay: float = field(
-        default=1e-2,
-        metadata={
-            "help": "Let weights decay by this part times the learning rate a step; biases and "
-            "norms do not."
-        },
-    )
-    ema: float = field(
-        default=0.98,
-        metadata={
-            "help": "Average the weights over steps with this decay, below 1; 0 takes the last "
-            "ones."
-        },
-    )
-    shift: int = field(
-        default=2, metadata={"help": "Shift training images by up to this many pixels."}
-    )
-    flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
-    augment: str = field(
-        default="",
-        metadata={
-            "help": "Change each training batch by this function, package.module:function, of a "
-            "batch and a random generator (default: none)."
+            f"{FINE_RATE:g} where a cut cost little)."
         },
     )
     training_step: str = field(
@@ -115,43 +79,16 @@ class PruneStage(Stage):
             "build takes the targets' multiple."
         },
     )
-    data: str = field(
-        default="",
-        metadata={"help": "Train on this data set, a name or a path (default: the model's own)."},
-    )
     seed: int = field(default=0, metadata={"help": "Draw the splits and the order by this seed."})
 
-    def __post_init__(self) -> None:
-        for name, valid, hint in (
+    def checks(self) -> tuple[Check, ...]:
+        return (
+            *super().checks(),
             ("ratio", 0 < self.ratio <= 1, "give the part of the MACs to keep, such as 0.5"),
             ("steps", self.steps >= 1, "cut at least once, or skip the stage: --skip prune"),
             ("recovery_epochs", self.recovery_epochs >= 0, "give 0 (no training) or more"),
-            ("batch_size", self.batch_size >= 2, "batch norm needs two samples or more"),
-            (
-                "learning_rate",
-                self.learning_rate is None or self.learning_rate > 0,
-                "give a positive number",
-            ),
-            ("weight_decay", self.weight_decay >= 0, "give 0 or more"),
-            ("ema", 0 <= self.ema < 1, "give 0 (none) or a number below 1, such as 0.99"),
-            ("shift", self.shift >= 0, "give 0 or more pixels"),
-            ("alpha", 0 <= self.alpha <= 1, "give a number from 0 to 1"),
-            ("temperature", self.temperature > 0, "give a positive number, such as 4"),
             ("channel_multiple", self.channel_multiple >= 1, "give 1 or more"),
-        ):
-            if not valid:
-                value = getattr(self, name)
-                raise ConfigError(f"prune: {name.replace('_', '-')} = {value}", hint=hint)
-
-    def settled(self, src: Artifact | None) -> Self:
-        return replace(self, data=self.data or data_of_module(src))
-
-    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
-        return {
-            **used_data(self.data, self.seed),
-            **used_factory(src),
-            **used_functions(augment=self.augment, training_step=self.training_step),
-        }
+        )
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.training.assess import validation_score
@@ -220,8 +157,6 @@ class PruneStage(Stage):
         from edgekiln.compiler.training.assess import losses_on_batches, validation_score
         from edgekiln.compiler.training.distributed import join
         from edgekiln.compiler.training.fit import fit
-        from edgekiln.compiler.training.loss import Objective
-        from edgekiln.compiler.training.step import training_step
         from edgekiln.models.artifact import load_module, save_module
 
         label = f"cut {step + 1}/{self.steps}"
@@ -260,13 +195,12 @@ class PruneStage(Stage):
             fit(
                 module,
                 context.data,
-                Objective(
-                    task=context.data.task,
-                    alpha=self.alpha,
-                    temperature=self.temperature,
-                    step=training_step(self.training_step),
+                self.objective(context.data.task),
+                self.fit_options(
+                    epochs=self.recovery_epochs,
+                    default_rate=FINE_RATE if little else _RATE,
+                    seed=self.seed + step,  # another order in every round
                 ),
-                self._options(step, _FINE_RATE if little else _RATE),
                 checkpoint_path=ctx.scratch / f"round-{step}.ckpt",
                 teacher=None if self.training_step else teacher,
                 advance=_labelled(label, ctx.advance),
@@ -277,21 +211,6 @@ class PruneStage(Stage):
             ctx.scratch.mkdir(parents=True, exist_ok=True)
             save_module(done, module, context.meta)
         return module
-
-    def _options(self, step: int, default_rate: float) -> "FitOptions":
-        from edgekiln.compiler.training.batches import Augment
-        from edgekiln.compiler.training.fit import FitOptions
-        from edgekiln.compiler.training.step import own_change
-
-        return FitOptions(
-            epochs=self.recovery_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate or default_rate,
-            weight_decay=self.weight_decay,
-            ema=self.ema,
-            augment=Augment(shift=self.shift, flip=self.flip, own=own_change(self.augment)),
-            seed=self.seed + step,  # another order in every round
-        )
 
 
 def _labelled(label: str, advance: Advance) -> Advance:

@@ -1,0 +1,187 @@
+"""What every stage that trains lets a user choose: declared, checked and handed on once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Stage
+from edgekiln.compiler.stages.uses_data import used_data
+from edgekiln.compiler.stages.uses_module import data_of_module, used_factory, used_functions
+from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.typed import kebab
+
+if TYPE_CHECKING:
+    from edgekiln.compiler.training.fit import FitOptions
+    from edgekiln.compiler.training.loss import Objective
+    from edgekiln.targets.profile import TargetProfile
+
+# Whether an option's value is valid, and what to do if not: (name, valid, hint).
+Check = tuple[str, bool, str]
+
+# Trained weights are lost at the rate that random ones need: Adam moves each weight by about the
+# rate in every step, whatever its gradient.
+FINE_RATE = 2e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStage(Stage):
+    """A stage that trains a module; its fields are the options of training."""
+
+    takes: ClassVar[tuple[Kind, ...]] = ("module",)
+    gives: ClassVar[Kind] = "module"
+    suffix: ClassVar[str] = ".pt"
+    tools: ClassVar[tuple[str, ...]] = ("torch", "numpy")
+
+    batch_size: int = field(
+        default=32, metadata={"help": "Take this many samples a step, on each process."}
+    )
+    optimizer: Literal["adamw", "sgd"] = field(
+        default="adamw", metadata={"help": "Step by AdamW, or by SGD with Nesterov momentum."}
+    )
+    learning_rate: float | None = field(
+        default=None, metadata={"help": "Let the learning rate rise to this."}
+    )
+    weight_decay: float = field(
+        default=1e-2,
+        metadata={
+            "help": "Let weights decay by this part times the learning rate a step; biases and "
+            "norms do not."
+        },
+    )
+    warmup_epochs: float = field(
+        default=1.0,
+        metadata={
+            "help": "Let the learning rate rise for this many epochs; then it falls by a cosine."
+        },
+    )
+    ema: float = field(
+        default=0.98,
+        metadata={
+            "help": "Average the weights over steps with this decay, below 1; 0 takes the last "
+            "ones."
+        },
+    )
+    label_smoothing: float = field(
+        default=0.0,
+        metadata={"help": "Spread this part of a label, from 0 to below 1, over all classes."},
+    )
+    patience: int = field(
+        default=0, metadata={"help": "Stop after this many epochs without gain; 0 never does."}
+    )
+    shift: int = field(
+        default=2, metadata={"help": "Shift training images by up to this many pixels."}
+    )
+    flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
+    augment: str = field(
+        default="",
+        metadata={
+            "help": "Change each training batch by this function, package.module:function, of a "
+            "batch and a random generator (default: none)."
+        },
+    )
+    training_step: str = field(
+        default="",
+        metadata={
+            "help": "Take the loss from this function, package.module:function, of the model and a "
+            "batch (default: the task's)."
+        },
+    )
+    precision: Literal["float32", "bf16", "auto"] = field(
+        default="float32",
+        metadata={
+            "help": "Train in these numbers; auto times both, and may choose differently elsewhere."
+        },
+    )
+    alpha: float = field(
+        default=0.7,
+        metadata={
+            "help": "Weigh the teacher's loss by this, from 0 to 1; the labels' gets the rest."
+        },
+    )
+    temperature: float = field(
+        default=4.0,
+        metadata={
+            "help": "Divide the teacher's and the student's logits by this, which softens their "
+            "probabilities."
+        },
+    )
+    data: str = field(
+        default="",
+        metadata={"help": "Train on this data set, a name or a path (default: the model's own)."},
+    )
+    seed: int = field(
+        default=0, metadata={"help": "Draw the splits, the order and the noise by this seed."}
+    )
+
+    def checks(self) -> tuple[Check, ...]:
+        """What must hold of the options; a stage with more of them adds its own."""
+        return (
+            ("batch_size", self.batch_size >= 2, "batch norm needs two samples or more"),
+            (
+                "learning_rate",
+                self.learning_rate is None or self.learning_rate > 0,
+                "give a positive number",
+            ),
+            ("weight_decay", self.weight_decay >= 0, "give 0 or more"),
+            ("warmup_epochs", self.warmup_epochs >= 0, "give 0 or more"),
+            ("ema", 0 <= self.ema < 1, "give 0 (none) or a number below 1, such as 0.99"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "give a number from 0 to below 1"),
+            ("patience", self.patience >= 0, "give 0 (never) or more"),
+            ("shift", self.shift >= 0, "give 0 or more pixels"),
+            ("alpha", 0 <= self.alpha <= 1, "give a number from 0 to 1"),
+            ("temperature", self.temperature > 0, "give a positive number, such as 4"),
+        )
+
+    def __post_init__(self) -> None:
+        for name, valid, hint in self.checks():
+            if not valid:
+                raise ConfigError(f"{self.name}: {kebab(name)} = {getattr(self, name)}", hint=hint)
+
+    def settled(self, src: Artifact | None) -> Self:
+        return replace(self, data=self.data or data_of_module(src))
+
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
+        return {
+            **used_data(self.data, self.seed),
+            **used_factory(src),
+            **used_functions(augment=self.augment, training_step=self.training_step),
+        }
+
+    def fit_options(self, *, epochs: int, default_rate: float, seed: int) -> "FitOptions":
+        """How to train by these options.
+
+        Args:
+            default_rate: the learning rate where the user names none.
+        """
+        from edgekiln.compiler.training.batches import Augment
+        from edgekiln.compiler.training.fit import FitOptions
+        from edgekiln.compiler.training.step import own_change
+
+        return FitOptions(
+            epochs=epochs,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            # 0 is refused above, so "or" means None.
+            learning_rate=self.learning_rate or default_rate,
+            weight_decay=self.weight_decay,
+            warmup_epochs=self.warmup_epochs,
+            ema=self.ema,
+            patience=self.patience,
+            augment=Augment(shift=self.shift, flip=self.flip, own=own_change(self.augment)),
+            precision=self.precision,
+            seed=seed,
+        )
+
+    def objective(self, task: str) -> "Objective":
+        """What training for `task` minimises by these options."""
+        from edgekiln.compiler.training.loss import Objective
+        from edgekiln.compiler.training.step import training_step
+
+        return Objective(
+            task=task,
+            alpha=self.alpha,
+            temperature=self.temperature,
+            label_smoothing=self.label_smoothing,
+            step=training_step(self.training_step),
+        )
