@@ -9,7 +9,6 @@ Veit, Wilber, Belongie, arXiv:1605.06431.)
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -48,18 +47,6 @@ def removable_blocks(
     return tuple(reversed(found))
 
 
-@dataclass(frozen=True, kw_only=True)
-class RemovedBlock:
-    """A block that went, and what that cost by itself."""
-
-    name: str
-    loss_before: float
-    loss_after: float
-
-    def __str__(self) -> str:
-        return f"block {self.name} removed: loss {self.loss_before:.4g} → {self.loss_after:.4g}"
-
-
 def remove_cheapest(
     module: "nn.Module",
     samples: Samples,
@@ -68,7 +55,7 @@ def remove_cheapest(
     goals: Sequence[Goal],
     *,
     count: int,
-) -> tuple[RemovedBlock, ...]:
+) -> tuple[str, ...]:
     """Remove up to `count` blocks out of `module`, in place, but none once all goals are met.
 
     Each time the one goes whose removal adds least to the loss, for what it saves of the cost that
@@ -77,8 +64,11 @@ def remove_cheapest(
     Args:
         names: as `removable_blocks` found them.
         losses: one function a batch; the loss is their mean.
+
+    Returns:
+        The names of those that went.
     """
-    left, removed = list(names), list[RemovedBlock]()
+    left, removed = list(names), list[str]()
     loss = _mean_loss(module, losses)
     while left and len(removed) < count:
         costs = _costs(module, samples, goals)
@@ -98,7 +88,7 @@ def remove_cheapest(
         chosen = min(trials, key=lambda name: trials[name][1])
         remove_block(module, chosen)
         left.remove(chosen)
-        removed.append(RemovedBlock(name=chosen, loss_before=loss, loss_after=trials[chosen][0]))
+        removed.append(chosen)
         loss = trials[chosen][0]
     return tuple(removed)
 
