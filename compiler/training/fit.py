@@ -47,6 +47,8 @@ class FitOptions:
     augment: Augment = field(default_factory=Augment)
     precision: Precision = "float32"
     seed: int = 0
+    # False: the last epoch's weights are kept, whatever the validation split says of them.
+    keep_best: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +204,8 @@ class _Run:
     def finish(self) -> FitResult:
         """Put the best weights into the module, on the CPU, in evaluation mode."""
         if self.best.state:
-            self.module.load_state_dict(self.best.state)
+            kept = self.best.state if self.options.keep_best else self._kept()
+            self.module.load_state_dict(kept)
         self.module.cpu().eval()
         if self.teacher is not None:
             self.teacher.cpu()
