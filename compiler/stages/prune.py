@@ -256,6 +256,7 @@ class PruneStage(Stage):
             little = not validation_score(module, context, self.batch_size).is_worse_than(
                 aim, _LITTLE
             )
+            before = step * self.recovery_epochs  # epochs of the rounds that are over
             fit(
                 module,
                 context.data,
@@ -269,6 +270,7 @@ class PruneStage(Stage):
                 checkpoint_path=ctx.scratch / f"round-{step}.ckpt",
                 teacher=None if self.training_step else teacher,
                 advance=_labelled(label, ctx.advance),
+                on_epoch=lambda epoch, value: ctx.on_epoch(before + epoch, value),
                 logs=ctx.logs / f"round-{step}" if ctx.logs else None,
             )
         # Of several processes one writes for all.
