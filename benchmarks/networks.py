@@ -84,8 +84,7 @@ def export(network: Network, files: "Mapping[Precision, Path]") -> None:
         recipe=Recipe(data=network.data, skip=("distill", "prune")),
         out=next(iter(files.values())).parent,
     )
-    steps = driver.artifacts(request, Store(), progress, compiled=False)
-    made = {artifact.kind: artifact for _, artifact in steps}
+    made = driver.shared_artifacts(request, Store(), progress)
     for precision, file in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(made["onnx" if precision == "float32" else "onnx-int8"].path, file)

@@ -68,26 +68,21 @@ def build(request: Request, store: Store, progress: Progress, chain: Chain = CHA
         toolchain.require(target)
     if not writable(request.out.absolute()):
         raise StorageError(f"{request.out} cannot be written", "choose another directory by --out")
-    return _Build(request, store, progress, chain).run()
+    return Build(request, store, progress, chain).run()
 
 
-def artifacts(
-    request: Request, store: Store, progress: Progress, chain: Chain = CHAIN, *, compiled: bool
-) -> Iterator[tuple[str, Artifact]]:
-    """The stages of a build and what they make, in turn and unscored: up to the model that is
-    compiled, or on to the programs. Raises EdgeKilnError from the stages.
-    """
-    under_way = _Build(request, store, progress, chain)
+def shared_artifacts(request: Request, store: Store, progress: Progress) -> Mapping[Kind, Artifact]:
+    """What a build makes before it comes to its targets, by kind; unscored."""
+    under_way = Build(request, store, progress, CHAIN)
     artifact = under_way.start()
-    yield "input", artifact
+    made = {artifact.kind: artifact}
     for name in under_way.shared_stages(artifact):
         artifact = under_way.run_stage(name, artifact, None)
-        yield name, artifact
-    for target in request.targets if compiled else ():
-        yield "compile", under_way.run_stage("compile", artifact, target)
+        made[artifact.kind] = artifact
+    return made
 
 
-class _Build:
+class Build:
     """One build under way: its steps so far."""
 
     def __init__(self, request: Request, store: Store, progress: Progress, chain: Chain) -> None:
@@ -155,7 +150,7 @@ class _Build:
         return artifact
 
     def shared_stages(self, artifact: Artifact) -> Iterator[str]:
-        """Run the stages from where the input stands to the model that is compiled."""
+        """The stages from where the input stands to the model that is compiled."""
         left_out = PER_TARGET if self.request.precision == "int8" else (*PER_TARGET, "quantize")
         order = [name for name in self.chain.stages if name not in left_out]
         taking = (i for i, name in enumerate(order) if artifact.kind in self._takes(name))
@@ -176,6 +171,7 @@ class _Build:
     def run_stage(
         self, name: str, src: Artifact, target: TargetProfile | None, **given: object
     ) -> Artifact:
+        """What a stage makes of `src`, found or made, and unscored."""
         recipe = self.request.recipe
         fitting = {
             "data": self.data,
