@@ -17,7 +17,7 @@ from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.compiler.evaluation.report import Evaluation
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.atomic_io import copy_out, writable
-from edgekiln.compiler.pipeline.stage import Advance
+from edgekiln.compiler.pipeline.stage import Advance, OnEpoch, unwatched
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.models.data.options import with_task
 from edgekiln.runtime import codec, host
@@ -47,6 +47,7 @@ class Request:
     min_sqnr_db: float | None = None  # against the float model
     trial_s: float = 1.0  # length of a latency trial; 0: measure none
     logs: Path | None = None  # where training curves go
+    watch: Callable[[str], OnEpoch] = lambda _stage: unwatched  # who is told of a stage's epochs
     check_ir: bool = False  # check the graph after each pass
     dump_ir: Path | None = None  # where the graphs go as text
 
@@ -67,12 +68,12 @@ def build(request: Request, store: Store, progress: Progress, chain: Chain = CHA
         toolchain.require(target)
     if not writable(request.out.absolute()):
         raise StorageError(f"{request.out} cannot be written", "choose another directory by --out")
-    return _Build(request, store, progress, chain).run()
+    return Build(request, store, progress, chain).run()
 
 
 def shared_artifacts(request: Request, store: Store, progress: Progress) -> Mapping[Kind, Artifact]:
     """What a build makes before it comes to its targets, by kind; unscored."""
-    under_way = _Build(request, store, progress, CHAIN)
+    under_way = Build(request, store, progress, CHAIN)
     artifact = under_way.start()
     made = {artifact.kind: artifact}
     for name in under_way.shared_stages(artifact):
@@ -81,7 +82,7 @@ def shared_artifacts(request: Request, store: Store, progress: Progress) -> Mapp
     return made
 
 
-class _Build:
+class Build:
     """One build under way: its steps so far."""
 
     def __init__(self, request: Request, store: Store, progress: Progress, chain: Chain) -> None:
@@ -99,6 +100,8 @@ class _Build:
 
     def run(self) -> BuildResult:
         artifact = self.start()
+        if resolve.is_file(self.request.model):
+            self._record("input", artifact, None)
         for name in self.shared_stages(artifact):
             artifact = self._stage(name, artifact)
         targets = tuple(self._target(target, artifact) for target in self.request.targets)
@@ -114,7 +117,7 @@ class _Build:
         )
 
     def start(self) -> Artifact:
-        """The input as an artifact, scored if it is the user's own model."""
+        """The input as an artifact."""
         request = self.request
         with self.progress("input") as advance:
             artifact = resolve.start(
@@ -144,11 +147,10 @@ class _Build:
             )
         if resolve.is_file(request.model):
             self.done = self.chain.done_stages(artifact)
-            self._record("input", artifact, None)
         return artifact
 
     def shared_stages(self, artifact: Artifact) -> Iterator[str]:
-        """Run the stages from where the input stands to the model that is compiled."""
+        """The stages from where the input stands to the model that is compiled."""
         left_out = PER_TARGET if self.request.precision == "int8" else (*PER_TARGET, "quantize")
         order = [name for name in self.chain.stages if name not in left_out]
         taking = (i for i, name in enumerate(order) if artifact.kind in self._takes(name))
@@ -169,6 +171,7 @@ class _Build:
     def run_stage(
         self, name: str, src: Artifact, target: TargetProfile | None, **given: object
     ) -> Artifact:
+        """What a stage makes of `src`, found or made, and unscored."""
         recipe = self.request.recipe
         fitting = {
             "data": self.data,
@@ -179,7 +182,8 @@ class _Build:
         stage = recipe.stage(self.chain.stage(name), fitting, given)
         label = f"{name} {target.name}" if target else name
         with self.progress(label) as advance:
-            return self.store.run(stage, src, target, advance, self.request.logs, self.allow)
+            on_epoch, logs = self.request.watch(name), self.request.logs
+            return self.store.run(stage, src, target, advance, logs, self.allow, on_epoch)
 
     def _channel_multiple(self) -> int:
         """Pruned widths must fill the vectors of every target."""

@@ -14,6 +14,7 @@ from edgekiln.compiler.evaluation.judgement import Judgement
 from edgekiln.compiler.evaluation.layerwise import Gap
 from edgekiln.compiler.evaluation.parity import Link
 from edgekiln.compiler.pipeline.gc import Entry, Swept
+from edgekiln.compiler.sweep.result import SweepResult
 from edgekiln.models.zoo.entries import ZooEntry
 from edgekiln.runtime.device.address import DeviceEntry
 from edgekiln.runtime.documents import Answers, Benches
@@ -151,6 +152,7 @@ DOCUMENTS: Mapping[str, type] = {
     "edgekiln.models/1": Models,
     "edgekiln.run/1": Answers,
     "edgekiln.stage/1": StageRun,
+    "edgekiln.sweep/1": SweepResult,
     "edgekiln.targets/1": Targets,
     "edgekiln.verify/1": Verified,
 }

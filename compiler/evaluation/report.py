@@ -24,16 +24,16 @@ class Costs:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(Costs):
-    """The report of one model on the test split."""
+    """The report of one model on held-out samples: the test split, or that for choices."""
 
     measured: tuple[Measured, ...]  # of each head, the metrics of its task
     n: int  # samples
-    of: int  # samples in the test split; more than `n`, where an emulator takes too long
+    of: int  # samples in the split; more than `n`, where an emulator takes too long
     predictions_sha256: str
 
 
 class Examination:
-    """A model's answers to the first samples of the test split, batch by batch."""
+    """A model's answers to the first samples of a split, batch by batch."""
 
     def __init__(
         self, name: str, heads: Sequence[Head], facts: Mapping[str, OutputFacts], targets: Arrays
@@ -43,7 +43,7 @@ class Examination:
         Args:
             name: of the data set.
             facts: of each head, by name.
-            targets: of the whole test split: (N, …) by head.
+            targets: of the whole split: (N, …) by head.
         """
         self._name = name
         self._heads, self._facts, self._targets = heads, facts, targets
@@ -77,7 +77,7 @@ class Examination:
         """
         if self._lost:
             raise InputError(
-                f"the model's outputs are NaN on {self._lost} of {self._count} test samples",
+                f"the model's outputs are NaN on {self._lost} of {self._count} held-out samples",
                 hint="check its weights, and the data's scale, mean and std",
             )
         digest = hashlib.sha256()

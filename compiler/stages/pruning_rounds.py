@@ -198,6 +198,8 @@ class PruningRounds:
         # them.
         score = validation_score(context.module, context, stage.batch_size)
         little = not score.is_worse_than(aim, _LITTLE)
+        # Epochs of the rounds that are over: none of these is the last.
+        before = step * math.ceil(stage.recovery_epochs * stage.recovery_share)
         fit(
             context.module,
             context.data,
@@ -210,6 +212,7 @@ class PruningRounds:
             checkpoint_path=self.ctx.scratch / f"{name}.ckpt",
             teacher=None if stage.training_step else teacher,
             advance=_labelled(label, self.ctx.advance),
+            on_epoch=lambda epoch, value: self.ctx.on_epoch(before + epoch, value),
             logs=self.ctx.logs / name if self.ctx.logs else None,
         )
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.pipeline.stage import Advance, silent
+from edgekiln.compiler.pipeline.stage import Advance, OnEpoch, silent, unwatched
 from edgekiln.compiler.training import checkpoint, optimizer, precision
 from edgekiln.compiler.training.assess import outputs_of
 from edgekiln.compiler.training.batches import Augment, Batch, Batches
@@ -71,6 +71,7 @@ def fit(
     checkpoint_path: Path,
     teacher: "nn.Module | None" = None,
     advance: Advance = silent,
+    on_epoch: OnEpoch = unwatched,
     logs: Path | None = None,
 ) -> FitResult:
     """Train `module` in place; it ends with the weights of the epoch best on the validation split.
@@ -88,14 +89,14 @@ def fit(
         seed_everything(options.seed)
         run = _Run(module, data, objective, options, teacher=teacher, world=world)
         run.resume(checkpoint_path)
-        directory = logs if world.rank == 0 else None
-        with tensorboard(directory, start=run.epoch + 1) as log:
+        with tensorboard(logs if world.rank == 0 else None, start=run.epoch + 1) as log:
             while not run.finished:
                 log(run.epoch + 1, run.one_epoch(advance))
                 if world.rank == 0:
                     checkpoint.save(checkpoint_path, run.state())
                 # Nobody goes on before the checkpoint is written.
                 world.wait()
+                on_epoch(run.epoch, run.latest.value)
         return run.finish()
 
 
@@ -135,7 +136,7 @@ class _Run:
             self.validation, split=data.train, seed=options.seed, augment=options.augment
         )
         self.epoch = 0
-        self.start = SplitScore(math.nan)
+        self.start = self.latest = SplitScore(math.nan)
         self.best = Best()
         self.precision: Precision = options.precision
 
@@ -188,7 +189,7 @@ class _Run:
         # Batch norm saw other samples on every rank; rank 0's statistics count.
         self.world.share(self.module.state_dict().values())
         self.world.share(self.ema.state.values())
-        current = self._validate()
+        current = self.latest = self._validate()
         if not math.isfinite(current.loss):
             raise self._diverged("validation loss", current.loss, self.epoch, len(self.training))
         self.best.offer(current, self.epoch, self._kept())
