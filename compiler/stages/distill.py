@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.factory_code import file_sha256
 from edgekiln.compiler.pipeline.stage import Advance, StageContext
-from edgekiln.compiler.stages.training_options import FINE_RATE, Check, TrainingStage
+from edgekiln.compiler.stages.augmentation_options import Check
+from edgekiln.compiler.stages.training_options import FINE_RATE, TrainingStage
+from edgekiln.compiler.stages.training_phases import TrainingPhase, own
 from edgekiln.compiler.stages.uses_module import named_model
 from edgekiln.runtime.errors import ConfigError
 
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgekiln.compiler.training.context import TrainingContext
-    from edgekiln.compiler.training.fit import FitResult
+    from edgekiln.compiler.training.options import FitOptions
+    from edgekiln.compiler.training.run import FitResult
     from edgekiln.targets.profile import TargetProfile
 
 _RATE = 4e-3  # from random weights a training must go far in few epochs
@@ -31,6 +34,13 @@ class DistillStage(TrainingStage):
 
     epochs: int = field(
         default=16, metadata={"help": "Pass this many times over the training samples."}
+    )
+    phase: tuple[TrainingPhase, ...] = field(
+        default=(),
+        metadata={
+            "help": "Train in phases in place of --epochs, each epochs=N,KEY=VALUE,…: resolution, "
+            "learning-rate, shift, cutout, mixup, cutmix, augment-ops, augment-strength."
+        },
     )
     learning_rate: float | None = field(
         default=None,
@@ -66,6 +76,9 @@ class DistillStage(TrainingStage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for number, phase in enumerate(self.phase, start=1):
+            phase.check(f"distill: phase {number}")
+            self._in(phase)
         if self.teacher and self.training_step:
             raise ConfigError(
                 "distill: a teacher and a training-step of your own",
@@ -95,11 +108,7 @@ class DistillStage(TrainingStage):
             context.module,
             context.data,
             self.objective(context.data.task),
-            self.fit_options(
-                epochs=self.epochs,
-                default_rate=FINE_RATE if trained else _RATE,
-                seed=self.seed,
-            ),
+            self._options(FINE_RATE if trained else _RATE),
             # A stage that was killed goes on from there, for the scratch directory is its key's.
             checkpoint_path=ctx.scratch / "student.ckpt",
             teacher=teacher,
@@ -118,6 +127,36 @@ class DistillStage(TrainingStage):
         history = {**context.meta.history, "distill": metrics}
         save_module(dst, context.module, replace(context.meta, history=history))
         return metrics
+
+    def _in(self, phase: TrainingPhase) -> Self:
+        """The stage with what a phase says otherwise. Raises ConfigError: that is out of range."""
+        return replace(
+            self,
+            phase=(),
+            shift=own(phase.shift, self.shift),
+            augment_ops=own(phase.augment_ops, self.augment_ops),
+            augment_strength=own(phase.augment_strength, self.augment_strength),
+            cutout=own(phase.cutout, self.cutout),
+            mixup=own(phase.mixup, self.mixup),
+            cutmix=own(phase.cutmix, self.cutmix),
+        )
+
+    def _options(self, default_rate: float) -> "FitOptions":
+        from edgekiln.compiler.training.options import FitPhase
+
+        options = self.fit_options(epochs=self.epochs, default_rate=default_rate, seed=self.seed)
+        if not self.phase:
+            return options
+        phases = tuple(
+            FitPhase(
+                epochs=phase.epochs,
+                augment=self._in(phase).augmentation(),
+                resolution=phase.resolution,
+                learning_rate=phase.learning_rate,
+            )
+            for phase in self.phase
+        )
+        return replace(options, phases=phases, epochs=sum(phase.epochs for phase in phases))
 
     def _remarks(self, result: "FitResult", *, trained: bool) -> list[str]:
         """What the user should know about how training went."""

@@ -11,6 +11,7 @@ from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.pruning.budget import Budget, parse_budgets
 from edgekiln.compiler.pruning.importance import Criterion
 from edgekiln.compiler.pruning.schedule import Schedule
+from edgekiln.compiler.stages.augmentation_options import Check
 from edgekiln.compiler.stages.pruning_goals import (
     ON_TARGETS,
     PruningGoals,
@@ -18,7 +19,7 @@ from edgekiln.compiler.stages.pruning_goals import (
     target_costs,
 )
 from edgekiln.compiler.stages.pruning_rounds import RATE, PruningRounds
-from edgekiln.compiler.stages.training_options import FINE_RATE, Check, TrainingStage
+from edgekiln.compiler.stages.training_options import FINE_RATE, TrainingStage
 from edgekiln.compiler.stages.uses_module import named_model
 from edgekiln.runtime.errors import ConfigError
 

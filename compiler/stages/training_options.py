@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage
+from edgekiln.compiler.stages.augmentation_options import AugmentationOptions, Check
 from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.compiler.stages.uses_module import data_of_module, used_factory, used_functions
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import kebab
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.training.fit import FitOptions
     from edgekiln.compiler.training.loss import Objective
+    from edgekiln.compiler.training.options import FitOptions
     from edgekiln.targets.profile import TargetProfile
-
-# Whether an option's value is valid, and what to do if not: (name, valid, hint).
-Check = tuple[str, bool, str]
 
 # Trained weights are lost at the rate that random ones need: Adam moves each weight by about the
 # rate in every step, whatever its gradient.
@@ -25,7 +23,7 @@ FINE_RATE = 2e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingStage(Stage):
+class TrainingStage(AugmentationOptions, Stage):
     """A stage that trains a module; its fields are the options of training."""
 
     takes: ClassVar[tuple[Kind, ...]] = ("module",)
@@ -36,8 +34,12 @@ class TrainingStage(Stage):
     batch_size: int = field(
         default=32, metadata={"help": "Take this many samples a step, on each process."}
     )
-    optimizer: Literal["adamw", "sgd"] = field(
-        default="adamw", metadata={"help": "Step by AdamW, or by SGD with Nesterov momentum."}
+    optimizer: Literal["adamw", "sgd", "muon"] = field(
+        default="adamw",
+        metadata={
+            "help": "Step by AdamW, by SGD with Nesterov momentum, or by Muon, and AdamW for what "
+            "is no hidden layer's matrix."
+        },
     )
     learning_rate: float | None = field(
         default=None, metadata={"help": "Let the learning rate rise to this."}
@@ -52,8 +54,20 @@ class TrainingStage(Stage):
     warmup_epochs: float = field(
         default=1.0,
         metadata={
-            "help": "Let the learning rate rise for this many epochs; then it falls by a cosine."
+            "help": "Let the learning rate rise for this many epochs; then it falls as the "
+            "schedule says."
         },
+    )
+    schedule: Literal["cosine", "one-cycle", "linear", "constant", "plateau"] = field(
+        default="cosine",
+        metadata={
+            "help": "Let the learning rate fall by a cosine, by a cosine after a rise by one, in a "
+            "line to zero, never, or wherever validation stops to gain."
+        },
+    )
+    clip: float = field(
+        default=1.0,
+        metadata={"help": "Shorten gradients longer than this, all together; 0 shortens none."},
     )
     ema: float = field(
         default=0.98,
@@ -68,17 +82,6 @@ class TrainingStage(Stage):
     )
     patience: int = field(
         default=0, metadata={"help": "Stop after this many epochs without gain; 0 never does."}
-    )
-    shift: int = field(
-        default=2, metadata={"help": "Shift training images by up to this many pixels."}
-    )
-    flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
-    augment: str = field(
-        default="",
-        metadata={
-            "help": "Change each training batch by this function, package.module:function, of a "
-            "batch and a random generator (default: none)."
-        },
     )
     training_step: str = field(
         default="",
@@ -128,7 +131,8 @@ class TrainingStage(Stage):
             ("ema", 0 <= self.ema < 1, "give 0 (none) or a number below 1, such as 0.99"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "give a number from 0 to below 1"),
             ("patience", self.patience >= 0, "give 0 (never) or more"),
-            ("shift", self.shift >= 0, "give 0 or more pixels"),
+            ("clip", self.clip >= 0, "give 0 (none) or more"),
+            *self.checks_of_augmentation(),
             ("alpha", 0 <= self.alpha <= 1, "give a number from 0 to 1"),
             ("temperature", self.temperature > 0, "give a positive number, such as 4"),
         )
@@ -154,12 +158,12 @@ class TrainingStage(Stage):
         Args:
             default_rate: the learning rate where the user names none.
         """
-        from edgekiln.compiler.training.batches import Augment
-        from edgekiln.compiler.training.fit import FitOptions
-        from edgekiln.compiler.training.step import own_change
+        from edgekiln.compiler.training.options import FitOptions
 
         return FitOptions(
             epochs=epochs,
+            schedule=self.schedule,
+            clip=self.clip,
             batch_size=self.batch_size,
             optimizer=self.optimizer,
             # 0 is refused above, so "or" means None.
@@ -168,7 +172,7 @@ class TrainingStage(Stage):
             warmup_epochs=self.warmup_epochs,
             ema=self.ema,
             patience=self.patience,
-            augment=Augment(shift=self.shift, flip=self.flip, own=own_change(self.augment)),
+            augment=self.augmentation(),
             precision=self.precision,
             seed=seed,
         )

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from edgekiln.compiler.training.batches import Augment
-from edgekiln.compiler.training.fit import FitOptions, FitResult, fit
+from edgekiln.compiler.training.augment import Augment
+from edgekiln.compiler.training.fit import fit
 from edgekiln.compiler.training.loss import Objective
+from edgekiln.compiler.training.options import FitOptions
+from edgekiln.compiler.training.run import FitResult
 from edgekiln.compiler.training.score import SplitScore
 from edgekiln.models.data.dataset import Dataset, Split
 from edgekiln.models.tasks.heads import heads_of
