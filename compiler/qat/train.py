@@ -16,9 +16,11 @@ from edgekiln.compiler.qat.float_teacher import FloatTeacher, ends_of_model
 from edgekiln.compiler.qat.network import QuantizedNetwork
 from edgekiln.compiler.qat.samples import lessons
 from edgekiln.compiler.qat.write import to_model
-from edgekiln.compiler.training.batches import Augment, Batches
-from edgekiln.compiler.training.fit import FitOptions, fit
+from edgekiln.compiler.training.augment import Augment
+from edgekiln.compiler.training.batches import Batches
+from edgekiln.compiler.training.fit import fit
 from edgekiln.compiler.training.loss import Objective
+from edgekiln.compiler.training.options import FitOptions
 from edgekiln.runtime.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:

@@ -63,4 +63,5 @@ def _means(values: Values, axis: int) -> NDArray[np.float64]:
     ]
     count = sum(array.size // array.shape[axis] for array in values)
     total: NDArray[np.float64] = np.sum(sums, axis=0)
-    return total / count
+    mean: NDArray[np.float64] = total / count
+    return mean

@@ -128,7 +128,7 @@ def _learned(
 
     groups = len(rows.given)
     scale = now.scale.astype(np.float64)[:, None]
-    steps = in_rows(goal, product.axis).astype(np.float64) / scale
+    steps = in_rows(goal, product.axis) / scale
     by_group = (groups, -1, steps.shape[1])  # (groups, channels, a row's values)
     real = torch.from_numpy(steps.reshape(by_group).astype(np.float32))
     scales = torch.from_numpy(np.broadcast_to(now.scale[:, None], steps.shape)[:, :1].copy())
@@ -137,9 +137,7 @@ def _learned(
     layer = _Layer(real, scales, bias.reshape(groups, 1, -1), bounds)
     given, wanted = torch.from_numpy(rows.given), layer.cut(torch.from_numpy(rows.wanted))
     held = torch.arange(given.shape[1]) % _HELD_OUT == 0
-    before = torch.from_numpy(
-        in_rows(now.codes, product.axis).reshape(by_group).astype(np.float32)
-    )
+    before = torch.from_numpy(in_rows(now.codes, product.axis).reshape(by_group).astype(np.float32))
     codes = layer.learn(given[:, ~held], wanted[:, ~held], seed)
     if layer.error(codes, given[:, held], wanted[:, held]) >= layer.error(
         before, given[:, held], wanted[:, held]
@@ -195,7 +193,7 @@ class _Layer:
                 beta = _LAST_BETA + (_FIRST_BETA - _LAST_BETA) * (1 - progress)
                 loss = loss + _WEIGHT * (1 - (2 * up - 1).abs().pow(beta)).mean()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         with torch.no_grad():
             up = (_stretched(variable) >= 0.5).float()

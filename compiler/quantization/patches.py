@@ -62,9 +62,7 @@ def patches(
     return _of_images(window, given, wanted, rng)
 
 
-def _of_images(
-    window: _Window, given: Values, wanted: Values, rng: np.random.Generator
-) -> Patches:
+def _of_images(window: _Window, given: Values, wanted: Values, rng: np.random.Generator) -> Patches:
     rank = len(window.kernel)
     channels, outs = given[0].shape[1], wanted[0].shape[1]
     row = channels * int(np.prod(window.kernel))

@@ -65,6 +65,10 @@ class ModelWeights:
 
         return numpy_helper.to_array(self._tensors[name])
 
+    def real(self, name: str) -> NDArray[np.float64]:
+        """An initializer in double precision."""
+        return self[name].astype(np.float64)
+
     def __setitem__(self, name: str, array: NDArray[np.generic]) -> None:
         from onnx import numpy_helper
 
@@ -75,12 +79,12 @@ class ModelWeights:
         """The bias as real numbers; None where there is none."""
         if not product.bias_codes:
             return None
-        real = self[product.bias_codes].astype(np.float64) * self[product.bias_scale]
+        real = self.real(product.bias_codes) * self.real(product.bias_scale)
         return real.astype(np.float32)
 
     def set_bias(self, product: Product, bias: NDArray[np.floating]) -> None:
         """Round a bias to its codes, which keep their scale."""
-        codes = np.rint(bias.astype(np.float64) / self[product.bias_scale].astype(np.float64))
+        codes = np.rint(bias.astype(np.float64) / self.real(product.bias_scale))
         self[product.bias_codes] = np.clip(codes, _INT32.min, _INT32.max).astype(np.int32)
 
     def read(self, product: Product) -> RoundedWeights:
@@ -158,14 +162,12 @@ def real_weights(model: "onnx.ModelProto") -> dict[str, str]:
     return found
 
 
-def in_rows(weights: NDArray[np.generic], axis: int) -> NDArray[np.generic]:
+def in_rows(weights: NDArray[np.generic], axis: int) -> NDArray[np.float64]:
     """(channels, what each is multiplied with), from weights whose channels lie on `axis`."""
-    return np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
+    return np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1).astype(np.float64)
 
 
-def from_rows(
-    rows: NDArray[np.generic], shape: tuple[int, ...], axis: int
-) -> NDArray[np.generic]:
+def from_rows(rows: NDArray[np.generic], shape: tuple[int, ...], axis: int) -> NDArray[np.generic]:
     """The inverse of `in_rows`, for weights of `shape`."""
     turned = (shape[axis], *shape[:axis], *shape[axis + 1 :])
     return np.moveaxis(rows.reshape(turned), 0, axis)

@@ -22,14 +22,14 @@ _LEAST_SHARE = 0.5  # of the largest weight: 8 bits never want a smaller range
 _CANDIDATES = 51
 
 
-def mse_scales(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+def mse_scales(rows: NDArray[np.float64]) -> NDArray[np.float32]:
     """For each row of weights the scale with the least Σ (w − q(w))², of those that reach from the
     largest magnitude down to half of it; (channels,).
 
     The search over clipping thresholds is that of Banner et al., Post training 4-bit quantization
     of convolutional networks, 2019 (arXiv:1810.05723), section 2, on the weights themselves.
     """
-    most = np.abs(rows).max(axis=1).astype(np.float64)
+    most = np.abs(rows).max(axis=1)
     # Channels of zeros are exact at every scale.
     most[most == 0] = MOST_CODE
     best = np.full(len(rows), np.inf)
@@ -42,7 +42,8 @@ def mse_scales(rows: NDArray[np.floating]) -> NDArray[np.float32]:
         better = error < best
         best[better] = error[better]
         chosen[better] = scale[better, 0]
-    return chosen.astype(np.float32)
+    scales: NDArray[np.float32] = chosen.astype(np.float32)
+    return scales
 
 
 def rounded_by_mse(
@@ -57,7 +58,7 @@ def rounded_by_mse(
     floats, codes, names = ModelWeights(real), ModelWeights(quantized), real_weights(real)
     found = {}
     for product in products(quantized):
-        weights = floats[names[product.name]].astype(np.float64)
+        weights = floats[names[product.name]]
         rows = in_rows(weights, product.axis)
         scale = mse_scales(rows)
         rounded = np.clip(np.rint(rows / scale[:, None].astype(np.float64)), -MOST_CODE, MOST_CODE)

@@ -97,7 +97,7 @@ class PruneStage(TrainingStage):
         },
     )
     steps: int = field(default=1, metadata={"help": "Cut and recover in this many rounds."})
-    schedule: Schedule = field(
+    cut_schedule: Schedule = field(
         default="linear",
         metadata={
             "help": "Take the same amount in each round, most of it in the first ones (cubic), or "
