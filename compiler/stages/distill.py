@@ -11,6 +11,7 @@ from edgekiln.compiler.pipeline.stage import Advance, StageContext
 from edgekiln.compiler.stages.augmentation_options import Check
 from edgekiln.compiler.stages.training_options import FINE_RATE, TrainingStage
 from edgekiln.compiler.stages.training_phases import TrainingPhase, own
+from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.compiler.stages.uses_module import named_model
 from edgekiln.runtime.errors import ConfigError
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.compiler.training.options import FitOptions
     from edgekiln.compiler.training.run import FitResult
+    from edgekiln.compiler.training.score import SplitScore
+    from edgekiln.models.data.dataset import Dataset
     from edgekiln.targets.profile import TargetProfile
 
 _RATE = 4e-3  # from random weights a training must go far in few epochs
@@ -67,10 +70,25 @@ class DistillStage(TrainingStage):
         },
     )
 
+    add_data: str = field(
+        default="",
+        metadata={
+            "help": "Learn this data set, too, which the module does not know yet, without "
+            "forgetting its own (default: none)."
+        },
+    )
+    rehearsal: float = field(
+        default=0.3,
+        metadata={
+            "help": "With --add-data, see this part of the module's own samples again, from 0 to 1."
+        },
+    )
+
     def checks(self) -> tuple[Check, ...]:
         return (
             *super().checks(),
             ("epochs", self.epochs >= 1, "train for at least one epoch"),
+            ("rehearsal", 0 <= self.rehearsal <= 1, "give a part of the samples, from 0 to 1"),
             ("teacher_epochs", self.teacher_epochs >= 0, "give 0 or more"),
         )
 
@@ -90,11 +108,13 @@ class DistillStage(TrainingStage):
             **super().uses(src, target),
             "teacher": named_model(self.teacher),
             "init": file_sha256(self.init),
+            **{f"added_{name}": it for name, it in used_data(self.add_data, self.seed).items()},
         }
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.training.context import open_context
         from edgekiln.compiler.training.fit import fit
+        from edgekiln.compiler.training.rehearsal import open_added, rehearsed
         from edgekiln.compiler.training.transfer import load_matching_weights
         from edgekiln.models.artifact import save_module
 
@@ -104,9 +124,13 @@ class DistillStage(TrainingStage):
         # By the file's own history: a training that goes on from trained weights takes small steps.
         trained = bool(self.init) or any(stage in context.meta.history for stage in _TRAINS)
         teacher = self._teacher(context, ctx) if self.teacher else None
+        added = open_added(context, self.add_data, self.seed) if self.add_data else None
+        known = self._scores(context, added)
         result = fit(
             context.module,
-            context.data,
+            rehearsed(context.data, added, share=self.rehearsal, seed=self.seed)
+            if added
+            else context.data,
             self.objective(context.data.task),
             self._options(FINE_RATE if trained else _RATE),
             # A stage that was killed goes on from there, for the scratch directory is its key's.
@@ -123,10 +147,28 @@ class DistillStage(TrainingStage):
             **(result.start.metrics("val", "_before") if trained else {}),
             **result.score.metrics("val"),
         }
+        for what, after in self._scores(context, added).items():
+            metrics |= known[what].metrics(what, "_before") | after.metrics(what)
+            data = context.meta.data if what == "val" else self.add_data
+            ctx.notes.append(f"{data}: val {known[what]} before, {after} after")
         # It travels with the weights, so that a later stage knows that they are trained.
         history = {**context.meta.history, "distill": metrics}
         save_module(dst, context.module, replace(context.meta, history=history))
         return metrics
+
+    def _scores(
+        self, context: "TrainingContext", added: "Dataset | None"
+    ) -> "Mapping[str, SplitScore]":
+        """How good the module is on its own data and on what was added; {}: nothing was."""
+        from edgekiln.compiler.training.assess import validation_score
+
+        if added is None:
+            return {}
+        data = {"val": context, "added_val": replace(context, data=added)}
+        return {
+            what: validation_score(context.module, each, self.batch_size)
+            for what, each in data.items()
+        }
 
     def _in(self, phase: TrainingPhase) -> Self:
         """The stage with what a phase says otherwise. Raises ConfigError: that is out of range."""
@@ -168,7 +210,7 @@ class DistillStage(TrainingStage):
                 f"training made it worse: the weights it began with, val {result.start}, are kept; "
                 "lower --learning-rate"
             )
-        elif trained:
+        elif trained and not self.add_data:
             remarks.append(f"val {result.start} before, {result.score} after")
         return remarks
 

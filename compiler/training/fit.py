@@ -11,6 +11,7 @@ from edgekiln.compiler.training.logs import tensorboard
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.compiler.training.options import FitOptions
 from edgekiln.compiler.training.reproducible import reproducible, seed_everything
+from edgekiln.compiler.training.resolution import check_resolution
 from edgekiln.compiler.training.run import FitResult, Run
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def fit(
     for phase in options.all_phases:
         own_loss = objective.step is not None
         check_augment(phase.augment, data.train, objective.heads, own=own_loss)
+        check_resolution(module, data, phase.resolution)
     world = join()
     with reproducible():
         seed_everything(options.seed)
