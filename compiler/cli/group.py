@@ -13,6 +13,7 @@ from edgekiln.runtime.errors import EXIT_INTERRUPTED, EdgeKilnError
 COMMANDS = {
     "build": "edgekiln.compiler.cli.build:build",
     **dict.fromkeys(STAGES, "edgekiln.compiler.cli.stages:StageCommand"),
+    "sensitivity": "edgekiln.compiler.cli.sensitivity:sensitivity",
     "run": "edgekiln.compiler.cli.run:run",
     "verify": "edgekiln.compiler.cli.verify:verify",
     "tune": "edgekiln.compiler.cli.tune:tune",
