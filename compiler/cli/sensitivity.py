@@ -1,6 +1,6 @@
 """`edgekiln sensitivity`: which layers of a float model lose most when they become integer."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -52,7 +52,7 @@ def _run(
     state: tuple[str, ...],
     no_state: bool,
     stream: str,
-    **options: Any,  # of the types of the stage's fields
+    **options: object,  # of the types of the stage's fields
 ) -> None:
     import json
 
@@ -66,26 +66,26 @@ def _run(
 
     store = open_store(store_url)
     recipe = Recipe(
-        data=options["data"],
-        seed=options["seed"],
+        data=str(options["data"] or ""),
         shape=shape,
         constant=constant,
         state=state,
         no_state=no_state,
         stream=stream,
+        options={"sensitivity": options},
     )
     artifact = begin_stage(store, "quantize", src, recipe)
     with progress("sensitivity") as advance:
-        made = store.run(SensitivityStage(**options), artifact, None, advance)
+        made = store.run(recipe.stage(SensitivityStage, {}, {}), artifact, None, advance)
     report = codec.decode(SensitivityReport, json.loads(made.path.read_text(encoding="utf-8")))
     if as_json:
         print_json("edgekiln.sensitivity/1", report)
         return
     what = "alone is integer" if report.mode == "only" else "alone is float"
     click.echo(
-        f"{report.samples:,} validation samples; all layers integer: {report.sqnr_db:.1f} dB"
+        f"{report.samples:,} validation samples; SQNR {report.sqnr_db:.1f} dB with all layers "
+        f"integer, and where the layer {what}:\n"
     )
-    click.echo(f"the layer {what}:\n")
     columns([_head(report), *(_row(layer, report) for layer in report.layers)])
 
 
@@ -102,7 +102,7 @@ def _row(layer: "LayerSensitivity", report: "SensitivityReport") -> tuple[str, .
         layer.op,
         f"{layer.macs:,}" if layer.macs else "-",
         f"{layer.sqnr_db:.1f} dB",
-        *("-" if each is None else f"{-each:+.2f}" for each in lost),
+        *("-" if each is None else f"{0.0 - each:+.2f}" for each in lost),
     )
 
 
