@@ -13,7 +13,7 @@ from edgekiln.compiler.quantization.entropy import entropy_range
 from edgekiln.compiler.quantization.mse import mse_range
 from edgekiln.compiler.quantization.percentile import percentile_range
 from edgekiln.compiler.quantization.ranges import Histogram, Observer, Range
-from edgekiln.compiler.quantization.sqnr import LOST_DB
+from edgekiln.compiler.quantization.sqnr import ANY_SIGNAL_DB, LOST_DB
 from edgekiln.compiler.stages.quantized_training import QuantizedTraining
 from edgekiln.compiler.stages.uses_data import data_of_onnx, used_data
 from edgekiln.runtime.errors import AccuracyError, ConfigError, UnsupportedError
@@ -85,6 +85,7 @@ class QuantizeStage(QuantizedTraining):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 50.0 < self.percentile <= 100.0:
             raise ConfigError(
                 f"quantize: percentile = {self.percentile}", hint="take one above 50, up to 100"
@@ -121,13 +122,16 @@ class QuantizeStage(QuantizedTraining):
         if not structure.integer:
             raise _nothing_to_quantize(structure)
         trained: Mapping[str, float] = {}
+        least_db = self.accept_sqnr
         if self.qat_epochs:
             result = self.trained(quantized, model, feed, ctx)
             quantized, trained = result.model, result.metrics
             sqnr_db = _sqnr_db(model, quantized, feed)
+            # What learned from labels was chosen by them, and may differ from the float model.
+            least_db = ANY_SIGNAL_DB if result.learned_from_labels else least_db
         # Written so that NaN, which is above nothing, is refused.
-        if not sqnr_db >= self.accept_sqnr:
-            raise _signal_lost(sqnr_db, self.accept_sqnr)
+        if not sqnr_db >= least_db:
+            raise _signal_lost(sqnr_db, least_db)
         ctx.notes.extend(_notes(structure))
         io.save_model(quantized, dst)
         return {
