@@ -175,6 +175,7 @@ class _Build:
             "seed": recipe.seed,
             "program": self.name,
             "channel_multiple": self._channel_multiple(),
+            "budget_target": tuple(each.name for each in self.request.targets),
         }
         stage = recipe.stage(self.chain.stage(name), fitting, given)
         label = f"{name} {target.name}" if target else name
