@@ -9,7 +9,7 @@ from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.factory_code import file_sha256
 from edgekiln.compiler.pipeline.stage import Advance, StageContext
 from edgekiln.compiler.stages.augmentation_options import Check
-from edgekiln.compiler.stages.training_options import FINE_RATE, TrainingStage
+from edgekiln.compiler.stages.training_options import FINE_RATE, OTHER_RATES, TrainingStage
 from edgekiln.compiler.stages.training_phases import TrainingPhase, own
 from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.compiler.stages.uses_module import named_model
@@ -49,7 +49,7 @@ class DistillStage(TrainingStage):
         default=None,
         metadata={
             "help": f"Let the learning rate rise to this (default: {_RATE:g}; "
-            f"{FINE_RATE:g} where the weights are trained)."
+            f"{FINE_RATE:g} where the weights are trained; {OTHER_RATES})."
         },
     )
     teacher: str = field(
@@ -113,6 +113,7 @@ class DistillStage(TrainingStage):
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.training.context import open_context
+        from edgekiln.compiler.training.first_weights import initialize_by_samples
         from edgekiln.compiler.training.fit import fit
         from edgekiln.compiler.training.rehearsal import open_added, rehearsed
         from edgekiln.compiler.training.transfer import load_matching_weights
@@ -123,6 +124,8 @@ class DistillStage(TrainingStage):
             ctx.notes.extend(load_matching_weights(context.module, Path(self.init)))
         # By the file's own history: a training that goes on from trained weights takes small steps.
         trained = bool(self.init) or any(stage in context.meta.history for stage in _TRAINS)
+        if not trained:
+            initialize_by_samples(context.module, context.data)
         teacher = self._teacher(context, ctx) if self.teacher else None
         added = open_added(context, self.add_data, self.seed) if self.add_data else None
         known = self._scores(context, added)
@@ -217,6 +220,7 @@ class DistillStage(TrainingStage):
     def _teacher(self, student: "TrainingContext", ctx: StageContext) -> "nn.Module":
         """Load the teacher; one from the zoo knows nothing and is trained first."""
         from edgekiln.compiler.training import teacher as teachers
+        from edgekiln.compiler.training.first_weights import initialize_by_samples
         from edgekiln.compiler.training.fit import fit
         from edgekiln.compiler.training.loss import Objective
 
@@ -227,6 +231,7 @@ class DistillStage(TrainingStage):
         # A function of the user's may load weights that are trained; one of the zoo never does.
         if ":" in self.teacher or self.teacher_epochs == 0:
             return module
+        initialize_by_samples(module, student.data)
         result = fit(
             module,
             student.data,

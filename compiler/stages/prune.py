@@ -19,7 +19,7 @@ from edgekiln.compiler.stages.pruning_goals import (
     target_costs,
 )
 from edgekiln.compiler.stages.pruning_rounds import RATE, PruningRounds
-from edgekiln.compiler.stages.training_options import FINE_RATE, TrainingStage
+from edgekiln.compiler.stages.training_options import FINE_RATE, OTHER_RATES, TrainingStage
 from edgekiln.compiler.stages.uses_module import named_model
 from edgekiln.runtime.errors import ConfigError
 
@@ -124,7 +124,7 @@ class PruneStage(TrainingStage):
         default=None,
         metadata={
             "help": f"Let the learning rate rise to this (default: {RATE:g}; "
-            f"{FINE_RATE:g} where a cut cost little)."
+            f"{FINE_RATE:g} where a cut cost little; {OTHER_RATES})."
         },
     )
     training_step: str = field(
