@@ -108,16 +108,17 @@ def test_a_training_that_makes_it_worse_leaves_it_as_it_was(quantized, source, f
 
 def test_a_training_that_diverges_says_which_rate_to_lower(quantized, source, feed, tmp_path):
     wild = replace(QUICK, learning_rate=1e6)
-    with pytest.raises(TrainingError, match="^quantization-aware training diverged: ") as found:
+    with pytest.raises(TrainingError) as found:
         train(quantized, source, feed, tmp_path, wild)
+    assert found.value.message.startswith("quantization-aware training diverged: ")
     assert found.value.hint == "lower --qat-learning-rate, e.g. to 1e+05"
 
 
-def test_without_labels_the_float_model_teaches(skewed, source, handwriting, tmp_path):
+def test_without_labels_the_float_model_teaches(skewed, handwriting, tmp_path):
     path = tmp_path / "pictures.npy"
-    np.save(path, handwriting.x.numpy())
+    np.save(path, handwriting.x[:600].numpy())
     model, metrics, notes = quantize(
-        skewed, data=str(path), qat_epochs=6, qat_learning_rate=1e-2, qat_batch=16,
+        skewed, data=str(path), qat_epochs=3, qat_learning_rate=1e-2, qat_batch=16,
         accept_sqnr=-50.0,
     )  # fmt: skip
     assert metrics["val_accuracy_after_qat"] > metrics["val_accuracy_before_qat"]
@@ -139,13 +140,13 @@ def test_a_model_of_a_fixed_batch_is_taught_in_calls_of_that_batch(source, handw
 def test_losses_see_the_logits_in_front_of_a_softmax(source, handwriting):
     soft = onnx.ModelProto()
     soft.CopyFrom(source)
-    soft.graph.node.append(onnx.helper.make_node("Softmax", ["y"], ["p"], axis=1))
-    soft.graph.output[0].name = "p"
+    soft.graph.node.append(onnx.helper.make_node("Softmax", ["y"], ["chances"], axis=1))
+    soft.graph.output[0].name = "chances"
     takes = model_inputs.of_model(source)
     x = handwriting.x_test[:4]
     taught, plain = FloatTeacher(soft, takes)(x), FloatTeacher(source, takes)(x)
-    assert list(taught) == ["p"]
-    torch.testing.assert_close(taught["p"], plain["y"])
+    assert list(taught) == ["chances"]
+    torch.testing.assert_close(taught["chances"], plain["y"])
 
 
 def test_a_model_that_remembers_is_refused(quantized, source, feed, tmp_path):
@@ -157,19 +158,16 @@ def test_a_model_that_remembers_is_refused(quantized, source, feed, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"qat_epochs": -1},
-            "quantize: qat-epochs = -1, qat-batch = 64, qat-learning-rate = 0.001",
-        ),
-        ({"qat_batch": 0}, "quantize: qat-epochs = 0, qat-batch = 0, qat-learning-rate = 0.001"),
-        ({"qat_alpha": 1.5}, "quantize: qat-alpha = 1.5, qat-shift = 0"),
-        ({"qat_shift": -2}, "quantize: qat-alpha = 0.7, qat-shift = -2"),
+        ({"qat_epochs": -1}, "qat-epochs = -1, qat-batch = 64, qat-learning-rate = 0.001"),
+        ({"qat_batch": 0}, "qat-epochs = 0, qat-batch = 0, qat-learning-rate = 0.001"),
+        ({"qat_alpha": 1.5}, "qat-alpha = 1.5, qat-shift = 0"),
+        ({"qat_shift": -2}, "qat-alpha = 0.7, qat-shift = -2"),
     ],
 )
 def test_wrong_options_are_refused_by_name(options, message):
     with pytest.raises(ConfigError) as found:
         QuantizeStage(**options)
-    assert found.value.message == message
+    assert found.value.message == f"quantize: {message}"
 
 
 def test_an_operator_that_cannot_be_trained_is_refused_before_training(tmp_path):
