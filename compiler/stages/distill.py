@@ -140,6 +140,7 @@ class DistillStage(TrainingStage):
             checkpoint_path=ctx.scratch / "student.ckpt",
             teacher=teacher,
             advance=ctx.advance,
+            on_epoch=ctx.on_epoch,
             logs=ctx.logs / "student" if ctx.logs else None,
         )
         ctx.notes.extend(self._remarks(result, trained=trained))

@@ -1,51 +1,129 @@
 """Prune: a really smaller network, by cutting whole channels and recovering from it."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from edgekiln.compiler.pipeline.artifact import Artifact
-from edgekiln.compiler.pipeline.stage import Advance, StageContext
+from edgekiln.compiler.pipeline.stage import StageContext
+from edgekiln.compiler.pruning.budget import Budget, parse_budgets
+from edgekiln.compiler.pruning.importance import Criterion
+from edgekiln.compiler.pruning.schedule import Schedule
 from edgekiln.compiler.stages.augmentation_options import Check
+from edgekiln.compiler.stages.pruning_goals import (
+    ON_TARGETS,
+    PruningGoals,
+    asks_targets,
+    target_costs,
+)
+from edgekiln.compiler.stages.pruning_rounds import RATE, PruningRounds
 from edgekiln.compiler.stages.training_options import FINE_RATE, OTHER_RATES, TrainingStage
+from edgekiln.compiler.stages.uses_module import named_model
+from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from edgekiln.targets.profile import TargetProfile
 
-    from edgekiln.compiler.training.context import TrainingContext
-    from edgekiln.compiler.training.score import SplitScore
-
-# Enough for a ranking: the scores are means, and a batch costs as much as training on it.
-_GRADIENT_BATCHES = 16
-_RATE = 3e-3  # a network that a cut has ruined has far to go
-# What a cut costs, in accuracy or as the growth of the loss: at most where that is little, and at
-# least where it is worth a word.
-_LITTLE, _NOTABLE = 0.05, 0.01
+_RATIO = 0.5
+_NOTABLE = 0.01  # what a cut costs, in accuracy or as the growth of the loss, that is worth a word
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneStage(TrainingStage):
-    """Cut channels until some of the MACs are left; the unpruned network teaches the pruned."""
+    """Cut channels until the budgets are met; the unpruned network teaches the pruned."""
 
     name: ClassVar[str] = "prune"
     tools: ClassVar[tuple[str, ...]] = ("torch", "torch-pruning", "numpy")
 
-    ratio: float = field(
-        default=0.5, metadata={"help": "Keep this part of the multiply-accumulates; 1 keeps all."}
+    ratio: float | None = field(
+        default=None,
+        metadata={
+            "help": "Keep this part of the multiply-accumulates, as --budget macs=RATIO does; 1 "
+            f"keeps all (default: {_RATIO:g} where there is no budget)."
+        },
     )
-    importance: Literal["magnitude", "taylor", "fisher", "gradient-share"] = field(
+    budget: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Keep no more than this of a cost, KIND=AMOUNT: macs, parameters, bytes, arena "
+            "or latency, as a share (latency=0.5) or an amount (latency=2ms, bytes=64KiB); again "
+            "for more, all of which are met."
+        },
+    )
+    budget_target: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Hold budgets of bytes, arena and latency against the int8 program of this "
+            "target; again for more, of which each must meet them (default: a build's; alone, the "
+            "host)."
+        },
+    )
+    budget_device: str = field(
+        default="",
+        metadata={
+            "help": "Measure latencies on this device, a name or an address (default: here; "
+            "estimated for targets that cannot run here)."
+        },
+    )
+    importance: Criterion = field(
         default="magnitude",
         metadata={"help": "Choose the channels to cut by this measure of their importance."},
     )
+    sparsity_epochs: int = field(
+        default=0,
+        metadata={
+            "help": "Before the first cut, train for this many epochs with a penalty that draws "
+            "whole channels towards zero: the batch norms' scales, with importance = "
+            "batch-norm-scale, else all weights of a channel."
+        },
+    )
+    sparsity: float = field(
+        default=1e-4, metadata={"help": "Weigh that penalty by this against the loss."}
+    )
+    heads: Literal["narrow", "whole"] = field(
+        default="narrow",
+        metadata={
+            "help": "Of attention, make all heads narrower, or cut whole heads where that is "
+            "proven."
+        },
+    )
+    blocks: int = field(
+        default=0,
+        metadata={
+            "help": "First remove up to this many residual blocks whole, those that the loss "
+            "misses least; in several rounds an equal part in each."
+        },
+    )
     steps: int = field(default=1, metadata={"help": "Cut and recover in this many rounds."})
+    cut_schedule: Schedule = field(
+        default="linear",
+        metadata={
+            "help": "Take the same amount in each round, most of it in the first ones (cubic), or "
+            "the same part of what is there (geometric)."
+        },
+    )
     recovery_epochs: int = field(
         default=8, metadata={"help": "Train for this many epochs after each cut."}
+    )
+    recovery_share: float = field(
+        default=1.0,
+        metadata={
+            "help": "Of these train for this part only, rounded up, after each cut but the last."
+        },
+    )
+    teacher: str = field(
+        default="",
+        metadata={
+            "help": "Recover by the answers of this teacher, a .pt file or "
+            "package.module:factory, whose weights are trained (default: the unpruned network)."
+        },
     )
     learning_rate: float | None = field(
         default=None,
         metadata={
-            "help": f"Let the learning rate rise to this (default: {_RATE:g}; "
+            "help": f"Let the learning rate rise to this (default: {RATE:g}; "
             f"{FINE_RATE:g} where a cut cost little; {OTHER_RATES})."
         },
     )
@@ -83,36 +161,83 @@ class PruneStage(TrainingStage):
     seed: int = field(default=0, metadata={"help": "Draw the splits and the order by this seed."})
 
     def checks(self) -> tuple[Check, ...]:
+        parse_budgets(self.budget)
         return (
             *super().checks(),
-            ("ratio", 0 < self.ratio <= 1, "give the part of the MACs to keep, such as 0.5"),
+            (
+                "ratio",
+                self.ratio is None or 0 < self.ratio <= 1,
+                "give the part of the MACs to keep, such as 0.5",
+            ),
+            ("sparsity_epochs", self.sparsity_epochs >= 0, "give 0 (none) or more"),
+            ("sparsity", self.sparsity > 0, "give a positive number, such as 1e-4"),
+            ("blocks", self.blocks >= 0, "give 0 (none) or more"),
             ("steps", self.steps >= 1, "cut at least once, or skip the stage: --skip prune"),
             ("recovery_epochs", self.recovery_epochs >= 0, "give 0 (no training) or more"),
+            ("recovery_share", 0 <= self.recovery_share <= 1, "give a part, from 0 to 1"),
             ("channel_multiple", self.channel_multiple >= 1, "give 1 or more"),
+            (
+                "teacher",
+                not self.teacher or ":" in self.teacher or Path(self.teacher).suffix == ".pt",
+                "a model of the zoo knows nothing yet: train it, and give its .pt file",
+            ),
         )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.teacher and self.training_step:
+            raise ConfigError(
+                "prune: a teacher and a training-step of your own",
+                hint="a step gets the model and a batch: let it ask the teacher itself",
+            )
+
+    def budgets(self) -> tuple[Budget, ...]:
+        """All that may be left, the ratio's and the others'. Raises ConfigError."""
+        ratio = _RATIO if self.ratio is None and not self.budget else self.ratio
+        of_ratio = () if ratio is None else (f"macs={ratio}",)
+        return parse_budgets((*of_ratio, *self.budget))
+
+    def settled(self, src: Artifact | None) -> Self:
+        settled = super().settled(src)
+        # What no budget asks for is no part of the key: builds for other targets share the work.
+        kinds = {budget.kind for budget in self.budgets()}
+        asked = not kinds.isdisjoint(ON_TARGETS)
+        return replace(
+            settled,
+            budget_target=self.budget_target if asked else (),
+            budget_device=self.budget_device if "latency" in kinds else "",
+        )
+
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:
+        own = {**super().uses(src, target), "teacher": named_model(self.teacher)}
+        if not asks_targets(self.budgets(), self.budget_target):
+            return own
+        return {**own, **target_costs().used(self.budget_target)}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.training.assess import validation_score
         from edgekiln.compiler.training.context import open_context
-        from edgekiln.compiler.training.teacher import frozen_copy
         from edgekiln.models import cost
         from edgekiln.models.artifact import save_module
 
         context = open_context(src.path, self.data, self.seed, ctx.allow)
         before = cost.count(context.module, *context.sample)
-        module, teacher = context.module, frozen_copy(context.module)  # cuts are made in place
-        score_before = validation_score(teacher, context, self.batch_size)
-        for step in range(self.steps if self.ratio < 1 else 0):
-            # Equal parts of what is to go: the same number of MACs in every round.
-            kept = 1 - (1 - self.ratio) * (step + 1) / self.steps
-            module = self._round(
-                step,
-                replace(context, module=module),
-                teacher,
-                ctx,
-                budget=int(before.macs * kept),
-                aim=score_before,
-            )
+        score_before = validation_score(context.module, context, self.batch_size)
+        asks = asks_targets(self.budgets(), self.budget_target)
+        goals = PruningGoals(
+            context=replace(context, module=copy.deepcopy(context.module)),
+            ctx=ctx,
+            budgets=self.budgets(),
+            targets=target_costs().profiles(self.budget_target) if asks else (),
+            device=self.budget_device,
+            multiple=self.channel_multiple,
+            data=self.data,
+            seed=self.seed,
+        )
+        if not goals.all_may_stay:
+            rounds = PruningRounds(stage=self, context=context, goals=goals, ctx=ctx)
+            context = replace(context, module=rounds.run(aim=score_before))
+        module = context.module
         after = cost.count(module, *context.sample)
         score_after = validation_score(module, context, self.batch_size)
         if score_after.is_worse_than(score_before, _NOTABLE):
@@ -120,98 +245,20 @@ class PruneStage(TrainingStage):
                 f"pruning made it worse: val {score_before} before, {score_after} after; "
                 "raise --ratio or --recovery-epochs"
             )
-        if after.macs > self.ratio * before.macs:
-            ctx.notes.append(
-                f"{after.macs / before.macs:.3f} of the MACs are left, {self.ratio:g} were asked "
-                f"for: no more blocks of {self.channel_multiple} channels may be cut"
-            )
+        ctx.notes.extend(goals.missed(module))
         metrics = {
             "macs_before": before.macs,
             "macs_after": after.macs,
             "macs_ratio": after.macs / before.macs,
             "parameters_before": before.parameters,
             "parameters_after": after.parameters,
+            **goals.metrics(module),
             **score_before.metrics("val", "_before"),
             **score_after.metrics("val"),
         }
+        for note, figures in goals.compared(context):
+            ctx.notes.append(note)
+            metrics = {**figures, **metrics}  # of several targets the first
         history = {**context.meta.history, "prune": metrics}
         save_module(dst, module, replace(context.meta, history=history))
         return metrics
-
-    def _round(
-        self,
-        step: int,
-        context: "TrainingContext",
-        teacher: "nn.Module",
-        ctx: StageContext,
-        *,
-        budget: int,
-        aim: "SplitScore",
-    ) -> "nn.Module":
-        """Cut to `budget` MACs and recover towards `aim`, the score of the unpruned network.
-
-        A finished round is read from the scratch directory.
-        """
-        from edgekiln.compiler.pruning.importance import weight_scores
-        from edgekiln.compiler.pruning.shrink import shrink, survey
-        from edgekiln.compiler.training.assess import losses_on_batches, validation_score
-        from edgekiln.compiler.training.distributed import join
-        from edgekiln.compiler.training.fit import fit
-        from edgekiln.models.artifact import load_module, save_module
-
-        label = f"cut {step + 1}/{self.steps}"
-        ctx.advance(0, 1, f"{label}: proving which channels can go")
-        module, samples = context.module, context.samples
-        # Again in each round: what a cut left may let other channels go.
-        found = survey(module, samples, self.keep)
-        ctx.notes.extend(note for note in found.kept if note not in ctx.notes)
-        if not found.proven:
-            ctx.notes.append("nothing was cut: no group of channels may be")
-            return module
-        # A killed stage goes on behind its last whole round.
-        done = ctx.scratch / f"round-{step}.pt"
-        if done.exists():
-            return load_module(done, {context.meta.factory})[0]
-        losses = losses_on_batches(
-            context, batch_size=self.batch_size, seed=self.seed, count=_GRADIENT_BATCHES
-        )
-        scores = weight_scores(module, self.importance, losses)
-        ctx.notes.extend(
-            shrink(
-                module,
-                samples,
-                found.proven,
-                scores,
-                budget=budget,
-                multiple=self.channel_multiple,
-            )
-        )
-        if self.recovery_epochs:
-            # A cut that cost little is healed at the rate for trained weights, which loses none
-            # of them.
-            little = not validation_score(module, context, self.batch_size).is_worse_than(
-                aim, _LITTLE
-            )
-            fit(
-                module,
-                context.data,
-                self.objective(context.data.task),
-                self.fit_options(
-                    epochs=self.recovery_epochs,
-                    default_rate=FINE_RATE if little else _RATE,
-                    seed=self.seed + step,  # another order in every round
-                ),
-                checkpoint_path=ctx.scratch / f"round-{step}.ckpt",
-                teacher=None if self.training_step else teacher,
-                advance=_labelled(label, ctx.advance),
-                logs=ctx.logs / f"round-{step}" if ctx.logs else None,
-            )
-        # Of several processes one writes for all.
-        if join().rank == 0:
-            ctx.scratch.mkdir(parents=True, exist_ok=True)
-            save_module(done, module, context.meta)
-        return module
-
-
-def _labelled(label: str, advance: Advance) -> Advance:
-    return lambda done, total, text: advance(done, total, f"{label}: {text}")

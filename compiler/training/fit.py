@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.pipeline.stage import Advance, silent
+from edgekiln.compiler.pipeline.stage import Advance, OnEpoch, silent, unwatched
 from edgekiln.compiler.training import checkpoint
 from edgekiln.compiler.training.augment import check_augment
 from edgekiln.compiler.training.distributed import join
@@ -29,6 +29,7 @@ def fit(
     checkpoint_path: Path,
     teacher: "nn.Module | None" = None,
     advance: Advance = silent,
+    on_epoch: OnEpoch = unwatched,
     logs: Path | None = None,
 ) -> FitResult:
     """Train `module` in place; it ends with the weights of the epoch best on the validation split.
@@ -51,12 +52,12 @@ def fit(
         seed_everything(options.seed)
         run = Run(module, data, objective, options, teacher=teacher, world=world)
         run.resume(checkpoint_path)
-        directory = logs if world.rank == 0 else None
-        with tensorboard(directory, start=run.epoch + 1) as log:
+        with tensorboard(logs if world.rank == 0 else None, start=run.epoch + 1) as log:
             while not run.finished:
                 log(run.epoch + 1, run.one_epoch(advance))
                 if world.rank == 0:
                     checkpoint.save(checkpoint_path, run.state())
                 # Nobody goes on before the checkpoint is written.
                 world.wait()
+                on_epoch(run.epoch, run.latest.value)
         return run.finish()

@@ -50,6 +50,8 @@ class FitOptions:
     phases: Sequence[FitPhase] = ()
     precision: Precision = "float32"
     seed: int = 0
+    # False: the last epoch's weights are kept, whatever the validation split says of them.
+    keep_best: bool = True
 
     def phase_at(self, epoch: int) -> FitPhase:
         """The phase that an epoch, counted from 0, belongs to."""

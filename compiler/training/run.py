@@ -93,7 +93,7 @@ class Run:
         )
         self.plateau = Plateau()
         self.epoch = 0
-        self.start = SplitScore(math.nan)
+        self.start = self.latest = SplitScore(math.nan)
         self.best = Best()
         self.precision: Precision = options.precision
 
@@ -162,7 +162,7 @@ class Run:
         # Batch norm saw other samples on every rank; rank 0's statistics count.
         self.world.share(self.module.state_dict().values())
         self.world.share(self.ema.state.values())
-        current = self._validate()
+        current = self.latest = self._validate()
         if not math.isfinite(current.loss):
             raise self._diverged("validation loss", current.loss, self.epoch, len(self.training))
         self.best.offer(current, self.epoch, self._kept())
@@ -180,7 +180,8 @@ class Run:
     def finish(self) -> FitResult:
         """Put the best weights into the module, on the CPU, in evaluation mode."""
         if self.best.state:
-            self.module.load_state_dict(self.best.state)
+            kept = self.best.state if self.options.keep_best else self._kept()
+            self.module.load_state_dict(kept)
         self.module.eval()
         for network in self._networks:
             set_channels_last(network.cpu(), to=False)
