@@ -109,7 +109,7 @@ def _lost(score: Measured, rung: Rung) -> str:
     lost = rung.lost[score.label]
     if lost is None:
         return "the float model has 0"
-    return f"{-lost:+.2f} {score.metric.loss_unit}"
+    return f"{0.0 - lost:+.2f} {score.metric.loss_unit}"
 
 
 def write_ladder(model: "onnx.ModelProto", ladder: Ladder) -> None:
