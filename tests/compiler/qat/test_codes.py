@@ -145,16 +145,20 @@ def test_sums_that_float32_does_not_hold_are_exact(tmp_path: Path) -> None:
 def test_a_sum_rounds_as_the_program_does_whichever_operand_it_leads_with(
     tmp_path: Path, own: bool
 ) -> None:
-    """A convolution that the sum alone reads is added to before it is stored."""
+    """A convolution that the sum alone reads is added to before it is stored. A sixth and a third
+    of the steps are added, so that the roundings decide every sum that is half a step.
+    """
     m = QdqModel(seed=5)
-    x = m.q(m.input("x", 1, 8, 24, 24), scale=0.031, zero=3)
-    conv = m.q(m.conv(x, 8, 8, 1, 1, out="conv"), scale=0.0371, zero=-9)
-    y = m.q(m.op("Add", x, conv, out="sum"), scale=0.0371 + 0.031, zero=4)
+    x = m.q(m.input("x", 1, 8, 24, 24), scale=0.2, zero=3)
+    conv = m.q(m.conv(x, 8, 8, 1, 1, out="conv"), scale=0.1, zero=-9)
+    y = m.q(m.op("Add", x, conv, out="sum"), scale=0.6, zero=4)
     outputs = (y,) if own else (y, m.op("MaxPool", conv, out="max", kernel_shape=[2, 2]))
     path = m.save(tmp_path / "net.onnx", *outputs)
-    found = differing(path, QuantizedNetwork(io.load_model(path)))
+    network = QuantizedNetwork(io.load_model(path))
+    found = differing(path, network)
     assert found["sum_q"] == 0
     assert not any(found.values())
+    assert [node.leading for node in network.graph.nodes if node.proto.op_type == "Add"] == [own]
 
 
 def test_moves_take_the_codes_along(tmp_path: Path) -> None:
