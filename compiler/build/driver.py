@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgekiln.compiler.build import resolve, scoring
 from edgekiln.compiler.build.chain import CHAIN, Chain
+from edgekiln.compiler.build.price import price
 from edgekiln.compiler.build.recipe import Precision, Recipe
 from edgekiln.compiler.build.result import BuildResult, Step, TargetResult, finite
 from edgekiln.compiler.environment import doctor, toolchain
@@ -17,7 +18,7 @@ from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.compiler.evaluation.report import Evaluation
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.atomic_io import copy_out, writable
-from edgekiln.compiler.pipeline.stage import Advance
+from edgekiln.compiler.pipeline.stage import Advance, OnEpoch, unwatched
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.models.data.options import with_task
 from edgekiln.runtime import codec, host
@@ -47,6 +48,7 @@ class Request:
     min_sqnr_db: float | None = None  # against the float model
     trial_s: float = 1.0  # length of a latency trial; 0: measure none
     logs: Path | None = None  # where training curves go
+    watch: Callable[[str], OnEpoch] = lambda _stage: unwatched  # who is told of a stage's epochs
     check_ir: bool = False  # check the graph after each pass
     dump_ir: Path | None = None  # where the graphs go as text
 
@@ -67,12 +69,12 @@ def build(request: Request, store: Store, progress: Progress, chain: Chain = CHA
         toolchain.require(target)
     if not writable(request.out.absolute()):
         raise StorageError(f"{request.out} cannot be written", "choose another directory by --out")
-    return _Build(request, store, progress, chain).run()
+    return Build(request, store, progress, chain).run()
 
 
 def shared_artifacts(request: Request, store: Store, progress: Progress) -> Mapping[Kind, Artifact]:
     """What a build makes before it comes to its targets, by kind; unscored."""
-    under_way = _Build(request, store, progress, CHAIN)
+    under_way = Build(request, store, progress, CHAIN)
     artifact = under_way.start()
     made = {artifact.kind: artifact}
     for name in under_way.shared_stages(artifact):
@@ -81,7 +83,7 @@ def shared_artifacts(request: Request, store: Store, progress: Progress) -> Mapp
     return made
 
 
-class _Build:
+class Build:
     """One build under way: its steps so far."""
 
     def __init__(self, request: Request, store: Store, progress: Progress, chain: Chain) -> None:
@@ -99,6 +101,8 @@ class _Build:
 
     def run(self) -> BuildResult:
         artifact = self.start()
+        if resolve.is_file(self.request.model):
+            self._record("input", artifact, None)
         for name in self.shared_stages(artifact):
             artifact = self._stage(name, artifact)
         targets = tuple(self._target(target, artifact) for target in self.request.targets)
@@ -114,7 +118,7 @@ class _Build:
         )
 
     def start(self) -> Artifact:
-        """The input as an artifact, scored if it is the user's own model."""
+        """The input as an artifact."""
         request = self.request
         with self.progress("input") as advance:
             artifact = resolve.start(
@@ -144,11 +148,10 @@ class _Build:
             )
         if resolve.is_file(request.model):
             self.done = self.chain.done_stages(artifact)
-            self._record("input", artifact, None)
         return artifact
 
     def shared_stages(self, artifact: Artifact) -> Iterator[str]:
-        """Run the stages from where the input stands to the model that is compiled."""
+        """The stages from where the input stands to the model that is compiled."""
         left_out = PER_TARGET if self.request.precision == "int8" else (*PER_TARGET, "quantize")
         order = [name for name in self.chain.stages if name not in left_out]
         taking = (i for i, name in enumerate(order) if artifact.kind in self._takes(name))
@@ -169,18 +172,30 @@ class _Build:
     def run_stage(
         self, name: str, src: Artifact, target: TargetProfile | None, **given: object
     ) -> Artifact:
+        """What a stage makes of `src`, found or made, and unscored."""
         recipe = self.request.recipe
         fitting = {
             "data": self.data,
             "seed": recipe.seed,
             "program": self.name,
             "channel_multiple": self._channel_multiple(),
+            **self._control(name),
             "budget_target": tuple(each.name for each in self.request.targets),
         }
         stage = recipe.stage(self.chain.stage(name), fitting, given)
         label = f"{name} {target.name}" if target else name
         with self.progress(label) as advance:
-            return self.store.run(stage, src, target, advance, self.request.logs, self.allow)
+            on_epoch, logs = self.request.watch(name), self.request.logs
+            return self.store.run(stage, src, target, advance, logs, self.allow, on_epoch)
+
+    def _control(self, name: str) -> dict[str, object]:
+        """Quantization meets what it may lose by itself; other stages are stopped when they lose
+        more.
+        """
+        if name != "quantize" or not (self.request.max_drops and self.labelled):
+            return {}
+        left = scoring.drop_left(self.steps, self.request.max_drops)
+        return {"max_drop": left, "validation": self.data}
 
     def _channel_multiple(self) -> int:
         """Pruned widths must fill the vectors of every target."""
@@ -206,6 +221,7 @@ class _Build:
             macs=costs.macs,
             metrics=finite(artifact.metrics),
             notes=artifact.notes,
+            ladder=self.chain.ladder_of(artifact),
             remark="; ".join(filter(None, (artifact.remark, doubt))),
             wall_s=artifact.wall_s,
             cached=artifact.cached,
@@ -253,7 +269,9 @@ class _Build:
         copy_out(bundle.path, path)
         result = self.chain.target_result(target, path, bundle.sha256)
         latencies, unmeasured = self._measure(target, path)
-        return replace(result, latencies=latencies, unmeasured=unmeasured)
+        real, trial_s = self.artifacts.get("onnx"), self.request.trial_s
+        paid = price(self.run_stage, self.steps, real, lib, target, latencies, trial_s)
+        return replace(result, latencies=latencies, unmeasured=unmeasured, price=paid)
 
     def _inspect(self, target: TargetProfile, model: Artifact) -> None:
         """Check the compiler's graphs and write them out, as far as that was asked for."""

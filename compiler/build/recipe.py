@@ -13,6 +13,8 @@ allow-factories = ["nets:tiny"]  # that module files may name, besides the zoo's
 skip = ["prune"]            # stages to leave out
 [distill]
 epochs = 12
+[sweep]                     # what `edgekiln sweep` may try; a build leaves it aside
+"distill.alpha" = [0.5, 0.7, 0.9]
 """
 
 import importlib
@@ -33,6 +35,7 @@ from edgekiln.runtime.typed import convert, did_you_mean, kebab
 S = TypeVar("S", bound=Stage)
 
 Precision = Literal["int8", "float32"]  # of a program's numbers
+SWEEP = "sweep"  # the section of what is tried, which the sweep itself reads
 CALIBRATES = "quantize"  # the stage that `calibrate` goes to
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 MAX_SEED = 2**32 - 1  # numpy's legacy generator, which users' modules may draw from, takes no more
@@ -85,6 +88,7 @@ class Recipe:
     allow_factories: tuple[str, ...] = ()
     # stage → field → value; values have the types of the fields
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sweep: Mapping[str, object] = field(default_factory=dict)  # as TOML has it
 
     def stage(self, cls: type[S], fitting: Mapping[str, object], given: Mapping[str, object]) -> S:
         """The stage with this recipe's options.
@@ -149,14 +153,17 @@ def parse(table: Mapping[str, object], where: str) -> Recipe:
     for key, value in table.items():
         if key in SHARED:
             shared[key.replace("-", "_")] = _value(key, value, SHARED[key], where)
-        elif key in STAGES:
+        elif key in STAGES or key == SWEEP:
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{where}: {key} must be a section", f"write [{key}]")
-            options[key] = _section(key, value, f"{where}: [{key}]")
+            if key == SWEEP:
+                shared[SWEEP] = value
+            else:
+                options[key] = _section(key, value, f"{where}: [{key}]")
         else:
             raise ConfigError(
                 f"{where}: unknown section or key {key!r}",
-                did_you_mean(key, (*SHARED, *STAGES), what="a recipe has"),
+                did_you_mean(key, (*SHARED, *STAGES, SWEEP), what="a recipe has"),
             )
     check_skip(shared.get("skip", ()), where)
     return with_its_task(Recipe(options=options, **shared))

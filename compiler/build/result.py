@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.compiler.packaging.report import StageReport
+from edgekiln.runtime.hints import ABSENT_WHEN_EMPTY
 from edgekiln.runtime.host import Machine
 from edgekiln.runtime.manifest import Footprint
 
@@ -45,6 +46,17 @@ class FloatOp:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DropPrice:
+    """What a program pays for a limit on what may be lost: it and the program without the limit."""
+
+    float_layers: tuple[str, ...]
+    bytes: int  # code and weights
+    plain_bytes: int
+    median_s: float | None = None  # of a call; None where it cannot be measured
+    plain_median_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TargetResult:
     """The bundle for one target."""
 
@@ -61,6 +73,8 @@ class TargetResult:
     footprint: Footprint | None = None  # of a microcontroller's memories
     latencies: tuple[Latency, ...] = ()
     unmeasured: str = ""  # why there are no latencies
+    # Of a quantization that left layers float to lose no more than it may.
+    price: DropPrice | None = field(default=None, metadata=ABSENT_WHEN_EMPTY)
 
 
 @dataclass(frozen=True, kw_only=True)

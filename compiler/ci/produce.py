@@ -12,8 +12,8 @@ from edgekiln.compiler.ci.job import Task, empty, make, measure
 from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.publish import replaced
 from edgekiln.compiler.ci.result import CiResult, Failure, JobResult
-from edgekiln.compiler.ci.worker_pool import WorkerCrash, WorkerPool
 from edgekiln.compiler.pipeline.remote_store import open_store
+from edgekiln.compiler.pipeline.worker_pool import WorkerCrash, WorkerPool
 from edgekiln.runtime.errors import MismatchError
 from edgekiln.runtime.signature import require_file
 

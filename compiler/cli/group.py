@@ -13,6 +13,8 @@ from edgekiln.runtime.errors import EXIT_INTERRUPTED, EdgeKilnError
 COMMANDS = {
     "build": "edgekiln.compiler.cli.build:build",
     **dict.fromkeys(STAGES, "edgekiln.compiler.cli.stages:StageCommand"),
+    "sweep": "edgekiln.compiler.cli.sweep:sweep",
+    "sensitivity": "edgekiln.compiler.cli.sensitivity:sensitivity",
     "run": "edgekiln.compiler.cli.run:run",
     "verify": "edgekiln.compiler.cli.verify:verify",
     "prune-sensitivity": "edgekiln.compiler.cli.prune_sensitivity:prune_sensitivity",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models.tasks.heads import Head
-from edgekiln.models.tasks.tally import Measured, Tally, outputs_by_head
+from edgekiln.models.tasks.tally import Measured, Tally, in_rows, outputs_by_head
 from edgekiln.models.tasks.task import Arrays, OutputFacts
 from edgekiln.runtime.errors import InputError
 
@@ -24,16 +24,16 @@ class Costs:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(Costs):
-    """The report of one model on the test split."""
+    """The report of one model on held-out samples: the test split, or that for choices."""
 
     measured: tuple[Measured, ...]  # of each head, the metrics of its task
     n: int  # samples
-    of: int  # samples in the test split; more than `n`, where an emulator takes too long
+    of: int  # samples in the split; more than `n`, where an emulator takes too long
     predictions_sha256: str
 
 
 class Examination:
-    """A model's answers to the first samples of the test split, batch by batch."""
+    """A model's answers to the first samples of a split, batch by batch."""
 
     def __init__(
         self, name: str, heads: Sequence[Head], facts: Mapping[str, OutputFacts], targets: Arrays
@@ -43,7 +43,7 @@ class Examination:
         Args:
             name: of the data set.
             facts: of each head, by name.
-            targets: of the whole test split: (N, …) by head.
+            targets: of the whole split: (N, …) by head.
         """
         self._name = name
         self._heads, self._facts, self._targets = heads, facts, targets
@@ -57,7 +57,7 @@ class Examination:
             InputError: they are no answers to the targets.
         """
         own = [
-            [_in_rows(each, count) for each in of_head]
+            [in_rows(each, count) for each in of_head]
             for of_head in outputs_by_head(self._heads, outputs)
         ]
         for head, told in zip(self._heads, own, strict=True):
@@ -65,7 +65,7 @@ class Examination:
         self._lost += int(np.any([_nan(told) for told in own], axis=0).sum())
         part = slice(self._count, self._count + count)
         self._count += count
-        rows = {name: _in_rows(x, count) for name, x in inputs.items()}
+        rows = {name: in_rows(x, count) for name, x in inputs.items()}
         self._tally.add(own, rows, {name: y[part] for name, y in self._targets.items()})
 
     def report(self, costs: Costs) -> Evaluation:
@@ -77,7 +77,7 @@ class Examination:
         """
         if self._lost:
             raise InputError(
-                f"the model's outputs are NaN on {self._lost} of {self._count} test samples",
+                f"the model's outputs are NaN on {self._lost} of {self._count} held-out samples",
                 hint="check its weights, and the data's scale, mean and std",
             )
         digest = hashlib.sha256()
@@ -92,15 +92,6 @@ class Examination:
             of=len(next(iter(self._targets.values()))),
             predictions_sha256=digest.hexdigest(),
         )
-
-
-def _in_rows(array: NDArray[np.generic], count: int) -> NDArray[np.generic]:
-    """An array with a row a sample, and floats in float32."""
-    if array.dtype.kind == "f":
-        array = array.astype(np.float32, copy=False)
-    if array.ndim and len(array) == count:
-        return array
-    return array.reshape(count, -1) if array.size % count == 0 and count > 1 else array[None]
 
 
 def _nan(outputs: Sequence[NDArray[np.generic]]) -> NDArray[np.bool_]:

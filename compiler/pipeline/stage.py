@@ -15,8 +15,18 @@ if TYPE_CHECKING:
 Advance = Callable[[int, int, str], None]
 
 
+# OnEpoch(epoch, value): called after each epoch of the training that a stage is for, counted from
+# 1, with a number that is higher where the network is better on the validation split. What it
+# raises ends the stage.
+OnEpoch = Callable[[int, float], None]
+
+
 def silent(_done: int, _total: int, _text: str) -> None:
     """Progress for callers that show none."""
+
+
+def unwatched(_epoch: int, _value: float) -> None:
+    """Epochs for callers that let every training go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +35,7 @@ class StageContext:
 
     target: "TargetProfile | None" = None  # set only for stages with `uses_target`
     advance: Advance = silent
+    on_epoch: OnEpoch = unwatched
     # Where what can be made again may be kept, such as machine code; None: nowhere.
     objects: Path | None = None
     # Survives a killed run of the same key, for checkpoints: same key, same options, same input.

@@ -27,7 +27,14 @@ from edgekiln.compiler.pipeline.key import FORMAT, key_of, recipe_of
 from edgekiln.compiler.pipeline.layout import Layout
 from edgekiln.compiler.pipeline.places import note_place
 from edgekiln.compiler.pipeline.record import RECORD, DamagedError, StoredRecord, parse_record
-from edgekiln.compiler.pipeline.stage import Advance, Stage, StageContext, silent
+from edgekiln.compiler.pipeline.stage import (
+    Advance,
+    OnEpoch,
+    Stage,
+    StageContext,
+    silent,
+    unwatched,
+)
 from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,12 +67,13 @@ class Store(Layout):
         advance: Advance = silent,
         logs: Path | None = None,
         allow: frozenset[str] = frozenset(),
+        on_epoch: OnEpoch = unwatched,
     ) -> Artifact:
         """The artifact that `stage` makes of `src`: found, or made now.
 
         A stage that begins a chain takes no input; its `run` is given `NOTHING`. Training curves
         go below `logs`; what is found leaves none. `allow` names the factories, besides the zoo's,
-        that files may ask for.
+        that files may ask for; `on_epoch` is told of what is trained now.
 
         Raises:
             EdgeKilnError: from the stage; StorageError when the disk is full or read-only.
@@ -83,8 +91,8 @@ class Store(Layout):
                 context = StageContext(
                     # What is not in the key is not passed to `run`.
                     target=target if stage.uses_target else None,
-                    advance=advance, scratch=scratch, objects=self.compiled, allow=allow,
-                    logs=logs / stage.name if logs else None,
+                    advance=advance, on_epoch=on_epoch, scratch=scratch, objects=self.compiled,
+                    allow=allow, logs=logs / stage.name if logs else None,
                 )  # fmt: skip
                 try:
                     metrics = stage.run(given, dst, context)

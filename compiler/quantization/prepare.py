@@ -1,5 +1,6 @@
 """Rewrites any float ONNX model into one that the quantizer understands."""
 
+import itertools
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -135,9 +136,13 @@ def _simplify(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _name_nodes(model: "onnx.ModelProto") -> None:
-    """ONNX Runtime and `exclude` know nodes by name; the tensor that a node makes is unique."""
+    """ONNX Runtime and `exclude` know nodes by name; the tensor that a node makes is unique, but
+    may be the name of another node.
+    """
     taken: set[str] = set()
     for node in model.graph.node:
         if not node.name or node.name in taken:
-            node.name = node.output[0]
+            numbered = (f"{node.output[0]}_{count}" for count in itertools.count(2))
+            names = itertools.chain([node.output[0]], numbered)
+            node.name = next(name for name in names if name not in taken)
         taken.add(node.name)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class EvaluateStage(Stage):
     """Run the test split through the model, and measure what its tasks say: accuracy, RMSE, mAP, ….
+    Choices between models are made on the validation split.
 
     Another machine's program runs under QEMU, a large one on the first samples only. The report is
     an `Evaluation` as JSON.
@@ -38,6 +39,7 @@ class EvaluateStage(Stage):
         metadata={"help": "Test on this data set, a name or a path (default: the model's own)."},
     )
     seed: int = field(default=0, metadata={"help": "Split the data set by this seed."})
+    split: Literal["test", "val"] = field(default="test", metadata={"option": False})
 
     def __post_init__(self) -> None:
         if self.samples < 0:
@@ -66,10 +68,10 @@ class EvaluateStage(Stage):
         # An AUC takes both kinds of samples, which may lie far apart.
         whole = any(head.task.best_by == "loss" for head in feed.heads)
         samples = self.samples or (0 if whole else subject.samples_in_time)
-        total = min(samples or feed.count("test"), feed.count("test"))
-        examination = Examination(feed.name, feed.heads, feed.facts, feed.targets("test"))
+        total = min(samples or feed.count(self.split), feed.count(self.split))
+        examination = Examination(feed.name, feed.heads, feed.facts, feed.targets(self.split))
         done = 0
-        for given in feed.batches("test", batch=subject.batch, samples=samples):
+        for given in feed.batches(self.split, batch=subject.batch, samples=samples):
             count = feed.takes.samples_in(given)
             # The first output counts: (count, classes), or an autoencoder's copy of its input.
             outputs = dict(zip(subject.gives, subject.predict(given), strict=True))

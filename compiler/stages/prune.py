@@ -11,6 +11,7 @@ from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.pruning.budget import Budget, parse_budgets
 from edgekiln.compiler.pruning.importance import Criterion
 from edgekiln.compiler.pruning.schedule import Schedule
+from edgekiln.compiler.stages.augmentation_options import Check
 from edgekiln.compiler.stages.pruning_goals import (
     ON_TARGETS,
     PruningGoals,
@@ -18,7 +19,7 @@ from edgekiln.compiler.stages.pruning_goals import (
     target_costs,
 )
 from edgekiln.compiler.stages.pruning_rounds import RATE, PruningRounds
-from edgekiln.compiler.stages.training_options import FINE_RATE, Check, TrainingStage
+from edgekiln.compiler.stages.training_options import FINE_RATE, OTHER_RATES, TrainingStage
 from edgekiln.compiler.stages.uses_module import named_model
 from edgekiln.runtime.errors import ConfigError
 
@@ -96,7 +97,7 @@ class PruneStage(TrainingStage):
         },
     )
     steps: int = field(default=1, metadata={"help": "Cut and recover in this many rounds."})
-    schedule: Schedule = field(
+    cut_schedule: Schedule = field(
         default="linear",
         metadata={
             "help": "Take the same amount in each round, most of it in the first ones (cubic), or "
@@ -123,7 +124,7 @@ class PruneStage(TrainingStage):
         default=None,
         metadata={
             "help": f"Let the learning rate rise to this (default: {RATE:g}; "
-            f"{FINE_RATE:g} where a cut cost little)."
+            f"{FINE_RATE:g} where a cut cost little; {OTHER_RATES})."
         },
     )
     training_step: str = field(

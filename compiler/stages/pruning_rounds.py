@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgekiln.compiler.pruning.shrink import Survey
     from edgekiln.compiler.stages.prune import PruneStage
     from edgekiln.compiler.stages.pruning_goals import PruningGoals
-    from edgekiln.compiler.training.batches import Batch
+    from edgekiln.compiler.training.batch import Batch
     from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.compiler.training.loss import Objective
     from edgekiln.compiler.training.score import SplitScore
@@ -141,7 +141,7 @@ class PruningRounds:
         stage, module = self.stage, context.module
         label = f"cut {step + 1}/{stage.steps}"
         self.ctx.advance(0, 1, f"{label}: proving which channels can go")
-        goals = self.goals.after(step + 1, stage.schedule, stage.steps)
+        goals = self.goals.after(step + 1, stage.cut_schedule, stage.steps)
         removed = self._remove_blocks(step, context, goals)
         # Again in each round: what a cut left may let other channels go.
         found = self._survey(context)
@@ -198,6 +198,8 @@ class PruningRounds:
         # them.
         score = validation_score(context.module, context, stage.batch_size)
         little = not score.is_worse_than(aim, _LITTLE)
+        # Epochs of the rounds that are over: none of these is the last.
+        before = step * math.ceil(stage.recovery_epochs * stage.recovery_share)
         fit(
             context.module,
             context.data,
@@ -210,6 +212,7 @@ class PruningRounds:
             checkpoint_path=self.ctx.scratch / f"{name}.ckpt",
             teacher=None if stage.training_step else teacher,
             advance=_labelled(label, self.ctx.advance),
+            on_epoch=lambda epoch, value: self.ctx.on_epoch(before + epoch, value),
             logs=self.ctx.logs / name if self.ctx.logs else None,
         )
 

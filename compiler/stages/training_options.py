@@ -6,26 +6,31 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage
+from edgekiln.compiler.stages.augmentation_options import AugmentationOptions, Check
 from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.compiler.stages.uses_module import data_of_module, used_factory, used_functions
+from edgekiln.compiler.training.optimizer import OptimizerName
+from edgekiln.compiler.training.schedule import ScheduleName
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import kebab
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.training.fit import FitOptions
     from edgekiln.compiler.training.loss import Objective
+    from edgekiln.compiler.training.options import FitOptions
     from edgekiln.targets.profile import TargetProfile
-
-# Whether an option's value is valid, and what to do if not: (name, valid, hint).
-Check = tuple[str, bool, str]
 
 # Trained weights are lost at the rate that random ones need: Adam moves each weight by about the
 # rate in every step, whatever its gradient.
 FINE_RATE = 2e-4
+# What of AdamW's rates suits the others: SGD's steps are as small as the gradients, Muon's are
+# those of AdamW for weights that many steps agree on.
+_TIMES: Mapping[OptimizerName, float] = {"adamw": 1.0, "sgd": 25.0, "muon": 2.5}
+OTHER_RATES = f"of SGD {_TIMES['sgd']:g} times, of Muon {_TIMES['muon']:g} times as much"
+_DECAY: Mapping[OptimizerName, float] = {"adamw": 1e-2, "sgd": 5e-4, "muon": 1e-1}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingStage(Stage):
+class TrainingStage(AugmentationOptions, Stage):
     """A stage that trains a module; its fields are the options of training."""
 
     takes: ClassVar[tuple[Kind, ...]] = ("module",)
@@ -36,24 +41,41 @@ class TrainingStage(Stage):
     batch_size: int = field(
         default=32, metadata={"help": "Take this many samples a step, on each process."}
     )
-    optimizer: Literal["adamw", "sgd"] = field(
-        default="adamw", metadata={"help": "Step by AdamW, or by SGD with Nesterov momentum."}
+    optimizer: OptimizerName = field(
+        default="adamw",
+        metadata={
+            "help": "Step by AdamW, by SGD with Nesterov momentum, or by Muon, and AdamW for what "
+            "is no hidden layer's matrix."
+        },
     )
     learning_rate: float | None = field(
         default=None, metadata={"help": "Let the learning rate rise to this."}
     )
-    weight_decay: float = field(
-        default=1e-2,
+    weight_decay: float | None = field(
+        default=None,
         metadata={
             "help": "Let weights decay by this part times the learning rate a step; biases and "
-            "norms do not."
+            f"norms do not (default: {_DECAY['adamw']:g}; {_DECAY['sgd']:g} with SGD, "
+            f"{_DECAY['muon']:g} with Muon)."
         },
     )
     warmup_epochs: float = field(
         default=1.0,
         metadata={
-            "help": "Let the learning rate rise for this many epochs; then it falls by a cosine."
+            "help": "Let the learning rate rise for this many epochs; then it falls as the "
+            "schedule says."
         },
+    )
+    schedule: ScheduleName = field(
+        default="cosine",
+        metadata={
+            "help": "Let the learning rate fall by a cosine, by a cosine after a rise by one, in a "
+            "line to zero, never, or wherever validation stops to gain."
+        },
+    )
+    clip: float = field(
+        default=1.0,
+        metadata={"help": "Shorten gradients longer than this, all together; 0 shortens none."},
     )
     ema: float = field(
         default=0.98,
@@ -68,17 +90,6 @@ class TrainingStage(Stage):
     )
     patience: int = field(
         default=0, metadata={"help": "Stop after this many epochs without gain; 0 never does."}
-    )
-    shift: int = field(
-        default=2, metadata={"help": "Shift training images by up to this many pixels."}
-    )
-    flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
-    augment: str = field(
-        default="",
-        metadata={
-            "help": "Change each training batch by this function, package.module:function, of a "
-            "batch and a random generator (default: none)."
-        },
     )
     training_step: str = field(
         default="",
@@ -123,12 +134,17 @@ class TrainingStage(Stage):
                 self.learning_rate is None or self.learning_rate > 0,
                 "give a positive number",
             ),
-            ("weight_decay", self.weight_decay >= 0, "give 0 or more"),
+            (
+                "weight_decay",
+                self.weight_decay is None or self.weight_decay >= 0,
+                "give 0 or more",
+            ),
             ("warmup_epochs", self.warmup_epochs >= 0, "give 0 or more"),
             ("ema", 0 <= self.ema < 1, "give 0 (none) or a number below 1, such as 0.99"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "give a number from 0 to below 1"),
             ("patience", self.patience >= 0, "give 0 (never) or more"),
-            ("shift", self.shift >= 0, "give 0 or more pixels"),
+            ("clip", self.clip >= 0, "give 0 (none) or more"),
+            *self.checks_of_augmentation(),
             ("alpha", 0 <= self.alpha <= 1, "give a number from 0 to 1"),
             ("temperature", self.temperature > 0, "give a positive number, such as 4"),
         )
@@ -152,23 +168,23 @@ class TrainingStage(Stage):
         """How to train by these options.
 
         Args:
-            default_rate: the learning rate where the user names none.
+            default_rate: the learning rate of AdamW where the user names none.
         """
-        from edgekiln.compiler.training.batches import Augment
-        from edgekiln.compiler.training.fit import FitOptions
-        from edgekiln.compiler.training.step import own_change
+        from edgekiln.compiler.training.options import FitOptions
 
         return FitOptions(
             epochs=epochs,
+            schedule=self.schedule,
+            clip=self.clip,
             batch_size=self.batch_size,
             optimizer=self.optimizer,
             # 0 is refused above, so "or" means None.
-            learning_rate=self.learning_rate or default_rate,
-            weight_decay=self.weight_decay,
+            learning_rate=self.learning_rate or default_rate * _TIMES[self.optimizer],
+            weight_decay=_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay,
             warmup_epochs=self.warmup_epochs,
             ema=self.ema,
             patience=self.patience,
-            augment=Augment(shift=self.shift, flip=self.flip, own=own_change(self.augment)),
+            augment=self.augmentation(),
             precision=self.precision,
             seed=seed,
         )

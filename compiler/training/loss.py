@@ -9,11 +9,11 @@ from edgekiln.models.tasks.heads import Head, heads_of
 from edgekiln.models.tasks.tally import outputs_by_head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor, nn
 
-    from edgekiln.compiler.training.batches import Batch
+    from edgekiln.compiler.training.batch import Batch
 
     # A user's own training step: a model and a batch → the loss, a scalar.
     TrainingStep = Callable[[nn.Module, Batch], Tensor]
@@ -66,7 +66,7 @@ class Objective:
         losses = []
         for place, head in enumerate(self.heads):
             told = [_real(output) for output in own[place]]
-            loss = head.task.loss(told, batch.targets[head.name], batch.inputs)
+            loss = _task_loss(head, told, batch)
             if teachers is not None:
                 wise = [_real(output) for output in teachers[place]]
                 soft = head.task.teacher_loss(told, wise, self.temperature)
@@ -74,6 +74,20 @@ class Objective:
             losses.append(loss if head.weight == 1 else head.weight * loss)
         total: Tensor = sum(losses[1:], start=losses[0])
         return total
+
+
+def _task_loss(head: Head, told: "Sequence[Tensor]", batch: "Batch") -> "Tensor":
+    """The loss of one head; of samples made of two, of both their targets by their shares.
+
+    For losses that are linear in the target, such as cross entropy, that is the loss of the blended
+    target.
+    """
+    target = batch.targets[head.name]
+    loss = head.task.loss(told, target, batch.inputs)
+    if (blend := batch.blend) is None:
+        return loss
+    other = head.task.loss(told, target[blend.partner], batch.inputs)
+    return blend.share * loss + (1 - blend.share) * other
 
 
 def _real(output: "Tensor") -> "Tensor":

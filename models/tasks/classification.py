@@ -26,6 +26,7 @@ class Classification(LearningTask):
     label_smoothing: float = 0.0
 
     has_classes: ClassVar[bool] = True
+    of_whole_sample: ClassVar[bool] = True
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -44,6 +44,9 @@ class LearningTask(ABC):
     takes_several: ClassVar[bool] = False
     # Whether a target is one class index a sample.
     has_classes: ClassVar[bool] = False
+    # Whether a target is about a sample as a whole, wherever things are in it, and a sample made of
+    # two is answered by both: its loss is the blend of theirs.
+    of_whole_sample: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -61,6 +61,21 @@ def test_nodes_without_a_name_get_their_tensors():
     assert all(names)
 
 
+def test_a_tensor_s_name_that_another_node_has_gives_no_name_twice():
+    model = residual()
+    model.graph.node[0].name, model.graph.node[-1].name = model.graph.node[-1].output[0], ""
+    names = [node.name for node in prepare(model).graph.node]
+    assert len(set(names)) == len(names)
+
+
+def test_a_softmax_of_an_old_opset_is_raised():
+    model = make("y = Softmax <axis = 1> (x)", {}, x="N, 3, 8, 8", y="N, 3, 8, 8", opset=11)
+    ready = prepare(model)
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    (found,), (exact,) = (Session(m, optimize=False)(x) for m in (ready, model))
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+
+
 def test_metadata_stays():
     model = residual()
     io.write_meta(model, Meta(data="digits", task="classification"))

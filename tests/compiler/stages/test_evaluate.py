@@ -67,6 +67,21 @@ def test_accuracy_is_the_share_of_right_answers(tmp_path, bright_or_dark):
     assert report["n"] == len(test)
 
 
+def test_choices_are_made_on_the_validation_split(tmp_path, bright_or_dark):
+    model = make(
+        "f = Flatten (x)\n y = Gemm <transB = 1> (f, w)",
+        {},
+        x="N, 3, 32, 32",
+        y="N, 2",
+        constants={"w": brightness_model()},
+    )
+    src = write(model, tmp_path / "m.onnx")
+    report = evaluate(src, data=bright_or_dark, split="val")
+    val = load(bright_or_dark, 0).val
+    assert report["n"] == report["of"] == len(val)
+    assert report["value"] == pytest.approx(((val.x.mean((1, 2, 3)) > 127.5) == val.y).mean())
+
+
 def test_the_report_holds_what_the_table_shows(tmp_path):
     src = write(residual(), tmp_path / "m.onnx")
     report = evaluate(src, data="digits")
@@ -173,7 +188,7 @@ def test_outputs_that_are_nan_are_no_accuracy(tmp_path, bright_or_dark):
     )
     src = write(model, tmp_path / "m.onnx")
     samples = len(load(bright_or_dark, 0).test)
-    with pytest.raises(InputError, match=rf"outputs are NaN on \d+ of {samples} test samples"):
+    with pytest.raises(InputError, match=rf"outputs are NaN on \d+ of {samples} held-out samples"):
         evaluate(src, data=bright_or_dark)
 
 

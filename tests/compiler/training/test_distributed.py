@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 import torch
 from edgekiln.compiler.training.distributed import join
-from edgekiln.compiler.training.fit import FitOptions, fit
+from edgekiln.compiler.training.fit import fit
 from edgekiln.compiler.training.loss import Objective
+from edgekiln.compiler.training.options import FitOptions
 from tests.compiler.training.conftest import small_data, tiny
 
 home, stop = Path(sys.argv[1]), sys.argv[2] == "stop"

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from edgekiln.compiler.training.batches import Augment
-from edgekiln.compiler.training.fit import FitOptions, FitResult, fit
+from edgekiln.compiler.training.augment import Augment
+from edgekiln.compiler.training.fit import fit
 from edgekiln.compiler.training.loss import Objective
+from edgekiln.compiler.training.options import FitOptions
+from edgekiln.compiler.training.run import FitResult
 from edgekiln.compiler.training.score import SplitScore
 from edgekiln.models.data.dataset import Dataset, Split
 from edgekiln.models.tasks.heads import heads_of
@@ -57,6 +59,25 @@ def test_a_killed_training_resumed_ends_in_the_same_bits(data, tmp_path, optimiz
     resumed = tiny(seed=5)
     train(resumed, data, path, options)
     assert_same_bits(straight, resumed)
+
+
+def test_who_watches_is_told_of_each_epoch_and_may_end_the_training(data, tmp_path):
+    seen: list[tuple[int, float]] = []
+    path = tmp_path / "watched.pt"
+
+    def stop_at_2(epoch: int, value: float) -> None:
+        seen.append((epoch, value))
+        if epoch == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        fit(tiny(), data, Objective(), OPTIONS, checkpoint_path=path, on_epoch=stop_at_2)
+    # The epoch that was the last is not lost: whoever goes on begins behind it.
+    resumed = fit(
+        tiny(), data, Objective(), OPTIONS, checkpoint_path=path, on_epoch=lambda *e: seen.append(e)
+    )
+    assert [epoch for epoch, _ in seen] == [1, 2, 3, 4]
+    assert max(value for _, value in seen) == resumed.score.value
 
 
 def test_a_finished_training_is_not_repeated(data, tmp_path):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from edgekiln.compiler.training.batches import Batch
+from edgekiln.compiler.training.batch import Batch
 from edgekiln.compiler.training.loss import Objective
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.5, 0.0]])

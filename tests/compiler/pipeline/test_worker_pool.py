@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from edgekiln.compiler.ci.worker_pool import WorkerCrash, WorkerPool
+from edgekiln.compiler.pipeline.worker_pool import WorkerCrash, WorkerPool
 
 # Spawned processes cannot import test modules: tasks are expressions.
 KILLED = "__import__('signal').raise_signal(9)"
@@ -35,7 +35,7 @@ def test_processes_end_with_their_parent_however_it_ends(tmp_path: Path) -> None
     program = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
-        "from edgekiln.compiler.ci.worker_pool import WorkerPool\n"
+        "from edgekiln.compiler.pipeline.worker_pool import WorkerPool\n"
         "if __name__ == '__main__':\n"
         "    with WorkerPool(1, Path('/')) as pool:\n"
         "        print(next(pool.run(os.getpid, [()]))[1], flush=True)\n"

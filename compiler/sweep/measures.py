@@ -1,0 +1,140 @@
+"""What a trial is judged by: the task's metrics, and what a model or its program costs."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from edgekiln.models.tasks.metric import Metric
+from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.typed import did_you_mean
+
+# What has to be there before it can be measured, each after the one before.
+Needs = Literal["score", "model", "program", "run", "estimate"]
+
+_PLAIN = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "KiB": 1024.0, "MiB": 1024.0**2}
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+_SHARE = {"%": 0.01}
+_LIMIT = re.compile(
+    r"\s*(?P<name>[^<>=]+?)\s*(?P<sign><=|>=|<|>)\s*(?P<number>[-+]?[\d.]+(?:[eE][-+]?\d+)?)"
+    r"\s*(?P<unit>[^\d\s]*)\s*"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A number that a trial has."""
+
+    name: str  # "accuracy", "digit accuracy" of several heads, "latency"
+    metric: Metric
+    needs: Needs
+
+    @property
+    def maximized(self) -> bool:
+        """Whether more of it is better."""
+        return self.metric.better == "higher"
+
+    @property
+    def units(self) -> Mapping[str, float]:
+        """What a limit may be given in: unit → factor."""
+        if self.metric.unit == "s":
+            return _SECONDS
+        if self.metric.unit == "B":
+            return _BYTES
+        if self.metric.unit == "%" and self.metric.share:
+            return _SHARE
+        return _PLAIN if self.needs != "score" else {"": 1.0, self.metric.unit: 1.0}
+
+    def shown(self, value: float) -> str:
+        """The value for people."""
+        if self.metric.unit == "s":
+            return f"{value * 1e3:.4g} ms"
+        if self.needs != "score" and self.metric.unit in ("", "B"):
+            return f"{value:,.0f} {self.metric.unit}".rstrip()
+        return self.metric.shown(value)
+
+
+def _cost(name: str, needs: Needs, unit: str = "") -> Measure:
+    return Measure(name=name, metric=Metric(name=name, unit=unit, better="lower"), needs=needs)
+
+
+COSTS: Mapping[str, Measure] = {
+    each.name: each
+    for each in (
+        _cost("macs", "model"),
+        _cost("parameters", "model"),
+        Measure(name="sqnr", metric=Metric(name="sqnr", unit="dB"), needs="model"),
+        _cost("bytes", "program", "B"),  # code and weights
+        _cost("arena", "program", "B"),
+        _cost("latency", "run", "s"),  # the median, measured here
+        _cost("cycles", "estimate"),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A measure that must be below, or above, a number."""
+
+    measure: Measure
+    sign: Literal["<", "<=", ">", ">="]
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        """Whether a value is as it must be."""
+        match self.sign:
+            case "<":
+                return value < self.bound
+            case "<=":
+                return value <= self.bound
+            case ">":
+                return value > self.bound
+            case ">=":
+                return value >= self.bound
+
+    def excess(self, value: float) -> float:
+        """By which part of the bound a value is beyond it; 0 or less: it holds."""
+        beyond = value - self.bound if self.sign.startswith("<") else self.bound - value
+        relative = beyond / (abs(self.bound) or 1.0)
+        # A value that lies on a bound which does not hold there is beyond it by a hair.
+        return relative if self.holds(value) or relative > 0 else 1e-12
+
+    def __str__(self) -> str:
+        return f"{self.measure.name} {self.sign} {self.measure.shown(self.bound)}"
+
+
+def named_measure(name: str, known: Mapping[str, Measure], where: str) -> Measure:
+    """The measure of this name. Raises ConfigError: there is none."""
+    if name not in known:
+        raise ConfigError(
+            f"{where} {name}: nothing is measured by this name",
+            did_you_mean(name, known, what="a sweep measures"),
+        )
+    return known[name]
+
+
+def parse_limit(text: str, known: Mapping[str, Measure]) -> Limit:
+    """Read "latency<5ms" or "accuracy>=90%".
+
+    Raises:
+        ConfigError: it is no comparison, or of what is not measured, or in another unit.
+    """
+    found = _LIMIT.fullmatch(text)
+    if not found:
+        raise ConfigError(f"--where {text!r} is no limit", 'write --where "latency<5ms"')
+    measure = named_measure(found["name"], known, "--where")
+    unit, units = found["unit"], measure.units
+    number = float(found["number"])
+    if units is _SHARE and not unit:
+        # A share is at most 1: what is above can only be percent.
+        factor = 0.01 if number > 1 else 1.0
+    elif unit in units:
+        factor = units[unit]
+    else:
+        raise ConfigError(
+            f"--where {text}: {f'no unit {unit!r}' if unit else 'it has no unit'}",
+            f"{measure.name} is given in {', '.join(filter(None, units)) or 'plain numbers'}",
+        )
+    sign: Literal["<", "<=", ">", ">="] = found["sign"]  # type: ignore[assignment]
+    return Limit(measure=measure, sign=sign, bound=number * factor)
