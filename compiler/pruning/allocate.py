@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from edgekiln.compiler.pruning.costs import Cost
+from edgekiln.compiler.pruning.costs import WidthCost
 from edgekiln.compiler.pruning.groups import ChannelGroup
 from edgekiln.compiler.pruning.layers import Cut, Widths
 
@@ -62,7 +62,7 @@ class _Choice:
 def allocate(
     candidates: Sequence[Candidate],
     widths: Widths,
-    goals: Sequence[tuple[Cost, float]],
+    goals: Sequence[tuple[WidthCost, float]],
     *,
     multiple: int,
 ) -> None:
@@ -87,7 +87,9 @@ def allocate(
         choice.candidate.take(choice.count)
 
 
-def _furthest(goals: Sequence[tuple[Cost, float]], widths: Widths) -> tuple[Cost, float] | None:
+def _furthest(
+    goals: Sequence[tuple[WidthCost, float]], widths: Widths
+) -> tuple[WidthCost, float] | None:
     """The goal that is missed by the largest factor; None where all are met."""
     missed = {
         place: left / most
@@ -98,7 +100,7 @@ def _furthest(goals: Sequence[tuple[Cost, float]], widths: Widths) -> tuple[Cost
 
 
 def _cheapest(
-    candidates: Sequence[Candidate], widths: Widths, cost: Cost, multiple: int
+    candidates: Sequence[Candidate], widths: Widths, cost: WidthCost, multiple: int
 ) -> _Choice | None:
     """The block whose importance is lowest for what it saves; None where none saves anything."""
     best, best_price = None, math.inf
