@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.pruning.allocate import Candidate, allocate
+from edgekiln.compiler.pruning.allocate import CutCandidate, allocate
 from edgekiln.compiler.pruning.attention import head_groups
 from edgekiln.compiler.pruning.costs import Goal, PrunableNetwork
 from edgekiln.compiler.pruning.graph import ChannelGraph
@@ -102,7 +102,7 @@ def shrink(
     """
     importance = channel_importance(module, samples, groups, scores)
     candidates = [
-        Candidate.of(group, importance[group.root].tolist())
+        CutCandidate.of(group, importance[group.root].tolist())
         for group in groups
         if group.root in importance
     ]

@@ -119,7 +119,7 @@ class PruningGoals:
                 )
 
     def reached(self, module: "nn.Module") -> Mapping[tuple[CostKind, str], float]:
-        """By kind and target, what is left of each budget's cost, as predicted: a share."""
+        """The share that is left of each budget's cost, as predicted, by kind and target."""
         network = self._network(module)
         return {
             (each.kind, each.target): each.cost_of(network).left(network.widths) / each.full
@@ -251,7 +251,7 @@ class PruningGoals:
 
 
 def _by_one(make: Callable[[], T]) -> T:
-    """Of several processes one measures, so that all cut alike."""
+    """What one of several processes measures, so that all cut alike."""
     from edgekiln.compiler.training.distributed import join
 
     world = join()
