@@ -145,7 +145,7 @@ def program(
 
 
 def _latency(lib: Path, target: TargetProfile, device: "Device | None") -> tuple[float, Unit, str]:
-    """Of one inference, in seconds or cycles, and by what."""
+    """What one inference takes, in seconds or cycles, and by what that is known."""
     from edgekiln.compiler.estimate.program import program as estimate
     from edgekiln.runtime.bench import bench
 
