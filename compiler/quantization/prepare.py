@@ -86,7 +86,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _upgrade(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    (opset,) = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")] or [0]
+    (opset,) = {o.version for o in model.opset_import if o.domain in ("", "ai.onnx")} or {0}
     # What is written as a LayerNormalization wants a newer operator set, and stays float where the
     # model cannot be raised to it.
     if opset < LAYER_NORM_OPSET and _has(model, "InstanceNormalization"):

@@ -90,6 +90,12 @@ def test_an_old_resize_places_its_pixels_as_before(constant):
     np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-6)
 
 
+def test_any_number_but_zero_transposes():
+    model = make(f"y = Gemm <transB = {-(2**31)}> (x, w)", {"w": (10, 6)}, x="N, 6")
+    (gemm,) = prepare(model).graph.node
+    assert onnx.helper.get_node_attr_value(gemm, "transB") == 1
+
+
 def test_metadata_stays():
     model = residual()
     io.write_meta(model, Meta(data="digits", task="classification"))
