@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
+from edgekiln.compiler.ci import curves
 from edgekiln.compiler.ci.result import CiResult, JobResult
 from edgekiln.runtime.text import counted, human_bytes
 
@@ -48,6 +49,7 @@ def page(results: Sequence[CiResult]) -> str:
         "stages": stage_bars,
         "layers": layer_bars,
         "sizes": size_bars,
+        "trainings": curves.trainings,
     }
     environment.filters.update(filters)
     source = resources.files("edgekiln.compiler.ci").joinpath("templates/report.html.j2")
@@ -58,8 +60,9 @@ def page(results: Sequence[CiResult]) -> str:
     failed |= {job.id for job in result.jobs if job.failure}
     history = {job.id: lines(job.id, results) for job in result.jobs}
     return template.render(
-        result=result, machine=machine, failed=failed, history=history, chart=CHART
-    )
+        result=result, machine=machine, failed=failed, history=history, chart=CHART,
+        canvas=(curves.WIDTH, curves.HEIGHT), axes=curves.axes(),
+    )  # fmt: skip
 
 
 def stage_bars(job: JobResult) -> list[Bar]:
