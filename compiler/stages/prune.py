@@ -19,9 +19,8 @@ from edgekiln.compiler.stages.pruning_goals import (
     target_costs,
 )
 from edgekiln.compiler.stages.pruning_rounds import RATE, PruningRounds
-from edgekiln.compiler.stages.training_options import FINE_RATE, TrainingStage
-from edgekiln.compiler.stages.uses_module import named_model
-from edgekiln.runtime.errors import ConfigError
+from edgekiln.compiler.stages.teaching_options import SELF, TeachingStage
+from edgekiln.compiler.stages.training_options import FINE_RATE
 
 if TYPE_CHECKING:
     from edgekiln.targets.profile import TargetProfile
@@ -31,7 +30,7 @@ _NOTABLE = 0.01  # what a cut costs, in accuracy or as the growth of the loss, t
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruneStage(TrainingStage):
+class PruneStage(TeachingStage):
     """Cut channels until the budgets are met; the unpruned network teaches the pruned."""
 
     name: ClassVar[str] = "prune"
@@ -113,11 +112,12 @@ class PruneStage(TrainingStage):
             "help": "Of these train for this part only, rounded up, after each cut but the last."
         },
     )
-    teacher: str = field(
-        default="",
+    teacher: tuple[str, ...] = field(
+        default=(),
         metadata={
-            "help": "Recover by the answers of this teacher, a .pt file or "
-            "package.module:factory, whose weights are trained (default: the unpruned network)."
+            "help": "Recover by the answers of this teacher: a zoo name, "
+            "package.module:factory, .pt file, self (the unpruned network) or ema (the average of "
+            "its weights); again for more (default: self)."
         },
     )
     learning_rate: float | None = field(
@@ -132,19 +132,6 @@ class PruneStage(TrainingStage):
         metadata={
             "help": "Take the loss from this function, package.module:function, of the model and a "
             "batch (default: the task's, and the unpruned network's)."
-        },
-    )
-    alpha: float = field(
-        default=0.7,
-        metadata={
-            "help": "Weigh the loss against the unpruned network by this, "
-            "from 0 to 1; the labels' gets the rest."
-        },
-    )
-    temperature: float = field(
-        default=4.0,
-        metadata={
-            "help": "Divide both networks' logits by this, which softens their probabilities."
         },
     )
     keep: tuple[str, ...] = field(
@@ -176,20 +163,11 @@ class PruneStage(TrainingStage):
             ("recovery_epochs", self.recovery_epochs >= 0, "give 0 (no training) or more"),
             ("recovery_share", 0 <= self.recovery_share <= 1, "give a part, from 0 to 1"),
             ("channel_multiple", self.channel_multiple >= 1, "give 1 or more"),
-            (
-                "teacher",
-                not self.teacher or ":" in self.teacher or Path(self.teacher).suffix == ".pt",
-                "a model of the zoo knows nothing yet: train it, and give its .pt file",
-            ),
         )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.teacher and self.training_step:
-            raise ConfigError(
-                "prune: a teacher and a training-step of your own",
-                hint="a step gets the model and a batch: let it ask the teacher itself",
-            )
+    @property
+    def has_teacher(self) -> bool:
+        return not self.training_step
 
     def budgets(self) -> tuple[Budget, ...]:
         """All that may be left, the ratio's and the others'. Raises ConfigError."""
@@ -209,12 +187,13 @@ class PruneStage(TrainingStage):
         )
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:
-        own = {**super().uses(src, target), "teacher": named_model(self.teacher)}
+        own = super().uses(src, target)
         if not asks_targets(self.budgets(), self.budget_target):
             return own
         return {**own, **target_costs().used(self.budget_target)}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler.stages.faculty import hired
         from edgekiln.compiler.training.assess import validation_score
         from edgekiln.compiler.training.context import open_context
         from edgekiln.models import cost
@@ -235,7 +214,12 @@ class PruneStage(TrainingStage):
             seed=self.seed,
         )
         if not goals.all_may_stay:
-            rounds = PruningRounds(stage=self, context=context, goals=goals, ctx=ctx)
+            faculty = hired(
+                self, context, ctx, former=context.module, default=(SELF,) * self.has_teacher
+            )
+            rounds = PruningRounds(
+                stage=self, context=context, goals=goals, faculty=faculty, ctx=ctx
+            )
             context = replace(context, module=rounds.run(aim=score_before))
         module = context.module
         after = cost.count(module, *context.sample)

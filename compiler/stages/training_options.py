@@ -13,13 +13,13 @@ from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import kebab
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.training.loss import Objective
     from edgekiln.compiler.training.options import FitOptions
     from edgekiln.targets.profile import TargetProfile
 
 # Trained weights are lost at the rate that random ones need: Adam moves each weight by about the
 # rate in every step, whatever its gradient.
 FINE_RATE = 2e-4
+FRESH_RATE = 4e-3  # from random weights a training must go far in few epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +55,10 @@ class TrainingStage(AugmentationOptions, Stage):
         default=1.0,
         metadata={
             "help": "Let the learning rate rise for this many epochs; then it falls as the "
-            "schedule says."
+            "rate-schedule says."
         },
     )
-    schedule: Literal["cosine", "one-cycle", "linear", "constant", "plateau"] = field(
+    rate_schedule: Literal["cosine", "one-cycle", "linear", "constant", "plateau"] = field(
         default="cosine",
         metadata={
             "help": "Let the learning rate fall by a cosine, by a cosine after a rise by one, in a "
@@ -96,19 +96,6 @@ class TrainingStage(AugmentationOptions, Stage):
             "help": "Train in these numbers; auto times both, and may choose differently elsewhere."
         },
     )
-    alpha: float = field(
-        default=0.7,
-        metadata={
-            "help": "Weigh the teacher's loss by this, from 0 to 1; the labels' gets the rest."
-        },
-    )
-    temperature: float = field(
-        default=4.0,
-        metadata={
-            "help": "Divide the teacher's and the student's logits by this, which softens their "
-            "probabilities."
-        },
-    )
     data: str = field(
         default="",
         metadata={"help": "Train on this data set, a name or a path (default: the model's own)."},
@@ -133,8 +120,6 @@ class TrainingStage(AugmentationOptions, Stage):
             ("patience", self.patience >= 0, "give 0 (never) or more"),
             ("clip", self.clip >= 0, "give 0 (none) or more"),
             *self.checks_of_augmentation(),
-            ("alpha", 0 <= self.alpha <= 1, "give a number from 0 to 1"),
-            ("temperature", self.temperature > 0, "give a positive number, such as 4"),
         )
 
     def __post_init__(self) -> None:
@@ -162,7 +147,7 @@ class TrainingStage(AugmentationOptions, Stage):
 
         return FitOptions(
             epochs=epochs,
-            schedule=self.schedule,
+            schedule=self.rate_schedule,
             clip=self.clip,
             batch_size=self.batch_size,
             optimizer=self.optimizer,
@@ -175,17 +160,4 @@ class TrainingStage(AugmentationOptions, Stage):
             augment=self.augmentation(),
             precision=self.precision,
             seed=seed,
-        )
-
-    def objective(self, task: str) -> "Objective":
-        """What training for `task` minimises by these options."""
-        from edgekiln.compiler.training.loss import Objective
-        from edgekiln.compiler.training.step import training_step
-
-        return Objective(
-            task=task,
-            alpha=self.alpha,
-            temperature=self.temperature,
-            label_smoothing=self.label_smoothing,
-            step=training_step(self.training_step),
         )
