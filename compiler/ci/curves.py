@@ -22,7 +22,7 @@ class Trace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chart:
+class EpochChart:
     """One quantity over the epochs of a training.
 
     Args:
@@ -45,7 +45,7 @@ class Training:
     """The charts of one training, under a heading."""
 
     name: str
-    charts: tuple[Chart, ...]
+    charts: tuple[EpochChart, ...]
 
 
 def trainings(steps: Sequence[Step]) -> list[Training]:
@@ -62,7 +62,7 @@ def axes() -> tuple[int, int, int, int]:
     return _LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM
 
 
-def _charts(curves: TrainingCurves) -> Iterator[Chart]:
+def _charts(curves: TrainingCurves) -> Iterator[EpochChart]:
     """A chart a quantity; those of training and validation lie in one."""
     bases = dict.fromkeys(name.removesuffix(_TRAIN).removesuffix(_VAL) for name in curves.series)
     for base in bases:
@@ -79,7 +79,9 @@ def _charts(curves: TrainingCurves) -> Iterator[Chart]:
             yield _chart(base.replace("_", " "), curves.epochs, found)
 
 
-def _chart(name: str, epochs: Sequence[int], lines: dict[str, tuple[float | None, ...]]) -> Chart:
+def _chart(
+    name: str, epochs: Sequence[int], lines: dict[str, tuple[float | None, ...]]
+) -> EpochChart:
     known = [value for values in lines.values() for value in values if value is not None]
     low, high = min(known), max(known)
     traces = []
@@ -98,7 +100,7 @@ def _chart(name: str, epochs: Sequence[int], lines: dict[str, tuple[float | None
         traces.append(Trace(kind=kind, points=" ".join(points), last=last))
     alone = len(traces) == 1
     told = ", ".join(trace.last if alone else f"{trace.kind} {trace.last}" for trace in traces)
-    return Chart(
+    return EpochChart(
         name=name,
         traces=tuple(traces),
         low=f"{low:.3g}",

@@ -18,9 +18,9 @@ from edgekiln.compiler.qat.samples import lessons
 from edgekiln.compiler.qat.write import to_model
 from edgekiln.compiler.training.augment import Augment
 from edgekiln.compiler.training.batches import Batches
+from edgekiln.compiler.training.classroom import Teaching
 from edgekiln.compiler.training.fit import fit
 from edgekiln.compiler.training.imitation import Imitation, Ramp
-from edgekiln.compiler.training.lessons import Teaching
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.compiler.training.options import FitOptions
 from edgekiln.runtime.errors import ConfigError, TrainingError

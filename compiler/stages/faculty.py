@@ -9,7 +9,7 @@ from edgekiln.compiler.pipeline.stage import Advance, StageContext
 from edgekiln.compiler.stages.teaching_options import AVERAGE, SELF, TeachingStage
 from edgekiln.compiler.stages.training_options import FRESH_RATE
 from edgekiln.compiler.stages.uses_module import named_model, used_functions
-from edgekiln.compiler.training.lessons import Teaching
+from edgekiln.compiler.training.classroom import Teaching
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.runtime.codec import digest, encode
 

@@ -20,7 +20,7 @@ import json
 import os
 import tempfile
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,7 +128,7 @@ class AnswerViews:
             "teacher": teacher,
             "data": self.data,
             "batches": encode(shown),
-            "augment": encode({**asdict(replace(batches.augment, own=None)), "own": self.augment}),
+            "augment": {**encode(replace(batches.augment, own=None)), "own": self.augment},
             "task": self.task,
             "view": view,
             "computed_in": computed_in,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.pipeline.stage import Advance, OnEpoch, silent, unwatched
 from edgekiln.compiler.training import checkpoint
 from edgekiln.compiler.training.augment import check_augment
+from edgekiln.compiler.training.classroom import Teaching
 from edgekiln.compiler.training.distributed import join
-from edgekiln.compiler.training.lessons import Teaching
 from edgekiln.compiler.training.logs import tensorboard
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.compiler.training.options import FitOptions

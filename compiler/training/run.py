@@ -14,9 +14,9 @@ from edgekiln.compiler.training.batch import Batch
 from edgekiln.compiler.training.batches import Batches
 from edgekiln.compiler.training.best import Best
 from edgekiln.compiler.training.checkpoint import State
+from edgekiln.compiler.training.classroom import Classroom, Teaching
 from edgekiln.compiler.training.distributed import World
 from edgekiln.compiler.training.ema import Ema
-from edgekiln.compiler.training.lessons import Lessons, Teaching
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.compiler.training.memory import set_channels_last, takes_channels_last
 from edgekiln.compiler.training.options import FitOptions
@@ -61,11 +61,11 @@ class Run:
         for network in networks:
             set_channels_last(network, to=self.channels_last)
         self.ema = Ema(module, options.ema)
-        self.lessons = Lessons(teaching, self.module, self.ema, samples, world.device)
-        self.parallel = world.wrap(self.lessons.learner)  # starts from rank 0's weights
+        self.classroom = Classroom(teaching, self.module, self.ema, samples, world.device)
+        self.parallel = world.wrap(self.classroom.learner)  # starts from rank 0's weights
         self.optimizer = optimizer.make(
             options.optimizer,
-            self.lessons.learner,
+            self.classroom.learner,
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
         )
@@ -115,7 +115,7 @@ class Run:
         if saved := checkpoint.load(path):
             self.module.load_state_dict(saved["model"])
             self.ema.load_state_dict(saved["ema"])
-            self.lessons.load_state_dict(saved["lessons"])
+            self.classroom.load_state_dict(saved["classroom"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.epoch, self.precision = saved["epoch"], saved["precision"]
             self.plateau = Plateau.restored(saved["plateau"])
@@ -138,7 +138,7 @@ class Run:
         return {
             "model": self.module.state_dict(),
             "ema": self.ema.state_dict(),
-            "lessons": self.lessons.state_dict(),
+            "classroom": self.classroom.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
             "precision": self.precision,
@@ -179,7 +179,7 @@ class Run:
             kept = self.best.state if self.options.keep_best else self._kept()
             self.module.load_state_dict(kept)
         self.module.eval()
-        for network in self.lessons.dismissed():
+        for network in self.classroom.dismissed():
             set_channels_last(network.cpu(), to=False)
         return FitResult(
             epochs=self.epoch,
@@ -192,7 +192,7 @@ class Run:
 
     def _train(self, advance: Advance) -> float:
         """One pass over the training split; returns the mean loss."""
-        self.lessons.learner.train()
+        self.classroom.learner.train()
         total = 0.0
         for step, batch in enumerate(self._batches(self.epoch)):
             done = self.epoch * len(self.training) + step
@@ -209,13 +209,13 @@ class Run:
         """The training batches of an epoch, changed as its phase says."""
         phase = self.options.phase_at(epoch)
         batches = replace(self.training, augment=phase.augment, resolution=phase.resolution)
-        return self.lessons.batches(batches, epoch, self.precision)
+        return self.classroom.batches(batches, epoch, self.precision)
 
     def _loss(self, batch: Batch, progress: float) -> "Tensor":
         with precision.autocast(self.precision, self.world.device):
             if self.objective.step is not None:
                 return self.objective.penalized(self.objective.step(self.parallel, batch))
-            taught = self.lessons.taught(batch)
+            taught = self.classroom.taught(batch)
             outputs = outputs_of(self.parallel, batch)
         return self.objective.penalized(self.objective(outputs, batch, taught, progress))
 
@@ -230,7 +230,9 @@ class Run:
         # A loss that is no number would make all weights NaN.
         if math.isfinite(value):
             if self.options.clip:
-                torch.nn.utils.clip_grad_norm_(self.lessons.learner.parameters(), self.options.clip)
+                torch.nn.utils.clip_grad_norm_(
+                    self.classroom.learner.parameters(), self.options.clip
+                )
             self.optimizer.step()
             if self.options.ema:
                 self.ema.update(self.module)

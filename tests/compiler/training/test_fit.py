@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from edgekiln.compiler.training.augment import Augment
+from edgekiln.compiler.training.classroom import Teaching
 from edgekiln.compiler.training.fit import fit
 from edgekiln.compiler.training.imitation import Imitation, Ramp
-from edgekiln.compiler.training.lessons import Teaching
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.compiler.training.options import FitOptions
 from edgekiln.compiler.training.result import FitResult

@@ -43,7 +43,7 @@ class Teaching:
     hints: Sequence[HintPair] = ()
 
 
-class Lessons:
+class Classroom:
     """A teaching under way.
 
     Args:
