@@ -3,7 +3,8 @@
     objects/<key>/{artifact.onnx, record.json}    published by one rename, then never written
     index/<sha256 of an artifact>                 the key that made it
     places/<fingerprint of a data set>            where it lies, see places.py
-    compiled/<key>                                what is made in a moment, see object_cache.py
+    compiled/<key>                                what serves several runs and can be made again:
+                                                  machine code, answers of teachers
     scratch/<key>/                                checkpoints of a run that has not finished
     tmp/, locks/                                  of runs now going on; gc removes what is stale
 
