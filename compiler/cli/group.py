@@ -14,6 +14,7 @@ COMMANDS = {
     "build": "edgekiln.compiler.cli.build:build",
     **dict.fromkeys(STAGES, "edgekiln.compiler.cli.stages:StageCommand"),
     "sweep": "edgekiln.compiler.cli.sweep:sweep",
+    "sensitivity": "edgekiln.compiler.cli.sensitivity:sensitivity",
     "run": "edgekiln.compiler.cli.run:run",
     "verify": "edgekiln.compiler.cli.verify:verify",
     "tune": "edgekiln.compiler.cli.tune:tune",

@@ -91,8 +91,9 @@ def lives(module: "nn.Module", samples: Samples) -> Lives:
             record.operator(_tensors(tree_leaves(args)), _tensors(tree_leaves(made)), in_place)
             return made
 
+    given = first(samples, 1)
     with torch.no_grad(), Watch():  # type: ignore[no-untyped-call]
-        results = module.eval()(*first(samples, 1))
+        results = module.eval()(*given)
     record.operator(_tensors(tree_leaves(results)), [], in_place=False)
     return record.lives()
 
@@ -118,10 +119,10 @@ class _Record:
         # The first result alone: batch norms give statistics, too.
         for tensor in made[:1]:
             value = self._of(tensor)
-            assert value is not None, "an operator makes no parameter"
-            same = [each for each in inputs if self._sizes[each] == self._sizes[value] != 0]
-            if in_place and same and value not in inputs:
-                self._into.extend((value, each) for each in same)
+            if value is None or value in inputs or not in_place:
+                continue
+            same = (each for each in inputs if self._sizes[each] == self._sizes[value])
+            self._into.extend((value, each) for each in same)
         self._count += 1
 
     def lives(self) -> Lives:

@@ -38,7 +38,7 @@ def removable_blocks(
     prover = Prover(module, samples)
     found: list[str] = []
     # Inner ones first: of two blocks in a row each can go by itself.
-    for name in reversed(_shape_preserving(module, samples)):
+    for name in reversed(_identities_at_zero(module, samples)):
         around = any(inner.startswith(f"{name}.") for inner in found)
         if around or any(fnmatchcase(name, pattern) for pattern in keep):
             continue
@@ -112,29 +112,37 @@ def _mean_loss(module: "nn.Module", losses: "Sequence[Loss]") -> float:
         return sum(float(loss(module)) for loss in losses) / len(losses)
 
 
-def _shape_preserving(module: "nn.Module", samples: Samples) -> list[str]:
-    """The parts with parameters that are called once with a tensor and give one of its shape."""
+def _identities_at_zero(module: "nn.Module", samples: Samples) -> list[str]:
+    """The parts that are called once with a tensor and, with all parameters at zero, give it back.
+
+    Only these are worth a proof: it takes two copies of the whole network.
+    """
     import torch
 
-    calls: dict[str, list[bool]] = {}
+    calls: dict[str, list[object]] = {}  # what each part was called with
     handles: list[RemovableHandle] = []
     for name, part in module.named_modules():
         if not name or not any(True for _ in part.parameters()):
             continue
 
-        def note(
-            _part: "nn.Module", inputs: "tuple[object, ...]", output: object, name: str = name
-        ) -> None:
-            tensors = [each for each in (*inputs, output) if isinstance(each, torch.Tensor)]
-            whole = len(inputs) == 1 and len(tensors) == 2
-            calls.setdefault(name, []).append(whole and tensors[0].shape == tensors[1].shape)
+        def note(_part: "nn.Module", inputs: "tuple[object, ...]", name: str = name) -> None:
+            calls.setdefault(name, []).append(inputs[0] if len(inputs) == 1 else None)
 
-        handles.append(part.register_forward_hook(note))
-    try:
-        with torch.no_grad():
-            module.eval()(*first(samples, 1))
-    finally:
-        for handle in handles:
-            handle.remove()
-    order = [name for name, _ in module.named_modules()]
-    return [name for name in order if calls.get(name) == [True]]
+        handles.append(part.register_forward_pre_hook(note))
+    found = []
+    with torch.no_grad():
+        try:
+            module.eval()(*first(samples, 2))
+        finally:
+            for handle in handles:
+                handle.remove()
+        for name, _ in module.named_modules():
+            x = calls.get(name, [])
+            if len(x) == 1 and isinstance(x[0], torch.Tensor):
+                trial = copy.deepcopy(module.get_submodule(name))
+                for parameter in trial.parameters():
+                    parameter.zero_()
+                y = trial(x[0])
+                if isinstance(y, torch.Tensor) and torch.equal(y, x[0]):
+                    found.append(name)
+    return found

@@ -23,7 +23,7 @@ from edgekiln.compiler.training.fit import fit
 from edgekiln.compiler.training.imitation import Imitation, Ramp
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.compiler.training.options import FitOptions
-from edgekiln.runtime.errors import ConfigError, TrainingError
+from edgekiln.runtime.errors import TrainingError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,16 +57,6 @@ class QatOptions:
     most: float = 127.0
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
-            raise ConfigError(
-                f"qat-epochs = {self.epochs}, qat-batch = {self.batch_size}, "
-                f"qat-learning-rate = {self.learning_rate:g}",
-                hint="epochs and batch are at least 1, the learning rate is above 0",
-            )
-        if not 0.0 <= self.alpha <= 1.0:
-            raise ConfigError(f"qat-alpha = {self.alpha:g}", hint="take a share from 0 to 1")
-
 
 @dataclass(frozen=True, kw_only=True)
 class QatResult:
@@ -83,6 +73,11 @@ class QatResult:
     start: "SplitScore"
     score: "SplitScore"
     labelled: bool
+
+    @property
+    def learned_from_labels(self) -> bool:
+        """Whether labels say that the returned model is the better one."""
+        return self.labelled and self.best_epoch > 0
 
     @property
     def metrics(self) -> dict[str, float]:

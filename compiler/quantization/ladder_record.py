@@ -29,6 +29,18 @@ class LayerSensitivity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SensitivityReport:
+    """Every layer of a model, the most sensitive first; numbers by the label of a score."""
+
+    mode: str  # "only": the layer alone is integer; "all-but": it alone is float
+    samples: int  # of the validation split
+    sqnr_db: float  # with all layers integer
+    float_scores: Mapping[str, float]
+    loss_units: Mapping[str, str]  # what `lost` counts in
+    layers: tuple[LayerSensitivity, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rung:
     """One step: what it brought and what it costs.
 

@@ -13,10 +13,14 @@ from edgekiln.compiler.stages.augmentation_options import Check
 from edgekiln.compiler.stages.teaching_options import TeachingStage
 from edgekiln.compiler.stages.training_options import FINE_RATE, FRESH_RATE
 from edgekiln.compiler.stages.training_phases import TrainingPhase, own
+from edgekiln.compiler.stages.uses_data import used_data
 
 if TYPE_CHECKING:
+    from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.compiler.training.options import FitOptions
     from edgekiln.compiler.training.result import FitResult
+    from edgekiln.compiler.training.score import SplitScore
+    from edgekiln.models.data.dataset import Dataset
     from edgekiln.targets.profile import TargetProfile
 
 _TRAINS = ("distill", "prune")  # stages that leave trained weights
@@ -53,10 +57,25 @@ class DistillStage(TeachingStage):
         },
     )
 
+    add_data: str = field(
+        default="",
+        metadata={
+            "help": "Learn this data set, too, which the module does not know yet, without "
+            "forgetting its own (default: none)."
+        },
+    )
+    rehearsal: float = field(
+        default=0.3,
+        metadata={
+            "help": "With --add-data, see this part of the module's own samples again, from 0 to 1."
+        },
+    )
+
     def checks(self) -> tuple[Check, ...]:
         return (
             *super().checks(),
             ("epochs", self.epochs >= 1, "train for at least one epoch"),
+            ("rehearsal", 0 <= self.rehearsal <= 1, "give a part of the samples, from 0 to 1"),
         )
 
     def __post_init__(self) -> None:
@@ -69,12 +88,14 @@ class DistillStage(TeachingStage):
         return {
             **super().uses(src, target),
             "init": file_sha256(self.init),
+            **{f"added_{name}": it for name, it in used_data(self.add_data, self.seed).items()},
         }
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.stages.faculty import hired
         from edgekiln.compiler.training.context import open_context
         from edgekiln.compiler.training.fit import fit
+        from edgekiln.compiler.training.rehearsal import open_added, rehearsed
         from edgekiln.compiler.training.transfer import load_matching_weights
         from edgekiln.models.artifact import save_module
 
@@ -83,10 +104,16 @@ class DistillStage(TeachingStage):
             ctx.notes.extend(load_matching_weights(context.module, Path(self.init)))
         # By the file's own history: a training that goes on from trained weights takes small steps.
         trained = bool(self.init) or any(stage in context.meta.history for stage in _TRAINS)
-        faculty = hired(self, context, ctx, former=context.module if trained else None)
+        added = open_added(context, self.add_data, self.seed) if self.add_data else None
+        known = self._scores(context, added)
+        data = context.data
+        if added:
+            data = rehearsed(data, added, share=self.rehearsal, seed=self.seed)
+        former = context.module if trained else None
+        faculty = hired(self, replace(context, data=data), ctx, former=former)
         result = fit(
             context.module,
-            context.data,
+            data,
             self.objective(context.data.task),
             self._options(FINE_RATE if trained else FRESH_RATE),
             # A stage that was killed goes on from there, for the scratch directory is its key's.
@@ -105,10 +132,28 @@ class DistillStage(TeachingStage):
             **faculty.metrics,
             **result.score.metrics("val"),
         }
+        for what, after in self._scores(context, added).items():
+            metrics |= known[what].metrics(what, "_before") | after.metrics(what)
+            whose = context.meta.data if what == "val" else self.add_data
+            ctx.notes.append(f"{whose}: val {known[what]} before, {after} after")
         # It travels with the weights, so that a later stage knows that they are trained.
         history = {**context.meta.history, "distill": metrics}
         save_module(dst, context.module, replace(context.meta, history=history))
         return metrics
+
+    def _scores(
+        self, context: "TrainingContext", added: "Dataset | None"
+    ) -> "Mapping[str, SplitScore]":
+        """How good the module is on its own data and on what was added; {}: nothing was."""
+        from edgekiln.compiler.training.assess import validation_score
+
+        if added is None:
+            return {}
+        data = {"val": context, "added_val": replace(context, data=added)}
+        return {
+            what: validation_score(context.module, each, self.batch_size)
+            for what, each in data.items()
+        }
 
     def _in(self, phase: TrainingPhase) -> Self:
         """The stage with what a phase says otherwise. Raises ConfigError: that is out of range."""
@@ -150,6 +195,6 @@ class DistillStage(TeachingStage):
                 f"training made it worse: the weights it began with, val {result.start}, are kept; "
                 "lower --learning-rate"
             )
-        elif trained:
+        elif trained and not self.add_data:
             remarks.append(f"val {result.start} before, {result.score} after")
         return remarks

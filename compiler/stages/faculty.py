@@ -119,7 +119,6 @@ class _Office:
             root=self.ctx.objects or self.ctx.scratch,
             count=self.stage.teacher_views,
             teachers=tuple(identity(each.network, each.code) for each in teachers),
-            data=self.student.data.fingerprint,
             augment=digest(used_functions(augment=self.stage.augment)),
             task=self.student.data.task,
         )

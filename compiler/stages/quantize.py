@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.quantization.sqnr import LOST_DB
+from edgekiln.compiler.quantization.sqnr import ANY_SIGNAL_DB, LOST_DB
 from edgekiln.compiler.stages.max_drop import climbed, drops_of
 from edgekiln.compiler.stages.quantized_training import QuantizedTraining
 from edgekiln.compiler.stages.uses_data import data_of_onnx, used_data
@@ -102,6 +102,7 @@ class QuantizeStage(QuantizedTraining):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 50.0 < self.percentile <= 100.0:
             raise ConfigError(
                 f"quantize: percentile = {self.percentile}", hint="take one above 50, up to 100"
@@ -152,13 +153,16 @@ class QuantizeStage(QuantizedTraining):
         if not structure.integer:
             raise _nothing_to_quantize(structure)
         trained: Mapping[str, float] = {}
+        least_db = self.accept_sqnr
         if self.qat_epochs:
             result = self.trained(quantized, scheme.model, feed, ctx)
             quantized, trained = result.model, result.metrics
             sqnr_db = judge.verdict(quantized).sqnr_db
+            # What learned from labels was chosen by them, and may differ from the float model.
+            least_db = ANY_SIGNAL_DB if result.learned_from_labels else least_db
         # Written so that NaN, which is above nothing, is refused.
-        if not sqnr_db >= self.accept_sqnr:
-            raise _signal_lost(sqnr_db, self.accept_sqnr)
+        if not sqnr_db >= least_db:
+            raise _signal_lost(sqnr_db, least_db)
         ctx.notes.extend(_notes(structure))
         if ladder is not None:
             write_ladder(quantized, ladder)

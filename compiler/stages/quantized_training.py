@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
+from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     import onnx
@@ -41,6 +42,19 @@ class QuantizedTraining(Stage, ABC):
         default=False,
         metadata={"help": "Mirror half of its training images, by chance."},
     )
+
+    def __post_init__(self) -> None:
+        if self.qat_epochs < 0 or self.qat_batch < 1 or not self.qat_learning_rate > 0:
+            raise ConfigError(
+                f"{self.name}: qat-epochs = {self.qat_epochs}, qat-batch = {self.qat_batch}, "
+                f"qat-learning-rate = {self.qat_learning_rate:g}",
+                hint="epochs are 0 (none) or more, the batch at least 1, the rate above 0",
+            )
+        if not 0.0 <= self.qat_alpha <= 1.0 or self.qat_shift < 0:
+            raise ConfigError(
+                f"{self.name}: qat-alpha = {self.qat_alpha:g}, qat-shift = {self.qat_shift}",
+                hint="alpha is a share from 0 to 1, the shift 0 (none) or more pixels",
+            )
 
     def trained(
         self,

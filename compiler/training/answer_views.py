@@ -72,7 +72,6 @@ class AnswerViews:
         root: the folder of the files.
         count: views of each sample.
         teachers: what each teacher is, see `identity`.
-        data: a hash of the samples.
         augment: the code of the user's own change of batches; "" for none.
         task: says which targets hold images in place.
     """
@@ -80,16 +79,16 @@ class AnswerViews:
     root: Path
     count: int
     teachers: tuple[str, ...]
-    data: str
     augment: str = ""
     task: str = ""
 
     def training(
-        self, batches: "Batches", epoch: int, ask: "Ask", computed_in: str
+        self, batches: "Batches", data: str, epoch: int, ask: "Ask", computed_in: str
     ) -> "Iterator[Batch]":
         """The batches of the view that an epoch shows, with what each teacher says of them.
 
         Args:
+            data: a hash of the samples.
             ask: for answers that are not kept yet.
             computed_in: the numbers in which teachers answer, such as "float32".
 
@@ -101,7 +100,9 @@ class AnswerViews:
         view = epoch % self.count
         with ExitStack() as open_files:
             sources = [
-                self._source(self._path(teacher, batches, view, computed_in), open_files, view)
+                self._source(
+                    self._path(teacher, batches, data, view, computed_in), open_files, view
+                )
                 for teacher in self.teachers
             ]
             for number, batch in enumerate(batches.training(view)):
@@ -117,7 +118,9 @@ class AnswerViews:
                 if isinstance(source, _Recorder):
                     source.publish()
 
-    def _path(self, teacher: str, batches: "Batches", view: int, computed_in: str) -> Path:
+    def _path(
+        self, teacher: str, batches: "Batches", data: str, view: int, computed_in: str
+    ) -> Path:
         shown = {
             each.name: getattr(batches, each.name)
             for each in fields(batches)
@@ -126,7 +129,7 @@ class AnswerViews:
         recipe = {
             "format": _FORMAT,
             "teacher": teacher,
-            "data": self.data,
+            "data": data,
             "batches": encode(shown),
             "augment": {**encode(replace(batches.augment, own=None)), "own": self.augment},
             "task": self.task,

@@ -67,9 +67,11 @@ class Classroom:
             self._watch(teaching.hints, samples)
 
     def batches(
-        self, batches: "Batches", epoch: int, computed_in: "Precision"
+        self, batches: "Batches", data: str, epoch: int, computed_in: "Precision"
     ) -> "Iterator[Batch]":
-        """The training batches of an epoch, with the answers that are kept."""
+        """The training batches of an epoch, with the answers that are kept; `data` is a hash of the
+        samples.
+        """
         views = self._teaching.views
         if views is None:
             return batches.training(epoch)
@@ -79,7 +81,7 @@ class Classroom:
             with torch.no_grad(), precision.autocast(computed_in, self._device):
                 return outputs_of(self._asked[place], batch.to(self._device))
 
-        return views.training(batches, epoch, ask, computed_in)
+        return views.training(batches, data, epoch, ask, computed_in)
 
     def taught(self, batch: "Batch") -> "Sequence[Answers]":
         """What each teacher says of a batch, which is on the device."""

@@ -12,6 +12,7 @@ from edgekiln.compiler.training.logs import tensorboard
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.compiler.training.options import FitOptions
 from edgekiln.compiler.training.reproducible import reproducible, seed_everything
+from edgekiln.compiler.training.resolution import check_resolution
 from edgekiln.compiler.training.result import FitResult
 from edgekiln.compiler.training.run import Run
 
@@ -47,6 +48,7 @@ def fit(
     for phase in options.all_phases:
         own_loss = objective.step is not None
         check_augment(phase.augment, data.train, objective.heads, own=own_loss)
+        check_resolution(module, data, phase.resolution)
     world = join()
     with reproducible():
         seed_everything(options.seed)

@@ -54,6 +54,7 @@ class Run:
         world: World,
     ) -> None:
         self.options, self.objective, self.world = options, objective, world
+        self.data = data.fingerprint
         self.module = module.to(world.device)
         samples = [sample.to(world.device) for sample in samples_of(data, 2)]
         networks = [self.module, *(each.to(world.device).eval() for each in teaching.networks)]
@@ -209,7 +210,7 @@ class Run:
         """The training batches of an epoch, changed as its phase says."""
         phase = self.options.phase_at(epoch)
         batches = replace(self.training, augment=phase.augment, resolution=phase.resolution)
-        return self.classroom.batches(batches, epoch, self.precision)
+        return self.classroom.batches(batches, self.data, epoch, self.precision)
 
     def _loss(self, batch: Batch, progress: float) -> "Tensor":
         with precision.autocast(self.precision, self.world.device):

@@ -160,6 +160,22 @@ def test_operands_that_do_not_fit_are_refused(tmp_path, weight, shape, reason):
 
 
 @pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (
+            'y = Conv <auto_pad = "SAME_UPPER", dilations = [2, 2]> (x, w)',
+            "Conv ('y') has dilations and an auto_pad, SAME_UPPER, in place of pads",
+        ),
+        ("y = Clip <min = 2.0, max = -1.0> (x)", "Clip ('y') has a min of 2 and a max of -1"),
+    ],
+)
+def test_what_onnx_runtime_never_takes_is_refused(tmp_path, body, reason):
+    shape = "N, 3, 8, 8"
+    model = make(body, {"w": (3, 3, 3, 3)}, x=shape, y=shape, opset=10)
+    assert refused(model, tmp_path).message == f"operator {reason}"
+
+
+@pytest.mark.parametrize(
     ("scale", "zero", "reason"),
     [
         ((4,), (4,), "has a scale of shape (4,) for 6"),

@@ -51,8 +51,10 @@ def compared(
         values = network.values(inputs, names)
     found = {}
     for name, value in values.items():
-        ours = (value.steps if isinstance(value, Codes) else real(value)).numpy()
-        found[name] = int((ours.reshape(-1) != stored[name].reshape(-1)).sum())
+        wanted = stored[name]
+        codes = wanted.dtype.kind == "i"
+        ours = (value.steps if codes and isinstance(value, Codes) else real(value)).numpy()
+        found[name] = int((ours.reshape(-1) != wanted.reshape(-1)).sum())
     return found
 
 

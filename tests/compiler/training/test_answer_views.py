@@ -50,7 +50,6 @@ def learn(teacher, data, home, *, views=2, options=OPTIONS, advance=None, seed=1
         root=home.parent / "kept",
         count=views,
         teachers=(identity(teacher, "counted"),),
-        data=data.fingerprint,
     )
     fit(
         student,

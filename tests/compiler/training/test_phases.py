@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from torch import nn
 
@@ -10,6 +11,8 @@ from edgekiln.compiler.training.augment import Augment
 from edgekiln.compiler.training.fit import fit
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.compiler.training.options import FitOptions, FitPhase
+from edgekiln.models.data.dataset import Split
+from edgekiln.runtime.errors import ConfigError
 from tests.compiler.training.conftest import tiny
 from tests.compiler.training.test_fit import OPTIONS, KilledError, assert_same_bits, train
 
@@ -80,3 +83,17 @@ def test_the_network_comes_back_in_the_usual_order_of_memory(data, tmp_path):
 def test_blended_samples_teach(data, tmp_path):
     options = replace(OPTIONS, epochs=6, augment=Augment(mixup=0.2, cutmix=1.0))
     assert train(tiny(), data, tmp_path / "c.pt", options).score.value > 0.9
+
+
+def test_a_network_that_takes_no_smaller_images_is_refused_before_an_hour_is_spent(data, tmp_path):
+    options = replace(OPTIONS, phases=(FitPhase(epochs=4, resolution=6),))
+    with pytest.raises(ConfigError, match="resolution = 6: the network takes no images"):
+        train(tiny(), data, tmp_path / "c.pt", options)
+
+
+def test_a_resolution_of_what_has_none_is_refused(data, tmp_path):
+    vectors = Split.of(x=np.zeros((8, 5), np.float32), y=np.arange(8, dtype=np.int64) % 4)
+    flat = replace(data, preprocessing=None, train=vectors, val=vectors)
+    options = replace(OPTIONS, phases=(FitPhase(epochs=4, resolution=6),))
+    with pytest.raises(ConfigError, match="resolution: the samples are no images"):
+        train(nn.Linear(5, 4), flat, tmp_path / "c.pt", options)
