@@ -147,7 +147,8 @@ def _table(node: QatNode, x: Codes) -> Pending:
         torch.from_numpy(table.astype(np.float32)).to(x.steps.device)
         for table in (values, slopes, slopes * whole / scale)
     ]
-    index = (x.steps.detach() - low).long()
+    # What is no number, as in a training that diverges, has some entry.
+    index = (x.steps.detach() - low).nan_to_num().long()
     return of_float(tabulated(index, x.steps, x.scale, (tables[0], tables[1], tables[2])))
 
 

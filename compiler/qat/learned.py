@@ -54,10 +54,10 @@ class Learned:
     constant_of: Mapping[str, int]
 
 
-def learned_of(graph: "QdqGraph", source: "onnx.ModelProto | None", most: float) -> Learned:
+def learned_of(graph: "QdqGraph", source: "onnx.ModelProto | None", bits: int) -> Learned:
     """Args:
     source: the float model, in whose nodes of the same names the weights are.
-    most: the largest step of a weight.
+    bits: of a weight.
     """
     roles = _roles(graph)
     reals = _real_weights(graph, source)
@@ -67,7 +67,7 @@ def learned_of(graph: "QdqGraph", source: "onnx.ModelProto | None", most: float)
         along = int(operators.attributes(node).get("axis", 1)) % max(1, codes.ndim)
         scales = scale.reshape(-1).astype(np.float32)
         if roles.get(name) == "weight" and codes.dtype == np.int8:
-            weights[name] = LearnedWeight(codes, scales, along, reals.get(name), most)
+            weights[name] = LearnedWeight(codes, scales, along, reals.get(name), bits)
         elif roles.get(name) == "bias" and codes.ndim == 1:
             biases[name] = LearnedBias(codes, scales)
         else:

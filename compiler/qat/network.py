@@ -32,21 +32,21 @@ class QuantizedNetwork(nn.Module):
         *,
         ends: "Mapping[str, str] | None" = None,
         shapes: "Sequence[tuple[int, ...]]" = (),
-        most: float = 127.0,
+        weight_bits: int = 8,
     ) -> None:
         """Args:
         model: as `qdq.quantize` makes it; not changed.
         source: the float model that it was made of: its weights are what training begins with.
         ends: what `forward` gives, by name: which tensor; None: the model's outputs.
         shapes: of one sample of each input, for samples that come in another.
-        most: the largest step of a weight; 7 for weights of 4 bits.
+        weight_bits: of a weight; below 8 they are kept in int8.
 
         Raises:
             UnsupportedError: an operator has no trained form; the message names it.
         """
         super().__init__()
         self.graph = read(model)
-        self.learned: Learned = learned_of(self.graph, source, most)
+        self.learned: Learned = learned_of(self.graph, source, weight_bits)
         self.scales = nn.ModuleList(self.learned.scales)
         self.weights = nn.ModuleList(self.learned.weights)
         self.biases = nn.ModuleList(self.learned.biases)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _FULL = 127.0  # the largest step of an int8 weight
 _NEAREST = 0.499  # of a step: what is rounded to the same code
+_FARTHEST = 8.0  # logarithm of how far a scale goes from its first value: what is 0 has no codes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +51,7 @@ class LearnedScale(nn.Module):
         self._share = 1 / math.sqrt(max(1, elements) * largest)
 
     def forward(self) -> "Tensor":
-        return with_gradient_scaled(self.first * self.theta.exp(), self._share)
+        return with_gradient_scaled(self.first * _growth(self.theta), self._share)
 
 
 class LearnedWeight(nn.Module):
@@ -58,13 +59,13 @@ class LearnedWeight(nn.Module):
 
     def __init__(
         self, codes: "NDArray[np.generic]", scale: "NDArray[np.float32]", axis: int,
-        real: "NDArray[np.float32] | None", most: float = _FULL,
+        real: "NDArray[np.float32] | None", bits: int = 8,
     ) -> None:  # fmt: skip
         """Args:
         codes: int8, zero for zero.
         scale: one a slice of `axis`, or one.
         real: what the codes were rounded from; None: nobody knows.
-        most: the largest step, 7 for weights of 4 bits.
+        bits: of a weight, below 8 with scales of their own: those of the least squared error.
         """
         super().__init__()
         self.axis = axis if scale.size > 1 else 0
@@ -74,18 +75,24 @@ class LearnedWeight(nn.Module):
         if real is not None:
             exact = real.astype(np.float64) / scale.astype(np.float64).reshape(self._shape)
             steps = exact.clip(steps - _NEAREST, steps + _NEAREST)
-        self.most = most
+        self._most = float(2 ** (bits - 1) - 1)
+        share = np.ones(scale.size)
+        if bits < 8:
+            share = _best_shares(np.moveaxis(steps, self.axis, 0).reshape(scale.size, -1), bits)
+        first = scale.astype(np.float64) * share * _FULL / self._most
         self.first: Tensor
-        self.register_buffer("first", torch.from_numpy(scale.astype(np.float32)))
+        self.ratio: Tensor
+        self.register_buffer("first", torch.from_numpy(first.astype(np.float32)))
+        self.register_buffer("ratio", torch.from_numpy((self._most / share).astype(np.float32)))
         self.theta = nn.Parameter(torch.zeros(scale.size))
         self.value = nn.Parameter(torch.from_numpy((steps / _FULL).astype(np.float32)))
-        self._share = 1 / math.sqrt(max(1, codes.size // scale.size) * most)
+        self._share = 1 / math.sqrt(max(1, codes.size // scale.size) * self._most)
 
     def forward(self) -> WeightCodes:
-        growth = with_gradient_scaled(self.theta.exp(), self._share)
-        # In units of the first scale, and so of today's: v · 127 · s₀ / s.
-        factor = (_FULL / growth).reshape(self._shape)
-        steps = rounded(self.value, factor, (-self.most, self.most))
+        growth = with_gradient_scaled(_growth(self.theta), self._share)
+        # Parts of 127 steps of the int8 scale, in steps of today's.
+        factor = (self.ratio / growth).reshape(self._shape)
+        steps = rounded(self.value, factor, (-self._most, self._most))
         return WeightCodes(steps=steps, scale=self.first * growth, axis=self.axis)
 
 
@@ -111,3 +118,21 @@ class LearnedBias(nn.Module):
         real = self.first + self.delta.double() * self.unit
         limit = float(2**31)
         return rounded(real, 1 / scale.double(), (-limit, limit - 1))
+
+
+def _best_shares(steps: "NDArray[np.float64]", bits: int) -> "NDArray[np.float64]":
+    """For each row of int8 steps, the share of its range that so many bits are best spread over,
+    (rows,): what lies outside is cut off.
+    """
+    most = 2 ** (bits - 1) - 1
+    shares = np.linspace(0.4, 1.0, 25)
+    errors = []
+    for share in shares:
+        scale = share * _FULL / most
+        near = (steps / scale).round().clip(-most, most) * scale
+        errors.append(((near - steps) ** 2).sum(axis=1))
+    return np.asarray(shares[np.argmin(errors, axis=0)])
+
+
+def _growth(theta: "Tensor") -> "Tensor":
+    return theta.clamp(-_FARTHEST, _FARTHEST).exp()

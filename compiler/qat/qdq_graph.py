@@ -1,6 +1,6 @@
 """What a network must know about a QDQ model before it computes it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,7 @@ class QdqGraph:
     stored: what those give, by its name: the node.
     constants: the model's initializers.
     last_read: for each of `nodes`, the tensors that nobody reads behind it.
+    zeros: what `zero_of` has found out.
     """
 
     model: "onnx.ModelProto"
@@ -36,12 +37,16 @@ class QdqGraph:
     constants: "Mapping[str, NDArray[np.generic]]"
     last_read: tuple[tuple[str, ...], ...]
     facts: ModelFacts
+    zeros: "dict[str, tuple[int, Limits]]" = field(default_factory=dict)
 
     def zero_of(self, node: "onnx.NodeProto") -> tuple[int, Limits]:
         """The zero point of a Quantize- or DequantizeLinear, and the steps that its type has."""
-        zero = self.constants[node.input[2]].reshape(-1)
-        ends, code = np.iinfo(zero.dtype.name), int(zero[0])
-        return code, (float(ends.min - code), float(ends.max - code))
+        name = node.input[2]
+        if name not in self.zeros:
+            zero = self.constants[name].reshape(-1)
+            ends, code = np.iinfo(zero.dtype.name), int(zero[0])
+            self.zeros[name] = code, (float(ends.min - code), float(ends.max - code))
+        return self.zeros[name]
 
     def elements(self, name: str) -> int:
         """Of one sample of a tensor; 1 where nobody knows."""

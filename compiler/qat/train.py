@@ -43,7 +43,7 @@ class QatOptions:
     Args:
         learning_rate: the largest, of parameters without a unit: a weight's is its channel's range.
         alpha: share of the float model in the loss; 1 where there are no labels.
-        most: the largest step of a weight: 127, or 7 for 4 bits.
+        weight_bits: of a weight, 2 to 8; below 8 they are kept in int8, ±7 for 4 bits.
     """
 
     epochs: int
@@ -54,13 +54,14 @@ class QatOptions:
     ema: float = 0.99
     shift: int = 0
     flip: bool = False
-    most: float = 127.0
+    weight_bits: int = 8
     seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class QatResult:
-    """`model`: the trained one; what training began with where no epoch was better.
+    """`model`: the trained one; what training began with where no epoch was better: the given one,
+    or, of fewer bits, its weights rounded to these.
 
     Args:
         best_epoch: counted from 1; 0 where no epoch was better.
@@ -125,7 +126,7 @@ def train_quantized(
     teacher = FloatTeacher(source, feed.takes)
     taught = lessons(feed, teacher)
     network = QuantizedNetwork(
-        quantized, source, ends=ends_of_model(quantized), most=options.most,
+        quantized, source, ends=ends_of_model(quantized), weight_bits=options.weight_bits,
         shapes=[each.shape for each in feed.takes.inputs],
     )  # fmt: skip
     # An operator that is refused is refused before an hour is spent.
@@ -170,4 +171,7 @@ def train_quantized(
         model=quantized, best_epoch=result.best_epoch, start=result.start, score=result.score,
         labelled=taught.labelled,
     )  # fmt: skip
-    return replace(found, model=to_model(network)) if result.best_epoch else found
+    # What training began with is the given model, unless weights were to have fewer bits.
+    if not result.best_epoch and options.weight_bits == 8:
+        return found
+    return replace(found, model=to_model(network))

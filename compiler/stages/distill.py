@@ -11,7 +11,7 @@ from edgekiln.compiler.pipeline.factory_code import file_sha256
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.augmentation_options import Check
 from edgekiln.compiler.stages.teaching_options import TeachingStage
-from edgekiln.compiler.stages.training_options import FINE_RATE, FRESH_RATE
+from edgekiln.compiler.stages.training_options import FINE_RATE, FRESH_RATE, OTHER_RATES
 from edgekiln.compiler.stages.training_phases import TrainingPhase, own
 from edgekiln.compiler.stages.uses_data import used_data
 
@@ -46,7 +46,7 @@ class DistillStage(TeachingStage):
         default=None,
         metadata={
             "help": f"Let the learning rate rise to this (default: {FRESH_RATE:g}; "
-            f"{FINE_RATE:g} where the weights are trained)."
+            f"{FINE_RATE:g} where the weights are trained; {OTHER_RATES})."
         },
     )
     init: str = field(
@@ -94,6 +94,7 @@ class DistillStage(TeachingStage):
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.stages.faculty import hired
         from edgekiln.compiler.training.context import open_context
+        from edgekiln.compiler.training.first_weights import initialize_by_samples
         from edgekiln.compiler.training.fit import fit
         from edgekiln.compiler.training.rehearsal import open_added, rehearsed
         from edgekiln.compiler.training.transfer import load_matching_weights
@@ -104,6 +105,8 @@ class DistillStage(TeachingStage):
             ctx.notes.extend(load_matching_weights(context.module, Path(self.init)))
         # By the file's own history: a training that goes on from trained weights takes small steps.
         trained = bool(self.init) or any(stage in context.meta.history for stage in _TRAINS)
+        if not trained:
+            initialize_by_samples(context.module, context.data)
         added = open_added(context, self.add_data, self.seed) if self.add_data else None
         known = self._scores(context, added)
         data = context.data

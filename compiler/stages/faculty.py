@@ -146,11 +146,13 @@ class _Office:
 
     def _trained(self, name: str, network: "nn.Module", place: int) -> "nn.Module":
         from edgekiln.compiler.pipeline.curve import curves_of
+        from edgekiln.compiler.training.first_weights import initialize_by_samples
         from edgekiln.compiler.training.fit import fit
 
         stage, student, ctx = self.stage, self.student, self.ctx
         if not stage.teacher_epochs:
             return network
+        initialize_by_samples(network, student.data)
         result = fit(
             network,
             student.data,

@@ -20,7 +20,7 @@ from edgekiln.compiler.stages.pruning_goals import (
 )
 from edgekiln.compiler.stages.pruning_rounds import RATE, PruningRounds
 from edgekiln.compiler.stages.teaching_options import SELF, TeachingStage
-from edgekiln.compiler.stages.training_options import FINE_RATE
+from edgekiln.compiler.stages.training_options import FINE_RATE, OTHER_RATES
 
 if TYPE_CHECKING:
     from edgekiln.targets.profile import TargetProfile
@@ -124,7 +124,7 @@ class PruneStage(TeachingStage):
         default=None,
         metadata={
             "help": f"Let the learning rate rise to this (default: {RATE:g}; "
-            f"{FINE_RATE:g} where a cut cost little)."
+            f"{FINE_RATE:g} where a cut cost little; {OTHER_RATES})."
         },
     )
     training_step: str = field(

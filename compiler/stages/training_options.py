@@ -9,6 +9,8 @@ from edgekiln.compiler.pipeline.stage import Stage
 from edgekiln.compiler.stages.augmentation_options import AugmentationOptions, Check
 from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.compiler.stages.uses_module import data_of_module, used_factory, used_functions
+from edgekiln.compiler.training.optimizer import OptimizerName
+from edgekiln.compiler.training.schedule import ScheduleName
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import kebab
 
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 # rate in every step, whatever its gradient.
 FINE_RATE = 2e-4
 FRESH_RATE = 4e-3  # from random weights a training must go far in few epochs
+# What of AdamW's rates suits the others: SGD's steps are as small as the gradients, Muon's are
+# those of AdamW for weights that many steps agree on.
+_TIMES: Mapping[OptimizerName, float] = {"adamw": 1.0, "sgd": 25.0, "muon": 2.5}
+OTHER_RATES = f"of SGD {_TIMES['sgd']:g} times, of Muon {_TIMES['muon']:g} times as much"
+_DECAY: Mapping[OptimizerName, float] = {"adamw": 1e-2, "sgd": 5e-4, "muon": 1e-1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +41,7 @@ class TrainingStage(AugmentationOptions, Stage):
     batch_size: int = field(
         default=32, metadata={"help": "Take this many samples a step, on each process."}
     )
-    optimizer: Literal["adamw", "sgd", "muon"] = field(
+    optimizer: OptimizerName = field(
         default="adamw",
         metadata={
             "help": "Step by AdamW, by SGD with Nesterov momentum, or by Muon, and AdamW for what "
@@ -44,21 +51,22 @@ class TrainingStage(AugmentationOptions, Stage):
     learning_rate: float | None = field(
         default=None, metadata={"help": "Let the learning rate rise to this."}
     )
-    weight_decay: float = field(
-        default=1e-2,
+    weight_decay: float | None = field(
+        default=None,
         metadata={
             "help": "Let weights decay by this part times the learning rate a step; biases and "
-            "norms do not."
+            f"norms do not (default: {_DECAY['adamw']:g}; {_DECAY['sgd']:g} with SGD, "
+            f"{_DECAY['muon']:g} with Muon)."
         },
     )
     warmup_epochs: float = field(
         default=1.0,
         metadata={
             "help": "Let the learning rate rise for this many epochs; then it falls as the "
-            "rate-schedule says."
+            "schedule says."
         },
     )
-    rate_schedule: Literal["cosine", "one-cycle", "linear", "constant", "plateau"] = field(
+    schedule: ScheduleName = field(
         default="cosine",
         metadata={
             "help": "Let the learning rate fall by a cosine, by a cosine after a rise by one, in a "
@@ -113,7 +121,11 @@ class TrainingStage(AugmentationOptions, Stage):
                 self.learning_rate is None or self.learning_rate > 0,
                 "give a positive number",
             ),
-            ("weight_decay", self.weight_decay >= 0, "give 0 or more"),
+            (
+                "weight_decay",
+                self.weight_decay is None or self.weight_decay >= 0,
+                "give 0 or more",
+            ),
             ("warmup_epochs", self.warmup_epochs >= 0, "give 0 or more"),
             ("ema", 0 <= self.ema < 1, "give 0 (none) or a number below 1, such as 0.99"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "give a number from 0 to below 1"),
@@ -141,19 +153,19 @@ class TrainingStage(AugmentationOptions, Stage):
         """How to train by these options.
 
         Args:
-            default_rate: the learning rate where the user names none.
+            default_rate: the learning rate of AdamW where the user names none.
         """
         from edgekiln.compiler.training.options import FitOptions
 
         return FitOptions(
             epochs=epochs,
-            schedule=self.rate_schedule,
+            schedule=self.schedule,
             clip=self.clip,
             batch_size=self.batch_size,
             optimizer=self.optimizer,
             # 0 is refused above, so "or" means None.
-            learning_rate=self.learning_rate or default_rate,
-            weight_decay=self.weight_decay,
+            learning_rate=self.learning_rate or default_rate * _TIMES[self.optimizer],
+            weight_decay=_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay,
             warmup_epochs=self.warmup_epochs,
             ema=self.ema,
             patience=self.patience,

@@ -50,12 +50,9 @@ class Measure:
         """The value for people."""
         if self.metric.unit == "s":
             return f"{value * 1e3:.4g} ms"
-        return f"{value:,.0f}" if self.counts else self.metric.shown(value)
-
-    @property
-    def counts(self) -> bool:
-        """Whether it is a number of things."""
-        return self.needs != "score" and self.metric.unit in ("", "B")
+        if self.needs != "score" and self.metric.unit in ("", "B"):
+            return f"{value:,.0f} {self.metric.unit}".rstrip()
+        return self.metric.shown(value)
 
 
 def _cost(name: str, needs: Needs, unit: str = "") -> Measure:

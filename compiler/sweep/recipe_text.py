@@ -45,6 +45,6 @@ def toml_value(value: object) -> str:
         case tuple() | list():
             return f"[{', '.join(map(toml_value, value))}]"
         case Mapping():
-            items = (f"{json.dumps(key)} = {toml_value(item)}" for key, item in value.items())
+            items = (f"{toml_value(str(key))} = {toml_value(item)}" for key, item in value.items())
             return "{" + ", ".join(items) + "}"
     raise TypeError(f"{type(value).__name__} has no form in TOML")

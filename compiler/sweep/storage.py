@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from edgekiln.runtime.errors import ConfigError, EdgeKilnError, MissingToolError, StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import ModuleType
 
-    from optuna.storages import BaseStorage
+    from optuna.storages import BaseStorage, RDBStorage
 
 JOURNAL = "journal"  # the scheme of a file that grows by a line a change; no database needed
 _BUSY_S = 60.0  # for another worker's write to a SQLite file
@@ -73,16 +74,39 @@ def open_storage(url: str) -> "BaseStorage":
         path = Path(rest.removeprefix("/"))
         if not path.parent.is_dir():
             raise _unreachable(url, f"there is no directory {path.parent}")
-    with quiet(), _explained(url):
+    with opening(url):
         storage: BaseStorage
         if scheme == JOURNAL:
             from optuna.storages.journal import JournalFileBackend
 
+            _check_journal(path)
             storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
             return storage
         wait = {"connect_args": {"timeout": _BUSY_S}} if scheme == "sqlite" else {}
-        storage = optuna.storages.RDBStorage(url, engine_kwargs=wait)
+        storage = _database(url, wait)
         return storage
+
+
+def _database(url: str, settings: "Mapping[str, Mapping[str, float]]") -> "RDBStorage":
+    from optuna.storages import RDBStorage
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+    try:
+        return RDBStorage(url, engine_kwargs=dict(settings))
+    except (IntegrityError, OperationalError, ProgrammingError):
+        # A worker on another machine may have made the tables at the same time: then they are
+        # there now. What else it may be, is so the second time, too.
+        return RDBStorage(url, engine_kwargs=dict(settings))
+
+
+def _check_journal(path: Path) -> None:
+    """Raise ValueError for a file that holds anything else: Optuna writes before it reads."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        line = file.readline()
+    if line and b'"op_code"' not in line:
+        raise ValueError("this is no journal of studies")
 
 
 def close(storage: "BaseStorage") -> None:
@@ -93,27 +117,41 @@ def close(storage: "BaseStorage") -> None:
 
 
 @contextmanager
-def _explained(url: str) -> Iterator[None]:
-    """Errors inside the block as the user's."""
+def talking(url: str) -> Iterator[None]:
+    """Quiet, and with the errors of a storage that is lost as the user's."""
+    import sqlalchemy.exc
+
+    with quiet():
+        try:
+            yield
+        except sqlalchemy.exc.DBAPIError as error:
+            raise _unreachable(url, str(error.orig)) from error
+        except OSError as error:
+            raise _unreachable(url, error.strerror or str(error)) from error
+
+
+@contextmanager
+def opening(url: str) -> Iterator[None]:
+    """Like `talking`, for what is first done with a storage, which may be anything."""
     import sqlalchemy.exc
 
     try:
-        yield
+        with talking(url):
+            yield
     except EdgeKilnError:
         raise
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        # Optuna wraps what SQLAlchemy raises where a database's own package is missing.
+        cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
+        package = cause.name or "of this database"
         raise MissingToolError(
-            f"--storage {shown(url)}: the Python package {error.name} is not installed",
-            f"pip install {error.name}",
+            f"--storage {shown(url)}: the Python package {package} is not installed",
+            f"pip install {cause.name}" if cause.name else "see SQLAlchemy's list of databases",
         ) from error
     except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
         raise ConfigError(
             f"--storage {shown(url)}: no such kind of storage", f"give {_FORMS}"
         ) from error
-    except sqlalchemy.exc.DBAPIError as error:
-        raise _unreachable(url, str(error.orig)) from error
-    except OSError as error:
-        raise _unreachable(url, error.strerror or str(error)) from error
     # A file of something else, or a study of another release of Optuna.
     except (RuntimeError, ValueError, KeyError, sqlalchemy.exc.SQLAlchemyError) as error:
         reason = (str(error) or repr(error)).splitlines()[0]

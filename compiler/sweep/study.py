@@ -9,7 +9,7 @@ import copy
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,14 @@ from edgekiln.compiler.sweep.lease import WORKER, is_lost, worker_of
 from edgekiln.compiler.sweep.plan import SweepPlan, another_search
 from edgekiln.compiler.sweep.proposals import own_values, suggested, texts_of, untried
 from edgekiln.compiler.sweep.result import TrialRow, TrialState
-from edgekiln.compiler.sweep.storage import close, load_optuna, open_storage, quiet, shown
+from edgekiln.compiler.sweep.storage import (
+    close,
+    load_optuna,
+    open_storage,
+    opening,
+    shown,
+    talking,
+)
 from edgekiln.compiler.sweep.trial import Judged
 from edgekiln.runtime.errors import ConfigError
 
@@ -31,12 +38,8 @@ if TYPE_CHECKING:
 
 _IDENTITY = "edgekiln"  # attribute of the study: what its workers have in common
 _VOID, _VALUES = "void", "values"  # attributes of trials
-_MEASURES, _REASON, _WALL = "measures", "reason", "wall_s"
-_STATES: Mapping[str, TrialState] = {
-    "COMPLETE": "done",
-    "PRUNED": "stopped",
-    "FAIL": "failed",
-}
+_MEASURES, _FAILED, _REASON, _WALL = "measures", "failed", "reason", "wall_s"
+_STATES: Mapping[str, TrialState] = {"COMPLETE": "done", "PRUNED": "stopped"}
 _PROPOSALS = 8  # before those that were not tried are counted through
 _RANDOM_FIRST = 10  # trials before the sampler learns from them; a third of few
 _STAGE_STEPS = 1_000_000  # epochs of a stage are counted from its own multiple of this
@@ -69,9 +72,11 @@ class SharedStudy:
         name = f"{plan.request.storage} {plan.request.study}"
         self._digest = hashlib.sha256(name.encode()).hexdigest()[:32]
         store.prepare()
-        self._storage = open_storage(plan.request.storage)
+        # Alone from the first, for two that make a database's tables get in each other's way.
         with self._alone():
-            self._study = self._open()
+            self._storage = open_storage(plan.request.storage)
+            with opening(plan.request.storage):
+                self._study = self._open()
 
     def close(self) -> None:
         """Give back the connections to the storage."""
@@ -99,7 +104,7 @@ class SharedStudy:
         if self.plan.objective.needs != "score":
             return False
         first = self.plan.stages.index(stage) * _STAGE_STEPS
-        with quiet():
+        with self._talking():
             claim.trial.report(value if self.plan.objective.maximized else -value, first + epoch)
             if epoch <= _WARMUP_EPOCHS:
                 return False
@@ -115,7 +120,7 @@ class SharedStudy:
 
     def succeed(self, claim: Claim, judged: Judged, wall_s: float) -> None:
         """Record what a trial was worth."""
-        with quiet():
+        with self._talking():
             claim.trial.set_user_attr(_MEASURES, dict(judged.values))
             claim.trial.set_user_attr(_WALL, wall_s)
             for limit in self.plan.limits:
@@ -125,17 +130,20 @@ class SharedStudy:
 
     def abandon(self, claim: Claim, wall_s: float) -> None:
         """Record that a trial was hopeless."""
-        with quiet():
+        with self._talking():
             claim.trial.set_user_attr(_WALL, wall_s)
             claim.trial.set_user_attr(_REASON, "worse than half of the trials that came so far")
             self._study.tell(claim.number, state=self._state("PRUNED"))
 
     def fail(self, claim: Claim, reason: str, wall_s: float) -> None:
-        """Record why a trial came to nothing."""
-        with quiet():
+        """Record why a trial came to nothing. To the sampler it is one that was stopped, so that it
+        learns to keep away: of Optuna's own failed trials it learns nothing.
+        """
+        with self._talking():
             claim.trial.set_user_attr(_WALL, wall_s)
             claim.trial.set_user_attr(_REASON, reason)
-            self._study.tell(claim.number, state=self._state("FAIL"))
+            claim.trial.set_user_attr(_FAILED, True)
+            self._study.tell(claim.number, state=self._state("PRUNED"))
 
     def put_back(self, claim: Claim) -> None:
         """Leave a trial to whoever comes next."""
@@ -148,7 +156,7 @@ class SharedStudy:
 
     def rows(self) -> tuple[TrialRow, ...]:
         """The trials that count, in their order."""
-        with quiet():
+        with self._talking():
             return tuple(self._row(each) for each in self._counted(self._trials()))
 
     def values_of(self, number: int) -> Mapping[str, object]:
@@ -160,7 +168,7 @@ class SharedStudy:
         """How much of the differences between good and other trials each parameter explains; {}
         where too few are done to say.
         """
-        with quiet():
+        with self._talking():
             done = [t for t in self._trials() if t.state == self._state("COMPLETE")]
             if len(done) < _MEDIAN_OF or len({t.value for t in done}) < 2:
                 return {}
@@ -170,29 +178,30 @@ class SharedStudy:
 
     def _open(self) -> "Study":
         asked, name = self.plan.request, self.plan.request.study
-        with quiet():
-            there = {s.study_name for s in self._optuna.get_all_study_summaries(self._storage)}
-            if asked.resume and name not in there:
-                raise ConfigError(
-                    f"--resume: no study {name!r} in {shown(asked.storage)}",
-                    f"there are {', '.join(sorted(there))}" if there else "begin one without it",
-                )
-            study: Study = self._optuna.create_study(
-                study_name=name,
-                storage=self._storage,
-                direction="maximize" if self.plan.objective.maximized else "minimize",
-                load_if_exists=True,
+        there = {s.study_name for s in self._optuna.get_all_study_summaries(self._storage)}
+        if asked.resume and name not in there:
+            raise ConfigError(
+                f"--resume: no study {name!r} in {shown(asked.storage)}",
+                f"there are {', '.join(sorted(there))}" if there else "begin one without it",
             )
-            identity = self.plan.identity()
-            if name not in there:
-                study.set_user_attr(_IDENTITY, dict(identity))
-                study.enqueue_trial(own_values(self.plan.space, self.plan.request.recipe))
-            elif (known := study.user_attrs.get(_IDENTITY)) != identity:
-                raise another_search(name, shown(asked.storage), identity, known or {})
+        study: Study = self._optuna.create_study(
+            study_name=name,
+            storage=self._storage,
+            direction="maximize" if self.plan.objective.maximized else "minimize",
+            load_if_exists=True,
+        )
+        identity = self.plan.identity()
+        if name not in there:
+            study.set_user_attr(_IDENTITY, dict(identity))
+            study.enqueue_trial(own_values(self.plan.space, self.plan.request.recipe))
+        elif (known := study.user_attrs.get(_IDENTITY)) != identity:
+            raise another_search(name, shown(asked.storage), identity, known or {})
         return study
 
     def _next(self) -> Claim | None:
-        trials = self._trials()
+        # One that waits is not begun: the number of those before gives each its own seed.
+        waiting = self._state("WAITING")
+        trials = [each for each in self._trials() if each.state != waiting]
         counted = self._counted(trials)
         if len(counted) >= self.plan.request.trials:
             return None
@@ -208,7 +217,7 @@ class SharedStudy:
         if not left:
             return None
         chosen = random.Random(len(trials)).choice(left)
-        with quiet():
+        with self._talking():
             self._study.enqueue_trial(chosen)
         return self._begun(self._propose(len(trials)))
 
@@ -216,7 +225,7 @@ class SharedStudy:
         """Ask for a trial. Its seed is that of the recipe and the number of trials before."""
         from edgekiln.compiler.training.reproducible import derived_seed
 
-        with quiet():
+        with self._talking():
             self._study.sampler = self._optuna.samplers.TPESampler(
                 seed=derived_seed(self.plan.request.recipe.seed, count),
                 n_startup_trials=min(_RANDOM_FIRST, max(_MEDIAN_OF, self.plan.request.trials // 3)),
@@ -231,7 +240,7 @@ class SharedStudy:
         return claim
 
     def _trials(self) -> "list[FrozenTrial]":
-        with quiet():
+        with self._talking():
             return list(self._study.get_trials(deepcopy=False))
 
     def _counted(self, trials: "Sequence[FrozenTrial]") -> "list[FrozenTrial]":
@@ -245,12 +254,12 @@ class SharedStudy:
                 self._put_back(trial, "its worker was stopped")
 
     def _put_back(self, trial: "FrozenTrial", why: str) -> None:
-        with quiet(), contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
+        with self._talking(), contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
             self._void(trial.number, why)
             self._study.enqueue_trial(trial.params)
 
     def _void(self, number: int, why: str) -> None:
-        with quiet():
+        with self._talking():
             self._storage.set_trial_user_attr(self._id_of(number), _VOID, why)
             self._study.tell(number, state=self._state("FAIL"))
 
@@ -260,10 +269,11 @@ class SharedStudy:
 
     def _row(self, trial: "FrozenTrial") -> TrialRow:
         measures = trial.user_attrs.get(_MEASURES, {})
+        failed = _FAILED in trial.user_attrs or trial.state == self._state("FAIL")
         holds = all(x.holds(measures[x.measure.name]) for x in self.plan.limits if measures)
         return TrialRow(
             number=trial.number,
-            state=_STATES.get(trial.state.name, "running"),
+            state="failed" if failed else _STATES.get(trial.state.name, "running"),
             holds=holds and bool(measures),
             measures={str(name): float(value) for name, value in measures.items()},
             options={str(n): str(text) for n, text in trial.user_attrs.get(_VALUES, {}).items()},
@@ -279,6 +289,9 @@ class SharedStudy:
         """Hold the study against workers of this machine that share the store."""
         with locks.exclusive(self.store.locks / f"sweep-{self._digest}", lambda _who: None):
             yield
+
+    def _talking(self) -> "AbstractContextManager[None]":
+        return talking(self.plan.request.storage)
 
     def _state(self, name: str) -> object:
         return self._optuna.trial.TrialState[name]

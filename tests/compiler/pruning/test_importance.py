@@ -58,15 +58,15 @@ def test_a_penalty_empties_the_channels_that_the_loss_does_not_need(penalty):
         module[1].weight[:, ::2] = 0.0
     groups = [g for g in ChannelGraph(module, EXAMPLE).groups() if g.root == "0.0"]
     wanted = module.train()(EXAMPLE).detach()
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.02)
     for _ in range(150):
         optimizer.zero_grad()
         error = (module(EXAMPLE) - wanted).square().mean()
-        (100 * error + 0.1 * penalty(module, groups)).backward()
+        (10 * error + 0.01 * penalty(module, groups)).backward()
         optimizer.step()
     scales = module[0][1].weight.detach().abs()
     assert scales[::2].max() < 0.05
-    assert scales[1::2].min() > 0.5
+    assert scales[1::2].min() > 0.25
 
 
 def test_the_group_penalty_counts_each_channel_wherever_it_runs():
@@ -74,10 +74,10 @@ def test_the_group_penalty_counts_each_channel_wherever_it_runs():
     groups = survey(module, EXAMPLE).proven
     before = group_penalty(module, groups).item()
     assert before > 0
-    group = groups[0]
+    names = {item.name for item in groups[0].items if item.side != "in"}
     with torch.no_grad():
-        for item in group.items:
-            for parameter in item.layer.parameters():
+        for name in names:
+            for parameter in module.get_submodule(name).parameters():
                 parameter.zero_()
-    again = survey(networks.residual(), EXAMPLE).proven  # of the same layers' names
-    assert group_penalty(module, again).item() < before
+    assert len(names) > 2
+    assert group_penalty(module, groups).item() < before / 2

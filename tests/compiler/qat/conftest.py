@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.compiler.qat.skewed import Digits, digits, skewed_model, trained_net
+from tests.compiler.qat.skewed import Stripes, skewed_model, striped, trained_net
 
 
 @pytest.fixture(scope="session")
-def handwriting(tmp_path_factory: pytest.TempPathFactory) -> Digits:
-    return digits(tmp_path_factory.mktemp("handwriting"))
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Stripes:
+    return striped(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="session")
-def _trained(tmp_path_factory: pytest.TempPathFactory, handwriting: Digits) -> tuple[bytes, float]:
+def _trained(tmp_path_factory: pytest.TempPathFactory, pictures: Stripes) -> tuple[bytes, float]:
     """The float model, and the percentage of test samples that it tells."""
-    net = trained_net(handwriting, epochs=16)
+    net = trained_net(pictures, epochs=4)
     path = skewed_model(net, tmp_path_factory.mktemp("net") / "net.onnx")
-    right = (net(handwriting.x_test).argmax(1) == handwriting.y_test).float().mean()
+    right = (net(pictures.x_test).argmax(1) == pictures.y_test).float().mean()
     return path.read_bytes(), 100 * float(right)
 
 

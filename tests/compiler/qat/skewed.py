@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
 from edgekiln.compiler.qat.float_teacher import ends_of_model
 from edgekiln.compiler.qat.network import QuantizedNetwork
+from edgekiln.models.data.dataset import Split
 from tests.compiler.float_models import make, write
+from tests.compiler.training.conftest import stripes
 
 CHANNELS = 24
 _BODY = f"""
@@ -29,15 +30,15 @@ _BODY = f"""
 
 
 class SkewedNet(nn.Module):
-    """Starts with channels that differ by 2^14 between its first layers."""
+    """Starts with channels that differ by 2^16 between its first layers."""
 
     def __init__(self) -> None:
         super().__init__()
         self.a = nn.Conv2d(1, CHANNELS, 3, padding=1)
         self.d = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, groups=CHANNELS)
         self.p = nn.Conv2d(CHANNELS, 16, 1)
-        self.f = nn.Linear(16, 10)
-        sizes = torch.linspace(-7, 7, CHANNELS).exp2()[:, None, None, None]
+        self.f = nn.Linear(16, 4)
+        sizes = torch.linspace(-8, 8, CHANNELS).exp2()[:, None, None, None]
         with torch.no_grad():
             self.a.weight.mul_(3 * sizes)
             self.d.weight.mul_(3 / sizes)
@@ -49,8 +50,8 @@ class SkewedNet(nn.Module):
 
 
 @dataclass(frozen=True)
-class Digits:
-    """Handwritten digits of 8×8 pixels: what to train on, and 500 to judge by."""
+class Stripes:
+    """Noisy pictures of four classes: what to train on, and 2000 to judge by."""
 
     spec: str
     x: torch.Tensor
@@ -66,20 +67,20 @@ class Digits:
         return 100 * float((logits.argmax(1) == self.y_test).float().mean())
 
 
-def digits(folder: Path) -> Digits:
-    found = load_digits()
-    pixels, labels = (found.images * 15).astype(np.uint8), found.target.astype(np.int64)
-    path = folder / "digits.npz"
-    np.savez(
-        path, x_train=pixels[:-500], y_train=labels[:-500], x_test=pixels[-500:],
-        y_test=labels[-500:],
-    )  # fmt: skip
-    x, y = torch.from_numpy(pixels[:, None] / 255).float(), torch.from_numpy(labels)
+def striped(folder: Path) -> Stripes:
+    train, test = stripes(1000, 0), stripes(2000, 1)
+    path = folder / "stripes.npz"
+    np.savez(path, x_train=train.x, y_train=train.y, x_test=test.x, y_test=test.y)
     spec = f"{path}?color=L&scale=0.0039215686&mean=0&std=1"
-    return Digits(spec, x[:-500], y[:-500], x[-500:], y[-500:])
+    return Stripes(spec, *_tensors(train), *_tensors(test))
 
 
-def trained_net(data: Digits, epochs: int) -> SkewedNet:
+def _tensors(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    x = np.ascontiguousarray(split.x.transpose(0, 3, 1, 2))
+    return torch.from_numpy(x / 255).float(), torch.from_numpy(split.y)
+
+
+def trained_net(data: Stripes, epochs: int) -> SkewedNet:
     torch.manual_seed(0)
     net, batch = SkewedNet(), 32
     steps = len(data.x) // batch
@@ -104,4 +105,4 @@ def skewed_model(net: SkewedNet, path: Path) -> Path:
         for layer in "adpf"
         for kind in ("weight", "bias")
     }
-    return write(make(_BODY, {}, x="N, 1, 8, 8", constants=arrays), path)
+    return write(make(_BODY, {}, x="N, 1, 8, 8", y="N, 4", constants=arrays), path)

@@ -18,7 +18,7 @@ from edgekiln.compiler.quantization.prepare import prepare
 from edgekiln.compiler.stages.quantize import QuantizeStage
 from edgekiln.runtime.errors import ConfigError, TrainingError, UnsupportedError
 from tests.compiler.float_models import make, write
-from tests.compiler.qat.skewed import Digits
+from tests.compiler.qat.skewed import Stripes
 from tests.compiler.quantizing import quantize, refused
 
 QUICK = QatOptions(epochs=2, learning_rate=5e-3, batch_size=128)
@@ -30,28 +30,28 @@ def source(skewed: Path) -> onnx.ModelProto:
 
 
 @pytest.fixture
-def feed(source: onnx.ModelProto, handwriting: Digits) -> Feed:
+def feed(source: onnx.ModelProto, pictures: Stripes) -> Feed:
     takes = model_inputs.of_model(source)
-    return feed_for(io.read_meta(source), takes, data=handwriting.spec, seed=0)
+    return feed_for(io.read_meta(source), takes, data=pictures.spec, seed=0)
 
 
 @pytest.fixture
-def quantized(skewed: Path, handwriting: Digits) -> onnx.ModelProto:
-    return quantize(skewed, data=handwriting.spec, accept_sqnr=-50.0)[0]
+def quantized(skewed: Path, pictures: Stripes) -> onnx.ModelProto:
+    return quantize(skewed, data=pictures.spec, accept_sqnr=-50.0)[0]
 
 
 def numbers(model: onnx.ModelProto) -> dict[str, bytes]:
     return {w.name: w.SerializeToString() for w in model.graph.initializer}
 
 
-def test_what_8_bits_broke_comes_back(skewed, handwriting, float_accuracy):
-    broken, _, _ = quantize(skewed, data=handwriting.spec, accept_sqnr=-50.0)
-    assert handwriting.accuracy(broken) < float_accuracy - 20
+def test_what_8_bits_broke_comes_back(skewed, pictures, float_accuracy):
+    broken, _, _ = quantize(skewed, data=pictures.spec, accept_sqnr=-50.0)
+    assert pictures.accuracy(broken) < float_accuracy - 5
     model, metrics, notes = quantize(
-        skewed, data=handwriting.spec, qat_epochs=5, qat_learning_rate=1e-2, qat_batch=32
+        skewed, data=pictures.spec, qat_epochs=6, qat_learning_rate=5e-3, qat_batch=32
     )
-    assert handwriting.accuracy(model) >= float_accuracy - 0.5
-    assert metrics["val_accuracy_after_qat"] > metrics["val_accuracy_before_qat"] + 0.2
+    assert pictures.accuracy(model) >= float_accuracy - 0.5
+    assert metrics["val_accuracy_after_qat"] > metrics["val_accuracy_before_qat"] + 0.02
     assert metrics["qat_best_epoch"] >= 1
     assert notes[-1].startswith("quantization-aware training: val ")
     # It is a quantized model as any other.
@@ -60,13 +60,13 @@ def test_what_8_bits_broke_comes_back(skewed, handwriting, float_accuracy):
     onnx.checker.check_model(model, full_check=True)
 
 
-def test_onnxruntime_tells_the_digits_as_the_trained_network_does(
-    quantized, source, feed, handwriting, tmp_path
+def test_onnxruntime_answers_as_the_trained_network_does(
+    quantized, source, feed, pictures, tmp_path
 ):
     result = train(quantized, source, feed, tmp_path, QUICK)
-    (logits,) = Session(result.model, optimize=False)(handwriting.x_test.numpy())
-    right = float((logits.argmax(1) == handwriting.y_test.numpy()).mean())
-    assert 100 * right == pytest.approx(handwriting.accuracy(result.model), abs=0.5)
+    (logits,) = Session(result.model, optimize=False)(pictures.x_test.numpy())
+    right = float((logits.argmax(1) == pictures.y_test.numpy()).mean())
+    assert 100 * right == pytest.approx(pictures.accuracy(result.model), abs=0.5)
 
 
 def train(quantized, source, feed, folder: Path, options: QatOptions, **more) -> QatResult:
@@ -107,45 +107,75 @@ def test_a_training_that_makes_it_worse_leaves_it_as_it_was(quantized, source, f
 
 
 def test_a_training_that_diverges_says_which_rate_to_lower(quantized, source, feed, tmp_path):
-    wild = replace(QUICK, learning_rate=1e6)
-    with pytest.raises(TrainingError, match="^quantization-aware training diverged: ") as found:
-        train(quantized, source, feed, tmp_path, wild)
-    assert found.value.hint == "lower --qat-learning-rate, e.g. to 1e+05"
+    part = feed.parts["train"]
+    lost = replace(part, inputs={"x": np.full((len(part), 8, 8, 1), np.nan, np.float32)})
+    damaged = replace(feed, parts={**feed.parts, "train": lost})
+    with pytest.raises(TrainingError) as found:
+        train(quantized, source, damaged, tmp_path, QUICK)
+    assert found.value.message.startswith(
+        "quantization-aware training diverged: loss is nan at epoch 1, step 1, learning rate "
+    )
+    assert found.value.hint == "lower --qat-learning-rate, e.g. to 0.0005"
 
 
-def test_without_labels_the_float_model_teaches(skewed, source, handwriting, tmp_path):
+def test_no_rate_makes_codes_that_are_no_numbers(quantized, source, feed, tmp_path):
+    wild = replace(QUICK, epochs=1, learning_rate=1e6)
+    result = train(quantized, source, feed, tmp_path, wild)
+    assert np.isfinite(result.score.loss)
+
+
+def test_without_labels_the_float_model_teaches(skewed, pictures, tmp_path):
     path = tmp_path / "pictures.npy"
-    np.save(path, handwriting.x.numpy())
+    np.save(path, pictures.x[:400].numpy())
     model, metrics, notes = quantize(
-        skewed, data=str(path), qat_epochs=6, qat_learning_rate=1e-2, qat_batch=16,
+        skewed, data=str(path), qat_epochs=3, qat_learning_rate=1e-2, qat_batch=16,
         accept_sqnr=-50.0,
     )  # fmt: skip
     assert metrics["val_accuracy_after_qat"] > metrics["val_accuracy_before_qat"]
     assert notes[-1].startswith("quantization-aware training: val agreement with the float model ")
     broken, _, _ = quantize(skewed, data=str(path), accept_sqnr=-50.0)
-    assert handwriting.accuracy(model) > handwriting.accuracy(broken)
+    assert pictures.accuracy(model) > pictures.accuracy(broken)
 
 
-def test_a_model_of_a_fixed_batch_is_taught_in_calls_of_that_batch(source, handwriting):
+def test_weights_of_4_bits_are_trained_by_the_same_means(
+    skewed, source, feed, pictures, float_accuracy, tmp_path
+):
+    eight = train(
+        quantize(skewed, data=pictures.spec, accept_sqnr=-50.0)[0], source, feed,
+        tmp_path / "eight", replace(QUICK, batch_size=32),
+    )  # fmt: skip
+    four = train(
+        eight.model, source, feed, tmp_path / "four", replace(QUICK, batch_size=32, weight_bits=4)
+    )
+    assert four.score.value > four.start.value
+    assert pictures.accuracy(four.model) > float_accuracy - 5
+    for weight in four.model.graph.initializer:
+        if weight.name in ("aw_quantized", "dw_quantized", "pw_quantized", "fw_quantized"):
+            steps = onnx.numpy_helper.to_array(weight)
+            assert steps.dtype == np.int8
+            assert np.abs(steps.astype(int)).max() == 7
+
+
+def test_a_model_of_a_fixed_batch_is_taught_in_calls_of_that_batch(source, pictures):
     fixed = onnx.ModelProto()
     fixed.CopyFrom(source)
     model_inputs.with_batch(fixed, 3)
-    x = handwriting.x_test[:7]
+    x = pictures.x_test[:7]
     (any_batch,) = FloatTeacher(source, model_inputs.of_model(source))(x).values()
     (by_three,) = FloatTeacher(fixed, model_inputs.of_model(fixed))(x).values()
     torch.testing.assert_close(by_three, any_batch)
 
 
-def test_losses_see_the_logits_in_front_of_a_softmax(source, handwriting):
+def test_losses_see_the_logits_in_front_of_a_softmax(source, pictures):
     soft = onnx.ModelProto()
     soft.CopyFrom(source)
-    soft.graph.node.append(onnx.helper.make_node("Softmax", ["y"], ["p"], axis=1))
-    soft.graph.output[0].name = "p"
+    soft.graph.node.append(onnx.helper.make_node("Softmax", ["y"], ["chances"], axis=1))
+    soft.graph.output[0].name = "chances"
     takes = model_inputs.of_model(source)
-    x = handwriting.x_test[:4]
+    x = pictures.x_test[:4]
     taught, plain = FloatTeacher(soft, takes)(x), FloatTeacher(source, takes)(x)
-    assert list(taught) == ["p"]
-    torch.testing.assert_close(taught["p"], plain["y"])
+    assert list(taught) == ["chances"]
+    torch.testing.assert_close(taught["chances"], plain["y"])
 
 
 def test_a_model_that_remembers_is_refused(quantized, source, feed, tmp_path):
@@ -157,19 +187,16 @@ def test_a_model_that_remembers_is_refused(quantized, source, feed, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"qat_epochs": -1},
-            "quantize: qat-epochs = -1, qat-batch = 64, qat-learning-rate = 0.001",
-        ),
-        ({"qat_batch": 0}, "quantize: qat-epochs = 0, qat-batch = 0, qat-learning-rate = 0.001"),
-        ({"qat_alpha": 1.5}, "quantize: qat-alpha = 1.5, qat-shift = 0"),
-        ({"qat_shift": -2}, "quantize: qat-alpha = 0.7, qat-shift = -2"),
+        ({"qat_epochs": -1}, "qat-epochs = -1, qat-batch = 64, qat-learning-rate = 0.001"),
+        ({"qat_batch": 0}, "qat-epochs = 0, qat-batch = 0, qat-learning-rate = 0.001"),
+        ({"qat_alpha": 1.5}, "qat-alpha = 1.5, qat-shift = 0"),
+        ({"qat_shift": -2}, "qat-alpha = 0.7, qat-shift = -2"),
     ],
 )
 def test_wrong_options_are_refused_by_name(options, message):
     with pytest.raises(ConfigError) as found:
         QuantizeStage(**options)
-    assert found.value.message == message
+    assert found.value.message == f"quantize: {message}"
 
 
 def test_an_operator_that_cannot_be_trained_is_refused_before_training(tmp_path):

@@ -1,0 +1,88 @@
+"""Storages: shared by processes, and refused in the user's words."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("optuna")
+
+from edgekiln.compiler.sweep import storage
+from edgekiln.compiler.sweep.storage import open_storage
+from edgekiln.runtime.errors import ConfigError, EdgeKilnError, MissingToolError, StorageError
+from tests.compiler.sweep.small import planned, swept, trained
+
+ROOT = Path(__file__).parents[3]
+WORKER = """
+import sys
+from pathlib import Path
+from tests.compiler.sweep.small import swept
+swept(Path(sys.argv[1]), storage=sys.argv[2], trials=6, params=("distill.rate=0.05..0.85",))
+"""
+
+
+def test_two_processes_share_a_study_and_do_nothing_twice(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    command = [sys.executable, "-c", WORKER, str(tmp_path), url]
+    workers = [
+        subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    told = [worker.communicate(timeout=300)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], told
+    assert told == ["", ""]
+    result = swept(tmp_path, storage=url, trials=6, params=("distill.rate=0.05..0.85",))
+    assert len(result.trials) == 6
+    assert len(trained(tmp_path)) == len(set(trained(tmp_path))) == 6
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "message"),
+    [
+        ("study.db", ConfigError, "names no storage"),
+        ("sqlite://", ConfigError, "names no storage"),
+        ("foo://x", ConfigError, "no such kind of storage"),
+        ("sqlite:////no/such/study.db", StorageError, "there is no directory /no/such"),
+        ("journal:////no/such/study.log", StorageError, "there is no directory /no/such"),
+        ("oracle://me:secret@nowhere/x", MissingToolError, "oracledb|cx_Oracle"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_one_clear_error(
+    url: str, error: type[EdgeKilnError], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        open_storage(url)
+    assert caught.value.message.startswith("--storage ")
+    assert "secret" not in caught.value.message + caught.value.hint
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "journal"])
+def test_a_file_that_holds_no_study_is_refused_and_left_as_it_is(
+    tmp_path: Path, scheme: str
+) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("my notes, " * 50 + "\n")
+    with pytest.raises(StorageError, match=r"--storage .*notes\.txt: "):
+        swept(tmp_path, storage=f"{scheme}:///{path}")
+    assert path.read_text() == "my notes, " * 50 + "\n"
+
+
+def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingToolError, match="package optuna is not installed") as caught:
+        storage.load_optuna()
+    assert caught.value.hint == "pip install 'edgekiln[search]'"
+
+
+def test_optuna_says_nothing_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    swept(tmp_path, trials=2)
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_nothing_is_begun_where_the_request_makes_no_sense(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="this build has no stage prune"):
+        planned(tmp_path, params=("prune.seed=1,2",))
+    assert not (tmp_path / "study.log").exists()
+    assert not (tmp_path / "dist").exists()
