@@ -11,6 +11,7 @@ from edgekiln.compiler.ci.config import Gates
 from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.result import CiResult, GateVerdict, JobResult
 from edgekiln.compiler.packaging.report import Score
+from edgekiln.compiler.pipeline.curve import curves_of
 from edgekiln.compiler.stages.bench import Bench
 from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime.bundle import MANIFEST, SEAL, seal, write_tar
@@ -100,6 +101,20 @@ def write_bundle(path: Path) -> None:
     )  # fmt: skip
     manifest = text_of(Manifest(program=spec, files={}, provenance=())).encode()
     write_tar(path, {MANIFEST: manifest, SEAL: seal(manifest)}, executable=set())
+
+
+def trained(job: JobResult) -> JobResult:
+    """The same job, whose first stage trained for three epochs by a teacher."""
+    assert job.build is not None
+    history = [
+        {"loss/train": 2 / epoch, "loss/val": 3 / epoch, "accuracy/val": 0.3 * epoch,
+         "learning_rate": 0.01 / epoch}
+        for epoch in (1, 2, 3)
+    ]  # fmt: skip
+    curves = curves_of("student", history, {"accuracy/val": 0.95, "loss/val": 0.5})
+    first, *others = job.build.steps
+    steps = (replace(first, curves=(curves,)), *others)
+    return replace(job, build=replace(job.build, steps=steps))
 
 
 def run(*jobs: JobResult, verdicts: tuple[GateVerdict, ...] = ()) -> CiResult:

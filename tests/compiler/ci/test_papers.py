@@ -1,6 +1,7 @@
 """What people and CI servers read about a run."""
 
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +20,7 @@ from edgekiln.compiler.documents.json_schema import document_schema
 from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import InputError
-from tests.compiler.ci.results import DIGIT, INK, RMSE, bench, result, run
+from tests.compiler.ci.results import DIGIT, INK, RMSE, bench, result, run, trained
 
 FAILED = GateVerdict(
     job=result().id, gate="max-bytes", status="fail", message="3 > 2", exit_code=11
@@ -186,3 +187,17 @@ def test_the_page_shows_earlier_results_as_lines() -> None:
     assert "80.00% → 90.00%" in text
     assert '<polyline points="0.0,60.0 300.0,0.0"/>' in text
     assert "polyline points" not in page([now])
+
+
+def test_the_page_draws_training_and_the_teacher_it_is_held_against() -> None:
+    job = trained(result())
+    text = page([run(job)])
+    drawn = dict(re.findall(r'<polyline class="(\w+)" points="([^"]+)"', text))
+    assert "Training, compile: student" in text
+    assert 'aria-label="accuracy by epoch, at the end val 0.9, teacher 0.95"' in text
+    assert 'aria-label="learning rate by epoch, at the end 0.003333"' in text
+    # The teacher's line is level, and the student's ends below it: up is less in a picture.
+    heights = [float(point.split(",")[1]) for point in drawn["teacher"].split()]
+    assert len(set(heights)) == 1
+    assert "<polyline class" not in page([run(result())])
+    assert parse(text_of(run(job)), "x").jobs == (job,)
