@@ -67,8 +67,7 @@ class PruningStage(TeachingStage):
     heads: Literal["narrow", "whole"] = field(
         default="narrow",
         metadata={
-            "help": "Of attention, make all heads narrower, or cut whole heads where that is "
-            "proven."
+            "help": "Make all heads of attention narrower, or cut whole heads where that is proven."
         },
     )
     blocks: int = field(
@@ -92,7 +91,7 @@ class PruningStage(TeachingStage):
     recovery_share: float = field(
         default=1.0,
         metadata={
-            "help": "Of these train for this part only, rounded up, after each cut but the last."
+            "help": "Train for this part of them only, rounded up, after each cut but the last."
         },
     )
     teacher: tuple[str, ...] = field(

@@ -40,7 +40,7 @@ PAIRS = (("expand", "depth"), ("depth", "project"), ("project", "widen"))
 
 def fitted() -> onnx.ModelProto:
     """The net with a head fitted by least squares to the digits' training samples."""
-    constants = {"zero": np.float32(0), "bound": np.float32(BOUND)}
+    constants = {"zero": np.array(0, np.float32), "bound": np.array(BOUND, np.float32)}
     model = make(BODY, WEIGHTS, constants=constants)
     feed = digits(model)
     session = Session(_with_output(model, "f"), optimize=True)

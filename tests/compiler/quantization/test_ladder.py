@@ -17,6 +17,7 @@ from edgekiln.compiler.quantization.ladder_record import (
 )
 from edgekiln.compiler.quantization.scheme import Scheme
 from edgekiln.compiler.quantization.sensitivity import sensitivities, units
+from edgekiln.runtime.text import counted
 from tests.compiler import skewed
 from tests.compiler.quantization.schemes import Bench, bench
 
@@ -162,5 +163,5 @@ def test_a_models_file_keeps_what_was_done(net: Bench, climbed: tuple[Scheme, La
     assert read_ladder(model) == ladder
     notes = ladder_notes(ladder, net.judge.scores)
     assert notes[0].startswith("max-drop 1, as it is: accuracy ")
-    assert f"max-drop 1, {len(ladder.float_layers)} layers in float: accuracy " in notes[1]
+    assert f"max-drop 1, {counted(len(ladder.float_layers), 'layer')} in float: acc" in notes[1]
     assert np.all(["on 100 validation samples" in note for note in notes])

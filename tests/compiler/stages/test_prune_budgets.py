@@ -163,7 +163,7 @@ def test_sparse_training_comes_before_the_first_cut(source, tmp_path):
 
 def test_rounds_but_the_last_recover_for_their_share(source, tmp_path):
     told: list[str] = []
-    stage = replace(QUICK, steps=2, recovery_epochs=3, recovery_share=0.3, schedule="cubic")
+    stage = replace(QUICK, steps=2, recovery_epochs=3, recovery_share=0.3, cut_schedule="cubic")
     ctx = StageContext(scratch=tmp_path / "s", advance=lambda _d, _t, text: told.append(text))
     stage.run(artifacts.of(source), tmp_path / "out.pt", ctx)
     assert any(text.startswith("cut 1/2: epoch 1/1") for text in told)
@@ -197,23 +197,22 @@ def test_another_teacher_teaches_the_pruned_network(source, tmp_path):
     )
     stage = replace(QUICK, recovery_epochs=2, learning_rate=2e-2, ema=0.0, batch_size=16)
     prune(stage, source, tmp_path / "own")
-    prune(replace(stage, teacher=str(wise)), source, tmp_path / "other")
+    prune(replace(stage, teacher=(str(wise),)), source, tmp_path / "other")
     own, other = (load_module(tmp_path / f"{name}/out.pt")[0] for name in ("own", "other"))
     assert own.head.weight.shape == other.head.weight.shape
     assert not torch.equal(own.head.weight, other.head.weight)
-    assert replace(stage, teacher=str(wise)).uses(artifacts.of(source), None)["teacher"]
+    assert replace(stage, teacher=(str(wise),)).uses(artifacts.of(source), None)["teacher 1"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"teacher": "resnet20"}, "prune: teacher = resnet20"),
         ({"blocks": -1}, "prune: blocks = -1"),
         ({"sparsity": 0.0}, "prune: sparsity = 0.0"),
         ({"recovery_share": 1.5}, "prune: recovery-share = 1.5"),
         ({"budget": ("latency",)}, "prune: budget 'latency'"),
         (
-            {"teacher": "t.pt", "training_step": "own:step"},
+            {"teacher": ("t.pt",), "training_step": "own:step"},
             "prune: a teacher and a training-step of your own",
         ),
     ],
