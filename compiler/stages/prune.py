@@ -1,14 +1,14 @@
 """Prune: a really smaller network, by cutting whole channels and recovering from it."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.pruning_goals import PruningGoals, asks_targets, target_costs
+from edgekiln.compiler.stages.pruning_goals import PruningGoals, target_costs
 from edgekiln.compiler.stages.pruning_options import PruningStage
 from edgekiln.compiler.stages.pruning_rounds import PruningRounds
 from edgekiln.compiler.stages.teaching_options import SELF
@@ -28,9 +28,9 @@ class PruneStage(PruningStage):
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:
         own = super().uses(src, target)
-        if not asks_targets(self.budgets(), self.budget_target):
+        if not self.asks_targets:
             return own
-        return {**own, **target_costs().used(self.budget_target)}
+        return {**own, **target_costs().used(self._targets())}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.stages.faculty import hired
@@ -42,12 +42,11 @@ class PruneStage(PruningStage):
         context = open_context(src.path, self.data, self.seed, ctx.allow)
         before = cost.count(context.module, *context.sample)
         score_before = validation_score(context.module, context, self.batch_size)
-        asks = asks_targets(self.budgets(), self.budget_target)
         goals = PruningGoals(
             context=replace(context, module=copy.deepcopy(context.module)),
             ctx=ctx,
             budgets=self.budgets(),
-            targets=target_costs().profiles(self.budget_target) if asks else (),
+            targets=self._targets() if self.asks_targets else (),
             device=self.budget_device,
             multiple=self.channel_multiple,
             data=self.data,
@@ -86,3 +85,10 @@ class PruneStage(PruningStage):
         history = {**context.meta.history, "prune": metrics}
         save_module(dst, module, replace(context.meta, history=history))
         return metrics
+
+    def _targets(self) -> "Sequence[TargetProfile]":
+        """Those that the user named, or the build's, or the host. Raises ConfigError."""
+        if self.build_targets and not self.budget_target:
+            return self.build_targets
+        found: Sequence[TargetProfile] = target_costs().profiles(self.budget_target)
+        return found

@@ -40,17 +40,6 @@ def target_costs() -> ModuleType:
     return import_module(".".join(_TARGET_COSTS))
 
 
-def asks_targets(budgets: Sequence[Budget], named: Sequence[str]) -> bool:
-    """Whether a program has to be built: a latency and an absolute size are some target's, and of a
-    relative size one that is named says how well it was predicted.
-    """
-    return any(
-        budget.kind == "latency"
-        or (budget.kind in ON_TARGETS and (budget.share is None or bool(named)))
-        for budget in budgets
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Pursued:
     """A budget on its way, on one target where it is a target's."""

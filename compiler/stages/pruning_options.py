@@ -10,6 +10,7 @@ from edgekiln.compiler.pruning.schedule import Schedule
 from edgekiln.compiler.stages.augmentation_options import Check
 from edgekiln.compiler.stages.teaching_options import TeachingStage
 from edgekiln.compiler.stages.training_options import FINE_RATE, OTHER_RATES
+from edgekiln.targets.description import TargetProfile
 
 _RATIO = 0.5
 RATE = 3e-3  # a network that a cut has ruined has far to go
@@ -42,6 +43,7 @@ class PruningStage(TeachingStage):
             "host)."
         },
     )
+    build_targets: tuple[TargetProfile, ...] = field(default=(), metadata={"option": False})
     budget_device: str = field(
         default="",
         metadata={
@@ -157,6 +159,18 @@ class PruningStage(TeachingStage):
         of_ratio = () if ratio is None else (f"macs={ratio}",)
         return parse_budgets((*of_ratio, *self.budget))
 
+    @property
+    def asks_targets(self) -> bool:
+        """Whether a program has to be built: a latency and an absolute size are some target's, and
+        of a relative size one that is named says how well it was predicted.
+        """
+        named = bool(self.budget_target or self.build_targets)
+        return any(
+            budget.kind == "latency"
+            or (budget.kind in ON_TARGETS and (budget.share is None or named))
+            for budget in self.budgets()
+        )
+
     def settled(self, src: Artifact | None) -> Self:
         settled = super().settled(src)
         # What no budget asks for is no part of the key: builds for other targets share the work.
@@ -165,5 +179,6 @@ class PruningStage(TeachingStage):
         return replace(
             settled,
             budget_target=self.budget_target if asked else (),
+            build_targets=self.build_targets if asked and not self.budget_target else (),
             budget_device=self.budget_device if "latency" in kinds else "",
         )

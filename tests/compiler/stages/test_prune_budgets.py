@@ -17,6 +17,7 @@ from edgekiln.models import data as sets
 from edgekiln.models.artifact import load_module
 from edgekiln.models.depth import removed_blocks
 from edgekiln.runtime.errors import ConfigError
+from edgekiln.targets import profile
 from tests.compiler import artifacts
 
 DATA = "digits?limit=120&test=40&val=40&calib=20&size=8"
@@ -85,6 +86,17 @@ def test_the_target_counts_only_for_budgets_that_ask_it(source):
     assert "target rpi4" in used
     assert used["costs"]
     assert _key(by_macs, src) != _key(by_latency, src)
+
+
+def test_a_build_holds_budgets_against_its_own_targets_unless_others_are_named(source):
+    src = artifacts.of(source)
+    own = replace(profile.load("rpi4"), name="own")  # of a file of the user's
+    build = replace(QUICK, budget=("latency=0.5",), build_targets=(own,))
+    assert "target own" in build.settled(src).uses(src, None)
+    named = replace(build, budget_target=("rpi5",)).settled(src)
+    assert {"target rpi5"} == {name for name in named.uses(src, None) if "target" in name}
+    by_macs = replace(QUICK, build_targets=(own,)).settled(src)
+    assert by_macs == QUICK.settled(src)
 
 
 def _key(stage: PruneStage, src: Artifact) -> object:
