@@ -180,7 +180,7 @@ class Build:
             "program": self.name,
             "channel_multiple": self._channel_multiple(),
             **self._control(name),
-            "budget_target": tuple(each.name for each in self.request.targets),
+            "build_targets": self.request.targets,
         }
         stage = recipe.stage(self.chain.stage(name), fitting, given)
         label = f"{name} {target.name}" if target else name

@@ -113,5 +113,5 @@ def _widths(layer: "nn.Module") -> tuple[int, int]:
 
 
 def _pair(values: tuple[int, ...]) -> tuple[int, int]:
-    """Of one axis: the rows of an image that is one row high."""
+    """The two extents; what has one axis is an image one row high."""
     return (1, values[0]) if len(values) == 1 else (values[0], values[1])

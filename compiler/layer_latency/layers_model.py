@@ -30,7 +30,7 @@ def layers_model(layers: Sequence[SizedLayer]) -> "onnx.ModelProto":
     """A QDQ model in which layer i, with a bias and a rectifier, gives the codes `str(i)`."""
     from onnx import TensorProto, helper, shape_inference
 
-    graph = _Graph()
+    graph = _LayersGraph()
     outputs = [graph.layer(str(place), layer) for place, layer in enumerate(layers)]
     proto = helper.make_graph(
         graph.nodes,
@@ -46,7 +46,7 @@ def layers_model(layers: Sequence[SizedLayer]) -> "onnx.ModelProto":
 
 
 @dataclass
-class _Graph:
+class _LayersGraph:
     """Nodes, inputs and constants under way."""
 
     nodes: "list[onnx.NodeProto]" = field(default_factory=list)

@@ -48,7 +48,7 @@ class WidthGrid:
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyTable:
-    """Of the layers of one network on one target."""
+    """The latencies of one network's layers on one target."""
 
     target: str
     unit: Unit
@@ -63,7 +63,7 @@ class LatencyTable:
         return self.unit == "cycles"
 
     def cost(self, name: str, inputs: int, outputs: int) -> float:
-        """Of all calls of a layer in one inference; 0 of a missing one."""
+        """What all calls of a layer cost in one inference; 0 of a missing one."""
         grid = self.grids.get(name)
         return 0.0 if grid is None else self.calls[name] * grid.cost(inputs, outputs)
 
@@ -169,7 +169,7 @@ class _Kind:
         )
 
     def key(self, circumstances: str) -> str:
-        """Of the costs in a cache; `circumstances`: all that they depend on besides."""
+        """The costs' name in a cache; `circumstances`: all that they depend on besides."""
         text = json.dumps(["latency", codec.encode(self), circumstances], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

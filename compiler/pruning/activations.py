@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.pruning.costs import Cost, Network
+from edgekiln.compiler.pruning.costs import PrunableNetwork, WidthCost
 from edgekiln.compiler.pruning.layers import Cut, Widths
 from edgekiln.compiler.pruning.samples import Samples, first
 
@@ -34,7 +34,7 @@ class Lives:
 
 
 @dataclass(frozen=True)
-class Arena:
+class LiveBytes:
     """The most elements alive at once: bytes, of an int8 program."""
 
     live: NDArray[np.float64]  # at each operator, with nothing gone
@@ -56,7 +56,7 @@ class Arena:
         return live
 
 
-def arena(network: Network) -> Cost:
+def arena(network: PrunableNetwork) -> WidthCost:
     """Trace the network, and once more with half of each group cut, which tells what a channel
     takes of each activation.
     """
@@ -67,7 +67,7 @@ def arena(network: Network) -> Cost:
         without = lives(trial, network.samples)
         # The same operators run: the sizes alone differ.
         of_channel[group.root] = whole.alive @ ((whole.sizes - without.sizes) / channels)
-    return Arena(whole.alive @ whole.sizes, of_channel)
+    return LiveBytes(whole.alive @ whole.sizes, of_channel)
 
 
 def _norm(live: NDArray[np.float64]) -> float:

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from edgekiln.compiler.pruning.costs import Cost
+from edgekiln.compiler.pruning.costs import WidthCost
 from edgekiln.compiler.pruning.groups import ChannelGroup
 from edgekiln.compiler.pruning.layers import Cut, Widths
 
 
 @dataclass
-class Candidate:
+class CutCandidate:
     """A group that may be cut, its atoms from the least to the most important."""
 
     group: ChannelGroup
@@ -19,7 +19,7 @@ class Candidate:
     cut: list[int] = field(default_factory=list)  # channels chosen so far
 
     @classmethod
-    def of(cls, group: ChannelGroup, importance: Sequence[float]) -> "Candidate":
+    def of(cls, group: ChannelGroup, importance: Sequence[float]) -> "CutCandidate":
         """`importance`: one number a channel."""
         scored = sorted((sum(importance[c] for c in atom), atom) for atom in group.atoms)
         atoms, scores = [atom for _, atom in scored], [score for score, _ in scored]
@@ -54,19 +54,22 @@ class Candidate:
 class _Choice:
     """A block that may go next."""
 
-    candidate: Candidate
+    candidate: CutCandidate
     count: int  # atoms
     cut: Cut
 
 
+_Limit = tuple[WidthCost, float]  # a cost, and the most that may be left of it
+
+
 def allocate(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[CutCandidate],
     widths: Widths,
-    goals: Sequence[tuple[Cost, float]],
+    goals: Sequence[_Limit],
     *,
     multiple: int,
 ) -> None:
-    """Choose channels, in `Candidate.cut`, until no cost is above the most that may be left of it.
+    """Choose channels, in `CutCandidate.cut`, until no cost is above what may be left of it.
 
     Step by step the block goes whose importance is lowest for what it saves of the cost that is
     furthest above. The last block may cross the budget, so the result is below it by less than one
@@ -87,7 +90,7 @@ def allocate(
         choice.candidate.take(choice.count)
 
 
-def _furthest(goals: Sequence[tuple[Cost, float]], widths: Widths) -> tuple[Cost, float] | None:
+def _furthest(goals: Sequence[_Limit], widths: Widths) -> _Limit | None:
     """The goal that is missed by the largest factor; None where all are met."""
     missed = {
         place: left / most
@@ -98,7 +101,7 @@ def _furthest(goals: Sequence[tuple[Cost, float]], widths: Widths) -> tuple[Cost
 
 
 def _cheapest(
-    candidates: Sequence[Candidate], widths: Widths, cost: Cost, multiple: int
+    candidates: Sequence[CutCandidate], widths: Widths, cost: WidthCost, multiple: int
 ) -> _Choice | None:
     """The block whose importance is lowest for what it saves; None where none saves anything."""
     best, best_price = None, math.inf

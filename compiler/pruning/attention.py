@@ -20,7 +20,7 @@ FUSED = "qkv"  # timm's name for queries, keys and values in one layer
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Side:
+class _HeadSide:
     """A linear layer of an attention module, and where the channels of a head lie in it."""
 
     name: str
@@ -123,12 +123,12 @@ def _heads_of(group: ChannelGroup, channels: Sequence[int]) -> list[int]:
     return sorted({channel // width for channel in channels})
 
 
-def _attention(module: "nn.Module", group: ChannelGroup) -> "tuple[nn.Module, list[_Side]]":
+def _attention(module: "nn.Module", group: ChannelGroup) -> "tuple[nn.Module, list[_HeadSide]]":
     attention = module.get_submodule(group.attention)
     return attention, _sides(group.attention, attention, len(group.atoms))
 
 
-def _sides(name: str, attention: "nn.Module", heads: int) -> list[_Side]:
+def _sides(name: str, attention: "nn.Module", heads: int) -> list[_HeadSide]:
     """Its linear layers, the projection last; none where they do not divide into heads."""
     from torch import nn
 
@@ -142,7 +142,7 @@ def _sides(name: str, attention: "nn.Module", heads: int) -> list[_Side]:
         if channels % (heads * parts):
             return []
         sides.append(
-            _Side(
+            _HeadSide(
                 name=f"{name}.{own}" if name else own,
                 layer=layer,
                 makes=makes,

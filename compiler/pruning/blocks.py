@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.pruning.costs import Goal, Network
+from edgekiln.compiler.pruning.costs import Goal, PrunableNetwork
 from edgekiln.compiler.pruning.proof import Prover
 from edgekiln.compiler.pruning.samples import Samples, first
 from edgekiln.models.depth import remove_block
@@ -100,7 +100,7 @@ def _without(module: "nn.Module", name: str) -> "nn.Module":
 
 
 def _costs(module: "nn.Module", samples: Samples, goals: Sequence[Goal]) -> list[float]:
-    network = Network.of(module, samples, ())
+    network = PrunableNetwork.of(module, samples, ())
     return [goal.cost_of(network).left(network.widths) for goal in goals]
 
 

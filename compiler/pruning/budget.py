@@ -10,6 +10,7 @@ from edgekiln.runtime.typed import did_you_mean
 
 CostKind = Literal["macs", "parameters", "bytes", "arena", "latency"]
 KINDS: tuple[CostKind, ...] = get_args(CostKind)
+ON_TARGETS: tuple[CostKind, ...] = ("bytes", "arena", "latency")  # what a program tells, too
 _COUNTS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _BYTES = {"B": 1.0, "KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3, "kB": 1e3, "MB": 1e6}
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}

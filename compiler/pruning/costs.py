@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CHANNEL_BYTES = 8
 
 
-class Cost(Protocol):
+class WidthCost(Protocol):
     """One kind of cost of a network whose channels are being chosen."""
 
     def left(self, widths: Widths) -> float:
@@ -32,7 +32,7 @@ class Cost(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class PrunableNetwork:
     """A network and the groups of it that may be cut: what its costs are found from."""
 
     module: "nn.Module"
@@ -62,7 +62,7 @@ class Network:
         return trial, len(channels)
 
 
-CostOf = Callable[[Network], Cost]
+CostOf = Callable[[PrunableNetwork], WidthCost]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class SumOverLayers:
         return in_layers + self.of_channel.get(cut.root, 0) * cut.channels
 
 
-def macs(network: Network) -> Cost:
+def macs(network: PrunableNetwork) -> WidthCost:
     """Multiply-accumulates: of layers, and of products between activations (attention)."""
     return SumOverLayers(
         of_layer=lambda _, shape: shape.macs,
@@ -109,7 +109,7 @@ def macs(network: Network) -> Cost:
     )
 
 
-def parameters(network: Network) -> Cost:
+def parameters(network: PrunableNetwork) -> WidthCost:
     """Weights and biases, batch norms folded."""
 
     def of_layer(_: str, shape: LayerShape) -> float:
@@ -118,7 +118,7 @@ def parameters(network: Network) -> Cost:
     return _completed(network, of_layer, network.counted.parameters)
 
 
-def stored_bytes(_network: Network) -> Cost:
+def stored_bytes(_network: PrunableNetwork) -> WidthCost:
     """The constants of the int8 program: a byte a weight and `CHANNEL_BYTES` a channel, without
     what a target's kernels add for speed.
     """
@@ -130,14 +130,14 @@ def stored_bytes(_network: Network) -> Cost:
 
 
 def _completed(
-    network: Network, of_layer: Callable[[str, LayerShape], float], total: float
+    network: PrunableNetwork, of_layer: Callable[[str, LayerShape], float], total: float
 ) -> SumOverLayers:
     """The sum over layers with the constant that makes it `total` for the network as it is."""
     in_layers = sum(of_layer(name, shape) for name, shape in network.widths.layers.items())
     return SumOverLayers(of_layer=of_layer, constant=total - in_layers)
 
 
-def macs_between_activations(network: Network) -> Mapping[str, float]:
+def macs_between_activations(network: PrunableNetwork) -> Mapping[str, float]:
     """What one channel of each group costs in products of two activations, found by cutting half of
     the group; by the group's root.
     """

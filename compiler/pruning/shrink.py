@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.pruning.allocate import Candidate, allocate
+from edgekiln.compiler.pruning.allocate import CutCandidate, allocate
 from edgekiln.compiler.pruning.attention import head_groups
-from edgekiln.compiler.pruning.costs import Goal, Network
+from edgekiln.compiler.pruning.costs import Goal, PrunableNetwork
 from edgekiln.compiler.pruning.graph import ChannelGraph
 from edgekiln.compiler.pruning.groups import ChannelGroup
 from edgekiln.compiler.pruning.importance import Scores, channel_importance
@@ -102,11 +102,11 @@ def shrink(
     """
     importance = channel_importance(module, samples, groups, scores)
     candidates = [
-        Candidate.of(group, importance[group.root].tolist())
+        CutCandidate.of(group, importance[group.root].tolist())
         for group in groups
         if group.root in importance
     ]
-    network = Network.of(module, samples, [candidate.group for candidate in candidates])
+    network = PrunableNetwork.of(module, samples, [candidate.group for candidate in candidates])
     limits = [(goal.cost_of(network), goal.most) for goal in goals]
     allocate(candidates, network.widths, limits, multiple=multiple)
     cut = [(each.group, sorted(each.cut)) for each in candidates if each.cut]

@@ -82,7 +82,7 @@ class QatResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """For the report."""
+        """The numbers for the report."""
         return {
             "qat_best_epoch": self.best_epoch,
             **self.start.metrics("val", "_before_qat"),

@@ -67,7 +67,7 @@ class DistillStage(TeachingStage):
     rehearsal: float = field(
         default=0.3,
         metadata={
-            "help": "With --add-data, see this part of the module's own samples again, from 0 to 1."
+            "help": "See this part of the module's own samples again, from 0 to 1, with add-data."
         },
     )
 

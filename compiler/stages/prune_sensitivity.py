@@ -111,7 +111,7 @@ class PruneSensitivityStage(Stage):
     def _groups(
         self, context: "TrainingContext", groups: "tuple[ChannelGroup, ...]", ctx: StageContext
     ) -> Iterator[PartSensitivity]:
-        from edgekiln.compiler.pruning.allocate import Candidate
+        from edgekiln.compiler.pruning.allocate import CutCandidate
         from edgekiln.compiler.pruning.importance import channel_importance, weight_scores
         from edgekiln.compiler.pruning.shrink import cut_all
         from edgekiln.compiler.training.assess import losses_on_batches
@@ -125,7 +125,7 @@ class PruneSensitivityStage(Stage):
             if group.root not in ranked:
                 continue
             ctx.advance(done, len(groups), f"cutting {group.root}")
-            atoms = Candidate.of(group, ranked[group.root].tolist()).atoms
+            atoms = CutCandidate.of(group, ranked[group.root].tolist()).atoms
             # At least one goes, and one stays; two parts of a narrow group may be the same cut.
             counts = {min(max(round(part * len(atoms)), 1), len(atoms) - 1) for part in self.parts}
             cuts = []

@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
-from edgekiln.compiler.pruning.budget import Budget, CostKind
+from edgekiln.compiler.pruning.budget import ON_TARGETS, Budget, CostKind
 from edgekiln.compiler.pruning.schedule import Schedule, kept_after
 from edgekiln.runtime.errors import ConfigError, UnsupportedError
 from edgekiln.runtime.text import human_bytes
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from edgekiln.compiler.layer_latency.table import LatencyTable
     from edgekiln.compiler.pipeline.stage import StageContext
-    from edgekiln.compiler.pruning.costs import Cost, CostOf, Goal, Network
+    from edgekiln.compiler.pruning.costs import CostOf, Goal, PrunableNetwork, WidthCost
     from edgekiln.compiler.pruning.layers import LayerShape
     from edgekiln.compiler.stages.target_costs import ProgramCosts
     from edgekiln.compiler.training.context import TrainingContext
@@ -32,24 +32,12 @@ WORDS: Mapping[CostKind, str] = {
     "arena": "bytes of activations",
     "latency": "units of latency",
 }
-ON_TARGETS: tuple[CostKind, ...] = ("bytes", "arena", "latency")  # what a program tells, too
 
 
 def target_costs() -> ModuleType:
     """The module of that name, which is imported where a budget asks a target; see there."""
     # No constant holds the whole name, by which keys would know of it.
     return import_module(".".join(_TARGET_COSTS))
-
-
-def asks_targets(budgets: Sequence[Budget], named: Sequence[str]) -> bool:
-    """Whether a program has to be built: a latency and an absolute size are some target's, and of a
-    relative size one that is named says how well it was predicted.
-    """
-    return any(
-        budget.kind == "latency"
-        or (budget.kind in ON_TARGETS and (budget.share is None or bool(named)))
-        for budget in budgets
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +108,7 @@ class PruningGoals:
                 )
 
     def reached(self, module: "nn.Module") -> Mapping[tuple[CostKind, str], float]:
-        """By kind and target, what is left of each budget's cost, as predicted: a share."""
+        """The share that is left of each budget's cost, as predicted, by kind and target."""
         network = self._network(module)
         return {
             (each.kind, each.target): each.cost_of(network).left(network.widths) / each.full
@@ -195,7 +183,9 @@ class PruningGoals:
         share = min(budget.share_of(each) for each in actual)
         yield _Pursued(kind=budget.kind, target="", share=share, full=full, cost_of=cost_of)
 
-    def _of_latency(self, budget: Budget, target: "TargetProfile", network: "Network") -> _Pursued:
+    def _of_latency(
+        self, budget: Budget, target: "TargetProfile", network: "PrunableNetwork"
+    ) -> _Pursued:
         table, whole = self.tables[target.name], self.programs[target.name]
         if not table.grids:
             raise UnsupportedError(
@@ -214,10 +204,10 @@ class PruningGoals:
         share = budget.share_of(whole.latency)
         return _Pursued(kind="latency", target=target.name, share=share, full=full, cost_of=cost_of)
 
-    def _network(self, module: "nn.Module") -> "Network":
-        from edgekiln.compiler.pruning.costs import Network
+    def _network(self, module: "nn.Module") -> "PrunableNetwork":
+        from edgekiln.compiler.pruning.costs import PrunableNetwork
 
-        return Network.of(module, self.context.samples, ())
+        return PrunableNetwork.of(module, self.context.samples, ())
 
     def _program(self, context: "TrainingContext", target: "TargetProfile") -> "ProgramCosts":
         def make() -> "ProgramCosts":
@@ -250,7 +240,7 @@ class PruningGoals:
 
 
 def _by_one(make: Callable[[], T]) -> T:
-    """Of several processes one measures, so that all cut alike."""
+    """What one of several processes measures, so that all cut alike."""
     from edgekiln.compiler.training.distributed import join
 
     world = join()
@@ -259,7 +249,7 @@ def _by_one(make: Callable[[], T]) -> T:
     return made
 
 
-def _latency_cost(table: "LatencyTable", rest: float, network: "Network") -> "Cost":
+def _latency_cost(table: "LatencyTable", rest: float, network: "PrunableNetwork") -> "WidthCost":
     """The layers by the table; products of activations as fast as the layers are on average."""
     from edgekiln.compiler.pruning.costs import SumOverLayers, macs_between_activations
 

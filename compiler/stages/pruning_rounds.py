@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.pipeline.curve import TrainingCurves, curves_of
 from edgekiln.compiler.pipeline.stage import Advance, StageContext
+from edgekiln.compiler.stages.pruning_options import RATE
 from edgekiln.compiler.stages.training_options import FINE_RATE
 from edgekiln.runtime.codec import decode, encode
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from edgekiln.compiler.pruning.groups import ChannelGroup
     from edgekiln.compiler.pruning.shrink import Survey
     from edgekiln.compiler.stages.faculty import Faculty
-    from edgekiln.compiler.stages.prune import PruneStage
     from edgekiln.compiler.stages.pruning_goals import PruningGoals
+    from edgekiln.compiler.stages.pruning_options import PruningStage
     from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.compiler.training.loss import Objective
     from edgekiln.compiler.training.result import FitResult
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 # Enough for a ranking: the scores are means, and a batch costs as much as training on it.
 _GRADIENT_BATCHES = 16
-RATE = 3e-3  # a network that a cut has ruined has far to go
 # What a cut costs, in accuracy or as the growth of the loss, where that is little.
 _LITTLE = 0.05
 
@@ -37,7 +37,7 @@ _LITTLE = 0.05
 class PruningRounds:
     """All rounds of one pruning. What a finished one gave is read from the scratch directory."""
 
-    stage: "PruneStage"
+    stage: "PruningStage"
     context: "TrainingContext"  # its module is changed in place
     goals: "PruningGoals"
     faculty: "Faculty"

@@ -55,10 +55,10 @@ def profiles(names: Sequence[str]) -> tuple[TargetProfile, ...]:
     return tuple(profile.load(name) for name in names or (HOST,))
 
 
-def used(names: Sequence[str]) -> Mapping[str, str]:
-    """What costs on these targets depend on, for a stage's key. Raises as `profiles`."""
-    targets = {f"target {each.name}": digest(each) for each in profiles(names)}
-    return {**targets, "costs": code_sha256(__name__), "cpu": host.machine().cpu}
+def used(targets: Sequence[TargetProfile]) -> Mapping[str, str]:
+    """What costs on these targets depend on, for a stage's key."""
+    known = {f"target {each.name}": digest(each) for each in targets}
+    return {**known, "costs": code_sha256(__name__), "cpu": host.machine().cpu}
 
 
 def layers(
@@ -145,7 +145,7 @@ def program(
 
 
 def _latency(lib: Path, target: TargetProfile, device: "Device | None") -> tuple[float, Unit, str]:
-    """Of one inference, in seconds or cycles, and by what."""
+    """What one inference takes, in seconds or cycles, and by what that is known."""
     from edgekiln.compiler.estimate.program import program as estimate
     from edgekiln.runtime.bench import bench
 

@@ -49,7 +49,7 @@ class TeachingStage(TrainingStage):
     distillation: Literal["logits", "standardized", "dist"] = field(
         default="logits",
         metadata={
-            "help": "Of classes, learn the teacher's probabilities, those of logits standardized "
+            "help": "Learn the teacher's probabilities of classes, those of logits standardized "
             "by sample, or how these correlate between classes and samples (DIST)."
         },
     )

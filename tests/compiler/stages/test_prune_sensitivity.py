@@ -1,7 +1,6 @@
 """What each part of a network is worth, cut alone."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +21,7 @@ DATA = "digits?limit=120&test=40&val=40&calib=20&size=8"
 def report(tmp_path_factory) -> PruneSensitivity:
     """Of a network of which half of a layer, and a whole block, do nothing."""
     torch.set_num_threads(1)
-    home: Path = tmp_path_factory.mktemp("sensitivity")
+    home = tmp_path_factory.mktemp("sensitivity")
     artifact.create(home / "net.pt", "resnet8?width=8", sets.load(DATA, 0), DATA, seed=0)
     module, meta = load_module(home / "net.pt")
     with torch.no_grad():
