@@ -126,7 +126,7 @@ def _normalize(model: "onnx.ModelProto", where: str) -> None:
     # Graphs inside of nodes may use others; then none is left out.
     used |= {node.domain for function in model.functions for node in function.node}
     versions: dict[str, int] = {}
-    opsets = []
+    opsets: list[onnx.OperatorSetIdProto] = []
     for opset in model.opset_import:
         domain = "" if opset.domain == "ai.onnx" else opset.domain
         if versions.setdefault(domain, opset.version) != opset.version:
