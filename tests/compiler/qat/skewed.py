@@ -30,7 +30,7 @@ _BODY = f"""
 
 
 class SkewedNet(nn.Module):
-    """Starts with channels that differ by 2^16 between its first layers."""
+    """Starts with channels that differ by 2^14 between its first layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class SkewedNet(nn.Module):
         self.d = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, groups=CHANNELS)
         self.p = nn.Conv2d(CHANNELS, 16, 1)
         self.f = nn.Linear(16, 4)
-        sizes = torch.linspace(-8, 8, CHANNELS).exp2()[:, None, None, None]
+        sizes = torch.linspace(-7, 7, CHANNELS).exp2()[:, None, None, None]
         with torch.no_grad():
             self.a.weight.mul_(3 * sizes)
             self.d.weight.mul_(3 / sizes)
