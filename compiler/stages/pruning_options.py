@@ -70,7 +70,7 @@ class PruningStage(TrainingStage):
     heads: Literal["narrow", "whole"] = field(
         default="narrow",
         metadata={
-            "help": "Of attention, make all heads narrower, or cut whole heads where that is "
+            "help": "Make all heads of an attention narrower, or cut whole heads where that is "
             "proven."
         },
     )
@@ -95,7 +95,8 @@ class PruningStage(TrainingStage):
     recovery_share: float = field(
         default=1.0,
         metadata={
-            "help": "Of these train for this part only, rounded up, after each cut but the last."
+            "help": "Train for this part only of those epochs, rounded up, after each cut but the "
+            "last."
         },
     )
     teacher: str = field(
