@@ -26,6 +26,7 @@ MOST_ANY = {
     "compiler/pipeline": 2,
     "compiler/pruning": 10,
     "compiler/quantization": 5,
+    "compiler/sweep": 1,
     "compiler/training": 3,
     "models": 6,
     "runtime": 16,

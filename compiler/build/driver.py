@@ -225,6 +225,7 @@ class Build:
             remark="; ".join(filter(None, (artifact.remark, doubt))),
             wall_s=artifact.wall_s,
             cached=artifact.cached,
+            curves=artifact.curves,
         )
         self.steps.append(step)
         if self.request.max_drops:

@@ -225,8 +225,10 @@ def data_of(artifact: Artifact) -> str:
 
 def allowed(model: str, recipe: Recipe) -> frozenset[str]:
     """The factories that module files may name: what the user names himself, and what he allows."""
-    teacher = str(recipe.options.get("distill", {}).get("teacher", ""))
-    named = (name.partition("?")[0] for name in (model, teacher) if not is_file(name))
+    teachers = (
+        str(name) for options in recipe.options.values() for name in options.get("teacher", ())
+    )
+    named = (name.partition("?")[0] for name in (model, *teachers) if not is_file(name))
     return frozenset((*named, *recipe.allow_factories))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.compiler.packaging.report import StageReport
+from edgekiln.compiler.pipeline.curve import TrainingCurves
 from edgekiln.runtime.hints import ABSENT_WHEN_EMPTY
 from edgekiln.runtime.host import Machine
 from edgekiln.runtime.manifest import Footprint
@@ -30,6 +31,8 @@ class Step(StageReport):
     wall_s: float = 0.0
     cached: bool = False
     remark: str = ""
+    # Of the trainings in it; they are for a page, and too many numbers for a bundle.
+    curves: tuple[TrainingCurves, ...] = field(default=(), metadata=ABSENT_WHEN_EMPTY)
 
     def lasting(self) -> StageReport:
         """What goes into the bundle: the same on every run."""

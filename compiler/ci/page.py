@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
+from edgekiln.compiler.ci import curves
 from edgekiln.compiler.ci.result import CiResult, JobResult
 from edgekiln.compiler.quantization.ladder_record import Ladder
 from edgekiln.runtime.text import counted, human_bytes
@@ -49,6 +50,7 @@ def page(results: Sequence[CiResult]) -> str:
         "stages": stage_bars,
         "layers": layer_bars,
         "sizes": size_bars,
+        "trainings": curves.trainings,
         "ladder": ladder_of,
         "sensitivity": sensitivity_bars,
     }
@@ -61,8 +63,9 @@ def page(results: Sequence[CiResult]) -> str:
     failed |= {job.id for job in result.jobs if job.failure}
     history = {job.id: lines(job.id, results) for job in result.jobs}
     return template.render(
-        result=result, machine=machine, failed=failed, history=history, chart=CHART
-    )
+        result=result, machine=machine, failed=failed, history=history, chart=CHART,
+        canvas=(curves.WIDTH, curves.HEIGHT), axes=curves.axes(),
+    )  # fmt: skip
 
 
 def stage_bars(job: JobResult) -> list[Bar]:

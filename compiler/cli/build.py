@@ -80,8 +80,8 @@ from edgekiln.compiler.cli.store import store_option
     multiple=True,
     metavar="[NAME=]PP",
     help="Stop at a stage that loses more than this many percentage points of the task's metric, "
-    "or percent where it is no share; NAME is a head's or a metric's; again for more (default: no "
-    "limit).",
+    "or percent where it is no share; quantization does what it takes to lose no more. NAME is a "
+    "head's or a metric's; again for more (default: no limit).",
 )
 @click.option(
     "--min-sqnr",

@@ -164,7 +164,8 @@ def option_of(option: Option) -> click.Option:
         case LiteralHint(values=values):
             return click.Option([flag], type=click.Choice(values), **common)
         case TupleHint(items=[ScalarHint(kind=kind)]):
-            return click.Option([flag], type=kind, multiple=True, **common)
+            number = Finite() if kind is float else kind
+            return click.Option([flag], type=number, multiple=True, **common)
         case TupleHint(items=[RecordHint(kind=kind)]):
             return click.Option([flag], type=TableText(kind), multiple=True, **common)
         case ScalarHint(kind=kind) if kind is bool:

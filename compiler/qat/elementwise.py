@@ -8,7 +8,7 @@ import torch
 from edgekiln.compiler.qat.node import QatNode
 from edgekiln.compiler.qat.numbers import LearnedBias, WeightCodes
 from edgekiln.compiler.qat.rounding import fused_sum, tabulated
-from edgekiln.compiler.qat.values import Codes, Pending, real
+from edgekiln.compiler.qat.values import Pending, QuantizedValue, real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -73,7 +73,7 @@ def clip(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
     low = 0.0 if kind == "Relu" else node.number("min", 1, -_INFINITY)
     high = _INFINITY if kind == "Relu" else node.number("max", 2, _INFINITY)
     low = min(low, high)  # where bounds cross, everything is the upper one
-    if isinstance(x, Codes):
+    if isinstance(x, QuantizedValue):
         return [requantized(x).clipped(low, high)]
     if isinstance(x, Pending):
         return [x.clipped(low, high)]
@@ -88,7 +88,7 @@ def function(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
 def softmax(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
     """Softmax and LogSoftmax of floats, as at the end of a model."""
     x = operands[0]
-    if isinstance(x, Codes):
+    if isinstance(x, QuantizedValue):
         raise node.refused("its operand is quantized")
     default = -1 if node.opset >= 13 else 1
     axis = int(node.attributes.get("axis", default))
@@ -98,7 +98,7 @@ def softmax(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
     return [value.softmax(axis)]
 
 
-def requantized(x: Codes) -> Pending:
+def requantized(x: QuantizedValue) -> Pending:
     """The same numbers, for codes of another quantization."""
 
     def in_steps(scale: "Tensor | None") -> "tuple[Tensor, Tensor]":
@@ -122,7 +122,7 @@ def _one_value(node: QatNode, operands: "Sequence[Operand]", kind: str) -> "list
     x = given[0] if given else None
     if any(each is not x for each in given):
         return _of_two_floats(node, operands, kind)
-    if isinstance(x, Codes):
+    if isinstance(x, QuantizedValue):
         if any(array.size != 1 for array in node.constants.values()):
             raise node.refused("it is no function of one number")
         return [_table(node, x)]
@@ -132,7 +132,7 @@ def _one_value(node: QatNode, operands: "Sequence[Operand]", kind: str) -> "list
     return _of_two_floats(node, [value if each is x else each for each in operands], kind)
 
 
-def _table(node: QatNode, x: Codes) -> Pending:
+def _table(node: QatNode, x: QuantizedValue) -> Pending:
     """The function of each code that there is, and its differences in place of derivatives."""
     low, high = (int(end) for end in x.limits)
     scale = x.scale.detach().cpu().numpy()
@@ -157,7 +157,9 @@ def _of_two_floats(node: QatNode, operands: "Sequence[Operand]", kind: str) -> "
     operation = _OF_TWO_FLOATS.get(kind)
     if operation is None or len(operands) != 2:
         raise node.refused("there is none for floats")
-    known = [real(each) for each in operands if isinstance(each, Codes | Pending | torch.Tensor)]
+    known = [
+        real(each) for each in operands if isinstance(each, QuantizedValue | Pending | torch.Tensor)
+    ]
     both = [
         known.pop(0)
         if place not in node.constants
@@ -168,13 +170,13 @@ def _of_two_floats(node: QatNode, operands: "Sequence[Operand]", kind: str) -> "
     return [operation(*both)]
 
 
-def _two_codes(operands: "Sequence[Operand]") -> tuple[Codes, Codes] | None:
+def _two_codes(operands: "Sequence[Operand]") -> tuple[QuantizedValue, QuantizedValue] | None:
     a, b = (operands[0], operands[1]) if len(operands) == 2 else (None, None)
-    return (a, b) if isinstance(a, Codes) and isinstance(b, Codes) else None
+    return (a, b) if isinstance(a, QuantizedValue) and isinstance(b, QuantizedValue) else None
 
 
 def _float(node: QatNode, x: "Operand") -> "Tensor":
-    if x is None or isinstance(x, Codes | Pending | WeightCodes | LearnedBias):
+    if x is None or isinstance(x, QuantizedValue | Pending | WeightCodes | LearnedBias):
         raise node.refused("its operand is no float")
     return x
 
@@ -184,5 +186,5 @@ def _ratio(numerator: "Tensor", denominator: "Tensor") -> "Tensor":
     return (numerator.double() / denominator.double()).float()
 
 
-def _one(like: Codes) -> "Tensor":
+def _one(like: QuantizedValue) -> "Tensor":
     return torch.ones((), device=like.steps.device)

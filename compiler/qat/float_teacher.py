@@ -31,7 +31,7 @@ class FloatTeacher(nn.Module):
         self._session = Session(with_outputs(model, self._ends.values()), optimize=True)
 
     def forward(self, *inputs: "Tensor") -> "dict[str, Tensor]":
-        """By the names of the model's outputs, (N, …) each, for inputs in the model's order."""
+        """The outputs, (N, …) each, by their names in the model, for inputs in its order."""
         arrays = {
             each.name: x.cpu().numpy().reshape(len(x), *each.shape).astype(each.dtype, copy=False)
             for each, x in zip(self._takes.inputs, inputs, strict=True)

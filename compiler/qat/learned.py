@@ -10,7 +10,7 @@ from torch import nn
 
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.qat.numbers import LearnedBias, LearnedScale, LearnedWeight
-from edgekiln.compiler.qat.values import Codes
+from edgekiln.compiler.qat.values import QuantizedValue
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ class StoredCodes(nn.Module):
         self.register_buffer("steps", torch.from_numpy(steps.astype(np.float32)))
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
 
-    def forward(self) -> Codes:
-        return Codes(steps=self.steps, scale=self.scale, zero=self._zero, limits=self._limits)
+    def forward(self) -> QuantizedValue:
+        return QuantizedValue(
+            steps=self.steps, scale=self.scale, zero=self._zero, limits=self._limits
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,7 +7,7 @@ import torch
 
 from edgekiln.compiler.qat.elementwise import requantized
 from edgekiln.compiler.qat.node import QatNode
-from edgekiln.compiler.qat.values import Codes, Pending, real
+from edgekiln.compiler.qat.values import Pending, QuantizedValue, real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,10 +41,12 @@ def identity(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
 
 def concat(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
     """One behind the other. Codes of one quantization stay as they are, others are requantized."""
-    codes = [each for each in operands if isinstance(each, Codes)]
+    codes = [each for each in operands if isinstance(each, QuantizedValue)]
     axis = int(node.attributes.get("axis", 0))
     if len(codes) < len(operands):
-        floats = [real(e) for e in operands if isinstance(e, Codes | Pending | torch.Tensor)]
+        floats = [
+            real(e) for e in operands if isinstance(e, QuantizedValue | Pending | torch.Tensor)
+        ]
         if len(floats) < len(operands):
             raise node.refused("an operand is a constant in floats")
         return [torch.cat(floats, axis)]
@@ -69,7 +71,7 @@ def by_index(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
     values, there go the values. What it fills with is no index.
     """
     x = operands[0]
-    value = x.steps if isinstance(x, Codes) else _floats(node, x)
+    value = x.steps if isinstance(x, QuantizedValue) else _floats(node, x)
     indices = _indices(node, tuple(value.shape[1:]))
     flat = value.reshape(len(value), -1)
     found: list[Value] = []
@@ -78,12 +80,12 @@ def by_index(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
         moved = flat[:, chosen.clamp(min=0).reshape(-1)].reshape(len(value), *index.shape)
         if (index < 0).any():
             moved = torch.where(chosen < 0, _fill(node, x), moved)
-        found.append(x.moved(moved) if isinstance(x, Codes) else moved)
+        found.append(x.moved(moved) if isinstance(x, QuantizedValue) else moved)
     return found
 
 
 def _indices(node: QatNode, shape: tuple[int, ...]) -> "list[NDArray[np.int64]]":
-    """For each result, which value of a sample lies where: (…,) int64, -1 where none does."""
+    """Which value of a sample lies where, of each result: (…,) int64, -1 where none does."""
     # Numbered from 1 on: operators that fill do it with another number, made 0 here.
     numbers = np.arange(1, np.prod(shape, dtype=np.int64) + 1, dtype=np.float64)
     given = numbers.reshape(1, *shape)
@@ -96,7 +98,7 @@ def _indices(node: QatNode, shape: tuple[int, ...]) -> "list[NDArray[np.int64]]"
 
 def _fill(node: QatNode, x: "Operand") -> float:
     value = node.number("value", 2, 0.0)
-    if isinstance(x, Codes) and value != 0.0:
+    if isinstance(x, QuantizedValue) and value != 0.0:
         raise node.refused(f"it fills with {value:g}")
     return value
 
@@ -128,7 +130,7 @@ def _reshaped(node: QatNode, x: "Tensor") -> "Tensor":
 
 
 def _moved(node: QatNode, x: "Operand", move: "_Move") -> "Value":
-    if isinstance(x, Codes):
+    if isinstance(x, QuantizedValue):
         return x.moved(move(node, x.steps))
     return move(node, _floats(node, x))
 

@@ -12,7 +12,7 @@ from edgekiln.compiler.qat.node import QatNode
 from edgekiln.compiler.qat.numbers import LearnedBias, LearnedWeight, WeightCodes
 from edgekiln.compiler.qat.operator_forms import form_of
 from edgekiln.compiler.qat.qdq_graph import read
-from edgekiln.compiler.qat.values import Codes, Pending, real
+from edgekiln.compiler.qat.values import Pending, QuantizedValue, real
 from edgekiln.runtime.errors import EdgeKilnError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -106,11 +106,11 @@ class QuantizedNetwork(nn.Module):
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             raise node.refused(str(error).strip().partition("\n")[0]) from error
 
-    def _quantized(self, node: QatNode, x: "Operand", scales: "list[Tensor]") -> Codes:
+    def _quantized(self, node: QatNode, x: "Operand", scales: "list[Tensor]") -> QuantizedValue:
         scale = scales[self.learned.scale_of[node.proto.input[1]]]
         zero, limits = self.graph.zero_of(node.proto)
-        if isinstance(x, Codes):
-            as_is = Codes(steps=x.steps, scale=scale, zero=zero, limits=limits)
+        if isinstance(x, QuantizedValue):
+            as_is = QuantizedValue(steps=x.steps, scale=scale, zero=zero, limits=limits)
             if as_is.same_quantization(x):
                 return as_is
             return requantized(x).quantized(scale, zero, limits)
@@ -130,8 +130,8 @@ class QuantizedNetwork(nn.Module):
         assert isinstance(bias, LearnedBias)
         return bias
 
-    def _constant(self, place: int) -> Codes:
-        codes: Codes = self.constants[place]()
+    def _constant(self, place: int) -> QuantizedValue:
+        codes: QuantizedValue = self.constants[place]()
         return codes
 
 
@@ -148,9 +148,9 @@ def _form(node: QatNode) -> "Form":
     return form
 
 
-def _seen(node: QatNode, x: "Operand") -> Codes:
+def _seen(node: QatNode, x: "Operand") -> QuantizedValue:
     """What a DequantizeLinear gives: the codes themselves, for whoever can use them."""
-    if not isinstance(x, Codes):
+    if not isinstance(x, QuantizedValue):
         raise node.refused("it reads no codes that the model has made")
     return x
 
@@ -161,4 +161,4 @@ def _in_memory(x: "Tensor") -> "Tensor":
 
 
 def _is_value(x: "Operand") -> "TypeGuard[Value]":
-    return isinstance(x, Codes | Pending | torch.Tensor)
+    return isinstance(x, QuantizedValue | Pending | torch.Tensor)

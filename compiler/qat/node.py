@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from edgekiln.compiler.onnx_model.operators import Attributes
     from edgekiln.compiler.qat.numbers import LearnedBias, WeightCodes
     from edgekiln.compiler.qat.reference import Function
-    from edgekiln.compiler.qat.values import Codes, Pending
+    from edgekiln.compiler.qat.values import Pending, QuantizedValue
 
-    Value = Codes | Pending | Tensor
+    Value = QuantizedValue | Pending | Tensor
     # What an operator is given at one place; None: nothing, or one of the node's own constants.
     Operand = Value | WeightCodes | LearnedBias | None
     # A form computes what an operator makes of its operands.
@@ -43,7 +43,7 @@ class QatNode:
 
     @cached_property
     def attributes(self) -> "Attributes":
-        """By their names."""
+        """What the file says of it, by name."""
         return operators.attributes(self.proto)
 
     @cached_property
@@ -53,7 +53,7 @@ class QatNode:
 
     @cached_property
     def move(self) -> "Function":
-        """As `function`, where what is filled in is 0."""
+        """The same as `function`, but that a Pad fills with 0."""
         kept = dict(self.constants)
         if self.proto.op_type == "Pad" and 2 in kept:
             kept[2] = np.zeros_like(kept[2])

@@ -121,8 +121,11 @@ class LearnedBias(nn.Module):
 
 
 def _best_shares(steps: "NDArray[np.float64]", bits: int) -> "NDArray[np.float64]":
-    """For each row of int8 steps, the share of its range that so many bits are best spread over,
-    (rows,): what lies outside is cut off.
+    """The share of each row's range that so many bits are best spread over, (rows,); what lies
+    outside is cut off.
+
+    Args:
+        steps: int8, (rows, …).
     """
     most = 2 ** (bits - 1) - 1
     shares = np.linspace(0.4, 1.0, 25)

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from edgekiln.compiler.qat.node import QatNode
-from edgekiln.compiler.qat.values import Codes, Pending
+from edgekiln.compiler.qat.values import Pending, QuantizedValue
 from edgekiln.compiler.qat.windows import pads_of, torch_pads
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def reduce_mean(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
     return [_mean_over(node, x, wanted, keep=bool(node.attributes.get("keepdims", 1)))]
 
 
-def _mean_over(node: QatNode, x: Codes, axes: list[int], *, keep: bool) -> Pending:
+def _mean_over(node: QatNode, x: QuantizedValue, axes: list[int], *, keep: bool) -> Pending:
     count = 1
     for axis in axes:
         count *= x.steps.shape[axis]
@@ -82,7 +82,7 @@ def _mean_over(node: QatNode, x: Codes, axes: list[int], *, keep: bool) -> Pendi
     return _mean(node, x, x.steps.sum(axes, keepdim=keep), counts, count)
 
 
-def _mean(node: QatNode, x: Codes, sums: "Tensor", counts: "Tensor", most: int) -> Pending:
+def _mean(node: QatNode, x: QuantizedValue, sums: "Tensor", counts: "Tensor", most: int) -> Pending:
     if most * max(x.largest) >= _EXACT:
         raise node.refused(f"sums of {most} values are not exact in float32")
 
@@ -97,8 +97,8 @@ def _mean(node: QatNode, x: Codes, sums: "Tensor", counts: "Tensor", most: int) 
     return Pending(in_steps=in_steps)
 
 
-def _codes(node: QatNode, operands: "Sequence[Operand]") -> Codes:
+def _codes(node: QatNode, operands: "Sequence[Operand]") -> QuantizedValue:
     x = operands[0]
-    if not isinstance(x, Codes):
+    if not isinstance(x, QuantizedValue):
         raise node.refused("its operand is not quantized")
     return x

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from edgekiln.compiler.qat.node import QatNode
 from edgekiln.compiler.qat.numbers import LearnedBias, WeightCodes
-from edgekiln.compiler.qat.values import Codes, Pending, real
+from edgekiln.compiler.qat.values import Pending, QuantizedValue, real
 from edgekiln.compiler.qat.windows import padded
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def gemm(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
 def matmul(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
     """MatMul: by constant weights, or of two activations."""
     x, other = operands[0], operands[1]
-    if isinstance(x, Codes) and isinstance(other, Codes):
+    if isinstance(x, QuantizedValue) and isinstance(other, QuantizedValue):
         return [_product_of_codes(x, other)]
 
     def product(steps: "Tensor", weights: "Tensor", start: "Tensor | None") -> "Tensor":
@@ -83,7 +83,7 @@ def _linear(
     trailing: axes of the result behind its channels.
     """
     x, weight, bias = operands
-    if isinstance(weight, WeightCodes) and isinstance(x, Codes):
+    if isinstance(weight, WeightCodes) and isinstance(x, QuantizedValue):
         return _of_codes(product, x, weight, bias, (out_axis, trailing))
     if x is None or isinstance(x, WeightCodes | LearnedBias):
         raise node.refused("its first operand is constant")
@@ -95,7 +95,11 @@ def _linear(
 
 
 def _of_codes(
-    product: _Product, x: Codes, weight: WeightCodes, bias: "Operand", place: tuple[int, int]
+    product: _Product,
+    x: QuantizedValue,
+    weight: WeightCodes,
+    bias: "Operand",
+    place: tuple[int, int],
 ) -> Pending:
     out_axis, trailing = place
     of_sums = x.scale * weight.scale  # (OC,) or one
@@ -117,7 +121,7 @@ def _of_codes(
     return Pending(in_steps=in_steps)
 
 
-def _most(weights: "Tensor", x: Codes, out_axis: int) -> "Tensor":
+def _most(weights: "Tensor", x: QuantizedValue, out_axis: int) -> "Tensor":
     """How far from zero a partial sum of each channel can be, (OC,)."""
     axes = [axis for axis in range(weights.ndim) if axis != out_axis]
     above, below = weights.clamp(min=0).sum(axes), -weights.clamp(max=0).sum(axes)
@@ -125,7 +129,7 @@ def _most(weights: "Tensor", x: Codes, out_axis: int) -> "Tensor":
     return torch.maximum(above * highest + below * lowest, above * lowest + below * highest)
 
 
-def _product_of_codes(a: Codes, b: Codes) -> Pending:
+def _product_of_codes(a: QuantizedValue, b: QuantizedValue) -> Pending:
     terms = a.steps.shape[-1]
     if terms * max(a.largest) * max(b.largest) < _EXACT:
         sums = torch.matmul(a.steps, b.steps)

@@ -49,7 +49,7 @@ class QdqGraph:
         return self.zeros[name]
 
     def elements(self, name: str) -> int:
-        """Of one sample of a tensor; 1 where nobody knows."""
+        """How many numbers a sample of a tensor has; 1 where nobody knows."""
         return int(np.prod(self.facts.fixed(name) or (1,)))
 
 

@@ -18,7 +18,9 @@ from edgekiln.compiler.qat.samples import lessons
 from edgekiln.compiler.qat.write import to_model
 from edgekiln.compiler.training.augment import Augment
 from edgekiln.compiler.training.batches import Batches
+from edgekiln.compiler.training.classroom import Teaching
 from edgekiln.compiler.training.fit import fit
+from edgekiln.compiler.training.imitation import Imitation, Ramp
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.compiler.training.options import FitOptions
 from edgekiln.runtime.errors import TrainingError
@@ -80,7 +82,7 @@ class QatResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """For the report."""
+        """The numbers for the report."""
         return {
             "qat_best_epoch": self.best_epoch,
             **self.start.metrics("val", "_before_qat"),
@@ -138,8 +140,10 @@ def train_quantized(
     steps = options.epochs * max(1, len(taught.data.train) // options.batch_size)
     objective = Objective(
         task=taught.data.task,
-        alpha=options.alpha if taught.labelled else 1.0,
-        temperature=options.temperature,
+        imitation=Imitation(
+            alpha=Ramp(start=options.alpha if taught.labelled else 1.0),
+            temperature=Ramp(start=options.temperature),
+        ),
     )
     fit_options = FitOptions(
         epochs=options.epochs,
@@ -155,7 +159,8 @@ def train_quantized(
     try:
         result = fit(
             network, taught.data, objective, fit_options,
-            checkpoint_path=checkpoint_path, teacher=teacher, advance=advance, logs=logs,
+            checkpoint_path=checkpoint_path, teaching=Teaching(networks=(teacher,)),
+            advance=advance, logs=logs,
         )  # fmt: skip
     except TrainingError as error:
         raise TrainingError(

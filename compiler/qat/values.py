@@ -19,7 +19,7 @@ InSteps = Callable[["Tensor | None"], "tuple[Tensor, Tensor]"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Codes:
+class QuantizedValue:
     """Quantized numbers, steps · scale.
 
     Args:
@@ -33,7 +33,7 @@ class Codes:
     zero: int
     limits: Limits
 
-    def moved(self, steps: "Tensor") -> "Codes":
+    def moved(self, steps: "Tensor") -> "QuantizedValue":
         """Other steps of the same quantization."""
         return replace(self, steps=steps)
 
@@ -42,7 +42,7 @@ class Codes:
         """How far below and above zero a step can be."""
         return max(-self.limits[0], 0.0), max(self.limits[1], 0.0)
 
-    def same_quantization(self, other: "Codes") -> bool:
+    def same_quantization(self, other: "QuantizedValue") -> bool:
         """Whether equal codes of both are equal numbers."""
         return (self.zero, self.limits) == (other.zero, other.limits) and bool(
             self.scale == other.scale
@@ -67,11 +67,11 @@ class Pending:
         below, above = (min(max(bound, low), high) for bound in self.bounds)
         return replace(self, bounds=(below, above))
 
-    def quantized(self, scale: "Tensor", zero: int, limits: Limits) -> Codes:
+    def quantized(self, scale: "Tensor", zero: int, limits: Limits) -> QuantizedValue:
         """The value as codes: clipping before and after the rounding are the same."""
         value, factor = self.in_steps(scale)
         ends = [_steps_of(bound, scale, limits) for bound in self.bounds]
-        return Codes(
+        return QuantizedValue(
             steps=rounded(value, factor, (ends[0], ends[1])), scale=scale, zero=zero, limits=limits
         )
 
@@ -85,12 +85,12 @@ class Pending:
 
 
 # Plain tensors are floats, as they are in front of the first quantization and behind the last.
-Value = "Codes | Pending | Tensor"
+Value = "QuantizedValue | Pending | Tensor"
 
 
-def real(value: "Codes | Pending | Tensor") -> "Tensor":
+def real(value: "QuantizedValue | Pending | Tensor") -> "Tensor":
     """A value as float32."""
-    if isinstance(value, Codes):
+    if isinstance(value, QuantizedValue):
         return value.steps * value.scale
     return value.real if isinstance(value, Pending) else value
 

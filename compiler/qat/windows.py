@@ -29,7 +29,7 @@ def padded(
 
 
 def torch_pads(before: list[int], after: list[int]) -> list[int]:
-    """In the order of `torch.nn.functional.pad`: from the last axis to the first."""
+    """The order of `torch.nn.functional.pad`: from the last axis to the first."""
     pairs = zip(reversed(before), reversed(after), strict=True)
     return [amount for pair in pairs for amount in pair]
 

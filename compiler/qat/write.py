@@ -30,7 +30,7 @@ def to_model(network: "QuantizedNetwork") -> "onnx.ModelProto":
 
 
 def _numbers(network: "QuantizedNetwork") -> "dict[str, NDArray[np.generic]]":
-    """By the name of the initializer."""
+    """What is written, by the name of the initializer."""
     graph, learned = network.graph, network.learned
     found: dict[str, NDArray[np.generic]] = {}
     scales = [scale() for scale in network.scales]

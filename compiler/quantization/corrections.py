@@ -43,7 +43,7 @@ class Workbench:
         return lambda done, total: self.calibration.advance(done, total, what)
 
     def walk_calls(self, model: "onnx.ModelProto") -> "list[Inputs]":
-        """As many samples as a walk through a model has memory for."""
+        """Take as many samples as a walk through a model has memory for."""
         facts = rewriting.facts_of(model)
         shapes = (facts.fixed(name) for name in facts.makers)
         widest = max((prod(shape) for shape in shapes if shape is not None), default=1)

@@ -201,7 +201,7 @@ def _lets_through(node: "onnx.NodeProto", numbers: Mapping[str, float]) -> bool:
 
 
 def _upper_bound(node: "onnx.NodeProto", numbers: Mapping[str, float]) -> float | None:
-    """Of a Clip from 0 to a positive number; None for all else."""
+    """The bound of a Clip from 0 to a positive number; None for all else."""
     if node.op_type != "Clip" or len(node.input) != 3:
         return None
     low, high = (numbers.get(name) for name in node.input[1:])

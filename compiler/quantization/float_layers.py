@@ -8,6 +8,7 @@ from edgekiln.compiler.quantization.judge import Judge, Verdict
 from edgekiln.compiler.quantization.ladder_record import LayerSensitivity
 from edgekiln.compiler.quantization.scheme import Scheme
 from edgekiln.compiler.quantization.sensitivity import QuantizedUnit, units
+from edgekiln.runtime.text import counted
 
 if TYPE_CHECKING:
     import onnx
@@ -112,7 +113,7 @@ class _Search:
     def _tried(self, names: Sequence[str]) -> FloatChoice:
         key = frozenset(names)
         if key not in self._known:
-            self._advance(f"{len(key)} layers float")
+            self._advance(f"{counted(len(key), 'layer')} float")
             nodes = {node for name in names for node in self._layers[name].nodes}
             scheme = replace(self._scheme, floats=self._scheme.floats | nodes)
             quantized = scheme.quantized()

@@ -40,7 +40,7 @@ AS_IT_IS, IN_FLOAT, TRAINED = "as it is", "layers in float", "training"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class Attempt:
     """A scheme, its int8 model, and what that is worth."""
 
     rung: str  # the name of the step
@@ -61,9 +61,9 @@ class Climb:
     retrain: Retrain | None = None
     corrections: Mapping[str, Correction] = field(default_factory=lambda: CORRECTIONS)
     rungs: list[Rung] = field(default_factory=list)
-    _tried: list[Candidate] = field(default_factory=list)
+    _tried: list[Attempt] = field(default_factory=list)
 
-    def climb(self, start: Scheme) -> tuple[Candidate, Ladder]:
+    def climb(self, start: Scheme) -> tuple[Attempt, Ladder]:
         """Climb until the limits hold, whatever the samples leave in doubt; where they do so
         nowhere, go back to the first step at which they hold at all, else to the one that loses
         least.
@@ -90,7 +90,7 @@ class Climb:
         )
         return chosen, ladder
 
-    def _corrected(self, now: Candidate) -> Candidate:
+    def _corrected(self, now: Attempt) -> Attempt:
         """Correction after correction; one that takes from the signal is undone."""
         for name, correction in self.corrections.items():
             scheme = correction(now.scheme, self.bench)
@@ -104,7 +104,7 @@ class Climb:
                 break
         return now
 
-    def _in_float(self, now: Candidate, sensitivity: Sequence[LayerSensitivity]) -> Candidate:
+    def _in_float(self, now: Attempt, sensitivity: Sequence[LayerSensitivity]) -> Attempt:
         # What was corrected may have other weak places than what was not.
         if now.scheme is not self._tried[0].scheme:
             sensitivity = self._sensitivity(now.scheme)
@@ -117,7 +117,7 @@ class Climb:
         )
         if choice is None:
             return now
-        found = Candidate(
+        found = Attempt(
             rung=IN_FLOAT,
             scheme=choice.scheme,
             quantized=choice.quantized,
@@ -128,14 +128,14 @@ class Climb:
         self._note(found, kept=True)
         return found
 
-    def _trained(self, start: Scheme) -> Candidate:
+    def _trained(self, start: Scheme) -> Attempt:
         assert self.retrain is not None
         model, ranges = self.retrain(start.model, start.ranges, self.bench.calibration.feed)
         found = self._candidate(TRAINED, replace(start, model=model, ranges=ranges, weights={}))
         self._note(found, kept=True)
         return found
 
-    def _chosen(self, last: Candidate) -> Candidate:
+    def _chosen(self, last: Attempt) -> Attempt:
         if self._surely(last.verdict):
             return last
         holding = [each for each in self._tried if each.verdict.excess(self.limits) <= 0.0]
@@ -143,10 +143,10 @@ class Climb:
             return holding[0]
         return min(self._tried, key=lambda each: each.verdict.excess(self.limits))
 
-    def _candidate(self, rung: str, scheme: Scheme) -> Candidate:
+    def _candidate(self, rung: str, scheme: Scheme) -> Attempt:
         quantized = scheme.quantized()
         verdict = self.judge.verdict(quantized)
-        found = Candidate(rung=rung, scheme=scheme, quantized=quantized, verdict=verdict)
+        found = Attempt(rung=rung, scheme=scheme, quantized=quantized, verdict=verdict)
         self._tried.append(found)
         return found
 
@@ -156,7 +156,7 @@ class Climb:
     def _sensitivity(self, scheme: Scheme) -> tuple[LayerSensitivity, ...]:
         return sensitivities(scheme, self.probe, "only", self.bench.advance("sensitivity"))
 
-    def _note(self, found: Candidate, *, kept: bool) -> None:
+    def _note(self, found: Attempt, *, kept: bool) -> None:
         macs = macs_by_node(found.scheme.model) if found.float_layers else {}
         self.rungs.append(
             Rung(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgekiln.models.tasks.tally import Measured
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.text import counted
 
 if TYPE_CHECKING:
     import onnx
@@ -96,9 +97,10 @@ def ladder_notes(ladder: Ladder, float_scores: Sequence[Measured]) -> list[str]:
             for each in float_scores
             if each.label in ladder.limits
         )
-        floats = f"{len(rung.float_layers)} " if rung.float_layers else ""
+        count = len(rung.float_layers)
+        step = f"{counted(count, 'layer')} in float" if count else rung.name
         notes.append(
-            f"max-drop {held}, {floats}{rung.name}: {names} {shown} on {ladder.samples:,} "
+            f"max-drop {held}, {step}: {names} {shown} on {ladder.samples:,} "
             f"validation samples, SQNR {rung.sqnr_db:.1f} dB" + ("" if rung.kept else ", undone")
         )
     return notes
@@ -109,7 +111,7 @@ def _lost(score: Measured, rung: Rung) -> str:
     lost = rung.lost[score.label]
     if lost is None:
         return "the float model has 0"
-    return f"{-lost:+.2f} {score.metric.loss_unit}"
+    return f"{0.0 - lost:+.2f} {score.metric.loss_unit}"
 
 
 def write_ladder(model: "onnx.ModelProto", ladder: Ladder) -> None:

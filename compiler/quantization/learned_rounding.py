@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 _LOW, _HIGH = -0.1, 1.1  # what the sigmoid is stretched to
 _FIRST_BETA, _LAST_BETA, _WARM_UP = 20.0, 2.0, 0.2  # the share of steps without the second term
 _WEIGHT = 0.01  # λ, of an error that is measured in the output's own variance
-_RATE = 1e-2
+_RATE = 2e-2
 _ROWS = 256  # of a step
 _HELD_OUT = 8  # a row in so many judges, and is not learned from
 # A layer's steps times its multiply-accumulates: work, and not time, bounds the search, so that a
 # seed gives the same codes on every machine.
-_MOST_STEPS, _LEAST_STEPS, _WORK = 500, 100, 40e9
+_MOST_STEPS, _LEAST_STEPS, _WORK = 300, 80, 20e9
 
 Bounds = tuple[float, float]  # what an activation lets through
 

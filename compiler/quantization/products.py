@@ -152,7 +152,7 @@ def _behind_codes(node: "onnx.NodeProto | None") -> bool:
 
 
 def real_weights(model: "onnx.ModelProto") -> dict[str, str]:
-    """Of a float model: the name of each product's node → that of its weights."""
+    """Find in a float model the name of each product's node → that of its weights."""
     stored = {weight.name for weight in model.graph.initializer}
     found = {}
     for node in model.graph.node:

@@ -23,8 +23,8 @@ _CANDIDATES = 51
 
 
 def mse_scales(rows: NDArray[np.float64]) -> NDArray[np.float32]:
-    """For each row of weights the scale with the least Σ (w − q(w))², of those that reach from the
-    largest magnitude down to half of it; (channels,).
+    """Find the scale of each row of weights with the least Σ (w − q(w))², of those that reach from
+    the largest magnitude down to half of it; (channels,).
 
     The search over clipping thresholds is that of Banner et al., Post training 4-bit quantization
     of convolutional networks, 2019 (arXiv:1810.05723), section 2, on the weights themselves.

@@ -6,31 +6,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.pipeline.curve import curves_of
 from edgekiln.compiler.pipeline.factory_code import file_sha256
-from edgekiln.compiler.pipeline.stage import Advance, StageContext
+from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.augmentation_options import Check
-from edgekiln.compiler.stages.training_options import FINE_RATE, OTHER_RATES, TrainingStage
+from edgekiln.compiler.stages.teaching_options import TeachingStage
+from edgekiln.compiler.stages.training_options import FINE_RATE, FRESH_RATE, OTHER_RATES
 from edgekiln.compiler.stages.training_phases import TrainingPhase, own
 from edgekiln.compiler.stages.uses_data import used_data
-from edgekiln.compiler.stages.uses_module import named_model
-from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.compiler.training.options import FitOptions
-    from edgekiln.compiler.training.run import FitResult
+    from edgekiln.compiler.training.result import FitResult
     from edgekiln.compiler.training.score import SplitScore
     from edgekiln.models.data.dataset import Dataset
     from edgekiln.targets.profile import TargetProfile
 
-_RATE = 4e-3  # from random weights a training must go far in few epochs
 _TRAINS = ("distill", "prune")  # stages that leave trained weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillStage(TrainingStage):
+class DistillStage(TeachingStage):
     """Train the module on the data; with a teacher, on what that answers as well."""
 
     name: ClassVar[str] = "distill"
@@ -48,19 +45,9 @@ class DistillStage(TrainingStage):
     learning_rate: float | None = field(
         default=None,
         metadata={
-            "help": f"Let the learning rate rise to this (default: {_RATE:g}; "
+            "help": f"Let the learning rate rise to this (default: {FRESH_RATE:g}; "
             f"{FINE_RATE:g} where the weights are trained; {OTHER_RATES})."
         },
-    )
-    teacher: str = field(
-        default="",
-        metadata={
-            "help": "Learn from this teacher, a zoo name, package.module:factory or .pt "
-            "file (default: from labels alone)."
-        },
-    )
-    teacher_epochs: int = field(
-        default=20, metadata={"help": "Train a teacher from the zoo for this many epochs first."}
     )
     init: str = field(
         default="",
@@ -80,7 +67,7 @@ class DistillStage(TrainingStage):
     rehearsal: float = field(
         default=0.3,
         metadata={
-            "help": "With --add-data, see this part of the module's own samples again, from 0 to 1."
+            "help": "See this part of the module's own samples again, from 0 to 1, with add-data."
         },
     )
 
@@ -89,7 +76,6 @@ class DistillStage(TrainingStage):
             *super().checks(),
             ("epochs", self.epochs >= 1, "train for at least one epoch"),
             ("rehearsal", 0 <= self.rehearsal <= 1, "give a part of the samples, from 0 to 1"),
-            ("teacher_epochs", self.teacher_epochs >= 0, "give 0 or more"),
         )
 
     def __post_init__(self) -> None:
@@ -97,21 +83,16 @@ class DistillStage(TrainingStage):
         for number, phase in enumerate(self.phase, start=1):
             phase.check(f"distill: phase {number}")
             self._in(phase)
-        if self.teacher and self.training_step:
-            raise ConfigError(
-                "distill: a teacher and a training-step of your own",
-                hint="a step gets the model and a batch: let it ask the teacher itself",
-            )
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:
         return {
             **super().uses(src, target),
-            "teacher": named_model(self.teacher),
             "init": file_sha256(self.init),
             **{f"added_{name}": it for name, it in used_data(self.add_data, self.seed).items()},
         }
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler.stages.faculty import hired
         from edgekiln.compiler.training.context import open_context
         from edgekiln.compiler.training.first_weights import initialize_by_samples
         from edgekiln.compiler.training.fit import fit
@@ -126,34 +107,38 @@ class DistillStage(TrainingStage):
         trained = bool(self.init) or any(stage in context.meta.history for stage in _TRAINS)
         if not trained:
             initialize_by_samples(context.module, context.data)
-        teacher = self._teacher(context, ctx) if self.teacher else None
         added = open_added(context, self.add_data, self.seed) if self.add_data else None
         known = self._scores(context, added)
+        data = context.data
+        if added:
+            data = rehearsed(data, added, share=self.rehearsal, seed=self.seed)
+        former = context.module if trained else None
+        faculty = hired(self, replace(context, data=data), ctx, former=former)
         result = fit(
             context.module,
-            rehearsed(context.data, added, share=self.rehearsal, seed=self.seed)
-            if added
-            else context.data,
+            data,
             self.objective(context.data.task),
-            self._options(FINE_RATE if trained else _RATE),
+            self._options(FINE_RATE if trained else FRESH_RATE),
             # A stage that was killed goes on from there, for the scratch directory is its key's.
             checkpoint_path=ctx.scratch / "student.ckpt",
-            teacher=teacher,
+            teaching=faculty.teaching,
             advance=ctx.advance,
             on_epoch=ctx.on_epoch,
             logs=ctx.logs / "student" if ctx.logs else None,
         )
+        ctx.curves.append(curves_of("student", result.history, faculty.marks))
         ctx.notes.extend(self._remarks(result, trained=trained))
         metrics = {
             "epochs": result.epochs,
             "best_epoch": result.best_epoch,
             **(result.start.metrics("val", "_before") if trained else {}),
+            **faculty.metrics,
             **result.score.metrics("val"),
         }
         for what, after in self._scores(context, added).items():
             metrics |= known[what].metrics(what, "_before") | after.metrics(what)
-            data = context.meta.data if what == "val" else self.add_data
-            ctx.notes.append(f"{data}: val {known[what]} before, {after} after")
+            whose = context.meta.data if what == "val" else self.add_data
+            ctx.notes.append(f"{whose}: val {known[what]} before, {after} after")
         # It travels with the weights, so that a later stage knows that they are trained.
         history = {**context.meta.history, "distill": metrics}
         save_module(dst, context.module, replace(context.meta, history=history))
@@ -216,35 +201,3 @@ class DistillStage(TrainingStage):
         elif trained and not self.add_data:
             remarks.append(f"val {result.start} before, {result.score} after")
         return remarks
-
-    def _teacher(self, student: "TrainingContext", ctx: StageContext) -> "nn.Module":
-        """Load the teacher; one from the zoo knows nothing and is trained first."""
-        from edgekiln.compiler.training import teacher as teachers
-        from edgekiln.compiler.training.first_weights import initialize_by_samples
-        from edgekiln.compiler.training.fit import fit
-        from edgekiln.compiler.training.loss import Objective
-
-        # A file holds trained weights already.
-        if Path(self.teacher).suffix == ".pt":
-            return teachers.from_artifact(Path(self.teacher), student, ctx.allow)
-        module = teachers.from_name(self.teacher, student, ctx.scratch, self.seed)
-        # A function of the user's may load weights that are trained; one of the zoo never does.
-        if ":" in self.teacher or self.teacher_epochs == 0:
-            return module
-        initialize_by_samples(module, student.data)
-        result = fit(
-            module,
-            student.data,
-            # From labels alone: nobody teaches the teacher.
-            Objective(task=student.data.task, label_smoothing=self.label_smoothing),
-            self.fit_options(epochs=self.teacher_epochs, default_rate=_RATE, seed=self.seed),
-            checkpoint_path=ctx.scratch / "teacher.ckpt",
-            advance=_named("teacher", ctx.advance),
-            logs=ctx.logs / "teacher" if ctx.logs else None,
-        )
-        ctx.notes.append(f"teacher {self.teacher}: val {result.score}")
-        return module
-
-
-def _named(who: str, advance: Advance) -> Advance:
-    return lambda done, total, text: advance(done, total, f"{who} {text}")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekiln.compiler.quantization.corrections import Workbench
-    from edgekiln.compiler.quantization.ladder import Candidate
+    from edgekiln.compiler.quantization.ladder import Attempt
     from edgekiln.compiler.quantization.ladder_record import Ladder
     from edgekiln.compiler.quantization.scheme import Scheme
 
@@ -46,7 +46,7 @@ def climbed(
     bench: "Workbench",
     spec: str,
     drops: Mapping[str, float],
-) -> "tuple[Candidate, Ladder, list[str]]":
+) -> "tuple[Attempt, Ladder, list[str]]":
     """Whatever it takes to lose no more than `drops` on validation samples, with a note a step.
 
     Args:

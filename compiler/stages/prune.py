@@ -11,7 +11,7 @@ from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.pruning_goals import PruningGoals, target_costs
 from edgekiln.compiler.stages.pruning_options import PruningStage
 from edgekiln.compiler.stages.pruning_rounds import PruningRounds
-from edgekiln.compiler.stages.uses_module import named_model
+from edgekiln.compiler.stages.teaching_options import SELF
 
 if TYPE_CHECKING:
     from edgekiln.targets.profile import TargetProfile
@@ -27,12 +27,13 @@ class PruneStage(PruningStage):
     tools: ClassVar[tuple[str, ...]] = ("torch", "torch-pruning", "numpy")
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:
-        own = {**super().uses(src, target), "teacher": named_model(self.teacher)}
+        own = super().uses(src, target)
         if not self.asks_targets:
             return own
         return {**own, **target_costs().used(self._targets())}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler.stages.faculty import hired
         from edgekiln.compiler.training.assess import validation_score
         from edgekiln.compiler.training.context import open_context
         from edgekiln.models import cost
@@ -52,7 +53,12 @@ class PruneStage(PruningStage):
             seed=self.seed,
         )
         if not goals.all_may_stay:
-            rounds = PruningRounds(stage=self, context=context, goals=goals, ctx=ctx)
+            faculty = hired(
+                self, context, ctx, former=context.module, default=(SELF,) * self.has_teacher
+            )
+            rounds = PruningRounds(
+                stage=self, context=context, goals=goals, faculty=faculty, ctx=ctx
+            )
             context = replace(context, module=rounds.run(aim=score_before))
         module = context.module
         after = cost.count(module, *context.sample)

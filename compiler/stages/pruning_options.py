@@ -1,7 +1,6 @@
 """What a user lets a pruning keep, cut and train: its options, and what must hold of them."""
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal, Self
 
 from edgekiln.compiler.pipeline.artifact import Artifact
@@ -9,8 +8,8 @@ from edgekiln.compiler.pruning.budget import ON_TARGETS, Budget, parse_budgets
 from edgekiln.compiler.pruning.importance import Criterion
 from edgekiln.compiler.pruning.schedule import Schedule
 from edgekiln.compiler.stages.augmentation_options import Check
-from edgekiln.compiler.stages.training_options import FINE_RATE, OTHER_RATES, TrainingStage
-from edgekiln.runtime.errors import ConfigError
+from edgekiln.compiler.stages.teaching_options import TeachingStage
+from edgekiln.compiler.stages.training_options import FINE_RATE, OTHER_RATES
 from edgekiln.targets.description import TargetProfile
 
 _RATIO = 0.5
@@ -18,7 +17,7 @@ RATE = 3e-3  # a network that a cut has ruined has far to go
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruningStage(TrainingStage):
+class PruningStage(TeachingStage):
     """A stage that prunes a module; its fields are the options of pruning and of recovery."""
 
     ratio: float | None = field(
@@ -70,8 +69,7 @@ class PruningStage(TrainingStage):
     heads: Literal["narrow", "whole"] = field(
         default="narrow",
         metadata={
-            "help": "Make all heads of an attention narrower, or cut whole heads where that is "
-            "proven."
+            "help": "Make all heads of attention narrower, or cut whole heads where that is proven."
         },
     )
     blocks: int = field(
@@ -95,15 +93,15 @@ class PruningStage(TrainingStage):
     recovery_share: float = field(
         default=1.0,
         metadata={
-            "help": "Train for this part only of those epochs, rounded up, after each cut but the "
-            "last."
+            "help": "Train for this part of them only, rounded up, after each cut but the last."
         },
     )
-    teacher: str = field(
-        default="",
+    teacher: tuple[str, ...] = field(
+        default=(),
         metadata={
-            "help": "Recover by the answers of this teacher, a .pt file or "
-            "package.module:factory, whose weights are trained (default: the unpruned network)."
+            "help": "Recover by the answers of this teacher: a zoo name, "
+            "package.module:factory, .pt file, self (the unpruned network) or ema (the average of "
+            "its weights); again for more (default: self)."
         },
     )
     learning_rate: float | None = field(
@@ -118,19 +116,6 @@ class PruningStage(TrainingStage):
         metadata={
             "help": "Take the loss from this function, package.module:function, of the model and a "
             "batch (default: the task's, and the unpruned network's)."
-        },
-    )
-    alpha: float = field(
-        default=0.7,
-        metadata={
-            "help": "Weigh the loss against the unpruned network by this, "
-            "from 0 to 1; the labels' gets the rest."
-        },
-    )
-    temperature: float = field(
-        default=4.0,
-        metadata={
-            "help": "Divide both networks' logits by this, which softens their probabilities."
         },
     )
     keep: tuple[str, ...] = field(
@@ -162,20 +147,11 @@ class PruningStage(TrainingStage):
             ("recovery_epochs", self.recovery_epochs >= 0, "give 0 (no training) or more"),
             ("recovery_share", 0 <= self.recovery_share <= 1, "give a part, from 0 to 1"),
             ("channel_multiple", self.channel_multiple >= 1, "give 1 or more"),
-            (
-                "teacher",
-                not self.teacher or ":" in self.teacher or Path(self.teacher).suffix == ".pt",
-                "a model of the zoo knows nothing yet: train it, and give its .pt file",
-            ),
         )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.teacher and self.training_step:
-            raise ConfigError(
-                "prune: a teacher and a training-step of your own",
-                hint="a step gets the model and a batch: let it ask the teacher itself",
-            )
+    @property
+    def has_teacher(self) -> bool:
+        return not self.training_step
 
     def budgets(self) -> tuple[Budget, ...]:
         """All that may be left, the ratio's and the others'. Raises ConfigError."""

@@ -3,12 +3,13 @@
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.pipeline.curve import TrainingCurves, curves_of
 from edgekiln.compiler.pipeline.stage import Advance, StageContext
 from edgekiln.compiler.stages.pruning_options import RATE
 from edgekiln.compiler.stages.training_options import FINE_RATE
+from edgekiln.runtime.codec import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from edgekiln.compiler.pruning.costs import Goal
     from edgekiln.compiler.pruning.groups import ChannelGroup
     from edgekiln.compiler.pruning.shrink import Survey
+    from edgekiln.compiler.stages.faculty import Faculty
     from edgekiln.compiler.stages.pruning_goals import PruningGoals
     from edgekiln.compiler.stages.pruning_options import PruningStage
-    from edgekiln.compiler.training.batch import Batch
     from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.compiler.training.loss import Objective
+    from edgekiln.compiler.training.result import FitResult
     from edgekiln.compiler.training.score import SplitScore
 
 # Enough for a ranking: the scores are means, and a batch costs as much as training on it.
@@ -38,18 +40,19 @@ class PruningRounds:
     stage: "PruningStage"
     context: "TrainingContext"  # its module is changed in place
     goals: "PruningGoals"
+    faculty: "Faculty"
     ctx: StageContext
 
     def run(self, *, aim: "SplitScore") -> "nn.Module":
         """The pruned network; `aim` is the score of the unpruned one."""
         from edgekiln.models.depth import removed_blocks
 
-        context, teacher = self.context, self._teacher()
+        context = self.context
         gone = removed_blocks(context.module)
         if self.stage.sparsity_epochs:
-            context = self._once("sparse", context, lambda name: self._sparse(name, teacher))
+            context = self._once("sparse", context, self._sparse)
         for step in range(self.stage.steps):
-            at = partial(self._round, context=context, step=step, teacher=teacher, aim=aim)
+            at = partial(self._round, context=context, step=step, aim=aim)
             context = self._once(f"round-{step}", context, at)
         if removed := [name for name in removed_blocks(context.module) if name not in gone]:
             self.ctx.notes.append(f"blocks removed: {', '.join(removed)}")
@@ -70,17 +73,22 @@ class PruningRounds:
         if done.exists():
             module, meta = load_module(done, {context.meta.factory})
             notes = list(meta.history["notes"])
+            self.ctx.curves.extend(
+                decode(TrainingCurves, curves) for curves in meta.history["curves"]
+            )
             context = replace(context, module=module)
         else:
+            known = len(self.ctx.curves)
             notes = work(name)
+            history = {"notes": notes, "curves": encode(self.ctx.curves[known:])}
             # Of several processes one writes for all.
             if join().rank == 0:
                 self.ctx.scratch.mkdir(parents=True, exist_ok=True)
-                save_module(done, context.module, replace(context.meta, history={"notes": notes}))
+                save_module(done, context.module, replace(context.meta, history=history))
         self.ctx.notes.extend(note for note in notes if note not in self.ctx.notes)
         return context
 
-    def _sparse(self, name: str, teacher: "nn.Module") -> list[str]:
+    def _sparse(self, name: str) -> list[str]:
         """Train with the penalty that makes channels ready to go."""
         from edgekiln.compiler.training.fit import fit
 
@@ -90,40 +98,30 @@ class PruningRounds:
         options = stage.fit_options(
             epochs=stage.sparsity_epochs, default_rate=FINE_RATE, seed=stage.seed
         )
-        fit(
+        result = fit(
             context.module,
             context.data,
-            self._penalized(found.proven, teacher),
+            self._penalized(found.proven),
             # The validation split's score knows nothing of the penalty.
             replace(options, keep_best=False),
             checkpoint_path=self.ctx.scratch / f"{name}.ckpt",
+            teaching=self.faculty.teaching,
             advance=_labelled("sparsity", self.ctx.advance),
             logs=self.ctx.logs / name if self.ctx.logs else None,
         )
+        self._draw("sparsity", result)
         return list(found.kept)
 
-    def _penalized(self, groups: "Sequence[ChannelGroup]", teacher: "nn.Module") -> "Objective":
+    def _penalized(self, groups: "Sequence[ChannelGroup]") -> "Objective":
         """The recovery's objective, and the penalty."""
-        import torch
-
         from edgekiln.compiler.pruning.sparsity import group_penalty, scale_penalty
-        from edgekiln.compiler.training.assess import outputs_of
 
         stage, module = self.stage, self.context.module
-        objective = stage.objective(self.context.data.task)
-        of_scales = stage.importance == "batch-norm-scale"
-        penalty = scale_penalty if of_scales else group_penalty
-
-        def step(model: "nn.Module", batch: "Batch") -> "Tensor":
-            if objective.step is not None:
-                loss = objective.step(model, batch)
-            else:
-                with torch.no_grad():
-                    taught = outputs_of(teacher, batch)
-                loss = objective(outputs_of(model, batch), batch, taught)
-            return loss + stage.sparsity * penalty(module, groups)
-
-        return replace(objective, step=step)
+        penalty = scale_penalty if stage.importance == "batch-norm-scale" else group_penalty
+        return replace(
+            stage.objective(self.context.data.task),
+            penalty=lambda: stage.sparsity * penalty(module, groups),
+        )
 
     def _round(
         self,
@@ -131,7 +129,6 @@ class PruningRounds:
         *,
         context: "TrainingContext",
         step: int,
-        teacher: "nn.Module",
         aim: "SplitScore",
     ) -> list[str]:
         """Cut to what may be left after this round, and recover towards `aim`."""
@@ -155,7 +152,7 @@ class PruningRounds:
         else:
             notes.append("nothing was cut: no group of channels may be")
         if found.proven or removed:
-            self._recover(name, label, context, step, teacher, aim)
+            self._recover(name, label, context, step, aim)
         return notes
 
     def _remove_blocks(
@@ -183,7 +180,6 @@ class PruningRounds:
         label: str,
         context: "TrainingContext",
         step: int,
-        teacher: "nn.Module",
         aim: "SplitScore",
     ) -> None:
         from edgekiln.compiler.training.assess import validation_score
@@ -200,7 +196,7 @@ class PruningRounds:
         little = not score.is_worse_than(aim, _LITTLE)
         # Epochs of the rounds that are over: none of these is the last.
         before = step * math.ceil(stage.recovery_epochs * stage.recovery_share)
-        fit(
+        result = fit(
             context.module,
             context.data,
             stage.objective(context.data.task),
@@ -210,11 +206,15 @@ class PruningRounds:
                 seed=stage.seed + step,  # another order in every round
             ),
             checkpoint_path=self.ctx.scratch / f"{name}.ckpt",
-            teacher=None if stage.training_step else teacher,
+            teaching=self.faculty.teaching,
             advance=_labelled(label, self.ctx.advance),
             on_epoch=lambda epoch, value: self.ctx.on_epoch(before + epoch, value),
             logs=self.ctx.logs / name if self.ctx.logs else None,
         )
+        self._draw(label, result)
+
+    def _draw(self, label: str, result: "FitResult") -> None:
+        self.ctx.curves.append(curves_of(label, result.history, self.faculty.marks))
 
     def _survey(self, context: "TrainingContext") -> "Survey":
         from edgekiln.compiler.pruning.shrink import survey
@@ -231,17 +231,6 @@ class PruningRounds:
         return losses_on_batches(
             context, batch_size=stage.batch_size, seed=stage.seed, count=_GRADIENT_BATCHES
         )
-
-    def _teacher(self) -> "nn.Module":
-        """The one that the user names, or the network as it is before anything is cut."""
-        from edgekiln.compiler.training import teacher as teachers
-
-        name, context = self.stage.teacher, self.context
-        if not name:
-            return teachers.frozen_copy(context.module)
-        if Path(name).suffix == ".pt":
-            return teachers.from_artifact(Path(name), context, self.ctx.allow)
-        return teachers.from_name(name, context, self.ctx.scratch, self.stage.seed)
 
 
 def _labelled(label: str, advance: Advance) -> Advance:

@@ -15,13 +15,13 @@ from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import kebab
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.training.loss import Objective
     from edgekiln.compiler.training.options import FitOptions
     from edgekiln.targets.profile import TargetProfile
 
 # Trained weights are lost at the rate that random ones need: Adam moves each weight by about the
 # rate in every step, whatever its gradient.
 FINE_RATE = 2e-4
+FRESH_RATE = 4e-3  # from random weights a training must go far in few epochs
 # What of AdamW's rates suits the others: SGD's steps are as small as the gradients, Muon's are
 # those of AdamW for weights that many steps agree on.
 _TIMES: Mapping[OptimizerName, float] = {"adamw": 1.0, "sgd": 25.0, "muon": 2.5}
@@ -104,19 +104,6 @@ class TrainingStage(AugmentationOptions, Stage):
             "help": "Train in these numbers; auto times both, and may choose differently elsewhere."
         },
     )
-    alpha: float = field(
-        default=0.7,
-        metadata={
-            "help": "Weigh the teacher's loss by this, from 0 to 1; the labels' gets the rest."
-        },
-    )
-    temperature: float = field(
-        default=4.0,
-        metadata={
-            "help": "Divide the teacher's and the student's logits by this, which softens their "
-            "probabilities."
-        },
-    )
     data: str = field(
         default="",
         metadata={"help": "Train on this data set, a name or a path (default: the model's own)."},
@@ -145,8 +132,6 @@ class TrainingStage(AugmentationOptions, Stage):
             ("patience", self.patience >= 0, "give 0 (never) or more"),
             ("clip", self.clip >= 0, "give 0 (none) or more"),
             *self.checks_of_augmentation(),
-            ("alpha", 0 <= self.alpha <= 1, "give a number from 0 to 1"),
-            ("temperature", self.temperature > 0, "give a positive number, such as 4"),
         )
 
     def __post_init__(self) -> None:
@@ -187,17 +172,4 @@ class TrainingStage(AugmentationOptions, Stage):
             augment=self.augmentation(),
             precision=self.precision,
             seed=seed,
-        )
-
-    def objective(self, task: str) -> "Objective":
-        """What training for `task` minimises by these options."""
-        from edgekiln.compiler.training.loss import Objective
-        from edgekiln.compiler.training.step import training_step
-
-        return Objective(
-            task=task,
-            alpha=self.alpha,
-            temperature=self.temperature,
-            label_smoothing=self.label_smoothing,
-            step=training_step(self.training_step),
         )

@@ -1,7 +1,7 @@
 """Axes of small charts: where values lie, and which of them are written down."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 _MARGIN = 0.05  # of the span, on both sides
@@ -9,8 +9,8 @@ _TICKS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Axis:
-    """From 0, the left or lower end, to 1."""
+class ChartAxis:
+    """A scale from 0, the left or lower end, to 1."""
 
     low: float
     high: float
@@ -28,8 +28,14 @@ class Axis:
         return (self.words.index(word) + 0.5) / len(self.words)
 
 
-def number_axis(values: Sequence[float], *, log: bool = False, whole: bool = False) -> Axis:
-    """An axis on which all of `values` lie, with a few round numbers."""
+def number_axis(
+    values: Sequence[float],
+    *,
+    log: bool = False,
+    whole: bool = False,
+    shown: Callable[[float], str] = "{:.6g}".format,
+) -> ChartAxis:
+    """An axis on which all of `values` lie, with a few round numbers, `shown` so."""
     low, high = min(values), max(values)
     if log:
         margin = (high / low) ** _MARGIN if high > low else 1.5
@@ -39,16 +45,18 @@ def number_axis(values: Sequence[float], *, log: bool = False, whole: bool = Fal
         margin = (high - low) * _MARGIN or abs(low) * _MARGIN or 1.0
         low, high = low - margin, high + margin
         marks = _round_numbers(low, high, least=1.0 if whole else 0.0)
-    axis = Axis(low=low, high=high, log=log)
-    ticks = tuple((axis.place(mark), f"{mark:.6g}") for mark in marks)
-    return Axis(low=low, high=high, log=log, ticks=ticks)
+    axis = ChartAxis(low=low, high=high, log=log)
+    ticks = tuple((axis.place(mark), shown(mark)) for mark in marks)
+    return ChartAxis(low=low, high=high, log=log, ticks=ticks)
 
 
-def word_axis(words: Sequence[str]) -> Axis:
+def word_axis(words: Sequence[str]) -> ChartAxis:
     """An axis with a place for each word."""
     known = tuple(dict.fromkeys(sorted(words)))
-    axis = Axis(low=0.0, high=1.0, words=known)
-    return Axis(low=0.0, high=1.0, words=known, ticks=tuple((axis.place_of(w), w) for w in known))
+    axis = ChartAxis(low=0.0, high=1.0, words=known)
+    return ChartAxis(
+        low=0.0, high=1.0, words=known, ticks=tuple((axis.place_of(w), w) for w in known)
+    )
 
 
 def _round_numbers(low: float, high: float, least: float) -> list[float]:

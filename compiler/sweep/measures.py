@@ -74,7 +74,7 @@ COSTS: Mapping[str, Measure] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limit:
+class MeasureLimit:
     """A measure that must be below, or above, a number."""
 
     measure: Measure
@@ -94,7 +94,7 @@ class Limit:
                 return value >= self.bound
 
     def excess(self, value: float) -> float:
-        """By which part of the bound a value is beyond it; 0 or less: it holds."""
+        """The part of the bound by which a value is beyond it; 0 or less where it holds."""
         beyond = value - self.bound if self.sign.startswith("<") else self.bound - value
         relative = beyond / (abs(self.bound) or 1.0)
         # A value that lies on a bound which does not hold there is beyond it by a hair.
@@ -114,7 +114,7 @@ def named_measure(name: str, known: Mapping[str, Measure], where: str) -> Measur
     return known[name]
 
 
-def parse_limit(text: str, known: Mapping[str, Measure]) -> Limit:
+def parse_limit(text: str, known: Mapping[str, Measure]) -> MeasureLimit:
     """Read "latency<5ms" or "accuracy>=90%".
 
     Raises:
@@ -137,4 +137,4 @@ def parse_limit(text: str, known: Mapping[str, Measure]) -> Limit:
             f"{measure.name} is given in {', '.join(filter(None, units)) or 'plain numbers'}",
         )
     sign: Literal["<", "<=", ">", ">="] = found["sign"]  # type: ignore[assignment]
-    return Limit(measure=measure, sign=sign, bound=number * factor)
+    return MeasureLimit(measure=measure, sign=sign, bound=number * factor)

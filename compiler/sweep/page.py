@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
-from edgekiln.compiler.sweep.charts import Axis, number_axis, word_axis
+from edgekiln.compiler.sweep.charts import ChartAxis, number_axis, word_axis
 from edgekiln.compiler.sweep.measures import Measure
 from edgekiln.compiler.sweep.result import SweepResult, TrialRow, best_of
 
@@ -21,15 +21,20 @@ class Dot:
     kind: str  # "best", "good", or "out": beyond a limit
     text: str  # shown when pointed at
 
+    @property
+    def best(self) -> bool:
+        """Whether it is drawn last, above the others."""
+        return self.kind == "best"
+
 
 @dataclass(frozen=True, kw_only=True)
-class Chart:
+class SweepChart:
     """Trials over a quantity: their objective upwards."""
 
     name: str
     size: tuple[int, int]
-    x: Axis
-    y: Axis
+    x: ChartAxis
+    y: ChartAxis
     dots: tuple[Dot, ...]
     steps: str = ""  # of an SVG polyline: the best so far
 
@@ -73,9 +78,9 @@ def _sorted(result: SweepResult, objective: Measure) -> list[TrialRow]:
     return sorted(result.trials, key=rank)
 
 
-def _history(result: SweepResult, done: Sequence[TrialRow], objective: Measure) -> Chart:
+def _history(result: SweepResult, done: Sequence[TrialRow], objective: Measure) -> SweepChart:
     x = number_axis([row.number for row in result.trials], whole=True)
-    y = number_axis([row.measures[objective.name] for row in done])
+    y = number_axis([row.measures[objective.name] for row in done], shown=objective.shown)
     width, height = WIDE
     points, so_far = [], None
     for place, row in enumerate(done):
@@ -88,7 +93,7 @@ def _history(result: SweepResult, done: Sequence[TrialRow], objective: Measure) 
             points.append((across, (1 - y.place(so_far)) * height))
         points.append((across, (1 - y.place(value)) * height))
         so_far = value
-    return Chart(
+    return SweepChart(
         name="trial",
         size=WIDE,
         x=x,
@@ -98,10 +103,12 @@ def _history(result: SweepResult, done: Sequence[TrialRow], objective: Measure) 
     )
 
 
-def _slice(name: str, result: SweepResult, done: Sequence[TrialRow], objective: Measure) -> Chart:
+def _slice(
+    name: str, result: SweepResult, done: Sequence[TrialRow], objective: Measure
+) -> SweepChart:
     texts = [row.options[name] for row in done]
     numbers = [_number(text) for text in texts]
-    y = number_axis([row.measures[objective.name] for row in done])
+    y = number_axis([row.measures[objective.name] for row in done], shown=objective.shown)
     found = [number for number in numbers if number is not None]
     if len(found) == len(texts) and "," not in result.space[name]:
         x = number_axis(found, log=result.space[name].endswith(":log"))
@@ -113,7 +120,7 @@ def _slice(name: str, result: SweepResult, done: Sequence[TrialRow], objective: 
         _dot(result, row, objective, place, y, SMALL)
         for row, place in zip(done, places, strict=True)
     )
-    return Chart(name=name, size=SMALL, x=x, y=y, dots=dots)
+    return SweepChart(name=name, size=SMALL, x=x, y=y, dots=dots)
 
 
 def _dot(
@@ -121,7 +128,7 @@ def _dot(
     row: TrialRow,
     objective: Measure,
     across: float,
-    y: Axis,
+    y: ChartAxis,
     size: tuple[int, int],
 ) -> Dot:
     value = row.measures[objective.name]

@@ -12,7 +12,13 @@ from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.environment import doctor, toolchain
 from edgekiln.compiler.pipeline.atomic_io import writable
 from edgekiln.compiler.pipeline.store import Store
-from edgekiln.compiler.sweep.measures import COSTS, Limit, Measure, named_measure, parse_limit
+from edgekiln.compiler.sweep.measures import (
+    COSTS,
+    Measure,
+    MeasureLimit,
+    named_measure,
+    parse_limit,
+)
 from edgekiln.compiler.sweep.recipe_text import recipe_text
 from edgekiln.compiler.sweep.space import (
     Space,
@@ -66,7 +72,7 @@ class SweepPlan:
     request: SweepRequest
     space: Space
     objective: Measure
-    limits: tuple[Limit, ...]
+    limits: tuple[MeasureLimit, ...]
     stages: tuple[str, ...]  # those that all targets share, in their order
     data: str
     labelled: bool

@@ -1,6 +1,6 @@
 """Some samples as a model takes them, and what it should answer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -29,12 +29,14 @@ class Batch:
     Args:
         inputs: (N, …) by name, in the order of `forward`; "" is the name of the only one.
         targets: (N, …) by the name of the head; "" is the name of the only one.
+        taught: what each teacher answers, by the names of the outputs; () where it is to be asked.
         blend: how the inputs were mixed with each other; the targets are those of before.
     """
 
     inputs: "Mapping[str, Tensor]"
     targets: "Mapping[str, Tensor]"
     blend: Blend | None = None
+    taught: "Sequence[Mapping[str, Tensor]]" = ()
 
     @property
     def x(self) -> "Tensor":
@@ -64,6 +66,7 @@ class Batch:
             self,
             inputs={name: tensor.to(device) for name, tensor in self.inputs.items()},
             targets={name: tensor.to(device) for name, tensor in self.targets.items()},
+            taught=[{name: t.to(device) for name, t in each.items()} for each in self.taught],
         )
 
 

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.pipeline.stage import Advance, OnEpoch, silent, unwatched
 from edgekiln.compiler.training import checkpoint
 from edgekiln.compiler.training.augment import check_augment
+from edgekiln.compiler.training.classroom import Teaching
 from edgekiln.compiler.training.distributed import join
 from edgekiln.compiler.training.logs import tensorboard
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.compiler.training.options import FitOptions
 from edgekiln.compiler.training.reproducible import reproducible, seed_everything
 from edgekiln.compiler.training.resolution import check_resolution
-from edgekiln.compiler.training.run import FitResult, Run
+from edgekiln.compiler.training.result import FitResult
+from edgekiln.compiler.training.run import Run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +29,7 @@ def fit(
     options: FitOptions,
     *,
     checkpoint_path: Path,
-    teacher: "nn.Module | None" = None,
+    teaching: Teaching = Teaching(),  # noqa: B008 -- immutable
     advance: Advance = silent,
     on_epoch: OnEpoch = unwatched,
     logs: Path | None = None,
@@ -50,7 +52,7 @@ def fit(
     world = join()
     with reproducible():
         seed_everything(options.seed)
-        run = Run(module, data, objective, options, teacher=teacher, world=world)
+        run = Run(module, data, objective, options, teaching=teaching, world=world)
         run.resume(checkpoint_path)
         with tensorboard(logs if world.rank == 0 else None, start=run.epoch + 1) as log:
             while not run.finished:

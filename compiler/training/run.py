@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +14,14 @@ from edgekiln.compiler.training.batch import Batch
 from edgekiln.compiler.training.batches import Batches
 from edgekiln.compiler.training.best import Best
 from edgekiln.compiler.training.checkpoint import State
+from edgekiln.compiler.training.classroom import Classroom, Teaching
 from edgekiln.compiler.training.distributed import World
 from edgekiln.compiler.training.ema import Ema
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.compiler.training.memory import set_channels_last, takes_channels_last
 from edgekiln.compiler.training.options import FitOptions
-from edgekiln.compiler.training.precision import Precision
 from edgekiln.compiler.training.reproducible import seed_everything
+from edgekiln.compiler.training.result import FitResult
 from edgekiln.compiler.training.schedule import Plateau, learning_rate
 from edgekiln.compiler.training.score import SplitScore, score
 from edgekiln.models.interface import samples_of
@@ -28,25 +29,15 @@ from edgekiln.models.module_ends import named_outputs
 from edgekiln.runtime.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor, nn
 
+    from edgekiln.compiler.training.precision import Precision
     from edgekiln.models.data.dataset import Dataset
 
 # Batches that are only measured may be larger: up to so many numbers of input, or samples.
 _MOST_NUMBERS, _MOST_SAMPLES = 2**20, 512
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitResult:
-    """What came of a training."""
-
-    epochs: int  # run, of those asked for
-    best_epoch: int  # counted from 1, its weights were kept; 0: those that training began with
-    start: SplitScore  # of the weights that training began with, on the validation split
-    score: SplitScore  # of the kept weights, likewise: never worse
-    precision: Precision
 
 
 class Run:
@@ -59,23 +50,26 @@ class Run:
         objective: Objective,
         options: FitOptions,
         *,
-        teacher: "nn.Module | None",
+        teaching: Teaching,
         world: World,
     ) -> None:
         self.options, self.objective, self.world = options, objective, world
+        self.data = data.fingerprint
         self.module = module.to(world.device)
-        self.teacher = teacher.to(world.device).eval() if teacher is not None else None
-        self.channels_last = self._takes_channels_last(data)
-        for network in self._networks:
+        samples = [sample.to(world.device) for sample in samples_of(data, 2)]
+        networks = [self.module, *(each.to(world.device).eval() for each in teaching.networks)]
+        self.channels_last = self._takes_channels_last(networks, samples)
+        for network in networks:
             set_channels_last(network, to=self.channels_last)
-        self.parallel = world.wrap(self.module)  # starts from rank 0's weights
+        self.ema = Ema(module, options.ema)
+        self.classroom = Classroom(teaching, self.module, self.ema, samples, world.device)
+        self.parallel = world.wrap(self.classroom.learner)  # starts from rank 0's weights
         self.optimizer = optimizer.make(
             options.optimizer,
-            module,
+            self.classroom.learner,
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
         )
-        self.ema = Ema(module, options.ema)
         self.validation = Batches(
             split=data.val,
             preprocessing=data.preprocessing,
@@ -93,23 +87,21 @@ class Run:
         )
         self.plateau = Plateau()
         self.epoch = 0
+        self.history: list[Mapping[str, float]] = []
         self.start = self.latest = SplitScore(math.nan)
         self.best = Best()
         self.precision: Precision = options.precision
 
-    @property
-    def _networks(self) -> "list[nn.Module]":
-        return [self.module] if self.teacher is None else [self.module, self.teacher]
-
-    def _takes_channels_last(self, data: "Dataset") -> bool:
+    def _takes_channels_last(
+        self, networks: "Sequence[nn.Module]", samples: "Sequence[Tensor]"
+    ) -> bool:
         """Whether all that sees the batches takes images in that order."""
         own = self.objective.step is not None or any(
             phase.augment.own is not None for phase in self.options.all_phases
         )
         if own:  # a user's function may view its tensors as others
             return False
-        samples = [sample.to(self.world.device) for sample in samples_of(data, 2)]
-        return all(takes_channels_last(network, *samples) for network in self._networks)
+        return all(takes_channels_last(network, *samples) for network in networks)
 
     @property
     def finished(self) -> bool:
@@ -124,9 +116,11 @@ class Run:
         if saved := checkpoint.load(path):
             self.module.load_state_dict(saved["model"])
             self.ema.load_state_dict(saved["ema"])
+            self.classroom.load_state_dict(saved["classroom"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.epoch, self.precision = saved["epoch"], saved["precision"]
             self.plateau = Plateau.restored(saved["plateau"])
+            self.history = saved["history"]
             self.best = Best.restored(saved["best"], self.objective.heads)
             self.start = SplitScore.of_numbers(saved["start"], self.objective.heads)
             return
@@ -145,10 +139,12 @@ class Run:
         return {
             "model": self.module.state_dict(),
             "ema": self.ema.state_dict(),
+            "classroom": self.classroom.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
             "precision": self.precision,
             "plateau": self.plateau.state_dict(),
+            "history": self.history,
             "best": self.best.state_dict(),
             "start": self.start.numbers(),
         }
@@ -174,6 +170,7 @@ class Run:
             "learning_rate": rate,
         }
         logged |= {f"{each.key}/val": each.value for each in current.measured}
+        self.history.append(logged)
         self._tell(advance, 0, loss, current)
         return logged
 
@@ -183,7 +180,7 @@ class Run:
             kept = self.best.state if self.options.keep_best else self._kept()
             self.module.load_state_dict(kept)
         self.module.eval()
-        for network in self._networks:
+        for network in self.classroom.dismissed():
             set_channels_last(network.cpu(), to=False)
         return FitResult(
             epochs=self.epoch,
@@ -191,15 +188,18 @@ class Run:
             start=self.start,
             score=self.best.score,
             precision=self.precision,
+            history=self.history,
         )
 
     def _train(self, advance: Advance) -> float:
         """One pass over the training split; returns the mean loss."""
-        self.module.train()
+        self.classroom.learner.train()
         total = 0.0
         for step, batch in enumerate(self._batches(self.epoch)):
-            self.optimizer.set_rate(self._rate(self.epoch * len(self.training) + step))
-            loss = self._step(batch.to(self.world.device))
+            done = self.epoch * len(self.training) + step
+            self.optimizer.set_rate(self._rate(done))
+            progress = done / max(1, self.options.epochs * len(self.training) - 1)
+            loss = self._step(batch.to(self.world.device), progress)
             if not math.isfinite(loss):
                 raise self._diverged("loss", loss, self.epoch + 1, step + 1)
             total += loss
@@ -210,31 +210,30 @@ class Run:
         """The training batches of an epoch, changed as its phase says."""
         phase = self.options.phase_at(epoch)
         batches = replace(self.training, augment=phase.augment, resolution=phase.resolution)
-        return batches.training(epoch)
+        return self.classroom.batches(batches, self.data, epoch, self.precision)
 
-    def _loss(self, batch: Batch) -> "Tensor":
-        import torch
-
+    def _loss(self, batch: Batch, progress: float) -> "Tensor":
         with precision.autocast(self.precision, self.world.device):
             if self.objective.step is not None:
-                return self.objective.step(self.parallel, batch)
-            with torch.no_grad():
-                taught = outputs_of(self.teacher, batch) if self.teacher is not None else None
+                return self.objective.penalized(self.objective.step(self.parallel, batch))
+            taught = self.classroom.taught(batch)
             outputs = outputs_of(self.parallel, batch)
-        return self.objective(outputs, batch, taught)
+        return self.objective.penalized(self.objective(outputs, batch, taught, progress))
 
-    def _step(self, batch: Batch) -> float:
+    def _step(self, batch: Batch, progress: float) -> float:
         """One update; returns its loss, the mean over all ranks."""
         import torch
 
-        loss = self._loss(batch)
+        loss = self._loss(batch, progress)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         value = float(self.world.total(loss.detach().clone())) / self.world.size
         # A loss that is no number would make all weights NaN.
         if math.isfinite(value):
             if self.options.clip:
-                torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.options.clip)
+                torch.nn.utils.clip_grad_norm_(
+                    self.classroom.learner.parameters(), self.options.clip
+                )
             self.optimizer.step()
             if self.options.ema:
                 self.ema.update(self.module)

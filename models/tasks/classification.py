@@ -47,6 +47,9 @@ class Classification(LearningTask):
     ) -> "Tensor":
         return softened_divergence(outputs[0], taught[0], temperature)
 
+    def class_logits(self, outputs: "Sequence[Tensor]") -> "Tensor":
+        return outputs[0]
+
     def answer(self, outputs: Sequence[Array], inputs: Arrays, target: Array) -> Array:  # noqa: ARG002
         told: Array = rows(outputs[0]).argmax(axis=1).astype("<i8")
         return told

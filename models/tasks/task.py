@@ -94,6 +94,12 @@ class LearningTask(ABC):
         total: Tensor = sum(losses[1:], start=losses[0])
         return total
 
+    def class_logits(self, outputs: "Sequence[Tensor]") -> "Tensor | None":  # noqa: ARG002
+        """What tells classes apart, one row each decision: (decisions, classes) logits of which
+        one is right; None: the outputs are something else.
+        """
+        return None
+
     def checked(self, where: str, targets: Array) -> Array:
         """The targets in the form that `loss` takes. Raises InputError with what is wrong."""
         finite(where, targets)

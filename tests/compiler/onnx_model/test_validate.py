@@ -76,6 +76,18 @@ def test_operator_sets_that_no_node_uses_are_left_out(tmp_path):
     assert [entry.domain for entry in loaded.opset_import] == [""]
 
 
+@pytest.mark.parametrize("domain", ["", "ai.onnx"])
+def test_an_operator_set_that_is_named_twice_is_one(tmp_path, domain):
+    model = residual()
+    model.opset_import.append(onnx.helper.make_opsetid(domain, model.opset_import[0].version))
+    loaded = io.load_model(write(model, tmp_path / "m.onnx"))
+    assert [entry.domain for entry in loaded.opset_import] == [""]
+    model.opset_import[1].version = 13
+    assert refused(model, tmp_path).message == (
+        "names two versions of the operator set 'ai.onnx', 20 and 13"
+    )
+
+
 def test_functions_of_the_models_own_are_inlined(tmp_path):
     text = """
         <ir_version: 8, opset_import: ["" : 20, "own" : 1]>

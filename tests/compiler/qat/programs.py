@@ -9,7 +9,7 @@ import torch
 
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.qat.network import QuantizedNetwork
-from edgekiln.compiler.qat.values import Codes, real
+from edgekiln.compiler.qat.values import QuantizedValue, real
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests.e2e.compiled_models import build
@@ -53,7 +53,7 @@ def compared(
     for name, value in values.items():
         wanted = stored[name]
         codes = wanted.dtype.kind == "i"
-        ours = (value.steps if codes and isinstance(value, Codes) else real(value)).numpy()
+        ours = (value.steps if codes and isinstance(value, QuantizedValue) else real(value)).numpy()
         found[name] = int((ours.reshape(-1) != wanted.reshape(-1)).sum())
     return found
 

@@ -12,6 +12,7 @@ from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.onnx_model.feed import Feed, feed_for
 from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.compiler.qat.float_teacher import FloatTeacher
+from edgekiln.compiler.qat.network import QuantizedNetwork
 from edgekiln.compiler.qat.train import QatOptions, QatResult, train_quantized
 from edgekiln.compiler.quantization import qcheck
 from edgekiln.compiler.quantization.prepare import prepare
@@ -176,6 +177,17 @@ def test_losses_see_the_logits_in_front_of_a_softmax(source, pictures):
     taught, plain = FloatTeacher(soft, takes)(x), FloatTeacher(source, takes)(x)
     assert list(taught) == ["chances"]
     torch.testing.assert_close(taught["chances"], plain["y"])
+
+
+def test_operations_that_stay_float_are_computed_as_they_are(skewed, source, pictures):
+    model, _, _ = quantize(skewed, data=pictures.spec, accept_sqnr=-50.0, exclude=("p", "r"))
+    x = pictures.x_test[:64]
+    network = QuantizedNetwork(model, source)
+    with torch.no_grad():
+        (ours,) = network(x).values()
+    (theirs,) = Session(model, optimize=False)(x.numpy())
+    # Sums of floats in another order may round to the code beside.
+    assert np.abs(ours.numpy() - theirs).max() < 0.05 * np.abs(theirs).max()
 
 
 def test_a_model_that_remembers_is_refused(quantized, source, feed, tmp_path):

@@ -78,7 +78,7 @@ def test_a_killed_stage_resumes_to_the_same_bytes(student, tmp_path):
 
 def test_a_zoo_teacher_is_trained_first(student, tmp_path):
     texts: list[str] = []
-    stage = replace(QUICK, teacher="resnet8", teacher_epochs=1)
+    stage = replace(QUICK, teacher=("resnet8",), teacher_epochs=1)
     _, ctx = distill(
         stage, student, tmp_path, advance=lambda _done, _total, text: texts.append(text)
     )
@@ -89,7 +89,7 @@ def test_a_zoo_teacher_is_trained_first(student, tmp_path):
 
 def test_a_teacher_can_be_a_module_file(student, tmp_path):
     teacher = make("resnet8?width=16", tmp_path / "teacher.pt", seed=3)
-    taught, ctx = distill(replace(QUICK, teacher=str(teacher)), student, tmp_path / "taught")
+    taught, ctx = distill(replace(QUICK, teacher=(str(teacher),)), student, tmp_path / "taught")
     plain, _ = distill(QUICK, student, tmp_path / "plain")
     assert taught.read_bytes() != plain.read_bytes()
     assert ctx.notes == []
@@ -97,7 +97,7 @@ def test_a_teacher_can_be_a_module_file(student, tmp_path):
 
 def test_a_factory_teacher_comes_as_it_is(student, tmp_path):
     texts: list[str] = []
-    stage = replace(QUICK, teacher="edgekiln.models.zoo.resnet:resnet8", epochs=1)
+    stage = replace(QUICK, teacher=("edgekiln.models.zoo.resnet:resnet8",), epochs=1)
     distill(stage, student, tmp_path, advance=lambda _done, _total, text: texts.append(text))
     assert texts
     assert not any(text.startswith("teacher") for text in texts)
@@ -166,10 +166,10 @@ def test_curves_go_where_the_user_wants_them_and_change_nothing(student, tmp_pat
 
 def test_a_changed_teacher_file_changes_the_key(tmp_path):
     teacher = make("resnet8?width=8", tmp_path / "teacher.pt")
-    stage = replace(QUICK, teacher=str(teacher), data=DATA)
-    before = stage.uses(None, None)["teacher"]
+    stage = replace(QUICK, teacher=(str(teacher),), data=DATA)
+    before = stage.uses(None, None)["teacher 1"]
     make("resnet8?width=8", teacher, seed=1)
-    assert before != stage.uses(None, None)["teacher"]
+    assert before != stage.uses(None, None)["teacher 1"]
 
 
 def test_a_teacher_for_other_classes_is_refused(student, tmp_path):
@@ -184,7 +184,7 @@ def test_a_teacher_for_other_classes_is_refused(student, tmp_path):
     module.head = torch.nn.Linear(64, 3)
     artifact.save_module(tmp_path / "teacher.pt", module, meta)
     with pytest.raises(InputError) as caught:
-        distill(replace(QUICK, teacher=str(tmp_path / "teacher.pt")), student, tmp_path)
+        distill(replace(QUICK, teacher=(str(tmp_path / "teacher.pt"),)), student, tmp_path)
     assert caught.value.message == (
         f"{tmp_path / 'teacher.pt'}: gives (1, 3) for one sample of digits, expected (1, 10)"
     )
@@ -192,7 +192,7 @@ def test_a_teacher_for_other_classes_is_refused(student, tmp_path):
 
 def test_a_missing_teacher_file_is_named(student, tmp_path):
     with pytest.raises(InputError) as caught:
-        distill(replace(QUICK, teacher="nowhere.pt"), student, tmp_path)
+        distill(replace(QUICK, teacher=("nowhere.pt",)), student, tmp_path)
     assert caught.value.message == "nowhere.pt: no such file"
 
 

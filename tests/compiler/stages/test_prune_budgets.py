@@ -209,23 +209,22 @@ def test_another_teacher_teaches_the_pruned_network(source, tmp_path):
     )
     stage = replace(QUICK, recovery_epochs=2, learning_rate=2e-2, ema=0.0, batch_size=16)
     prune(stage, source, tmp_path / "own")
-    prune(replace(stage, teacher=str(wise)), source, tmp_path / "other")
+    prune(replace(stage, teacher=(str(wise),)), source, tmp_path / "other")
     own, other = (load_module(tmp_path / f"{name}/out.pt")[0] for name in ("own", "other"))
     assert own.head.weight.shape == other.head.weight.shape
     assert not torch.equal(own.head.weight, other.head.weight)
-    assert replace(stage, teacher=str(wise)).uses(artifacts.of(source), None)["teacher"]
+    assert replace(stage, teacher=(str(wise),)).uses(artifacts.of(source), None)["teacher 1"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"teacher": "resnet20"}, "prune: teacher = resnet20"),
         ({"blocks": -1}, "prune: blocks = -1"),
         ({"sparsity": 0.0}, "prune: sparsity = 0.0"),
         ({"recovery_share": 1.5}, "prune: recovery-share = 1.5"),
         ({"budget": ("latency",)}, "prune: budget 'latency'"),
         (
-            {"teacher": "t.pt", "training_step": "own:step"},
+            {"teacher": ("t.pt",), "training_step": "own:step"},
             "prune: a teacher and a training-step of your own",
         ),
     ],

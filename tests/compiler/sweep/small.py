@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from edgekiln.compiler.build.chain import Chain
 from edgekiln.compiler.build.recipe import Recipe
+from edgekiln.compiler.build.resolve import EnteredFile
 from edgekiln.compiler.evaluation.report import Costs, Evaluation
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext, silent
@@ -101,10 +102,31 @@ def costs(artifact: Artifact, _allow: object) -> Costs:
     return Costs(parameters=7, macs=int(number(artifact, "macs")), file_bytes=11)
 
 
+def labelled(_data: str, _seed: int) -> bool:
+    return True
+
+
+def enter(path: Path, _recipe: Recipe) -> EnteredFile:
+    return EnteredFile(kind=small_chain.kind_of(path))
+
+
+def data_of(_artifact: Artifact) -> str:
+    return "digits"
+
+
+def done_stages(_artifact: Artifact) -> tuple[str, ...]:
+    return ()
+
+
+# Of functions with names, which processes can send each other.
 CHAIN: Chain = replace(
     SMALL,
     stages={**SMALL.stages, "distill": f"{__name__}:Train"},
     evaluate=f"{__name__}:Judge",
+    scores=labelled,
+    enter=enter,
+    data_of=data_of,
+    done_stages=done_stages,
     costs=costs,
 )
 RATE = ("distill.rate=0.05..1.0",)

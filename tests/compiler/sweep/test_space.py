@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.build.chain import CHAIN
 from edgekiln.compiler.build.recipe import Recipe, parse
-from edgekiln.compiler.sweep.measures import COSTS, Limit, Measure, parse_limit
+from edgekiln.compiler.sweep.measures import COSTS, Measure, MeasureLimit, parse_limit
 from edgekiln.compiler.sweep.ranges import FloatRange
 from edgekiln.compiler.sweep.recipe_text import recipe_text, toml_value
 from edgekiln.compiler.sweep.source import recipe_and_model
@@ -105,7 +105,7 @@ def test_nothing_to_try_is_an_error() -> None:
 def test_a_limit_is_read_with_its_unit(text: str, bound: float, good: float, bad: float) -> None:
     limit = parse_limit(text, KNOWN)
     assert limit.bound == pytest.approx(bound)
-    limit = Limit(measure=limit.measure, sign=limit.sign, bound=bound)
+    limit = MeasureLimit(measure=limit.measure, sign=limit.sign, bound=bound)
     assert limit.holds(good)
     assert not limit.holds(bad)
     assert limit.excess(good) <= 0 < limit.excess(bad)

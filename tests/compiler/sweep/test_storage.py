@@ -8,8 +8,10 @@ import pytest
 
 pytest.importorskip("optuna")
 
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.sweep import storage
 from edgekiln.compiler.sweep.storage import open_storage
+from edgekiln.compiler.sweep.sweep import sweep
 from edgekiln.runtime.errors import ConfigError, EdgeKilnError, MissingToolError, StorageError
 from tests.compiler.sweep.small import planned, swept, trained
 
@@ -34,6 +36,19 @@ def test_two_processes_share_a_study_and_do_nothing_twice(tmp_path: Path) -> Non
     result = swept(tmp_path, storage=url, trials=6, params=("distill.rate=0.05..0.85",))
     assert len(result.trials) == 6
     assert len(trained(tmp_path)) == len(set(trained(tmp_path))) == 6
+
+
+def test_jobs_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKILN_STORE", str(tmp_path / "store"))
+    monkeypatch.syspath_prepend(str(ROOT))  # where workers find the stages
+    seen: list[tuple[int, int]] = []
+    plan = planned(tmp_path, trials=6, jobs=2, params=("distill.rate=0.05..0.85",))
+    result = sweep(
+        plan, Store(tmp_path / "store"), "", lambda done, total, _text: seen.append((done, total))
+    )
+    assert len(result.trials) == len(set(trained(tmp_path))) == len(trained(tmp_path)) == 6
+    assert result.best is not None
+    assert {total for _, total in seen} == {6}
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path):
     torch.save({"format": 99}, tmp_path / "c.ckpt")
     with pytest.raises(InputError) as caught:
         checkpoint.load(tmp_path / "c.ckpt")
-    assert caught.value.message == f"{tmp_path / 'c.ckpt'}: not a checkpoint of format 4"
+    assert caught.value.message == f"{tmp_path / 'c.ckpt'}: not a checkpoint of format 5"
 
 
 def test_the_faster_precision_is_found_without_touching_the_module():
