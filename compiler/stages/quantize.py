@@ -119,7 +119,7 @@ class QuantizeStage(Stage):
             quantized, sqnr_db = self._equalized(model, (quantized, sqnr_db), feed, ctx)
         structure = qcheck.inspect(quantized, self.exclude)
         if not structure.integer:
-            raise _nothing_to_quantize(structure)
+            raise _nothing_to_quantize(structure, self.exclude)
         # Written so that NaN, which is above nothing, is refused.
         if not sqnr_db >= self.accept_sqnr:
             raise _signal_lost(sqnr_db, self.accept_sqnr)
@@ -237,11 +237,12 @@ def _notes(structure: "Structure") -> list[str]:
     ]
 
 
-def _nothing_to_quantize(structure: "Structure") -> UnsupportedError:
+def _nothing_to_quantize(structure: "Structure", exclude: tuple[str, ...]) -> UnsupportedError:
     reasons = dict.fromkeys(f"{op.op} {op.reason}" for op in structure.floats)
+    fewer = "exclude fewer operations, or " if exclude else ""
     return UnsupportedError(
         f"no operation of the model can be quantized: {'; '.join(list(reasons)[:5])}",
-        hint="exclude fewer operations, or build a float program: --precision float32",
+        hint=f"{fewer}build a float program: --precision float32",
     )
 
 
