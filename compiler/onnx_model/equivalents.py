@@ -70,7 +70,9 @@ def _unit_length(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
 
 
 def _mask_of_dropout(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """It drops nothing in inference: the mask is all true."""
+    """It drops nothing in inference: the mask is all true. Before operator set 12 ONNX says nothing
+    of it, and ONNX Runtime's is all false.
+    """
     shape = facts.static(node.input[0])
     mask = node.output[1] if len(node.output) > 1 else ""
     if shape is None or not (mask in facts.readers or mask in facts.outputs):
@@ -83,7 +85,7 @@ def _mask_of_dropout(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     w = NodeWriter(facts=facts, node=node)
     if node.output[0]:
         w.op("Identity", node.input[0], result=node.output[0])
-    w.op("Identity", w.constant(np.ones(shape, dtype)), result=mask)
+    w.op("Identity", w.constant(np.full(shape, facts.opset >= 12, dtype)), result=mask)
     return w.nodes
 
 

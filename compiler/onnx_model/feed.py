@@ -101,7 +101,7 @@ class Feed:
                 continue
             array = samples.ready(given, each, numbers)
             # Without a batch a call takes the sample itself, and not (1, …).
-            ready[each.name] = array if self.takes.batched else array[0]
+            ready[each.name] = array if self.takes.batched else np.asarray(array[0])
         return ready
 
 

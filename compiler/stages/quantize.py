@@ -151,7 +151,7 @@ class QuantizeStage(QuantizedTraining):
             sqnr_db = judge.verdict(quantized).sqnr_db
         structure = qcheck.inspect(quantized, self.exclude, spared)
         if not structure.integer:
-            raise _nothing_to_quantize(structure)
+            raise _nothing_to_quantize(structure, self.exclude)
         trained: Mapping[str, float] = {}
         least_db = self.accept_sqnr
         if self.qat_epochs:
@@ -235,11 +235,12 @@ def _notes(structure: "Structure") -> list[str]:
     ]
 
 
-def _nothing_to_quantize(structure: "Structure") -> UnsupportedError:
+def _nothing_to_quantize(structure: "Structure", exclude: tuple[str, ...]) -> UnsupportedError:
     reasons = dict.fromkeys(f"{op.op} {op.reason}" for op in structure.floats)
+    fewer = "exclude fewer operations, or " if exclude else ""
     return UnsupportedError(
         f"no operation of the model can be quantized: {'; '.join(list(reasons)[:5])}",
-        hint="exclude fewer operations, or build a float program: --precision float32",
+        hint=f"{fewer}build a float program: --precision float32",
     )
 
 

@@ -116,8 +116,8 @@ def test_what_has_no_length_stays_zero() -> None:
     np.testing.assert_allclose(found[1], [0.6, 0.8, 0, 0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("opset", [7, 12, 21])
-def test_the_mask_of_a_dropout_is_all_true(opset: int) -> None:
+@pytest.mark.parametrize("opset", [7, 10, 12, 21])
+def test_the_mask_of_a_dropout_is_all_true_and_was_all_false(opset: int) -> None:
     kind = "bool" if opset >= 10 else "float"
     model = parsed(
         f"g (float[2, 3, 4] x) => (float[2, 3, 4] y, {kind}[2, 3, 4] mask) "
@@ -127,7 +127,9 @@ def test_the_mask_of_a_dropout_is_all_true(opset: int) -> None:
     assert write_in_others(model) == 1
     y, mask = by_reference(model, {"x": X})
     np.testing.assert_array_equal(y, X)
-    np.testing.assert_array_equal(mask, np.ones(X.shape, "bool" if opset >= 10 else "float32"))
+    np.testing.assert_array_equal(
+        mask, np.full(X.shape, opset >= 12, "bool" if opset >= 10 else "float32")
+    )
 
 
 def test_a_type_like_another_tensors_is_a_type() -> None:

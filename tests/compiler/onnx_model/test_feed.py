@@ -74,3 +74,13 @@ def test_samples_that_are_whole_calls_of_a_fixed_batch_stay_together(tmp_path):
     ]
     assert len(calls) == 24  # a validation of fewer rows than a call has would be none
     np.testing.assert_array_equal(np.sort(calls, axis=0), given)
+
+
+def test_a_number_without_axes_is_an_array_too(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.arange(24, dtype=np.float32), z=np.zeros(24, np.float32))
+    numbers = tuple(ModelInput(name=name, dtype="float32", shape=()) for name in ("x", "z"))
+    takes = ModelInputs(inputs=numbers, batched=False, batch=1)
+    made = feed_for(Meta(), takes, data=str(tmp_path / "x.npz"), seed=0)
+    call = next(made.batches("val", batch=1))
+    assert [type(value) for value in call.values()] == [np.ndarray] * 2
+    assert call["x"].shape == ()

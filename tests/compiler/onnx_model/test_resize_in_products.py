@@ -168,3 +168,11 @@ def test_a_factor_that_float32_makes_smaller_gives_the_extent_that_was_meant(
     found = shape_inference.inferred(model)
     assert found.graph.output[0].type.tensor_type.shape.dim[2].dim_value == made
     assert found.graph.initializer[0] == model.graph.initializer[0]
+
+
+def test_corners_that_cannot_be_aligned_are_refused() -> None:
+    words = 'mode = "linear", coordinate_transformation_mode = "align_corners"'
+    model = resized(words, "x, , f", f=np.array([1, 1, 0.6, 0.6], np.float32))
+    assert resize.in_products(model) == 0
+    with pytest.raises(UnsupportedError, match=r"makes no whole pixels of \[1, 2, 7, 5\]"):
+        resize.check(model, "m.onnx")

@@ -45,7 +45,7 @@ def test_excluding_everything_is_refused(float_model):
         "no operation of the model can be quantized: Conv excluded; Relu excluded; Add excluded; "
         "GlobalAveragePool excluded; Flatten excluded"
     )
-    assert error.hint == ("exclude fewer operations, or build a float program: --precision float32")
+    assert error.hint == "exclude fewer operations, or build a float program: --precision float32"
 
 
 def test_a_model_of_operators_without_an_integer_form_is_refused(tmp_path):
