@@ -66,7 +66,7 @@ def test_any_way_by_any_factor_computes_what_onnx_says(
     model = resized(words, "x, , f", f=np.array([1, 1, *factors], np.float32))
     x = np.random.default_rng(0).normal(size=(1, 2, 7, 5)).astype(np.float32)
     before = operators(model)
-    reference = any(word in words for word in ("antialias = 1", "symmetric"))
+    reference = any(word in words for word in ("antialias = 1", "pixel_symmetric"))
     run = by_reference if reference else by_onnxruntime
     after = assert_same_numbers(model, resize.in_products, rtol=1e-4, run=run, x=x)
     if operators(after) == before:  # whole pixels, which a rule or TVM makes
