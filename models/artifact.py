@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekiln.models import spec, widths, zoo
+from edgekiln.models import depth, spec, widths, zoo
 from edgekiln.models.checkpoint import tensors_in
 from edgekiln.models.data.dataset import Dataset
 from edgekiln.models.data.unlabelled import load_samples
@@ -131,7 +131,12 @@ def save_module(path: Path, module: "nn.Module", meta: ModuleMeta) -> None:
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in module.state_dict().items()
     }
-    content = {"format": FORMAT, **codec.encode(meta), "heads": widths.head_attributes(module)}
+    content = {
+        "format": FORMAT,
+        **codec.encode(meta),
+        "heads": widths.head_attributes(module),
+        "removed": depth.removed_blocks(module),
+    }
     buffer = io.BytesIO()  # given a path, torch.save would write the file's name into the file
     torch.save(_plain({**content, "state": state}), buffer)
     with written_whole(path) as stream:
@@ -150,7 +155,8 @@ def read_meta(path: Path) -> ModuleMeta:
 
 
 def load_module(path: Path, allow: Collection[str] = ()) -> "tuple[nn.Module, ModuleMeta]":
-    """Rebuild the module, in evaluation mode, with the widths of its tensors.
+    """Rebuild the module, in evaluation mode, with the widths of its tensors and without
+    the blocks that were removed.
 
     The file holds no code, but it names the factory, which is imported and called: one of the zoo,
     or one that the user allows. Whoever wrote the file chose the name, and some functions that are
@@ -178,10 +184,14 @@ def load_module(path: Path, allow: Collection[str] = ()) -> "tuple[nn.Module, Mo
     if not all(isinstance(value, int | float | str | None) for value in meta.kwargs.values()):
         raise InputError(f"{path}: its factory's arguments are no plain values", "build it again")
     state, heads = content.get("state"), content.get("heads")
-    if not (is_state(state) and widths.are_head_attributes(heads)):
+    removed = content.get("removed", [])  # files without it are of modules that are whole
+    if not (
+        is_state(state) and widths.are_head_attributes(heads) and depth.are_removed_blocks(removed)
+    ):
         raise InputError(f"{path}: incomplete module artifact", hint="build it again")
     module = zoo.build(meta.factory, **meta.kwargs)
     try:
+        depth.remove_blocks(module, removed)
         widths.load_resized(module, state)
         widths.set_head_attributes(module, heads)
     except InputError as error:

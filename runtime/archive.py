@@ -17,6 +17,7 @@ from edgekiln.runtime.files import EXECUTABLE_MODE, FILE_MODE
 from edgekiln.runtime.manifest import REBUILD_HINT
 
 _BLOCK = 512  # the unit of the format; two zero blocks end an archive
+_RECORD = 20 * _BLOCK  # zeros fill an archive up to whole records
 _MAGIC = b"ustar\x0000"
 _REGULAR = b"0"
 # Offset and length of a header's fields: pax(1), "ustar Interchange Format".
@@ -79,7 +80,8 @@ def read_members(raw: bytes, where: str) -> dict[str, Member]:
         if position > len(raw) or any(raw[start + size : position]):
             raise _damaged(where, start, f"{name!r} has not its {size} bytes")
         members[name] = Member(content=raw[start : start + size], executable=executable)
-    if len(raw) < position + 2 * _BLOCK or any(raw[position:]):
+    end = -(-(position + 2 * _BLOCK) // _RECORD) * _RECORD
+    if len(raw) != end or any(raw[position:]):
         raise BundleError(
             f"{where}: truncated or damaged after {position} of {len(raw)} bytes", REBUILD_HINT
         )
@@ -92,7 +94,7 @@ def _read_header(header: bytes, where: str, position: int) -> tuple[str, int, bo
         raise _damaged(where, position, "no ustar header")
     # The sum of all bytes of the header, its own field taken for blanks.
     blank = header[: _SUM.start] + b" " * 8 + header[_SUM.stop :]
-    if _octal(header[_SUM], where, position) != sum(blank):
+    if header[_SUM] != b"%06o\0 " % sum(blank):
         raise _damaged(where, position, "the header's checksum differs")
     name, prefix = (_text(header[field], where, position) for field in (_NAME, _PREFIX))
     path = f"{prefix}/{name}" if prefix else name

@@ -11,6 +11,7 @@ from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.evaluation.report import Costs
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.stage import Stage
+from edgekiln.compiler.quantization.ladder_record import Ladder
 from edgekiln.targets.profile import TargetProfile
 
 
@@ -25,6 +26,7 @@ class Chain:
     enter: Callable[[Path, Recipe], resolve.EnteredFile]  # a user's file
     data_of: Callable[[Artifact], str]
     done_stages: Callable[[Artifact], tuple[str, ...]]
+    ladder_of: Callable[[Artifact], Ladder | None]  # what accuracy control did
     costs: Callable[[Artifact, Collection[str]], Costs]
     target_result: Callable[[TargetProfile, Path, str], TargetResult]
 
@@ -40,6 +42,7 @@ CHAIN = Chain(
     enter=resolve.enter,
     data_of=resolve.data_of,
     done_stages=resolve.done_stages,
+    ladder_of=scoring.ladder_of,
     costs=scoring.costs,
     target_result=target_result,
 )

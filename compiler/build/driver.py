@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgekiln.compiler.build import resolve, scoring
 from edgekiln.compiler.build.chain import CHAIN, Chain
+from edgekiln.compiler.build.price import price
 from edgekiln.compiler.build.recipe import Precision, Recipe
 from edgekiln.compiler.build.result import BuildResult, Step, TargetResult, finite
 from edgekiln.compiler.environment import doctor, toolchain
@@ -178,12 +179,23 @@ class Build:
             "seed": recipe.seed,
             "program": self.name,
             "channel_multiple": self._channel_multiple(),
+            **self._control(name),
+            "build_targets": self.request.targets,
         }
         stage = recipe.stage(self.chain.stage(name), fitting, given)
         label = f"{name} {target.name}" if target else name
         with self.progress(label) as advance:
             on_epoch, logs = self.request.watch(name), self.request.logs
             return self.store.run(stage, src, target, advance, logs, self.allow, on_epoch)
+
+    def _control(self, name: str) -> dict[str, object]:
+        """Quantization meets what it may lose by itself; other stages are stopped when they lose
+        more.
+        """
+        if name != "quantize" or not (self.request.max_drops and self.labelled):
+            return {}
+        left = scoring.drop_left(self.steps, self.request.max_drops)
+        return {"max_drop": left, "validation": self.data}
 
     def _channel_multiple(self) -> int:
         """Pruned widths must fill the vectors of every target."""
@@ -209,9 +221,11 @@ class Build:
             macs=costs.macs,
             metrics=finite(artifact.metrics),
             notes=artifact.notes,
+            ladder=self.chain.ladder_of(artifact),
             remark="; ".join(filter(None, (artifact.remark, doubt))),
             wall_s=artifact.wall_s,
             cached=artifact.cached,
+            curves=artifact.curves,
         )
         self.steps.append(step)
         if self.request.max_drops:
@@ -256,7 +270,9 @@ class Build:
         copy_out(bundle.path, path)
         result = self.chain.target_result(target, path, bundle.sha256)
         latencies, unmeasured = self._measure(target, path)
-        return replace(result, latencies=latencies, unmeasured=unmeasured)
+        real, trial_s = self.artifacts.get("onnx"), self.request.trial_s
+        paid = price(self.run_stage, self.steps, real, lib, target, latencies, trial_s)
+        return replace(result, latencies=latencies, unmeasured=unmeasured, price=paid)
 
     def _inspect(self, target: TargetProfile, model: Artifact) -> None:
         """Check the compiler's graphs and write them out, as far as that was asked for."""

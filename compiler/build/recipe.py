@@ -243,10 +243,18 @@ def _section(stage: str, table: Mapping[str, object], where: str) -> dict[str, o
     values = {}
     for key, value in table.items():
         if key not in known:
-            hint = did_you_mean(key, known, what="keys are")
-            raise ConfigError(f"{where}: unknown key {key!r}", hint)
-        values[known[key].field] = _value(key, value, known[key].hint, where)
+            near = did_you_mean(key, known, what="keys are")
+            raise ConfigError(f"{where}: unknown key {key!r}", near)
+        hint = known[key].hint
+        # One alone needs no brackets, as on the command line: teacher = "resnet20".
+        alone = takes_one(hint) and isinstance(value, str | int | float)
+        values[known[key].field] = _value(key, [value] if alone else value, hint, where)
     return values
+
+
+def takes_one(hint: Hint) -> bool:
+    """Whether an option, which may be given again, may be given as a value that is no list."""
+    return isinstance(hint, TupleHint) and all(isinstance(of, ScalarHint) for of in hint.items)
 
 
 def _value(key: str, value: object, hint: Hint, where: str) -> object:

@@ -190,6 +190,25 @@ def default_recipe(model: str) -> Recipe:
     return load(entry.recipe) if entry and entry.recipe.is_file() else Recipe()
 
 
+def named_recipe(name: Path) -> Recipe:
+    """The recipe in a file, or a ready one by its name, such as "resnet8-cifar10".
+
+    Raises:
+        ConfigError: there is neither, or what is there is no recipe.
+    """
+    from edgekiln.models.zoo.entries import RECIPES
+
+    if name.exists() or name.suffix or len(name.parts) > 1:
+        return load(name)
+    ready = {path.stem: path for path in RECIPES.glob("*.toml")}
+    if str(name) not in ready:
+        raise ConfigError(
+            f"no recipe file {name}, and no ready recipe of that name",
+            did_you_mean(str(name), ready, what="ready are"),
+        )
+    return load(ready[str(name)])
+
+
 def done_stages(artifact: Artifact) -> tuple[str, ...]:
     """The stages that a module has behind it: a trained one is not trained again."""
     if artifact.kind != "module":
@@ -206,8 +225,10 @@ def data_of(artifact: Artifact) -> str:
 
 def allowed(model: str, recipe: Recipe) -> frozenset[str]:
     """The factories that module files may name: what the user names himself, and what he allows."""
-    teacher = str(recipe.options.get("distill", {}).get("teacher", ""))
-    named = (name.partition("?")[0] for name in (model, teacher) if not is_file(name))
+    teachers = (
+        str(name) for options in recipe.options.values() for name in options.get("teacher", ())
+    )
+    named = (name.partition("?")[0] for name in (model, *teachers) if not is_file(name))
     return frozenset((*named, *recipe.allow_factories))
 
 

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.compiler.packaging.report import StageReport
+from edgekiln.compiler.pipeline.curve import TrainingCurves
+from edgekiln.runtime.hints import ABSENT_WHEN_EMPTY
 from edgekiln.runtime.host import Machine
 from edgekiln.runtime.manifest import Footprint
 
@@ -29,6 +31,8 @@ class Step(StageReport):
     wall_s: float = 0.0
     cached: bool = False
     remark: str = ""
+    # Of the trainings in it; they are for a page, and too many numbers for a bundle.
+    curves: tuple[TrainingCurves, ...] = field(default=(), metadata=ABSENT_WHEN_EMPTY)
 
     def lasting(self) -> StageReport:
         """What goes into the bundle: the same on every run."""
@@ -42,6 +46,17 @@ class FloatOp:
     name: str
     op: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropPrice:
+    """What a program pays for a limit on what may be lost: it and the program without the limit."""
+
+    float_layers: tuple[str, ...]
+    bytes: int  # code and weights
+    plain_bytes: int
+    median_s: float | None = None  # of a call; None where it cannot be measured
+    plain_median_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +76,8 @@ class TargetResult:
     footprint: Footprint | None = None  # of a microcontroller's memories
     latencies: tuple[Latency, ...] = ()
     unmeasured: str = ""  # why there are no latencies
+    # Of a quantization that left layers float to lose no more than it may.
+    price: DropPrice | None = field(default=None, metadata=ABSENT_WHEN_EMPTY)
 
 
 @dataclass(frozen=True, kw_only=True)

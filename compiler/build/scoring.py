@@ -7,16 +7,13 @@ from edgekiln.compiler.build.result import Step
 from edgekiln.compiler.evaluation.agreement import Agreement
 from edgekiln.compiler.evaluation.latency import Latency, latency_of
 from edgekiln.compiler.evaluation.report import Costs, Evaluation
-from edgekiln.compiler.packaging.report import AGREEMENT, Score, leading, named
+from edgekiln.compiler.packaging.report import AGREEMENT, Score, limits_by_label
 from edgekiln.compiler.pipeline.artifact import Artifact
-from edgekiln.runtime.errors import AccuracyError, ConfigError
-from edgekiln.runtime.typed import did_you_mean
+from edgekiln.compiler.quantization.ladder_record import Ladder, read_ladder
+from edgekiln.runtime.errors import AccuracyError
 
 # A trained model is better than this many times chance.
 GUESSING = 1.5
-
-
-ALL = ""  # the name of a limit that goes for every task
 
 
 def scores_of(report: Evaluation | Agreement) -> tuple[Score, ...]:
@@ -48,6 +45,15 @@ def costs(artifact: Artifact, allow: Collection[str] = ()) -> Costs:
     return open_subject(artifact, allow).costs
 
 
+def ladder_of(artifact: Artifact) -> Ladder | None:
+    """What accuracy control did to an int8 model, as its file says; None for all else."""
+    if artifact.kind != "onnx-int8":
+        return None
+    from edgekiln.compiler.onnx_model.io import load_model
+
+    return read_ladder(artifact.read(load_model))
+
+
 def has_labels(data: str, seed: int) -> bool:
     """Whether a data set tells how good a model is."""
     from edgekiln.models.data import is_unlabelled, load
@@ -75,8 +81,8 @@ def check_drop(steps: Sequence[Step], step: Step, max_drops: Mapping[str, float]
     samples.
 
     Args:
-        max_drops: percentage points of a share, else percent of what it was; by the name of a head
-            or a metric, `ALL` for the first metric of each head.
+        max_drops: percentage points of a share, else percent of what it was; as
+            `limits_by_label` takes it.
 
     Raises:
         AccuracyError: more was lost.
@@ -84,9 +90,9 @@ def check_drop(steps: Sequence[Step], step: Step, max_drops: Mapping[str, float]
     """
     if step.score is None or step.score.is_agreement:
         return
-    _check_names(max_drops, step.scores)
+    limits = limits_by_label(step.scores, max_drops)
     for score in step.scores:
-        limit = _limit(score, step.scores, max_drops)
+        limit = limits.get(score.label)
         earlier = [
             (other, found)
             for other in steps[: steps.index(step)]
@@ -100,21 +106,28 @@ def check_drop(steps: Sequence[Step], step: Step, max_drops: Mapping[str, float]
                 _check_lost(step, score, reference, before, limit)
 
 
-def _limit(score: Score, scores: tuple[Score, ...], max_drops: Mapping[str, float]) -> float | None:
-    for name, limit in max_drops.items():
-        if named(scores, name) is score:
-            return limit
-    return max_drops.get(ALL) if score in leading(scores) else None
+def drop_left(steps: Sequence[Step], max_drops: Mapping[str, float]) -> tuple[str, ...]:
+    """What of `max_drops` the stages so far have left to the next one: `[NAME=]PP` each, as stages
+    take it.
+
+    Raises:
+        ConfigError: no score has such a name.
+    """
+    scored = [step for step in steps if step.score is not None and not step.score.is_agreement]
+    if not scored:
+        return tuple(_drop(name, limit) for name, limit in max_drops.items())
+    found = []
+    before = {score.label: score for score in scored[0].scores}
+    for label, limit in limits_by_label(scored[-1].scores, max_drops).items():
+        now = next(score for score in scored[-1].scores if score.label == label)
+        was = before.get(label, now)
+        lost = max(0.0, now.kind.lost(was.value, now.value)) if was.n == now.n else 0.0
+        found.append(_drop(label, max(0.0, limit - lost)))
+    return tuple(found)
 
 
-def _check_names(max_drops: Mapping[str, float], scores: tuple[Score, ...]) -> None:
-    for name in max_drops:
-        if name != ALL and named(scores, name) is None:
-            known = {n for score in scores for n in (score.head, score.metric) if n}
-            raise ConfigError(
-                f"--max-drop {name}: no task or metric has this name",
-                did_you_mean(name, known, what="there are"),
-            )
+def _drop(name: str, limit: float) -> str:
+    return f"{name}={limit:g}" if name else f"{limit:g}"
 
 
 def _check_lost(step: Step, score: Score, reference: Step, before: Score, limit: float) -> None:

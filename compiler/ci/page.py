@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
+from edgekiln.compiler.ci import curves
 from edgekiln.compiler.ci.result import CiResult, JobResult
+from edgekiln.compiler.quantization.ladder_record import Ladder
 from edgekiln.runtime.text import counted, human_bytes
 
 # A quantity over several results: its name, its values, and how one is shown.
@@ -48,6 +50,9 @@ def page(results: Sequence[CiResult]) -> str:
         "stages": stage_bars,
         "layers": layer_bars,
         "sizes": size_bars,
+        "trainings": curves.trainings,
+        "ladder": ladder_of,
+        "sensitivity": sensitivity_bars,
     }
     environment.filters.update(filters)
     source = resources.files("edgekiln.compiler.ci").joinpath("templates/report.html.j2")
@@ -58,8 +63,9 @@ def page(results: Sequence[CiResult]) -> str:
     failed |= {job.id for job in result.jobs if job.failure}
     history = {job.id: lines(job.id, results) for job in result.jobs}
     return template.render(
-        result=result, machine=machine, failed=failed, history=history, chart=CHART
-    )
+        result=result, machine=machine, failed=failed, history=history, chart=CHART,
+        canvas=(curves.WIDTH, curves.HEIGHT), axes=curves.axes(),
+    )  # fmt: skip
 
 
 def stage_bars(job: JobResult) -> list[Bar]:
@@ -94,6 +100,27 @@ def layer_bars(job: JobResult) -> list[Bar]:
             detail=layer.op + ("" if layer.integer else ", float"),
         )
         for layer in layers
+    ]
+
+
+def ladder_of(job: JobResult) -> Ladder | None:
+    """What accuracy control did, where a limit was set."""
+    ladders = [step.ladder for step in (job.build.steps if job.build else ()) if step.ladder]
+    return ladders[-1] if ladders else None
+
+
+def sensitivity_bars(ladder: Ladder) -> list[Bar]:
+    """Each layer's share of the noise that all layers make, each of them alone."""
+    noise = [10.0 ** (-layer.sqnr_db / 10.0) for layer in ladder.sensitivity]
+    total = sum(noise) or 1.0
+    return [
+        Bar(
+            name=layer.name,
+            text=f"{layer.sqnr_db:.1f} dB",
+            length=100 * own / total,
+            detail=layer.op,
+        )
+        for layer, own in zip(ladder.sensitivity, noise, strict=True)
     ]
 
 

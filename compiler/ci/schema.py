@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.build.recipe import stage_class, stage_options
+from edgekiln.compiler.build.recipe import stage_class, stage_options, takes_one
 from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.compiler.ci.config import Config, Settings
 from edgekiln.compiler.documents.json_schema import schema_of
@@ -59,6 +59,14 @@ def _value(hint: Hint) -> dict[str, object]:
     return schema_of(hint, {})
 
 
+def _option(hint: Hint) -> Mapping[str, object]:
+    """What an option of a stage may be: one that may be given again, alone or in a list."""
+    whole = _value(hint)
+    if isinstance(hint, TupleHint) and takes_one(hint):
+        return {"anyOf": [_value(hint.items[0]), whole]}
+    return whole
+
+
 def _stages() -> Mapping[str, object]:
     """The schema of a recipe's sections: each stage with its own options."""
     sections = {}
@@ -67,7 +75,7 @@ def _stages() -> Mapping[str, object]:
         sections[name] = {
             "type": "object",
             "properties": {
-                option.key: {"description": option.help, **_value(option.hint)}
+                option.key: {"description": option.help, **_option(option.hint)}
                 for option in options
             },
             "additionalProperties": False,

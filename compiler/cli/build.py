@@ -36,8 +36,9 @@ from edgekiln.compiler.cli.store import store_option
     "--recipe",
     "recipe_path",
     type=click.Path(path_type=Path),
-    metavar="FILE.toml",
-    help="Take the stages' options from this file (default: the model's own recipe).",
+    metavar="FILE.toml|NAME",
+    help="Take the stages' options from this file, or from the ready recipe of this name, such as "
+    "resnet8-cifar10 (default: the model's own recipe).",
 )
 @click.option(
     "--precision",
@@ -79,8 +80,8 @@ from edgekiln.compiler.cli.store import store_option
     multiple=True,
     metavar="[NAME=]PP",
     help="Stop at a stage that loses more than this many percentage points of the task's metric, "
-    "or percent where it is no share; NAME is a head's or a metric's; again for more (default: no "
-    "limit).",
+    "or percent where it is no share; quantization does what it takes to lose no more. NAME is a "
+    "head's or a metric's; again for more (default: no limit).",
 )
 @click.option(
     "--min-sqnr",
@@ -168,14 +169,14 @@ def build(
     """
     from edgekiln.compiler.build import driver as engine
     from edgekiln.compiler.build import recipe as recipes
-    from edgekiln.compiler.build.resolve import default_recipe
+    from edgekiln.compiler.build.resolve import default_recipe, named_recipe
     from edgekiln.compiler.build.result import SCHEMA
     from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.pipeline.remote_store import open_store
     from edgekiln.targets import profile
 
     # Options of the command line lie over the recipe; what is not given changes nothing.
-    recipe = recipes.load(recipe_path) if recipe_path else default_recipe(model)
+    recipe = named_recipe(recipe_path) if recipe_path else default_recipe(model)
     recipe = recipes.override(
         recipe,
         data=data,

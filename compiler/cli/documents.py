@@ -14,6 +14,8 @@ from edgekiln.compiler.evaluation.judgement import Judgement
 from edgekiln.compiler.evaluation.layerwise import Gap
 from edgekiln.compiler.evaluation.parity import Link
 from edgekiln.compiler.pipeline.gc import Entry, Swept
+from edgekiln.compiler.quantization.ladder_record import SensitivityReport
+from edgekiln.compiler.stages.prune_sensitivity import PruneSensitivity
 from edgekiln.compiler.sweep.result import SweepResult
 from edgekiln.models.zoo.entries import ZooEntry
 from edgekiln.runtime.device.address import DeviceEntry
@@ -150,7 +152,9 @@ DOCUMENTS: Mapping[str, type] = {
     "edgekiln.estimate/1": Estimated,
     "edgekiln.tune/1": Tuning,
     "edgekiln.models/1": Models,
+    "edgekiln.prune-sensitivity/1": PruneSensitivity,
     "edgekiln.run/1": Answers,
+    "edgekiln.sensitivity/1": SensitivityReport,
     "edgekiln.stage/1": StageRun,
     "edgekiln.sweep/1": SweepResult,
     "edgekiln.targets/1": Targets,

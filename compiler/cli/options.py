@@ -1,11 +1,16 @@
 """An option of every command that reads modules, and the numbers that options take."""
 
 import math
-from typing import Any
+import tomllib
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgekiln.compiler.build.recipe import MAX_SEED
+from edgekiln.runtime.typed import from_table
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 class Finite(click.types.FloatParamType):
@@ -45,6 +50,26 @@ class Drop(click.ParamType[tuple[str, float]]):
     ) -> tuple[str, float]:
         name, _, number = str(value).rpartition("=")
         return name.strip(), FiniteRange(min=0).convert(number, param, ctx)
+
+
+class TableText(click.ParamType[object]):
+    """`key=value,key=value`: a table of a recipe in one line, of a dataclass's fields."""
+
+    name = "key=value,…"
+
+    def __init__(self, kind: "type[DataclassInstance]") -> None:
+        self.kind = kind
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        if isinstance(value, self.kind):
+            return value
+        try:
+            table = tomllib.loads("\n".join(str(value).split(",")))
+        except tomllib.TOMLDecodeError:
+            self.fail(f"{value!r} is no row of key=value,key=value.", param, ctx)
+        return from_table(self.kind, table, f"--{param.name}" if param else str(value))
 
 
 SEED = click.IntRange(min=0, max=MAX_SEED)

@@ -19,8 +19,9 @@ def schema(name: str | None) -> None:
 
     # What a document is stands in the first line of its class.
     if name is None:
+        width = max(map(len, DOCUMENTS)) + 2
         for each, cls in DOCUMENTS.items():
-            click.echo(f"{each:25}{(cls.__doc__ or '').splitlines()[0]}")
+            click.echo(f"{each:{width}}{(cls.__doc__ or '').splitlines()[0]}")
         return
     if name not in DOCUMENTS:
         raise ConfigError(f"no document named {name!r}", did_you_mean(name, DOCUMENTS))

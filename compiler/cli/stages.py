@@ -7,10 +7,16 @@ import click
 
 from edgekiln.compiler.build.recipe import Option, Recipe, stage_class, stage_options
 from edgekiln.compiler.build.stage_table import SUMMARIES
-from edgekiln.compiler.cli.options import DOOR_OPTIONS, SEED, Finite, allow_factory_option
+from edgekiln.compiler.cli.options import (
+    DOOR_OPTIONS,
+    SEED,
+    Finite,
+    TableText,
+    allow_factory_option,
+)
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
-from edgekiln.runtime.hints import LiteralHint, ScalarHint, TupleHint, UnionHint
+from edgekiln.runtime.hints import LiteralHint, RecordHint, ScalarHint, TupleHint, UnionHint
 from edgekiln.runtime.text import human_bytes
 
 # Of no stage, and so of no key: what is looked at changes no program.
@@ -158,7 +164,10 @@ def option_of(option: Option) -> click.Option:
         case LiteralHint(values=values):
             return click.Option([flag], type=click.Choice(values), **common)
         case TupleHint(items=[ScalarHint(kind=kind)]):
-            return click.Option([flag], type=kind, multiple=True, **common)
+            number = Finite() if kind is float else kind
+            return click.Option([flag], type=number, multiple=True, **common)
+        case TupleHint(items=[RecordHint(kind=kind)]):
+            return click.Option([flag], type=TableText(kind), multiple=True, **common)
         case ScalarHint(kind=kind) if kind is bool:
             return click.Option([f"{flag}/--no-{option.key}"], **common)
         case ScalarHint(kind=kind) if kind is float:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.build.result import BuildResult, Step, TargetResult
+from edgekiln.compiler.build.result import BuildResult, DropPrice, Step, TargetResult
 from edgekiln.compiler.evaluation.latency import Latency
-from edgekiln.runtime.text import footprint_lines, human_bytes
+from edgekiln.runtime.text import counted, footprint_lines, human_bytes
 from edgekiln.targets.profile import HOST
 
 if TYPE_CHECKING:
@@ -133,12 +133,25 @@ def _target(target: TargetResult, precision: str, console: "Console") -> None:
     console.print(f"program: {sizes}", highlight=False)
     for line in footprint_lines(target.footprint):
         console.print(line, highlight=False, soft_wrap=True)
+    if target.price is not None:
+        console.print(_price(target.price), highlight=False, soft_wrap=True)
     console.print(_float_ops(target, precision), highlight=False)
     console.print(
         f"bundle: {target.bundle} ({human_bytes(target.bundle_bytes)})",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _price(price: DropPrice) -> str:
+    """What the limit cost, against the program without it."""
+    floats = counted(len(price.float_layers), "layer")
+    paid = [f"{price.bytes - price.plain_bytes:+,} bytes"]
+    if price.median_s is not None and price.plain_median_s is not None:
+        more_s = price.median_s - price.plain_median_s
+        share = more_s / price.plain_median_s
+        paid.insert(0, f"{more_s * 1e6:+,.1f} µs ({share:+.0%})")
+    return f"price of --max-drop: {floats} in float, {', '.join(paid)}"
 
 
 def _latencies(rows: tuple[Latency, ...]) -> "Table":

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models.tasks.heads import Head
-from edgekiln.models.tasks.tally import Measured, Tally, outputs_by_head
+from edgekiln.models.tasks.tally import Measured, Tally, in_rows, outputs_by_head
 from edgekiln.models.tasks.task import Arrays, OutputFacts
 from edgekiln.runtime.errors import InputError
 
@@ -57,7 +57,7 @@ class Examination:
             InputError: they are no answers to the targets.
         """
         own = [
-            [_in_rows(each, count) for each in of_head]
+            [in_rows(each, count) for each in of_head]
             for of_head in outputs_by_head(self._heads, outputs)
         ]
         for head, told in zip(self._heads, own, strict=True):
@@ -65,7 +65,7 @@ class Examination:
         self._lost += int(np.any([_nan(told) for told in own], axis=0).sum())
         part = slice(self._count, self._count + count)
         self._count += count
-        rows = {name: _in_rows(x, count) for name, x in inputs.items()}
+        rows = {name: in_rows(x, count) for name, x in inputs.items()}
         self._tally.add(own, rows, {name: y[part] for name, y in self._targets.items()})
 
     def report(self, costs: Costs) -> Evaluation:
@@ -92,15 +92,6 @@ class Examination:
             of=len(next(iter(self._targets.values()))),
             predictions_sha256=digest.hexdigest(),
         )
-
-
-def _in_rows(array: NDArray[np.generic], count: int) -> NDArray[np.generic]:
-    """An array with a row a sample, and floats in float32."""
-    if array.dtype.kind == "f":
-        array = array.astype(np.float32, copy=False)
-    if array.ndim and len(array) == count:
-        return array
-    return array.reshape(count, -1) if array.size % count == 0 and count > 1 else array[None]
 
 
 def _nan(outputs: Sequence[NDArray[np.generic]]) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, Requanti
 from edgekiln.compiler.kernels.epilogue.floats import Bounds
 from edgekiln.compiler.kernels.epilogue.scales import divided_by_reciprocal, ratio
 from edgekiln.compiler.kernels.fixed_arithmetic import FixedArithmetic
-from edgekiln.compiler.kernels.function import ARITHMETIC, apply
+from edgekiln.compiler.kernels.function import apply, of_two
 from edgekiln.compiler.kernels.numbers import NumbersConstant, all_codes, erased_clip
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
@@ -131,9 +131,8 @@ class BinaryKernel:
         bounds = Bounds(k, finish.clip)
 
         def value(a: Expr, b: Expr, lanes: int) -> Expr:
-            return apply(
-                mk, finish.function, bounds.clamp(ARITHMETIC[self.kind](a, b), lanes), lanes
-            )
+            inside = bounds.clamp(of_two(self.kind, a, b, lanes), lanes)
+            return apply(mk, finish.function, inside, lanes)
 
         return value, lambda: float_const(0.0)
 

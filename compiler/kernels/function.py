@@ -27,6 +27,15 @@ ARITHMETIC: dict[str, Callable[[Expr, Expr], Expr]] = {
 }
 
 
+def of_two(op: str, a: Expr, b: Expr, lanes: int) -> Expr:
+    """`ARITHMETIC` of two values. Where either is NaN, so is the result; the larger and the smaller
+    one of `ARITHMETIC` are for less work, and have that of their second operand only.
+    """
+    if op in ("Max", "Min"):
+        return llvm(f"llvm.{op.lower()}imum", vector("float32", lanes), a, b)
+    return ARITHMETIC[op](a, b)
+
+
 def _sqrt(_mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     return llvm("llvm.sqrt", vector("float32", lanes), x)
 
@@ -46,7 +55,7 @@ def apply(mk: MicroKernel, function: Function, x: Expr, lanes: int) -> Expr:
     values = [let(x)]
     for step in function:
         named = list(step.operands)
-        if step.op in ("Max", "Min"):  # b where one of a and b is NaN: the number comes first
+        if step.op in ("Max", "Min"):  # of a number and a value the number comes first
             named.sort(key=lambda operand: isinstance(operand, int))
         operands = [
             values[operand] if isinstance(operand, int) else splat(float_const(operand), lanes)
@@ -54,7 +63,10 @@ def apply(mk: MicroKernel, function: Function, x: Expr, lanes: int) -> Expr:
         ]
         if step.op in ARITHMETIC:
             left, right = operands
-            values.append(let(ARITHMETIC[step.op](left, right)))
+            if all(isinstance(operand, int) for operand in named):
+                values.append(let(of_two(step.op, left, right, lanes)))
+            else:
+                values.append(let(ARITHMETIC[step.op](left, right)))
         else:
             (argument,) = operands
             values.append(let(FUNCTIONS[step.op](mk, argument, lanes)))

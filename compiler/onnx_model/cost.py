@@ -21,6 +21,24 @@ class OnnxCosts:
 
 def onnx_costs(model: "onnx.ModelProto") -> OnnxCosts:
     """Count. Nodes whose shape cannot be inferred count 0 multiply-accumulates."""
+    graph, shapes, batch = _of_one_sample(model)
+    macs = sum(_macs(node, shapes) for node in graph.node) // batch
+    count, size = _parameters(graph)
+    return OnnxCosts(parameters=count, macs=macs, weight_bytes=size)
+
+
+def macs_by_node(model: "onnx.ModelProto") -> dict[str, int]:
+    """The multiply-accumulates of each node, by its name, which is nobody else's."""
+    graph, shapes, batch = _of_one_sample(model)
+    return {node.name: _macs(node, shapes) // batch for node in graph.node}
+
+
+def _of_one_sample(
+    model: "onnx.ModelProto",
+) -> "tuple[onnx.GraphProto, dict[str, tuple[int, ...]], int]":
+    """The graph with batch 1, the shapes of its tensors, and the samples of a call: more than one
+    where the file fixes its batch.
+    """
     import onnx
 
     from edgekiln.compiler.onnx_model import extents, model_inputs, shape_inference
@@ -33,11 +51,7 @@ def onnx_costs(model: "onnx.ModelProto") -> OnnxCosts:
     for value in (*graph.input, *graph.output, *graph.value_info):
         shape = extents.extents(value)
         shapes[value.name] = tuple(e if isinstance(e, int) else 0 for e in shape)
-    # A batch that the file fixes stays as it is: a call then computes so many samples.
-    batch = model_inputs.of_model(single).batch or 1
-    macs = sum(_macs(node, shapes) for node in graph.node) // batch
-    count, size = _parameters(graph)
-    return OnnxCosts(parameters=count, macs=macs, weight_bytes=size)
+    return graph, shapes, model_inputs.of_model(single).batch or 1
 
 
 def _macs(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:

@@ -160,11 +160,19 @@ def _of_samples(found: "SampleSet", spec: str, meta: "Meta", takes: ModelInputs)
         "train": FeedPart(inputs={key: array[:0] for key, array in arrays.items()})
     }
     for part in ("val", "calib", "test"):
-        chosen = found.parts[part]
-        parts[part] = FeedPart(inputs={key: array[chosen] for key, array in arrays.items()})
+        inputs = {
+            key: array[_rows(found.parts[part], len(array) // len(found))]
+            for key, array in arrays.items()
+        }
+        parts[part] = FeedPart(inputs=inputs)
     return Feed(
         name=spec, takes=takes, parts=parts, preprocessings=preprocessings, notes=found.notes
     )
+
+
+def _rows(chosen: NDArray[np.int64], each: int) -> NDArray[np.int64]:
+    """The rows of items of an array that has `each` of them an item: whole calls stay together."""
+    return (chosen[:, None] * each + np.arange(each)).reshape(-1)
 
 
 def _shaped(

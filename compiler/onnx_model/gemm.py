@@ -42,8 +42,11 @@ def _plain(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] |
         # The same object: `_vector` had nothing to change.
         known = facts.constants.get(addend)
         as_given = known is not None and bias is known if addend else len(node.input) < 3
-        if as_given and (given["alpha"], given["beta"], given["transA"]) == (1, 1, 0):
+        plain = (given["alpha"], given["beta"], given["transA"]) == (1, 1, 0)
+        if as_given and plain and given["transB"] in (0, 1):
             return None
+    # Any number but 0 transposes; the quantizer knows 1 alone.
+    given["transB"] = int(bool(given["transB"]))
     steps = _GemmSteps(facts=facts, result=node.output[0])
     data = node.input[0]
     if given["transA"]:

@@ -59,6 +59,11 @@ def _convolution(node: "onnx.NodeProto", known: list[Shape | None]) -> str | Non
         return f"has weights of {len(weight)} axes for {len(data)}"
     given = operators.attributes(node)
     kernel = list(given.get("kernel_shape", weight[2:]))
+    automatic = given.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    if automatic and node.op_type == "Conv" and any(d != 1 for d in given.get("dilations", ())):
+        # By the specification it has a meaning; but ONNX Runtime, which every program is held
+        # against, takes no such convolution.
+        return f"has dilations and an auto_pad, {given['auto_pad']}, in place of pads"
     if all(weight[2:]) and kernel != list(weight[2:]):
         return f"has a kernel_shape of {kernel} and weights of {list(weight[2:])}"
     return _groups(node, data, weight, given.get("group", 1)) or _length(
@@ -137,6 +142,15 @@ def _row(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
     return f"has axis {axis} of {len(data)}"
 
 
+def _bounds(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
+    """Of Clip. As attributes, until operator set 10, nothing says what crossed ones mean."""
+    given = operators.attributes(node)
+    low, high = given.get("min", -math.inf), given.get("max", math.inf)
+    if low > high:
+        return f"has a min of {low:g} and a max of {high:g}"
+    return _numbers(1, 2)(node, known)
+
+
 def _numbers(*places: int) -> Check:
     """Operands that are one number each: such as the bounds of Clip."""
 
@@ -160,7 +174,7 @@ _CHECKS: dict[str, Check] = {
     "DequantizeLinear": _scales,
     "LayerNormalization": _row,
     "RMSNormalization": _row,
-    "Clip": _numbers(1, 2),
+    "Clip": _bounds,
     "CumSum": _numbers(1),
     "OneHot": _numbers(1),
     "Pad": _numbers(2),

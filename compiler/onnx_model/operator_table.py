@@ -87,12 +87,13 @@ _UNARY = tuple(
         tail=name in ("Sigmoid", "Tanh"),
     )
     for quantized, form, entries in (
-        (True, "function", ("Erf", "Exp", "Gelu approximate", "HardSigmoid alpha beta",
-            "HardSwish", "LeakyRelu alpha", "Mish", "Neg", "Sigmoid", "Sqrt", "Tanh")),
-        (True, FALLBACK, ("Abs", "Elu alpha", "Selu alpha gamma", "Softplus", "Softsign")),
-        (False, "function", ("Celu alpha", "Reciprocal")),
+        (True, "function", ("Elu alpha", "Erf", "Exp", "Gelu approximate", "HardSigmoid alpha beta",
+            "HardSwish", "LeakyRelu alpha", "Mish", "Neg", "Selu alpha gamma", "Sigmoid", "Sqrt",
+            "Tanh")),
+        (True, FALLBACK, ("Abs", "Softplus", "Softsign")),
+        (False, "function", ("Celu alpha", "Reciprocal", "Sign")),
         (False, FALLBACK, ("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos",
-            "Cosh", "Floor", "Log", "Round", "Shrink bias lambd", "Sign", "Sin", "Sinh", "Tan",
+            "Cosh", "Floor", "Log", "Round", "Shrink bias lambd", "Sin", "Sinh", "Tan",
             "ThresholdedRelu alpha")),
     )
     for name, _, attributes in (entry.partition(" ") for entry in entries)
@@ -112,8 +113,8 @@ _OF_TWO = (
             ),
         )
         for name, form, rewritten in (
-            ("Div", "function", _AS_OF_ADD), ("Max", "function", _PAIRS),
-            ("Min", "function", _PAIRS), ("PRelu", FALLBACK, _AS_OF_ADD),
+            ("Div", "function", _AS_OF_ADD), ("Max", "max", _PAIRS),
+            ("Min", "min", _PAIRS), ("PRelu", FALLBACK, _AS_OF_ADD),
         )
     ),
     Operator(

@@ -4,59 +4,31 @@ ONNX places the pixels of a result by a factor; our rules and TVM's importer pla
 extents before and after, and know no antialiasing. All of ONNX's ways are linear, axis by axis.
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.compiler.onnx_model import operators, validate
+from edgekiln.compiler.onnx_model import operators, resize_matrices
 from edgekiln.compiler.onnx_model.node_writer import NodeWriter
+from edgekiln.compiler.onnx_model.resize_matrices import Resizing
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts, facts_of, rewrite
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import onnx
-    from numpy.typing import NDArray
 
 # Coordinates and rounding: where the output's pixels fall between the input's, these pick the same
 # as repeating each value.
 REPEATING = {
     ("asymmetric", "floor"),
+    ("asymmetric", "simple"),
     ("half_pixel", "round_prefer_floor"),
     ("half_pixel", "round_prefer_ceil"),
     ("pytorch_half_pixel", "round_prefer_floor"),
 }
-_ROUNDED = 1e-3  # of a pixel: what float32 factors such as 2/3 are off by
-_WAYS_SINCE = 11  # the operator set since which Resize says how it places the pixels
-_DEFINITION = 19  # the operator set by whose Resize matrices are made: it has all the ways
+WAYS_SINCE = 11  # the operator set since which Resize says how it places the pixels
+_OLD_WAY = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 _UNKNOWN = ("antialias", "axes", "keep_aspect_ratio_policy")  # to the rule and to TVM
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Resizing:
-    """A Resize or Upsample whose operands are constant."""
-
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    factors: tuple[float, ...] | None  # one an axis; None: sizes are given
-    sizes: tuple[int, ...] | None
-    roi: tuple[float, ...]  # where the axes begin, then where they end; () for all of them
-    given: operators.Attributes  # attributes, as of the newest Resize
-
-    @property
-    def repeats(self) -> bool:
-        """Whether the result has each pixel as often as any other."""
-        return all(b % a == 0 for a, b in zip(self.before, self.after, strict=True))
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the factors make whole pixels."""
-        return self.factors is None or all(
-            abs(extent * factor - math.floor(extent * factor + _ROUNDED)) <= _ROUNDED
-            for extent, factor in zip(self.before, self.factors, strict=False)
-        )
 
 
 def in_products(model: "onnx.ModelProto", *, all_but_repeats: bool = False) -> int:
@@ -79,9 +51,10 @@ def in_products(model: "onnx.ModelProto", *, all_but_repeats: bool = False) -> i
         if found is None:
             return None
         known = not any(name in found.given for name in _UNKNOWN) and found.is_whole
-        if facts.opset < _WAYS_SINCE:  # TVM takes the operands for those of today
+        if facts.opset < WAYS_SINCE:  # TVM takes the operands for those of today
             known = known and found.given["mode"] == "nearest" and found.repeats
-        if all_but_repeats:
+        # TVM's quotients are others than ONNX Runtime's, and the last bit decides what is picked.
+        if all_but_repeats or found.given["mode"] == "nearest":
             known = known and _only_repeats(found)
         return None if known else _products(facts, node, found)
 
@@ -122,7 +95,21 @@ def check(model: "onnx.ModelProto", where: str) -> None:
             )
 
 
-def _only_repeats(found: _Resizing) -> bool:
+def say_the_old_way(model: "onnx.ModelProto") -> None:
+    """Write out in place how pixels were placed before WAYS_SINCE: ONNX's converter leaves a Resize
+    that it raises the defaults of today.
+    """
+    import onnx
+
+    for node in model.graph.node:
+        if node.op_type == "Resize" and not node.domain:
+            given = operators.attributes(node)
+            for name, value in _OLD_WAY.items():
+                if name not in given:
+                    node.attribute.append(onnx.helper.make_attribute(name, value))
+
+
+def _only_repeats(found: Resizing) -> bool:
     """Whether the rule has it: each pixel as often as any other, in ONNX's order."""
     way = (
         found.given.get("coordinate_transformation_mode", "half_pixel"),
@@ -131,7 +118,7 @@ def _only_repeats(found: _Resizing) -> bool:
     return found.given["mode"] == "nearest" and found.repeats and way in REPEATING
 
 
-def _resizing(facts: ModelFacts, node: "onnx.NodeProto") -> _Resizing | None:
+def _resizing(facts: ModelFacts, node: "onnx.NodeProto") -> Resizing | None:
     if node.op_type not in ("Resize", "Upsample") or node.domain not in ("", "ai.onnx"):
         return None
     factors, sizes = _numbers(facts, node)
@@ -143,7 +130,7 @@ def _resizing(facts: ModelFacts, node: "onnx.NodeProto") -> _Resizing | None:
     corners = facts.constant(node, 1) if crops else np.zeros(0)
     if corners is None:
         return None
-    return _Resizing(
+    return Resizing(
         before=before, after=after, factors=factors, sizes=sizes, given=given,
         roi=tuple(corners.tolist()),
     )  # fmt: skip
@@ -165,8 +152,8 @@ def _given(facts: ModelFacts, node: "onnx.NodeProto") -> operators.Attributes:
     given = operators.attributes(node)
     given.pop("scales", None)  # Upsample's, until opset 9
     given["mode"] = given.get("mode", "nearest").replace("bilinear", "linear")
-    if facts.opset < _WAYS_SINCE:
-        given |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    if facts.opset < WAYS_SINCE:
+        given |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "simple"}
     for name, default in (("antialias", 0), ("keep_aspect_ratio_policy", "stretch")):
         if given.get(name, default) == default:
             given.pop(name, None)
@@ -195,7 +182,7 @@ def _numbers(
 
 
 def _products(
-    facts: ModelFacts, node: "onnx.NodeProto", found: _Resizing
+    facts: ModelFacts, node: "onnx.NodeProto", found: Resizing
 ) -> "list[onnx.NodeProto] | None":
 
     dtype = facts.dtypes.get(node.input[0], "")
@@ -206,7 +193,7 @@ def _products(
     matrices = {
         axis: matrix
         for axis in range(rank)
-        if (matrix := _matrix(found, axis)) is not None
+        if (matrix := resize_matrices.matrix(found, axis)) is not None
         and not np.array_equal(matrix, np.eye(found.before[axis]))
     }
     if any(len(matrix) != found.after[axis] for axis, matrix in matrices.items()):
@@ -234,58 +221,3 @@ def _products(
         if not is_last:
             source = w.op("Transpose", source, perm=np.argsort(order).tolist(), result=result)
     return w.nodes
-
-
-def _matrix(found: _Resizing, axis: int) -> "NDArray[np.float64] | None":
-    """(after, before): row i holds the weights of the axis' pixels in the result's pixel i.
-
-    It is what Resize makes of a picture with one bright line, for each line; None where these
-    pictures are too large.
-    """
-    import onnx
-    from onnx.reference import ReferenceEvaluator
-
-    extent = found.before[axis]
-    # The axes resize each other only where the aspect ratio is kept.
-    alone = "keep_aspect_ratio_policy" not in found.given
-    shape = [1 if alone and i != axis else n for i, n in enumerate(found.before)]
-    if extent * math.prod(shape) > validate.max_elements():
-        return None
-    lines = np.eye(extent).reshape(extent, *[n if i == axis else 1 for i, n in enumerate(shape)])
-    pictures = np.broadcast_to(lines, (extent, *shape))
-    own = axis if alone else None
-    wanted = _per_axis(found, found.factors if found.sizes is None else found.sizes, own)
-    given = {k: v for k, v in found.given.items() if k not in ("axes", "extrapolation_value")}
-    inputs: dict[str, NDArray[np.generic]] = {"x": pictures}
-    names = ["x", "roi", "factors"] if found.sizes is None else ["x", "roi", "", "sizes"]
-    if found.roi:
-        half = len(found.roi) // 2
-        begins, ends = (
-            _per_axis(found, part, own) for part in (found.roi[:half], found.roi[half:])
-        )
-        inputs["roi"] = np.array([*begins, *ends], np.float32)
-    else:
-        names[1] = ""
-    axes = [1 + i for i in _axes(found) if not alone or i == axis]
-    if not axes:
-        return np.eye(extent)
-    inputs[names[-1]] = np.array(wanted, np.float32 if found.sizes is None else np.int64)
-    info = onnx.helper.make_empty_tensor_value_info
-    node = onnx.helper.make_node("Resize", names, ["y"], axes=axes, **given)
-    graph = onnx.helper.make_graph([node], "one", [info(n) for n in inputs], [info("y")])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", _DEFINITION)])
-    (made,) = ReferenceEvaluator(model).run(None, inputs)
-    # (line, …, result, …) with the same values along the other axes
-    picked = tuple(slice(None) if i == axis else 0 for i in range(len(shape)))
-    return np.asarray(made)[(slice(None), *picked)].T
-
-
-def _axes(found: _Resizing) -> list[int]:
-    rank = len(found.before)
-    return [axis % rank for axis in found.given.get("axes", range(rank))]
-
-
-def _per_axis(found: _Resizing, numbers: Sequence[float] | None, axis: int | None) -> list[float]:
-    """The numbers, one an axis that is resized, of one axis or of all."""
-    pairs = zip(_axes(found), numbers or (), strict=False)
-    return [number for each, number in pairs if axis is None or each == axis]

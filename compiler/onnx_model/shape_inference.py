@@ -9,6 +9,7 @@ vectors are short; where a vector's length itself has to be inferred, what reads
 from collections.abc import Iterator, Set
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.onnx_model import resize_factors
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -38,9 +39,11 @@ def inferred(
     import onnx
 
     def infer(part: "onnx.ModelProto", *, values: bool) -> "onnx.ModelProto":
-        return onnx.shape_inference.infer_shapes(
-            part, check_type=check_type, strict_mode=strict, data_prop=values
+        found = onnx.shape_inference.infer_shapes(
+            resize_factors.raised(part), check_type=check_type, strict_mode=strict, data_prop=values
         )
+        resize_factors.restore(found, part)
+        return found
 
     plain = infer(model, values=False)
     if _longest(plain)[0] > _MOST:

@@ -61,7 +61,7 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
         )
     # Sizes before weights: arrays are made of those. Both before ONNX's checker, which reads the
     # weights itself, and has no word for what they hold.
-    _normalize(model)
+    _normalize(model, where)
     check_sizes(model.graph, where)
     _check_weights(model, where)
     try:
@@ -113,7 +113,9 @@ def _check_text(model: "onnx.ModelProto", where: str) -> None:
             )
 
 
-def _normalize(model: "onnx.ModelProto") -> None:
+def _normalize(model: "onnx.ModelProto", where: str) -> None:
+    import onnx
+
     weights = {weight.name for weight in model.graph.initializer}
     data = [value for value in model.graph.input if value.name not in weights]
     if len(data) < len(model.graph.input):
@@ -123,7 +125,18 @@ def _normalize(model: "onnx.ModelProto") -> None:
     used = {node.domain for node in model.graph.node} | {""}
     # Graphs inside of nodes may use others; then none is left out.
     used |= {node.domain for function in model.functions for node in function.node}
-    opsets = [o for o in model.opset_import if o.domain in used or o.domain == "ai.onnx"]
+    versions: dict[str, int] = {}
+    opsets: list[onnx.OperatorSetIdProto] = []
+    for opset in model.opset_import:
+        domain = "" if opset.domain == "ai.onnx" else opset.domain
+        if versions.setdefault(domain, opset.version) != opset.version:
+            raise InputError(
+                f"{where}: names two versions of the operator set {domain or 'ai.onnx'!r}, "
+                f"{versions[domain]} and {opset.version}",
+                hint="export it again",
+            )
+        if domain in used and domain not in {known.domain for known in opsets}:
+            opsets.append(onnx.helper.make_opsetid(domain, opset.version))
     if len(opsets) < len(model.opset_import) and not _nested(model.graph):
         del model.opset_import[:]
         model.opset_import.extend(opsets)

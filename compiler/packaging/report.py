@@ -3,10 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgekiln.compiler.quantization.ladder_record import Ladder
 from edgekiln.models.tasks.metric import Better, Metric
 from edgekiln.models.tasks.tally import Measured
+from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.hints import ABSENT_WHEN_EMPTY
+from edgekiln.runtime.typed import did_you_mean
 
 AGREEMENT = "sqnr_db"  # the metric of data without labels
+ALL = ""  # the name of a limit that goes for every task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +90,33 @@ def leading(scores: tuple[Score, ...]) -> tuple[Score, ...]:
     return tuple({score.head: score for score in reversed(scores)}[head] for head in _heads(scores))
 
 
+def limits_by_label(scores: tuple[Score, ...], max_drops: Mapping[str, float]) -> dict[str, float]:
+    """What each score may lose, by its label; scores without a limit are left out.
+
+    Args:
+        max_drops: by the name of a head or a metric, `ALL` for the first metric of each head.
+
+    Raises:
+        ConfigError: no score has such a name.
+    """
+    limits: dict[str, float] = {}
+    if ALL in max_drops:
+        limits |= {score.label: max_drops[ALL] for score in leading(scores)}
+    # The first name that means a score counts.
+    for name, limit in reversed(list(max_drops.items())):
+        if name == ALL:
+            continue
+        score = named(scores, name)
+        if score is None:
+            known = {n for each in scores for n in (each.head, each.metric) if n}
+            raise ConfigError(
+                f"--max-drop {name}: no task or metric has this name",
+                did_you_mean(name, known, what="there are"),
+            )
+        limits[score.label] = limit
+    return limits
+
+
 def _heads(scores: tuple[Score, ...]) -> list[str]:
     return list(dict.fromkeys(score.head for score in scores))
 
@@ -104,6 +136,8 @@ class StageReport:
     macs: int | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    # What accuracy control did, of a quantization with a limit.
+    ladder: Ladder | None = field(default=None, metadata=ABSENT_WHEN_EMPTY)
 
     @property
     def scores(self) -> tuple[Score, ...]:

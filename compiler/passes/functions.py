@@ -120,6 +120,45 @@ def _celu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionS
     ]
 
 
+def _elu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
+    """max(x, 0) + alpha·(e^(min(x, 0)) - 1)."""
+    (x,) = operands
+    return [
+        FunctionStep("Max", (x, 0.0)),
+        FunctionStep("Min", (x, 0.0)),
+        FunctionStep("Exp", (first + 1,)),
+        FunctionStep("Add", (first + 2, -1.0)),
+        FunctionStep("Mul", (first + 3, op.real("alpha", 1.0))),
+        FunctionStep("Add", (first, first + 4)),
+    ]
+
+
+def _selu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
+    """gamma·max(x, 0) + gamma·alpha·(e^(min(x, 0)) - 1); ONNX's defaults."""
+    (x,) = operands
+    alpha = op.real("alpha", 1.67326319217681884765625)
+    gamma = op.real("gamma", 1.05070102214813232421875)
+    return [
+        FunctionStep("Max", (x, 0.0)),
+        FunctionStep("Mul", (first, gamma)),
+        FunctionStep("Min", (x, 0.0)),
+        FunctionStep("Exp", (first + 2,)),
+        FunctionStep("Add", (first + 3, -1.0)),
+        FunctionStep("Mul", (first + 4, gamma * alpha)),
+        FunctionStep("Add", (first + 1, first + 5)),
+    ]
+
+
+def _sign(operands: tuple[Operand, ...], _op: Onnx, first: int) -> list[FunctionStep]:
+    """x·10³⁸·10³⁸, between -1 and 1: even of the smallest float more than 1. Not of NaN."""
+    return [
+        FunctionStep("Mul", (operands[0], 1e38)),
+        FunctionStep("Mul", (first, 1e38)),
+        FunctionStep("Max", (first + 1, -1.0)),
+        FunctionStep("Min", (first + 2, 1.0)),
+    ]
+
+
 def _leaky_relu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
     """max(x, 0) + alpha·min(x, 0)."""
     (x,) = operands
@@ -143,6 +182,9 @@ STEPS: dict[str, Steps] = {
     "Swish": _swish,
     "Mish": _mish,
     "Celu": _celu,
+    "Elu": _elu,
+    "Selu": _selu,
+    "Sign": _sign,
 }
 
 

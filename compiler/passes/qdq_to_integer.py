@@ -67,7 +67,7 @@ def _dequantize(rewriter: Rewriter, node: Node) -> None:
     name = node.inputs[0]
     if name in graph.constants and rewriter.known(node):
         values, scale = graph.constants[name], graph.constants[node.inputs[1]]
-        zero = np.zeros(1, values.dtype)
+        zero = np.zeros(scale.size, values.dtype)
         if len(node.inputs) > 2 and node.inputs[2]:
             zero = graph.constants[node.inputs[2]]
         rewriter.weights[node.name] = QuantizedConstant(

@@ -18,7 +18,7 @@ class QuantizedConstant:
 
     values: NDArray[np.generic]
     scale: NDArray[np.float32]
-    zero_point: NDArray[np.generic]
+    zero_point: NDArray[np.generic]  # one for each scale
     axis: int  # of the scales, when there are several
 
     def dequantized(self) -> NDArray[np.float32]:

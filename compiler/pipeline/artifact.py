@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
+from edgekiln.compiler.pipeline.curve import TrainingCurves
 from edgekiln.runtime.errors import EdgeKilnError
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ class Artifact:
     chain: tuple[Record, ...] = ()  # how it came about, first to last; the same on every machine
     metrics: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    curves: tuple[TrainingCurves, ...] = ()
     wall_s: float = 0.0  # how long making it took, whenever that was
     cached: bool = False
     remark: str = ""  # of this run alone: a damaged copy was replaced

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgekiln.compiler.pipeline.artifact import Kind, Record
+from edgekiln.compiler.pipeline.curve import TrainingCurves
 from edgekiln.compiler.pipeline.key import FORMAT, key_of
 from edgekiln.runtime.codec import CodecError, decode, encode
 from edgekiln.runtime.errors import StorageError
+from edgekiln.runtime.hints import ABSENT_WHEN_EMPTY
 
 RECORD = "record.json"
 
@@ -31,6 +33,7 @@ class StoredRecord:
     metrics: Mapping[str, Any]  # numbers, whole ones as such
     notes: tuple[str, ...]
     wall_s: float
+    curves: tuple[TrainingCurves, ...] = field(default=(), metadata=ABSENT_WHEN_EMPTY)
 
     def write(self, home: Path) -> None:
         """Write it into the folder of its artifact."""

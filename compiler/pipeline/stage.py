@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.curve import TrainingCurves
 
 if TYPE_CHECKING:
     from edgekiln.targets.profile import TargetProfile
@@ -46,6 +47,8 @@ class StageContext:
     allow: frozenset[str] = frozenset()
     # For the report ("group layer2.0 kept: cutting differs from zeroing"), stored with the metrics.
     notes: list[str] = field(default_factory=list)
+    # Of the trainings that the stage went through, likewise.
+    curves: list[TrainingCurves] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
     objects/<key>/{artifact.onnx, record.json}    published by one rename, then never written
     index/<sha256 of an artifact>                 the key that made it
     places/<fingerprint of a data set>            where it lies, see places.py
-    compiled/<key>                                what is made in a moment, see object_cache.py
+    compiled/<key>                                what serves several runs and can be made again:
+                                                  machine code, answers of teachers
     scratch/<key>/                                checkpoints of a run that has not finished
     tmp/, locks/                                  of runs now going on; gc removes what is stale
 
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.pipeline import locks
 from edgekiln.compiler.pipeline.artifact import NOTHING, Artifact, Kind, Record, sha256_of
 from edgekiln.compiler.pipeline.atomic_io import explained
+from edgekiln.compiler.pipeline.curve import TrainingCurves
 from edgekiln.compiler.pipeline.key import FORMAT, key_of, recipe_of
 from edgekiln.compiler.pipeline.layout import Layout
 from edgekiln.compiler.pipeline.places import note_place
@@ -51,6 +53,7 @@ class Made:
     kind: Kind
     metrics: Record
     notes: tuple[str, ...] = ()
+    curves: tuple[TrainingCurves, ...] = ()
 
 
 Maker = Callable[[Path], Made]  # from the directory to work in
@@ -100,7 +103,10 @@ class Store(Layout):
                     with contextlib.suppress(OSError):
                         scratch.rmdir()  # unless it holds checkpoints
                     raise
-                return Made(path=dst, kind=stage.gives, metrics=metrics, notes=tuple(context.notes))
+                return Made(
+                    path=dst, kind=stage.gives, metrics=metrics, notes=tuple(context.notes),
+                    curves=tuple(context.curves),
+                )  # fmt: skip
 
             if rank := int(os.environ.get("RANK", "0")):
                 self._work_along(f"rank{rank}-{key_of(recipe)}", key_of(recipe), make)
@@ -178,6 +184,7 @@ class Store(Layout):
             chain=record.chain,
             metrics=record.metrics,
             notes=record.notes,
+            curves=record.curves,
             wall_s=record.wall_s,
             cached=True,
             called=f"the {record.kind} that {record.recipe['stage']} made",
@@ -256,6 +263,7 @@ class Store(Layout):
                 chain=(*before, {**recipe, "kind": made.kind, "sha256": sha256}),
                 metrics=made.metrics,
                 notes=made.notes,
+                curves=made.curves,
                 wall_s=round(time.monotonic() - start, 3),
             )
             record.write(work)

@@ -1,65 +1,29 @@
-"""Where to cut: a greedy choice of channel blocks until a budget of MACs is met."""
+"""Where to cut: a greedy choice of channel blocks until every budget is met."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from edgekiln.compiler.pruning.costs import WidthCost
 from edgekiln.compiler.pruning.groups import ChannelGroup
-
-if TYPE_CHECKING:
-    from torch import nn
+from edgekiln.compiler.pruning.layers import Cut, Widths
 
 
 @dataclass
-class LayerCost:
-    """MACs of one convolution or linear layer as a function of its widths."""
-
-    uses: int  # of each weight in one inference
-    kernel: int  # weights of one input-output pair
-    outputs: int
-    inputs: int
-    groups: int
-    depthwise: bool
-
-    @classmethod
-    def of(cls, layer: "nn.Module", uses: int) -> "LayerCost":
-        """`uses` as `costs.count` found it."""
-        from torch import nn
-
-        if isinstance(layer, nn.Linear):
-            return cls(uses, 1, layer.out_features, layer.in_features, 1, False)
-        assert isinstance(layer, nn.modules.conv._ConvNd)
-        depthwise = layer.groups == layer.out_channels > 1
-        kernel = math.prod(layer.kernel_size)
-        return cls(uses, kernel, layer.out_channels, layer.in_channels, layer.groups, depthwise)
-
-    def macs(self, fewer_outputs: int = 0, fewer_inputs: int = 0) -> int:
-        """MACs with that many channels less."""
-        outputs, inputs = self.outputs - fewer_outputs, self.inputs - fewer_inputs
-        if self.depthwise:  # the number of groups shrinks with the channels
-            return self.uses * self.kernel * outputs * self.inputs // self.groups
-        return self.uses * self.kernel * outputs * inputs // self.groups
-
-
-@dataclass
-class Candidate:
+class CutCandidate:
     """A group that may be cut, its atoms from the least to the most important."""
 
     group: ChannelGroup
     atoms: list[tuple[int, ...]]
     scores: list[float]  # of the atoms
-    matmul_macs: float = 0.0  # a channel's part in matrix products between activations (attention)
     cut: list[int] = field(default_factory=list)  # channels chosen so far
 
     @classmethod
-    def of(
-        cls, group: ChannelGroup, importance: Sequence[float], matmul_macs: float
-    ) -> "Candidate":
+    def of(cls, group: ChannelGroup, importance: Sequence[float]) -> "CutCandidate":
         """`importance`: one number a channel."""
         scored = sorted((sum(importance[c] for c in atom), atom) for atom in group.atoms)
         atoms, scores = [atom for _, atom in scored], [score for score, _ in scored]
-        return cls(group, atoms, scores, matmul_macs)
+        return cls(group, atoms, scores)
 
     @property
     def left(self) -> int:
@@ -79,72 +43,74 @@ class Candidate:
             channels = math.lcm(multiple, size)
         return channels // size if self.left - channels >= max(multiple, size) else 0
 
+    def take(self, count: int) -> None:
+        """Choose the next `count` atoms."""
+        for atom in self.atoms[:count]:
+            self.cut.extend(atom)
+        del self.atoms[:count], self.scores[:count]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """A block that may go next."""
+
+    candidate: CutCandidate
+    count: int  # atoms
+    cut: Cut
+
+
+_Limit = tuple[WidthCost, float]  # a cost, and the most that may be left of it
+
 
 def allocate(
-    candidates: Sequence[Candidate],
-    layers: Mapping[str, LayerCost],
+    candidates: Sequence[CutCandidate],
+    widths: Widths,
+    goals: Sequence[_Limit],
     *,
-    macs: int,
-    budget: int,
     multiple: int,
-) -> int:
-    """Choose channels, in `Candidate.cut`, until at most `budget` of `macs` are left.
+) -> None:
+    """Choose channels, in `CutCandidate.cut`, until no cost is above what may be left of it.
 
-    Step by step the block goes whose importance is lowest for the MACs it saves. The last block may
-    cross the budget, so the result is below it by less than one block; it is above it only when
-    nothing more may be cut. Widths that are not a multiple are first brought to one.
+    Step by step the block goes whose importance is lowest for what it saves of the cost that is
+    furthest above. The last block may cross the budget, so the result is below it by less than one
+    block; it is above it only when nothing more may be cut that saves any of this cost. Widths that
+    are not a multiple are first brought to one.
 
-    Returns:
-        The MACs left.
+    Args:
+        widths: those of the network; afterwards what is left.
+        goals: costs, and the most that may be left of each.
     """
-    while macs > budget:
-        best: Candidate | None = None
-        best_price, best_saved = math.inf, 0
-        for candidate in candidates:
-            if count := candidate.block(multiple):
-                saved = _saved(candidate, count, layers)
-                price = sum(candidate.scores[:count]) / saved if saved else math.inf
-                if price < best_price:
-                    best, best_price, best_saved = candidate, price, saved
-        if best is None:
-            break
-        macs -= best_saved
-        _take(best, best.block(multiple), layers)
-    return macs
+    reachable = list(goals)
+    while goal := _furthest(reachable, widths):
+        choice = _cheapest(candidates, widths, goal[0], multiple)
+        if choice is None:
+            reachable.remove(goal)
+            continue
+        widths.take(choice.cut)
+        choice.candidate.take(choice.count)
 
 
-def _saved(candidate: Candidate, count: int, layers: Mapping[str, LayerCost]) -> int:
-    """MACs that the next `count` atoms of a candidate cost."""
-    in_layers = sum(
-        layers[name].macs() - layers[name].macs(outputs, inputs)
-        for name, (outputs, inputs) in _fewer(candidate, count, layers).items()
-    )
-    channels = count * len(candidate.group.atoms[0])
-    return in_layers + round(candidate.matmul_macs * channels)
+def _furthest(goals: Sequence[_Limit], widths: Widths) -> _Limit | None:
+    """The goal that is missed by the largest factor; None where all are met."""
+    missed = {
+        place: left / most
+        for place, (cost, most) in enumerate(goals)
+        if (left := cost.left(widths)) > most
+    }
+    return goals[max(missed, key=missed.__getitem__)] if missed else None
 
 
-def _take(candidate: Candidate, count: int, layers: Mapping[str, LayerCost]) -> None:
-    """Choose the next `count` atoms, and let the layers shrink."""
-    for name, (outputs, inputs) in _fewer(candidate, count, layers).items():
-        layers[name].outputs -= outputs
-        layers[name].inputs -= 0 if layers[name].depthwise else inputs
-    for atom in candidate.atoms[:count]:
-        candidate.cut.extend(atom)
-    del candidate.atoms[:count], candidate.scores[:count]
-
-
-def _fewer(candidate: Candidate, count: int, layers: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """Count the outputs and inputs that each layer loses with the next `count` atoms."""
-    channels = count * len(candidate.group.atoms[0])
-    fewer: dict[str, tuple[int, int]] = {}
-    for item in candidate.group.items:
-        if item.name in layers:
-            outputs, inputs = fewer.get(item.name, (0, 0))
-            # As many as the group's, or more behind a flattened image, or fewer behind a split.
-            lost = len(item.channels) * channels // candidate.group.width
-            if item.side == "in":
-                inputs += lost
-            else:
-                outputs += lost
-            fewer[item.name] = outputs, inputs
-    return fewer
+def _cheapest(
+    candidates: Sequence[CutCandidate], widths: Widths, cost: WidthCost, multiple: int
+) -> _Choice | None:
+    """The block whose importance is lowest for what it saves; None where none saves anything."""
+    best, best_price = None, math.inf
+    for candidate in candidates:
+        if count := candidate.block(multiple):
+            channels = count * len(candidate.group.atoms[0])
+            cut = widths.cut(candidate.group, channels)
+            saved = cost.saved(widths, cut)
+            price = sum(candidate.scores[:count]) / saved if saved > 0 else math.inf
+            if price < best_price:
+                best, best_price = _Choice(candidate=candidate, count=count, cut=cut), price
+    return best

@@ -19,7 +19,7 @@ class TooManyIndicesError(Exception):
         super().__init__(f"they spread over more than {MOST_INDICES:,} indices")
 
 
-class Budget:
+class IndexAllowance:
     """How many indices may still be followed."""
 
     def __init__(self) -> None:
@@ -36,19 +36,19 @@ class Budget:
             raise TooManyIndicesError
 
 
-def bound(graph: Any, budget: Budget) -> None:  # torch-pruning's, untyped
-    """Let torch-pruning's dependency `graph` follow indices only as long as `budget` lasts."""
+def bound(graph: Any, allowance: IndexAllowance) -> None:  # torch-pruning's, untyped
+    """Let torch-pruning's dependency `graph` follow indices only as long as `allowance` lasts."""
     for node in graph.module2node.values():
         for dependency in node.dependencies:
-            dependency.index_mapping = _Mappings(dependency.index_mapping, budget)
+            dependency.index_mapping = _Mappings(dependency.index_mapping, allowance)
 
 
 class _Mappings(list[object]):
     """A dependency's index mappings; who iterates over them, to apply them, pays for it."""
 
-    def __init__(self, mappings: list[object], budget: Budget) -> None:
+    def __init__(self, mappings: list[object], allowance: IndexAllowance) -> None:
         super().__init__(mappings)
-        self._budget = budget
+        self._allowance = allowance
 
     def __iter__(self) -> Iterator[Callable[[list[object]], list[object]]]:
         return (partial(self._apply, mapping) for mapping in super().__iter__())
@@ -56,5 +56,5 @@ class _Mappings(list[object]):
     def _apply(self, mapping: Any, indices: list[Any]) -> list[Any]:  # torch-pruning's, untyped
         # A flattened image has so many indices a channel; counted before they are made.
         spreads = getattr(mapping, "_stride", 1) if not getattr(mapping, "reverse", True) else 1
-        self._budget.spend(len(indices) * spreads)
+        self._allowance.spend(len(indices) * spreads)
         return indices if mapping is None else list(mapping(indices))

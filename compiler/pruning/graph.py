@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.pruning.bounds import Budget, bound
+from edgekiln.compiler.pruning import attention
+from edgekiln.compiler.pruning.bounds import IndexAllowance, bound
 from edgekiln.compiler.pruning.groups import (
     ChannelGroup,
     Item,
@@ -45,7 +46,7 @@ class ChannelGraph:
         self._parents = {
             child: parent for parent in module.modules() for child in parent.children()
         }
-        self._budget = Budget()
+        self._allowance = IndexAllowance()
         with torch.enable_grad():
             # In a list: torch-pruning first tries `module(*example)`, which would unpack the batch.
             try:
@@ -58,7 +59,7 @@ class ChannelGraph:
                     f"{_recurrent(module) or f': {first_line(error)}'}",
                     "leave pruning out: --skip prune",
                 ) from error
-        bound(self._graph, self._budget)
+        bound(self._graph, self._allowance)
 
     def groups(self) -> tuple[ChannelGroup, ...]:
         """All groups of more than one channel that begin at a convolution or linear layer."""
@@ -98,7 +99,7 @@ class ChannelGraph:
         for bit in range((width - 1).bit_length()):
             for value in (0, 1):
                 half = [c for c in range(width) if c >> bit & 1 == value]
-                for item in self.items(root, half):
+                for item in self._items(self._group(root, half)):
                     if item.name == root and item.side == "out":
                         pairs |= set(zip(item.channels, item.roots, strict=True))
         return tuple(pair for pair in sorted(pairs) if pair[0] != pair[1])
@@ -114,25 +115,30 @@ class ChannelGraph:
             if layer in self._names and isinstance(layer, _ConvNd | nn.Linear)
         ]
 
-    def items(self, root: str, channels: Sequence[int]) -> tuple[Item, ...]:
+    def items(self, group: ChannelGroup, channels: Sequence[int]) -> tuple[Item, ...]:
         """What cutting these channels of the group takes away."""
-        return self._items(self._group(root, channels))
+        if group.attention:
+            return attention.items(self._module, group, channels)
+        return self._items(self._group(group.root, channels))
 
     def raw(self, root: str, channels: Sequence[int]) -> Any:  # torch-pruning's
         """torch-pruning's own group, for its importance classes."""
         return self._group(root, channels)
 
-    def cut(self, root: str, channels: Sequence[int]) -> None:
+    def cut(self, group: ChannelGroup, channels: Sequence[int]) -> None:
         """Take these channels out of every layer of the group."""
-        group = self._group(root, channels)
-        items = self._items(group)
-        group.prune(record_history=False)
+        if group.attention:
+            attention.cut(self._module, group, channels)
+            return
+        coupled = self._group(group.root, channels)
+        items = self._items(coupled)
+        coupled.prune(record_history=False)
         for item in items:
             self._update_heads(item)
 
     def _group(self, root: str, channels: Sequence[int]) -> Any:  # torch-pruning's
         layer = self._module.get_submodule(root)
-        self._budget.refill()
+        self._allowance.refill()
         cut_outputs = self._graph.get_pruner_of_module(layer).prune_out_channels
         return self._graph.get_pruning_group(layer, cut_outputs, list(channels))
 
@@ -182,7 +188,7 @@ class ChannelGraph:
             return 1
         if width_of(item) % heads:
             return 1
-        fused = item.side == "out" and item.name.endswith("qkv")  # timm's name for q, k, v in one
+        fused = item.side == "out" and item.name.endswith(attention.FUSED)
         return 3 * heads if fused else heads
 
     def _update_heads(self, item: Item) -> None:

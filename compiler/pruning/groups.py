@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 Side = Literal["out", "in", "both"]
 
@@ -31,6 +31,8 @@ class ChannelGroup:
     items: tuple[Item, ...]  # for all channels
     # The smallest sets that can go: single channels, or one of every convolution group or head.
     atoms: tuple[tuple[int, ...], ...]
+    # The attention module whose heads the atoms are; "": the channels are cut one by one.
+    attention: str = ""
 
     @property
     def producers(self) -> tuple[str, ...]:
@@ -50,6 +52,14 @@ def width_of(item: Item) -> int:
         return int(layer.in_channels if item.side == "in" else layer.out_channels)
     held = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
     return max((len(tensor) for tensor in held if tensor.ndim), default=1 << 62)
+
+
+def weight_of(layer: "nn.Module") -> "Tensor":
+    """The weight: a parameter, or what a parametrization computes in its place."""
+    import torch
+
+    assert isinstance(layer.weight, torch.Tensor)
+    return layer.weight
 
 
 def check_range(items: Iterable[Item]) -> None:

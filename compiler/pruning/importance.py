@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from edgekiln.compiler.pruning import attention
 from edgekiln.compiler.pruning.graph import ChannelGraph
 from edgekiln.compiler.pruning.samples import Samples
 
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
 
     from edgekiln.compiler.pruning.groups import ChannelGroup
 
-Criterion = Literal["magnitude", "taylor", "fisher", "gradient-share"]
+Criterion = Literal[
+    "magnitude", "taylor", "fisher", "gradient-share", "hessian", "batch-norm-scale"
+]
 Scores = Mapping[str, "Tensor"]  # by parameter name, shaped like the parameter
 
 # A criterion's score of each weight w from its gradient g, of one batch. The gradient of the mean
@@ -33,25 +36,90 @@ def weight_scores(
     """Score every weight of `module`.
 
     Args:
-        criterion: "magnitude" is w² and needs no losses.
+        criterion: "magnitude" is w², "batch-norm-scale" the |γ| of batch norms alone, as in network
+            slimming (Liu et al., arXiv:1708.06519); these need no losses. "hessian" is ½·w²·h, what
+            the loss grows by without w if h is the diagonal of its second derivative (LeCun, Denker
+            and Solla: Optimal Brain Damage, 1989).
         losses: one function a batch; the scores are means over them.
     """
     if criterion == "magnitude":
         return {name: p.detach().square() for name, p in module.named_parameters()}
-    score = _OF_GRADIENT[criterion]
+    if criterion == "batch-norm-scale":
+        return {name: scale.detach().abs() for name, scale in batch_norm_scales(module).items()}
     trial = copy.deepcopy(module).eval()
     named = dict(trial.named_parameters())
     sums: dict[str, Tensor] = {}
     batches = 0
     for loss in losses:
-        trial.zero_grad()
-        loss(trial).backward()  # type: ignore[no-untyped-call]
         batches += 1
-        for name, p in named.items():
-            if p.grad is not None:
-                scored = score(p.detach(), p.grad)
-                sums[name] = sums[name] + scored if name in sums else scored
-    return {name: total / batches for name, total in sums.items()}
+        scored = (
+            _curvatures(loss(trial), named, seed=batches)
+            if criterion == "hessian"
+            else _of_gradients(loss(trial), named, _OF_GRADIENT[criterion])
+        )
+        for name, score in scored.items():
+            sums[name] = sums[name] + score if name in sums else score
+    means = {name: total / batches for name, total in sums.items()}
+    if criterion != "hessian":
+        return means
+    # Of a saddle's falling directions the second order says nothing about what a cut costs.
+    return {
+        name: 0.5 * named[name].detach().square() * diagonal.clamp_min(0)
+        for name, diagonal in means.items()
+    }
+
+
+def batch_norm_scales(module: "nn.Module") -> "dict[str, nn.Parameter]":
+    """The γ of every batch norm that has one, by parameter name."""
+    from torch import nn
+    from torch.nn.modules.batchnorm import _NormBase
+
+    return {
+        f"{name}.weight" if name else "weight": layer.weight
+        for name, layer in module.named_modules()
+        if isinstance(layer, _NormBase) and isinstance(layer.weight, nn.Parameter)
+    }
+
+
+def _of_gradients(
+    loss: "Tensor",
+    named: "Mapping[str, nn.Parameter]",
+    score: "Callable[[Tensor, Tensor], Tensor]",
+) -> "dict[str, Tensor]":
+    import torch
+
+    gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+    pairs = zip(named.items(), gradients, strict=True)
+    return {name: score(p.detach(), g) for (name, p), g in pairs if g is not None}
+
+
+def _curvatures(
+    loss: "Tensor", named: "Mapping[str, nn.Parameter]", *, seed: int
+) -> "dict[str, Tensor]":
+    """One sample of the diagonal of the loss's second derivative H: z ⊙ Hz of random signs z, whose
+    mean is the diagonal (Bekas, Kokiopoulou and Saad, 2007; after Hutchinson).
+    """
+    import torch
+
+    draw = torch.Generator().manual_seed(seed)
+    every = torch.autograd.grad(loss, list(named.values()), create_graph=True, allow_unused=True)
+    reached = [
+        (name, p, g)
+        for (name, p), g in zip(named.items(), every, strict=True)
+        if g is not None and g.requires_grad
+    ]
+    signs = [2.0 * torch.randint(0, 2, p.shape, generator=draw) - 1 for _, p, _ in reached]
+    products = torch.autograd.grad(
+        [g for _, _, g in reached],
+        [p for _, p, _ in reached],
+        [sign.to(p) for sign, (_, p, _) in zip(signs, reached, strict=True)],
+        allow_unused=True,
+    )
+    return {
+        name: sign.to(p) * product
+        for sign, product, (name, p, _) in zip(signs, products, reached, strict=True)
+        if product is not None
+    }
 
 
 def channel_importance(
@@ -61,7 +129,7 @@ def channel_importance(
 
     Returns:
         By the root of each channel group, one number a channel, (width,). A group that
-        torch-pruning cannot add up is missing.
+        torch-pruning cannot add up is missing, and so is one of whose layers none has a score.
     """
     import torch_pruning as tp
 
@@ -76,6 +144,11 @@ def channel_importance(
     add_up = tp.importance.GroupMagnitudeImportance(p=1, group_reduction="sum", normalizer=None)
     importance = {}
     for group in groups:
+        if not any(f"{item.name}.weight" in scores for item in group.items):
+            continue
+        if group.attention:
+            importance[group.root] = attention.importance(group, scores)
+            continue
         try:
             total = add_up(graph.raw(group.root, range(group.width)))
         except Exception:  # of layers whose tensors are not where torch-pruning looks for them

@@ -8,7 +8,7 @@ is made on samples of the network's own data: noise is no index into an embeddin
 """
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from edgekiln.compiler.pruning.samples import (
     largest,
     outputs,
 )
+from edgekiln.models.depth import remove_block
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -72,18 +73,41 @@ class Prover:
             return CutVerdict(False, "its channels can only go all together")
         order = torch.randperm(count, generator=torch.Generator().manual_seed(count)).tolist()
         channels = sorted(c for atom in order[: count // 2] for c in group.atoms[atom])
-        return self.compare(group.root, cut=channels, zeroed=channels)
+        return self.compare(group, cut=channels, zeroed=channels)
 
-    def compare(self, root: str, *, cut: Sequence[int], zeroed: Sequence[int]) -> CutVerdict:
+    def compare(
+        self, group: ChannelGroup, *, cut: Sequence[int], zeroed: Sequence[int]
+    ) -> CutVerdict:
         """Cut some channels of a copy, zero some of another, and run both."""
+
+        def zero_channels(module: "nn.Module") -> None:
+            zero(ChannelGraph(module, self._x).items(group, zeroed))
+
+        def cut_channels(module: "nn.Module") -> None:
+            ChannelGraph(module, self._x).cut(group, cut)
+
+        return self._judge(cut=cut_channels, zero=zero_channels)
+
+    def prove_block(self, name: str) -> CutVerdict:
+        """Remove a block from a copy, zero all of its parameters in another, and run both."""
+
+        def zero_block(module: "nn.Module") -> None:
+            for parameter in module.get_submodule(name).parameters():
+                parameter.zero_()
+
+        return self._judge(cut=lambda module: remove_block(module, name), zero=zero_block)
+
+    def _judge(
+        self, *, cut: "Callable[[nn.Module], None]", zero: "Callable[[nn.Module], None]"
+    ) -> CutVerdict:
         import torch
 
         cut_copy, zeroed_copy = copy.deepcopy(self._module), copy.deepcopy(self._module)
         with torch.no_grad():
             try:
-                zero(ChannelGraph(zeroed_copy, self._x).items(root, zeroed))
+                zero(zeroed_copy)
                 expected = outputs(zeroed_copy, self._x)
-                ChannelGraph(cut_copy, self._x).cut(root, cut)
+                cut(cut_copy)
                 found = outputs(cut_copy, self._x)
             # A wrong cut fails wherever the shapes happen to clash.
             except Exception as error:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.pruning.allocate import Candidate, LayerCost, allocate
+from edgekiln.compiler.pruning.allocate import CutCandidate, allocate
+from edgekiln.compiler.pruning.attention import head_groups
+from edgekiln.compiler.pruning.costs import Goal, PrunableNetwork
 from edgekiln.compiler.pruning.graph import ChannelGraph
 from edgekiln.compiler.pruning.groups import ChannelGroup
 from edgekiln.compiler.pruning.importance import Scores, channel_importance
@@ -19,11 +21,10 @@ from edgekiln.compiler.pruning.samples import (
     largest,
     outputs,
 )
-from edgekiln.models import cost
 from edgekiln.runtime.errors import ConfigError, MismatchError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,15 @@ class Survey:
     kept: tuple[str, ...]  # one line a group, for the report
 
 
-def survey(module: "nn.Module", samples: Samples, keep: Sequence[str] = ()) -> Survey:
+def survey(
+    module: "nn.Module", samples: Samples, keep: Sequence[str] = (), *, whole_heads: bool = False
+) -> Survey:
     """Prove every channel group of `module` but the output's and those `keep` names.
 
     Args:
         samples: (N, …) of each input, N ≥ 2, of the data that the network is for, preprocessed.
         keep: patterns of layer names, as in a shell; their outputs stay.
+        whole_heads: attention loses heads where that is proven; else all of its heads get narrower.
 
     Raises:
         ConfigError: a pattern matches no layer.
@@ -53,8 +57,13 @@ def survey(module: "nn.Module", samples: Samples, keep: Sequence[str] = ()) -> S
         f"layer {name} kept: its channels cannot be followed: {reason}"
         for name, reason in followed.lost.items()
     ]
+    if whole_heads:
+        heads = [group for group in head_groups(module) if not _is_kept(group, keep)]
+        proven = [group for group in heads if prover.prove(group).proven]
+    # Their channels are cut with their heads, and not alone.
+    of_heads = {name for group in proven for name in group.producers}
     for group in followed.groups:
-        if any(fnmatchcase(name, pattern) for name in group.producers for pattern in keep):
+        if _is_kept(group, keep) or not of_heads.isdisjoint(group.producers):
             continue
         verdict = prover.prove(group)
         if verdict.proven:
@@ -64,16 +73,20 @@ def survey(module: "nn.Module", samples: Samples, keep: Sequence[str] = ()) -> S
     return Survey(proven=tuple(proven), kept=(*kept, *_uncuttable(module)))
 
 
+def _is_kept(group: ChannelGroup, keep: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in group.producers for pattern in keep)
+
+
 def shrink(
     module: "nn.Module",
     samples: Samples,
     groups: Sequence[ChannelGroup],
     scores: Scores,
     *,
-    budget: int,
+    goals: Sequence[Goal],
     multiple: int,
 ) -> tuple[str, ...]:
-    """Cut channels of `groups` out of `module`, in place, until `budget` MACs are left.
+    """Cut channels of `groups` out of `module`, in place, until all `goals` are met.
 
     Args:
         samples: as for `survey`.
@@ -88,24 +101,16 @@ def shrink(
         MismatchError: the network with all cuts is not the one with all those channels zeroed.
     """
     importance = channel_importance(module, samples, groups, scores)
-    costs = cost.count(module, *first(samples, 1))
     candidates = [
-        Candidate.of(
-            group, importance[group.root].tolist(), _matmul_macs(module, samples, group, costs)
-        )
+        CutCandidate.of(group, importance[group.root].tolist())
         for group in groups
         if group.root in importance
     ]
-    layers = {
-        name: LayerCost.of(module.get_submodule(name), uses) for name, uses in costs.uses.items()
-    }
-    allocate(candidates, layers, macs=costs.macs, budget=budget, multiple=multiple)
-    before = copy.deepcopy(module)
-    graph = ChannelGraph(module, samples)
-    for candidate in candidates:
-        if candidate.cut:
-            graph.cut(candidate.group.root, sorted(candidate.cut))
-    _check_all_cuts(before, module, samples, candidates)
+    network = PrunableNetwork.of(module, samples, [candidate.group for candidate in candidates])
+    limits = [(goal.cost_of(network), goal.most) for goal in goals]
+    allocate(candidates, network.widths, limits, multiple=multiple)
+    cut = [(each.group, sorted(each.cut)) for each in candidates if each.cut]
+    cut_all(module, samples, cut)
     return tuple(
         f"group {group.root} kept: its channels cannot be ranked"
         for group in groups
@@ -113,36 +118,26 @@ def shrink(
     )
 
 
-def _matmul_macs(
-    module: "nn.Module", samples: Samples, group: ChannelGroup, costs: cost.ModuleCosts
-) -> float:
-    """What one channel costs in products of two activations, found by cutting half of them."""
+def cut_all(
+    module: "nn.Module", samples: Samples, cuts: Sequence[tuple[ChannelGroup, Sequence[int]]]
+) -> None:
+    """Cut these channels of these groups out of `module`, in place.
 
-    def between_activations(of: "nn.Module", counted: cost.ModuleCosts) -> int:
-        return counted.macs - sum(
-            uses * _weight(of.get_submodule(name)).numel() for name, uses in counted.uses.items()
-        )
-
-    before = between_activations(module, costs)
-    if before == 0:
-        return 0.0
-    trial = copy.deepcopy(module)
-    channels = [c for atom in group.atoms[: len(group.atoms) // 2] for c in atom]
-    ChannelGraph(trial, samples).cut(group.root, channels)
-    after = between_activations(trial, cost.count(trial, *first(samples, 1)))
-    return (before - after) / len(channels)
-
-
-def _weight(layer: "nn.Module") -> "Tensor":
-    """A parameter, or what a parametrization computes in its place."""
-    import torch
-
-    assert isinstance(layer.weight, torch.Tensor)
-    return layer.weight
+    Raises:
+        MismatchError: as `shrink`.
+    """
+    before = copy.deepcopy(module)
+    graph = ChannelGraph(module, samples)
+    for group, channels in cuts:
+        graph.cut(group, channels)
+    _check_all_cuts(before, module, samples, cuts)
 
 
 def _check_all_cuts(
-    before: "nn.Module", after: "nn.Module", samples: Samples, candidates: Sequence[Candidate]
+    before: "nn.Module",
+    after: "nn.Module",
+    samples: Samples,
+    cuts: Sequence[tuple[ChannelGroup, Sequence[int]]],
 ) -> None:
     """The groups were proven one by one; this is all of them at once, with the real weights."""
     import torch
@@ -150,9 +145,8 @@ def _check_all_cuts(
     x = in_float64(first(samples, 2))
     zeroed, cut = before.double().eval(), copy.deepcopy(after).double().eval()
     graph = ChannelGraph(zeroed, x)
-    for candidate in candidates:
-        if candidate.cut:
-            zero(graph.items(candidate.group.root, sorted(candidate.cut)))
+    for group, channels in cuts:
+        zero(graph.items(group, channels))
     with torch.no_grad():
         expected, found = outputs(zeroed, x), outputs(cut, x)
     difference = gap(found, expected)

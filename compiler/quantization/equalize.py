@@ -4,21 +4,28 @@ A network whose channels differ by orders of magnitude loses the small ones to t
 activation. ReLU lets a positive factor through, relu(s·x) = s·relu(x), so channel i of a layer can
 be divided by s_i and the next layer's weights for it multiplied by s_i. Nagel et al., Data-Free
 Quantization Through Weight Equalization and Bias Correction, 2019 (arXiv:1906.04721), section 4.1.
+LeakyRelu and PRelu let a factor through as ReLU does. A Clip from 0 to b does so in a channel that
+stays below b: there s_i is kept so large that it still does; a channel that reaches b keeps its
+size.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.quantization.channel_peaks import Peaks
 
 if TYPE_CHECKING:
     import onnx
 
 _SWEEPS = 20  # a change spreads by one layer a sweep; enough for it to settle
 _SETTLED = 1e-3  # largest relative change of a factor that is not worth another sweep
+_REACH = 0.9  # of a Clip's bound: a channel that comes nearer may be clipped on other samples
+_LINEAR_PIECES = ("LeakyRelu", "PRelu")  # two straight lines that meet in 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,22 +36,28 @@ class _Pair:
     bias: str  # of the first; "" when it has none
     second: str
     groups: int  # of the second
+    clips: Mapping[str, float] = field(default_factory=dict)  # between them: output → upper bound
 
 
-def equalize(model: "onnx.ModelProto") -> int:
-    """Balance every pair of convolutions or Gemms with nothing but ReLU and pooling between them.
+def equalize(model: "onnx.ModelProto", peaks: Peaks | None = None) -> int:
+    """Balance every pair of convolutions or Gemms with nothing between them but pooling and what
+    lets a factor through.
 
-    Left alone: pairs around a residual add, a concat or a Clip, and weights that two nodes share.
+    Left alone: pairs around a residual add or a concat, and weights that two nodes share.
 
     Args:
         model: rewritten in place.
+        peaks: the largest value in each channel of the tensors of `clipped`; pairs around others
+            are left alone, too.
 
     Returns:
         How many pairs there were.
     """
     import onnx
 
-    pairs = _pairs(model)
+    peaks = peaks or {}
+    pairs = [pair for pair in _pairs(model) if peaks.keys() >= pair.clips.keys()]
+    least = {pair.first: _least_factors(pair, peaks) for pair in pairs if pair.clips}
     arrays: dict[str, NDArray[np.generic]] = {
         weight.name: onnx.numpy_helper.to_array(weight).astype(np.float64)
         for weight in model.graph.initializer
@@ -52,7 +65,7 @@ def equalize(model: "onnx.ModelProto") -> int:
     }
     # A layer is the second of one pair and the first of the next, so one sweep settles neither.
     for _ in range(_SWEEPS):
-        changes = [_balance(pair, arrays) for pair in pairs]
+        changes = [_balance(pair, arrays, least) for pair in pairs]
         if max(changes, default=0.0) < _SETTLED:
             break
     touched = {name for pair in pairs for name in (pair.first, pair.bias, pair.second)}
@@ -63,8 +76,28 @@ def equalize(model: "onnx.ModelProto") -> int:
     return len(pairs)
 
 
-def _balance(pair: _Pair, arrays: dict[str, NDArray[np.generic]]) -> float:
-    """Make both ranges of each channel √(r₁ r₂). Returns the largest factor's distance from 1."""
+def clipped(model: "onnx.ModelProto") -> list[str]:
+    """The results of Clips between the layers of pairs: `equalize` wants to know their channels."""
+    return list(dict.fromkeys(name for pair in _pairs(model) for name in pair.clips))
+
+
+def _least_factors(pair: _Pair, peaks: Peaks) -> NDArray[np.float64]:
+    """What a channel may be divided by at least, so that it stays below the bound of each Clip; NaN
+    where it comes too near and keeps its size.
+    """
+    shares = [peaks[name] / (bound * _REACH) for name, bound in pair.clips.items()]
+    most: NDArray[np.float64] = np.max(shares, axis=0)
+    return np.where(most < 1.0, most, np.nan)
+
+
+def _balance(
+    pair: _Pair, arrays: dict[str, NDArray[np.generic]], least: dict[str, NDArray[np.float64]]
+) -> float:
+    """Make both ranges of each channel √(r₁ r₂). Returns the largest factor's distance from 1.
+
+    Args:
+        least: by the first layer's weights, what may be divided by; brought up to date.
+    """
     first, second = arrays[pair.first], arrays[pair.second]
     ours = np.abs(first).reshape(len(first), -1).max(axis=1)
     # (groups, OC / groups, C / groups, kernel): channel i of the first layer is one of the third
@@ -75,6 +108,10 @@ def _balance(pair: _Pair, arrays: dict[str, NDArray[np.generic]]) -> float:
     alive = (ours > 0) & (theirs > 0)
     factor = np.ones_like(ours)
     factor[alive] = np.sqrt(ours[alive] / theirs[alive])
+    if pair.first in least:
+        allowed = least[pair.first]
+        factor = np.where(np.isnan(allowed), 1.0, np.maximum(factor, allowed))
+        least[pair.first] = allowed / factor
     arrays[pair.first] = first / factor.reshape(-1, *[1] * (first.ndim - 1))
     if pair.bias:
         arrays[pair.bias] = arrays[pair.bias] / factor
@@ -90,18 +127,35 @@ def _pairs(model: "onnx.ModelProto") -> list[_Pair]:
             readers.setdefault(name, []).append(node)
     outputs = {value.name for value in model.graph.output}
     own = {w.name for w in model.graph.initializer if len(readers.get(w.name, [])) == 1}
+    numbers = _numbers(model)
     found = []
     for node in model.graph.node:
         if not _is_layer(node, own):
             continue
-        after = _next_layer(node, readers, outputs)
+        after, clips = _next_layer(node, readers, outputs, numbers)
         if after is not None and _is_layer(after, own):
             groups = next((a.i for a in after.attribute if a.name == "group"), 1)
             bias = node.input[2] if len(node.input) > 2 else ""
             found.append(
-                _Pair(first=node.input[1], bias=bias, second=after.input[1], groups=groups)
+                _Pair(
+                    first=node.input[1],
+                    bias=bias,
+                    second=after.input[1],
+                    groups=groups,
+                    clips=clips,
+                )
             )
     return found
+
+
+def _numbers(model: "onnx.ModelProto") -> dict[str, float]:
+    """The constants that are one number; NaN for those that are several."""
+    from onnx import numpy_helper
+
+    return {
+        weight.name: float("nan") if weight.dims else float(numpy_helper.to_array(weight))
+        for weight in model.graph.initializer
+    }
 
 
 def _is_layer(node: "onnx.NodeProto", own: set[str]) -> bool:
@@ -116,15 +170,39 @@ def _is_layer(node: "onnx.NodeProto", own: set[str]) -> bool:
 
 
 def _next_layer(
-    node: "onnx.NodeProto", readers: "dict[str, list[onnx.NodeProto]]", outputs: set[str]
-) -> "onnx.NodeProto | None":
-    """The node behind a chain of channel-wise, positively homogeneous operations."""
+    node: "onnx.NodeProto",
+    readers: "dict[str, list[onnx.NodeProto]]",
+    outputs: set[str],
+    numbers: Mapping[str, float],
+) -> "tuple[onnx.NodeProto | None, dict[str, float]]":
+    """The node behind a chain of channel-wise operations that let a positive factor through, and
+    the Clips among these: output → upper bound.
+    """
+    clips: dict[str, float] = {}
     while True:
         behind = readers.get(node.output[0], [])
         if len(behind) != 1 or node.output[0] in outputs:
-            return None
+            return None, clips
         flat = node.op_type == "GlobalAveragePool" and behind[0].op_type in ("Flatten", "Reshape")
-        row = operators.of(behind[0])
-        if not (flat or (row is not None and row.homogeneous)):
-            return behind[0] if behind[0].input[0] == node.output[0] else None
+        bound = _upper_bound(behind[0], numbers)
+        if bound is not None:
+            clips[behind[0].output[0]] = bound
+        elif not (flat or _lets_through(behind[0], numbers)):
+            reads = behind[0].input[0] == node.output[0]
+            return (behind[0] if reads else None), clips
         node = behind[0]
+
+
+def _lets_through(node: "onnx.NodeProto", numbers: Mapping[str, float]) -> bool:
+    """Whether f(s·x) = s·f(x) for every positive factor a channel."""
+    row = operators.of(node)
+    pieces = node.op_type in _LINEAR_PIECES and numbers.keys() >= set(node.input[1:])
+    return pieces or (row is not None and row.homogeneous)
+
+
+def _upper_bound(node: "onnx.NodeProto", numbers: Mapping[str, float]) -> float | None:
+    """The bound of a Clip from 0 to a positive number; None for all else."""
+    if node.op_type != "Clip" or len(node.input) != 3:
+        return None
+    low, high = (numbers.get(name) for name in node.input[1:])
+    return high if low == 0.0 and high is not None and high > 0.0 else None

@@ -1,5 +1,6 @@
 """Rewrites any float ONNX model into one that the quantizer understands."""
 
+import itertools
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,6 +58,8 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     _name_nodes(ready)
     # Before ONNX Runtime sees the model: not all of these are known to it.
     rewrites.mul_from_swish(ready)
+    # While the model's own operator set says how pixels are placed.
+    resize.in_products(ready, all_but_repeats=True)
     write_in_others(ready)
     try:
         ready = _simplify(_upgrade(ready))
@@ -83,7 +86,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _upgrade(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    (opset,) = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")] or [0]
+    (opset,) = {o.version for o in model.opset_import if o.domain in ("", "ai.onnx")} or {0}
     # What is written as a LayerNormalization wants a newer operator set, and stays float where the
     # model cannot be raised to it.
     if opset < LAYER_NORM_OPSET and _has(model, "InstanceNormalization"):
@@ -107,6 +110,8 @@ def _raised(model: "onnx.ModelProto", opset: int, wanted: int) -> "onnx.ModelPro
             f"opset {opset} cannot be raised to {wanted}: {reason}",
             hint=f"export the model with opset {wanted} or newer",
         ) from error
+    if opset < resize.WAYS_SINCE:
+        resize.say_the_old_way(raised)
     raised.ir_version = max(
         raised.ir_version, onnx.helper.find_min_ir_version_for(raised.opset_import)
     )
@@ -135,9 +140,13 @@ def _simplify(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _name_nodes(model: "onnx.ModelProto") -> None:
-    """ONNX Runtime and `exclude` know nodes by name; the tensor that a node makes is unique."""
+    """ONNX Runtime and `exclude` know nodes by name; the tensor that a node makes is unique, but
+    may be the name of another node.
+    """
     taken: set[str] = set()
     for node in model.graph.node:
         if not node.name or node.name in taken:
-            node.name = node.output[0]
+            numbered = (f"{node.output[0]}_{count}" for count in itertools.count(2))
+            names = itertools.chain([node.output[0]], numbered)
+            node.name = next(name for name in names if name not in taken)
         taken.add(node.name)

@@ -2,7 +2,7 @@
 and whether it keeps the contract every target relies on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -41,8 +41,15 @@ class Structure:
     violations: tuple[str, ...]
 
 
-def inspect(model: "onnx.ModelProto", exclude: Sequence[str] = ()) -> Structure:
-    """Sort every operation, and check scales, zero points, weights and biases."""
+def inspect(
+    model: "onnx.ModelProto", exclude: Sequence[str] = (), spared: Collection[str] = ()
+) -> Structure:
+    """Sort every operation, and check scales, zero points, weights and biases.
+
+    Args:
+        exclude: patterns of the names of nodes that the user leaves float.
+        spared: names of nodes that are float for the sake of accuracy.
+    """
     graph = _Graph(model)
     integer: list[str] = []
     floats: list[FloatNode] = []
@@ -57,6 +64,8 @@ def inspect(model: "onnx.ModelProto", exclude: Sequence[str] = ()) -> Structure:
             continue
         if any(fnmatchcase(node.name, pattern) for pattern in exclude):
             reason = "excluded"
+        if node.name in spared:
+            reason = "for the accuracy that max-drop demands"
         floats.append(FloatNode(name=node.name, op=node.op_type, reason=reason))
     return Structure(integer=tuple(integer), floats=tuple(floats), violations=tuple(violations))
 

@@ -183,6 +183,25 @@ def _quantizer_class() -> Any:  # as above
             if tensor_name not in self.keep_float:
                 super().quantize_activation_tensor(tensor_name)
 
+        def adjust_tensor_ranges(self) -> None:
+            """In front of a Relu or Clip a range is what that lets through; but not of what the
+            model gives besides.
+            """
+            ranges = self.tensors_range
+            given = [value.name for value in self.model.model.graph.output if value.name in ranges]
+            own = {name: ranges[name] for name in given}
+            super().adjust_tensor_ranges()
+            for name, span in own.items():
+                ranges[name] = span
+
+        def try_replacing_upstream_output(self, upstream: str, output: str) -> bool:
+            """Drop the Relu or Clip between these; the codes of `output` do what it did. A float
+            has no codes that could.
+            """
+            if output in self.keep_float:
+                return False
+            return bool(super().try_replacing_upstream_output(upstream, output))
+
     return Quantizer
 
 

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 PERFECT_DB = 200.0  # two equal outputs have no noise; the report needs a number
 LOST_DB = -PERFECT_DB  # nothing of the signal, or no signal: NaN, or zeros alone
+ANY_SIGNAL_DB = LOST_DB + 1.0  # the least ratio of outputs that are numbers
 
 
 class Sqnr:

@@ -3,131 +3,50 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.pipeline.curve import curves_of
 from edgekiln.compiler.pipeline.factory_code import file_sha256
-from edgekiln.compiler.pipeline.stage import Advance, Stage, StageContext
+from edgekiln.compiler.pipeline.stage import StageContext
+from edgekiln.compiler.stages.augmentation_options import Check
+from edgekiln.compiler.stages.teaching_options import TeachingStage
+from edgekiln.compiler.stages.training_options import FINE_RATE, FRESH_RATE, OTHER_RATES
+from edgekiln.compiler.stages.training_phases import TrainingPhase, own
 from edgekiln.compiler.stages.uses_data import used_data
-from edgekiln.compiler.stages.uses_module import (
-    data_of_module,
-    named_model,
-    used_factory,
-    used_functions,
-)
-from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from edgekiln.compiler.training.context import TrainingContext
-    from edgekiln.compiler.training.fit import FitOptions, FitResult
+    from edgekiln.compiler.training.options import FitOptions
+    from edgekiln.compiler.training.result import FitResult
+    from edgekiln.compiler.training.score import SplitScore
+    from edgekiln.models.data.dataset import Dataset
     from edgekiln.targets.profile import TargetProfile
 
-# From random weights a training must go far in few epochs. Trained ones are lost at that rate: Adam
-# moves each weight by about the rate in every step, whatever its gradient.
-_RATE, _FINE_RATE = 4e-3, 2e-4
 _TRAINS = ("distill", "prune")  # stages that leave trained weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillStage(Stage):
+class DistillStage(TeachingStage):
     """Train the module on the data; with a teacher, on what that answers as well."""
 
     name: ClassVar[str] = "distill"
-    takes: ClassVar[tuple[Kind, ...]] = ("module",)
-    gives: ClassVar[Kind] = "module"
-    suffix: ClassVar[str] = ".pt"
-    tools: ClassVar[tuple[str, ...]] = ("torch", "numpy")
 
     epochs: int = field(
         default=16, metadata={"help": "Pass this many times over the training samples."}
     )
-    batch_size: int = field(
-        default=32, metadata={"help": "Take this many samples a step, on each process."}
-    )
-    optimizer: Literal["adamw", "sgd"] = field(
-        default="adamw", metadata={"help": "Step by AdamW, or by SGD with Nesterov momentum."}
+    phase: tuple[TrainingPhase, ...] = field(
+        default=(),
+        metadata={
+            "help": "Train in phases in place of --epochs, each epochs=N,KEY=VALUE,…: resolution, "
+            "learning-rate, shift, cutout, mixup, cutmix, augment-ops, augment-strength."
+        },
     )
     learning_rate: float | None = field(
         default=None,
         metadata={
-            "help": f"Let the learning rate rise to this (default: {_RATE:g}; "
-            f"{_FINE_RATE:g} where the weights are trained)."
-        },
-    )
-    weight_decay: float = field(
-        default=1e-2,
-        metadata={
-            "help": "Let weights decay by this part times the learning rate a step; biases and "
-            "norms do not."
-        },
-    )
-    warmup_epochs: float = field(
-        default=1.0,
-        metadata={
-            "help": "Let the learning rate rise for this many epochs; then it falls by a cosine."
-        },
-    )
-    ema: float = field(
-        default=0.98,
-        metadata={
-            "help": "Average the weights over steps with this decay, below 1; 0 takes the last "
-            "ones."
-        },
-    )
-    label_smoothing: float = field(
-        default=0.0,
-        metadata={"help": "Spread this part of a label, from 0 to below 1, over all classes."},
-    )
-    patience: int = field(
-        default=0, metadata={"help": "Stop after this many epochs without gain; 0 never does."}
-    )
-    shift: int = field(
-        default=2, metadata={"help": "Shift training images by up to this many pixels."}
-    )
-    flip: bool = field(default=False, metadata={"help": "Mirror training images left to right."})
-    augment: str = field(
-        default="",
-        metadata={
-            "help": "Change each training batch by this function, package.module:function, of a "
-            "batch and a random generator (default: none)."
-        },
-    )
-    training_step: str = field(
-        default="",
-        metadata={
-            "help": "Take the loss from this function, package.module:function, of the model and a "
-            "batch (default: the task's)."
-        },
-    )
-    precision: Literal["float32", "bf16", "auto"] = field(
-        default="float32",
-        metadata={
-            "help": "Train in these numbers; auto times both, and may choose differently elsewhere."
-        },
-    )
-    teacher: str = field(
-        default="",
-        metadata={
-            "help": "Learn from this teacher, a zoo name, package.module:factory or .pt "
-            "file (default: from labels alone)."
-        },
-    )
-    teacher_epochs: int = field(
-        default=20, metadata={"help": "Train a teacher from the zoo for this many epochs first."}
-    )
-    alpha: float = field(
-        default=0.7,
-        metadata={
-            "help": "Weigh the teacher's loss by this, from 0 to 1; the labels' gets the rest."
-        },
-    )
-    temperature: float = field(
-        default=4.0,
-        metadata={
-            "help": "Divide the teacher's and the student's logits by this, which softens their "
-            "probabilities."
+            "help": f"Let the learning rate rise to this (default: {FRESH_RATE:g}; "
+            f"{FINE_RATE:g} where the weights are trained; {OTHER_RATES})."
         },
     )
     init: str = field(
@@ -137,59 +56,47 @@ class DistillStage(Stage):
             "module's own)."
         },
     )
-    data: str = field(
+
+    add_data: str = field(
         default="",
-        metadata={"help": "Train on this data set, a name or a path (default: the model's own)."},
+        metadata={
+            "help": "Learn this data set, too, which the module does not know yet, without "
+            "forgetting its own (default: none)."
+        },
     )
-    seed: int = field(
-        default=0, metadata={"help": "Draw the splits, the order and the noise by this seed."}
+    rehearsal: float = field(
+        default=0.3,
+        metadata={
+            "help": "See this part of the module's own samples again, from 0 to 1, with add-data."
+        },
     )
+
+    def checks(self) -> tuple[Check, ...]:
+        return (
+            *super().checks(),
+            ("epochs", self.epochs >= 1, "train for at least one epoch"),
+            ("rehearsal", 0 <= self.rehearsal <= 1, "give a part of the samples, from 0 to 1"),
+        )
 
     def __post_init__(self) -> None:
-        for name, valid, hint in (
-            ("epochs", self.epochs >= 1, "train for at least one epoch"),
-            ("batch_size", self.batch_size >= 2, "batch norm needs two samples or more"),
-            (
-                "learning_rate",
-                self.learning_rate is None or self.learning_rate > 0,
-                "give a positive number",
-            ),
-            ("weight_decay", self.weight_decay >= 0, "give 0 or more"),
-            ("warmup_epochs", self.warmup_epochs >= 0, "give 0 or more"),
-            ("ema", 0 <= self.ema < 1, "give 0 (none) or a number below 1, such as 0.99"),
-            ("label_smoothing", 0 <= self.label_smoothing < 1, "give a number from 0 to below 1"),
-            ("patience", self.patience >= 0, "give 0 (never) or more"),
-            ("shift", self.shift >= 0, "give 0 or more pixels"),
-            ("teacher_epochs", self.teacher_epochs >= 0, "give 0 or more"),
-            ("alpha", 0 <= self.alpha <= 1, "give a number from 0 to 1"),
-            ("temperature", self.temperature > 0, "give a positive number, such as 4"),
-        ):
-            if not valid:
-                value = getattr(self, name)
-                raise ConfigError(f"distill: {name.replace('_', '-')} = {value}", hint=hint)
-        if self.teacher and self.training_step:
-            raise ConfigError(
-                "distill: a teacher and a training-step of your own",
-                hint="a step gets the model and a batch: let it ask the teacher itself",
-            )
+        super().__post_init__()
+        for number, phase in enumerate(self.phase, start=1):
+            phase.check(f"distill: phase {number}")
+            self._in(phase)
 
-    def settled(self, src: Artifact | None) -> Self:
-        return replace(self, data=self.data or data_of_module(src))
-
-    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:
         return {
-            **used_data(self.data, self.seed),
-            **used_factory(src),
-            "teacher": named_model(self.teacher),
+            **super().uses(src, target),
             "init": file_sha256(self.init),
-            **used_functions(augment=self.augment, training_step=self.training_step),
+            **{f"added_{name}": it for name, it in used_data(self.add_data, self.seed).items()},
         }
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        from edgekiln.compiler.stages.faculty import hired
         from edgekiln.compiler.training.context import open_context
+        from edgekiln.compiler.training.first_weights import initialize_by_samples
         from edgekiln.compiler.training.fit import fit
-        from edgekiln.compiler.training.loss import Objective
-        from edgekiln.compiler.training.step import training_step
+        from edgekiln.compiler.training.rehearsal import open_added, rehearsed
         from edgekiln.compiler.training.transfer import load_matching_weights
         from edgekiln.models.artifact import save_module
 
@@ -198,37 +105,88 @@ class DistillStage(Stage):
             ctx.notes.extend(load_matching_weights(context.module, Path(self.init)))
         # By the file's own history: a training that goes on from trained weights takes small steps.
         trained = bool(self.init) or any(stage in context.meta.history for stage in _TRAINS)
-        teacher = self._teacher(context, ctx) if self.teacher else None
-        objective = Objective(
-            task=context.data.task,
-            alpha=self.alpha,
-            temperature=self.temperature,
-            label_smoothing=self.label_smoothing,
-            step=training_step(self.training_step),
-        )
+        if not trained:
+            initialize_by_samples(context.module, context.data)
+        added = open_added(context, self.add_data, self.seed) if self.add_data else None
+        known = self._scores(context, added)
+        data = context.data
+        if added:
+            data = rehearsed(data, added, share=self.rehearsal, seed=self.seed)
+        former = context.module if trained else None
+        faculty = hired(self, replace(context, data=data), ctx, former=former)
         result = fit(
             context.module,
-            context.data,
-            objective,
-            self._options(_FINE_RATE if trained else _RATE),
+            data,
+            self.objective(context.data.task),
+            self._options(FINE_RATE if trained else FRESH_RATE),
             # A stage that was killed goes on from there, for the scratch directory is its key's.
             checkpoint_path=ctx.scratch / "student.ckpt",
-            teacher=teacher,
+            teaching=faculty.teaching,
             advance=ctx.advance,
             on_epoch=ctx.on_epoch,
             logs=ctx.logs / "student" if ctx.logs else None,
         )
+        ctx.curves.append(curves_of("student", result.history, faculty.marks))
         ctx.notes.extend(self._remarks(result, trained=trained))
         metrics = {
             "epochs": result.epochs,
             "best_epoch": result.best_epoch,
             **(result.start.metrics("val", "_before") if trained else {}),
+            **faculty.metrics,
             **result.score.metrics("val"),
         }
+        for what, after in self._scores(context, added).items():
+            metrics |= known[what].metrics(what, "_before") | after.metrics(what)
+            whose = context.meta.data if what == "val" else self.add_data
+            ctx.notes.append(f"{whose}: val {known[what]} before, {after} after")
         # It travels with the weights, so that a later stage knows that they are trained.
         history = {**context.meta.history, "distill": metrics}
         save_module(dst, context.module, replace(context.meta, history=history))
         return metrics
+
+    def _scores(
+        self, context: "TrainingContext", added: "Dataset | None"
+    ) -> "Mapping[str, SplitScore]":
+        """How good the module is on its own data and on what was added; {}: nothing was."""
+        from edgekiln.compiler.training.assess import validation_score
+
+        if added is None:
+            return {}
+        data = {"val": context, "added_val": replace(context, data=added)}
+        return {
+            what: validation_score(context.module, each, self.batch_size)
+            for what, each in data.items()
+        }
+
+    def _in(self, phase: TrainingPhase) -> Self:
+        """The stage with what a phase says otherwise. Raises ConfigError: that is out of range."""
+        return replace(
+            self,
+            phase=(),
+            shift=own(phase.shift, self.shift),
+            augment_ops=own(phase.augment_ops, self.augment_ops),
+            augment_strength=own(phase.augment_strength, self.augment_strength),
+            cutout=own(phase.cutout, self.cutout),
+            mixup=own(phase.mixup, self.mixup),
+            cutmix=own(phase.cutmix, self.cutmix),
+        )
+
+    def _options(self, default_rate: float) -> "FitOptions":
+        from edgekiln.compiler.training.options import FitPhase
+
+        options = self.fit_options(epochs=self.epochs, default_rate=default_rate, seed=self.seed)
+        if not self.phase:
+            return options
+        phases = tuple(
+            FitPhase(
+                epochs=phase.epochs,
+                augment=self._in(phase).augmentation(),
+                resolution=phase.resolution,
+                learning_rate=phase.learning_rate,
+            )
+            for phase in self.phase
+        )
+        return replace(options, phases=phases, epochs=sum(phase.epochs for phase in phases))
 
     def _remarks(self, result: "FitResult", *, trained: bool) -> list[str]:
         """What the user should know about how training went."""
@@ -240,56 +198,6 @@ class DistillStage(Stage):
                 f"training made it worse: the weights it began with, val {result.start}, are kept; "
                 "lower --learning-rate"
             )
-        elif trained:
+        elif trained and not self.add_data:
             remarks.append(f"val {result.start} before, {result.score} after")
         return remarks
-
-    def _options(self, default_rate: float) -> "FitOptions":
-        from edgekiln.compiler.training.batches import Augment
-        from edgekiln.compiler.training.fit import FitOptions
-        from edgekiln.compiler.training.step import own_change
-
-        return FitOptions(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            optimizer=self.optimizer,
-            # 0 is refused above, so "or" means None.
-            learning_rate=self.learning_rate or default_rate,
-            weight_decay=self.weight_decay,
-            warmup_epochs=self.warmup_epochs,
-            ema=self.ema,
-            patience=self.patience,
-            augment=Augment(shift=self.shift, flip=self.flip, own=own_change(self.augment)),
-            precision=self.precision,
-            seed=self.seed,
-        )
-
-    def _teacher(self, student: "TrainingContext", ctx: StageContext) -> "nn.Module":
-        """Load the teacher; one from the zoo knows nothing and is trained first."""
-        from edgekiln.compiler.training import teacher as teachers
-        from edgekiln.compiler.training.fit import fit
-        from edgekiln.compiler.training.loss import Objective
-
-        # A file holds trained weights already.
-        if Path(self.teacher).suffix == ".pt":
-            return teachers.from_artifact(Path(self.teacher), student, ctx.allow)
-        module = teachers.from_name(self.teacher, student, ctx.scratch, self.seed)
-        # A function of the user's may load weights that are trained; one of the zoo never does.
-        if ":" in self.teacher or self.teacher_epochs == 0:
-            return module
-        result = fit(
-            module,
-            student.data,
-            # From labels alone: nobody teaches the teacher.
-            Objective(task=student.data.task, label_smoothing=self.label_smoothing),
-            replace(self._options(_RATE), epochs=self.teacher_epochs),
-            checkpoint_path=ctx.scratch / "teacher.ckpt",
-            advance=_named("teacher", ctx.advance),
-            logs=ctx.logs / "teacher" if ctx.logs else None,
-        )
-        ctx.notes.append(f"teacher {self.teacher}: val {result.score}")
-        return module
-
-
-def _named(who: str, advance: Advance) -> Advance:
-    return lambda done, total, text: advance(done, total, f"{who} {text}")

@@ -1,42 +1,45 @@
 """Quantize: a float ONNX model becomes the one int8 model of all targets."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
-from edgekiln.compiler.pipeline.stage import Stage, StageContext
-from edgekiln.compiler.quantization.entropy import entropy_range
-from edgekiln.compiler.quantization.mse import mse_range
-from edgekiln.compiler.quantization.percentile import percentile_range
-from edgekiln.compiler.quantization.ranges import Histogram, Observer, Range
-from edgekiln.compiler.quantization.sqnr import LOST_DB
+from edgekiln.compiler.pipeline.stage import StageContext
+from edgekiln.compiler.quantization.sqnr import ANY_SIGNAL_DB, LOST_DB
+from edgekiln.compiler.stages.max_drop import climbed, drops_of
+from edgekiln.compiler.stages.quantized_training import QuantizedTraining
 from edgekiln.compiler.stages.uses_data import data_of_onnx, used_data
 from edgekiln.runtime.errors import AccuracyError, ConfigError, UnsupportedError
 
 if TYPE_CHECKING:
     import onnx
 
-    from edgekiln.compiler.onnx_model.feed import Feed, PartName
+    from edgekiln.compiler.onnx_model.feed import Feed
+    from edgekiln.compiler.quantization.calibration import Calibration
+    from edgekiln.compiler.quantization.corrections import Workbench
+    from edgekiln.compiler.quantization.judge import Judge
+    from edgekiln.compiler.quantization.ladder_record import Ladder
     from edgekiln.compiler.quantization.qcheck import Structure
+    from edgekiln.compiler.quantization.scheme import Scheme
     from edgekiln.targets.profile import TargetProfile
 
-_SQNR_SAMPLES, _SQNR_BATCH = 512, 32
-_LEAST_CALIBRATION = 32  # samples; see `_calibration`
+# Samples of the validation split: of the SQNR, of what a task loses, and for every layer alone.
+_SQNR_SAMPLES, _VALIDATION_SAMPLES, _PROBE_SAMPLES = 512, 4096, 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizeStage(Stage):
+class QuantizeStage(QuantizedTraining):
     """Static int8 quantization: ranges from calibration data, QDQ around every operation."""
 
     name: ClassVar[str] = "quantize"
     takes: ClassVar[tuple[Kind, ...]] = ("onnx",)
     gives: ClassVar[Kind] = "onnx-int8"
     suffix: ClassVar[str] = ".int8.onnx"
-    tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
+    tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy", "torch")
 
     calibration: Literal["minmax", "percentile", "entropy", "mse"] = field(
         default="minmax", metadata={"help": "Choose the ranges of activations by this method."}
@@ -74,6 +77,14 @@ class QuantizeStage(Stage):
             "help": f"Refuse a result whose SQNR is below this many dB; {LOST_DB:.0f} takes any."
         },
     )
+    max_drop: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Let the int8 model lose at most this many percentage points of the task's "
+            "metric on the validation samples, or percent where it is no share, and do what it "
+            "takes: corrections, learned rounding, layers in float; [NAME=]PP, again for more.",
+        },
+    )
     data: str = field(
         default="",
         metadata={
@@ -82,9 +93,16 @@ class QuantizeStage(Stage):
             "also": "calibrate",
         },
     )
-    seed: int = field(default=0, metadata={"help": "Split the data set by this seed."})
+    validation: str = field(
+        default="",
+        metadata={
+            "help": "Judge what is lost, for max-drop, on the validation split of this data set "
+            "(default: data)."
+        },
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 50.0 < self.percentile <= 100.0:
             raise ConfigError(
                 f"quantize: percentile = {self.percentile}", hint="take one above 50, up to 100"
@@ -94,16 +112,22 @@ class QuantizeStage(Stage):
                 f"quantize: samples = {self.samples}, batch = {self.batch}",
                 hint="samples is 0 (all) or more, batch at least 1",
             )
+        drops_of(self.max_drop)
 
     def settled(self, src: Artifact | None) -> Self:
         return replace(self, data=self.data or data_of_onnx(src))
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
-        return used_data(self.data, self.seed)
+        used = used_data(self.data, self.seed)
+        judged = used_data(self.validation, self.seed) if self.max_drop else {}
+        return {**used, **{f"validation-{key}": value for key, value in judged.items()}}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.onnx_model.feed import feed_for
         from edgekiln.compiler.quantization import qcheck
+        from edgekiln.compiler.quantization.corrections import Workbench
+        from edgekiln.compiler.quantization.judge import Judge
+        from edgekiln.compiler.quantization.ladder_record import write_ladder
         from edgekiln.compiler.quantization.prepare import prepare
 
         model = prepare(src.read(io.load_model))
@@ -113,110 +137,84 @@ class QuantizeStage(Stage):
         ctx.notes.extend(feed.notes)
         # Before quantization, which takes it over: the int8 model says how its input is made.
         io.write_meta(model, _completed(meta, feed, self.data))
-        quantized, sqnr_db = self._integer(model, feed, ctx)
-        # Only where the SQNR is low, for balancing takes a second calibration.
-        if self.equalize_below and sqnr_db < self.equalize_below:
-            quantized, sqnr_db = self._equalized(model, (quantized, sqnr_db), feed, ctx)
-        structure = qcheck.inspect(quantized, self.exclude)
+        bench = Workbench(calibration=self._calibration(feed, ctx), seed=self.seed)
+        judge = Judge(model, feed, samples=_SQNR_SAMPLES, scored=False)
+        scheme, quantized, sqnr_db = self._plain(model, bench, judge, ctx)
+        ladder: Ladder | None = None
+        spared: frozenset[str] = frozenset()
+        if self.max_drop:
+            spec = self.validation or self.data
+            found, ladder, notes = climbed(model, scheme, bench, spec, drops_of(self.max_drop))
+            ctx.notes.extend(notes)
+            scheme, quantized = found.scheme, found.quantized
+            spared = scheme.floats
+            sqnr_db = judge.verdict(quantized).sqnr_db
+        structure = qcheck.inspect(quantized, self.exclude, spared)
         if not structure.integer:
             raise _nothing_to_quantize(structure)
+        trained: Mapping[str, float] = {}
+        least_db = self.accept_sqnr
+        if self.qat_epochs:
+            result = self.trained(quantized, scheme.model, feed, ctx)
+            quantized, trained = result.model, result.metrics
+            sqnr_db = judge.verdict(quantized).sqnr_db
+            # What learned from labels was chosen by them, and may differ from the float model.
+            least_db = ANY_SIGNAL_DB if result.learned_from_labels else least_db
         # Written so that NaN, which is above nothing, is refused.
-        if not sqnr_db >= self.accept_sqnr:
-            raise _signal_lost(sqnr_db, self.accept_sqnr)
+        if not sqnr_db >= least_db:
+            raise _signal_lost(sqnr_db, least_db)
         ctx.notes.extend(_notes(structure))
+        if ladder is not None:
+            write_ladder(quantized, ladder)
         io.save_model(quantized, dst)
         return {
             "sqnr_db": sqnr_db,
             "quantized_ops": len(structure.integer),
             "float_ops": len(structure.floats),
             "file_bytes": dst.stat().st_size,
+            **trained,
         }
 
-    def _integer(
-        self, model: "onnx.ModelProto", feed: "Feed", ctx: StageContext
-    ) -> "tuple[onnx.ModelProto, float]":
-        """Calibrate and quantize: the int8 model and its logits' SQNR in dB."""
+    def _plain(
+        self, model: "onnx.ModelProto", bench: "Workbench", judge: "Judge", ctx: StageContext
+    ) -> "tuple[Scheme, onnx.ModelProto, float]":
+        """Calibrate and quantize; channels are balanced where the SQNR is low, for that takes a
+        second calibration.
+        """
         from edgekiln.compiler.quantization import qdq
-        from edgekiln.compiler.quantization.joint import joint_ranges
+        from edgekiln.compiler.quantization.corrections import equalized
+        from edgekiln.compiler.quantization.scheme import Scheme, observed_tensors
 
         nodes = qdq.quantized_nodes(model, self.exclude)
-        weights = [weight.name for weight in model.graph.initializer]
-        observer = Observer(model, qdq.observed_tensors(nodes, weights), batch=self.batch)
-        ranges = joint_ranges(model, nodes, self._ranges(observer, feed, ctx))
-        quantized = qdq.quantize(model, nodes, ranges)
-        return quantized, _sqnr_db(model, quantized, feed)
-
-    def _equalized(
-        self,
-        model: "onnx.ModelProto",
-        before: "tuple[onnx.ModelProto, float]",
-        feed: "Feed",
-        ctx: StageContext,
-    ) -> "tuple[onnx.ModelProto, float]":
-        """The better of `before` and what comes out after balancing the float model's channels."""
-        import onnx
-
-        from edgekiln.compiler.quantization.equalize import equalize
-
-        balanced = onnx.ModelProto()
-        balanced.CopyFrom(model)
-        pairs = equalize(balanced)
-        if not pairs:
-            return before
-        after = self._integer(balanced, feed, ctx)
-        better = after[1] > before[1]
+        ranges = bench.calibration.ranges(model, observed_tensors(model, nodes))
+        scheme = Scheme(model=model, ranges=ranges, exclude=self.exclude)
+        quantized = scheme.quantized()
+        sqnr_db = judge.verdict(quantized).sqnr_db
+        if not (self.equalize_below and sqnr_db < self.equalize_below):
+            return scheme, quantized, sqnr_db
+        balanced = equalized(scheme, bench)
+        if balanced is scheme:
+            return scheme, quantized, sqnr_db
+        tried = balanced.quantized()
+        after_db = judge.verdict(tried).sqnr_db
+        better = after_db > sqnr_db
         ctx.notes.append(
-            f"equalizing {pairs} pairs of layers: SQNR {before[1]:.1f} → {after[1]:.1f} dB, "
+            f"equalizing layers: SQNR {sqnr_db:.1f} → {after_db:.1f} dB, "
             f"{'kept' if better else 'undone'}"
         )
-        return after if better else before
+        return (balanced, tried, after_db) if better else (scheme, quantized, sqnr_db)
 
-    def _ranges(self, observer: Observer, feed: "Feed", ctx: StageContext) -> dict[str, Range]:
-        parts = _calibration(feed, self.samples)
-        # A histogram needs the range first, so that all other methods walk over the samples twice.
-        passes = 1 if self.calibration == "minmax" else 2
-        total = sum(count for _, count in parts) * passes
-        seen = 0
+    def _calibration(self, feed: "Feed", ctx: StageContext) -> "Calibration":
+        from edgekiln.compiler.quantization.calibration import Calibration
 
-        def batches(size: int) -> Iterator[model_inputs.Inputs]:
-            nonlocal seen
-            for part, count in parts:
-                for x in feed.batches(part, batch=size, samples=count):
-                    yield x
-                    seen += feed.takes.samples_in(x)
-                    ctx.advance(min(seen, total), total, f"calibrating ({self.calibration})")
-
-        ranges = observer.ranges(batches)
-        if self.calibration == "minmax":
-            return ranges
-        histograms = observer.histograms(batches, ranges)
-        return {name: self._estimate(histogram) for name, histogram in histograms.items()}
-
-    def _estimate(self, histogram: Histogram) -> Range:
-        match self.calibration:
-            case "percentile":
-                return percentile_range(histogram, self.percentile)
-            case "entropy":
-                return entropy_range(histogram)
-            case "mse":
-                return mse_range(histogram)
-            case "minmax":
-                return histogram.low, histogram.high
-
-
-def _calibration(feed: "Feed", samples: int) -> "list[tuple[PartName, int]]":
-    """Where the calibration samples come from, and how many.
-
-    A range that a handful of samples gave cuts off what all others have: a small data set's
-    calibration split is filled up from the training split.
-    """
-    calib, train = feed.count("calib"), feed.count("train")
-    wanted = min(samples or calib, calib)
-    # Filled up to what was asked for, but no further than to what is enough for a range.
-    more = min(train, (samples or _LEAST_CALIBRATION) - wanted, _LEAST_CALIBRATION - wanted)
-    # Never from the test split, on which the result is judged.
-    parts: list[tuple[PartName, int]] = [("calib", wanted)]
-    return [*parts, ("train", more)] if more > 0 else parts
+        return Calibration(
+            feed=feed,
+            samples=self.samples,
+            batch=self.batch,
+            method=self.calibration,
+            percentile=self.percentile,
+            advance=ctx.advance,
+        )
 
 
 def _completed(meta: io.Meta, feed: "Feed", data: str) -> io.Meta:
@@ -257,24 +255,3 @@ def _signal_lost(sqnr_db: float, least: float) -> AccuracyError:
         hint="try --calibration percentile or mse, --exclude the operations that lose most, or "
         f"take it as it is: --accept-sqnr {math.floor(sqnr_db)}",
     )
-
-
-def _sqnr_db(real: "onnx.ModelProto", quantized: "onnx.ModelProto", feed: "Feed") -> float:
-    """The SQNR of the logits on validation samples: the test split is for the last word only."""
-    from edgekiln.compiler.onnx_model.stream_session import open_session
-    from edgekiln.compiler.quantization.qdq import logits
-    from edgekiln.compiler.quantization.ranges import whole_batches, with_outputs
-    from edgekiln.compiler.quantization.sqnr import Sqnr
-
-    compared = logits(real)
-    # The reference may be optimized; what is measured must round where the model says.
-    reference = open_session(with_outputs(real, compared), optimize=True)
-    candidate = open_session(with_outputs(quantized, compared), optimize=False)
-    sqnr = Sqnr()
-    # A model of a fixed batch takes whole ones alone: the rest of the samples is left out.
-    takes = feed.takes
-    batches = feed.batches("val", batch=takes.at_once(_SQNR_BATCH), samples=_SQNR_SAMPLES)
-    for x in whole_batches(batches, takes):
-        for exact, rounded in zip(reference(x, compared), candidate(x, compared), strict=True):
-            sqnr.add(exact, rounded)
-    return sqnr.db

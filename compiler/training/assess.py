@@ -4,7 +4,8 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.training.batches import Batch, Batches
+from edgekiln.compiler.training.batch import Batch
+from edgekiln.compiler.training.batches import Batches
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.compiler.training.score import SplitScore, score
 from edgekiln.models.module_ends import named_outputs

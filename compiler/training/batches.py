@@ -1,97 +1,25 @@
 """Batches of a split; order and augmentation are functions of the seed and the epoch."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.training.augment import Augment, blended, is_images
+from edgekiln.compiler.training.batch import Batch
+from edgekiln.compiler.training.pixels import can_normalize, mean_pixel, normalized, resized
 from edgekiln.compiler.training.reproducible import derived_seed
 from edgekiln.models.data.dataset import ready
-from edgekiln.models.tasks.motion import Motion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import torch
     from torch import Generator, Tensor
 
     from edgekiln.models.data.dataset import Split
     from edgekiln.models.tasks.heads import Head
     from edgekiln.runtime.manifest import Preprocessing
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Batch:
-    """N samples as a model takes them, and what it should answer.
-
-    Args:
-        inputs: (N, …) by name, in the order of `forward`; "" is the name of the only one.
-        targets: (N, …) by the name of the head; "" is the name of the only one.
-    """
-
-    inputs: "Mapping[str, Tensor]"
-    targets: "Mapping[str, Tensor]"
-
-    @property
-    def x(self) -> "Tensor":
-        """The first input."""
-        return next(iter(self.inputs.values()))
-
-    @property
-    def y(self) -> "Tensor":
-        """The first target."""
-        return next(iter(self.targets.values()))
-
-    @property
-    def arguments(self) -> "tuple[Tensor, ...]":
-        """The inputs as `forward` takes them."""
-        return tuple(self.inputs.values())
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def to(self, device: "torch.device") -> "Batch":
-        """The batch on another device."""
-        return Batch(
-            inputs={name: tensor.to(device) for name, tensor in self.inputs.items()},
-            targets={name: tensor.to(device) for name, tensor in self.targets.items()},
-        )
-
-
-# A user's own changes of training batches: a batch as a model takes it, and what random numbers are
-# to be drawn from.
-Change = Callable[[Batch, "Generator"], Batch]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Augment:
-    """Random changes of training images; samples of floats are left alone."""
-
-    shift: int = 0  # pixels, at most, up, down, left or right; zeros move in
-    flip: bool = False  # left-right, every other image; wrong for digits and text
-    own: Change | None = None  # called last
-
-    def __call__(self, images: "Tensor", seed: int) -> "Tensor":
-        """Images (N, H, W, C), each shifted and flipped by its own draw."""
-        motion = self.motion(images, seed)
-        return images if motion is None else motion.apply(images)
-
-    def motion(self, images: "Tensor", seed: int) -> Motion | None:
-        """How each of these images is moved; None: they are no images, or none is."""
-        import torch
-
-        if images.dtype != torch.uint8 or images.ndim != 4 or not (self.shift or self.flip):
-            return None
-        draw = torch.Generator().manual_seed(seed)
-        down = right = mirrored = None
-        if self.shift:
-            drawn = torch.randint(0, 2 * self.shift + 1, (2, len(images)), generator=draw)
-            down, right = self.shift - drawn
-        if self.flip:
-            mirrored = torch.rand(len(images), generator=draw) < 0.5
-        height, width = images.shape[1:3]
-        return Motion(down=down, right=right, mirrored=mirrored, height=height, width=width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +35,9 @@ class Batches:
     batch_size: int
     heads: "Sequence[Head]" = ()
     seed: int = 0
-    augment: Augment = Augment()
+    augment: Augment = field(default_factory=Augment)
+    resolution: int = 0  # pixels of both sides of training images; 0: as they are
+    channels_last: bool = False  # the memory format of images (N, C, H, W)
     rank: int = 0
     size: int = 1
 
@@ -126,7 +56,9 @@ class Batches:
         for number in range(len(self)):
             chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
             seed = derived_seed(self.seed, epoch, number, self.rank)
-            batch = self._prepared(self._moved(self._take(chosen), seed))
+            draw = torch.Generator().manual_seed(seed)
+            mirrored = self._turns[chosen] ^ bool(epoch % 2) if self.augment.alternate else None
+            batch = self._changed(self._moved(self._take(chosen), draw, mirrored), draw)
             if self.augment.own is not None:
                 batch = self.augment.own(batch, torch.Generator().manual_seed(seed))
             yield batch
@@ -142,6 +74,16 @@ class Batches:
     def _share(self) -> int:
         return -(-len(self.split) // self.size)
 
+    @cached_property
+    def _turns(self) -> "Tensor":
+        """(samples,) whether an image is flipped in the first epoch, and then in every other one;
+        drawn once, the same on every rank.
+        """
+        import torch
+
+        draw = torch.Generator().manual_seed(derived_seed(self.seed))
+        return torch.rand(len(self.split), generator=draw) < 0.5
+
     def _take(self, chosen: "Tensor") -> Batch:
         import torch
 
@@ -151,8 +93,8 @@ class Batches:
             targets={name: torch.from_numpy(array) for name, array in taken.targets.items()},
         )
 
-    def _moved(self, batch: Batch, seed: int) -> Batch:
-        motion = self.augment.motion(batch.x, seed)
+    def _moved(self, batch: Batch, draw: "Generator", mirrored: "Tensor | None") -> Batch:
+        motion = self.augment.motion(batch.x, draw, mirrored)
         if motion is None:
             return batch
         targets = dict(batch.targets)
@@ -161,12 +103,29 @@ class Batches:
             if moved is None:
                 return batch
             targets[head.name] = moved
-        first = next(iter(batch.inputs))
-        return Batch(inputs={**batch.inputs, first: motion.apply(batch.x)}, targets=targets)
+        return replace(batch.with_first(motion.apply(batch.x)), targets=targets)
+
+    def _changed(self, batch: Batch, draw: "Generator") -> Batch:
+        """The batch prepared, its images changed before and its numbers blended after that."""
+        if not is_images(batch.x):
+            later = self.augment.later_blend(len(batch), draw)
+            prepared = self._prepared(batch)
+            return replace(prepared.with_first(blended(prepared.x, later)), blend=later)
+        fill = mean_pixel(batch.x, self.preprocessing)
+        images = self.augment.change(batch.x, fill, draw)
+        images, cut, later = self.augment.blend_images(images, draw)
+        if self.resolution:
+            images = resized(images, self.resolution)
+        prepared = self._prepared(batch.with_first(images))
+        return replace(prepared.with_first(blended(prepared.x, later)), blend=cut or later)
 
     def _prepared(self, batch: Batch) -> Batch:
         import torch
 
+        alone = len(batch.inputs) == 1
+        if alone and self.preprocessing and can_normalize(batch.x, self.preprocessing):
+            x = normalized(batch.x, self.preprocessing, channels_last=self.channels_last)
+            return batch.with_first(x)
         raw = {name: tensor.numpy() for name, tensor in batch.inputs.items()}
         inputs = ready(raw, self.preprocessing)
         arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}

@@ -6,7 +6,7 @@ from typing import Any
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
 
-FORMAT = 3
+FORMAT = 5
 
 
 State = dict[str, Any]  # tensors, and what belongs to them

@@ -19,15 +19,18 @@ class Ema:
 
     def update(self, module: "nn.Module") -> None:
         """Move towards `module`; young averages move faster, to forget the random start."""
+        import torch
+
         self.updates += 1
         # TensorFlow's rule for `num_updates`: 2/11 at first, 0.9 after 80 updates, 0.98 after 440.
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, tensor in module.state_dict().items():
-            mean = self.state[name]
-            if mean.is_floating_point():
-                mean.lerp_(tensor.detach(), 1 - decay)
-            else:
-                mean.copy_(tensor)
+        current = module.state_dict()
+        floats = [name for name, mean in self.state.items() if mean.is_floating_point()]
+        means, tensors = [self.state[name] for name in floats], [current[name] for name in floats]
+        # All at once: a network has hundreds of tensors, most of them of a few numbers.
+        torch._foreach_lerp_(means, tensors, 1 - decay)
+        for name in self.state.keys() - set(floats):
+            self.state[name].copy_(current[name])
 
     def state_dict(self) -> "dict[str, int | dict[str, Tensor]]":
         """Everything `load_state_dict` needs."""

@@ -14,7 +14,8 @@ from edgekiln.models.tasks.task import Array
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgekiln.compiler.training.batches import Batch, Batches
+    from edgekiln.compiler.training.batch import Batch
+    from edgekiln.compiler.training.batches import Batches
 
     Predict = Callable[[Batch], Mapping[str, Tensor]]
 

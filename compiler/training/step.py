@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from torch import Generator, Tensor, nn
 
-    from edgekiln.compiler.training.batches import Batch, Change
+    from edgekiln.compiler.training.batch import Batch, Change
     from edgekiln.compiler.training.loss import TrainingStep
 
 
@@ -45,7 +45,7 @@ def own_change(reference: str) -> "Change | None":
     """
     if not reference:
         return None
-    from edgekiln.compiler.training.batches import Batch as Kind
+    from edgekiln.compiler.training.batch import Batch as Kind
 
     change = _function(reference, "augment")
 

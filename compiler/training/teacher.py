@@ -34,13 +34,16 @@ def from_artifact(path: Path, student: TrainingContext, allow: Collection[str] =
     return module
 
 
-def from_name(name: str, student: TrainingContext, scratch: Path, seed: int) -> "nn.Module":
-    """A zoo model or factory, built for the student's data; the weights are the factory's own."""
+def from_name(name: str, student: TrainingContext, path: Path, seed: int) -> "nn.Module":
+    """A zoo model or factory, built for the student's data; the weights are the factory's own.
+
+    Args:
+        path: where its artifact lies, or goes.
+    """
     from edgekiln.models import artifact
 
-    path = scratch / "teacher-initial.pt"
     if not path.exists():
-        scratch.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         artifact.create(path, name, student.data, student.meta.data, seed=seed)
     module, _ = artifact.load_module(path, {name.partition("?")[0]})
     return module
@@ -49,6 +52,11 @@ def from_name(name: str, student: TrainingContext, scratch: Path, seed: int) -> 
 def frozen_copy(module: "nn.Module") -> "nn.Module":
     """A network as it is now, to teach its own smaller self."""
     return copy.deepcopy(module).eval().requires_grad_(False)
+
+
+def trainable_copy(module: "nn.Module") -> "nn.Module":
+    """A network that begins where another one does."""
+    return copy.deepcopy(module)
 
 
 def adapt_input(

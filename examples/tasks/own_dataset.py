@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from edgekiln.compiler.training.batches import Batch
+from edgekiln.compiler.training.batch import Batch
 
 
 class Digits(Dataset[tuple[Tensor, int]]):

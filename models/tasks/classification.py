@@ -26,6 +26,7 @@ class Classification(LearningTask):
     label_smoothing: float = 0.0
 
     has_classes: ClassVar[bool] = True
+    of_whole_sample: ClassVar[bool] = True
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -45,6 +46,9 @@ class Classification(LearningTask):
         self, outputs: "Sequence[Tensor]", taught: "Sequence[Tensor]", temperature: float
     ) -> "Tensor":
         return softened_divergence(outputs[0], taught[0], temperature)
+
+    def class_logits(self, outputs: "Sequence[Tensor]") -> "Tensor":
+        return outputs[0]
 
     def answer(self, outputs: Sequence[Array], inputs: Arrays, target: Array) -> Array:  # noqa: ARG002
         told: Array = rows(outputs[0]).argmax(axis=1).astype("<i8")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ class MultiLabel(LearningTask):
     """
 
     threshold: float = 0.5  # of the probability above which a class is told
+
+    of_whole_sample: ClassVar[bool] = True
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

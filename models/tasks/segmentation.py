@@ -41,9 +41,12 @@ class Segmentation(LearningTask):
     def teacher_loss(
         self, outputs: "Sequence[Tensor]", taught: "Sequence[Tensor]", temperature: float
     ) -> "Tensor":
-        height, width = outputs[0].shape[2:]
-        # It adds up over the pixels of a sample: the mean keeps the weight the same in any size.
-        return softened_divergence(outputs[0], taught[0], temperature) / (height * width)
+        ours, theirs = (self.class_logits(each) for each in (outputs, taught))
+        return softened_divergence(ours, theirs, temperature)
+
+    def class_logits(self, outputs: "Sequence[Tensor]") -> "Tensor":
+        # (N · H · W, C): each pixel is a decision.
+        return outputs[0].movedim(1, -1).flatten(0, 2)
 
     def answer(self, outputs: Sequence[Array], inputs: Arrays, target: Array) -> Array:  # noqa: ARG002
         told: Array = outputs[0].argmax(axis=1).astype(np.int16)

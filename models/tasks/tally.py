@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.models.tasks.heads import ONLY, Head
 from edgekiln.models.tasks.metric import Metric
@@ -53,6 +54,15 @@ def outputs_by_head(heads: Sequence[Head], outputs: Mapping[str, T]) -> list[lis
             hint="let forward() return a dict of tensors by the heads' names",
         )
     return [[output] for output in outputs.values()]
+
+
+def in_rows(array: NDArray[np.generic], count: int) -> NDArray[np.generic]:
+    """What a call of `count` samples takes or gives, with a row a sample, and floats in float32."""
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32, copy=False)
+    if array.ndim and len(array) == count:
+        return array
+    return array.reshape(count, -1) if array.size % count == 0 and count > 1 else array[None]
 
 
 @dataclass

@@ -44,6 +44,9 @@ class LearningTask(ABC):
     takes_several: ClassVar[bool] = False
     # Whether a target is one class index a sample.
     has_classes: ClassVar[bool] = False
+    # Whether a target is about a sample as a whole, wherever things are in it, and a sample made of
+    # two is answered by both: its loss is the blend of theirs.
+    of_whole_sample: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -90,6 +93,12 @@ class LearningTask(ABC):
         losses = [F.mse_loss(o, t) for o, t in zip(outputs, taught, strict=True)]
         total: Tensor = sum(losses[1:], start=losses[0])
         return total
+
+    def class_logits(self, outputs: "Sequence[Tensor]") -> "Tensor | None":  # noqa: ARG002
+        """What tells classes apart, one row each decision: (decisions, classes) logits of which
+        one is right; None: the outputs are something else.
+        """
+        return None
 
     def checked(self, where: str, targets: Array) -> Array:
         """The targets in the form that `loss` takes. Raises InputError with what is wrong."""

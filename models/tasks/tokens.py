@@ -36,9 +36,11 @@ class TokenTask(LearningTask):
     def teacher_loss(
         self, outputs: "Sequence[Tensor]", taught: "Sequence[Tensor]", temperature: float
     ) -> "Tensor":
-        # (N · T, C): each place is a sample.
-        ours, theirs = (each[0].flatten(0, 1) for each in (outputs, taught))
+        ours, theirs = (self.class_logits(each) for each in (outputs, taught))
         return softened_divergence(ours, theirs, temperature)
+
+    def class_logits(self, outputs: "Sequence[Tensor]") -> "Tensor":
+        return outputs[0].flatten(0, 1)  # (N · T, C): each place is a decision
 
     def checked(self, where: str, targets: Array) -> Array:
         return _checked(where, targets, self.ignore)

@@ -64,6 +64,14 @@ _ALL = (
         description="CIFAR network, projection shortcuts; 0.86 M parameters",
     ),
     ZooEntry(
+        name="airbench",
+        factory="edgekiln.models.zoo.airbench:Airbench",
+        input_shape=(3, 32, 32),
+        data="digits",
+        source="Jordan 2024, arXiv:2404.00498",
+        description="whitening and six convolutions, for trainings of minutes; 1.97 M parameters",
+    ),
+    ZooEntry(
         name="mobilenetv1",
         factory="edgekiln.models.zoo.mobilenetv1:MobileNetV1",
         kwargs={"width": 0.25},

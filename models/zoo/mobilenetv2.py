@@ -5,7 +5,7 @@ Sandler et al.: MobileNetV2: Inverted Residuals and Linear Bottlenecks, 2018 (ar
 
 from torch import Tensor, nn
 
-from edgekiln.models.zoo.blocks import conv_bn_relu, rounded_width
+from edgekiln.models.zoo.blocks import MOST_REDUCTION, conv_bn_relu, rounded_width, strides_kept
 
 # Expansion t, channels c, repeats n, first stride s: table 2.
 _STAGES = (
@@ -61,16 +61,24 @@ class MobileNetV2(nn.Module):
     (section 6.1).
     """
 
-    def __init__(self, *, width: float = 1.0, classes: int = 1000, in_channels: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        width: float = 1.0,
+        classes: int = 1000,
+        in_channels: int = 3,
+        reduction: int = MOST_REDUCTION,
+    ) -> None:
         super().__init__()
+        kept = strides_kept(reduction)
         inputs = rounded_width(_STEM * width)
         layers: list[nn.Module] = [
-            conv_bn_relu(in_channels, inputs, 3, stride=2, padding=1, activation=nn.ReLU6)
+            conv_bn_relu(in_channels, inputs, 3, stride=next(kept), padding=1, activation=nn.ReLU6)
         ]
         for expansion, channels, repeats, first_stride in _STAGES:
             outputs = rounded_width(channels * width)
             for block in range(repeats):
-                stride = first_stride if block == 0 else 1
+                stride = next(kept) if block == 0 and first_stride == 2 else 1
                 layers.append(InvertedResidual(inputs, outputs, stride=stride, expansion=expansion))
                 inputs = outputs
         last = rounded_width(_LAST * max(1.0, width))

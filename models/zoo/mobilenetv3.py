@@ -5,7 +5,7 @@ Howard et al.: Searching for MobileNetV3, 2019 (arXiv:1905.02244), table 2 and s
 
 from torch import Tensor, nn
 
-from edgekiln.models.zoo.blocks import conv_bn_relu, rounded_width
+from edgekiln.models.zoo.blocks import MOST_REDUCTION, conv_bn_relu, rounded_width, strides_kept
 
 # Kernel, expanded channels, output channels, squeeze-excitation, activation, stride: table 2.
 _BLOCKS = (
@@ -85,11 +85,21 @@ class MobileBottleneck(nn.Module):
 class MobileNetV3(nn.Module):
     """Stem, 11 inverted residuals, a 1×1 layer, global average pooling, two linear layers."""
 
-    def __init__(self, *, width: float = 1.0, classes: int = 1000, in_channels: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        width: float = 1.0,
+        classes: int = 1000,
+        in_channels: int = 3,
+        reduction: int = MOST_REDUCTION,
+    ) -> None:
         super().__init__()
+        kept = strides_kept(reduction)
         inputs = rounded_width(_STEM * width)
         layers: list[nn.Module] = [
-            conv_bn_relu(in_channels, inputs, 3, stride=2, padding=1, activation=nn.Hardswish)
+            conv_bn_relu(
+                in_channels, inputs, 3, stride=next(kept), padding=1, activation=nn.Hardswish
+            )
         ]
         for kernel, expanded, channels, excite, activation, stride in _BLOCKS:
             outputs = rounded_width(channels * width)
@@ -99,7 +109,7 @@ class MobileNetV3(nn.Module):
                     rounded_width(expanded * width),
                     outputs,
                     kernel=kernel,
-                    stride=stride,
+                    stride=next(kept) if stride == 2 else 1,
                     excite=excite,
                     activation=activation,
                 )

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from edgekiln.compiler.build.result import (
     BuildResult,
+    DropPrice,
     FloatOp,
     Step,
     TargetResult,
@@ -184,3 +185,16 @@ def test_bytes_are_in_powers_of_1024() -> None:
 
 def test_json_has_no_infinity() -> None:
     assert finite({"sqnr_db": float("inf"), "nodes": 3.0}) == {"sqnr_db": None, "nodes": 3.0}
+
+
+def test_layers_in_float_have_their_price_beside_the_program() -> None:
+    price = DropPrice(
+        float_layers=("a", "b"), bytes=121_000, plain_bytes=110_000, median_s=66e-6,
+        plain_median_s=60e-6,
+    )  # fmt: skip
+    text = shown(replace(RESULT, targets=(replace(TARGET, price=price),)), width=200)
+    assert "price of --max-drop: 2 layers in float, +6.0 µs (+10%), +11,000 bytes" in text
+    unmeasured = replace(price, float_layers=("a",), median_s=None, plain_median_s=None)
+    text = shown(replace(RESULT, targets=(replace(TARGET, price=unmeasured),)), width=200)
+    assert "price of --max-drop: 1 layer in float, +11,000 bytes" in text
+    assert "price" not in shown(RESULT)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.curve import curves_of
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import TrainingError
@@ -34,6 +35,7 @@ class Upper(Stage):
             log.write("ran\n")
         dst.write_text(src.path.read_text().upper() * self.times)
         ctx.notes.append("made upper")
+        ctx.curves.append(curves_of("letters", [{"loss/train": 2.0}, {"loss/train": 1.0}], {}))
         time.sleep(self.sleep_s)
         if self.fail:
             raise TrainingError("diverged", "lower the learning rate")

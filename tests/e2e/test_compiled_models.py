@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from edgekiln.benchmarks.sanitizer import program as sanitizer
 from edgekiln.compiler.evaluation.parity import batches_for
@@ -40,6 +41,21 @@ def test_a_compact_program_has_smaller_weights_and_the_same_bits(
         weights.append(runner.spec.weights_bytes)
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert weights[0] - weights[1] == 32 * 32 * (2 * 36 - 9)
+
+
+def test_a_zero_point_that_is_left_out_is_zero(
+    tmp_path: Path, target: profile.TargetProfile
+) -> None:
+    model = onnx.load(residual_net(tmp_path / "net.onnx"))
+    zeros = {c.name for c in model.graph.initializer if not numpy_helper.to_array(c).any()}
+    left_out = 0
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[2] in zeros:
+            del node.input[2]
+            left_out += 1
+    assert left_out == 9  # of weights and biases
+    onnx.save(model, tmp_path / "net.onnx")
+    assert check(tmp_path / "net.onnx", target).agreement == 1.0
 
 
 def test_mobile_blocks_are_exact(tmp_path: Path, target: profile.TargetProfile) -> None:

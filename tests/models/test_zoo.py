@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from edgekiln.models import data, zoo
+from edgekiln.runtime.errors import InputError
 
 # He et al., table 6; for the ImageNet networks torchvision's (EfficientNet-Lite: timm's) counts,
 # which the papers round.
@@ -60,7 +61,8 @@ def test_a_model_takes_and_learns_from_its_listed_input(name):
     output = module(x)
     assert output.shape == (2, *entry.input_shape) if name == "autoencoder" else output.ndim == 2
     output.square().mean().backward()
-    assert all(parameter.grad is not None for parameter in module.parameters())
+    wanted = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    assert all(parameter.grad is not None for parameter in wanted)
 
 
 @pytest.mark.parametrize("name", zoo.ENTRIES)
@@ -97,6 +99,7 @@ def test_the_zoo_lists_itself_without_torch():
         ("dscnn", "dscnn?width=32"),
         ("autoencoder", "autoencoder?width=64"),
         ("vit", "vit?dim=32"),
+        ("airbench", "airbench?width=32"),
     ],
 )
 def test_width_makes_a_model_smaller(wide, narrow):
@@ -108,3 +111,34 @@ def test_a_narrow_mobilenetv2_has_widths_in_multiples_of_eight():
     widths = {m.out_channels for m in module.modules() if isinstance(m, torch.nn.Conv2d)}
     assert all(width % 8 == 0 for width in widths)
     assert max(widths) == 1280  # the last layer does not shrink below width 1
+
+
+def test_the_whitened_patches_have_no_correlation_left():
+    module = zoo.build("airbench")
+    coarse = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = torch.nn.functional.interpolate(coarse, (32, 32), mode="bilinear")
+    module.initialize_by_samples(x)
+    with torch.no_grad():
+        module.whiten.bias.zero_()
+        white = module.whiten(x).transpose(0, 1).flatten(1)
+    half = len(white) // 2
+    torch.testing.assert_close(white[half:], -white[:half])
+    covariance = white[:half] @ white[:half].T / white.shape[1]
+    off = covariance - covariance.diag().diag()
+    assert off.abs().max() < 0.01
+    assert covariance.diag().max() <= 1.001, "patches of little variance are not blown up"
+    assert covariance.diag().max() > 0.9
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2", "mobilenetv3"])
+def test_less_reduction_leaves_larger_maps_and_the_same_weights(name):
+    usual, small = zoo.build(name), zoo.build(f"{name}?reduction=8")
+    assert _size(usual) == _size(small)
+    x = torch.zeros(1, 3, 64, 64)
+    assert usual.layers(x).shape[2:] == (2, 2)
+    assert small.layers(x).shape[2:] == (8, 8)
+
+
+def test_a_reduction_that_no_network_has_is_refused():
+    with pytest.raises(InputError, match="reduction = 3"):
+        zoo.build("mobilenetv2?reduction=3")

@@ -199,17 +199,35 @@ def test_a_truncated_file_is_refused(toy_bundle, keep):
         Bundle.open(path)
 
 
-def test_any_flipped_bit_of_the_contents_is_noticed(toy_bundle):
+@pytest.mark.parametrize("change", [-512, -1, 1, 512, 10240])
+def test_zeros_at_the_end_are_as_many_as_were_written(toy_bundle, change):
     path = toy_bundle()
     whole = path.read_bytes()
-    used = sum(512 + -(-len(content) // 512) * 512 for content in bundle.read_tar(path).values())
+    path.write_bytes(whole[:change] if change < 0 else whole + bytes(change))
+    with pytest.raises(BundleError, match="truncated or damaged after"):
+        Bundle.open(path)
+
+
+def test_any_flipped_bit_is_noticed(toy_bundle):
+    path = toy_bundle()
+    whole = path.read_bytes()
     draw = np.random.default_rng(0)
     for _ in range(200):
         flipped = bytearray(whole)
-        flipped[draw.integers(used)] ^= 1 << draw.integers(8)
+        flipped[draw.integers(len(flipped))] ^= 1 << draw.integers(8)
         path.write_bytes(flipped)
         with pytest.raises(BundleError):
             Bundle.open(path)
+
+
+@pytest.mark.parametrize("bit", range(8 * 8))
+def test_any_flipped_bit_of_a_checksum_is_noticed(toy_bundle, bit):
+    path = toy_bundle()
+    flipped = bytearray(path.read_bytes())
+    flipped[148 + bit // 8] ^= 1 << bit % 8  # the first header's checksum
+    path.write_bytes(flipped)
+    with pytest.raises(BundleError, match="the header's checksum differs, at byte 0"):
+        Bundle.open(path)
 
 
 def test_a_changed_file_is_named(toy_bundle):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgekiln.compiler.build.result import Step
-from edgekiln.compiler.build.scoring import check_drop, costs, doubt
+from edgekiln.compiler.build.scoring import check_drop, costs, doubt, drop_left
 from edgekiln.compiler.evaluation.report import Costs
 from edgekiln.compiler.packaging.report import Score
 from edgekiln.compiler.pipeline.artifact import Artifact
@@ -98,3 +98,12 @@ def test_a_trained_model_that_guesses_is_doubted() -> None:
     assert doubt(Score(value=0.5, metric="accuracy", unit="%", n=400, of=400), "digits", 0) == ""
     assert doubt(Score(value=0.1, metric="auc", n=400, of=400), "hum", 0) == ""
     assert doubt(None, "digits", 0) == ""
+
+
+def test_what_earlier_stages_lost_is_not_lost_again() -> None:
+    steps = [step("distill", 0.90), step("prune", 0.895), step("export", 0.895)]
+    assert drop_left(steps, {"": 2.0}) == ("accuracy=1.5",)
+    assert drop_left(steps, {"": 0.25}) == ("accuracy=0",)
+    assert drop_left([], {"": 2.0, "digit": 1.0}) == ("2", "digit=1")
+    two = [heads("distill", 0.9, 2.0), heads("prune", 0.91, 2.1)]
+    assert drop_left(two, {"": 3.0, "ink": 8.0}) == ("digit accuracy=3", "ink RMSE=3")

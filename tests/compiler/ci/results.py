@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from edgekiln.compiler.build.recipe import Recipe
-from edgekiln.compiler.build.result import BuildResult, FloatOp, Step, TargetResult
+from edgekiln.compiler.build.result import BuildResult, DropPrice, FloatOp, Step, TargetResult
 from edgekiln.compiler.ci.config import Gates
 from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.result import CiResult, GateVerdict, JobResult
 from edgekiln.compiler.packaging.report import Score
+from edgekiln.compiler.pipeline.curve import curves_of
+from edgekiln.compiler.quantization.ladder_record import Ladder, LayerSensitivity, Rung
 from edgekiln.compiler.stages.bench import Bench
 from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime.bundle import MANIFEST, SEAL, seal, write_tar
@@ -92,6 +94,38 @@ def result(
     return replace(whole, **changes)
 
 
+LADDER = Ladder(
+    limits={"accuracy": 0.5}, samples=500, met=True, chosen="layers in float",
+    rungs=(
+        Rung(name="as it is", kept=True, sqnr_db=9.5, scores={"accuracy": 0.8},
+             lost={"accuracy": 10.0}, weight_bytes=100),
+        Rung(name="layers in float", kept=True, sqnr_db=30.0, scores={"accuracy": 0.9},
+             lost={"accuracy": 0.0}, weight_bytes=150, float_layers=("stem",), float_macs=70),
+    ),
+    float_scores={"accuracy": 0.9},
+    sensitivity=(
+        LayerSensitivity(name="<stem>", op="Conv", macs=70, sqnr_db=10.0),
+        LayerSensitivity(name="head", op="Gemm", macs=9, sqnr_db=20.0),
+    ),
+)  # fmt: skip
+
+
+def controlled() -> JobResult:
+    """Of a build that left a layer float to lose no more than it may."""
+    whole = result(sqnr_db=30.0)
+    assert whole.build is not None
+    quantized, *others = whole.build.steps
+    price = DropPrice(
+        float_layers=("stem",), bytes=350, plain_bytes=300, median_s=100e-6, plain_median_s=90e-6
+    )
+    built = replace(
+        whole.build,
+        steps=(replace(quantized, ladder=LADDER), *others),
+        targets=(replace(whole.build.targets[0], price=price),),
+    )
+    return replace(whole, build=built)
+
+
 def write_bundle(path: Path) -> None:
     """A whole bundle with nothing in it."""
     spec = ProgramSpec(
@@ -100,6 +134,20 @@ def write_bundle(path: Path) -> None:
     )  # fmt: skip
     manifest = text_of(Manifest(program=spec, files={}, provenance=())).encode()
     write_tar(path, {MANIFEST: manifest, SEAL: seal(manifest)}, executable=set())
+
+
+def trained(job: JobResult) -> JobResult:
+    """The same job, whose first stage trained for three epochs by a teacher."""
+    assert job.build is not None
+    history = [
+        {"loss/train": 2 / epoch, "loss/val": 3 / epoch, "accuracy/val": 0.3 * epoch,
+         "learning_rate": 0.01 / epoch}
+        for epoch in (1, 2, 3)
+    ]  # fmt: skip
+    curves = curves_of("student", history, {"accuracy/val": 0.95, "loss/val": 0.5})
+    first, *others = job.build.steps
+    steps = (replace(first, curves=(curves,)), *others)
+    return replace(job, build=replace(job.build, steps=steps))
 
 
 def run(*jobs: JobResult, verdicts: tuple[GateVerdict, ...] = ()) -> CiResult:

@@ -62,7 +62,7 @@ def test_later_and_narrower_settings_win_key_by_key(tmp_path: Path) -> None:
 def test_a_zoo_models_own_recipe_lies_below(tmp_path: Path) -> None:
     text = "[models.resnet8]\noptions.distill.epochs = 1\n"
     (job,) = jobs(tmp_path, text)
-    assert job.recipe.options["distill"]["teacher"] == "resnet20"
+    assert job.recipe.options["distill"]["teacher"] == ("resnet20",)
     assert job.recipe.options["distill"]["epochs"] == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from edgekiln.compiler.ci.page import page
 from edgekiln.compiler.ci.result import Failure, GateVerdict
-from tests.compiler.ci.results import result, run
+from tests.compiler.ci.results import result, run, trained
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 AXE = find_spec("axe_core_python")  # its wheel brings axe.min.js
@@ -69,6 +69,6 @@ def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
     verdict = GateVerdict(
         job=sound.id, gate="max-bytes", status="fail", message="300 bytes > 200", exit_code=11
     )
-    whole = run(sound, broken, verdicts=(verdict,))
+    whole = run(trained(sound), broken, verdicts=(verdict,))
     found = examined(page([whole, run(result(0.8))]), tmp_path, size)
     assert found == {"wide": 0, "violations": []}

@@ -1,6 +1,7 @@
 """What people and CI servers read about a run."""
 
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +20,16 @@ from edgekiln.compiler.documents.json_schema import document_schema
 from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import InputError
-from tests.compiler.ci.results import DIGIT, INK, RMSE, bench, result, run
+from tests.compiler.ci.results import (
+    DIGIT,
+    INK,
+    RMSE,
+    bench,
+    controlled,
+    result,
+    run,
+    trained,
+)
 
 FAILED = GateVerdict(
     job=result().id, gate="max-bytes", status="fail", message="3 > 2", exit_code=11
@@ -107,6 +117,18 @@ def test_the_papers_show_each_tasks_metric_and_which_way_is_better() -> None:
     assert "ink RMSE, mm ↓" in drawn
 
 
+def test_the_page_shows_what_accuracy_control_did_and_what_it_cost() -> None:
+    written = run(controlled())
+    assert parse(text_of(written), "results.json") == written
+    text = page([written])
+    Html(text)
+    assert "may lose 0.5 of accuracy: the steps, on 500 validation samples" in text
+    assert "Layers in float cost 10.0 µs a call and 50 bytes." in text
+    assert "&lt;stem&gt;" in text  # the sensitivity of each layer
+    assert "width:90.91%" in text  # which makes ten elevenths of the noise
+    assert "Sensitivity" not in page([run(result())])
+
+
 def test_the_summary_begins_with_what_fails_and_folds_the_rest_away() -> None:
     text = summary(run(BROKEN, verdicts=(FAILED, NOISE)), None)
     assert text.startswith(
@@ -186,3 +208,17 @@ def test_the_page_shows_earlier_results_as_lines() -> None:
     assert "80.00% → 90.00%" in text
     assert '<polyline points="0.0,60.0 300.0,0.0"/>' in text
     assert "polyline points" not in page([now])
+
+
+def test_the_page_draws_training_and_the_teacher_it_is_held_against() -> None:
+    job = trained(result())
+    text = page([run(job)])
+    drawn = dict(re.findall(r'<polyline class="(\w+)" points="([^"]+)"', text))
+    assert "Training, compile: student" in text
+    assert 'aria-label="accuracy by epoch, at the end val 0.9, teacher 0.95"' in text
+    assert 'aria-label="learning rate by epoch, at the end 0.003333"' in text
+    # The teacher's line is level, and the student's ends below it: up is less in a picture.
+    heights = [float(point.split(",")[1]) for point in drawn["teacher"].split()]
+    assert len(set(heights)) == 1
+    assert "<polyline class" not in page([run(result())])
+    assert parse(text_of(run(job)), "x").jobs == (job,)

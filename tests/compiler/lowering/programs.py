@@ -22,17 +22,18 @@ def program(model: Path) -> AotRunner:
     return AotRunner.open(out)
 
 
-def ours(model: Path, x: np.ndarray) -> Sequence[np.ndarray]:
-    return program(model).run(x)
+def ours(model: Path, *arrays: np.ndarray) -> Sequence[np.ndarray]:
+    return program(model).run(*arrays)
 
 
-def reference(model: Path, x: np.ndarray) -> list[np.ndarray]:
+def reference(model: Path, *arrays: np.ndarray) -> list[np.ndarray]:
     """ONNX Runtime's results, with each operator by itself."""
     options = onnxruntime.SessionOptions()
     level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.graph_optimization_level = level
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, {session.get_inputs()[0].name: x}))
+    names = [value.name for value in session.get_inputs()]
+    return list(session.run(None, dict(zip(names, arrays, strict=True))))
 
 
 def images(*shape: int, seed: int = 0) -> np.ndarray:

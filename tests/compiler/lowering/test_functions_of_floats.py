@@ -33,18 +33,32 @@ def test_mish_keeps_its_digits_where_it_is_small(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("op", "attributes"),
-    [("Celu", {"alpha": 2.0}), ("Celu", {"alpha": 0.3}), ("Swish", {"alpha": 1.7})],
+    [
+        ("Celu", {"alpha": 2.0}),
+        ("Celu", {"alpha": 0.3}),
+        ("Swish", {"alpha": 1.7}),
+        ("Elu", {"alpha": 2.0}),
+        ("Elu", {"alpha": -0.3}),
+        ("Selu", {"alpha": 0.7, "gamma": 3.0}),
+    ],
 )
-def test_functions_without_a_rule_in_tvm_have_kernels(
+def test_functions_with_attributes_have_kernels(
     tmp_path: Path, op: str, attributes: dict[str, float]
 ) -> None:
     x, alpha = images(1, 8), attributes["alpha"]
     expected = {
         "Celu": np.maximum(x, 0) + np.minimum(0, alpha * np.expm1(x / alpha)),
         "Swish": x / (1 + np.exp(-alpha * x)),
+        "Elu": np.where(x > 0, x, alpha * np.expm1(x)),
+        "Selu": attributes.get("gamma", 1) * np.where(x > 0, x, alpha * np.expm1(x)),
     }[op]
     found = functions(tmp_path, op, x, **attributes)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_sign_of_the_smallest_float_is_its_own(tmp_path: Path) -> None:
+    x = np.array([[1e-45, -1e-45, 0.0, np.inf, -np.inf, 3.0, -2e-38, 1e38]], np.float32)
+    np.testing.assert_array_equal(functions(tmp_path, "Sign", x), np.sign(x))
 
 
 @pytest.mark.parametrize("operands", ["x", "x, a, b"])

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.compiler import float_models
@@ -16,7 +17,7 @@ NAN_TOO = np.array([[0.5, np.nan, 2.0, np.nan, 0.0, 1.0, 3.0, np.nan]], np.float
     "op",
     [
         "Sigmoid", "Tanh", "Exp", "Erf", "Sqrt", "Gelu", "Mish", "Swish", "Relu", "LeakyRelu",
-        "HardSigmoid", "HardSwish", "Celu", "Neg",
+        "HardSigmoid", "HardSwish", "Celu", "Neg", "Elu", "Selu", "Sign",
     ],
 )  # fmt: skip
 def test_nan_goes_through_a_function(tmp_path: Path, op: str) -> None:
@@ -39,6 +40,21 @@ def test_nan_goes_through_bounds(tmp_path: Path, body: str) -> None:
     model = float_models.make(body + "\n", {}, x="1, 8", y="1, 8", constants=used)
     (found,) = ours(float_models.write(model, tmp_path / "m.onnx"), NAN_TOO)
     np.testing.assert_array_equal(np.isnan(found), np.isnan(NAN_TOO))
+
+
+@pytest.mark.parametrize("op", ["Max", "Min"])
+@pytest.mark.parametrize("operands", ["x, z", "z, x", "l, x", "x, l"])
+def test_nan_goes_through_the_larger_of_two_values(tmp_path: Path, op: str, operands: str) -> None:
+    """From either side: of another tensor, and of a function of the same one."""
+    text = f"""
+        <ir_version: 8, opset_import: ["" : 20]>
+        m (float[1, 8] x, float[1, 8] z) => (float[1, 8] y, float[1, 8] s)
+        {{ l = Sqrt (x)  y = {op} ({operands})  s = Add (x, z) }}
+    """
+    path = float_models.write(onnx.parser.parse_model(text), tmp_path / "m.onnx")
+    x = np.array([[0.5, np.nan, -2.0, 3.0, -np.inf, 1.0, 3.0, np.nan]], np.float32)
+    z = np.array([[0.5, 1.0, np.nan, 0.0, 0.0, np.nan, np.inf, np.nan]], np.float32)
+    np.testing.assert_array_equal(ours(path, x, z)[0], reference(path, x, z)[0])
 
 
 @pytest.mark.parametrize(

@@ -61,3 +61,16 @@ def test_a_layout_the_model_names_is_not_changed():
 def test_no_data_at_all_is_an_error():
     with pytest.raises(ConfigError, match="does not name the data it was trained on"):
         feed(data="")
+
+
+def test_samples_that_are_whole_calls_of_a_fixed_batch_stay_together(tmp_path):
+    given = np.arange(24 * 10 * 3, dtype=np.float32).reshape(24, 10, 3)
+    np.save(tmp_path / "x.npy", given)
+    only = ModelInput(name="x", dtype="float32", shape=(3,))
+    takes = ModelInputs(inputs=(only,), batched=True, batch=10)
+    made = feed_for(Meta(), takes, data=str(tmp_path / "x.npy"), seed=0)
+    calls = [
+        call["x"] for part in ("val", "calib", "test") for call in made.batches(part, batch=10)
+    ]
+    assert len(calls) == 24  # a validation of fewer rows than a call has would be none
+    np.testing.assert_array_equal(np.sort(calls, axis=0), given)

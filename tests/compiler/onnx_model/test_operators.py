@@ -50,8 +50,8 @@ def test_what_is_a_lookup_table_is_marked_as_one():
 
 def test_functions_of_floats_are_those_that_have_steps():
     functions = {name for name, row in ROWS.items() if row.float_form == "function"}
-    # These two are functions beside a number, and have a kernel of their own beside a tensor.
-    assert functions | {"Add", "Mul"} == set(STEPS)
+    # These are functions beside a number, and have a kernel of their own beside a tensor.
+    assert functions | {"Add", "Max", "Min", "Mul"} == set(STEPS)
 
 
 def test_fallbacks_are_what_tvm_imports():

@@ -76,6 +76,18 @@ def test_operator_sets_that_no_node_uses_are_left_out(tmp_path):
     assert [entry.domain for entry in loaded.opset_import] == [""]
 
 
+@pytest.mark.parametrize("domain", ["", "ai.onnx"])
+def test_an_operator_set_that_is_named_twice_is_one(tmp_path, domain):
+    model = residual()
+    model.opset_import.append(onnx.helper.make_opsetid(domain, model.opset_import[0].version))
+    loaded = io.load_model(write(model, tmp_path / "m.onnx"))
+    assert [entry.domain for entry in loaded.opset_import] == [""]
+    model.opset_import[1].version = 13
+    assert refused(model, tmp_path).message == (
+        "names two versions of the operator set 'ai.onnx', 20 and 13"
+    )
+
+
 def test_functions_of_the_models_own_are_inlined(tmp_path):
     text = """
         <ir_version: 8, opset_import: ["" : 20, "own" : 1]>
@@ -156,6 +168,22 @@ def test_operands_that_do_not_fit_are_refused(tmp_path, weight, shape, reason):
     for known in model.graph.initializer:
         if known.name == weight:
             known.CopyFrom(onnx.numpy_helper.from_array(np.ones(shape, np.float32), weight))
+    assert refused(model, tmp_path).message == f"operator {reason}"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (
+            'y = Conv <auto_pad = "SAME_UPPER", dilations = [2, 2]> (x, w)',
+            "Conv ('y') has dilations and an auto_pad, SAME_UPPER, in place of pads",
+        ),
+        ("y = Clip <min = 2.0, max = -1.0> (x)", "Clip ('y') has a min of 2 and a max of -1"),
+    ],
+)
+def test_what_onnx_runtime_never_takes_is_refused(tmp_path, body, reason):
+    shape = "N, 3, 8, 8"
+    model = make(body, {"w": (3, 3, 3, 3)}, x=shape, y=shape, opset=10)
     assert refused(model, tmp_path).message == f"operator {reason}"
 
 

@@ -33,6 +33,7 @@ def test_the_second_run_is_found_and_equals_the_first(
     assert (first.cached, second.cached) == (False, True)
     assert replace(second, cached=False) == first
     assert first.notes == ("made upper",)
+    assert [curves.series for curves in second.curves] == [{"loss/train": (2.0, 1.0)}]
     assert runs(log) == 1
     assert leftovers(store) == []
 

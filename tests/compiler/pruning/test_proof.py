@@ -23,7 +23,7 @@ def test_a_mask_shifted_by_one_is_caught_in_every_group(network):
         half = group.atoms[: len(group.atoms) // 2]
         shifted = group.atoms[1 : len(group.atoms) // 2 + 1]
         verdict = prover.compare(
-            group.root,
+            group,
             cut=sorted(c for atom in half for c in atom),
             zeroed=sorted(c for atom in shifted for c in atom),
         )

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from edgekiln.compiler.pruning import costs
+from edgekiln.compiler.pruning.costs import Goal
 from edgekiln.compiler.pruning.importance import weight_scores
 from edgekiln.compiler.pruning.shrink import shrink, survey
 from edgekiln.models import cost, zoo
@@ -30,7 +32,7 @@ def prune(module: nn.Module, ratio: float, multiple: int = 8, keep: tuple[str, .
         EXAMPLE,
         found.proven,
         weight_scores(module, "magnitude", []),
-        budget=int(ratio * before),
+        goals=[Goal(cost_of=costs.macs, most=int(ratio * before))],
         multiple=multiple,
     )
     return cost.count(module, EXAMPLE[:1]).macs / before
@@ -178,7 +180,14 @@ def test_each_criterion_finds_channels_that_do_nothing(criterion):
     budget = int(0.6 * cost.count(module, EXAMPLE[:1]).macs)
     with torch.no_grad():
         expected = copy.deepcopy(module).eval()(x)
-        shrink(module, EXAMPLE, found.proven, scores, budget=budget, multiple=8)
+        shrink(
+            module,
+            EXAMPLE,
+            found.proven,
+            scores,
+            goals=[Goal(cost_of=costs.macs, most=budget)],
+            multiple=8,
+        )
         assert torch.equal(module[0][0].weight, alive)
         assert torch.allclose(module.eval()(x), expected, atol=1e-5)
 

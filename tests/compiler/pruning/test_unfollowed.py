@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from edgekiln.compiler.pruning import bounds
+from edgekiln.compiler.pruning import bounds, costs
+from edgekiln.compiler.pruning.costs import Goal
 from edgekiln.compiler.pruning.graph import ChannelGraph
 from edgekiln.compiler.pruning.importance import weight_scores
 from edgekiln.compiler.pruning.shrink import shrink, survey
@@ -128,8 +129,15 @@ def pruned(module: nn.Module, samples: Tensor) -> tuple[str, ...]:
     found = survey(module, samples)
     losses = [lambda net: net(samples).square().mean()] * 2
     scores = weight_scores(module, "taylor", losses)
-    half = cost.count(module, samples[:1]).macs // 2
-    unranked = shrink(module, samples, found.proven, scores, budget=half, multiple=4)
+    half = [Goal(cost_of=costs.macs, most=cost.count(module, samples[:1]).macs // 2)]
+    unranked = shrink(
+        module,
+        samples,
+        found.proven,
+        scores,
+        goals=half,
+        multiple=4,
+    )
     return (*found.kept, *unranked)
 
 

@@ -61,6 +61,41 @@ def test_nodes_without_a_name_get_their_tensors():
     assert all(names)
 
 
+def test_a_tensor_s_name_that_another_node_has_gives_no_name_twice():
+    model = residual()
+    model.graph.node[0].name, model.graph.node[-1].name = model.graph.node[-1].output[0], ""
+    names = [node.name for node in prepare(model).graph.node]
+    assert len(set(names)) == len(names)
+
+
+def test_a_softmax_of_an_old_opset_is_raised():
+    model = make("y = Softmax <axis = 1> (x)", {}, x="N, 3, 8, 8", y="N, 3, 8, 8", opset=11)
+    ready = prepare(model)
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    (found,), (exact,) = (Session(m, optimize=False)(x) for m in (ready, model))
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("constant", ["initializer", "node"])
+def test_an_old_resize_places_its_pixels_as_before(constant):
+    factors = np.array([1, 1, 2, 1.5], np.float32)
+    first = "" if constant == "initializer" else "f = Constant <value = float[4] {1, 1, 2, 1.5}> ()"
+    given = {"f": factors} if constant == "initializer" else {}
+    model = make(
+        f'{first}\ny = Resize <mode = "linear"> (x, f)', {}, x="N, 3, 8, 8", y="N, 3, 16, 12",
+        opset=10, constants=given,
+    )  # fmt: skip
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    (found,), (exact,) = (Session(m, optimize=False)(x) for m in (prepare(model), model))
+    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-6)
+
+
+def test_any_number_but_zero_transposes():
+    model = make(f"y = Gemm <transB = {-(2**31)}> (x, w)", {"w": (10, 6)}, x="N, 6")
+    (gemm,) = prepare(model).graph.node
+    assert onnx.helper.get_node_attr_value(gemm, "transB") == 1
+
+
 def test_metadata_stays():
     model = residual()
     io.write_meta(model, Meta(data="digits", task="classification"))

@@ -71,3 +71,14 @@ def test_an_operation_on_real_numbers_is_float():
         ("h", "its input 'x' is float"),
         ("y", "its input 'h' is float"),
     ]
+
+
+def test_an_operation_is_told_to_be_float_for_the_sake_of_accuracy():
+    model = make(
+        "a = Conv <kernel_shape = [3, 3]> (x, w)\n y = Flatten (a)",
+        {"w": (2, 3, 3, 3)},
+        y="N, 1800",
+    )
+    found = qcheck.inspect(model, exclude=("a",), spared=("a",)).floats
+    assert found[0].name == "a"
+    assert found[0].reason == "for the accuracy that max-drop demands"

@@ -150,6 +150,29 @@ def test_a_relu_at_the_very_end_is_not_lost():
     np.testing.assert_allclose(got, Session(real, optimize=True)(x)[0], atol=0.1)
 
 
+def test_a_relu_behind_an_addition_at_the_very_end_is_not_lost():
+    body = "l = Gemm <transB = 1> (x, w)\n s = Add (l, x)\n y = Relu (s)"
+    real = make(body, {"w": (6, 6)}, x="N, 6", y="N, 6")
+    x = rng.normal(size=(16, 6)).astype(np.float32)
+    got = Session(quantized(real, x), optimize=False)(x)[0]
+    assert got.min() == 0.0
+    np.testing.assert_allclose(got, Session(real, optimize=True)(x)[0], atol=0.1)
+
+
+def test_an_output_that_a_relu_reads_keeps_its_negative_values():
+    body = "l = Gemm <transB = 1> (x, w)\n s = Add (l, x)\n y = Relu (s)"
+    real = make(body, {"w": (6, 6)}, x="N, 6", y="N, 6")
+    real.graph.output.append(
+        onnx.helper.make_tensor_value_info("s", onnx.TensorProto.FLOAT, ["N", 6])
+    )
+    x = rng.normal(size=(16, 6)).astype(np.float32)
+    relu, total = Session(quantized(real, x), optimize=False)(x)
+    exact = Session(real, optimize=True)(x)[1]
+    assert exact.min() < -1
+    np.testing.assert_allclose(total, exact, atol=0.1)
+    np.testing.assert_array_equal(relu, np.maximum(total, 0))
+
+
 def test_an_output_that_is_read_again_is_still_quantized_for_its_reader():
     body = """
         h = Gemm <transB = 1> (x, w1)

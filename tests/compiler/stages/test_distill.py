@@ -3,11 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.distill import DistillStage
+from edgekiln.compiler.stages.training_phases import TrainingPhase
 from edgekiln.models import artifact
 from edgekiln.models import data as sets
 from edgekiln.models.artifact import load_module
@@ -76,7 +78,7 @@ def test_a_killed_stage_resumes_to_the_same_bytes(student, tmp_path):
 
 def test_a_zoo_teacher_is_trained_first(student, tmp_path):
     texts: list[str] = []
-    stage = replace(QUICK, teacher="resnet8", teacher_epochs=1)
+    stage = replace(QUICK, teacher=("resnet8",), teacher_epochs=1)
     _, ctx = distill(
         stage, student, tmp_path, advance=lambda _done, _total, text: texts.append(text)
     )
@@ -87,7 +89,7 @@ def test_a_zoo_teacher_is_trained_first(student, tmp_path):
 
 def test_a_teacher_can_be_a_module_file(student, tmp_path):
     teacher = make("resnet8?width=16", tmp_path / "teacher.pt", seed=3)
-    taught, ctx = distill(replace(QUICK, teacher=str(teacher)), student, tmp_path / "taught")
+    taught, ctx = distill(replace(QUICK, teacher=(str(teacher),)), student, tmp_path / "taught")
     plain, _ = distill(QUICK, student, tmp_path / "plain")
     assert taught.read_bytes() != plain.read_bytes()
     assert ctx.notes == []
@@ -95,7 +97,7 @@ def test_a_teacher_can_be_a_module_file(student, tmp_path):
 
 def test_a_factory_teacher_comes_as_it_is(student, tmp_path):
     texts: list[str] = []
-    stage = replace(QUICK, teacher="edgekiln.models.zoo.resnet:resnet8", epochs=1)
+    stage = replace(QUICK, teacher=("edgekiln.models.zoo.resnet:resnet8",), epochs=1)
     distill(stage, student, tmp_path, advance=lambda _done, _total, text: texts.append(text))
     assert texts
     assert not any(text.startswith("teacher") for text in texts)
@@ -164,10 +166,10 @@ def test_curves_go_where_the_user_wants_them_and_change_nothing(student, tmp_pat
 
 def test_a_changed_teacher_file_changes_the_key(tmp_path):
     teacher = make("resnet8?width=8", tmp_path / "teacher.pt")
-    stage = replace(QUICK, teacher=str(teacher), data=DATA)
-    before = stage.uses(None, None)["teacher"]
+    stage = replace(QUICK, teacher=(str(teacher),), data=DATA)
+    before = stage.uses(None, None)["teacher 1"]
     make("resnet8?width=8", teacher, seed=1)
-    assert before != stage.uses(None, None)["teacher"]
+    assert before != stage.uses(None, None)["teacher 1"]
 
 
 def test_a_teacher_for_other_classes_is_refused(student, tmp_path):
@@ -182,7 +184,7 @@ def test_a_teacher_for_other_classes_is_refused(student, tmp_path):
     module.head = torch.nn.Linear(64, 3)
     artifact.save_module(tmp_path / "teacher.pt", module, meta)
     with pytest.raises(InputError) as caught:
-        distill(replace(QUICK, teacher=str(tmp_path / "teacher.pt")), student, tmp_path)
+        distill(replace(QUICK, teacher=(str(tmp_path / "teacher.pt"),)), student, tmp_path)
     assert caught.value.message == (
         f"{tmp_path / 'teacher.pt'}: gives (1, 3) for one sample of digits, expected (1, 10)"
     )
@@ -190,7 +192,7 @@ def test_a_teacher_for_other_classes_is_refused(student, tmp_path):
 
 def test_a_missing_teacher_file_is_named(student, tmp_path):
     with pytest.raises(InputError) as caught:
-        distill(replace(QUICK, teacher="nowhere.pt"), student, tmp_path)
+        distill(replace(QUICK, teacher=("nowhere.pt",)), student, tmp_path)
     assert caught.value.message == "nowhere.pt: no such file"
 
 
@@ -211,3 +213,77 @@ def test_options_out_of_range_are_refused(option, value, message):
         DistillStage(**{option: value})
     assert caught.value.message == message
     assert caught.value.exit_code == 2
+
+
+def test_a_stage_in_phases_trains_the_epochs_of_all_of_them(student, tmp_path):
+    phases = (
+        TrainingPhase(epochs=1, resolution=8, learning_rate=1e-3),
+        TrainingPhase(epochs=2, cutout=4, mixup=0.2),
+    )
+    texts: list[str] = []
+    stage = replace(QUICK, phase=phases)
+    distill(stage, student, tmp_path, advance=lambda _d, _t, text: texts.append(text))
+    _, meta = load_module(tmp_path / "out.pt")
+    assert meta.history["distill"]["epochs"] == 3
+    assert texts[-1].startswith("epoch 3/3")
+
+
+def test_a_killed_stage_in_phases_resumes_to_the_same_bytes(student, tmp_path):
+    phases = (TrainingPhase(epochs=1, resolution=8), TrainingPhase(epochs=2, shift=1, cutout=4))
+    stage = replace(QUICK, phase=phases, optimizer="muon", alternating_flip=True)
+    straight, _ = distill(stage, student, tmp_path / "straight")
+
+    class KilledError(Exception):
+        pass
+
+    def die(_done: int, _total: int, text: str) -> None:
+        if text.startswith("epoch 2/3"):  # the first phase is over, the second has begun
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        distill(stage, student, tmp_path / "killed", advance=die)
+    resumed, _ = distill(stage, student, tmp_path / "killed")
+    assert straight.read_bytes() == resumed.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("phase", "message"),
+    [
+        (TrainingPhase(epochs=0), "distill: phase 2: epochs = 0"),
+        (TrainingPhase(epochs=1, resolution=-1), "distill: phase 2: resolution = -1"),
+        (TrainingPhase(epochs=1, cutout=-1), "distill: cutout = -1"),
+    ],
+)
+def test_a_phase_out_of_range_is_refused(phase, message):
+    with pytest.raises(ConfigError) as caught:
+        DistillStage(phase=(TrainingPhase(epochs=1), phase))
+    assert caught.value.message == message
+
+
+def test_what_is_added_is_learned_and_the_old_accuracy_is_shown_beside_the_new(trained, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 40, (200, 16, 16, 3), dtype=np.uint8)
+    labels = np.arange(200) % 10
+    pixels[np.arange(200), labels] += 200  # a bright row tells the class: nothing like a digit
+    np.savez(tmp_path / "rows.npz", x=pixels, y=labels)
+    stage = replace(
+        QUICK,
+        epochs=4,
+        batch_size=16,
+        learning_rate=3e-3,
+        shift=0,
+        add_data=f"{tmp_path / 'rows.npz'}?val=30&test=10",
+        rehearsal=0.5,
+    )
+    out, ctx = distill(stage, trained, tmp_path)
+    metrics = load_module(out)[1].history["distill"]
+    assert metrics["added_val_accuracy"] > metrics["added_val_accuracy_before"] + 0.3
+    assert metrics["val_accuracy"] > metrics["val_accuracy_before"] - 0.15
+    shown = [note for note in ctx.notes if " before, " in note]
+    assert [note.partition(": val ")[0] for note in shown] == [DATA, stage.add_data]
+
+
+def test_what_is_added_is_part_of_the_key(student, tmp_path):
+    np.savez(tmp_path / "more.npz", x=np.zeros((40, 16, 16, 3), np.uint8), y=np.arange(40) % 10)
+    plain, more = DistillStage(), DistillStage(add_data=str(tmp_path / "more.npz"))
+    src = artifacts.of(student)
+    assert plain.uses(src, None) != more.uses(src, None)

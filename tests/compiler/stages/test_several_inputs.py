@@ -106,7 +106,7 @@ def fresh(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(fresh, tmp_path_factory):
     home = tmp_path_factory.mktemp("trained")
-    stage = DistillStage(**OPTIONS, epochs=20, teacher="several_likes:likes?width=24", alpha=0.1)
+    stage = DistillStage(**OPTIONS, epochs=20, teacher=("several_likes:likes?width=24",), alpha=0.1)
     metrics = stage.run(artifacts.of(fresh), home / "m.pt", context(home))
     assert metrics["val_auc"] > 0.75
     return home / "m.pt"
@@ -211,7 +211,7 @@ def test_a_function_that_is_not_there_is_asked_for(fresh, tmp_path):
             artifacts.of(fresh), tmp_path / "m.pt", context(tmp_path)
         )
     with pytest.raises(ConfigError, match="a teacher and a training-step"):
-        DistillStage(teacher="resnet8", training_step="several_likes:own_step")
+        DistillStage(teacher=("resnet8",), training_step="several_likes:own_step")
 
 
 def test_a_strangers_module_has_no_function_called(trained, tmp_path):

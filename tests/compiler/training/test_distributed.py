@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 import torch
 from edgekiln.compiler.training.distributed import join
-from edgekiln.compiler.training.fit import FitOptions, fit
+from edgekiln.compiler.training.fit import fit
 from edgekiln.compiler.training.loss import Objective
+from edgekiln.compiler.training.options import FitOptions
 from tests.compiler.training.conftest import small_data, tiny
 
 home, stop = Path(sys.argv[1]), sys.argv[2] == "stop"
@@ -33,6 +34,9 @@ result = fit(
 )
 torch.save({"state": module.state_dict(), "epochs": result.epochs}, home / f"rank{world.rank}.pt")
 """
+
+
+KEPT = ("--teacher", "self", "--teacher-views", "1")
 
 
 def torchrun(home: Path, *, stop: bool = False, patience: int = 0) -> None:
@@ -84,7 +88,9 @@ def test_the_commands_train_on_all_processes_and_publish_once(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "EDGEKILN_STORE": str(tmp_path / "store")}
     for stage, src, options in (
         ("distill", "resnet8?width=8", ["--epochs", "2"]),
-        ("prune", str(tmp_path / "distill.pt"), ["--recovery-epochs", "1"]),
+        # The unpruned network teaches, through layers that all processes train alike.
+        ("prune", str(tmp_path / "distill.pt"), ["--recovery-epochs", "1", "--hint", "auto"]),
+        ("distill", str(tmp_path / "prune.pt"), ["--epochs", "1", *KEPT]),
     ):
         output = tmp_path / f"{stage}.pt"
         subprocess.run(
@@ -95,5 +101,8 @@ def test_the_commands_train_on_all_processes_and_publish_once(tmp_path):
             timeout=300,
         )
         assert output.exists()
+    # Each process keeps what the teacher says of its own part of the samples.
+    found = [path.read_bytes()[:400] for path in (tmp_path / "store" / "compiled").iterdir()]
+    assert len([content for content in found if b'"samples": ' in content]) == 2
     assert list((tmp_path / "store" / "tmp").iterdir()) == []
     assert list((tmp_path / "store" / "scratch").iterdir()) == []

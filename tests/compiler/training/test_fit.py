@@ -7,9 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from edgekiln.compiler.training.batches import Augment
-from edgekiln.compiler.training.fit import FitOptions, FitResult, fit
+from edgekiln.compiler.training.augment import Augment
+from edgekiln.compiler.training.classroom import Teaching
+from edgekiln.compiler.training.fit import fit
+from edgekiln.compiler.training.imitation import Imitation, Ramp
 from edgekiln.compiler.training.loss import Objective
+from edgekiln.compiler.training.options import FitOptions
+from edgekiln.compiler.training.result import FitResult
 from edgekiln.compiler.training.score import SplitScore
 from edgekiln.models.data.dataset import Dataset, Split
 from edgekiln.models.tasks.heads import heads_of
@@ -175,10 +179,10 @@ def test_a_teacher_teaches_more_than_random_labels(data, tmp_path):
     result = fit(
         student,
         data,
-        Objective(alpha=1.0),
+        Objective(imitation=Imitation(alpha=Ramp(start=1.0))),
         OPTIONS,
         checkpoint_path=tmp_path / "student.pt",
-        teacher=teacher,
+        teaching=Teaching(networks=(teacher,)),
     )
     assert result.score.value > 0.9
 

@@ -47,7 +47,8 @@ def test_the_average_forgets_its_start_and_then_moves_slowly():
 def test_biases_and_norms_are_not_decayed():
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 2))
     made = optimizer.make("adamw", module, learning_rate=0.1, weight_decay=0.5)
-    decays = {id(p): group["weight_decay"] for group in made.param_groups for p in group["params"]}
+    (adamw,) = made.parts
+    decays = {id(p): group["weight_decay"] for group in adamw.param_groups for p in group["params"]}
     # In order: the convolution, the norm, the linear layer; weights before biases.
     assert [decays[id(p)] for p in module.parameters()] == [0.5, 0.0, 0.0, 0.0, 0.5, 0.0]
 
@@ -56,7 +57,8 @@ def test_frozen_parameters_are_not_trained():
     module = nn.Linear(2, 2)
     module.weight.requires_grad_(False)
     made = optimizer.make("sgd", module, learning_rate=0.1, weight_decay=0.0)
-    assert [len(group["params"]) for group in made.param_groups] == [1]
+    (sgd,) = made.parts
+    assert [len(group["params"]) for group in sgd.param_groups] == [1]
 
 
 def test_seeds_of_neighbours_are_unrelated():
@@ -99,7 +101,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path):
     torch.save({"format": 99}, tmp_path / "c.ckpt")
     with pytest.raises(InputError) as caught:
         checkpoint.load(tmp_path / "c.ckpt")
-    assert caught.value.message == f"{tmp_path / 'c.ckpt'}: not a checkpoint of format 3"
+    assert caught.value.message == f"{tmp_path / 'c.ckpt'}: not a checkpoint of format 5"
 
 
 def test_the_faster_precision_is_found_without_touching_the_module():

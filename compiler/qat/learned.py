@@ -1,0 +1,184 @@
+"""Which numbers of a QDQ model are trained, where they stand in it, and how they go back there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.qat.numbers import LearnedBias, LearnedScale, LearnedWeight
+from edgekiln.compiler.qat.values import QuantizedValue
+from edgekiln.runtime.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from edgekiln.compiler.qat.qdq_graph import QdqGraph
+
+
+class StoredCodes(nn.Module):
+    """A quantized constant that is not trained, as one operand of a sum."""
+
+    def __init__(self, steps: "NDArray[np.integer]", scale: float, zero: int, kind: str) -> None:
+        super().__init__()
+        ends = np.iinfo(kind)
+        self._zero, self._limits = zero, (float(ends.min - zero), float(ends.max - zero))
+        self.steps: Tensor
+        self.scale: Tensor
+        self.register_buffer("steps", torch.from_numpy(steps.astype(np.float32)))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
+
+    def forward(self) -> QuantizedValue:
+        return QuantizedValue(
+            steps=self.steps, scale=self.scale, zero=self._zero, limits=self._limits
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Learned:
+    """Args:
+    scale_of: by the name of a scale in the file; several may be one.
+    weight_of, bias_of, constant_of: by what a DequantizeLinear of a constant gives.
+    """
+
+    scales: list[LearnedScale]
+    scale_of: Mapping[str, int]
+    weights: list[LearnedWeight]
+    weight_of: Mapping[str, int]
+    biases: list[LearnedBias]
+    bias_of: Mapping[str, int]
+    constants: list[StoredCodes]
+    constant_of: Mapping[str, int]
+
+
+def learned_of(graph: "QdqGraph", source: "onnx.ModelProto | None", bits: int) -> Learned:
+    """Args:
+    source: the float model, in whose nodes of the same names the weights are.
+    bits: of a weight.
+    """
+    roles = _roles(graph)
+    reals = _real_weights(graph, source)
+    weights, biases, constants = {}, {}, {}
+    for name, node in graph.stored.items():
+        codes, scale = graph.constants[node.input[0]], graph.constants[node.input[1]]
+        along = int(operators.attributes(node).get("axis", 1)) % max(1, codes.ndim)
+        scales = scale.reshape(-1).astype(np.float32)
+        if roles.get(name) == "weight" and codes.dtype == np.int8:
+            weights[name] = LearnedWeight(codes, scales, along, reals.get(name), bits)
+        elif roles.get(name) == "bias" and codes.ndim == 1:
+            biases[name] = LearnedBias(codes, scales)
+        else:
+            constants[name] = _stored(graph, node, codes, scales)
+    scale_of, scales_made = _scales(graph)
+    return Learned(
+        scales=scales_made,
+        scale_of=scale_of,
+        weights=list(weights.values()),
+        weight_of={name: place for place, name in enumerate(weights)},
+        biases=list(biases.values()),
+        bias_of={name: place for place, name in enumerate(biases)},
+        constants=list(constants.values()),
+        constant_of={name: place for place, name in enumerate(constants)},
+    )
+
+
+def _stored(
+    graph: "QdqGraph", node: "onnx.NodeProto", codes: "NDArray[np.generic]",
+    scales: "NDArray[np.float32]",
+) -> StoredCodes:  # fmt: skip
+    if scales.size != 1 or codes.dtype.kind not in "iu":
+        raise UnsupportedError(
+            f"constant {node.input[0]!r} has {scales.size} scales, and is no operand of a product",
+            hint="quantize without --qat-epochs",
+        )
+    zero, _ = graph.zero_of(node)
+    steps = codes.astype(np.int64) - zero
+    return StoredCodes(steps, float(scales[0]), zero, codes.dtype.name)
+
+
+def _roles(graph: "QdqGraph") -> dict[str, str]:
+    """What the dequantized constants are to those who read them."""
+    found = {}
+    for node in graph.nodes:
+        row = operators.of(node.proto)
+        if row is None or row.weights is None:
+            continue
+        for place, role in ((1, "weight"), (2, "bias")):
+            name = node.proto.input[place] if place < len(node.proto.input) else ""
+            # Of a product of activations, a constant is one of them.
+            if name in graph.stored and (node.proto.op_type != "MatMul" or _is_matrix(graph, name)):
+                found[name] = role
+    return found
+
+
+def _is_matrix(graph: "QdqGraph", name: str) -> bool:
+    return graph.constants[graph.stored[name].input[0]].ndim == 2
+
+
+def _real_weights(
+    graph: "QdqGraph", source: "onnx.ModelProto | None"
+) -> "dict[str, NDArray[np.float32]]":
+    """What the quantizer rounded: the operand of the node of the same name."""
+    import onnx
+
+    if source is None:
+        return {}
+    arrays = {w.name: w for w in source.graph.initializer}
+    before = {node.name: node for node in source.graph.node}
+    found = {}
+    for node in graph.nodes:
+        old = before.get(node.proto.name)
+        if old is None or len(old.input) < 2 or len(node.proto.input) < 2:
+            continue
+        name, was = node.proto.input[1], old.input[1]
+        if name in graph.stored and was in arrays and old.op_type == node.proto.op_type:
+            array = onnx.numpy_helper.to_array(arrays[was])
+            if array.shape == graph.constants[graph.stored[name].input[0]].shape:
+                found[name] = array
+    return found
+
+
+def _scales(graph: "QdqGraph") -> tuple[dict[str, int], list[LearnedScale]]:
+    """The scales of activations; those that a Concat joins stay one, so that nothing needs to be
+    requantized.
+    """
+    elements: dict[str, int] = {}
+    largest: dict[str, float] = {}
+    quantizers = [node.proto for node in graph.nodes if node.proto.op_type == "QuantizeLinear"]
+    for node in quantizers:
+        name = node.input[1]
+        elements[name] = max(elements.get(name, 1), graph.elements(node.input[0]))
+        largest[name] = graph.zero_of(node)[1][1] or 1.0
+    leader = {name: name for name in elements}
+    for group in _joined(graph, quantizers):
+        first = leader[group[0]]
+        for name in group[1:]:
+            if graph.constants[name] == graph.constants[first]:
+                old = leader[name]
+                leader = {each: first if to == old else to for each, to in leader.items()}
+    leaders = list(dict.fromkeys(leader.values()))
+    made = [
+        LearnedScale(float(graph.constants[n].item()), elements[n], abs(largest[n]))
+        for n in leaders
+    ]
+    return {name: leaders.index(to) for name, to in leader.items()}, made
+
+
+def _joined(graph: "QdqGraph", quantizers: "list[onnx.NodeProto]") -> list[list[str]]:
+    """The scales of each Concat: of its result and of its operands."""
+    views = {
+        node.proto.output[0]: node.proto.input[1]
+        for node in graph.nodes
+        if node.proto.op_type == "DequantizeLinear"
+    }
+    behind = {node.input[0]: node.input[1] for node in quantizers}
+    return [
+        [behind[node.proto.output[0]], *(views[name] for name in node.proto.input if name in views)]
+        for node in graph.nodes
+        if node.proto.op_type == "Concat" and node.proto.output[0] in behind
+    ]

@@ -1,0 +1,172 @@
+"""Accuracy control: step by step, until an int8 model loses no more than it may.
+
+The steps go from what costs nothing to what costs most: the model as it is; corrections; learned
+rounding; the fewest and cheapest layers in float; and, where the caller brings it, training. What
+is kept is decided on validation samples: a correction by the signal to noise of the outputs, the
+end by the task's own measure.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler.onnx_model.cost import macs_by_node, onnx_costs
+from edgekiln.compiler.quantization.corrections import CORRECTIONS, Correction, Workbench
+from edgekiln.compiler.quantization.float_layers import cheapest
+from edgekiln.compiler.quantization.judge import Judge, Verdict
+from edgekiln.compiler.quantization.ladder_record import (
+    Ladder,
+    LayerSensitivity,
+    Rung,
+    finite_losses,
+)
+from edgekiln.compiler.quantization.ranges import Range
+from edgekiln.compiler.quantization.scheme import Scheme
+from edgekiln.compiler.quantization.sensitivity import sensitivities
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgekiln.compiler.onnx_model.feed import Feed
+
+# The last step: the float model, its ranges and the data → a model of the same graph with trained
+# weights, and the ranges that go with them.
+Retrain = Callable[
+    ["onnx.ModelProto", Mapping[str, Range], "Feed"],
+    "tuple[onnx.ModelProto, Mapping[str, Range]]",
+]
+
+AS_IT_IS, IN_FLOAT, TRAINED = "as it is", "layers in float", "training"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """A scheme, its int8 model, and what that is worth."""
+
+    rung: str  # the name of the step
+    scheme: Scheme
+    quantized: "onnx.ModelProto"
+    verdict: Verdict
+    float_layers: tuple[str, ...] = ()
+
+
+@dataclass
+class Climb:
+    """One way up."""
+
+    judge: Judge
+    probe: Judge  # the same on fewer samples, for what is asked of every layer
+    limits: Mapping[str, float]
+    bench: Workbench
+    retrain: Retrain | None = None
+    corrections: Mapping[str, Correction] = field(default_factory=lambda: CORRECTIONS)
+    rungs: list[Rung] = field(default_factory=list)
+    _tried: list[Attempt] = field(default_factory=list)
+
+    def climb(self, start: Scheme) -> tuple[Attempt, Ladder]:
+        """Climb until the limits hold, whatever the samples leave in doubt; where they do so
+        nowhere, go back to the first step at which they hold at all, else to the one that loses
+        least.
+        """
+        now = self._candidate(AS_IT_IS, start)
+        self._note(now, kept=True)
+        sensitivity: tuple[LayerSensitivity, ...] = ()
+        if not self._surely(now.verdict):
+            sensitivity = self._sensitivity(start)
+            now = self._corrected(now)
+            if not self._surely(now.verdict):
+                now = self._in_float(now, sensitivity)
+            if not self._surely(now.verdict) and self.retrain is not None:
+                now = self._trained(start)
+        chosen = self._chosen(now)
+        ladder = Ladder(
+            limits=self.limits,
+            samples=self.judge.samples,
+            met=chosen.verdict.excess(self.limits) <= 0.0,
+            chosen=chosen.rung,
+            rungs=tuple(self.rungs),
+            float_scores={score.label: score.value for score in self.judge.scores},
+            sensitivity=sensitivity,
+        )
+        return chosen, ladder
+
+    def _corrected(self, now: Attempt) -> Attempt:
+        """Correction after correction; one that takes from the signal is undone."""
+        for name, correction in self.corrections.items():
+            scheme = correction(now.scheme, self.bench)
+            if scheme is now.scheme:
+                continue
+            tried = self._candidate(name, scheme)
+            better = tried.verdict.sqnr_db > now.verdict.sqnr_db
+            self._note(tried, kept=better)
+            now = tried if better else now
+            if self._surely(now.verdict):
+                break
+        return now
+
+    def _in_float(self, now: Attempt, sensitivity: Sequence[LayerSensitivity]) -> Attempt:
+        # What was corrected may have other weak places than what was not.
+        if now.scheme is not self._tried[0].scheme:
+            sensitivity = self._sensitivity(now.scheme)
+        choice = cheapest(
+            now.scheme,
+            self.judge,
+            sensitivity,
+            self._surely,
+            lambda what: self.bench.calibration.advance(0, 0, what),
+        )
+        if choice is None:
+            return now
+        found = Attempt(
+            rung=IN_FLOAT,
+            scheme=choice.scheme,
+            quantized=choice.quantized,
+            verdict=choice.verdict,
+            float_layers=choice.layers,
+        )
+        self._tried.append(found)
+        self._note(found, kept=True)
+        return found
+
+    def _trained(self, start: Scheme) -> Attempt:
+        assert self.retrain is not None
+        model, ranges = self.retrain(start.model, start.ranges, self.bench.calibration.feed)
+        found = self._candidate(TRAINED, replace(start, model=model, ranges=ranges, weights={}))
+        self._note(found, kept=True)
+        return found
+
+    def _chosen(self, last: Attempt) -> Attempt:
+        if self._surely(last.verdict):
+            return last
+        holding = [each for each in self._tried if each.verdict.excess(self.limits) <= 0.0]
+        if holding:
+            return holding[0]
+        return min(self._tried, key=lambda each: each.verdict.excess(self.limits))
+
+    def _candidate(self, rung: str, scheme: Scheme) -> Attempt:
+        quantized = scheme.quantized()
+        verdict = self.judge.verdict(quantized)
+        found = Attempt(rung=rung, scheme=scheme, quantized=quantized, verdict=verdict)
+        self._tried.append(found)
+        return found
+
+    def _surely(self, verdict: Verdict) -> bool:
+        return verdict.excess(self.limits, surely=True) <= 0.0
+
+    def _sensitivity(self, scheme: Scheme) -> tuple[LayerSensitivity, ...]:
+        return sensitivities(scheme, self.probe, "only", self.bench.advance("sensitivity"))
+
+    def _note(self, found: Attempt, *, kept: bool) -> None:
+        macs = macs_by_node(found.scheme.model) if found.float_layers else {}
+        self.rungs.append(
+            Rung(
+                name=found.rung,
+                kept=kept,
+                sqnr_db=found.verdict.sqnr_db,
+                scores={score.label: score.value for score in found.verdict.scores},
+                lost=finite_losses(found.verdict.lost),
+                weight_bytes=onnx_costs(found.quantized).weight_bytes,
+                float_layers=found.float_layers,
+                float_macs=sum(macs[layer] for layer in found.float_layers),
+            )
+        )

@@ -1,0 +1,135 @@
+"""What accuracy control has done, as a model's file and reports keep it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from edgekiln.models.tasks.tally import Measured
+from edgekiln.runtime import codec
+from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.text import counted
+
+if TYPE_CHECKING:
+    import onnx
+
+_KEY = "edgekiln.ladder"  # among the model's properties
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSensitivity:
+    """What becomes of the model's outputs when one layer alone is integer, or float."""
+
+    name: str
+    op: str
+    macs: int
+    sqnr_db: float
+    scores: Mapping[str, float] = field(default_factory=dict)  # by label; {} without labels
+    # Percentage points of a share, else percent; null where there is no percent of 0.
+    lost: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensitivityReport:
+    """Every layer of a model, the most sensitive first; numbers by the label of a score."""
+
+    mode: str  # "only": the layer alone is integer; "all-but": it alone is float
+    samples: int  # of the validation split
+    sqnr_db: float  # with all layers integer
+    float_scores: Mapping[str, float]
+    loss_units: Mapping[str, str]  # what `lost` counts in
+    layers: tuple[LayerSensitivity, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One step: what it brought and what it costs.
+
+    `lost` is by the label of a score, in percentage points of a share, else percent of what the
+    float model has, null where that is 0; below 0 the int8 model is better.
+    """
+
+    name: str
+    kept: bool
+    sqnr_db: float
+    scores: Mapping[str, float]
+    lost: Mapping[str, float | None]
+    weight_bytes: int  # of all weights as they are stored
+    float_layers: tuple[str, ...] = ()
+    float_macs: int = 0  # multiply-accumulates of these, of one sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """All steps, and why the last one is the last."""
+
+    limits: Mapping[str, float]  # what may be lost, by the label of a score
+    samples: int  # of the validation split
+    met: bool
+    chosen: str  # the name of the step that the model is from
+    rungs: tuple[Rung, ...]
+    float_scores: Mapping[str, float]  # of the float model, by label
+    sensitivity: tuple[LayerSensitivity, ...] = ()  # of each layer, quantized alone; as it is
+
+    @property
+    def float_layers(self) -> tuple[str, ...]:
+        """The layers that stay float in the model that was chosen."""
+        return next(rung.float_layers for rung in self.rungs if rung.name == self.chosen)
+
+
+def finite_losses(lost: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no infinity: null."""
+    return {label: value if isfinite(value) else None for label, value in lost.items()}
+
+
+def ladder_notes(ladder: Ladder, float_scores: Sequence[Measured]) -> list[str]:
+    """A sentence for each step, for people.
+
+    Args:
+        float_scores: of the float model: how its scores are shown.
+    """
+    names = ", ".join(each.label for each in float_scores if each.label in ladder.limits)
+    held = " ".join(f"{limit:g}" for limit in dict.fromkeys(ladder.limits.values()))
+    notes = []
+    for rung in ladder.rungs:
+        shown = ", ".join(
+            f"{each.metric.shown(rung.scores[each.label])} ({_lost(each, rung)})"
+            for each in float_scores
+            if each.label in ladder.limits
+        )
+        count = len(rung.float_layers)
+        step = f"{counted(count, 'layer')} in float" if count else rung.name
+        notes.append(
+            f"max-drop {held}, {step}: {names} {shown} on {ladder.samples:,} "
+            f"validation samples, SQNR {rung.sqnr_db:.1f} dB" + ("" if rung.kept else ", undone")
+        )
+    return notes
+
+
+def _lost(score: Measured, rung: Rung) -> str:
+    """How a score differs from the float model's."""
+    lost = rung.lost[score.label]
+    if lost is None:
+        return "the float model has 0"
+    return f"{0.0 - lost:+.2f} {score.metric.loss_unit}"
+
+
+def write_ladder(model: "onnx.ModelProto", ladder: Ladder) -> None:
+    """Keep it among the properties of the int8 model, which has none yet."""
+    entry = model.metadata_props.add()
+    entry.key, entry.value = _KEY, codec.to_json(ladder)
+
+
+def read_ladder(model: "onnx.ModelProto") -> Ladder | None:
+    """What the model's file says; None where no limit was set when it was made.
+
+    Raises:
+        InputError: it does not parse.
+    """
+    found = [entry.value for entry in model.metadata_props if entry.key == _KEY]
+    try:
+        return codec.decode(Ladder, codec.loads(found[0])) if found else None
+    except ValueError as error:
+        raise InputError(
+            f"the model's {_KEY} is damaged: {error}", hint="quantize the float model again"
+        ) from error

@@ -1,0 +1,84 @@
+"""All that makes an int8 model of a float one; a step of accuracy control changes one thing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
+
+from edgekiln.compiler.quantization import qdq
+from edgekiln.compiler.quantization.joint import joint_ranges
+from edgekiln.compiler.quantization.products import ModelWeights, RoundedWeights, products
+from edgekiln.compiler.quantization.ranges import Range
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """How a model is quantized."""
+
+    model: "onnx.ModelProto"  # float, as `prepare` leaves it; not changed
+    ranges: Mapping[str, Range]  # of every activation that may be quantized
+    exclude: tuple[str, ...] = ()  # patterns of nodes that the user leaves float
+    floats: frozenset[str] = frozenset()  # nodes that stay float besides
+    # By node: weights that are not rounded to the nearest code.
+    weights: Mapping[str, RoundedWeights] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> "list[onnx.NodeProto]":
+        """Those that become integer."""
+        found = qdq.quantized_nodes(self.model, self.exclude)
+        return [node for node in found if node.name not in self.floats]
+
+    def quantized(self) -> "onnx.ModelProto":
+        """The int8 model."""
+        nodes = self.nodes
+        observed = observed_tensors(self.model, nodes)
+        known = {name: self.ranges[name] for name in observed if name in self.ranges}
+        made = qdq.quantize(self.model, nodes, joint_ranges(self.model, nodes, known))
+        if self.weights:
+            weights = ModelWeights(made)
+            for product in products(made):
+                if product.name in self.weights:
+                    weights.write(product, self.weights[product.name])
+        return made
+
+    def with_weights_of(self, quantized: "onnx.ModelProto") -> Self:
+        """The scheme with the weights and biases that its int8 model has been given."""
+        weights = ModelWeights(quantized)
+        found = {product.name: weights.read(product) for product in products(quantized)}
+        return replace(self, weights={**self.weights, **found})
+
+
+def observed_tensors(model: "onnx.ModelProto", nodes: "list[onnx.NodeProto]") -> list[str]:
+    """The activations whose range is needed."""
+    return qdq.observed_tensors(nodes, [weight.name for weight in model.graph.initializer])
+
+
+def with_biases(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """A copy whose convolutions and Gemms with constant weights all have a bias, if of zeros: what
+    is to be corrected must be there.
+    """
+    import numpy as np
+    import onnx
+
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    shapes = {weight.name: tuple(weight.dims) for weight in made.graph.initializer}
+    taken = {name for node in made.graph.node for name in (*node.input, *node.output)}
+    for node in made.graph.node:
+        if node.op_type not in ("Conv", "Gemm") or node.input[1] not in shapes:
+            continue
+        if len(node.input) > 2 and node.input[2]:
+            continue
+        turned = any(a.name == "transB" and a.i for a in node.attribute)
+        axis = 0 if node.op_type == "Conv" or turned else 1
+        name = f"{node.output[0]}_bias"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        zeros = np.zeros(shapes[node.input[1]][axis], np.float32)
+        made.graph.initializer.append(onnx.numpy_helper.from_array(zeros, name))
+        del node.input[2:]
+        node.input.append(name)
+    return made

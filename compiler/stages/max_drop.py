@@ -1,0 +1,88 @@
+"""`max-drop` of the quantize stage: limits by name, and the way up until they hold."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from edgekiln.runtime.errors import AccuracyError, ConfigError
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgekiln.compiler.quantization.corrections import Workbench
+    from edgekiln.compiler.quantization.ladder import Attempt
+    from edgekiln.compiler.quantization.ladder_record import Ladder
+    from edgekiln.compiler.quantization.scheme import Scheme
+
+# Of the validation split: for what a task loses, and for what is asked of every layer.
+_SAMPLES, _PROBE_SAMPLES = 4096, 128
+
+
+def drops_of(texts: Sequence[str]) -> dict[str, float]:
+    """The limits by name, "" for every task, of `[NAME=]PP` each.
+
+    Raises:
+        ConfigError: one is no number, or below 0.
+    """
+    found = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = math.nan
+        # Written so that NaN is refused.
+        if not 0.0 <= limit < math.inf:
+            raise ConfigError(
+                f"quantize: max-drop = {text!r}", hint="write 0.5, or NAME=0.5; not below 0"
+            )
+        found[name.strip()] = limit
+    return found
+
+
+def climbed(
+    model: "onnx.ModelProto",
+    scheme: "Scheme",
+    bench: "Workbench",
+    spec: str,
+    drops: Mapping[str, float],
+) -> "tuple[Attempt, Ladder, list[str]]":
+    """Whatever it takes to lose no more than `drops` on validation samples, with a note a step.
+
+    Args:
+        model: float, which the int8 model is held against.
+        scheme: how it is quantized so far.
+        spec: of the data set whose validation split judges.
+        drops: as `drops_of` gives them.
+
+    Raises:
+        ConfigError: the data has no labels, or no score has the name of a limit.
+        AccuracyError: nothing helps.
+    """
+    from edgekiln.compiler.onnx_model import io, model_inputs
+    from edgekiln.compiler.onnx_model.feed import feed_for
+    from edgekiln.compiler.packaging.report import Score, limits_by_label
+    from edgekiln.compiler.quantization.judge import Judge
+    from edgekiln.compiler.quantization.ladder import Climb
+    from edgekiln.compiler.quantization.ladder_record import ladder_notes
+
+    feed = feed_for(io.read_meta(model), model_inputs.of_model(model), data=spec, seed=bench.seed)
+    if not feed.scored:
+        raise ConfigError(
+            f"quantize: max-drop: {spec} has no labels, so there is no accuracy to lose",
+            hint="name labelled data by --validation, or hold the SQNR: --accept-sqnr 20",
+        )
+    judge = Judge(model, feed, samples=_SAMPLES, scored=True)
+    probe = Judge(model, feed, samples=_PROBE_SAMPLES, scored=True)
+    count = judge.samples
+    scores = tuple(Score.of_measured(each, n=count, of=count) for each in judge.scores)
+    limits = limits_by_label(scores, drops)
+    found, ladder = Climb(judge=judge, probe=probe, limits=limits, bench=bench).climb(scheme)
+    notes = ladder_notes(ladder, judge.scores)
+    if not ladder.met:
+        raise AccuracyError(
+            f"quantize: on {count:,} validation samples more is lost than max-drop allows, "
+            f"whatever was tried: {'; '.join(notes)}",
+            hint="allow more, or leave more to lose: train longer, prune less",
+        )
+    return found, ladder, notes

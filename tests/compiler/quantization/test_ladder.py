@@ -1,0 +1,167 @@
+"""Accuracy control on a net with one layer that quantization breaks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgekiln.compiler.quantization.corrections import CORRECTIONS
+from edgekiln.compiler.quantization.float_layers import cheapest
+from edgekiln.compiler.quantization.judge import Judge, Verdict
+from edgekiln.compiler.quantization.ladder import Climb
+from edgekiln.compiler.quantization.ladder_record import (
+    Ladder,
+    ladder_notes,
+    read_ladder,
+    write_ladder,
+)
+from edgekiln.compiler.quantization.scheme import Scheme
+from edgekiln.compiler.quantization.sensitivity import sensitivities, units
+from edgekiln.runtime.text import counted
+from tests.compiler import skewed
+from tests.compiler.quantization.schemes import Bench, bench
+
+BROKEN = "p"
+
+
+@pytest.fixture(scope="module")
+def net() -> Bench:
+    """With a range of one layer's result that leaves it four codes."""
+    made = bench(skewed.fitted())
+    low, high = made.scheme.ranges[BROKEN]
+    wide = dict(made.scheme.ranges) | {BROKEN: (60 * low, 60 * high)}
+    judge = Judge(made.model, made.feed, samples=0, scored=True)
+    return replace(made, scheme=replace(made.scheme, ranges=wide), judge=judge)
+
+
+def climb(net: Bench, limit: float, **changes: object) -> tuple[Scheme, Ladder]:
+    options = {"corrections": {}} | changes
+    way = Climb(
+        judge=net.judge, probe=net.judge, limits={"accuracy": limit}, bench=net.work, **options
+    )
+    found, ladder = way.climb(net.scheme)
+    return found.scheme, ladder
+
+
+def test_a_layer_comes_with_the_activation_that_its_integer_form_has_in_it(net: Bench) -> None:
+    found = {unit.name: unit.nodes for unit in units(net.scheme)}
+    assert found["e"] == ("e", "er")
+    assert found["d"] == ("d", "dc")
+    assert found["a"] == ("a",)
+    assert "m" not in found  # moves codes
+    macs = {unit.name: unit.macs for unit in units(net.scheme)}
+    assert macs["a"] == 16 * 16 * 16 * 27
+    assert macs["d"] == 16 * 16 * 32 * 9
+
+
+@pytest.mark.parametrize("mode", ["only", "all-but"])
+def test_the_broken_layer_is_the_most_sensitive(net: Bench, mode: str) -> None:
+    found = sensitivities(net.scheme, net.judge, mode, lambda *_: None)
+    # Alone, the layer that reads the broken result is as bad.
+    assert found[0].name in ("p", "w")
+    levels = [each.sqnr_db for each in found]
+    assert levels == sorted(levels, reverse=mode == "all-but")
+    assert all(each.scores.keys() == {"accuracy"} for each in found)
+
+
+@pytest.fixture(scope="module")
+def climbed(net: Bench) -> tuple[Scheme, Ladder]:
+    return climb(net, 1.0)
+
+
+def test_what_has_the_broken_range_stays_float_and_nothing_else(
+    climbed: tuple[Scheme, Ladder],
+) -> None:
+    scheme, ladder = climbed
+    assert ladder.met
+    assert [rung.name for rung in ladder.rungs] == ["as it is", "layers in float"]
+    assert ladder.rungs[0].lost["accuracy"] > 5
+    assert set(ladder.float_layers) <= {"p", "w"}
+    assert scheme.floats == set(ladder.float_layers)
+    assert ladder.rungs[1].weight_bytes >= ladder.rungs[0].weight_bytes
+
+
+def test_a_model_that_loses_little_is_left_as_it_is(net: Bench) -> None:
+    scheme, ladder = climb(net, 100.0, corrections=CORRECTIONS)
+    assert scheme is net.scheme
+    assert [rung.name for rung in ladder.rungs] == ["as it is"]
+    assert ladder.sensitivity == ()
+
+
+def test_a_correction_that_takes_from_the_signal_is_undone(net: Bench) -> None:
+    def worse(scheme: Scheme, _bench: object) -> Scheme:
+        wide = {name: (8 * low, 8 * high) for name, (low, high) in scheme.ranges.items()}
+        return replace(scheme, ranges=wide)
+
+    good = replace(net, scheme=replace(net.scheme, ranges=ranges_of(net)))
+    _, ladder = climb(good, -50.0, corrections={"worse": worse})
+    assert [(rung.name, rung.kept) for rung in ladder.rungs] == [
+        ("as it is", True), ("worse", False),
+    ]  # fmt: skip
+    assert ladder.rungs[1].sqnr_db < ladder.rungs[0].sqnr_db
+
+
+def test_a_correction_that_suffices_ends_the_climb(net: Bench) -> None:
+    def right(scheme: Scheme, _bench: object) -> Scheme:
+        return replace(scheme, ranges=ranges_of(net))
+
+    _, ladder = climb(net, 2.0, corrections={"right": right, "never": right})
+    assert [rung.name for rung in ladder.rungs] == ["as it is", "right"]
+    assert (ladder.met, ladder.chosen, ladder.float_layers) == (True, "right", ())
+
+
+def ranges_of(net: Bench) -> dict[str, tuple[float, float]]:
+    low, high = net.scheme.ranges[BROKEN]
+    return dict(net.scheme.ranges) | {BROKEN: (low / 60, high / 60)}
+
+
+def test_training_is_the_last_step_and_gets_what_it_needs(net: Bench) -> None:
+    taken = []
+
+    def retrain(model, ranges, feed):
+        taken.append((model, feed))
+        assert ranges[BROKEN] == net.scheme.ranges[BROKEN]
+        return model, ranges_of(net)
+
+    # Nothing is float enough for a limit that asks to be better than the float model.
+    _, ladder = climb(net, -50.0, retrain=retrain)
+    assert taken == [(net.model, net.feed)]
+    assert [rung.name for rung in ladder.rungs] == ["as it is", "training"]
+    # Where nothing helps, the best step is given back.
+    assert (ladder.met, ladder.chosen) == (False, "training")
+
+
+def test_of_two_layers_that_help_the_cheaper_one_is_taken(net: Bench) -> None:
+    found = sensitivities(net.scheme, net.judge, "only", lambda *_: None)
+    choice = cheapest(net.scheme, net.judge, found, enough(12.0), lambda _: None)
+    assert choice is not None
+    assert choice.verdict.sqnr_db >= 12.0
+    for name in choice.layers:  # none of them can be done without
+        nodes = {node for unit in units(net.scheme) if unit.name in choice.layers
+                 for node in unit.nodes if unit.name != name}  # fmt: skip
+        without = replace(net.scheme, floats=frozenset(nodes))
+        assert net.judge.verdict(without.quantized()).sqnr_db < 12.0
+
+
+def enough(sqnr_db: float):
+    def meets(verdict: Verdict) -> bool:
+        return verdict.sqnr_db >= sqnr_db
+
+    return meets
+
+
+def test_no_set_of_layers_gives_what_cannot_be(net: Bench) -> None:
+    found = sensitivities(net.scheme, net.judge, "only", lambda *_: None)
+    assert cheapest(net.scheme, net.judge, found, enough(500.0), lambda _: None) is None
+
+
+def test_a_models_file_keeps_what_was_done(net: Bench, climbed: tuple[Scheme, Ladder]) -> None:
+    scheme, ladder = climbed
+    model = scheme.quantized()
+    assert read_ladder(model) is None
+    write_ladder(model, ladder)
+    assert read_ladder(model) == ladder
+    notes = ladder_notes(ladder, net.judge.scores)
+    assert notes[0].startswith("max-drop 1, as it is: accuracy ")
+    assert f"max-drop 1, {counted(len(ladder.float_layers), 'layer')} in float: acc" in notes[1]
+    assert np.all(["on 100 validation samples" in note for note in notes])
