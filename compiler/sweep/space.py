@@ -30,19 +30,22 @@ DEFAULTS: Mapping[str, Mapping[str, Range | Literal["choices"]]] = {
     "distill": {
         "learning_rate": _RATE,
         "weight_decay": FloatRange(low=1e-4, high=1e-1, log=True),
+        "distillation": "choices",
         "alpha": _ALPHA,
         "temperature": _TEMPERATURE,
     },
     "prune": {
         "learning_rate": _RATE,
         "steps": IntRange(low=1, high=4),
+        "cut_schedule": "choices",
         "importance": "choices",
         "alpha": _ALPHA,
         "temperature": _TEMPERATURE,
     },
     "quantize": {"calibration": "choices"},
 }
-_TAUGHT = ("alpha", "temperature")  # of `distill`: they say nothing where nobody teaches
+# Of `distill`: they say nothing where nobody teaches.
+_TAUGHT = ("distillation", "alpha", "temperature")
 
 
 @dataclass(frozen=True, kw_only=True)

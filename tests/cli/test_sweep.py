@@ -39,10 +39,10 @@ def tiny(classes: int = 10) -> nn.Module:
 
 
 @pytest.fixture(autouse=True)
-def files(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe and the network that it is for, in the directory where the command runs."""
-    Path("tiny.toml").write_text(RECIPE)
-    Path("swept_nets.py").write_text(NETS)
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    (tmp_path / "swept_nets.py").write_text(NETS)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "swept_nets", raising=False)
 

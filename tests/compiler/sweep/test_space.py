@@ -42,7 +42,7 @@ def test_without_a_word_the_usual_options_of_the_stages_that_run_are_tried() -> 
 
 def test_how_a_teacher_is_weighed_is_tried_where_there_is_one() -> None:
     assert "distill.alpha" not in names(Recipe())
-    assert "distill.alpha" in names(Recipe(options={"distill": {"teacher": "resnet20"}}))
+    assert "distill.alpha" in names(Recipe(options={"distill": {"teacher": ("resnet20",)}}))
 
 
 def test_a_recipes_own_rate_is_the_middle_of_what_is_tried() -> None:
@@ -131,7 +131,7 @@ def test_a_recipe_as_text_is_the_same_recipe() -> None:
         "seed": 7,
         "skip": ["prune"],
         "state": ["h0=hn"],
-        "distill": {"learning-rate": 1.5e-05, "epochs": 3, "flip": True, "teacher": "resnet20"},
+        "distill": {"learning-rate": 1.5e-05, "epochs": 3, "teacher": ["resnet20"]},
         "quantize": {"calibration": "mse", "exclude": ["a*", 'b"\\']},
     }
     recipe = parse(table, "r.toml")
