@@ -179,7 +179,9 @@ def default_data(model: str) -> str:
             "without labels for one that needs no training",
         )
     hint = did_you_mean(name, ENTRIES, what="models are")
-    raise ConfigError(f"no model named {name!r}", f"{hint} Or give package.module:factory")
+    raise ConfigError(
+        f"no model named {name!r}", f"give package.module:factory for your own; {hint}"
+    )
 
 
 def default_recipe(model: str) -> Recipe:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.typed import kebab
 
 if TYPE_CHECKING:
     import onnx
 
     from edgekiln.compiler.onnx_model.feed import Feed
     from edgekiln.compiler.qat.train import QatResult
+    from edgekiln.compiler.stages.augmentation_options import Check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +46,16 @@ class QuantizedTraining(Stage, ABC):
     )
 
     def __post_init__(self) -> None:
-        if self.qat_epochs < 0 or self.qat_batch < 1 or not self.qat_learning_rate > 0:
-            raise ConfigError(
-                f"{self.name}: qat-epochs = {self.qat_epochs}, qat-batch = {self.qat_batch}, "
-                f"qat-learning-rate = {self.qat_learning_rate:g}",
-                hint="epochs are 0 (none) or more, the batch at least 1, the rate above 0",
-            )
-        if not 0.0 <= self.qat_alpha <= 1.0 or self.qat_shift < 0:
-            raise ConfigError(
-                f"{self.name}: qat-alpha = {self.qat_alpha:g}, qat-shift = {self.qat_shift}",
-                hint="alpha is a share from 0 to 1, the shift 0 (none) or more pixels",
-            )
+        checks: tuple[Check, ...] = (
+            ("qat_epochs", self.qat_epochs >= 0, "give 0 (none) or more"),
+            ("qat_batch", self.qat_batch >= 1, "give 1 or more"),
+            ("qat_learning_rate", self.qat_learning_rate > 0, "give a positive number"),
+            ("qat_alpha", 0 <= self.qat_alpha <= 1, "give a share from 0 to 1"),
+            ("qat_shift", self.qat_shift >= 0, "give 0 (none) or more pixels"),
+        )
+        for name, valid, hint in checks:
+            if not valid:
+                raise ConfigError(f"{self.name}: {kebab(name)} = {getattr(self, name)}", hint=hint)
 
     def trained(
         self,

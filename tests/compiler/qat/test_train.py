@@ -197,10 +197,10 @@ def test_a_model_that_remembers_is_refused(quantized, source, feed, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"qat_epochs": -1}, "qat-epochs = -1, qat-batch = 64, qat-learning-rate = 0.001"),
-        ({"qat_batch": 0}, "qat-epochs = 0, qat-batch = 0, qat-learning-rate = 0.001"),
-        ({"qat_alpha": 1.5}, "qat-alpha = 1.5, qat-shift = 0"),
-        ({"qat_shift": -2}, "qat-alpha = 0.7, qat-shift = -2"),
+        ({"qat_epochs": -1}, "qat-epochs = -1"),
+        ({"qat_batch": 0}, "qat-batch = 0"),
+        ({"qat_alpha": 1.5}, "qat-alpha = 1.5"),
+        ({"qat_shift": -2}, "qat-shift = -2"),
     ],
 )
 def test_wrong_options_are_refused_by_name(options, message):
