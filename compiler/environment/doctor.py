@@ -107,7 +107,7 @@ def _package(name: str, pin: str, extra: str) -> Check:
 
 
 def satisfies(version: str, pin: str) -> bool:
-    """Whether `version` fits a pin of our own pyproject: parts `==X`, `>=X` and `<X`, all of them."""
+    """Whether `version` fits a pin of our own pyproject, all parts `==X`, `>=X` and `<X` of it."""
     public = version.partition("+")[0]  # torch 2.13.0+cpu is torch 2.13.0
     for part in filter(None, pin.split(",")):
         wanted = part.lstrip("=<>")
