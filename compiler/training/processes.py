@@ -94,7 +94,7 @@ def _watch(workers: Sequence[subprocess.Popen[bytes]]) -> int | None:
 
 
 def _speaker(workers: Sequence[subprocess.Popen[bytes]], failed: int) -> int:
-    """Of processes that end at nearly the same time, the one that says why.
+    """The one that says why, of processes that end at nearly the same time.
 
     That is the first one where all of them meet the same error, and has said so; and never one
     that ended because it lost another.
