@@ -71,6 +71,7 @@ def export(network: Network, files: "Mapping[Precision, Path]") -> None:
 
     from edgekiln.compiler.build import driver
     from edgekiln.compiler.build.recipe import Recipe
+    from edgekiln.compiler.build.shared_stages import shared_artifacts
     from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.pipeline.store import Store
     from edgekiln.targets import profile
@@ -84,7 +85,7 @@ def export(network: Network, files: "Mapping[Precision, Path]") -> None:
         recipe=Recipe(data=network.data, skip=("distill", "prune")),
         out=next(iter(files.values())).parent,
     )
-    made = driver.shared_artifacts(request, Store(), progress)
+    made = shared_artifacts(request, Store(), progress)
     for precision, file in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(made["onnx" if precision == "float32" else "onnx-int8"].path, file)

@@ -72,17 +72,6 @@ def build(request: Request, store: Store, progress: Progress, chain: Chain = CHA
     return Build(request, store, progress, chain).run()
 
 
-def shared_artifacts(request: Request, store: Store, progress: Progress) -> Mapping[Kind, Artifact]:
-    """What a build makes before it comes to its targets, by kind; unscored."""
-    under_way = Build(request, store, progress, CHAIN)
-    artifact = under_way.start()
-    made = {artifact.kind: artifact}
-    for name in under_way.shared_stages(artifact):
-        artifact = under_way.run_stage(name, artifact, None)
-        made[artifact.kind] = artifact
-    return made
-
-
 class Build:
     """One build under way: its steps so far."""
 

@@ -1,5 +1,6 @@
 """`edgekiln build`: the whole chain."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -13,12 +14,14 @@ from edgekiln.compiler.cli.options import (
     allow_factory_option,
     constant_option,
     no_state_option,
+    nproc_option,
     shape_option,
     state_option,
     stream_option,
 )
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
+from edgekiln.compiler.training.processes import is_first, is_worker, run_on
 
 
 @click.command()
@@ -127,6 +130,7 @@ from edgekiln.compiler.cli.store import store_option
 @no_state_option
 @stream_option
 @allow_factory_option
+@nproc_option
 @store_option
 @json_option
 def build(
@@ -153,6 +157,7 @@ def build(
     no_state: bool,
     stream: str,
     allow_factory: tuple[str, ...],
+    nproc: int,
     store_url: str,
     as_json: bool,
 ) -> None:
@@ -167,10 +172,13 @@ def build(
       edgekiln build mynet.onnx --data photos/ --target x86-64-v3 --target x86-avx512-vnni
       edgekiln build mynet.onnx --calibrate "pictures/?scale=0.0039216" --target rpi5
     """
+    if nproc > 1 and not is_worker():
+        sys.exit(run_on(nproc, sys.argv[1:]))
     from edgekiln.compiler.build import driver as engine
     from edgekiln.compiler.build import recipe as recipes
     from edgekiln.compiler.build.resolve import default_recipe, named_recipe
     from edgekiln.compiler.build.result import SCHEMA
+    from edgekiln.compiler.build.shared_stages import train_along
     from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.pipeline.remote_store import open_store
     from edgekiln.targets import profile
@@ -204,7 +212,11 @@ def build(
         check_ir=check_ir,
         dump_ir=dump_ir,
     )
-    result = engine.build(request, open_store(store_url), progress)
+    store = open_store(store_url)
+    if not is_first():
+        train_along(request, store, progress)
+        return
+    result = engine.build(request, store, progress)
     if as_json:
         print_json(SCHEMA, result)
         return

@@ -103,6 +103,12 @@ stream_option = click.option(
     "INPUT along AXIS, and the program remembers what else it takes (default: none).",
 )  # fmt: skip
 
+nproc_option = click.option(
+    "--nproc", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+    help="Train on this many processes of this machine, each with its share of the cores and of "
+    "the samples.",
+)  # fmt: skip
+
 # What becomes of a user's ONNX model at the door.
 DOOR_OPTIONS = (shape_option, constant_option, state_option, no_state_option, stream_option)
 

@@ -1,5 +1,6 @@
 """One command a stage; its options are the stage's fields."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from edgekiln.compiler.cli.options import (
     Finite,
     TableText,
     allow_factory_option,
+    nproc_option,
 )
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
+from edgekiln.compiler.training.processes import is_first, is_worker, run_on
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.hints import LiteralHint, RecordHint, ScalarHint, TupleHint, UnionHint
 from edgekiln.runtime.text import human_bytes
@@ -63,6 +66,7 @@ class StageCommand(click.Command):
                                  help="Write training curves for TensorBoard to this directory "
                                       "(default: none).")
                 )  # fmt: skip
+                nproc_option(self)
             if self.name == "compile":
                 self.params += INSPECTION
             self.params += [option_of(option) for option in stage_options(cls)]
@@ -83,6 +87,7 @@ class StageCommand(click.Command):
         as_json: bool,
         target: str | None = None,
         logs: Path | None = None,
+        nproc: int = 1,
         store_url: str = "",
         check_ir: bool = False,
         dump_ir: Path | None = None,
@@ -95,6 +100,8 @@ class StageCommand(click.Command):
         **options: Any,  # of the types of the stage's fields
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
+        if nproc > 1 and not is_worker():
+            sys.exit(run_on(nproc, sys.argv[1:]))
         from edgekiln.compiler.build.resolve import allowed, begin_stage
         from edgekiln.compiler.build.result import finite
         from edgekiln.compiler.documents.progress import progress
@@ -128,6 +135,8 @@ class StageCommand(click.Command):
         stage = stage_class(self.name)(**options)
         with progress(self.name) as advance:
             made = store.run(stage, artifact, device, advance, logs, allowed(src, recipe))
+        if not is_first():
+            return
         # A copy: the store's own file must stay as it is, whatever the user does with his.
         copy_out(made.path, output)
         if as_json:

@@ -19,7 +19,7 @@ from edgekiln.targets import profile
 from edgekiln.targets.detect import runs_here
 from edgekiln.targets.profile import TargetProfile
 
-EXTRAS = ("build", "vision")
+EXTRAS = ("build", "search", "vision")
 NEEDED_BYTES = 1 << 30  # a build of the zoo's largest model, all its artifacts
 # Requires-Dist of the core metadata: "torch==2.13.0; extra == 'build'".
 REQUIREMENT = re.compile(
@@ -107,13 +107,20 @@ def _package(name: str, pin: str, extra: str) -> Check:
 
 
 def satisfies(version: str, pin: str) -> bool:
-    """Whether `version` fits a pin of our own pyproject: parts `==X` and `>=X`, all of them."""
+    """Whether `version` fits a pin of our own pyproject, all parts `==X`, `>=X` and `<X` of it."""
     public = version.partition("+")[0]  # torch 2.13.0+cpu is torch 2.13.0
     for part in filter(None, pin.split(",")):
-        operator, wanted = part[:2], part[2:]
-        if operator == "==" and public != wanted:
-            return False
-        if operator == ">=" and _release(public) < _release(wanted):
+        wanted = part.lstrip("=<>")
+        match part.removesuffix(wanted):
+            case "==":
+                fits = public == wanted
+            case ">=":
+                fits = _release(public) >= _release(wanted)
+            case "<":
+                fits = _release(public) < _release(wanted)
+            case _:
+                fits = True
+        if not fits:
             return False
     return True
 

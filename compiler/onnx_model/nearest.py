@@ -56,12 +56,13 @@ def picks(
 
 
 def _to_the_lower(places: "Places") -> "Places":
-    """To the nearest whole number; of two, to the lower one."""
+    """Round to the nearest whole number; of two, to the lower one."""
     lower: Places = np.ceil(places - _HALF)
     return lower
 
 
 def _to_the_higher(places: "Places") -> "Places":
+    """Round to the nearest whole number; of two, to the higher one."""
     higher: Places = np.floor(places + _HALF)
     return higher
 

@@ -143,7 +143,7 @@ def _row(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
 
 
 def _bounds(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
-    """Of Clip. As attributes, until operator set 10, nothing says what crossed ones mean."""
+    """Check those of Clip. As attributes, until operator set 10, crossed ones mean nothing."""
     given = operators.attributes(node)
     low, high = given.get("min", -math.inf), given.get("max", math.inf)
     if low > high:

@@ -1,13 +1,13 @@
 """Accuracy control: step by step, until an int8 model loses no more than it may.
 
 The steps go from what costs nothing to what costs most: the model as it is; corrections; learned
-rounding; the fewest and cheapest layers in float; and, where the caller brings it, training. What
-is kept is decided on validation samples: a correction by the signal to noise of the outputs, the
-end by the task's own measure.
+rounding; training, where the caller brings it; the fewest and cheapest layers in float, which come
+last because enough of them always suffice. What is kept is decided on validation samples: a
+correction by the signal to noise of the outputs, the end by the task's own measure.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model.cost import macs_by_node, onnx_costs
@@ -20,21 +20,15 @@ from edgekiln.compiler.quantization.ladder_record import (
     Rung,
     finite_losses,
 )
-from edgekiln.compiler.quantization.ranges import Range
 from edgekiln.compiler.quantization.scheme import Scheme
 from edgekiln.compiler.quantization.sensitivity import sensitivities
 
 if TYPE_CHECKING:
     import onnx
 
-    from edgekiln.compiler.onnx_model.feed import Feed
 
-# The last step: the float model, its ranges and the data → a model of the same graph with trained
-# weights, and the ranges that go with them.
-Retrain = Callable[
-    ["onnx.ModelProto", Mapping[str, Range], "Feed"],
-    "tuple[onnx.ModelProto, Mapping[str, Range]]",
-]
+# A quantized model and the float one that it was made of → the quantized one, trained.
+Retrain = Callable[["onnx.ModelProto", "onnx.ModelProto"], "onnx.ModelProto"]
 
 AS_IT_IS, IN_FLOAT, TRAINED = "as it is", "layers in float", "training"
 
@@ -74,10 +68,13 @@ class Climb:
         if not self._surely(now.verdict):
             sensitivity = self._sensitivity(start)
             now = self._corrected(now)
-            if not self._surely(now.verdict):
-                now = self._in_float(now, sensitivity)
+            trained = None
             if not self._surely(now.verdict) and self.retrain is not None:
-                now = self._trained(start)
+                trained = self._trained(now, self.retrain)
+            if trained is not None and self._surely(trained.verdict):
+                now = trained
+            elif not self._surely(now.verdict):
+                now = self._in_float(now, sensitivity)
         chosen = self._chosen(now)
         ladder = Ladder(
             limits=self.limits,
@@ -128,11 +125,17 @@ class Climb:
         self._note(found, kept=True)
         return found
 
-    def _trained(self, start: Scheme) -> Attempt:
-        assert self.retrain is not None
-        model, ranges = self.retrain(start.model, start.ranges, self.bench.calibration.feed)
-        found = self._candidate(TRAINED, replace(start, model=model, ranges=ranges, weights={}))
-        self._note(found, kept=True)
+    def _trained(self, now: Attempt, retrain: Retrain) -> Attempt:
+        """What was corrected, trained; its scheme stays that of what it was made of."""
+        quantized = retrain(now.quantized, now.scheme.model)
+        found = Attempt(
+            rung=TRAINED,
+            scheme=now.scheme,
+            quantized=quantized,
+            verdict=self.judge.verdict(quantized),
+        )
+        self._tried.append(found)
+        self._note(found, kept=self._surely(found.verdict))
         return found
 
     def _chosen(self, last: Attempt) -> Attempt:

@@ -184,7 +184,7 @@ def _quantizer_class() -> Any:  # as above
                 super().quantize_activation_tensor(tensor_name)
 
         def adjust_tensor_ranges(self) -> None:
-            """In front of a Relu or Clip a range is what that lets through; but not of what the
+            """Make the range in front of a Relu or Clip what that lets through; but not of what the
             model gives besides.
             """
             ranges = self.tensors_range

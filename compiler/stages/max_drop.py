@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekiln.compiler.quantization.corrections import Workbench
-    from edgekiln.compiler.quantization.ladder import Attempt
+    from edgekiln.compiler.quantization.ladder import Attempt, Retrain
     from edgekiln.compiler.quantization.ladder_record import Ladder
     from edgekiln.compiler.quantization.scheme import Scheme
 
@@ -46,6 +46,7 @@ def climbed(
     bench: "Workbench",
     spec: str,
     drops: Mapping[str, float],
+    retrain: "Retrain | None" = None,
 ) -> "tuple[Attempt, Ladder, list[str]]":
     """Whatever it takes to lose no more than `drops` on validation samples, with a note a step.
 
@@ -54,6 +55,7 @@ def climbed(
         scheme: how it is quantized so far.
         spec: of the data set whose validation split judges.
         drops: as `drops_of` gives them.
+        retrain: trains a quantized model, where that may be tried.
 
     Raises:
         ConfigError: the data has no labels, or no score has the name of a limit.
@@ -77,7 +79,9 @@ def climbed(
     count = judge.samples
     scores = tuple(Score.of_measured(each, n=count, of=count) for each in judge.scores)
     limits = limits_by_label(scores, drops)
-    found, ladder = Climb(judge=judge, probe=probe, limits=limits, bench=bench).climb(scheme)
+    found, ladder = Climb(
+        judge=judge, probe=probe, limits=limits, bench=bench, retrain=retrain
+    ).climb(scheme)
     notes = ladder_notes(ladder, judge.scores)
     if not ladder.met:
         raise AccuracyError(

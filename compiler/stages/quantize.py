@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekiln.compiler.onnx_model.feed import Feed
+    from edgekiln.compiler.qat.train import QatResult
     from edgekiln.compiler.quantization.calibration import Calibration
     from edgekiln.compiler.quantization.corrections import Workbench
     from edgekiln.compiler.quantization.judge import Judge
@@ -140,26 +141,33 @@ class QuantizeStage(QuantizedTraining):
         bench = Workbench(calibration=self._calibration(feed, ctx), seed=self.seed)
         judge = Judge(model, feed, samples=_SQNR_SAMPLES, scored=False)
         scheme, quantized, sqnr_db = self._plain(model, bench, judge, ctx)
+        results: list[QatResult] = []
+
+        def retrain(quantized: "onnx.ModelProto", source: "onnx.ModelProto") -> "onnx.ModelProto":
+            results.append(self.trained(quantized, source, feed, ctx))
+            return results[-1].model
+
         ladder: Ladder | None = None
         spared: frozenset[str] = frozenset()
         if self.max_drop:
             spec = self.validation or self.data
-            found, ladder, notes = climbed(model, scheme, bench, spec, drops_of(self.max_drop))
+            found, ladder, notes = climbed(
+                model, scheme, bench, spec, drops_of(self.max_drop),
+                retrain if self.qat_epochs else None,
+            )  # fmt: skip
             ctx.notes.extend(notes)
-            scheme, quantized = found.scheme, found.quantized
-            spared = scheme.floats
+            quantized, spared = found.quantized, found.scheme.floats
             sqnr_db = judge.verdict(quantized).sqnr_db
+        elif self.qat_epochs:
+            quantized = retrain(quantized, scheme.model)
+            sqnr_db = judge.verdict(quantized).sqnr_db
+        chosen = next((result for result in results if result.model is quantized), None)
         structure = qcheck.inspect(quantized, self.exclude, spared)
         if not structure.integer:
             raise _nothing_to_quantize(structure, self.exclude)
-        trained: Mapping[str, float] = {}
-        least_db = self.accept_sqnr
-        if self.qat_epochs:
-            result = self.trained(quantized, scheme.model, feed, ctx)
-            quantized, trained = result.model, result.metrics
-            sqnr_db = judge.verdict(quantized).sqnr_db
-            # What learned from labels was chosen by them, and may differ from the float model.
-            least_db = ANY_SIGNAL_DB if result.learned_from_labels else least_db
+        # What learned from labels was chosen by them, and may differ from the float model.
+        by_labels = chosen is not None and chosen.learned_from_labels
+        least_db = ANY_SIGNAL_DB if by_labels else self.accept_sqnr
         # Written so that NaN, which is above nothing, is refused.
         if not sqnr_db >= least_db:
             raise _signal_lost(sqnr_db, least_db)
@@ -172,7 +180,7 @@ class QuantizeStage(QuantizedTraining):
             "quantized_ops": len(structure.integer),
             "float_ops": len(structure.floats),
             "file_bytes": dst.stat().st_size,
-            **trained,
+            **(chosen.metrics if chosen else {}),
         }
 
     def _plain(

@@ -1,8 +1,11 @@
 """Trials one after the other, until the study has as many as were asked for."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
 
 from edgekiln.compiler.pipeline.remote_store import open_store
 from edgekiln.compiler.pipeline.stage import OnEpoch
@@ -53,6 +56,8 @@ def work_apart(plan: SweepPlan, store_url: str) -> EdgeKilnError | None:
     """`work` as a process of its own; an error is its result."""
     import torch
 
+    # When the sweep is interrupted its workers are told to end: each puts its trial back first.
+    signal.signal(signal.SIGTERM, _leave)
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // plan.request.jobs))
     try:
         store = open_store(store_url)
@@ -64,6 +69,10 @@ def work_apart(plan: SweepPlan, store_url: str) -> EdgeKilnError | None:
     except EdgeKilnError as error:
         return error
     return None
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(1)
 
 
 def _run(plan: SweepPlan, store: Store, study: SharedStudy, claim: Claim, tell: Tell) -> None:

@@ -1,17 +1,27 @@
-"""Data-parallel training by `torchrun`; alone, everything here does nothing."""
+"""Data-parallel training by `--nproc` or `torchrun`; alone, everything here does nothing."""
 
 import atexit
 import os
+import sys
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from edgekiln.runtime.errors import TrainingError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import torch
     from torch import Tensor, nn
 
 T = TypeVar("T")
+
+# Says to a process that whoever started it watches it, and tells the user why it ended.
+WATCHED = "EDGEKILN_WATCHED"
+LOST = 75  # the exit code of a watched process whose peers are gone
+_GONE = ("gloo", "connection closed", "reset by peer", "broken pipe")
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,8 @@ class World:
             return module
         from torch.nn.parallel import DistributedDataParallel
 
+        # Of kernels of one pixel, whose strides mean nothing: no user can act on it.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         return DistributedDataParallel(module)
 
     def total(self, values: "Tensor") -> "Tensor":
@@ -73,6 +85,26 @@ class World:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
+    @contextmanager
+    def together(self) -> "Iterator[None]":
+        """What ranks do together inside; when one is gone the others end, too.
+
+        Raises:
+            TrainingError: another rank is gone.
+            SystemExit: likewise, and somebody watches, who says so.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not any(sign in str(error).lower() for sign in _GONE):
+                raise
+            if WATCHED in os.environ:
+                sys.exit(LOST)
+            raise TrainingError(
+                "training stopped: another of its processes ended",
+                hint="see why it did; the same command goes on from its last checkpoint",
+            ) from error
+
     def wait(self) -> None:
         """Return when every rank has come here."""
         if self.size > 1:
@@ -82,8 +114,8 @@ class World:
 
 
 def join() -> World:
-    """The world `torchrun` describes in the environment; joins it on the first call."""
-    # WORLD_SIZE and LOCAL_RANK are torchrun's; the latter counts within one machine, as GPUs do.
+    """The world that the environment describes; joins it on the first call."""
+    # The names are torchrun's. LOCAL_RANK counts within one machine, as GPUs do.
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return World()

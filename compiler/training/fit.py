@@ -42,7 +42,7 @@ def fit(
 
     Raises:
         ConfigError: these samples or tasks cannot be changed as `options` say.
-        TrainingError: the loss is no longer finite.
+        TrainingError: the loss is no longer finite, or another process is gone.
         InputError: the checkpoint is damaged.
     """
     for phase in options.all_phases:
@@ -50,7 +50,7 @@ def fit(
         check_augment(phase.augment, data.train, objective.heads, own=own_loss)
         check_resolution(module, data, phase.resolution)
     world = join()
-    with reproducible():
+    with reproducible(), world.together():
         seed_everything(options.seed)
         run = Run(module, data, objective, options, teaching=teaching, world=world)
         run.resume(checkpoint_path)

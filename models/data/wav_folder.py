@@ -13,7 +13,7 @@ from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
 from edgekiln.models.data.sound import RATE_HZ, Floats, log_mel
 from edgekiln.models.data.splits import stratified_order
-from edgekiln.models.data.wave_files import read_any
+from edgekiln.models.data.wave_files import is_wave, read_any
 from edgekiln.runtime.errors import InputError
 
 _WINDOW, _HOP = 480, 320  # 30 ms every 20 ms, at 16 kHz
@@ -21,7 +21,7 @@ _WINDOW, _HOP = 480, 320  # 30 ms every 20 ms, at 16 kHz
 
 def fits(path: Path) -> bool:
     """Whether folders in `path`, or in its parts, hold WAV files."""
-    return path.is_dir() and next(path.glob("*/**/*.wav"), None) is not None
+    return path.is_dir() and any(is_wave(file) for file in path.glob("*/**/*"))
 
 
 def read(path: Path, options: Options) -> UnsplitData:
@@ -67,7 +67,8 @@ def _files(
     found = [
         (file, label)
         for label, name in enumerate(classes)
-        for file in sorted((folder / name).rglob("*.wav"))
+        for file in sorted((folder / name).rglob("*"))
+        if is_wave(file)
     ]
     labels = np.array([label for _, label in found], np.int64)
     # A limit takes of each class in proportion; sorted, they stay in the order of the files.

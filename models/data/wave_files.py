@@ -24,7 +24,12 @@ def files_in(folder: Path) -> list[Path]:
     """The WAV files that lie in a folder itself, by name."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if not entry.name.startswith(".")]
-    return [folder / name for name in sorted(names) if Path(name).suffix.lower() == SUFFIX]
+    return [folder / name for name in sorted(names) if is_wave(Path(name))]
+
+
+def is_wave(path: Path) -> bool:
+    """Whether a file's name says so, in small letters or capitals."""
+    return path.suffix.lower() == SUFFIX
 
 
 def read(path: Path, rate_hz: int | None) -> Floats:

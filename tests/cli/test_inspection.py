@@ -143,6 +143,7 @@ def test_doctor_tries_the_compiler_and_tells_its_words(
         ("13.1", ">=13", True),
         ("8.0.9", ">=8.1", False),
         ("1.26", ">=1.24,<3", True),
+        ("3.0", "<3,>=1.24", False),
         ("1.0", "", True),
     ],
 )

@@ -38,6 +38,13 @@ def test_folders_are_classes_and_sounds_are_of_one_length(words):
     assert ((crossings > 1000) == (loaded.train.y == 0)).all()
 
 
+def test_files_in_capitals_are_sounds_like_all_others(words):
+    count = len(data.load(f"{words}?seconds=0.5").train.x)
+    for file in list(words.rglob("*.wav"))[::2]:
+        file.rename(file.with_suffix(".WAV"))
+    assert len(data.load(f"{words}?seconds=0.5").train.x) == count
+
+
 def test_spectra_are_taken_in_place_of_waves(words):
     loaded = data.load(f"{words}?seconds=0.5&mel=10")
     assert loaded.train.x.shape[1:] == (1, 24, 10)

@@ -115,20 +115,25 @@ def ranges_of(net: Bench) -> dict[str, tuple[float, float]]:
     return dict(net.scheme.ranges) | {BROKEN: (low / 60, high / 60)}
 
 
-def test_training_is_the_last_step_and_gets_what_it_needs(net: Bench) -> None:
+def test_training_comes_before_layers_in_float(net: Bench) -> None:
     taken = []
 
-    def retrain(model, ranges, feed):
-        taken.append((model, feed))
-        assert ranges[BROKEN] == net.scheme.ranges[BROKEN]
-        return model, ranges_of(net)
+    def retrain(quantized, source):
+        taken.append((quantized, source))
+        return replace(net.scheme, ranges=ranges_of(net)).quantized()
 
-    # Nothing is float enough for a limit that asks to be better than the float model.
-    _, ladder = climb(net, -50.0, retrain=retrain)
-    assert taken == [(net.model, net.feed)]
+    found, ladder = climb(net, 1.0, retrain=retrain)
+    assert taken == [(net.scheme.quantized(), net.model)]
     assert [rung.name for rung in ladder.rungs] == ["as it is", "training"]
-    # Where nothing helps, the best step is given back.
-    assert (ladder.met, ladder.chosen) == (False, "training")
+    assert (ladder.met, ladder.chosen) == (True, "training")
+    assert found.floats == frozenset()
+
+
+def test_training_that_does_not_suffice_is_followed_by_layers_in_float(net: Bench) -> None:
+    _, ladder = climb(net, 1.0, retrain=lambda quantized, _: quantized)
+    assert [rung.name for rung in ladder.rungs] == ["as it is", "training", "layers in float"]
+    assert [rung.kept for rung in ladder.rungs] == [True, False, True]
+    assert (ladder.met, ladder.chosen) == (True, "layers in float")
 
 
 def test_of_two_layers_that_help_the_cheaper_one_is_taken(net: Bench) -> None:

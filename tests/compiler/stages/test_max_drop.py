@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from edgekiln.compiler.onnx_model.session import Session
+from edgekiln.compiler.quantization import ladder
 from edgekiln.compiler.quantization.ladder_record import read_ladder
 from edgekiln.compiler.stages.quantize import QuantizeStage
 from edgekiln.runtime.errors import ConfigError
@@ -40,12 +41,31 @@ def test_corrections_bring_back_what_skewed_depthwise_layers_lost(broken: Path) 
     assert metrics["float_ops"] == 0
     assert notes[0].startswith("max-drop 0.5, as it is: accuracy ")
     assert notes[1].startswith("max-drop 0.5, equalization: accuracy ")
-    ladder = read_ladder(model)
-    assert ladder is not None
-    assert (ladder.met, ladder.samples) == (True, 100)
-    assert ladder.rungs[-1].lost["accuracy"] <= 0.5
+    record = read_ladder(model)
+    assert record is not None
+    assert (record.met, record.samples) == (True, 100)
+    assert record.rungs[-1].lost["accuracy"] <= 0.5
     # One answer of the 400 is a quarter of a point: what samples leave in doubt stays in it.
     assert real - accuracy(model) <= 0.5 / 100 + 1 / 400
+
+
+def test_training_is_a_step_where_it_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Corrections would do, and training would not be tried.
+    monkeypatch.setattr(ladder, "CORRECTIONS", {})
+    src = write(skewed.skewed(skewed.fitted(), octaves=4.5), tmp_path / "m.onnx")
+    options = {"equalize_below": 0.0, "max_drop": ("15",), "qat_batch": 32}
+    model, metrics, notes = quantize(src, **options, qat_epochs=2)
+    record = read_ladder(model)
+    assert record is not None
+    assert [rung.name for rung in record.rungs] == ["as it is", "training"]
+    assert record.rungs[1].scores["accuracy"] > record.rungs[0].scores["accuracy"] + 0.1
+    assert (record.met, record.chosen) == (True, "training")
+    assert any(note.startswith("max-drop 15, training: accuracy ") for note in notes)
+    # What was trained is what is written.
+    assert metrics["qat_best_epoch"] > 0
+    assert accuracy(onnx.load(src)) - accuracy(model) <= 0.15
 
 
 def test_a_model_without_a_limit_says_nothing_of_one(tmp_path: Path) -> None:

@@ -118,6 +118,10 @@ def done_stages(_artifact: Artifact) -> tuple[str, ...]:
     return ()
 
 
+def no_ladder(_artifact: Artifact) -> None:
+    return None
+
+
 # Of functions with names, which processes can send each other.
 CHAIN: Chain = replace(
     SMALL,
@@ -127,6 +131,7 @@ CHAIN: Chain = replace(
     enter=enter,
     data_of=data_of,
     done_stages=done_stages,
+    ladder_of=no_ladder,
     costs=costs,
 )
 RATE = ("distill.rate=0.05..1.0",)
