@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -218,3 +218,11 @@ def _check_tools(plan: SweepPlan) -> None:
         raise StorageError(
             f"{plan.request.out} cannot be written", "choose another directory by --out"
         )
+
+
+def no_study(name: str, storage: str, there: Collection[str]) -> ConfigError:
+    """The error of going on with a study that is none of those that the storage has."""
+    return ConfigError(
+        f"--resume: no study {name!r} in {storage}",
+        f"there are {', '.join(sorted(there))}" if there else "begin one without it",
+    )

@@ -57,6 +57,13 @@ def shown(url: str) -> str:
     return f"{scheme}{separator}{user}:***@{place}" if at and colon else url
 
 
+def file_of(url: str) -> Path | None:
+    """The file of a storage that is one; it need not be there."""
+    scheme, _, rest = url.partition("://")
+    # As in SQLAlchemy's URLs: three slashes begin a relative path, four an absolute one.
+    return Path(rest.removeprefix("/")) if scheme in (JOURNAL, "sqlite") else None
+
+
 def open_storage(url: str) -> "BaseStorage":
     """The storage at `url`, made if there is none.
 
@@ -69,14 +76,12 @@ def open_storage(url: str) -> "BaseStorage":
     scheme, separator, rest = url.partition("://")
     if not separator or not rest.strip("/"):
         raise ConfigError(f"--storage {shown(url)}: this names no storage", f"give {_FORMS}")
-    if scheme in (JOURNAL, "sqlite"):
-        # As in SQLAlchemy's URLs: three slashes begin a relative path, four an absolute one.
-        path = Path(rest.removeprefix("/"))
-        if not path.parent.is_dir():
-            raise _unreachable(url, f"there is no directory {path.parent}")
+    path = file_of(url)
+    if path is not None and not path.parent.is_dir():
+        raise _unreachable(url, f"there is no directory {path.parent}")
     with opening(url):
         storage: BaseStorage
-        if scheme == JOURNAL:
+        if path is not None and scheme == JOURNAL:
             from optuna.storages.journal import JournalFileBackend
 
             _check_journal(path)

@@ -18,11 +18,12 @@ from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.pipeline import locks
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.sweep.lease import WORKER, is_lost, worker_of
-from edgekiln.compiler.sweep.plan import SweepPlan, another_search
+from edgekiln.compiler.sweep.plan import SweepPlan, another_search, no_study
 from edgekiln.compiler.sweep.proposals import own_values, suggested, texts_of, untried
 from edgekiln.compiler.sweep.result import TrialRow, TrialState
 from edgekiln.compiler.sweep.storage import (
     close,
+    file_of,
     load_optuna,
     open_storage,
     opening,
@@ -30,7 +31,6 @@ from edgekiln.compiler.sweep.storage import (
     talking,
 )
 from edgekiln.compiler.sweep.trial import Judged
-from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -74,7 +74,12 @@ class SharedStudy:
         store.prepare()
         # Alone from the first, for two that make a database's tables get in each other's way.
         with self._alone():
-            self._storage = open_storage(plan.request.storage)
+            asked = plan.request
+            path = file_of(asked.storage)
+            # Opening it would make it.
+            if asked.resume and path is not None and not path.exists():
+                raise no_study(asked.study, shown(asked.storage), ())
+            self._storage = open_storage(asked.storage)
             with opening(plan.request.storage):
                 self._study = self._open()
 
@@ -180,10 +185,7 @@ class SharedStudy:
         asked, name = self.plan.request, self.plan.request.study
         there = {s.study_name for s in self._optuna.get_all_study_summaries(self._storage)}
         if asked.resume and name not in there:
-            raise ConfigError(
-                f"--resume: no study {name!r} in {shown(asked.storage)}",
-                f"there are {', '.join(sorted(there))}" if there else "begin one without it",
-            )
+            raise no_study(name, shown(asked.storage), there)
         study: Study = self._optuna.create_study(
             study_name=name,
             storage=self._storage,

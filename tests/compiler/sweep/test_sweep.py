@@ -255,6 +255,7 @@ def test_a_study_that_searches_for_something_else_is_refused(
 def test_resume_begins_no_study(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--resume: no study 'net' in journal"):
         swept(tmp_path, resume=True)
+    assert not (tmp_path / "study.log").exists(), "an empty study would be found the next time"
 
 
 def test_a_database_serves_as_a_storage_and_so_does_any_name(tmp_path: Path) -> None:
