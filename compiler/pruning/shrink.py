@@ -26,6 +26,8 @@ from edgekiln.runtime.errors import ConfigError, MismatchError
 if TYPE_CHECKING:
     from torch import nn
 
+_SHOWN = 12  # names in a hint, at most
+
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
@@ -172,8 +174,9 @@ def _check_patterns(module: "nn.Module", keep: Sequence[str]) -> None:
     names = [name for name, _ in module.named_modules()]
     for pattern in keep:
         if not any(fnmatchcase(name, pattern) for name in names):
-            shown = ", ".join(name for name, _ in module.named_parameters())[:200]
+            layers = [n for n, layer in module.named_modules() if n and not [*layer.children()]]
+            more = ", …" if len(layers) > _SHOWN else ""
             raise ConfigError(
                 f"--keep {pattern}: no layer has such a name",
-                hint=f"there are, among others: {shown}",
+                hint=f"layers are: {', '.join(layers[:_SHOWN])}{more}",
             )

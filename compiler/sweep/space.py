@@ -88,7 +88,9 @@ def declared_space(
     for line in lines:
         name, equals, text = line.partition("=")
         if not equals:
-            raise ConfigError(f"--param {line}: it has no range", f"write OPTION=RANGE, and for the range {FORM}")
+            raise ConfigError(
+                f"--param {line}: it has no range", f"write OPTION=RANGE, and for the range {FORM}"
+            )
         stage, option = _option(name.strip(), stages, chain, f"--param {name}")
         span = read_range(text, option.hint, f"--param {name}")
         parameter = Parameter(stage=stage, option=option, range=span)

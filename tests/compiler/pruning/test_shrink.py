@@ -122,6 +122,8 @@ def test_a_pattern_that_matches_no_layer_is_named():
     with pytest.raises(ConfigError) as caught:
         survey(networks.residual(), EXAMPLE, ("body.9",))
     assert caught.value.message == "--keep body.9: no layer has such a name"
+    layers = caught.value.hint.removeprefix("layers are: ").removesuffix(", …").split(", ")
+    assert set(layers) <= {name for name, _ in networks.residual().named_modules()}
     assert caught.value.exit_code == 2
 
 
