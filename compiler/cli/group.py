@@ -17,7 +17,6 @@ COMMANDS = {
     "sensitivity": "edgekiln.compiler.cli.sensitivity:sensitivity",
     "run": "edgekiln.compiler.cli.run:run",
     "verify": "edgekiln.compiler.cli.verify:verify",
-    "prune-sensitivity": "edgekiln.compiler.cli.prune_sensitivity:prune_sensitivity",
     "tune": "edgekiln.compiler.cli.tune:tune",
     "bench": "edgekiln.compiler.cli.bench:bench",
     "estimate": "edgekiln.compiler.cli.estimate:estimate",

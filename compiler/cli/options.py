@@ -67,8 +67,8 @@ class TableText(click.ParamType[object]):
             return value
         try:
             table = tomllib.loads("\n".join(str(value).split(",")))
-        except tomllib.TOMLDecodeError:
-            self.fail(f"{value!r} is no row of key=value,key=value.", param, ctx)
+        except tomllib.TOMLDecodeError as error:
+            self.fail(f"{value!r} is no row of key=value,key=value: {error}.", param, ctx)
         return from_table(self.kind, table, f"--{param.name}" if param else str(value))
 
 

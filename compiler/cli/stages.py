@@ -19,6 +19,7 @@ from edgekiln.compiler.cli.options import (
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
 from edgekiln.compiler.training.processes import is_first, is_worker, run_on
+from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.hints import LiteralHint, RecordHint, ScalarHint, TupleHint, UnionHint
 from edgekiln.runtime.text import human_bytes
 
@@ -104,11 +105,13 @@ class StageCommand(click.Command):
         from edgekiln.compiler.build.resolve import allowed, begin_stage
         from edgekiln.compiler.build.result import finite
         from edgekiln.compiler.documents.progress import progress
-        from edgekiln.compiler.pipeline.atomic_io import copy_out
+        from edgekiln.compiler.pipeline.atomic_io import check_place, copy_out
         from edgekiln.compiler.pipeline.remote_store import open_store
         from edgekiln.targets import profile
 
         assert self.name is not None
+        check_place(output)
+        _check_suffix(self.name, output)
         store = open_store(store_url)
         device = profile.load(target) if target else None
         recipe = Recipe(
@@ -158,6 +161,20 @@ class StageCommand(click.Command):
             click.echo(f"{key}: {value:.6g}")
         when = "cached" if made.cached else f"{made.wall_s:.1f} s"
         click.echo(f"wrote {output} ({human_bytes(output.stat().st_size)}, {when})")
+
+
+def _check_suffix(name: str, output: Path) -> None:
+    """Raise ConfigError where the output has the suffix of another kind of file, which whatever
+    reads it would take it for.
+    """
+    from edgekiln.compiler.build.resolve import KINDS
+
+    suffix = stage_class(name).suffix
+    if output.suffix in KINDS and not suffix.endswith(output.suffix):
+        raise ConfigError(
+            f"{name}: the result is a {suffix} file, and {output} would be called another one",
+            f"write -o {output.with_suffix(suffix)}",
+        )
 
 
 def option_of(option: Option) -> click.Option:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from edgekiln.runtime.errors import StorageError
 from edgekiln.runtime.files import cannot_write, written_whole
@@ -48,6 +49,18 @@ def explained(root: Path) -> Iterator[None]:
         if free_bytes(root) < MIN_FREE_BYTES:
             raise _full(root) from error
         raise
+
+
+def check_place(dst: Path) -> None:
+    """Raise StorageError where no file can be written to `dst`; before hours of work, not after."""
+    if dst.is_dir():
+        raise StorageError(f"cannot write {dst}: it is a directory", "name a file in it")
+    folder = next(folder for folder in dst.absolute().parents if folder.exists())
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise cannot_write(dst, error) from error
 
 
 def copy_out(src: Path, dst: Path) -> None:

@@ -36,7 +36,8 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `KIND=AMOUNT`. A number from 0 to 1 without a unit, or in percent, is a share.
+        """Read `KIND=AMOUNT`. A number from 0 to 1 without a unit, or in percent, is a share;
+        one up to 100 without either was meant as one, and is refused.
 
         Raises:
             ConfigError: another form, kind or unit, or nothing would be left.
@@ -63,6 +64,12 @@ class Budget:
             shown = ", ".join(filter(None, units))
             raise ConfigError(
                 f"prune: budget {text!r}", f"{known} is given as a share or in {shown}"
+            )
+        if not unit and number <= 100:
+            raise ConfigError(
+                f"prune: budget {text!r}",
+                f"a share is 1 at most: write {known}=0.5 or {known}=50%; so few {known} leave no "
+                "network",
             )
         return cls(kind=known, amount=number * units[unit])
 

@@ -14,6 +14,7 @@ from edgekiln.compiler.stages.teaching_options import TeachingStage
 from edgekiln.compiler.stages.training_options import FINE_RATE, FRESH_RATE, OTHER_RATES
 from edgekiln.compiler.stages.training_phases import TrainingPhase, own
 from edgekiln.compiler.stages.uses_data import used_data
+from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgekiln.compiler.training.context import TrainingContext
@@ -107,6 +108,11 @@ class DistillStage(TeachingStage):
         trained = bool(self.init) or any(stage in context.meta.history for stage in _TRAINS)
         if not trained:
             initialize_by_samples(context.module, context.data)
+        if self.add_data and self.add_data == self.data:
+            raise ConfigError(
+                f"distill: add-data = {self.add_data}: the module learned that before",
+                hint="name samples that are new to it, or leave add-data out to train on",
+            )
         added = open_added(context, self.add_data, self.seed) if self.add_data else None
         known = self._scores(context, added)
         data = context.data

@@ -1,4 +1,7 @@
-"""Prune sensitivity: what a cut of each channel group, and the loss of each block, costs alone."""
+"""Prune sensitivity: what a cut of each channel group, and the loss of each block, costs alone.
+
+No stage of a build: `edgekiln sensitivity` asks for it of a module.
+"""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.targets.profile import TargetProfile
 
+_BATCH = 32
 _GRADIENT_BATCHES = 16  # as many as `prune` ranks channels by
 
 
@@ -66,21 +70,32 @@ class PruneSensitivityStage(Stage):
     suffix: ClassVar[str] = ".json"
     tools: ClassVar[tuple[str, ...]] = ("torch", "torch-pruning", "numpy")
 
-    parts: tuple[float, ...] = (0.25, 0.5, 0.75)
-    importance: Criterion = "magnitude"
-    batch_size: int = 32
-    data: str = field(default="")
-    seed: int = 0
+    part: tuple[float, ...] = field(
+        default=(0.25, 0.5, 0.75),
+        metadata={"help": "Cut this part of a group's channels; again for more."},
+    )
+    importance: Criterion = field(
+        default="magnitude",
+        metadata={"help": "Cut the channels first that matter least by this measure."},
+    )
+    data: str = field(
+        default="",
+        metadata={
+            "help": "Measure on this data set, a name or a path, and calibrate a .onnx, which "
+            "needs no labels (default: the model's own data)."
+        },
+    )
+    seed: int = field(default=0, metadata={"help": "Split the data set by this seed."})
 
     def __post_init__(self) -> None:
-        for part in self.parts:
+        for part in self.part:
             if not 0 < part < 1:
                 raise ConfigError(
-                    f"prune-sensitivity: part = {part:g}", "give a part of a group, such as 0.5"
+                    f"sensitivity: part = {part:g}", "give a part of a group, such as 0.5"
                 )
 
     def settled(self, src: Artifact | None) -> Self:
-        return replace(self, data=self.data or data_of_module(src), parts=tuple(sorted(self.parts)))
+        return replace(self, data=self.data or data_of_module(src), part=tuple(sorted(self.part)))
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
         return {**used_data(self.data, self.seed), **used_factory(src)}
@@ -117,7 +132,7 @@ class PruneSensitivityStage(Stage):
         from edgekiln.compiler.training.assess import losses_on_batches
 
         losses = losses_on_batches(
-            context, batch_size=self.batch_size, seed=self.seed, count=_GRADIENT_BATCHES
+            context, batch_size=_BATCH, seed=self.seed, count=_GRADIENT_BATCHES
         )
         scores = weight_scores(context.module, self.importance, losses)
         ranked = channel_importance(context.module, context.samples, groups, scores)
@@ -127,7 +142,7 @@ class PruneSensitivityStage(Stage):
             ctx.advance(done, len(groups), f"cutting {group.root}")
             atoms = CutCandidate.of(group, ranked[group.root].tolist()).atoms
             # At least one goes, and one stays; two parts of a narrow group may be the same cut.
-            counts = {min(max(round(part * len(atoms)), 1), len(atoms) - 1) for part in self.parts}
+            counts = {min(max(round(part * len(atoms)), 1), len(atoms) - 1) for part in self.part}
             cuts = []
             for count in sorted(counts):
                 channels = sorted(c for atom in atoms[:count] for c in atom)
@@ -165,5 +180,5 @@ class PruneSensitivityStage(Stage):
     ) -> tuple[float, Mapping[str, float]]:
         from edgekiln.compiler.training.assess import validation_score
 
-        score = validation_score(module, context, self.batch_size)
+        score = validation_score(module, context, _BATCH)
         return score.loss, {each.label: each.value for each in score.measured}

@@ -1,6 +1,7 @@
 """Sensitivity: which layers of a float model lose most when they become integer.
 
-No stage of a build: its command asks for it, and what it found is kept like any artifact.
+No stage of a build: `edgekiln sensitivity` asks for it of a float model, and what it found is kept
+like any artifact.
 """
 
 from collections.abc import Mapping
@@ -50,8 +51,8 @@ class SensitivityStage(Stage):
     data: str = field(
         default="",
         metadata={
-            "help": "Calibrate and measure on these samples, a name or a path; they need no "
-            "labels (default: the model's own data)."
+            "help": "Measure on this data set, a name or a path, and calibrate a .onnx, which "
+            "needs no labels (default: the model's own data)."
         },
     )
     seed: int = field(default=0, metadata={"help": "Split the data set by this seed."})

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 # Teachers that are no models of their own: what a network was before, and what it is on average.
 SELF, AVERAGE = "self", "ema"
+# Above it all classes are alike, and its square, by which losses are multiplied, grows without end.
+_HOTTEST = 1000.0
+_TEMPERATURES = f"give a positive number up to {_HOTTEST:g}, such as 4"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +128,19 @@ class TeachingStage(TrainingStage):
                 self.alpha_end is None or 0 <= self.alpha_end <= 1,
                 "give a number from 0 to 1",
             ),
-            ("temperature", self.temperature > 0, "give a positive number, such as 4"),
+            ("temperature", 0 < self.temperature <= _HOTTEST, _TEMPERATURES),
             (
                 "temperature_end",
-                self.temperature_end is None or self.temperature_end > 0,
-                "give a positive number, such as 1",
+                self.temperature_end is None or 0 < self.temperature_end <= _HOTTEST,
+                _TEMPERATURES,
+            ),
+            *(
+                (name, self.has_teacher or not given, "name a --teacher, or leave it out")
+                for name, given in (
+                    ("distillation", self.distillation != "logits"),
+                    ("alpha_end", self.alpha_end is not None),
+                    ("temperature_end", self.temperature_end is not None),
+                )
             ),
             (
                 "hint",

@@ -137,7 +137,9 @@ class TrainingStage(AugmentationOptions, Stage):
     def __post_init__(self) -> None:
         for name, valid, hint in self.checks():
             if not valid:
-                raise ConfigError(f"{self.name}: {kebab(name)} = {getattr(self, name)}", hint=hint)
+                value = getattr(self, name)
+                shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+                raise ConfigError(f"{self.name}: {kebab(name)} = {shown}", hint=hint)
 
     def settled(self, src: Artifact | None) -> Self:
         return replace(self, data=self.data or data_of_module(src))

@@ -135,13 +135,25 @@ def check_space(space: Space, recipe: Recipe, chain: Chain) -> None:
             "nothing to try: the build has no stage with a range of its own",
             "declare one in [sweep], or by --param quantize.samples=64..512",
         )
+    # A value may need another parameter's, such as a way of distilling a teacher.
+    whole = with_values(recipe, space, {each.name: each.range.probes[0] for each in space})
     for parameter in space:
         for value in parameter.range.probes:
-            given = {**recipe.options.get(parameter.stage, {}), parameter.option.field: value}
-            try:
-                chain.stage(parameter.stage)(**given)
-            except ConfigError as error:
+            error = _refusal(parameter, value, recipe, chain)
+            if error and _refusal(parameter, value, whole, chain):
                 raise ConfigError(f"{parameter.name}: {error.message}", error.hint) from error
+
+
+def _refusal(
+    parameter: Parameter, value: object, recipe: Recipe, chain: Chain
+) -> ConfigError | None:
+    """What the stage says against a value beside the recipe's others; None: nothing."""
+    given = {**recipe.options.get(parameter.stage, {}), parameter.option.field: value}
+    try:
+        chain.stage(parameter.stage)(**given)
+    except ConfigError as error:
+        return error
+    return None
 
 
 def with_values(recipe: Recipe, space: Space, values: Mapping[str, object]) -> Recipe:

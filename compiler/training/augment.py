@@ -124,6 +124,8 @@ def check_augment(augment: Augment, split: "Split", heads: "Sequence[Head]", *, 
         ConfigError: it names the option.
     """
     images = split.x.dtype.kind == "u" and split.x.ndim == 4
+    if images:
+        _check_sizes(augment, *split.x.shape[1:3])
     wholes = all(head.task.of_whole_sample for head in heads)
     asked = {
         "augment-ops": augment.operations > 0,
@@ -142,3 +144,14 @@ def check_augment(augment: Augment, split: "Split", heads: "Sequence[Head]", *, 
         if name in ("mixup", "cutmix") and (own or len(split.inputs) > 1):
             what = "a training-step of your own" if own else "a model of several inputs"
             raise ConfigError(f"{name}: {what} cannot have it", f"leave {name} out")
+
+
+def _check_sizes(augment: Augment, height: int, width: int) -> None:
+    """Refuse what may leave nothing of an image."""
+    for name, pixels in (("shift", augment.shift), ("cutout", augment.cutout)):
+        if pixels >= max(height, width):
+            raise ConfigError(
+                f"{name} = {pixels}: the images are {height} by {width} pixels",
+                "give fewer pixels; an eighth of the image's are usual for a shift, a quarter "
+                "for cutout",
+            )

@@ -48,7 +48,7 @@ def with_classes_of(old: "Dataset", added: "Dataset") -> "Dataset":
         if _form(one) != _form(other):
             raise InputError(
                 f"{added.name}: {kind} are {_form(other)}, the module's data has {_form(one)}",
-                hint="bring them to the same form: ?size=32, ?color=RGB",
+                hint="bring them to that form, by ?size=PIXELS or ?color=RGB behind the name",
             )
     if unknown := [name for name in added.classes if name not in old.classes]:
         raise InputError(

@@ -1,4 +1,4 @@
-"""`edgekiln sensitivity`, as a user types it."""
+"""`edgekiln sensitivity` of a float model, as a user types it."""
 
 import json
 from pathlib import Path
@@ -41,3 +41,15 @@ def test_a_number_of_samples_below_zero_is_refused(cli: Cli, tmp_path: Path, net
     result = cli("sensitivity", "net.onnx", "--data", "digits", "--measure", "-1")
     assert result.exit_code == 2
     assert "sensitivity: samples = 512, measure = -1" in result.stderr
+
+
+def test_an_option_for_modules_is_refused_where_a_model_is_given(
+    cli: Cli, tmp_path: Path, net: bytes
+) -> None:
+    (tmp_path / "net.onnx").write_bytes(net)
+    result = cli("sensitivity", "net.onnx", "--part", "0.5")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: --part: net.onnx is a float .onnx\n"
+        " hint: it is an option for a module (.pt); leave it out\n"
+    )

@@ -82,6 +82,31 @@ def test_a_model_of_the_users_own_is_found_beside_him(cli: Cli, tmp_path: Path) 
     assert (tmp_path / "t.onnx").exists()
 
 
+def test_a_place_that_takes_no_file_is_refused_before_the_work(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    result = cli("distill", "resnet8", "-o", "out", "--epochs", 1000)
+    assert result.exit_code == 9
+    assert result.stderr == (
+        "error: cannot write out: it is a directory\n hint: name a file in it\n"
+    )
+
+
+def test_a_result_is_not_called_another_kind_of_file(cli: Cli, tmp_path: Path) -> None:
+    result = cli("distill", "resnet8", "-o", "net.onnx", "--epochs", 1000)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: distill: the result is a .pt file, and net.onnx would be called another one\n"
+        " hint: write -o net.pt\n"
+    )
+    assert not (tmp_path / "net.onnx").exists()
+
+
+def test_a_phase_that_says_a_thing_twice_is_told_so(cli: Cli) -> None:
+    result = cli("distill", "resnet8", "-o", "net.pt", "--phase", "epochs=1,epochs=2")
+    assert result.exit_code == 2
+    assert "'epochs=1,epochs=2' is no row of key=value,key=value: Cannot" in result.stderr
+
+
 def test_nothing_is_written_where_nothing_can_be(cli: Cli, float_model: Path) -> None:
     result = cli("export", "resnet8", "-o", float_model / "x.onnx", "--samples", 2)
     assert result.exit_code == 9

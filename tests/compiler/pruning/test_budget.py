@@ -40,6 +40,10 @@ def test_a_budget_is_a_share_or_an_amount_with_a_unit(text, budget):
         ("latency=2min", "latency is given as a share or in s, ms, us, µs"),
         ("latency=20", "latency is given as a share or in s, ms, us, µs"),
         ("bytes=140%", "a share is 100 % at most"),
+        (
+            "macs=50",
+            "a share is 1 at most: write macs=0.5 or macs=50%; so few macs leave no network",
+        ),
     ],
 )
 def test_what_is_no_budget_is_refused_with_a_word_on_its_form(text, hint):

@@ -282,6 +282,13 @@ def test_what_is_added_is_learned_and_the_old_accuracy_is_shown_beside_the_new(t
     assert [note.partition(": val ")[0] for note in shown] == [DATA, stage.add_data]
 
 
+def test_the_modules_own_data_is_nothing_to_add(student, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        distill(replace(QUICK, data=DATA, add_data=DATA), student, tmp_path)
+    assert caught.value.message == f"distill: add-data = {DATA}: the module learned that before"
+    assert not (tmp_path / "out.pt").exists()
+
+
 def test_what_is_added_is_part_of_the_key(student, tmp_path):
     np.savez(tmp_path / "more.npz", x=np.zeros((40, 16, 16, 3), np.uint8), y=np.arange(40) % 10)
     plain, more = DistillStage(), DistillStage(add_data=str(tmp_path / "more.npz"))

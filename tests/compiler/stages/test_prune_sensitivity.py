@@ -31,7 +31,7 @@ def report(tmp_path_factory) -> PruneSensitivity:
         module.blocks[0].bn2.weight.zero_()
         module.blocks[0].bn2.bias.zero_()
     save_module(home / "net.pt", module, meta)
-    stage = PruneSensitivityStage(parts=(0.75, 0.5))
+    stage = PruneSensitivityStage(part=(0.75, 0.5))
     src = artifacts.of(home / "net.pt")
     stage.settled(src).run(src, home / "out.json", StageContext(scratch=home))
     return codec.decode(PruneSensitivity, json.loads((home / "out.json").read_text()))
@@ -59,5 +59,5 @@ def test_every_cut_says_what_it_saves(report):
 
 def test_a_part_that_is_none_is_refused():
     with pytest.raises(ConfigError) as caught:
-        PruneSensitivityStage(parts=(0.5, 1.0))
-    assert caught.value.message == "prune-sensitivity: part = 1"
+        PruneSensitivityStage(part=(0.5, 1.0))
+    assert caught.value.message == "sensitivity: part = 1"

@@ -118,12 +118,22 @@ def test_a_cut_network_recovers_by_a_teacher_of_its_own(student, teacher, tmp_pa
         ({"alpha_end": 1.5}, "from 0 to 1"),
         ({"temperature_end": 0.0}, "give a positive number"),
         ({"hint_weight": 0.0}, "give a positive number"),
+        ({"teacher": ("ema",), "temperature": 1e30}, "give a positive number up to 1000"),
+        ({"distillation": "dist"}, "name a --teacher, or leave it out"),
+        ({"alpha_end": 0.5}, "name a --teacher, or leave it out"),
+        ({"temperature_end": 2.0}, "name a --teacher, or leave it out"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options, said):
     with pytest.raises(ConfigError) as caught:
         DistillStage(**options)
     assert said in caught.value.hint
+
+
+def test_a_refused_list_is_shown_as_it_was_written():
+    with pytest.raises(ConfigError) as caught:
+        DistillStage(teacher=("a.pt",), teacher_weight=(1.0, 2.0))
+    assert caught.value.message == "distill: teacher-weight = 1.0, 2.0"
 
 
 def test_a_recipe_names_one_teacher_or_several():

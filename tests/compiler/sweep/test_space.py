@@ -83,6 +83,13 @@ def test_a_stage_refuses_a_range_that_leads_beyond_what_it_takes() -> None:
         check_space(space, Recipe(), CHAIN)
 
 
+def test_an_option_may_need_another_one_that_is_tried() -> None:
+    lines = ("distill.distillation=logits,dist", "distill.teacher=resnet20,resnet56")
+    check_space(declared_space({}, lines, STAGES, CHAIN), Recipe(), CHAIN)
+    with pytest.raises(ConfigError, match=r"^distill\.distillation: .*= dist$"):
+        check_space(declared_space({}, lines[:1], STAGES, CHAIN), Recipe(), CHAIN)
+
+
 def test_nothing_to_try_is_an_error() -> None:
     with pytest.raises(ConfigError, match="nothing to try"):
         check_space((), Recipe(), CHAIN)

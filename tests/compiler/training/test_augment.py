@@ -188,3 +188,12 @@ def test_a_loss_of_the_users_own_knows_no_blends():
     two = replace(images, inputs={"a": images.x, "b": images.x})
     with pytest.raises(ConfigError, match="cutmix: a model of several inputs"):
         check_augment(Augment(cutmix=0.2), two, heads, own=False)
+
+
+@pytest.mark.parametrize(("option", "pixels"), [("shift", 12), ("cutout", 12)])
+def test_a_change_that_may_leave_nothing_of_an_image_is_refused(option, pixels):
+    images = Split.of(x=photos(side=12).numpy(), y=np.zeros(16, np.int64))
+    with pytest.raises(ConfigError) as caught:
+        check_augment(Augment(**{option: pixels}), images, heads_of("classification"), own=False)
+    assert caught.value.message == f"{option} = {pixels}: the images are 12 by 12 pixels"
+    check_augment(Augment(**{option: pixels - 1}), images, heads_of("classification"), own=False)
