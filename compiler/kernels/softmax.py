@@ -168,8 +168,8 @@ class _SoftmaxOfCodes:
         count, least = self.softmax.count, cast(const(lowest), dtype)
         # The largest code of each row, all rows in one vector.
         tops = fold_rows(
-            [fold_vectors(mk.byte_lanes, count, dtype, least, codes(at), maximum) for at in starts],
-            maximum,
+            [fold_vectors(mk.byte_lanes, count, dtype, least, codes(at), _larger) for at in starts],
+            _larger,
         )
         whole = let(cast(tops, "int32", len(starts)))
         return [below(let(lane(whole, i, len(starts))), at) for i, at in enumerate(starts)]
@@ -198,6 +198,19 @@ class _SoftmaxOfCodes:
             store(y, at + i, numbers.codes(self.mk, steps, lanes), lanes)
 
         for_vectors(self.softmax.count, self.mk.lanes, quantize)
+
+
+def _larger(a: Expr, b: Expr) -> Expr:
+    """The larger one, in a variable. TVM's generator of code puts the value of a name that is
+    bound to integers in its place, wherever that is used: of a row's halves, halved again, that
+    would be thousands of terms in each address, and minutes.
+    """
+    value = maximum(a, b)
+    dtype, _, count = str(value.ty).partition("x")
+    lanes = int(count or 1)
+    kept = register(dtype, lanes)
+    store(kept, 0, value, lanes)
+    return load(kept, 0, lanes)
 
 
 def _of_floats(softmax: SoftmaxKernel, mk: MicroKernel) -> Kernel:

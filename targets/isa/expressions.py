@@ -15,6 +15,10 @@ class Expr(Protocol):  # noqa: PLW1641, for nobody hashes what a comparison retu
     TVM's own classes satisfy it. Python numbers on either side become constants of its type.
     """
 
+    @property
+    def ty(self) -> object:
+        """Its type, which reads as "int32" or "uint8x16"."""
+
     def __add__(self, other: "Expr | int", /) -> "Expr": ...
     def __radd__(self, other: int, /) -> "Expr": ...
     def __sub__(self, other: "Expr | int", /) -> "Expr": ...
