@@ -68,12 +68,9 @@ class Climb:
         if not self._surely(now.verdict):
             sensitivity = self._sensitivity(start)
             now = self._corrected(now)
-            trained = None
             if not self._surely(now.verdict) and self.retrain is not None:
-                trained = self._trained(now, self.retrain)
-            if trained is not None and self._surely(trained.verdict):
-                now = trained
-            elif not self._surely(now.verdict):
+                now = self._trained(now, self.retrain)
+            if not self._surely(now.verdict):
                 now = self._in_float(now, sensitivity)
         chosen = self._chosen(now)
         ladder = Ladder(
@@ -126,17 +123,11 @@ class Climb:
         return found
 
     def _trained(self, now: Attempt, retrain: Retrain) -> Attempt:
-        """What was corrected, trained; its scheme stays that of what it was made of."""
-        quantized = retrain(now.quantized, now.scheme.model)
-        found = Attempt(
-            rung=TRAINED,
-            scheme=now.scheme,
-            quantized=quantized,
-            verdict=self.judge.verdict(quantized),
-        )
-        self._tried.append(found)
-        self._note(found, kept=self._surely(found.verdict))
-        return found
+        """The trained one if that suffices; its scheme stays that of what it was made of."""
+        found = self._attempt(TRAINED, now.scheme, retrain(now.quantized, now.scheme.model))
+        suffices = self._surely(found.verdict)
+        self._note(found, kept=suffices)
+        return found if suffices else now
 
     def _chosen(self, last: Attempt) -> Attempt:
         if self._surely(last.verdict):
@@ -147,7 +138,9 @@ class Climb:
         return min(self._tried, key=lambda each: each.verdict.excess(self.limits))
 
     def _candidate(self, rung: str, scheme: Scheme) -> Attempt:
-        quantized = scheme.quantized()
+        return self._attempt(rung, scheme, scheme.quantized())
+
+    def _attempt(self, rung: str, scheme: Scheme, quantized: "onnx.ModelProto") -> Attempt:
         verdict = self.judge.verdict(quantized)
         found = Attempt(rung=rung, scheme=scheme, quantized=quantized, verdict=verdict)
         self._tried.append(found)
