@@ -39,6 +39,18 @@ def brightness_model() -> np.ndarray:
 
 
 @pytest.fixture
+def by_brightness(tmp_path) -> Path:
+    model = make(
+        "f = Flatten (x)\n y = Gemm <transB = 1> (f, w)",
+        {},
+        x="N, 3, 32, 32",
+        y="N, 2",
+        constants={"w": brightness_model()},
+    )
+    return write(model, tmp_path / "m.onnx")
+
+
+@pytest.fixture
 def bright_or_dark(tmp_path) -> str:
     """Two classes that the mean tells apart, but for every tenth sample."""
     y = np.arange(200) % 2
@@ -49,16 +61,8 @@ def bright_or_dark(tmp_path) -> str:
     return f"{tmp_path / 'bright.npz'}?mean=0.5&std=1"
 
 
-def test_accuracy_is_the_share_of_right_answers(tmp_path, bright_or_dark):
-    model = make(
-        "f = Flatten (x)\n y = Gemm <transB = 1> (f, w)",
-        {},
-        x="N, 3, 32, 32",
-        y="N, 2",
-        constants={"w": brightness_model()},
-    )
-    src = write(model, tmp_path / "m.onnx")
-    report = evaluate(src, data=bright_or_dark)
+def test_accuracy_is_the_share_of_right_answers(by_brightness, bright_or_dark):
+    report = evaluate(by_brightness, data=bright_or_dark)
     test = load(bright_or_dark, 0).test
     right = (test.x.mean((1, 2, 3)) > 127.5) == test.y
     assert report["value"] == pytest.approx(right.mean())
@@ -67,16 +71,8 @@ def test_accuracy_is_the_share_of_right_answers(tmp_path, bright_or_dark):
     assert report["n"] == len(test)
 
 
-def test_choices_are_made_on_the_validation_split(tmp_path, bright_or_dark):
-    model = make(
-        "f = Flatten (x)\n y = Gemm <transB = 1> (f, w)",
-        {},
-        x="N, 3, 32, 32",
-        y="N, 2",
-        constants={"w": brightness_model()},
-    )
-    src = write(model, tmp_path / "m.onnx")
-    report = evaluate(src, data=bright_or_dark, split="val")
+def test_choices_are_made_on_the_validation_split(by_brightness, bright_or_dark):
+    report = evaluate(by_brightness, data=bright_or_dark, split="val")
     val = load(bright_or_dark, 0).val
     assert report["n"] == report["of"] == len(val)
     assert report["value"] == pytest.approx(((val.x.mean((1, 2, 3)) > 127.5) == val.y).mean())
