@@ -1,6 +1,5 @@
 """`edgekiln build`: the whole chain."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -16,12 +15,13 @@ from edgekiln.compiler.cli.options import (
     no_state_option,
     nproc_option,
     shape_option,
+    skip_option,
     state_option,
     stream_option,
 )
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
-from edgekiln.compiler.training.processes import is_first, is_worker, run_on
+from edgekiln.compiler.pipeline.ranks import rank
 
 
 @click.command()
@@ -96,12 +96,7 @@ from edgekiln.compiler.training.processes import is_first, is_worker, run_on
 @click.option(
     "--seed", type=SEED, help="Draw weights, splits and orders by this seed (default: 0)."
 )
-@click.option(
-    "--skip",
-    multiple=True,
-    metavar="STAGE",
-    help="Leave out this stage, distill or prune; again for more.",
-)
+@skip_option
 @click.option(
     "--bench-seconds",
     type=FiniteRange(min=0),
@@ -172,13 +167,14 @@ def build(
       edgekiln build mynet.onnx --data photos/ --target x86-64-v3 --target x86-avx512-vnni
       edgekiln build mynet.onnx --calibrate "pictures/?scale=0.0039216" --target rpi5
     """
-    if nproc > 1 and not is_worker():
-        sys.exit(run_on(nproc, sys.argv[1:]))
+    from edgekiln.compiler.training.processes import spread
+
+    spread(nproc)
     from edgekiln.compiler.build import driver as engine
     from edgekiln.compiler.build import recipe as recipes
     from edgekiln.compiler.build.resolve import default_recipe, named_recipe
     from edgekiln.compiler.build.result import SCHEMA
-    from edgekiln.compiler.build.shared_stages import train_along
+    from edgekiln.compiler.build.shared_stages import shared_artifacts
     from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.pipeline.remote_store import open_store
     from edgekiln.targets import profile
@@ -213,8 +209,8 @@ def build(
         dump_ir=dump_ir,
     )
     store = open_store(store_url)
-    if not is_first():
-        train_along(request, store, progress)
+    if rank():  # it helps the first process to train, which does the rest
+        shared_artifacts(request, store, progress, ("module",))
         return
     result = engine.build(request, store, progress)
     if as_json:

@@ -103,6 +103,11 @@ stream_option = click.option(
     "INPUT along AXIS, and the program remembers what else it takes (default: none).",
 )  # fmt: skip
 
+skip_option = click.option(
+    "--skip", multiple=True, metavar="STAGE",
+    help="Leave out this stage, distill or prune; again for more.",
+)  # fmt: skip
+
 nproc_option = click.option(
     "--nproc", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
     help="Train on this many processes of this machine, each with its share of the cores and of "

@@ -1,6 +1,5 @@
 """One command a stage; its options are the stage's fields."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from edgekiln.compiler.cli.options import (
 )
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
-from edgekiln.compiler.training.processes import is_first, is_worker, run_on
+from edgekiln.compiler.pipeline.ranks import rank
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.hints import LiteralHint, RecordHint, ScalarHint, TupleHint, UnionHint
 from edgekiln.runtime.text import human_bytes
@@ -100,8 +99,9 @@ class StageCommand(click.Command):
         **options: Any,  # of the types of the stage's fields
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
-        if nproc > 1 and not is_worker():
-            sys.exit(run_on(nproc, sys.argv[1:]))
+        from edgekiln.compiler.training.processes import spread
+
+        spread(nproc)
         from edgekiln.compiler.build.resolve import allowed, begin_stage
         from edgekiln.compiler.build.result import finite
         from edgekiln.compiler.documents.progress import progress
@@ -135,7 +135,7 @@ class StageCommand(click.Command):
         stage = stage_class(self.name)(**options)
         with progress(self.name) as advance:
             made = store.run(stage, artifact, device, advance, logs, allowed(src, recipe))
-        if not is_first():
+        if rank():
             return
         # A copy: the store's own file must stay as it is, whatever the user does with his.
         copy_out(made.path, output)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from edgekiln.compiler.cli.options import SEED, allow_factory_option
+from edgekiln.compiler.cli.options import SEED, allow_factory_option, skip_option
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
 
@@ -91,12 +91,7 @@ from edgekiln.compiler.cli.store import store_option
     type=SEED,
     help="Draw weights, splits, orders and the trials by this seed (default: 0).",
 )
-@click.option(
-    "--skip",
-    multiple=True,
-    metavar="STAGE",
-    help="Leave out this stage, distill or prune; again for more.",
-)
+@skip_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

@@ -8,7 +8,7 @@
     scratch/<key>/                                checkpoints of a run that has not finished
     tmp/, locks/                                  of runs now going on; gc removes what is stale
 
-object number of processes share it, and any of them may be killed at any time.
+Any number of processes share it, and any of them may be killed at any time.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ from edgekiln.compiler.pipeline.curve import TrainingCurves
 from edgekiln.compiler.pipeline.key import FORMAT, key_of, recipe_of
 from edgekiln.compiler.pipeline.layout import Layout
 from edgekiln.compiler.pipeline.places import note_place
+from edgekiln.compiler.pipeline.ranks import rank
 from edgekiln.compiler.pipeline.record import RECORD, DamagedError, StoredRecord, parse_record
 from edgekiln.compiler.pipeline.stage import (
     Advance,
@@ -108,8 +109,8 @@ class Store(Layout):
                     curves=tuple(context.curves),
                 )  # fmt: skip
 
-            if rank := int(os.environ.get("RANK", "0")):
-                self._work_along(f"rank{rank}-{key_of(recipe)}", key_of(recipe), make)
+            if number := rank():
+                self._work_along(f"rank{number}-{key_of(recipe)}", key_of(recipe), make)
             artifact = self._find_or_make(recipe, given.chain, make, advance)
         shutil.rmtree(scratch, ignore_errors=True)  # also when found: its maker may be killed
         return artifact

@@ -1,12 +1,12 @@
 """Trials one after the other, until the study has as many as were asked for."""
 
-import os
 import signal
 import time
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
+from edgekiln.compiler.pipeline.ranks import cores_each
 from edgekiln.compiler.pipeline.remote_store import open_store
 from edgekiln.compiler.pipeline.stage import OnEpoch
 from edgekiln.compiler.pipeline.store import Store
@@ -58,7 +58,7 @@ def work_apart(plan: SweepPlan, store_url: str) -> EdgeKilnError | None:
 
     # When the sweep is interrupted its workers are told to end: each puts its trial back first.
     signal.signal(signal.SIGTERM, _leave)
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // plan.request.jobs))
+    torch.set_num_threads(cores_each(plan.request.jobs))
     try:
         store = open_store(store_url)
         study = SharedStudy(plan, store)

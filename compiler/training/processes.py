@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import IO
 
+from edgekiln.compiler.pipeline.ranks import cores_each, is_worker
 from edgekiln.compiler.training.distributed import LOST, WATCHED
 from edgekiln.runtime.errors import TrainingError
 
@@ -20,14 +21,16 @@ _GRACE_S = 5.0  # for a process to end by itself
 _LAST_WORDS = 2000  # bytes of what a process said last
 
 
-def is_worker() -> bool:
-    """Whether this process is one of several already, by `run_on` or by torchrun."""
-    return "RANK" in os.environ
+def spread(count: int) -> None:
+    """Let `count` processes run the command that this one was given, and end with their exit code.
 
+    Return where one is enough, and in each of them.
 
-def is_first() -> bool:
-    """Whether this process speaks for all."""
-    return int(os.environ.get("RANK", "0")) == 0
+    Raises:
+        TrainingError, SystemExit: as `run_on` says.
+    """
+    if count > 1 and not is_worker():
+        sys.exit(run_on(count, sys.argv[1:]))
 
 
 def run_on(count: int, arguments: Sequence[str]) -> int:
@@ -39,7 +42,7 @@ def run_on(count: int, arguments: Sequence[str]) -> int:
         Its exit code.
 
     Raises:
-        TrainingError: one was killed, or ended with a bug of its own.
+        TrainingError: one was killed, or lost the others.
     """
     with ExitStack() as stack:
         said = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
@@ -72,12 +75,11 @@ def _meeting(count: int) -> dict[str, str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
     return {
         "WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": threads,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores_each(count))),
     }
 
 
@@ -108,7 +110,7 @@ def _speaker(workers: Sequence[subprocess.Popen[bytes]], failed: int) -> int:
         if killed or (causes and codes[0] is not None):
             return (killed or causes)[0]
         time.sleep(_LOOKS_S)
-    return next((rank for rank in causes), failed)
+    return causes[0] if causes else failed
 
 
 def _verdict(rank: int, code: int, count: int, said: IO[bytes]) -> int:
