@@ -36,7 +36,8 @@ def mse_scales(rows: NDArray[np.float64]) -> NDArray[np.float32]:
     chosen = most / MOST_CODE
     # From the largest on, so that a smaller range must be better, and not only as good.
     for share in np.linspace(1.0, _LEAST_SHARE, _CANDIDATES):
-        scale = (share * most / MOST_CODE)[:, None]
+        # As it will be stored: what is least in wider numbers may be more in these.
+        scale = (share * most / MOST_CODE).astype(np.float32).astype(np.float64)[:, None]
         rounded = np.clip(np.rint(rows / scale), -MOST_CODE, MOST_CODE) * scale
         error = np.square(rows - rounded).sum(axis=1)
         better = error < best

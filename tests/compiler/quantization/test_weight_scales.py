@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.quantization.products import MOST_CODE, ModelWeights, products
@@ -16,10 +16,11 @@ def noise(rows: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 2000))
+@example(702, 2)  # rounding the best scale to float32 made it the worse one
 def test_no_channel_has_more_noise_than_at_its_largest_weight(seed: int, length: int) -> None:
     rows = np.random.default_rng(seed).standard_t(3, size=(4, length))
-    plain = np.abs(rows).max(axis=1) / MOST_CODE
-    assert (noise(rows, mse_scales(rows)) <= noise(rows, plain) * (1 + 1e-4) + 1e-12).all()
+    plain = (np.abs(rows).max(axis=1) / MOST_CODE).astype(np.float32)
+    assert (noise(rows, mse_scales(rows)) <= noise(rows, plain) * (1 + 1e-12)).all()
 
 
 def test_a_weight_that_stands_alone_is_clipped_where_that_pays() -> None:
