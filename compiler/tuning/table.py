@@ -167,12 +167,13 @@ class Choices:
         every = shape.tiles(mk)
         if every and row.tile == every[0]:
             return kernel  # shares its code with untuned programs
-        if replace(row.tile, items_first=False) not in every:
+        tile = _in_reach(row.tile, every)
+        if tile is None:
             raise ConfigError(
                 f"tuning of {row.layer} for {row.target}: no such tile: {encode(row.tile)}",
                 "tune again: `edgekiln tune`",
             )
-        return replace(kernel, tile=row.tile)  # type: ignore[type-var]  # all are dataclasses
+        return replace(kernel, tile=tile)  # type: ignore[type-var]  # all are dataclasses
 
     def notes(self, source: Path | None) -> list[str]:
         """Which layers are tuned and which are not, in words for the stage's notes."""
@@ -186,3 +187,15 @@ class Choices:
         if self.stale:
             said.append(f"tiles ({named}): {self.stale} rows of other kernels ignored; tune again")
         return said
+
+
+def _in_reach(measured: Tile, every: Sequence[Tile]) -> Tile | None:
+    """The tile that was measured, with as many sums as this chip's dot products want at once: it
+    may have been measured on one with fewer of them.
+    """
+    plain = replace(measured, items_first=False)
+    if plain in every:
+        return measured
+    alike = (tile.splits for tile in every if replace(plain, splits=tile.splits) == tile)
+    splits = next(alike, None)
+    return None if splits is None else replace(measured, splits=splits)

@@ -130,6 +130,29 @@ def test_what_a_target_derives_from_lends_it_its_file_and_rows(
     assert Choices.of([nearer, row], here).tuned("y", conv(), mk).tile == ours
 
 
+LENT = [
+    (base, name)
+    for name in profile.names()
+    for base in profile.load(name).bases
+    if (profile.TUNING / f"{base}.jsonl").exists()
+]
+
+
+@pytest.mark.parametrize(("base", "name"), LENT)
+def test_whatever_was_measured_on_a_chip_is_taken_by_those_that_borrow_its_file(
+    base: str, name: str
+) -> None:
+    theirs, ours = (isa.load(profile.load(each).isa) for each in (base, name))
+    known = Choices()
+    known.tuned("y", conv(), ours)
+    (key,) = known.layers
+    for tile in conv().tiles(theirs):
+        row = replace(ROW, target=base, signature=key, tile=tile)
+        taken = Choices.of([row], profile.load(name)).tuned("y", conv(), ours).tile
+        # None: what is the default here shares its code with untuned programs.
+        assert taken is None or replace(taken, splits=tile.splits) == tile
+
+
 def test_rows_of_other_kernels_and_targets_are_left() -> None:
     mk, target = isa.load(ISA), profile.load(NAME)
     row = tuned_row(conv().tiles(mk)[-1])
