@@ -1,7 +1,10 @@
 """Data-parallel training by `--nproc` or `torchrun`; alone, everything here does nothing."""
 
 import atexit
+import fcntl
 import os
+import socket
+import struct
 import sys
 import warnings
 from contextlib import contextmanager
@@ -21,6 +24,7 @@ T = TypeVar("T")
 # Says to a process that whoever started it watches it, and tells the user why it ended.
 WATCHED = "EDGEKILN_WATCHED"
 LOST = 75  # the exit code of a watched process whose peers are gone
+_ADDRESS_OF_INTERFACE = 0x8915  # SIOCGIFADDR of Linux (netdevice(7))
 _GONE = ("gloo", "connection closed", "reset by peer", "broken pipe")
 
 
@@ -123,6 +127,39 @@ def join() -> World:
     import torch.distributed as dist
 
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if name := _interface(os.environ.get("MASTER_ADDR", "")):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+        try:
+            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(
+                "the processes of this training do not reach each other: "
+                + str(error).strip().splitlines()[0],
+                hint="start the same command on every machine, with one store that all of them "
+                "see (EDGEKILN_STORE)",
+            ) from error
         atexit.register(dist.destroy_process_group)
     return World(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _interface(master: str) -> str:
+    """The network interface that leads to another machine, for gloo takes the one of the host's
+    name, which often is loopback; "" where the machine is this one, or is not known.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((master, 9))  # sends nothing: it only finds the way
+        except OSError:
+            return ""
+        address = probe.getsockname()[0]
+        if address.startswith("127."):
+            return ""
+        for _, name in socket.if_nameindex():
+            request = struct.pack("256s", name.encode())
+            try:
+                answer = fcntl.ioctl(probe.fileno(), _ADDRESS_OF_INTERFACE, request)
+            except OSError:
+                continue  # it has no address
+            if socket.inet_ntoa(answer[20:24]) == address:
+                return name
+    return ""
