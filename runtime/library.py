@@ -4,13 +4,13 @@ import ctypes
 import math
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.runtime.bundle import LIBRARY
-from edgekiln.runtime.errors import BundleError
+from edgekiln.runtime.errors import BundleError, DeviceError, EdgeKilnError, MissingToolError
 from edgekiln.runtime.manifest import REBUILD_HINT, Layer, ProgramSpec, TensorSpec
 
 if TYPE_CHECKING:
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 ALIGN = 64  # MODEL_ALIGN of model.h
 MAX_TENSORS, MAX_STEPS = 1 << 16, 1 << 24  # more is not a program's, and not worth reading
 OVERREAD = 64  # bytes a kernel may read, never use, past the end of a tensor
+
+# What MODEL_E_NO_DRIVER, _NO_DEVICE, _KERNELS, _MEMORY and _LOST of model.h are here.
+GPU_ERRORS: Mapping[int, type[EdgeKilnError]] = {
+    3: MissingToolError,
+    4: DeviceError,
+    5: BundleError,
+    6: DeviceError,
+    7: DeviceError,
+}
 
 
 class _Step(ctypes.Structure):
@@ -53,6 +62,7 @@ class Library:
         try:
             self._run, self._step = library.model_run, library.model_step
             self._reset = getattr(library, "model_reset", None)
+            self._error = _error_texts(library)
             self._facts = _facts(library)
         except (AttributeError, ValueError) as error:
             raise BundleError(f"{where}: not a program's library: {error}", REBUILD_HINT) from error
@@ -105,18 +115,38 @@ class Library:
             self._reset(arena.ctypes.data)
 
     def run(self, inputs: "Pointers", outputs: "Pointers", arena: "NDArray[np.uint8]") -> None:
-        """`model_run`. Raises BundleError when it reports an error."""
+        """`model_run`. Raises BundleError when it reports an error; of a GPU's program also
+        MissingToolError and DeviceError.
+        """
         if status := self._run(inputs.table, outputs.table, arena.ctypes.data):
-            raise BundleError(f"model_run returned {status}", REBUILD_HINT)
+            raise self._failure("model_run", status)
 
     def step(
         self, index: int, inputs: "Pointers", outputs: "Pointers", arena: "NDArray[np.uint8]",
         work: int,
     ) -> None:  # fmt: skip
-        """`model_step`, all `work` items of it. Raises BundleError when it reports an error."""
+        """`model_step`, all `work` items of it. Raises as `run`."""
         arguments = (index, inputs.table, outputs.table, arena.ctypes.data, 0, work)
         if status := self._step(*arguments):
-            raise BundleError(f"model_step {index} returned {status}", REBUILD_HINT)
+            raise self._failure(f"model_step {index}", status)
+
+    def _failure(self, what: str, status: int) -> EdgeKilnError:
+        """The error that stands for a status."""
+        kind = GPU_ERRORS.get(status)
+        if self._error is None or kind is None:
+            return BundleError(f"{what} returned {status}", REBUILD_HINT)
+        return kind(*(text().decode(errors="replace") for text in self._error))
+
+
+def _error_texts(library: ctypes.CDLL) -> "tuple[Callable[[], bytes], ...] | None":
+    """What tells an error's message and its hint, of a GPU's program."""
+    try:
+        found = library.model_error, library.model_error_hint
+    except AttributeError:
+        return None
+    for function in found:
+        function.argtypes, function.restype = (), ctypes.c_char_p
+    return found
 
 
 def _facts(library: ctypes.CDLL) -> dict[str, int | list[int]]:

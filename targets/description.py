@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# What runs programs: a machine with an operating system, or a chip without one.
-DeviceKind = Literal["hosted", "microcontroller"]
+# What runs programs: a processor with an operating system, a chip without one, or a GPU beside a
+# processor, by the interface of its driver.
+DeviceKind = Literal["hosted", "microcontroller", "opencl"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,15 @@ class EmulatedBoard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A GPU: what its driver speaks."""
+
+    api: Literal["opencl"]
+    compute_units: int  # what OpenCL calls so: shader cores, slices; 0 where chips differ
+    names: tuple[str, ...] = ()  # parts of what its driver calls it
+
+
+@dataclass(frozen=True, kw_only=True)
 class TargetProfile:
     """One device. `tvm` is given to `tvm.target.Target` unchanged."""
 
@@ -69,11 +79,14 @@ class TargetProfile:
     meter: str = "auto"  # power meter; "none" where there is no sensor
     memory: Memory | None = None  # of a microcontroller: there is no operating system
     board: EmulatedBoard | None = None  # what stands in for it, with QEMU
+    gpu: Gpu | None = None  # what runs the program, beside the processor of `machine`
     bases: tuple[str, ...] = ()  # the profiles this one was derived from, nearest first
 
     @property
     def kind(self) -> DeviceKind:
         """What the device is; a profile with `[memory]` is a microcontroller's."""
+        if self.gpu:
+            return self.gpu.api
         return "microcontroller" if self.memory else "hosted"
 
     @property

@@ -48,11 +48,12 @@ def fit(
 
 
 def fits() -> tuple[Fit, ...]:
-    """Every profile against this machine: the one of this very chip, then those of many chips, then
-    those of other chips; among them the one that asks most of the CPU first.
+    """Every processor's profile against this machine: the one of this very chip, then those of many
+    chips, then those of other chips; among them the one that asks most of the CPU first.
     """
     machine, flags, identities = platform.machine(), host.cpu_flags(), host.identities()
-    found = (fit(candidate, machine, flags, identities) for candidate in files.shipped())
+    processors = (candidate for candidate in files.shipped() if candidate.gpu is None)
+    found = (fit(candidate, machine, flags, identities) for candidate in processors)
     return tuple(sorted(found, key=_rank))
 
 

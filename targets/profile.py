@@ -7,6 +7,7 @@ from edgekiln.targets.description import (
     Caches,
     DeviceKind,
     EmulatedBoard,
+    Gpu,
     Memory,
     TargetProfile,
     Toolchain,
@@ -15,7 +16,7 @@ from edgekiln.targets.detect import host_profile
 from edgekiln.targets.files import HOST, PROFILES, TUNING, names, read
 
 __all__ = [
-    "HOST", "PROFILES", "TUNING", "Caches", "DeviceKind", "EmulatedBoard", "Memory",
+    "HOST", "PROFILES", "TUNING", "Caches", "DeviceKind", "EmulatedBoard", "Gpu", "Memory",
     "TargetProfile", "Toolchain", "load", "names",
 ]  # fmt: skip
 

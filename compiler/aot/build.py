@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgekiln.compiler.aot import emit, functions, planner, weights
 from edgekiln.compiler.aot.backends import hosted
-from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER, OBJECT
+from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER, OBJECT, LibrarySources
 from edgekiln.compiler.aot.backends.table import BACKENDS
 from edgekiln.compiler.aot.functions import Functions
 from edgekiln.compiler.aot.planner import ArenaPlan, Interval
@@ -80,12 +80,12 @@ def build_library(
 def _archived(
     program: Program, profile: TargetProfile, cache: ObjectCache, place: Placement
 ) -> Iterator[_Archived]:
-    compiled = functions.compile_functions(program, profile.tvm, cache)
+    backend = BACKENDS[profile.kind]
+    compiled = functions.compile_functions(program, profile.tvm, backend.compile_function, cache)
     constants = weights.pack(program)
     # Scratch memory is planned with the buffers: it may lie where one that is dead lay.
     intervals = [*planner.lifetimes(program), *_workspaces(program, compiled)]
-    edges_in_arena = BACKENDS[profile.kind].EDGES_IN_ARENA
-    if edges_in_arena:
+    if backend.EDGES_IN_ARENA:
         intervals += planner.edges(program)
     plan = place(intervals)
     source = emit.PlacedProgram(
@@ -95,15 +95,17 @@ def _archived(
         steps=list(_steps(program, compiled, constants, plan)),
         # Vectors may read, and drop, some bytes behind the last buffer.
         arena_bytes=plan.peak + OVERREAD_BYTES,
-        places=_places(program, plan) if edges_in_arena else None,
+        more_exports=backend.EXPORTS,
+        places=_places(program, plan) if backend.EDGES_IN_ARENA else None,
         states=tuple(_states(program, plan)),
     )
     try:
         with tempfile.TemporaryDirectory(prefix="edgekiln-aot-") as directory:
             home = Path(directory)
             compiler = Compiler(profile.toolchain, home, cache)
-            _write_sources(home, source, profile, compiled, constants)
-            _make_archive(compiler, list(compiled.compiled), source)
+            _write_common(home, source, profile, constants)
+            made = backend.write_program(home, source, profile, compiled)
+            _make_archive(compiler, made, source.exports)
             spec = _spec(program, profile, source, tuple(_layers(program, compiled, plan)))
             spec = replace(spec, weights_bytes=len(constants.blob))
             bound = plan.bound + OVERREAD_BYTES
@@ -188,7 +190,18 @@ def _steps(
             pointers=tuple(pointers),
             workspace=tuple(emit.arena(plan.offsets[_workspace(call, slot)]) for slot in scratch),
             work=call.work,
+            writes=call.writes,
+            written_bytes=max(_written(program, call), default=0),
+            launch=call.code.launch,
         )
+
+
+def _written(program: Program, call: Call) -> Iterator[int]:
+    """The bytes from each place of the arena that a call writes to its buffer's end."""
+    sizes = {buffer.name: buffer.bytes for buffer in program.buffers}
+    for arg in call.args[len(call.args) - call.writes :]:
+        if isinstance(arg, Ref):
+            yield sizes[arg.buffer] - arg.offset
 
 
 def _layers(program: Program, compiled: Functions, plan: ArenaPlan) -> Iterator[Layer]:
@@ -211,21 +224,15 @@ def _layers(program: Program, compiled: Functions, plan: ArenaPlan) -> Iterator[
         )
 
 
-def _write_sources(
-    home: Path,
-    source: emit.PlacedProgram,
-    profile: TargetProfile,
-    compiled: Functions,
-    constants: WeightsBlob,
+def _write_common(
+    home: Path, source: emit.PlacedProgram, profile: TargetProfile, constants: WeightsBlob
 ) -> None:
+    """Write what programs of every kind have."""
     (home / HEADER).write_text(emit.header(source, profile), encoding="utf-8")
-    (home / "model.c").write_text(emit.code(source), encoding="utf-8")
     (home / "weights.S").write_text(emit.weights_assembly(), encoding="utf-8")
     (home / "weights.bin").write_bytes(constants.blob)
     (home / "target.h").write_text(emit.target_header(profile), encoding="utf-8")
     (home / "program.S").write_text(emit.program_assembly(), encoding="utf-8")
-    for symbol, function in compiled.compiled.items():
-        (home / f"{symbol}.kernel.o").write_bytes(function.object)
     # By a name the fingerprint follows: these files are in every program.
     sources = files("edgekiln.runtime") / "c"
     for entry in sources.iterdir():
@@ -234,11 +241,10 @@ def _write_sources(
                 shutil.copyfileobj(reader, writer)
 
 
-def _make_archive(compiler: Compiler, symbols: list[str], source: emit.PlacedProgram) -> None:
+def _make_archive(compiler: Compiler, made: LibrarySources, exports: tuple[str, ...]) -> None:
     """Make libmodel.a, which holds one object file."""
-    code, constants = compiler.compile(["model.c", "weights.S"])
-    objects = [code, *(f"{symbol}.kernel.o" for symbol in symbols), constants]
-    exports = source.exports
+    *code, constants = compiler.compile([*made.sources, "weights.S"])
+    objects = [*code, *made.objects, constants]
     # One relocatable object, so that kernels are no one's symbols but the library's own, without
     # the half-precision helpers TVM adds to each of its objects (sections nothing refers to).
     roots = [f"-Wl,--undefined={name}" for name in exports]

@@ -46,7 +46,7 @@ def compile_function(func: "PrimFunc", symbol: str, tvm_target: Mapping[str, obj
     target = Target(_rightly_compiled(func, tvm_target))
     module = tvm.IRModule({symbol: func.with_attr("global_symbol", symbol)})
     module = tirx.transform.BindTarget(target.with_host(target))(module)
-    module = tvm.ir.transform.Sequential(_passes())(module)
+    module = tvm.ir.transform.Sequential(passes())(module)
     raw, workspace = _with_pointers(module[symbol], symbol, target)
     module = tvm.IRModule({symbol: raw})
     module = tirx.transform.LowerIntrin()(tirx.transform.LowerTVMBuiltin()(module))
@@ -75,7 +75,8 @@ def _wraps_around(func: "PrimFunc") -> bool:
     return bool(blocks and remainders)
 
 
-def _passes() -> "list[Pass]":
+def passes() -> "list[Pass]":
+    """From TensorIR as it is written to loops over flat memory, for any kind of chip."""
     from tvm.s_tir import transform as s_tir
     from tvm.tirx import transform as tirx
 
@@ -115,19 +116,7 @@ def _with_pointers(
     from tvm import ir, tirx
     from tvm_ffi import structural_map
 
-    params: list[Var] = []
-    prologue: list[Stmt] = []
-    for param in func.params:
-        if not tirx.buffer.is_buffer_var(param):
-            params.append(param)
-            continue
-        pointer = tirx.Var(f"{param.name}_ptr", param.data.ty)
-        params.append(pointer)
-        if isinstance(param.elem_offset, ir.Var):  # of TVM's scatters and sums: any, they say
-            offset = param.elem_offset
-            prologue.append(tirx.Bind(offset, tirx.IntImm(offset.ty.dtype, 0)))
-        prologue.append(tirx.DeclBuffer(param, data=pointer))
-
+    params, prologue = pointers(func)
     workspace: list[int] = []
 
     def place(alloc: "AllocBuffer") -> "Stmt":
@@ -167,6 +156,25 @@ def _with_pointers(
         attrs=attrs,
     )
     return raw, tuple(workspace)
+
+
+def pointers(func: "PrimFunc") -> "tuple[list[Var], list[Stmt]]":
+    """Parameters with a pointer for each buffer, and the statements by which buffers lie there."""
+    from tvm import ir, tirx
+
+    params: list[Var] = []
+    prologue: list[Stmt] = []
+    for param in func.params:
+        if not tirx.buffer.is_buffer_var(param):
+            params.append(param)
+            continue
+        pointer = tirx.Var(f"{param.name}_ptr", param.data.ty)
+        params.append(pointer)
+        if isinstance(param.elem_offset, ir.Var):  # of TVM's scatters and sums: any, they say
+            offset = param.elem_offset
+            prologue.append(tirx.Bind(offset, tirx.IntImm(offset.ty.dtype, 0)))
+        prologue.append(tirx.DeclBuffer(param, data=pointer))
+    return params, prologue
 
 
 def _aligned_frame() -> "list[Stmt]":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from edgekiln.compiler.aot import templates
 from edgekiln.compiler.aot.planner import ALIGN, nbytes
-from edgekiln.compiler.ir.memory import OVERREAD_BYTES
+from edgekiln.compiler.ir.memory import OVERREAD_BYTES, Launch
 from edgekiln.compiler.ir.program import Program
 from edgekiln.compiler.kernels.conv2d.winograd_plan import MOST_SCRATCH_BYTES
 from edgekiln.runtime.manifest import DTYPES, StateSpec, TensorSpec
@@ -35,6 +35,9 @@ class PlacedCall:
     pointers: tuple[str, ...]
     workspace: tuple[str, ...] = ()  # pointers that follow the scalars
     work: int = 0
+    writes: int = 1  # of its pointers, the last ones
+    written_bytes: int = 0  # from each of those in the arena to its buffer's end
+    launch: Launch | None = None  # of a GPU's kernel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +51,13 @@ class PlacedProgram:
     arena_bytes: int
     places: "Places | None" = None
     states: "Sequence[PlacedState]" = ()
+    more_exports: tuple[str, ...] = ()  # of its kind of device
 
     @property
     def exports(self) -> tuple[str, ...]:
         """What its library offers."""
         places = PLACES if self.places else ()
-        return (*EXPORTS, *places, *((RESET,) if self.states else ()))
+        return (*EXPORTS, *places, *((RESET,) if self.states else ()), *self.more_exports)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +109,14 @@ def header(source: PlacedProgram, profile: TargetProfile) -> str:
         places = templates.PLACES.format(offsets="\n".join(offsets))
     remembers = bool(source.states)
     return templates.HEADER.format(
-        places=places, keeps=templates.KEEPS[remembers], survives=templates.SURVIVES[remembers],
+        places=places, survives=templates.SURVIVES[remembers],
         reset=templates.RESET.format(
             count=len(source.states), states="\n".join(map(_state, source.states))
         ) if remembers else "",
+        conduct=templates.CONDUCT.get(profile.kind, templates.CONDUCT["hosted"]).format(
+            keeps=templates.KEEPS[remembers]
+        ),
+        errors=templates.ERRORS.get(profile.kind, ""),
         needs=templates.NEEDS[profile.kind].format(
             features=" ".join(profile.features), cflags=" ".join(profile.toolchain.cflags),
             stack=_STACK_BYTES >> 10,
@@ -123,33 +131,47 @@ def header(source: PlacedProgram, profile: TargetProfile) -> str:
 
 def code(source: PlacedProgram) -> str:
     """The text of `model.c`: straight calls in order, then the same calls by number."""
-    places = ""
-    if source.places:
-        places = templates.PLACES_CODE.format(
-            inputs=", ".join(map(str, source.places.inputs)),
-            outputs=", ".join(map(str, source.places.outputs)),
-        )
-    reset = ""
-    if source.states:
-        lines = (f"    memset(ARENA({s.spec.offset}), {s.zero}, {s.bytes});" for s in source.states)
-        reset = templates.RESET_CODE.format(states="\n".join(lines))
     return templates.CODE.format(
-        places=places,
-        reset=reset,
-        includes="#include <string.h>\n\n" if reset else "",
+        facts=facts(source),
+        reset=reset_code(source),
+        includes="#include <string.h>\n\n" if source.states else "",
         declarations="\n".join(_declarations(source.steps)),
         weights=WEIGHTS,
-        input_bytes=", ".join(str(nbytes(spec)) for spec in source.inputs),
-        output_bytes=", ".join(str(nbytes(spec)) for spec in source.outputs),
-        table="\n".join(
-            f"    {{{_string(s.name)}, {_string(s.op)}, {s.work}}}," for s in source.steps
-        ),
         run="\n".join(f"    CALL({_call(s, '0', str(s.work))});" for s in source.steps),
         cases="\n".join(
             f"    case {index}: return STATUS({_call(s, 'begin', 'end')});"
             for index, s in enumerate(source.steps)
         ),
     )
+
+
+def facts(source: PlacedProgram) -> str:
+    """C definitions of what a library says of itself, and the check of pointers."""
+    places = ""
+    if source.places:
+        places = templates.PLACES_CODE.format(
+            inputs=", ".join(map(str, source.places.inputs)),
+            outputs=", ".join(map(str, source.places.outputs)),
+        )
+    return templates.FACTS.format(
+        places=places,
+        input_bytes=", ".join(str(nbytes(spec)) for spec in source.inputs),
+        output_bytes=", ".join(str(nbytes(spec)) for spec in source.outputs),
+        table="\n".join(
+            f"    {{{string(s.name)}, {string(s.op)}, {s.work}}}," for s in source.steps
+        ),
+    )
+
+
+def reset_code(source: PlacedProgram) -> str:
+    """The C definition of `model_reset`, of a program with states; empty of any other."""
+    if not source.states:
+        return ""
+    lines = (
+        f"    memset((uint8_t *)arena + {s.spec.offset}, {s.zero}, {s.bytes});"
+        for s in source.states
+    )
+    return templates.RESET_CODE.format(states="\n".join(lines))
 
 
 def weights_assembly() -> str:
@@ -169,14 +191,14 @@ def identity(program: Program, edgekiln_version: str) -> str:
         "model_sha256": program.model_sha256,
         "edgekiln_version": edgekiln_version,
     }
-    lines = (f"const char {name}[] = {_string(text)};" for name, text in texts.items())
+    lines = (f"const char {name}[] = {string(text)};" for name, text in texts.items())
     return "\n".join(('#include "identity.h"', *lines, ""))
 
 
 def target_header(profile: TargetProfile) -> str:
     """The text of `target.h`: what the runner checks before it runs the first kernel."""
-    features = "".join(f"{_string(feature)}, " for feature in profile.features)
-    return f"#define TARGET_NAME {_string(profile.name)}\n#define TARGET_FEATURES {{{features}0}}\n"
+    features = "".join(f"{string(feature)}, " for feature in profile.features)
+    return f"#define TARGET_NAME {string(profile.name)}\n#define TARGET_FEATURES {{{features}0}}\n"
 
 
 def _declarations(steps: Iterable[PlacedCall]) -> Iterable[str]:
@@ -207,7 +229,7 @@ def _sizes(prefix: str, spec: TensorSpec) -> Iterator[str]:
     yield f"#define {prefix}_BYTES {nbytes(spec)} /* {_describe(spec)} */"
     yield f"#define {prefix}_ELEMENTS {elements}"
     yield f"#define {prefix}_TYPE {C_TYPES[spec.dtype]}"
-    yield f"#define {prefix}_NAME {_string(spec.name)}"
+    yield f"#define {prefix}_NAME {string(spec.name)}"
 
 
 def _state(state: PlacedState) -> str:
@@ -228,7 +250,7 @@ def _comment(text: str) -> str:
     return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ").replace("\\", "/")
 
 
-def _string(text: str) -> str:
+def string(text: str) -> str:
     """A C string literal. Octal escapes end after three digits, unlike hexadecimal ones."""
     plain = frozenset(range(32, 127)) - frozenset(b'"\\?')  # ?: no trigraphs
     return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in text.encode()) + '"'

@@ -4,13 +4,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.aot.codegen import Compiled, compile_function
+from edgekiln.compiler.aot.codegen import Compiled
 from edgekiln.compiler.ir.program import Call, Program
 from edgekiln.compiler.pipeline.fingerprint import code_sha256
 from edgekiln.compiler.pipeline.object_cache import NO_CACHE, ObjectCache
@@ -20,8 +21,11 @@ from edgekiln.runtime.errors import EdgeKilnError, UnsupportedError
 if TYPE_CHECKING:
     from tvm.tirx import PrimFunc
 
-# What makes machine code of a signature: whoever writes the kernel, and whoever compiles it.
-_MAKERS = ("edgekiln.compiler.lowering.lower", "edgekiln.compiler.aot.codegen")
+# A function of TIR, its symbol and a profile's `[tvm]` table, compiled.
+CompileFunction = Callable[["PrimFunc", str, Mapping[str, object]], Compiled]
+
+# What makes code of a signature, besides whoever compiles it: whoever writes the kernel.
+_MAKER = "edgekiln.compiler.lowering.lower"
 _TOOLS = ("apache-tvm", "apache-tvm-ffi")
 _NAME_DIGITS = 12  # of a hash, hexadecimal: enough to tell the functions of any program apart
 
@@ -35,9 +39,15 @@ class Functions:
 
 
 def compile_functions(
-    program: Program, tvm_target: Mapping[str, object], cache: ObjectCache = NO_CACHE
+    program: Program,
+    tvm_target: Mapping[str, object],
+    compile_function: CompileFunction,
+    cache: ObjectCache = NO_CACHE,
 ) -> Functions:
     """Compile every distinct function once, or find it in the cache.
+
+    Args:
+        compile_function: the backend's.
 
     Raises:
         UnsupportedError: TVM made a function of a float operator that its code generator refuses.
@@ -50,30 +60,32 @@ def compile_functions(
     }
     found: dict[str, Compiled] = {}
     jobs: dict[str, Future[Compiled]] = {}
+    code = code_sha256(_MAKER, compile_function.__module__)
     # TVM's passes and LLVM run outside the interpreter lock, so threads use the cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for call, (symbol, identity) in zip(program.calls, names, strict=True):
             # Layers of one shape share their code.
             if symbol in found or symbol in jobs:
                 continue
-            key = _key(symbol, identity, tvm_target)
+            key = _key(symbol, identity, tvm_target, code)
             if cached := _find(cache, key):
                 found[symbol] = cached
             else:
                 func = call.code.func  # made here, while threads compile those before it
-                jobs[symbol] = pool.submit(_make, func, symbol, tvm_target, cache, key)
+                make = partial(compile_function, func, symbol, tvm_target)
+                jobs[symbol] = pool.submit(_make, make, cache, key)
         found |= {symbol: _result(job, floats.get(symbol, "")) for symbol, job in jobs.items()}
     symbols = tuple(symbol for symbol, _ in names)
     return Functions(symbols=symbols, compiled={symbol: found[symbol] for symbol in symbols})
 
 
-def _key(symbol: str, identity: str, tvm_target: Mapping[str, object]) -> str:
+def _key(symbol: str, identity: str, tvm_target: Mapping[str, object], code: str) -> str:
     return digest(
         {
             "symbol": symbol,
             "function": identity,
             "target": tvm_target,
-            "code": code_sha256(*_MAKERS),
+            "code": code,
             "tools": {tool: metadata.version(tool) for tool in _TOOLS},
         }
     )
@@ -88,10 +100,8 @@ def _find(cache: ObjectCache, key: str) -> Compiled | None:
     return Compiled(object=code, workspace=tuple(json.loads(head)))
 
 
-def _make(
-    func: "PrimFunc", symbol: str, tvm_target: Mapping[str, object], cache: ObjectCache, key: str
-) -> Compiled:
-    made = compile_function(func, symbol, tvm_target)
+def _make(make: Callable[[], Compiled], cache: ObjectCache, key: str) -> Compiled:
+    made = make()
     cache.put(key, json.dumps(made.workspace).encode() + b"\n" + made.object)
     return made
 

@@ -18,8 +18,7 @@ REQUEST = """\
 HEADER = """\
 /* {name} for {target}. Made by EdgeKiln.
  *
- * The library allocates nothing, prints nothing, {keeps} and takes no lock: one thread per
- * arena may run it, any number of threads with an arena each. All memory is the caller's:
+ * {conduct} All memory is the caller's:
  *
  *     static _Alignas(MODEL_ALIGN) unsigned char arena[MODEL_ARENA_BYTES];
  *
@@ -47,7 +46,7 @@ extern "C" {{
 {places}
 #define MODEL_E_ALIGN 1 /* a pointer is not a multiple of MODEL_ALIGN */
 #define MODEL_E_STEP 2  /* no such step, or the kernel failed */
-
+{errors}
 /* One inference, start to end, on the calling thread. 0, or MODEL_E_*. */
 int model_run(const void *const in[], void *const out[], void *arena);
 {reset}
@@ -75,9 +74,40 @@ extern const size_t model_input_bytes[MODEL_INPUT_COUNT], model_output_bytes[MOD
 #endif
 """
 
+# How a library behaves, by the kind of device.
+CONDUCT: Mapping[DeviceKind, str] = {
+    "hosted": """\
+The library allocates nothing, prints nothing, {keeps} and takes no lock: one thread per
+ * arena may run it, any number of threads with an arena each.""",
+    "opencl": """\
+The first run opens the GPU, builds the kernels there and copies the weights to it; it stays
+ * open until the library is unloaded. The library prints nothing and {keeps}.
+ * Threads with an arena each may run it, and take turns; a process that was forked after the
+ * first run may not. Where there are several devices, a part of the wanted one's name stands in the
+ * environment variable EDGEKILN_OPENCL_DEVICE.""",
+}
+
+# What may go wrong besides, by the kind of device.
+ERRORS: Mapping[DeviceKind, str] = {
+    "opencl": """\
+#define MODEL_E_NO_DRIVER 3 /* libOpenCL.so.1 is not installed, or too old */
+#define MODEL_E_NO_DEVICE 4 /* no device, or none that can be opened */
+#define MODEL_E_KERNELS 5   /* the driver cannot build the kernels */
+#define MODEL_E_MEMORY 6    /* the GPU, or this machine, has not enough memory */
+#define MODEL_E_LOST 7      /* the GPU failed while it ran */
+
+/* Of the calling thread's last error from 3 on: what is wrong, and what to do. */
+const char *model_error(void);
+const char *model_error_hint(void);
+""",
+}
+
 # What `model.h` asks of its user, by the kind of device.
 NEEDS: Mapping[DeviceKind, str] = {
     "hosted": " * CPU features needed: {features}\n * Stack of a thread: up to {stack} KiB",
+    "opencl": """\
+ * It takes a GPU and its driver of OpenCL 1.2 or newer, which the first run loads. Link libmodel.a
+ * with -ldl -pthread.""",
     "microcontroller": """\
  *
  * Compile with {cflags}
@@ -145,6 +175,25 @@ CODE = """\
 extern const uint8_t {weights}[] __attribute__((visibility("hidden")));
 {declarations}
 
+{facts}
+int model_run(const void *const in[], void *const out[], void *arena) {{
+    if (misaligned(in, out, arena)) return MODEL_E_ALIGN;
+{run}
+    return 0;
+}}
+{reset}
+int model_step(int step, const void *const in[], void *const out[], void *arena, int32_t begin,
+               int32_t end) {{
+    (void)in, (void)out, (void)arena, (void)begin, (void)end;
+    switch (step) {{
+{cases}
+    default: return MODEL_E_STEP;
+    }}
+}}
+"""
+
+# What a library says of itself, and how it looks at pointers: of every kind of device.
+FACTS = """\
 const size_t model_arena_bytes = MODEL_ARENA_BYTES;
 const int32_t model_input_count = MODEL_INPUT_COUNT;
 const int32_t model_output_count = MODEL_OUTPUT_COUNT;
@@ -162,21 +211,60 @@ static int misaligned(const void *const in[], void *const out[], const void *are
     for (int i = 0; i < MODEL_OUTPUT_COUNT; i++) bits |= (uintptr_t)out[i];
     return bits % MODEL_ALIGN != 0;
 }}
+"""
+
+# Of a program that a GPU runs: tables for the driver (`runtime/c/opencl`).
+GPU_CODE = """\
+{includes}#include "gpu_driver.h"
+#include "model.h"
+
+#define IN(i) {{GPU_INPUT, i, 0}}
+#define OUT(i) {{GPU_OUTPUT, i, 0}}
+#define ARENA(offset) {{GPU_ARENA, 0, offset}}
+#define WEIGHT(offset) {{GPU_WEIGHTS, 0, offset}}
+
+extern const uint8_t {weights}[] __attribute__((visibility("hidden")));
+extern const char {kernels}[] __attribute__((visibility("hidden")));
+
+{facts}
+static const gpu_place_t PLACES[] = {{
+{places}
+}};
+static const gpu_step_t STEPS[] = {{
+{steps}
+}};
+static const gpu_state_t STATES[] = {{{states}}};
+static const gpu_program_t PROGRAM = {{
+    .text = {kernels},
+    .text_bytes = {text_bytes},
+    .weights = {weights},
+    .weights_bytes = {weights_bytes},
+    .arena_bytes = MODEL_ARENA_BYTES,
+    .overread_bytes = MODEL_OVERREAD_BYTES,
+    .input_count = MODEL_INPUT_COUNT,
+    .output_count = MODEL_OUTPUT_COUNT,
+    .step_count = MODEL_STEP_COUNT,
+    .state_count = {state_count},
+    .input_bytes = model_input_bytes,
+    .output_bytes = model_output_bytes,
+    .steps = STEPS,
+    .places = PLACES,
+    .states = STATES,
+}};
 
 int model_run(const void *const in[], void *const out[], void *arena) {{
     if (misaligned(in, out, arena)) return MODEL_E_ALIGN;
-{run}
-    return 0;
+    return gpu_run(&PROGRAM, in, out, arena);
 }}
 {reset}
 int model_step(int step, const void *const in[], void *const out[], void *arena, int32_t begin,
                int32_t end) {{
-    (void)in, (void)out, (void)arena, (void)begin, (void)end;
-    switch (step) {{
-{cases}
-    default: return MODEL_E_STEP;
-    }}
+    (void)begin, (void)end;
+    return gpu_step(&PROGRAM, step, in, out, arena);
 }}
+
+const char *model_error(void) {{ return gpu_error(); }}
+const char *model_error_hint(void) {{ return gpu_hint(); }}
 """
 
 ASSEMBLY = """\

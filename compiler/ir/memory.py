@@ -150,15 +150,24 @@ OVERREAD_BYTES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
+class Launch:
+    """With how many threads a GPU runs a function: `groups` of `threads` each."""
+
+    groups: int
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Code:
     """A TensorIR function, made when it is asked for: never, if its machine code is cached.
 
     `signature` is a hash of all that determines the function; equal ones stand for equal functions.
-    Empty: only the function itself can tell.
+    Empty: only the function itself can tell. `launch` is None where a processor calls it.
     """
 
     emit: Callable[[], PrimFunc]
     signature: str = ""
+    launch: Launch | None = None
 
     @classmethod
     def of(cls, func: PrimFunc) -> "Code":

@@ -108,14 +108,7 @@ class BinaryKernel:
         with KernelBuilder() as k:
             a = k.tensor(self.a.elements, self.a.dtype)
             b = k.tensor(self.b.elements, self.b.dtype)
-            if isinstance(self.finish, ActivationFinish):
-                value, zero = self._of_floats(k, mk, self.finish)
-            elif isinstance(self.finish, FixedArithmetic):
-                value, zero = self.finish.values(k, mk, (self.a, self.b, self.y))
-            elif self.kind in _ON_REALS:
-                value, zero = self._on_reals(k, mk, self.finish)
-            else:
-                value, zero = self._of_codes(k, mk, self.finish)
+            value, zero = self.values(k, mk)
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
@@ -123,6 +116,18 @@ class BinaryKernel:
                 fill_border(mk, y, self.y, n, h, zero())
                 self._row(mk, (a, b, y), (n, h), value)
         return k.finish()
+
+    def values(self, k: KernelBuilder, mk: MicroKernel) -> tuple[_Value, Callable[[], Expr]]:
+        """Declare the constants; how elements of y are computed, and the zero of its border."""
+        match self.finish:
+            case ActivationFinish() as finish:
+                return self._of_floats(k, mk, finish)
+            case FixedArithmetic() as finish:
+                return finish.values(k, mk, (self.a, self.b, self.y))
+            case RequantizeFinish() as finish if self.kind in _ON_REALS:
+                return self._on_reals(k, mk, finish)
+            case RequantizeFinish() as finish:
+                return self._of_codes(k, mk, finish)
 
     def _of_floats(
         self, k: KernelBuilder, mk: MicroKernel, finish: ActivationFinish

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.ir.memory import Code, PrimFunc
+from edgekiln.compiler.ir.memory import Code, Launch, PrimFunc
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.expressions import Buffer, Expr, Index
 
@@ -19,7 +19,8 @@ class KernelBuilder:
 
     The order of the calls is the order of the parameters: `tensor` for inputs, `constant`, `tensor`
     for the output, `items`, or `no_items` for a function that cannot be shared by threads. Inside
-    `declarations` the body behind them is left out, and nothing of TVM is touched.
+    `declarations` the body behind them is left out, and nothing of TVM is touched. Inside
+    `on_threads` the function is a GPU's: each of its threads has an item.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,8 @@ class KernelBuilder:
         self._stack = ExitStack()
         self._buffers = 0
         self._declaring = _declaring.get()
+        self._group = _group.get()
+        self._launch: Launch | None = None
         self.work = 0
 
     def __enter__(self) -> Self:
@@ -74,6 +77,9 @@ class KernelBuilder:
         """Declare `work` independent items. Returns this call's range of them: the first one and
         the one behind the last.
         """
+        if self._group:
+            item = self.threads(work)
+            return item, item + 1
         self.work = work
         self.no_items()
         from tvm.script.ir_builder import tirx as T
@@ -84,12 +90,33 @@ class KernelBuilder:
 
     def no_items(self) -> None:
         """All parameters are declared."""
+        if self._group:
+            self.threads(1)
+        elif self._declaring:
+            raise _Declared
+
+    def threads(self, count: int) -> Expr:
+        """Let `count` threads of a GPU run the body; returns the number of the one that does."""
+        threads = min(self._group, count)
+        groups = -(-count // threads)
+        self._launch = Launch(groups=groups, threads=threads)
         if self._declaring:
             raise _Declared
+        from tvm.script.ir_builder import tirx as T
+
+        group, place = T.env_thread("blockIdx.x"), T.env_thread("threadIdx.x")
+        self._stack.enter_context(T.launch_thread(group, groups))
+        self._stack.enter_context(T.launch_thread(place, threads))
+        thread: Expr = T.bind(group * threads + place)
+        # The last group may have more threads than there is work.
+        if groups * threads > count:
+            self._stack.enter_context(T.If(thread < count))
+            self._stack.enter_context(T.Then())
+        return thread
 
     def finish(self) -> Kernel:
         """Return the function and its constants, after `with`."""
-        code = Code(emit=self._emitted)
+        code = Code(emit=self._emitted, launch=self._launch)
         return Kernel(
             code=code,
             constants=tuple(self._constants),
@@ -116,6 +143,17 @@ class _Declared(Exception):  # noqa: N818, for it is no error
 
 
 _declaring = ContextVar("_declaring", default=False)
+_group = ContextVar("_group", default=0)
+
+
+@contextmanager
+def on_threads(group: int) -> Iterator[None]:
+    """Kernels built inside are run by groups of so many threads of a GPU; 0: by a processor."""
+    token = _group.set(group)
+    try:
+        yield
+    finally:
+        _group.reset(token)
 
 
 @contextmanager

@@ -67,9 +67,7 @@ class QuantizeKernel:
         """Build the kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, "float32")
-            numbers = NumbersConstant(
-                k, self.y, floats=Divisor.numbers(self.y.scale), bounded=self.by_reciprocal
-            )
+            numbers = self.numbers(k)
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
@@ -77,6 +75,17 @@ class QuantizeKernel:
                 fill_border(mk, y, self.y, n, h, numbers.zero)
                 self._row(mk, numbers, (x, y), n, h)
         return k.finish()
+
+    def numbers(self, k: KernelBuilder) -> NumbersConstant:
+        """Declare the scale, as numbers to divide by, and what codes may be."""
+        floats = Divisor.numbers(self.y.scale)
+        return NumbersConstant(k, self.y, floats=floats, bounded=self.by_reciprocal)
+
+    def code(self, mk: MicroKernel, numbers: NumbersConstant, value: Expr, lanes: int) -> Expr:
+        """The codes of values."""
+        # The divisor's numbers are read from memory, so that scales share code.
+        divisor = Divisor(*map(numbers.float, range(4)))
+        return numbers.codes(mk, self._steps(mk, value, divisor, lanes), lanes)
 
     def _row(
         self,
@@ -89,9 +98,7 @@ class QuantizeKernel:
         """Emit one row, in the way that the order of x's elements allows."""
 
         def code(index: Index, lanes: int) -> Expr:
-            # The divisor's numbers are read from memory, so that scales share code.
-            divisor = Divisor(*map(numbers.float, range(4)))
-            return numbers.codes(mk, self._steps(mk, load(x, index, lanes), divisor, lanes), lanes)
+            return self.code(mk, numbers, load(x, index, lanes), lanes)
 
         x, y = buffers
         source, to = let(self.x.index(n, h, 0, 0)), let(self.y.index(n, h, 0, 0))

@@ -29,7 +29,7 @@ from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, l
 # What is done at a place: from where in x, to where in y.
 _Body = Callable[[Index, Index], None]
 # An axis of what is moved: extent, stride in x, stride in y.
-_Axis = tuple[int, int, int]
+Axis = tuple[int, int, int]
 
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
 
@@ -70,11 +70,11 @@ class CopyKernel:
     def build(self, mk: MicroKernel) -> Kernel:
         """Build the kernel."""
         # What is moved as few long axes: the first makes work items, the last is vectorized.
-        axes = _with_items(_merged(self.shape, self.x_strides, self.y_strides))
+        axes = _with_items(merged(self.shape, self.x_strides, self.y_strides))
         (items, *first), *outer, (count, *steps) = axes
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
-            numbers = self._numbers(k)
+            numbers = self.numbers(k)
             y = k.tensor(self.y.elements, self.y.dtype)
             if self.fill is None:
                 begin, end = k.items(items)
@@ -101,7 +101,7 @@ class CopyKernel:
                 self._loops(outer, let(source), let(to), run)
         return k.finish()
 
-    def _numbers(self, k: KernelBuilder) -> NumbersConstant:
+    def numbers(self, k: KernelBuilder) -> NumbersConstant:
         """Declare the ratio of the scales, the filling, and the zero point of x."""
         floats = (ratio(self.x.scale, self.y.scale), np.float32(self.fill or 0))
         return NumbersConstant(k, self.y, self.clip, floats, (self.x.zero_point,))
@@ -119,7 +119,7 @@ class CopyKernel:
             n, h = divmod_(item, self.y.h)
             fill_border(mk, y, self.y, n, h, zero)
 
-    def _loops(self, axes: Sequence[_Axis], source: Index, to: Index, body: _Body) -> None:
+    def _loops(self, axes: Sequence[Axis], source: Index, to: Index, body: _Body) -> None:
         """Emit a loop for each of the axes, and the body inside of them."""
         if not axes:
             body(source, to)
@@ -141,13 +141,13 @@ class CopyKernel:
             for_vectors(
                 count, widths,
                 lambda i, lanes: store(
-                    y, to + i, self._value(mk, numbers, load(x, source + i, lanes), lanes), lanes
+                    y, to + i, self.value(mk, numbers, load(x, source + i, lanes), lanes), lanes
                 ),
             )  # fmt: skip
             return
         # One side does not: element by element.
         with loop(0, count) as i:
-            value = self._value(mk, numbers, load(x, source + i * steps[0]), 1)
+            value = self.value(mk, numbers, load(x, source + i * steps[0]), 1)
             store(y, to + i * steps[1], value)
 
     def _pixels(
@@ -161,7 +161,7 @@ class CopyKernel:
 
         def body(i: Index, lanes: int) -> None:
             places = [let(source + plane * step + i) for plane in range(planes)]
-            values = [self._value(mk, numbers, load(x, place, lanes), lanes) for place in places]
+            values = [self.value(mk, numbers, load(x, place, lanes), lanes) for place in places]
             if lanes == 1:
                 for plane, value in enumerate(values):
                     store(y, to + i * planes + plane, value)
@@ -180,7 +180,7 @@ class CopyKernel:
         same = (a.dtype, a.scale, a.zero_point) == (b.dtype, b.scale, b.zero_point)
         return same and self.clip is None
 
-    def _value(self, mk: MicroKernel, numbers: NumbersConstant, code: Expr, lanes: int) -> Expr:
+    def value(self, mk: MicroKernel, numbers: NumbersConstant, code: Expr, lanes: int) -> Expr:
         """What is stored in y for a code of x."""
         if self.is_plain:
             return code
@@ -212,17 +212,15 @@ def requantization(x: Nhwc, y: Nhwc, clip: tuple[int, int]) -> NDArray[np.generi
     return None if np.array_equal(made, codes) else made.astype(y.dtype)
 
 
-def _are_planes(outer: Sequence[_Axis], count: int, step: int) -> bool:
+def _are_planes(outer: Sequence[Axis], count: int, step: int) -> bool:
     """Whether `count` channels side by side come from planes whose pixels are."""
     return bool(outer) and outer[-1][1:] == (1, count) and step == 1 and count <= _MOST_PLANES
 
 
-def _merged(
-    shape: Sequence[int], x_strides: Sequence[int], y_strides: Sequence[int]
-) -> list[_Axis]:
+def merged(shape: Sequence[int], x_strides: Sequence[int], y_strides: Sequence[int]) -> list[Axis]:
     """Return the axes in the order of y's memory, joined where both sides are dense."""
     given = zip(shape, x_strides, y_strides, strict=True)
-    axes: list[_Axis] = []
+    axes: list[Axis] = []
     for extent, a, b in sorted(given, key=lambda axis: -axis[2]):
         # An axis of one step is none.
         if extent == 1:
@@ -235,7 +233,7 @@ def _merged(
     return axes or [(1, 1, 1)]
 
 
-def _with_items(axes: list[_Axis]) -> list[_Axis]:
+def _with_items(axes: list[Axis]) -> list[Axis]:
     """Return the axes with one in front of the innermost one, for the work items. Where there is
     none the innermost one is cut.
     """

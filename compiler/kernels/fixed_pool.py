@@ -45,7 +45,7 @@ class AwayPoolKernel(AveragePoolKernel):
     def erased(self) -> Self:
         return replace(super().erased, origin=0)
 
-    def _mean(
+    def mean(
         self, k: KernelBuilder, mk: MicroKernel
     ) -> tuple[Callable[[Index], OfSum], Callable[[], Expr]]:
         counts = self.counts.reshape(-1)[: 1 if self._uniform else None]
@@ -92,7 +92,7 @@ class FixedMeanKernel(AveragePoolKernel):
     def erased(self) -> Self:
         return replace(super().erased, factor=self.factor.erased)
 
-    def _mean(
+    def mean(
         self, k: KernelBuilder, mk: MicroKernel
     ) -> tuple[Callable[[Index], OfSum], Callable[[], Expr]]:
         fixed = FixedPointFactors(k, self.factor)

@@ -77,20 +77,19 @@ class MaxPoolKernel:
     ) -> None:
         """Store the maxima of one pixel's channels."""
         x, y = buffers
-        if self.kernel[0] * self.kernel[1] > _MOST_UNROLLED:
-            at = let(self.y.index(n, h, w, 0))
-            for_vectors(
-                self.y.c, mk.byte_lanes,
-                lambda c, lanes: store(y, at + c, self._max_of_many(x, n, (h, w), c, lanes), lanes),
-            )  # fmt: skip
-            return
-        # Where the taps are is computed once for all channels.
-        taps = self._taps(n, h, w)
+        largest = self.maxima(x, n, h, w)
         at = let(self.y.index(n, h, w, 0))
         for_vectors(
-            self.y.c, mk.byte_lanes,
-            lambda c, lanes: store(y, at + c, self._max(x, taps, c, lanes), lanes),
-        )  # fmt: skip
+            self.y.c, mk.byte_lanes, lambda c, lanes: store(y, at + c, largest(c, lanes), lanes)
+        )
+
+    def maxima(self, x: Buffer, n: Index, h: Index, w: Index) -> Callable[[Index, int], Expr]:
+        """The largest values of a window, for so many channels from one on."""
+        if self.kernel[0] * self.kernel[1] > _MOST_UNROLLED:
+            return lambda c, lanes: self._max_of_many(x, n, (h, w), c, lanes)
+        # Where the taps are is computed once for all channels.
+        taps = self._taps(n, h, w)
+        return lambda c, lanes: self._max(x, taps, c, lanes)
 
     def _taps(self, n: Index, h: Index, w: Index) -> list[Index]:
         """Where the taps of a result are in x."""
@@ -174,7 +173,7 @@ class AveragePoolKernel:
         assert_covered(self.x, (self.y.h, self.y.w), self.kernel, self.strides, self.pads)
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
-            mean, zero = self._mean(k, mk)
+            mean, zero = self.mean(k, mk)
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
@@ -184,7 +183,7 @@ class AveragePoolKernel:
                     self._pixel(mk, mean(h * self.y.w + w), (x, y), (n, h, w))
         return k.finish()
 
-    def _mean(
+    def mean(
         self, k: KernelBuilder, mk: MicroKernel
     ) -> tuple[Callable[[Index], OfSum], Callable[[], Expr]]:
         """What the sums of each window become, and the zero of y's border."""
@@ -238,11 +237,11 @@ class AveragePoolKernel:
         target = let(self.y.index(n, h, w, 0))
 
         def body(c: Index, lanes: int) -> None:
-            store(y, target + c, mean(self._sum(mk, x, first + c, lanes), lanes), lanes)
+            store(y, target + c, mean(self.sum_of(mk, x, first + c, lanes), lanes), lanes)
 
         for_vectors(self.y.c, mk.lanes, body)
 
-    def _sum(self, mk: MicroKernel, x: Buffer, first: Index, lanes: int) -> Expr:
+    def sum_of(self, mk: MicroKernel, x: Buffer, first: Index, lanes: int) -> Expr:
         """The sum of the window whose first element is at `first`, for `lanes` channels."""
         rows, columns = self._taps
 

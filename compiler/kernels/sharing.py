@@ -15,8 +15,8 @@ from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
-from edgekiln.compiler.ir.memory import Code
-from edgekiln.compiler.kernels.builder import declarations
+from edgekiln.compiler.ir.memory import PrimFunc
+from edgekiln.compiler.kernels.builder import declarations, on_threads
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
 
@@ -44,13 +44,17 @@ def shared(build: Builder[K]) -> Builder[K]:
     @wraps(build)
     def declare(kernel: K, mk: MicroKernel) -> Kernel:
         # Parameters alone: constants and work, without a function.
-        with declarations():
+        with declarations(), on_threads(mk.group):
             declared = build(kernel, mk)
         # The code must not depend on the kernel's own numbers, so it never sees them.
         general = kernel.erased
-        code = Code(
-            emit=lambda: build(general, mk).func,
-            signature=signature(build.__qualname__, general, mk),
+
+        def emit() -> PrimFunc:
+            with on_threads(mk.group):
+                return build(general, mk).func
+
+        code = replace(
+            declared.code, emit=emit, signature=signature(build.__qualname__, general, mk)
         )
         return replace(declared, code=code)
 

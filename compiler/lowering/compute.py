@@ -23,6 +23,7 @@ from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.kernels import convert, pool, unary
 from edgekiln.compiler.kernels.binary import BinaryKernel, factors
 from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.types import in_rows
 from edgekiln.compiler.lowering.finish import finish_of
 from edgekiln.compiler.lowering.state import Lowering
@@ -39,14 +40,14 @@ def quantize(low: Lowering, node: Node, op: Quantize) -> None:
     codes, floats = _one_order(y.nhwc(), _float_like(x.shape, y))
     make = convert.HalfAwayKernel if op.half_away else convert.QuantizeKernel
     kernel = make(x=floats, y=codes)
-    low.call(node, kernel.build(low.mk))
+    low.call(node, built(kernel, low.mk))
 
 
 def dequantize(low: Lowering, node: Node) -> None:
     """Codes in, floats out, as `quantize`."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     codes, floats = _one_order(x.nhwc(), _float_like(y.shape, x))
-    low.call(node, convert.DequantizeKernel(x=codes, y=floats).build(low.mk))
+    low.call(node, built(convert.DequantizeKernel(x=codes, y=floats), low.mk))
 
 
 def _float_like(shape: tuple[int, ...], like: Tensor) -> F32:
@@ -78,20 +79,20 @@ def binary(low: Lowering, node: Node, op: Binary) -> None:
     finish = finish_of(op.finish, mult)
     assert not isinstance(finish, FixedPointFinish), "its factors are floats"
     kernel = BinaryKernel(kind=kind, a=a, b=b, y=y, finish=finish)
-    low.call(node, kernel.build(low.kernels_of(node)))
+    low.call(node, built(kernel, low.kernels_of(node)))
 
 
 def lookup(low: Lowering, node: Node, op: Lookup) -> None:
     """A table of 256 entries, one for each code."""
     x, y = in_rows(low.tensor(node.inputs[0]).nhwc(), low.tensor(node.name).nhwc())
-    low.call(node, unary.LookupKernel(x=x, y=y, table=op.table.entries).build(low.mk))
+    low.call(node, built(unary.LookupKernel(x=x, y=y, table=op.table.entries), low.mk))
 
 
 def function(low: Lowering, node: Node, op: Map) -> None:
     """A function of floats, value by value."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     kernel = unary.MapKernel(x=x.nhwc(), y=y.nhwc(), function=op.function)
-    low.call(node, kernel.build(low.kernels_of(node)))
+    low.call(node, built(kernel, low.kernels_of(node)))
 
 
 def max_pool(low: Lowering, node: Node, op: MaxPool) -> None:
@@ -106,7 +107,7 @@ def max_pool(low: Lowering, node: Node, op: MaxPool) -> None:
         # Top and left: how far it goes on at the bottom and right, the extents of y say.
         pads=window.pads[:2],
     )
-    low.call(node, kernel.build(low.mk))
+    low.call(node, built(kernel, low.mk))
 
 
 def average_pool(low: Lowering, node: Node, op: AveragePool) -> None:
@@ -143,7 +144,7 @@ def _average(
         pads=window.pads[:2],
         clip=finish.limits,
     )
-    low.call(node, kernel.build(low.kernels_of(node)))
+    low.call(node, built(kernel, low.kernels_of(node)))
 
 
 def window_counts(

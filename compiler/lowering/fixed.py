@@ -13,6 +13,7 @@ from edgekiln.compiler.kernels.binary import BinaryKernel
 from edgekiln.compiler.kernels.fixed_arithmetic import FixedArithmetic
 from edgekiln.compiler.kernels.fixed_pool import AwayPoolKernel, FixedMeanKernel
 from edgekiln.compiler.kernels.fixed_softmax import FixedSoftmaxKernel
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.types import in_rows
 from edgekiln.compiler.lowering.compute import window_counts
 from edgekiln.compiler.lowering.state import Lowering
@@ -23,7 +24,7 @@ def binary(low: Lowering, node: Node, op: FixedBinary) -> None:
     a, b, y = in_rows(*(low.tensor(name).nhwc() for name in (*node.inputs, node.name)))
     finish = FixedArithmetic(function=op.function, factors=op.factors, clip=op.finish.limits)
     kernel = BinaryKernel(kind=op.function, a=a, b=b, y=y, finish=finish)
-    low.call(node, kernel.build(low.kernels_of(node)))
+    low.call(node, built(kernel, low.kernels_of(node)))
 
 
 def average_pool(low: Lowering, node: Node, op: FixedAveragePool) -> None:
@@ -37,7 +38,7 @@ def average_pool(low: Lowering, node: Node, op: FixedAveragePool) -> None:
         x=x, y=y, kernel=window.kernel, strides=window.strides, counts=np.outer(*counts),
         pads=window.pads[:2], clip=op.finish.limits, origin=int(op.origin.value),
     )  # fmt: skip
-    low.call(node, kernel.build(low.kernels_of(node)))
+    low.call(node, built(kernel, low.kernels_of(node)))
 
 
 def mean(low: Lowering, node: Node, op: FixedMean) -> None:
@@ -47,7 +48,7 @@ def mean(low: Lowering, node: Node, op: FixedMean) -> None:
         x=x, y=y, kernel=(x.h, x.w), strides=(1, 1), counts=np.ones((1, 1), np.int64),
         clip=op.finish.limits, factor=op.factor,
     )  # fmt: skip
-    low.call(node, kernel.build(low.kernels_of(node)))
+    low.call(node, built(kernel, low.kernels_of(node)))
 
 
 def softmax(low: Lowering, node: Node, op: FixedSoftmax) -> None:
@@ -56,4 +57,4 @@ def softmax(low: Lowering, node: Node, op: FixedSoftmax) -> None:
     kernel = FixedSoftmaxKernel(
         x=x.nhwc(), y=y.nhwc(), count=x.shape[-1], powers=op.powers, lowest=int(op.lowest.value)
     )
-    low.call(node, kernel.build(low.kernels_of(node)))
+    low.call(node, built(kernel, low.kernels_of(node)))

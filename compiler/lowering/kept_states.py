@@ -7,6 +7,7 @@ from edgekiln.compiler.ir.graph import StatePair
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.ir.program import Arg, Call, Const, KeptBuffer, Ref
 from edgekiln.compiler.kernels.copy import CopyKernel
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.lowering.state import Lowering, spec_of
 from edgekiln.runtime.errors import UnsupportedError
 
@@ -84,12 +85,12 @@ def _copy(low: Lowering, state: StatePair, source: str, to: str) -> Call:
     assert low.buffers[to].bytes == size, f"{state.name}: a state of two sizes"
     flat = Nhwc(n=1, h=1, w=1, c=size, dtype="uint8")
     kernel = CopyKernel(shape=(size,), x=flat, y=flat, x_strides=(1,), y_strides=(1,))
-    built = kernel.build(low.mk)
-    constants = (Const(array=array) for array in built.constants)
+    copy = built(kernel, low.mk)
+    constants = (Const(array=array) for array in copy.constants)
     return Call(
         name=f"{state.output}:kept",
         op=KEEP,
-        code=built.code,
+        code=copy.code,
         args=(Ref(buffer=source), *constants, Ref(buffer=to)),
-        work=built.work,
+        work=copy.work,
     )

@@ -17,6 +17,7 @@ from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.conv2d.paired import PairedConvolutionKernel, cheapest
 from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.lowering.finish import finish_of
 from edgekiln.compiler.lowering.state import Lowering
 
@@ -34,11 +35,11 @@ def conv2d(low: Lowering, node: Node, op: Conv2d) -> None:
     # The depthwise kernel stores codes, or floats of floats; floats of codes are the other's.
     if op.groups == len(op.weight) == x.nhwc().c > 1 and not op.dequantizes:
         depthwise = low.tuned(node, _kernel(DepthwiseKernel, op, x, y, residual))
-        low.call(node, depthwise.build(low.kernels_of(node)), op="depthwise_conv2d", macs=macs)
+        low.call(node, built(depthwise, low.kernels_of(node)), op="depthwise_conv2d", macs=macs)
     else:
         make = partial(ConvolutionKernel, groups=op.groups, compact=low.compact)
         convolution = _cheapest(low, node, _kernel(make, op, x, y, residual))
-        low.call(node, convolution.build(low.kernels_of(node)), macs=macs)
+        low.call(node, built(convolution, low.kernels_of(node)), macs=macs)
 
 
 def dense(low: Lowering, node: Node, op: Dense) -> None:
@@ -59,7 +60,7 @@ def dense(low: Lowering, node: Node, op: Dense) -> None:
     )
     of_x, of_y = _as_matrix(x, rows, features), _as_matrix(y, rows, channels)
     kernel = _cheapest(low, node, _kernel(ConvolutionKernel, one_tap, of_x, of_y, residual))
-    low.call(node, kernel.build(low.kernels_of(node)), macs=rows * channels * features)
+    low.call(node, built(kernel, low.kernels_of(node)), macs=rows * channels * features)
 
 
 def _cheapest(

@@ -21,6 +21,7 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.tensor import Tensor, dense_strides
 from edgekiln.compiler.kernels import interleave as interleaving
 from edgekiln.compiler.kernels.copy import CopyKernel, requantization
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.take import TakeKernel
 from edgekiln.compiler.lowering.finish import code_clip
 from edgekiln.compiler.lowering.state import Lowering
@@ -73,7 +74,7 @@ def _copy(
         border=not operand,
         fill=fill,
     )
-    low.call(node, kernel.build(low.mk), partial=operand)
+    low.call(node, built(kernel, low.mk), partial=operand)
 
 
 def requantize(low: Lowering, node: Node, op: Requantize) -> None:
@@ -146,7 +147,7 @@ def interleave(low: Lowering, node: Node, op: Interleave) -> None:
     y, finish = low.tensor(node.name).nhwc(), op.finish
     tables = tuple(None if finish is None else requantization(x, y, finish.limits) for x in xs)
     kernel = interleaving.InterleaveKernel(xs=xs, y=y, starts=op.starts, tables=tables)
-    low.call(node, kernel.build(low.mk))
+    low.call(node, built(kernel, low.mk))
 
 
 def take(low: Lowering, node: Node, op: Take) -> None:
@@ -160,7 +161,7 @@ def take(low: Lowering, node: Node, op: Take) -> None:
         dtype=x.dtype,
         index=index.dtype,
     )
-    low.call(node, kernel.build(low.kernels_of(node)))
+    low.call(node, built(kernel, low.kernels_of(node)))
 
 
 def repeat(low: Lowering, node: Node, op: Repeat) -> None:

@@ -8,6 +8,7 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.program import ArenaBuffer
 from edgekiln.compiler.ir.tensor import Tensor, dense_strides
 from edgekiln.compiler.kernels.copy import CopyKernel
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.matmul.kernel import MatMulKernel
 from edgekiln.compiler.kernels.matmul.spec import Matrices
 from edgekiln.compiler.lowering.finish import finish_of
@@ -79,7 +80,7 @@ def _of_codes(low: Lowering, node: Node, op: MatMul) -> None:
     packed = ArenaBuffer(name=f"{node.name}:packed", bytes=product.packed_bytes(low.mk))
     low.pack(node, product.pack(low.mk), of.b.name, packed)
     inputs = (of.a.name, packed.name)
-    low.call(node, product.build(low.mk), macs=of.macs, inputs=inputs)
+    low.call(node, built(product, low.mk), macs=of.macs, inputs=inputs)
 
 
 def _of_floats(low: Lowering, node: Node, op: MatMul) -> None:
@@ -91,7 +92,7 @@ def _of_floats(low: Lowering, node: Node, op: MatMul) -> None:
         inputs = (of.a.name, f"{node.name}:columns")
     product = of.kernel(op, right)
     product = low.tuned(node, product)
-    low.call(node, product.build(low.kernels_of(node)), macs=of.macs, inputs=inputs)
+    low.call(node, built(product, low.kernels_of(node)), macs=of.macs, inputs=inputs)
 
 
 def _columns_together(
@@ -108,8 +109,8 @@ def _columns_together(
         y=flat,
         x_strides=(*right.batch, right.row, right.column),
         y_strides=dense,
-    ).build(low.kernels_of(node))
-    low.pack(node, kernel, b.name, packed)
+    )
+    low.pack(node, built(kernel, low.kernels_of(node)), b.name, packed)
     return Matrices(elements=flat.c, batch=dense[:-2], row=dense[-2], column=1)
 
 

@@ -4,6 +4,7 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.ops import LayerNorm, Softmax
 from edgekiln.compiler.kernels import layer_norm as layer_norms
 from edgekiln.compiler.kernels import softmax as softmaxes
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.lowering.finish import code_clip, function_of
 from edgekiln.compiler.lowering.state import Lowering
 
@@ -14,7 +15,7 @@ def softmax(low: Lowering, node: Node, op: Softmax) -> None:
     kernel = softmaxes.SoftmaxKernel(
         x=x.nhwc(), y=y.nhwc(), count=x.shape[-1], clip=code_clip(op.finish)
     )
-    low.call(node, kernel.build(low.kernels_of(node)))
+    low.call(node, built(kernel, low.kernels_of(node)))
 
 
 def layer_norm(low: Lowering, node: Node, op: LayerNorm) -> None:
@@ -29,4 +30,4 @@ def layer_norm(low: Lowering, node: Node, op: LayerNorm) -> None:
         clip=code_clip(op.finish),
         function=function_of(op.finish),
     )
-    low.call(node, kernel.build(low.kernels_of(node)))
+    low.call(node, built(kernel, low.kernels_of(node)))

@@ -7,10 +7,12 @@ enum exit_code {
     EXIT_BUG = 1,          /* the model's own code failed */
     EXIT_USAGE = 2,        /* ConfigError */
     EXIT_INPUT = 3,        /* InputError */
+    EXIT_TOOL = 5,         /* MissingToolError */
     EXIT_MISMATCH = 7,     /* MismatchError */
     EXIT_BUNDLE = 8,       /* BundleError: damaged, or made for another machine */
     EXIT_STORAGE = 9,      /* StorageError */
     EXIT_MEASUREMENT = 12, /* MeasurementError */
+    EXIT_DEVICE = 13,      /* DeviceError */
 };
 
 /* Print "error: …" and " hint: …" (when hint is not NULL) on stderr and exit. */

@@ -51,6 +51,20 @@ session_t session_open(const files_t *inputs) {
     return session;
 }
 
+/* End with what went wrong in a run. */
+static _Noreturn void failed(const char *what, int status) {
+#ifdef MODEL_E_NO_DRIVER
+    /* By MODEL_E_* from 3 on, as in edgekiln/runtime/library.py. */
+    static const enum exit_code codes[] = {EXIT_TOOL, EXIT_DEVICE, EXIT_BUNDLE, EXIT_DEVICE,
+                                           EXIT_DEVICE};
+    if (status >= MODEL_E_NO_DRIVER && status <= MODEL_E_LOST) {
+        const char *hint = model_error_hint();
+        fail(codes[status - MODEL_E_NO_DRIVER], *hint ? hint : NULL, "%s", model_error());
+    }
+#endif
+    fail(EXIT_BUG, NULL, "%s failed: %d", what, status);
+}
+
 static int run_items(void *context, int32_t begin, int32_t end) {
     step_job_t *job = context;
     session_t *s = job->session;
@@ -62,7 +76,7 @@ void session_step(session_t *session, int step) {
     int32_t work = model_steps[step].work;
     int status = session->split[step] ? pool_run(session->pool, run_items, &job, work)
                                       : run_items(&job, 0, work);
-    if (status) fail(EXIT_BUG, NULL, "step %s failed: %d", model_steps[step].name, status);
+    if (status) failed(model_steps[step].name, status);
 }
 
 void session_run(session_t *session) {
@@ -71,7 +85,7 @@ void session_run(session_t *session) {
         return;
     }
     int status = model_run(session->in, session->out, session->arena);
-    if (status) fail(EXIT_BUG, NULL, "model_run failed: %d", status);
+    if (status) failed("model_run", status);
 }
 
 static double step_seconds(session_t *session, int step) {

@@ -22,6 +22,8 @@ MICROKERNELS: dict[str, str] = {
     "x86_vbmi": "edgekiln.targets.isa.x86_vnni:AVX512_VBMI",
     "x86_zen5": "edgekiln.targets.isa.x86_vnni:ZEN5",
     "x86_amx": "edgekiln.targets.isa.x86_amx:X86_AMX",
+    "opencl": "edgekiln.targets.isa.gpu:OPENCL",
+    "opencl_f32": "edgekiln.targets.isa.gpu:OPENCL_F32",
     "generic_f32": "edgekiln.targets.isa.float32:GENERIC",
     "arm_f32": "edgekiln.targets.isa.float32:NEON",
     "armv7_f32": "edgekiln.targets.isa.float32:ARMV7",
@@ -47,6 +49,7 @@ FLOAT32: dict[str, str] = {
     "x86_vbmi": "x86_avx512_f32",
     "x86_zen5": "x86_avx512_f32",
     "x86_amx": "x86_avx512_f32",
+    "opencl": "opencl_f32",
 }
 
 

@@ -220,6 +220,11 @@ class MicroKernel(ABC):
         return table[exponent]
 
     @property
+    def group(self) -> int:
+        """How many threads of a GPU run together; 0: it is a processor."""
+        return 0
+
+    @property
     def sums_as_floats(self) -> bool:
         """Whether `kernels.epilogue.sums` pays: a multiply-add for a conversion and a product."""
         return False

@@ -5,6 +5,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER, write_spec
+from edgekiln.compiler.aot.backends.native import write_program
+from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.compiler.aot.toolchain import Compiler
 from edgekiln.compiler.ir.program import Program
 from edgekiln.runtime.bundle import IMAGE, PROGRAM
@@ -15,8 +17,14 @@ from edgekiln.runtime.manifest import Footprint, ProgramSpec
 from edgekiln.runtime.text import human_bytes
 from edgekiln.targets.profile import EmulatedBoard, TargetProfile
 
+__all__ = [
+    "EDGES_IN_ARENA", "EXPORTS", "FILES", "STARTUP", "compile_function", "finish",
+    "link_flags", "write_program", "write_sources",
+]  # fmt: skip
+
 EDGES_IN_ARENA = True  # so that they share what little memory there is
 FILES: tuple[str, ...] = (ARCHIVE, HEADER, IMAGE, PROGRAM)
+EXPORTS: tuple[str, ...] = ()
 
 STARTUP = "startup.c"
 _SCRIPT = "firmware.ld"

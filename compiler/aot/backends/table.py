@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from edgekiln.compiler.aot.backends import hosted, microcontroller
+from edgekiln.compiler.aot.backends import hosted, microcontroller, opencl
 from edgekiln.compiler.aot.backends.backend import Backend
 from edgekiln.targets.profile import DeviceKind
 
 BACKENDS: Mapping[DeviceKind, Backend] = {
     "hosted": hosted,
     "microcontroller": microcontroller,
+    "opencl": opencl,
 }

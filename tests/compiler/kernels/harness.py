@@ -19,7 +19,7 @@ from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.runtime import host
 from edgekiln.targets import isa, profile
 from edgekiln.targets.isa.base import MicroKernel
-from tests import amx, emulated
+from tests import amx, emulated, opencl
 from tests.conftest import MANY
 
 Array = NDArray[Any]
@@ -50,6 +50,9 @@ EMULATED = {
     "arm_mve": "cortex-m55",
 }
 
+# GPUs' micro-kernels, which an OpenCL device executes.
+GPUS = ("opencl",)
+
 # Micro-kernels that differ from another one in what things cost: its tests are theirs.
 SAME_INSTRUCTIONS = {"arm_dotprod_a55": "arm_dotprod", "x86_zen5": "x86_vbmi"}
 
@@ -67,7 +70,8 @@ _EVERY_TARGET, _EVERY_EMULATED = TARGETS | FLOAT_TARGETS, EMULATED | FLOAT_EMULA
 _VECTORS = [name for name in TARGETS if name != "x86_amx"]
 # Under QEMU every call is a process: a test of all kernels there is a slow one.
 everywhere = pytest.mark.parametrize(
-    "name", [*_VECTORS, *(pytest.param(name, marks=pytest.mark.slow) for name in EMULATED)]
+    "name",
+    [*_VECTORS, *(pytest.param(name, marks=pytest.mark.slow) for name in (*EMULATED, *GPUS))],
 )
 here = pytest.mark.parametrize("name", _VECTORS)
 floats_here = pytest.mark.parametrize("name", FLOAT_TARGETS)
@@ -87,7 +91,9 @@ thorough = settings(max_examples=40, deadline=None, suppress_health_check=_check
 
 
 def microkernel(name: str) -> MicroKernel:
-    if name in _EVERY_EMULATED:
+    if name in GPUS:
+        opencl.require()
+    elif name in _EVERY_EMULATED:
         emulated.require(profile.load(_EVERY_EMULATED[name]))
     elif missing := _EVERY_TARGET[name][1] - host.cpu_flags():
         pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
@@ -153,6 +159,8 @@ def loaded(kernel: Kernel, name: str, *, padded: bool = False) -> Callable[..., 
     if key not in _LATEST:
         if name in _EVERY_EMULATED:
             call = emulated.load(kernel.func, profile.load(_EVERY_EMULATED[name]))
+        elif kernel.code.launch:
+            call = opencl.load(kernel)
         else:
             call = guarded.load(kernel.func, _EVERY_TARGET[name][0], padded=padded)
         _LATEST.clear()

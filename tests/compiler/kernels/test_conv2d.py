@@ -14,6 +14,7 @@ from edgekiln.compiler.ir.memory import Halo, Nhwc
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
 from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets import isa
 from tests.compiler.kernels import harness
@@ -33,7 +34,7 @@ def check_conv(name: str, case: Case) -> None:
     mk = microkernel(name)
     p = Problem(case, mk.activation)
     conv = ConvolutionKernel(y=p.y.tensor, finish=p.finish, groups=case.groups, **p.attributes())
-    memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
+    memory = run(built(conv, mk), name, [p.x.memory()], p.y.tensor, case.pieces)
     harness.assert_codes(memory, p.expected())
 
 
@@ -41,7 +42,7 @@ def check_depthwise(name: str, case: Case) -> None:
     mk = microkernel(name)
     p = Problem(case, mk.activation)
     conv = DepthwiseKernel(y=p.y.tensor, finish=p.finish, **p.attributes())
-    memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
+    memory = run(built(conv, mk), name, [p.x.memory()], p.y.tensor, case.pieces)
     harness.assert_codes(memory, p.expected())
 
 
@@ -52,7 +53,7 @@ def check_depthwise_tile(name: str, case: Case, tile: int) -> None:
     conv = DepthwiseKernel(y=p.y.tensor, finish=p.finish, **p.attributes())
     every = conv.tiles(mk)
     conv = replace(conv, tile=every[tile % len(every)])
-    memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
+    memory = run(built(conv, mk), name, [p.x.memory()], p.y.tensor, case.pieces)
     harness.assert_codes(memory, p.expected())
 
 
@@ -70,7 +71,7 @@ def check_residual(name: str, case: Case, *, depthwise: bool = False) -> None:
     conv = (
         DepthwiseKernel(**common) if depthwise else ConvolutionKernel(groups=case.groups, **common)
     )
-    memory = run(conv.build(mk), name, [p.x.memory(), other.memory()], total, case.pieces)
+    memory = run(built(conv, mk), name, [p.x.memory(), other.memory()], total, case.pieces)
     own = replace(p.expected(), tensor=p.y.tensor)
     harness.assert_codes(memory, Codes(total, harness.summed(own, other, total, clip)))
 
@@ -84,7 +85,7 @@ def check_float_result(name: str, case: Case) -> None:
     conv = ConvolutionKernel(
         y=out, finish=RequantizeFinish(mult=mult), groups=case.groups, **p.attributes()
     )
-    memory = run(conv.build(mk), name, [p.x.memory()], out, case.pieces)
+    memory = run(built(conv, mk), name, [p.x.memory()], out, case.pieces)
     expected = p.sums().astype(np.float32) * mult[:, None, None]
     np.testing.assert_array_equal(memory, expected.transpose(0, 2, 3, 1).reshape(-1))
 
@@ -97,7 +98,7 @@ def check_tile(name: str, case: Case, pixels: int, vectors: int, splits: int) ->
     conv = ConvolutionKernel(
         y=p.y.tensor, finish=p.finish, groups=case.groups, tile=tile, **p.attributes()
     )
-    memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
+    memory = run(built(conv, mk), name, [p.x.memory()], p.y.tensor, case.pieces)
     harness.assert_codes(memory, p.expected())
 
 

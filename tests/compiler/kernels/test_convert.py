@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from edgekiln.compiler.ir.memory import F32, Nhwc
 from edgekiln.compiler.kernels.convert import DequantizeKernel, QuantizeKernel
 from edgekiln.compiler.kernels.copy import CopyKernel
+from edgekiln.compiler.kernels.gpu.table import built
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.floats import Floats
 from tests.compiler.kernels.harness import Array, Codes, everywhere, microkernel, quick, run
@@ -32,7 +33,7 @@ def test_quantize_agrees_with_onnx_runtime(
     steps = rng.uniform(-300, 300, shape)
     halves = rng.random(shape) < 0.3
     values = (np.where(halves, np.round(steps) + 0.5, steps) * y.scale).astype(np.float32)
-    kernel = QuantizeKernel(x=F32(n=n, h=h, w=w, c=c, layout=layout), y=y).build(mk)  # type: ignore[arg-type]
+    kernel = built(QuantizeKernel(x=F32(n=n, h=h, w=w, c=c, layout=layout), y=y), mk)  # type: ignore[arg-type]
     source = values if layout == "NCHW" else values.transpose(0, 2, 3, 1)
     memory = run(kernel, name, [np.ascontiguousarray(source).reshape(-1)], y)
     expected = harness.ort(
@@ -75,7 +76,7 @@ def check_changes(name: str, scale: float, seed: int) -> None:
     zero = int(np.random.default_rng(seed).integers(low, high + 1))
     x = around((np.arange(low - zero - 1, high - zero + 1) + 0.5) * scale)
     kernel = quantizer(name, scale, len(x), zero)
-    memory = run(kernel.build(microkernel(name)), name, [x], kernel.y)
+    memory = run(built(kernel, microkernel(name)), name, [x], kernel.y)
     np.testing.assert_array_equal(
         memory, harness.requantized(x / np.float32(scale), kernel.y, (low, high))
     )
@@ -91,7 +92,7 @@ def test_infinities_saturate_and_nan_becomes_the_lowest_code(
     low, high = harness.bounds(mk.activation)
     x = np.array([np.inf, -np.inf, np.nan, 3e38, -3e38] * count, np.float32)
     kernel = quantizer(name, float(np.float32(scale)), len(x), low + 9)
-    memory = run(kernel.build(mk), name, [x], kernel.y)
+    memory = run(built(kernel, mk), name, [x], kernel.y)
     assert memory.tolist() == [high, low, low, high, low] * count
 
 
@@ -106,7 +107,7 @@ def test_dequantize_agrees_with_onnx_runtime(
     x = random_codes(rng, shape, mk.activation, rng.uniform(0.001, 0.1), seed % 4)
     n, c, h, w = shape
     out = F32(n=n, h=h, w=w, c=c, layout=layout)  # type: ignore[arg-type]
-    memory = run(DequantizeKernel(x=x.tensor, y=out).build(mk), name, [x.memory()], out)
+    memory = run(built(DequantizeKernel(x=x.tensor, y=out), mk), name, [x.memory()], out)
     zero = np.array(x.tensor.zero_point, x.tensor.dtype)
     expected = harness.ort(
         "DequantizeLinear",
@@ -133,11 +134,11 @@ def test_copies_requantize_and_fill_the_border(
     clip = (low + 30, high - 17) if clipped else (low, high)
     n, c, h, w = shape
     strides = [(t.image, t.row, t.c, 1) for t in (x.tensor, y)]
-    kernel = CopyKernel(
+    kernel = built(CopyKernel(
         shape=(n, h, w, c), x=x.tensor, y=y, x_strides=strides[0], y_strides=strides[1],
         x_offset=x.tensor.index(0, 0, 0, 0), y_offset=y.index(0, 0, 0, 0),
         clip=clip if clipped else None,
-    ).build(mk)  # fmt: skip
+    ), mk)  # fmt: skip
     memory = run(kernel, name, [x.memory()], y)
     centred = (x.values.astype(np.int32) - x.tensor.zero_point).astype(np.float32)
     factor = np.float32(x.tensor.scale / y.scale)
@@ -154,10 +155,10 @@ def test_a_transposition_into_a_slice_leaves_the_rest_filled(name: str) -> None:
         n=1, h=7, w=5, c=5, dtype=mk.activation, scale=x.tensor.scale, zero_point=zero,
     )  # fmt: skip
     # (n, w, h, c), two columns from the left.
-    kernel = CopyKernel(
+    kernel = built(CopyKernel(
         shape=(7, 3, 5), x=x.tensor, y=y, x_strides=(5, 35, 1), y_strides=(25, 5, 1),
         y_offset=10, fill=zero,
-    ).build(mk)  # fmt: skip
+    ), mk)  # fmt: skip
     memory = run(kernel, name, [x.memory()], y)
     expected = np.full((7, 5, 5), zero, y.dtype)
     expected[:, 2:5] = x.values[0].transpose(2, 1, 0)
@@ -175,9 +176,9 @@ def test_planes_become_pixels_with_a_border(name: str, channels: int, width: int
         n=2, h=3, w=width, c=channels, dtype="float32", halo=harness.halo(3, 1, 0, 0, 1)
     )  # fmt: skip
     n, c, h, w = (int(np.prod(shape[axis + 1 :])) for axis in range(4))
-    kernel = CopyKernel(
+    kernel = built(CopyKernel(
         shape=(2, 3, width, channels), x=x, y=y, x_strides=(n, h, w, c),
         y_strides=(y.image, y.row, y.c, 1), y_offset=y.index(0, 0, 0, 0),
-    ).build(mk)  # fmt: skip
+    ), mk)  # fmt: skip
     memory = run(kernel, name, [values.reshape(-1)], y)
     np.testing.assert_array_equal(memory, Floats(y, values).memory())

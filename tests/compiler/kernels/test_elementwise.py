@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edgekiln.compiler.ir.memory import Halo, Nhwc
 from edgekiln.compiler.kernels.binary import BinaryKernel, factors
 from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.types import in_rows
 from edgekiln.compiler.kernels.unary import LookupKernel
 from tests.compiler.kernels import harness
@@ -68,7 +69,7 @@ def test_sums_and_products_follow_the_formula(
     clip = harness.bounds(y.dtype)
     if seed % 2:
         clip = (int(clip[0] + 20), int(clip[1] - 100))
-    kernel = binary(kind, a.tensor, b.tensor, y, clip).build(mk)
+    kernel = built(binary(kind, a.tensor, b.tensor, y, clip), mk)
     memory = run(kernel, name, [a.memory(), b.memory()], y)
     if kind == "Add":
         expected = harness.summed(a, b, y, clip)
@@ -105,7 +106,7 @@ def test_what_is_computed_on_real_numbers_has_their_bits(
     clip = harness.bounds(y.dtype)
     if seed % 2:
         clip = (int(clip[0] + 20), int(clip[1] - 100))
-    kernel = binary(kind, a.tensor, b.tensor, y, clip).build(mk)
+    kernel = built(binary(kind, a.tensor, b.tensor, y, clip), mk)
     memory = run(kernel, name, [a.memory(), b.memory()], y)
     left, right = (
         (t.values.astype(np.float32) - np.float32(t.tensor.zero_point)) * np.float32(t.tensor.scale)
@@ -129,7 +130,7 @@ def test_sums_agree_with_dequantized_ones_but_for_ties(
     b = random_codes(rng, shape, mk.activation, 0.017, 1)
     y = random_codes(rng, shape, mk.activation, 0.049, 0).tensor
     clip = harness.bounds(y.dtype)
-    kernel = binary("Add", a.tensor, b.tensor, y, clip).build(mk)
+    kernel = built(binary("Add", a.tensor, b.tensor, y, clip), mk)
     codes = harness.interior(y, run(kernel, name, [a.memory(), b.memory()], y))
     real = sum(
         (t.values.astype(np.float64) - t.tensor.zero_point) * t.tensor.scale for t in (a, b)
@@ -163,6 +164,6 @@ def test_a_lookup_table_maps_every_code(name: str, shape: tuple[int, ...], seed:
     y = random_codes(rng, shape, mk.activation, 0.2, (seed + 1) % 4).tensor
     low, high = harness.bounds(y.dtype)
     table: Any = rng.integers(low, high + 1, 256).astype(y.dtype)
-    memory = run(LookupKernel(x=x.tensor, y=y, table=table).build(mk), name, [x.memory()], y)
+    memory = run(built(LookupKernel(x=x.tensor, y=y, table=table), mk), name, [x.memory()], y)
     expected = table[x.values.astype(np.int32) - low]
     harness.assert_codes(memory, Codes(y, expected))

@@ -18,6 +18,7 @@ from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
 from edgekiln.compiler.kernels.fixed_arithmetic import FixedArithmetic
 from edgekiln.compiler.kernels.fixed_pool import MOST_COUNTED, AwayPoolKernel, FixedMeanKernel
 from edgekiln.compiler.kernels.fixed_softmax import FixedSoftmaxKernel
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.onnx_model.tflite import exponentials, fixed_point
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, cases
@@ -56,7 +57,7 @@ def check(name: str, case: Case, rounding: Rounding, *, depthwise: bool) -> None
         if depthwise
         else ConvolutionKernel(y=p.y.tensor, finish=finish, groups=case.groups, **p.attributes())
     )
-    memory = run(kernel.build(mk), name, [p.x.memory()], p.y.tensor, case.pieces)
+    memory = run(built(kernel, mk), name, [p.x.memory()], p.y.tensor, case.pieces)
     codes = np.clip(scaled(p.sums(), of) + p.y.tensor.zero_point, *p.clip)
     harness.assert_codes(memory, Codes(p.y.tensor, codes.astype(mk.activation)))
 
@@ -120,7 +121,7 @@ def test_two_tensors_meet_as_in_tflite(
     low, high = sorted(int(v) for v in rng.integers(*harness.bounds(mk.activation), 2))
     finish = FixedArithmetic(function=function, factors=of, clip=(low, high))
     kernel = BinaryKernel(kind=function, a=a.tensor, b=b.tensor, y=y, finish=finish)
-    memory = run(kernel.build(mk), name, [a.memory(), b.memory()], y)
+    memory = run(built(kernel, mk), name, [a.memory(), b.memory()], y)
     left, right = (t.values.astype(np.int64) - t.tensor.zero_point for t in (a, b))
     codes = np.clip(arithmetic(function, of, left, right) + y.zero_point, low, high)
     harness.assert_codes(memory, Codes(y, codes.astype(mk.activation)))
@@ -148,7 +149,7 @@ def test_an_average_of_codes_goes_half_away_from_zero(name: str, window: dict[st
         x=x.tensor, y=y, kernel=window["kernel"], strides=window["strides"], counts=counts,
         pads=pads[:2], clip=harness.bounds(mk.activation), origin=origin,
     )  # fmt: skip
-    memory = run(kernel.build(mk), name, [x.memory()], y)
+    memory = run(built(kernel, mk), name, [x.memory()], y)
     harness.assert_codes(memory, Codes(y, expected.astype(mk.activation)))
 
 
@@ -175,7 +176,7 @@ def test_a_mean_has_one_factor(name: str, shape: tuple[int, ...], seed: int) -> 
         x=x.tensor, y=y, kernel=(h, w), strides=(1, 1), counts=np.ones((1, 1), np.int64),
         clip=clip, factor=of,
     )  # fmt: skip
-    memory = run(kernel.build(mk), name, [x.memory()], y)
+    memory = run(built(kernel, mk), name, [x.memory()], y)
     sums = (x.values.astype(np.int64) - x.tensor.zero_point).sum((2, 3), keepdims=True)
     codes = np.clip(times(sums, of) + y.zero_point, *clip)
     harness.assert_codes(memory, Codes(y, codes.astype(mk.activation)))
@@ -191,7 +192,7 @@ def test_softmax_is_gemmlowps(name: str, seed: int, count: int, scale: float) ->
     y = replace(x.tensor, scale=1 / 256, zero_point=origin)
     powers = exponentials.powers(scale)
     kernel = FixedSoftmaxKernel(x=x.tensor, y=y, count=count, powers=powers, lowest=origin)
-    memory = run(kernel.build(mk), name, [x.memory()], y)
+    memory = run(built(kernel, mk), name, [x.memory()], y)
     rows = x.values.transpose(0, 2, 3, 1).reshape(-1, count).astype(np.int64)
     expected = exponentials.softmax(rows, powers) + origin
     np.testing.assert_array_equal(memory.reshape(-1, count), expected)
@@ -212,7 +213,7 @@ def test_floats_between_two_codes_go_away_from_zero(name: str, seed: int, scale:
         rng.normal(0, scale * 80, 150),
     ).astype(np.float32)  # fmt: skip
     kernel = HalfAwayKernel(x=F32(n=1, h=3, w=50, c=1), y=y)
-    memory = run(kernel.build(mk), name, [x], y)
+    memory = run(built(kernel, mk), name, [x], y)
     steps = (x / np.float32(scale)).astype(np.float64)
     codes = np.sign(steps) * np.floor(np.abs(steps) + 0.5) + y.zero_point
     np.testing.assert_array_equal(memory, codes.clip(low, high).astype(mk.activation))

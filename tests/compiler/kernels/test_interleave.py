@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.interleave import InterleaveKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run
@@ -35,7 +36,7 @@ def test_channels_come_in_turn(name: str, groups: int, count: int, extra: int, s
         table[part.astype(int) - low] for table, part in zip(tables, parts[1:], strict=True)
     ]
     expected = np.stack(parts, axis=2).reshape(y.n, y.c, y.h, y.w)
-    kernel = InterleaveKernel(
+    kernel = built(InterleaveKernel(
         xs=tuple(x.tensor for x in xs), y=y, starts=starts, tables=(None, *tables)
-    ).build(mk)  # fmt: skip
+    ), mk)  # fmt: skip
     harness.assert_codes(run(kernel, name, [x.memory() for x in xs], y), Codes(y, expected))

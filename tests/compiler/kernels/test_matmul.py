@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
 from edgekiln.compiler.kernels.epilogue.scales import multiplier
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.matmul.kernel import MatMulKernel
 from edgekiln.compiler.kernels.matmul.spec import Matrices
 from edgekiln.targets.isa.base import MicroKernel
@@ -37,7 +38,7 @@ def multiplied(product: MatMulKernel, mk: MicroKernel, name: str, a: Array, b: A
         n=1, h=1, w=1, c=product.packed_bytes(mk), dtype="int8", scale=1.0, zero_point=0
     )  # fmt: skip
     weights = harness.run(product.pack(mk), name, [b], packed, padded=True)
-    return harness.run(product.build(mk), name, [a, weights], product.result)
+    return harness.run(built(product, mk), name, [a, weights], product.result)
 
 
 def check_exact(

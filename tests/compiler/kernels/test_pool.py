@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.pool import AveragePoolKernel, MaxPoolKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Codes, everywhere, microkernel, quick, run
@@ -95,7 +96,7 @@ def check_max_pool(name: str, window: dict[str, Any]) -> None:
     x = random_codes(rng, window["shape"], mk.activation, 0.1, (window["seed"] // 4) % 4)
     y = output_like(x, window, x.tensor.scale, x.tensor.zero_point)
     options = {key: window[key] for key in ("kernel", "strides", "dilations")}
-    kernel = MaxPoolKernel(x=x.tensor, y=y, pads=window["pads"][:2], **options).build(mk)
+    kernel = built(MaxPoolKernel(x=x.tensor, y=y, pads=window["pads"][:2], **options), mk)
     codes = patches(x, window, y, outside=-1000)
     if (codes.max(-1) == -1000).any():
         return  # a window without a single tap inside: ONNX says nothing about it
@@ -119,10 +120,10 @@ def test_average_pool_follows_the_formula(
     taps = int(np.prod(window["kernel"]))
     counts = np.full_like(inside, taps) if include_padding else np.maximum(inside, 1)
     clip = harness.bounds(y.dtype)
-    kernel = AveragePoolKernel(
+    kernel = built(AveragePoolKernel(
         x=x.tensor, y=y, kernel=window["kernel"], strides=window["strides"], counts=counts,
         pads=window["pads"][:2], clip=clip,
-    ).build(mk)  # fmt: skip
+    ), mk)  # fmt: skip
     memory = run(kernel, name, [x.memory()], y)
     zero = x.tensor.zero_point
     sums = (patches(x, window, y, outside=zero) - zero).sum(-1)
@@ -147,10 +148,10 @@ def test_a_window_of_the_whole_image_is_global_average_pool(
         x.values[...] = harness.bounds(mk.activation)[seed % 2]
     y = random_codes(rng, (2, channels, 1, 1), mk.activation, 0.02, 0).tensor
     clip = harness.bounds(y.dtype)
-    kernel = AveragePoolKernel(
+    kernel = built(AveragePoolKernel(
         x=x.tensor, y=y, kernel=size, strides=(1, 1), counts=np.array([[size[0] * size[1]]]),
         clip=clip,
-    ).build(mk)  # fmt: skip
+    ), mk)  # fmt: skip
     memory = run(kernel, name, [x.memory()], y)
     sums = (x.values.astype(np.int32) - x.tensor.zero_point).sum((2, 3), keepdims=True)
     mult = np.float32(x.tensor.scale) / (np.float32(y.scale) * np.float32(size[0] * size[1]))
@@ -170,9 +171,12 @@ def test_averages_in_the_middle_between_two_codes_go_to_the_even_one(
     y = replace(x.tensor, h=7, w=5)
     clip = harness.bounds(y.dtype)
     taps = size[0] * size[1]
-    kernel = AveragePoolKernel(
-        x=x.tensor, y=y, kernel=size, strides=size, counts=np.full((7, 5), taps), clip=clip
-    ).build(mk)
+    kernel = built(
+        AveragePoolKernel(
+            x=x.tensor, y=y, kernel=size, strides=size, counts=np.full((7, 5), taps), clip=clip
+        ),
+        mk,
+    )
     memory = run(kernel, name, [x.memory()], y)
     blocks = (x.values.astype(np.int64) - y.zero_point).reshape(1, 16, 7, size[0], 5, size[1])
     sums = blocks.sum((3, 5))

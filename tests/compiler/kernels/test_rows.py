@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.layer_norm import LayerNormKernel
 from edgekiln.compiler.kernels.softmax import SoftmaxKernel
 from tests.compiler.kernels import harness
@@ -37,7 +38,7 @@ def check_softmax(name: str, rows: int, count: int, seed: int) -> None:
     x = rows_of(mk.activation, rows, count, scale, 9)
     y = rows_of(mk.activation, rows, count, 1 / 256, low)
     codes: Any = rng.integers(low, high + 1, (rows, count)).astype(mk.activation)
-    kernel = SoftmaxKernel(x=x, y=y, count=count, clip=(low, high)).build(mk)
+    kernel = built(SoftmaxKernel(x=x, y=y, count=count, clip=(low, high)), mk)
     memory = harness.run(kernel, name, [codes.reshape(-1)], y)
     powers = np.exp((codes.astype(np.float64) - codes.max(axis=1, keepdims=True)) * x.scale)
     assert_within_ties(memory, powers / powers.sum(axis=1, keepdims=True), y)
@@ -52,9 +53,9 @@ def check_layer_normalization(name: str, rows: int, count: int, seed: int) -> No
     codes: Any = rng.integers(low, high + 1, (rows, count)).astype(mk.activation)
     codes[0] = codes[0, 0]  # no variance at all
     gamma, beta = (rng.normal(size=count).astype(np.float32) for _ in range(2))
-    kernel = LayerNormKernel(
+    kernel = built(LayerNormKernel(
         x=x, y=y, gamma=gamma, beta=beta, epsilon=1e-5, clip=(low, high)
-    ).build(mk)  # fmt: skip
+    ), mk)  # fmt: skip
     memory = harness.run(kernel, name, [codes.reshape(-1)], y)
     real = (codes.astype(np.float64) - x.zero_point) * x.scale
     centred = real - real.mean(axis=1, keepdims=True)
@@ -76,7 +77,7 @@ def test_the_largest_of_a_row_is_no_endless_term() -> None:
     mk = microkernel("x86_vbmi")
     x = rows_of(mk.activation, 7, 100, 1.3, 9)
     y = rows_of(mk.activation, 7, 100, 1 / 256, 0)
-    kernel = SoftmaxKernel(x=x, y=y, count=100, clip=harness.bounds(mk.activation)).build(mk)
+    kernel = built(SoftmaxKernel(x=x, y=y, count=100, clip=harness.bounds(mk.activation)), mk)
     bound = re.findall(r"T\.let\[T\.uint8x\d+\] = (.*)", kernel.func.script())
     assert bound
     assert not [value for value in bound if "T.max" in value]

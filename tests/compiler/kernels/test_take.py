@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import F32, Nhwc
+from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.take import TakeKernel
 from tests.compiler.kernels.harness import everywhere, floats_here, microkernel, quick, run
 
@@ -39,7 +40,7 @@ def test_rows_of_codes_are_taken(
     x = rng.integers(0, 127, (outer, rows, inner)).astype(mk.activation)
     index = rng.integers(-2 * rows, 2 * rows, count).astype(dtype)
     y = Nhwc(n=outer, h=count, w=1, c=inner, dtype=mk.activation, scale=1.0, zero_point=0)
-    found = run(kernel(x, index).build(mk), name, [x.reshape(-1), index], y)
+    found = run(built(kernel(x, index), mk), name, [x.reshape(-1), index], y)
     np.testing.assert_array_equal(found.reshape(outer, count, inner), taken(x, index))
 
 
@@ -53,7 +54,7 @@ def test_rows_of_floats_are_taken(
     x = rng.normal(size=(outer, rows, inner)).astype(np.float32)
     index = rng.integers(-2 * rows, 2 * rows, count).astype(dtype)
     y = F32(n=outer, h=count, w=1, c=inner)
-    found = run(kernel(x, index).build(mk), name, [x.reshape(-1), index], y)
+    found = run(built(kernel(x, index), mk), name, [x.reshape(-1), index], y)
     np.testing.assert_array_equal(found.reshape(outer, count, inner), taken(x, index))
 
 

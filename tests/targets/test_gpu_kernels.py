@@ -1,0 +1,123 @@
+"""Kernels on a GPU's micro-kernel agree with ONNX Runtime, bit by bit, on an OpenCL device."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
+from edgekiln.compiler.kernels.gpu.convolution import ConvolutionTiles
+from edgekiln.compiler.kernels.gpu.table import built
+from edgekiln.targets import isa
+from tests import opencl
+from tests.compiler.kernels.convolutions import Case, cases
+from tests.compiler.kernels.harness import quick, run
+from tests.compiler.kernels.test_conv2d import (
+    check_conv,
+    check_depthwise,
+    check_float_result,
+    check_residual,
+)
+from tests.compiler.kernels.test_pool import check_max_pool, windows
+
+NAME = "opencl"
+# A device takes a second to compile each; `tests/compiler/kernels -m slow -k opencl` has many.
+few = settings(quick, max_examples=3)
+
+# What devices have and this one has not, as their specifications say it.
+BUILTINS = {
+    "EK_DOT_KHR": """
+        int dot_4x8packed_ss_int(uint a, uint b) {
+            char4 x = as_char4(a), w = as_char4(b);
+            return x.s0 * w.s0 + x.s1 * w.s1 + x.s2 * w.s2 + x.s3 * w.s3;
+        }
+    """,
+    "EK_DOT_ARM": """
+        int arm_dot_acc(char4 x, char4 w, int c) {
+            return c + x.s0 * w.s0 + x.s1 * w.s1 + x.s2 * w.s2 + x.s3 * w.s3;
+        }
+    """,
+    "EK_DOT_QCOM": """
+        uint qcom_dot8_acc(uint a, uint b, uint c) {
+            uchar4 x = as_uchar4(a), w = as_uchar4(b);
+            return c + (uint)x.s0 * w.s0 + (uint)x.s1 * w.s1 + (uint)x.s2 * w.s2
+                + (uint)x.s3 * w.s3;
+        }
+    """,
+}
+
+
+@given(cases())
+@few
+def test_convolution_agrees_with_onnx_runtime(case: Case) -> None:
+    check_conv(NAME, case)
+
+
+@given(cases(depthwise=True))
+@few
+def test_depthwise_convolution_agrees_with_onnx_runtime(case: Case) -> None:
+    check_depthwise(NAME, case)
+
+
+@given(cases())
+@few
+def test_a_fused_residual_gives_the_bits_of_the_two_kernels(case: Case) -> None:
+    check_residual(NAME, case)
+
+
+@given(cases())
+@few
+def test_sums_become_floats_exactly(case: Case) -> None:
+    check_float_result(NAME, case)
+
+
+@given(windows(dilated=True))
+@few
+def test_max_pool_is_the_largest_code_inside_the_image(window: dict[str, Any]) -> None:
+    check_max_pool(NAME, window)
+
+
+def convolution(size: int, channels: tuple[int, int]) -> ConvolutionKernel:
+    ic, oc = channels
+    rng = np.random.default_rng(1)
+    return ConvolutionKernel(
+        x=Nhwc(n=1, h=size, w=size, c=ic, dtype="int8", zero_point=3),
+        y=Nhwc(n=1, h=size, w=size, c=oc, dtype="int8", zero_point=-7),
+        weight=rng.integers(-127, 128, (oc, ic, 1, 1)).astype(np.int8),
+        bias=rng.integers(-9999, 9999, oc).astype(np.int32),
+        finish=RequantizeFinish(mult=np.full(oc, 1e-3, np.float32), clip=(-128, 127)),
+    )  # fmt: skip
+
+
+# It names an extension that this device has not.
+@pytest.mark.filterwarnings("ignore:Non-empty compiler output")
+@pytest.mark.parametrize("option", BUILTINS)
+def test_every_dot_product_that_devices_offer_gives_the_same_bits(option: str) -> None:
+    opencl.require()
+    conv = convolution(5, (24, 8))
+    kernel = built(conv, isa.load(NAME))
+    codes = np.random.default_rng(2).integers(-128, 128, conv.x.elements).astype(np.int8)
+    found = np.zeros(conv.y.elements, np.int8)
+    call = opencl.load(kernel, (f"-D{option}",), BUILTINS[option])
+    call(codes, *kernel.constants, found)
+    np.testing.assert_array_equal(found, run(kernel, NAME, [codes], conv.y))
+
+
+@pytest.mark.parametrize(("size", "pixels"), [(7, 1), (80, 2), (112, 4)])
+def test_threads_take_more_pixels_where_enough_are_left_to_keep_the_chip_busy(
+    size: int, pixels: int
+) -> None:
+    tiles = ConvolutionTiles(convolution(size, (16, 8)), isa.load(NAME))  # type: ignore[arg-type]
+    assert tiles.pixels == pixels
+
+
+def test_a_kernel_without_a_form_of_its_own_has_a_thread_for_each_item() -> None:
+    from edgekiln.compiler.kernels.softmax import SoftmaxKernel
+
+    row = Nhwc(n=1, h=1, w=33, c=10, dtype="int8", scale=0.1)
+    kernel = built(SoftmaxKernel(x=row, y=row, count=10, clip=(-128, 127)), isa.load(NAME))
+    assert kernel.code.launch is not None
+    assert (kernel.work, kernel.code.launch.groups, kernel.code.launch.threads) == (0, 1, 33)
