@@ -16,6 +16,7 @@ from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.conv2d.paired import PairedConvolutionKernel, cheapest
 from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
+from edgekiln.compiler.kernels.depthwise.paired import in_pairs
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
 from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.lowering.finish import finish_of
@@ -34,8 +35,9 @@ def conv2d(low: Lowering, node: Node, op: Conv2d) -> None:
     residual = _residual(op, low.tensor(node.inputs[1])) if op.residual else None
     # The depthwise kernel stores codes, or floats of floats; floats of codes are the other's.
     if op.groups == len(op.weight) == x.nhwc().c > 1 and not op.dequantizes:
-        depthwise = low.tuned(node, _kernel(DepthwiseKernel, op, x, y, residual))
-        low.call(node, built(depthwise, low.kernels_of(node)), op="depthwise_conv2d", macs=macs)
+        mk = low.kernels_of(node)
+        depthwise = low.tuned(node, in_pairs(_kernel(DepthwiseKernel, op, x, y, residual), mk))
+        low.call(node, built(depthwise, mk), op="depthwise_conv2d", macs=macs)
     else:
         make = partial(ConvolutionKernel, groups=op.groups, compact=low.compact)
         convolution = _cheapest(low, node, _kernel(make, op, x, y, residual))

@@ -13,6 +13,7 @@ from edgekiln.compiler.qat.numbers import LearnedBias, LearnedWeight, WeightCode
 from edgekiln.compiler.qat.operator_forms import form_of
 from edgekiln.compiler.qat.qdq_graph import read
 from edgekiln.compiler.qat.values import Pending, QuantizedValue, real
+from edgekiln.compiler.quantization.products import WEIGHT_BITS
 from edgekiln.runtime.errors import EdgeKilnError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class QuantizedNetwork(nn.Module):
         *,
         ends: "Mapping[str, str] | None" = None,
         shapes: "Sequence[tuple[int, ...]]" = (),
-        weight_bits: int = 8,
+        weight_bits: int = WEIGHT_BITS,
     ) -> None:
         """Args:
         model: as `qdq.quantize` makes it; not changed.

@@ -14,12 +14,13 @@ import torch
 from torch import nn
 
 from edgekiln.compiler.qat.rounding import rounded, with_gradient_scaled
+from edgekiln.compiler.quantization.products import WEIGHT_BITS, most_code
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-_FULL = 127.0  # the largest step of an int8 weight
+_FULL = float(most_code())  # the largest step of an int8 weight
 _NEAREST = 0.499  # of a step: what is rounded to the same code
 _FARTHEST = 8.0  # logarithm of how far a scale goes from its first value: what is 0 has no codes
 
@@ -59,13 +60,14 @@ class LearnedWeight(nn.Module):
 
     def __init__(
         self, codes: "NDArray[np.generic]", scale: "NDArray[np.float32]", axis: int,
-        real: "NDArray[np.float32] | None", bits: int = 8,
+        real: "NDArray[np.float32] | None", bits: int = WEIGHT_BITS,
     ) -> None:  # fmt: skip
         """Args:
         codes: int8, zero for zero.
         scale: one a slice of `axis`, or one.
         real: what the codes were rounded from; None: nobody knows.
-        bits: of a weight, below 8 with scales of their own: those of the least squared error.
+        bits: of a weight. Codes of more bits get scales of their own: those of the least squared
+            error.
         """
         super().__init__()
         self.axis = axis if scale.size > 1 else 0
@@ -75,15 +77,16 @@ class LearnedWeight(nn.Module):
         if real is not None:
             exact = real.astype(np.float64) / scale.astype(np.float64).reshape(self._shape)
             steps = exact.clip(steps - _NEAREST, steps + _NEAREST)
-        self._most = float(2 ** (bits - 1) - 1)
-        share = np.ones(scale.size)
-        if bits < 8:
+        self._most = float(most_code(bits))
+        step, ratio = np.ones(scale.size), np.full(scale.size, _FULL)
+        if bits < WEIGHT_BITS and np.abs(codes.astype(np.int64)).max(initial=0) > self._most:
             share = _best_shares(np.moveaxis(steps, self.axis, 0).reshape(scale.size, -1), bits)
-        first = scale.astype(np.float64) * share * _FULL / self._most
+            step, ratio = share * _FULL / self._most, self._most / share
+        first = scale.astype(np.float64) * step
         self.first: Tensor
         self.ratio: Tensor
         self.register_buffer("first", torch.from_numpy(first.astype(np.float32)))
-        self.register_buffer("ratio", torch.from_numpy((self._most / share).astype(np.float32)))
+        self.register_buffer("ratio", torch.from_numpy(ratio.astype(np.float32)))
         self.theta = nn.Parameter(torch.zeros(scale.size))
         self.value = nn.Parameter(torch.from_numpy((steps / _FULL).astype(np.float32)))
         self._share = 1 / math.sqrt(max(1, codes.size // scale.size) * self._most)
@@ -127,7 +130,7 @@ def _best_shares(steps: "NDArray[np.float64]", bits: int) -> "NDArray[np.float64
     Args:
         steps: int8, (rows, …).
     """
-    most = 2 ** (bits - 1) - 1
+    most = most_code(bits)
     shares = np.linspace(0.4, 1.0, 25)
     errors = []
     for share in shares:

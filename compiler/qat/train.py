@@ -16,6 +16,7 @@ from edgekiln.compiler.qat.float_teacher import FloatTeacher, ends_of_model
 from edgekiln.compiler.qat.network import QuantizedNetwork
 from edgekiln.compiler.qat.samples import lessons
 from edgekiln.compiler.qat.write import to_model
+from edgekiln.compiler.quantization.products import WEIGHT_BITS
 from edgekiln.compiler.training.augment import Augment
 from edgekiln.compiler.training.batches import Batches
 from edgekiln.compiler.training.classroom import Teaching
@@ -54,7 +55,7 @@ class QatOptions:
     ema: float = 0.99
     shift: int = 0
     flip: bool = False
-    weight_bits: int = 8
+    weight_bits: int = WEIGHT_BITS
     seed: int = 0
 
 
@@ -172,6 +173,6 @@ def train_quantized(
         labelled=taught.labelled,
     )  # fmt: skip
     # What training began with is the given model, unless weights were to have fewer bits.
-    if not result.best_epoch and options.weight_bits == 8:
+    if not result.best_epoch and options.weight_bits == WEIGHT_BITS:
         return found
     return replace(found, model=to_model(network))

@@ -18,7 +18,7 @@ from edgekiln.compiler.quantization.learned_rounding import learn_rounding
 from edgekiln.compiler.quantization.local_ranges import best_ranges
 from edgekiln.compiler.quantization.migrate import migrate, migrations
 from edgekiln.compiler.quantization.scheme import Scheme, observed_tensors, with_biases
-from edgekiln.compiler.quantization.weight_scales import rounded_by_mse
+from edgekiln.compiler.quantization.weight_scales import mse_scales, rounded_anew
 
 if TYPE_CHECKING:
     import onnx
@@ -79,7 +79,8 @@ def with_best_ranges(scheme: Scheme, bench: Workbench) -> Scheme:
 
 def with_mse_weights(scheme: Scheme, bench: Workbench) -> Scheme:  # noqa: ARG001
     """The scales of weights by their mean squared error."""
-    return replace(scheme, weights=rounded_by_mse(scheme.model, scheme.quantized()))
+    quantized, bits = scheme.quantized(), scheme.weight_bits
+    return replace(scheme, weights=rounded_anew(scheme.model, quantized, mse_scales, bits))
 
 
 def bias_corrected(scheme: Scheme, bench: Workbench) -> Scheme:
@@ -98,7 +99,7 @@ def with_learned_rounding(scheme: Scheme, bench: Workbench) -> Scheme:
     quantized = ready.quantized()
     calls = bench.walk_calls(ready.model)
     advance = bench.advance("learning how to round")
-    learn_rounding(ready.model, quantized, calls, bench.seed, advance)
+    learn_rounding(ready.model, quantized, calls, bench.seed, advance, ready.weight_bits)
     return ready.with_weights_of(quantized)
 
 

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from edgekiln.compiler.quantization.bias_correction import correct
 from edgekiln.compiler.quantization.patches import Patches, patches
 from edgekiln.compiler.quantization.products import (
-    MOST_CODE,
+    WEIGHT_BITS,
     ModelWeights,
     Product,
     RoundedWeights,
     from_rows,
     in_rows,
+    most_code,
     products,
     real_weights,
 )
@@ -53,6 +54,7 @@ def learn_rounding(
     calls: "list[Inputs]",
     seed: int,
     advance: Callable[[int, int], None],
+    bits: int = WEIGHT_BITS,
 ) -> int:
     """Round each layer's weights so that the layer gives what the float one does; its bias is
     corrected behind that.
@@ -63,6 +65,7 @@ def learn_rounding(
         calls: the inputs that are learned from.
         seed: of everything that is drawn.
         advance: is told after each layer how many of how many are done.
+        bits: of a weight.
 
     Returns:
         How many layers are better for it; the others keep their codes.
@@ -87,7 +90,9 @@ def learn_rounding(
         chosen = (
             None
             if rows is None
-            else _learned(product, goal, now, rows, _bounds(real, product.name), seed + done)
+            else _learned(
+                product, goal, now, rows, _bounds(real, product.name), seed + done, most_code(bits)
+            )
         )
         if chosen is not None:
             weights.write(product, chosen)
@@ -122,6 +127,7 @@ def _learned(
     rows: Patches,
     bounds: Bounds,
     seed: int,
+    largest: int,
 ) -> RoundedWeights | None:
     """Better codes for one layer; None where those that it has are as good."""
     import torch
@@ -134,7 +140,7 @@ def _learned(
     scales = torch.from_numpy(np.broadcast_to(now.scale[:, None], steps.shape)[:, :1].copy())
     scales = scales.reshape(groups, 1, -1)
     bias = torch.zeros(len(scale)) if now.bias is None else torch.from_numpy(now.bias)
-    layer = _Layer(real, scales, bias.reshape(groups, 1, -1), bounds)
+    layer = _Layer(real, scales, bias.reshape(groups, 1, -1), bounds, largest)
     given, wanted = torch.from_numpy(rows.given), layer.cut(torch.from_numpy(rows.wanted))
     held = torch.arange(given.shape[1]) % _HELD_OUT == 0
     before = torch.from_numpy(in_rows(now.codes, product.axis).reshape(by_group).astype(np.float32))
@@ -154,8 +160,11 @@ def _learned(
 class _Layer:
     """One product in torch, its weights in steps of their scales."""
 
-    def __init__(self, real: "Tensor", scales: "Tensor", bias: "Tensor", bounds: Bounds) -> None:
+    def __init__(
+        self, real: "Tensor", scales: "Tensor", bias: "Tensor", bounds: Bounds, largest: int
+    ) -> None:
         self._real, self._scales, self._bias, self._bounds = real, scales, bias, bounds
+        self._largest = largest
 
     def cut(self, sums: "Tensor") -> "Tensor":
         """The activation."""
@@ -185,7 +194,7 @@ class _Layer:
         for step in range(count):
             chosen = torch.randint(given.shape[1], (rows,), generator=generator)
             up = _stretched(variable)
-            codes = (floor + up).clamp(-MOST_CODE, MOST_CODE)
+            codes = self._codes(floor, up)
             difference = self.outputs(codes, given[:, chosen]) - wanted[:, chosen]
             loss = difference.square().mean() / spread
             progress = (step / count - _WARM_UP) / (1 - _WARM_UP)
@@ -197,7 +206,10 @@ class _Layer:
             optimizer.step()
         with torch.no_grad():
             up = (_stretched(variable) >= 0.5).float()
-            return (floor + up).clamp(-MOST_CODE, MOST_CODE)
+            return self._codes(floor, up)
+
+    def _codes(self, floor: "Tensor", up: "Tensor") -> "Tensor":
+        return (floor + up).clamp(-self._largest, self._largest)
 
 
 def _stretched(variable: "Tensor") -> "Tensor":

@@ -13,8 +13,13 @@ from edgekiln.compiler.onnx_model.io import DEQUANTIZE
 if TYPE_CHECKING:
     import onnx
 
-MOST_CODE = 127  # of a weight; symmetric, so that the least is its negative
+WEIGHT_BITS = 8  # where nobody asks for fewer
 _INT32 = np.iinfo(np.int32)
+
+
+def most_code(bits: int = WEIGHT_BITS) -> int:
+    """The largest code of a weight; the least is its negative, so that the range is symmetric."""
+    return (1 << (bits - 1)) - 1
 
 
 @dataclass(frozen=True, kw_only=True)

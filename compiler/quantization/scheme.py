@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING, Self
 
 from edgekiln.compiler.quantization import qdq
 from edgekiln.compiler.quantization.joint import joint_ranges
-from edgekiln.compiler.quantization.products import ModelWeights, RoundedWeights, products
+from edgekiln.compiler.quantization.products import (
+    WEIGHT_BITS,
+    ModelWeights,
+    RoundedWeights,
+    products,
+)
 from edgekiln.compiler.quantization.ranges import Range
+from edgekiln.compiler.quantization.weight_scales import peak_scales, rounded_anew
 
 if TYPE_CHECKING:
     import onnx
@@ -21,6 +27,7 @@ class Scheme:
     ranges: Mapping[str, Range]  # of every activation that may be quantized
     exclude: tuple[str, ...] = ()  # patterns of nodes that the user leaves float
     floats: frozenset[str] = frozenset()  # nodes that stay float besides
+    weight_bits: int = WEIGHT_BITS  # of the weights of products
     # By node: weights that are not rounded to the nearest code.
     weights: Mapping[str, RoundedWeights] = field(default_factory=dict)
 
@@ -36,11 +43,15 @@ class Scheme:
         observed = observed_tensors(self.model, nodes)
         known = {name: self.ranges[name] for name in observed if name in self.ranges}
         made = qdq.quantize(self.model, nodes, joint_ranges(self.model, nodes, known))
-        if self.weights:
+        chosen = dict(self.weights)
+        if self.weight_bits < WEIGHT_BITS:
+            narrow = rounded_anew(self.model, made, peak_scales, self.weight_bits)
+            chosen = narrow | chosen
+        if chosen:
             weights = ModelWeights(made)
             for product in products(made):
-                if product.name in self.weights:
-                    weights.write(product, self.weights[product.name])
+                if product.name in chosen:
+                    weights.write(product, chosen[product.name])
         return made
 
     def with_weights_of(self, quantized: "onnx.ModelProto") -> Self:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import StageContext
+from edgekiln.compiler.quantization.products import WEIGHT_BITS
 from edgekiln.compiler.quantization.sqnr import ANY_SIGNAL_DB, LOST_DB
 from edgekiln.compiler.stages.max_drop import climbed, drops_of
 from edgekiln.compiler.stages.quantized_training import QuantizedTraining
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from edgekiln.compiler.quantization.scheme import Scheme
     from edgekiln.targets.profile import TargetProfile
 
-# Samples of the validation split: of the SQNR, of what a task loses, and for every layer alone.
-_SQNR_SAMPLES, _VALIDATION_SAMPLES, _PROBE_SAMPLES = 512, 4096, 128
+_SQNR_SAMPLES = 512  # of the validation split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +139,11 @@ class QuantizeStage(QuantizedTraining):
         # Before quantization, which takes it over: the int8 model says how its input is made.
         io.write_meta(model, _completed(meta, feed, self.data))
         bench = Workbench(calibration=self._calibration(feed, ctx), seed=self.seed)
-        judge = Judge(model, feed, samples=_SQNR_SAMPLES, scored=False)
+        narrow = self.weight_bits < WEIGHT_BITS
+        judge = Judge(model, feed, samples=_SQNR_SAMPLES, scored=narrow)
         scheme, quantized, sqnr_db = self._plain(model, bench, judge, ctx)
+        if narrow:
+            ctx.notes.append(_beside_all_bits(scheme, judge))
         results: list[QatResult] = []
 
         def retrain(quantized: "onnx.ModelProto", source: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -195,7 +198,9 @@ class QuantizeStage(QuantizedTraining):
 
         nodes = qdq.quantized_nodes(model, self.exclude)
         ranges = bench.calibration.ranges(model, observed_tensors(model, nodes))
-        scheme = Scheme(model=model, ranges=ranges, exclude=self.exclude)
+        scheme = Scheme(
+            model=model, ranges=ranges, exclude=self.exclude, weight_bits=self.weight_bits
+        )
         quantized = scheme.quantized()
         sqnr_db = judge.verdict(quantized).sqnr_db
         if not (self.equalize_below and sqnr_db < self.equalize_below):
@@ -223,6 +228,16 @@ class QuantizeStage(QuantizedTraining):
             percentile=self.percentile,
             advance=ctx.advance,
         )
+
+
+def _beside_all_bits(scheme: "Scheme", judge: "Judge") -> str:
+    """What weights of fewer bits take from the model."""
+    found = []
+    for bits in (scheme.weight_bits, WEIGHT_BITS):
+        verdict = judge.verdict(replace(scheme, weight_bits=bits).quantized())
+        scores = [f"{each.label} {each.metric.shown(each.value)}" for each in verdict.scores]
+        found.append(f"{bits} bits {', '.join([*scores, f'SQNR {verdict.sqnr_db:.1f} dB'])}")
+    return f"weights of {'; of '.join(found)}, on {judge.samples:,} validation samples"
 
 
 def _completed(meta: io.Meta, feed: "Feed", data: str) -> io.Meta:

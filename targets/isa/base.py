@@ -268,6 +268,11 @@ class MicroKernel(ABC):
         return self.single
 
     @property
+    def paired_depthwise(self) -> "MicroKernel | None":
+        """What `depthwise` is to `paired`. None: that would not pay."""
+        return None
+
+    @property
     def register(self) -> int:
         """How many int32 lanes a register has."""
         return self.register_lanes or self.lanes[0]

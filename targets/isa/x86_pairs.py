@@ -1,8 +1,19 @@
 """x86's PMADDUBSW: two products of bytes in 16 bits, for weights of which no pair is too large."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Expr, const, llvm, reinterpret, shuffle, splat
 from edgekiln.targets.isa.x86_common import PART, X86MicroKernel
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# What the magnitudes of two weights may sum to: 255·128 = 32,640 is an int16, 255·129 is none.
+MOST_OF_PAIR = 128
 _WINDOW = 16  # bytes in which PSHUFB looks
 
 
@@ -20,6 +31,38 @@ class PairedByteMicroKernel(X86MicroKernel):
         # Every 128 bits of a register hold the same window.
         found = llvm(f"llvm.x86.{name}", f"uint8x{4 * size}", wide, four)
         return shuffle([found] * (lanes // size), range(4 * lanes))
+
+
+class InterleavedByteMicroKernel(PairedByteMicroKernel):
+    """Three image rows in four bytes: the second one twice, and its weight in two parts.
+
+    So a column of a filter is exact if its magnitudes sum to at most twice `MOST_OF_PAIR`.
+    """
+
+    @classmethod
+    def of(cls, mk: MicroKernel) -> Self:
+        """The form of an instruction set that multiplies bytes as words."""
+        return cls(
+            name=mk.name,
+            activation=mk.activation,
+            lanes=mk.lanes,
+            k_step=3,
+            register_lanes=mk.register_lanes,
+            registers=mk.registers,
+        )
+
+    def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
+        zero = splat(const(0, "uint8"), lanes)
+        first, second, third, *_ = *rows, zero, zero
+        return super().interleave([first, second, third, second], lanes)
+
+    def arrange(self, weights: "NDArray[np.generic]") -> "NDArray[np.generic]":
+        first, second, third = np.moveaxis(weights.astype(np.int16), -1, 0)
+        room = MOST_OF_PAIR - np.abs(first)
+        beside = np.clip(second, -room, room)
+        rest = second - beside
+        assert (np.abs(third) + np.abs(rest) <= MOST_OF_PAIR).all(), "a pair would saturate"
+        return np.stack([first, beside, third, rest], axis=-1).astype(np.int8)
 
 
 def _dot(acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:

@@ -10,7 +10,8 @@ from edgekiln.targets.isa.costs import ZEN4_LOOP
 from edgekiln.targets.isa.expressions import Buffer, Expr
 from edgekiln.targets.isa.fused import multiply_add
 from edgekiln.targets.isa.x86_common import PART, X86MicroKernel
-from edgekiln.targets.isa.x86_words import WordMicroKernel
+from edgekiln.targets.isa.x86_pairs import InterleavedByteMicroKernel
+from edgekiln.targets.isa.x86_words import InterleavedWordMicroKernel, WordMicroKernel
 
 
 class SseMicroKernel(X86MicroKernel):
@@ -33,6 +34,23 @@ class SseMicroKernel(X86MicroKernel):
 
 class Sse41MicroKernel(SseMicroKernel, WordMicroKernel):
     """Codes: as AVX2 has them, in half as wide registers."""
+
+    @property
+    def depthwise(self) -> MicroKernel:
+        return SseInterleavedWordMicroKernel.of(self)
+
+    @property
+    def paired_depthwise(self) -> MicroKernel:
+        return SseInterleavedByteMicroKernel.of(self)
+
+
+# The forms that finish sums themselves must not ask for AVX or FMA, either.
+class SseInterleavedWordMicroKernel(SseMicroKernel, InterleavedWordMicroKernel):
+    """Depthwise convolutions of words."""
+
+
+class SseInterleavedByteMicroKernel(SseMicroKernel, InterleavedByteMicroKernel):
+    """Depthwise convolutions of bytes in pairs."""
 
 
 # Cycles of the chips at the edge that have no AVX, by LLVM's model of Silvermont and Goldmont

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Expr, cast, const, llvm, reinterpret, splat
 from edgekiln.targets.isa.x86_common import PairMicroKernel, X86MicroKernel
-from edgekiln.targets.isa.x86_pairs import PairedByteMicroKernel
+from edgekiln.targets.isa.x86_pairs import InterleavedByteMicroKernel, PairedByteMicroKernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +45,10 @@ class WordMicroKernel(X86MicroKernel):
     @property
     def depthwise(self) -> MicroKernel:
         return InterleavedWordMicroKernel.of(self)
+
+    @property
+    def paired_depthwise(self) -> MicroKernel:
+        return InterleavedByteMicroKernel.of(self)
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         return self.by_register(_dot, lanes, (acc, 1), (a, 4), (w, 4))

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.targets.isa.x86_pairs import MOST_OF_PAIR
+
 WORD = 4  # elements of a step
 WINDOW = 16  # elements of which a step picks its own
-_MOST = 128  # that the magnitudes of a pair may sum to
 _AT_ONCE = 1024  # windows that are looked at together, for memory's sake
 _NOBODY = WINDOW + 1  # more neighbours than an element can have
 
@@ -95,7 +96,7 @@ def _fitting(sizes: NDArray[np.int16]) -> NDArray[np.bool_]:
     largest = np.zeros((len(sizes), WINDOW, WINDOW), np.int16)
     for of_channel in sizes.swapaxes(0, 1):
         np.maximum(largest, of_channel[:, :, None] + of_channel[:, None, :], out=largest)
-    return largest <= _MOST
+    return largest <= MOST_OF_PAIR
 
 
 def _pairs(fits: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> NDArray[np.int8]:

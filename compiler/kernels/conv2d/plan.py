@@ -52,6 +52,11 @@ class Channels:
     y_channel: Index  # its first output channel
 
 
+def is_flat(groups: int, kw: int, dilation: int) -> bool:
+    """Whether a row of a filter is one tap, for the pixels that it reads lie side by side."""
+    return groups == 1 and (dilation == 1 or kw == 1)
+
+
 class Packing:
     """How a convolution's constants lie in memory: channels in blocks, k in taps of equal steps.
 
@@ -71,7 +76,7 @@ class Packing:
         oc, self.ic, self.kh, self.kw = conv.weight.shape
         self.oc = oc // conv.groups
         # Taps that lie side by side in memory: a row of the kernel, or one pixel's channels.
-        self.flat = conv.groups == 1 and (conv.dilations[1] == 1 or self.kw == 1)
+        self.flat = is_flat(conv.groups, self.kw, conv.dilations[1])
         self.run = self.ic * self.kw if self.flat else self.ic
         self.taps = self.kh if self.flat else self.kh * self.kw
 

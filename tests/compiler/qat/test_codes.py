@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.qat.network import QuantizedNetwork
+from edgekiln.compiler.qat.numbers import LearnedWeight
 from edgekiln.compiler.qat.values import QuantizedValue
 from edgekiln.compiler.qat.write import to_model
 from edgekiln.runtime import host
@@ -202,3 +203,14 @@ def test_scales_learn_as_learned_step_sizes_do() -> None:
         for value in codes.steps * codes.scale
     ]
     assert slopes == pytest.approx([-156.0, -1.0 + 1.4, 1.0 - 0.52, 2.0 - 1.8, 99.0], abs=1e-5)
+
+
+@pytest.mark.parametrize(("bits", "largest"), [(8, 127), (7, 63)])
+def test_codes_of_as_many_bits_begin_as_they_are(bits: int, largest: int) -> None:
+    rng = np.random.default_rng(bits)
+    codes = rng.integers(-largest, largest + 1, (5, 3, 2, 2)).astype(np.int8)
+    codes[0, 0, 0, 0] = largest
+    scale = rng.random(5, np.float32)
+    found = LearnedWeight(codes, scale, 0, None, bits)()
+    np.testing.assert_array_equal(found.steps.detach().numpy(), codes)
+    np.testing.assert_array_equal(found.scale.detach().numpy(), scale)

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 
 from edgekiln.compiler.onnx_model.session import Session
+from edgekiln.compiler.quantization.corrections import CORRECTIONS
 from edgekiln.compiler.quantization.learned_rounding import learn_rounding
 from edgekiln.compiler.quantization.patches import patches
 from edgekiln.compiler.quantization.products import ModelWeights, RoundedWeights, in_rows, products
@@ -95,3 +98,14 @@ def test_a_convolution_whose_padding_depends_on_the_input_is_left_alone() -> Non
     )  # fmt: skip
     x = np.zeros((1, 6, 9, 8), np.float32)
     assert patches(model.graph.node[0], (4, 6, 3, 3), [x], [x], seed=0) is None
+
+
+def test_no_correction_makes_weights_of_more_bits() -> None:
+    net = one_layer()
+    scheme = replace(net.scheme, weight_bits=7)
+    for correction in CORRECTIONS.values():
+        scheme = correction(scheme, net.work)
+    assert set(scheme.weights)
+    model = scheme.quantized()
+    weights = ModelWeights(model)
+    assert max(np.abs(weights[p.codes].astype(int)).max() for p in products(model)) == 63

@@ -1,4 +1,5 @@
 import hashlib
+import re
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -9,8 +10,10 @@ import pytest
 from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.quantization import qcheck
+from edgekiln.compiler.quantization.products import ModelWeights, products
 from edgekiln.compiler.stages.quantize import QuantizeStage
 from edgekiln.models.data import load
+from edgekiln.runtime.errors import ConfigError
 from tests.compiler import artifacts
 from tests.compiler.float_models import make, residual, write
 from tests.compiler.quantizing import quantize, unbalanced
@@ -154,6 +157,39 @@ def test_channels_are_balanced_where_quantization_lost_the_signal(tmp_path):
     assert balanced["sqnr_db"] > 30
     change = f"{plain['sqnr_db']:.1f} → {balanced['sqnr_db']:.1f} dB"
     assert notes == [f"equalizing layers: SQNR {change}, kept"]
+
+
+def codes_of_weights(model: onnx.ModelProto) -> list[int]:
+    """The largest code of each product's weights."""
+    weights = ModelWeights(model)
+    return [int(np.abs(weights[p.codes].astype(int)).max()) for p in products(model)]
+
+
+def test_what_weights_of_7_bits_cost_is_said_beside_8(float_model):
+    eight, before, _ = quantize(float_model)
+    seven, after, (note,) = quantize(float_model, weight_bits=7)
+    assert (codes_of_weights(eight), codes_of_weights(seven)) == ([127] * 3, [63] * 3)
+    share = r"accuracy \d+\.\d\d%, SQNR"
+    assert re.fullmatch(
+        rf"weights of 7 bits {share} {after['sqnr_db']:.1f} dB; "
+        rf"of 8 bits {share} {before['sqnr_db']:.1f} dB, on 100 validation samples",
+        note,
+    )
+    assert after["sqnr_db"] < before["sqnr_db"] - 0.5
+
+
+def test_without_labels_the_signal_alone_is_compared(float_model, tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((8, 3, 32, 32), np.float32))
+    _, _, (note,) = quantize(float_model, data=str(tmp_path / "x.npy"), weight_bits=7)
+    assert re.fullmatch(r"weights of 7 bits SQNR .* dB; of 8 bits SQNR .* dB, on .* samples", note)
+
+
+def test_other_numbers_of_bits_are_refused():
+    with pytest.raises(ConfigError) as caught:
+        QuantizeStage(weight_bits=6)
+    assert (caught.value.message, caught.value.hint) == (
+        "quantize: weight-bits = 6", "give 8, or 7"
+    )  # fmt: skip
 
 
 def test_progress_reaches_its_end(float_model):
