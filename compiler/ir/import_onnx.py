@@ -14,9 +14,10 @@ from onnx.shape_inference import InferenceError
 from edgekiln.compiler.ir.graph import Graph, StatePair
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
-from edgekiln.compiler.ir.reference import evaluate
+from edgekiln.compiler.ir.reference import node_proto, opsets
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.onnx_model import folding, operators, resize, shape_inference, validate
+from edgekiln.compiler.onnx_model.constant_result import constant_result
 from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.guards import guard_integers
 from edgekiln.compiler.onnx_model.indices import bound_indices
@@ -189,13 +190,12 @@ def _fold_constants(graph: Graph, path: Path) -> None:
             last = op.integer("end", len(source.shape))
             shape = source.shape[op.integer("start", 0) : last]
             graph.constants[node.name] = np.asarray(shape, np.int64)
-        # A result that nobody can change is computed now, by ONNX's own reference.
         elif op.op_type != NEVER_FOLDED and all(
             name in graph.constants for name in node.inputs if name
         ):
             feeds = {name: graph.constants[name] for name in node.inputs if name}
             try:
-                results = evaluate([node], feeds, node.outputs, graph.opset)
+                results = constant_result(node_proto(node), feeds, opsets([node], graph.opset))
             except Exception as error:  # of many classes: what numpy raises
                 label = f"{path}: operator {op.op_type} ({node.name!r})"
                 raise UnsupportedError(

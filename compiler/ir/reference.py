@@ -18,6 +18,11 @@ def domains(nodes: Iterable[Node]) -> list[str]:
     return sorted({onnx_op(node).domain for node in nodes} - {""})
 
 
+def opsets(nodes: Iterable[Node], opset: int) -> list[onnx.OperatorSetIdProto]:
+    """What a model of the nodes imports, `opset` being ONNX's own."""
+    return [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains(nodes))]
+
+
 def node_proto(node: Node) -> onnx.NodeProto:
     """The ONNX form of a node that is still an ONNX operator."""
     op = onnx_op(node)
@@ -40,10 +45,7 @@ def evaluate(
         [helper.make_tensor_value_info(name, _onnx_type(a), a.shape) for name, a in feeds.items()],
         [helper.make_empty_tensor_value_info(name) for name in outputs],
     )
-    opsets = [helper.make_opsetid("", opset)]
-    opsets += [helper.make_opsetid(d, 1) for d in domains(nodes)]
-    # ORT is not used: it has no kernel for some types that appear in shape arithmetic.
-    model = helper.make_model(graph, opset_imports=opsets)
+    model = helper.make_model(graph, opset_imports=opsets(nodes, opset))
     return [np.asarray(out) for out in ReferenceEvaluator(model).run(list(outputs), dict(feeds))]
 
 

@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model import control_flow, operators, rewriting, validate
+from edgekiln.compiler.onnx_model.constant_result import constant_result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,20 +130,12 @@ def _like(graph: "onnx.GraphProto", name: str) -> "NDArray[np.generic]":
 def _evaluated(
     node: "onnx.NodeProto", constants: "dict[str, NDArray[np.generic]]", model: "onnx.ModelProto"
 ) -> "list[NDArray[np.generic]] | None":
-    """Computed by ONNX's reference: ONNX Runtime has no kernel for some types of shape
-    arithmetic.
-    """
     import numpy as np
-    import onnx
-    from onnx.reference import ReferenceEvaluator
 
-    info = onnx.helper.make_empty_tensor_value_info
     names = dict.fromkeys(name for name in node.input if name)
-    results = [info(name) for name in node.output if name]
-    graph = onnx.helper.make_graph([node], "part", [info(name) for name in names], results)
-    part = onnx.helper.make_model(graph, opset_imports=model.opset_import)
+    feeds = {name: constants[name] for name in names}
     try:
-        found = iter(ReferenceEvaluator(part).run(None, {name: constants[name] for name in names}))
+        found = iter(constant_result(node, feeds, model.opset_import))
     except Exception:  # of many classes: what numpy raises for what the operator forbids
         return None  # whoever compiles the operator says what is wrong with it
     return [np.asarray(next(found)) if name else np.zeros(0) for name in node.output]

@@ -13,6 +13,7 @@ from edgekiln.compiler.onnx_model import (
     emptiness,
     operands,
     operators,
+    pool_windows,
     shape_inference,
 )
 from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN, add_functions, functions
@@ -221,10 +222,21 @@ def _check_inputs(graph: "onnx.GraphProto", where: str) -> None:
 
 
 def _check_shapes(model: "onnx.ModelProto", where: str) -> None:
-    """Infer every shape, and hold what comes out to the limits.
+    """Infer every shape, and hold what comes out to the limits."""
+    inferred = _inferred(model, where)
+    while pool_windows.settle_first(model, inferred.graph):
+        inferred = _inferred(model, where)
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        dims = [d.dim_value for d in value.type.tensor_type.shape.dim if d.HasField("dim_value")]
+        _check_size(dims, value.name, where)
+    emptiness.check(inferred.graph, where)
+    operands.check(inferred.graph, where)
+    _correct(model.graph, inferred.graph)
 
-    What the file itself says about results is left out, and corrected: exporters of old wrote the
-    shapes of another batch there.
+
+def _inferred(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
+    """The model's shapes. What the file itself says about results is left out, and corrected:
+    exporters of old wrote the shapes of another batch there.
     """
     import onnx
 
@@ -244,7 +256,7 @@ def _check_shapes(model: "onnx.ModelProto", where: str) -> None:
         kind = value.type.tensor_type.elem_type
         bare.graph.output.append(onnx.helper.make_tensor_value_info(value.name, kind, None))
     try:
-        inferred = shape_inference.inferred(
+        return shape_inference.inferred(
             bare, strict=True, check_type=True, most_elements=max_elements()
         )
     except UnsupportedError as error:
@@ -252,12 +264,6 @@ def _check_shapes(model: "onnx.ModelProto", where: str) -> None:
         raise UnsupportedError(f"{where}: {error.message}", hint=hint) from error
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise InputError(f"{where}: shapes or types do not fit: {_first_line(error)}") from error
-    for value in (*inferred.graph.value_info, *inferred.graph.output):
-        dims = [d.dim_value for d in value.type.tensor_type.shape.dim if d.HasField("dim_value")]
-        _check_size(dims, value.name, where)
-    emptiness.check(inferred.graph, where)
-    operands.check(inferred.graph, where)
-    _correct(model.graph, inferred.graph)
 
 
 def _correct(graph: "onnx.GraphProto", inferred: "onnx.GraphProto") -> None:

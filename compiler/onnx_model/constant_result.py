@@ -1,0 +1,51 @@
+"""What a node makes of constants."""
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from edgekiln.compiler.onnx_model.session import Session
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+
+    Arrays = list[NDArray[np.generic]]
+
+# The newest version of ONNX's file format that a node of any operator set is taken in.
+_IR_VERSION = 10
+_FLOATS = ("float16", "float32", "float64")
+
+
+def constant_result(
+    node: "onnx.NodeProto",
+    feeds: Mapping[str, "NDArray[np.generic]"],
+    opsets: Iterable["onnx.OperatorSetIdProto"],
+) -> "Arrays":
+    """Compute the outputs of a node whose operands are `feeds`; those without a name are left out.
+
+    Floats are ONNX Runtime's, which every program is held against: ONNX's reference implementation
+    has some operators wrong, an LRN or an LSTM with lengths among them. Integers are the
+    reference's: ONNX Runtime lacks kernels for some types of shape arithmetic, and a division by
+    zero ends its process.
+
+    Raises:
+        Exception: of many classes, where the operator forbids these operands.
+    """
+    import numpy as np
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    types = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in feeds.items()}
+    graph = helper.make_graph(
+        [node],
+        "part",
+        [helper.make_tensor_value_info(n, types[n], array.shape) for n, array in feeds.items()],
+        [helper.make_empty_tensor_value_info(name) for name in node.output if name],
+    )
+    part = helper.make_model(graph, opset_imports=list(opsets), ir_version=_IR_VERSION)
+    if any(array.dtype.name in _FLOATS for array in feeds.values()):
+        with contextlib.suppress(Exception):  # of many classes: it has no kernel for this type
+            return [np.asarray(out) for out in Session(part, optimize=False)(dict(feeds))]
+    return [np.asarray(out) for out in ReferenceEvaluator(part).run(None, dict(feeds))]

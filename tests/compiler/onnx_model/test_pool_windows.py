@@ -1,0 +1,80 @@
+"""Pools of `ceil_mode`: as many windows as ONNX Runtime computes, of any attributes."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from edgekiln.compiler.onnx_model import shape_inference
+from edgekiln.compiler.onnx_model.validate import validated
+
+SMALL = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+def computed(model: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, {"x": x})
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    op=st.sampled_from(["MaxPool", "AveragePool", "LpPool"]),
+    opset=st.sampled_from([10, 13, 17, 22]),
+    kernel=SMALL,
+    strides=SMALL,
+    pads=st.tuples(*[st.integers(0, 3)] * 4),
+    extents=st.tuples(st.integers(3, 9), st.integers(3, 9)),
+    include=st.booleans(),
+)
+def test_a_pool_has_the_windows_that_onnxruntime_computes(
+    op: str,
+    opset: int,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    extents: tuple[int, int],
+    include: bool,
+) -> None:
+    assume(all(pad < size for pad, size in zip(pads, kernel * 2, strict=True)))
+    assume(op != "LpPool" or opset >= 18)  # it has a ceil_mode since then
+    more = {"count_include_pad": int(include)} if op == "AveragePool" else {}
+    pool = onnx.helper.make_node(
+        op, ["x"], ["y"], kernel_shape=kernel, strides=strides, pads=pads, ceil_mode=1, **more
+    )
+    graph = onnx.helper.make_graph(
+        [pool],
+        "pool",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 2, *extents))],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, list("nchw"))],
+    )
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    settled = validated(onnx.ModelProto.FromString(model.SerializeToString()), "m.onnx")
+    x = np.random.default_rng(0).normal(size=(1, 2, *extents)).astype(np.float32)
+    (right,), (ours,) = computed(model, x), computed(settled, x)
+    (inferred,) = shape_inference.inferred(settled).graph.output
+    assert [d.dim_value for d in inferred.type.tensor_type.shape.dim] == list(right.shape)
+    if op == "LpPool":  # ONNX Runtime's own is off where a window reaches beyond the padding
+        assert ours.shape == right.shape
+    else:
+        np.testing.assert_allclose(ours, right, rtol=1e-6, atol=1e-6)
+
+
+def test_a_power_sum_knows_no_padding_that_is_not_zero() -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 18]> m (float[1, 1, 4, 4] x) => (float[N, C, H, W] y) '
+        "{y = LpPool <kernel_shape = [3, 3], strides = [2, 2], ceil_mode = 1, p = 2> (x)}"
+    )
+    settled = validated(onnx.parser.parse_model(text), "m.onnx")
+    x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    (ours,) = computed(settled, x)
+    wide = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (0, 1), (0, 1)))
+    right = [
+        [np.sqrt(np.square(wide[0, 0, i : i + 3, j : j + 3]).sum()) for j in (0, 2)] for i in (0, 2)
+    ]
+    np.testing.assert_allclose(ours[0, 0], right, rtol=1e-6)
