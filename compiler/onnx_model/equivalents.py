@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _MOST_FACTORS = 512
 _AXES_ARE_AN_OPERAND = 18  # of reductions since this operator set
 _SIZES_ARE_AN_OPERAND = 13  # of a Split, likewise
+_ROWS_ARE_ONE_AXIS = 13  # of a Hardmax since this operator set
 _MASKS_ARE_BOOL = 10  # Dropout's since this operator set
 
 
@@ -86,6 +87,19 @@ def _mask_of_dropout(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     if node.output[0]:
         w.op("Identity", node.input[0], result=node.output[0])
     w.op("Identity", w.constant(np.full(shape, facts.opset >= 12, dtype)), result=mask)
+    return w.nodes
+
+
+def _one_of_all(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
+    """Hardmax before operator set 13, which takes all axes from its own on for one row."""
+    x = node.input[0]
+    rank, given = len(facts.shapes.get(x, ())), operators.attributes(node)
+    axis = given.get("axis", 1)
+    if facts.opset >= _ROWS_ARE_ONE_AXIS or not rank or (rank, axis % rank) == (2, 1):
+        return None
+    w = NodeWriter(facts=facts, node=node)
+    rows = w.op("Hardmax", w.op("Flatten", x, axis=axis % rank), axis=1)
+    w.op("Reshape", rows, w.op("Shape", x), result=node.output[0])
     return w.nodes
 
 
@@ -149,39 +163,6 @@ def _results_with_elements(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes"
     return [onnx.helper.make_node("Split", [node.input[0], sizes], kept, axis=axis)]
 
 
-def _padding_of_a_size(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-    """A transposed convolution that says its result's extents, with the padding they ask for.
-
-    The formula is that of ONNX's specification. Where it asks for a value more at the end, that is
-    padding of the output; extents further out are left alone.
-    """
-    import onnx
-
-    given = operators.attributes(node)
-    x, weight = facts.static(node.input[0]), facts.static(node.input[1])
-    if "output_shape" not in given or not x or not weight:
-        return None
-    # The spatial extents alone, also where a file lists batch and channels in front of them.
-    wanted = given.pop("output_shape")[-(len(x) - 2) :]
-    ones = [1] * len(wanted)
-    more = list(given.get("output_padding", [0] * len(wanted)))
-    before, after = [], []
-    for i, extent in enumerate(wanted):
-        taps = (weight[2 + i] - 1) * given.get("dilations", ones)[i] + 1
-        total = given.get("strides", ones)[i] * (x[2 + i] - 1) + more[i] + taps - extent
-        upper = given.get("auto_pad") == "SAME_UPPER"
-        if total == -1 and not upper:
-            total, more[i] = 0, more[i] + 1
-        if total < 0:
-            return None
-        half = total // 2
-        before.append(half if upper else total - half)
-        after.append(total - half if upper else half)
-    given.pop("auto_pad", None)
-    given |= {"pads": [*before, *after], "output_padding": more}
-    return [onnx.helper.make_node("ConvTranspose", node.input, node.output, node.name, **given)]
-
-
 _RULES: "dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]" = {
     "Cast": no_ops.cast,
     "CastLike": number_types.cast,
@@ -189,13 +170,13 @@ _RULES: "dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]" = {
     "Col2Im": patches.image_of,
     "Concat": _parts_with_elements,
     "ConvInteger": number_types.integer_conv,
-    "ConvTranspose": _padding_of_a_size,
     "CumProd": _running_product,
     "DFT": fourier.dft,
     "Dropout": _mask_of_dropout,
     "Elu": number_types.exponential_unit,
     "Equal": number_types.equal_to_the_least,
     "GRU": recurrent.steps,
+    "Hardmax": _one_of_all,
     "IsInf": number_types.one_infinity,
     "InstanceNormalization": channel_norms.instance_norm,
     "LSTM": recurrent.steps,

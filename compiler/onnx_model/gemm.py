@@ -38,8 +38,8 @@ def _plain(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] |
     bias = None
     if weight is not None:
         features = weight.shape[0 if given["transB"] else 1]
-        bias = _vector(facts.constants.get(addend), features)
-        # The same object: `_vector` had nothing to change.
+        bias = row_vector(facts.constants.get(addend), features)
+        # The same object: `row_vector` had nothing to change.
         known = facts.constants.get(addend)
         as_given = known is not None and bias is known if addend else len(node.input) < 3
         plain = (given["alpha"], given["beta"], given["transA"]) == (1, 1, 0)
@@ -135,11 +135,11 @@ def _full_rows(facts: ModelFacts, name: str, features: int, wanted: str) -> str:
     return facts.add(wanted, np.broadcast_to(value, (*value.shape[:-1], features)).copy())
 
 
-def _vector(value: "NDArray[np.generic] | None", features: int) -> "NDArray[np.generic] | None":
+def row_vector(value: "NDArray[np.generic] | None", features: int) -> "NDArray[np.generic] | None":
     """The (features,) that a constant is broadcast from; None when rows differ."""
-    if value is None or value.size not in (1, features) or value.shape[-1:] not in (
-        (), (1,), (features,)
-    ):  # fmt: skip
+    if value is None or not (
+        value.size == 1 or (value.size == features and value.shape[-1] == features)
+    ):
         return None
     if value.shape == (features,):
         return value
@@ -190,7 +190,7 @@ def _linears(facts: ModelFacts, model: "onnx.ModelProto") -> list[_MatMulAdd]:
             continue
         inner = (facts.fixed(matmul.input[0]) or ())[:-1]
         bias = _other(behind, matmul.output[0])
-        vector = _vector(facts.constants.get(bias), weight.shape[1])
+        vector = row_vector(facts.constants.get(bias), weight.shape[1])
         if facts.constant(matmul, 0) is not None or not inner or vector is None:
             continue
         if vector is not facts.constants[bias]:

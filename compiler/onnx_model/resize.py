@@ -51,6 +51,7 @@ def in_products(model: "onnx.ModelProto", *, all_but_repeats: bool = False) -> i
         if found is None or _is_torn(found):
             return None
         known = not any(name in found.given for name in _UNKNOWN) and found.is_whole
+        known = known and not found.roi  # a part of an image, where each pixel may lie outside
         if facts.opset < WAYS_SINCE:  # TVM takes the operands for those of today
             known = known and found.given["mode"] == "nearest" and found.repeats
         # TVM's quotients are others than ONNX Runtime's, and the last bit decides what is picked.
@@ -195,7 +196,8 @@ def _products(
 
     dtype = facts.dtypes.get(node.input[0], "")
     is_nearest = found.given["mode"] == "nearest"
-    if not is_nearest and not dtype.startswith("float"):
+    floats = dtype.startswith("float")
+    if not is_nearest and not floats:
         return None
     rank = len(found.before)
     matrices = {
@@ -207,7 +209,7 @@ def _products(
     if any(len(matrix) != found.after[axis] for axis, matrix in matrices.items()):
         return None
     empty = any(not matrix.any(axis=1).all() for matrix in matrices.values())
-    if empty and (is_nearest or found.given.get("extrapolation_value", 0.0)):
+    if empty and (not floats or found.given.get("extrapolation_value", 0.0)):
         return None  # pixels from outside, which are no product
 
     w, source = NodeWriter(facts=facts, node=node), node.input[0]
@@ -215,7 +217,7 @@ def _products(
         w.op("Identity", source, result=node.output[0])
     for axis, matrix in matrices.items():
         result = node.output[0] if axis == [*matrices][-1] else ""
-        if is_nearest:
+        if is_nearest and not empty:
             # Each row has a single one in it: nothing is multiplied, so integers stay what they
             # are.
             picked = w.constant(matrix.argmax(axis=1))

@@ -53,19 +53,21 @@ def matrix(found: Resizing, axis: int) -> "NDArray[np.float64] | None":
     extent = found.before[axis]
     if (pixels := _pixels(found, axis)) is not None:
         return np.eye(extent)[pixels]
+    way = found.given.get("coordinate_transformation_mode")
+    # Aligned corners lie by the sizes alone, whole ones. ONNX's reference would take 8·1.3 = 10.4.
+    aligned = way == "align_corners"
     # The axes resize each other only where the aspect ratio is kept.
-    alone = "keep_aspect_ratio_policy" not in found.given
+    alone = aligned or "keep_aspect_ratio_policy" not in found.given
     shape = [1 if alone and i != axis else n for i, n in enumerate(found.before)]
     if extent * math.prod(shape) > validate.max_elements():
         return None
     lines = np.eye(extent).reshape(extent, *[n if i == axis else 1 for i, n in enumerate(shape)])
     pictures = np.broadcast_to(lines, (extent, *shape))
     own = axis if alone else None
-    # Aligned corners lie by the sizes alone, whole ones. ONNX's reference would take 8·1.3 = 10.4.
-    aligned = found.given.get("coordinate_transformation_mode") == "align_corners"
-    sizes = found.after if aligned and found.sizes is None else found.sizes
+    sizes = [found.after[i] for i in _axes(found)] if aligned else found.sizes
     wanted = _per_axis(found, found.factors if sizes is None else sizes, own)
-    given = {k: v for k, v in found.given.items() if k not in ("axes", "extrapolation_value")}
+    left_out = {"axes", "extrapolation_value", *(["keep_aspect_ratio_policy"] if aligned else [])}
+    given = {k: v for k, v in found.given.items() if k not in left_out}
     inputs: dict[str, NDArray[np.generic]] = {"x": pictures}
     names = ["x", "roi", "factors"] if sizes is None else ["x", "roi", "", "sizes"]
     if found.roi:
@@ -87,7 +89,25 @@ def matrix(found: Resizing, axis: int) -> "NDArray[np.float64] | None":
     (made,) = ReferenceEvaluator(model).run(None, inputs)
     # (line, …, result, …) with the same values along the other axes
     picked = tuple(slice(None) if i == axis else 0 for i in range(len(shape)))
-    return np.asarray(made)[(slice(None), *picked)].T
+    rows = np.asarray(made)[(slice(None), *picked)].T
+    if way == "tf_crop_and_resize" and axis in _axes(found):
+        # ONNX's reference repeats the edge there.
+        rows = rows * ~_outside(extent, len(rows), begins[0], ends[0])[:, None]
+    return rows
+
+
+def _outside(before: int, after: int, begin: float, end: float) -> "NDArray[np.bool_]":
+    """(after,): whether a pixel of a crop lies beyond the image, in float32 as ONNX Runtime has it;
+    the formula is that of ONNX's Resize.
+    """
+    first, last, whole = np.float32(begin), np.float32(end), np.float32(before - 1)
+    pixels = np.arange(after, dtype=np.float32)
+    places = (
+        first * whole + pixels * (last - first) * whole / np.float32(after - 1)
+        if after > 1
+        else np.float32(0.5) * (first + last) * whole * np.ones(1, np.float32)
+    )
+    return (places < 0) | (places > whole)
 
 
 def _pixels(found: Resizing, axis: int) -> "NDArray[np.int64] | None":

@@ -13,8 +13,8 @@ from edgekiln.compiler.onnx_model import (
     emptiness,
     operands,
     operators,
-    pool_windows,
     shape_inference,
+    windows,
 )
 from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN, add_functions, functions
 from edgekiln.runtime.errors import InputError, UnsupportedError
@@ -224,7 +224,7 @@ def _check_inputs(graph: "onnx.GraphProto", where: str) -> None:
 def _check_shapes(model: "onnx.ModelProto", where: str) -> None:
     """Infer every shape, and hold what comes out to the limits."""
     inferred = _inferred(model, where)
-    while pool_windows.settle_first(model, inferred.graph):
+    while windows.settle_first(model, inferred.graph):
         inferred = _inferred(model, where)
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         dims = [d.dim_value for d in value.type.tensor_type.shape.dim if d.HasField("dim_value")]

@@ -12,6 +12,9 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.tensor import QMAX, QMIN, Tensor
 from edgekiln.compiler.passes.walk import OperatorEpilogue, Walk, is_operator, quantize_scalar
 
+_MOST_PRODUCT = 128 * 255  # of a weight and an activation without its zero point
+_LARGE_BIAS = 1 << 30  # products alone, of few enough weights, stay below
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weights:
@@ -153,9 +156,13 @@ class CodeNumbers(Numbers):
         if stored is not None and np.allclose(stored.scale, product, rtol=1e-5, atol=0):
             steps = stored.values.astype(np.float64).reshape(-1)
             steps -= stored.zero_point.astype(np.float64)
-        limit = np.iinfo(np.int32)
-        whole = np.rint(steps).clip(limit.min, limit.max).astype(np.int32)
-        return np.broadcast_to(whole, channels)
+        whole = np.rint(steps)
+        # What the products add to it must not leave 32 bits, either.
+        products = weights.values.size // channels * _MOST_PRODUCT
+        most = np.abs(whole).max(initial=0)
+        if not most <= _LARGE_BIAS and not most + products <= np.iinfo(np.int32).max:
+            return "its bias does not fit 32 bits at the scale of the sums"
+        return np.broadcast_to(whole.astype(np.int32), channels)
 
     def multiplier(self, x: Tensor, weights: Weights, quant: Quant | None) -> NDArray[np.float32]:
         """ONNX Runtime's own arithmetic (QLinearConv): (s_x · s_w) / s_y, in float32."""

@@ -10,6 +10,7 @@ from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
 from edgekiln.compiler.ir.tensor import QMAX, QMIN
+from edgekiln.runtime.errors import UnsupportedError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,9 +95,23 @@ class Walk:
     def known(self, node: Node) -> bool:
         """Whether scale and zero point of a Quantize- or DequantizeLinear are constant, and what
         they stand for is float32.
+
+        Raises:
+            UnsupportedError: the scale is none that codes can have.
         """
-        known = all(name in self.graph.constants for name in node.inputs[1:] if name)
-        return known and self.graph.constants[node.inputs[1]].dtype == np.float32
+        if any(name not in self.graph.constants for name in node.inputs[1:] if name):
+            return False
+        scale = self.graph.constants[node.inputs[1]]
+        # A channel of weights that are all zeros may have none.
+        lowest = 0.0 if node.inputs[0] in self.graph.constants else np.finfo(np.float32).tiny
+        given = scale.astype(np.float64)
+        if not (np.isfinite(given) & (given >= lowest)).all():
+            raise UnsupportedError(
+                f"operator {node.op.kind} ({node.name!r}) has a scale of "
+                f"{given.reshape(-1)[np.argmin(given)]}",
+                hint="scales are finite and above 0: quantize the model again",
+            )
+        return scale.dtype == np.float32
 
     def clip_range(self, node: Node) -> tuple[float, float] | None:
         """Bounds of a Relu or a Clip with constant bounds; None for anything else.

@@ -22,6 +22,11 @@ class Sqnr:
         self._noise += float(np.sum((exact - quantized.astype(np.float64)) ** 2))
 
     @property
+    def has_signal(self) -> bool:
+        """Whether any output so far was another number than 0."""
+        return self._signal > 0.0
+
+    @property
     def db(self) -> float:
         """The ratio so far, between LOST_DB and PERFECT_DB."""
         if self._signal == 0.0 or not np.isfinite(self._signal + self._noise):

@@ -125,17 +125,19 @@ class QuantizeStage(QuantizedTraining):
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.onnx_model.feed import feed_for
-        from edgekiln.compiler.quantization import qcheck
+        from edgekiln.compiler.quantization import kept_numbers, qcheck
         from edgekiln.compiler.quantization.corrections import Workbench
         from edgekiln.compiler.quantization.judge import Judge
         from edgekiln.compiler.quantization.ladder_record import write_ladder
         from edgekiln.compiler.quantization.prepare import prepare
 
-        model = prepare(src.read(io.load_model))
+        given = src.read(io.load_model)
+        model = prepare(given)
         meta = io.read_meta(model)
         takes = model_inputs.of_model(model)
         feed = feed_for(meta, takes, data=self.data, seed=self.seed)
         ctx.notes.extend(feed.notes)
+        kept_numbers.check(given, model, feed)
         # Before quantization, which takes it over: the int8 model says how its input is made.
         io.write_meta(model, _completed(meta, feed, self.data))
         bench = Workbench(calibration=self._calibration(feed, ctx), seed=self.seed)

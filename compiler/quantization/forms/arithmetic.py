@@ -65,7 +65,7 @@ def broadcast(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     w = NodeWriter(facts=facts, node=node)
     names = list(node.input)
     for place in spread:
-        name = _spread(w, names[place], fixed)
+        name = _spread(w, names[place], fixed, shape[0])
         if name is None:
             return None
         names[place] = name
@@ -75,14 +75,14 @@ def broadcast(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     return w.nodes
 
 
-def _spread(w: NodeWriter, name: str, fixed: tuple[int, ...]) -> str | None:
-    """The operand in the shape of the result, but for the batch; None where that is too large, or a
-    constant of numbers that are.
+def _spread(w: NodeWriter, name: str, fixed: tuple[int, ...], batch: int | str) -> str | None:
+    """The operand in the shape of the result, but for an open batch; None where that is too large,
+    or a constant of numbers that are.
     """
     constant = w.facts.constants.get(name)
+    lead = batch if isinstance(batch, int) else 1
     if constant is None:
-        return w.op("Expand", name, w.numbers(1, *fixed))
-    lead = constant.shape[0] if constant.ndim > len(fixed) else 1
+        return w.op("Expand", name, w.numbers(lead, *fixed))
     near = (abs(constant) <= _FARTHEST).all()  # which neither infinities nor NaN are
     if lead * math.prod(fixed) > _MOST_SPREAD or not near:
         return None

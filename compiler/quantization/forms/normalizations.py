@@ -6,6 +6,7 @@ import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.channel_norms import scaled
+from edgekiln.compiler.onnx_model.gemm import row_vector
 from edgekiln.compiler.onnx_model.node_writer import NodeWriter
 from edgekiln.compiler.onnx_model.operator_row import MAX_SOFTMAX_ROW
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts
@@ -80,19 +81,22 @@ def _into_gemm(
     plain = given.get("alpha", 1.0) == given.get("beta", 1.0) == 1.0
     if gemm.op_type not in ("Gemm", "MatMul") or weight is None or weight.ndim != 2 or not plain:
         return None
+    # The channels of more axes are not the columns.
+    if len(facts.shapes.get(gemm.output[0], ())) != 2:
+        return None
     # Somebody else reads the product without the norm.
     if facts.alone(gemm.output[0]) is None:
         return None
     has_bias = len(gemm.input) > 2 and bool(gemm.input[2])
-    bias = facts.constant(gemm, 2) if has_bias else np.zeros(1)
-    if bias is None or bias.size not in (1, len(slope)):
+    bias = row_vector(facts.constant(gemm, 2) if has_bias else np.zeros(1), len(slope))
+    if bias is None:
         return None
     # (K, N), or (N, K) where it is transposed: one slope for each of N.
     columns = slope[:, None] if given.get("transB") else slope
     w = NodeWriter(facts=facts, node=node)
     operands = (
         w.constant((weight.astype(np.float64) * columns).astype(np.float32)),
-        w.constant((bias.reshape(-1).astype(np.float64) * slope + offset).astype(np.float32)),
+        w.constant((bias.astype(np.float64) * slope + offset).astype(np.float32)),
     )
     w.op("Gemm", gemm.input[0], *operands, result=node.output[0], **given)
     return w.nodes

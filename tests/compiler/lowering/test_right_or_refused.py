@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from edgekiln.runtime.errors import UnsupportedError
+from edgekiln.runtime.errors import EdgeKilnError, UnsupportedError
 from tests.compiler import float_models
 from tests.compiler.lowering.programs import images, ours, program, reference
 from tests.compiler.qdq_models import QdqModel
@@ -250,3 +250,31 @@ def test_numbers_that_no_memory_of_a_program_holds_are_refused_by_name(
     onnx.save(onnx.parser.parse_model(text), path := tmp_path / "m.onnx")
     with pytest.raises(UnsupportedError, match=named):
         program(path)
+
+
+@pytest.mark.parametrize("scale", [-0.05, 0.0, float("nan"), float("inf")])
+def test_a_scale_that_no_codes_have_is_refused_by_name(tmp_path: Path, scale: float) -> None:
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 4), scale=0.05)
+    y = m.q(m.op("Relu", x, out="relu"), scale=0.07)
+    model = onnx.load(m.save(tmp_path / "m.onnx", y))
+    constants = {weight.name: weight for weight in model.graph.initializer}
+    first = next(node for node in model.graph.node if node.op_type == "QuantizeLinear")
+    constants[first.input[1]].CopyFrom(
+        onnx.numpy_helper.from_array(np.array(scale, np.float32), first.input[1])
+    )
+    with pytest.raises(EdgeKilnError, match=r"scale|infinite|NaN"):
+        program(float_models.write(model, tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize("bias", [2e6, -2e6, 1.07e6])
+def test_a_bias_beyond_32_bits_at_the_scale_of_the_sums_counts(tmp_path: Path, bias: float) -> None:
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 4, 6, 5), scale=0.05)
+    weight, _ = m.weight(5, 4, 3, 3)
+    values = m.const([bias, -bias, 1.0, 0.0, 5.0], "float32")
+    y = m.q(m.op("Conv", x, weight, values, out="conv"), scale=0.07)
+    model = m.save(tmp_path / "m.onnx", y)
+    x_value = images(1, 4, 6, 5)
+    (found,), (expected,) = ours(model, x_value), reference(model, x_value)
+    np.testing.assert_array_equal(found, expected)

@@ -180,32 +180,6 @@ def test_parts_without_elements_are_left_out() -> None:
     assert operators(assert_same_numbers(model, rewrite, x=X)) == ["Identity", "Identity"]
 
 
-@pytest.mark.parametrize(
-    ("shape", "more"),
-    [([10, 8], ""), ([9, 7], ""), ([8, 6], ""), ([10, 8], ", output_padding = [1, 1]")],
-    ids=str,
-)
-@pytest.mark.parametrize("pad", ["NOTSET", "SAME_UPPER", "SAME_LOWER"])
-def test_the_extents_of_a_transposed_convolution_say_its_padding(
-    shape: list[int], more: str, pad: str
-) -> None:
-    model = parsed(
-        "g (float[1, 2, 3, 3] x) => (float[1, 2, N, M] y) "
-        f'{{ y = ConvTranspose <auto_pad = "{pad}", output_shape = {shape}, '
-        f"strides = [3, 2]{more}> (x, w) }}",
-        w=rng.normal(size=(2, 2, 3, 3)).astype(np.float32),
-    )
-    x = rng.normal(size=(1, 2, 3, 3)).astype(np.float32)
-    (expected,) = by_onnxruntime(model, {"x": x})
-    if write_in_others(model):
-        assert "output_shape" not in {a.name for a in model.graph.node[0].attribute}
-        (found,) = by_onnxruntime(model, {"x": x})
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-        assert found.shape[2:] == tuple(shape)
-    else:  # more padding of the output than a value at the end: it is refused by name
-        assert (shape, pad) == ([10, 8], "SAME_UPPER")
-
-
 @pytest.mark.parametrize("shape", ["2, 3, 4, 5", "2, 3, 7", "1, 3, 2, 4, 3"])
 def test_an_instance_norm_is_one_of_rows_with_slopes_behind(shape: str) -> None:
     extents = [int(extent) for extent in shape.split(",")]

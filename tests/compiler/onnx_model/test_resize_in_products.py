@@ -111,6 +111,34 @@ def test_a_part_of_an_image_is_resized(axes: list[int]) -> None:
         resize.check(other, "m.onnx")
 
 
+CROP = 'coordinate_transformation_mode = "tf_crop_and_resize"'
+ALIGNED = 'mode = "cubic", coordinate_transformation_mode = "align_corners"'
+JUST_OUTSIDE = np.array([0, 0, 0.0388, 0.1566, 1, 1, 1.0644, 0.8136], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("words", "operands", "constants"),
+    [
+        (CROP, "x, roi, , s", {"roi": JUST_OUTSIDE, "s": np.array([1, 2, 9, 4])}),
+        (f'mode = "linear", {CROP}', "x, roi, , s", {"roi": JUST_OUTSIDE, "s": [1, 2, 9, 4]}),
+        (
+            f'{ALIGNED}, axes = [3, 2], keep_aspect_ratio_policy = "not_larger"',
+            "x, , , s",
+            {"s": np.array([3, 7])},
+        ),
+    ],
+)
+def test_what_the_reference_has_wrong_is_as_onnxruntime_has_it(
+    words: str, operands: str, constants: dict[str, np.ndarray]
+) -> None:
+    model = resized(words, operands, **{k: np.asarray(v) for k, v in constants.items()})
+    x = np.random.default_rng(0).normal(size=(1, 2, 7, 5)).astype(np.float32)
+    (right,) = by_onnxruntime(model, {"x": x})
+    assert resize.in_products(model)
+    (ours,) = by_onnxruntime(model, {"x": x})
+    np.testing.assert_allclose(ours, right, rtol=1e-4, atol=1e-5)
+
+
 def test_integers_are_picked_but_not_mixed() -> None:
     text = (
         "g (uint8[1, 2, 7, 5] x) => (uint8[N, M, K, L] y) "

@@ -1,8 +1,9 @@
-"""Windows that `ceil_mode` adds to a pool: those that shape inference counts and nobody computes.
+"""Windows of pools and transposed convolutions whose number ONNX's shape inference has wrong.
 
-Where the last window would begin behind the image, in its padding, there is none: so say ONNX since
-operator set 22, ONNX Runtime and PyTorch in all of them. ONNX's shape inference counts it in those
-before.
+Where a pool's last window, which `ceil_mode` adds, would begin behind the image, in its padding,
+there is none: so say ONNX since operator set 22, ONNX Runtime and PyTorch in all of them. Shape
+inference counts it in those before. Of a transposed convolution whose padding is automatic it adds
+the padding of the output, which is there already.
 """
 
 import math
@@ -14,8 +15,9 @@ from edgekiln.compiler.onnx_model import operators
 if TYPE_CHECKING:
     import onnx
 
+    Shapes = dict[str, list[int]]  # by tensor; 0: an open extent
+
 _PADS_ARE_AN_OPERAND = 11  # of a Pad since this operator set
-_POOLS = ("AveragePool", "LpPool", "MaxPool")
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class _Axis:
 
 
 def settle_first(model: "onnx.ModelProto", inferred: "onnx.GraphProto") -> bool:
-    """Write the first pool that has such a window without `ceil_mode`, with the padding that gives
-    it the windows that there are; and an LpPool, whose kernel knows no other padding, in any case.
+    """Write the first node whose windows shape inference may have wrong in attributes that it has
+    right: a pool without `ceil_mode`, a transposed convolution with its padding.
 
     Args:
         model: changed in place.
@@ -62,17 +64,66 @@ def settle_first(model: "onnx.ModelProto", inferred: "onnx.GraphProto") -> bool:
         value.name: [max(0, d.dim_value) for d in value.type.tensor_type.shape.dim]
         for value in (*inferred.input, *inferred.value_info)
     }
-    graph = model.graph
-    for place, node in enumerate(graph.node):
-        if node.op_type in _POOLS and not node.domain:
-            axes = _axes(node, shapes.get(node.input[0], []))
-            if axes and (node.op_type == "LpPool" or any(a.counted > a.windows for a in axes)):
-                instead = _without_ceil_mode(model, node, axes)
-                del graph.node[place]
+    shapes |= {weight.name: list(weight.dims) for weight in model.graph.initializer}
+    for place, node in enumerate(model.graph.node):
+        if node.domain in ("", "ai.onnx") and node.op_type in _RULES:
+            instead = _RULES[node.op_type](model, node, shapes)
+            if instead is not None:
+                del model.graph.node[place]
                 for number, each in enumerate(instead):
-                    graph.node.insert(place + number, each)
+                    model.graph.node.insert(place + number, each)
                 return True
     return False
+
+
+def _pool(
+    model: "onnx.ModelProto", node: "onnx.NodeProto", shapes: "Shapes"
+) -> "list[onnx.NodeProto] | None":
+    """Without `ceil_mode` where it counts a window too many, with the padding that gives the
+    windows that there are; and an LpPool, whose kernel knows no other padding, in any case.
+    """
+    axes = _axes(node, shapes.get(node.input[0], []))
+    wrong = node.op_type == "LpPool" or any(axis.counted > axis.windows for axis in axes)
+    return _without_ceil_mode(model, node, axes) if axes and wrong else None
+
+
+def _transposed(
+    _: "onnx.ModelProto", node: "onnx.NodeProto", shapes: "Shapes"
+) -> "list[onnx.NodeProto] | None":
+    """A transposed convolution that says its result's extents, or that they are the image's times
+    the strides, with the padding they ask for.
+
+    The formula is that of ONNX's specification. Where it asks for a value more at the end, that is
+    padding of the output; extents further out are left alone.
+    """
+    import onnx
+
+    given = operators.attributes(node)
+    x, weight = shapes.get(node.input[0], []), shapes.get(node.input[1], [])
+    same = given.get("auto_pad", "NOTSET").startswith("SAME")
+    known = len(x) == len(weight) > 2 and all(x[2:]) and all(weight[2:])
+    if not ("output_shape" in given or same) or not known:
+        return None
+    ones = [1] * (len(x) - 2)
+    whole = [n * by for n, by in zip(x[2:], given.get("strides", ones), strict=True)]
+    # The spatial extents alone, also where a file lists batch and channels in front of them.
+    wanted = given.pop("output_shape", whole)[-len(ones) :]
+    more = list(given.get("output_padding", [0] * len(ones)))
+    before, after = [], []
+    for i, extent in enumerate(wanted):
+        taps = (weight[2 + i] - 1) * given.get("dilations", ones)[i] + 1
+        total = given.get("strides", ones)[i] * (x[2 + i] - 1) + more[i] + taps - extent
+        upper = given.get("auto_pad") == "SAME_UPPER"
+        if total == -1 and not upper:
+            total, more[i] = 0, more[i] + 1
+        if total < 0:
+            return None
+        half = total // 2
+        before.append(half if upper else total - half)
+        after.append(total - half if upper else half)
+    given.pop("auto_pad", None)
+    given |= {"pads": [*before, *after], "output_padding": more}
+    return [onnx.helper.make_node("ConvTranspose", node.input, node.output, node.name, **given)]
 
 
 def _axes(node: "onnx.NodeProto", shape: list[int]) -> list[_Axis]:
@@ -138,3 +189,6 @@ def _free(graph: "onnx.GraphProto", name: str) -> str:
     while name in taken:
         name += "'"
     return name
+
+
+_RULES = {"AveragePool": _pool, "ConvTranspose": _transposed, "LpPool": _pool, "MaxPool": _pool}
