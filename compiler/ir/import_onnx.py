@@ -23,6 +23,7 @@ from edgekiln.compiler.onnx_model.indices import bound_indices
 from edgekiln.compiler.onnx_model.io import load_model, read_meta
 from edgekiln.compiler.onnx_model.qdq_form import in_qdq_form
 from edgekiln.runtime.errors import InputError, UnsupportedError
+from edgekiln.runtime.manifest import DTYPES
 
 # It keeps its int8 constant: the lowering wants the integers, not the floats they stand for.
 NEVER_FOLDED = "DequantizeLinear"
@@ -63,6 +64,7 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
     names = list(graph.outputs)
     _name_outputs(graph, path)
     _check_static(graph, path)
+    _check_types(graph, path)
     graph.states = [
         StatePair(name=name, next_name=names[place], input=name, output=graph.outputs[place])
         for name, place in states
@@ -229,6 +231,21 @@ def _check_static(graph: Graph, path: Path) -> None:
                     "a program's shapes are fixed: export the model with fixed sizes, so that "
                     "these are constants, or fix them by --shape NAME=SIZE",
                 )
+
+
+def _check_types(graph: Graph, path: Path) -> None:
+    """Refuse numbers that no memory of a program holds: those of less than a byte, and floats of
+    eight bits. Constants may be of them: what a program reads of these are its own codes.
+    """
+    makers = {n: f"operator {node.op.kind}" for node in graph.nodes for n in node.outputs}
+    for name in dict.fromkeys((*graph.inputs, *makers)):
+        tensor = graph.tensors.get(name)
+        if tensor is not None and tensor.dtype not in DTYPES:
+            raise UnsupportedError(
+                f"{path}: {makers.get(name, 'input')} ({name!r}) is of {tensor.dtype}, which only "
+                "weights can be",
+                f"let it be of one of {', '.join(DTYPES)}",
+            )
 
 
 def _drop_unused_outputs(graph: Graph) -> None:

@@ -229,3 +229,24 @@ def test_a_value_a_channel_meets_its_channel_where_nothing_is_an_image(
     x = images(2, 4, 8, 8)
     (found,), (expected,) = ours(model, x), reference(model, x)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "inside", "named"),
+    [
+        ("float", "uint4", r"operator Cast \('a'\) is of uint4, which only weights can be"),
+        ("float", "float8e4m3fn", r"operator Cast \('a'\) is of float8_e4m3fn"),
+        ("int4", "float", r"input \('x'\) is of int4, which only weights can be"),
+    ],
+)
+def test_numbers_that_no_memory_of_a_program_holds_are_refused_by_name(
+    tmp_path: Path, given: str, inside: str, named: str
+) -> None:
+    kind = {"uint4": 21, "float8e4m3fn": 17, "float": 1}[inside]
+    text = (
+        f'<ir_version: 10, opset_import: ["" : 21]> m ({given}[1, 4] x) => (float[1, 4] y) '
+        f"{{a = Cast <to: int = {kind}> (x) y = Cast <to: int = 1> (a)}}"
+    )
+    onnx.save(onnx.parser.parse_model(text), path := tmp_path / "m.onnx")
+    with pytest.raises(UnsupportedError, match=named):
+        program(path)
