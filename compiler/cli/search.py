@@ -1,7 +1,8 @@
 """`edgekiln search`: the front of what a model can be on a device."""
 
 from dataclasses import replace
-from typing import Unpack
+from functools import partial
+from typing import Unpack, cast
 
 import click
 
@@ -13,6 +14,8 @@ from edgekiln.compiler.cli.study_options import (
     study_options,
     study_request,
 )
+
+_HOUR_S = 3600.0
 
 
 @study_options
@@ -82,8 +85,6 @@ def search(
       edgekiln search resnet8 --objectives accuracy,latency,bytes --where "latency<50us"
       edgekiln pick dist/resnet8-front --where "latency<20us" --by accuracy
     """
-    from typing import cast
-
     from edgekiln.compiler.cli.front_progress import front_progress
     from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.pipeline.remote_store import open_store
@@ -103,11 +104,9 @@ def search(
     )
     store = open_store(shared["store_url"])
     plan = settle(request, store)
-    with front_progress(plan.objectives) as (advance, seen):
-        result = run(
-            plan, store, shared["store_url"], advance, progress, seen=seen,
-            bench_seconds=bench_seconds,
-        )  # fmt: skip
+    shown_trials = partial(front_progress, plan.objectives)
+    url = shared["store_url"]
+    result = run(plan, store, url, shown_trials, progress, bench_seconds=bench_seconds)
     if as_json:
         print_json(SCHEMA, result)
         return
@@ -116,6 +115,3 @@ def search(
     from edgekiln.compiler.cli.front_table import show_front
 
     show_front(result, directory_of(plan), Console())
-
-
-_HOUR_S = 3600.0

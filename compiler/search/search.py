@@ -1,7 +1,7 @@
 """A search from its plan to its directory: trials, then the front, rebuilt and measured again."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from edgekiln.compiler.build.driver import Progress
@@ -22,6 +22,7 @@ from edgekiln.compiler.sweep.study import SharedStudy
 from edgekiln.runtime.documents import document
 from edgekiln.runtime.results import BenchResult
 
+ShownTrials = Callable[[], AbstractContextManager[tuple[Advance, Seen]]]
 BENCH_SECONDS = 1.0  # of each of the trials of the benchmark at the end
 
 
@@ -34,19 +35,17 @@ def search(
     plan: SweepPlan,
     store: Store,
     store_url: str,
-    advance: Advance,
+    shown_trials: ShownTrials,
     progress: Progress,
     *,
-    seen: Seen = lambda _rows: None,
     bench_seconds: float = BENCH_SECONDS,
 ) -> FrontResult:
     """Run the trials that the study has not had yet, and write the front that it has then.
 
     Args:
         store_url: what other processes open `store` by, as `--store` has it.
-        advance: of the trials.
+        shown_trials: shows the trials while they run.
         progress: of what comes after them.
-        seen: is told of the trials so far, now and then.
         bench_seconds: length of a trial of the benchmark at the end.
 
     Raises:
@@ -56,7 +55,8 @@ def search(
         EdgeKilnError: what ends every trial.
     """
     with closing(SharedStudy(plan, store)) as study:
-        run_trials(plan, store, store_url, study, advance, seen)
+        with shown_trials() as (advance, seen):
+            run_trials(plan, store, store_url, study, advance, seen)
         rows = study.rows()
         chosen = front_rows(rows, plan.objectives)
         if not chosen:
