@@ -123,6 +123,23 @@ def compare(
         return interleave(engines, where, trials=trials, min_seconds=min_seconds, power=power)
 
 
+def bench_together(
+    bundles: Sequence[Path],
+    *,
+    trials: int = TRIALS,
+    min_seconds: float = MIN_SECONDS,
+    power: str = "none",
+    device: Device | None = None,
+) -> list[BenchResult]:
+    """Latencies of several bundles on one device, their trials in turn, so that they can be
+    compared. Raises as `bench`.
+    """
+    with LocalDevice() if device is None else device as where:
+        place = placement(1, None, where.affinity())
+        engines = [ProgramEngine(bundle, place, where) for bundle in bundles]
+        return interleave(engines, where, trials=trials, min_seconds=min_seconds, power=power)
+
+
 def interleave(
     engines: Sequence[Engine],
     device: Device,

@@ -94,6 +94,8 @@ def test_the_runtime_needs_numpy_and_nothing_else() -> None:
         ["targets", "list"],
         ["build", "--help"],
         ["sweep", "--help"],
+        ["search", "--help"],
+        ["pick", "--help"],
         ["prune", "--help"],
     ],
 )

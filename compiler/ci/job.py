@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from edgekiln.compiler.build.bundle_check import check_bundle
 from edgekiln.compiler.build.driver import Request, build
-from edgekiln.compiler.ci.check import check
 from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.result import Failure, JobResult
 from edgekiln.compiler.ci.timing import timing
@@ -18,7 +18,7 @@ from edgekiln.compiler.environment import doctor
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.remote_store import open_store
 from edgekiln.compiler.pipeline.store import Store
-from edgekiln.compiler.stages.check import lasting
+from edgekiln.compiler.stages.check import BundleCheck, lasting
 from edgekiln.runtime import signature
 from edgekiln.runtime.errors import EdgeKilnError
 
@@ -60,7 +60,7 @@ def make(task: Task) -> JobResult:
     try:
         result = _build(task, result)
         doing = "check"
-        return replace(result, check=check(_built(task, result), task.job, open_store(task.store)))
+        return replace(result, check=_checked(task, result))
     except Exception as error:  # one broken job must not hide the others
         # What computes something else must not be shipped.
         for path in (task.bundle, signature.place(task.bundle)):
@@ -119,6 +119,13 @@ def _build(task: Task, result: JobResult) -> JobResult:
     # Why there is no latency, `measure` says.
     named = replace(target, bundle=job.bundle, unmeasured="")
     return replace(result, bundle=job.bundle, build=replace(built, targets=(named,)))
+
+
+def _checked(task: Task, result: JobResult) -> BundleCheck:
+    job, store = task.job, open_store(task.store)
+    data = job.recipe.data or job.recipe.calibrate
+    bundle, seed = _built(task, result), job.recipe.seed
+    return check_bundle(bundle, job.target, store, device=job.device, data=data, seed=seed)
 
 
 def _built(task: Task, result: JobResult) -> Artifact:

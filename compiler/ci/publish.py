@@ -1,68 +1,25 @@
-"""A directory that changes from one whole state to the next."""
+"""The directory of a run: whole, and with the sums of its files."""
 
-import ctypes
-import errno
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgekiln.compiler.ci.result import RESULTS
-from edgekiln.compiler.pipeline import locks
+from edgekiln.compiler.pipeline import whole_directory
 from edgekiln.compiler.pipeline.artifact import sha256_of
-from edgekiln.runtime.errors import ConfigError, StorageError
-from edgekiln.runtime.files import cannot_write
 
 SUMS = "SHA256SUMS"
-
-# linux/fs.h and fcntl.h; Python has no name for them.
-_RENAME_EXCHANGE = 2
-_AT_FDCWD = -100
 
 
 @contextmanager
 def replaced(directory: Path) -> Iterator[Path]:
-    """Give a fresh directory, which takes the place of `directory` at the end of the block.
-
-    A block that fails leaves `directory` as it was. What a killed run left is cleared away.
+    """Give a fresh directory, which takes the place of an earlier run's at the end of the block.
 
     Raises:
-        ConfigError: another run is writing to it.
-        StorageError: it holds files of somebody else, or the disk is full or read-only.
+        ConfigError, StorageError: as `whole_directory.replaced`.
     """
-    directory = directory.absolute()
-    check_ours(directory)
-    # Beside it, and so on its file system: over the border of one nothing can be renamed.
-    partial = directory.with_name(f".{directory.name}.partial")
-    lock = directory.with_name(f".{directory.name}.lock")
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with locks.try_exclusive(lock) as free:
-            if not free:
-                raise ConfigError(
-                    f"{locks.holder(lock)} is writing to {directory}",
-                    "wait for it, or choose another directory by --out",
-                )
-            # What is there is of a killed run, as the lock is free.
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            try:
-                yield partial
-                _swap(partial, directory)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise cannot_write(directory, error) from error
-
-
-def check_ours(directory: Path) -> None:
-    """Raises StorageError when replacing `directory` would remove what no run has written."""
-    if directory.is_dir() and any(directory.iterdir()) and not (directory / RESULTS).is_file():
-        raise StorageError(
-            f"{directory} holds files that are not of a run of `edgekiln ci`",
-            "empty it, or choose another directory by --out",
-        )
+    with whole_directory.replaced(directory, RESULTS, "edgekiln ci") as fresh:
+        yield fresh
 
 
 def write_sums(directory: Path) -> None:
@@ -70,31 +27,3 @@ def write_sums(directory: Path) -> None:
     paths = sorted(path for path in directory.iterdir() if path.is_file())
     lines = [f"{sha256_of(path)}  {path.name}\n" for path in paths]
     (directory / SUMS).write_text("".join(lines), encoding="utf-8")
-
-
-def _swap(partial: Path, directory: Path) -> None:
-    """Exchange the two in one step where kernel and file system can; else by two renames."""
-    if not directory.exists():
-        partial.rename(directory)
-        return
-    if not _exchange(partial, directory):
-        # Between the two renames there is no directory: a reader may see that, a half one never.
-        aside = directory.with_name(f".{directory.name}.old")
-        shutil.rmtree(aside, ignore_errors=True)
-        directory.rename(aside)
-        partial.rename(directory)
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "renameat2"):
-        return False
-    arguments = (_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
-    if libc.renameat2(*arguments) == 0:
-        return True
-    code = ctypes.get_errno()
-    # Kernels before 3.15, and file systems that cannot exchange.
-    if code in (errno.ENOSYS, errno.EINVAL):
-        return False
-    raise OSError(code, os.strerror(code), str(second))

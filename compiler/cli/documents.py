@@ -15,6 +15,8 @@ from edgekiln.compiler.evaluation.layerwise import Gap
 from edgekiln.compiler.evaluation.parity import Link
 from edgekiln.compiler.pipeline.gc import Entry, Swept
 from edgekiln.compiler.quantization.ladder_record import SensitivityReport
+from edgekiln.compiler.search.pick import PickedPoint
+from edgekiln.compiler.search.result import FrontResult
 from edgekiln.compiler.stages.prune_sensitivity import PruneSensitivity
 from edgekiln.compiler.sweep.result import SweepResult
 from edgekiln.models.zoo.entries import ZooEntry
@@ -151,7 +153,9 @@ DOCUMENTS: Mapping[str, type] = {
     "edgekiln.doctor/1": Diagnosis,
     "edgekiln.estimate/1": Estimated,
     "edgekiln.tune/1": Tuning,
+    "edgekiln.front/1": FrontResult,
     "edgekiln.models/1": Models,
+    "edgekiln.pick/1": PickedPoint,
     "edgekiln.prune-sensitivity/1": PruneSensitivity,
     "edgekiln.run/1": Answers,
     "edgekiln.sensitivity/1": SensitivityReport,

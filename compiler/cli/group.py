@@ -14,6 +14,8 @@ COMMANDS = {
     "build": "edgekiln.compiler.cli.build:build",
     **dict.fromkeys(STAGES, "edgekiln.compiler.cli.stages:StageCommand"),
     "sweep": "edgekiln.compiler.cli.sweep:sweep",
+    "search": "edgekiln.compiler.cli.search:search",
+    "pick": "edgekiln.compiler.cli.pick:pick",
     "sensitivity": "edgekiln.compiler.cli.sensitivity:sensitivity",
     "run": "edgekiln.compiler.cli.run:run",
     "verify": "edgekiln.compiler.cli.verify:verify",

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.sweep.measures import Measure
-from edgekiln.compiler.sweep.result import SweepResult, TrialRow
+from edgekiln.compiler.sweep.recipe_text import quoted
+from edgekiln.compiler.sweep.result import SweepResult, TrialRow, failures
 from edgekiln.runtime.text import counted
 
 if TYPE_CHECKING:
@@ -32,14 +33,16 @@ def show(result: SweepResult, measures: Sequence[Measure], console: "Console") -
         table.add_row(str(row.number), *values, options, style="bold" if best else None)
     console.print(table)
     console.print(_counts(result, len(ranked)), highlight=False, soft_wrap=True)
-    for reason, numbers in _failures(result.trials).items():
+    for reason, numbers in failures(result.trials).items():
         console.print(f"failed: {numbers}: {reason}", style="dim", highlight=False, soft_wrap=True)
     if result.test:
         scores = ", ".join(f"{score.label} {score}" for score in result.test)
         line = f"trial {result.best} on the test split: {scores} (n = {result.test[0].n})"
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"wrote {result.recipe} and {result.page}", highlight=False, soft_wrap=True)
-    build = f"edgekiln build {result.model} --recipe {result.recipe} --target {result.target}"
+    build = (
+        f"edgekiln build {quoted(result.built)} --recipe {result.recipe} --target {result.target}"
+    )
     console.print(f"next: {build}", highlight=False, soft_wrap=True)
 
 
@@ -66,12 +69,3 @@ def _counts(result: SweepResult, done: int) -> str:
     if len(states) < result.asked:
         told.append(f"no other values were left of the {result.asked} asked for")
     return ", ".join(told)
-
-
-def _failures(rows: Sequence[TrialRow]) -> dict[str, str]:
-    """Reason → the numbers of the trials that failed by it."""
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        if row.state == "failed":
-            found.setdefault(row.reason, []).append(str(row.number))
-    return {reason: "trials " * (len(n) > 1) + ", ".join(n) for reason, n in found.items()}

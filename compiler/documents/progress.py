@@ -4,8 +4,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from edgekiln.compiler.pipeline.stage import Advance
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
 
 LINE_EVERY_S = 10.0  # where nobody watches, such as in a CI job's log
 
@@ -38,18 +42,11 @@ def lines(label: str) -> Iterator[Advance]:
         print(f"{label}: {took_s:.1f} s", file=sys.stderr, flush=True)
 
 
-@contextmanager
-def _bar(label: str) -> Iterator[Advance]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+def bar_columns() -> "tuple[ProgressColumn, ...]":
+    """What stands beside a bar: how much, how long, and a text."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (
+    return (
         TextColumn("{task.description:<9}"),
         BarColumn(bar_width=30),
         TextColumn("{task.completed}/{task.total}"),
@@ -58,8 +55,15 @@ def _bar(label: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
     )
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import Progress
+
     # Transient: when the block ends the bar goes, and what the command prints stands alone.
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*bar_columns(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None, text="")
 
         def advance(done: int, total: int, text: str) -> None:

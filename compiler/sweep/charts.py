@@ -28,6 +28,35 @@ class ChartAxis:
         return (self.words.index(word) + 0.5) / len(self.words)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """A trial in a chart."""
+
+    x: float
+    y: float
+    kind: str  # "best", "good", "other", or "out": beyond a limit
+    text: str  # shown when pointed at
+    trial: int | None = None  # by which a page finds the same one elsewhere
+    whiskers: str = ""  # an SVG path over the spread
+
+    @property
+    def best(self) -> bool:
+        """Whether it is drawn last, above the others."""
+        return self.kind == "best"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScatterChart:
+    """Trials by two quantities."""
+
+    name: str
+    size: tuple[int, int]
+    x: ChartAxis
+    y: ChartAxis
+    dots: tuple[Dot, ...]
+    steps: str = ""  # of an SVG polyline: the best so far
+
+
 def number_axis(
     values: Sequence[float],
     *,

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from edgekiln.models.tasks.metric import Metric
+from edgekiln.models.tasks.metric import Better, Metric
 from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.text import si
 from edgekiln.runtime.typed import did_you_mean
 
 # What has to be there before it can be measured, each after the one before.
@@ -15,6 +16,7 @@ Needs = Literal["score", "model", "program", "run", "estimate"]
 _PLAIN = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "KiB": 1024.0, "MiB": 1024.0**2}
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+_JOULES = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6, "μJ": 1e-6, "nJ": 1e-9}
 _SHARE = {"%": 0.01}
 _LIMIT = re.compile(
     r"\s*(?P<name>[^<>=]+?)\s*(?P<sign><=|>=|<|>)\s*(?P<number>[-+]?[\d.]+(?:[eE][-+]?\d+)?)"
@@ -31,6 +33,11 @@ class Measure:
     needs: Needs
 
     @property
+    def noisy(self) -> bool:
+        """Whether measuring it again gives another number."""
+        return self.needs == "run"
+
+    @property
     def maximized(self) -> bool:
         """Whether more of it is better."""
         return self.metric.better == "higher"
@@ -40,19 +47,46 @@ class Measure:
         """What a limit may be given in: unit → factor."""
         if self.metric.unit == "s":
             return _SECONDS
+        if self.metric.unit == "J" and self.needs != "score":
+            return _JOULES
         if self.metric.unit == "B":
             return _BYTES
         if self.metric.unit == "%" and self.metric.share:
             return _SHARE
         return _PLAIN if self.needs != "score" else {"": 1.0, self.metric.unit: 1.0}
 
+    def told(self, value: float) -> str:
+        """The value behind the measure's name."""
+        return f"{self.name} {self.shown(value)}"
+
     def shown(self, value: float) -> str:
         """The value for people."""
-        if self.metric.unit == "s":
-            return f"{value * 1e3:.4g} ms"
+        if self.needs == "run":
+            return si(value, self.metric.unit)
         if self.needs != "score" and self.metric.unit in ("", "B"):
             return f"{value:,.0f} {self.metric.unit}".rstrip()
         return self.metric.shown(value)
+
+
+ENERGY = "energy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveFacts:
+    """What trials are compared by."""
+
+    name: str
+    unit: str
+    better: Better
+    share: bool
+
+
+def facts_of(measure: Measure) -> ObjectiveFacts:
+    """What a document says of a measure."""
+    metric = measure.metric
+    return ObjectiveFacts(
+        name=measure.name, unit=metric.unit, better=metric.better, share=metric.share
+    )
 
 
 def _cost(name: str, needs: Needs, unit: str = "") -> Measure:
@@ -68,6 +102,7 @@ COSTS: Mapping[str, Measure] = {
         _cost("bytes", "program", "B"),  # code and weights
         _cost("arena", "program", "B"),
         _cost("latency", "run", "s"),  # the median, measured here
+        _cost(ENERGY, "run", "J"),  # of a run, with what the idle machine takes
         _cost("cycles", "estimate"),
     )
 }

@@ -2,55 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import resources
 
-from edgekiln.compiler.sweep.charts import ChartAxis, number_axis, word_axis
+from edgekiln.compiler.sweep.charts import ChartAxis, Dot, ScatterChart, number_axis, word_axis
+from edgekiln.compiler.sweep.html import template
 from edgekiln.compiler.sweep.measures import Measure
 from edgekiln.compiler.sweep.result import SweepResult, TrialRow, best_of
 
 WIDE, SMALL = (640, 240), (320, 200)  # the charts' areas, in their own units
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dot:
-    """A trial in a chart."""
-
-    x: float
-    y: float
-    kind: str  # "best", "good", or "out": beyond a limit
-    text: str  # shown when pointed at
-
-    @property
-    def best(self) -> bool:
-        """Whether it is drawn last, above the others."""
-        return self.kind == "best"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepChart:
-    """Trials over a quantity: their objective upwards."""
-
-    name: str
-    size: tuple[int, int]
-    x: ChartAxis
-    y: ChartAxis
-    dots: tuple[Dot, ...]
-    steps: str = ""  # of an SVG polyline: the best so far
-
-
 def page(result: SweepResult, measures: Sequence[Measure]) -> str:
     """The page's text. `measures`: what each trial has, the objective first."""
-    from jinja2 import Environment, StrictUndefined
-
-    # Escaped: names are the users' models'. Strict: a name that is misspelt is an error and no gap.
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = resources.files("edgekiln.compiler.sweep").joinpath("templates/sweep.html.j2")
-    template = environment.from_string(source.read_text(encoding="utf-8"))
     done = [row for row in result.trials if row.state == "done"]
-    return template.render(
+    return template("sweep.html.j2").render(
         result=result,
         measures=measures,
         objective=measures[0],
@@ -78,7 +42,7 @@ def _sorted(result: SweepResult, objective: Measure) -> list[TrialRow]:
     return sorted(result.trials, key=rank)
 
 
-def _history(result: SweepResult, done: Sequence[TrialRow], objective: Measure) -> SweepChart:
+def _history(result: SweepResult, done: Sequence[TrialRow], objective: Measure) -> ScatterChart:
     x = number_axis([row.number for row in result.trials], whole=True)
     y = number_axis([row.measures[objective.name] for row in done], shown=objective.shown)
     width, height = WIDE
@@ -93,7 +57,7 @@ def _history(result: SweepResult, done: Sequence[TrialRow], objective: Measure) 
             points.append((across, (1 - y.place(so_far)) * height))
         points.append((across, (1 - y.place(value)) * height))
         so_far = value
-    return SweepChart(
+    return ScatterChart(
         name="trial",
         size=WIDE,
         x=x,
@@ -105,7 +69,7 @@ def _history(result: SweepResult, done: Sequence[TrialRow], objective: Measure) 
 
 def _slice(
     name: str, result: SweepResult, done: Sequence[TrialRow], objective: Measure
-) -> SweepChart:
+) -> ScatterChart:
     texts = [row.options[name] for row in done]
     numbers = [_number(text) for text in texts]
     y = number_axis([row.measures[objective.name] for row in done], shown=objective.shown)
@@ -120,7 +84,7 @@ def _slice(
         _dot(result, row, objective, place, y, SMALL)
         for row, place in zip(done, places, strict=True)
     )
-    return SweepChart(name=name, size=SMALL, x=x, y=y, dots=dots)
+    return ScatterChart(name=name, size=SMALL, x=x, y=y, dots=dots)
 
 
 def _dot(

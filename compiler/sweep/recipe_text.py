@@ -1,6 +1,7 @@
 """A recipe as TOML, which reads as the same recipe."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import fields
 
@@ -48,3 +49,8 @@ def toml_value(value: object) -> str:
             items = (f"{toml_value(str(key))} = {toml_value(item)}" for key, item in value.items())
             return "{" + ", ".join(items) + "}"
     raise TypeError(f"{type(value).__name__} has no form in TOML")
+
+
+def quoted(model: str) -> str:
+    """A model as a shell takes it: what stands behind "?" is no pattern of files."""
+    return shlex.quote(model)

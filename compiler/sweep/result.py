@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgekiln.compiler.packaging.report import Score
+from edgekiln.compiler.sweep.measures import ObjectiveFacts
 from edgekiln.models.tasks.metric import Better
 
 SCHEMA = "edgekiln.sweep/1"
@@ -26,16 +27,6 @@ class TrialRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectiveFacts:
-    """What trials are compared by."""
-
-    name: str
-    unit: str
-    better: Better
-    share: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class SweepResult:
     """A study, and its best recipe."""
 
@@ -51,6 +42,7 @@ class SweepResult:
     asked: int  # trials
     trials: tuple[TrialRow, ...]
     best: int | None  # its number; null: none is within the limits
+    built: str  # the model of the best one, with its arguments; "" without a best one
     test: tuple[Score, ...]  # of the best one, on the test split, which is read for it alone
     importances: Mapping[str, float]  # parameter → share of what it explains
     recipe: str  # path; "" without a best one
@@ -66,3 +58,12 @@ def best_of(rows: Sequence[TrialRow], objective: str, better: Better) -> TrialRo
     done = [row for row in rows if row.holds]
     sign = -1.0 if better == "higher" else 1.0
     return min(done, key=lambda row: (sign * row.measures[objective], row.number), default=None)
+
+
+def failures(rows: Sequence[TrialRow]) -> dict[str, str]:
+    """Reason → the numbers of the trials that failed by it."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.state == "failed":
+            found.setdefault(row.reason, []).append(str(row.number))
+    return {reason: "trials " * (len(n) > 1) + ", ".join(n) for reason, n in found.items()}

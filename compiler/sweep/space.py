@@ -65,22 +65,30 @@ class Parameter:
 Space = tuple[Parameter, ...]
 
 
+def options_of(stages: Collection[str], chain: Chain) -> Mapping[str, tuple[Option, ...]]:
+    """What a stage can be told, of each of `stages`."""
+    return {name: stage_options(chain.stage(name)) for name in stages}
+
+
 def declared_space(
-    table: Mapping[str, object], lines: Collection[str], stages: Collection[str], chain: Chain
+    table: Mapping[str, object],
+    lines: Collection[str],
+    known: Mapping[str, tuple[Option, ...]],
+    chain: Chain,
 ) -> Space:
     """What the `[sweep]` of a recipe and `--param` on the command line say, which goes before it.
 
     Args:
         table: option → range, as TOML has it: "distill.alpha", or "alpha" in a table "distill".
         lines: "distill.alpha=0..1", each a `--param`.
-        stages: those that run.
+        known: the options of the stages that run, and of what a build begins with.
 
     Raises:
         ConfigError: no such option, or its range is wrong.
     """
     found: dict[str, Parameter] = {}
     for name, given in _flat(table).items():
-        stage, option = _option(name, stages, chain, f"[sweep] {name}")
+        stage, option = _option(name, known, chain, f"[sweep] {name}")
         span = parse_range(given, option.hint, f"[sweep] {name}")
         parameter = Parameter(stage=stage, option=option, range=span)
         found[parameter.name] = parameter
@@ -91,7 +99,7 @@ def declared_space(
             raise ConfigError(
                 f"--param {line}: it has no range", f"write OPTION=RANGE, and for the range {FORM}"
             )
-        stage, option = _option(name.strip(), stages, chain, f"--param {name}")
+        stage, option = _option(name.strip(), known, chain, f"--param {name}")
         span = read_range(text, option.hint, f"--param {name}")
         parameter = Parameter(stage=stage, option=option, range=span)
         if parameter.name in said:
@@ -127,7 +135,8 @@ def _usual_range(usual: Range | Literal["choices"], option: Option, own: object)
 
 
 def check_space(space: Space, recipe: Recipe, chain: Chain) -> None:
-    """Let each stage look at the ends of its ranges and at its choices.
+    """Let each stage look at the ends of its ranges and at its choices. What a build begins with is
+    looked at elsewhere.
 
     Raises:
         ConfigError: there is nothing to try, or a stage refuses a value.
@@ -137,9 +146,10 @@ def check_space(space: Space, recipe: Recipe, chain: Chain) -> None:
             "nothing to try: the build has no stage with a range of its own",
             "declare one in [sweep], or by --param quantize.samples=64..512",
         )
+    own = tuple(each for each in space if each.stage in chain.stages)
     # A value may need another parameter's, such as a way of distilling a teacher.
-    whole = with_values(recipe, space, {each.name: each.range.probes[0] for each in space})
-    for parameter in space:
+    whole = with_values(recipe, own, {each.name: each.range.probes[0] for each in own})
+    for parameter in own:
         for value in parameter.range.probes:
             error = _refusal(parameter, value, recipe, chain)
             if error and _refusal(parameter, value, whole, chain):
@@ -159,7 +169,7 @@ def _refusal(
 
 
 def with_values(recipe: Recipe, space: Space, values: Mapping[str, object]) -> Recipe:
-    """The recipe of a trial. `values`: by the parameters' names."""
+    """The recipe of a trial. `values`: by the parameters' names; `space`: those of stages."""
     options = {stage: dict(section) for stage, section in recipe.options.items()}
     for parameter in space:
         section = options.setdefault(parameter.stage, {})
@@ -178,17 +188,20 @@ def _flat(table: Mapping[str, object]) -> dict[str, object]:
     return found
 
 
-def _option(name: str, stages: Collection[str], chain: Chain, where: str) -> tuple[str, Option]:
+def _option(
+    name: str, known: Mapping[str, tuple[Option, ...]], chain: Chain, where: str
+) -> tuple[str, Option]:
     stage, _, key = name.partition(".")
-    if stage not in stages:
-        known = [f"{each}.{option.key}" for each in stages for option in _options(each, chain)]
+    if stage not in known:
+        names = [f"{each}.{option.key}" for each in known for option in known[each]]
         if stage in chain.stages:
-            hint = f"stages of this build are {', '.join(stages)}"
+            own = (each for each in known if each in chain.stages)
+            hint = f"stages of this build are {', '.join(own)}"
             raise ConfigError(f"{where}: this build has no stage {stage}", hint)
         raise ConfigError(
-            f"{where}: no such option", did_you_mean(name, known, "name STAGE.OPTION")
+            f"{where}: no such option", did_you_mean(name, names, "name STAGE.OPTION")
         )
-    options = {option.key: option for option in _options(stage, chain)}
+    options = {option.key: option for option in known[stage]}
     if key not in options:
         hint = did_you_mean(key, options, what=f"{stage} has")
         raise ConfigError(f"{where}: {stage} has no option {key!r}", hint)
@@ -198,7 +211,3 @@ def _option(name: str, stages: Collection[str], chain: Chain, where: str) -> tup
             f"fix it by --{key}, and sweep again for a second one",
         )
     return stage, options[key]
-
-
-def _options(stage: str, chain: Chain) -> tuple[Option, ...]:
-    return stage_options(chain.stage(stage))

@@ -8,19 +8,22 @@ import contextlib
 import copy
 import hashlib
 import random
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.pipeline import locks
 from edgekiln.compiler.pipeline.store import Store
+from edgekiln.compiler.sweep import trial_attributes as on_trial
 from edgekiln.compiler.sweep.lease import WORKER, is_lost, worker_of
-from edgekiln.compiler.sweep.plan import SweepPlan, another_search, no_study
+from edgekiln.compiler.sweep.other_study import another_search, no_study
+from edgekiln.compiler.sweep.plan import Candidate, SweepPlan
 from edgekiln.compiler.sweep.proposals import own_values, suggested, texts_of, untried
-from edgekiln.compiler.sweep.result import TrialRow, TrialState
+from edgekiln.compiler.sweep.result import TrialRow
+from edgekiln.compiler.sweep.sampler import FEW_TRIALS, sampler
 from edgekiln.compiler.sweep.storage import (
     close,
     file_of,
@@ -30,6 +33,7 @@ from edgekiln.compiler.sweep.storage import (
     shown,
     talking,
 )
+from edgekiln.compiler.sweep.time_spent import is_over, spent_s
 from edgekiln.compiler.sweep.trial import Judged
 
 if TYPE_CHECKING:
@@ -37,14 +41,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _IDENTITY = "edgekiln"  # attribute of the study: what its workers have in common
-_VOID, _VALUES = "void", "values"  # attributes of trials
-_MEASURES, _FAILED, _REASON, _WALL = "measures", "failed", "reason", "wall_s"
-_STATES: Mapping[str, TrialState] = {"COMPLETE": "done", "PRUNED": "stopped"}
 _PROPOSALS = 8  # before those that were not tried are counted through
-_RANDOM_FIRST = 10  # trials before the sampler learns from them; a third of few
 _STAGE_STEPS = 1_000_000  # epochs of a stage are counted from its own multiple of this
 _WARMUP_EPOCHS = 1  # which say little
-_MEDIAN_OF = 4  # trials that came so far, at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,7 @@ class Claim:
 
     number: int
     values: Mapping[str, object]  # by the parameters' names
-    recipe: Recipe
+    candidate: Candidate
     trial: "Trial"
 
 
@@ -106,7 +105,8 @@ class SharedStudy:
         Args:
             value: higher is better, on the validation split.
         """
-        if self.plan.objective.needs != "score":
+        # Of several objectives: what is worse in one may be better in another.
+        if self.plan.objective.needs != "score" or len(self.plan.objectives) > 1:
             return False
         first = self.plan.stages.index(stage) * _STAGE_STEPS
         with self._talking():
@@ -119,25 +119,28 @@ class SharedStudy:
                 step: seen for step, seen in own.intermediate_values.items() if step > first
             }
             pruner = self._optuna.pruners.MedianPruner(
-                n_startup_trials=_MEDIAN_OF, n_min_trials=_MEDIAN_OF
+                n_startup_trials=FEW_TRIALS, n_min_trials=FEW_TRIALS
             )
             return bool(pruner.prune(self._study, own))
 
     def succeed(self, claim: Claim, judged: Judged, wall_s: float) -> None:
         """Record what a trial was worth."""
         with self._talking():
-            claim.trial.set_user_attr(_MEASURES, dict(judged.values))
-            claim.trial.set_user_attr(_WALL, wall_s)
+            claim.trial.set_user_attr(on_trial.MEASURES, dict(judged.values))
+            claim.trial.set_user_attr(on_trial.WALL, wall_s)
             for limit in self.plan.limits:
                 value = judged.values[limit.measure.name]
                 claim.trial.set_constraint(str(limit), limit.excess(value))
-            self._study.tell(claim.number, judged.values[self.plan.objective.name])
+            values = [judged.values[each.name] for each in self.plan.objectives]
+            self._study.tell(claim.number, values)
 
     def abandon(self, claim: Claim, wall_s: float) -> None:
         """Record that a trial was hopeless."""
         with self._talking():
-            claim.trial.set_user_attr(_WALL, wall_s)
-            claim.trial.set_user_attr(_REASON, "worse than half of the trials that came so far")
+            claim.trial.set_user_attr(on_trial.WALL, wall_s)
+            claim.trial.set_user_attr(
+                on_trial.REASON, "worse than half of the trials that came so far"
+            )
             self._study.tell(claim.number, state=self._state("PRUNED"))
 
     def fail(self, claim: Claim, reason: str, wall_s: float) -> None:
@@ -145,9 +148,9 @@ class SharedStudy:
         learns to keep away: of Optuna's own failed trials it learns nothing.
         """
         with self._talking():
-            claim.trial.set_user_attr(_WALL, wall_s)
-            claim.trial.set_user_attr(_REASON, reason)
-            claim.trial.set_user_attr(_FAILED, True)
+            claim.trial.set_user_attr(on_trial.WALL, wall_s)
+            claim.trial.set_user_attr(on_trial.REASON, reason)
+            claim.trial.set_user_attr(on_trial.FAILED, True)
             self._study.tell(claim.number, state=self._state("PRUNED"))
 
     def put_back(self, claim: Claim) -> None:
@@ -162,24 +165,37 @@ class SharedStudy:
     def rows(self) -> tuple[TrialRow, ...]:
         """The trials that count, in their order."""
         with self._talking():
-            return tuple(self._row(each) for each in self._counted(self._trials()))
+            return tuple(
+                on_trial.row_of(each, self.plan.limits) for each in self._counted(self._trials())
+            )
 
     def values_of(self, number: int) -> Mapping[str, object]:
         """What a trial tried, by the parameters' names."""
         tried = self._trials()[number].params
         return {each.name: each.range.value_of(tried[each.name]) for each in self.plan.space}
 
-    def importances(self) -> Mapping[str, float]:
+    def importances(self, place: int = 0) -> Mapping[str, float]:
         """How much of the differences between good and other trials each parameter explains; {}
         where too few are done to say.
+
+        Args:
+            place: of the objective that makes them good, among the plan's.
         """
+        # What is explained is how low a number is.
+        sign = -1.0 if self.plan.objectives[place].maximized else 1.0
         with self._talking():
             done = [t for t in self._trials() if t.state == self._state("COMPLETE")]
-            if len(done) < _MEDIAN_OF or len({t.value for t in done}) < 2:
+            if len(done) < FEW_TRIALS or len({t.values[place] for t in done}) < 2:
                 return {}
             evaluator = self._optuna.importance.PedAnovaImportanceEvaluator()
-            found = self._optuna.importance.get_param_importances(self._study, evaluator=evaluator)
+            found = self._optuna.importance.get_param_importances(
+                self._study, evaluator=evaluator, target=lambda t: sign * t.values[place]
+            )
         return {str(name): float(share) for name, share in found.items()}
+
+    def spent_s(self) -> float:
+        """How long somebody has worked on the study."""
+        return spent_s(self._counted(self._trials()), time.time())
 
     def _open(self) -> "Study":
         asked, name = self.plan.request, self.plan.request.study
@@ -189,13 +205,13 @@ class SharedStudy:
         study: Study = self._optuna.create_study(
             study_name=name,
             storage=self._storage,
-            direction="maximize" if self.plan.objective.maximized else "minimize",
+            directions=["maximize" if x.maximized else "minimize" for x in self.plan.objectives],
             load_if_exists=True,
         )
         identity = self.plan.identity()
         if name not in there:
             study.set_user_attr(_IDENTITY, dict(identity))
-            study.enqueue_trial(own_values(self.plan.space, self.plan.request.recipe))
+            study.enqueue_trial(own_values(self.plan.space, asked.recipe))
         elif (known := study.user_attrs.get(_IDENTITY)) != identity:
             raise another_search(name, shown(asked.storage), identity, known or {})
         return study
@@ -205,9 +221,12 @@ class SharedStudy:
         waiting = self._state("WAITING")
         trials = [each for each in self._trials() if each.state != waiting]
         counted = self._counted(trials)
-        if len(counted) >= self.plan.request.trials:
+        asked = self.plan.request
+        if asked.trials is not None and len(counted) >= asked.trials:
             return None
-        tried = [each.user_attrs.get(_VALUES) for each in counted]
+        if asked.budget_s is not None and is_over(counted, asked.budget_s, time.time()):
+            return None
+        tried = [each.user_attrs.get(on_trial.VALUES) for each in counted]
         for attempt in range(_PROPOSALS):
             claim = self._propose(len(trials) + attempt)
             if claim is not None and texts_of(claim.values) not in tried:
@@ -225,20 +244,15 @@ class SharedStudy:
 
     def _propose(self, count: int) -> Claim:
         """Ask for a trial. Its seed is that of the recipe and the number of trials before."""
-        from edgekiln.compiler.training.reproducible import derived_seed
-
         with self._talking():
-            self._study.sampler = self._optuna.samplers.TPESampler(
-                seed=derived_seed(self.plan.request.recipe.seed, count),
-                n_startup_trials=min(_RANDOM_FIRST, max(_MEDIAN_OF, self.plan.request.trials // 3)),
-            )
+            self._study.sampler = sampler(self.plan.request, count)
             trial = self._study.ask()
             values = {each.name: suggested(trial, each) for each in self.plan.space}
-        recipe = self.plan.recipe_with(values)
-        return Claim(number=trial.number, values=values, recipe=recipe, trial=trial)
+        candidate = self.plan.candidate(values)
+        return Claim(number=trial.number, values=values, candidate=candidate, trial=trial)
 
     def _begun(self, claim: Claim) -> Claim:
-        claim.trial.set_user_attr(_VALUES, texts_of(claim.values))
+        claim.trial.set_user_attr(on_trial.VALUES, texts_of(claim.values))
         return claim
 
     def _trials(self) -> "list[FrozenTrial]":
@@ -247,7 +261,7 @@ class SharedStudy:
 
     def _counted(self, trials: "Sequence[FrozenTrial]") -> "list[FrozenTrial]":
         waiting = self._state("WAITING")
-        return [t for t in trials if t.state != waiting and _VOID not in t.user_attrs]
+        return [t for t in trials if t.state != waiting and on_trial.VOID not in t.user_attrs]
 
     def _put_back_lost(self) -> None:
         running = self._state("RUNNING")
@@ -262,26 +276,12 @@ class SharedStudy:
 
     def _void(self, number: int, why: str) -> None:
         with self._talking():
-            self._storage.set_trial_user_attr(self._id_of(number), _VOID, why)
+            self._storage.set_trial_user_attr(self._id_of(number), on_trial.VOID, why)
             self._study.tell(number, state=self._state("FAIL"))
 
     def _id_of(self, number: int) -> int:
         study_id = self._storage.get_study_id_from_name(self.plan.request.study)
         return int(self._storage.get_trial_id_from_study_id_trial_number(study_id, number))
-
-    def _row(self, trial: "FrozenTrial") -> TrialRow:
-        measures = trial.user_attrs.get(_MEASURES, {})
-        failed = _FAILED in trial.user_attrs or trial.state == self._state("FAIL")
-        holds = all(x.holds(measures[x.measure.name]) for x in self.plan.limits if measures)
-        return TrialRow(
-            number=trial.number,
-            state="failed" if failed else _STATES.get(trial.state.name, "running"),
-            holds=holds and bool(measures),
-            measures={str(name): float(value) for name, value in measures.items()},
-            options={str(n): str(text) for n, text in trial.user_attrs.get(_VALUES, {}).items()},
-            reason=str(trial.user_attrs.get(_REASON, "")),
-            wall_s=round(float(trial.user_attrs.get(_WALL, 0.0)), 1),
-        )
 
     def _lock_of(self, number: int) -> Path:
         return self.store.locks / f"sweep-{self._digest}-{number}"

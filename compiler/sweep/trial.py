@@ -5,20 +5,20 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from edgekiln.compiler.build import driver, scoring
-from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.evaluation.report import Evaluation
 from edgekiln.compiler.packaging.report import Score
 from edgekiln.compiler.pipeline import locks
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.stage import Advance, OnEpoch
 from edgekiln.compiler.pipeline.store import Store
-from edgekiln.compiler.sweep.plan import SweepPlan
+from edgekiln.compiler.sweep.measures import ENERGY
+from edgekiln.compiler.sweep.needs import power_of, trial_seconds
+from edgekiln.compiler.sweep.plan import Candidate, SweepPlan
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import MeasurementError
-
-_TRIAL_S = 0.3  # of each of the trials of a latency
 
 Tell = Callable[[str], None]  # a short text: what a trial is doing
 
@@ -33,7 +33,7 @@ class Judged:
 
 def run_trial(
     plan: SweepPlan,
-    recipe: Recipe,
+    candidate: Candidate,
     store: Store,
     watch: Callable[[str], OnEpoch],
     tell: Tell,
@@ -44,7 +44,7 @@ def run_trial(
         EdgeKilnError: from the stages.
         MeasurementError: a measure is no finite number.
     """
-    request = replace(plan.build_request(recipe), watch=watch)
+    request = replace(plan.build_request(candidate), watch=watch)
     build = driver.Build(request, store, _progress(tell), plan.chain)
     artifact = build.start()
     metrics: dict[str, float] = {}
@@ -59,13 +59,15 @@ def run_trial(
     return Judged(values=values, sha256=artifact.sha256)
 
 
-def held_out_scores(plan: SweepPlan, recipe: Recipe, store: Store, tell: Tell) -> tuple[Score, ...]:
-    """How good the model of a recipe is on the test split, which nothing was chosen by."""
-    build = driver.Build(plan.build_request(recipe), store, _progress(tell), plan.chain)
+def held_out_scores(
+    plan: SweepPlan, candidate: Candidate, store: Store, tell: Tell
+) -> tuple[Score, ...]:
+    """How good a candidate's model is on the test split, which nothing was chosen by."""
+    build = driver.Build(plan.build_request(candidate), store, _progress(tell), plan.chain)
     artifact = build.start()
     for name in build.shared_stages(artifact):
         artifact = build.run_stage(name, artifact, None)
-    return scoring.scores_of(_evaluation(plan, build, artifact, "test"))
+    return scoring.scores_of(evaluation(build, artifact, "test"))
 
 
 def _measured(
@@ -78,7 +80,7 @@ def _measured(
     needs = {each.needs for each in plan.measures}
     found: dict[str, float] = {}
     if "score" in needs:
-        report = _evaluation(plan, build, model, "val")
+        report = evaluation(build, model, "val")
         found |= {each.label: each.value for each in report.measured}
     if "model" in needs:
         costs = plan.chain.costs(model, build.allow)
@@ -90,7 +92,7 @@ def _measured(
         found["bytes"] = float(sizes.get("code_bytes", 0) + sizes.get("weights_bytes", 0))
         found["arena"] = float(sizes.get("arena_bytes", 0))
         if "run" in needs:
-            found["latency"] = _latency_s(lib, build.store)
+            found |= _run_costs(plan, lib, build.store)
         if "estimate" in needs:
             from edgekiln.compiler.estimate.program import program
 
@@ -103,21 +105,39 @@ def _measured(
     return {each.name: found[each.name] for each in plan.measures}
 
 
-def _evaluation(plan: SweepPlan, build: driver.Build, model: Artifact, split: str) -> Evaluation:
+def evaluation(build: driver.Build, model: Artifact, split: Literal["val", "test"]) -> Evaluation:
+    """How good a model of a build is on the samples of a split."""
     recipe = build.request.recipe
-    fitting = {"data": plan.data, "seed": recipe.seed, "split": split}
-    stage = recipe.stage(plan.chain.stage("evaluate"), fitting, {})
+    fitting = {"data": build.data, "seed": recipe.seed, "split": split}
+    stage = recipe.stage(build.chain.stage("evaluate"), fitting, {})
     with build.progress("evaluate") as advance:
         report = build.store.run(stage, model, None, advance, allow=build.allow)
     return codec.decode(Evaluation, json.loads(report.path.read_text(encoding="utf-8")))
 
 
-def _latency_s(lib: Artifact, store: Store) -> float:
-    """The median time of a run here. One worker measures at a time; the others go on training."""
+def _run_costs(plan: SweepPlan, lib: Artifact, store: Store) -> Mapping[str, float]:
+    """The median time of a run, and its joules where they count. One worker measures at a time; the
+    others go on training.
+    """
+    from edgekiln.compiler.devices.named import open_device
     from edgekiln.runtime.bench import bench
 
+    device = plan.request.device
     with locks.exclusive(store.locks / "sweep-latency", lambda _who: None):
-        return bench(lib.path, min_seconds=_TRIAL_S).median_s
+        found = bench(
+            lib.path,
+            min_seconds=trial_seconds(plan.measures),
+            power=power_of(plan.measures),
+            device=open_device(device, lib.path) if device else None,
+        )
+    costs = {"latency": found.median_s}
+    if found.energy is not None:
+        costs[ENERGY] = found.energy.gross_j
+    elif power_of(plan.measures) != "none":
+        raise MeasurementError(
+            f"energy: {found.energy_unavailable}", "leave energy out of --objectives"
+        )
+    return costs
 
 
 def _progress(tell: Tell) -> driver.Progress:

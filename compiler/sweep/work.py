@@ -84,7 +84,11 @@ def _run(plan: SweepPlan, store: Store, study: SharedStudy, claim: Claim, tell: 
 
     try:
         judged = run_trial(
-            plan, claim.recipe, store, _watch(study, claim), lambda text: tell(f"{label}: {text}")
+            plan,
+            claim.candidate,
+            store,
+            _watch(study, claim),
+            lambda text: tell(f"{label}: {text}"),
         )
     except HopelessError:
         study.abandon(claim, passed_s())

@@ -31,9 +31,12 @@ NETS = """
 from torch import nn
 
 
-def tiny(classes: int = 10) -> nn.Module:
+def tiny(classes: int = 10, width: int = 8) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 8, 5, stride=4, padding=2), nn.ReLU(), nn.Flatten(), nn.Linear(512, classes)
+        nn.Conv2d(3, width, 5, stride=4, padding=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * width, classes),
     )
 """
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler.ci import publish
 from edgekiln.compiler.ci.publish import replaced, write_sums
-from edgekiln.compiler.pipeline import locks
+from edgekiln.compiler.pipeline import locks, whole_directory
 from edgekiln.runtime.errors import ConfigError, StorageError
 
 
@@ -21,11 +20,11 @@ def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-@pytest.mark.parametrize("exchange", [publish._exchange, lambda *_: False])
+@pytest.mark.parametrize("exchange", [whole_directory._exchange, lambda *_: False])
 def test_the_new_takes_the_place_of_the_old_and_leaves_nothing_beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: Callable[[Path, Path], bool]
 ) -> None:
-    monkeypatch.setattr(publish, "_exchange", exchange)
+    monkeypatch.setattr(whole_directory, "_exchange", exchange)
     put(tmp_path / "dist", "one")
     put(tmp_path / "dist", "two")
     assert names(tmp_path / "dist") == ["results.json", "two"]

@@ -35,6 +35,7 @@ OF_NO_STAGE = {
     "edgekiln.compiler.ci/templates",
     "edgekiln.compiler.documents/schemas",
     "edgekiln.compiler.estimate/c",
+    "edgekiln.compiler.search/templates",
     "edgekiln.compiler.sweep/templates",
     "edgekiln.runtime/schemas",
 }

@@ -13,11 +13,18 @@ from edgekiln.compiler.sweep.measures import COSTS, Measure, MeasureLimit, parse
 from edgekiln.compiler.sweep.ranges import FloatRange
 from edgekiln.compiler.sweep.recipe_text import recipe_text, toml_value
 from edgekiln.compiler.sweep.source import recipe_and_model
-from edgekiln.compiler.sweep.space import check_space, declared_space, default_space, with_values
+from edgekiln.compiler.sweep.space import (
+    check_space,
+    declared_space,
+    default_space,
+    options_of,
+    with_values,
+)
 from edgekiln.models.tasks.metric import ACCURACY, Metric
 from edgekiln.runtime.errors import ConfigError
 
 STAGES = ("distill", "prune", "export", "quantize")
+KNOWN_OPTIONS = options_of(STAGES, CHAIN)
 KNOWN = {
     "accuracy": Measure(name="accuracy", metric=ACCURACY, needs="score"),
     "RMSE": Measure(
@@ -53,7 +60,7 @@ def test_a_recipes_own_rate_is_the_middle_of_what_is_tried() -> None:
 
 def test_the_command_line_goes_before_the_recipe() -> None:
     table = {"distill.alpha": [0.1, 0.2], "quantize": {"samples": [64, 128]}}
-    space = declared_space(table, ("distill.alpha=0..1",), STAGES, CHAIN)
+    space = declared_space(table, ("distill.alpha=0..1",), KNOWN_OPTIONS, CHAIN)
     assert {each.name: str(each.range) for each in space} == {
         "distill.alpha": "0..1",
         "quantize.samples": "64, 128",
@@ -72,22 +79,22 @@ def test_the_command_line_goes_before_the_recipe() -> None:
 )
 def test_an_option_that_cannot_be_tried_is_refused(line: str, message: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=f"^--param distil.*{message}|compile") as caught:
-        declared_space({}, (line,), STAGES, CHAIN)
+        declared_space({}, (line,), KNOWN_OPTIONS, CHAIN)
     assert message in caught.value.message
     assert hint in caught.value.hint
 
 
 def test_a_stage_refuses_a_range_that_leads_beyond_what_it_takes() -> None:
-    space = declared_space({}, ("distill.alpha=0.5..3",), STAGES, CHAIN)
+    space = declared_space({}, ("distill.alpha=0.5..3",), KNOWN_OPTIONS, CHAIN)
     with pytest.raises(ConfigError, match=r"^distill\.alpha: distill: alpha = 3\.0$"):
         check_space(space, Recipe(), CHAIN)
 
 
 def test_an_option_may_need_another_one_that_is_tried() -> None:
     lines = ("distill.distillation=logits,dist", "distill.teacher=resnet20,resnet56")
-    check_space(declared_space({}, lines, STAGES, CHAIN), Recipe(), CHAIN)
+    check_space(declared_space({}, lines, KNOWN_OPTIONS, CHAIN), Recipe(), CHAIN)
     with pytest.raises(ConfigError, match=r"^distill\.distillation: .*= dist$"):
-        check_space(declared_space({}, lines[:1], STAGES, CHAIN), Recipe(), CHAIN)
+        check_space(declared_space({}, lines[:1], KNOWN_OPTIONS, CHAIN), Recipe(), CHAIN)
 
 
 def test_nothing_to_try_is_an_error() -> None:
@@ -166,7 +173,7 @@ def test_any_value_is_read_as_it_was_written(value: object) -> None:
 
 def test_a_trials_values_lie_over_the_recipe() -> None:
     base = Recipe(options={"distill": {"epochs": 5, "alpha": 0.1}})
-    space = declared_space({}, ("distill.alpha=0..1",), STAGES, CHAIN)
+    space = declared_space({}, ("distill.alpha=0..1",), KNOWN_OPTIONS, CHAIN)
     changed = with_values(base, space, {"distill.alpha": 0.3})
     assert changed.options == {"distill": {"epochs": 5, "alpha": 0.3}}
     assert base.options["distill"]["alpha"] == 0.1

@@ -13,6 +13,7 @@ from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.documents.progress import progress
 from edgekiln.compiler.pipeline.stage import silent
 from edgekiln.compiler.pipeline.store import Store
+from edgekiln.compiler.sweep.plan import Candidate
 from edgekiln.compiler.sweep.result import SweepResult
 from edgekiln.compiler.sweep.study import SharedStudy
 from edgekiln.compiler.sweep.sweep import sweep
@@ -100,7 +101,7 @@ def test_the_best_recipe_builds_the_model_that_was_judged(long: Swept) -> None:
     # A recipe of these stages; `edgekiln build --recipe` reads one of the real ones.
     table = tomllib.loads(Path(result.recipe).read_text())
     best = Recipe(data=table["data"], skip=("prune",), options={"distill": table["distill"]})
-    request = planned(home).build_request(best)
+    request = planned(home).build_request(Candidate(model=str(home / "net.pt"), recipe=best))
     built = driver.build(request, Store(home / "store"), progress, CHAIN)
     assert len(trained(home)) == runs  # all of it was found
     assert built.steps[-1].score is not None
@@ -231,7 +232,7 @@ def test_where_every_trial_fails_the_first_reason_is_told(tmp_path: Path) -> Non
 
 
 def test_a_cost_may_be_the_objective(tmp_path: Path) -> None:
-    result = swept(tmp_path, params=FEW, objective="macs", where=("accuracy>70%",))
+    result = swept(tmp_path, params=FEW, objectives=("macs",), where=("accuracy>70%",))
     assert result.best is not None
     assert result.trial(result.best).measures == {"macs": 200, "accuracy": pytest.approx(0.74)}
 
@@ -240,7 +241,7 @@ def test_a_cost_may_be_the_objective(tmp_path: Path) -> None:
     ("changes", "what"),
     [
         ({"params": ("distill.rate=0.1,0.2",)}, "another space: distill.rate"),
-        ({"objective": "macs"}, "another objective: accuracy"),
+        ({"objectives": ("macs",)}, "another objective: accuracy"),
         ({"where": ("macs<500",)}, "another limits: none"),
     ],
 )

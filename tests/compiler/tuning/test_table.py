@@ -146,6 +146,7 @@ def test_whatever_was_measured_on_a_chip_is_taken_by_those_that_borrow_its_file(
     known = Choices()
     known.tuned("y", conv(), ours)
     (key,) = known.layers
+    assert conv().tiles(theirs)
     for tile in conv().tiles(theirs):
         row = replace(ROW, target=base, signature=key, tile=tile)
         taken = Choices.of([row], profile.load(name)).tuned("y", conv(), ours).tile

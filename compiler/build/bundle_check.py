@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.devices.named import identity, open_device
 from edgekiln.compiler.environment import doctor
 from edgekiln.compiler.pipeline.artifact import Artifact
@@ -18,26 +17,33 @@ from edgekiln.runtime.device.admission import require_signature
 from edgekiln.runtime.device.device import LOCAL
 from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.runtime.errors import BundleError, MissingToolError
+from edgekiln.targets.profile import TargetProfile
 
 
-def check(bundle: Artifact, job: Job, store: Store) -> BundleCheck:
+def check_bundle(
+    bundle: Artifact, target: TargetProfile, store: Store, *, device: str, data: str, seed: int
+) -> BundleCheck:
     """Check a bundle, or find what was found of the same bytes before.
+
+    Args:
+        device: where it runs, a name or an address; "": here, or else on an emulator.
+        data: whose samples are compared with ONNX Runtime, layer by layer.
 
     Raises:
         MismatchError: the program does not compute what it should.
         BundleError: the device demands a signature.
         DeviceError: the device is busy, or cannot be reached.
     """
-    reason = "" if job.device else doctor.foreign(job.target)
-    device = job.device or (QEMU if reason else LOCAL)
-    if job.device:  # also where the result is remembered and nothing will run
+    reason = "" if device else doctor.foreign(target)
+    where = device or (QEMU if reason else LOCAL)
+    if device:  # also where the result is remembered and nothing will run
         require_signature(open_device(device), ProgramFile.open(bundle.path))
     stage = CheckBundle(
-        device=device,
+        device=where,
         # In the key: on another CPU, or by another emulator, it is checked anew.
-        executor=_executor(device, bundle.path, EMULATORS.get(job.target.machine, "")),
-        data=job.recipe.data or job.recipe.calibrate,
-        seed=job.recipe.seed,
+        executor=_executor(where, bundle.path, EMULATORS.get(target.machine, "")),
+        data=data,
+        seed=seed,
     )
     try:
         made = store.run(stage, bundle)

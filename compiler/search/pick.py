@@ -1,0 +1,105 @@
+"""One point of a front, as limits want it. Only what is stored counts: it answers at once."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekiln.compiler.search.result import FRONT, SCHEMA, FrontPoint, FrontResult
+from edgekiln.compiler.sweep.measures import Measure, MeasureLimit, named_measure, parse_limit
+from edgekiln.runtime import codec
+from edgekiln.runtime.errors import GateError, InputError
+
+PICK_SCHEMA = "edgekiln.pick/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PickedPoint:
+    """The best point of a front within limits, and where its files lie."""
+
+    front: str  # path of the document
+    limits: tuple[str, ...]
+    by: str  # the objective it is the best by
+    bundle: str  # path
+    recipe: str  # path
+    doubts: tuple[str, ...]  # limits that lie within a spread
+    point: FrontPoint
+
+
+def read_front(path: Path) -> tuple[FrontResult, Path]:
+    """A front, and the directory that its paths begin in. `path`: the document or that directory.
+
+    Raises:
+        InputError: it cannot be read, or is something else.
+    """
+    place = path / FRONT if path.is_dir() else path
+    try:
+        data = json.loads(place.read_bytes())
+        schema = data.pop("schema", None) if isinstance(data, dict) else None
+        if schema != SCHEMA:
+            raise InputError(f"{place} is no front", f"give a {FRONT} that `edgekiln search` wrote")
+        return codec.decode(FrontResult, data), place.parent
+    except FileNotFoundError:
+        raise InputError(f"no such file: {place}", "edgekiln search writes one") from None
+    except OSError as error:
+        raise InputError(f"cannot read {place}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{place}: {error}", "search again, or mend the file") from error
+
+
+def picked(result: FrontResult, home: Path, where: Sequence[str], by: str) -> PickedPoint:
+    """The best point on the front within all limits; of equal ones the one that comes first.
+
+    Args:
+        home: the directory of the document.
+        where: limits, such as "latency<5ms".
+        by: an objective; "": the first one.
+
+    Raises:
+        ConfigError: a limit of what is not known.
+        GateError: no point is within them.
+    """
+    known = {each.name: each for each in result.measures}
+    limits = [parse_limit(text, known) for text in where]
+    measure = named_measure(by, known, "--by") if by else result.measures[0]
+    within = [p for p in result.front if all(x.holds(_value(p, x.measure)) for x in limits)]
+    if not within:
+        raise _none_within(result, limits)
+    sign = -1.0 if measure.maximized else 1.0
+    point = min(within, key=lambda each: sign * _value(each, measure))
+    return PickedPoint(
+        front=str(home / FRONT),
+        limits=tuple(map(str, limits)),
+        by=measure.name,
+        bundle=str(home / point.bundle),
+        recipe=str(home / point.recipe),
+        doubts=tuple(text for limit in limits if (text := _doubt(point, limit))),
+        point=point,
+    )
+
+
+def _value(point: FrontPoint, measure: Measure) -> float:
+    return point.values[measure.name].value
+
+
+def _doubt(point: FrontPoint, limit: MeasureLimit) -> str:
+    """What to say of a limit that the point keeps to by less than its spread."""
+    measure, spread = limit.measure, point.values[limit.measure.name]
+    if limit.holds(spread.low) and limit.holds(spread.high):
+        return ""
+    low, high = measure.shown(spread.low), measure.shown(spread.high)
+    return f"{limit}: it was measured between {low} and {high}"
+
+
+def _none_within(result: FrontResult, limits: Sequence[MeasureLimit]) -> GateError:
+    nearest = min(
+        result.front,
+        key=lambda point: sum(max(0.0, x.excess(_value(point, x.measure))) for x in limits),
+    )
+    missed = [x for x in limits if not x.holds(_value(nearest, x.measure))]
+    told = ", ".join(x.measure.told(_value(nearest, x.measure)) for x in missed)
+    return GateError(
+        f"no point of the front has {' and '.join(map(str, limits))}: the nearest, trial "
+        f"{nearest.trial}, has {told}",
+        "allow more, or search on with these limits by --where",
+    )

@@ -1,0 +1,116 @@
+"""A point is picked from what is stored: the right one, at once, or a clear reason for none."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekiln.compiler.search.pick import picked, read_front
+from edgekiln.compiler.search.result import SCHEMA
+from edgekiln.runtime.documents import document
+from edgekiln.runtime.errors import ConfigError, GateError, InputError
+from tests.cli.conftest import Cli, cli
+from tests.compiler.search.fronts import front
+
+__all__ = ["cli"]
+HOME = Path("dist")
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    path = tmp_path / "front.json"
+    path.write_text(document(SCHEMA, front()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("where", "by", "trial"),
+    [
+        ((), "", 3),
+        ((), "latency", 1),
+        (("latency<30us",), "accuracy", 2),
+        (("latency<30us", "bytes<30kB"), "accuracy", 1),
+        (("accuracy>=85%",), "bytes", 2),
+    ],
+)
+def test_the_best_within_the_limits_is_picked(where: tuple[str, ...], by: str, trial: int) -> None:
+    found = picked(front(), HOME, where, by)
+    assert found.point.trial == trial
+    assert found.bundle == f"dist/trial-{trial}/resnet8-host.ekb"
+
+
+def test_what_left_the_front_is_never_picked() -> None:
+    with pytest.raises(GateError):
+        picked(front(), HOME, ("bytes>40.5kB", "bytes<42kB"), "")
+
+
+def test_a_limit_within_the_spread_is_said() -> None:
+    found = picked(front(), HOME, ("latency<20.1us",), "")
+    assert found.point.trial == 2
+    assert found.doubts == ("latency < 20.1 µs: it was measured between 19.6 µs and 20.2 µs",)
+
+
+def test_where_no_point_is_within_the_limits_the_nearest_is_told() -> None:
+    expected = "no point of the front has latency < 5 µs: the nearest, trial 1, has latency 10 µs"
+    with pytest.raises(GateError, match=expected):
+        picked(front(), HOME, ("latency<5us",), "")
+
+
+@pytest.mark.parametrize(
+    ("where", "by", "message"),
+    [((), "acuracy", "--by acuracy"), (("energy<1mJ",), "", "--where energy")],
+)
+def test_what_the_front_does_not_know_is_refused_by_name(
+    where: tuple[str, ...], by: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        picked(front(), HOME, where, by)
+
+
+def test_a_stored_front_reads_as_the_same_front(stored: Path) -> None:
+    assert read_front(stored) == (front(), stored.parent)
+    assert read_front(stored.parent) == (front(), stored.parent)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "edgekiln.front/1"}', "\x00"])
+def test_what_is_no_front_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "front.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"front\.json"):
+        read_front(path)
+
+
+def test_without_a_file_the_command_that_writes_it_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file") as caught:
+        read_front(tmp_path)
+    assert "edgekiln search" in caught.value.hint
+
+
+def test_the_command_tells_a_person_and_a_program(cli: Cli, stored: Path) -> None:
+    told = cli("pick", stored, "--where", "latency<30us", "--by", "accuracy")
+    assert told.exit_code == 0, told.output
+    assert "trial 2: accuracy 90.00%, latency 20 µs, bytes 40,000 B" in told.stdout
+    assert f"bundle: {stored.parent}/trial-2/resnet8-host.ekb" in told.stdout
+    answer = json.loads(cli("pick", stored, "--by", "latency", "--json").stdout)
+    assert answer["schema"] == "edgekiln.pick/1"
+    assert answer["point"]["trial"] == 1
+    refused = cli("pick", stored, "--where", "latency<1us")
+    assert refused.exit_code == 11
+    assert "the nearest, trial 1" in refused.output
+
+
+def test_picking_waits_for_nothing_that_is_slow(stored: Path) -> None:
+    program = (
+        "import sys\n"
+        f"sys.argv = ['edgekiln', 'pick', {str(stored)!r}]\n"
+        "from edgekiln.compiler.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "heavy = {'torch', 'tvm', 'onnx', 'onnxruntime', 'sklearn', 'PIL', 'optuna', 'rich'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
