@@ -6,7 +6,6 @@ Names are left out of the hashes: a kernel that was renamed is the same kernel.
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict
@@ -15,7 +14,6 @@ import numpy as np
 
 from edgekiln.compiler.aot import planner, weights
 from edgekiln.compiler.aot.backends.table import BACKENDS
-from edgekiln.compiler.aot.codegen import compile_function
 from edgekiln.compiler.ir.memory import Code
 from edgekiln.compiler.ir.program import Arg, Const, In, Out, Program, Ref
 from edgekiln.compiler.lowering.lower import lower
@@ -92,7 +90,7 @@ class ReplayRecorder:
             {
                 "name": call.name,
                 "op": call.op,
-                **self._code(call.code, profile.tvm),
+                **self._code(call.code, profile),
                 "args": [_argument(arg) for arg in call.args],
                 "work": call.work,
                 "writes": call.writes,
@@ -121,14 +119,14 @@ class ReplayRecorder:
             record["offsets"], record["peak"] = dict(plan.offsets), plan.peak
         return record
 
-    def _code(self, code: Code, tvm_target: Mapping[str, object]) -> CodeRecord:
+    def _code(self, code: Code, profile: TargetProfile) -> CodeRecord:
         tir, function = self._tir(code)
         if not self.machine_code:
             return {"tir": tir}
-        target = _sha(json.dumps(tvm_target, sort_keys=True).encode())
+        target = _sha(json.dumps(profile.tvm, sort_keys=True).encode())
         key = f"{tir}|{target}"
         if key not in self.objects:
-            compiled = compile_function(function, _SYMBOL, tvm_target)
+            compiled = BACKENDS[profile.kind].compile_function(function, _SYMBOL, profile.tvm)
             # Layers, networks and targets share kernels: each is compiled once.
             self.objects[key] = (_sha(compiled.object), list(compiled.workspace))
         machine, workspace = self.objects[key]

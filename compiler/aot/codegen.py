@@ -76,7 +76,7 @@ def _wraps_around(func: "PrimFunc") -> bool:
 
 
 def passes() -> "list[Pass]":
-    """From TensorIR as it is written to loops over flat memory, for any kind of chip."""
+    """The way from TensorIR as it is written to loops over flat memory, for any kind of chip."""
     from tvm.s_tir import transform as s_tir
     from tvm.tirx import transform as tirx
 

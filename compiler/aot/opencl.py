@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.aot.codegen import Compiled, passes, pointers
 
 if TYPE_CHECKING:
-    from tvm.ir import Call
+    from tvm.ir import Call, TensorLoad
     from tvm.tirx import Div, PrimExpr, PrimFunc, Stmt
 
 # `__kernel void conv2d_3f9a(__global char* restrict p1_ptr, …) {`, as TVM writes it.
 _SIGNATURE = re.compile(r"__kernel void (\w+)\(([^)]*)\)")
-# How TVM writes the load of a vector of bytes whose place it cannot prove to be a whole vector's:
-# as for CUDA, where such a vector is an int, and not for OpenCL, where it is none.
-_WRONG_VECTOR = "(0x000000ff << "
 _KERNEL_LAUNCH = 2  # TVM's calling convention of functions that a device runs
 
 
@@ -54,13 +51,12 @@ def compile_function(func: "PrimFunc", symbol: str, tvm_target: Mapping[str, obj
     module = tvm.IRModule({symbol: tirx.PrimFunc(params, body, attrs=attrs)})
     module = tirx.transform.LowerIntrin()(module)
     text = tvm.get_global_func("target.build.opencl")(module, target).inspect_source()
-    assert _WRONG_VECTOR not in text, f"{symbol} loads bytes from a place of any remainder"
     return Compiled(object=_with_places(text).encode(), workspace=())
 
 
 def _spelled(body: "Stmt") -> "Stmt":
-    """The statements with the prelude's functions: in place of LLVM's, and of quotients, which
-    OpenCL does not round as IEEE 754 does.
+    """The statements with the prelude's functions: in place of LLVM's, of quotients, which OpenCL
+    does not round as IEEE 754 does, and of loads of several bytes.
     """
     from tvm import ir, tirx
     from tvm.script.ir_builder import tirx as T
@@ -89,7 +85,16 @@ def _spelled(body: "Stmt") -> "Stmt":
         number, *args = node.args
         return called(names[int(number)], str(node.ty), *args)
 
-    return structural_map(body, [(tirx.Div, division), (ir.Call, call)])
+    def loaded(load: "TensorLoad") -> "PrimExpr":
+        # Where TVM cannot prove that bytes begin at a whole vector, it writes CUDA's expression.
+        dtype, (index,) = str(load.ty), load.indices
+        if "int8x" not in dtype or not isinstance(index, tirx.Ramp):
+            return load
+        first = tirx.address_of(load.source[index.base])
+        return called("ek_load", dtype, first)
+
+    rules = [(tirx.Div, division), (ir.Call, call), (ir.TensorLoad, loaded)]
+    return structural_map(body, rules)
 
 
 def _with_places(text: str) -> str:

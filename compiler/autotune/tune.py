@@ -64,10 +64,15 @@ def tune(
 
     Raises:
         InputError: not a model that can be read.
-        UnsupportedError: it has no layer with a choice; or `device` would have to measure a
-            microcontroller.
+        UnsupportedError: it has no layer with a choice; it is for a GPU; or `device` would have to
+            measure a microcontroller.
         EdgeKilnError: the device cannot be reached, or cannot run the target's programs.
     """
+    if target.gpu:
+        raise UnsupportedError(
+            f"{target.name}: a GPU's kernels have no register tiles to choose from",
+            "build without tuning: how many pixels a thread takes follows from the layer",
+        )
     if target.kind == "microcontroller" and device and device.measures:
         raise UnsupportedError(
             f"{target.name}: {device.name} cannot measure a microcontroller's programs",

@@ -151,7 +151,7 @@ OVERREAD_BYTES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """With how many threads a GPU runs a function: `groups` of `threads` each."""
+    """How many threads of a GPU run a function: `groups` of `threads` each."""
 
     groups: int
     threads: int

@@ -20,6 +20,7 @@ from edgekiln.compiler.lowering import (
 from edgekiln.compiler.lowering.state import Lowering, spec_of
 from edgekiln.compiler.onnx_model.io import Meta
 from edgekiln.compiler.tuning.table import Choices
+from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.targets.isa.base import MicroKernel
 
 
@@ -39,6 +40,9 @@ def lower(
     Args:
         choices: of register tiles; remembers the layers that had one. None: the kernels' defaults.
         compact: whether constants must not grow for speed.
+
+    Raises:
+        UnsupportedError: an operator has no kernel for such a chip.
     """
     lowering = Lowering(
         graph=graph, mk=mk, tvm_target=tvm_target, choices=choices or Choices(), compact=compact
@@ -140,7 +144,18 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             movement.concat(low, node, op)
         case moves.Interleave() as op:
             movement.interleave(low, node, op)
+        case onnx_op.Subgraph() as op if low.mk.group:
+            raise _no_kernel(node, op)
         case onnx_op.Subgraph() as op:
             fallback.subgraph(low, node, op)
         case _:
             raise AssertionError(f"{node.name}: no kernel lowers {node.op.kind}")
+
+
+def _no_kernel(node: Node, op: onnx_op.Subgraph) -> UnsupportedError:
+    """The error of a program for a GPU: what is left to TVM has code for processors alone."""
+    names = ", ".join(sorted({onnx_op.onnx_op(each).op_type for each in op.nodes}))
+    return UnsupportedError(
+        f"{node.name}: no kernel for GPUs computes {names} ({node.reason})",
+        "replace or quantize it (docs/operators.md lists what has kernels), or build for a CPU",
+    )

@@ -7,7 +7,7 @@ own language (`runtime/c/opencl/prelude.cl`), with the dot product that the devi
 from dataclasses import dataclass
 
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Buffer, Expr, Index, reinterpret, splat, vector
+from edgekiln.targets.isa.expressions import Expr, reinterpret, splat, vector
 from edgekiln.targets.isa.float32 import Float32MicroKernel
 
 WORD = 4  # bytes of which a dot product takes one word from each side
@@ -21,13 +21,6 @@ def call(name: str, dtype: str, lanes: int, *args: Expr) -> Expr:
         vector(dtype, lanes), name if lanes == 1 else f"{name}{lanes}", *args
     )
     return result
-
-
-def word_at(buffer: Buffer, index: Index) -> Expr:
-    """Four bytes side by side as an int32, wherever they begin."""
-    from tvm.script.ir_builder import tirx as T
-
-    return call("ek_word", "int32", 1, T.address_of(buffer[index]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import pytest
 
 from edgekiln.runtime import host
 from edgekiln.targets import detect, profile
+from tests import opencl
 from tests.e2e.ci_project import TARGET, Project
 
 
@@ -32,10 +33,18 @@ def project(sound: Project, tmp_path: Path) -> Project:
     return copy
 
 
-@pytest.fixture(params=["x86-64-v3", "x86-avx512-vnni"])
+@pytest.fixture(
+    params=[
+        "x86-64-v3",
+        "x86-avx512-vnni",
+        pytest.param(opencl.TARGET, marks=pytest.mark.slow),
+    ]
+)
 def target(request: pytest.FixtureRequest) -> profile.TargetProfile:
-    """A chip whose programs this machine runs: the narrower and the wider vectors of x86."""
+    """A chip whose programs this machine runs: the narrower and the wider vectors of x86, a GPU."""
     loaded = profile.load(request.param)
+    if loaded.gpu:
+        opencl.require()
     if missing := set(loaded.features) - host.cpu_flags():
         pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
     return loaded

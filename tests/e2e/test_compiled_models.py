@@ -29,6 +29,8 @@ def test_a_residual_network_is_exact_layer_by_layer(
 def test_a_compact_program_has_smaller_weights_and_the_same_bits(
     tmp_path: Path, target: profile.TargetProfile
 ) -> None:
+    if target.gpu:
+        pytest.skip("a GPU's weights are no larger for speed")
     m = QdqModel(seed=8)
     x = m.q(m.input("x", 1, 32, 12, 13), scale=0.02, zero=-5)
     y = m.q(m.conv(x, 32, 32, 3, 3, out="y", pads=[1, 1, 1, 1]), scale=2.0, zero=4)

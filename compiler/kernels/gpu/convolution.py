@@ -27,8 +27,9 @@ from edgekiln.targets.isa.expressions import (
     const,
     load,
     minimum,
+    reinterpret,
 )
-from edgekiln.targets.isa.gpu import WORD, GpuMicroKernel, call, word_at
+from edgekiln.targets.isa.gpu import WORD, GpuMicroKernel, call
 
 _MOST_PIXELS, _MOST_CHANNELS = 4, 4  # of a tile: with more, sums leave the registers
 _WORDS = 4  # that are read at once, where a tap has as many
@@ -217,4 +218,6 @@ def _pixel_words(tiles: ConvolutionTiles, x: Buffer, at: Expr) -> list[Expr]:
     """The words of a step that begin at a byte of the image."""
     if tiles.aligned:
         return _read(x, let(divmod_(at, WORD)[0]), 1, tiles.words)[0]
-    return [let(word_at(x, at + WORD * word)) for word in range(tiles.words)]
+    return [
+        let(reinterpret(load(x, at + WORD * word, WORD), "int32")) for word in range(tiles.words)
+    ]

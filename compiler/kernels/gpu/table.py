@@ -1,7 +1,7 @@
 """Which kernels have a form for GPUs; the others have a thread for each item of their work."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from edgekiln.compiler.kernels.binary import BinaryKernel
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
@@ -27,8 +27,8 @@ from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.compiler.kernels.unary import LookupKernel
 from edgekiln.targets.isa.base import MicroKernel
 
-# Each takes a kernel of its type.
-_Forms = Mapping[type, Callable[[Any, MicroKernel], Kernel]]
+# Each takes a kernel of its type, and a micro-kernel.
+_Forms = Mapping[type, Callable[..., Kernel]]
 FORMS_OF_CODES: _Forms = {
     ConvolutionKernel: convolution_on_threads,
     DepthwiseKernel: depthwise_on_threads,

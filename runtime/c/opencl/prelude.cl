@@ -16,8 +16,9 @@
 #define ek_round(x) convert_int_rte(x)
 #define ek_round2(x) convert_int2_rte(x)
 #define ek_round4(x) convert_int4_rte(x)
-/* Four bytes, wherever they begin. */
-#define ek_word(p) as_int(vload4(0, p))
+/* Bytes, wherever they begin. */
+#define ek_load2(p) vload2(0, p)
+#define ek_load4(p) vload4(0, p)
 
 #ifdef EK_EXACT
 #define ek_div(a, b) ((a) / (b))

@@ -51,7 +51,7 @@ EMULATED = {
 }
 
 # GPUs' micro-kernels, which an OpenCL device executes.
-GPUS = ("opencl",)
+GPUS, FLOAT_GPUS = ("opencl",), ("opencl_f32",)
 
 # Micro-kernels that differ from another one in what things cost: its tests are theirs.
 SAME_INSTRUCTIONS = {"arm_dotprod_a55": "arm_dotprod", "x86_zen5": "x86_vbmi"}
@@ -75,7 +75,14 @@ everywhere = pytest.mark.parametrize(
 )
 here = pytest.mark.parametrize("name", _VECTORS)
 floats_here = pytest.mark.parametrize("name", FLOAT_TARGETS)
-floats_everywhere = pytest.mark.parametrize("name", [*FLOAT_TARGETS, *FLOAT_EMULATED])
+floats_everywhere = pytest.mark.parametrize(
+    "name",
+    [
+        *FLOAT_TARGETS,
+        *FLOAT_EMULATED,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in FLOAT_GPUS),
+    ],
+)
 on_arm = pytest.mark.parametrize("name", EMULATED)
 _checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
 # Six micro-kernels: 30 cases an operation, by --hypothesis-profile=many 200 that are always new.
@@ -91,7 +98,7 @@ thorough = settings(max_examples=40, deadline=None, suppress_health_check=_check
 
 
 def microkernel(name: str) -> MicroKernel:
-    if name in GPUS:
+    if name in (*GPUS, *FLOAT_GPUS):
         opencl.require()
     elif name in _EVERY_EMULATED:
         emulated.require(profile.load(_EVERY_EMULATED[name]))
