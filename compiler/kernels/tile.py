@@ -12,9 +12,9 @@ from edgekiln.targets.isa.base import MicroKernel
 # Of tuning files: raise it when a tile means something else, or others will be best.
 VERSION = 2
 
-# How a product is computed: dot products of vectors, the products of a matrix unit, or Winograd's
-# filtering.
-Algorithm = Literal["direct", "matrix", "winograd"]
+# How a product is computed: dot products of vectors, of activations that were widened before, the
+# products of a matrix unit, or Winograd's filtering.
+Algorithm = Literal["direct", "widened", "matrix", "winograd"]
 
 
 @dataclass(frozen=True, kw_only=True)

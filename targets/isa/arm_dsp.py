@@ -1,4 +1,4 @@
-"""Armv7E-M's DSP extension: Cortex-M4 and M7. There are no vectors: a lane is a scalar.
+"""Armv7E-M's DSP extension: Cortex-M4, M7 and M33. There are no vectors: a lane is a scalar.
 
 SMLAD adds two s16·s16 products to an int32, modulo 2³². SXTB16 widens bytes 0 and 2 of a word to
 two s16; bytes 1 and 3 with a rotation by eight, which is free. Bytes of pixels and of weights fall
@@ -9,11 +9,26 @@ from collections.abc import Sequence
 
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip
-from edgekiln.targets.isa.expressions import Expr, const, llvm, maximum, minimum, reinterpret
+from edgekiln.targets.isa.costs import LoopCosts
+from edgekiln.targets.isa.expressions import (
+    Expr,
+    cast,
+    const,
+    llvm,
+    maximum,
+    minimum,
+    reinterpret,
+    shuffle,
+)
+from edgekiln.targets.isa.halfwords import Half, HalfwordUnit
 
 
 class DspMicroKernel(MicroKernel):
     """Two products an instruction, in general registers."""
+
+    @property
+    def widened(self) -> MicroKernel | None:
+        return _WIDENED
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         del lanes
@@ -25,14 +40,57 @@ class DspMicroKernel(MicroKernel):
         del lanes
         return round_scalar(x)
 
+    def steps(self, value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
+        """Clipped as an integer: comparing floats takes a detour over their own flags."""
+        least, most = cast(low, "int32"), cast(high, "int32")
+        return minimum(maximum(self.round_to_int(value, lanes), least), most)
+
     def quantize(
         self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None
     ) -> Expr:
-        """Clipped as an integer: comparing floats takes a detour over their own flags."""
+        """Clipped as an integer, by SSAT where that is all of a code's range."""
         if not clip.bounded:
             return super().quantize(value, clip, lanes, order)
         whole = llvm("llvm.arm.qadd", "int32", self.round_to_int(value, lanes), clip.zero)
-        return self.narrow(minimum(maximum(whole, clip.low), clip.high), lanes)
+        if clip.saturating:
+            whole = llvm("llvm.arm.ssat", "int32", whole, const(8))
+        else:
+            whole = minimum(maximum(whole, clip.low), clip.high)
+        return self.narrow(whole, lanes)
+
+
+class WidenedDspMicroKernel(DspMicroKernel):
+    """Multiplies pairs of 16 bits, which lie so in memory."""
+
+    @property
+    def widened(self) -> MicroKernel | None:
+        return None
+
+    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+        del lanes
+        return llvm("llvm.arm.smlad", "int32", *(reinterpret(x, "int32") for x in (a, w)), acc)
+
+    def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
+        del step, lanes  # x_bytes are k_step elements
+        return pixels[0]
+
+
+class DspHalfwords(HalfwordUnit):
+    """SMLAD, and SMLABB, SMLABT, SMLATB and SMLATT of one half each."""
+
+    def widen(self, codes: Expr) -> Expr:
+        even, odd = _halves(codes)
+        # PKHTB takes two top halves, as `pair` two bottom ones.
+        tops = (odd & const(-0x10000)) | ((even >> const(16)) & const(0xFFFF))
+        return reinterpret(shuffle([self.pair(even, odd), tops], range(2)), "int16", 4)
+
+    def pair(self, bottom: Expr, top: Expr) -> Expr:
+        """Return both as the halves of a word, which is one PKHBT."""
+        return (bottom & const(0xFFFF)) | (top << const(16))
+
+    def dot(self, acc: Expr, word: Expr, weights: Expr, halves: tuple[Half, Half] | None) -> Expr:
+        name = "smlad" if halves is None else "smla" + "".join(half[0] for half in halves)
+        return llvm(f"llvm.arm.{name}", "int32", word, reinterpret(weights, "int32"), acc)
 
 
 def round_scalar(x: Expr) -> Expr:
@@ -55,13 +113,32 @@ ARM_DSP = DspMicroKernel(
     lanes=(1,),
     byte_lanes=(),  # loops over bytes become calls of memcpy and memset
     registers=13,
-    weight_registers=0,
+    weight_registers=1,
     pixel_registers=2,
-    scratch_registers=5,
+    scratch_registers=3,
     dot_latency=1,
     dots_per_cycle=0.5,
     operand_dots=1.0,  # two SXTB16
     weight_dots=1.0,
     in_order=True,
-    epilogue_cycles=14.0,
+    epilogue_cycles=9.0,
+    depthwise_rows=2,
+    halfwords=DspHalfwords(widen_cycles=2.0),
+)
+
+# One SMLAD a step; beside sums and weights a pixel, three addresses or counters.
+_WIDENED = WidenedDspMicroKernel(
+    name="arm_dsp",
+    activation="int16",
+    lanes=(1,),
+    byte_lanes=(),
+    k_step=2,
+    x_bytes=2,
+    registers=14,
+    weight_registers=1,
+    scratch_registers=6,
+    dot_latency=1,
+    in_order=True,
+    epilogue_cycles=9.0,
+    loop_costs=LoopCosts(tile_cycles=16.0, loads_per_cycle=1.0),
 )

@@ -24,6 +24,7 @@ from edgekiln.targets.isa.expressions import (
     splat,
     vector,
 )
+from edgekiln.targets.isa.halfwords import HalfwordUnit
 from edgekiln.targets.isa.matrix import MatrixUnit
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class MicroKernel(ABC):
     loop_costs: LoopCosts = ZEN4_LOOP
     filtering_costs: FilteringCosts = ZEN4_FILTERING
     matrix: MatrixUnit | None = None  # beside the vectors, where the chip has one
+    halfwords: HalfwordUnit | None = None  # where they are what the chip multiplies
 
     @property
     def accumulator(self) -> str:
@@ -128,6 +130,12 @@ class MicroKernel(ABC):
         """Return the float32 `value` inside [low, high] (scalars); `low` where it is NaN."""
 
         return minimum(maximum(value, splat(low, lanes)), splat(high, lanes))
+
+    def steps(self, value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
+        """Round a finite float32 to int32 inside [low, high] (float32 scalars, whole numbers), half
+        to even.
+        """
+        return self.round_to_int(self.clamp(value, low, high, lanes), lanes)
 
     def quantize(
         self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None
@@ -251,6 +259,11 @@ class MicroKernel(ABC):
         """What adds two products of bytes in 16 bits: exact where no two weights are too large, and
         then faster. None: that would not pay.
         """
+        return None
+
+    @property
+    def widened(self) -> "MicroKernel | None":
+        """What multiplies matrices of activations and weights that `halfwords` has widened."""
         return None
 
     def picked(self, window: Expr, places: Expr, lanes: int) -> Expr:

@@ -154,13 +154,13 @@ def test_inner_loops_keep_their_sums_in_registers(
         assert loop["by element"] == loop["dot"]
 
 
-def test_a_microcontrollers_inner_loop_is_loads_widening_and_products(tmp_path: Path) -> None:
-    """A tile of 2 × 2 takes 4 loads and 8 SXTB16 beside 8 SMLAD; addresses, the loop, and what does
-    not fit the thirteen registers are the rest.
+def test_a_microcontrollers_inner_loop_is_loads_and_products(tmp_path: Path) -> None:
+    """A tile of 3 × 2 takes 5 loads beside 6 SMLAD; addresses, the loop, and what does not fit the
+    registers are the rest. Nothing is widened there any more.
     """
     loop = count(inner_loop("arm_dsp", tmp_path, 3))
-    assert loop["sxtb16"] == loop["dot"]
-    assert loop["others"] <= 2.1 * loop["dot"]
+    assert loop["sxtb16"] == 0
+    assert loop["others"] <= 1.5 * loop["dot"]
 
 
 # Dot products a cycle, by the same models.

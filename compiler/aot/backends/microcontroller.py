@@ -161,6 +161,6 @@ def _check(target: str, spec: ProgramSpec) -> None:
                 f"{spec.name} does not fit {target}: it takes {human_bytes(taken)} of {name} "
                 f"({what}), {human_bytes(taken - there)} more than the {human_bytes(there)} there "
                 "are",
-                "prune it or take a smaller model; for a chip with more, a profile of your own: "
-                f'a .toml file with extends = "{target}" and another [memory]',
+                "try --compact, prune it or take a smaller model; for a chip with more, a profile "
+                f'of your own: a .toml file with extends = "{target}" and another [memory]',
             )

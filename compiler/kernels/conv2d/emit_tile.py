@@ -1,6 +1,5 @@
 """A convolution's inner loop: one register tile of pixels × vectors of channels."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -31,6 +30,10 @@ class ConvolutionTileEmitter:
             with loop(begin, end) as item:
                 n, h = divmod_(item, y.h)
                 fill_border(self.plan.mk, self.epilogue.out, y, n, h, self.epilogue.zero())
+        self._items(begin, end)
+
+    def _items(self, begin: Expr, end: Expr) -> None:
+        """Emit the tiles of the items begin..end-1."""
         # Three orders: whatever is used again soonest stays in the cache.
         if self.plan.by_channels:
             for channels in self.plan.channel_blocks((begin, end)):
@@ -49,6 +52,14 @@ class ConvolutionTileEmitter:
         for start in self.plan.starts(item):
             self._tile(channels, item, start)
 
+    def _first(self, channel: Index, item: Expr, start: Index) -> Index:
+        """Where in x the upper left tap of an item's pixel is."""
+        conv = self.plan.conv
+        n, h, w = self.plan.pixel(item, start)
+        sh, sw = conv.strides
+        first: Index = let(conv.x.index(n, h * sh - conv.pads[0], w * sw - conv.pads[1], channel))
+        return first
+
     def _tile(self, channels: Channels, item: Expr, start: Index) -> None:
         """Emit one register tile: sums, then the epilogue of each vector."""
         conv, mk = self.plan.conv, self.plan.mk
@@ -62,13 +73,8 @@ class ConvolutionTileEmitter:
             for _ in range(self.plan.tile.splits)
         ]
         self._start_sums(channels, sums)
-        # Where the tile's first pixel finds its upper left tap.
+        self._accumulate(channels, self._first(channels.x_offset, item, start), sums)
         n, h, w = self.plan.pixel(item, start)
-        sh, sw = conv.strides
-        first = let(
-            conv.x.index(n, h * sh - conv.pads[0], w * sw - conv.pads[1], channels.x_offset)
-        )
-        self._accumulate(channels, first, sums)
         y = let(conv.y.index(n, h, w, channels.y_channel))
         other = None
         if conv.residual:
@@ -107,10 +113,9 @@ class ConvolutionTileEmitter:
         step_bytes = channels.block.channels * width
         # Steps that one load of a pixel brings.
         per_load = mk.x_bytes // width
-        # Steps after which both the splits and the loads of pixels begin anew.
-        unrolled = per_load * math.ceil(self.plan.tile.splits / per_load)
+        unrolled = plan.unrolled
         whole, rest = divmod(plan.steps, unrolled)
-        down, right = conv.dilations[0] * conv.x.row, conv.dilations[1] * conv.x.c
+        down, right = plan.down, conv.dilations[1] * conv.x.c
         with repeat(plan.kh) as kh, repeat(1 if plan.flat else plan.kw) as kw:
             # Of one tap: k lies side by side from here on, in the image and in the weights.
             source = let(first + kh * down + kw * right)

@@ -11,16 +11,19 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.conv2d import winograd_plan
+from edgekiln.compiler.kernels.conv2d import widened_plan, winograd_plan
 from edgekiln.compiler.kernels.conv2d.emit_matrix import ConvolutionMatrixEmitter
 from edgekiln.compiler.kernels.conv2d.emit_tile import ConvolutionTileEmitter
+from edgekiln.compiler.kernels.conv2d.emit_widened import WidenedTileEmitter
 from edgekiln.compiler.kernels.conv2d.emit_winograd import WinogradEmitter
 from edgekiln.compiler.kernels.conv2d.matrix_plan import MatrixPlan
 from edgekiln.compiler.kernels.conv2d.plan import DirectPlan
 from edgekiln.compiler.kernels.conv2d.spec import ConvolutionSpec
+from edgekiln.compiler.kernels.conv2d.widened_plan import WidenedPlan
 from edgekiln.compiler.kernels.conv2d.winograd_plan import WinogradPlan
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tile import Tile, alternating
+from edgekiln.compiler.kernels.tir import register
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
 
@@ -63,6 +66,11 @@ class ConvolutionKernel(ConvolutionSpec):
                 case WinogradPlan():
                     epilogue.declare_output(k)
                     WinogradEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))
+                case WidenedPlan():
+                    epilogue.declare_output(k)
+                    items = k.items(plan.work)
+                    scratch = register(plan.mk.activation, plan.kh * plan.pitch)
+                    WidenedTileEmitter(plan, scratch, weights, epilogue, image=x).emit(*items)
                 case DirectPlan():
                     epilogue.declare_output(k)
                     ConvolutionTileEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))
@@ -74,6 +82,8 @@ class ConvolutionKernel(ConvolutionSpec):
         plans: list[AnyPlan] = []
         if algorithm in (None, "direct"):
             plans.append(DirectPlan(self, mk.products))
+        if algorithm in (None, "widened") and widened_plan.applies(self, mk):
+            plans.append(WidenedPlan(self, mk))
         if algorithm in (None, "winograd") and winograd_plan.applies(self, mk):
             plans.append(WinogradPlan(self, mk))
         if algorithm in (None, "matrix") and mk.matrix:

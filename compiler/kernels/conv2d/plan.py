@@ -195,6 +195,20 @@ class DirectPlan(Packing):
         """One number a channel in the order of the vectors, once for each pixel of `together`."""
         return np.concatenate([super().per_lane(values)] * self.together)
 
+    @property
+    def down(self) -> int:
+        """Elements from one row of taps to the next."""
+        return self.conv.dilations[0] * self.conv.x.row
+
+    @property
+    def unrolled(self) -> int:
+        """Steps of k in an iteration of its loop, after which both the splits and the loads of
+        pixels begin anew.
+        """
+        # Steps that one load of a pixel brings.
+        per_load = self.mk.x_bytes // self.mk.k_step
+        return per_load * math.ceil(self.tile.splits / per_load)
+
     def starts(self, item: Expr) -> Iterator[Index]:
         """The first pixel of each tile of an item. A last one overlaps the one before it."""
         size = self.tile.pixels

@@ -7,7 +7,9 @@ in the first-level cache, for the epilogue that packs both.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 from edgekiln.compiler.kernels.depthwise.operands import LANE_BYTES, DepthwiseOperands, VectorPlace
 from edgekiln.compiler.kernels.depthwise.plan import InterleavedPlan
@@ -38,6 +40,10 @@ class Sweep:
 
     operands: DepthwiseOperands
     zeros: Buffer
+
+    def shares(self) -> Iterator[Self]:
+        """What is emitted in loops over bands of its own: all columns at once."""
+        yield self
 
     def emit(self, at: VectorPlace, rows: int) -> None:
         """All columns of a band of `rows`."""

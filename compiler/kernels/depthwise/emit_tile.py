@@ -4,7 +4,9 @@ Output columns slide over the image columns of their tile and leave as soon as t
 come. This is for processors with few registers.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 from edgekiln.compiler.kernels.depthwise.operands import LANE_BYTES, DepthwiseOperands, VectorPlace
 from edgekiln.compiler.kernels.tir import let, register, repeat, store
@@ -16,6 +18,10 @@ class Tiles:
     """Emits bands of one row."""
 
     operands: DepthwiseOperands
+
+    def shares(self) -> Iterator[Self]:
+        """What is emitted in loops over bands of its own: all columns at once."""
+        yield self
 
     def emit(self, at: VectorPlace, rows: int) -> None:
         """Emit all columns of a row."""
@@ -35,7 +41,7 @@ class Tiles:
         mk, count = plan.mk, lanes * LANE_BYTES
         sums = [register("int32", lanes) for _ in range(size)]
         first = operands.first(at, start)
-        for column, uses in self._uses(size).items():
+        for column, uses in plan.uses(size).items():
             # A sum lives from its first tap to its last one: few are alive at once.
             for output, tap in uses:
                 if tap == 0:
@@ -54,11 +60,3 @@ class Tiles:
                 if tap == plan.kw - 1:
                     acc = load(sums[output], 0, lanes)
                     operands.finish(at, at.lane, 0, start + output * plan.together, acc)
-
-    def _uses(self, size: int) -> dict[int, list[tuple[int, int]]]:
-        """Image column → (vector of output columns, tap) pairs that read it, from left to right."""
-        uses: dict[int, list[tuple[int, int]]] = {}
-        for output in range(size):
-            for tap, column in enumerate(self.operands.plan.image_columns(output)):
-                uses.setdefault(column, []).append((output, tap))
-        return dict(sorted(uses.items()))

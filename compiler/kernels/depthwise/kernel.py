@@ -20,10 +20,12 @@ import numpy as np
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.depthwise.emit_fma import FmaEmitter
+from edgekiln.compiler.kernels.depthwise.emit_pairs import PairTiles
 from edgekiln.compiler.kernels.depthwise.emit_sweep import Sweep, zeros_for
 from edgekiln.compiler.kernels.depthwise.emit_tile import Tiles
 from edgekiln.compiler.kernels.depthwise.fma_plan import FmaPlan
 from edgekiln.compiler.kernels.depthwise.operands import DepthwiseOperands, VectorPlace
+from edgekiln.compiler.kernels.depthwise.pairs_plan import PairsPlan
 from edgekiln.compiler.kernels.depthwise.plan import InterleavedPlan
 from edgekiln.compiler.kernels.depthwise.spec import DepthwiseSpec
 from edgekiln.compiler.kernels.sharing import shared
@@ -31,7 +33,10 @@ from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.compiler.kernels.tir import divmod_, let, loop, repeat, when
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Expr, Index
+from edgekiln.targets.isa.expressions import Expr, Index, const
+
+# The ways through a band.
+Columns = Sweep | Tiles | PairTiles
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,14 +50,14 @@ class DepthwiseKernel(DepthwiseSpec):
         default = replace(self, tile=None)._plan(mk)
         if isinstance(default, FmaPlan):
             return default.tiles
-        mk = mk.single
+        mk, kind = mk.single, type(default)
         found = []
         for lanes in mk.lanes:
             if mk.width(lanes) <= 2 * mk.depthwise_registers:
                 tile = Tile(pixels=1, vectors=1, lanes=lanes)
                 # Every width of vectors that leaves room for some columns.
-                found += InterleavedPlan(replace(self, tile=tile), mk).tiles()
-        default = InterleavedPlan(replace(self, tile=None), mk)
+                found += kind(replace(self, tile=tile), mk).tiles()
+        default = kind(replace(self, tile=None), mk)
         chosen, width = default.tile, default.lanes
 
         def distance(tile: Tile) -> float:
@@ -79,8 +84,10 @@ class DepthwiseKernel(DepthwiseSpec):
                 case InterleavedPlan():
                     operands = DepthwiseOperands(plan=plan, x=x, weights=weights, epilogue=epilogue)
                     # Sweeps keep image columns in registers, tiles keep sums there.
-                    columns: Sweep | Tiles = Tiles(operands)
-                    if plan.sweeps:
+                    columns: Columns = Tiles(operands)
+                    if isinstance(plan, PairsPlan):
+                        columns = PairTiles(operands, plan)
+                    elif plan.sweeps:
                         zeros = k.constant(np.zeros(zeros_for(plan), np.int32))
                         columns = Sweep(operands=operands, zeros=zeros)
                     epilogue.declare_output(k)
@@ -90,10 +97,13 @@ class DepthwiseKernel(DepthwiseSpec):
 
     def _plan(self, mk: MicroKernel) -> InterleavedPlan | FmaPlan:
         """Choose the plan by what a lane of a dot product takes: several products, or one."""
-        return FmaPlan(self, mk) if mk.k_step == 1 else InterleavedPlan(self, mk.depthwise)
+        if mk.k_step == 1:
+            return FmaPlan(self, mk)
+        mk = mk.depthwise
+        return PairsPlan(self, mk) if mk.halfwords else InterleavedPlan(self, mk)
 
 
-def _emit_bands(columns: Sweep | Tiles, items: tuple[Expr, Expr]) -> None:
+def _emit_bands(columns: Columns, items: tuple[Expr, Expr]) -> None:
     """Emit the loops over items, each a band of output rows: first all borders, then the vectors of
     channels one after the other, so that the weights of one stay in the first-level cache.
     """
@@ -101,7 +111,7 @@ def _emit_bands(columns: Sweep | Tiles, items: tuple[Expr, Expr]) -> None:
     y, rows = plan.conv.y, plan.rows
     bands = math.ceil(y.h / rows)
     with loop(begin, end) as item:
-        n, band = divmod_(item, bands)
+        n, band = _place(columns, item, bands)
         with repeat(rows) as row:
             h = let(band * rows + row)
             with _within(h, y.h, rows):
@@ -109,21 +119,32 @@ def _emit_bands(columns: Sweep | Tiles, items: tuple[Expr, Expr]) -> None:
     lane = 0
     for block in plan.layout:
         (vector,) = block.vectors
-        with repeat(block.count) as i, loop(begin, end) as item:
-            n, band = divmod_(item, bands)
-            at = VectorPlace(
-                vector=vector, n=n, h=let(band * rows),
-                channel=let(vector.start + i * vector.lanes), lane=let(lane + i * vector.lanes),
-            )  # fmt: skip
-            # The last band may have fewer rows; its code is another one.
-            if rest := y.h % rows:
-                with when(band < bands - 1):
-                    columns.emit(at, rows)
-                with when(band == bands - 1):
-                    columns.emit(at, rest)
-            else:
-                columns.emit(at, rows)
+        with repeat(block.count) as i:
+            for share in columns.shares():
+                with loop(begin, end) as item:
+                    n, band = _place(columns, item, bands)
+                    at = VectorPlace(
+                        vector=vector, n=n, h=let(band * rows),
+                        channel=let(vector.start + i * vector.lanes),
+                        lane=let(lane + i * vector.lanes),
+                    )  # fmt: skip
+                    # The last band may have fewer rows; its code is another one.
+                    if rest := y.h % rows:
+                        with when(band < bands - 1):
+                            share.emit(at, rows)
+                        with when(band == bands - 1):
+                            share.emit(at, rest)
+                    else:
+                        share.emit(at, rows)
         lane += block.count * vector.lanes
+
+
+def _place(columns: Columns, item: Expr, bands: int) -> tuple[Expr, Expr]:
+    """The image and the band of an item."""
+    if isinstance(columns, PairTiles) and columns.plan.conv.y.n == 1:
+        # A division takes as long as half an output on the chips that multiply pairs.
+        return const(0), item
+    return divmod_(item, bands)
 
 
 def _within(h: Index, height: int, rows: int) -> AbstractContextManager[None]:

@@ -117,6 +117,14 @@ class InterleavedPlan:
         width = self.mk.width(lanes // self.parts(lanes))
         return live * width + _SPARE_REGISTERS <= self.mk.registers
 
+    def uses(self, size: int) -> dict[int, list[tuple[int, int]]]:
+        """Image column → (vector of output columns, tap) pairs that read it, from left to right."""
+        uses: dict[int, list[tuple[int, int]]] = {}
+        for output in range(size):
+            for tap, column in enumerate(self.image_columns(output)):
+                uses.setdefault(column, []).append((output, tap))
+        return dict(sorted(uses.items()))
+
     def seen(self, size: int) -> set[int]:
         """The image columns that so many vectors of output columns need."""
         return {column for output in range(size) for column in self.image_columns(output)}
@@ -135,7 +143,7 @@ class InterleavedPlan:
         repeated = np.concatenate([values] * self.together)
         return pack_channels(repeated, self.layout, self.mk.interleaved)
 
-    def packed_weights(self) -> NDArray[np.int8]:
+    def packed_weights(self) -> NDArray[np.int8] | NDArray[np.int16]:
         """The weights in the order [vector][step][kw][lane][k_step]; those of missing rows and
         lanes are 0.
         """

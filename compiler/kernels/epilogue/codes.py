@@ -107,8 +107,8 @@ class CodesEpilogue(Epilogue):
         """Round and clip the result as if it were stored, and add the other tensor's codes."""
         mk = self.mk
         # As `Add`'s first operand was clipped and rounded when it was still stored.
-        value = mk.clamp(value, self._float(2), self._float(3), lanes)
-        rounded = cast(mk.round_to_int(value, lanes), "float32", lanes)
+        steps = mk.steps(value, self._float(2), self._float(3), lanes)
+        rounded = cast(steps, "float32", lanes)
         # In the order of the lanes, which interleaving may have changed.
         codes = load(self._other, other, lanes)
         codes = codes if order is None else shuffle([codes], order)

@@ -1,0 +1,36 @@
+"""What products of 16 bits offer a kernel, where no instruction multiplies bytes."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+from edgekiln.targets.isa.expressions import Expr
+
+Half = Literal["bottom", "top"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfwordUnit(ABC):
+    """Words of two int16, and the products of their halves. The methods build TIR expressions.
+
+    Args:
+        widen_cycles: to widen an element and to store it.
+    """
+
+    widen_cycles: float
+
+    @abstractmethod
+    def widen(self, codes: Expr) -> Expr:
+        """Return four int8 as int16, in their order."""
+
+    @abstractmethod
+    def pair(self, bottom: Expr, top: Expr) -> Expr:
+        """Return two int32, each in the range of an int16, as the halves of a word."""
+
+    @abstractmethod
+    def dot(self, acc: Expr, word: Expr, weights: Expr, halves: tuple[Half, Half] | None) -> Expr:
+        """Return acc + the products of the halves of a word and of int16 × 2 weights, modulo 2³².
+
+        Args:
+            halves: of the word and of the weights, which alone are multiplied; None: all are.
+        """
