@@ -1,5 +1,5 @@
-"""Whole programs for Arm, and for x86 without AVX, under QEMU: the bits of the program for AVX2, in
-each form they come in.
+"""Whole programs for Arm, RISC-V and x86 without AVX, under QEMU: the bits of the program for AVX2,
+in each form they come in.
 """
 
 import os
@@ -25,7 +25,7 @@ from tests.e2e.compiled_models import build, random_nets, residual_net
 REFERENCE = "x86-64-v3"
 ARM = [name for name in profile.names()[1:] if profile.load(name).machine in ("aarch64", "armv7l")]
 # One of each micro-kernel.
-SOME = ["rpi4", "rpi5", "rk3566", "neoverse-v1", "rpi2-armv7", "x86-64-v2"]
+SOME = ["rpi4", "rpi5", "rk3566", "neoverse-v1", "rpi2-armv7", "x86-64-v2", "riscv64-rvv"]
 
 CALLER = r"""
 #include <stdio.h>
@@ -160,6 +160,7 @@ def test_an_executable_for_rpi5_is_below_one_megabyte_and_needs_nothing(
         ("rpi5", "cortex-a72", "atomics, fphp, asimdhp, asimdrdm, asimddp"),
         ("neoverse-v1", "cortex-a76", "jscvt, fcma, asimdfhm, bf16, i8mm"),
         ("rpi2-armv7", "cortex-a9", "vfpv4, idiva, idivt"),
+        ("riscv64-rvv", "rv64", "v"),
     ],
 )
 def test_a_program_for_another_processor_refuses_to_run(
@@ -175,7 +176,7 @@ def test_a_program_for_another_processor_refuses_to_run(
     )
 
 
-@pytest.mark.parametrize("name", ["rpi5", "rpi2-armv7"])
+@pytest.mark.parametrize("name", ["rpi5", "rpi2-armv7", "riscv64-rvv"])
 def test_the_libraries_give_the_executables_bits(name: str, libs: Libs) -> None:
     target, home = libs(name)
     (home / "caller.c").write_text(CALLER)

@@ -90,7 +90,8 @@ class DepthwiseKernel(DepthwiseSpec):
 
     def _plan(self, mk: MicroKernel) -> InterleavedPlan | FmaPlan:
         """Choose the plan by what a lane of a dot product takes: several products, or one."""
-        return FmaPlan(self, mk) if mk.k_step == 1 else InterleavedPlan(self, mk.depthwise)
+        mk = mk.depthwise
+        return FmaPlan(self, mk) if mk.k_step == 1 else InterleavedPlan(self, mk)
 
 
 def _emit_bands(columns: Sweep | Tiles, items: tuple[Expr, Expr]) -> None:
