@@ -61,9 +61,13 @@ class State:
 
 @cache
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """CPU features as /proc/cpuinfo spells them, on x86 and ARM; empty if unreadable."""
+    """CPU features as /proc/cpuinfo spells them, on x86 and ARM, and on RISC-V the extensions in
+    its "rv64imafdcv_zba_zbb": letters and names; empty if unreadable.
+    """
     lines = _cpuinfo(cpuinfo)
-    return frozenset((lines.get("flags") or lines.get("Features") or "").split())
+    letters, *names = (lines.get("isa") or "").removeprefix("rv64").split("_")
+    flags = (lines.get("flags") or lines.get("Features") or "").split()
+    return frozenset([*flags, *letters, *names])
 
 
 def identities(root: Path = ROOT) -> frozenset[str]:

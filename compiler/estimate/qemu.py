@@ -22,6 +22,7 @@ ASSEMBLERS: Mapping[str, tuple[str, str]] = {
     "armv7e-m": ("thumbv7em-none-eabihf", "+fp-armv8d16sp"),
     "armv7l": ("armv7l-linux-gnueabihf", "+neon,+vfp4,+hwdiv-arm"),
     "armv8-m": ("thumbv8m.main-none-eabihf", "+dsp,+fp-armv8d16sp"),
+    "riscv64": ("riscv64-linux-gnu", "+m,+a,+f,+d,+c,+v"),
     "armv8.1-m": ("thumbv8.1m.main-none-eabihf", "+mve.fp,+lob"),
 }
 

@@ -126,6 +126,22 @@ int cpu_request(const char *feature) {
     return 0;
 }
 
+#elif defined(__riscv)
+
+#include <sys/auxv.h>
+
+/* Of each extension with a letter for a name the kernel has a bit: Linux,
+   arch/riscv/include/uapi/asm/hwcap.h. */
+int cpu_has(const char *feature) {
+    int letter = feature[0] >= 'a' && feature[0] <= 'z' && !feature[1];
+    return letter && getauxval(AT_HWCAP) >> (feature[0] - 'a') & 1;
+}
+
+int cpu_request(const char *feature) {
+    (void)feature;
+    return 0;
+}
+
 #else
 #error "cpu.c has no feature check for this architecture"
 #endif

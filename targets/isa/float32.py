@@ -10,6 +10,7 @@ from edgekiln.targets.isa.arm_common import QUAD, A64MicroKernel, ArmMicroKernel
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Expr, shuffle, splat
 from edgekiln.targets.isa.generic import GenericMicroKernel, round_by_adding
+from edgekiln.targets.isa.riscv_rvv import RvvMicroKernel
 from edgekiln.targets.isa.x86_common import PART, X86MicroKernel
 from edgekiln.targets.isa.x86_sse41 import SSE41, SseMicroKernel
 
@@ -60,6 +61,18 @@ class Armv7Float32(Float32MicroKernel, ArmMicroKernel):
 
     def round_to_int(self, x: Expr, lanes: int) -> Expr:
         return round_by_adding(x, lanes)
+
+
+class RvvFloat32(Float32MicroKernel, RvvMicroKernel):
+    """VFMACC takes its factor from a scalar register."""
+
+    @property
+    def products(self) -> MicroKernel:
+        return self
+
+    @property
+    def depthwise(self) -> MicroKernel:
+        return self
 
 
 class GenericFloat32(Float32MicroKernel, GenericMicroKernel):
@@ -127,6 +140,18 @@ ARMV7 = Armv7Float32(
     dot_latency=8,
     dots_per_cycle=0.5,
     epilogue_cycles=4.0,
+)
+# As for codes: nobody has measured these.
+RVV = RvvFloat32(
+    name="riscv_rvv_f32",
+    activation="float32",
+    lanes=(16, 8, 4),
+    k_step=1,
+    x_bytes=1,
+    registers=32,
+    register_lanes=4,
+    dot_latency=4,
+    in_order=True,
 )
 GENERIC = GenericFloat32(
     name="generic_f32",

@@ -1,5 +1,5 @@
-"""Whole programs for Arm, and for x86 without AVX, under QEMU: the bits of the program for AVX2, in
-each form they come in.
+"""Whole programs for Arm, RISC-V and x86 without AVX, under QEMU: the bits of the program for AVX2,
+in each form they come in.
 """
 
 import os
@@ -25,7 +25,9 @@ from tests.e2e.compiled_models import build, random_nets, residual_net
 REFERENCE = "x86-64-v3"
 ARM = [name for name in profile.names()[1:] if profile.load(name).machine in ("aarch64", "armv7l")]
 # One of each micro-kernel.
-SOME = ["rpi4", "rpi5", "rk3566", "neoverse-v1", "rpi2-armv7", "x86-64-v2"]
+SOME = ["rpi4", "rpi5", "rk3566", "neoverse-v1", "rpi2-armv7", "x86-64-v2", "riscv64-rvv"]
+# The other chips with an operating system.
+REST = [name for name in profile.names()[1:] if not profile.load(name).board and name not in SOME]
 
 CALLER = r"""
 #include <stdio.h>
@@ -46,7 +48,15 @@ def load(name: str) -> TargetProfile:
     target = profile.load(name)
     if target.qemu_cpu:
         emulated.require(target)
+    else:
+        require_features(target)
     return target
+
+
+def require_features(target: TargetProfile) -> None:
+    """Skip the test where this CPU does not run the target's programs."""
+    if missing := set(target.features) - host.cpu_flags():
+        pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
 
 
 def lib(model: Path, target: TargetProfile) -> Path:
@@ -59,8 +69,7 @@ def lib(model: Path, target: TargetProfile) -> Path:
 def reference(model: Path, samples: int = 3) -> tuple[list[bytes], list[bytes]]:
     """Inputs beyond the range of the first layer's codes, and the x86 program's outputs."""
     target = profile.load(REFERENCE)
-    if missing := set(target.features) - host.cpu_flags():
-        pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
+    require_features(target)
     runner = AotRunner.open(build(model, target))
     rng = np.random.default_rng(11)
     shape = runner.inputs[0].shape
@@ -71,8 +80,8 @@ def reference(model: Path, samples: int = 3) -> tuple[list[bytes], list[bytes]]:
 def run(home: Path, target: TargetProfile, x: bytes) -> bytes:
     """The output of the lib's executable, which finds no C library and next to no environment."""
     (home / "x.bin").write_bytes(x)
-    command = [*emulated.emulator(target), "-L", "/nonexistent", "./runner"]
-    command += ["run", "--input", "x.bin", "--output", "y.bin"]
+    emulator = [*emulated.emulator(target), "-L", "/nonexistent"] if target.qemu_cpu else []
+    command = [*emulator, "./runner", "run", "--input", "x.bin", "--output", "y.bin"]
     subprocess.run(command, cwd=home, env={"PATH": os.environ["PATH"]}, check=True)
     return (home / "y.bin").read_bytes()
 
@@ -107,6 +116,13 @@ def check_bits(model: Path, names: list[str]) -> None:
 
 @pytest.mark.parametrize("name", SOME)
 def test_one_int8_model_gives_the_same_bits_on_every_chip(name: str, libs: Libs) -> None:
+    target, home = libs(name)
+    assert [run(home, target, x) for x in libs.inputs] == libs.outputs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REST)
+def test_so_do_the_other_chips(name: str, libs: Libs) -> None:
     target, home = libs(name)
     assert [run(home, target, x) for x in libs.inputs] == libs.outputs
 
@@ -160,6 +176,7 @@ def test_an_executable_for_rpi5_is_below_one_megabyte_and_needs_nothing(
         ("rpi5", "cortex-a72", "atomics, fphp, asimdhp, asimdrdm, asimddp"),
         ("neoverse-v1", "cortex-a76", "jscvt, fcma, asimdfhm, bf16, i8mm"),
         ("rpi2-armv7", "cortex-a9", "vfpv4, idiva, idivt"),
+        ("riscv64-rvv", "rv64", "v"),
     ],
 )
 def test_a_program_for_another_processor_refuses_to_run(
@@ -175,7 +192,7 @@ def test_a_program_for_another_processor_refuses_to_run(
     )
 
 
-@pytest.mark.parametrize("name", ["rpi5", "rpi2-armv7"])
+@pytest.mark.parametrize("name", ["rpi5", "rpi2-armv7", "riscv64-rvv"])
 def test_the_libraries_give_the_executables_bits(name: str, libs: Libs) -> None:
     target, home = libs(name)
     (home / "caller.c").write_text(CALLER)

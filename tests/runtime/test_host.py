@@ -20,6 +20,12 @@ CPU part\t: 0xd0b
 
 Model\t\t: Raspberry Pi 5
 """
+CPUINFO_RISCV = """\
+processor\t: 0
+hart\t\t: 0
+isa\t\t: rv64imafdcv_zicbom_zba
+mmu\t\t: sv39
+"""
 
 
 def tree(root, **files):
@@ -35,6 +41,7 @@ def tree(root, **files):
     [
         (CPUINFO_X86, {"fpu", "avx2", "avx512_vnni"}),
         (CPUINFO_ARM, {"fp", "asimd", "asimddp"}),
+        (CPUINFO_RISCV, {"i", "m", "a", "f", "d", "c", "v", "zba", "zicbom"}),
         ("", set()),
     ],
 )

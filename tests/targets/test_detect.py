@@ -69,6 +69,7 @@ def test_the_profile_that_uses_most_of_the_cpu_is_the_host(
         ("aarch64", A76, {"fsl,imx93-11x11-evk", "fsl,imx93"}, "imx93"),
         ("aarch64", A76, {"nvidia,p3768", "nvidia,tegra234"}, "jetson-orin-cpu"),
         ("aarch64", A76, NOBODY, "neoverse-n1"),
+        ("riscv64", frozenset("imafdcv"), {"spacemit,k1"}, "riscv64-rvv"),
         ("aarch64", frozenset({"fp", "asimd"}), {"fsl,imx8mp-evk", "fsl,imx8mp"}, "imx8mp"),
     ],
 )

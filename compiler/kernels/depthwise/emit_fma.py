@@ -65,7 +65,7 @@ class FmaEmitter:
     def _tile(self, vector: Vector, at: _Row, start: Index) -> None:
         """The sums of one register tile, and the epilogue of each of its vectors."""
         plan, conv, lanes = self.plan, self.plan.conv, vector.lanes
-        sums = [register("float32", lanes) for _ in range(plan.tile.pixels)]
+        sums = [register(plan.mk.accumulator, lanes) for _ in range(plan.tile.pixels)]
         for total in sums:
             store(total, 0, self.epilogue.bias(at.lane, lanes), lanes)
         top, left = at.h * conv.strides[0] - conv.pads[0], start * conv.strides[1] - conv.pads[1]

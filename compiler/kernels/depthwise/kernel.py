@@ -97,9 +97,9 @@ class DepthwiseKernel(DepthwiseSpec):
 
     def _plan(self, mk: MicroKernel) -> InterleavedPlan | FmaPlan:
         """Choose the plan by what a lane of a dot product takes: several products, or one."""
+        mk = mk.depthwise
         if mk.k_step == 1:
             return FmaPlan(self, mk)
-        mk = mk.depthwise
         return PairsPlan(self, mk) if mk.halfwords else InterleavedPlan(self, mk)
 
 

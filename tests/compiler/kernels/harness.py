@@ -48,6 +48,7 @@ EMULATED = {
     "armv7_neon": "rpi2-armv7",
     "arm_dsp": "cortex-m4",
     "arm_mve": "cortex-m55",
+    "riscv_rvv": "riscv64-rvv",
 }
 
 # GPUs' micro-kernels, which an OpenCL device executes.
@@ -62,7 +63,7 @@ FLOAT_TARGETS = {
     "x86_fma_f32": (_V3, {"avx2", "fma"}),
     "x86_avx512_f32": (_VNNI, {"avx512_vnni", "avx512vl"}),
 }
-FLOAT_EMULATED = {"arm_f32": "rpi4", "armv7_f32": "rpi2-armv7"}
+FLOAT_EMULATED = {"arm_f32": "rpi4", "armv7_f32": "rpi2-armv7", "riscv_rvv_f32": "riscv64-rvv"}
 
 _EVERY_TARGET, _EVERY_EMULATED = TARGETS | FLOAT_TARGETS, EMULATED | FLOAT_EMULATED
 
