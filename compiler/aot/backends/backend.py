@@ -11,6 +11,7 @@ from edgekiln.runtime.manifest import ProgramSpec
 from edgekiln.targets.profile import TargetProfile
 
 ARCHIVE, HEADER = "libmodel.a", "model.h"
+GOVERNOR_HEADER = "governor.h"  # of a program with several operating points
 OBJECT = "model.o"  # what the archive holds: constants and every kernel, nothing else visible
 
 
