@@ -61,8 +61,8 @@ def build_adaptive(
     Raises:
         EdgeKilnError: from the stages.
     """
-    under_way = _Adaptive(slim, target, out, store, progress, recipe)
-    return under_way.run(model)
+    allow = resolve.allowed(model, recipe)
+    return _Adaptive(slim, target, out, store, progress, recipe, allow).run(model)
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,11 @@ class _Adaptive:
     store: Store
     progress: Progress
     recipe: Recipe
+    allow: frozenset[str]  # factories that module files may name
 
     def run(self, model: str) -> AdaptiveBuild:
         artifact = resolve.start(self.store, model, self.recipe)
-        trained = self._stage(
-            "slim", artifact, self.slim, allow=resolve.allowed(model, self.recipe)
-        )
+        trained = self._stage("slim", artifact, self.slim)
         modules = list(self._modules(trained))
         reals = [self._stage("export", each) for each in modules]
         quantized = list(self._nested([self._stage("quantize", each) for each in reals]))
@@ -104,15 +103,14 @@ class _Adaptive:
         return self.out.with_name(f"{self.out.stem}-{self._name(number)}.onnx")
 
     def _stage(
-        self, name: str, src: Artifact, stage: "SlimStage | None" = None,
-        allow: frozenset[str] = frozenset(), **given: object,
-    ) -> Artifact:  # fmt: skip
+        self, name: str, src: Artifact, stage: "SlimStage | None" = None, **given: object
+    ) -> Artifact:
         cls = stage_class(name, _STAGES)
         fitting = {"data": self.slim.data, "seed": self.recipe.seed, "program": self.out.stem}
         made = stage or self.recipe.stage(cls, fitting, given)
         target = self.target if cls.uses_target else None
         with self.progress(name) as advance:
-            return self.store.run(made, src, target, advance, allow=allow)
+            return self.store.run(made, src, target, advance, allow=self.allow)
 
     def _modules(self, tar: Artifact) -> Iterator[Artifact]:
         """Each form's module file."""
