@@ -52,6 +52,11 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add(commands, "check", check_command, "Compare the bundle's example with its expected output.")
     _add(commands, "info", info_command, "Show what a bundle is; --json prints its manifest.")
+    for name in ("bench", "run"):
+        commands.choices[name].add_argument(
+            "--point", default="", metavar="NAME|NUMBER",
+            help="Take this operating point of a program that has several (default: the first).",
+        )  # fmt: skip
     for name in ("bench", "run", "check"):
         commands.choices[name].add_argument(
             "--allowed-signers", type=Path, metavar="FILE",
@@ -154,6 +159,7 @@ def bench_command(arguments: argparse.Namespace) -> None:
         cpu=arguments.cpu,
         power=arguments.power,
         signers=arguments.allowed_signers,
+        point=arguments.point,
     )
     if arguments.strict:
         bench.require_quiet(results)
@@ -166,7 +172,11 @@ def bench_command(arguments: argparse.Namespace) -> None:
 def run_command(arguments: argparse.Namespace) -> None:
     """Run a bundle on files."""
     outputs = run_files(
-        arguments.bundle, arguments.input, arguments.output, signers=arguments.allowed_signers
+        arguments.bundle,
+        arguments.input,
+        arguments.output,
+        signers=arguments.allowed_signers,
+        point=arguments.point,
     )
     if arguments.json:
         listed = tuple(Output.of(spec, result) for spec, result in outputs)

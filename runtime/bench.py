@@ -98,6 +98,7 @@ def compare(
     power: str = "none",
     device: Device | None = None,
     signers: Path | None = None,
+    point: str = "",
 ) -> list[BenchResult]:
     """The bundle, then ONNX Runtime on each of `models`, in one run. Raises as the two above.
 
@@ -105,6 +106,7 @@ def compare(
 
     Args:
         signers: who must have signed the bundle; None: as the device has it.
+        point: the operating point, by name or number; the first if not said.
     """
     where = LocalDevice() if device is None else device
     # Who is named in the call goes before what the device has.
@@ -116,7 +118,7 @@ def compare(
         )
     with where:
         place = placement(threads, cpu, where.affinity())
-        ours = ProgramEngine(bundle, place, where, profile=profile)
+        ours = ProgramEngine(bundle, place, where, profile=profile, point=point)
         batch = batch_of(ours.spec) or 1
         engines: list[Engine] = [ours]
         engines += [OrtEngine(model, place, batch=batch) for model in models]

@@ -162,9 +162,9 @@ def executable_name(files: Mapping[str, bytes], where: str) -> str:
     return found
 
 
-def example_name(kind: str, index: int) -> str:
-    """The path in a bundle of an input or output of its example."""
-    return f"example/{kind}_{index}.bin"
+def example_name(kind: str, index: int, point: int = 0) -> str:
+    """The path in a bundle of an input of its example, or of what a point makes of that."""
+    return f"example/{f'point_{point}/' * bool(point)}{kind}_{index}.bin"
 
 
 def example_tensor(
@@ -175,11 +175,12 @@ def example_tensor(
     spec: TensorSpec,
     *,
     steps: bool = False,
+    point: int = 0,
 ) -> "NDArray[np.generic] | None":
     """The example among a program's files, as `Bundle.example`; with `steps`, those of a stream:
     (T, …), see `edgekiln.runtime.streams`.
     """
-    name = example_name(kind, index)
+    name = example_name(kind, index, point)
     raw = files.get(name)
     if raw is None:
         return None

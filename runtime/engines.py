@@ -15,6 +15,7 @@ from edgekiln.runtime.device.device import Device, Done
 from edgekiln.runtime.errors import BundleError, ConfigError, MeasurementError
 from edgekiln.runtime.faults import error_from
 from edgekiln.runtime.manifest import REBUILD_HINT
+from edgekiln.runtime.points import at_point, number
 from edgekiln.runtime.program import batch_of
 from edgekiln.runtime.results import LayerTime, Trial
 from edgekiln.runtime.runner_documents import RunnerReport
@@ -76,13 +77,22 @@ class ProgramEngine:
     """A `.ekb` or `.lib`: each trial is a process of its executable, on a device that is held."""
 
     def __init__(
-        self, path: Path, placement: Placement, device: Device, *, profile: bool = False
+        self,
+        path: Path,
+        placement: Placement,
+        device: Device,
+        *,
+        profile: bool = False,
+        point: str = "",
     ) -> None:
-        """Raises BundleError when it is damaged or made for another machine."""
+        """Raises BundleError when it is damaged or made for another machine, ConfigError when it
+        has no such point.
+        """
         self.path, self.placement, self.profile = path, placement, profile
         opened = ProgramFile.open(path)
         admit(device, opened)
-        self.spec, self._files = opened.spec, opened.files
+        self._point = number(opened.spec, point or 0)
+        self.spec, self._files = at_point(opened.spec, self._point), opened.files
         self._device = device
         if self.spec.footprint:
             raise BundleError(
@@ -101,6 +111,8 @@ class ProgramEngine:
         self._command += ["--threads", str(self.placement.threads)]
         if self.placement.cpus:
             self._command += ["--cpu", ",".join(map(str, self.placement.cpus))]
+        if self._point:
+            self._command += ["--point", str(self._point)]
         for index in range(len(self.spec.inputs)):
             example = self._files.get(example_name("input", index))
             if example is None:
@@ -134,7 +146,7 @@ class ProgramEngine:
             engine="edgekiln",
             engine_version=metadata.version("edgekiln"),
             precision="int8" if any(layer.integer for layer in spec.layers) else "float",
-            model=spec.name,
+            model=f"{spec.name} at {spec.point}" if spec.point else spec.name,
             model_sha256=spec.model_sha256,
             target=spec.target,
             batch=batch_of(spec) or 1,

@@ -12,12 +12,17 @@ import numpy as np
 from edgekiln.runtime.bundle import LIBRARY
 from edgekiln.runtime.errors import BundleError, DeviceError, EdgeKilnError, MissingToolError
 from edgekiln.runtime.manifest import REBUILD_HINT, Layer, ProgramSpec, TensorSpec
+from edgekiln.runtime.points import all_layers, first_step, names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ALIGN = 64  # MODEL_ALIGN of model.h
-MAX_TENSORS, MAX_STEPS = 1 << 16, 1 << 24  # more is not a program's, and not worth reading
+MAX_TENSORS, MAX_STEPS, MAX_POINTS = (
+    1 << 16,
+    1 << 24,
+    1 << 10,
+)  # more is not a program's, and not worth reading
 OVERREAD = 64  # bytes a kernel may read, never use, past the end of a tensor
 
 # What MODEL_E_NO_DRIVER, _NO_DEVICE, _KERNELS, _MEMORY and _LOST of model.h are here.
@@ -37,6 +42,17 @@ class _Step(ctypes.Structure):
         ("name", ctypes.c_char_p),
         ("op", ctypes.c_char_p),
         ("work", ctypes.c_int32),
+    )
+
+
+class _Point(ctypes.Structure):
+    """`model_point_t` of model.h."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("first_step", ctypes.c_int32),
+        ("step_count", ctypes.c_int32),
+        ("macs", ctypes.c_int64),
     )
 
 
@@ -63,6 +79,7 @@ class Library:
             self._run, self._step = library.model_run, library.model_step
             self._reset = getattr(library, "model_reset", None)
             self._error = _error_texts(library)
+            self._set_point = getattr(library, "model_set_point", None)
             self._facts = _facts(library)
         except (AttributeError, ValueError) as error:
             raise BundleError(f"{where}: not a program's library: {error}", REBUILD_HINT) from error
@@ -74,6 +91,8 @@ class Library:
 
         if self._reset is not None:
             self._reset.argtypes, self._reset.restype = (ctypes.c_void_p,), None
+        if self._set_point is not None:
+            self._set_point.argtypes = (ctypes.c_void_p, ctypes.c_int32)
 
     @property
     def address(self) -> int:
@@ -94,7 +113,10 @@ class Library:
             "bytes of arena": spec.arena_bytes,
             "bytes of inputs": [byte_count(tensor) for tensor in spec.inputs],
             "bytes of outputs": [byte_count(tensor) for tensor in spec.outputs],
-            "items of its steps": [layer.work for layer in spec.layers],
+            "items of its steps": [layer.work for layer in all_layers(spec)],
+            "first steps of its points": [
+                first_step(spec, point) for point in range(len(names(spec)))
+            ],
         }
         for what, number in told.items():
             if self._facts[what] != number:
@@ -113,6 +135,11 @@ class Library:
         """`model_reset`, of a program with states; nothing of any other."""
         if self._reset is not None:
             self._reset(arena.ctypes.data)
+
+    def set_point(self, arena: "NDArray[np.uint8]", point: int) -> None:
+        """`model_set_point`; nothing of a program without points. Raises BundleError."""
+        if self._set_point is not None and (status := self._set_point(arena.ctypes.data, point)):
+            raise BundleError(f"model_set_point {point} returned {status}", REBUILD_HINT)
 
     def run(self, inputs: "Pointers", outputs: "Pointers", arena: "NDArray[np.uint8]") -> None:
         """`model_run`. Raises BundleError when it reports an error; of a GPU's program also
@@ -167,6 +194,12 @@ def _facts(library: ctypes.CDLL) -> dict[str, int | list[int]]:
     count = number("model_step_count", ctypes.c_int32)
     if not 0 <= count <= MAX_STEPS:
         raise ValueError(f"{count} steps")
+    # Only those have the name that have several.
+    several = hasattr(library, "model_point_count")
+    point_count = number("model_point_count", ctypes.c_int32) if several else 0
+    if not 0 <= point_count <= MAX_POINTS:
+        raise ValueError(f"{point_count} points")
+    points_of = (_Point * point_count).in_dll(library, "model_points") if several else ()
     return {
         "bytes of arena": number("model_arena_bytes", ctypes.c_size_t),
         "bytes of inputs": sizes("input"),
@@ -174,6 +207,7 @@ def _facts(library: ctypes.CDLL) -> dict[str, int | list[int]]:
         "items of its steps": [
             step.work for step in (_Step * count).in_dll(library, "model_steps")
         ],
+        "first steps of its points": [point.first_step for point in points_of],
     }
 
 

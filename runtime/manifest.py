@@ -80,6 +80,18 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PointSpec:
+    """An operating point beside the first: the same inputs and outputs by another network, in the
+    same arena.
+    """
+
+    name: str
+    outputs: tuple[TensorSpec, ...]  # codes may have a scale of their own
+    layers: tuple[Layer, ...]
+    model_sha256: str  # of the ONNX file that was compiled
+
+
+@dataclass(frozen=True, kw_only=True)
 class Footprint:
     """What a program takes of a microcontroller's memories, and how much there is."""
 
@@ -111,6 +123,15 @@ class ProgramSpec:
     footprint: Footprint | None = None  # of a microcontroller's program
     # What it remembers; reset to zeros. Such a program's calls are the steps of a stream.
     states: tuple[StateSpec, ...] = field(default=(), metadata=ABSENT_WHEN_EMPTY)
+    # Of a program with several operating points: the one that all of the above is of, point 0, and
+    # the others.
+    point: str = field(default="", metadata=ABSENT_WHEN_EMPTY)
+    further_points: tuple[PointSpec, ...] = field(default=(), metadata=ABSENT_WHEN_EMPTY)
+
+    @property
+    def every_point(self) -> "tuple[ProgramSpec | PointSpec, ...]":
+        """The points by their numbers, or the only one."""
+        return (self, *self.further_points)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,12 +193,24 @@ def _impossible(program: ProgramSpec) -> Iterator[str]:
     for name in ("arena_bytes", "weights_bytes", "code_bytes"):
         if getattr(program, name) < 0:
             yield f"{name} is negative"
-    for tensor in (*program.inputs, *program.outputs):
+    further = program.further_points
+    outputs = (tensor for point in program.every_point for tensor in point.outputs)
+    for tensor in (*program.inputs, *outputs):
         yield from _impossible_tensor(tensor)
-    for layer in program.layers:
+    for layer in (layer for point in program.every_point for layer in point.layers):
         yield from _impossible_layer(layer, program.arena_bytes)
+    for point in further:
+        if [_place(tensor) for tensor in point.outputs] != [_place(t) for t in program.outputs]:
+            yield f"point {point.name!r}: has other outputs than the first point"
+    if bool(further) != bool(program.point) or (program.states and further):
+        yield "points are given in part, or of a program with states"
     for state in program.states:
         yield from _impossible_state(state, program.arena_bytes)
+
+
+def _place(tensor: TensorSpec) -> tuple[str, tuple[int, ...], str]:
+    """What all points have in common of an output."""
+    return tensor.name, tensor.shape, tensor.dtype
 
 
 def _impossible_tensor(tensor: TensorSpec) -> Iterator[str]:

@@ -15,8 +15,8 @@ from edgekiln.runtime import codec
 from edgekiln.runtime.engines import HANGS_AFTER, START_SECONDS, Facts, Placement, hung
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.faults import error_from
+from edgekiln.runtime.ort_runner import import_onnxruntime
 from edgekiln.runtime.results import Trial
-from edgekiln.runtime.runner import import_onnxruntime
 
 
 class OrtEngine:

@@ -21,10 +21,10 @@ import numpy as np
 from edgekiln.runtime import codec, host
 from edgekiln.runtime.errors import EdgeKilnError
 from edgekiln.runtime.faults import print_error
+from edgekiln.runtime.ort_runner import OrtRunner, import_onnxruntime
 from edgekiln.runtime.program import batch_of
 from edgekiln.runtime.random_inputs import random_input
 from edgekiln.runtime.results import Trial, trial_of
-from edgekiln.runtime.runner import OrtRunner, import_onnxruntime
 
 
 def main(argv: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.inputs import fit, load_input
 from edgekiln.runtime.manifest import of_steps
+from edgekiln.runtime.points import names
 from edgekiln.runtime.runner import AotRunner, Runner
 from edgekiln.runtime.streams import run_steps, without_one
 
@@ -51,6 +52,25 @@ class LoadedProgram:
         return LoadedProgram(
             self.runner.stream() if isinstance(self.runner, AotRunner) else self.runner
         )
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """The names of its operating points, the first of which runs until another one is chosen;
+        none of a program that has but one.
+        """
+        return names(self.runner.whole) if isinstance(self.runner, AotRunner) else ()
+
+    def set_point(self, point: int | str) -> None:
+        """Choose the operating point of the calls that follow, by number or name. It costs a store
+        to memory; nothing is loaded.
+
+        Raises:
+            ConfigError: there is no such point.
+        """
+        if isinstance(self.runner, AotRunner):
+            self.runner.set_point(point)
+        elif str(point) != "0":
+            raise ConfigError(f"no point {point!r}", hint="only compiled programs have several")
 
     @property
     def inputs(self) -> "tuple[TensorSpec, ...]":
@@ -219,12 +239,14 @@ def run_files(
     outputs: Sequence[Path] = (),
     *,
     signers: Path | None = None,
+    point: str = "",
 ) -> "list[tuple[TensorSpec, NDArray[np.generic]]]":
     """Run a program on input files and write its outputs as .npy files, when given.
 
     The files of a program with states hold the steps of one stream, from its beginning.
 
     Args:
+        point: the operating point, by name or number; the first if not said.
         inputs: "FILE" or "NAME=FILE"; one .npz of several arrays is for all inputs of those names.
 
     Raises:
@@ -233,6 +255,7 @@ def run_files(
         EdgeKilnError: as `AotRunner.open`, `load_input`, `run_batched` and `save`.
     """
     runner = AotRunner.open(path, signers)
+    runner.set_point(point or 0)
     files = _files_of(inputs, runner.inputs)
     if outputs and len(outputs) != len(runner.outputs):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Runners: one interface to a compiled program and to ONNX Runtime, the reference it is held to."""
+"""Runners: one interface to a compiled program and to what it is held to."""
 
 import copy
 import os
@@ -7,21 +7,20 @@ import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from edgekiln.runtime.amx_permission import request_amx_permission
 from edgekiln.runtime.bundle import LIBRARY, ProgramFile
-from edgekiln.runtime.errors import BundleError, InputError, MissingToolError
+from edgekiln.runtime.errors import BundleError, InputError
 from edgekiln.runtime.host import cpu_flags
 from edgekiln.runtime.library import Library, Pointers, aligned, tensor_in, view
 from edgekiln.runtime.manifest import REBUILD_HINT, Layer, ProgramSpec, TensorSpec
+from edgekiln.runtime.points import at_point, first_step, number
 from edgekiln.runtime.trust import open_trusted
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-Optimization = Literal["disable", "basic", "extended", "all"]
 
 
 class Runner(Protocol):
@@ -54,7 +53,8 @@ class AotRunner:
         """`library` is libmodel.so; `where` names its origin in messages. Raises BundleError."""
         check_machine(spec, where)
         request_amx_permission(spec.features, where)
-        self.spec = spec
+        self.whole = spec  # all points
+        self.spec = at_point(spec, 0)
         self._library = Library(library, where)
         self._library.check(spec)
         self._allocate()
@@ -66,6 +66,7 @@ class AotRunner:
         self._lock = threading.Lock()
         _RUNNERS.add(self)
         self.reset()
+        self.set_point(0)
 
     def stream(self) -> Self:
         """Another stream of the same program: it shares the code and nothing else."""
@@ -77,6 +78,19 @@ class AotRunner:
         """Begin a new stream: forget what a program with states remembers."""
         with self._lock:
             self._library.reset(self.arena)
+
+    def set_point(self, point: int | str) -> None:
+        """Choose the operating point that runs from now on, by its number or name: `spec` and
+        `outputs` are then that point's. Threads that share the instance share the choice.
+
+        Raises:
+            ConfigError: there is no such point.
+        """
+        chosen = number(self.whole, point)
+        with self._lock:
+            self._library.set_point(self.arena, chosen)
+            self._first_step = first_step(self.whole, chosen)
+            self.spec = at_point(self.whole, chosen)
 
     @classmethod
     def open(cls, path: Path, signers: Path | None = None) -> Self:
@@ -123,6 +137,7 @@ class AotRunner:
     def step(self, index: int) -> None:
         """Run one kernel call on what earlier ones left in the arena."""
         work = self.spec.layers[index].work
+        index += self._first_step
         self._library.step(index, self._in, self._out, self.arena, work)
 
     def layer_output(self, layer: Layer) -> "NDArray[np.generic] | None":
@@ -167,69 +182,6 @@ def _unlock_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_unlock_in_child)
-
-
-class OrtRunner:
-    """ONNX Runtime on the CPU."""
-
-    def __init__(
-        self,
-        model: Path | bytes,
-        *,
-        threads: int = 1,
-        optimization: Optimization = "all",
-        batch: int = 1,
-    ) -> None:
-        """`batch` is the extent of an axis that has only a name.
-
-        Raises:
-            MissingToolError: ONNX Runtime is not installed.
-            InputError: it refuses the model.
-        """
-        ort = import_onnxruntime()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        levels = ort.GraphOptimizationLevel
-        options.graph_optimization_level = {
-            "disable": levels.ORT_DISABLE_ALL,
-            "basic": levels.ORT_ENABLE_BASIC,
-            "extended": levels.ORT_ENABLE_EXTENDED,
-            "all": levels.ORT_ENABLE_ALL,
-        }[optimization]
-        options.log_severity_level = 3  # errors; its warnings are about graphs that still run
-        source = model if isinstance(model, bytes) else str(model)
-        try:
-            self.session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exception classes share no base of their own
-            name = "the model" if isinstance(model, bytes) else model
-            raise InputError(
-                f"ONNX Runtime cannot load {name}: {str(error).strip().splitlines()[0]}",
-                hint="is it a whole .onnx file? Optimization 'basic' accepts some more models",
-            ) from error
-        self.inputs = tuple(_ort_spec(each, batch) for each in self.session.get_inputs())
-        self.outputs = tuple(_ort_spec(each, batch) for each in self.session.get_outputs())
-
-    def run(self, *arrays: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
-        """One inference. Raises InputError."""
-        check_inputs(arrays, self.inputs)
-        names = [spec.name for spec in self.inputs]
-        results: list[NDArray[np.generic]] = self.session.run(
-            None, dict(zip(names, arrays, strict=True))
-        )
-        return results
-
-
-def import_onnxruntime() -> Any:  # it ships no types
-    """Raises MissingToolError where it is not installed."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingToolError(
-            "ONNX Runtime is not installed", hint="pip install onnxruntime"
-        ) from error
-    return onnxruntime
 
 
 def check_machine(
@@ -280,12 +232,3 @@ def check_inputs(arrays: "tuple[NDArray[np.generic], ...]", specs: tuple[TensorS
                 f"this array is {array.dtype} {array.shape}",
                 hint="edgekiln.runtime.load(...) also takes batches and uint8 images",
             )
-
-
-def _ort_spec(value: Any, batch: int) -> TensorSpec:  # ONNX Runtime ships no types
-    kind = value.type.removeprefix("tensor(").removesuffix(")")
-    return TensorSpec(
-        name=value.name,
-        shape=tuple(extent if isinstance(extent, int) else batch for extent in value.shape),
-        dtype={"float": "float32", "double": "float64"}.get(kind, kind),
-    )

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from edgekiln.runtime.points import names
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -204,6 +206,8 @@ def bundle_lines(bundle: "Bundle") -> Iterator[str]:
     for layer in kept_float:
         if layer.reason:
             yield f"            {layer.name} ({layer.op}): {layer.reason}"
+    if spec.point:
+        yield f"  points    {', '.join(f'{i} {name}' for i, name in enumerate(names(spec)))}"
     stages = [str(record.get("stage", "?")) for record in bundle.manifest.provenance]
     yield f"  made by   {' → '.join(stages) or 'unknown'}"
     yield f"  model     sha256 {spec.model_sha256}"

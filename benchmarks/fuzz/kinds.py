@@ -78,7 +78,7 @@ def _against_onnxruntime(model: Path, lib: Path) -> Answer:
     from edgekiln.benchmarks.sanitizer.program import check_here
     from edgekiln.runtime.bundle import read_program
     from edgekiln.runtime.errors import InputError
-    from edgekiln.runtime.runner import OrtRunner
+    from edgekiln.runtime.ort_runner import OrtRunner
 
     try:
         reference = OrtRunner(model, optimization="basic")

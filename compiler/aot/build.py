@@ -14,7 +14,13 @@ from pathlib import Path
 
 from edgekiln.compiler.aot import emit, functions, planner, weights
 from edgekiln.compiler.aot.backends import hosted
-from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER, OBJECT, LibrarySources
+from edgekiln.compiler.aot.backends.backend import (
+    ARCHIVE,
+    GOVERNOR_HEADER,
+    HEADER,
+    OBJECT,
+    LibrarySources,
+)
 from edgekiln.compiler.aot.backends.table import BACKENDS
 from edgekiln.compiler.aot.functions import Functions
 from edgekiln.compiler.aot.planner import ArenaPlan, Interval
@@ -25,7 +31,7 @@ from edgekiln.compiler.ir.program import Call, Const, In, Out, Program, Ref
 from edgekiln.compiler.pipeline.object_cache import NO_CACHE, ObjectCache
 from edgekiln.runtime.bundle import LIBRARY
 from edgekiln.runtime.errors import StorageError
-from edgekiln.runtime.manifest import Layer, ProgramSpec, StateSpec
+from edgekiln.runtime.manifest import Layer, PointSpec, ProgramSpec, StateSpec
 from edgekiln.targets.profile import TargetProfile
 
 # Where buffers lie in the arena.
@@ -61,7 +67,8 @@ def build(program: Program, profile: TargetProfile, cache: ObjectCache = NO_CACH
     backend = BACKENDS[profile.kind]
     with _archived(program, profile, cache, planner.plan) as made:
         spec = backend.finish(made.compiler, program, profile, made.spec)
-        linked = {name: (made.compiler.home / name).read_bytes() for name in backend.FILES}
+        names = (*backend.FILES, *((GOVERNOR_HEADER,) if program.points else ()))
+        linked = {name: (made.compiler.home / name).read_bytes() for name in names}
     return Built(files=linked, spec=spec, arena_bound_bytes=made.bound_bytes)
 
 
@@ -96,6 +103,9 @@ def _archived(
         # Vectors may read, and drop, some bytes behind the last buffer.
         arena_bytes=plan.peak + OVERREAD_BYTES,
         more_exports=backend.EXPORTS,
+        points=program.points,
+        # Among those bytes, which nobody writes.
+        point_offset=plan.peak,
         places=_places(program, plan) if backend.EDGES_IN_ARENA else None,
         states=tuple(_states(program, plan)),
     )
@@ -105,7 +115,7 @@ def _archived(
             compiler = Compiler(profile.toolchain, home, cache)
             _write_common(home, source, profile, constants)
             made = backend.write_program(home, source, profile, compiled)
-            _make_archive(compiler, made, source.exports)
+            _make_archive(compiler, made, source)
             spec = _spec(program, profile, source, tuple(_layers(program, compiled, plan)))
             spec = replace(spec, weights_bytes=len(constants.blob))
             bound = plan.bound + OVERREAD_BYTES
@@ -136,6 +146,7 @@ def _spec(
     program: Program, profile: TargetProfile, source: emit.PlacedProgram, layers: tuple[Layer, ...]
 ) -> ProgramSpec:
     """The program's description, without the sizes of what is not linked yet."""
+    own, *others = (layers[calls.start : calls.stop] for calls in program.runs)
     return ProgramSpec(
         name=program.name,
         target=profile.name,
@@ -147,9 +158,19 @@ def _spec(
         arena_bytes=source.arena_bytes,
         weights_bytes=0,
         code_bytes=0,
-        layers=layers,
+        layers=own,
         model_sha256=program.model_sha256,
         states=tuple(state.spec for state in source.states),
+        point=program.owner(0),
+        further_points=tuple(
+            PointSpec(
+                name=point.name,
+                outputs=point.outputs,
+                layers=theirs,
+                model_sha256=point.model_sha256,
+            )
+            for point, theirs in zip(program.points[1:], others, strict=True)
+        ),
     )
 
 
@@ -157,12 +178,14 @@ def _workspaces(program: Program, compiled: Functions) -> Iterator[Interval]:
     """The scratch memory that each function asks for, alive during its call only."""
     for index, symbol in enumerate(compiled.symbols):
         for slot, size in enumerate(compiled.compiled[symbol].workspace):
-            name = _workspace(program.calls[index], slot)
+            name = _workspace(program, index, slot)
             yield Interval(name=name, bytes=size, first=index, last=index)
 
 
-def _workspace(call: Call, slot: int) -> str:
-    return f"{call.name}: workspace {slot}"
+def _workspace(program: Program, index: int, slot: int) -> str:
+    """The name of a call's scratch memory; points may have calls of one name."""
+    owner = program.owner(index)
+    return f"{owner}: " * bool(owner) + f"{program.calls[index].name}: workspace {slot}"
 
 
 def _steps(
@@ -170,14 +193,14 @@ def _steps(
 ) -> Iterator[emit.PlacedCall]:
     # One for each Const, in the order of this walk: `weights.pack` went through the calls likewise.
     offsets = iter(constants.offsets)
-    for call, symbol in zip(program.calls, compiled.symbols, strict=True):
+    for index, (call, symbol) in enumerate(zip(program.calls, compiled.symbols, strict=True)):
         pointers = []
         for arg in call.args:
             match arg:
-                case In(index=index):
-                    pointers.append(f"IN({index})")
-                case Out(index=index):
-                    pointers.append(f"OUT({index})")
+                case In(index=which):
+                    pointers.append(f"IN({which})")
+                case Out(index=which):
+                    pointers.append(f"OUT({which})")
                 case Ref(buffer=buffer, offset=offset):
                     pointers.append(emit.arena(plan.offsets[buffer] + offset))
                 case Const():
@@ -188,11 +211,14 @@ def _steps(
             op=call.op,
             symbol=symbol,
             pointers=tuple(pointers),
-            workspace=tuple(emit.arena(plan.offsets[_workspace(call, slot)]) for slot in scratch),
+            workspace=tuple(
+                emit.arena(plan.offsets[_workspace(program, index, slot)]) for slot in scratch
+            ),
             work=call.work,
             writes=call.writes,
             written_bytes=max(_written(program, call), default=0),
             launch=call.code.launch,
+            macs=call.macs,
         )
 
 
@@ -241,10 +267,13 @@ def _write_common(
                 shutil.copyfileobj(reader, writer)
 
 
-def _make_archive(compiler: Compiler, made: LibrarySources, exports: tuple[str, ...]) -> None:
+def _make_archive(compiler: Compiler, made: LibrarySources, source: emit.PlacedProgram) -> None:
     """Make libmodel.a, which holds one object file."""
     *code, constants = compiler.compile([*made.sources, "weights.S"])
-    objects = [*code, *made.objects, constants]
+    # In sections of its own: whoever chooses points himself links none of it.
+    governor = compiler.compile(["governor.c"], "-ffunction-sections") if source.points else []
+    objects = [*code, *governor, *made.objects, constants]
+    exports = source.exports
     # One relocatable object, so that kernels are no one's symbols but the library's own, without
     # the half-precision helpers TVM adds to each of its objects (sections nothing refers to).
     roots = [f"-Wl,--undefined={name}" for name in exports]

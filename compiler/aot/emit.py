@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from edgekiln.compiler.aot import templates
 from edgekiln.compiler.aot.planner import ALIGN, nbytes
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES, Launch
-from edgekiln.compiler.ir.program import Program
+from edgekiln.compiler.ir.program import Point, Program
 from edgekiln.compiler.kernels.conv2d.winograd_plan import MOST_SCRATCH_BYTES
 from edgekiln.runtime.manifest import DTYPES, StateSpec, TensorSpec
 from edgekiln.targets.profile import TargetProfile
@@ -15,6 +15,12 @@ from edgekiln.targets.profile import TargetProfile
 FUNCTIONS = ("model_run", "model_step")
 PLACES = ("model_input_offsets", "model_output_offsets")  # only of microcontrollers
 RESET = "model_reset"  # only of programs with states
+# Only of programs with several points; the governor's are in runtime/c/governor.h.
+POINTS = ("model_points", "model_point_count", "model_point", "model_set_point")
+GOVERNOR = (
+    "model_governor_init", "model_governor_choose", "model_governor_ran",
+    "model_sure_i8", "model_sure_u8", "model_sure_f32",
+)  # fmt: skip
 EXPORTS = (
     *FUNCTIONS, "model_steps", "model_arena_bytes", "model_input_count", "model_output_count",
     "model_step_count", "model_input_bytes", "model_output_bytes",
@@ -38,6 +44,7 @@ class PlacedCall:
     writes: int = 1  # of its pointers, the last ones
     written_bytes: int = 0  # from each of those in the arena to its buffer's end
     launch: Launch | None = None  # of a GPU's kernel
+    macs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +59,16 @@ class PlacedProgram:
     places: "Places | None" = None
     states: "Sequence[PlacedState]" = ()
     more_exports: tuple[str, ...] = ()  # of its kind of device
+    points: Sequence[Point] = ()
+    point_offset: int = 0  # where the number of the current one lies in the arena
 
     @property
     def exports(self) -> tuple[str, ...]:
         """What its library offers."""
         places = PLACES if self.places else ()
-        return (*EXPORTS, *places, *((RESET,) if self.states else ()), *self.more_exports)
+        points = (*POINTS, *GOVERNOR) if self.points else ()
+        reset = (RESET,) if self.states else ()
+        return (*EXPORTS, *places, *points, *reset, *self.more_exports)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +120,8 @@ def header(source: PlacedProgram, profile: TargetProfile) -> str:
         places = templates.PLACES.format(offsets="\n".join(offsets))
     remembers = bool(source.states)
     return templates.HEADER.format(
-        places=places, survives=templates.SURVIVES[remembers],
+        places=places, survives=_survives(source),
+        points=_points_header(source) if source.points else "",
         reset=templates.RESET.format(
             count=len(source.states), states="\n".join(map(_state, source.states))
         ) if remembers else "",
@@ -137,7 +149,8 @@ def code(source: PlacedProgram) -> str:
         includes="#include <string.h>\n\n" if source.states else "",
         declarations="\n".join(_declarations(source.steps)),
         weights=WEIGHTS,
-        run="\n".join(f"    CALL({_call(s, '0', str(s.work))});" for s in source.steps),
+        points=_points_code(source) if source.points else "",
+        run=_run(source),
         cases="\n".join(
             f"    case {index}: return STATUS({_call(s, 'begin', 'end')});"
             for index, s in enumerate(source.steps)
@@ -163,6 +176,44 @@ def facts(source: PlacedProgram) -> str:
     )
 
 
+def _survives(source: PlacedProgram) -> str:
+    """What of the arena has to survive between two runs, for the user."""
+    if source.points:
+        return templates.SURVIVES_POINTS
+    return templates.SURVIVES[bool(source.states)]
+
+
+def _run(source: PlacedProgram) -> str:
+    """The function `model_run`: straight calls, or those of the current point."""
+    if not source.points:
+        return templates.RUN.format(calls=_straight(source.steps))
+    functions = [
+        templates.RUN_POINT.format(
+            number=number, calls=_straight(source.steps[point.calls.start : point.calls.stop])
+        )
+        for number, point in enumerate(source.points)
+    ]
+    cases = "\n".join(
+        f"    case {number}: return run_{number}(in, out, arena);"
+        for number in range(len(source.points))
+    )
+    return "\n".join((*functions, templates.RUN_POINTS.format(cases=cases)))
+
+
+def _straight(steps: Sequence[PlacedCall]) -> str:
+    return "\n".join(f"    CALL({_call(s, '0', str(s.work))});" for s in steps)
+
+
+def _points_header(source: PlacedProgram) -> str:
+    return templates.POINTS.format(
+        count=len(source.points),
+        points="\n".join(
+            f" *   {number} {_comment(point.name)}{''.join(_scales(point))}"
+            for number, point in enumerate(source.points)
+        ),
+    )
+
+
 def reset_code(source: PlacedProgram) -> str:
     """The C definition of `model_reset`, of a program with states; empty of any other."""
     if not source.states:
@@ -172,6 +223,22 @@ def reset_code(source: PlacedProgram) -> str:
         for s in source.states
     )
     return templates.RESET_CODE.format(states="\n".join(lines))
+
+
+def _scales(point: Point) -> Iterator[str]:
+    """What codes of a point's outputs mean, which differs between points."""
+    for spec in point.outputs:
+        if spec.scale is not None:
+            yield f"\n *       {_describe(spec)}"
+
+
+def _points_code(source: PlacedProgram) -> str:
+    rows = (
+        f"    {{{string(point.name)}, {point.calls.start}, {len(point.calls)}, {macs}}},"
+        for point in source.points
+        for macs in [sum(step.macs for step in source.steps[point.calls.start : point.calls.stop])]
+    )
+    return templates.POINTS_CODE.format(table="\n".join(rows), offset=source.point_offset)
 
 
 def weights_assembly() -> str:

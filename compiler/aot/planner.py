@@ -35,10 +35,29 @@ class Interval:
     bytes: int
     first: int
     last: int
+    further: tuple[tuple[int, int], ...] = ()  # lives, of one that each point of a program has
+
+    @property
+    def lives(self) -> tuple[tuple[int, int], ...]:
+        """All of them: (first, last)."""
+        return ((self.first, self.last), *self.further)
 
     def overlaps(self, other: "Interval") -> bool:
         """Whether both matter during one call, so that they must not share bytes."""
-        return self.first <= other.last and other.first <= self.last
+        return any(
+            first <= last_of_other and first_of_other <= last
+            for first, last in self.lives
+            for first_of_other, last_of_other in other.lives
+        )
+
+    def alive(self, call: int) -> bool:
+        """Whether its bytes matter during the call."""
+        return any(first <= call <= last for first, last in self.lives)
+
+    @property
+    def calls(self) -> int:
+        """During how many calls it lives."""
+        return sum(last - first + 1 for first, last in self.lives)
 
     @property
     def room(self) -> int:
@@ -86,27 +105,32 @@ def nbytes(spec: TensorSpec) -> int:
 
 
 def edges(program: Program) -> list[Interval]:
-    """The lives of inputs and outputs that lie in the arena, too.
+    """The lives of inputs and outputs that lie in the arena, too, in each point of the program.
 
     An input lives until its last reader, an output from its first writer on.
     """
     sizes: dict[In | Out, int] = {In(index=i): nbytes(s) for i, s in enumerate(program.inputs)}
     sizes |= {Out(index=i): nbytes(spec) for i, spec in enumerate(program.outputs)}
-    last = len(program.calls) - 1
     users: dict[In | Out, list[int]] = {edge: [] for edge in sizes}
     for index, call in enumerate(program.calls):
         for arg in call.args:
             if isinstance(arg, In | Out) and arg in users:
                 users[arg].append(index)
-    return [
-        Interval(
-            name=str(edge),
-            bytes=sizes[edge],
-            first=0 if isinstance(edge, In) else min(users[edge], default=last),
-            last=last if isinstance(edge, Out) else max(users[edge], default=0),
+
+    def life(edge: In | Out, calls: range) -> tuple[int, int]:
+        begin, end = calls.start, calls.stop - 1
+        ours = [index for index in users[edge] if index in calls]
+        if isinstance(edge, In):
+            return begin, max(ours, default=begin)
+        return min(ours, default=end), end
+
+    found = []
+    for edge, size in sizes.items():
+        (first, last), *further = (life(edge, calls) for calls in program.runs)
+        found.append(
+            Interval(name=str(edge), bytes=size, first=first, last=last, further=tuple(further))
         )
-        for edge in sizes
-    ]
+    return found
 
 
 def plan(intervals: Sequence[Interval], *, search_steps: int = SEARCH_STEPS) -> ArenaPlan:
@@ -130,32 +154,32 @@ def plan(intervals: Sequence[Interval], *, search_steps: int = SEARCH_STEPS) -> 
 
 
 def _bound(intervals: Sequence[Interval]) -> int:
-    """The most bytes alive during one call. The maximum falls on some interval's first call."""
+    """The most bytes alive during one call. The maximum falls on the first call of some life."""
     return max(
-        (sum(i.room for i in intervals if i.first <= now <= i.last) for now in _starts(intervals)),
+        (sum(i.room for i in intervals if i.alive(now)) for now in _starts(intervals)),
         default=0,
     )
 
 
 def _starts(intervals: Iterable[Interval]) -> set[int]:
-    return {i.first for i in intervals}
+    return {first for i in intervals for first, _ in i.lives}
 
 
 def _orders(intervals: Sequence[Interval]) -> Iterable[list[Interval]]:
     """Orders that are good on different graphs: big, long-lived, or crowded buffers first."""
     yield sorted(intervals, key=lambda i: (-i.room, i.first, i.name))
-    yield sorted(intervals, key=lambda i: (-i.room * (i.last - i.first + 1), i.name))
+    yield sorted(intervals, key=lambda i: (-i.room * i.calls, i.name))
     yield sorted(intervals, key=lambda i: (i.first, -i.room, i.name))
-    yield sorted(intervals, key=lambda i: (-(i.last - i.first), -i.room, i.name))
+    yield sorted(intervals, key=lambda i: (-i.calls, -i.room, i.name))
     # Greedy by breadth (Pisarchyk and Lee, 2020): buffers of the most crowded call first.
-    breadth = {
-        now: sum(i.room for i in intervals if i.first <= now <= i.last)
-        for now in range(max((i.last for i in intervals), default=-1) + 1)
-    }
+    end = max((last for i in intervals for _, last in i.lives), default=-1) + 1
+    breadth = [sum(i.room for i in intervals if i.alive(now)) for now in range(end)]
     yield sorted(
         intervals,
-        key=lambda i: (-max(breadth[t] for t in range(i.first, i.last + 1)), -i.room, i.name),
-    )
+        key=lambda i: (
+            -max(max(breadth[first : last + 1]) for first, last in i.lives), -i.room, i.name,
+        ),
+    )  # fmt: skip
 
 
 def _first_fit(order: Iterable[Interval]) -> tuple[dict[str, int], int]:

@@ -49,7 +49,7 @@ extern "C" {{
 {errors}
 /* One inference, start to end, on the calling thread. 0, or MODEL_E_*. */
 int model_run(const void *const in[], void *const out[], void *arena);
-{reset}
+{points}{reset}
 /* The same inference step by step, in order, for profiles and for threads of your own: items
  * begin..end-1 of a step's `work` independent items; where work is 0 begin and end are ignored.
  * A step must be done before the next one begins. Pointers are not checked. 0, or MODEL_E_STEP. */
@@ -128,6 +128,80 @@ Each run is
  * first one, and leave the arena alone until the stream is over; a second stream takes another.""",
 }
 
+SURVIVES_POINTS = """\
+The arena
+ * keeps the number of the point that runs: zero it once, or call model_set_point before the first
+ * run; nothing else in it has to survive between two runs."""
+
+POINTS = """\
+
+/* Operating points: networks of different cost in one library, which take and give the same. They
+ * share the arena and, where their bytes are equal, the weights. Point 0 runs until another one is
+ * chosen; each arena has a choice of its own. The points are:
+{points} */
+#define MODEL_POINT_COUNT {count}
+#define MODEL_E_POINT 3 /* no such operating point */
+typedef struct {{
+    const char *name;
+    int32_t first_step, step_count; /* of model_steps */
+    int64_t macs;                   /* multiplications of an inference */
+}} model_point_t;
+extern const model_point_t model_points[MODEL_POINT_COUNT];
+extern const int32_t model_point_count;
+
+/* From now on model_run runs this point in the arena. A store, at any time between two runs:
+ * nothing is allocated or moved. 0, or MODEL_E_POINT or MODEL_E_ALIGN; the choice then stays.
+ * governor.h has one who chooses, by deadlines and what else is known. */
+int model_set_point(void *arena, int32_t point);
+
+/* The point that model_run would run. */
+int32_t model_point(const void *arena);
+"""
+
+POINTS_CODE = """\
+#define POINT ((int32_t *)ARENA({offset}))
+
+const model_point_t model_points[MODEL_POINT_COUNT] = {{
+{table}
+}};
+const int32_t model_point_count = MODEL_POINT_COUNT;
+
+int model_set_point(void *arena, int32_t point) {{
+    if (point < 0 || point >= MODEL_POINT_COUNT) return MODEL_E_POINT;
+    if ((uintptr_t)arena % MODEL_ALIGN != 0) return MODEL_E_ALIGN;
+    *POINT = point;
+    return 0;
+}}
+
+int32_t model_point(const void *arena) {{ return *(const int32_t *)ARENA({offset}); }}
+"""
+
+RUN = """\
+int model_run(const void *const in[], void *const out[], void *arena) {{
+    if (misaligned(in, out, arena)) return MODEL_E_ALIGN;
+{calls}
+    return 0;
+}}
+"""
+
+RUN_POINT = """\
+static int run_{number}(const void *const in[], void *const out[], void *arena) {{
+    (void)in, (void)out, (void)arena;
+{calls}
+    return 0;
+}}
+"""
+
+RUN_POINTS = """\
+int model_run(const void *const in[], void *const out[], void *arena) {{
+    if (misaligned(in, out, arena)) return MODEL_E_ALIGN;
+    switch (*POINT) {{
+{cases}
+    default: return MODEL_E_POINT;
+    }}
+}}
+"""
+
 RESET = """\
 
 /* Begin a stream: what the program remembers in `arena`, which starts at a multiple of MODEL_ALIGN
@@ -176,12 +250,8 @@ extern const uint8_t {weights}[] __attribute__((visibility("hidden")));
 {declarations}
 
 {facts}
-int model_run(const void *const in[], void *const out[], void *arena) {{
-    if (misaligned(in, out, arena)) return MODEL_E_ALIGN;
-{run}
-    return 0;
-}}
-{reset}
+{points}
+{run}{reset}
 int model_step(int step, const void *const in[], void *const out[], void *arena, int32_t begin,
                int32_t end) {{
     (void)in, (void)out, (void)arena, (void)begin, (void)end;

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from edgekiln.compiler.cli.devices import allowed_signers_option, device_option
-from edgekiln.compiler.cli.options import FiniteRange
+from edgekiln.compiler.cli.options import FiniteRange, point_option
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.runtime.bench import MIN_SECONDS, TRIALS
 
@@ -52,13 +52,14 @@ FILE = click.Path(path_type=Path)
     help="Measure energy by this: auto, none, a sensor, or an external meter's .csv or serial "
     "line.",
 )
+@point_option
 @device_option
 @allowed_signers_option
 @click.option("--strict", is_flag=True, help="Refuse a noisy, throttled or overheated run.")
 @json_option
 def bench(
     *, bundle: Path, models: tuple[Path, ...], trials: int, min_seconds: float, threads: int,
-    cpu: int | None, profile: bool, power: str, device: str | None,
+    cpu: int | None, profile: bool, power: str, point: str, device: str | None,
     allowed_signers: Path | None, strict: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure BUNDLE and, beside it, ONNX Runtime.
@@ -74,8 +75,8 @@ def bench(
 
     if device and models:
         raise click.UsageError("--onnx runs on this machine: leave it out with --device")
-    # What the user names goes before what the store still has.
-    references = () if device else models or models_of(bundle)
+    # What the user names goes before what the store still has, which is the first point's model.
+    references = () if device else models or (() if point else models_of(bundle))
     results = compare(
         bundle,
         references,
@@ -87,6 +88,7 @@ def bench(
         power=power,
         device=open_device(device, bundle) if device else None,
         signers=allowed_signers,
+        point=point,
     )
     if strict:
         require_quiet(results)
@@ -95,5 +97,5 @@ def bench(
         return
     for line in bench_lines(results):
         click.echo(line)
-    if not references and not device:
+    if not references and not device and not point:
         click.echo("ONNX Runtime: the store no longer has the model; give it by --onnx FILE")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgekiln.compiler.autotune.tune import Tuned
+from edgekiln.compiler.build.adaptive import AdaptiveBuild
 from edgekiln.compiler.build.result import BuildResult
 from edgekiln.compiler.ci.compare import Comparison
 from edgekiln.compiler.ci.result import CiResult
@@ -160,6 +161,7 @@ DOCUMENTS: Mapping[str, type] = {
     "edgekiln.run/1": Answers,
     "edgekiln.sensitivity/1": SensitivityReport,
     "edgekiln.stage/1": StageRun,
+    "edgekiln.slim/1": AdaptiveBuild,
     "edgekiln.sweep/1": SweepResult,
     "edgekiln.targets/1": Targets,
     "edgekiln.verify/1": Verified,

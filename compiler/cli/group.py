@@ -13,6 +13,7 @@ from edgekiln.runtime.errors import EXIT_INTERRUPTED, EdgeKilnError
 COMMANDS = {
     "build": "edgekiln.compiler.cli.build:build",
     **dict.fromkeys(STAGES, "edgekiln.compiler.cli.stages:StageCommand"),
+    "slim": "edgekiln.compiler.cli.slim:slim",
     "sweep": "edgekiln.compiler.cli.sweep:sweep",
     "search": "edgekiln.compiler.cli.search:search",
     "pick": "edgekiln.compiler.cli.pick:pick",

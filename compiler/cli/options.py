@@ -103,6 +103,11 @@ stream_option = click.option(
     "INPUT along AXIS, and the program remembers what else it takes (default: none).",
 )  # fmt: skip
 
+point_option = click.option(
+    "--point", metavar="NAME|NUMBER", default="",
+    help="Take this operating point of a program that has several (default: the first).",
+)  # fmt: skip
+
 skip_option = click.option(
     "--skip", multiple=True, metavar="STAGE",
     help="Leave out this stage, distill or prune; again for more.",

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from edgekiln.compiler.cli.devices import allowed_signers_option
+from edgekiln.compiler.cli.options import point_option
 from edgekiln.compiler.cli.output import json_option, print_json
 
 FILE = click.Path(path_type=Path)
@@ -29,18 +30,19 @@ FILE = click.Path(path_type=Path)
     metavar="FILE.npy",
     help="Write an output to this file; once for each.",
 )
+@point_option
 @allowed_signers_option
 @json_option
 def run(
     *, bundle: Path, inputs: tuple[str, ...], outputs: tuple[Path, ...],
-    allowed_signers: Path | None, as_json: bool,
+    point: str, allowed_signers: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run BUNDLE on this machine. Images are resized and preprocessed as the model needs it."""
     from edgekiln.runtime.documents import Answers, Output
     from edgekiln.runtime.program import run_files
     from edgekiln.runtime.text import output_lines
 
-    results = run_files(bundle, inputs, outputs, signers=allowed_signers)
+    results = run_files(bundle, inputs, outputs, signers=allowed_signers, point=point)
     if as_json:
         listed = tuple(Output.of(spec, result) for spec, result in results)
         print_json("edgekiln.run/1", Answers(bundle=str(bundle), outputs=listed))

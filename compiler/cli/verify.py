@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekiln.compiler.cli.options import DOOR_OPTIONS, SEED, allow_factory_option
+from edgekiln.compiler.cli.options import DOOR_OPTIONS, SEED, allow_factory_option, point_option
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 if TYPE_CHECKING:
@@ -58,11 +58,12 @@ def _door_options(command: click.Command) -> click.Command:
     type=click.IntRange(min=1),
     help="Compare on this many held-out samples.",
 )
+@point_option
 @allow_factory_option
 @json_option
 def verify(
     *, program: Path, model: Path | None, float_model: Path | None, module: Path | None,
-    data: str, seed: int, samples: int, allow_factory: tuple[str, ...], as_json: bool,
+    data: str, seed: int, samples: int, point: str, allow_factory: tuple[str, ...], as_json: bool,
     shape: tuple[str, ...], constant: tuple[str, ...], state: tuple[str, ...], no_state: bool,
     stream: str,
 ) -> None:  # fmt: skip
@@ -81,6 +82,7 @@ def verify(
     from edgekiln.runtime.runner import AotRunner
 
     runner = AotRunner.open(program)
+    runner.set_point(point or 0)
     door = Recipe(shape=shape, constant=constant, state=state, no_state=no_state, stream=stream)
     source = given_model(model, door) if model else source_model(runner.spec)
     model = source.path
@@ -95,7 +97,7 @@ def verify(
     steps.append(("int8 ONNX" if quantized else "float ONNX", parity.onnx_model(model)))
     steps.append(("program", parity.program_model(runner)))
     links = parity.links(steps, batches)
-    result = run(program, model, batches)
+    result = run(program, model, batches, point)
     if as_json:
         from edgekiln.compiler.cli.documents import Verified
 

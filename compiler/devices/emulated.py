@@ -22,7 +22,7 @@ TIMEOUT_S = 600.0  # of all samples; one of a large network takes seconds
 
 
 def predict(
-    spec: "ProgramSpec", runner: bytes, inputs: "Sequence[NDArray[np.generic]]"
+    spec: "ProgramSpec", runner: bytes, inputs: "Sequence[NDArray[np.generic]]", point: int = 0
 ) -> "list[NDArray[np.generic]]":
     """The outputs by `runner accuracy`, the executable of the program, on its target's CPU.
 
@@ -45,6 +45,8 @@ def predict(
             given = home / f"input_{index}.bin"
             given.write_bytes(array.tobytes())
             command += ["--input", str(given)]
+        if point:
+            command += ["--point", str(point)]
         results = [home / f"output_{index}.bin" for index in range(len(spec.outputs))]
         for path in results:
             command += ["--output", str(path)]
@@ -53,7 +55,7 @@ def predict(
             # The runner calls the program batch after batch, and writes the results behind each
             # other.
             np.frombuffer(path.read_bytes(), tensor.dtype).reshape(-1, *tensor.shape[1:])
-            for path, tensor in zip(results, spec.outputs, strict=True)
+            for path, tensor in zip(results, spec.every_point[point].outputs, strict=True)
         ]
 
 

@@ -115,12 +115,15 @@ class _Tally:
         )
 
 
-def verify(program: Path, model: Path, batches: "Sequence[Inputs]") -> Verification:
+def verify(
+    program: Path, model: Path, batches: "Sequence[Inputs]", point: str = ""
+) -> Verification:
     """Compare a bundle or lib artifact with the QDQ model it was made from.
 
     Args:
         batches: inputs of the program's own shapes, a call's each; of a program with states, those
             of a stream each, (T, …).
+        point: the operating point, by name or number; the first if not said.
 
     Raises:
         InputError: the model is not the one the program was made from.
@@ -130,6 +133,7 @@ def verify(program: Path, model: Path, batches: "Sequence[Inputs]") -> Verificat
     from edgekiln.runtime.runner import AotRunner
 
     runner = AotRunner.open(program)
+    runner.set_point(point or 0)
     oracle = Oracle(model, [layer.name for layer in runner.spec.layers])
     if oracle.sha256 != runner.spec.model_sha256:
         raise InputError(
@@ -142,6 +146,7 @@ def verify(program: Path, model: Path, batches: "Sequence[Inputs]") -> Verificat
     calls = 0
     # Layer by layer the states, too, are what ONNX Runtime has, not what the whole program made.
     isolated = runner.stream()
+    isolated.set_point(point or 0)
     for given, truth in _calls(oracle, batches, runner, isolated):
         calls += 1
         ours = runner.run(*_in_order(runner, given))

@@ -81,6 +81,16 @@ class KeptBuffer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Point:
+    """One of several programs in a library, which share its arena and its weights."""
+
+    name: str
+    calls: range  # of the whole program's
+    outputs: tuple[TensorSpec, ...]  # codes may have a scale of the point's own
+    model_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """Everything the AOT back end needs."""
 
@@ -91,3 +101,15 @@ class Program:
     calls: tuple[Call, ...]
     model_sha256: str
     states: tuple[KeptBuffer, ...] = ()
+    # Of several programs in one, see `ir.points`: each has some of the calls, and one runs at a
+    # time. Outputs and model above are those of the first.
+    points: tuple[Point, ...] = ()
+
+    @property
+    def runs(self) -> tuple[range, ...]:
+        """The calls of each inference that is possible: of each point, else all of them."""
+        return tuple(point.calls for point in self.points) or (range(len(self.calls)),)
+
+    def owner(self, call: int) -> str:
+        """The name of the point that a call is of; "" where there are none."""
+        return next((point.name for point in self.points if call in point.calls), "")

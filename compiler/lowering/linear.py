@@ -14,7 +14,9 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.conv2d.nested import NestedConvolutionKernel, nested
 from edgekiln.compiler.kernels.conv2d.paired import PairedConvolutionKernel, cheapest
+from edgekiln.compiler.kernels.conv2d.plan import DirectPlan
 from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
 from edgekiln.compiler.kernels.depthwise.paired import in_pairs
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
@@ -40,7 +42,7 @@ def conv2d(low: Lowering, node: Node, op: Conv2d) -> None:
         low.call(node, built(depthwise, mk), op="depthwise_conv2d", macs=macs)
     else:
         make = partial(ConvolutionKernel, groups=op.groups, compact=low.compact)
-        convolution = _cheapest(low, node, _kernel(make, op, x, y, residual))
+        convolution = _best(low, node, _kernel(make, op, x, y, residual))
         low.call(node, built(convolution, low.kernels_of(node)), macs=macs)
 
 
@@ -61,15 +63,28 @@ def dense(low: Lowering, node: Node, op: Dense) -> None:
         window=Window(kernel=(1, 1)),
     )
     of_x, of_y = _as_matrix(x, rows, features), _as_matrix(y, rows, channels)
-    kernel = _cheapest(low, node, _kernel(ConvolutionKernel, one_tap, of_x, of_y, residual))
+    kernel = _best(low, node, _kernel(ConvolutionKernel, one_tap, of_x, of_y, residual))
     low.call(node, built(kernel, low.kernels_of(node)), macs=rows * channels * features)
 
 
-def _cheapest(
+def _best(
     low: Lowering, node: Node, kernel: ConvolutionKernel
-) -> ConvolutionKernel | PairedConvolutionKernel:
-    """The kernel in the form that suits its weights, with its tile."""
-    return low.tuned(node, cheapest(kernel, low.kernels_of(node)))
+) -> ConvolutionKernel | PairedConvolutionKernel | NestedConvolutionKernel:
+    """The kernel inside of a wider point's, where there is one; else in the form that suits its
+    weights, with its tile.
+    """
+    mk = low.kernels_of(node)
+    if low.wider and (inside := nested(kernel, low.wider.kernels, mk)):
+        return inside
+    if low.wider and low.compact:
+        # Other points can read the weights only where they lie as they are.
+        kernel = replace(kernel, tile=DirectPlan(kernel, mk.products).ranked[0][1])
+        low.wider.kernels.append(kernel)
+        return kernel
+    chosen = low.tuned(node, cheapest(kernel, mk))
+    if low.wider and isinstance(chosen, ConvolutionKernel):
+        low.wider.kernels.append(chosen)
+    return chosen
 
 
 def _as_matrix(tensor: Tensor, rows: int, features: int) -> Tensor:

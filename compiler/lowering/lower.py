@@ -17,7 +17,7 @@ from edgekiln.compiler.lowering import (
     products,
     rows,
 )
-from edgekiln.compiler.lowering.state import Lowering, spec_of
+from edgekiln.compiler.lowering.state import Lowering, SharedWeights, spec_of
 from edgekiln.compiler.onnx_model.io import Meta
 from edgekiln.compiler.tuning.table import Choices
 from edgekiln.runtime.errors import UnsupportedError
@@ -34,19 +34,23 @@ def lower(
     model_sha256: str,
     choices: Choices | None = None,
     compact: bool = False,
+    wider: SharedWeights | None = None,
 ) -> Program:
     """Choose and build the kernels of a graph that went through `passes.pipeline`.
 
     Args:
         choices: of register tiles; remembers the layers that had one. None: the kernels' defaults.
         compact: whether constants must not grow for speed.
+        wider: of a program with points: the convolutions of those before this one, whose weights it
+            may read, and to which its own are added.
 
     Raises:
         UnsupportedError: an operator has no kernel for such a chip.
     """
     lowering = Lowering(
-        graph=graph, mk=mk, tvm_target=tvm_target, choices=choices or Choices(), compact=compact
-    )
+        graph=graph, mk=mk, tvm_target=tvm_target, choices=choices or Choices(), compact=compact,
+        wider=wider,
+    )  # fmt: skip
     # Each reads what those before it wrote: `ir.validate` holds the graph to that order.
     for node in graph.nodes:
         _lower(lowering, node)

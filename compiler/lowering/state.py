@@ -10,11 +10,21 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.ops import Quantize
 from edgekiln.compiler.ir.program import ArenaBuffer, Arg, Call, Const, In, Out, Ref
 from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.compiler.tuning.table import Choices, T
 from edgekiln.runtime.manifest import Preprocessing, TensorSpec
 from edgekiln.targets import isa
 from edgekiln.targets.isa.base import MicroKernel
+
+
+@dataclass
+class SharedWeights:
+    """The convolutions of a program's points so far: those of narrower points read the weights of
+    wider ones, where these are the first channels.
+    """
+
+    kernels: list[ConvolutionKernel] = field(default_factory=list)
 
 
 @dataclass
@@ -29,6 +39,7 @@ class Lowering:
     aliases: dict[str, str] = field(default_factory=dict)  # same bytes under another name
     choices: Choices = field(default_factory=Choices)  # of register tiles
     compact: bool = False  # constants must not grow for speed
+    wider: SharedWeights | None = None  # of a program with points: what those before this one have
 
     def __post_init__(self) -> None:
         self.given, self.returned = self.graph.given(), self.graph.returned()

@@ -76,8 +76,8 @@ def data_example(spec: "ProgramSpec", data: str, seed: int) -> Example:
 
 def expected_outputs(
     example: Example, files: Mapping[str, bytes]
-) -> "tuple[list[NDArray[np.generic]], str]":
-    """What the program of `files` computes, here or under QEMU; or nothing, and why."""
+) -> "tuple[list[list[NDArray[np.generic]]], str]":
+    """What each point of the program computes, here or under QEMU; or nothing, and why."""
     from edgekiln.runtime.bundle import LIBRARY, executable_name
     from edgekiln.runtime.runner import AotRunner, check_machine
     from edgekiln.runtime.streams import run_steps
@@ -86,18 +86,27 @@ def expected_outputs(
     try:
         check_machine(spec, spec.name)
     except BundleError as error:
-        outputs = _emulated(example, files[executable_name(files, spec.name)])
-        return outputs, "" if outputs else error.message
+        by_point = _emulated(example, files[executable_name(files, spec.name)])
+        return by_point, "" if by_point else error.message
     runner = AotRunner(spec, files[LIBRARY], spec.name)
     inputs = example.inputs
-    return run_steps(runner, inputs) if spec.states else runner.run(*inputs), ""
+    if spec.states:
+        return [run_steps(runner, inputs)], ""
+    by_point = []
+    for point in range(len(spec.every_point)):
+        runner.set_point(point)
+        by_point.append(runner.run(*inputs))
+    return by_point, ""
 
 
-def _emulated(example: Example, runner: bytes) -> "list[NDArray[np.generic]]":
-    """What the executable computes under QEMU; nothing where that cannot run it."""
+def _emulated(example: Example, runner: bytes) -> "list[list[NDArray[np.generic]]]":
+    """What each point computes under QEMU; nothing where that cannot run it."""
     from edgekiln.compiler.devices.emulated import predict
 
     try:
-        return predict(example.spec, runner, example.inputs)
+        return [
+            predict(example.spec, runner, example.inputs, point)
+            for point in range(len(example.spec.every_point))
+        ]
     except (BundleError, MissingToolError):
         return []

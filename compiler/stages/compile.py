@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 from edgekiln.compiler.environment import toolchain
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind, sha256_of
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
-from edgekiln.runtime.errors import ConfigError, GateError
+from edgekiln.compiler.stages import points
+from edgekiln.runtime.errors import ConfigError, GateError, UnsupportedError
 from edgekiln.targets.profile import TargetProfile
 
 if TYPE_CHECKING:
     from edgekiln.compiler.ir.program import Program
+    from edgekiln.compiler.lowering.state import SharedWeights
     from edgekiln.compiler.passes.gate import FloatOperator
 
 
@@ -55,14 +57,26 @@ class CompileStage(Stage):
         },
     )
 
+    point: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Put this ONNX model into the same program as a further operating point, "
+            "NAME=FILE: it takes and gives what IN does, and shares its memory and, where they are "
+            "equal, its weights; again for more (default: none)."
+        },
+    )
+
     def __post_init__(self) -> None:
+        points.files_of(self.point)
         if self.batch < 1:
             raise ConfigError(f"compile: batch = {self.batch}", hint="one sample or more per call")
         if not self.program:
             raise ConfigError("compile: program = ''", hint="give the program a name")
 
     def uses(self, src: Artifact | None, target: TargetProfile | None) -> Mapping[str, str]:  # noqa: ARG002
-        """The C compiler, and the tuning file, which is read so that its faults are said now."""
+        """The C compiler, the models of further points, and the tuning file, which is read so that
+        its faults are said now.
+        """
         from edgekiln.compiler.tuning import table
 
         assert target is not None, "compile uses a target"
@@ -70,12 +84,15 @@ class CompileStage(Stage):
         if path := table.file_for(self.tuning, target):
             table.read(path)
             used["tuning"] = sha256_of(path)
+        for name, path in points.files_of(self.point).items():
+            used[f"point {name}"] = points.artifact(name, path).sha256
         return used
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.aot.build import build
         from edgekiln.compiler.pipeline.object_cache import ObjectCache
         from edgekiln.runtime.bundle import write_lib
+        from edgekiln.runtime.points import all_layers
 
         assert ctx.target is not None, "compile uses a target"
         program, stayed_float = self.lower(src, ctx)
@@ -96,9 +113,10 @@ class CompileStage(Stage):
         return {
             **memories,
             "macs": sum(layer.macs for layer in spec.layers),
+            **({"points": len(spec.every_point)} if spec.point else {}),
             "float_operators": len(stayed_float),
             "float_operators_quantized": len(lost),
-            "kernels": len({layer.kernel for layer in spec.layers}),
+            "kernels": len({layer.kernel for layer in all_layers(spec)}),
             "code_bytes": spec.code_bytes,
             "weights_bytes": spec.weights_bytes,
             "arena_bytes": spec.arena_bytes,
@@ -107,12 +125,37 @@ class CompileStage(Stage):
         }
 
     def lower(self, src: Artifact, ctx: StageContext) -> "tuple[Program, list[FloatOperator]]":
-        """The kernels of a model and their order, and what stayed float of a quantized one.
+        """The kernels of a model, and of those of further points, and their order; and what stayed
+        float of a quantized one.
 
         Raises:
             GateError: a quantized operator stayed float, by `strict_int8`.
             EdgeKilnError: the model cannot be read or compiled.
         """
+        from edgekiln.compiler.ir.points import merged
+        from edgekiln.compiler.lowering.state import SharedWeights
+
+        if not self.point:
+            return self._lower_one(src, ctx, None)
+        assert ctx.target is not None, "compile uses a target"
+        if ctx.target.kind == "opencl":
+            raise UnsupportedError(
+                f"{ctx.target.name}: programs for GPUs have one operating point",
+                hint="leave --point out, or take a processor's target",
+            )
+        files = points.files_of(self.point)
+        models = {points.FIRST: src} | {name: points.artifact(name, files[name]) for name in files}
+        wider = SharedWeights()
+        found = {name: self._lower_one(model, ctx, wider) for name, model in models.items()}
+        return (
+            merged({name: program for name, (program, _) in found.items()}),
+            [operator for _, stayed_float in found.values() for operator in stayed_float],
+        )
+
+    def _lower_one(
+        self, src: Artifact, ctx: StageContext, wider: "SharedWeights | None"
+    ) -> "tuple[Program, list[FloatOperator]]":
+        """What `lower` gives, for one model."""
         from edgekiln.compiler.lowering.lower import lower
         from edgekiln.compiler.onnx_model import io
         from edgekiln.compiler.passes.pipeline import lowered
@@ -138,7 +181,7 @@ class CompileStage(Stage):
         choices = table.Choices.of(table.read(file) if file else (), ctx.target)
         program = lower(
             graph, mk, ctx.target.tvm, name=self.program, meta=meta, model_sha256=src.sha256,
-            choices=choices, compact=self.compact,
+            choices=choices, compact=self.compact, wider=wider,
         )  # fmt: skip
         # Only now is it known which layers there are, and which of them the file had a tile for.
         ctx.notes.extend(choices.notes(file))

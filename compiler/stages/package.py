@@ -60,12 +60,14 @@ class PackageStage(Stage):
         # The licences of what is linked in: a bundle is handed on without this tool.
         files = {**program, **notices(program)}
         example = self._example(spec)
-        outputs, missing = expected_outputs(example, program)
+        by_point, missing = expected_outputs(example, program)
         if missing:
             ctx.notes.append(f"no expected output: {missing}")
-        for kind, arrays in (("input", example.inputs), ("output", outputs)):
-            for index, array in enumerate(arrays):
-                files[bundle.example_name(kind, index)] = array.tobytes()
+        for index, array in enumerate(example.inputs):
+            files[bundle.example_name("input", index)] = array.tobytes()
+        for point, outputs in enumerate(by_point):
+            for index, array in enumerate(outputs):
+                files[bundle.example_name("output", index, point)] = array.tobytes()
         ctx.advance(1, 2, "packing")
         report = {
             "schema": REPORT_SCHEMA,

@@ -76,7 +76,7 @@ static void read_inputs(FILE **samples, const session_t *session, const files_t 
 }
 
 void accuracy(const args_t *args) {
-    session_t session = session_open(&(files_t){.count = 0});
+    session_t session = session_open(&(files_t){.count = 0}, args->point);
     FILE *samples[MAX_FILES];
     output_t *outputs = calloc(MAX_FILES, sizeof *outputs);
     long long count = 0;

@@ -16,6 +16,7 @@ static const char HELP[] =
     "       runner run      --input FILE --output FILE [--threads N] [--cpu N[,N]...]\n"
     "       runner check    --input FILE --expect FILE [--threads N] [--cpu N[,N]...]\n"
     "       runner info\n"
+    "Of a model with several operating points each takes --point N, a number or a name.\n"
     "\n"
     "perf      measure latency, and say it in a few lines\n"
     "accuracy  a data set: its samples in, their predictions out\n"
@@ -84,6 +85,8 @@ static void parse_value(args_t *args, const char *option, char *value) {
         args->min_seconds = number(option, value, 0, 86400);
     } else if (!strcmp(option, "--warmup-seconds")) {
         args->warmup_seconds = number(option, value, 0, 86400);
+    } else if (!strcmp(option, "--point")) {
+        args->point = value;
     } else if (!strcmp(option, "--cpu")) {
         parse_cpus(args, option, value);
     } else {

@@ -91,13 +91,13 @@ static step_times_t *profile(session_t *session, double overhead) {
     step_times_t *times = allocate((size_t)model_step_count, sizeof *times);
     double end = clock_seconds() + PROFILE_SECONDS;
     for (int run = 0; run < PROFILE_RUNS && (run == 0 || clock_seconds() < end); run++) {
-        for (int step = 0; step < model_step_count; step++) {
+        for (int step = session->first_step; step < session->end_step; step++) {
             double start = clock_seconds();
             session_step(session, step);
             samples_add(&steps[step], fmax(clock_seconds() - start - overhead, 0));
         }
     }
-    for (int step = 0; step < model_step_count; step++) {
+    for (int step = session->first_step; step < session->end_step; step++) {
         times[step].samples = steps[step].count;
         times[step].stats = stats_of(&steps[step]);
         samples_free(&steps[step]);
@@ -123,7 +123,7 @@ static long long peak_rss_bytes(void) {
 
 void bench(const args_t *args) {
     if (args->cpu_count) pin_thread(args->cpus[0]);
-    session_t session = session_open(&args->input);
+    session_t session = session_open(&args->input, args->point);
     report_t report = {.args = args, .session = &session};
     report.first_inference = sample(&session, 1);
     session_use_threads(&session, args->threads, args->cpu_count ? args->cpus : NULL);

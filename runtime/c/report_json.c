@@ -59,7 +59,7 @@ static void print_step(const report_t *report, int step) {
 static void print_setup(const report_t *report) {
     const args_t *args = report->args;
     int shared = 0;
-    for (int step = 0; step < model_step_count; step++) shared += report->session->split[step];
+    for (int i = 0; i < model_step_count; i++) shared += report->session->split[i];
     json_integer("schema", SCHEMA_VERSION);
     json_string("edgekiln_version", edgekiln_version);
     json_string("model", model_name);
@@ -94,7 +94,8 @@ void report_json(const report_t *report) {
     }
     json_close(']');
     json_open_key("layers", '[');
-    for (int step = 0; report->steps && step < model_step_count; step++) print_step(report, step);
+    int end = report->steps ? report->session->end_step : 0;
+    for (int step = report->session->first_step; step < end; step++) print_step(report, step);
     json_close(']');
     print_state("after", &report->after);
     json_moment("finished_s", report->finished);

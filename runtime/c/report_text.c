@@ -72,17 +72,18 @@ static void print_machine(const report_t *report) {
 static void print_steps(const report_t *report) {
     int names = 0, ops = 0;
     double total = 0;
-    for (int step = 0; step < model_step_count; step++) {
+    const session_t *session = report->session;
+    for (int step = session->first_step; step < session->end_step; step++) {
         names = (int)fmax(names, (double)strlen(model_steps[step].name));
         ops = (int)fmax(ops, (double)strlen(model_steps[step].op));
         total += report->steps[step].stats.median;
     }
     putchar('\n');
-    for (int step = 0; step < model_step_count; step++) {
+    for (int step = session->first_step; step < session->end_step; step++) {
         double median = report->steps[step].stats.median;
         printf("%-*s  %-*s  %10.2f us  %5.1f %%%s\n", names, model_steps[step].name, ops,
                model_steps[step].op, median * 1e6, total > 0 ? 100 * median / total : 0,
-               report->session->split[step] ? "  shared" : "");
+               session->split[step] ? "  shared" : "");
     }
 }
 

@@ -54,7 +54,7 @@ static void run(const args_t *args) {
 
 static session_t infer_and_compare(const args_t *args) {
     want_files(&args->input, model_input_count, "--input");
-    session_t session = session_open(&args->input);
+    session_t session = session_open(&args->input, args->point);
     session_use_threads(&session, args->threads, args->cpu_count ? args->cpus : NULL);
     long steps = tensor_count(args->input.paths[0], model_input_bytes[0]);
     for (long step = 0; step < steps; step++) {
@@ -73,7 +73,7 @@ static session_t infer_and_compare(const args_t *args) {
 #else
 static session_t infer(const args_t *args) {
     if (args->input.count == 0) fail(EXIT_USAGE, "see --help", "%s: no --input", args->command);
-    session_t session = session_open(&args->input);
+    session_t session = session_open(&args->input, args->point);
     session_use_threads(&session, args->threads, args->cpu_count ? args->cpus : NULL);
     session_run(&session);
     return session;

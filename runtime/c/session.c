@@ -24,7 +24,34 @@ static void *allocate(size_t count, size_t size) {
     return data;
 }
 
-session_t session_open(const files_t *inputs) {
+#ifdef MODEL_POINT_COUNT
+/* By name, else by number; -1 where there is no such point. */
+static int point_number(const char *point) {
+    for (int i = 0; i < MODEL_POINT_COUNT; i++) {
+        if (!strcmp(point, model_points[i].name)) return i;
+    }
+    char *end;
+    long number = strtol(point, &end, 10);
+    return *point && !*end && number >= 0 && number < MODEL_POINT_COUNT ? (int)number : -1;
+}
+#endif
+
+/* The steps of a model are those of all its operating points, behind each other. */
+static void choose_point(session_t *session, const char *point) {
+    session->first_step = 0, session->end_step = model_step_count;
+#ifdef MODEL_POINT_COUNT
+    int chosen = point ? point_number(point) : 0;
+    if (model_set_point(session->arena, chosen)) {
+        fail(EXIT_USAGE, "`runner info` shows which there are", "--point: no point '%s'", point);
+    }
+    session->first_step = model_points[chosen].first_step;
+    session->end_step = session->first_step + model_points[chosen].step_count;
+#else
+    if (point) fail(EXIT_USAGE, NULL, "--point: the model has one point only");
+#endif
+}
+
+session_t session_open(const files_t *inputs, const char *point) {
     if (inputs->count && inputs->count != model_input_count) {
         fail(EXIT_USAGE, NULL, "--input: %d files for a model with %d inputs", inputs->count,
              (int)model_input_count);
@@ -48,6 +75,7 @@ session_t session_open(const files_t *inputs) {
         session.out[i] = tensor_alloc(model_output_bytes[i]);
     }
     session_reset(&session);
+    choose_point(&session, point);
     return session;
 }
 
@@ -81,7 +109,9 @@ void session_step(session_t *session, int step) {
 
 void session_run(session_t *session) {
     if (session->pool) {
-        for (int step = 0; step < model_step_count; step++) session_step(session, step);
+        for (int step = session->first_step; step < session->end_step; step++) {
+            session_step(session, step);
+        }
         return;
     }
     int status = model_run(session->in, session->out, session->arena);
@@ -101,7 +131,7 @@ static void choose_steps(session_t *session) {
     double end = clock_seconds() + PLAN_SECONDS;
     for (int run = 0; run < PLAN_RUNS || clock_seconds() < end; run++) {
         for (int shared = 0; shared < 2; shared++) {
-            for (int step = 0; step < model_step_count; step++) {
+            for (int step = session->first_step; step < session->end_step; step++) {
                 session->split[step] = shared && model_steps[step].work > 1;
                 double seconds = step_seconds(session, step);
                 double *least = &best[shared][step];
@@ -109,7 +139,7 @@ static void choose_steps(session_t *session) {
             }
         }
     }
-    for (int step = 0; step < model_step_count; step++) {
+    for (int step = session->first_step; step < session->end_step; step++) {
         session->split[step] = model_steps[step].work > 1 && best[1][step] < best[0][step];
     }
     free(best[0]);

@@ -14,6 +14,7 @@
 #endif
 
 typedef struct {
+    int first_step, end_step; /* of model_steps, those of the operating point */
     const void **in;
     void **out;
     void *arena;
@@ -22,8 +23,9 @@ typedef struct {
 } session_t;
 
 /* Allocate everything and read the inputs; zeros when no file is named. Files of a program with
- * states hold the steps of a stream, of which the first is read. */
-session_t session_open(const files_t *inputs);
+ * states hold the steps of a stream, of which the first is read. `point` names the operating point;
+ * NULL: the first. */
+session_t session_open(const files_t *inputs, const char *point);
 
 /* Start threads and find out, by running the model, which steps gain from them. None does: one
  * thread stays. A stream begins behind it. */

@@ -22,13 +22,15 @@ def check_example(bundle: Path, device: Device) -> tuple[str, ...]:
     spec, files = opened.spec, opened.files
     program = executable_name(files, str(bundle))
     runner = device.put(files[program])
-    command, names = [runner, "check"], {runner: program}
-    for option, kind, tensors in (
-        ("--input", "input", spec.inputs),
-        ("--expect", "output", spec.outputs),
-    ):
-        for index in range(len(tensors)):
-            name = example_name(kind, index)
+    for point in range(len(spec.every_point)):
+        command, names = [runner, "check"], {runner: program}
+        if point:
+            command += ["--point", str(point)]
+        wanted = [
+            *(("--input", example_name("input", i)) for i in range(len(spec.inputs))),
+            *(("--expect", example_name("output", i, point)) for i in range(len(spec.outputs))),
+        ]
+        for option, name in wanted:
             if name not in files:
                 raise BundleError(
                     f"{bundle}: has no {name}", hint="package it on a machine that can run it"
@@ -36,5 +38,5 @@ def check_example(bundle: Path, device: Device) -> tuple[str, ...]:
             place = device.put(files[name])
             names[place] = name
             command += [option, place]
-    run_runner(device, command, START_SECONDS, str(bundle), names)
+        run_runner(device, command, START_SECONDS, str(bundle), names)
     return tuple(tensor.name for tensor in spec.outputs)

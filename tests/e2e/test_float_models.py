@@ -11,7 +11,7 @@ from edgekiln.compiler.evaluation.layerwise import verify
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.runtime import host
-from edgekiln.runtime.runner import OrtRunner
+from edgekiln.runtime.ort_runner import OrtRunner
 from edgekiln.targets import profile
 from tests.compiler import artifacts, float_models
 from tests.e2e import test_arm_qemu

@@ -12,8 +12,9 @@ from edgekiln.runtime import bundle
 from edgekiln.runtime.errors import BundleError, InputError
 from edgekiln.runtime.library import ALIGN, aligned
 from edgekiln.runtime.manifest import TensorSpec
+from edgekiln.runtime.ort_runner import OrtRunner
 from edgekiln.runtime.program import LoadedProgram, run_batched
-from edgekiln.runtime.runner import AotRunner, OrtRunner, check_inputs
+from edgekiln.runtime.runner import AotRunner, check_inputs
 from tests.runtime.conftest import TOY, toy_sums
 
 DRAW = np.random.default_rng(0)

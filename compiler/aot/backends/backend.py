@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tvm.tirx import PrimFunc
 
 ARCHIVE, HEADER = "libmodel.a", "model.h"
+GOVERNOR_HEADER = "governor.h"  # of a program with several operating points
 OBJECT = "model.o"  # what the archive holds: constants and every kernel, nothing else visible
 
 

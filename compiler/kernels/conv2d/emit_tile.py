@@ -110,7 +110,7 @@ class ConvolutionTileEmitter:
         """
         plan, conv, mk = self.plan, self.plan.conv, self.plan.mk
         width = mk.k_step
-        step_bytes = channels.block.channels * width
+        step_bytes = channels.step_bytes
         # Steps that one load of a pixel brings.
         per_load = mk.x_bytes // width
         unrolled = plan.unrolled
@@ -120,7 +120,7 @@ class ConvolutionTileEmitter:
             # Of one tap: k lies side by side from here on, in the image and in the weights.
             source = let(first + kh * down + kw * right)
             tap = kh if plan.flat else kh * plan.kw + kw
-            packed = let(channels.weights + tap * (plan.steps * step_bytes))
+            packed = let(channels.weights + tap * (plan.stored_steps * step_bytes))
 
             def steps(start: Index, count: int) -> None:
                 """Add some steps of a tap, in turn to the splits."""

@@ -50,7 +50,7 @@ class ConvolutionKernel(ConvolutionSpec):
         """Build the kernel: by the algorithm of its tile, or by what takes the fewest cycles."""
         self.check()
         assert not (self.residual and self.y.pixel != self.y.c), "one place serves both"
-        plan = min(self._plans(mk), key=lambda plan: plan.ranked[0][0])
+        plan = self._plan(mk)
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, self.x.dtype)
             epilogue = self.finish.epilogue(mk, self)
@@ -75,6 +75,14 @@ class ConvolutionKernel(ConvolutionSpec):
                     epilogue.declare_output(k)
                     ConvolutionTileEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))
         return k.finish()
+
+    def direct(self, mk: MicroKernel) -> DirectPlan | None:
+        """The plan by which it is computed, if that is by its definition, on vectors."""
+        plan = self._plan(mk)
+        return plan if isinstance(plan, DirectPlan) else None
+
+    def _plan(self, mk: MicroKernel) -> AnyPlan:
+        return min(self._plans(mk), key=lambda plan: plan.ranked[0][0])
 
     def _plans(self, mk: MicroKernel) -> list[AnyPlan]:
         """One for each algorithm there is, or that of its tile alone."""

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.kernels.channels import (
     Block,
+    Vector,
     blocks,
     pack_channels,
     pack_weights,
@@ -50,6 +51,7 @@ class Channels:
     weights: Index  # of the block's packed weights
     lane: Index  # of its first lane in bias and mult
     y_channel: Index  # its first output channel
+    step_bytes: int  # from a step of its weights to the next
 
 
 def is_flat(groups: int, kw: int, dilation: int) -> bool:
@@ -69,6 +71,7 @@ class Packing:
 
     steps: int
     layout: tuple[Block, ...]
+    taps: int
 
     def __init__(self, conv: ConvolutionSpec, mk: MicroKernel) -> None:
         self.conv, self.mk = conv, mk
@@ -76,9 +79,26 @@ class Packing:
         oc, self.ic, self.kh, self.kw = conv.weight.shape
         self.oc = oc // conv.groups
         # Taps that lie side by side in memory: a row of the kernel, or one pixel's channels.
-        self.flat = is_flat(conv.groups, self.kw, conv.dilations[1])
+        self.flat = self._is_flat()
         self.run = self.ic * self.kw if self.flat else self.ic
         self.taps = self.kh if self.flat else self.kh * self.kw
+
+    def _is_flat(self) -> bool:
+        return is_flat(self.conv.groups, self.kw, self.conv.dilations[1])
+
+    @property
+    def stored_steps(self) -> int:
+        """Steps from a tap's weights to the next tap's."""
+        return self.steps
+
+    @property
+    def stored_taps(self) -> int:
+        """Taps whose weights lie in memory."""
+        return self.taps
+
+    def stored_channels(self, number: int) -> int:
+        """Channels that lie in memory side by side, of the number-th kind of block."""
+        return self.layout[number].channels
 
     def is_pointwise_and_dense(self) -> bool:
         """Whether all pixels make one long row: tiles need not end with the image's own."""
@@ -119,9 +139,9 @@ class Packing:
         """
         lane = done = 0
         count = sum(block.count for block in self.layout)
-        block_bytes = self.taps * self.steps * self.mk.k_step
+        block_bytes = self.stored_taps * self.stored_steps * self.mk.k_step
         with repeat(self.conv.groups) as g:
-            for block in self.layout:
+            for kind, block in enumerate(self.layout):
                 with _some_blocks(block.count, done, share) as i:
                     # The lanes before this block: its place in the constants, and in the weights.
                     at = let(g * self.group_lanes + i * block.channels + lane)
@@ -132,6 +152,7 @@ class Packing:
                         weights=let(at * block_bytes),
                         lane=at,
                         y_channel=let(g * self.oc + i * block.channels + block.vectors[0].start),
+                        step_bytes=self.stored_channels(kind) * self.mk.k_step,
                     )
                 lane += block.count * block.channels
                 done += block.count
@@ -158,7 +179,7 @@ class DirectPlan(Packing):
         self.mk = mk = mk if pixels and pixels % mk.rows == 0 else mk.single
         self.steps = math.ceil(self.run / mk.k_step)
         self.tile = conv.tile or self.ranked[0][1]
-        columns = vectors(self.oc, mk, self.tile.lanes)
+        columns = self._columns()
         self.work = math.ceil(self.pixels / self.tile.pixels) if self.joined else y.n * y.h
         self.layout = blocks(columns, self.tile.vectors)
         # All there is lies in one item: its blocks of channels become the items.
@@ -169,6 +190,10 @@ class DirectPlan(Packing):
         # They can where one vector is all of a pixel.
         alone = conv.groups == 1 and self.oc == columns[0].lanes == conv.y.pixel
         self.together = min(self.tile.pixels, mk.lanes[0] // self.oc) if alone else 1
+
+    def _columns(self) -> tuple[Vector, ...]:
+        """The vectors of output channels."""
+        return vectors(self.oc, self.mk, self.tile.lanes)
 
     @cached_property
     def ranked(self) -> list[tuple[float, Tile]]:

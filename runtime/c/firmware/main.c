@@ -3,6 +3,7 @@
  * offers. */
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "exit_codes.h"
@@ -63,6 +64,19 @@ static int read_inputs(FILE *const *files, const char *const *paths) {
     return 1;
 }
 
+/* The operating point that `--point NUMBER` names; the first without it. */
+static void choose_point(int argc, char **argv) {
+    int point = 0;
+    for (int i = 2; i + 1 < argc; i += 2) {
+        if (!strcmp(argv[i], "--point")) point = atoi(argv[i + 1]);
+    }
+#ifdef MODEL_POINT_COUNT
+    if (model_set_point(arena, point)) fail(EXIT_USAGE, NULL, "--point: no point %d", point);
+#else
+    if (point) fail(EXIT_USAGE, NULL, "--point: the model has one point only");
+#endif
+}
+
 /* As many inferences as the files hold samples; semihosting cannot rename, so not by files.h. */
 static void run(int argc, char **argv) {
     const char *inputs[MODEL_INPUT_COUNT], *outputs[MODEL_OUTPUT_COUNT];
@@ -112,14 +126,22 @@ static void check(int argc, char **argv) {
 #endif
 }
 
-/* Paint what is free below this function's own frame, and see how far down the colour is gone. */
+/* Paint what is free below this function's own frame, and see how far down the colour is gone, once
+ * every operating point has run. */
 static void stack(void) {
     unsigned char *here;
     __asm volatile("mov %0, sp" : "=r"(here));
     RESET();
     volatile unsigned char *lowest = here - PAINTED_BYTES;
     for (volatile unsigned char *p = lowest; p < here; p++) *p = PAINT;
+#ifdef MODEL_POINT_COUNT
+    for (int point = 0; point < MODEL_POINT_COUNT; point++) {
+        model_set_point(arena, point);
+        infer();
+    }
+#else
     infer();
+#endif
     while (lowest < here && *lowest == PAINT) lowest++;
     printf("%d\n", (int)(here - lowest));
 }
@@ -127,6 +149,7 @@ static void stack(void) {
 int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     place_tensors();
+    choose_point(argc, argv);
     if (!strcmp(command, "run") || !strcmp(command, "accuracy")) {
         run(argc, argv);
     } else if (!strcmp(command, "check")) {
