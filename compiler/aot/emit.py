@@ -15,6 +15,7 @@ from edgekiln.targets.profile import TargetProfile
 FUNCTIONS = ("model_run", "model_step")
 PLACES = ("model_input_offsets", "model_output_offsets")  # only of microcontrollers
 RESET = "model_reset"  # only of programs with states
+CLASS_NAMES = "model_class_names"  # only of programs whose classes have names
 EXPORTS = (
     *FUNCTIONS, "model_steps", "model_arena_bytes", "model_input_count", "model_output_count",
     "model_step_count", "model_input_bytes", "model_output_bytes",
@@ -53,7 +54,13 @@ class PlacedProgram:
     def exports(self) -> tuple[str, ...]:
         """What its library offers."""
         places = PLACES if self.places else ()
-        return (*EXPORTS, *places, *((RESET,) if self.states else ()))
+        reset = (RESET,) if self.states else ()
+        return (*EXPORTS, *places, *reset, *((CLASS_NAMES,) if self.labels else ()))
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The names of the classes that the first output is about."""
+        return self.outputs[0].labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +113,7 @@ def header(source: PlacedProgram, profile: TargetProfile) -> str:
     remembers = bool(source.states)
     return templates.HEADER.format(
         places=places, keeps=templates.KEEPS[remembers], survives=templates.SURVIVES[remembers],
+        classes=templates.CLASSES.format(count=len(source.labels)) if source.labels else "",
         reset=templates.RESET.format(
             count=len(source.states), states="\n".join(map(_state, source.states))
         ) if remembers else "",
@@ -136,6 +144,11 @@ def code(source: PlacedProgram) -> str:
     return templates.CODE.format(
         places=places,
         reset=reset,
+        classes=templates.CLASSES_CODE.format(
+            names="\n".join(f"    {_string(label)}," for label in source.labels)
+        )
+        if source.labels
+        else "",
         includes="#include <string.h>\n\n" if reset else "",
         declarations="\n".join(_declarations(source.steps)),
         weights=WEIGHTS,
