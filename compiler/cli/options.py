@@ -108,7 +108,7 @@ before_option = click.option(
     multiple=True,
     metavar="STEP",
     help="Let the program take raw data, and do this before the network: pixels, nv12=HxW, "
-    "yuyv=HxW, crop=HxW, resize, letterbox; again for more.",
+    "yuyv=HxW, crop=HxW, resize, letterbox; or pcm, of sound; again for more.",
 )
 after_option = click.option(
     "--after",

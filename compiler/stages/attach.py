@@ -18,13 +18,13 @@ class AttachStage(Stage):
     takes: ClassVar[tuple[Kind, ...]] = ("onnx-int8", "onnx")
     gives: ClassVar[Kind] = "onnx-int8"
     suffix: ClassVar[str] = ".onnx"
-    tools: ClassVar[tuple[str, ...]] = ("onnx", "numpy")
+    tools: ClassVar[tuple[str, ...]] = ("onnx", "numpy", "torch")
 
     before: tuple[str, ...] = field(
         default=(),
         metadata={
             "help": "Do this before the network, again for more: pixels, nv12=HxW, yuyv=HxW, then "
-            "crop=HxW, resize, letterbox."
+            "crop=HxW, resize, letterbox; or pcm."
         },
     )
     after: tuple[str, ...] = field(

@@ -24,6 +24,7 @@ from edgekiln.runtime.bundle import LIBRARY, read_program
 from edgekiln.runtime.manifest import Preprocessing
 from edgekiln.targets import profile
 from tests.compiler import float_models
+from tests.compiler.qdq_models import QdqModel
 from tests.e2e.compiled_models import build, check, residual_net
 
 NUMBERS = Preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.21, 0.22))
@@ -55,6 +56,20 @@ def test_a_frame_becomes_what_onnx_runtime_makes_of_it(
     assert not any(gap.differing for gap in integers)
     if after[0] != "softmax" or len(after) > 1:
         assert result.outputs[0].differing == 0  # the classes
+
+
+def test_sound_becomes_what_onnx_runtime_makes_of_it(tmp_path: Path) -> None:
+    m = QdqModel(seed=5)
+    x = m.q(m.input("x", 1, 1, 5, 8), scale=0.4, zero=60)  # decibels, -70 to 30
+    m.q(m.conv(x, 4, 1, 3, 3, out="y"), scale=0.7, zero=0)
+    model = io.load_model(m.save(tmp_path / "hearing.onnx", "y_dq"))
+    io.write_meta(model, replace(io.read_meta(model), data="words/?mel=8"))
+    attach(model, ("pcm",), ())
+    # Whoever checks it has no such folder.
+    io.write_meta(model, replace(io.read_meta(model), data=""))
+    io.save_model(model, tmp_path / "hearing.onnx")
+    result = check(tmp_path / "hearing.onnx", profile.load("host"))
+    assert result.outputs[0].sqnr_db is None or result.outputs[0].sqnr_db > 40
 
 
 @pytest.mark.slow

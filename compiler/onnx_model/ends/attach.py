@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import extents, io, own_functions, rewriting
-from edgekiln.compiler.onnx_model.ends import answers, functions, pixels
+from edgekiln.compiler.onnx_model.ends import answers, functions, pixels, sound
 from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
 from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, EndStep, Size, parsed
 from edgekiln.runtime.errors import ConfigError
@@ -83,31 +83,51 @@ def _front(
     """Put the steps before the first input; returns how the new one is made of a picture."""
     source, *others = steps
     for step in others:
-        if step.name in pixels.SOURCES:
+        if step.name in SOURCES:
             raise step.wrong("is no first step", hint="a model has one source")
-    if source.name not in pixels.SOURCES:
-        raise source.wrong(
-            "is no source", hint=f"begin with one of them: {', '.join(pixels.SOURCES)}"
-        )
+    if source.name not in SOURCES:
+        raise source.wrong("is no source", hint=f"begin with one of them: {', '.join(SOURCES)}")
+    listed = " → ".join(step.text for step in steps)
+    if source.name == sound.SOURCE:
+        return None, f"before: {listed}: it takes {_hear(model, end, steps, meta)}"
     image = _image_of(model, source, meta)
     size = source.size or image.size
     shape = pixels.frame_shape(source, size, CHANNELS[image.numbers.color])
     name = end.facts.free(source.name)
     pixels.image(end, name, steps, (size, image.size), image.numbers, image.value.name)
     _take(image.value, name, np.dtype(np.uint8), shape)
-    listed = " → ".join(step.text for step in steps)
     note = f"before: {listed}: it takes uint8 {name} {list(shape)}"
     if source.name != "pixels":
         return None, note
     return replace(_RAW, color=image.numbers.color), note
 
 
+SOURCES = (*pixels.SOURCES, sound.SOURCE)
 _RAW = Preprocessing(scale=1.0, mean=(0.0,), std=(1.0,), layout="NHWC")
 
 
-def _image_of(model: "onnx.ModelProto", source: EndStep, meta: io.Meta) -> _NetworkImage:
+def _hear(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], meta: io.Meta) -> str:
+    """Put the way from sound before the first input; returns what it takes."""
+    source, *others = steps
+    if others:
+        raise others[0].wrong("is a step of pictures", hint="sound has no further steps")
+    value = _first_input(model, meta)
+    inner = extents.extents(value)[1:]
+    shape = tuple(extent for extent in inner if isinstance(extent, int))
+    count = sound.samples(source, shape, meta.data)
+    name = end.facts.free(source.name)
+    sound.spectra(end, name, shape, meta.preprocessing, value.name)
+    _take(value, name, np.dtype(np.int16), (count,))
+    return f"int16 {name} [{count}], 16 kHz"
+
+
+def _first_input(model: "onnx.ModelProto", meta: io.Meta) -> "onnx.ValueInfoProto":
     states = {name for name, _ in meta.states}
-    value = next(v for v in extents.model_inputs(model) if v.name not in states)
+    return next(value for value in extents.model_inputs(model) if value.name not in states)
+
+
+def _image_of(model: "onnx.ModelProto", source: EndStep, meta: io.Meta) -> _NetworkImage:
+    value = _first_input(model, meta)
     numbers = meta.preprocessing
     if numbers is None or not numbers.layout:
         raise source.wrong(

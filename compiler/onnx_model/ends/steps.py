@@ -37,7 +37,7 @@ BEFORE: Mapping[str, StepForm] = {
     "pixels": _SIZE, "nv12": StepForm(argument="size", needed=True),
     "yuyv": StepForm(argument="size", needed=True),
     "crop": StepForm(argument="size", needed=True), "resize": StepForm(),
-    "letterbox": StepForm(argument="count"),
+    "letterbox": StepForm(argument="count"), "pcm": StepForm(argument="count"),
 }  # fmt: skip
 AFTER: Mapping[str, StepForm] = {
     "softmax": StepForm(), "sigmoid": StepForm(), "argmax": StepForm(),
