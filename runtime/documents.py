@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekiln.runtime.codec import encode
 from edgekiln.runtime.results import BenchResult
-from edgekiln.runtime.text import labelled_rows
+from edgekiln.runtime.text import labelled_rows, named_classes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class Output:
     @classmethod
     def of(cls, spec: "TensorSpec", result: "NDArray[np.generic]") -> Self:
         values = result
+        best = [spec.labels[row.argmax()] for row in labelled_rows(spec, result)]
         if result.dtype.kind == "f" and not np.isfinite(result).all():
             values = np.where(np.isfinite(result), result.astype(object), np.array(None))
         return cls(
@@ -36,7 +37,7 @@ class Output:
             shape=result.shape,
             dtype=str(result.dtype),
             values=values.tolist(),
-            answers=tuple(spec.labels[row.argmax()] for row in labelled_rows(spec, result)),
+            answers=tuple(best or (row[0] for row in named_classes(spec, result))),
         )
 
 

@@ -44,8 +44,28 @@ def columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
 
 def labelled_rows(spec: "TensorSpec", result: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
     """A classifier's scores, a row a sample; none where there is not one label for each score."""
+    if _are_numbers(spec, result):
+        return []
     rows = _rows(result)
     return [row for row in rows if spec.labels and len(row) == len(spec.labels)]
+
+
+def named_classes(spec: "TensorSpec", result: "NDArray[np.generic]") -> list[list[str]]:
+    """The labels of classes that an output numbers, best first, a row a sample; of an output of
+    another kind none.
+    """
+    if not _are_numbers(spec, result):
+        return []
+    count = len(spec.labels)
+    return [
+        [spec.labels[i] if 0 <= i < count else str(i) for i in row.tolist()]
+        for row in _rows(result)
+    ]
+
+
+def _are_numbers(spec: "TensorSpec", result: "NDArray[np.generic]") -> bool:
+    """Whether the values of an output number classes."""
+    return bool(spec.labels) and spec.scale is None and str(result.dtype) in ("int32", "int64")
 
 
 def _rows(result: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
@@ -62,6 +82,8 @@ def output_lines(spec: "TensorSpec", result: "NDArray[np.generic]") -> Iterator[
             [f"{spec.labels[i]} {number(row[i])}" for i in row.argsort()[::-1][:TOP]]
             for row in rows[:SHOWN]
         ]
+    elif classes := named_classes(spec, result):
+        rows, lines = _rows(result), [row[:SHOWN] for row in classes[:SHOWN]]
     else:
         rows = _rows(result)
         lines = [[*map(number, row[:SHOWN])] + ["…"] * (len(row) > SHOWN) for row in rows[:SHOWN]]

@@ -21,6 +21,7 @@ GOVERNOR = (
     "model_governor_init", "model_governor_choose", "model_governor_ran",
     "model_sure_i8", "model_sure_u8", "model_sure_f32",
 )  # fmt: skip
+CLASS_NAMES = "model_class_names"  # only of programs whose classes have names
 EXPORTS = (
     *FUNCTIONS, "model_steps", "model_arena_bytes", "model_input_count", "model_output_count",
     "model_step_count", "model_input_bytes", "model_output_bytes",
@@ -68,7 +69,13 @@ class PlacedProgram:
         places = PLACES if self.places else ()
         points = (*POINTS, *GOVERNOR) if self.points else ()
         reset = (RESET,) if self.states else ()
-        return (*EXPORTS, *places, *points, *reset, *self.more_exports)
+        classes = (CLASS_NAMES,) if self.labels else ()
+        return (*EXPORTS, *places, *points, *reset, *classes, *self.more_exports)
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The names of the classes that the first output is about."""
+        return self.outputs[0].labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +129,7 @@ def header(source: PlacedProgram, profile: TargetProfile) -> str:
     return templates.HEADER.format(
         places=places, survives=_survives(source),
         points=_points_header(source) if source.points else "",
+        classes=templates.CLASSES.format(count=len(source.labels)) if source.labels else "",
         reset=templates.RESET.format(
             count=len(source.states), states="\n".join(map(_state, source.states))
         ) if remembers else "",
@@ -166,8 +174,10 @@ def facts(source: PlacedProgram) -> str:
             inputs=", ".join(map(str, source.places.inputs)),
             outputs=", ".join(map(str, source.places.outputs)),
         )
+    names = "\n".join(f"    {string(label)}," for label in source.labels)
     return templates.FACTS.format(
         places=places,
+        classes=templates.CLASSES_CODE.format(names=names) if source.labels else "",
         input_bytes=", ".join(str(nbytes(spec)) for spec in source.inputs),
         output_bytes=", ".join(str(nbytes(spec)) for spec in source.outputs),
         table="\n".join(

@@ -49,7 +49,7 @@ extern "C" {{
 {errors}
 /* One inference, start to end, on the calling thread. 0, or MODEL_E_*. */
 int model_run(const void *const in[], void *const out[], void *arena);
-{points}{reset}
+{points}{reset}{classes}
 /* The same inference step by step, in order, for profiles and for threads of your own: items
  * begin..end-1 of a step's `work` independent items; where work is 0 begin and end are ignored.
  * A step must be done before the next one begins. Pointers are not checked. 0, or MODEL_E_STEP. */
@@ -218,6 +218,20 @@ void model_reset(void *arena) {{
 }}
 """
 
+CLASSES = """\
+
+/* The classes that the first output is about, in their order. */
+#define MODEL_CLASS_COUNT {count}
+extern const char *const model_class_names[MODEL_CLASS_COUNT];
+"""
+
+CLASSES_CODE = """\
+
+const char *const model_class_names[MODEL_CLASS_COUNT] = {{
+{names}
+}};
+"""
+
 PLACES = """\
 
 /* Where inputs and outputs may lie in the arena, so that they take no memory of their own, e.g.
@@ -274,7 +288,7 @@ const size_t model_output_bytes[MODEL_OUTPUT_COUNT] = {{{output_bytes}}};
 const model_step_t model_steps[MODEL_STEP_COUNT] = {{
 {table}
 }};
-
+{classes}
 static int misaligned(const void *const in[], void *const out[], const void *arena) {{
     uintptr_t bits = (uintptr_t)arena;
     for (int i = 0; i < MODEL_INPUT_COUNT; i++) bits |= (uintptr_t)in[i];

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgekiln.compiler.build import resolve, scoring
+from edgekiln.compiler.build import raw_data, resolve, scoring
 from edgekiln.compiler.build.chain import CHAIN, Chain
 from edgekiln.compiler.build.price import price
 from edgekiln.compiler.build.recipe import Precision, Recipe
@@ -145,7 +145,8 @@ class Build:
         order = [name for name in self.chain.stages if name not in left_out]
         taking = (i for i, name in enumerate(order) if artifact.kind in self._takes(name))
         for name in order[next(taking, len(order)) :]:
-            if name not in (*self.request.recipe.skip, *self.done):
+            recipe = self.request.recipe
+            if name not in (*recipe.skip, *self.done, *raw_data.unasked(recipe)):
                 yield name
 
     def _takes(self, name: str) -> tuple[Kind, ...]:
@@ -163,8 +164,9 @@ class Build:
     ) -> Artifact:
         """What a stage makes of `src`, found or made, and unscored."""
         recipe = self.request.recipe
+        foreign = raw_data.unscored(src, self.labelled)
         fitting = {
-            "data": self.data,
+            "data": "" if foreign else self.data,
             "seed": recipe.seed,
             "program": self.name,
             "channel_multiple": self._channel_multiple(),
@@ -228,6 +230,8 @@ class Build:
         """The evaluation's report, or why there is none."""
         if not self.data:
             return None, NO_DATA
+        if reason := raw_data.unscored(artifact, self.labelled):
+            return None, reason
         if not self.labelled and "onnx" not in self.artifacts:
             return None, NO_REFERENCE
         if not self.labelled and artifact is self.artifacts["onnx"]:

@@ -36,6 +36,7 @@ S = TypeVar("S", bound=Stage)
 
 Precision = Literal["int8", "float32"]  # of a program's numbers
 SWEEP = "sweep"  # the section of what is tried, which the sweep itself reads
+ATTACHES = "attach"  # the stage that `before` and `after` go to
 CALIBRATES = "quantize"  # the stage that `calibrate` goes to
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 MAX_SEED = 2**32 - 1  # numpy's legacy generator, which users' modules may draw from, takes no more
@@ -201,10 +202,13 @@ def override(
     stream: str = "",
     skip: tuple[str, ...] = (),
     allow_factories: tuple[str, ...] = (),
+    before: tuple[str, ...] = (),
+    after: tuple[str, ...] = (),
 ) -> Recipe:
     """The recipe with what the command line says, which goes for every stage.
 
-    What is fixed, skipped or allowed is added to the recipe's own.
+    What is fixed, skipped or allowed is added to the recipe's own; steps before and after the
+    network stand in the place of those of the recipe.
     """
     changes: dict[str, Any] = {}  # as `shared` in `parse`
     if data is not None:
@@ -223,6 +227,8 @@ def override(
         }
         for name, section in recipe.options.items()
     }
+    if ends := {key: steps for key, steps in (("before", before), ("after", after)) if steps}:
+        options[ATTACHES] = {**options.get(ATTACHES, {}), **ends}
     changed = replace(
         recipe,
         options=options,

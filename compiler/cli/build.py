@@ -10,7 +10,9 @@ from edgekiln.compiler.cli.options import (
     Drop,
     Finite,
     FiniteRange,
+    after_option,
     allow_factory_option,
+    before_option,
     constant_option,
     no_state_option,
     nproc_option,
@@ -124,6 +126,8 @@ from edgekiln.compiler.pipeline.ranks import rank
 @state_option
 @no_state_option
 @stream_option
+@before_option
+@after_option
 @allow_factory_option
 @nproc_option
 @store_option
@@ -151,6 +155,8 @@ def build(
     state: tuple[str, ...],
     no_state: bool,
     stream: str,
+    before: tuple[str, ...],
+    after: tuple[str, ...],
     allow_factory: tuple[str, ...],
     nproc: int,
     store_url: str,
@@ -158,9 +164,9 @@ def build(
 ) -> None:
     """Build MODEL for one or more targets.
 
-    The stages are distill, prune, export, quantize, compile and package. MODEL is a zoo name,
-    package.module:factory, a module (.pt), a float .onnx, or a QDQ int8 .onnx; the chain is entered
-    where it stands. What was built before is not built again.
+    The stages are distill, prune, export, quantize, attach (of raw data), compile and package.
+    MODEL is a zoo name, package.module:factory, a module (.pt), a float .onnx, or a QDQ int8 .onnx;
+    the chain is entered where it stands. What was built before is not built again.
 
     \b
       edgekiln build resnet8
@@ -192,6 +198,8 @@ def build(
         state=state,
         no_state=no_state,
         stream=stream,
+        before=before,
+        after=after,
         skip=recipes.check_skip(skip, "--skip"),
         allow_factories=allow_factory,
     )

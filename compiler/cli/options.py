@@ -108,6 +108,20 @@ point_option = click.option(
     help="Take this operating point of a program that has several (default: the first).",
 )  # fmt: skip
 
+before_option = click.option(
+    "--before",
+    multiple=True,
+    metavar="STEP",
+    help="Let the program take raw data, and do this before the network: pixels, nv12=HxW, "
+    "yuyv=HxW, crop=HxW, resize, letterbox; or pcm, of sound; again for more.",
+)
+after_option = click.option(
+    "--after",
+    multiple=True,
+    metavar="STEP",
+    help="Let the program do this with the network's first output: softmax, sigmoid, argmax, "
+    "top-k=K, threshold=T; again for more.",
+)
 skip_option = click.option(
     "--skip", multiple=True, metavar="STAGE",
     help="Leave out this stage, distill or prune; again for more.",

@@ -1,6 +1,7 @@
 """How far the steps of a build are apart: PyTorch → float ONNX → int8 ONNX → program."""
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -135,9 +136,11 @@ def batches_for(
     assert takes.batch is not None, spec.name  # programs are compiled for one
     meta = read_meta(loaded)
     if data or own_data(meta):
-        feed = feed_for(meta, takes, data=data, seed=seed)
-        full = feed.batches("test", batch=takes.batch, samples=samples)
-        return [given for given in full if takes.fits(given)]
+        # The samples that a network was made for need be no camera frames.
+        with suppress(InputError) if meta.before else nullcontext():
+            feed = feed_for(meta, takes, data=data, seed=seed)
+            full = feed.batches("test", batch=takes.batch, samples=samples)
+            return [given for given in full if takes.fits(given)]
     draw = np.random.default_rng(seed)
     low, high = _range(spec)
     steps = min(RANDOM_STEPS, samples) if takes.states else 1

@@ -25,6 +25,8 @@ class Op:
     spreads_layout: ClassVar[bool] = False
     # It wants all in ONNX's order; where a neighbour wants an image channels-last, it is copied.
     on_rows: ClassVar[bool] = False
+    # It reads bytes that stand for themselves, too, such as a camera's.
+    takes_bytes: ClassVar[bool] = False
     # Its multiplier holds the scales of what it reads: it may read another tensor with the same
     # codes and zero point.
     knows_scales: ClassVar[bool] = False

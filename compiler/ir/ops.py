@@ -66,6 +66,26 @@ class Lookup(Op):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class ChannelLookup(Op):
+    """A function of one code that is another one in each channel of an image.
+
+    Args:
+        table: (channels, 256).
+    """
+
+    KIND: ClassVar[str] = "lookup"
+    is_image: ClassVar[bool] = True
+
+    table: Table
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        entries = self.table.entries
+        if entries.shape != (xs[0].shape[1], 256) or entries.dtype.name != ys[0].dtype:
+            return f"a table of {entries.dtype}{list(entries.shape)} makes {described(ys[0])}"
+        return unequal(*xs, *ys)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Map(Op):
     """A function of one float, whichever it is."""
 

@@ -84,7 +84,8 @@ def _operations(graph: Graph) -> Iterator[str]:
 def _fits(graph: Graph, node: Node, tensors: list[Tensor]) -> Iterator[str]:
     if not isinstance(node.op, Subgraph):
         for tensor in tensors:
-            if tensor.dtype in QMIN and tensor.quant is None:
+            bare = tensor.dtype in QMIN and tensor.quant is None
+            if bare and not node.op.takes_bytes:
                 yield f"{tensor.name}: codes without a quantization"
         yield from _codes(graph.tensors[node.name], node.op)
     missing = [name for name in node.inputs if name not in graph.tensors]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from edgekiln.compiler.ir import fixed_ops, moves, onnx_op, ops
+from edgekiln.compiler.ir import fixed_ops, frame_ops, moves, onnx_op, ops, selection_ops
 from edgekiln.compiler.ir import linear as products_of
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
@@ -11,11 +11,13 @@ from edgekiln.compiler.lowering import (
     compute,
     fallback,
     fixed,
+    frames,
     kept_states,
     linear,
     movement,
     products,
     rows,
+    selection,
 )
 from edgekiln.compiler.lowering.state import Lowering, SharedWeights, spec_of
 from edgekiln.compiler.onnx_model.io import Meta
@@ -110,6 +112,16 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             compute.binary(low, node, op)
         case ops.Lookup() as op:
             compute.lookup(low, node, op)
+        case ops.ChannelLookup() as op:
+            frames.channel_lookup(low, node, op)
+        case selection_ops.TopPlaces() as op:
+            selection.top_places(low, node, op)
+        case selection_ops.TakeAlong() as op:
+            selection.take_along(low, node, op)
+        case frame_ops.Resample() as op:
+            frames.resample(low, node, op)
+        case frame_ops.YuvToPixels() as op:
+            frames.yuv(low, node, op)
         case ops.Map() as op:
             compute.function(low, node, op)
         case ops.MaxPool() as op:

@@ -36,6 +36,9 @@ class Meta:
     task: str = ""  # what its outputs are for, as `heads_of` reads it
     # What it remembers: an input, and the output that is its value in the next call.
     states: tuple[tuple[str, str], ...] = ()
+    # The steps that were put before and after the network, see `ends`.
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 def read_meta(model: "onnx.ModelProto") -> Meta:
@@ -45,6 +48,10 @@ def read_meta(model: "onnx.ModelProto") -> Meta:
         raw = json.loads(found.get("preprocessing", "null"))
         labels = tuple(str(label) for label in json.loads(found.get("labels", "[]")))
         states = tuple((str(a), str(b)) for a, b in json.loads(found.get("states", "[]")))
+        before, after = (
+            tuple(str(step) for step in json.loads(found.get(end, "[]")))
+            for end in ("before", "after")
+        )
         preprocessing = None if raw is None else _preprocessing(raw)
     except (TypeError, ValueError) as error:
         raise InputError(
@@ -56,6 +63,8 @@ def read_meta(model: "onnx.ModelProto") -> Meta:
         data=found.get("data", ""),
         task=found.get("task", ""),
         states=states,
+        before=before,
+        after=after,
     )
 
 
@@ -75,6 +84,9 @@ def write_meta(model: "onnx.ModelProto", meta: Meta) -> None:
         ours["task"] = meta.task
     if meta.states:
         ours["states"] = json.dumps(meta.states)
+    for end, steps in (("before", meta.before), ("after", meta.after)):
+        if steps:
+            ours[end] = json.dumps(steps)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, kept | {_PREFIX + k: v for k, v in sorted(ours.items())})
 

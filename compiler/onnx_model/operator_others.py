@@ -1,5 +1,6 @@
 """The rows of operators without a rule of our own: fallbacks, shape arithmetic, what is refused."""
 
+from edgekiln.compiler.onnx_model.ends.functions import DOMAIN as ENDS
 from edgekiln.compiler.onnx_model.operator_row import FALLBACK, Operator
 from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN
 
@@ -12,7 +13,6 @@ _LIMITS = {
     ),
     "Mod": "of integers by zero: 0",
     "OneHot": "of a depth that is constant",
-    "TopK": "of up to 4096 values, as many as a constant says",
 }  # fmt: skip
 
 # What Relax lowers in float: the name, then the attributes that TVM's importer reads.
@@ -24,8 +24,6 @@ _FALLBACK = tuple(
     for name, _, attributes in (line.strip().partition(" ") for line in """\
         AffineGrid align_corners
         And
-        ArgMax axis keepdims select_last_index
-        ArgMin axis keepdims select_last_index
         BitShift direction
         BitwiseAnd
         BitwiseNot
@@ -58,7 +56,6 @@ _FALLBACK = tuple(
         Scatter axis
         ScatterElements axis reduction
         ScatterND reduction
-        TopK axis k largest sorted
         Xor
     """.strip().splitlines())
 )  # fmt: skip
@@ -132,6 +129,16 @@ _INTEGER = (
     ),
 )  # fmt: skip
 
+# Of what `attach` puts before a network: the same kernels in every program.
+_ENDS = tuple(
+    Operator(name=name, role="enclosed", domain=ENDS, integer=rule, float_form=rule,
+        limits="of bytes, by `edgekiln attach`")
+    for name, rule in (
+        ("ResampleColumns", "resample"), ("ResampleRows", "resample"), ("YuvToGray", "yuv"),
+        ("YuvToRgb", "yuv"),
+    )
+)  # fmt: skip
+
 _REFUSED = tuple(
     Operator(
         name=name, role="refused", limits=limits,
@@ -151,4 +158,16 @@ _REFUSED = tuple(
     for name in listed.split()
 )  # fmt: skip
 
-OTHERS = (*_FALLBACK, *_DEFINED, *_FOLDED, *_INTEGER, *_REFUSED)
+_SELECTING = (
+    *(
+        Operator(name=name, role="enclosed", integer="arg_max", float_form="arg_max",
+            attributes=("axis", "keepdims", "select_last_index"),
+            limits="the first of equal values; the last one, and integers, by Relax")
+        for name in ("ArgMax", "ArgMin")
+    ),
+    Operator(name="TopK", role="enclosed", integer="top_k", float_form="top_k",
+        attributes=("axis", "k", "largest", "sorted"), limits="as many as a constant says; of "
+        "integers up to 4096 values"),
+)  # fmt: skip
+
+OTHERS = (*_FALLBACK, *_SELECTING, *_DEFINED, *_FOLDED, *_INTEGER, *_ENDS, *_REFUSED)

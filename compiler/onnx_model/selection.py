@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     Nodes = list[onnx.NodeProto] | None
 
+OPERAND_SINCE = 10  # operator set; before, how many there are is an attribute of TopK
 MOST_CANDIDATES = 4096  # of a TopK: each is compared with each
 _AXES_ARE_AN_OPERAND = 13  # of ReduceSum since this operator set
 _GATHER_ELEMENTS = 11  # exists since this operator set
@@ -46,6 +47,12 @@ def top_k(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
     """
     given, shape = operators.attributes(node), facts.static(node.input[0])
     wanted = facts.constant(node, 1)
+    if (
+        facts.dtypes.get(node.input[0]) == "float32"
+        and facts.opset >= OPERAND_SINCE
+        and wanted is not None
+    ):
+        return None  # they have a kernel
     if not shape or wanted is None or facts.opset < _GATHER_ELEMENTS:
         return None
     axis, count = given.get("axis", -1) % len(shape), int(wanted.reshape(-1)[0])

@@ -16,7 +16,7 @@ from edgekiln.compiler.onnx_model import (
     shape_inference,
     windows,
 )
-from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN, add_functions, functions
+from edgekiln.compiler.onnx_model.own_functions import add_functions, functions
 from edgekiln.runtime.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
     from onnx import inliner
 
     _check_text(model, where)
-    kept = [(DOMAIN, function.name) for function in functions()]
+    kept = [(function.domain, function.name) for function in functions()]
     if not model.graph.node:
         raise InputError(f"{where}: an ONNX file without any operation", hint="export it again")
     if not model.graph.output:

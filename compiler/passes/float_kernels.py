@@ -9,10 +9,13 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import is_onnx, onnx_op
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused
 from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model.ends.functions import DOMAIN as ENDS
 from edgekiln.compiler.passes.functions import Seen
 from edgekiln.compiler.passes.numbers import FloatNumbers
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules.table import float_rule
+
+_NUMBERING = ("arg_max", "top_k")  # forms whose results are places
 
 
 @graph_pass
@@ -39,11 +42,14 @@ def float_kernels(graph: Graph) -> None:
 
 
 def _on_floats(graph: Graph, node: Node) -> bool:
-    """Whether the activations it reads and writes are float32. Other operands, such as the numbers
-    of rows, may be of other types.
+    """Whether the activations it reads and writes are float32. Other operands and results, such as
+    the numbers of rows, may be of other types.
     """
     op = onnx_op(node)
+    if op.domain == ENDS:
+        return True  # its bytes are the same whatever the network's numbers are
     row = operators.find(op.op_type, op.domain)
     read = node.inputs if row is None or row.data == "all" else node.inputs[:1]
-    tensors = [graph.tensors.get(name) for name in (*read, *node.outputs)]
+    made = () if row is not None and row.float_form in _NUMBERING else node.outputs
+    tensors = [graph.tensors.get(name) for name in (*read, *made)]
     return all(tensor.dtype == "float32" for tensor in tensors if tensor is not None)

@@ -17,7 +17,7 @@ from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN
 from edgekiln.compiler.passes.numbers import CodeNumbers
 from edgekiln.compiler.passes.rewriter import Rewriter
-from edgekiln.compiler.passes.rules import elementwise
+from edgekiln.compiler.passes.rules import lookups
 from edgekiln.compiler.passes.rules.table import integer_rule
 from edgekiln.compiler.passes.walk import QuantizedConstant, is_operator
 
@@ -100,7 +100,7 @@ def _quantize(rewriter: Rewriter, node: Node) -> None:
     if source is None:
         # Floats that one code decides become a table; all others are quantized when they are
         # there.
-        if not elementwise.lookup(rewriter, node):
+        if not lookups.lookup(rewriter, node):
             rewriter.make(Quantize(), node.inputs[:1], node.name)
         return
     same = source.quant == quant and source.dtype == dtype

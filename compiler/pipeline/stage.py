@@ -71,6 +71,10 @@ class Stage(ABC):
         """This stage with the defaults that `src` decides written out: equal work, equal keys."""
         return self
 
+    def kind_of(self, src: Artifact | None) -> Kind:  # noqa: ARG002
+        """What it makes of `src`: what it `gives`, unless that depends on what it takes."""
+        return self.gives
+
     def uses(
         self,
         src: Artifact | None,  # noqa: ARG002

@@ -105,7 +105,8 @@ class Store(Layout):
                         scratch.rmdir()  # unless it holds checkpoints
                     raise
                 return Made(
-                    path=dst, kind=stage.gives, metrics=metrics, notes=tuple(context.notes),
+                    path=dst, kind=stage.kind_of(src), metrics=metrics,
+                    notes=tuple(context.notes),
                     curves=tuple(context.curves),
                 )  # fmt: skip
 

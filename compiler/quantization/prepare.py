@@ -44,6 +44,11 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
             "the model is quantized already",
             hint="give the float model, or go on with: edgekiln compile",
         )
+    if (meta := io.read_meta(model)).before or meta.after:
+        raise UnsupportedError(
+            "the model takes raw data already, or gives answers",
+            hint="quantize the network, then give it its steps: edgekiln attach",
+        )
     # Refuses what has open sizes: ranges are observed on batches of one shape.
     model_inputs.of_model(model)
     given = {value.name for value in model.graph.input}

@@ -11,12 +11,10 @@ from edgekiln.models.data.dataset import Split, UnsplitData
 from edgekiln.models.data.image_folder import classes_of, parts_of
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
-from edgekiln.models.data.sound import RATE_HZ, Floats, log_mel
+from edgekiln.models.data.sound import HOP, RATE_HZ, WINDOW, Floats, log_mel
 from edgekiln.models.data.splits import stratified_order
 from edgekiln.models.data.wave_files import is_wave, read_any
 from edgekiln.runtime.errors import InputError
-
-_WINDOW, _HOP = 480, 320  # 30 ms every 20 ms, at 16 kHz
 
 
 def fits(path: Path) -> bool:
@@ -100,4 +98,4 @@ def _features(path: Path, waves: Floats, rates: dict[int, Path], options: Option
             f"{path}: has {next(iter(rates))} samples a second; mel bands are made of {RATE_HZ}",
             hint=f"bring the files to {RATE_HZ} Hz, or compute them by ?transform=module:function",
         )
-    return log_mel(waves, window=_WINDOW, hop=_HOP, bands=options.mel)[:, None]
+    return log_mel(waves, window=WINDOW, hop=HOP, bands=options.mel)[:, None]

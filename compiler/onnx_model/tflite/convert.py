@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.onnx_model import own_functions
 from edgekiln.compiler.onnx_model.tflite import (
     edges,
     elementwise,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import onnx
 
 SUFFIX = ".tflite"
-_IR_VERSION = 10  # of ONNX's file format: the first with functions that have attributes
 
 Rule = Callable[[OnnxWriter, TfliteOperator], None]
 
@@ -162,13 +162,13 @@ def _converted(model: TfliteModel, where: str, notes: list[str]) -> "onnx.ModelP
         [_described(w, n, name) for n, name in zip(outputs, results, strict=True)],
         [onnx.numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in w.used()],
     )
-    opsets = [onnx.helper.make_opsetid("", functions.OPSET)]
+    opsets = [onnx.helper.make_opsetid("", own_functions.OPSET)]
     if any(node.domain == functions.DOMAIN for node in w.nodes):
         opsets.append(onnx.helper.make_opsetid(functions.DOMAIN, 1))
     made = onnx.helper.make_model(
-        graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="edgekiln"
+        graph, opset_imports=opsets, ir_version=own_functions.IR_VERSION, producer_name="edgekiln"
     )
-    functions.add_functions(made)
+    own_functions.add_functions(made)
     notes.append("it was read as ONNX, with TFLite's own arithmetic")
     notes += w.notes
     return made

@@ -10,20 +10,12 @@ as `integer` and `shift` (`fixed_point.quantized_multiplier`), shaped to be broa
 `high`, which results are clipped to. `scale…` say what the codes stand for.
 """
 
-from functools import cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import onnx
-
 DOMAIN = "edgekiln.tflite"
-OPSET = 21
 
 # Numbers below are 2³¹ and 2³⁰, a one and a half of 31 bits; 2²⁰, by which a sum's operands are
 # lifted; 2²⁹, a one with two integer bits, in which 48/17 and -32/17 begin Newton's iteration.
 # Softmax's bounds are 2²⁰ … 2³⁰: how many a row's sum reaches says where its highest bit is.
-# A closing brace at a line's end is a function's last character, by which they are told apart.
-_TEXTS = """\
+TEXTS = """\
 DoubledHigh (a, b) => (y) {
     unit = Constant <value_int: int = 2147483648> ()
     half = Constant <value_int: int = 1073741824> ()
@@ -240,29 +232,3 @@ Quantize (x, scale, zero, low, high, like) => (y) {
     y = edgekiln.tflite.Codes (steps, zero, low, high, like)
 }
 """
-
-
-@cache
-def functions() -> "tuple[onnx.FunctionProto, ...]":
-    """All of them, each behind those that it calls."""
-    from onnx import parser
-
-    head = f'<domain: "{DOMAIN}", opset_import: ["": {OPSET}, "{DOMAIN}": 1]>\n'
-    texts = (text for text in _TEXTS.split("}\n") if text.strip())
-    return tuple(parser.parse_function(f"{head}{text}}}\n") for text in texts)
-
-
-def add_functions(model: "onnx.ModelProto") -> None:
-    """Give a model the definitions of the nodes of `DOMAIN` that it has, in the place of what it
-    says of that domain itself.
-    """
-    kept = [function for function in model.functions if function.domain != DOMAIN]
-    used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
-    ours = []
-    # From callers to what they call, so that all callers of a function were met before it.
-    for function in reversed(functions()):
-        if function.name in used:
-            ours.append(function)
-            used |= {node.op_type for node in function.node if node.domain == DOMAIN}
-    del model.functions[:]
-    model.functions.extend([*kept, *reversed(ours)])

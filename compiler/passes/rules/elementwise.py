@@ -1,15 +1,11 @@
-"""Sums, products and the like, clips, concatenations; any function of one value as a table."""
+"""Sums, products and the like, clips, concatenations."""
 
-import numpy as np
-
-from edgekiln.compiler.ir.codes import IntFinish, Table
+from edgekiln.compiler.ir.codes import IntFinish
 from edgekiln.compiler.ir.moves import Concat, Requantize
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import onnx_op
-from edgekiln.compiler.ir.ops import Binary, BinaryFunction, Lookup
-from edgekiln.compiler.ir.reference import evaluate
-from edgekiln.compiler.ir.tensor import QMAX, QMIN, Tensor
-from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.ir.ops import Binary, BinaryFunction
+from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.walk import OperatorEpilogue
 
@@ -119,68 +115,3 @@ def concat(rw: Rewriter, node: Node) -> str | None:
     rw.take(epilogue)
     rw.make(Concat(axis=axis, finish=_of_codes(epilogue)), inputs, epilogue.output)
     return None
-
-
-def lookup(rw: Rewriter, q: Node) -> bool:
-    """Replace the float operators before a QuantizeLinear by a table, if one code decides them.
-
-    The operators stay in the graph until nobody needs them.
-    """
-    region = _unary_region(rw, q.inputs[0])
-    if region is None:
-        return False
-    nodes, root = region
-    x = rw.graph.tensors[rw.view[root]]
-    assert x.quant is not None
-    codes = np.arange(QMIN[x.dtype], QMAX[x.dtype] + 1)
-    values = ((codes - x.quant.zero_point) * np.float32(x.quant.scale)).astype(np.float32)
-    constants = {
-        name: constant.reshape(-1) if constant.size == 1 else constant
-        for node in nodes
-        for name in node.inputs
-        if name and (constant := rw.constant(name)) is not None
-    }
-    with np.errstate(all="ignore"):  # log(0) on codes that never occur
-        # The 256 codes are one row; numbers of any rank were made (1,), so that the result is a
-        # row, too.
-        (result,) = evaluate(nodes, {**constants, root: values}, [q.inputs[0]], rw.graph.opset)
-    quant, dtype = rw.scale(q), rw.quantized_dtype(q)
-    with np.errstate(invalid="ignore"):
-        steps = np.rint(result.astype(np.float32) / np.float32(quant.scale)) + quant.zero_point
-    # NaN has no code; that of zero stands for it.
-    entries = np.nan_to_num(steps, nan=quant.zero_point).clip(QMIN[dtype], QMAX[dtype])
-    rw.make(Lookup(table=Table(entries=entries.astype(dtype))), (x.name,), q.name)
-    return True
-
-
-def _unary_region(rw: Rewriter, output: str) -> tuple[list[Node], str] | None:
-    """The elementwise operators between one quantized value and `output`, and that value."""
-    found: list[Node] = []
-    roots: set[str] = set()
-    stack, seen = [output], set()
-    shape = rw.graph.tensors[output].shape
-    while stack:
-        name = stack.pop()
-        if name in seen or not name:
-            continue
-        seen.add(name)
-        constant = rw.constant(name)
-        if constant is not None:
-            if constant.size != 1:
-                return None
-        elif name in rw.view:
-            roots.add(name)
-        elif name in rw.made and operators.unary(rw.made[name].op.kind):
-            if rw.graph.tensors[name].shape != shape:
-                return None
-            found.append(rw.made[name])
-            stack.extend(rw.made[name].inputs)
-        else:
-            return None
-    if len({rw.view[root] for root in roots}) != 1 or not found:
-        return None
-    root = min(roots)
-    if rw.graph.tensors[root].shape != shape or len(roots) != 1:
-        return None
-    order = {node.name: i for i, node in enumerate(rw.nodes)}
-    return sorted(found, key=lambda node: order[node.name]), root

@@ -9,10 +9,12 @@ from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules import (
     copies,
     elementwise,
+    frames,
     linear,
     movement,
     pooling,
     rows,
+    selection,
     tflite,
 )
 
@@ -50,7 +52,10 @@ RULES: Mapping[str, Rule] = {
     "tile": copies.tile,
     "depth_to_space": movement.depth_to_space,
     "space_to_depth": movement.space_to_depth,
+    "arg_max": selection.arg_max,
+    "top_k": selection.top_k,
     **tflite.TFLITE_RULES,
+    **frames.FRAME_RULES,
 }
 
 

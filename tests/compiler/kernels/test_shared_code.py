@@ -20,6 +20,7 @@ from edgekiln.compiler.kernels.copy import CopyKernel
 from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
 from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, RequantizeFinish
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
+from edgekiln.compiler.kernels.frames import ChannelLookupKernel
 from edgekiln.compiler.kernels.interleave import InterleaveKernel
 from edgekiln.compiler.kernels.layer_norm import LayerNormKernel
 from edgekiln.compiler.kernels.matmul.kernel import MatMulKernel
@@ -117,6 +118,10 @@ def lookup(x: Nhwc, y: Nhwc) -> Shareable:
     return LookupKernel(x=x, y=y, table=np.full(256, x.zero_point, np.uint8))
 
 
+def channel_lookup(x: Nhwc, y: Nhwc) -> Shareable:
+    return ChannelLookupKernel(x=x, y=y, table=np.full((CHANNELS, 256), x.zero_point, np.uint8))
+
+
 def max_pool(x: Nhwc, y: Nhwc) -> Shareable:
     return MaxPoolKernel(x=x, y=y, kernel=(1, 1), strides=(1, 1))
 
@@ -139,7 +144,7 @@ def layer_norm(x: Nhwc, y: Nhwc) -> Shareable:
 
 OF_CODES = [
     conv2d, depthwise, matmul, quantize, dequantize, rescale, pad, interleave, add, multiply,
-    divide, lookup, max_pool, average_pool, softmax, layer_norm,
+    divide, lookup, channel_lookup, max_pool, average_pool, softmax, layer_norm,
 ]  # fmt: skip
 
 

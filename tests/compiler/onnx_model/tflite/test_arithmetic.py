@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
+from edgekiln.compiler.onnx_model.own_functions import OPSET, add_functions, functions
 from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.compiler.onnx_model.tflite import exponentials, fixed_point
-from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN, OPSET, add_functions, functions
+from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN
 
 SUMS = st.integers(-(2**29), 2**29)
 FACTORS = st.floats(2.0**-20, 0.999)

@@ -1,0 +1,113 @@
+"""A network's output becomes an answer: probabilities, classes, decisions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
+from edgekiln.compiler.onnx_model.ends.steps import EndStep
+from edgekiln.runtime.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Numbers under way, and the axis of the classes."""
+
+    name: str
+    shape: tuple[int | str, ...]  # of which the batch alone may be open
+
+    @property
+    def axis(self) -> int:
+        """That of the classes, which are the channels of an image."""
+        return 1 if len(self.shape) == 4 else len(self.shape) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenOutput:
+    """What a model gives in the end."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+def answers(end: GraphEnd, scores: Scores, steps: Sequence[EndStep]) -> list[GivenOutput]:
+    """Write the way from scores to the outputs.
+
+    Raises:
+        ConfigError: a step does not fit.
+    """
+    last = GivenOutput(name=scores.name, dtype="float32", shape=scores.shape)
+    for place, step in enumerate(steps):
+        if last.dtype != "float32":
+            raise step.wrong(
+                f"stands behind {steps[place - 1].text}, which gives {last.dtype}",
+                hint="it takes scores",
+            )
+        is_last = step is steps[-1]
+        result = _RESULTS.get(step.name, "") if is_last else ""
+        match step.name:
+            case "softmax":
+                name = end.op("Softmax", last.name, axis=scores.axis, result=_free(end, result))
+                last = GivenOutput(name=name, dtype="float32", shape=last.shape)
+            case "sigmoid":
+                name = end.op("Sigmoid", last.name, result=_free(end, result))
+                last = GivenOutput(name=name, dtype="float32", shape=last.shape)
+            case "threshold":
+                least = end.constant(np.array(step.number, np.float32), "threshold")
+                name = end.op("GreaterOrEqual", last.name, least, result=_free(end, result))
+                last = GivenOutput(name=name, dtype="bool", shape=last.shape)
+            case "argmax":
+                shape = _without(last.shape, scores.axis)
+                name = end.op(
+                    "ArgMax", last.name, axis=scores.axis, keepdims=0, result=_free(end, result)
+                )
+                last = GivenOutput(name=name, dtype="int64", shape=shape)
+            case _:
+                return _largest(end, last, scores.axis, step, is_last)
+    return [last]
+
+
+_RESULTS = {
+    "softmax": "probabilities", "sigmoid": "probabilities", "threshold": "decisions",
+    "argmax": "classes",
+}  # fmt: skip
+
+
+def _free(end: GraphEnd, result: str) -> str:
+    return end.facts.free(result) if result else ""
+
+
+def _without(shape: tuple[int | str, ...], axis: int) -> tuple[int | str, ...]:
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _largest(
+    end: GraphEnd, scores: GivenOutput, axis: int, step: EndStep, is_last: bool
+) -> list[GivenOutput]:
+    """The classes with the largest scores, and these."""
+    classes, count = scores.shape[axis], step.count
+    if not is_last:
+        raise step.wrong("is no last step", hint="it gives two outputs: put it at the end")
+    if not count or (isinstance(classes, int) and count > classes):
+        raise step.wrong(f"of {classes} classes", hint="take fewer, at least one")
+    names = [end.facts.free(name) for name in ("classes", "best")]
+    how_many = end.constant(np.array([count], np.int64), "count")
+    end.op("TopK", scores.name, how_many, result=names[1], axis=axis)
+    end.nodes[-1].output.append(names[0])
+    shape = (*scores.shape[:axis], count, *scores.shape[axis + 1 :])
+    return [
+        GivenOutput(name=names[0], dtype="int64", shape=shape),
+        GivenOutput(name=names[1], dtype="float32", shape=shape),
+    ]
+
+
+def named_scores(name: str, dtype: str, shape: tuple[int | str, ...]) -> Scores:
+    """What steps may follow. Raises ConfigError: it is of other numbers, or has no classes."""
+    if dtype != "float32" or len(shape) < 2 or any(isinstance(each, str) for each in shape[1:]):
+        raise ConfigError(
+            f"after: output {name!r} is {dtype} {list(shape)}",
+            hint="steps after the network take float scores, (batch, classes) or images of them",
+        )
+    return Scores(name=name, shape=shape)

@@ -1,0 +1,200 @@
+"""A model with the steps before and after it: it takes raw data and gives answers.
+
+Everything becomes operators of the model, so that importer, kernels, verification and all targets
+serve the steps as they serve the network.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekiln.compiler.onnx_model import extents, io, own_functions, rewriting
+from edgekiln.compiler.onnx_model.ends import answers, functions, pixels, sound
+from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
+from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, EndStep, Size, parsed
+from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.images import CHANNELS
+from edgekiln.runtime.manifest import Preprocessing
+
+if TYPE_CHECKING:
+    import onnx
+
+_LEAST_OPSET = 13  # since when the functions' operators are as they are
+
+
+def attach(model: "onnx.ModelProto", before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """Change a model in place; returns what there is to tell.
+
+    Args:
+        before, after: steps, see `steps`.
+
+    Raises:
+        ConfigError: a step is unknown or does not fit, or the model does not say how pixels become
+            its numbers.
+    """
+    first, last = parsed(before, BEFORE, "before"), parsed(after, AFTER, "after")
+    meta = io.read_meta(model)
+    if meta.before or meta.after:
+        raise ConfigError(
+            "attach: the model has its steps already", hint="give the model that they were put to"
+        )
+    facts = rewriting.facts_of(model)
+    if facts.opset < _LEAST_OPSET:
+        raise ConfigError(
+            f"attach: the model is of ONNX's operator set {facts.opset}",
+            hint=f"export it with {_LEAST_OPSET} or newer",
+        )
+    quantized = io.is_quantized(model)
+    made = replace(meta, before=tuple(before), after=tuple(after))
+    notes = []
+    if first:
+        end = GraphEnd(facts=facts, side="before", quantized=quantized)
+        numbers, note = _front(model, end, first, meta)
+        made = replace(made, preprocessing=numbers)
+        notes.append(note)
+        nodes = [*end.nodes, *model.graph.node]
+        rewriting.replace_nodes(model, nodes)
+    if last:
+        end = GraphEnd(facts=facts, side="after", quantized=quantized)
+        notes.append(_back(model, end, last))
+        rewriting.replace_nodes(model, [*model.graph.node, *end.nodes])
+    model.graph.initializer.extend(facts.made)
+    rewriting.drop_unused_weights(model)
+    _declare(model)
+    io.write_meta(model, made)
+    return notes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _NetworkImage:
+    """The image that a network takes."""
+
+    value: "onnx.ValueInfoProto"
+    size: Size
+    numbers: Preprocessing
+
+
+def _front(
+    model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], meta: io.Meta
+) -> tuple[Preprocessing | None, str]:
+    """Put the steps before the first input; returns how the new one is made of a picture."""
+    source, *others = steps
+    for step in others:
+        if step.name in SOURCES:
+            raise step.wrong("is no first step", hint="a model has one source")
+    if source.name not in SOURCES:
+        raise source.wrong("is no source", hint=f"begin with one of them: {', '.join(SOURCES)}")
+    listed = " → ".join(step.text for step in steps)
+    if source.name == sound.SOURCE:
+        return None, f"before: {listed}: it takes {_hear(model, end, steps, meta)}"
+    image = _image_of(model, source, meta)
+    size = source.size or image.size
+    shape = pixels.frame_shape(source, size, CHANNELS[image.numbers.color])
+    name = end.facts.free(source.name)
+    pixels.image(end, name, steps, (size, image.size), image.numbers, image.value.name)
+    _take(image.value, name, np.dtype(np.uint8), shape)
+    note = f"before: {listed}: it takes uint8 {name} {list(shape)}"
+    if source.name != "pixels":
+        return None, note
+    return replace(_RAW, color=image.numbers.color), note
+
+
+SOURCES = (*pixels.SOURCES, sound.SOURCE)
+_RAW = Preprocessing(scale=1.0, mean=(0.0,), std=(1.0,), layout="NHWC")
+
+
+def _hear(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], meta: io.Meta) -> str:
+    """Put the way from sound before the first input; returns what it takes."""
+    source, *others = steps
+    if others:
+        raise others[0].wrong("is a step of pictures", hint="sound has no further steps")
+    value = _first_input(model, meta)
+    inner = extents.extents(value)[1:]
+    shape = tuple(extent for extent in inner if isinstance(extent, int))
+    count = sound.samples(source, shape, meta.data)
+    name = end.facts.free(source.name)
+    sound.spectra(end, name, shape, meta.preprocessing, value.name)
+    _take(value, name, np.dtype(np.int16), (count,))
+    return f"int16 {name} [{count}], 16 kHz"
+
+
+def _first_input(model: "onnx.ModelProto", meta: io.Meta) -> "onnx.ValueInfoProto":
+    states = {name for name, _ in meta.states}
+    return next(value for value in extents.model_inputs(model) if value.name not in states)
+
+
+def _image_of(model: "onnx.ModelProto", source: EndStep, meta: io.Meta) -> _NetworkImage:
+    value = _first_input(model, meta)
+    numbers = meta.preprocessing
+    if numbers is None or not numbers.layout:
+        raise source.wrong(
+            "the model does not say how a pixel becomes a number",
+            hint="build it with the data it was trained for, or say it: --calibrate "
+            "'PATH?scale=0.0039216&mean=0.485,0.456,0.406&std=0.229,0.224,0.225'",
+        )
+    shape, channels = extents.extents(value)[1:], CHANNELS[numbers.color]
+    sizes = [extent for extent in shape if isinstance(extent, int)]
+    match numbers.layout, sizes:
+        case "NCHW", [count, height, width] if count == channels:
+            size = height, width
+        case "NHWC", [height, width, count] if count == channels:
+            size = height, width
+        case "N*", [count] if source.size and math.prod(source.size) * channels == count:
+            size = source.size
+        case "N*", [count] if math.isqrt(count // channels) ** 2 * channels == count:
+            size = (math.isqrt(count // channels),) * 2
+        case _:
+            raise source.wrong(
+                f"input {value.name!r} of shape {list(shape)} is no image in {numbers.color}",
+                hint="steps of pictures go before a network that takes pictures",
+            )
+    return _NetworkImage(value=value, size=size, numbers=numbers)
+
+
+def _take(
+    value: "onnx.ValueInfoProto", name: str, dtype: "np.dtype[np.generic]", shape: Sequence[int]
+) -> None:
+    """Make of an input another one; its batch stays."""
+    import onnx
+
+    kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
+    new = onnx.helper.make_tensor_value_info(name, kind, [1, *shape])
+    new.type.tensor_type.shape.dim[0].CopyFrom(value.type.tensor_type.shape.dim[0])
+    value.CopyFrom(new)
+
+
+def _back(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep]) -> str:
+    """Put the steps behind the first output."""
+    import onnx
+
+    first = model.graph.output[0]
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(first.type.tensor_type.elem_type).name
+    shape = end.facts.shapes.get(first.name, extents.extents(first))
+    given = answers.answers(end, answers.named_scores(first.name, dtype, shape), steps)
+    others = list(model.graph.output)[1:]
+    values = [
+        onnx.helper.make_tensor_value_info(
+            each.name, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(each.dtype)), each.shape
+        )
+        for each in given
+    ]
+    del model.graph.output[:]
+    model.graph.output.extend([*values, *others])
+    listed = " → ".join(step.text for step in steps)
+    return f"after: {listed}: it gives {', '.join(each.name for each in given)}"
+
+
+def _declare(model: "onnx.ModelProto") -> None:
+    """Give the model the functions of the nodes that it has now."""
+    import onnx
+
+    if any(node.domain == functions.DOMAIN for node in model.graph.node):
+        known = {entry.domain for entry in model.opset_import}
+        if functions.DOMAIN not in known:
+            model.opset_import.append(onnx.helper.make_opsetid(functions.DOMAIN, 1))
+        model.ir_version = max(model.ir_version, own_functions.IR_VERSION)
+        own_functions.add_functions(model)
+    del model.graph.value_info[:]  # some are of tensors that lie elsewhere now

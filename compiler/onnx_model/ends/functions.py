@@ -1,0 +1,90 @@
+"""What camera frames and their resizing compute, as ONNX functions; see `own_functions`.
+
+Tensors are uint8, (N, rows, columns, channels), but for frames in YUV, which are (N, rows, bytes of
+a row). Numbers of rows and columns are int64, weights int32.
+
+Sources: Pillow's Resample.c for `Resample…`, whose weights are in 2²²ths; OpenCV's color_yuv for
+`YuvTo…`: ITU-R BT.601 in studio range, 16 to 235, in 2²⁰ths.
+"""
+
+DOMAIN = "edgekiln.ends"
+
+_RESAMPLE = """\
+Resample{name} (x, places, weights) => (y) {{
+    half = Constant <value = int32 {{2097152}}> ()
+    unit = Constant <value = int32 {{4194304}}> ()
+    white = Constant <value = int32 {{255}}> ()
+    axes = Constant <value_ints: ints = [{summed}]> ()
+    wide = Cast <to: int = 6> (x)
+    taken = Gather <axis: int = {axis}> (wide, places)
+    products = Mul (taken, weights)
+    sums = ReduceSum <keepdims: int = 0> (products, axes)
+    more = Add (sums, half)
+    whole = Div (more, unit)
+    inside = Min (whole, white)
+    y = Cast <to: int = 2> (inside)
+}}
+"""
+
+TEXTS = (
+    _RESAMPLE.format(name="Rows", axis=1, summed=2)
+    + _RESAMPLE.format(name="Columns", axis=2, summed=3)
+    + """\
+Luma (x, rows, columns) => (y) {
+    black = Constant <value = int32 {16}> ()
+    none = Constant <value = int32 {0}> ()
+    factor = Constant <value = int32 {1220542}> ()
+    taken = Gather <axis: int = 1> (x, rows)
+    every = Gather <axis: int = 2> (taken, columns)
+    wide = Cast <to: int = 6> (every)
+    above = Sub (wide, black)
+    inside = Max (above, none)
+    y = Mul (inside, factor)
+}
+Chroma (x, rows, columns) => (y) {
+    gray = Constant <value = int32 {128}> ()
+    taken = Gather <axis: int = 1> (x, rows)
+    every = Gather <axis: int = 2> (taken, columns)
+    wide = Cast <to: int = 6> (every)
+    y = Sub (wide, gray)
+}
+Pixels (sums) => (y) {
+    none = Constant <value = int32 {0}> ()
+    white = Constant <value = int32 {255}> ()
+    half = Constant <value = int32 {524288}> ()
+    unit = Constant <value = int32 {1048576}> ()
+    last = Constant <value_ints: ints = [-1]> ()
+    more = Add (sums, half)
+    light = Max (more, none)
+    whole = Div (light, unit)
+    inside = Min (whole, white)
+    narrow = Cast <to: int = 2> (inside)
+    y = Unsqueeze (narrow, last)
+}
+YuvToGray (x, luma_rows, luma_columns) => (y) {
+    luma = edgekiln.ends.Luma (x, luma_rows, luma_columns)
+    y = edgekiln.ends.Pixels (luma)
+}
+YuvToRgb (x, luma_rows, luma_columns, chroma_rows, u_columns, v_columns) => (y) {
+    u_blue = Constant <value = int32 {2116026}> ()
+    u_green = Constant <value = int32 {-409993}> ()
+    v_green = Constant <value = int32 {-852492}> ()
+    v_red = Constant <value = int32 {1673527}> ()
+    luma = edgekiln.ends.Luma (x, luma_rows, luma_columns)
+    u = edgekiln.ends.Chroma (x, chroma_rows, u_columns)
+    v = edgekiln.ends.Chroma (x, chroma_rows, v_columns)
+    to_red = Mul (v, v_red)
+    red_sum = Add (luma, to_red)
+    red = edgekiln.ends.Pixels (red_sum)
+    from_u = Mul (u, u_green)
+    from_v = Mul (v, v_green)
+    to_green = Add (from_u, from_v)
+    green_sum = Add (luma, to_green)
+    green = edgekiln.ends.Pixels (green_sum)
+    to_blue = Mul (u, u_blue)
+    blue_sum = Add (luma, to_blue)
+    blue = edgekiln.ends.Pixels (blue_sum)
+    y = Concat <axis: int = -1> (red, green, blue)
+}
+"""
+)

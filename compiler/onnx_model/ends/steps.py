@@ -1,0 +1,111 @@
+"""Steps before and after a network, as users write them: "nv12=480x640", "resize", "top-k=5"."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.typed import did_you_mean
+
+Size = tuple[int, int]  # height, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndStep:
+    """`size`, `count` and `number` are what stands behind "=", where it takes such a thing."""
+
+    name: str
+    text: str  # as it was written
+    size: Size | None = None
+    count: int | None = None
+    number: float | None = None
+
+    def wrong(self, why: str, hint: str = "") -> ConfigError:
+        """The error that names the step."""
+        return ConfigError(f"step {self.text}: {why}", hint=hint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepForm:
+    """What stands behind a step's "=", if anything does."""
+
+    argument: str = ""  # the field of `EndStep` that it becomes; "": there is none
+    needed: bool = False
+
+
+_SIZE = StepForm(argument="size")
+BEFORE: Mapping[str, StepForm] = {
+    "pixels": _SIZE, "nv12": StepForm(argument="size", needed=True),
+    "yuyv": StepForm(argument="size", needed=True),
+    "crop": StepForm(argument="size", needed=True), "resize": StepForm(),
+    "letterbox": StepForm(argument="count"), "pcm": StepForm(argument="count"),
+}  # fmt: skip
+AFTER: Mapping[str, StepForm] = {
+    "softmax": StepForm(), "sigmoid": StepForm(), "argmax": StepForm(),
+    "top-k": StepForm(argument="count", needed=True),
+    "threshold": StepForm(argument="number", needed=True),
+}  # fmt: skip
+# With these alone a model takes the samples of its data set, and the answer to them is the same.
+_KEEPING = {"pixels"}, {"softmax"}
+_HINTS = {
+    "size": "height and width: {}=480x640",
+    "count": "a whole number: {}=5",
+    "number": "a number: {}=0.5",
+}
+
+
+def parsed(texts: Sequence[str], forms: Mapping[str, StepForm], option: str) -> tuple[EndStep, ...]:
+    """Read the steps of an option, such as "before".
+
+    Raises:
+        ConfigError: an unknown step, or one whose argument does not fit.
+    """
+    return tuple(_step(text, forms, option) for text in texts)
+
+
+def keep_samples(before: Sequence[str], after: Sequence[str]) -> bool:
+    """Whether a model with these ends can be judged by the samples it was made for."""
+    own, answers = _KEEPING
+    return {*before} <= own and {*after} <= answers
+
+
+def _step(text: str, forms: Mapping[str, StepForm], option: str) -> EndStep:
+    name, equals, given = text.partition("=")
+    if name not in forms:
+        raise ConfigError(
+            f"{option} = {text}: no such step", did_you_mean(name, forms, what="steps are")
+        )
+    form = forms[name]
+    if not equals and not form.needed:
+        return EndStep(name=name, text=text)
+    if not form.argument:
+        raise ConfigError(f"{option} = {text}: takes nothing behind {name}", hint=f"write {name}")
+    step = _READERS[form.argument](EndStep(name=name, text=text), given)
+    if step is None:
+        hint = "write " + _HINTS[form.argument].format(name)
+        raise ConfigError(f"{option} = {text}: does not fit", hint=hint)
+    return step
+
+
+def _with_size(step: EndStep, text: str) -> EndStep | None:
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and 0 < int(part) <= 1 << 15 for part in parts):
+        return None
+    return replace(step, size=(int(parts[0]), int(parts[1])))
+
+
+def _with_count(step: EndStep, text: str) -> EndStep | None:
+    known = text.isdecimal() and int(text) < 1 << 31
+    return replace(step, count=int(text)) if known else None
+
+
+def _with_number(step: EndStep, text: str) -> EndStep | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return replace(step, number=number) if abs(number) < float("inf") else None
+
+
+_READERS: Mapping[str, Callable[[EndStep, str], EndStep | None]] = {
+    "size": _with_size, "count": _with_count, "number": _with_number,
+}  # fmt: skip

@@ -1,0 +1,63 @@
+"""Attach: a model gets the steps before and after it, and takes raw data from then on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.stage import Stage, StageContext
+from edgekiln.runtime.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttachStage(Stage):
+    """Put preprocessing and postprocessing into the model, as operators."""
+
+    name: ClassVar[str] = "attach"
+    takes: ClassVar[tuple[Kind, ...]] = ("onnx-int8", "onnx")
+    gives: ClassVar[Kind] = "onnx-int8"
+    suffix: ClassVar[str] = ".onnx"
+    tools: ClassVar[tuple[str, ...]] = ("onnx", "numpy", "torch")
+
+    before: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Do this before the network, again for more: pixels, nv12=HxW, yuyv=HxW, then "
+            "crop=HxW, resize, letterbox; or pcm."
+        },
+    )
+    after: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Do this with the network's first output, again for more: softmax, sigmoid, "
+            "argmax, top-k=K, threshold=T."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, parsed
+
+        parsed(self.before, BEFORE, "before")
+        parsed(self.after, AFTER, "after")
+        if not (self.before or self.after):
+            raise ConfigError(
+                "attach: nothing is to be attached",
+                hint="say what: --before pixels, --after argmax",
+            )
+
+    def kind_of(self, src: Artifact | None) -> Kind:
+        """The model stays what it is."""
+        return src.kind if src else self.gives
+
+    def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
+        import onnx
+
+        from edgekiln.compiler.onnx_model import io
+        from edgekiln.compiler.onnx_model.ends.attach import attach
+
+        model = onnx.ModelProto()
+        model.CopyFrom(src.read(io.load_model))  # others read it, too
+        ctx.notes.extend(attach(model, self.before, self.after))
+        io.save_model(model, dst)
+        return {"file_bytes": dst.stat().st_size}
