@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
-from edgekiln.compiler.aot import emit, functions, planner, weights
+from edgekiln.compiler.aot import emit, functions, header, planner, weights
 from edgekiln.compiler.aot.backends import hosted
 from edgekiln.compiler.aot.backends.backend import (
     ARCHIVE,
@@ -254,7 +254,7 @@ def _write_common(
     home: Path, source: emit.PlacedProgram, profile: TargetProfile, constants: WeightsBlob
 ) -> None:
     """Write what programs of every kind have."""
-    (home / HEADER).write_text(emit.header(source, profile), encoding="utf-8")
+    (home / HEADER).write_text(header.header(source, profile), encoding="utf-8")
     (home / "weights.S").write_text(emit.weights_assembly(), encoding="utf-8")
     (home / "weights.bin").write_bytes(constants.blob)
     (home / "target.h").write_text(emit.target_header(profile), encoding="utf-8")

@@ -1,14 +1,13 @@
-"""The C text of a program: `model.h` for its user, `model.c` for the compiler, `weights.S`."""
+"""The C text of a program that its compiler reads: `model.c` and `weights.S`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgekiln.compiler.aot import templates
+from edgekiln.compiler.aot import code_templates
 from edgekiln.compiler.aot.planner import ALIGN, nbytes
-from edgekiln.compiler.ir.memory import OVERREAD_BYTES, Launch
+from edgekiln.compiler.ir.memory import Launch
 from edgekiln.compiler.ir.program import Point, Program
-from edgekiln.compiler.kernels.conv2d.winograd_plan import MOST_SCRATCH_BYTES
-from edgekiln.runtime.manifest import DTYPES, StateSpec, TensorSpec
+from edgekiln.runtime.manifest import StateSpec, TensorSpec
 from edgekiln.targets.profile import TargetProfile
 
 # What a library offers; every other symbol is local to it.
@@ -26,8 +25,6 @@ EXPORTS = (
     *FUNCTIONS, "model_steps", "model_arena_bytes", "model_input_count", "model_output_count",
     "model_step_count", "model_input_bytes", "model_output_bytes",
 )  # fmt: skip
-# Scratch memories, and more than all else takes.
-_STACK_BYTES = MOST_SCRATCH_BYTES + (64 << 10)
 # Hidden, for it lies in another file than its users and is no one else's business.
 WEIGHTS = "model_weights"
 
@@ -109,49 +106,9 @@ def constant(offset: int) -> str:
     return f"WEIGHT({offset})"
 
 
-def header(source: PlacedProgram, profile: TargetProfile) -> str:
-    """The text of `model.h`."""
-    sizes = [
-        line
-        for kind, specs in (("INPUT", source.inputs), ("OUTPUT", source.outputs))
-        for index, spec in enumerate(specs)
-        for line in _sizes(f"MODEL_{kind}_{index}", spec)
-    ]
-    places = ""
-    if source.places:
-        offsets = [
-            f"#define MODEL_{kind}_{index}_OFFSET {offset}"
-            for kind, given in (("INPUT", source.places.inputs), ("OUTPUT", source.places.outputs))
-            for index, offset in enumerate(given)
-        ]
-        places = templates.PLACES.format(offsets="\n".join(offsets))
-    remembers = bool(source.states)
-    return templates.HEADER.format(
-        places=places, survives=_survives(source),
-        points=_points_header(source) if source.points else "",
-        classes=templates.CLASSES.format(count=len(source.labels)) if source.labels else "",
-        reset=templates.RESET.format(
-            count=len(source.states), states="\n".join(map(_state, source.states))
-        ) if remembers else "",
-        conduct=templates.CONDUCT.get(profile.kind, templates.CONDUCT["hosted"]).format(
-            keeps=templates.KEEPS[remembers]
-        ),
-        errors=templates.ERRORS.get(profile.kind, ""),
-        needs=templates.NEEDS[profile.kind].format(
-            features=" ".join(profile.features), cflags=" ".join(profile.toolchain.cflags),
-            stack=_STACK_BYTES >> 10,
-        ),
-        name=_comment(source.name), target=profile.name,
-        request=templates.REQUEST if "amx_tile" in profile.features else "",
-        align=ALIGN, overread=OVERREAD_BYTES, arena=source.arena_bytes,
-        inputs=len(source.inputs), outputs=len(source.outputs), steps=len(source.steps),
-        sizes="\n".join(sizes),
-    )  # fmt: skip
-
-
 def code(source: PlacedProgram) -> str:
     """The text of `model.c`: straight calls in order, then the same calls by number."""
-    return templates.CODE.format(
+    return code_templates.CODE.format(
         facts=facts(source),
         reset=reset_code(source),
         includes="#include <string.h>\n\n" if source.states else "",
@@ -170,14 +127,14 @@ def facts(source: PlacedProgram) -> str:
     """C definitions of what a library says of itself, and the check of pointers."""
     places = ""
     if source.places:
-        places = templates.PLACES_CODE.format(
+        places = code_templates.PLACES_CODE.format(
             inputs=", ".join(map(str, source.places.inputs)),
             outputs=", ".join(map(str, source.places.outputs)),
         )
     names = "\n".join(f"    {string(label)}," for label in source.labels)
-    return templates.FACTS.format(
+    return code_templates.FACTS.format(
         places=places,
-        classes=templates.CLASSES_CODE.format(names=names) if source.labels else "",
+        classes=code_templates.CLASSES_CODE.format(names=names) if source.labels else "",
         input_bytes=", ".join(str(nbytes(spec)) for spec in source.inputs),
         output_bytes=", ".join(str(nbytes(spec)) for spec in source.outputs),
         table="\n".join(
@@ -186,19 +143,12 @@ def facts(source: PlacedProgram) -> str:
     )
 
 
-def _survives(source: PlacedProgram) -> str:
-    """What of the arena has to survive between two runs, for the user."""
-    if source.points:
-        return templates.SURVIVES_POINTS
-    return templates.SURVIVES[bool(source.states)]
-
-
 def _run(source: PlacedProgram) -> str:
     """The function `model_run`: straight calls, or those of the current point."""
     if not source.points:
-        return templates.RUN.format(calls=_straight(source.steps))
+        return code_templates.RUN.format(calls=_straight(source.steps))
     functions = [
-        templates.RUN_POINT.format(
+        code_templates.RUN_POINT.format(
             number=number, calls=_straight(source.steps[point.calls.start : point.calls.stop])
         )
         for number, point in enumerate(source.points)
@@ -207,21 +157,11 @@ def _run(source: PlacedProgram) -> str:
         f"    case {number}: return run_{number}(in, out, arena);"
         for number in range(len(source.points))
     )
-    return "\n".join((*functions, templates.RUN_POINTS.format(cases=cases)))
+    return "\n".join((*functions, code_templates.RUN_POINTS.format(cases=cases)))
 
 
 def _straight(steps: Sequence[PlacedCall]) -> str:
     return "\n".join(f"    CALL({_call(s, '0', str(s.work))});" for s in steps)
-
-
-def _points_header(source: PlacedProgram) -> str:
-    return templates.POINTS.format(
-        count=len(source.points),
-        points="\n".join(
-            f" *   {number} {_comment(point.name)}{''.join(_scales(point))}"
-            for number, point in enumerate(source.points)
-        ),
-    )
 
 
 def reset_code(source: PlacedProgram) -> str:
@@ -232,14 +172,7 @@ def reset_code(source: PlacedProgram) -> str:
         f"    memset((uint8_t *)arena + {s.spec.offset}, {s.zero}, {s.bytes});"
         for s in source.states
     )
-    return templates.RESET_CODE.format(states="\n".join(lines))
-
-
-def _scales(point: Point) -> Iterator[str]:
-    """What codes of a point's outputs mean, which differs between points."""
-    for spec in point.outputs:
-        if spec.scale is not None:
-            yield f"\n *       {_describe(spec)}"
+    return code_templates.RESET_CODE.format(states="\n".join(lines))
 
 
 def _points_code(source: PlacedProgram) -> str:
@@ -248,17 +181,17 @@ def _points_code(source: PlacedProgram) -> str:
         for point in source.points
         for macs in [sum(step.macs for step in source.steps[point.calls.start : point.calls.stop])]
     )
-    return templates.POINTS_CODE.format(table="\n".join(rows), offset=source.point_offset)
+    return code_templates.POINTS_CODE.format(table="\n".join(rows), offset=source.point_offset)
 
 
 def weights_assembly() -> str:
     """The text of `weights.S`, which holds the file weights.bin as read-only data."""
-    return templates.ASSEMBLY.format(symbol=WEIGHTS, align=ALIGN, file="weights.bin")
+    return code_templates.ASSEMBLY.format(symbol=WEIGHTS, align=ALIGN, file="weights.bin")
 
 
 def program_assembly() -> str:
     """The text of `program.S`: the file program.json as a C string, for the runner's `info`."""
-    return templates.ASSEMBLY.format(symbol="program_json", align=1, file="program.json")
+    return code_templates.ASSEMBLY.format(symbol="program_json", align=1, file="program.json")
 
 
 def identity(program: Program, edgekiln_version: str) -> str:
@@ -290,41 +223,6 @@ def _declarations(steps: Iterable[PlacedCall]) -> Iterable[str]:
 def _call(step: PlacedCall, begin: str, end: str) -> str:
     span = (begin, end) if step.work else ()
     return f"{step.symbol}({', '.join((*step.pointers, *span, *step.workspace))})"
-
-
-# C's type for each of numpy's; of float16, which C has not everywhere, the bits.
-C_TYPES = {
-    "bool": "uint8_t", "int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t",
-    "uint16": "uint16_t", "int32": "int32_t", "uint32": "uint32_t", "int64": "int64_t",
-    "uint64": "uint64_t", "float16": "uint16_t", "float32": "float", "float64": "double",
-}  # fmt: skip
-
-
-def _sizes(prefix: str, spec: TensorSpec) -> Iterator[str]:
-    """What C needs to know of one input or output: bytes, elements, their type, and its name."""
-    elements = nbytes(spec) // DTYPES[spec.dtype]
-    yield f"#define {prefix}_BYTES {nbytes(spec)} /* {_describe(spec)} */"
-    yield f"#define {prefix}_ELEMENTS {elements}"
-    yield f"#define {prefix}_TYPE {C_TYPES[spec.dtype]}"
-    yield f"#define {prefix}_NAME {string(spec.name)}"
-
-
-def _state(state: PlacedState) -> str:
-    spec = state.spec
-    return f" *   {_describe(spec.tensor)}; becomes {_comment(spec.output)}"
-
-
-def _describe(spec: TensorSpec) -> str:
-    shape = "x".join(map(str, spec.shape)) or "scalar"
-    text = f"{spec.name}: {spec.dtype} {shape}"
-    if spec.scale is not None:
-        text += f", real = (q - {spec.zero_point}) * {spec.scale!r}"
-    return _comment(text)
-
-
-def _comment(text: str) -> str:
-    """The text without what would end a comment: names come from the user's model."""
-    return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ").replace("\\", "/")
 
 
 def string(text: str) -> str:

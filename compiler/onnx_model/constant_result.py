@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model.session import Session
+from edgekiln.compiler.onnx_model.session_options import session_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +34,7 @@ def constant_result(
         Exception: of many classes, where the operator forbids these operands.
     """
     import numpy as np
+    import onnxruntime as ort
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
@@ -47,5 +48,6 @@ def constant_result(
     part = helper.make_model(graph, opset_imports=list(opsets), ir_version=_IR_VERSION)
     if any(array.dtype.name in _FLOATS for array in feeds.values()):
         with contextlib.suppress(Exception):  # of many classes: it has no kernel for this type
-            return [np.asarray(out) for out in Session(part, optimize=False)(dict(feeds))]
+            session = ort.InferenceSession(part.SerializeToString(), session_options())
+            return [np.asarray(out) for out in session.run(None, dict(feeds))]
     return [np.asarray(out) for out in ReferenceEvaluator(part).run(None, dict(feeds))]

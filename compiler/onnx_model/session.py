@@ -8,24 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.onnx_model.model_inputs import Inputs
+from edgekiln.compiler.onnx_model.session_options import session_options
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import onnx
 
+    from edgekiln.compiler.onnx_model.model_inputs import Inputs
+
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
-_FATAL_ONLY = 4  # severity, from 0, verbose. Errors arrive as exceptions
-
-
-def session_options() -> Any:  # ONNX Runtime ships no types
-    """`onnxruntime.SessionOptions` without warnings, and without threads that spin while idle."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = _FATAL_ONLY
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
 
 
 class Session:
@@ -69,7 +60,7 @@ class Session:
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
     def __call__(
-        self, given: Inputs | NDArray[np.generic], outputs: Sequence[str] | None = None
+        self, given: "Inputs | NDArray[np.generic]", outputs: Sequence[str] | None = None
     ) -> list[NDArray[Any]]:  # of whichever numbers the model gives
         """Run one call; `outputs` picks some of the model's by name. An array alone is that of the
         model's only input.
@@ -94,7 +85,7 @@ class Session:
         return results
 
 
-def _shapes(given: Inputs) -> str:
+def _shapes(given: "Inputs") -> str:
     """ "inputs x (32, 3, 8, 8), mask (32, 8)"."""
     many = "inputs" if len(given) > 1 else "input"
     return f"{many} {', '.join(f'{name} {array.shape}' for name, array in given.items())}"

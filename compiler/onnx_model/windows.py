@@ -79,8 +79,8 @@ def settle_first(model: "onnx.ModelProto", inferred: "onnx.GraphProto") -> bool:
 def _pool(
     model: "onnx.ModelProto", node: "onnx.NodeProto", shapes: "Shapes"
 ) -> "list[onnx.NodeProto] | None":
-    """Without `ceil_mode` where it counts a window too many, with the padding that gives the
-    windows that there are; and an LpPool, whose kernel knows no other padding, in any case.
+    """Leave out a `ceil_mode` that counts a window too many, with the padding that gives the
+    windows that there are; and an LpPool's in any case, whose kernel knows no other padding.
     """
     axes = _axes(node, shapes.get(node.input[0], []))
     wrong = node.op_type == "LpPool" or any(axis.counted > axis.windows for axis in axes)

@@ -18,7 +18,7 @@ class AttachStage(Stage):
     takes: ClassVar[tuple[Kind, ...]] = ("onnx-int8", "onnx")
     gives: ClassVar[Kind] = "onnx-int8"
     suffix: ClassVar[str] = ".onnx"
-    tools: ClassVar[tuple[str, ...]] = ("onnx", "numpy", "torch")
+    tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy", "torch")
 
     before: tuple[str, ...] = field(
         default=(),

@@ -24,7 +24,7 @@ class PruneStage(PruningStage):
     """Cut channels until the budgets are met; the unpruned network teaches the pruned."""
 
     name: ClassVar[str] = "prune"
-    tools: ClassVar[tuple[str, ...]] = ("torch", "torch-pruning", "numpy")
+    tools: ClassVar[tuple[str, ...]] = ("torch", "torch-pruning", "numpy", "onnxruntime")
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:
         own = super().uses(src, target)

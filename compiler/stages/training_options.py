@@ -36,7 +36,7 @@ class TrainingStage(AugmentationOptions, Stage):
     takes: ClassVar[tuple[Kind, ...]] = ("module",)
     gives: ClassVar[Kind] = "module"
     suffix: ClassVar[str] = ".pt"
-    tools: ClassVar[tuple[str, ...]] = ("torch", "numpy")
+    tools: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnxruntime")
 
     batch_size: int = field(
         default=32, metadata={"help": "Take this many samples a step, on each process."}

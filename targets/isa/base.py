@@ -1,11 +1,9 @@
 """What one instruction set offers a kernel."""
 
 import math
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING
 
 from edgekiln.targets.isa.codes import Clip, Divisor, Floats
@@ -14,7 +12,6 @@ from edgekiln.targets.isa.expressions import (
     Buffer,
     Expr,
     cast,
-    const,
     inverse,
     llvm,
     maximum,
@@ -23,6 +20,7 @@ from edgekiln.targets.isa.expressions import (
     shuffle,
     splat,
     vector,
+    words_of,
 )
 from edgekiln.targets.isa.halfwords import HalfwordUnit
 from edgekiln.targets.isa.matrix import MatrixUnit
@@ -179,14 +177,8 @@ class MicroKernel(ABC):
 
         Codes of missing rows are 0. The lanes come in the order of `interleaved`.
         """
-
-        def word(row: Expr, place: int) -> Expr:
-            wide = cast(reinterpret(row, "uint8", lanes), "int32", lanes)
-            return wide << splat(const(8 * place), lanes) if place else wide
-
         # Shifts and ORs serve any chip; most have something better.
-        words = reduce(operator.or_, (word(row, place) for place, row in enumerate(rows)))
-        return reinterpret(words, self.activation, 4 * lanes)
+        return reinterpret(words_of(rows, lanes), self.activation, 4 * lanes)
 
     def interleaved(self, lanes: int) -> Sequence[int] | None:
         """Which of a row's elements each lane of `interleave` has; None: its own."""

@@ -5,7 +5,9 @@ It is imported inside each function: to name an instruction set must not take th
 needs.
 """
 
+import operator
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Protocol, overload
 
 
@@ -202,3 +204,15 @@ def by_parts(
 def inverse(order: Sequence[int]) -> list[int]:
     """The permutation that undoes `order`."""
     return sorted(range(len(order)), key=order.__getitem__)
+
+
+def words_of(rows: Sequence[Expr], lanes: int) -> Expr:
+    """Join up to four rows of bytes × lanes, one byte of each, the first one lowest, in a word of
+    every lane.
+    """
+
+    def word(row: Expr, place: int) -> Expr:
+        wide = cast(reinterpret(row, "uint8", lanes), "int32", lanes)
+        return wide << splat(const(8 * place), lanes) if place else wide
+
+    return reduce(operator.or_, (word(row, place) for place, row in enumerate(rows)))

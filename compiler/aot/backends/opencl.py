@@ -3,7 +3,7 @@
 from importlib.resources import files
 from pathlib import Path
 
-from edgekiln.compiler.aot import emit, templates
+from edgekiln.compiler.aot import code_templates, emit
 from edgekiln.compiler.aot.backends import hosted
 from edgekiln.compiler.aot.backends.backend import LibrarySources
 from edgekiln.compiler.aot.emit import PlacedCall, PlacedProgram
@@ -39,7 +39,7 @@ def write_program(
             (home / entry.name).write_bytes(entry.read_bytes())
     text = program_text(each.object for each in compiled.compiled.values())
     (home / "kernels.cl").write_bytes(text)
-    assembly = templates.ASSEMBLY.format(symbol=_KERNELS, align=1, file="kernels.cl")
+    assembly = code_templates.ASSEMBLY.format(symbol=_KERNELS, align=1, file="kernels.cl")
     (home / "kernels.S").write_text(assembly, encoding="utf-8")
     code = _code(source, len(text), (home / "weights.bin").stat().st_size)
     (home / "model.c").write_text(code, encoding="utf-8")
@@ -62,7 +62,7 @@ def _code(source: PlacedProgram, text_bytes: int, weights_bytes: int) -> str:
     firsts = [0]
     for step in source.steps:
         firsts.append(firsts[-1] + len(step.pointers))
-    return templates.GPU_CODE.format(
+    return code_templates.GPU_CODE.format(
         includes="#include <string.h>\n\n" if source.states else "",
         kernels=_KERNELS,
         weights=emit.WEIGHTS,

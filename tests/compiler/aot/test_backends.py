@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from edgekiln.compiler.aot import templates
+from edgekiln.compiler.aot import header_templates
 from edgekiln.compiler.aot.backends.table import BACKENDS
 from edgekiln.compiler.aot.build import build
 from edgekiln.targets import profile
@@ -17,7 +17,7 @@ from tests.compiler.aot import tiny
 def test_every_kind_of_device_has_a_back_end_and_a_header() -> None:
     kinds = set(get_args(DeviceKind))
     assert BACKENDS.keys() == kinds
-    assert templates.NEEDS.keys() == kinds
+    assert header_templates.NEEDS.keys() == kinds
 
 
 def test_a_profile_with_memory_is_a_microcontrollers() -> None:
