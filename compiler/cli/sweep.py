@@ -146,6 +146,7 @@ def sweep(
     from edgekiln.compiler.sweep.source import recipe_and_model
     from edgekiln.compiler.sweep.storage import load_optuna
     from edgekiln.compiler.sweep.sweep import sweep as run
+    from edgekiln.runtime.files import make_folder
     from edgekiln.targets import profile
 
     load_optuna()  # before anything is read: what is missing is said at once
@@ -160,7 +161,7 @@ def sweep(
     )
     name = display_name(model)
     if storage is None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         storage = f"sqlite:///{out / f'{name}-sweep.db'}"
     request = SweepRequest(
         model=model,

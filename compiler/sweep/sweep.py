@@ -19,7 +19,7 @@ from edgekiln.compiler.sweep.study import SharedStudy
 from edgekiln.compiler.sweep.trial import Tell, held_out_scores
 from edgekiln.compiler.sweep.work import work, work_apart
 from edgekiln.runtime.errors import EdgeKilnError, GateError, TrainingError
-from edgekiln.runtime.files import written_whole
+from edgekiln.runtime.files import make_folder, written_whole
 from edgekiln.runtime.text import counted
 
 _LOOK_EVERY_S = 1.0  # at what workers have done
@@ -123,7 +123,7 @@ def _finished(plan: SweepPlan, store: Store, study: SharedStudy, advance: Advanc
     asked, rows = plan.request, study.rows()
     best = _best(plan, rows)
     name = display_name(asked.model)
-    asked.out.mkdir(parents=True, exist_ok=True)
+    make_folder(asked.out)
     recipe_path, page_path = asked.out / f"{name}-best.toml", asked.out / f"{name}-sweep.html"
     test: tuple[Score, ...] = ()
     if best is not None:
