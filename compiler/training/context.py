@@ -60,7 +60,7 @@ def open_context(src: Path, data: str, seed: int, allow: Collection[str] = ()) -
             hint="say which: --data digits, or a folder, .npz, IDX or CIFAR file",
         )
     if not data and references_in(meta.data):
-        raise not_called(str(src), meta.data)
+        raise not_called(f"{src}:", meta.data)
     dataset = load(data or meta.data, seed)
     if meta.preprocessing is not None:
         dataset = replace(dataset, preprocessing=meta.preprocessing)

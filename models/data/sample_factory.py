@@ -46,7 +46,7 @@ def references_in(data: str) -> tuple[str, ...]:
 def not_called(who: str, data: str) -> ConfigError:
     """A stranger's file must not have functions called: those are named by the user himself."""
     return ConfigError(
-        f"{who}: names {data} as its data, which is a function",
+        f"{who} names {data} as its data, which is a function",
         hint=f"if you trust the file: --data '{data}'",
     )
 
