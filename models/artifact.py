@@ -22,7 +22,7 @@ from edgekiln.models.torch_file import is_state, read_torch_file
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
-from edgekiln.runtime.manifest import Preprocessing
+from edgekiln.runtime.manifest import Preprocessing, preprocessing_fault
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -258,6 +258,8 @@ def _meta(path: Path, content: Mapping[str, object]) -> ModuleMeta:
         meta = replace(codec.decode(ModuleMeta, {**stored, "kwargs": {}}), kwargs=kwargs)
         if meta.task and not is_known(meta.task):
             raise codec.CodecError(f"task: no task named {meta.task!r}")
+        if meta.preprocessing and (fault := preprocessing_fault(meta.preprocessing)):
+            raise codec.CodecError(fault)
         return meta
     except (codec.CodecError, RecursionError) as error:
         raise InputError(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.limits import open_regular, reading_hint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +23,12 @@ def read_torch_file(path: Path) -> Any:  # whatever somebody saved
 
     import torch
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such file", hint="check the path")
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        hint = reading_hint(error, "check the path")
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise InputError(f"{path}: {reason}", hint) from error
     damaged = InputError(
         f"{path}: not a file of torch.save, or damaged", hint="check where it comes from"
     )

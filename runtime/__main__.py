@@ -14,6 +14,7 @@ from edgekiln.runtime.example_check import check_example
 from edgekiln.runtime.faults import print_error
 from edgekiln.runtime.manifest import text_of
 from edgekiln.runtime.program import run_files
+from edgekiln.runtime.standard_streams import standard_streams
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -219,4 +220,5 @@ def serve_command(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with standard_streams():
+        sys.exit(main())

@@ -1,6 +1,5 @@
 """Benchmarks: a bundle's own executable and ONNX Runtime, their trials in turn."""
 
-import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from edgekiln.runtime.results import (
 
 TRIALS = 5
 MIN_SECONDS = 10.0
+MAX_SECONDS = 24 * 3600.0  # of a trial
+MAX_TRIALS = 10_000
 WARMUP_SECONDS = 1.0  # before each trial; less when trials are shorter than that
 
 
@@ -154,10 +155,14 @@ def interleave(
 
     `device` is held, and what they run on.
     """
-    if trials < 1:
-        raise ConfigError(f"trials = {trials}", hint="5 or more show how far trials differ")
-    if not (math.isfinite(min_seconds) and min_seconds > 0):
-        raise ConfigError(f"min-seconds = {min_seconds}", hint="10 is a good length")
+    if not 1 <= trials <= MAX_TRIALS:
+        raise ConfigError(
+            f"trials = {trials}", f"5 or more show how far trials differ; at most {MAX_TRIALS}"
+        )
+    if not 0 < min_seconds <= MAX_SECONDS:
+        raise ConfigError(
+            f"min-seconds = {min_seconds}", f"10 is a good length; at most {MAX_SECONDS:g}"
+        )
     warmup_seconds = min(WARMUP_SECONDS, min_seconds)
     with ExitStack() as running:
         metering = running.enter_context(Metering(power, min_seconds, device))

@@ -89,6 +89,7 @@ class DeviceError(EdgeKilnError):
 
 
 EXIT_INTERRUPTED = 130  # Ctrl-C, as shells report it
+EXIT_PIPE = 141  # nobody reads standard output any more, as shells report it
 
 
 def debian_hint(*packages: str) -> str:

@@ -18,8 +18,12 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     """A stream whose content replaces `path` at the end of the block, unless the block fails.
 
     Raises:
-        StorageError: the disk is full, read-only or has no such directory.
+        StorageError: the disk is full, read-only or has no such directory, or a device or a pipe
+            stands there.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # A device or a pipe would be replaced by the file, for everybody.
+        raise StorageError(f"cannot write {path}: it is not a regular file", "name another file")
     work = None
     try:
         handle, work = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -32,6 +36,14 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     finally:
         if work is not None:
             Path(work).unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing. Raises StorageError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def cannot_write(path: Path, error: OSError) -> StorageError:

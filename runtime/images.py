@@ -17,7 +17,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 CHANNELS = {"L": 1, "RGB": 3}
 _DEEP = ("I", "F")  # Pillow's modes of more than eight bits; they are scaled in float64
-_HINT = "is it complete, and an image?"
+IMAGE_HINT = "is it complete, and an image?"
 
 
 def read_image(path: Path, height: int, width: int, color: str) -> "NDArray[np.uint8]":
@@ -37,7 +37,7 @@ def read_image(path: Path, height: int, width: int, color: str) -> "NDArray[np.u
         ) from error
     from io import BytesIO
 
-    raw = read_file(path, INPUTS, _HINT)
+    raw = read_file(path, INPUTS, IMAGE_HINT)
     try:
         with Image.open(BytesIO(raw)) as image:
             # Header alone so far: nothing is decoded before it is known how much it will be.
@@ -51,6 +51,14 @@ def read_image(path: Path, height: int, width: int, color: str) -> "NDArray[np.u
         raise
     # Pillow's decoders raise whatever the damaged bytes lead them to, SyntaxError among it.
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise InputError(f"{path}: cannot read this image: {reason}", hint=_HINT) from error
+        raise unreadable_image(path, error) from error
     return pixels.reshape(height, width, CHANNELS[color])
+
+
+def unreadable_image(path: Path, error: Exception) -> InputError:
+    """What Pillow says of a file, in words: it may name the stream that it was given."""
+    from PIL import UnidentifiedImageError
+
+    unknown = isinstance(error, UnidentifiedImageError)
+    reason = "of no format that is known" if unknown else str(error) or type(error).__name__
+    return InputError(f"{path}: cannot read this image: {reason}", hint=IMAGE_HINT)

@@ -1,5 +1,6 @@
 """How much is read from a file: bounded before memory is taken, and every bound can be raised."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -68,25 +69,56 @@ def read_file(path: Path, limit: Limit, hint: str) -> bytes:
         return b"".join(parts)
 
 
-@contextmanager
-def opened(path: Path, limit: Limit, hint: str) -> Iterator[BinaryIO]:
-    """A regular file for reading.
+def open_regular(path: Path) -> BinaryIO:
+    """A regular file for reading; the one way in which a file that a user names is opened.
 
     Devices and pipes, which may never end, are refused.
+
+    Raises:
+        OSError: no such file, not a regular one, or not readable.
+        ValueError: a path with a zero byte.
+    """
+    # Without O_NONBLOCK a pipe that nobody writes to would hang the opening.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path) -> bytes:
+    """The whole content of a regular file of ours. Raises OSError as `open_regular`."""
+    with open_regular(path) as stream:
+        return stream.read()
+
+
+def reading_hint(error: OSError | ValueError, hint: str) -> str:
+    """What to do about an error of `open_regular`: where the file is there, but not for this user,
+    nothing that `hint` says of its content helps.
+    """
+    if isinstance(error, PermissionError):
+        return "make it, and the folders that it lies in, readable for you"
+    return hint
+
+
+@contextmanager
+def opened(path: Path, limit: Limit, hint: str) -> Iterator[BinaryIO]:
+    """A regular file for reading, see `open_regular`.
 
     Raises:
         InputError: no such file, not a regular one, larger than `limit`, or not readable; `hint`
             says what should be there.
     """
     try:
-        # Without O_NONBLOCK a pipe that nobody writes to would hang the opening.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise InputError(f"{path}: is not a regular file", hint=hint)
-            limit.check(status.st_size, str(path))
+        with open_regular(path) as stream:
+            limit.check(os.fstat(stream.fileno()).st_size, str(path))
             yield stream
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         reason = error.strerror if isinstance(error, OSError) else None
-        raise InputError(f"{path}: {reason or error}", hint=hint) from error
+        raise InputError(f"{path}: {reason or error}", reading_hint(error, hint)) from error

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from ctypes import c_float
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ DTYPES = {
     "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4,
     "int64": 8, "uint64": 8, "float16": 2, "float32": 4, "float64": 8,
 }  # fmt: skip
+MAX_PIXEL = 255
 MAX_TENSOR_BYTES = 1 << 40  # more than any machine's memory: products stay exact below it
 REBUILD_HINT = "the file is damaged or not EdgeKiln's: copy it again, or build it again"
 
@@ -29,6 +31,23 @@ class Preprocessing:
     # "NCHW" or "NHWC": the model input's own axis order; "N*": flattened; "": the samples' own.
     layout: str = "NCHW"
     color: str = "RGB"  # or "L" (grey)
+
+
+def preprocessing_fault(numbers: Preprocessing) -> str:
+    """Why a program cannot compute with these numbers, which are float32 there; "" where it can.
+
+    Every pixel has to become a finite number, and so has each step on the way.
+    """
+    scale, *rest = (c_float(each).value for each in (numbers.scale, *numbers.mean, *numbers.std))
+    mean, std = rest[: len(numbers.mean)], rest[len(numbers.mean) :]
+    if not all(map(math.isfinite, (scale, *rest))):
+        return "preprocessing has a number that float32 does not hold"
+    if 0 in std:
+        return "preprocessing divides by a std of 0"
+    largest = MAX_PIXEL * abs(scale) + max(map(abs, mean), default=0.0)
+    if not math.isfinite(c_float(largest / min(1.0, *map(abs, std))).value):
+        return "preprocessing makes numbers that float32 does not hold"
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,10 +239,10 @@ def _impossible_tensor(tensor: TensorSpec) -> Iterator[str]:
         yield f"{tensor.name!r}: shape {tensor.shape} has a negative extent"
     elif math.prod(tensor.shape) * DTYPES[tensor.dtype] > MAX_TENSOR_BYTES:
         yield f"{tensor.name!r}: shape {tensor.shape} is larger than any memory"
-    if tensor.scale is not None and tensor.scale <= 0:
-        yield f"{tensor.name!r}: scale {tensor.scale} is not above 0"
-    if tensor.preprocessing is not None and 0 in tensor.preprocessing.std:
-        yield f"{tensor.name!r}: preprocessing divides by a std of 0"
+    if tensor.scale is not None and not 0 < c_float(tensor.scale).value < math.inf:
+        yield f"{tensor.name!r}: scale {tensor.scale} is not above 0, as float32 has it"
+    if tensor.preprocessing is not None and (fault := preprocessing_fault(tensor.preprocessing)):
+        yield f"{tensor.name!r}: {fault}"
 
 
 def _impossible_layer(layer: Layer, arena_bytes: int) -> Iterator[str]:

@@ -15,6 +15,7 @@ from edgekiln.runtime import codec
 from edgekiln.runtime.engines import HANGS_AFTER, START_SECONDS, Facts, Placement, hung
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.faults import error_from
+from edgekiln.runtime.limits import read_regular, reading_hint
 from edgekiln.runtime.ort_runner import import_onnxruntime
 from edgekiln.runtime.results import Trial
 
@@ -34,11 +35,10 @@ class OrtEngine:
         import_onnxruntime()
         self.path, self.placement, self.batch = model, placement, batch
         try:
-            content = model.read_bytes()
+            content = read_regular(model)
         except OSError as error:
-            raise InputError(
-                f"{model}: {error.strerror}", hint="give the path of an .onnx file"
-            ) from error
+            hint = reading_hint(error, "give the path of an .onnx file")
+            raise InputError(f"{model}: {error.strerror}", hint) from error
         self._sha256 = hashlib.sha256(content).hexdigest()
         self._bytes = len(content)
         self._quantized = b"DequantizeLinear" in content

@@ -2,8 +2,10 @@
 
 import difflib
 import math
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from edgekiln.runtime.errors import ConfigError
@@ -18,6 +20,7 @@ from edgekiln.runtime.hints import (
     UnionHint,
     fields_of,
 )
+from edgekiln.runtime.limits import read_regular, reading_hint
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -43,6 +46,23 @@ def did_you_mean(name: str, known: Iterable[str], what: str = "known") -> str:
 def kebab(field: str) -> str:
     """Keys in files and options on the command line: `max_drop` → `max-drop`."""
     return field.replace("_", "-")
+
+
+def read_toml(path: Path, hint: str) -> dict[str, object]:
+    """The table of a TOML file; `hint` says what it should be.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ConfigError: it cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(read_regular(path).decode())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", reading_hint(error, hint)) from error
+    except ValueError as error:  # no UTF-8, no TOML, or a path with a zero byte
+        raise ConfigError(f"{path}: {error}", hint) from error
 
 
 def from_table(cls: type[T], table: Mapping[str, object], where: str) -> T:

@@ -1,12 +1,11 @@
 """Target profiles in files: one TOML file a device. Standard library only."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgekiln.runtime.errors import ConfigError
-from edgekiln.runtime.typed import did_you_mean, from_table
+from edgekiln.runtime.typed import did_you_mean, from_table, read_toml
 from edgekiln.targets.description import TargetProfile
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -48,11 +47,9 @@ def _find(name: str) -> Path:
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:  # TOML
     """The table of one file over the one it extends."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = read_toml(path, "a target profile is a TOML file")
     except FileNotFoundError:
         raise ConfigError(f"no such target file: {path}", "see `edgekiln targets list`") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}", "a target profile is a TOML file") from error
     parent = table.pop("extends", None)
     if parent is None:
         return table

@@ -18,7 +18,6 @@ epochs = 12
 """
 
 import importlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from edgekiln.models.data.options import with_task
 from edgekiln.models.tasks.heads import heads_of
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.hints import Hint, ScalarHint, TupleHint, fields_of
-from edgekiln.runtime.typed import convert, did_you_mean, kebab
+from edgekiln.runtime.typed import convert, did_you_mean, kebab, read_toml
 
 S = TypeVar("S", bound=Stage)
 
@@ -139,11 +138,9 @@ def load(path: Path) -> Recipe:
         ConfigError: unreadable, or an unknown section or key, or a wrong type.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = read_toml(path, "a recipe is a TOML file")
     except FileNotFoundError:
         raise ConfigError(f"no such recipe file: {path}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}", "a recipe is a TOML file") from error
     return parse(table, path.name)
 
 

@@ -12,15 +12,15 @@ options.quantize.calibration = "mse"
 gates.max-latency-us = 60
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from edgekiln.compiler.build.recipe import Precision
+from edgekiln.runtime.bench import MAX_SECONDS
 from edgekiln.runtime.errors import ConfigError
-from edgekiln.runtime.typed import from_table
+from edgekiln.runtime.typed import from_table, read_toml
 
 FILE = "edgekiln.toml"
 
@@ -159,8 +159,11 @@ class Settings:
     gates: Gates = field(default_factory=Gates, metadata={"help": "What a bundle must hold."})
 
     def __post_init__(self) -> None:
-        if self.bench_seconds is not None and self.bench_seconds < 0:
-            raise ConfigError(f"bench-seconds = {self.bench_seconds:g}", "0 measures none")
+        if self.bench_seconds is not None and not 0 <= self.bench_seconds <= MAX_SECONDS:
+            raise ConfigError(
+                f"bench-seconds = {self.bench_seconds:g}",
+                f"0 measures none; at most {MAX_SECONDS:g}",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,13 +227,11 @@ def load(path: Path) -> Config:
         ConfigError: unreadable, an unknown key (with a suggestion) or a wrong type.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = read_toml(path, "it is a TOML file")
     except FileNotFoundError:
         raise ConfigError(
             f"no such file: {path}", "`edgekiln ci --help` shows how one looks"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}", "it is a TOML file") from error
     config = from_table(Config, table, path.name)
     if not config.models:
         raise ConfigError(f"{path.name}: no model", "add a section such as [models.resnet8]")

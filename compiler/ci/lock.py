@@ -15,6 +15,7 @@ from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.errors import ConfigError, MismatchError
 from edgekiln.runtime.files import written_whole
+from edgekiln.runtime.limits import read_regular, reading_hint
 
 SCHEMA = "edgekiln.lock/2"
 _EARLIER = {"edgekiln.lock/1": "cells"}  # schema → what it calls the jobs
@@ -55,7 +56,7 @@ def of_bundle(path: Path, sha256: str) -> tuple[Stage, ...]:
 def read(path: Path) -> Lock:
     """Read a lock. Raises ConfigError when it is not there, or damaged."""
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(read_regular(path))
         schema = data["schema"]
         if schema != SCHEMA and schema not in _EARLIER:
             raise ConfigError(
@@ -70,7 +71,10 @@ def read(path: Path) -> Lock:
         raise ConfigError(
             f"no such file: {path}", "`edgekiln ci` without --frozen writes it"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        hint = reading_hint(error, "take it from version control")
+        raise ConfigError(f"{path}: {error.strerror}", hint) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: damaged ({error})", "take it from version control") from error
 
 

@@ -11,6 +11,7 @@ from edgekiln.compiler.stages.bench import Bench
 from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.limits import read_regular, reading_hint
 from edgekiln.runtime.power.energy import Energy
 
 SCHEMA = "edgekiln.ci/4"
@@ -142,11 +143,10 @@ def read(path: Path) -> CiResult:
     """Read a `results.json`, by its path or that of its directory. Raises InputError."""
     path = path / RESULTS if path.is_dir() else path
     try:
-        text = path.read_bytes()
+        text = read_regular(path)
     except OSError as error:
-        raise InputError(
-            f"{path}: {error.strerror}", "give a directory that `edgekiln ci` wrote"
-        ) from error
+        hint = reading_hint(error, "give a directory that `edgekiln ci` wrote")
+        raise InputError(f"{path}: {error.strerror}", hint) from error
     return parse(text, str(path))
 
 

@@ -1,10 +1,6 @@
 """The command line: parse, call, print. Nothing here computes."""
 
-import errno
-import os
 import sys
-
-FULL = 9  # the exit code of a full disk
 
 
 def main() -> None:
@@ -21,19 +17,7 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(5)
-    try:
-        try:
-            edgekiln(prog_name="edgekiln")
-        finally:
-            sys.stdout.flush()  # what is left in the buffer may be what does not fit
-    except OSError as error:
-        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        print(
-            f"error: standard output cannot be written: {error.strerror}\n"
-            " hint: free some space where it goes, or choose another file",
-            file=sys.stderr,
-        )
-        # Python flushes once more at its end, and would complain in its own words.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FULL)
+    from edgekiln.runtime.standard_streams import standard_streams
+
+    with standard_streams():
+        edgekiln(prog_name="edgekiln")

@@ -7,7 +7,7 @@ import click
 from edgekiln.compiler.cli.devices import allowed_signers_option, device_option
 from edgekiln.compiler.cli.options import FiniteRange, point_option
 from edgekiln.compiler.cli.output import json_option, print_json
-from edgekiln.runtime.bench import MIN_SECONDS, TRIALS
+from edgekiln.runtime.bench import MAX_SECONDS, MAX_TRIALS, MIN_SECONDS, TRIALS
 
 FILE = click.Path(path_type=Path)
 
@@ -24,13 +24,14 @@ FILE = click.Path(path_type=Path)
 )
 @click.option(
     "--trials",
+    type=click.IntRange(max=MAX_TRIALS),
     default=TRIALS,
     show_default=True,
     help="Measure each engine this many times, in turn.",
 )
 @click.option(
     "--min-seconds",
-    type=FiniteRange(min=0),
+    type=FiniteRange(min=0, max=MAX_SECONDS),
     default=MIN_SECONDS,
     show_default=True,
     help="Let a trial last this many seconds.",

@@ -24,6 +24,7 @@ from edgekiln.compiler.cli.options import (
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.compiler.cli.store import store_option
 from edgekiln.compiler.pipeline.ranks import rank
+from edgekiln.runtime.bench import MAX_SECONDS
 
 
 @click.command()
@@ -101,7 +102,7 @@ from edgekiln.compiler.pipeline.ranks import rank
 @skip_option
 @click.option(
     "--bench-seconds",
-    type=FiniteRange(min=0),
+    type=FiniteRange(min=0, max=MAX_SECONDS),
     default=1.0,
     show_default=True,
     metavar="S",
@@ -182,6 +183,7 @@ def build(
     from edgekiln.compiler.build.result import SCHEMA
     from edgekiln.compiler.build.shared_stages import shared_artifacts
     from edgekiln.compiler.documents.progress import progress
+    from edgekiln.compiler.pipeline.atomic_io import check_folder
     from edgekiln.compiler.pipeline.remote_store import open_store
     from edgekiln.targets import profile
 
@@ -216,6 +218,8 @@ def build(
         check_ir=check_ir,
         dump_ir=dump_ir,
     )
+    for folder in filter(None, (out, dump_ir, logs)):
+        check_folder(folder)
     store = open_store(store_url)
     if rank():  # it helps the first process to train, which does the rest
         shared_artifacts(request, store, progress, ("module",))

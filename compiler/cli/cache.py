@@ -23,9 +23,12 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only since cli
         # 500M, 500MB and 500MiB are the same: all units are powers of 1024.
         unit = value[len(digits) :].upper().removesuffix("B").removesuffix("I")
         try:
-            return int(float(digits) * SIZES[unit])
+            size = int(float(digits) * SIZES[unit])
         except (ValueError, KeyError, OverflowError):
+            size = -1
+        if size < 0:
             self.fail(f"{value!r} is not a size such as 500M or 2G", param, ctx)
+        return size
 
 
 @click.group()

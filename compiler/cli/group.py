@@ -51,12 +51,13 @@ Exit codes
   6  a stage lost more accuracy than --max-drop allows
   7  two programs that must agree do not
   8  a bundle that is damaged or made for another machine
-  9  a full or read-only disk
+  9  a full or read-only disk, or a closed standard output
  10  training that cannot go on
  11  a demanded property does not hold, such as --strict-int8
  12  a measurement that failed or was too noisy
  13  a device that is busy or cannot be reached
 130  interrupted; the same command goes on where it stopped
+141  nobody reads what is printed any more, as behind | head
 """
 
 

@@ -105,12 +105,14 @@ class StageCommand(click.Command):
         from edgekiln.compiler.build.resolve import allowed, begin_stage
         from edgekiln.compiler.build.result import finite
         from edgekiln.compiler.documents.progress import progress
-        from edgekiln.compiler.pipeline.atomic_io import check_place, copy_out
+        from edgekiln.compiler.pipeline.atomic_io import check_folder, check_place, copy_out
         from edgekiln.compiler.pipeline.remote_store import open_store
         from edgekiln.targets import profile
 
         assert self.name is not None
         check_place(output)
+        if dump_ir is not None:
+            check_folder(dump_ir)
         _check_suffix(self.name, output)
         store = open_store(store_url)
         device = profile.load(target) if target else None

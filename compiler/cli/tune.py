@@ -7,6 +7,7 @@ import click
 
 from edgekiln.compiler.cli.devices import device_option
 from edgekiln.compiler.cli.output import columns, json_option, print_json
+from edgekiln.runtime.bench import MAX_TRIALS
 
 if TYPE_CHECKING:
     from edgekiln.compiler.autotune.tune import Tuned
@@ -22,7 +23,7 @@ TRIALS = 9
 @device_option
 @click.option(
     "--trials",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MAX_TRIALS),
     default=TRIALS,
     show_default=True,
     help="Run at most this many trials of all candidates; three in a row that agree are enough.",

@@ -21,10 +21,11 @@ class Oracle:
         import hashlib
 
         from edgekiln.compiler.onnx_model.io import load_model, read_meta
+        from edgekiln.compiler.onnx_model.model_bytes import model_bytes
         from edgekiln.compiler.onnx_model.model_inputs import of_model
         from edgekiln.compiler.onnx_model.stream_session import open_session
 
-        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.sha256 = hashlib.sha256(model_bytes(path)).hexdigest()
         self.model = load_model(path)
         # By place: a model may name one value as several outputs.
         kept = {after for _, after in read_meta(self.model).states}

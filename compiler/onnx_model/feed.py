@@ -115,13 +115,16 @@ def feed_for(meta: "Meta", takes: ModelInputs, *, data: str, seed: int) -> Feed:
         data: spec of the data; "" takes what the model names.
 
     Raises:
-        ConfigError: no data given and none named by the model.
+        ConfigError: no data given and none named by the model, or only a function.
         InputError: samples and model differ in shape or type, or nothing says how pixels become
             the model's numbers; the message holds both.
     """
     from edgekiln.models.data import is_unlabelled, load, load_samples
+    from edgekiln.models.data.sample_factory import not_called
 
     spec = data or samples.own_data(meta)
+    if not spec and meta.data:
+        raise not_called("the model", meta.data)
     if not spec:
         raise ConfigError(
             "the model does not name the data it was trained on",

@@ -12,11 +12,12 @@ from edgekiln.compiler.onnx_model import (
     operators,
     validate,
 )
+from edgekiln.compiler.onnx_model.model_bytes import model_bytes
 from edgekiln.compiler.onnx_model.tflite import convert as tflite
-from edgekiln.runtime.codec import encode
+from edgekiln.runtime.codec import decode, encode
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
-from edgekiln.runtime.manifest import Preprocessing
+from edgekiln.runtime.manifest import Preprocessing, preprocessing_fault
 
 if TYPE_CHECKING:
     import onnx
@@ -114,14 +115,7 @@ def load_model(path: Path, notes: list[str] | None = None) -> "onnx.ModelProto":
         return _in_todays_form(tflite.to_onnx(path, validate.max_elements(), notes), path, notes)
     model = onnx.ModelProto()
     try:
-        # Reading a named pipe would wait for ever. A folder gets its message from `read_bytes`.
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise InputError(f"{path}: not a file", hint="give the path of an .onnx file")
-        model.ParseFromString(path.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        model.ParseFromString(model_bytes(path))
     except DecodeError as error:
         raise InputError(
             f"{path}: not an ONNX file, or cut short", hint="download or export it again"
@@ -167,5 +161,7 @@ def is_quantized(model: "onnx.ModelProto") -> bool:
 
 
 def _preprocessing(raw: dict[str, Any]) -> Preprocessing:  # JSON
-    raw = {key: tuple(v) if isinstance(v, list) else v for key, v in raw.items()}
-    return Preprocessing(**raw)
+    made = decode(Preprocessing, {**encode(Preprocessing()), **raw})
+    if fault := preprocessing_fault(made):
+        raise ValueError(fault)
+    return made

@@ -31,7 +31,7 @@ from edgekiln.compiler.passes.layout import layout
 from edgekiln.compiler.passes.qdq_to_integer import is_quantized, qdq_to_integer
 from edgekiln.compiler.passes.state_codes import state_codes
 from edgekiln.runtime.errors import EdgeKilnError
-from edgekiln.runtime.files import written_whole
+from edgekiln.runtime.files import make_folder, written_whole
 from edgekiln.targets import isa
 from edgekiln.targets.profile import TargetProfile
 
@@ -145,7 +145,7 @@ class PassRunner:
 
     def _inspect(self, name: str, changed: bool = True) -> None:
         if self.inspection.dump is not None:
-            self.inspection.dump.mkdir(parents=True, exist_ok=True)
+            make_folder(self.inspection.dump)
             file = self.inspection.dump / f"{len(self.done):02}-{name}.txt"
             with written_whole(file) as stream:
                 stream.write(printed(self.graph).encode())

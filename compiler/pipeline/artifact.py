@@ -10,12 +10,15 @@ from typing import Any, Literal, TypeVar, cast
 
 from edgekiln.compiler.pipeline.curve import TrainingCurves
 from edgekiln.runtime.errors import EdgeKilnError
+from edgekiln.runtime.limits import open_regular
 
 T = TypeVar("T")
 
 Kind = Literal["module", "onnx", "onnx-int8", "lib", "bundle", "report"]
 
 Record = Mapping[str, Any]  # JSON
+
+_CHUNK = 1 << 20  # bytes that are read at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,5 +73,8 @@ NOTHING = Artifact(path=Path(os.devnull), kind="module", sha256="")
 
 def sha256_of(path: Path) -> str:
     """The hash of a file, hexadecimal. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while part := file.read(_CHUNK):
+            digest.update(part)
+    return digest.hexdigest()

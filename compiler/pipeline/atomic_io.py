@@ -55,12 +55,18 @@ def check_place(dst: Path) -> None:
     """Raise StorageError where no file can be written to `dst`; before hours of work, not after."""
     if dst.is_dir():
         raise StorageError(f"cannot write {dst}: it is a directory", "name a file in it")
-    folder = next(folder for folder in dst.absolute().parents if folder.exists())
+    check_folder(dst.absolute().parent, dst)
+
+
+def check_folder(folder: Path, dst: Path | None = None) -> None:
+    """Raise StorageError where no file, `dst`, can be written to a folder, be it there or not."""
+    whole = folder.absolute()
+    there = next(each for each in (whole, *whole.parents) if each.exists())
     try:
-        with TemporaryFile(dir=folder):
+        with TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise cannot_write(dst, error) from error
+        raise cannot_write(dst or folder, error) from error
 
 
 def copy_out(src: Path, dst: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.limits import reading_hint
 
 if TYPE_CHECKING:
     from edgekiln.runtime.manifest import ProgramSpec
@@ -31,7 +32,8 @@ def known_model(path: Path) -> Artifact:
     try:
         file = Artifact.of_file(path, "onnx")
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+        hint = reading_hint(error, "give the path of an .onnx file")
+        raise InputError(f"cannot read {path}: {error.strerror}", hint) from error
     known = Store().find(file.sha256)
     return replace(file, chain=known.chain) if known else file
 

@@ -39,6 +39,7 @@ from edgekiln.compiler.pipeline.stage import (
     unwatched,
 )
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.limits import reading_hint
 
 if TYPE_CHECKING:
     from edgekiln.targets.profile import TargetProfile
@@ -142,7 +143,8 @@ class Store(Layout):
         except FileNotFoundError:
             raise InputError(f"no such file: {path}") from None
         except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from error
+            hint = reading_hint(error, "give a regular file")
+            raise InputError(f"cannot read {path}: {error.strerror}", hint) from error
         made = self.find(sha256)
         if made and made.kind == kind:
             return replace(made, called=str(path))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from edgekiln.compiler.passes.gate import FloatOperator
 
 
+MAX_BATCH = 1 << 20  # far more than any program's memory has room for
+
+
 @dataclass(frozen=True, kw_only=True)
 class CompileStage(Stage):
     """Lower to kernels, and those to a library, a header and a static benchmark runner."""
@@ -68,8 +71,10 @@ class CompileStage(Stage):
 
     def __post_init__(self) -> None:
         points.files_of(self.point)
-        if self.batch < 1:
-            raise ConfigError(f"compile: batch = {self.batch}", hint="one sample or more per call")
+        if not 1 <= self.batch <= MAX_BATCH:
+            raise ConfigError(
+                f"compile: batch = {self.batch}", hint=f"1 to {MAX_BATCH} samples per call"
+            )
         if not self.program:
             raise ConfigError("compile: program = ''", hint="give the program a name")
 

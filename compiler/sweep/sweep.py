@@ -17,7 +17,7 @@ from edgekiln.compiler.sweep.run import best_row, run_trials, teller
 from edgekiln.compiler.sweep.storage import shown
 from edgekiln.compiler.sweep.study import SharedStudy
 from edgekiln.compiler.sweep.trial import held_out_scores
-from edgekiln.runtime.files import written_whole
+from edgekiln.runtime.files import make_folder, written_whole
 
 
 def sweep(plan: SweepPlan, store: Store, store_url: str, advance: Advance) -> SweepResult:
@@ -40,7 +40,7 @@ def _finished(plan: SweepPlan, store: Store, study: SharedStudy, advance: Advanc
     asked, rows = plan.request, study.rows()
     best = best_row(plan, rows)
     name = display_name(asked.model)
-    asked.out.mkdir(parents=True, exist_ok=True)
+    make_folder(asked.out)
     recipe_path, page_path = asked.out / f"{name}-best.toml", asked.out / f"{name}-sweep.html"
     test: tuple[Score, ...] = ()
     built = ""

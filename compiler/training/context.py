@@ -50,7 +50,7 @@ def open_context(src: Path, data: str, seed: int, allow: Collection[str] = ()) -
     """
     from edgekiln.models.artifact import load_module
     from edgekiln.models.data import load
-    from edgekiln.models.data.sample_factory import references_in
+    from edgekiln.models.data.sample_factory import not_called, references_in
 
     module, meta = load_module(src, allow)
     check_finite(module, str(src))
@@ -60,11 +60,7 @@ def open_context(src: Path, data: str, seed: int, allow: Collection[str] = ()) -
             hint="say which: --data digits, or a folder, .npz, IDX or CIFAR file",
         )
     if not data and references_in(meta.data):
-        # A stranger's file must not have functions called: those are named by the user himself.
-        raise ConfigError(
-            f"{src}: names {meta.data} as its data, which is a function",
-            hint=f"if you trust the file: --data '{meta.data}'",
-        )
+        raise not_called(f"{src}:", meta.data)
     dataset = load(data or meta.data, seed)
     if meta.preprocessing is not None:
         dataset = replace(dataset, preprocessing=meta.preprocessing)

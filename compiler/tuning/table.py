@@ -15,6 +15,7 @@ from edgekiln.compiler.kernels.tile import VERSION, Tile
 from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.files import written_whole
+from edgekiln.runtime.limits import read_regular, reading_hint
 from edgekiln.runtime.typed import from_table, kebab
 from edgekiln.targets.profile import TUNING, TargetProfile
 
@@ -75,10 +76,13 @@ def read(path: Path) -> tuple[TuningRow, ...]:
         ConfigError: there is no such file, or one of its lines is no row; the message says which.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_regular(path).decode().splitlines()
     except FileNotFoundError:
         raise ConfigError(f"no such tuning file: {path}", "`edgekiln tune` writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        hint = reading_hint(error, "`edgekiln tune` writes one")
+        raise ConfigError(f"{path}: {error.strerror}", hint) from error
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read as a tuning file ({error})") from error
     return tuple(_row(line, f"{path}, line {number}") for number, line in enumerate(lines, 1))
 

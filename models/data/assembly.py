@@ -17,7 +17,7 @@ from edgekiln.models.tasks.classification import Classification
 from edgekiln.models.tasks.heads import Head, described, heads_of
 from edgekiln.models.tasks.task import Array
 from edgekiln.runtime.errors import ConfigError, InputError
-from edgekiln.runtime.manifest import Preprocessing
+from edgekiln.runtime.manifest import Preprocessing, preprocessing_fault
 
 _TEST, _VAL, _CALIB = "0.2", "0.1", "0.1"  # of the samples that are not already a test part
 _MAX_CALIB = 512  # more calibration samples do not move a range: by default no more are set aside
@@ -39,7 +39,7 @@ def assemble(name: str, source: UnsplitData, options: Options, seed: int) -> Dat
         name=name,
         classes=source.classes,
         task=source.task,
-        preprocessing=_preprocessing(shaped["train"].x, options, source),
+        preprocessing=_preprocessing(name, shaped["train"].x, options, source),
         numbers_given=(options.scale, options.mean, options.std) != (None, None, None),
         notes=(*source.notes, *_notes(shaped)),
         **shaped,
@@ -158,7 +158,9 @@ def _check_classes(name: str, head: Head, source: UnsplitData, parts: Mapping[st
         )
 
 
-def _preprocessing(x: Array, options: Options, source: UnsplitData) -> Preprocessing | None:
+def _preprocessing(
+    name: str, x: Array, options: Options, source: UnsplitData
+) -> Preprocessing | None:
     """How the first input's samples become the model's numbers; None: they are."""
     silent = (options.scale, options.mean, options.std) == (None, None, None)
     image = x.dtype == np.uint8 and x.ndim == 4
@@ -177,12 +179,15 @@ def _preprocessing(x: Array, options: Options, source: UnsplitData) -> Preproces
                 f"data option {key}: {len(values)} numbers for {channels} channels",
                 hint="give one number, or one for each channel",
             )
-    return Preprocessing(
+    made = Preprocessing(
         scale=scale,
         layout=options.layout if image else "N*" if x.ndim == 2 else "",
         color="L" if image and channels == 1 else "RGB",
         **given,
     )
+    if fault := preprocessing_fault(made):
+        raise InputError(f"{name}: {fault}", hint="bring the samples to numbers near 1")
+    return made
 
 
 def _moments(x: NDArray[np.float32], scale: float) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -13,6 +13,7 @@ from edgekiln.models.data.dataset import Split, UnsplitData, class_numbers, labe
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.limits import open_regular
 
 # Magic: two zero bytes, the type (8: unsigned byte), the number of dimensions.
 _UNSIGNED_BYTE = b"\x00\x00\x08"
@@ -90,6 +91,6 @@ def _read_array(path: Path, ndim: int) -> NDArray[np.uint8]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         zipped = file.read(len(_GZIP)) == _GZIP
-    return cast("BinaryIO", gzip.open(path)) if zipped else path.open("rb")
+    return cast("BinaryIO", gzip.open(path)) if zipped else open_regular(path)

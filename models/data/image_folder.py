@@ -3,34 +3,26 @@
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models.data.dataset import Split, UnsplitData
+from edgekiln.models.data.folder_parts import classes_of, parts_of
 from edgekiln.models.data.limits import check_pixels
 from edgekiln.models.data.options import Options
 from edgekiln.models.data.splits import stratified_order
 from edgekiln.runtime.errors import InputError
-from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
-
-# What the folder of a part may be called, in upper or lower case.
-_NAMES: Mapping[str, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "test": ("test", "testing"),
-    "val": ("val", "valid", "validation"),
-}
-
-
-@dataclass(frozen=True)
-class FolderParts:
-    """The folder of each part; "train" is always there."""
-
-    folders: Mapping[str, Path]
-    notes: tuple[str, ...] = ()
+from edgekiln.runtime.images import (
+    CHANNELS,
+    IMAGE_HINT,
+    IMAGE_SUFFIXES,
+    read_image,
+    unreadable_image,
+)
+from edgekiln.runtime.limits import INPUTS, opened
 
 
 def read(path: Path, options: Options) -> UnsplitData:
@@ -56,75 +48,6 @@ def read(path: Path, options: Options) -> UnsplitData:
         val=splits.get("val"),
         notes=parts.notes,
     )
-
-
-def classes_of(parts: FolderParts, kind: str) -> tuple[str, ...]:
-    """The classes of the training part, by the names of its folders.
-
-    Args:
-        kind: what the folders hold, in the plural.
-
-    Raises:
-        InputError: there are none, or another part has one that is not trained.
-    """
-    folders = parts.folders
-    classes = _classes(folders["train"])
-    for name in folders.keys() - {"train"}:
-        # A class that is not trained can be tested in one way only: wrong.
-        if unknown := set(_classes(folders[name])) - set(classes):
-            raise InputError(
-                f"{folders[name]}: class {', '.join(sorted(unknown))} is in the {name} part only",
-                hint=f"add training {kind} of it to {folders['train']}",
-            )
-    return classes
-
-
-def parts_of(path: Path) -> FolderParts:
-    """Find the parts' folders; without one for training, the classes lie in `path` itself."""
-    inside = _folders(path)
-    found = {
-        part: [folder for folder in inside if folder.name.lower() in names]
-        for part, names in _NAMES.items()
-    }
-    for part, folders in found.items():
-        if len(folders) > 1:
-            names = " and ".join(each.name for each in folders)
-            raise InputError(
-                f"{path}: {names} are both the {part} part",
-                hint="keep one of them, or put them together",
-            )
-    folder = {part: folders[0] for part, folders in found.items() if folders}
-    if "train" not in folder:
-        # A class may be called "test"; then there are others, and it holds images, not folders.
-        nested = any(_folders(each) for each in folder.values())
-        if folder and (len(folder) == len(inside) or nested):
-            names = " and ".join(each.name for each in folder.values())
-            raise InputError(
-                f"{path}: {names} without a train part",
-                hint=f"name the folder with the training images {path / 'train'}",
-            )
-        return FolderParts({"train": path})
-    notes = []
-    if "val" in folder and "test" not in folder:
-        folder["test"] = folder.pop("val")
-        notes.append(f"{folder['test'].name} is the test part: there is no folder test")
-    if others := [each.name for each in inside if each not in folder.values()]:
-        notes.append(f"folders beside {folder['train'].name} left out: {', '.join(others)}")
-    return FolderParts(folder, tuple(notes))
-
-
-def _folders(path: Path) -> list[Path]:
-    """The folders in `path`, sorted, but for hidden ones."""
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _classes(folder: Path) -> tuple[str, ...]:
-    names = tuple(each.name for each in _folders(folder))
-    if not names:
-        raise InputError(
-            f"{folder}: no class folders in it", hint="one folder a class: photos/cat/1.png"
-        )
-    return names
 
 
 def _files(
@@ -177,16 +100,14 @@ def common_size(files: list[Path]) -> tuple[int, int]:
 def _header_size(file: Path) -> tuple[int, int]:
     from PIL import ExifTags, Image
 
-    try:
-        with Image.open(file) as image:
-            turned = (
-                image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            )  # by 90°, see `read_image`
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except Exception as error:  # whatever damaged bytes lead Pillow's decoders to
-        raise InputError(
-            f"{file}: cannot read this image: {error}", hint="is it complete, and an image?"
-        ) from error
+    with opened(file, INPUTS, IMAGE_HINT) as stream:
+        try:
+            with Image.open(stream) as image:
+                # By 90°, see `read_image`.
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+                return (image.width, image.height) if turned else (image.height, image.width)
+        except Exception as error:  # whatever damaged bytes lead Pillow's decoders to
+            raise unreadable_image(file, error) from error
 
 
 def _decode(

@@ -1,5 +1,6 @@
-"""How much of a data set is held in memory, checked before any of it is allocated."""
+"""How much of a data set is held in memory, checked before any of it is allocated; and names."""
 
+from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.limits import Limit
 
 # Of a file, or of all decoded images together.
@@ -14,3 +15,16 @@ def check_pixels(where: str, images: int, size: tuple[int, int], channels: int) 
     """
     smaller = "load fewer or smaller images: ?limit=50000&size=96"
     DATA.check(images * size[0] * size[1] * channels, where, smaller)
+
+
+def check_name(name: str) -> None:
+    """Refuse the name of a file, folder or class that is no UTF-8: no document can hold it.
+
+    Raises:
+        InputError: it is not; the message shows its bytes.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise InputError(f"{shown}: its name is not UTF-8", hint="rename it") from error

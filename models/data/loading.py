@@ -18,6 +18,7 @@ from edgekiln.models.data.digits import read as read_digits
 from edgekiln.models.data.idx import fits as is_idx
 from edgekiln.models.data.idx import read as read_idx
 from edgekiln.models.data.image_folder import read as read_image_folder
+from edgekiln.models.data.limits import check_name
 from edgekiln.models.data.mask_folder import fits as is_mask_folder
 from edgekiln.models.data.mask_folder import read as read_mask_folder
 from edgekiln.models.data.npz import fits as is_npz
@@ -67,6 +68,7 @@ def load(data: str, seed: int = 0) -> Dataset:
         ConfigError: no such data set, or a wrong option.
         InputError: the files cannot be read or do not fit; the message names the path.
     """
+    check_name(data)
     name = spec.split(data)[0]
     try:
         return _load(data, seed, _state(name))

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekiln.models.spec import join, split
 from edgekiln.runtime.errors import ConfigError
-from edgekiln.runtime.manifest import Preprocessing
+from edgekiln.runtime.manifest import Preprocessing, preprocessing_fault
 from edgekiln.runtime.typed import did_you_mean
 
 KEYS = (
@@ -19,6 +19,8 @@ KEYS = (
 )  # fmt: skip
 _LAYOUTS = ("NCHW", "NHWC", "N*")
 _COLORS = ("RGB", "L")
+_MOST = 2**31 - 1  # samples, pixels, …: more than any data set has
+_MOST_SECONDS = 24 * 3600.0  # of a sound
 
 OF_FILES = ("target", "columns", "seconds", "mel")  # no function's samples have these
 
@@ -84,7 +86,7 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
                 f"{name}: no data option {key!r}", hint=did_you_mean(key, KEYS, what="options are")
             )
     get = given.get
-    return Options(
+    options = Options(
         scale=_number("scale", given["scale"]) if "scale" in given else None,
         mean=_numbers("mean", given["mean"]) if "mean" in given else None,
         std=_positive("std", given["std"]) if "std" in given else None,
@@ -105,9 +107,13 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
         columns=_names(get("columns", "")),
         crop=_size("crop", given["crop"]) if "crop" in given else None,
         transform=get("transform", ""),
-        seconds=_positive("seconds", given["seconds"])[0] if "seconds" in given else None,
+        seconds=_seconds(given["seconds"]) if "seconds" in given else None,
         mel=_count("mel", given["mel"]) if "mel" in given else None,
     )
+    numbers = options.numbers(np.dtype(np.float32))
+    if numbers is not None and (fault := preprocessing_fault(numbers)):
+        raise ConfigError(f"{name}: {fault}", hint="give other numbers for scale, mean and std")
+    return options
 
 
 def with_task(data: str, task: str) -> str:
@@ -161,14 +167,26 @@ def _choice(key: str, text: str, choices: tuple[str, ...]) -> str:
     return text
 
 
+def _seconds(text: str) -> float:
+    seconds = _positive("seconds", text)
+    if len(seconds) != 1 or seconds[0] > _MOST_SECONDS:
+        raise _wrong("seconds", text, f"one number of seconds, at most {_MOST_SECONDS:g}")
+    return seconds[0]
+
+
 def _count(key: str, text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
+    if not _is_count(text):
         raise _wrong(key, text, "a whole number above 0")
     return int(text)
 
 
+def _is_count(text: str) -> bool:
+    # By its length first: Python converts no numbers of thousands of digits.
+    return text.isdecimal() and len(text) <= len(str(_MOST)) and 0 < int(text) <= _MOST
+
+
 def _size(key: str, text: str) -> tuple[int, int]:
     sides = text.split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+    if len(sides) > 2 or not all(map(_is_count, sides)):
         raise _wrong(key, text, "pixels of both sides, or height x width: 96x64")
     return int(sides[0]), int(sides[-1])

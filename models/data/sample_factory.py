@@ -12,7 +12,7 @@ from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import KEYS, OF_FILES, Options, parse, task_in
 from edgekiln.models.tasks.heads import references_in as tasks_references_in
 from edgekiln.models.zoo.factories import resolve
-from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.errors import ConfigError, InputError
 
 _FORMS = (
     "it gives arrays, one a sample, or, of several inputs, dicts by the inputs' names; what stands "
@@ -41,6 +41,14 @@ def references_in(data: str) -> tuple[str, ...]:
     name, options = spec.split(data)
     own = (name, options.get("transform", ""))
     return (*filter(is_reference, own), *tasks_references_in(task_in(data)))
+
+
+def not_called(who: str, data: str) -> ConfigError:
+    """A stranger's file must not have functions called: those are named by the user himself."""
+    return ConfigError(
+        f"{who} names {data} as its data, which is a function",
+        hint=f"if you trust the file: --data '{data}'",
+    )
 
 
 def options_of(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str, str]]:

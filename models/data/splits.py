@@ -23,7 +23,7 @@ def stratified_order(y: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 
 def size_of(option: str, text: str, total: int) -> int:
-    """A split's size: `"0.1"` is a share of `total`, `"100"` a count.
+    """A split's size, at most `total`: `"0.1"` is a share of it, `"100"` a count.
 
     Raises:
         ConfigError: not a number, or negative.
@@ -37,4 +37,4 @@ def size_of(option: str, text: str, total: int) -> int:
             f"data option {option}={text}: not a size",
             hint="a share below 1, such as 0.1, or a count, such as 500",
         ) from None
-    return round(number * total) if number < 1 else int(number)
+    return round(number * total) if number < 1 else min(int(number), total)

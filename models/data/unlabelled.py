@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgekiln.models import spec
 from edgekiln.models.data.coco import fits as is_coco
 from edgekiln.models.data.dataset import ONLY
-from edgekiln.models.data.limits import DATA, check_pixels
+from edgekiln.models.data.limits import DATA, check_name, check_pixels
 from edgekiln.models.data.npz import LABELS, SAMPLES
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.sample_factory import is_reference, options_of, samples_of
@@ -27,6 +27,7 @@ from edgekiln.models.data.splits import size_of
 from edgekiln.models.data.wave_files import SUFFIX, files_in, frames
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
+from edgekiln.runtime.limits import read_regular
 from edgekiln.runtime.npy import names_in, read_archive, read_npy
 
 # Nothing more is learned from more samples, and all of them are held in memory.
@@ -99,6 +100,7 @@ def load_samples(
         ConfigError: a wrong option.
         InputError: nothing there, damaged, of different lengths, or too large.
     """
+    check_name(data)
     kind = _Wanted(size=size, color=color, frame=frame, streams=streams)
     return _load(data, seed, kind, _state(data))
 
@@ -111,10 +113,10 @@ def fingerprint(data: str) -> str:
     digest = sha256(repr(sorted(given.items())).encode())
     if path.is_dir():
         for picture in (*_pictures(path), *files_in(path)):
-            digest.update(f"\0{picture.name}\0".encode())
-            digest.update(picture.read_bytes())
+            digest.update(b"\0%b\0" % os.fsencode(picture.name))
+            digest.update(read_regular(picture))
     elif path.is_file():
-        digest.update(path.read_bytes())
+        digest.update(read_regular(path))
     else:
         options, arguments = _options(name, given)
         arrays = samples_of(name, arguments, options.limit or MOST_SAMPLES)

@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models.data.dataset import Split, UnsplitData
-from edgekiln.models.data.image_folder import classes_of, parts_of
+from edgekiln.models.data.folder_parts import classes_of, parts_of
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
 from edgekiln.models.data.sound import HOP, RATE_HZ, WINDOW, Floats, log_mel
 from edgekiln.models.data.splits import stratified_order
 from edgekiln.models.data.wave_files import is_wave, read_any
-from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.errors import ConfigError, InputError
+
+MAX_MEL_BANDS = WINDOW // 2 + 1  # the frequencies of a window: more bands hold nothing more
 
 
 def fits(path: Path) -> bool:
@@ -28,8 +30,14 @@ def read(path: Path, options: Options) -> UnsplitData:
 
     Raises:
         InputError: a damaged file, another rate than the others', or lengths that differ where
-            `seconds` says nothing.
+            `seconds` says nothing, or too short ones.
+        ConfigError: more bands than `MAX_MEL_BANDS`.
     """
+    if options.mel is not None and options.mel > MAX_MEL_BANDS:
+        raise ConfigError(
+            f"data option mel={options.mel}: more bands than a window has frequencies",
+            hint=f"give at most {MAX_MEL_BANDS}; 40 are usual",
+        )
     parts = parts_of(path)
     classes = classes_of(parts, "sounds")
     splits: dict[str, Split] = {}
@@ -77,6 +85,12 @@ def _files(
 def _cut(files: list[Path], waves: list[Floats], rate: int, options: Options) -> Floats:
     """All sounds of one length: cut, or silence behind them."""
     length = round(options.seconds * rate) if options.seconds else len(waves[0])
+    least = 1 if options.mel is None else WINDOW
+    if length < least:
+        raise InputError(
+            f"{files[0].parent}: sounds of {length / rate:g} s are too short",
+            hint=f"give {least / rate:g} s or more: ?seconds=1",
+        )
     for file, sound in zip(files, waves, strict=True):
         if not options.seconds and len(sound) != length:
             raise InputError(

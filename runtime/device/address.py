@@ -1,7 +1,6 @@
 """Addresses of devices, and their names in devices.toml."""
 
 import os
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 from edgekiln.runtime.device.device import LOCAL, Device
 from edgekiln.runtime.device.shell import Shell
 from edgekiln.runtime.errors import ConfigError
-from edgekiln.runtime.typed import did_you_mean, from_table
+from edgekiln.runtime.typed import did_you_mean, from_table, read_toml
 
 FILE = "devices.toml"
 
@@ -46,11 +45,9 @@ def named() -> dict[str, DeviceEntry]:
     if path is None:
         return {}
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(
-            f"{path}: {error}", 'tables such as [pi5] with url = "ssh://…"'
-        ) from error
+        tables = read_toml(path, 'tables such as [pi5] with url = "ssh://…"')
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file", "EDGEKILN_DEVICES names it") from None
     return {name: _entry(table, f"{path}: [{name}]", path.parent) for name, table in tables.items()}
 
 

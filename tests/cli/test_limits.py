@@ -15,7 +15,10 @@ from click.testing import Result
 from edgekiln.compiler.build.recipe import MAX_SEED
 from edgekiln.compiler.cli.group import COMMANDS, edgekiln
 from edgekiln.compiler.cli.options import Finite, FiniteRange
+from edgekiln.compiler.stages.compile import MAX_BATCH, CompileStage
 from edgekiln.models import artifact, data
+from edgekiln.runtime.errors import ConfigError, StorageError
+from edgekiln.runtime.files import make_folder
 
 Cli = Callable[..., Result]
 
@@ -217,3 +220,42 @@ def test_an_error_in_the_middle_of_a_build_names_the_users_file(cli: Cli, tmp_pa
     assert result.exit_code == 3
     assert "error: mine.pt: tensor " in result.stderr
     assert str(tmp_path / "store") not in result.stderr
+
+
+BEYOND = "9" * 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("cache", "gc", "--max-size", "-1"), "'-1' is not a size such as 500M or 2G"),
+        (("build", "resnet8", "--bench-seconds", BEYOND), "0<=x<=86400"),
+        (("bench", "x.ekb", "--min-seconds", BEYOND), "--min-seconds"),
+        (("bench", "x.ekb", "--trials", BEYOND), "--trials"),
+    ],
+)
+def test_a_number_beyond_all_use_is_refused(
+    cli: Cli, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    (tmp_path / "x.ekb").touch()
+    result = cli(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_batch_beyond_all_memory_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        CompileStage(batch=int(BEYOND))
+    assert caught.value.hint == f"1 to {MAX_BATCH} samples per call"
+
+
+@pytest.mark.parametrize("option", ["--dump-ir", "--out"])
+def test_a_folder_that_cannot_be_written_is_said_before_the_work(cli: Cli, option: str) -> None:
+    result = cli("build", "resnet8", "--bench-seconds", 0, option, "/proc/nobody/writes/here")
+    assert result.exit_code == 9
+    assert "error: cannot write /proc/nobody/writes/here: " in result.stderr
+
+
+def test_graphs_that_cannot_be_written_are_one_error() -> None:
+    with pytest.raises(StorageError, match="cannot write /proc/ir: "):
+        make_folder(Path("/proc/ir"))

@@ -237,3 +237,24 @@ def test_a_class_without_training_samples_is_named(tmp_path):
     message, hint = _refused(str(path), InputError)
     assert message == f"{path}: no training samples of class 1"
     assert hint == "every class needs samples to train on; small classes need more of them"
+
+
+@pytest.mark.parametrize(
+    "option", ["limit", "frame", "hop", "rate", "steps", "size", "crop", "mel", "seconds"]
+)
+@pytest.mark.parametrize("number", ["9" * 30, "9" * 5000])
+def test_a_count_beyond_all_data_is_refused(option, number):
+    message, _ = _refused(f"digits?{option}={number}", ConfigError)
+    assert message == f"data option {option}={number}: does not fit"
+
+
+@pytest.mark.parametrize("part", ["val", "test", "calib"])
+def test_a_split_beyond_all_data_leaves_nothing_for_the_others(part):
+    message, _ = _refused(f"digits?{part}={'9' * 30}", InputError)
+    assert message.startswith("digits: no samples are left for the ")
+
+
+@pytest.mark.parametrize("option", ["scale=1e308", "mean=1e39", "std=1e-60", "std=1e-39&scale=9"])
+def test_numbers_that_float32_does_not_hold_are_refused(option):
+    message, _ = _refused(f"digits?{option}", ConfigError)
+    assert message.startswith("digits: preprocessing ")

@@ -49,3 +49,7 @@ def test_what_is_not_a_size_is_refused(text):
         size_of("val", text, 80)
     assert caught.value.message == f"data option val={text}: not a size"
     assert caught.value.hint == "a share below 1, such as 0.1, or a count, such as 500"
+
+
+def test_a_size_has_no_more_than_there_is():
+    assert size_of("val", "9" * 30, 80) == 80

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgekiln.models import data
-from edgekiln.runtime.errors import InputError
+from edgekiln.models.data.wav_folder import MAX_MEL_BANDS
+from edgekiln.runtime.errors import ConfigError, InputError
 
 
 def write(path, numbers, *, rate=16000, channels=1, width=2):
@@ -102,3 +103,18 @@ def test_a_class_that_is_only_tested_is_named_and_not_left_out(tmp_path):
     with pytest.raises(InputError, match=r"test: class noise is in the test part only") as caught:
         data.load(str(tmp_path))
     assert caught.value.hint == f"add training sounds of it to {tmp_path / 'train'}"
+
+
+def test_a_sound_shorter_than_a_window_is_refused(words):
+    with pytest.raises(InputError, match=r"sounds of 0\.001 s are too short") as caught:
+        data.load(f"{words}?mel=10&seconds=0.001")
+    assert caught.value.hint == "give 0.03 s or more: ?seconds=1"
+    with pytest.raises(InputError, match="are too short"):
+        data.load(f"{words}?seconds=0.00001")
+
+
+def test_there_are_no_more_bands_than_frequencies(words):
+    assert data.load(f"{words}?seconds=0.1&mel={MAX_MEL_BANDS}").train.x.shape[-1] == 241
+    with pytest.raises(ConfigError, match="mel=1000000: more bands than") as caught:
+        data.load(f"{words}?seconds=0.1&mel=1000000")
+    assert caught.value.hint == "give at most 241; 40 are usual"

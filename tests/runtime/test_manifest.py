@@ -84,3 +84,27 @@ def test_a_damaged_manifest_is_refused_by_the_place_of_the_damage(text, problem)
 def test_what_has_no_json_form_is_a_bug_of_ours():
     with pytest.raises(TypeError, match="object has no JSON form"):
         codec.encode({"x": object()})
+
+
+@pytest.mark.parametrize(
+    ("change", "value", "problem"),
+    [
+        ("scale", 1e308, "preprocessing has a number that float32 does not hold"),
+        ("scale", 3e38, "preprocessing makes numbers that float32 does not hold"),
+        ("mean", [-1e39], "preprocessing has a number that float32 does not hold"),
+        ("std", [1e-60], "preprocessing divides by a std of 0"),
+        ("std", [0], "preprocessing divides by a std of 0"),
+        ("std", [1e-40], "preprocessing makes numbers that float32 does not hold"),
+    ],
+)
+def test_preprocessing_that_ends_in_infinity_is_refused(change, value, problem):
+    text = damaged(f"program.inputs.0.preprocessing.{change}", value)
+    with pytest.raises(BundleError, match=problem):
+        manifest.from_json(Manifest, text, "m")
+
+
+@pytest.mark.parametrize("scale", [1e308, 1e-60, 0])
+def test_a_scale_that_float32_does_not_hold_is_refused(scale):
+    text = damaged("program.inputs.0.scale", scale)
+    with pytest.raises(BundleError, match="is not above 0, as float32 has it"):
+        manifest.from_json(Manifest, text, "m")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import own_functions
+from edgekiln.compiler.onnx_model.model_bytes import model_bytes
 from edgekiln.compiler.onnx_model.tflite import (
     edges,
     elementwise,
@@ -118,13 +119,7 @@ def to_onnx(path: Path, most_elements: int, notes: list[str]) -> "onnx.ModelProt
         InputError: no such file, or not a valid model.
         UnsupportedError: a valid one with parts that no program can hold.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    model = parse(content, str(path), most_elements)
+    model = parse(model_bytes(path), str(path), most_elements)
     try:
         return _converted(model, str(path), notes)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:

@@ -161,5 +161,7 @@ def test_labelled_images_go_into_bytes_as_they_are():
 
 
 def test_a_function_that_a_file_names_is_not_called():
-    with pytest.raises(ConfigError, match="does not name the data"):
+    with pytest.raises(ConfigError) as caught:
         feed(takes(("x", "float32", (4,))), "", Meta(data="nowhere:at_all"))
+    assert caught.value.message == "the model names nowhere:at_all as its data, which is a function"
+    assert caught.value.hint == "if you trust the file: --data 'nowhere:at_all'"

@@ -275,7 +275,7 @@ def test_an_input_of_no_type_is_refused(tmp_path):
 
 
 def test_a_device_is_not_read_as_a_model():
-    with pytest.raises(InputError, match=r"^/dev/zero: not a file$"):
+    with pytest.raises(InputError, match=r"^/dev/zero: cannot be read: is not a regular file$"):
         io.load_model(Path("/dev/zero"))
 
 
