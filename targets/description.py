@@ -53,8 +53,6 @@ class Gpu:
     """A GPU: what its driver speaks."""
 
     api: Literal["opencl"]
-    compute_units: int  # what OpenCL calls so: shader cores, slices; 0 where chips differ
-    names: tuple[str, ...] = ()  # parts of what its driver calls it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Operands that fit each other, where ONNX's shape inference does not look.
+"""Operands that fit each other, and known words, where ONNX's shape inference does not look.
 
 It takes a convolution's channels, the length of a bias or of a row of scales as they come.
 """
@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model import attribute_values, operators
 from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def check(graph: "onnx.GraphProto", where: str) -> None:
     for node in graph.node:
         fault = _CHECKS[node.op_type] if node.op_type in _CHECKS and not node.domain else None
         known = [shapes.get(name) if name else None for name in node.input]
-        reason = fault(node, known) if fault else _elements(node, shapes)
+        reason = attribute_values.unknown(node) if not node.domain else None
+        reason = reason or (fault(node, known) if fault else _elements(node, shapes))
         if reason is not None:
             result = next((name for name in node.output if name), node.name)
             raise InputError(

@@ -278,3 +278,21 @@ def test_a_bias_beyond_32_bits_at_the_scale_of_the_sums_counts(tmp_path: Path, b
     x_value = images(1, 4, 6, 5)
     (found,), (expected,) = ours(model, x_value), reference(model, x_value)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ('MaxPool <kernel_shape = [2, 2], auto_pad = "nearest"> (x)', "auto_pad = 'nearest'"),
+        ('Resize <mode = "bilinear"> (x, , s)', "mode = 'bilinear'"),
+        ('DepthToSpace <blocksize = 2, mode = "RCD"> (x)', "mode = 'RCD'"),
+    ],
+)
+def test_a_word_that_onnx_does_not_know_is_refused(tmp_path: Path, call: str, said: str) -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 18]> m (float[1, 4, 6, 6] x) => (float[N, C, H, W] y) '
+        f"<float[4] s = {{1, 1, 2, 2}}> {{y = {call}}}"
+    )
+    onnx.save(onnx.parser.parse_model(text), path := tmp_path / "m.onnx")
+    with pytest.raises(EdgeKilnError, match=f"has {said}, which is none of"):
+        program(path)
