@@ -115,6 +115,9 @@ def _fix_batch(graph: onnx.GraphProto, batch: int, path: Path, kept: Set[str]) -
 def _forget_shapes(graph: onnx.GraphProto) -> None:
     """Shapes of all that is computed go: they are inferred again."""
     given = {value.name: value.type for value in graph.input}
+    for weight in graph.initializer:
+        dtype, extents = weight.data_type, weight.dims
+        given[weight.name] = helper.make_tensor_value_info(weight.name, dtype, extents).type
     for value in graph.output:
         value.type.tensor_type.ClearField("shape")
         if value.name in given:  # there is nothing to infer
@@ -234,9 +237,7 @@ def _check_static(graph: Graph, path: Path) -> None:
 
 
 def _check_types(graph: Graph, path: Path) -> None:
-    """Refuse numbers that no memory of a program holds: those of less than a byte, and floats of
-    eight bits. Constants may be of them: what a program reads of these are its own codes.
-    """
+    """Refuse numbers of less than a byte, and floats of eight bits: only constants may be such."""
     makers = {n: f"operator {node.op.kind}" for node in graph.nodes for n in node.outputs}
     for name in dict.fromkeys((*graph.inputs, *makers)):
         tensor = graph.tensors.get(name)
