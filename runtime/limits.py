@@ -99,11 +99,13 @@ def read_regular(path: Path) -> bytes:
 
 
 def reading_hint(error: OSError | ValueError, hint: str) -> str:
-    """What to do about an error of `open_regular`: where the file is there, but not for this user,
-    nothing that `hint` says of its content helps.
+    """What to do about an error of `open_regular`: `hint`, which speaks of the content, or what
+    helps where a file is there, but not for this user, or is none.
     """
     if isinstance(error, PermissionError):
         return "make it, and the folders that it lies in, readable for you"
+    if isinstance(error, OSError) and error.errno == errno.EINVAL:
+        return "pipes and devices are not read: give a file"
     return hint
 
 

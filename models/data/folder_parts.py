@@ -129,7 +129,7 @@ def _folders(path: Path) -> list[Path]:
 def _classes(folder: Path) -> tuple[str, ...]:
     names = tuple(each.name for each in _folders(folder))
     for name in names:
-        check_name(name)
+        check_name(str(folder / name))
     if not names:
         raise InputError(
             f"{folder}: no class folders in it", hint="one folder a class: photos/cat/1.png"

@@ -18,7 +18,7 @@ from edgekiln.models.data.digits import read as read_digits
 from edgekiln.models.data.idx import fits as is_idx
 from edgekiln.models.data.idx import read as read_idx
 from edgekiln.models.data.image_folder import read as read_image_folder
-from edgekiln.models.data.limits import check_name
+from edgekiln.models.data.limits import check_name, in_words
 from edgekiln.models.data.mask_folder import fits as is_mask_folder
 from edgekiln.models.data.mask_folder import read as read_mask_folder
 from edgekiln.models.data.npz import fits as is_npz
@@ -70,13 +70,8 @@ def load(data: str, seed: int = 0) -> Dataset:
     """
     check_name(data)
     name = spec.split(data)[0]
-    try:
+    with in_words(name):
         return _load(data, seed, _state(name))
-    except OSError as error:  # a folder or file that may not be read, a broken disk
-        raise InputError(
-            f"{error.filename or name}: cannot be read: {error.strerror or error}",
-            hint="check its permissions and that it is still there",
-        ) from error
 
 
 @lru_cache(maxsize=1)

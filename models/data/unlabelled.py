@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgekiln.models import spec
 from edgekiln.models.data.coco import fits as is_coco
 from edgekiln.models.data.dataset import ONLY
-from edgekiln.models.data.limits import DATA, check_name, check_pixels
+from edgekiln.models.data.limits import DATA, check_name, check_pixels, in_words
 from edgekiln.models.data.npz import LABELS, SAMPLES
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.sample_factory import is_reference, options_of, samples_of
@@ -59,13 +59,14 @@ def is_unlabelled(data: str) -> bool:
     """Whether a spec of data names samples without labels. Raises InputError for a damaged file."""
     name, options = spec.split(data)
     path = Path(name).expanduser()
-    if path.is_dir():
-        return _is_flat(path) and not is_coco(path)
-    if not path.is_file():
-        return is_reference(name) and "task" not in options
-    if path.suffix.lower() == SUFFIX:
-        return True
-    return path.suffix == ".npy" or (path.suffix == ".npz" and _has_no_labels(path))
+    with in_words(name):
+        if path.is_dir():
+            return _is_flat(path) and not is_coco(path)
+        if not path.is_file():
+            return is_reference(name) and "task" not in options
+        if path.suffix.lower() == SUFFIX:
+            return True
+        return path.suffix == ".npy" or (path.suffix == ".npz" and _has_no_labels(path))
 
 
 def _has_no_labels(path: Path) -> bool:
@@ -102,7 +103,8 @@ def load_samples(
     """
     check_name(data)
     kind = _Wanted(size=size, color=color, frame=frame, streams=streams)
-    return _load(data, seed, kind, _state(data))
+    with in_words(data):
+        return _load(data, seed, kind, _state(data))
 
 
 def fingerprint(data: str) -> str:
@@ -112,11 +114,13 @@ def fingerprint(data: str) -> str:
     # The options say how large and how colored pictures are, and which samples there are.
     digest = sha256(repr(sorted(given.items())).encode())
     if path.is_dir():
-        for picture in (*_pictures(path), *files_in(path)):
-            digest.update(b"\0%b\0" % os.fsencode(picture.name))
-            digest.update(read_regular(picture))
+        with in_words(data):
+            for picture in (*_pictures(path), *files_in(path)):
+                digest.update(b"\0%b\0" % os.fsencode(picture.name))
+                digest.update(read_regular(picture))
     elif path.is_file():
-        digest.update(read_regular(path))
+        with in_words(data):
+            digest.update(read_regular(path))
     else:
         options, arguments = _options(name, given)
         arrays = samples_of(name, arguments, options.limit or MOST_SAMPLES)

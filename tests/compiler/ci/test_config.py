@@ -117,7 +117,11 @@ def test_stages_are_shared_because_pruned_widths_suit_every_target(tmp_path: Pat
             "models.../x: not a name for a file",
             "use letters, digits, dots, - and _",
         ),
-        ("[defaults]\nbench-seconds = -1", "bench-seconds = -1", "0 measures none"),
+        (
+            "[defaults]\nbench-seconds = -1",
+            "bench-seconds = -1",
+            "0 measures none; at most 86400",
+        ),
     ],
 )
 def test_a_mistake_is_named_and_the_next_step_said(
