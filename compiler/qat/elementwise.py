@@ -141,7 +141,9 @@ def _table(node: QatNode, x: QuantizedValue) -> Pending:
     between = np.arange(low, high + 2, dtype=np.float32) - np.float32(0.5)
     places = np.concatenate([whole, between]) * scale
     found = node.function(places)[0].astype(np.float32)
-    values, beside = np.nan_to_num(found[: len(whole)]), np.nan_to_num(found[len(whole) :])
+    # NaN becomes the lowest code, as in the program.
+    values = np.nan_to_num(found[: len(whole)], nan=np.finfo(np.float32).min)
+    beside = np.nan_to_num(found[len(whole) :])
     slopes = np.diff(beside)  # by the step
     tables = [
         torch.from_numpy(table.astype(np.float32)).to(x.steps.device)

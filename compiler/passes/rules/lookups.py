@@ -54,8 +54,8 @@ def lookup(rw: Rewriter, q: Node) -> bool:
     quant, dtype = rw.scale(q), rw.quantized_dtype(q)
     with np.errstate(invalid="ignore"):
         steps = np.rint(result.astype(np.float32) / np.float32(quant.scale)) + quant.zero_point
-    # NaN has no code; that of zero stands for it.
-    entries = np.nan_to_num(steps, nan=quant.zero_point).clip(QMIN[dtype], QMAX[dtype])
+    # NaN has no code; the lowest one stands for it, as where kernels and ONNX Runtime quantize.
+    entries = np.nan_to_num(steps, nan=QMIN[dtype]).clip(QMIN[dtype], QMAX[dtype])
     if region.channels:
         table = Table(entries=entries.reshape(region.channels, 256).astype(dtype))
         rw.make(ChannelLookup(table=table), (x.name,), q.name)

@@ -255,3 +255,14 @@ def test_a_weight_may_be_an_output_too(tmp_path: Path) -> None:
     result, weight = ours(path, x)
     np.testing.assert_allclose(result, 0.5 * x[:, :1] - 2 * x[:, 1:], rtol=1e-6)
     np.testing.assert_array_equal(weight.ravel(), [0.5, -2])
+
+
+@pytest.mark.parametrize("op", ["Sqrt", "Log"])
+def test_codes_without_a_result_are_the_lowest_code(tmp_path: Path, op: str) -> None:
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 40), scale=0.05, zero=3)
+    y = m.q(m.op(op, x, out="root"), scale=0.07, zero=3)
+    model = m.save(tmp_path / "m.onnx", y)
+    x_value = np.linspace(-5, 5, 40, dtype=np.float32).reshape(1, 40)
+    (found,), (expected,) = ours(model, x_value), reference(model, x_value)
+    np.testing.assert_array_equal(found, expected)
