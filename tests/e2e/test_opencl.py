@@ -61,6 +61,28 @@ def test_every_layer_has_the_codes_of_onnx_runtime_and_the_result_the_bits_of_a_
     np.testing.assert_array_equal(on_gpu.run(*batch.values())[0], on_cpu.run(*batch.values())[0])
 
 
+def test_a_step_reads_what_lies_in_the_callers_memory(net: Path, program: Path) -> None:
+    """So layers are checked one by one, each on ONNX Runtime's results of those before it."""
+    opencl.require()
+    runners = [AotRunner.open(each) for each in (program, build(net, profile.load("x86-64-v3")))]
+    (batch,) = batches_for(runners[0].spec, net, data="", seed=3, samples=1)
+    found = []
+    for runner in runners:
+        runner.begin(*batch.values())
+        runner.step(0)
+        runner.step(1)
+        before, layer = runner.spec.layers[1:3]
+        codes = runner.layer_output(before)
+        assert codes is not None
+        lowest = np.iinfo(codes.dtype).min  # int8 or uint8, as the chip multiplies
+        runner.place(before, np.full_like(codes, 77 + lowest))
+        runner.step(2)
+        result = runner.layer_output(layer)
+        assert result is not None
+        found.append(result.astype(np.int32) - lowest)
+    np.testing.assert_array_equal(*found)
+
+
 def test_the_library_needs_no_opencl_to_be_linked_and_a_launch_is_a_step(
     program: Path, unpacked: Path
 ) -> None:

@@ -32,9 +32,6 @@ static struct {
     opencl_device_t device;
     pid_t process; /* that opened it; 0: nobody did */
     cl_object arena, weights, *inputs, *outputs, *kernels;
-    /* Whose bytes lie in the device's arena, and how many of the steps were taken on them. */
-    const void *owner;
-    int steps_taken;
 } gpu;
 
 static int device_failed(const char *what, cl_int error) {
@@ -150,7 +147,6 @@ static int open_gpu(const gpu_program_t *program) {
         status = make_kernel(program, step);
     }
     if (status) close_gpu();
-    gpu.owner = NULL;
     return status;
 }
 
@@ -212,18 +208,21 @@ int gpu_run(const gpu_program_t *program, const void *const in[], void *const ou
     pthread_mutex_lock(&turn);
     int status = open_gpu(program);
     if (!status) status = run(program, in, out, arena);
-    gpu.owner = NULL;
     pthread_mutex_unlock(&turn);
     return status;
 }
 
-/* A step, and what it wrote, which the caller may look at. */
+/* A step, on what lies in the caller's memory, which he may have changed; and what it wrote. */
 static int run_step(const gpu_program_t *program, int step, const void *const in[],
                     void *const out[], void *arena) {
     const gpu_step_t *s = &program->steps[step];
-    int status = 0;
-    if (gpu.owner != arena || gpu.steps_taken != step) {
-        status = upload(gpu.arena, 0, program->arena_bytes, arena);
+    int status = upload(gpu.arena, 0, program->arena_bytes, arena);
+    for (int32_t i = 0; !status && i < s->count - s->writes; i++) {
+        const gpu_place_t *place = &program->places[s->first + i];
+        if (place->memory == GPU_OUTPUT) {
+            status = upload(gpu.outputs[place->index], 0, program->output_bytes[place->index],
+                            out[place->index]);
+        }
     }
     if (!status) status = upload_inputs(program, in);
     if (!status) status = start(program, step);
@@ -245,8 +244,6 @@ int gpu_step(const gpu_program_t *program, int step, const void *const in[], voi
     pthread_mutex_lock(&turn);
     int status = open_gpu(program);
     if (!status) status = run_step(program, step, in, out, arena);
-    gpu.owner = status ? NULL : arena;
-    gpu.steps_taken = step + 1;
     pthread_mutex_unlock(&turn);
     return status;
 }
