@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekiln.runtime.device.qemu import ANY_CPU, QemuDevice
 from edgekiln.runtime.engines import run_runner
-from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.errors import BundleError, ConfigError
 from edgekiln.targets import profile
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def predict(
         inputs: an array each, batch first: any multiple of the program's own batch.
 
     Raises:
-        BundleError: QEMU has no such CPU.
+        BundleError: QEMU has no such CPU, or a GPU runs the program.
         MissingToolError: QEMU is not installed.
         EdgeKilnError: the one the program ended with.
     """
@@ -60,8 +60,18 @@ def predict(
 
 
 def emulated_cpu(program: "ProgramSpec") -> str:
-    """What the target's profile names, else a CPU with every feature."""
+    """What the target's profile names, else a CPU with every feature.
+
+    Raises:
+        BundleError: a GPU runs the program.
+    """
     try:
-        return profile.load(program.target).qemu_cpu or ANY_CPU
+        target = profile.load(program.target)
     except ConfigError:  # built from a profile of the user's own, which is not here
         return ANY_CPU
+    if target.gpu:
+        raise BundleError(
+            f"{program.name}: made for {target.name}, and QEMU emulates no GPU",
+            hint="run it on the device, or build for opencl-generic and run that here, with pocl",
+        )
+    return target.qemu_cpu or ANY_CPU

@@ -4,13 +4,15 @@ import os
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgekiln.compiler.devices.emulated import predict
 from edgekiln.compiler.evaluation.parity import batches_for
-from edgekiln.runtime.errors import UnsupportedError
+from edgekiln.runtime.errors import BundleError, UnsupportedError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests import opencl
@@ -92,6 +94,12 @@ def test_the_library_needs_no_opencl_to_be_linked_and_a_launch_is_a_step(
     assert "OpenCL" not in needed.stdout
     spec = AotRunner.open(program).spec
     assert [layer.work for layer in spec.layers] == [0] * len(spec.layers)
+
+
+def test_a_gpu_of_another_machine_is_not_emulated(program: Path) -> None:
+    spec = replace(AotRunner.open(program).spec, target="mali-g610", machine="aarch64")
+    with pytest.raises(BundleError, match="made for mali-g610, and QEMU emulates no GPU"):
+        predict(spec, b"", [])
 
 
 def run(unpacked: Path, *, libraries: Path, stub: str = "") -> "subprocess.CompletedProcess[str]":
