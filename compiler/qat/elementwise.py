@@ -142,7 +142,7 @@ def _table(node: QatNode, x: QuantizedValue) -> Pending:
     places = np.concatenate([whole, between]) * scale
     found = node.function(places)[0].astype(np.float32)
     # NaN becomes the lowest code, as in the program.
-    values = np.nan_to_num(found[: len(whole)], nan=np.finfo(np.float32).min)
+    values = np.nan_to_num(found[: len(whole)], nan=float(np.finfo(np.float32).min))
     beside = np.nan_to_num(found[len(whole) :])
     slopes = np.diff(beside)  # by the step
     tables = [
