@@ -11,6 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import onnx_op
+from edgekiln.compiler.onnx_model.constant_result import part_of
 
 
 def domains(nodes: Iterable[Node]) -> list[str]:
@@ -39,15 +40,5 @@ def evaluate(
     opset: int,
 ) -> list[NDArray[np.generic]]:
     """Run ONNX nodes on numpy arrays, by the ONNX reference implementation."""
-    graph = helper.make_graph(
-        [node_proto(node) for node in nodes],
-        "part",
-        [helper.make_tensor_value_info(name, _onnx_type(a), a.shape) for name, a in feeds.items()],
-        [helper.make_empty_tensor_value_info(name) for name in outputs],
-    )
-    model = helper.make_model(graph, opset_imports=opsets(nodes, opset))
+    model = part_of(map(node_proto, nodes), feeds, outputs, opsets(nodes, opset))
     return [np.asarray(out) for out in ReferenceEvaluator(model).run(list(outputs), dict(feeds))]
-
-
-def _onnx_type(array: NDArray[np.generic]) -> int:
-    return int(helper.np_dtype_to_tensor_dtype(array.dtype))

@@ -35,19 +35,30 @@ def constant_result(
     """
     import numpy as np
     import onnxruntime as ort
-    from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
-    types = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in feeds.items()}
-    graph = helper.make_graph(
-        [node],
-        "part",
-        [helper.make_tensor_value_info(n, types[n], array.shape) for n, array in feeds.items()],
-        [helper.make_empty_tensor_value_info(name) for name in node.output if name],
-    )
-    part = helper.make_model(graph, opset_imports=list(opsets), ir_version=_IR_VERSION)
+    part = part_of([node], feeds, filter(None, node.output), opsets)
     if any(array.dtype.name in _FLOATS for array in feeds.values()):
         with contextlib.suppress(Exception):  # of many classes: it has no kernel for this type
             session = ort.InferenceSession(part.SerializeToString(), session_options())
             return [np.asarray(out) for out in session.run(None, dict(feeds))]
     return [np.asarray(out) for out in ReferenceEvaluator(part).run(None, dict(feeds))]
+
+
+def part_of(
+    nodes: Iterable["onnx.NodeProto"],
+    feeds: Mapping[str, "NDArray[np.generic]"],
+    outputs: Iterable[str],
+    opsets: Iterable["onnx.OperatorSetIdProto"],
+) -> "onnx.ModelProto":
+    """A model of some nodes, with the types and shapes of what they are given."""
+    from onnx import helper
+
+    types = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in feeds.items()}
+    graph = helper.make_graph(
+        list(nodes),
+        "part",
+        [helper.make_tensor_value_info(n, types[n], array.shape) for n, array in feeds.items()],
+        [helper.make_empty_tensor_value_info(name) for name in outputs],
+    )
+    return helper.make_model(graph, opset_imports=list(opsets), ir_version=_IR_VERSION)

@@ -5,7 +5,7 @@ instructions and leave by pack instructions, which work on every 128-bit part of
 import operator
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip, Divisor, Floats
@@ -37,6 +37,8 @@ _ROW = 16  # bytes in 128 bits: the entries of a table that one instruction look
 _SATURATED = 32767.0  # from here on every code is the highest
 # A float32 of this size counts whole numbers in its second byte; its first one, the highest.
 _EXCESS, _EXCESS_BYTE = 32768, 0x47
+
+K = TypeVar("K", bound=MicroKernel)
 
 
 class X86MicroKernel(MicroKernel):
@@ -253,3 +255,15 @@ def _permuted(values: Expr, indices: Expr, lanes: int) -> Expr:
     """VPERMPS: return values[indices], the indices by their lowest bits."""
     name = {8: "avx2.permps", 16: "avx512.permvar.sf.512"}[lanes]
     return llvm(f"llvm.x86.{name}", vector("float32", lanes), values, indices)
+
+
+def interleaving(kind: type[K], mk: MicroKernel, k_step: int) -> K:
+    """The form of a micro-kernel that takes `k_step` interleaved rows of an image."""
+    return kind(
+        name=mk.name,
+        activation=mk.activation,
+        lanes=mk.lanes,
+        k_step=k_step,
+        register_lanes=mk.register_lanes,
+        registers=mk.registers,
+    )

@@ -7,7 +7,7 @@ import numpy as np
 
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Expr, const, llvm, reinterpret, shuffle, splat
-from edgekiln.targets.isa.x86_common import PART, X86MicroKernel
+from edgekiln.targets.isa.x86_common import PART, X86MicroKernel, interleaving
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,14 +42,7 @@ class InterleavedByteMicroKernel(PairedByteMicroKernel):
     @classmethod
     def of(cls, mk: MicroKernel) -> Self:
         """The form of an instruction set that multiplies bytes as words."""
-        return cls(
-            name=mk.name,
-            activation=mk.activation,
-            lanes=mk.lanes,
-            k_step=3,
-            register_lanes=mk.register_lanes,
-            registers=mk.registers,
-        )
+        return interleaving(cls, mk, k_step=3)
 
     def interleave(self, rows: Sequence[Expr], lanes: int) -> Expr:
         zero = splat(const(0, "uint8"), lanes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Expr, cast, const, llvm, reinterpret, splat
-from edgekiln.targets.isa.x86_common import PairMicroKernel, X86MicroKernel
+from edgekiln.targets.isa.x86_common import PairMicroKernel, X86MicroKernel, interleaving
 from edgekiln.targets.isa.x86_pairs import InterleavedByteMicroKernel, PairedByteMicroKernel
 
 if TYPE_CHECKING:
@@ -67,14 +67,7 @@ class InterleavedWordMicroKernel(X86MicroKernel):
     @classmethod
     def of(cls, mk: MicroKernel) -> Self:
         """The form of an instruction set that multiplies bytes as words."""
-        return cls(
-            name=mk.name,
-            activation=mk.activation,
-            lanes=mk.lanes,
-            k_step=2,
-            register_lanes=mk.register_lanes,
-            registers=mk.registers,
-        )
+        return interleaving(cls, mk, k_step=2)
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         return self.by_register(_add_products, lanes, (acc, 1), (a, 4), (w, 4))
