@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from edgekiln.models.data.dataset import ONLY, Dataset
 from edgekiln.models.module_ends import OUTPUT, named_outputs
 from edgekiln.models.tasks.tally import outputs_by_head
-from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -87,7 +87,7 @@ def outputs_of_one(module: "nn.Module", dataset: Dataset, name: str) -> "dict[st
         shapes = ", ".join(str(tuple(each.shape[1:])) for each in samples)
         raise InputError(
             f"{name}: does not take the samples of {dataset.name}, shape {shapes}: "
-            f"{_first_line(error)}{_first_weight(module)}",
+            f"{first_line(error)}{_first_weight(module)}",
             hint=f"choose other data{resize}",
         ) from error
     return named_outputs(output, name)
@@ -147,7 +147,3 @@ def _first_weight(module: "nn.Module") -> str:
         if parameter.ndim > 1:
             return f"; the model's first weight {name} has {tuple(parameter.shape)}"
     return "; the model has no weights"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -92,6 +92,11 @@ EXIT_INTERRUPTED = 130  # Ctrl-C, as shells report it
 EXIT_PIPE = 141  # nobody reads standard output any more, as shells report it
 
 
+def first_line(error: Exception) -> str:
+    """What an error of another library says, in one line; its class, if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def debian_hint(*packages: str) -> str:
     """The command that installs Debian packages, for an error's hint."""
     return f"sudo apt-get install -y {' '.join(packages)}"

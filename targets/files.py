@@ -1,6 +1,7 @@
 """Target profiles in files: one TOML file a device. Standard library only."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ def read(name: str) -> TargetProfile:
     return from_table(TargetProfile, _read(path, seen=()), path.name)
 
 
+@cache
 def shipped() -> tuple[TargetProfile, ...]:
-    """Every profile that ships."""
+    """Every profile that ships, read once."""
     return tuple(read(name) for name in names() if name != HOST)
 
 

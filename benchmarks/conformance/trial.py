@@ -1,5 +1,6 @@
 """One case, compiled and run in a process of its own."""
 
+import gc
 import tempfile
 import time
 from dataclasses import dataclass
@@ -118,3 +119,5 @@ def preload() -> None:
         code, words = command("compile", model, "-o", lib)
         assert code == 0, words
         check_here(lib, model, [np.zeros((1, 4), np.float32)])
+    # Else a collection in a child writes to every object, and so copies all that the parent has.
+    gc.freeze()

@@ -1,4 +1,8 @@
-"""The text of `model.h`, which `header` fills in; C's own braces are doubled."""
+"""The text of `model.h`, which `header` fills in; C's own braces are doubled.
+
+Arrays are declared without their sizes, which stand beside them: so the runner's code is the same
+for most models, and its objects are kept.
+"""
 
 from collections.abc import Mapping
 
@@ -59,14 +63,14 @@ typedef struct {{
     const char *op;
     int32_t work;
 }} model_step_t;
-extern const model_step_t model_steps[MODEL_STEP_COUNT];
+extern const model_step_t model_steps[]; /* MODEL_STEP_COUNT of them */
 int model_step(int step, const void *const in[], void *const out[], void *arena, int32_t begin,
                int32_t end);
 
 /* The numbers above, for those who load the library without this file. */
 extern const size_t model_arena_bytes;
 extern const int32_t model_input_count, model_output_count, model_step_count;
-extern const size_t model_input_bytes[MODEL_INPUT_COUNT], model_output_bytes[MODEL_OUTPUT_COUNT];
+extern const size_t model_input_bytes[], model_output_bytes[];
 
 #ifdef __cplusplus
 }}
@@ -146,7 +150,7 @@ typedef struct {{
     int32_t first_step, step_count; /* of model_steps */
     int64_t macs;                   /* multiplications of an inference */
 }} model_point_t;
-extern const model_point_t model_points[MODEL_POINT_COUNT];
+extern const model_point_t model_points[]; /* MODEL_POINT_COUNT of them */
 extern const int32_t model_point_count;
 
 /* From now on model_run runs this point in the arena. A store, at any time between two runs:
@@ -171,7 +175,7 @@ CLASSES = """\
 
 /* The classes that the first output is about, in their order. */
 #define MODEL_CLASS_COUNT {count}
-extern const char *const model_class_names[MODEL_CLASS_COUNT];
+extern const char *const model_class_names[]; /* MODEL_CLASS_COUNT of them */
 """
 
 PLACES = """\
@@ -179,6 +183,5 @@ PLACES = """\
 /* Where inputs and outputs may lie in the arena, so that they take no memory of their own, e.g.
  * in[0] = arena + MODEL_INPUT_0_OFFSET. A run overwrites its inputs. */
 {offsets}
-extern const size_t model_input_offsets[MODEL_INPUT_COUNT];
-extern const size_t model_output_offsets[MODEL_OUTPUT_COUNT];
+extern const size_t model_input_offsets[], model_output_offsets[];
 """

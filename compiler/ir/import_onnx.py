@@ -16,7 +16,7 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
 from edgekiln.compiler.ir.reference import node_proto, opsets
 from edgekiln.compiler.ir.tensor import Tensor
-from edgekiln.compiler.onnx_model import folding, operators, resize, shape_inference, validate
+from edgekiln.compiler.onnx_model import folding, operators, resize, shape_inference, sizes
 from edgekiln.compiler.onnx_model.constant_result import constant_result
 from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.guards import guard_integers
@@ -56,7 +56,7 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
     operators.check(model, str(path))
     resize.check(model, str(path))
     model = _infer_shapes(model, path)
-    validate.check_sizes(model.graph, str(path))
+    sizes.check_sizes(model.graph, str(path))
     graph = _read(model)
     # Before folding, which would have to compute them.
     states = [(name, graph.outputs.index(next_name)) for name, next_name in pairs]

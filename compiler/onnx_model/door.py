@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model import extents, fixed_inputs, folding, io, states, streaming
-from edgekiln.compiler.onnx_model.validate import max_elements
+from edgekiln.compiler.onnx_model.sizes import max_elements
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import control_flow, operators, rewriting, validate
+from edgekiln.compiler.onnx_model import control_flow, operators, rewriting, sizes
 from edgekiln.compiler.onnx_model.constant_result import constant_result
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _computed(
     # EyeLike reads the shape and the type of its operand, and none of its values.
     if node.op_type == "EyeLike" and node.input[0] in shapes and node.input[0] not in constants:
         constants = constants | {node.input[0]: _like(model.graph, node.input[0])}
-    small = all(math.prod(shapes.get(out, ())) <= validate.max_elements() for out in node.output)
+    small = all(math.prod(shapes.get(out, ())) <= sizes.max_elements() for out in node.output)
     # How much comes of these, the next round of shape inference says.
     small &= node.op_type not in _GROWING or all(out in shapes for out in node.output)
     if small and all(name in constants for name in node.input if name):

@@ -10,6 +10,7 @@ from edgekiln.compiler.onnx_model import (
     folding,
     half,
     operators,
+    sizes,
     validate,
 )
 from edgekiln.compiler.onnx_model.model_bytes import model_bytes
@@ -112,7 +113,7 @@ def load_model(path: Path, notes: list[str] | None = None) -> "onnx.ModelProto":
 
     notes = [] if notes is None else notes
     if path.suffix == tflite.SUFFIX:
-        return _in_todays_form(tflite.to_onnx(path, validate.max_elements(), notes), path, notes)
+        return _in_todays_form(tflite.to_onnx(path, sizes.max_elements(), notes), path, notes)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(model_bytes(path))

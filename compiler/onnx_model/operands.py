@@ -4,7 +4,7 @@ It takes a convolution's channels, the length of a bias or of a row of scales as
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model import attribute_values, operators
@@ -60,6 +60,8 @@ def _convolution(node: "onnx.NodeProto", known: list[Shape | None]) -> str | Non
         return f"has weights of {len(weight)} axes for {len(data)}"
     given = operators.attributes(node)
     kernel = list(given.get("kernel_shape", weight[2:]))
+    if given.get("auto_pad", "NOTSET") != "NOTSET" and "pads" in given:
+        return f"has pads and an auto_pad, {given['auto_pad']}"
     automatic = given.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
     if automatic and node.op_type == "Conv" and any(d != 1 for d in given.get("dilations", ())):
         # By the specification it has a meaning; but ONNX Runtime, which every program is held
@@ -67,9 +69,46 @@ def _convolution(node: "onnx.NodeProto", known: list[Shape | None]) -> str | Non
         return f"has dilations and an auto_pad, {given['auto_pad']}, in place of pads"
     if all(weight[2:]) and kernel != list(weight[2:]):
         return f"has a kernel_shape of {kernel} and weights of {list(weight[2:])}"
-    return _groups(node, data, weight, given.get("group", 1)) or _length(
-        known, 2, _outputs(node, weight, given.get("group", 1)), "bias"
+    return (
+        _groups(node, data, weight, given.get("group", 1))
+        or _length(known, 2, _outputs(node, weight, given.get("group", 1)), "bias")
+        or (_gaps(node, data, kernel) if node.op_type == "Conv" else None)
     )
+
+
+def _pool(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
+    kernel = operators.attributes(node).get("kernel_shape")
+    return _gaps(node, known[0], kernel) if known[0] and kernel else None
+
+
+def _image(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
+    """Pools over all of an image: it has pixels besides batch and channels."""
+    del node
+    data = known[0]
+    return None if data is None or len(data) > 2 else f"takes 3 axes or more, not {len(data)}"
+
+
+def _gaps(node: "onnx.NodeProto", data: Shape, kernel: Sequence[int]) -> str | None:
+    """Windows that shall cover an image (`auto_pad`), and leave so much of it out that it matters
+    where they begin: ONNX does not say, and ONNX Runtime has a place of its own for each operator.
+    """
+    given = operators.attributes(node)
+    automatic, ones = given.get("auto_pad", "NOTSET"), [1] * len(kernel)
+    if not automatic.startswith("SAME") or len(data) != 2 + len(kernel):
+        return None
+    strides, dilations = given.get("strides", ones), given.get("dilations", ones)
+    for extent, taps, stride, dilation in zip(data[2:], kernel, strides, dilations, strict=True):
+        if not extent or stride < 1:
+            continue  # open, or refused elsewhere
+        reach = (taps - 1) * dilation + 1
+        left_out = extent - (math.ceil(extent / stride) - 1) * stride - reach
+        # One left over is at the end; a MaxPool of ONNX Runtime's takes not even that.
+        if left_out > (0 if node.op_type == "MaxPool" else 1):
+            return (
+                f"has auto_pad = {automatic}, by which windows of {reach} with strides of {stride} "
+                f"leave out some of {extent}: ONNX does not say which; give it pads"
+            )
+    return None
 
 
 def _outputs(node: "onnx.NodeProto", weight: Shape, groups: int) -> int:
@@ -166,8 +205,14 @@ def _numbers(*places: int) -> Check:
 
 
 _CHECKS: dict[str, Check] = {
+    "AveragePool": _pool,
     "Conv": _convolution,
     "ConvTranspose": _convolution,
+    "GlobalAveragePool": _image,
+    "GlobalLpPool": _image,
+    "GlobalMaxPool": _image,
+    "LpPool": _pool,
+    "MaxPool": _pool,
     "Gemm": _gemm,
     "BatchNormalization": _channels,
     "InstanceNormalization": _channels,

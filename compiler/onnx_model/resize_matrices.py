@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.compiler.onnx_model import nearest, operators, validate
+from edgekiln.compiler.onnx_model import nearest, operators
+from edgekiln.compiler.onnx_model.sizes import max_elements
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +60,7 @@ def matrix(found: Resizing, axis: int) -> "NDArray[np.float64] | None":
     # The axes resize each other only where the aspect ratio is kept.
     alone = aligned or "keep_aspect_ratio_policy" not in found.given
     shape = [1 if alone and i != axis else n for i, n in enumerate(found.before)]
-    if extent * math.prod(shape) > validate.max_elements():
+    if extent * math.prod(shape) > max_elements():
         return None
     lines = np.eye(extent).reshape(extent, *[n if i == axis else 1 for i, n in enumerate(shape)])
     pictures = np.broadcast_to(lines, (extent, *shape))

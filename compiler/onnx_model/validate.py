@@ -3,35 +3,18 @@
 Checked once, when a file is loaded; whoever gets the model afterwards may trust it.
 """
 
-import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.onnx_model import (
-    definitions,
-    emptiness,
-    operands,
-    operators,
-    shape_inference,
-    windows,
-)
+from edgekiln.compiler.onnx_model import declared_shapes, definitions, operators
 from edgekiln.compiler.onnx_model.own_functions import add_functions, functions
-from edgekiln.runtime.errors import InputError, UnsupportedError
+from edgekiln.compiler.onnx_model.sizes import check_sizes
+from edgekiln.runtime.errors import InputError, UnsupportedError, first_line
 
 if TYPE_CHECKING:
     import onnx
 
-LIMIT = "EDGEKILN_MAX_ELEMENTS"
-_MAX_ELEMENTS = 2**28  # of one tensor: 1 GiB of float32
-_SHAPE_ARITHMETIC = 1024  # elements of a constant whose values may say what shapes there are
 _WEIGHTS_ARE_NO_INPUTS = 4  # version of ONNX's file format since when they need not be listed
-# Attributes that are extents of a window or of what lies around it, or name axes: what does not fit
-# 32 bits, ONNX itself takes for another number.
-_EXTENTS = frozenset(
-    "axes axis blocksize dilations kernel_shape output_padding output_shape pads pooled_shape size "
-    "split strides".split()
-)
 
 
 def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
@@ -65,6 +48,7 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
     _normalize(model, where)
     check_sizes(model.graph, where)
     _check_weights(model, where)
+    declared = declared_shapes.skeleton(model)
     try:
         onnx.checker.check_model(model)
         if model.functions:
@@ -74,21 +58,11 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
             add_functions(model)
             check_sizes(model.graph, where)
     except (onnx.checker.ValidationError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{where}: not a valid ONNX model: {_first_line(error)}") from error
+        raise InputError(f"{where}: not a valid ONNX model: {first_line(error)}") from error
     _check_inputs(model.graph, where)
     model = definitions.expanded(model)
-    _check_shapes(model, where)
+    declared_shapes.settle(model, declared, where)
     return model
-
-
-def max_elements() -> int:
-    """The most elements that a tensor of a model may have."""
-    text = os.environ.get(LIMIT, "")
-    if not text:
-        return _MAX_ELEMENTS
-    if not text.isdecimal():
-        raise InputError(f"{LIMIT} = {text!r} is not a number of elements")
-    return int(text)
 
 
 def _check_text(model: "onnx.ModelProto", where: str) -> None:
@@ -136,6 +110,12 @@ def _normalize(model: "onnx.ModelProto", where: str) -> None:
                 f"{versions[domain]} and {opset.version}",
                 hint="export it again",
             )
+        newest = onnx.defs.onnx_opset_version()
+        if not domain and opset.version > newest:
+            raise UnsupportedError(
+                f"{where}: is of operator set {opset.version}, and the newest known is {newest}",
+                hint=f"export it with opset_version={newest} or lower",
+            )
         if domain in used and domain not in {known.domain for known in opsets}:
             opsets.append(onnx.helper.make_opsetid(domain, opset.version))
     if len(opsets) < len(model.opset_import) and not _nested(model.graph):
@@ -145,37 +125,6 @@ def _normalize(model: "onnx.ModelProto", where: str) -> None:
 
 def _nested(graph: "onnx.GraphProto") -> bool:
     return any(a.HasField("g") or a.graphs for node in graph.node for a in node.attribute)
-
-
-def check_sizes(graph: "onnx.GraphProto", where: str) -> None:
-    """Hold what a graph says of its tensors to the limit. Raises UnsupportedError, InputError."""
-    for weight in graph.initializer:
-        _check_size(weight.dims, weight.name, where)
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        dims = value.type.tensor_type.shape.dim
-        _check_size([d.dim_value for d in dims if d.HasField("dim_value")], value.name, where)
-    limit = max_elements()
-    for node in graph.node:
-        for attribute in node.attribute:
-            numbers = [*attribute.ints, attribute.i] if attribute.name in _EXTENTS else []
-            if any(abs(number) > limit for number in numbers):
-                raise UnsupportedError(
-                    f"{where}: {attribute.name} of {node.op_type} ({_made(node)!r}) is larger "
-                    f"than {limit}",
-                    hint=f"the limit is {LIMIT}, which can be set higher",
-                )
-
-
-def _check_size(dims: Sequence[int], name: str, where: str) -> None:
-    limit = max_elements()
-    if any(extent < 0 for extent in dims):
-        raise InputError(f"{where}: tensor {name!r} has an extent below 0", hint="export it again")
-    if max(dims, default=0) > limit or math.prod(dims) > limit:
-        shape = " × ".join(str(extent) for extent in dims)
-        raise UnsupportedError(
-            f"{where}: tensor {name!r} has {shape} elements, more than {limit}",
-            hint=f"the limit is {LIMIT}, which can be set higher",
-        )
 
 
 def _check_weights(model: "onnx.ModelProto", where: str) -> None:
@@ -219,82 +168,3 @@ def _check_inputs(graph: "onnx.GraphProto", where: str) -> None:
                 f"{where}: input {value.name!r} is of no type that ONNX knows",
                 hint="export it again",
             )
-
-
-def _check_shapes(model: "onnx.ModelProto", where: str) -> None:
-    """Infer every shape, and hold what comes out to the limits."""
-    inferred = _inferred(model, where)
-    while windows.settle_first(model, inferred.graph):
-        inferred = _inferred(model, where)
-    for value in (*inferred.graph.value_info, *inferred.graph.output):
-        dims = [d.dim_value for d in value.type.tensor_type.shape.dim if d.HasField("dim_value")]
-        _check_size(dims, value.name, where)
-    emptiness.check(inferred.graph, where)
-    operands.check(inferred.graph, where)
-    _correct(model.graph, inferred.graph)
-
-
-def _inferred(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
-    """The model's shapes. What the file itself says about results is left out, and corrected:
-    exporters of old wrote the shapes of another batch there.
-    """
-    import onnx
-
-    bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    bare.graph.name = model.graph.name
-    bare.functions.extend(model.functions)
-    bare.graph.node.extend(model.graph.node)
-    bare.graph.input.extend(model.graph.input)
-    for weight in model.graph.initializer:
-        if math.prod(weight.dims) <= _SHAPE_ARITHMETIC:
-            bare.graph.initializer.append(weight)
-        else:  # its shape is enough, and much smaller
-            bare.graph.input.append(
-                onnx.helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
-            )
-    for value in model.graph.output:
-        kind = value.type.tensor_type.elem_type
-        bare.graph.output.append(onnx.helper.make_tensor_value_info(value.name, kind, None))
-    try:
-        return shape_inference.inferred(
-            bare, strict=True, check_type=True, most_elements=max_elements()
-        )
-    except UnsupportedError as error:
-        hint = f"the limit is {LIMIT}, which can be set higher"
-        raise UnsupportedError(f"{where}: {error.message}", hint=hint) from error
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise InputError(f"{where}: shapes or types do not fit: {_first_line(error)}") from error
-
-
-def _correct(graph: "onnx.GraphProto", inferred: "onnx.GraphProto") -> None:
-    """Replace the shapes declared of outputs, and drop those of other results, that are wrong."""
-    known = {value.name: value for value in (*inferred.value_info, *inferred.output)}
-    for value in graph.output:
-        if value.name in known and _contradict(value, known[value.name]):
-            value.type.CopyFrom(known[value.name].type)
-    right = [
-        v for v in graph.value_info if v.name not in known or not _contradict(v, known[v.name])
-    ]
-    if len(right) < len(graph.value_info):
-        del graph.value_info[:]
-        graph.value_info.extend(right)
-
-
-def _contradict(declared: "onnx.ValueInfoProto", found: "onnx.ValueInfoProto") -> bool:
-    if not (
-        declared.type.tensor_type.HasField("shape") and found.type.tensor_type.HasField("shape")
-    ):
-        return False
-    ours, theirs = declared.type.tensor_type.shape.dim, found.type.tensor_type.shape.dim
-    return len(ours) != len(theirs) or any(
-        a.HasField("dim_value") and b.HasField("dim_value") and a.dim_value != b.dim_value
-        for a, b in zip(ours, theirs, strict=True)
-    )
-
-
-def _made(node: "onnx.NodeProto") -> str:
-    return next((name for name in node.output if name), node.name)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

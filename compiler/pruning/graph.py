@@ -15,7 +15,7 @@ from edgekiln.compiler.pruning.groups import (
     width_of,
 )
 from edgekiln.compiler.pruning.samples import Samples, first
-from edgekiln.runtime.errors import UnsupportedError
+from edgekiln.runtime.errors import UnsupportedError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -218,11 +218,6 @@ def _side(handler: Any) -> Side:  # torch-pruning's
     if handler in (function.prune_conv_in_channels, function.prune_linear_in_channels):
         return "in"
     return "both"
-
-
-def first_line(error: Exception) -> str:
-    """What an error of another library says, in one line."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _recurrent(module: "nn.Module") -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.pruning.graph import ChannelGraph, first_line
+from edgekiln.compiler.pruning.graph import ChannelGraph
 from edgekiln.compiler.pruning.groups import ChannelGroup, Item
 from edgekiln.compiler.pruning.samples import (
     Samples,
@@ -23,7 +23,7 @@ from edgekiln.compiler.pruning.samples import (
     outputs,
 )
 from edgekiln.models.depth import remove_block
-from edgekiln.runtime.errors import UnsupportedError
+from edgekiln.runtime.errors import UnsupportedError, first_line
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn

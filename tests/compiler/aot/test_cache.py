@@ -12,6 +12,7 @@ from edgekiln.compiler.aot import codegen, functions
 from edgekiln.compiler.aot.backends import hosted
 from edgekiln.compiler.aot.build import build
 from edgekiln.compiler.aot.codegen import Compiled
+from edgekiln.compiler.aot.toolchain import Compiler
 from edgekiln.compiler.ir.memory import Code
 from edgekiln.compiler.ir.program import Program
 from edgekiln.compiler.pipeline.object_cache import ObjectCache
@@ -68,6 +69,27 @@ def test_another_target_or_code_generator_compiles_anew(
     monkeypatch.setattr(functions, "code_sha256", lambda *_modules: "changed")
     with pytest.raises(AssertionError, match="compiled again"):
         functions.compile_functions(program, tvm_target, refuse, cache)
+
+
+def test_a_second_models_runner_is_made_of_the_objects_of_the_first_ones(
+    cache: ObjectCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = signed()
+    build(first, tiny.PROFILE, cache)
+    compiled: list[str] = []
+    run = Compiler._cc
+
+    def noted(self: Compiler, *args: str) -> str:
+        if "-c" in args:
+            compiled.append(args[args.index("-c") + 1])
+        return run(self, *args)
+
+    monkeypatch.setattr(Compiler, "_cc", noted)
+    shorter = replace(first, name="other", calls=first.calls[:-1])
+    assert len(first.calls) > len(shorter.calls) > 0
+    build(shorter, tiny.PROFILE, cache)
+    own = {"model.c", "identity.c", "weights.S", "program.S"}
+    assert set(compiled) == own
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", None])

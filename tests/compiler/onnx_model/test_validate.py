@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from edgekiln.compiler.ir.import_onnx import import_onnx
-from edgekiln.compiler.onnx_model import extents, io, validate
+from edgekiln.compiler.onnx_model import extents, io, sizes
 from edgekiln.runtime.errors import EdgeKilnError, InputError
 from tests.compiler.float_models import make, residual, write
 
@@ -44,13 +44,13 @@ def test_a_window_of_two_to_the_31_is_refused_at_once(tmp_path):
 def test_a_result_larger_than_the_limit_is_refused(tmp_path, monkeypatch):
     model = make("y = Resize (x, , s)", {}, x="1, 1, 8, 8", y="1, 1, 8000, 8000",
                  constants={"s": np.array([1, 1, 1000, 1000], np.float32)})  # fmt: skip
-    monkeypatch.setenv(validate.LIMIT, "1000000")
+    monkeypatch.setenv(sizes.LIMIT, "1000000")
     assert refused(model, tmp_path).message == (
         "tensor 'y' has 1 × 1 × 8000 × 8000 elements, more than 1000000"
     )
-    monkeypatch.setenv(validate.LIMIT, "100000000")
+    monkeypatch.setenv(sizes.LIMIT, "100000000")
     assert io.load_model(write(model, tmp_path / "m.onnx")).graph.node
-    monkeypatch.setenv(validate.LIMIT, "many")
+    monkeypatch.setenv(sizes.LIMIT, "many")
     assert (
         refused(model, tmp_path).message
         == "EDGEKILN_MAX_ELEMENTS = 'many' is not a number of elements"
