@@ -12,6 +12,10 @@ from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
 from edgekiln.compiler.ir.tensor import QMAX, QMIN
 from edgekiln.runtime.errors import UnsupportedError
 
+# Of the numbers that larger ones stand for, products leave the range of float32, and with it what
+# ONNX Runtime says of the model.
+_LARGEST_SCALE = 2.0**48
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QuantizedConstant:
@@ -104,12 +108,12 @@ class Walk:
         scale = self.graph.constants[node.inputs[1]]
         # A channel of weights that are all zeros may have none.
         lowest = 0.0 if node.inputs[0] in self.graph.constants else np.finfo(np.float32).tiny
-        given = scale.astype(np.float64)
-        if not (np.isfinite(given) & (given >= lowest)).all():
+        given = scale.astype(np.float64).reshape(-1)
+        wrong = given[~((given >= lowest) & (given <= _LARGEST_SCALE))]  # a NaN is, too
+        if wrong.size:
             raise UnsupportedError(
-                f"operator {node.op.kind} ({node.name!r}) has a scale of "
-                f"{given.reshape(-1)[np.argmin(given)]}",
-                hint="scales are finite and above 0: quantize the model again",
+                f"operator {node.op.kind} ({node.name!r}) has a scale of {wrong[0]}",
+                hint=f"scales lie above 0 and up to {_LARGEST_SCALE:g}: quantize the model again",
             )
         return scale.dtype == np.float32
 

@@ -1,5 +1,6 @@
 """Programs compute what ONNX says, or the model is refused by the name of what is wrong."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from edgekiln.runtime.errors import UnsupportedError
+from edgekiln.runtime.errors import EdgeKilnError, UnsupportedError
 from tests.compiler import float_models
 from tests.compiler.lowering.programs import images, ours, program, reference
 from tests.compiler.qdq_models import QdqModel
@@ -266,3 +267,24 @@ def test_codes_without_a_result_are_the_lowest_code(tmp_path: Path, op: str) -> 
     x_value = np.linspace(-5, 5, 40, dtype=np.float32).reshape(1, 40)
     (found,), (expected,) = ours(model, x_value), reference(model, x_value)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("scale", [3e36, np.inf, np.nan, -1.0])
+def test_a_scale_that_no_codes_have_is_refused(tmp_path: Path, scale: float) -> None:
+    """Products of what they would stand for are infinite: each engine makes another code of it."""
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 3, 8, 8))
+    path = m.save(tmp_path / "m.onnx", m.q(m.conv(x, 4, 3, 3, 3, out="y")))
+    model = onnx.load(path)
+    node = next(n for n in model.graph.node if n.op_type == "Conv")
+    made = next(n for n in model.graph.node if node.input[1] in n.output)
+    weight = next(w for w in model.graph.initializer if w.name == made.input[1])
+    numbers = onnx.numpy_helper.to_array(weight).copy()
+    numbers.reshape(-1)[-1] = scale
+    told = str(float(numbers.reshape(-1)[-1]))
+    weight.CopyFrom(onnx.numpy_helper.from_array(numbers, weight.name))
+    onnx.save(model, path)
+    with pytest.raises(
+        EdgeKilnError, match=f"has a scale of {re.escape(told)}|holds NaN or infinity"
+    ):
+        program(path)
