@@ -1,11 +1,11 @@
 """What a run tells: `results.json`, versioned, and the base of the next run's comparison."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from edgekiln.compiler.build.result import BuildResult
+from edgekiln.compiler.ci.result_limits import impossible
 from edgekiln.compiler.packaging.report import AGREEMENT, Score
 from edgekiln.compiler.stages.bench import Bench
 from edgekiln.compiler.stages.check import BundleCheck
@@ -153,18 +153,21 @@ def read(path: Path) -> CiResult:
 def parse(text: str | bytes, where: str) -> CiResult:
     """Parse what `text_of` wrote; `where` names it in errors. Raises InputError."""
     try:
-        data: object = json.loads(text)
+        data: object = codec.loads(text)
         # Taken out, for it is no field of the result.
         schema = data.pop("schema", None) if isinstance(data, dict) else None
         if schema in (_EARLIER, _BEFORE_TASKS):
             data = _upgraded(data, schema)
         elif schema != SCHEMA:
             raise codec.CodecError(f"schema {schema!r}, this EdgeKiln reads {SCHEMA!r}")
-        return codec.decode(CiResult, data)
+        found = codec.decode(CiResult, data)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{where}: not results of a run: {error}", "make them again with this version"
         ) from error
+    if fault := next(impossible(found), None):
+        raise InputError(f"{where}: not results of a run: {fault}", "take them from the run itself")
+    return found
 
 
 def _upgraded(data: Any, schema: str) -> object:  # JSON of which nothing is known
