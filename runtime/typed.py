@@ -108,6 +108,11 @@ def convert(value: object, hint: Hint, where: str) -> object:  # noqa: PLR0911 a
         case ScalarHint(kind=kind), bool() | int() | float() | str() if kind in NAMES:
             if kind is float and type(value) in (int, float):
                 return _finite(value, where)
+            if type(value) is int and not -(1 << 63) <= value < 1 << 63:
+                # TOML's own range; Python reads, and the command line takes, any number of digits.
+                raise ConfigError(
+                    f"{where} must be a whole number of 64 bits, found {_digits(value)} digits"
+                )
             if type(value) is kind:  # True is no number here
                 return value
     raise ConfigError(f"{where} must be {expected(hint)}, found {found(value)}")
@@ -122,6 +127,11 @@ def _finite(value: float | str, where: str) -> float:
     if not math.isfinite(number):
         raise ConfigError(f"{where} must be a finite number, found {value}")
     return number
+
+
+def _digits(value: int) -> int:
+    """Without writing them, which Python refuses of very many."""
+    return int(abs(value).bit_length() * math.log10(2)) + 1
 
 
 def expected(hint: Hint) -> str:
