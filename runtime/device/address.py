@@ -168,7 +168,12 @@ def _entry(table: object, where: str, home: Path) -> DeviceEntry:
     """A key's file is named relative to `home`, the directory of devices.toml."""
     if not isinstance(table, dict):
         raise ConfigError(f"{where} is not a table", 'e.g. [pi5] with url = "ssh://pi@10.0.0.7"')
-    entry = from_table(DeviceEntry, table, where)
+    try:
+        entry = from_table(DeviceEntry, table, where)
+    except ConfigError as error:
+        if error.message.startswith(where):
+            raise
+        raise ConfigError(f"{where}: {error.message}", error.hint) from error
     key = entry.require_signature
     return replace(entry, require_signature=str(home / key)) if key else entry
 
