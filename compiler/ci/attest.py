@@ -23,9 +23,9 @@ SPACE = uuid.uuid5(uuid.NAMESPACE_URL, BUILD_TYPE)
 
 def write(bundle: Path) -> None:
     """Write NAME.ekb.cdx.json and NAME.ekb.intoto.json beside the bundle."""
-    content = read_content(bundle)  # once: the papers are of these bytes
-    opened = Bundle.verified(bundle, ProgramFile.parse(bundle, content).files)
-    digest = hashlib.sha256(content).hexdigest()
+    raw = read_content(bundle)  # once: the papers are of these bytes
+    opened = Bundle.verified(bundle, ProgramFile.parse(bundle, raw).files)
+    digest = hashlib.sha256(raw).hexdigest()
     for suffix, content in (
         (SBOM_SUFFIX, sbom(opened, digest)),
         (PROVENANCE_SUFFIX, provenance(opened, digest)),

@@ -9,7 +9,6 @@ from pathlib import Path
 from edgekiln.compiler.ci import lock, result
 from edgekiln.compiler.ci.noise import change, incomparable
 from edgekiln.compiler.ci.result import CiResult, JobResult
-from edgekiln.compiler.ci.result_limits import impossible_score
 from edgekiln.compiler.packaging.report import Score
 from edgekiln.models.tasks.metric import Better
 from edgekiln.runtime.bundle import Bundle
@@ -202,7 +201,7 @@ def _reported(bundle: Bundle) -> tuple[Score, ...]:
             return ()
         each = (scored[-1]["score"], *scored[-1].get("further_scores", ()))
         scores = tuple(from_table(Score, {kebab(k): v for k, v in one.items()}, "") for one in each)
-        if fault := next((f for score in scores for f in impossible_score(score)), None):
+        if fault := next(filter(None, (score.fault for score in scores)), None):
             raise ValueError(fault)
     except (TypeError, AttributeError, ValueError, ConfigError) as error:
         raise BundleError(

@@ -1,11 +1,11 @@
 """What a run tells: `results.json`, versioned, and the base of the next run's comparison."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from edgekiln.compiler.build.result import BuildResult
-from edgekiln.compiler.ci.result_limits import impossible
 from edgekiln.compiler.packaging.report import AGREEMENT, Score
 from edgekiln.compiler.stages.bench import Bench
 from edgekiln.compiler.stages.check import BundleCheck
@@ -165,9 +165,25 @@ def parse(text: str | bytes, where: str) -> CiResult:
         raise InputError(
             f"{where}: not results of a run: {error}", "make them again with this version"
         ) from error
-    if fault := next(impossible(found), None):
+    if fault := next(_impossible(found), None):
         raise InputError(f"{where}: not results of a run: {fault}", "take them from the run itself")
     return found
+
+
+def _impossible(result: CiResult) -> Iterator[str]:
+    """What no run finds, and later code need not look for again, in words."""
+    for job in result.jobs:
+        scores = (score for step in (job.build.steps if job.build else ()) for score in step.scores)
+        for score in scores:
+            if fault := score.fault:
+                yield f"job {job.id!r}: {fault}"
+        # It is copied to and from folders: a path would lead out of them.
+        if job.bundle and ("/" in job.bundle or job.bundle in (".", "..") or "\0" in job.bundle):
+            yield f"job {job.id!r}: bundle {job.bundle!r} is no file beside the results"
+        if job.build is not None and not job.build.targets:
+            yield f"job {job.id!r}: was built for no target"
+        if job.bench is not None and (job.bench.median_s <= 0 or job.bench.spread < 0):
+            yield f"job {job.id!r}: has a latency that is not above 0"
 
 
 def _upgraded(data: Any, schema: str) -> object:  # JSON of which nothing is known

@@ -51,7 +51,7 @@ class Estimate:
 
 
 def program(
-    of: Path | ProgramFile,
+    given: Path | ProgramFile,
     *,
     target: TargetProfile | None = None,
     model: str = "",
@@ -60,7 +60,7 @@ def program(
     """Count a bundle's or lib's instructions and estimate their cycles.
 
     Args:
-        of: the file, or one that was read, and verified where that is demanded.
+        given: the file, or one that was read, and verified where that is demanded.
         target: what it was built for; None: the profile that the program names.
         model: LLVM's name of a processor; "": the profile's.
 
@@ -70,7 +70,7 @@ def program(
         UnsupportedError: nothing here can count the target's instructions, or no model is named.
         ConfigError: no such profile, or LLVM has no such model.
     """
-    opened = of if isinstance(of, ProgramFile) else ProgramFile.open(of)
+    opened = given if isinstance(given, ProgramFile) else ProgramFile.open(given)
     path, spec, contents = opened.path, opened.spec, opened.files
     target = target or profile.load(spec.target)
     pipe = pipeline(target, model)

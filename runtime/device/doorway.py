@@ -94,5 +94,5 @@ class Doorway:
 
 
 def _equal(a: str, b: str) -> bool:
-    """Without telling by the time it takes how much of it is right."""
+    """Compare in a time that does not tell how much of it is right."""
     return secrets.compare_digest(a.encode(), b.encode())

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class FileRequest:
-    """Is a file of this content there?"""
+    """Ask whether a file of this content is there."""
 
     digest: str
 
@@ -38,7 +38,7 @@ class RunRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class BoardFacts:
     """What a board is, and how it is just now."""
 
     machine: Machine
@@ -70,7 +70,7 @@ class Nothing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class BoardFault:
     """The error that the board met, in place of an answer."""
 
     exit_code: int

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from edgekiln.runtime.bundle import ProgramFile
 from edgekiln.runtime.device import lease, messages, wire
 from edgekiln.runtime.device.device import Done
-from edgekiln.runtime.device.messages import Facts, Fault, Nothing, Presence, Ran
+from edgekiln.runtime.device.messages import BoardFacts, BoardFault, Nothing, Presence, Ran
 from edgekiln.runtime.device.tracker import TrackerConnection, connect
 from edgekiln.runtime.errors import DeviceError, StorageError
 from edgekiln.runtime.faults import error_of
@@ -50,7 +50,7 @@ class RpcDevice:
         self._session: socket.socket | None = None
         self._contents: dict[str, bytes] = {}  # hash → content
         self._authorized: ProgramFile | None = None  # the board's own side has to let it in
-        self._known: Facts | None = None
+        self._known: BoardFacts | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -99,13 +99,13 @@ class RpcDevice:
         return self._facts.machine
 
     def state(self) -> State:
-        return self._try(lambda: self._call(Facts, "look")).state
+        return self._try(lambda: self._call(BoardFacts, "look")).state
 
     def affinity(self) -> tuple[int, ...]:
         return self._facts.affinity
 
     @property
-    def _facts(self) -> Facts:
+    def _facts(self) -> BoardFacts:
         assert self._known is not None, self.name
         return self._known
 
@@ -131,7 +131,7 @@ class RpcDevice:
             address, port, password = tracker.request(self._key, self._priority)
         self._session = connect((address, port), f"board {address}:{port}")
         self._call(Nothing, "hello", {"protocol": wire.PROTOCOL, "password": password})
-        self._known = self._call(Facts, "look")
+        self._known = self._call(BoardFacts, "look")
         self._show()
         for digest, content in self._contents.items():
             self._send(digest, content)
@@ -176,6 +176,6 @@ class RpcDevice:
         wire.send(session, {"verb": verb, **(request or {})}, payload)
         answer, _ = wire.receive(session, max_bytes=0)
         if "fault" in answer:
-            fault = messages.read(Fault, answer["fault"], self.name)
+            fault = messages.read(BoardFault, answer["fault"], self.name)
             raise error_of(fault.exit_code, fault.message, fault.hint)
         return messages.read(kind, answer, self.name)

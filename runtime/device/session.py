@@ -22,8 +22,8 @@ from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.device.local import kill_group, place
 from edgekiln.runtime.device.messages import (
     AdmitRequest,
-    Facts,
-    Fault,
+    BoardFacts,
+    BoardFault,
     FileRequest,
     Nothing,
     Presence,
@@ -96,8 +96,8 @@ class ClientSession:
         self._client.settimeout(SEND_S)
         return wire.receive(self._client, BUNDLES.max_bytes)
 
-    def _look(self) -> Facts:
-        return Facts(
+    def _look(self) -> BoardFacts:
+        return BoardFacts(
             machine=host.machine(),
             state=host.state(),
             flags=tuple(sorted(host.cpu_flags())),
@@ -222,7 +222,7 @@ def _digest(name: str) -> str:
 
 
 def _fault(error: EdgeKilnError) -> dict[str, object]:
-    fault = Fault(exit_code=error.exit_code, message=error.message, hint=error.hint)
+    fault = BoardFault(exit_code=error.exit_code, message=error.message, hint=error.hint)
     return {"fault": codec.encode(fault)}
 
 

@@ -8,7 +8,6 @@ import json
 import socket
 import struct
 from collections.abc import Mapping
-from typing import Any
 
 from edgekiln.runtime import codec
 from edgekiln.runtime.device.lease import ConnectionLost
@@ -43,8 +42,7 @@ def send(connection: socket.socket, message: Mapping[str, object], payload: byte
         raise ConnectionLost(_reason(error)) from error
 
 
-# JSON of the other side.
-def receive(connection: socket.socket, max_bytes: int) -> tuple[dict[str, Any], bytes]:
+def receive(connection: socket.socket, max_bytes: int) -> tuple[dict[str, object], bytes]:
     """The next message, with no more than `max_bytes` behind it.
 
     Raises:
@@ -60,7 +58,7 @@ def receive(connection: socket.socket, max_bytes: int) -> tuple[dict[str, Any], 
         raise ConnectionLost("there is no memory for what came") from error
 
 
-def opening(said: bytes) -> dict[str, Any] | None:  # JSON of a stranger
+def opening(said: bytes) -> dict[str, object] | None:
     """The first message, of which `said` has come until now; None while a part is missing.
 
     Raises:
@@ -83,7 +81,7 @@ def _length(head: bytes, most: int) -> int:
     return int(length)
 
 
-def _parsed(text: bytes, max_bytes: int) -> tuple[dict[str, Any], int]:
+def _parsed(text: bytes, max_bytes: int) -> tuple[dict[str, object], int]:
     """A message, and how many bytes are behind it."""
     try:
         message = codec.loads(text)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.runtime.device import lease, wire
+from edgekiln.runtime.device import lease, messages, wire
 from edgekiln.runtime.device.example import check_example
+from edgekiln.runtime.device.messages import BoardFault
 from edgekiln.runtime.device.rpc import RpcDevice
 from edgekiln.runtime.device.tracker import TrackerConnection
 from edgekiln.runtime.errors import DeviceError, EdgeKilnError
@@ -43,7 +44,9 @@ def asked(tracker, own):
         def ask(message):
             wire.send(device._session, message)
             answer, _ = wire.receive(device._session, 0)
-            return answer.get("fault", {}).get("message", ""), digest
+            if "fault" not in answer:
+                return "", digest
+            return messages.read(BoardFault, answer["fault"], "the board").message, digest
 
         yield ask
 
@@ -256,7 +259,7 @@ def test_a_tracker_whose_name_no_host_can_have_is_one_error(monkeypatch):
     ],
 )  # fmt: skip
 def test_a_board_that_answers_nonsense_is_one_error(lying, answer):
-    frames = [json.dumps({**each, "bytes": 0}).encode() for each in ({}, answer)]
+    frames = [b'{"bytes": 0}', json.dumps({**answer, "bytes": 0}).encode()]
     board = lying(tracker=False, answers=frames)
     known = json.dumps([0, ["127.0.0.1", board, "p"]]).encode()
     port = lying(tracker=True, answers=[known])
