@@ -15,8 +15,8 @@ _ROUNDS = 100  # a stray's own children are given to us when it ends
 
 
 def adopt() -> None:
-    """From now on, this process is given what its descendants leave behind; for one that starts
-    nothing but programs that shall end.
+    """Let this process be given what its descendants leave behind, from now on; for one that
+    starts nothing but programs that shall end.
     """
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
