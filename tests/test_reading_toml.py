@@ -88,3 +88,20 @@ def test_a_profiles_name_can_be_a_files(tmp_path: Path, name: str) -> None:
         profile.load(str(path))
     path.write_text('extends = "rpi5"\nname = "my board (2)"\n')
     assert profile.load(str(path)).name == "my board (2)"
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "least"),
+    [
+        ("distill", "epochs", 1), ("distill", "teacher_epochs", 0), ("distill", "patience", 0),
+        ("distill", "warmup_epochs", 0), ("prune", "recovery_epochs", 0),
+        ("prune", "sparsity_epochs", 0), ("quantize", "qat_epochs", 0),
+    ],
+)  # fmt: skip
+def test_epochs_have_a_limit_that_is_named(stage: str, key: str, least: int) -> None:
+    cls = recipe.stage_class(stage)
+    for number in (10**30, 1_000_001, least - 1):
+        with pytest.raises(ConfigError) as caught:
+            cls(**{key: number})
+        assert caught.value.hint.endswith("at most 1000000")
+    cls(**{key: 1_000_000})
