@@ -135,7 +135,6 @@ class ProgramEngine:
         # The board's clock may be any hours off: its trial ended just now by ours.
         ahead_s = 0.0 if self._device.shares_clock else time.time() - report.finished_s
         self._reports.append(report)
-        # One trial a process, so that engines can take turns.
         (trial,) = report.trials
         return replace(trial, started_s=trial.started_s + ahead_s)
 
@@ -178,12 +177,22 @@ class ProgramEngine:
         limit = START_SECONDS + HANGS_AFTER * (min_seconds + warmup_seconds)
         try:
             done = run_runner(self._device, command, limit, str(self.path), self._names)
-            return codec.decode(RunnerReport, codec.loads(done.stdout))
+            report = codec.decode(RunnerReport, codec.loads(done.stdout))
+            self._check(report, layers="--profile" in extra)
+            return report
         except (ConfigError, ValueError) as error:  # it does not know our options, or we its answer
             raise MeasurementError(
                 f"{self.path}: the runner is of another version: {error}",
                 hint="use the EdgeKiln version that built it, or build it again",
             ) from error
+
+    def _check(self, report: RunnerReport, *, layers: bool) -> None:
+        """Raises ValueError for what this EdgeKiln's runner does not say."""
+        (trial,) = report.trials  # one a process, so that engines can take turns
+        if trial.median_s <= 0 or trial.samples < 1:
+            raise ValueError("a trial without time")
+        if layers and len(report.layers) != len(self.spec.layers):
+            raise ValueError(f"{len(report.layers)} layers of {len(self.spec.layers)}")
 
 
 def run_runner(

@@ -5,6 +5,9 @@ the hash of every file inside. What is verified is what was read, once: the byte
 by its stdin, and the signature and the keys as copies of its own.
 """
 
+import base64
+import os
+import struct
 import subprocess
 import tempfile
 from pathlib import Path
@@ -18,6 +21,7 @@ from edgekiln.runtime.limits import Limit, read_file
 NAMESPACE = "edgekiln-bundle"
 SUFFIX = ".sig"
 ANYBODY = "signer"  # the name under which a bare public key is allowed
+_KEY_AT = len(b"SSHSIG") + 4  # behind the magic word and the version
 KEYS = Limit(
     what="a file of keys or a signature", variable="EDGEKILN_MAX_KEY_BYTES", default=1 << 20
 )
@@ -91,20 +95,23 @@ def verify_content(content: bytes, bundle: Path, signature: bytes, allowed: Path
     """Who made `signature` for `content`; `bundle` names them in errors. Raises as `verify`."""
     require_file(allowed, "file of allowed signers")
     signers = _allowed_signers(allowed)
+    known = False
     with tempfile.TemporaryDirectory() as directory:
         keys, copy = Path(directory, "allowed_signers"), Path(directory, "signature")
-        keys.write_bytes(signers)
         copy.write_bytes(signature)
-        # ssh-keygen verifies for a name; this finds the one that the key is allowed under.
-        name = _principal(keys, copy)
-        checked = _run(
-            "-Y", "verify", "-n", NAMESPACE, "-f", str(keys), "-I", name, "-s", str(copy),
-            stdin=content,
-        )  # fmt: skip
-    if not name or checked.returncode:
-        reason = "changed after it was signed" if name else "signed by somebody else"
-        raise BundleError(f"{bundle}: {reason}", "do not run it; ask who made it for a signed copy")
-    return name
+        for each in _each_line(signers, signature):
+            keys.write_bytes(each)
+            # ssh-keygen verifies for a name; this finds the one that the key is allowed under.
+            name = _principal(keys, copy)
+            known = known or bool(name)
+            checked = _run(
+                "-Y", "verify", "-n", NAMESPACE, "-f", str(keys), "-I", name, "-s", str(copy),
+                stdin=content,
+            )  # fmt: skip
+            if name and checked.returncode == 0:
+                return name
+    reason = "changed after it was signed" if known else "signed by somebody else"
+    raise BundleError(f"{bundle}: {reason}", "do not run it; ask who made it for a signed copy")
 
 
 def _require_bundle(opened: ProgramFile) -> None:
@@ -131,6 +138,29 @@ def _allowed_signers(path: Path) -> bytes:
     return b'%s namespaces="%s" %s %s\n' % (name, NAMESPACE.encode(), *words[:2])
 
 
+def _each_line(signers: bytes, signature: bytes) -> list[bytes]:
+    """A file of allowed signers; in pieces where the key stands on several lines, of which
+    ssh-keygen looks at the first alone: that may be for other things than bundles.
+    """
+    key = _key_of(signature)
+    lines = [line + b"\n" for line in signers.splitlines() if key and key in line.split()]
+    return lines if len(lines) > 1 else [signers]
+
+
+def _key_of(signature: bytes) -> bytes:
+    """The public key that a signature holds, as files of keys write it; nothing in what is none.
+
+    Source: PROTOCOL.sshsig of OpenSSH.
+    """
+    try:
+        raw = base64.b64decode(b"".join(signature.split(b"-----")[2].split()))
+        (size,) = struct.unpack_from(">I", raw, _KEY_AT)
+    except (IndexError, ValueError, struct.error):
+        return b""
+    start = _KEY_AT + 4
+    return base64.b64encode(raw[start : start + size])
+
+
 def _principal(signers: Path, signature: Path) -> str:
     """The name of the allowed signer whose key made the signature; "" for nobody."""
     found = _run("-Y", "find-principals", "-f", str(signers), "-s", str(signature))
@@ -151,8 +181,8 @@ def _run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[byt
 
 def require_file(path: Path, what: str) -> None:
     """Refuse what is no file. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"no such {what}: {path}")
+    if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises where it may not look
+        raise InputError(f"no such {what}: {path}", "or it lies where you may not look")
 
 
 def _reason(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from edgekiln.runtime.codec import MAX_DEPTH
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.hints import (
     AnyHint,
@@ -56,13 +57,33 @@ def read_toml(path: Path, hint: str) -> dict[str, object]:
         ConfigError: it cannot be read, or is no TOML.
     """
     try:
-        return tomllib.loads(read_regular(path).decode())
+        table = tomllib.loads(read_regular(path).decode())
     except FileNotFoundError:
         raise
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", reading_hint(error, hint)) from error
     except ValueError as error:  # no UTF-8, no TOML, or a path with a zero byte
         raise ConfigError(f"{path}: {error}", hint) from error
+    except RecursionError:
+        raise _too_deep(path, hint) from None
+    # Tables of dotted keys may be of any depth.
+    inner: list[object] = [table]
+    for _ in range(MAX_DEPTH):
+        inner = [item for each in inner for item in _items(each)]
+    if inner:
+        raise _too_deep(path, hint)
+    return table
+
+
+def _items(value: object) -> Iterable[object]:
+    """What lies in a table or a list."""
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _too_deep(path: Path, hint: str) -> ConfigError:
+    return ConfigError(f"{path}: nested deeper than {MAX_DEPTH}", hint)
 
 
 def from_table(cls: type[T], table: Mapping[str, object], where: str) -> T:
@@ -108,6 +129,9 @@ def convert(value: object, hint: Hint, where: str) -> object:  # noqa: PLR0911 a
         case ScalarHint(kind=kind), bool() | int() | float() | str() if kind in NAMES:
             if kind is float and type(value) in (int, float):
                 return _finite(value, where)
+            if type(value) is int and not -(1 << 63) <= value < 1 << 63:
+                # TOML's own range; Python reads, and the command line takes, any number of digits.
+                raise ConfigError(f"{where} must be a whole number that 64 bits hold")
             if type(value) is kind:  # True is no number here
                 return value
     raise ConfigError(f"{where} must be {expected(hint)}, found {found(value)}")

@@ -1,8 +1,14 @@
 """What a target profile says of a device."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Literal
+
+from edgekiln.runtime.errors import ConfigError
+
+_NAME = re.compile(r"\w[\w .+()-]*")
+MAX_COUNT = 1 << 40  # of cores and bytes: more than there is
 
 # What runs programs: a processor with an operating system, a chip without one, or a GPU beside a
 # processor, by the interface of its driver.
@@ -79,6 +85,30 @@ class TargetProfile:
     board: EmulatedBoard | None = None  # what stands in for it, with QEMU
     gpu: Gpu | None = None  # what runs the program, beside the processor of `machine`
     bases: tuple[str, ...] = ()  # the profiles this one was derived from, nearest first
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for what no device is, so that later code need not look again."""
+        # It is a part of files' names.
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"target name = {self.name!r}",
+                "it is a part of file names: letters, digits, blanks, dots, - and _ are",
+            )
+        for key, number, least in self._counts():
+            if not least <= number <= MAX_COUNT:
+                raise ConfigError(
+                    f"target {self.name}: {key} = {number}", f"give {least} to {MAX_COUNT}"
+                )
+
+    def _counts(self) -> "Iterator[tuple[str, int, int]]":
+        """Numbers with their names, and what each is at least."""
+        yield "cores", self.cores, 1
+        yield "channel-multiple", self.channel_multiple, 1
+        for part, least in ((self.caches, 0), (self.memory, 1), (self.board, 0)):
+            if part is not None:
+                for each in fields(part):
+                    if isinstance(number := getattr(part, each.name), int):
+                        yield each.name.replace("_", "-"), number, least
 
     @property
     def kind(self) -> DeviceKind:

@@ -1,5 +1,6 @@
 """Target profiles in files: one TOML file a device. Standard library only."""
 
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from edgekiln.targets.description import TargetProfile
 
 PROFILES = Path(__file__).parent / "profiles"
 TUNING = Path(__file__).parent / "tuning"  # measured register tiles, a file a profile
+MAX_BASES = 16  # of a profile, one extending the other
 HOST = "host"  # not a file: detected, see `edgekiln.targets.detect`
 
 
@@ -59,8 +61,16 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:  # TOML
         raise ConfigError(f"{path.name}: extends must be a string", 'e.g. extends = "x86-64-v3"')
     beside = path.parent / parent
     parent_path = beside if parent.endswith(".toml") else _find(parent)
-    if parent_path in (*seen, path):
-        raise ConfigError(f"{path.name}: extends {parent} in a circle")
+    # A file has many paths.
+    if os.path.realpath(parent_path) in map(os.path.realpath, (*seen, path)):
+        raise ConfigError(
+            f"{path.name}: extends {parent} in a circle",
+            "extend one that extends none of these",
+        )
+    if len(seen) == MAX_BASES:
+        raise ConfigError(
+            f"{path.name}: extends the last of {MAX_BASES} profiles", "leave some out"
+        )
     base = _read(parent_path, (*seen, path))
     bases = [Path(parent).stem, *base.get("bases", ())]
     return {**_merge(base, table), "bases": bases}

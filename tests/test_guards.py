@@ -122,3 +122,11 @@ def test_without_click_the_command_says_how_to_get_it() -> None:
         "except SystemExit as end: print(end.code)"
     )
     assert run_python(program) == "5\n"
+
+
+def test_no_file_holds_both_sides_of_a_merge() -> None:
+    tracked = subprocess.run(
+        ["git", "grep", "-lE", "^(<<<<<<<|>>>>>>>) "], cwd=ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert tracked.stdout == ""

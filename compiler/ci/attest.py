@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgekiln.compiler.pipeline.artifact import Record
 from edgekiln.runtime import codec
-from edgekiln.runtime.bundle import MANIFEST, SEAL, Bundle
+from edgekiln.runtime.bundle import MANIFEST, SEAL, Bundle, ProgramFile, read_content
 
 SBOM_SUFFIX = ".cdx.json"
 PROVENANCE_SUFFIX = ".intoto.json"
@@ -23,8 +23,9 @@ SPACE = uuid.uuid5(uuid.NAMESPACE_URL, BUILD_TYPE)
 
 def write(bundle: Path) -> None:
     """Write NAME.ekb.cdx.json and NAME.ekb.intoto.json beside the bundle."""
-    opened = Bundle.open(bundle)
-    digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
+    raw = read_content(bundle)  # once: the papers are of these bytes
+    opened = Bundle.verified(bundle, ProgramFile.parse(bundle, raw).files)
+    digest = hashlib.sha256(raw).hexdigest()
     for suffix, content in (
         (SBOM_SUFFIX, sbom(opened, digest)),
         (PROVENANCE_SUFFIX, provenance(opened, digest)),

@@ -12,7 +12,9 @@ from edgekiln.compiler.ci.result import CiResult, JobResult
 from edgekiln.compiler.packaging.report import Score
 from edgekiln.models.tasks.metric import Better
 from edgekiln.runtime.bundle import Bundle
-from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.errors import BundleError, ConfigError
+from edgekiln.runtime.manifest import REBUILD_HINT
+from edgekiln.runtime.typed import from_table, kebab
 
 Value = float | str | None
 CONFIDENCE = 1.96  # standard errors that 95 % of a normal distribution lie within
@@ -170,7 +172,7 @@ def _bundles(old: Bundle, new: Bundle) -> Iterator[Difference]:
 
 
 def _provenance(old: Bundle, new: Bundle) -> Iterator[Difference]:
-    chains = [[lock.stage_of(r) for r in each.manifest.provenance] for each in (old, new)]
+    chains = [lock.stages_of(each) for each in (old, new)]
     # A stage more on one side is held against nothing.
     for before, after in zip_longest(*chains, fillvalue={}):
         stage = str({**before, **after}["stage"])
@@ -191,13 +193,21 @@ def _file(name: str, old: bytes | None, new: bytes | None) -> Iterator[Differenc
 
 
 def _reported(bundle: Bundle) -> tuple[Score, ...]:
-    """The last scores that the build measured."""
+    """The last scores that the build measured. Raises BundleError where its report is damaged."""
     steps = bundle.manifest.report.get("steps", ())
-    scored = [step for step in steps if step.get("score")]
-    if not scored:
-        return ()
-    last = scored[-1]
-    return tuple(Score(**each) for each in (last["score"], *last.get("further_scores", ())))
+    try:
+        scored = [step for step in steps if step.get("score")]
+        if not scored:
+            return ()
+        each = (scored[-1]["score"], *scored[-1].get("further_scores", ()))
+        scores = tuple(from_table(Score, {kebab(k): v for k, v in one.items()}, "") for one in each)
+        if fault := next(filter(None, (score.fault for score in scores)), None):
+            raise ValueError(fault)
+    except (TypeError, AttributeError, ValueError, ConfigError) as error:
+        raise BundleError(
+            f"{bundle.path}: its report is not as EdgeKiln writes it ({error})", REBUILD_HINT
+        ) from error
+    return scores
 
 
 def _sized(

@@ -13,9 +13,10 @@ from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.pipeline.artifact import Record
 from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import Bundle
-from edgekiln.runtime.errors import ConfigError, MismatchError
+from edgekiln.runtime.errors import BundleError, ConfigError, MismatchError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.limits import read_regular, reading_hint
+from edgekiln.runtime.manifest import REBUILD_HINT
 
 SCHEMA = "edgekiln.lock/2"
 _EARLIER = {"edgekiln.lock/1": "cells"}  # schema → what it calls the jobs
@@ -47,16 +48,31 @@ class Lock:
 
 def of_bundle(path: Path, sha256: str) -> tuple[Stage, ...]:
     """The stages of a bundle by its own provenance, and packaging, whose output it is."""
-    manifest = Bundle.open(path).manifest
-    chain = [stage_of(record) for record in manifest.provenance]
+    chain = stages_of(Bundle.open(path))
     packaged = {"stage": "package", "input": chain[-1]["output"], "output": sha256}
     return (*chain, packaged)
+
+
+def stages_of(bundle: Bundle) -> tuple[Stage, ...]:
+    """The stages of a bundle by its own provenance.
+
+    Raises BundleError: it tells of none, or not as `edgekiln package` does.
+    """
+    try:
+        found = tuple(stage_of(record) for record in bundle.manifest.provenance)
+        if not all(isinstance(stage["stage"], str) for stage in found):
+            raise TypeError("a stage has no name")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{bundle.path}: its provenance is not as EdgeKiln writes it ({error})", REBUILD_HINT
+        ) from error
+    return found
 
 
 def read(path: Path) -> Lock:
     """Read a lock. Raises ConfigError when it is not there, or damaged."""
     try:
-        data = json.loads(read_regular(path))
+        data = codec.loads(read_regular(path))
         schema = data["schema"]
         if schema != SCHEMA and schema not in _EARLIER:
             raise ConfigError(
@@ -64,6 +80,8 @@ def read(path: Path) -> Lock:
                 "write it again: `edgekiln ci` without --frozen",
             )
         stages, chains = data["stages"], data[_EARLIER.get(schema, "jobs")]
+        if not all(isinstance(each["stage"], str) for each in stages.values()):
+            raise TypeError("a stage has no name")
         return Lock(
             jobs={job: tuple(stages[name] for name in names) for job, names in chains.items()}
         )

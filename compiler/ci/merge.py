@@ -1,18 +1,18 @@
 """The parts of a run that several machines made, `--only` a part each, become one."""
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgekiln.compiler.ci import attest
 from edgekiln.compiler.ci.documents import write_documents
 from edgekiln.compiler.ci.publish import replaced
-from edgekiln.compiler.ci.result import CiResult, read
-from edgekiln.runtime.bundle import Bundle
-from edgekiln.runtime.errors import ConfigError
-from edgekiln.runtime.signature import place
+from edgekiln.compiler.ci.result import CiResult, JobResult, read
+from edgekiln.runtime.bundle import ProgramFile, read_content, sha256
+from edgekiln.runtime.errors import BundleError, ConfigError
+from edgekiln.runtime.limits import INPUTS, read_file
+from edgekiln.runtime.signature import KEYS, place
 
-PAPERS = ("", attest.SBOM_SUFFIX, attest.PROVENANCE_SUFFIX)
+PAPERS = (attest.SBOM_SUFFIX, attest.PROVENANCE_SUFFIX)
 
 
 def merge(parts: Sequence[Path], out: Path, baseline: CiResult | None) -> CiResult:
@@ -27,15 +27,34 @@ def merge(parts: Sequence[Path], out: Path, baseline: CiResult | None) -> CiResu
     whole = _joined(results)
     with replaced(out) as directory:
         for part, result in zip(parts, results, strict=True):
-            for bundle in filter(None, (job.bundle for job in result.jobs)):
-                # Nobody looks at what this gives: it raises where a bundle is damaged.
-                Bundle.open(part / bundle)
-                for name in (f"{bundle}{suffix}" for suffix in PAPERS):
-                    shutil.copyfile(part / name, directory / name)
-                if (signed := place(part / bundle)).exists():
-                    shutil.copyfile(signed, directory / signed.name)
+            for job in result.jobs:
+                for name, content in _files(part, job).items():
+                    (directory / name).write_bytes(content)
         write_documents(directory, whole, baseline)
     return whole
+
+
+def _files(part: Path, job: JobResult) -> Mapping[str, bytes]:
+    """The bundle of a job, its papers and its signature, each read once: what is checked is what
+    is written.
+    """
+    if not job.bundle:
+        return {}
+    path = part / job.bundle
+    content = read_content(path)
+    ProgramFile.parse(path, content)  # it raises where a bundle is damaged
+    if job.build and sha256(content) != job.build.targets[0].bundle_sha256:
+        raise BundleError(
+            f"{path}: is another bundle than the one that the results are of",
+            "take bundle and results from one run",
+        )
+    hint = "take the directory whole, as `edgekiln ci` wrote it"
+    papers = {f"{job.bundle}{suffix}": path.with_name(path.name + suffix) for suffix in PAPERS}
+    found = {name: read_file(paper, INPUTS, hint) for name, paper in papers.items()}
+    signed = place(path)
+    if signed.exists():
+        found[signed.name] = read_file(signed, KEYS, hint)
+    return {job.bundle: content, **found}
 
 
 def _joined(results: Sequence[CiResult]) -> CiResult:

@@ -1,6 +1,6 @@
 """What a run tells: `results.json`, versioned, and the base of the next run's comparison."""
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -153,18 +153,37 @@ def read(path: Path) -> CiResult:
 def parse(text: str | bytes, where: str) -> CiResult:
     """Parse what `text_of` wrote; `where` names it in errors. Raises InputError."""
     try:
-        data: object = json.loads(text)
+        data: object = codec.loads(text)
         # Taken out, for it is no field of the result.
         schema = data.pop("schema", None) if isinstance(data, dict) else None
         if schema in (_EARLIER, _BEFORE_TASKS):
             data = _upgraded(data, schema)
         elif schema != SCHEMA:
             raise codec.CodecError(f"schema {schema!r}, this EdgeKiln reads {SCHEMA!r}")
-        return codec.decode(CiResult, data)
+        found = codec.decode(CiResult, data)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{where}: not results of a run: {error}", "make them again with this version"
         ) from error
+    if fault := next(_impossible(found), None):
+        raise InputError(f"{where}: not results of a run: {fault}", "take them from the run itself")
+    return found
+
+
+def _impossible(result: CiResult) -> Iterator[str]:
+    """What no run finds, and later code need not look for again, in words."""
+    for job in result.jobs:
+        scores = (score for step in (job.build.steps if job.build else ()) for score in step.scores)
+        for score in scores:
+            if fault := score.fault:
+                yield f"job {job.id!r}: {fault}"
+        # It is copied to and from folders: a path would lead out of them.
+        if job.bundle and ("/" in job.bundle or job.bundle in (".", "..") or "\0" in job.bundle):
+            yield f"job {job.id!r}: bundle {job.bundle!r} is no file beside the results"
+        if job.build is not None and not job.build.targets:
+            yield f"job {job.id!r}: was built for no target"
+        if job.bench is not None and (job.bench.median_s <= 0 or job.bench.spread < 0):
+            yield f"job {job.id!r}: has a latency that is not above 0"
 
 
 def _upgraded(data: Any, schema: str) -> object:  # JSON of which nothing is known

@@ -40,14 +40,16 @@ def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> 
     from edgekiln.compiler.estimate.cost import NATIVE
     from edgekiln.compiler.estimate.measured_reference import measure, runs_here
     from edgekiln.compiler.estimate.program import program
+    from edgekiln.runtime.trust import open_trusted
     from edgekiln.targets import profile
 
     chosen = profile.load(target) if target else None
-    here = runs_here(bundle)
+    opened = open_trusted(bundle)  # its code is linked into a program that runs here
+    here = runs_here(opened)
     with progress("estimate") as advance:
         # Of this CPU, so that the estimate can be held against what is measured on it.
         model = model or (NATIVE if here else "")
-        result = program(bundle, target=chosen, model=model, advance=advance)
+        result = program(opened, target=chosen, model=model, advance=advance)
         reference = measure(bundle, result) if here else None
     if as_json:
         from edgekiln.compiler.cli.documents import Estimated

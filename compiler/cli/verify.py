@@ -80,8 +80,10 @@ def verify(
     from edgekiln.compiler.pipeline.source_models import source_model
     from edgekiln.compiler.pipeline.store import Store
     from edgekiln.runtime.runner import AotRunner
+    from edgekiln.runtime.trust import open_trusted
 
-    runner = AotRunner.open(program)
+    opened = open_trusted(program)  # once: all that is told is of these bytes
+    runner = AotRunner.of(opened)
     runner.set_point(point or 0)
     door = Recipe(shape=shape, constant=constant, state=state, no_state=no_state, stream=stream)
     source = given_model(model, door) if model else source_model(runner.spec)
@@ -97,7 +99,7 @@ def verify(
     steps.append(("int8 ONNX" if quantized else "float ONNX", parity.onnx_model(model)))
     steps.append(("program", parity.program_model(runner)))
     links = parity.links(steps, batches)
-    result = run(program, model, batches, point)
+    result = run(opened, model, batches, point)
     if as_json:
         from edgekiln.compiler.cli.documents import Verified
 

@@ -10,7 +10,7 @@ import numpy as np
 from edgekiln.compiler.estimate.program import Estimate
 from edgekiln.runtime import host
 from edgekiln.runtime.bench import bench
-from edgekiln.runtime.bundle import MANIFEST, read_program
+from edgekiln.runtime.bundle import MANIFEST, ProgramFile
 
 _TRIALS, _TRIAL_S = 3, 0.3
 
@@ -25,11 +25,11 @@ class MeasuredReference:
     rank_correlation: float  # Spearman's, of the layers' estimated cycles and measured times
 
 
-def runs_here(path: Path) -> bool:
-    """Whether the file is a bundle for this machine. Raises as `read_program`."""
-    spec, contents = read_program(path)
+def runs_here(opened: ProgramFile) -> bool:
+    """Whether the file is a bundle for this machine."""
+    spec = opened.spec
     here = spec.machine == platform.machine() and set(spec.features) <= host.cpu_flags()
-    return here and MANIFEST in contents
+    return here and MANIFEST in opened.files
 
 
 def measure(path: Path, estimate: Estimate) -> MeasuredReference:

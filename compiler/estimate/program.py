@@ -9,7 +9,7 @@ from edgekiln.compiler.aot.planner import nbytes
 from edgekiln.compiler.estimate import instruction_counter, tools
 from edgekiln.compiler.estimate.cost import Cost, costs, peak_macs_per_cycle, pipeline
 from edgekiln.compiler.pipeline.stage import Advance, silent
-from edgekiln.runtime.bundle import example_name, read_program
+from edgekiln.runtime.bundle import ProgramFile, example_name
 from edgekiln.runtime.errors import BundleError
 from edgekiln.runtime.manifest import Layer
 from edgekiln.targets import profile
@@ -51,11 +51,16 @@ class Estimate:
 
 
 def program(
-    path: Path, *, target: TargetProfile | None = None, model: str = "", advance: Advance = silent
+    given: Path | ProgramFile,
+    *,
+    target: TargetProfile | None = None,
+    model: str = "",
+    advance: Advance = silent,
 ) -> Estimate:
     """Count a bundle's or lib's instructions and estimate their cycles.
 
     Args:
+        given: the file, or one that was read, and verified where that is demanded.
         target: what it was built for; None: the profile that the program names.
         model: LLVM's name of a processor; "": the profile's.
 
@@ -65,7 +70,8 @@ def program(
         UnsupportedError: nothing here can count the target's instructions, or no model is named.
         ConfigError: no such profile, or LLVM has no such model.
     """
-    spec, contents = read_program(path)
+    opened = given if isinstance(given, ProgramFile) else ProgramFile.open(given)
+    path, spec, contents = opened.path, opened.spec, opened.files
     target = target or profile.load(spec.target)
     pipe = pipeline(target, model)
     if ARCHIVE not in contents:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekiln.compiler.onnx_model.model_inputs import Inputs
+    from edgekiln.runtime.bundle import ProgramFile
     from edgekiln.runtime.manifest import Layer
     from edgekiln.runtime.runner import AotRunner
 
@@ -116,11 +117,12 @@ class _Tally:
 
 
 def verify(
-    program: Path, model: Path, batches: "Sequence[Inputs]", point: str = ""
+    program: "Path | ProgramFile", model: Path, batches: "Sequence[Inputs]", point: str = ""
 ) -> Verification:
     """Compare a bundle or lib artifact with the QDQ model it was made from.
 
     Args:
+        program: the file, or one that was read, and verified where that is demanded.
         batches: inputs of the program's own shapes, a call's each; of a program with states, those
             of a stream each, (T, …).
         point: the operating point, by name or number; the first if not said.
@@ -131,13 +133,15 @@ def verify(
     """
     from edgekiln.runtime.program import batch_of
     from edgekiln.runtime.runner import AotRunner
+    from edgekiln.runtime.trust import open_trusted
 
-    runner = AotRunner.open(program)
+    opened = open_trusted(program) if isinstance(program, Path) else program
+    runner = AotRunner.of(opened)
     runner.set_point(point or 0)
     oracle = Oracle(model, [layer.name for layer in runner.spec.layers])
     if oracle.sha256 != runner.spec.model_sha256:
         raise InputError(
-            f"{program} was not made from {model}",
+            f"{opened.path} was not made from {model}",
             f"give the model with sha256 {runner.spec.model_sha256[:12]}…",
         )
     layers: dict[str, _Tally] = {}

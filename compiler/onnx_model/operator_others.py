@@ -60,11 +60,15 @@ _FALLBACK = tuple(
     """.strip().splitlines())
 )  # fmt: skip
 
+# Of functions that have none here, and gates that are each other's complements.
+_PARAMETERS = ("activation_alpha", "activation_beta", "input_forget")
+
 # What they are made of has kernels of ours or of Relax's.
 _DEFINED = tuple(
     Operator(
         name=name, role="defined", domain=domain, limits=limits,
         heavy=name in ("Attention", "FlexAttention", "GRU", "LSTM", "LinearAttention", "RNN"),
+        defaults_only=_PARAMETERS if name in ("GRU", "LSTM", "RNN") else (),
     )
     for limits, domain, listed in (
         ("as far as ONNX's specification defines it in the model's opset", "",

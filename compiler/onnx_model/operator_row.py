@@ -54,6 +54,8 @@ class Operator:
     attributes: tuple[str, ...] = ()  # those that a rule reads, of any version of the operator
     # Operands that no rule reads: absent, or a constant that is zero.
     unread_operands: tuple[int, ...] = ()
+    # Of a defined one: attributes that have a form at their defaults alone.
+    defaults_only: tuple[str, ...] = ()
     first_result: bool = False  # no rule makes another one
     # The integer form asks for these: axes of the first operand, operands that are constant, and
     # the values of attributes (a value of None is the schema's default).

@@ -18,6 +18,7 @@ Attributes = dict[str, Any]  # by their names, as `onnx.helper` reads them, text
 
 _ROWS = {(row.domain, row.name): row for row in sorted(TABLE, key=lambda r: (r.domain, r.name))}
 _SUPPORTED = "docs/operators.md lists what is supported; take this part out of the model"
+_DEFAULTS = "export the model without it, at the attribute's default"
 
 
 def find(name: str, domain: str = "") -> Operator | None:
@@ -139,6 +140,12 @@ def by_definition(node: "onnx.NodeProto", opset: int, read: Collection[str]) -> 
     return row.first_result and any(name in read for name in node.output[1:])
 
 
+def given_parameters(node: "onnx.NodeProto") -> list[str]:
+    """The attributes of a node that have a form at their defaults alone, and have other values."""
+    row, given = of(node), attributes(node)
+    return [name for name in row.defaults_only if given.get(name)] if row else []
+
+
 def check(model: "onnx.ModelProto", where: str = "") -> None:
     """Refuse what no program can be made of, by name.
 
@@ -163,6 +170,11 @@ def check(model: "onnx.ModelProto", where: str = "") -> None:
             domain = f" of {node.domain}" if node.domain else ""
             raise UnsupportedError(f"{label}{domain} is unknown", hint=_SUPPORTED)
         if row.role == "defined":  # and nothing has taken its place
+            for name in given_parameters(node):
+                raise UnsupportedError(
+                    f"{label}: its attribute {name} = {attributes(node)[name]!r} is not supported",
+                    hint=_DEFAULTS,
+                )
             raise UnsupportedError(f"{label} is not supported: {row.limits}", hint=_SUPPORTED)
         if row.role != "folded" and not (row.integer or row.float_form):
             raise UnsupportedError(f"{label} is not supported: {row.limits}", hint=_SUPPORTED)
@@ -171,7 +183,7 @@ def check(model: "onnx.ModelProto", where: str = "") -> None:
             value = attributes(node)[name]
             raise UnsupportedError(
                 f"{label}: its attribute {name} = {value!r} is not supported",
-                hint="export the model without it, at the attribute's default",
+                hint=_DEFAULTS,
             )
         for place in row.unread_operands:
             name = node.input[place] if place < len(node.input) else ""

@@ -35,8 +35,7 @@ def steps(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] 
     # Listed are the functions of one direction, then those of the other.
     functions = functions or _FUNCTIONS[node.op_type].split() * 2
     each = len(_FUNCTIONS[node.op_type].split())
-    unknown = given.get("activation_alpha") or given.get("activation_beta")
-    if not x or not weight or not recurrence or unknown or given.get("input_forget"):
+    if not x or not weight or not recurrence or operators.given_parameters(node):
         return None
     layout = given.get("layout", 0)
     length, batch = (x[1], x[0]) if layout else (x[0], x[1])

@@ -51,6 +51,15 @@ class Score:
         )
 
     @property
+    def fault(self) -> str:
+        """What no measure says, in words; "" of a score that one may have given."""
+        if self.n < 1:
+            return f"{self.label} of {self.n} samples"
+        if self.share and not 0 <= self.value <= 1:
+            return f"{self.label} is {self.value:g}, which is no share"
+        return ""
+
+    @property
     def is_agreement(self) -> bool:
         """Whether it is held against the float model, for want of labels."""
         return self.metric == AGREEMENT

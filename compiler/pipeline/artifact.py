@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from edgekiln.compiler.pipeline.curve import TrainingCurves
-from edgekiln.runtime.errors import EdgeKilnError
+from edgekiln.runtime.errors import EdgeKilnError, InputError
 from edgekiln.runtime.limits import open_regular
 
 T = TypeVar("T")
@@ -18,6 +18,7 @@ Kind = Literal["module", "onnx", "onnx-int8", "lib", "bundle", "report"]
 
 Record = Mapping[str, Any]  # JSON
 
+INPUT = "input"  # in place of a stage's name: a file that a user gave
 _CHUNK = 1 << 20  # bytes that are read at a time
 
 
@@ -44,6 +45,14 @@ class Artifact:
     def of_file(cls, path: Path, kind: Kind) -> "Artifact":
         """A file as it lies there, without a history. Raises OSError."""
         return cls(path=path, kind=kind, sha256=sha256_of(path), called=str(path))
+
+    def require_unchanged(self) -> None:
+        """Raises InputError where the file has other bytes by now than those it is known by."""
+        if sha256_of(self.path) != self.sha256:
+            raise InputError(
+                f"{self.called or self.path} was changed while it was read",
+                "nothing that was found out about it is kept: run it again",
+            )
 
     def read(self, reader: Callable[[Path], T]) -> T:
         """What `reader` makes of the file, made once and shared: whoever changes it copies it."""

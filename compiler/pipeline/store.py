@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.pipeline import locks
-from edgekiln.compiler.pipeline.artifact import NOTHING, Artifact, Kind, Record, sha256_of
+from edgekiln.compiler.pipeline.artifact import INPUT, NOTHING, Artifact, Kind, Record, sha256_of
 from edgekiln.compiler.pipeline.atomic_io import explained
 from edgekiln.compiler.pipeline.curve import TrainingCurves
 from edgekiln.compiler.pipeline.key import FORMAT, key_of, recipe_of
@@ -43,8 +43,6 @@ from edgekiln.runtime.limits import reading_hint
 
 if TYPE_CHECKING:
     from edgekiln.targets.profile import TargetProfile
-
-INPUT = "input"  # in place of a stage's name: a file that a user gave
 
 
 @dataclass(frozen=True, kw_only=True)

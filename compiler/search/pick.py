@@ -1,6 +1,5 @@
 """One point of a front, as limits want it. Only what is stored counts: it answers at once."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ def read_front(path: Path) -> tuple[FrontResult, Path]:
     """
     place = path / FRONT if path.is_dir() else path
     try:
-        data = json.loads(place.read_bytes())
+        data = codec.loads(place.read_bytes())
         schema = data.pop("schema", None) if isinstance(data, dict) else None
         if schema != SCHEMA:
             raise InputError(f"{place} is no front", f"give a {FRONT} that `edgekiln search` wrote")

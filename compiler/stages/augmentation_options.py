@@ -8,6 +8,12 @@ if TYPE_CHECKING:
 
 # Whether an option's value is valid, and what to do if not: (name, valid, hint).
 Check = tuple[str, bool, str]
+MAX_EPOCHS = 1_000_000  # eleven days of epochs of a second
+
+
+def check_of_epochs(name: str, value: float, least: int, hint: str) -> Check:
+    """What must hold of a number of epochs."""
+    return name, least <= value <= MAX_EPOCHS, f"{hint}; at most {MAX_EPOCHS}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,6 +84,7 @@ class TimeBundle(Stage):
             energy=ours.energy,
             energy_unmeasured=ours.energy_unavailable,
         )
+        src.require_unchanged()
         dst.write_text(codec.to_json(taken), encoding="utf-8")
         return {"median_s": ours.median_s}
 

@@ -58,6 +58,7 @@ class CheckBundle(Stage):
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
         found = self._here(src.path) if self.device == LOCAL else self._there(src.path)
+        src.require_unchanged()
         dst.write_text(codec.to_json(found), encoding="utf-8")
         return {"layers": len(found.layers)}
 

@@ -9,7 +9,7 @@ from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.curve import curves_of
 from edgekiln.compiler.pipeline.factory_code import file_sha256
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.augmentation_options import Check
+from edgekiln.compiler.stages.augmentation_options import Check, check_of_epochs
 from edgekiln.compiler.stages.teaching_options import TeachingStage
 from edgekiln.compiler.stages.training_options import FINE_RATE, FRESH_RATE, OTHER_RATES
 from edgekiln.compiler.stages.training_phases import TrainingPhase, own
@@ -75,7 +75,7 @@ class DistillStage(TeachingStage):
     def checks(self) -> tuple[Check, ...]:
         return (
             *super().checks(),
-            ("epochs", self.epochs >= 1, "train for at least one epoch"),
+            check_of_epochs("epochs", self.epochs, 1, "train for at least one epoch"),
             ("rehearsal", 0 <= self.rehearsal <= 1, "give a part of the samples, from 0 to 1"),
         )
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from edgekiln.compiler.packaging.report import StageReport
-from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.artifact import INPUT, Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.runtime.codec import digest, encode
+from edgekiln.runtime.errors import BundleError
+from edgekiln.runtime.trust import machine_signers
 
 if TYPE_CHECKING:
     from edgekiln.compiler.packaging.golden_example import Example
@@ -56,6 +58,7 @@ class PackageStage(Stage):
         from edgekiln.runtime import bundle, manifest
 
         ctx.advance(0, 2, "example")
+        self._require_ours(src)
         spec, program = bundle.read_program(src.path)
         # The licences of what is linked in: a bundle is handed on without this tool.
         files = {**program, **notices(program)}
@@ -90,6 +93,18 @@ class PackageStage(Stage):
         bundle.write_tar(dst, files, executable={bundle.RUNNER})
         ctx.advance(2, 2, "")
         return {"file_bytes": dst.stat().st_size, "files": len(files)}
+
+    def _require_ours(self, src: Artifact) -> None:
+        """Its example is computed here. Raises BundleError where this machine demands signatures,
+        which a library has none of, and did not compile it itself.
+        """
+        signers = machine_signers()
+        if signers is not None and src.chain and src.chain[-1]["stage"] == INPUT:
+            raise BundleError(
+                f"{src.path}: of another machine, and this one runs only what {signers.name} has "
+                "signed",
+                "package it where it was compiled, and sign the bundle",
+            )
 
     def _example(self, spec: "ProgramSpec") -> "Example":
         from edgekiln.compiler.packaging.golden_example import data_example, random_example

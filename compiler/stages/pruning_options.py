@@ -7,7 +7,7 @@ from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pruning.budget import ON_TARGETS, Budget, parse_budgets
 from edgekiln.compiler.pruning.importance import Criterion
 from edgekiln.compiler.pruning.schedule import Schedule
-from edgekiln.compiler.stages.augmentation_options import Check
+from edgekiln.compiler.stages.augmentation_options import Check, check_of_epochs
 from edgekiln.compiler.stages.teaching_options import TeachingStage
 from edgekiln.compiler.stages.training_options import FINE_RATE, OTHER_RATES
 from edgekiln.targets.description import TargetProfile
@@ -140,11 +140,13 @@ class PruningStage(TeachingStage):
                 self.ratio is None or 0 < self.ratio <= 1,
                 "give the part of the MACs to keep, such as 0.5",
             ),
-            ("sparsity_epochs", self.sparsity_epochs >= 0, "give 0 (none) or more"),
+            check_of_epochs("sparsity_epochs", self.sparsity_epochs, 0, "give 0 (none) or more"),
             ("sparsity", self.sparsity > 0, "give a positive number, such as 1e-4"),
             ("blocks", self.blocks >= 0, "give 0 (none) or more"),
             ("steps", self.steps >= 1, "cut at least once, or skip the stage: --skip prune"),
-            ("recovery_epochs", self.recovery_epochs >= 0, "give 0 (no training) or more"),
+            check_of_epochs(
+                "recovery_epochs", self.recovery_epochs, 0, "give 0 (no training) or more"
+            ),
             ("recovery_share", 0 <= self.recovery_share <= 1, "give a part, from 0 to 1"),
             ("channel_multiple", self.channel_multiple >= 1, "give 1 or more"),
         )

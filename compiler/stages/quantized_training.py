@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.quantization.products import WEIGHT_BITS
+from edgekiln.compiler.stages.augmentation_options import check_of_epochs
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import kebab
 
@@ -57,7 +58,7 @@ class QuantizedTraining(Stage, ABC):
     def __post_init__(self) -> None:
         checks: tuple[Check, ...] = (
             ("weight_bits", self.weight_bits in (7, WEIGHT_BITS), "give 8, or 7"),
-            ("qat_epochs", self.qat_epochs >= 0, "give 0 (none) or more"),
+            check_of_epochs("qat_epochs", self.qat_epochs, 0, "give 0 (none) or more"),
             ("qat_batch", self.qat_batch >= 1, "give 1 or more"),
             ("qat_learning_rate", self.qat_learning_rate > 0, "give a positive number"),
             ("qat_alpha", 0 <= self.qat_alpha <= 1, "give a share from 0 to 1"),

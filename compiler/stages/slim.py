@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.curve import curves_of
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.stages.augmentation_options import Check
+from edgekiln.compiler.stages.augmentation_options import Check, check_of_epochs
 from edgekiln.compiler.stages.training_options import (
     FINE_RATE,
     FRESH_RATE,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgekiln.compiler.training.loss import Objective
 
 _TRAINS = ("distill", "prune", "slim")  # stages that leave trained weights
+MAX_FORMS = 64  # each is trained, exported and compiled
 _SETTLING_SAMPLES = 2048  # for batch norm's statistics: their means are known well by then
 
 
@@ -63,8 +64,12 @@ class SlimStage(TrainingStage):
     def checks(self) -> tuple[Check, ...]:
         return (
             *super().checks(),
-            ("epochs", self.epochs >= 1, "train for at least one epoch"),
-            ("points", self.points >= 2, "one is the module itself: give 2 or more"),
+            check_of_epochs("epochs", self.epochs, 1, "train for at least one epoch"),
+            (
+                "points",
+                2 <= self.points <= MAX_FORMS,
+                f"give 2 to {MAX_FORMS}, the module among them",
+            ),
             ("least", 0 < self.least < 1, "give a share of the channels between 0 and 1"),
             ("channel_multiple", self.channel_multiple >= 1, "give 1 or more"),
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from edgekiln.compiler.pipeline.artifact import Artifact
-from edgekiln.compiler.stages.augmentation_options import Check
+from edgekiln.compiler.stages.augmentation_options import Check, check_of_epochs
 from edgekiln.compiler.stages.training_options import TrainingStage
 from edgekiln.compiler.stages.uses_module import named_model
 from edgekiln.runtime.errors import ConfigError
@@ -110,7 +110,7 @@ class TeachingStage(TrainingStage):
                 and all(weight > 0 for weight in self.teacher_weight),
                 "give as many positive numbers as there are teachers",
             ),
-            ("teacher_epochs", self.teacher_epochs >= 0, "give 0 or more"),
+            check_of_epochs("teacher_epochs", self.teacher_epochs, 0, "give 0 or more"),
             ("teacher_views", self.teacher_views >= 0, "give 0 (always new ones) or more"),
             (
                 "teacher_views",

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage
-from edgekiln.compiler.stages.augmentation_options import AugmentationOptions, Check
+from edgekiln.compiler.stages.augmentation_options import (
+    AugmentationOptions,
+    Check,
+    check_of_epochs,
+)
 from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.compiler.stages.uses_module import data_of_module, used_factory, used_functions
 from edgekiln.compiler.training.optimizer import OptimizerName
@@ -126,10 +130,10 @@ class TrainingStage(AugmentationOptions, Stage):
                 self.weight_decay is None or self.weight_decay >= 0,
                 "give 0 or more",
             ),
-            ("warmup_epochs", self.warmup_epochs >= 0, "give 0 or more"),
+            check_of_epochs("warmup_epochs", self.warmup_epochs, 0, "give 0 or more"),
             ("ema", 0 <= self.ema < 1, "give 0 (none) or a number below 1, such as 0.99"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "give a number from 0 to below 1"),
-            ("patience", self.patience >= 0, "give 0 (never) or more"),
+            check_of_epochs("patience", self.patience, 0, "give 0 (never) or more"),
             ("clip", self.clip >= 0, "give 0 (none) or more"),
             *self.checks_of_augmentation(),
         )

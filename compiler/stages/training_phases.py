@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from edgekiln.compiler.stages.augmentation_options import check_of_epochs
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import kebab
 
@@ -45,7 +46,7 @@ class TrainingPhase:
     def check(self, where: str) -> None:
         """Raise ConfigError where an option is out of range."""
         for name, valid, hint in (
-            ("epochs", self.epochs >= 1, "train for at least one epoch"),
+            check_of_epochs("epochs", self.epochs, 1, "train for at least one epoch"),
             ("resolution", self.resolution >= 0, "give 0 (as they are) or more pixels"),
             (
                 "learning_rate",

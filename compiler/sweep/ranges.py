@@ -104,6 +104,9 @@ class ListedValues:
 Range = FloatRange | IntRange | ListedValues
 
 
+MAX_STEPS = 1_000_000  # of a range: more are as good as one without steps
+
+
 def parse_range(given: object, hint: Hint, where: str) -> Range:
     """What TOML says may be tried of an option whose type is `hint`.
 
@@ -181,6 +184,8 @@ def _span(table: Mapping[str, object], hint: Hint, where: str) -> FloatRange | I
         reason = "a step is above 0" if step <= 0 else "a range has a step or log, not both"
         raise ConfigError(f"{where}: step = {step:g}", reason)
     if step is not None:  # the last one that is tried
+        if (high - low) / step > MAX_STEPS:
+            raise ConfigError(f"{where}: more than {MAX_STEPS} steps", "give a larger step")
         values["high"] = high = low + int((high - low) / step + 1e-9) * step
     return FloatRange(**values) if kind is float else IntRange(**values)
 

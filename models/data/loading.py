@@ -92,7 +92,7 @@ def _load(data: str, seed: int, _files: tuple[object, ...]) -> Dataset:
             hint="if it gives targets, too, say what for: --task classification, regression, …; "
             "else leave training out: --skip distill --skip prune --calibrate SPEC",
         )
-    if path.suffix != ".npz" and is_unlabelled(data):
+    if path.suffix.lower() != ".npz" and is_unlabelled(data):
         raise InputError(
             f"{name}: its samples have no labels, which training and accuracy need",
             hint="give one folder a class, or y in the .npz; or leave training out: --skip distill "

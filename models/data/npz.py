@@ -34,7 +34,7 @@ LABELS = tuple(keys[1] for keys in (*_TRAIN, *_TEST, *_VAL))
 
 def fits(path: Path) -> bool:
     """Whether this is a NumPy archive, by its name."""
-    return path.suffix == ".npz"
+    return path.suffix.lower() == ".npz"
 
 
 def read(path: Path, options: Options) -> UnsplitData:

@@ -64,9 +64,8 @@ def is_unlabelled(data: str) -> bool:
             return _is_flat(path) and not is_coco(path)
         if not path.is_file():
             return is_reference(name) and "task" not in options
-        if path.suffix.lower() == SUFFIX:
-            return True
-        return path.suffix == ".npy" or (path.suffix == ".npz" and _has_no_labels(path))
+        kind = path.suffix.lower()
+        return kind in (SUFFIX, ".npy") or (kind == ".npz" and _has_no_labels(path))
 
 
 def _has_no_labels(path: Path) -> bool:
@@ -154,7 +153,7 @@ def _load(data: str, seed: int, wanted: _Wanted, _files: tuple[object, ...]) -> 
         arrays = {ONLY: cut}
     elif path.is_dir():
         arrays = {ONLY: _read_pictures(path, options, wanted.size, wanted.color, seed)}
-    elif path.suffix == ".npy" and path.is_file():
+    elif path.suffix.lower() == ".npy" and path.is_file():
         arrays = {ONLY: read_npy(path, DATA)}
     elif path.is_file():
         arrays = _read_archive(path)

@@ -12,6 +12,8 @@ from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean, from_table, read_toml
 
 FILE = "devices.toml"
+MAX_TIMEOUT_S = 86_400.0
+MAX_PRIORITY = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,24 @@ class DeviceEntry:
     ssh_config: str = ""  # instead of ~/.ssh/config
     # A public key, or a file of allowed signers: what they have not signed does not run there.
     require_signature: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for what no device has, so that later code need not look again."""
+        for key, text in (
+            ("url", self.url), ("dir", self.dir), ("ssh-config", self.ssh_config),
+            ("require-signature", self.require_signature),
+        ):  # fmt: skip
+            if not text.isprintable():
+                raise ConfigError(
+                    f"{key} = {text!r}", "write it without line breaks and other control characters"
+                )
+        if not 0 < self.timeout_s <= MAX_TIMEOUT_S:
+            raise ConfigError(
+                f"timeout-s = {self.timeout_s:g}",
+                f"30 is a good time; more than 0, at most {MAX_TIMEOUT_S:g}",
+            )
+        if abs(self.priority) > MAX_PRIORITY:
+            raise ConfigError("priority is out of range", f"at most {MAX_PRIORITY}, either way")
 
 
 def find_file() -> Path | None:
@@ -148,7 +168,12 @@ def _entry(table: object, where: str, home: Path) -> DeviceEntry:
     """A key's file is named relative to `home`, the directory of devices.toml."""
     if not isinstance(table, dict):
         raise ConfigError(f"{where} is not a table", 'e.g. [pi5] with url = "ssh://pi@10.0.0.7"')
-    entry = from_table(DeviceEntry, table, where)
+    try:
+        entry = from_table(DeviceEntry, table, where)
+    except ConfigError as error:
+        if error.message.startswith(where):
+            raise
+        raise ConfigError(f"{where}: {error.message}", error.hint) from error
     key = entry.require_signature
     return replace(entry, require_signature=str(home / key)) if key else entry
 

@@ -9,15 +9,16 @@ bundles that these have signed are started, and the board itself verifies that.
 import contextlib
 import ipaddress
 import secrets
-import select
 import signal
 import socket
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
-from edgekiln.runtime.device import wire
+from edgekiln.runtime.device import strays
+from edgekiln.runtime.device.doorway import HELLO_S, Doorway
 from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.device.session import ClientSession
 from edgekiln.runtime.device.tracker import TrackerConnection
@@ -27,7 +28,6 @@ from edgekiln.runtime.signature import KEYS
 from edgekiln.runtime.trust import machine_signers
 
 PORTS = 100  # tried, from the one that is asked for on
-HELLO_S = 10.0  # for a client to say who it is
 PAUSE_S = 2.0  # between looks at the tracker, and attempts to reach it again
 TRACKER_HINT = "start the tracker first: python -m tvm.exec.rpc_tracker"
 
@@ -79,7 +79,8 @@ def offer_of(
         raise ConfigError(f"port = {port}", hint="ports are 1 to 65535")
     if signers is not None:
         read_file(signers, KEYS, "give a public key, or a file of allowed signers")
-    return Offer(tracker=(name, int(number)), key=key, address=address, port=port, signers=signers)
+    host = name.removeprefix("[").removesuffix("]")  # as addresses of IPv6 are written
+    return Offer(tracker=(host, int(number)), key=key, address=address, port=port, signers=signers)
 
 
 class BoardServer:
@@ -89,6 +90,7 @@ class BoardServer:
         """Raises DeviceError: the tracker cannot be reached, or no port is free."""
         self._offer = offer
         self._listener = _listen(offer)
+        self._doorway = Doorway(self._listener)
         self.port: int = self._listener.getsockname()[1]
         try:
             self._tracker = self._announce()
@@ -101,6 +103,7 @@ class BoardServer:
     def close(self) -> None:
         """The tracker forgets a board whose connection ends."""
         self._tracker.close()
+        self._doorway.close()
         self._listener.close()
 
     def serve(self) -> None:
@@ -138,8 +141,7 @@ class BoardServer:
         password = self._put()
         given_since: float | None = None
         while True:
-            ready, _, _ = select.select([self._listener], [], [], PAUSE_S)
-            if ready and (client := self._welcome(password)):
+            if client := self._doorway.client(password, PAUSE_S):
                 return client
             if password in self._tracker.offered():
                 continue
@@ -152,24 +154,6 @@ class BoardServer:
         self._tracker.offer(self._offer.key, self._offer.public_address, self.port, password)
         return password
 
-    def _welcome(self, password: str) -> socket.socket | None:
-        """The client, when it has the password and speaks this protocol."""
-        client, _ = self._listener.accept()
-        client.settimeout(HELLO_S)
-        try:
-            hello, _ = wire.receive(client, max_bytes=0)
-            known = secrets.compare_digest(str(hello.get("password")).encode(), password.encode())
-            if known and hello.get("protocol") == wire.PROTOCOL:
-                wire.send(client, {})
-                return client
-            reason = "speaks another protocol than this board" if known else "has no password"
-            fault = {"exit_code": DeviceError.exit_code, "message": f"a client {reason}"}
-            wire.send(client, {"fault": {**fault, "hint": "install the same EdgeKiln on both"}})
-        except ConnectionLost:
-            pass
-        client.close()
-        return None
-
 
 def run(offer: Offer) -> None:
     """Serve until SIGTERM or SIGINT, and say so; called in the main thread, as signals want it.
@@ -181,7 +165,8 @@ def run(offer: Offer) -> None:
     server = BoardServer(offer)
     # Before anyone is told that it serves: who hears it may end it at once.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, _end)
+    strays.adopt()
     for warning in offer.warnings():
         print(f"warning: {warning}", file=sys.stderr)
     tracker = f"{offer.tracker[0]}:{offer.tracker[1]}"
@@ -194,10 +179,17 @@ def run(offer: Offer) -> None:
     except KeyboardInterrupt:
         pass
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)  # the rest takes no time
         server.close()
     print("ended; the tracker no longer gives this machine out", flush=True)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """Called at the first signal: a second one must not break off what this one began, such as
+    ending programs and removing files.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _listen(offer: Offer) -> socket.socket:

@@ -6,6 +6,7 @@ boards that it emulates whole.
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 from edgekiln.runtime.device.device import Done
@@ -55,7 +56,9 @@ class QemuDevice(LocalDevice):
     def run(self, command: Sequence[str], timeout_s: float) -> Done:
         if self._board:
             command = board_command(self._board, command[0], command[1:])
-        return super().run(command, timeout_s)
+        done = super().run(command, timeout_s)
+        # What the program calls this CPU is QEMU's.
+        return replace(done, stderr=done.stderr.replace(", this CPU lacks", f", {self.name} lacks"))
 
     def accept(self, spec: ProgramSpec, where: str) -> None:
         """Raises MissingToolError when this QEMU is not installed, too."""

@@ -7,24 +7,25 @@ boards demand signatures.
 
 import base64
 import hashlib
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import ProgramFile
-from edgekiln.runtime.device import lease, wire
+from edgekiln.runtime.device import lease, messages, wire
 from edgekiln.runtime.device.device import Done
-from edgekiln.runtime.device.lease import ConnectionLost
-from edgekiln.runtime.device.tracker import CONNECT_S, TrackerConnection
-from edgekiln.runtime.errors import StorageError
+from edgekiln.runtime.device.messages import BoardFacts, BoardFault, Nothing, Presence, Ran
+from edgekiln.runtime.device.tracker import TrackerConnection, connect
+from edgekiln.runtime.errors import DeviceError, StorageError
 from edgekiln.runtime.faults import error_of
 from edgekiln.runtime.host import Machine, State
 from edgekiln.runtime.manifest import ProgramSpec
 from edgekiln.runtime.runner import check_machine
 from edgekiln.runtime.signature import read_signature
+
+if TYPE_CHECKING:
+    import socket
 
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ class RpcDevice:
         self._session: socket.socket | None = None
         self._contents: dict[str, bytes] = {}  # hash → content
         self._authorized: ProgramFile | None = None  # the board's own side has to let it in
-        self._facts: dict[str, Any] = {}  # JSON of the board
+        self._known: BoardFacts | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -68,7 +69,7 @@ class RpcDevice:
         self._release()  # ends the session; the board removes its files
 
     def accept(self, spec: ProgramSpec, where: str) -> None:
-        flags = frozenset(self._facts["flags"])
+        flags = frozenset(self._facts.flags)
         machine = self.machine().architecture
         check_machine(spec, where, machine=machine, flags=flags, on=self.name)
 
@@ -85,21 +86,28 @@ class RpcDevice:
 
     def run(self, command: Sequence[str], timeout_s: float) -> Done:
         request = {"command": list(command), "timeout_s": timeout_s}
-        answer = self._try(lambda: self._call("run", request, timeout_s=timeout_s))
-        if answer["timed_out"]:
+        ran = self._try(lambda: self._call(Ran, "run", request, timeout_s=timeout_s))
+        if ran.timed_out:
             raise TimeoutError
-        if answer["cannot_start"]:
-            raise OSError(0, answer["cannot_start"])
-        return codec.decode(Done, answer["done"])
+        if ran.cannot_start:
+            raise OSError(0, ran.cannot_start)
+        if ran.done is None:
+            raise DeviceError(f"{self.name}: the board does not say what became of the program")
+        return ran.done
 
     def machine(self) -> Machine:
-        return codec.decode(Machine, self._facts["machine"])
+        return self._facts.machine
 
     def state(self) -> State:
-        return codec.decode(State, self._try(lambda: self._call("look"))["state"])
+        return self._try(lambda: self._call(BoardFacts, "look")).state
 
     def affinity(self) -> tuple[int, ...]:
-        return tuple(self._facts["affinity"])
+        return self._facts.affinity
+
+    @property
+    def _facts(self) -> BoardFacts:
+        assert self._known is not None, self.name
+        return self._known
 
     def _try(self, action: Callable[[], T]) -> T:
         return lease.attempt(
@@ -121,20 +129,16 @@ class RpcDevice:
             return
         with TrackerConnection(self._tracker) as tracker:
             address, port, password = tracker.request(self._key, self._priority)
-        try:
-            self._session = socket.create_connection((address, port), CONNECT_S)
-        except OSError as error:
-            reason = error.strerror or error
-            raise ConnectionLost(f"board {address}:{port}: {reason}") from error
-        self._call("hello", {"protocol": wire.PROTOCOL, "password": password})
-        self._facts = self._call("look")
+        self._session = connect((address, port), f"board {address}:{port}")
+        self._call(Nothing, "hello", {"protocol": wire.PROTOCOL, "password": password})
+        self._known = self._call(BoardFacts, "look")
         self._show()
         for digest, content in self._contents.items():
             self._send(digest, content)
 
     def _show(self) -> None:
         """Let the board verify the bundle itself, where it demands signatures."""
-        if self._authorized is None or not self._facts["demands_signatures"]:
+        if self._authorized is None or not self._facts.demands_signatures:
             return
         opened = self._authorized
         signature = read_signature(opened.path)
@@ -145,24 +149,25 @@ class RpcDevice:
             "name": str(opened.path),
             "signature": base64.b64encode(signature).decode(),
         }
-        self._call("admit", request)
+        self._call(Nothing, "admit", request)
 
     def _send(self, digest: str, content: bytes) -> None:
-        if self._call("have", {"digest": digest})["here"]:
+        if self._call(Presence, "have", {"digest": digest}).here:
             return
         try:
-            self._call("put", payload=content)
+            self._call(Nothing, "put", payload=content)
         except StorageError as error:
             raise StorageError(f"{self.name}: {error.message}", "free some space there") from error
         self.sent_bytes += len(content)
 
     def _call(
         self,
+        kind: type[T],
         verb: str,
         request: Mapping[str, object] | None = None,
         payload: bytes = b"",
         timeout_s: float = 0.0,
-    ) -> dict[str, Any]:  # JSON of the board
+    ) -> T:
         """The board's answer. Raises ConnectionLost, or the error that the board met."""
         session = self._session
         assert session is not None, verb
@@ -170,6 +175,7 @@ class RpcDevice:
         session.settimeout(limit)
         wire.send(session, {"verb": verb, **(request or {})}, payload)
         answer, _ = wire.receive(session, max_bytes=0)
-        if fault := answer.get("fault"):
-            raise error_of(fault["exit_code"], fault["message"], fault["hint"])
-        return answer
+        if "fault" in answer:
+            fault = messages.read(BoardFault, answer["fault"], self.name)
+            raise error_of(fault.exit_code, fault.message, fault.hint)
+        return messages.read(kind, answer, self.name)

@@ -67,9 +67,17 @@ chmod 700 "$part" && mv "$part" "$1/$2"
 # bundles alone that these have signed, as ADMIT finds. Whoever has a shell there can go around all
 # scripts; this keeps those who use EdgeKiln from running what the board's owner did not allow.
 
+# Also where it may not be looked at: then nothing is allowed.
+_DEMANDED = r"""
+demanded() {
+  [ -e "$1" ] || [ -L "$1" ] && return 0
+  home=${1%/*}; { [ -e "$home" ] || [ -L "$home" ]; } && ! [ -x "$home/." ]
+}
+"""
+
 # Arguments: directory, where / is. Succeeds when there is such a policy.
-DEMANDS = r"""
-[ -e "$2/etc/edgekiln/allowed_signers" ]
+DEMANDS = f"""{_DEMANDED}
+demanded "$2/etc/edgekiln/allowed_signers"
 """
 
 # Arguments: directory, where / is, hashes of the bundle, of its signature and of its executable,
@@ -80,19 +88,34 @@ for tool in ssh-keygen tar; do
   command -v $tool >/dev/null || { echo "no $tool on the board" >&2; exit 77; }
 done
 [ -r "$policy" ] || { echo "its $policy cannot be read" >&2; exit 79; }
-name=$(ssh-keygen -Y find-principals -f "$policy" -s "$dir/$4" 2>/dev/null | sed 's/,.*//;q')
-[ -n "$name" ] || { echo "signed by somebody else" >&2; exit 79; }
-ssh-keygen -Y verify -n "$7" -f "$policy" -I "$name" -s "$dir/$4" <"$dir/$3" >/dev/null 2>&1 ||
-  { echo "changed after it was signed" >&2; exit 79; }
+one="$dir/part.$$"; trap 'rm -f "$one"' EXIT
+signed() {
+  name=$(ssh-keygen -Y find-principals -f "$1" -s "$dir/$4" 2>/dev/null </dev/null |
+    sed 's/,.*//;q')
+  [ -n "$name" ] || return 2
+  ssh-keygen -Y verify -n "$7" -f "$1" -I "$name" -s "$dir/$4" <"$dir/$3" >/dev/null 2>&1
+}
+shift; set -- "$policy" "$@"
+signed "$@"; found=$?
+if [ $found != 0 ] && [ $found != 2 ]; then  # the key may stand on a further line, for bundles
+  while IFS= read -r line; do
+    printf '%s\n' "$line" >"$one"; shift; set -- "$one" "$@"
+    signed "$@" && found=0
+  done <"$policy"
+fi
+[ $found != 2 ] || { echo "signed by somebody else" >&2; exit 79; }
+[ $found = 0 ] || { echo "changed after it was signed" >&2; exit 79; }
 real=$(tar -xOf "$dir/$3" "$6" 2>/dev/null | sha256sum)
 [ "${real%% *}" = "$5" ] || { echo "its $6 is another one" >&2; exit 79; }
 echo "$5" >>"$dir/admitted"
 """
 
 # Arguments: directory, where / is, then the command. LEASE ends it when the connection does.
-RUN = r"""
+RUN = (
+    _DEMANDED
+    + r"""
 running="$1/running"; admitted="$1/admitted"; policy=$2/etc/edgekiln/allowed_signers; shift 2
-if [ -e "$policy" ]; then
+if demanded "$policy"; then
   real=$(sha256sum <"$1") && grep -qx "${real%% *}" "$admitted" 2>/dev/null ||
     { echo "the board runs only what those of its $policy have signed" >&2; exit 79; }
 fi
@@ -100,6 +123,7 @@ fi
 wait $!; code=$?
 rm -f "$running"; exit $code
 """
+)
 
 # Arguments: directory, where / is, then patterns of files below it. Prints `records`.
 LOOK = r"""

@@ -1,7 +1,6 @@
 """What one client may do on a board: look, store files by their content, start some of them."""
 
 import base64
-import binascii
 import contextlib
 import ctypes
 import hashlib
@@ -17,10 +16,20 @@ from pathlib import Path
 
 from edgekiln.runtime import codec, host
 from edgekiln.runtime.bundle import ProgramFile, executable_name
-from edgekiln.runtime.device import wire
+from edgekiln.runtime.device import messages, strays, wire
 from edgekiln.runtime.device.device import Done
 from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.device.local import kill_group, place
+from edgekiln.runtime.device.messages import (
+    AdmitRequest,
+    BoardFacts,
+    BoardFault,
+    FileRequest,
+    Nothing,
+    Presence,
+    Ran,
+    RunRequest,
+)
 from edgekiln.runtime.errors import BundleError, DeviceError, EdgeKilnError
 from edgekiln.runtime.limits import BUNDLES
 from edgekiln.runtime.signature import verify_content
@@ -44,26 +53,41 @@ class ClientSession:
 
     def serve(self) -> None:
         """Answer until the client goes."""
-        verbs = {
-            "look": self._look,
-            "have": self._have,
-            "put": self._put,
-            "admit": self._admit,
-            "run": self._run,
-        }
-        with tempfile.TemporaryDirectory(prefix="edgekiln-session-") as home:
-            self._home = Path(home)
-            with contextlib.suppress(ConnectionLost):
-                while True:
-                    request, payload = self._receive()
-                    verb = verbs.get(str(request.get("verb")))
-                    try:
-                        if verb is None:
-                            raise DeviceError(f"no such verb: {request.get('verb')!r}")
-                        answer = verb(request, payload)
-                    except EdgeKilnError as error:
-                        answer = {"fault": _fault(error)}
-                    wire.send(self._client, answer)
+        with (
+            tempfile.TemporaryDirectory(prefix="edgekiln-session-") as home,
+            # Programs write what they are told to in `home`, and must not reach what was admitted.
+            tempfile.TemporaryDirectory(prefix="edgekiln-programs-") as programs,
+            contextlib.suppress(ConnectionLost),
+        ):
+            self._home, self._programs = Path(home), Path(programs)
+            while True:
+                request, payload = self._receive()
+                try:
+                    answer = self._answer(request, payload)
+                except EdgeKilnError as error:
+                    answer = _fault(error)
+                except (OSError, MemoryError, ValueError) as error:
+                    # Of this machine, not of the client: the next request may go well.
+                    answer = _fault(DeviceError(f"the board cannot do that: {error}"))
+                wire.send(self._client, answer)
+
+    def _answer(self, request: dict[str, object], payload: bytes) -> dict[str, object]:
+        answer: object
+        match verb := request.pop("verb", None):
+            case "look":
+                answer = self._look()
+            case "have":
+                answer = self._have(messages.read(FileRequest, request, "a client"))
+            case "put":
+                answer = self._put(payload)
+            case "admit":
+                answer = self._admit(messages.read(AdmitRequest, request, "a client"))
+            case "run":
+                answer = self._run(messages.read(RunRequest, request, "a client"))
+            case _:
+                raise DeviceError(f"no such verb: {verb!r}")
+        encoded: dict[str, object] = codec.encode(answer)
+        return encoded
 
     def _receive(self) -> tuple[dict[str, object], bytes]:
         """A client may think as long as it likes between requests, not within one."""
@@ -72,30 +96,30 @@ class ClientSession:
         self._client.settimeout(SEND_S)
         return wire.receive(self._client, BUNDLES.max_bytes)
 
-    def _look(self, _request: dict[str, object], _payload: bytes) -> dict[str, object]:
-        return {
-            "machine": codec.encode(host.machine()),
-            "state": codec.encode(host.state()),
-            "flags": sorted(host.cpu_flags()),
-            "affinity": host.affinity(),
-            "demands_signatures": self._signers is not None,
-        }
+    def _look(self) -> BoardFacts:
+        return BoardFacts(
+            machine=host.machine(),
+            state=host.state(),
+            flags=tuple(sorted(host.cpu_flags())),
+            affinity=host.affinity(),
+            demands_signatures=self._signers is not None,
+        )
 
-    def _have(self, request: dict[str, object], _payload: bytes) -> dict[str, object]:
+    def _have(self, request: FileRequest) -> Presence:
         """Whether a file of this hash is kept here, undamaged; it is then in the session's home."""
-        path = self._kept / _digest(request.get("digest"))
+        path = self._kept / _digest(request.digest)
         try:
             content = path.read_bytes()
-        except OSError:
-            return {"here": False}
-        if hashlib.sha256(content).hexdigest() != path.name:
-            path.unlink(missing_ok=True)
-            return {"here": False}
-        path.touch()
+            if hashlib.sha256(content).hexdigest() != path.name:
+                path.unlink(missing_ok=True)
+                return Presence(here=False)
+            path.touch()
+        except OSError:  # of somebody else's, say: it will be sent
+            return Presence(here=False)
         place(self._home, content)
-        return {"here": True}
+        return Presence(here=True)
 
-    def _put(self, _request: dict[str, object], payload: bytes) -> dict[str, object]:
+    def _put(self, payload: bytes) -> Nothing:
         place(self._home, payload)
         with contextlib.suppress(OSError):
             self._kept.mkdir(parents=True, exist_ok=True)
@@ -104,15 +128,15 @@ class ClientSession:
                     path.unlink(missing_ok=True)
         with contextlib.suppress(EdgeKilnError):  # keeping it for the next run is a favour
             place(self._kept, payload)
-        return {}
+        return Nothing()
 
-    def _admit(self, request: dict[str, object], _payload: bytes) -> dict[str, object]:
+    def _admit(self, request: AdmitRequest) -> Nothing:
         """Verify a bundle that was put; its executable may be started from then on."""
-        name = Path(str(request.get("name")))
+        name = Path(request.name)
         try:
-            content = (self._home / _digest(request.get("bundle"))).read_bytes()
-            signature = base64.b64decode(str(request.get("signature")), validate=True)
-        except (OSError, binascii.Error) as error:
+            content = (self._home / _digest(request.bundle)).read_bytes()
+            signature = base64.b64decode(request.signature, validate=True)
+        except (OSError, ValueError) as error:  # ValueError: no base64
             raise BundleError(f"{name}: the board did not get it whole", "send it again") from error
         if self._signers is not None:
             try:
@@ -121,17 +145,17 @@ class ClientSession:
                 demand = f"the board runs only what its {self._signers.name} has signed"
                 raise BundleError(f"{error.message}; {demand}", error.hint) from error
         files = ProgramFile.parse(name, content).files
-        program = place(self._home, files[executable_name(files, str(name))])
+        program = place(self._programs, files[executable_name(files, str(name))])
         self._admitted.add(program.name)
-        return {}
+        return Nothing()
 
-    def _run(self, request: dict[str, object], _payload: bytes) -> dict[str, object]:
+    def _run(self, request: RunRequest) -> Ran:
         """A stored file and its arguments, which may name other stored files."""
-        command, timeout_s = request.get("command"), request.get("timeout_s")
-        if not isinstance(command, list) or not command or not isinstance(timeout_s, int | float):
-            raise DeviceError("a command is a list of words, and a time in seconds")
-        program, *arguments = map(str, command)
-        if self._signers is not None and _digest(program) not in self._admitted:
+        if not request.command:
+            raise DeviceError("a command begins with a stored file")
+        program, *arguments = request.command
+        admitted = _digest(program) in self._admitted
+        if self._signers is not None and not admitted:
             raise BundleError(
                 "the board runs only executables of bundles that its "
                 f"{self._signers.name} has signed",
@@ -143,16 +167,14 @@ class ClientSession:
                     f"argument {argument!r} leads out of the session's folder",
                     "programs on a board read and write files of their session only",
                 )
-        answer: dict[str, object] = {"timed_out": False, "cannot_start": "", "done": None}
+        path = (self._programs if admitted else self._home) / program
         try:
-            path = self._home / _digest(program)
-            limit_s = min(float(timeout_s), MAX_RUN_S)
-            answer["done"] = codec.encode(self._execute([str(path), *arguments], limit_s))
+            done = self._execute([str(path), *arguments], min(request.timeout_s, MAX_RUN_S))
         except TimeoutError:
-            answer["timed_out"] = True
+            return Ran(timed_out=True)
         except OSError as error:
-            answer["cannot_start"] = error.strerror or str(error)
-        return answer
+            return Ran(cannot_start=error.strerror or str(error))
+        return Ran(done=done)
 
     def _execute(self, command: list[str], timeout_s: float) -> Done:
         """Raises TimeoutError, ConnectionLost: the client is gone. The program is ended then."""
@@ -170,6 +192,7 @@ class ClientSession:
                 self._wait(process, timeout_s)
             finally:
                 kill_group(process)  # and what an ended one has left running
+                strays.end()
             printed = []
             for stream in (stdout, stderr):
                 stream.seek(0)
@@ -189,9 +212,9 @@ class ClientSession:
             raise ConnectionLost("the client went away")
 
 
-def _digest(name: object) -> str:
+def _digest(name: str) -> str:
     """Raises DeviceError for anything that is not a file's hash, such as a path."""
-    if not isinstance(name, str) or not _DIGEST.fullmatch(name):
+    if not _DIGEST.fullmatch(name):
         raise DeviceError(
             f"{name!r} is no file of the board's", "files are named by the SHA-256 of their content"
         )
@@ -199,7 +222,8 @@ def _digest(name: object) -> str:
 
 
 def _fault(error: EdgeKilnError) -> dict[str, object]:
-    return {"exit_code": error.exit_code, "message": error.message, "hint": error.hint}
+    fault = BoardFault(exit_code=error.exit_code, message=error.message, hint=error.hint)
+    return {"fault": codec.encode(fault)}
 
 
 def _end_with_the_server() -> None:

@@ -12,6 +12,8 @@ import struct
 from types import TracebackType
 from typing import Any, Self
 
+from edgekiln.runtime import codec
+from edgekiln.runtime.device import wire
 from edgekiln.runtime.device.lease import ConnectionLost
 
 CONNECT_S = 10.0
@@ -21,15 +23,27 @@ _MAX_MESSAGE = 1 << 20
 _INT32 = struct.Struct("<i")
 
 
+def connect(address: tuple[str, int], name: str) -> socket.socket:
+    """A connection that notices when the other side is gone. Raises ConnectionLost.
+
+    Args:
+        name: of the other side, in errors.
+    """
+    try:
+        connection = socket.create_connection(address, CONNECT_S)
+    except (OSError, ValueError) as error:  # ValueError: a name that no host can have
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise ConnectionLost(f"{name}: {reason or error}") from error
+    wire.keep_alive(connection)
+    return connection
+
+
 class TrackerConnection:
     """One connection; every method raises ConnectionLost when it breaks."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._name = f"tracker {address[0]}:{address[1]}"
-        try:
-            self.socket = socket.create_connection(address, CONNECT_S)
-        except OSError as error:
-            raise ConnectionLost(f"{self._name}: {error.strerror or error}") from error
+        self.socket = connect(address, self._name)
         try:
             self._send_all(_INT32.pack(_MAGIC))
             if _INT32.unpack(self._receive_all(_INT32.size)) != (_MAGIC,):
@@ -67,7 +81,10 @@ class TrackerConnection:
 
     def offered(self) -> tuple[str, ...]:
         """The passwords of those offers that nobody was given yet."""
-        return tuple(map(str, self._ask([_GET_PENDING_MATCHKEYS])))
+        answer = self._ask([_GET_PENDING_MATCHKEYS])
+        if not isinstance(answer, list):
+            raise ConnectionLost(f"{self._name} answered {answer!r}")
+        return tuple(map(str, answer))
 
     def request(self, key: str, priority: int) -> tuple[str, int, str]:
         """Wait for a board of this key: its address, port and password."""
@@ -77,7 +94,9 @@ class TrackerConnection:
             status, (address, port, password) = answer
             if status != _SUCCESS:
                 raise ValueError(status)
-            return str(address), int(port), str(password)
+            if type(port) is not int or not 0 < port < 65536:
+                raise ValueError(port)
+            return str(address), port, str(password)
         except (TypeError, ValueError) as error:
             raise ConnectionLost(f"{self._name} answered {answer!r}") from error
 
@@ -88,7 +107,7 @@ class TrackerConnection:
         if not 0 < size <= _MAX_MESSAGE:
             raise ConnectionLost(f"{self._name} announced {size} bytes")
         try:
-            return json.loads(self._receive_all(size))
+            return codec.loads(self._receive_all(size))
         except ValueError as error:
             raise ConnectionLost(f"{self._name} sent no JSON") from error
 

@@ -8,14 +8,28 @@ import json
 import socket
 import struct
 from collections.abc import Mapping
-from typing import Any
 
 from edgekiln.runtime import codec
 from edgekiln.runtime.device.lease import ConnectionLost
 
 PROTOCOL = 1  # raised when messages change; both sides name theirs in the first one
 MAX_TEXT = 16 << 20  # a report of many raw latencies is some MiB
+MAX_HELLO = 4096  # of the first message, which may be a stranger's
+ALIVE_S, ALIVE_TRIES = 30, 4  # a connection is lost whose other side is silent for so many times
 _LENGTH = struct.Struct(">I")
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Ask an idle other side now and then whether it is still there: one that lost its power, or
+    whose way was cut, says no goodbye.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, ALIVE_S),
+        (socket.TCP_KEEPINTVL, ALIVE_S),
+        (socket.TCP_KEEPCNT, ALIVE_TRIES),
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def send(connection: socket.socket, message: Mapping[str, object], payload: bytes = b"") -> None:
@@ -28,27 +42,56 @@ def send(connection: socket.socket, message: Mapping[str, object], payload: byte
         raise ConnectionLost(_reason(error)) from error
 
 
-# JSON of the other side.
-def receive(connection: socket.socket, max_bytes: int) -> tuple[dict[str, Any], bytes]:
+def receive(connection: socket.socket, max_bytes: int) -> tuple[dict[str, object], bytes]:
     """The next message, with no more than `max_bytes` behind it.
 
     Raises:
         ConnectionLost: it ended, took longer than the socket's timeout, or is no such message.
     """
     try:
-        (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
-        if length > MAX_TEXT:
-            raise ConnectionLost(f"a message of {length} bytes is none of EdgeKiln's")
-        message = codec.loads(_exactly(connection, length))
-        if not isinstance(message, dict) or type(size := message.pop("bytes", None)) is not int:
-            raise ConnectionLost("a message is none of EdgeKiln's")
-        if not 0 <= size <= max_bytes:
-            raise ConnectionLost(f"{size} bytes were announced, {max_bytes} may come")
+        length = _length(_exactly(connection, _LENGTH.size), MAX_TEXT)
+        message, size = _parsed(_exactly(connection, length), max_bytes)
         return message, _exactly(connection, size)
     except OSError as error:
         raise ConnectionLost(_reason(error)) from error
+    except MemoryError as error:
+        raise ConnectionLost("there is no memory for what came") from error
+
+
+def opening(said: bytes) -> dict[str, object] | None:
+    """The first message, of which `said` has come until now; None while a part is missing.
+
+    Raises:
+        ConnectionLost: it is no such message, is longer than MAX_HELLO, or has bytes behind it.
+    """
+    if len(said) < _LENGTH.size:
+        return None
+    end = _LENGTH.size + _length(said[: _LENGTH.size], MAX_HELLO)
+    if len(said) < end:
+        return None
+    if len(said) > end:
+        raise ConnectionLost("more came than a first message")
+    return _parsed(said[_LENGTH.size :], 0)[0]
+
+
+def _length(head: bytes, most: int) -> int:
+    (length,) = _LENGTH.unpack(head)
+    if length > most:
+        raise ConnectionLost(f"a message of {length} bytes is none of EdgeKiln's")
+    return int(length)
+
+
+def _parsed(text: bytes, max_bytes: int) -> tuple[dict[str, object], int]:
+    """A message, and how many bytes are behind it."""
+    try:
+        message = codec.loads(text)
     except ValueError as error:
         raise ConnectionLost(f"a message is not JSON: {error}") from error
+    if not isinstance(message, dict) or type(size := message.pop("bytes", None)) is not int:
+        raise ConnectionLost("a message is none of EdgeKiln's")
+    if not 0 <= size <= max_bytes:
+        raise ConnectionLost(f"{size} bytes were announced, {max_bytes} may come")
+    return message, size
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:

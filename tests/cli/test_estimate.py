@@ -10,6 +10,7 @@ from click.testing import Result
 
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.package import PackageStage
+from edgekiln.runtime import trust
 from tests.compiler import artifacts
 from tests.compiler.estimate.tools import require
 from tests.e2e.compiled_models import build, residual_net
@@ -44,6 +45,18 @@ def test_the_document_keeps_the_estimate_apart_from_the_measurement(cli: Cli, bu
     assert (estimate["method"], estimate["model"]) == ("estimated (llvm-mca)", "haswell")
     assert len(measured["layers_s"]) == len(estimate["layers"])
     assert -1 <= measured["rank_correlation"] <= 1
+
+
+def test_a_machine_that_demands_signatures_estimates_nothing_unsigned(
+    cli: Cli, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted is executed."""
+    policy = tmp_path / "allowed_signers"
+    policy.write_text("")
+    monkeypatch.setattr(trust, "POLICY", policy)
+    refused = cli("estimate", bundle)
+    assert refused.exit_code == 8
+    assert "not signed; this machine runs only what" in refused.stderr
 
 
 def test_a_program_for_another_chip_is_estimated_alone(cli: Cli, tmp_path: Path) -> None:

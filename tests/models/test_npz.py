@@ -7,6 +7,7 @@ import pytest
 
 from edgekiln.models import data
 from edgekiln.models.data.limits import DATA
+from edgekiln.models.data.unlabelled import is_unlabelled
 from edgekiln.runtime.errors import ConfigError, InputError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 3), np.uint8)
@@ -20,6 +21,17 @@ def test_the_usual_names_are_read(tmp_path, keys):
     loaded = data.load(str(path))
     assert loaded.classes == ("0", "1", "2")
     assert {sample.tobytes() for sample in loaded.test.x} < {sample.tobytes() for sample in IMAGES}
+
+
+def test_a_name_in_capitals_is_as_good(tmp_path):
+    """As file systems of cameras and cards write it; samples without labels likewise."""
+    pixels = np.zeros((20, 4, 4, 3), np.uint8)
+    np.savez(tmp_path / "small.npz", x=pixels, y=np.arange(20) % 2)
+    (tmp_path / "small.npz").rename(tmp_path / "CARD.NPZ")
+    assert data.load(str(tmp_path / "CARD.NPZ")).classes == ("0", "1")
+    np.save(tmp_path / "small.npy", pixels)
+    (tmp_path / "small.npy").rename(tmp_path / "CARD.NPY")
+    assert is_unlabelled(str(tmp_path / "CARD.NPY"))
 
 
 def test_class_names_are_read(tmp_path):

@@ -25,6 +25,24 @@ def scripted(toy_bundle, script):
     return toy_bundle(extra={"runner": b"#!/bin/sh\n" + script.encode()})
 
 
+def report(*, trials=1, median_s=1e-3):
+    """What a runner of this version would print."""
+    state = dict.fromkeys(("frequency_hz", "temperature_c", "throttled"))
+    times = dict.fromkeys(("wall_s", "p90_s", "p99_s", "min_s", "max_s", "mean_s"), 1e-3)
+    trial = {"samples": 1, "inferences": 1, "started_s": 1.0, "latencies_s": [], **times}
+    texts = ("edgekiln_version", "model", "model_sha256", "target", "clock")
+    counts = (
+        "threads", "shared_steps", "arena_bytes", "warmup_calls", "calls_per_sample",
+        "peak_rss_bytes",
+    )  # fmt: skip
+    return json.dumps({
+        "schema": 4, **dict.fromkeys(texts, "x"), **dict.fromkeys(counts, 1), "cpus": [],
+        "clock_overhead_s": 0.0, "governor": None, "before": state, "after": state,
+        "first_inference_s": 1e-3, "trials": [{**trial, "median_s": median_s}] * trials,
+        "layers": [], "finished_s": 2.0,
+    })  # fmt: skip
+
+
 def test_a_bundle_is_measured_by_its_own_executable(measurable):
     result = bench.bench(measurable, **SHORT, profile=True)
     assert (result.engine, result.model, result.target) == ("edgekiln", "toy", "host")
@@ -158,6 +176,9 @@ def test_a_program_without_a_runner_cannot_be_measured(toy_bundle):
         ("echo oops >&2; exit 77", MeasurementError, "the runner: exit code 77: oops"),
         ("echo '{\"schema\": 1}'", MeasurementError, "the runner is of another version"),
         ("echo hello", MeasurementError, "the runner is of another version"),
+        (f"echo '{report(trials=0)}'", MeasurementError, "the runner is of another version"),
+        (f"echo '{report(trials=2)}'", MeasurementError, "the runner is of another version"),
+        (f"echo '{report(median_s=0.0)}'", MeasurementError, "a trial without time"),
     ],
 )
 def test_a_runner_that_fails_is_named_with_its_own_words(toy_bundle, script, kind, message):
@@ -165,6 +186,12 @@ def test_a_runner_that_fails_is_named_with_its_own_words(toy_bundle, script, kin
         bench.bench(scripted(toy_bundle, script), **SHORT)
     assert message in caught.value.message
     assert caught.value.hint
+
+
+def test_a_runner_that_says_what_ours_says_is_believed(toy_bundle):
+    """So that the refusals above are of what differs."""
+    result = bench.bench(scripted(toy_bundle, f"echo '{report()}'"), trials=1, min_seconds=0.01)
+    assert result.median_s == 1e-3
 
 
 def test_a_runner_that_hangs_is_ended(toy_bundle, monkeypatch):

@@ -159,6 +159,33 @@ def test_a_machine_with_a_policy_runs_nothing_unsigned(
     edgekiln.runtime.load(path)
 
 
+def test_a_policy_that_may_not_be_looked_at_lets_nothing_through(
+    tmp_path: Path, toy_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made its folder private has not taken the demand away."""
+    path = toy_bundle()
+    sign(path, key(tmp_path / "mine"))
+    (tmp_path / "edgekiln").symlink_to("edgekiln")  # no user may search this, root neither
+    monkeypatch.setattr(trust, "POLICY", tmp_path / "edgekiln" / "allowed_signers")
+    with pytest.raises(InputError, match="no such file of allowed signers"):
+        edgekiln.runtime.load(path)
+    monkeypatch.setattr(trust, "POLICY", tmp_path / "nowhere" / "allowed_signers")
+    edgekiln.runtime.load(path)
+
+
+def test_a_key_that_is_withdrawn_on_one_line_is_none(tmp_path: Path, bundle: Path) -> None:
+    """Also where several lines have the same key: none of them is for bundles of today."""
+    kind, code, _ = key(tmp_path / "mine").with_suffix(".pub").read_text().split()
+    sign(bundle, tmp_path / "mine")
+    allowed = tmp_path / "allowed"
+    allowed.write_text(
+        f'# ci {kind} {code}\nold valid-before="20200101" {kind} {code}\n'
+        f'git namespaces="git" {kind} {code}\n'
+    )
+    with pytest.raises(BundleError, match=r"net\.ekb: (changed|signed by somebody else)"):
+        verify(bundle, allowed)
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -139,11 +139,15 @@ def _converted(model: TfliteModel, where: str, notes: list[str]) -> "onnx.ModelP
     for number in model.inputs:
         w.made(number, model.tensors[number].name)
     # The schema has operators in the order of execution: operands are made before they are read.
+    written = set(model.inputs)
     for operator in model.operators:
         row = OPERATORS.get(operator.name)
         if row is None:
             raise w.refused(operator, "nothing computes it")
+        _check_results(w, operator, written)
         row.rule(w, operator)
+        if row.rule is not variables.keep and not w.are_made(operator.outputs):
+            raise w.refused(operator, f"{len(operator.outputs)} results of it")
     outputs = [*model.outputs, *w.next_values.values()]
     if not w.nodes:
         raise UnsupportedError(f"{where}: its graph computes nothing")
@@ -167,6 +171,14 @@ def _converted(model: TfliteModel, where: str, notes: list[str]) -> "onnx.ModelP
     notes.append("it was read as ONNX, with TFLite's own arithmetic")
     notes += w.notes
     return made
+
+
+def _check_results(w: OnnxWriter, op: TfliteOperator, written: set[int]) -> None:
+    """A tensor that is written has one writer; what is written is added to `written`."""
+    for number in op.outputs:
+        if number in written or w.constant(number) is not None:
+            raise w.refused(op, f"{w.tensor(number).name!r} has a value before")
+        written.add(number)
 
 
 def _described(w: OnnxWriter, number: int, name: str) -> "onnx.ValueInfoProto":

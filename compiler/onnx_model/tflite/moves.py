@@ -28,6 +28,9 @@ def _checked(
 def reshape(w: OnnxWriter, op: TfliteOperator) -> None:
     """RESHAPE, SQUEEZE and EXPAND_DIMS: the file says what shape comes out."""
     x, y = one_operand(w, op)
+    told = w.constants(op, 1) if op.name == "RESHAPE" else None
+    if told is not None and not _same_shape(told, y.shape):
+        raise w.refused(op, f"it asks for {told}, its result is {y.shape}")
     known = w.constant(op.inputs[0])
     if known is not None and prod(y.shape) == known.size:
         w.known[op.outputs[0]] = known.reshape(y.shape)
@@ -39,6 +42,11 @@ def reshape(w: OnnxWriter, op: TfliteOperator) -> None:
     # In rows, TFLite's own order: a Reshape of (N, C, H, W) would join other values.
     shape = w.weight(np.array(y.shape, np.int64), f"{name}.shape")
     w.made(op.outputs[0], w.moved("Reshape", (w.in_rows(op.inputs[0]),), x, name, (shape,)))
+
+
+def _same_shape(told: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether a shape is what was asked for, where -1 leaves an extent open."""
+    return len(told) == len(shape) and all(a in (-1, b) for a, b in zip(told, shape, strict=True))
 
 
 def transpose(w: OnnxWriter, op: TfliteOperator) -> None:

@@ -192,6 +192,10 @@ class OnnxWriter:
         """Keep what a tensor is called now."""
         (self.images if image else self.rows)[number] = name
 
+    def are_made(self, numbers: Sequence[int]) -> bool:
+        """Whether there are values for all of these tensors."""
+        return all(n in self.rows or n in self.images or n in self.known for n in numbers)
+
     def renamed(self, name: str, to: str, outputs: Sequence[str]) -> str:
         """Give a tensor that nodes make another name, unless it is an output of the model's own."""
         if outputs.count(name) > 1 or to in self.taken:

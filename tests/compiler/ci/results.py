@@ -1,6 +1,6 @@
 """Results as a run has them, without running one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,13 +126,17 @@ def controlled() -> JobResult:
     return replace(whole, build=built)
 
 
-def write_bundle(path: Path) -> None:
+def write_bundle(
+    path: Path, *, name: str = "net", provenance: tuple[Any, ...] = (),
+    report: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """A whole bundle with nothing in it."""
     spec = ProgramSpec(
-        name="net", target=TARGET, machine="x86_64", features=(), isa="generic", inputs=(),
+        name=name, target=TARGET, machine="x86_64", features=(), isa="generic", inputs=(),
         outputs=(), arena_bytes=0, weights_bytes=0, code_bytes=0, layers=(), model_sha256="0",
     )  # fmt: skip
-    manifest = text_of(Manifest(program=spec, files={}, provenance=())).encode()
+    whole = Manifest(program=spec, files={}, provenance=provenance, report=report or {})
+    manifest = text_of(whole).encode()
     write_tar(path, {MANIFEST: manifest, SEAL: seal(manifest)}, executable=set())
 
 

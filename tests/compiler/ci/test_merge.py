@@ -1,5 +1,6 @@
 """Parts that several machines made become one run's result."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from edgekiln.compiler.ci import attest
 from edgekiln.compiler.ci.merge import merge
 from edgekiln.compiler.ci.result import GateVerdict, JobResult, exit_code, read, text_of
-from edgekiln.runtime.errors import BundleError, ConfigError
+from edgekiln.runtime.bundle import sha256
+from edgekiln.runtime.errors import BundleError, ConfigError, InputError
 from tests.compiler.ci.results import result, run, write_bundle
 
 FAILED = GateVerdict(job="b/x/int8", gate="max-bytes", status="fail", message="", exit_code=11)
@@ -18,11 +20,19 @@ def job(name: str) -> JobResult:
     return replace(result(), id=f"{name}/x/int8", name=name, bundle=f"{name}-x-int8.ekb")
 
 
+def built_as(made: JobResult, bundle: Path) -> JobResult:
+    """The result that tells of this very file."""
+    assert made.build is not None
+    target = replace(made.build.targets[0], bundle_sha256=sha256(bundle.read_bytes()))
+    return replace(made, build=replace(made.build, targets=(target,)))
+
+
 def part(home: Path, name: str, *verdicts: GateVerdict, left_out: str) -> Path:
     home.mkdir()
     write_bundle(home / f"{name}-x-int8.ekb")
     attest.write(home / f"{name}-x-int8.ekb")
-    whole = replace(run(job(name), verdicts=verdicts), left_out=(f"{left_out}/x/int8",))
+    made = built_as(job(name), home / f"{name}-x-int8.ekb")
+    whole = replace(run(made, verdicts=verdicts), left_out=(f"{left_out}/x/int8",))
     (home / "results.json").write_text(text_of(whole))
     return home
 
@@ -55,3 +65,29 @@ def test_a_truncated_bundle_is_refused_and_nothing_published(tmp_path: Path) -> 
     with pytest.raises(BundleError, match=r"a-x-int8\.ekb: .*(truncated|whole)"):
         merge([only], tmp_path / "dist", None)
     assert not (tmp_path / "dist").exists()
+
+
+def test_another_bundle_than_the_one_that_was_judged_is_refused(tmp_path: Path) -> None:
+    """A whole one, put there after the gates passed."""
+    only = part(tmp_path / "1", "a", left_out="b")
+    write_bundle(only / "a-x-int8.ekb", name="another")
+    with pytest.raises(BundleError, match="another bundle than the one that the results are of"):
+        merge([only], tmp_path / "dist", None)
+    assert not (tmp_path / "dist").exists()
+
+
+@pytest.mark.parametrize("name", ["../a-x-int8.ekb", "/etc/passwd", "..", "x/../a-x-int8.ekb"])
+def test_a_bundle_outside_the_part_is_neither_read_nor_written(tmp_path: Path, name: str) -> None:
+    only = part(tmp_path / "1", "a", left_out="b")
+    text = (only / "results.json").read_text()
+    (only / "results.json").write_text(text.replace('"a-x-int8.ekb"', json.dumps(name)))
+    with pytest.raises(InputError, match="is no file beside the results"):
+        merge([only], tmp_path / "dist", None)
+    assert not (tmp_path / "dist").exists()
+
+
+def test_a_part_without_its_papers_is_refused(tmp_path: Path) -> None:
+    only = part(tmp_path / "1", "a", left_out="b")
+    (only / "a-x-int8.ekb.cdx.json").unlink()
+    with pytest.raises(InputError, match=r"cdx\.json: No such file"):
+        merge([only], tmp_path / "dist", None)

@@ -181,6 +181,23 @@ def test_what_nothing_took_the_place_of_is_refused_with_its_limits():
     )
 
 
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [("input_forget", "1"), ("activation_alpha", "[1.0, 2.0, 3.0]")],
+)
+def test_what_no_recurrent_layer_here_does_is_refused_by_its_name(
+    attribute: str, value: str
+) -> None:
+    body = f"y = LSTM <hidden_size = 2, {attribute} = {value}> (x, w, r)"
+    weights: dict[str, tuple[int, ...]] = {"w": (1, 8, 4), "r": (1, 8, 2)}
+    with pytest.raises(UnsupportedError) as caught:
+        operators.check(make(body, weights, x="3, 1, 4", y="3, 1, 1, 2"))
+    given = int(value) if value == "1" else [1.0, 2.0, 3.0]
+    assert caught.value.message == (
+        f"operator LSTM ('y'): its attribute {attribute} = {given!r} is not supported"
+    )
+
+
 def test_a_dropout_that_trains_is_refused():
     body = "y = Dropout (x, ratio, training)"
     constants = {"ratio": np.float32(0.5), "training": np.bool_(False)}

@@ -13,7 +13,7 @@ from edgekiln.compiler.packaging.report import StageReport
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.package import PackageStage
 from edgekiln.models.data import load as load_data
-from edgekiln.runtime import bundle, load, manifest
+from edgekiln.runtime import bundle, load, manifest, trust
 from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.errors import BundleError, InputError
 from edgekiln.runtime.manifest import Preprocessing
@@ -45,6 +45,17 @@ def packed(lib, tmp_path, chain=(), **options):
     src = replace(artifacts.of(lib), chain=chain)
     PackageStage(**options).run(src, tmp_path / "toy.ekb", context)
     return Bundle.open(tmp_path / "toy.ekb"), context
+
+
+def test_a_machine_that_demands_signatures_runs_no_library_of_others(lib, tmp_path, monkeypatch):
+    """Its example would be computed by foreign code, which nobody signs before it is a bundle."""
+    policy = tmp_path / "allowed_signers"
+    policy.write_text("")
+    monkeypatch.setattr(trust, "POLICY", policy)
+    with pytest.raises(BundleError, match="runs only what allowed_signers has signed"):
+        packed(lib(), tmp_path, ({"stage": "input", "kind": "lib"},))
+    assert not (tmp_path / "toy.ekb").exists()
+    packed(lib(), tmp_path, ({"stage": "compile"},))  # what was compiled here
 
 
 def test_a_bundle_holds_the_program_and_says_what_it_is(lib, tmp_path):

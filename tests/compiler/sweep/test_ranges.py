@@ -53,6 +53,8 @@ def test_a_range_is_the_same_in_toml_and_on_the_command_line(
         ("1..1", WHOLE, "the range from 1 to 1 is empty"),
         ("0..1:log", NUMBER, "0 has no logarithm"),
         ("1..9:step=0", WHOLE, "step = 0"),
+        ("0..1e300:step=1e-300", NUMBER, "more than 1000000 steps"),
+        ("0..9000000000000000000:step=1", WHOLE, "more than 1000000 steps"),
         ("1..9:log:step=2", WHOLE, "step = 2"),
         ("1..9:lgo", WHOLE, "'lgo' is no part of a range"),
         ("0.5..2", WHOLE, "low must be a whole number, found 0.5"),

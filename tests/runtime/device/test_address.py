@@ -97,6 +97,13 @@ def test_without_a_file_the_forms_of_addresses_are_told(tmp_path, monkeypatch):
         ("[pi5]", "[pi5]: url is missing"),
         ("pi5 = 3", "[pi5] is not a table"),
         ("[pi5", "Expected ']'"),
+        ("[pi5]\nurl = 'local'\ntimeout-s = 0", "timeout-s = 0"),
+        ("[pi5]\nurl = 'local'\ntimeout-s = -1", "timeout-s = -1"),
+        ("[pi5]\nurl = 'local'\ntimeout-s = 1e300", "timeout-s = 1e+300"),
+        ("[pi5]\nurl = 'local'\npriority = 9000000000", "priority is out of range"),
+        (f"[pi5]\nurl = 'local'\npriority = {'9' * 30}", "a whole number that 64 bits hold"),
+        ('[pi5]\nurl = "ssh://a\\u0000b"', "url = 'ssh://a\\x00b'"),
+        ('[pi5]\nurl = "local"\ndir = "a\\nb"', "dir = 'a\\nb'"),
     ],
 )
 def test_a_wrong_file_is_named_with_the_key(devices_toml, text, message):

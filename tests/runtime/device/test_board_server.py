@@ -16,6 +16,7 @@ from edgekiln.runtime import bench
 from edgekiln.runtime.device import board_server, wire
 from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.device.lease import ConnectionLost
+from edgekiln.runtime.device.messages import Nothing, Ran
 from edgekiln.runtime.device.rpc import RpcDevice
 from edgekiln.runtime.errors import BundleError, ConfigError, DeviceError, InputError
 from edgekiln.runtime.signature import sign
@@ -41,7 +42,7 @@ def test_a_signal_ends_the_server_its_programs_and_its_registration(tracker, ser
 
     def run():
         with contextlib.suppress(ConnectionLost):
-            device._call("run", {"command": [script], "timeout_s": 60.0}, timeout_s=60.0)
+            device._call(Ran, "run", {"command": [script], "timeout_s": 60.0}, timeout_s=60.0)
 
     client = threading.Thread(target=run)
     client.start()
@@ -91,7 +92,7 @@ def test_nothing_but_stored_files_is_started_or_read(device, name):
             "admit": {"bundle": name, "name": "x", "signature": ""},
         }.items():
             with pytest.raises(DeviceError, match="is no file of the board's"):
-                device._call(verb, request)
+                device._call(Nothing, verb, request)
 
 
 @pytest.mark.parametrize("argument", ["/etc/passwd", "../secret", "--output=/tmp/x"])

@@ -41,5 +41,5 @@ def test_an_arm_program_computes_the_same_bits(arm_bundle):
 def test_a_cpu_without_the_features_is_refused_by_the_runner_itself(arm_bundle):
     with QemuDevice("cortex-a72") as device, pytest.raises(BundleError) as caught:
         check_example(arm_bundle, device)
-    assert caught.value.message == "made for rpi5, this CPU lacks asimddp"
+    assert caught.value.message == "made for rpi5, qemu:cortex-a72 lacks asimddp"
     assert caught.value.exit_code == 8

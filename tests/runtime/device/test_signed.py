@@ -16,7 +16,7 @@ from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.device.shell_device import ShellDevice
 from edgekiln.runtime.device.ssh import SshShell
 from edgekiln.runtime.errors import BundleError, InputError
-from edgekiln.runtime.signature import sign
+from edgekiln.runtime.signature import sign, verify
 from tests.runtime.device import sshd as server
 
 pytestmark = pytest.mark.skipif(
@@ -143,6 +143,37 @@ def test_a_board_with_a_policy_runs_what_those_have_signed(strict, checkable, ke
     with strict() as device:
         assert check_example(path, device) == ("y",)
     assert bench.bench(path, trials=1, min_seconds=0.02, device=strict()).median_s > 0
+
+
+def test_a_key_on_several_lines_may_be_for_bundles_on_one_of_them(strict, checkable, keys):
+    """ssh-keygen finds the first of them alone, which is for git."""
+    kind, code, _ = (keys / "team.pub").read_text().split()
+    strict.policy.write_text(
+        f'git namespaces="git" {kind} {code}\nci namespaces="edgekiln-bundle" {kind} {code}\n'
+    )
+    path = checkable()
+    sign(path, keys / "team")
+    assert verify(path, strict.policy) == "ci"
+    with strict() as device:
+        assert check_example(path, device) == ("y",)
+        checkable(wrong=True)
+        with pytest.raises(BundleError, match="changed after it was signed; ssh://"):
+            check_example(path, device)
+
+
+@pytest.mark.parametrize("link", ["allowed_signers", "."])
+def test_a_policy_that_leads_nowhere_lets_nothing_through(strict, checkable, keys, link):
+    """A link to nothing, or a folder that cannot be looked into: the demand is there."""
+    home = strict.policy.parent
+    if link == ".":
+        home.rmdir()
+        home.symlink_to(home.name)
+    else:
+        strict.policy.symlink_to("nowhere")
+    path = checkable()
+    sign(path, keys / "team")
+    with strict() as device, pytest.raises(BundleError):
+        check_example(path, device)
 
 
 def test_a_board_with_a_policy_refuses_all_else(strict, checkable, keys):

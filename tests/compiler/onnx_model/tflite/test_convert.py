@@ -199,6 +199,36 @@ def test_a_node_that_no_tflite_file_makes_is_refused(
         lower_graph(graph, "uint8")
 
 
+def test_a_reshape_to_another_shape_than_its_results_is_refused(tmp_path: Path) -> None:
+    """LiteRT goes by what the operand asks for, so the shape in the file may not differ."""
+    for told, good in (([1, 24], True), ([-1, 24], True), ([2, 12], False), ([1, 25], False)):
+        w = TfliteWriter()
+        x, y = w.tensor((1, 4, 6), scale=0.5), w.tensor((1, 24), scale=0.5)
+        w.op("RESHAPE", [x, w.constant(np.array(told, np.int32))], y)
+        path = tmp_path / "model.tflite"
+        path.write_bytes(w.file([x], [y]))
+        if good:
+            assert io.load_model(path).graph.node
+            continue
+        with pytest.raises(UnsupportedError, match=r"asks for .*, its result is \(1, 24\)"):
+            io.load_model(path)
+
+
+@pytest.mark.parametrize("outputs", [[0], [1, 0], [1, 1], [1, 2], [3]])
+def test_a_tensor_has_one_writer_and_a_writer_its_results(
+    outputs: list[int], tmp_path: Path
+) -> None:
+    w = TfliteWriter()
+    for _ in range(3):
+        w.tensor((1, 4), scale=0.5)
+    w.constant(np.zeros((1, 4), np.int8), 0.5)
+    w.op("RELU", [0], outputs)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(w.file([0], [1]))
+    with pytest.raises(UnsupportedError, match=r"has a value before|2 results of it"):
+        io.load_model(path)
+
+
 def test_a_missing_file_and_an_empty_one_are_said_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         io.load_model(tmp_path / "none.tflite")
