@@ -1,6 +1,5 @@
 """What a benchmark says: raw samples, robust statistics, and the machine. Versioned JSON."""
 
-import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -91,7 +90,7 @@ class BenchResult:
     def from_json(cls, text: str | bytes) -> "BenchResult":
         """Raises MeasurementError for anything but a result of this schema."""
         try:
-            data = json.loads(text)
+            data = codec.loads(text)
             schema = data.get("schema") if isinstance(data, dict) else None
             if schema != SCHEMA:
                 raise codec.CodecError(f"schema {schema!r}, this EdgeKiln reads {SCHEMA!r}")

@@ -56,7 +56,7 @@ def of_bundle(path: Path, sha256: str) -> tuple[Stage, ...]:
 def read(path: Path) -> Lock:
     """Read a lock. Raises ConfigError when it is not there, or damaged."""
     try:
-        data = json.loads(read_regular(path))
+        data = codec.loads(read_regular(path))
         schema = data["schema"]
         if schema != SCHEMA and schema not in _EARLIER:
             raise ConfigError(

@@ -1,6 +1,5 @@
 """What a run tells: `results.json`, versioned, and the base of the next run's comparison."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -153,7 +152,7 @@ def read(path: Path) -> CiResult:
 def parse(text: str | bytes, where: str) -> CiResult:
     """Parse what `text_of` wrote; `where` names it in errors. Raises InputError."""
     try:
-        data: object = json.loads(text)
+        data: object = codec.loads(text)
         # Taken out, for it is no field of the result.
         schema = data.pop("schema", None) if isinstance(data, dict) else None
         if schema in (_EARLIER, _BEFORE_TASKS):

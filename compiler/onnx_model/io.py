@@ -14,7 +14,7 @@ from edgekiln.compiler.onnx_model import (
 )
 from edgekiln.compiler.onnx_model.model_bytes import model_bytes
 from edgekiln.compiler.onnx_model.tflite import convert as tflite
-from edgekiln.runtime.codec import decode, encode
+from edgekiln.runtime.codec import decode, encode, loads
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.manifest import Preprocessing, preprocessing_fault
@@ -46,12 +46,11 @@ def read_meta(model: "onnx.ModelProto") -> Meta:
     """Raises InputError when an `edgekiln.*` property does not parse."""
     found = {p.key.removeprefix(_PREFIX): p.value for p in model.metadata_props}
     try:
-        raw = json.loads(found.get("preprocessing", "null"))
-        labels = tuple(str(label) for label in json.loads(found.get("labels", "[]")))
-        states = tuple((str(a), str(b)) for a, b in json.loads(found.get("states", "[]")))
+        raw = loads(found.get("preprocessing", "null"))
+        labels = tuple(str(label) for label in loads(found.get("labels", "[]")))
+        states = tuple((str(a), str(b)) for a, b in loads(found.get("states", "[]")))
         before, after = (
-            tuple(str(step) for step in json.loads(found.get(end, "[]")))
-            for end in ("before", "after")
+            tuple(str(step) for step in loads(found.get(end, "[]"))) for end in ("before", "after")
         )
         preprocessing = None if raw is None else _preprocessing(raw)
     except (TypeError, ValueError) as error:

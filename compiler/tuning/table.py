@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar
 
 from edgekiln.compiler.kernels.sharing import signature
 from edgekiln.compiler.kernels.tile import VERSION, Tile
-from edgekiln.runtime.codec import encode
+from edgekiln.runtime.codec import encode, loads
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.limits import read_regular, reading_hint
@@ -89,7 +89,7 @@ def read(path: Path) -> tuple[TuningRow, ...]:
 
 def _row(line: str, where: str) -> TuningRow:
     try:
-        values = json.loads(line)
+        values = loads(line)
     except ValueError:
         values = None
     if not isinstance(values, dict):
