@@ -11,6 +11,7 @@ from edgekiln.runtime.hints import Hint, LiteralHint, ScalarHint, TupleHint, Uni
 from edgekiln.runtime.typed import convert, did_you_mean
 
 DIGITS = 4  # significant ones of a tried number: a recipe that people can read
+_MOST_STEPS = 1 << 53  # that a float counts one by one
 FORM = "give low..high, low..high:log, low..high:step=S, or a,b,c"
 _KEYS = ("low", "high", "log", "step")
 _SPAN = re.compile(r"(?P<low>[^.:,]*(?:\.\d[^.:,]*)?)\.\.(?P<high>[^:,]+)(?P<rest>(?::[^:,]*)*)")
@@ -181,7 +182,11 @@ def _span(table: Mapping[str, object], hint: Hint, where: str) -> FloatRange | I
         reason = "a step is above 0" if step <= 0 else "a range has a step or log, not both"
         raise ConfigError(f"{where}: step = {step:g}", reason)
     if step is not None:  # the last one that is tried
-        values["high"] = high = low + int((high - low) / step + 1e-9) * step
+        steps = (high - low) / step + 1e-9
+        if not 1 <= steps < _MOST_STEPS:
+            reason = "it leads from low beyond high" if steps < 1 else "that is too many values"
+            raise ConfigError(f"{where}: step = {step:g}", f"{reason}: take another step")
+        values["high"] = low + int(steps) * step
     return FloatRange(**values) if kind is float else IntRange(**values)
 
 
