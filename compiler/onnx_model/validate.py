@@ -18,6 +18,7 @@ from edgekiln.compiler.onnx_model import (
 )
 from edgekiln.compiler.onnx_model.own_functions import add_functions, functions
 from edgekiln.runtime.errors import InputError, UnsupportedError
+from edgekiln.runtime.typed import whole_number
 
 if TYPE_CHECKING:
     import onnx
@@ -83,12 +84,11 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
 
 def max_elements() -> int:
     """The most elements that a tensor of a model may have."""
-    text = os.environ.get(LIMIT, "")
-    if not text:
+    if not (text := os.environ.get(LIMIT, "")):
         return _MAX_ELEMENTS
-    if not text.isdecimal():
+    if (most := whole_number(text, 1 << 62)) is None:
         raise InputError(f"{LIMIT} = {text!r} is not a number of elements")
-    return int(text)
+    return most
 
 
 def _check_text(model: "onnx.ModelProto", where: str) -> None:

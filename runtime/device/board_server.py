@@ -25,6 +25,7 @@ from edgekiln.runtime.errors import ConfigError, DeviceError
 from edgekiln.runtime.limits import read_file
 from edgekiln.runtime.signature import KEYS
 from edgekiln.runtime.trust import machine_signers
+from edgekiln.runtime.typed import whole_number
 
 PORTS = 100  # tried, from the one that is asked for on
 HELLO_S = 10.0  # for a client to say who it is
@@ -67,7 +68,8 @@ def offer_of(
     """
     signers = signers or machine_signers()
     name, _, number = tracker.rpartition(":")
-    if not name or not (number.isascii() and number.isdecimal() and 0 < int(number) < 65536):
+    tracker_port = whole_number(number, 65535)
+    if not name or not tracker_port:
         raise ConfigError(f"tracker = {tracker!r}", hint="give HOST:PORT, e.g. 10.0.0.2:9190")
     try:
         ipaddress.ip_address(address)
@@ -79,7 +81,7 @@ def offer_of(
         raise ConfigError(f"port = {port}", hint="ports are 1 to 65535")
     if signers is not None:
         read_file(signers, KEYS, "give a public key, or a file of allowed signers")
-    return Offer(tracker=(name, int(number)), key=key, address=address, port=port, signers=signers)
+    return Offer(tracker=(name, tracker_port), key=key, address=address, port=port, signers=signers)
 
 
 class BoardServer:
