@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.manifest import Layer, ProgramSpec
+from edgekiln.runtime.typed import whole_number
 
 
 def names(spec: ProgramSpec) -> tuple[str, ...]:
@@ -19,10 +20,10 @@ def number(spec: ProgramSpec, point: int | str) -> int:
     """
     known = names(spec)
     text = str(point)
-    if text in known:
+    if isinstance(point, str) and text in known:  # a number is one, whatever points are called
         return known.index(text)
-    if text.isdecimal() and int(text) < max(len(known), 1):
-        return int(text)
+    if (place := whole_number(text, max(len(known) - 1, 0))) is not None:
+        return place
     listed = ", ".join(f"{i} {name}" for i, name in enumerate(known))
     raise ConfigError(
         f"{spec.name} has no point {text!r}",

@@ -171,3 +171,10 @@ def found(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value)
+
+
+def whole_number(text: str, most: int) -> int | None:
+    """The number that plain decimal digits say, at most `most`; None of anything else."""
+    plain = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
+    number = int(text) if plain else -1
+    return number if 0 <= number <= most else None

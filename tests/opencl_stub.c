@@ -1,12 +1,12 @@
 /* A libOpenCL.so.1 whose device fails as the environment variable STUB says: "build", "memory",
-   "run", or "none" for a machine with a loader and no device. */
+   "run", or "none" for a machine with a loader and no device. With "two" a GPU stands behind it. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef void *object;
-static int thing;
+static int thing, gpu;
 
 static int fails(const char *how) {
     const char *stub = getenv("STUB");
@@ -25,16 +25,17 @@ int32_t clGetPlatformIDs(uint32_t n, object *out, uint32_t *count) {
     return fails("none") ? -1001 : 0;
 }
 int32_t clGetDeviceIDs(object p, uint64_t type, uint32_t n, object *out, uint32_t *count) {
-    (void)p, (void)type, (void)n;
-    *count = 1;
-    *out = &thing;
+    (void)p, (void)type;
+    *count = fails("two") ? 2 : 1;
+    out[0] = &thing;
+    if (*count > 1 && n > 1) out[1] = &gpu;
     return 0;
 }
 int32_t clGetDeviceInfo(object d, uint32_t what, size_t bytes, void *out, size_t *size) {
-    (void)d;
     if (size) *size = 1;
     if (out) memset(out, 0, bytes);
-    if (out && what == 0x102B) strcpy(out, "Stub 1");
+    if (out && what == 0x102B) strcpy(out, d == &gpu ? "Stub GPU" : "Stub 1");
+    if (out && what == 0x1000) *(uint64_t *)out = d == &gpu ? 4 : 2;
     return 0;
 }
 object clCreateContext(const void *p, uint32_t n, const object *d, void *f, void *u, int32_t *e) {

@@ -1,5 +1,6 @@
 """The C text of a program that its user reads: `model.h`."""
 
+import re
 from collections.abc import Iterator
 
 from edgekiln.compiler.aot import header_templates as templates
@@ -110,5 +111,12 @@ def _describe(spec: TensorSpec) -> str:
 
 
 def _comment(text: str) -> str:
-    """The text without what would end a comment: names come from the user's model."""
-    return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ").replace("\\", "/")
+    """The text without what would end a comment, begin another, or warn in one: names come from
+    the user's model.
+    """
+    plain = _BREAKS.sub(" ", text.replace("\\", "/"))
+    # One after the other, so that nothing is made of what was apart.
+    return re.sub(r"(?<=\*)(?=/)|(?<=/)(?=\*)|(?<=\?)(?=\?)", " ", plain)
+
+
+_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")

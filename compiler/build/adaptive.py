@@ -14,7 +14,7 @@ from edgekiln.compiler.packaging.report import Score
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.atomic_io import copy_out
 from edgekiln.compiler.pipeline.store import Store
-from edgekiln.compiler.stages.points import FIRST
+from edgekiln.compiler.stages.points import check_target
 from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import ProgramFile, read_tar
 from edgekiln.runtime.manifest import ProgramSpec
@@ -61,6 +61,7 @@ def build_adaptive(
     Raises:
         EdgeKilnError: from the stages.
     """
+    check_target(target)  # before the training, which takes the time
     allow = resolve.allowed(model, recipe)
     return _Adaptive(slim, target, out, store, progress, recipe, allow).run(model)
 
@@ -82,7 +83,7 @@ class _Adaptive:
         reals = [self._stage("export", each) for each in modules]
         quantized = list(self._nested([self._stage("quantize", each) for each in reals]))
         # By the files beside the bundle: a path in the store would be no one else's.
-        points = tuple(f"{self._name(i)}={self._file(i)}" for i in range(1, len(quantized)))
+        points = tuple(f"{self.slim.names[i]}={self._file(i)}" for i in range(1, len(quantized)))
         lib = self._stage("compile", quantized[0][0], point=points, compact=True)
         bundle = self._stage("package", lib)
         copy_out(bundle.path, self.out)
@@ -94,13 +95,9 @@ class _Adaptive:
             points=tuple(self._points(spec, reals, quantized)),
         )
 
-    def _name(self, number: int) -> str:
-        """ "full", and what is left of the channels of the others: "w50"."""
-        return f"w{self.slim.shares[number] * 100:.0f}" if number else FIRST
-
     def _file(self, number: int) -> Path:
         """The int8 model of a point, beside the bundle."""
-        return self.out.with_name(f"{self.out.stem}-{self._name(number)}.onnx")
+        return self.out.with_name(f"{self.out.stem}-{self.slim.names[number]}.onnx")
 
     def _stage(
         self, name: str, src: Artifact, stage: "SlimStage | None" = None, **given: object
@@ -145,7 +142,7 @@ class _Adaptive:
         for number, (real, (int8, shared)) in enumerate(zip(reals, quantized, strict=True)):
             layers = spec.every_point[number].layers
             yield BuiltPoint(
-                name=self._name(number),
+                name=self.slim.names[number],
                 macs=sum(layer.macs for layer in layers),
                 score=self._score(int8),
                 float_score=self._score(real),

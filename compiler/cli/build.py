@@ -228,8 +228,7 @@ def build(
     if as_json:
         print_json(SCHEMA, result)
         return
-    from rich.console import Console
-
     from edgekiln.compiler.cli.tables import show
+    from edgekiln.compiler.documents.console import plain_console
 
-    show(result, Console())
+    show(result, plain_console())

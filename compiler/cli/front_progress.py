@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from edgekiln.compiler.documents.console import plain_console
 from edgekiln.compiler.documents.progress import bar_columns, lines
 from edgekiln.compiler.pipeline.stage import Advance
 from edgekiln.compiler.sweep.front import front_rows
@@ -24,14 +25,16 @@ def front_progress(objectives: Sequence[Measure]) -> Iterator[tuple[Advance, See
         with lines(_LABEL) as advance:
             yield advance, _told(objectives)
         return
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.live import Live
     from rich.progress import Progress
     from rich.text import Text
 
     bar = Progress(*bar_columns())
     task = bar.add_task(_LABEL, total=None, text="")
-    with Live(bar, console=Console(stderr=True), transient=True, refresh_per_second=4) as live:
+    with Live(
+        bar, console=plain_console(stderr=True), transient=True, refresh_per_second=4
+    ) as live:
 
         def advance(done: int, total: int, text: str) -> None:
             bar.update(task, completed=done, total=total or None, text=text)

@@ -110,8 +110,7 @@ def search(
     if as_json:
         print_json(SCHEMA, result)
         return
-    from rich.console import Console
-
     from edgekiln.compiler.cli.front_table import show_front
+    from edgekiln.compiler.documents.console import plain_console
 
-    show_front(result, directory_of(plan), Console())
+    show_front(result, directory_of(plan), plain_console())

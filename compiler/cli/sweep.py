@@ -57,8 +57,7 @@ def sweep(
     if as_json:
         print_json(SCHEMA, result)
         return
-    from rich.console import Console
-
     from edgekiln.compiler.cli.sweep_table import show
+    from edgekiln.compiler.documents.console import plain_console
 
-    show(result, plan.measures, Console())
+    show(result, plan.measures, plain_console())

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.documents.console import plain_console
 from edgekiln.compiler.pipeline.stage import Advance
 
 if TYPE_CHECKING:
@@ -47,23 +48,22 @@ def bar_columns() -> "tuple[ProgressColumn, ...]":
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     return (
-        TextColumn("{task.description:<9}"),
+        TextColumn("{task.description:<9}", markup=False),
         BarColumn(bar_width=30),
         TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
     )
 
 
 @contextmanager
 def _bar(label: str) -> Iterator[Advance]:
-    from rich.console import Console
     from rich.progress import Progress
 
     # Transient: when the block ends the bar goes, and what the command prints stands alone.
-    with Progress(*bar_columns(), console=Console(stderr=True), transient=True) as bar:
+    with Progress(*bar_columns(), console=plain_console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None, text="")
 
         def advance(done: int, total: int, text: str) -> None:

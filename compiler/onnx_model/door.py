@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.onnx_model import extents, fixed_inputs, folding, io, states, streaming
 from edgekiln.compiler.onnx_model.sizes import max_elements
 from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.typed import whole_number
 
 if TYPE_CHECKING:
     import onnx
@@ -94,19 +95,20 @@ class _OpenSizes:
 
     def fix(self, text: str) -> None:
         name, _, size = text.rpartition("=")
-        parts = size.split("x")
-        if not name or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        sizes = [whole_number(part, extents.MOST) for part in size.split("x")]
+        parts = [each for each in sizes if each]
+        if not name or len(parts) < len(sizes):
             raise ConfigError(
                 f"--shape {text}: is no size",
                 hint="write NAME=SIZE, or INPUT=1x3x224x224 for all axes of an input",
             )
-        if max(map(int, parts)) > max_elements():
+        if max(parts) > max_elements():
             raise ConfigError(f"--shape {text}: larger than {max_elements()}")
         # An input and an extent may have one name: a single number is then the extent's.
         if name in self.inputs and (len(parts) > 1 or name not in self._open()):
-            self._fix_input(name, [int(part) for part in parts], text)
+            self._fix_input(name, parts, text)
         elif name in self._open() and len(parts) == 1:
-            self._name_has_size(name, int(parts[0]))
+            self._name_has_size(name, parts[0])
         else:
             raise ConfigError(f"--shape {text}: nothing is called {name!r}", hint=self._known())
 

@@ -7,6 +7,7 @@ from edgekiln.runtime.errors import UnsupportedError
 if TYPE_CHECKING:
     import onnx
 
+MOST = (1 << 63) - 1  # of an extent in a file
 # A symbolic extent is its name ("batch"), an unknown one "?".
 Extent = int | str
 

@@ -1,7 +1,7 @@
 """ONNX Runtime as the oracle: sessions that are quiet, polite and answer with clear errors."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,6 @@ from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import onnx
-
-    from edgekiln.compiler.onnx_model.model_inputs import Inputs
 
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
@@ -60,7 +58,9 @@ class Session:
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
     def __call__(
-        self, given: "Inputs | NDArray[np.generic]", outputs: Sequence[str] | None = None
+        self,
+        given: Mapping[str, NDArray[np.generic]] | NDArray[np.generic],
+        outputs: Sequence[str] | None = None,
     ) -> list[NDArray[Any]]:  # of whichever numbers the model gives
         """Run one call; `outputs` picks some of the model's by name. An array alone is that of the
         model's only input.
@@ -85,7 +85,7 @@ class Session:
         return results
 
 
-def _shapes(given: "Inputs") -> str:
+def _shapes(given: Mapping[str, NDArray[np.generic]]) -> str:
     """ "inputs x (32, 3, 8, 8), mask (32, 8)"."""
     many = "inputs" if len(given) > 1 else "input"
     return f"{many} {', '.join(f'{name} {array.shape}' for name, array in given.items())}"

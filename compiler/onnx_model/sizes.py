@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgekiln.runtime.errors import InputError, UnsupportedError
+from edgekiln.runtime.typed import whole_number
 
 if TYPE_CHECKING:
     import onnx
@@ -22,12 +23,11 @@ _EXTENTS = frozenset(
 
 def max_elements() -> int:
     """The most elements that a tensor of a model may have."""
-    text = os.environ.get(LIMIT, "")
-    if not text:
+    if not (text := os.environ.get(LIMIT, "")):
         return _MAX_ELEMENTS
-    if not text.isdecimal():
+    if (most := whole_number(text, 1 << 62)) is None:
         raise InputError(f"{LIMIT} = {text!r} is not a number of elements")
-    return int(text)
+    return most
 
 
 def check_sizes(graph: "onnx.GraphProto", where: str) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from edgekiln.compiler.onnx_model import extents, io, rewriting
 from edgekiln.compiler.onnx_model.frames import Frames, carried
 from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.typed import whole_number
 
 if TYPE_CHECKING:
     import onnx
@@ -56,21 +57,22 @@ def _parsed(model: "onnx.ModelProto", text: str) -> tuple[str, Frames]:
     name, _, place = text.partition("=")
     axis, _, step = place.partition(":")
     inputs = {value.name: extents.extents(value) for value in extents.model_inputs(model)}
-    if name not in inputs or not axis.isdecimal() or not step.isdecimal():
+    place_of, new = (whole_number(part, extents.MOST) for part in (axis, step))
+    if name not in inputs or place_of is None or new is None:
         known = ", ".join(f"{key} {shape}" for key, shape in inputs.items())
         raise ConfigError(
             f"--stream {text}: is no input and axis",
             hint=f"write INPUT=AXIS:STEP, as in x=2:1; the model's inputs are: {known}",
         )
     shape = inputs[name]
-    length = shape[int(axis)] if 0 < int(axis) < len(shape) else 0
-    if not isinstance(length, int) or not 0 < int(step) < length:
+    length = shape[place_of] if 0 < place_of < len(shape) else 0
+    if not isinstance(length, int) or not 0 < new < length:
         raise ConfigError(
             f"--stream {text}: {name!r} has the shape {shape}",
             hint="the axis is counted from 0, the first is the batch; a step is a part of the "
             "window, whose size is fixed",
         )
-    return name, Frames(axis=int(axis), new=int(step), length=length)
+    return name, Frames(axis=place_of, new=new, length=length)
 
 
 @dataclass

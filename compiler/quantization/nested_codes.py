@@ -31,7 +31,7 @@ def take_codes(wide: "onnx.ModelProto", narrow: "onnx.ModelProto") -> int:
     """Write `narrow`'s weights in the codes of `wide`, in place; returns how many layers could be.
 
     Layers are found by their order, which is that of one architecture. A layer whose weights are
-    not the wider one's first channels keeps its own codes.
+    not the wider one's first channels keeps its own codes, as does one whose bias would not fit.
 
     Args:
         wide, narrow: QDQ models of one architecture at two widths.
@@ -48,10 +48,15 @@ def take_codes(wide: "onnx.ModelProto", narrow: "onnx.ModelProto") -> int:
             continue
         first = codes[tuple(slice(extent) for extent in own.codes.shape)]
         scale = _scale(first, own, layer.axis)
-        if scale is not None:
+        if scale is not None and _holds(scale, ours.least_scales(layer, own.bias)):
             ours.write(layer, RoundedWeights(codes=first, scale=scale, bias=own.bias))
             taken += 1
     return taken
+
+
+def _holds(scale: NDArray[np.float32], least: NDArray[np.float32]) -> bool:
+    """Whether a bias fits at the scale; by a hair more or less it does."""
+    return bool(np.all(scale * 1.01 >= least))
 
 
 def _scale(codes: NDArray[np.int8], own: RoundedWeights, axis: int) -> NDArray[np.float32] | None:

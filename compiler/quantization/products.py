@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 WEIGHT_BITS = 8  # where nobody asks for fewer
 _INT32 = np.iinfo(np.int32)
+_MOST_BIAS = 2.0**30
+LEAST_SCALE = 2.0**-96  # so that no scale of a sum is zero in float32
 
 
 def most_code(bits: int = WEIGHT_BITS) -> int:
@@ -86,6 +88,16 @@ class ModelWeights:
             return None
         real = self.real(product.bias_codes) * self.real(product.bias_scale)
         return real.astype(np.float32)
+
+    def least_scales(
+        self, product: Product, bias: NDArray[np.floating] | None
+    ) -> NDArray[np.float32]:
+        """The least scale of each channel's weights at which a bias fits in 32 bits, and the sum
+        that it begins, too; (channels,), or one number where there is no bias.
+        """
+        most = np.zeros(1) if bias is None else np.abs(bias.astype(np.float64))
+        least = most / self.real(product.data_scale) / _MOST_BIAS
+        return np.maximum(least, LEAST_SCALE).astype(np.float32)
 
     def set_bias(self, product: Product, bias: NDArray[np.floating]) -> None:
         """Round a bias to its codes, which keep their scale."""
@@ -165,6 +177,17 @@ def real_weights(model: "onnx.ModelProto") -> dict[str, str]:
         if row is not None and row.weights is not None and node.input[1] in stored:
             found[node.name] = node.input[1]
     return found
+
+
+def real_biases(model: "onnx.ModelProto") -> dict[str, str]:
+    """Find in a float model the name of each product's node → that of its bias, if it has one."""
+    stored = {weight.name for weight in model.graph.initializer}
+    products_of = real_weights(model)
+    return {
+        node.name: node.input[2]
+        for node in model.graph.node
+        if node.name in products_of and len(node.input) > 2 and node.input[2] in stored
+    }
 
 
 def in_rows(weights: NDArray[np.generic], axis: int) -> NDArray[np.float64]:

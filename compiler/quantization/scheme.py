@@ -13,7 +13,7 @@ from edgekiln.compiler.quantization.products import (
     products,
 )
 from edgekiln.compiler.quantization.ranges import Range
-from edgekiln.compiler.quantization.weight_scales import peak_scales, rounded_anew
+from edgekiln.compiler.quantization.weight_scales import biases_alone, peak_scales, rounded_anew
 
 if TYPE_CHECKING:
     import onnx
@@ -43,15 +43,18 @@ class Scheme:
         observed = observed_tensors(self.model, nodes)
         known = {name: self.ranges[name] for name in observed if name in self.ranges}
         made = qdq.quantize(self.model, nodes, joint_ranges(self.model, nodes, known))
+        weights = ModelWeights(made)
+        alone = biases_alone(self.model, made)
+        for product in products(made):
+            if product.name in alone:
+                weights.write(product, alone[product.name])
         chosen = dict(self.weights)
         if self.weight_bits < WEIGHT_BITS:
             narrow = rounded_anew(self.model, made, peak_scales, self.weight_bits)
             chosen = narrow | chosen
-        if chosen:
-            weights = ModelWeights(made)
-            for product in products(made):
-                if product.name in chosen:
-                    weights.write(product, chosen[product.name])
+        for product in products(made):
+            if product.name in chosen:
+                weights.write(product, chosen[product.name])
         return made
 
     def with_weights_of(self, quantized: "onnx.ModelProto") -> Self:

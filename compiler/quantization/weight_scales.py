@@ -2,6 +2,7 @@
 largest weight has the largest code.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.quantization.products import (
+    LEAST_SCALE,
     ModelWeights,
     RoundedWeights,
     from_rows,
     in_rows,
     most_code,
     products,
+    real_biases,
     real_weights,
 )
 
@@ -63,7 +66,7 @@ def _peaks(rows: NDArray[np.float64], largest: int) -> NDArray[np.float64]:
     """Each row's largest magnitude."""
     most: NDArray[np.float64] = np.abs(rows).max(axis=1)
     # Channels of zeros are exact at every scale.
-    most[most == 0] = largest
+    most[most < largest * LEAST_SCALE] = largest
     return most
 
 
@@ -84,11 +87,44 @@ def rounded_anew(
     for product in products(quantized):
         weights = floats[names[product.name]]
         rows = in_rows(weights, product.axis)
-        scale = scales(rows, largest)
+        bias = codes.bias(product)
+        least = codes.least_scales(product, bias)
+        # A bias that is large beside its weights takes resolution from them, not from itself; one
+        # without weights has all of it.
+        weighs = np.abs(rows).max(axis=1) >= largest * LEAST_SCALE
+        scale = np.where(weighs, np.maximum(scales(rows, largest), least), least)
         rounded = np.clip(np.rint(rows / scale[:, None].astype(np.float64)), -largest, largest)
         found[product.name] = RoundedWeights(
             codes=from_rows(rounded, weights.shape, product.axis).astype(np.int8),
             scale=scale,
-            bias=codes.bias(product),
+            bias=bias,
         )
+    return found
+
+
+def biases_alone(
+    real: "onnx.ModelProto", quantized: "onnx.ModelProto"
+) -> dict[str, RoundedWeights]:
+    """The products that have channels without weights, by the node's name: the biases of these
+    channels, which any scale would do for, are as exact as 32 bits hold them.
+
+    Args:
+        real, quantized: as of `rounded_anew`.
+    """
+    floats, codes, names = ModelWeights(real), ModelWeights(quantized), real_biases(real)
+    found = {}
+    layers = products(quantized)
+    readers = Counter(name for each in layers for name in {each.scale, each.bias_codes})
+    for product in layers:
+        if readers[product.scale] > 1 or readers[product.bias_codes] > 1:
+            continue  # what one changes would be another's, too
+        own = codes.read(product)
+        alone = ~in_rows(own.codes, product.axis).any(axis=1)
+        if own.bias is None or product.name not in names or not alone.any():
+            continue
+        given = floats.real(names[product.name])
+        if given.shape == own.bias.shape:
+            bias = np.where(alone, given, own.bias).astype(np.float32)
+            scale = np.where(alone, codes.least_scales(product, bias), own.scale)
+            found[product.name] = RoundedWeights(codes=own.codes, scale=scale, bias=bias)
     return found

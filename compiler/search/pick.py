@@ -8,6 +8,7 @@ from edgekiln.compiler.search.result import FRONT, SCHEMA, FrontPoint, FrontResu
 from edgekiln.compiler.sweep.measures import Measure, MeasureLimit, named_measure, parse_limit
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import GateError, InputError
+from edgekiln.runtime.limits import read_regular, reading_hint
 
 PICK_SCHEMA = "edgekiln.pick/1"
 
@@ -33,17 +34,31 @@ def read_front(path: Path) -> tuple[FrontResult, Path]:
     """
     place = path / FRONT if path.is_dir() else path
     try:
-        data = codec.loads(place.read_bytes())
+        data = codec.loads(read_regular(place))
         schema = data.pop("schema", None) if isinstance(data, dict) else None
         if schema != SCHEMA:
             raise InputError(f"{place} is no front", f"give a {FRONT} that `edgekiln search` wrote")
-        return codec.decode(FrontResult, data), place.parent
+        result = codec.decode(FrontResult, data)
+        _check_whole(result)
+        return result, place.parent
     except FileNotFoundError:
         raise InputError(f"no such file: {place}", "edgekiln search writes one") from None
     except OSError as error:
-        raise InputError(f"cannot read {place}: {error.strerror}") from error
+        hint = reading_hint(error, "give a file that can be read")
+        raise InputError(f"cannot read {place}: {error.strerror}", hint) from error
     except ValueError as error:
         raise InputError(f"{place}: {error}", "search again, or mend the file") from error
+
+
+def _check_whole(result: FrontResult) -> None:
+    """Raises CodecError: the front has no objectives, or a point lacks a value."""
+    names = [each.name for each in result.measures]
+    if not result.objectives or len({*names}) < len(names):
+        raise codec.CodecError("objectives: wanted some, each once")
+    for i, point in enumerate(result.points):
+        for name in names:
+            if name not in point.values:
+                raise codec.CodecError(f"points[{i}].values.{name}: missing")
 
 
 def picked(result: FrontResult, home: Path, where: Sequence[str], by: str) -> PickedPoint:
@@ -56,7 +71,7 @@ def picked(result: FrontResult, home: Path, where: Sequence[str], by: str) -> Pi
 
     Raises:
         ConfigError: a limit of what is not known.
-        GateError: no point is within them.
+        GateError: no point is within them, or there is none at all.
     """
     known = {each.name: each for each in result.measures}
     limits = [parse_limit(text, known) for text in where]
@@ -91,6 +106,12 @@ def _doubt(point: FrontPoint, limit: MeasureLimit) -> str:
 
 
 def _none_within(result: FrontResult, limits: Sequence[MeasureLimit]) -> GateError:
+    if not result.front:
+        whys = ", ".join(f"trial {each.trial} is {each.why}" for each in result.points)
+        return GateError(
+            f"the front has no points: {whys or 'nothing was found'}",
+            "search on, with limits that leave more by --where",
+        )
     nearest = min(
         result.front,
         key=lambda point: sum(max(0.0, x.excess(_value(point, x.measure))) for x in limits),

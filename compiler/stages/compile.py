@@ -9,7 +9,7 @@ from edgekiln.compiler.environment import toolchain
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind, sha256_of
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.stages import points
-from edgekiln.runtime.errors import ConfigError, GateError, UnsupportedError
+from edgekiln.runtime.errors import ConfigError, GateError
 from edgekiln.targets.profile import TargetProfile
 
 if TYPE_CHECKING:
@@ -143,11 +143,7 @@ class CompileStage(Stage):
         if not self.point:
             return self._lower_one(src, ctx, None)
         assert ctx.target is not None, "compile uses a target"
-        if ctx.target.kind == "opencl":
-            raise UnsupportedError(
-                f"{ctx.target.name}: programs for GPUs have one operating point",
-                hint="leave --point out, or take a processor's target",
-            )
+        points.check_target(ctx.target)
         files = points.files_of(self.point)
         models = {points.FIRST: src} | {name: points.artifact(name, files[name]) for name in files}
         wider = SharedWeights()

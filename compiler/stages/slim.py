@@ -10,6 +10,7 @@ from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.curve import curves_of
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.augmentation_options import Check, check_of_epochs
+from edgekiln.compiler.stages.points import FIRST
 from edgekiln.compiler.stages.training_options import (
     FINE_RATE,
     FRESH_RATE,
@@ -71,6 +72,11 @@ class SlimStage(TrainingStage):
                 f"give 2 to {MAX_FORMS}, the module among them",
             ),
             ("least", 0 < self.least < 1, "give a share of the channels between 0 and 1"),
+            (
+                "points",
+                not 2 <= self.points <= MAX_FORMS or len({*self.names}) == self.points,
+                "points are called by whole percents of the channels: give fewer, or a lower least",
+            ),
             ("channel_multiple", self.channel_multiple >= 1, "give 1 or more"),
         )
 
@@ -79,6 +85,11 @@ class SlimStage(TrainingStage):
         """The part of the channels that each form has: evenly from all of them to the least."""
         step = (1 - self.least) / (self.points - 1)
         return tuple(1 - step * number for number in range(self.points))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """ "full", and what is left of the channels of the others: "w50"."""
+        return (FIRST, *(f"w{share * 100:.0f}" for share in self.shares[1:]))
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.training.assess import validation_score

@@ -1,5 +1,6 @@
 """What a trial is judged by: the task's metrics, and what a model or its program costs."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e
 _JOULES = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6, "μJ": 1e-6, "nJ": 1e-9}
 _SHARE = {"%": 0.01}
 _LIMIT = re.compile(
-    r"\s*(?P<name>[^<>=]+?)\s*(?P<sign><=|>=|<|>)\s*(?P<number>[-+]?[\d.]+(?:[eE][-+]?\d+)?)"
+    r"\s*(?P<name>[^<>=]+?)\s*(?P<sign><=|>=|<|>)\s*(?P<number>[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)"
     r"\s*(?P<unit>[^\d\s]*)\s*"
 )
 
@@ -171,5 +172,11 @@ def parse_limit(text: str, known: Mapping[str, Measure]) -> MeasureLimit:
             f"--where {text}: {f'no unit {unit!r}' if unit else 'it has no unit'}",
             f"{measure.name} is given in {', '.join(filter(None, units)) or 'plain numbers'}",
         )
+    bound = number * factor
+    if not math.isfinite(bound) or (measure.metric.share and abs(bound) > 1):
+        most = (
+            "a share is 100 % at most" if measure.metric.share else "give a number that it may be"
+        )
+        raise ConfigError(f"--where {text}: nothing is as much", most)
     sign: Literal["<", "<=", ">", ">="] = found["sign"]  # type: ignore[assignment]
-    return MeasureLimit(measure=measure, sign=sign, bound=number * factor)
+    return MeasureLimit(measure=measure, sign=sign, bound=bound)

@@ -184,9 +184,12 @@ def _span(table: Mapping[str, object], hint: Hint, where: str) -> FloatRange | I
         reason = "a step is above 0" if step <= 0 else "a range has a step or log, not both"
         raise ConfigError(f"{where}: step = {step:g}", reason)
     if step is not None:  # the last one that is tried
-        if (high - low) / step > MAX_STEPS:
-            raise ConfigError(f"{where}: more than {MAX_STEPS} steps", "give a larger step")
-        values["high"] = high = low + int((high - low) / step + 1e-9) * step
+        steps = (high - low) / step + 1e-9
+        if not 1 <= steps <= MAX_STEPS:
+            many = f"more than {MAX_STEPS} steps"
+            reason = "it leads from low beyond high" if steps < 1 else many
+            raise ConfigError(f"{where}: step = {step:g}", f"{reason}: take another step")
+        values["high"] = high = low + int(steps) * step
     return FloatRange(**values) if kind is float else IntRange(**values)
 
 

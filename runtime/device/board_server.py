@@ -26,6 +26,7 @@ from edgekiln.runtime.errors import ConfigError, DeviceError
 from edgekiln.runtime.limits import read_file
 from edgekiln.runtime.signature import KEYS
 from edgekiln.runtime.trust import machine_signers
+from edgekiln.runtime.typed import whole_number
 
 PORTS = 100  # tried, from the one that is asked for on
 PAUSE_S = 2.0  # between looks at the tracker, and attempts to reach it again
@@ -67,7 +68,8 @@ def offer_of(
     """
     signers = signers or machine_signers()
     name, _, number = tracker.rpartition(":")
-    if not name or not (number.isascii() and number.isdecimal() and 0 < int(number) < 65536):
+    tracker_port = whole_number(number, 65535)
+    if not name or not tracker_port:
         raise ConfigError(f"tracker = {tracker!r}", hint="give HOST:PORT, e.g. 10.0.0.2:9190")
     try:
         ipaddress.ip_address(address)
@@ -80,7 +82,7 @@ def offer_of(
     if signers is not None:
         read_file(signers, KEYS, "give a public key, or a file of allowed signers")
     host = name.removeprefix("[").removesuffix("]")  # as addresses of IPv6 are written
-    return Offer(tracker=(host, int(number)), key=key, address=address, port=port, signers=signers)
+    return Offer(tracker=(host, tracker_port), key=key, address=address, port=port, signers=signers)
 
 
 class BoardServer:

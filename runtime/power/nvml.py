@@ -8,17 +8,19 @@ from pathlib import Path
 
 from edgekiln.runtime.power.integrator import Integrator
 from edgekiln.runtime.power.meter import PowerMeter, SensorError
+from edgekiln.runtime.typed import whole_number
 
 LIBRARY = "libnvidia-ml.so.1"
 FILES = ()  # a library, which only the machine itself can call
 PERIOD_S = 0.1  # Yang et al., "Part-time Power Measurements", SC 2024, table 1: 15 to 100 ms
 NOT_SUPPORTED = 3  # NVML_ERROR_NOT_SUPPORTED
+_MOST_GPUS = 1023
 NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
 
 
 def open_meter(_root: Path, argument: str = "", library: str = LIBRARY) -> PowerMeter:
     """`argument` is the GPU's index."""
-    gpu = _Gpu(library, int(argument) if argument.isdecimal() else 0)
+    gpu = _Gpu(library, whole_number(argument, _MOST_GPUS) or 0)
     if gpu.counts:
         return NvmlMeter(gpu)
     return Integrator("nvml", gpu.scope, gpu.watts, PERIOD_S)

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from io import StringIO
 
-from rich.console import Console
-
 from edgekiln.compiler.build.result import (
     BuildResult,
     DropPrice,
@@ -14,6 +12,7 @@ from edgekiln.compiler.build.result import (
     finite,
 )
 from edgekiln.compiler.cli.tables import show
+from edgekiln.compiler.documents.console import plain_console
 from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.compiler.packaging.report import Score
 from edgekiln.runtime import host
@@ -80,7 +79,7 @@ RESULT = BuildResult(
 
 def shown(result: BuildResult, width: int = 100) -> str:
     file = StringIO()
-    show(result, Console(file=file, width=width))
+    show(result, plain_console(file=file, width=width))
     return file.getvalue()
 
 
@@ -105,6 +104,14 @@ def test_every_stage_has_its_row() -> None:
     assert row(text, "compile host")[3] == "-"
     assert "note: prune: group layer3 kept" in text
     assert "note: compile: damaged: made again" in text
+
+
+def test_names_stand_there_as_they_are() -> None:
+    """Even where they look like a terminal's markup or a picture's name."""
+    named = replace(RESULT.steps[1], notes=("float: Softmax [/head] in [a]: :x:",))
+    text = shown(replace(RESULT, model="nets[red]/own[/red]:make", steps=(named,)))
+    assert "nets[red]/own[/red]:make" in text
+    assert "float: Softmax [/head] in [a]: :x:" in text
 
 
 def test_a_score_on_fewer_samples_says_so_in_its_row() -> None:

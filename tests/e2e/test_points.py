@@ -130,6 +130,9 @@ def test_an_unknown_point_is_refused_by_name(family: Family) -> None:
     assert error.value.hint == "its points are: 0 full, 1 w16"
     with pytest.raises(ConfigError, match="no point '1'"):
         load(family.alone[0]).set_point(1)
+    for wrong in (-1, 2, "9" * 5000):
+        with pytest.raises(ConfigError, match="no point"):
+            load(family.program).set_point(wrong)
     load(family.alone[0]).set_point(0)
 
 
@@ -225,6 +228,9 @@ def test_models_that_take_something_else_are_no_points(family: Family, tmp_path:
         (("=half.onnx",), "neither a name nor a file"),
         (("a=x.onnx", "a=y.onnx"), "a point 'a' already"),
         (("full=x.onnx",), "a point 'full' already"),
+        (("1=x.onnx",), "'1' is no name for a point"),
+        (("+0=x.onnx",), "is no name for a point"),
+        (("a\nb=x.onnx",), "is no name for a point"),
     ],
 )
 def test_points_have_names_of_their_own(

@@ -124,6 +124,7 @@ def test_results_survive_json(measurable):
         ('{"schema": "edgekiln.bench/9"}', "schema 'edgekiln.bench/9'"),
         ('{"schema": "edgekiln.bench/2"}', "missing 'affinity', 'after'"),
         ("{", "Expecting property name"),
+        ("[" * 100_000, "nested deeper than 64"),
     ],
 )
 def test_what_is_no_result_is_refused(text, problem):

@@ -7,6 +7,7 @@ import numpy as np
 
 from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
 from edgekiln.compiler.onnx_model.ends.steps import EndStep
+from edgekiln.compiler.onnx_model.io import Meta
 from edgekiln.runtime.errors import ConfigError
 
 
@@ -16,11 +17,7 @@ class Scores:
 
     name: str
     shape: tuple[int | str, ...]  # of which the batch alone may be open
-
-    @property
-    def axis(self) -> int:
-        """That of the classes, which are the channels of an image."""
-        return 1 if len(self.shape) == 4 else len(self.shape) - 1
+    axis: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +100,25 @@ def _largest(
     ]
 
 
-def named_scores(name: str, dtype: str, shape: tuple[int | str, ...]) -> Scores:
+def named_scores(name: str, dtype: str, shape: tuple[int | str, ...], meta: Meta) -> Scores:
     """What steps may follow. Raises ConfigError: it is of other numbers, or has no classes."""
     if dtype != "float32" or len(shape) < 2 or any(isinstance(each, str) for each in shape[1:]):
         raise ConfigError(
             f"after: output {name!r} is {dtype} {list(shape)}",
             hint="steps after the network take float scores, (batch, classes) or images of them",
         )
-    return Scores(name=name, shape=shape)
+    return Scores(name=name, shape=shape, axis=_classes_axis(shape, meta))
+
+
+def _classes_axis(shape: tuple[int | str, ...], meta: Meta) -> int:
+    """The axis of the classes: the last one, but of an image's pixels that of the channels, which
+    is as long as there are names of classes, or lies as in the images that the network takes.
+    """
+    last = len(shape) - 1
+    if len(shape) != 4:
+        return last
+    named = [axis for axis in (1, last) if shape[axis] == len(meta.labels)]
+    if len(named) == 1:
+        return named[0]
+    takes_rows = meta.preprocessing is not None and meta.preprocessing.layout == "NHWC"
+    return last if takes_rows else 1

@@ -59,7 +59,7 @@ def attach(model: "onnx.ModelProto", before: Sequence[str], after: Sequence[str]
         rewriting.replace_nodes(model, nodes)
     if last:
         end = GraphEnd(facts=facts, side="after", quantized=quantized)
-        notes.append(_back(model, end, last))
+        notes.append(_back(model, end, last, meta))
         rewriting.replace_nodes(model, [*model.graph.node, *end.nodes])
     model.graph.initializer.extend(facts.made)
     rewriting.drop_unused_weights(model)
@@ -166,14 +166,14 @@ def _take(
     value.CopyFrom(new)
 
 
-def _back(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep]) -> str:
+def _back(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], meta: io.Meta) -> str:
     """Put the steps behind the first output."""
     import onnx
 
     first = model.graph.output[0]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(first.type.tensor_type.elem_type).name
     shape = end.facts.shapes.get(first.name, extents.extents(first))
-    given = answers.answers(end, answers.named_scores(first.name, dtype, shape), steps)
+    given = answers.answers(end, answers.named_scores(first.name, dtype, shape, meta), steps)
     others = list(model.graph.output)[1:]
     values = [
         onnx.helper.make_tensor_value_info(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgekiln.runtime.errors import ConfigError
-from edgekiln.runtime.typed import did_you_mean
+from edgekiln.runtime.typed import did_you_mean, whole_number
 
 Size = tuple[int, int]  # height, width
 
@@ -32,6 +32,9 @@ class StepForm:
     needed: bool = False
 
 
+_MOST_PIXELS = 1 << 15  # along a side
+_MOST_COUNTED = (1 << 31) - 1
+_MOST_SCORE = 3.4028234e38  # of float32
 _SIZE = StepForm(argument="size")
 BEFORE: Mapping[str, StepForm] = {
     "pixels": _SIZE, "nv12": StepForm(argument="size", needed=True),
@@ -87,15 +90,15 @@ def _step(text: str, forms: Mapping[str, StepForm], option: str) -> EndStep:
 
 
 def _with_size(step: EndStep, text: str) -> EndStep | None:
-    parts = text.split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and 0 < int(part) <= 1 << 15 for part in parts):
+    height, width = (whole_number(part, _MOST_PIXELS) for part in [*text.split("x"), ""][:2])
+    if text.count("x") != 1 or not height or not width:
         return None
-    return replace(step, size=(int(parts[0]), int(parts[1])))
+    return replace(step, size=(height, width))
 
 
 def _with_count(step: EndStep, text: str) -> EndStep | None:
-    known = text.isdecimal() and int(text) < 1 << 31
-    return replace(step, count=int(text)) if known else None
+    count = whole_number(text, _MOST_COUNTED)
+    return None if count is None else replace(step, count=count)
 
 
 def _with_number(step: EndStep, text: str) -> EndStep | None:
@@ -103,7 +106,7 @@ def _with_number(step: EndStep, text: str) -> EndStep | None:
         number = float(text)
     except ValueError:
         return None
-    return replace(step, number=number) if abs(number) < float("inf") else None
+    return replace(step, number=number) if abs(number) <= _MOST_SCORE else None
 
 
 _READERS: Mapping[str, Callable[[EndStep, str], EndStep | None]] = {

@@ -45,6 +45,7 @@ static void read_name(const opencl_device_t *d, cl_object device, char name[256]
 /* The first GPU, or the first device of any kind; or the one that the user named. */
 static int find(opencl_device_t *d) {
     const char *wanted = getenv(CHOICE);
+    if (wanted && !*wanted) wanted = NULL; /* as where it is not set */
     cl_object platforms[MOST_PLATFORMS], found = NULL;
     cl_uint count = 0;
     char seen[512] = "";

@@ -139,8 +139,10 @@ def test_no_path_of_this_machine_is_in_the_artifact(built: Built) -> None:
     assert [name for name, content in built.files.items() if b"edgekiln-aot" in content] == []
 
 
-def test_a_model_name_cannot_break_the_generated_code(tmp_path: Path) -> None:
-    hostile = '*/ "\\x" ??/ /* é\n'
+@pytest.mark.parametrize(
+    "hostile", ['*/ "\\x" ??/ /* é\n', "*\\ int x;", "/\\*", "*/*/", "/*/*", "*??/", "a\r\u2028b"]
+)
+def test_a_model_name_cannot_break_the_generated_code(hostile: str, tmp_path: Path) -> None:
     program = tiny.program()
     calls = (replace(program.calls[0], name=hostile), *program.calls[1:])
     inputs = (replace(program.inputs[0], name=hostile),)

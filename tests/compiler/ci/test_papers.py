@@ -71,6 +71,7 @@ def test_results_of_the_earlier_schemas_are_still_read() -> None:
     [
         "{",
         "[]",
+        "[" * 100_000,
         '{"schema": "edgekiln.ci/1"}',
         '{"schema": "edgekiln.ci/2"}',
         '{"schema": "edgekiln.ci/2", "cells": [], "verdicts": [3]}',

@@ -128,6 +128,7 @@ def test_all_axes_of_an_input_are_fixed_at_once(tmp_path):
         ("S=4", "--shape S=4: nothing is called 'S'"),
         ("H=0", "--shape H=0: is no size"),
         ("H", "--shape H: is no size"),
+        ("H=" + "9" * 5000, f"--shape H={'9' * 5000}: is no size"),
         ("H=4x4", "--shape H=4x4: nothing is called 'H'"),
         ("x=1x4x32x32", "--shape x=1x4x32x32: input 'x' has the shape (N, 3, H, W)"),
         ("x=1x3x32", "--shape x=1x3x32: input 'x' has the shape (N, 3, H, W)"),

@@ -53,6 +53,10 @@ def test_damaged_metadata_is_named():
     onnx.helper.set_model_props(model, {"edgekiln.preprocessing": "{"})
     with pytest.raises(InputError, match=r"the model's edgekiln.\* metadata is damaged: Expecting"):
         io.read_meta(model)
+    for key, text in (("labels", "[" * 100_000), ("labels", '["\\ud800"]'), ("before", "[NaN]")):
+        onnx.helper.set_model_props(model, {f"edgekiln.{key}": text})
+        with pytest.raises(InputError, match="metadata is damaged: "):
+            io.read_meta(model)
     onnx.helper.set_model_props(model, {"edgekiln.preprocessing": '{"zoom": 2}'})
     with pytest.raises(InputError, match=r"metadata is damaged: .*'zoom'"):
         io.read_meta(model)

@@ -195,6 +195,7 @@ def compiled(model: Path) -> LoadedProgram:
     [
         ("x", "--stream x: is no input and axis"),
         ("q=2:1", "--stream q=2:1: is no input and axis"),
+        ("x=2:" + "9" * 5000, f"--stream x=2:{'9' * 5000}: is no input and axis"),
         ("x=2", "--stream x=2: is no input and axis"),
         ("x=0:1", "--stream x=0:1: 'x' has the shape ('N', 6, 27)"),
         ("x=2:27", "--stream x=2:27: 'x' has the shape ('N', 6, 27)"),

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -10,8 +11,14 @@ from edgekiln.compiler.quantization.products import (
     in_rows,
     most_code,
     products,
+    real_biases,
 )
-from edgekiln.compiler.quantization.weight_scales import mse_scales, peak_scales, rounded_anew
+from edgekiln.compiler.quantization.weight_scales import (
+    Scales,
+    mse_scales,
+    peak_scales,
+    rounded_anew,
+)
 from tests.compiler.float_models import residual
 from tests.compiler.quantization.schemes import bench
 
@@ -78,6 +85,32 @@ def test_weights_of_7_bits_fill_their_range_and_nothing_else_changes() -> None:
             step = narrow.real(product.bias_scale)
             assert (np.abs(real - eight.bias(product)) <= step).all()
     assert len(found) == 3
+
+
+@pytest.mark.parametrize(("scales", "bits"), [(mse_scales, 8), (peak_scales, 7)])
+@pytest.mark.parametrize("weight", [1e-9, 1e-44, 0.0])
+def test_a_bias_stays_what_it_is_where_its_weights_are_tiny(
+    scales: Scales, bits: int, weight: float
+) -> None:
+    """As behind a batch norm whose factor training has brought near zero."""
+    model = residual()
+    given = ModelWeights(model)
+    tiny = np.array(given["w1"])
+    tiny[0] = weight * np.sign(tiny[0])
+    given["w1"] = tiny
+    net = bench(model)
+    quantized = net.scheme.quantized()
+    weights, product = ModelWeights(quantized), products(quantized)[0]
+    real = ModelWeights(net.model)[real_biases(net.model)[product.name]]
+    assert abs(real[0]) > 1e-3
+    for chosen in (None, rounded_anew(net.model, quantized, scales, bits)[product.name]):
+        if chosen is not None:
+            weights.write(product, chosen)
+        found = weights.bias(product)
+        assert found is not None
+        np.testing.assert_allclose(found[0], real[0], rtol=1e-3)
+        assert (np.abs(found - real) <= weights.real(product.bias_scale)).all()
+        assert (weights.real(product.bias_scale) > 0).all()
 
 
 def test_weights_rounded_anew_are_those_of_the_quantizer() -> None:

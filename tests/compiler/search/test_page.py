@@ -60,6 +60,28 @@ def test_axe_finds_nothing_with_two_points_compared_and_the_page_fits_the_screen
 
 
 @needs_browser
+def test_names_without_a_blank_make_the_page_no_wider_than_a_small_phone(tmp_path: Path) -> None:
+    name = "/home/somebody/projects/" + "x" * 90
+    given = front()
+    points = tuple(
+        replace(
+            point,
+            model=f"{name}:make",
+            bundle=f"{name}.ekb",
+            why=f"beyond {name}" if point.why else "",
+            options={**point.options, "quantize.exclude": f'["{point.trial}{name}"]'},
+        )
+        for point in given.points
+    )
+    long = replace(
+        given, model=name, study=name, storage=f"sqlite:///{name}", data=name, points=points,
+        limits=("latency < 100 µs",) * 6, warnings=(name,), target=name,
+    )  # fmt: skip
+    found = examined(front_page(long), tmp_path, (360, 800), before=CHOOSE)
+    assert found == {"wide": 0, "violations": []}
+
+
+@needs_browser
 def test_two_points_that_are_chosen_are_compared(tmp_path: Path) -> None:
     said = asked(front_page(front()), tmp_path, DESKTOP, CHOOSE, SAY)
     assert isinstance(said, list)

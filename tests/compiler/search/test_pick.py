@@ -1,8 +1,10 @@
 """A point is picked from what is stored: the right one, at once, or a clear reason for none."""
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,12 +76,54 @@ def test_a_stored_front_reads_as_the_same_front(stored: Path) -> None:
     assert read_front(stored.parent) == (front(), stored.parent)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "edgekiln.front/1"}', "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"schema": "edgekiln.front/1"}', "\x00", "[" * 100_000]
+)
 def test_what_is_no_front_is_one_clear_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "front.json"
     path.write_text(text)
     with pytest.raises(InputError, match=r"front\.json"):
         read_front(path)
+
+
+def _damaged(path: tuple[str | int, ...], value: object) -> object:
+    content = json.loads(document(SCHEMA, front()))
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (_damaged(("objectives",), []), "objectives"),
+        (_damaged(("objectives", 0, "name"), "latency"), "objectives"),
+        (_damaged(("objectives", 0, "name"), "x"), "values.x: missing"),
+        (_damaged(("points", 1, "values"), {}), r"points\[1\]"),
+        (_damaged(("points", 0, "values", "bytes", "low"), float("nan")), "no number"),
+        (_damaged(("model",), [[[]]] * 3), "model"),
+    ],
+)
+def test_a_front_that_lacks_something_is_one_clear_error(
+    tmp_path: Path, content: object, message: str
+) -> None:
+    (tmp_path / "front.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message):
+        read_front(tmp_path)
+
+
+def test_a_pipe_is_no_front(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "front.json")
+    with pytest.raises(InputError, match="is not a regular file"):
+        read_front(tmp_path)
+
+
+def test_where_no_point_stayed_on_the_front_it_is_said_why() -> None:
+    gone = tuple(replace(each, on_front=False, why="beyond bytes < 1") for each in front().points)
+    with pytest.raises(GateError, match="has no points: trial 1 is beyond bytes < 1, trial 2"):
+        picked(replace(front(), points=gone), HOME, (), "")
 
 
 def test_without_a_file_the_command_that_writes_it_is_named(tmp_path: Path) -> None:

@@ -6,10 +6,15 @@ import pytest
 import torch
 from torch import nn
 
+from edgekiln.compiler.build.adaptive import build_adaptive
+from edgekiln.compiler.build.recipe import Recipe
+from edgekiln.compiler.documents.progress import progress
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.pruning.shrink import survey
 from edgekiln.compiler.stages.slim import SlimStage
 from edgekiln.compiler.stages.slimmable import Slimmable, behind, narrow_form, settle_statistics
-from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.errors import ConfigError, UnsupportedError
+from edgekiln.targets import profile
 
 
 def net() -> nn.Module:
@@ -104,12 +109,26 @@ def test_statistics_are_the_mean_of_what_is_seen():
 def test_shares_fall_evenly_to_the_least():
     assert SlimStage(points=4).shares == (1, 0.75, 0.5, 0.25)
     assert SlimStage(points=2, least=0.5).shares == (1, 0.5)
+    assert SlimStage(points=3, least=0.25).names == ("full", "w62", "w25")
+
+
+def test_a_gpu_has_no_points_and_that_is_said_before_anything_is_trained(tmp_path):
+    target = profile.load("opencl-generic")
+    recipe = Recipe(data="digits")
+    with pytest.raises(UnsupportedError, match="opencl-generic: programs for GPUs have one"):
+        build_adaptive(
+            "resnet8", SlimStage(data="digits"), target, tmp_path / "x.ekb",
+            Store(tmp_path / "store"), progress, recipe,
+        )  # fmt: skip
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"points": 1}, "slim: points = 1"),
+        ({"points": 4, "least": 0.99}, "slim: points = 4"),
+        ({"points": 10**12}, "slim: points = 1000000000000"),
         ({"least": 1.0}, "slim: least = 1.0"),
         ({"least": 0.0}, "slim: least = 0.0"),
         ({"channel_multiple": 0}, "slim: channel-multiple = 0"),

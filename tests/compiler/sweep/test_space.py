@@ -132,6 +132,10 @@ def test_a_limit_is_read_with_its_unit(text: str, bound: float, good: float, bad
         ("latency<5", "it has no unit"),
         ("latency<5kB", "no unit 'kB'"),
         ("speed<5", "speed: nothing is measured by this name"),
+        ("latency<1.2.3ms", "is no limit"),
+        ("latency<.ms", "is no limit"),
+        ("latency<1e999ms", "nothing is as much"),
+        ("accuracy>=101", "nothing is as much"),
     ],
 )
 def test_a_limit_that_cannot_be_read_is_refused(text: str, message: str) -> None:

@@ -47,6 +47,7 @@ def line(**changes: object) -> str:
     [
         ("{", "not a JSON object"),
         ("[1]", "not a JSON object"),
+        ("[" * 100_000, "not a JSON object"),
         (line(colour="red"), "unknown key 'colour'"),
         (line(signature="gone"), "signature is missing"),
         (line(version="1"), "version must be a whole number, found '1'"),

@@ -166,6 +166,37 @@ def test_scores_become_probabilities_classes_and_decisions(tmp_path):
     assert list(answers("argmax")) == ["classes", "image"]  # other outputs stay
 
 
+@pytest.mark.parametrize(
+    ("shape", "layout", "labels", "axis"),
+    [
+        ((1, 3, 4, 6), "NCHW", (), 1),
+        ((1, 4, 6, 3), "NHWC", (), 3),
+        ((1, 4, 6, 2), "NCHW", ("a", "b"), 3),
+        ((1, 2, 4, 6), "NHWC", ("a", "b"), 1),
+        ((1, 2, 4, 2), "NHWC", ("a", "b"), 3),
+    ],
+)
+@pytest.mark.parametrize("step", ["argmax", "softmax", "top-k=1"])
+def test_pixels_are_judged_along_their_classes(tmp_path, step, shape, layout, labels, axis):
+    graph = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["scores"])],
+        "network",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, shape)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=8)
+    numbers = replace(NUMBERS, layout=layout)
+    io.write_meta(model, io.Meta(preprocessing=numbers, labels=labels))
+    model = attached(model, tmp_path, after=[step])
+    x = np.random.default_rng(2).normal(size=shape).astype(np.float32)
+    found = Session(model, optimize=False)(x)[0]
+    if step == "softmax":
+        np.testing.assert_allclose(found.sum(axis=axis), 1, rtol=1e-5)
+    else:
+        np.testing.assert_array_equal(found.squeeze(axis) if step != "argmax" else found,
+                                      x.argmin(axis))  # fmt: skip
+
+
 def test_the_model_remembers_its_steps_and_takes_pictures(tmp_path):
     model = attached(network((1, 3, 8, 6)), tmp_path, before=["pixels"], after=["argmax"])
     meta = io.read_meta(model)
@@ -179,6 +210,12 @@ def test_the_model_remembers_its_steps_and_takes_pictures(tmp_path):
         ((1, 3, 8, 6), NUMBERS, ["pixel"], [], "before = pixel: no such step"),
         ((1, 3, 8, 6), NUMBERS, ["nv12"], [], "before = nv12: does not fit"),
         ((1, 3, 8, 6), NUMBERS, ["pixels=8"], [], "before = pixels=8: does not fit"),
+        ((1, 3, 8, 6), NUMBERS, [f"crop={'9' * 5000}x4"], [],
+            f"before = crop={'9' * 5000}x4: does not fit"),
+        ((1, 5, 1), NUMBERS, [], [f"top-k={'9' * 5000}"],
+            f"after = top-k={'9' * 5000}: does not fit"),
+        ((1, 5, 1), NUMBERS, [], ["threshold=nan"], "after = threshold=nan: does not fit"),
+        ((1, 5, 1), NUMBERS, [], ["threshold=1e39"], "after = threshold=1e39: does not fit"),
         ((1, 3, 8, 6), NUMBERS, ["resize=3"], [], "before = resize=3: takes nothing behind resize"),
         ((1, 3, 8, 6), NUMBERS, ["resize"], [], "step resize: is no source"),
         ((1, 3, 8, 6), NUMBERS, ["pixels", "nv12=4x4"], [], "step nv12=4x4: is no first step"),
