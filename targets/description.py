@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 # What runs programs: a processor with an operating system, a chip without one, or a GPU beside a
 # processor, by the interface of its driver.
-DeviceKind = Literal["hosted", "microcontroller", "opencl"]
+DeviceKind = Literal["hosted", "microcontroller", "opencl", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class EmulatedBoard:
 class Gpu:
     """A GPU: what its driver speaks."""
 
-    api: Literal["opencl"]
+    api: Literal["opencl", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)
