@@ -12,7 +12,7 @@ MAX_COUNT = 1 << 40  # of cores and bytes: more than there is
 
 # What runs programs: a processor with an operating system, a chip without one, or a GPU beside a
 # processor, by the interface of its driver.
-DeviceKind = Literal["hosted", "microcontroller", "opencl"]
+DeviceKind = Literal["hosted", "microcontroller", "opencl", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class EmulatedBoard:
 class Gpu:
     """A GPU: what its driver speaks."""
 
-    api: Literal["opencl"]
+    api: Literal["opencl", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,10 +114,11 @@ static int misaligned(const void *const in[], void *const out[], const void *are
 }}
 """
 
-# Of a program that a GPU runs: tables for the driver (`runtime/c/opencl`).
+# Of a program that a GPU runs: tables for the driver (`runtime/c/gpu`).
 GPU_CODE = """\
 {includes}#include "gpu_driver.h"
 #include "model.h"
+#include "{interface}_code.h"
 
 #define IN(i) {{GPU_INPUT, i, 0}}
 #define OUT(i) {{GPU_OUTPUT, i, 0}}
@@ -125,7 +126,7 @@ GPU_CODE = """\
 #define WEIGHT(offset) {{GPU_WEIGHTS, 0, offset}}
 
 extern const uint8_t {weights}[] __attribute__((visibility("hidden")));
-extern const char {kernels}[] __attribute__((visibility("hidden")));
+{code}
 
 {facts}
 static const gpu_place_t PLACES[] = {{
@@ -136,8 +137,7 @@ static const gpu_step_t STEPS[] = {{
 }};
 static const gpu_state_t STATES[] = {{{states}}};
 static const gpu_program_t PROGRAM = {{
-    .text = {kernels},
-    .text_bytes = {text_bytes},
+    .code = &CODE,
     .weights = {weights},
     .weights_bytes = {weights_bytes},
     .arena_bytes = MODEL_ARENA_BYTES,

@@ -11,6 +11,7 @@ from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.aot import nvrtc
 from edgekiln.compiler.aot.codegen import Compiled
 from edgekiln.compiler.ir.program import Call, Program
 from edgekiln.compiler.pipeline.fingerprint import code_sha256
@@ -86,9 +87,17 @@ def _key(symbol: str, identity: str, tvm_target: Mapping[str, object], code: str
             "function": identity,
             "target": tvm_target,
             "code": code,
-            "tools": {tool: metadata.version(tool) for tool in _TOOLS},
+            "tools": _tools(tvm_target),
         }
     )
+
+
+def _tools(tvm_target: Mapping[str, object]) -> dict[str, str]:
+    """Whatever compiles, by name and version."""
+    named = {tool: metadata.version(tool) for tool in _TOOLS}
+    if tvm_target["kind"] == "cuda":
+        named["nvrtc"] = nvrtc.version(str(tvm_target["arch"]))
+    return named
 
 
 def _find(cache: ObjectCache, key: str) -> Compiled | None:

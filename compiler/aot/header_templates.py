@@ -89,21 +89,30 @@ The first run opens the GPU, builds the kernels there and copies the weights to 
  * Threads with an arena each may run it, and take turns; a process that was forked after the
  * first run may not. Where there are several devices, a part of the wanted one's name stands in the
  * environment variable EDGEKILN_OPENCL_DEVICE.""",
+    "cuda": """\
+The first run opens the GPU and copies kernels and weights to it; it stays open until the
+ * library is unloaded. The library prints nothing and {keeps}.
+ * Threads with an arena each may run it, and take turns; a process that was forked after the
+ * first run may not. Of several GPUs it takes the first that it was made for, else the first newer
+ * one; CUDA_VISIBLE_DEVICES hides the others.""",
 }
 
-# What may go wrong besides, by the kind of device.
-ERRORS: Mapping[DeviceKind, str] = {
-    "opencl": """\
-#define MODEL_E_NO_DRIVER 3 /* libOpenCL.so.1 is not installed, or too old */
+_GPU_ERRORS = """\
+#define MODEL_E_NO_DRIVER 3 /* {library} is not installed, or too old */
 #define MODEL_E_NO_DEVICE 4 /* no device, or none that can be opened */
-#define MODEL_E_KERNELS 5   /* the driver cannot build the kernels */
+#define MODEL_E_KERNELS 5   /* the driver cannot {take} the kernels */
 #define MODEL_E_MEMORY 6    /* the GPU, or this machine, has not enough memory */
 #define MODEL_E_LOST 7      /* the GPU failed while it ran */
 
 /* Of the calling thread's last error from 3 on: what is wrong, and what to do. */
 const char *model_error(void);
 const char *model_error_hint(void);
-""",
+"""
+
+# What may go wrong besides, by the kind of device.
+ERRORS: Mapping[DeviceKind, str] = {
+    "opencl": _GPU_ERRORS.format(library="libOpenCL.so.1", take="build"),
+    "cuda": _GPU_ERRORS.format(library="libcuda.so.1", take="load"),
 }
 
 # What `model.h` asks of its user, by the kind of device.
@@ -112,6 +121,9 @@ NEEDS: Mapping[DeviceKind, str] = {
     "opencl": """\
  * It takes a GPU and its driver of OpenCL 1.2 or newer, which the first run loads. Link libmodel.a
  * with -ldl -pthread.""",
+    "cuda": """\
+ * It takes an NVIDIA GPU and its driver, which the first run loads. Link libmodel.a with
+ * -ldl -pthread.""",
     "microcontroller": """\
  *
  * Compile with {cflags}

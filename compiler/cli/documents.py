@@ -9,6 +9,7 @@ from edgekiln.compiler.build.result import BuildResult
 from edgekiln.compiler.ci.compare import Comparison
 from edgekiln.compiler.ci.result import CiResult
 from edgekiln.compiler.environment.doctor import Check
+from edgekiln.compiler.estimate.gpu import GpuCounts
 from edgekiln.compiler.estimate.measured_reference import MeasuredReference
 from edgekiln.compiler.estimate.program import Estimate
 from edgekiln.compiler.evaluation.judgement import Judgement
@@ -153,6 +154,7 @@ DOCUMENTS: Mapping[str, type] = {
     "edgekiln.devices/1": Devices,
     "edgekiln.doctor/1": Diagnosis,
     "edgekiln.estimate/1": Estimated,
+    "edgekiln.gpu-counts/1": GpuCounts,
     "edgekiln.tune/1": Tuning,
     "edgekiln.front/1": FrontResult,
     "edgekiln.models/1": Models,

@@ -8,6 +8,7 @@ import click
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 if TYPE_CHECKING:
+    from edgekiln.compiler.estimate.gpu import GpuCounts
     from edgekiln.compiler.estimate.measured_reference import MeasuredReference
     from edgekiln.compiler.estimate.program import Estimate, LayerEstimate
 
@@ -35,8 +36,11 @@ def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> 
     Executed instructions are counted exactly, under QEMU or on this CPU; llvm-mca models their
     cycles and knows neither caches nor memory. A bundle that runs here is also measured, so that
     you see how far to trust the model.
+
+    Of a GPU's program launches, multiplications and the least bytes that a run moves are counted.
     """
     from edgekiln.compiler.documents.progress import progress
+    from edgekiln.compiler.estimate import gpu
     from edgekiln.compiler.estimate.cost import NATIVE
     from edgekiln.compiler.estimate.measured_reference import measure, runs_here
     from edgekiln.compiler.estimate.program import program
@@ -45,6 +49,9 @@ def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> 
 
     chosen = profile.load(target) if target else None
     opened = open_trusted(bundle)  # its code is linked into a program that runs here
+    if counted := gpu.count(opened.spec, chosen):
+        _show_counted(counted, as_json=as_json)
+        return
     here = runs_here(opened)
     with progress("estimate") as advance:
         # Of this CPU, so that the estimate can be held against what is measured on it.
@@ -65,6 +72,26 @@ def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> 
     click.echo()
     for line in _notes(result, reference):
         click.echo(line)
+
+
+def _show_counted(counted: "GpuCounts", *, as_json: bool) -> None:
+    if as_json:
+        print_json("edgekiln.gpu-counts/1", counted)
+        return
+    click.echo(f"{counted.program} for {counted.target}: counted, nothing is measured or modelled")
+    click.echo()
+    rows = (
+        (each.name[-40:], each.op, f"{each.macs:,}" if each.macs else "-", f"{each.result_bytes:,}")
+        for each in counted.launches
+    )
+    columns([("LAUNCH", "OP", "MAC", "RESULT BYTES"), *rows])
+    click.echo()
+    click.echo(f"{len(counted.launches)} launches a run, {counted.macs:,} multiplications")
+    click.echo(
+        f"at least {counted.least_moved_bytes:,} bytes moved a run: a bound, with "
+        f"{counted.weights_bytes:,} bytes of weights read once, and what lies between layers "
+        "written and read once"
+    )
 
 
 def _head(reference: "MeasuredReference | None") -> tuple[str, ...]:

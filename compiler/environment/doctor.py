@@ -19,7 +19,7 @@ from edgekiln.targets import profile
 from edgekiln.targets.detect import runs_here
 from edgekiln.targets.profile import TargetProfile
 
-EXTRAS = ("build", "search", "vision")
+EXTRAS = ("build", "cuda", "search", "vision")
 NEEDED_BYTES = 1 << 30  # a build of the zoo's largest model, all its artifacts
 # Requires-Dist of the core metadata: "torch==2.13.0; extra == 'build'".
 REQUIREMENT = re.compile(

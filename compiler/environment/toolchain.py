@@ -6,6 +6,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from edgekiln.compiler.aot import nvrtc
 from edgekiln.runtime.device.qemu import EMULATORS
 from edgekiln.runtime.errors import MissingToolError, debian_hint
 from edgekiln.targets.profile import TargetProfile, Toolchain
@@ -17,10 +18,12 @@ _BARE = ("#include <stdio.h>", ("--specs=rdimon.specs",))
 
 def require(target: TargetProfile) -> None:
     """Raise MissingToolError when the target's C compiler is not there or cannot link a program, or
-    the emulator is not there that measures a microcontroller's stack.
+    the emulator is not there that measures a microcontroller's stack, or NVIDIA's compiler.
     """
     if found := problem(target):
         raise MissingToolError(f"target {target.name}: {found}", install_command(target.toolchain))
+    if target.kind == "cuda" and (found := nvrtc.problem(str(target.tvm["arch"]))):
+        raise MissingToolError(f"target {target.name}: {found}", nvrtc.INSTALL_HINT)
 
 
 def problem(target: TargetProfile) -> str:

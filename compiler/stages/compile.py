@@ -79,13 +79,16 @@ class CompileStage(Stage):
             raise ConfigError("compile: program = ''", hint="give the program a name")
 
     def uses(self, src: Artifact | None, target: TargetProfile | None) -> Mapping[str, str]:  # noqa: ARG002
-        """The C compiler, the models of further points, and the tuning file, which is read so that
-        its faults are said now.
+        """The C compiler and NVIDIA's, the models of further points, and the tuning file, which is
+        read so that its faults are said now.
         """
+        from edgekiln.compiler.aot import nvrtc
         from edgekiln.compiler.tuning import table
 
         assert target is not None, "compile uses a target"
         used = {"toolchain": toolchain.version(target.toolchain.cc)}
+        if target.kind == "cuda":
+            used["nvrtc"] = nvrtc.version(str(target.tvm["arch"]))
         if path := table.file_for(self.tuning, target):
             table.read(path)
             used["tuning"] = sha256_of(path)

@@ -46,7 +46,7 @@ _NUMBER = re.compile(r"[-+]?\d+")
 
 def check_target(target: TargetProfile) -> None:
     """Raises UnsupportedError: its programs have one operating point."""
-    if target.kind == "opencl":
+    if target.gpu:
         raise UnsupportedError(
             f"{target.name}: programs for GPUs have one operating point",
             "take a processor's target, or build each model by itself",

@@ -25,6 +25,8 @@ MICROKERNELS: dict[str, str] = {
     "x86_amx": "edgekiln.targets.isa.x86_amx:X86_AMX",
     "opencl": "edgekiln.targets.isa.gpu:OPENCL",
     "opencl_f32": "edgekiln.targets.isa.gpu:OPENCL_F32",
+    "cuda": "edgekiln.targets.isa.gpu:CUDA",
+    "cuda_f32": "edgekiln.targets.isa.gpu:CUDA_F32",
     "generic_f32": "edgekiln.targets.isa.float32:GENERIC",
     "arm_f32": "edgekiln.targets.isa.float32:NEON",
     "armv7_f32": "edgekiln.targets.isa.float32:ARMV7",
@@ -53,6 +55,7 @@ FLOAT32: dict[str, str] = {
     "x86_zen5": "x86_avx512_f32",
     "x86_amx": "x86_avx512_f32",
     "opencl": "opencl_f32",
+    "cuda": "cuda_f32",
 }
 
 

@@ -1,10 +1,11 @@
 """What GPUs offer a kernel: threads, each of which computes like a small processor.
 
 Expressions call functions whose names begin with `ek_`. The text of a program defines them in its
-own language (`runtime/c/opencl/prelude.cl`), with the dot product that the device has.
+own language (`runtime/c/opencl/prelude.cl`, `runtime/c/cuda/prelude.cuh`), with the dot product
+that the device has.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Expr, reinterpret, splat, vector
@@ -78,3 +79,7 @@ OPENCL_F32 = GpuFloat32(
     group_threads=64,
     busy=4096,
 )
+# NVIDIA's chips have from 8 multiprocessors (Jetson Orin Nano) to 132 (H100), each with up to 1536
+# or 2048 threads: so many are 32 warps on each of the smallest, two of the largest. Not measured.
+CUDA = replace(OPENCL, name="cuda", busy=8192)
+CUDA_F32 = replace(OPENCL_F32, name="cuda_f32", busy=8192)

@@ -23,11 +23,13 @@ from tests.compiler.qdq_models import QdqModel
 from tests.e2e.compiled_models import build, random_nets, residual_net
 
 REFERENCE = "x86-64-v3"
-ARM = [name for name in profile.names()[1:] if profile.load(name).machine in ("aarch64", "armv7l")]
+# QEMU emulates no GPU.
+HOSTED = [name for name in profile.names()[1:] if profile.load(name).kind == "hosted"]
+ARM = [name for name in HOSTED if profile.load(name).machine in ("aarch64", "armv7l")]
 # One of each micro-kernel.
 SOME = ["rpi4", "rpi5", "rk3566", "neoverse-v1", "rpi2-armv7", "x86-64-v2", "riscv64-rvv"]
 # The other chips with an operating system.
-REST = [name for name in profile.names()[1:] if not profile.load(name).board and name not in SOME]
+REST = [name for name in HOSTED if name not in SOME]
 
 CALLER = r"""
 #include <stdio.h>

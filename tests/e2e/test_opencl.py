@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from edgekiln.compiler.cli.group import edgekiln
 from edgekiln.compiler.devices.emulated import predict
 from edgekiln.compiler.evaluation.parity import batches_for
 from edgekiln.runtime.errors import BundleError, UnsupportedError
@@ -165,3 +167,12 @@ def test_an_operator_without_a_kernel_is_refused_by_name(tmp_path: Path) -> None
     path = m.save(tmp_path / "net.onnx", y)
     with pytest.raises(UnsupportedError, match="no kernel for GPUs computes Einsum"):
         build(path, profile.load(opencl.TARGET))
+
+
+def test_an_estimate_counts_launches_and_promises_no_time(program: Path) -> None:
+    done = CliRunner().invoke(edgekiln, ["estimate", str(program)])
+    assert done.exit_code == 0, done.output
+    launches = len(AotRunner.open(program).spec.layers)
+    assert f"{launches} launches a run" in done.output
+    assert "counted, nothing is measured or modelled" in done.output
+    assert "a bound" in done.output

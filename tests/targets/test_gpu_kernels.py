@@ -1,4 +1,6 @@
-"""Kernels on a GPU's micro-kernel agree with ONNX Runtime, bit by bit, on an OpenCL device."""
+"""Kernels on a GPU's micro-kernel agree with ONNX Runtime, bit by bit: on an OpenCL device, and by
+the text of CUDA's, which this processor executes.
+"""
 
 from typing import Any
 
@@ -24,6 +26,7 @@ from tests.compiler.kernels.test_conv2d import (
 from tests.compiler.kernels.test_pool import check_max_pool, windows
 
 NAME = "opencl"
+GPU_LANGUAGES = pytest.mark.parametrize("name", ["opencl", "cuda"])
 # A device takes a second to compile each; `tests/compiler/kernels -m slow -k opencl` has many.
 few = settings(quick, max_examples=3)
 
@@ -50,34 +53,39 @@ BUILTINS = {
 }
 
 
-@given(cases())
+@GPU_LANGUAGES
+@given(case=cases())
 @few
-def test_convolution_agrees_with_onnx_runtime(case: Case) -> None:
-    check_conv(NAME, case)
+def test_convolution_agrees_with_onnx_runtime(name: str, case: Case) -> None:
+    check_conv(name, case)
 
 
-@given(cases(depthwise=True))
+@GPU_LANGUAGES
+@given(case=cases(depthwise=True))
 @few
-def test_depthwise_convolution_agrees_with_onnx_runtime(case: Case) -> None:
-    check_depthwise(NAME, case)
+def test_depthwise_convolution_agrees_with_onnx_runtime(name: str, case: Case) -> None:
+    check_depthwise(name, case)
 
 
-@given(cases())
+@GPU_LANGUAGES
+@given(case=cases())
 @few
-def test_a_fused_residual_gives_the_bits_of_the_two_kernels(case: Case) -> None:
-    check_residual(NAME, case)
+def test_a_fused_residual_gives_the_bits_of_the_two_kernels(name: str, case: Case) -> None:
+    check_residual(name, case)
 
 
-@given(cases())
+@GPU_LANGUAGES
+@given(case=cases())
 @few
-def test_sums_become_floats_exactly(case: Case) -> None:
-    check_float_result(NAME, case)
+def test_sums_become_floats_exactly(name: str, case: Case) -> None:
+    check_float_result(name, case)
 
 
-@given(windows(dilated=True))
+@GPU_LANGUAGES
+@given(window=windows(dilated=True))
 @few
-def test_max_pool_is_the_largest_code_inside_the_image(window: dict[str, Any]) -> None:
-    check_max_pool(NAME, window)
+def test_max_pool_is_the_largest_code_inside_the_image(name: str, window: dict[str, Any]) -> None:
+    check_max_pool(name, window)
 
 
 def convolution(size: int, channels: tuple[int, int]) -> ConvolutionKernel:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from edgekiln.compiler.aot.backends import hosted, microcontroller, opencl
+from edgekiln.compiler.aot.backends import cuda, hosted, microcontroller, opencl
 from edgekiln.compiler.aot.backends.backend import Backend
 from edgekiln.targets.profile import DeviceKind
 
@@ -10,4 +10,5 @@ BACKENDS: Mapping[DeviceKind, Backend] = {
     "hosted": hosted,
     "microcontroller": microcontroller,
     "opencl": opencl,
+    "cuda": cuda,
 }

@@ -112,7 +112,7 @@ static char *extensions_of(const opencl_device_t *d) {
     return text;
 }
 
-static int build(opencl_device_t *d, const gpu_program_t *program) {
+static int build(opencl_device_t *d, const opencl_code_t *code) {
     char *extensions = extensions_of(d);
     if (!extensions) return gpu_failed(MODEL_E_MEMORY, NULL, "out of memory");
     int exact = (bits_of(d, d->device, CL_DEVICE_SINGLE_FP_CONFIG) &
@@ -124,9 +124,8 @@ static int build(opencl_device_t *d, const gpu_program_t *program) {
         char options[256];
         snprintf(options, sizeof options, "%s%s", DOTS[i].options,
                  exact ? " -cl-fp32-correctly-rounded-divide-sqrt -DEK_EXACT" : "");
-        const char *text = program->text;
-        d->program = d->cl.clCreateProgramWithSource(d->context, 1, &text, &program->text_bytes,
-                                                     &error);
+        d->program = d->cl.clCreateProgramWithSource(d->context, 1, (const char *[]){code->text},
+                                                     &code->bytes, &error);
         if (!error) error = d->cl.clBuildProgram(d->program, 1, &d->device, options, NULL, NULL);
         if (!error) break;
         if (!d->program) break;
@@ -145,7 +144,7 @@ static int build(opencl_device_t *d, const gpu_program_t *program) {
                       log);
 }
 
-int opencl_open(opencl_device_t *d, const gpu_program_t *program) {
+int opencl_open(opencl_device_t *d, const opencl_code_t *code) {
     memset(d, 0, sizeof *d);
     int status = load(&d->cl);
     if (!status) status = find(d);
@@ -157,7 +156,7 @@ int opencl_open(opencl_device_t *d, const gpu_program_t *program) {
         status = gpu_failed(MODEL_E_NO_DEVICE, "is another program holding it?",
                             "%s cannot be opened: OpenCL error %d", d->name, (int)error);
     }
-    if (!status) status = build(d, program);
+    if (!status) status = build(d, code);
     if (status) opencl_close(d);
     return status;
 }

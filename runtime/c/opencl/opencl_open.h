@@ -2,8 +2,9 @@
 #ifndef OPENCL_OPEN_H
 #define OPENCL_OPEN_H
 
-#include "gpu_driver.h"
+#include "gpu_device.h"
 #include "opencl_api.h"
+#include "opencl_code.h"
 
 typedef struct {
     opencl_t cl;
@@ -12,11 +13,7 @@ typedef struct {
 } opencl_device_t;
 
 /* 0, or MODEL_E_* with its text told by `gpu_failed`. Nothing stays open after an error. */
-int opencl_open(opencl_device_t *device, const gpu_program_t *program);
+int opencl_open(opencl_device_t *device, const opencl_code_t *code);
 void opencl_close(opencl_device_t *device);
-
-/* Keep the texts of an error for `gpu_error` and `gpu_hint`; returns `code`. */
-int gpu_failed(int code, const char *hint, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -19,7 +19,7 @@ from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.runtime import host
 from edgekiln.targets import isa, profile
 from edgekiln.targets.isa.base import MicroKernel
-from tests import amx, emulated, opencl
+from tests import amx, cuda, emulated, opencl
 from tests.conftest import MANY
 
 Array = NDArray[Any]
@@ -51,8 +51,9 @@ EMULATED = {
     "riscv_rvv": "riscv64-rvv",
 }
 
-# GPUs' micro-kernels, which an OpenCL device executes.
-GPUS, FLOAT_GPUS = ("opencl",), ("opencl_f32",)
+# GPUs' micro-kernels: an OpenCL device executes its own, this processor the text of CUDA's.
+OPENCL, CUDA = ("opencl", "opencl_f32"), ("cuda", "cuda_f32")
+GPUS, FLOAT_GPUS = ("opencl", "cuda"), ("opencl_f32", "cuda_f32")
 
 # Micro-kernels that differ from another one in what things cost: its tests are theirs.
 SAME_INSTRUCTIONS = {"arm_dotprod_a55": "arm_dotprod", "x86_zen5": "x86_vbmi"}
@@ -99,8 +100,10 @@ thorough = settings(max_examples=40, deadline=None, suppress_health_check=_check
 
 
 def microkernel(name: str) -> MicroKernel:
-    if name in (*GPUS, *FLOAT_GPUS):
+    if name in OPENCL:
         opencl.require()
+    elif name in CUDA:
+        cuda.require()
     elif name in _EVERY_EMULATED:
         emulated.require(profile.load(_EVERY_EMULATED[name]))
     elif missing := _EVERY_TARGET[name][1] - host.cpu_flags():
@@ -168,7 +171,7 @@ def loaded(kernel: Kernel, name: str, *, padded: bool = False) -> Callable[..., 
         if name in _EVERY_EMULATED:
             call = emulated.load(kernel.func, profile.load(_EVERY_EMULATED[name]))
         elif kernel.code.launch:
-            call = opencl.load(kernel)
+            call = (cuda if name in CUDA else opencl).load(kernel)
         else:
             call = guarded.load(kernel.func, _EVERY_TARGET[name][0], padded=padded)
         _LATEST.clear()

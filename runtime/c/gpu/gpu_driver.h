@@ -13,6 +13,7 @@ typedef struct {
     uint32_t offset; /* bytes, in the arena or the weights */
 } gpu_place_t;
 
+enum { GPU_MOST_ARGUMENTS = 64 };
 typedef struct {
     const char *kernel;
     int32_t first, count; /* of its places in `places`; the last ones are written */
@@ -27,8 +28,7 @@ typedef struct {
 } gpu_state_t;
 
 typedef struct {
-    const char *text; /* of all kernels */
-    size_t text_bytes;
+    const void *code; /* of all kernels, as the interface's part of the driver takes it */
     const void *weights;
     size_t weights_bytes, arena_bytes, overread_bytes;
     int32_t input_count, output_count, step_count, state_count;
