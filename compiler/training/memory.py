@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_VECTOR = 8  # floats of AVX2
+
 
 def takes_channels_last(module: "nn.Module", *inputs: "Tensor") -> bool:
     """Whether a network with 2-d convolutions runs on images in that order.
@@ -15,8 +17,10 @@ def takes_channels_last(module: "nn.Module", *inputs: "Tensor") -> bool:
     """
     import torch
 
-    convolves = any(isinstance(each, torch.nn.Conv2d) for each in module.modules())
-    if not convolves or not inputs or inputs[0].ndim != 4:
+    convolutions = [each for each in module.modules() if isinstance(each, torch.nn.Conv2d)]
+    if not convolutions or not inputs or inputs[0].ndim != 4:
+        return False
+    if any(map(_destroys_memory, convolutions)):
         return False
     trial = copy.deepcopy(module).eval()
     set_channels_last(trial, to=True)
@@ -27,6 +31,15 @@ def takes_channels_last(module: "nn.Module", *inputs: "Tensor") -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _destroys_memory(layer: "nn.Conv2d") -> bool:
+    """Whether oneDNN's gradient of its weights writes behind its buffer in that order: where
+    strides pass over pixels between single ones and channels fill no vector, on processors without
+    AVX-512 (torch 2.13.0).
+    """
+    single = all(taps == 1 for taps in layer.kernel_size)
+    return single and max(layer.stride) > 1 and layer.in_channels // layer.groups < _VECTOR
 
 
 def set_channels_last(module: "nn.Module", *, to: bool) -> None:

@@ -1,5 +1,6 @@
 """How large a step is and where it goes: schedules, Muon, the order of memory."""
 
+import os
 from collections.abc import Callable
 from typing import get_args
 
@@ -113,3 +114,22 @@ def test_a_network_that_views_its_images_otherwise_keeps_their_order(
     assert takes_channels_last(net, torch.randn(2, 2, 8, 8)) == fits
     assert net.conv.weight.is_contiguous(), "it is tried on a copy"
     assert not takes_channels_last(nn.Linear(3, 3), torch.randn(2, 3))
+
+
+@pytest.mark.parametrize("channels", [3, 4, 7, 8, 12])
+def test_gradients_stay_in_their_memory(channels: int) -> None:
+    """In a process of its own: where they do not, it dies of a damaged heap."""
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)
+        layer = nn.Conv2d(channels, 16, 1, stride=2)
+        last = takes_channels_last(layer, torch.randn(2, channels, 16, 16))
+        order = torch.channels_last if last else torch.contiguous_format
+        set_channels_last(layer, to=last)
+        for _ in range(40):
+            images = torch.randn(32, channels, 16, 16).contiguous(memory_format=order)
+            layer(images.requires_grad_()).sum().backward()
+            kept = [torch.randn(elements) for elements in range(50, 400, 7)]
+            del kept
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
