@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from PIL import Image
 
@@ -19,9 +18,8 @@ from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.onnx_model.ends.attach import attach
 from edgekiln.compiler.onnx_model.stream_session import open_session
 from edgekiln.compiler.pipeline.artifact import Artifact
-from edgekiln.runtime.bundle import Bundle, read_program
+from edgekiln.runtime.bundle import read_program
 from edgekiln.runtime.manifest import DETECTIONS, Preprocessing
-from edgekiln.runtime.program import load
 from edgekiln.targets import profile
 from tests.cli.conftest import Cli, cli
 from tests.compiler.qdq_models import QdqModel
@@ -103,59 +101,6 @@ def test_the_header_has_the_record_and_the_names(tmp_path: Path) -> None:
     row = (ctypes.c_float * 6)(1, 2, 3, 4, 0.5, 2)
     assert use.best(row) == 0.5
     assert LABELS[use.kind(row)] == "hen"
-
-
-def test_a_float_file_with_its_own_suppression_is_quantized_and_built(
-    cli: Cli, tmp_path: Path
-) -> None:
-    body = """
-    a = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w1)
-    r = Relu (a)
-    raw = Conv (r, w2)
-    flat = Reshape (raw, rows)
-    boxes = Transpose <perm = [0, 2, 1]> (flat)
-    edges = Slice (boxes, c0, c4, c2)
-    logits = Slice (flat, c4, c7, c1)
-    scores = Sigmoid (logits)
-    kept = NonMaxSuppression (edges, scores, most, overlap, least)
-    cut = Slice (kept, c2, c3, c1)
-    numbers = Squeeze (cut, c1)
-    all_boxes = Squeeze (edges, c0)
-    found = Gather <axis = 0> (all_boxes, numbers)
-    """
-    integers = {"rows": [0, 7, -1], "most": [5], **{f"c{i}": [i] for i in (0, 1, 2, 3, 4, 7)}}
-    rng = np.random.default_rng(0)
-    arrays = {name: np.array(value) for name, value in integers.items()} | {
-        "overlap": np.array([0.4], np.float32), "least": np.array([0.6], np.float32),
-        "w1": rng.normal(0, 0.3, (8, 3, 3, 3)).astype(np.float32),
-        "w2": rng.normal(0, 0.5, (7, 8, 1, 1)).astype(np.float32),
-    }  # fmt: skip
-    outputs = "float[R, 4] found, int64[R, 3] kept"
-    model = onnx.parser.parse_model(
-        f'<ir_version: 8, opset_import: ["" : 17]> m (float[N, 3, 16, 16] x) => ({outputs}) '
-        f"{{{body}}}"
-    )
-    for name, array in arrays.items():
-        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-    onnx.save(model, tmp_path / "net.onnx")
-    samples = np.random.default_rng(0).normal(0, 1, (32, 3, 16, 16)).astype(np.float32)
-    np.save(tmp_path / "samples.npy", samples)
-    result = cli("build", tmp_path / "net.onnx", "--calibrate", tmp_path / "samples.npy",
-        "--bench-seconds", 0, "--json")  # fmt: skip
-    assert result.exit_code == 0, result.stderr
-    program = load(tmp_path / "dist" / "net-host.ekb")
-    assert [output.name for output in program.outputs] == ["found", "kept", "kept_count"]
-    results = program(samples[:1])
-    assert isinstance(results, list)
-    found, kept = (each.astype(np.float64) for each in results[:2])
-    count = int(results[2].astype(np.int64)[0])
-    assert found.shape == (15, 4)
-    assert 0 < count < 15
-    assert (kept[:count] >= 0).all()
-    assert (found[count:] == -1).all()
-    assert (kept[count:] == -1).all()
-    layers = Bundle.open(tmp_path / "dist" / "net-host.ekb").program.layers
-    assert any(layer.integer and "conv" in layer.op for layer in layers)
 
 
 @pytest.fixture
