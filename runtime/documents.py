@@ -1,12 +1,14 @@
 """What is printed as JSON, one type a document; `schemas/` describes each to other programs."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from edgekiln.runtime.codec import encode
+from edgekiln.runtime.found import FoundBox, found_in
+from edgekiln.runtime.hints import ABSENT_WHEN_EMPTY
 from edgekiln.runtime.results import BenchResult
 from edgekiln.runtime.text import labelled_rows, named_classes
 
@@ -25,6 +27,8 @@ class Output:
     dtype: str
     values: Any  # nested lists, or one number; null for what is no finite number
     answers: tuple[str, ...]  # the label of the largest value, one a sample; none without labels
+    # Of a detector's output, all samples.
+    detections: tuple[FoundBox, ...] = field(default=(), metadata=ABSENT_WHEN_EMPTY)
 
     @classmethod
     def of(cls, spec: "TensorSpec", result: "NDArray[np.generic]") -> Self:
@@ -38,6 +42,7 @@ class Output:
             dtype=str(result.dtype),
             values=values.tolist(),
             answers=tuple(best or (row[0] for row in named_classes(spec, result))),
+            detections=found_in(spec, result),
         )
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from edgekiln.runtime.found import FoundBox, found_in
+from edgekiln.runtime.manifest import DETECTIONS
 from edgekiln.runtime.points import names
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
 
 def labelled_rows(spec: "TensorSpec", result: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
     """A classifier's scores, a row a sample; none where there is not one label for each score."""
-    if _are_numbers(spec, result):
+    if _are_numbers(spec, result) or spec.holds:
         return []
     rows = _rows(result)
     return [row for row in rows if spec.labels and len(row) == len(spec.labels)]
@@ -77,6 +79,9 @@ def output_lines(spec: "TensorSpec", result: "NDArray[np.generic]") -> Iterator[
     """A line a sample: the best classes of a classifier, the first numbers of anything else."""
     shape = "×".join(map(str, result.shape)) or "one value"
     yield f"{spec.name}: {result.dtype} {shape}"
+    if spec.holds == DETECTIONS:
+        yield from detection_lines(found_in(spec, result), len(result))
+        return
     if rows := labelled_rows(spec, result):
         lines = [
             [f"{spec.labels[i]} {number(row[i])}" for i in row.argsort()[::-1][:TOP]]
@@ -91,6 +96,24 @@ def output_lines(spec: "TensorSpec", result: "NDArray[np.generic]") -> Iterator[
         yield f"  {index}: {'  '.join(cells)}"
     if len(rows) > SHOWN:
         yield f"  and {len(rows) - SHOWN} more samples (--output or --json gives all)"
+
+
+def detection_lines(found: "Sequence[FoundBox]", samples: int) -> Iterator[str]:
+    """A table of what was found, a line each; in which sample, where there are several."""
+    several = samples > 1
+    rows = [("SAMPLE",) * several + ("CLASS", "SCORE", "LEFT", "TOP", "RIGHT", "BOTTOM")]
+    for each in found:
+        edges = (each.left, each.top, each.right, each.bottom)
+        numbers = [_digits(each.score, 3), *(_digits(edge, 1) for edge in edges)]
+        rows.append((str(each.sample),) * several + (each.name, *numbers))
+    if len(rows) == 1:
+        yield "  nothing was found"
+        return
+    yield from (f"  {line}" for line in columns(rows))
+
+
+def _digits(value: float | None, count: int) -> str:
+    return "-" if value is None else f"{value:.{count}f}"
 
 
 def number(value: "np.generic") -> str:

@@ -9,7 +9,7 @@ from edgekiln.compiler.aot.planner import ALIGN, nbytes
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Point
 from edgekiln.compiler.kernels.conv2d.winograd_plan import MOST_SCRATCH_BYTES
-from edgekiln.runtime.manifest import DTYPES, TensorSpec
+from edgekiln.runtime.manifest import DETECTIONS, DTYPES, TensorSpec
 from edgekiln.targets.profile import TargetProfile
 
 # Scratch memories, and more than all else takes.
@@ -36,7 +36,7 @@ def header(source: PlacedProgram, profile: TargetProfile) -> str:
     return templates.HEADER.format(
         places=places, survives=_survives(source),
         points=_points_header(source) if source.points else "",
-        classes=templates.CLASSES.format(count=len(source.labels)) if source.labels else "",
+        classes="".join(_rows_of_answers(source)),
         reset=templates.RESET.format(
             count=len(source.states), states="\n".join(map(_state, source.states))
         ) if remembers else "",
@@ -54,6 +54,14 @@ def header(source: PlacedProgram, profile: TargetProfile) -> str:
         inputs=len(source.inputs), outputs=len(source.outputs), steps=len(source.steps),
         sizes="\n".join(sizes),
     )  # fmt: skip
+
+
+def _rows_of_answers(source: PlacedProgram) -> Iterator[str]:
+    """What the first output is about: the names of classes, the fields of a detection."""
+    if source.labels:
+        yield templates.CLASSES.format(count=len(source.labels))
+    if source.outputs[0].holds == DETECTIONS:
+        yield templates.DETECTIONS.format(count=source.outputs[0].shape[1])
 
 
 def _survives(source: PlacedProgram) -> str:

@@ -190,6 +190,18 @@ CLASSES = """\
 extern const char *const model_class_names[]; /* MODEL_CLASS_COUNT of them */
 """
 
+DETECTIONS = """\
+
+/* A row of the first output: what was found, best first, in pixels of the picture that the program
+ * takes, if it takes one. The second output says how many there are; the rows behind them hold -1
+ * everywhere. */
+#define MODEL_DETECTION_COUNT {count}
+typedef struct {{
+    float left, top, right, bottom, score;
+    float class_number; /* a whole number */
+}} model_detection_t;
+"""
+
 PLACES = """\
 
 /* Where inputs and outputs may lie in the arena, so that they take no memory of their own, e.g.

@@ -79,6 +79,16 @@ def register(dtype: str, lanes: int) -> Buffer:
     return variable
 
 
+def memory(dtype: str, elements: int) -> Buffer:
+    """An array of the function's own. A large one lies in the program's arena, where LLVM's stack
+    would be too small.
+    """
+    from tvm.script.ir_builder import tirx as T
+
+    array: Buffer = T.alloc_buffer((elements,), dtype, scope="global")
+    return array
+
+
 def clamp(value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
     """`value` inside [low, high] (scalars); `low` where it is NaN."""
     return minimum(maximum(value, splat(low, lanes)), splat(high, lanes))

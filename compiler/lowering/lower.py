@@ -2,13 +2,22 @@
 
 from collections.abc import Mapping
 
-from edgekiln.compiler.ir import fixed_ops, frame_ops, moves, onnx_op, ops, selection_ops
+from edgekiln.compiler.ir import (
+    detection_ops,
+    fixed_ops,
+    frame_ops,
+    moves,
+    onnx_op,
+    ops,
+    selection_ops,
+)
 from edgekiln.compiler.ir import linear as products_of
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.program import Out, Program
 from edgekiln.compiler.lowering import (
     compute,
+    detection,
     fallback,
     fixed,
     frames,
@@ -64,7 +73,9 @@ def lower(
         for i, name in enumerate(lowering.given)
     )
     outputs = tuple(
-        spec_of(graph.tensors[name], labels=() if i else meta.labels)
+        spec_of(graph.tensors[name])
+        if i
+        else spec_of(graph.tensors[name], labels=meta.labels, holds=meta.holds)
         for i, name in enumerate(lowering.returned)
     )
     return Program(
@@ -118,6 +129,14 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             selection.top_places(low, node, op)
         case selection_ops.TakeAlong() as op:
             selection.take_along(low, node, op)
+        case detection_ops.Suppress() as op:
+            detection.suppress(low, node, op)
+        case detection_ops.Detect() as op:
+            detection.detect(low, node, op)
+        case detection_ops.CountRows() as op:
+            detection.count_rows(low, node, op)
+        case detection_ops.FillRows() as op:
+            detection.fill_rows(low, node, op)
         case frame_ops.Resample() as op:
             frames.resample(low, node, op)
         case frame_ops.YuvToPixels() as op:

@@ -162,8 +162,9 @@ class Lowering:
 
 
 def spec_of(
-    tensor: Tensor, *, preprocessing: Preprocessing | None = None, labels: tuple[str, ...] = ()
-) -> TensorSpec:
+    tensor: Tensor, *, preprocessing: Preprocessing | None = None, labels: tuple[str, ...] = (),
+    holds: str = "",
+) -> TensorSpec:  # fmt: skip
     """What a program says of a tensor."""
     quant = tensor.quant
     return TensorSpec(
@@ -174,4 +175,5 @@ def spec_of(
         zero_point=quant.zero_point if quant else None,
         preprocessing=preprocessing,
         labels=labels,
+        holds=holds,
     )

@@ -5,7 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import extents, fixed_inputs, folding, io, states, streaming
+from edgekiln.compiler.onnx_model import (
+    extents,
+    fixed_inputs,
+    folding,
+    io,
+    states,
+    streaming,
+    suppression,
+)
 from edgekiln.compiler.onnx_model.sizes import max_elements
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import whole_number
@@ -57,6 +65,7 @@ def enter(
         notes.append(f"inputs fixed: {', '.join(constants)}")
     if shapes or constants:
         model = folding.settle(model)
+        notes += suppression.fix(model, str(path))
     if window:
         if pairs:
             raise ConfigError(f"--stream {window}: goes without --state", "it finds what is kept")

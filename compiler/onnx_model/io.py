@@ -11,6 +11,7 @@ from edgekiln.compiler.onnx_model import (
     half,
     operators,
     sizes,
+    suppression,
     validate,
 )
 from edgekiln.compiler.onnx_model.model_bytes import model_bytes
@@ -18,7 +19,7 @@ from edgekiln.compiler.onnx_model.tflite import convert as tflite
 from edgekiln.runtime.codec import decode, encode, loads
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
-from edgekiln.runtime.manifest import Preprocessing, preprocessing_fault
+from edgekiln.runtime.manifest import DETECTIONS, Preprocessing, preprocessing_fault
 
 if TYPE_CHECKING:
     import onnx
@@ -41,6 +42,12 @@ class Meta:
     # The steps that were put before and after the network, see `ends`.
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> str:
+        """What the rows of the first output are, see `TensorSpec.holds`."""
+        found = any(step.startswith(f"{DETECTIONS}=") for step in self.after)
+        return DETECTIONS if found else ""
 
 
 def read_meta(model: "onnx.ModelProto") -> Meta:
@@ -139,7 +146,12 @@ def _in_todays_form(model: "onnx.ModelProto", path: Path, notes: list[str]) -> "
             )
             # What stood in a branch or a body is the model's own graph now, and held to what that
             # must be.
-            return validate.validated(plain, where)
+            model = validate.validated(plain, where)
+    if suppression.has(model):
+        settled = folding.settle(model)
+        if found := suppression.fix(settled, where):
+            notes += found
+            return validate.validated(settled, where)
     return model
 
 

@@ -1,5 +1,6 @@
 """The rows of operators without a rule of our own: fallbacks, shape arithmetic, what is refused."""
 
+from edgekiln.compiler.onnx_model.detection_functions import DOMAIN as DETECTION
 from edgekiln.compiler.onnx_model.ends.functions import DOMAIN as ENDS
 from edgekiln.compiler.onnx_model.operator_row import FALLBACK, Operator
 from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN
@@ -86,6 +87,9 @@ _DEFINED = tuple(
         ("of up to 4096 values, with lengths that are constant", "", "DFT STFT"),
         ("of extents that are constant", "", "Col2Im"),
         ("of up to 512 values along an axis that is constant", "", "CumProd"),
+        (("its limits and the extents of its scores must be constants; it gives all rows that "
+          "there could be, those behind its boxes hold -1, and what reads it goes row by row"),
+         "", "NonMaxSuppression"),
     )
     for name in listed.split()
 )  # fmt: skip
@@ -143,13 +147,27 @@ _ENDS = tuple(
     )
 )  # fmt: skip
 
+# Of detectors: what NonMaxSuppression becomes, and what `attach` puts behind a network.
+_DETECTION = tuple(
+    Operator(name=name, role="float", domain=DETECTION, float_form=rule,
+        attributes=tuple(attributes.split()), limits=limits)
+    for name, rule, attributes, limits in (
+        ("CountedDetections", "count_rows", "", "by `edgekiln attach`"),
+        ("CountedRows", "count_rows", "", "of NonMaxSuppression"),
+        ("DetectionsByClass", "detections", "most per_class", "by `edgekiln attach`"),
+        ("DetectionsTogether", "detections", "most per_class", "by `edgekiln attach`"),
+        ("FilledRows", "fill_rows", "axis", "of NonMaxSuppression"),
+        ("FixedSuppression", "suppression", "center_point_box", "of NonMaxSuppression"),
+    )
+)  # fmt: skip
+
 _REFUSED = tuple(
     Operator(
         name=name, role="refused", limits=limits,
     )
     for limits, listed in (
         ("its control flow or the shape of its result depends on data",
-         "SequenceMap NonZero Unique NonMaxSuppression Compress StringSplit"),
+         "SequenceMap NonZero Unique Compress StringSplit"),
         ("its result is random",
          "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike"),
         ("sequences, optional values and text are no tensors of numbers",
@@ -174,4 +192,4 @@ _SELECTING = (
         "integers up to 4096 values"),
 )  # fmt: skip
 
-OTHERS = (*_FALLBACK, *_SELECTING, *_DEFINED, *_FOLDED, *_INTEGER, *_ENDS, *_REFUSED)
+OTHERS = (*_FALLBACK, *_SELECTING, *_DEFINED, *_FOLDED, *_INTEGER, *_ENDS, *_DETECTION, *_REFUSED)

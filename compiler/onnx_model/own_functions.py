@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.onnx_model import detection_functions as detection
 from edgekiln.compiler.onnx_model.ends import functions as ends
 from edgekiln.compiler.onnx_model.tflite import functions as tflite
 
@@ -19,8 +20,11 @@ IR_VERSION = 10  # of ONNX's file format: the first with functions that have att
 OPSET = 21  # of ONNX's operators in them, where a model does not say another one
 # Domain → texts of its functions, each behind those that it calls. A closing brace at a line's
 # end is a function's last character, by which they are told apart.
-_TEXTS: Mapping[str, str] = {tflite.DOMAIN: tflite.TEXTS, ends.DOMAIN: ends.TEXTS}
+_TEXTS: Mapping[str, str] = {
+    tflite.DOMAIN: tflite.TEXTS, ends.DOMAIN: ends.TEXTS, detection.DOMAIN: detection.TEXTS
+}  # fmt: skip
 DOMAINS = (*_TEXTS,)
+_SCATTER_ELEMENTS = 11  # is called so since this operator set
 
 
 @cache
@@ -36,6 +40,18 @@ def functions() -> "tuple[onnx.FunctionProto, ...]":
         for text in texts.split("}\n")
         if text.strip()
     )
+
+
+def declare(model: "onnx.ModelProto") -> None:
+    """Give a model all that nodes of ours, which were put into it, ask for."""
+    import onnx
+
+    known = {entry.domain for entry in model.opset_import}
+    used = {node.domain for node in model.graph.node if node.domain in DOMAINS}
+    if used:
+        model.opset_import.extend(onnx.helper.make_opsetid(d, 1) for d in sorted(used - known))
+        model.ir_version = max(model.ir_version, IR_VERSION)
+        add_functions(model)
 
 
 def add_functions(model: "onnx.ModelProto") -> None:
@@ -57,16 +73,21 @@ def add_functions(model: "onnx.ModelProto") -> None:
 def _in_the_models_opset(
     function: "onnx.FunctionProto", model: "onnx.ModelProto"
 ) -> "onnx.FunctionProto":
-    """A function for ends, whose operators mean the same in every version from 13 on: ONNX Runtime
-    takes one version of a domain alone. A model with TFLite's functions has theirs.
+    """A function for ends or detectors, whose operators mean the same in every version that such
+    models have: ONNX Runtime takes one version of a domain alone. A model with TFLite's functions
+    has theirs.
     """
     import onnx
 
-    if function.domain != ends.DOMAIN:
+    if function.domain == tflite.DOMAIN:
         return function
     versions = {entry.domain: entry.version for entry in model.opset_import}
     copy = onnx.FunctionProto()
     copy.CopyFrom(function)
     for entry in copy.opset_import:
         entry.version = versions.get(entry.domain, entry.version)
+    if versions.get("", OPSET) < _SCATTER_ELEMENTS:
+        for node in copy.node:
+            if node.op_type == "ScatterElements":
+                node.op_type = "Scatter"
     return copy

@@ -9,6 +9,7 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import is_onnx, onnx_op
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused
 from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model.detection_functions import DOMAIN as DETECTION
 from edgekiln.compiler.onnx_model.ends.functions import DOMAIN as ENDS
 from edgekiln.compiler.passes.functions import Seen
 from edgekiln.compiler.passes.numbers import FloatNumbers
@@ -46,8 +47,8 @@ def _on_floats(graph: Graph, node: Node) -> bool:
     the numbers of rows, may be of other types.
     """
     op = onnx_op(node)
-    if op.domain == ENDS:
-        return True  # its bytes are the same whatever the network's numbers are
+    if op.domain in (ENDS, DETECTION):
+        return True  # its bytes, and numbers of boxes, are the same whatever the network's are
     row = operators.find(op.op_type, op.domain)
     read = node.inputs if row is None or row.data == "all" else node.inputs[:1]
     made = () if row is not None and row.float_form in _NUMBERING else node.outputs

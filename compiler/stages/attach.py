@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind, sha256_of
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgekiln.targets.profile import TargetProfile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +34,19 @@ class AttachStage(Stage):
         default=(),
         metadata={
             "help": "Do this with the network's first output, again for more: softmax, sigmoid, "
-            "argmax, top-k=K, threshold=T."
+            "argmax, top-k=K, threshold=T; or, with a detector's, detections=FORM?score=T&iou=T."
         },
     )
 
     def __post_init__(self) -> None:
+        from edgekiln.compiler.onnx_model.ends import detector_options
         from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, parsed
+        from edgekiln.runtime.manifest import DETECTIONS
 
         parsed(self.before, BEFORE, "before")
-        parsed(self.after, AFTER, "after")
+        for step in parsed(self.after, AFTER, "after"):
+            if step.name == DETECTIONS:
+                detector_options.read(step)
         if not (self.before or self.after):
             raise ConfigError(
                 "attach: nothing is to be attached",
@@ -49,6 +56,12 @@ class AttachStage(Stage):
     def kind_of(self, src: Artifact | None) -> Kind:
         """The model stays what it is."""
         return src.kind if src else self.gives
+
+    def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
+        from edgekiln.compiler.onnx_model.ends.detector_options import files_of
+
+        files = files_of(self.after)
+        return {f"file:{path}": sha256_of(path) for path in files}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         import onnx

@@ -28,6 +28,12 @@ class GivenOutput:
     dtype: str
     shape: tuple[int | str, ...]
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it is of floats, and its batch alone may be open."""
+        inner = self.shape[1:]
+        return self.dtype == "float32" and all(isinstance(each, int) for each in inner)
+
 
 def answers(end: GraphEnd, scores: Scores, steps: Sequence[EndStep]) -> list[GivenOutput]:
     """Write the way from scores to the outputs.

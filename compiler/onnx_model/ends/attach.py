@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import extents, io, own_functions, rewriting
-from edgekiln.compiler.onnx_model.ends import answers, functions, pixels, sound
+from edgekiln.compiler.onnx_model.ends import answers, detections, pixels, sound
 from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
 from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, EndStep, Size, parsed
 from edgekiln.runtime.errors import ConfigError
@@ -50,16 +50,20 @@ def attach(model: "onnx.ModelProto", before: Sequence[str], after: Sequence[str]
     quantized = io.is_quantized(model)
     made = replace(meta, before=tuple(before), after=tuple(after))
     notes = []
+    picture = _SeenPicture(size=_size_of(model, meta), place=None)
     if first:
         end = GraphEnd(facts=facts, side="before", quantized=quantized)
-        numbers, note = _front(model, end, first, meta)
-        made = replace(made, preprocessing=numbers)
-        notes.append(note)
+        front = _front(model, end, first, meta)
+        made = replace(made, preprocessing=front.numbers)
+        picture = replace(picture, place=front.place)
+        notes.append(front.note)
         nodes = [*end.nodes, *model.graph.node]
         rewriting.replace_nodes(model, nodes)
     if last:
         end = GraphEnd(facts=facts, side="after", quantized=quantized)
-        notes.append(_back(model, end, last, meta))
+        note, labels = _back(model, end, last, picture, meta)
+        made = replace(made, labels=labels)
+        notes.append(note)
         rewriting.replace_nodes(model, [*model.graph.node, *end.nodes])
     model.graph.initializer.extend(facts.made)
     rewriting.drop_unused_weights(model)
@@ -77,10 +81,29 @@ class _NetworkImage:
     numbers: Preprocessing
 
 
+@dataclass(frozen=True, kw_only=True)
+class _SeenPicture:
+    """The picture that a network sees, if it sees one, and where it lies in the frame."""
+
+    size: Size | None
+    place: pixels.FramePlace | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Front:
+    """What the steps before a network are: how their input is made of a picture, where the
+    network's picture lies in that, and what there is to tell.
+    """
+
+    numbers: Preprocessing | None
+    place: pixels.FramePlace | None
+    note: str
+
+
 def _front(
     model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], meta: io.Meta
-) -> tuple[Preprocessing | None, str]:
-    """Put the steps before the first input; returns how the new one is made of a picture."""
+) -> _Front:
+    """Put the steps before the first input."""
     source, *others = steps
     for step in others:
         if step.name in SOURCES:
@@ -89,17 +112,18 @@ def _front(
         raise source.wrong("is no source", hint=f"begin with one of them: {', '.join(SOURCES)}")
     listed = " → ".join(step.text for step in steps)
     if source.name == sound.SOURCE:
-        return None, f"before: {listed}: it takes {_hear(model, end, steps, meta)}"
+        note = f"before: {listed}: it takes {_hear(model, end, steps, meta)}"
+        return _Front(numbers=None, place=None, note=note)
     image = _image_of(model, source, meta)
     size = source.size or image.size
     shape = pixels.frame_shape(source, size, CHANNELS[image.numbers.color])
     name = end.facts.free(source.name)
-    pixels.image(end, name, steps, (size, image.size), image.numbers, image.value.name)
+    sizes = size, image.size
+    place = pixels.image(end, name, steps, sizes, image.numbers, image.value.name)
     _take(image.value, name, np.dtype(np.uint8), shape)
     note = f"before: {listed}: it takes uint8 {name} {list(shape)}"
-    if source.name != "pixels":
-        return None, note
-    return replace(_RAW, color=image.numbers.color), note
+    numbers = replace(_RAW, color=image.numbers.color) if source.name == "pixels" else None
+    return _Front(numbers=numbers, place=place, note=note)
 
 
 SOURCES = (*pixels.SOURCES, sound.SOURCE)
@@ -154,6 +178,16 @@ def _image_of(model: "onnx.ModelProto", source: EndStep, meta: io.Meta) -> _Netw
     return _NetworkImage(value=value, size=size, numbers=numbers)
 
 
+def _size_of(model: "onnx.ModelProto", meta: io.Meta) -> Size | None:
+    """The size of the picture that a network takes; None if it takes none."""
+    match extents.extents(_first_input(model, meta)):
+        case [_, 1 | 3, int(height), int(width)]:
+            return height, width
+        case [_, int(height), int(width), 1 | 3]:
+            return height, width
+    return None
+
+
 def _take(
     value: "onnx.ValueInfoProto", name: str, dtype: "np.dtype[np.generic]", shape: Sequence[int]
 ) -> None:
@@ -166,15 +200,33 @@ def _take(
     value.CopyFrom(new)
 
 
-def _back(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], meta: io.Meta) -> str:
-    """Put the steps behind the first output."""
+def _back(
+    model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], picture: _SeenPicture,
+    meta: io.Meta,
+) -> tuple[str, tuple[str, ...]]:  # fmt: skip
+    """Put the steps behind the first output, or those that are a detector's; returns what there is
+    to tell, and the names of the classes in what is given.
+    """
     import onnx
 
-    first = model.graph.output[0]
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(first.type.tensor_type.elem_type).name
-    shape = end.facts.shapes.get(first.name, extents.extents(first))
-    given = answers.answers(end, answers.named_scores(first.name, dtype, shape, meta), steps)
-    others = list(model.graph.output)[1:]
+    outputs, labels = list(model.graph.output), meta.labels
+    finding = [step for step in steps if step.name == detections.STEP]
+    if finding and len(steps) > 1:
+        raise finding[0].wrong(
+            "stands with other steps", hint="it is a way from a network's outputs by itself"
+        )
+    if finding:
+        numbers = [_given(end, output) for output in outputs]
+        given, labels = detections.detect(
+            end, finding[0], [each for each in numbers if each.is_known],
+            labels=labels, size=picture.size, place=picture.place,
+        )  # fmt: skip
+    else:
+        first = _given(end, outputs[0])
+        scores = answers.named_scores(first.name, first.dtype, first.shape, meta)
+        given = answers.answers(end, scores, steps)
+    read = {name for node in end.nodes for name in node.input} if finding else {outputs[0].name}
+    others = [output for output in outputs if output.name not in read]
     values = [
         onnx.helper.make_tensor_value_info(
             each.name, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(each.dtype)), each.shape
@@ -184,17 +236,18 @@ def _back(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], met
     del model.graph.output[:]
     model.graph.output.extend([*values, *others])
     listed = " → ".join(step.text for step in steps)
-    return f"after: {listed}: it gives {', '.join(each.name for each in given)}"
+    return f"after: {listed}: it gives {', '.join(each.name for each in given)}", labels
+
+
+def _given(end: GraphEnd, output: "onnx.ValueInfoProto") -> answers.GivenOutput:
+    import onnx
+
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(output.type.tensor_type.elem_type).name
+    shape = end.facts.shapes.get(output.name, extents.extents(output))
+    return answers.GivenOutput(name=output.name, dtype=dtype, shape=shape)
 
 
 def _declare(model: "onnx.ModelProto") -> None:
     """Give the model the functions of the nodes that it has now."""
-    import onnx
-
-    if any(node.domain == functions.DOMAIN for node in model.graph.node):
-        known = {entry.domain for entry in model.opset_import}
-        if functions.DOMAIN not in known:
-            model.opset_import.append(onnx.helper.make_opsetid(functions.DOMAIN, 1))
-        model.ir_version = max(model.ir_version, own_functions.IR_VERSION)
-        own_functions.add_functions(model)
+    own_functions.declare(model)
     del model.graph.value_info[:]  # some are of tensors that lie elsewhere now

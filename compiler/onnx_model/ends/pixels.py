@@ -1,7 +1,7 @@
 """Camera frames become the image that a network takes: colors, crop, resize, letterbox, numbers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,36 @@ _GRAY = 114  # around a letterboxed picture, as YOLO has it; of 255
 
 
 @dataclass(frozen=True, kw_only=True)
+class FramePlace:
+    """Where a picture lies in the frame that it was made of: along each axis, a frame's place is
+    offset + factor · the picture's. Rows first, as in `Size`.
+    """
+
+    frame: Size
+    factor: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+
+    def moved(self, by: tuple[int, int]) -> "FramePlace":
+        """That of the part which begins at these pixels of the picture; below 0 lies a border."""
+        steps = zip(self.offset, self.factor, by, strict=True)
+        rows, columns = (offset + factor * pixels for offset, factor, pixels in steps)
+        return replace(self, offset=(rows, columns))
+
+    def scaled(self, before: Size, after: Size) -> "FramePlace":
+        """That of the picture in another size."""
+        rows, columns = (
+            factor * old / new for factor, old, new in zip(self.factor, before, after, strict=True)
+        )
+        return replace(self, factor=(rows, columns))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """uint8 pixels under way: (N, *size, channels)."""
 
     name: str
     size: Size
+    place: FramePlace
 
 
 def frame_shape(source: EndStep, size: Size, channels: int) -> tuple[int, ...]:
@@ -42,8 +67,8 @@ def frame_shape(source: EndStep, size: Size, channels: int) -> tuple[int, ...]:
 def image(
     end: GraphEnd, name: str, steps: Sequence[EndStep], sizes: tuple[Size, Size],
     numbers: "Preprocessing", result: str,
-) -> None:  # fmt: skip
-    """Write the way from a frame to a network's image.
+) -> FramePlace:  # fmt: skip
+    """Write the way from a frame to a network's image; returns where that lies in the frame.
 
     Args:
         name: of the frame.
@@ -58,7 +83,9 @@ def image(
     source, *geometry = steps
     size, wanted = sizes
     channels = CHANNELS[numbers.color]
-    picture = Picture(name=_in_color(end, name, source, size, channels), size=size)
+    picture = Picture(
+        name=_in_color(end, name, source, size, channels), size=size, place=FramePlace(frame=size)
+    )
     around: tuple[int, ...] = ()
     for step in geometry:
         if around:
@@ -81,12 +108,15 @@ def image(
             hint=f"add resize, letterbox, or crop={wanted[0]}x{wanted[1]}",
         )
     real = end.numbers_of(picture.name)
+    place = picture.place
     if any(around):
         top, left, bottom, right = around
+        place = place.moved((-top, -left))
         pads = end.constant(np.array([0, top, left, 0, 0, bottom, right, 0]), "margins")
         gray = end.constant(np.array(fill, np.float32), "gray")
         real = end.op("Pad", real, pads, gray, what="letterbox", mode="constant")
     _normalized(end, real, numbers, result)
+    return place
 
 
 def _yuv(source: EndStep, size: Size) -> YuvFrame:
@@ -116,17 +146,19 @@ def _cropped(end: GraphEnd, picture: Picture, step: EndStep) -> Picture:
         _part(margin // 2, want) if margin else None
         for margin, want in zip(margins, step.size, strict=True)
     )
-    return _resampled(end, _resampled(end, picture, rows, 0), columns, 1)
+    part = _resampled(end, _resampled(end, picture, rows, 0), columns, 1)
+    return replace(part, place=picture.place.moved((margins[0] // 2, margins[1] // 2)))
 
 
 def _resized(end: GraphEnd, picture: Picture, size: Size) -> Picture:
     """Columns first: so does Pillow, whose codes these are."""
+    place = picture.place.scaled(picture.size, size)
     for axis in (1, 0):
         before, after = picture.size[axis], size[axis]
         picture = _resampled(
             end, picture, bilinear(before, after) if before != after else None, axis
         )
-    return picture
+    return replace(picture, place=place)
 
 
 def _part(start: int, count: int) -> Resampling:
@@ -147,7 +179,7 @@ def _resampled(end: GraphEnd, picture: Picture, by: Resampling | None, axis: int
     name = end.own(f"Resample{what.title()}", picture.name, *operands, what=what)
     size = [*picture.size]
     size[axis] = len(by.starts)
-    return Picture(name=name, size=(size[0], size[1]))
+    return replace(picture, name=name, size=(size[0], size[1]))
 
 
 def _inside(size: Size, wanted: Size) -> Size:

@@ -11,13 +11,14 @@ Size = tuple[int, int]  # height, width
 
 @dataclass(frozen=True, kw_only=True)
 class EndStep:
-    """`size`, `count` and `number` are what stands behind "=", where it takes such a thing."""
+    """`size`, `count`, `number` and `spec` are what stands behind "=", where it takes that."""
 
     name: str
     text: str  # as it was written
     size: Size | None = None
     count: int | None = None
     number: float | None = None
+    spec: str = ""
 
     def wrong(self, why: str, hint: str = "") -> ConfigError:
         """The error that names the step."""
@@ -46,6 +47,7 @@ AFTER: Mapping[str, StepForm] = {
     "softmax": StepForm(), "sigmoid": StepForm(), "argmax": StepForm(),
     "top-k": StepForm(argument="count", needed=True),
     "threshold": StepForm(argument="number", needed=True),
+    "detections": StepForm(argument="spec", needed=True),
 }  # fmt: skip
 # With these alone a model takes the samples of its data set, and the answer to them is the same.
 _KEEPING = {"pixels"}, {"softmax"}
@@ -53,6 +55,7 @@ _HINTS = {
     "size": "height and width: {}=480x640",
     "count": "a whole number: {}=5",
     "number": "a number: {}=0.5",
+    "spec": "what the boxes are, and options: {}=centers?score=0.3&iou=0.5",
 }
 
 
@@ -109,6 +112,11 @@ def _with_number(step: EndStep, text: str) -> EndStep | None:
     return replace(step, number=number) if abs(number) <= _MOST_SCORE else None
 
 
+def _with_spec(step: EndStep, text: str) -> EndStep | None:
+    return replace(step, spec=text) if text else None
+
+
 _READERS: Mapping[str, Callable[[EndStep, str], EndStep | None]] = {
     "size": _with_size, "count": _with_count, "number": _with_number,
+    "spec": _with_spec,
 }  # fmt: skip

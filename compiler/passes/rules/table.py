@@ -8,6 +8,7 @@ from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules import (
     copies,
+    detection,
     elementwise,
     frames,
     linear,
@@ -56,6 +57,7 @@ RULES: Mapping[str, Rule] = {
     "top_k": selection.top_k,
     **tflite.TFLITE_RULES,
     **frames.FRAME_RULES,
+    **detection.DETECTION_RULES,
 }
 
 

@@ -42,8 +42,8 @@ def test_a_pool_has_the_windows_that_onnxruntime_computes(
     extents: tuple[int, int],
     include: bool,
 ) -> None:
-    top, left, bottom, right = (pad % size for pad, size in zip(pads, kernel * 2, strict=True))
-    pads = (top, left, bottom, right)
+    top, left, bottom, end = (pad % size for pad, size in zip(pads, kernel * 2, strict=True))
+    pads = (top, left, bottom, end)
     reaches = (extents[i] + pads[i] + pads[2 + i] - kernel[i] for i in (0, 1))
     assume(all(reach >= 0 for reach in reaches))
     assume(op != "LpPool" or opset >= 18)  # it has a ceil_mode since then
