@@ -54,11 +54,14 @@ def fenced(*languages: str) -> Iterator[tuple[str, str]]:
                 yield path.name, re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
 
 
+# A page may show one twice.
 COMMANDS = [
-    (page, line)
-    for page, text in fenced("sh")
-    for line in text.replace("\\\n", " ").splitlines()
-    if line.startswith("edgekiln ")
+    *dict.fromkeys(
+        (page, line)
+        for page, text in fenced("sh")
+        for line in text.replace("\\\n", " ").splitlines()
+        if line.startswith("edgekiln ")
+    )
 ]
 
 

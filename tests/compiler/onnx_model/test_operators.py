@@ -30,14 +30,15 @@ def test_every_operator_of_onnx_has_one_row():
 def test_an_operator_that_its_definition_stands_for_has_one_or_a_rewrite():
     rows = [row for row in operators.rows() if row.role == "defined"]
     schemas: list[Any] = [onnx.defs.get_schema(row.name, domain=row.domain) for row in rows]
-    written = {*WRITTEN_IN_OTHERS, *control_flow.OPERATORS}
+    # The last one becomes functions of ours at the door.
+    written = {*WRITTEN_IN_OTHERS, *control_flow.OPERATORS, "NonMaxSuppression"}
     defined = {s.name for s in schemas if s.has_function or s.has_context_dependent_function}
     assert {row.name for row in rows} - written - defined == set()
 
 
 def test_every_rule_is_of_an_operator_and_every_form_is_a_rule():
     integers = {row.integer for row in operators.rows()} - {"", "lookup"}
-    floats = {row.float_form for row in ROWS.values()} - {"", "function", FALLBACK}
+    floats = {row.float_form for row in operators.rows()} - {"", "function", FALLBACK}
     at_the_edges = {ROWS[name].integer for name in _AT_THE_EDGES}
     assert (integers - at_the_edges) | floats == set(RULES)
 
