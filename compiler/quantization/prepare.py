@@ -19,6 +19,7 @@ from edgekiln.compiler.onnx_model.channel_norms import LAYER_NORM_OPSET
 from edgekiln.compiler.onnx_model.conv_transpose import conv_from_transposed
 from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.gemm import gemm_from_matmul, plain_gemm
+from edgekiln.compiler.quantization import held_nodes
 from edgekiln.compiler.quantization.forms import table as forms
 from edgekiln.runtime.errors import UnsupportedError
 
@@ -134,13 +135,15 @@ def _simplify(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
     with TemporaryDirectory(prefix="edgekiln-") as folder:
         path = Path(folder, "simplified.onnx")
-        Session(model, optimize=False, save_to=path)
+        bare, held = held_nodes.taken_out(model)
+        Session(bare, optimize=False, save_to=path)
         simplified = onnx.load(path)
     used = {node.domain for node in simplified.graph.node}
     kept = [entry for entry in simplified.opset_import if entry.domain in used]
     del simplified.opset_import[:]
     simplified.opset_import.extend(kept)
     rewriting.drop_unused_weights(simplified)
+    held_nodes.put_back(simplified, held, model)
     return simplified
 
 

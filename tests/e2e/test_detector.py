@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -138,3 +139,61 @@ def test_the_tutorials_detector_finds_boxes_on_a_picture(cli: Cli, here: Path) -
         assert line.split()[0] == found["name"] in ("square", "disc", "bar")
         assert 0 <= found["left"] <= found["right"] <= 128
         assert 0 <= found["top"] <= found["bottom"] <= 96
+
+
+def test_a_float_file_with_its_own_suppression_is_quantized_and_built(
+    cli: Cli, tmp_path: Path
+) -> None:
+    body = """
+    a = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w1)
+    r = Relu (a)
+    raw = Conv (r, w2)
+    flat = Reshape (raw, rows)
+    boxes = Transpose <perm = [0, 2, 1]> (flat)
+    edges = Slice (boxes, c0, c4, c2)
+    logits = Slice (flat, c4, c7, c1)
+    scores = Sigmoid (logits)
+    kept = NonMaxSuppression (edges, scores, most, overlap, least)
+    cut = Slice (kept, c2, c3, c1)
+    numbers = Squeeze (cut, c1)
+    all_boxes = Squeeze (edges, c0)
+    found = Gather <axis = 0> (all_boxes, numbers)
+    """
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> m (float[1, 3, 16, 16] x) => '
+        f"(float[R, 4] found, int64[R, 3] kept) {{{body}}}"
+    )
+    rng = np.random.default_rng(0)
+    arrays = {
+        "w1": rng.normal(0, 0.3, (8, 3, 3, 3)).astype(np.float32),
+        "w2": rng.normal(0, 0.5, (7, 8, 1, 1)).astype(np.float32),
+        "rows": np.array([0, 7, -1]), "most": np.array([5]),
+        "overlap": np.float32([0.4]), "least": np.float32([0.93]),
+    } | {f"c{i}": np.array([i]) for i in (0, 1, 2, 3, 4, 7)}  # fmt: skip
+    for name, array in arrays.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    onnx.save(model, tmp_path / "detector.onnx")
+    images = rng.normal(size=(16, 3, 16, 16)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    done = cli(
+        "quantize", tmp_path / "detector.onnx", "-o", tmp_path / "int8.onnx",
+        "--calibrate", tmp_path / "images.npy",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    lib = tmp_path / "detector.lib"
+    done = cli("compile", tmp_path / "int8.onnx", "-o", lib)
+    assert done.exit_code == 0, done.stderr
+    spec, _ = read_program(lib)
+    assert any(layer.op == "conv2d" and layer.integer for layer in spec.layers)
+    program, quantized = (
+        open_subject(Artifact.of_file(path, kind))
+        for path, kind in ((lib, "lib"), (tmp_path / "int8.onnx", "onnx-int8"))
+    )
+    counts = set()
+    for image in images:
+        ours = dict(zip(program.gives, program.predict({"x": image[None]}), strict=True))
+        theirs = dict(zip(quantized.gives, quantized.predict({"x": image[None]}), strict=True))
+        for name, array in theirs.items():
+            np.testing.assert_allclose(ours[name], array, rtol=1e-5, atol=1e-5, err_msg=name)
+        counts.add(int((ours["kept"][:, 0] >= 0).sum()))
+    assert len(counts) > 1, "as many boxes stay in all pictures"
