@@ -49,7 +49,9 @@ def expanded(model: "onnx.ModelProto") -> "onnx.ModelProto":
         found = _with_functions(model)
         if found is None:
             break
-        model = inliner.inline_local_functions(found)
+        # Not our nodes' definitions, whose kernels need the nodes.
+        ours = [(each.domain, each.name) for each in found.functions if each.domain == _DOMAIN]
+        model = inliner.inline_selected_functions(found, ours)
         _forget(model)
     return model
 
@@ -161,8 +163,10 @@ def _types(model: "onnx.ModelProto") -> "dict[str, onnx.TypeProto]":
 
 
 def _forget(model: "onnx.ModelProto") -> None:
-    """No function and no operator set of ours stays behind."""
+    """No definition that was put in, and no operator set of theirs, stays behind."""
+    others = [function for function in model.functions if function.domain != _DOMAIN]
     del model.functions[:]
+    model.functions.extend(others)
     kept = [entry for entry in model.opset_import if entry.domain != _DOMAIN]
     del model.opset_import[:]
     model.opset_import.extend(kept)

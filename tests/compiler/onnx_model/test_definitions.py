@@ -5,6 +5,7 @@ import onnx
 import pytest
 
 from edgekiln.compiler.onnx_model import operators as table
+from edgekiln.compiler.onnx_model import suppression
 from edgekiln.compiler.onnx_model.definitions import expanded
 from tests.compiler.onnx_model.same_numbers import (
     assert_same_numbers,
@@ -92,3 +93,17 @@ def test_the_definition_is_that_of_the_models_version() -> None:
         constants = {"s": values(count), "b": values(count)}
         after = assert_same_numbers(parsed(text, opset, **constants), expanded, x=values(1, 4, 3))
         assert "GroupNormalization" not in operators(after)
+
+
+def test_nodes_of_ours_stay_what_they_are() -> None:
+    model = parsed(
+        "g (float[1, 6, 4] b, float[1, 2, 6] s, float[2, 3, 4, 5] x) "
+        "=> (int64[n, 3] kept, float[2, 3, 4, 5] y) { kept = NonMaxSuppression (b, s, most)\n"
+        "y = MeanVarianceNormalization (x) }",
+        most=np.array([3]),
+    )
+    suppression.fix(model, "m.onnx")
+    after = expanded(model)
+    assert "FixedSuppression" in operators(after)
+    assert "MeanVarianceNormalization" not in operators(after)
+    onnx.checker.check_model(after)
