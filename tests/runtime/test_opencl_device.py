@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DRIVER = ROOT / "runtime" / "c" / "opencl"
+DRIVER, COMMON = (ROOT / "runtime" / "c" / name for name in ("opencl", "gpu"))
 FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror")
 MODEL_H = "enum { MODEL_E_NO_DRIVER = 3, MODEL_E_NO_DEVICE, MODEL_E_KERNELS, MODEL_E_MEMORY };\n"
 MAIN = """\
@@ -25,7 +25,7 @@ int gpu_failed(int code, const char *hint, const char *format, ...) {
 }
 
 int main(void) {
-    gpu_program_t program = {.text = "", .text_bytes = 0};
+    opencl_code_t program = {.text = "", .bytes = 0};
     opencl_device_t device;
     int status = opencl_open(&device, &program);
     if (!status) puts(device.name);
@@ -45,7 +45,17 @@ def opener(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["gcc", "-shared", "-fPIC", *FLAGS, "-o", home / "libOpenCL.so.1", stub], check=True
     )
     sources = ["main.c", DRIVER / "opencl_open.c"]
-    command = ["gcc", *FLAGS, f"-I{home}", f"-I{DRIVER}", *sources, "-ldl", "-o", "opener"]
+    command = [
+        "gcc",
+        *FLAGS,
+        f"-I{home}",
+        f"-I{DRIVER}",
+        f"-I{COMMON}",
+        *sources,
+        "-ldl",
+        "-o",
+        "opener",
+    ]
     subprocess.run(command, cwd=home, check=True)
     return home / "opener"
 
