@@ -123,7 +123,8 @@ def test_the_tutorials_detector_finds_boxes_on_a_picture(cli: Cli, here: Path) -
     result = cli("build", "shapes:net", *data, *fixed)
     assert result.exit_code == 0, result.stderr
     subprocess.run([sys.executable, "shapes.py", "picture.png"], cwd=here, check=True)
-    assert Image.open(here / "picture.png").size == (128, 96)
+    with Image.open(here / "picture.png") as picture:
+        assert picture.size == (128, 96)
     bundle = here / "dist" / "net-host.ekb"
     told = cli("run", bundle, "--input", here / "picture.png")
     assert told.exit_code == 0, told.stderr
