@@ -1,6 +1,7 @@
 """One cold run of `edgekiln ci` for all tests of it, and the chips that this machine may be."""
 
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from edgekiln.runtime import host
 from edgekiln.targets import detect, profile
 from tests import opencl
 from tests.e2e.ci_project import TARGET, Project
+from tests.e2e.compiled_models import residual_net
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,21 @@ def project(sound: Project, tmp_path: Path) -> Project:
     shutil.copytree(sound.home / "dist", copy.home / "before")
     copy.set("bench-seconds = 0.02", "bench-seconds = 0")
     return copy
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small residual network, for a GPU's `program`."""
+    return residual_net(tmp_path_factory.mktemp("net") / "net.onnx")
+
+
+@pytest.fixture(scope="module")
+def unpacked(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of `program`, which the test's own module makes."""
+    home = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(program) as archive:
+        archive.extractall(home, filter="data")
+    return home
 
 
 @pytest.fixture(

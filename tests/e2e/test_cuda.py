@@ -5,7 +5,6 @@ NVIDIA's that executes the kernels' own text; what may fail; and the machine cod
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from edgekiln.runtime.bundle import read_program
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests import cuda
-from tests.e2e.compiled_models import build, residual_net
+from tests.e2e.compiled_models import build
 
 pytestmark = pytest.mark.skipif(
     bool(nvrtc.problem("sm_86")), reason="no NVIDIA compiler here: pip install 'edgekiln[cuda]'"
@@ -45,21 +44,8 @@ np.savez(sys.argv[3], *whole, layer=runner.layer_output(layer))
 
 
 @pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return residual_net(tmp_path_factory.mktemp("net") / "net.onnx")
-
-
-@pytest.fixture(scope="module")
 def program(net: Path) -> Path:
     return build(net, profile.load(cuda.TARGET))
-
-
-@pytest.fixture(scope="module")
-def unpacked(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("unpacked")
-    with tarfile.open(program) as archive:
-        archive.extractall(home, filter="data")
-    return home
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,27 +18,14 @@ from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests import opencl
 from tests.compiler.qdq_models import QdqModel
-from tests.e2e.compiled_models import build, check, residual_net
+from tests.e2e.compiled_models import build, check
 
 STUB = Path(__file__).parents[1] / "opencl_stub.c"
 
 
 @pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return residual_net(tmp_path_factory.mktemp("net") / "net.onnx")
-
-
-@pytest.fixture(scope="module")
 def program(net: Path) -> Path:
     return build(net, profile.load(opencl.TARGET))
-
-
-@pytest.fixture(scope="module")
-def unpacked(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("unpacked")
-    with tarfile.open(program) as archive:
-        archive.extractall(home, filter="data")
-    return home
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The boxes of a detector: nodes of `detection_functions.DOMAIN`, and their fixed shapes."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,11 +9,14 @@ from numpy.typing import NDArray
 from edgekiln.compiler.ir.detection_ops import CountRows, Detect, FillRows, Suppress
 from edgekiln.compiler.ir.node import Node, Op
 from edgekiln.compiler.ir.onnx_op import onnx_op
-from edgekiln.compiler.onnx_model.detection_functions import DOMAIN, filling
+from edgekiln.compiler.onnx_model.detection_functions import filling
 from edgekiln.compiler.passes.rewriter import Rewriter
-from edgekiln.runtime.errors import UnsupportedError
+from edgekiln.compiler.passes.rules.own_nodes import demand
 
 _LAST = 5  # where a detection has its class
+_demand = partial(
+    demand, hint="such nodes are made by EdgeKiln: build from the model as it was before"
+)
 
 
 def suppression(rw: Rewriter, node: Node) -> None:
@@ -54,15 +58,6 @@ def fill_rows(rw: Rewriter, node: Node) -> None:
     filler = _number(rw, node, 3)
     _demand(node, filler == filling(x.dtype), "it fills by another number")
     _emit(rw, node, FillRows(axis=onnx_op(node).integer("axis", 0)), 2)
-
-
-def _demand(node: Node, holds: bool, what: str) -> None:
-    """Refuse a node that we do not make. Raises UnsupportedError."""
-    if not holds:
-        raise UnsupportedError(
-            f"operator {DOMAIN}.{node.op.kind} ({node.name!r}): {what}",
-            hint="such nodes are made by EdgeKiln: build from the model as it was before",
-        )
 
 
 def _constant(rw: Rewriter, node: Node, place: int) -> NDArray[np.generic]:

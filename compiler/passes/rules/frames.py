@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +11,13 @@ from edgekiln.compiler.ir.codes import Quant
 from edgekiln.compiler.ir.frame_ops import Resample, YuvToPixels
 from edgekiln.compiler.ir.node import Node, Op
 from edgekiln.compiler.ir.tensor import Tensor
-from edgekiln.compiler.onnx_model.ends.functions import DOMAIN
 from edgekiln.compiler.onnx_model.ends.resampling import UNIT, Resampling
 from edgekiln.compiler.onnx_model.ends.yuv import YuvFormat, YuvFrame
 from edgekiln.compiler.passes.rewriter import Rewriter
-from edgekiln.runtime.errors import UnsupportedError
+from edgekiln.compiler.passes.rules.own_nodes import demand
 
 _BYTES = Quant(scale=1.0, zero_point=0)  # a pixel stands for itself
+_demand = partial(demand, hint="such nodes are made by `edgekiln attach`: attach the steps again")
 
 
 def resample(rw: Rewriter, node: Node) -> None:
@@ -54,15 +55,6 @@ def yuv(rw: Rewriter, node: Node) -> None:
     _demand(node, len(known) == 1, "its places are not those of a format")
     channels = 3 if node.op.kind == "YuvToRgb" else 1
     _emit(rw, node, YuvToPixels(frame=known[0], channels=channels), x)
-
-
-def _demand(node: Node, holds: bool, what: str) -> None:
-    """Refuse a node that `attach` does not make. Raises UnsupportedError."""
-    if not holds:
-        raise UnsupportedError(
-            f"operator {DOMAIN}.{node.op.kind} ({node.name!r}): {what}",
-            hint="such nodes are made by `edgekiln attach`: attach the steps again",
-        )
 
 
 def _constant(rw: Rewriter, node: Node, place: int) -> NDArray[np.generic]:

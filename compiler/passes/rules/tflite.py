@@ -24,11 +24,10 @@ from edgekiln.compiler.ir.ops import Lookup, Quantize
 from edgekiln.compiler.ir.tensor import QMAX, QMIN, Tensor
 from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.kernels.fixed_pool import MOST_COUNTED
-from edgekiln.compiler.onnx_model.tflite import functions
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules.elementwise import broadcasts
+from edgekiln.compiler.passes.rules.own_nodes import demand
 from edgekiln.compiler.passes.rules.window import four, pair
-from edgekiln.runtime.errors import UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,8 @@ class _Operands:
 
     def demand(self, holds: bool, what: str) -> None:
         """Refuse a node that no TFLite file makes. Raises UnsupportedError."""
-        if not holds:
-            raise UnsupportedError(
-                f"operator {functions.DOMAIN}.{self.node.op.kind} ({self.node.name!r}): {what}",
-                hint="such nodes are made of .tflite files: give the file itself",
-            )
+        hint = "such nodes are made of .tflite files: give the file itself"
+        demand(self.node, holds, what, hint=hint)
 
     def constant(self, place: int) -> NDArray[np.generic]:
         found = self.rw.graph.constants.get(self.node.inputs[place])
