@@ -181,6 +181,7 @@ def run(offer: Offer) -> None:
     except KeyboardInterrupt:
         pass
     finally:
+        strays.end()
         server.close()
     print("ended; the tracker no longer gives this machine out", flush=True)
 

@@ -179,20 +179,22 @@ class ClientSession:
     def _execute(self, command: list[str], timeout_s: float) -> Done:
         """Raises TimeoutError, ConnectionLost: the client is gone. The program is ended then."""
         with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-            process = subprocess.Popen(
-                command,
-                cwd=self._home,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,
-                preexec_fn=_end_with_the_server,  # noqa: PLW1509  # a server has one thread
-            )
             try:
-                self._wait(process, timeout_s)
+                process = subprocess.Popen(
+                    command,
+                    cwd=self._home,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=stderr,
+                    start_new_session=True,
+                    preexec_fn=_end_with_the_server,  # noqa: PLW1509  # a server has one thread
+                )
+                try:
+                    self._wait(process, timeout_s)
+                finally:
+                    kill_group(process)  # and what an ended one has left running
             finally:
-                kill_group(process)  # and what an ended one has left running
-                strays.end()
+                strays.end()  # also what was started when a signal broke off `Popen`
             printed = []
             for stream in (stdout, stderr):
                 stream.seek(0)

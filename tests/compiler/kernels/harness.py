@@ -213,7 +213,7 @@ def ort(op: str, inputs: dict[str, Array], **attributes: Any) -> Array:
         kind = helper.np_dtype_to_tensor_dtype(array.dtype)
         return helper.make_tensor_value_info(name, kind, array.shape)
 
-    inputs = _exactly(op, inputs)
+    given, inputs = inputs, _exactly(op, inputs)
     out = helper.make_empty_tensor_value_info("y")
     graph = helper.make_graph(
         [helper.make_node(op, list(inputs), ["y"], **attributes)],
@@ -230,22 +230,22 @@ def ort(op: str, inputs: dict[str, Array], **attributes: Any) -> Array:
     )
     feed = {name: np.asarray(array) for name, array in inputs.items()}
     result: Array = session.run(None, feed)[0]
+    if op == "QLinearConv" and given["y_zero"].dtype == np.int8:
+        return (result.astype(np.int16) - 128).astype(np.int8)
     return result
 
 
 def _exactly(op: str, inputs: dict[str, Array]) -> dict[str, Array]:
-    """The same convolution with weights and their zero points 128 up, in bytes without a sign: of
-    bytes with one ONNX Runtime adds pairs of products in 16 bits where there is no VNNI.
+    """The same convolution with every code and zero point that has a sign 128 up, in bytes without
+    one: of weights with a sign ONNX Runtime adds pairs of products in 16 bits where there is no
+    VNNI, and it takes weights without one only beside an input and an output without one.
     """
     if op != "QLinearConv":
         return inputs
-    names = list(inputs)
-    raised = {
-        name: (np.asarray(inputs[name]).astype(np.int16) + 128).astype(np.uint8)
-        for name in (names[3], names[5])
-        if np.asarray(inputs[name]).dtype == np.int8
+    return {
+        name: (array.astype(np.int16) + 128).astype(np.uint8) if array.dtype == np.int8 else array
+        for name, array in ((name, np.asarray(array)) for name, array in inputs.items())
     }
-    return {**inputs, **raised}
 
 
 def halo(border: int, top: int, left: int, bottom: int, right: int) -> Halo:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -206,3 +207,30 @@ def test_a_server_that_others_can_reach_says_so():
             board_server.offer_of("127.0.0.1:9190", "k", address=address)
     with pytest.raises(InputError):
         board_server.offer_of("127.0.0.1:9190", "k", signers=Path("/nowhere/keys"))
+
+
+BROKEN_OFF = """
+import os, signal, socket, sys, time
+from pathlib import Path
+from edgekiln.runtime.device import board_server, session, strays
+
+strays.adopt()
+signal.signal(signal.SIGALRM, board_server._end)
+session._end_with_the_server = lambda: (os.kill(os.getppid(), signal.SIGALRM), time.sleep(60))
+ours, _theirs = socket.socketpair()
+client = session.ClientSession(ours, None)
+client._home = Path(sys.argv[1])
+try:
+    client._execute(["/bin/sleep", "300"], 60.0)
+except KeyboardInterrupt:
+    print(strays._children())
+"""
+
+
+def test_a_signal_while_a_program_is_started_ends_that_program(tmp_path):
+    """A start waits for the program's own preparations; here those end by the server's signal."""
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN_OFF, str(tmp_path)],
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert done.stdout == "[]\n"
