@@ -9,6 +9,7 @@ from edgekiln.benchmarks.prepare import Prepared, PreparedModel
 from edgekiln.benchmarks.record import OURS, Absent, LayerTiming, NetworkRow, Timing
 from edgekiln.compiler.build.recipe import Precision
 from edgekiln.runtime.bench import placement
+from edgekiln.runtime.bundle import ProgramFile
 from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.engines import Engine, Facts, Placement, ProgramEngine
 from edgekiln.runtime.errors import EdgeKilnError
@@ -78,7 +79,7 @@ def measure(
 
 def _engine(entry: PreparedModel, path: Path, place: Placement, device: LocalDevice) -> Engine:
     if entry.engine == OURS:
-        return ProgramEngine(path, place, device, profile=True)
+        return ProgramEngine(ProgramFile.open(path), place, device, profile=True)
     if entry.engine == "onnxruntime":
         return OrtEngine(path, place)
     return PeerEngine(entry, path, place)

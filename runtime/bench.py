@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekiln.runtime import host
+from edgekiln.runtime.bundle import ProgramFile
 from edgekiln.runtime.device.device import Device
 from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.engines import Engine, Placement, ProgramEngine
@@ -119,7 +120,9 @@ def compare(
         )
     with where:
         place = placement(threads, cpu, where.affinity())
-        ours = ProgramEngine(bundle, place, where, profile=profile, point=point)
+        ours = ProgramEngine(
+            ProgramFile.open(bundle), place, where, profile=profile, point=point or 0
+        )
         batch = batch_of(ours.spec) or 1
         engines: list[Engine] = [ours]
         engines += [OrtEngine(model, place, batch=batch) for model in models]
@@ -139,7 +142,7 @@ def bench_together(
     """
     with LocalDevice() if device is None else device as where:
         place = placement(1, None, where.affinity())
-        engines = [ProgramEngine(bundle, place, where) for bundle in bundles]
+        engines = [ProgramEngine(ProgramFile.open(bundle), place, where) for bundle in bundles]
         return interleave(engines, where, trials=trials, min_seconds=min_seconds, power=power)
 
 

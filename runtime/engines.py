@@ -1,12 +1,12 @@
 """What can be benchmarked, behind one interface; the first of them is a compiled program."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
-from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar
 
 from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import LIBRARY, RUNNER, ProgramFile, example_name
@@ -18,7 +18,12 @@ from edgekiln.runtime.manifest import REBUILD_HINT
 from edgekiln.runtime.points import at_point, number
 from edgekiln.runtime.program import batch_of
 from edgekiln.runtime.results import LayerTime, Trial
-from edgekiln.runtime.runner_documents import RunnerReport
+from edgekiln.runtime.runner_documents import RunnerReport, RunnerTrace
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 HANGS_AFTER = 10.0  # a trial that takes this many times its length hangs
 START_SECONDS = 120.0  # for loading and the first inference, on a slow board
@@ -78,48 +83,44 @@ class ProgramEngine:
 
     def __init__(
         self,
-        path: Path,
+        opened: ProgramFile,
         placement: Placement,
         device: Device,
         *,
         profile: bool = False,
-        point: str = "",
+        point: int | str = 0,
     ) -> None:
-        """Raises BundleError when it is damaged or made for another machine, ConfigError when it
-        has no such point.
+        """Raises BundleError when it is made for another machine, ConfigError when it has no such
+        point.
         """
-        self.path, self.placement, self.profile = path, placement, profile
-        opened = ProgramFile.open(path)
+        self.path, self.placement, self.profile = opened.path, placement, profile
         admit(device, opened)
-        self._point = number(opened.spec, point or 0)
+        self._point = number(opened.spec, point)
         self.spec, self._files = at_point(opened.spec, self._point), opened.files
         self._device = device
         if self.spec.footprint:
             raise BundleError(
-                f"{path}: made for {self.spec.target}, of which an emulator tells no times",
+                f"{self.path}: made for {self.spec.target}, of which an emulator tells no times",
                 hint="link libmodel.a into a firmware of yours and time model_run there",
             )
         for needed in (RUNNER, LIBRARY):
             if needed not in self._files:
-                raise BundleError(f"{path}: has no {needed}", REBUILD_HINT)
+                raise BundleError(f"{self.path}: has no {needed}", REBUILD_HINT)
         self._reports: list[RunnerReport] = []
 
     def __enter__(self) -> Self:
         runner = self._device.put(self._files[RUNNER])
-        self._names = {runner: RUNNER}
-        self._command = [runner, "perf", "--json", "--samples"]
-        self._command += ["--threads", str(self.placement.threads)]
+        self._runner, self._names = runner, {runner: RUNNER}
+        self._common = ["--threads", str(self.placement.threads)]
         if self.placement.cpus:
-            self._command += ["--cpu", ",".join(map(str, self.placement.cpus))]
-        if self._point:
-            self._command += ["--point", str(self._point)]
+            self._common += ["--cpu", ",".join(map(str, self.placement.cpus))]
         for index in range(len(self.spec.inputs)):
             example = self._files.get(example_name("input", index))
             if example is None:
                 break  # the runner takes zeros
             place = self._device.put(example)
             self._names[place] = example_name("input", index)
-            self._command += ["--input", place]
+            self._common += ["--input", place]
         return self
 
     def __exit__(
@@ -172,14 +173,36 @@ class ProgramEngine:
 
     def _perf(self, min_seconds: float, warmup_seconds: float, *extra: str) -> RunnerReport:
         lengths = ("--min-seconds", str(min_seconds), "--warmup-seconds", str(warmup_seconds))
-        command = [*self._command, "--trials", "1", *lengths, *extra]
-        # The length that was asked for is the least: a slow inference is finished, too.
-        limit = START_SECONDS + HANGS_AFTER * (min_seconds + warmup_seconds)
-        try:
-            done = run_runner(self._device, command, limit, str(self.path), self._names)
-            report = codec.decode(RunnerReport, codec.loads(done.stdout))
+        options = ["--json", "--samples", "--trials", "1", *lengths, *extra]
+        if self._point:
+            options += ["--point", str(self._point)]
+        report = self._run("perf", options, min_seconds + warmup_seconds, RunnerReport)
+        with self._of_this_version():
             self._check(report, layers="--profile" in extra)
-            return report
+        return report
+
+    def replay(self, trace: str, seconds: float) -> RunnerTrace:
+        """What becomes of a trace, which takes about so long. `trace` is as `runner_text` of
+        `edgekiln.runtime.trace` writes it. Of a program with several points, at all of them.
+        """
+        place = self._device.put(trace.encode())
+        self._names[place] = "the trace"
+        return self._run("trace", ["--trace", place], seconds, RunnerTrace)
+
+    def _run(self, verb: str, options: Sequence[str], seconds: float, kind: type[T]) -> T:
+        """What the runner answers to a command that takes about so long."""
+        command = [self._runner, verb, *self._common, *options]
+        # The length that was asked for is the least: a slow inference is finished, too.
+        limit = START_SECONDS + HANGS_AFTER * seconds
+        with self._of_this_version():
+            done = run_runner(self._device, command, limit, str(self.path), self._names)
+            return codec.decode(kind, codec.loads(done.stdout))
+
+    @contextmanager
+    def _of_this_version(self) -> Iterator[None]:
+        """Raises MeasurementError for a runner that speaks another language than this EdgeKiln."""
+        try:
+            yield
         except (ConfigError, ValueError) as error:  # it does not know our options, or we its answer
             raise MeasurementError(
                 f"{self.path}: the runner is of another version: {error}",

@@ -70,6 +70,33 @@ class RunnerAccuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunnerOutcomes:
+    """What became of the runs of each span of a trace, at one operating point."""
+
+    misses: tuple[int, ...]  # runs that took longer than their deadline
+    busy_ns: tuple[int, ...]  # what all runs took
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerGoverned(RunnerOutcomes):
+    """The same with the governor choosing."""
+
+    unfit: tuple[int, ...]  # runs for which no point fits
+    switches: tuple[int, ...]  # to another point than the run's before
+    runs: tuple[tuple[int, ...], ...]  # of each point, in each span
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerTrace:
+    """What `runner trace` prints."""
+
+    schema: Literal[1]
+    governed: RunnerGoverned
+    points: tuple[RunnerOutcomes, ...]
+    finished_s: float  # Unix time
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunnerCheck:
     """What `runner check` prints when the outputs are as expected; otherwise it exits with 7."""
 

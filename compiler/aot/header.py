@@ -48,7 +48,7 @@ def header(source: PlacedProgram, profile: TargetProfile) -> str:
             features=" ".join(profile.features), cflags=" ".join(profile.toolchain.cflags),
             stack=_STACK_BYTES >> 10,
         ),
-        name=_comment(source.name), target=profile.name,
+        name=comment(source.name), target=profile.name,
         request=templates.REQUEST if "amx_tile" in profile.features else "",
         align=ALIGN, overread=OVERREAD_BYTES, arena=source.arena_bytes,
         inputs=len(source.inputs), outputs=len(source.outputs), steps=len(source.steps),
@@ -75,7 +75,7 @@ def _points_header(source: PlacedProgram) -> str:
     return templates.POINTS.format(
         count=len(source.points),
         points="\n".join(
-            f" *   {number} {_comment(point.name)}{''.join(_scales(point))}"
+            f" *   {number} {comment(point.name)}{''.join(_scales(point))}"
             for number, point in enumerate(source.points)
         ),
     )
@@ -107,7 +107,7 @@ def _sizes(prefix: str, spec: TensorSpec) -> Iterator[str]:
 
 def _state(state: PlacedState) -> str:
     spec = state.spec
-    return f" *   {_describe(spec.tensor)}; becomes {_comment(spec.output)}"
+    return f" *   {_describe(spec.tensor)}; becomes {comment(spec.output)}"
 
 
 def _describe(spec: TensorSpec) -> str:
@@ -115,10 +115,10 @@ def _describe(spec: TensorSpec) -> str:
     text = f"{spec.name}: {spec.dtype} {shape}"
     if spec.scale is not None:
         text += f", real = (q - {spec.zero_point}) * {spec.scale!r}"
-    return _comment(text)
+    return comment(text)
 
 
-def _comment(text: str) -> str:
+def comment(text: str) -> str:
     """The text without what would end a comment, begin another, or warn in one: names come from
     the user's model.
     """

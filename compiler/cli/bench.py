@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from edgekiln.compiler.cli.bench_points import TraceOptions, bench_points, trace_options
 from edgekiln.compiler.cli.devices import allowed_signers_option, device_option
 from edgekiln.compiler.cli.options import FiniteRange, point_option
 from edgekiln.compiler.cli.output import json_option, print_json
 from edgekiln.runtime.bench import MAX_SECONDS, MAX_TRIALS, MIN_SECONDS, TRIALS
+from edgekiln.runtime.trace import Policy
 
 FILE = click.Path(path_type=Path)
 
@@ -54,6 +56,7 @@ FILE = click.Path(path_type=Path)
     "line.",
 )
 @point_option
+@trace_options
 @device_option
 @allowed_signers_option
 @click.option("--strict", is_flag=True, help="Refuse a noisy, throttled or overheated run.")
@@ -61,13 +64,29 @@ FILE = click.Path(path_type=Path)
 def bench(
     *, bundle: Path, models: tuple[Path, ...], trials: int, min_seconds: float, threads: int,
     cpu: int | None, profile: bool, power: str, point: str, device: str | None,
-    allowed_signers: Path | None, strict: bool, as_json: bool,
+    allowed_signers: Path | None, strict: bool, as_json: bool, trace: Path | None,
+    policy: Policy | None, data: str, costs: Path | None, page: Path | None,
 ) -> None:  # fmt: skip
     """Measure BUNDLE and, beside it, ONNX Runtime.
 
     Both run on the same threads, trial by trial in turn; the bundle by its own executable. On
     another device, BUNDLE is measured alone.
+
+    With --trace or --costs all operating points of BUNDLE are measured, in turn; then a day is
+    replayed, by its governor and at each point alone.
     """
+    wanted = TraceOptions(trace=trace, policy=policy, data=data, costs=costs, page=page)
+    if wanted.all_points:
+        if models or point or profile:
+            raise click.UsageError("--trace and --costs measure all points, without --onnx, "
+                                   "--point and --profile")  # fmt: skip
+        bench_points(
+            bundle, wanted, trials=trials, min_seconds=min_seconds, threads=threads, cpu=cpu,
+            power=power, device=device, allowed_signers=allowed_signers, strict=strict,
+            as_json=as_json,
+        )  # fmt: skip
+        return
+    wanted.refuse_others()
     from edgekiln.compiler.devices.named import open_device
     from edgekiln.compiler.pipeline.source_models import models_of
     from edgekiln.runtime.bench import compare, require_quiet

@@ -21,6 +21,7 @@ from edgekiln.compiler.search.pick import PickedPoint
 from edgekiln.compiler.search.result import FrontResult
 from edgekiln.compiler.stages.prune_sensitivity import PruneSensitivity
 from edgekiln.compiler.sweep.result import SweepResult
+from edgekiln.compiler.trace.report import TraceReport
 from edgekiln.models.zoo.entries import ZooEntry
 from edgekiln.runtime.device.address import DeviceEntry
 from edgekiln.runtime.documents import Answers, Benches
@@ -166,5 +167,6 @@ DOCUMENTS: Mapping[str, type] = {
     "edgekiln.slim/1": AdaptiveBuild,
     "edgekiln.sweep/1": SweepResult,
     "edgekiln.targets/1": Targets,
+    "edgekiln.trace/1": TraceReport,
     "edgekiln.verify/1": Verified,
 }

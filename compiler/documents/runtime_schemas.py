@@ -15,7 +15,7 @@ from edgekiln.runtime.documents import Answers, Benches, Checked
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.manifest import Manifest, ProgramSpec
 from edgekiln.runtime.results import BenchResult
-from edgekiln.runtime.runner_documents import RunnerAccuracy, RunnerCheck, RunnerReport
+from edgekiln.runtime.runner_documents import RunnerAccuracy, RunnerCheck, RunnerReport, RunnerTrace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ DOCUMENTS: Mapping[str, Shipped] = {
     "runner-accuracy": Shipped(title="runner accuracy, version 1", cls=RunnerAccuracy, schema=1),
     "runner-check": Shipped(title="runner check, version 1", cls=RunnerCheck, schema=1),
     "runner-perf": Shipped(title="runner perf, version 4", cls=RunnerReport, schema=4),
+    "runner-trace": Shipped(title="runner trace, version 1", cls=RunnerTrace, schema=1),
 }
 
 

@@ -13,6 +13,7 @@ from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.onnx_model.io import Meta
 from edgekiln.compiler.onnx_model.model_inputs import Inputs, ModelInputs
 from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.runtime.bundle import read_program
 from edgekiln.runtime.errors import BundleError, InputError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def open_subject(artifact: Artifact, allow: Collection[str] = ()) -> Subject:
         case "onnx" | "onnx-int8":
             return _onnx(artifact)
         case "lib":
-            return _program(artifact.path)
+            return program_subject(*read_program(artifact.path))
         case _:
             raise InputError(
                 f"{artifact.path}: is a {artifact.kind}, which predicts nothing",
@@ -117,17 +118,19 @@ def _onnx(artifact: Artifact) -> Subject:
     )
 
 
-def _program(path: Path) -> Subject:
-    """A compiled program, in this process or under QEMU. `file_bytes` is its code and weights."""
-    from edgekiln.runtime.bundle import read_program
+def program_subject(whole: "ProgramSpec", files: Mapping[str, bytes], point: int = 0) -> Subject:
+    """A compiled program at an operating point, in this process or under QEMU. `file_bytes` is the
+    code and weights of all points.
+    """
     from edgekiln.runtime.inputs import coded
+    from edgekiln.runtime.points import at_point
     from edgekiln.runtime.program import dequantized
 
-    spec, files = read_program(path)
+    spec = at_point(whole, point)
     takes = model_inputs.of_program(spec)
-    assert takes.batch is not None, path  # programs are compiled for one
+    assert takes.batch is not None, spec.name  # programs are compiled for one
     macs = sum(layer.macs for layer in spec.layers) // takes.batch
-    run, emulated = _executor(spec, files)
+    run, emulated = _executor(whole, files, point)
 
     def predict(given: Inputs) -> list[NDArray[np.generic]]:
         outputs = run([coded(given[tensor.name], tensor) for tensor in spec.inputs])
@@ -150,7 +153,7 @@ def _program(path: Path) -> Subject:
 
 
 def _executor(
-    spec: "ProgramSpec", files: Mapping[str, bytes]
+    spec: "ProgramSpec", files: Mapping[str, bytes], point: int
 ) -> tuple[Callable[[Sequence[NDArray[np.generic]]], "list[NDArray[np.generic]]"], bool]:
     """What runs the program, and whether that is QEMU."""
     from edgekiln.compiler.devices.emulated import predict
@@ -162,8 +165,9 @@ def _executor(
         check_machine(spec, spec.name)
     except BundleError:
         program = files[executable_name(files, spec.name)]
-        return lambda arrays: predict(spec, program, tuple(arrays)), True
+        return lambda arrays: predict(spec, program, tuple(arrays), point), True
     runner = AotRunner(spec, files[LIBRARY], spec.name)
+    runner.set_point(point)
     if not spec.states:
         return lambda arrays: runner.run(*arrays), False
 

@@ -52,33 +52,16 @@ class EvaluateStage(Stage):
         return {**used_data(self.data, self.seed), **used_factory(src)}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        from edgekiln.compiler.evaluation.report import Examination
+        from edgekiln.compiler.evaluation.examine import examine
         from edgekiln.compiler.evaluation.subject import open_subject
-        from edgekiln.compiler.onnx_model.feed import feed_for
         from edgekiln.runtime import codec
         from edgekiln.runtime.files import written_whole
 
         subject = open_subject(src, ctx.allow)
-        feed = feed_for(subject.meta, subject.takes, data=self.data, seed=self.seed)
-        if not feed.scored:
-            raise ConfigError(
-                f"{feed.name}: its samples have no labels: no accuracy",
-                hint="`edgekiln build` shows how a model agrees with the float one on them",
-            )
-        # An AUC takes both kinds of samples, which may lie far apart.
-        whole = any(head.task.best_by == "loss" for head in feed.heads)
-        samples = self.samples or (0 if whole else subject.samples_in_time)
-        total = min(samples or feed.count(self.split), feed.count(self.split))
-        examination = Examination(feed.name, feed.heads, feed.facts, feed.targets(self.split))
-        done = 0
-        for given in feed.batches(self.split, batch=subject.batch, samples=samples):
-            count = feed.takes.samples_in(given)
-            # The first output counts: (count, classes), or an autoencoder's copy of its input.
-            outputs = dict(zip(subject.gives, subject.predict(given), strict=True))
-            examination.add(outputs, given, count)
-            done += count
-            ctx.advance(done, total, "evaluating")
-        report = examination.report(subject.costs)
+        report = examine(
+            subject, data=self.data, seed=self.seed, split=self.split, samples=self.samples,
+            advance=ctx.advance,
+        )  # fmt: skip
         with written_whole(dst) as stream:
             stream.write(codec.to_json(report).encode())
         return {**{each.key: each.value for each in report.measured}, "n": report.n}

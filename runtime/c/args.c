@@ -15,13 +15,16 @@ static const char HELP[] =
     "       runner accuracy --input FILE --output FILE [--threads N] [--cpu N[,N]...]\n"
     "       runner run      --input FILE --output FILE [--threads N] [--cpu N[,N]...]\n"
     "       runner check    --input FILE --expect FILE [--threads N] [--cpu N[,N]...]\n"
+    "       runner trace    --trace FILE [--input FILE] [--threads N] [--cpu N[,N]...]\n"
     "       runner info\n"
-    "Of a model with several operating points each takes --point N, a number or a name.\n"
+    "Of a model with several operating points each but trace, which runs them all, takes\n"
+    "--point N, a number or a name.\n"
     "\n"
     "perf      measure latency, and say it in a few lines\n"
     "accuracy  a data set: its samples in, their predictions out\n"
     "run       one inference\n"
     "check     one inference, its outputs compared byte by byte\n"
+    "trace     the governor's choices under the conditions of a file, and each point beside it\n"
     "info      print program.json\n"
     "\n"
     "Files hold one tensor each, raw, in C order; those of accuracy one after the other. Without\n"
@@ -77,6 +80,8 @@ static void parse_value(args_t *args, const char *option, char *value) {
         add_file(&args->output, option, value);
     } else if (!strcmp(option, "--expect")) {
         add_file(&args->expect, option, value);
+    } else if (!strcmp(option, "--trace")) {
+        args->trace = value;
     } else if (!strcmp(option, "--trials")) {
         args->trials = whole(option, value, 1, 1000);
     } else if (!strcmp(option, "--threads")) {

@@ -13,6 +13,7 @@ typedef struct {
 
 typedef struct {
     const char *command;
+    const char *trace; /* a file as trace.h describes it */
     const char *point; /* a number or a name; NULL: the first */
     files_t input, output, expect;
     int trials, threads;

@@ -20,6 +20,7 @@ int model_governor_init(model_governor_t *governor, const model_policy_t *policy
     governor->allowed = 0;
     governor->point = (uint8_t)(policy->count - 1);
     governor->fits = 1;
+    governor->left = 100;
     return 0;
 }
 
@@ -43,8 +44,8 @@ static int32_t dearest(const model_policy_t *policy, const model_conditions_t *n
 }
 
 /* In 1/256 of what was measured: as of late, and what is left of the processor. */
-static uint32_t slowness_now(const model_governor_t *governor, const model_conditions_t *now) {
-    uint32_t left = now->load_percent < 100 ? 100u - now->load_percent : 0;
+static uint32_t slowness_now(const model_governor_t *governor) {
+    uint32_t left = governor->left;
     if (left == 0) return SLOWEST;
     uint32_t slow = (governor->slowness * 100 + left - 1) / left;
     return slow < SLOWEST ? slow : SLOWEST;
@@ -59,7 +60,8 @@ static int fits(const model_cost_t *cost, const model_conditions_t *now, uint32_
 
 int32_t model_governor_choose(model_governor_t *governor, const model_conditions_t *now) {
     const model_policy_t *policy = governor->policy;
-    uint32_t slow = slowness_now(governor, now);
+    governor->left = (uint8_t)(now->load_percent < 100 ? 100 - now->load_percent : 0);
+    uint32_t slow = slowness_now(governor);
     uint32_t patience = policy->patience ? policy->patience : PATIENCE;
     int32_t last = policy->count - 1, best = dearest(policy, now);
     while (best < last && !fits(&policy->costs[best], now, slow)) best++;
@@ -80,6 +82,7 @@ void model_governor_ran(model_governor_t *governor, uint32_t took_us) {
     const model_cost_t *cost = &governor->policy->costs[governor->point];
     uint32_t took = took_us < MODEL_MOST_US ? took_us : MODEL_MOST_US;
     uint32_t slow = (took << 8) / cost->p50_us, before = governor->slowness;
+    slow = slow / 100 * governor->left + slow % 100 * governor->left / 100;
     if (slow > SLOWEST) slow = SLOWEST;
     if (slow < AS_MEASURED) slow = AS_MEASURED;
     /* Up by quarters of the way, down by sixteenths, at least by one each. */

@@ -64,6 +64,7 @@ typedef struct {
     uint32_t slowness; /* of late, in 1/256 of what was measured; never below 256 */
     uint16_t allowed;  /* choices in a row that allowed a dearer point */
     uint8_t point, fits;
+    uint8_t left; /* of the processor, in percent, as the last choice was told */
 } model_governor_t;
 
 /* Begin at the cheapest point. 0, or MODEL_E_TABLE. */
@@ -72,7 +73,8 @@ int model_governor_init(model_governor_t *governor, const model_policy_t *policy
 /* The point for the next run. */
 int32_t model_governor_choose(model_governor_t *governor, const model_conditions_t *now);
 
-/* How long the run at the point that was chosen last took, from outside. */
+/* How long the run at the point that was chosen last took, from outside. What the load of that
+ * choice explains of it is no slowness: it would count twice. */
 void model_governor_ran(model_governor_t *governor, uint32_t took_us);
 
 /* For a cascade: whether the largest of some scores leads the next one by `margin` or more. Where a

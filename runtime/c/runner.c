@@ -13,6 +13,7 @@
 #include "model.h"
 #include "session.h"
 #include "target.h"
+#include "trace.h"
 
 /* An unknown instruction would kill the process without a word. */
 static void check_cpu(void) {
@@ -125,9 +126,11 @@ int main(int argc, char **argv) {
         run(&args);
     } else if (!strcmp(args.command, "check")) {
         check(&args);
+    } else if (!strcmp(args.command, "trace")) {
+        trace(&args);
     } else {
-        fail(EXIT_USAGE, "commands are: perf, accuracy, run, check, info", "unknown command '%s'",
-             args.command);
+        fail(EXIT_USAGE, "commands are: perf, accuracy, run, check, trace, info",
+             "unknown command '%s'", args.command);
     }
     return EXIT_OK;
 }

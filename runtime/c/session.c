@@ -36,16 +36,23 @@ static int point_number(const char *point) {
 }
 #endif
 
+#ifdef MODEL_POINT_COUNT
+void session_choose(session_t *session, int point) {
+    model_set_point(session->arena, point);
+    session->first_step = model_points[point].first_step;
+    session->end_step = session->first_step + model_points[point].step_count;
+}
+#endif
+
 /* The steps of a model are those of all its operating points, behind each other. */
 static void choose_point(session_t *session, const char *point) {
     session->first_step = 0, session->end_step = model_step_count;
 #ifdef MODEL_POINT_COUNT
     int chosen = point ? point_number(point) : 0;
-    if (model_set_point(session->arena, chosen)) {
+    if (chosen < 0) {
         fail(EXIT_USAGE, "`runner info` shows which there are", "--point: no point '%s'", point);
     }
-    session->first_step = model_points[chosen].first_step;
-    session->end_step = session->first_step + model_points[chosen].step_count;
+    session_choose(session, chosen);
 #else
     if (point) fail(EXIT_USAGE, NULL, "--point: the model has one point only");
 #endif
@@ -172,14 +179,16 @@ static int threads_pay(session_t *session) {
 
 void session_use_threads(session_t *session, int threads, const int *cpus) {
     if (threads == 1) return;
-    session->pool = pool_start(threads, cpus);
+    if (!session->pool) session->pool = pool_start(threads, cpus);
     choose_steps(session);
     int pay = threads_pay(session);
     session_reset(session);
     if (pay) return;
+    memset(session->split + session->first_step, 0,
+           (size_t)(session->end_step - session->first_step));
+    if (memchr(session->split, 1, (size_t)model_step_count)) return; /* another point's */
     pool_stop(session->pool);
     session->pool = NULL;
-    memset(session->split, 0, (size_t)model_step_count);
 }
 
 void session_close(session_t *session) {

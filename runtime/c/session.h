@@ -27,8 +27,14 @@ typedef struct {
  * NULL: the first. */
 session_t session_open(const files_t *inputs, const char *point);
 
+#ifdef MODEL_POINT_COUNT
+/* Let this operating point, which there is, run from now on. */
+void session_choose(session_t *session, int point);
+#endif
+
 /* Start threads and find out, by running the model, which steps gain from them. None does: one
- * thread stays. A stream begins behind it. */
+ * thread stays. A stream begins behind it. Of a model with several operating points that is found
+ * out of the current one; call it at each. */
 void session_use_threads(session_t *session, int threads, const int *cpus);
 
 /* One inference; exits with EXIT_BUG if the model reports an error. */

@@ -145,6 +145,16 @@ static void check_learning(void) {
     CHECK(model_governor_choose(&g, &now) == 1 && g.fits);
     for (int i = 0; i < 100; i++) model_governor_ran(&g, 190);
     CHECK(g.slowness == 256);
+    /* What others' load explains is no slowness; what is beyond it, is. */
+    now.load_percent = 50, now.deadline_us = 1000;
+    CHECK(model_governor_choose(&g, &now) == 1 && g.fits);
+    for (int i = 0; i < 100; i++) model_governor_ran(&g, 400);
+    CHECK(g.slowness == 256);
+    for (int i = 0; i < 100; i++) model_governor_ran(&g, 800);
+    CHECK(g.slowness == 512);
+    CHECK(model_governor_choose(&g, &now) == 1 && !g.fits); /* 255 us at a quarter of the speed */
+    now.load_percent = 0;
+    model_governor_choose(&g, &now);
     model_governor_ran(&g, 4294967295u);
     model_governor_ran(&g, 0);
     CHECK(g.slowness > 256);

@@ -25,6 +25,7 @@ EXPORTS: tuple[str, ...] = ()
 _RUNNER_SOURCES = (
     "runner.c", "accuracy.c", "args.c", "bench.c", "checksum.c", "cpu.c", "files.c", "json.c",
     "pool.c", "report_json.c", "report_text.c", "session.c", "state.c", "stats.c",
+    "trace.c",
 )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ OF_NO_STAGE = {
     "edgekiln.compiler.estimate/c",
     "edgekiln.compiler.search/templates",
     "edgekiln.compiler.sweep/templates",
+    "edgekiln.compiler.trace/templates",
     "edgekiln.runtime/schemas",
 }
 MODULES_WITH_FILE = {

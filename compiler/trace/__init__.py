@@ -1,0 +1,1 @@
+"""A day of a program with several operating points: replayed, scored, drawn."""

@@ -1,0 +1,93 @@
+"""A replayed trace as a table for people."""
+
+from collections.abc import Iterator
+
+from edgekiln.compiler.trace.report import TraceReport
+from edgekiln.runtime.replay_result import Replay, Strategy
+from edgekiln.runtime.text import columns, counted, si
+
+PROXY = "BUSY is what all runs take together, which stands for the energy: no meter measured it"
+
+
+def report_lines(report: TraceReport) -> Iterator[str]:
+    """The points, the trace, and what each strategy makes of it; then doubts."""
+    replayed = report.replay
+    threads = counted(replayed.threads, "thread")
+    yield f"{replayed.model} on {replayed.cpu or replayed.device}, {threads}"
+    yield ""
+    yield from _points(report)
+    yield ""
+    if replayed.strategies:
+        yield from _replayed(report)
+    yield from (f"warning: {text}" for text in replayed.warnings)
+
+
+def _replayed(report: TraceReport) -> Iterator[str]:
+    replayed, first = report.replay, report.replay.strategies[0]
+    span_s = replayed.spans[-1].begin_s - replayed.spans[0].begin_s
+    yield (
+        f"{report.trace}: {counted(len(replayed.spans), 'span')} over {duration(span_s)}, "
+        f"{first.runs:,} runs, {first.timed_runs:,} of them with a deadline"
+    )
+    yield ""
+    yield from _strategies(report)
+    yield ""
+    if first.energy_j is None:
+        yield PROXY
+    if first.unfit:
+        yield f"for {counted(first.unfit, 'run')} no point was expected to meet the deadline"
+
+
+def _points(report: TraceReport) -> Iterator[str]:
+    scored, metered = bool(report.scores), report.replay.points[0].energy_j is not None
+    heading = ("POINT", "MACS", "MEDIAN", "P99", "SPREAD") + ("ENERGY",) * metered
+    rows = [heading + ((report.scores[0].heading,) if scored else ())]
+    for number, each in enumerate(report.replay.points):
+        cells: tuple[str, ...] = (
+            each.name, f"{each.macs:,}", si(each.median_s, "s"), si(each.p99_s, "s"),
+            f"{each.spread:.1%}",
+        )  # fmt: skip
+        if metered:
+            cells += ("-" if each.energy_j is None else si(each.energy_j, "J"),)
+        rows.append(cells + ((str(report.scores[number]),) if scored else ()))
+    return columns(rows)
+
+
+def _strategies(report: TraceReport) -> Iterator[str]:
+    replayed = report.replay
+    metered = replayed.strategies[0].energy_j is not None
+    names = " / ".join(point.name for point in replayed.points)
+    heading = ("STRATEGY", "MISSED", "BUSY") + ("ENERGY",) * metered + ("MACS",)
+    score = (report.scores[0].heading,) if report.scores else ()
+    rows = [(*heading, *score, f"RUNS AT {names}", "SWITCHES")]
+    scores = (report.governed, *report.scores) if report.scores else (None,) * len(names)
+    for each, its_score in zip(replayed.strategies, scores, strict=False):
+        cells: tuple[str, ...] = (each.name, missed(each), f"{each.busy_s:.3g} s")
+        if metered:
+            cells += ("-" if each.energy_j is None else si(each.energy_j, "J"),)
+        cells += (relative(each.macs, replayed),)
+        if its_score is not None:
+            cells += (str(its_score),)
+        rows.append((*cells, " / ".join(f"{n:,}" for n in each.runs_at), f"{each.switches:,}"))
+    return columns(rows)
+
+
+def missed(strategy: Strategy) -> str:
+    """How many deadlines, and which part of them."""
+    if not strategy.timed_runs:
+        return "-"
+    return f"{strategy.misses:,} ({strategy.misses / strategy.timed_runs:.1%})"
+
+
+def relative(macs: int, replayed: Replay) -> str:
+    """Work beside that of the first point alone."""
+    most = replayed.strategies[1].macs
+    return f"{macs / most:.0%}" if most else "-"
+
+
+def duration(seconds: float) -> str:
+    """A time of day or a shorter one, for people."""
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
