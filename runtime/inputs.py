@@ -10,6 +10,7 @@ from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
 from edgekiln.runtime.limits import INPUTS, read_file
 from edgekiln.runtime.npy import read_npy, read_npz
+from edgekiln.runtime.waves import WAVE_SUFFIX, read_windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,8 +57,9 @@ def preprocess(x: "NDArray[np.generic]", preprocessing: "Preprocessing") -> "NDA
 def load_input(path: Path, spec: "TensorSpec", *, batched: bool = True) -> "NDArray[np.generic]":
     """Read a file as input of a program, see `fit`.
 
-    `.npy`, `.npz` (never pickled), raw `.bin` in the input's own dtype and shape, or an image,
-    which is resized to the model's input. uint8 images in an array are preprocessed as well.
+    `.npy`, `.npz` (never pickled), raw `.bin` in the input's own dtype and shape, an image, which
+    is resized to the model's input, or a sound, cut into what a call takes. uint8 images in an
+    array are preprocessed as well.
 
     Raises:
         InputError: unreadable, too large, or another shape or dtype than the program's.
@@ -72,9 +74,12 @@ def load_input(path: Path, spec: "TensorSpec", *, batched: bool = True) -> "NDAr
         return _read_raw(path, spec, batched)
     if suffix in IMAGE_SUFFIXES:
         return _read_as_image(path, spec, batched)
+    if suffix == WAVE_SUFFIX:
+        return _read_as_sound(path, spec, batched)
+    known = (".npy", ".npz", ".bin", WAVE_SUFFIX, *sorted(IMAGE_SUFFIXES))
     raise InputError(
         f"{path}: cannot tell what this file is",
-        hint=f"inputs are .npy, .npz, .bin, {', '.join(sorted(IMAGE_SUFFIXES))}",
+        hint=f"inputs are {', '.join(known)}",
     )
 
 
@@ -238,6 +243,16 @@ def _read_as_image(path: Path, spec: "TensorSpec", batched: bool) -> "NDArray[np
         return fit(pixels, spec, str(path), batched=batched)
     ready = quantize(preprocess(pixels, spec.preprocessing), spec)
     return fit(ready, spec, str(path), batched=batched)
+
+
+def _read_as_sound(path: Path, spec: "TensorSpec", batched: bool) -> "NDArray[np.generic]":
+    if not spec.rate_hz:
+        raise InputError(
+            f"{path}: input {spec.name!r} {_shape_text(spec, batched)} does not say that it is "
+            "sound, nor of which rate",
+            hint="give what it takes as .npy; or build it with --before pcm: it then takes sound",
+        )
+    return fit(read_windows(path, spec.shape[1], spec.rate_hz), spec, str(path), batched=batched)
 
 
 def _read_raw(path: Path, spec: "TensorSpec", batched: bool) -> "NDArray[np.generic]":

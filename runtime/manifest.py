@@ -65,6 +65,7 @@ class TensorSpec:
     # What its rows are, where that is known: "detections", of left, top, right, bottom, score and
     # class, behind which rows of -1 fill up.
     holds: str = field(default="", metadata=ABSENT_WHEN_EMPTY)
+    rate_hz: int = field(default=0, metadata=ABSENT_WHEN_EMPTY)  # of sound, in samples of 16 bits
 
 
 @dataclass(frozen=True, kw_only=True)

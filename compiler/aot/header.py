@@ -103,6 +103,8 @@ def _sizes(prefix: str, spec: TensorSpec) -> Iterator[str]:
     yield f"#define {prefix}_ELEMENTS {elements}"
     yield f"#define {prefix}_TYPE {C_TYPES[spec.dtype]}"
     yield f"#define {prefix}_NAME {string(spec.name)}"
+    if spec.rate_hz:
+        yield f"#define {prefix}_RATE_HZ {spec.rate_hz} /* samples of sound a second */"
 
 
 def _state(state: PlacedState) -> str:

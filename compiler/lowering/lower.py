@@ -69,7 +69,9 @@ def lower(
     states = kept_states.keep(lowering)
     # The model's metadata describe its first input and its first output.
     inputs = tuple(
-        spec_of(graph.tensors[name], preprocessing=None if i else meta.preprocessing)
+        spec_of(graph.tensors[name])
+        if i
+        else spec_of(graph.tensors[name], preprocessing=meta.preprocessing, rate_hz=meta.rate_hz)
         for i, name in enumerate(lowering.given)
     )
     outputs = tuple(

@@ -163,7 +163,7 @@ class Lowering:
 
 def spec_of(
     tensor: Tensor, *, preprocessing: Preprocessing | None = None, labels: tuple[str, ...] = (),
-    holds: str = "",
+    holds: str = "", rate_hz: int = 0,
 ) -> TensorSpec:  # fmt: skip
     """What a program says of a tensor."""
     quant = tensor.quant
@@ -176,4 +176,5 @@ def spec_of(
         preprocessing=preprocessing,
         labels=labels,
         holds=holds,
+        rate_hz=rate_hz,
     )

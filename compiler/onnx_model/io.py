@@ -14,12 +14,14 @@ from edgekiln.compiler.onnx_model import (
     suppression,
     validate,
 )
+from edgekiln.compiler.onnx_model.ends.steps import SOUND
 from edgekiln.compiler.onnx_model.model_bytes import model_bytes
 from edgekiln.compiler.onnx_model.tflite import convert as tflite
 from edgekiln.runtime.codec import decode, encode, loads
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
 from edgekiln.runtime.manifest import DETECTIONS, Preprocessing, preprocessing_fault
+from edgekiln.runtime.waves import RATE_HZ
 
 if TYPE_CHECKING:
     import onnx
@@ -48,6 +50,11 @@ class Meta:
         """What the rows of the first output are, see `TensorSpec.holds`."""
         found = any(step.startswith(f"{DETECTIONS}=") for step in self.after)
         return DETECTIONS if found else ""
+
+    @property
+    def rate_hz(self) -> int:
+        """How many samples a second the sound has that the first input takes; 0: it takes none."""
+        return RATE_HZ if any(step.partition("=")[0] == SOUND for step in self.before) else 0
 
 
 def read_meta(model: "onnx.ModelProto") -> Meta:

@@ -8,7 +8,8 @@ how well the model finds faults of real machines.
 import numpy as np
 
 from edgekiln.models.data.dataset import Split, UnsplitData
-from edgekiln.models.data.sound import RATE_HZ, Floats, log_mel
+from edgekiln.models.data.sound import Floats, log_mel
+from edgekiln.runtime.waves import RATE_HZ
 
 _NORMAL, _TEST_NORMAL, _ANOMALIES = 2000, 250, 250
 _WINDOW, _HOP, _FRAMES, _BANDS = 1024, 512, 5, 128  # 64 ms windows every 32 ms

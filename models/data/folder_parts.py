@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekiln.models.data.limits import check_name
-from edgekiln.models.data.wave_files import SUFFIX
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.images import IMAGE_SUFFIXES
+from edgekiln.runtime.waves import WAVE_SUFFIX
 
 # What the folder of a part may be called, in upper or lower case.
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -117,7 +117,7 @@ def _check_classes(path: Path, inside: list[Path]) -> None:
 
 def _holds_folders_alone(folder: Path) -> bool:
     files = (each for each in folder.iterdir() if not each.name.startswith("."))
-    media = any(each.suffix.lower() in (*IMAGE_SUFFIXES, SUFFIX) for each in files)
+    media = any(each.suffix.lower() in (*IMAGE_SUFFIXES, WAVE_SUFFIX) for each in files)
     return not media and bool(_folders(folder))
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-RATE_HZ = 16000
+from edgekiln.runtime.waves import RATE_HZ
+
 WINDOW, HOP = 480, 320  # of `?mel=`: 30 ms every 20 ms, at 16 kHz
 SILENCE = 1e-6  # power that is added: -60 dB, and no logarithm of 0
 

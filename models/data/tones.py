@@ -8,7 +8,8 @@ nothing about how well it hears speech.
 import numpy as np
 
 from edgekiln.models.data.dataset import Split, UnsplitData
-from edgekiln.models.data.sound import RATE_HZ, Floats, log_mel
+from edgekiln.models.data.sound import Floats, log_mel
+from edgekiln.runtime.waves import RATE_HZ
 
 _WORDS = 10
 _CLASSES = (*(f"word{number}" for number in range(_WORDS)), "silence", "unknown")

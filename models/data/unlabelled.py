@@ -24,11 +24,12 @@ from edgekiln.models.data.npz import LABELS, SAMPLES
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.sample_factory import is_reference, options_of, samples_of
 from edgekiln.models.data.splits import size_of
-from edgekiln.models.data.wave_files import SUFFIX, files_in, frames
+from edgekiln.models.data.wave_files import files_in, frames
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
 from edgekiln.runtime.limits import read_regular
 from edgekiln.runtime.npy import names_in, read_archive, read_npy
+from edgekiln.runtime.waves import WAVE_SUFFIX
 
 # Nothing more is learned from more samples, and all of them are held in memory.
 MOST_SAMPLES = 2048
@@ -65,7 +66,7 @@ def is_unlabelled(data: str) -> bool:
         if not path.is_file():
             return is_reference(name) and "task" not in options
         kind = path.suffix.lower()
-        return kind in (SUFFIX, ".npy") or (kind == ".npz" and _has_no_labels(path))
+        return kind in (WAVE_SUFFIX, ".npy") or (kind == ".npz" and _has_no_labels(path))
 
 
 def _has_no_labels(path: Path) -> bool:
@@ -195,7 +196,7 @@ def _sounds(path: Path) -> list[Path]:
     """The WAV files that a path names: itself, or those of a folder without pictures."""
     if path.is_dir():
         return [] if _pictures(path) else files_in(path)
-    return [path] if path.suffix.lower() == SUFFIX and path.is_file() else []
+    return [path] if path.suffix.lower() == WAVE_SUFFIX and path.is_file() else []
 
 
 def _in_streams(name: str, array: NDArray[np.generic], steps: int) -> NDArray[np.generic]:

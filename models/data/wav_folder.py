@@ -11,10 +11,11 @@ from edgekiln.models.data.dataset import Split, UnsplitData
 from edgekiln.models.data.folder_parts import classes_of, parts_of
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
-from edgekiln.models.data.sound import HOP, RATE_HZ, WINDOW, Floats, log_mel
+from edgekiln.models.data.sound import HOP, WINDOW, Floats, log_mel
 from edgekiln.models.data.splits import stratified_order
 from edgekiln.models.data.wave_files import is_wave, read_any
 from edgekiln.runtime.errors import ConfigError, InputError
+from edgekiln.runtime.waves import RATE_HZ
 
 MAX_MEL_BANDS = WINDOW // 2 + 1  # the frequencies of a window: more bands hold nothing more
 

@@ -1,8 +1,6 @@
 """Sound in WAV files, cut into frames: PCM of 8 to 32 bits, channels mixed into one."""
 
-import io
 import os
-import wave
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +10,8 @@ from numpy.typing import NDArray
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
 from edgekiln.runtime.errors import InputError
-from edgekiln.runtime.limits import read_file
+from edgekiln.runtime.waves import WAVE_SUFFIX, read_sound
 
-SUFFIX = ".wav"
 STREAM_STEPS = 32  # frames of a stream, unless the options say how many
 
 Floats = NDArray[np.float32]
@@ -29,7 +26,7 @@ def files_in(folder: Path) -> list[Path]:
 
 def is_wave(path: Path) -> bool:
     """Whether a file's name says so, in small letters or capitals."""
-    return path.suffix.lower() == SUFFIX
+    return path.suffix.lower() == WAVE_SUFFIX
 
 
 def read(path: Path, rate_hz: int | None) -> Floats:
@@ -53,37 +50,8 @@ def read_any(path: Path) -> tuple[int, Floats]:
     Raises:
         InputError: damaged, not PCM, or empty.
     """
-    content = read_file(path, DATA, hint="give a WAV file")
-    try:
-        with wave.open(io.BytesIO(content)) as sound:
-            about = sound.getparams()
-            raw = sound.readframes(about.nframes)
-    except (wave.Error, EOFError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{path}: no WAV file of PCM: {error or 'it is cut short'}", hint="convert it to PCM"
-        ) from error
-    width, channels = about.sampwidth, about.nchannels
-    if width not in (1, 2, 3, 4):
-        raise InputError(f"{path}: samples of {8 * width} bits", hint="convert it to 16 bits")
-    # A file that was cut short may end inside a sample.
-    whole = len(raw) // (width * channels) * width * channels
-    if not whole:
-        raise InputError(f"{path}: is empty", hint="leave it out, or record it again")
-    numbers = _integers(np.frombuffer(raw[:whole], np.uint8).reshape(-1, width))
-    mixed = numbers.reshape(-1, channels).mean(axis=1) / 2.0 ** (8 * width - 1)
-    return about.framerate, np.asarray(mixed, np.float32)
-
-
-def _integers(samples: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """(samples, bytes) little-endian → (samples,); bytes alone are offset by 128."""
-    width = samples.shape[1]
-    if width == 1:
-        return samples[:, 0].astype(np.int32) - 128
-    # At the top of a word, from where an arithmetic shift spreads the sign.
-    words = np.zeros((len(samples), 4), np.uint8)
-    words[:, 4 - width :] = samples
-    shifted: NDArray[np.int32] = words.reshape(-1).view(np.int32) >> (8 * (4 - width))
-    return shifted
+    sound = read_sound(path, DATA)
+    return sound.rate_hz, np.asarray(sound.mean / 2.0 ** (sound.bits - 1), np.float32)
 
 
 def frames(files: Sequence[Path], frame: int, options: Options, *, streams: bool) -> Floats:

@@ -1,17 +1,20 @@
 """Programs that take camera frames and give classes: bit by bit what ONNX Runtime makes of them."""
 
 import ctypes
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 
 from edgekiln.compiler.build import driver
 from edgekiln.compiler.build.chain import CHAIN
 from edgekiln.compiler.build.raw_data import TAKES_RAW
 from edgekiln.compiler.build.recipe import Recipe
+from edgekiln.compiler.cli.group import edgekiln
 from edgekiln.compiler.documents.progress import progress
 from edgekiln.compiler.evaluation.subject import open_subject
 from edgekiln.compiler.onnx_model import io
@@ -20,12 +23,14 @@ from edgekiln.compiler.onnx_model.stream_session import open_session
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.models.data import load
-from edgekiln.runtime.bundle import LIBRARY, read_program
+from edgekiln.runtime import load as load_program
+from edgekiln.runtime.bundle import LIBRARY, ProgramFile, read_program
 from edgekiln.runtime.manifest import Preprocessing
 from edgekiln.targets import profile
 from tests.compiler import float_models
 from tests.compiler.qdq_models import QdqModel
 from tests.e2e.compiled_models import build, check, residual_net
+from tests.runtime.test_waves import write
 
 NUMBERS = Preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.21, 0.22))
 LABELS = tuple("abcdefghij")
@@ -58,7 +63,8 @@ def test_a_frame_becomes_what_onnx_runtime_makes_of_it(
         assert result.outputs[0].differing == 0  # the classes
 
 
-def test_sound_becomes_what_onnx_runtime_makes_of_it(tmp_path: Path) -> None:
+def hearing(tmp_path: Path) -> Path:
+    """A network that was trained on spectra, and takes the sound itself."""
     m = QdqModel(seed=5)
     x = m.q(m.input("x", 1, 1, 5, 8), scale=0.4, zero=60)  # decibels, -70 to 30
     m.q(m.conv(x, 4, 1, 3, 3, out="y"), scale=0.7, zero=0)
@@ -68,8 +74,28 @@ def test_sound_becomes_what_onnx_runtime_makes_of_it(tmp_path: Path) -> None:
     # Whoever checks it has no such folder.
     io.write_meta(model, replace(io.read_meta(model), data=""))
     io.save_model(model, tmp_path / "hearing.onnx")
-    result = check(tmp_path / "hearing.onnx", profile.load("host"))
+    return tmp_path / "hearing.onnx"
+
+
+def test_sound_becomes_what_onnx_runtime_makes_of_it(tmp_path: Path) -> None:
+    result = check(hearing(tmp_path), profile.load("host"))
     assert result.outputs[0].sqnr_db is None or result.outputs[0].sqnr_db > 40
+
+
+def test_a_wav_file_is_run_window_by_window(tmp_path: Path) -> None:
+    lib = build(hearing(tmp_path), profile.load("host"))
+    net = load_program(lib)
+    (spec,) = ProgramFile.open(lib).spec.inputs
+    assert spec.rate_hz == 16000
+    assert "#define MODEL_INPUT_0_RATE_HZ 16000" in ProgramFile.open(lib).files["model.h"].decode()
+    levels = np.random.default_rng(3).integers(-9000, 9000, spec.shape[1] * 3 // 2)
+    sound = write(tmp_path / "sound.wav", levels)
+    result = CliRunner().invoke(edgekiln, ["run", str(lib), "--input", str(sound), "--json"])
+    assert result.exit_code == 0, result.output
+    windows = np.zeros((2, spec.shape[1]), np.int16)
+    windows.reshape(-1)[: len(levels)] = levels
+    (output,) = json.loads(result.stdout)["outputs"]
+    np.testing.assert_allclose(output["values"], np.asarray(net(windows)), rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ import pytest
 
 from edgekiln.models import data
 from edgekiln.models.data import anomaly_sound, tones
-from edgekiln.models.data.sound import RATE_HZ, log_mel
+from edgekiln.models.data.sound import log_mel
+from edgekiln.runtime.waves import RATE_HZ
 
 
 def test_a_tone_is_loudest_in_the_mel_band_it_lies_in():

@@ -14,7 +14,7 @@ import numpy as np
 from edgekiln.compiler.onnx_model import extents, io, own_functions, rewriting
 from edgekiln.compiler.onnx_model.ends import answers, detections, pixels, sound
 from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
-from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, EndStep, Size, parsed
+from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, SOUND, EndStep, Size, parsed
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.images import CHANNELS
 from edgekiln.runtime.manifest import Preprocessing
@@ -111,7 +111,7 @@ def _front(
     if source.name not in SOURCES:
         raise source.wrong("is no source", hint=f"begin with one of them: {', '.join(SOURCES)}")
     listed = " → ".join(step.text for step in steps)
-    if source.name == sound.SOURCE:
+    if source.name == SOUND:
         note = f"before: {listed}: it takes {_hear(model, end, steps, meta)}"
         return _Front(numbers=None, place=None, note=note)
     image = _image_of(model, source, meta)
@@ -126,7 +126,7 @@ def _front(
     return _Front(numbers=numbers, place=place, note=note)
 
 
-SOURCES = (*pixels.SOURCES, sound.SOURCE)
+SOURCES = (*pixels.SOURCES, SOUND)
 _RAW = Preprocessing(scale=1.0, mean=(0.0,), std=(1.0,), layout="NHWC")
 
 

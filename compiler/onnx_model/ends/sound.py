@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from edgekiln.runtime.manifest import Preprocessing
 
-SOURCE = "pcm"
 _FULL_SCALE = 32768  # what of 16 bits is 1 in data sets
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean, whole_number
 
+SOUND = "pcm"  # the source of what hears
+
 Size = tuple[int, int]  # height, width
 
 
@@ -41,7 +43,7 @@ BEFORE: Mapping[str, StepForm] = {
     "pixels": _SIZE, "nv12": StepForm(argument="size", needed=True),
     "yuyv": StepForm(argument="size", needed=True),
     "crop": StepForm(argument="size", needed=True), "resize": StepForm(),
-    "letterbox": StepForm(argument="count"), "pcm": StepForm(argument="count"),
+    "letterbox": StepForm(argument="count"), SOUND: StepForm(argument="count"),
 }  # fmt: skip
 AFTER: Mapping[str, StepForm] = {
     "softmax": StepForm(), "sigmoid": StepForm(), "argmax": StepForm(),
