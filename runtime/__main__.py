@@ -44,8 +44,8 @@ def parser() -> argparse.ArgumentParser:
     run = _add(commands, "run", run_command, "Run a bundle on files.")
     run.add_argument(
         "--input", action="append", required=True, metavar="[NAME=]FILE",
-        help="Read an input from this .npy, .npz, .bin, .wav or image, once for each, in the model's "
-        "order or by name.",
+        help="Read an input from this .npy, .npz, .bin, .wav or image, once for each, in the "
+        "model's order or by name.",
     )  # fmt: skip
     run.add_argument(
         "--output", action="append", type=Path, default=[], metavar="FILE.npy",

@@ -19,8 +19,8 @@ FILE = click.Path(path_type=Path)
     multiple=True,
     required=True,
     metavar="[NAME=]FILE",
-    help="Read an input of the model from this .npy, .npz, .bin, .wav or image, once for each: in the "
-    "model's order, or by name. One .npz may hold them all, by name.",
+    help="Read an input of the model from this .npy, .npz, .bin, .wav or image, once for each: in "
+    "the model's order, or by name. One .npz may hold them all, by name.",
 )
 @click.option(
     "--output",
