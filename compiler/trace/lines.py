@@ -16,6 +16,8 @@ def report_lines(report: TraceReport) -> Iterator[str]:
     yield f"{replayed.model} on {replayed.cpu or replayed.device}, {threads}"
     yield ""
     yield from _points(report)
+    if report.scores:
+        yield f"scores: {counted(report.scores[0].n, 'test sample')} of {report.data}"
     yield ""
     if replayed.strategies:
         yield from _replayed(report)

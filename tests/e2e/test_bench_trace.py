@@ -7,14 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from edgekiln.compiler.cli.group import edgekiln
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.package import PackageStage
+from edgekiln.models import data as datasets
+from edgekiln.runtime import load
 from edgekiln.runtime.bundle import ProgramFile
 from tests.compiler import artifacts
+from tests.compiler.nested_models import IMAGE
 from tests.e2e.test_points import HOST, NAMES, Family
 
 QUICK = ("--trials", "2", "--min-seconds", "0.05", "--power", "none")
@@ -88,7 +92,30 @@ def test_load_counts_as_time(bundle: Path, tmp_path: Path) -> None:
     assert loaded["strategies"][1]["busy_s"] > 5 * quiet  # a hundred times, on a quiet machine
 
 
-def test_answers_are_scored_and_the_day_is_drawn(bundle: Path, tmp_path: Path) -> None:
+def test_the_governors_score_is_the_points_mean_by_how_often_each_ran(
+    bundle: Path, tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(0)
+    data = tmp_path / "data.npz"
+    pictures = draw.normal(size=(100, 3, IMAGE, IMAGE)).astype(np.float32)
+    np.savez(data, x=pictures, y=draw.integers(0, 10, 100))
+    result = bench(bundle, tmp_path, "time_s,runs\n0,40\n", "--data", str(data), "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    net = load(bundle)
+    kept = datasets.load(str(data), 0).test
+    for point, score in enumerate(report["scores"]):
+        net.set_point(point)
+        answers = np.concatenate([np.asarray(net(x[None])) for x in kept.x])
+        assert score["n"] == len(kept.y)
+        assert score["value"] == pytest.approx((answers.argmax(1) == kept.y).mean())
+    runs = report["replay"]["strategies"][0]["runs_at"]
+    values = [score["value"] for score in report["scores"]]
+    assert sum(runs) == 40
+    assert report["governed"]["value"] == pytest.approx(np.average(values, weights=runs))
+
+
+def test_the_day_is_drawn_and_its_costs_are_c(bundle: Path, tmp_path: Path) -> None:
     page, costs = tmp_path / "day.html", tmp_path / "costs.h"
     result = bench(
         bundle, tmp_path, "time_s,runs,deadline_us\n0,20,1000000\n3600,20,900000\n", "--threads",
