@@ -65,28 +65,32 @@ def bench(
     *, bundle: Path, models: tuple[Path, ...], trials: int, min_seconds: float, threads: int,
     cpu: int | None, profile: bool, power: str, point: str, device: str | None,
     allowed_signers: Path | None, strict: bool, as_json: bool, trace: Path | None,
-    policy: Policy | None, data: str, costs: Path | None, page: Path | None,
+    policy: Policy | None, data: str, cascade: float | None, costs: Path | None, page: Path | None,
 ) -> None:  # fmt: skip
     """Measure BUNDLE and, beside it, ONNX Runtime.
 
     Both run on the same threads, trial by trial in turn; the bundle by its own executable. On
     another device, BUNDLE is measured alone.
 
-    With --trace or --costs all operating points of BUNDLE are measured, in turn; then a day is
-    replayed, by its governor and at each point alone.
+    With --trace, --cascade or --costs all operating points of BUNDLE are measured, in turn; then a
+    day is replayed, by its governor and at each point alone.
     """
-    wanted = TraceOptions(trace=trace, policy=policy, data=data, costs=costs, page=page)
+    wanted = TraceOptions(
+        trace=trace, policy=policy, data=data, cascade=cascade, costs=costs, page=page
+    )
+    wanted.check()
     if wanted.all_points:
         if models or point or profile:
-            raise click.UsageError("--trace and --costs measure all points, without --onnx, "
-                                   "--point and --profile")  # fmt: skip
+            raise click.UsageError(
+                "--trace, --cascade and --costs measure all points: leave --onnx, --point and "
+                "--profile out"
+            )
         bench_points(
             bundle, wanted, trials=trials, min_seconds=min_seconds, threads=threads, cpu=cpu,
             power=power, device=device, allowed_signers=allowed_signers, strict=strict,
             as_json=as_json,
         )  # fmt: skip
         return
-    wanted.refuse_others()
     from edgekiln.compiler.devices.named import open_device
     from edgekiln.compiler.pipeline.source_models import models_of
     from edgekiln.runtime.bench import compare, require_quiet

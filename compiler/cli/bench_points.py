@@ -1,13 +1,20 @@
 """`edgekiln bench --trace`: all operating points of a bundle, and a day of its governor."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edgekiln.compiler.cli.options import TableText
+from edgekiln.compiler.cli.options import FiniteRange, TableText
 from edgekiln.compiler.cli.output import print_json
 from edgekiln.runtime.trace import Policy
+
+if TYPE_CHECKING:
+    from edgekiln.compiler.packaging.report import Score
+    from edgekiln.compiler.trace.cascade import Cascade
+    from edgekiln.runtime.bundle import ProgramFile
 
 _FILE = click.Path(path_type=Path)
 
@@ -27,6 +34,11 @@ _OPTIONS = (
         "--data", default="",
         help="Show, too, how good each point is on the test split of this data set (default: "
         "none).",
+    ),
+    click.option(
+        "--cascade", type=FiniteRange(min=0), metavar="PP",
+        help="Find the margin from which a cheaper point's answer may stand, so that no more than "
+        "PP points of accuracy are lost on the validation split of --data (default: do not look).",
     ),
     click.option(
         "--costs", type=_FILE, metavar="FILE.h",
@@ -54,20 +66,27 @@ class TraceOptions:
     trace: Path | None
     policy: Policy | None
     data: str
+    cascade: float | None
     costs: Path | None
     page: Path | None
 
     @property
     def all_points(self) -> bool:
         """Whether all points shall be measured."""
-        return bool(self.trace or self.costs)
+        return bool(self.trace or self.costs) or self.cascade is not None
 
-    def refuse_others(self) -> None:
-        """Raises UsageError for what says nothing where one point is measured."""
-        of_all = {"--policy": self.policy, "--data": self.data, "--page": self.page}
-        for name, given in of_all.items():
-            if given:
+    def check(self) -> None:
+        """Raises UsageError for what says nothing without another option."""
+        given = {
+            "--policy": self.policy and not self.all_points,
+            "--data": self.data and not self.all_points,
+            "--page": self.page and not self.trace,
+        }
+        for name, alone in given.items():
+            if alone:
                 raise click.UsageError(f"{name} goes with --trace")
+        if self.cascade is not None and not self.data:
+            raise click.UsageError("--cascade goes with --data")
 
 
 def bench_points(
@@ -77,31 +96,25 @@ def bench_points(
 ) -> None:  # fmt: skip
     """Measure, replay, print and write what was asked for; nothing is written if one fails."""
     from edgekiln.compiler.devices.named import open_device
-    from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.pipeline.atomic_io import check_place
     from edgekiln.compiler.trace.lines import report_lines
     from edgekiln.compiler.trace.page import trace_page
-    from edgekiln.compiler.trace.report import scores_of_points, trace_report
+    from edgekiln.compiler.trace.report import trace_report
     from edgekiln.compiler.trace.table import governor_table
     from edgekiln.runtime.bench import require_quiet
     from edgekiln.runtime.bundle import ProgramFile
-    from edgekiln.runtime.files import written_whole
     from edgekiln.runtime.replay import replay
     from edgekiln.runtime.trace import read_trace
     from edgekiln.runtime.trust import open_trusted
 
-    if wanted.page and not wanted.trace:
-        raise click.UsageError("--page goes with --trace")
-    for place in (wanted.costs, wanted.page):
-        if place:
-            check_place(place)
+    written = [(wanted.costs, governor_table), (wanted.page, trace_page)]
+    for path, _ in written:
+        if path:
+            check_place(path)
     # Its answers are computed here, whoever measures its times.
     opened = open_trusted(bundle, allowed_signers) if wanted.data else ProgramFile.open(bundle)
     spans = read_trace(wanted.trace) if wanted.trace else ()
-    scores = []
-    if wanted.data:  # first, for what is wrong with the data is known soon
-        with progress("evaluate") as advance:
-            scores = scores_of_points(opened, wanted.data, 0, advance)
+    scores, found = _judged(opened, wanted)  # first: what is wrong with the data is known soon
     replayed, results = replay(
         opened, spans, wanted.policy or Policy(), trials=trials, min_seconds=min_seconds,
         threads=threads, cpu=cpu, power=power,
@@ -110,20 +123,38 @@ def bench_points(
     if strict:
         require_quiet(results)
     name = wanted.trace.name if wanted.trace else ""
-    report = trace_report(name, wanted.data, replayed, scores)
-    files = [
-        (wanted.costs, governor_table(replayed) if wanted.costs else ""),
-        (wanted.page, trace_page(report) if wanted.page else ""),
-    ]
-    for path, text in files:
-        if path:
-            with written_whole(path) as stream:
-                stream.write(text.encode())
+    report = trace_report(name, wanted.data, replayed, scores, found)
+    _write([(path, text(report)) for path, text in written if path])
     if as_json:
         print_json("edgekiln.trace/1", report)
         return
     for line in report_lines(report):
         click.echo(line)
-    for path, _ in files:
+    for path, _ in written:
         if path:
             click.echo(f"wrote {path}")
+
+
+def _judged(
+    opened: "ProgramFile", wanted: TraceOptions
+) -> "tuple[list[Score], tuple[Cascade, ...]]":
+    """How good the points are, and the cascades of them, as far as was asked for."""
+    if not wanted.data:
+        return [], ()
+    from edgekiln.compiler.documents.progress import progress
+    from edgekiln.compiler.trace.cascade import cascades
+    from edgekiln.compiler.trace.report import scores_of_points
+
+    with progress("evaluate") as advance:
+        scores = scores_of_points(opened, wanted.data, 0, advance)
+        if wanted.cascade is None:
+            return scores, ()
+        return scores, cascades(opened, wanted.data, 0, wanted.cascade / 100, advance)
+
+
+def _write(files: Sequence[tuple[Path, str]]) -> None:
+    from edgekiln.runtime.files import written_whole
+
+    for path, text in files:
+        with written_whole(path) as stream:
+            stream.write(text.encode())

@@ -21,6 +21,8 @@ def report_lines(report: TraceReport) -> Iterator[str]:
     yield ""
     if replayed.strategies:
         yield from _replayed(report)
+    if report.cascades:
+        yield from _cascades(report)
     yield from (f"warning: {text}" for text in replayed.warnings)
 
 
@@ -72,6 +74,28 @@ def _strategies(report: TraceReport) -> Iterator[str]:
             cells += (str(its_score),)
         rows.append((*cells, " / ".join(f"{n:,}" for n in each.runs_at), f"{each.switches:,}"))
     return columns(rows)
+
+
+def _cascades(report: TraceReport) -> Iterator[str]:
+    """The margins, and what the cascades make of the test split."""
+    rows = [("CASCADE", "MARGIN", "ASKED", "ACCURACY", "ALONE", "MACS", "MEDIAN")]
+    median_s = {point.name: point.median_s for point in report.replay.points}
+    for each in report.cascades:
+        codes = "" if each.margin_codes is None else f" ({each.margin_codes} codes)"
+        rows.append(
+            (
+                f"{each.cheap}, then {each.dear}",
+                f"{each.margin:.4g}{codes}",
+                f"{each.asked:.1%}",
+                f"{each.accuracy:.2%}",
+                f"{each.dear_accuracy:.2%}",
+                f"{each.work:.0%}",
+                si(median_s[each.cheap] + each.asked * median_s[each.dear], "s"),
+            )
+        )
+    yield from columns(rows)
+    yield "ASKED: for which part the dearest point runs, too; MEDIAN: the points' medians by that"
+    yield ""
 
 
 def missed(strategy: Strategy) -> str:

@@ -8,6 +8,7 @@ from edgekiln.compiler.evaluation.examine import examine
 from edgekiln.compiler.evaluation.subject import program_subject
 from edgekiln.compiler.packaging.report import Score
 from edgekiln.compiler.pipeline.stage import Advance
+from edgekiln.compiler.trace.cascade import Cascade
 from edgekiln.runtime.bundle import ProgramFile
 from edgekiln.runtime.points import names
 from edgekiln.runtime.replay_result import Replay
@@ -27,10 +28,17 @@ class TraceReport:
     replay: Replay
     scores: tuple[Score, ...]  # by the first metric of the first task; empty without data
     governed: Score | None
+    cascades: tuple[Cascade, ...]  # where they were asked for
 
 
-def trace_report(trace: str, data: str, replayed: Replay, scores: Sequence[Score]) -> TraceReport:
-    """The report; `scores` are the points', or none."""
+def trace_report(
+    trace: str,
+    data: str,
+    replayed: Replay,
+    scores: Sequence[Score],
+    found: Sequence[Cascade] = (),
+) -> TraceReport:
+    """The report; `scores` are the points', or none; `found` are the cascades of them."""
     return TraceReport(
         trace=trace,
         data=data,
@@ -41,6 +49,7 @@ def trace_report(trace: str, data: str, replayed: Replay, scores: Sequence[Score
             if scores and replayed.strategies
             else None
         ),
+        cascades=tuple(found),
     )
 
 

@@ -17,6 +17,7 @@ from edgekiln.compiler.stages.package import PackageStage
 from edgekiln.models import data as datasets
 from edgekiln.runtime import load
 from edgekiln.runtime.bundle import ProgramFile
+from edgekiln.runtime.manifest import ProgramSpec
 from tests.compiler import artifacts
 from tests.compiler.nested_models import IMAGE
 from tests.e2e.test_points import HOST, NAMES, Family
@@ -99,7 +100,9 @@ def test_the_governors_score_is_the_points_mean_by_how_often_each_ran(
     data = tmp_path / "data.npz"
     pictures = draw.normal(size=(100, 3, IMAGE, IMAGE)).astype(np.float32)
     np.savez(data, x=pictures, y=draw.integers(0, 10, 100))
-    result = bench(bundle, tmp_path, "time_s,runs\n0,40\n", "--data", str(data), "--json")
+    result = bench(
+        bundle, tmp_path, "time_s,runs\n0,40\n", "--data", f"{data}?mean=0&std=1", "--json"
+    )
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     net = load(bundle)
@@ -113,6 +116,64 @@ def test_the_governors_score_is_the_points_mean_by_how_often_each_ran(
     values = [score["value"] for score in report["scores"]]
     assert sum(runs) == 40
     assert report["governed"]["value"] == pytest.approx(np.average(values, weights=runs))
+
+
+def test_a_cascade_loses_no_more_than_was_allowed(bundle: Path, tmp_path: Path) -> None:
+    net = load(bundle)
+    draw = np.random.default_rng(1)
+    pictures = draw.normal(size=(300, 3, IMAGE, IMAGE)).astype(np.float32)
+
+    def told(point: int, samples: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        net.set_point(point)
+        return np.concatenate([np.asarray(net(x[None])) for x in samples])
+
+    # The dearest point is right in half of them.
+    labels = np.where(np.arange(300) % 2, told(0, pictures).argmax(1), draw.integers(0, 10, 300))
+    data = tmp_path / "data.npz"
+    np.savez(data, x=pictures, y=labels)
+    costs = tmp_path / "costs.h"
+    command = [
+        "bench", str(bundle), *QUICK, "--cascade", "0", "--data", f"{data}?mean=0&std=1",
+        "--costs", str(costs), "--json",
+    ]  # fmt: skip
+    result = CliRunner().invoke(edgekiln, command)
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads(result.stdout)["cascades"]
+    assert (found["cheap"], found["dear"]) == (NAMES[1], NAMES[0])
+    kept = datasets.load(str(data), 0)
+    for split in (kept.val, kept.test):
+        scores, alone = told(1, split.x), told(0, split.x).argmax(1) == split.y
+        best, second = -np.sort(-scores, axis=1)[:, :2].T
+        asked = ~(best - second >= np.float32(found["margin"]))
+        right = np.where(asked, alone, scores.argmax(1) == split.y)
+        if split is kept.val:
+            assert right.mean() >= alone.mean()
+    assert found["n"] == len(split.y)
+    assert found["asked"] == pytest.approx(asked.mean())
+    assert found["accuracy"] == pytest.approx(right.mean())
+    assert found["dear_accuracy"] == pytest.approx(alone.mean())
+    macs = [sum(layer.macs for layer in each.layers) for each in spec_of(bundle).every_point]
+    assert found["work"] == pytest.approx(macs[1] / macs[0] + found["asked"])
+    first, *_, last = found["curve"]
+    assert (first["margin"], first["asked"], last["asked"]) == (0, 0, 1)
+    assert [place["margin"] for place in found["curve"]] == sorted(
+        {place["margin"] for place in found["curve"]}
+    )
+    assert f"{found['margin']!r}f, /* {NAMES[1]}" in costs.read_text()
+
+
+def spec_of(bundle: Path) -> ProgramSpec:
+    return ProgramFile.open(bundle).spec
+
+
+def test_what_is_no_classifier_has_no_cascade(bundle: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data.npz"
+    pictures = np.zeros((60, 3, IMAGE, IMAGE), np.float32)
+    np.savez(data, x=pictures, y=np.zeros((60, 10), np.float32))
+    command = ["bench", str(bundle), *QUICK, "--cascade", "1", "--data", f"{data}?task=regression"]
+    result = CliRunner().invoke(edgekiln, command)
+    assert result.exit_code == 2, result.output
+    assert "only a classifier with one head can be sure" in result.output
 
 
 def test_the_day_is_drawn_and_its_costs_are_c(bundle: Path, tmp_path: Path) -> None:
@@ -159,6 +220,7 @@ def test_costs_are_written_without_a_trace(bundle: Path, tmp_path: Path) -> None
         (("--page", "day.html"), "--page goes with --trace"),
         (("--data", "digits"), "--data goes with --trace"),
         (("--costs", "c.h", "--page", "day.html"), "--page goes with --trace"),
+        (("--cascade", "1"), "--cascade goes with --data"),
         (("--costs", "c.h", "--point", "1"), "measure all points"),
         (("--costs", "c.h", "--profile"), "measure all points"),
     ],

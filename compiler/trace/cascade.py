@@ -1,0 +1,173 @@
+"""Cascades: a cheap operating point answers where it is sure, the dearest one where it is not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.evaluation.subject import program_subject
+from edgekiln.compiler.onnx_model.feed import Feed, feed_for
+from edgekiln.compiler.pipeline.stage import Advance
+from edgekiln.models.tasks.classification import Classification
+from edgekiln.runtime.bundle import ProgramFile
+from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.manifest import ProgramSpec
+from edgekiln.runtime.points import at_point, names
+
+_PLACES = 40  # of a curve
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CascadePlace:
+    """What becomes of the validation split where the cheap point has to lead by a margin."""
+
+    margin: float
+    asked: float  # the share of samples for which the dearest point is asked
+    accuracy: float
+    work: float  # mean MACs of a sample, beside those of the dearest point
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cascade:
+    """A cheap point before the dearest one. The margin is chosen on the validation split; `asked`,
+    the accuracies and `work` are of the test split.
+    """
+
+    cheap: str
+    dear: str
+    margin: float  # by which the best score leads the next, in the output's own unit
+    margin_codes: int | None  # the same in codes, of an output that is quantized
+    asked: float
+    accuracy: float
+    dear_accuracy: float
+    work: float
+    n: int  # test samples
+    curve: tuple[CascadePlace, ...]  # from never to always asked
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What one point says of a split."""
+
+    scores: Scores  # (N, classes)
+    right: NDArray[np.bool_]
+
+    @property
+    def margins(self) -> Scores:
+        """The lead of the best score over the next one; -1 of NaN, which leads nothing."""
+        two = np.partition(self.scores, -2, axis=1)[:, -2:]
+        lead: Scores = two[:, 1] - two[:, 0]
+        return np.where(np.isnan(self.scores).any(axis=1), np.float32(-1), lead)
+
+
+def cascades(
+    opened: ProgramFile, data: str, seed: int, most_lost: float, advance: Advance
+) -> tuple[Cascade, ...]:
+    """Each cheaper point before the dearest one, with the least work that loses no more than
+    `most_lost` of the dearest point's accuracy, a share, on the validation split.
+
+    Raises:
+        ConfigError: the program is no classifier, or the samples have no labels.
+    """
+    called = names(opened.spec)
+    told = [_both_splits(opened, data, seed, point, advance) for point in range(len(called))]
+    macs = [sum(layer.macs for layer in each.layers) for each in opened.spec.every_point]
+    return tuple(
+        _cascade(opened.spec, called, point, told, macs, most_lost)
+        for point in range(1, len(called))
+    )
+
+
+def _cascade(
+    spec: ProgramSpec,
+    called: Sequence[str],
+    point: int,
+    told: "Sequence[dict[str, _Told]]",
+    macs: Sequence[int],
+    most_lost: float,
+) -> Cascade:
+    cheap, dear = told[point], told[0]
+    share = macs[point] / macs[0] if macs[0] else 1.0
+    scale = at_point(spec, point).outputs[0].scale
+    margins = _steps(cheap["val"].margins, scale)
+    curve = [_place(cheap["val"], dear["val"], margin, share) for margin in margins]
+    floor = dear["val"].right.mean() - most_lost
+    # The last one asks always: it loses nothing.
+    chosen = next((place for place in curve if place.accuracy >= floor), curve[-1])
+    found = _place(cheap["test"], dear["test"], chosen.margin, share)
+    return Cascade(
+        cheap=called[point],
+        dear=called[0],
+        margin=chosen.margin,
+        margin_codes=None if scale is None else round(chosen.margin / scale),
+        asked=found.asked,
+        accuracy=found.accuracy,
+        dear_accuracy=float(dear["test"].right.mean()),
+        work=found.work,
+        n=len(dear["test"].right),
+        curve=tuple(curve),
+    )
+
+
+def _steps(margins: Scores, scale: float | None) -> list[float]:
+    """Margins that split the samples evenly, from none that all reach to one that none does. Of
+    codes they are whole codes.
+    """
+    at = np.quantile(margins, np.linspace(0, 1, _PLACES))
+    steps = np.concatenate([[0.0], at[at > 0], [np.nextafter(margins.max(), np.inf)]])
+    if scale is not None:
+        whole = np.rint(steps / scale)
+        whole[-1] = np.floor(margins.max() / scale + 0.5) + 1
+        steps = whole * scale
+    return sorted({float(np.float32(step)) for step in steps})
+
+
+def _place(cheap: _Told, dear: _Told, margin: float, share: float) -> CascadePlace:
+    """What becomes of a split, decided as `model_sure_f32` of governor.h does."""
+    asked = ~(cheap.margins >= np.float32(margin))
+    right = np.where(asked, dear.right, cheap.right)
+    return CascadePlace(
+        margin=margin,
+        asked=float(asked.mean()),
+        accuracy=float(right.mean()),
+        work=share + float(asked.mean()),
+    )
+
+
+def _both_splits(
+    opened: ProgramFile, data: str, seed: int, point: int, advance: Advance
+) -> dict[str, _Told]:
+    subject = program_subject(opened.spec, opened.files, point)
+    feed = feed_for(subject.meta, subject.takes, data=data, seed=seed)
+    _check(feed, opened.spec)
+    found: dict[str, _Told] = {}
+    splits: tuple[Literal["val", "test"], ...] = ("val", "test")
+    for split in splits:
+        total = min(subject.samples_in_time or feed.count(split), feed.count(split))
+        rows: list[Scores] = []
+        for given in feed.batches(split, batch=subject.batch, samples=total):
+            count = feed.takes.samples_in(given)
+            scores = subject.predict(given)[0]
+            rows.append(np.asarray(scores, np.float32).reshape(count, -1))
+            advance(sum(map(len, rows)), total, f"{names(opened.spec)[point]}, {split}")
+        answers = np.concatenate(rows)
+        (targets,) = feed.targets(split).values()
+        found[split] = _Told(answers, answers.argmax(axis=1) == targets[: len(answers)])
+    return found
+
+
+def _check(feed: Feed, spec: ProgramSpec) -> None:
+    """Raises ConfigError for what has no classes to be sure of."""
+    if not feed.scored:
+        raise ConfigError(
+            f"{feed.name}: its samples have no labels: a cascade is chosen by accuracy",
+            "give labelled data by --data",
+        )
+    if len(feed.heads) != 1 or not isinstance(feed.heads[0].task, Classification):
+        raise ConfigError(
+            f"{spec.name}: only a classifier with one head can be sure of its answer",
+            "leave --cascade out",
+        )
