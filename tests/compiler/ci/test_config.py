@@ -57,7 +57,7 @@ def test_models_times_targets_in_the_files_order(tmp_path: Path) -> None:
 def test_an_override_of_no_job_is_refused_for_its_gates_would_hold_nothing(
     tmp_path: Path, glob: str
 ) -> None:
-    with pytest.raises(ConfigError, match="overrides: number 3 is for .*no such job") as caught:
+    with pytest.raises(ConfigError, match=r"overrides: number 3 is for .*no such job") as caught:
         jobs(tmp_path, f"{EXAMPLE}[[overrides]]\n{glob}\ngates.max-bytes = 1\n")
     assert "words/x86-64-v3/int8" in caught.value.hint
 
