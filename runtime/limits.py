@@ -13,6 +13,9 @@ from edgekiln.runtime.errors import ConfigError, InputError
 
 _CHUNK = 1 << 20
 
+# What `open_regular` says where no regular file is: nothing, a folder, a link to itself, a pipe.
+NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
@@ -96,6 +99,12 @@ def read_regular(path: Path) -> bytes:
     """The whole content of a regular file of ours. Raises OSError as `open_regular`."""
     with open_regular(path) as stream:
         return stream.read()
+
+
+def read_regular_up_to(path: Path, size: int) -> bytes:
+    """The same of a file that should have `size` bytes at most; of a larger one, one byte more."""
+    with open_regular(path) as stream:
+        return stream.read(size + 1)
 
 
 def reading_hint(error: OSError | ValueError, hint: str) -> str:

@@ -72,7 +72,10 @@ class _Judge:
                     label = each.label if each and each.head else ""
                     yield self._drop("max-accuracy-drop", label, each, gates.max_accuracy_drop)
         for name, allowed in gates.max_metric_drops.items():
-            yield self._drop("max-metric-drops", name, named(result.scores, name), allowed)
+            if now := named(result.scores, name):
+                yield self._drop("max-metric-drops", name, now, allowed)
+            else:
+                yield self._unmeasured(f"max-metric-drops.{name}", self._lacks(name))
         if gates.max_slowdown is not None:
             yield self._slowdown(gates.max_slowdown)
 
@@ -96,8 +99,7 @@ class _Judge:
         """Judge one metric by its own direction."""
         gate, score = f"metrics.{name}", named(self.result.scores, name)
         if score is None or score.is_agreement:
-            known = ", ".join(each.label for each in self.result.scores) or "no metric"
-            return self._unmeasured(gate, f"it has {known}, and no {name}")
+            return self._unmeasured(gate, self._lacks(name))
         kind = score.kind
         high = kind.better == "higher"
         holds = score.value >= bound if high else score.value <= bound
@@ -135,10 +137,16 @@ class _Judge:
         names = "; ".join(note.removeprefix("float: ") for note in compiled.notes)
         return self._failed("strict-int8", f"{lost} quantized operators stayed float: {names}")
 
+    def _lacks(self, name: str) -> str:
+        known = ", ".join(each.label for each in self.result.scores) or "no metric"
+        return f"it has {known}, and no {name}"
+
     def _drop(self, gate: str, name: str, now: Score | None, allowed: float) -> GateVerdict:
         """Judge what was lost of one score. `name` tells several verdicts of a gate apart."""
         gate = f"{gate}.{name}" if name else gate
         before = named(self.before.scores, now.label) if self.before and now else None
+        if now is None and self.before and self.before.score:
+            return self._unmeasured(gate, "no score here, and one in the baseline")
         if reason := self._incomparable(before, now):
             return self._skipped(gate, reason)
         assert before is not None  # else there was a reason

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgekiln.compiler.build import recipe as recipes
 from edgekiln.compiler.build.recipe import Precision, Recipe
 from edgekiln.compiler.build.stage_table import STAGES
-from edgekiln.compiler.ci.config import Config, Gates, Model, Settings, merged
+from edgekiln.compiler.ci.config import Config, Gates, Model, Override, Settings, merged
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean
 from edgekiln.targets import profile
@@ -54,6 +54,14 @@ def jobs(config: Config, home: Path) -> tuple[Job, ...]:
     doubled = {job.id for job in found if [c.id for c in found].count(job.id) > 1}
     if doubled:
         raise ConfigError(f"{min(doubled)} is there twice", "give each target once")
+    for number, override in enumerate(config.overrides, 1):
+        # A gate that stands in it would hold nothing, and nobody would see that.
+        if not any(_fits(override, job.name, job.target.name, job.precision) for job in found):
+            globs = f"{override.model}/{override.target}/{override.precision}"
+            raise ConfigError(
+                f"overrides: number {number} is for {globs}, and there is no such job",
+                f"jobs are: {', '.join(job.id for job in found)}",
+            )
     return tuple(found)
 
 
@@ -101,16 +109,18 @@ def _load_target(name: str, home: Path) -> TargetProfile:
 
 
 def _settings(config: Config, name: str, target: str, precision: str) -> Settings:
-    fitting = [
-        override
-        for override in config.overrides
-        if fnmatchcase(name, override.model)
-        and fnmatchcase(target, override.target)
-        and fnmatchcase(precision, override.precision)
-    ]
+    fitting = [each for each in config.overrides if _fits(each, name, target, precision)]
     # In the order of the file: the last one that fits wins.
     model: Model = config.models[name]
     return merged(config.defaults, model, *fitting)
+
+
+def _fits(override: Override, name: str, target: str, precision: str) -> bool:
+    return (
+        fnmatchcase(name, override.model)
+        and fnmatchcase(target, override.target)
+        and fnmatchcase(precision, override.precision)
+    )
 
 
 def _recipe(model: str, settings: Settings, home: Path, where: str) -> Recipe:

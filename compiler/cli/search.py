@@ -88,6 +88,7 @@ def search(
     from edgekiln.compiler.cli.front_progress import front_progress
     from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.pipeline.remote_store import open_store
+    from edgekiln.compiler.search.pick import none_on_front
     from edgekiln.compiler.search.result import SCHEMA
     from edgekiln.compiler.search.search import directory_of
     from edgekiln.compiler.search.search import search as run
@@ -109,8 +110,10 @@ def search(
     result = run(plan, store, url, shown_trials, progress, bench_seconds=bench_seconds)
     if as_json:
         print_json(SCHEMA, result)
-        return
-    from edgekiln.compiler.cli.front_table import show_front
-    from edgekiln.compiler.documents.console import plain_console
+    else:
+        from edgekiln.compiler.cli.front_table import show_front
+        from edgekiln.compiler.documents.console import plain_console
 
-    show_front(result, directory_of(plan), plain_console())
+        show_front(result, directory_of(plan), plain_console())
+    if not result.front:
+        raise none_on_front(result)

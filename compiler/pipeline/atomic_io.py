@@ -10,10 +10,10 @@ from tempfile import TemporaryFile
 
 from edgekiln.runtime.errors import StorageError
 from edgekiln.runtime.files import cannot_write, written_whole
+from edgekiln.runtime.limits import NO_FILE
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-NOT_ALLOWED = (errno.EACCES, errno.EPERM)
-NOT_WRITABLE = (*NOT_ALLOWED, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+NOT_WRITABLE = (errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # though it may be read
 MIN_FREE_BYTES = 1 << 20  # with less than this, a write that failed in a library is a full disk
 
 
@@ -33,13 +33,12 @@ def explained(root: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in NO_ROOM:
             raise _full(root) from error
-        if error.errno in NOT_WRITABLE and _under(root, error.filename):
-            doing = "read or written" if error.errno in NOT_ALLOWED else "written"
-            raise StorageError(
-                f"the store {root} cannot be {doing}: {error.strerror}",
-                "set EDGEKILN_STORE to a directory that you can write",
-            ) from error
-        raise
+        if not _under(root, error.filename):
+            raise
+        doing = "written" if error.errno in NOT_WRITABLE else "read or written"
+        raise StorageError(
+            f"the store {root} cannot be {doing}: {error.strerror}", _remedy(error)
+        ) from error
     except StorageError as error:  # of a file that a stage was writing
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in NO_ROOM and str(root) in error.message:
@@ -104,6 +103,14 @@ def _full(root: Path) -> StorageError:
         f"no room left in the store {root} ({free_bytes(root)} bytes free)",
         "`edgekiln cache gc` removes old artifacts; or set EDGEKILN_STORE to another disk",
     )
+
+
+def _remedy(error: OSError) -> str:
+    hint = "set EDGEKILN_STORE to a directory that you can write"
+    if error.errno == errno.ENOENT:  # somebody has cleared it away, just now
+        return "run the same command again"
+    # A folder, a pipe or a link to itself in place of a file is none of ours.
+    return f"remove {error.filename}; or {hint}" if error.errno in NO_FILE else hint
 
 
 def _under(root: Path, filename: object) -> bool:

@@ -7,16 +7,19 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from edgekiln.compiler.pipeline import locks
 from edgekiln.compiler.pipeline.atomic_io import explained
 from edgekiln.compiler.pipeline.places import place_is_there
-from edgekiln.compiler.pipeline.record import RECORD, DamagedError, parse_record
+from edgekiln.compiler.pipeline.record import DamagedError, read_record
 from edgekiln.compiler.pipeline.store import Store
+from edgekiln.runtime.limits import NO_FILE
 
 DAY_S = 86_400
 OBJECT = "object"
 KEEP_WHILE_IN_USE_S = DAY_S  # what a running build may still read
+_SWEEPING = "sweep"  # the lock of who removes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +54,19 @@ def entries(store: Store) -> tuple[Entry, ...]:
     with explained(store.root):
         for home in _children(store.objects):
             try:
-                record = parse_record((home / RECORD).read_bytes(), home.name)
+                record = read_record(home)
                 stage, kind = str(record.recipe["stage"]), str(record.kind)
-            except (DamagedError, FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            except DamagedError:
+                stage, kind = "?", "damaged"
+            except OSError as error:
+                if error.errno not in NO_FILE:
+                    raise
                 stage, kind = "?", "damaged"
             with contextlib.suppress(FileNotFoundError):  # removed while we look
                 found.append(
                     Entry(
                         key=home.name, stage=stage, kind=kind, bytes=_size(home),
-                        used_s=home.stat().st_mtime,
+                        used_s=home.lstat().st_mtime,
                     )
                 )  # fmt: skip
     return tuple(sorted(found, key=_age_order))
@@ -75,7 +82,7 @@ def objects(store: Store) -> tuple[Entry, ...]:
     with explained(store.root):
         for path in _children(store.compiled):
             with contextlib.suppress(FileNotFoundError):  # removed while we look
-                stat = path.stat()
+                stat = path.lstat()
                 if not path.name.startswith("."):
                     found.append(
                         Entry(
@@ -92,7 +99,7 @@ def sweep(
     """Remove what was unused for `keep_days`, then the longest unused until `max_bytes` are left.
 
     Leftovers of killed runs go in any case, unfinished checkpoints after `keep_days`. While a
-    build is running, what was used within the last day stays. object number may sweep at once.
+    build is running, what was used within the last day stays. Any number may sweep at once.
 
     Raises:
         StorageError: the store cannot be read or written.
@@ -102,33 +109,56 @@ def sweep(
         return Swept(artifacts=0, objects=0, freed_bytes=0, kept=0, spared=0)
     listed = sorted((*entries(store), *objects(store)), key=_age_order)
     left_bytes = sum(entry.bytes for entry in listed)
-    busy = locks.in_use(store.in_use)
     removed: Counter[bool] = Counter()  # objects or not
-    freed = spared = 0
+    freed = spared = gone = 0
     with explained(store.root):
         store.prepare()
         for entry in listed:
             old = keep_days is not None and now_s - entry.used_s >= keep_days * DAY_S
             if not old and (max_bytes is None or left_bytes <= max_bytes):
                 continue
-            if busy and now_s - entry.used_s < KEEP_WHILE_IN_USE_S:
-                spared += 1
-                continue
-            if entry.kind == OBJECT:
-                _remove(store.compiled / entry.key)
-            else:
-                store.drop(entry.key)
-            removed[entry.kind == OBJECT] += 1
-            freed += entry.bytes
-            left_bytes -= entry.bytes
+            became = _remove_unused(store, entry, now_s)
+            spared += became == "spared"
+            gone += became == "gone"
+            if became == "removed":
+                removed[entry.kind == OBJECT] += 1
+                freed += entry.bytes
+            if became in ("removed", "gone"):
+                left_bytes -= entry.bytes
         freed += _remove_leftovers(store, keep_days, now_s)
     return Swept(
         artifacts=removed[False],
         objects=removed[True],
         freed_bytes=freed,
-        kept=len(listed) - removed.total(),
+        kept=len(listed) - removed.total() - gone,
         spared=spared,
     )
+
+
+def _remove_unused(
+    store: Store, entry: Entry, now_s: float
+) -> Literal["removed", "gone", "used", "spared"]:
+    """Remove an entry, unless it was used after it was listed, or a running build may read it."""
+    path = (store.compiled if entry.kind == OBJECT else store.objects) / entry.key
+    # While it goes no build begins, which could find it before. Other sweeps wait for their turn:
+    # to each other they would look like builds.
+    with (
+        locks.exclusive(store.locks / _SWEEPING, lambda _who: None),
+        locks.nobody_in(store.in_use) as alone,
+    ):
+        try:
+            used_s = path.lstat().st_mtime
+        except FileNotFoundError:
+            return "gone"
+        if not alone and now_s - used_s < KEEP_WHILE_IN_USE_S:
+            return "spared"
+        if used_s != entry.used_s:
+            return "used"
+        if entry.kind == OBJECT:
+            _remove(path)
+        else:
+            store.drop(entry.key)
+        return "removed"
 
 
 def _remove_leftovers(store: Store, keep_days: float | None, now_s: float) -> int:
@@ -166,7 +196,9 @@ def _children(folder: Path) -> list[Path]:
     """What lies in a folder; nothing where there is none. Raises OSError when it cannot be read."""
     try:
         return list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in NO_FILE:
+            raise
         return []
 
 
@@ -186,7 +218,7 @@ def _remove(path: Path) -> int:
 
 def _age_s(path: Path, now_s: float) -> float:
     try:
-        return now_s - path.stat().st_mtime
+        return now_s - path.lstat().st_mtime
     except FileNotFoundError:
         return -1.0
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import re
 import shutil
 import tempfile
@@ -9,11 +10,23 @@ from pathlib import Path
 
 from edgekiln.compiler.pipeline import locks
 from edgekiln.compiler.pipeline.atomic_io import default_root
+from edgekiln.runtime.limits import NO_FILE, read_regular_up_to
 
 KEY = re.compile("[0-9a-f]{64}")
 TAG = """Signature: 8a477f597d28d172789f06886806bc55
 # Build results of EdgeKiln, all of which can be made again. See https://bford.info/cachedir/
 """
+
+
+_MOST_BYTES = 1 << 16  # of a small file of the store; paths are the longest that they hold
+
+
+def read_note(path: Path) -> str:
+    """The text of a small file of the store; what is none of ours may give anything.
+
+    Raises OSError as `open_regular`.
+    """
+    return read_regular_up_to(path, _MOST_BYTES).decode("utf-8", "replace")
 
 
 class Layout:
@@ -37,7 +50,7 @@ class Layout:
         for directory in folders:
             directory.mkdir(parents=True, exist_ok=True)
         tag = self.root / "CACHEDIR.TAG"
-        if not tag.exists():
+        if not os.path.lexists(tag):
             tag.write_text(TAG)
 
     def join(self) -> None:
@@ -64,8 +77,10 @@ class Layout:
     def indexed(self, sha256: str) -> str:
         """The key that the index has for these bytes; "" if it has none."""
         try:
-            key = (self.index / sha256).read_text(encoding="ascii").strip()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, UnicodeDecodeError):
+            key = read_note(self.index / sha256).strip()
+        except OSError as error:
+            if error.errno not in NO_FILE:
+                raise
             return ""
         return key if KEY.fullmatch(key) else ""
 
@@ -78,6 +93,8 @@ class Layout:
         work = self.workdir(key)
         try:
             (work / "file").write_text(content, encoding="utf-8")
+            if path.is_dir() and not path.is_symlink():
+                path.rename(work / "folder")  # nobody of us has made it, and no file replaces one
             (work / "file").rename(path)
         finally:
             shutil.rmtree(work, ignore_errors=True)

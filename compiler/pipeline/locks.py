@@ -76,16 +76,18 @@ class Shared:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
 
 
-def in_use(path: Path) -> bool:
-    """Whether some process, this one included, holds a `Shared` lock on `path`."""
+@contextmanager
+def nobody_in(path: Path) -> Iterator[bool]:
+    """Yield True, and nobody gets a `Shared` lock on `path` meanwhile; or False at once where some
+    process, this one included, holds one.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = True
+        except BlockingIOError:
+            alone = False
+        yield alone
     finally:
         os.close(descriptor)
-    return False

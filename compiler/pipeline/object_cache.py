@@ -13,6 +13,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekiln.runtime.limits import read_regular
+
 _DIGEST_BYTES = 32
 
 
@@ -28,7 +30,7 @@ class ObjectCache:
             return None
         path = self.root / key
         try:
-            stored = path.read_bytes()
+            stored = read_regular(path)
         except OSError:
             return None
         digest, content = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]

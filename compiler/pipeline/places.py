@@ -9,7 +9,7 @@ import contextlib
 from pathlib import Path
 
 from edgekiln.compiler.pipeline.artifact import Record
-from edgekiln.compiler.pipeline.layout import Layout
+from edgekiln.compiler.pipeline.layout import Layout, read_note
 
 
 def note_place(layout: Layout, recipe: Record) -> None:
@@ -21,7 +21,7 @@ def note_place(layout: Layout, recipe: Record) -> None:
     with contextlib.suppress(OSError):  # a read-only store serves as well
         place = layout.places / fingerprint
         content = f"{Path(name).resolve()}{mark}{options}"
-        if not place.is_file() or place.read_text(encoding="utf-8") != content:
+        if not place.is_file() or read_note(place) != content:
             layout.prepare()
             layout.put(place, content, fingerprint)
 
@@ -34,13 +34,13 @@ def data_place(layout: Layout, chain: tuple[Record, ...]) -> str:
     for record in reversed(chain):
         if fingerprint := record.get("uses", {}).get("data"):
             place = layout.places / str(fingerprint)
-            return place.read_text(encoding="utf-8") if place_is_there(place) else ""
+            return read_note(place) if place_is_there(place) else ""
     return ""
 
 
 def place_is_there(place: Path) -> bool:
     """Whether the data set that `place` notes is still where it was."""
     try:
-        return Path(place.read_text(encoding="utf-8").partition("?")[0]).exists()
+        return Path(read_note(place).partition("?")[0]).exists()
     except (OSError, ValueError):
         return False

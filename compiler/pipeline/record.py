@@ -1,5 +1,6 @@
 """What the store notes of an artifact, in `record.json` beside it; read as a stranger's file."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,8 +13,11 @@ from edgekiln.compiler.pipeline.key import FORMAT, key_of
 from edgekiln.runtime.codec import CodecError, decode, encode
 from edgekiln.runtime.errors import StorageError
 from edgekiln.runtime.hints import ABSENT_WHEN_EMPTY
+from edgekiln.runtime.limits import read_regular_up_to
 
 RECORD = "record.json"
+MOST_BYTES = 1 << 26  # of a record; those of long chains have some thousands
+_SEAL = "seal"  # of a record's file: the hash of all else that is in it
 
 
 class DamagedError(StorageError):
@@ -37,7 +41,22 @@ class StoredRecord:
 
     def write(self, home: Path) -> None:
         """Write it into the folder of its artifact."""
-        (home / RECORD).write_text(json.dumps(encode(self), indent=1), encoding="utf-8")
+        data = encode(self)
+        sealed = {**data, _SEAL: _seal(data)}
+        (home / RECORD).write_text(json.dumps(sealed, indent=1), encoding="utf-8")
+
+
+def read_record(home: Path) -> StoredRecord:
+    """The record in the folder of an artifact, which has its key's name.
+
+    Raises:
+        DamagedError: it is not what `StoredRecord.write` wrote for that key.
+        OSError: it cannot be read.
+    """
+    content = read_regular_up_to(home / RECORD, MOST_BYTES)
+    if len(content) > MOST_BYTES:
+        raise DamagedError(f"the record of {home.name[:12]}… has more than {MOST_BYTES} bytes")
+    return parse_record(content, home.name)
 
 
 def parse_record(text: str | bytes, key: str) -> StoredRecord:
@@ -47,7 +66,12 @@ def parse_record(text: str | bytes, key: str) -> StoredRecord:
         DamagedError: it is not what `StoredRecord.write` wrote for that key.
     """
     try:
-        record = decode(StoredRecord, json.loads(text))
+        data = json.loads(text)
+        # Records of earlier versions have none.
+        seal = data.pop(_SEAL, None) if isinstance(data, dict) else None
+        if seal is not None and seal != _seal(data):
+            raise CodecError("another checksum")
+        record = decode(StoredRecord, data)
         own_key = key_of(record.recipe)
     except (CodecError, ValueError, TypeError, RecursionError) as error:
         raise DamagedError(f"the record of {key[:12]}… is damaged ({error})") from error
@@ -55,6 +79,14 @@ def parse_record(text: str | bytes, key: str) -> StoredRecord:
         raise DamagedError(f"the record of {key[:12]}… belongs to another key")
     if not all(type(number) in (int, float) for number in record.metrics.values()):
         raise DamagedError(f"the record of {key[:12]}… is damaged (a metric is no number)")
+    # What the chain says last is said above it, too.
+    own = {**record.recipe, "kind": record.kind, "sha256": record.sha256}
+    if record.chain and record.chain[-1] != own:
+        raise DamagedError(f"the record of {key[:12]}… is damaged (its chain ends otherwise)")
     if not record.chain or record.file in ("", RECORD) or Path(record.file).name != record.file:
         raise DamagedError(f"the record of {key[:12]}… is damaged (names no file of its own)")
     return record
+
+
+def _seal(data: object) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -29,7 +29,7 @@ from edgekiln.compiler.pipeline.key import FORMAT, key_of, recipe_of
 from edgekiln.compiler.pipeline.layout import Layout
 from edgekiln.compiler.pipeline.places import note_place
 from edgekiln.compiler.pipeline.ranks import rank
-from edgekiln.compiler.pipeline.record import RECORD, DamagedError, StoredRecord, parse_record
+from edgekiln.compiler.pipeline.record import DamagedError, StoredRecord, read_record
 from edgekiln.compiler.pipeline.stage import (
     Advance,
     OnEpoch,
@@ -39,7 +39,7 @@ from edgekiln.compiler.pipeline.stage import (
     unwatched,
 )
 from edgekiln.runtime.errors import InputError
-from edgekiln.runtime.limits import reading_hint
+from edgekiln.runtime.limits import NO_FILE, reading_hint
 
 if TYPE_CHECKING:
     from edgekiln.targets.profile import TargetProfile
@@ -166,12 +166,14 @@ class Store(Layout):
         """
         home = self.objects / key
         try:
-            record = parse_record((home / RECORD).read_bytes(), key)
+            record = read_record(home)
             path = home / record.file
             if sha256_of(path) != record.sha256:
                 raise DamagedError(f"{path} has another checksum")
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            if not home.exists():
+        except OSError as error:
+            if error.errno not in NO_FILE:
+                raise
+            if not os.path.lexists(home):
                 return None
             raise DamagedError(f"the stored artifact {home} is damaged ({error})") from error
         except DamagedError as error:

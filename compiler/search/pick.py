@@ -105,13 +105,18 @@ def _doubt(point: FrontPoint, limit: MeasureLimit) -> str:
     return f"{limit}: it was measured between {low} and {high}"
 
 
+def none_on_front(result: FrontResult) -> GateError:
+    """Why nothing can be picked: every point was beyond a limit when it was measured well."""
+    whys = ", ".join(f"trial {each.trial} is {each.why}" for each in result.points)
+    return GateError(
+        f"the front has no points: {whys or 'nothing was found'}",
+        "search on, with limits that leave more by --where",
+    )
+
+
 def _none_within(result: FrontResult, limits: Sequence[MeasureLimit]) -> GateError:
     if not result.front:
-        whys = ", ".join(f"trial {each.trial} is {each.why}" for each in result.points)
-        return GateError(
-            f"the front has no points: {whys or 'nothing was found'}",
-            "search on, with limits that leave more by --where",
-        )
+        return none_on_front(result)
     nearest = min(
         result.front,
         key=lambda point: sum(max(0.0, x.excess(_value(point, x.measure))) for x in limits),

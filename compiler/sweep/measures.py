@@ -156,9 +156,7 @@ def parse_limit(text: str, known: Mapping[str, Measure]) -> MeasureLimit:
     Raises:
         ConfigError: it is no comparison, or of what is not measured, or in another unit.
     """
-    found = _LIMIT.fullmatch(text)
-    if not found:
-        raise ConfigError(f"--where {text!r} is no limit", 'write --where "latency<5ms"')
+    found = _comparison(text)
     measure = named_measure(found["name"], known, "--where")
     unit, units = found["unit"], measure.units
     number = float(found["number"])
@@ -180,3 +178,17 @@ def parse_limit(text: str, known: Mapping[str, Measure]) -> MeasureLimit:
         raise ConfigError(f"--where {text}: nothing is as much", most)
     sign: Literal["<", "<=", ">", ">="] = found["sign"]  # type: ignore[assignment]
     return MeasureLimit(measure=measure, sign=sign, bound=bound)
+
+
+def check_limit(text: str) -> None:
+    """Say what is wrong with a limit before anything is known of the task, whose metrics it may be
+    about. Raises ConfigError as `parse_limit`.
+    """
+    if _comparison(text)["name"] in COSTS:
+        parse_limit(text, COSTS)
+
+
+def _comparison(text: str) -> re.Match[str]:
+    if found := _LIMIT.fullmatch(text):
+        return found
+    raise ConfigError(f"--where {text!r} is no limit", 'write --where "latency<5ms"')

@@ -23,6 +23,7 @@ from edgekiln.compiler.sweep.measures import (
     COSTS,
     Measure,
     MeasureLimit,
+    check_limit,
     named_measure,
     parse_limit,
 )
@@ -174,6 +175,9 @@ def settle(request: SweepRequest, store: Store, chain: Chain = CHAIN) -> SweepPl
     ranges = {key: value for key, value in section.items() if key not in SETTINGS}
     for key, value in settings.items():
         convert(value, SETTINGS[key], f"[sweep] {key}")
+    where = request.where or _texts(settings.get("where", ()))
+    for text in where:  # before the model is looked for, which may take its time
+        check_limit(text)
     from edgekiln.compiler.documents.progress import progress
 
     begun = SweepPlan(
@@ -185,7 +189,6 @@ def settle(request: SweepRequest, store: Store, chain: Chain = CHAIN) -> SweepPl
     stages = tuple(build.shared_stages(build.start()))
     dataset = _dataset(request.recipe, build)
     known = known_measures(dataset)
-    where = request.where or _texts(settings.get("where", ()))
     plan = replace(
         begun,
         objectives=_objectives(request, settings, known),

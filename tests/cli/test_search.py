@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from edgekiln.compiler.search.pick import read_front
 from edgekiln.runtime.example_check import check_example
 from tests.cli.conftest import Cli
 from tests.cli.test_sweep import NETS
+from tests.compiler.search.fronts import front
 
 RECIPE = """
 data = "digits?limit=300"
@@ -86,3 +88,31 @@ def test_a_wrong_option_is_one_clear_error(
     assert message in done.output
     assert "Traceback" not in done.output
     assert not Path("dist/tiny-front").exists()
+
+
+@pytest.mark.parametrize("limit", ["latency<<5ms", "latency<5 parsecs", "bytes<", "macs<1e999"])
+def test_a_limit_that_is_none_is_said_before_the_model_is_looked_for(cli: Cli, limit: str) -> None:
+    recipe = Path("tiny.toml").read_text().replace("searched_nets:tiny", "searched_nets:no_such")
+    Path("tiny.toml").write_text(recipe)
+    done = cli("search", "tiny.toml", "--where", limit)
+    assert done.exit_code == 2
+    assert "--where" in done.output
+    assert "no_such" not in done.output
+    Path("tiny.toml").write_text(f'{recipe}\nwhere = ["{limit}"]\n')
+    assert f"--where {limit}" in cli("sweep", "tiny.toml").output.replace("'", "")
+
+
+def test_a_front_without_a_point_is_shown_and_is_no_success(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where each trial keeps to a limit by little, and no longer when it is measured well."""
+    gone = tuple(
+        replace(each, on_front=False, why="beyond latency < 1 µs") for each in front().points
+    )
+    empty = replace(front(), points=gone)
+    monkeypatch.setattr("edgekiln.compiler.search.search.search", lambda *_, **__: empty)
+    for shown in ((), ("--json",)):
+        done = cli("search", "tiny.toml", *shown)
+        assert done.exit_code == 11, done.output
+        assert "error: the front has no points: trial 1 is beyond latency < 1 µs" in done.stderr
+        assert "beyond latency < 1 µs" in done.stdout

@@ -51,6 +51,17 @@ def test_models_times_targets_in_the_files_order(tmp_path: Path) -> None:
     assert (found[0].model, found[2].model) == ("resnet8", "nets/words.onnx")
 
 
+@pytest.mark.parametrize(
+    "glob", ['target = "x68-*"', 'model = "resnet"', 'precision = "float32"', 'target = "X86-*"']
+)
+def test_an_override_of_no_job_is_refused_for_its_gates_would_hold_nothing(
+    tmp_path: Path, glob: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"overrides: number 3 is for .*no such job") as caught:
+        jobs(tmp_path, f"{EXAMPLE}[[overrides]]\n{glob}\ngates.max-bytes = 1\n")
+    assert "words/x86-64-v3/int8" in caught.value.hint
+
+
 def test_later_and_narrower_settings_win_key_by_key(tmp_path: Path) -> None:
     v3, vnni, words = jobs(tmp_path, EXAMPLE)
     assert v3.gates == Gates(min_accuracy=0.9, max_latency_us=90)

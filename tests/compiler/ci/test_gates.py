@@ -159,6 +159,21 @@ def test_every_head_is_held_against_the_baseline() -> None:
     assert other.message == ("not judged: RMSE of 400 samples, was accuracy of 400 samples")
 
 
+def test_a_drop_of_what_is_not_measured_fails_as_a_measurement() -> None:
+    """Neither a misspelt name nor a run that measured nothing is one that lost nothing."""
+    before = run(two_heads(0.9, 0.2))
+    found = judged(two_heads(0.5, 0.9), before, max_metric_drops={"digitt": 1, "ink": 900})
+    misspelt = found["max-metric-drops.digitt"]
+    assert (misspelt.status, misspelt.exit_code) == ("fail", 12)
+    assert misspelt.message == ("cannot be judged: it has digit accuracy, ink RMSE, and no digitt")
+    assert found["max-metric-drops.ink"].status == "pass"
+    blind = judged(result(None, unscored="no data"), run(result()), max_accuracy_drop=1)
+    assert blind["max-accuracy-drop"].exit_code == 12
+    leave = {"max_accuracy_drop": 1, "max_metric_drops": {"x": 1}, "if_unmeasured": "skip"}
+    skipped = judged(result(None, unscored="no data"), run(result()), **leave)
+    assert {each.status for name, each in skipped.items() if "drop" in name} == {"skip"}
+
+
 def test_scores_on_other_samples_are_not_compared() -> None:
     before = result()
     assert before.build is not None

@@ -23,7 +23,23 @@ DEEP = "[" * 100_000 + "]" * 100_000
 
 
 def changed(**changes: Any) -> Callable[[str], str]:
-    return lambda text: json.dumps({**json.loads(text), **changes})
+    """A record of an earlier version, which has no seal, with these changes."""
+
+    def change(text: str) -> str:
+        plain = {key: value for key, value in json.loads(text).items() if key != "seal"}
+        return json.dumps({**plain, **changes})
+
+    return change
+
+
+def other_digit(name: str) -> Callable[[str], str]:
+    """Damage of one bit, by which the record is as good JSON as before."""
+
+    def change(text: str) -> str:
+        place = text.index(f'"{name}": ') + len(f'"{name}": ')
+        return f"{text[:place]}{int(text[place]) ^ 1}{text[place + 1 :]}"
+
+    return change
 
 
 RECORDS: dict[str, Callable[[str], str | bytes]] = {
@@ -49,6 +65,10 @@ RECORDS: dict[str, Callable[[str], str | bytes]] = {
     "a stage that is none": changed(recipe={"stage": {"deep": []}}),
     "another format": changed(format=99),
     "a key too many": changed(more=1),
+    "another metric": other_digit("letters"),
+    "another time": other_digit("wall_s"),
+    "another chain": changed(chain=[{"stage": "upper"}]),
+    "another note": lambda text: text.replace("made upper", "made Upper"),
     "time in words": changed(wall_s="long"),
 }
 
@@ -67,6 +87,16 @@ def test_a_damaged_record_is_made_again(
     assert (again.path.read_text(), again.cached) == ("ABC", False)
     assert again.remark.startswith(f"the stored artifact {made.path.parent} is damaged (")
     assert store.find(made.sha256) is not None
+
+
+def test_a_record_of_an_earlier_version_is_found_though_it_has_no_seal(
+    store: Store, src: Artifact, log: Path
+) -> None:
+    made = store.run(Upper(log=str(log)), src)
+    record = made.path.parent / "record.json"
+    record.write_text(changed()(record.read_text()))
+    assert "seal" not in record.read_text()
+    assert store.run(Upper(log=str(log)), src).cached
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -79,3 +80,72 @@ def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
     with locks.try_exclusive(lock) as held:
         assert held
     assert locks.holder(tmp_path / "nobody's") == "another process"
+
+
+def test_what_a_build_has_found_meanwhile_is_not_swept(
+    store: Store, src: Artifact, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that begins between the look at the store and the removal finds its artifact old."""
+    stage = Upper(log=str(log))
+    made = store.run(stage, src)
+    for each in (made, src):
+        os.utime(each.path.parent, (0, 0))
+    root = store.root
+    store._member = None  # as if the build had ended
+    listing = gc.entries
+    builders = []
+
+    def listed_and_found(swept: Store) -> tuple[gc.Entry, ...]:
+        found = listing(swept)
+        builder = Store(root)
+        assert builder.run(stage, src).cached
+        builders.append(builder)
+        return found
+
+    monkeypatch.setattr(gc, "entries", listed_and_found)
+    swept = gc.sweep(Store(root), keep_days=30)
+    assert (swept.artifacts, swept.spared) == (1, 1)  # the source alone, which nobody looked for
+    assert made.path.read_text() == "ABC"
+
+
+def test_no_build_begins_while_an_artifact_is_removed(tmp_path: Path) -> None:
+    lock = tmp_path / "in-use"
+    joined = threading.Event()
+
+    def join() -> None:
+        locks.Shared(lock)
+        joined.set()
+
+    waiting = threading.Thread(target=join)
+    with locks.nobody_in(lock) as alone:
+        assert alone
+        waiting.start()
+        assert not joined.wait(0.3)
+    assert joined.wait(60)
+    waiting.join()
+    member = locks.Shared(lock)
+    with locks.nobody_in(lock) as alone:
+        assert not alone
+    del member
+
+
+def test_sweeps_at_once_do_not_take_each_other_for_builds(
+    store: Store, src: Artifact, log: Path
+) -> None:
+    for times in range(40):
+        store.run(Upper(log=str(log), times=times + 1), src)
+    root = store.root
+    store._member = None
+    context = multiprocessing.get_context("fork")
+    told = context.SimpleQueue()
+    sweepers = [
+        context.Process(target=lambda: told.put(gc.sweep(Store(root), keep_days=0)))
+        for _ in range(4)
+    ]
+    for sweeper in sweepers:
+        sweeper.start()
+    swept = [told.get() for _ in sweepers]
+    for sweeper in sweepers:
+        sweeper.join()
+    assert [each.spared for each in swept] == [0] * 4
+    assert sum(each.artifacts for each in swept) == 41  # each is counted by who removed it
