@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from edgekiln.compiler.ir.graph import Graph
-from edgekiln.compiler.ir.linear import Dense
 from edgekiln.compiler.ir.moves import Reshape, Transpose
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.rewrite import graph_pass
@@ -13,7 +12,7 @@ _SAME_AXES = (0, 1, 2, 3)
 
 @graph_pass
 def layout(graph: Graph) -> None:
-    """Choose each rank-4 tensor's layout, then let dense layers absorb flattened images."""
+    """Choose each rank-4 tensor's layout, and put copies where who reads it wants another."""
     images = _images(graph)
     # The order of the program's own inputs and outputs is its users'; that of a state, nobody's.
     own = images - {*graph.inputs, *graph.outputs} | _image_states(graph, images)
@@ -22,7 +21,6 @@ def layout(graph: Graph) -> None:
     _reorder_edges(graph, images - own)
     _reorder_rows(graph)
     _reorder_reshapes(graph)
-    _absorb_flatten(graph)
 
 
 def _images(graph: Graph) -> set[str]:
@@ -98,27 +96,3 @@ def _reorder_reshapes(graph: Graph) -> None:
 def _copy(source: str, to: str) -> Node:
     """The same axes, whatever the layouts."""
     return Node(op=Transpose(perm=_SAME_AXES), inputs=(source,), outputs=(to,))
-
-
-def _absorb_flatten(graph: Graph) -> None:
-    """reshape (N, C, H, W) → (N, C·H·W) → dense: reorder the weights instead of the image."""
-    users = graph.consumers()
-    changed: dict[str, Node] = {}
-    for node in graph.nodes:
-        if not isinstance(node.op, Reshape) or node.op.in_memory or node.name in graph.outputs:
-            continue
-        image, flat = graph.tensors[node.inputs[0]], graph.tensors[node.name]
-        readers = users.get(node.name, [])
-        if (
-            image.layout == "NHWC"
-            and flat.shape == (image.shape[0], image.elements // image.shape[0])
-            and all(isinstance(reader.op, Dense) for reader in readers)
-            # One pixel or one channel: both orders are the same, and the weights fit as they are.
-            and not image.is_plain
-        ):
-            changed[node.name] = replace(node, op=Reshape(in_memory=True))
-            for reader in readers:
-                assert isinstance(reader.op, Dense)
-                op = reader.op.for_channels_last(image.shape)
-                changed[reader.name] = replace(reader, op=op)
-    graph.nodes = [changed.get(node.name, node) for node in graph.nodes]

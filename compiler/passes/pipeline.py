@@ -14,6 +14,7 @@ from edgekiln.compiler.ir.import_onnx import import_onnx
 from edgekiln.compiler.ir.printer import printed
 from edgekiln.compiler.ir.rewrite import Pass
 from edgekiln.compiler.ir.validate import faults
+from edgekiln.compiler.passes.absorb_flatten import absorb_flatten
 from edgekiln.compiler.passes.activation_dtype import activation_dtype
 from edgekiln.compiler.passes.codes_at_edges import codes_at_edges
 from edgekiln.compiler.passes.concat_in_place import concat_in_place
@@ -99,6 +100,7 @@ PASSES: tuple[PassEntry, ...] = (
     # How the values lie.
     PassEntry(phase="memory", name="layout", run=layout),
     PassEntry(phase="memory", name="halo", run=halo),
+    PassEntry(phase="memory", name="absorb_flatten", run=absorb_flatten),
     PassEntry(phase="memory", name="concat_in_place", run=concat_in_place),
 )
 

@@ -41,6 +41,21 @@ def test_convolution_agrees_with_onnx_runtime(name: str, case: Case) -> None:
 
 
 @on_arm
+@pytest.mark.parametrize(("width", "kernel", "stride"), [(13, 3, 1), (9, 1, 2), (40, 5, 2)])
+def test_an_image_of_one_row_is_written_once_whatever_its_channels(
+    name: str, width: int, kernel: int, stride: int
+) -> None:
+    """A row is one item, and so many channels are several blocks: sounds are such images."""
+    case = Case(
+        seed=4, n=1, size=(1, width), groups=1, channels=(8, 40), kernel=(1, kernel),
+        strides=(1, stride), dilations=(1, 1), pads=(0, kernel // 2, 0, kernel // 2),
+        zeros=("some", "low"), data="random", halos=(0, 0), clipped=False, pieces=1,
+    )  # fmt: skip
+    check_conv(name, case)
+    check_residual(name, case)
+
+
+@on_arm
 @given(cases(depthwise=True))
 @emulated_quick
 def test_depthwise_convolution_agrees_with_onnx_runtime(name: str, case: Case) -> None:

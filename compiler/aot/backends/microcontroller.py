@@ -130,7 +130,8 @@ def _measure_stack(home: Path, board: EmulatedBoard) -> int:
             f"{board.machine}: an emulated inference takes over {_TIMEOUT_S:.0f} s",
             hint="is the machine busy, or the model meant for a microcontroller at all?",
         ) from error
-    if done.exit_code:
+    # What writes over the C library's variables may end well and say nothing.
+    if done.exit_code or not done.stdout.strip().isdecimal():
         raise MeasurementError(
             f"{board.machine}: the image failed: {done.stderr.strip() or done.exit_code}",
             hint="this is a bug of EdgeKiln's: report the model",

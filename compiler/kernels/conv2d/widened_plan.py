@@ -62,8 +62,8 @@ class WidenedPlan(DirectPlan):
         size = math.ceil(self.pixels / count / self.tile.pixels) * self.tile.pixels
         self.strip = min(size, most, self.pixels)
         self.pitch = _pitch(conv, self.mk, self.strip)
-        if self.joined:
-            self.work = math.ceil(self.pixels / self.strip)
+        # Items are strips or rows, also where one would be all there is.
+        self.work = math.ceil(self.pixels / self.strip) if self.joined else conv.y.n * conv.y.h
         self.by_channels = False
 
     @staticmethod

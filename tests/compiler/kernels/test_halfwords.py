@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import assume, given
 
 from edgekiln.compiler.kernels.conv2d import widened_plan
@@ -71,8 +72,17 @@ def test_a_widened_strip_holds_what_its_tiles_read_and_fits_the_stack(case: Case
     plan = WidenedPlan(conv, ARM_DSP)
     assert plan.kh * plan.pitch * ITEM_BYTES <= MOST_BYTES
     assert plan.tile.pixels <= plan.strip <= plan.pixels
+    assert plan.work == (-(-plan.pixels // plan.strip) if plan.joined else conv.y.n * conv.y.h)
     last = (plan.strip - 1) * case.strides[1] * conv.x.c + plan.steps * plan.mk.k_step
     assert last <= plan.pitch
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_items_of_one_row_are_one_whatever_its_channels(stride: int) -> None:
+    case = replace(ONE_PIXEL, size=(1, 9), channels=(8, 40), kernel=(1, 3), strides=(1, stride))
+    plan = WidenedPlan(convolution(case), ARM_DSP)
+    assert (plan.work, plan.by_channels) == (1, False)
+    assert sum(block.count for block in plan.layout) > 1
 
 
 def test_weights_are_widened_where_they_serve_several_pixels_and_may_take_more_bytes() -> None:
