@@ -18,6 +18,9 @@ from edgekiln.runtime.runner_documents import RunnerTrace
 from edgekiln.runtime.trace import Policy, TableRow, TraceSpan, runner_text
 
 MAX_COST_US = 16_777_215  # MODEL_MOST_US of governor.h
+_MAX_NUMBERS = (
+    200_000  # that a runner says of a trace: a farm's boards send 4 MiB of what it prints
+)
 
 
 def measure_points(
@@ -105,6 +108,7 @@ def replay(
     where = LocalDevice() if device is None else device
     where.signers = signers or where.signers
     _check_measures(where)
+    _check_length(len(names(opened.spec)), len(spans))
     with where:
         results = measure_points(
             opened, trials=trials, min_seconds=min_seconds, threads=threads, cpu=cpu, power=power,
@@ -138,6 +142,16 @@ def _check_measures(device: Device) -> None:
         raise ConfigError(
             f"{device.name} emulates: its latency would mean nothing",
             hint="measure on the device itself; `edgekiln devices check` runs the bundle's example",
+        )
+
+
+def _check_length(points: int, spans: int) -> None:
+    """Raises ConfigError: the runner would say more of the trace than reaches us."""
+    most = _MAX_NUMBERS // (4 + 3 * points)
+    if spans > most:
+        raise ConfigError(
+            f"the trace has {spans} spans; with {points} points it may have {most}",
+            "say by `runs` how many inferences a span has, or give several files",
         )
 
 

@@ -15,9 +15,12 @@ from edgekiln.compiler.cli.group import edgekiln
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.package import PackageStage
 from edgekiln.models import data as datasets
-from edgekiln.runtime import load
+from edgekiln.runtime import load, replay
 from edgekiln.runtime.bundle import ProgramFile
+from edgekiln.runtime.device import session
+from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.manifest import ProgramSpec
+from edgekiln.runtime.trace import MAX_SPANS
 from tests.compiler import artifacts
 from tests.compiler.nested_models import IMAGE
 from tests.e2e.test_points import HOST, NAMES, Family
@@ -247,6 +250,14 @@ def test_a_trace_of_more_than_a_day_is_refused(bundle: Path, tmp_path: Path) -> 
     result = bench(bundle, tmp_path, day)
     assert result.exit_code == 2
     assert "100,000,000,000 runs, which take" in result.output
+
+
+def test_a_board_can_send_what_becomes_of_the_longest_trace() -> None:
+    """A number takes 24 bytes at most: what the runs of a span took, in ns, on a line of its own."""
+    assert replay._MAX_NUMBERS * 24 < session.MAX_PRINTED
+    replay._check_length(4, MAX_SPANS)
+    with pytest.raises(ConfigError, match="3270 spans; with 16 points it may have 3269"):
+        replay._check_length(16, 3270)
 
 
 def test_the_runner_refuses_what_is_no_trace(bundle: Path, tmp_path: Path) -> None:
