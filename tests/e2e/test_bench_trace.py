@@ -253,7 +253,7 @@ def test_a_trace_of_more_than_a_day_is_refused(bundle: Path, tmp_path: Path) -> 
 
 
 def test_a_board_can_send_what_becomes_of_the_longest_trace() -> None:
-    """A number takes 24 bytes at most: what the runs of a span took, in ns, on a line of its own."""
+    """A number takes 24 bytes at most: what runs took, in ns, on a line of its own."""
     assert replay._MAX_NUMBERS * 24 < session.MAX_PRINTED
     replay._check_length(4, MAX_SPANS)
     with pytest.raises(ConfigError, match="3270 spans; with 16 points it may have 3269"):
