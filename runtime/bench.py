@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekiln.runtime import host
+from edgekiln.runtime.bundle import ProgramFile
 from edgekiln.runtime.device.device import Device
 from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.engines import Engine, Placement, ProgramEngine
@@ -88,7 +89,7 @@ def bench_onnx(
 
 
 def compare(
-    bundle: Path,
+    bundle: Path | ProgramFile,
     models: Sequence[Path],
     *,
     trials: int = TRIALS,

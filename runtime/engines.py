@@ -78,7 +78,7 @@ class ProgramEngine:
 
     def __init__(
         self,
-        path: Path,
+        program: Path | ProgramFile,
         placement: Placement,
         device: Device,
         *,
@@ -88,8 +88,9 @@ class ProgramEngine:
         """Raises BundleError when it is damaged or made for another machine, ConfigError when it
         has no such point.
         """
+        opened = program if isinstance(program, ProgramFile) else ProgramFile.open(program)
+        path = opened.path
         self.path, self.placement, self.profile = path, placement, profile
-        opened = ProgramFile.open(path)
         admit(device, opened)
         self._point = number(opened.spec, point or 0)
         self.spec, self._files = at_point(opened.spec, self._point), opened.files
