@@ -88,6 +88,10 @@ class DeviceError(EdgeKilnError):
     exit_code = 13
 
 
+class NoDeviceError(DeviceError):
+    """A GPU's program found its driver, and no GPU that it could take."""
+
+
 EXIT_INTERRUPTED = 130  # Ctrl-C, as shells report it
 EXIT_PIPE = 141  # nobody reads standard output any more, as shells report it
 

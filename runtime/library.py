@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.runtime.bundle import LIBRARY
-from edgekiln.runtime.errors import BundleError, DeviceError, EdgeKilnError, MissingToolError
+from edgekiln.runtime.errors import (
+    BundleError,
+    DeviceError,
+    EdgeKilnError,
+    MissingToolError,
+    NoDeviceError,
+)
 from edgekiln.runtime.manifest import REBUILD_HINT, Layer, ProgramSpec, TensorSpec
 from edgekiln.runtime.points import all_layers, first_step, names
 
@@ -28,7 +34,7 @@ OVERREAD = 64  # bytes a kernel may read, never use, past the end of a tensor
 # What MODEL_E_NO_DRIVER, _NO_DEVICE, _KERNELS, _MEMORY and _LOST of model.h are here.
 GPU_ERRORS: Mapping[int, type[EdgeKilnError]] = {
     3: MissingToolError,
-    4: DeviceError,
+    4: NoDeviceError,
     5: BundleError,
     6: DeviceError,
     7: DeviceError,
