@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.runtime.bundle import LIBRARY
-from edgekiln.runtime.errors import (
-    BundleError,
-    DeviceError,
-    EdgeKilnError,
-    MissingToolError,
-    NoDeviceError,
-)
+from edgekiln.runtime.errors import BundleError, DeviceError, EdgeKilnError, MissingToolError
 from edgekiln.runtime.manifest import REBUILD_HINT, Layer, ProgramSpec, TensorSpec
 from edgekiln.runtime.points import all_layers, first_step, names
 
@@ -34,11 +28,12 @@ OVERREAD = 64  # bytes a kernel may read, never use, past the end of a tensor
 # What MODEL_E_NO_DRIVER, _NO_DEVICE, _KERNELS, _MEMORY and _LOST of model.h are here.
 GPU_ERRORS: Mapping[int, type[EdgeKilnError]] = {
     3: MissingToolError,
-    4: NoDeviceError,
+    4: DeviceError,
     5: BundleError,
     6: DeviceError,
     7: DeviceError,
 }
+_NO_DEVICE = 4
 
 
 class _Step(ctypes.Structure):
@@ -168,7 +163,10 @@ class Library:
         kind = GPU_ERRORS.get(status)
         if self._error is None or kind is None:
             return BundleError(f"{what} returned {status}", REBUILD_HINT)
-        return kind(*(text().decode(errors="replace") for text in self._error))
+        error = kind(*(text().decode(errors="replace") for text in self._error))
+        if isinstance(error, DeviceError):
+            error.is_absent = status == _NO_DEVICE
+        return error
 
 
 def _error_texts(library: ctypes.CDLL) -> "tuple[Callable[[], bytes], ...] | None":

@@ -17,7 +17,6 @@ from edgekiln.runtime.errors import (
     DeviceError,
     EdgeKilnError,
     MissingToolError,
-    NoDeviceError,
 )
 from edgekiln.targets.profile import TargetProfile
 
@@ -174,7 +173,8 @@ def not_run(target: TargetProfile | None, error: EdgeKilnError) -> str:
     if target is None:
         return ""
     # Building takes neither a GPU nor its driver.
-    if target.gpu and isinstance(error, MissingToolError | NoDeviceError):
+    absent = isinstance(error, DeviceError) and error.is_absent
+    if target.gpu and (absent or isinstance(error, MissingToolError)):
         return f"no GPU for it is here: {error.message}"
     if isinstance(error, BundleError | MissingToolError) and (reason := doctor.foreign(target)):
         return f"{reason}; not emulated: {error.message}"
