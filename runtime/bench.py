@@ -89,7 +89,7 @@ def bench_onnx(
 
 
 def compare(
-    bundle: Path,
+    bundle: Path | ProgramFile,
     models: Sequence[Path],
     *,
     trials: int = TRIALS,
@@ -120,9 +120,8 @@ def compare(
         )
     with where:
         place = placement(threads, cpu, where.affinity())
-        ours = ProgramEngine(
-            ProgramFile.open(bundle), place, where, profile=profile, point=point or 0
-        )
+        opened = bundle if isinstance(bundle, ProgramFile) else ProgramFile.open(bundle)
+        ours = ProgramEngine(opened, place, where, profile=profile, point=point or 0)
         batch = batch_of(ours.spec) or 1
         engines: list[Engine] = [ours]
         engines += [OrtEngine(model, place, batch=batch) for model in models]

@@ -62,10 +62,10 @@ def loads(text: str | bytes) -> Any:  # JSON of which nothing is known
 
     Raises:
         ValueError: not JSON, or what JSON of ours never holds: numbers that are not finite,
-            containers deeper than MAX_DEPTH, halves of surrogate pairs.
+            containers deeper than MAX_DEPTH, halves of surrogate pairs, a key twice.
     """
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_once_each)
         _check_plain(data, 0)
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_DEPTH}") from None
@@ -99,6 +99,16 @@ def digest(value: object) -> str:
     """The SHA-256, in hexadecimal, of a value as JSON with sorted keys."""
     text = json.dumps(encode(value), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object; of a key that is there twice, nobody knows which value was meant."""
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} is there twice")
+        found[key] = value
+    return found
 
 
 def _check_plain(data: object, depth: int) -> None:

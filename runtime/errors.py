@@ -86,6 +86,7 @@ class DeviceError(EdgeKilnError):
     """A device is busy, cannot be reached, or was lost."""
 
     exit_code = 13
+    is_absent = False  # whether a GPU's program found its driver, and no GPU that it could take
 
 
 EXIT_INTERRUPTED = 130  # Ctrl-C, as shells report it

@@ -33,6 +33,7 @@ GPU_ERRORS: Mapping[int, type[EdgeKilnError]] = {
     6: DeviceError,
     7: DeviceError,
 }
+_NO_DEVICE = 4
 
 
 class _Step(ctypes.Structure):
@@ -162,7 +163,10 @@ class Library:
         kind = GPU_ERRORS.get(status)
         if self._error is None or kind is None:
             return BundleError(f"{what} returned {status}", REBUILD_HINT)
-        return kind(*(text().decode(errors="replace") for text in self._error))
+        error = kind(*(text().decode(errors="replace") for text in self._error))
+        if isinstance(error, DeviceError):
+            error.is_absent = status == _NO_DEVICE
+        return error
 
 
 def _error_texts(library: ctypes.CDLL) -> "tuple[Callable[[], bytes], ...] | None":

@@ -22,7 +22,7 @@ from edgekiln.compiler.pipeline.stage import Advance, OnEpoch, unwatched
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.models.data.options import with_task
 from edgekiln.runtime import codec, host
-from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError, StorageError
+from edgekiln.runtime.errors import ConfigError, EdgeKilnError, StorageError
 from edgekiln.targets.profile import TargetProfile
 
 ENTRANCES: tuple[Kind, ...] = ("module", "onnx", "onnx-int8")  # what a build may begin with
@@ -244,11 +244,10 @@ class Build:
         try:
             with self.progress("evaluate" if self.labelled else "agree") as advance:
                 report = self.store.run(stage, artifact, None, advance, allow=self.allow)
-        except (BundleError, MissingToolError) as error:
-            reason = doctor.foreign(target) if target else ""
-            if not reason:
-                raise
-            return None, f"{reason}; not emulated: {error.message}"
+        except EdgeKilnError as error:
+            if reason := scoring.not_run(target, error):
+                return None, reason
+            raise
         content = json.loads(report.path.read_text(encoding="utf-8"))
         kind: type[Evaluation] | type[Agreement] = Evaluation if self.labelled else Agreement
         return codec.decode(kind, content), ""
@@ -289,4 +288,4 @@ class Build:
             return (), "--bench-seconds 0"
         models = [self.artifacts[kind].path for kind in BESIDE if kind in self.artifacts]
         with self.progress(f"bench {target.name}"):
-            return scoring.latencies(bundle, models, self.request.trial_s), ""
+            return scoring.latencies(target, bundle, models, self.request.trial_s)

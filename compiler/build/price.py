@@ -44,7 +44,7 @@ def price(
     measured: tuple[Latency, ...] = ()
     if latencies:
         bundle = run_stage("package", plain_lib, target)
-        measured = scoring.latencies(bundle.path, (), trial_s)
+        measured, _ = scoring.latencies(target, bundle.path, (), trial_s)
     return DropPrice(
         float_layers=floats,
         bytes=_bytes(lib),

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edgekiln.compiler.build.recipe import Recipe, load, stage_class
-from edgekiln.compiler.pipeline.artifact import Artifact, Kind
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind, sha256_of
 from edgekiln.compiler.pipeline.source_models import known_model
 from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.pipeline.store import Store
@@ -105,7 +105,13 @@ def start(
         path = Path(model)
         if not path.exists():
             raise InputError(f"no such file: {model}")
-        return _taken_in(store, path, door(path, recipe))
+        before = _hash_of(path)
+        entered = door(path, recipe)
+        artifact = _taken_in(store, path, entered)
+        # What is taken in as it lies there must be what was looked at.
+        if entered.content is None and artifact.sha256 != before:
+            raise InputError(f"{path} was changed while it was read", "run it again")
+        return artifact
     from edgekiln.compiler.stages.initialize import InitializeStage
 
     # Samples without labels serve for a factory of the user's; a model of the zoo has data of its
@@ -137,6 +143,14 @@ def _check_door(model: str, recipe: Recipe) -> None:
             f"{named[0]}: {model} is no ONNX model",
             "export it by torch.onnx.export, with names for inputs and outputs, and begin there",
         )
+
+
+def _hash_of(path: Path) -> str:
+    """The hash of a file; "" of one that cannot be read: who looks at it says why."""
+    try:
+        return sha256_of(path)
+    except (OSError, ValueError):
+        return ""
 
 
 def _taken_in(store: Store, path: Path, entered: EnteredFile) -> Artifact:

@@ -4,13 +4,21 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from edgekiln.compiler.build.result import Step
+from edgekiln.compiler.environment import doctor
 from edgekiln.compiler.evaluation.agreement import Agreement
 from edgekiln.compiler.evaluation.latency import Latency, latency_of
 from edgekiln.compiler.evaluation.report import Costs, Evaluation
 from edgekiln.compiler.packaging.report import AGREEMENT, Score, limits_by_label
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.quantization.ladder_record import Ladder, read_ladder
-from edgekiln.runtime.errors import AccuracyError
+from edgekiln.runtime.errors import (
+    AccuracyError,
+    BundleError,
+    DeviceError,
+    EdgeKilnError,
+    MissingToolError,
+)
+from edgekiln.targets.profile import TargetProfile
 
 # A trained model is better than this many times chance.
 GUESSING = 1.5
@@ -160,9 +168,29 @@ def check_agreement(step: Step, min_sqnr_db: float) -> None:
         )
 
 
-def latencies(bundle: Path, models: Sequence[Path], trial_s: float) -> tuple[Latency, ...]:
-    """Ours, then ONNX Runtime's on each of `models`; their trials take turns."""
+def not_run(target: TargetProfile | None, error: EdgeKilnError) -> str:
+    """Why a program of a target was not run, where that is no fault; "" where `error` is one."""
+    if target is None:
+        return ""
+    # Building takes neither a GPU nor its driver.
+    absent = isinstance(error, DeviceError) and error.is_absent
+    if target.gpu and (absent or isinstance(error, MissingToolError)):
+        return f"no GPU for it is here: {error.message}"
+    if isinstance(error, BundleError | MissingToolError) and (reason := doctor.foreign(target)):
+        return f"{reason}; not emulated: {error.message}"
+    return ""
+
+
+def latencies(
+    target: TargetProfile, bundle: Path, models: Sequence[Path], trial_s: float
+) -> tuple[tuple[Latency, ...], str]:
+    """Ours, then ONNX Runtime's on each of `models`; their trials take turns. Or none, and why."""
     from edgekiln.runtime.bench import compare
 
-    results = compare(bundle, models, min_seconds=trial_s)
-    return tuple(latency_of(each, results[0].median_s) for each in results)
+    try:
+        results = compare(bundle, models, min_seconds=trial_s)
+    except (MissingToolError, DeviceError) as error:
+        if not target.gpu:
+            raise
+        return (), error.message
+    return tuple(latency_of(each, results[0].median_s) for each in results), ""

@@ -172,6 +172,9 @@ def parse(text: str | bytes, where: str) -> CiResult:
 
 def _impossible(result: CiResult) -> Iterator[str]:
     """What no run finds, and later code need not look for again, in words."""
+    ids = [job.id for job in result.jobs]
+    if doubled := {job_id for job_id in ids if ids.count(job_id) > 1}:
+        yield f"job {min(doubled)!r} is there twice"
     for job in result.jobs:
         scores = (score for step in (job.build.steps if job.build else ()) for score in step.scores)
         for score in scores:

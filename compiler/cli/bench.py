@@ -94,15 +94,17 @@ def bench(
     from edgekiln.compiler.devices.named import open_device
     from edgekiln.compiler.pipeline.source_models import models_of
     from edgekiln.runtime.bench import compare, require_quiet
+    from edgekiln.runtime.bundle import ProgramFile
     from edgekiln.runtime.documents import Benches
     from edgekiln.runtime.text import bench_lines
 
     if device and models:
         raise click.UsageError("--onnx runs on this machine: leave it out with --device")
     # What the user names goes before what the store still has, which is the first point's model.
-    references = () if device else models or (() if point else models_of(bundle))
+    opened = ProgramFile.open(bundle)  # once: model and program are of these bytes
+    references = () if device else models or (() if point else models_of(opened))
     results = compare(
-        bundle,
+        opened,
         references,
         trials=trials,
         min_seconds=min_seconds,

@@ -100,6 +100,7 @@ def verify(
     steps.append(("program", parity.program_model(runner)))
     links = parity.links(steps, batches)
     result = run(opened, model, batches, point)
+    source.require_unchanged()
     if as_json:
         from edgekiln.compiler.cli.documents import Verified
 

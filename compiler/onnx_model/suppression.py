@@ -20,7 +20,7 @@ from edgekiln.runtime.errors import UnsupportedError
 if TYPE_CHECKING:
     import onnx
 
-    from edgekiln.compiler.onnx_model.rewriting import ModelFacts
+    from edgekiln.compiler.onnx_model.rewriting import Constant, ModelFacts
 
 OPERATOR = "NonMaxSuppression"
 _MOST_ROWS = 1 << 24
@@ -94,6 +94,7 @@ class _Fixing:
         operands = [*node.input, *[""] * (5 - len(node.input))]
         limits = [self.facts.constant(node, place) if operands[place] else None for place in (2, 3)]
         most, overlap = limits
+        self._check(node, most, overlap)
         least = self.facts.constant(node, 4) if operands[4] else None
         constant = self.facts.constants.get(operands[1])
         shape = self.facts.shapes.get(operands[1], ()) if constant is None else constant.shape
@@ -128,6 +129,23 @@ class _Fixing:
         rows = self.counts[result] or f"{per_image} × {images}"
         self.fixed.append((str(rows), count))
         return True
+
+    def _check(
+        self, node: "onnx.NodeProto", most: "Constant | None", overlap: "Constant | None"
+    ) -> None:
+        """Refuse limits with which a node keeps nothing, or ONNX Runtime does not run it."""
+        fault = hint = ""
+        absent = len(node.input) < 3 or not node.input[2]
+        if absent or (most is not None and most.size == 1 and int(most.reshape(-1)[0]) <= 0):
+            number = "left out" if most is None else int(most.reshape(-1)[0])
+            fault = f"keeps no box: max_output_boxes_per_class is {number}"
+            hint = "export it with the number of boxes that each class may keep"
+        elif overlap is not None and not ((overlap >= 0) & (overlap <= 1)).all():
+            fault = f"has iou_threshold {overlap.reshape(-1)[0]:g}, which is no share"
+            hint = "export it with one from 0 to 1"
+        if fault:
+            message = f"{self.where}: operator {OPERATOR} ({node.output[0]!r}) {fault}"
+            raise UnsupportedError(message, hint=hint)
 
     def _filler(self, scores: str, images: "int | str", per_image: int) -> str:
         """Rows that are all not there; of an open batch they are made by operators."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgekiln.compiler.pipeline.artifact import Kind, Record
+from edgekiln.compiler.pipeline.artifact import INPUT, Kind, Record
 from edgekiln.compiler.pipeline.curve import TrainingCurves
 from edgekiln.compiler.pipeline.key import FORMAT, key_of
 from edgekiln.runtime.codec import CodecError, decode, encode
@@ -79,6 +79,8 @@ def parse_record(text: str | bytes, key: str) -> StoredRecord:
         raise DamagedError(f"the record of {key[:12]}… belongs to another key")
     if not all(type(number) in (int, float) for number in record.metrics.values()):
         raise DamagedError(f"the record of {key[:12]}… is damaged (a metric is no number)")
+    if record.recipe.get("stage") == INPUT and record.recipe.get("input") != record.sha256:
+        raise DamagedError(f"the record of {key[:12]}… is damaged (it took in another file)")
     # What the chain says last is said above it, too.
     own = {**record.recipe, "kind": record.kind, "sha256": record.sha256}
     if record.chain and record.chain[-1] != own:

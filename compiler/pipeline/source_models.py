@@ -10,6 +10,7 @@ from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.limits import reading_hint
 
 if TYPE_CHECKING:
+    from edgekiln.runtime.bundle import ProgramFile
     from edgekiln.runtime.manifest import ProgramSpec
 
 
@@ -38,21 +39,20 @@ def known_model(path: Path) -> Artifact:
     return replace(file, chain=known.chain) if known else file
 
 
-def models_of(bundle: Path) -> tuple[Path, ...]:
+def models_of(opened: "ProgramFile") -> tuple[Path, ...]:
     """The int8 and the float model of a bundle, those that are still there; none for a `.lib`.
 
     Raises:
-        InputError, BundleError: the bundle cannot be read.
+        BundleError: its manifest is not as a bundle's.
     """
-    from edgekiln.runtime.bundle import MANIFEST, Bundle, read_tar
+    from edgekiln.runtime.bundle import MANIFEST, Bundle
 
-    files = read_tar(bundle)
-    if MANIFEST not in files:
+    if MANIFEST not in opened.files:
         return ()
     store = Store()
     made_from = {
         str(record.get("kind")): str(record.get("sha256"))
-        for record in Bundle.verified(bundle, files).manifest.provenance
+        for record in Bundle.verified(opened.path, opened.files).manifest.provenance
     }
     found = [store.find(made_from[kind]) for kind in ("onnx-int8", "onnx") if kind in made_from]
     return tuple(artifact.path for artifact in found if artifact)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.pipeline import locks
+from edgekiln.compiler.pipeline import key_checks, locks
 from edgekiln.compiler.pipeline.artifact import INPUT, NOTHING, Artifact, Kind, Record, sha256_of
 from edgekiln.compiler.pipeline.atomic_io import explained
 from edgekiln.compiler.pipeline.curve import TrainingCurves
@@ -39,7 +39,7 @@ from edgekiln.compiler.pipeline.stage import (
     unwatched,
 )
 from edgekiln.runtime.errors import InputError
-from edgekiln.runtime.limits import NO_FILE, reading_hint
+from edgekiln.runtime.limits import NO_FILE, open_regular, reading_hint
 
 if TYPE_CHECKING:
     from edgekiln.targets.profile import TargetProfile
@@ -84,6 +84,7 @@ class Store(Layout):
         given = src or NOTHING
         with given.in_its_users_words():
             stage = stage.settled(src)
+            key_checks.begin_stage()
             recipe = recipe_of(stage, src, target)
             note_place(self, recipe)
             scratch = self.scratch / key_of(recipe)
@@ -99,14 +100,14 @@ class Store(Layout):
                 )  # fmt: skip
                 try:
                     metrics = stage.run(given, dst, context)
+                    key_checks.require_same()
                 except BaseException:
                     with contextlib.suppress(OSError):
                         scratch.rmdir()  # unless it holds checkpoints
                     raise
                 return Made(
                     path=dst, kind=stage.kind_of(src), metrics=metrics,
-                    notes=tuple(context.notes),
-                    curves=tuple(context.curves),
+                    notes=tuple(context.notes), curves=tuple(context.curves),
                 )  # fmt: skip
 
             if number := rank():
@@ -149,12 +150,13 @@ class Store(Layout):
 
         def copy(work: Path) -> Made:
             dst = work / f"artifact{path.suffix}"
-            shutil.copyfile(path, dst)
+            with open_regular(path) as source, dst.open("wb") as copied:
+                shutil.copyfileobj(source, copied)
+            if sha256_of(dst) != sha256:  # before it has a name: that would be another file's
+                raise InputError(f"{path} was changed while it was read", "run it again")
             return Made(path=dst, kind=kind, metrics={})
 
         artifact = self._find_or_make({"stage": INPUT, "kind": kind, "input": sha256}, (), copy)
-        if artifact.sha256 != sha256:
-            raise InputError(f"{path} changed while it was read")
         return replace(artifact, called=str(path))
 
     def read(self, key: str) -> Artifact | None:
@@ -198,8 +200,7 @@ class Store(Layout):
         """The artifact with these bytes, if the store has made or taken in such a one."""
         self.join()
         try:
-            key = self.indexed(sha256)
-            artifact = self.read(key) if key else None
+            artifact = self.read(key) if (key := self.indexed(sha256)) else None
         except (OSError, DamagedError):
             return None
         if artifact is None or artifact.sha256 != sha256:

@@ -68,12 +68,14 @@ class TimeBundle(Stage):
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:  # noqa: ARG002
         from edgekiln.runtime.bench import compare
+        from edgekiln.runtime.bundle import ProgramFile
 
         here = self.device == LOCAL
+        opened = ProgramFile.open(src.path)
         ours, *others = compare(
-            src.path,
+            opened,
             # ONNX Runtime runs in this process: what a board would be compared with is not there.
-            source_models.models_of(src.path) if here else (),
+            source_models.models_of(opened) if here else (),
             min_seconds=self.min_seconds,
             profile=True,
             power=self.power,

@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
+from edgekiln.compiler.pipeline import key_checks
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.factory_code import factory_code
+
+if TYPE_CHECKING:
+    from edgekiln.models.unchanged import State
 
 
 def data_of_onnx(src: Artifact | None) -> str:
@@ -26,16 +31,19 @@ def used_data(spec: str, seed: int) -> Mapping[str, str]:
     if not spec:
         return {}
     from edgekiln.models.data.sample_factory import references_in
+    from edgekiln.models.unchanged import files_state, require_read
 
     # What the data's own factory gives is hashed, whatever its code is.
     own = [name for name in references_in(spec) if name != spec.partition("?")[0]]
     code = {"tasks": " ".join(map(factory_code, own))} if own else {}
-    return {"data": _data_sha256(spec, seed), **code}
+    state = files_state(spec.partition("?")[0])
+    key_checks.add(lambda: require_read(spec, state))
+    return {"data": _data_sha256(spec, seed, state), **code}
 
 
 # Every stage of a build asks for it, for its key; the data is read once.
 @cache
-def _data_sha256(spec: str, seed: int) -> str:
+def _data_sha256(spec: str, seed: int, _files: "State") -> str:
     from edgekiln.models.data import is_unlabelled, load
     from edgekiln.models.data.unlabelled import fingerprint
 

@@ -32,6 +32,7 @@ from edgekiln.models.data.tones import read as read_tones
 from edgekiln.models.data.unlabelled import is_unlabelled
 from edgekiln.models.data.wav_folder import fits as is_wav_folder
 from edgekiln.models.data.wav_folder import read as read_wav_folder
+from edgekiln.models.unchanged import State, files_state, note_read
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.typed import did_you_mean
 
@@ -71,11 +72,14 @@ def load(data: str, seed: int = 0) -> Dataset:
     check_name(data)
     name = spec.split(data)[0]
     with in_words(name):
-        return _load(data, seed, _state(name))
+        state = files_state(name)
+        dataset = _load(data, seed, state)
+        note_read(data, state, files_state(name))
+        return dataset
 
 
 @lru_cache(maxsize=1)
-def _load(data: str, seed: int, _files: tuple[object, ...]) -> Dataset:
+def _load(data: str, seed: int, _files: State) -> Dataset:
     """Every stage of a build asks for the same data; what changed on disk is read again."""
     name, given = spec.split(data)
     if name in BUNDLED:
@@ -105,16 +109,6 @@ def _load(data: str, seed: int, _files: tuple[object, ...]) -> Dataset:
         raise ConfigError(f"no data set or file named {name!r}", hint=hint)
     options = parse(name, given)
     return assemble(name, _reader(path)(path, options), options, seed)
-
-
-def _state(name: str) -> tuple[object, ...]:
-    """Tells whether the files behind `name` are still the same: their paths, sizes and times."""
-    path = Path(name).expanduser().absolute()
-    if name in BUNDLED or not path.exists():
-        return ()
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    states = ((each, each.stat()) for each in found if each.is_file())
-    return tuple((each, state.st_size, state.st_mtime_ns) for each, state in states)
 
 
 def _reader(path: Path) -> Reader:

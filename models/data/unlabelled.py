@@ -25,6 +25,7 @@ from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.sample_factory import is_reference, options_of, samples_of
 from edgekiln.models.data.splits import size_of
 from edgekiln.models.data.wave_files import files_in, frames
+from edgekiln.models.unchanged import State, files_state, note_read
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
 from edgekiln.runtime.limits import read_regular
@@ -103,8 +104,12 @@ def load_samples(
     """
     check_name(data)
     kind = _Wanted(size=size, color=color, frame=frame, streams=streams)
+    name = spec.split(data)[0]
     with in_words(data):
-        return _load(data, seed, kind, _state(data))
+        state = files_state(name)
+        samples = _load(data, seed, kind, state)
+        note_read(data, state, files_state(name))
+        return samples
 
 
 def fingerprint(data: str) -> str:
@@ -141,7 +146,7 @@ class _Wanted:
 
 
 @lru_cache(maxsize=2)
-def _load(data: str, seed: int, wanted: _Wanted, _files: tuple[object, ...]) -> SampleSet:
+def _load(data: str, seed: int, wanted: _Wanted, _files: State) -> SampleSet:
     """Every stage of a build asks for the same samples; what changed on disk is read again."""
     name, given = spec.split(data)
     options, arguments = _options(name, given)
@@ -175,15 +180,6 @@ def _options(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str,
     if not is_reference(name):
         return parse(name, given), {}
     return options_of(name, given)
-
-
-def _state(data: str) -> tuple[object, ...]:
-    """Tells whether the files are still the same: their paths, sizes and times."""
-    path = Path(spec.split(data)[0]).expanduser().absolute()
-    folder = (*_pictures(path), *files_in(path)) if path.is_dir() else ()
-    found = folder or ([path] if path.is_file() else [])
-    states = ((each, each.stat()) for each in found)
-    return tuple((each, state.st_size, state.st_mtime_ns) for each, state in states)
 
 
 def _is_flat(folder: Path) -> bool:

@@ -19,7 +19,7 @@ from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.compiler.tuning import table
 from edgekiln.runtime import bundle, host
-from edgekiln.runtime.bundle import read_program
+from edgekiln.runtime.bundle import ProgramFile, read_program
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests import amx
@@ -109,7 +109,7 @@ def test_the_zoo_gives_the_bytes_of_vectors(
         recipe=Recipe(data=data, skip=("distill", "prune")),
     )  # fmt: skip
     built = build_bundles(request, Store(), lines)
-    int8, *_ = models_of(Path(built.targets[0].bundle))
+    int8, *_ = models_of(ProgramFile.open(Path(built.targets[0].bundle)))
     check_bytes(int8, tmp_path)
 
 

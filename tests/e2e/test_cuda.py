@@ -2,6 +2,8 @@
 NVIDIA's that executes the kernels' own text; what may fail; and the machine code, looked at.
 """
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,10 +14,11 @@ import pytest
 
 from edgekiln.compiler.aot import nvrtc
 from edgekiln.compiler.evaluation.parity import batches_for
-from edgekiln.runtime.bundle import read_program
+from edgekiln.runtime.bundle import Bundle, read_program
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests import cuda
+from tests.compiler.lowering.programs import parsed
 from tests.e2e.compiled_models import build
 
 pytestmark = pytest.mark.skipif(
@@ -185,3 +188,41 @@ def test_a_jetsons_program_is_made_here(net: Path) -> None:
         pytest.skip("no compiler for 64-bit Arm here")
     spec, _ = read_program(build(net, profile.load("jetson-orin-nano")))
     assert (spec.target, spec.machine) == ("jetson-orin-nano", "aarch64")
+
+
+def test_a_build_takes_neither_a_gpu_nor_its_driver(tmp_path: Path) -> None:
+    """What cannot be run here is said, and the bundle is there."""
+    draw = np.random.default_rng(0)
+    parsed(
+        tmp_path,
+        """model (float[1, 3, 8, 8] x) => (float[1, 8] y) {
+        a = Conv (x, w)
+        b = Relu (a)
+        y = ReduceMean <axes = [2, 3], keepdims = 0> (b)
+        }""",
+        w=draw.normal(size=(8, 3, 3, 3)).astype(np.float32),
+    )
+    np.save(tmp_path / "samples.npy", draw.normal(size=(20, 3, 8, 8)).astype(np.float32))
+    (tmp_path / "libcuda.so.1").write_bytes(b"no library")
+    environment = {
+        **os.environ, "LD_LIBRARY_PATH": str(tmp_path), "EDGEKILN_STORE": str(tmp_path / "store"),
+    }  # fmt: skip
+    done = subprocess.run(
+        [
+            sys.executable, "-c", "from edgekiln.compiler.cli import main; main()", "build",
+            "m.onnx", "--calibrate", "samples.npy", "--target", cuda.TARGET, "--json",
+        ],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    compiled = next(step for step in told["steps"] if step["stage"] == "compile")
+    assert compiled["score"] is None
+    assert compiled["unscored"] == "no GPU for it is here: libcuda.so.1 is not installed"
+    (target,) = told["targets"]
+    assert (target["latencies"], target["unmeasured"]) == ([], "libcuda.so.1 is not installed")
+    bundle = Bundle.open(tmp_path / target["bundle"])
+    assert "example/input_0.bin" in bundle.files
+    assert "example/output_0.bin" not in bundle.files
+    missing = bundle.manifest.report["example"]["no_expected_output"]
+    assert missing == "libcuda.so.1 is not installed"

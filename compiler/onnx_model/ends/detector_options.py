@@ -24,6 +24,8 @@ ON_GRIDS = ("distances", "yolov3", "yolov5", "yolox")
 WITH_ANCHORS = ("yolov3", "yolov5")
 _WITH_OBJECT = ("yolov3", "yolov5", "yolox")
 _MOST = 1 << 16
+# Of float32, in which boxes are computed: what is beyond would become infinite, or nothing.
+_LARGEST, _SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 Anchors = tuple[tuple[float, float], ...]  # width, height
 
 
@@ -121,7 +123,8 @@ class _OptionReader:
             numbers = tuple(kind(part) for part in self.given[key].split(","))
         except ValueError:
             raise self._wrong(key, "a whole number" if kind is int else "a number") from None
-        if not all(low <= number <= high and math.isfinite(number) for number in numbers):
+        low, high = max(low, -_LARGEST), min(high, _LARGEST)
+        if not all(low <= number <= high for number in numbers):  # NaN is not
             raise self._wrong(key, f"a number from {low:g} to {high:g}")
         return numbers
 
@@ -154,7 +157,7 @@ class _OptionReader:
                 found.append((float(width), float(height)))
             except ValueError:
                 raise self._wrong("anchors", "widths x heights in pixels: 10x13,16x30") from None
-        if not all(0 < side < math.inf for sides in found for side in sides):
+        if not all(_SMALLEST <= side <= _LARGEST for sides in found for side in sides):
             raise self._wrong("anchors", "sizes above 0")
         return tuple(found)
 

@@ -39,11 +39,23 @@ def of_score(key: str, value: object) -> Change:
         (lambda data: data["jobs"][0]["build"].update(targets=[]), "was built for no target"),
         (lambda data: data["jobs"][0]["bench"].update(median_s=0), "a latency that is not above 0"),
         (lambda data: data["jobs"][0]["bench"].update(median_s=-1.0), "a latency that is not"),
+        (lambda data: data["jobs"].append(data["jobs"][0]), "net/x86-64-v3/int8' is there twice"),
     ],
 )
 def test_results_that_no_run_has_are_refused(tmp_path: Path, change: Change, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(written(tmp_path / "results.json", change))
+
+
+def test_a_key_that_is_there_twice_is_refused_for_the_last_one_would_win(tmp_path: Path) -> None:
+    """As after two changes were merged by hand: without jobs no gate has a baseline."""
+    path = tmp_path / "results.json"
+    path.write_text(f'{text_of(run(result())).rstrip()[:-1]}, "jobs": []}}')
+    with pytest.raises(InputError, match="the key 'jobs' is there twice"):
+        read(path)
+    path.write_text('{"schema": "edgekiln.lock/2", "jobs": {}, "stages": {}, "jobs": {}}')
+    with pytest.raises(ConfigError, match="the key 'jobs' is there twice"):
+        lock.read(path)
 
 
 def test_results_and_locks_of_any_depth_are_refused(tmp_path: Path) -> None:

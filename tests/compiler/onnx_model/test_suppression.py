@@ -167,3 +167,28 @@ def test_limits_that_are_inputs_are_refused_until_they_are_fixed(tmp_path: Path)
     io.save_model(enter(model, constants=["most=3"]).model, tmp_path / "fixed.onnx")
     found, _ = ours(tmp_path / "fixed.onnx", *samples())
     assert found.shape == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ("", "keeps no box: max_output_boxes_per_class is left out"),
+        (", none", "keeps no box: max_output_boxes_per_class is 0"),
+        (", minus", "keeps no box: max_output_boxes_per_class is -1"),
+        (", three, above", "has iou_threshold 1.5, which is no share"),
+        (", three, below", "has iou_threshold -0.5, which is no share"),
+    ],
+)
+def test_limits_that_keep_nothing_or_that_onnx_runtime_refuses_are_refused_in_words(
+    tmp_path: Path, limits: str, message: str
+) -> None:
+    text = f"""model (float[1, 6, 4] boxes, float[1, 2, 6] scores) => (int64[R, 3] kept)
+    {{ kept = NonMaxSuppression (boxes, scores{limits}) }}"""
+    model = parsed(
+        tmp_path, text, none=np.array([0]), minus=np.array([-1]), three=np.array([3]),
+        above=np.array([1.5], np.float32), below=np.array([-0.5], np.float32),
+    )  # fmt: skip
+    with pytest.raises(UnsupportedError) as error:
+        io.load_model(model)
+    assert error.value.message == f"{model}: operator NonMaxSuppression ('kept') {message}"
+    assert error.value.hint.startswith("export it with ")

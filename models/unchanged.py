@@ -1,0 +1,43 @@
+"""Whether the data that a stage reads are those that its key in the store was made of.
+
+Files are looked at twice: hashed for the key, and read by the stage. What was exchanged between the
+two must not be kept under the key of what was there before.
+"""
+
+from pathlib import Path
+
+from edgekiln.runtime.errors import InputError
+
+State = tuple[object, ...]
+
+_read: dict[str, State] = {}  # spec of data → the state of the files that were read last
+
+
+def files_state(name: str) -> State:
+    """Tells whether the files behind a name are still the same: their paths, sizes and times."""
+    path = Path(name).expanduser().absolute()
+    if not path.exists():
+        return ()
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    states = ((each, each.stat()) for each in found if each.is_file())
+    return tuple((each, state.st_size, state.st_mtime_ns, state.st_ino) for each, state in states)
+
+
+def note_read(data: str, state: State, now: State) -> None:
+    """Files of this state were read, and are `now` of that one. Raises InputError: of another."""
+    if state != now:
+        raise _changed(data)
+    _read[data] = state
+
+
+def require_read(data: str, state: State) -> None:
+    """Raises InputError where other files were read than those of this state."""
+    if _read.get(data, state) != state:
+        raise _changed(data)
+
+
+def _changed(data: str) -> InputError:
+    return InputError(
+        f"{data} was changed while it was read",
+        "nothing that was made of it is kept: run the same command again",
+    )
