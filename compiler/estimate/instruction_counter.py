@@ -43,7 +43,11 @@ def run(
         mark = _link_image(target, home, main, objects)
         command = board_command(target.board.machine, _EXECUTABLE, arguments)
         return qemu.count(command, target.machine, home, mark)
-    _link(target, home, main, "mark_steps.c" if stepped else "mark_blocks.c", objects)
+    if stepped:
+        for name in ("cpu.c", "cpu.h"):  # of the runner: tiles are to be asked for
+            (home / name).write_bytes((files("edgekiln.runtime") / "c" / name).read_bytes())
+    marks = ("mark_steps.c", "cpu.c") if stepped else ("mark_blocks.c",)
+    _link(target, home, main, marks, objects)
     command = [_EXECUTABLE, *arguments]
     if stepped:
         return steps.count(command, home)
@@ -56,10 +60,12 @@ def source(name: str) -> bytes:
     return (files("edgekiln.compiler.estimate") / "c" / name).read_bytes()
 
 
-def _link(target: TargetProfile, home: Path, main: str, marks: str, objects: Sequence[str]) -> None:
-    _write("mark.h", marks, home=home)
+def _link(
+    target: TargetProfile, home: Path, main: str, marks: Sequence[str], objects: Sequence[str]
+) -> None:
+    _write("mark.h", marks[0], home=home)
     compiler = Compiler(target.toolchain, home)
-    compiled = compiler.compile((main, marks), "-D_GNU_SOURCE")
+    compiled = compiler.compile((main, *marks), "-D_GNU_SOURCE")
     # With all that it calls inside, at the addresses that its disassembly shows.
     compiler.link(_EXECUTABLE, [*compiled, *objects], "-static", "-no-pie", "-lm")
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <ucontext.h>
 
+#include "cpu.h"
 #include "mark.h"
 
 extern const char __executable_start[], etext[];
@@ -28,6 +29,7 @@ static void start(void) {
     counts = calloc((size_t)(etext - __executable_start), sizeof *counts);
     struct sigaction action = {.sa_sigaction = stepped, .sa_flags = SA_SIGINFO};
     if (!out || !counts || sigaction(SIGTRAP, &action, NULL)) exit(1);
+    if (cpu_has("amx_tile") && cpu_request("amx_tile")) exit(1);
 }
 
 static void end_section(void) {

@@ -55,3 +55,23 @@ def test_a_loop_is_counted_exactly_in_its_section(name: str, tmp_path: Path) -> 
     # Compilers copy loops, and the first round may belong to what comes before it.
     assert rounds[0] in (99, 100)
     assert rounds[1] in (9, 10)
+
+TILES = """
+#include "mark.h"
+/* Palette 1; tile 0 has 16 rows of 64 bytes. */
+static const unsigned char config[64] = {[0] = 1, [16] = 64, [48] = 16};
+int main(void) {
+    mark(0);
+    __asm__ volatile("ldtilecfg %0; tilezero %%tmm0; tilerelease" : : "m"(config));
+    mark(MARK_END);
+    return 0;
+}
+"""
+
+
+def test_tiles_which_linux_gives_on_request_are_counted(tmp_path: Path) -> None:
+    target = require("x86-amx")
+    (tmp_path / "tiles.c").write_text(TILES)
+    executed = instruction_counter.run(target, tmp_path, "tiles.c", [])
+    texts = [executed.code[at].text for at in executed.sections[0]]
+    assert sum("tile" in text for text in texts) == 3
