@@ -56,6 +56,7 @@ def test_a_loop_is_counted_exactly_in_its_section(name: str, tmp_path: Path) -> 
     assert rounds[0] in (99, 100)
     assert rounds[1] in (9, 10)
 
+
 TILES = """
 #include "mark.h"
 /* Palette 1; tile 0 has 16 rows of 64 bytes. */
