@@ -64,6 +64,7 @@ class AotRunner:
         self.arena = aligned(self.spec.arena_bytes)
         self._in, self._out = Pointers(self.spec.inputs), Pointers(self.spec.outputs)
         self._lock = threading.Lock()
+        self._chosen = 0  # the point, from before it is in the arena
         _RUNNERS.add(self)
         self.reset()
         self.set_point(0)
@@ -88,9 +89,14 @@ class AotRunner:
         """
         chosen = number(self.whole, point)
         with self._lock:
-            self._library.set_point(self.arena, chosen)
-            self._first_step = first_step(self.whole, chosen)
-            self.spec = at_point(self.whole, chosen)
+            self._chosen = chosen
+            self._apply_point()
+
+    def _apply_point(self) -> None:
+        """Let the arena and the description be those of the chosen point."""
+        self._library.set_point(self.arena, self._chosen)
+        self._first_step = first_step(self.whole, self._chosen)
+        self.spec = at_point(self.whole, self._chosen)
 
     @classmethod
     def open(cls, path: Path, signers: Path | None = None) -> Self:
@@ -175,10 +181,14 @@ _RUNNERS: "weakref.WeakSet[AotRunner]" = weakref.WeakSet()
 def _unlock_in_child() -> None:
     """The thread that held a lock at the fork is not in the child: nobody would release it.
 
-    What it left half-computed in a runner's buffers is overwritten by the next inference.
+    What it left half-computed in a runner's buffers is overwritten by the next inference; a point
+    that it was about to choose is chosen.
     """
     for runner in _RUNNERS:
+        locked = runner._lock.locked()
         runner._lock = threading.Lock()
+        if locked:
+            runner._apply_point()
 
 
 os.register_at_fork(after_in_child=_unlock_in_child)

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from edgekiln.compiler.aot import emit, functions, header, planner, weights
-from edgekiln.compiler.aot.backends import hosted
+from edgekiln.compiler.aot.backends import gpu, hosted
 from edgekiln.compiler.aot.backends.backend import (
     ARCHIVE,
     GOVERNOR_HEADER,
@@ -79,7 +79,7 @@ def build_library(
     the arena. Raises as `build`.
     """
     with _archived(program, profile, cache, place) as made:
-        hosted.make_library(made.compiler)
+        hosted.make_library(made.compiler, gpu.FLAGS if profile.gpu else hosted.LIBRARY_FLAGS)
         return made.spec, (made.compiler.home / LIBRARY).read_bytes()
 
 

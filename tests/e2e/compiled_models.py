@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from hypothesis import strategies as st
-
 from edgekiln.compiler.evaluation.layerwise import Verification, verify
 from edgekiln.compiler.evaluation.parity import batches_for
 from edgekiln.compiler.pipeline.stage import StageContext
@@ -45,35 +43,3 @@ def residual_net(path: Path) -> Path:
     weight, _ = m.weight(10, 16)
     m.op("Gemm", flat, weight, out="logits", transB=1)
     return m.save(path, "logits")
-
-
-@st.composite
-def random_nets(draw: st.DrawFn) -> tuple[QdqModel, str]:
-    """A few convolutions, pools and additions on an image of odd sizes."""
-    m = QdqModel(seed=draw(st.integers(0, 2**16)), dtype=draw(st.sampled_from(["int8", "uint8"])))
-    low = {"int8": -128, "uint8": 0}[m.dtype]
-    zero = st.integers(low, low + 255)
-    c, h, w = draw(st.integers(1, 20)), draw(st.integers(3, 13)), draw(st.integers(3, 13))
-    x = m.q(m.input("x", draw(st.integers(1, 2)), c, h, w), scale=0.02, zero=draw(zero))
-    for i in range(draw(st.integers(1, 3))):
-        depthwise = draw(st.booleans())
-        oc = c if depthwise else draw(st.sampled_from([1, 3, 8, 10, 16, 17, 24, 33]))
-        k = draw(st.sampled_from([1, 3, 5]))
-        pads = [draw(st.integers(0, k // 2)) for _ in range(4)]
-        if min(h + pads[0] + pads[2], w + pads[1] + pads[3]) < k:
-            pads = [k // 2] * 4
-        s = draw(st.integers(1, 2))
-        conv = m.conv(
-            x, oc, 1 if depthwise else c, k, k, out=f"conv{i}", pads=pads, strides=[s, s],
-            group=c if depthwise else 1,
-        )  # fmt: skip
-        h, w = (h + pads[0] + pads[2] - k) // s + 1, (w + pads[1] + pads[3] - k) // s + 1
-        if draw(st.booleans()):
-            conv = m.op("Relu", conv, out=f"relu{i}")
-        c = oc
-        y = m.q(conv, scale=draw(st.sampled_from([0.02, 0.1, 0.7])), zero=draw(zero))
-        if draw(st.booleans()):
-            z = m.q(m.conv(y, c, c, 3, 3, out=f"in{i}", pads=[1, 1, 1, 1]), 0.5, draw(zero))
-            y = m.q(m.op("Add", z, y, out=f"add{i}"), 0.4, draw(zero))
-        x = y
-    return m, x

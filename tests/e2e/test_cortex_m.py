@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
 
 from edgekiln.compiler.aot.backends import microcontroller
 from edgekiln.compiler.build import driver as engine
@@ -27,8 +26,7 @@ from edgekiln.targets import profile
 from edgekiln.targets.profile import Memory, TargetProfile
 from tests import emulated
 from tests.compiler import artifacts
-from tests.compiler.qdq_models import QdqModel
-from tests.e2e.compiled_models import build, random_nets, residual_net
+from tests.e2e.compiled_models import build, residual_net
 from tests.e2e.test_arm_qemu import REFERENCE, reference
 
 MICROCONTROLLERS = [
@@ -214,21 +212,6 @@ def test_a_model_that_does_not_fit_is_refused_with_by_how_much(
     with pytest.raises(GateError, match=message) as error:
         build(model, target)
     assert 'extends = "small"' in error.value.hint
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MICROCONTROLLERS)
-@given(net=random_nets())
-@settings(
-    max_examples=6,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-def test_random_models_give_the_bits_of_x86(
-    tmp_path: Path, name: str, net: tuple[QdqModel, str]
-) -> None:
-    network, out = net
-    check_bits(network.save(tmp_path / "net.onnx", out), [name])
 
 
 def untrained(name: str, data: str, home: Path) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from edgekiln.benchmarks.sanitizer import program as sanitizer
 from edgekiln.compiler.cli.group import edgekiln
 from edgekiln.compiler.devices.emulated import predict
 from edgekiln.compiler.evaluation.parity import batches_for
@@ -49,6 +50,15 @@ def test_every_layer_has_the_codes_of_onnx_runtime_and_the_result_the_bits_of_a_
     )
     (batch,) = batches_for(on_gpu.spec, net, data="", seed=3, samples=1)
     np.testing.assert_array_equal(on_gpu.run(*batch.values())[0], on_cpu.run(*batch.values())[0])
+
+
+def test_each_buffer_of_a_network_is_all_that_its_kernels_touch(net: Path, program: Path) -> None:
+    opencl.require()
+    spec = AotRunner.open(program).spec
+    (batch,) = batches_for(spec, net, data="", seed=3, samples=1)
+    arrays = list(batch.values())
+    found = sanitizer.check(program, net, profile.load(opencl.TARGET), arrays)
+    assert [array.shape for array in found] == [tensor.shape for tensor in spec.outputs]
 
 
 def test_a_step_reads_what_lies_in_the_callers_memory(net: Path, program: Path) -> None:

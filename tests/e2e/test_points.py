@@ -1,8 +1,10 @@
 """Operating points: several networks in one program, each as if it were alone."""
 
 import json
+import os
 import re
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.errors import BundleError, ConfigError, InputError, MismatchError
 from edgekiln.runtime.example_check import check_example
 from edgekiln.runtime.program import LoadedProgram
+from edgekiln.runtime.runner import AotRunner
 from edgekiln.runtime.text import bundle_lines
 from edgekiln.targets import profile
 from tests import emulated
@@ -113,6 +116,35 @@ def test_streams_of_one_program_choose_for_themselves(family: Family) -> None:
     other.set_point(1)
     assert answers(net) == answers(load(family.alone[0]))
     assert answers(other) == answers(load(family.alone[1]))
+
+
+# Python 3.12 and later warn of exactly what is tested here.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_forked_while_a_point_is_chosen_computes_the_point_that_it_names(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = load(family.program)
+    assert isinstance(net.runner, AotRunner)
+    stored, go_on = threading.Event(), threading.Event()
+    store = net.runner._library.set_point
+
+    def store_and_wait(arena: Any, point: int) -> None:
+        store(arena, point)
+        if threading.current_thread() is chooser:
+            stored.set()
+            go_on.wait()
+
+    monkeypatch.setattr(net.runner._library, "set_point", store_and_wait)
+    chooser = threading.Thread(target=net.set_point, args=("w16",))
+    chooser.start()
+    stored.wait()
+    child = os.fork()
+    if child == 0:
+        right = answers(net) == answers(load(family.alone[1]))
+        os._exit(0 if right and net.runner.spec.point == "w16" else 1)
+    go_on.set()
+    chooser.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_points_share_the_arena_and_the_weights(family: Family) -> None:

@@ -20,7 +20,7 @@ KERNELS = "gpu_kernels"  # what the device runs or compiles, hidden as the weigh
 _SOURCES = ("model.c", "kernels.S", "gpu_driver.c")
 # Drivers need a C library that they share with the program: no static executable can load one.
 # `dlopen` and threads are libraries of their own in C libraries before glibc 2.34.
-_FLAGS = ("-Wl,--as-needed", "-ldl", "-lpthread", "-lc")
+FLAGS = ("-Wl,--as-needed", "-ldl", "-lpthread", "-lc")
 _MOST_ARGUMENTS = 64  # GPU_MOST_ARGUMENTS of gpu_driver.h
 
 
@@ -56,7 +56,7 @@ def finish(
     spec: ProgramSpec,
 ) -> ProgramSpec:
     """Link library and runner, as `Backend.finish` asks."""
-    return hosted.linked(compiler, program, spec, _FLAGS, _FLAGS)
+    return hosted.linked(compiler, program, spec, FLAGS, FLAGS)
 
 
 def _code(source: PlacedProgram, interface: str, code: str, weights_bytes: int) -> str:

@@ -36,7 +36,7 @@ def finish(
     spec: ProgramSpec,
 ) -> ProgramSpec:
     """Link library and runner, as `Backend.finish` asks."""
-    return linked(compiler, program, spec, _LIBRARY_FLAGS, ("-static",))
+    return linked(compiler, program, spec, LIBRARY_FLAGS, ("-static",))
 
 
 def linked(
@@ -55,10 +55,10 @@ def linked(
 
 
 # libc and libm enter only where a kernel uses memcpy, expf and the like.
-_LIBRARY_FLAGS = ("-nostdlib", "-Wl,--as-needed", "-lm", "-lc")
+LIBRARY_FLAGS = ("-nostdlib", "-Wl,--as-needed", "-lm", "-lc")
 
 
-def make_library(compiler: Compiler, flags: tuple[str, ...] = _LIBRARY_FLAGS) -> int:
+def make_library(compiler: Compiler, flags: tuple[str, ...] = LIBRARY_FLAGS) -> int:
     """Link libmodel.so from the archive's object; returns the bytes of machine code."""
     # noseparate-code: code shares pages with read-only data, where it would begin one of its own.
     shared = ("-shared", "-s", f"-Wl,-soname,{LIBRARY}", "-Wl,-z,noseparate-code")

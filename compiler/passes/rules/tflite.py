@@ -145,7 +145,13 @@ def dense(rw: Rewriter, node: Node) -> None:
     of.emit(op, of.codes(0, "x_scale", of.number(3)), quant=quant)
 
 
-def _binary(rw: Rewriter, node: Node, function: FixedFunction) -> str | None:
+def _demand_broadcast(node: Node, fits: bool, operand: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse what has no kernel: in floats nothing computes these functions of codes."""
+    what = f"broadcasting {operand.shape} to {shape} has no integer kernel"
+    demand(node, fits, what, hint="give it operands of one shape, a number, or one value a channel")
+
+
+def _binary(rw: Rewriter, node: Node, function: FixedFunction) -> None:
     """Two tensors of codes, of which the smaller one is broadcast."""
     of = _Operands(rw, node)
     a, b = of.codes(0, "a_scale", of.number(2)), of.codes(1, "b_scale", of.number(3))
@@ -156,19 +162,16 @@ def _binary(rw: Rewriter, node: Node, function: FixedFunction) -> str | None:
     # Kernels broadcast the second operand alone, so the two change places with their factors.
     if a.elements < b.elements:
         # Values and slopes cannot change places.
-        if function == "prelu":
-            return f"broadcasting {a.shape} to {shape} has no integer kernel"
+        _demand_broadcast(node, function != "prelu", a, shape)
         a, b = b, a
         function = "from" if function == "sub" else function
         order = [1, 0, 2] if factors.size > 1 else [0]
         integers, shifts = factors.integers[order], factors.shifts[order]
         factors = replace(factors, integers=integers, shifts=shifts)
-    if a.shape != shape or not broadcasts(a, b):
-        return f"broadcasting {b.shape} to {shape} has no integer kernel"
+    _demand_broadcast(node, a.shape == shape and broadcasts(a, b), b, shape)
     op = FixedBinary(function=function, factors=factors, finish=of.finish(7))
     quant = Quant(scale=of.scale("y_scale"), zero_point=of.number(6))
     of.emit(op, a, b, quant=quant)
-    return None
 
 
 def average_pool(rw: Rewriter, node: Node) -> None:

@@ -3,6 +3,11 @@
 typedef unsigned int uint;
 typedef unsigned char uchar;
 typedef unsigned short ushort;
+/* NVRTC has no headers of C's: the numbers of rows and places are of 64 bits. */
+#ifdef __CUDACC_RTC__
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+#endif
 
 #define ek_fma(a, b, c) __fmaf_rn(a, b, c)
 /* Of NaN and a number these choose the number. */

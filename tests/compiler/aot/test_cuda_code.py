@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto
 
 from edgekiln.compiler.aot import nvrtc
 from edgekiln.compiler.aot.gpu_text import prelude
@@ -21,6 +22,7 @@ from edgekiln.runtime.errors import MissingToolError
 from edgekiln.targets import profile
 from tests import cuda
 from tests.benchmarks.replay_models import MODELS
+from tests.compiler.qdq_models import QdqModel
 
 ROOT = Path(__file__).parents[3]
 CHIPS = sorted(
@@ -85,6 +87,20 @@ def test_no_kernel_spills_and_products_are_dp4a(
             # Each stands in a loop, which the compiler unrolls or not.
             assert dots >= text.count("ek_dot("), symbol
     assert products or model == "floats"
+
+
+@needs_compilers
+@pytest.mark.parametrize("chip", ["sm_87", "sm_110"])
+def test_numbers_of_rows_and_places_are_of_64_bits(chip: str, tmp_path: Path) -> None:
+    m = QdqModel()
+    x, rows = m.q(m.input("x", 6, 8)), m.input("rows", 3, dtype=TensorProto.INT64)
+    taken = m.op("Gather", x, rows, out="taken", axis=0)
+    place = m.op("ArgMax", taken, out="place", axis=1)
+    found = cuda.texts_of(m.save(tmp_path / "m.onnx", place), profile.load(cuda.TARGET))
+    wide = {symbol: text for symbol, text in found.items() if "int64_t" in text}
+    assert {symbol.rpartition("_")[0] for symbol in wide} == {"take", "top_k"}
+    for symbol, text in wide.items():
+        assert nvrtc.compile_text(prelude("cuda") + text, f"{symbol}.cu", chip).cubin
 
 
 @needs_compilers

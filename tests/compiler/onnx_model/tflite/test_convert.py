@@ -1,5 +1,6 @@
 """TFLite files at the door: what comes in, under which names, and what is refused in words."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,19 @@ def test_a_node_that_no_tflite_file_makes_is_refused(
     model.graph.initializer.extend([*weights, onnx.numpy_helper.from_array(value, name)])
     graph = import_onnx(tmp_path / "model.tflite", loaded=model)
     with pytest.raises(UnsupportedError, match=words):
+        lower_graph(graph, "uint8")
+
+
+def test_a_sum_that_no_kernel_broadcasts_is_not_a_sum_of_codes(tmp_path: Path) -> None:
+    model, _ = read(network(np.random.default_rng(0)), tmp_path)
+    graph = import_onnx(tmp_path / "model.tflite", loaded=model)
+    (node,) = (each for each in graph.nodes if each.op.kind == "Add")
+    other = graph.tensors[node.inputs[0]]
+    graph.put(replace(other, name="row", shape=(*other.shape[:2], 1, other.shape[3])))
+    graph.inputs.append("row")
+    broadcast = replace(node, inputs=("row", *node.inputs[1:]))
+    graph.nodes = [broadcast if each is node else each for each in graph.nodes]
+    with pytest.raises(UnsupportedError, match=r"tflite\.Add \(.*broadcasting .* has no integer"):
         lower_graph(graph, "uint8")
 
 
