@@ -238,20 +238,19 @@ def softmax(rw: Rewriter, node: Node) -> None:
     of.emit(op, x, quant=Quant(scale=1 / 256, zero_point=lowest))
 
 
-def quantize(rw: Rewriter, node: Node) -> str | None:
+def quantize(rw: Rewriter, node: Node) -> None:
     """Codes of floats."""
     of = _Operands(rw, node)
     result = rw.graph.tensors[node.name]
-    if (of.number(3), of.number(4)) != (QMIN[result.dtype], QMAX[result.dtype]):
-        return "it does not use all codes of its type"
+    whole = (of.number(3), of.number(4)) == (QMIN[result.dtype], QMAX[result.dtype])
+    of.demand(whole, "it does not use all codes of its type")
     scale = float(of.constant(1).reshape(-1)[0])
     rw.graph.put(replace(result, quant=Quant(scale=scale, zero_point=of.number(2))))
     rw.make(Quantize(half_away=True), (node.inputs[0],), node.name)
-    return None
 
 
 # By the names of the operator table.
-TFLITE_RULES: Mapping[str, Callable[[Rewriter, Node], str | None]] = {
+TFLITE_RULES: Mapping[str, Callable[[Rewriter, Node], None]] = {
     "tflite_conv": conv,
     "tflite_dense": dense,
     **{
