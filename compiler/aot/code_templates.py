@@ -63,6 +63,18 @@ const size_t model_input_offsets[MODEL_INPUT_COUNT] = {{{inputs}}};
 const size_t model_output_offsets[MODEL_OUTPUT_COUNT] = {{{outputs}}};
 """
 
+# Of a program that runs on AMX: Linux's Documentation/arch/x86/xstate.rst. No C library is needed.
+ASK_FOR_TILES = """
+/* As the library is loaded, before its first kernel; threads and forks have them, too. */
+__attribute__((constructor)) static void ask_for_tiles(void) {
+    long call = 158 /* arch_prctl */, request = 0x1023 /* ARCH_REQ_XCOMP_PERM */, tiles = 18;
+    __asm__ volatile("syscall"
+                     : "+a"(call)
+                     : "D"(request), "S"(tiles)
+                     : "rcx", "r11", "memory");
+}
+"""
+
 CODE = """\
 {includes}#include "model.h"
 
@@ -79,7 +91,7 @@ CODE = """\
 
 extern const uint8_t {weights}[] __attribute__((visibility("hidden")));
 {declarations}
-
+{request}
 {facts}
 {points}
 {run}{reset}

@@ -1,6 +1,6 @@
 """The C text of a program that its compiler reads: `model.c` and `weights.S`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from edgekiln.compiler.aot import code_templates
@@ -25,6 +25,7 @@ EXPORTS = (
     *FUNCTIONS, "model_steps", "model_arena_bytes", "model_input_count", "model_output_count",
     "model_step_count", "model_input_bytes", "model_output_bytes",
 )  # fmt: skip
+TILES = "amx_tile"  # the feature that Linux gives to a process that asks for it
 # Hidden, for it lies in another file than its users and is no one else's business.
 WEIGHTS = "model_weights"
 
@@ -106,13 +107,16 @@ def constant(offset: int) -> str:
     return f"WEIGHT({offset})"
 
 
-def code(source: PlacedProgram) -> str:
-    """The text of `model.c`: straight calls in order, then the same calls by number."""
+def code(source: PlacedProgram, features: Collection[str] = ()) -> str:
+    """The text of `model.c`: straight calls in order, then the same calls by number. `features` are
+    the CPU's that the calls need.
+    """
     return code_templates.CODE.format(
         facts=facts(source),
         reset=reset_code(source),
         includes="#include <string.h>\n\n" if source.states else "",
         declarations="\n".join(_declarations(source.steps)),
+        request=code_templates.ASK_FOR_TILES if TILES in features else "",
         weights=WEIGHTS,
         points=_points_code(source) if source.points else "",
         run=_run(source),

@@ -11,12 +11,9 @@ from edgekiln.targets.profile import DeviceKind
 # For `model.h` of a program that runs on AMX.
 REQUEST = """\
  *
- * Linux gives a process the AMX tiles when it asks for them, once, before the first run; without
- * that the first kernel is an illegal instruction. Threads started later have them, too:
- *
- *     #include <sys/syscall.h>
- *     #include <unistd.h>
- *     if (syscall(SYS_arch_prctl, 0x1023, 18) != 0) perror("ARCH_REQ_XCOMP_PERM, XTILEDATA");
+ * Linux gives a process the AMX tiles when it asks for them. The library does, as it is loaded.
+ * Where Linux refuses (before 5.16, or in a virtual machine that keeps them) the first kernel is an
+ * illegal instruction.
 """
 
 HEADER = """\

@@ -139,3 +139,21 @@ def test_tuning_leaves_tiles_where_vectors_are_faster(
     )
     assert context.notes[-1] == "tiles (t.jsonl): 4 of 4 layers measured"
     assert TILES not in read_program(tmp_path / "net.lib")[1]["libmodel.so"]
+
+
+def test_c_needs_to_know_nothing_of_tiles(tmp_path: Path) -> None:
+    """Its author asks Linux for nothing: the library does."""
+    target = profile.load("x86-amx")
+    if missing := set(target.features) - host.cpu_flags():
+        pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
+    files = ProgramFile.open(build(residual_net(tmp_path / "net.onnx"), target)).files
+    for name in ("model.h", "libmodel.a"):
+        (tmp_path / name).write_bytes(files[name])
+    example = Path(bundle.__file__).parent / "c" / "example.c"
+    command = ["gcc", f"-I{tmp_path}", str(example), "libmodel.a", "-lm", "-o", "classify"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    picture = bytes(4 * 3 * 20 * 20)
+    done = subprocess.run(
+        ["./classify"], cwd=tmp_path, input=picture, capture_output=True, check=True
+    )
+    assert done.stdout.startswith(b"class ")

@@ -73,8 +73,10 @@ def test_linux_is_asked_for_tiles_and_for_nothing_else(
     assert libc.calls == calls
 
 
-def test_the_header_says_how_to_ask_where_it_is_needed() -> None:
+def test_a_library_asks_as_it_is_loaded_where_it_needs_tiles_and_says_so() -> None:
     plain = tiny.PROFILE
     for profile in (plain, replace(plain, features=(*plain.features, "amx_tile"))):
-        header = build(tiny.program(), profile).files["model.h"]
-        assert (b"syscall(SYS_arch_prctl, 0x1023, 18)" in header) == (profile is not plain)
+        files = build(tiny.program(), profile).files
+        asks = profile is not plain
+        assert (b"The library does, as it is loaded" in files["model.h"]) == asks
+        assert (b"\x0f\x05" in files["libmodel.so"]) == asks  # the instruction `syscall`

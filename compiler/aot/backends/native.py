@@ -12,11 +12,11 @@ from edgekiln.targets.profile import TargetProfile
 def write_program(
     home: Path,
     source: PlacedProgram,
-    profile: TargetProfile,  # noqa: ARG001 what it asks for is in the compiler's flags
+    profile: TargetProfile,
     compiled: Functions,
 ) -> LibrarySources:
     """Write the kernels' objects and the calls of them; see `Backend.write_program`."""
-    (home / "model.c").write_text(emit.code(source), encoding="utf-8")
+    (home / "model.c").write_text(emit.code(source, profile.features), encoding="utf-8")
     for symbol, function in compiled.compiled.items():
         (home / f"{symbol}.kernel.o").write_bytes(function.object)
     objects = tuple(f"{symbol}.kernel.o" for symbol in compiled.compiled)

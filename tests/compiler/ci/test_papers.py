@@ -59,7 +59,7 @@ def before_tasks(text: str) -> str:
 
 def test_results_of_the_earlier_schemas_are_still_read() -> None:
     """It called the jobs cells: the baseline of a run may lie in a commit of then."""
-    written = run(result(), BROKEN, verdicts=(FAILED, NOISE))
+    written = run(result(), replace(BROKEN, id="net/x/int8"), verdicts=(FAILED, NOISE))
     text = before_tasks(text_of(written))
     assert parse(text, "results.json") == written
     cells = text.replace('"jobs":', '"cells":').replace('"job":', '"cell":')
