@@ -44,7 +44,7 @@ def test_every_kind_of_layer_is_measured_here(measured: LatencyTable) -> None:
     for name, call in CALLS.items():
         whole = measured.cost(name, call.inputs, call.outputs)
         assert 1e-9 < whole < 1e-2
-        assert measured.cost(name, call.inputs, 16) <= whole
+        assert measured.cost(name, call.inputs, 16) <= whole * (1 + 1e-9)  # interpolated
 
 
 def test_a_layer_costs_what_its_calls_do(measured: LatencyTable) -> None:

@@ -157,7 +157,9 @@ def test_a_second_signal_does_not_break_off_the_cleaning_up(tracker, serve):
     wire.send(device._session, {"verb": "run", "command": [script], "timeout_s": 60.0})
     wait_until(board.children)
     (group,) = board.children()
-    session = Path(f"/proc/{group}/cwd").resolve()
+    place = Path(f"/proc/{group}/cwd")
+    wait_until(lambda: place.resolve() != Path.cwd())  # the server's, until the program has begun
+    session = place.resolve()
     for _ in range(20):
         with contextlib.suppress(ProcessLookupError):
             board.process.send_signal(signal.SIGTERM)
