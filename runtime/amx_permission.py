@@ -7,10 +7,10 @@ from collections.abc import Collection
 from edgekiln.runtime.errors import BundleError
 
 # Linux: Documentation/arch/x86/xstate.rst and arch/x86/include/uapi/asm/prctl.h.
-_SYS_ARCH_PRCTL = 158
-_REQ_XCOMP_PERM = 0x1023
-_XTILEDATA = 18  # the tile registers, in the numbering of XSAVE's components
-_TILES = "amx_tile"
+SYS_ARCH_PRCTL = 158
+REQ_XCOMP_PERM = 0x1023
+XTILEDATA = 18  # the tile registers, in the numbering of XSAVE's components
+TILES = "amx_tile"
 
 
 def request_amx_permission(features: Collection[str], where: str) -> None:
@@ -24,13 +24,13 @@ def request_amx_permission(features: Collection[str], where: str) -> None:
     Raises:
         BundleError: Linux refuses.
     """
-    if _TILES not in features:
+    if TILES not in features:
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(_SYS_ARCH_PRCTL, _REQ_XCOMP_PERM, _XTILEDATA) != 0:
+    if libc.syscall(SYS_ARCH_PRCTL, REQ_XCOMP_PERM, XTILEDATA) != 0:
         reason = os.strerror(ctypes.get_errno())
         raise BundleError(
-            f"{where}: Linux refuses {_TILES}: {reason}",
+            f"{where}: Linux refuses {TILES}: {reason}",
             "it takes Linux 5.16 and a virtual machine or container that passes it on; "
             "or build it with another --target",
         )

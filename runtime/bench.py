@@ -110,6 +110,21 @@ def compare(
         signers: who must have signed the bundle; None: as the device has it.
         point: the operating point, by name or number; the first if not said.
     """
+    with measuring(device, signers) as where:
+        place = placement(threads, cpu, where.affinity())
+        opened = bundle if isinstance(bundle, ProgramFile) else ProgramFile.open(bundle)
+        ours = ProgramEngine(opened, place, where, profile=profile, point=point or 0)
+        batch = batch_of(ours.spec) or 1
+        engines: list[Engine] = [ours]
+        engines += [OrtEngine(model, place, batch=batch) for model in models]
+        return interleave(engines, where, trials=trials, min_seconds=min_seconds, power=power)
+
+
+def measuring(device: Device | None, signers: Path | None) -> Device:
+    """The device to measure on, this machine if none is given, with those who must have signed.
+
+    Raises ConfigError: it emulates.
+    """
     where = LocalDevice() if device is None else device
     # Who is named in the call goes before what the device has.
     where.signers = signers or where.signers
@@ -118,14 +133,7 @@ def compare(
             f"{where.name} emulates: its latency would mean nothing",
             hint="measure on the device itself; `edgekiln devices check` runs the bundle's example",
         )
-    with where:
-        place = placement(threads, cpu, where.affinity())
-        opened = bundle if isinstance(bundle, ProgramFile) else ProgramFile.open(bundle)
-        ours = ProgramEngine(opened, place, where, profile=profile, point=point or 0)
-        batch = batch_of(ours.spec) or 1
-        engines: list[Engine] = [ours]
-        engines += [OrtEngine(model, place, batch=batch) for model in models]
-        return interleave(engines, where, trials=trials, min_seconds=min_seconds, power=power)
+    return where
 
 
 def bench_together(

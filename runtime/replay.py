@@ -5,10 +5,16 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekiln.runtime.bench import MAX_SECONDS, MIN_SECONDS, TRIALS, interleave, placement
+from edgekiln.runtime.bench import (
+    MAX_SECONDS,
+    MIN_SECONDS,
+    TRIALS,
+    interleave,
+    measuring,
+    placement,
+)
 from edgekiln.runtime.bundle import ProgramFile
 from edgekiln.runtime.device.device import Device
-from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.engines import ProgramEngine
 from edgekiln.runtime.errors import ConfigError, MeasurementError
 from edgekiln.runtime.points import names
@@ -103,9 +109,7 @@ def replay(
         ConfigError: there is one point only, or the trace takes longer than a day.
         BundleError, DeviceError, MeasurementError: as `edgekiln.runtime.bench.compare`.
     """
-    where = LocalDevice() if device is None else device
-    where.signers = signers or where.signers
-    _check_measures(where)
+    where = measuring(device, signers)
     _check_length(len(names(opened.spec)), len(spans))
     with where:
         results = measure_points(
@@ -133,14 +137,6 @@ def replay(
         spans=tuple(outcomes(found, points, spans)) if found else (),
         warnings=(*_warnings(points, results), *policy.ignored(spans)),
     ), results
-
-
-def _check_measures(device: Device) -> None:
-    if not device.measures:
-        raise ConfigError(
-            f"{device.name} emulates: its latency would mean nothing",
-            hint="measure on the device itself; `edgekiln devices check` runs the bundle's example",
-        )
 
 
 def _check_length(points: int, spans: int) -> None:

@@ -66,13 +66,14 @@ const size_t model_output_offsets[MODEL_OUTPUT_COUNT] = {{{outputs}}};
 # Of a program that runs on AMX: Linux's Documentation/arch/x86/xstate.rst. No C library is needed.
 ASK_FOR_TILES = """
 /* As the library is loaded, before its first kernel; threads and forks have them, too. */
-__attribute__((constructor)) static void ask_for_tiles(void) {
-    long call = 158 /* arch_prctl */, request = 0x1023 /* ARCH_REQ_XCOMP_PERM */, tiles = 18;
+__attribute__((constructor)) static void ask_for_tiles(void) {{
+    long call = {call} /* arch_prctl */, request = {request} /* ARCH_REQ_XCOMP_PERM */;
+    long tiles = {tiles};
     __asm__ volatile("syscall"
                      : "+a"(call)
                      : "D"(request), "S"(tiles)
                      : "rcx", "r11", "memory");
-}
+}}
 """
 
 CODE = """\

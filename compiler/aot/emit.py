@@ -7,6 +7,7 @@ from edgekiln.compiler.aot import code_templates
 from edgekiln.compiler.aot.planner import ALIGN, nbytes
 from edgekiln.compiler.ir.memory import Launch
 from edgekiln.compiler.ir.program import Point, Program
+from edgekiln.runtime import amx_permission
 from edgekiln.runtime.manifest import StateSpec, TensorSpec
 from edgekiln.targets.profile import TargetProfile
 
@@ -25,7 +26,6 @@ EXPORTS = (
     *FUNCTIONS, "model_steps", "model_arena_bytes", "model_input_count", "model_output_count",
     "model_step_count", "model_input_bytes", "model_output_bytes",
 )  # fmt: skip
-TILES = "amx_tile"  # the feature that Linux gives to a process that asks for it
 # Hidden, for it lies in another file than its users and is no one else's business.
 WEIGHTS = "model_weights"
 
@@ -116,7 +116,7 @@ def code(source: PlacedProgram, features: Collection[str] = ()) -> str:
         reset=reset_code(source),
         includes="#include <string.h>\n\n" if source.states else "",
         declarations="\n".join(_declarations(source.steps)),
-        request=code_templates.ASK_FOR_TILES if TILES in features else "",
+        request=_request() if amx_permission.TILES in features else "",
         weights=WEIGHTS,
         points=_points_code(source) if source.points else "",
         run=_run(source),
@@ -124,6 +124,14 @@ def code(source: PlacedProgram, features: Collection[str] = ()) -> str:
             f"    case {index}: return STATUS({_call(s, 'begin', 'end')});"
             for index, s in enumerate(source.steps)
         ),
+    )
+
+
+def _request() -> str:
+    return code_templates.ASK_FOR_TILES.format(
+        call=amx_permission.SYS_ARCH_PRCTL,
+        request=amx_permission.REQ_XCOMP_PERM,
+        tiles=amx_permission.XTILEDATA,
     )
 
 

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator
 
-from edgekiln.compiler.aot import emit
 from edgekiln.compiler.aot import header_templates as templates
 from edgekiln.compiler.aot.emit import PlacedProgram, PlacedState, string
 from edgekiln.compiler.aot.planner import ALIGN, nbytes
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Point
 from edgekiln.compiler.kernels.conv2d.winograd_plan import MOST_SCRATCH_BYTES
+from edgekiln.runtime.amx_permission import TILES
 from edgekiln.runtime.manifest import DETECTIONS, DTYPES, TensorSpec
 from edgekiln.targets.profile import TargetProfile
 
@@ -50,7 +50,7 @@ def header(source: PlacedProgram, profile: TargetProfile) -> str:
             stack=_STACK_BYTES >> 10,
         ),
         name=comment(source.name), target=profile.name,
-        request=templates.REQUEST if emit.TILES in profile.features else "",
+        request=templates.REQUEST if TILES in profile.features else "",
         align=ALIGN, overread=OVERREAD_BYTES, arena=source.arena_bytes,
         inputs=len(source.inputs), outputs=len(source.outputs), steps=len(source.steps),
         sizes="\n".join(sizes),
