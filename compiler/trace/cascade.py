@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.evaluation.examine import Split, predictions
 from edgekiln.compiler.evaluation.subject import program_subject
 from edgekiln.compiler.onnx_model.feed import Feed, feed_for
 from edgekiln.compiler.pipeline.stage import Advance
@@ -144,15 +144,15 @@ def _both_splits(
     feed = feed_for(subject.meta, subject.takes, data=data, seed=seed)
     _check(feed, opened.spec)
     found: dict[str, _Told] = {}
-    splits: tuple[Literal["val", "test"], ...] = ("val", "test")
+    splits: tuple[Split, ...] = ("val", "test")
     for split in splits:
-        total = min(subject.samples_in_time or feed.count(split), feed.count(split))
-        rows: list[Scores] = []
-        for given in feed.batches(split, batch=subject.batch, samples=total):
-            count = feed.takes.samples_in(given)
-            scores = subject.predict(given)[0]
-            rows.append(np.asarray(scores, np.float32).reshape(count, -1))
-            advance(sum(map(len, rows)), total, f"{names(opened.spec)[point]}, {split}")
+        doing = f"{names(opened.spec)[point]}, {split}"
+        rows: list[Scores] = [
+            np.asarray(told[0], np.float32).reshape(count, -1)
+            for _, told, count in predictions(
+                subject, feed, split, subject.samples_in_time, advance, doing
+            )
+        ]
         answers = np.concatenate(rows)
         (targets,) = feed.targets(split).values()
         found[split] = _Told(answers, answers.argmax(axis=1) == targets[: len(answers)])
