@@ -132,8 +132,7 @@ class Build:
         if request.max_drops and self.data and not self.labelled:
             raise ConfigError(
                 f"--max-drop: {self.data} has no labels, so there is no accuracy to lose",
-                "hold the agreement with the float model instead: --min-sqnr 20, or accept-sqnr "
-                "in the recipe's [quantize]",
+                "hold the agreement with the float model instead: --min-sqnr 30",
             )
         if resolve.is_file(request.model):
             self.done = self.chain.done_stages(artifact)
@@ -183,10 +182,15 @@ class Build:
         """Quantization meets what it may lose by itself; other stages are stopped when they lose
         more.
         """
-        if name != "quantize" or not (self.request.max_drops and self.labelled):
+        if name != "quantize":
             return {}
-        left = scoring.drop_left(self.steps, self.request.max_drops)
-        return {"max_drop": left, "validation": self.data}
+        found: dict[str, object] = {}
+        if self.request.max_drops and self.labelled:
+            left = scoring.drop_left(self.steps, self.request.max_drops)
+            found |= {"max_drop": left, "validation": self.data}
+        if self.request.min_sqnr_db is not None:
+            found["min_sqnr"] = self.request.min_sqnr_db
+        return found
 
     def _channel_multiple(self) -> int:
         """Pruned widths must fill the vectors of every target."""

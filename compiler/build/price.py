@@ -1,4 +1,4 @@
-"""What a limit on the loss of accuracy costs a program: µs and bytes, against one without it."""
+"""What a limit on what is lost costs a program: µs and bytes, against one without it."""
 
 from collections.abc import Callable, Sequence
 
@@ -39,7 +39,9 @@ def price(
     floats = ladders[-1].float_layers if ladders else ()
     if not floats or real is None:
         return None
-    plain = run_stage("quantize", real, None, max_drop=(), validation="", accept_sqnr=LOST_DB)
+    plain = run_stage(
+        "quantize", real, None, max_drop=(), min_sqnr=None, validation="", accept_sqnr=LOST_DB
+    )
     plain_lib = run_stage("compile", plain, target)
     measured: tuple[Latency, ...] = ()
     if latencies:

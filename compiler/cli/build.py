@@ -94,7 +94,8 @@ from edgekiln.runtime.bench import MAX_SECONDS
     type=Finite(),
     metavar="DB",
     help="Stop at a stage whose outputs, held against the float model's, have a lower "
-    "signal-to-noise ratio than this many decibels (default: no limit).",
+    "signal-to-noise ratio than this many decibels; quantization does what it takes to keep it "
+    "(default: no limit).",
 )
 @click.option(
     "--seed", type=SEED, help="Draw weights, splits and orders by this seed (default: 0)."

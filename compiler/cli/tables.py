@@ -151,7 +151,7 @@ def _price(price: DropPrice) -> str:
         more_s = price.median_s - price.plain_median_s
         share = more_s / price.plain_median_s
         paid.insert(0, f"{more_s * 1e6:+,.1f} µs ({share:+.0%})")
-    return f"price of --max-drop: {floats} in float, {', '.join(paid)}"
+    return f"price of the limit: {floats} in float, {', '.join(paid)}"
 
 
 def _latencies(rows: tuple[Latency, ...]) -> "Table":

@@ -66,13 +66,15 @@ def enter(
     if shapes or constants:
         model = folding.settle(model)
         notes += suppression.fix(model, str(path))
+    if window and io.read_meta(model).states:
+        raise ConfigError(
+            f"--stream {window}: the model remembers already",
+            hint="what EdgeKiln has written takes what is new, as it is",
+        )
+    notes += _remember(model, pairs, find_states)
     if window:
-        if pairs:
-            raise ConfigError(f"--stream {window}: goes without --state", "it finds what is kept")
         model, found = streaming.stream(folding.settle(model), window)
         notes += found
-    else:
-        notes += _remember(model, pairs, find_states)
     return EnteredModel(model=model, notes=tuple(notes))
 
 

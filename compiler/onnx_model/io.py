@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.onnx_model import (
     external_data,
+    extents,
     folding,
     half,
     operators,
@@ -139,6 +140,7 @@ def load_model(path: Path, notes: list[str] | None = None) -> "onnx.ModelProto":
 
 def _in_todays_form(model: "onnx.ModelProto", path: Path, notes: list[str]) -> "onnx.ModelProto":
     where = str(path)
+    extents.leave_open(model)
     # The weights come first: whatever follows looks at them.
     if count := external_data.embed(model, path.parent, where):
         notes.append(f"{count} weights were read from a file beside it")

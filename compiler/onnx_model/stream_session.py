@@ -80,6 +80,23 @@ class StreamSession:
         return steps
 
 
+def step_calls(
+    model: "onnx.ModelProto", calls: Sequence[Inputs], *, optimize: bool
+) -> list[Inputs]:
+    """The calls that streams consist of, with what the model is given of the step before; of a
+    model that remembers nothing, its calls as they are.
+    """
+    remembered = [state.input for state in model_inputs.of_model(model).states]
+    if not remembered:
+        return list(calls)
+    session = StreamSession(model, optimize=optimize)
+    return [
+        {name: array[number] for name, array in stream.items()} | step
+        for stream in calls
+        for number, step in enumerate(session.steps(stream, remembered))
+    ]
+
+
 def open_session(model: "onnx.ModelProto", *, optimize: bool) -> Session | StreamSession:
     """A session of calls, or, for a model that remembers, of streams."""
     kind = StreamSession if model_inputs.of_model(model).states else Session

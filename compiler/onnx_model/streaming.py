@@ -4,7 +4,8 @@ The model is given the new frames alone, and remembers what else it takes: each 
 along the axis keeps the last frames of its operand and computes the new frames of its result. Where
 that is not possible (padding within the window, a mean over all of it, whatever is not known), the
 whole window of the operand is kept instead, and computed on as before. So, from the first full
-window on, the answers are those of the model on the last window.
+window on, the answers are those of the model on the last window. What the model itself remembers is
+read and written once a call, as without the window.
 
     window  ·  ·  ·  ·  x          past  ·  ·  ·  ·     new  x
             └──kernel──┘                 └──kernel────────┘
@@ -32,14 +33,9 @@ def stream(model: "onnx.ModelProto", text: str) -> "tuple[onnx.ModelProto, list[
             frames are new in each call.
 
     Raises:
-        ConfigError: no such input or axis, a step that is no part of the window, or a model that
-            remembers already.
+        ConfigError: no such input or axis, a state of the model's own, or a step that is no part of
+            the window.
     """
-    if io.read_meta(model).states:
-        raise ConfigError(
-            f"--stream {text}: the model remembers already",
-            hint="a model with states takes what is new; --no-state takes them as inputs",
-        )
     # The walk sees the outer graph alone, and a branch may read any of its tensors.
     inside = [n.op_type for n in model.graph.node if any(a.HasField("g") for a in n.attribute)]
     if inside:
@@ -58,6 +54,8 @@ def _parsed(model: "onnx.ModelProto", text: str) -> tuple[str, Frames]:
     axis, _, step = place.partition(":")
     inputs = {value.name: extents.extents(value) for value in extents.model_inputs(model)}
     place_of, new = (whole_number(part, extents.MOST) for part in (axis, step))
+    if name in dict(io.read_meta(model).states):
+        raise ConfigError(f"--stream {text}: {name!r} is a state", "a window is of what is given")
     if name not in inputs or place_of is None or new is None:
         known = ", ".join(f"{key} {shape}" for key, shape in inputs.items())
         raise ConfigError(
@@ -102,7 +100,8 @@ class _Streaming:
         given.type.tensor_type.shape.dim[start.axis].dim_value = start.new
         # These are the shapes of whole windows; those of new frames are inferred below.
         del graph.value_info[:]
-        io.write_meta(self.model, replace(io.read_meta(self.model), states=tuple(self.pairs)))
+        meta = io.read_meta(self.model)
+        io.write_meta(self.model, replace(meta, states=(*meta.states, *self.pairs)))
         note = f"{name} takes {start.new} new of {start.length} frames on axis {start.axis}"
         notes = [f"streaming: {note}, {len(self.pairs)} tensors keep what is older"]
         if self.whole:

@@ -65,6 +65,13 @@ class Calibration:
         # A model of a fixed batch takes whole ones alone.
         return [call for call in found if takes.fits(call)]
 
+    def walk_calls(self, samples: int) -> "list[Inputs]":
+        """As `calls`; of streams, which a walk takes step by step, fewer: some `samples` steps."""
+        if not self.feed.takes.states:
+            return self.calls(samples)
+        steps = max((len(array) for call in self.calls(1) for array in call.values()), default=1)
+        return self.calls(max(1, samples // steps))
+
     def _batches(self, what: str, *, passes: int) -> "Callable[[int], Iterator[Inputs]]":
         parts = parts_of(self.feed, self.samples)
         total = sum(count for _, count in parts) * passes

@@ -48,7 +48,7 @@ class Workbench:
         shapes = (facts.fixed(name) for name in facts.makers)
         widest = max((prod(shape) for shape in shapes if shape is not None), default=1)
         fitting = _WALK_BYTES // (4 * _COPIES * widest)
-        return self.calibration.calls(max(_LEAST_SAMPLES, min(_MOST_SAMPLES, fitting)))
+        return self.calibration.walk_calls(max(_LEAST_SAMPLES, min(_MOST_SAMPLES, fitting)))
 
 
 # Returns the scheme as it was where there is nothing to correct.

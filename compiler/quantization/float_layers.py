@@ -1,11 +1,10 @@
 """Which layers stay float so that a limit is met: the fewest and the cheapest that suffice."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.quantization.judge import Judge, Verdict
-from edgekiln.compiler.quantization.ladder_record import LayerSensitivity
 from edgekiln.compiler.quantization.scheme import Scheme
 from edgekiln.compiler.quantization.sensitivity import QuantizedUnit, units
 from edgekiln.runtime.text import counted
@@ -33,7 +32,7 @@ class FloatChoice:
 def cheapest(
     scheme: Scheme,
     judge: Judge,
-    sensitivity: Sequence[LayerSensitivity],
+    signal_db: Mapping[str, float],
     meets: Callable[[Verdict], bool],
     advance: Callable[[str], None],
 ) -> FloatChoice | None:
@@ -43,7 +42,7 @@ def cheapest(
     Args:
         scheme: how the model is quantized.
         judge: of its float model.
-        sensitivity: of its layers, each quantized alone.
+        signal_db: SQNR of its outputs, by the name of the one layer that is quantized.
         meets: whether a model is good enough.
         advance: is told what is tried.
 
@@ -51,7 +50,7 @@ def cheapest(
         None when no set of layers suffices, all but one of them included.
     """
     layers = {unit.name: unit for unit in units(scheme)}
-    noise = {each.name: 10.0 ** (-each.sqnr_db / 10.0) for each in sensitivity}
+    noise = {name: 10.0 ** (-each_db / 10.0) for name, each_db in signal_db.items()}
     by_noise = sorted(layers, key=lambda name: -noise[name])
     by_price = sorted(layers, key=lambda name: -noise[name] / _cost(layers[name]))
     search = _Search(scheme, judge, layers, meets, advance)

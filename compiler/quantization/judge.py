@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.quantization.qdq import logits
+from edgekiln.compiler.quantization.qdq import answers, logits
 from edgekiln.compiler.quantization.ranges import whole_batches, with_outputs
-from edgekiln.compiler.quantization.sqnr import Sqnr
+from edgekiln.compiler.quantization.sqnr import OutputNoises
 from edgekiln.models.tasks.tally import Measured, Tally, in_rows, outputs_by_head
 
 if TYPE_CHECKING:
@@ -28,6 +28,14 @@ _BLOCKS = 16  # that the samples are cut into, to see how sure a difference is
 
 
 @dataclass(frozen=True, kw_only=True)
+class QualityLimits:
+    """What an int8 model has to keep of its float one."""
+
+    lost: Mapping[str, float] = field(default_factory=dict)  # at most, by the label of a score
+    min_sqnr_db: float | None = None  # of each output
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """One int8 model against the float one, on the same samples.
 
@@ -35,22 +43,27 @@ class Verdict:
     what the float model has; `doubt` is the standard error of `lost`.
     """
 
-    sqnr_db: float
+    sqnr_db: float  # of the logits of all outputs together
+    least_db: float  # of the output, or of the logits, that keep least
+    least_doubt_db: float = 0.0  # the standard error of it
     scores: tuple[Measured, ...] = ()  # of the int8 model; none without labels
     lost: Mapping[str, float] = field(default_factory=dict)
     doubt: Mapping[str, float] = field(default_factory=dict)
 
-    def excess(self, limits: Mapping[str, float], *, surely: bool = False) -> float:
-        """How much more is lost than may be, of the worst score; at most 0 where all hold.
+    def excess(self, limits: QualityLimits, *, surely: bool = False) -> float:
+        """How much more is lost than may be, of the worst score, or how many decibels are missing;
+        at most 0 where all hold.
 
         Args:
-            limits: by label.
             surely: count what the samples leave in doubt as lost.
         """
         found = [
             self.lost[label] + (self.doubt[label] if surely else 0.0) - limit
-            for label, limit in limits.items()
+            for label, limit in limits.lost.items()
         ]
+        if limits.min_sqnr_db is not None:
+            kept_db = self.least_db - (self.least_doubt_db if surely else 0.0)
+            found.append(limits.min_sqnr_db - kept_db)
         return max(found, default=0.0)
 
 
@@ -74,7 +87,8 @@ class Judge:
 
         self._feed, self._scored = feed, scored and feed.scored
         self._logits = list(dict.fromkeys(logits(model)))
-        self._answers = [] if not self._scored else [value.name for value in model.graph.output]
+        self._answers = [value.name for value in model.graph.output] if self._scored else []
+        self._results = answers(model)
         wanted = self._wanted
         # The reference may be optimized; what is measured must round where the model says.
         session = open_session(with_outputs(model, wanted), optimize=True)
@@ -96,7 +110,7 @@ class Judge:
 
     @property
     def _wanted(self) -> list[str]:
-        return list(dict.fromkeys([*self._logits, *self._answers]))
+        return list(dict.fromkeys([*self._logits, *self._results, *self._answers]))
 
     def verdict(self, quantized: "onnx.ModelProto") -> Verdict:
         """Hold an int8 model against the float one."""
@@ -104,17 +118,18 @@ class Judge:
 
         wanted = self._wanted
         session = open_session(with_outputs(quantized, wanted), optimize=False)
-        sqnr, results = Sqnr(), []
+        noises, results = OutputNoises(len(wanted)), []
         for call, exact in zip(self._calls, self._exact, strict=True):
             found = session(call, wanted)
             results.append(found)
-            for real, rounded in list(zip(exact, found, strict=True))[: len(self._logits)]:
-                sqnr.add(real, rounded)
+            noises.add(exact, found)
         tallies = self._tallied(results)
         scores = _measured(tallies)
         pairs = zip(self.scores, scores, strict=True)
         return Verdict(
-            sqnr_db=sqnr.db,
+            sqnr_db=noises.db_of(range(len(self._logits))),
+            least_db=noises.least_db,
+            least_doubt_db=noises.least_doubt_db(_BLOCKS),
             scores=scores,
             lost={own.label: own.metric.lost(was.value, own.value) for was, own in pairs},
             doubt=self._doubt(tallies),

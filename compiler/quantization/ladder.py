@@ -3,7 +3,8 @@
 The steps go from what costs nothing to what costs most: the model as it is; corrections; learned
 rounding; training, where the caller brings it; the fewest and cheapest layers in float, which come
 last because enough of them always suffice. What is kept is decided on validation samples: a
-correction by the signal to noise of the outputs, the end by the task's own measure.
+correction by the signal to noise of the outputs, the end by the task's own measure, or, without
+labels, by the signal to noise alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.onnx_model.cost import macs_by_node, onnx_costs
 from edgekiln.compiler.quantization.corrections import CORRECTIONS, Correction, Workbench
 from edgekiln.compiler.quantization.float_layers import cheapest
-from edgekiln.compiler.quantization.judge import Judge, Verdict
+from edgekiln.compiler.quantization.judge import Judge, QualityLimits, Verdict
 from edgekiln.compiler.quantization.ladder_record import (
     Ladder,
     LayerSensitivity,
@@ -50,7 +51,7 @@ class Climb:
 
     judge: Judge
     probe: Judge  # the same on fewer samples, for what is asked of every layer
-    limits: Mapping[str, float]
+    limits: QualityLimits
     bench: Workbench
     retrain: Retrain | None = None
     corrections: Mapping[str, Correction] = field(default_factory=lambda: CORRECTIONS)
@@ -74,7 +75,8 @@ class Climb:
                 now = self._in_float(now, sensitivity)
         chosen = self._chosen(now)
         ladder = Ladder(
-            limits=self.limits,
+            limits=self.limits.lost,
+            min_sqnr_db=self.limits.min_sqnr_db,
             samples=self.judge.samples,
             met=chosen.verdict.excess(self.limits) <= 0.0,
             chosen=chosen.rung,
@@ -91,7 +93,7 @@ class Climb:
             if scheme is now.scheme:
                 continue
             tried = self._candidate(name, scheme)
-            better = tried.verdict.sqnr_db > now.verdict.sqnr_db
+            better = self._signal_db(tried.verdict) > self._signal_db(now.verdict)
             self._note(tried, kept=better)
             now = tried if better else now
             if self._surely(now.verdict):
@@ -105,7 +107,7 @@ class Climb:
         choice = cheapest(
             now.scheme,
             self.judge,
-            sensitivity,
+            {each.name: self._signal_db(each) for each in sensitivity},
             self._surely,
             lambda what: self.bench.calibration.advance(0, 0, what),
         )
@@ -146,6 +148,11 @@ class Climb:
         self._tried.append(found)
         return found
 
+    def _signal_db(self, found: Verdict | LayerSensitivity) -> float:
+        """What is to be kept: the worst output's where each is held to a limit, else of all."""
+        least_db = found.sqnr_db if found.least_db is None else found.least_db
+        return found.sqnr_db if self.limits.min_sqnr_db is None else least_db
+
     def _surely(self, verdict: Verdict) -> bool:
         return verdict.excess(self.limits, surely=True) <= 0.0
 
@@ -164,5 +171,6 @@ class Climb:
                 weight_bytes=onnx_costs(found.quantized).weight_bytes,
                 float_layers=found.float_layers,
                 float_macs=sum(macs[layer] for layer in found.float_layers),
+                least_db=found.verdict.least_db,
             )
         )

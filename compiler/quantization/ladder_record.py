@@ -27,6 +27,7 @@ class LayerSensitivity:
     scores: Mapping[str, float] = field(default_factory=dict)  # by label; {} without labels
     # Percentage points of a share, else percent; null where there is no percent of 0.
     lost: Mapping[str, float | None] = field(default_factory=dict)
+    least_db: float | None = None  # SQNR of the output that keeps least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,7 @@ class Rung:
     weight_bytes: int  # of all weights as they are stored
     float_layers: tuple[str, ...] = ()
     float_macs: int = 0  # multiply-accumulates of these, of one sample
+    least_db: float | None = None  # SQNR of the output that keeps least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,7 @@ class Ladder:
     """All steps, and why the last one is the last."""
 
     limits: Mapping[str, float]  # what may be lost, by the label of a score
+    min_sqnr_db: float | None = None  # what each output has to keep
     samples: int  # of the validation split
     met: bool
     chosen: str  # the name of the step that the model is from
@@ -88,20 +91,24 @@ def ladder_notes(ladder: Ladder, float_scores: Sequence[Measured]) -> list[str]:
     Args:
         float_scores: of the float model: how its scores are shown.
     """
-    names = ", ".join(each.label for each in float_scores if each.label in ladder.limits)
+    judged = [each for each in float_scores if each.label in ladder.limits]
+    names = ", ".join(each.label for each in judged)
     held = " ".join(f"{limit:g}" for limit in dict.fromkeys(ladder.limits.values()))
+    limits = [f"max-drop {held}"] if judged else []
+    if ladder.min_sqnr_db is not None:
+        limits.append(f"min-sqnr {ladder.min_sqnr_db:g}")
     notes = []
     for rung in ladder.rungs:
-        shown = ", ".join(
-            f"{each.metric.shown(rung.scores[each.label])} ({_lost(each, rung)})"
-            for each in float_scores
-            if each.label in ladder.limits
+        lost = ", ".join(
+            f"{each.metric.shown(rung.scores[each.label])} ({_lost(each, rung)})" for each in judged
         )
+        shown = [f"{names} {lost}"] if judged else []
+        sqnr_db = rung.sqnr_db if ladder.min_sqnr_db is None else rung.least_db
         count = len(rung.float_layers)
         step = f"{counted(count, 'layer')} in float" if count else rung.name
         notes.append(
-            f"max-drop {held}, {step}: {names} {shown} on {ladder.samples:,} "
-            f"validation samples, SQNR {rung.sqnr_db:.1f} dB" + ("" if rung.kept else ", undone")
+            f"{', '.join([*limits, step])}: {', '.join([*shown, f'SQNR {sqnr_db:.1f} dB'])} "
+            f"on {ladder.samples:,} validation samples" + ("" if rung.kept else ", undone")
         )
     return notes
 

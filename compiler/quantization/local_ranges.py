@@ -38,7 +38,7 @@ def best_ranges(
     """
     found = calibration.by_methods(model, tensors, METHODS)
     chosen = {name: ranges["mse"] for name, ranges in found.items()}
-    calls = calibration.calls(_SAMPLES)
+    calls = calibration.walk_calls(_SAMPLES)
     walk = LayerWalk(model, calls, optimize=True)
     products = real_weights(model)
     errors: dict[str, dict[Method, float]] = {}

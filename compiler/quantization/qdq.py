@@ -234,11 +234,11 @@ def logits(model: "onnx.ModelProto") -> list[str]:
     """Where the model's last products are: its outputs, without a Softmax or the like behind."""
     path = _float_tail(model)
     makes = {node.output[0] for node in path}
-    ends = [*(node.input[0] for node in path), *_answers(model)]
+    ends = [*(node.input[0] for node in path), *answers(model)]
     return [name for name in ends if name not in makes]
 
 
-def _answers(model: "onnx.ModelProto") -> list[str]:
+def answers(model: "onnx.ModelProto") -> list[str]:
     """The model's outputs that are no states."""
     kept = {after for _, after in io.read_meta(model).states}
     return [value.name for value in model.graph.output if value.name not in kept]
@@ -249,7 +249,7 @@ def _float_tail(model: "onnx.ModelProto") -> "list[onnx.NodeProto]":
     makers = {out: node for node in model.graph.node for out in node.output}
     readers = _readers(model)
     tail: list[onnx.NodeProto] = []
-    for output in _answers(model):
+    for output in answers(model):
         path: list[onnx.NodeProto] = []
         node = makers.get(output)
         while node is not None and _in_tail(node) and readers[node.output[0]] == 1:

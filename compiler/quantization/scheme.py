@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from edgekiln.compiler.quantization import qdq
+from edgekiln.compiler.quantization.idle_moves import without_idle_moves
 from edgekiln.compiler.quantization.joint import joint_ranges
 from edgekiln.compiler.quantization.products import (
     WEIGHT_BITS,
@@ -33,9 +34,10 @@ class Scheme:
 
     @property
     def nodes(self) -> "list[onnx.NodeProto]":
-        """Those that become integer."""
+        """Those that become integer. What only moves values does so beside one that computes."""
         found = qdq.quantized_nodes(self.model, self.exclude)
-        return [node for node in found if node.name not in self.floats]
+        left = [node for node in found if node.name not in self.floats]
+        return without_idle_moves(left) if self.floats or self.exclude else left
 
     def quantized(self) -> "onnx.ModelProto":
         """The int8 model."""

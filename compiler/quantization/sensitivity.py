@@ -87,6 +87,7 @@ def sensitivities(
                 sqnr_db=verdict.sqnr_db,
                 scores={score.label: score.value for score in verdict.scores},
                 lost=finite_losses(verdict.lost),
+                least_db=verdict.least_db,
             )
         )
         advance(done, len(layers))

@@ -1,5 +1,9 @@
 """How much of the signal survives quantization."""
 
+from collections.abc import Iterable, Sequence
+from math import sqrt
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +19,15 @@ class Sqnr:
 
     def __init__(self) -> None:
         self._signal = self._noise = 0.0
+
+    @classmethod
+    def together(cls, parts: Iterable["Sqnr"]) -> Self:
+        """The ratio of several sums as one."""
+        whole = cls()
+        for part in parts:
+            whole._signal += part._signal
+            whole._noise += part._noise
+        return whole
 
     def add(self, real: NDArray[np.generic], quantized: NDArray[np.generic]) -> None:
         exact = real.astype(np.float64)
@@ -34,3 +47,37 @@ class Sqnr:
         if self._noise == 0.0:
             return PERFECT_DB
         return min(10.0 * float(np.log10(self._signal / self._noise)), PERFECT_DB)
+
+
+class OutputNoises:
+    """The ratios of a model's outputs, each for itself, call by call."""
+
+    def __init__(self, outputs: int) -> None:
+        self._calls: list[list[Sqnr]] = [[] for _ in range(outputs)]
+
+    def add(
+        self, real: Sequence[NDArray[np.generic]], quantized: Sequence[NDArray[np.generic]]
+    ) -> None:
+        """Take in the outputs of one call."""
+        for calls, exact, rounded in zip(self._calls, real, quantized, strict=True):
+            calls.append(Sqnr())
+            calls[-1].add(exact, rounded)
+
+    def db_of(self, outputs: Iterable[int]) -> float:
+        """Of some outputs together."""
+        return Sqnr.together(call for number in outputs for call in self._calls[number]).db
+
+    @property
+    def least_db(self) -> float:
+        """Of the output that keeps least of its signal."""
+        return min((Sqnr.together(calls).db for calls in self._calls), default=PERFECT_DB)
+
+    def least_doubt_db(self, blocks: int) -> float:
+        """The standard error of `least_db`, from the ratios of so many blocks of calls; 0 where
+        fewer than two have one: silence has none.
+        """
+        calls = min(self._calls, key=lambda each: Sqnr.together(each).db, default=[])
+        count = min(blocks, len(calls))
+        ratios = [Sqnr.together(calls[block::count]).db for block in range(count)]
+        known = [ratio for ratio in ratios if LOST_DB < ratio < PERFECT_DB]
+        return float(np.std(known, ddof=1)) / sqrt(len(known)) if len(known) > 1 else 0.0

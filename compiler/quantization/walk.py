@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgekiln.compiler.onnx_model import rewriting
 from edgekiln.compiler.onnx_model.model_inputs import Inputs
 from edgekiln.compiler.onnx_model.session import Session
+from edgekiln.compiler.onnx_model.stream_session import step_calls
 
 if TYPE_CHECKING:
     import onnx
@@ -31,7 +32,7 @@ class LayerWalk:
 
         Args:
             model: its initializers may be changed until the nodes that read them are computed.
-            calls: the inputs of each.
+            calls: the inputs of each; of a model that remembers, streams, whose steps are calls.
             optimize: as in `Session`.
         """
         self._model, self._optimize = model, optimize
@@ -49,10 +50,11 @@ class LayerWalk:
                 self._nodes[node.name] = node
         self._waiting = dict(self._nodes)
         self._makers = {out: node.name for node in self._nodes.values() for out in node.output}
+        steps = step_calls(model, calls, optimize=optimize)
         self._values: dict[str, Values] = {
-            name: [call[name] for call in calls] for name in (calls[0] if calls else {})
+            name: [call[name] for call in steps] for name in (steps[0] if steps else {})
         }
-        self._calls = len(calls)
+        self._calls = len(steps)
         self._outputs = {value.name for value in model.graph.output}
 
     def before(self, node: str, tensor: str) -> Values:

@@ -10,8 +10,8 @@ from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.quantization.products import WEIGHT_BITS
-from edgekiln.compiler.quantization.sqnr import ANY_SIGNAL_DB, LOST_DB
-from edgekiln.compiler.stages.max_drop import climbed, drops_of
+from edgekiln.compiler.quantization.sqnr import ANY_SIGNAL_DB, LOST_DB, PERFECT_DB
+from edgekiln.compiler.stages.quality_limits import SQNR_SAMPLES, climbed, drops_of
 from edgekiln.compiler.stages.quantized_training import QuantizedTraining
 from edgekiln.compiler.stages.uses_data import data_of_onnx, used_data
 from edgekiln.runtime.errors import AccuracyError, ConfigError, UnsupportedError
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from edgekiln.compiler.quantization.qcheck import Structure
     from edgekiln.compiler.quantization.scheme import Scheme
     from edgekiln.targets.profile import TargetProfile
-
-_SQNR_SAMPLES = 512  # of the validation split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +84,14 @@ class QuantizeStage(QuantizedTraining):
             "takes: corrections, learned rounding, layers in float; [NAME=]PP, again for more.",
         },
     )
+    min_sqnr: float | None = field(
+        default=None,
+        metadata={
+            "help": "Let each output of the int8 model keep at least this many decibels of signal "
+            "over noise on the validation samples, which need no labels, and do what it takes, as "
+            "for max-drop (default: no limit)."
+        },
+    )
     data: str = field(
         default="",
         metadata={
@@ -97,8 +103,8 @@ class QuantizeStage(QuantizedTraining):
     validation: str = field(
         default="",
         metadata={
-            "help": "Judge what is lost, for max-drop, on the validation split of this data set "
-            "(default: data)."
+            "help": "Judge what is lost, for max-drop and min-sqnr, on the validation split of "
+            "this data set (default: data)."
         },
     )
 
@@ -114,13 +120,22 @@ class QuantizeStage(QuantizedTraining):
                 hint="samples is 0 (all) or more, batch at least 1",
             )
         drops_of(self.max_drop)
+        if self.min_sqnr is not None and not self.min_sqnr < PERFECT_DB:
+            raise ConfigError(
+                f"quantize: min-sqnr = {self.min_sqnr}",
+                hint=f"take decibels below {PERFECT_DB:g}; 30 answers as the float model does",
+            )
+
+    @property
+    def _limited(self) -> bool:
+        return bool(self.max_drop) or self.min_sqnr is not None
 
     def settled(self, src: Artifact | None) -> Self:
         return replace(self, data=self.data or data_of_onnx(src))
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
         used = used_data(self.data, self.seed)
-        judged = used_data(self.validation, self.seed) if self.max_drop else {}
+        judged = used_data(self.validation, self.seed) if self._limited else {}
         return {**used, **{f"validation-{key}": value for key, value in judged.items()}}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
@@ -142,7 +157,7 @@ class QuantizeStage(QuantizedTraining):
         io.write_meta(model, _completed(meta, feed, self.data))
         bench = Workbench(calibration=self._calibration(feed, ctx), seed=self.seed)
         narrow = self.weight_bits < WEIGHT_BITS
-        judge = Judge(model, feed, samples=_SQNR_SAMPLES, scored=narrow)
+        judge = Judge(model, feed, samples=SQNR_SAMPLES, scored=narrow)
         scheme, quantized, sqnr_db = self._plain(model, bench, judge, ctx)
         if narrow:
             ctx.notes.append(_beside_all_bits(scheme, judge))
@@ -154,10 +169,10 @@ class QuantizeStage(QuantizedTraining):
 
         ladder: Ladder | None = None
         spared: frozenset[str] = frozenset()
-        if self.max_drop:
+        if self._limited:
             spec = self.validation or self.data
             found, ladder, notes = climbed(
-                model, scheme, bench, spec, drops_of(self.max_drop),
+                model, scheme, bench, spec, drops_of(self.max_drop), self.min_sqnr,
                 retrain if self.qat_epochs else None,
             )  # fmt: skip
             ctx.notes.extend(notes)

@@ -200,8 +200,8 @@ def test_layers_in_float_have_their_price_beside_the_program() -> None:
         plain_median_s=60e-6,
     )  # fmt: skip
     text = shown(replace(RESULT, targets=(replace(TARGET, price=price),)), width=200)
-    assert "price of --max-drop: 2 layers in float, +6.0 µs (+10%), +11,000 bytes" in text
+    assert "price of the limit: 2 layers in float, +6.0 µs (+10%), +11,000 bytes" in text
     unmeasured = replace(price, float_layers=("a",), median_s=None, plain_median_s=None)
     text = shown(replace(RESULT, targets=(replace(TARGET, price=unmeasured),)), width=200)
-    assert "price of --max-drop: 1 layer in float, +11,000 bytes" in text
+    assert "price of the limit: 1 layer in float, +11,000 bytes" in text
     assert "price" not in shown(RESULT)

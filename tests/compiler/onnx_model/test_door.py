@@ -237,3 +237,24 @@ def test_open_sizes_are_refused_with_the_way_out():
         caught.value.message == "input 'x' has the shape (N, 3, H, W): only the batch may be open"
     )
     assert "--shape H=8" in caught.value.hint
+
+
+@pytest.mark.parametrize("shape", ["x=1x3x24x40", "x=2x3x24x40"])
+def test_extents_of_minus_one_and_of_one_name_for_all_are_open(tmp_path: Path, shape: str) -> None:
+    """As PaddlePaddle's exporter writes them, in the results, too."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+        m (float[N, 3, H, W] x) => (float[N, 3, H, W] y) { y = Relu (x) }"""
+    model = onnx.parser.parse_model(text)
+    for value in (*model.graph.input, *model.graph.output):
+        batch, _, height, width = value.type.tensor_type.shape.dim
+        batch.dim_value = -1
+        height.dim_param = width.dim_param = "?"
+    path = tmp_path / "m.onnx"
+    io.save_model(model, path)
+    assert extents.extents(io.load_model(path).graph.input[0]) == ("?", 3, "?", "?")
+    with pytest.raises(UnsupportedError, match="only the batch may be open"):
+        model_inputs.of_model(io.load_model(path))
+    entered = door.enter(path, [shape])
+    wanted = tuple(map(int, shape.removeprefix("x=").split("x")))
+    assert extents.extents(entered.model.graph.input[0]) == wanted
+    assert model_inputs.of_model(entered.model).inputs[0].shape[1:] == wanted[1:]

@@ -209,10 +209,47 @@ def test_a_wrong_window_is_refused_by_name(tmp_path: Path, text: str, message: s
     assert caught.value.message == message
 
 
-def test_a_model_that_remembers_has_no_streaming_form(tmp_path: Path) -> None:
+# As a voice activity detector: a window that slides, and what is known of all windows before.
+_BOTH = """
+<ir_version: 8, opset_import: ["" : 20]>
+m (float[1, 24] x, float[1, 6] state) => (float[1, 6] y, float[1, 6] stateN) {
+    row = Unsqueeze (x, one)
+    c = Conv <kernel_shape = [8], strides = [8]> (row, w)
+    r = Relu (c)
+    m = ReduceMean <keepdims = 0> (r, last)
+    stateN = Add (m, state)
+    y = Tanh (stateN)
+}
+"""
+
+
+def test_a_window_slides_beside_what_the_model_itself_remembers(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(_BOTH)
+    draw = np.random.default_rng(0)
+    arrays = {
+        "w": draw.normal(size=(6, 1, 8)).astype(np.float32), "one": np.array([1]),
+        "last": np.array([2]),
+    }  # fmt: skip
+    for name, array in arrays.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    io.save_model(model, tmp_path / "m.onnx")
+    whole = door.enter(tmp_path / "m.onnx").model
+    entered = door.enter(tmp_path / "m.onnx", window="x=1:8")
+    assert entered.notes[0].startswith("states: state=stateN (by their names")
+    assert entered.notes[1].startswith("streaming: x takes 8 new of 24 frames on axis 1")
+    x = draw.normal(size=(1, 8 * 12)).astype(np.float32)
+    new = np.stack([x[:, i : i + 8] for i in range(0, x.shape[1], 8)])
+    padded = np.concatenate([np.zeros((1, 16), np.float32), x], axis=1)
+    windows = np.stack([padded[:, i : i + 24] for i in range(0, x.shape[1], 8)])
+    (expected,) = StreamSession(whole, optimize=False)({"x": windows})
+    (found,) = StreamSession(entered.model, optimize=False)({"x": new})
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ConfigError, match="'state' is a state"):
+        door.enter(tmp_path / "m.onnx", window="state=1:2")
+
+
+def test_a_streaming_form_has_no_streaming_form(tmp_path: Path) -> None:
     path = window("dilated", tmp_path / "m.onnx")
     io.save_model(door.enter(path, window="x=2:1").model, tmp_path / "s.onnx")
     with pytest.raises(ConfigError, match="the model remembers already"):
         door.enter(tmp_path / "s.onnx", window="x=2:1")
-    with pytest.raises(ConfigError, match="goes without --state"):
-        door.enter(path, window="x=2:1", pairs=["a=b"])

@@ -3,7 +3,7 @@ import onnx
 import pytest
 
 from edgekiln.compiler.onnx_model.session import Session
-from edgekiln.compiler.quantization.judge import Judge, Verdict
+from edgekiln.compiler.quantization.judge import Judge, QualityLimits, Verdict
 from edgekiln.compiler.quantization.products import ModelWeights, products
 from tests.compiler import skewed
 from tests.compiler.quantization.schemes import Bench, bench
@@ -51,10 +51,21 @@ def test_the_float_model_loses_nothing_against_itself(net: Bench, judge: Judge) 
 
 
 def test_doubt_counts_as_lost_where_one_must_be_sure() -> None:
-    verdict = Verdict(sqnr_db=20.0, lost={"a": 0.4, "b": 3.0}, doubt={"a": 0.3, "b": 0.0})
-    assert verdict.excess({"a": 0.5}) == pytest.approx(-0.1)
-    assert verdict.excess({"a": 0.5}, surely=True) == pytest.approx(0.2)
-    assert verdict.excess({"a": 0.5, "b": 1.0}) == pytest.approx(2.0)
+    verdict = Verdict(
+        sqnr_db=20.0, least_db=18.0, least_doubt_db=0.5, lost={"a": 0.4, "b": 3.0},
+        doubt={"a": 0.3, "b": 0.0},
+    )  # fmt: skip
+
+    def excess(surely: bool = False, min_sqnr_db: float | None = None, **lost: float) -> float:
+        limits = QualityLimits(lost=lost, min_sqnr_db=min_sqnr_db)
+        return verdict.excess(limits, surely=surely)
+
+    assert excess(a=0.5) == pytest.approx(-0.1)
+    assert excess(a=0.5, surely=True) == pytest.approx(0.2)
+    assert excess(a=0.5, b=1.0) == pytest.approx(2.0)
+    assert excess(min_sqnr_db=17.7) == pytest.approx(-0.3)
+    assert excess(min_sqnr_db=17.7, surely=True) == pytest.approx(0.2)
+    assert excess(a=0.5, min_sqnr_db=19.0) == pytest.approx(1.0)
 
 
 def test_without_labels_there_is_the_signal_alone(net: Bench) -> None:

@@ -1,5 +1,6 @@
 """Accuracy control on a net with one layer that quantization breaks."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 
 from edgekiln.compiler.quantization.corrections import CORRECTIONS
 from edgekiln.compiler.quantization.float_layers import cheapest
-from edgekiln.compiler.quantization.judge import Judge, Verdict
+from edgekiln.compiler.quantization.judge import Judge, QualityLimits, Verdict
 from edgekiln.compiler.quantization.ladder import Climb
 from edgekiln.compiler.quantization.ladder_record import (
     Ladder,
+    LayerSensitivity,
     ladder_notes,
     read_ladder,
     write_ladder,
@@ -37,10 +39,18 @@ def net() -> Bench:
 def climb(net: Bench, limit: float, **changes: object) -> tuple[Scheme, Ladder]:
     options = {"corrections": {}} | changes
     way = Climb(
-        judge=net.judge, probe=net.judge, limits={"accuracy": limit}, bench=net.work, **options
+        judge=net.judge,
+        probe=net.judge,
+        limits=QualityLimits(lost={"accuracy": limit}),
+        bench=net.work,
+        **options,
     )
     found, ladder = way.climb(net.scheme)
     return found.scheme, ladder
+
+
+def signals(found: Sequence[LayerSensitivity]) -> dict[str, float]:
+    return {each.name: each.sqnr_db for each in found}
 
 
 def test_a_layer_comes_with_the_activation_that_its_integer_form_has_in_it(net: Bench) -> None:
@@ -138,7 +148,7 @@ def test_training_that_does_not_suffice_is_followed_by_layers_in_float(net: Benc
 
 def test_of_two_layers_that_help_the_cheaper_one_is_taken(net: Bench) -> None:
     found = sensitivities(net.scheme, net.judge, "only", lambda *_: None)
-    choice = cheapest(net.scheme, net.judge, found, enough(12.0), lambda _: None)
+    choice = cheapest(net.scheme, net.judge, signals(found), enough(12.0), lambda _: None)
     assert choice is not None
     assert choice.verdict.sqnr_db >= 12.0
     for name in choice.layers:  # none of them can be done without
@@ -157,7 +167,7 @@ def enough(sqnr_db: float):
 
 def test_no_set_of_layers_gives_what_cannot_be(net: Bench) -> None:
     found = sensitivities(net.scheme, net.judge, "only", lambda *_: None)
-    assert cheapest(net.scheme, net.judge, found, enough(500.0), lambda _: None) is None
+    assert cheapest(net.scheme, net.judge, signals(found), enough(500.0), lambda _: None) is None
 
 
 def test_a_models_file_keeps_what_was_done(net: Bench, climbed: tuple[Scheme, Ladder]) -> None:

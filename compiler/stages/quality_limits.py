@@ -1,4 +1,4 @@
-"""`max-drop` of the quantize stage: limits by name, and the way up until they hold."""
+"""`max-drop` and `min-sqnr` of the quantize stage, and the way up until they hold."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Of the validation split: for what a task loses, and for what is asked of every layer.
 _SAMPLES, _PROBE_SAMPLES = 4096, 128
+SQNR_SAMPLES = 512  # of the validation split, for the signal to noise
 
 
 def drops_of(texts: Sequence[str]) -> dict[str, float]:
@@ -46,15 +47,18 @@ def climbed(
     bench: "Workbench",
     spec: str,
     drops: Mapping[str, float],
+    min_sqnr_db: float | None,
     retrain: "Retrain | None" = None,
 ) -> "tuple[Attempt, Ladder, list[str]]":
-    """Whatever it takes to lose no more than `drops` on validation samples, with a note a step.
+    """Whatever it takes to lose no more than `drops` and to keep `min_sqnr_db` on validation
+    samples, with a note a step.
 
     Args:
         model: float, which the int8 model is held against.
         scheme: how it is quantized so far.
         spec: of the data set whose validation split judges.
-        drops: as `drops_of` gives them.
+        drops: as `drops_of` gives them; without any, labels are not asked.
+        min_sqnr_db: of each output.
         retrain: trains a quantized model, where that may be tried.
 
     Raises:
@@ -64,29 +68,30 @@ def climbed(
     from edgekiln.compiler.onnx_model import io, model_inputs
     from edgekiln.compiler.onnx_model.feed import feed_for
     from edgekiln.compiler.packaging.report import Score, limits_by_label
-    from edgekiln.compiler.quantization.judge import Judge
+    from edgekiln.compiler.quantization.judge import Judge, QualityLimits
     from edgekiln.compiler.quantization.ladder import Climb
     from edgekiln.compiler.quantization.ladder_record import ladder_notes
 
     feed = feed_for(io.read_meta(model), model_inputs.of_model(model), data=spec, seed=bench.seed)
-    if not feed.scored:
+    if drops and not feed.scored:
         raise ConfigError(
             f"quantize: max-drop: {spec} has no labels, so there is no accuracy to lose",
-            hint="name labelled data by --validation, or hold the SQNR: --accept-sqnr 20",
+            hint="name labelled data by --validation, or hold the signal: --min-sqnr 30",
         )
-    judge = Judge(model, feed, samples=_SAMPLES, scored=True)
-    probe = Judge(model, feed, samples=_PROBE_SAMPLES, scored=True)
+    scored = bool(drops)
+    judge = Judge(model, feed, samples=_SAMPLES if scored else SQNR_SAMPLES, scored=scored)
+    probe = Judge(model, feed, samples=_PROBE_SAMPLES, scored=scored)
     count = judge.samples
     scores = tuple(Score.of_measured(each, n=count, of=count) for each in judge.scores)
-    limits = limits_by_label(scores, drops)
+    limits = QualityLimits(lost=limits_by_label(scores, drops), min_sqnr_db=min_sqnr_db)
     found, ladder = Climb(
         judge=judge, probe=probe, limits=limits, bench=bench, retrain=retrain
     ).climb(scheme)
     notes = ladder_notes(ladder, judge.scores)
     if not ladder.met:
         raise AccuracyError(
-            f"quantize: on {count:,} validation samples more is lost than max-drop allows, "
-            f"whatever was tried: {'; '.join(notes)}",
+            f"quantize: on {count:,} validation samples more is lost than "
+            f"{'max-drop' if drops else 'min-sqnr'} allows, whatever was tried: {'; '.join(notes)}",
             hint="allow more, or leave more to lose: train longer, prune less",
         )
     return found, ladder, notes

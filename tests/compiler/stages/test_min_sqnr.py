@@ -1,0 +1,113 @@
+"""`min-sqnr` of the quantize stage: what it takes to keep the signal, without a label."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from edgekiln.compiler.onnx_model.session import Session
+from edgekiln.compiler.quantization import ladder
+from edgekiln.compiler.quantization.ladder_record import read_ladder
+from edgekiln.compiler.quantization.sqnr import Sqnr
+from edgekiln.compiler.stages.quantize import QuantizeStage
+from edgekiln.runtime.errors import AccuracyError, ConfigError
+from tests.compiler import skewed, stateful
+from tests.compiler.float_models import make, write
+from tests.compiler.quantizing import quantize, refused
+
+
+def images(count: int, seed: int) -> np.ndarray:
+    """Noise around levels whose ends any few samples come near."""
+    draw = np.random.default_rng(seed)
+    levels = draw.uniform(-1, 1, size=(count, 3, 1, 1))
+    return (levels + draw.normal(size=(count, 3, 32, 32)) / 4).astype(np.float32)
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> str:
+    np.save(tmp_path / "x.npy", images(96, seed=0))
+    return str(tmp_path / "x.npy")
+
+
+def kept_db(real: onnx.ModelProto, quantized: onnx.ModelProto, output: str) -> float:
+    """Of samples that nothing was chosen on."""
+    x = images(64, seed=9)
+    answers = [Session(model, optimize=False)({"x": x}, [output])[0] for model in (real, quantized)]
+    sqnr = Sqnr()
+    sqnr.add(*answers)
+    return sqnr.db
+
+
+def test_a_model_without_labels_keeps_the_signal_that_is_asked_for(
+    tmp_path: Path, samples: str
+) -> None:
+    source = skewed.skewed(skewed.fitted())
+    src = write(source, tmp_path / "m.onnx")
+    (output,) = [value.name for value in source.graph.output]
+    plain, _, _ = quantize(src, data=samples, equalize_below=0.0, accept_sqnr=-200.0)
+    assert kept_db(source, plain, output) < 15
+    held, _, notes = quantize(src, data=samples, equalize_below=0.0, min_sqnr=25.0)
+    # Of other samples than the ten that it was judged on.
+    assert kept_db(source, held, output) >= 22
+    assert notes[0].startswith("min-sqnr 25, as it is: SQNR ")
+    record = read_ladder(held)
+    assert record is not None
+    assert (record.met, record.limits, record.min_sqnr_db) == (True, {}, 25.0)
+
+
+def test_a_quiet_output_is_held_beside_a_loud_one(
+    tmp_path: Path, samples: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = """
+        p = GlobalAveragePool (x)
+        f = Flatten (p)
+        y = Gemm <transB = 1> (f, w)
+        h = Gemm <transB = 1> (f, v)
+        q = Gemm <transB = 1> (h, s)
+    """
+    model = make(body, {"w": (4, 3), "v": (8, 3), "s": (4, 8)}, x="N, 3, 32, 32", y="N, 4")
+    model.graph.output.append(onnx.helper.make_tensor_value_info("q", 1, ["N", 4]))
+    for weight in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(weight).copy()
+        if weight.name == "w":
+            array *= 1000
+        if weight.name == "v":  # a channel that takes all codes, and says nothing of the answer
+            array[0] *= 300
+        if weight.name == "s":
+            array[:, 0] = 0
+        weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
+    src = write(model, tmp_path / "m.onnx")
+    plain, metrics, _ = quantize(src, data=samples, equalize_below=0.0)
+    assert metrics["sqnr_db"] > 25  # of both together
+    assert kept_db(model, plain, "q") < 15
+    monkeypatch.setattr(ladder, "CORRECTIONS", {})  # none helps, and they take their time
+    held, _, _ = quantize(src, data=samples, equalize_below=0.0, min_sqnr=25.0)
+    assert min(kept_db(model, held, name) for name in ("y", "q")) >= 24
+
+
+def test_what_remembers_keeps_the_signal_of_whole_streams(tmp_path: Path) -> None:
+    src = stateful.remembering("lstm", tmp_path / "m.onnx")
+    streams = np.stack([stateful.stream("lstm", 24, seed) for seed in range(40)])
+    np.save(tmp_path / "x.npy", streams)
+    _, plain, _ = quantize(src, data=str(tmp_path / "x.npy"))
+    more_db = plain["sqnr_db"] + 6
+    _, held, notes = quantize(src, data=str(tmp_path / "x.npy"), min_sqnr=more_db)
+    assert held["sqnr_db"] >= more_db
+    # Corrections take streams step by step, with what the float model remembered.
+    assert any("best ranges" in note for note in notes)
+
+
+def test_a_limit_that_nothing_reaches_is_an_error_and_writes_nothing(
+    tmp_path: Path, samples: str
+) -> None:
+    src = write(skewed.fitted(), tmp_path / "m.onnx")
+    error = refused(src, AccuracyError, data=samples, min_sqnr=190.0)
+    assert error.message.startswith("quantize: on ")
+    assert "more is lost than min-sqnr allows, whatever was tried: min-sqnr 190" in error.message
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 200.0])
+def test_a_limit_is_a_number_of_decibels(number: float) -> None:
+    with pytest.raises(ConfigError, match="min-sqnr = "):
+        QuantizeStage(min_sqnr=number)
