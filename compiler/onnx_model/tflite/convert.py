@@ -94,11 +94,16 @@ OPERATORS: Mapping[str, TfliteRow] = {
         name: TfliteRow(rule=windows.mean)
         for name in ("REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "SUM")
     },
-    **{name: TfliteRow(rule=elementwise.binary) for name in ("DIV", "MAXIMUM", "MINIMUM", "POW")},
+    **{
+        name: TfliteRow(rule=elementwise.binary)
+        for name in ("DIV", "MAXIMUM", "MINIMUM", "POW", "SQUARED_DIFFERENCE")
+    },
+    "BATCH_MATMUL": TfliteRow(rule=products.batch_matmul),
     **{
         name: TfliteRow(rule=tables.unary)
         for name in (
-            "ABS", "CEIL", "COS", "ELU", "EXP", "FLOOR", "LOG", "NEG", "ROUND", "SIN", "SQRT"
+            "ABS", "CEIL", "COS", "ELU", "EXP", "FLOOR", "LOG", "NEG", "ROUND", "RSQRT", "SIN", "SQRT",
+            "SQUARE",
         )
     },
     **{

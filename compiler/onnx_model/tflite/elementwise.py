@@ -17,7 +17,7 @@ _SUM_BITS = 20  # by which the operands of a sum are shifted left
 _OPTIONS = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul"}
 _FLOAT_BINARY = {
     "ADD": "Add", "SUB": "Sub", "MUL": "Mul", "DIV": "Div", "MAXIMUM": "Max", "MINIMUM": "Min",
-    "POW": "Pow", "PRELU": "PRelu",
+    "POW": "Pow", "PRELU": "PRelu", "SQUARED_DIFFERENCE": "Sub",
 }  # fmt: skip
 
 
@@ -48,6 +48,9 @@ def _of_floats(
     def make(result: str) -> str:
         return w.op(_FLOAT_BINARY[op.name], operands, result)
 
+    if op.name == "SQUARED_DIFFERENCE":
+        difference = make(f"{name}.difference")
+        return w.op("Mul", (difference, difference), name)
     return activated(w, op, op.options(kind), make, name) if kind else make(name)
 
 

@@ -143,6 +143,28 @@ def transpose_conv(w: OnnxWriter, op: TfliteOperator) -> None:
     _blocks(layer, options, axes)
 
 
+def batch_matmul(w: OnnxWriter, op: TfliteOperator) -> None:
+    """BATCH_MATMUL of floats: matrices on the last two axes, each of which may lie on its side."""
+    options, numbers = op.options("BatchMatMul"), op.inputs[:2]
+    if len(numbers) < 2 or min(numbers) < 0:
+        raise w.refused(op, "operands are missing")
+    y = w.tensor(op.outputs[0])
+    types = {y.dtype, *(w.tensor(number).dtype for number in numbers)}
+    if types != {"float32"}:
+        raise w.refused(op, f"of {', '.join(sorted(types))}")
+    operands = []
+    for number, turned in zip(numbers, ("adj_x", "adj_y"), strict=True):
+        name, tensor = w.in_rows(number), w.tensor(number)
+        if options.integer(turned):
+            order = list(range(len(tensor.shape)))
+            order[-2:] = order[:-3:-1]
+            name = w.moved(
+                "Transpose", (name,), tensor, f"{tensor.name}.{turned}", given={"perm": order}
+            )
+        operands.append(name)
+    w.made(op.outputs[0], w.op("MatMul", operands, w.result(op.outputs[0], image=False)))
+
+
 _AUTO_PADS = {"SAME": "SAME_UPPER", "VALID": "VALID"}
 
 

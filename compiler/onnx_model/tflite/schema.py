@@ -74,5 +74,6 @@ OPTIONS: Mapping[str, tuple[int, Fields]] = {
         ("LeakyRelu", 75, "alpha:f32"),
         ("SplitV", 79, "splits:i32"),
         ("DepthToSpace", 94, "block:i32"),
+        ("BatchMatMul", 101, "adj_x:bool adj_y:bool"),
     )
 }  # fmt: skip

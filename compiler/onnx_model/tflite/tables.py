@@ -45,6 +45,10 @@ def one_operand(w: OnnxWriter, op: TfliteOperator) -> tuple[TfliteTensor, Tflite
 
 
 def _float_unary(w: OnnxWriter, op: TfliteOperator, source: str, name: str) -> str:
+    if op.name == "SQUARE":
+        return w.op("Mul", (source, source), name)
+    if op.name == "RSQRT":
+        return w.op("Reciprocal", (w.op("Sqrt", (source,), f"{name}.root"),), name)
     if op.name in _FLOAT_UNARY:
         return w.op(_FLOAT_UNARY[op.name], (source,), name)
     if op.name == "LEAKY_RELU":

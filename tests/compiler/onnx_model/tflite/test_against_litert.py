@@ -9,6 +9,9 @@ from edgekiln.benchmarks.tflite import litert
 from edgekiln.benchmarks.tflite.compare import compare
 from edgekiln.benchmarks.tflite.network import network
 from edgekiln.benchmarks.tflite.operators import CASES
+from edgekiln.benchmarks.tflite.writer import TfliteWriter
+from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.compiler.onnx_model.tflite.convert import OPERATORS
 
 SEEDS = 4
@@ -65,3 +68,33 @@ def test_litert_itself_is_deterministic() -> None:
     case = network(np.random.default_rng(3))
     first, second = (litert.outputs(case.file, case.inputs) for _ in range(2))
     np.testing.assert_array_equal(first[0], second[0])
+
+
+@pytest.mark.parametrize(("turned_x", "turned_y"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_floats_of_normalization_and_attention_are_litert_s(
+    tmp_path: Path, turned_x: int, turned_y: int
+) -> None:
+    """Squares, their inverse roots, and products of activations, as layer norm and attention have."""
+    w = TfliteWriter()
+    shapes = {"x": (2, 3, 5) if not turned_x else (2, 5, 3)}
+    shapes["y"] = (2, 5, 4) if not turned_y else (2, 4, 5)
+    x, y = (w.tensor(shape, "float32") for shape in shapes.values())
+    product = w.tensor((2, 3, 4), "float32")
+    w.op("BATCH_MATMUL", [x, y], product, "BatchMatMul", adj_x=turned_x, adj_y=turned_y)
+    centre = w.constant(np.full((1, 1, 4), 0.25, np.float32))
+    spread, more, square, root = (w.tensor((2, 3, 4), "float32") for _ in range(4))
+    w.op("SQUARED_DIFFERENCE", [product, centre], spread)
+    w.op("ADD", [spread, w.constant(np.array([0.5], np.float32))], more, "Add")
+    w.op("RSQRT", [more], root)
+    w.op("SQUARE", [root], square)
+    path = tmp_path / "m.tflite"
+    path.write_bytes(w.file([x, y], [product, root, square]))
+    rng = np.random.default_rng(0)
+    inputs = [rng.normal(size=shape).astype(np.float32) for shape in shapes.values()]
+    model = io.load_model(path)
+    session = Session(model, optimize=False)
+    names = [value.name for value in model.graph.input]
+    found = session(dict(zip(names, inputs, strict=True)))
+    expected = litert.outputs(path.read_bytes(), inputs)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
