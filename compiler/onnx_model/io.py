@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekiln.compiler.onnx_model import (
-    external_data,
     extents,
+    external_data,
     folding,
     half,
     operators,

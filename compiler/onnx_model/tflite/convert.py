@@ -102,8 +102,8 @@ OPERATORS: Mapping[str, TfliteRow] = {
     **{
         name: TfliteRow(rule=tables.unary)
         for name in (
-            "ABS", "CEIL", "COS", "ELU", "EXP", "FLOOR", "LOG", "NEG", "ROUND", "RSQRT", "SIN", "SQRT",
-            "SQUARE",
+            "ABS", "CEIL", "COS", "ELU", "EXP", "FLOOR", "LOG", "NEG", "ROUND", "RSQRT", "SIN",
+            "SQRT", "SQUARE",
         )
     },
     **{

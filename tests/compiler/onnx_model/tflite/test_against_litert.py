@@ -74,7 +74,7 @@ def test_litert_itself_is_deterministic() -> None:
 def test_floats_of_normalization_and_attention_are_litert_s(
     tmp_path: Path, turned_x: int, turned_y: int
 ) -> None:
-    """Squares, their inverse roots, and products of activations, as layer norm and attention have."""
+    """Squares, inverse roots, and products of activations, of layer norm and attention."""
     w = TfliteWriter()
     shapes = {"x": (2, 3, 5) if not turned_x else (2, 5, 3)}
     shapes["y"] = (2, 5, 4) if not turned_y else (2, 4, 5)
