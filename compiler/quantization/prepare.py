@@ -14,6 +14,7 @@ from edgekiln.compiler.onnx_model import (
     resize,
     rewrites,
     rewriting,
+    written_out,
 )
 from edgekiln.compiler.onnx_model.channel_norms import LAYER_NORM_OPSET
 from edgekiln.compiler.onnx_model.conv_transpose import conv_from_transposed
@@ -74,6 +75,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
         raise
     while folding.fold(ready):  # what ONNX Runtime does not: ConstantOfShape
         ready = _simplify(ready)
+    ready = _as_one(ready)
     resize.in_products(ready, all_but_repeats=True)
     rewrites.add_from_sub(ready)
     forms.write(ready)
@@ -99,6 +101,24 @@ def _upgrade(model: "onnx.ModelProto") -> "onnx.ModelProto":
         with suppress(UnsupportedError):
             return _raised(model, opset, LAYER_NORM_OPSET)
     return _raised(model, opset, MIN_OPSET) if opset < MIN_OPSET else model
+
+
+def _as_one(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """With functions that are written out as one operator each; as it is where the model cannot be
+    raised to the operator set that has them.
+    """
+    facts = rewriting.facts_of(model)
+    wanted = written_out.opset_wanted(facts)
+    if facts.opset < wanted:
+        try:
+            # Axes that were attributes are constants of nodes then.
+            model = _simplify(_raised(model, facts.opset, wanted))
+        except UnsupportedError:
+            return model
+        _name_nodes(model)
+    if wanted:
+        written_out.write_as_one(model)
+    return model
 
 
 def _has(model: "onnx.ModelProto", op_type: str) -> bool:

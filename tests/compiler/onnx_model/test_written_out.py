@@ -1,0 +1,192 @@
+"""GELU in parts becomes one operator, however it is written out, and nothing else does."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from edgekiln.compiler.onnx_model import written_out
+from edgekiln.compiler.onnx_model.session import Session
+from edgekiln.compiler.quantization.prepare import prepare
+from tests.compiler.float_models import make, write
+from tests.compiler.quantizing import quantize
+
+CONSTANTS = {
+    "root": np.array(np.sqrt(2), np.float32), "inverse": np.array(np.sqrt(0.5), np.float32),
+    "one": np.array([1], np.float32), "half": np.array(0.5, np.float32),
+    "three": np.array(3, np.float32), "c": np.array(0.044715, np.float32),
+    "k": np.array(0.79788456, np.float32), "almost": np.array(0.71, np.float32),
+}  # fmt: skip
+ERF = {
+    "torch": "d = Div (x, root) e = Erf (d) a = Add (e, one) m = Mul (x, a) y = Mul (m, half)",
+    "keras": "d = Mul (inverse, x) e = Erf (d) a = Add (one, e) h = Mul (half, x) y = Mul (h, a)",
+    "halved": "d = Mul (x, inverse) e = Erf (d) a = Add (e, one) h = Mul (a, half) y = Mul (x, h)",
+}
+TANH = {
+    "jax": "q = Mul (c, x) s = Mul (x, q) t = Mul (x, s) u = Add (x, t) v = Mul (k, u) "
+    "e = Tanh (v) a = Add (one, e) h = Mul (half, a) y = Mul (x, h)",
+    "hugging face": "p = Pow (x, three) q = Mul (p, c) u = Add (x, q) v = Mul (u, k) e = Tanh (v) "
+    "a = Add (e, one) h = Mul (x, half) y = Mul (h, a)",
+}
+OTHERS = {
+    "another constant": "d = Mul (x, almost) e = Erf (d) a = Add (e, one) m = Mul (x, a) "
+    "y = Mul (m, half)",
+    "of two tensors": "d = Div (x, root) e = Erf (d) a = Add (e, one) m = Mul (z, a) "
+    "y = Mul (m, half)",
+    "plain tanh": "e = Tanh (x) y = Mul (x, e)",
+}
+
+
+def model_of(body: str, opset: int = 13) -> onnx.ModelProto:
+    """The body, of `x` and `z` which are convolutions' results, in front of another one."""
+    inner = re.sub(r"\bx\b", "before", re.sub(r"\by\b", "behind", body))
+    lines = f"""
+        before = Conv <kernel_shape = [1, 1]> (x, w)
+        z = Conv <kernel_shape = [1, 1]> (x, w2)
+        {inner.replace(") ", chr(41) + chr(10))}
+        sum = Add (behind, z)
+        y = Conv <kernel_shape = [1, 1]> (sum, w3)
+    """
+    weights: dict[str, tuple[int, ...]] = {
+        "w": (8, 3, 1, 1), "w2": (8, 3, 1, 1), "w3": (4, 8, 1, 1)
+    }  # fmt: skip
+    shapes = {"x": "1, 3, 8, 8", "y": "1, 4, 8, 8"}
+    return make(lines, weights, **shapes, opset=opset, constants=CONSTANTS)
+
+
+def kinds(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+@pytest.mark.parametrize("name", [*ERF, *TANH])
+@pytest.mark.parametrize("opset", [13, 20])
+def test_every_way_to_write_it_becomes_one_operator(name: str, opset: int) -> None:
+    source = model_of((ERF | TANH)[name], opset)
+    ready = prepare(source)
+    assert kinds(ready).count("Gelu") == 1
+    assert not {"Erf", "Tanh", "Pow", "Div"} & set(kinds(ready))
+    (node,) = (node for node in ready.graph.node if node.op_type == "Gelu")
+    assert node.attribute[0].s.decode() == ("tanh" if name in TANH else "none")
+    x = np.random.default_rng(0).normal(0, 2, (1, 3, 8, 8)).astype(np.float32)
+    ours, theirs = (Session(each, optimize=False)({"x": x})[0] for each in (ready, source))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_functions_stay_what_they_are(name: str) -> None:
+    ready = prepare(model_of(OTHERS[name]))
+    assert "Gelu" not in kinds(ready)
+    assert {"Erf", "Tanh"} & set(kinds(ready))
+
+
+def test_what_somebody_else_reads_stays() -> None:
+    model = model_of(ERF["torch"])
+    model.graph.output.append(onnx.helper.make_tensor_value_info("e", 1, [1, 8, 8, 8]))
+    assert written_out.write_as_one(model) == 0
+
+
+ROWS = {
+    "torch": """
+        mean = ReduceMean <axes = [-1]> (x)
+        d = Sub (x, mean)
+        sq = Pow (d, two)
+        var = ReduceMean <axes = [-1]> (sq)
+        ve = Add (var, eps)
+        s = Sqrt (ve)
+        n = Div (d, s)
+        g = Mul (n, gamma)
+        t = Add (g, beta)
+    """,
+    "keras": """
+        mean = ReduceMean <axes = [2], keepdims = 1> (x)
+        d = Sub (x, mean)
+        sq = Mul (d, d)
+        var = ReduceMean <axes = [2]> (sq)
+        ve = Add (var, eps)
+        s = Sqrt (ve)
+        i = Reciprocal (s)
+        ig = Mul (i, gamma)
+        xg = Mul (x, ig)
+        mg = Mul (mean, ig)
+        o = Sub (beta, mg)
+        t = Add (xg, o)
+    """,
+    "of squares": """
+        mean = ReduceMean <axes = [2]> (x)
+        xx = Mul (x, x)
+        mm = Mul (mean, mean)
+        m2 = ReduceMean <axes = [2]> (xx)
+        v = Sub (m2, mm)
+        var = Max (v, zero)
+        ve = Add (var, eps)
+        s = Sqrt (ve)
+        d = Sub (x, mean)
+        n = Div (d, s)
+        g = Mul (n, gamma)
+        t = Add (g, beta)
+    """,
+    "turned": """
+        mean = ReduceMean <axes = [1]> (x)
+        d = Sub (x, mean)
+        sq = Mul (d, d)
+        var = ReduceMean <axes = [1]> (sq)
+        ve = Add (var, eps)
+        s = Sqrt (ve)
+        n = Div (d, s)
+        r = Transpose <perm = [0, 2, 1]> (n)
+        g = Mul (r, gamma6)
+        t = Transpose <perm = [0, 2, 1]> (g)
+    """,
+}
+
+
+def normalization(name: str, opset: int = 13, epsilon: float = 1e-5) -> onnx.ModelProto:
+    """In front of a product, of (1, 6, 16)."""
+    draw = np.random.default_rng(1)
+    constants = {
+        "two": np.array(2, np.float32), "eps": np.array([epsilon], np.float32),
+        "zero": np.array(0, np.float32), "gamma": draw.normal(1, 0.3, 16).astype(np.float32),
+        "beta": draw.normal(0, 0.3, 16).astype(np.float32),
+        "gamma6": draw.normal(1, 0.3, 6).astype(np.float32),
+    }  # fmt: skip
+    body = f"{ROWS[name]}\n y = MatMul (t, w)"
+    shapes = {"x": "1, 6, 16", "y": "1, 6, 8"}
+    return make(body, {"w": (16, 8)}, **shapes, opset=opset, constants=constants)
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("epsilon", [1e-5, 1e-3])
+def test_a_normalization_in_parts_becomes_one_operator(name: str, epsilon: float) -> None:
+    source = normalization(name, epsilon=epsilon)
+    ready = prepare(source)
+    assert kinds(ready).count("LayerNormalization") == 1
+    assert not {"Sqrt", "ReduceMean", "Pow", "Div"} & set(kinds(ready))
+    (node,) = (node for node in ready.graph.node if node.op_type == "LayerNormalization")
+    attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    assert attributes["epsilon"] == pytest.approx(epsilon)
+    for size in (0.01, 1.0, 30.0):
+        x = np.random.default_rng(0).normal(0.1, size, (1, 6, 16)).astype(np.float32)
+        ours, theirs = (Session(each, optimize=False)({"x": x})[0] for each in (ready, source))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-3)
+
+
+def test_what_is_no_normalization_stays_in_its_parts() -> None:
+    text = ROWS["torch"].replace("Add (var, eps)", "Add (var, beta)")
+    constants = {"two": np.array(2, np.float32), "beta": np.linspace(0, 1, 16, dtype=np.float32)}
+    constants["gamma"] = constants["beta"]
+    model = make(
+        f"{text}\n y = MatMul (t, w)", {"w": (16, 8)}, x="1, 6, 16", y="1, 6, 8", opset=13,
+        constants=constants,
+    )  # fmt: skip
+    ready = prepare(model)
+    assert "LayerNormalization" not in kinds(ready)
+
+
+def test_a_normalization_of_squares_keeps_its_signal_in_8_bits(tmp_path: Path) -> None:
+    source = write(normalization("of squares"), tmp_path / "m.onnx")
+    draw = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", draw.normal(2, 1, size=(64, 1, 6, 16)).astype(np.float32))
+    _, metrics, _ = quantize(source, data=str(tmp_path / "x.npy"))
+    assert metrics["sqnr_db"] > 30
