@@ -131,7 +131,7 @@ def _gelu(facts: ModelFacts, end: "onnx.NodeProto") -> WrittenOut | None:
 
 
 def _layer_norm(facts: ModelFacts, end: "onnx.NodeProto") -> WrittenOut | None:
-    """Over one axis, with a weight and a bias for each of its places."""
+    """A normalization over one axis, with a weight and a bias for each of its places."""
     for parts in ending_in(facts, end, _OF_NORM, _MOST_PARTS):
         fixed = facts.fixed(parts.x)
         if not fixed or "Sqrt" not in parts.kinds or not {"ReduceMean", "ReduceSum"} & parts.kinds:
@@ -149,8 +149,8 @@ _Calls = list[tuple[Reals, Reals]]  # what goes in, and what comes out
 
 
 def _calls(facts: ModelFacts, parts: Parts, shape: tuple[int, ...]) -> _Calls:
-    """Of values of very different size, so that what is added to the variance shows; none where the
-    parts are of something else.
+    """What the parts make of values of very different size, so that what is added to the variance
+    shows; none where they are of something else.
     """
     draw = np.random.default_rng(0)
     calls: _Calls = []

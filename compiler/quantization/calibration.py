@@ -66,7 +66,9 @@ class Calibration:
         return [call for call in found if takes.fits(call)]
 
     def walk_calls(self, samples: int) -> "list[Inputs]":
-        """As `calls`; of streams, which a walk takes step by step, fewer: some `samples` steps."""
+        """The inputs of calls, as `calls`; streams, which a walk takes step by step, are fewer, so
+        that there are some `samples` steps.
+        """
         if not self.feed.takes.states:
             return self.calls(samples)
         steps = max((len(array) for call in self.calls(1) for array in call.values()), default=1)

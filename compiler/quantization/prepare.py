@@ -104,8 +104,8 @@ def _upgrade(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _as_one(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """With functions that are written out as one operator each; as it is where the model cannot be
-    raised to the operator set that has them.
+    """The model with functions that are written out as one operator each, or as it is where it
+    cannot be raised to the operator set that has them.
     """
     facts = rewriting.facts_of(model)
     wanted = written_out.opset_wanted(facts)

@@ -64,12 +64,12 @@ class OutputNoises:
             calls[-1].add(exact, rounded)
 
     def db_of(self, outputs: Iterable[int]) -> float:
-        """Of some outputs together."""
+        """The ratio of some outputs together."""
         return Sqnr.together(call for number in outputs for call in self._calls[number]).db
 
     @property
     def least_db(self) -> float:
-        """Of the output that keeps least of its signal."""
+        """The ratio of the output that keeps least of its signal."""
         return min((Sqnr.together(calls).db for calls in self._calls), default=PERFECT_DB)
 
     def least_doubt_db(self, blocks: int) -> float:

@@ -96,5 +96,6 @@ def test_floats_of_normalization_and_attention_are_litert_s(
     names = [value.name for value in model.graph.input]
     found = session(dict(zip(names, inputs, strict=True)))
     expected = litert.outputs(path.read_bytes(), inputs)
+    assert len(found) == 3
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
