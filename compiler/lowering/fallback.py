@@ -121,6 +121,7 @@ def _refusal(node: Node, graph: Graph, what: str = "") -> UnsupportedError:
         if isinstance(value, (int, float, bytes, list))
     ]
     given = f" with {', '.join(values)}" if values else ""
+    given += "".join(f", with the result {name!r}, too," for name in node.outputs[1:] if name)
     computed = [name for name in node.inputs[1:] if name and name not in graph.constants]
     instead = f"make constants of {', '.join(computed)}, or " if computed else ""
     return UnsupportedError(
