@@ -21,9 +21,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         StorageError: the disk is full, read-only or has no such directory, or a device or a pipe
             stands there.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        # A device or a pipe would be replaced by the file, for everybody.
-        raise StorageError(f"cannot write {path}: it is not a regular file", "name another file")
+    require_regular(path)
     work = None
     try:
         handle, work = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -36,6 +34,14 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     finally:
         if work is not None:
             Path(work).unlink(missing_ok=True)
+
+
+def require_regular(path: Path) -> None:
+    """Raises StorageError where a device or a pipe stands: the file would replace it, for
+    everybody.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise StorageError(f"cannot write {path}: it is not a regular file", "name another file")
 
 
 def make_folder(path: Path) -> None:

@@ -1,7 +1,6 @@
 """Sound in WAV files: PCM of 8 to 32 bits, and what programs that hear take of it."""
 
-import io
-import wave
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,10 @@ if TYPE_CHECKING:
 WAVE_SUFFIX = ".wav"
 RATE_HZ = 16000  # of the sounds that mel bands are made of
 _BITS = 16  # of what programs take
+_FORM = struct.Struct("<HHIIHH")  # tag, channels, rate, bytes a second, bytes a block, bits
+_PCM, _EXTENSIBLE = 1, 0xFFFE
+_TAG_BEHIND = 24  # where an extensible form says which it is: the first bytes of a GUID
+_OTHERS = {3: "its samples are floats", 6: "its samples are A-law", 7: "its samples are mu-law"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,24 +41,77 @@ def read_sound(path: Path, limit: Limit) -> Sound:
     """
     content = read_file(path, limit, hint="give a WAV file")
     try:
-        with wave.open(io.BytesIO(content)) as sound:
-            about = sound.getparams()
-            raw = sound.readframes(about.nframes)
-    except (wave.Error, EOFError, ValueError, RuntimeError) as error:
+        form, raw = _form_and_samples(content)
+    except ValueError as error:
         raise InputError(
-            f"{path}: no WAV file of PCM: {error or 'it is cut short'}", hint="convert it to PCM"
+            f"{path}: no WAV file of PCM: {error}",
+            hint=f"convert it: ffmpeg -i {path.name} -c:a pcm_s16le converted.wav",
         ) from error
-    width, channels = about.sampwidth, about.nchannels
-    if width not in (1, 2, 3, 4):
-        raise InputError(f"{path}: samples of {8 * width} bits", hint="convert it to 16 bits")
     # A file that was cut short may end inside a sample.
-    whole = len(raw) // (width * channels) * width * channels
+    whole = len(raw) // form.block * form.block
     if not whole:
         raise InputError(f"{path}: is empty", hint="leave it out, or record it again")
-    numbers = _integers(np.frombuffer(raw[:whole], np.uint8).reshape(-1, width))
+    numbers = _integers(np.frombuffer(raw[:whole], np.uint8).reshape(-1, form.width))
     return Sound(
-        rate_hz=about.framerate, bits=8 * width, mean=numbers.reshape(-1, channels).mean(axis=1)
+        rate_hz=form.rate_hz,
+        bits=8 * form.width,
+        mean=numbers.reshape(-1, form.channels).mean(axis=1),
     )
+
+
+@dataclass(frozen=True)
+class _SampleForm:
+    """What a file says of its samples."""
+
+    channels: int
+    rate_hz: int
+    width: int  # bytes of a sample
+
+    @property
+    def block(self) -> int:
+        """The bytes of one sample of every channel."""
+        return self.channels * self.width
+
+
+def _form_and_samples(content: bytes) -> tuple[_SampleForm, bytes]:
+    """A file's samples, and how they are written. Microsoft's "Multiple Channel Audio Data and
+    WAVE Files": chunks of a name, a size and as many bytes, and one more where these are odd.
+
+    Raises:
+        ValueError: why it has none, in words.
+    """
+    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
+        raise ValueError("it does not begin as one")
+    form, at = None, 12
+    while at + 8 <= len(content):
+        name, size = struct.unpack_from("<4sI", content, at)
+        # Whoever writes to a pipe knows no size, and leaves the largest.
+        part = content[at + 8 : at + 8 + size]
+        if name == b"fmt ":
+            form = _form(part)
+        elif name == b"data":
+            if form is None:
+                raise ValueError("its samples stand before their form")
+            return form, part
+        at += 8 + size + size % 2
+    raise ValueError("it has no samples, or is cut short")
+
+
+def _form(chunk: bytes) -> _SampleForm:
+    """What the chunk "fmt " says. Raises ValueError: not whole numbers of 1 to 4 bytes."""
+    if len(chunk) < _FORM.size:
+        raise ValueError("it is cut short")
+    tag, channels, rate_hz, _, block, bits = _FORM.unpack_from(chunk)
+    if tag == _EXTENSIBLE and len(chunk) >= _TAG_BEHIND + 2:
+        (tag,) = struct.unpack_from("<H", chunk, _TAG_BEHIND)
+    if tag != _PCM:
+        raise ValueError(_OTHERS.get(tag, f"its samples have the form {tag:#x}"))
+    width = -(-bits // 8)
+    if not channels or not 1 <= width <= 4:
+        raise ValueError(f"it has {channels} channels of {bits} bits")
+    if block not in (0, channels * width):  # some writers leave it out
+        raise ValueError(f"{channels} channels of {bits} bits do not fill blocks of {block} bytes")
+    return _SampleForm(channels=channels, rate_hz=rate_hz, width=width)
 
 
 def read_windows(path: Path, count: int, rate_hz: int) -> "NDArray[np.int16]":

@@ -21,7 +21,7 @@ int32_t model_point(const void *arena) {{ return *(const int32_t *)ARENA({offset
 RUN = """\
 int model_run(const void *const in[], void *const out[], void *arena) {{
     if (misaligned(in, out, arena)) return MODEL_E_ALIGN;
-{calls}
+{ready}{calls}
     return 0;
 }}
 """
@@ -37,7 +37,7 @@ static int run_{number}(const void *const in[], void *const out[], void *arena) 
 RUN_POINTS = """\
 int model_run(const void *const in[], void *const out[], void *arena) {{
     if (misaligned(in, out, arena)) return MODEL_E_ALIGN;
-    switch (*POINT) {{
+{ready}    switch (*POINT) {{
 {cases}
     default: return MODEL_E_POINT;
     }}
@@ -65,6 +65,8 @@ const size_t model_output_offsets[MODEL_OUTPUT_COUNT] = {{{outputs}}};
 
 # Of a program that runs on AMX: Linux's Documentation/arch/x86/xstate.rst. No C library is needed.
 ASK_FOR_TILES = """
+static int tiles_given;
+
 /* As the library is loaded, before its first kernel; threads and forks have them, too. */
 __attribute__((constructor)) static void ask_for_tiles(void) {{
     long call = {call} /* arch_prctl */, request = {request} /* ARCH_REQ_XCOMP_PERM */;
@@ -73,8 +75,17 @@ __attribute__((constructor)) static void ask_for_tiles(void) {{
                      : "+a"(call)
                      : "D"(request), "S"(tiles)
                      : "rcx", "r11", "memory");
+    tiles_given = call == 0;
+}}
+
+/* What stood in the way may be gone by now. */
+static int no_tiles(void) {{
+    if (!tiles_given) ask_for_tiles();
+    return !tiles_given;
 }}
 """
+
+NEEDS_TILES = "    if (no_tiles()) return MODEL_E_TILES;\n"
 
 CODE = """\
 {includes}#include "model.h"
@@ -99,7 +110,7 @@ extern const uint8_t {weights}[] __attribute__((visibility("hidden")));
 int model_step(int step, const void *const in[], void *const out[], void *arena, int32_t begin,
                int32_t end) {{
     (void)in, (void)out, (void)arena, (void)begin, (void)end;
-    switch (step) {{
+{ready}    switch (step) {{
 {cases}
     default: return MODEL_E_STEP;
     }}

@@ -111,15 +111,17 @@ def code(source: PlacedProgram, features: Collection[str] = ()) -> str:
     """The text of `model.c`: straight calls in order, then the same calls by number. `features` are
     the CPU's that the calls need.
     """
+    ready = code_templates.NEEDS_TILES if amx_permission.TILES in features else ""
     return code_templates.CODE.format(
         facts=facts(source),
         reset=reset_code(source),
         includes="#include <string.h>\n\n" if source.states else "",
         declarations="\n".join(_declarations(source.steps)),
-        request=_request() if amx_permission.TILES in features else "",
+        request=_request() if ready else "",
+        ready=ready,
         weights=WEIGHTS,
         points=_points_code(source) if source.points else "",
-        run=_run(source),
+        run=_run(source, ready),
         cases="\n".join(
             f"    case {index}: return STATUS({_call(s, 'begin', 'end')});"
             for index, s in enumerate(source.steps)
@@ -155,10 +157,10 @@ def facts(source: PlacedProgram) -> str:
     )
 
 
-def _run(source: PlacedProgram) -> str:
-    """The function `model_run`: straight calls, or those of the current point."""
+def _run(source: PlacedProgram, ready: str) -> str:
+    """The function `model_run`: straight calls, or those of the current point, behind `ready`."""
     if not source.points:
-        return code_templates.RUN.format(calls=_straight(source.steps))
+        return code_templates.RUN.format(calls=_straight(source.steps), ready=ready)
     functions = [
         code_templates.RUN_POINT.format(
             number=number, calls=_straight(source.steps[point.calls.start : point.calls.stop])
@@ -169,7 +171,7 @@ def _run(source: PlacedProgram) -> str:
         f"    case {number}: return run_{number}(in, out, arena);"
         for number in range(len(source.points))
     )
-    return "\n".join((*functions, code_templates.RUN_POINTS.format(cases=cases)))
+    return "\n".join((*functions, code_templates.RUN_POINTS.format(cases=cases, ready=ready)))
 
 
 def _straight(steps: Sequence[PlacedCall]) -> str:

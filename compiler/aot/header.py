@@ -33,7 +33,7 @@ def header(source: PlacedProgram, profile: TargetProfile) -> str:
             for index, offset in enumerate(given)
         ]
         places = templates.PLACES.format(offsets="\n".join(offsets))
-    remembers = bool(source.states)
+    remembers, tiles = bool(source.states), TILES in profile.features
     return templates.HEADER.format(
         places=places, survives=_survives(source),
         points=_points_header(source) if source.points else "",
@@ -44,13 +44,13 @@ def header(source: PlacedProgram, profile: TargetProfile) -> str:
         conduct=templates.CONDUCT.get(profile.kind, templates.CONDUCT["hosted"]).format(
             keeps=templates.KEEPS[remembers]
         ),
-        errors=templates.ERRORS.get(profile.kind, ""),
+        errors=templates.ERRORS.get(profile.kind, "") + templates.NO_TILES * tiles,
         needs=templates.NEEDS[profile.kind].format(
             features=" ".join(profile.features), cflags=" ".join(profile.toolchain.cflags),
             stack=_STACK_BYTES >> 10,
         ),
         name=comment(source.name), target=profile.name,
-        request=templates.REQUEST if TILES in profile.features else "",
+        request=templates.REQUEST * tiles,
         align=ALIGN, overread=OVERREAD_BYTES, arena=source.arena_bytes,
         inputs=len(source.inputs), outputs=len(source.outputs), steps=len(source.steps),
         sizes="\n".join(sizes),

@@ -12,9 +12,11 @@ from edgekiln.targets.profile import DeviceKind
 REQUEST = """\
  *
  * Linux gives a process the AMX tiles when it asks for them. The library does, as it is loaded.
- * Where Linux refuses (before 5.16, or in a virtual machine that keeps them) the first kernel is an
- * illegal instruction.
+ * Where Linux refuses (before 5.16, in a virtual machine or a sandbox that keeps them, or while a
+ * thread has an alternate signal stack below getauxval(AT_MINSIGSTKSZ)) a run is MODEL_E_TILES.
 """
+
+NO_TILES = "#define MODEL_E_TILES 8 /* Linux refuses the tiles of AMX */\n"
 
 HEADER = """\
 /* {name} for {target}. Made by EdgeKiln.

@@ -17,6 +17,7 @@ from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.stages.points import check_target
 from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import ProgramFile, read_tar
+from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.manifest import ProgramSpec
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class _Adaptive:
         # By the files beside the bundle: a path in the store would be no one else's.
         points = tuple(f"{self.slim.names[i]}={self._file(i)}" for i in range(1, len(quantized)))
         lib = self._stage("compile", quantized[0][0], point=points, compact=True)
+        self._check_points(lib, quantized)
         bundle = self._stage("package", lib)
         copy_out(bundle.path, self.out)
         spec = ProgramFile.open(self.out).spec
@@ -98,6 +100,18 @@ class _Adaptive:
     def _file(self, number: int) -> Path:
         """The int8 model of a point, beside the bundle."""
         return self.out.with_name(f"{self.out.stem}-{self.slim.names[number]}.onnx")
+
+    def _check_points(self, lib: Artifact, quantized: list[tuple[Artifact, float]]) -> None:
+        """Raise InputError where the files beside the bundle were others' when they were compiled:
+        what is told of each point would be of another model.
+        """
+        used = lib.chain[-1]["uses"]
+        for number, (int8, _) in enumerate(quantized[1:], 1):
+            if used[f"point {self.slim.names[number]}"] != int8.sha256:
+                raise InputError(
+                    f"{self._file(number)} was changed while it was read",
+                    "does another slim write there? Run it again, or name another -o",
+                )
 
     def _stage(
         self, name: str, src: Artifact, stage: "SlimStage | None" = None, **given: object
@@ -120,19 +134,17 @@ class _Adaptive:
 
     def _nested(self, models: list[Artifact]) -> Iterator[tuple[Artifact, float]]:
         """The int8 models, narrower ones in the first one's codes; the part that is shared."""
-        import onnx
-
-        from edgekiln.compiler.onnx_model.io import load_model
+        from edgekiln.compiler.onnx_model.io import load_model, save_model
         from edgekiln.compiler.quantization.nested_codes import shared_share, take_codes
 
         wide = load_model(models[0].path)
+        copy_out(models[0].path, self._file(0))
         yield models[0], 1.0
         for number, model in enumerate(models[1:], 1):
             narrow = load_model(model.path)
             take_codes(wide, narrow)
             path = self._file(number)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            onnx.save(narrow, path)
+            save_model(narrow, path)
             made = self.store.ingest(path, "onnx-int8")
             yield made, shared_share(wide, narrow)
 

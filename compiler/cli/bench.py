@@ -65,7 +65,8 @@ def bench(
     *, bundle: Path, models: tuple[Path, ...], trials: int, min_seconds: float, threads: int,
     cpu: int | None, profile: bool, power: str, point: str, device: str | None,
     allowed_signers: Path | None, strict: bool, as_json: bool, trace: Path | None,
-    policy: Policy | None, data: str, cascade: float | None, costs: Path | None, page: Path | None,
+    policy: Policy | None, data: str, seed: int | None, cascade: float | None, costs: Path | None,
+    page: Path | None,
 ) -> None:  # fmt: skip
     """Measure BUNDLE and, beside it, ONNX Runtime.
 
@@ -76,7 +77,7 @@ def bench(
     day is replayed, by its governor and at each point alone.
     """
     wanted = TraceOptions(
-        trace=trace, policy=policy, data=data, cascade=cascade, costs=costs, page=page
+        trace=trace, policy=policy, data=data, seed=seed, cascade=cascade, costs=costs, page=page
     )
     wanted.check()
     if wanted.all_points:

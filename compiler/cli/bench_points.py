@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekiln.compiler.cli.options import FiniteRange, TableText
+from edgekiln.compiler.cli.options import SEED, FiniteRange, TableText
 from edgekiln.compiler.cli.output import print_json
 from edgekiln.runtime.trace import Policy
 
@@ -34,6 +34,10 @@ _OPTIONS = (
         "--data", default="",
         help="Show, too, how good each point is on the test split of this data set (default: "
         "none).",
+    ),
+    click.option(
+        "--seed", type=SEED,
+        help="Split --data by this seed (default: the one that BUNDLE was built with, else 0).",
     ),
     click.option(
         "--cascade", type=FiniteRange(min=0), metavar="PP",
@@ -66,6 +70,7 @@ class TraceOptions:
     trace: Path | None
     policy: Policy | None
     data: str
+    seed: int | None
     cascade: float | None
     costs: Path | None
     page: Path | None
@@ -85,8 +90,19 @@ class TraceOptions:
         for name, alone in given.items():
             if alone:
                 raise click.UsageError(f"{name} goes with --trace")
-        if self.cascade is not None and not self.data:
-            raise click.UsageError("--cascade goes with --data")
+        for name, option in (("--cascade", self.cascade), ("--seed", self.seed)):
+            if option is not None and not self.data:
+                raise click.UsageError(f"{name} goes with --data")
+
+    def check_places(self, bundle: Path) -> None:
+        """Raises StorageError, ConfigError: what is asked for cannot be written where it shall be;
+        before anything is measured.
+        """
+        from edgekiln.compiler.pipeline.atomic_io import check_places
+
+        data = Path(self.data.partition("?")[0])
+        read = [bundle, *([data] if self.data else ()), *([self.trace] if self.trace else ())]
+        check_places([path for path in (self.costs, self.page) if path], read)
 
 
 def bench_points(
@@ -96,7 +112,7 @@ def bench_points(
 ) -> None:  # fmt: skip
     """Measure, replay, print and write what was asked for; nothing is written if one fails."""
     from edgekiln.compiler.devices.named import open_device
-    from edgekiln.compiler.pipeline.atomic_io import check_place
+    from edgekiln.compiler.pipeline.source_models import seed_of
     from edgekiln.compiler.trace.lines import report_lines
     from edgekiln.compiler.trace.page import trace_page
     from edgekiln.compiler.trace.report import trace_report
@@ -108,13 +124,14 @@ def bench_points(
     from edgekiln.runtime.trust import open_trusted
 
     written = [(wanted.costs, governor_table), (wanted.page, trace_page)]
-    for path, _ in written:
-        if path:
-            check_place(path)
+    wanted.check_places(bundle)
     # Its answers are computed here, whoever measures its times.
     opened = open_trusted(bundle, allowed_signers) if wanted.data else ProgramFile.open(bundle)
     spans = read_trace(wanted.trace) if wanted.trace else ()
-    scores, found = _judged(opened, wanted)  # first: what is wrong with the data is known soon
+    seed = seed_of(opened) if wanted.seed is None else wanted.seed
+    scores, found = _judged(
+        opened, wanted, seed
+    )  # first: what is wrong with the data is known soon
     replayed, results = replay(
         opened, spans, wanted.policy or Policy(), trials=trials, min_seconds=min_seconds,
         threads=threads, cpu=cpu, power=power,
@@ -123,7 +140,7 @@ def bench_points(
     if strict:
         require_quiet(results)
     name = wanted.trace.name if wanted.trace else ""
-    report = trace_report(name, wanted.data, replayed, scores, found)
+    report = trace_report(name, wanted.data, seed if wanted.data else None, replayed, scores, found)
     _write([(path, text(report)) for path, text in written if path])
     if as_json:
         print_json("edgekiln.trace/1", report)
@@ -136,7 +153,7 @@ def bench_points(
 
 
 def _judged(
-    opened: "ProgramFile", wanted: TraceOptions
+    opened: "ProgramFile", wanted: TraceOptions, seed: int
 ) -> "tuple[list[Score], tuple[Cascade, ...]]":
     """How good the points are, and the cascades of them, as far as was asked for."""
     if not wanted.data:
@@ -146,15 +163,16 @@ def _judged(
     from edgekiln.compiler.trace.report import scores_of_points
 
     with progress("evaluate") as advance:
-        scores = scores_of_points(opened, wanted.data, 0, advance)
+        scores = scores_of_points(opened, wanted.data, seed, advance)
         if wanted.cascade is None:
             return scores, ()
-        return scores, cascades(opened, wanted.data, 0, wanted.cascade / 100, advance)
+        return scores, cascades(opened, wanted.data, seed, wanted.cascade / 100, advance)
 
 
 def _write(files: Sequence[tuple[Path, str]]) -> None:
-    from edgekiln.runtime.files import written_whole
+    from edgekiln.runtime.files import make_folder, written_whole
 
     for path, text in files:
+        make_folder(path.parent)
         with written_whole(path) as stream:
             stream.write(text.encode())

@@ -55,13 +55,16 @@ def tune(
     from edgekiln.compiler.build.resolve import begin_stage
     from edgekiln.compiler.devices.named import open_device
     from edgekiln.compiler.documents.progress import progress
+    from edgekiln.compiler.pipeline.atomic_io import check_place
     from edgekiln.compiler.pipeline.store import Store
     from edgekiln.compiler.tuning import table
+    from edgekiln.runtime.files import make_folder
     from edgekiln.targets import profile
 
     store = Store()
     device_profile = profile.load(target)
     out = out or Path(f"{device_profile.name}.jsonl")
+    check_place(out)
     before = table.read(out) if out.exists() else ()
     artifact = begin_stage(store, "compile", model, Recipe())
     with progress("tune") as advance:
@@ -74,6 +77,7 @@ def tune(
             objects=store.compiled,
             advance=advance,
         )
+    make_folder(out.parent)
     table.write(out, table.merged(before, tuned.rows))
     if as_json:
         from edgekiln.compiler.cli.documents import Tuning

@@ -61,6 +61,11 @@ class Examination:
             for of_head in outputs_by_head(self._heads, outputs)
         ]
         for head, told in zip(self._heads, own, strict=True):
+            if head.task.has_classes and told[0].dtype == np.int64:
+                raise InputError(
+                    "the model answers by numbers of classes and gives no score for each",
+                    hint="judge it before it got its last step, such as --after top-k",
+                )
             head.task.check_outputs(told[0].shape[1:], self._facts[head.name], self._name)
         self._lost += int(np.any([_nan(told) for told in own], axis=0).sum())
         part = slice(self._count, self._count + count)

@@ -16,6 +16,7 @@ from edgekiln.compiler.ir.onnx_op import Subgraph, onnx_op
 from edgekiln.compiler.ir.program import ArenaBuffer, Arg, Call, Const, Ref
 from edgekiln.compiler.ir.reference import domains, node_proto
 from edgekiln.compiler.lowering.reductions import TvmObject, begun_right
+from edgekiln.compiler.lowering.spelled_out import spelled_out
 from edgekiln.compiler.lowering.state import Lowering, spec_of
 from edgekiln.runtime.errors import UnsupportedError
 
@@ -120,6 +121,7 @@ def _refusal(node: Node, graph: Graph, what: str = "") -> UnsupportedError:
         if isinstance(value, (int, float, bytes, list))
     ]
     given = f" with {', '.join(values)}" if values else ""
+    given += "".join(f", with the result {name!r}, too," for name in node.outputs[1:] if name)
     computed = [name for name in node.inputs[1:] if name and name not in graph.constants]
     instead = f"make constants of {', '.join(computed)}, or " if computed else ""
     return UnsupportedError(
@@ -159,12 +161,16 @@ def _model(graph: Graph, node: Node, op: Subgraph) -> onnx.ModelProto:
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
         return helper.make_tensor_value_info(_plain(name), kind, tensor.shape)
 
-    protos = [_renamed(node_proto(inner)) for inner in op.nodes]
     used = dict.fromkeys(name for inner in op.nodes for name in inner.inputs)
+    numbers = {name: graph.constants[name] for name in used if name in graph.constants}
+    protos = [
+        _renamed(proto)
+        for inner in op.nodes
+        for proto in spelled_out(graph, node_proto(inner), numbers)
+    ]
     constants = [
-        numpy_helper.from_array(np.asarray(graph.constants[name], order="C"), _plain(name))
-        for name in used
-        if name in graph.constants
+        numpy_helper.from_array(np.asarray(number, order="C"), _plain(name))
+        for name, number in numbers.items()
     ]
     return helper.make_model(
         helper.make_graph(

@@ -3,13 +3,13 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from edgekiln.runtime.errors import StorageError
-from edgekiln.runtime.files import cannot_write, written_whole
+from edgekiln.runtime.errors import ConfigError, StorageError
+from edgekiln.runtime.files import cannot_write, require_regular, written_whole
 from edgekiln.runtime.limits import NO_FILE
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -54,7 +54,23 @@ def check_place(dst: Path) -> None:
     """Raise StorageError where no file can be written to `dst`; before hours of work, not after."""
     if dst.is_dir():
         raise StorageError(f"cannot write {dst}: it is a directory", "name a file in it")
+    require_regular(dst)
     check_folder(dst.absolute().parent, dst)
+
+
+def check_places(written: Sequence[Path], read: Sequence[Path]) -> None:
+    """Raise as `check_place` of each that will be written, and ConfigError where two of them are
+    one file, or one takes the place of what is read.
+    """
+    taken = {path.resolve() for path in read}
+    for path in written:
+        check_place(path)
+        if path.resolve() in taken:
+            raise ConfigError(
+                f"cannot write {path}: it is read, or written, by this very command, too",
+                "name another file",
+            )
+        taken.add(path.resolve())
 
 
 def check_folder(folder: Path, dst: Path | None = None) -> None:

@@ -1,10 +1,11 @@
 """What a bundle was made from, as far as the store still has it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.pipeline.artifact import Artifact, Record
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.limits import reading_hint
@@ -45,14 +46,30 @@ def models_of(opened: "ProgramFile") -> tuple[Path, ...]:
     Raises:
         BundleError: its manifest is not as a bundle's.
     """
+    store = Store()
+    made_from = {
+        str(record.get("kind")): str(record.get("sha256")) for record in _provenance(opened)
+    }
+    found = [store.find(made_from[kind]) for kind in ("onnx-int8", "onnx") if kind in made_from]
+    return tuple(artifact.path for artifact in found if artifact)
+
+
+def seed_of(opened: "ProgramFile") -> int:
+    """The seed by which the data of a bundle were split when it was built; 0 where it says none,
+    and of a `.lib`. Raises as `models_of`.
+    """
+    for record in reversed(_provenance(opened)):
+        options = record.get("options")
+        seed = options.get("seed") if isinstance(options, Mapping) else None
+        if type(seed) is int and seed >= 0 and seed.bit_length() <= 32:
+            return seed
+    return 0
+
+
+def _provenance(opened: "ProgramFile") -> Sequence[Record]:
+    """One record a stage, first to last; none of a `.lib`."""
     from edgekiln.runtime.bundle import MANIFEST, Bundle
 
     if MANIFEST not in opened.files:
         return ()
-    store = Store()
-    made_from = {
-        str(record.get("kind")): str(record.get("sha256"))
-        for record in Bundle.verified(opened.path, opened.files).manifest.provenance
-    }
-    found = [store.find(made_from[kind]) for kind in ("onnx-int8", "onnx") if kind in made_from]
-    return tuple(artifact.path for artifact in found if artifact)
+    return Bundle.verified(opened.path, opened.files).manifest.provenance

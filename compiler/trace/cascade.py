@@ -52,7 +52,7 @@ class Cascade:
 class _Told:
     """What one point says of a split."""
 
-    scores: Scores  # (N, classes)
+    scores: Scores  # (N, classes); of a quantized output its codes, as C has them
     right: NDArray[np.bool_]
 
     @property
@@ -92,17 +92,19 @@ def _cascade(
     cheap, dear = told[point], told[0]
     share = macs[point] / macs[0] if macs[0] else 1.0
     scale = at_point(spec, point).outputs[0].scale
-    margins = _steps(cheap["val"].margins, scale)
-    curve = [_place(cheap["val"], dear["val"], margin, share) for margin in margins]
-    floor = dear["val"].right.mean() - most_lost
+    unit = 1.0 if scale is None else scale  # of a step, beside the output's own
+    steps = _steps(cheap["val"].margins, whole=scale is not None)
+    curve = [_place(cheap["val"], dear["val"], step, unit, share) for step in steps]
+    # A sample less is a whole step of accuracy: what rounding leaves is none.
+    floor = dear["val"].right.mean() - most_lost - 1e-9
     # The last one asks always: it loses nothing.
-    chosen = next((place for place in curve if place.accuracy >= floor), curve[-1])
-    found = _place(cheap["test"], dear["test"], chosen.margin, share)
+    chosen = next((i for i, place in enumerate(curve) if place.accuracy >= floor), len(curve) - 1)
+    found = _place(cheap["test"], dear["test"], steps[chosen], unit, share)
     return Cascade(
         cheap=called[point],
         dear=called[0],
-        margin=chosen.margin,
-        margin_codes=None if scale is None else round(chosen.margin / scale),
+        margin=found.margin,
+        margin_codes=None if scale is None else round(steps[chosen]),
         asked=found.asked,
         accuracy=found.accuracy,
         dear_accuracy=float(dear["test"].right.mean()),
@@ -112,25 +114,25 @@ def _cascade(
     )
 
 
-def _steps(margins: Scores, scale: float | None) -> list[float]:
-    """Margins that split the samples evenly, from none that all reach to one that none does. Of
-    codes they are whole codes.
+def _steps(margins: Scores, *, whole: bool) -> list[float]:
+    """Margins that split the samples evenly, from none that all reach to one that none does: whole
+    ones of codes.
     """
     at = np.quantile(margins, np.linspace(0, 1, _PLACES))
-    steps = np.concatenate([[0.0], at[at > 0], [np.nextafter(margins.max(), np.inf)]])
-    if scale is not None:
-        whole = np.rint(steps / scale)
-        whole[-1] = np.floor(margins.max() / scale + 0.5) + 1
-        steps = whole * scale
+    most = np.float32(max(margins.max(), 0))
+    if whole:
+        steps = np.concatenate([[0.0], np.rint(at[at > 0]), [most + 1]])
+    else:
+        steps = np.concatenate([[0.0], at[at > 0], [np.nextafter(most, np.float32(np.inf))]])
     return sorted({float(np.float32(step)) for step in steps})
 
 
-def _place(cheap: _Told, dear: _Told, margin: float, share: float) -> CascadePlace:
-    """What becomes of a split, decided as `model_sure_f32` of governor.h does."""
-    asked = ~(cheap.margins >= np.float32(margin))
+def _place(cheap: _Told, dear: _Told, step: float, unit: float, share: float) -> CascadePlace:
+    """What becomes of a split, decided as `model_sure_*` of governor.h does."""
+    asked = ~(cheap.margins >= np.float32(step))
     right = np.where(asked, dear.right, cheap.right)
     return CascadePlace(
-        margin=margin,
+        margin=step * unit,
         asked=float(asked.mean()),
         accuracy=float(right.mean()),
         work=share + float(asked.mean()),
@@ -143,6 +145,7 @@ def _both_splits(
     subject = program_subject(opened.spec, opened.files, point)
     feed = feed_for(subject.meta, subject.takes, data=data, seed=seed)
     _check(feed, opened.spec)
+    scale = at_point(opened.spec, point).outputs[0].scale
     found: dict[str, _Told] = {}
     splits: tuple[Split, ...] = ("val", "test")
     for split in splits:
@@ -154,9 +157,26 @@ def _both_splits(
             )
         ]
         answers = np.concatenate(rows)
+        _check_answers(answers, opened.spec)
         (targets,) = feed.targets(split).values()
-        found[split] = _Told(answers, answers.argmax(axis=1) == targets[: len(answers)])
+        right = answers.argmax(axis=1) == targets[: len(answers)]
+        # What a difference of codes is, in C, a difference of their values only nearly is.
+        found[split] = _Told(answers if scale is None else np.rint(answers / scale), right)
     return found
+
+
+def _check_answers(answers: Scores, spec: ProgramSpec) -> None:
+    """Raises ConfigError for scores of which none can lead another."""
+    if answers.shape[1] < 2:
+        raise ConfigError(
+            f"{spec.name}: it gives one number a sample: no score that another one could lead",
+            "leave --cascade out, or build the program without an answer behind its scores",
+        )
+    if np.isinf(answers).any():
+        raise ConfigError(
+            f"{spec.name}: some of its scores are infinite: no margin says how sure they are",
+            "leave --cascade out, or give the program's output before the logarithm",
+        )
 
 
 def _check(feed: Feed, spec: ProgramSpec) -> None:

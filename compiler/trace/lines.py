@@ -17,7 +17,8 @@ def report_lines(report: TraceReport) -> Iterator[str]:
     yield ""
     yield from _points(report)
     if report.scores:
-        yield f"scores: {counted(report.scores[0].n, 'test sample')} of {report.data}"
+        samples = counted(report.scores[0].n, "test sample")
+        yield f"scores: {samples} of {report.data}, seed {report.seed}"
     yield ""
     if replayed.strategies:
         yield from _replayed(report)

@@ -152,7 +152,7 @@ def _misses(report: TraceReport, parts: Sequence[_Stripe], x: ChartAxis) -> Time
     rows = [
         list(itertools.accumulate(sum(map(of, part.spans)) for part in parts)) for of in missed_by
     ]
-    y = number_axis([0.0, *(row[-1] for row in rows)], whole=True, shown=lambda v: f"{v:,.0f}")
+    y = number_axis([0.0, 1.0, *(row[-1] for row in rows)], whole=True, shown=lambda v: f"{v:,.0f}")
     names = ["governor", *(point.name for point in points)]
     kinds = ["governor", *(f"alone p{_shade(n, len(points))}" for n in range(len(points)))]
     curves = [

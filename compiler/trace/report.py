@@ -25,6 +25,7 @@ class TraceReport:
 
     trace: str  # "" where there was none
     data: str  # "" where none was named
+    seed: int | None  # that split the data; None without any
     replay: Replay
     scores: tuple[Score, ...]  # by the first metric of the first task; empty without data
     governed: Score | None
@@ -34,6 +35,7 @@ class TraceReport:
 def trace_report(
     trace: str,
     data: str,
+    seed: int | None,
     replayed: Replay,
     scores: Sequence[Score],
     found: Sequence[Cascade] = (),
@@ -42,6 +44,7 @@ def trace_report(
     return TraceReport(
         trace=trace,
         data=data,
+        seed=seed,
         replay=replayed,
         scores=tuple(scores),
         governed=(

@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 
+from edgekiln.compiler.build import adaptive
 from edgekiln.compiler.cli.group import edgekiln
+from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.runtime import load
 
 
@@ -31,7 +35,30 @@ def test_a_model_becomes_a_bundle_whose_points_share_their_weights(tmp_path: Pat
     first = np.asarray(net(image))
     net.set_point("w50")
     assert np.asarray(net(image)).shape == first.shape
-    assert (tmp_path / "adaptive-w50.onnx").is_file()
+    for name in ("full", "w50"):
+        onnx.checker.check_model(onnx.load(tmp_path / f"adaptive-{name}.onnx"))
+
+
+@pytest.mark.slow
+def test_a_point_that_another_command_replaces_is_in_no_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, mine = tmp_path / "adaptive.ekb", adaptive._Adaptive._stage
+
+    def stage(self: Any, name: str, src: Artifact, *args: Any, **given: Any) -> Artifact:
+        if name == "compile":
+            (tmp_path / "adaptive-w50.onnx").write_bytes(src.path.read_bytes())
+        return mine(self, name, src, *args, **given)
+
+    monkeypatch.setattr(adaptive._Adaptive, "_stage", stage)
+    words = [
+        "slim", "tests.compiler.slim_net:small", "--data", "digits?limit=300", "--points", "2",
+        "--least", "0.5", "--epochs", "1", "-o", str(out),
+    ]  # fmt: skip
+    result = CliRunner().invoke(edgekiln, words, env={"EDGEKILN_STORE": str(tmp_path / "store")})
+    assert result.exit_code == 3, result.output
+    assert "adaptive-w50.onnx was changed while it was read" in result.output
+    assert not out.exists()
 
 
 def test_the_result_must_be_called_a_bundle(tmp_path: Path) -> None:

@@ -157,3 +157,47 @@ def test_c_needs_to_know_nothing_of_tiles(tmp_path: Path) -> None:
         ["./classify"], cwd=tmp_path, input=picture, capture_output=True, check=True
     )
     assert done.stdout.startswith(b"class ")
+
+
+REFUSED = """
+#include <signal.h>
+#include <stdio.h>
+#include "model.h"
+
+static char small[8192];
+static _Alignas(MODEL_ALIGN) unsigned char arena[MODEL_ARENA_BYTES];
+static _Alignas(MODEL_ALIGN) unsigned char in[MODEL_INPUT_0_BYTES], out[MODEL_OUTPUT_0_BYTES];
+
+static void set_stack(int flags) {
+    stack_t stack = {.ss_sp = small, .ss_size = sizeof small, .ss_flags = flags};
+    if (sigaltstack(&stack, NULL) != 0) perror("sigaltstack");
+}
+
+/* Before the library's own. */
+__attribute__((constructor(101))) static void begin(void) { set_stack(0); }
+
+int main(void) {
+    const void *ins[] = {in};
+    void *outs[] = {out};
+    int refused = model_run(ins, outs, arena), step = model_step(0, ins, outs, arena, 0, 1);
+    set_stack(SS_DISABLE);
+    printf("%d %d %d\\n", refused - MODEL_E_TILES, step - MODEL_E_TILES,
+           model_run(ins, outs, arena));
+    return 0;
+}
+"""
+
+
+def test_tiles_that_linux_refuses_are_an_error_and_no_illegal_instruction(tmp_path: Path) -> None:
+    """As where a handler's stack is too small for them."""
+    target = profile.load("x86-amx")
+    if missing := set(target.features) - host.cpu_flags():
+        pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
+    files = ProgramFile.open(build(residual_net(tmp_path / "net.onnx"), target)).files
+    for name in ("model.h", "libmodel.a"):
+        (tmp_path / name).write_bytes(files[name])
+    (tmp_path / "main.c").write_text(REFUSED)
+    command = ["gcc", "-Wall", "-Wextra", "-Werror", "main.c", "libmodel.a", "-lm", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    done = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0 0 0\n", "")

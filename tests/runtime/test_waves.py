@@ -1,5 +1,6 @@
 """WAV files as the input of programs that hear."""
 
+import struct
 import wave
 from pathlib import Path
 
@@ -81,4 +82,58 @@ def test_what_is_no_sound_is_one_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"a\.wav: no WAV file of PCM"):
+        load_input(path, HEARS)
+
+
+def written(path: Path, form: bytes, *chunks: tuple[bytes, bytes]) -> Path:
+    """A file of chunks, behind what says how its samples are written."""
+    whole = b"".join(
+        name + struct.pack("<I", len(part)) + part + b"\0" * (len(part) % 2)
+        for name, part in ((b"fmt ", form), *chunks)
+    )
+    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(whole)) + b"WAVE" + whole)
+    return path
+
+
+def form_of(tag: int, bits: int, block: int, subtype: int = 0) -> bytes:
+    plain = struct.pack("<HHIIHH", tag, 1, RATE_HZ, RATE_HZ * block, block, bits)
+    guid = bytes.fromhex("000000001000800000aa00389b71")
+    return plain + (struct.pack("<HHIH", 22, bits, 4, subtype) + guid) * bool(subtype)
+
+
+@pytest.mark.parametrize("width", [2, 3, 4])
+def test_an_extensible_form_is_pcm_where_it_says_so(tmp_path: Path, width: int) -> None:
+    """As ffmpeg writes all of more than 16 bits."""
+    levels = np.array([-32768, -1, 0, 1, 300, 32767])
+    raw = b"".join(
+        int(level << 8 * (width - 2)).to_bytes(width, "little", signed=True) for level in levels
+    )
+    form = form_of(0xFFFE, 8 * width, width, subtype=1)
+    path = written(tmp_path / "a.wav", form, (b"LIST", b"odd"), (b"data", raw))
+    np.testing.assert_array_equal(read_windows(path, 6, RATE_HZ), levels[None])
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        (form_of(1, 24, 4), "1 channels of 24 bits do not fill blocks of 4 bytes"),
+        (form_of(1, 64, 8), "1 channels of 64 bits"),
+        (form_of(3, 32, 4), "its samples are floats"),
+        (form_of(0xFFFE, 32, 4, subtype=3), "its samples are floats"),
+        (form_of(7, 8, 1), "its samples are mu-law"),
+        (form_of(0x55, 0, 1), "its samples have the form 0x55"),
+        (form_of(1, 16, 2)[:10], "it is cut short"),
+    ],
+)
+def test_what_is_no_pcm_is_refused_with_the_reason(tmp_path: Path, form: bytes, words: str) -> None:
+    path = written(tmp_path / "a.wav", form, (b"data", b"\1\2\3\4" * 20))
+    with pytest.raises(InputError, match=f"no WAV file of PCM: .*{words}") as error:
+        load_input(path, HEARS)
+    assert error.value.hint == "convert it: ffmpeg -i a.wav -c:a pcm_s16le converted.wav"
+
+
+def test_a_file_that_says_nothing_is_told_why(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF\0\0\0\0WAVEfmt ")
+    with pytest.raises(InputError, match="it has no samples, or is cut short"):
         load_input(path, HEARS)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from tests.compiler import float_models
-from tests.compiler.lowering.programs import images, ours, reference
+from tests.compiler.lowering.programs import images, ours, parsed, reference
 from tests.compiler.lowering.test_functions_of_floats import functions
 
 NAN_TOO = np.array([[0.5, np.nan, 2.0, np.nan, 0.0, 1.0, 3.0, np.nan]], np.float32)
@@ -80,3 +80,39 @@ def test_nan_goes_through_what_sums(tmp_path: Path, body: str) -> None:
     (found,), (expected,) = ours(path, x), reference(path, x)
     assert np.isnan(expected).any()
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+
+
+# Rows in which NaN or an infinity is what counts.
+ROWS = np.array(
+    [
+        [np.nan, np.inf, 0.5, 1], [np.inf, 1, -2, 3], [-np.inf, 1, 2, 3], [-np.inf] * 4,
+        [np.inf] * 4, [1, 2, np.nan, 0.1], [-np.inf, np.nan, 0.2, 0.3], [3e38, 3e38, 1, 0],
+        [-200, -201, -300, -200], [0.25, -0.5, 4, 0],
+    ],
+    np.float32,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("opset", [13, 20])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_what_is_no_finite_number_counts_in_a_reduction(
+    tmp_path: Path, opset: int, keepdims: int
+) -> None:
+    operators = ("ReduceLogSumExp", "ReduceMax", "ReduceMin", "ThresholdedRelu")
+    nodes = ""
+    for op in operators[:-1]:
+        axes, more = ("axes = [1], ", "") if opset < 18 else ("", ", axes")
+        nodes += f"{op}_y = {op} <{axes}keepdims = {keepdims}> (x{more})\n"
+    shape = "10, 1" if keepdims else "10"
+    results = ", ".join(f"float[{shape}] {op}_y" for op in operators[:-1])
+    text = f"""
+        m (float[10, 4] x) => ({results}, float[10, 4] ThresholdedRelu_y)
+        {{ {nodes} ThresholdedRelu_y = ThresholdedRelu <alpha = 0.4> (x) }}
+    """
+    operands = {"axes": np.array([1])} if opset >= 18 else {}
+    path = parsed(tmp_path, text, opset, **operands)
+    # ONNX Runtime's greatest of a row with NaN depends on where in it NaN is.
+    exact = {"ReduceMax": np.max(ROWS, axis=1), "ReduceMin": np.min(ROWS, axis=1)}
+    for op, found, theirs in zip(operators, ours(path, ROWS), reference(path, ROWS), strict=True):
+        expected = exact[op].reshape(theirs.shape) if op in exact else theirs
+        np.testing.assert_allclose(found, expected, rtol=1e-6, err_msg=op)

@@ -64,3 +64,15 @@ def test_a_word_that_onnx_does_not_know_is_refused(tmp_path: Path, call: str, sa
     onnx.save(onnx.parser.parse_model(text), path := tmp_path / "m.onnx")
     with pytest.raises(EdgeKilnError, match=f"has {said}, which is none of"):
         program(path)
+
+
+def test_a_result_that_is_not_computed_is_named(tmp_path: Path) -> None:
+    """A MaxPool without its places is computed; with them it is refused, and the places say why."""
+    text = """
+        <ir_version: 8, opset_import: ["" : 17]>
+        m (float[1, 3, 8, 8] x) => (float[1, 3, 4, 4] y, int64[1, 3, 4, 4] places)
+        { y, places = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x) }
+    """
+    onnx.save(onnx.parser.parse_model(text), path := tmp_path / "m.onnx")
+    with pytest.raises(UnsupportedError, match=r"with the result 'places', too, is not supported"):
+        program(path)
