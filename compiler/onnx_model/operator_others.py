@@ -121,6 +121,13 @@ _INTEGER = (
         attributes=(*WINDOW, "group"), heavy=True, limits="1-D and 2-D with constant weights and "
         "their zero points; others become a Conv of float64"),
     *(
+        Operator(name=name, role="integer", domain="com.microsoft", heavy=True,
+            limits="becomes MatMulInteger and operators on floats; of operator set 11 and newer")
+        for name in ("DynamicQuantizeMatMul", "MatMulIntegerToFloat")
+    ),
+    Operator(name="DynamicQuantizeLSTM", role="refused", domain="com.microsoft",
+        limits="keep LSTM out of quantize_dynamic: op_types_to_quantize=['MatMul', 'Conv']"),
+    *(
         Operator(name=name, role="integer", domain=domain,
             limits="becomes DequantizeLinear, the operator on real numbers, QuantizeLinear")
         for domain, listed in (
