@@ -115,7 +115,7 @@ class FinishSumsKernel:
     def build(self, mk: MicroKernel) -> Kernel:
         """Build the kernel."""
         with KernelBuilder() as k:
-            row = _Row(self, k, mk)
+            row = _SumsRow(self, k, mk)
             y = k.tensor(self.y.elements, self.y.dtype)
             zero = float_const(0.0) if self.scaling else const(0)
             with loop(*k.items(self.y.n * self.y.h)) as item:
@@ -153,7 +153,7 @@ class _Source:
         return splat(const(0), lanes) - value if self.negative else value
 
 
-class _Row:
+class _SumsRow:
     """Declares what the kernel reads, and emits a row of pixels."""
 
     def __init__(self, of: FinishSumsKernel, k: KernelBuilder, mk: MicroKernel) -> None:
@@ -208,7 +208,9 @@ class _Row:
         value = cast(total, "float32", lanes)
         if self.bias is None:
             return self.bounds.clamp(value * factor, lanes)
-        value = self.mk.rounded_product(value, factor, lanes) + load(self.bias, c, lanes)
+        # A compiler that sees a product and a sum may round them once, and then it has other bits.
+        product = self.mk.fma(value, factor, splat(float_const(0.0), lanes), lanes)
+        value = product + load(self.bias, c, lanes)
         return self.bounds.clamp(value, lanes)
 
 

@@ -12,7 +12,6 @@ from edgekiln.targets.isa.expressions import (
     Buffer,
     Expr,
     cast,
-    float_const,
     inverse,
     llvm,
     maximum,
@@ -97,11 +96,6 @@ class MicroKernel(ABC):
         Kernels say it explicitly: left to itself the compiler may fuse or not, and the bits differ.
         """
         return llvm("llvm.fma", vector("float32", lanes), a, b, c)
-
-    def rounded_product(self, a: Expr, b: Expr, lanes: int) -> Expr:
-        """Return a·b in float32, rounded before anything is added to it; 0 for -0."""
-        # A compiler that sees a plain product makes one multiply-add of it and a sum.
-        return self.fma(a, b, splat(float_const(0.0), lanes), lanes)
 
     def quotient(self, x: Expr, divisor: Divisor, lanes: int) -> Expr:
         """Return x / divisor in float32, to be quantized: below 2³¹; NaN stays so or becomes small.

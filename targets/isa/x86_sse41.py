@@ -24,11 +24,6 @@ class SseMicroKernel(X86MicroKernel):
     def fma(self, a: Expr, b: Expr, c: Expr, lanes: int) -> Expr:
         return self.by_register(multiply_add, lanes, (a, 1), (b, 1), (c, 1))
 
-    def rounded_product(self, a: Expr, b: Expr, lanes: int) -> Expr:
-        """Nothing can be made of a product and a sum."""
-        del lanes
-        return a * b
-
     def powers(self, base: float) -> list[float]:
         return MicroKernel.powers(self, base)
 

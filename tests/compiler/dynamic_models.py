@@ -1,5 +1,6 @@
 """Models of run-time codes: random products and convolutions of integers, several in one model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class IntegerModel:
             return [""]
         return [self.operand(what, self.bytes_of(shape, dtype), constant=how == "constant")]
 
-    def node(self, op: str, operands: list[str], domain: str = "", **attributes: object) -> None:
+    def node(self, op: str, operands: list[str], domain: str = "", **attributes: Any) -> None:
         while not operands[-1]:
             operands.pop()
         result = f"y{len(self.nodes)}"
@@ -78,7 +79,7 @@ class IntegerModel:
         size = (kernel - 1) * dilations + 1 + rng.integers(0, 6, axes)
         of_x, of_w = (str(rng.choice(["uint8", "int8"])) for _ in range(2))
         channels: tuple[int, ...] = (groups * outs,) if rng.integers(3) == 0 else ()
-        padding: dict[str, object] = {"pads": rng.integers(0, 3, 2 * axes).tolist()}
+        padding: dict[str, Any] = {"pads": rng.integers(0, 3, 2 * axes).tolist()}
         if rng.integers(4) == 0:
             padding = {"auto_pad": str(rng.choice(["SAME_UPPER", "SAME_LOWER", "VALID"]))}
             dilations = np.ones(axes, np.int64)  # ONNX Runtime has no others here
@@ -99,7 +100,7 @@ class IntegerModel:
     def right(self, node: onnx.NodeProto) -> Array:
         """What ONNX Runtime makes of one node of integers."""
         values = self.inputs | self.constants
-        operands = [values.get(name) for name in node.input]
+        operands: list[Any] = [values.get(name) for name in node.input]
         if node.op_type == "MatMulInteger" or len(operands) < 4 or operands[3].ndim == 0:
             return _computed(node, operands)
         # It knows one zero point for all weights: Σ x·(w - v) = Σ x·w - v·Σ x.
@@ -110,7 +111,7 @@ class IntegerModel:
         product: Array = sums - zeros.astype(np.int32).reshape(shape) * windows
         return product
 
-    def write(self, path: Path, results: dict[str, tuple[int, ...]] | None = None) -> Path:
+    def write(self, path: Path, results: Mapping[str, tuple[int, ...]] | None = None) -> Path:
         """Args: results: shapes of floats; of integers they are inferred."""
         given = [_info(name, value) for name, value in self.inputs.items()]
         outputs = [

@@ -53,7 +53,7 @@ def dynamic_quantize(rw: Rewriter, node: Node) -> str | None:
 
 
 def matmul_integer(rw: Rewriter, node: Node) -> str | None:
-    """With a constant matrix on the right a dense layer, else a product of activations."""
+    """A dense layer where the matrix on the right is constant, else a product of activations."""
     of = Operands(rw, node)
     if reason := no_form(rw, node):
         return reason
@@ -114,7 +114,7 @@ def _product(of: Operands) -> str | None:
 
 
 def conv_integer(rw: Rewriter, node: Node) -> str | None:
-    """Of rank 3 or 4 with constant weights (OC, IC/groups, KH, KW)."""
+    """Convolutions of rank 3 or 4 with constant weights (OC, IC/groups, KH, KW)."""
     of, op = Operands(rw, node), onnx_op(node)
     if reason := no_form(rw, node):
         return reason

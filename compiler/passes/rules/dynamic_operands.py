@@ -71,7 +71,7 @@ def no_form(rw: Rewriter, node: Node) -> str:
 
 
 def _shape(rw: Rewriter, name: str) -> tuple[int, ...]:
-    """Of an operand; of an absent one that of a number."""
+    """The shape of an operand; an absent one is a number."""
     constant = rw.graph.constants.get(name)
     if not name or constant is not None:
         return () if constant is None else constant.shape

@@ -41,7 +41,7 @@ def scales_behind(rw: Rewriter, node: Node, axis: int, channels: int) -> Scales:
     Args:
         axis: of the channels.
     """
-    of = _Sums(rw, node, axis, channels)
+    of = _SumsReaders(rw, node, axis, channels)
     found = of.scaled()
     if found is None:
         return Scales(output=node.name)
@@ -54,7 +54,7 @@ def scales_behind(rw: Rewriter, node: Node, axis: int, channels: int) -> Scales:
 
 
 @dataclass(frozen=True)
-class _Sums:
+class _SumsReaders:
     """A node's sums, and who reads them."""
 
     rw: Rewriter
