@@ -11,8 +11,12 @@ import pytest
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from edgekiln.compiler.build.recipe import Recipe
+from edgekiln.compiler.build.resolve import begin_stage
 from edgekiln.compiler.pipeline.stage import StageContext
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.stages.compile import CompileStage
+from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests.compiler import artifacts
@@ -191,3 +195,14 @@ def test_codes_that_are_outputs_or_others_operands_are_the_models_bytes(
     )
     x = programs.images(2, 3, 4, 5)
     assert_equal(program(path, sign).run(x), programs.reference(path, x))
+
+
+def test_quantize_says_what_to_do_with_a_model_that_is_quantized(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    quantize_dynamic(float_model(tmp_path / "float.onnx"), path)
+    with pytest.raises(ConfigError) as caught:
+        begin_stage(Store(tmp_path / "store"), "quantize", str(path), Recipe())
+    assert caught.value.message == f"quantize: {path} is quantized already"
+    assert "edgekiln compile" in caught.value.hint
+    kind = begin_stage(Store(tmp_path / "store"), "compile", str(path), Recipe()).kind
+    assert kind == "onnx-int8"
