@@ -45,9 +45,8 @@ def test_transposed_convolutions_count_each_input_once():
 
 def test_products_of_integers_count_and_their_zero_points_are_no_parameters(tmp_path):
     model = IntegerModel(0)
-    x, w = (model.operand(*each, constant=each[0] == "w") for each in (
-        ("x", model.bytes_of((1, 5, 7), "uint8")), ("w", model.bytes_of((7, 3), "int8")),
-    ))  # fmt: skip
+    x = model.operand("x", model.bytes_of((1, 5, 7), "uint8"), constant=False)
+    w = model.operand("w", model.bytes_of((7, 3), "int8"), constant=True)
     zeros = model.zero("z", "int8", (3,), "constant")
     model.node("MatMulInteger", [x, w, "", *zeros])
     path = model.write(tmp_path / "m.onnx")
