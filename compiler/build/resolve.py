@@ -171,6 +171,11 @@ def begin_stage(store: Store, name: str, model: str, recipe: Recipe) -> Artifact
         kinds = " or ".join(WORDS[kind] for kind in takes)
         raise ConfigError(f"{name}: {model!r} is not a file it can read", f"it takes {kinds}")
     artifact = start(store, model, recipe)
+    if artifact.kind == "onnx-int8" and "onnx" in takes and "onnx-int8" not in takes:
+        raise ConfigError(
+            f"{name}: {model} is quantized already",
+            "give the float .onnx that it was made of, or go on with: edgekiln compile",
+        )
     if artifact.kind not in takes:
         raise ConfigError(
             f"{name}: {model} is {WORDS[artifact.kind]}",

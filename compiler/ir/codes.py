@@ -104,15 +104,29 @@ class FloatFinish:
         return self.low, self.high
 
 
+@dataclass(frozen=True, kw_only=True)
+class SumFinish:
+    """Results are the int32 sums themselves, modulo 2³²."""
+
+    def __str__(self) -> str:
+        return "sums"
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The least and the largest sum."""
+        return -(1 << 31), (1 << 31) - 1
+
+
 Finish = IntFinish | FloatFinish
+SumsFinish = Finish | SumFinish  # of sums of products
 
 
-def takes_function(finish: Finish) -> bool:
+def takes_function(finish: SumsFinish) -> bool:
     """Whether floats are stored, and no function is applied to them yet."""
     return isinstance(finish, FloatFinish) and not finish.function
 
 
-def joined(finish: Finish, function: Function) -> FloatFinish:
+def joined(finish: SumsFinish, function: Function) -> FloatFinish:
     """A finish that takes a function, with one."""
     assert isinstance(finish, FloatFinish), finish
     return replace(finish, function=function)

@@ -15,6 +15,8 @@ from edgekiln.compiler.ir.codes import (
     FloatFinish,
     Quant,
     Residual,
+    SumFinish,
+    SumsFinish,
     joined,
     takes_function,
 )  # fmt: skip
@@ -32,7 +34,8 @@ class _Linear(Op):
     """Sums of products with constant weights.
 
     Codes: int8 weights, int32 bias, and `mult`, which sums are multiplied by; results that stay
-    floats have a `FloatFinish` then. Floats: float32 weights and bias, and no `mult`.
+    floats have a `FloatFinish` then, and a `SumFinish` multiplies nothing. Floats: float32 weights
+    and bias, and no `mult`.
     """
 
     knows_scales: ClassVar[bool] = True
@@ -40,7 +43,7 @@ class _Linear(Op):
     weight: NDArray[np.generic]  # (OC, IC/groups, KH, KW), or (OC, IC) of a dense layer
     bias: NDArray[np.generic]  # (OC,)
     mult: NDArray[np.float32] | FixedPoint | None = None  # (OC,)
-    finish: Finish
+    finish: SumsFinish
     residual: Residual | None = None
 
     @property
@@ -53,11 +56,17 @@ class _Linear(Op):
         return self.mult is not None and isinstance(self.finish, FloatFinish)
 
     @property
+    def keeps_sums(self) -> bool:
+        """Whether its results are the sums, which another operation finishes."""
+        return isinstance(self.finish, SumFinish)
+
+    @property
     def is_fixed(self) -> bool:
         """Whether its sums are multiplied as TFLite does it."""
         return isinstance(self.mult, FixedPoint)
 
     def with_residual(self, conv_quant: Quant | None, finish: Finish) -> "Op":
+        assert not isinstance(self.finish, SumFinish), "who keeps sums takes no residual"
         residual = Residual(conv_quant=conv_quant, conv_finish=self.finish)
         return replace(self, residual=residual, finish=finish)
 
@@ -91,7 +100,8 @@ class Conv2d(_Linear):
         return self.groups == 1 and self.residual is None
 
     def takes_residual(self) -> bool:
-        return self.residual is None and not self.dequantizes and not self.is_fixed
+        makes_codes = not self.dequantizes and not self.keeps_sums
+        return self.residual is None and makes_codes and not self.is_fixed
 
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
         x, y = xs[0], ys[0]
@@ -140,7 +150,7 @@ class MatMul(Op):
     knows_scales: ClassVar[bool] = True
 
     mult: np.float32 | None = None  # of codes: what sums are multiplied by
-    finish: Finish
+    finish: SumsFinish
     a_perm: tuple[int, ...] | None = None
     b_perm: tuple[int, ...] | None = None
     y_perm: tuple[int, ...] | None = None

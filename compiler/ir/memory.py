@@ -54,7 +54,7 @@ class Nhwc:
     h: int
     w: int
     c: int
-    dtype: str  # "uint8", "int8" or "float32"
+    dtype: str  # "uint8", "int8" or "float32"; of sums "int32"
     scale: float = 1.0  # exactly representable in float32
     zero_point: int = 0
     halo: Halo = NO_HALO

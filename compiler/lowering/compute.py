@@ -22,6 +22,7 @@ from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.kernels import convert, pool, unary
 from edgekiln.compiler.kernels.binary import BinaryKernel, factors
+from edgekiln.compiler.kernels.epilogue.finish import SumsFinish
 from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
 from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.types import in_rows
@@ -77,7 +78,7 @@ def binary(low: Lowering, node: Node, op: Binary) -> None:
         a, b, y = in_rows(a, b, y)
         mult = factors(kind, a, b, y)
     finish = finish_of(op.finish, mult)
-    assert not isinstance(finish, FixedPointFinish), "its factors are floats"
+    assert not isinstance(finish, FixedPointFinish | SumsFinish), "its factors are floats"
     kernel = BinaryKernel(kind=kind, a=a, b=b, y=y, finish=finish)
     low.call(node, built(kernel, low.kernels_of(node)))
 

@@ -6,16 +6,24 @@ from numpy.typing import NDArray
 from edgekiln.compiler.ir import codes
 from edgekiln.compiler.ir.fixed_point import FixedPoint
 from edgekiln.compiler.ir.function import Function
-from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, Finish, RequantizeFinish
+from edgekiln.compiler.kernels.epilogue.finish import (
+    ActivationFinish,
+    Finish,
+    RequantizeFinish,
+    SumsFinish,
+)
 from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
 
 
 def finish_of(
-    finish: codes.Finish, mult: NDArray[np.float32] | np.float32 | FixedPoint | None
+    finish: codes.SumsFinish,
+    mult: NDArray[np.float32] | np.float32 | FixedPoint | None,
 ) -> Finish:
     """What a kernel does with its sums; `mult` is None where they are floats. Kernels that make
     floats of codes look at no clip.
     """
+    if isinstance(finish, codes.SumFinish):
+        return SumsFinish()
     if isinstance(mult, FixedPoint):
         assert isinstance(finish, codes.IntFinish), finish
         return FixedPointFinish(factors=mult, clip=finish.limits)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from edgekiln.compiler.ir import (
     detection_ops,
+    dynamic_ops,
     fixed_ops,
     frame_ops,
     moves,
@@ -18,6 +19,7 @@ from edgekiln.compiler.ir.program import Out, Program
 from edgekiln.compiler.lowering import (
     compute,
     detection,
+    dynamic,
     fallback,
     fixed,
     frames,
@@ -151,6 +153,22 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             compute.average_pool(low, node, op)
         case ops.GlobalAveragePool() as op:
             compute.global_average_pool(low, node, op)
+        case dynamic_ops.RangeOf() as op:
+            dynamic.range_of(low, node, op)
+        case dynamic_ops.GivenRange() as op:
+            dynamic.given_range(low, node, op)
+        case dynamic_ops.RangePart() as op:
+            dynamic.range_part(low, node, op)
+        case dynamic_ops.QuantizeByRange() as op:
+            dynamic.quantize(low, node, op)
+        case dynamic_ops.Border() as op:
+            dynamic.border(low, node, op)
+        case dynamic_ops.Recode() as op:
+            dynamic.recode(low, node, op)
+        case dynamic_ops.ColumnSums() as op:
+            dynamic.column_sums(low, node, op)
+        case dynamic_ops.FinishSums() as op:
+            dynamic.finish_sums(low, node, op)
         case fixed_ops.FixedBinary() as op:
             fixed.binary(low, node, op)
         case fixed_ops.FixedAveragePool() as op:

@@ -9,6 +9,9 @@ from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
 if TYPE_CHECKING:
     import onnx
 
+# From which operand on an operator has scales and zero points.
+_PLUMBING_FROM = {QUANTIZE: 1, DEQUANTIZE: 1, "ConvInteger": 2, "MatMulInteger": 2}
+
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxCosts:
@@ -61,11 +64,11 @@ def _macs(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
     if len(operands) < 2 or not (all(operands) and out):
         return 0
     data, weight = operands
-    if node.op_type == "Conv":  # weight: (OC, IC / groups, *kernel)
+    if node.op_type in ("Conv", "ConvInteger"):  # weight: (OC, IC / groups, *kernel)
         return prod(out) * prod(weight[1:])
     if node.op_type == "ConvTranspose":  # weight: (IC, OC / groups, *kernel), one use per input
         return prod(data) * prod(weight[1:])
-    if node.op_type == "MatMul":
+    if node.op_type in ("MatMul", "MatMulInteger"):
         return prod(out) * data[-1]
     if node.op_type == "Gemm":
         transposed = any(a.name == "transA" and a.i for a in node.attribute)
@@ -79,8 +82,7 @@ def _parameters(graph: "onnx.GraphProto") -> tuple[int, int]:
     plumbing = {
         name
         for node in graph.node
-        if node.op_type in (QUANTIZE, DEQUANTIZE)
-        for name in node.input[1:]
+        for name in node.input[_PLUMBING_FROM.get(node.op_type, len(node.input)) :]
     }
     # No int64: those are shapes and axes. Numbers without axes are bounds and factors.
     numeric = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgekiln.compiler.onnx_model import (
     channel_norms,
+    dynamic_forms,
     fourier,
     no_ops,
     number_types,
@@ -40,12 +41,14 @@ def write_in_others(model: "onnx.ModelProto") -> int:
     Returns:
         How many operators were rewritten.
     """
-    if _RULES.keys().isdisjoint(node.op_type for node in model.graph.node):
+    names = {name for rules in _OF_DOMAINS.values() for name in rules}
+    if names.isdisjoint(node.op_type for node in model.graph.node):
         return 0
 
     def rule(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
-        found = _RULES.get(node.op_type)
-        return found(facts, node) if found and node.domain in ("", "ai.onnx") else None
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        found = _OF_DOMAINS[domain].get(node.op_type) if domain in _OF_DOMAINS else None
+        return found(facts, node) if found else None
 
     return rewrite(model, rule)
 
@@ -192,5 +195,12 @@ _RULES: "dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]" = {
     "Split": _results_with_elements,
     "Swish": number_types.swish,
     "TopK": selection.top_k,
+}
+_OF_DOMAINS: "dict[str, dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]]" = {
+    "": _RULES,
+    dynamic_forms.MICROSOFT: {
+        "DynamicQuantizeMatMul": dynamic_forms.product_of_floats,
+        "MatMulIntegerToFloat": dynamic_forms.product_of_codes,
+    },
 }
 WRITTEN_IN_OTHERS = frozenset(_RULES)  # operators, all of their uses or some

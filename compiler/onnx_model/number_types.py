@@ -1,5 +1,6 @@
 """Operators on types of numbers that their kernels lack, in types that they have."""
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -111,9 +112,17 @@ def exponential_unit(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
 
 
 def integer_conv(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
-    """A Conv of float64, which holds every sum of integers exactly."""
+    """A Conv of float64, which holds every sum of integers exactly, where no kernel of ours has it:
+    weights or their zero points that are no constant, volumes.
+    """
     weight = facts.static(node.input[1])
     if weight is None:
+        return None
+    given = [*node.input, "", ""][1:4]
+    constant = all(not name or name in facts.constants for name in (given[0], given[2]))
+    zeros = facts.static(given[1]) if given[1] else ()
+    one_zero = zeros is not None and prod(zeros) == 1
+    if constant and one_zero and node.input[0] not in facts.constants and len(weight) in (3, 4):
         return None
     w = NodeWriter(facts=facts, node=node)
     operands = []

@@ -49,7 +49,11 @@ _SECTIONS: tuple[tuple[Role, str, str], ...] = (
         ),
     ),
     ("folded", "Computed while the model is read", "Where their operands are known."),
-    ("integer", "Of quantized models", "A model that is quantized already comes in QDQ form."),
+    (
+        "integer",
+        "Of quantized models",
+        "A model that is quantized already comes in QDQ form, or has operators on integers.",
+    ),
 )
 
 

@@ -2,7 +2,7 @@
 
 from edgekiln.compiler.onnx_model.detection_functions import DOMAIN as DETECTION
 from edgekiln.compiler.onnx_model.ends.functions import DOMAIN as ENDS
-from edgekiln.compiler.onnx_model.operator_row import FALLBACK, Operator
+from edgekiln.compiler.onnx_model.operator_row import FALLBACK, WINDOW, Operator
 from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN
 
 _INSIDE = "an index outside takes the nearest value inside; a constant one is refused"
@@ -112,9 +112,21 @@ _INTEGER = (
         attributes=("axis",), limits="to 8 bits, one scale a tensor"),
     Operator(name="DequantizeLinear", role="integer", float_form=FALLBACK, integer="dequantize",
         attributes=("axis",), limits="of 8 bits one scale a tensor, of constants one a channel"),
-    Operator(name="DynamicQuantizeLinear", role="integer", float_form=FALLBACK),
-    Operator(name="MatMulInteger", role="integer", float_form=FALLBACK),
-    Operator(name="ConvInteger", role="integer", limits="becomes a Conv of float64"),
+    Operator(name="DynamicQuantizeLinear", role="integer", integer="dynamic_quantize",
+        limits="as ONNX Runtime: the scale of zeros is 1; NaN has no part in the range"),
+    Operator(name="MatMulInteger", role="integer", integer="matmul_integer", float_form=FALLBACK,
+        heavy=True, limits="other zero points than one, or one a column of the right operand, "
+        "by Relax"),
+    Operator(name="ConvInteger", role="integer", integer="conv_integer",
+        attributes=(*WINDOW, "group"), heavy=True, limits="1-D and 2-D with constant weights and "
+        "their zero points; others become a Conv of float64"),
+    *(
+        Operator(name=name, role="integer", domain="com.microsoft", heavy=True,
+            limits="becomes MatMulInteger and operators on floats; of operator set 11 and newer")
+        for name in ("DynamicQuantizeMatMul", "MatMulIntegerToFloat")
+    ),
+    Operator(name="DynamicQuantizeLSTM", role="refused", domain="com.microsoft",
+        limits="keep LSTM out of quantize_dynamic: op_types_to_quantize=['MatMul', 'Conv']"),
     *(
         Operator(name=name, role="integer", domain=domain,
             limits="becomes DequantizeLinear, the operator on real numbers, QuantizeLinear")

@@ -7,11 +7,11 @@ from edgekiln.compiler.onnx_model.operator_others import OTHERS
 from edgekiln.compiler.onnx_model.operator_row import (
     FALLBACK,
     MAX_SOFTMAX_ROW,
+    WINDOW,
     Operator,
     WeightOperand,
 )
 
-_WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
 _IMAGES = "2-D images only in integers"
 _ONE_ROW = "of sequences: a pool of images with one row"
 _ONE_IMAGE = "over other axes: over those of an image with the same values"
@@ -24,12 +24,12 @@ _PAIRS = f"of three operands and more: two at a time; {_AS_OF_ADD}"
 _PRODUCTS = (
     Operator(
         name="Conv", role="quantized", data="all", weights=WeightOperand(axis=0), integer="conv",
-        float_form="conv", attributes=(*_WINDOW, "group"), ranks=(3, 4), constants=(1, 2),
+        float_form="conv", attributes=(*WINDOW, "group"), ranks=(3, 4), constants=(1, 2),
         heavy=True, limits="1-D and 2-D with constant weights and bias",
     ),
     Operator(
         name="ConvTranspose", role="float", data="all", weights=WeightOperand(axis=1),
-        float_form=FALLBACK, attributes=(*_WINDOW, "group", "output_padding"), heavy=True,
+        float_form=FALLBACK, attributes=(*WINDOW, "group", "output_padding"), heavy=True,
         rewritten="Conv whose channels are the pixels of a block (Reshape, Transpose, Slice)",
         limits="1-D and 2-D with constant weights are rewritten; others stay float",
     ),
@@ -126,7 +126,7 @@ _OF_TWO = (
 _POOLS = (
     Operator(
         name="AveragePool", role="pass-through", integer="average_pool", float_form="average_pool",
-        attributes=(*_WINDOW, "ceil_mode", "count_include_pad"), ranks=(4,),
+        attributes=(*WINDOW, "ceil_mode", "count_include_pad"), ranks=(4,),
         values={"dilations": (None, [1, 1])}, homogeneous=True, rewritten=_ONE_ROW,
         limits=_IMAGES + ", not dilated",
     ),
@@ -141,7 +141,7 @@ _POOLS = (
     ),
     Operator(
         name="MaxPool", role="pass-through", integer="max_pool", float_form="max_pool",
-        attributes=(*_WINDOW, "ceil_mode"), ranks=(4,), homogeneous=True, rewritten=_ONE_ROW,
+        attributes=(*WINDOW, "ceil_mode"), ranks=(4,), homogeneous=True, rewritten=_ONE_ROW,
         limits=_IMAGES + ", without the indices",
     ),
     Operator(

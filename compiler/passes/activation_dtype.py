@@ -11,6 +11,7 @@ from edgekiln.compiler.ir.codes import shift_array
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.moves import Requantize
 from edgekiln.compiler.ir.rewrite import graph_pass
+from edgekiln.compiler.ir.tensor import QMIN
 
 
 @graph_pass
@@ -25,7 +26,8 @@ def activation_dtype(graph: Graph, dtype: str) -> None:
     moved = {
         tensor.name
         for tensor in graph.quantized(tuple(graph.tensors))
-        if tensor.dtype != dtype and tensor.name not in edges
+        # Sums of codes are numbers, whatever the codes are.
+        if tensor.dtype in QMIN and tensor.dtype != dtype and tensor.name not in edges
     }
     for name in moved:
         tensor = graph.tensors[name]

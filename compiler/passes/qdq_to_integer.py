@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgekiln.compiler.ir.dynamic_ops import THEMSELVES, Recode
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.moves import Requantize, Reshape
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, is_onnx, onnx_op
 from edgekiln.compiler.ir.ops import Dequantize, Quantize
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused, schedule
-from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN
 from edgekiln.compiler.passes.numbers import CodeNumbers
 from edgekiln.compiler.passes.rewriter import Rewriter
@@ -21,13 +21,16 @@ from edgekiln.compiler.passes.rules import lookups
 from edgekiln.compiler.passes.rules.table import integer_rule
 from edgekiln.compiler.passes.walk import QuantizedConstant, is_operator
 
+_OF_CODES = frozenset(
+    "ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QuantizeLinear".split()
+)
+
 
 def is_quantized(graph: Graph) -> bool:
-    """Whether a model quantizes or dequantizes anything."""
+    """Whether a model quantizes or dequantizes anything, or computes with codes."""
     return any(
-        is_operator(node, op_type) or (is_onnx(node) and onnx_op(node).domain == DOMAIN)
+        is_onnx(node) and (onnx_op(node).domain == DOMAIN or onnx_op(node).op_type in _OF_CODES)
         for node in graph.nodes
-        for op_type in ("QuantizeLinear", "DequantizeLinear")
     )
 
 
@@ -41,6 +44,7 @@ def qdq_to_integer(graph: Graph) -> None:
         if node.name not in rewriter.absorbed:
             rewriter.reason = node.reason
             _visit(rewriter, node)
+    _expose_codes(rewriter)
     _expose_floats(rewriter)
     graph.nodes = rewriter.nodes
     remove_unused(graph)
@@ -82,12 +86,14 @@ def _dequantize(rewriter: Rewriter, node: Node) -> None:
         rewriter.emit(node)
         return
     quant = rewriter.scale(node)
-    if source.quant is None:  # an integer input of the program
+    alias = replace(source, name=f"{node.name}:int", quant=quant)
+    if source.quant is None and name in graph.inputs:
         graph.put(replace(source, quant=quant))
-    elif source.quant != quant:  # the same bytes, read with other parameters
-        alias = Tensor(name=f"{node.name}:int", shape=source.shape, dtype=source.dtype, quant=quant)
+    elif source.quant != quant:
+        # The same bytes, read with other parameters; or those that an ONNX operator makes, which
+        # knows no other type of byte.
         graph.put(alias)
-        rewriter.make(Reshape(), (name,), alias.name)
+        rewriter.make(Reshape() if source.quant else Recode(), (name,), alias.name)
         name = alias.name
     rewriter.view[node.name] = name
 
@@ -105,6 +111,26 @@ def _quantize(rewriter: Rewriter, node: Node) -> None:
         return
     same = source.quant == quant and source.dtype == dtype
     rewriter.make(Reshape() if same else Requantize(), (source.name,), node.name)
+
+
+def _expose_codes(rewriter: Rewriter) -> None:
+    """Give ONNX operators the bytes of codes that stand for themselves: what kernels of ours read
+    may become the other type of byte.
+    """
+    graph, nodes = rewriter.graph, list(rewriter.nodes)
+    for place, node in enumerate(nodes):
+        if not is_onnx(node):
+            continue
+        names: dict[str, str] = {}
+        for name in dict.fromkeys(node.inputs):
+            tensor = graph.tensors.get(name)
+            if tensor is None or tensor.quant != THEMSELVES or name in graph.constants:
+                continue
+            names[name] = f"{name}:bytes"
+            if names[name] not in graph.tensors:
+                graph.put(replace(tensor, name=names[name], quant=None))
+                rewriter.make(Recode(), (name,), names[name])
+        rewriter.nodes[place] = node.renamed(names)
 
 
 def _expose_floats(rewriter: Rewriter) -> None:

@@ -56,10 +56,11 @@ class Walk:
     weights: dict[str, QuantizedConstant] = field(default_factory=dict)
     absorbed: set[str] = field(default_factory=set)  # first outputs of nodes that need no visit
     users: dict[str, list[Node]] = field(default_factory=dict)
+    makers: dict[str, Node] = field(default_factory=dict)  # producers in the old graph
     made: dict[str, Node] = field(default_factory=dict)  # producers in the new graph
 
     def __post_init__(self) -> None:
-        self.users = self.graph.consumers()
+        self.users, self.makers = self.graph.consumers(), self.graph.producers()
 
     def emit(self, node: Node) -> None:
         self.nodes.append(node)

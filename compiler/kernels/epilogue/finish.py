@@ -13,6 +13,7 @@ from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.epilogue.codes import CodesEpilogue, is_bounded
 from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
 from edgekiln.compiler.kernels.epilogue.floats import NO_CLIP, FloatEpilogue
+from edgekiln.compiler.kernels.epilogue.kept import SumsEpilogue
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand, Sums, folded_bias, is_rectified
 from edgekiln.compiler.kernels.numbers import all_codes
 from edgekiln.targets.isa.base import MicroKernel
@@ -124,7 +125,28 @@ class ActivationFinish:
         return replace(self, clip=_erased_bounds(self.clip))
 
 
-Finish = RequantizeFinish | FixedPointFinish | ActivationFinish
+@dataclass(frozen=True, kw_only=True)
+class SumsFinish:
+    """Sums of codes stay what they are: int32."""
+
+    prefix: ClassVar[str] = ""
+    suffix: ClassVar[str] = ", sums"
+
+    def epilogue(self, mk: MicroKernel, sums: Sums) -> Epilogue:
+        """The code that does it."""
+        return SumsEpilogue(mk, sums.y, folded_bias(sums))
+
+    def erased(self, sums: S) -> tuple[S, "SumsFinish"]:
+        """The sums and the finish that stand for all with the same code. Weights are left alone."""
+        bias = np.zeros_like(sums.bias)
+        return replace(sums, x=sums.x.unscaled, y=sums.y.unscaled, bias=bias), self
+
+    def erased_result(self, y: Nhwc) -> tuple[Nhwc, "SumsFinish"]:
+        """The result of a product, and its finish, that stand for all with the same code."""
+        return y.unscaled, self
+
+
+Finish = RequantizeFinish | FixedPointFinish | ActivationFinish | SumsFinish
 
 
 def _erased_bounds(clip: tuple[float, float]) -> tuple[float, float]:

@@ -20,8 +20,13 @@ import numpy as np
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.epilogue.codes import CodesEpilogue
-from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, RequantizeFinish
+from edgekiln.compiler.kernels.epilogue.finish import (
+    ActivationFinish,
+    RequantizeFinish,
+    SumsFinish,
+)
 from edgekiln.compiler.kernels.epilogue.floats import FloatEpilogue
+from edgekiln.compiler.kernels.epilogue.kept import SumsEpilogue
 from edgekiln.compiler.kernels.matmul.emit_matrix import MatMulMatrixEmitter
 from edgekiln.compiler.kernels.matmul.emit_tile import MatMulTileEmitter
 from edgekiln.compiler.kernels.matmul.emit_unpacked import UnpackedTile
@@ -117,10 +122,12 @@ class MatMulKernel(MatMulSpec):
 
     def _epilogue(self, plan: PackedPlan, mk: MicroKernel) -> Epilogue:
         """Its sums start from K·z_a·z_b; every lane has the same factor."""
-        assert isinstance(self.finish, RequantizeFinish)
         lanes = max(v.lanes for block in plan.layout for v in block.vectors)
-        (mult,) = self.finish.mult
         start = self.k * self.zero_points[0] * plan.shifted_zero_point
+        if isinstance(self.finish, SumsFinish):
+            return SumsEpilogue(mk, self.result, np.full(lanes, start, np.int64))
+        assert isinstance(self.finish, RequantizeFinish)
+        (mult,) = self.finish.mult
         return CodesEpilogue(
             mk, self.result, np.full(lanes, mult, np.float32), self.finish.clip, None,
             np.full(lanes, start, np.int64),

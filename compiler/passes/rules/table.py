@@ -9,6 +9,7 @@ from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules import (
     copies,
     detection,
+    dynamic,
     elementwise,
     frames,
     linear,
@@ -37,6 +38,9 @@ RULES: Mapping[str, Rule] = {
     "softmax": rows.softmax,
     "layer_norm": rows.layer_norm,
     "batch_norm": rows.batch_norm,
+    "dynamic_quantize": dynamic.dynamic_quantize,
+    "matmul_integer": dynamic.matmul_integer,
+    "conv_integer": dynamic.conv_integer,
     "max_pool": pooling.max_pool,
     "average_pool": pooling.average_pool,
     "global_average_pool": pooling.global_average_pool,

@@ -18,13 +18,24 @@ from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.convert import DequantizeKernel, QuantizeKernel
 from edgekiln.compiler.kernels.copy import CopyKernel
 from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
-from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, RequantizeFinish
+from edgekiln.compiler.kernels.epilogue.finish import (
+    ActivationFinish,
+    RequantizeFinish,
+    SumsFinish,
+)
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
+from edgekiln.compiler.kernels.finish_sums import (
+    ColumnSumsKernel,
+    FinishSumsKernel,
+    Operand,
+    Scaling,
+)
 from edgekiln.compiler.kernels.frames import ChannelLookupKernel
 from edgekiln.compiler.kernels.interleave import InterleaveKernel
 from edgekiln.compiler.kernels.layer_norm import LayerNormKernel
 from edgekiln.compiler.kernels.matmul.kernel import MatMulKernel
 from edgekiln.compiler.kernels.pool import AveragePoolKernel, MaxPoolKernel
+from edgekiln.compiler.kernels.ranged_codes import RangedQuantizeKernel, RecodeKernel
 from edgekiln.compiler.kernels.sharing import Shareable
 from edgekiln.compiler.kernels.softmax import SoftmaxKernel
 from edgekiln.compiler.kernels.unary import LookupKernel
@@ -142,9 +153,44 @@ def layer_norm(x: Nhwc, y: Nhwc) -> Shareable:
     return LayerNormKernel(x=x, y=y, gamma=gamma, beta=gamma, epsilon=x.scale, clip=(0, 255))
 
 
+def keep_sums(x: Nhwc, y: Nhwc) -> Shareable:
+    return ConvolutionKernel(
+        x=x, y=replace(y, dtype="int32", halo=Halo()), finish=SumsFinish(),
+        weight=np.full((CHANNELS, CHANNELS, 1, 1), x.zero_point, np.int8),
+        bias=np.full(CHANNELS, x.zero_point, np.int32),
+    )  # fmt: skip
+
+
+def finish_sums(x: Nhwc, y: Nhwc) -> Shareable:
+    each = np.full(CHANNELS, x.scale, np.float32)
+    return FinishSumsKernel(
+        sums=replace(x, dtype="int32"), y=replace(y, dtype="float32"),
+        row_sums=Operand(elements=64, pixel=1), columns=np.full(CHANNELS, x.zero_point, np.int32),
+        shifts=np.full(CHANNELS, x.zero_point, np.int32),
+        scaling=Scaling(mult=each, bias=each, clip=(-x.scale, float("inf"))),
+    )  # fmt: skip
+
+
+def sum_columns(x: Nhwc, y: Nhwc) -> Shareable:
+    del y
+    return ColumnSumsKernel(
+        matrices=1, k=8, n=CHANNELS, dtype=x.dtype, origin=x.zero_point,
+        zeros=np.full(CHANNELS, x.zero_point, np.int32),
+    )  # fmt: skip
+
+
+def ranged_quantize(x: Nhwc, y: Nhwc) -> Shareable:
+    return RangedQuantizeKernel(x=replace(x, dtype="float32"), y=y)
+
+
+def recode(x: Nhwc, y: Nhwc) -> Shareable:
+    return RecodeKernel(count=x.elements, x=x.dtype, y=y.dtype, by=x.zero_point)
+
+
 OF_CODES = [
     conv2d, depthwise, matmul, quantize, dequantize, rescale, pad, interleave, add, multiply,
-    divide, lookup, channel_lookup, max_pool, average_pool, softmax, layer_norm,
+    divide, lookup, channel_lookup, max_pool, average_pool, softmax, layer_norm, keep_sums,
+    finish_sums, sum_columns, ranged_quantize, recode,
 ]  # fmt: skip
 
 

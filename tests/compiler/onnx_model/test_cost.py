@@ -1,4 +1,6 @@
 from edgekiln.compiler.onnx_model.cost import OnnxCosts, onnx_costs
+from edgekiln.compiler.onnx_model.io import load_model
+from tests.compiler.dynamic_models import IntegerModel
 from tests.compiler.float_models import make, residual
 
 
@@ -39,3 +41,13 @@ def test_transposed_convolutions_count_each_input_once():
         y="N, 6, 10, 10",
     )
     assert onnx_costs(model).macs == 5 * 5 * 4 * 6 * 4
+
+
+def test_products_of_integers_count_and_their_zero_points_are_no_parameters(tmp_path):
+    model = IntegerModel(0)
+    x = model.operand("x", model.bytes_of((1, 5, 7), "uint8"), constant=False)
+    w = model.operand("w", model.bytes_of((7, 3), "int8"), constant=True)
+    zeros = model.zero("z", "int8", (3,), "constant")
+    model.node("MatMulInteger", [x, w, "", *zeros])
+    path = model.write(tmp_path / "m.onnx")
+    assert onnx_costs(load_model(path)) == OnnxCosts(parameters=21, macs=5 * 7 * 3, weight_bytes=21)
