@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekiln.runtime.manifest import StateSpec, TensorSpec
+
+
+# What an input is given: numbers, or text.
+Given: TypeAlias = "NDArray[np.generic] | str | bytes | Sequence[str]"
 
 
 class LoadedProgram:
@@ -82,7 +86,7 @@ class LoadedProgram:
         return self.runner.outputs
 
     def __call__(
-        self, *arrays: "NDArray[np.generic]", **named: "NDArray[np.generic]"
+        self, *arrays: "Given", **named: "Given"
     ) -> "NDArray[np.generic] | list[NDArray[np.generic]]":
         """The output, or the list of them when the program has several.
 

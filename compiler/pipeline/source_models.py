@@ -10,6 +10,8 @@ from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.limits import reading_hint
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgekiln.runtime.bundle import ProgramFile
     from edgekiln.runtime.manifest import ProgramSpec
 
@@ -40,7 +42,9 @@ def known_model(path: Path) -> Artifact:
 
 
 def models_of(opened: "ProgramFile") -> tuple[Path, ...]:
-    """The int8 and the float model of a bundle, those that are still there; none for a `.lib`.
+    """The int8 and the float model of a bundle, those that are still there; none for a `.lib`. Of
+    a program that takes text they are the network behind the tokenizer, for which ONNX has no
+    operators.
 
     Raises:
         BundleError: its manifest is not as a bundle's.
@@ -53,6 +57,15 @@ def models_of(opened: "ProgramFile") -> tuple[Path, ...]:
     made_from = {
         str(record.get("kind")): str(record.get("sha256"))
         for record in Bundle.verified(opened.path, opened.files).manifest.provenance
+        if not _reads_text(record)
     }
     found = [store.find(made_from[kind]) for kind in ("onnx-int8", "onnx") if kind in made_from]
     return tuple(artifact.path for artifact in found if artifact)
+
+
+def _reads_text(record: "Mapping[str, object]") -> bool:
+    """Whether a stage put a tokenizer before its model."""
+    options = record.get("options")
+    before = options.get("before") if isinstance(options, dict) else None
+    steps = before if isinstance(before, list | tuple) else ()
+    return any(str(step).partition("=")[0] == "wordpiece" for step in steps)
