@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.onnx_model.ends.functions import WORDPIECE
 from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _parameters(graph: "onnx.GraphProto") -> tuple[int, int]:
     plumbing = {
         name
         for node in graph.node
-        if node.op_type in (QUANTIZE, DEQUANTIZE)
+        if node.op_type in (QUANTIZE, DEQUANTIZE, WORDPIECE)
         for name in node.input[1:]
     }
     # No int64: those are shapes and axes. Numbers without axes are bounds and factors.

@@ -57,13 +57,13 @@ def models_of(opened: "ProgramFile") -> tuple[Path, ...]:
     made_from = {
         str(record.get("kind")): str(record.get("sha256"))
         for record in Bundle.verified(opened.path, opened.files).manifest.provenance
-        if not _reads_text(record)
+        if not reads_text(record)
     }
     found = [store.find(made_from[kind]) for kind in ("onnx-int8", "onnx") if kind in made_from]
     return tuple(artifact.path for artifact in found if artifact)
 
 
-def _reads_text(record: "Mapping[str, object]") -> bool:
+def reads_text(record: "Mapping[str, object]") -> bool:
     """Whether a stage put a tokenizer before its model."""
     options = record.get("options")
     before = options.get("before") if isinstance(options, dict) else None

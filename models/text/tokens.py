@@ -1,7 +1,9 @@
 """BERT's tokenizer in Python: what the C code computes, from the same tables, by other means."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +20,7 @@ from edgekiln.models.text.table_format import (
     fields_of,
 )
 
+_MOST_REMEMBERED = 1 << 15  # words, whose tokens are not looked for again
 _CODE_POINT = (1 << 21) - 1
 _HANGUL, _SYLLABLES, _SHARED, _TAILS = 0xAC00, 11172, 588, 28
 
@@ -57,8 +60,13 @@ class Tokenizer:
         self.length, self.text_bytes = about["length"], about["text_bytes"]
         self.dtype = np.dtype(np.int64 if about["id_bytes"] == 8 else np.int32)
         entries = self._array("<u4", about["specials"], 3 * about["special_count"]).reshape(-1, 3)
-        self._specials = {self._raw[at : at + size]: number for number, size, at in entries}
+        self._specials = {
+            self._raw[at : at + size].decode(): int(number) for number, size, at in entries
+        }
+        longest_first = sorted(self._specials, key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, longest_first)))
         self._first, self._further = self._tokens()
+        self._tokens_of = lru_cache(_MOST_REMEMBERED)(self._found_in)
 
     def _array(self, dtype: str, offset: int, count: int) -> NDArray[np.unsignedinteger]:
         found: NDArray[np.unsignedinteger] = np.frombuffer(self._raw, dtype, count, offset)
@@ -98,24 +106,27 @@ class Tokenizer:
             if isinstance(part, int):
                 found.append(part)
             else:
-                for word in self._words(part):
-                    found += self._pieces("".join(map(chr, word)))
+                # A space ends all that goes on from one character to the next.
+                for between in part.split(" "):
+                    found += self._tokens_of(between)
+                    if len(found) > self.length:
+                        break
         return [self.fields["cls"], *found[: self.length - 2], self.fields["sep"]]
 
     def _parts(self, text: bytes) -> Iterator[int | str]:
         """Special tokens' numbers, and the text between them."""
         plain = text.decode(errors="replace")
-        start = place = 0
-        specials = {name.decode(): int(number) for name, number in self._specials.items()}
-        longest_first = sorted(specials, key=len, reverse=True)
-        while place < len(plain):
-            name = next((each for each in longest_first if plain.startswith(each, place)), "")
-            if name:
-                yield plain[start:place]
-                yield specials[name]
-                start = place + len(name)
-            place += len(name) or 1
+        start = 0
+        for found in self._special.finditer(plain) if self._specials else ():
+            yield plain[start : found.start()]
+            yield self._specials[found[0]]
+            start = found.end()
         yield plain[start:]
+
+    def _found_in(self, text: str) -> list[int]:
+        """The numbers of the tokens of text without special ones."""
+        words = ("".join(map(chr, word)) for word in self._words(text))
+        return [number for word in words for number in self._pieces(word)]
 
     def _words(self, text: str) -> list[list[int]]:
         words = _Words()

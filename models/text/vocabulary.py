@@ -1,7 +1,7 @@
 """WordPiece vocabularies: BERT's vocab.txt, and Hugging Face's tokenizer.json."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekiln.models.text.bert_unicode import Habits
@@ -56,6 +56,17 @@ def read_vocabulary(path: Path) -> Vocabulary:
     numbers = {line.rstrip(): number for number, line in enumerate(lines)}
     specials = {name: numbers[name] for name in _NAMES if name in numbers}
     return _vocabulary(path, Tokens(numbers=numbers, specials=specials))
+
+
+def in_case(vocabulary: Vocabulary, lower: bool | None) -> Vocabulary:
+    """The same for letters of the case that is told; None: of its own.
+
+    Accents go with capital letters, as `tokenizers` has it where nobody says more.
+    """
+    if lower is None or lower == vocabulary.habits.lower:
+        return vocabulary
+    habits = replace(vocabulary.habits, lower=lower, accents=not lower)
+    return replace(vocabulary, habits=habits)
 
 
 def _vocabulary(path: Path, said: Tokens) -> Vocabulary:

@@ -11,12 +11,18 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekiln.compiler.build import driver
+from edgekiln.compiler.build.chain import CHAIN
+from edgekiln.compiler.build.raw_data import TAKES_RAW
+from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.cli.group import edgekiln
+from edgekiln.compiler.documents.progress import progress
 from edgekiln.compiler.evaluation.subject import open_subject
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.onnx_model.ends.attach import attach
 from edgekiln.compiler.onnx_model.stream_session import open_session
 from edgekiln.compiler.pipeline.artifact import Artifact
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.models.text.tokens import Tokenizer
 from edgekiln.runtime import load as load_program
 from edgekiln.runtime.bundle import ProgramFile, read_program
@@ -132,6 +138,40 @@ def test_equal_builds_are_equal_wherever_the_vocabulary_lies(tmp_path: Path) -> 
         lib = build(with_text(tmp_path / name), profile.load("host"))
         made.append(read_program(lib)[1])
     assert made[0] == made[1]
+
+
+def test_a_build_scores_the_network_and_measures_the_program(tmp_path: Path) -> None:
+    vocabulary = write_vocabulary(tmp_path / "vocab.txt")
+    lines = [f'"{text}",{"good" if n % 2 else "bad"}' for n, text in enumerate(TEXTS[:2] * 20)]
+    write_lines(tmp_path / "reviews.csv", ("review,label", *lines))
+    recipe = Recipe(
+        data=f"{tmp_path / 'reviews.csv'}?text=review&vocabulary={vocabulary}&length={LENGTH}",
+        options={
+            "attach": {"before": (f"wordpiece={vocabulary}?bytes={BYTES}",), "after": ("argmax",)}
+        },
+    )
+    request = driver.Request(
+        model=str(reader(tmp_path / "reader.onnx", batch="N")), targets=(profile.load("host"),),
+        recipe=recipe, out=tmp_path / "dist", trial_s=0.01,
+    )  # fmt: skip
+    result = driver.build(request, Store(tmp_path / "store"), progress, CHAIN)
+    steps = {step.stage: step for step in result.steps}
+    assert list(steps) == ["input", "quantize", "attach", "compile"]
+    assert steps["quantize"].score is not None
+    assert (steps["attach"].score, steps["attach"].unscored) == (None, TAKES_RAW)
+    # Its tables are no parameters of the network.
+    assert steps["attach"].parameters == steps["quantize"].parameters
+    (target,) = result.targets
+    engines = [latency.engine for latency in target.latencies]
+    assert engines == ["edgekiln int8", "onnxruntime int8", "onnxruntime float"]
+    # Without a path, so that it builds the same anywhere.
+    assert "wordpiece=vocab.txt?bytes=80" in str(io.read_meta(attached(tmp_path)).before)
+
+
+def attached(tmp_path: Path) -> onnx.ModelProto:
+    models = [path for path in (tmp_path / "store").rglob("*.onnx") if path.is_file()]
+    loaded = [io.load_model(path) for path in models]
+    return next(model for model in loaded if io.read_meta(model).before)
 
 
 EXAMPLE = (Path(__file__).parents[2] / "docs" / "howto" / "text.md").read_text()

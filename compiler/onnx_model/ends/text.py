@@ -1,7 +1,7 @@
 """Text becomes the numbers of tokens that a network of BERT's kind takes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,9 @@ from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
 from edgekiln.compiler.onnx_model.ends.steps import BEFORE, TEXT, EndStep, parsed
 from edgekiln.compiler.onnx_model.extents import extents
 from edgekiln.models.spec import join, split
-from edgekiln.models.text.bert_unicode import Habits
 from edgekiln.models.text.table_format import LEAST_LENGTH, MOST_BYTES, MOST_LENGTH
 from edgekiln.models.text.tables import tables
-from edgekiln.models.text.vocabulary import Vocabulary, read_vocabulary
+from edgekiln.models.text.vocabulary import Vocabulary, in_case, read_vocabulary
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.typed import did_you_mean, whole_number
 
@@ -47,6 +46,8 @@ class TextOptions:
 def read(step: EndStep) -> TextOptions:
     """Raises ConfigError: an unknown option, or one that does not fit."""
     path, given = split(step.spec)
+    if not path:
+        raise step.wrong("names no vocabulary", hint=f"write {TEXT}=vocab.txt")
     for key in given:
         if key not in _KEYS:
             raise step.wrong(
@@ -107,7 +108,7 @@ def tokens(
     inputs = _inputs(step, options, values)
     length, dtype = _length(step, options, inputs["ids"]), _dtype(inputs["ids"])
     text_bytes = options.text_bytes or min(_BYTES_A_TOKEN * length, MOST_BYTES)
-    vocabulary = _vocabulary(options)
+    vocabulary = in_case(read_vocabulary(options.vocabulary), options.lower)
     _check_size(step, end, vocabulary, inputs["ids"].name)
     made = tables(
         vocabulary, length=length, text_bytes=text_bytes, id_bytes=np.dtype(dtype).itemsize
@@ -119,17 +120,6 @@ def tokens(
         f"it takes uint8 {name} [{text_bytes}], UTF-8, and makes {length} tokens of "
         f"{len(vocabulary.tokens)}; its tables are {made.size} bytes"
     )
-
-
-def _vocabulary(options: TextOptions) -> Vocabulary:
-    found = read_vocabulary(options.vocabulary)
-    if options.lower is None or options.lower == found.habits.lower:
-        return found
-    # As `tokenizers` has it where nobody says more: accents go with capital letters.
-    habits = Habits(
-        lower=options.lower, accents=not options.lower, ideographs=found.habits.ideographs
-    )
-    return replace(found, habits=habits)
 
 
 def _inputs(
@@ -175,9 +165,11 @@ def _length(step: EndStep, options: TextOptions, value: "onnx.ValueInfoProto") -
         )
     length = shape[1]
     if not isinstance(length, int) or length < LEAST_LENGTH:
+        named = isinstance(length, str) and length != "?"
+        size = f"{length}=128" if named else f"{value.name}=1x128"
         raise step.wrong(
             f"input {value.name!r} has no fixed length: {list(shape)}",
-            hint=f"fix it for all inputs: --shape {length if isinstance(length, str) else ''}=128",
+            hint=f"fix it: --shape {size}",
         )
     if options.length not in (None, length):
         raise step.wrong(
