@@ -2,8 +2,9 @@
  *
  * What it computes is what Hugging Face's `tokenizers` does with a BertNormalizer, a
  * BertPreTokenizer and a WordPiece model. All that depends on the vocabulary and on Unicode lies in
- * tables (edgekiln.models.text.table_format), which are little-endian, as all targets are. Nothing is
- * allocated, and nothing outlives a call; a word in the making takes 0.8 KiB of stack.
+ * tables (edgekiln.models.text.table_format), which are little-endian, as all targets are, and were
+ * looked through when the program was built. Nothing is allocated, and nothing outlives a call; a
+ * word in the making takes 0.8 KiB of stack.
  *
  * Text may be any bytes. What is no UTF-8 is left out, as the tokenizer leaves out U+FFFD.
  */
@@ -80,8 +81,8 @@ static int byte_of(const tables_t *t, uint32_t token, uint32_t depth) {
     return depth < (uint32_t)(string_of(t, token + 1) - string) ? string[depth] : -1;
 }
 
-/* The first of the tokens low..high-1, which are sorted and alike up to `depth`, whose byte there is
- * at least `byte`. */
+/* The first of the tokens low..high-1, which are sorted and alike up to `depth`, whose byte there
+ * is at least `byte`. */
 static uint32_t lower_bound(const tables_t *t, uint32_t low, uint32_t high, uint32_t depth,
                             int byte) {
     while (low < high) {
