@@ -246,6 +246,8 @@ def _impossible_tensor(tensor: TensorSpec) -> Iterator[str]:
         yield f"{tensor.name!r}: shape {tensor.shape} is larger than any memory"
     if tensor.scale is not None and not 0 < c_float(tensor.scale).value < math.inf:
         yield f"{tensor.name!r}: scale {tensor.scale} is not above 0, as float32 has it"
+    if tensor.holds == TEXT and (tensor.dtype != "uint8" or len(tensor.shape) != 2):
+        yield f"{tensor.name!r}: {tensor.dtype} {tensor.shape} is no text"
     if tensor.preprocessing is not None and (fault := preprocessing_fault(tensor.preprocessing)):
         yield f"{tensor.name!r}: {fault}"
 

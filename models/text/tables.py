@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.models.text.bert_unicode import Piece, Unicode, unicode
+from edgekiln.models.text.bert_unicode import Habits, Piece, Unicode, unicode
 from edgekiln.models.text.table_format import (
     ALONE,
     ALONE_BIT,
@@ -45,7 +46,8 @@ def tables(
     }  # fmt: skip
     _add_specials(content, vocabulary.specials)
     _add_tokens(content, [*first, *further])
-    _add_unicode(content, known)
+    for name, array in _of_unicode(vocabulary.habits).items():
+        content.add(name, array)
     return content.array()
 
 
@@ -112,8 +114,10 @@ def _add_tokens(content: _Content, tokens: Sequence[tuple[bytes, int]]) -> None:
     content.fields["wide_ids"] = int(wide)
 
 
-def _add_unicode(content: _Content, known: Unicode) -> None:
-    characters = _Characters()
+@cache
+def _of_unicode(habits: Habits) -> Mapping[str, bytes]:
+    """The arrays that say what becomes of each character."""
+    known, characters = unicode(habits), _Characters()
     properties = np.full(LAST + 1, KEPT, "<u2")
     for codes, fate in ((known.left_out, LEFT_OUT), (known.starters, MARK), (known.spaces, SPACE)):
         properties[sorted(codes)] = fate
@@ -121,11 +125,9 @@ def _add_unicode(content: _Content, known: Unicode) -> None:
         itself = pieces == (Piece(code_point=code, alone=True),)
         properties[code] = ALONE if itself else characters.place(pieces) << 2 | len(pieces)
     rows, pages = _shared(properties.tobytes(), 2 * BLOCK)
-    content.add("properties", rows)
     shared, chapters = _shared(pages, BLOCK)
-    content.add("pages", shared)
-    content.add("chapters", chapters)
-    content.add("characters", np.array(characters.words, "<u4"))
+    words = np.array(characters.words, "<u4").tobytes()
+    return {"properties": rows, "pages": shared, "chapters": chapters, "characters": words}
 
 
 def _shared(values: bytes, size: int) -> tuple[bytes, bytes]:

@@ -26,12 +26,13 @@ from edgekiln.compiler.pipeline.store import Store
 from edgekiln.models.text.tokens import Tokenizer
 from edgekiln.runtime import load as load_program
 from edgekiln.runtime.bundle import ProgramFile, read_program
-from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.errors import InputError, UnsupportedError
 from edgekiln.runtime.texts import rows
 from edgekiln.targets import profile
 from tests.e2e.compiled_models import build, check
 from tests.models.text.tokenizer_c import WORDS, write_vocabulary
 
+GPU = next(name for name in profile.names() if profile.load(name).gpu)
 LENGTH, BYTES, WIDTH = 12, 80, 16
 TEXTS = (
     "the unaffable RUN", "Café, 中文!", "", "[MASK] the [SEP]", "running " * 9, "\U0001f600e\u0301",
@@ -193,6 +194,11 @@ def test_the_example_in_c_of_the_page_runs(tmp_path: Path) -> None:
     assert f"class {wanted(model)[1].argmax()}," in done.stdout
     header = files["model.h"].decode()
     assert "#define MODEL_INPUT_0_TEXT 1" in header
+
+
+def test_a_gpu_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="input_ids: no kernel for GPUs makes tokens"):
+        build(with_text(tmp_path), profile.load(GPU))
 
 
 @pytest.mark.slow

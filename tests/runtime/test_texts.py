@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.errors import BundleError, InputError
 from edgekiln.runtime.inputs import fit, load_input
-from edgekiln.runtime.manifest import TensorSpec
+from edgekiln.runtime.manifest import ProgramSpec, TensorSpec, from_json, text_of
 from edgekiln.runtime.random_inputs import random_input
+from tests.runtime.conftest import TOY
 
 READS = TensorSpec(name="text", shape=(1, 8), dtype="uint8", holds="text")
 
@@ -49,6 +51,17 @@ def test_what_is_too_long_or_for_no_text_is_refused(tmp_path: Path) -> None:
         fit(np.asarray("a"), replace(READS, holds=""), "load")
     with pytest.raises(InputError, match="takes no text"):
         load_input(tmp_path / "a.txt", replace(READS, dtype="float32", holds=""))
+
+
+@pytest.mark.parametrize("wrong", [{"shape": (8,)}, {"shape": ()}, {"dtype": "float32"}])
+def test_what_says_that_it_is_text_has_rows_of_bytes(wrong: dict[str, Any]) -> None:
+    for spec, fine in ((READS, True), (replace(READS, **wrong), False)):
+        text = text_of(replace(TOY, inputs=(spec,)))
+        if fine:
+            assert from_json(ProgramSpec, text, "p").inputs == (spec,)
+        else:
+            with pytest.raises(BundleError, match=r"'text': .* is no text"):
+                from_json(ProgramSpec, text, "p")
 
 
 def test_drawn_text_can_be_read() -> None:
