@@ -6,6 +6,7 @@ two must not be kept under the key of what was there before.
 
 from pathlib import Path
 
+from edgekiln.models.spec import split
 from edgekiln.runtime.errors import InputError
 
 State = tuple[object, ...]
@@ -21,6 +22,13 @@ def files_state(name: str) -> State:
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
     states = ((each, each.stat()) for each in found if each.is_file())
     return tuple((each, state.st_size, state.st_mtime_ns, state.st_ino) for each, state in states)
+
+
+def data_state(data: str) -> State:
+    """The same of all files that a spec of data names: its own, and a vocabulary's."""
+    name, given = split(data)
+    further = files_state(given["vocabulary"]) if given.get("vocabulary") else ()
+    return (*files_state(name), *further)
 
 
 def note_read(data: str, state: State, now: State) -> None:

@@ -12,8 +12,8 @@ from edgekiln.runtime.documents import Answers, Benches, Checked, Output, docume
 from edgekiln.runtime.errors import EXIT_INTERRUPTED, EdgeKilnError
 from edgekiln.runtime.example_check import check_example
 from edgekiln.runtime.faults import print_error
+from edgekiln.runtime.file_runs import run_files
 from edgekiln.runtime.manifest import text_of
-from edgekiln.runtime.program import run_files
 from edgekiln.runtime.standard_streams import standard_streams
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -43,9 +43,13 @@ def parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     run = _add(commands, "run", run_command, "Run a bundle on files.")
     run.add_argument(
-        "--input", action="append", required=True, metavar="[NAME=]FILE",
-        help="Read an input from this .npy, .npz, .bin, .wav or image, once for each, in the "
+        "--input", action="append", default=[], metavar="[NAME=]FILE",
+        help="Read an input from this .npy, .npz, .bin, .wav, .txt or image, once for each, in the "
         "model's order or by name.",
+    )  # fmt: skip
+    run.add_argument(
+        "--text", action="append", default=[],
+        help="Give this text to a program that takes text; again for more.",
     )  # fmt: skip
     run.add_argument(
         "--output", action="append", type=Path, default=[], metavar="FILE.npy",
@@ -178,6 +182,7 @@ def run_command(arguments: argparse.Namespace) -> None:
         arguments.output,
         signers=arguments.allowed_signers,
         point=arguments.point,
+        texts=arguments.text,
     )
     if arguments.json:
         listed = tuple(Output.of(spec, result) for spec, result in outputs)

@@ -10,6 +10,7 @@ from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
 from edgekiln.runtime.limits import INPUTS, read_file
 from edgekiln.runtime.npy import read_npy, read_npz
+from edgekiln.runtime.texts import TEXT_SUFFIX, is_text, of_array, read_lines
 from edgekiln.runtime.waves import WAVE_SUFFIX, read_windows
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ def load_input(path: Path, spec: "TensorSpec", *, batched: bool = True) -> "NDAr
     """Read a file as input of a program, see `fit`.
 
     `.npy`, `.npz` (never pickled), raw `.bin` in the input's own dtype and shape, an image, which
-    is resized to the model's input, or a sound, cut into what a call takes. uint8 images in an
-    array are preprocessed as well.
+    is resized to the model's input, a sound, cut into what a call takes, or lines of text. uint8
+    images in an array are preprocessed as well.
 
     Raises:
         InputError: unreadable, too large, or another shape or dtype than the program's.
@@ -76,7 +77,9 @@ def load_input(path: Path, spec: "TensorSpec", *, batched: bool = True) -> "NDAr
         return _read_as_image(path, spec, batched)
     if suffix == WAVE_SUFFIX:
         return _read_as_sound(path, spec, batched)
-    known = (".npy", ".npz", ".bin", WAVE_SUFFIX, *sorted(IMAGE_SUFFIXES))
+    if suffix == TEXT_SUFFIX:
+        return fit(read_lines(path, spec), spec, str(path), batched=batched)
+    known = (".npy", ".npz", ".bin", WAVE_SUFFIX, TEXT_SUFFIX, *sorted(IMAGE_SUFFIXES))
     raise InputError(
         f"{path}: cannot tell what this file is",
         hint=f"inputs are {', '.join(known)}",
@@ -89,8 +92,8 @@ def fit(
     """Bring an array to an input's shape and dtype without guessing.
 
     Taken: the input's own shape, without its first axis where that has one item; float64 for
-    float32; and, when the input has preprocessing, uint8 images (N, H, W, C) or one (H, W, C),
-    which are preprocessed.
+    float32; `str` and `bytes` of what takes text; and, when the input has preprocessing, uint8
+    images (N, H, W, C) or one (H, W, C), which are preprocessed.
 
     Args:
         batched: the first axis is the samples': any number of them, or one without the axis, is
@@ -99,6 +102,8 @@ def fit(
     Raises:
         InputError: anything else; the message starts with `where` and names both shapes.
     """
+    if is_text(array):
+        array = of_array(array, spec, where)
     if not array.dtype.isnative:
         # A .npy file may come from a machine of the other byte order.
         array = array.astype(array.dtype.newbyteorder("="))

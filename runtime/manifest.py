@@ -11,7 +11,7 @@ from edgekiln.runtime.errors import BundleError
 from edgekiln.runtime.hints import ABSENT_WHEN_EMPTY
 
 SCHEMA_VERSION = 1
-DETECTIONS = "detections"  # what an output may hold
+DETECTIONS, TEXT = "detections", "text"  # what an output, and an input, may hold
 # What programs compute with, by numpy's names and with the bytes of a value.
 DTYPES = {
     "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4,
@@ -63,7 +63,7 @@ class TensorSpec:
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()  # class names, for a classifier's output
     # What its rows are, where that is known: "detections", of left, top, right, bottom, score and
-    # class, behind which rows of -1 fill up.
+    # class, behind which rows of -1 fill up; of an input "text" in UTF-8, which ends with a zero.
     holds: str = field(default="", metadata=ABSENT_WHEN_EMPTY)
     rate_hz: int = field(default=0, metadata=ABSENT_WHEN_EMPTY)  # of sound, in samples of 16 bits
 
@@ -246,6 +246,8 @@ def _impossible_tensor(tensor: TensorSpec) -> Iterator[str]:
         yield f"{tensor.name!r}: shape {tensor.shape} is larger than any memory"
     if tensor.scale is not None and not 0 < c_float(tensor.scale).value < math.inf:
         yield f"{tensor.name!r}: scale {tensor.scale} is not above 0, as float32 has it"
+    if tensor.holds == TEXT and (tensor.dtype != "uint8" or len(tensor.shape) != 2):
+        yield f"{tensor.name!r}: {tensor.dtype} {tensor.shape} is no text"
     if tensor.preprocessing is not None and (fault := preprocessing_fault(tensor.preprocessing)):
         yield f"{tensor.name!r}: {fault}"
 

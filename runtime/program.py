@@ -3,13 +3,12 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
 from edgekiln.runtime.errors import ConfigError, InputError
-from edgekiln.runtime.files import written_whole
-from edgekiln.runtime.inputs import fit, load_input
+from edgekiln.runtime.inputs import fit
 from edgekiln.runtime.manifest import of_steps
 from edgekiln.runtime.points import names
 from edgekiln.runtime.runner import AotRunner, Runner
@@ -19,6 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekiln.runtime.manifest import StateSpec, TensorSpec
+
+
+# What an input is given: numbers, or text.
+Given: TypeAlias = "NDArray[np.generic] | str | bytes | Sequence[str]"
 
 
 class LoadedProgram:
@@ -83,14 +86,15 @@ class LoadedProgram:
         return self.runner.outputs
 
     def __call__(
-        self, *arrays: "NDArray[np.generic]", **named: "NDArray[np.generic]"
+        self, *arrays: "Given", **named: "Given"
     ) -> "NDArray[np.generic] | list[NDArray[np.generic]]":
         """The output, or the list of them when the program has several.
 
         `net(x, mask=m)` is `net(x, m)` where `mask` is the second input; names that are no
         identifiers of Python are given as `net(**{"a.b": x})`.
 
-        An input with preprocessing takes uint8 images (N, H, W, C) or the model's own float input.
+        An input with preprocessing takes uint8 images (N, H, W, C) or the model's own float input;
+        one that is text takes a `str`, or a list of them.
         The program's batch is fixed: other batches are run in pieces, the last one padded.
 
         Raises:
@@ -231,68 +235,3 @@ def _padded(chunk: "NDArray[np.generic]", size: int) -> "NDArray[np.generic]":
     if len(chunk) == size:
         return chunk
     return np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
-
-
-def run_files(
-    path: Path,
-    inputs: Sequence[str],
-    outputs: Sequence[Path] = (),
-    *,
-    signers: Path | None = None,
-    point: str = "",
-) -> "list[tuple[TensorSpec, NDArray[np.generic]]]":
-    """Run a program on input files and write its outputs as .npy files, when given.
-
-    The files of a program with states hold the steps of one stream, from its beginning.
-
-    Args:
-        point: the operating point, by name or number; the first if not said.
-        inputs: "FILE" or "NAME=FILE"; one .npz of several arrays is for all inputs of those names.
-
-    Raises:
-        ConfigError: another number of outputs than the program has.
-        InputError: an input is missing, unknown or given twice.
-        EdgeKilnError: as `AotRunner.open`, `load_input`, `run_batched` and `save`.
-    """
-    runner = AotRunner.open(path, signers)
-    runner.set_point(point or 0)
-    files = _files_of(inputs, runner.inputs)
-    if outputs and len(outputs) != len(runner.outputs):
-        raise ConfigError(
-            f"{len(outputs)} outputs are given, {path.name} has {len(runner.outputs)}",
-            hint="give --output once for each, or not at all",
-        )
-    streamed = bool(runner.spec.states)
-    batched = batch_of(runner) is not None
-    arrays = [
-        load_input(file, of_steps(spec) if streamed else spec, batched=streamed or batched)
-        for file, spec in zip(files, runner.inputs, strict=True)
-    ]
-    results = run_steps(runner, arrays) if streamed else run_batched(runner, arrays)
-    for file, result in zip(outputs, results, strict=False):
-        save(file, result)
-    return list(zip(runner.outputs, results, strict=True))
-
-
-def _files_of(inputs: Sequence[str], specs: "tuple[TensorSpec, ...]") -> list[Path]:
-    """The file of each input."""
-    listed: list[Path] = []
-    named: dict[str, Path] = {}
-    for text in inputs:
-        name, equals, file = text.partition("=")
-        # A file whose own name has "=" in it is a file.
-        if not equals or Path(text).exists():
-            listed.append(Path(text))
-        elif name in named:
-            raise InputError(f"input {name!r} is given twice", hint="give --input once for each")
-        else:
-            named[name] = Path(file)
-    if len(specs) > 1 and len(listed) == 1 and not named and listed[0].suffix == ".npz":
-        return listed * len(specs)  # each input takes the array of its name
-    return by_name(named, listed, specs)
-
-
-def save(path: Path, array: "NDArray[np.generic]") -> None:
-    """Write a .npy file, whole or not at all. Raises StorageError."""
-    with written_whole(path) as stream:
-        np.save(stream, array)

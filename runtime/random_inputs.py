@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.runtime.manifest import TEXT
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -11,14 +13,31 @@ if TYPE_CHECKING:
 
 
 def random_input(spec: "TensorSpec", draw: np.random.Generator) -> "NDArray[np.generic]":
-    """Standard normal floats, none so small that arithmetic on it would be slow; any bytes.
+    """Standard normal floats, none so small that arithmetic on it would be slow; any bytes, and of
+    text words of letters.
 
     Wider integers are 0 or 1: mostly they number the rows of a table, and every table has two.
     """
     dtype = np.dtype(spec.dtype)
+    if spec.holds == TEXT:
+        return _text(spec.shape, draw)
     if dtype.kind == "f":
         return draw.standard_normal(spec.shape).astype(dtype)
     if dtype.itemsize == 1 and dtype.kind != "b":
         limits = np.iinfo(dtype)
         return draw.integers(limits.min, limits.max, spec.shape, dtype, endpoint=True)
     return draw.integers(0, 2, spec.shape).astype(dtype)
+
+
+_LETTERS = "eeee tttt aaaa oooo iiii nnn sss hhh rrr ddd lll cu mw fg y,. EÄß中😀"
+
+
+def _text(shape: tuple[int, ...], draw: np.random.Generator) -> "NDArray[np.uint8]":
+    """Rows of a quarter to all of the bytes there are, as if they were written in some language."""
+    rows, room = shape
+    made = np.zeros(shape, np.uint8)
+    for row in range(rows):
+        written = "".join(draw.choice([*_LETTERS], room)).encode()
+        size = int(draw.integers(room // 4, room + 1))
+        made[row, :size] = np.frombuffer(written[:size], np.uint8)
+    return made

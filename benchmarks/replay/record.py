@@ -120,6 +120,8 @@ class ReplayRecorder:
         return record
 
     def _code(self, code: Code, profile: TargetProfile) -> CodeRecord:
+        if code.written:  # what the C compiler makes of it is not recorded
+            return {"tir": f"{code.written.source}:{code.written.symbol}", "workspace": []}
         tir, function = self._tir(code)
         if not self.machine_code:
             return {"tir": tir}

@@ -177,7 +177,7 @@ def _spec(
 def _workspaces(program: Program, compiled: Functions) -> Iterator[Interval]:
     """The scratch memory that each function asks for, alive during its call only."""
     for index, symbol in enumerate(compiled.symbols):
-        for slot, size in enumerate(compiled.compiled[symbol].workspace):
+        for slot, size in enumerate(compiled.workspace(symbol)):
             name = _workspace(program, index, slot)
             yield Interval(name=name, bytes=size, first=index, last=index)
 
@@ -205,7 +205,7 @@ def _steps(
                     pointers.append(emit.arena(plan.offsets[buffer] + offset))
                 case Const():
                     pointers.append(emit.constant(next(offsets)))
-        scratch = range(len(compiled.compiled[symbol].workspace))
+        scratch = range(len(compiled.workspace(symbol)))
         yield emit.PlacedCall(
             name=call.name,
             op=call.op,

@@ -33,10 +33,17 @@ _NAME_DIGITS = 12  # of a hash, hexadecimal: enough to tell the functions of any
 
 @dataclass(frozen=True, kw_only=True)
 class Functions:
-    """`symbols[i]` is what the program's i-th call calls; `compiled` is in order of first call."""
+    """`symbols[i]` is what the program's i-th call calls; `compiled` is in order of first call, and
+    `sources` are the C files that have the others.
+    """
 
     symbols: tuple[str, ...]
     compiled: Mapping[str, Compiled]
+    sources: tuple[str, ...] = ()
+
+    def workspace(self, symbol: str) -> tuple[int, ...]:
+        """The bytes of scratch memory behind each pointer that a function takes last."""
+        return self.compiled[symbol].workspace if symbol in self.compiled else ()
 
 
 def compile_functions(
@@ -66,7 +73,7 @@ def compile_functions(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for call, (symbol, identity) in zip(program.calls, names, strict=True):
             # Layers of one shape share their code.
-            if symbol in found or symbol in jobs:
+            if symbol in found or symbol in jobs or call.code.written:
                 continue
             key = _key(symbol, identity, tvm_target, code)
             if cached := _find(cache, key):
@@ -77,7 +84,12 @@ def compile_functions(
                 jobs[symbol] = pool.submit(_make, make, cache, key)
         found |= {symbol: _result(job, floats.get(symbol, "")) for symbol, job in jobs.items()}
     symbols = tuple(symbol for symbol, _ in names)
-    return Functions(symbols=symbols, compiled={symbol: found[symbol] for symbol in symbols})
+    written = [call.code.written for call in program.calls if call.code.written]
+    return Functions(
+        symbols=symbols,
+        compiled={symbol: found[symbol] for symbol in symbols if symbol in found},
+        sources=tuple(dict.fromkeys(function.source for function in written)),
+    )
 
 
 def _key(symbol: str, identity: str, tvm_target: Mapping[str, object], code: str) -> str:
@@ -137,6 +149,8 @@ def _name(call: Call) -> tuple[str, str]:
 
     The name tells the code: it is the same in every program for every target.
     """
+    if call.code.written:
+        return call.code.written.symbol, ""
     identity = call.code.signature or _text_sha256(call.code.func)
     stem = re.sub(r"\W+", "_", call.op).strip("_").lower()
     return f"{stem}_{identity[:_NAME_DIGITS]}", identity

@@ -201,6 +201,11 @@ typedef struct {{
 }} model_detection_t;
 """
 
+# Behind what says that an input is text.
+TEXT = """\
+/* UTF-8; a sample ends with a byte of zero, or where its room does. Any bytes
+                               * are taken: what is no UTF-8 is left out. */"""
+
 PLACES = """\
 
 /* Where inputs and outputs may lie in the arena, so that they take no memory of their own, e.g.

@@ -18,6 +18,7 @@ from edgekiln.compiler.evaluation.latency import Latency
 from edgekiln.compiler.evaluation.report import Evaluation
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.atomic_io import copy_out, writable
+from edgekiln.compiler.pipeline.source_models import reads_text
 from edgekiln.compiler.pipeline.stage import Advance, OnEpoch, unwatched
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.models.data.options import with_task
@@ -153,7 +154,8 @@ class Build:
 
     def _stage(self, name: str, src: Artifact, target: TargetProfile | None = None) -> Artifact:
         artifact = self.run_stage(name, src, target)
-        if target is None:
+        # What is held against others, and measured beside them, is what ONNX Runtime can run.
+        if target is None and not reads_text(artifact.chain[-1]):
             self.artifacts[artifact.kind] = artifact
         self._record(name, artifact, target)
         return artifact

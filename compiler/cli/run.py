@@ -17,10 +17,16 @@ FILE = click.Path(path_type=Path)
     "--input",
     "inputs",
     multiple=True,
-    required=True,
     metavar="[NAME=]FILE",
-    help="Read an input of the model from this .npy, .npz, .bin, .wav or image, once for each: in "
-    "the model's order, or by name. One .npz may hold them all, by name.",
+    help="Read an input of the model from this .npy, .npz, .bin, .wav, .txt or image, once for "
+    "each: in the model's order, or by name. One .npz may hold them all, by name.",
+)
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    metavar="TEXT",
+    help="Give this text to a program that takes text; again for more.",
 )
 @click.option(
     "--output",
@@ -34,15 +40,17 @@ FILE = click.Path(path_type=Path)
 @allowed_signers_option
 @json_option
 def run(
-    *, bundle: Path, inputs: tuple[str, ...], outputs: tuple[Path, ...],
+    *, bundle: Path, inputs: tuple[str, ...], texts: tuple[str, ...], outputs: tuple[Path, ...],
     point: str, allowed_signers: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run BUNDLE on this machine. Images are resized and preprocessed as the model needs it."""
     from edgekiln.runtime.documents import Answers, Output
-    from edgekiln.runtime.program import run_files
+    from edgekiln.runtime.file_runs import run_files
     from edgekiln.runtime.text import output_lines
 
-    results = run_files(bundle, inputs, outputs, signers=allowed_signers, point=point)
+    if not (inputs or texts):
+        raise click.MissingParameter(param_type="option", param_hint="'--input' or '--text'")
+    results = run_files(bundle, inputs, outputs, signers=allowed_signers, point=point, texts=texts)
     if as_json:
         listed = tuple(Output.of(spec, result) for spec, result in results)
         print_json("edgekiln.run/1", Answers(bundle=str(bundle), outputs=listed))

@@ -158,21 +158,40 @@ class Launch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CFunction:
+    """A function that is written in C: in a file of `runtime/c`, for every processor alike."""
+
+    source: str
+    symbol: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Code:
     """A TensorIR function, made when it is asked for: never, if its machine code is cached.
 
     `signature` is a hash of all that determines the function; equal ones stand for equal functions.
-    Empty: only the function itself can tell. `launch` is None where a processor calls it.
+    Empty: only the function itself can tell. `launch` is None where a processor calls it. What is
+    `written` in C has no TensorIR.
     """
 
     emit: Callable[[], PrimFunc]
     signature: str = ""
     launch: Launch | None = None
+    written: CFunction | None = None
 
     @classmethod
     def of(cls, func: PrimFunc) -> "Code":
         """A function that was made already."""
         return cls(emit=lambda: func)
+
+    @classmethod
+    def in_c(cls, source: str, symbol: str) -> "Code":
+        """A function of a C file."""
+
+        def nothing() -> PrimFunc:
+            raise AssertionError(f"{symbol} of {source} has no TensorIR")
+
+        return cls(emit=nothing, written=CFunction(source=source, symbol=symbol))
 
     @cached_property
     def func(self) -> PrimFunc:

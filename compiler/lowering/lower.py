@@ -11,6 +11,7 @@ from edgekiln.compiler.ir import (
     onnx_op,
     ops,
     selection_ops,
+    text_ops,
 )
 from edgekiln.compiler.ir import linear as products_of
 from edgekiln.compiler.ir.graph import Graph
@@ -29,6 +30,7 @@ from edgekiln.compiler.lowering import (
     products,
     rows,
     selection,
+    text,
 )
 from edgekiln.compiler.lowering.state import Lowering, SharedWeights, spec_of
 from edgekiln.compiler.onnx_model.io import Meta
@@ -73,9 +75,12 @@ def lower(
     inputs = tuple(
         spec_of(graph.tensors[name])
         if i
-        else spec_of(graph.tensors[name], preprocessing=meta.preprocessing, rate_hz=meta.rate_hz)
+        else spec_of(
+            graph.tensors[name], preprocessing=meta.preprocessing, rate_hz=meta.rate_hz,
+            holds=meta.takes,
+        )
         for i, name in enumerate(lowering.given)
-    )
+    )  # fmt: skip
     outputs = tuple(
         spec_of(graph.tensors[name])
         if i
@@ -145,6 +150,8 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             frames.resample(low, node, op)
         case frame_ops.YuvToPixels() as op:
             frames.yuv(low, node, op)
+        case text_ops.WordPiece() as op:
+            text.wordpiece(low, node, op)
         case ops.Map() as op:
             compute.function(low, node, op)
         case ops.MaxPool() as op:

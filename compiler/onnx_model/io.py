@@ -15,9 +15,10 @@ from edgekiln.compiler.onnx_model import (
     suppression,
     validate,
 )
-from edgekiln.compiler.onnx_model.ends.steps import SOUND
+from edgekiln.compiler.onnx_model.ends.steps import SOUND, TEXT
 from edgekiln.compiler.onnx_model.model_bytes import model_bytes
 from edgekiln.compiler.onnx_model.tflite import convert as tflite
+from edgekiln.runtime import manifest
 from edgekiln.runtime.codec import decode, encode, loads
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
@@ -55,7 +56,15 @@ class Meta:
     @property
     def rate_hz(self) -> int:
         """How many samples a second the sound has that the first input takes; 0: it takes none."""
-        return RATE_HZ if any(step.partition("=")[0] == SOUND for step in self.before) else 0
+        return RATE_HZ if self._begins_with(SOUND) else 0
+
+    @property
+    def takes(self) -> str:
+        """What the rows of the first input are, see `TensorSpec.holds`."""
+        return manifest.TEXT if self._begins_with(TEXT) else ""
+
+    def _begins_with(self, source: str) -> bool:
+        return any(step.partition("=")[0] == source for step in self.before)
 
 
 def read_meta(model: "onnx.ModelProto") -> Meta:

@@ -159,6 +159,13 @@ _ENDS = tuple(
     )
 )  # fmt: skip
 
+# The same, of text, which ONNX's operators cannot take apart.
+_TEXT = (
+    Operator(name="WordPiece", role="enclosed", domain=ENDS, integer="wordpiece",
+        float_form="wordpiece", attributes=("length", "to"),
+        limits="of text in UTF-8, by `edgekiln attach`; not for GPUs"),
+)  # fmt: skip
+
 # Of detectors: what NonMaxSuppression becomes, and what `attach` puts behind a network.
 _DETECTION = tuple(
     Operator(name=name, role="float", domain=DETECTION, float_form=rule,
@@ -204,4 +211,14 @@ _SELECTING = (
         "integers up to 4096 values"),
 )  # fmt: skip
 
-OTHERS = (*_FALLBACK, *_SELECTING, *_DEFINED, *_FOLDED, *_INTEGER, *_ENDS, *_DETECTION, *_REFUSED)
+OTHERS = (
+    *_FALLBACK,
+    *_SELECTING,
+    *_DEFINED,
+    *_FOLDED,
+    *_INTEGER,
+    *_ENDS,
+    *_TEXT,
+    *_DETECTION,
+    *_REFUSED,
+)

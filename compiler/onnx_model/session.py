@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.onnx_model import text_cut
 from edgekiln.compiler.onnx_model.session_options import session_options
 from edgekiln.runtime.errors import UnsupportedError
 
@@ -34,6 +35,7 @@ class Session:
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         levels = ort.GraphOptimizationLevel
+        network, self._texts = text_cut.cut(model)
         options = session_options()
         options.graph_optimization_level = (
             levels.ORT_ENABLE_ALL if optimize else levels.ORT_ENABLE_BASIC
@@ -42,7 +44,7 @@ class Session:
             options.optimized_model_filepath = str(save_to)
         try:
             self._session = ort.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                network.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except (
             state.Fail,
@@ -54,7 +56,12 @@ class Session:
             raise UnsupportedError(
                 f"ONNX Runtime cannot load the model: {_reason(error)}"
             ) from error
-        self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
+        # What no node reads is no input of the session's.
+        self._reads = tuple(i.name for i in self._session.get_inputs())
+        read = {*self._reads, *self._texts}
+        self.inputs: tuple[str, ...] = tuple(
+            value.name for value in model.graph.input if value.name in read
+        )
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
     def __call__(
@@ -72,8 +79,10 @@ class Session:
 
         if isinstance(given, np.ndarray):
             given = {self.inputs[0]: given}
-        # What no node reads is no input of the session's.
-        feeds = {name: given[name] for name in self.inputs}
+        known = dict(given)
+        for text in self._texts.values():
+            known |= text.tokens(known[text.name])
+        feeds = {name: known[name] for name in self._reads}
         try:
             # As above.
             results: list[NDArray[Any]] = self._session.run(outputs, feeds)

@@ -9,7 +9,7 @@ vectors are short; where a vector's length itself has to be inferred, what reads
 from collections.abc import Iterator, Set
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import resize_factors
+from edgekiln.compiler.onnx_model import own_schemas, resize_factors
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def inferred(
         UnsupportedError: a vector has more than `most_elements`.
     """
     import onnx
+
+    own_schemas.register()
 
     def infer(part: "onnx.ModelProto", *, values: bool) -> "onnx.ModelProto":
         found = onnx.shape_inference.infer_shapes(

@@ -41,14 +41,18 @@ def known_model(path: Path) -> Artifact:
 
 
 def models_of(opened: "ProgramFile") -> tuple[Path, ...]:
-    """The int8 and the float model of a bundle, those that are still there; none for a `.lib`.
+    """The int8 and the float model of a bundle, those that are still there; none for a `.lib`. Of
+    a program that takes text they are the network behind the tokenizer, for which ONNX has no
+    operators.
 
     Raises:
         BundleError: its manifest is not as a bundle's.
     """
     store = Store()
     made_from = {
-        str(record.get("kind")): str(record.get("sha256")) for record in _provenance(opened)
+        str(record.get("kind")): str(record.get("sha256"))
+        for record in _provenance(opened)
+        if not reads_text(record)
     }
     found = [store.find(made_from[kind]) for kind in ("onnx-int8", "onnx") if kind in made_from]
     return tuple(artifact.path for artifact in found if artifact)
@@ -73,3 +77,11 @@ def _provenance(opened: "ProgramFile") -> Sequence[Record]:
     if MANIFEST not in opened.files:
         return ()
     return Bundle.verified(opened.path, opened.files).manifest.provenance
+
+
+def reads_text(record: "Mapping[str, object]") -> bool:
+    """Whether a stage put a tokenizer before its model."""
+    options = record.get("options")
+    before = options.get("before") if isinstance(options, dict) else None
+    steps = before if isinstance(before, list | tuple) else ()
+    return any(str(step).partition("=")[0] == "wordpiece" for step in steps)

@@ -27,7 +27,7 @@ class AttachStage(Stage):
         default=(),
         metadata={
             "help": "Do this before the network, again for more: pixels, nv12=HxW, yuyv=HxW, then "
-            "crop=HxW, resize, letterbox; or pcm."
+            "crop=HxW, resize, letterbox; or pcm, of sound; or wordpiece=VOCABULARY?…, of text."
         },
     )
     after: tuple[str, ...] = field(
@@ -39,11 +39,13 @@ class AttachStage(Stage):
     )
 
     def __post_init__(self) -> None:
-        from edgekiln.compiler.onnx_model.ends import detector_options
-        from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, parsed
+        from edgekiln.compiler.onnx_model.ends import detector_options, text
+        from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, TEXT, parsed
         from edgekiln.runtime.manifest import DETECTIONS
 
-        parsed(self.before, BEFORE, "before")
+        for step in parsed(self.before, BEFORE, "before"):
+            if step.name == TEXT:
+                text.read(step)
         for step in parsed(self.after, AFTER, "after"):
             if step.name == DETECTIONS:
                 detector_options.read(step)
@@ -58,9 +60,9 @@ class AttachStage(Stage):
         return src.kind if src else self.gives
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
-        from edgekiln.compiler.onnx_model.ends.detector_options import files_of
+        from edgekiln.compiler.onnx_model.ends import detector_options, text
 
-        files = files_of(self.after)
+        files = [*text.files_of(self.before), *detector_options.files_of(self.after)]
         return {f"file:{path}": sha256_of(path) for path in files}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:

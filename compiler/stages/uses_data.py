@@ -31,12 +31,12 @@ def used_data(spec: str, seed: int) -> Mapping[str, str]:
     if not spec:
         return {}
     from edgekiln.models.data.sample_factory import references_in
-    from edgekiln.models.unchanged import files_state, require_read
+    from edgekiln.models.unchanged import data_state, require_read
 
     # What the data's own factory gives is hashed, whatever its code is.
     own = [name for name in references_in(spec) if name != spec.partition("?")[0]]
     code = {"tasks": " ".join(map(factory_code, own))} if own else {}
-    state = files_state(spec.partition("?")[0])
+    state = data_state(spec)
     key_checks.add(lambda: require_read(spec, state))
     return {"data": _data_sha256(spec, seed, state), **code}
 

@@ -32,7 +32,7 @@ from edgekiln.models.data.tones import read as read_tones
 from edgekiln.models.data.unlabelled import is_unlabelled
 from edgekiln.models.data.wav_folder import fits as is_wav_folder
 from edgekiln.models.data.wav_folder import read as read_wav_folder
-from edgekiln.models.unchanged import State, files_state, note_read
+from edgekiln.models.unchanged import State, data_state, note_read
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.typed import did_you_mean
 
@@ -72,9 +72,9 @@ def load(data: str, seed: int = 0) -> Dataset:
     check_name(data)
     name = spec.split(data)[0]
     with in_words(name):
-        state = files_state(name)
+        state = data_state(data)
         dataset = _load(data, seed, state)
-        note_read(data, state, files_state(name))
+        note_read(data, state, data_state(data))
         return dataset
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from edgekiln.models.spec import join, split
+from edgekiln.models.text.table_format import LEAST_LENGTH, MOST_LENGTH
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.manifest import Preprocessing, preprocessing_fault
 from edgekiln.runtime.typed import did_you_mean
@@ -16,13 +17,18 @@ KEYS = (
     "scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test",
     "frame", "hop", "rate", "steps",
     "task", "target", "columns", "crop", "transform", "seconds", "mel",
+    "text", "vocabulary", "length", "lower", "inputs",
 )  # fmt: skip
 _LAYOUTS = ("NCHW", "NHWC", "N*")
 _COLORS = ("RGB", "L")
+_FLAGS = ("true", "false")
 _MOST = 2**31 - 1  # samples, pixels, …: more than any data set has
 _MOST_SECONDS = 24 * 3600.0  # of a sound
 
-OF_FILES = ("target", "columns", "seconds", "mel")  # no function's samples have these
+# No function's samples have these.
+OF_FILES = (
+    "target", "columns", "seconds", "mel", "text", "vocabulary", "length", "lower", "inputs"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,11 @@ class Options:
     transform: str = ""  # a function of the user's, see `transform`
     seconds: float | None = None  # length of sounds
     mel: int | None = None  # bands of spectra, in place of waves
+    text: str = ""  # the column of a table that is text
+    vocabulary: str = ""  # of the tokens that texts become
+    length: int | None = None  # so many tokens
+    lower: bool | None = None  # whether letters lose case and accents; None: as the vocabulary says
+    inputs: tuple[str, ...] = ()  # what takes tokens, mask and types; (): by BERT's names
 
     def numbers(self, dtype: "np.dtype[np.generic]") -> Preprocessing | None:
         """What `scale`, `mean` and `std` say of samples of this type; None where they say nothing.
@@ -99,7 +110,7 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
         test=get("test"),
         **{
             key: _count(key, given[key])
-            for key in ("frame", "hop", "rate", "steps")
+            for key in ("frame", "hop", "rate", "steps", "length")
             if key in given
         },
         task=unquote(get("task", "")),
@@ -109,7 +120,13 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
         transform=get("transform", ""),
         seconds=_seconds(given["seconds"]) if "seconds" in given else None,
         mel=_count("mel", given["mel"]) if "mel" in given else None,
+        text=get("text", ""),
+        vocabulary=get("vocabulary", ""),
+        lower=_choice("lower", given["lower"], _FLAGS) == "true" if "lower" in given else None,
+        inputs=_names(get("inputs", "")),
     )
+    if options.length is not None and not LEAST_LENGTH <= options.length <= MOST_LENGTH:
+        raise _wrong("length", given["length"], f"tokens, {LEAST_LENGTH} to {MOST_LENGTH}")
     numbers = options.numbers(np.dtype(np.float32))
     if numbers is not None and (fault := preprocessing_fault(numbers)):
         raise ConfigError(f"{name}: {fault}", hint="give other numbers for scale, mean and std")

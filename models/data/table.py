@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgekiln.models.data.dataset import Split, UnsplitData
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
+from edgekiln.models.data.texts import tokenized
 from edgekiln.models.tasks.heads import heads_of
 from edgekiln.models.tasks.task import Array
 from edgekiln.runtime.errors import ConfigError, InputError, MissingToolError
@@ -43,6 +44,8 @@ def read(path: Path, options: Options) -> UnsplitData:
     parquet = path.suffix.lower() in _PARQUET
     columns = _read_parquet(path) if parquet else _read_csv(path)
     targets = _targets(path, options, columns)
+    if options.text:
+        return _of_text(path, options, columns, targets)
     features = [name for name in options.columns or columns if name not in targets]
     for name in features:
         _check_column(path, name, columns)
@@ -71,6 +74,23 @@ def read(path: Path, options: Options) -> UnsplitData:
         train=Split(inputs={"": x.astype(np.float32)}, targets=found),
         task="classification" if words else "regression",
         by_column=True,
+    )
+
+
+def _of_text(path: Path, options: Options, columns: Columns, targets: Sequence[str]) -> UnsplitData:
+    """A column of texts, as tokens, and one target."""
+    _check_column(path, options.text, columns)
+    if len(targets) > 1 or options.columns:
+        raise ConfigError(
+            f"{path}: a table of texts has one column of text and one target",
+            hint="leave columns out, and name one: ?text=review&target=stars",
+        )
+    target, classes = _target(path, targets[0], columns[targets[0]])
+    tokens = tokenized(str(path), [str(each or "") for each in columns[options.text]], options)
+    return UnsplitData(
+        classes=classes,
+        train=Split(inputs=tokens, targets={"": target}),
+        task="classification" if classes else "regression",
     )
 
 

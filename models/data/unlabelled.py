@@ -2,8 +2,8 @@
 
 `pictures/`, a folder of images; `sounds/`, one of WAV files, or such a file; `.npy` of (N, …);
 `.npz` whose arrays are named after a model's inputs, or hold the samples of its only one;
-`package.module:factory`, which gives the samples one by one. What a model that remembers takes are
-streams: (N, T, …).
+`lines.txt`, a text a line; `package.module:factory`, which gives the samples one by one. What a
+model that remembers takes are streams: (N, T, …).
 """
 
 import os
@@ -24,12 +24,15 @@ from edgekiln.models.data.npz import LABELS, SAMPLES
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.sample_factory import is_reference, options_of, samples_of
 from edgekiln.models.data.splits import size_of
+from edgekiln.models.data.texts import fits as is_lines
+from edgekiln.models.data.texts import read_lines
 from edgekiln.models.data.wave_files import files_in, frames
-from edgekiln.models.unchanged import State, files_state, note_read
+from edgekiln.models.unchanged import State, data_state, note_read
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
 from edgekiln.runtime.limits import read_regular
 from edgekiln.runtime.npy import names_in, read_archive, read_npy
+from edgekiln.runtime.texts import TEXT_SUFFIX
 from edgekiln.runtime.waves import WAVE_SUFFIX
 
 # Nothing more is learned from more samples, and all of them are held in memory.
@@ -67,7 +70,9 @@ def is_unlabelled(data: str) -> bool:
         if not path.is_file():
             return is_reference(name) and "task" not in options
         kind = path.suffix.lower()
-        return kind in (WAVE_SUFFIX, ".npy") or (kind == ".npz" and _has_no_labels(path))
+        return kind in (WAVE_SUFFIX, TEXT_SUFFIX, ".npy") or (
+            kind == ".npz" and _has_no_labels(path)
+        )
 
 
 def _has_no_labels(path: Path) -> bool:
@@ -104,11 +109,10 @@ def load_samples(
     """
     check_name(data)
     kind = _Wanted(size=size, color=color, frame=frame, streams=streams)
-    name = spec.split(data)[0]
     with in_words(data):
-        state = files_state(name)
+        state = data_state(data)
         samples = _load(data, seed, kind, state)
-        note_read(data, state, files_state(name))
+        note_read(data, state, data_state(data))
         return samples
 
 
@@ -126,6 +130,8 @@ def fingerprint(data: str) -> str:
     elif path.is_file():
         with in_words(data):
             digest.update(read_regular(path))
+            if vocabulary := given.get("vocabulary"):
+                digest.update(read_regular(Path(vocabulary).expanduser()))
     else:
         options, arguments = _options(name, given)
         arrays = samples_of(name, arguments, options.limit or MOST_SAMPLES)
@@ -161,6 +167,8 @@ def _load(data: str, seed: int, wanted: _Wanted, _files: State) -> SampleSet:
         arrays = {ONLY: _read_pictures(path, options, wanted.size, wanted.color, seed)}
     elif path.suffix.lower() == ".npy" and path.is_file():
         arrays = {ONLY: read_npy(path, DATA)}
+    elif is_lines(path):
+        arrays = read_lines(path, options)
     elif path.is_file():
         arrays = _read_archive(path)
     else:

@@ -7,6 +7,7 @@
 #include "exit_codes.h"
 #include "files.h"
 #include "model.h"
+#include "sample_text.h"
 #include "stats.h"
 
 /* Long enough for another process to let go of the second core for a moment. */
@@ -75,6 +76,9 @@ session_t session_open(const files_t *inputs, const char *point) {
         if (inputs->count) tensor_read_at(inputs->paths[i], data, model_input_bytes[i], 0);
 #else
         if (inputs->count) tensor_read(inputs->paths[i], data, model_input_bytes[i]);
+#endif
+#ifdef MODEL_INPUT_0_TEXT
+        if (i == 0 && !inputs->count) fill_with_text(data, model_input_bytes[i]);
 #endif
         session.in[i] = data;
     }

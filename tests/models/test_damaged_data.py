@@ -131,9 +131,24 @@ def _wav(folder: Path) -> Path:
     return folder
 
 
+def _texts(folder: Path) -> Path:
+    names = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "##s", "caf\u00e9")
+    content = {
+        "added_tokens": [{"id": 0, "content": "[PAD]", "special": True, "normalized": False}],
+        "normalizer": {"type": "BertNormalizer", "lowercase": False, "strip_accents": None},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {"type": "BertProcessing", "cls": ["[CLS]", 2], "sep": ["[SEP]", 3]},
+        "model": {"type": "WordPiece", "vocab": {name: n for n, name in enumerate(names)}},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    rows = [f"the {number} caf\u00e9s,{'cat' if number % 2 else 'dog'}" for number in range(40)]
+    (folder / "t.csv").write_text("\n".join(["a,target", *rows]), encoding="utf-8")
+    return Path(f"{folder / 't.csv'}?text=a&vocabulary={folder / 'tokenizer.json'}&length=8")
+
+
 _KINDS = (
     _npz, _compressed_npz, _idx, _gzipped_idx, _cifar, _png, _deep_png, _tiff, _jpeg, _csv, _coco,
-    _masks, _wav,
+    _masks, _wav, _texts,
 )  # fmt: skip
 
 

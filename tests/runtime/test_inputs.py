@@ -177,7 +177,8 @@ def test_flattened_inputs_take_square_images(tmp_path):
         ("a.npz", b"PK\x05\x06" + bytes(10), "not an archive of NumPy arrays"),
         ("a.png", b"\x89PNG\r\n\x1a\n junk", "cannot read this image"),
         ("a.jpg", b"", "cannot read this image"),
-        ("a.txt", b"1 2 3", "cannot tell what this file is"),
+        ("a.doc", b"1 2 3", "cannot tell what this file is"),
+        ("a.txt", b"1 2 3", "input 'x' is float32 (1, 3, 5, 7), and takes no text"),
         ("a.bin", b"", "0 bytes"),
     ],
 )

@@ -20,4 +20,4 @@ def write_program(
     for symbol, function in compiled.compiled.items():
         (home / f"{symbol}.kernel.o").write_bytes(function.object)
     objects = tuple(f"{symbol}.kernel.o" for symbol in compiled.compiled)
-    return LibrarySources(sources=("model.c",), objects=objects)
+    return LibrarySources(sources=("model.c", *compiled.sources), objects=objects)

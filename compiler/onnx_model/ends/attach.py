@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import extents, io, own_functions, rewriting
-from edgekiln.compiler.onnx_model.ends import answers, detections, pixels, sound
+from edgekiln.compiler.onnx_model.ends import answers, detections, pixels, sound, text
 from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
-from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, SOUND, EndStep, Size, parsed
+from edgekiln.compiler.onnx_model.ends.steps import (
+    AFTER,
+    BEFORE,
+    SOUND,
+    TEXT,
+    EndStep,
+    Size,
+    parsed,
+)
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.images import CHANNELS
 from edgekiln.runtime.manifest import Preprocessing
@@ -48,7 +56,7 @@ def attach(model: "onnx.ModelProto", before: Sequence[str], after: Sequence[str]
             hint=f"export it with {_LEAST_OPSET} or newer",
         )
     quantized = io.is_quantized(model)
-    made = replace(meta, before=tuple(before), after=tuple(after))
+    made = replace(meta, before=tuple(map(text.without_folders, before)), after=tuple(after))
     notes = []
     picture = _SeenPicture(size=_size_of(model, meta), place=None)
     if first:
@@ -111,6 +119,9 @@ def _front(
     if source.name not in SOURCES:
         raise source.wrong("is no source", hint=f"begin with one of them: {', '.join(SOURCES)}")
     listed = " → ".join(step.text for step in steps)
+    if source.name == TEXT:
+        note = f"before: {source.text}: {_read(model, end, steps, meta)}"
+        return _Front(numbers=None, place=None, note=note)
     if source.name == SOUND:
         note = f"before: {listed}: it takes {_hear(model, end, steps, meta)}"
         return _Front(numbers=None, place=None, note=note)
@@ -126,8 +137,16 @@ def _front(
     return _Front(numbers=numbers, place=place, note=note)
 
 
-SOURCES = (*pixels.SOURCES, SOUND)
+SOURCES = (*pixels.SOURCES, SOUND, TEXT)
 _RAW = Preprocessing(scale=1.0, mean=(0.0,), std=(1.0,), layout="NHWC")
+
+
+def _read(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], meta: io.Meta) -> str:
+    """Put the way from text before the inputs; returns what there is to tell."""
+    source, *others = steps
+    if others:
+        raise others[0].wrong("is a step of pictures", hint="text has no further steps")
+    return text.tokens(model, end, source, _inputs(model, meta))
 
 
 def _hear(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], meta: io.Meta) -> str:
@@ -145,9 +164,14 @@ def _hear(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], met
     return f"int16 {name} [{count}], 16 kHz"
 
 
-def _first_input(model: "onnx.ModelProto", meta: io.Meta) -> "onnx.ValueInfoProto":
+def _inputs(model: "onnx.ModelProto", meta: io.Meta) -> "list[onnx.ValueInfoProto]":
+    """All that are no states."""
     states = {name for name, _ in meta.states}
-    return next(value for value in extents.model_inputs(model) if value.name not in states)
+    return [value for value in extents.model_inputs(model) if value.name not in states]
+
+
+def _first_input(model: "onnx.ModelProto", meta: io.Meta) -> "onnx.ValueInfoProto":
+    return _inputs(model, meta)[0]
 
 
 def _image_of(model: "onnx.ModelProto", source: EndStep, meta: io.Meta) -> _NetworkImage:

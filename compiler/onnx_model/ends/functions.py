@@ -8,6 +8,7 @@ Sources: Pillow's Resample.c for `Resample…`, whose weights are in 2²²ths; O
 """
 
 DOMAIN = "edgekiln.ends"
+WORDPIECE = "WordPiece"  # of text: it has no function here, see `own_schemas` and `text_cut`
 
 _RESAMPLE = """\
 Resample{name} (x, places, weights) => (y) {{

@@ -34,9 +34,11 @@ class GraphEnd:
         self.nodes.append(node_of(op, operands, name, attributes))
         return name
 
-    def own(self, op: str, *operands: str, what: str) -> str:
-        """Append a node of `functions`."""
-        name = self.op(op, *operands, what=what)
+    def own(
+        self, op: str, *operands: str, what: str = "", result: str = "", **attributes: object
+    ) -> str:
+        """Append a node of ours, see `functions`; as `op`."""
+        name = self.op(op, *operands, what=what, result=result, **attributes)
         self.nodes[-1].domain = DOMAIN
         return name
 

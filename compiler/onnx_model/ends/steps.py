@@ -7,6 +7,7 @@ from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean, whole_number
 
 SOUND = "pcm"  # the source of what hears
+TEXT = "wordpiece"  # the source of what reads
 
 Size = tuple[int, int]  # height, width
 
@@ -44,6 +45,7 @@ BEFORE: Mapping[str, StepForm] = {
     "yuyv": StepForm(argument="size", needed=True),
     "crop": StepForm(argument="size", needed=True), "resize": StepForm(),
     "letterbox": StepForm(argument="count"), SOUND: StepForm(argument="count"),
+    TEXT: StepForm(argument="spec", needed=True),
 }  # fmt: skip
 AFTER: Mapping[str, StepForm] = {
     "softmax": StepForm(), "sigmoid": StepForm(), "argmax": StepForm(),
@@ -57,7 +59,8 @@ _HINTS = {
     "size": "height and width: {}=480x640",
     "count": "a whole number: {}=5",
     "number": "a number: {}=0.5",
-    "spec": "what the boxes are, and options: {}=centers?score=0.3&iou=0.5",
+    "detections": "what the boxes are, and options: {}=centers?score=0.3&iou=0.5",
+    TEXT: "the vocabulary, and options: {}=vocab.txt?length=128&bytes=1024",
 }
 
 
@@ -89,7 +92,7 @@ def _step(text: str, forms: Mapping[str, StepForm], option: str) -> EndStep:
         raise ConfigError(f"{option} = {text}: takes nothing behind {name}", hint=f"write {name}")
     step = _READERS[form.argument](EndStep(name=name, text=text), given)
     if step is None:
-        hint = "write " + _HINTS[form.argument].format(name)
+        hint = "write " + _HINTS.get(name, _HINTS.get(form.argument, "")).format(name)
         raise ConfigError(f"{option} = {text}: does not fit", hint=hint)
     return step
 

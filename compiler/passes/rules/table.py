@@ -17,6 +17,7 @@ from edgekiln.compiler.passes.rules import (
     pooling,
     rows,
     selection,
+    text,
     tflite,
 )
 
@@ -62,6 +63,7 @@ RULES: Mapping[str, Rule] = {
     **tflite.TFLITE_RULES,
     **frames.FRAME_RULES,
     **detection.DETECTION_RULES,
+    **text.TEXT_RULES,
 }
 
 

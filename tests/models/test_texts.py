@@ -1,0 +1,104 @@
+"""Texts as data: lines and columns become the tokens that `tokenizers` would make of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekiln.models.data import is_unlabelled, load, load_samples
+from edgekiln.models.data.unlabelled import fingerprint
+from edgekiln.runtime.errors import ConfigError, InputError
+from tests.models.text.tokenizer_c import WORDS, write_vocabulary
+
+REVIEWS = ("the able", "unaffable, the run", "Caf\u00e9", "running the a b e n u run")
+NUMBERS = {word: number for number, word in enumerate(WORDS)}
+
+
+@pytest.fixture
+def how(tmp_path: Path) -> str:
+    return f"vocabulary={write_vocabulary(tmp_path / 'vocab.txt')}&length=6"
+
+
+def row(*words: str) -> list[int]:
+    found = [NUMBERS[word] for word in ("[CLS]", *words, "[SEP]")]
+    return found + [NUMBERS["[PAD]"]] * (6 - len(found))
+
+
+WANTED = {
+    REVIEWS[0]: row("the", "able"),
+    REVIEWS[1]: row("un", "##aff", "##able", ","),
+    REVIEWS[2]: row("cafe"),
+    REVIEWS[3]: row("run", "##ning", "the", "a"),
+}
+
+
+def test_lines_calibrate(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(["", *REVIEWS]) + "\n", encoding="utf-8")
+    spec = f"{path}?{how}"
+    assert is_unlabelled(spec)
+    found = load_samples(spec, 0)
+    assert list(found.arrays) == ["input_ids", "attention_mask", "token_type_ids"]
+    ids, mask, types = found.arrays.values()
+    assert ids.tolist() == [WANTED[text] for text in REVIEWS]
+    assert ids.dtype == np.int64
+    np.testing.assert_array_equal(mask, ids != NUMBERS["[PAD]"])
+    assert not types.any()
+    fewer = load_samples(f"{spec}&inputs=tokens,seen", 0)
+    assert list(fewer.arrays) == ["tokens", "seen"]
+    before = fingerprint(spec)
+    write_vocabulary(tmp_path / "vocab.txt", [*WORDS[:-1], "else"])
+    assert fingerprint(spec) != before
+
+
+def test_a_column_of_a_table_is_text(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "reviews.csv"
+    lines = [f'"{text}",{"good" if n % 2 else "bad"},9' for n, text in enumerate(REVIEWS * 10)]
+    path.write_text("\n".join(["review,label,stars", *lines]), encoding="utf-8")
+    found = load(f"{path}?text=review&{how}", 0)
+    assert (found.classes, found.task, found.preprocessing) == (
+        ("bad", "good"), "classification", None,
+    )  # fmt: skip
+    right = {(tuple(WANTED[text]), n % 2) for n, text in enumerate(REVIEWS)}
+    for part in (found.train, found.val, found.calib, found.test):
+        pairs = zip(part.inputs["input_ids"].tolist(), part.y.tolist(), strict=True)
+        assert {(tuple(ids), kind) for ids, kind in pairs} <= right
+        assert len(part) > 0
+    before = found.fingerprint
+    write_vocabulary(tmp_path / "vocab.txt", [*WORDS[:5], "the", *WORDS[6:]])
+    assert load(f"{path}?text=review&{how}", 0).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("", "nothing says what tokens its texts are"),
+        ("length=6", "nothing says what tokens its texts are"),
+        ("{how}&inputs=a,b,c,d", "inputs=a,b,c,d are more than numbers, mask and types"),
+        ("vocabulary=nowhere.txt&length=6", "nowhere.txt: No such file or directory"),
+        ("{how}&lower=maybe", "data option lower=maybe: does not fit"),
+        ("vocabulary=x&length=2", "data option length=2: does not fit"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path: Path, how: str, options: str, message: str) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("the\n")
+    with pytest.raises((ConfigError, InputError)) as caught:
+        load_samples(f"{path}?{options.format(how=how)}".rstrip("?"), 0)
+    assert message in caught.value.message
+
+
+def test_no_text_and_no_utf8_are_refused(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "lines.txt"
+    for content, message in ((b"\n\n", "holds no text"), (b"\xff\n", "is not UTF-8 text")):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            load_samples(f"{path}?{how}", 0)
+
+
+def test_a_column_that_is_not_there_is_refused(tmp_path: Path, how: str) -> None:
+    (tmp_path / "a.csv").write_text("review,label\nthe,good\na,bad\n")
+    with pytest.raises(ConfigError, match="no column 'words'"):
+        load(f"{tmp_path / 'a.csv'}?text=words&{how}", 0)
+    with pytest.raises(ConfigError, match="one column of text and one target"):
+        load(f"{tmp_path / 'a.csv'}?text=review&columns=label&{how}", 0)
