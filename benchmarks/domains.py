@@ -60,7 +60,7 @@ def _is_long(path: Path) -> bool:
 
 
 def _ends(content: bytes) -> NDArray[np.int32]:
-    """As magika reads a file: white space at both ends does not count."""
+    """What magika reads of a file: white space at both ends does not count."""
     row = np.full(2048, 256, np.int32)
     first, last = content[:4096].lstrip()[:1024], content[-4096:].rstrip()[-1024:]
     row[: len(first)] = list(first)
