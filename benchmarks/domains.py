@@ -68,11 +68,11 @@ def _ends(content: bytes) -> NDArray[np.int32]:
     return row
 
 
-def crops(height: int, width: int) -> Callable[[Path], str]:
-    """Parts of the two photographs of scikit-learn, of many sizes."""
+def crops(height: int, width: int, lines: int = 0) -> Callable[[Path], str]:
+    """Parts of the two photographs of scikit-learn, of many sizes; with lines of text on them."""
 
     def write(folder: Path) -> str:
-        from PIL import Image
+        from PIL import Image, ImageDraw, ImageFont
 
         found = importlib.util.find_spec("sklearn.datasets.images")
         if found is None or found.submodule_search_locations is None:
@@ -87,12 +87,19 @@ def crops(height: int, width: int) -> Callable[[Path], str]:
             wide = min(picture.width, max(32, high * width // height))
             x, y = draw.randint(0, picture.width - wide), draw.randint(0, picture.height - high)
             part = picture.crop((x, y, x + wide, y + high)).resize((width, height))
+            for line in range(lines):
+                words = " ".join(draw.choices(_WORDS, k=max(1, width // 100)))
+                font = ImageFont.load_default(height * 0.6 / lines)
+                color = tuple(draw.choices(range(256), k=3))
+                place = (draw.randint(0, width // 10), height * (line + 0.15) / lines)
+                ImageDraw.Draw(part).text(place, words, fill=color, font=font)
             part.save(out / f"{number:03}.png")
         return str(out)
 
     return write
 
 
+_WORDS = "exit open street 1984 coffee platform sale north A380 taxi price total 27.50".split()
 _IMAGENET = "scale=0.0039216&mean=0.485,0.456,0.406&std=0.229,0.224,0.225"
 _HALF = "scale=0.0039216&mean=0.5&std=0.5"
 # By what their packages do with a picture before the network.
@@ -113,13 +120,13 @@ MODELS = (
                 options=("--shape", "input_0=1x224x224x3")),
     DomainModel(name="PP-OCR text direction 48×192", package="rapidocr",
                 file="models/ch_ppocr_mobile_v2.0_cls_mobile.onnx",
-                data=lambda home: f"{crops(48, 192)(home)}?{_HALF}",
+                data=lambda home: f"{crops(48, 192, 1)(home)}?{_HALF}",
                 options=("--shape", "x=1x3x48x192")),
     DomainModel(name="PP-OCR detector 320×320", package="rapidocr", file=_OCR.format("det"),
-                data=lambda home: f"{crops(320, 320)(home)}?{_IMAGENET}",
+                data=lambda home: f"{crops(320, 320, 8)(home)}?{_IMAGENET}",
                 options=("--shape", "x=1x3x320x320")),
     DomainModel(name="PP-OCR reader 48×320", package="rapidocr", file=_OCR.format("rec"),
-                data=lambda home: f"{crops(48, 320)(home)}?{_HALF}",
+                data=lambda home: f"{crops(48, 320, 1)(home)}?{_HALF}",
                 options=("--shape", "x=1x3x48x320")),
 )  # fmt: skip
 
