@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.node_writer import NodeWriter
 from edgekiln.compiler.onnx_model.parts import Parts, ending_in
-from edgekiln.compiler.onnx_model.rewriting import ModelFacts, facts_of, replace_nodes
+from edgekiln.compiler.onnx_model.rewriting import ModelFacts, rewrite
 from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.runtime.errors import UnsupportedError
 
@@ -77,21 +77,25 @@ def opset_wanted(facts: ModelFacts) -> int:
 
 
 def write_as_one(model: "onnx.ModelProto") -> int:
-    """Rewrite in place what the model's operator set has an operator for; how many there were."""
-    facts = facts_of(model)
-    gone: set[str] = set()
+    """Rewrite in place what the model's operator set has an operator for; how many nodes went."""
+    found: list[dict[str, list[onnx.NodeProto]]] = []
+
+    def rule(facts: ModelFacts, node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+        if not found:
+            found.append(_instead(facts))
+        return found[0].get(node.output[0])
+
+    return rewrite(model, rule)
+
+
+def _instead(facts: ModelFacts) -> "dict[str, list[onnx.NodeProto]]":
+    """What stands in the place of each part, by what that makes: nothing but for the last one."""
     instead: dict[str, list[onnx.NodeProto]] = {}
     for each in written_out(facts):
         if each.opset <= facts.opset:
-            gone.update(node.output[0] for node in each.parts.nodes)
+            instead |= {node.output[0]: [] for node in each.parts.nodes}
             instead[each.parts.result] = _nodes(facts, each)
-    if instead:
-        model.graph.initializer.extend(facts.made)
-        kept = [[] if node.output[0] in gone else [node] for node in model.graph.node]
-        for place, node in enumerate(model.graph.node):
-            kept[place] = instead.get(node.output[0], kept[place])
-        replace_nodes(model, [node for nodes in kept for node in nodes])
-    return len(instead)
+    return instead
 
 
 def _nodes(facts: ModelFacts, found: WrittenOut) -> "list[onnx.NodeProto]":

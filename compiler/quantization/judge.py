@@ -118,11 +118,13 @@ class Judge:
 
         wanted = self._wanted
         session = open_session(with_outputs(quantized, wanted), optimize=False)
-        noises, results = OutputNoises(len(wanted)), []
+        # States are wanted where labels are asked, and are no answers.
+        heard = len(dict.fromkeys([*self._logits, *self._results]))
+        noises, results = OutputNoises(heard), []
         for call, exact in zip(self._calls, self._exact, strict=True):
             found = session(call, wanted)
             results.append(found)
-            noises.add(exact, found)
+            noises.add(exact[:heard], found[:heard])
         tallies = self._tallied(results)
         scores = _measured(tallies)
         pairs = zip(self.scores, scores, strict=True)
