@@ -10,6 +10,12 @@ from edgekiln.runtime.limits import open_regular, reading_hint
 if TYPE_CHECKING:
     from torch import Tensor
 
+_SCRIPT, _PROGRAM = "a TorchScript archive", "an exported program (.pt2)"
+_OTHER_HINT = {
+    _SCRIPT: "its code cannot be trained: give package.module:factory and a state dict",
+    _PROGRAM: "it is built as it is where the file's name ends in .pt2; to train the model, give "
+    "package.module:factory and a state dict",
+}
 _OLD_FORMAT = b"\x80"  # how a pickle begins: torch.save wrote no zip files before version 1.6
 
 
@@ -37,7 +43,7 @@ def read_torch_file(path: Path) -> Any:  # whatever somebody saved
     if kind := _foreign_archive(path):
         raise InputError(
             f"{path}: is {kind}",
-            hint="its code cannot be trained: give package.module:factory and a state dict",
+            hint=_OTHER_HINT[kind],
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -63,9 +69,9 @@ def _foreign_archive(path: Path) -> str | None:
         # torch puts all members into one folder, whose name does not count.
         members = {name.partition("/")[2] for name in archive.namelist()}
     if "constants.pkl" in members:
-        return "a TorchScript archive"
+        return _SCRIPT
     if members & {"archive_format", "models/model.json", "serialized_exported_program.json"}:
-        return "an exported program (.pt2)"
+        return _PROGRAM
     return None
 
 

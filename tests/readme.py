@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from PIL import Image
 
+from edgekiln.benchmarks.fuzz.seeds import write_exported
 from edgekiln.benchmarks.tflite.network import network
 from tests.compiler import float_models
 from tests.e2e.ci_models import classifier
@@ -184,6 +185,7 @@ def models(world: World) -> None:
     onnx.save(model, world.home / "model.onnx")
     classifier(world.home / "model-int8.onnx")
     (world.home / "model-int8.tflite").write_bytes(network(rng).file)
+    write_exported(world.home / "model.pt2")
 
 
 def bundles(world: World) -> None:

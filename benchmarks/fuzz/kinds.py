@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.benchmarks.command import command
-from edgekiln.benchmarks.fuzz.mutate import damaged_bytes, damaged_model, damaged_text
+from edgekiln.benchmarks.fuzz.mutate import (
+    damaged_archive,
+    damaged_bytes,
+    damaged_model,
+    damaged_text,
+)
 from edgekiln.benchmarks.fuzz.seeds import Seeds
 from edgekiln.benchmarks.isolated import Verdict
 
@@ -61,15 +66,15 @@ def _compiled(file: Path, home: Path, seeds: Seeds) -> Answer:
 
 
 def _read_as_onnx(file: Path, home: Path, seeds: Seeds) -> Answer:
-    """A TFLite file's program computes what the ONNX model does that the file is read as."""
-    from edgekiln.compiler.onnx_model import io
+    """A program computes what the ONNX model does that its file (.tflite, .pt2) is read as."""
+    from edgekiln.compiler.onnx_model import door, io
 
     del seeds
     lib, model = home / "model.lib", home / "model.onnx"
     code, words = command("compile", file, "-o", lib)
     if code:
         return _answer(code, words)
-    io.save_model(io.load_model(file), model)
+    io.save_model(door.enter(file).model, model)
     return _against_onnxruntime(model, lib)
 
 
@@ -228,6 +233,7 @@ KINDS = {
         seeds=("images.onnx", "tokens.onnx", "int8.onnx"), damage=damaged_model, judge=_compiled
     ),
     "tflite": Kind(seeds=("int8.tflite",), damage=damaged_bytes, judge=_read_as_onnx),
+    "exported": Kind(seeds=("float.pt2",), damage=damaged_archive, judge=_read_as_onnx),
     "quantize": Kind(seeds=("images.onnx",), damage=damaged_model, judge=_quantized),
     "bundle": Kind(seeds=("int8.ekb",), damage=damaged_bytes, judge=_program),
     "library": Kind(seeds=("int8.lib",), damage=damaged_bytes, judge=_library),

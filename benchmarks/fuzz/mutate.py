@@ -1,7 +1,9 @@
 """Ways to damage a file: its bytes, the words of a text, the fields of an ONNX model."""
 
+import io
 import random
 import re
+import zipfile
 from collections.abc import Callable, Sequence
 
 import onnx
@@ -58,6 +60,22 @@ def damaged_text(content: bytes, rng: random.Random) -> bytes:
             case _:
                 parts[at] = rng.choice(parts)
     return b"".join(parts)
+
+
+def damaged_archive(content: bytes, rng: random.Random) -> bytes:
+    """A zip file with a damaged member, whose checksum is right; now and then its bytes."""
+    if rng.random() < 0.1:
+        return damaged_bytes(content, rng)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {each.filename: archive.read(each) for each in archive.infolist()}
+    name = rng.choice(sorted(members))
+    damage = damaged_text if name.endswith(".json") else damaged_bytes
+    members[name] = damage(members[name], rng)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for member, data in members.items():
+            archive.writestr(member, data)
+    return stream.getvalue()
 
 
 def damaged_model(content: bytes, rng: random.Random) -> bytes:

@@ -105,11 +105,25 @@ def make(home: Path, store: Path) -> Seeds:
     _write_data(home, rng)
     _write_texts(home)
     (home / "int8.tflite").write_bytes(network(np.random.default_rng(0)).file)
+    write_exported(home / "float.pt2")
     data = f"{home / 'data.npz'}?scale=0.0078125&mean=1&std=1"
     _do("quantize", home / "images.onnx", "-o", home / "int8.onnx", "--data", data)
     _do("compile", home / "int8.onnx", "-o", home / "int8.lib", "--target", "host")
     _do("package", home / "int8.lib", "-o", home / "int8.ekb", "--target", "host")
     return Seeds(home=home, store=store)
+
+
+def write_exported(path: Path) -> None:
+    """A small network as `torch.export.save` writes it; it takes (1, 3, 12, 12)."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(800, 10)
+    )
+    program = torch.export.export(net.eval(), (torch.rand(1, 3, 12, 12),))
+    torch.export.save(program, path)
 
 
 def _do(*words: object) -> None:

@@ -118,7 +118,7 @@ class Build:
             raise ConfigError(
                 f"{request.model} is {resolve.WORDS[artifact.kind]}: there is nothing left to "
                 "build",
-                "a build takes a zoo name, package.module:factory, .pt, .onnx or .tflite",
+                "a build takes a zoo name, package.module:factory, .pt, .onnx, .tflite or .pt2",
             )
         if artifact.kind == "onnx-int8" and request.precision != "int8":
             raise ConfigError(

@@ -21,10 +21,11 @@ KINDS: Mapping[str, Kind] = {
     ".pt": "module",
     ".onnx": "onnx",
     ".tflite": "onnx",  # it is read as that
+    ".pt2": "onnx",
     ".lib": "lib",
     ".ekb": "bundle",
 }
-_MODELS = (".onnx", ".tflite")
+_MODELS = (".onnx", ".tflite", ".pt2")
 WORDS: Mapping[Kind, str] = {
     "module": "a module (.pt)",
     "onnx": "a float .onnx",
@@ -135,7 +136,7 @@ def given_model(path: Path, recipe: Recipe) -> Artifact:
 
 def _check_door(model: str, recipe: Recipe) -> None:
     """Refuse what is said of the inputs and outputs of an ONNX model where there is none."""
-    if Path(model).suffix == ".onnx":
+    if Path(model).suffix in (".onnx", ".pt2"):
         return
     given = {"--state": recipe.state, "--constant": recipe.constant, "--stream": recipe.stream}
     if named := [option for option, value in given.items() if value]:

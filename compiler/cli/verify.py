@@ -28,7 +28,7 @@ def _door_options(command: click.Command) -> click.Command:
     "--model",
     metavar="FILE",
     type=_FILE,
-    help="Compare with this .onnx or .tflite model (default: the stored one it was made from).",
+    help="Compare with this .onnx, .tflite or .pt2 model (default: the stored one it is made of).",
 )
 @click.option(
     "--onnx",
@@ -98,8 +98,10 @@ def verify(
         steps.append(("float ONNX", parity.onnx_model(float_model)))
     steps.append(("int8 ONNX" if quantized else "float ONNX", parity.onnx_model(model)))
     steps.append(("program", parity.program_model(runner)))
-    links = parity.links(steps, batches)
-    result = run(opened, model, batches, point)
+    with source.in_its_users_words():
+        # First: of another model it says that it is another one.
+        result = run(opened, model, batches, point)
+        links = parity.links(steps, batches)
     source.require_unchanged()
     if as_json:
         from edgekiln.compiler.cli.documents import Verified

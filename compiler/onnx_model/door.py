@@ -1,4 +1,4 @@
-"""A user's ONNX file comes in: whole, in one file, in float32, with the sizes that he says."""
+"""A user's model comes in: whole, in one file, in float32, with the sizes that he says."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +14,7 @@ from edgekiln.compiler.onnx_model import (
     streaming,
     suppression,
 )
+from edgekiln.compiler.onnx_model.exported import convert as exported
 from edgekiln.compiler.onnx_model.sizes import max_elements
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import whole_number
@@ -50,10 +51,10 @@ def enter(
 
     Raises:
         ConfigError: a shape, constant or pair that names nothing of the model, or does not fit it.
-        InputError, UnsupportedError: as `io.load_model`.
+        InputError, UnsupportedError, MismatchError: as `io.load_model` and `exported.to_onnx`.
     """
     notes: list[str] = []
-    model = io.load_model(path, notes)
+    model = _model(path, notes)
     if shapes:
         sizes = _OpenSizes(model)
         for text in shapes:
@@ -76,6 +77,12 @@ def enter(
         model, found = streaming.stream(folding.settle(model), window)
         notes += found
     return EnteredModel(model=model, notes=tuple(notes))
+
+
+def _model(path: Path, notes: list[str]) -> "onnx.ModelProto":
+    if path.suffix == exported.SUFFIX:
+        return io.in_todays_form(exported.to_onnx(path, notes), path, notes)
+    return io.load_model(path, notes)
 
 
 def _remember(model: "onnx.ModelProto", pairs: Sequence[str], find_states: bool) -> list[str]:

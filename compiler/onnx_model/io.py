@@ -136,7 +136,7 @@ def load_model(path: Path, notes: list[str] | None = None) -> "onnx.ModelProto":
 
     notes = [] if notes is None else notes
     if path.suffix == tflite.SUFFIX:
-        return _in_todays_form(tflite.to_onnx(path, sizes.max_elements(), notes), path, notes)
+        return in_todays_form(tflite.to_onnx(path, sizes.max_elements(), notes), path, notes)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(model_bytes(path))
@@ -144,10 +144,13 @@ def load_model(path: Path, notes: list[str] | None = None) -> "onnx.ModelProto":
         raise InputError(
             f"{path}: not an ONNX file, or cut short", hint="download or export it again"
         ) from error
-    return _in_todays_form(model, path, notes)
+    return in_todays_form(model, path, notes)
 
 
-def _in_todays_form(model: "onnx.ModelProto", path: Path, notes: list[str]) -> "onnx.ModelProto":
+def in_todays_form(model: "onnx.ModelProto", path: Path, notes: list[str]) -> "onnx.ModelProto":
+    """What `load_model` makes of a file's content; `path` is for messages, and for the weights that
+    lie beside it.
+    """
     where = str(path)
     extents.leave_open(model)
     # The weights come first: whatever follows looks at them.

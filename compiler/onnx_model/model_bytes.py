@@ -13,5 +13,5 @@ def model_bytes(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except OSError as error:
-        hint = reading_hint(error, "give the path of an .onnx or .tflite file")
+        hint = reading_hint(error, "give the path of an .onnx, .tflite or .pt2 file")
         raise InputError(f"{path}: cannot be read: {error.strerror}", hint) from error

@@ -1,25 +1,19 @@
 """Export: a trained module becomes a float ONNX model that every later stage can read."""
 
-import logging
-import os
-import re
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from edgekiln.compiler.onnx_model import extents, io, model_inputs
+from edgekiln.compiler.onnx_model import extents, io, model_inputs, torch_exporter
 from edgekiln.compiler.onnx_model.io import Meta
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.compiler.stages.uses_module import data_of_module, used_factory
-from edgekiln.runtime.errors import ConfigError, MismatchError, UnsupportedError
+from edgekiln.runtime.errors import ConfigError, UnsupportedError
 
 if TYPE_CHECKING:
     import onnx
@@ -30,11 +24,7 @@ if TYPE_CHECKING:
     from edgekiln.models.artifact import ModuleMeta
     from edgekiln.targets.profile import TargetProfile
 
-# Trained nets differ by 5e-6 between PyTorch and ONNX Runtime; a wrong operator by 0.1 and more.
-TOLERANCE = 1e-3
 _BATCH = 32
-
-_PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in .*\n(?P<code>.+)')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,47 +97,28 @@ def to_onnx(
         UnsupportedError: the module cannot be traced; the message names the operation.
         ConfigError: the exporter does not know this operator set.
     """
-    import onnx
     import torch
-
-    from edgekiln.compiler.onnx_model import names, rewrites
 
     takes = model_inputs.of_module(about).inputs
     # torch takes a batch of 1 for a constant
     example = [torch.from_numpy(np.zeros((batch or 2, *each.shape), each.dtype)) for each in takes]
     open_batch = torch.export.Dim("batch", min=1)
-    try:
-        with _quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                module.eval(),
-                tuple(example),
-                dynamo=True,
-                optimize=True,
-                verbose=False,
-                opset_version=opset,
-                input_names=[each.name for each in takes],
-                output_names=list(about.outputs),
-                dynamic_shapes=None if batch else tuple({0: open_batch} for _ in takes),
-            )
-    except torch.onnx.OnnxExporterError as error:
-        raise UnsupportedError(
-            f"{about.factory}: cannot be exported: {_cause(error)}",
-            hint="rewrite that part so that the same operations run for every input",
-        ) from error
-    assert program is not None  # None only when torch writes the file itself
-    model: onnx.ModelProto = program.model_proto
+    model = torch_exporter.traced(
+        module.eval(),
+        tuple(example),
+        called=about.factory,
+        opset=opset,
+        input_names=[each.name for each in takes],
+        output_names=list(about.outputs),
+        dynamic_shapes=None if batch else tuple({0: open_batch} for _ in takes),
+    )
     # Both before rewrites, whose errors would name what the user has never written.
     _check_opset(model, opset)
     _check_ends(model, about)
     found = model_inputs.of_model(model).batch
     if found not in (None, batch):  # the example's, of which nobody knows
         return to_onnx(module, about, opset=opset, batch=1)
-    # In this order: the rewrite passes on the metadata that names are read from, and what
-    # `strip_traces` removes is that metadata.
-    rewrites.pool_from_reduce_mean(model)
-    names.name_after_modules(model)
-    names.strip_traces(model)
-    onnx.checker.check_model(model, full_check=True)
+    torch_exporter.tidy(model)
     return model
 
 
@@ -180,7 +151,7 @@ def _check_ends(model: "onnx.ModelProto", about: "ModuleMeta") -> None:
 def _parity(
     module: "nn.Module", model: "onnx.ModelProto", feed: "Feed", *, samples: int
 ) -> dict[str, float]:
-    """Compare on held-out samples. Raises MismatchError above `TOLERANCE` of the largest output."""
+    """Compare on held-out samples. Raises MismatchError as `torch_exporter.require_equal`."""
     import torch
 
     from edgekiln.compiler.onnx_model.session import Session
@@ -198,15 +169,8 @@ def _parity(
         theirs.append(_in_rows([tensor.numpy() for tensor in outputs.values()]))
         ours.append(_in_rows(session(given)))
     expected, got = np.concatenate(theirs), np.concatenate(ours)
-    difference = float(np.abs(expected - got).max())
-    largest = float(np.abs(expected).max())
-    # Relative to the largest output of all samples: a small one may differ by all of itself.
-    if not difference <= TOLERANCE * largest:  # also when it is NaN
-        raise MismatchError(
-            f"the exported model differs from PyTorch by {difference:.3g} "
-            f"(largest output {largest:.3g}) on {len(got)} samples",
-            hint="a forward() that depends on training mode or on the batch is the usual cause",
-        )
+    hint = "a forward() that depends on training mode or on the batch is the usual cause"
+    difference = torch_exporter.require_equal(expected, got, hint)
     agreement = float((expected.argmax(-1) == got.argmax(-1)).mean())
     return {"max_abs_difference": difference, "argmax_agreement": agreement}
 
@@ -224,32 +188,3 @@ def _leftovers(model: "onnx.ModelProto") -> list[str]:
         f"batch norm {name} is not folded: its convolution has a second reader"
         for name in batch_norms_after_conv(model)
     ]
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason and the user's line in one line: torch wraps them in pages of advice."""
-    # torch raises `from`, layer by layer; the user's code is at the bottom.
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = str(error)
-    reason = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    reason = reason.partition(" (unhinted")[0] or type(error).__name__
-    for place in _PLACE.finditer(text):
-        if f"{os.sep}site-packages{os.sep}" not in place["file"]:
-            name = Path(place["file"]).name
-            return f"{reason} ({name}, line {place['line']}: {place['code'].strip()})"
-    return reason
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch's warnings about itself to itself. What goes wrong arrives as an exception."""
-    # Handlers that exist already hold the stderr of before; `disable` silences these, too.
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

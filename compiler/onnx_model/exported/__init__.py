@@ -1,0 +1,1 @@
+"""Exported programs of PyTorch (`.pt2`): read without running what is in them, and made ONNX."""
