@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -186,7 +186,7 @@ def outcomes(path: Path, names: Sequence[str]) -> list[Outcome]:
                 continue
             known.append(built(name, held=held))
             with path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(asdict(known[-1])) + "\n")
+                stream.write(json.dumps(codec.encode(known[-1])) + "\n")
             print(known[-1], file=sys.stderr)
     return known
 

@@ -1,14 +1,15 @@
 """Accuracy control: step by step, until an int8 model loses no more than it may.
 
-The steps go from what costs nothing to what costs most: the model as it is; corrections; learned
-rounding; training, where the caller brings it; the fewest and cheapest layers in float, which come
-last because enough of them always suffice. What is kept is decided on validation samples: a
-correction by the signal to noise of the outputs, the end by the task's own measure, or, without
-labels, by the signal to noise alone.
+The steps go from what costs nothing to what costs most: the model as it is; the residual sums of a
+transformer in float, which cost next to nothing and give more than what follows; corrections;
+learned rounding; training, where the caller brings it; the fewest and cheapest layers in float,
+which come last because enough of them always suffice. What is kept is decided on validation
+samples: a correction by the signal to noise of the outputs, the end by the task's own measure, or,
+without labels, by the signal to noise alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model.cost import macs_by_node, onnx_costs
@@ -16,11 +17,13 @@ from edgekiln.compiler.quantization.corrections import CORRECTIONS, Correction, 
 from edgekiln.compiler.quantization.float_layers import cheapest
 from edgekiln.compiler.quantization.judge import Judge, QualityLimits, Verdict
 from edgekiln.compiler.quantization.ladder_record import (
+    IN_FLOAT,
     Ladder,
     LayerSensitivity,
     Rung,
     finite_losses,
 )
+from edgekiln.compiler.quantization.residual_sums import residual_sums
 from edgekiln.compiler.quantization.scheme import Scheme
 from edgekiln.compiler.quantization.sensitivity import sensitivities
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 # A quantized model and the float one that it was made of → the quantized one, trained.
 Retrain = Callable[["onnx.ModelProto", "onnx.ModelProto"], "onnx.ModelProto"]
 
-AS_IT_IS, IN_FLOAT, TRAINED = "as it is", "layers in float", "training"
+AS_IT_IS, SUMS, TRAINED = "as it is", "residual sums in float", "training"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ class Climb:
     corrections: Mapping[str, Correction] = field(default_factory=lambda: CORRECTIONS)
     rungs: list[Rung] = field(default_factory=list)
     _tried: list[Attempt] = field(default_factory=list)
+    _sums: tuple[str, ...] = ()  # of the residual stream
 
     def climb(self, start: Scheme) -> tuple[Attempt, Ladder]:
         """Climb until the limits hold, whatever the samples leave in doubt; where they do so
@@ -67,7 +71,9 @@ class Climb:
         self._note(now, kept=True)
         sensitivity: tuple[LayerSensitivity, ...] = ()
         if not self._surely(now.verdict):
-            sensitivity = self._sensitivity(start)
+            now = self._summed(now)
+        if not self._surely(now.verdict):
+            sensitivity = self._sensitivity(now.scheme)
             now = self._corrected(now)
             if not self._surely(now.verdict) and self.retrain is not None:
                 now = self._trained(now, self.retrain)
@@ -86,6 +92,17 @@ class Climb:
         )
         return chosen, ladder
 
+    def _summed(self, now: Attempt) -> Attempt:
+        """A transformer whose residual stream is not rounded, if that gives more signal."""
+        self._sums = tuple(sorted(residual_sums(now.scheme.model) - now.scheme.floats))
+        if not self._sums:
+            return now
+        floats = now.scheme.floats | frozenset(self._sums)
+        tried = self._candidate(SUMS, replace(now.scheme, floats=floats))
+        better = self._signal_db(tried.verdict) > self._signal_db(now.verdict)
+        self._note(tried, kept=better)
+        return tried if better else now
+
     def _corrected(self, now: Attempt) -> Attempt:
         """Correction after correction; one that takes from the signal is undone."""
         for name, correction in self.corrections.items():
@@ -102,7 +119,7 @@ class Climb:
 
     def _in_float(self, now: Attempt, sensitivity: Sequence[LayerSensitivity]) -> Attempt:
         # What was corrected may have other weak places than what was not.
-        if now.scheme is not self._tried[0].scheme:
+        if now.rung not in (AS_IT_IS, SUMS):
             sensitivity = self._sensitivity(now.scheme)
         choice = cheapest(
             now.scheme,
@@ -118,7 +135,7 @@ class Climb:
             scheme=choice.scheme,
             quantized=choice.quantized,
             verdict=choice.verdict,
-            float_layers=choice.layers,
+            float_layers=(*now.float_layers, *choice.layers),
         )
         self._tried.append(found)
         self._note(found, kept=True)
@@ -144,7 +161,13 @@ class Climb:
 
     def _attempt(self, rung: str, scheme: Scheme, quantized: "onnx.ModelProto") -> Attempt:
         verdict = self.judge.verdict(quantized)
-        found = Attempt(rung=rung, scheme=scheme, quantized=quantized, verdict=verdict)
+        found = Attempt(
+            rung=rung,
+            scheme=scheme,
+            quantized=quantized,
+            verdict=verdict,
+            float_layers=tuple(name for name in self._sums if name in scheme.floats),
+        )
         self._tried.append(found)
         return found
 

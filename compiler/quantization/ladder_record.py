@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
 _KEY = "edgekiln.ladder"  # among the model's properties
+IN_FLOAT = "layers in float"  # the step that chooses them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,7 @@ def ladder_notes(ladder: Ladder, float_scores: Sequence[Measured]) -> list[str]:
         shown = [f"{names} {lost}"] if judged else []
         sqnr_db = rung.sqnr_db if ladder.min_sqnr_db is None else rung.least_db
         count = len(rung.float_layers)
-        step = f"{counted(count, 'layer')} in float" if count else rung.name
+        step = f"{counted(count, 'layer')} in float" if rung.name == IN_FLOAT else rung.name
         notes.append(
             f"{', '.join([*limits, step])}: {', '.join([*shown, f'SQNR {sqnr_db:.1f} dB'])} "
             f"on {ladder.samples:,} validation samples" + ("" if rung.kept else ", undone")

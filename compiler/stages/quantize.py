@@ -1,6 +1,5 @@
 """Quantize: a float ONNX model becomes the one int8 model of all targets."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,10 +10,11 @@ from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.quantization.products import WEIGHT_BITS
 from edgekiln.compiler.quantization.sqnr import ANY_SIGNAL_DB, LOST_DB, PERFECT_DB
+from edgekiln.compiler.stages import quantize_refusals
 from edgekiln.compiler.stages.quality_limits import SQNR_SAMPLES, climbed, drops_of
 from edgekiln.compiler.stages.quantized_training import QuantizedTraining
 from edgekiln.compiler.stages.uses_data import data_of_onnx, used_data
-from edgekiln.runtime.errors import AccuracyError, ConfigError, UnsupportedError
+from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     import onnx
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from edgekiln.compiler.quantization.qcheck import Structure
     from edgekiln.compiler.quantization.scheme import Scheme
     from edgekiln.targets.profile import TargetProfile
+
+
+_ROUNDED_DB = 25.0  # below it a transformer's answers begin to differ from the float model's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +148,7 @@ class QuantizeStage(QuantizedTraining):
         from edgekiln.compiler.quantization.judge import Judge
         from edgekiln.compiler.quantization.ladder_record import write_ladder
         from edgekiln.compiler.quantization.prepare import prepare
+        from edgekiln.compiler.quantization.residual_sums import residual_sums
 
         given = src.read(io.load_model)
         model = prepare(given)
@@ -178,19 +182,24 @@ class QuantizeStage(QuantizedTraining):
             ctx.notes.extend(notes)
             quantized, spared = found.quantized, found.scheme.floats
             sqnr_db = judge.verdict(quantized).sqnr_db
-        elif self.qat_epochs:
+        elif sqnr_db < _ROUNDED_DB and (sums := residual_sums(model)):
+            ctx.notes.append(
+                f"the residual stream is rounded at each of its {len(sums)} sums: "
+                f"min-sqnr {_ROUNDED_DB:g} keeps it in float, which takes little time"
+            )
+        if self.qat_epochs and not self._limited:
             quantized = retrain(quantized, scheme.model)
             sqnr_db = judge.verdict(quantized).sqnr_db
         chosen = next((result for result in results if result.model is quantized), None)
         structure = qcheck.inspect(quantized, self.exclude, spared)
         if not structure.integer:
-            raise _nothing_to_quantize(structure, self.exclude)
+            raise quantize_refusals.nothing_to_quantize(structure, self.exclude)
         # What learned from labels was chosen by them, and may differ from the float model.
         by_labels = chosen is not None and chosen.learned_from_labels
         least_db = ANY_SIGNAL_DB if by_labels else self.accept_sqnr
         # Written so that NaN, which is above nothing, is refused.
         if not sqnr_db >= least_db:
-            raise _signal_lost(sqnr_db, least_db)
+            raise quantize_refusals.signal_lost(sqnr_db, least_db)
         ctx.notes.extend(_notes(structure))
         if ladder is not None:
             write_ladder(quantized, ladder)
@@ -273,26 +282,3 @@ def _notes(structure: "Structure") -> list[str]:
         *(f"{op.op} {op.name} stays float: {op.reason}" for op in structure.floats),
         *structure.violations,
     ]
-
-
-def _nothing_to_quantize(structure: "Structure", exclude: tuple[str, ...]) -> UnsupportedError:
-    reasons = dict.fromkeys(f"{op.op} {op.reason}" for op in structure.floats)
-    fewer = "exclude fewer operations, or " if exclude else ""
-    return UnsupportedError(
-        f"no operation of the model can be quantized: {'; '.join(list(reasons)[:5])}",
-        hint=f"{fewer}build a float program: --precision float32",
-    )
-
-
-def _signal_lost(sqnr_db: float, least: float) -> AccuracyError:
-    """SQNR is too low for the result to be of use."""
-    if sqnr_db <= LOST_DB:
-        message = "the model's output is NaN, or nothing but zeros, on the validation samples"
-        return AccuracyError(
-            f"quantize: {message}", hint="check the weights, and the data's scale, mean and std"
-        )
-    return AccuracyError(
-        f"quantize: an SQNR of {sqnr_db:.1f} dB is below the {least:g} dB that are accepted",
-        hint="try --calibration percentile or mse, --exclude the operations that lose most, or "
-        f"take it as it is: --accept-sqnr {math.floor(sqnr_db)}",
-    )
