@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.quantization.qdq import answers, logits
+from edgekiln.compiler.quantization.float_ends import answers, logits
 from edgekiln.compiler.quantization.ranges import whole_batches, with_outputs
 from edgekiln.compiler.quantization.sqnr import OutputNoises
 from edgekiln.models.tasks.tally import Measured, Tally, in_rows, outputs_by_head

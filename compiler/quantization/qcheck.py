@@ -50,7 +50,7 @@ def inspect(
         exclude: patterns of the names of nodes that the user leaves float.
         spared: names of nodes that are float for the sake of accuracy.
     """
-    graph = _Graph(model)
+    graph = _Graph(model, spared)
     integer: list[str] = []
     floats: list[FloatNode] = []
     violations = [text for node in model.graph.node for text in graph.bad_parameters(node)]
@@ -71,7 +71,8 @@ def inspect(
 
 
 class _Graph:
-    def __init__(self, model: "onnx.ModelProto") -> None:
+    def __init__(self, model: "onnx.ModelProto", spared: Collection[str]) -> None:
+        self.spared = spared
         self.facts = facts_of(model)
         self.makers, self.readers = self.facts.makers, self.facts.readers
         self.constants = dict(self.facts.constants)
@@ -110,7 +111,7 @@ class _Graph:
         """Read by Q alone, or through one activation, or not at all but as the model's output.
 
         Float readers are fine behind a product, whose int32 sums become real numbers without a
-        detour over int8: the logits.
+        detour over int8: the logits, and what is read by nodes that were spared.
         """
         readers = self.readers.get(name, [])
         # The model's user reads real numbers: what is behind a product need not be codes.
@@ -118,7 +119,7 @@ class _Graph:
             return True
         maker = self.makers[name]
         if _weights(maker) is not None and all(r.op_type != QUANTIZE for r in readers):
-            return all(self._leads_to_output(reader) for reader in readers)
+            return all(each.name in self.spared or self._leads_to_output(each) for each in readers)
         return all(
             reader.op_type == QUANTIZE
             or (

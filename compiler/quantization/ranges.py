@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 BINS = 2048
 # Of all observed activations of one run together; samples are cut into runs that stay below.
 BUDGET_BYTES = 128 * 2**20
+# What lies so far below the largest value of its row is exp(-16), a ten-millionth, to a softmax.
+_SEEN = np.float32(16)
 
 Range = tuple[float, float]
 # By batch size: the inputs of calls, the same samples each time.
@@ -77,6 +79,7 @@ class Observer:
         made = [name for name in self._wanted if name not in kept]
         self._session = open_session(with_outputs(model, made), optimize=True)
         self._batch = batch
+        self._softmaxes = softmax_axes(model)
 
     def ranges(self, batches: Batches) -> dict[str, Range]:
         """Lowest and highest value of each tensor, widened to hold 0.
@@ -119,7 +122,18 @@ class Observer:
             values: dict[str, NDArray[Any]] = {name: x[name] for name in self._given}
             if self._wanted:
                 values |= dict(zip(self._wanted, self._session(x, self._wanted), strict=True))
-            yield {name: a for name, a in values.items() if a.dtype == np.float32 and a.size}
+            yield {
+                name: self._seen(name, array)
+                for name, array in values.items()
+                if array.dtype == np.float32 and array.size
+            }
+
+    def _seen(self, name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What a softmax sees of its input: a mask of -10,000 would leave the scores no code."""
+        if (axis := self._softmaxes.get(name)) is None:
+            return array
+        seen: NDArray[np.float32] = np.maximum(array, array.max(axis, keepdims=True) - _SEEN)
+        return seen
 
     def _batch_size(self, batches: Batches) -> int:
         if self._takes.batch is not None:
@@ -130,6 +144,19 @@ class Observer:
         first = next(iter(batches(1)))
         bytes_a_sample = sum(array.nbytes for array in self._session(first, self._wanted))
         return max(1, min(self._batch, BUDGET_BYTES // max(1, bytes_a_sample)))
+
+
+def softmax_axes(model: "onnx.ModelProto") -> dict[str, int]:
+    """The tensors that nobody but a softmax reads, and the axis that it goes over."""
+    from edgekiln.compiler.onnx_model import operators, rewriting
+
+    facts = rewriting.facts_of(model)
+    alone = {name: facts.alone(name) for name in facts.readers}
+    return {
+        name: operators.attributes(node).get("axis", -1)
+        for name, node in alone.items()
+        if node is not None and node.op_type == "Softmax"
+    }
 
 
 def whole_batches(batches: Iterable[Inputs], takes: ModelInputs) -> Iterator[Inputs]:

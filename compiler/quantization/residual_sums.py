@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     import onnx
 
 _NORMS = ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
+_VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 _FEWEST = 2  # one sum is rounded once, as any result is
 
 
 def residual_sums(model: "onnx.ModelProto") -> frozenset[str]:
-    """The names of the additions that a normalization of rows reads, and of the normalizations that
-    such an addition reads (where blocks normalize behind their sum); none where there is no stream.
+    """The names of the nodes that keep a stream in floats; none where there is no stream.
+
+    They are the additions that a normalization of rows reads, the normalizations that such an
+    addition reads (where blocks normalize behind their sum), and views between a block's last
+    product and its addition.
     """
     facts = rewriting.facts_of(model)
     normalized = {node.input[0] for node in model.graph.node if node.op_type in _NORMS}
@@ -27,7 +31,14 @@ def residual_sums(model: "onnx.ModelProto") -> frozenset[str]:
     ]
     if len(sums) < _FEWEST:
         return frozenset()
-    behind = {name for node in sums for name in node.input}
-    norms = (maker for name in behind if (maker := facts.makers.get(name)) is not None)
-    streams = {node.name for node in norms if node.op_type in _NORMS}
-    return frozenset(node.name for node in sums) | streams
+    found = {node.name for node in sums}
+    for node in sums:
+        for name in node.input:
+            maker = facts.makers.get(name)
+            if maker is not None and maker.op_type in _NORMS:
+                found.add(maker.name)
+            # A view between a block's last product and the sum: the product then gives floats.
+            while maker is not None and maker.op_type in _VIEWS and facts.alone(maker.output[0]):
+                found.add(maker.name)
+                maker = facts.makers.get(maker.input[0])
+    return frozenset(found)

@@ -44,7 +44,8 @@ class Scheme:
         nodes = self.nodes
         observed = observed_tensors(self.model, nodes)
         known = {name: self.ranges[name] for name in observed if name in self.ranges}
-        made = qdq.quantize(self.model, nodes, joint_ranges(self.model, nodes, known))
+        joint = joint_ranges(self.model, nodes, known)
+        made = qdq.quantize(self.model, nodes, joint, self.floats)
         weights = ModelWeights(made)
         alone = biases_alone(self.model, made)
         for product in products(made):

@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from edgekiln.compiler.onnx_model.session import Session
-from edgekiln.compiler.quantization import qcheck, qdq
+from edgekiln.compiler.quantization import float_ends, qcheck, qdq
 from edgekiln.compiler.quantization.ranges import Observer
 from edgekiln.compiler.quantization.sqnr import Sqnr
 from edgekiln.runtime.errors import ConfigError
@@ -138,7 +138,7 @@ def test_a_softmax_reads_the_float_logits():
     assert structure.floats == (
         qcheck.FloatNode(name="y", op="Softmax", reason="its input 'l' is float"),
     )
-    assert qdq.logits(make(body, {"w": (10, 6)}, x="N, 6")) == ["l"]
+    assert float_ends.logits(make(body, {"w": (10, 6)}, x="N, 6")) == ["l"]
 
 
 def test_a_relu_at_the_very_end_is_not_lost():

@@ -6,8 +6,12 @@ import numpy as np
 import onnx
 import pytest
 
+from edgekiln.compiler.ir.import_onnx import import_onnx
 from edgekiln.compiler.onnx_model.session import Session
+from edgekiln.compiler.passes.gate import float_operators
+from edgekiln.compiler.passes.qdq_to_integer import qdq_to_integer
 from edgekiln.compiler.quantization.ladder_record import read_ladder
+from edgekiln.compiler.quantization.ranges import Observer
 from edgekiln.compiler.quantization.residual_sums import residual_sums
 from edgekiln.compiler.quantization.sqnr import Sqnr
 from tests.compiler.float_models import make, write
@@ -16,31 +20,38 @@ from tests.compiler.quantizing import quantize
 BLOCKS, WIDTH = 16, 32
 
 
-def _blocks(form: str, count: int = BLOCKS, *, norms_behind: bool = False) -> onnx.ModelProto:
+def blocks(
+    form: str, count: int = BLOCKS, *, norms_behind: bool = False, views: bool = False
+) -> onnx.ModelProto:
     """Blocks of a dense layer, each added to what goes into it."""
     lines: list[str] = []
     shapes: dict[str, tuple[int, ...]] = {"scale": (WIDTH,), "offset": (WIDTH,)}
     stream = "x"
+    last = "Reshape (pNUMBER, shape)" if views else "Relu (pNUMBER)"
     for number in range(count):
+        branch = f"r{number} = {last.replace('NUMBER', str(number))}"
         norm = form.replace("OUT", f"n{number}")
         if norms_behind:
             lines.append(f"p{number} = MatMul ({stream}, w{number})")
-            lines.append(f"r{number} = Relu (p{number})")
+            lines.append(branch)
             lines.append(f"s{number} = Add (r{number}, {stream})")
             lines.append(norm.replace("IN", f"s{number}"))
             stream = f"n{number}"
         else:
             lines.append(norm.replace("IN", stream))
             lines.append(f"p{number} = MatMul (n{number}, w{number})")
-            lines.append(f"r{number} = Relu (p{number})")
+            lines.append(branch)
             lines.append(f"s{number} = Add (r{number}, {stream})")
             stream = f"s{number}"
         shapes[f"w{number}"] = (WIDTH, WIDTH)
     lines.append(form.replace("OUT", "y").replace("IN", stream))
-    model = make("\n".join(lines), shapes, x=f"1, 6, {WIDTH}", y=f"1, 6, {WIDTH}")
+    shape = {"shape": np.array([1, 6, WIDTH])} if views else {}
+    model = make("\n".join(lines), shapes, x=f"1, 6, {WIDTH}", y=f"1, 6, {WIDTH}", constants=shape)
     for node in model.graph.node:
         node.name = node.output[0]
     for weight in model.graph.initializer:
+        if weight.name == "shape":
+            continue
         array = onnx.numpy_helper.to_array(weight)
         if weight.name in ("scale", "offset"):
             array = np.full_like(array, 1.0 if weight.name == "scale" else 0.0)
@@ -52,19 +63,34 @@ LAYER = "OUT = LayerNormalization <axis = -1> (IN, scale, offset)"
 
 
 def test_a_stream_normalized_before_its_blocks_is_its_sums() -> None:
-    found = residual_sums(_blocks(LAYER))
+    found = residual_sums(blocks(LAYER))
     assert found == {f"s{number}" for number in range(BLOCKS)}
 
 
 def test_a_stream_normalized_behind_its_blocks_is_its_sums_and_norms() -> None:
-    found = residual_sums(_blocks(LAYER, norms_behind=True))
+    found = residual_sums(blocks(LAYER, norms_behind=True))
     sums = {f"s{number}" for number in range(BLOCKS)}
     # The last one is read by nothing that is added.
     assert found == sums | {f"n{number}" for number in range(BLOCKS - 1)}
 
 
+def test_a_mask_takes_no_codes_from_the_scores_beside_it() -> None:
+    """What a softmax gives no weight may lie anywhere below, as the -10,000 of a mask does."""
+    body = """
+        a = Add (x, mask)
+        y = Softmax <axis = -1> (a)
+    """
+    mask = np.where(np.arange(8) < 5, 0, -1e4).astype(np.float32)
+    model = make(body, {}, x="1, 4, 8", y="1, 4, 8", constants={"mask": mask})
+    x = np.random.default_rng(0).normal(size=(1, 4, 8)).astype(np.float32)
+    found = Observer(model, ["x", "a"], batch=1).ranges(lambda _: [{"x": x}])
+    low, high = found["a"]
+    assert high == found["x"][1] or high == x[..., :5].max()
+    assert high - 16 >= low >= x[..., :5].max(-1).min() - 16
+
+
 def test_sums_that_nothing_normalizes_are_no_stream() -> None:
-    assert residual_sums(_blocks("OUT = Relu (IN)")) == frozenset()
+    assert residual_sums(blocks("OUT = Relu (IN)")) == frozenset()
 
 
 @pytest.fixture
@@ -88,7 +114,7 @@ def _kept_db(real: onnx.ModelProto, quantized: onnx.ModelProto) -> float:
 def test_a_limit_is_met_by_the_sums_alone(
     tmp_path: Path, samples: str, *, norms_behind: bool
 ) -> None:
-    model = _blocks(LAYER, norms_behind=norms_behind)
+    model = blocks(LAYER, norms_behind=norms_behind)
     src = write(model, tmp_path / "m.onnx")
     plain, metrics, _ = quantize(src, data=samples, accept_sqnr=-200.0)
     limit_db = metrics["sqnr_db"] + 1
@@ -102,8 +128,23 @@ def test_a_limit_is_met_by_the_sums_alone(
     assert _kept_db(model, held) > _kept_db(model, plain) + 1
 
 
+def test_products_before_the_sums_are_integer_and_lose_nothing_on_the_way(
+    tmp_path: Path, samples: str
+) -> None:
+    model = blocks(LAYER, views=True)
+    src = write(model, tmp_path / "m.onnx")
+    held, _, _ = quantize(src, data=samples, min_sqnr=28.0)
+    assert read_ladder(held) is not None
+    graph = import_onnx(write(held, tmp_path / "held.onnx"))
+    qdq_to_integer(graph)
+    # A float product would be as slow as in the float model.
+    assert {op.op for op in float_operators(graph)} == {"Add", "LayerNormalization", "Reshape"}
+    quantized = {node.input[0] for node in held.graph.node if node.op_type == "QuantizeLinear"}
+    assert not quantized & {f"p{number}" for number in range(BLOCKS)}
+
+
 def test_who_does_not_ask_is_told_what_the_sums_cost(tmp_path: Path, samples: str) -> None:
-    src = write(_blocks(LAYER, 32), tmp_path / "m.onnx")
+    src = write(blocks(LAYER, 32), tmp_path / "m.onnx")
     _, metrics, notes = quantize(src, data=samples, accept_sqnr=-200.0)
     assert metrics["sqnr_db"] < 25
     said = "the residual stream is rounded at each of its 32 sums: min-sqnr 25"
