@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgekiln.compiler.build import raw_data, resolve, scoring
+from edgekiln.compiler.build import limits, raw_data, resolve, scoring
 from edgekiln.compiler.build.chain import CHAIN, Chain
 from edgekiln.compiler.build.price import price
 from edgekiln.compiler.build.recipe import Precision, Recipe
@@ -130,11 +130,7 @@ class Build:
         own = with_task(own, request.recipe.task) if own else ""
         self.data = request.recipe.data or own or request.recipe.calibrate
         self.labelled = bool(self.data) and self.chain.scores(self.data, request.recipe.seed)
-        if request.max_drops and self.data and not self.labelled:
-            raise ConfigError(
-                f"--max-drop: {self.data} has no labels, so there is no accuracy to lose",
-                "hold the agreement with the float model instead: --min-sqnr 30",
-            )
+        limits.check(request, artifact.kind, self.data, labelled=self.labelled)
         if resolve.is_file(request.model):
             self.done = self.chain.done_stages(artifact)
         return artifact
