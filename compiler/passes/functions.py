@@ -56,8 +56,8 @@ def _hard_swish(operands: tuple[Operand, ...], _op: Onnx, first: int) -> list[Fu
 def _gelu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
     """x·Φ(x), by erf or, with approximate = tanh, as the ONNX operator specification says."""
     (x,) = operands
-    # 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))); else 0.5·x·(1 + erf(x / √2)). The half first: twice
-    # the largest numbers is infinite.
+    # 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))); else 0.5·x·(1 + erf(x / √2)). The half first, for
+    # twice the largest numbers is infinite.
     if op.text("approximate", "none") == "tanh":
         return [
             FunctionStep("Mul", (x, x)),
