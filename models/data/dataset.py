@@ -221,8 +221,8 @@ def checked_samples(where: str, x: Array) -> Array:
         hint = "put the channels last: x.transpose(0, 2, 3, 1)"
     if x.ndim == 2 and x.dtype.kind in "iu":
         hint = (
-            "labelled samples are images or floats; numbers of tokens can --calibrate, as .npy or as "
-            ".npz without labels, and are labelled as text: reviews.csv?text=…&vocabulary=…"
+            "labelled samples are images or floats; numbers of tokens can --calibrate without "
+            "labels, and are labelled as text: reviews.csv?text=…&vocabulary=…"
         )
     raise InputError(f"{where}: samples are {x.dtype} of shape {x.shape}", hint=hint)
 

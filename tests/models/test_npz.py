@@ -83,9 +83,10 @@ def test_vectors_are_classified_or_without_labels_reconstructed(tmp_path):
         (
             {"x": np.zeros((60, 12), np.int64), "y": LABELS},
             "x: samples are int64 of shape (60, 12)",
-            "labelled samples are images or floats; numbers of tokens can --calibrate, as .npy or "
-            "as .npz without labels, and are labelled as text: "
-            "reviews.csv?text=…&vocabulary=…",
+            (
+                "labelled samples are images or floats; numbers of tokens can --calibrate without "
+                "labels, and are labelled as text: reviews.csv?text=…&vocabulary=…"
+            ),
         ),
         (
             {"x": IMAGES, "y": np.eye(3)[LABELS]},
