@@ -222,7 +222,7 @@ def _epsilons(facts: ModelFacts, parts: Parts) -> list[float]:
 
 
 def _rows(array: Reals, to_end: tuple[int, ...]) -> Reals:
-    turned = array.transpose(to_end)
+    turned: Reals = array.transpose(to_end)
     return turned.reshape(-1, turned.shape[-1])
 
 
