@@ -222,8 +222,9 @@ def _epsilons(facts: ModelFacts, parts: Parts) -> list[float]:
 
 
 def _rows(array: Reals, to_end: tuple[int, ...]) -> Reals:
-    turned: Reals = array.transpose(to_end)
-    return turned.reshape(-1, turned.shape[-1])
+    turned = array.transpose(to_end)
+    rows: Reals = turned.reshape(-1, turned.shape[-1])
+    return rows
 
 
 def _normal(x: Reals, epsilon: float) -> Reals:
