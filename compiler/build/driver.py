@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgekiln.compiler.build import limits, raw_data, resolve, scoring
+from edgekiln.compiler.build import raw_data, resolve, scoring
 from edgekiln.compiler.build.chain import CHAIN, Chain
+from edgekiln.compiler.build.limits import AskedLimits
 from edgekiln.compiler.build.price import price
 from edgekiln.compiler.build.recipe import Precision, Recipe
 from edgekiln.compiler.build.result import BuildResult, Step, TargetResult, finite
@@ -130,7 +131,15 @@ class Build:
         own = with_task(own, request.recipe.task) if own else ""
         self.data = request.recipe.data or own or request.recipe.calibrate
         self.labelled = bool(self.data) and self.chain.scores(self.data, request.recipe.seed)
-        limits.check(request, artifact.kind, self.data, labelled=self.labelled)
+        AskedLimits(
+            model=request.model,
+            entered=artifact.kind,
+            precision=request.precision,
+            data=self.data,
+            labelled=self.labelled,
+            drop=bool(request.max_drops),
+            signal=request.min_sqnr_db is not None,
+        ).check()
         if resolve.is_file(request.model):
             self.done = self.chain.done_stages(artifact)
         return artifact

@@ -223,13 +223,13 @@ def _epsilons(facts: ModelFacts, parts: Parts) -> list[float]:
 
 def _rows(array: Reals, to_end: tuple[int, ...]) -> Reals:
     turned = array.transpose(to_end)
-    rows: Reals = turned.reshape(-1, turned.shape[-1])
-    return rows
+    return turned.reshape(-1, turned.shape[-1])
 
 
 def _normal(x: Reals, epsilon: float) -> Reals:
     centred = x - x.mean(axis=1, keepdims=True)
-    return centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + epsilon)
+    normal: Reals = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + epsilon)
+    return normal
 
 
 def _fitted(rows: _Calls, epsilon: float) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
