@@ -62,6 +62,6 @@ def read_lines(path: Path, spec: "TensorSpec") -> "NDArray[np.uint8]":
 
 
 def lines_of(content: bytes) -> list[bytes]:
-    """As editors count lines: the last one's end begins no other, and only a line feed ends one."""
+    """The lines of a file: only a line feed ends one, and the last one's end begins no other."""
     lines = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
     return [line.removesuffix(b"\r") for line in lines]

@@ -132,14 +132,10 @@ class Build:
         self.data = request.recipe.data or own or request.recipe.calibrate
         self.labelled = bool(self.data) and self.chain.scores(self.data, request.recipe.seed)
         AskedLimits(
-            model=request.model,
-            entered=artifact.kind,
-            precision=request.precision,
-            data=self.data,
-            labelled=self.labelled,
-            drop=bool(request.max_drops),
+            model=request.model, entered=artifact.kind, precision=request.precision,
+            data=self.data, labelled=self.labelled, drop=bool(request.max_drops),
             signal=request.min_sqnr_db is not None,
-        ).check()
+        ).check()  # fmt: skip
         if resolve.is_file(request.model):
             self.done = self.chain.done_stages(artifact)
         return artifact
