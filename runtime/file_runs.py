@@ -48,7 +48,13 @@ def run_files(
     runner = AotRunner.open(path, signers)
     runner.set_point(point or 0)
     takers = _text_takers(runner.inputs) if texts else ()
-    files = _files_of(inputs, tuple(spec for spec in runner.inputs if spec not in takers))
+    others = tuple(spec for spec in runner.inputs if spec not in takers)
+    if inputs and not others:
+        raise ConfigError(
+            "--input beside --text: text is all that the program takes",
+            hint="give all texts by --text, or as the lines of --input FILE.txt",
+        )
+    files = _files_of(inputs, others)
     if outputs and len(outputs) != len(runner.outputs):
         raise ConfigError(
             f"{len(outputs)} outputs are given, {path.name} has {len(runner.outputs)}",

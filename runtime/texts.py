@@ -58,6 +58,10 @@ def rows(texts: Sequence[str | bytes], spec: "TensorSpec", where: str) -> "NDArr
 def read_lines(path: Path, spec: "TensorSpec") -> "NDArray[np.uint8]":
     """A text file, each line a text; (N, bytes). Raises InputError."""
     content = read_file(path, INPUTS, hint="give a file of text, a line for each")
-    # As editors count lines: the last one's end begins no other.
+    return rows(lines_of(content), spec, str(path))
+
+
+def lines_of(content: bytes) -> list[bytes]:
+    """The lines of a file: only a line feed ends one, and the last one's end begins no other."""
     lines = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
-    return rows([line.removesuffix(b"\r") for line in lines], spec, str(path))
+    return [line.removesuffix(b"\r") for line in lines]

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ MAX_SPANS = 10_000  # a board's server sends what became of so many
 MAX_RUNS = 1_000_000_000  # of a span; the time that they take is bounded, too
 MAX_US = 0xFFFFFFFF
 UNKNOWN_C = -32768  # as in governor.h
+_SECONDS = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+_SHOWN = 40  # characters of a field that is wrong
 HINT = (
     "a CSV file with a header: time_s, when a span begins; and any of runs, deadline_us or "
     "deadline_percent, energy_uj, temperature_c, battery_percent, load_percent"
@@ -67,13 +71,15 @@ def read_trace(path: Path) -> tuple[TraceSpan, ...]:
     content = read_file(path, INPUTS, HINT)
     try:
         text = content.decode("utf-8-sig")
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        # A field in quotes may go over lines: a row is named by its last one.
+        rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV file: {error}", HINT) from error
-    header = [name.strip() for name in rows[0]] if rows else []
+    header = [name.strip() for name in rows[0][1]] if rows else []
     _check_header(header, path)
     spans: list[TraceSpan] = []
-    for line, row in enumerate(rows[1:], 2):
+    for line, row in rows[1:]:
         if not any(field.strip() for field in row):
             continue
         spans.append(_span(header, row, f"{path}, line {line}"))
@@ -93,7 +99,7 @@ def _check_header(header: Sequence[str], path: Path) -> None:
     if "time_s" not in header:
         raise InputError(f"{path}: no column time_s", HINT)
     if wrong := [name for name in header if name not in (*COLUMNS, "time_s")]:
-        raise InputError(f"{path}: no trace has a column {wrong[0]!r}", HINT)
+        raise InputError(f"{path}: no trace has a column {_shown(wrong[0])}", HINT)
     if len(set(header)) < len(header):
         raise InputError(f"{path}: a column is there twice", HINT)
     if {"deadline_us", "deadline_percent"} <= set(header):
@@ -104,12 +110,11 @@ def _span(header: Sequence[str], row: Sequence[str], where: str) -> TraceSpan:
     if len(row) != len(header):
         raise InputError(f"{where}: {len(row)} fields under {len(header)} names", HINT)
     fields = {name: field.strip() for name, field in zip(header, row, strict=True)}
-    try:
-        begin_s = float(fields["time_s"])
-    except ValueError:
-        begin_s = float("nan")
+    seconds = fields["time_s"]
+    # Python's `float` takes underscores and the digits of all scripts, too.
+    begin_s = float(seconds) if re.fullmatch(_SECONDS, seconds, re.ASCII) else math.nan
     if not abs(begin_s) < 1e12:  # neither NaN
-        raise InputError(f"{where}: time_s = {fields['time_s']!r} is no number of seconds", HINT)
+        raise InputError(f"{where}: time_s = {_shown(seconds)} is no number of seconds", HINT)
     values = {
         name: _value(fields.get(name, ""), known, f"{where}: {name}")
         for name, known in COLUMNS.items()
@@ -124,9 +129,14 @@ def _value(field: str, known: Range, where: str) -> int:
     fits = digits.isascii() and digits.isdecimal() and len(digits) < 12
     if not fits or not known.low <= int(field) <= known.high:
         raise InputError(
-            f"{where} = {field!r} is no whole number from {known.low} to {known.high}", HINT
+            f"{where} = {_shown(field)} is no whole number from {known.low} to {known.high}", HINT
         )
     return int(field)
+
+
+def _shown(field: str) -> str:
+    """A field in a message, which is one line."""
+    return repr(field if len(field) <= _SHOWN else f"{field[:_SHOWN]}…")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgekiln.compiler.build import raw_data, resolve, scoring
 from edgekiln.compiler.build.chain import CHAIN, Chain
+from edgekiln.compiler.build.limits import AskedLimits
 from edgekiln.compiler.build.price import price
 from edgekiln.compiler.build.recipe import Precision, Recipe
 from edgekiln.compiler.build.result import BuildResult, Step, TargetResult, finite
@@ -130,11 +131,11 @@ class Build:
         own = with_task(own, request.recipe.task) if own else ""
         self.data = request.recipe.data or own or request.recipe.calibrate
         self.labelled = bool(self.data) and self.chain.scores(self.data, request.recipe.seed)
-        if request.max_drops and self.data and not self.labelled:
-            raise ConfigError(
-                f"--max-drop: {self.data} has no labels, so there is no accuracy to lose",
-                "hold the agreement with the float model instead: --min-sqnr 30",
-            )
+        AskedLimits(
+            model=request.model, entered=artifact.kind, precision=request.precision,
+            data=self.data, labelled=self.labelled, drop=bool(request.max_drops),
+            signal=request.min_sqnr_db is not None,
+        ).check()  # fmt: skip
         if resolve.is_file(request.model):
             self.done = self.chain.done_stages(artifact)
         return artifact

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edgekiln.compiler.evaluation.report import Costs
 from edgekiln.compiler.onnx_model import model_inputs
 from edgekiln.compiler.onnx_model.model_inputs import Inputs
-from edgekiln.compiler.quantization.sqnr import Sqnr
+from edgekiln.compiler.quantization.sqnr import Sqnr, least
 from edgekiln.runtime.errors import InputError
 
 _LEAST_NORM = 1e-30  # a row shorter than this points nowhere
@@ -74,11 +74,12 @@ def agreement(
             tally.add(a, b.reshape(a.shape), samples)
         count += samples
     scored = [tally for tally in tallies if tally.same]
+    ratios = [tally.sqnr for tally in tallies]
     return Agreement(
         parameters=costs.parameters,
         macs=costs.macs,
         file_bytes=costs.file_bytes,
-        sqnr_db=min(tally.sqnr.db for tally in tallies),
+        sqnr_db=ratios[least(ratios)].db,
         top1=min(float(np.mean(tally.same)) for tally in scored) if scored else None,
         cosine=min(float(np.mean(tally.cosines)) for tally in tallies),
         n=count,

@@ -39,7 +39,8 @@ _POINTS = np.linspace(-9.0, 9.0, 361)
 # Between the constants that exporters write, in seven digits and more, and in float32; the two
 # forms of GELU differ by up to 5e-4.
 _CLOSE = 5e-6
-_CLOSE_NORM = 1e-3  # of the largest value; squares of float32 are subtracted in some forms
+_CLOSE_NORM = 1e-3  # of what a channel varies; squares of float32 are subtracted in some forms
+_ROUNDING = 1e-6  # of float32, of a channel's largest value
 _LARGEST_EPSILON = 0.1
 _MOST_ELEMENTS = 1 << 22  # of what is computed to see what it is
 _CALLS, _ROWS = 8, 8  # of which a line is fitted, and rows of each
@@ -126,7 +127,10 @@ def _gelu(facts: ModelFacts, end: "onnx.NodeProto") -> WrittenOut | None:
         function = _function(facts, parts, points.shape)
         given = None if function is None else function(points)
         for approximate, exact in _FORMS.items():
-            error = np.inf if given is None else np.abs(given.reshape(-1) - exact)
+            # Constants of more axes than the operand give the result these axes.
+            if given is None or given.shape != points.shape:
+                continue
+            error = np.abs(given.reshape(-1) - exact)
             if np.all(error <= _CLOSE * np.maximum(1.0, np.abs(_POINTS))):
                 return WrittenOut(
                     parts=parts, op_type="Gelu", opset=20, attributes={"approximate": approximate}
@@ -141,9 +145,10 @@ def _layer_norm(facts: ModelFacts, end: "onnx.NodeProto") -> WrittenOut | None:
         if not fixed or "Sqrt" not in parts.kinds or not {"ReduceMean", "ReduceSum"} & parts.kinds:
             continue
         batch = facts.shapes[parts.x][0]
-        shape = (batch if isinstance(batch, int) else 1, *fixed)
-        calls = _calls(facts, parts, shape)
-        for order in _orders(parts, len(shape)) if calls else ():
+        # Two samples show what is computed of all of them; some models take but one.
+        sizes = (batch,) if isinstance(batch, int) else (2, 1)
+        calls = next(filter(None, (_calls(facts, parts, (size, *fixed)) for size in sizes)), [])
+        for order in _orders(parts, 1 + len(fixed)) if calls else ():
             if (found := _normalization(facts, parts, calls, order)) is not None:
                 return found
     return None
@@ -190,13 +195,9 @@ def _normalization(
     for axis in reversed(axes):  # mostly the last one
         # It is moved to the end; to move it back is the opposite order.
         to_end = (*axes[:axis], *axes[axis + 1 :], axis)
-        rows = [
-            tuple(part.transpose(to_end).reshape(-1, part.shape[axis])[:_ROWS] for part in pair)
-            for pair in ((x.transpose(order), y) for x, y in calls)
-        ]
-        x, y = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+        rows = [(_rows(x.transpose(order), to_end), _rows(y, to_end)) for x, y in calls]
         for epsilon in _epsilons(facts, parts):
-            if (line := _fitted(x, y, epsilon)) is not None:
+            if (line := _fitted(rows, epsilon)) is not None:
                 before = tuple(order[each] for each in to_end)
                 return WrittenOut(
                     parts=parts, op_type="LayerNormalization", opset=17,
@@ -220,21 +221,38 @@ def _epsilons(facts: ModelFacts, parts: Parts) -> list[float]:
     return list(dict.fromkeys(found))
 
 
-def _fitted(
-    x: Reals, y: Reals, epsilon: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Weight and bias of the normalization that makes `y` of `x`; both are (rows, channels)."""
+def _rows(array: Reals, to_end: tuple[int, ...]) -> Reals:
+    turned = array.transpose(to_end)
+    return turned.reshape(-1, turned.shape[-1])
+
+
+def _normal(x: Reals, epsilon: float) -> Reals:
     centred = x - x.mean(axis=1, keepdims=True)
-    normal = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + epsilon)
+    normal: Reals = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + epsilon)
+    return normal
+
+
+def _fitted(rows: _Calls, epsilon: float) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """Weight and bias of the normalization that makes the second of the first in every row; both
+    are (rows, channels).
+    """
+    normal = np.concatenate([_normal(x[:_ROWS], epsilon) for x, _ in rows])
+    y = np.concatenate([some[:_ROWS] for _, some in rows])
     about = normal - normal.mean(axis=0)
     spread = (about**2).sum(axis=0)
-    if not np.isfinite(y).all() or (spread == 0).any():
+    if (spread == 0).any():
         return None
     weight = (about * y).sum(axis=0) / spread
     bias = y.mean(axis=0) - weight * normal.mean(axis=0)
-    error = np.abs(normal * weight + bias - y).max()
-    close = error <= _CLOSE_NORM * np.abs(y).max() and np.abs(weight).max() > 0
-    return (weight.astype(np.float32), bias.astype(np.float32)) if close else None
+    if not np.abs(weight).max() > 0:
+        return None
+    for x, given in rows:
+        varying = _normal(x, epsilon) * weight
+        # Each channel by its own size: a large bias in one hides nothing in the others.
+        most = _CLOSE_NORM * np.abs(varying).max(axis=0) + _ROUNDING * np.abs(given).max(axis=0)
+        if (np.abs(varying + bias - given).max(axis=0) > most).any():
+            return None
+    return weight.astype(np.float32), bias.astype(np.float32)
 
 
 def _function(

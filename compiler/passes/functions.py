@@ -56,7 +56,8 @@ def _hard_swish(operands: tuple[Operand, ...], _op: Onnx, first: int) -> list[Fu
 def _gelu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionStep]:
     """x·Φ(x), by erf or, with approximate = tanh, as the ONNX operator specification says."""
     (x,) = operands
-    # 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))); else 0.5·x·(1 + erf(x / √2)).
+    # 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))); else 0.5·x·(1 + erf(x / √2)). The half first, for
+    # twice the largest numbers is infinite.
     if op.text("approximate", "none") == "tanh":
         return [
             FunctionStep("Mul", (x, x)),
@@ -66,15 +67,15 @@ def _gelu(operands: tuple[Operand, ...], op: Onnx, first: int) -> list[FunctionS
             FunctionStep("Mul", (first + 3, math.sqrt(2 / math.pi))),
             FunctionStep("Tanh", (first + 4,)),
             FunctionStep("Add", (first + 5, 1.0)),
-            FunctionStep("Mul", (first + 6, x)),
-            FunctionStep("Mul", (first + 7, 0.5)),
+            FunctionStep("Mul", (x, 0.5)),
+            FunctionStep("Mul", (first + 6, first + 7)),
         ]
     return [
         FunctionStep("Mul", (x, math.sqrt(1 / 2))),
         FunctionStep("Erf", (first,)),
         FunctionStep("Add", (first + 1, 1.0)),
-        FunctionStep("Mul", (first + 2, x)),
-        FunctionStep("Mul", (first + 3, 0.5)),
+        FunctionStep("Mul", (x, 0.5)),
+        FunctionStep("Mul", (first + 2, first + 3)),
     ]
 
 

@@ -15,6 +15,7 @@ from edgekiln.runtime.errors import UnsupportedError
 # Of the numbers that larger ones stand for, products leave the range of float32, and with it what
 # ONNX Runtime says of the model.
 _LARGEST_SCALE = 2.0**48
+_MOST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,7 +129,8 @@ class Walk:
         if not is_operator(node, "Clip"):
             return None
         op = onnx_op(node)
-        bounds = [op.real("min", -INFINITY), op.real("max", INFINITY)]  # opset < 11
+        # As attributes until operator set 10; left out they are the finite numbers' ends.
+        bounds = [op.real("min", -_MOST), op.real("max", _MOST)]
         # From opset 11 on bounds are operands, and either may be left out.
         for i, name in enumerate(node.inputs[1:3]):
             if name:

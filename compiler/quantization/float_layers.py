@@ -47,7 +47,8 @@ def cheapest(
         advance: is told what is tried.
 
     Returns:
-        None when no set of layers suffices, all but one of them included.
+        What loses least when no set of layers suffices, all but one of them included; None where
+        there is but one.
     """
     layers = {unit.name: unit for unit in units(scheme)}
     noise = {name: 10.0 ** (-each_db / 10.0) for name, each_db in signal_db.items()}
@@ -55,9 +56,9 @@ def cheapest(
     by_price = sorted(layers, key=lambda name: -noise[name] / _cost(layers[name]))
     search = _Search(scheme, judge, layers, meets, advance)
     found = [search.first_of(order) for order in dict.fromkeys((tuple(by_noise), tuple(by_price)))]
-    enough = [choice for choice in found if choice is not None]
+    enough = [choice for choice in found if choice is not None and meets(choice.verdict)]
     if not enough:
-        return None
+        return next((choice for choice in found if choice is not None), None)
     return search.without_spare(min(enough, key=lambda choice: choice.cost))
 
 
@@ -81,13 +82,17 @@ class _Search:
         self._known: dict[frozenset[str], FloatChoice] = {}
 
     def first_of(self, order: Sequence[str]) -> FloatChoice | None:
-        """The shortest beginning of `order` that is enough, if a longer one is, too."""
+        """The shortest beginning of `order` that is enough, if a longer one is, too; else all but
+        the last.
+        """
         count = 1
         while count < len(order) and not self._enough(order[:count]):
             count *= 2
         most = min(count, len(order) - 1)
-        if most < 1 or not self._enough(order[:most]):
+        if most < 1:
             return None
+        if not self._enough(order[:most]):
+            return self._tried(order[:most])
         least = count // 2  # not enough, or 0
         while most - least > 1:
             middle = (least + most) // 2

@@ -45,6 +45,7 @@ class Verdict:
 
     sqnr_db: float  # of the logits of all outputs together
     least_db: float  # of the output, or of the logits, that keep least
+    least_output: str = ""  # its name
     least_doubt_db: float = 0.0  # the standard error of it
     scores: tuple[Measured, ...] = ()  # of the int8 model; none without labels
     lost: Mapping[str, float] = field(default_factory=dict)
@@ -96,7 +97,11 @@ class Judge:
         self._exact: list[list[NDArray[np.generic]]] = []
         kept = 0
         # A model of a fixed batch takes whole ones alone: the rest of the samples is left out.
-        batches = feed.batches("val", batch=feed.takes.at_once(BATCH), samples=samples)
+        # Of few samples the calls are small, too: what is in doubt is told from call to call.
+        held = len(feed.parts["val"])
+        count = min(held, samples or held)
+        at_once = feed.takes.at_once(min(BATCH, max(1, count // _BLOCKS)))
+        batches = feed.batches("val", batch=at_once, samples=samples)
         for call in whole_batches(batches, feed.takes):
             results = session(call, wanted)
             self._calls.append(call)
@@ -130,7 +135,8 @@ class Judge:
         pairs = zip(self.scores, scores, strict=True)
         return Verdict(
             sqnr_db=noises.db_of(range(len(self._logits))),
-            least_db=noises.least_db,
+            least_db=noises.db_of([noises.least]),
+            least_output=wanted[noises.least],
             least_doubt_db=noises.least_doubt_db(_BLOCKS),
             scores=scores,
             lost={own.label: own.metric.lost(was.value, own.value) for was, own in pairs},

@@ -86,7 +86,9 @@ class Climb:
             samples=self.judge.samples,
             met=chosen.verdict.excess(self.limits) <= 0.0,
             chosen=chosen.rung,
-            rungs=tuple(self.rungs),
+            rungs=tuple(
+                replace(rung, kept=rung.kept or rung.name == chosen.rung) for rung in self.rungs
+            ),
             float_scores={score.label: score.value for score in self.judge.scores},
             sensitivity=sensitivity,
         )
@@ -138,8 +140,9 @@ class Climb:
             float_layers=(*now.float_layers, *choice.layers),
         )
         self._tried.append(found)
-        self._note(found, kept=True)
-        return found
+        suffices = self._surely(found.verdict)
+        self._note(found, kept=suffices)
+        return found if suffices else now
 
     def _trained(self, now: Attempt, retrain: Retrain) -> Attempt:
         """The trained one if that suffices; its scheme stays that of what it was made of."""

@@ -65,7 +65,7 @@ def inspect(
         if any(fnmatchcase(node.name, pattern) for pattern in exclude):
             reason = "excluded"
         if node.name in spared:
-            reason = "for the accuracy that max-drop demands"
+            reason = "for what the limits demand"
         floats.append(FloatNode(name=node.name, op=node.op_type, reason=reason))
     return Structure(integer=tuple(integer), floats=tuple(floats), violations=tuple(violations))
 

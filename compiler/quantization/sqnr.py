@@ -30,14 +30,23 @@ class Sqnr:
         return whole
 
     def add(self, real: NDArray[np.generic], quantized: NDArray[np.generic]) -> None:
-        exact = real.astype(np.float64)
+        exact, rounded = real.astype(np.float64), quantized.astype(np.float64)
+        # An infinity that both have, as of what is masked, has no noise, and no size to compare.
+        both = np.isinf(exact) & (exact == rounded)
+        if both.any():
+            exact, rounded = (np.where(both, 0.0, each) for each in (exact, rounded))
         self._signal += float(np.sum(exact**2))
-        self._noise += float(np.sum((exact - quantized.astype(np.float64)) ** 2))
+        self._noise += float(np.sum((exact - rounded) ** 2))
 
     @property
     def has_signal(self) -> bool:
         """Whether any output so far was another number than 0."""
         return self._signal > 0.0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether both outputs were nothing but zeros so far, which says nothing of either."""
+        return self._signal == self._noise == 0.0
 
     @property
     def db(self) -> float:
@@ -47,6 +56,14 @@ class Sqnr:
         if self._noise == 0.0:
             return PERFECT_DB
         return min(10.0 * float(np.log10(self._signal / self._noise)), PERFECT_DB)
+
+
+def least(outputs: Sequence[Sqnr]) -> int:
+    """Which output keeps least of its signal; a silent one if no other is there."""
+    order = sorted(
+        range(len(outputs)), key=lambda each: (outputs[each].is_silent, outputs[each].db)
+    )
+    return order[0]
 
 
 class OutputNoises:
@@ -68,15 +85,15 @@ class OutputNoises:
         return Sqnr.together(call for number in outputs for call in self._calls[number]).db
 
     @property
-    def least_db(self) -> float:
-        """The ratio of the output that keeps least of its signal."""
-        return min((Sqnr.together(calls).db for calls in self._calls), default=PERFECT_DB)
+    def least(self) -> int:
+        """The output that keeps least of its signal."""
+        return least([Sqnr.together(calls) for calls in self._calls])
 
     def least_doubt_db(self, blocks: int) -> float:
-        """The standard error of `least_db`, from the ratios of so many blocks of calls; 0 where
+        """The standard error of the least ratio, from those of so many blocks of calls; 0 where
         fewer than two have one: silence has none.
         """
-        calls = min(self._calls, key=lambda each: Sqnr.together(each).db, default=[])
+        calls = self._calls[self.least]
         count = min(blocks, len(calls))
         ratios = [Sqnr.together(calls[block::count]).db for block in range(count)]
         known = [ratio for ratio in ratios if LOST_DB < ratio < PERFECT_DB]

@@ -4,12 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.quantization.sqnr import LOST_DB
 from edgekiln.runtime.errors import AccuracyError, ConfigError
 
 if TYPE_CHECKING:
     import onnx
 
     from edgekiln.compiler.quantization.corrections import Workbench
+    from edgekiln.compiler.quantization.judge import Verdict
     from edgekiln.compiler.quantization.ladder import Attempt, Retrain
     from edgekiln.compiler.quantization.ladder_record import Ladder
     from edgekiln.compiler.quantization.scheme import Scheme
@@ -92,6 +94,23 @@ def climbed(
         raise AccuracyError(
             f"quantize: on {count:,} validation samples more is lost than "
             f"{'max-drop' if drops else 'min-sqnr'} allows, whatever was tried: {'; '.join(notes)}",
-            hint="allow more, or leave more to lose: train longer, prune less",
+            hint="allow more, or leave more to lose: train longer, prune less"
+            if drops
+            else _least_kept(found.verdict),
         )
     return found, ladder, notes
+
+
+def _least_kept(verdict: "Verdict") -> str:
+    """What to do where no signal is as strong as it is asked for."""
+    output = repr(verdict.least_output)
+    if verdict.least_db <= LOST_DB:
+        return (
+            f"{output} is NaN, or zeros alone in the float model: check the weights and the "
+            "samples, and leave such an output out of the model"
+        )
+    kept_db = math.floor(10 * verdict.least_db) / 10
+    return (
+        f"{output} keeps {kept_db:.1f} dB: ask for no more, or for a float program: edgekiln "
+        "build --precision float32"
+    )

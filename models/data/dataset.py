@@ -219,6 +219,11 @@ def checked_samples(where: str, x: Array) -> Array:
     hint = "images are uint8 (N, H, W) or (N, H, W, 1 or 3); other samples are floats (N, …)"
     if x.ndim == 4 and x.dtype == np.uint8 and x.shape[1] in (1, 3):
         hint = "put the channels last: x.transpose(0, 2, 3, 1)"
+    if x.ndim == 2 and x.dtype.kind in "iu":
+        hint = (
+            "labelled samples are images or floats; numbers of tokens can --calibrate without "
+            "labels, and are labelled as text: reviews.csv?text=…&vocabulary=…"
+        )
     raise InputError(f"{where}: samples are {x.dtype} of shape {x.shape}", hint=hint)
 
 

@@ -17,7 +17,7 @@ from edgekiln.models.text.tokens import Tokenizer
 from edgekiln.models.text.vocabulary import in_case, read_vocabulary
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.limits import read_file
-from edgekiln.runtime.texts import TEXT_SUFFIX
+from edgekiln.runtime.texts import TEXT_SUFFIX, lines_of
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -31,7 +31,7 @@ def read_lines(path: Path, options: Options) -> dict[str, NDArray[np.int64]]:
     """The tokens of each line that is not empty. Raises ConfigError, InputError."""
     content = read_file(path, DATA, hint="give UTF-8 text, a sample a line")
     try:
-        lines = content.decode("utf-8-sig").splitlines()
+        lines = [line.decode() for line in lines_of(content)]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text: {error}", "save it as UTF-8") from error
     found = [line for line in lines if line.strip()]

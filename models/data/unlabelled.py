@@ -82,8 +82,11 @@ def _has_no_labels(path: Path) -> bool:
         return True  # they are named after a model's inputs
     if any(name in names for name in LABELS):
         return False
-    # One array of vectors is to be reconstructed, see `npz`.
-    return len(names) > 1 or next(iter(read_archive(path, DATA).values())).ndim != 2
+    if len(names) > 1:
+        return True
+    # One array of vectors is to be reconstructed, see `npz`; whole numbers, as of tokens, are not.
+    (only,) = read_archive(path, DATA).values()
+    return only.ndim != 2 or only.dtype.kind != "f"
 
 
 def load_samples(

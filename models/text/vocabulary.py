@@ -11,6 +11,8 @@ from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.limits import INPUTS, read_file
 
 _NAMES = ("[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]")
+# Unicode's White_Space; Python counts four control characters among it.
+_WHITE = "".join(filter(str.isspace, map(chr, [*range(0x1C), *range(0x20, 0x3001)])))
 _ONLY_WORDPIECE = (
     "give the vocab.txt, or the tokenizer.json, of a model of BERT's kind: WordPiece behind a "
     "BertNormalizer"
@@ -53,7 +55,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
             raise InputError(f"{path}: {error}", _ONLY_WORDPIECE) from error
     # As `tokenizers` reads it: of a token that stands there twice the last line counts.
     lines = text.removesuffix("\n").split("\n")
-    numbers = {line.rstrip(): number for number, line in enumerate(lines)}
+    numbers = {line.rstrip(_WHITE): number for number, line in enumerate(lines)}
     specials = {name: numbers[name] for name in _NAMES if name in numbers}
     return _vocabulary(path, Tokens(numbers=numbers, specials=specials))
 

@@ -1,6 +1,7 @@
 """What PyTorch exports by default is built as it lies there: the sizes that are open are said."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,12 @@ def test_each_stage_takes_it_by_itself(cli: Cli) -> None:
     assert cli("compile", "half.onnx", "-o", "float.lib", *shape).exit_code == 0
     verified = cli("verify", "float.lib", "--model", "half.onnx", *shape, "--samples", 3)
     assert verified.exit_code == 0, verified.stderr
+    told = verified.stdout.splitlines()
+    # Floats differ in their last digits, which is no fault and is not shown as one.
+    (last,) = re.findall(r"(\d+) of (\d+) float layers as ONNX Runtime's but for", told[-1])
+    assert last[0] == last[1] != "0"
+    assert "integer layers" not in verified.stdout
+    assert all(re.search(r" -  +-  +(identical|\d+\.\d dB)$", line) for line in told[4:-2])
     assert cli("compile", "int8.onnx", "-o", "int8.lib").exit_code == 0
 
 

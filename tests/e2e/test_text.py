@@ -125,6 +125,9 @@ def test_text_is_taken_in_every_form(tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         (output,) = json.loads(done.stdout)["outputs"]
         np.testing.assert_allclose(output["values"], right[:2], rtol=1e-5)
+    both = ["--text", TEXTS[0], "--input", str(tmp_path / "a.txt")]
+    done = CliRunner().invoke(edgekiln, ["run", str(lib), *both])
+    assert (done.exit_code, "text is all that the program takes" in done.stderr) == (2, True)
 
 
 def write_lines(path: Path, lines: tuple[str, ...]) -> Path:

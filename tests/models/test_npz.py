@@ -81,6 +81,14 @@ def test_vectors_are_classified_or_without_labels_reconstructed(tmp_path):
             "images are uint8 (N, H, W) or (N, H, W, 1 or 3); other samples are floats (N, …)",
         ),
         (
+            {"x": np.zeros((60, 12), np.int64), "y": LABELS},
+            "x: samples are int64 of shape (60, 12)",
+            (
+                "labelled samples are images or floats; numbers of tokens can --calibrate without "
+                "labels, and are labelled as text: reviews.csv?text=…&vocabulary=…"
+            ),
+        ),
+        (
             {"x": IMAGES, "y": np.eye(3)[LABELS]},
             "x: labels are float64 of shape (60, 3), expected integers of shape (N,)",
             "one class index a sample; one-hot labels: y.argmax(1)",

@@ -51,6 +51,16 @@ def test_lines_calibrate(tmp_path: Path, how: str) -> None:
     assert fingerprint(spec) != before
 
 
+def test_only_a_line_feed_ends_a_line(tmp_path: Path, how: str) -> None:
+    """As `run --input lines.txt` has it: one file is as many texts wherever it is read."""
+    path = tmp_path / "lines.txt"
+    text = "\ufeffthe\u2028able\r\nun\x85\x0caffable\x1ethe\nrun"
+    path.write_bytes(text.encode())
+    found = load_samples(f"{path}?{how}", 0)
+    assert found.arrays["input_ids"].shape == (3, 6)
+    assert found.arrays["input_ids"][0].tolist() == WANTED[REVIEWS[0]]
+
+
 def test_a_column_of_a_table_is_text(tmp_path: Path, how: str) -> None:
     path = tmp_path / "reviews.csv"
     lines = [f'"{text}",{"good" if n % 2 else "bad"},9' for n, text in enumerate(REVIEWS * 10)]

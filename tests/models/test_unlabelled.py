@@ -128,6 +128,7 @@ def test_an_archive_without_labels_is_read_by_name(tmp_path):
     [
         ({"x": np.zeros((9, 4, 5), np.float32)}, True),
         ({"x": np.zeros((9, 4), np.float32)}, False),  # vectors are to be reconstructed
+        ({"x": np.zeros((9, 4), np.int64)}, True),  # as of tokens
         ({"x": np.zeros((9, 4, 5), np.float32), "y": np.arange(9)}, False),
         ({"x": np.zeros((9, 4), np.float32), "state": np.zeros((9, 2))}, True),
     ],

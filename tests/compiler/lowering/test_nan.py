@@ -1,5 +1,6 @@
 """What is no number stays none on its way through a program: a fault must show where it ends."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,32 @@ def test_what_is_no_finite_number_counts_in_a_reduction(
     for op, found, theirs in zip(operators, ours(path, ROWS), reference(path, ROWS), strict=True):
         expected = exact[op].reshape(theirs.shape) if op in exact else theirs
         np.testing.assert_allclose(found, expected, rtol=1e-6, err_msg=op)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "y = Clip (x, bound)",
+        "y = Clip (x, , bound)",
+        "y = Clip (x)",
+        "y = Clip (x, low, high)",
+        "m = Mul (x, x)\n y = Clip (m, bound)",
+        "c = MatMul (x, one)\n y = Clip (c, bound)",
+        "y = Gelu (x)",
+        'y = Gelu <approximate = "tanh"> (x)',
+    ],
+)
+def test_the_ends_of_the_numbers_are_what_onnx_runtime_makes_of_them(
+    tmp_path: Path, body: str
+) -> None:
+    """A bound that is left out is the largest number; one that is infinite is none."""
+    constants = {
+        "bound": np.array(0.5, np.float32), "low": np.array(-np.inf, np.float32),
+        "high": np.array(np.inf, np.float32), "one": np.eye(1, dtype=np.float32),
+    }  # fmt: skip
+    used = {name: value for name, value in constants.items() if re.search(rf"\b{name}\b", body)}
+    model = float_models.make(body + "\n", {}, x="8, 1", y="8, 1", constants=used)
+    path = float_models.write(model, tmp_path / "m.onnx")
+    x = np.array([[np.inf], [-np.inf], [3.4e38], [-3.4e38], [1.8e38], [-1.8e38], [1.0], [0.25]])
+    values = x.astype(np.float32)
+    np.testing.assert_allclose(ours(path, values)[0], reference(path, values)[0], rtol=1e-5)

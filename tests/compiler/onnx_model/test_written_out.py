@@ -190,3 +190,50 @@ def test_a_normalization_of_squares_keeps_its_signal_in_8_bits(tmp_path: Path) -
     np.save(tmp_path / "x.npy", draw.normal(2, 1, size=(64, 1, 6, 16)).astype(np.float32))
     _, metrics, _ = quantize(source, data=str(tmp_path / "x.npy"))
     assert metrics["sqnr_db"] > 30
+
+
+NEARLY = {
+    # Rows of the mask that the first ones say nothing of.
+    "a mask of rows": ("1, 16, 16", -1, "d", {"tail": np.where(np.arange(16) < 8, 1, 0)[:, None]}),
+    # The mean is left in, which a large bias hides from a tolerance of all channels.
+    "the mean left in": ("1, 6, 16", -1, "x", {"beta": np.where(np.arange(16) < 1, 1e4, 0.1)}),
+    # The same as a normalization of one sample, and of no more.
+    "all axes of a batch": ("N, 16", None, "d", {}),
+}
+
+
+@pytest.mark.parametrize("name", NEARLY)
+def test_what_is_nearly_a_normalization_computes_what_it_did(name: str) -> None:
+    shape, axis, numerator, own = NEARLY[name]
+    axes = "" if axis is None else f"<axes = [{axis}]>"
+    body = f"""
+        mean = ReduceMean {axes} (x)
+        d = Sub (x, mean)
+        sq = Mul (d, d)
+        var = ReduceMean {axes} (sq)
+        ve = Add (var, eps)
+        s = Sqrt (ve)
+        n = Div ({numerator}, s)
+        g = Add (n, beta)
+        y = Mul (g, tail)
+    """
+    given = {"eps": np.array(1e-5), "beta": np.full(16, 0.5), "tail": np.array(1.0)} | own
+    constants = {key: value.astype(np.float32) for key, value in given.items()}
+    source = make(body, {}, x=shape, y=shape, opset=13, constants=constants)
+    ready = prepare(source)
+    extents = [int(each) if each.strip() != "N" else 4 for each in shape.split(",")]
+    x = np.random.default_rng(0).normal(0.5, 1.0, extents).astype(np.float32)
+    ours, theirs = (Session(each, optimize=False)({"x": x})[0] for each in (ready, source))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_result_of_more_axes_than_its_operand_is_not_gelu_alone() -> None:
+    body = ERF["torch"].replace(") ", ")\n")
+    constants = CONSTANTS | {"half": np.full((1, 1, 1, 1), 0.5, np.float32)}
+    source = make(body, {}, x="4, 8", y="1, 1, 4, 8", opset=13, constants=constants)
+    x = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)
+    ours, theirs = (
+        Session(each, optimize=False)({"x": x})[0] for each in (prepare(source), source)
+    )
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)

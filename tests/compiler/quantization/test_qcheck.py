@@ -81,4 +81,4 @@ def test_an_operation_is_told_to_be_float_for_the_sake_of_accuracy():
     )
     found = qcheck.inspect(model, exclude=("a",), spared=("a",)).floats
     assert found[0].name == "a"
-    assert found[0].reason == "for the accuracy that max-drop demands"
+    assert found[0].reason == "for what the limits demand"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edgekiln.compiler.quantization.sqnr import PERFECT_DB, Sqnr
+from edgekiln.compiler.quantization.sqnr import LOST_DB, PERFECT_DB, OutputNoises, Sqnr
 
 
 def test_noise_of_a_hundredth_is_40_db():
@@ -22,3 +22,28 @@ def test_noise_without_a_signal_is_the_worst_there_is():
     sqnr = Sqnr()
     sqnr.add(np.zeros(3, np.float32), np.ones(3, np.float32))
     assert sqnr.db == -PERFECT_DB
+
+
+def ratio(real: list[float], ours: list[float]) -> float:
+    sqnr = Sqnr()
+    sqnr.add(np.array(real, np.float32), np.array(ours, np.float32))
+    return sqnr.db
+
+
+def test_infinities_that_both_have_are_no_noise():
+    inf = np.inf
+    assert ratio([-inf, 1.0, inf], [-inf, 1.01, inf]) == pytest.approx(40.0, abs=1e-3)
+    assert ratio([-inf, 1.0], [inf, 1.0]) == LOST_DB
+    assert ratio([-inf, 1.0], [-9.0, 1.0]) == LOST_DB
+    assert ratio([1.0, 1.0], [inf, 1.0]) == LOST_DB
+    assert ratio([np.nan, 1.0], [np.nan, 1.0]) == LOST_DB
+
+
+def test_an_output_of_nothing_but_zeros_is_not_the_worst_of_several():
+    noises = OutputNoises(2)
+    zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
+    noises.add([zeros, ones], [zeros, ones * np.float32(1.01)])
+    assert noises.least == 1
+    noises.add([zeros, ones], [ones, ones])  # what was nothing is noise
+    assert noises.least == 0
+    assert noises.db_of([0]) == LOST_DB

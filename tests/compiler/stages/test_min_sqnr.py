@@ -1,14 +1,19 @@
 """`min-sqnr` of the quantize stage: what it takes to keep the signal, without a label."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+from edgekiln.compiler.onnx_model import io, model_inputs
+from edgekiln.compiler.onnx_model.feed import feed_for
 from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.compiler.quantization import ladder
+from edgekiln.compiler.quantization.judge import Judge
 from edgekiln.compiler.quantization.ladder_record import read_ladder
+from edgekiln.compiler.quantization.prepare import prepare
 from edgekiln.compiler.quantization.sqnr import Sqnr
 from edgekiln.compiler.stages.quantize import QuantizeStage
 from edgekiln.runtime.errors import AccuracyError, ConfigError
@@ -105,6 +110,37 @@ def test_a_limit_that_nothing_reaches_is_an_error_and_writes_nothing(
     error = refused(src, AccuracyError, data=samples, min_sqnr=190.0)
     assert error.message.startswith("quantize: on ")
     assert "more is lost than min-sqnr allows, whatever was tried: min-sqnr 190" in error.message
+    # Layers in float are told, too: by them the user sees what may be asked for.
+    (most,) = re.findall(r"layers in float: SQNR ([0-9.]+) dB", error.message)
+    assert error.hint is not None
+    assert re.match(r"'\w+' keeps [0-9.]+ dB: ask for no more, or for a float", error.hint)
+    assert float(error.hint.split()[2]) == pytest.approx(float(most), abs=0.11)
+
+
+def test_an_output_that_is_always_zero_does_not_stand_in_the_way(
+    tmp_path: Path, samples: str
+) -> None:
+    source = skewed.fitted()
+    (output,) = [value.name for value in source.graph.output]
+    node = onnx.helper.make_node("Sub", [output, output], ["nothing"], name="nothing")
+    source.graph.node.append(node)
+    source.graph.output.append(onnx.helper.make_tensor_value_info("nothing", 1, ["N", None]))
+    _, metrics, notes = quantize(write(source, tmp_path / "m.onnx"), data=samples, min_sqnr=20.0)
+    assert metrics["sqnr_db"] > 20
+    assert any(note.startswith("min-sqnr 20, as it is: SQNR ") for note in notes)
+    assert not any("-200" in note for note in notes)
+
+
+def test_what_few_samples_leave_in_doubt_is_asked_for(tmp_path: Path) -> None:
+    """Twenty samples of a call each leave as much in doubt as many blocks do."""
+    np.save(tmp_path / "x.npy", images(200, seed=0))
+    model = prepare(skewed.fitted())
+    takes = model_inputs.of_model(model)
+    feed = feed_for(io.read_meta(model), takes, data=str(tmp_path / "x.npy"), seed=0)
+    judge = Judge(model, feed, samples=512, scored=False)
+    assert judge.samples == 20
+    quantized, _, _ = quantize(write(model, tmp_path / "m.onnx"), data=str(tmp_path / "x.npy"))
+    assert 0.01 < judge.verdict(quantized).least_doubt_db < 5.0
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 200.0])

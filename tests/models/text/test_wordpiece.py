@@ -131,6 +131,17 @@ def test_words_of_100_characters_are_known_and_longer_ones_are_not(tmp_path: Pat
     assert (ids[1, 2:101] == WORDS.index("##\U0001f600")).all()
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", " \t\u3000\x85\n"])
+def test_lines_end_where_the_oracle_has_their_ends(program: Path, tmp_path: Path, end: str) -> None:
+    """Control characters are no white space, and of a token that stands there twice the last line
+    counts.
+    """
+    path = tmp_path / "vocab.txt"
+    words = [*WORDS, "a\x1f", "b\x1c", "", "e", "the", " u", "\ufeffn"]
+    path.write_bytes(end.join(words).encode())
+    compare(program, path, [b"a b e the u n abe", b"", b"unaffable"])
+
+
 @pytest.mark.skipif(not REAL, reason="EDGEKILN_TOKENIZER_JSON names no tokenizer.json")
 def test_a_real_vocabulary_gives_the_same_tokens(program: Path) -> None:
     draw = random.Random(1)
