@@ -1,5 +1,6 @@
 """Where a study lies: a database or a journal that any number of workers share."""
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -62,6 +63,16 @@ def file_of(url: str) -> Path | None:
     scheme, _, rest = url.partition("://")
     # As in SQLAlchemy's URLs: three slashes begin a relative path, four an absolute one.
     return Path(rest.removeprefix("/")) if scheme in (JOURNAL, "sqlite") else None
+
+
+def digest_of(url: str, study: str) -> str:
+    """What names a study among all others, by hexadecimal digits.
+
+    A file counts by its whole path: elsewhere, the same relative one is another file's.
+    """
+    path = file_of(url)
+    name = f"{path.resolve() if path else url} {study}"
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def open_storage(url: str) -> "BaseStorage":

@@ -6,7 +6,6 @@ was left is put back, and the next worker goes on with it from its checkpoints.
 
 import contextlib
 import copy
-import hashlib
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from edgekiln.compiler.sweep.result import TrialRow
 from edgekiln.compiler.sweep.sampler import FEW_TRIALS, sampler
 from edgekiln.compiler.sweep.storage import (
     close,
+    digest_of,
     file_of,
     load_optuna,
     open_storage,
@@ -35,6 +35,7 @@ from edgekiln.compiler.sweep.storage import (
 )
 from edgekiln.compiler.sweep.time_spent import is_over, spent_s
 from edgekiln.compiler.sweep.trial import Judged
+from edgekiln.runtime.files import make_folder
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -68,18 +69,18 @@ class SharedStudy:
         """
         self.plan, self.store = plan, store
         self._optuna = load_optuna()
-        name = f"{plan.request.storage} {plan.request.study}"
-        self._digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+        asked, path = plan.request, file_of(plan.request.storage)
+        self._digest = digest_of(asked.storage, asked.study)
         store.prepare()
         # Alone from the first, for two that make a database's tables get in each other's way.
         with self._alone():
-            asked = plan.request
-            path = file_of(asked.storage)
             # Opening it would make it.
             if asked.resume and path is not None and not path.exists():
                 raise no_study(asked.study, shown(asked.storage), ())
+            if path is not None and path.parent == asked.out:  # where nobody names a storage
+                make_folder(asked.out)
             self._storage = open_storage(asked.storage)
-            with opening(plan.request.storage):
+            with opening(asked.storage):
                 self._study = self._open()
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """Storages: shared by processes, and refused in the user's words."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ pytest.importorskip("optuna")
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.sweep import storage
 from edgekiln.compiler.sweep.storage import open_storage
+from edgekiln.compiler.sweep.study import SharedStudy
 from edgekiln.compiler.sweep.sweep import sweep
 from edgekiln.runtime.errors import ConfigError, EdgeKilnError, MissingToolError, StorageError
 from tests.compiler.sweep.small import planned, swept, trained
@@ -36,6 +38,23 @@ def test_two_processes_share_a_study_and_do_nothing_twice(tmp_path: Path) -> Non
     result = swept(tmp_path, storage=url, trials=6, params=("distill.rate=0.05..0.85",))
     assert len(result.trials) == 6
     assert len(trained(tmp_path)) == len(set(trained(tmp_path))) == 6
+
+
+def test_studies_in_two_directories_do_not_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have one name, as they have where nobody gives any, and one store."""
+    store, numbers = Store(tmp_path / "store"), []
+    with contextlib.ExitStack() as held:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            monkeypatch.chdir(tmp_path / name)
+            plan = planned(tmp_path / name, storage="sqlite:///study.db")
+            study = held.enter_context(contextlib.closing(SharedStudy(plan, store)))
+            claim = held.enter_context(study.claim())
+            assert claim is not None
+            numbers.append(claim.number)
+    assert numbers == [0, 0]
 
 
 def test_jobs_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
