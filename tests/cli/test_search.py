@@ -59,7 +59,7 @@ def test_a_front_is_built_measured_checked_and_picked_from(cli: Cli, tmp_path: P
     assert smallest.on_front
     assert smallest.options["model.width"] == "4"
     # The directory can be moved, and a point's own recipe finds the very bundle in the store.
-    moved = shutil.move(home, tmp_path / "elsewhere")
+    moved = shutil.move(document.parent, tmp_path / "elsewhere")
     picked = json.loads(cli("pick", moved, "--by", "bytes", "--json").stdout)
     assert picked["point"]["trial"] == smallest.trial
     build = ("build", picked["point"]["model"], "--recipe", picked["recipe"], "--bench-seconds", 0)
