@@ -175,6 +175,11 @@ class ShellDevice:
             )
         if NO_SPACE in stderr:
             return self._full()
+        if said:
+            return DeviceError(
+                f"{self.name}: it printed {said[:80]!r}, which none of our commands does",
+                hint="let no start-up file of the shell there print anything",
+            )
         last = stderr.strip().splitlines()[-1:] or [f"no answer within {self._timeout_s:.0f} s"]
         return DeviceError(
             f"{self.name}: cannot use {self._shell.directory}: {last[0]}",
