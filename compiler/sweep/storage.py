@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekiln.runtime.errors import ConfigError, EdgeKilnError, MissingToolError, StorageError
+from edgekiln.runtime.text import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,14 +51,6 @@ def load_optuna() -> "ModuleType":
     return module
 
 
-def shown(url: str) -> str:
-    """A storage's URL for people: without a password."""
-    scheme, separator, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    user, colon, _ = credentials.partition(":")
-    return f"{scheme}{separator}{user}:***@{place}" if at and colon else url
-
-
 def file_of(url: str) -> Path | None:
     """The file of a storage that is one; it need not be there."""
     scheme, _, rest = url.partition("://")
@@ -86,7 +79,9 @@ def open_storage(url: str) -> "BaseStorage":
     optuna = load_optuna()
     scheme, separator, rest = url.partition("://")
     if not separator or not rest.strip("/"):
-        raise ConfigError(f"--storage {shown(url)}: this names no storage", f"give {_FORMS}")
+        raise ConfigError(
+            f"--storage {without_password(url)}: this names no storage", f"give {_FORMS}"
+        )
     path = file_of(url)
     if path is not None and not path.parent.is_dir():
         raise _unreachable(url, f"there is no directory {path.parent}")
@@ -161,12 +156,12 @@ def opening(url: str) -> Iterator[None]:
         cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
         package = cause.name or "of this database"
         raise MissingToolError(
-            f"--storage {shown(url)}: the Python package {package} is not installed",
+            f"--storage {without_password(url)}: the Python package {package} is not installed",
             f"pip install {cause.name}" if cause.name else "see SQLAlchemy's list of databases",
         ) from error
     except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
         raise ConfigError(
-            f"--storage {shown(url)}: no such kind of storage", f"give {_FORMS}"
+            f"--storage {without_password(url)}: no such kind of storage", f"give {_FORMS}"
         ) from error
     # A file of something else, or a study of another release of Optuna.
     except (RuntimeError, ValueError, KeyError, sqlalchemy.exc.SQLAlchemyError) as error:
@@ -176,5 +171,6 @@ def opening(url: str) -> Iterator[None]:
 
 def _unreachable(url: str, reason: str) -> StorageError:
     return StorageError(
-        f"--storage {shown(url)}: {reason}", "check the path, or that the server can be reached"
+        f"--storage {without_password(url)}: {reason}",
+        "check the path, or that the server can be reached",
     )

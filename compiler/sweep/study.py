@@ -30,12 +30,12 @@ from edgekiln.compiler.sweep.storage import (
     load_optuna,
     open_storage,
     opening,
-    shown,
     talking,
 )
 from edgekiln.compiler.sweep.time_spent import is_over, spent_s
 from edgekiln.compiler.sweep.trial import Judged
 from edgekiln.runtime.files import make_folder
+from edgekiln.runtime.text import without_password
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -76,7 +76,7 @@ class SharedStudy:
         with self._alone():
             # Opening it would make it.
             if asked.resume and path is not None and not path.exists():
-                raise no_study(asked.study, shown(asked.storage), ())
+                raise no_study(asked.study, without_password(asked.storage), ())
             if path is not None and path.parent == asked.out:  # where nobody names a storage
                 make_folder(asked.out)
             self._storage = open_storage(asked.storage)
@@ -202,7 +202,7 @@ class SharedStudy:
         asked, name = self.plan.request, self.plan.request.study
         there = {s.study_name for s in self._optuna.get_all_study_summaries(self._storage)}
         if asked.resume and name not in there:
-            raise no_study(name, shown(asked.storage), there)
+            raise no_study(name, without_password(asked.storage), there)
         study: Study = self._optuna.create_study(
             study_name=name,
             storage=self._storage,
@@ -214,7 +214,7 @@ class SharedStudy:
             study.set_user_attr(_IDENTITY, dict(identity))
             study.enqueue_trial(own_values(self.plan.space, asked.recipe))
         elif (known := study.user_attrs.get(_IDENTITY)) != identity:
-            raise another_search(name, shown(asked.storage), identity, known or {})
+            raise another_search(name, without_password(asked.storage), identity, known or {})
         return study
 
     def _next(self) -> Claim | None:
