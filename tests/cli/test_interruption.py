@@ -77,6 +77,23 @@ def test_a_command_that_is_told_to_end_tidies_up_and_says_so(
     assert (process.returncode, output, errors) == (code, "tidied\n", said)
 
 
+def test_ctrl_c_before_there_is_a_command_is_one_word() -> None:
+    program = (
+        "import builtins\n"
+        "from edgekiln.compiler.cli import main\n"
+        "real = __import__\n"
+        "def stopped(name, *arguments, **options):\n"
+        "    if name == 'click': raise KeyboardInterrupt\n"
+        "    return real(name, *arguments, **options)\n"
+        "builtins.__import__ = stopped\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (EXIT_INTERRUPTED, "interrupted\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_training_goes_on_to_the_same_bytes(tmp_path: Path, how: signal.Signals) -> None:
