@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
 
 JOURNAL = "journal"  # the scheme of a file that grows by a line a change; no database needed
+# What Optuna and we meet in a storage whose content is not as it was written.
+_DAMAGE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError)
 _BUSY_S = 60.0  # for another worker's write to a SQLite file
 _FORMS = "sqlite:///FILE, journal:///FILE, or a database server's URL, postgresql://…"
 
@@ -137,6 +139,9 @@ def talking(url: str) -> Iterator[None]:
             yield
         except sqlalchemy.exc.DBAPIError as error:
             raise _unreachable(url, str(error.orig)) from error
+        except load_optuna().exceptions.StorageInternalError as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise _unreachable(url, reason) from error
         except OSError as error:
             raise _unreachable(url, error.strerror or str(error)) from error
 
@@ -164,7 +169,7 @@ def opening(url: str) -> Iterator[None]:
             f"--storage {without_password(url)}: no such kind of storage", f"give {_FORMS}"
         ) from error
     # A file of something else, or a study of another release of Optuna.
-    except (RuntimeError, ValueError, KeyError, sqlalchemy.exc.SQLAlchemyError) as error:
+    except (*_DAMAGE, sqlalchemy.exc.SQLAlchemyError) as error:
         reason = (str(error) or repr(error)).splitlines()[0]
         raise _unreachable(url, reason) from error
 

@@ -74,8 +74,7 @@ class SharedStudy:
         store.prepare()
         # Alone from the first, for two that make a database's tables get in each other's way.
         with self._alone():
-            # Opening it would make it.
-            if asked.resume and path is not None and not path.exists():
+            if asked.resume and path is not None and not path.exists():  # opening would make it
                 raise no_study(asked.study, without_password(asked.storage), ())
             if path is not None and path.parent == asked.out:  # where nobody names a storage
                 make_folder(asked.out)
@@ -200,7 +199,7 @@ class SharedStudy:
 
     def _open(self) -> "Study":
         asked, name = self.plan.request, self.plan.request.study
-        there = {s.study_name for s in self._optuna.get_all_study_summaries(self._storage)}
+        there = set(self._optuna.get_all_study_names(self._storage))
         if asked.resume and name not in there:
             raise no_study(name, without_password(asked.storage), there)
         study: Study = self._optuna.create_study(
@@ -215,6 +214,7 @@ class SharedStudy:
             study.enqueue_trial(own_values(self.plan.space, asked.recipe))
         elif (known := study.user_attrs.get(_IDENTITY)) != identity:
             raise another_search(name, without_password(asked.storage), identity, known or {})
+        on_trial.require_whole(study.get_trials(deepcopy=False), self.plan)
         return study
 
     def _next(self) -> Claim | None:

@@ -68,7 +68,7 @@ def test_what_a_killed_run_still_writes_is_not_of_the_next_one(tmp_path: Path) -
             "with replaced(Path(sys.argv[1])) as fresh:\n"
             "    print(fresh)\n    (fresh / 'results.json').touch()\n"
         )
-        command = [sys.executable, "-c", program, tmp_path / "dist"]
+        command = [sys.executable, "-c", program, str(tmp_path / "dist")]
         places.append(subprocess.run(command, check=True, capture_output=True).stdout)
     assert places[0] != places[1]
 

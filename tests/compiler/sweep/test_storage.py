@@ -1,6 +1,7 @@
 """Storages: shared by processes, and refused in the user's words."""
 
 import contextlib
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,40 @@ def test_a_file_that_holds_no_study_is_refused_and_left_as_it_is(
     with pytest.raises(StorageError, match=r"--storage .*notes\.txt: "):
         swept(tmp_path, storage=f"{scheme}:///{path}")
     assert path.read_text() == "my notes, " * 50 + "\n"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "delete from trial_values",
+        "delete from trial_user_attributes",
+        "delete from trial_params",
+        "update trial_params set param_value = 99, distribution_json = '[]'",
+        "update trial_user_attributes set value_json = '[]'",
+        "update trial_user_attributes set value_json = 'nonsense'",
+    ],
+)
+def test_a_damaged_study_is_one_clear_error(tmp_path: Path, damage: str) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    swept(tmp_path, storage=url, trials=2)
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        database.execute(damage)
+        database.commit()
+    if damage == "delete from trial_values":  # the trials tell their measures themselves
+        assert len(swept(tmp_path, storage=url, trials=2).trials) == 2
+        return
+    with pytest.raises(StorageError, match=r"--storage .*study\.db: "):
+        swept(tmp_path, storage=url, trials=2)
+
+
+def test_pages_of_a_database_that_are_nonsense_are_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    swept(tmp_path, storage=f"sqlite:///{path}", trials=2)
+    content = bytearray(path.read_bytes())
+    content[4096:12288] = b"\xa5" * 8192
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=r"--storage .*study\.db: "):
+        swept(tmp_path, storage=f"sqlite:///{path}", trials=2)
 
 
 def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
