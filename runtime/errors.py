@@ -91,6 +91,7 @@ class DeviceError(EdgeKilnError):
 
 EXIT_INTERRUPTED = 130  # Ctrl-C, as shells report it
 EXIT_PIPE = 141  # nobody reads standard output any more, as shells report it
+EXIT_TERMINATED = 143  # SIGTERM, as shells report it
 
 
 def first_line(error: Exception) -> str:

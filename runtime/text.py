@@ -19,6 +19,14 @@ TOP = 5  # classes shown a sample
 SHOWN = 10  # samples, and values of a sample that has no classes
 
 
+def without_password(url: str) -> str:
+    """A URL for people: without the password, if there is one in it."""
+    scheme, separator, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}{separator}{user}:***@{place}" if at and colon else url
+
+
 def human_bytes(count: float) -> str:
     """A number of bytes for people, e.g. "1.5 MiB"."""
     if count < 1024:

@@ -39,10 +39,13 @@ def test_the_packages_listed_are_the_packages_on_disk() -> None:
     assert set(SETTINGS["tool"]["setuptools"]["packages"]) == found
 
 
+SPECIAL_CODES = {0, 1, errors.EXIT_INTERRUPTED, errors.EXIT_PIPE, errors.EXIT_TERMINATED}
+
+
 def test_every_error_has_an_exit_code_of_its_own() -> None:
     codes = [cls.exit_code for cls in error_classes()]
     assert len(set(codes)) == len(codes)
-    assert {0, 1, errors.EXIT_INTERRUPTED, errors.EXIT_PIPE}.isdisjoint(codes)
+    assert SPECIAL_CODES.isdisjoint(codes)
 
 
 def test_every_exit_code_is_documented_in_the_help() -> None:
@@ -50,7 +53,7 @@ def test_every_exit_code_is_documented_in_the_help() -> None:
         int(line.split()[0]) for line in group.EPILOG.splitlines() if line.strip()[:1].isdigit()
     }
     codes = {cls.exit_code for cls in error_classes()}
-    assert documented == codes | {0, 1, errors.EXIT_INTERRUPTED, errors.EXIT_PIPE}
+    assert documented == codes | SPECIAL_CODES
 
 
 @pytest.mark.parametrize("name", profile.names())

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,7 +130,16 @@ class _Adaptive:
             for name in sorted(files, key=lambda name: int(name.partition(".")[0])):
                 path = Path(home, name)
                 path.write_bytes(files[name])
-                yield self.store.ingest(path, "module")
+                module = self.store.ingest(path, "module")
+                # What it was made of is what the tar was made of: nobody gave it to us.
+                own = {
+                    "stage": "point",
+                    "kind": module.kind,
+                    "options": {"point": self.slim.names[int(path.stem)]},
+                    "input": tar.sha256,
+                    "sha256": module.sha256,
+                }
+                yield replace(module, chain=(*tar.chain, own))
 
     def _nested(self, models: list[Artifact]) -> Iterator[tuple[Artifact, float]]:
         """The int8 models, narrower ones in the first one's codes; the part that is shared."""

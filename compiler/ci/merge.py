@@ -5,7 +5,7 @@ from pathlib import Path
 
 from edgekiln.compiler.ci import attest
 from edgekiln.compiler.ci.documents import write_documents
-from edgekiln.compiler.ci.publish import replaced
+from edgekiln.compiler.ci.publish import SUMS, WHOLE, read_sums, replaced
 from edgekiln.compiler.ci.result import CiResult, JobResult, read
 from edgekiln.runtime.bundle import ProgramFile, read_content, sha256
 from edgekiln.runtime.errors import BundleError, ConfigError
@@ -24,11 +24,16 @@ def merge(parts: Sequence[Path], out: Path, baseline: CiResult | None) -> CiResu
         StorageError: `out` cannot be replaced.
     """
     results = [read(part) for part in parts]
+    sums = [read_sums(part) for part in parts]
     whole = _joined(results)
     with replaced(out) as directory:
-        for part, result in zip(parts, results, strict=True):
+        for part, result, summed in zip(parts, results, sums, strict=True):
             for job in result.jobs:
                 for name, content in _files(part, job).items():
+                    if sha256(content) != summed.get(name):
+                        raise BundleError(
+                            f"{part / name}: is not what {SUMS} beside it says", WHOLE
+                        )
                     (directory / name).write_bytes(content)
         write_documents(directory, whole, baseline)
     return whole
@@ -48,12 +53,11 @@ def _files(part: Path, job: JobResult) -> Mapping[str, bytes]:
             f"{path}: is another bundle than the one that the results are of",
             "take bundle and results from one run",
         )
-    hint = "take the directory whole, as `edgekiln ci` wrote it"
     papers = {f"{job.bundle}{suffix}": path.with_name(path.name + suffix) for suffix in PAPERS}
-    found = {name: read_file(paper, INPUTS, hint) for name, paper in papers.items()}
+    found = {name: read_file(paper, INPUTS, WHOLE) for name, paper in papers.items()}
     signed = place(path)
     if signed.exists():
-        found[signed.name] = read_file(signed, KEYS, hint)
+        found[signed.name] = read_file(signed, KEYS, WHOLE)
     return {job.bundle: content, **found}
 
 

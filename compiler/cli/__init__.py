@@ -6,6 +6,14 @@ import sys
 def main() -> None:
     """Entry point of the `edgekiln` program."""
     try:
+        _main()
+    except KeyboardInterrupt:  # while it was still being imported, or once more while it ended
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _main() -> None:
+    try:
         from edgekiln.compiler.cli.group import edgekiln
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):

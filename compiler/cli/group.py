@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from edgekiln.compiler.build.stage_table import STAGES
-from edgekiln.runtime.errors import EXIT_INTERRUPTED, EdgeKilnError
+from edgekiln.runtime.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EdgeKilnError
+from edgekiln.runtime.termination import TerminatedError, unwound_by_sigterm
 
 COMMANDS = {
     "build": "edgekiln.compiler.cli.build:build",
@@ -58,6 +59,7 @@ Exit codes
  13  a device that is busy or cannot be reached
 130  interrupted; the same command goes on where it stopped
 141  nobody reads what is printed any more, as behind | head
+143  terminated, by SIGTERM; the same command goes on where it stopped
 """
 
 
@@ -80,7 +82,8 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:  # as click has it
         """Run the subcommand; the user's errors become two lines and an exit code."""
         try:
-            return super().invoke(ctx)
+            with unwound_by_sigterm():
+                return super().invoke(ctx)
         except EdgeKilnError as error:
             # What a user can cause. Anything else is a bug, and leaves with Python's own traceback,
             # and 1.
@@ -90,11 +93,13 @@ class LazyGroup(click.Group):
             if error.hint:
                 click.echo(f" hint: {error.hint}", err=True)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if ctx.params["debug"]:
                 traceback.print_exc()
-            click.echo("interrupted; run the same command again to resume", err=True)
-            ctx.exit(EXIT_INTERRUPTED)
+            by_signal = isinstance(error, TerminatedError)
+            ended = "terminated" if by_signal else "interrupted"
+            click.echo(f"{ended}; run the same command again to resume", err=True)
+            ctx.exit(EXIT_TERMINATED if by_signal else EXIT_INTERRUPTED)
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

@@ -29,10 +29,10 @@ def pick(*, front: Path, where: tuple[str, ...], by: str, as_json: bool) -> None
     \b
       edgekiln pick dist/resnet8-front --where "latency<20us" --by accuracy
     """
-    from edgekiln.compiler.search.pick import PICK_SCHEMA, picked, read_front
+    from edgekiln.compiler.search.pick import PICK_SCHEMA, checked, picked, read_front
 
-    result, home = read_front(front)
-    found = picked(result, home, where, by)
+    result, document = read_front(front)
+    found = checked(picked(result, document, where, by))
     if as_json:
         print_json(PICK_SCHEMA, found)
         return

@@ -167,7 +167,6 @@ def study_request(
     from edgekiln.compiler.sweep.plan import SweepRequest
     from edgekiln.compiler.sweep.source import recipe_and_model
     from edgekiln.compiler.sweep.storage import load_optuna
-    from edgekiln.runtime.files import make_folder
     from edgekiln.targets import profile
 
     load_optuna()  # before anything is read: what is missing is said at once
@@ -182,7 +181,6 @@ def study_request(
     )
     name, out, storage = display_name(model), given["out"], given["storage"]
     if storage is None:
-        make_folder(out)
         storage = f"sqlite:///{out / f'{name}-{kind}.db'}"
     return SweepRequest(
         model=model,

@@ -5,7 +5,7 @@ import os
 import platform
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -56,8 +56,11 @@ def _acquire(path: Path, *, block: bool = False) -> int | None:
     except BaseException:
         os.close(descriptor)
         raise
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())
+    # On a full disk there is no room for who we are; and if that were raised, nobody would ever
+    # release what is held already.
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())
     return descriptor
 
 

@@ -5,17 +5,25 @@ must have that key, and the artifact the record's hash. Anything else is as good
 is replaced. So any number of writers may be at it; a file of theirs is the same as ours, or broken.
 """
 
+import contextlib
 import shutil
 import sys
+import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, TypeVar
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Record
 from edgekiln.compiler.pipeline.record import RECORD, DamagedError, StoredRecord, parse_record
 from edgekiln.compiler.pipeline.store import Maker, Store
 from edgekiln.runtime.bundle import read_tar, sha256, write_tar
-from edgekiln.runtime.errors import BundleError, ConfigError, MissingToolError
+from edgekiln.runtime.errors import BundleError, ConfigError, EdgeKilnError, MissingToolError
+from edgekiln.runtime.text import without_password
+
+T = TypeVar("T")
+Verb = Literal["read", "write"]
+ANSWER_S = 20.0  # for a server's first answer
 
 
 def open_store(url: str = "") -> Store:
@@ -38,15 +46,28 @@ class SharedStore(Store):
         super().__init__(root)
         from fsspec.core import url_to_fs
 
-        self.url = url
+        self.url = without_password(url)
+        self._lost: set[Verb] = set()  # what is not tried any more
         try:
-            self._fs, self._home = url_to_fs(url)
+            self._fs, self._home = _in_time(lambda: url_to_fs(url))
+            # A server that is silent would be waited for at every stage.
+            _in_time(self._knock)
         except ImportError as error:
-            raise MissingToolError(f"store {url}: {error}", "pip install it, e.g. s3fs") from error
+            raise MissingToolError(
+                f"store {self.url}: {error}", "pip install it, e.g. s3fs"
+            ) from error
         except ValueError as error:
             raise ConfigError(
-                f"store {url}: {error}", "give a directory, or a URL such as s3://bucket/edgekiln"
+                f"store {self.url}: {error}",
+                "give a directory, or a URL such as s3://bucket/edgekiln",
             ) from error
+        except Exception as error:  # a server that is not there: each protocol has its own words
+            self._lose("read", error)
+            self._lost.add("write")
+
+    def _knock(self) -> None:
+        with contextlib.suppress(Exception):  # whatever it says: it does answer
+            self._fs.exists(self._home)
 
     def _publish(
         self, key: str, recipe: Record, before: tuple[Record, ...], make: Maker
@@ -59,14 +80,23 @@ class SharedStore(Store):
         self._attempt("write", lambda: self._offer(key))
         return artifact
 
-    def _attempt(self, verb: str, action: Callable[[], object]) -> object:
+    def _attempt(self, verb: Verb, action: Callable[[], object]) -> object:
         """None when the store behind fails, in any of the ways of its many protocols."""
+        if verb in self._lost:
+            return None
         try:
             return action()
         except Exception as error:
-            reason = str(error) or type(error).__name__
-            print(f"note: cannot {verb} the store {self.url}: {reason}", file=sys.stderr)
+            self._lose(verb, error)
             return None
+
+    def _lose(self, verb: Verb, error: Exception) -> None:
+        """Say what is wrong, once: what cannot be read now is not tried at every stage."""
+        # What is damaged, or not for us, is one artifact, and not the store.
+        if not isinstance(error, EdgeKilnError | PermissionError):
+            self._lost.add(verb)
+        reason = str(error) or type(error).__name__
+        print(f"note: cannot {verb} the store {self.url}: {reason}", file=sys.stderr)
 
     def _fetch(self, key: str) -> bool:
         """Whether the artifact was there, whole, and is now in this store."""
@@ -105,6 +135,29 @@ class SharedStore(Store):
 
     def _place(self, key: str) -> str:
         return f"{self._home}/{key}.tar"
+
+
+def _in_time(action: Callable[[], T]) -> T:
+    """What an action gives, or raises. Raises TimeoutError where it takes longer than a server may;
+    the library's own timeouts are longer, and it tries again after them.
+    """
+    given: list[T] = []
+    raised: list[Exception] = []
+
+    def act() -> None:
+        try:
+            given.append(action())
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(ANSWER_S)
+    if raised:
+        raise raised[0]
+    if not given:
+        raise TimeoutError(f"no answer within {ANSWER_S:.0f} s")
+    return given[0]
 
 
 def _verified(key: str, packed: Path) -> tuple[StoredRecord, bytes]:

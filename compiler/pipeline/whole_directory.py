@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from edgekiln.runtime.files import cannot_write
 # linux/fs.h and fcntl.h; Python has no name for them.
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
+_PARTIAL = ".partial"
 
 
 @contextmanager
@@ -31,10 +33,12 @@ def replaced(directory: Path, mark: str, command: str) -> Iterator[Path]:
         ConfigError: another run is writing to it.
         StorageError: it holds files of somebody else, or the disk is full or read-only.
     """
-    directory = directory.absolute()
+    # Where a link leads: a link that is exchanged for a directory is lost.
+    directory = Path(os.path.realpath(directory))
     _check_ours(directory, mark, command)
-    # Beside it, and so on its file system: over the border of one nothing can be renamed.
-    partial = directory.with_name(f".{directory.name}.partial")
+    # Beside it, and so on its file system: over the border of one nothing can be renamed. By the
+    # process: what a killed run left working for a moment does not write to the next run's.
+    partial = directory.with_name(f".{directory.name}.{os.getpid()}{_PARTIAL}")
     lock = directory.with_name(f".{directory.name}.lock")
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -44,8 +48,9 @@ def replaced(directory: Path, mark: str, command: str) -> Iterator[Path]:
                     f"{locks.holder(lock)} is writing to {directory}",
                     "wait for it, or choose another directory by --out",
                 )
-            # What is there is of a killed run, as the lock is free.
-            shutil.rmtree(partial, ignore_errors=True)
+            # What is there is of killed runs, as the lock is free.
+            for left in directory.parent.glob(f".{glob.escape(directory.name)}.*{_PARTIAL}"):
+                shutil.rmtree(left, ignore_errors=True)
             partial.mkdir()
             try:
                 yield partial

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from edgekiln.runtime.termination import end_with_parent
+
 T = TypeVar("T")
 
 # A fresh interpreter each: torch, TVM and ONNX Runtime do not survive a fork.
@@ -101,6 +103,8 @@ class _Worker:
 
 def _serve(connection: Connection, directory: Path) -> None:
     """Work off tasks until the other end is closed, as it is when the parent ends in any way."""
+    # A task may take hours: it does not outlive who wants its result, whatever ends that one.
+    end_with_parent(signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this
     os.dup2(sys.stderr.fileno(), 1)  # what libraries print must not mix with --json
     os.chdir(directory)

@@ -1,14 +1,15 @@
 """One point of a front, as limits want it. Only what is stored counts: it answers at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 
 from edgekiln.compiler.search.result import FRONT, SCHEMA, FrontPoint, FrontResult
 from edgekiln.compiler.sweep.measures import Measure, MeasureLimit, named_measure, parse_limit
 from edgekiln.runtime import codec
-from edgekiln.runtime.errors import GateError, InputError
-from edgekiln.runtime.limits import read_regular, reading_hint
+from edgekiln.runtime.bundle import sha256
+from edgekiln.runtime.errors import BundleError, GateError, InputError
+from edgekiln.runtime.limits import BUNDLES, read_file, read_regular, reading_hint
 
 PICK_SCHEMA = "edgekiln.pick/1"
 
@@ -22,12 +23,12 @@ class PickedPoint:
     by: str  # the objective it is the best by
     bundle: str  # path
     recipe: str  # path
-    doubts: tuple[str, ...]  # limits that lie within a spread
+    doubts: tuple[str, ...]  # limits that lie within a spread; a bundle that is not there
     point: FrontPoint
 
 
 def read_front(path: Path) -> tuple[FrontResult, Path]:
-    """A front, and the directory that its paths begin in. `path`: the document or that directory.
+    """A front, and the path of its document. `path`: that one, or its directory.
 
     Raises:
         InputError: it cannot be read, or is something else.
@@ -40,7 +41,7 @@ def read_front(path: Path) -> tuple[FrontResult, Path]:
             raise InputError(f"{place} is no front", f"give a {FRONT} that `edgekiln search` wrote")
         result = codec.decode(FrontResult, data)
         _check_whole(result)
-        return result, place.parent
+        return result, place
     except FileNotFoundError:
         raise InputError(f"no such file: {place}", "edgekiln search writes one") from None
     except OSError as error:
@@ -51,7 +52,9 @@ def read_front(path: Path) -> tuple[FrontResult, Path]:
 
 
 def _check_whole(result: FrontResult) -> None:
-    """Raises CodecError: the front has no objectives, or a point lacks a value."""
+    """Raises CodecError: the front has no objectives, a point lacks a value or has one beyond its
+    own spread, or a path leads elsewhere.
+    """
     names = [each.name for each in result.measures]
     if not result.objectives or len({*names}) < len(names):
         raise codec.CodecError("objectives: wanted some, each once")
@@ -59,13 +62,19 @@ def _check_whole(result: FrontResult) -> None:
         for name in names:
             if name not in point.values:
                 raise codec.CodecError(f"points[{i}].values.{name}: missing")
+            spread = point.values[name]
+            if not spread.low <= spread.value <= spread.high:
+                raise codec.CodecError(f"points[{i}].values.{name}: not within its own spread")
+        for key, path in (("bundle", point.bundle), ("recipe", point.recipe)):
+            if PurePath(path).is_absolute() or ".." in PurePath(path).parts or "\0" in path:
+                raise codec.CodecError(f"points[{i}].{key}: {path!r} is no file beside the front")
 
 
-def picked(result: FrontResult, home: Path, where: Sequence[str], by: str) -> PickedPoint:
+def picked(result: FrontResult, document: Path, where: Sequence[str], by: str) -> PickedPoint:
     """The best point on the front within all limits; of equal ones the one that comes first.
 
     Args:
-        home: the directory of the document.
+        document: the path of the front, where its own paths begin.
         where: limits, such as "latency<5ms".
         by: an objective; "": the first one.
 
@@ -80,9 +89,10 @@ def picked(result: FrontResult, home: Path, where: Sequence[str], by: str) -> Pi
     if not within:
         raise _none_within(result, limits)
     sign = -1.0 if measure.maximized else 1.0
+    home = document.parent
     point = min(within, key=lambda each: sign * _value(each, measure))
     return PickedPoint(
-        front=str(home / FRONT),
+        front=str(document),
         limits=tuple(map(str, limits)),
         by=measure.name,
         bundle=str(home / point.bundle),
@@ -90,6 +100,24 @@ def picked(result: FrontResult, home: Path, where: Sequence[str], by: str) -> Pi
         doubts=tuple(text for limit in limits if (text := _doubt(point, limit))),
         point=point,
     )
+
+
+def checked(found: PickedPoint) -> PickedPoint:
+    """The same, with a doubt where its bundle is not there.
+
+    Raises:
+        BundleError: another bundle lies there than the one that was measured.
+        InputError: it cannot be read.
+    """
+    path = Path(found.bundle)
+    if not path.exists():
+        return replace(found, doubts=(*found.doubts, f"there is no {path}"))
+    content = read_file(path, BUNDLES, "take the directory whole, as `edgekiln search` wrote it")
+    if sha256(content) != found.point.bundle_sha256:
+        raise BundleError(
+            f"{path}: is another bundle than the one that was measured", "search again"
+        )
+    return found
 
 
 def _value(point: FrontPoint, measure: Measure) -> float:

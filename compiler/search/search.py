@@ -17,10 +17,10 @@ from edgekiln.compiler.sweep.measures import facts_of
 from edgekiln.compiler.sweep.nothing_found import nothing_found
 from edgekiln.compiler.sweep.plan import SweepPlan
 from edgekiln.compiler.sweep.run import Seen, run_trials
-from edgekiln.compiler.sweep.storage import shown
 from edgekiln.compiler.sweep.study import SharedStudy
 from edgekiln.runtime.documents import document
 from edgekiln.runtime.results import BenchResult
+from edgekiln.runtime.text import without_password
 
 ShownTrials = Callable[[], AbstractContextManager[tuple[Advance, Seen]]]
 BENCH_SECONDS = 1.0  # of each of the trials of the benchmark at the end
@@ -113,7 +113,7 @@ def _result(
         data=plan.data,
         seed=asked.recipe.seed,
         study=asked.study,
-        storage=shown(asked.storage),
+        storage=without_password(asked.storage),
         sampler=asked.sampler,
         objectives=tuple(map(facts_of, objectives)),
         limited=tuple(facts_of(each) for each in plan.measures if each not in objectives),

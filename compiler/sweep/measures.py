@@ -39,6 +39,11 @@ class Measure:
         return self.needs == "run"
 
     @property
+    def counted(self) -> bool:
+        """Whether it is never below 0: a cost, or a share."""
+        return self.metric.share or (self.needs != "score" and not self.maximized)
+
+    @property
     def maximized(self) -> bool:
         """Whether more of it is better."""
         return self.metric.better == "higher"
@@ -177,6 +182,9 @@ def parse_limit(text: str, known: Mapping[str, Measure]) -> MeasureLimit:
         )
         raise ConfigError(f"--where {text}: nothing is as much", most)
     sign: Literal["<", "<=", ">", ">="] = found["sign"]  # type: ignore[assignment]
+    least = bound < 0 if sign == "<=" else bound <= 0
+    if sign.startswith("<") and least and measure.counted:
+        raise ConfigError(f"--where {text}: nothing is as little", "give a number that it may be")
     return MeasureLimit(measure=measure, sign=sign, bound=bound)
 
 

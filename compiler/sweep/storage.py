@@ -1,5 +1,6 @@
 """Where a study lies: a database or a journal that any number of workers share."""
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekiln.runtime.errors import ConfigError, EdgeKilnError, MissingToolError, StorageError
+from edgekiln.runtime.text import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
 
 JOURNAL = "journal"  # the scheme of a file that grows by a line a change; no database needed
+# What Optuna and we meet in a storage whose content is not as it was written.
+_DAMAGE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError)
 _BUSY_S = 60.0  # for another worker's write to a SQLite file
 _FORMS = "sqlite:///FILE, journal:///FILE, or a database server's URL, postgresql://…"
 
@@ -49,19 +53,21 @@ def load_optuna() -> "ModuleType":
     return module
 
 
-def shown(url: str) -> str:
-    """A storage's URL for people: without a password."""
-    scheme, separator, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    user, colon, _ = credentials.partition(":")
-    return f"{scheme}{separator}{user}:***@{place}" if at and colon else url
-
-
 def file_of(url: str) -> Path | None:
     """The file of a storage that is one; it need not be there."""
     scheme, _, rest = url.partition("://")
     # As in SQLAlchemy's URLs: three slashes begin a relative path, four an absolute one.
     return Path(rest.removeprefix("/")) if scheme in (JOURNAL, "sqlite") else None
+
+
+def digest_of(url: str, study: str) -> str:
+    """What names a study among all others, by hexadecimal digits.
+
+    A file counts by its whole path: elsewhere, the same relative one is another file's.
+    """
+    path = file_of(url)
+    name = f"{path.resolve() if path else url} {study}"
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def open_storage(url: str) -> "BaseStorage":
@@ -75,7 +81,9 @@ def open_storage(url: str) -> "BaseStorage":
     optuna = load_optuna()
     scheme, separator, rest = url.partition("://")
     if not separator or not rest.strip("/"):
-        raise ConfigError(f"--storage {shown(url)}: this names no storage", f"give {_FORMS}")
+        raise ConfigError(
+            f"--storage {without_password(url)}: this names no storage", f"give {_FORMS}"
+        )
     path = file_of(url)
     if path is not None and not path.parent.is_dir():
         raise _unreachable(url, f"there is no directory {path.parent}")
@@ -131,6 +139,9 @@ def talking(url: str) -> Iterator[None]:
             yield
         except sqlalchemy.exc.DBAPIError as error:
             raise _unreachable(url, str(error.orig)) from error
+        except load_optuna().exceptions.StorageInternalError as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise _unreachable(url, reason) from error
         except OSError as error:
             raise _unreachable(url, error.strerror or str(error)) from error
 
@@ -150,20 +161,21 @@ def opening(url: str) -> Iterator[None]:
         cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
         package = cause.name or "of this database"
         raise MissingToolError(
-            f"--storage {shown(url)}: the Python package {package} is not installed",
+            f"--storage {without_password(url)}: the Python package {package} is not installed",
             f"pip install {cause.name}" if cause.name else "see SQLAlchemy's list of databases",
         ) from error
     except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
         raise ConfigError(
-            f"--storage {shown(url)}: no such kind of storage", f"give {_FORMS}"
+            f"--storage {without_password(url)}: no such kind of storage", f"give {_FORMS}"
         ) from error
     # A file of something else, or a study of another release of Optuna.
-    except (RuntimeError, ValueError, KeyError, sqlalchemy.exc.SQLAlchemyError) as error:
+    except (*_DAMAGE, sqlalchemy.exc.SQLAlchemyError) as error:
         reason = (str(error) or repr(error)).splitlines()[0]
         raise _unreachable(url, reason) from error
 
 
 def _unreachable(url: str, reason: str) -> StorageError:
     return StorageError(
-        f"--storage {shown(url)}: {reason}", "check the path, or that the server can be reached"
+        f"--storage {without_password(url)}: {reason}",
+        "check the path, or that the server can be reached",
     )

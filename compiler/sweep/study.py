@@ -6,7 +6,6 @@ was left is put back, and the next worker goes on with it from its checkpoints.
 
 import contextlib
 import copy
-import hashlib
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,15 +25,17 @@ from edgekiln.compiler.sweep.result import TrialRow
 from edgekiln.compiler.sweep.sampler import FEW_TRIALS, sampler
 from edgekiln.compiler.sweep.storage import (
     close,
+    digest_of,
     file_of,
     load_optuna,
     open_storage,
     opening,
-    shown,
     talking,
 )
 from edgekiln.compiler.sweep.time_spent import is_over, spent_s
 from edgekiln.compiler.sweep.trial import Judged
+from edgekiln.runtime.files import make_folder
+from edgekiln.runtime.text import without_password
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -68,18 +69,17 @@ class SharedStudy:
         """
         self.plan, self.store = plan, store
         self._optuna = load_optuna()
-        name = f"{plan.request.storage} {plan.request.study}"
-        self._digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+        asked, path = plan.request, file_of(plan.request.storage)
+        self._digest = digest_of(asked.storage, asked.study)
         store.prepare()
         # Alone from the first, for two that make a database's tables get in each other's way.
         with self._alone():
-            asked = plan.request
-            path = file_of(asked.storage)
-            # Opening it would make it.
-            if asked.resume and path is not None and not path.exists():
-                raise no_study(asked.study, shown(asked.storage), ())
+            if asked.resume and path is not None and not path.exists():  # opening would make it
+                raise no_study(asked.study, without_password(asked.storage), ())
+            if path is not None and path.parent == asked.out:  # where nobody names a storage
+                make_folder(asked.out)
             self._storage = open_storage(asked.storage)
-            with opening(plan.request.storage):
+            with opening(asked.storage):
                 self._study = self._open()
 
     def close(self) -> None:
@@ -199,9 +199,9 @@ class SharedStudy:
 
     def _open(self) -> "Study":
         asked, name = self.plan.request, self.plan.request.study
-        there = {s.study_name for s in self._optuna.get_all_study_summaries(self._storage)}
+        there = set(self._optuna.get_all_study_names(self._storage))
         if asked.resume and name not in there:
-            raise no_study(name, shown(asked.storage), there)
+            raise no_study(name, without_password(asked.storage), there)
         study: Study = self._optuna.create_study(
             study_name=name,
             storage=self._storage,
@@ -213,7 +213,8 @@ class SharedStudy:
             study.set_user_attr(_IDENTITY, dict(identity))
             study.enqueue_trial(own_values(self.plan.space, asked.recipe))
         elif (known := study.user_attrs.get(_IDENTITY)) != identity:
-            raise another_search(name, shown(asked.storage), identity, known or {})
+            raise another_search(name, without_password(asked.storage), identity, known or {})
+        on_trial.require_whole(study.get_trials(deepcopy=False), self.plan)
         return study
 
     def _next(self) -> Claim | None:

@@ -14,10 +14,10 @@ from edgekiln.compiler.sweep.plan import SweepPlan
 from edgekiln.compiler.sweep.recipe_text import quoted, recipe_text
 from edgekiln.compiler.sweep.result import SweepResult, TrialRow
 from edgekiln.compiler.sweep.run import best_row, run_trials, teller
-from edgekiln.compiler.sweep.storage import shown
 from edgekiln.compiler.sweep.study import SharedStudy
 from edgekiln.compiler.sweep.trial import held_out_scores
 from edgekiln.runtime.files import make_folder, written_whole
+from edgekiln.runtime.text import without_password
 
 
 def sweep(plan: SweepPlan, store: Store, store_url: str, advance: Advance) -> SweepResult:
@@ -60,7 +60,7 @@ def _finished(plan: SweepPlan, store: Store, study: SharedStudy, advance: Advanc
         data=plan.data,
         seed=asked.recipe.seed,
         study=asked.study,
-        storage=shown(asked.storage),
+        storage=without_password(asked.storage),
         objective=facts_of(plan.objective),
         limits=tuple(map(str, plan.limits)),
         space={each.name: str(each.range) for each in plan.space},

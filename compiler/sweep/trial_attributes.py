@@ -9,9 +9,24 @@ from edgekiln.compiler.sweep.result import TrialRow, TrialState
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from edgekiln.compiler.sweep.plan import SweepPlan
+
 VOID, VALUES = "void", "values"
 MEASURES, FAILED, REASON, WALL = "measures", "failed", "reason", "wall_s"
 _STATES: Mapping[str, TrialState] = {"COMPLETE": "done", "PRUNED": "stopped"}
+
+
+def require_whole(trials: "Sequence[FrozenTrial]", plan: "SweepPlan") -> None:
+    """Raise ValueError, or what else damage leads to, where a trial that was done lacks something
+    that its row, or its recipe, is made of.
+    """
+    measured = {each.name for each in plan.measures}
+    tried = {each.name for each in plan.space}
+    for trial in trials:
+        row = row_of(trial, plan.limits)
+        whole = measured <= row.measures.keys() and tried <= trial.params.keys()
+        if row.state == "done" and VOID not in trial.user_attrs and not whole:
+            raise ValueError(f"trial {trial.number} is not as it was written")
 
 
 def row_of(trial: "FrozenTrial", limits: Sequence[MeasureLimit]) -> TrialRow:

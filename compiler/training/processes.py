@@ -14,6 +14,7 @@ from typing import IO
 from edgekiln.compiler.pipeline.ranks import cores_each, is_worker
 from edgekiln.compiler.training.distributed import LOST, WATCHED
 from edgekiln.runtime.errors import TrainingError
+from edgekiln.runtime.termination import terminate
 
 _COMMAND = "from edgekiln.compiler.cli import main; main()"
 _LOOKS_S = 0.1  # between two looks at the processes
@@ -48,7 +49,7 @@ def run_on(count: int, arguments: Sequence[str]) -> int:
         said = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
         environment = {**os.environ, **_meeting(count), WATCHED: "1"}
         # SIGTERM ends this process as Ctrl-C does: with its workers.
-        previous = signal.signal(signal.SIGTERM, _stop)
+        previous = signal.signal(signal.SIGTERM, terminate)
         stack.callback(signal.signal, signal.SIGTERM, previous)
         workers = [
             subprocess.Popen(
@@ -147,7 +148,3 @@ def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             worker.kill()
             worker.wait()
-
-
-def _stop(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt

@@ -7,6 +7,7 @@ boards demand signatures.
 
 import base64
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import socket
 
 T = TypeVar("T")
+AGAIN_S = 600.0  # in the queue after a lost connection: a board that hangs may be the only one
 
 
 class RpcDevice:
@@ -47,6 +49,7 @@ class RpcDevice:
         self.sent_bytes = 0
         self._tracker, self._key = (tracker, port), key
         self._priority, self._timeout_s = priority, timeout_s
+        self._patience_s = math.inf  # in the queue, which may be long
         self._session: socket.socket | None = None
         self._contents: dict[str, bytes] = {}  # hash → content
         self._authorized: ProgramFile | None = None  # the board's own side has to let it in
@@ -113,10 +116,14 @@ class RpcDevice:
         return lease.attempt(
             action,
             acquire=self._acquire,
-            release=self._release,
+            release=self._lose,
             device=self.name,
             question="does the tracker run, and a board's server?",
         )
+
+    def _lose(self) -> None:
+        self._release()
+        self._patience_s = AGAIN_S
 
     def _release(self) -> None:
         if self._session is not None:
@@ -128,7 +135,7 @@ class RpcDevice:
         if self._session is not None:
             return
         with TrackerConnection(self._tracker) as tracker:
-            address, port, password = tracker.request(self._key, self._priority)
+            address, port, password = tracker.request(self._key, self._priority, self._patience_s)
         self._session = connect((address, port), f"board {address}:{port}")
         self._call(Nothing, "hello", {"protocol": wire.PROTOCOL, "password": password})
         self._known = self._call(BoardFacts, "look")

@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import ctypes
 import hashlib
 import os
 import re
@@ -33,14 +32,13 @@ from edgekiln.runtime.device.messages import (
 from edgekiln.runtime.errors import BundleError, DeviceError, EdgeKilnError
 from edgekiln.runtime.limits import BUNDLES
 from edgekiln.runtime.signature import verify_content
+from edgekiln.runtime.termination import end_with_parent
 
 KEEP_DAYS = 30  # files that no run has used for so long go, as on boards behind ssh
 SEND_S = 60.0  # for the next piece of what a client sends
 MAX_RUN_S = 86_400.0
 MAX_PRINTED = 4 << 20  # bytes of a program's output that a client is sent, of each stream
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-_LIBC = ctypes.CDLL(None)
 
 
 class ClientSession:
@@ -230,4 +228,4 @@ def _fault(error: EdgeKilnError) -> dict[str, object]:
 
 def _end_with_the_server() -> None:
     """Called in the child: the kernel ends it when the server dies, also by SIGKILL."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent(signal.SIGKILL)

@@ -1,10 +1,14 @@
 """A way to a board: something that runs scripts there."""
 
+import os
+import select
 import subprocess
+import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import IO, Protocol
 
 SIGNALLED = 128  # a shell's exit code for a program that a signal killed, plus its number
+MOST_SAID = 4096  # bytes of a first line
 
 
 class Shell(Protocol):
@@ -42,3 +46,18 @@ def run_script(
     if done.returncode > SIGNALLED:
         done.returncode = SIGNALLED - done.returncode
     return done
+
+
+def first_line(process: "subprocess.Popen[bytes]", timeout_s: float) -> str:
+    """The first line without its end; "" when there is no whole one in time."""
+    stream: IO[bytes] | None = process.stdout
+    assert stream is not None
+    until, said = time.monotonic() + timeout_s, b""
+    while b"\n" not in said and len(said) < MOST_SAID:
+        if not select.select([stream], [], [], max(0.0, until - time.monotonic()))[0]:
+            return ""
+        part = os.read(stream.fileno(), MOST_SAID)
+        if not part:
+            break
+        said += part
+    return said.partition(b"\n")[0].decode(errors="replace").strip()

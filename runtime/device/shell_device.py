@@ -1,23 +1,23 @@
 """A board that is reached by a shell: by ssh, by adb."""
 
+import contextlib
 import getpass
 import hashlib
 import platform
 import secrets
-import select
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import Self, TypeVar
 
 from edgekiln.runtime import host
 from edgekiln.runtime.bundle import ProgramFile, executable_name
 from edgekiln.runtime.device import lease, records, scripts
 from edgekiln.runtime.device.device import Done
 from edgekiln.runtime.device.lease import ConnectionLost
-from edgekiln.runtime.device.shell import Shell, run_script
+from edgekiln.runtime.device.shell import Shell, first_line, run_script
 from edgekiln.runtime.errors import BundleError, DeviceError, MissingToolError, StorageError
 from edgekiln.runtime.host import Machine, State
 from edgekiln.runtime.manifest import ProgramSpec
@@ -147,7 +147,7 @@ class ShellDevice:
                 self._shell.command(scripts.LEASE, arguments),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             )  # fmt: skip
-            said = _first_line(self._holder, self._timeout_s)
+            said = first_line(self._holder, self._timeout_s)
             if said != "held":
                 code = self._stop_holder()
                 errors.seek(0)
@@ -175,6 +175,11 @@ class ShellDevice:
             )
         if NO_SPACE in stderr:
             return self._full()
+        if said:
+            return DeviceError(
+                f"{self.name}: it printed {said[:80]!r}, which none of our commands does",
+                hint="let no start-up file of the shell there print anything",
+            )
         last = stderr.strip().splitlines()[-1:] or [f"no answer within {self._timeout_s:.0f} s"]
         return DeviceError(
             f"{self.name}: cannot use {self._shell.directory}: {last[0]}",
@@ -189,12 +194,15 @@ class ShellDevice:
         """Its stdin ends, and the board cleans up; without a connection, it does by itself."""
         holder, self._holder = self._holder, None
         assert holder is not None
+        for stream in (holder.stdin, holder.stdout):  # what else it says is not read
+            with contextlib.suppress(OSError):
+                assert stream is not None
+                stream.close()
         try:
-            holder.communicate(timeout=self._timeout_s)
+            return holder.wait(self._timeout_s)
         except subprocess.TimeoutExpired:
             holder.kill()
-            holder.communicate()
-        return holder.returncode
+            return holder.wait()
 
     # The board's own policy
 
@@ -258,9 +266,15 @@ class ShellDevice:
 
     def _look(self, root: Path) -> None:
         """Copy host.FILES of the board below `root`, and ARCHITECTURE."""
-        done = self._try(lambda: self._script(scripts.LOOK, self._root, *host.FILES))
-        for name, content in records.parse(done.stdout):
+        for name, content in self._try(self._records).items():
             records.write(root, name, content)
+
+    def _records(self) -> Mapping[str, bytes]:
+        done = self._script(scripts.LOOK, self._root, *host.FILES)
+        found = dict(records.parse(done.stdout))
+        if done.returncode != 0 or ARCHITECTURE not in found:
+            raise ConnectionLost(f"it does not say what it is: {_last_line(done)}")
+        return found
 
     def _script(
         self, script: str, *arguments: str, stdin: bytes = b"", timeout_s: float | None = None
@@ -279,12 +293,3 @@ def _last_line(done: "subprocess.CompletedProcess[bytes]") -> str:
     """The last line of what a script said is wrong."""
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else f"exit code {done.returncode}"
-
-
-def _first_line(process: "subprocess.Popen[bytes]", timeout_s: float) -> str:
-    """The first line without its end; "" when there is none in time."""
-    stream: IO[bytes] | None = process.stdout
-    assert stream is not None
-    if not select.select([stream], [], [], timeout_s)[0]:
-        return ""
-    return stream.readline().decode(errors="replace").strip()

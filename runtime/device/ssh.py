@@ -1,5 +1,6 @@
 """OpenSSH's client: its keys, its configuration, its checks of host keys."""
 
+import contextlib
 import shlex
 import shutil
 import subprocess
@@ -66,7 +67,8 @@ class SshShell:
     def close(self) -> None:
         if self._home:
             command = ["ssh", *self._connection(), "-O", "exit", "--", self._host]
-            subprocess.run(command, capture_output=True, check=False, timeout=CONNECT_S)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it ends by itself, later
+                subprocess.run(command, capture_output=True, check=False, timeout=CONNECT_S)
             shutil.rmtree(self._home, ignore_errors=True)
             self._home = ""
 

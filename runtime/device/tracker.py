@@ -7,8 +7,11 @@ tracker knows of a board lives as long as the board's connection.
 
 import contextlib
 import json
+import math
+import select
 import socket
 import struct
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,7 +21,8 @@ from edgekiln.runtime.device.lease import ConnectionLost
 
 CONNECT_S = 10.0
 _MAGIC = 0x2F271
-_SUCCESS, _PUT, _REQUEST, _UPDATE_INFO, _GET_PENDING_MATCHKEYS = 0, 3, 4, 5, 7
+_SUCCESS, _PUT, _REQUEST, _UPDATE_INFO, _SUMMARY, _GET_PENDING_MATCHKEYS = 0, 3, 4, 5, 6, 7
+LOOK_S = 5.0  # in the queue, between two looks whether there is still a board to wait for
 _MAX_MESSAGE = 1 << 20
 _INT32 = struct.Struct("<i")
 
@@ -42,6 +46,7 @@ class TrackerConnection:
     """One connection; every method raises ConnectionLost when it breaks."""
 
     def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
         self._name = f"tracker {address[0]}:{address[1]}"
         self.socket = connect(address, self._name)
         try:
@@ -86,10 +91,23 @@ class TrackerConnection:
             raise ConnectionLost(f"{self._name} answered {answer!r}")
         return tuple(map(str, answer))
 
-    def request(self, key: str, priority: int) -> tuple[str, int, str]:
-        """Wait for a board of this key: its address, port and password."""
-        self.socket.settimeout(None)  # the queue may be long
-        answer = self._ask([_REQUEST, key, "", priority])
+    def request(
+        self, key: str, priority: int, patience_s: float = math.inf
+    ) -> tuple[str, int, str]:
+        """Wait for a board of this key: its address, port and password.
+
+        Raises ConnectionLost also where there is none, or is none any more, or nobody got free
+        within `patience_s`.
+        """
+        until = time.monotonic() + patience_s
+        self._tell([_REQUEST, key, "", priority])
+        # The queue may be long; but where the last board has died, it is endless.
+        while not select.select([self.socket], [], [], LOOK_S)[0]:
+            with TrackerConnection(self._address) as other:
+                other.require_board(key)
+            if time.monotonic() > until:
+                raise ConnectionLost(f"{self._name}: no board of key {key!r} gets free")
+        answer = self._answer()
         try:
             status, (address, port, password) = answer
             if status != _SUCCESS:
@@ -100,9 +118,27 @@ class TrackerConnection:
         except (TypeError, ValueError) as error:
             raise ConnectionLost(f"{self._name} answered {answer!r}") from error
 
+    def require_board(self, key: str) -> None:
+        """Raise ConnectionLost where no board of this key is there, be it free or at work."""
+        answer = self._ask([_SUMMARY])
+        try:
+            _, summary = answer
+            known = {each["key"].removeprefix("server:") for each in summary["server_info"]}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ConnectionLost(f"{self._name} answered {answer!r}") from error
+        if key not in known:
+            others = f"; keys are: {', '.join(sorted(known))}" if known else ", nor any other"
+            raise ConnectionLost(f"{self._name} knows no board of key {key!r}{others}")
+
     def _ask(self, message: list[object]) -> Any:  # JSON of the tracker
+        self._tell(message)
+        return self._answer()
+
+    def _tell(self, message: list[object]) -> None:
         text = json.dumps(message).encode()
         self._send_all(_INT32.pack(len(text)) + text)
+
+    def _answer(self) -> Any:  # JSON of the tracker
         (size,) = _INT32.unpack(self._receive_all(_INT32.size))
         if not 0 < size <= _MAX_MESSAGE:
             raise ConnectionLost(f"{self._name} announced {size} bytes")

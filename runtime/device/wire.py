@@ -5,8 +5,10 @@ its key "bytes" says.
 """
 
 import json
+import math
 import socket
 import struct
+import time
 from collections.abc import Mapping
 
 from edgekiln.runtime import codec
@@ -49,8 +51,12 @@ def receive(connection: socket.socket, max_bytes: int) -> tuple[dict[str, object
         ConnectionLost: it ended, took longer than the socket's timeout, or is no such message.
     """
     try:
-        length = _length(_exactly(connection, _LENGTH.size), MAX_TEXT)
-        message, size = _parsed(_exactly(connection, length), max_bytes)
+        limit = connection.gettimeout()
+        # The whole text within it: a byte now and then would else do for hours.
+        ending = math.inf if limit is None else time.monotonic() + limit
+        length = _length(_exactly(connection, _LENGTH.size, ending), MAX_TEXT)
+        message, size = _parsed(_exactly(connection, length, ending), max_bytes)
+        connection.settimeout(limit)
         return message, _exactly(connection, size)
     except OSError as error:
         raise ConnectionLost(_reason(error)) from error
@@ -94,9 +100,11 @@ def _parsed(text: bytes, max_bytes: int) -> tuple[dict[str, object], int]:
     return message, size
 
 
-def _exactly(connection: socket.socket, size: int) -> bytes:
+def _exactly(connection: socket.socket, size: int, ending: float = math.inf) -> bytes:
     parts: list[bytes] = []
     while size:
+        if ending < math.inf:
+            connection.settimeout(max(1e-3, ending - time.monotonic()))
         part = connection.recv(min(size, 1 << 20))
         if not part:
             raise ConnectionLost("the other side closed it")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import subprocess
 
 FIRST_COPY_TIMEOUT_S = 10.0  # for the first copies
+STOP_S = 2.0
 
 
 class RemoteSysfsPoller:
@@ -76,7 +77,7 @@ class _Stream:
     def stop(self) -> None:
         self._wanted = False
         self._process.kill()
-        self._thread.join()
+        self._thread.join(STOP_S)  # what it left on its pipe may go on, and is nobody's any more
         self._process.wait()
 
     def _receive(self) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edgekiln.runtime.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
+
 TRAIN = ["distill", "dscnn", "--data", "tones?limit=600", "--epochs", "4", "-o"]
 
 
@@ -40,6 +42,56 @@ def finish(home: Path) -> bytes:
         _, errors = process.communicate()
     assert process.returncode == 0, errors
     return (home / "out.pt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [
+        (signal.SIGINT, EXIT_INTERRUPTED, "interrupted; run the same command again to resume\n"),
+        (signal.SIGTERM, EXIT_TERMINATED, "terminated; run the same command again to resume\n"),
+    ],
+)
+def test_a_command_that_is_told_to_end_tidies_up_and_says_so(
+    how: signal.Signals, code: int, said: str
+) -> None:
+    program = (
+        "import time\n"
+        "from edgekiln.compiler.cli.group import edgekiln\n"
+        "@edgekiln.command()\n"
+        "def sleep():\n"
+        "    try:\n"
+        "        print('begun', flush=True)\n"
+        "        time.sleep(60)\n"
+        "    finally:\n"
+        "        print('tidied', flush=True)\n"
+        "edgekiln()\n"
+    )
+    command = [sys.executable, "-c", program, "sleep"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(how)
+        output, errors = process.communicate()
+    assert (process.returncode, output, errors) == (code, "tidied\n", said)
+
+
+def test_ctrl_c_before_there_is_a_command_is_one_word() -> None:
+    program = (
+        "import builtins\n"
+        "from edgekiln.compiler.cli import main\n"
+        "real = __import__\n"
+        "def stopped(name, *arguments, **options):\n"
+        "    if name == 'click': raise KeyboardInterrupt\n"
+        "    return real(name, *arguments, **options)\n"
+        "builtins.__import__ = stopped\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (EXIT_INTERRUPTED, "interrupted\n")
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def test_a_front_is_built_measured_checked_and_picked_from(cli: Cli, tmp_path: P
     done = cli("search", "tiny.toml", *options)
     assert done.exit_code == 0, done.output
     assert "2 done" in done.stdout
-    result, home = read_front(Path("dist/tiny-front"))
+    result, document = read_front(Path("dist/tiny-front"))
     assert {row.options["model.width"] for row in result.trials} == {"4", "8"}
     assert result.front
     for point in result.points:
@@ -53,13 +53,13 @@ def test_a_front_is_built_measured_checked_and_picked_from(cli: Cli, tmp_path: P
         assert point.check.layers > 0
         assert point.check.samples > 0
         assert point.test[0].n > 0
-        assert check_example(home / point.bundle)
+        assert check_example(document.parent / point.bundle)
     # Fewer channels are fewer bytes: nothing can be better in these.
     smallest = min(result.points, key=lambda each: each.values["bytes"].value)
     assert smallest.on_front
     assert smallest.options["model.width"] == "4"
     # The directory can be moved, and a point's own recipe finds the very bundle in the store.
-    moved = shutil.move(home, tmp_path / "elsewhere")
+    moved = shutil.move(document.parent, tmp_path / "elsewhere")
     picked = json.loads(cli("pick", moved, "--by", "bytes", "--json").stdout)
     assert picked["point"]["trial"] == smallest.trial
     build = ("build", picked["point"]["model"], "--recipe", picked["recipe"], "--bench-seconds", 0)

@@ -13,6 +13,7 @@ from edgekiln.compiler.build import adaptive
 from edgekiln.compiler.cli.group import edgekiln
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.runtime import load
+from edgekiln.runtime.bundle import Bundle
 
 
 @pytest.mark.slow
@@ -30,6 +31,10 @@ def test_a_model_becomes_a_bundle_whose_points_share_their_weights(tmp_path: Pat
     assert narrow["macs"] < 0.4 * wide["macs"]
     assert min(wide["score"]["value"], narrow["score"]["value"]) > 0.5
     assert narrow["shared"] > 0.9
+    chain = Bundle.open(out).manifest.provenance
+    stages = ["initialize", "slim", "point", "export", "quantize", "compile"]
+    assert [record["stage"] for record in chain] == stages
+    assert chain[1]["options"]["epochs"] == 8
     net = load(out)
     image = np.zeros((1, *net.inputs[0].shape[1:]), np.float32)
     first = np.asarray(net(image))

@@ -91,9 +91,10 @@ def test_the_best_recipe_is_written_and_builds_what_was_judged(cli: Cli, tmp_pat
     ],
 )
 def test_a_wrong_option_is_one_clear_error(
-    cli: Cli, options: tuple[str, ...], code: int, message: str
+    cli: Cli, tmp_path: Path, options: tuple[str, ...], code: int, message: str
 ) -> None:
     done = cli("sweep", "tiny.toml", *options)
     assert done.exit_code == code, done.output
     assert message in done.output
+    assert not (tmp_path / "dist").exists()
     assert "Traceback" not in done.output

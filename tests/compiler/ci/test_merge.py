@@ -8,6 +8,7 @@ import pytest
 
 from edgekiln.compiler.ci import attest
 from edgekiln.compiler.ci.merge import merge
+from edgekiln.compiler.ci.publish import write_sums
 from edgekiln.compiler.ci.result import GateVerdict, JobResult, exit_code, read, text_of
 from edgekiln.runtime.bundle import sha256
 from edgekiln.runtime.errors import BundleError, ConfigError, InputError
@@ -31,6 +32,7 @@ def part(home: Path, name: str, *verdicts: GateVerdict, left_out: str) -> Path:
     home.mkdir()
     write_bundle(home / f"{name}-x-int8.ekb")
     attest.write(home / f"{name}-x-int8.ekb")
+    write_sums(home)
     made = built_as(job(name), home / f"{name}-x-int8.ekb")
     whole = replace(run(made, verdicts=verdicts), left_out=(f"{left_out}/x/int8",))
     (home / "results.json").write_text(text_of(whole))
@@ -73,6 +75,24 @@ def test_another_bundle_than_the_one_that_was_judged_is_refused(tmp_path: Path) 
     write_bundle(only / "a-x-int8.ekb", name="another")
     with pytest.raises(BundleError, match="another bundle than the one that the results are of"):
         merge([only], tmp_path / "dist", None)
+    assert not (tmp_path / "dist").exists()
+
+
+@pytest.mark.parametrize("suffix", [".cdx.json", ".intoto.json"])
+def test_papers_of_something_else_are_refused(tmp_path: Path, suffix: str) -> None:
+    only = part(tmp_path / "1", "a", left_out="b")
+    (only / f"a-x-int8.ekb{suffix}").write_text("{}")
+    with pytest.raises(BundleError, match=f"{suffix}: is not what SHA256SUMS beside it says"):
+        merge([only], tmp_path / "dist", None)
+    assert not (tmp_path / "dist").exists()
+
+
+def test_a_part_without_its_sums_is_refused(tmp_path: Path) -> None:
+    only = part(tmp_path / "1", "a", left_out="b")
+    (only / "SHA256SUMS").unlink()
+    with pytest.raises(InputError) as error:
+        merge([only], tmp_path / "dist", None)
+    assert error.value.hint == "take the directory whole, as `edgekiln ci` wrote it"
     assert not (tmp_path / "dist").exists()
 
 

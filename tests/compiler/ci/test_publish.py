@@ -1,5 +1,7 @@
 """A directory is replaced as a whole, or stays."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,10 +42,35 @@ def test_a_run_that_fails_leaves_the_old(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
-    (tmp_path / ".dist.partial").mkdir()
-    (tmp_path / ".dist.partial" / "half").touch()
+    (tmp_path / ".dist.4711.partial").mkdir()
+    (tmp_path / ".dist.4711.partial" / "half").touch()
     put(tmp_path / "dist", "one")
     assert names(tmp_path / "dist") == ["one", "results.json"]
+    assert names(tmp_path) == ["dist"]
+
+
+def test_a_link_goes_on_leading_to_the_directory_that_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "dist").symlink_to("disk/builds")
+    put(tmp_path / "dist", "one")
+    put(tmp_path / "dist", "two")
+    assert names(tmp_path / "disk/builds") == ["results.json", "two"]
+    assert (names(tmp_path), names(tmp_path / "disk")) == (["disk", "dist"], ["builds"])
+    assert (tmp_path / "dist").is_symlink()
+
+
+def test_what_a_killed_run_still_writes_is_not_of_the_next_one(tmp_path: Path) -> None:
+    places = []
+    for _ in range(2):
+        program = (
+            "import sys\nfrom pathlib import Path\n"
+            "from edgekiln.compiler.ci.publish import replaced\n"
+            "with replaced(Path(sys.argv[1])) as fresh:\n"
+            "    print(fresh)\n    (fresh / 'results.json').touch()\n"
+        )
+        command = [sys.executable, "-c", program, str(tmp_path / "dist")]
+        places.append(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert places[0] != places[1]
 
 
 def test_files_of_somebody_else_are_not_removed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A shared store: found by other machines, verified, and no need."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import ClassVar
 
 import pytest
 
+from edgekiln.compiler.pipeline import remote_store
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.remote_store import SharedStore, open_store
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
@@ -86,6 +88,28 @@ def test_a_store_that_cannot_be_reached_stops_nothing(
     (tmp_path / "shared").write_text("a file where the directory should be")
     assert store(tmp_path, "one").run(Write(), None).path.read_text() == "text"
     assert "note: cannot write the store" in capsys.readouterr().err
+
+
+def test_what_cannot_be_reached_is_said_once_without_the_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = SharedStore("ftp://me:secret@127.0.0.1:1/x", tmp_path / "one")
+    assert [shared.run(Write(text=text), None).cached for text in "ab"] == [False, False]
+    said = capsys.readouterr().err
+    assert said.count("note:") == 1
+    assert "cannot read the store ftp://me:***@127.0.0.1:1/x: [Errno 111]" in said
+    assert "secret" not in said
+
+
+def test_a_server_that_is_silent_is_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_store, "ANSWER_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"ftp://127.0.0.1:{silent.getsockname()[1]}/x"
+        shared = SharedStore(url, tmp_path / "one")
+        assert shared.run(Write(), None).path.read_text() == "text"
+    assert capsys.readouterr().err == f"note: cannot read the store {url}: no answer within 1 s\n"
 
 
 def test_a_wrong_url_is_said_at_once() -> None:

@@ -6,11 +6,18 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from edgekiln.compiler.pipeline.worker_pool import WorkerCrash, WorkerPool
 
 # Spawned processes cannot import test modules: tasks are expressions.
 KILLED = "__import__('signal').raise_signal(9)"
 EXITED = "__import__('os')._exit(9)"
+# It says whose it is, and then goes on.
+BUSY = (
+    "(__import__('os').write(1, b'%d\\n' % __import__('os').getpid()), "
+    "__import__('time').sleep(60))"
+)
 
 
 def test_every_task_is_done_and_a_death_takes_its_own_task_alone(tmp_path: Path) -> None:
@@ -31,19 +38,23 @@ def test_tasks_run_in_other_processes_in_the_directory_of_the_configuration(
     assert first == second != os.getpid()
 
 
-def test_processes_end_with_their_parent_however_it_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", ["os.getpid, [()]", "eval, [(BUSY,)]"])
+def test_processes_end_with_their_parent_however_it_ends(tmp_path: Path, task: str) -> None:
     program = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
         "from edgekiln.compiler.pipeline.worker_pool import WorkerPool\n"
         "if __name__ == '__main__':\n"
+        f"    BUSY = {BUSY!r}\n"
         "    with WorkerPool(1, Path('/')) as pool:\n"
-        "        print(next(pool.run(os.getpid, [()]))[1], flush=True)\n"
+        f"        print(next(pool.run({task}))[1], flush=True)\n"
         "        time.sleep(60)\n"
     )
     script = tmp_path / "parent.py"
     script.write_text(program)
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as parent:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
         parent.kill()

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler.search.pick import picked, read_front
+from edgekiln.compiler.search.pick import checked, picked, read_front
 from edgekiln.compiler.search.result import SCHEMA
+from edgekiln.runtime.bundle import sha256
 from edgekiln.runtime.documents import document
-from edgekiln.runtime.errors import ConfigError, GateError, InputError
+from edgekiln.runtime.errors import BundleError, ConfigError, GateError, InputError
 from tests.cli.conftest import Cli, cli
 from tests.compiler.search.fronts import front
 
 __all__ = ["cli"]
-HOME = Path("dist")
+HOME = Path("dist/front.json")
 
 
 @pytest.fixture
@@ -72,8 +73,8 @@ def test_what_the_front_does_not_know_is_refused_by_name(
 
 
 def test_a_stored_front_reads_as_the_same_front(stored: Path) -> None:
-    assert read_front(stored) == (front(), stored.parent)
-    assert read_front(stored.parent) == (front(), stored.parent)
+    assert read_front(stored) == (front(), stored)
+    assert read_front(stored.parent) == (front(), stored)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,9 @@ def _damaged(path: tuple[str | int, ...], value: object) -> object:
         (_damaged(("points", 1, "values"), {}), r"points\[1\]"),
         (_damaged(("points", 0, "values", "bytes", "low"), float("nan")), "no number"),
         (_damaged(("model",), [[[]]] * 3), "model"),
+        (_damaged(("points", 0, "values", "bytes", "low"), 9e9), "not within its own spread"),
+        (_damaged(("points", 0, "bundle"), "/etc/passwd"), "is no file beside the front"),
+        (_damaged(("points", 3, "recipe"), "../../x.toml"), "is no file beside the front"),
     ],
 )
 def test_a_front_that_lacks_something_is_one_clear_error(
@@ -112,6 +116,18 @@ def test_a_front_that_lacks_something_is_one_clear_error(
     (tmp_path / "front.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=message):
         read_front(tmp_path)
+
+
+def test_another_bundle_than_the_one_that_was_measured_is_not_picked(stored: Path) -> None:
+    found = picked(*read_front(stored), (), "")
+    bundle = Path(found.bundle)
+    assert checked(found).doubts == (f"there is no {bundle}",)
+    bundle.parent.mkdir()
+    bundle.write_bytes(b"another")
+    with pytest.raises(BundleError, match="another bundle than the one that was measured"):
+        checked(found)
+    own = replace(found.point, bundle_sha256=sha256(b"another"))
+    assert checked(replace(found, point=own)).doubts == ()
 
 
 def test_a_pipe_is_no_front(tmp_path: Path) -> None:

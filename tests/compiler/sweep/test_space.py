@@ -136,6 +136,9 @@ def test_a_limit_is_read_with_its_unit(text: str, bound: float, good: float, bad
         ("latency<.ms", "is no limit"),
         ("latency<1e999ms", "nothing is as much"),
         ("accuracy>=101", "nothing is as much"),
+        ("latency<-5us", "nothing is as little"),
+        ("bytes<=-1B", "nothing is as little"),
+        ("accuracy<0", "nothing is as little"),
     ],
 )
 def test_a_limit_that_cannot_be_read_is_refused(text: str, message: str) -> None:

@@ -1,5 +1,7 @@
 """Storages: shared by processes, and refused in the user's words."""
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ pytest.importorskip("optuna")
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.sweep import storage
 from edgekiln.compiler.sweep.storage import open_storage
+from edgekiln.compiler.sweep.study import SharedStudy
 from edgekiln.compiler.sweep.sweep import sweep
 from edgekiln.runtime.errors import ConfigError, EdgeKilnError, MissingToolError, StorageError
 from tests.compiler.sweep.small import planned, swept, trained
@@ -36,6 +39,23 @@ def test_two_processes_share_a_study_and_do_nothing_twice(tmp_path: Path) -> Non
     result = swept(tmp_path, storage=url, trials=6, params=("distill.rate=0.05..0.85",))
     assert len(result.trials) == 6
     assert len(trained(tmp_path)) == len(set(trained(tmp_path))) == 6
+
+
+def test_studies_in_two_directories_do_not_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have one name, as they have where nobody gives any, and one store."""
+    store, numbers = Store(tmp_path / "store"), []
+    with contextlib.ExitStack() as held:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            monkeypatch.chdir(tmp_path / name)
+            plan = planned(tmp_path / name, storage="sqlite:///study.db")
+            study = held.enter_context(contextlib.closing(SharedStudy(plan, store)))
+            claim = held.enter_context(study.claim())
+            assert claim is not None
+            numbers.append(claim.number)
+    assert numbers == [0, 0]
 
 
 def test_jobs_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +101,40 @@ def test_a_file_that_holds_no_study_is_refused_and_left_as_it_is(
     with pytest.raises(StorageError, match=r"--storage .*notes\.txt: "):
         swept(tmp_path, storage=f"{scheme}:///{path}")
     assert path.read_text() == "my notes, " * 50 + "\n"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "delete from trial_values",
+        "delete from trial_user_attributes",
+        "delete from trial_params",
+        "update trial_params set param_value = 99, distribution_json = '[]'",
+        "update trial_user_attributes set value_json = '[]'",
+        "update trial_user_attributes set value_json = 'nonsense'",
+    ],
+)
+def test_a_damaged_study_is_one_clear_error(tmp_path: Path, damage: str) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    swept(tmp_path, storage=url, trials=2)
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        database.execute(damage)
+        database.commit()
+    if damage == "delete from trial_values":  # the trials tell their measures themselves
+        assert len(swept(tmp_path, storage=url, trials=2).trials) == 2
+        return
+    with pytest.raises(StorageError, match=r"--storage .*study\.db: "):
+        swept(tmp_path, storage=url, trials=2)
+
+
+def test_pages_of_a_database_that_are_nonsense_are_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    swept(tmp_path, storage=f"sqlite:///{path}", trials=2)
+    content = bytearray(path.read_bytes())
+    content[4096:12288] = b"\xa5" * 8192
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=r"--storage .*study\.db: "):
+        swept(tmp_path, storage=f"sqlite:///{path}", trials=2)
 
 
 def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

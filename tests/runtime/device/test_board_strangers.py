@@ -253,6 +253,30 @@ def test_a_tracker_whose_name_no_host_can_have_is_one_error(monkeypatch):
             RpcDevice(name, 9190, "k").__enter__()
 
 
+def test_a_message_that_comes_by_drops_is_given_up_in_time():
+    ours, theirs = socket.socketpair()
+    over = threading.Event()
+
+    def drip():
+        with contextlib.suppress(OSError):
+            for byte in struct.pack(">I", 100) + b" " * 100:
+                theirs.send(bytes([byte]))
+                if over.wait(0.1):
+                    return
+
+    slow = threading.Thread(target=drip)
+    with ours, theirs:
+        slow.start()
+        ours.settimeout(0.5)
+        start = time.monotonic()
+        with pytest.raises(lease.ConnectionLost, match="no answer in time"):
+            wire.receive(ours, max_bytes=0)
+        took_s = time.monotonic() - start
+        over.set()
+        slow.join()
+    assert took_s < 5
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -1,12 +1,14 @@
 """Boards of a farm: a real tracker, and two servers that are given out one run at a time."""
 
+import signal
 import threading
 import time
 
 import pytest
 
 from edgekiln.runtime import bench
-from edgekiln.runtime.device import board_server, lease
+from edgekiln.runtime.device import board_server, lease, rpc
+from edgekiln.runtime.device import tracker as tracker_module
 from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.device.rpc import RpcDevice
 from edgekiln.runtime.errors import BundleError, ConfigError, DeviceError, MismatchError
@@ -113,6 +115,42 @@ def test_a_lost_board_is_replaced_by_another(tracker, serve, checkable, monkeypa
         serve(own)
         first.process.kill()
         assert check_example(checkable(), device) == ("y",)
+
+
+def test_a_key_that_no_board_has_is_one_error_and_no_endless_queue(tracker, serve, monkeypatch):
+    monkeypatch.setattr(lease, "PAUSE_S", 0.1)
+    monkeypatch.setattr(tracker_module, "LOOK_S", 0.2)
+    serve("another-board")
+    with pytest.raises(DeviceError, match=r"knows no board of key .mispelt.; keys are: .*another-"):
+        RpcDevice("127.0.0.1", tracker, "mispelt").__enter__()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_only_board_that_dies_in_a_run_is_one_error(tracker, serve, monkeypatch, number):
+    monkeypatch.setattr(lease, "PAUSE_S", 0.1)
+    monkeypatch.setattr(tracker_module, "LOOK_S", 0.2)
+    own = f"board-that-dies-by-{number.name}"
+    board = serve(own)
+    with RpcDevice("127.0.0.1", tracker, own) as device:
+        script = device.put(b"#!/bin/sh\nsleep 60\n")
+        dying = threading.Timer(0.5, board.process.send_signal, [number])
+        dying.start()
+        with pytest.raises(DeviceError, match=f"connection lost: .*no board of key '{own}'"):
+            device.run([script], 60.0)
+        dying.join()
+
+
+def test_a_board_that_hangs_is_waited_for_no_longer_than_told(tracker, serve, monkeypatch):
+    monkeypatch.setattr(lease, "PAUSE_S", 0.1)
+    monkeypatch.setattr(tracker_module, "LOOK_S", 0.2)
+    monkeypatch.setattr(rpc, "AGAIN_S", 0.5)
+    own = "board-that-hangs"
+    board = serve(own)
+    with RpcDevice("127.0.0.1", tracker, own, timeout_s=1.0) as device:
+        board.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(DeviceError, match=f"no board of key '{own}' gets free"):
+            device.state()
+        board.process.send_signal(signal.SIGCONT)
 
 
 def test_without_a_tracker_its_address_is_named(monkeypatch):
