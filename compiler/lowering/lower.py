@@ -11,6 +11,7 @@ from edgekiln.compiler.ir import (
     onnx_op,
     ops,
     selection_ops,
+    sequence_ops,
     text_ops,
 )
 from edgekiln.compiler.ir import linear as products_of
@@ -30,6 +31,7 @@ from edgekiln.compiler.lowering import (
     products,
     rows,
     selection,
+    sequences,
     text,
 )
 from edgekiln.compiler.lowering.state import Lowering, SharedWeights, spec_of
@@ -146,6 +148,10 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             detection.count_rows(low, node, op)
         case detection_ops.FillRows() as op:
             detection.fill_rows(low, node, op)
+        case sequence_ops.CtcCollapse() as op:
+            sequences.ctc_collapse(low, node, op)
+        case sequence_ops.CountSymbols():
+            sequences.count_symbols(low, node)
         case frame_ops.Resample() as op:
             frames.resample(low, node, op)
         case frame_ops.YuvToPixels() as op:

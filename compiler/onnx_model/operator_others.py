@@ -159,6 +159,15 @@ _ENDS = tuple(
     )
 )  # fmt: skip
 
+# Of what `attach` puts behind a network that gives sequences.
+_SEQUENCES = tuple(
+    Operator(name=name, role="enclosed", domain=ENDS, integer=rule, float_form=rule,
+        attributes=tuple(attributes.split()), limits="by `edgekiln attach`")
+    for name, rule, attributes in (
+        ("CountedSymbols", "count_symbols", ""), ("CtcCollapse", "ctc_collapse", "blank"),
+    )
+)  # fmt: skip
+
 # The same, of text, which ONNX's operators cannot take apart.
 _TEXT = (
     Operator(name="WordPiece", role="enclosed", domain=ENDS, integer="wordpiece",
@@ -218,6 +227,7 @@ OTHERS = (
     *_FOLDED,
     *_INTEGER,
     *_ENDS,
+    *_SEQUENCES,
     *_TEXT,
     *_DETECTION,
     *_REFUSED,

@@ -34,13 +34,14 @@ class AttachStage(Stage):
         default=(),
         metadata={
             "help": "Do this with the network's first output, again for more: softmax, sigmoid, "
-            "argmax, top-k=K, threshold=T; or, with a detector's, detections=FORM?score=T&iou=T."
+            "argmax, top-k=K, threshold=T; or, of a sequence, ctc=greedy?blank=C&labels=FILE; or, "
+            "with a detector's, detections=FORM?score=T&iou=T."
         },
     )
 
     def __post_init__(self) -> None:
-        from edgekiln.compiler.onnx_model.ends import detector_options, text
-        from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, TEXT, parsed
+        from edgekiln.compiler.onnx_model.ends import ctc, detector_options, text
+        from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, CTC, TEXT, parsed
         from edgekiln.runtime.manifest import DETECTIONS
 
         for step in parsed(self.before, BEFORE, "before"):
@@ -49,6 +50,8 @@ class AttachStage(Stage):
         for step in parsed(self.after, AFTER, "after"):
             if step.name == DETECTIONS:
                 detector_options.read(step)
+            if step.name == CTC:
+                ctc.read(step)
         if not (self.before or self.after):
             raise ConfigError(
                 "attach: nothing is to be attached",
@@ -60,9 +63,12 @@ class AttachStage(Stage):
         return src.kind if src else self.gives
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
-        from edgekiln.compiler.onnx_model.ends import detector_options, text
+        from edgekiln.compiler.onnx_model.ends import ctc, detector_options, text
 
-        files = [*text.files_of(self.before), *detector_options.files_of(self.after)]
+        files = [
+            *text.files_of(self.before), *detector_options.files_of(self.after),
+            *ctc.files_of(self.after),
+        ]  # fmt: skip
         return {f"file:{path}": sha256_of(path) for path in files}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import extents, io, own_functions, rewriting
-from edgekiln.compiler.onnx_model.ends import answers, detections, pixels, sound, text
+from edgekiln.compiler.onnx_model.ends import answers, ctc, detections, pixels, sound, text
 from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
 from edgekiln.compiler.onnx_model.ends.steps import (
     AFTER,
     BEFORE,
+    CTC,
     SOUND,
     TEXT,
     EndStep,
     Size,
     parsed,
 )
+from edgekiln.compiler.onnx_model.raising import raised
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.images import CHANNELS
 from edgekiln.runtime.manifest import Preprocessing
@@ -42,6 +44,7 @@ def attach(model: "onnx.ModelProto", before: Sequence[str], after: Sequence[str]
     Raises:
         ConfigError: a step is unknown or does not fit, or the model does not say how pixels become
             its numbers.
+        UnsupportedError: it is of an old operator set, and cannot be raised to a newer one.
     """
     first, last = parsed(before, BEFORE, "before"), parsed(after, AFTER, "after")
     meta = io.read_meta(model)
@@ -51,12 +54,13 @@ def attach(model: "onnx.ModelProto", before: Sequence[str], after: Sequence[str]
         )
     facts = rewriting.facts_of(model)
     if facts.opset < _LEAST_OPSET:
-        raise ConfigError(
-            f"attach: the model is of ONNX's operator set {facts.opset}",
-            hint=f"export it with {_LEAST_OPSET} or newer",
-        )
+        model.CopyFrom(raised(model, facts.opset, _LEAST_OPSET))
+        facts = rewriting.facts_of(model)
     quantized = io.is_quantized(model)
-    made = replace(meta, before=tuple(map(text.without_folders, before)), after=tuple(after))
+    made = replace(
+        meta, before=tuple(map(text.without_folders, before)),
+        after=tuple(map(ctc.without_folders, after)),
+    )  # fmt: skip
     notes = []
     picture = _SeenPicture(size=_size_of(model, meta), place=None)
     if first:
@@ -224,32 +228,38 @@ def _take(
     value.CopyFrom(new)
 
 
+_ALONE = (detections.STEP, CTC)
+
+
 def _back(
     model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], picture: _SeenPicture,
     meta: io.Meta,
 ) -> tuple[str, tuple[str, ...]]:  # fmt: skip
-    """Put the steps behind the first output, or those that are a detector's; returns what there is
-    to tell, and the names of the classes in what is given.
+    """Put the steps behind the first output, or, of a detector, behind those that it has; returns
+    what there is to tell, and the names of the classes in what is given.
     """
     import onnx
 
     outputs, labels = list(model.graph.output), meta.labels
-    finding = [step for step in steps if step.name == detections.STEP]
+    finding = [step for step in steps if step.name in _ALONE]
     if finding and len(steps) > 1:
         raise finding[0].wrong(
             "stands with other steps", hint="it is a way from a network's outputs by itself"
         )
-    if finding:
+    read = {outputs[0].name}
+    if finding and finding[0].name == CTC:
+        given, labels = ctc.decode(end, finding[0], _given(end, outputs[0]), labels)
+    elif finding:
         numbers = [_given(end, output) for output in outputs]
         given, labels = detections.detect(
             end, finding[0], [each for each in numbers if each.is_known],
             labels=labels, size=picture.size, place=picture.place,
         )  # fmt: skip
+        read = {name for node in end.nodes for name in node.input}
     else:
         first = _given(end, outputs[0])
         scores = answers.named_scores(first.name, first.dtype, first.shape, meta)
         given = answers.answers(end, scores, steps)
-    read = {name for node in end.nodes for name in node.input} if finding else {outputs[0].name}
     others = [output for output in outputs if output.name not in read]
     values = [
         onnx.helper.make_tensor_value_info(

@@ -8,6 +8,7 @@ from edgekiln.runtime.typed import did_you_mean, whole_number
 
 SOUND = "pcm"  # the source of what hears
 TEXT = "wordpiece"  # the source of what reads
+CTC = "ctc"
 
 Size = tuple[int, int]  # height, width
 
@@ -51,7 +52,7 @@ AFTER: Mapping[str, StepForm] = {
     "softmax": StepForm(), "sigmoid": StepForm(), "argmax": StepForm(),
     "top-k": StepForm(argument="count", needed=True),
     "threshold": StepForm(argument="number", needed=True),
-    "detections": StepForm(argument="spec", needed=True),
+    "detections": StepForm(argument="spec", needed=True), CTC: StepForm(argument="spec"),
 }  # fmt: skip
 # With these alone a model takes the samples of its data set, and the answer to them is the same.
 _KEEPING = {"pixels"}, {"softmax"}
@@ -60,6 +61,7 @@ _HINTS = {
     "count": "a whole number: {}=5",
     "number": "a number: {}=0.5",
     "detections": "what the boxes are, and options: {}=centers?score=0.3&iou=0.5",
+    CTC: "how it decodes, and options: {}=greedy?blank=0&labels=FILE",
     TEXT: "the vocabulary, and options: {}=vocab.txt?length=128&bytes=1024",
 }
 
