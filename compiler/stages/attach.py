@@ -27,7 +27,8 @@ class AttachStage(Stage):
         default=(),
         metadata={
             "help": "Do this before the network, again for more: pixels, nv12=HxW, yuyv=HxW, then "
-            "crop=HxW, resize, letterbox; or pcm, of sound; or wordpiece=VOCABULARY?…, of text."
+            "crop=HxW, resize, letterbox; or pcm, of sound, then mel=BANDS?… or mfcc=COUNT?…; or "
+            "wordpiece=VOCABULARY?…, of text."
         },
     )
     after: tuple[str, ...] = field(
@@ -40,13 +41,22 @@ class AttachStage(Stage):
     )
 
     def __post_init__(self) -> None:
-        from edgekiln.compiler.onnx_model.ends import ctc, detector_options, text
-        from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, CTC, TEXT, parsed
+        from edgekiln.compiler.onnx_model.ends import ctc, detector_options, sound, text
+        from edgekiln.compiler.onnx_model.ends.steps import (
+            AFTER,
+            BEFORE,
+            CTC,
+            SPECTRA,
+            TEXT,
+            parsed,
+        )
         from edgekiln.runtime.manifest import DETECTIONS
 
         for step in parsed(self.before, BEFORE, "before"):
             if step.name == TEXT:
                 text.read(step)
+            if step.name in SPECTRA:
+                sound.read(step)
         for step in parsed(self.after, AFTER, "after"):
             if step.name == DETECTIONS:
                 detector_options.read(step)

@@ -69,12 +69,13 @@ def attach(model: "onnx.ModelProto", before: Sequence[str], after: Sequence[str]
         made = replace(made, preprocessing=front.numbers)
         picture = replace(picture, place=front.place)
         notes.append(front.note)
+        made = _remembering(model, end, made)
         nodes = [*end.nodes, *model.graph.node]
         rewriting.replace_nodes(model, nodes)
     if last:
         end = GraphEnd(facts=facts, side="after", quantized=quantized)
         note, labels = _back(model, end, last, picture, meta)
-        made = replace(made, labels=labels)
+        made = _remembering(model, end, replace(made, labels=labels))
         notes.append(note)
         rewriting.replace_nodes(model, [*model.graph.node, *end.nodes])
     model.graph.initializer.extend(facts.made)
@@ -154,18 +155,36 @@ def _read(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], met
 
 
 def _hear(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], meta: io.Meta) -> str:
-    """Put the way from sound before the first input; returns what it takes."""
-    source, *others = steps
-    if others:
-        raise others[0].wrong("is a step of pictures", hint="sound has no further steps")
+    """Put the way from sound before the first input; returns what it takes.
+
+    Raises:
+        ConfigError: a step does not fit.
+    """
     value = _first_input(model, meta)
     inner = extents.extents(value)[1:]
     shape = tuple(extent for extent in inner if isinstance(extent, int))
-    count = sound.samples(source, shape, meta.data)
-    name = end.facts.free(source.name)
-    sound.spectra(end, name, shape, meta.preprocessing, value.name)
+    takes = sound.heard(steps, shape, meta.data)
+    count = sound.samples(steps[0], takes)
+    name = end.facts.free(SOUND)
+    sound.spectra(end, name, takes, meta.preprocessing, value.name, remembers=bool(meta.states))
     _take(value, name, np.dtype(np.int16), (count,))
     return f"int16 {name} [{count}], 16 kHz"
+
+
+def _remembering(model: "onnx.ModelProto", end: GraphEnd, made: io.Meta) -> io.Meta:
+    """Let the model take and give the states of an end; returns what it says of itself."""
+    import onnx
+
+    batch = _first_input(model, made).type.tensor_type.shape.dim[0]
+    for state in end.remembered:
+        for name, values in ((state.given, model.graph.input), (state.left, model.graph.output)):
+            value = onnx.helper.make_tensor_value_info(
+                name, onnx.TensorProto.FLOAT, [1, *state.shape]
+            )
+            value.type.tensor_type.shape.dim[0].CopyFrom(batch)
+            values.append(value)
+    states = ((state.given, state.left) for state in end.remembered)
+    return replace(made, states=(*made.states, *states))
 
 
 def _inputs(model: "onnx.ModelProto", meta: io.Meta) -> "list[onnx.ValueInfoProto]":

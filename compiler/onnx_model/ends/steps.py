@@ -8,6 +8,7 @@ from edgekiln.runtime.typed import did_you_mean, whole_number
 
 SOUND = "pcm"  # the source of what hears
 TEXT = "wordpiece"  # the source of what reads
+SPECTRA = ("mel", "mfcc")  # what is made of sound
 CTC = "ctc"
 
 Size = tuple[int, int]  # height, width
@@ -46,6 +47,7 @@ BEFORE: Mapping[str, StepForm] = {
     "yuyv": StepForm(argument="size", needed=True),
     "crop": StepForm(argument="size", needed=True), "resize": StepForm(),
     "letterbox": StepForm(argument="count"), SOUND: StepForm(argument="count"),
+    **{name: StepForm(argument="spec", needed=True) for name in SPECTRA},
     TEXT: StepForm(argument="spec", needed=True),
 }  # fmt: skip
 AFTER: Mapping[str, StepForm] = {
@@ -62,6 +64,8 @@ _HINTS = {
     "number": "a number: {}=0.5",
     "detections": "what the boxes are, and options: {}=centers?score=0.3&iou=0.5",
     CTC: "how it decodes, and options: {}=greedy?blank=0&labels=FILE",
+    "mel": "how many bands, and options: {}=40?window=480&hop=320",
+    "mfcc": "how many coefficients, and options: {}=13?mel=40",
     TEXT: "the vocabulary, and options: {}=vocab.txt?length=128&bytes=1024",
 }
 
