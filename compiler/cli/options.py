@@ -121,8 +121,8 @@ after_option = click.option(
     multiple=True,
     metavar="STEP",
     help="Let the program do this with the network's first output: softmax, sigmoid, argmax, "
-    "top-k=K, threshold=T, again for more; or, of a sequence, ctc=greedy?blank=C&labels=FILE; or, "
-    "with a detector's outputs, detections=FORM?score=T&iou=T.",
+    "top-k=K, threshold=T, hysteresis=ON?off=OFF&steps=N, again for more; or, of a sequence, "
+    "ctc=greedy?blank=C&labels=FILE; or, with a detector's outputs, detections=FORM?score=T&iou=T.",
 )
 skip_option = click.option(
     "--skip", multiple=True, metavar="STAGE",

@@ -1,4 +1,4 @@
-"""Operations on sequences of classes."""
+"""Operations on sequences: of classes, and of scores from call to call."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,3 +38,23 @@ class CountSymbols(Op):
         if len(x.shape) != 2 or {x.dtype, y.dtype} != {PLACES}:
             return f"{described(y)} does not count {described(x)}"
         return wrong_shape(y, x.shape[:1])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Hysteresis(Op):
+    """Scores and what the call before left → what this one leaves: of each score n, the calls in a
+    row that want its decision to become true, or -1 - n where it is true, and they want it false.
+    """
+
+    KIND: ClassVar[str] = "hysteresis"
+    on_rows: ClassVar[bool] = True
+
+    on: float
+    off: float
+    steps: int
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (x, state), (y,) = xs, ys
+        if {x.dtype, state.dtype, y.dtype} != {"float32"}:
+            return f"{described(x)} and {described(state)} are no scores and their state"
+        return wrong_shape(state, x.shape) or wrong_shape(y, x.shape)

@@ -1,14 +1,16 @@
-"""What a sequence of classes says."""
+"""What a sequence of classes says, and what scores decide from call to call."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
+
+import numpy as np
 
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import let, loop, register, store, when
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import cast, const, load, select
+from edgekiln.targets.isa.expressions import cast, const, float_const, load, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,4 +51,46 @@ class CtcCollapseKernel:
                     store(before, 0, symbol)
                 with loop(0, self.steps) as step, when(step >= load(count, 0)):
                     store(y, first + step, const(-1, "int64"))
+        return k.finish()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HysteresisKernel:
+    """y[i]: what a score and its state leave, see `ir.sequence_ops.Hysteresis`.
+
+    Args:
+        elements: of scores, states and y, float32.
+    """
+
+    elements: int
+    on: float
+    off: float
+    steps: int
+
+    @property
+    def erased(self) -> Self:
+        """The kernel that stands for all with the same code."""
+        return replace(self, on=0.0, off=0.0, steps=0)
+
+    @shared
+    def build(self, mk: MicroKernel) -> Kernel:  # noqa: ARG002  # the same on every chip
+        """Build the kernel."""
+        with KernelBuilder() as k:
+            x = k.tensor(self.elements, "float32")
+            state = k.tensor(self.elements, "float32")
+            limits = k.constant(np.array([self.on, self.off, self.steps], np.float32))
+            y = k.tensor(self.elements, "float32")
+            zero, one, minus = (float_const(value) for value in (0.0, 1.0, -1.0))
+            with loop(*k.items(self.elements)) as item:
+                score, old = let(load(x, item)), let(load(state, item))
+                on, off, steps = (let(load(limits, place)) for place in range(3))
+                is_on = let(select(old < zero, one, zero))
+                run = let(select(is_on > zero, minus - old, old))
+                falls, rises = select(score < off, one, zero), select(score >= on, one, zero)
+                wants = let(select(is_on > zero, falls, rises))
+                counted = let(select(wants > zero, run + one, zero))
+                flips = let(select(counted >= steps, one, zero))
+                left = let(select(flips > zero, zero, counted))
+                now_on = let(select(flips > zero, one - is_on, is_on))
+                store(y, item, select(now_on > zero, minus - left, left))
         return k.finish()

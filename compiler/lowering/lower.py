@@ -152,6 +152,8 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             sequences.ctc_collapse(low, node, op)
         case sequence_ops.CountSymbols():
             sequences.count_symbols(low, node)
+        case sequence_ops.Hysteresis() as op:
+            sequences.hysteresis(low, node, op)
         case frame_ops.Resample() as op:
             frames.resample(low, node, op)
         case frame_ops.YuvToPixels() as op:

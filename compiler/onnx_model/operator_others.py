@@ -168,6 +168,11 @@ _SEQUENCES = tuple(
     )
 )  # fmt: skip
 
+_DECISIONS = (
+    Operator(name="Hysteresis", role="float", domain=ENDS, float_form="hysteresis",
+        limits="by `edgekiln attach`"),
+)  # fmt: skip
+
 # The same, of text, which ONNX's operators cannot take apart.
 _TEXT = (
     Operator(name="WordPiece", role="enclosed", domain=ENDS, integer="wordpiece",
@@ -228,6 +233,7 @@ OTHERS = (
     *_INTEGER,
     *_ENDS,
     *_SEQUENCES,
+    *_DECISIONS,
     *_TEXT,
     *_DETECTION,
     *_REFUSED,

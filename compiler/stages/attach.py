@@ -35,33 +35,16 @@ class AttachStage(Stage):
         default=(),
         metadata={
             "help": "Do this with the network's first output, again for more: softmax, sigmoid, "
-            "argmax, top-k=K, threshold=T; or, of a sequence, ctc=greedy?blank=C&labels=FILE; or, "
-            "with a detector's, detections=FORM?score=T&iou=T."
+            "argmax, top-k=K, threshold=T, hysteresis=ON?off=OFF&steps=N; or, of a "
+            "sequence, ctc=greedy?blank=C&labels=FILE; or, with a detector's, "
+            "detections=FORM?score=T&iou=T."
         },
     )
 
     def __post_init__(self) -> None:
-        from edgekiln.compiler.onnx_model.ends import ctc, detector_options, sound, text
-        from edgekiln.compiler.onnx_model.ends.steps import (
-            AFTER,
-            BEFORE,
-            CTC,
-            SPECTRA,
-            TEXT,
-            parsed,
-        )
-        from edgekiln.runtime.manifest import DETECTIONS
+        from edgekiln.compiler.onnx_model.ends import checks
 
-        for step in parsed(self.before, BEFORE, "before"):
-            if step.name == TEXT:
-                text.read(step)
-            if step.name in SPECTRA:
-                sound.read(step)
-        for step in parsed(self.after, AFTER, "after"):
-            if step.name == DETECTIONS:
-                detector_options.read(step)
-            if step.name == CTC:
-                ctc.read(step)
+        checks.check(self.before, self.after)
         if not (self.before or self.after):
             raise ConfigError(
                 "attach: nothing is to be attached",
@@ -73,12 +56,9 @@ class AttachStage(Stage):
         return src.kind if src else self.gives
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
-        from edgekiln.compiler.onnx_model.ends import ctc, detector_options, text
+        from edgekiln.compiler.onnx_model.ends import checks
 
-        files = [
-            *text.files_of(self.before), *detector_options.files_of(self.after),
-            *ctc.files_of(self.after),
-        ]  # fmt: skip
+        files = checks.files_of(self.before, self.after)
         return {f"file:{path}": sha256_of(path) for path in files}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:

@@ -86,7 +86,7 @@ def spectrum_of(given: Mapping[str, str], refuse: Refuse) -> Spectrum | None:
             if key in KEYS and key != "hop":  # which cuts waves, too
                 raise refuse(f"{key}={given[key]} without bands", f"add mel={_USUAL_BANDS}")
         return None
-    reader = _Reader(given=given, refuse=refuse)
+    reader = _SpectrumReader(given=given, refuse=refuse)
     window = reader.whole("window", WINDOW)
     spectrum = Spectrum(
         bands=reader.whole("mel", _USUAL_BANDS),
@@ -104,7 +104,7 @@ def spectrum_of(given: Mapping[str, str], refuse: Refuse) -> Spectrum | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Reader:
+class _SpectrumReader:
     """Options as text, and what they are."""
 
     given: Mapping[str, str]

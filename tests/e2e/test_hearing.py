@@ -104,3 +104,23 @@ def test_other_chips_hear_the_same(tmp_path: Path, target: str, step: str) -> No
     pcm = sound(about(step).samples(FRAMES))
     found = open_subject(Artifact.of_file(lib, "lib")).predict({"pcm": pcm})[0]
     assert gap(found, wanted(step, pcm)) < 1e-3
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["host", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rpi5", "cortex-m4"))],
+)
+def test_decisions_do_not_flutter(tmp_path: Path, target: str) -> None:
+    scores = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in ("x", "y")]
+    graph = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["y"])], "net", *([s] for s in scores)
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    io.write_meta(model, io.Meta())
+    attach(model, (), ("hysteresis=0.5?off=-0.5&steps=2",))
+    io.save_model(model, tmp_path / "net.onnx")
+    lib = build(tmp_path / "net.onnx", profile.load(target))
+    stream = np.repeat(-np.array([1, -1, 1, 1, 0, -1, -1, 0], np.float32)[:, None, None], 2, axis=2)
+    wanted = [False, False, False, True, True, True, False, False]
+    (found,) = open_subject(Artifact.of_file(lib, "lib")).predict({"x": stream})
+    assert found.reshape(-1, 2).tolist() == [[each] * 2 for each in wanted]

@@ -4,7 +4,6 @@ Everything becomes operators of the model, so that importer, kernels, verificati
 serve the steps as they serve the network.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,7 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import extents, io, own_functions, rewriting
-from edgekiln.compiler.onnx_model.ends import answers, ctc, detections, pixels, sound, text
+from edgekiln.compiler.onnx_model.ends import (
+    answers,
+    ctc,
+    detections,
+    network_image,
+    pixels,
+    sound,
+    text,
+)
 from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
 from edgekiln.compiler.onnx_model.ends.steps import (
     AFTER,
@@ -62,7 +69,7 @@ def attach(model: "onnx.ModelProto", before: Sequence[str], after: Sequence[str]
         after=tuple(map(ctc.without_folders, after)),
     )  # fmt: skip
     notes = []
-    picture = _SeenPicture(size=_size_of(model, meta), place=None)
+    picture = _SeenPicture(size=network_image.size_of(model, meta), place=None)
     if first:
         end = GraphEnd(facts=facts, side="before", quantized=quantized)
         front = _front(model, end, first, meta)
@@ -83,15 +90,6 @@ def attach(model: "onnx.ModelProto", before: Sequence[str], after: Sequence[str]
     _declare(model)
     io.write_meta(model, made)
     return notes
-
-
-@dataclass(frozen=True, kw_only=True)
-class _NetworkImage:
-    """The image that a network takes."""
-
-    value: "onnx.ValueInfoProto"
-    size: Size
-    numbers: Preprocessing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +128,7 @@ def _front(
     if source.name == SOUND:
         note = f"before: {listed}: it takes {_hear(model, end, steps, meta)}"
         return _Front(numbers=None, place=None, note=note)
-    image = _image_of(model, source, meta)
+    image = network_image.image_of(model, source, meta)
     size = source.size or image.size
     shape = pixels.frame_shape(source, size, CHANNELS[image.numbers.color])
     name = end.facts.free(source.name)
@@ -151,7 +149,7 @@ def _read(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], met
     source, *others = steps
     if others:
         raise others[0].wrong("is a step of pictures", hint="text has no further steps")
-    return text.tokens(model, end, source, _inputs(model, meta))
+    return text.tokens(model, end, source, network_image.inputs(model, meta))
 
 
 def _hear(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], meta: io.Meta) -> str:
@@ -160,7 +158,7 @@ def _hear(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], met
     Raises:
         ConfigError: a step does not fit.
     """
-    value = _first_input(model, meta)
+    value = network_image.first_input(model, meta)
     inner = extents.extents(value)[1:]
     shape = tuple(extent for extent in inner if isinstance(extent, int))
     takes = sound.heard(steps, shape, meta.data)
@@ -175,7 +173,7 @@ def _remembering(model: "onnx.ModelProto", end: GraphEnd, made: io.Meta) -> io.M
     """Let the model take and give the states of an end; returns what it says of itself."""
     import onnx
 
-    batch = _first_input(model, made).type.tensor_type.shape.dim[0]
+    batch = network_image.first_input(model, made).type.tensor_type.shape.dim[0]
     for state in end.remembered:
         for name, values in ((state.given, model.graph.input), (state.left, model.graph.output)):
             value = onnx.helper.make_tensor_value_info(
@@ -185,54 +183,6 @@ def _remembering(model: "onnx.ModelProto", end: GraphEnd, made: io.Meta) -> io.M
             values.append(value)
     states = ((state.given, state.left) for state in end.remembered)
     return replace(made, states=(*made.states, *states))
-
-
-def _inputs(model: "onnx.ModelProto", meta: io.Meta) -> "list[onnx.ValueInfoProto]":
-    """All that are no states."""
-    states = {name for name, _ in meta.states}
-    return [value for value in extents.model_inputs(model) if value.name not in states]
-
-
-def _first_input(model: "onnx.ModelProto", meta: io.Meta) -> "onnx.ValueInfoProto":
-    return _inputs(model, meta)[0]
-
-
-def _image_of(model: "onnx.ModelProto", source: EndStep, meta: io.Meta) -> _NetworkImage:
-    value = _first_input(model, meta)
-    numbers = meta.preprocessing
-    if numbers is None or not numbers.layout:
-        raise source.wrong(
-            "the model does not say how a pixel becomes a number",
-            hint="build it with the data it was trained for, or say it: --calibrate "
-            "'PATH?scale=0.0039216&mean=0.485,0.456,0.406&std=0.229,0.224,0.225'",
-        )
-    shape, channels = extents.extents(value)[1:], CHANNELS[numbers.color]
-    sizes = [extent for extent in shape if isinstance(extent, int)]
-    match numbers.layout, sizes:
-        case "NCHW", [count, height, width] if count == channels:
-            size = height, width
-        case "NHWC", [height, width, count] if count == channels:
-            size = height, width
-        case "N*", [count] if source.size and math.prod(source.size) * channels == count:
-            size = source.size
-        case "N*", [count] if math.isqrt(count // channels) ** 2 * channels == count:
-            size = (math.isqrt(count // channels),) * 2
-        case _:
-            raise source.wrong(
-                f"input {value.name!r} of shape {list(shape)} is no image in {numbers.color}",
-                hint="steps of pictures go before a network that takes pictures",
-            )
-    return _NetworkImage(value=value, size=size, numbers=numbers)
-
-
-def _size_of(model: "onnx.ModelProto", meta: io.Meta) -> Size | None:
-    """The size of the picture that a network takes; None if it takes none."""
-    match extents.extents(_first_input(model, meta)):
-        case [_, 1 | 3, int(height), int(width)]:
-            return height, width
-        case [_, int(height), int(width), 1 | 3]:
-            return height, width
-    return None
 
 
 def _take(

@@ -100,6 +100,27 @@ CountedSymbols (symbols) => (length) {
     numbers = Cast <to: int = 7> (there)
     length = ReduceSum <keepdims: int = 0> (numbers, along)
 }
+Hysteresis (x, state, on, off, steps) => (next) {
+    zero = Constant <value = float {0}> ()
+    one = Constant <value = float {1}> ()
+    minus = Constant <value = float {-1}> ()
+    is_on = Less (state, zero)
+    is_off = Not (is_on)
+    turned = Sub (minus, state)
+    run = Where (is_on, turned, state)
+    above = GreaterOrEqual (x, on)
+    below = Less (x, off)
+    rises = And (is_off, above)
+    falls = And (is_on, below)
+    wants = Or (rises, falls)
+    longer = Add (run, one)
+    counted = Where (wants, longer, zero)
+    flips = GreaterOrEqual (counted, steps)
+    left = Where (flips, zero, counted)
+    now_on = Xor (is_on, flips)
+    negative = Sub (minus, left)
+    next = Where (now_on, negative, left)
+}
 YuvToGray (x, luma_rows, luma_columns) => (y) {
     luma = edgekiln.ends.Luma (x, luma_rows, luma_columns)
     y = edgekiln.ends.Pixels (luma)
