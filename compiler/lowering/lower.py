@@ -158,8 +158,8 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             frames.resample(low, node, op)
         case frame_ops.YuvToPixels() as op:
             frames.yuv(low, node, op)
-        case text_ops.WordPiece() as op:
-            text.wordpiece(low, node, op)
+        case text_ops.TokensOp() as op:
+            text.tokens(low, node, op)
         case ops.Map() as op:
             compute.function(low, node, op)
         case ops.MaxPool() as op:

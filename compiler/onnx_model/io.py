@@ -15,7 +15,7 @@ from edgekiln.compiler.onnx_model import (
     suppression,
     validate,
 )
-from edgekiln.compiler.onnx_model.ends.steps import CTC, SOUND, TEXT
+from edgekiln.compiler.onnx_model.ends.steps import CTC, SOUND, TEXTS
 from edgekiln.compiler.onnx_model.model_bytes import model_bytes
 from edgekiln.compiler.onnx_model.tflite import convert as tflite
 from edgekiln.runtime import manifest
@@ -67,7 +67,7 @@ class Meta:
     @property
     def takes(self) -> str:
         """What the rows of the first input are, see `TensorSpec.holds`."""
-        return manifest.TEXT if self._begins_with(TEXT) else ""
+        return manifest.TEXT if any(map(self._begins_with, TEXTS)) else ""
 
     def _begins_with(self, source: str) -> bool:
         return any(step.partition("=")[0] == source for step in self.before)

@@ -174,10 +174,11 @@ _DECISIONS = (
 )  # fmt: skip
 
 # The same, of text, which ONNX's operators cannot take apart.
-_TEXT = (
-    Operator(name="WordPiece", role="enclosed", domain=ENDS, integer="wordpiece",
-        float_form="wordpiece", attributes=("length", "to"),
-        limits="of text in UTF-8, by `edgekiln attach`; not for GPUs"),
+_TEXT = tuple(
+    Operator(name=name, role="enclosed", domain=ENDS, integer=rule, float_form=rule,
+        attributes=("length", "to"),
+        limits="of text in UTF-8, by `edgekiln attach`; not for GPUs")
+    for name, rule in (("BytePair", "bpe"), ("WordPiece", "wordpiece"))
 )  # fmt: skip
 
 # Of detectors: what NonMaxSuppression becomes, and what `attach` puts behind a network.

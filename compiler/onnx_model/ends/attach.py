@@ -26,7 +26,7 @@ from edgekiln.compiler.onnx_model.ends.steps import (
     BEFORE,
     CTC,
     SOUND,
-    TEXT,
+    TEXTS,
     EndStep,
     Size,
     parsed,
@@ -122,7 +122,7 @@ def _front(
     if source.name not in SOURCES:
         raise source.wrong("is no source", hint=f"begin with one of them: {', '.join(SOURCES)}")
     listed = " → ".join(step.text for step in steps)
-    if source.name == TEXT:
+    if source.name in TEXTS:
         note = f"before: {source.text}: {_read(model, end, steps, meta)}"
         return _Front(numbers=None, place=None, note=note)
     if source.name == SOUND:
@@ -140,7 +140,7 @@ def _front(
     return _Front(numbers=numbers, place=place, note=note)
 
 
-SOURCES = (*pixels.SOURCES, SOUND, TEXT)
+SOURCES = (*pixels.SOURCES, SOUND, *TEXTS)
 _RAW = Preprocessing(scale=1.0, mean=(0.0,), std=(1.0,), layout="NHWC")
 
 

@@ -10,7 +10,7 @@ from edgekiln.compiler.onnx_model.ends.steps import (
     CTC,
     HYSTERESIS,
     SPECTRA,
-    TEXT,
+    TEXTS,
     EndStep,
     parsed,
 )
@@ -18,8 +18,8 @@ from edgekiln.runtime.manifest import DETECTIONS
 
 # What reads the options of a step.
 _READERS: Mapping[str, Callable[[EndStep], object]] = {
-    TEXT: text.read, **dict.fromkeys(SPECTRA, sound.read), DETECTIONS: detector_options.read,
-    CTC: ctc.read, HYSTERESIS: hysteresis.read,
+    **dict.fromkeys(TEXTS, text.read), **dict.fromkeys(SPECTRA, sound.read),
+    DETECTIONS: detector_options.read, CTC: ctc.read, HYSTERESIS: hysteresis.read,
 }  # fmt: skip
 
 

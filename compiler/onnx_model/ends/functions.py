@@ -10,7 +10,8 @@ Sources: Pillow's Resample.c for `Resample…`, whose weights are in 2²²ths; O
 """
 
 DOMAIN = "edgekiln.ends"
-WORDPIECE = "WordPiece"  # of text: it has no function here, see `own_schemas` and `text_cut`
+# Of text: they have no functions here, see `own_schemas` and `text_cut`.
+WORDPIECE, BYTE_PAIR = TOKENIZERS = "WordPiece", "BytePair"
 
 _RESAMPLE = """\
 Resample{name} (x, places, weights) => (y) {{

@@ -7,7 +7,7 @@ from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean, whole_number
 
 SOUND = "pcm"  # the source of what hears
-TEXT = "wordpiece"  # the source of what reads
+WORDPIECE, BPE = TEXTS = "wordpiece", "bpe"  # the sources of what reads
 SPECTRA = ("mel", "mfcc")  # what is made of sound
 CTC, HYSTERESIS = "ctc", "hysteresis"
 
@@ -48,7 +48,7 @@ BEFORE: Mapping[str, StepForm] = {
     "crop": StepForm(argument="size", needed=True), "resize": StepForm(),
     "letterbox": StepForm(argument="count"), SOUND: StepForm(argument="count"),
     **{name: StepForm(argument="spec", needed=True) for name in SPECTRA},
-    TEXT: StepForm(argument="spec", needed=True),
+    **{name: StepForm(argument="spec", needed=True) for name in TEXTS},
 }  # fmt: skip
 AFTER: Mapping[str, StepForm] = {
     "softmax": StepForm(), "sigmoid": StepForm(), "argmax": StepForm(),
@@ -68,7 +68,8 @@ _HINTS = {
     CTC: "how it decodes, and options: {}=greedy?blank=0&labels=FILE",
     "mel": "how many bands, and options: {}=40?window=480&hop=320",
     "mfcc": "how many coefficients, and options: {}=13?mel=40",
-    TEXT: "the vocabulary, and options: {}=vocab.txt?length=128&bytes=1024",
+    WORDPIECE: "the vocabulary, and options: {}=vocab.txt?length=128&bytes=1024",
+    BPE: "the vocabulary, and options: {}=tokenizer.json?length=128&bytes=1024",
 }
 
 
