@@ -37,7 +37,7 @@ def rows(texts: Sequence[str | bytes], spec: "TensorSpec", where: str) -> "NDArr
     if spec.holds != TEXT:
         raise InputError(
             f"{where}: input {spec.name!r} is {spec.dtype} {spec.shape}, and takes no text",
-            hint="give it numbers; a program that is built with --before wordpiece=… takes text",
+            hint="give it numbers; a program that is built with --before wordpiece=… or bpe=… takes text",
         )
     room = spec.shape[1]
     made = np.zeros((len(texts), room), np.uint8)

@@ -61,13 +61,22 @@ def read_bpe(path: Path, merges: Path | None = None) -> BpeVocabulary:
     """
     whole = _json(path)
     try:
-        if "model" in whole:
+        if isinstance(whole.get("model"), dict):  # of a vocab.json "model" is a token
             _demand(merges is None, "has its merges inside: leave merges=… out")
             return _checked(_of_tokenizer(whole))
         beside = merges or path.with_name("merges.txt")
-        return _checked(_of_parts(whole, _merges_of(_text(beside).splitlines())))
+        return _checked(
+            _of_parts(whole, _merges_of(_text(beside).replace("\r\n", "\n").split("\n")))
+        )
     except _ForeignBpeError as error:
         raise InputError(f"{path}: {error}", _ONLY_BPE) from error
+
+
+def is_byte_pair(path: Path) -> bool:
+    """Whether a file is a tokenizer.json with a BPE model; not whether it can be used."""
+    if path.suffix.lower() != ".json":
+        return False
+    return _part(_json(path), "model").get("type") == "BPE"
 
 
 def around(path: Path, vocabulary: BpeVocabulary, names: Mapping[str, str]) -> BpeVocabulary:

@@ -111,10 +111,8 @@ def test_other_chips_hear_the_same(tmp_path: Path, target: str, step: str) -> No
     ["host", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rpi5", "cortex-m4"))],
 )
 def test_decisions_do_not_flutter(tmp_path: Path, target: str) -> None:
-    scores = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in ("x", "y")]
-    graph = helper.make_graph(
-        [helper.make_node("Neg", ["x"], ["y"])], "net", *([s] for s in scores)
-    )
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in ("x", "y"))
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "net", [x], [y])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     io.write_meta(model, io.Meta())
     attach(model, (), ("hysteresis=0.5?off=-0.5&steps=2",))
