@@ -1,7 +1,7 @@
 """Files of vocabularies become the tables that a program has."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,10 @@ def wordpiece_tables(path: Path, lower: bool | None, sizes: TableSizes) -> MadeT
     """Those of BERT's tokenizer. Raises InputError."""
     vocabulary = in_case(read_vocabulary(path), lower)
     numbers = {*vocabulary.tokens.values(), *vocabulary.specials.values()}
-    return tables(vocabulary, **asdict(sizes)), frozenset(numbers)
+    made = tables(
+        vocabulary, length=sizes.length, text_bytes=sizes.text_bytes, id_bytes=sizes.id_bytes
+    )
+    return made, frozenset(numbers)
 
 
 def byte_pair_tables(
@@ -40,4 +43,7 @@ def byte_pair_tables(
     vocabulary = around(path, read_bpe(path, merges), names)
     specials = {special.number for special in vocabulary.specials.values()}
     numbers = frozenset({*vocabulary.tokens.values(), *specials})
-    return bpe_tables(vocabulary, **asdict(sizes)), numbers, vocabulary.pad
+    made = bpe_tables(
+        vocabulary, length=sizes.length, text_bytes=sizes.text_bytes, id_bytes=sizes.id_bytes
+    )
+    return made, numbers, vocabulary.pad
