@@ -1,7 +1,7 @@
 /* GPT-2's tokenizer: text in UTF-8 becomes the numbers of byte-level BPE tokens.
  *
- * What it computes is what Hugging Face's `tokenizers` does with a ByteLevel pre-tokenizer and a BPE
- * model. All that depends on the vocabulary and on Unicode lies in tables
+ * What it computes is what Hugging Face's `tokenizers` does with a ByteLevel pre-tokenizer and a
+ * BPE model. All that depends on the vocabulary and on Unicode lies in tables
  * (edgekiln.models.text.bpe_format), which are little-endian, as all targets are, and were looked
  * through when the program was built. Nothing is allocated, and nothing outlives a call; a word in
  * the making lies in the scratch memory that the program has for it.
@@ -24,7 +24,7 @@ typedef struct {
     uint32_t bytes;                   /* the token of each of 256 bytes */
     uint32_t firsts;                  /* of each token: its first merge, and one more at the end */
     uint32_t rights, ranks, made;     /* of each merge: what is joined to it, when, and to what */
-    uint32_t bound_count, bounds;     /* where classes of characters change: code point << 2 | class */
+    uint32_t bound_count, bounds;     /* where classes change: code point << 2 | class */
 } tables_t;
 
 enum { OTHER, LETTER, NUMBER, SPACE };
@@ -32,7 +32,7 @@ enum { OTHER, LETTER, NUMBER, SPACE };
 typedef struct {
     const tables_t *tables;
     void *ids;
-    uint32_t *symbols, *ranks; /* of the word in the making: tokens, and of each pair when it joins */
+    uint32_t *symbols, *ranks; /* of a word: tokens, and of each pair when it joins */
     uint32_t count, limit;     /* tokens so far, and at most, with those around them */
 } job_t;
 
@@ -76,7 +76,7 @@ static uint32_t rank_of(const tables_t *t, uint32_t left, uint32_t right) {
     return merge == NONE ? NONE : number_at(t, t->ranks, merge);
 }
 
-/* The tokens of a word: the pair that is joined first, the leftmost of equals, until there is none. */
+/* The tokens of a word: pairs are joined, the lowest rank first, of equals the leftmost. */
 static void end_word(job_t *job, const uint8_t *word, uint32_t bytes) {
     const tables_t *t = job->tables;
     uint32_t *symbols = job->symbols, *ranks = job->ranks, count = bytes;
