@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from edgekiln.runtime.codec import encode
-from edgekiln.runtime.found import FoundBox, found_in
+from edgekiln.runtime.found import FoundBox, found_in, said_by
 from edgekiln.runtime.hints import ABSENT_WHEN_EMPTY
 from edgekiln.runtime.results import BenchResult
 from edgekiln.runtime.text import labelled_rows, named_classes
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """One output of a program, all samples; `answers` are a classifier's best classes."""
+    """One output of a program, all samples; `answers` are a classifier's best classes, or the texts
+    that a sequence of classes says.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     values: Any  # nested lists, or one number; null for what is no finite number
-    answers: tuple[str, ...]  # the label of the largest value, one a sample; none without labels
+    # One a sample: the label of the largest value, none without labels; of symbols what they say.
+    answers: tuple[str, ...]
     # Of a detector's output, all samples.
     detections: tuple[FoundBox, ...] = field(default=(), metadata=ABSENT_WHEN_EMPTY)
 
@@ -41,7 +44,8 @@ class Output:
             shape=result.shape,
             dtype=str(result.dtype),
             values=values.tolist(),
-            answers=tuple(best or (row[0] for row in named_classes(spec, result))),
+            answers=said_by(spec, result)
+            or tuple(best or (row[0] for row in named_classes(spec, result))),
             detections=found_in(spec, result),
         )
 

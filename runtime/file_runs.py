@@ -83,7 +83,7 @@ def _text_takers(specs: "tuple[TensorSpec, ...]") -> "tuple[TensorSpec, ...]":
     if not found:
         raise InputError(
             "--text: the program takes no text",
-            hint=f"build it with --before wordpiece=…; its inputs are: {described(specs)}",
+            hint=f"build it with --before wordpiece=… or bpe=…; its inputs are: {described(specs)}",
         )
     return found
 

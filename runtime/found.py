@@ -1,9 +1,9 @@
-"""What a detector found, read from its output."""
+"""What a detector found, and what a sequence of classes says, read from outputs."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgekiln.runtime.manifest import DETECTIONS
+from edgekiln.runtime.manifest import DETECTIONS, SYMBOLS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +45,19 @@ def found_in(spec: "TensorSpec", result: "NDArray[np.generic]") -> tuple[FoundBo
                 )
             )  # fmt: skip
     return tuple(found)
+
+
+def said_by(spec: "TensorSpec", result: "NDArray[np.generic]") -> tuple[str, ...]:
+    """What each sample of an output of symbols says: their names side by side, or, of classes
+    without names, their numbers; of another output nothing.
+    """
+    if spec.holds != SYMBOLS or result.ndim != 2:
+        return ()
+    count, between = len(spec.labels), "" if spec.labels else " "
+    return tuple(
+        between.join(spec.labels[n] if n < count else str(n) for n in row if n >= 0)
+        for row in result.tolist()
+    )
 
 
 def _finite(value: float) -> float | None:

@@ -11,7 +11,7 @@ from edgekiln.runtime.errors import BundleError
 from edgekiln.runtime.hints import ABSENT_WHEN_EMPTY
 
 SCHEMA_VERSION = 1
-DETECTIONS, TEXT = "detections", "text"  # what an output, and an input, may hold
+DETECTIONS, SYMBOLS, TEXT = "detections", "symbols", "text"  # what a tensor may hold
 # What programs compute with, by numpy's names and with the bytes of a value.
 DTYPES = {
     "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4,
@@ -63,7 +63,8 @@ class TensorSpec:
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()  # class names, for a classifier's output
     # What its rows are, where that is known: "detections", of left, top, right, bottom, score and
-    # class, behind which rows of -1 fill up; of an input "text" in UTF-8, which ends with a zero.
+    # class, behind which rows of -1 fill up; "symbols", numbers of classes, behind which -1 fills
+    # up; of an input "text" in UTF-8, which ends with a zero.
     holds: str = field(default="", metadata=ABSENT_WHEN_EMPTY)
     rate_hz: int = field(default=0, metadata=ABSENT_WHEN_EMPTY)  # of sound, in samples of 16 bits
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from edgekiln.runtime.found import FoundBox, found_in
+from edgekiln.runtime.found import FoundBox, found_in, said_by
 from edgekiln.runtime.manifest import DETECTIONS
 from edgekiln.runtime.points import names
 
@@ -75,7 +75,8 @@ def named_classes(spec: "TensorSpec", result: "NDArray[np.generic]") -> list[lis
 
 def _are_numbers(spec: "TensorSpec", result: "NDArray[np.generic]") -> bool:
     """Whether the values of an output number classes."""
-    return bool(spec.labels) and spec.scale is None and str(result.dtype) in ("int32", "int64")
+    of_classes = str(result.dtype) in ("int32", "int64") and not spec.holds
+    return bool(spec.labels) and spec.scale is None and of_classes
 
 
 def _rows(result: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
@@ -90,7 +91,9 @@ def output_lines(spec: "TensorSpec", result: "NDArray[np.generic]") -> Iterator[
     if spec.holds == DETECTIONS:
         yield from detection_lines(found_in(spec, result), len(result))
         return
-    if rows := labelled_rows(spec, result):
+    if said := said_by(spec, result):
+        rows, lines = _rows(result), [[text] for text in said[:SHOWN]]
+    elif rows := labelled_rows(spec, result):
         lines = [
             [f"{spec.labels[i]} {number(row[i])}" for i in row.argsort()[::-1][:TOP]]
             for row in rows[:SHOWN]

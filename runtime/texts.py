@@ -37,7 +37,8 @@ def rows(texts: Sequence[str | bytes], spec: "TensorSpec", where: str) -> "NDArr
     if spec.holds != TEXT:
         raise InputError(
             f"{where}: input {spec.name!r} is {spec.dtype} {spec.shape}, and takes no text",
-            hint="give it numbers; a program that is built with --before wordpiece=… takes text",
+            hint="give it numbers; a program takes text that is built with --before wordpiece=… or "
+            "bpe=…",
         )
     room = spec.shape[1]
     made = np.zeros((len(texts), room), np.uint8)
@@ -48,8 +49,8 @@ def rows(texts: Sequence[str | bytes], spec: "TensorSpec", where: str) -> "NDArr
         if len(content) > room:
             raise InputError(
                 f"{where}: a text of {len(content)} bytes, input {spec.name!r} takes {room}",
-                hint="shorten it, or build the program with --before "
-                f"wordpiece=…&bytes={len(content)}",
+                hint="shorten it, or build the program with more room: --before "
+                f"wordpiece=…&bytes={len(content)}, or bpe=…",
             )
         row[: len(content)] = np.frombuffer(content, np.uint8)
     return made

@@ -10,7 +10,7 @@ from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Point
 from edgekiln.compiler.kernels.conv2d.winograd_plan import MOST_SCRATCH_BYTES
 from edgekiln.runtime.amx_permission import TILES
-from edgekiln.runtime.manifest import DETECTIONS, DTYPES, TEXT, TensorSpec
+from edgekiln.runtime.manifest import DETECTIONS, DTYPES, SYMBOLS, TEXT, TensorSpec
 from edgekiln.targets.profile import TargetProfile
 
 # Scratch memories, and more than all else takes.
@@ -63,6 +63,8 @@ def _rows_of_answers(source: PlacedProgram) -> Iterator[str]:
         yield templates.CLASSES.format(count=len(source.labels))
     if source.outputs[0].holds == DETECTIONS:
         yield templates.DETECTIONS.format(count=source.outputs[0].shape[1])
+    if source.outputs[0].holds == SYMBOLS:
+        yield templates.SYMBOLS.format(count=source.outputs[0].shape[1])
 
 
 def _survives(source: PlacedProgram) -> str:

@@ -201,6 +201,13 @@ typedef struct {{
 }} model_detection_t;
 """
 
+SYMBOLS = """\
+
+/* A row of the first output: numbers of classes in the order of what they say. The second output
+ * says how many there are; behind them is -1. */
+#define MODEL_SYMBOL_COUNT {count} /* of a row, at most */
+"""
+
 # Behind what says that an input is text.
 TEXT = """\
 /* UTF-8; a sample ends with a byte of zero, or where its room does. Any bytes

@@ -113,16 +113,16 @@ before_option = click.option(
     multiple=True,
     metavar="STEP",
     help="Let the program take raw data, and do this before the network: pixels, nv12=HxW, "
-    "yuyv=HxW, crop=HxW, resize, letterbox; or pcm, of sound; or wordpiece=VOCABULARY?…, of text; "
-    "again for more.",
+    "yuyv=HxW, crop=HxW, resize, letterbox; or pcm, of sound, then mel=BANDS?… or mfcc=COUNT?…; or "
+    "wordpiece=VOCABULARY?… or bpe=VOCABULARY?…, of text; again for more.",
 )
 after_option = click.option(
     "--after",
     multiple=True,
     metavar="STEP",
     help="Let the program do this with the network's first output: softmax, sigmoid, argmax, "
-    "top-k=K, threshold=T, again for more; or, with a detector's outputs, "
-    "detections=FORM?score=T&iou=T.",
+    "top-k=K, threshold=T, hysteresis=ON?off=OFF&steps=N, again for more; or, of a sequence, "
+    "ctc=greedy?blank=C&labels=FILE; or, with a detector's outputs, detections=FORM?score=T&iou=T.",
 )
 skip_option = click.option(
     "--skip", multiple=True, metavar="STAGE",

@@ -11,6 +11,7 @@ from edgekiln.compiler.ir import (
     onnx_op,
     ops,
     selection_ops,
+    sequence_ops,
     text_ops,
 )
 from edgekiln.compiler.ir import linear as products_of
@@ -30,6 +31,7 @@ from edgekiln.compiler.lowering import (
     products,
     rows,
     selection,
+    sequences,
     text,
 )
 from edgekiln.compiler.lowering.state import Lowering, SharedWeights, spec_of
@@ -146,12 +148,18 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             detection.count_rows(low, node, op)
         case detection_ops.FillRows() as op:
             detection.fill_rows(low, node, op)
+        case sequence_ops.CtcCollapse() as op:
+            sequences.ctc_collapse(low, node, op)
+        case sequence_ops.CountSymbols():
+            sequences.count_symbols(low, node)
+        case sequence_ops.Hysteresis() as op:
+            sequences.hysteresis(low, node, op)
         case frame_ops.Resample() as op:
             frames.resample(low, node, op)
         case frame_ops.YuvToPixels() as op:
             frames.yuv(low, node, op)
-        case text_ops.WordPiece() as op:
-            text.wordpiece(low, node, op)
+        case text_ops.TokensOp() as op:
+            text.tokens(low, node, op)
         case ops.Map() as op:
             compute.function(low, node, op)
         case ops.MaxPool() as op:

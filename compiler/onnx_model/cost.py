@@ -4,14 +4,20 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model.ends.functions import WORDPIECE
+from edgekiln.compiler.onnx_model.ends.functions import TOKENIZERS
 from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
 
 if TYPE_CHECKING:
     import onnx
 
 # From which operand on an operator has scales and zero points, or a tokenizer's tables.
-_PLUMBING_FROM = {QUANTIZE: 1, DEQUANTIZE: 1, "ConvInteger": 2, "MatMulInteger": 2, WORDPIECE: 1}
+_PLUMBING_FROM = {
+    QUANTIZE: 1,
+    DEQUANTIZE: 1,
+    "ConvInteger": 2,
+    "MatMulInteger": 2,
+    **dict.fromkeys(TOKENIZERS, 1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,14 +15,19 @@ from edgekiln.compiler.onnx_model import (
     suppression,
     validate,
 )
-from edgekiln.compiler.onnx_model.ends.steps import SOUND, TEXT
+from edgekiln.compiler.onnx_model.ends.steps import CTC, SOUND, TEXTS
 from edgekiln.compiler.onnx_model.model_bytes import model_bytes
 from edgekiln.compiler.onnx_model.tflite import convert as tflite
 from edgekiln.runtime import manifest
 from edgekiln.runtime.codec import decode, encode, loads
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
-from edgekiln.runtime.manifest import DETECTIONS, Preprocessing, preprocessing_fault
+from edgekiln.runtime.manifest import (
+    DETECTIONS,
+    SYMBOLS,
+    Preprocessing,
+    preprocessing_fault,
+)
 from edgekiln.runtime.waves import RATE_HZ
 
 if TYPE_CHECKING:
@@ -50,8 +55,9 @@ class Meta:
     @property
     def holds(self) -> str:
         """What the rows of the first output are, see `TensorSpec.holds`."""
-        found = any(step.startswith(f"{DETECTIONS}=") for step in self.after)
-        return DETECTIONS if found else ""
+        steps = {step.partition("=")[0] for step in self.after}
+        known = {DETECTIONS: DETECTIONS, CTC: SYMBOLS}
+        return next((holds for step, holds in known.items() if step in steps), "")
 
     @property
     def rate_hz(self) -> int:
@@ -61,7 +67,7 @@ class Meta:
     @property
     def takes(self) -> str:
         """What the rows of the first input are, see `TensorSpec.holds`."""
-        return manifest.TEXT if self._begins_with(TEXT) else ""
+        return manifest.TEXT if any(map(self._begins_with, TEXTS)) else ""
 
     def _begins_with(self, source: str) -> bool:
         return any(step.partition("=")[0] == source for step in self.before)

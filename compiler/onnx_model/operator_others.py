@@ -159,11 +159,26 @@ _ENDS = tuple(
     )
 )  # fmt: skip
 
+# Of what `attach` puts behind a network that gives sequences.
+_SEQUENCES = tuple(
+    Operator(name=name, role="enclosed", domain=ENDS, integer=rule, float_form=rule,
+        attributes=tuple(attributes.split()), limits="by `edgekiln attach`")
+    for name, rule, attributes in (
+        ("CountedSymbols", "count_symbols", ""), ("CtcCollapse", "ctc_collapse", "blank"),
+    )
+)  # fmt: skip
+
+_DECISIONS = (
+    Operator(name="Hysteresis", role="float", domain=ENDS, float_form="hysteresis",
+        limits="by `edgekiln attach`"),
+)  # fmt: skip
+
 # The same, of text, which ONNX's operators cannot take apart.
-_TEXT = (
-    Operator(name="WordPiece", role="enclosed", domain=ENDS, integer="wordpiece",
-        float_form="wordpiece", attributes=("length", "to"),
-        limits="of text in UTF-8, by `edgekiln attach`; not for GPUs"),
+_TEXT = tuple(
+    Operator(name=name, role="enclosed", domain=ENDS, integer=rule, float_form=rule,
+        attributes=("length", "to"),
+        limits="of text in UTF-8, by `edgekiln attach`; not for GPUs")
+    for name, rule in (("BytePair", "bpe"), ("WordPiece", "wordpiece"))
 )  # fmt: skip
 
 # Of detectors: what NonMaxSuppression becomes, and what `attach` puts behind a network.
@@ -218,6 +233,8 @@ OTHERS = (
     *_FOLDED,
     *_INTEGER,
     *_ENDS,
+    *_SEQUENCES,
+    *_DECISIONS,
     *_TEXT,
     *_DETECTION,
     *_REFUSED,

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from edgekiln.compiler.onnx_model.ends.functions import DOMAIN, WORDPIECE
+from edgekiln.compiler.onnx_model.ends.functions import DOMAIN, TOKENIZERS
 
 
 @cache
@@ -15,19 +15,20 @@ def register() -> None:
     operand, attribute = schema.FormalParameter, schema.Attribute
     numbers = ["tensor(int32)", "tensor(int64)"]
     optional = schema.FormalParameterOption.Optional
-    known = schema(
-        WORDPIECE, DOMAIN, 1,
-        doc="Texts, (N, bytes), become numbers of tokens, (N, length), and 1 where a token is.",
-        inputs=[operand("text", "tensor(uint8)"), operand("tables", "tensor(uint8)")],
-        outputs=[operand("ids", "T"), operand("mask", "T", param_option=optional)],
-        type_constraints=[("T", numbers, "")],
-        attributes=[
-            attribute("length", schema.AttrType.INT, required=True),
-            attribute("to", schema.AttrType.INT, required=True),
-        ],
-    )  # fmt: skip
-    known.set_type_and_shape_inference_function(_infer)
-    onnx.defs.register_schema(known)
+    for name in TOKENIZERS:
+        known = schema(
+            name, DOMAIN, 1,
+            doc="Texts, (N, bytes), become numbers of tokens, (N, length), and 1 where a token is.",
+            inputs=[operand("text", "tensor(uint8)"), operand("tables", "tensor(uint8)")],
+            outputs=[operand("ids", "T"), operand("mask", "T", param_option=optional)],
+            type_constraints=[("T", numbers, "")],
+            attributes=[
+                attribute("length", schema.AttrType.INT, required=True),
+                attribute("to", schema.AttrType.INT, required=True),
+            ],
+        )  # fmt: skip
+        known.set_type_and_shape_inference_function(_infer)
+        onnx.defs.register_schema(known)
 
 
 def _infer(context: Any) -> None:  # onnx has no name for its type

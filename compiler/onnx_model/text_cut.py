@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.onnx_model.ends.functions import DOMAIN, WORDPIECE
+from edgekiln.compiler.onnx_model.ends.functions import DOMAIN, TOKENIZERS, WORDPIECE
+from edgekiln.models.text.bpe_check import bpe_fault_of
+from edgekiln.models.text.bpe_tokens import BpeTokenizer
 from edgekiln.models.text.table_check import fault_of
 from edgekiln.models.text.tokens import Tokenizer
 from edgekiln.runtime.errors import UnsupportedError
@@ -26,7 +28,7 @@ class TextInput:
     """An input that is text, and what a network takes in its place: numbers, and perhaps a mask."""
 
     name: str
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | BpeTokenizer
     results: tuple[str, ...]
 
     def tokens(self, given: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
@@ -37,7 +39,7 @@ class TextInput:
 
 def is_text(node: "onnx.NodeProto") -> bool:
     """Whether a node makes tokens of text."""
-    return node.domain == DOMAIN and node.op_type == WORDPIECE
+    return node.domain == DOMAIN and node.op_type in TOKENIZERS
 
 
 def cut(model: "onnx.ModelProto") -> "tuple[onnx.ModelProto, Mapping[str, TextInput]]":
@@ -79,17 +81,21 @@ def _text_of(
     fault = "it reads no input of the model and no tables"
     if tables is not None and node.input[0] in given:
         array = onnx.numpy_helper.to_array(tables)
-        fault = fault_of(array) if array.dtype == np.uint8 else "its tables are no bytes"
+        check = fault_of if node.op_type == WORDPIECE else bpe_fault_of
+        fault = check(array) if array.dtype == np.uint8 else "its tables are no bytes"
     if fault or tables is None:
         raise UnsupportedError(
-            f"operator {DOMAIN}.{WORDPIECE} ({node.output[0]!r}): {fault}",
+            f"operator {DOMAIN}.{node.op_type} ({node.output[0]!r}): {fault}",
             "such nodes are made by `edgekiln attach`: attach the step again",
         )
-    return TextInput(name=node.input[0], tokenizer=Tokenizer(array), results=tuple(node.output))
+    kind = Tokenizer if node.op_type == WORDPIECE else BpeTokenizer
+    return TextInput(name=node.input[0], tokenizer=kind(array), results=tuple(node.output))
 
 
 def _inputs_of(
-    node: "onnx.NodeProto", batch: "onnx.TensorShapeProto.Dimension", tokenizer: Tokenizer
+    node: "onnx.NodeProto",
+    batch: "onnx.TensorShapeProto.Dimension",
+    tokenizer: Tokenizer | BpeTokenizer,
 ) -> "list[onnx.ValueInfoProto]":
     import onnx
 

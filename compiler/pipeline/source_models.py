@@ -84,4 +84,4 @@ def reads_text(record: "Mapping[str, object]") -> bool:
     options = record.get("options")
     before = options.get("before") if isinstance(options, dict) else None
     steps = before if isinstance(before, list | tuple) else ()
-    return any(str(step).partition("=")[0] == "wordpiece" for step in steps)
+    return any(str(step).partition("=")[0] in ("bpe", "wordpiece") for step in steps)

@@ -20,6 +20,7 @@ from edgekiln.compiler.onnx_model.channel_norms import LAYER_NORM_OPSET
 from edgekiln.compiler.onnx_model.conv_transpose import conv_from_transposed
 from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.gemm import gemm_from_matmul, plain_gemm
+from edgekiln.compiler.onnx_model.raising import raised
 from edgekiln.compiler.quantization import held_nodes
 from edgekiln.compiler.quantization.forms import table as forms
 from edgekiln.runtime.errors import UnsupportedError
@@ -99,8 +100,8 @@ def _upgrade(model: "onnx.ModelProto") -> "onnx.ModelProto":
     # model cannot be raised to it.
     if opset < LAYER_NORM_OPSET and _has(model, "InstanceNormalization"):
         with suppress(UnsupportedError):
-            return _raised(model, opset, LAYER_NORM_OPSET)
-    return _raised(model, opset, MIN_OPSET) if opset < MIN_OPSET else model
+            return raised(model, opset, LAYER_NORM_OPSET)
+    return raised(model, opset, MIN_OPSET) if opset < MIN_OPSET else model
 
 
 def _as_one(model: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -112,7 +113,7 @@ def _as_one(model: "onnx.ModelProto") -> "onnx.ModelProto":
     if facts.opset < wanted:
         try:
             # Axes that were attributes are constants of nodes then.
-            model = _simplify(_raised(model, facts.opset, wanted))
+            model = _simplify(raised(model, facts.opset, wanted))
         except UnsupportedError:
             return model
         _name_nodes(model)
@@ -123,25 +124,6 @@ def _as_one(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 def _has(model: "onnx.ModelProto", op_type: str) -> bool:
     return any(node.op_type == op_type for node in model.graph.node)
-
-
-def _raised(model: "onnx.ModelProto", opset: int, wanted: int) -> "onnx.ModelProto":
-    import onnx
-
-    try:
-        raised = onnx.version_converter.convert_version(model, wanted)
-    except (RuntimeError, onnx.version_converter.ConvertError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UnsupportedError(
-            f"opset {opset} cannot be raised to {wanted}: {reason}",
-            hint=f"export the model with opset {wanted} or newer",
-        ) from error
-    if opset < resize.WAYS_SINCE:
-        resize.say_the_old_way(raised)
-    raised.ir_version = max(
-        raised.ir_version, onnx.helper.find_min_ir_version_for(raised.opset_import)
-    )
-    return raised
 
 
 def _simplify(model: "onnx.ModelProto") -> "onnx.ModelProto":

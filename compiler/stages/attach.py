@@ -27,28 +27,24 @@ class AttachStage(Stage):
         default=(),
         metadata={
             "help": "Do this before the network, again for more: pixels, nv12=HxW, yuyv=HxW, then "
-            "crop=HxW, resize, letterbox; or pcm, of sound; or wordpiece=VOCABULARY?…, of text."
+            "crop=HxW, resize, letterbox; or pcm, of sound, then mel=BANDS?… or mfcc=COUNT?…; or "
+            "wordpiece=VOCABULARY?… or bpe=VOCABULARY?…, of text."
         },
     )
     after: tuple[str, ...] = field(
         default=(),
         metadata={
             "help": "Do this with the network's first output, again for more: softmax, sigmoid, "
-            "argmax, top-k=K, threshold=T; or, with a detector's, detections=FORM?score=T&iou=T."
+            "argmax, top-k=K, threshold=T, hysteresis=ON?off=OFF&steps=N; or, of a "
+            "sequence, ctc=greedy?blank=C&labels=FILE; or, with a detector's, "
+            "detections=FORM?score=T&iou=T."
         },
     )
 
     def __post_init__(self) -> None:
-        from edgekiln.compiler.onnx_model.ends import detector_options, text
-        from edgekiln.compiler.onnx_model.ends.steps import AFTER, BEFORE, TEXT, parsed
-        from edgekiln.runtime.manifest import DETECTIONS
+        from edgekiln.compiler.onnx_model.ends import checks
 
-        for step in parsed(self.before, BEFORE, "before"):
-            if step.name == TEXT:
-                text.read(step)
-        for step in parsed(self.after, AFTER, "after"):
-            if step.name == DETECTIONS:
-                detector_options.read(step)
+        checks.check(self.before, self.after)
         if not (self.before or self.after):
             raise ConfigError(
                 "attach: nothing is to be attached",
@@ -60,9 +56,9 @@ class AttachStage(Stage):
         return src.kind if src else self.gives
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
-        from edgekiln.compiler.onnx_model.ends import detector_options, text
+        from edgekiln.compiler.onnx_model.ends import checks
 
-        files = [*text.files_of(self.before), *detector_options.files_of(self.after)]
+        files = checks.files_of(self.before, self.after)
         return {f"file:{path}": sha256_of(path) for path in files}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:

@@ -8,7 +8,8 @@ how well the model finds faults of real machines.
 import numpy as np
 
 from edgekiln.models.data.dataset import Split, UnsplitData
-from edgekiln.models.data.sound import Floats, log_mel
+from edgekiln.models.data.sound import Floats, spectra
+from edgekiln.models.data.spectrum import Spectrum
 from edgekiln.runtime.waves import RATE_HZ
 
 _NORMAL, _TEST_NORMAL, _ANOMALIES = 2000, 250, 250
@@ -55,5 +56,5 @@ def _features(random: np.random.Generator, count: int, *, broken: bool) -> Float
     if broken:
         whine = np.sin(2 * np.pi * uniform(2500, 5500) * time_s)
         waves += uniform(0.02, 0.2) * (1 + np.sin(turn)) * whine
-    spectra = log_mel(waves, window=_WINDOW, hop=_HOP, bands=_BANDS)
-    return spectra.reshape(count, _FRAMES * _BANDS)  # frame after frame
+    about = Spectrum(window=_WINDOW, fft=_WINDOW, hop=_HOP, bands=_BANDS)
+    return spectra(waves, about).reshape(count, _FRAMES * _BANDS)  # frame after frame

@@ -7,6 +7,8 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from edgekiln.models.data.spectrum import KEYS as SPECTRUM_KEYS
+from edgekiln.models.data.spectrum import Spectrum, spectrum_of
 from edgekiln.models.spec import join, split
 from edgekiln.models.text.table_format import LEAST_LENGTH, MOST_LENGTH
 from edgekiln.runtime.errors import ConfigError
@@ -16,8 +18,9 @@ from edgekiln.runtime.typed import did_you_mean
 KEYS = (
     "scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test",
     "frame", "hop", "rate", "steps",
-    "task", "target", "columns", "crop", "transform", "seconds", "mel",
+    "task", "target", "columns", "crop", "transform", "seconds",
     "text", "vocabulary", "length", "lower", "inputs",
+    *(key for key in SPECTRUM_KEYS if key != "hop"),
 )  # fmt: skip
 _LAYOUTS = ("NCHW", "NHWC", "N*")
 _COLORS = ("RGB", "L")
@@ -27,7 +30,8 @@ _MOST_SECONDS = 24 * 3600.0  # of a sound
 
 # No function's samples have these.
 OF_FILES = (
-    "target", "columns", "seconds", "mel", "text", "vocabulary", "length", "lower", "inputs"
+    "target", "columns", "seconds", "text", "vocabulary", "length", "lower", "inputs",
+    *(key for key in SPECTRUM_KEYS if key != "hop"),
 )  # fmt: skip
 
 
@@ -60,7 +64,7 @@ class Options:
     crop: tuple[int, int] | None = None  # height, width of the middle, after any resizing
     transform: str = ""  # a function of the user's, see `transform`
     seconds: float | None = None  # length of sounds
-    mel: int | None = None  # bands of spectra, in place of waves
+    spectrum: Spectrum | None = None  # of sounds, in place of waves
     text: str = ""  # the column of a table that is text
     vocabulary: str = ""  # of the tokens that texts become
     length: int | None = None  # so many tokens
@@ -119,7 +123,7 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
         crop=_size("crop", given["crop"]) if "crop" in given else None,
         transform=get("transform", ""),
         seconds=_seconds(given["seconds"]) if "seconds" in given else None,
-        mel=_count("mel", given["mel"]) if "mel" in given else None,
+        spectrum=spectrum_of(given, _refused),
         text=get("text", ""),
         vocabulary=get("vocabulary", ""),
         lower=_choice("lower", given["lower"], _FLAGS) == "true" if "lower" in given else None,
@@ -143,6 +147,10 @@ def with_task(data: str, task: str) -> str:
 def task_in(data: str) -> str:
     """The task that a spec of data names; "" where it names none."""
     return unquote(split(data)[1].get("task", ""))
+
+
+def _refused(what: str, hint: str) -> ConfigError:
+    return ConfigError(f"data option {what}", hint=hint)
 
 
 def _wrong(key: str, text: str, hint: str) -> ConfigError:

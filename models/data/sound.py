@@ -1,44 +1,114 @@
-"""Short-time spectra of sound: of data sets, and of programs that compute them themselves."""
+"""Short-time spectra of sound: of data sets, and of programs that compute them themselves.
+
+Sources: Davis and Mermelstein, Comparison of Parametric Representations (IEEE TASSP 28, 1980) for
+cepstral coefficients; Wang et al., Trainable Frontend for Robust and Far-Field Keyword Spotting
+(arXiv:1607.05666, section 2) for per-channel energy normalization, with librosa's scale of energies
+and beginning.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.models.data.spectrum import Smoothing, Spectrum
 from edgekiln.runtime.waves import RATE_HZ
 
-WINDOW, HOP = 480, 320  # of `?mel=`: 30 ms every 20 ms, at 16 kHz
-SILENCE = 1e-6  # power that is added: -60 dB, and no logarithm of 0
+FULL_POWER = 2.0**31  # what per-channel energy normalization multiplies energies by
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 
-def log_mel(waves: Floats, *, window: int, hop: int, bands: int) -> Floats:
-    """(N, samples) → (N, frames, bands): 10 log10 of the power in each mel band.
+def spectra(waves: Floats, about: Spectrum) -> Floats:
+    """(N, samples) → (N, frames, numbers): of each frame 10 log10 of the power in each mel band,
+    or what `about` says in place of that.
 
-    Frames are Hann windows of `window` samples, `hop` apart, none of them padded.
+    Frames are Hann windows of `about.window` samples, `about.hop` apart, none of them padded.
     """
     # (N, frames, window), a view: overlapping windows are not copied.
-    frames = np.lib.stride_tricks.sliding_window_view(waves, window, axis=1)[:, ::hop]
-    weights = mel_filters(window, bands)
-    out = np.empty((*frames.shape[:2], bands), np.float32)
-    hann = hann_window(window)
-    for wave, energies in zip(frames, out, strict=True):  # one at a time: the spectra are large
-        spectrum = np.fft.rfft(wave * hann)
-        power = spectrum.real**2 + spectrum.imag**2
-        energies[...] = 10 * np.log10(power @ weights + SILENCE)
+    every = np.lib.stride_tricks.sliding_window_view(waves, about.window, axis=1)
+    frames = every[:, :: about.hop]
+    weights = mel_filters(about)
+    out = np.empty((*frames.shape[:2], about.numbers), np.float32)
+    hann = hann_window(about)
+    for wave, numbers in zip(frames, out, strict=True):  # one at a time: the spectra are large
+        spectrum = np.fft.rfft(wave * hann, n=about.fft)
+        power = (spectrum.real**2 + spectrum.imag**2) @ weights
+        if about.smoothing is not None:
+            numbers[...] = _normalized(power * FULL_POWER, about, about.smoothing)
+            continue
+        louder = power + about.floor
+        logarithms = np.log(louder) if about.natural else 10 * np.log10(louder)
+        numbers[...] = logarithms if about.coefficients is None else logarithms @ cosines(about).T
     return out
 
 
-def hann_window(length: int) -> Floats:
-    """(length,), symmetric."""
-    return np.hanning(length).astype(np.float32)
+def hann_window(about: Spectrum) -> Floats:
+    """(window,), symmetric, or one that goes on periodically."""
+    length = about.window
+    return np.hanning(length + about.periodic)[:length].astype(np.float32)
 
 
-def mel_filters(window: int, bands: int) -> Floats:
-    """(window // 2 + 1, bands): triangles evenly spaced in mel = 2595 log10(1 + f / 700 Hz)."""
-    top = 2595 * np.log10(1 + RATE_HZ / 2 / 700)
-    edges_hz = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
-    bins_hz = np.fft.rfftfreq(window, 1 / RATE_HZ)[:, None]
+def mel_filters(about: Spectrum) -> Floats:
+    """(fft // 2 + 1, bands): triangles evenly spaced in mel."""
+    low_mel, high_mel = (_mel(hz, about) for hz in (about.low_hz, about.high_hz))
+    edges_hz = _hertz(np.linspace(low_mel, high_mel, about.bands + 2), about)
+    bins_hz = np.fft.rfftfreq(about.fft, 1 / RATE_HZ)[:, None]
     low, middle, high = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
     rising = (bins_hz - low) / (middle - low)
     falling = (high - bins_hz) / (high - middle)
-    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    filters = np.maximum(0, np.minimum(rising, falling))
+    return (filters * (2 / (high - low)) if about.normalized else filters).astype(np.float32)
+
+
+# Slaney's scale, of his Auditory Toolbox: up to 1 kHz in steps of 200 / 3 Hz, then in steps of a
+# ratio: 27 of them are a factor of 6.4.
+_STEP_HZ, _BREAK_HZ, _STEP_RATIO = 200 / 3, 1000.0, np.log(6.4) / 27
+
+
+def _mel(hz: float, about: Spectrum) -> float:
+    """HTK's: 2595 log10(1 + f / 700 Hz); or Slaney's."""
+    if not about.slaney:
+        return float(2595 * np.log10(1 + hz / 700))
+    if hz < _BREAK_HZ:
+        return hz / _STEP_HZ
+    return float(_BREAK_HZ / _STEP_HZ + np.log(hz / _BREAK_HZ) / _STEP_RATIO)
+
+
+def _hertz(mel: Doubles, about: Spectrum) -> Doubles:
+    if not about.slaney:
+        return np.asarray(700 * (10 ** (mel / 2595) - 1))
+    first = _BREAK_HZ / _STEP_HZ
+    above = _BREAK_HZ * np.exp(_STEP_RATIO * (np.maximum(mel, first) - first))
+    return np.where(mel < first, mel * _STEP_HZ, above)
+
+
+def cosines(about: Spectrum) -> Doubles:
+    """(coefficients, bands): the orthonormal cosine transform of the second kind."""
+    count, bands = about.numbers, about.bands
+    turns = np.outer(np.arange(count), 2 * np.arange(bands) + 1) * np.pi / (2 * bands)
+    rows = np.cos(turns) * np.sqrt(2 / bands)
+    rows[0] /= np.sqrt(2)
+    return np.asarray(rows)
+
+
+def smoothed_by(about: Spectrum, smoothing: Smoothing, frames: int) -> tuple[Doubles, Doubles]:
+    """How energies are smoothed, M[t] = (1 - s) M[t - 1] + s E[t], over so many frames.
+
+    Returns: (frames, frames), by which energies are multiplied, and (frames,), by which M[-1] is. A
+    sound begins with M[-1] = 1.
+    """
+    time = smoothing.seconds * RATE_HZ / about.hop
+    # As librosa has it: the filter that passes half of the power at 1 / (2 π time).
+    s = (np.sqrt(1 + 4 * time**2) - 1) / (2 * time**2)
+    ages = np.arange(frames)[:, None] - np.arange(frames)
+    weights = np.where(ages >= 0, s * (1 - s) ** np.maximum(ages, 0), 0.0)
+    return weights, (1 - s) ** np.arange(1, frames + 1)
+
+
+def _normalized(energies: Doubles, about: Spectrum, smoothing: Smoothing) -> Doubles:
+    """Per-channel energy normalization of (frames, bands)."""
+    weights, start = smoothed_by(about, smoothing, len(energies))
+    mean = weights @ energies + start[:, None]
+    gained = energies * (smoothing.eps + mean) ** -smoothing.gain
+    power = smoothing.power
+    return np.asarray((gained + smoothing.bias) ** power - smoothing.bias**power)

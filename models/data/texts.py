@@ -1,7 +1,7 @@
 """Texts as numbers of tokens: lines of a file, and a column of a table.
 
 `lines.txt?vocabulary=vocab.txt&length=128` has no labels; `reviews.csv?text=review&target=stars&…`
-does. What they fill are the inputs of a network of BERT's kind.
+does. What they fill are the inputs of a network of BERT's or of GPT-2's kind.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
-from edgekiln.models.text.tables import tables
+from edgekiln.models.text.bpe_tokens import BpeTokenizer
+from edgekiln.models.text.bpe_vocabulary import is_byte_pair
+from edgekiln.models.text.ready_tables import TableSizes, byte_pair_tables, wordpiece_tables
 from edgekiln.models.text.tokens import Tokenizer
-from edgekiln.models.text.vocabulary import in_case, read_vocabulary
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.limits import read_file
 from edgekiln.runtime.texts import TEXT_SUFFIX, lines_of
@@ -52,15 +53,29 @@ def tokenized(where: str, texts: Sequence[str], options: Options) -> dict[str, N
             f"{where}: nothing says what tokens its texts are",
             hint="say it, as the network takes them: ?vocabulary=vocab.txt&length=128",
         )
-    names = options.inputs or INPUTS
+    path = Path(options.vocabulary).expanduser()
+    byte_pair = is_byte_pair(path)
+    names = options.inputs or (INPUTS[:2] if byte_pair else INPUTS)
     if len(names) > len(INPUTS):
         raise ConfigError(
             f"{where}: inputs={','.join(names)} are more than numbers, mask and types",
             hint=f"name up to three, in this order: {','.join(INPUTS)}",
         )
-    vocabulary = in_case(read_vocabulary(Path(options.vocabulary).expanduser()), options.lower)
     encoded = [text.encode(errors="ignore").replace(b"\0", b"") for text in texts]
     longest = max(1, *map(len, encoded))
-    made = tables(vocabulary, length=options.length, text_bytes=longest, id_bytes=8)
-    ids, mask = (array.astype(np.int64) for array in Tokenizer(made)(encoded))
+    sizes = TableSizes(length=options.length, text_bytes=longest, id_bytes=8)
+    if byte_pair:
+        if options.lower is not None:
+            raise ConfigError(f"{where}: lower= is of WordPiece", hint="leave it out")
+        made, _, pad = byte_pair_tables(path, None, {}, sizes)
+        if pad is None:
+            raise InputError(
+                f"{path}: does not say what fills up behind a text",
+                hint="give a tokenizer.json with padding, or with a token <pad>",
+            )
+        found = BpeTokenizer(made)(encoded)
+    else:
+        made, _ = wordpiece_tables(path, options.lower, sizes)
+        found = Tokenizer(made)(encoded)
+    ids, mask = (array.astype(np.int64) for array in found)
     return dict(zip(names, (ids, mask, np.zeros_like(ids)), strict=False))

@@ -8,7 +8,8 @@ nothing about how well it hears speech.
 import numpy as np
 
 from edgekiln.models.data.dataset import Split, UnsplitData
-from edgekiln.models.data.sound import Floats, log_mel
+from edgekiln.models.data.sound import Floats, spectra
+from edgekiln.models.data.spectrum import Spectrum
 from edgekiln.runtime.waves import RATE_HZ
 
 _WORDS = 10
@@ -27,7 +28,7 @@ def read() -> UnsplitData:
     vocabulary = _vocabulary(random)
     labels = np.repeat(np.arange(len(_CLASSES)), _PER_CLASS)
     waves = np.stack([_wave(random, vocabulary, label) for label in labels.tolist()])
-    decibels = log_mel(waves, window=_WINDOW, hop=_HOP, bands=_BANDS)
+    decibels = spectra(waves, Spectrum(window=_WINDOW, fft=_WINDOW, hop=_HOP, bands=_BANDS))
     low, high = _RANGE_DB
     levels = np.rint((decibels - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
     return UnsplitData(

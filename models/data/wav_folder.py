@@ -1,5 +1,6 @@
 """Folders of WAV files, one folder a class: `words/yes/1.wav`. Options: `seconds=1` cuts or fills
-up every sound, `mel=40` gives log-mel spectra in place of waves.
+up every sound, `mel=40` gives log-mel spectra in place of waves; `spectrum` has what else they may
+be.
 """
 
 from pathlib import Path
@@ -11,13 +12,11 @@ from edgekiln.models.data.dataset import Split, UnsplitData
 from edgekiln.models.data.folder_parts import classes_of, parts_of
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
-from edgekiln.models.data.sound import HOP, WINDOW, Floats, log_mel
+from edgekiln.models.data.sound import Floats, spectra
 from edgekiln.models.data.splits import stratified_order
 from edgekiln.models.data.wave_files import is_wave, read_any
-from edgekiln.runtime.errors import ConfigError, InputError
+from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.waves import RATE_HZ
-
-MAX_MEL_BANDS = WINDOW // 2 + 1  # the frequencies of a window: more bands hold nothing more
 
 
 def fits(path: Path) -> bool:
@@ -27,18 +26,12 @@ def fits(path: Path) -> bool:
 
 def read(path: Path, options: Options) -> UnsplitData:
     """Waves as floats (N, samples) from -1 to 1, the channels' mean; or spectra (N, 1, frames,
-    bands) in decibels.
+    numbers).
 
     Raises:
         InputError: a damaged file, another rate than the others', or lengths that differ where
             `seconds` says nothing, or too short ones.
-        ConfigError: more bands than `MAX_MEL_BANDS`.
     """
-    if options.mel is not None and options.mel > MAX_MEL_BANDS:
-        raise ConfigError(
-            f"data option mel={options.mel}: more bands than a window has frequencies",
-            hint=f"give at most {MAX_MEL_BANDS}; 40 are usual",
-        )
     parts = parts_of(path)
     classes = classes_of(parts, "sounds")
     splits: dict[str, Split] = {}
@@ -86,7 +79,7 @@ def _files(
 def _cut(files: list[Path], waves: list[Floats], rate: int, options: Options) -> Floats:
     """All sounds of one length: cut, or silence behind them."""
     length = round(options.seconds * rate) if options.seconds else len(waves[0])
-    least = 1 if options.mel is None else WINDOW
+    least = 1 if options.spectrum is None else options.spectrum.window
     if length < least:
         raise InputError(
             f"{files[0].parent}: sounds of {length / rate:g} s are too short",
@@ -106,11 +99,11 @@ def _cut(files: list[Path], waves: list[Floats], rate: int, options: Options) ->
 
 
 def _features(path: Path, waves: Floats, rates: dict[int, Path], options: Options) -> Floats:
-    if options.mel is None:
+    if options.spectrum is None:
         return waves
     if set(rates) != {RATE_HZ}:
         raise InputError(
             f"{path}: has {next(iter(rates))} samples a second; mel bands are made of {RATE_HZ}",
             hint=f"bring the files to {RATE_HZ} Hz, or compute them by ?transform=module:function",
         )
-    return log_mel(waves, window=WINDOW, hop=HOP, bands=options.mel)[:, None]
+    return spectra(waves, options.spectrum)[:, None]

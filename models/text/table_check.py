@@ -28,25 +28,25 @@ def fault_of(tables: NDArray[np.uint8]) -> str:
     """What is wrong with tables; "" if nothing leads out of them."""
     if tables.ndim != 1 or tables.size < 4 * len(FIELDS):
         return "its tables are cut short"
-    return next(_faults(_TableReader(tables)), "")
+    return next(_faults(TableReader(tables, fields_of(tables))), "")
 
 
-class _OutsideError(Exception):
+class OutsideError(Exception):
     """An array does not lie inside of the tables."""
 
 
-class _TableReader:
+class TableReader:
     """The arrays of tables, each looked at before it is given away."""
 
-    def __init__(self, tables: NDArray[np.uint8]) -> None:
-        self.about = fields_of(tables)
+    def __init__(self, tables: NDArray[np.uint8], about: dict[str, int]) -> None:
+        self.about = about
         self._raw = tables.tobytes()
         self.size = len(self._raw)
 
     def array(self, dtype: str, name: str, count: int) -> NDArray[np.int64]:
         offset = self.about[name]
         if offset % 4 or offset + count * np.dtype(dtype).itemsize > self.size:
-            raise _OutsideError(name)
+            raise OutsideError(name)
         return np.frombuffer(self._raw, dtype, count, offset).astype(np.int64)
 
     def is_text(self, start: int, length: int) -> bool:
@@ -57,7 +57,7 @@ class _TableReader:
         return True
 
 
-def _faults(reader: _TableReader) -> Iterator[str]:
+def _faults(reader: TableReader) -> Iterator[str]:
     about = reader.about
     limits = {
         "magic": (MAGIC, MAGIC), "text_bytes": (1, MOST_BYTES),
@@ -73,11 +73,11 @@ def _faults(reader: _TableReader) -> Iterator[str]:
     try:
         yield from _strings(reader)
         yield from _characters(reader)
-    except _OutsideError as outside:
+    except OutsideError as outside:
         yield f"its tables do not hold their {outside}"
 
 
-def _strings(reader: _TableReader) -> Iterator[str]:
+def _strings(reader: TableReader) -> Iterator[str]:
     about, count = reader.about, reader.about["count"]
     entries = reader.array("<u4", "specials", 3 * about["special_count"]).reshape(-1, 3)
     if (entries[:, 1] < 1).any() or (entries[:, 1] + entries[:, 2] > reader.size).any():
@@ -94,7 +94,7 @@ def _strings(reader: _TableReader) -> Iterator[str]:
             yield "its tokens are no UTF-8"
 
 
-def _characters(reader: _TableReader) -> Iterator[str]:
+def _characters(reader: TableReader) -> Iterator[str]:
     chapters = reader.array("u1", "chapters", (LAST + 1) // BLOCK**2)
     pages = reader.array("u1", "pages", (int(chapters.max()) + 1) * BLOCK)
     properties = reader.array("<u2", "properties", (int(pages.max()) + 1) * BLOCK)

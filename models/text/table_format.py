@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAGIC = 0x31435057  # "WPC1"
+HEAD = ("magic", "text_bytes", "length", "id_bytes")  # of every tokenizer
 # In the order of `tables_t` in wordpiece.c.
 FIELDS = (
-    "magic", "text_bytes", "length", "id_bytes", "cls", "sep", "pad", "unknown", "most_chars",
+    *HEAD, "cls", "sep", "pad", "unknown", "most_chars",
     "special_count", "specials", "first_count", "count", "anchors", "deltas", "ids", "strings",
     "wide_ids", "chapters", "pages", "properties", "characters", "hangul",
 )  # fmt: skip
@@ -35,3 +36,9 @@ def fields_of(made: NDArray[np.uint8]) -> dict[str, int]:
     """The header of tables."""
     words = np.frombuffer(made[: 4 * len(FIELDS)].tobytes(), "<u4")
     return dict(zip(FIELDS, words.tolist(), strict=True))
+
+
+def head_of(made: NDArray[np.uint8]) -> dict[str, int]:
+    """What the header of every tokenizer's tables begins with."""
+    words = np.frombuffer(made[: 4 * len(HEAD)].tobytes(), "<u4")
+    return dict(zip(HEAD, words.tolist(), strict=True))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models.text.bert_unicode import Habits, Piece, Unicode, unicode
+from edgekiln.models.text.table_content import TableContent
 from edgekiln.models.text.table_format import (
     ALONE,
     ALONE_BIT,
@@ -36,7 +37,7 @@ def tables(
     """
     known = unicode(vocabulary.habits)
     first, further = _tokens(vocabulary, known)
-    content = _Content()
+    content = TableContent(names=FIELDS)
     content.fields |= {
         "magic": MAGIC, "text_bytes": text_bytes, "length": length, "id_bytes": id_bytes,
         "cls": vocabulary.cls, "sep": vocabulary.sep, "pad": vocabulary.pad,
@@ -49,27 +50,6 @@ def tables(
     for name, array in _of_unicode(vocabulary.habits).items():
         content.add(name, array)
     return content.array()
-
-
-@dataclass
-class _Content:
-    """The bytes behind the header, each array at a multiple of 4."""
-
-    fields: dict[str, int] = field(default_factory=dict)
-    body: bytearray = field(default_factory=bytearray)
-
-    def add(self, name: str, values: bytes | NDArray[np.generic]) -> int:
-        """Append an array, and have the field of this name say where, if there is one."""
-        self.body += bytes(-len(self.body) % 4)
-        offset = 4 * len(FIELDS) + len(self.body)
-        self.body += values if isinstance(values, bytes) else values.tobytes()
-        if name:
-            self.fields[name] = offset
-        return offset
-
-    def array(self) -> NDArray[np.uint8]:
-        header = np.array([self.fields[name] for name in FIELDS], "<u4")
-        return np.frombuffer(header.tobytes() + bytes(self.body), np.uint8)
 
 
 _Numbered = list[tuple[bytes, int]]
@@ -93,7 +73,7 @@ def _stands_alone(character: str, known: Unicode) -> bool:
     return code in known.spaces or any(each.alone for each in known.pieces.get(code, ()))
 
 
-def _add_specials(content: _Content, specials: Mapping[str, int]) -> None:
+def _add_specials(content: TableContent, specials: Mapping[str, int]) -> None:
     entries = [
         (number, len(name.encode()), content.add("", name.encode()))
         for name, number in specials.items()
@@ -101,7 +81,7 @@ def _add_specials(content: _Content, specials: Mapping[str, int]) -> None:
     content.add("specials", np.array(entries, "<u4"))
 
 
-def _add_tokens(content: _Content, tokens: Sequence[tuple[bytes, int]]) -> None:
+def _add_tokens(content: TableContent, tokens: Sequence[tuple[bytes, int]]) -> None:
     lengths = [len(text) for text, _ in tokens]
     places = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     anchors = places[::BLOCK]

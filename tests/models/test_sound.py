@@ -5,7 +5,8 @@ import pytest
 
 from edgekiln.models import data
 from edgekiln.models.data import anomaly_sound, tones
-from edgekiln.models.data.sound import log_mel
+from edgekiln.models.data.sound import spectra
+from edgekiln.models.data.spectrum import Spectrum
 from edgekiln.runtime.waves import RATE_HZ
 
 
@@ -13,7 +14,7 @@ def test_a_tone_is_loudest_in_the_mel_band_it_lies_in():
     time_s = np.arange(RATE_HZ) / RATE_HZ
     for hz in (300.0, 1000.0, 4000.0):
         wave = np.sin(2 * np.pi * hz * time_s).astype(np.float32)[None]
-        energies = log_mel(wave, window=1024, hop=512, bands=40)
+        energies = spectra(wave, Spectrum(window=1024, fft=1024, hop=512, bands=40))
         edges_mel = np.linspace(0, 2595 * np.log10(1 + RATE_HZ / 2 / 700), 42)
         centres_hz = 700 * (10 ** (edges_mel[1:-1] / 2595) - 1)
         nearest = np.abs(centres_hz - hz).argmin()

@@ -1,12 +1,15 @@
 """Texts as data: lines and columns become the tokens that `tokenizers` would make of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgekiln.models.data import is_unlabelled, load, load_samples
+from edgekiln.models.data import is_unlabelled, load, load_samples, texts
+from edgekiln.models.data.options import parse
 from edgekiln.models.data.unlabelled import fingerprint
+from edgekiln.models.spec import split
 from edgekiln.runtime.errors import ConfigError, InputError
 from tests.models.text.tokenizer_c import WORDS, write_vocabulary
 
@@ -112,3 +115,24 @@ def test_a_column_that_is_not_there_is_refused(tmp_path: Path, how: str) -> None
         load(f"{tmp_path / 'a.csv'}?text=words&{how}", 0)
     with pytest.raises(ConfigError, match="one column of text and one target"):
         load(f"{tmp_path / 'a.csv'}?text=review&columns=label&{how}", 0)
+
+
+def test_texts_become_tokens_of_bytes(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="a small vocabulary is trained by it")
+    from tokenizers import Tokenizer
+
+    from tests.models.text.test_bpe import trained
+
+    vocabulary = trained(tmp_path / "tokenizer.json", roberta=True)
+    (tmp_path / "lines.txt").write_text("the quick fox\nit's 12\n")
+    spec = f"{tmp_path / 'lines.txt'}?vocabulary={vocabulary}&length=16"
+    options = parse(*split(spec))
+    found = texts.read_lines(tmp_path / "lines.txt", options)
+    oracle = Tokenizer.from_file(str(vocabulary))
+    oracle.enable_padding(length=16, pad_id=oracle.token_to_id("<pad>"), pad_token="<pad>")
+    wanted = oracle.encode_batch(["the quick fox", "it's 12"])
+    assert [*found] == ["input_ids", "attention_mask"]
+    assert found["input_ids"].tolist() == [each.ids for each in wanted]
+    assert found["attention_mask"].tolist() == [each.attention_mask for each in wanted]
+    with pytest.raises(ConfigError, match="lower= is of WordPiece"):
+        texts.read_lines(tmp_path / "lines.txt", replace(options, lower=True))

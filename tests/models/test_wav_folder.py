@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from edgekiln.models import data
-from edgekiln.models.data.wav_folder import MAX_MEL_BANDS
 from edgekiln.runtime.errors import ConfigError, InputError
 
 
@@ -114,7 +113,9 @@ def test_a_sound_shorter_than_a_window_is_refused(words):
 
 
 def test_there_are_no_more_bands_than_frequencies(words):
-    assert data.load(f"{words}?seconds=0.1&mel={MAX_MEL_BANDS}").train.x.shape[-1] == 241
+    assert data.load(f"{words}?seconds=0.1&mel=241").train.x.shape[-1] == 241
+    assert data.load(f"{words}?seconds=0.1&mfcc=5&mel=9").train.x.shape[-1] == 5
+    assert data.load(f"{words}?seconds=0.1&mel=9&pcen=true").train.x.shape[-1] == 9
     with pytest.raises(ConfigError, match="mel=1000000: more bands than") as caught:
         data.load(f"{words}?seconds=0.1&mel=1000000")
     assert caught.value.hint == "give at most 241; 40 are usual"

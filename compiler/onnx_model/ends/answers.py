@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgekiln.compiler.onnx_model.ends import hysteresis
 from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
 from edgekiln.compiler.onnx_model.ends.steps import EndStep
 from edgekiln.compiler.onnx_model.io import Meta
@@ -61,6 +62,10 @@ def answers(end: GraphEnd, scores: Scores, steps: Sequence[EndStep]) -> list[Giv
                 least = end.constant(np.array(step.number, np.float32), "threshold")
                 name = end.op("GreaterOrEqual", last.name, least, result=_free(end, result))
                 last = GivenOutput(name=name, dtype="bool", shape=last.shape)
+            case "hysteresis":
+                inner = tuple(int(extent) for extent in last.shape[1:])
+                name = hysteresis.decided(end, step, last.name, inner, _free(end, result))
+                last = GivenOutput(name=name, dtype="bool", shape=last.shape)
             case "argmax":
                 shape = _without(last.shape, scores.axis)
                 name = end.op(
@@ -74,7 +79,7 @@ def answers(end: GraphEnd, scores: Scores, steps: Sequence[EndStep]) -> list[Giv
 
 _RESULTS = {
     "softmax": "probabilities", "sigmoid": "probabilities", "threshold": "decisions",
-    "argmax": "classes",
+    "hysteresis": "decisions", "argmax": "classes",
 }  # fmt: skip
 
 

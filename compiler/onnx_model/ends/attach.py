@@ -4,7 +4,6 @@ Everything becomes operators of the model, so that importer, kernels, verificati
 serve the steps as they serve the network.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,17 +11,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import extents, io, own_functions, rewriting
-from edgekiln.compiler.onnx_model.ends import answers, detections, pixels, sound, text
+from edgekiln.compiler.onnx_model.ends import (
+    answers,
+    ctc,
+    detections,
+    network_image,
+    pixels,
+    sound,
+    text,
+)
 from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
 from edgekiln.compiler.onnx_model.ends.steps import (
     AFTER,
     BEFORE,
+    CTC,
     SOUND,
-    TEXT,
+    TEXTS,
     EndStep,
     Size,
     parsed,
 )
+from edgekiln.compiler.onnx_model.raising import raised
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.images import CHANNELS
 from edgekiln.runtime.manifest import Preprocessing
@@ -42,6 +51,7 @@ def attach(model: "onnx.ModelProto", before: Sequence[str], after: Sequence[str]
     Raises:
         ConfigError: a step is unknown or does not fit, or the model does not say how pixels become
             its numbers.
+        UnsupportedError: it is of an old operator set, and cannot be raised to a newer one.
     """
     first, last = parsed(before, BEFORE, "before"), parsed(after, AFTER, "after")
     meta = io.read_meta(model)
@@ -51,26 +61,28 @@ def attach(model: "onnx.ModelProto", before: Sequence[str], after: Sequence[str]
         )
     facts = rewriting.facts_of(model)
     if facts.opset < _LEAST_OPSET:
-        raise ConfigError(
-            f"attach: the model is of ONNX's operator set {facts.opset}",
-            hint=f"export it with {_LEAST_OPSET} or newer",
-        )
+        model.CopyFrom(raised(model, facts.opset, _LEAST_OPSET))
+        facts = rewriting.facts_of(model)
     quantized = io.is_quantized(model)
-    made = replace(meta, before=tuple(map(text.without_folders, before)), after=tuple(after))
+    made = replace(
+        meta, before=tuple(map(text.without_folders, before)),
+        after=tuple(map(ctc.without_folders, after)),
+    )  # fmt: skip
     notes = []
-    picture = _SeenPicture(size=_size_of(model, meta), place=None)
+    picture = _SeenPicture(size=network_image.size_of(model, meta), place=None)
     if first:
         end = GraphEnd(facts=facts, side="before", quantized=quantized)
         front = _front(model, end, first, meta)
         made = replace(made, preprocessing=front.numbers)
         picture = replace(picture, place=front.place)
         notes.append(front.note)
+        made = _remembering(model, end, made)
         nodes = [*end.nodes, *model.graph.node]
         rewriting.replace_nodes(model, nodes)
     if last:
         end = GraphEnd(facts=facts, side="after", quantized=quantized)
         note, labels = _back(model, end, last, picture, meta)
-        made = replace(made, labels=labels)
+        made = _remembering(model, end, replace(made, labels=labels))
         notes.append(note)
         rewriting.replace_nodes(model, [*model.graph.node, *end.nodes])
     model.graph.initializer.extend(facts.made)
@@ -78,15 +90,6 @@ def attach(model: "onnx.ModelProto", before: Sequence[str], after: Sequence[str]
     _declare(model)
     io.write_meta(model, made)
     return notes
-
-
-@dataclass(frozen=True, kw_only=True)
-class _NetworkImage:
-    """The image that a network takes."""
-
-    value: "onnx.ValueInfoProto"
-    size: Size
-    numbers: Preprocessing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,13 +122,13 @@ def _front(
     if source.name not in SOURCES:
         raise source.wrong("is no source", hint=f"begin with one of them: {', '.join(SOURCES)}")
     listed = " → ".join(step.text for step in steps)
-    if source.name == TEXT:
+    if source.name in TEXTS:
         note = f"before: {source.text}: {_read(model, end, steps, meta)}"
         return _Front(numbers=None, place=None, note=note)
     if source.name == SOUND:
         note = f"before: {listed}: it takes {_hear(model, end, steps, meta)}"
         return _Front(numbers=None, place=None, note=note)
-    image = _image_of(model, source, meta)
+    image = network_image.image_of(model, source, meta)
     size = source.size or image.size
     shape = pixels.frame_shape(source, size, CHANNELS[image.numbers.color])
     name = end.facts.free(source.name)
@@ -137,7 +140,7 @@ def _front(
     return _Front(numbers=numbers, place=place, note=note)
 
 
-SOURCES = (*pixels.SOURCES, SOUND, TEXT)
+SOURCES = (*pixels.SOURCES, SOUND, *TEXTS)
 _RAW = Preprocessing(scale=1.0, mean=(0.0,), std=(1.0,), layout="NHWC")
 
 
@@ -146,70 +149,40 @@ def _read(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], met
     source, *others = steps
     if others:
         raise others[0].wrong("is a step of pictures", hint="text has no further steps")
-    return text.tokens(model, end, source, _inputs(model, meta))
+    return text.tokens(model, end, source, network_image.inputs(model, meta))
 
 
 def _hear(model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], meta: io.Meta) -> str:
-    """Put the way from sound before the first input; returns what it takes."""
-    source, *others = steps
-    if others:
-        raise others[0].wrong("is a step of pictures", hint="sound has no further steps")
-    value = _first_input(model, meta)
+    """Put the way from sound before the first input; returns what it takes.
+
+    Raises:
+        ConfigError: a step does not fit.
+    """
+    value = network_image.first_input(model, meta)
     inner = extents.extents(value)[1:]
     shape = tuple(extent for extent in inner if isinstance(extent, int))
-    count = sound.samples(source, shape, meta.data)
-    name = end.facts.free(source.name)
-    sound.spectra(end, name, shape, meta.preprocessing, value.name)
+    takes = sound.heard(steps, shape, meta.data)
+    count = sound.samples(steps[0], takes)
+    name = end.facts.free(SOUND)
+    sound.spectra(end, name, takes, meta.preprocessing, value.name, remembers=bool(meta.states))
     _take(value, name, np.dtype(np.int16), (count,))
     return f"int16 {name} [{count}], 16 kHz"
 
 
-def _inputs(model: "onnx.ModelProto", meta: io.Meta) -> "list[onnx.ValueInfoProto]":
-    """All that are no states."""
-    states = {name for name, _ in meta.states}
-    return [value for value in extents.model_inputs(model) if value.name not in states]
+def _remembering(model: "onnx.ModelProto", end: GraphEnd, made: io.Meta) -> io.Meta:
+    """Let the model take and give the states of an end; returns what it says of itself."""
+    import onnx
 
-
-def _first_input(model: "onnx.ModelProto", meta: io.Meta) -> "onnx.ValueInfoProto":
-    return _inputs(model, meta)[0]
-
-
-def _image_of(model: "onnx.ModelProto", source: EndStep, meta: io.Meta) -> _NetworkImage:
-    value = _first_input(model, meta)
-    numbers = meta.preprocessing
-    if numbers is None or not numbers.layout:
-        raise source.wrong(
-            "the model does not say how a pixel becomes a number",
-            hint="build it with the data it was trained for, or say it: --calibrate "
-            "'PATH?scale=0.0039216&mean=0.485,0.456,0.406&std=0.229,0.224,0.225'",
-        )
-    shape, channels = extents.extents(value)[1:], CHANNELS[numbers.color]
-    sizes = [extent for extent in shape if isinstance(extent, int)]
-    match numbers.layout, sizes:
-        case "NCHW", [count, height, width] if count == channels:
-            size = height, width
-        case "NHWC", [height, width, count] if count == channels:
-            size = height, width
-        case "N*", [count] if source.size and math.prod(source.size) * channels == count:
-            size = source.size
-        case "N*", [count] if math.isqrt(count // channels) ** 2 * channels == count:
-            size = (math.isqrt(count // channels),) * 2
-        case _:
-            raise source.wrong(
-                f"input {value.name!r} of shape {list(shape)} is no image in {numbers.color}",
-                hint="steps of pictures go before a network that takes pictures",
+    batch = network_image.first_input(model, made).type.tensor_type.shape.dim[0]
+    for state in end.remembered:
+        for name, values in ((state.given, model.graph.input), (state.left, model.graph.output)):
+            value = onnx.helper.make_tensor_value_info(
+                name, onnx.TensorProto.FLOAT, [1, *state.shape]
             )
-    return _NetworkImage(value=value, size=size, numbers=numbers)
-
-
-def _size_of(model: "onnx.ModelProto", meta: io.Meta) -> Size | None:
-    """The size of the picture that a network takes; None if it takes none."""
-    match extents.extents(_first_input(model, meta)):
-        case [_, 1 | 3, int(height), int(width)]:
-            return height, width
-        case [_, int(height), int(width), 1 | 3]:
-            return height, width
-    return None
+            value.type.tensor_type.shape.dim[0].CopyFrom(batch)
+            values.append(value)
+    states = ((state.given, state.left) for state in end.remembered)
+    return replace(made, states=(*made.states, *states))
 
 
 def _take(
@@ -224,32 +197,38 @@ def _take(
     value.CopyFrom(new)
 
 
+_ALONE = (detections.STEP, CTC)
+
+
 def _back(
     model: "onnx.ModelProto", end: GraphEnd, steps: Sequence[EndStep], picture: _SeenPicture,
     meta: io.Meta,
 ) -> tuple[str, tuple[str, ...]]:  # fmt: skip
-    """Put the steps behind the first output, or those that are a detector's; returns what there is
-    to tell, and the names of the classes in what is given.
+    """Put the steps behind the first output, or, of a detector, behind those that it has; returns
+    what there is to tell, and the names of the classes in what is given.
     """
     import onnx
 
     outputs, labels = list(model.graph.output), meta.labels
-    finding = [step for step in steps if step.name == detections.STEP]
+    finding = [step for step in steps if step.name in _ALONE]
     if finding and len(steps) > 1:
         raise finding[0].wrong(
             "stands with other steps", hint="it is a way from a network's outputs by itself"
         )
-    if finding:
+    read = {outputs[0].name}
+    if finding and finding[0].name == CTC:
+        given, labels = ctc.decode(end, finding[0], _given(end, outputs[0]), labels)
+    elif finding:
         numbers = [_given(end, output) for output in outputs]
         given, labels = detections.detect(
             end, finding[0], [each for each in numbers if each.is_known],
             labels=labels, size=picture.size, place=picture.place,
         )  # fmt: skip
+        read = {name for node in end.nodes for name in node.input}
     else:
         first = _given(end, outputs[0])
         scores = answers.named_scores(first.name, first.dtype, first.shape, meta)
         given = answers.answers(end, scores, steps)
-    read = {name for node in end.nodes for name in node.input} if finding else {outputs[0].name}
     others = [output for output in outputs if output.name not in read]
     values = [
         onnx.helper.make_tensor_value_info(

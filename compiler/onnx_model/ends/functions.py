@@ -1,14 +1,17 @@
-"""What camera frames and their resizing compute, as ONNX functions; see `own_functions`.
+"""What camera frames, their resizing, and sequences of classes compute, as ONNX functions; see
+`own_functions`.
 
 Tensors are uint8, (N, rows, columns, channels), but for frames in YUV, which are (N, rows, bytes of
-a row). Numbers of rows and columns are int64, weights int32.
+a row). Numbers of rows and columns are int64, weights int32. Classes of steps, a `path`, are int64
+(N, steps).
 
 Sources: Pillow's Resample.c for `Resample…`, whose weights are in 2²²ths; OpenCV's color_yuv for
 `YuvTo…`: ITU-R BT.601 in studio range, 16 to 235, in 2²⁰ths.
 """
 
 DOMAIN = "edgekiln.ends"
-WORDPIECE = "WordPiece"  # of text: it has no function here, see `own_schemas` and `text_cut`
+# Of text: they have no functions here, see `own_schemas` and `text_cut`.
+WORDPIECE, BYTE_PAIR = TOKENIZERS = "WordPiece", "BytePair"
 
 _RESAMPLE = """\
 Resample{name} (x, places, weights) => (y) {{
@@ -61,6 +64,63 @@ Pixels (sums) => (y) {
     inside = Min (whole, white)
     narrow = Cast <to: int = 2> (inside)
     y = Unsqueeze (narrow, last)
+}
+CtcCollapse <blank> (path) => (symbols) {
+    nothing = Constant <value = int64 {-1}> ()
+    zero = Constant <value = int64 {0}> ()
+    one = Constant <value = int64 {1}> ()
+    first = Constant <value_ints: ints = [0]> ()
+    last = Constant <value_ints: ints = [-1]> ()
+    along = Constant <value_ints: ints = [1]> ()
+    before = Constant <value_ints: ints = [0, 1, 0, 0]> ()
+    behind = Constant <value_ints: ints = [0, 0, 0, 1]> ()
+    blanks = Constant <value_int: int = @blank> ()
+    earlier = Slice (path, first, last, along)
+    previous = Pad (earlier, before, nothing)
+    repeated = Equal (path, previous)
+    empty = Equal (path, blanks)
+    gone = Or (repeated, empty)
+    stays = Not (gone)
+    numbers = Cast <to: int = 7> (stays)
+    axis = Constant <value = int64 {1}> ()
+    counts = CumSum (numbers, axis)
+    ranks = Sub (counts, one)
+    wide = Pad (path, behind, nothing)
+    none = Mul (wide, zero)
+    filler = Sub (none, one)
+    shape = Shape (path)
+    steps = Gather <axis: int = 0> (shape, one)
+    places = Where (stays, ranks, steps)
+    written = ScatterElements <axis: int = 1> (filler, places, path)
+    symbols = Slice (written, first, last, along)
+}
+CountedSymbols (symbols) => (length) {
+    none = Constant <value = int64 {-1}> ()
+    along = Constant <value_ints: ints = [1]> ()
+    there = Greater (symbols, none)
+    numbers = Cast <to: int = 7> (there)
+    length = ReduceSum <keepdims: int = 0> (numbers, along)
+}
+Hysteresis (x, state, on, off, steps) => (next) {
+    zero = Constant <value = float {0}> ()
+    one = Constant <value = float {1}> ()
+    minus = Constant <value = float {-1}> ()
+    is_on = Less (state, zero)
+    is_off = Not (is_on)
+    turned = Sub (minus, state)
+    run = Where (is_on, turned, state)
+    above = GreaterOrEqual (x, on)
+    below = Less (x, off)
+    rises = And (is_off, above)
+    falls = And (is_on, below)
+    wants = Or (rises, falls)
+    longer = Add (run, one)
+    counted = Where (wants, longer, zero)
+    flips = GreaterOrEqual (counted, steps)
+    left = Where (flips, zero, counted)
+    now_on = Xor (is_on, flips)
+    negative = Sub (minus, left)
+    next = Where (now_on, negative, left)
 }
 YuvToGray (x, luma_rows, luma_columns) => (y) {
     luma = edgekiln.ends.Luma (x, luma_rows, luma_columns)

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
+class RememberedValue:
+    """A float32 state: what a call is given, and what it leaves for the next one."""
+
+    given: str
+    shape: tuple[int, ...]  # for one sample
+    left: str = ""
+
+
+@dataclass(kw_only=True)
 class GraphEnd:
     """Nodes in their order. Their results are named `side`/what, so that reports tell them from
     the network's own.
@@ -25,6 +34,7 @@ class GraphEnd:
     side: str  # "before" or "after"
     quantized: bool  # whether the model's numbers are codes
     nodes: "list[onnx.NodeProto]" = field(default_factory=list)
+    remembered: "list[RememberedValue]" = field(default_factory=list)
 
     def op(
         self, op: str, *operands: str, what: str = "", result: str = "", **attributes: object
@@ -49,6 +59,16 @@ class GraphEnd:
     def free(self, what: str) -> str:
         """A name for a tensor to be made."""
         return self.facts.free(f"{self.side}/{what}")
+
+    def remember(self, what: str, shape: tuple[int, ...]) -> str:
+        """The name of a new state, (N, *shape), zero in the first call; `keep` says the next."""
+        self.remembered.append(RememberedValue(given=self.free(f"{what}.given"), shape=shape))
+        return self.remembered[-1].given
+
+    def keep(self, state: str, value: str) -> None:
+        """Let a state be this in the next call."""
+        (found,) = (each for each in self.remembered if each.given == state)
+        found.left = self.op("Identity", value, what="kept")
 
     def numbers_of(self, pixels: str) -> str:
         """The floats that bytes stand for, 0 to 255. In a quantized model they are codes of scale

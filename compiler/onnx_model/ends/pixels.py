@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
 from edgekiln.compiler.onnx_model.ends.resampling import UNIT, Resampling, bilinear
-from edgekiln.compiler.onnx_model.ends.steps import EndStep, Size
+from edgekiln.compiler.onnx_model.ends.steps import SPECTRA, EndStep, Size
 from edgekiln.compiler.onnx_model.ends.yuv import YuvFormat, YuvFrame
 from edgekiln.runtime.images import CHANNELS
 
@@ -88,6 +88,8 @@ def image(
     )
     around: tuple[int, ...] = ()
     for step in geometry:
+        if step.name in SPECTRA:
+            raise step.wrong("is a step of sound", hint="of pictures there are crop and resize")
         if around:
             raise step.wrong("stands behind letterbox", hint="letterbox is the last of them")
         match step.name:

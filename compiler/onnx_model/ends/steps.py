@@ -7,7 +7,9 @@ from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean, whole_number
 
 SOUND = "pcm"  # the source of what hears
-TEXT = "wordpiece"  # the source of what reads
+WORDPIECE, BPE = TEXTS = "wordpiece", "bpe"  # the sources of what reads
+SPECTRA = ("mel", "mfcc")  # what is made of sound
+CTC, HYSTERESIS = "ctc", "hysteresis"
 
 Size = tuple[int, int]  # height, width
 
@@ -45,13 +47,15 @@ BEFORE: Mapping[str, StepForm] = {
     "yuyv": StepForm(argument="size", needed=True),
     "crop": StepForm(argument="size", needed=True), "resize": StepForm(),
     "letterbox": StepForm(argument="count"), SOUND: StepForm(argument="count"),
-    TEXT: StepForm(argument="spec", needed=True),
+    **{name: StepForm(argument="spec", needed=True) for name in SPECTRA},
+    **{name: StepForm(argument="spec", needed=True) for name in TEXTS},
 }  # fmt: skip
 AFTER: Mapping[str, StepForm] = {
     "softmax": StepForm(), "sigmoid": StepForm(), "argmax": StepForm(),
     "top-k": StepForm(argument="count", needed=True),
     "threshold": StepForm(argument="number", needed=True),
-    "detections": StepForm(argument="spec", needed=True),
+    HYSTERESIS: StepForm(argument="spec", needed=True),
+    "detections": StepForm(argument="spec", needed=True), CTC: StepForm(argument="spec"),
 }  # fmt: skip
 # With these alone a model takes the samples of its data set, and the answer to them is the same.
 _KEEPING = {"pixels"}, {"softmax"}
@@ -60,7 +64,12 @@ _HINTS = {
     "count": "a whole number: {}=5",
     "number": "a number: {}=0.5",
     "detections": "what the boxes are, and options: {}=centers?score=0.3&iou=0.5",
-    TEXT: "the vocabulary, and options: {}=vocab.txt?length=128&bytes=1024",
+    HYSTERESIS: "thresholds, and steps: {}=0.8?off=0.5&steps=3",
+    CTC: "how it decodes, and options: {}=greedy?blank=0&labels=FILE",
+    "mel": "how many bands, and options: {}=40?window=480&hop=320",
+    "mfcc": "how many coefficients, and options: {}=13?mel=40",
+    WORDPIECE: "the vocabulary, and options: {}=vocab.txt?length=128&bytes=1024",
+    BPE: "the vocabulary, and options: {}=tokenizer.json?length=128&bytes=1024",
 }
 
 
@@ -109,12 +118,18 @@ def _with_count(step: EndStep, text: str) -> EndStep | None:
     return None if count is None else replace(step, count=count)
 
 
-def _with_number(step: EndStep, text: str) -> EndStep | None:
+def finite(text: str) -> float | None:
+    """The number that a text says, if float32 holds it."""
     try:
         number = float(text)
     except ValueError:
         return None
-    return replace(step, number=number) if abs(number) <= _MOST_SCORE else None
+    return number if abs(number) <= _MOST_SCORE else None
+
+
+def _with_number(step: EndStep, text: str) -> EndStep | None:
+    number = finite(text)
+    return None if number is None else replace(step, number=number)
 
 
 def _with_spec(step: EndStep, text: str) -> EndStep | None:

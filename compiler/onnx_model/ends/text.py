@@ -1,4 +1,4 @@
-"""Text becomes the numbers of tokens that a network of BERT's kind takes."""
+"""Text becomes the numbers of tokens that a network of BERT's or of GPT-2's kind takes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.compiler.onnx_model.ends.functions import WORDPIECE
+from edgekiln.compiler.onnx_model.ends.functions import BYTE_PAIR, WORDPIECE
 from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
-from edgekiln.compiler.onnx_model.ends.steps import BEFORE, TEXT, EndStep, parsed
+from edgekiln.compiler.onnx_model.ends.steps import BEFORE, BPE, TEXTS, EndStep, parsed
 from edgekiln.compiler.onnx_model.extents import extents
 from edgekiln.models.spec import join, split
+from edgekiln.models.text import bpe_format
+from edgekiln.models.text.ready_tables import (
+    MadeTables,
+    TableSizes,
+    byte_pair_tables,
+    wordpiece_tables,
+)
 from edgekiln.models.text.table_format import LEAST_LENGTH, MOST_BYTES, MOST_LENGTH
-from edgekiln.models.text.tables import tables
-from edgekiln.models.text.vocabulary import Vocabulary, in_case, read_vocabulary
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.typed import did_you_mean, whole_number
 
@@ -28,18 +33,27 @@ _NAMES = {
     "mask": ("attention_mask", "input_mask", "mask"),
     "types": ("token_type_ids", "segment_ids", "token_types"),
 }
-_KEYS = ("length", "bytes", "lower", *_NAMES)
+_AROUND = ("bos", "eos", "pad")
+_KEYS = {
+    "wordpiece": ("length", "bytes", "lower", *_NAMES),
+    BPE: ("length", "bytes", "merges", *_AROUND, *_NAMES),
+}
 _NUMBERS = ("int32", "int64")
+_USUAL = {"wordpiece": "vocab.txt", BPE: "tokenizer.json"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions:
-    """What stands behind "wordpiece="; `names` are those of inputs, by what these are."""
+    """What stands behind "wordpiece=" or "bpe="; `names` are those of inputs, by what these are,
+    `around` those of tokens.
+    """
 
     vocabulary: Path
     length: int | None
     text_bytes: int | None
     lower: bool | None
+    merges: Path | None
+    around: Mapping[str, str]
     names: Mapping[str, str]
 
 
@@ -47,14 +61,17 @@ def read(step: EndStep) -> TextOptions:
     """Raises ConfigError: an unknown option, or one that does not fit."""
     path, given = split(step.spec)
     if not path:
-        raise step.wrong("names no vocabulary", hint=f"write {TEXT}=vocab.txt")
+        raise step.wrong("names no vocabulary", hint=f"write {step.name}={_USUAL[step.name]}")
     for key in given:
-        if key not in _KEYS:
+        if key not in _KEYS[step.name]:
             raise step.wrong(
-                f"no option {key!r}", hint=did_you_mean(key, _KEYS, what="options are")
+                f"no option {key!r}", hint=did_you_mean(key, _KEYS[step.name], what="options are")
             )
     numbers: dict[str, int | None] = {}
-    for key, least, most in (("length", LEAST_LENGTH, MOST_LENGTH), ("bytes", 1, MOST_BYTES)):
+    for key, least, most in (
+        ("length", LEAST_LENGTH, MOST_LENGTH),
+        ("bytes", 1, _most_bytes(step)),
+    ):
         number = whole_number(given[key], most) if key in given else None
         if key in given and (number is None or number < least):
             raise step.wrong(
@@ -68,14 +85,27 @@ def read(step: EndStep) -> TextOptions:
     return TextOptions(
         vocabulary=Path(path), length=numbers["length"], text_bytes=numbers["bytes"],
         lower=words[given["lower"]] if "lower" in given else None,
+        merges=Path(given["merges"]) if given.get("merges") else None,
+        around={role: given[role] for role in _AROUND if role in given},
         names={role: given[role] for role in _NAMES if role in given},
     )  # fmt: skip
+
+
+def _most_bytes(step: EndStep) -> int:
+    return bpe_format.MOST_BYTES if step.name == BPE else MOST_BYTES
 
 
 def files_of(before: Sequence[str]) -> list[Path]:
     """The files that steps read. Raises InputError: one is not there."""
     steps = parsed(before, BEFORE, "before")
-    files = [read(step).vocabulary for step in steps if step.name == TEXT]
+    reading = [(step, read(step)) for step in steps if step.name in TEXTS]
+    files = []
+    for step, options in reading:
+        files.append(options.vocabulary)
+        if options.merges is not None:
+            files.append(options.merges)
+        elif step.name == BPE and (merges := options.vocabulary.with_name("merges.txt")).is_file():
+            files.append(merges)  # which may lie beside a tokenizer.json, too
     for path in files:
         if not path.is_file():
             raise InputError(f"{path}: no such file", hint="give a vocab.txt or tokenizer.json")
@@ -85,9 +115,11 @@ def files_of(before: Sequence[str]) -> list[Path]:
 def without_folders(text: str) -> str:
     """A step as a model's file keeps it: where its vocabulary lay is no one's business."""
     name, equals, spec = text.partition("=")
-    if name != TEXT:
+    if name not in TEXTS:
         return text
     path, options = split(spec)
+    if "merges" in options:
+        options["merges"] = Path(options["merges"]).name
     return name + equals + join(Path(path).name, options)
 
 
@@ -107,19 +139,28 @@ def tokens(
     options = read(step)
     inputs = _inputs(step, options, values)
     length, dtype = _length(step, options, inputs["ids"]), _dtype(inputs["ids"])
-    text_bytes = options.text_bytes or min(_BYTES_A_TOKEN * length, MOST_BYTES)
-    vocabulary = in_case(read_vocabulary(options.vocabulary), options.lower)
-    _check_size(step, end, vocabulary, inputs["ids"].name)
-    made = tables(
-        vocabulary, length=length, text_bytes=text_bytes, id_bytes=np.dtype(dtype).itemsize
-    )
+    text_bytes = options.text_bytes or min(_BYTES_A_TOKEN * length, _most_bytes(step))
+    sizes = TableSizes(length=length, text_bytes=text_bytes, id_bytes=np.dtype(dtype).itemsize)
+    made, numbers = _tables(step, options, sizes)
+    _check_size(step, end, max(numbers), inputs["ids"].name)
     name = end.facts.free("text")
-    _write(end, name, made, inputs, length)
+    _write(end, name, made, inputs, step, length)
     _take(model, name, text_bytes, inputs)
     return (
         f"it takes uint8 {name} [{text_bytes}], UTF-8, and makes {length} tokens of "
-        f"{len(vocabulary.tokens)}; its tables are {made.size} bytes"
+        f"{len(numbers)}; its tables are {made.size} bytes"
     )
+
+
+def _tables(step: EndStep, options: TextOptions, sizes: TableSizes) -> MadeTables:
+    if step.name != BPE:
+        return wordpiece_tables(options.vocabulary, options.lower, sizes)
+    made, numbers, pad = byte_pair_tables(options.vocabulary, options.merges, options.around, sizes)
+    if pad is None:
+        raise step.wrong(
+            "the vocabulary does not say what fills up behind a text", hint="name it: pad=TOKEN"
+        )
+    return made, numbers
 
 
 def _inputs(
@@ -143,8 +184,8 @@ def _inputs(
     if "ids" not in found or others or len({id(value) for value in found.values()}) < len(found):
         raise step.wrong(
             f"the network takes {listed}",
-            hint="say which input takes what: "
-            f"{TEXT}=vocab.txt?ids=NAME&mask=NAME&types=NAME; there may be no others",
+            hint=f"say which input takes what: {step.name}={_USUAL[step.name]}?ids=NAME&mask=NAME"
+            "&types=NAME; there may be no others",
         )
     return found
 
@@ -179,9 +220,8 @@ def _length(step: EndStep, options: TextOptions, value: "onnx.ValueInfoProto") -
     return length
 
 
-def _check_size(step: EndStep, end: GraphEnd, vocabulary: Vocabulary, ids: str) -> None:
+def _check_size(step: EndStep, end: GraphEnd, largest: int, ids: str) -> None:
     """A number that the network does not know would become another token's."""
-    largest = max((*vocabulary.tokens.values(), *vocabulary.specials.values()))
     for table in _embeddings(end, [ids]):
         rows = end.facts.static(table)
         if rows and largest >= rows[0]:
@@ -203,14 +243,15 @@ def _embeddings(end: GraphEnd, names: Iterable[str]) -> Iterable[str]:
 
 def _write(
     end: GraphEnd, name: str, made: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]",
-    inputs: "Mapping[str, onnx.ValueInfoProto]", length: int,
+    inputs: "Mapping[str, onnx.ValueInfoProto]", step: EndStep, length: int,
 ) -> None:  # fmt: skip
     """Write the nodes that make what the network takes, under the names of its inputs."""
     import onnx
 
     ids = inputs["ids"]
     kind = ids.type.tensor_type.elem_type
-    end.own(WORDPIECE, name, end.constant(made, "tables"), result=ids.name, length=length, to=kind)
+    kind_of = BYTE_PAIR if step.name == BPE else WORDPIECE
+    end.own(kind_of, name, end.constant(made, "tables"), result=ids.name, length=length, to=kind)
     if mask := inputs.get("mask"):
         wanted = mask.type.tensor_type.elem_type
         result = mask.name if wanted == kind else end.free("mask")

@@ -17,6 +17,7 @@ from edgekiln.compiler.passes.rules import (
     pooling,
     rows,
     selection,
+    sequences,
     text,
     tflite,
 )
@@ -63,6 +64,7 @@ RULES: Mapping[str, Rule] = {
     **tflite.TFLITE_RULES,
     **frames.FRAME_RULES,
     **detection.DETECTION_RULES,
+    **sequences.SEQUENCE_RULES,
     **text.TEXT_RULES,
 }
 

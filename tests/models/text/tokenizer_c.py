@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.models.text.table_format import fields_of
+from edgekiln.models.text.table_format import head_of
 
 WORDS = """\
 [PAD] [UNK] [CLS] [SEP] [MASK] a b e n u . , ! ? ' - ( ) [ ] the un ##aff ##able able run ##ning
@@ -20,7 +20,7 @@ WORDS = """\
 \U0001d158 ##\U0001d165 ##\U0001d16e ##\u302e ##\u0301
 """.split()
 _MAIN = r"""
-#include "wordpiece.h"
+#include "KIND.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -43,26 +43,28 @@ int main(int argc, char **argv) {
     uint32_t *tables = content(argv[1], &size);
     void *texts = content(argv[2], &bytes);
     int rows = atoi(argv[3]);
+    void *scratch = malloc(8 * (size_t)bytes);
     size_t result = (size_t)atol(argv[4]);
     void *ids = malloc(result), *mask = malloc(result);
-    if (wordpiece_masked(texts, tables, ids, mask, 0, rows)) return 2;
+    if (KIND_masked(texts, tables, ids, mask, MEMORY 0, rows)) return 2;
     fwrite(ids, 1, result, stdout);
-    if (wordpiece(texts, tables, mask, 0, 0)) return 2;
+    if (KIND(texts, tables, mask, MEMORY 0, 0)) return 2;
     fwrite(mask, 1, result, stdout);
-    free(tables), free(texts), free(ids), free(mask);
+    free(tables), free(texts), free(ids), free(mask), free(scratch);
     return 0;
 }
 """
 
 
-def build(home: Path) -> Path:
-    """The executable."""
-    (home / "main.c").write_text(_MAIN)
+def build(home: Path, kind: str = "wordpiece") -> Path:
+    """The executable of a tokenizer."""
+    memory = "scratch," if kind == "bpe" else ""
+    (home / "main.c").write_text(_MAIN.replace("KIND", kind).replace("MEMORY", memory))
     source = files("edgekiln.runtime") / "c"
     flags = "-std=c11 -g -O1 -Wall -Wextra -Wpedantic -Werror -fno-sanitize-recover=all".split()
     subprocess.run(
         ["gcc", *flags, "-fsanitize=address,undefined", f"-I{source}", "main.c",
-         str(source / "wordpiece.c"), "-o", "tokenize"],
+         str(source / f"{kind}.c"), "-o", "tokenize"],
         cwd=home, check=True,
     )  # fmt: skip
     return home / "tokenize"
@@ -72,7 +74,7 @@ def run(
     program: Path, tables: NDArray[np.uint8], texts: Sequence[bytes]
 ) -> tuple[NDArray[np.signedinteger], NDArray[np.signedinteger]]:
     """Numbers and masks of texts, which are not longer than the tables say."""
-    about = fields_of(tables)
+    about = head_of(tables)
     rows = np.zeros((len(texts), about["text_bytes"]), np.uint8)
     for row, text in zip(rows, texts, strict=True):
         row[: len(text)] = np.frombuffer(text, np.uint8)

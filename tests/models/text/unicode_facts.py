@@ -26,11 +26,11 @@ def text() -> str:
 
     lines = [HEAD.format(version=tokenizers.__version__)]
     for kind, values in _facts():
-        lines += _wrapped(kind, values)
+        lines += wrapped(kind, values)
     return "".join(lines)
 
 
-def _characters() -> Iterator[str]:
+def characters() -> Iterator[str]:
     return (chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000)
 
 
@@ -43,7 +43,7 @@ def _facts() -> Iterator[tuple[str, Iterable[str]]]:
     def changed(**on: bool) -> dict[str, str]:
         normalizer = BertNormalizer(**{**off, "lowercase": False, **on})
         # Between two letters: what stands at an end might be treated as an end.
-        found = ((c, normalizer.normalize_str(f"a{c}b")[1:-1]) for c in _characters())
+        found = ((c, normalizer.normalize_str(f"a{c}b")[1:-1]) for c in characters())
         return {c: now for c, now in found if now != c}
 
     def parts(c: str) -> list[str]:
@@ -54,18 +54,18 @@ def _facts() -> Iterator[tuple[str, Iterable[str]]]:
     )  # fmt: skip
     spaces = {c for c, now in cleaned.items() if now == " "} | {" "}
     gone = {c for c, now in cleaned.items() if not now}
-    assert {c for c in _characters() if parts(c) == ["a", "b"]} <= spaces | gone
-    yield "space", _ranges(spaces)
-    yield "left-out", _ranges(gone)
-    yield "ideograph", _ranges(changed(handle_chinese_chars=True))
-    yield "alone", _ranges(c for c in _characters() if parts(c) == ["a", c, "b"])
+    assert {c for c in characters() if parts(c) == ["a", "b"]} <= spaces | gone
+    yield "space", ranges(spaces)
+    yield "left-out", ranges(gone)
+    yield "ideograph", ranges(changed(handle_chinese_chars=True))
+    yield "alone", ranges(c for c in characters() if parts(c) == ["a", c, "b"])
     strip = BertNormalizer(**{**off, "lowercase": False, "strip_accents": True}).normalize_str
     marks = {c for c, now in plain.items() if not now}
     # Of two marks that change places the one between them is no starter.
     within = {c for c in marks if strip(f"a{_EARLY}{c}{_LATE}") == f"a{_LATE}{_EARLY}"}
-    yield "mark", _ranges(within)
-    yield "starter", _ranges(marks - within)
-    stays = [c for c in _characters() if c not in plain]
+    yield "mark", ranges(within)
+    yield "starter", ranges(marks - within)
+    stays = [c for c in characters() if c not in plain]
     moving = [c for c in stays if {strip(f"a{_EARLY}{c}"), strip(f"a{c}{_LATE}")} & {
         f"a{c}{_EARLY}", f"a{_LATE}{c}"
     }]  # fmt: skip
@@ -82,7 +82,7 @@ def _pairs(table: dict[str, str]) -> Iterator[str]:
         yield f"{ord(c):x}=" + "+".join(f"{ord(each):x}" for each in now)
 
 
-def _ranges(characters: Iterable[str]) -> Iterator[str]:
+def ranges(characters: Iterable[str]) -> Iterator[str]:
     numbers = sorted(map(ord, characters))
     start = 0
     for place, number in enumerate(numbers):
@@ -92,7 +92,7 @@ def _ranges(characters: Iterable[str]) -> Iterator[str]:
             start = place + 1
 
 
-def _wrapped(kind: str, values: Iterable[str]) -> Iterator[str]:
+def wrapped(kind: str, values: Iterable[str]) -> Iterator[str]:
     line = kind
     for value in values:
         if len(line) + 1 + len(value) > _WIDTH:

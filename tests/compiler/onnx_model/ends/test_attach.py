@@ -11,7 +11,6 @@ from PIL import Image
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.onnx_model.ends.attach import attach
 from edgekiln.compiler.onnx_model.session import Session
-from edgekiln.models.data import sound
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.inputs import preprocess
 from edgekiln.runtime.manifest import Preprocessing
@@ -101,50 +100,6 @@ def test_gray_of_a_camera_is_its_brightness(tmp_path, source):
     found = Session(model, optimize=False)(frame)[1][0, 0]
     wanted = (np.maximum(luma.astype(float) - 16, 0) * 255 / 219).clip(0, 255)
     assert np.abs(found - wanted).max() < 0.8
-
-
-@pytest.mark.parametrize(
-    "numbers", [None, Preprocessing(scale=0.1, mean=(-3.0,), std=(2.0,), layout="")]
-)
-def test_sound_becomes_the_spectra_of_training(tmp_path, numbers):
-    frames, bands = 5, 8
-    model = network((1, 1, frames, bands), numbers)
-    io.write_meta(model, replace(io.read_meta(model), data="words/?seconds=1&mel=8"))
-    model = attached(model, tmp_path, before=["pcm"])
-    (given,) = model.graph.input
-    count = given.type.tensor_type.shape.dim[1].dim_value
-    assert count == sound.WINDOW + 4 * sound.HOP
-    pcm = np.random.default_rng(0).integers(-20000, 20000, (1, count)).astype(np.int16)
-    wave = pcm.astype(np.float32) / 32768
-    wanted = sound.log_mel(wave, window=sound.WINDOW, hop=sound.HOP, bands=bands)[:, None]
-    if numbers is not None:
-        wanted = preprocess(wanted, numbers)
-    found = Session(model, optimize=False)(pcm)[1]
-    np.testing.assert_allclose(found, wanted, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("data", "steps", "message"),
-    [
-        ("", ["pcm"], "step pcm: the network takes [1, 5, 8], and its data set is unknown"),
-        (
-            "w/?mel=9", ["pcm"],
-            "step pcm: the network takes [1, 5, 8], and its data set is w/?mel=9",
-        ),
-        (
-            "w/?mel=8", ["pcm=16000"],
-            "step pcm=16000: 16000 samples are 49 frames, the network takes 5",
-        ),
-        ("w/?mel=8", ["pcm", "resize"], "step resize: is a step of pictures"),
-    ],
-)  # fmt: skip
-def test_sound_that_does_not_fit_is_named(data, steps, message):
-    model = network((1, 1, 5, 8), None)
-    io.write_meta(model, replace(io.read_meta(model), data=data))
-    with pytest.raises(ConfigError) as error:
-        attach(model, steps, [])
-    assert error.value.message == message
-    assert error.value.hint
 
 
 def test_scores_become_probabilities_classes_and_decisions(tmp_path):
