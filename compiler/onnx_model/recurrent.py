@@ -44,7 +44,7 @@ def steps(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] 
         return None  # shorter sequences
     if length > MOST_STEPS or not set(functions) <= set(_KNOWN):
         return None
-    cell = _Cell(
+    cell = Cell(
         facts=facts, node=node, given=given, length=length, batch=batch, width=recurrence[-1],
         ways=recurrence[0], functions=functions[:each],
     )  # fmt: skip
@@ -73,7 +73,7 @@ class _Direction:
 
 
 @dataclass(kw_only=True)
-class _Cell(NodeWriter):
+class Cell(NodeWriter):
     """Writes the steps."""
 
     given: operators.Attributes
@@ -123,7 +123,7 @@ class _Cell(NodeWriter):
             if self.node.op_type != "GRU":  # whose reset gate may stand between them
                 given, recurrent_bias = self.op("Add", given, recurrent_bias), ""
             projected = self.op("Add", projected, given)
-        step = _STEPS[self.node.op_type]
+        step = STEPS[self.node.op_type]
         state, cell = self.initial(5, i), self.initial(6, i) if gates == 4 else ""
         peephole = self.direction(7, i) if gates == 4 else ""
         found: list[str] = []
@@ -194,11 +194,11 @@ class _Cell(NodeWriter):
 
 # From the projected data, the state and the cell's state to the next two; the last operand holds
 # the recurrence's weights and bias, and the peepholes, "" for those that are absent.
-_Step = Callable[[_Cell, str, str, str, tuple[str, str, str]], tuple[str, str]]
+_Step = Callable[[Cell, str, str, str, tuple[str, str, str]], tuple[str, str]]
 
 
 def _lstm(
-    c: _Cell, data: str, state: str, cell: str, operands: tuple[str, str, str]
+    c: Cell, data: str, state: str, cell: str, operands: tuple[str, str, str]
 ) -> tuple[str, str]:
     """Gates: input, output, forget, cell; peepholes: input, output, forget."""
     recurrence, bias, peephole = operands
@@ -219,7 +219,7 @@ def _lstm(
 
 
 def _gru(
-    c: _Cell, data: str, state: str, cell: str, operands: tuple[str, str, str]
+    c: Cell, data: str, state: str, cell: str, operands: tuple[str, str, str]
 ) -> tuple[str, str]:
     """Gates: update, reset, hidden."""
     recurrence, bias, _ = operands
@@ -242,11 +242,11 @@ def _gru(
 
 
 def _rnn(
-    c: _Cell, data: str, state: str, cell: str, operands: tuple[str, str, str]
+    c: Cell, data: str, state: str, cell: str, operands: tuple[str, str, str]
 ) -> tuple[str, str]:
     recurrence, bias, _ = operands
     sums = c.op("Add", data, c.op("MatMul", state, recurrence))
     return c.function(0, c.op("Add", sums, bias) if bias else sums), cell
 
 
-_STEPS: dict[str, _Step] = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
+STEPS: dict[str, _Step] = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}

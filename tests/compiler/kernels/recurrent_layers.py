@@ -1,0 +1,131 @@
+"""Random layers of recurrent networks: as kernels, and as ONNX Runtime computes their functions."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import helper
+
+from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.kernels.recurrent.kernel import Cell, RecurrentKernel
+from edgekiln.compiler.onnx_model import own_functions, recurrent_functions
+
+Array = NDArray[Any]
+
+KINDS: dict[Cell, str] = {
+    "lstm": "CodedLstmSteps", "gru": "CodedGruSteps",
+    "gru_reset_first": "CodedGruStepsResetFirst",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A layer's numbers, and data for it."""
+
+    cell: Cell
+    backward: bool
+    data: Array  # (length, batch, gates · width)
+    states: tuple[Array, ...]  # (batch, width): the state, and an LSTM's cell
+    weight: Array  # (gates · width, width)
+    bias: Array
+    factor: Array
+    inverse: np.float32
+    zero: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        length, batch, _ = self.data.shape
+        return length, batch, self.weight.shape[1]
+
+    def kernel(self, activation: str) -> RecurrentKernel:
+        length, batch, width = self.shape
+        shift = 128 if activation == "uint8" else 0
+        y = Nhwc(
+            n=1, h=length, w=batch, c=width, dtype=activation, scale=float(1 / self.inverse),
+            zero_point=self.zero + shift,
+        )  # fmt: skip
+        return RecurrentKernel(
+            cell=self.cell, length=length, batch=batch, width=width, backward=self.backward,
+            weight=self.weight, bias=self.bias, factor=self.factor, inverse=self.inverse, y=y,
+        )  # fmt: skip
+
+    def node(self) -> tuple[onnx.NodeProto, dict[str, Array]]:
+        """As a node, and what its operands are."""
+        length, batch, width = self.shape
+        gates = len(self.weight) // width
+        lifts = np.full(len(self.weight), recurrent_functions.STEPS, np.float32)
+        lifts[-width:] *= 2
+        levels, rises = recurrent_functions.table()
+        given = {"p": self.data.reshape(length * batch, -1), "state": self.states[0]}
+        given |= {"cell": self.states[1]} if self.cell == "lstm" else {"bias": self.bias}
+        given |= {
+            "weights": self.weight.T, "factors": self.factor, "lifts": lifts,
+            "inverse": np.float32(self.inverse), "zero": np.int8(self.zero), "levels": levels,
+            "rises": rises,
+        }  # fmt: skip
+        square = {} if self.cell == "lstm" else {"square": [width, gates, width]}
+        node = helper.make_node(
+            KINDS[self.cell], list(given), ["y", "after"], domain=recurrent_functions.DOMAIN,
+            shape=[length, batch, gates * width], parted=[batch, gates, width],
+            directions=[int(self.backward)], y_scale=float(1 / self.inverse), **square,
+        )  # fmt: skip
+        return node, given
+
+    def reference(self) -> tuple[Array, Array]:
+        """The int8 codes of all states, and what the last step leaves."""
+        node, given = self.node()
+        graph = helper.make_graph(
+            [node],
+            "one",
+            [
+                helper.make_tensor_value_info(
+                    name, helper.np_dtype_to_tensor_dtype(np.asarray(value).dtype), np.shape(value)
+                )
+                for name, value in given.items()
+            ],
+            [helper.make_empty_tensor_value_info(name) for name in ("y", "after")],
+        )
+        opset = helper.make_opsetid("", own_functions.OPSET)
+        model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
+        own_functions.declare(model)
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        y, after = session.run(None, {n: np.ascontiguousarray(v) for n, v in given.items()})
+        return y, after
+
+
+@st.composite
+def layers(draw: st.DrawFn, most: int = 40) -> Layer:
+    """Any cell, sizes, direction, and numbers: gates open and shut, states inside and outside of
+    what codes hold.
+    """
+    cell: Cell = draw(st.sampled_from(list(KINDS)))
+    width = draw(st.integers(1, most))
+    batch, length = draw(st.integers(1, 3)), draw(st.integers(1, 6))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows = (4 if cell == "lstm" else 3) * width
+    spread = draw(st.sampled_from([0.1, 1.0, 4.0, 1e4]))
+    inverse = np.float32(1 / draw(st.sampled_from([1 / 127, 1 / 200, 0.02, 1e-3])))
+    # Codes times weights are sums of about a hundred times the square root of the width.
+    size = recurrent_functions.STEPS * draw(st.sampled_from([0.1, 1.0, 5.0])) / 5000
+    states = 2 if cell == "lstm" else 1
+    bias = rng.integers(-5000, 5000, rows) if cell == "gru" else np.zeros(rows)
+    return Layer(
+        cell=cell,
+        backward=draw(st.booleans()),
+        data=rng.normal(0, spread, (length, batch, rows)).astype(np.float32),
+        states=tuple(rng.normal(0, 1, (batch, width)).astype(np.float32) for _ in range(states)),
+        weight=rng.integers(-127, 128, (rows, width)).astype(np.int8),
+        bias=bias.astype(np.int32),
+        factor=(size * rng.uniform(0.1, 1, rows)).astype(np.float32),
+        inverse=inverse,
+        zero=draw(st.integers(-128, 127)),
+    )
