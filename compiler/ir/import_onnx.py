@@ -16,7 +16,14 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
 from edgekiln.compiler.ir.reference import node_proto, opsets
 from edgekiln.compiler.ir.tensor import Tensor
-from edgekiln.compiler.onnx_model import folding, operators, resize, shape_inference, sizes
+from edgekiln.compiler.onnx_model import (
+    folding,
+    operators,
+    recurrent_layers,
+    resize,
+    shape_inference,
+    sizes,
+)
 from edgekiln.compiler.onnx_model.constant_result import constant_result
 from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.guards import guard_integers
@@ -76,6 +83,7 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
 def _known_operators(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """The model in operators that rules or TVM know, whose indices and integers stay inside."""
     model = folding.settle(model)
+    recurrent_layers.unroll(model)
     while in_qdq_form(model) + write_in_others(model) + resize.in_products(model):
         _forget_shapes(model.graph)  # ONNX has that of an STFT wrong
         model = folding.settle(model)

@@ -10,6 +10,7 @@ from edgekiln.compiler.ir import (
     moves,
     onnx_op,
     ops,
+    recurrent_ops,
     selection_ops,
     text_ops,
 )
@@ -28,6 +29,7 @@ from edgekiln.compiler.lowering import (
     linear,
     movement,
     products,
+    recurrent,
     rows,
     selection,
     text,
@@ -150,6 +152,8 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             frames.resample(low, node, op)
         case frame_ops.YuvToPixels() as op:
             frames.yuv(low, node, op)
+        case recurrent_ops.Recurrent() as op:
+            recurrent.steps(low, node, op)
         case text_ops.WordPiece() as op:
             text.wordpiece(low, node, op)
         case ops.Map() as op:

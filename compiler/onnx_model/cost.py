@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.ends.functions import WORDPIECE
 from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
+from edgekiln.compiler.onnx_model.recurrent_functions import CODED, DATA, DOMAIN
 
 if TYPE_CHECKING:
     import onnx
@@ -60,6 +62,12 @@ def _of_one_sample(
 
 def _macs(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
     """Output elements times the length of each one's dot product."""
+    if node.domain == DOMAIN:  # the product of each step
+        given = operators.attributes(node)
+        depth = int(given["parted"][-1])
+        if node.op_type in CODED.values():  # those of the data, too
+            depth += shapes[node.input[DATA.index("inputs")]][0]
+        return prod(given["shape"]) * depth
     operands = [shapes.get(name, ()) for name in node.input[:2]]
     out = shapes.get(node.output[0], ())
     if len(operands) < 2 or not (all(operands) and out):

@@ -3,6 +3,9 @@
 from edgekiln.compiler.onnx_model.detection_functions import DOMAIN as DETECTION
 from edgekiln.compiler.onnx_model.ends.functions import DOMAIN as ENDS
 from edgekiln.compiler.onnx_model.operator_row import FALLBACK, WINDOW, Operator
+from edgekiln.compiler.onnx_model.recurrent_functions import CODED as CODED_STEPS
+from edgekiln.compiler.onnx_model.recurrent_functions import DOMAIN as RECURRENT
+from edgekiln.compiler.onnx_model.recurrent_functions import FLOAT as FLOAT_STEPS
 from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN
 
 _INSIDE = "an index outside takes the nearest value inside; a constant one is refused"
@@ -149,6 +152,23 @@ _INTEGER = (
     ),
 )  # fmt: skip
 
+# Of LSTM and GRU in an int8 model: what `quantize` writes.
+_RECURRENT = (
+    *(
+        Operator(name=name, role="quantized", domain=RECURRENT, integer="recurrent", heavy=True,
+            attributes=("directions", "parted", "shape", "square"),
+            limits="of LSTM and GRU, by `edgekiln quantize`; left in float up to 512 steps")
+        for name in FLOAT_STEPS
+    ),
+    *(
+        Operator(name=name, role="integer", domain=RECURRENT, integer="recurrent", heavy=True,
+            attributes=("directions", "parted", "shape", "square", "state", "states", "x_scale",
+                "y_scale"),
+            limits="of LSTM and GRU, by `edgekiln quantize`; not for GPUs")
+        for name in CODED_STEPS.values()
+    ),
+)  # fmt: skip
+
 # Of what `attach` puts before a network: the same kernels in every program.
 _ENDS = tuple(
     Operator(name=name, role="enclosed", domain=ENDS, integer=rule, float_form=rule,
@@ -217,6 +237,7 @@ OTHERS = (
     *_DEFINED,
     *_FOLDED,
     *_INTEGER,
+    *_RECURRENT,
     *_ENDS,
     *_TEXT,
     *_DETECTION,

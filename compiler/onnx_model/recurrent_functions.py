@@ -1,14 +1,14 @@
-"""The steps of an LSTM or GRU as ONNX functions, of floats and of codes; see `own_functions`.
+"""LSTM and GRU as ONNX functions, the steps of floats and layers of codes; see `own_functions`.
 
-What the data bring to every step, `p`, is a product of its own, one row a step of a sequence of the
-batch: (length · batch, gates · width). The steps are a loop over what depends on the step before:
-the product of the state with `weights`, (width, gates · width), and the gates. Their order is ONNX's:
-of an LSTM input, output, forget, cell; of a GRU update, reset, hidden.
+What the data bring to every step is a product of its own, one row a step of a sequence of the batch:
+(length · batch, gates · width). The steps are a loop over what depends on the step before: the
+product of the state with `weights`, (width, gates · width), and the gates. Their order is ONNX's: of
+an LSTM input, output, forget, cell; of a GRU update, reset, hidden.
 
-Of codes the product is of int8, and the state that it multiplies has one scale, whose reciprocal is
-`inverse`, and the zero point `zero`. Its int32 sums times `factors`, and `p` times `lifts`, are
-rounded to whole numbers, of which `STEPS` are 1. Gates are a table that is interpolated in integers,
-so that their float32 is exact:
+In a layer of codes both products are of int8. The state that is multiplied has one scale, whose
+reciprocal is `inverse`, and the zero point `zero`. Sums of int32 times their factors are rounded to
+whole numbers, of which `STEPS` are 1, or 2 of what is given to tanh. Gates are a table that is
+interpolated in integers, so that their float32 is exact:
 
     σ(x) = (levels[x's 16ths] · 128 + rises[x's 16ths] · rest) / 2²³        tanh(x) = 2σ(2x) - 1
 
@@ -28,12 +28,12 @@ REST = 128  # steps from a place to the next
 FRACTION_BITS = 16  # of a level; of what is interpolated, with those of `REST`, 23
 MOST_STEPS = 1 << 22  # what each of the two parts of a sum may be, so that they are exact in float32
 
-_CODED = ("weights", "factors", "lifts", "inverse", "zero", "levels", "rises")
-# Places of the operands that all coded forms have, counted from `weights`; before these come p, the
-# state, and what else a form has.
 GATES = {"LstmSteps": 4, "GruSteps": 3, "GruStepsResetFirst": 3}
 FLOAT = tuple(GATES)
-CODED = {name: f"Coded{name}" for name in FLOAT}
+CODED = {name: f"Coded{name.replace('Steps', '')}" for name in FLOAT}  # the layer of such steps
+# Operands of a layer of codes, before and behind what one kind has: a first cell, or a bias.
+DATA = ("x", "x_zero", "inputs", "x_bias", "x_factors", "state")
+STATE = ("weights", "factors", "inverse", "zero", "levels", "rises")
 
 
 @cache
@@ -96,9 +96,16 @@ Codes (x, inverse, zero) => (y) {
     inside = Clip (moved, low, high)
     y = CastLike (inside, zero)
 }
-Fed (p, lifts, shape) => (y) {
-    lifted = Mul (p, lifts)
-    whole = edgekiln.recurrent.Whole (lifted)
+Fed (x, x_zero, inputs, x_bias, x_factors, shape) => (y) {
+    wide = Cast <to: int = 6> (x)
+    origin = Cast <to: int = 6> (x_zero)
+    centred = Sub (wide, origin)
+    matrix = Cast <to: int = 6> (inputs)
+    products = MatMul (centred, matrix)
+    sums = Add (products, x_bias)
+    real = Cast <to: int = 1> (sums)
+    scaled = Mul (real, x_factors)
+    whole = edgekiln.recurrent.Whole (scaled)
     y = Reshape (whole, shape)
 }
 """
@@ -107,7 +114,16 @@ _LOOP = """\
         scan_output_directions: ints = @directions, body: graph = step ({takes}) => ({gives}) {{
 {body}
     }}> ({operands})
-}}
+{end}}}
+"""
+# Types and shapes that inference, which looks into no function inside of a loop, cannot find.
+_TYPED = """\
+    states = Constant <value_ints: ints = @states> ()
+    state_of_all = Constant <value_ints: ints = @state> ()
+    of_steps = Cast <to: int = 3> (found)
+    y = Reshape (of_steps, states)
+    left_real = Cast <to: int = 1> (left)
+    after = Reshape (left_real, state_of_all)
 """
 _SHAPES = """\
     shape = Constant <value_ints: ints = @shape> ()
@@ -117,7 +133,6 @@ _SHAPES = """\
     third = Constant <value_int: int = 2> ()
     fourth = Constant <value_int: int = 3> ()
 """
-_TABLE = "(codes, levels, rises)"
 
 
 def _gates(source: str, *names: str) -> str:
@@ -144,7 +159,7 @@ _FLOAT_LSTM = f"""\
 LstmSteps <shape, parted, directions> (p, state, cell, weights) => (y, after) {{
 {_SHAPES}    fed = Reshape (p, shape)
 """ + _LOOP.format(
-    results="last, after, y", operands="state, cell, fed",
+    results="last, after, y", operands="state, cell, fed", end="",
     takes="float[B, H] h, float[B, H] cell, float[B, F] row",
     gives="float[B, H] shown, float[B, H] after, float[B, H] copy",
     body="    product = MatMul (h, weights)\n    sums = Add (product, row)\n"
@@ -160,7 +175,7 @@ LstmSteps <shape, parted, directions> (p, state, cell, weights) => (y, after) {{
     copy = Identity (shown)""",
 )  # fmt: skip
 _CODED_HEAD = f"""\
-{_SHAPES}    fed = edgekiln.recurrent.Fed (p, lifts, shape)
+{_SHAPES}    fed = edgekiln.recurrent.Fed (x, x_zero, inputs, x_bias, x_factors, shape)
     origin = Cast <to: int = 6> (zero)
     matrix = Cast <to: int = 6> (weights)
 """
@@ -168,12 +183,12 @@ _SUMS = """\
     wide = Cast <to: int = 6> (codes)
     centred = Sub (wide, origin)"""
 _CODED_LSTM = f"""\
-CodedLstmSteps <shape, parted, directions, y_scale>
-(p, state, cell, weights, factors, lifts, inverse, zero, levels, rises) => (y, after) {{
+CodedLstm <shape, parted, states, state, directions, x_scale, y_scale>
+({", ".join((*DATA, "cell", *STATE))}) => (y, after) {{
 {_CODED_HEAD}    codes = edgekiln.recurrent.Codes (state, inverse, zero)
     depth = Constant <value = float {{4096}}> ()
 """ + _LOOP.format(
-    results="last, after, y", operands="codes, cell, fed",
+    results="last, left, found", operands="codes, cell, fed", end=_TYPED,
     takes="int8[B, H] codes, float[B, H] cell, float[B, F] row",
     gives="int8[B, H] shown, float[B, H] after, int8[B, H] copy",
     body=f"""\
@@ -206,7 +221,7 @@ def _float_gru(name: str, body: str) -> str:
         "    hidden_matrix = Gather <axis: int = 1> (matrices, third)\n"
         "    fed = Reshape (p, shape)\n"
     ).replace("directions>", "directions, square>") + _LOOP.format(
-        results="after, y", operands="state, fed",
+        results="after, y", operands="state, fed", end="",
         takes="float[B, H] state, float[B, F] row",
         gives="float[B, H] after, float[B, H] copy",
         body=(
@@ -227,8 +242,8 @@ def _coded_gru(name: str, body: str) -> str:
         for gate, part, row in (("update", "a", "d"), ("reset", "b", "e"))
     ]
     return (
-        f"{name} <shape, parted, directions, square, y_scale>\n"
-        "(p, state, bias, weights, factors, lifts, inverse, zero, levels, rises) => (y, after) {\n"
+        f"{name} <shape, parted, states, state, directions, square, x_scale, y_scale>\n"
+        f"({', '.join((*DATA, 'bias', *STATE))}) => (y, after) {{\n"
         f"{_CODED_HEAD}    square = Constant <value_ints: ints = @square> ()\n"
         "    matrices = Reshape (matrix, square)\n"
         "    hidden_matrix = Gather <axis: int = 1> (matrices, third)\n"
@@ -236,7 +251,7 @@ def _coded_gru(name: str, body: str) -> str:
         "    factor_parts = Reshape (factors, row_of_parts)\n"
         "    hidden_factors = Gather <axis: int = 1> (factor_parts, third)\n"
     ) + _LOOP.format(
-        results="after, y", operands="state, fed",
+        results="left, found", operands="state, fed", end=_TYPED,
         takes="float[B, H] state, float[B, F] row",
         gives="float[B, H] after, int8[B, H] shown",
         body=(
@@ -274,6 +289,6 @@ TEXTS = (
         "    of_hidden = Add (hidden_product, f)\n",
     )
     + _CODED_LSTM
-    + _coded_gru("CodedGruSteps", "    hidden_part = Mul (reset, c)\n")
-    + _coded_gru("CodedGruStepsResetFirst", _RESET_FIRST_OF_CODES)
+    + _coded_gru("CodedGru", "    hidden_part = Mul (reset, c)\n")
+    + _coded_gru("CodedGruResetFirst", _RESET_FIRST_OF_CODES)
 )  # fmt: skip

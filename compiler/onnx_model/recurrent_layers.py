@@ -35,6 +35,13 @@ def write_steps(model: "onnx.ModelProto") -> int:
     return count
 
 
+def unroll(model: "onnx.ModelProto") -> int:
+    """Write steps of floats in others, in place; how many layers were."""
+    if not any(is_steps(node) for node in model.graph.node):
+        return 0
+    return rewriting.rewrite(model, lambda f, node: _unrolled(f, node) if is_steps(node) else None)
+
+
 def _layer(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
     if node.op_type not in _FUNCTIONS or node.domain not in ("", "ai.onnx"):
         return None
@@ -156,7 +163,10 @@ class _Writer(NodeWriter):
         if whole:
             parts = [self.op("Reshape", y, self.numbers(length, 1, batch, width)) for y, _ in ends]
             self._joined(parts, 1, whole, [2, 0, 1, 3])
-        if last:
+        if last and self.gates == 3:  # a state of codes would lose what is less than a step
+            parts = [self.op("Reshape", h, self.numbers(1, batch, width)) for _, h in ends]
+            self._joined(parts, 0, last, [1, 0, 2])
+        elif last:
             parts = [
                 self.op("Gather", y, self.numbers(0 if way else length - 1), axis=0)
                 for (y, _), way in zip(ends, ways, strict=True)
@@ -179,7 +189,7 @@ class _Writer(NodeWriter):
             self.nodes[-1].output[0] = self.nodes[-1].name = result
 
 
-def unrolled(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
+def _unrolled(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
     """Steps of floats one after the other, up to `recurrent.MOST_STEPS`."""
     given = operators.attributes(node)
     length, batch, _ = given["shape"]

@@ -16,7 +16,14 @@ import numpy as np
 
 from edgekiln.compiler.onnx_model import io, operators
 from edgekiln.compiler.onnx_model.rewriting import facts_of
-from edgekiln.compiler.quantization import limits, packed_states, recurrent_cells, spare_names
+from edgekiln.compiler.onnx_model.recurrent_layers import is_steps
+from edgekiln.compiler.quantization import (
+    limits,
+    packed_states,
+    recurrent_cells,
+    recurrent_codes,
+    spare_names,
+)
 from edgekiln.compiler.quantization.magnitude import in_magnitude
 from edgekiln.compiler.quantization.ranges import Range
 from edgekiln.runtime.errors import ConfigError
@@ -46,8 +53,9 @@ def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[o
     tail = {node.name for node in _float_tail(model)}
     facts = facts_of(model)
     cells = recurrent_cells.cells(facts, model.graph.node)
-    stays = cells.nodes | packed_states.packing(model, cells.nodes)
-    return [
+    steps = {node.name for node in model.graph.node if is_steps(node)}
+    stays = cells.nodes | packed_states.packing(model, cells.nodes | steps)
+    found = [
         node
         for node in model.graph.node
         if operators.quantizable(node.op_type, node.domain)
@@ -59,6 +67,7 @@ def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[o
         and not limits.stays_enclosed(facts, node)
         and not in_magnitude(facts, node)
     ]
+    return list(recurrent_codes.in_codes(facts, found))
 
 
 def _some(names: Sequence[str]) -> str:
@@ -70,14 +79,21 @@ def _some(names: Sequence[str]) -> str:
 def observed_tensors(nodes: "Iterable[onnx.NodeProto]", weights: Iterable[str]) -> list[str]:
     """Activations whose range is needed, each once: all inputs and outputs of quantized nodes."""
     constant = set(weights) | {""}
-    tensors = (name for node in nodes for name in (*node.input, *node.output))
+    tensors = (
+        name
+        for node in nodes
+        for name in (
+            recurrent_codes.observed(node) if is_steps(node) else (*node.input, *node.output)
+        )
+    )
     return list(dict.fromkeys(name for name in tensors if name not in constant))
 
 
 def quantize(
     model: "onnx.ModelProto", nodes: "Sequence[onnx.NodeProto]", ranges: Mapping[str, Range]
 ) -> "onnx.ModelProto":
-    """Insert the Q and DQ nodes and quantize the weights.
+    """Insert the Q and DQ nodes and quantize the weights. Steps of recurrent layers stay float, see
+    `recurrent_codes`.
 
     Args:
         model: as `prepare` leaves it; not changed.
@@ -85,12 +101,25 @@ def quantize(
         ranges: lowest and highest real value of every tensor in `observed_tensors(nodes)`.
     """
     import onnx
-    from onnxruntime.quantization.calibrate import TensorData
 
-    if not nodes:  # the quantizer takes an empty list for all nodes
-        return _finish(model, model)
     source = onnx.ModelProto()
     source.CopyFrom(model)
+    others = [node for node in nodes if not is_steps(node)]
+    return _finish(_quantized(model, source, others, ranges) if others else source, model)
+
+
+def _quantized(
+    model: "onnx.ModelProto", source: "onnx.ModelProto", nodes: "Sequence[onnx.NodeProto]",
+    ranges: Mapping[str, Range],
+) -> "onnx.ModelProto":  # fmt: skip
+    """The same without the steps of recurrent layers, of which there are some: the quantizer takes
+    an empty list for all nodes.
+
+    Args:
+        source: a copy of the model, which is changed.
+    """
+    from onnxruntime.quantization.calibrate import TensorData
+
     # Undone below: users name operations and tensors as their model has them.
     renamed = spare_names.spare(source)
     now = {old: new for new, old in renamed.items()}
@@ -109,9 +138,9 @@ def quantize(
         quantizer.model.topological_sort()
     finally:
         logging.getLogger().removeFilter(_no_advice)
-    quantized = quantizer.model.model
+    quantized: onnx.ModelProto = quantizer.model.model
     spare_names.rename(quantized, renamed)
-    return _finish(quantized, model)
+    return quantized
 
 
 def _coded_states(model: "onnx.ModelProto", nodes: "Iterable[onnx.NodeProto]") -> frozenset[str]:

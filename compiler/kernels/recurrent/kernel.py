@@ -7,12 +7,13 @@ and the code does not depend on how long the sequence is but for one number.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES, Nhwc
+from edgekiln.compiler.ir.recurrent_ops import Cell
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.numbers import NumbersConstant
 from edgekiln.compiler.kernels.recurrent.sums import GateSums, GateWeights, whole
@@ -35,7 +36,6 @@ from edgekiln.targets.isa.expressions import (
     splat,
 )
 
-Cell = Literal["lstm", "gru", "gru_reset_first"]
 _RISE_BITS = 11  # of an entry of the table; above them lies the level
 _REST_BITS = functions.REST.bit_length() - 1
 _HALF = functions.PLACES * functions.REST // 2
@@ -47,8 +47,8 @@ class RecurrentKernel:
     """Computes the codes of all states, y (length, batch, width), and what the last step leaves:
     an LSTM's cell or a GRU's state, float32.
 
-    It reads the data's part of all gates, float32 (length, batch, gates · width), the first state,
-    and an LSTM's first cell.
+    It reads the data's part of all gates, float32 steps (length, batch, gates · width), the first
+    state, and an LSTM's first cell.
 
     Args:
         weight: (gates · width, width).
@@ -109,14 +109,12 @@ def _products(kernel: RecurrentKernel, mk: MicroKernel) -> list[GateSums]:
     codes = Nhwc(
         n=1, h=1, w=kernel.batch, c=width, dtype=mk.activation, zero_point=kernel.y.zero_point
     )
-    lift = np.full(every, functions.STEPS, np.float32)
-    lift[-width:] *= 2  # σ(2x)
     cut = every if kernel.cell == "lstm" else 2 * width
 
     def part(begin: int, end: int) -> GateWeights:
         return GateWeights(
             weight=kernel.weight[begin:end], bias=kernel.bias[begin:end],
-            factor=kernel.factor[begin:end], lift=lift[begin:end], first=begin,
+            factor=kernel.factor[begin:end], first=begin,
         )  # fmt: skip
 
     found = [GateSums(mk, codes, part(0, cut), every)]
@@ -196,8 +194,7 @@ class _Steps:
             reset = self._sigmoid(self._sum(place, 1, lanes), lanes)
             part = reset * reinterpret(steps, "float32", lanes)
             at = place.row + place.gates + 2 * self.kernel.width
-            of_data = load(self.data, at, lanes) * splat(float_const(2.0 * functions.STEPS), lanes)
-            steps = whole(mk, part, lanes) + whole(mk, of_data, lanes)
+            steps = whole(mk, part, lanes) + whole(mk, load(self.data, at, lanes), lanes)
         update = self._sigmoid(self._sum(place, 0, lanes), lanes)
         hidden = self._tanh(steps, lanes)
         difference = load(self.after, place.state, lanes) - hidden

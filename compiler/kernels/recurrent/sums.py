@@ -46,14 +46,12 @@ class GateWeights:
         weight: (rows, width).
         bias: int32, at the scale of the sums.
         factor: what sums are multiplied by.
-        lift: what the data's part is multiplied by.
         first: the first of the rows among those of all gates.
     """
 
     weight: NDArray[np.int8]
     bias: NDArray[np.int32]
     factor: NDArray[np.float32]
-    lift: NDArray[np.float32]
     first: int
 
 
@@ -62,7 +60,7 @@ class GateEpilogue(Epilogue):
     added; or, where a reset gate stands between the two, the bits of float32 steps without it.
     """
 
-    data: Buffer
+    data: Buffer  # float32 steps, which are rounded here
     row: Index  # where the data of this step begin
 
     def __init__(
@@ -75,8 +73,6 @@ class GateEpilogue(Epilogue):
         gates = self._gates
         self._bias = k.constant(per_lane(folded_bias(self._conv)).astype(np.int32))
         self._factor = k.constant(per_lane(gates.factor))
-        if not self._apart:
-            self._lift = k.constant(per_lane(gates.lift))
 
     def lies_in(self, scratch: Buffer) -> None:
         """Where results go: the rows of all gates, batch by batch."""
@@ -96,8 +92,8 @@ class GateEpilogue(Epilogue):
         if self._apart:
             value = reinterpret(scaled, "int32", lanes)
         else:
-            of_data = load(self.data, self.row + place, lanes) * load(self._lift, at, lanes)
-            value = whole(mk, scaled, lanes) + whole(mk, of_data, lanes)
+            of_data = whole(mk, load(self.data, self.row + place, lanes), lanes)
+            value = whole(mk, scaled, lanes) + of_data
         value = value if order is None else shuffle([value], inverse(order))
         store_lanes(self._out, place, value, "int32", lanes, valid)
 

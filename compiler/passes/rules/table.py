@@ -15,6 +15,7 @@ from edgekiln.compiler.passes.rules import (
     linear,
     movement,
     pooling,
+    recurrent,
     rows,
     selection,
     text,
@@ -64,6 +65,7 @@ RULES: Mapping[str, Rule] = {
     **frames.FRAME_RULES,
     **detection.DETECTION_RULES,
     **text.TEXT_RULES,
+    "recurrent": recurrent.steps,
 }
 
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.recurrent.kernel import Cell, RecurrentKernel
+from edgekiln.compiler.ir.recurrent_ops import Cell
+from edgekiln.compiler.kernels.recurrent.kernel import RecurrentKernel
 from edgekiln.compiler.onnx_model import own_functions, recurrent_functions
 
 Array = NDArray[Any]
 
 KINDS: dict[Cell, str] = {
-    "lstm": "CodedLstmSteps", "gru": "CodedGruSteps",
-    "gru_reset_first": "CodedGruStepsResetFirst",
+    "lstm": "CodedLstm", "gru": "CodedGru", "gru_reset_first": "CodedGruResetFirst",
 }  # fmt: skip
 
 
@@ -28,7 +28,12 @@ class Layer:
 
     cell: Cell
     backward: bool
-    data: Array  # (length, batch, gates · width)
+    shape: tuple[int, int, int]  # length, batch, width
+    x: Array  # (length · batch, features) int8
+    x_zero: int
+    inputs: Array  # (features, gates · width)
+    x_bias: Array
+    x_factors: Array
     states: tuple[Array, ...]  # (batch, width): the state, and an LSTM's cell
     weight: Array  # (gates · width, width)
     bias: Array
@@ -37,9 +42,10 @@ class Layer:
     zero: int
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        length, batch, _ = self.data.shape
-        return length, batch, self.weight.shape[1]
+    def data(self) -> Array:
+        """What the data bring to the gates, in steps; (length · batch, gates · width)."""
+        sums = (self.x.astype(np.int32) - self.x_zero) @ self.inputs.astype(np.int32) + self.x_bias
+        return sums.astype(np.float32) * self.x_factors
 
     def kernel(self, activation: str) -> RecurrentKernel:
         length, batch, width = self.shape
@@ -57,21 +63,22 @@ class Layer:
         """As a node, and what its operands are."""
         length, batch, width = self.shape
         gates = len(self.weight) // width
-        lifts = np.full(len(self.weight), recurrent_functions.STEPS, np.float32)
-        lifts[-width:] *= 2
         levels, rises = recurrent_functions.table()
-        given = {"p": self.data.reshape(length * batch, -1), "state": self.states[0]}
+        given = {
+            "x": self.x, "x_zero": np.int8(self.x_zero), "inputs": self.inputs,
+            "x_bias": self.x_bias, "x_factors": self.x_factors, "state": self.states[0],
+        }  # fmt: skip
         given |= {"cell": self.states[1]} if self.cell == "lstm" else {"bias": self.bias}
         given |= {
-            "weights": self.weight.T, "factors": self.factor, "lifts": lifts,
-            "inverse": np.float32(self.inverse), "zero": np.int8(self.zero), "levels": levels,
-            "rises": rises,
+            "weights": self.weight.T, "factors": self.factor, "inverse": np.float32(self.inverse),
+            "zero": np.int8(self.zero), "levels": levels, "rises": rises,
         }  # fmt: skip
         square = {} if self.cell == "lstm" else {"square": [width, gates, width]}
         node = helper.make_node(
             KINDS[self.cell], list(given), ["y", "after"], domain=recurrent_functions.DOMAIN,
             shape=[length, batch, gates * width], parted=[batch, gates, width],
-            directions=[int(self.backward)], y_scale=float(1 / self.inverse), **square,
+            states=[length, batch, width], state=[batch, width],
+            directions=[int(self.backward)], x_scale=1.0, y_scale=float(1 / self.inverse), **square,
         )  # fmt: skip
         return node, given
 
@@ -113,6 +120,7 @@ def layers(draw: st.DrawFn, most: int = 40) -> Layer:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rows = (4 if cell == "lstm" else 3) * width
     spread = draw(st.sampled_from([0.1, 1.0, 4.0, 1e4]))
+    features = draw(st.integers(1, 20))
     inverse = np.float32(1 / draw(st.sampled_from([1 / 127, 1 / 200, 0.02, 1e-3])))
     # Codes times weights are sums of about a hundred times the square root of the width.
     size = recurrent_functions.STEPS * draw(st.sampled_from([0.1, 1.0, 5.0])) / 5000
@@ -121,7 +129,12 @@ def layers(draw: st.DrawFn, most: int = 40) -> Layer:
     return Layer(
         cell=cell,
         backward=draw(st.booleans()),
-        data=rng.normal(0, spread, (length, batch, rows)).astype(np.float32),
+        shape=(length, batch, width),
+        x=rng.integers(-128, 128, (length * batch, features)).astype(np.int8),
+        x_zero=draw(st.integers(-128, 127)),
+        inputs=rng.integers(-127, 128, (features, rows)).astype(np.int8),
+        x_bias=rng.integers(-20000, 20000, rows).astype(np.int32),
+        x_factors=(spread * rng.uniform(0.1, 1, rows)).astype(np.float32),
         states=tuple(rng.normal(0, 1, (batch, width)).astype(np.float32) for _ in range(states)),
         weight=rng.integers(-127, 128, (rows, width)).astype(np.int8),
         bias=bias.astype(np.int32),
