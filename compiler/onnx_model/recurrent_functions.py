@@ -94,7 +94,7 @@ Codes (x, inverse, zero) => (y) {
     origin = Cast <to: int = 1> (zero)
     moved = Add (whole, origin)
     inside = Clip (moved, low, high)
-    y = CastLike (inside, zero)
+    y = Cast <to: int = 3> (inside)
 }
 Fed (x, x_zero, inputs, x_bias, x_factors, shape) => (y) {
     wide = Cast <to: int = 6> (x)

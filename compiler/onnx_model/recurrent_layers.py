@@ -158,7 +158,9 @@ class _Writer(NodeWriter):
         return self.op("Gather", name, self.constant(np.array(i)), axis=1 if self.layout else 0)
 
     def _results(self, ends: list[tuple[str, str]], ways: tuple[int, ...]) -> None:
-        whole, last, cell = [*self.node.output, "", "", ""][:3]
+        read = self.facts.readers.keys() | self.facts.outputs
+        results = [name if name in read else "" for name in self.node.output]
+        whole, last, cell = [*results, "", "", ""][:3]
         length, batch, width = self.length, self.batch, self.width
         if whole:
             parts = [self.op("Reshape", y, self.numbers(length, 1, batch, width)) for y, _ in ends]

@@ -11,6 +11,7 @@ from edgekiln.compiler.onnx_model import (
     io,
     model_inputs,
     operators,
+    own_functions,
     recurrent_layers,
     resize,
     rewrites,
@@ -141,9 +142,9 @@ def _raised(model: "onnx.ModelProto", opset: int, wanted: int) -> "onnx.ModelPro
         ) from error
     if opset < resize.WAYS_SINCE:
         resize.say_the_old_way(raised)
-    raised.ir_version = max(
-        raised.ir_version, onnx.helper.find_min_ir_version_for(raised.opset_import)
-    )
+    known = [each for each in raised.opset_import if each.domain not in own_functions.DOMAINS]
+    raised.ir_version = max(raised.ir_version, onnx.helper.find_min_ir_version_for(known))
+    own_functions.declare(raised)
     return raised
 
 
