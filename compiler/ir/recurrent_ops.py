@@ -18,7 +18,7 @@ Cell = Literal["lstm", "gru", "gru_reset_first"]
 class Recurrent(Op):
     """All steps of a layer: it reads the data's part of all gates, in steps of
     `recurrent_functions`, (length · batch, gates · width), the first state, and an LSTM's first
-    cell, float32. Its results are the codes of all states,
+    cell, float32. An LSTM's state is codes like those of its results. Its results are the codes of all states,
     (length, batch, width), and what the last step leaves, float32.
     """
 
@@ -37,8 +37,12 @@ class Recurrent(Op):
         codes, after = ys
         length, batch, width = codes.shape
         rows = len(self.weight)
-        if {x.dtype for x in (*xs, after)} != {"float32"} or codes.quant is None:
-            return f"{', '.join(map(described, xs))} are not of float32, or its states no codes"
+        coded = states[:1] if self.cell == "lstm" else []
+        real = [each for each in (*xs, after) if each not in coded]
+        if {x.dtype for x in real} != {"float32"} or codes.quant is None:
+            return f"{', '.join(map(described, real))} are not of float32, or its states no codes"
+        if any((x.quant, x.dtype) != (codes.quant, codes.dtype) for x in coded):
+            return f"{described(coded[0])} has other codes than {described(codes)}"
         if self.weight.shape != (rows, width) or {self.bias.size, self.factor.size} != {rows}:
             return f"weights {self.weight.shape} do not fit {described(codes)}"
         faults = [wrong_shape(each, (batch, width)) for each in (*states, after)]

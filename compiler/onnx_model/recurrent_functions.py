@@ -12,7 +12,7 @@ interpolated in integers, so that their float32 is exact:
 
     σ(x) = (levels[x's 16ths] · 128 + rises[x's 16ths] · rest) / 2²³        tanh(x) = 2σ(2x) - 1
 
-What a cell remembers from step to step, an LSTM's cell and a GRU's state, is float32: each product
+What is added to in every step, an LSTM's cell and a GRU's state, is float32: each product
 and sum is rounded by itself, so that every chip has the same bits.
 """
 
@@ -31,7 +31,8 @@ MOST_STEPS = 1 << 22  # what each of the two parts of a sum may be, so that they
 GATES = {"LstmSteps": 4, "GruSteps": 3, "GruStepsResetFirst": 3}
 FLOAT = tuple(GATES)
 CODED = {name: f"Coded{name.replace('Steps', '')}" for name in FLOAT}  # the layer of such steps
-# Operands of a layer of codes, before and behind what one kind has: a first cell, or a bias.
+# Operands of a layer of codes, before and behind what one kind has: a first cell, or a bias. The
+# first state is codes in an LSTM, and float32 in a GRU, which adds to it.
 DATA = ("x", "x_zero", "inputs", "x_bias", "x_factors", "state")
 STATE = ("weights", "factors", "inverse", "zero", "levels", "rises")
 
@@ -185,10 +186,9 @@ _SUMS = """\
 _CODED_LSTM = f"""\
 CodedLstm <shape, parted, states, state, directions, x_scale, y_scale>
 ({", ".join((*DATA, "cell", *STATE))}) => (y, after) {{
-{_CODED_HEAD}    codes = edgekiln.recurrent.Codes (state, inverse, zero)
-    depth = Constant <value = float {{4096}}> ()
+{_CODED_HEAD}    depth = Constant <value = float {{4096}}> ()
 """ + _LOOP.format(
-    results="last, left, found", operands="codes, cell, fed", end=_TYPED,
+    results="last, left, found", operands="state, cell, fed", end=_TYPED,
     takes="int8[B, H] codes, float[B, H] cell, float[B, F] row",
     gives="int8[B, H] shown, float[B, H] after, int8[B, H] copy",
     body=f"""\

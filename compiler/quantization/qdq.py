@@ -53,8 +53,7 @@ def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[o
     tail = {node.name for node in _float_tail(model)}
     facts = facts_of(model)
     cells = recurrent_cells.cells(facts, model.graph.node)
-    steps = {node.name for node in model.graph.node if is_steps(node)}
-    stays = cells.nodes | packed_states.packing(model, cells.nodes | steps)
+    stays = cells.nodes | packed_states.packing(model, cells.nodes)
     found = [
         node
         for node in model.graph.node

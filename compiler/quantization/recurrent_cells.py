@@ -65,8 +65,10 @@ def cells(facts: "ModelFacts", nodes: "Sequence[onnx.NodeProto]") -> Cells:
 
 
 def _around_steps(facts: "ModelFacts", steps: "onnx.NodeProto") -> "Iterator[onnx.NodeProto]":
-    """What moves the state that the steps of a layer begin with, and what the last one leaves."""
-    for name in steps.input[1:3]:
+    """What moves the cell, or a GRU's state, that the steps of a layer begin with, and that which
+    the last one leaves.
+    """
+    for name in steps.input[2:3] if steps.op_type == "LstmSteps" else steps.input[1:2]:
         maker = facts.makers.get(name)
         while maker is not None and maker.op_type in _MOVES:
             yield maker

@@ -111,18 +111,21 @@ def _layer(
         scale, zero = _numbers(span)
         numbers = [facts.add(f"{y}_scale", scale), facts.add(f"{y}_zero_point", zero)]
     x_scale, operands = _data(facts, node, data)
+    found = []
+    if node.op_type == "LstmSteps":
+        operands[-1], found = _first_state(facts, node, numbers)
     codes = quantizers[0].output[0] if quantizers else facts.free(f"{y}_codes")
     given = operators.attributes(node)
     length, batch, _ = given["shape"]
     width = given["parted"][-1]
-    found = [
+    found.append(
         onnx.helper.make_node(
             CODED[node.op_type], [*operands, *_state(facts, node, scale, zero)],
             [codes, *node.output[1:]], name=node.name, domain=DOMAIN, **given,
             states=[length, batch, width], state=[batch, width],
             x_scale=float(x_scale), y_scale=float(scale),
         )
-    ]  # fmt: skip
+    )  # fmt: skip
     dropped |= {each.name for each in quantizers[:1]}
     if len(readers) > len(quantizers[:1]) or y in facts.outputs:
         found.append(onnx.helper.make_node(DEQUANTIZE, [codes, *numbers], [y], name=f"{y}_floats"))
@@ -146,6 +149,23 @@ def _data(
     }
     named = [facts.add(f"{node.output[0]}.{name}", value) for name, value in numbers.items()]
     return float(scale), [dequantize.input[0], *named, node.input[1]]
+
+
+def _first_state(
+    facts: rewriting.ModelFacts, node: "onnx.NodeProto", numbers: list[str]
+) -> "tuple[str, list[onnx.NodeProto]]":
+    """The codes of an LSTM's first state, and what makes them where nobody does yet."""
+    import onnx
+
+    state = node.input[1]
+    maker = facts.makers.get(state)
+    if maker is not None and maker.op_type == DEQUANTIZE:
+        pairs = zip(maker.input[1:3], numbers, strict=True)
+        if all(np.array_equal(facts.constants[a], facts.constants[b]) for a, b in pairs):
+            return maker.input[0], []
+    codes = facts.free(f"{node.output[0]}.first")
+    made = onnx.helper.make_node(QUANTIZE, [state, *numbers], [codes], name=codes)
+    return codes, [made]
 
 
 def _lifts(rows: int, node: "onnx.NodeProto") -> "NDArray[np.float64]":

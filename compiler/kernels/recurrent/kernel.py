@@ -47,8 +47,8 @@ class RecurrentKernel:
     """Computes the codes of all states, y (length, batch, width), and what the last step leaves:
     an LSTM's cell or a GRU's state, float32.
 
-    It reads the data's part of all gates, float32 steps (length, batch, gates · width), the first
-    state, and an LSTM's first cell.
+    It reads the data's part of all gates, float32 steps (length, batch, gates · width), a GRU's
+    first state, or the codes of an LSTM's and its first cell.
 
     Args:
         weight: (gates · width, width).
@@ -90,7 +90,8 @@ class RecurrentKernel:
         products = _products(self, mk)
         with KernelBuilder() as k:
             data = k.tensor(rows * self.gates * self.width, "float32")
-            first = [k.tensor(state, "float32") for _ in range(2 if self.cell == "lstm" else 1)]
+            first = [k.tensor(state, self.y.dtype)] if self.cell == "lstm" else []
+            first.append(k.tensor(state, "float32"))
             for product in products:
                 product.declare(k)
             levels, rises = functions.table()
@@ -163,9 +164,11 @@ class _Steps:
 
     def _begin(self, at: Index, lanes: int) -> None:
         """The first state as codes, and what is remembered."""
-        state = load(self.first[0], at, lanes)
-        store(self.codes, at, self._coded(state, lanes), lanes)
-        store(self.after, at, load(self.first[-1], at, lanes), lanes)
+        remembered = load(self.first[-1], at, lanes)
+        lstm = self.kernel.cell == "lstm"
+        codes = load(self.first[0], at, lanes) if lstm else self._coded(remembered, lanes)
+        store(self.codes, at, codes, lanes)
+        store(self.after, at, remembered, lanes)
 
     def _each(self, body: _Body, row: Index, to: Index) -> None:
         """Run the body once for each value of the state, whose own place is never read again."""

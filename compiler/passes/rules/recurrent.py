@@ -49,8 +49,11 @@ def steps(rw: Rewriter, node: Node) -> str | None:
         factor=factors.reshape(-1).astype(np.float32),
         inverse=np.float32(inverse.reshape(-1)[0]),
     )
-    reads = (_data(rw, node), node.inputs[len(DATA) - 1], *([own] if cell == "lstm" else []))
     quant = Quant(scale=float(scale), zero_point=int(zero.reshape(-1)[0]))
+    state = node.inputs[len(DATA) - 1]
+    if cell == "lstm":
+        _codes(rw, state, quant)
+    reads = (_data(rw, node), state, *([own] if cell == "lstm" else []))
     result = rw.graph.put(replace(rw.graph.tensors[node.name], quant=quant, dtype="int8"))
     after = (*node.outputs, "")[1] or f"{node.name}:after"
     rw.graph.put(Tensor(name=after, shape=result.shape[1:], dtype="float32"))
@@ -66,10 +69,8 @@ def _data(rw: Rewriter, node: Node) -> str:
     x_zero, inputs, bias, factors = (_constant(rw, node, place) for place in range(1, 5))
     _demand(node, inputs.dtype == np.int8 and inputs.ndim == 2, "its weights are no int8 matrix")
     quant = Quant(scale=float(np.float32(op.real("x_scale", 1.0))), zero_point=int(x_zero.item()))
-    x = _tensor(rw, node.inputs[0])
+    x = _codes(rw, node.inputs[0], quant)
     _demand(node, x.dtype in QMIN, "its data are no codes")
-    if x.quant is None:  # an input of the program, or a constant
-        x = graph.put(replace(x, quant=quant))
     _demand(node, x.quant == quant, "its data have another scale")
     op_of_data = Dense(
         weight=np.ascontiguousarray(inputs.T), bias=bias.reshape(-1).astype(np.int32),
@@ -84,6 +85,12 @@ def _data(rw: Rewriter, node: Node) -> str:
     return name
 
 
+def _codes(rw: Rewriter, name: str, quant: Quant) -> Tensor:
+    """An operand of codes; an input of the program, or a constant, gets their numbers."""
+    tensor = _tensor(rw, name)
+    return tensor if tensor.quant else rw.graph.put(replace(tensor, quant=quant))
+
+
 def _constant(rw: Rewriter, node: Node, place: int) -> NDArray[np.generic]:
     found = rw.graph.constants.get(node.inputs[place]) if place < len(node.inputs) else None
     _demand(node, found is not None, f"its operand {place} is not fixed")
@@ -93,7 +100,7 @@ def _constant(rw: Rewriter, node: Node, place: int) -> NDArray[np.generic]:
 
 def _tensor(rw: Rewriter, name: str) -> Tensor:
     """An operand; a constant becomes a tensor."""
-    if name in rw.graph.constants:
+    if name in rw.graph.constants and name not in rw.graph.tensors:
         value = rw.graph.constants[name]
         return rw.graph.put(Tensor(name=name, shape=value.shape, dtype=value.dtype.name))
     return rw.graph.tensors[name]

@@ -34,7 +34,7 @@ class Layer:
     inputs: Array  # (features, gates · width)
     x_bias: Array
     x_factors: Array
-    states: tuple[Array, ...]  # (batch, width): the state, and an LSTM's cell
+    states: tuple[Array, ...]  # (batch, width): a GRU's state, or an LSTM's codes and cell
     weight: Array  # (gates · width, width)
     bias: Array
     factor: Array
@@ -124,7 +124,9 @@ def layers(draw: st.DrawFn, most: int = 40) -> Layer:
     inverse = np.float32(1 / draw(st.sampled_from([1 / 127, 1 / 200, 0.02, 1e-3])))
     # Codes times weights are sums of about a hundred times the square root of the width.
     size = recurrent_functions.STEPS * draw(st.sampled_from([0.1, 1.0, 5.0])) / 5000
-    states = 2 if cell == "lstm" else 1
+    states = (rng.normal(0, 1, (batch, width)).astype(np.float32),)
+    if cell == "lstm":
+        states = (rng.integers(-128, 128, (batch, width)).astype(np.int8), *states)
     bias = rng.integers(-5000, 5000, rows) if cell == "gru" else np.zeros(rows)
     return Layer(
         cell=cell,
@@ -135,7 +137,7 @@ def layers(draw: st.DrawFn, most: int = 40) -> Layer:
         inputs=rng.integers(-127, 128, (features, rows)).astype(np.int8),
         x_bias=rng.integers(-20000, 20000, rows).astype(np.int32),
         x_factors=(spread * rng.uniform(0.1, 1, rows)).astype(np.float32),
-        states=tuple(rng.normal(0, 1, (batch, width)).astype(np.float32) for _ in range(states)),
+        states=states,
         weight=rng.integers(-127, 128, (rows, width)).astype(np.int8),
         bias=bias.astype(np.int32),
         factor=(size * rng.uniform(0.1, 1, rows)).astype(np.float32),

@@ -28,9 +28,13 @@ def run(layer: Layer, name: str) -> tuple[Array, Array]:
     # Noise, so that what nobody writes shows.
     y = np.full(length * batch * width, 77, mk.activation)
     after = np.full(batch * width, np.nan, np.float32)
-    inputs = [np.ascontiguousarray(a).reshape(-1) for a in (layer.data, *layer.states)]
-    loaded(built, name, writes=2)(*inputs, *built.constants, y, after)
     shift = 128 if mk.activation == "uint8" else 0
+    states = [
+        (a.astype(np.int16) + shift).astype(mk.activation) if a.dtype == np.int8 else a
+        for a in layer.states
+    ]
+    inputs = [np.ascontiguousarray(a).reshape(-1) for a in (layer.data, *states)]
+    loaded(built, name, writes=2)(*inputs, *built.constants, y, after)
     codes = (y.astype(np.int16) - shift).astype(np.int8)
     return codes.reshape(layer.shape), after.reshape(batch, width)
 
