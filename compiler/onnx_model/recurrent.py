@@ -12,6 +12,7 @@ import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.node_writer import NodeWriter
+from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import onnx
@@ -37,6 +38,7 @@ def steps(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] 
     each = len(_FUNCTIONS[node.op_type].split())
     if not x or not weight or not recurrence or operators.given_parameters(node):
         return None
+    _check_sizes(node, weight, recurrence)
     layout = given.get("layout", 0)
     length, batch = (x[1], x[0]) if layout else (x[0], x[1])
     lengths = _operand(node, 4)
@@ -57,6 +59,20 @@ def steps(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] 
         ends.append(cell.run(i, data, backward=bool(way)))
     cell.results(ends, layout)
     return cell.nodes
+
+
+def _check_sizes(
+    node: "onnx.NodeProto", weight: tuple[int, ...], recurrence: tuple[int, ...]
+) -> None:
+    """Raise UnsupportedError where the weights are not those of gates of the state's own width."""
+    gates, width = _GATES[node.op_type], recurrence[-1]
+    rows = (recurrence[0], gates * width)
+    if weight[:2] != rows or recurrence[:2] != rows:
+        raise UnsupportedError(
+            f"operator {node.op_type} ({(node.output[0] or node.name)!r}): its weights, {weight} and "
+            f"{recurrence}, are not of {gates} gates of {width} values",
+            hint="a layer that projects its state (proj_size) is not supported: export one without",
+        )
 
 
 def _operand(node: "onnx.NodeProto", place: int) -> str:

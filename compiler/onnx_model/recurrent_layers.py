@@ -12,6 +12,7 @@ from edgekiln.compiler.onnx_model import operators, recurrent, rewriting
 from edgekiln.compiler.onnx_model.node_writer import NodeWriter
 from edgekiln.compiler.onnx_model.own_functions import declare
 from edgekiln.compiler.onnx_model.recurrent_functions import DOMAIN, FLOAT, GATES
+from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import onnx
@@ -36,8 +37,22 @@ def write_steps(model: "onnx.ModelProto") -> int:
 
 
 def unroll(model: "onnx.ModelProto") -> int:
-    """Write steps of floats in others, in place; how many layers were."""
-    if not any(is_steps(node) for node in model.graph.node):
+    """Write steps of floats in others, one after the other, in place; how many layers were.
+
+    Raises:
+        UnsupportedError: a layer has more than `recurrent.MOST_STEPS`.
+    """
+    steps = [node for node in model.graph.node if is_steps(node)]
+    for node in steps:
+        length = operators.attributes(node)["shape"][0]
+        if length > recurrent.MOST_STEPS:
+            raise UnsupportedError(
+                f"operator {node.op_type} ({node.name!r}) is float and has {length} steps, more "
+                f"than {recurrent.MOST_STEPS}",
+                hint="let the layer be quantized, whose steps may be any number, or cut the "
+                "sequence: a state that is an input and an output goes from call to call",
+            )
+    if not steps:
         return 0
     return rewriting.rewrite(model, lambda f, node: _unrolled(f, node) if is_steps(node) else None)
 
@@ -96,10 +111,9 @@ class _Writer(NodeWriter):
 
     def write(self) -> "list[onnx.NodeProto] | None":
         ways, rows = _WAYS[self.given.get("direction", "forward")], self.gates * self.width
-        if self.weights.shape[:2] != (len(ways), rows) or self.recurrence.shape[:2] != (
-            len(ways), rows,
-        ):  # fmt: skip
-            return None
+        shape = (len(ways), rows)
+        if self.weights.shape[:2] != shape or self.recurrence.shape[:2] != shape:
+            return None  # refused by name when the steps are written
         data = self.node.input[0]
         if self.layout:
             data = self.op("Transpose", data, perm=[1, 0, 2])
@@ -191,13 +205,10 @@ class _Writer(NodeWriter):
             self.nodes[-1].output[0] = self.nodes[-1].name = result
 
 
-def _unrolled(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":
-    """Steps of floats one after the other, up to `recurrent.MOST_STEPS`."""
+def _unrolled(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto]":
     given = operators.attributes(node)
     length, batch, _ = given["shape"]
     width, gates = given["parted"][2], GATES[node.op_type]
-    if length > recurrent.MOST_STEPS:
-        return None
     before = int(node.op_type == "GruSteps")
     cell = recurrent.Cell(
         facts=facts, node=node, given={"linear_before_reset": before}, length=length, batch=batch,
