@@ -6,9 +6,9 @@ product of the state with `weights`, (width, gates · width), and the gates. The
 an LSTM input, output, forget, cell; of a GRU update, reset, hidden.
 
 In a layer of codes both products are of int8. The state that is multiplied has one scale, whose
-reciprocal is `inverse`, and the zero point `zero`. Sums of int32 times their factors are rounded to
-whole numbers, of which `STEPS` are 1, or 2 of what is given to tanh. Gates are a table that is
-interpolated in integers, so that their float32 is exact:
+reciprocal is `inverse`, and the zero point `zero`. The int32 sums of both, times their factors, are
+added and rounded to whole numbers, of which `STEPS` are 1, or 2 of what is given to tanh. Gates are
+a table that is interpolated in integers, so that their float32 is exact:
 
     σ(x) = (levels[x's 16ths] · 128 + rises[x's 16ths] · rest) / 2²³        tanh(x) = 2σ(2x) - 1
 
@@ -26,7 +26,6 @@ STEPS = 2048  # of what a gate's function is given, in 1
 PLACES = 512  # of the table: from -16 to 16
 REST = 128  # steps from a place to the next
 FRACTION_BITS = 16  # of a level; of what is interpolated, with those of `REST`, 23
-MOST_STEPS = 1 << 22  # what each of the two parts of a sum may be, so that they are exact in float32
 
 GATES = {"LstmSteps": 4, "GruSteps": 3, "GruStepsResetFirst": 3}
 FLOAT = tuple(GATES)
@@ -51,19 +50,14 @@ def table() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 
 # In float32 exact: 2⁻²³, 2⁻²²; 2²² is σ = ½.
 _HELPERS = """\
-Whole (x) => (y) {
-    low = Constant <value = float {-4194304}> ()
-    high = Constant <value = float {4194304}> ()
-    inside = Clip (x, low, high)
-    y = Round (inside)
-}
 Squashed (steps, levels, rises) => (y) {
     low = Constant <value = float {-32768}> ()
     high = Constant <value = float {32767}> ()
     half = Constant <value = int32 {32768}> ()
     unit = Constant <value = int32 {128}> ()
     inside = Clip (steps, low, high)
-    whole = Cast <to: int = 6> (inside)
+    nearest = Round (inside)
+    whole = Cast <to: int = 6> (nearest)
     at = Add (whole, half)
     place = Div (at, unit)
     rest = Mod (at, unit)
@@ -90,8 +84,11 @@ Tanh (steps, levels, rises) => (y) {
 Codes (x, inverse, zero) => (y) {
     low = Constant <value = float {-128}> ()
     high = Constant <value = float {127}> ()
+    most = Constant <value = float {4194304}> ()
+    least = Constant <value = float {-4194304}> ()
     scaled = Mul (x, inverse)
-    whole = edgekiln.recurrent.Whole (scaled)
+    bounded = Clip (scaled, least, most)
+    whole = Round (bounded)
     origin = Cast <to: int = 1> (zero)
     moved = Add (whole, origin)
     inside = Clip (moved, low, high)
@@ -106,8 +103,7 @@ Fed (x, x_zero, inputs, x_bias, x_factors, shape) => (y) {
     sums = Add (products, x_bias)
     real = Cast <to: int = 1> (sums)
     scaled = Mul (real, x_factors)
-    whole = edgekiln.recurrent.Whole (scaled)
-    y = Reshape (whole, shape)
+    y = Reshape (scaled, shape)
 }
 """
 _LOOP = """\
@@ -196,8 +192,7 @@ CodedLstm <shape, parted, states, state, directions, x_scale, y_scale>
     products = MatMul (centred, matrix)
     real = Cast <to: int = 1> (products)
     scaled = Mul (real, factors)
-    whole = edgekiln.recurrent.Whole (scaled)
-    sums = Add (whole, row)
+    sums = Add (scaled, row)
 {_gates("sums", "a", "b", "c", "d")}
     let_in = edgekiln.recurrent.Sigmoid (a, levels, rises)
     let_out = edgekiln.recurrent.Sigmoid (b, levels, rises)
@@ -205,8 +200,7 @@ CodedLstm <shape, parted, states, state, directions, x_scale, y_scale>
     candidate = edgekiln.recurrent.Tanh (d, levels, rises)
 {_LSTM_END}
     deep = Mul (after, depth)
-    seen_steps = edgekiln.recurrent.Whole (deep)
-    seen = edgekiln.recurrent.Tanh (seen_steps, levels, rises)
+    seen = edgekiln.recurrent.Tanh (deep, levels, rises)
     real_h = Mul (let_out, seen)
     shown = edgekiln.recurrent.Codes (real_h, inverse, zero)
     copy = Identity (shown)""",
@@ -236,8 +230,7 @@ def _float_gru(name: str, body: str) -> str:
 
 def _coded_gru(name: str, body: str) -> str:
     opened = [
-        f"    of_{gate} = edgekiln.recurrent.Whole ({part})\n"
-        f"    {gate}_steps = Add (of_{gate}, {row})\n"
+        f"    {gate}_steps = Add ({part}, {row})\n"
         f"    {gate} = edgekiln.recurrent.Sigmoid ({gate}_steps, levels, rises)\n"
         for gate, part, row in (("update", "a", "d"), ("reset", "b", "e"))
     ]
@@ -260,8 +253,7 @@ def _coded_gru(name: str, body: str) -> str:
             "    real = Cast <to: int = 1> (all)\n    scaled = Mul (real, factors)\n"
             f"{_gates('scaled', 'a', 'b', 'c')}\n{_gates('row', 'd', 'e', 'f')}\n"
             f"{''.join(opened)}{body}"
-            "    of_hidden = edgekiln.recurrent.Whole (hidden_part)\n"
-            "    hidden_steps = Add (of_hidden, f)\n"
+            "    hidden_steps = Add (hidden_part, f)\n"
             "    hidden = edgekiln.recurrent.Tanh (hidden_steps, levels, rises)\n"
             f"{_GRU_END}\n    shown = edgekiln.recurrent.Codes (after, inverse, zero)"
         ),

@@ -16,7 +16,7 @@ from edgekiln.compiler.ir.memory import OVERREAD_BYTES, Nhwc
 from edgekiln.compiler.ir.recurrent_ops import Cell
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.numbers import NumbersConstant
-from edgekiln.compiler.kernels.recurrent.sums import GateSums, GateWeights, whole
+from edgekiln.compiler.kernels.recurrent.sums import GateSums, GateWeights, place
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import for_vectors, let, memory, repeat, store
 from edgekiln.compiler.kernels.types import Kernel
@@ -30,15 +30,12 @@ from edgekiln.targets.isa.expressions import (
     const,
     float_const,
     load,
-    maximum,
-    minimum,
     reinterpret,
     splat,
 )
 
 _RISE_BITS = 11  # of an entry of the table; above them lies the level
 _REST_BITS = functions.REST.bit_length() - 1
-_HALF = functions.PLACES * functions.REST // 2
 _UNIT = 2.0 ** -(functions.FRACTION_BITS + _REST_BITS)  # of what is interpolated
 
 
@@ -53,7 +50,7 @@ class RecurrentKernel:
     Args:
         weight: (gates · width, width).
         bias: (gates · width,) int32, at the scale of the sums.
-        factor: (gates · width,), what sums are multiplied by to be steps of `recurrent_functions`.
+        factor: (gates · width,), what sums are multiplied by, for steps of `recurrent_functions`.
         inverse: one by the scale of y.
         backward: the last step of the sequence comes first.
     """
@@ -179,70 +176,67 @@ class _Steps:
                     at = let(first + i * lanes)
                     body(_Place(gates + at, state + at, row, to), lanes)
 
-    def _lstm(self, place: "_Place", lanes: int) -> None:
+    def _lstm(self, at: "_Place", lanes: int) -> None:
         mk = self.mk
-        let_in, let_out, kept = (self._sigmoid(self._sum(place, i, lanes), lanes) for i in range(3))
-        candidate = self._tanh(self._sum(place, 3, lanes), lanes)
-        held = mk.rounded(kept * load(self.after, place.state, lanes), lanes)
+        let_in, let_out, kept = (self._sigmoid(self._sum(at, i, lanes), lanes) for i in range(3))
+        candidate = self._tanh(self._sum(at, 3, lanes), lanes)
+        held = mk.rounded(kept * load(self.after, at.state, lanes), lanes)
         cell = let(held + mk.rounded(let_in * candidate, lanes))
-        store(self.after, place.state, cell, lanes)
+        store(self.after, at.state, cell, lanes)
         deep = cell * splat(float_const(2.0 * functions.STEPS), lanes)
-        seen = self._tanh(whole(mk, deep, lanes), lanes)
-        self._show(let_out * seen, place, lanes)
+        seen = self._tanh(place(mk, deep, lanes), lanes)
+        self._show(let_out * seen, at, lanes)
 
-    def _gru(self, place: "_Place", lanes: int) -> None:
+    def _gru(self, at: "_Place", lanes: int) -> None:
         mk = self.mk
-        steps = self._sum(place, 2, lanes)
+        steps = self._sum(at, 2, lanes)
         if self.kernel.cell == "gru":
-            reset = self._sigmoid(self._sum(place, 1, lanes), lanes)
-            part = reset * reinterpret(steps, "float32", lanes)
-            at = place.row + place.gates + 2 * self.kernel.width
-            steps = whole(mk, part, lanes) + whole(mk, load(self.data, at, lanes), lanes)
-        update = self._sigmoid(self._sum(place, 0, lanes), lanes)
+            reset = self._sigmoid(self._sum(at, 1, lanes), lanes)
+            part = mk.rounded(reset * reinterpret(steps, "float32", lanes), lanes)
+            of_data = load(self.data, at.row + at.gates + 2 * self.kernel.width, lanes)
+            steps = place(mk, part + of_data, lanes)
+        update = self._sigmoid(self._sum(at, 0, lanes), lanes)
         hidden = self._tanh(steps, lanes)
-        difference = load(self.after, place.state, lanes) - hidden
+        difference = load(self.after, at.state, lanes) - hidden
         state = let(hidden + mk.rounded(update * difference, lanes))
-        store(self.after, place.state, state, lanes)
-        self._show(state, place, lanes)
+        store(self.after, at.state, state, lanes)
+        self._show(state, at, lanes)
 
-    def _weigh(self, place: "_Place", lanes: int) -> None:
+    def _weigh(self, at: "_Place", lanes: int) -> None:
         """What the reset gate leaves of the state, as codes."""
-        reset = self._sigmoid(self._sum(place, 1, lanes), lanes)
-        weighed = reset * load(self.after, place.state, lanes)
-        store(self.weighed, place.state, self._coded(weighed, lanes), lanes)
+        reset = self._sigmoid(self._sum(at, 1, lanes), lanes)
+        weighed = reset * load(self.after, at.state, lanes)
+        store(self.weighed, at.state, self._coded(weighed, lanes), lanes)
 
-    def _sum(self, place: "_Place", gate: int, lanes: int) -> Expr:
-        return load(self.sums, place.gates + gate * self.kernel.width, lanes)
+    def _sum(self, at: "_Place", gate: int, lanes: int) -> Expr:
+        return load(self.sums, at.gates + gate * self.kernel.width, lanes)
 
-    def _show(self, state: Expr, place: "_Place", lanes: int) -> None:
+    def _show(self, state: Expr, at: "_Place", lanes: int) -> None:
         """Store a state as codes: for the next step, and as a result."""
         codes = let(self._coded(state, lanes))
-        store(self.codes, place.state, codes, lanes)
-        store(self.y, place.to + place.state, codes, lanes)
+        store(self.codes, at.state, codes, lanes)
+        store(self.y, at.to + at.state, codes, lanes)
 
     def _coded(self, state: Expr, lanes: int) -> Expr:
         return self.numbers.codes(self.mk, state * splat(self.numbers.float(0), lanes), lanes)
 
-    def _interpolated(self, steps: Expr, lanes: int) -> Expr:
-        """σ of int32 steps, in whole `_UNIT`."""
-        inside = minimum(
-            maximum(steps, splat(const(-_HALF), lanes)), splat(const(_HALF - 1), lanes)
-        )
-        at = let(inside + splat(const(_HALF), lanes))
+    def _interpolated(self, at: Expr, lanes: int) -> Expr:
+        """σ at a place, in whole `_UNIT`."""
+        at = let(at)
         entry = let(self.table[let(at >> splat(const(_REST_BITS), lanes))])
         rest = at & splat(const(functions.REST - 1), lanes)
         rise = entry & splat(const((1 << _RISE_BITS) - 1), lanes)
         level = entry >> splat(const(_RISE_BITS), lanes)
         return (level << splat(const(_REST_BITS), lanes)) + rise * rest
 
-    def _sigmoid(self, steps: Expr, lanes: int) -> Expr:
-        value = cast(self._interpolated(steps, lanes), "float32", lanes)
+    def _sigmoid(self, at: Expr, lanes: int) -> Expr:
+        value = cast(self._interpolated(at, lanes), "float32", lanes)
         return let(value * splat(float_const(_UNIT), lanes))
 
-    def _tanh(self, steps: Expr, lanes: int) -> Expr:
-        """2σ - 1, of steps that stand for twice their number."""
+    def _tanh(self, at: Expr, lanes: int) -> Expr:
+        """2σ - 1, at a place that stands for twice its number."""
         half = splat(const(1 << (functions.FRACTION_BITS + _REST_BITS - 1)), lanes)
-        value = cast(self._interpolated(steps, lanes) - half, "float32", lanes)
+        value = cast(self._interpolated(at, lanes) - half, "float32", lanes)
         return let(value * splat(float_const(2 * _UNIT), lanes))
 
 

@@ -15,7 +15,7 @@ from edgekiln.compiler.kernels.epilogue.base import Epilogue, PerLane
 from edgekiln.compiler.kernels.epilogue.finish import SumsFinish
 from edgekiln.compiler.kernels.epilogue.store import store_lanes
 from edgekiln.compiler.kernels.epilogue.sums import folded_bias
-from edgekiln.compiler.onnx_model.recurrent_functions import MOST_STEPS
+from edgekiln.compiler.onnx_model.recurrent_functions import PLACES, REST
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import (
     Buffer,
@@ -28,14 +28,17 @@ from edgekiln.targets.isa.expressions import (
     load,
     reinterpret,
     shuffle,
+    splat,
 )
 
+HALF = PLACES * REST // 2  # the place of 0
 
-def whole(mk: MicroKernel, value: Expr, lanes: int) -> Expr:
-    """Float32 as int32, half to even; beyond `MOST_STEPS`, that."""
-    most = float(MOST_STEPS)
-    inside = mk.clamp(value, float_const(-most), float_const(most), lanes)
-    return mk.round_to_int(inside, lanes)
+
+def place(mk: MicroKernel, steps: Expr, lanes: int) -> Expr:
+    """Where in the interpolated table float32 steps are, rounded half to even: int32, from 0 on."""
+    low, high = float_const(-float(HALF)), float_const(HALF - 1.0)
+    whole = mk.round_to_int(mk.clamp(steps, low, high, lanes), lanes)
+    return whole + splat(const(HALF), lanes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,11 +59,11 @@ class GateWeights:
 
 
 class GateEpilogue(Epilogue):
-    """Sums of some gates become steps of what their functions take, int32, with the data's part
+    """Sums of some gates become places of what their functions take, int32, with the data's part
     added; or, where a reset gate stands between the two, the bits of float32 steps without it.
     """
 
-    data: Buffer  # float32 steps, which are rounded here
+    data: Buffer  # float32 steps
     row: Index  # where the data of this step begin
 
     def __init__(
@@ -88,14 +91,14 @@ class GateEpilogue(Epilogue):
         del other
         mk = self.mk
         scaled = cast(acc, "float32", lanes) * load(self._factor, at, lanes)
-        place = y + self._gates.first
+        to = y + self._gates.first
         if self._apart:
             value = reinterpret(scaled, "int32", lanes)
         else:
-            of_data = whole(mk, load(self.data, self.row + place, lanes), lanes)
-            value = whole(mk, scaled, lanes) + of_data
+            of_data = load(self.data, self.row + to, lanes)
+            value = place(mk, mk.rounded(scaled, lanes) + of_data, lanes)
         value = value if order is None else shuffle([value], inverse(order))
-        store_lanes(self._out, place, value, "int32", lanes, valid)
+        store_lanes(self._out, to, value, "int32", lanes, valid)
 
 
 class GateSums:
