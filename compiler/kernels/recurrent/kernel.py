@@ -51,7 +51,7 @@ class RecurrentKernel:
         weight: (gates · width, width).
         bias: (gates · width,) int32, at the scale of the sums.
         factor: (gates · width,), what sums are multiplied by, for steps of `recurrent_functions`.
-        inverse: one by the scale of y.
+        inverse: one by the scale of y, below 2³¹.
         backward: the last step of the sequence comes first.
     """
 
@@ -93,7 +93,9 @@ class RecurrentKernel:
                 product.declare(k)
             levels, rises = functions.table()
             table = k.constant((levels << _RISE_BITS) + rises)
-            numbers = NumbersConstant(k, self.y, None, (self.inverse,))
+            # An LSTM's state is a product of a gate and tanh: no step more than `inverse`.
+            bounded = self.cell == "lstm"
+            numbers = NumbersConstant(k, self.y, None, (self.inverse,), bounded=bounded)
             y = k.tensor(rows * self.width, self.y.dtype)
             after = k.tensor(state, "float32")
             k.no_items()

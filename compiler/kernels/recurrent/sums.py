@@ -36,8 +36,7 @@ HALF = PLACES * REST // 2  # the place of 0
 
 def place(mk: MicroKernel, steps: Expr, lanes: int) -> Expr:
     """Where in the interpolated table float32 steps are, rounded half to even: int32, from 0 on."""
-    low, high = float_const(-float(HALF)), float_const(HALF - 1.0)
-    whole = mk.round_to_int(mk.clamp(steps, low, high, lanes), lanes)
+    whole = mk.steps(steps, float_const(-float(HALF)), float_const(HALF - 1.0), lanes)
     return whole + splat(const(HALF), lanes)
 
 
