@@ -11,8 +11,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class RecurrentCase:
             "b": draw.normal(0, 0.3, (self.directions, 2 * rows)),
         }
         helper, f32 = onnx.helper, onnx.TensorProto.FLOAT
-        given: dict[str, object] = {"linear_before_reset": 1} if self.op == "GRU" else {}
+        given: dict[str, Any] = {"linear_before_reset": 1} if self.op == "GRU" else {}
         given |= {"direction": "bidirectional"} if self.directions > 1 else {}
         layer = helper.make_node(
             self.op, ["t", "w", "r", "b"], ["y"], hidden_size=self.width, **given
@@ -120,8 +121,9 @@ def row(case: RecurrentCase, folder: Path, target: str) -> str:
         CompileStage().run(artifact, model.with_suffix(".lib"), context)
         programs.append(AotRunner.open(model.with_suffix(".lib")))
     x = samples[:1]
-    calls: list[Callable[[], object]] = [lambda p=p: p.run(x) for p in programs]  # type: ignore[misc]
-    calls += [lambda s=_session(p): s.run(None, {"x": x}) for p in (source, dynamic)]  # type: ignore[misc]
+    calls: list[Callable[[], object]] = [partial(program.run, x) for program in programs]
+    sessions = [_session(path) for path in (source, dynamic)]
+    calls += [partial(session.run, None, {"x": x}) for session in sessions]
     micros = [f"{1e6 * seconds:,.0f}" for seconds in _least(calls)]
     return f"| {case.label} | {metrics['sqnr_db']:.1f} dB | {' | '.join(micros)} |"
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tvm.tirx import PrimFunc
 
-# Reads a call from a file, makes it, writes the results, its last arrays, to another; ends with 6 where something
-# beside an operand was written. Every argument is passed as
-# a word: what the kernel takes as int32 is the low half of its register, on every Arm ABI.
+# Reads a call from a file, makes it, writes the results, its last arrays, to another; ends with 6
+# where something beside an operand was written. Every argument is passed as a word: what the kernel
+# takes as int32 is the low half of its register, on every Arm ABI.
 _CALLER = r"""
 #include <stdint.h>
 #include <stdio.h>
@@ -85,7 +85,8 @@ int main(void) {
     uintptr_t a[MOST] = {0};
     request = fopen("request", "rb");
     if (!request) return 2;
-    uint32_t arrays = number(), ints = number(), workspaces = number(), writes = number(), count = 0;
+    uint32_t arrays = number(), ints = number(), workspaces = number(), writes = number();
+    uint32_t count = 0;
     if (arrays + ints + workspaces > MOST) return 3;
     for (uint32_t i = 0; i < arrays; i++) {
         uint32_t size = number();

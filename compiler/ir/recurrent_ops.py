@@ -16,10 +16,12 @@ Cell = Literal["lstm", "gru", "gru_reset_first"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recurrent(Op):
-    """All steps of a layer: it reads the data's part of all gates, in steps of
-    `recurrent_functions`, (length · batch, gates · width), the first state, and an LSTM's first
-    cell, float32. An LSTM's state is codes like those of its results. Its results are the codes of all states,
-    (length, batch, width), and what the last step leaves, float32.
+    """All steps of a layer.
+
+    It reads the data's part of all gates in steps of `recurrent_functions`, (length · batch,
+    gates · width), the first state, and an LSTM's first cell. Its results are the codes of all
+    states, (length, batch, width), and what the last step leaves. An LSTM's first state is codes
+    like those of its results; all else is float32.
     """
 
     KIND: ClassVar[str] = "recurrent"

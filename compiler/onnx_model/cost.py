@@ -62,16 +62,10 @@ def _of_one_sample(
 
 def _macs(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
     """Output elements times the length of each one's dot product."""
-    if node.domain == DOMAIN:  # the product of each step
-        given = operators.attributes(node)
-        depth = int(given["parted"][-1])
-        if node.op_type in CODED.values():  # those of the data, too
-            depth += shapes[node.input[DATA.index("inputs")]][0]
-        return prod(given["shape"]) * depth
     operands = [shapes.get(name, ()) for name in node.input[:2]]
     out = shapes.get(node.output[0], ())
-    if len(operands) < 2 or not (all(operands) and out):
-        return 0
+    if node.domain == DOMAIN or len(operands) < 2 or not (all(operands) and out):
+        return _macs_of_steps(node, shapes) if node.domain == DOMAIN else 0
     data, weight = operands
     if node.op_type in ("Conv", "ConvInteger"):  # weight: (OC, IC / groups, *kernel)
         return prod(out) * prod(weight[1:])
@@ -83,6 +77,15 @@ def _macs(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
         transposed = any(a.name == "transA" and a.i for a in node.attribute)
         return prod(out) * data[0 if transposed else 1]
     return 0
+
+
+def _macs_of_steps(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
+    """The product of each step, and of a layer of codes that of its data."""
+    given = operators.attributes(node)
+    depth = int(given["parted"][-1])
+    if node.op_type in CODED.values():
+        depth += shapes[node.input[DATA.index("inputs")]][0]
+    return prod(given["shape"]) * depth
 
 
 def _parameters(graph: "onnx.GraphProto") -> tuple[int, int]:

@@ -69,9 +69,9 @@ def _check_sizes(
     rows = (recurrence[0], gates * width)
     if weight[:2] != rows or recurrence[:2] != rows:
         raise UnsupportedError(
-            f"operator {node.op_type} ({(node.output[0] or node.name)!r}): its weights, {weight} and "
-            f"{recurrence}, are not of {gates} gates of {width} values",
-            hint="a layer that projects its state (proj_size) is not supported: export one without",
+            f"operator {node.op_type} ({(node.output[0] or node.name)!r}): its weights, {weight} "
+            f"and {recurrence}, are not of {gates} gates of {width} values",
+            hint="a layer that projects its state (proj_size) is not supported",
         )
 
 

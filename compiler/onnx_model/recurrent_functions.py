@@ -1,9 +1,9 @@
 """LSTM and GRU as ONNX functions, the steps of floats and layers of codes; see `own_functions`.
 
-What the data bring to every step is a product of its own, one row a step of a sequence of the batch:
-(length · batch, gates · width). The steps are a loop over what depends on the step before: the
-product of the state with `weights`, (width, gates · width), and the gates. Their order is ONNX's: of
-an LSTM input, output, forget, cell; of a GRU update, reset, hidden.
+What the data bring to every step is a product of its own, one row a step of a sequence of the
+batch: (length · batch, gates · width). The steps are a loop over what depends on the step before:
+the product of the state with `weights`, (width, gates · width), and the gates. Their order is
+ONNX's: of an LSTM input, output, forget, cell; of a GRU update, reset, hidden.
 
 In a layer of codes both products are of int8. The state that is multiplied has one scale, whose
 reciprocal is `inverse`, and the zero point `zero`. The int32 sums of both, times their factors, are

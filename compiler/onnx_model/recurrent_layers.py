@@ -4,7 +4,7 @@ The product is one like any other, of all steps at once; the steps keep their we
 many there are.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def _layer(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto]
     given = operators.attributes(node)
     x = facts.static(node.input[0])
     weights = [facts.constants.get(name) for name in node.input[1:4] if name]
-    if not x or len(x) != 3 or "float32" != facts.dtypes.get(node.input[0]):
+    if not x or len(x) != 3 or facts.dtypes.get(node.input[0]) != "float32":
         return None
     if any(weight is None for weight in weights) or not _is_plain(facts, node, given, x):
         return None
@@ -148,7 +148,7 @@ class _Writer(NodeWriter):
         import onnx
 
         names = [self.facts.free(f"{self.stem}.{part}") for part in ("states", "last")]
-        attributes = {
+        attributes: dict[str, Any] = {
             "shape": [self.length, self.batch, self.gates * self.width],
             "parted": [self.batch, self.gates, self.width],
             "directions": [int(backward)],
@@ -156,9 +156,7 @@ class _Writer(NodeWriter):
         if self.gates == 3:
             attributes["square"] = [self.width, 3, self.width]
         self.nodes.append(
-            onnx.helper.make_node(
-                kind, operands, names, name=names[0], domain=DOMAIN, **attributes
-            )
+            onnx.helper.make_node(kind, operands, names, name=names[0], domain=DOMAIN, **attributes)
         )
         return names[0], names[1]
 

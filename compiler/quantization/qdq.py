@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekiln.compiler.onnx_model import io, operators
-from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.onnx_model.recurrent_layers import is_steps
+from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.quantization import (
     limits,
     packed_states,

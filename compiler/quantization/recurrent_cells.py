@@ -48,10 +48,9 @@ def cells(facts: "ModelFacts", nodes: "Sequence[onnx.NodeProto]") -> Cells:
     for node in list(inside.values()):
         if node.op_type in _MOVES:
             _siblings(facts, node.input[0], inside)
-    for node in nodes:
-        if is_steps(node):
-            _take(inside, _around_steps(facts, node))
-            found.sums.update(name for name in node.input[:1] if _is_sum(facts, name))
+    layers = [node for node in nodes if is_steps(node)]
+    _take(inside, (each for node in layers for each in _around_steps(facts, node)))
+    found.sums |= {node.input[0] for node in layers if _is_sum(facts, node.input[0])}
     found.nodes = {node.name for node in inside.values()}
     for node in inside.values():
         for name in node.input:

@@ -1,7 +1,7 @@
 """The steps of recurrent layers in codes: int8 weights, and one scale for all states.
 
-Between its products a cell stays float, see `recurrent_cells`: it adds to what it remembers in every
-step, so that what 8 bits cut off would add up.
+Between its products a cell stays float, see `recurrent_cells`: it adds to what it remembers in
+every step, so that what 8 bits cut off would add up.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -48,7 +48,7 @@ def with_first_states(
 def in_codes(
     facts: rewriting.ModelFacts, nodes: "Iterable[onnx.NodeProto]"
 ) -> "Iterator[onnx.NodeProto]":
-    """The nodes without steps whose data are not multiplied in integers: both are, or neither is."""
+    """The nodes without steps whose data are not multiplied in integers: both are, or neither."""
     found = list(nodes)
     names = {node.name for node in found}
     for node in found:
@@ -97,7 +97,7 @@ def _layer(
     """The layer, and what makes floats of its codes for whoever reads floats.
 
     Args:
-        dropped: gets the name of a QuantizeLinear of the states, whose codes the layer gives itself.
+        dropped: gets the name of a QuantizeLinear of the states, whose codes the layer gives.
     """
     import onnx
 
@@ -111,7 +111,7 @@ def _layer(
         scale, zero = _numbers(span)
         numbers = [facts.add(f"{y}_scale", scale), facts.add(f"{y}_zero_point", zero)]
     x_scale, operands = _data(facts, node, data)
-    found = []
+    found: list[onnx.NodeProto] = []
     if node.op_type == "LstmSteps":
         operands[-1], found = _first_state(facts, node, numbers)
     codes = quantizers[0].output[0] if quantizers else facts.free(f"{y}_codes")
@@ -185,7 +185,7 @@ def _state(
     scales = peak_scales(matrix.T, most_code())
     real = float(scale) * scales.astype(np.float64)
     stem = node.output[0]
-    numbers = {
+    numbers: dict[str, Constant] = {
         "weights": np.clip(np.rint(matrix / scales), -most_code(), most_code()).astype(np.int8),
         "factors": (real * _lifts(matrix.shape[1], node)).astype(np.float32),
         "inverse": np.array(1 / np.float32(scale), np.float32),

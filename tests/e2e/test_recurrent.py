@@ -176,8 +176,8 @@ def test_layers_that_stay_float_are_steps_up_to_a_length(tmp_path: Path) -> None
     int8 = left_float(5)
     x = np.random.default_rng(3).normal(size=(1, 5, 5)).astype(np.float32)
     ours = AotRunner.open(build(int8, TARGET)).run(x)
-    for mine, theirs in zip(ours, of_onnxruntime(int8, x), strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+    pairs = zip(ours, of_onnxruntime(int8, x), strict=True)
+    assert max(np.abs(np.asarray(a - b)).max() for a, b in pairs) < 1e-5
     with pytest.raises(UnsupportedError, match="is float and has 513 steps, more than 512"):
         build(left_float(513), TARGET)
 

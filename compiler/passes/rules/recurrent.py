@@ -20,7 +20,9 @@ from edgekiln.compiler.passes.rules.own_nodes import demand
 _CELLS: dict[str, Cell] = {
     "CodedLstm": "lstm", "CodedGru": "gru", "CodedGruResetFirst": "gru_reset_first",
 }  # fmt: skip
-_demand = partial(demand, hint="such nodes are made by `edgekiln quantize`: quantize the model anew")
+_demand = partial(
+    demand, hint="such nodes are made by `edgekiln quantize`: quantize the model anew"
+)
 
 
 def steps(rw: Rewriter, node: Node) -> str | None:
@@ -39,7 +41,7 @@ def steps(rw: Rewriter, node: Node) -> str | None:
     scale = np.float32(op.real("y_scale", 1.0))
     fitting = inverse.size == 1 and np.float32(1 / scale) == inverse.reshape(-1)[0]
     _demand(node, fitting and zero.size == 1, "its scale is another one than that of its codes")
-    _demand(node, 0 < scale < np.inf and 1 / scale < 2.0**30, f"its scale is {scale:g}")
+    _demand(node, bool(2.0**-30 < scale < np.inf), f"its scale is {scale:g}")
     rows = weights.shape[1]
     bias = np.zeros(rows, np.int32) if cell == "lstm" else _constant(rw, node, len(DATA))
     made = Recurrent(

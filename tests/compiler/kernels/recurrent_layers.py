@@ -64,7 +64,7 @@ class Layer:
         length, batch, width = self.shape
         gates = len(self.weight) // width
         levels, rises = recurrent_functions.table()
-        given = {
+        given: dict[str, Any] = {
             "x": self.x, "x_zero": np.int8(self.x_zero), "inputs": self.inputs,
             "x_bias": self.x_bias, "x_factors": self.x_factors, "state": self.states[0],
         }  # fmt: skip
@@ -73,7 +73,7 @@ class Layer:
             "weights": self.weight.T, "factors": self.factor, "inverse": np.float32(self.inverse),
             "zero": np.int8(self.zero), "levels": levels, "rises": rises,
         }  # fmt: skip
-        square = {} if self.cell == "lstm" else {"square": [width, gates, width]}
+        square: dict[str, Any] = {} if self.cell == "lstm" else {"square": [width, gates, width]}
         node = helper.make_node(
             KINDS[self.cell], list(given), ["y", "after"], domain=recurrent_functions.DOMAIN,
             shape=[length, batch, gates * width], parted=[batch, gates, width],
@@ -124,7 +124,7 @@ def layers(draw: st.DrawFn, most: int = 40) -> Layer:
     inverse = np.float32(1 / draw(st.sampled_from([1 / 127, 1 / 200, 0.02, 1e-3])))
     # Codes times weights are sums of about a hundred times the square root of the width.
     size = recurrent_functions.STEPS * draw(st.sampled_from([0.1, 1.0, 5.0])) / 5000
-    states = (rng.normal(0, 1, (batch, width)).astype(np.float32),)
+    states: tuple[Array, ...] = (rng.normal(0, 1, (batch, width)).astype(np.float32),)
     if cell == "lstm":
         states = (rng.integers(-128, 128, (batch, width)).astype(np.int8), *states)
     bias = rng.integers(-5000, 5000, rows) if cell == "gru" else np.zeros(rows)

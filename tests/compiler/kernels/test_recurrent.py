@@ -4,9 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from edgekiln.compiler.kernels.recurrent.kernel import RecurrentKernel
-from edgekiln.compiler.onnx_model import recurrent_functions
-from tests.compiler.kernels import recurrent_layers
 from tests.compiler.kernels.harness import (
     EMULATED,
     Array,
@@ -22,8 +19,7 @@ from tests.compiler.kernels.recurrent_layers import Layer, layers
 def run(layer: Layer, name: str) -> tuple[Array, Array]:
     """The int8 codes of all states, and what the last step leaves."""
     mk = microkernel(name)
-    kernel: RecurrentKernel = layer.kernel(mk.activation)
-    built = kernel.build(mk)
+    built = layer.kernel(mk.activation).build(mk)
     length, batch, width = layer.shape
     # Noise, so that what nobody writes shows.
     y = np.full(length * batch * width, 77, mk.activation)

@@ -1,4 +1,4 @@
-"""A written-out recurrent cell's products are integers; what it does between them, and its state, is float."""
+"""A written-out recurrent cell's products are integers; what lies between, and its state, float."""
 
 from pathlib import Path
 
