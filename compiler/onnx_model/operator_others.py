@@ -156,7 +156,7 @@ _INTEGER = (
 _RECURRENT = (
     *(
         Operator(name=name, role="quantized", domain=RECURRENT, integer="recurrent", heavy=True,
-            attributes=("directions", "parted", "shape", "square"),
+            attributes=("directions", "parted", "shape", "square", "state", "states"),
             limits="of LSTM and GRU, by `edgekiln quantize`; left in float up to 512 steps")
         for name in FLOAT_STEPS
     ),

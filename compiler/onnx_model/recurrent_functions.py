@@ -117,11 +117,12 @@ _LOOP = """\
 _TYPED = """\
     states = Constant <value_ints: ints = @states> ()
     state_of_all = Constant <value_ints: ints = @state> ()
-    of_steps = Cast <to: int = 3> (found)
+    of_steps = Cast <to: int = {type}> (found)
     y = Reshape (of_steps, states)
     left_real = Cast <to: int = 1> (left)
     after = Reshape (left_real, state_of_all)
 """
+_FLOATS, _CODES = (_TYPED.format(type=number) for number in (1, 3))  # of ONNX's types
 _SHAPES = """\
     shape = Constant <value_ints: ints = @shape> ()
     parted = Constant <value_ints: ints = @parted> ()
@@ -153,10 +154,10 @@ _GRU_END = """\
     after = Add (hidden, change)"""
 
 _FLOAT_LSTM = f"""\
-LstmSteps <shape, parted, directions> (p, state, cell, weights) => (y, after) {{
+LstmSteps <shape, parted, states, state, directions> (p, state, cell, weights) => (y, after) {{
 {_SHAPES}    fed = Reshape (p, shape)
 """ + _LOOP.format(
-    results="last, after, y", operands="state, cell, fed", end="",
+    results="last, left, found", operands="state, cell, fed", end=_FLOATS,
     takes="float[B, H] h, float[B, H] cell, float[B, F] row",
     gives="float[B, H] shown, float[B, H] after, float[B, H] copy",
     body="    product = MatMul (h, weights)\n    sums = Add (product, row)\n"
@@ -184,7 +185,7 @@ CodedLstm <shape, parted, states, state, directions, x_scale, y_scale>
 ({", ".join((*DATA, "cell", *STATE))}) => (y, after) {{
 {_CODED_HEAD}    depth = Constant <value = float {{4096}}> ()
 """ + _LOOP.format(
-    results="last, left, found", operands="state, cell, fed", end=_TYPED,
+    results="last, left, found", operands="state, cell, fed", end=_CODES,
     takes="int8[B, H] codes, float[B, H] cell, float[B, F] row",
     gives="int8[B, H] shown, float[B, H] after, int8[B, H] copy",
     body=f"""\
@@ -209,13 +210,14 @@ CodedLstm <shape, parted, states, state, directions, x_scale, y_scale>
 
 def _float_gru(name: str, body: str) -> str:
     return (
-        f"{name} <shape, parted, directions> (p, state, weights, bias) => (y, after) {{\n"
+        f"{name} <shape, parted, states, state, directions>\n"
+        "(p, state, weights, bias) => (y, after) {\n"
         f"{_SHAPES}    square = Constant <value_ints: ints = @square> ()\n"
         "    matrices = Reshape (weights, square)\n"
         "    hidden_matrix = Gather <axis: int = 1> (matrices, third)\n"
         "    fed = Reshape (p, shape)\n"
     ).replace("directions>", "directions, square>") + _LOOP.format(
-        results="after, y", operands="state, fed", end="",
+        results="left, found", operands="state, fed", end=_FLOATS,
         takes="float[B, H] state, float[B, F] row",
         gives="float[B, H] after, float[B, H] copy",
         body=(
@@ -244,7 +246,7 @@ def _coded_gru(name: str, body: str) -> str:
         "    factor_parts = Reshape (factors, row_of_parts)\n"
         "    hidden_factors = Gather <axis: int = 1> (factor_parts, third)\n"
     ) + _LOOP.format(
-        results="left, found", operands="state, fed", end=_TYPED,
+        results="left, found", operands="state, fed", end=_CODES,
         takes="float[B, H] state, float[B, F] row",
         gives="float[B, H] after, int8[B, H] shown",
         body=(

@@ -151,6 +151,8 @@ class _Writer(NodeWriter):
         attributes: dict[str, Any] = {
             "shape": [self.length, self.batch, self.gates * self.width],
             "parted": [self.batch, self.gates, self.width],
+            "states": [self.length, self.batch, self.width],
+            "state": [self.batch, self.width],
             "directions": [int(backward)],
         }
         if self.gates == 3:

@@ -115,15 +115,11 @@ def _layer(
     if node.op_type == "LstmSteps":
         operands[-1], found = _first_state(facts, node, numbers)
     codes = quantizers[0].output[0] if quantizers else facts.free(f"{y}_codes")
-    given = operators.attributes(node)
-    length, batch, _ = given["shape"]
-    width = given["parted"][-1]
     found.append(
         onnx.helper.make_node(
             CODED[node.op_type], [*operands, *_state(facts, node, scale, zero)],
-            [codes, *node.output[1:]], name=node.name, domain=DOMAIN, **given,
-            states=[length, batch, width], state=[batch, width],
-            x_scale=float(x_scale), y_scale=float(scale),
+            [codes, *node.output[1:]], name=node.name, domain=DOMAIN,
+            x_scale=float(x_scale), y_scale=float(scale), **operators.attributes(node),
         )
     )  # fmt: skip
     dropped |= {each.name for each in quantizers[:1]}
