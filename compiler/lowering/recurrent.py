@@ -17,7 +17,7 @@ def steps(low: Lowering, node: Node, op: Recurrent) -> None:
     if low.mk.group:
         raise UnsupportedError(
             f"{node.name}: no kernel for GPUs computes the steps of an LSTM or GRU in integers",
-            "leave its layers float (quantize with --exclude), or build for a CPU",
+            "leave their steps float (quantize with --exclude '*.states*'), or build for a CPU",
         )
     y = low.tensor(node.name)
     length, batch, width = y.shape
