@@ -16,20 +16,14 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
 from edgekiln.compiler.ir.reference import node_proto, opsets
 from edgekiln.compiler.ir.tensor import Tensor
-from edgekiln.compiler.onnx_model import (
-    folding,
-    operators,
-    recurrent_layers,
-    resize,
-    shape_inference,
-    sizes,
-)
+from edgekiln.compiler.onnx_model import folding, operators, resize, shape_inference, sizes
 from edgekiln.compiler.onnx_model.constant_result import constant_result
 from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.guards import guard_integers
 from edgekiln.compiler.onnx_model.indices import bound_indices
 from edgekiln.compiler.onnx_model.io import load_model, read_meta
 from edgekiln.compiler.onnx_model.qdq_form import in_qdq_form
+from edgekiln.compiler.onnx_model.recurrent_layers import unroll
 from edgekiln.runtime.errors import InputError, UnsupportedError
 from edgekiln.runtime.manifest import DTYPES
 
@@ -55,8 +49,7 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
             f"{path}: the model has no input: its outputs are always the same",
             "keep them as data; a program computes on what it is given",
         )
-    # With the batch, all shapes are fixed: what folds and rewrites below has no open extent to
-    # mind.
+    # With the batch all shapes are fixed: what folds and rewrites below has no open extent.
     pairs = read_meta(model).states
     _fix_batch(model.graph, batch, path, {name for name, _ in pairs})
     model = _known_operators(model, str(path))
@@ -83,8 +76,7 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
 def _known_operators(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """The model in operators that rules or TVM know, whose indices and integers stay inside."""
     model = folding.settle(model)
-    recurrent_layers.unroll(model)
-    while in_qdq_form(model) + write_in_others(model) + resize.in_products(model):
+    while unroll(model) + in_qdq_form(model) + write_in_others(model) + resize.in_products(model):
         _forget_shapes(model.graph)  # ONNX has that of an STFT wrong
         model = folding.settle(model)
     return folding.settle(model) if bound_indices(model, where) + guard_integers(model) else model

@@ -97,12 +97,6 @@ class MicroKernel(ABC):
         """
         return llvm("llvm.fma", vector("float32", lanes), a, b, c)
 
-    def rounded(self, x: Expr, lanes: int) -> Expr:
-        """A float32 product that is rounded before it is added to anything: `fma` with other bits
-        is what the compiler would make of it.
-        """
-        return llvm("llvm.arithmetic.fence", vector("float32", lanes), x)
-
     def quotient(self, x: Expr, divisor: Divisor, lanes: int) -> Expr:
         """Return x / divisor in float32, to be quantized: below 2³¹; NaN stays so or becomes small.
 

@@ -16,7 +16,7 @@ from edgekiln.compiler.ir.memory import OVERREAD_BYTES, Nhwc
 from edgekiln.compiler.ir.recurrent_ops import Cell
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.numbers import NumbersConstant
-from edgekiln.compiler.kernels.recurrent.sums import GateSums, GateWeights, place
+from edgekiln.compiler.kernels.recurrent.sums import GateSums, GateWeights, place, rounded
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import for_vectors, let, memory, repeat, store
 from edgekiln.compiler.kernels.types import Kernel
@@ -182,8 +182,8 @@ class _Steps:
         mk = self.mk
         let_in, let_out, kept = (self._sigmoid(self._sum(at, i, lanes), lanes) for i in range(3))
         candidate = self._tanh(self._sum(at, 3, lanes), lanes)
-        held = mk.rounded(kept * load(self.after, at.state, lanes), lanes)
-        cell = let(held + mk.rounded(let_in * candidate, lanes))
+        held = rounded(kept * load(self.after, at.state, lanes), lanes)
+        cell = let(held + rounded(let_in * candidate, lanes))
         store(self.after, at.state, cell, lanes)
         deep = cell * splat(float_const(2.0 * functions.STEPS), lanes)
         seen = self._tanh(place(mk, deep, lanes), lanes)
@@ -194,13 +194,13 @@ class _Steps:
         steps = self._sum(at, 2, lanes)
         if self.kernel.cell == "gru":
             reset = self._sigmoid(self._sum(at, 1, lanes), lanes)
-            part = mk.rounded(reset * reinterpret(steps, "float32", lanes), lanes)
+            part = rounded(reset * reinterpret(steps, "float32", lanes), lanes)
             of_data = load(self.data, at.row + at.gates + 2 * self.kernel.width, lanes)
             steps = place(mk, part + of_data, lanes)
         update = self._sigmoid(self._sum(at, 0, lanes), lanes)
         hidden = self._tanh(steps, lanes)
         difference = load(self.after, at.state, lanes) - hidden
-        state = let(hidden + mk.rounded(update * difference, lanes))
+        state = let(hidden + rounded(update * difference, lanes))
         store(self.after, at.state, state, lanes)
         self._show(state, at, lanes)
 

@@ -25,13 +25,22 @@ from edgekiln.targets.isa.expressions import (
     const,
     float_const,
     inverse,
+    llvm,
     load,
     reinterpret,
     shuffle,
     splat,
+    vector,
 )
 
 HALF = PLACES * REST // 2  # the place of 0
+
+
+def rounded(product: Expr, lanes: int) -> Expr:
+    """A float32 product that is rounded before anything is added to it: left to itself LLVM makes
+    one multiply-add of both, with other bits.
+    """
+    return llvm("llvm.arithmetic.fence", vector("float32", lanes), product)
 
 
 def place(mk: MicroKernel, steps: Expr, lanes: int) -> Expr:
@@ -95,7 +104,7 @@ class GateEpilogue(Epilogue):
             value = reinterpret(scaled, "int32", lanes)
         else:
             of_data = load(self.data, self.row + to, lanes)
-            value = place(mk, mk.rounded(scaled, lanes) + of_data, lanes)
+            value = place(mk, rounded(scaled, lanes) + of_data, lanes)
         value = value if order is None else shuffle([value], inverse(order))
         store_lanes(self._out, to, value, "int32", lanes, valid)
 

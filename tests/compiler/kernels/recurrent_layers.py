@@ -1,6 +1,6 @@
 """Random layers of recurrent networks: as kernels, and as ONNX Runtime computes their functions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import helper
 
-from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.ir.memory import Halo, Nhwc
 from edgekiln.compiler.ir.recurrent_ops import Cell
 from edgekiln.compiler.kernels.recurrent.kernel import RecurrentKernel
 from edgekiln.compiler.onnx_model import own_functions, recurrent_functions
@@ -144,3 +144,14 @@ def layers(draw: st.DrawFn, most: int = 40) -> Layer:
         inverse=inverse,
         zero=draw(st.integers(-128, 127)),
     )
+
+
+def recurrent(x: Nhwc, y: Nhwc) -> RecurrentKernel:
+    """One whose numbers follow from those of x and y."""
+    rows = 4 * x.c
+    return RecurrentKernel(
+        cell="lstm", length=2, batch=1, width=x.c, backward=False,
+        weight=np.full((rows, x.c), x.zero_point, np.int8),
+        bias=np.full(rows, x.zero_point, np.int32), factor=np.full(rows, x.scale, np.float32),
+        inverse=np.float32(1 / x.scale), y=replace(y, n=1, h=2, w=1, c=x.c, halo=Halo()),
+    )  # fmt: skip

@@ -36,11 +36,11 @@ from edgekiln.compiler.kernels.layer_norm import LayerNormKernel
 from edgekiln.compiler.kernels.matmul.kernel import MatMulKernel
 from edgekiln.compiler.kernels.pool import AveragePoolKernel, MaxPoolKernel
 from edgekiln.compiler.kernels.ranged_codes import RangedQuantizeKernel, RecodeKernel
-from edgekiln.compiler.kernels.recurrent.kernel import RecurrentKernel
 from edgekiln.compiler.kernels.sharing import Shareable
 from edgekiln.compiler.kernels.softmax import SoftmaxKernel
 from edgekiln.compiler.kernels.unary import LookupKernel
 from edgekiln.targets import isa
+from tests.compiler.kernels.recurrent_layers import recurrent
 from tests.compiler.kernels.test_matmul import stacked
 
 CODES, FLOATS = "x86_vnni", "x86_avx512_f32"
@@ -186,16 +186,6 @@ def ranged_quantize(x: Nhwc, y: Nhwc) -> Shareable:
 
 def recode(x: Nhwc, y: Nhwc) -> Shareable:
     return RecodeKernel(count=x.elements, x=x.dtype, y=y.dtype, by=x.zero_point)
-
-
-def recurrent(x: Nhwc, y: Nhwc) -> Shareable:
-    rows = 4 * CHANNELS
-    return RecurrentKernel(
-        cell="lstm", length=2, batch=1, width=CHANNELS, backward=False,
-        weight=np.full((rows, CHANNELS), x.zero_point, np.int8),
-        bias=np.full(rows, x.zero_point, np.int32), factor=np.full(rows, x.scale, np.float32),
-        inverse=np.float32(1 / x.scale), y=replace(y, n=1, h=2, w=1, c=CHANNELS, halo=Halo()),
-    )  # fmt: skip
 
 
 OF_CODES = [
