@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class RecurrentCase:
 
     @property
     def label(self) -> str:
-        """In words for people."""
+        """What people call it."""
         both = ", both ways" if self.directions > 1 else ""
         return f"{self.op} {self.features}→{self.width}{both}, {self.length} steps"
 
@@ -62,11 +62,11 @@ class RecurrentCase:
             "b": draw.normal(0, 0.3, (self.directions, 2 * rows)),
         }
         helper, f32 = onnx.helper, onnx.TensorProto.FLOAT
-        given: dict[str, Any] = {"linear_before_reset": 1} if self.op == "GRU" else {}
-        given |= {"direction": "bidirectional"} if self.directions > 1 else {}
-        layer = helper.make_node(
-            self.op, ["t", "w", "r", "b"], ["y"], hidden_size=self.width, **given
-        )
+        layer = helper.make_node(self.op, ["t", "w", "r", "b"], ["y"], hidden_size=self.width)
+        if self.op == "GRU":
+            layer.attribute.append(helper.make_attribute("linear_before_reset", 1))
+        if self.directions > 1:
+            layer.attribute.append(helper.make_attribute("direction", "bidirectional"))
         turned = helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2])
         shapes = {
             "x": [1, self.length, self.features], "y": [self.length, self.directions, 1, self.width]

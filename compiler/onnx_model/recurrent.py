@@ -100,6 +100,7 @@ class Cell(NodeWriter):
     functions: list[str]  # of the direction that is being written
 
     def shaped(self, name: str, *shape: int) -> str:
+        """The same values in another shape."""
         return self.op("Reshape", name, self.numbers(*shape))
 
     def direction(self, place: int, i: int) -> str:
@@ -155,6 +156,7 @@ class Cell(NodeWriter):
         return _Direction(states=found[::-1] if backward else found, last=state, cell=cell)
 
     def initial(self, place: int, i: int) -> str:
+        """What a direction begins with: an operand, or zeros."""
         if name := _operand(self.node, place):
             if self.ways == 1:
                 return self.shaped(name, self.batch, self.width)
@@ -180,6 +182,7 @@ class Cell(NodeWriter):
                 self.reshaped(name, output, *((batch, 1) if layout else (1, batch)), width)
 
     def reshaped(self, name: str, result: str, *shape: int) -> None:
+        """Let a result be the same values in another shape."""
         self.op("Reshape", name, self.numbers(*shape), result=result)
 
     def results(self, ends: list[_Direction], layout: int) -> None:

@@ -4,7 +4,7 @@ The product is one like any other, of all steps at once; the steps keep their we
 many there are.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def _layer(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto]
         return None
     if any(weight is None for weight in weights) or not _is_plain(facts, node, given, x):
         return None
-    writer = _Writer(
+    writer = _LayerWriter(
         facts=facts, node=node, given=given, length=x[1 if given.get("layout", 0) else 0],
         batch=x[0 if given.get("layout", 0) else 1],
     )  # fmt: skip
@@ -94,7 +94,7 @@ def _given(node: "onnx.NodeProto", place: int) -> str:
     return node.input[place] if place < len(node.input) else ""
 
 
-class _Writer(NodeWriter):
+class _LayerWriter(NodeWriter):
     """Writes a layer."""
 
     def __init__(
@@ -148,7 +148,7 @@ class _Writer(NodeWriter):
         import onnx
 
         names = [self.facts.free(f"{self.stem}.{part}") for part in ("states", "last")]
-        attributes: dict[str, Any] = {
+        attributes = {
             "shape": [self.length, self.batch, self.gates * self.width],
             "parted": [self.batch, self.gates, self.width],
             "states": [self.length, self.batch, self.width],
@@ -157,9 +157,9 @@ class _Writer(NodeWriter):
         }
         if self.gates == 3:
             attributes["square"] = [self.width, 3, self.width]
-        self.nodes.append(
-            onnx.helper.make_node(kind, operands, names, name=names[0], domain=DOMAIN, **attributes)
-        )
+        made = onnx.helper.make_node(kind, operands, names, name=names[0], domain=DOMAIN)
+        made.attribute.extend(onnx.helper.make_attribute(k, v) for k, v in attributes.items())
+        self.nodes.append(made)
         return names[0], names[1]
 
     def _initial(self, place: int, i: int) -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # ONNX Runtime ships no types.
 def quantizer(source: "onnx.ModelProto", names: list[str], tensors: dict[str, Any]) -> Any:
+    """Make one for the nodes of these names, with the ranges of these tensors."""
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 

@@ -104,7 +104,7 @@ class RecurrentKernel:
 
 
 def _products(kernel: RecurrentKernel, mk: MicroKernel) -> list[GateSums]:
-    """Of an LSTM all gates at once; of a GRU those that are opened first, then what is hidden."""
+    """All gates of an LSTM at once; a GRU's that are opened first, then what is hidden."""
     width, every = kernel.width, kernel.gates * kernel.width
     codes = Nhwc(
         n=1, h=1, w=kernel.batch, c=width, dtype=mk.activation, zero_point=kernel.y.zero_point
@@ -125,7 +125,7 @@ def _products(kernel: RecurrentKernel, mk: MicroKernel) -> list[GateSums]:
 
 
 # Emits what becomes of a vector of values at a place.
-_Body = Callable[["_Place", int], None]
+_Body = Callable[["_StatePlace", int], None]
 
 
 class _Steps:
@@ -176,9 +176,9 @@ class _Steps:
             for first, count, lanes in _pieces(self.kernel.width, self.mk.lanes):
                 with repeat(count) as i:
                     at = let(first + i * lanes)
-                    body(_Place(gates + at, state + at, row, to), lanes)
+                    body(_StatePlace(gates + at, state + at, row, to), lanes)
 
-    def _lstm(self, at: "_Place", lanes: int) -> None:
+    def _lstm(self, at: "_StatePlace", lanes: int) -> None:
         mk = self.mk
         let_in, let_out, kept = (self._sigmoid(self._sum(at, i, lanes), lanes) for i in range(3))
         candidate = self._tanh(self._sum(at, 3, lanes), lanes)
@@ -189,7 +189,7 @@ class _Steps:
         seen = self._tanh(place(mk, deep, lanes), lanes)
         self._show(let_out * seen, at, lanes)
 
-    def _gru(self, at: "_Place", lanes: int) -> None:
+    def _gru(self, at: "_StatePlace", lanes: int) -> None:
         mk = self.mk
         steps = self._sum(at, 2, lanes)
         if self.kernel.cell == "gru":
@@ -204,16 +204,16 @@ class _Steps:
         store(self.after, at.state, state, lanes)
         self._show(state, at, lanes)
 
-    def _weigh(self, at: "_Place", lanes: int) -> None:
+    def _weigh(self, at: "_StatePlace", lanes: int) -> None:
         """What the reset gate leaves of the state, as codes."""
         reset = self._sigmoid(self._sum(at, 1, lanes), lanes)
         weighed = reset * load(self.after, at.state, lanes)
         store(self.weighed, at.state, self._coded(weighed, lanes), lanes)
 
-    def _sum(self, at: "_Place", gate: int, lanes: int) -> Expr:
+    def _sum(self, at: "_StatePlace", gate: int, lanes: int) -> Expr:
         return load(self.sums, at.gates + gate * self.kernel.width, lanes)
 
-    def _show(self, state: Expr, at: "_Place", lanes: int) -> None:
+    def _show(self, state: Expr, at: "_StatePlace", lanes: int) -> None:
         """Store a state as codes: for the next step, and as a result."""
         codes = let(self._coded(state, lanes))
         store(self.codes, at.state, codes, lanes)
@@ -243,7 +243,7 @@ class _Steps:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _StatePlace:
     """Where a value's gates are among the sums, its state in the batch; and where the step's data
     and results begin.
     """
