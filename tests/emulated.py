@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tvm.tirx import PrimFunc
 
-# Reads a call from a file, makes it, writes the last array to another; ends with 6 where something
-# beside an operand was written. Every argument is passed as
-# a word: what the kernel takes as int32 is the low half of its register, on every Arm ABI.
+# Reads a call from a file, makes it, writes the results, its last arrays, to another; ends with 6
+# where something beside an operand was written. Every argument is passed as a word: what the kernel
+# takes as int32 is the low half of its register, on every Arm ABI.
 _CALLER = r"""
 #include <stdint.h>
 #include <stdio.h>
@@ -85,14 +85,14 @@ int main(void) {
     uintptr_t a[MOST] = {0};
     request = fopen("request", "rb");
     if (!request) return 2;
-    uint32_t arrays = number(), ints = number(), workspaces = number(), size = 0, count = 0;
-    void *last = NULL;
+    uint32_t arrays = number(), ints = number(), workspaces = number(), writes = number();
+    uint32_t count = 0;
     if (arrays + ints + workspaces > MOST) return 3;
     for (uint32_t i = 0; i < arrays; i++) {
-        size = number();
-        last = room(size);
-        if (fread(last, 1, size, request) != size) return 2;
-        a[count++] = (uintptr_t)last;
+        uint32_t size = number();
+        void *array = room(size);
+        if (fread(array, 1, size, request) != size) return 2;
+        a[count++] = (uintptr_t)array;
     }
     for (uint32_t i = 0; i < ints; i++) a[count++] = number();
     for (uint32_t i = 0; i < workspaces; i++) a[count++] = (uintptr_t)room(number());
@@ -102,7 +102,9 @@ int main(void) {
         return 4;
     if (spoiled()) return 6;
     FILE *response = fopen("response", "wb");
-    if (!response || fwrite(last, 1, size, response) != size) return 5;
+    if (!response) return 5;
+    for (uint32_t i = arrays - writes; i < arrays; i++)
+        if (fwrite(rooms[i].start, 1, rooms[i].bytes, response) != rooms[i].bytes) return 5;
     return fclose(response) ? 5 : 0;
 }
 """
@@ -128,15 +130,17 @@ def require(target: TargetProfile) -> None:
             pytest.skip(f"{tool} is not installed (apt-get install {packages})")
 
 
-def load(func: "PrimFunc", target: TargetProfile) -> Callable[..., None]:
-    """Compile `func` for `target` and return it as `f(*arrays, *ints)`, as `jit.load` does."""
+def load(func: "PrimFunc", target: TargetProfile, *, writes: int = 1) -> Callable[..., None]:
+    """Compile `func` for `target` and return it as `f(*arrays, *ints)`, as `jit.load` does; the
+    last `writes` arrays are its results.
+    """
     compiled = compile_function(func, "kernel", target.tvm)
     program = _link(compiled.object, target)
 
     def call(*args: "NDArray[Any] | int") -> None:
         arrays = [arg for arg in args if isinstance(arg, np.ndarray)]
         ints = [arg for arg in args if isinstance(arg, int)]
-        request = [struct.pack("<3I", len(arrays), len(ints), len(compiled.workspace))]
+        request = [struct.pack("<4I", len(arrays), len(ints), len(compiled.workspace), writes)]
         for array in arrays:
             request += [struct.pack("<I", array.nbytes), array.tobytes()]
         request += [struct.pack("<i", value) for value in ints]
@@ -148,8 +152,9 @@ def load(func: "PrimFunc", target: TargetProfile) -> Callable[..., None]:
             Path(home, "request").write_bytes(b"".join(request))
             subprocess.run(command(target, str(path)), cwd=home, capture_output=True, check=True)
             response = Path(home, "response").read_bytes()
-        result = arrays[-1]
-        result[...] = np.frombuffer(response, result.dtype).reshape(result.shape)
+        for result in arrays[-writes:]:
+            own, response = response[: result.nbytes], response[result.nbytes :]
+            result[...] = np.frombuffer(own, result.dtype).reshape(result.shape)
 
     return call
 

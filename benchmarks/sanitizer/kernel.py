@@ -26,15 +26,16 @@ _FILLINGS: tuple[str, ...] = ("nan", "aa")  # one an edge
 
 
 def load(
-    func: "PrimFunc", tvm_target: Mapping[str, object], *, padded: bool = False
+    func: "PrimFunc", tvm_target: Mapping[str, object], *, padded: bool = False, writes: int = 1
 ) -> Callable[..., None]:
     """Compile `func` and return it as `f(*arrays, *ints)`, as `jit.load` does.
 
     Each call is two: with arrays and scratch memory that end at forbidden pages, and with such that
-    begin there, filled with something else. All arrays but the last may only be read.
+    begin there, filled with something else. All arrays but the last `writes` may only be read.
 
     Args:
         padded: the result holds places that nobody looks at, which need not be the same.
+        writes: how many results there are, the last of the arrays.
 
     The function it returns raises MemoryFaultError.
     """
@@ -45,15 +46,14 @@ def load(
     def call(*args: "NDArray[np.generic] | int") -> None:
         arrays = [arg for arg in args if isinstance(arg, np.ndarray)]
         ints = [arg for arg in args if not isinstance(arg, np.ndarray)]
-        last = arrays[-1]
         found = [
-            _called(entry, arrays, ints, compiled.workspace, edge, FILLINGS[filling])
+            _called(entry, arrays, ints, compiled.workspace, edge, FILLINGS[filling], writes)
             for edge, filling in zip(EDGES, _FILLINGS, strict=True)
         ]
-        first, second = found
-        if not padded and not np.array_equal(first, second):
-            raise MemoryFaultError("the result depends on what is in memory")
-        last[...] = first.view(last.dtype).reshape(last.shape)
+        for result, first, second in zip(arrays[-writes:], *found, strict=True):
+            if not padded and not np.array_equal(first, second):
+                raise MemoryFaultError("the result depends on what is in memory")
+            result[...] = first.view(result.dtype).reshape(result.shape)
 
     return call
 
@@ -65,14 +65,15 @@ def _called(
     workspace: tuple[int, ...],
     edge: Edge,
     filling: bytes,
-) -> "NDArray[np.uint8]":
-    """The bytes of the last array after one call."""
+    writes: int,
+) -> "list[NDArray[np.uint8]]":
+    """The bytes of the last `writes` arrays after one call."""
     operands = []
     for index, array in enumerate(arrays):
         block = GuardedBlock(f"argument {index}", array.nbytes, edge=edge, filling=filling)
         block.put(array)
         operands.append(block)
-    for block in operands[:-1]:
+    for block in operands[:-writes]:
         block.only_read()
     scratch = [
         GuardedBlock(f"workspace {index}", size, edge=edge, filling=filling)
@@ -84,4 +85,4 @@ def _called(
     assert status == 0, f"the kernel returned {status}"
     for block in blocks:
         block.check()
-    return operands[-1].bytes.copy()
+    return [block.bytes.copy() for block in operands[-writes:]]

@@ -23,6 +23,7 @@ from edgekiln.compiler.onnx_model.guards import guard_integers
 from edgekiln.compiler.onnx_model.indices import bound_indices
 from edgekiln.compiler.onnx_model.io import load_model, read_meta
 from edgekiln.compiler.onnx_model.qdq_form import in_qdq_form
+from edgekiln.compiler.onnx_model.recurrent_layers import unroll
 from edgekiln.runtime.errors import InputError, UnsupportedError
 from edgekiln.runtime.manifest import DTYPES
 
@@ -48,8 +49,7 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
             f"{path}: the model has no input: its outputs are always the same",
             "keep them as data; a program computes on what it is given",
         )
-    # With the batch, all shapes are fixed: what folds and rewrites below has no open extent to
-    # mind.
+    # With the batch all shapes are fixed: what folds and rewrites below has no open extent.
     pairs = read_meta(model).states
     _fix_batch(model.graph, batch, path, {name for name, _ in pairs})
     model = _known_operators(model, str(path))
@@ -76,7 +76,7 @@ def import_onnx(path: Path, batch: int = 1, loaded: onnx.ModelProto | None = Non
 def _known_operators(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """The model in operators that rules or TVM know, whose indices and integers stay inside."""
     model = folding.settle(model)
-    while in_qdq_form(model) + write_in_others(model) + resize.in_products(model):
+    while unroll(model) + in_qdq_form(model) + write_in_others(model) + resize.in_products(model):
         _forget_shapes(model.graph)  # ONNX has that of an STFT wrong
         model = folding.settle(model)
     return folding.settle(model) if bound_indices(model, where) + guard_integers(model) else model

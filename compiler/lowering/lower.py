@@ -10,6 +10,7 @@ from edgekiln.compiler.ir import (
     moves,
     onnx_op,
     ops,
+    recurrent_ops,
     selection_ops,
     sequence_ops,
     text_ops,
@@ -29,6 +30,7 @@ from edgekiln.compiler.lowering import (
     linear,
     movement,
     products,
+    recurrent,
     rows,
     selection,
     sequences,
@@ -158,6 +160,8 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             frames.resample(low, node, op)
         case frame_ops.YuvToPixels() as op:
             frames.yuv(low, node, op)
+        case recurrent_ops.Recurrent() as op:
+            recurrent.steps(low, node, op)
         case text_ops.TokensOp() as op:
             text.tokens(low, node, op)
         case ops.Map() as op:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.ends.functions import TOKENIZERS
 from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
+from edgekiln.compiler.onnx_model.recurrent_functions import CODED, DATA, DOMAIN
 
 if TYPE_CHECKING:
     import onnx
@@ -68,8 +70,8 @@ def _macs(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
     """Output elements times the length of each one's dot product."""
     operands = [shapes.get(name, ()) for name in node.input[:2]]
     out = shapes.get(node.output[0], ())
-    if len(operands) < 2 or not (all(operands) and out):
-        return 0
+    if node.domain == DOMAIN or len(operands) < 2 or not (all(operands) and out):
+        return _macs_of_steps(node, shapes) if node.domain == DOMAIN else 0
     data, weight = operands
     if node.op_type in ("Conv", "ConvInteger"):  # weight: (OC, IC / groups, *kernel)
         return prod(out) * prod(weight[1:])
@@ -81,6 +83,15 @@ def _macs(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
         transposed = any(a.name == "transA" and a.i for a in node.attribute)
         return prod(out) * data[0 if transposed else 1]
     return 0
+
+
+def _macs_of_steps(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
+    """The product of each step, and of a layer of codes that of its data."""
+    given = operators.attributes(node)
+    depth = int(given["parted"][-1])
+    if node.op_type in CODED.values():
+        depth += shapes[node.input[DATA.index("inputs")]][0]
+    return prod(given["shape"]) * depth
 
 
 def _parameters(graph: "onnx.GraphProto") -> tuple[int, int]:

@@ -3,6 +3,9 @@
 from edgekiln.compiler.onnx_model.detection_functions import DOMAIN as DETECTION
 from edgekiln.compiler.onnx_model.ends.functions import DOMAIN as ENDS
 from edgekiln.compiler.onnx_model.operator_row import FALLBACK, WINDOW, Operator
+from edgekiln.compiler.onnx_model.recurrent_functions import CODED as CODED_STEPS
+from edgekiln.compiler.onnx_model.recurrent_functions import DOMAIN as RECURRENT
+from edgekiln.compiler.onnx_model.recurrent_functions import FLOAT as FLOAT_STEPS
 from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN
 
 _INSIDE = "an index outside takes the nearest value inside; a constant one is refused"
@@ -81,8 +84,8 @@ _DEFINED = tuple(
          "FlexAttention"),
         ("its control flow must not depend on data, and it becomes at most 4096 operators", "",
          "If Loop Scan"),
-        ("up to 512 steps of whole sequences, a fixed batch, with Sigmoid, Tanh and Relu", "",
-         "GRU LSTM RNN"),
+        ("whole sequences and a fixed batch, with Sigmoid, Tanh and Relu; in float up to 512 steps",
+         "", "GRU LSTM RNN"),
         ("of floats", "", "LpNormalization"),
         ("of up to 4096 values, with lengths that are constant", "", "DFT STFT"),
         ("of extents that are constant", "", "Col2Im"),
@@ -146,6 +149,23 @@ _INTEGER = (
             ("Lookup", "lookup"), ("Mean", "mean"), ("Mul", "mul"), ("PRelu", "prelu"),
             ("Quantize", "quantize"), ("Softmax", "softmax"), ("Sub", "sub"),
         )
+    ),
+)  # fmt: skip
+
+# Of LSTM and GRU in an int8 model: what `quantize` writes.
+_RECURRENT = (
+    *(
+        Operator(name=name, role="quantized", domain=RECURRENT, integer="recurrent", heavy=True,
+            attributes=("directions", "parted", "shape", "square", "state", "states"),
+            limits="of LSTM and GRU, by `edgekiln quantize`; left in float up to 512 steps")
+        for name in FLOAT_STEPS
+    ),
+    *(
+        Operator(name=name, role="integer", domain=RECURRENT, integer="recurrent", heavy=True,
+            attributes=("directions", "parted", "shape", "square", "state", "states", "x_scale",
+                "y_scale"),
+            limits="of LSTM and GRU, by `edgekiln quantize`; not for GPUs")
+        for name in CODED_STEPS.values()
     ),
 )  # fmt: skip
 
@@ -232,6 +252,7 @@ OTHERS = (
     *_DEFINED,
     *_FOLDED,
     *_INTEGER,
+    *_RECURRENT,
     *_ENDS,
     *_SEQUENCES,
     *_DECISIONS,

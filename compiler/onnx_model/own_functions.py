@@ -5,11 +5,13 @@ numbers of our kernels, and ONNX Runtime is the oracle as for other models. The 
 for the nodes and never looks inside.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model import detection_functions as detection
+from edgekiln.compiler.onnx_model import nested
+from edgekiln.compiler.onnx_model import recurrent_functions as recurrent
 from edgekiln.compiler.onnx_model.ends import functions as ends
 from edgekiln.compiler.onnx_model.tflite import functions as tflite
 
@@ -21,7 +23,8 @@ OPSET = 21  # of ONNX's operators in them, where a model does not say another on
 # Domain → texts of its functions, each behind those that it calls. A closing brace at a line's
 # end is a function's last character, by which they are told apart.
 _TEXTS: Mapping[str, str] = {
-    tflite.DOMAIN: tflite.TEXTS, ends.DOMAIN: ends.TEXTS, detection.DOMAIN: detection.TEXTS
+    tflite.DOMAIN: tflite.TEXTS, ends.DOMAIN: ends.TEXTS, detection.DOMAIN: detection.TEXTS,
+    recurrent.DOMAIN: recurrent.TEXTS,
 }  # fmt: skip
 DOMAINS = (*_TEXTS,)
 _SCATTER_ELEMENTS = 11  # is called so since this operator set
@@ -65,9 +68,17 @@ def add_functions(model: "onnx.ModelProto") -> None:
     for function in reversed(functions()):
         if (function.domain, function.name) in used:
             ours.append(_in_the_models_opset(function, model))
-            used |= {(node.domain, node.op_type) for node in function.node if node.domain}
+            used |= {(node.domain, node.op_type) for node in _called(function.node) if node.domain}
     del model.functions[:]
     model.functions.extend([*kept, *reversed(ours)])
+
+
+def _called(nodes: "Iterable[onnx.NodeProto]") -> "Iterator[onnx.NodeProto]":
+    """Nodes, and those of the graphs inside of them."""
+    for node in nodes:
+        yield node
+        for graph in nested.inner_graphs(node):
+            yield from _called(graph.node)
 
 
 def _in_the_models_opset(

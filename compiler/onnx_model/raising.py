@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import resize
+from edgekiln.compiler.onnx_model import own_functions, resize
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ def raised(model: "onnx.ModelProto", opset: int, wanted: int) -> "onnx.ModelProt
         ) from error
     if opset < resize.WAYS_SINCE:
         resize.say_the_old_way(made)
-    made.ir_version = max(made.ir_version, onnx.helper.find_min_ir_version_for(made.opset_import))
+    known = [each for each in made.opset_import if each.domain not in own_functions.DOMAINS]
+    made.ir_version = max(made.ir_version, onnx.helper.find_min_ir_version_for(known))
+    own_functions.declare(made)
     del made.metadata_props[:]
     made.metadata_props.extend(model.metadata_props)
     return made

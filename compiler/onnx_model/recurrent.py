@@ -12,6 +12,7 @@ import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.node_writer import NodeWriter
+from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import onnx
@@ -37,6 +38,7 @@ def steps(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] 
     each = len(_FUNCTIONS[node.op_type].split())
     if not x or not weight or not recurrence or operators.given_parameters(node):
         return None
+    _check_sizes(node, weight, recurrence)
     layout = given.get("layout", 0)
     length, batch = (x[1], x[0]) if layout else (x[0], x[1])
     lengths = _operand(node, 4)
@@ -44,7 +46,7 @@ def steps(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] 
         return None  # shorter sequences
     if length > MOST_STEPS or not set(functions) <= set(_KNOWN):
         return None
-    cell = _Cell(
+    cell = Cell(
         facts=facts, node=node, given=given, length=length, batch=batch, width=recurrence[-1],
         ways=recurrence[0], functions=functions[:each],
     )  # fmt: skip
@@ -57,6 +59,20 @@ def steps(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] 
         ends.append(cell.run(i, data, backward=bool(way)))
     cell.results(ends, layout)
     return cell.nodes
+
+
+def _check_sizes(
+    node: "onnx.NodeProto", weight: tuple[int, ...], recurrence: tuple[int, ...]
+) -> None:
+    """Raise UnsupportedError where the weights are not those of gates of the state's own width."""
+    gates, width = _GATES[node.op_type], recurrence[-1]
+    rows = (recurrence[0], gates * width)
+    if weight[:2] != rows or recurrence[:2] != rows:
+        raise UnsupportedError(
+            f"operator {node.op_type} ({(node.output[0] or node.name)!r}): its weights, {weight} "
+            f"and {recurrence}, are not of {gates} gates of {width} values",
+            hint="a layer that projects its state (proj_size) is not supported",
+        )
 
 
 def _operand(node: "onnx.NodeProto", place: int) -> str:
@@ -73,7 +89,7 @@ class _Direction:
 
 
 @dataclass(kw_only=True)
-class _Cell(NodeWriter):
+class Cell(NodeWriter):
     """Writes the steps."""
 
     given: operators.Attributes
@@ -84,6 +100,7 @@ class _Cell(NodeWriter):
     functions: list[str]  # of the direction that is being written
 
     def shaped(self, name: str, *shape: int) -> str:
+        """The same values in another shape."""
         return self.op("Reshape", name, self.numbers(*shape))
 
     def direction(self, place: int, i: int) -> str:
@@ -123,7 +140,7 @@ class _Cell(NodeWriter):
             if self.node.op_type != "GRU":  # whose reset gate may stand between them
                 given, recurrent_bias = self.op("Add", given, recurrent_bias), ""
             projected = self.op("Add", projected, given)
-        step = _STEPS[self.node.op_type]
+        step = STEPS[self.node.op_type]
         state, cell = self.initial(5, i), self.initial(6, i) if gates == 4 else ""
         peephole = self.direction(7, i) if gates == 4 else ""
         found: list[str] = []
@@ -139,6 +156,7 @@ class _Cell(NodeWriter):
         return _Direction(states=found[::-1] if backward else found, last=state, cell=cell)
 
     def initial(self, place: int, i: int) -> str:
+        """What a direction begins with: an operand, or zeros."""
         if name := _operand(self.node, place):
             if self.ways == 1:
                 return self.shaped(name, self.batch, self.width)
@@ -164,6 +182,7 @@ class _Cell(NodeWriter):
                 self.reshaped(name, output, *((batch, 1) if layout else (1, batch)), width)
 
     def reshaped(self, name: str, result: str, *shape: int) -> None:
+        """Let a result be the same values in another shape."""
         self.op("Reshape", name, self.numbers(*shape), result=result)
 
     def results(self, ends: list[_Direction], layout: int) -> None:
@@ -194,11 +213,11 @@ class _Cell(NodeWriter):
 
 # From the projected data, the state and the cell's state to the next two; the last operand holds
 # the recurrence's weights and bias, and the peepholes, "" for those that are absent.
-_Step = Callable[[_Cell, str, str, str, tuple[str, str, str]], tuple[str, str]]
+_Step = Callable[[Cell, str, str, str, tuple[str, str, str]], tuple[str, str]]
 
 
 def _lstm(
-    c: _Cell, data: str, state: str, cell: str, operands: tuple[str, str, str]
+    c: Cell, data: str, state: str, cell: str, operands: tuple[str, str, str]
 ) -> tuple[str, str]:
     """Gates: input, output, forget, cell; peepholes: input, output, forget."""
     recurrence, bias, peephole = operands
@@ -219,7 +238,7 @@ def _lstm(
 
 
 def _gru(
-    c: _Cell, data: str, state: str, cell: str, operands: tuple[str, str, str]
+    c: Cell, data: str, state: str, cell: str, operands: tuple[str, str, str]
 ) -> tuple[str, str]:
     """Gates: update, reset, hidden."""
     recurrence, bias, _ = operands
@@ -242,11 +261,11 @@ def _gru(
 
 
 def _rnn(
-    c: _Cell, data: str, state: str, cell: str, operands: tuple[str, str, str]
+    c: Cell, data: str, state: str, cell: str, operands: tuple[str, str, str]
 ) -> tuple[str, str]:
     recurrence, bias, _ = operands
     sums = c.op("Add", data, c.op("MatMul", state, recurrence))
     return c.function(0, c.op("Add", sums, bias) if bias else sums), cell
 
 
-_STEPS: dict[str, _Step] = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
+STEPS: dict[str, _Step] = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}

@@ -79,14 +79,14 @@ def with_best_ranges(scheme: Scheme, bench: Workbench) -> Scheme:
 
 def with_mse_weights(scheme: Scheme, bench: Workbench) -> Scheme:  # noqa: ARG001
     """The scales of weights by their mean squared error."""
-    quantized, bits = scheme.quantized(), scheme.weight_bits
+    quantized, bits = scheme.in_parts(), scheme.weight_bits
     return replace(scheme, weights=rounded_anew(scheme.model, quantized, mse_scales, bits))
 
 
 def bias_corrected(scheme: Scheme, bench: Workbench) -> Scheme:
     """The mean error of each layer in its bias."""
     ready = replace(scheme, model=with_biases(scheme.model))
-    quantized = ready.quantized()
+    quantized = ready.in_parts()
     calls = bench.walk_calls(ready.model)
     advance = bench.advance("correcting biases")
     changed = correct_biases(ready.model, quantized, calls, advance)
@@ -96,7 +96,7 @@ def bias_corrected(scheme: Scheme, bench: Workbench) -> Scheme:
 def with_learned_rounding(scheme: Scheme, bench: Workbench) -> Scheme:
     """Weights rounded up or down so that layers give what the float ones do."""
     ready = replace(scheme, model=with_biases(scheme.model))
-    quantized = ready.quantized()
+    quantized = ready.in_parts()
     calls = bench.walk_calls(ready.model)
     advance = bench.advance("learning how to round")
     learn_rounding(ready.model, quantized, calls, bench.seed, advance, ready.weight_bits)

@@ -11,6 +11,7 @@ from edgekiln.compiler.onnx_model import (
     io,
     model_inputs,
     operators,
+    recurrent_layers,
     resize,
     rewrites,
     rewriting,
@@ -68,6 +69,8 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     rewrites.mul_from_swish(ready)
     # While the model's own operator set says how pixels are placed.
     resize.in_products(ready, all_but_repeats=True)
+    # What has no such form becomes its steps, one after the other.
+    recurrent_layers.write_steps(ready)
     write_in_others(ready)
     try:
         ready = _simplify(_upgrade(ready))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
 from edgekiln.compiler.onnx_model.operator_row import WeightOperand
+from edgekiln.compiler.onnx_model.recurrent_functions import CODED, DOMAIN
 from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.quantization import limits
 
@@ -55,6 +56,9 @@ def inspect(
     floats: list[FloatNode] = []
     violations = [text for node in model.graph.node for text in graph.bad_parameters(node)]
     for node in model.graph.node:
+        if node.domain == DOMAIN and node.op_type in CODED.values():
+            integer.append(node.name)
+            continue
         if node.op_type in (QUANTIZE, DEQUANTIZE) or node.output[0] not in graph.facts.floats:
             continue  # what computes shapes or masks never was float
         reason = graph.why_float(node)

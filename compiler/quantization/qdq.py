@@ -10,17 +10,20 @@ Inference, 2017 (arXiv:1712.05877), section 2, in ONNX's operators.
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.compiler.onnx_model import io, operators
+from edgekiln.compiler.onnx_model.recurrent_layers import is_steps
 from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.quantization import (
     float_ends,
     limits,
+    ort_quantizer,
     packed_states,
     recurrent_cells,
+    recurrent_codes,
     spare_names,
 )
 from edgekiln.compiler.quantization.magnitude import in_magnitude
@@ -53,7 +56,7 @@ def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[o
     facts = facts_of(model)
     cells = recurrent_cells.cells(facts, model.graph.node)
     stays = cells.nodes | packed_states.packing(model, cells.nodes)
-    return [
+    found = [
         node
         for node in model.graph.node
         if operators.quantizable(node.op_type, node.domain)
@@ -65,6 +68,7 @@ def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[o
         and not limits.stays_enclosed(facts, node)
         and not in_magnitude(facts, node)
     ]
+    return list(recurrent_codes.in_codes(facts, found))
 
 
 def _some(names: Sequence[str]) -> str:
@@ -76,7 +80,13 @@ def _some(names: Sequence[str]) -> str:
 def observed_tensors(nodes: "Iterable[onnx.NodeProto]", weights: Iterable[str]) -> list[str]:
     """Activations whose range is needed, each once: all inputs and outputs of quantized nodes."""
     constant = set(weights) | {""}
-    tensors = (name for node in nodes for name in (*node.input, *node.output))
+    tensors = (
+        name
+        for node in nodes
+        for name in (
+            recurrent_codes.observed(node) if is_steps(node) else (*node.input, *node.output)
+        )
+    )
     return list(dict.fromkeys(name for name in tensors if name not in constant))
 
 
@@ -86,7 +96,8 @@ def quantize(
     ranges: Mapping[str, Range],
     spared: Collection[str] = (),
 ) -> "onnx.ModelProto":
-    """Insert the Q and DQ nodes and quantize the weights.
+    """Insert the Q and DQ nodes and quantize the weights. Steps of recurrent layers stay float, see
+    `recurrent_codes`.
 
     Args:
         model: as `prepare` leaves it; not changed.
@@ -95,12 +106,26 @@ def quantize(
         spared: names of nodes that are float for the sake of accuracy.
     """
     import onnx
-    from onnxruntime.quantization.calibrate import TensorData
 
-    if not nodes:  # the quantizer takes an empty list for all nodes
-        return _finish(model, model)
     source = onnx.ModelProto()
     source.CopyFrom(model)
+    others = [node for node in nodes if not is_steps(node)]
+    made = _quantized(model, source, others, ranges, spared) if others else source
+    return _finish(made, model)
+
+
+def _quantized(
+    model: "onnx.ModelProto", source: "onnx.ModelProto", nodes: "Sequence[onnx.NodeProto]",
+    ranges: Mapping[str, Range], spared: Collection[str],
+) -> "onnx.ModelProto":  # fmt: skip
+    """The same without the steps of recurrent layers, of which there are some: the quantizer takes
+    an empty list for all nodes.
+
+    Args:
+        source: a copy of the model, which is changed.
+    """
+    from onnxruntime.quantization.calibrate import TensorData
+
     # Undone below: users name operations and tensors as their model has them.
     renamed = spare_names.spare(source)
     now = {old: new for new, old in renamed.items()}
@@ -108,9 +133,9 @@ def quantize(
         now.get(name, name): TensorData(lowest=np.float32(low), highest=np.float32(high))
         for name, (low, high) in ((name, _usable(span)) for name, span in ranges.items())
     }
-    logging.getLogger().addFilter(_no_advice)
+    logging.getLogger().addFilter(ort_quantizer.no_advice)
     try:
-        quantizer = _quantizer(source, [node.name for node in nodes], tensors)
+        quantizer = ort_quantizer.quantizer(source, [node.name for node in nodes], tensors)
         cells = recurrent_cells.cells(facts_of(model), model.graph.node)
         floats = float_ends.float_outputs(model) | cells.sums
         floats |= float_ends.read_as_floats(model, nodes, spared)
@@ -120,10 +145,10 @@ def quantize(
         # Its new nodes stand at the end of the list.
         quantizer.model.topological_sort()
     finally:
-        logging.getLogger().removeFilter(_no_advice)
-    quantized = quantizer.model.model
+        logging.getLogger().removeFilter(ort_quantizer.no_advice)
+    quantized: onnx.ModelProto = quantizer.model.model
     spare_names.rename(quantized, renamed)
-    return _finish(quantized, model)
+    return quantized
 
 
 def _coded_states(model: "onnx.ModelProto", nodes: "Iterable[onnx.NodeProto]") -> frozenset[str]:
@@ -131,47 +156,6 @@ def _coded_states(model: "onnx.ModelProto", nodes: "Iterable[onnx.NodeProto]") -
     inside = {node.name for node in nodes}
     read = {name for node in model.graph.node if node.name not in inside for name in node.input}
     return frozenset(after for name, after in io.read_meta(model).states if name not in read)
-
-
-# ONNX Runtime ships no types.
-def _quantizer(source: "onnx.ModelProto", names: list[str], tensors: dict[str, Any]) -> Any:
-    from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
-
-    options: dict[str, Any] = {  # ONNX Runtime's own
-        # Also a Transpose or MaxPool right at the input is done on int8.
-        "ForceQuantizeNoInputCheck": True
-    }
-    if one_scale := _products_of_constants(source):
-        options["TensorQuantOverrides"] = {
-            name: [{"quant_type": QuantType.QInt8, "symmetric": True}] for name in one_scale
-        }
-    return _quantizer_class()(
-        source,
-        per_channel=True,
-        reduce_range=False,
-        weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QInt8,
-        tensors_range=TensorsData(CalibrationMethod.MinMax, tensors),
-        nodes_to_quantize=names,
-        nodes_to_exclude=[],
-        op_types_to_quantize=operators.names("quantized", "pass-through"),
-        extra_options=options,
-    )
-
-
-def _products_of_constants(model: "onnx.ModelProto") -> list[str]:
-    """Constant operands of MatMul that are no matrix on the right: of these a kernel takes one
-    scale, as of an activation.
-    """
-    ranks = {weight.name: len(weight.dims) for weight in model.graph.initializer}
-    found = []
-    for node in model.graph.node:
-        if node.op_type == "MatMul":
-            left, right = node.input
-            found += [left] if left in ranks else []
-            found += [right] if ranks.get(right, 2) != 2 else []
-    return list(dict.fromkeys(found))
 
 
 def _usable(span: Range) -> Range:
@@ -182,44 +166,6 @@ def _usable(span: Range) -> Range:
     """
     low, high = span
     return (low, high) if high - low > _DEAD else (0.0, 1.0)
-
-
-def _quantizer_class() -> Any:  # as above
-    """ONNX Runtime's quantizer, with single tensors, not operator types, kept float."""
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-
-    class Quantizer(QDQQuantizer):  # type: ignore[misc,unused-ignore]
-        keep_float: frozenset[str] = frozenset()
-
-        def quantize_activation_tensor(self, tensor_name: str) -> None:
-            if tensor_name not in self.keep_float:
-                super().quantize_activation_tensor(tensor_name)
-
-        def adjust_tensor_ranges(self) -> None:
-            """Make the range in front of a Relu or Clip what that lets through; but not of what the
-            model gives besides.
-            """
-            ranges = self.tensors_range
-            given = [value.name for value in self.model.model.graph.output if value.name in ranges]
-            own = {name: ranges[name] for name in given}
-            super().adjust_tensor_ranges()
-            for name, span in own.items():
-                ranges[name] = span
-
-        def try_replacing_upstream_output(self, upstream: str, output: str) -> bool:
-            """Drop the Relu or Clip between these; the codes of `output` do what it did. A float
-            has no codes that could.
-            """
-            if output in self.keep_float:
-                return False
-            return bool(super().try_replacing_upstream_output(upstream, output))
-
-    return Quantizer
-
-
-def _no_advice(record: logging.LogRecord) -> bool:
-    """Drops the quantizer's advice to pre-process with ONNX Runtime's tools: `prepare` did."""
-    return record.levelno >= logging.ERROR
 
 
 def _finish(quantized: "onnx.ModelProto", source: "onnx.ModelProto") -> "onnx.ModelProto":

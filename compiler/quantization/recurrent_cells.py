@@ -8,8 +8,10 @@ nearly all of its work, are of codes, their sums as exact as an output's.
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.onnx_model.recurrent_layers import is_steps
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     import onnx
 
@@ -27,7 +29,7 @@ class Cells:
     sums: set[str] = field(default_factory=set)  # results of products that nothing else reads
 
 
-def cells(facts: "ModelFacts", nodes: "Iterable[onnx.NodeProto]") -> Cells:
+def cells(facts: "ModelFacts", nodes: "Sequence[onnx.NodeProto]") -> Cells:
     """Find them: an LSTM's c' = σ·c + σ·g and h' = σ·tanh(c'), a GRU's h' = tanh + σ·(h − tanh)."""
     found = Cells()
     inside: dict[str, onnx.NodeProto] = {}
@@ -46,6 +48,9 @@ def cells(facts: "ModelFacts", nodes: "Iterable[onnx.NodeProto]") -> Cells:
     for node in list(inside.values()):
         if node.op_type in _MOVES:
             _siblings(facts, node.input[0], inside)
+    layers = [node for node in nodes if is_steps(node)]
+    _take(inside, (each for node in layers for each in _around_steps(facts, node)))
+    found.sums |= {node.input[0] for node in layers if _is_sum(facts, node.input[0])}
     found.nodes = {node.name for node in inside.values()}
     for node in inside.values():
         for name in node.input:
@@ -56,6 +61,31 @@ def cells(facts: "ModelFacts", nodes: "Iterable[onnx.NodeProto]") -> Cells:
             if maker is not None and maker.op_type in _PRODUCTS and alone:
                 found.sums.add(name)
     return found
+
+
+def _around_steps(facts: "ModelFacts", steps: "onnx.NodeProto") -> "Iterator[onnx.NodeProto]":
+    """What moves the cell, or a GRU's state, that the steps of a layer begin with, and that which
+    the last one leaves.
+    """
+    for name in steps.input[2:3] if steps.op_type == "LstmSteps" else steps.input[1:2]:
+        maker = facts.makers.get(name)
+        while maker is not None and maker.op_type in _MOVES:
+            yield maker
+            maker = facts.makers.get(maker.input[0])
+    waiting = list(steps.output[1:2])
+    while waiting:
+        for node in facts.readers.get(waiting.pop(), []):
+            if node.op_type in _MOVES:
+                yield node
+                waiting += node.output
+
+
+def _is_sum(facts: "ModelFacts", name: str) -> bool:
+    """Whether it is a product that nothing but steps reads."""
+    maker = facts.makers.get(name)
+    readers = facts.readers.get(name, [])
+    alone = name not in facts.outputs and all(is_steps(node) for node in readers)
+    return maker is not None and maker.op_type in _PRODUCTS and alone
 
 
 def _take(inside: "dict[str, onnx.NodeProto]", nodes: "Iterable[onnx.NodeProto]") -> None:

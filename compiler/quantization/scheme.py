@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
-from edgekiln.compiler.quantization import qdq
+from edgekiln.compiler.onnx_model.rewriting import facts_of
+from edgekiln.compiler.quantization import qdq, recurrent_codes
 from edgekiln.compiler.quantization.idle_moves import without_idle_moves
 from edgekiln.compiler.quantization.joint import joint_ranges
 from edgekiln.compiler.quantization.products import (
@@ -37,15 +38,34 @@ class Scheme:
         """Those that become integer. What only moves values does so beside one that computes."""
         found = qdq.quantized_nodes(self.model, self.exclude)
         left = [node for node in found if node.name not in self.floats]
+        if len(left) < len(found):
+            left = list(recurrent_codes.in_codes(facts_of(self.model), left))
         return without_idle_moves(left) if self.floats or self.exclude else left
 
     def quantized(self) -> "onnx.ModelProto":
         """The int8 model."""
+        nodes, ranges = self._nodes_and_ranges()
+        made = self._in_parts(nodes, ranges)
+        recurrent_codes.write(made, nodes, ranges)
+        return made
+
+    def in_parts(self) -> "onnx.ModelProto":
+        """The same, whose products all are nodes of their own: steps of recurrent layers are float
+        in it.
+        """
+        return self._in_parts(*self._nodes_and_ranges())
+
+    def _nodes_and_ranges(self) -> "tuple[list[onnx.NodeProto], Mapping[str, Range]]":
         nodes = self.nodes
         observed = observed_tensors(self.model, nodes)
         known = {name: self.ranges[name] for name in observed if name in self.ranges}
-        joint = joint_ranges(self.model, nodes, known)
-        made = qdq.quantize(self.model, nodes, joint, self.floats)
+        wide = recurrent_codes.with_first_states(nodes, joint_ranges(self.model, nodes, known))
+        return nodes, wide
+
+    def _in_parts(
+        self, nodes: "list[onnx.NodeProto]", ranges: Mapping[str, Range]
+    ) -> "onnx.ModelProto":
+        made = qdq.quantize(self.model, nodes, ranges, self.floats)
         weights = ModelWeights(made)
         alone = biases_alone(self.model, made)
         for product in products(made):
@@ -61,7 +81,7 @@ class Scheme:
         return made
 
     def with_weights_of(self, quantized: "onnx.ModelProto") -> Self:
-        """The scheme with the weights and biases that its int8 model has been given."""
+        """The scheme with the weights and biases that its int8 model, in parts, has been given."""
         weights = ModelWeights(quantized)
         found = {product.name: weights.read(product) for product in products(quantized)}
         return replace(self, weights={**self.weights, **found})

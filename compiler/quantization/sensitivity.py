@@ -11,6 +11,7 @@ from typing import Literal
 
 from edgekiln.compiler.onnx_model import operators, rewriting
 from edgekiln.compiler.onnx_model.cost import macs_by_node
+from edgekiln.compiler.onnx_model.recurrent_layers import is_steps
 from edgekiln.compiler.quantization.judge import Judge
 from edgekiln.compiler.quantization.ladder_record import LayerSensitivity, finite_losses
 from edgekiln.compiler.quantization.scheme import Scheme
@@ -20,7 +21,9 @@ Mode = Literal["only", "all-but"]
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizedUnit:
-    """A layer with the activation behind it, which its integer form has in it."""
+    """A layer with what its integer form has in it: the activation behind it, or the steps of a
+    recurrent layer behind the product of their data.
+    """
 
     nodes: tuple[str, ...]  # their names; the first is the layer's
     op: str
@@ -43,9 +46,13 @@ def units(scheme: Scheme) -> list[QuantizedUnit]:
         row = operators.of(node)
         if row is None or row.role == "pass-through" or node.name in joined:
             continue
-        names = [node.name]
+        names, last = [node.name], node
         behind = facts.alone(node.output[0])
-        if behind is not None and behind.name in inside and row.integer != "clip":
+        if behind is not None and behind.name in inside and is_steps(behind):
+            names.append(behind.name)
+            joined.add(behind.name)
+            last = behind
+        elif behind is not None and behind.name in inside and row.integer != "clip":
             after = operators.of(behind)
             if after is not None and after.integer == "clip":
                 names.append(behind.name)
@@ -53,9 +60,9 @@ def units(scheme: Scheme) -> list[QuantizedUnit]:
         found.append(
             QuantizedUnit(
                 nodes=tuple(names),
-                op=node.op_type,
-                macs=macs[node.name],
-                elements=prod(facts.fixed(node.output[0]) or (1,)),
+                op=last.op_type,
+                macs=sum(macs[name] for name in names),
+                elements=prod(facts.fixed(last.output[0]) or (1,)),
             )
         )
     return found

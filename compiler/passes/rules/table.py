@@ -15,6 +15,7 @@ from edgekiln.compiler.passes.rules import (
     linear,
     movement,
     pooling,
+    recurrent,
     rows,
     selection,
     sequences,
@@ -66,6 +67,7 @@ RULES: Mapping[str, Rule] = {
     **detection.DETECTION_RULES,
     **sequences.SEQUENCE_RULES,
     **text.TEXT_RULES,
+    "recurrent": recurrent.steps,
 }
 
 

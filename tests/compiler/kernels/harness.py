@@ -164,16 +164,20 @@ def run(
     return memory
 
 
-def loaded(kernel: Kernel, name: str, *, padded: bool = False) -> Callable[..., None]:
-    """The kernel's function, compiled; of cases that share it, once."""
+def loaded(
+    kernel: Kernel, name: str, *, padded: bool = False, writes: int = 1
+) -> Callable[..., None]:
+    """The kernel's function, compiled; of cases that share it, once. It has `writes` results."""
     key = (kernel.code.signature, name)
     if key not in _LATEST:
         if name in _EVERY_EMULATED:
-            call = emulated.load(kernel.func, profile.load(_EVERY_EMULATED[name]))
+            target = profile.load(_EVERY_EMULATED[name])
+            call = emulated.load(kernel.func, target, writes=writes)
         elif kernel.code.launch:
             call = (cuda if name in CUDA else opencl).load(kernel)
         else:
-            call = guarded.load(kernel.func, _EVERY_TARGET[name][0], padded=padded)
+            tvm = _EVERY_TARGET[name][0]
+            call = guarded.load(kernel.func, tvm, padded=padded, writes=writes)
         _LATEST.clear()
         _LATEST[key] = call
     return _LATEST[key]

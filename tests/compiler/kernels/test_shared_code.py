@@ -40,6 +40,7 @@ from edgekiln.compiler.kernels.sharing import Shareable
 from edgekiln.compiler.kernels.softmax import SoftmaxKernel
 from edgekiln.compiler.kernels.unary import LookupKernel
 from edgekiln.targets import isa
+from tests.compiler.kernels.recurrent_layers import recurrent
 from tests.compiler.kernels.test_matmul import stacked
 
 CODES, FLOATS = "x86_vnni", "x86_avx512_f32"
@@ -190,7 +191,7 @@ def recode(x: Nhwc, y: Nhwc) -> Shareable:
 OF_CODES = [
     conv2d, depthwise, matmul, quantize, dequantize, rescale, pad, interleave, add, multiply,
     divide, lookup, channel_lookup, max_pool, average_pool, softmax, layer_norm, keep_sums,
-    finish_sums, sum_columns, ranged_quantize, recode,
+    finish_sums, sum_columns, ranged_quantize, recode, recurrent,
 ]  # fmt: skip
 
 

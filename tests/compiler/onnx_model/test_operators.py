@@ -177,8 +177,8 @@ def test_what_nothing_took_the_place_of_is_refused_with_its_limits():
     with pytest.raises(UnsupportedError) as caught:
         operators.check(make(body, weights, x="3, 1, 4", y="3, 1, 1, 2"))
     assert caught.value.message == (
-        "operator GRU ('y') is not supported: up to 512 steps of whole sequences, a fixed batch, "
-        "with Sigmoid, Tanh and Relu"
+        "operator GRU ('y') is not supported: whole sequences and a fixed batch, with Sigmoid, "
+        "Tanh and Relu; in float up to 512 steps"
     )
 
 

@@ -1,4 +1,4 @@
-"""A recurrent cell's products are integers; what it does between them, and its state, is float."""
+"""A written-out recurrent cell's products are integers; what lies between, and its state, float."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from edgekiln.compiler.onnx_model import door, io
+from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.quantization import qdq, recurrent_cells
 from edgekiln.compiler.quantization.prepare import prepare
@@ -27,7 +28,9 @@ def kinds_of(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
 
 @pytest.mark.parametrize(("kind", "products"), [("lstm", 3), ("gru", 4)])
 def test_gates_stay_float_and_products_do_not(kind: str, products: int, tmp_path: Path) -> None:
-    model = prepare(io.load_model(stateful.remembering(kind, tmp_path / "m.onnx")))
+    written_out = io.load_model(stateful.remembering(kind, tmp_path / "m.onnx"))
+    assert write_in_others(written_out)
+    model = prepare(written_out)
     integers, floats = kinds_of(model)
     assert sum(each in ("Gemm", "MatMul") for each in integers) == products
     assert set(floats) >= GATES
