@@ -55,7 +55,9 @@ def test_a_command_that_is_told_to_end_tidies_up_and_says_so(
     how: signal.Signals, code: int, said: str
 ) -> None:
     program = (
-        "import time\n"
+        "import signal, time\n"
+        # What a shell starts in the background ignores it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from edgekiln.compiler.cli.group import edgekiln\n"
         "@edgekiln.command()\n"
         "def sleep():\n"
