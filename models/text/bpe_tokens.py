@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.models.text.bpe_format import LETTER, NONE, NUMBER, SPACE, fields_of
+from edgekiln.models.text.token_rows import ids_dtype, token_rows
 
 _MOST_REMEMBERED = 1 << 15  # words, whose tokens are not looked for again
 _ESCAPED = "surrogateescape"  # what is no UTF-8 goes through as characters that are none
@@ -25,8 +26,8 @@ class BpeTokenizer:
     def __init__(self, tables: NDArray[np.uint8]) -> None:
         self._raw = tables.tobytes()
         self.fields = about = fields_of(tables)
-        self.length, self.text_bytes = about["length"], about["text_bytes"]
-        self.dtype = np.dtype(np.int64 if about["id_bytes"] == 8 else np.int32)
+        self.length = about["length"]
+        self.dtype = ids_dtype(about)
         entries = self._array("<u4", "specials", 4 * about["special_count"]).reshape(-1, 4)
         self._specials = {
             self._raw[at : at + size].decode(): (number, bool(spaces))
@@ -64,16 +65,8 @@ class BpeTokenizer:
     def __call__(
         self, texts: "NDArray[np.uint8] | Sequence[bytes]"
     ) -> tuple[NDArray[np.signedinteger], NDArray[np.signedinteger]]:
-        """Numbers and masks, (N, length) each, of texts that end with a byte of zero or as their
-        row does.
-        """
-        ids = np.full((len(texts), self.length), self.fields["pad"], self.dtype)
-        mask = np.zeros_like(ids)
-        for row, text in enumerate(texts):
-            found = self.numbers(bytes(text).split(b"\0")[0][: self.text_bytes])
-            ids[row, : len(found)] = found
-            mask[row, : len(found)] = 1
-        return ids, mask
+        """See `token_rows`."""
+        return token_rows(texts, self.numbers, self.fields)
 
     def numbers(self, text: bytes) -> list[int]:
         """The tokens of one text, with those around it."""

@@ -19,6 +19,7 @@ from edgekiln.models.text.table_format import (
     SPACE,
     fields_of,
 )
+from edgekiln.models.text.token_rows import ids_dtype, token_rows
 
 _MOST_REMEMBERED = 1 << 15  # words, whose tokens are not looked for again
 _CODE_POINT = (1 << 21) - 1
@@ -57,8 +58,8 @@ class Tokenizer:
     def __init__(self, tables: NDArray[np.uint8]) -> None:
         self._raw = tables.tobytes()
         self.fields = about = fields_of(tables)
-        self.length, self.text_bytes = about["length"], about["text_bytes"]
-        self.dtype = np.dtype(np.int64 if about["id_bytes"] == 8 else np.int32)
+        self.length = about["length"]
+        self.dtype = ids_dtype(about)
         entries = self._array("<u4", about["specials"], 3 * about["special_count"]).reshape(-1, 3)
         self._specials = {
             self._raw[at : at + size].decode(): int(number) for number, size, at in entries
@@ -88,16 +89,8 @@ class Tokenizer:
     def __call__(
         self, texts: "NDArray[np.uint8] | Sequence[bytes]"
     ) -> tuple[NDArray[np.signedinteger], NDArray[np.signedinteger]]:
-        """Numbers and masks, (N, length) each, of texts that end with a byte of zero or as their
-        row does.
-        """
-        ids = np.full((len(texts), self.length), self.fields["pad"], self.dtype)
-        mask = np.zeros_like(ids)
-        for row, text in enumerate(texts):
-            found = self.numbers(bytes(text).split(b"\0")[0][: self.text_bytes])
-            ids[row, : len(found)] = found
-            mask[row, : len(found)] = 1
-        return ids, mask
+        """See `token_rows`."""
+        return token_rows(texts, self.numbers, self.fields)
 
     def numbers(self, text: bytes) -> list[int]:
         """The tokens of one text, with those around it."""

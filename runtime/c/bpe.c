@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "utf8.h"
+
 #define NONE UINT32_MAX
 
 /* The header of the tables; offsets are in bytes from their beginning. */
@@ -100,28 +102,9 @@ static void end_word(job_t *job, const uint8_t *word, uint32_t bytes) {
     for (uint32_t i = 0; i < count; i++) add(job, symbols[i]);
 }
 
-/* Reads a character; returns its bytes. What is none of UTF-8 is read byte by byte, and beyond
- * Unicode. */
-static uint32_t decode(const uint8_t *text, uint32_t bytes, uint32_t *c) {
-    uint32_t lead = text[0];
-    uint32_t more = lead < 0x80 ? 0 : lead < 0xC2 ? 4 : lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : 3;
-    *c = NONE;
-    if (more == 4 || lead > 0xF4 || more >= bytes) return 1;
-    uint32_t value = more ? lead & (0x3Fu >> more) : lead;
-    for (uint32_t i = 1; i <= more; i++) {
-        if ((text[i] & 0xC0) != 0x80) return 1;
-        value = value << 6 | (text[i] & 0x3F);
-    }
-    /* No longer than needed, no surrogate, inside of Unicode. */
-    if (more == 2 && (value < 0x800 || (value >= 0xD800 && value < 0xE000))) return 1;
-    if (more == 3 && (value < 0x10000 || value > 0x10FFFF)) return 1;
-    *c = value;
-    return more + 1;
-}
-
 /* Reads a character's class; returns its bytes. */
 static uint32_t class_of(const tables_t *t, const uint8_t *text, uint32_t bytes, uint32_t *kind) {
-    uint32_t c, step = decode(text, bytes, &c), low = 0, high = t->bound_count;
+    uint32_t c, step = utf8_decode(text, bytes, NONE, &c), low = 0, high = t->bound_count;
     const uint32_t *bounds = at(t, t->bounds);
     *kind = OTHER;
     if (c == NONE) return step;

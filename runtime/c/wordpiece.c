@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "utf8.h"
+
 enum {
     MOST_CHARS = 100, /* of a word that is looked up; the tables have this or less */
     PAGE_BITS = 6,    /* characters of a page of properties, as a power of two */
@@ -215,24 +217,6 @@ static void take(job_t *job, word_t *word, uint32_t c) {
     }
 }
 
-/* Reads a character; returns its bytes. What is none of UTF-8 is U+FFFD, byte by byte. */
-static uint32_t decode(const uint8_t *text, uint32_t bytes, uint32_t *c) {
-    uint32_t lead = text[0];
-    uint32_t more = lead < 0x80 ? 0 : lead < 0xC2 ? 4 : lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : 3;
-    *c = 0xFFFD;
-    if (more == 4 || lead > 0xF4 || more >= bytes) return 1;
-    uint32_t value = more ? lead & (0x3Fu >> more) : lead;
-    for (uint32_t i = 1; i <= more; i++) {
-        if ((text[i] & 0xC0) != 0x80) return 1;
-        value = value << 6 | (text[i] & 0x3F);
-    }
-    /* No longer than needed, no surrogate, inside of Unicode. */
-    if (more == 2 && (value < 0x800 || (value >= 0xD800 && value < 0xE000))) return 1;
-    if (more == 3 && (value < 0x10000 || value > 0x10FFFF)) return 1;
-    *c = value;
-    return more + 1;
-}
-
 /* The bytes of the longest special token that a text begins with, 0 if there is none. */
 static uint32_t special(const tables_t *t, const uint8_t *text, uint32_t bytes, uint32_t *id) {
     const uint32_t *entry = at(t, t->specials);
@@ -262,7 +246,7 @@ static uint32_t tokenize(const tables_t *t, const uint8_t *text, void *ids) {
             end_word(&job, &word);
             job.count = add(&job, job.count, value);
         } else {
-            step = decode(text + place, bytes - place, &value);
+            step = utf8_decode(text + place, bytes - place, 0xFFFD, &value);
             take(&job, &word, value);
         }
     }
