@@ -15,7 +15,7 @@ from edgekiln.models.text.bpe_format import (
     NONE,
     fields_of,
 )
-from edgekiln.models.text.table_check import OutsideError, TableReader
+from edgekiln.models.text.table_check import OutsideError, TableReader, header_faults
 from edgekiln.models.text.table_format import MOST_LENGTH
 
 _OFFSETS = ("specials", "bytes", "firsts", "rights", "ranks", "made", "bounds")
@@ -36,11 +36,7 @@ def _faults(reader: TableReader) -> Iterator[str]:
         "special_count": (0, MOST_SPECIALS), "token_count": (1, MOST_TOKENS), "wide": (0, 1),
         "bound_count": (0, 1 << 16), "pad": (0, MOST_TOKENS),
     }  # fmt: skip
-    for name, (low, high) in limits.items():
-        if not low <= about[name] <= high:
-            yield f"its tables have {about[name]} as {name}"
-    if about["id_bytes"] not in (4, 8):
-        yield f"its tables have numbers of {about['id_bytes']} bytes"
+    yield from header_faults(about, limits)
     for name in ("before", "after"):
         if about[name] != NONE and about[name] > MOST_TOKENS:
             yield f"its tables have {about[name]} as {name}"

@@ -1,6 +1,6 @@
 """Whether tables of a tokenizer are whole: code in C reads them without looking."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,15 @@ class TableReader:
         return True
 
 
+def header_faults(about: Mapping[str, int], limits: Mapping[str, tuple[int, int]]) -> Iterator[str]:
+    """The fields of a header that lie outside of their limits, both ends included."""
+    for name, (low, high) in limits.items():
+        if not low <= about[name] <= high:
+            yield f"its tables have {about[name]} as {name}"
+    if about["id_bytes"] not in (4, 8):
+        yield f"its tables have numbers of {about['id_bytes']} bytes"
+
+
 def _faults(reader: TableReader) -> Iterator[str]:
     about = reader.about
     limits = {
@@ -65,11 +74,7 @@ def _faults(reader: TableReader) -> Iterator[str]:
         "special_count": (0, MOST_SPECIALS), "first_count": (0, about["count"]),
         "wide_ids": (0, 1), "hangul": (0, 1),
     }  # fmt: skip
-    for name, (low, high) in limits.items():
-        if not low <= about[name] <= high:
-            yield f"its tables have {about[name]} as {name}"
-    if about["id_bytes"] not in (4, 8):
-        yield f"its tables have numbers of {about['id_bytes']} bytes"
+    yield from header_faults(about, limits)
     try:
         yield from _strings(reader)
         yield from _characters(reader)

@@ -156,19 +156,6 @@ def test_a_real_vocabulary_gives_the_same_tokens(program: Path) -> None:
 
 def test_damaged_tables_are_refused_or_harmless(program: Path, small: Path) -> None:
     made = tables(read_vocabulary(small), length=8, text_bytes=BYTES, id_bytes=8)
-    draw = random.Random(2)
-    header, refused = 4 * 23, 0
     texts = [NASTY.encode()[:BYTES], b"unaffable [MASK] run" * 4]
-    for case in range(90):
-        damaged = made.copy()
-        for _ in range(draw.randrange(1, 4)):
-            damaged[draw.randrange(header if case % 2 else damaged.size)] = draw.randrange(256)
-        if case % 7 == 0:
-            damaged = damaged[: draw.randrange(damaged.size)]
-        if fault_of(damaged):
-            refused += 1
-        else:
-            about = np.frombuffer(damaged[:header].tobytes(), "<u4")
-            if about[1] == BYTES and about[2] <= 64:
-                tokenizer_c.run(program, damaged, texts)
+    refused = tokenizer_c.refused_of_damaged(program, made, 4 * 23, fault_of, texts)
     assert 20 < refused < 90
