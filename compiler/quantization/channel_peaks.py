@@ -1,6 +1,7 @@
-"""The largest magnitude in each channel of an activation, on samples."""
+"""What the channels of an activation hold on samples: largest magnitudes, or ranges and rows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
 
 # By tensor: one number a channel.
 Peaks = Mapping[str, NDArray[np.float64]]
+_ROWS = 512  # kept of a tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelSamples:
+    """What the channels of a tensor, which lie along its last axis, hold on samples."""
+
+    low: NDArray[np.float64]  # (channels,), of all samples
+    high: NDArray[np.float64]  # (channels,)
+    rows: NDArray[np.float32]  # (some rows, channels)
+
+    @property
+    def peaks(self) -> NDArray[np.float64]:
+        """The largest magnitude in each channel, (channels,)."""
+        return np.maximum(-self.low, self.high)
 
 
 def channel_peaks(
@@ -37,4 +53,29 @@ def channel_peaks(
             rows = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
             most = np.abs(rows).max(axis=1).astype(np.float64)
             found[name] = np.maximum(found.get(name, most), most)
+    return found
+
+
+def channel_samples(
+    model: "onnx.ModelProto", tensors: Sequence[str], calls: "Sequence[Inputs]"
+) -> dict[str, ChannelSamples]:
+    """Run a float model and keep some rows of its activations, and the range of every channel."""
+    from edgekiln.compiler.onnx_model.stream_session import open_session
+
+    found: dict[str, ChannelSamples] = {}
+    if not tensors or not calls:
+        return found
+    session = open_session(with_outputs(model, tensors), optimize=True)
+    wanted = -(-_ROWS // len(calls))  # of each call
+    for call in calls:
+        for name, array in zip(tensors, session(call, list(tensors)), strict=True):
+            rows = array.reshape(-1, array.shape[-1]).astype(np.float32)
+            kept = rows[:: max(1, len(rows) // wanted)][:wanted]
+            before = found.get(name)
+            low, high = rows.min(axis=0).astype(np.float64), rows.max(axis=0).astype(np.float64)
+            found[name] = ChannelSamples(
+                low=low if before is None else np.minimum(low, before.low),
+                high=high if before is None else np.maximum(high, before.high),
+                rows=kept.copy() if before is None else np.concatenate([before.rows, kept]),
+            )
     return found

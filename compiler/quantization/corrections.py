@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.onnx_model import rewriting
 from edgekiln.compiler.quantization.bias_correction import correct_biases
 from edgekiln.compiler.quantization.calibration import Calibration
-from edgekiln.compiler.quantization.channel_peaks import channel_peaks
+from edgekiln.compiler.quantization.channel_peaks import channel_peaks, channel_samples
 from edgekiln.compiler.quantization.equalize import clipped, equalize
 from edgekiln.compiler.quantization.learned_rounding import learn_rounding
 from edgekiln.compiler.quantization.local_ranges import best_ranges
@@ -66,9 +66,11 @@ def equalized(scheme: Scheme, bench: Workbench) -> Scheme:
 def migrated(scheme: Scheme, bench: Workbench) -> Scheme:
     """The scale of activations moved into weights."""
     model = _copy(scheme.model)
-    axes = {each.tensor: -1 for each in migrations(model)}
-    peaks = channel_peaks(model, axes, bench.calibration.calls(_PEAK_SAMPLES))
-    return _recalibrated(scheme, model, bench) if migrate(model, peaks) else scheme
+    tensors = [each.tensor for each in migrations(model, scheme.floats)]
+    samples = channel_samples(model, tensors, bench.calibration.calls(_PEAK_SAMPLES))
+    count, made = migrate(model, samples, scheme.floats)
+    spared = replace(scheme, floats=scheme.floats | made)
+    return _recalibrated(spared, model, bench) if count else scheme
 
 
 def with_best_ranges(scheme: Scheme, bench: Workbench) -> Scheme:
@@ -116,8 +118,10 @@ CORRECTIONS: Mapping[str, Correction] = {
 
 def _recalibrated(scheme: Scheme, model: "onnx.ModelProto", bench: Workbench) -> Scheme:
     """The scheme for a float model of the same function, in other numbers."""
-    ranges = bench.calibration.ranges(model, observed_tensors(model, scheme.nodes))
-    return replace(scheme, model=model, ranges=ranges)
+    changed = replace(scheme, model=model)
+    return replace(
+        changed, ranges=bench.calibration.ranges(model, observed_tensors(model, changed.nodes))
+    )
 
 
 def _copy(model: "onnx.ModelProto") -> "onnx.ModelProto":

@@ -1,7 +1,8 @@
 """Accuracy control: step by step, until an int8 model loses no more than it may.
 
 The steps go from what costs nothing to what costs most: the model as it is; the residual sums of a
-transformer in float, which cost next to nothing and give more than what follows; corrections;
+transformer in float, which cost next to nothing and give more than what follows, and then what its
+blocks compute between two products; corrections;
 learned rounding; training, where the caller brings it; the fewest and cheapest layers in float,
 which come last because enough of them always suffice. What is kept is decided on validation
 samples: a correction by the signal to noise of the outputs, the end by the task's own measure, or,
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model.cost import macs_by_node, onnx_costs
-from edgekiln.compiler.quantization.corrections import CORRECTIONS, Correction, Workbench
+from edgekiln.compiler.quantization.corrections import CORRECTIONS, Correction, Workbench, migrated
 from edgekiln.compiler.quantization.float_layers import cheapest
 from edgekiln.compiler.quantization.judge import Judge, QualityLimits, Verdict
 from edgekiln.compiler.quantization.ladder_record import (
@@ -23,7 +24,7 @@ from edgekiln.compiler.quantization.ladder_record import (
     Rung,
     finite_losses,
 )
-from edgekiln.compiler.quantization.residual_sums import residual_sums
+from edgekiln.compiler.quantization.residual_sums import inner_activations, residual_sums
 from edgekiln.compiler.quantization.scheme import Scheme
 from edgekiln.compiler.quantization.sensitivity import sensitivities
 
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 # A quantized model and the float one that it was made of → the quantized one, trained.
 Retrain = Callable[["onnx.ModelProto", "onnx.ModelProto"], "onnx.ModelProto"]
 
-AS_IT_IS, SUMS, TRAINED = "as it is", "residual sums in float", "training"
+AS_IT_IS, TRAINED = "as it is", "training"
+SUMS, ACTIVATIONS = "residual sums in float", "activations in float"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class Climb:
     corrections: Mapping[str, Correction] = field(default_factory=lambda: CORRECTIONS)
     rungs: list[Rung] = field(default_factory=list)
     _tried: list[Attempt] = field(default_factory=list)
-    _sums: tuple[str, ...] = ()  # of the residual stream
+    _spared: tuple[str, ...] = ()  # of a transformer, before any layer
 
     def climb(self, start: Scheme) -> tuple[Attempt, Ladder]:
         """Climb until the limits hold, whatever the samples leave in doubt; where they do so
@@ -71,7 +73,7 @@ class Climb:
         self._note(now, kept=True)
         sensitivity: tuple[LayerSensitivity, ...] = ()
         if not self._surely(now.verdict):
-            now = self._summed(now)
+            now = self._transformed(now)
         if not self._surely(now.verdict):
             sensitivity = self._sensitivity(now.scheme)
             now = self._corrected(now)
@@ -94,13 +96,27 @@ class Climb:
         )
         return chosen, ladder
 
-    def _summed(self, now: Attempt) -> Attempt:
-        """A transformer whose residual stream is not rounded, if that gives more signal."""
-        self._sums = tuple(sorted(residual_sums(now.scheme.model) - now.scheme.floats))
-        if not self._sums:
+    def _transformed(self, now: Attempt) -> Attempt:
+        """A transformer whose residual stream is not rounded, then whose activations are not
+        either, if that gives more signal. What is float can be balanced, which the activations
+        need: the second product of a block reads few large channels.
+        """
+        sums = residual_sums(now.scheme.model) - now.scheme.floats
+        if not sums:
             return now
-        floats = now.scheme.floats | frozenset(self._sums)
-        tried = self._candidate(SUMS, replace(now.scheme, floats=floats))
+        now = self._spare(now, SUMS, sums)
+        inner = inner_activations(now.scheme.model) - now.scheme.floats
+        if inner and not self._surely(now.verdict):
+            now = self._spare(now, ACTIVATIONS, inner, migrated)
+        return now
+
+    def _spare(
+        self, now: Attempt, rung: str, nodes: frozenset[str], correction: Correction | None = None
+    ) -> Attempt:
+        """The same with these nodes in float, and corrected, if that gives more signal."""
+        self._spared = (*self._spared, *sorted(nodes))
+        scheme = replace(now.scheme, floats=now.scheme.floats | nodes)
+        tried = self._candidate(rung, correction(scheme, self.bench) if correction else scheme)
         better = self._signal_db(tried.verdict) > self._signal_db(now.verdict)
         self._note(tried, kept=better)
         return tried if better else now
@@ -121,7 +137,7 @@ class Climb:
 
     def _in_float(self, now: Attempt, sensitivity: Sequence[LayerSensitivity]) -> Attempt:
         # What was corrected may have other weak places than what was not.
-        if now.rung not in (AS_IT_IS, SUMS):
+        if now.rung not in (AS_IT_IS, SUMS, ACTIVATIONS):
             sensitivity = self._sensitivity(now.scheme)
         choice = cheapest(
             now.scheme,
@@ -169,7 +185,7 @@ class Climb:
             scheme=scheme,
             quantized=quantized,
             verdict=verdict,
-            float_layers=tuple(name for name in self._sums if name in scheme.floats),
+            float_layers=tuple(name for name in self._spared if name in scheme.floats),
         )
         self._tried.append(found)
         return found

@@ -2,105 +2,198 @@
 
 Behind a normalization a few channels are many times larger than the others, and one scale for all
 loses the others. The normalization's own factor and shift are divided by s_j, channel by channel,
-and the next product's weights multiplied by it, with s_j = max|x_j|^α / max|w_j|^(1 − α). Xiao et
-al., SmoothQuant, 2023 (arXiv:2211.10438), equation 4, with its α of 0.5.
+and the next products' weights multiplied by it, with s_j = max|x_j|^α / max|w_j|^(1 − α). Xiao et
+al., SmoothQuant, 2023 (arXiv:2211.10438), equation 4. The α of each tensor is the one with which
+the rounded values and weights give the products that are nearest to the true ones on samples, as
+Lin et al. search it, AWQ, 2023 (arXiv:2306.00978), section 3.2.
+
+Values that are float anyway, and that others read, too, or that nothing in front of them can
+divide, are divided by a multiplication of its own on their way to the products.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.quantization.channel_peaks import Peaks
-from edgekiln.compiler.quantization.products import ModelWeights
+from edgekiln.compiler.onnx_model import operators, rewriting
+from edgekiln.compiler.quantization.channel_peaks import ChannelSamples
+from edgekiln.compiler.quantization.products import ModelWeights, most_code
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import onnx
 
-_ALPHA = 0.5
+_ALPHAS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _LEAST = 1e-5  # of a factor: channels that are all but dead keep theirs
+_LEVELS = 255  # between the codes of activations
+_VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Migration:
-    """A tensor whose channels can be scaled, by names of initializers."""
+    """A tensor whose channels, along its last axis, can be scaled, by names of initializers."""
 
     tensor: str
-    makers: tuple[str, ...]  # one number a channel each: divided
+    makers: tuple[str, ...]  # one number a channel each: divided; none where a node does it
     readers: tuple[tuple[str, int], ...]  # weights and the axis of their input channels: multiplied
+    ways: tuple[str, ...]  # the nodes that read the tensor and lead to these weights
 
 
-def migrate(model: "onnx.ModelProto", peaks: Peaks) -> int:
-    """Balance every normalization or affine operation whose readers all are products by constants.
+def migrate(
+    model: "onnx.ModelProto",
+    samples: Mapping[str, ChannelSamples],
+    floats: "Collection[str]" = (),
+) -> tuple[int, frozenset[str]]:
+    """Balance every normalization or affine operation whose readers all are products by constants,
+    and every float value that such products read, where that makes the products better.
 
     Args:
         model: float; rewritten in place.
-        peaks: the largest magnitude in each channel of the tensors of `migrations`.
+        samples: of the tensors of `migrations`.
+        floats: the names of the nodes that stay float in the int8 model.
 
     Returns:
-        How many there were.
+        How many were balanced, and the names of multiplications that are float, too.
     """
     weights = ModelWeights(model)
-    found = migrations(model)
-    for each in found:
-        if each.tensor not in peaks:
+    inverses: dict[str, NDArray[np.float32]] = {}
+    ways: dict[str, tuple[str, ...]] = {}
+    count = 0
+    for each in migrations(model, floats):
+        read = [np.moveaxis(weights.real(name), axis, 0) for name, axis in each.readers]
+        factor = _best_factors(samples[each.tensor], np.concatenate(read, axis=1))
+        if factor is None:
             continue
-        largest = np.max([_by_channel(weights[name], axis) for name, axis in each.readers], axis=0)
-        factor = _factors(peaks[each.tensor], largest)
+        count += 1
         for name in each.makers:
             weights[name] = (weights.real(name) / factor).astype(np.float32)
-        for name, axis in each.readers:
-            array = weights.real(name)
-            along = factor.reshape([-1 if a == axis else 1 for a in range(array.ndim)])
-            weights[name] = (array * along).astype(np.float32)
-    return len(found)
+        for (name, axis), array in zip(each.readers, read, strict=True):
+            scaled = np.moveaxis(array * factor[:, None], 0, axis)
+            weights[name] = scaled.astype(np.float32)
+        if not each.makers:
+            inverses[each.tensor] = (1 / factor).astype(np.float32)
+            ways[each.tensor] = each.ways
+    return count, frozenset(_divide(model, inverses, ways)) if inverses else frozenset()
+
+
+def _divide(
+    model: "onnx.ModelProto", inverses: dict[str, NDArray[np.float32]],
+    ways: dict[str, tuple[str, ...]],
+) -> list[str]:  # fmt: skip
+    """Multiply tensors by a number a channel on their way to some nodes; the new nodes' names."""
+    import onnx
+
+    facts = rewriting.facts_of(model)
+    taken = {node.name for node in model.graph.node}
+    nodes: list[onnx.NodeProto] = []
+    made: list[str] = []
+    divided: dict[str, str] = {}  # tensor → what is read in its place
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            if name in divided and node.name in ways[name]:
+                node.input[place] = divided[name]
+        nodes.append(node)
+        for name in node.output:
+            if name not in inverses:
+                continue
+            divided[name] = facts.free(f"{name}.balanced")
+            own = divided[name]
+            while own in taken:
+                own += "_"
+            taken.add(own)
+            made.append(own)
+            factor = facts.add(f"{name}.balance", inverses[name])
+            nodes.append(onnx.helper.make_node("Mul", [name, factor], [divided[name]], own))
+    model.graph.initializer.extend(facts.made)
+    rewriting.replace_nodes(model, nodes)
+    return made
+
+
+def _best_factors(
+    samples: ChannelSamples, weights: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """The factor of each channel that gives the best products; None where none is better than 1.
+
+    Args:
+        weights: (channels, outputs), of all products that read the tensor.
+    """
+    exact = samples.rows @ weights
+    plain = np.ones(len(weights))
+    best, least = plain, _squared_error(samples, weights, plain, exact)
+    for alpha in _ALPHAS:
+        factor = _factors(samples.peaks, np.abs(weights).max(axis=1), alpha)
+        error = _squared_error(samples, weights, factor, exact)
+        if error < least:
+            best, least = factor, error
+    return None if best is plain else best
 
 
 def _factors(
-    activations: NDArray[np.floating], weights: NDArray[np.floating]
+    activations: NDArray[np.floating], weights: NDArray[np.floating], alpha: float
 ) -> NDArray[np.float64]:
     alive = (activations > _LEAST) & (weights > _LEAST)
     factor = np.ones(len(activations))
-    factor[alive] = activations[alive] ** _ALPHA / weights[alive] ** (1 - _ALPHA)
+    factor[alive] = activations[alive] ** alpha / weights[alive] ** (1 - alpha)
     return np.maximum(factor, _LEAST)
 
 
-def _by_channel(weights: NDArray[np.generic], axis: int) -> NDArray[np.float64]:
-    """The largest weight that each input channel is multiplied with."""
-    others = tuple(a for a in range(weights.ndim) if a != axis)
-    largest: NDArray[np.float64] = np.abs(weights).max(axis=others).astype(np.float64)
-    return largest
+def _squared_error(
+    samples: ChannelSamples, weights: NDArray[np.float64], factor: NDArray[np.float64],
+    exact: NDArray[np.float64],
+) -> float:  # fmt: skip
+    """What rounding costs the products of divided values and multiplied weights."""
+    low, high = min(0.0, (samples.low / factor).min()), max(0.0, (samples.high / factor).max())
+    step = max(high - low, _LEAST) / _LEVELS
+    values = np.rint(samples.rows / factor / step) * step
+    scaled = weights * factor[:, None]
+    steps = np.maximum(np.abs(scaled).max(axis=0), _LEAST) / most_code()
+    error = values @ (np.rint(scaled / steps) * steps) - exact
+    return float(np.square(error).sum())
 
 
-def migrations(model: "onnx.ModelProto") -> list[Migration]:
+def migrations(model: "onnx.ModelProto", floats: "Collection[str]" = ()) -> list[Migration]:
     """What can be migrated: behind a LayerNormalization over the last axis, or a Mul or Mul and Add
-    by one number a channel, nothing but MatMul and Gemm with weights of their own.
+    by one number a channel, nothing but MatMul and Gemm with weights of their own; and what nodes
+    of `floats` give to such products. Views that keep the last axis may lie between.
     """
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in dict.fromkeys(node.input):
-            readers.setdefault(name, []).append(node)
-    outputs = {value.name for value in model.graph.output}
+    facts = rewriting.facts_of(model)
     shapes = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
-    own = {name for name in shapes if len(readers.get(name, [])) == 1}
+    own = {name for name in shapes if len(facts.readers.get(name, [])) == 1}
     found = []
     for node in model.graph.node:
         makers = _numbers_a_channel(node, shapes, own)
         tensor = node.output[0]
         if node.op_type == "Mul" and makers:
-            behind = readers.get(tensor, [])
+            behind = facts.readers.get(tensor, [])
             shift = _numbers_a_channel(behind[0], shapes, own) if len(behind) == 1 else ()
-            if shift and behind[0].op_type == "Add" and tensor not in outputs:
+            if shift and behind[0].op_type == "Add" and tensor not in facts.outputs:
                 makers, tensor = (*makers, *shift), behind[0].output[0]
-        read = [_input_channels(each, tensor, own) for each in readers.get(tensor, [])]
-        if node.op_type == "Add" or not makers or tensor in outputs or not read:
+        if node.op_type == "Add":
+            makers = ()
+        readers = facts.readers.get(tensor, [])
+        read = {each.name: _products(facts, each, tensor, own) for each in readers}
+        ways = {name: weights for name, weights in read.items() if weights}
+        all_of_them = len(ways) == len(readers) and tensor not in facts.outputs
+        known = tuple(dict.fromkeys(each for weights in ways.values() for each in weights))
+        counts = {shapes[name][axis] for name, axis in known}
+        if makers and all_of_them:
+            counts |= {shapes[name][-1] for name in makers}
+        elif _is_float_value(node, floats) and tensor == node.output[0] and tensor in facts.floats:
+            makers = ()
+        else:
             continue
-        known = tuple(each for each in read if each is not None)
-        counts = {shapes[name][axis] for name, axis in known} | {shapes[n][-1] for n in makers}
-        if len(known) == len(read) and len(counts) == 1:
-            found.append(Migration(tensor=tensor, makers=makers, readers=known))
+        if len(counts) == 1:
+            found.append(Migration(tensor=tensor, makers=makers, readers=known, ways=tuple(ways)))
     return found
+
+
+def _is_float_value(node: "onnx.NodeProto", floats: "Collection[str]") -> bool:
+    """Whether a node makes a value that stays float; a view shows what another one made."""
+    return node.name in floats and node.op_type not in _VIEWS
 
 
 def _numbers_a_channel(
@@ -123,13 +216,25 @@ def _is_vector(shape: tuple[int, ...]) -> bool:
     return shape[-1] > 1 and int(np.prod(shape)) == shape[-1]
 
 
-def _input_channels(node: "onnx.NodeProto", tensor: str, own: set[str]) -> tuple[str, int] | None:
-    """The weights of a product that reads a tensor, and the axis along it."""
+def _products(
+    facts: rewriting.ModelFacts, node: "onnx.NodeProto", tensor: str, own: set[str]
+) -> tuple[tuple[str, int], ...]:
+    """The weights that a tensor meets in a node or behind views, and the axes along its last one;
+    none where it meets anything else, too.
+    """
+    if node.op_type in _VIEWS and node.input[0] == tensor:
+        after = node.output[0]
+        last = [(facts.shapes.get(name) or (None,))[-1] for name in (tensor, after)]
+        behind = facts.readers.get(after, [])
+        if after in facts.outputs or not isinstance(last[0], int) or last[0] != last[1]:
+            return ()
+        found = [_products(facts, each, after, own) for each in behind]
+        return tuple(pair for each in found for pair in each) if found and all(found) else ()
     if node.op_type not in ("MatMul", "Gemm") or node.input[0] != tensor:
-        return None
+        return ()
     if node.input[1] not in own:
-        return None
-    said = {a.name: a.i for a in node.attribute if a.name in ("transA", "transB")}
+        return ()
+    said = operators.attributes(node)
     if said.get("transA"):
-        return None
-    return node.input[1], 1 if said.get("transB") else 0
+        return ()
+    return ((node.input[1], 1 if said.get("transB") else 0),)

@@ -1,4 +1,5 @@
-"""The sums of a transformer's residual stream: what every block adds to, and normalizes a copy of.
+"""What of a transformer is better float: the sums of its residual stream, which every block adds to
+and normalizes a copy of, and the activations between two products.
 
 In 8 bits the stream is rounded anew at every sum, and the noise of all blocks adds up on the way:
 24 sums that lose a signal of 38 dB each leave 24 dB. In floats it costs little time, for a sum is
@@ -7,22 +8,26 @@ nothing beside the products of a block, which stay integer.
 
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import rewriting
+from edgekiln.compiler.onnx_model import operators, rewriting
+from edgekiln.compiler.quantization import products
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import onnx
 
 _NORMS = ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 _VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+_CUTS = ("Clip", "Relu")
 _FEWEST = 2  # one sum is rounded once, as any result is
 
 
 def residual_sums(model: "onnx.ModelProto") -> frozenset[str]:
     """The names of the nodes that keep a stream in floats; none where there is no stream.
 
-    They are the additions that a normalization of rows reads, the normalizations that such an
-    addition reads (where blocks normalize behind their sum), and views between a block's last
-    product and its addition.
+    They are the additions that a normalization of rows reads, sums that only such an addition reads
+    (of the embeddings that a stream begins with), the normalizations that it reads (where blocks
+    normalize behind their sum), and views between a block's last product and its addition.
     """
     facts = rewriting.facts_of(model)
     normalized = {node.input[0] for node in model.graph.node if node.op_type in _NORMS}
@@ -31,14 +36,71 @@ def residual_sums(model: "onnx.ModelProto") -> frozenset[str]:
     ]
     if len(sums) < _FEWEST:
         return frozenset()
+    weighted = products.real_weights(model)
     found = {node.name for node in sums}
-    for node in sums:
-        for name in node.input:
+    while sums:
+        for name in sums.pop().input:
             maker = facts.makers.get(name)
             if maker is not None and maker.op_type in _NORMS:
                 found.add(maker.name)
+            if maker is not None and maker.name not in found and _sums_only(facts, maker, weighted):
+                found.add(maker.name)
+                sums.append(maker)
             # A view between a block's last product and the sum: the product then gives floats.
             while maker is not None and maker.op_type in _VIEWS and facts.alone(maker.output[0]):
                 found.add(maker.name)
                 maker = facts.makers.get(maker.input[0])
     return frozenset(found)
+
+
+def _sums_only(
+    facts: rewriting.ModelFacts, node: "onnx.NodeProto", weighted: "Collection[str]"
+) -> bool:
+    """Whether an addition is read by one node alone, and adds no bias to a product."""
+    if node.op_type != "Add" or facts.alone(node.output[0]) is None:
+        return False
+    makers = (facts.makers.get(name) for name in node.input)
+    return not any(maker is not None and maker.name in weighted for maker in makers)
+
+
+def inner_activations(model: "onnx.ModelProto") -> frozenset[str]:
+    """The names of the nodes that compute value by value between two products with weights: a GELU,
+    a gate's sigmoid and multiplications. ReLU and what else is cut off needs no floats.
+    """
+    facts = rewriting.facts_of(model)
+    weighted = products.real_weights(model)
+    found: set[str] = set()
+    for node in model.graph.node:
+        if node.name in weighted:
+            path = _computed_before(facts, node.input[0], weighted)
+            if any(each.op_type not in _CUTS for each in path if each.op_type not in _VIEWS):
+                found.update(each.name for each in path)
+    return frozenset(found)
+
+
+def _computed_before(
+    facts: rewriting.ModelFacts, tensor: str, weighted: "Collection[str]"
+) -> "list[onnx.NodeProto]":
+    """What stands between a tensor and the products it is made of; nothing where anything else
+    does, or where somebody else reads a value on the way.
+    """
+    path: list[onnx.NodeProto] = []
+    waiting, inside = [tensor], set()
+    while waiting:
+        name = waiting.pop()
+        if name in facts.constants or name in inside:
+            continue
+        maker = facts.makers.get(name)
+        if maker is not None and maker.name in weighted:
+            continue
+        if maker is None or not _is_by_value(maker) or name in facts.outputs:
+            return []
+        inside.add(name)
+        path.append(maker)
+        waiting += [each for each in maker.input if each]
+    return path
+
+
+def _is_by_value(node: "onnx.NodeProto") -> bool:
+    row = operators.of(node)
+    return node.op_type in (*_VIEWS, *_CUTS, "Add", "Mul") or (row is not None and row.lookup)

@@ -1,5 +1,6 @@
 """Quantize: a float ONNX model becomes the one int8 model of all targets."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
     from edgekiln.compiler.quantization.corrections import Workbench
     from edgekiln.compiler.quantization.judge import Judge
     from edgekiln.compiler.quantization.ladder_record import Ladder
-    from edgekiln.compiler.quantization.qcheck import Structure
+    from edgekiln.compiler.quantization.qcheck import FloatNode, Structure
     from edgekiln.compiler.quantization.scheme import Scheme
     from edgekiln.targets.profile import TargetProfile
 
 
+_SHOWN = 8  # operations by name that stay float for one reason; a program's report has all
 _ROUNDED_DB = 25.0  # below it a transformer's answers begin to differ from the float model's
 
 
@@ -278,7 +280,16 @@ def _completed(meta: io.Meta, feed: "Feed", data: str) -> io.Meta:
 
 
 def _notes(structure: "Structure") -> list[str]:
-    return [
-        *(f"{op.op} {op.name} stays float: {op.reason}" for op in structure.floats),
-        *structure.violations,
-    ]
+    """What stays float, and why; many of one reason in a single line."""
+    by_reason: dict[str, list[FloatNode]] = {}
+    for op in structure.floats:
+        by_reason.setdefault(op.reason, []).append(op)
+    found = []
+    for reason, ops in by_reason.items():
+        if len(ops) <= _SHOWN:
+            found += [f"{op.op} {op.name} stays float: {reason}" for op in ops]
+            continue
+        counts = Counter(op.op for op in ops)
+        kinds = ", ".join(f"{count} {op}" for op, count in counts.most_common())
+        found.append(f"{len(ops)} operations stay float: {reason} ({kinds})")
+    return [*found, *structure.violations]

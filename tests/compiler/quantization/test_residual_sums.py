@@ -12,7 +12,7 @@ from edgekiln.compiler.passes.gate import float_operators
 from edgekiln.compiler.passes.qdq_to_integer import qdq_to_integer
 from edgekiln.compiler.quantization.ladder_record import read_ladder
 from edgekiln.compiler.quantization.ranges import Observer
-from edgekiln.compiler.quantization.residual_sums import residual_sums
+from edgekiln.compiler.quantization.residual_sums import inner_activations, residual_sums
 from edgekiln.compiler.quantization.sqnr import Sqnr
 from tests.compiler.float_models import make, write
 from tests.compiler.quantizing import quantize
@@ -72,6 +72,50 @@ def test_a_stream_normalized_behind_its_blocks_is_its_sums_and_norms() -> None:
     sums = {f"s{number}" for number in range(BLOCKS)}
     # The last one is read by nothing that is added.
     assert found == sums | {f"n{number}" for number in range(BLOCKS - 1)}
+
+
+def test_the_sums_of_the_embeddings_that_a_stream_begins_with_belong_to_it() -> None:
+    body = """
+        e = Add (x, places)
+        t = Add (e, kinds)
+        n = LayerNormalization <axis = -1> (t, scale, offset)
+        p = MatMul (n, w)
+        b = Add (p, bias)
+        s = Add (b, n)
+        y = LayerNormalization <axis = -1> (s, scale, offset)
+    """
+    shapes = {"w": (8, 8), "places": (4, 8), "kinds": (8,), "scale": (8,), "offset": (8,)}
+    model = make(body, shapes | {"bias": (8,)}, x="1, 4, 8", y="1, 4, 8")
+    # A bias is the product's.
+    assert residual_sums(model) == {"e", "t", "n", "s"}
+
+
+GATED = """
+    n = LayerNormalization <axis = -1> (x, scale, offset)
+    g = MatMul (n, w1)
+    u = MatMul (n, w2)
+    h = Sigmoid (g)
+    a = Mul (g, h)
+    m = Mul (a, u)
+    y = MatMul (m, w3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "inner"),
+    [
+        (GATED, {"h", "a", "m"}),
+        (GATED.replace("h = Sigmoid (g)", "h = Gelu (g)").replace("Mul (g, h)", "Abs (h)"),
+            {"h", "a", "m"}),
+        # What is cut off needs no floats; what others read has them anyhow or not.
+        ("g = MatMul (x, w1)\n m = Relu (g)\n y = MatMul (m, w3)", set()),
+        ("m = Gelu (x)\n y = MatMul (m, w3)", set()),
+        ("g = MatMul (x, w1)\n h = Softmax (g)\n m = Gelu (h)\n y = MatMul (m, w3)", set()),
+    ],
+)  # fmt: skip
+def test_activations_between_two_products_are_found(body: str, inner: set[str]) -> None:
+    shapes = dict.fromkeys(("w1", "w2", "w3"), (8, 8)) | {"scale": (8,), "offset": (8,)}
+    assert inner_activations(make(body, shapes, x="1, 4, 8", y="1, 4, 8")) == inner
 
 
 def test_a_mask_takes_no_codes_from_the_scores_beside_it() -> None:

@@ -148,6 +148,16 @@ def test_excluded_operations_stay_float_and_are_named(float_model):
     assert metrics["float_ops"] >= 2
 
 
+def test_many_operations_that_stay_float_for_one_reason_are_one_note(tmp_path):
+    rows = "\n".join(f"e{n} = Softmax ({f'e{n - 1}' if n else 'l'})" for n in range(9))
+    body = f"l = Gemm <transB = 1> (x, w)\n {rows}\n y = Gemm <transB = 1> (e8, v)"
+    model = make(body, {"w": (10, 3072), "v": (10, 10)}, x="N, 3072")
+    _, metrics, notes = quantize(write(model, tmp_path / "m.onnx"), exclude=("e*",))
+    assert metrics["float_ops"] == 9
+    assert "9 operations stay float: excluded (9 Softmax)" in notes
+    assert not any("Softmax e0" in note for note in notes)
+
+
 def test_channels_are_balanced_where_quantization_lost_the_signal(tmp_path):
     src = write(unbalanced(), tmp_path / "m.onnx")
     _, plain, notes = quantize(src, equalize_below=0.0, accept_sqnr=-200.0)
