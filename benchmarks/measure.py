@@ -2,6 +2,7 @@
 
 import statistics
 import sys
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -43,7 +44,6 @@ def measure(
     """Time all engines in turn, so that a slow spell of the machine meets all of them."""
     entries = [entry for entry in prepared.entries if entry.precision in precisions]
     absent = [gone for gone in prepared.absent if gone.precision in precisions]
-    found: dict[PreparedModel, list[Trial]] = {}
     with ExitStack() as stack:
         device = stack.enter_context(LocalDevice())
         place = placement(threads, 0, device.affinity())
@@ -57,11 +57,7 @@ def measure(
                 absent.append(
                     Absent(engine=entry.engine, precision=entry.precision, reason=error.message)
                 )
-        for _ in range(trials):
-            for entry, engine in engines.items():
-                # Half as long again to warm up, which does not count.
-                trial = engine.trial(seconds, seconds / 2)
-                found.setdefault(entry, []).append(trial)
+        timed = in_turn(engines.values(), trials=trials, seconds=seconds)
         facts = {entry: engine.facts() for entry, engine in engines.items()}
     layers = {e.precision: _layers(facts[e]) for e in engines if e.engine == OURS}
     return NetworkRow(
@@ -71,10 +67,27 @@ def measure(
         macs=max((sum(layer.macs for layer in found) for found in layers.values()), default=0),
         differing=prepared.differing,
         checked=prepared.checked,
-        timings=tuple(_timing(entry, found[entry], facts[entry]) for entry in engines),
+        timings=tuple(
+            _timing(entry, each, facts[entry]) for entry, each in zip(engines, timed, strict=True)
+        ),
         absent=tuple(absent),
         layers=layers,
     )
+
+
+def in_turn(engines: Iterable[Engine], *, trials: int, seconds: float) -> list[list[Trial]]:
+    """The trials of each of several engines that have started, in turn."""
+    running = list(engines)
+    # Half as long again to warm up, which does not count.
+    rounds = [[each.trial(seconds, seconds / 2) for each in running] for _ in range(trials)]
+    return [list(of_one) for of_one in zip(*rounds, strict=True)]
+
+
+def median_and_spread(trials: Sequence[Trial]) -> tuple[float, float]:
+    """The median of the trials' medians in seconds, and how far they lie apart as a share of it."""
+    medians = [trial.median_s for trial in trials]
+    median = statistics.median(medians)
+    return median, (max(medians) - min(medians)) / median
 
 
 def _engine(entry: PreparedModel, path: Path, place: Placement, device: LocalDevice) -> Engine:
@@ -86,15 +99,14 @@ def _engine(entry: PreparedModel, path: Path, place: Placement, device: LocalDev
 
 
 def _timing(entry: PreparedModel, trials: list[Trial], facts: Facts) -> Timing:
-    medians = [trial.median_s for trial in trials]
-    median = statistics.median(medians)
+    median_s, spread = median_and_spread(trials)
     return Timing(
         engine=entry.engine,
         version=facts.engine_version,
         precision=entry.precision,
-        median_s=median,
+        median_s=median_s,
         min_s=min(trial.min_s for trial in trials),
-        spread=(max(medians) - min(medians)) / median,
+        spread=spread,
     )
 
 

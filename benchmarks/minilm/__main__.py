@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 import edgekiln.runtime
-from edgekiln.benchmarks.measure import PeerEngine
+from edgekiln.benchmarks.measure import PeerEngine, in_turn, median_and_spread
 from edgekiln.benchmarks.minilm.network import LENGTH, PACKAGE, package, pretrained, sentences
 from edgekiln.benchmarks.prepare import PreparedModel
 from edgekiln.models.data.options import Options
@@ -32,6 +32,7 @@ from edgekiln.runtime.ort_engine import OrtEngine
 
 _CALIBRATED = 400  # sentences; what is behind them is held out
 _HELD_OUT, _QUERIES, _BEST = 1000, 200, 10
+_OURS = "edgekiln"
 _INPUTS = ("input_ids", "attention_mask")
 
 
@@ -142,24 +143,19 @@ def time_all(folder: Path, python: str, trials: int, seconds: float) -> None:
             return PeerEngine(model, folder / file, place)
 
         engines: dict[str, Engine] = {
-            "edgekiln": ProgramEngine(ProgramFile.open(folder / "minilm.lib"), place, device),
+            _OURS: ProgramEngine(ProgramFile.open(folder / "minilm.lib"), place, device),
             "ONNX Runtime, the same model": OrtEngine(folder / "minilm.int8.onnx", place),
             "ONNX Runtime, dynamic": OrtEngine(folder / "minilm.dynamic.onnx", place),
             "ONNX Runtime, float": OrtEngine(folder / "minilm.float.onnx", place),
             "OpenVINO, the same model": openvino("minilm.int8.onnx"),
             "OpenVINO, float": openvino("minilm.float.onnx"),
         }
-        medians: dict[str, list[float]] = {}
         for engine in engines.values():
             stack.enter_context(engine)
-        for _ in range(trials):
-            for name, engine in engines.items():
-                trial = engine.trial(seconds, seconds / 2)
-                medians.setdefault(name, []).append(trial.median_s)
-    own_s = float(np.median(medians["edgekiln"]))
-    for name, each in medians.items():
-        median_s = float(np.median(each))
-        spread = (max(each) - min(each)) / median_s
+        timed = in_turn(engines.values(), trials=trials, seconds=seconds)
+    found = {name: median_and_spread(each) for name, each in zip(engines, timed, strict=True)}
+    own_s, _ = found[_OURS]
+    for name, (median_s, spread) in found.items():
         print(f"{name}: {median_s * 1e3:.2f} ms, {median_s / own_s:.2f}×, spread {spread:.1%}")
 
 
