@@ -59,7 +59,9 @@ def channel_peaks(
 def channel_samples(
     model: "onnx.ModelProto", tensors: Sequence[str], calls: "Sequence[Inputs]"
 ) -> dict[str, ChannelSamples]:
-    """Run a float model and keep some rows of its activations, and the range of every channel."""
+    """Run a float model and keep some rows of its activations, drawn by chance, and the range of
+    every channel.
+    """
     from edgekiln.compiler.onnx_model.stream_session import open_session
 
     found: dict[str, ChannelSamples] = {}
@@ -67,15 +69,17 @@ def channel_samples(
         return found
     session = open_session(with_outputs(model, tensors), optimize=True)
     wanted = -(-_ROWS // len(calls))  # of each call
+    draw = np.random.default_rng(0)
     for call in calls:
         for name, array in zip(tensors, session(call, list(tensors)), strict=True):
             rows = array.reshape(-1, array.shape[-1]).astype(np.float32)
-            kept = rows[:: max(1, len(rows) // wanted)][:wanted]
+            # By chance: the first row of every call may be a token unlike all others.
+            kept = rows[draw.permutation(len(rows))[:wanted]]
             before = found.get(name)
             low, high = rows.min(axis=0).astype(np.float64), rows.max(axis=0).astype(np.float64)
             found[name] = ChannelSamples(
                 low=low if before is None else np.minimum(low, before.low),
                 high=high if before is None else np.maximum(high, before.high),
-                rows=kept.copy() if before is None else np.concatenate([before.rows, kept]),
+                rows=kept if before is None else np.concatenate([before.rows, kept]),
             )
     return found

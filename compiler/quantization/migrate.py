@@ -123,10 +123,10 @@ def _best_factors(
     """
     exact = samples.rows @ weights
     plain = np.ones(len(weights))
-    best, least = plain, _squared_error(samples, weights, plain, exact)
+    best, least = plain, _error(samples, weights, plain, exact)
     for alpha in _ALPHAS:
         factor = _factors(samples.peaks, np.abs(weights).max(axis=1), alpha)
-        error = _squared_error(samples, weights, factor, exact)
+        error = _error(samples, weights, factor, exact)
         if error < least:
             best, least = factor, error
     return None if best is plain else best
@@ -141,18 +141,20 @@ def _factors(
     return np.maximum(factor, _LEAST)
 
 
-def _squared_error(
+def _error(
     samples: ChannelSamples, weights: NDArray[np.float64], factor: NDArray[np.float64],
     exact: NDArray[np.float64],
 ) -> float:  # fmt: skip
-    """What rounding costs the products of divided values and multiplied weights."""
+    """The share that rounding takes from the products of divided values and multiplied weights."""
     low, high = min(0.0, (samples.low / factor).min()), max(0.0, (samples.high / factor).max())
     step = max(high - low, _LEAST) / _LEVELS
     values = np.rint(samples.rows / factor / step) * step
     scaled = weights * factor[:, None]
     steps = np.maximum(np.abs(scaled).max(axis=0), _LEAST) / most_code()
-    error = values @ (np.rint(scaled / steps) * steps) - exact
-    return float(np.square(error).sum())
+    error = np.square(values @ (np.rint(scaled / steps) * steps) - exact).sum(axis=1)
+    # Of each row for itself, as a normalization behind looks at it: a few rows may be very large.
+    signal = np.square(exact).sum(axis=1)
+    return float((error / np.maximum(signal, _LEAST * signal.mean())).mean())
 
 
 def migrations(model: "onnx.ModelProto", floats: "Collection[str]" = ()) -> list[Migration]:

@@ -40,7 +40,9 @@ class Scheme:
         left = [node for node in found if node.name not in self.floats]
         if len(left) < len(found):
             left = list(recurrent_codes.in_codes(facts_of(self.model), left))
-        return without_idle_moves(left) if self.floats or self.exclude else left
+        if not (self.floats or self.exclude):
+            return left
+        return without_idle_moves(left, {weight.name for weight in self.model.graph.initializer})
 
     def quantized(self) -> "onnx.ModelProto":
         """The int8 model."""

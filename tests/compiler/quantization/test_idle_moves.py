@@ -31,3 +31,12 @@ def test_a_move_beside_that_way_stays_float() -> None:
     to_float = node("Flatten", "a", "f")
     layer = node("Relu", "a", "c")
     assert names(split, to_float, layer) == [split.name, layer.name]
+
+
+def test_rows_of_a_table_are_taken_from_codes() -> None:
+    """In floats it would be four times as large: most of what an encoder of words weighs."""
+    rows = helper.make_node("Gather", ["table", "numbers"], ["a"], name="rows")
+    split = node("Flatten", "a", "b")
+    kept = without_idle_moves([rows, split], {"table"})
+    assert [each.name for each in kept] == ["rows", split.name]
+    assert without_idle_moves([rows, split]) == []
