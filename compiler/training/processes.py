@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import IO
 
+from edgekiln.compiler.pipeline.layout import Layout
 from edgekiln.compiler.pipeline.ranks import cores_each, is_worker
-from edgekiln.compiler.training.distributed import LOST, WATCHED
+from edgekiln.compiler.training.distributed import LOST, WATCHED, require_one_store
 from edgekiln.runtime.errors import TrainingError
 from edgekiln.runtime.termination import terminate
 
@@ -32,6 +33,15 @@ def spread(count: int) -> None:
     """
     if count > 1 and not is_worker():
         sys.exit(run_on(count, sys.argv[1:]))
+
+
+def meet(store: Layout) -> None:
+    """Where this is one of several processes: meet the others, and see that they have one store.
+
+    Raises as `distributed.require_one_store`.
+    """
+    if is_worker():
+        require_one_store(store)
 
 
 def run_on(count: int, arguments: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -102,3 +103,32 @@ def test_a_build_trains_on_all_processes_and_one_does_the_rest(tmp_path):
     assert stages == ["distill", "prune", "export", "quantize", "compile"]
     assert [path.suffix for path in (tmp_path / "dist").iterdir()] == [".ekb"]
     assert list((tmp_path / "store" / "tmp").iterdir()) == []
+
+
+def test_processes_with_stores_of_their_own_end_with_one_clear_error_each(tmp_path):
+    """One that finds in its store what the other trains let it wait for minutes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    edgekiln = Path(sys.executable).with_name("edgekiln")
+    processes = [
+        subprocess.Popen(
+            [edgekiln, "distill", "resnet8?width=8", "-o", tmp_path / "net.pt", "--data", DATA],
+            env={
+                **os.environ, "OMP_NUM_THREADS": "1", "EDGEKILN_STORE": str(tmp_path / f"store{rank}"),
+                "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+            },
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    ended = [process.communicate(timeout=100) for process in processes]
+    assert [process.returncode for process in processes] == [10, 10], ended
+    for out, said in ended:
+        assert out == ""
+        assert said.count("error: ") == 1
+        assert f"another store than the first: {tmp_path}/store1 on" in said
+        assert "hint: give all of them one that they share (EDGEKILN_STORE)" in said
+        assert "Traceback" not in said
+    assert not (tmp_path / "net.pt").exists()
