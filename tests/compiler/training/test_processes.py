@@ -115,7 +115,8 @@ def test_processes_with_stores_of_their_own_end_with_one_clear_error_each(tmp_pa
         subprocess.Popen(
             [edgekiln, "distill", "resnet8?width=8", "-o", tmp_path / "net.pt", "--data", DATA],
             env={
-                **os.environ, "OMP_NUM_THREADS": "1", "EDGEKILN_STORE": str(tmp_path / f"store{rank}"),
+                **os.environ, "OMP_NUM_THREADS": "1",
+                "EDGEKILN_STORE": str(tmp_path / f"store{rank}"),
                 "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
             },
