@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Says to a process that whoever started it watches it, and tells the user why it ended.
+# Says to a process who started it, by its number, watches it, and tells the user why it ended.
 WATCHED = "EDGEKILN_WATCHED"
 LOST = 75  # the exit code of a watched process whose peers are gone
 _ADDRESS_OF_INTERFACE = 0x8915  # SIOCGIFADDR of Linux (netdevice(7))

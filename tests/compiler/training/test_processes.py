@@ -76,7 +76,7 @@ def test_a_killed_process_ends_the_training_and_the_same_command_goes_on(tmp_pat
         time.sleep(0.05)
     again.terminate()
     again.communicate(timeout=60)
-    assert again.returncode == 130
+    assert again.returncode == 143
 
 
 @pytest.mark.slow
@@ -103,6 +103,18 @@ def test_a_build_trains_on_all_processes_and_one_does_the_rest(tmp_path):
     assert stages == ["distill", "prune", "export", "quantize", "compile"]
     assert [path.suffix for path in (tmp_path / "dist").iterdir()] == [".ekb"]
     assert list((tmp_path / "store" / "tmp").iterdir()) == []
+
+
+def test_none_outlives_the_command_that_started_it_and_was_killed(tmp_path):
+    process = distill(tmp_path, "--epochs", "400")
+    until = time.monotonic() + 60
+    while len(workers := workers_of(process)) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=60)  # which ends when no process has its streams any more
+    assert process.returncode == -signal.SIGKILL
+    assert all(is_gone(worker) for worker in workers)
 
 
 def test_processes_with_stores_of_their_own_end_with_one_clear_error_each(tmp_path):
