@@ -47,7 +47,10 @@ class WorkerPool:
     ) -> None:  # fmt: skip
         for worker in self._idle:
             worker.dismiss()
-        for _, worker in self._busy.values():
+        busy = [worker for _, worker in self._busy.values()]
+        for worker in busy:  # all at once, and then wait
+            worker.process.terminate()
+        for worker in busy:
             worker.end()
 
     def run(
