@@ -1,7 +1,6 @@
 """How processes end: by SIGTERM as by Ctrl-C, tidily; and with the one that started them."""
 
 import ctypes
-import os
 import signal
 import sys
 import threading
@@ -56,7 +55,9 @@ def sent_again(raised: Mapping[type[BaseException], signal.Signals]) -> Iterator
         if number is None:
             before(lost)
             return
-        timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+        # To the thread whose handlers run: another one would not wake it.
+        main = threading.main_thread().ident
+        timer = threading.Timer(_AGAIN_S, signal.pthread_kill, (main, number))
         timer.daemon = True
         timer.start()
 
