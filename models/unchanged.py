@@ -7,7 +7,7 @@ two must not be kept under the key of what was there before.
 from pathlib import Path
 
 from edgekiln.models.spec import split
-from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.file_state import changed, file_state
 
 State = tuple[object, ...]
 
@@ -20,8 +20,7 @@ def files_state(name: str) -> State:
     if not path.exists():
         return ()
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    states = ((each, each.stat()) for each in found if each.is_file())
-    return tuple((each, state.st_size, state.st_mtime_ns, state.st_ino) for each, state in states)
+    return tuple((each, *file_state(each)) for each in found if each.is_file())
 
 
 def data_state(data: str) -> State:
@@ -34,18 +33,11 @@ def data_state(data: str) -> State:
 def note_read(data: str, state: State, now: State) -> None:
     """Files of this state were read, and are `now` of that one. Raises InputError: of another."""
     if state != now:
-        raise _changed(data)
+        raise changed(data)
     _read[data] = state
 
 
 def require_read(data: str, state: State) -> None:
     """Raises InputError where other files were read than those of this state."""
     if _read.get(data, state) != state:
-        raise _changed(data)
-
-
-def _changed(data: str) -> InputError:
-    return InputError(
-        f"{data} was changed while it was read",
-        "nothing that was made of it is kept: run the same command again",
-    )
+        raise changed(data)

@@ -2,12 +2,17 @@
 
 import ctypes
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+_AGAIN_S = 0.05  # until a signal whose exception was lost is sent again
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -28,10 +33,39 @@ def unwound_by_sigterm() -> Iterator[None]:
     if own:
         signal.signal(signal.SIGTERM, terminate)
     try:
-        yield
+        with sent_again({TerminatedError: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}):
+            yield
     finally:
         if own:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def sent_again(raised: Mapping[type[BaseException], signal.Signals]) -> Iterator[None]:
+    """Send a signal again whose exception was lost in the block: a signal comes wherever it comes,
+    and what is raised in a finalizer, or as a weak reference is cleared, Python prints and drops.
+
+    Args:
+        raised: what the handlers of these signals raise.
+    """
+    before = sys.unraisablehook
+
+    def hook(lost: "UnraisableHookArgs") -> None:
+        number = raised.get(lost.exc_type)
+        if number is None:
+            before(lost)
+            return
+        # To the thread whose handlers run: another one would not wake it.
+        main = threading.main_thread().ident
+        timer = threading.Timer(_AGAIN_S, signal.pthread_kill, (main, number))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def terminate(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekiln.compiler.ci.matrix import Job
+from edgekiln.compiler.pipeline import locks
 from edgekiln.compiler.pipeline.artifact import Record
 from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import Bundle
 from edgekiln.runtime.errors import BundleError, ConfigError, MismatchError
-from edgekiln.runtime.files import written_whole
+from edgekiln.runtime.files import cannot_write, written_whole
 from edgekiln.runtime.limits import read_regular, reading_hint
 from edgekiln.runtime.manifest import REBUILD_HINT
 
@@ -96,12 +97,35 @@ def read(path: Path) -> Lock:
         raise ConfigError(f"{path}: damaged ({error})", "take it from version control") from error
 
 
-def write(path: Path, lock: Lock) -> None:
-    """Write the lock whole or not at all. Raises StorageError."""
-    content = codec.to_json(lock.document(), SCHEMA).encode()
-    if not path.exists() or path.read_bytes() != content:
-        with written_whole(path) as stream:
-            stream.write(content)
+def update(path: Path, made: Mapping[str, tuple[Stage, ...]], known: Sequence[Job]) -> None:
+    """Write what was made now over what is there, which another run may have written meanwhile.
+
+    Raises:
+        ConfigError: what is there is damaged.
+        StorageError: it cannot be written; it is whole then, as it was.
+    """
+    before, content = _updated(path, made, known)
+    if before == content:  # then the folder need not be writable
+        return
+    try:
+        with locks.exclusive(path.with_name(f".{path.name}.lock"), lambda _who: None):
+            _, content = _updated(path, made, known)
+            with written_whole(path) as stream:
+                stream.write(content)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _updated(
+    path: Path, made: Mapping[str, tuple[Stage, ...]], known: Sequence[Job]
+) -> tuple[bytes, bytes]:
+    """The content of the file, and what it shall be."""
+    there = read(path) if path.exists() else Lock(jobs={})
+    lock = there.with_jobs(made, known)
+    return (
+        path.read_bytes() if path.exists() else b"",
+        codec.to_json(lock.document(), SCHEMA).encode(),
+    )
 
 
 def compare(locked: Sequence[Stage] | None, made: Sequence[Stage]) -> None:

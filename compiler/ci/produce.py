@@ -84,7 +84,7 @@ def produce(request: CiRequest, log: Log) -> CiResult:
         write_documents(directory, result, before)
     # After all that can fail, so that a lock never names bundles that were not published.
     if not request.frozen:
-        lock.write(lock_path, locked.with_jobs(chains, known))
+        lock.update(lock_path, chains, known)
     return result
 
 

@@ -186,6 +186,7 @@ def build(
     from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.pipeline.atomic_io import check_folder
     from edgekiln.compiler.pipeline.remote_store import open_store
+    from edgekiln.compiler.training.processes import meet
     from edgekiln.targets import profile
 
     # Options of the command line lie over the recipe; what is not given changes nothing.
@@ -222,6 +223,7 @@ def build(
     for folder in filter(None, (out, dump_ir, logs)):
         check_folder(folder)
     store = open_store(store_url)
+    meet(store)
     if rank():  # it helps the first process to train, which does the rest
         shared_artifacts(request, store, progress, ("module",))
         return

@@ -1,12 +1,14 @@
 """`edgekiln cache`: the store's housekeeping."""
 
 import time
+from dataclasses import replace
 
 import click
 
 from edgekiln.compiler.cli.options import FiniteRange
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 from edgekiln.compiler.pipeline import gc as housekeeping
+from edgekiln.compiler.pipeline.remote_store import SharedStore
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.text import human_bytes
 
@@ -71,12 +73,19 @@ def ls(as_json: bool) -> None:
     help="Then remove the longest unused until at most this is left, in bytes or as 500M, 20G "
     "(default: no limit).",
 )
+@click.option(
+    "--store", "store_url", default="", metavar="URL",
+    help="Remove from this shared store, too, what killed uploads left there (default: none).",
+)  # fmt: skip
 @json_option
-def gc(keep_days: float | None, max_size: int | None, as_json: bool) -> None:
+def gc(keep_days: float | None, max_size: int | None, store_url: str, as_json: bool) -> None:
     """Remove old artifacts and what killed builds left."""
     if keep_days is None and max_size is None:
         keep_days = 30.0
+    shared = SharedStore(store_url) if store_url else None  # what is wrong with it is said first
     swept = housekeeping.sweep(Store(), keep_days, max_size)
+    if shared:
+        swept = replace(swept, freed_bytes=swept.freed_bytes + shared.remove_unfinished())
     if as_json:
         print_json("edgekiln.cache-gc/1", swept)
         return

@@ -48,8 +48,6 @@ def run(
     from edgekiln.runtime.file_runs import run_files
     from edgekiln.runtime.text import output_lines
 
-    if not (inputs or texts):
-        raise click.MissingParameter(param_type="option", param_hint="'--input' or '--text'")
     results = run_files(bundle, inputs, outputs, signers=allowed_signers, point=point, texts=texts)
     if as_json:
         listed = tuple(Output.of(spec, result) for spec, result in results)

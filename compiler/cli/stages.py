@@ -99,7 +99,7 @@ class StageCommand(click.Command):
         **options: Any,  # of the types of the stage's fields
     ) -> None:
         """Run the stage on `src`, or find its result, and copy that to `output`."""
-        from edgekiln.compiler.training.processes import spread
+        from edgekiln.compiler.training.processes import meet, spread
 
         spread(nproc)
         from edgekiln.compiler.build.resolve import allowed, begin_stage
@@ -115,6 +115,7 @@ class StageCommand(click.Command):
             check_folder(dump_ir)
         _check_suffix(self.name, output)
         store = open_store(store_url)
+        meet(store)
         device = profile.load(target) if target else None
         recipe = Recipe(
             data=options.get("data") or "",

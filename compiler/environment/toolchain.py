@@ -7,8 +7,10 @@ from functools import cache
 from pathlib import Path
 
 from edgekiln.compiler.aot import nvrtc
+from edgekiln.compiler.pipeline.atomic_io import MIN_FREE_BYTES, free_bytes
 from edgekiln.runtime.device.qemu import EMULATORS
-from edgekiln.runtime.errors import MissingToolError, debian_hint
+from edgekiln.runtime.errors import MissingToolError, StorageError, debian_hint
+from edgekiln.runtime.files import cannot_write
 from edgekiln.targets.profile import TargetProfile, Toolchain
 
 # What a program of an operating system needs of the C library, and a microcontroller's image.
@@ -53,16 +55,28 @@ def version(cc: str) -> str:
 
 
 def _trial(target: TargetProfile) -> str:
-    """What goes wrong when a program is linked; "" if nothing does."""
+    """What goes wrong when a program is linked; "" if nothing does.
+
+    Raises StorageError: there is no room for it.
+    """
     tools = target.toolchain
     include, options = _BARE if target.kind == "microcontroller" else _HOSTED
-    with tempfile.TemporaryDirectory() as directory:
-        source = Path(directory, "trial.c")
-        source.write_text(f"{include}\nint main(void) {{ return 0; }}\n")
-        flags = (*tools.cflags, *options, *tools.ldflags)
-        command = [tools.cc, *flags, str(source), "-o", str(source.with_suffix(""))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            source = Path(directory, "trial.c")
+            source.write_text(f"{include}\nint main(void) {{ return 0; }}\n")
+            flags = (*tools.cflags, *options, *tools.ldflags)
+            command = [tools.cc, *flags, str(source), "-o", str(source.with_suffix(""))]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            free = free_bytes(Path(directory))
+    except OSError as error:
+        raise cannot_write(Path(tempfile.gettempdir()), error) from error
     if done.returncode == 0:
         return ""
+    if free < MIN_FREE_BYTES:  # compilers say many things of a full disk
+        raise StorageError(
+            f"no room left in {tempfile.gettempdir()} ({free} bytes free), where compilers work",
+            "free some space, or set TMPDIR to a directory with room",
+        )
     reason = done.stderr.strip().splitlines() or ["no reason given"]
     return f"{tools.cc} cannot link a program: {reason[-1]}"

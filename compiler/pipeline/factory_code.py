@@ -1,6 +1,7 @@
 """The code of what a user names, `package.module:factory`, as keys have it.
 
-Nothing here imports or calls what is named: sources are found and read, not run.
+Nothing here imports or calls what is named: sources are found and read, not run. What this process
+has imported already is what will run, whatever the files are by now: its code stays what it was.
 """
 
 import sys
@@ -11,9 +12,10 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from edgekiln.compiler.pipeline.artifact import sha256_of
 from edgekiln.compiler.pipeline.fingerprint import Sources, code_sha256, installed
 from edgekiln.runtime.codec import digest
+
+_before_import: dict[str, str] = {}  # module of a user's → its code when it was looked at last
 
 
 def factory_code(name: str) -> str:
@@ -36,6 +38,12 @@ def factory_code(name: str) -> str:
     own = _users_modules(top)
     if top not in own.roots:
         return _installed_version(top)
+    if module not in sys.modules or module not in _before_import:
+        _before_import[module] = _code_of(module, own)
+    return _before_import[module]
+
+
+def _code_of(module: str, own: Sources) -> str:
     code = own.fingerprint(module)
     foreign = own.foreign(module) - sys.stdlib_module_names
     versions = [version for each in sorted(foreign) if (version := _installed_version(each))]
@@ -89,10 +97,3 @@ def _installed_version(top: str) -> str:
 @cache
 def _distributions() -> Mapping[str, list[str]]:
     return metadata.packages_distributions()
-
-
-def file_sha256(path: str) -> str:
-    """The hash of a file, and of the code that makes its module; "" where there is none."""
-    if not Path(path).is_file():
-        return ""  # who reads it will say what is wrong
-    return sha256_of(Path(path))

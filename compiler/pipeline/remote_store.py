@@ -6,9 +6,11 @@ is replaced. So any number of writers may be at it; a file of theirs is the same
 """
 
 import contextlib
+import re
 import shutil
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,8 @@ from edgekiln.runtime.text import without_password
 T = TypeVar("T")
 Verb = Literal["read", "write"]
 ANSWER_S = 20.0  # for a server's first answer
+_UNFINISHED = re.compile(r"[0-9a-f]{64}\.tar\.[0-9a-f]{32}")  # names of what is being uploaded
+_UPLOAD_S = 86_400  # longer than that no upload takes
 
 
 def open_store(url: str = "") -> Store:
@@ -48,6 +52,7 @@ class SharedStore(Store):
 
         self.url = without_password(url)
         self._lost: set[Verb] = set()  # what is not tried any more
+        self._said: set[str] = set()
         try:
             self._fs, self._home = _in_time(lambda: url_to_fs(url))
             # A server that is silent would be waited for at every stage.
@@ -80,7 +85,7 @@ class SharedStore(Store):
         self._attempt("write", lambda: self._offer(key))
         return artifact
 
-    def _attempt(self, verb: Verb, action: Callable[[], object]) -> object:
+    def _attempt(self, verb: Verb, action: Callable[[], T]) -> T | None:
         """None when the store behind fails, in any of the ways of its many protocols."""
         if verb in self._lost:
             return None
@@ -95,8 +100,10 @@ class SharedStore(Store):
         # What is damaged, or not for us, is one artifact, and not the store.
         if not isinstance(error, EdgeKilnError | PermissionError):
             self._lost.add(verb)
-        reason = str(error) or type(error).__name__
-        print(f"note: cannot {verb} the store {self.url}: {reason}", file=sys.stderr)
+        said = f"note: cannot {verb} the store {self.url}: {str(error) or type(error).__name__}"
+        if said not in self._said:
+            self._said.add(said)
+            print(said, file=sys.stderr)
 
     def _fetch(self, key: str) -> bool:
         """Whether the artifact was there, whole, and is now in this store."""
@@ -127,11 +134,35 @@ class SharedStore(Store):
             write_tar(packed, {path.name: path for path in home.iterdir()}, executable=set())
             aside = f"{self._place(key)}.{uuid.uuid4().hex}"
             self._fs.makedirs(self._home, exist_ok=True)
-            self._fs.put_file(str(packed), aside)
-            # Whoever comes second replaces the same content.
-            self._fs.mv(aside, self._place(key))
+            try:
+                self._fs.put_file(str(packed), aside)
+                # Whoever comes second replaces the same content.
+                self._fs.mv(aside, self._place(key))
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    self._fs.rm_file(aside)
+                raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    def remove_unfinished(self, now_s: float = 0) -> int:
+        """Remove what uploads that were killed have left behind; the bytes that this frees."""
+        return self._attempt("write", lambda: self._remove_unfinished(now_s or time.time())) or 0
+
+    def _remove_unfinished(self, now_s: float) -> int:
+        freed = 0
+        self._fs.invalidate_cache()
+        if not self._fs.exists(self._home):
+            return freed
+        for entry in self._fs.ls(self._home, detail=True):
+            place = entry["name"]
+            if not _UNFINISHED.fullmatch(place.rpartition("/")[2]):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # it has got its name meanwhile
+                if now_s - self._fs.modified(place).timestamp() >= _UPLOAD_S:
+                    self._fs.rm_file(place)
+                    freed += int(entry["size"])
+        return freed
 
     def _place(self, key: str) -> str:
         return f"{self._home}/{key}.tar"

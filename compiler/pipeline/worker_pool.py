@@ -47,7 +47,10 @@ class WorkerPool:
     ) -> None:  # fmt: skip
         for worker in self._idle:
             worker.dismiss()
-        for _, worker in self._busy.values():
+        busy = [worker for _, worker in self._busy.values()]
+        for worker in busy:  # all at once, and then wait
+            worker.process.terminate()
+        for worker in busy:
             worker.end()
 
     def run(
@@ -89,12 +92,13 @@ class _Worker:
         # The closed connection is what `_serve` waits for; one that does not end by itself is
         # stopped.
         self.process.join(DISMISSAL_S)
-        self.process.terminate()
-        self.process.join()
+        self.end()
 
     def end(self) -> str:
         """Stop the process, if it has not ended by itself; returns how it ended."""
         self.process.terminate()
+        self.process.join(DISMISSAL_S)
+        self.process.kill()  # what a library, or a task, makes of SIGTERM may take for ever
         self.process.join()
         self.connection.close()
         code = self.process.exitcode or 0

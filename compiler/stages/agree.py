@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from edgekiln.compiler.pipeline.artifact import Artifact, Kind, sha256_of
+from edgekiln.compiler.pipeline import key_checks
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.stages.uses_data import used_data
 
@@ -40,7 +41,7 @@ class AgreeStage(Stage):
         return {
             **used_data(self.data, self.seed),
             # By content: the path may hold another model tomorrow.
-            "reference": sha256_of(Path(self.reference)),
+            "reference": key_checks.hashed(Path(self.reference)),
         }
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from edgekiln.compiler.pipeline.artifact import Artifact, Kind, sha256_of
+from edgekiln.compiler.pipeline import key_checks
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.runtime.errors import ConfigError
 
@@ -59,7 +60,7 @@ class AttachStage(Stage):
         from edgekiln.compiler.onnx_model.ends import checks
 
         files = checks.files_of(self.before, self.after)
-        return {f"file:{path}": sha256_of(path) for path in files}
+        return {f"file:{path}": key_checks.hashed(path) for path in files}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         import onnx

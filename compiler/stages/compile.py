@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from edgekiln.compiler.environment import toolchain
-from edgekiln.compiler.pipeline.artifact import Artifact, Kind, sha256_of
+from edgekiln.compiler.pipeline import key_checks
+from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.stages import points
 from edgekiln.runtime.errors import ConfigError, GateError
@@ -91,9 +92,10 @@ class CompileStage(Stage):
             used["nvrtc"] = nvrtc.version(str(target.tvm["arch"]))
         if path := table.file_for(self.tuning, target):
             table.read(path)
-            used["tuning"] = sha256_of(path)
+            used["tuning"] = key_checks.hashed(path)
         for name, path in points.files_of(self.point).items():
-            used[f"point {name}"] = points.artifact(name, path).sha256
+            points.artifact(name, path)  # says what cannot be read
+            used[f"point {name}"] = key_checks.hashed(path)
         return used
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:

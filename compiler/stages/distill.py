@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from edgekiln.compiler.pipeline import key_checks
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.curve import curves_of
-from edgekiln.compiler.pipeline.factory_code import file_sha256
 from edgekiln.compiler.pipeline.stage import StageContext
 from edgekiln.compiler.stages.augmentation_options import Check, check_of_epochs
 from edgekiln.compiler.stages.teaching_options import TeachingStage
@@ -88,7 +88,8 @@ class DistillStage(TeachingStage):
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:
         return {
             **super().uses(src, target),
-            "init": file_sha256(self.init),
+            # Where there is none, who reads it says what is wrong.
+            "init": key_checks.hashed(Path(self.init)) if Path(self.init).is_file() else "",
             **{f"added_{name}": it for name, it in used_data(self.add_data, self.seed).items()},
         }
 
@@ -104,6 +105,7 @@ class DistillStage(TeachingStage):
         context = open_context(src.path, self.data, self.seed, ctx.allow)
         if self.init:
             ctx.notes.extend(load_matching_weights(context.module, Path(self.init)))
+            key_checks.was_read(Path(self.init))
         # By the file's own history: a training that goes on from trained weights takes small steps.
         trained = bool(self.init) or any(stage in context.meta.history for stage in _TRAINS)
         if not trained:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.pipeline import key_checks
 from edgekiln.compiler.pipeline.factory_code import factory_code
 from edgekiln.compiler.pipeline.stage import Advance, StageContext
 from edgekiln.compiler.stages.teaching_options import AVERAGE, SELF, TeachingStage
@@ -130,7 +131,9 @@ class _Office:
         # A file holds trained weights already.
         if Path(name).suffix == ".pt":
             network = teachers.from_artifact(Path(name), self.student, self.ctx.allow)
-            return network, f"{named_model(name)} {encode(meta.preprocessing)}"
+            code = f"{named_model(name)} {encode(meta.preprocessing)}"
+            key_checks.was_read(Path(name))
+            return network, code
         if name == SELF:
             code = f"{factory_code(meta.factory)} {digest(meta.kwargs)}"
             if self.former is not None:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgekiln.compiler.pipeline.artifact import Artifact, sha256_of
+from edgekiln.compiler.pipeline import key_checks
+from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.factory_code import factory_code
 
 
@@ -43,4 +44,4 @@ def named_model(name: str) -> str:
         return ""
     from edgekiln.models.artifact import read_meta
 
-    return f"{sha256_of(Path(name))} {factory_code(read_meta(Path(name)).factory)}"
+    return f"{key_checks.hashed(Path(name))} {factory_code(read_meta(Path(name)).factory)}"

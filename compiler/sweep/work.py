@@ -22,6 +22,7 @@ from edgekiln.runtime.errors import (
     TrainingError,
     UnsupportedError,
 )
+from edgekiln.runtime.termination import sent_again
 
 # What says something about the values that were tried. Whatever else is raised would be raised by
 # the next trial, too.
@@ -59,6 +60,11 @@ def work_apart(plan: SweepPlan, store_url: str) -> EdgeKilnError | None:
     # When the sweep is interrupted its workers are told to end: each puts its trial back first.
     signal.signal(signal.SIGTERM, _leave)
     torch.set_num_threads(cores_each(plan.request.jobs))
+    with sent_again({SystemExit: signal.SIGTERM}):
+        return _work_apart(plan, store_url)
+
+
+def _work_apart(plan: SweepPlan, store_url: str) -> EdgeKilnError | None:
     try:
         store = open_store(store_url)
         study = SharedStudy(plan, store)

@@ -6,11 +6,17 @@ import os
 import socket
 import struct
 import sys
+import time
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
 
+from edgekiln.compiler.pipeline import locks
+from edgekiln.compiler.pipeline.atomic_io import explained
+from edgekiln.compiler.pipeline.layout import Layout
 from edgekiln.runtime.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -21,10 +27,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Says to a process that whoever started it watches it, and tells the user why it ended.
+# Says to a process who started it, by its number, watches it, and tells the user why it ended.
 WATCHED = "EDGEKILN_WATCHED"
 LOST = 75  # the exit code of a watched process whose peers are gone
 _ADDRESS_OF_INTERFACE = 0x8915  # SIOCGIFADDR of Linux (netdevice(7))
+_SEEN_S = 5.0  # until a file is seen on another machine
 _GONE = ("gloo", "connection closed", "reset by peer", "broken pipe")
 
 
@@ -140,6 +147,44 @@ def join() -> World:
             ) from error
         atexit.register(dist.destroy_process_group)
     return World(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def require_one_store(store: Layout) -> None:
+    """Return where all processes look into one store: one that finds there what the others are
+    about to train would let them wait for it.
+
+    Raises:
+        TrainingError: they look into several.
+        StorageError: the first one cannot write there.
+    """
+    world = join()
+    if world.size == 1:
+        return
+    with world.together(), ExitStack() as held:
+        name = world.gathered(f"world-{uuid4().hex}")[0]
+        if world.rank == 0:
+            with explained(store.root):
+                store.prepare()
+                held.enter_context(locks.try_exclusive(store.locks / name))
+        world.wait()
+        place = f"{store.root} on {socket.gethostname()}"
+        found = world.gathered((_appears(store.locks / name), place))
+    for number, (seen, other) in enumerate(found, start=1):
+        if not seen:
+            raise TrainingError(
+                f"process {number} of {world.size} has another store than the first: {other}, and "
+                f"{found[0][1]}",
+                hint="give all of them one that they share (EDGEKILN_STORE)",
+            )
+
+
+def _appears(path: Path) -> bool:
+    until = time.monotonic() + _SEEN_S
+    while not path.exists():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _interface(master: str) -> str:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import IO
 
+from edgekiln.compiler.pipeline.layout import Layout
 from edgekiln.compiler.pipeline.ranks import cores_each, is_worker
-from edgekiln.compiler.training.distributed import LOST, WATCHED
+from edgekiln.compiler.training.distributed import LOST, WATCHED, require_one_store
 from edgekiln.runtime.errors import TrainingError
-from edgekiln.runtime.termination import terminate
+from edgekiln.runtime.termination import end_with_parent, terminate
 
 _COMMAND = "from edgekiln.compiler.cli import main; main()"
 _LOOKS_S = 0.1  # between two looks at the processes
@@ -30,8 +31,19 @@ def spread(count: int) -> None:
     Raises:
         TrainingError, SystemExit: as `run_on` says.
     """
-    if count > 1 and not is_worker():
+    if WATCHED in os.environ:
+        _end_with(int(os.environ[WATCHED]))
+    elif count > 1 and not is_worker():
         sys.exit(run_on(count, sys.argv[1:]))
+
+
+def meet(store: Layout) -> None:
+    """Where this is one of several processes: meet the others, and see that they have one store.
+
+    Raises as `distributed.require_one_store`.
+    """
+    if is_worker():
+        require_one_store(store)
 
 
 def run_on(count: int, arguments: Sequence[str]) -> int:
@@ -47,7 +59,7 @@ def run_on(count: int, arguments: Sequence[str]) -> int:
     """
     with ExitStack() as stack:
         said = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
-        environment = {**os.environ, **_meeting(count), WATCHED: "1"}
+        environment = {**os.environ, **_meeting(count), WATCHED: str(os.getpid())}
         # SIGTERM ends this process as Ctrl-C does: with its workers.
         previous = signal.signal(signal.SIGTERM, terminate)
         stack.callback(signal.signal, signal.SIGTERM, previous)
@@ -69,6 +81,15 @@ def run_on(count: int, arguments: Sequence[str]) -> int:
             return 0
         failed = _speaker(workers, failed)
         return _verdict(failed, workers[failed].returncode, count, said[failed])
+
+
+def _end_with(starter: int) -> None:
+    """Let this process end when the one that started it does, even if that was killed, or told to
+    end while it was starting others.
+    """
+    end_with_parent(signal.SIGKILL)  # which nothing that waits for another process holds up
+    if os.getppid() != starter:  # it ended before
+        sys.exit(LOST)
 
 
 def _meeting(count: int) -> dict[str, str]:

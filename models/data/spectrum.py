@@ -15,6 +15,7 @@ from edgekiln.runtime.waves import RATE_HZ
 WINDOW, HOP = 480, 320  # 30 ms every 20 ms, at 16 kHz
 _USUAL_BANDS = 40
 _MOST = 1 << 16  # samples of a window
+_MOST_PRODUCTS = 1 << 27  # of a frame's transform: 512 MiB of weights
 _MOST_NUMBERS = 2**31 - 1  # of a frame, as far as they are read
 _FLAGS = {"true": True, "false": False}
 _NUMBERS = {"fmin": 0.0, "fmax": RATE_HZ / 2, "floor": 1e-6}
@@ -99,7 +100,7 @@ def spectrum_of(given: Mapping[str, str], refuse: Refuse) -> Spectrum | None:
         periodic=reader.chosen("hann", "periodic"), natural=reader.chosen("log", "natural"),
         smoothing=reader.smoothing(),
     )  # fmt: skip
-    _check(spectrum, given, refuse)
+    _check(spectrum, refuse)
     return spectrum
 
 
@@ -162,7 +163,7 @@ class _SpectrumReader:
         )  # fmt: skip
 
 
-def _check(spectrum: Spectrum, given: Mapping[str, str], refuse: Refuse) -> None:
+def _check(spectrum: Spectrum, refuse: Refuse) -> None:
     most = spectrum.fft // 2 + 1
     if spectrum.bands > most:
         raise refuse(
@@ -180,5 +181,13 @@ def _check(spectrum: Spectrum, given: Mapping[str, str], refuse: Refuse) -> None
         )
     if spectrum.low_hz >= spectrum.high_hz:
         raise refuse(f"fmin={spectrum.low_hz:g}: not below fmax, {spectrum.high_hz:g}", "give less")
-    if spectrum.window < 2 and "window" in given:  # a Hann window of 1 is 0
-        raise refuse(f"window={spectrum.window}: does not fit", "give more samples")
+    # A Hann window of 1 is 0, and so are both ends of a symmetric one.
+    if spectrum.window < 3 - spectrum.periodic:
+        raise refuse(
+            f"window={spectrum.window}: a Hann window of that is zero", "give more samples"
+        )
+    if (size := spectrum.window * (spectrum.fft + 2)) > _MOST_PRODUCTS:
+        raise refuse(
+            f"window={spectrum.window} of an fft of {spectrum.fft} takes {size:,} products a frame",
+            f"give a shorter window, or a smaller fft: at most {_MOST_PRODUCTS:,}",
+        )

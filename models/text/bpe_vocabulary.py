@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from edgekiln.models.text.bpe_format import MOST_SPECIALS, MOST_TOKENS
+from edgekiln.models.text.token_numbers import contradiction
 from edgekiln.runtime.codec import loads
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.limits import INPUTS, read_file
@@ -63,7 +64,9 @@ def read_bpe(path: Path, merges: Path | None = None) -> BpeVocabulary:
     try:
         if isinstance(whole.get("model"), dict):  # of a vocab.json "model" is a token
             _demand(merges is None, "has its merges inside: leave merges=… out")
-            return _checked(_of_tokenizer(whole))
+            found = _checked(_of_tokenizer(whole))
+            _demand(not (wrong := contradiction(whole, found.tokens)), wrong)
+            return found
         beside = merges or path.with_name("merges.txt")
         return _checked(
             _of_parts(whole, _merges_of(_text(beside).replace("\r\n", "\n").split("\n")))

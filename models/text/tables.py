@@ -62,6 +62,8 @@ def _tokens(vocabulary: Vocabulary, known: Unicode) -> tuple[_Numbered, _Numbere
     for token, number in vocabulary.tokens.items():
         goes_on = token.startswith(CONTINUED) and token != CONTINUED
         text = token.removeprefix(CONTINUED) if goes_on else token
+        if len(text) > vocabulary.most_chars:
+            continue  # no word that is looked up is so long
         if len(text) > 1 and any(_stands_alone(c, known) for c in text):
             continue  # no word has such a letter
         (further if goes_on else first).append((text.encode(), number))

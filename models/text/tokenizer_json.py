@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from edgekiln.models.text.bert_unicode import Habits
 from edgekiln.models.text.table_format import MOST_CHARS
+from edgekiln.models.text.token_numbers import contradiction
 from edgekiln.runtime.codec import loads
 
 CONTINUED = "##"  # before tokens that go on with a word
@@ -48,10 +49,12 @@ def parse(text: str) -> Tokens:
     for part in (padding, truncation):
         right = part.get("direction", "Right") == "Right"
         _demand(right, "it cuts or fills up texts at their beginning")
+    numbers = _numbers(model)
+    _demand(not (wrong := contradiction(whole, numbers)), wrong)
     around = [*_around(behind)]
     _demand(len(around) == 2, "it does not put one token before a text and one behind it")
     return Tokens(
-        numbers=_numbers(model), specials=dict(_added(whole.get("added_tokens"))),
+        numbers=numbers, specials=dict(_added(whole.get("added_tokens"))),
         cls=around[0], sep=around[1], pad=_word(padding, "pad_token", "[PAD]"),
         unknown=_word(model, "unk_token", "[UNK]"), habits=_habits(_part(whole, "normalizer")),
         most_chars=_most_chars(model),

@@ -78,6 +78,8 @@ def _vocabulary(path: Path, said: Tokens) -> Vocabulary:
     for name in (said.cls, said.sep, said.pad, said.unknown):
         if name not in known:
             raise InputError(f"{path}: has no token {name!r}", _ONLY_WORDPIECE)
+    if any("\ufffd" in name for name in said.specials):  # which stands for what is no UTF-8
+        raise InputError(f"{path}: has a special token with U+FFFD in it", _ONLY_WORDPIECE)
     if len(said.specials) > MOST_SPECIALS:
         raise InputError(f"{path}: has over {MOST_SPECIALS} special tokens", _ONLY_WORDPIECE)
     return Vocabulary(

@@ -25,11 +25,13 @@ from edgekiln.runtime.device.tracker import TrackerConnection
 from edgekiln.runtime.errors import ConfigError, DeviceError
 from edgekiln.runtime.limits import read_file
 from edgekiln.runtime.signature import KEYS
+from edgekiln.runtime.termination import sent_again
 from edgekiln.runtime.trust import machine_signers
 from edgekiln.runtime.typed import whole_number
 
 PORTS = 100  # tried, from the one that is asked for on
 PAUSE_S = 2.0  # between looks at the tracker, and attempts to reach it again
+_AGAIN = signal.SIGALRM  # in place of a signal whose exception was lost: those are ignored then
 TRACKER_HINT = "start the tracker first: python -m tvm.exec.rpc_tracker"
 
 
@@ -166,7 +168,7 @@ def run(offer: Offer) -> None:
     """
     server = BoardServer(offer)
     # Before anyone is told that it serves: who hears it may end it at once.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, _AGAIN):
         signal.signal(number, _end)
     strays.adopt()
     for warning in offer.warnings():
@@ -177,7 +179,8 @@ def run(offer: Offer) -> None:
         flush=True,
     )
     try:
-        server.serve()
+        with sent_again({KeyboardInterrupt: _AGAIN}):
+            server.serve()
     except KeyboardInterrupt:
         pass
     finally:

@@ -2,13 +2,19 @@
 
 import os
 import select
+import selectors
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from typing import IO, Protocol
 
+from edgekiln.runtime.errors import DeviceError
+
 SIGNALLED = 128  # a shell's exit code for a program that a signal killed, plus its number
 MOST_SAID = 4096  # bytes of a first line
+MOST_PRINTED = 64 << 20  # bytes of a script's output: a report of many raw latencies is some MiB
+_PART = 1 << 16
 
 
 class Shell(Protocol):
@@ -34,18 +40,60 @@ class Shell(Protocol):
 def run_script(
     shell: Shell, script: str, *arguments: str, stdin: bytes = b"", timeout_s: float
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Raises ConnectionLost, TimeoutError, and OSError when the client cannot be started."""
+    """Raises ConnectionLost, TimeoutError, DeviceError where it prints without end, and OSError
+    when the client cannot be started.
+    """
     command = shell.command(script, (shell.directory, *arguments))
-    try:
-        done = subprocess.run(
-            command, input=stdin, capture_output=True, timeout=timeout_s, check=False
+    with tempfile.TemporaryFile() as given:
+        given.write(stdin)
+        given.seek(0)
+        process = subprocess.Popen(
+            command, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-    except subprocess.TimeoutExpired as error:
-        raise TimeoutError from error
+    try:
+        done = _ended(shell.name, process, timeout_s)
+    finally:
+        process.kill()  # unless it has ended
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
     done.returncode = shell.outcome(done.returncode, done.stderr.decode(errors="replace"))
     if done.returncode > SIGNALLED:
         done.returncode = SIGNALLED - done.returncode
     return done
+
+
+def _ended(
+    name: str, process: "subprocess.Popen[bytes]", timeout_s: float
+) -> "subprocess.CompletedProcess[bytes]":
+    """What a process has printed, and its exit code. Raises TimeoutError, DeviceError."""
+    until = time.monotonic() + timeout_s
+    printed = {"stdout": bytearray(), "stderr": bytearray()}
+    with selectors.DefaultSelector() as open_streams:
+        for what in printed:
+            open_streams.register(getattr(process, what), selectors.EVENT_READ, what)
+        while open_streams.get_map():
+            ready = open_streams.select(max(0.0, until - time.monotonic()))
+            if not ready:
+                raise TimeoutError
+            for key, _ in ready:
+                part = os.read(key.fd, _PART)
+                if not part:
+                    open_streams.unregister(key.fileobj)
+                printed[key.data] += part
+                if len(printed[key.data]) > MOST_PRINTED:
+                    raise DeviceError(
+                        f"{name}: it prints without end, over {MOST_PRINTED >> 20} MiB",
+                        hint="is this the board's shell, and the bundle one that you built?",
+                    )
+    try:
+        code = process.wait(max(0.0, until - time.monotonic()))
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError from error
+    return subprocess.CompletedProcess(
+        process.args, code, bytes(printed["stdout"]), bytes(printed["stderr"])
+    )
 
 
 def first_line(process: "subprocess.Popen[bytes]", timeout_s: float) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.models.data.options import parse
-from edgekiln.models.data.sound import FULL_POWER, spectra
+from edgekiln.models.data.sound import FULL_POWER, hann_window, spectra
 from edgekiln.models.data.spectrum import Smoothing, Spectrum
 from edgekiln.models.spec import split
 from edgekiln.runtime.errors import ConfigError
@@ -101,6 +101,11 @@ def test_options_say_all_of_it() -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["window=3", "window=2&hann=periodic", "window=8192"])
+def test_the_shortest_and_the_longest_windows_hear_something(text: str) -> None:
+    assert hann_window(options(f"mel=2&{text}")).any()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -112,7 +117,13 @@ def test_options_say_all_of_it() -> None:
         ("mel=8&fmax=9000", "fmax=9000: does not fit"),
         ("mel=8&fmin=nan", "fmin=nan: does not fit"),
         ("mel=8&window=0", "window=0: does not fit"),
-        ("mel=8&window=1&fft=480", "window=1: does not fit"),
+        ("mel=8&window=1&fft=480", "window=1: a Hann window of that is zero"),
+        ("mel=8&window=2&fft=480", "window=2: a Hann window of that is zero"),
+        ("mel=8&window=1&fft=480&hann=periodic", "window=1: a Hann window of that is zero"),
+        (
+            "mel=8&window=65536",
+            "window=65536 of an fft of 65536 takes 4,295,098,368 products a frame",
+        ),
         ("mel=8&norm=l1", "norm=l1: does not fit"),
         ("mel=8&pcen=yes", "pcen=yes: does not fit"),
         ("mel=8&gain=1", "gain=1 without pcen"),

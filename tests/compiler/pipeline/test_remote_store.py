@@ -1,5 +1,7 @@
 """A shared store: found by other machines, verified, and no need."""
 
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -9,7 +11,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from click.testing import CliRunner
 
+from edgekiln.compiler.cli.group import edgekiln
 from edgekiln.compiler.pipeline import remote_store
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.remote_store import SharedStore, open_store
@@ -134,3 +138,37 @@ def test_writers_at_the_same_time_leave_one_whole_file(tmp_path: Path) -> None:
     assert packed(tmp_path).stat().st_size > 1_000_000
     reader = store(tmp_path, "reader").ingest(tmp_path / "model.onnx", "onnx")
     assert reader.cached
+
+
+def test_an_upload_that_fails_leaves_nothing_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fsspec.implementations.local import LocalFileSystem
+
+    def full(_fs: object, _from: str, _to: str) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(LocalFileSystem, "mv", full)
+    store(tmp_path, "one").run(Write(), None)
+    assert "note: cannot write the store" in capsys.readouterr().err
+    assert list((tmp_path / "shared").iterdir()) == []
+
+
+def test_what_killed_uploads_left_goes_after_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKILN_STORE", str(tmp_path / "one"))
+    store(tmp_path, "one").run(Write(), None)
+    whole = packed(tmp_path)
+    stale, fresh = (whole.with_name(f"{whole.name}.{digit * 32}") for digit in "ab")
+    for path in (stale, fresh):
+        path.write_bytes(whole.read_bytes()[:700])
+    foreign = whole.with_name("notes.tar.gz")
+    foreign.touch()
+    for path in (whole, stale, foreign):
+        os.utime(path, (1e9, 1e9))
+    words = ["cache", "gc", "--store", str(tmp_path / "shared"), "--json"]
+    done = CliRunner().invoke(edgekiln, words)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["freed_bytes"] == 700
+    assert {*(tmp_path / "shared").iterdir()} == {whole, fresh, foreign}

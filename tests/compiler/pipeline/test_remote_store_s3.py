@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,3 +96,35 @@ def test_a_stages_command_shares_what_it_makes(
         assert done.exit_code == 0, done.output
         assert when in done.output
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
+
+
+def test_what_killed_uploads_left_goes_from_a_bucket(bucket: str, tmp_path: Path) -> None:
+    import s3fs
+
+    shared = SharedStore(bucket, tmp_path / "one")
+    shared.run(Write(), None)
+    fs = s3fs.S3FileSystem()
+    (whole,) = fs.ls(bucket)
+    fs.pipe(f"{whole}.{'a' * 32}", b"half")
+    assert shared.remove_unfinished() == 0  # somebody may be at it
+    assert shared.remove_unfinished(now_s=time.time() + 90_000) == 4
+    fs.invalidate_cache()
+    assert fs.ls(bucket) == [whole]
+    assert SharedStore(f"{bucket}/nothing-yet", tmp_path / "two").remove_unfinished() == 0
+
+
+def test_wrong_keys_are_said_once_and_the_build_goes_on(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import s3fs
+
+    def refused(*_args: object, **_kwargs: object) -> None:
+        raise PermissionError("The AWS Access Key Id you provided does not exist in our records.")
+
+    for verb in ("_get_file", "_put_file", "_exists"):
+        monkeypatch.setattr(s3fs.S3FileSystem, verb, refused)
+    store = SharedStore(bucket, tmp_path / "one")
+    assert [store.run(Write(text=text), None).cached for text in "ab"] == [False, False]
+    said = capsys.readouterr().err
+    assert said.count("note: cannot") == 1
+    assert "Access Key Id" in said

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekiln.compiler.pipeline import worker_pool
 from edgekiln.compiler.pipeline.worker_pool import WorkerCrash, WorkerPool
 
 # Spawned processes cannot import test modules: tasks are expressions.
@@ -36,6 +37,18 @@ def test_tasks_run_in_other_processes_in_the_directory_of_the_configuration(
         assert list(pool.run(os.getcwd, [()])) == [(0, str(tmp_path))]
         ((_, first),), ((_, second),) = pool.run(os.getpid, [()]), pool.run(os.getpid, [()])
     assert first == second != os.getpid()
+
+
+def test_a_process_that_does_not_listen_to_sigterm_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_pool, "DISMISSAL_S", 0.5)
+    deaf = "__import__('signal').signal(15, 1)"
+    begin = time.monotonic()
+    with WorkerPool(2, tmp_path) as pool:
+        done = pool.run(eval, [(deaf,), (f"({deaf}, __import__('time').sleep(100))",)])
+        assert next(done)[0] == 0
+    assert time.monotonic() - begin < 60
 
 
 @pytest.mark.parametrize("task", ["os.getpid, [()]", "eval, [(BUSY,)]"])

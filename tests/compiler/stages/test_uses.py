@@ -107,6 +107,7 @@ def test_another_forward_retrains_though_the_weights_are_the_same(
     (workplace / "forward_nets.py").write_text(
         source + "    def forward(self, x): return super().forward(-x)\n"
     )
+    monkeypatch.delitem(sys.modules, "forward_nets")  # as in another process
     after = [
         stage.uses(src, None) for stage in (DistillStage(data="digits"), ExportStage(data="digits"))
     ]
@@ -132,6 +133,7 @@ def test_the_code_of_an_own_task_counts(workplace: Path, monkeypatch: pytest.Mon
     assert set(plain) == {"data"}
     assert set(own) == {"data", "tasks"}
     (workplace / "used_task.py").write_text(source.format(0.2))
+    monkeypatch.delitem(sys.modules, "used_task")  # as in another process
     again = used_data("digits?size=8&task=used_task:task", 0)
     assert again["data"] == own["data"]
     assert again["tasks"] != own["tasks"]

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -75,7 +76,7 @@ def test_a_killed_process_ends_the_training_and_the_same_command_goes_on(tmp_pat
         time.sleep(0.05)
     again.terminate()
     again.communicate(timeout=60)
-    assert again.returncode == 130
+    assert again.returncode == 143
 
 
 @pytest.mark.slow
@@ -84,7 +85,7 @@ def test_who_is_ended_takes_its_processes_along(tmp_path):
     workers = after_an_epoch(tmp_path, process)
     process.terminate()
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 143
     assert said.endswith("interrupted; run the same command again to resume\n")
     assert all(is_gone(worker) for worker in workers)
 
@@ -102,3 +103,47 @@ def test_a_build_trains_on_all_processes_and_one_does_the_rest(tmp_path):
     assert stages == ["distill", "prune", "export", "quantize", "compile"]
     assert [path.suffix for path in (tmp_path / "dist").iterdir()] == [".ekb"]
     assert list((tmp_path / "store" / "tmp").iterdir()) == []
+
+
+def test_none_outlives_the_command_that_started_it_and_was_killed(tmp_path):
+    process = distill(tmp_path, "--epochs", "400")
+    until = time.monotonic() + 60
+    while len(workers := workers_of(process)) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=60)  # which ends when no process has its streams any more
+    assert process.returncode == -signal.SIGKILL
+    while not all(is_gone(worker) for worker in workers):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_processes_with_stores_of_their_own_end_with_one_clear_error_each(tmp_path):
+    """One that finds in its store what the other trains let it wait for minutes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    edgekiln = Path(sys.executable).with_name("edgekiln")
+    processes = [
+        subprocess.Popen(
+            [edgekiln, "distill", "resnet8?width=8", "-o", tmp_path / "net.pt", "--data", DATA],
+            env={
+                **os.environ, "OMP_NUM_THREADS": "1",
+                "EDGEKILN_STORE": str(tmp_path / f"store{rank}"),
+                "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+            },
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    ended = [process.communicate(timeout=100) for process in processes]
+    assert [process.returncode for process in processes] == [10, 10], ended
+    for out, said in ended:
+        assert out == ""
+        assert said.count("error: ") == 1
+        assert f"another store than the first: {tmp_path}/store1 on" in said
+        assert "hint: give all of them one that they share (EDGEKILN_STORE)" in said
+        assert "Traceback" not in said
+    assert not (tmp_path / "net.pt").exists()

@@ -18,6 +18,7 @@ from edgekiln.models.text.table_check import fault_of
 from edgekiln.models.text.tables import tables
 from edgekiln.models.text.tokens import Tokenizer
 from edgekiln.models.text.vocabulary import read_vocabulary
+from edgekiln.runtime.errors import InputError
 from tests.models.text import tokenizer_c
 from tests.models.text.tokenizer_c import WORDS
 
@@ -140,6 +141,23 @@ def test_lines_end_where_the_oracle_has_their_ends(program: Path, tmp_path: Path
     words = [*WORDS, "a\x1f", "b\x1c", "", "e", "the", " u", "\ufeffn"]
     path.write_bytes(end.join(words).encode())
     compare(program, path, [b"a b e the u n abe", b"", b"unaffable"])
+
+
+@pytest.mark.parametrize("long", [["x" * 70_000], ["x" * 65_000, "##" + "y" * 3000]])
+def test_tokens_that_no_word_is_as_long_as_change_no_other(
+    program: Path, tmp_path: Path, long: list[str]
+) -> None:
+    path = tokenizer_c.write_vocabulary(tmp_path / "vocab.txt", [*WORDS, *long, "zebra", "##bra"])
+    compare(program, path, [b"zebra abebra the unaffable zz", b"x" * 96])
+
+
+def test_a_special_token_that_is_no_utf8_in_a_text_is_refused(tmp_path: Path, small: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers", reason="the oracle, of the extra `oracles`")
+    made = tokenizers.implementations.BertWordPieceTokenizer(str(small))
+    made.add_special_tokens(["<\ufffd>"])
+    made.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(InputError, match=r"a special token with U\+FFFD"):
+        read_vocabulary(tmp_path / "tokenizer.json")
 
 
 @pytest.mark.skipif(not REAL, reason="EDGEKILN_TOKENIZER_JSON names no tokenizer.json")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from edgekiln.runtime.device import lease, ssh
+from edgekiln.runtime.device import lease, shell, ssh
 from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.device.shell_device import ShellDevice
 from edgekiln.runtime.device.ssh import SshShell
@@ -20,6 +20,7 @@ def open_board(tmp_path, monkeypatch):
     """A board whose client does what a script says; `$what` is the script that it was given."""
     monkeypatch.setattr(lease, "PAUSE_S", 0.0)
     monkeypatch.setattr(ssh, "CONNECT_S", 0.5)
+    monkeypatch.setattr(shell, "MOST_PRINTED", 1 << 20)  # less than comes within the time
 
     def start(script):
         client = tmp_path / "ssh"
@@ -47,6 +48,8 @@ def open_board(tmp_path, monkeypatch):
             f'case "$what" in *cpuinfo*) head -c 99 /dev/zero;; *) {HELD};; esac',
             "does not say what it is",
         ),
+        (f'case "$what" in *cpuinfo*) exec cat /dev/zero;; *) {HELD};; esac', "without end"),
+        (f'case "$what" in *cpuinfo*) exec cat /dev/zero >&2;; *) {HELD};; esac', "without end"),
         (f'case "$what" in *cpuinfo*) exit 255;; *) {HELD};; esac', "connection lost"),
         (f'case "$what" in *cpuinfo*) kill -9 $$;; *) {HELD};; esac', "does not say what it is"),
     ],
