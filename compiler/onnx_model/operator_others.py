@@ -164,7 +164,7 @@ _RECURRENT = (
         Operator(name=name, role="integer", domain=RECURRENT, integer="recurrent", heavy=True,
             attributes=("directions", "parted", "shape", "square", "state", "states", "x_scale",
                 "y_scale"),
-            limits="of LSTM and GRU, by `edgekiln quantize`; not for GPUs")
+            limits="of LSTM and GRU, by `edgekiln quantize`")
         for name in CODED_STEPS.values()
     ),
 )  # fmt: skip
