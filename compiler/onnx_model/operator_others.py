@@ -145,7 +145,8 @@ _INTEGER = (
         Operator(name=name, role="integer", domain=DOMAIN, integer=f"tflite_{rule}",
             heavy=name in ("Conv", "Dense"), limits="of a .tflite file: TFLite's own arithmetic")
         for name, rule in (
-            ("Add", "add"), ("AveragePool", "average_pool"), ("Conv", "conv"), ("Dense", "dense"),
+            ("Add", "add"), ("AveragePool", "average_pool"),
+            ("AveragePoolUp", "average_pool_up"), ("Conv", "conv"), ("Dense", "dense"),
             ("Lookup", "lookup"), ("Mean", "mean"), ("Mul", "mul"), ("PRelu", "prelu"),
             ("Quantize", "quantize"), ("Softmax", "softmax"), ("Sub", "sub"),
         )
