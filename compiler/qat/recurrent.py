@@ -65,11 +65,11 @@ def moved_factors(weight: WeightCodes, scale: "Tensor", first: float) -> "Tensor
 
 def layer(node: "QatNode", operands: "Sequence[Operand]") -> "list[Value]":
     """All steps: the codes of all states, and what the last step leaves."""
-    return _Layer.of(node, operands).results(operands)
+    return _TrainedLayer.of(node, operands).results(operands)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Layer:
+class _TrainedLayer:
     """A layer with today's numbers."""
 
     node: "QatNode"
@@ -83,7 +83,7 @@ class _Layer:
     zero: int
 
     @staticmethod
-    def of(node: "QatNode", operands: "Sequence[Operand]") -> "_Layer":
+    def of(node: "QatNode", operands: "Sequence[Operand]") -> "_TrainedLayer":
         x, inputs, weights = operands[0], operands[INPUTS], operands[WEIGHTS]
         scale = operands[INVERSE]
         if not isinstance(x, QuantizedValue):
@@ -92,7 +92,7 @@ class _Layer:
             raise node.refused("its weights are no constants")
         assert isinstance(scale, torch.Tensor)  # see `QuantizedNetwork`
         first_x, first_y = (float(node.attributes[name]) for name in ("x_scale", "y_scale"))
-        return _Layer(
+        return _TrainedLayer(
             node=node, x=x, inputs=inputs, weights=weights, scale=scale, inverse=1 / scale,
             x_factors=moved_factors(inputs, x.scale, first_x),
             factors=moved_factors(weights, scale, first_y),
@@ -219,6 +219,6 @@ def _sigmoid(steps: "Tensor") -> "Tensor":
 
 
 def _tanh(steps: "Tensor") -> "Tensor":
-    """Of what is given twice as many steps."""
+    """Tanh, of what is given twice as many steps."""
     found: Tensor = _Gate.apply(steps, True)  # type: ignore[no-untyped-call]
     return found

@@ -61,7 +61,7 @@ def recurrent_on_threads(kernel: RecurrentKernel, mk: MicroKernel) -> Kernel:
         y, after = k.tensor(rows * kernel.width, kernel.y.dtype), k.tensor(state, "float32")
         threads = min(mk.group, kernel.width)
         sequence, thread = k.groups(kernel.batch, threads)
-        steps = _Steps(kernel, mk, values, (data, weights, bias, factor), (y, after))
+        steps = _GroupSteps(kernel, mk, values, (data, weights, bias, factor), (y, after))
         steps.emit(first, sequence, thread, threads)
     return k.finish()
 
@@ -74,7 +74,7 @@ def _packed(weight: NDArray[np.int8]) -> NDArray[np.int32]:
     return np.ascontiguousarray(padded.view("<i4").T).astype(np.int32)
 
 
-class _Steps:
+class _GroupSteps:
     """Emits the steps."""
 
     def __init__(

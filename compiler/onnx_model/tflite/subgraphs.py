@@ -37,7 +37,7 @@ _OPERANDS = {"LOGICAL_NOT": 1}  # of the others two
 
 def written_out(graphs: Sequence[TfliteGraph]) -> TfliteGraph:
     """The first graph, with the others in the places where they are called."""
-    writer = _Writer(graphs)
+    writer = _SubgraphWriter(graphs)
     first = graphs[0]
     writer.tensors = list(first.tensors)
     writer.add(first, {number: number for number in range(len(first.tensors))}, 0)
@@ -73,7 +73,7 @@ def _called(graphs: Sequence[TfliteGraph], number: int) -> TfliteGraph:
 
 
 @dataclass
-class _Writer:
+class _SubgraphWriter:
     """The graph that is made."""
 
     graphs: Sequence[TfliteGraph]
