@@ -47,8 +47,8 @@ def require() -> None:
         pytest.skip("no C++ compiler here: apt-get install g++")
 
 
-def load(kernel: Kernel) -> Callable[..., None]:
-    """The kernel as `f(*arrays)`, in the order of its parameters; the last one is written."""
+def load(kernel: Kernel, writes: int = 1) -> Callable[..., None]:
+    """The kernel as `f(*arrays)`, in the order of its parameters; the last `writes` are written."""
     text = cuda.kernel_text(kernel.func, _SYMBOL, profile.load(TARGET).tvm)
     with tempfile.TemporaryDirectory() as home:
         library = ctypes.CDLL(str(twins({_SYMBOL: text}, Path(home))))
@@ -66,7 +66,7 @@ def load(kernel: Kernel) -> Callable[..., None]:
         getattr(library, f"twin_{_SYMBOL}")(launch.groups, launch.threads, array)
         return placed
 
-    return on_guarded_blocks(run)
+    return on_guarded_blocks(run, writes)
 
 
 def twins(texts: Mapping[str, str], home: Path) -> Path:
@@ -74,7 +74,10 @@ def twins(texts: Mapping[str, str], home: Path) -> Path:
     each kernel, which runs all its threads, and `const int arguments_NAME`.
     """
     source, library = home / "twins.cc", home / "twins.so"
-    parts = [f'#include "{HEADER}"', prelude("cuda"), *texts.values()]
+    # C++ wants it in this order.
+    of_groups = ("__shared__ alignas(64)", "alignas(64) static")
+    kernels = [text.replace(*of_groups) for text in texts.values()]
+    parts = [f'#include "{HEADER}"', prelude("cuda"), *kernels]
     parts += [_twin(text) for text in texts.values()]
     source.write_text("\n".join(parts))
     subprocess.run(["g++", *_FLAGS, "-o", library, source], check=True)
@@ -87,10 +90,11 @@ def _twin(text: str) -> str:
     symbol, parameters = found.groups()
     types = [each.rpartition("*")[0].strip() for each in parameters.split(",")]
     handed = ", ".join(f"({type_} *)arguments[{i}]" for i, type_ in enumerate(types))
+    how = "all_groups" if "__syncthreads" in text else "all_threads"
     return (
         f'extern "C" {{ extern const int arguments_{symbol} = {len(types)}; }}\n'
         f'extern "C" void twin_{symbol}(unsigned groups, unsigned threads, void *arguments[]) {{\n'
-        f"    all_threads(groups, threads, [=] {{ {symbol}({handed}); }});\n}}"
+        f"    {how}(groups, threads, [=] {{ {symbol}({handed}); }});\n}}"
     )
 
 

@@ -3,7 +3,11 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <ucontext.h>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -66,6 +70,44 @@ template <typename Kernel> static void all_threads(unsigned groups, unsigned thr
             blockIdx = {group, 0, 0};
             threadIdx = {thread, 0, 0};
             kernel();
+        }
+    }
+}
+
+// The same of kernels whose threads wait for each other: those of a group take turns.
+static ucontext_t between_turns, *turn_of;
+static std::function<void()> whole_thread;
+static bool is_at_end;
+static void begin_thread() {
+    whole_thread();
+    is_at_end = true;
+}
+static void __syncthreads() { swapcontext(turn_of, &between_turns); }
+
+template <typename Kernel> static void all_groups(unsigned groups, unsigned threads, Kernel kernel) {
+    whole_thread = kernel;
+    const std::size_t stack = 1 << 16;
+    for (unsigned group = groups; group-- > 0;) {
+        std::vector<ucontext_t> each(threads);
+        std::vector<std::vector<char>> stacks(threads, std::vector<char>(stack));
+        for (unsigned thread = 0; thread < threads; thread++) {
+            getcontext(&each[thread]);
+            each[thread].uc_stack.ss_sp = stacks[thread].data();
+            each[thread].uc_stack.ss_size = stack;
+            each[thread].uc_link = &between_turns;
+            makecontext(&each[thread], begin_thread, 0);
+        }
+        for (unsigned ended = 0; !ended;) {
+            for (unsigned thread = threads; thread-- > 0;) {
+                blockIdx = {group, 0, 0};
+                threadIdx = {thread, 0, 0};
+                turn_of = &each[thread];
+                is_at_end = false;
+                swapcontext(&between_turns, turn_of);
+                ended += is_at_end;
+            }
+            // One that waits where others have ended waits for ever.
+            if (ended && ended != threads) std::abort();
         }
     }
 }

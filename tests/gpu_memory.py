@@ -11,21 +11,25 @@ Array = np.ndarray[Any, Any]
 GUARD = 64  # bytes on either side of what a kernel writes
 
 
-def on_guarded_blocks(run: Callable[[list[Array]], list[Array]]) -> Callable[..., None]:
-    """A kernel as `f(*arrays)`, in the order of its parameters; the last one is written.
+def on_guarded_blocks(
+    run: Callable[[list[Array]], list[Array]], writes: int = 1
+) -> Callable[..., None]:
+    """A kernel as `f(*arrays)`, in the order of its parameters; the last ones are written.
 
     Args:
         run: runs it on blocks of bytes, in which the arrays begin at `GUARD`; gives what lies there
             afterwards.
+        writes: how many of the arrays are results.
     """
 
     def call(*arrays: Array) -> None:
         blocks = [block_of(array) for array in arrays]
         results = run([block.copy() for block in blocks])
         for index, (before, after) in enumerate(zip(blocks, results, strict=True)):
-            if index == len(arrays) - 1:
-                written = slice(GUARD, GUARD + arrays[-1].nbytes)
-                arrays[-1][...] = after[written].view(arrays[-1].dtype).reshape(arrays[-1].shape)
+            if index >= len(arrays) - writes:
+                result = arrays[index]
+                written = slice(GUARD, GUARD + result.nbytes)
+                result[...] = after[written].view(result.dtype).reshape(result.shape)
                 before[written] = after[written]
             assert np.array_equal(before, after), "a kernel wrote outside of its result"
 

@@ -28,12 +28,15 @@ def require() -> None:
         pytest.skip("no OpenCL device here: apt-get install pocl-opencl-icd")
 
 
-def load(kernel: Kernel, options: tuple[str, ...] = (), before: str = "") -> Callable[..., None]:
-    """The kernel as `f(*arrays)`, in the order of its parameters; the last one is written.
+def load(
+    kernel: Kernel, options: tuple[str, ...] = (), before: str = "", writes: int = 1
+) -> Callable[..., None]:
+    """The kernel as `f(*arrays)`, in the order of its parameters; the last ones are written.
 
     Args:
         options: for the device's compiler, e.g. which dot product there is.
         before: what stands before the program's text.
+        writes: how many of the arrays are results.
     """
     import pyopencl as cl
 
@@ -55,7 +58,7 @@ def load(kernel: Kernel, options: tuple[str, ...] = (), before: str = "") -> Cal
             cl.enqueue_copy(queue, block, buffer)
         return blocks
 
-    return on_guarded_blocks(run)
+    return on_guarded_blocks(run, writes)
 
 
 @cache

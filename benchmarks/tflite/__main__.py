@@ -5,11 +5,13 @@ from pathlib import Path
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekiln.benchmarks.tflite.compare import MOST, Array, LitertComparison, compare
 from edgekiln.benchmarks.tflite.network import network
 from edgekiln.benchmarks.tflite.operators import CASES
-from edgekiln.compiler.onnx_model.tflite.model import parse
+from edgekiln.benchmarks.tflite.writer import unsigned
+from edgekiln.compiler.onnx_model.tflite.model import TfliteTensor, parse
 
 _SEEDS = 20  # models of each operator
 
@@ -56,7 +58,8 @@ def _comparisons(
 
 def _inputs(path: Path, calls: int) -> list[list[Array]]:
     """Random ones: noise, and noise around a level that wanders."""
-    model, rng = parse(path.read_bytes(), str(path), MOST), np.random.default_rng(0)
+    model = parse(path.read_bytes(), str(path), MOST).graphs[0]
+    rng = np.random.default_rng(0)
     tensors = [model.tensors[number] for number in model.inputs]
     made: list[list[Array]] = []
     for call in range(calls):
@@ -64,13 +67,16 @@ def _inputs(path: Path, calls: int) -> list[list[Array]]:
         noise = (rng.normal(level if call % 2 else 0, 40, tensor.shape) for tensor in tensors)
         made.append(
             [
-                value.round().clip(-128, 127).astype(np.int8)
-                if tensor.dtype == "int8"
-                else (value / 64).astype(np.float32)
+                _codes(value, tensor) if tensor.dtype == "int8" else (value / 64).astype(np.float32)
                 for value, tensor in zip(noise, tensors, strict=True)
             ]
         )
     return made
+
+
+def _codes(value: NDArray[np.floating], tensor: TfliteTensor) -> Array:
+    codes = value.round().clip(-128, 127).astype(np.int8)
+    return unsigned(codes) if tensor.unsigned else codes
 
 
 if __name__ == "__main__":

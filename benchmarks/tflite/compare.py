@@ -105,7 +105,7 @@ class _FedBack:
 def _next_values(file: bytes) -> list[int]:
     """The tensors that are assigned to variables, the last one of each, in order."""
     found: dict[int, int] = {}
-    for operator in parse(file, "the model", MOST).operators:
+    for operator in parse(file, "the model", MOST).graphs[0].operators:
         if operator.name == "ASSIGN_VARIABLE":
             variable, value = operator.inputs
             found[variable] = value

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from edgekiln.benchmarks.tflite.operators import TfliteCase, codes
+from edgekiln.benchmarks.tflite.operators import TfliteCase, codes, new_writer
 from edgekiln.benchmarks.tflite.writer import TfliteWriter
 
 
 def network(rng: np.random.Generator) -> TfliteCase:
     """Convolutions around a residual sum, a pool, a dense layer, softmax."""
-    w = TfliteWriter()
+    w = new_writer()
     x = w.tensor((1, 12, 10, 3), scale=0.05, zero=-3)
     stem = _conv(w, rng, x, (1, 6, 5, 8), (8, 3, 3, 3), 2, activation=1)
     deep = _depthwise(w, rng, stem, (1, 6, 5, 8), 8)

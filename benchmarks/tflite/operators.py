@@ -1,12 +1,13 @@
 """Small TFLite models of one operator each, with random weights."""
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.benchmarks.tflite.writer import TfliteWriter
+from edgekiln.benchmarks.tflite.writer import TfliteWriter, UnsignedWriter, unsigned
 
 Array = NDArray[np.generic]
 
@@ -17,6 +18,24 @@ class TfliteCase:
 
     file: bytes
     inputs: tuple[Array, ...]
+
+
+_writer: ContextVar[type[TfliteWriter]] = ContextVar("_writer", default=TfliteWriter)
+
+
+def new_writer() -> TfliteWriter:
+    """A writer of codes of int8, or of uint8 inside of `of_unsigned`."""
+    return _writer.get()()
+
+
+def of_unsigned(make: "Make", rng: np.random.Generator) -> TfliteCase:
+    """A case in codes of uint8."""
+    token = _writer.set(UnsignedWriter)
+    try:
+        case = make(rng)
+    finally:
+        _writer.reset(token)
+    return TfliteCase(case.file, tuple(map(unsigned, case.inputs)))
 
 
 Make = Callable[[np.random.Generator], TfliteCase]
@@ -41,7 +60,7 @@ def _layer(
     rng: np.random.Generator, kind: str, shape: tuple[int, ...], weights: tuple[int, ...],
     out: tuple[int, ...], options: str, axis: int, **given: object,
 ) -> TfliteCase:  # fmt: skip
-    w = TfliteWriter()
+    w = new_writer()
     count = weights[axis]
     of_x, taps = scale(rng), int(np.prod(weights)) // count
     of_w = rng.uniform(0.002, 0.02, count).astype(np.float32)
@@ -108,7 +127,7 @@ def transposed_conv(rng: np.random.Generator) -> TfliteCase:
 
 def _binary(kind: str, shape: tuple[int, ...], other: tuple[int, ...], *, constant: bool) -> Make:
     def make(rng: np.random.Generator) -> TfliteCase:
-        w = TfliteWriter()
+        w = new_writer()
         a = w.tensor(shape, scale=scale(rng), zero=zero(rng))
         values = codes(rng, *other)
         of_b, zero_b = scale(rng), zero(rng)
@@ -133,7 +152,7 @@ def _unary(
     """`out` are the scale and zero point of the result, if they are not free."""
 
     def make(rng: np.random.Generator) -> TfliteCase:
-        w = TfliteWriter()
+        w = new_writer()
         x = w.tensor((1, 256), scale=scale(rng), zero=zero(rng))
         of_y, zero_y = out or (scale(rng), zero(rng) + (128 if to == "uint8" else 0))
         y = w.tensor((1, 256), to, of_y, zero_y)
@@ -146,7 +165,7 @@ def _unary(
 
 def _pool(kind: str, *, padding: int, activation: int = 0) -> Make:
     def make(rng: np.random.Generator) -> TfliteCase:
-        w = TfliteWriter()
+        w = new_writer()
         of_x, zero_x = scale(rng), zero(rng)
         x = w.tensor((1, 9, 8, 5), scale=of_x, zero=zero_x)
         # padding: 0 is SAME, ⌈9/2⌉ by ⌈8/2⌉; 1 is VALID.
@@ -162,7 +181,7 @@ def _pool(kind: str, *, padding: int, activation: int = 0) -> Make:
 
 
 def mean(rng: np.random.Generator) -> TfliteCase:
-    w = TfliteWriter()
+    w = new_writer()
     of_x, zero_x = scale(rng), zero(rng)
     x = w.tensor((1, 7, 5, 6), scale=of_x, zero=zero_x)
     axes = w.constant(np.array([1, 2], np.int32))
@@ -173,7 +192,7 @@ def mean(rng: np.random.Generator) -> TfliteCase:
 
 
 def softmax(rng: np.random.Generator) -> TfliteCase:
-    w = TfliteWriter()
+    w = new_writer()
     x = w.tensor((4, 17), scale=scale(rng, 0.01, 0.5), zero=zero(rng))
     y = w.tensor((4, 17), scale=1 / 256, zero=-128)
     w.op("SOFTMAX", [x], y, "Softmax", beta=float(rng.choice([1.0, 0.5])))
@@ -181,7 +200,7 @@ def softmax(rng: np.random.Generator) -> TfliteCase:
 
 
 def quantize(rng: np.random.Generator) -> TfliteCase:
-    w = TfliteWriter()
+    w = new_writer()
     x, of_y = w.tensor((1, 300), "float32"), scale(rng)
     y = w.tensor((1, 300), scale=of_y, zero=zero(rng))
     w.op("QUANTIZE", [x], y)
@@ -199,7 +218,7 @@ def _moving(
     """Args: operands: constants by their places; more: shapes of further results."""
 
     def make(rng: np.random.Generator) -> TfliteCase:
-        w = TfliteWriter()
+        w = new_writer()
         of_x, zero_x = scale(rng), zero(rng)
         x = w.tensor(shape, scale=of_x, zero=zero_x)
         places = {p: w.constant(np.array(v, np.int32)) for p, v in operands.items()}
@@ -212,7 +231,7 @@ def _moving(
 
 
 def concatenation(rng: np.random.Generator) -> TfliteCase:
-    w = TfliteWriter()
+    w = new_writer()
     of_x, zero_x = scale(rng), zero(rng)
     a, b = (w.tensor((1, 3, 4, c), scale=of_x, zero=zero_x) for c in (2, 5))
     y = w.tensor((1, 3, 4, 7), scale=of_x, zero=zero_x)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import cast
 
 import flatbuffers
@@ -17,6 +18,8 @@ _PREPEND = {
     "bool": "Bool", "i8": "Int8", "u8": "Uint8", "i32": "Int32", "u32": "Uint32",
     "i64": "Int64", "u64": "Uint64", "f32": "Float32",
 }  # fmt: skip
+NONE: Mapping[str, int] = MappingProxyType({})
+_WEIGHTS_ZERO = 23  # of unsigned weights, less 128: so that they do not fit int8 without it
 
 
 @dataclass
@@ -27,6 +30,16 @@ class TfliteWriter:
     operators: list[dict[str, object]] = field(default_factory=list)
     buffers: list[dict[str, object]] = field(default_factory=lambda: [{}])
     codes: list[str] = field(default_factory=list)
+    graphs: list[dict[str, object]] = field(default_factory=list)  # behind the first one
+
+    def another(self, graph: "TfliteWriter", inputs: Sequence[int], outputs: Sequence[int]) -> int:
+        """Take a graph that `inside` has begun; returns its number."""
+        self.graphs.append(graph._graph(inputs, outputs))
+        return len(self.graphs)
+
+    def inside(self) -> "TfliteWriter":
+        """Begin another graph of the same file."""
+        return type(self)(buffers=self.buffers, codes=self.codes)
 
     def tensor(
         self, shape: Sequence[int], dtype: str = "int8", scale: float | Sequence[float] = (),
@@ -73,8 +86,14 @@ class TfliteWriter:
             made |= {"options_type": number, "options": (fields, given)}
         self.operators.append(made)
 
-    def file(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        """The whole file."""
+    def file(
+        self, inputs: Sequence[int], outputs: Sequence[int], signatures: Mapping[str, int] = NONE
+    ) -> bytes:
+        """The whole file.
+
+        Args:
+            signatures: the graphs that they call, by their keys.
+        """
         codes = [
             {
                 "deprecated_code": min(NAMES.index(name), 127),
@@ -83,17 +102,22 @@ class TfliteWriter:
             }
             for name in self.codes
         ]
-        graph = {
-            "tensors": (schema.TENSOR, self.tensors), "inputs": list(inputs),
-            "outputs": list(outputs), "operators": (schema.OPERATOR, self.operators),
-        }  # fmt: skip
+        graphs = [self._graph(inputs, outputs), *self.graphs]
+        keys = [{"key": key, "graph": graph} for key, graph in signatures.items()]
         model = {
             "version": schema.VERSION, "operator_codes": (schema.OPERATOR_CODE, codes),
-            "subgraphs": (schema.SUBGRAPH, [graph]), "buffers": (schema.BUFFER, self.buffers),
+            "subgraphs": (schema.SUBGRAPH, graphs), "buffers": (schema.BUFFER, self.buffers),
+            "signatures": (schema.SIGNATURE, keys),
         }  # fmt: skip
         builder = flatbuffers.Builder(1024)
         builder.Finish(_table(builder, schema.MODEL, model), schema.IDENTIFIER)
         return bytes(builder.Output())
+
+    def _graph(self, inputs: Sequence[int], outputs: Sequence[int]) -> dict[str, object]:
+        return {
+            "tensors": (schema.TENSOR, self.tensors), "inputs": list(inputs),
+            "outputs": list(outputs), "operators": (schema.OPERATOR, self.operators),
+        }  # fmt: skip
 
 
 def _table(builder: flatbuffers.Builder, fields: Fields, values: Mapping[str, object]) -> int:
@@ -138,3 +162,38 @@ def _vector(builder: flatbuffers.Builder, places: Sequence[int]) -> int:
     for place in reversed(places):
         builder.PrependUOffsetTRelative(place)
     return int(builder.EndVector())
+
+
+@dataclass
+class UnsignedWriter(TfliteWriter):
+    """Writes every tensor of int8 as converters did until 2019: codes of uint8, one scale a tensor,
+    weights with a zero point of their own.
+    """
+
+    def tensor(
+        self, shape: Sequence[int], dtype: str = "int8", scale: float | Sequence[float] = (),
+        zero: int | Sequence[int] = 0, axis: int = 0,
+    ) -> int:  # fmt: skip
+        scales = np.atleast_1d(np.asarray(scale, np.float32))
+        one = scales[[scales.size // 2]].tolist() if scales.size else ()
+        if dtype != "int8":
+            return super().tensor(shape, dtype, one, 0 if scales.size > 1 else zero, axis)
+        if isinstance(scale, list):  # of weights
+            zero = _WEIGHTS_ZERO
+        return super().tensor(shape, "uint8", one, int(np.ravel(zero)[0]) + 128, 0)
+
+    def constant(
+        self, values: NDArray[np.generic], scale: float | Sequence[float] = (),
+        zero: int | Sequence[int] = 0, axis: int = 0,
+    ) -> int:  # fmt: skip
+        if values.dtype != np.int8:
+            return super().constant(values, scale, zero, axis)
+        place = self.tensor(values.shape, "int8", scale, zero, axis)
+        self.buffers.append({"data": unsigned(values).reshape(-1)})
+        self.tensors[place]["buffer"] = len(self.buffers) - 1
+        return place
+
+
+def unsigned(codes: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Codes of int8 as uint8, which stand for the same numbers; others as they are."""
+    return codes.view(np.uint8) ^ np.uint8(128) if codes.dtype == np.int8 else codes

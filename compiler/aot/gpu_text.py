@@ -4,15 +4,17 @@ What kernels call beside the language's own (`ek_dot`, `ek_fma` …) a prelude d
 of the runtime that has the language's driver.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from edgekiln.compiler.aot.codegen import passes, pointers
 
 if TYPE_CHECKING:
     from tvm.ir import Call, TensorLoad
-    from tvm.tirx import Broadcast, Div, PrimExpr, PrimFunc, Stmt
+    from tvm.tirx import Broadcast, Div, FloatImm, PrimExpr, PrimFunc, Stmt
 
 _KERNEL_LAUNCH = 2  # TVM's calling convention of functions that a device runs
 _PRELUDES = {"opencl": "prelude.cl", "cuda": "prelude.cuh"}
@@ -56,7 +58,8 @@ def function_text(func: "PrimFunc", symbol: str, tvm_target: Mapping[str, object
 
 def _spelled(body: "Stmt", language: str) -> "Stmt":
     """The statements with the prelude's functions: in place of LLVM's, of quotients, which OpenCL
-    does not round as IEEE 754 does, and of what TVM's generator of the language cannot write.
+    does not round as IEEE 754 does, and of what TVM's generator of the language cannot write, or
+    not exactly.
     """
     from tvm import ir, tirx
     from tvm.script.ir_builder import tirx as T
@@ -66,6 +69,9 @@ def _spelled(body: "Stmt", language: str) -> "Stmt":
         T.llvm_lookup_intrinsic_id(f"llvm.{name}"): f"ek_{name}"
         for name in ("fma", "maximum", "minimum", "sqrt")
     }
+
+    # Nothing is contracted in a GPU's text, so that there is nothing to fence off.
+    fence = T.llvm_lookup_intrinsic_id("llvm.arithmetic.fence")
 
     def called(name: str, dtype: str, *args: "PrimExpr") -> "PrimExpr":
         lanes = dtype.partition("x")[2]
@@ -83,6 +89,8 @@ def _spelled(body: "Stmt", language: str) -> "Stmt":
         if getattr(node.op, "name", "") != "tirx.call_llvm_pure_intrin":
             return node
         number, *args = node.args
+        if int(number) == fence:
+            return args[0]
         return called(names[int(number)], str(node.ty), *args)
 
     def loaded(load: "TensorLoad") -> "PrimExpr":
@@ -100,8 +108,19 @@ def _spelled(body: "Stmt", language: str) -> "Stmt":
             return splat
         return tirx.reinterpret(dtype, tirx.call_extern("int32", "ek_fill", splat.value))
 
-    of_language = {"opencl": (ir.TensorLoad, loaded), "cuda": (tirx.Broadcast, filled)}
-    rules = [(tirx.Div, division), (ir.Call, call), of_language[language]]
+    def exact(number: "FloatImm") -> "PrimExpr":
+        # OpenCL's generator writes seven digits, and some float32 need nine.
+        value = np.float32(number.value)
+        if str(number.ty) != "float32" or np.float32(f"{value:.6e}") == value:
+            return number
+        bits = tirx.IntImm("int32", int(value.view(np.int32)))
+        return tirx.call_extern("float32", "as_float", bits)
+
+    rules: list[tuple[object, Callable[..., PrimExpr]]] = [(tirx.Div, division), (ir.Call, call)]
+    if language == "opencl":
+        rules += [(ir.TensorLoad, loaded), (tirx.FloatImm, exact)]
+    else:
+        rules += [(tirx.Broadcast, filled)]
     return structural_map(body, rules)
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # `__kernel void conv2d_3f9a(__global char* restrict p1_ptr, …) {`, as TVM writes it.
 _SIGNATURE = re.compile(r"__kernel void (\w+)\(([^)]*)\)")
+# What threads of a group share: `__local char name[144];`, which stands in kernels alone.
+_SHARED = re.compile(r"^ *__local (\w+) (\w+)(\[\d+\]);\n", re.MULTILINE)
 
 
 def compile_function(func: "PrimFunc", symbol: str, tvm_target: Mapping[str, object]) -> Compiled:
@@ -30,12 +32,16 @@ def _with_places(text: str) -> str:
     assert found, text
     symbol, parameters = found.groups()
     types = [each.rpartition("*")[0].strip() for each in parameters.split(",")]
+    shared = [match.groups() for match in _SHARED.finditer(text)]
     given = ", ".join(f"__global uchar *p{i}, uint at{i}" for i in range(len(types)))
-    handed = ", ".join(f"({type_} *)(p{i} + at{i})" for i, type_ in enumerate(types))
-    body = _SIGNATURE.sub(r"static void \1_body(\2)", text)
+    pointers = [f"({type_} *)(p{i} + at{i})" for i, type_ in enumerate(types)]
+    handed = ", ".join([*pointers, *(name for _, name, _ in shared)])
+    more = "".join(f", __local {type_} *restrict {name}" for type_, name, _ in shared)
+    body = _SIGNATURE.sub(rf"static void \1_body(\2{more})", _SHARED.sub("", text))
+    places = "".join(f"__local {type_} {name}{size}; " for type_, name, size in shared)
     # Comments of TVM's and the declaration before the definition say nothing.
     body = "\n".join(line for line in body.splitlines() if line and not line.startswith("//"))
-    return f"{body}\n__kernel void {symbol}({given}) {{ {symbol}_body({handed}); }}\n"
+    return f"{body}\n__kernel void {symbol}({given}) {{ {places}{symbol}_body({handed}); }}\n"
 
 
 def program_text(functions: Iterable[bytes]) -> bytes:

@@ -30,7 +30,7 @@ class Recurrent(Op):
     cell: Cell
     backward: bool
     weight: NDArray[np.int8]  # (gates · width, width)
-    bias: NDArray[np.int32]  # (gates · width,), at the scale of the sums
+    bias: NDArray[np.int32]  # (gates · width,), at the scale of the sums; 0 behind a reset gate
     factor: NDArray[np.float32]  # what sums are multiplied by
     inverse: np.float32  # one by the scale of the states
 

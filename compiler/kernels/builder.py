@@ -99,20 +99,30 @@ class KernelBuilder:
         """Let `count` threads of a GPU run the body; returns the number of the one that does."""
         threads = min(self._group, count)
         groups = -(-count // threads)
-        self._launch = Launch(groups=groups, threads=threads)
-        if self._declaring:
-            raise _Declared
+        group, place = self.groups(groups, threads)
         from tvm.script.ir_builder import tirx as T
 
-        group, place = T.env_thread("blockIdx.x"), T.env_thread("threadIdx.x")
-        self._stack.enter_context(T.launch_thread(group, groups))
-        self._stack.enter_context(T.launch_thread(place, threads))
         thread: Expr = T.bind(group * threads + place)
         # The last group may have more threads than there is work.
         if groups * threads > count:
             self._stack.enter_context(T.If(thread < count))
             self._stack.enter_context(T.Then())
         return thread
+
+    def groups(self, count: int, threads: int) -> tuple[Expr, Expr]:
+        """Let `count` groups of `threads` of a GPU run the body; returns the numbers of the group
+        and of the thread in it.
+        """
+        assert threads <= self._group
+        self._launch = Launch(groups=count, threads=threads)
+        if self._declaring:
+            raise _Declared
+        from tvm.script.ir_builder import tirx as T
+
+        group, place = T.env_thread("blockIdx.x"), T.env_thread("threadIdx.x")
+        self._stack.enter_context(T.launch_thread(group, count))
+        self._stack.enter_context(T.launch_thread(place, threads))
+        return group, place
 
     def finish(self) -> Kernel:
         """Return the function and its constants, after `with`."""

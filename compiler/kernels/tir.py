@@ -89,6 +89,23 @@ def memory(dtype: str, elements: int) -> Buffer:
     return array
 
 
+def shared_memory(dtype: str, elements: int) -> Buffer:
+    """An array that the threads of a GPU's group share."""
+    from tvm.script.ir_builder import tirx as T
+
+    array: Buffer = T.alloc_buffer((elements,), dtype, scope="shared")
+    return array
+
+
+def wait_for_group() -> None:
+    """A thread of a GPU goes on when all of its group have come so far, and sees what they wrote
+    to the memory that they share. All of them must come here.
+    """
+    from tvm.script.ir_builder import tirx as T
+
+    T.evaluate(T.tvm_storage_sync("shared"))
+
+
 def clamp(value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
     """`value` inside [low, high] (scalars); `low` where it is NaN."""
     return minimum(maximum(value, splat(low, lanes)), splat(high, lanes))

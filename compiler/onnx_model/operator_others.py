@@ -145,7 +145,8 @@ _INTEGER = (
         Operator(name=name, role="integer", domain=DOMAIN, integer=f"tflite_{rule}",
             heavy=name in ("Conv", "Dense"), limits="of a .tflite file: TFLite's own arithmetic")
         for name, rule in (
-            ("Add", "add"), ("AveragePool", "average_pool"), ("Conv", "conv"), ("Dense", "dense"),
+            ("Add", "add"), ("AveragePool", "average_pool"),
+            ("AveragePoolUp", "average_pool_up"), ("Conv", "conv"), ("Dense", "dense"),
             ("Lookup", "lookup"), ("Mean", "mean"), ("Mul", "mul"), ("PRelu", "prelu"),
             ("Quantize", "quantize"), ("Softmax", "softmax"), ("Sub", "sub"),
         )
@@ -164,7 +165,7 @@ _RECURRENT = (
         Operator(name=name, role="integer", domain=RECURRENT, integer="recurrent", heavy=True,
             attributes=("directions", "parted", "shape", "square", "state", "states", "x_scale",
                 "y_scale"),
-            limits="of LSTM and GRU, by `edgekiln quantize`; not for GPUs")
+            limits="of LSTM and GRU, by `edgekiln quantize`")
         for name in CODED_STEPS.values()
     ),
 )  # fmt: skip

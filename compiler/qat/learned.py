@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.qat import recurrent
 from edgekiln.compiler.qat.numbers import LearnedBias, LearnedScale, LearnedWeight
 from edgekiln.compiler.qat.values import QuantizedValue
 from edgekiln.runtime.errors import UnsupportedError
@@ -43,7 +44,8 @@ class StoredCodes(nn.Module):
 class Learned:
     """Args:
     scale_of: by the name of a scale in the file; several may be one.
-    weight_of, bias_of, constant_of: by what a DequantizeLinear of a constant gives.
+    weight_of, bias_of, constant_of: by what a DequantizeLinear of a constant gives; of a recurrent
+        layer by the names in the file, and the scale of its states by that of its inverse.
     """
 
     scales: list[LearnedScale]
@@ -74,6 +76,8 @@ def learned_of(graph: "QdqGraph", source: "onnx.ModelProto | None", bits: int) -
             biases[name] = LearnedBias(codes, scales)
         else:
             constants[name] = _stored(graph, node, codes, scales)
+    for layer in graph.layers:
+        _add_layer(graph, layer, weights, biases, bits)
     scale_of, scales_made = _scales(graph)
     return Learned(
         scales=scales_made,
@@ -85,6 +89,21 @@ def learned_of(graph: "QdqGraph", source: "onnx.ModelProto | None", bits: int) -
         constants=list(constants.values()),
         constant_of={name: place for place, name in enumerate(constants)},
     )
+
+
+def _add_layer(
+    graph: "QdqGraph", layer: "onnx.NodeProto", weights: dict[str, LearnedWeight],
+    biases: dict[str, LearnedBias], bits: int,
+) -> None:  # fmt: skip
+    """The numbers of a recurrent layer, by their own names. Its factors are its weights' scales."""
+    places = [(recurrent.INPUTS, recurrent.X_FACTORS), (recurrent.WEIGHTS, recurrent.FACTORS)]
+    for codes, scale in [[layer.input[place] for place in pair] for pair in places]:
+        factors = graph.constants[scale].astype(np.float32)
+        weights[codes] = LearnedWeight(graph.constants[codes], factors, 1, None, bits)
+    of_state = [] if recurrent.is_lstm(layer) else [(recurrent.OWN, recurrent.FACTORS)]
+    for place, scale_place in ((recurrent.X_BIAS, recurrent.X_FACTORS), *of_state):
+        factors = graph.constants[layer.input[scale_place]].astype(np.float32)
+        biases[layer.input[place]] = LearnedBias(graph.constants[layer.input[place]], factors)
 
 
 def _stored(
@@ -154,18 +173,23 @@ def _scales(graph: "QdqGraph") -> tuple[dict[str, int], list[LearnedScale]]:
         name = node.input[1]
         elements[name] = max(elements.get(name, 1), graph.elements(node.input[0]))
         largest[name] = graph.zero_of(node)[1][1] or 1.0
+    firsts = {name: float(graph.constants[name].item()) for name in elements}
+    for layer in graph.layers:
+        zero = int(graph.constants[layer.input[recurrent.ZERO]].item())
+        for name in _of_states(graph, layer):
+            elements.setdefault(name, graph.elements(layer.output[0]))
+            largest.setdefault(name, recurrent.limits_of(zero)[1] or 1.0)
+            firsts[name] = float(np.float32(operators.attributes(layer)["y_scale"]))
     leader = {name: name for name in elements}
-    for group in _joined(graph, quantizers):
+    states = [_of_states(graph, layer) for layer in graph.layers]
+    for group in (*_joined(graph, quantizers), *states):
         first = leader[group[0]]
         for name in group[1:]:
-            if graph.constants[name] == graph.constants[first]:
+            if firsts[name] == firsts[first]:
                 old = leader[name]
                 leader = {each: first if to == old else to for each, to in leader.items()}
     leaders = list(dict.fromkeys(leader.values()))
-    made = [
-        LearnedScale(float(graph.constants[n].item()), elements[n], abs(largest[n]))
-        for n in leaders
-    ]
+    made = [LearnedScale(firsts[n], elements[n], abs(largest[n])) for n in leaders]
     return {name: leaders.index(to) for name, to in leader.items()}, made
 
 
@@ -182,3 +206,16 @@ def _joined(graph: "QdqGraph", quantizers: "list[onnx.NodeProto]") -> list[list[
         for node in graph.nodes
         if node.proto.op_type == "Concat" and node.proto.output[0] in behind
     ]
+
+
+def _of_states(graph: "QdqGraph", layer: "onnx.NodeProto") -> list[str]:
+    """The scales of a recurrent layer's states: its own, for which its inverse stands, those of who
+    reads their codes, and that of an LSTM's first one.
+    """
+    names = [layer.input[recurrent.INVERSE]]
+    for node in (each.proto for each in graph.nodes):
+        reads = node.op_type == "DequantizeLinear" and node.input[0] == layer.output[0]
+        begins = node.op_type == "QuantizeLinear" and node.output[0] == layer.input[recurrent.FIRST]
+        if reads or begins:
+            names.append(node.input[1])
+    return list(dict.fromkeys(names))

@@ -72,12 +72,14 @@ def by_index(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
     """
     x = operands[0]
     value = x.steps if isinstance(x, QuantizedValue) else _floats(node, x)
-    indices = _indices(node, tuple(value.shape[1:]))
-    flat = value.reshape(len(value), -1)
+    # Where the shapes are the model's own, values may go from sample to sample.
+    samples = () if node.whole else (len(value),)
+    indices = _indices(node, tuple(value.shape[len(samples) :]))
+    flat = value.reshape(*samples, -1)
     found: list[Value] = []
     for index in indices:
         chosen = torch.from_numpy(index).to(value.device)
-        moved = flat[:, chosen.clamp(min=0).reshape(-1)].reshape(len(value), *index.shape)
+        moved = flat[..., chosen.clamp(min=0).reshape(-1)].reshape(*samples, *index.shape)
         if (index < 0).any():
             moved = torch.where(chosen < 0, _fill(node, x), moved)
         found.append(x.moved(moved) if isinstance(x, QuantizedValue) else moved)
@@ -88,12 +90,13 @@ def _indices(node: QatNode, shape: tuple[int, ...]) -> "list[NDArray[np.int64]]"
     """Which value of a sample lies where, of each result: (…,) int64, -1 where none does."""
     # Numbered from 1 on: operators that fill do it with another number, made 0 here.
     numbers = np.arange(1, np.prod(shape, dtype=np.int64) + 1, dtype=np.float64)
-    given = numbers.reshape(1, *shape)
+    given = numbers.reshape(shape if node.whole else (1, *shape))
     found = [result.astype(np.float64) for result in node.move(given)]
     for result in found:
-        if len(result) != 1 or (result != np.rint(result)).any():
+        apart = not node.whole and len(result) != 1
+        if apart or (result != np.rint(result)).any():
             raise node.refused("it does more than to move values inside of a sample")
-    return [result[0].astype(np.int64) - 1 for result in found]
+    return [(result if node.whole else result[0]).astype(np.int64) - 1 for result in found]
 
 
 def _fill(node: QatNode, x: "Operand") -> float:

@@ -1,11 +1,13 @@
 """A QDQ model as a torch module: its forward gives the codes of the integer program, bit by bit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import nn
 
+from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.qat import recurrent
 from edgekiln.compiler.qat.elementwise import of_float, requantized
 from edgekiln.compiler.qat.learned import Learned, learned_of
 from edgekiln.compiler.qat.node import QatNode
@@ -55,6 +57,8 @@ class QuantizedNetwork(nn.Module):
         self.ends = dict(ends or {value.name: value.name for value in model.graph.output})
         self._shapes = tuple(shapes)
         self.inputs = self.graph.inputs
+        batches = {int(operators.attributes(each)["shape"][1]) for each in self.graph.layers}
+        self._at_once = min(batches, default=0)
         self._forms = [_form(node) for node in self.graph.nodes]
 
     def forward(self, *inputs: "Tensor") -> "dict[str, Tensor]":
@@ -65,20 +69,48 @@ class QuantizedNetwork(nn.Module):
                 x.reshape(len(x), *shape) for x, shape in zip(inputs, self._shapes, strict=True)
             )
         names = list(dict.fromkeys(self.ends.values()))
-        found = self.values(dict(zip(self.inputs, given, strict=True)), names)
-        return {name: real(found[tensor]) for name, tensor in self.ends.items()}
+        numbers = self._numbers()
+        found = [
+            self._computed(dict(zip(self.inputs, sample, strict=True)), names, *numbers)
+            for sample in self._samples(given)
+        ]
+        return {
+            name: torch.cat([real(each[tensor]) for each in found])
+            for name, tensor in self.ends.items()
+        }
+
+    def _samples(self, given: "tuple[Tensor, ...]") -> "Iterator[tuple[Tensor, ...]]":
+        """All samples at once; of a recurrent model, whose shapes say how many there are, as many
+        as these.
+        """
+        count = self._at_once or len(given[0])
+        for first in range(0, len(given[0]), count):
+            yield tuple(each[first : first + count] for each in given)
 
     def values(self, inputs: "Mapping[str, Tensor]", names: Sequence[str]) -> "dict[str, Value]":
         """Tensors of the model by name; of a quantized one its codes."""
-        # Each scale, weight and bias is worked out once a call.
+        return self._computed(inputs, names, *self._numbers())
+
+    def _numbers(self) -> "tuple[dict[str, Operand], list[Tensor]]":
+        """Each weight and bias, and each scale, worked out once a call."""
         scales: list[Tensor] = [scale() for scale in self.scales]
-        known: dict[str, Operand] = {name: _in_memory(x) for name, x in inputs.items()}
+        known: dict[str, Operand] = {}
         for name, place in self.learned.weight_of.items():
             known[name] = self._weight(place)
         for name, place in self.learned.bias_of.items():
             known[name] = self._bias(place)
         for name, place in self.learned.constant_of.items():
             known[name] = self._constant(place)
+        for layer in self.graph.layers:
+            name = layer.input[recurrent.INVERSE]
+            known[name] = scales[self.learned.scale_of[name]]
+        return known, scales
+
+    def _computed(
+        self, inputs: "Mapping[str, Tensor]", names: Sequence[str],
+        numbers: "Mapping[str, Operand]", scales: "list[Tensor]",
+    ) -> "dict[str, Value]":  # fmt: skip
+        known = {**numbers, **{name: _in_memory(x) for name, x in inputs.items()}}
         found: dict[str, Value] = {}
         for place, node in enumerate(self.graph.nodes):
             results = self._results(place, node, known, scales)
@@ -115,6 +147,8 @@ class QuantizedNetwork(nn.Module):
             if as_is.same_quantization(x):
                 return as_is
             return requantized(x).quantized(scale, zero, limits)
+        if x is None and 0 in node.constants:  # such as a recurrent layer's first state
+            x = torch.from_numpy(node.constants[0].copy()).to(scale)
         if not isinstance(x, Pending | torch.Tensor):
             raise node.refused("it quantizes a constant")
         pending = x if isinstance(x, Pending) else of_float(x)

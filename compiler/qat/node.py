@@ -34,12 +34,14 @@ class QatNode:
     constants: by the place of the operand.
     leading: the operand of a sum whose product with its factor is not rounded, see
         `elementwise.add`.
+    whole: whether values have the model's own shapes, and not any number of samples in front.
     """
 
     proto: "onnx.NodeProto"
     opset: int
     constants: "Mapping[int, NDArray[np.generic]]" = field(default_factory=dict)
     leading: int = 0
+    whole: bool = False
 
     @cached_property
     def attributes(self) -> "Attributes":

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model import operators
-from edgekiln.compiler.qat import elementwise, moves, pools, products
+from edgekiln.compiler.qat import elementwise, moves, pools, products, recurrent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +48,8 @@ _FORMS: "Mapping[str, Form]" = {
 
 def form_of(node: "onnx.NodeProto") -> "Form | None":
     """How a network under training computes it; None: it does not."""
+    if recurrent.is_layer(node):
+        return recurrent.layer
     if node.domain not in ("", "ai.onnx"):
         return None
     found = _FORMS.get(node.op_type)

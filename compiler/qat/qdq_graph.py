@@ -7,6 +7,7 @@ import numpy as np
 
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts, facts_of
+from edgekiln.compiler.qat import recurrent
 from edgekiln.compiler.qat.node import QatNode
 from edgekiln.compiler.qat.rounding import Limits
 from edgekiln.runtime.errors import UnsupportedError
@@ -38,6 +39,11 @@ class QdqGraph:
     last_read: tuple[tuple[str, ...], ...]
     facts: ModelFacts
     zeros: "dict[str, tuple[int, Limits]]" = field(default_factory=dict)
+
+    @property
+    def layers(self) -> "list[onnx.NodeProto]":
+        """The recurrent layers of codes."""
+        return [node.proto for node in self.nodes if recurrent.is_layer(node.proto)]
 
     def zero_of(self, node: "onnx.NodeProto") -> tuple[int, Limits]:
         """The zero point of a Quantize- or DequantizeLinear, and the steps that its type has."""
@@ -78,6 +84,7 @@ def read(model: "onnx.ModelProto") -> QdqGraph:
             opset=opset,
             constants={i: constants[n] for i, n in enumerate(node.input) if n in constants},
             leading=leading.of(node),
+            whole=any(map(recurrent.is_layer, protos)),
         )
         for node in protos
     )

@@ -19,6 +19,7 @@ from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests import cuda
 from tests.compiler.lowering.programs import parsed
+from tests.compiler.recurrent_models import int8_layer, of_onnxruntime
 from tests.e2e.compiled_models import build
 
 pytestmark = pytest.mark.skipif(
@@ -113,6 +114,19 @@ def test_a_newer_gpu_gets_ptx_and_computes_the_same(
         found.append(np.load(tmp_path / f"{stub}.npz")["arr_0"])
     np.testing.assert_array_equal(*found)
     assert (driver.log()["cubins"], driver.log()["ptx"] > 0) == (0, True)
+
+
+def test_layers_whose_threads_wait_for_each_other_have_the_bits_of_a_cpu(tmp_path: Path) -> None:
+    cuda.require()
+    int8 = int8_layer(tmp_path, "LSTM", "bidirectional")
+    program = build(int8, profile.load(cuda.TARGET))
+    driver = cuda.stub_driver(cuda.texts_of(int8, profile.load(cuda.TARGET)), tmp_path)
+    x = np.random.default_rng(3).normal(0, 3, (1, 11, 5)).astype(np.float32)
+    np.savez(tmp_path / "feed.npz", x=x)
+    done = predict(program, tmp_path / "feed.npz", tmp_path / "found.npz", driver)
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = of_onnxruntime(int8, x)[0]
+    np.testing.assert_array_equal(np.load(tmp_path / "found.npz")["arr_0"], expected)
 
 
 def run(unpacked: Path, driver: cuda.StubDriver, **told: str) -> "subprocess.CompletedProcess[str]":

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 
 from edgekiln.compiler.evaluation.layerwise import verify
 from edgekiln.compiler.evaluation.parity import batches_for
+from edgekiln.compiler.lowering import recurrent
 from edgekiln.compiler.onnx_model import door, io
 from edgekiln.compiler.onnx_model.recurrent_functions import CODED
 from edgekiln.compiler.pipeline.stage import StageContext
@@ -20,7 +20,9 @@ from edgekiln.compiler.stages.compile import CompileStage
 from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
+from tests import opencl
 from tests.compiler import artifacts, quantizing
+from tests.compiler.recurrent_models import calibration, int8_layer, layer, of_onnxruntime
 from tests.e2e.compiled_models import build
 
 TARGET = profile.load("x86-64-v3")
@@ -54,18 +56,6 @@ def exported(kind: type[torch.nn.LSTM] | type[torch.nn.GRU], dynamo: bool, path:
     return path
 
 
-def calibration(path: Path, *shape: int) -> str:
-    np.save(path, np.random.default_rng(0).normal(size=(32, *shape)).astype(np.float32))
-    return str(path)
-
-
-def of_onnxruntime(model: Path, x: np.ndarray) -> list[np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, {"x": x}))
-
-
 def coded(model: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in model.graph.node if node.op_type in CODED.values()]
 
@@ -85,33 +75,8 @@ def test_what_torch_exports_is_layers_of_codes(
     spec = AotRunner.open(lib).spec
     found = verify(lib, int8, batches_for(spec, int8, data="", seed=1, samples=3))
     found.check()
-    recurrent = [gap.differing for gap in found.layers if gap.op == "recurrent"]
-    assert recurrent == [0] * 4
-
-
-LAYER = """
-<ir_version: 8, opset_import: ["" : 14]>
-layer (float[1, {length}, 5] x) => (float[{length}, {ways}, 1, 9] y, float[{ways}, 1, 9] last) {{
-    t = Transpose <perm = [1, 0, 2]> (x)
-    y, last{cell} = {op} <hidden_size = 9, direction = "{direction}"{words}> (t, w, r, b)
-}}
-"""
-
-
-def layer(path: Path, op: str, direction: str, words: str = "", length: int = 11) -> Path:
-    """A layer alone, whose results are the model's."""
-    ways, gates = 2 if direction == "bidirectional" else 1, 4 if op == "LSTM" else 3
-    text = LAYER.format(
-        length=length, ways=ways, op=op, direction=direction, words=words,
-        cell=", cell" if op == "LSTM" else "",
-    )  # fmt: skip
-    model = onnx.parser.parse_model(text)
-    rng = np.random.default_rng(len(path.name))
-    for name, shape in {"w": (gates * 9, 5), "r": (gates * 9, 9), "b": (2 * gates * 9,)}.items():
-        array = rng.normal(0, 0.5, (ways, *shape)).astype(np.float32)
-        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-    io.save_model(model, path)
-    return path
+    wrong = [gap.differing for gap in found.layers if gap.op == "recurrent"]
+    assert wrong == [0] * 4
 
 
 @pytest.mark.parametrize(
@@ -182,8 +147,25 @@ def test_layers_that_stay_float_are_steps_up_to_a_length(tmp_path: Path) -> None
         build(left_float(513), TARGET)
 
 
-def test_on_a_gpu_such_layers_are_refused_by_name(tmp_path: Path) -> None:
-    source = layer(tmp_path / "m.onnx", "LSTM", "forward")
-    quantizing.quantize(source, data=calibration(tmp_path / "x.npy", 11, 5), samples=4)
-    with pytest.raises(UnsupportedError, match="no kernel for GPUs computes the steps"):
-        build(source.with_name("int8.onnx"), profile.load("opencl-generic"))
+@pytest.mark.parametrize(
+    ("op", "direction", "words"),
+    [("LSTM", "bidirectional", ""), ("GRU", "bidirectional", ", linear_before_reset = 1")],
+)
+def test_a_gpu_computes_the_bits_of_a_cpu_in_one_launch_a_layer(
+    tmp_path: Path, op: str, direction: str, words: str
+) -> None:
+    opencl.require()
+    int8 = int8_layer(tmp_path, op, direction, words)
+    on_gpu = AotRunner.open(build(int8, profile.load(opencl.TARGET)))
+    assert [each.op for each in on_gpu.spec.layers].count("recurrent") == 2
+    x = np.random.default_rng(3).normal(0, 3, (1, 11, 5)).astype(np.float32)
+    pairs = zip(on_gpu.run(x), of_onnxruntime(int8, x), strict=True)
+    assert [np.array_equal(*pair) for pair in pairs] == [True, True]
+
+
+def test_a_state_too_wide_for_what_a_gpus_threads_share_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recurrent, "MOST_WIDTH", 8)
+    with pytest.raises(UnsupportedError, match="a state of 9 values, and the threads of a GPU"):
+        build(int8_layer(tmp_path, "LSTM", "forward"), profile.load(opencl.TARGET))

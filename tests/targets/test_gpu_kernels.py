@@ -2,6 +2,7 @@
 the text of CUDA's, which this processor executes.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,20 @@ import pytest
 from hypothesis import given, settings
 
 from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
 from edgekiln.compiler.kernels.gpu.convolution import ConvolutionTiles
 from edgekiln.compiler.kernels.gpu.table import built
+from edgekiln.compiler.kernels.sharing import shared
+from edgekiln.compiler.kernels.tir import store
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets import isa
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import float_const, load
 from tests import opencl
 from tests.compiler.kernels.convolutions import Case, cases
-from tests.compiler.kernels.harness import quick, run
+from tests.compiler.kernels.harness import loaded, microkernel, quick, run
 from tests.compiler.kernels.test_conv2d import (
     check_conv,
     check_depthwise,
@@ -129,3 +136,33 @@ def test_a_kernel_without_a_form_of_its_own_has_a_thread_for_each_item() -> None
     kernel = built(SoftmaxKernel(x=row, y=row, count=10, clip=(-128, 127)), isa.load(NAME))
     assert kernel.code.launch is not None
     assert (kernel.work, kernel.code.launch.groups, kernel.code.launch.threads) == (0, 1, 33)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Multiplies floats by numbers that seven decimal digits do not tell apart from others."""
+
+    factors: tuple[float, ...]
+
+    @property
+    def erased(self) -> "Scaled":
+        return self
+
+    @shared
+    def build(self, mk: MicroKernel) -> Kernel:
+        del mk
+        with KernelBuilder() as k:
+            x, y = (k.tensor(len(self.factors), "float32") for _ in range(2))
+            k.no_items()
+            for place, factor in enumerate(self.factors):
+                store(y, place, load(x, place) * float_const(factor))
+        return k.finish()
+
+
+@GPU_LANGUAGES
+def test_numbers_in_a_kernels_text_are_exact(name: str) -> None:
+    factors = (2.0**-23, 2.0**-22, 1 / 3, 16777215.0, 0.5, -3.3999999e38)
+    kernel, ones = Scaled(factors).build(microkernel(name)), np.ones(len(factors), np.float32)
+    found = np.zeros_like(ones)
+    loaded(kernel, name)(ones, found)
+    np.testing.assert_array_equal(found, np.array(factors, np.float32))

@@ -22,7 +22,9 @@ from edgekiln.compiler.kernels.gpu.moves import (
     dequantize_on_threads,
     quantize_on_threads,
 )
+from edgekiln.compiler.kernels.gpu.recurrent import recurrent_on_threads
 from edgekiln.compiler.kernels.pool import AveragePoolKernel, MaxPoolKernel
+from edgekiln.compiler.kernels.recurrent.kernel import RecurrentKernel
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.compiler.kernels.unary import LookupKernel
 from edgekiln.targets.isa.base import MicroKernel
@@ -32,6 +34,7 @@ _Forms = Mapping[type, Callable[..., Kernel]]
 FORMS_OF_CODES: _Forms = {
     ConvolutionKernel: convolution_on_threads,
     DepthwiseKernel: depthwise_on_threads,
+    RecurrentKernel: recurrent_on_threads,
 }
 FORMS: _Forms = {
     BinaryKernel: binary_on_threads,

@@ -15,28 +15,19 @@ from numpy.typing import NDArray
 from edgekiln.compiler.ir.memory import OVERREAD_BYTES, Nhwc
 from edgekiln.compiler.ir.recurrent_ops import Cell
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.numbers import NumbersConstant
-from edgekiln.compiler.kernels.recurrent.sums import GateSums, GateWeights, place, rounded
+from edgekiln.compiler.kernels.recurrent.cell import CellValues
+from edgekiln.compiler.kernels.recurrent.sums import GateSums, GateWeights
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import for_vectors, let, memory, repeat, store
 from edgekiln.compiler.kernels.types import Kernel
-from edgekiln.compiler.onnx_model import recurrent_functions as functions
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import (
     Buffer,
     Expr,
     Index,
-    cast,
-    const,
-    float_const,
     load,
     reinterpret,
-    splat,
 )
-
-_RISE_BITS = 11  # of an entry of the table; above them lies the level
-_REST_BITS = functions.REST.bit_length() - 1
-_UNIT = 2.0 ** -(functions.FRACTION_BITS + _REST_BITS)  # of what is interpolated
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,15 +82,11 @@ class RecurrentKernel:
             first.append(k.tensor(state, "float32"))
             for product in products:
                 product.declare(k)
-            levels, rises = functions.table()
-            table = k.constant((levels << _RISE_BITS) + rises)
-            # An LSTM's state is a product of a gate and tanh: no step more than `inverse`.
-            bounded = self.cell == "lstm"
-            numbers = NumbersConstant(k, self.y, None, (self.inverse,), bounded=bounded)
+            values = CellValues(k, mk, self.y, self.inverse, bounded=self.cell == "lstm")
             y = k.tensor(rows * self.width, self.y.dtype)
             after = k.tensor(state, "float32")
             k.no_items()
-            _Steps(self, mk, (data, *first), table, numbers, (y, after)).emit(products)
+            _Steps(self, mk, (data, *first), values, (y, after)).emit(products)
         return k.finish()
 
 
@@ -132,10 +119,10 @@ class _Steps:
     """Emits the steps."""
 
     def __init__(
-        self, kernel: RecurrentKernel, mk: MicroKernel, inputs: tuple[Buffer, ...], table: Buffer,
-        numbers: NumbersConstant, results: tuple[Buffer, Buffer],
+        self, kernel: RecurrentKernel, mk: MicroKernel, inputs: tuple[Buffer, ...],
+        values: CellValues, results: tuple[Buffer, Buffer],
     ) -> None:  # fmt: skip
-        self.kernel, self.mk, self.table, self.numbers = kernel, mk, table, numbers
+        self.kernel, self.mk, self.values = kernel, mk, values
         self.data, self.first, self.y, self.after = inputs[0], inputs[1:], *results
         width, batch = kernel.width, kernel.batch
         self.every = kernel.gates * width
@@ -165,7 +152,7 @@ class _Steps:
         """The first state as codes, and what is remembered."""
         remembered = load(self.first[-1], at, lanes)
         lstm = self.kernel.cell == "lstm"
-        codes = load(self.first[0], at, lanes) if lstm else self._coded(remembered, lanes)
+        codes = load(self.first[0], at, lanes) if lstm else self.values.codes(remembered, lanes)
         store(self.codes, at, codes, lanes)
         store(self.after, at, remembered, lanes)
 
@@ -179,67 +166,35 @@ class _Steps:
                     body(_StatePlace(gates + at, state + at, row, to), lanes)
 
     def _lstm(self, at: "_StatePlace", lanes: int) -> None:
-        mk = self.mk
-        let_in, let_out, kept = (self._sigmoid(self._sum(at, i, lanes), lanes) for i in range(3))
-        candidate = self._tanh(self._sum(at, 3, lanes), lanes)
-        held = rounded(kept * load(self.after, at.state, lanes), lanes)
-        cell = let(held + rounded(let_in * candidate, lanes))
+        gates = [self._sum(at, gate, lanes) for gate in range(4)]
+        cell, shown = self.values.lstm(gates, load(self.after, at.state, lanes), lanes)
         store(self.after, at.state, cell, lanes)
-        deep = cell * splat(float_const(2.0 * functions.STEPS), lanes)
-        seen = self._tanh(place(mk, deep, lanes), lanes)
-        self._show(let_out * seen, at, lanes)
+        self._show(shown, at, lanes)
 
     def _gru(self, at: "_StatePlace", lanes: int) -> None:
-        mk = self.mk
-        steps = self._sum(at, 2, lanes)
+        update, hidden = (self._sum(at, gate, lanes) for gate in (0, 2))
         if self.kernel.cell == "gru":
-            reset = self._sigmoid(self._sum(at, 1, lanes), lanes)
-            part = rounded(reset * reinterpret(steps, "float32", lanes), lanes)
             of_data = load(self.data, at.row + at.gates + 2 * self.kernel.width, lanes)
-            steps = place(mk, part + of_data, lanes)
-        update = self._sigmoid(self._sum(at, 0, lanes), lanes)
-        hidden = self._tanh(steps, lanes)
-        difference = load(self.after, at.state, lanes) - hidden
-        state = let(hidden + rounded(update * difference, lanes))
+            part = reinterpret(hidden, "float32", lanes)
+            hidden = self.values.reset(self._sum(at, 1, lanes), part, of_data, lanes)
+        state = self.values.gru(update, hidden, load(self.after, at.state, lanes), lanes)
         store(self.after, at.state, state, lanes)
         self._show(state, at, lanes)
 
     def _weigh(self, at: "_StatePlace", lanes: int) -> None:
         """What the reset gate leaves of the state, as codes."""
-        reset = self._sigmoid(self._sum(at, 1, lanes), lanes)
+        reset = self.values.sigmoid(self._sum(at, 1, lanes), lanes)
         weighed = reset * load(self.after, at.state, lanes)
-        store(self.weighed, at.state, self._coded(weighed, lanes), lanes)
+        store(self.weighed, at.state, self.values.codes(weighed, lanes), lanes)
 
     def _sum(self, at: "_StatePlace", gate: int, lanes: int) -> Expr:
         return load(self.sums, at.gates + gate * self.kernel.width, lanes)
 
     def _show(self, state: Expr, at: "_StatePlace", lanes: int) -> None:
         """Store a state as codes: for the next step, and as a result."""
-        codes = let(self._coded(state, lanes))
+        codes = let(self.values.codes(state, lanes))
         store(self.codes, at.state, codes, lanes)
         store(self.y, at.to + at.state, codes, lanes)
-
-    def _coded(self, state: Expr, lanes: int) -> Expr:
-        return self.numbers.codes(self.mk, state * splat(self.numbers.float(0), lanes), lanes)
-
-    def _interpolated(self, at: Expr, lanes: int) -> Expr:
-        """σ at a place, in whole `_UNIT`."""
-        at = let(at)
-        entry = let(self.table[let(at >> splat(const(_REST_BITS), lanes))])
-        rest = at & splat(const(functions.REST - 1), lanes)
-        rise = entry & splat(const((1 << _RISE_BITS) - 1), lanes)
-        level = entry >> splat(const(_RISE_BITS), lanes)
-        return (level << splat(const(_REST_BITS), lanes)) + rise * rest
-
-    def _sigmoid(self, at: Expr, lanes: int) -> Expr:
-        value = cast(self._interpolated(at, lanes), "float32", lanes)
-        return let(value * splat(float_const(_UNIT), lanes))
-
-    def _tanh(self, at: Expr, lanes: int) -> Expr:
-        """2σ - 1, at a place that stands for twice its number."""
-        half = splat(const(1 << (functions.FRACTION_BITS + _REST_BITS - 1)), lanes)
-        value = cast(self._interpolated(at, lanes) - half, "float32", lanes)
-        return let(value * splat(float_const(2 * _UNIT), lanes))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from edgekiln.compiler.kernels.epilogue.base import Epilogue, PerLane
 from edgekiln.compiler.kernels.epilogue.finish import SumsFinish
 from edgekiln.compiler.kernels.epilogue.store import store_lanes
 from edgekiln.compiler.kernels.epilogue.sums import folded_bias
-from edgekiln.compiler.onnx_model.recurrent_functions import PLACES, REST
+from edgekiln.compiler.kernels.recurrent.cell import place, rounded
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import (
     Buffer,
@@ -23,30 +23,11 @@ from edgekiln.targets.isa.expressions import (
     Index,
     cast,
     const,
-    float_const,
     inverse,
-    llvm,
     load,
     reinterpret,
     shuffle,
-    splat,
-    vector,
 )
-
-HALF = PLACES * REST // 2  # the place of 0
-
-
-def rounded(product: Expr, lanes: int) -> Expr:
-    """A float32 product that is rounded before anything is added to it: left to itself LLVM makes
-    one multiply-add of both, with other bits.
-    """
-    return llvm("llvm.arithmetic.fence", vector("float32", lanes), product)
-
-
-def place(mk: MicroKernel, steps: Expr, lanes: int) -> Expr:
-    """Where in the interpolated table float32 steps are, rounded half to even: int32, from 0 on."""
-    whole = mk.steps(steps, float_const(-float(HALF)), float_const(HALF - 1.0), lanes)
-    return whole + splat(const(HALF), lanes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,7 +1,7 @@
 """A TFLite file becomes an ONNX model: the table of operators, and the walk through the graph."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,20 @@ from edgekiln.compiler.onnx_model.tflite import (
     functions,
     moves,
     products,
+    subgraphs,
     tables,
     variables,
     windows,
 )
-from edgekiln.compiler.onnx_model.tflite.model import TfliteModel, TfliteOperator, parse
+from edgekiln.compiler.onnx_model.tflite.model import (
+    TfliteModel,
+    TfliteOperator,
+    apart,
+    damaged,
+    parse,
+)
 from edgekiln.compiler.onnx_model.tflite.onnx_writer import OnnxWriter
+from edgekiln.compiler.onnx_model.tflite.wire import NoTablesError
 from edgekiln.runtime.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -127,6 +135,8 @@ def to_onnx(path: Path, most_elements: int, notes: list[str]) -> "onnx.ModelProt
     model = parse(model_bytes(path), str(path), most_elements)
     try:
         return _converted(model, str(path), notes)
+    except NoTablesError as error:
+        raise damaged(str(path), error) from error
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         # Shapes, axes and options that contradict each other, as no converter writes them.
         raise InputError(
@@ -135,18 +145,22 @@ def to_onnx(path: Path, most_elements: int, notes: list[str]) -> "onnx.ModelProt
         ) from error
 
 
-def _converted(model: TfliteModel, where: str, notes: list[str]) -> "onnx.ModelProto":
+def _converted(file: TfliteModel, where: str, notes: list[str]) -> "onnx.ModelProto":
     import onnx
 
-    w = OnnxWriter(model=model, where=where)
+    model = subgraphs.written_out(file.graphs)
+    model = replace(model, tensors=apart(model.tensors))
+    w = OnnxWriter(model=model, where=where, first_values=subgraphs.first_values(file.graphs))
     # Callers know the inputs by these names, so no other tensor may take one.
     w.taken.update(tensor.name for tensor in (model.tensors[i] for i in model.inputs))
     for number in model.inputs:
-        w.made(number, model.tensors[number].name)
+        w.given(number)
     # The schema has operators in the order of execution: operands are made before they are read.
     written = set(model.inputs)
     for operator in model.operators:
         row = OPERATORS.get(operator.name)
+        if operator.name in ("IF", "WHILE"):
+            raise w.refused(operator, "its condition is not a constant, or holds too often")
         if row is None:
             raise w.refused(operator, "nothing computes it")
         _check_results(w, operator, written)
@@ -162,8 +176,14 @@ def _converted(model: TfliteModel, where: str, notes: list[str]) -> "onnx.ModelP
     graph = onnx.helper.make_graph(
         w.nodes,
         "tflite",
-        [_described(w, n, w.rows[n]) for n in (*model.inputs, *w.last_values.values())],
-        [_described(w, n, name) for n, name in zip(outputs, results, strict=True)],
+        [
+            *(_described(w, n, w.tensor(n).name, of_file=True) for n in model.inputs),
+            *(_described(w, n, w.rows[n]) for n in w.last_values.values()),
+        ],
+        [
+            _described(w, n, name, of_file=place < len(model.outputs))
+            for place, (n, name) in enumerate(zip(outputs, results, strict=True))
+        ],
         [onnx.numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in w.used()],
     )
     opsets = [onnx.helper.make_opsetid("", own_functions.OPSET)]
@@ -174,6 +194,12 @@ def _converted(model: TfliteModel, where: str, notes: list[str]) -> "onnx.ModelP
     )
     own_functions.add_functions(made)
     notes.append("it was read as ONNX, with TFLite's own arithmetic")
+    if file.signatures:
+        others = ", ".join(map(repr, file.signatures))
+        which = f"signature {others} is another one's"
+        if len(file.signatures) > 1:
+            which = f"signatures {others} are others'"
+        notes.append(f"the file's first graph is the model; its {which}")
     notes += w.notes
     return made
 
@@ -186,12 +212,18 @@ def _check_results(w: OnnxWriter, op: TfliteOperator, written: set[int]) -> None
         written.add(number)
 
 
-def _described(w: OnnxWriter, number: int, name: str) -> "onnx.ValueInfoProto":
+def _described(
+    w: OnnxWriter, number: int, name: str, *, of_file: bool = False
+) -> "onnx.ValueInfoProto":
+    """Args:
+    of_file: whether codes are of the type that the file has.
+    """
     import onnx
 
     tensor = w.tensor(number)
     try:
-        kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+        dtype = "uint8" if of_file and tensor.unsigned else tensor.dtype
+        kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     except TypeError as error:
         raise UnsupportedError(
             f"{w.where}: tensor {tensor.name!r} is of {tensor.dtype}",
@@ -202,6 +234,8 @@ def _described(w: OnnxWriter, number: int, name: str) -> "onnx.ValueInfoProto":
 
 def _result(w: OnnxWriter, number: int) -> str:
     """The name of an output, which a node makes."""
-    name = w.in_rows(number)
+    name, tensor = w.in_rows(number), w.tensor(number)
+    if tensor.unsigned and number in w.model.outputs:
+        return w.unsigned(name, tensor)
     made = {each for node in w.nodes for each in node.output}
     return name if name in made else w.op("Identity", (name,), f"{name}.output")

@@ -147,6 +147,22 @@ AveragePool <kernel_shape, strides, pads, group, x_scale, x_zero>
     inside = Clip (whole, low, high)
     y = CastLike (inside, x)
 }
+AveragePoolUp <kernel_shape, strides, pads, group, x_scale, x_zero>
+(x, ones, none, counts, low, high) => (y) {
+    two = Constant <value_int: int = 2> ()
+    lowest = Constant <value_int: int = 128> ()
+    sums = ConvInteger <kernel_shape: ints = @kernel_shape, strides: ints = @strides,
+        pads: ints = @pads, group: int = @group> (x, ones, none)
+    wide = Cast <to: int = 7> (sums)
+    lift = Mul (counts, lowest)
+    unsigned = Add (wide, lift)
+    half = Div (counts, two)
+    more = Add (unsigned, half)
+    quotient = Div (more, counts)
+    whole = Sub (quotient, lowest)
+    inside = Clip (whole, low, high)
+    y = CastLike (inside, x)
+}
 Mean <keepdims, x_scale, y_scale> (x, axes, x_zero, integer, shift, zero, low, high) => (y) {
     centred = edgekiln.tflite.Centred (x, x_zero)
     sums = ReduceSum <keepdims: int = @keepdims> (centred, axes)

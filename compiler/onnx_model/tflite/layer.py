@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.onnx_model.tflite import quantities, schema
+from edgekiln.compiler.onnx_model.tflite import quantities, schema, wide_weights
 from edgekiln.compiler.onnx_model.tflite.model import TfliteOperator, TfliteTensor
 from edgekiln.compiler.onnx_model.tflite.onnx_writer import OnnxWriter
 from edgekiln.compiler.onnx_model.tflite.wire import FileTable
@@ -34,8 +34,8 @@ def activation_of(options: FileTable) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConstantLayer:
-    """`values` are the weights: int8 without zero points, or real numbers; `bias` int32 or reals,
-    one a channel.
+    """`values` are the weights: integers without zero points, which int8 holds unless they were of
+    uint8, or real numbers; `bias` int32 or reals, one a channel.
     """
 
     w: OnnxWriter
@@ -94,6 +94,10 @@ class ConstantLayer:
     def _reals(self, channels: int) -> list[float]:
         """The factors from sums to steps of y, in double, as TFLite's preparation has them."""
         scales = self.weights.scales
+        if self.x.unsigned and self.op.name != "FULLY_CONNECTED":
+            # GetQuantizedConvolutionMultipler multiplies the scales in float32.
+            product = np.float32(self.x.scale) * np.float32(scales[0])
+            return [float(product) / self.y.scale] * channels
         # One scale for the tensor, or one a channel.
         every = scales * channels if len(scales) == 1 else scales
         return [self.x.scale * each / self.y.scale for each in every]
@@ -133,7 +137,9 @@ def layer_of(w: OnnxWriter, op: TfliteOperator, data: int = 0, bias: int = 2) ->
     if of_codes and offsets is not None and offsets.dtype != np.int32:
         raise w.refused(op, f"a bias of {offsets.dtype}")
     if coded:
-        values = _centred(w, op, weights, values)
+        values = _centred(weights, values)
+    if of_codes and not (x.unsigned or wide_weights.fit(values)):
+        raise w.refused(op, "its asymmetric weights do not fit int8")
     if coded and not of_codes:
         w.notes.append(
             f"{op.name} {y.name!r} has int8 weights and float values: it is computed in floats, "
@@ -143,16 +149,9 @@ def layer_of(w: OnnxWriter, op: TfliteOperator, data: int = 0, bias: int = 2) ->
     return ConstantLayer(w=w, op=op, x=x, y=y, weights=weights, values=values, bias=offsets)
 
 
-def _centred(
-    w: OnnxWriter, op: TfliteOperator, weights: TfliteTensor, values: NDArray[np.generic]
-) -> NDArray[np.int8]:
+def _centred(weights: TfliteTensor, values: NDArray[np.generic]) -> NDArray[np.int32]:
     """Weights without their zero points."""
-    wide: NDArray[np.int32] = values.astype(np.int32) - _along(
-        weights, np.array(weights.zeros, np.int32)
-    )
-    if wide.min(initial=0) < -128 or wide.max(initial=0) > 127:
-        raise w.refused(op, "its asymmetric weights do not fit int8")
-    return wide.astype(np.int8)
+    return values.astype(np.int32) - _along(weights, np.array(weights.zeros, np.int32))
 
 
 def _along(tensor: TfliteTensor, each: NDArray[_N]) -> NDArray[_N]:

@@ -18,6 +18,7 @@ _DTYPES: Mapping[str, np.dtype[np.generic]] = {
     for name in ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")
 }
 _MOST_RANK = 8
+_SIGN = 128
 _DAMAGED = "download or convert it again"
 
 
@@ -26,6 +27,7 @@ class TfliteTensor:
     """A tensor; `data` are a constant's values, a view of the file.
 
     `scales` and `zeros` have one number, or one for each place of `axis`; none: not quantized.
+    `unsigned`: the file has codes of uint8, which are those of int8 here, all of them 128 less.
     """
 
     name: str
@@ -35,6 +37,7 @@ class TfliteTensor:
     zeros: tuple[int, ...] = ()
     axis: int = 0
     data: NDArray[np.generic] | None = None
+    unsigned: bool = False
 
     @property
     def quantized(self) -> bool:
@@ -72,13 +75,24 @@ class TfliteOperator:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TfliteModel:
-    """The first graph of a file."""
+class TfliteGraph:
+    """A graph of a file."""
 
     tensors: tuple[TfliteTensor, ...]
     operators: tuple[TfliteOperator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    table: FileTable  # of the file
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TfliteModel:
+    """The graphs of a file, of which the first one is the model; and what its signatures call
+    other ones.
+    """
+
+    graphs: tuple[TfliteGraph, ...]
+    signatures: tuple[str, ...]  # that are not taken
     description: str
 
 
@@ -100,7 +114,12 @@ def parse(content: bytes, where: str, most_elements: int) -> TfliteModel:
     try:
         return _ModelReader(where, most_elements).model(content)
     except NoTablesError as error:
-        raise InputError(f"{where}: not a TFLite file: {error}", hint=_DAMAGED) from error
+        raise damaged(where, error) from error
+
+
+def damaged(where: str, error: NoTablesError) -> InputError:
+    """The error that says what is wrong with a file."""
+    return InputError(f"{where}: not a TFLite file: {error}", hint=_DAMAGED)
 
 
 @dataclass(frozen=True)
@@ -116,28 +135,37 @@ class _ModelReader:
                 f"{schema.VERSION}",
                 hint="convert the model again by a converter of today",
             )
-        graphs = file.tables("subgraphs", schema.SUBGRAPH)
-        if not graphs:
+        tables = file.tables("subgraphs", schema.SUBGRAPH)
+        if not tables:
             raise NoTablesError("it holds no graph")
-        graph = graphs[0]
         buffers = file.tables("buffers", schema.BUFFER)
-        tensors = tuple(
-            self._tensor(each, number, buffers, len(content))
-            for number, each in enumerate(graph.tables("tensors", schema.TENSOR))
-        )
         codes = [_name(each) for each in file.tables("operator_codes", schema.OPERATOR_CODE)]
+        graphs = [self._graph(each, buffers, codes, len(content)) for each in tables]
+        if not graphs[0].outputs or not graphs[0].operators:
+            raise InputError(f"{self.where}: its graph computes nothing", hint=_DAMAGED)
+        signatures = file.tables("signatures", schema.SIGNATURE)
+        return TfliteModel(
+            graphs=tuple(graphs),
+            signatures=tuple(each.text("key") for each in signatures if each.integer("graph")),
+            description=file.text("description"),
+        )
+
+    def _graph(
+        self, table: FileTable, buffers: Sequence[FileTable], codes: Sequence[str], size: int
+    ) -> TfliteGraph:
+        tensors = tuple(
+            self._tensor(each, number, buffers, size)
+            for number, each in enumerate(table.tables("tensors", schema.TENSOR))
+        )
         operators = tuple(
             self._operator(each, codes, len(tensors))
-            for each in graph.tables("operators", schema.OPERATOR)
+            for each in table.tables("operators", schema.OPERATOR)
         )
-        inputs, outputs = graph.integers("inputs"), graph.integers("outputs")
+        inputs, outputs = table.integers("inputs"), table.integers("outputs")
         self._inside((*inputs, *outputs), len(tensors))
-        if not outputs or not operators:
-            raise InputError(f"{self.where}: its graph computes nothing", hint=_DAMAGED)
-        return TfliteModel(
-            tensors=_apart(tensors), operators=operators, inputs=inputs, outputs=outputs,
-            description=file.text("description"),
-        )  # fmt: skip
+        return TfliteGraph(
+            tensors=tensors, operators=operators, inputs=inputs, outputs=outputs, table=table
+        )
 
     def _tensor(
         self, table: FileTable, number: int, buffers: Sequence[FileTable], size: int
@@ -164,9 +192,10 @@ class _ModelReader:
         if place >= len(buffers) and place:
             raise NoTablesError(f"tensor {name!r} lies in a buffer that is not there")
         data = self._data(buffers[place], name, dtype, shape, size) if place else None
-        return TfliteTensor(
+        found = TfliteTensor(
             name=name, shape=shape, dtype=dtype, scales=scales, zeros=zeros, axis=axis, data=data
         )
+        return _signed(found) if dtype == "uint8" and scales else found
 
     def _quantization(
         self, table: FileTable, name: str, shape: tuple[int, ...]
@@ -239,7 +268,16 @@ def _name(code: FileTable) -> str:
     return f"{name} {code.text('custom')}" if name == "CUSTOM" else name
 
 
-def _apart(tensors: Sequence[TfliteTensor]) -> tuple[TfliteTensor, ...]:
+def _signed(tensor: TfliteTensor) -> TfliteTensor:
+    """Codes of uint8 as int8, which stand for the same numbers."""
+    data = tensor.data
+    if data is not None:
+        data = np.bitwise_xor(data.view(np.uint8), np.uint8(_SIGN)).view(np.int8)
+    zeros = tuple(zero - _SIGN for zero in tensor.zeros)
+    return replace(tensor, dtype="int8", zeros=zeros, data=data, unsigned=True)
+
+
+def apart(tensors: Sequence[TfliteTensor]) -> tuple[TfliteTensor, ...]:
     """The tensors with a name of its own for each, as ONNX wants them."""
     seen: set[str] = set()
     found = []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.onnx_model.node_writer import node_of
 from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN
-from edgekiln.compiler.onnx_model.tflite.model import TfliteModel, TfliteOperator, TfliteTensor
+from edgekiln.compiler.onnx_model.tflite.model import TfliteGraph, TfliteOperator, TfliteTensor
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ NOTHING: Mapping[str, object] = MappingProxyType({})
 class OnnxWriter:
     """The graph so far."""
 
-    model: TfliteModel
+    model: TfliteGraph
     where: str  # the file, with which messages begin
     nodes: "list[onnx.NodeProto]" = field(default_factory=list)
     weights: dict[str, NDArray[np.generic]] = field(default_factory=dict)
@@ -40,8 +40,11 @@ class OnnxWriter:
     taken: set[str] = field(default_factory=set)
     known: dict[int, NDArray[np.generic]] = field(default_factory=dict)  # constants
     notes: list[str] = field(default_factory=list)
+    # What variables begin with, by the names in the file: zeros, where there is none.
+    first_values: Mapping[str, TfliteTensor] = field(default_factory=dict)
     # Variables by the tensors that stand for them; and the tensors of their values.
     variables: dict[int, str] = field(default_factory=dict)
+    shared_names: dict[str, str] = field(default_factory=dict)  # by the variables
     last_values: dict[str, int] = field(default_factory=dict)
     next_values: dict[str, int] = field(default_factory=dict)
 
@@ -184,9 +187,31 @@ class OnnxWriter:
 
     def result(self, number: int, *, image: bool) -> str:
         """The name that the maker of a tensor gives to it."""
-        name = self.tensor(number).name
-        # What a caller sees is in TFLite's layout and has its name there.
-        return f"{name}.image" if image and number in self.model.outputs else name
+        tensor = self.tensor(number)
+        # What a caller sees is in TFLite's layout, of the file's type, and has its name there.
+        if number not in self.model.outputs or not (image or tensor.unsigned):
+            return tensor.name
+        return f"{tensor.name}.{'image' if image else 'codes'}"
+
+    def given(self, number: int) -> None:
+        """Take an input of the model as a tensor."""
+        tensor = self.tensor(number)
+        name = tensor.name
+        if tensor.unsigned:
+            real = self.op("DequantizeLinear", (name, *self._file_numbers(tensor)), f"{name}.real")
+            name = self.codes(real, tensor, f"{name}.codes")
+        self.made(number, name)
+
+    def unsigned(self, codes: str, tensor: TfliteTensor) -> str:
+        """Codes of a result in the type that the file has, under its name."""
+        real = self.real(codes, tensor)
+        return self.op("QuantizeLinear", (real, *self._file_numbers(tensor)), tensor.name)
+
+    def _file_numbers(self, tensor: TfliteTensor) -> tuple[str, str]:
+        return (
+            self.weight(np.array(tensor.scale, np.float32), f"{tensor.name}.scale"),
+            self.weight(np.array(tensor.zero + 128, np.uint8), f"{tensor.name}.zero"),
+        )
 
     def made(self, number: int, name: str, *, image: bool = False) -> None:
         """Keep what a tensor is called now."""

@@ -10,7 +10,7 @@ from math import ceil, prod
 import numpy as np
 
 from edgekiln.compiler.onnx_model import conv_transpose
-from edgekiln.compiler.onnx_model.tflite import schema
+from edgekiln.compiler.onnx_model.tflite import schema, wide_weights
 from edgekiln.compiler.onnx_model.tflite.layer import ConstantLayer, activated, layer_of
 from edgekiln.compiler.onnx_model.tflite.model import TfliteOperator
 from edgekiln.compiler.onnx_model.tflite.onnx_writer import OnnxWriter
@@ -82,6 +82,13 @@ def _product(
         return activated(
             w, layer.op, options, lambda n: w.op("Conv", (x, *operands), n, given), name
         )
+    groups = int(str(given["group"]))
+    if groups == 1:
+        x, weights = wide_weights.channels_again(w, x, layer.x, weights)
+    elif weights.shape[1] == 1:
+        x, weights = wide_weights.each_channel_again(w, x, layer.x, weights, groups)
+    elif not wide_weights.fit(weights):
+        raise w.refused(layer.op, "its asymmetric weights do not fit int8")
     operands = layer.code_operands(weights, (len(weights), 1, 1), options)
     return w.function(
         "Conv", (x, *operands), name, {**given, "x_scale": layer.x.scale, "y_scale": y.scale}
@@ -105,7 +112,8 @@ def dense(w: OnnxWriter, op: TfliteOperator) -> None:
     flat = layer.y.shape == (rows, channels)
     target = name if flat else f"{name}.flat"
     if layer.of_codes:
-        operands = layer.code_operands(layer.values.T, (channels,), options)
+        x, weights = wide_weights.channels_again(w, x, layer.x, layer.values)
+        operands = layer.code_operands(weights.T, (channels,), options)
         scales = {"x_scale": layer.x.scale, "y_scale": layer.y.scale}
         made = w.function("Dense", (x, *operands), target, scales)
     else:

@@ -23,8 +23,10 @@ def _fields(text: str) -> Fields:
 
 
 MODEL = _fields(
-    "version:u32 operator_codes:[table] subgraphs:[table] description:text buffers:[table]"
+    "version:u32 operator_codes:[table] subgraphs:[table] description:text buffers:[table] - - "
+    "signatures:[table]"
 )
+SIGNATURE = _fields("- - key:text - graph:u32")
 OPERATOR_CODE = _fields("deprecated_code:i8 custom:text version:i32=1 code:i32")
 SUBGRAPH = _fields("tensors:[table] inputs:[i32] outputs:[i32] operators:[table] name:text")
 TENSOR = _fields(
@@ -73,7 +75,11 @@ OPTIONS: Mapping[str, tuple[int, Fields]] = {
         ("ResizeNearestNeighbor", 74, "align_corners:bool half_pixel_centers:bool"),
         ("LeakyRelu", 75, "alpha:f32"),
         ("SplitV", 79, "splits:i32"),
+        ("If", 92, "then_graph:i32 else_graph:i32"),
+        ("While", 93, "condition_graph:i32 body_graph:i32"),
         ("DepthToSpace", 94, "block:i32"),
         ("BatchMatMul", 101, "adj_x:bool adj_y:bool"),
+        ("CallOnce", 103, "graph:i32"),
+        ("VarHandle", 111, "container:text shared_name:text"),
     )
 }  # fmt: skip

@@ -5,8 +5,9 @@ The step itself keeps nothing: the last value of a variable is an input, the nex
 
 import math
 
-from edgekiln.compiler.onnx_model.tflite.model import TfliteOperator
+from edgekiln.compiler.onnx_model.tflite.model import TfliteOperator, TfliteTensor
 from edgekiln.compiler.onnx_model.tflite.onnx_writer import OnnxWriter
+from edgekiln.compiler.onnx_model.tflite.subgraphs import variable_name
 
 
 def next_name(variable: str) -> str:
@@ -19,7 +20,11 @@ def keep(w: OnnxWriter, op: TfliteOperator) -> None:
     if op.name == "CALL_ONCE":
         return
     if op.name == "VAR_HANDLE":
-        w.variables[op.outputs[0]] = w.tensor(op.outputs[0]).name
+        # Several may stand for one variable, whose name the file says.
+        shared = variable_name(op)
+        known = [v for v, of_file in w.shared_names.items() if shared and of_file == shared]
+        name = known[0] if known else w.tensor(op.outputs[0]).name
+        w.variables[op.outputs[0]], w.shared_names[name] = name, shared
         return
     variable = w.variables.get(op.inputs[0] if op.inputs else -1)
     if variable is None:
@@ -39,8 +44,23 @@ def keep(w: OnnxWriter, op: TfliteOperator) -> None:
         raise w.refused(op, "operands are missing")
     w.next_values[variable] = op.inputs[1]
     tensor = w.tensor(op.inputs[1])
-    zero = tensor.zero if tensor.quantized else 0
+    first = w.first_values.get(w.shared_names[variable])
     w.notes.append(
         f"variable {variable!r} is an input, the output {next_name(variable)!r} its next value: "
-        f"begin with {math.prod(tensor.shape)} values of {zero}"
+        f"begin with {_beginning(w, op, tensor, first)}"
     )
+
+
+def _beginning(
+    w: OnnxWriter, op: TfliteOperator, tensor: TfliteTensor, first: TfliteTensor | None
+) -> str:
+    """What a variable begins with, for people."""
+    count = math.prod(tensor.shape)
+    if first is None:
+        return f"{count} values of {tensor.zero if tensor.quantized else 0}"
+    if first.data is None:
+        raise w.refused(op, "what CALL_ONCE assigns to its variable is computed")
+    ends = sorted({first.data.min().item(), first.data.max().item()})
+    if len(ends) == 1:
+        return f"{count} values of {ends[0]}"
+    return f"the {count} values, {ends[0]} to {ends[1]}, of the constant {first.name!r}"

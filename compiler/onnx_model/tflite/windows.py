@@ -84,7 +84,10 @@ def _average(
     )
     name = w.result(op.outputs[0], image=True)
     scales = {"x_scale": x.scale, "x_zero": x.zero}
-    return w.function("AveragePool", operands, name, {"group": channels, **given, **scales})
+    # Codes of uint8 have no sign, so that their means are rounded up where those of int8 go away
+    # from 0.
+    kind = "AveragePoolUp" if x.unsigned else "AveragePool"
+    return w.function(kind, operands, name, {"group": channels, **given, **scales})
 
 
 def _maximum(

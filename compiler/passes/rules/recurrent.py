@@ -44,11 +44,15 @@ def steps(rw: Rewriter, node: Node) -> str | None:
     _demand(node, bool(2.0**-30 < scale < np.inf), f"its scale is {scale:g}")
     rows = weights.shape[1]
     bias = np.zeros(rows, np.int32) if cell == "lstm" else _constant(rw, node, len(DATA))
+    offsets = bias.reshape(-1).astype(np.int32)
+    if cell == "gru_reset_first":
+        # Behind the reset gate the function adds none.
+        offsets[rows * 2 // 3 :] = 0
     made = Recurrent(
         cell=cell,
         backward=bool((op.integers("directions") or (0,))[0]),
         weight=np.ascontiguousarray(weights.T).astype(np.int8),
-        bias=bias.reshape(-1).astype(np.int32),
+        bias=offsets,
         factor=factors.reshape(-1).astype(np.float32),
         inverse=np.float32(inverse.reshape(-1)[0]),
     )

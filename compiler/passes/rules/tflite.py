@@ -174,8 +174,10 @@ def _binary(rw: Rewriter, node: Node, function: FixedFunction) -> None:
     of.emit(op, a, b, quant=quant)
 
 
-def average_pool(rw: Rewriter, node: Node) -> None:
-    """The mean of codes, whose scale and zero point the result keeps."""
+def average_pool(rw: Rewriter, node: Node, origin: int = 0) -> None:
+    """The mean of codes, whose scale and zero point the result keeps, rounded half away from a
+    code.
+    """
     of = _Operands(rw, node)
     quant = Quant(scale=of.scale("x_scale"), zero_point=onnx_op(node).integer("x_zero", 0))
     window, x, y = of.window(), rw.graph.tensors[node.inputs[0]], rw.graph.tensors[node.name]
@@ -191,7 +193,7 @@ def average_pool(rw: Rewriter, node: Node) -> None:
         and np.array_equal(of.constant(3), counts) and 0 < counts.max() <= MOST_COUNTED,
         "its counts are not those of its windows",
     )  # fmt: skip
-    op = FixedAveragePool(window=of.window(), origin=Fill(value=0), finish=of.finish(4))
+    op = FixedAveragePool(window=of.window(), origin=Fill(value=origin), finish=of.finish(4))
     of.emit(op, of.codes(0, "x_scale", quant.zero_point), quant=quant)
 
 
@@ -258,6 +260,7 @@ TFLITE_RULES: Mapping[str, Callable[[Rewriter, Node], None]] = {
         for function in ("add", "sub", "mul", "prelu")
     },
     "tflite_average_pool": average_pool,
+    "tflite_average_pool_up": partial(average_pool, origin=QMIN["int8"]),
     "tflite_mean": mean,
     "tflite_lookup": lookup,
     "tflite_softmax": softmax,

@@ -11,15 +11,22 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 from onnx import TensorProto
 
+from edgekiln.compiler.aot import cuda as cuda_text
 from edgekiln.compiler.aot import nvrtc
 from edgekiln.compiler.aot.gpu_text import prelude
 from edgekiln.compiler.environment import toolchain
+from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.ir.recurrent_ops import Cell
+from edgekiln.compiler.kernels.gpu.table import built
+from edgekiln.compiler.kernels.recurrent.kernel import RecurrentKernel
 from edgekiln.runtime.errors import MissingToolError
-from edgekiln.targets import profile
+from edgekiln.targets import isa, profile
 from tests import cuda
 from tests.benchmarks.replay_models import MODELS
 from tests.compiler.qdq_models import QdqModel
@@ -61,6 +68,17 @@ def instructions(cubin: bytes, home: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+def without_spills(symbol: str, text: str, chip: str, home: Path) -> list[str]:
+    """The kernel's machine code, which keeps nothing in local memory."""
+    made = nvrtc.compile_text(prelude("cuda") + text, f"{symbol}.cu", chip)
+    told = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+)", made.log)
+    assert told, made.log
+    assert set(told.groups()) == {"0"}, f"{symbol}: {made.log}"
+    lines = instructions(made.cubin, home)
+    assert not [line for line in lines if re.search(r"\b(LDL|STL)\b", line)], symbol
+    return lines
+
+
 @needs_compilers
 @pytest.mark.parametrize(
     ("model", "chip"),
@@ -75,18 +93,33 @@ def test_no_kernel_spills_and_products_are_dp4a(
     found = texts(model, tmp_path_factory.getbasetemp())
     products = 0
     for symbol, text in found.items():
-        made = nvrtc.compile_text(prelude("cuda") + text, f"{symbol}.cu", chip)
-        told = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+)", made.log)
-        assert told, made.log
-        assert set(told.groups()) == {"0"}, f"{symbol}: {made.log}"
-        lines = instructions(made.cubin, tmp_path)
-        assert not [line for line in lines if re.search(r"\b(LDL|STL)\b", line)], symbol
+        lines = without_spills(symbol, text, chip, tmp_path)
         if symbol.startswith(PRODUCTS) and "ek_dot" in text:
             products += 1
             dots = sum("IDP.4A" in line for line in lines)
             # Each stands in a loop, which the compiler unrolls or not.
             assert dots >= text.count("ek_dot("), symbol
     assert products or model == "floats"
+
+
+@needs_compilers
+@pytest.mark.parametrize("cell", get_args(Cell))
+@pytest.mark.parametrize("chip", ["sm_87", "sm_110"])
+def test_the_threads_of_a_recurrent_layer_share_memory_and_wait_for_each_other(
+    chip: str, cell: Cell, tmp_path: Path
+) -> None:
+    width, rows = 100, (4 if cell == "lstm" else 3) * 100
+    kernel = RecurrentKernel(
+        cell=cell, length=9, batch=1, width=width, backward=False,
+        weight=np.ones((rows, width), np.int8), bias=np.zeros(rows, np.int32),
+        factor=np.ones(rows, np.float32), inverse=np.float32(127),
+        y=Nhwc(n=1, h=9, w=1, c=width, dtype="int8", scale=1 / 127),
+    )  # fmt: skip
+    made = built(kernel, isa.load("cuda"))
+    text = cuda_text.kernel_text(made.func, "layer", profile.load(cuda.TARGET).tvm)
+    lines = without_spills("layer", text, chip, tmp_path)
+    counts = [sum(word in line for line in lines) for word in ("IDP.4A", "LDS", "BAR.SYNC")]
+    assert all(counts), counts
 
 
 @needs_compilers

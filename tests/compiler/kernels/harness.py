@@ -174,7 +174,7 @@ def loaded(
             target = profile.load(_EVERY_EMULATED[name])
             call = emulated.load(kernel.func, target, writes=writes)
         elif kernel.code.launch:
-            call = (cuda if name in CUDA else opencl).load(kernel)
+            call = (cuda if name in CUDA else opencl).load(kernel, writes=writes)
         else:
             tvm = _EVERY_TARGET[name][0]
             call = guarded.load(kernel.func, tvm, padded=padded, writes=writes)

@@ -127,7 +127,8 @@ def layers(draw: st.DrawFn, most: int = 40) -> Layer:
     states: tuple[Array, ...] = (rng.normal(0, 1, (batch, width)).astype(np.float32),)
     if cell == "lstm":
         states = (rng.integers(-128, 128, (batch, width)).astype(np.int8), *states)
-    bias = rng.integers(-5000, 5000, rows) if cell == "gru" else np.zeros(rows)
+    bias = rng.integers(-5000, 5000, rows) if cell != "lstm" else np.zeros(rows)
+    bias[2 * width if cell == "gru_reset_first" else rows :] = 0
     return Layer(
         cell=cell,
         backward=draw(st.booleans()),

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from edgekiln.compiler.kernels.gpu.table import built
 from tests.compiler.kernels.harness import (
     EMULATED,
+    GPUS,
     Array,
     emulated_quick,
     here,
@@ -19,7 +21,7 @@ from tests.compiler.kernels.recurrent_layers import Layer, layers
 def run(layer: Layer, name: str) -> tuple[Array, Array]:
     """The int8 codes of all states, and what the last step leaves."""
     mk = microkernel(name)
-    built = layer.kernel(mk.activation).build(mk)
+    kernel = built(layer.kernel(mk.activation), mk)
     length, batch, width = layer.shape
     # Noise, so that what nobody writes shows.
     y = np.full(length * batch * width, 77, mk.activation)
@@ -30,7 +32,7 @@ def run(layer: Layer, name: str) -> tuple[Array, Array]:
         for a in layer.states
     ]
     inputs = [np.ascontiguousarray(a).reshape(-1) for a in (layer.data, *states)]
-    loaded(built, name, writes=2)(*inputs, *built.constants, y, after)
+    loaded(kernel, name, writes=2)(*inputs, *kernel.constants, y, after)
     codes = (y.astype(np.int16) - shift).astype(np.int8)
     return codes.reshape(layer.shape), after.reshape(batch, width)
 
@@ -52,4 +54,11 @@ def test_as_onnxruntime(name: str, layer: Layer) -> None:
 @emulated_quick
 @given(layer=layers(most=20))
 def test_as_onnxruntime_on_other_chips(name: str, layer: Layer) -> None:
+    assert_same_bits(layer, name)
+
+
+@pytest.mark.parametrize("name", GPUS)
+@quick
+@given(layer=layers(most=150))
+def test_as_onnxruntime_on_gpus(name: str, layer: Layer) -> None:
     assert_same_bits(layer, name)

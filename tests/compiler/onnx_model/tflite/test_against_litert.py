@@ -4,17 +4,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgekiln.benchmarks.tflite import litert
 from edgekiln.benchmarks.tflite.compare import compare
 from edgekiln.benchmarks.tflite.network import network
-from edgekiln.benchmarks.tflite.operators import CASES
-from edgekiln.benchmarks.tflite.writer import TfliteWriter
+from edgekiln.benchmarks.tflite.operators import CASES, TfliteCase, of_unsigned
+from edgekiln.benchmarks.tflite.writer import TfliteWriter, UnsignedWriter, unsigned
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.compiler.onnx_model.tflite.convert import OPERATORS
+from edgekiln.compiler.onnx_model.tflite.fixed_point import (
+    quantized_multiplier,
+    rounded_once,
+    rounded_twice,
+)
 
 SEEDS = 4
+# Operators that become other ones than those of int8.
+UNLIKE_SIGNED = ("AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +36,77 @@ def test_an_operator_on_codes_is_litert_s(name: str) -> None:
     found = [compare(name, case.file, [case.inputs], compiled=False) for case in cases]
     assert [each.onnx for each in found] == [0] * SEEDS
     assert all(each.values for each in found)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_operator_on_unsigned_codes_is_litert_s(name: str) -> None:
+    cases = [of_unsigned(CASES[name], np.random.default_rng(seed)) for seed in range(SEEDS)]
+    found = [compare(name, case.file, [case.inputs], compiled=False) for case in cases]
+    assert [each.onnx for each in found] == [0] * SEEDS
+    assert all(each.values for each in found)
+
+
+def test_an_unsigned_network_s_program_is_litert_s() -> None:
+    case = of_unsigned(network, np.random.default_rng(1))
+    rng = np.random.default_rng(2)
+    calls = [[rng.integers(0, 256, (1, 12, 10, 3)).astype(np.uint8)] for _ in range(20)]
+    found = compare("a network", case.file, calls, compiled=True)
+    assert found.distinct > 5
+    assert (found.onnx, found.program) == (0, 0)
+
+
+@pytest.mark.parametrize("name", UNLIKE_SIGNED)
+def test_a_program_of_unsigned_codes_is_litert_s(name: str) -> None:
+    case = of_unsigned(CASES[name], np.random.default_rng(5))
+    assert compare(name, case.file, [case.inputs], compiled=True).program == 0
+
+
+# Scales whose product is another one in float32 than in double, and sums that show it: those whose
+# codes differ between the two factors, found by trying all sums up to nine million.
+SCALES = (0.10643048584461212, 0.010963040404021740, 94.05506)
+
+
+@pytest.mark.parametrize("unsigned_too", [False, True])
+@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"])
+def test_factors_are_litert_s_to_the_last_bit(kind: str, unsigned_too: bool) -> None:
+    sums = telling_sums(kind)
+    assert len(sums) > 4
+    case = of_bias(UnsignedWriter() if unsigned_too else TfliteWriter(), kind, sums)
+    assert compare(kind, case.file, [case.inputs], compiled=False).onnx == 0
+
+
+def telling_sums(kind: str) -> NDArray[np.int64]:
+    x, w, y = map(np.float32, SCALES)
+    sums = np.arange(-9_000_000, 9_000_000, dtype=np.int64)
+    multiply = rounded_once if kind == "FULLY_CONNECTED" else rounded_twice
+    products = (float(x) * float(w), float(x * w))
+    one, other = (multiply(sums, *quantized_multiplier(p / float(y))) for p in products)
+    return sums[np.flatnonzero((one != other) & (np.abs(one) < 120))[:32]]
+
+
+def of_bias(w: TfliteWriter, kind: str, sums: NDArray[np.int64]) -> TfliteCase:
+    """A layer whose sums are its bias, for its operand is its zero point."""
+    count, (of_x, of_w, of_y) = len(sums), SCALES
+    shape, weights = {
+        "CONV_2D": ((1, 1, 1, 4), (count, 1, 1, 4)),
+        "DEPTHWISE_CONV_2D": ((1, 1, 1, 1), (1, 1, 1, count)),
+        "FULLY_CONNECTED": ((1, 4), (count, 4)),
+    }[kind]
+    x = w.tensor(shape, scale=of_x, zero=3)
+    k = w.constant(np.zeros(weights, np.int8), [of_w])
+    bias = w.constant(sums.astype(np.int32), [float(np.float32(of_x) * np.float32(of_w))])
+    y = w.tensor((*shape[:-1], count), scale=of_y)
+    window = {"stride_w": 1, "stride_h": 1, "padding": 1}
+    match kind:
+        case "FULLY_CONNECTED":
+            w.op(kind, [x, k, bias], y, "FullyConnected")
+        case "DEPTHWISE_CONV_2D":
+            w.op(kind, [x, k, bias], y, "DepthwiseConv2D", multiplier=count, **window)
+        case _:
+            w.op(kind, [x, k, bias], y, "Conv2D", **window)
+    given = np.full(shape, 3, np.int8)
+    of_file = unsigned(given) if isinstance(w, UnsignedWriter) else given
+    return TfliteCase(w.file([x], [y]), (of_file,))
 
 
 @pytest.mark.slow
