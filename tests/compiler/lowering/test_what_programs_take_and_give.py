@@ -129,6 +129,19 @@ def test_the_least_integer_equals_itself(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, [False, False, True])
 
 
+def test_truth_values_are_compared(tmp_path: Path) -> None:
+    path = parsed(
+        tmp_path,
+        "m (bool[4] x, bool[4] z) => (bool[4] y, bool[4] k) "
+        "{ y = Equal (x, z)\n k = Equal (x, known) }",
+        known=np.array([True]),
+    )
+    x, z = np.array([False, False, True, True]), np.array([False, True, False, True])
+    y, k = program(path).run(x, z)
+    np.testing.assert_array_equal(y, [True, False, False, True])
+    np.testing.assert_array_equal(k, x)
+
+
 @pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin", "Max", "Min", "ArgMax", "ArgMin"])
 @pytest.mark.parametrize("last", [0, 1])
 def test_rows_of_infinities_have_a_greatest_and_a_least(tmp_path: Path, op: str, last: int) -> None:
