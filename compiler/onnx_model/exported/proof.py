@@ -2,9 +2,10 @@
 
 import io
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # all of the output.
 _ROUNDED_TOLERANCE = 0.1
 _HINT = "report it, with the operators that it has"
+_AGAIN = "export it again: the file is damaged"
 
 
 def arguments_of(sample: bytes, program: "ExportedProgram") -> "list[_Leaf] | None":
@@ -42,8 +44,15 @@ def arguments_of(sample: bytes, program: "ExportedProgram") -> "list[_Leaf] | No
     leaves = torch.utils._pytree.tree_leaves(found)
     if len(leaves) != len(program.graph_signature.user_inputs):
         return None
-    plain = (torch.Tensor, float, int, str, type(None))
-    return leaves if all(type(leaf) is bool or type(leaf) in plain for leaf in leaves) else None
+    plain = (bool, float, int, str, type(None))
+    return leaves if all(_dense(leaf) or type(leaf) in plain for leaf in leaves) else None
+
+
+def _dense(leaf: object) -> bool:
+    import torch
+
+    dense = type(leaf) is torch.Tensor and leaf.layout is torch.strided
+    return dense and not leaf.is_quantized
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,7 +75,9 @@ class Proof:
             MismatchError: ONNX Runtime computes something else.
         """
         session = Session(self.model, optimize=False)
-        for number, given in enumerate((self.arguments, *self._draws())):
+        self._require_tensors()
+        # Nothing is drawn before the sample has shown that it is the program's.
+        for number, given in enumerate(chain([self.arguments], self._draws())):
             try:
                 expected, again = self._by_pytorch(given), self._by_pytorch(given)
             except Exception as error:  # whatever an operator says of numbers that are not for it
@@ -74,8 +85,7 @@ class Proof:
                     continue
                 reason = torch_exporter.cause(error)
                 raise InputError(
-                    f"{self.where}: PyTorch cannot run it on its own sample: {reason[:200]}",
-                    "export it again: the file is damaged",
+                    f"{self.where}: PyTorch cannot run it on its own sample: {reason[:200]}", _AGAIN
                 ) from error
             if not all(map(_same, expected, again)):
                 raise UnsupportedError(
@@ -84,6 +94,15 @@ class Proof:
                     "give what is drawn as an input",
                 )
             self._compare(session, given, expected, exactly=not (number and self.rounded))
+
+    def _require_tensors(self) -> None:
+        leaves = self._by_name(self.arguments)
+        for value in extents.model_inputs(self.model):
+            if not _dense(leaves.get(value.name)):
+                raise InputError(f"{self.where}: its sample has no tensor {value.name!r}", _AGAIN)
+
+    def _by_name(self, arguments: "Sequence[_Leaf]") -> "dict[str, _Leaf]":
+        return dict(zip(map(str, self.program.graph_signature.user_inputs), arguments, strict=True))
 
     @cached_property
     def _module(self) -> "torch.fx.GraphModule":
@@ -128,15 +147,9 @@ class Proof:
         *,
         exactly: bool,
     ) -> None:
-        import torch
-
-        names = map(str, self.program.graph_signature.user_inputs)
-        given: Mapping[str, NDArray[np.generic]] = {
-            name: _array(leaf)
-            for name, leaf in zip(names, arguments, strict=True)
-            if isinstance(leaf, torch.Tensor)
-        }
-        feeds = {value.name: given[value.name] for value in extents.model_inputs(self.model)}
+        given = self._by_name(arguments)
+        inputs = extents.model_inputs(self.model)
+        feeds = {value.name: _array(given[value.name]) for value in inputs}
         found = session(feeds)
         kinds = [[(a.shape, a.dtype.name) for a in arrays] for arrays in (expected, found)]
         if kinds[0] != kinds[1]:
@@ -157,18 +170,13 @@ class Proof:
         rng = np.random.default_rng(0)
         sizes = self._other_sizes()
         for shapes in ({}, sizes) if sizes else ({},):
-            names = map(str, self.program.graph_signature.user_inputs)
-            yield [
-                _drawn(leaf, shapes.get(name), rng)
-                for name, leaf in zip(names, self.arguments, strict=True)
-            ]
+            leaves = self._by_name(self.arguments)
+            yield [_drawn(leaf, shapes.get(name), rng) for name, leaf in leaves.items()]
 
     def _other_sizes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the inputs in which each open extent is one more than in the sample."""
         ranges = {str(symbol): each for symbol, each in self.program.range_constraints.items()}
-        leaves = dict(
-            zip(map(str, self.program.graph_signature.user_inputs), self.arguments, strict=True)
-        )
+        leaves = self._by_name(self.arguments)
         found: dict[str, tuple[int, ...]] = {}
         for value in extents.model_inputs(self.model):
             shape = list(getattr(leaves[value.name], "shape", ()))

@@ -1,5 +1,6 @@
 """What ONNX says otherwise than PyTorch is no model, whatever the sample was."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from edgekiln.compiler.onnx_model import door, torch_exporter
 from edgekiln.runtime.errors import InputError, MismatchError, UnsupportedError
-from tests.compiler.onnx_model.exported.programs import SmallNet, members, saved, write
+from tests.compiler.onnx_model.exported.programs import SmallNet, image, members, saved, write
 
 Change = Callable[[onnx.ModelProto], None]
 
@@ -91,10 +92,34 @@ def test_the_samples_size_in_place_of_an_open_one_is_found(
         door.enter(path)
 
 
-def test_a_sample_that_is_not_the_programs_is_no_crash(tmp_path: Path) -> None:
-    """A forged file's: the program of images, a sample of another size."""
-    content = members(saved(SmallNet(), tmp_path / "net.pt2"))
-    other = members(saved(nn.ReLU(), tmp_path / "other.pt2", torch.ones(3)))
-    sample = "data/sample_inputs/model.pt"
-    with pytest.raises(InputError, match="cannot run it on its own sample"):
-        door.enter(write(tmp_path / "forged.pt2", {**content, sample: other[sample]}))
+def _with_sample(path: Path, sample: object) -> Path:
+    """The file with another sample, as a forger writes it."""
+    stream = io.BytesIO()
+    torch.save((sample, {}), stream)
+    content = {**members(path), "data/sample_inputs/model.pt": stream.getvalue()}
+    return write(path.with_name("forged.pt2"), content)
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        ((torch.ones(3),), "cannot run it on its own sample"),
+        ((None,), "its sample has no tensor 'x'"),
+        ((2.0,), "its sample has no tensor 'x'"),
+        ((torch.ones(1, 3, 8, 8, dtype=torch.complex64),), "cannot run it on its own sample"),
+    ],
+    ids=["another size", "nothing", "a number", "complex"],
+)
+def test_a_sample_that_is_not_the_programs_is_no_crash(
+    tmp_path: Path, sample: object, message: str
+) -> None:
+    open_batch = ({0: torch.export.Dim("batch", min=1)},)
+    path = saved(SmallNet(), tmp_path / "net.pt2", image(2), dynamic_shapes=open_batch)
+    with pytest.raises(InputError, match=message):
+        door.enter(_with_sample(path, sample))
+
+
+def test_a_sparse_sample_is_none(tmp_path: Path) -> None:
+    path = saved(nn.ReLU(), tmp_path / "net.pt2", torch.ones(2, 3))
+    found = door.enter(_with_sample(path, (torch.ones(2, 3).to_sparse(),)))
+    assert "nothing was compared" in found.notes[-1]
