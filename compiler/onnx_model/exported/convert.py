@@ -116,10 +116,19 @@ def _unread(model: "onnx.ModelProto") -> list[str]:
 
 
 def _require_pure(program: "ExportedProgram", where: str) -> None:
-    """Refuse a program whose calls change it, which ONNX cannot say, or draw lots."""
-    with torch_exporter.quiet():
-        # Operators that work in place become results of the program, which have names.
-        signature = program.run_decompositions({}).graph_signature
+    """Refuse a program whose calls change it, which ONNX cannot say, or draw lots.
+
+    Raises:
+        InputError: its operators cannot be run on their operands.
+        UnsupportedError: it is refused.
+    """
+    try:
+        with torch_exporter.quiet():
+            # Operators that work in place become results of the program, which have names.
+            signature = program.run_decompositions({}).graph_signature
+    except Exception as error:  # whatever PyTorch says of operands that do not fit
+        reason = torch_exporter.cause(error)
+        raise InputError(f"{where}: makes no sense to PyTorch: {reason[:200]}", HINT) from error
     changed = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
     if changed:
         raise UnsupportedError(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
     from torch.export import ExportedProgram
+    from torch.fx.node import Argument
 
     _Leaf = torch.Tensor | float | str | None  # an argument of the program
 
@@ -51,8 +52,9 @@ def arguments_of(sample: bytes, program: "ExportedProgram") -> "list[_Leaf] | No
 def _dense(leaf: object) -> bool:
     import torch
 
-    dense = type(leaf) is torch.Tensor and leaf.layout is torch.strided
-    return dense and not leaf.is_quantized
+    if not isinstance(leaf, torch.Tensor) or type(leaf) is not torch.Tensor:
+        return False
+    return leaf.layout is torch.strided and not leaf.is_quantized
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -219,10 +221,10 @@ def _array(leaf: "_Leaf") -> "NDArray[np.generic]":
 
 def _whole(tensor: "torch.Tensor") -> "torch.Tensor":
     """Half floats as floats."""
-    return tensor.to(_whole_type(tensor.dtype))
+    return tensor if _whole_type(tensor.dtype) is tensor.dtype else tensor.float()
 
 
-def _whole_type(value: object) -> Any:  # whatever stands in a graph
+def _whole_type(value: "Argument") -> "Argument":
     import torch
 
     return torch.float32 if value in (torch.float16, torch.bfloat16) else value

@@ -12,7 +12,16 @@ from torch import nn
 from edgekiln.compiler.onnx_model import door, extents
 from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.runtime.errors import InputError, UnsupportedError
-from tests.compiler.onnx_model.exported.programs import SmallNet, image, members, saved, write
+from tests.compiler.onnx_model.exported.programs import (
+    PROGRAM,
+    Document,
+    SmallNet,
+    altered,
+    image,
+    members,
+    saved,
+    write,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -195,6 +204,17 @@ def test_a_program_in_training_mode_is_refused(tmp_path: Path) -> None:
     torch.export.save(program, tmp_path / "net.pt2")
     with pytest.raises(UnsupportedError, match="training mode"):
         door.enter(tmp_path / "net.pt2")
+
+
+def test_operands_that_do_not_fit_are_no_crash(tmp_path: Path) -> None:
+    """A forged file's: the image is smaller than the kernel."""
+
+    def shrink(document: Document) -> None:
+        values = document["graph_module"]["graph"]["tensor_values"]
+        values["x"]["sizes"] = [{"as_int": size} for size in (1, 5, 0, 8)]
+
+    with pytest.raises(InputError, match="makes no sense to PyTorch"):
+        door.enter(altered(saved(SmallNet(), tmp_path / "net.pt2"), PROGRAM, shrink))
 
 
 def test_two_programs_in_one_file_are_refused(tmp_path: Path) -> None:
